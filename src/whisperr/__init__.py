@@ -1,0 +1,56 @@
+"""whisperr: send churn signals from any backend to the Whisperr ingestion API.
+
+    from whisperr import Whisperr
+
+    whisperr = Whisperr(api_key=os.environ["WHISPERR_API_KEY"])
+    whisperr.track("user_8842", "payment_failed", {"amount_cents": 4900})
+
+Importing the package loads little of the standard library and nothing else; `http.client`, `ssl`
+and `logging` come when first needed.
+"""
+
+from __future__ import annotations
+
+from ._client import Whisperr
+from ._ledger import Stats
+from ._version import __version__
+from .channel import Channel
+from .errors import InvalidEvent, WhisperrError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .billing import BillingEvent
+    from .protocols import Answer, Buffer, Request, Transport
+
+__all__ = [
+    "Answer",
+    "BillingEvent",
+    "Buffer",
+    "Channel",
+    "InvalidEvent",
+    "Request",
+    "Stats",
+    "Transport",
+    "Whisperr",
+    "WhisperrError",
+    "__version__",
+]
+
+# Modules that import `typing`, which would be a third of the import time of the package.
+_LATER = {
+    "Answer": "protocols",
+    "BillingEvent": "billing",
+    "Buffer": "protocols",
+    "Request": "protocols",
+    "Transport": "protocols",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    value: object = getattr(import_module(f".{_LATER[name]}", __name__), name)
+    globals()[name] = value
+    return value

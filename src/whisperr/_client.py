@@ -1,0 +1,262 @@
+"""Step 1: the public face.
+
+Threads: any thread and any event loop may call any method. `track` and `identify` return in
+microseconds and never wait.
+"""
+
+from __future__ import annotations
+
+import time
+from os import getpid
+
+from ._config import Config
+from ._identify import identify_bytes
+from ._ledger import Stats
+from ._lifecycle import EXIT_TIMEOUT
+from ._pipeline import Pipeline
+from ._report import log_to_stderr
+from ._wire import BASE_URL
+from .errors import InvalidEvent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
+    from types import TracebackType
+    from typing import Any, Literal
+
+    from typing_extensions import Self
+
+    from .channel import ChannelFields
+    from .errors import WhisperrError
+    from .protocols import Buffer, Transport
+
+
+class Whisperr:
+    """Sends events and identifies to Whisperr from a backend.
+
+    `track` and `identify` check, encode and queue; one background thread delivers in batches,
+    with retries. The thread starts with the first event. What is queued is delivered when the
+    process ends, for 10 seconds at most.
+
+    Every option is described in the README. Raises ValueError for a wrong option: it names the
+    option, the value and what is allowed. After construction nothing raises on data.
+    """
+
+    def __init__(
+        self,
+        api_key: str | None = None,
+        *,
+        base_url: str = BASE_URL,
+        flush_at: int = 20,
+        flush_interval: float = 10.0,
+        max_queue_size: int = 10_000,
+        max_batch_size: int = 500,
+        max_retries: int = 6,
+        request_timeout: float = 10.0,
+        disabled: bool = False,
+        debug: bool = False,
+        on_error: Callable[[WhisperrError], object] | None = None,
+        app_version: str | None = None,
+        test_mode: bool = False,
+        strict: bool = False,
+        before_send: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
+        max_queue_bytes: int = 64 * 1024 * 1024,
+        buffer: Buffer | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        transport: Transport | None = None,
+    ) -> None:
+        given = dict(locals())
+        del given["self"]
+        self._config = Config(given)
+        self._strict = self._config.strict
+        self._off = self._config.disabled
+        self._shut = False
+        # By process: a forked child finds no pipeline of its own and makes one. A dictionary,
+        # because `setdefault` settles a race between threads without a lock.
+        self._pipelines: dict[int, Pipeline] = {}
+        if self._config.debug and not self._off:
+            log_to_stderr()
+        if not self._off:
+            self._pipeline()
+
+    def track(
+        self,
+        external_user_id: object,
+        event_type: str,
+        properties: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+        *,
+        occurred_at: datetime | None = None,
+        message_id: str | None = None,
+    ) -> str | None:
+        """Queue one event and return its message id; None when it was not accepted.
+
+        - `external_user_id`: your id of the user: a string, or anything with a sensible string
+          form, such as an integer or UUID primary key.
+        - `event_type`: lowercase snake case, such as `"payment_failed"`.
+        - `properties`, `context`: dictionaries of any values; they are encoded now, so changing
+          them later changes nothing.
+        - `occurred_at`: an aware `datetime`, at most 30 days ago; the present when left out.
+        - `message_id`: your own unique id, such as a provider's webhook id: a second event with
+          the same one is dropped by the server.
+
+        Bad input is reported through `on_error` and the log, and raised as InvalidEvent with
+        `strict=True` only.
+        """
+        if self._off:
+            return None
+        pipeline = self._pipelines.get(getpid()) or self._pipeline()
+        if pipeline.closing:
+            pipeline.refuse_closed("track")
+            return None
+        try:
+            chosen, data = pipeline.encoder.event(
+                external_user_id, event_type, properties, context, occurred_at, message_id
+            )
+        except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
+            self._refuse(error, "track")
+            return None
+        return chosen if pipeline.put(data) else None
+
+    def identify(
+        self,
+        external_user_id: object,
+        *,
+        traits: Mapping[str, Any] | None = None,
+        email: str | None = None,
+        phone: str | None = None,
+        push_token: str | None = None,
+        preferred_channel: Literal["email", "sms", "push"] | None = None,
+        channels: Sequence[ChannelFields | Mapping[str, Any]] | None = None,
+        anonymous_id: str | None = None,
+    ) -> None:
+        """Queue what is known about a user: traits merge, channels upsert.
+
+        - `email`, `phone`, `push_token`: become opted-in channels. A blank one counts as none.
+        - `channels`: explicit channels, which replace those three; see `Channel`.
+        - `preferred_channel`: `"email"`, `"sms"` or `"push"`.
+        - `anonymous_id`: 1 to 128 characters, the handle of the visitor before it was known.
+
+        Bad input is treated as in `track`.
+        """
+        if self._off:
+            return
+        pipeline = self._pipelines.get(getpid()) or self._pipeline()
+        if pipeline.closing:
+            pipeline.refuse_closed("identify")
+            return
+        try:
+            data = identify_bytes(
+                external_user_id,
+                traits=traits,
+                email=email,
+                phone=phone,
+                push_token=push_token,
+                preferred_channel=preferred_channel,
+                channels=channels,
+                anonymous_id=anonymous_id,
+            )
+        except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
+            self._refuse(error, "identify")
+            return
+        pipeline.put(data)
+
+    def flush(self, timeout: float | None = None) -> bool:
+        """Deliver everything accepted before this call; True when nothing of it is left.
+
+        A barrier: each event has been delivered or dropped when it returns True. False when
+        delivery cannot go on (it gave up and pauses) or `timeout` seconds are over; what is left
+        is kept. Events tracked meanwhile do not prolong it. It ends a pause, but waits for a
+        Retry-After. Without a timeout it is bounded by the retries. From `on_error` it does not
+        wait.
+        """
+        if self._off:
+            return True
+        return self._pipeline().flush(timeout)
+
+    def shutdown(self, timeout: float = EXIT_TIMEOUT) -> bool:
+        """Deliver what is held within `timeout` seconds and end; True when all of it was.
+
+        What could not be delivered is dropped with reason `"shutdown"` and reported. May be
+        called more than once. It also runs when the process ends.
+        """
+        if self._off:
+            return True
+        pipeline = self._pipeline()
+        self._shut = True
+        deadline = time.monotonic() + max(timeout, 0.0)
+        pipeline.begin_shutdown(deadline)
+        return pipeline.finish_shutdown(deadline)
+
+    async def aflush(self, timeout: float | None = None) -> bool:
+        """Do what `flush` does, without blocking the event loop."""
+        import asyncio
+
+        return await asyncio.to_thread(self.flush, timeout)
+
+    async def ashutdown(self, timeout: float = EXIT_TIMEOUT) -> bool:
+        """Do what `shutdown` does, without blocking the event loop."""
+        import asyncio
+
+        return await asyncio.to_thread(self.shutdown, timeout)
+
+    @property
+    def ready(self) -> bool:
+        """Whether events are accepted: not disabled and not shut down."""
+        return not self._off and not self._pipeline().closing
+
+    def stats(self) -> Stats:
+        """Return what happened to this process's events so far; see `Stats`."""
+        return Stats(state="disabled") if self._off else self._pipeline().stats()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.shutdown()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.ashutdown()
+
+    def __repr__(self) -> str:
+        state = "disabled" if self._off else "closed" if self._shut else "open"
+        return f"<Whisperr {self._config.base_url} {state}>"
+
+    def __del__(self) -> None:
+        """Let the thread end once everything is delivered; nobody can add to it any more."""
+        for pipeline in tuple(getattr(self, "_pipelines", {}).values()):
+            if pipeline.pid == getpid():
+                pipeline.leave()
+
+    def _pipeline(self) -> Pipeline:
+        """Return the pipeline of this process; make it, and let go of a parent's, after a fork."""
+        pid = getpid()
+        pipeline = self._pipelines.get(pid)
+        if pipeline is None:
+            pipeline = self._pipelines.setdefault(pid, Pipeline(self._config))
+            pipeline.closing = self._shut
+            for other in tuple(self._pipelines):
+                if other != pid:
+                    self._pipelines.pop(other).forsake()
+        return pipeline
+
+    def _refuse(self, error: Exception, call: str) -> None:
+        """Report a call that became no event; raise it to the caller in strict mode."""
+        if self._strict and isinstance(error, InvalidEvent):
+            raise error
+        self._pipeline().refuse(error, call)

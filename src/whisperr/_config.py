@@ -1,0 +1,296 @@
+"""Every option of the client, once: its name, default, meaning and check.
+
+Pure, apart from reading the environment and warning about a key or an address that looks wrong.
+The options table of the documentation is made from OPTIONS.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import warnings
+
+from ._wire import BASE_URL, MAX_BATCH_EVENTS
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Any
+
+_DEFAULT_MAX_QUEUE_BYTES = 64 * 1024 * 1024
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_URL = re.compile(r"(https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::([0-9]{1,5}))?(/[!-~]*)?")
+
+
+class Option:
+    """One option: its name, its default, what it does, and what may be given."""
+
+    __slots__ = ("allowed", "check", "default", "meaning", "name")
+
+    def __init__(
+        self,
+        name: str,
+        default: object,
+        meaning: str,
+        allowed: str,
+        check: Callable[[Any], bool],
+    ) -> None:
+        self.name = name
+        self.default = default
+        self.meaning = meaning
+        self.allowed = allowed
+        self.check = check
+
+
+def _number(value: object, least: float) -> bool:
+    return (
+        isinstance(value, (int, float))
+        and not isinstance(value, bool)
+        and least <= value < sys.maxsize
+    )
+
+
+def _whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _callback(value: object) -> bool:
+    return value is None or callable(value)
+
+
+def _text(value: object) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _has(*names: str) -> Callable[[object], bool]:
+    return lambda value: value is None or all(callable(getattr(value, n, None)) for n in names)
+
+
+OPTIONS = (
+    Option(
+        "api_key",
+        None,
+        "Your server key (`wrk_…`); falls back to `WHISPERR_API_KEY`",
+        "a string without white space or control characters",
+        lambda v: v is None or isinstance(v, str),
+    ),
+    Option(
+        "base_url",
+        BASE_URL,
+        "Where to send; falls back to `WHISPERR_BASE_URL`",
+        "an http:// or https:// URL without user, query or fragment",
+        lambda v: v is None or (isinstance(v, str) and parts_of(v) is not None),
+    ),
+    Option(
+        "flush_at",
+        20,
+        "Deliver as soon as this many events wait",
+        "a whole number from 1",
+        lambda v: _whole(v, 1),
+    ),
+    Option(
+        "flush_interval",
+        10.0,
+        "Deliver after this many seconds at the latest",
+        "a number of seconds above 0",
+        lambda v: _number(v, 0.001),
+    ),
+    Option(
+        "max_queue_size",
+        10_000,
+        "Hold at most this many events; the oldest drop",
+        "a whole number from 1",
+        lambda v: _whole(v, 1),
+    ),
+    Option(
+        "max_batch_size",
+        MAX_BATCH_EVENTS,
+        "Send at most this many events per request; above 500 means 500",
+        "a whole number from 1",
+        lambda v: _whole(v, 1),
+    ),
+    Option(
+        "max_retries",
+        6,
+        "Repeat a failed request this many times before pausing",
+        "a whole number from 0",
+        lambda v: _whole(v, 0),
+    ),
+    Option(
+        "request_timeout",
+        10.0,
+        "Seconds for one request, from connecting to the last byte",
+        "a number of seconds above 0",
+        lambda v: _number(v, 0.001),
+    ),
+    Option("disabled", False, "Do nothing at all", "True or False", _flag),
+    Option("debug", False, "Log what happens to stderr", "True or False", _flag),
+    Option(
+        "on_error",
+        None,
+        "Called with a `WhisperrError` when events are lost or delivery pauses",
+        "a callable or None",
+        _callback,
+    ),
+    Option(
+        "app_version",
+        None,
+        "Your version, sent with every event as `app_version`",
+        "a string or None",
+        _text,
+    ),
+    Option(
+        "test_mode",
+        False,
+        "Mark every event as a test that touches no production data",
+        "True or False",
+        _flag,
+    ),
+    Option(
+        "strict",
+        False,
+        "Raise `InvalidEvent` for bad input; for development and tests",
+        "True or False",
+        _flag,
+    ),
+    Option(
+        "before_send",
+        None,
+        "Called with every event; returns it, changed or not, or None to veto",
+        "a callable or None",
+        _callback,
+    ),
+    Option(
+        "max_queue_bytes",
+        _DEFAULT_MAX_QUEUE_BYTES,
+        "Hold at most this many bytes of events; the oldest drop",
+        "a whole number from 1024",
+        lambda v: _whole(v, 1024),
+    ),
+    Option(
+        "buffer",
+        None,
+        "Where events are held instead of memory: an object with the `Buffer` methods",
+        "an object with put, take, done, put_back, clear, end and passed",
+        _has("put", "take", "done", "put_back", "clear", "end", "passed"),
+    ),
+    Option(
+        "ssl_context",
+        None,
+        "An `ssl.SSLContext` of your own, for a private certificate authority",
+        "an ssl.SSLContext or None",
+        _has("wrap_socket"),
+    ),
+    Option(
+        "transport",
+        None,
+        "What sends requests instead of HTTP: an object with the `Transport` methods",
+        "an object with send and close",
+        _has("send", "close"),
+    ),
+)
+
+
+class Secret:
+    """The key, wrapped so that nothing that prints variables prints it."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """Return the key itself: only for the header of a request."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret('***')"
+
+
+class Config:
+    """The checked options of one client. Attributes have the names of the options."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        """Check every option; raises ValueError that names it, the value and what is allowed."""
+        for option in OPTIONS:
+            value = given[option.name]
+            if not option.check(value):
+                shown = type(value).__name__ if option.name in _PRIVATE else repr(value)
+                raise ValueError(f"{option.name}={shown}: must be {option.allowed}")
+        values = dict(given)
+        self.key = _key(values.pop("api_key"), disabled=values["disabled"])
+        self.base_url = _base_url(values.pop("base_url"))
+        self.flush_at: int = values["flush_at"]
+        self.flush_interval: float = values["flush_interval"]
+        self.max_queue_size: int = values["max_queue_size"]
+        self.max_batch_size: int = min(values["max_batch_size"], MAX_BATCH_EVENTS)
+        self.max_retries: int = values["max_retries"]
+        self.request_timeout: float = values["request_timeout"]
+        self.disabled: bool = values["disabled"]
+        self.debug: bool = values["debug"]
+        self.on_error = values["on_error"]
+        self.app_version: str | None = values["app_version"]
+        self.test_mode: bool = values["test_mode"]
+        self.strict: bool = values["strict"]
+        self.before_send = values["before_send"]
+        self.max_queue_bytes: int = values["max_queue_bytes"]
+        self.buffer = values["buffer"]
+        self.ssl_context = values["ssl_context"]
+        self.transport = values["transport"]
+
+
+_PRIVATE = ("api_key", "base_url")  # a URL may hold a password
+
+
+def _key(given: str | None, *, disabled: bool) -> Secret:
+    key = (given if given is not None else os.environ.get("WHISPERR_API_KEY", "")).strip()
+    if disabled:
+        return Secret("")
+    if not key:
+        raise ValueError(
+            "api_key: none given and WHISPERR_API_KEY is not set; create a server key (wrk_...) "
+            "in the Whisperr dashboard, or pass disabled=True"
+        )
+    if not re.fullmatch(r"[!-~]+", key):
+        raise ValueError("api_key: must not contain white space, control or non-ASCII characters")
+    if key.startswith("wpk_"):
+        _warn(
+            "api_key: this is a publishable key (wpk_...) for apps and browsers; the server will "
+            "not opt anybody in for it. A backend needs a server key (wrk_...)"
+        )
+    return Secret(key)
+
+
+def _base_url(given: str | None) -> str:
+    """Return the address to use. The default gives way to the environment, a given one does not."""
+    url = given if given not in (None, BASE_URL) else os.environ.get("WHISPERR_BASE_URL") or BASE_URL
+    parts = parts_of(url)
+    if parts is None:
+        raise ValueError("WHISPERR_BASE_URL: must be an http:// or https:// URL")
+    if parts[0] == "http" and parts[1] not in LOOPBACK:
+        _warn(f"base_url: http:// sends the key to {parts[1]} unencrypted; use https://")
+    return url.rstrip("/")
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=5)
+
+
+def parts_of(url: str) -> tuple[str, str, int, str] | None:
+    """Split an address into scheme, host, port and path; None when it is not one.
+
+    A pattern rather than `urllib.parse`, which accepts line ends and costs an import.
+    """
+    match = _URL.fullmatch(url)
+    if match is None or "?" in url or "#" in url:
+        return None
+    scheme, host, port, path = match.groups()
+    number = int(port or (443 if scheme == "https" else 80))
+    return (scheme, host.strip("[]"), number, (path or "").rstrip("/")) if number < 65536 else None  # noqa: PLR2004  # TCP
+
+

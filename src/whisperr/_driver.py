@@ -1,0 +1,135 @@
+"""Beside step 4: who calls the worker: the background thread, or the caller where none can run.
+
+Threads: any thread may call any method, also from a signal handler or from `on_error`. Waiting
+happens here and only here, always with a bound that the caller or the worker sets.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from _thread import allocate_lock
+from threading import Thread, get_ident, main_thread
+
+from ._gate import Gate
+from ._report import logger
+from ._worker import NEVER
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._worker import Worker
+
+THREAD_NAME = "whisperr-delivery"
+
+
+class Driver:
+    """Drive one worker in one process, and let others wait for what it does."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._gate = Gate()
+        self._turn = allocate_lock()  # held by whoever is in `worker.step`
+        self._in_step: int | None = None
+        self._waiting: set[Gate] = set()
+        self._starting = allocate_lock()
+        self._thread: Thread | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether the thread was ever started."""
+        return self._thread is not None
+
+    @property
+    def is_mine(self) -> bool:
+        """Whether the calling thread is inside the worker: in `on_error`, or interrupting it."""
+        return self._in_step == get_ident()
+
+    def wake(self) -> None:
+        """Call the worker soon: there may be something to do. Returns at once."""
+        worker = self._worker
+        if worker.closed:
+            worker.abandon()
+            return
+        worker.wake_at = sys.maxsize  # once is enough, until the worker has looked
+        self._ensure_thread()
+        self._gate.open()
+
+    def wait_until(
+        self, passed: Callable[[], bool], stuck: Callable[[], bool], deadline: float
+    ) -> bool:
+        """Wait until `passed()`; False when `stuck()` or at `deadline` (monotonic, seconds).
+
+        Where no thread can run, at exit, the calling thread does the work itself.
+        """
+        gate = Gate()
+        self._waiting.add(gate)
+        try:
+            while not passed():
+                left = deadline - time.monotonic()
+                if stuck() or left <= 0 or self.is_mine:
+                    return passed()
+                if self._ensure_thread():
+                    gate.wait(left)
+                else:
+                    self._drive(gate, left)
+            return True
+        finally:
+            self._waiting.discard(gate)
+
+    def _drive(self, gate: Gate, left: float) -> None:
+        """Do one round of the worker's in the calling thread, or wait for who does."""
+        next_step = self._step()
+        if next_step is None:
+            gate.wait(left)
+        else:
+            self._gate.wait(min(next_step - time.monotonic(), left))
+
+    def _step(self) -> float | None:
+        """Take the turn and one step; None when another thread has the turn."""
+        if not self._turn.acquire(blocking=False):
+            return None
+        self._in_step = get_ident()
+        try:
+            next_step = self._worker.step()
+            self._worker.settle()
+            return 0.0 if self._worker.has_news else next_step
+        finally:
+            self._in_step = None
+            self._turn.release()
+            for gate in tuple(self._waiting):
+                gate.open()
+
+    def _ensure_thread(self) -> bool:
+        """Start the thread unless it runs; False where no thread can be started any more."""
+        if self._thread is not None and self._thread.is_alive():
+            return True
+        # The main thread counts as ended from the moment the interpreter begins to wait for the
+        # others. From there on a new thread is refused (3.12) or may hang its starter (3.11).
+        if self._worker.closed or sys.is_finalizing() or not main_thread().is_alive():
+            return False
+        if not self._starting.acquire(blocking=False):
+            return True  # somebody else is starting it
+        try:
+            thread = Thread(target=self._run, name=THREAD_NAME, daemon=True)
+            thread.start()
+            self._thread = thread
+        except RuntimeError:  # 3.12 and later: not while the interpreter shuts down
+            return False
+        finally:
+            self._starting.release()
+        return True
+
+    def _run(self) -> None:
+        while not self._worker.closed:
+            try:
+                next_step = self._step()
+            except Exception:  # a mistake of ours must not end delivery
+                logger().exception("a mistake in the client; delivery pauses")
+                self._worker.recover()
+                continue
+            if next_step is None or next_step > time.monotonic():
+                left = NEVER if next_step is None else next_step - time.monotonic()
+                self._gate.wait(left)
+        self._worker.disconnect()

@@ -1,0 +1,42 @@
+"""A base for the few immutable values that the public face hands out.
+
+A dataclass would do the same and cost an import of 8 ms (`dataclasses` loads `inspect`), which
+every process that imports the package would pay.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # `typing.TYPE_CHECKING` without the import of `typing`
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
+
+
+class Frozen:
+    """A value with named fields that cannot be changed; equal when all fields are."""
+
+    __slots__ = ()
+
+    def __setattr__(self, name: str, value: object) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__}.{name} cannot be changed")
+
+    def __delattr__(self, name: str) -> NoReturn:
+        raise AttributeError(f"{type(self).__name__}.{name} cannot be deleted")
+
+    def __repr__(self) -> str:
+        fields = ", ".join(f"{name}={value!r}" for name, value in self._fields().items())
+        return f"{type(self).__name__}({fields})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self._fields() == other._fields()
+
+    __hash__ = None  # type: ignore[assignment]  # fields may hold dictionaries
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), tuple(self._fields().values())
+
+    def _fields(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self.__slots__}
+
+    def _set(self, **values: object) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)

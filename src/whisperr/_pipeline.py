@@ -1,0 +1,182 @@
+"""The parts of one client in one process, put together: encoder, buffer, worker, driver.
+
+A forked child gets a new one: new locks, an empty memory buffer (the parent still owns those
+events), a new connection, new message ids, and a new thread when needed.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+
+from . import _lifecycle
+from ._buffer import MemoryBuffer
+from ._driver import Driver
+from ._event import EventEncoder, Vetoed
+from ._ledger import Ledger
+from ._report import Reporter
+from ._version import __version__
+from ._worker import NEVER, Worker
+from .errors import InvalidEvent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._config import Config
+    from ._ledger import State, Stats
+    from ._wire import Answer, Request
+    from .errors import Reason
+    from .protocols import Buffer, Transport
+
+
+class Pipeline:
+    """Take encoded events, deliver them, and say what happened. Belongs to one process."""
+
+    def __init__(self, config: Config) -> None:
+        self.pid = os.getpid()
+        self._transport: Transport = config.transport or _LazyTransport(config)
+        self.ledger = Ledger()
+        self.reporter = Reporter(config.on_error)
+        self.buffer: Buffer = config.buffer or MemoryBuffer(
+            config.max_queue_size, config.max_queue_bytes
+        )
+        self.encoder = EventEncoder(
+            __version__,
+            app_version=config.app_version,
+            test_mode=config.test_mode,
+            before_send=config.before_send,
+        )
+        self.worker = Worker(
+            self.buffer,
+            self._transport,
+            self.ledger,
+            self.reporter,
+            flush_at=config.flush_at,
+            flush_interval=config.flush_interval,
+            max_batch_size=config.max_batch_size,
+            max_retries=config.max_retries,
+            request_timeout=config.request_timeout,
+            clock=time.monotonic,
+            dice=random.random,
+        )
+        self.driver = Driver(self.worker)
+        self.closing = False
+        _lifecycle.watch(self)
+
+    def put(self, data: bytes) -> bool:
+        """Accept one encoded event; False when it could not be kept itself."""
+        self.ledger.accept()
+        dropped = self.buffer.put(data)
+        if dropped:
+            self._overflow(data, dropped)
+        if len(self.buffer) >= self.worker.wake_at:
+            self.driver.wake()
+        return not dropped or dropped[-1] is not data
+
+    def refuse(self, error: Exception, call: str) -> None:
+        """Count and report a call that became no event; a veto is counted and not reported."""
+        if isinstance(error, Vetoed):
+            self.ledger.drop("vetoed", 1)
+            return
+        text = str(error) if isinstance(error, InvalidEvent) else type(error).__name__
+        self._lose("invalid", f"{call}: {text}")
+
+    def refuse_closed(self, call: str) -> None:
+        """Count and report a call after shutdown."""
+        self._lose("closed", f"{call}: the client is shut down")
+
+    def flush(self, timeout: float | None) -> bool:
+        """Deliver all that was accepted before; see `Whisperr.flush`."""
+        deadline = NEVER if timeout is None else time.monotonic() + timeout
+        position, worker = self.buffer.end(), self.worker
+        if self.buffer.passed(position):
+            self.reporter.emit(time.monotonic(), all_of_it=True)
+            return True
+        given_up = worker.give_ups
+        worker.ask(position)
+        self.driver.wake()
+        return self.driver.wait_until(
+            lambda: self.buffer.passed(position),
+            lambda: worker.closed or worker.give_ups != given_up,
+            deadline,
+        )
+
+    def begin_shutdown(self, deadline: float) -> None:
+        """Accept nothing more and deliver what is held until `deadline` (monotonic, seconds)."""
+        self.closing = True
+        self.worker.close(deadline)
+        if not self.driver.started and not len(self.buffer):
+            self.worker.abandon()
+        elif not self.worker.closed:
+            self.driver.wake()
+
+    def finish_shutdown(self, deadline: float) -> bool:
+        """Wait for the end; what is not delivered then is dropped and reported."""
+        worker = self.worker
+        ended = self.driver.wait_until(lambda: worker.closed, lambda: False, deadline)
+        if not ended and not self.driver.is_mine:
+            worker.abandon()
+        return ended and not self.ledger.dropped["shutdown"]
+
+    def leave(self) -> None:
+        """The client object is gone: deliver what is held, then let the thread end."""
+        self.worker.leave()
+        if self.driver.started:
+            self.driver.wake()
+
+    def forsake(self) -> None:
+        """In a forked child: close the inherited socket; everything else is the parent's."""
+        forsake = getattr(self._transport, "forsake", None)
+        if forsake is not None:
+            forsake()
+
+    def stats(self) -> Stats:
+        """Return the counts of this moment."""
+        closed = self.worker.closed or self.closing
+        state: State = "closed" if closed else "paused" if self.worker.paused else "running"
+        return self.ledger.stats(self.buffer.held_bytes, state, self.worker.problem)
+
+    def _overflow(self, data: bytes, dropped: object) -> None:
+        events = tuple(dropped)  # type: ignore[call-overload]  # a sequence of bytes
+        reason: Reason = "too_large" if events[-1] is data else "queue_full"
+        message = {
+            "too_large": "one event is larger than max_queue_bytes",
+            "queue_full": "the queue was full; the oldest went",
+        }[reason]
+        self.ledger.drop(reason, len(events))
+        self.reporter.add(
+            "dropped", message, reason=reason, count=len(events), events=events
+        )
+
+    def _lose(self, reason: Reason, message: str) -> None:
+        self.ledger.drop(reason, 1)
+        self.reporter.add("dropped", message, reason=reason)
+        if self.worker.closed:
+            self.reporter.emit(time.monotonic())
+        else:
+            self.driver.wake()
+
+
+class _LazyTransport:
+    """The HTTP transport, made with its first request: its imports cost more than all of ours."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._http: Transport | None = None
+
+    def send(self, request: Request, timeout: float) -> Answer:
+        if self._http is None:
+            from ._transport import HttpTransport
+
+            config = self._config
+            self._http = HttpTransport(
+                config.base_url, config.key, ssl_context=config.ssl_context
+            )
+        return self._http.send(request, timeout)
+
+    def close(self) -> None:
+        if self._http is not None:
+            self._http.close()
+
+    def forsake(self) -> None:
+        self.close()

@@ -1,0 +1,140 @@
+"""Beside steps 3 to 5: tell people about losses and pauses, in summary.
+
+At most one `on_error` call and one log line per reason and second, carrying the count. Adding a
+report never waits and never runs foreign code, so `track()` may do it anywhere; emitting runs
+`on_error` and logging, and is done by whoever drives the worker.
+"""
+
+from __future__ import annotations
+
+import sys
+from threading import RLock
+
+from .errors import WhisperrError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import logging
+    from collections.abc import Callable, Sequence
+
+    from .errors import ErrorType, Reason
+
+_INTERVAL = 1.0
+# Dropped events kept for `on_error` between two calls; beyond it they are counted only.
+_MAX_KEPT_BYTES = 8 * 1024 * 1024
+
+
+def logger() -> logging.Logger:
+    """Return the logger `whisperr`; `logging` is imported when there is something to say."""
+    import logging
+
+    return logging.getLogger("whisperr")
+
+
+def log_to_stderr() -> None:
+    """Show everything on stderr, once per process: the `debug` option."""
+    import logging
+
+    log = logger()
+    log.setLevel(logging.DEBUG)
+    if not any(getattr(handler, "of_whisperr", False) for handler in log.handlers):
+        shown = logging.StreamHandler(sys.stderr)
+        shown.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        shown.of_whisperr = True  # type: ignore[attr-defined]  # our mark, to add it only once
+        log.addHandler(shown)
+
+
+class _Summary:
+    __slots__ = ("bytes", "count", "events", "message", "status", "type")
+
+    def __init__(self, type_: ErrorType, message: str, status: int | None) -> None:
+        self.type = type_
+        self.message = message
+        self.status = status
+        self.count = 0
+        self.events: list[bytes] = []
+        self.bytes = 0
+
+
+class Reporter:
+    """Collects what to tell and tells it once a second at most."""
+
+    __slots__ = ("_last", "_lock", "_on_error", "_waiting")
+
+    def __init__(self, on_error: Callable[[WhisperrError], object] | None) -> None:
+        self._on_error = on_error
+        self._lock = RLock()
+        self._waiting: dict[tuple[ErrorType, Reason | None], _Summary] = {}
+        self._last: dict[tuple[ErrorType, Reason | None], float] = {}
+
+    def add(
+        self,
+        type_: ErrorType,
+        message: str,
+        *,
+        reason: Reason | None = None,
+        status: int | None = None,
+        count: int = 1,
+        events: Sequence[bytes] = (),
+    ) -> None:
+        """Take one report; it joins those of its kind that wait. The first message stands."""
+        with self._lock:
+            summary = self._waiting.get((type_, reason))
+            if summary is None:
+                fresh = _Summary(type_, message, status)
+                summary = self._waiting.setdefault((type_, reason), fresh)
+            summary.count += count
+            if self._on_error is None:
+                return
+            for data in events:
+                size = len(data)
+                if summary.bytes + size > _MAX_KEPT_BYTES:
+                    break
+                summary.bytes += size
+                summary.events.append(data)
+
+    def due(self) -> float | None:
+        """Return the time (monotonic, seconds) of the next report, None when nothing waits."""
+        with self._lock:
+            waiting = tuple(self._waiting)
+        return min((self._last.get(kind, -_INTERVAL) + _INTERVAL for kind in waiting), default=None)
+
+    def emit(self, now: float, *, all_of_it: bool = False) -> None:
+        """Tell what is due at `now`; everything that waits when `all_of_it`."""
+        for kind in tuple(self._waiting):
+            if not all_of_it and now < self._last.get(kind, -_INTERVAL) + _INTERVAL:
+                continue
+            with self._lock:
+                summary = self._waiting.pop(kind, None)
+            if summary is not None:
+                self._last[kind] = now
+                self._tell(summary, kind[1])
+
+    def _tell(self, summary: _Summary, reason: Reason | None) -> None:
+        kept = summary.type != "dropped"
+        logger().warning(
+            "%s: %s (%s%s)",
+            summary.type if reason is None else f"{summary.type}, {reason}",
+            summary.message,
+            "1 event" if summary.count == 1 else f"{summary.count} events",
+            ", kept" if kept else "",
+        )
+        if self._on_error is None:
+            return
+        error = WhisperrError(
+            summary.type, summary.message, summary.status, reason, summary.count, summary.events
+        )
+        try:
+            self._on_error(error)
+        except Exception as failure:
+            # The callback is the caller's; its failure must not stop delivery. Not its text
+            # but its place is logged: the text may repeat the events.
+            logger().error("on_error raised %s; delivery goes on", _place_of(failure))
+
+
+def _place_of(failure: Exception) -> str:
+    place = failure.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else ""
+    return f"{type(failure).__name__}{where}"

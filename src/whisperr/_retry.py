@@ -1,0 +1,56 @@
+"""Beside step 5: how long to wait. Pure: the clock and the dice are arguments."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Dice = Callable[[], float]
+
+_MAX_BACKOFF = 30.0
+_MAX_RETRY_AFTER = 60.0  # CONTRACT: capped at 60 s
+_AUTH_PAUSE = 60.0
+_EXHAUSTED_PAUSE = 30.0
+
+
+def backoff(failures: int, dice: Dice) -> float:
+    """Return the seconds to wait after so many failures in a row: min(30, 2**n), n from 0.
+
+    Jitter down to half, so that a fleet that failed together does not return together.
+    """
+    return float(min(_MAX_BACKOFF, 2.0 ** min(failures - 1, 16))) * (0.5 + dice() / 2)
+
+
+def retry_after_of(value: str | None, now: float) -> float | None:
+    """Return the seconds that a Retry-After asks for, at most 60; None if absent or unreadable.
+
+    RFC 9110, 10.2.3: a number of seconds or an HTTP date. `now` is the wall clock in seconds.
+    """
+    if value is None:
+        return None
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return min(float(value[:6]), _MAX_RETRY_AFTER)
+    from email.utils import parsedate_to_datetime
+
+    try:
+        moment = parsedate_to_datetime(value).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return None
+    return min(max(moment - now, 0.0), _MAX_RETRY_AFTER)
+
+
+def wait_of(failures: int, retry_after: float | None, dice: Dice) -> float:
+    """Return the seconds until the next attempt: what the server asks for, else the backoff."""
+    return backoff(failures, dice) if retry_after is None else retry_after
+
+
+def pause_of(error_type: str, dice: Dice) -> float:
+    """Return the seconds without automatic delivery after giving up.
+
+    A refused key: at least a minute. Tried too often: half a minute to a whole one. Spread,
+    because a fleet gives up together.
+    """
+    least = _AUTH_PAUSE if error_type == "auth" else _EXHAUSTED_PAUSE
+    return least * (1.0 + dice())

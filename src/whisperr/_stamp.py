@@ -1,0 +1,91 @@
+"""Step 2, the event's own marks: when it happened and its id.
+
+Threads: any thread may call anything here, also from a signal handler. Nothing waits.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+
+from .errors import InvalidEvent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# CONTRACT: accepted from 30 days ago. The other end of the window (5 minutes ahead) is left to
+# the server: which of two clocks is wrong cannot be told here, and a day ahead is a mistake.
+MAX_AGE_DAYS = 30
+MAX_AHEAD_DAYS = 1
+
+_IDS_PER_BLOCK = 256
+_ID_BYTES = 16
+
+
+class MessageIds:
+    """Ids of 128 random bits as 32 hex digits; one system call makes 256 of them.
+
+    Belongs to one process: a forked child must make its own, or both would hand out the same.
+    """
+
+    __slots__ = ("_block",)
+
+    def __init__(self) -> None:
+        self._block: list[str] = []
+
+    def next(self) -> str:
+        """Return an id that nobody else got: `list.pop` is atomic, with and without a GIL."""
+        try:
+            return self._block.pop()
+        except IndexError:
+            digits = os.urandom(_ID_BYTES * _IDS_PER_BLOCK).hex()
+            width = 2 * _ID_BYTES
+            block = [digits[at : at + width] for at in range(0, len(digits), width)]
+            mine = block.pop()
+            self._block = block
+            return mine
+
+
+class Clock:
+    """Say the present as the contract wants it; the part up to the second is made once a second."""
+
+    __slots__ = ("_now", "_second")
+
+    def __init__(self, now_ns: Callable[[], int] = time.time_ns) -> None:
+        self._now = now_ns
+        self._second = (0, "")
+
+    def stamp(self) -> str:
+        """Return RFC 3339 in UTC with three fraction digits, truncated (CONTRACT, Event)."""
+        second, milli = divmod(self._now() // 1_000_000, 1000)
+        known, text = self._second  # one read: another thread may replace the pair
+        if known != second:
+            text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+            self._second = (second, text)
+        return f"{text}{milli:03d}Z"
+
+    def stamp_of(self, moment: object) -> str:
+        """Return the stamp of an aware `datetime`; raises InvalidEvent for anything else."""
+        from datetime import datetime, timezone
+
+        if not isinstance(moment, datetime):
+            raise InvalidEvent(
+                f"occurred_at: must be an aware datetime, got {type(moment).__name__}"
+            )
+        if moment.utcoffset() is None:
+            raise InvalidEvent(
+                "occurred_at: must be an aware datetime, got a naive one; "
+                "add tzinfo, for example datetime.now(timezone.utc)"
+            )
+        try:
+            utc = moment.astimezone(timezone.utc)
+        except OverflowError:
+            raise InvalidEvent(f"occurred_at: {moment.isoformat()} is not a time in UTC") from None
+        days = self._now() / 86_400e9 - utc.timestamp() / 86_400
+        if not -MAX_AHEAD_DAYS <= days <= MAX_AGE_DAYS:
+            raise InvalidEvent(
+                f"occurred_at: {utc.isoformat()} is outside what the server accepts, "
+                f"{MAX_AGE_DAYS} days ago to 5 minutes ahead"
+            )
+        return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"

@@ -1,0 +1,254 @@
+"""Step 7: a request becomes an answer, over one kept-alive connection. Decides nothing.
+
+Threads: used by one at a time, the one that drives the worker; `forsake` by a forked child.
+Imported with the first request: `http.client` and `ssl` cost more than the rest of the package.
+"""
+
+from __future__ import annotations
+
+import io
+import socket
+import ssl
+import time
+from base64 import b64encode
+from http.client import HTTPException, HTTPResponse, IncompleteRead
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment
+
+from ._config import LOOPBACK, parts_of
+from ._version import __version__
+from ._wire import Answer, headers_of
+
+if TYPE_CHECKING:
+    from ._config import Secret
+    from ._wire import Request
+
+# More than any documented answer; what is longer is not read, and the connection not kept.
+_MAX_ANSWER_BYTES = 64 * 1024
+
+
+class HttpTransport:
+    """POST requests to one service. `request_timeout` bounds an attempt as a whole."""
+
+    def __init__(
+        self, base_url: str, key: Secret, *, ssl_context: ssl.SSLContext | None = None
+    ) -> None:
+        parts = parts_of(base_url)
+        if parts is None:
+            raise ValueError("base_url: must be an http:// or https:// URL")
+        self._scheme, self._host, self._port, self._prefix = parts
+        self._key = key
+        self._ssl_context = ssl_context
+        self._socket: socket.socket | None = None
+
+    def send(self, request: Request, timeout: float) -> Answer:
+        """Send and return the answer within `timeout` seconds; raises OSError or HTTPException.
+
+        A connection that was kept and turns out dead before an answer began deserves one free
+        attempt on a new one: closing idle connections is a server's right and no failure.
+        """
+        deadline = time.monotonic() + timeout
+        kept = self._socket is not None
+        try:
+            return self._exchange(request, deadline)
+        except ConnectionError:
+            if not kept:
+                raise
+        return self._exchange(request, deadline)
+
+    def close(self) -> None:
+        """Close the connection, if there is one."""
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            connection.close()
+
+    def forsake(self) -> None:
+        """Close an inherited connection in a forked child, without a word on the wire.
+
+        Only the descriptor: a TLS goodbye would end the parent's session.
+        """
+        connection, self._socket = self._socket, None
+        if connection is not None:
+            socket.close(connection.detach())
+
+    def _exchange(self, request: Request, deadline: float) -> Answer:
+        """Do one round trip; the connection stays open only after a complete answer."""
+        try:
+            if self._socket is None:
+                self._socket = self._connect(deadline)
+            try:
+                _send(self._socket, memoryview(self._message(request)), deadline)
+            except ConnectionError as error:
+                # A server may refuse before it has read the body: its answer is there to read.
+                answer, _ = _read_answer(self._socket, deadline, "POST", instead_of=error)
+                self.close()
+                return answer
+            answer, reusable = _read_answer(self._socket, deadline, "POST")
+        except BaseException:
+            self.close()
+            raise
+        if not reusable:
+            self.close()
+        return answer
+
+    def _message(self, request: Request) -> bytes:
+        """Return head and body as one piece, so that they leave in as few packets as they can."""
+        lines = [f"{name}: {value}" for name, value in self._headers().items()]
+        target = self._prefix + request.path
+        if self._proxy() is not None and self._scheme == "http":
+            target = f"http://{self._authority()}{target}"
+        head = f"POST {target} HTTP/1.1\r\n" + "\r\n".join(lines)
+        return f"{head}\r\nContent-Length: {len(request.body)}\r\n\r\n".encode() + request.body
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Host": self._authority(), "Accept": "application/json"}
+        proxy = self._proxy()
+        if proxy is not None and self._scheme == "http":
+            headers.update(_proxy_credentials(proxy))
+        return {**headers, **headers_of(self._key.reveal(), __version__)}
+
+    def _authority(self) -> str:
+        host = f"[{self._host}]" if ":" in self._host else self._host
+        usual = 443 if self._scheme == "https" else 80
+        return host if self._port == usual else f"{host}:{self._port}"
+
+    def _proxy(self) -> str | None:
+        """Return the proxy that the environment names; none for this machine itself."""
+        if self._host in LOOPBACK or proxy_bypass_environment(self._host):
+            return None
+        proxies = getproxies_environment()
+        return proxies.get(self._scheme) or proxies.get("all")
+
+    def _connect(self, deadline: float) -> socket.socket:
+        proxy = self._proxy()
+        if proxy is None:
+            plain = _open(self._host, self._port, deadline)
+        else:
+            plain = self._connect_through(proxy, deadline)
+        if self._scheme == "http":
+            return plain
+        try:
+            context = self._ssl_context = self._ssl_context or ssl.create_default_context()
+            secure = context.wrap_socket(
+                plain, server_hostname=self._host, do_handshake_on_connect=False
+            )
+        except BaseException:
+            plain.close()
+            raise
+        try:
+            secure.settimeout(_left(deadline))
+            secure.do_handshake()
+        except BaseException:
+            secure.close()
+            raise
+        return secure
+
+    def _connect_through(self, proxy: str, deadline: float) -> socket.socket:
+        """Connect to a proxy; for https, open a tunnel (RFC 9110, 9.3.6)."""
+        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        if parts.scheme != "http" or not parts.hostname:
+            raise OSError(f"a proxy must be an http:// URL, got scheme {parts.scheme!r}")
+        plain = _open(parts.hostname, parts.port or 80, deadline)
+        if self._scheme == "http":
+            return plain
+        try:
+            authority = f"{self._authority()}:443" if self._port == 443 else self._authority()  # noqa: PLR2004  # https
+            headers = {"Host": authority, **_proxy_credentials(proxy)}
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            ask = f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n".encode()
+            _send(plain, memoryview(ask), deadline)
+            answer, _ = _read_answer(plain, deadline, "CONNECT")
+            if answer.status // 100 != 2:  # noqa: PLR2004  # 2xx
+                raise OSError(f"the proxy refused the tunnel with HTTP {answer.status}")
+        except BaseException:
+            plain.close()
+            raise
+        return plain
+
+
+class _AnswerBytes(io.RawIOBase):
+    """The bytes of one answer, read under one deadline for all of them, not one per `recv`."""
+
+    def __init__(self, connection: socket.socket, deadline: float) -> None:
+        self._connection = connection
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, target: object) -> int:
+        self._connection.settimeout(_left(self._deadline))
+        return self._connection.recv_into(target)  # type: ignore[arg-type]  # a writable buffer
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """What HTTPResponse asks of a socket."""
+        return io.BufferedReader(self)
+
+
+def _read_answer(
+    connection: socket.socket,
+    deadline: float,
+    method: str,
+    instead_of: ConnectionError | None = None,
+) -> tuple[Answer, bool]:
+    """Read one answer; also say whether the connection can be used again.
+
+    Raises `instead_of` when there is no answer to read.
+    """
+    # The class asks for a socket and only calls its `makefile`.
+    response = HTTPResponse(_AnswerBytes(connection, deadline), method=method)  # type: ignore[arg-type]
+    try:
+        response.begin()
+        if method == "CONNECT":
+            return Answer(response.status), True
+        body = response.read(_MAX_ANSWER_BYTES)
+        if response.length and len(body) < _MAX_ANSWER_BYTES:
+            raise IncompleteRead(body, response.length)
+    except (OSError, HTTPException):
+        if instead_of is not None:
+            raise instead_of from None
+        raise
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, headers, body), response.isclosed() and not response.will_close
+
+
+def _open(host: str, port: int, deadline: float) -> socket.socket:
+    """Connect to the first address that answers, all of them under one deadline."""
+    failure: OSError | None = None
+    for family, kind, protocol, _, address in socket.getaddrinfo(
+        host, port, type=socket.SOCK_STREAM
+    ):
+        connection = socket.socket(family, kind, protocol)
+        try:
+            connection.settimeout(_left(deadline))
+            connection.connect(address)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            failure = error
+            connection.close()
+        else:
+            return connection
+    raise failure or OSError(f"no address for {host}")
+
+
+def _send(connection: socket.socket, message: memoryview, deadline: float) -> None:
+    """Send everything. A view, so that nothing that prints variables prints the key in it."""
+    while message:
+        connection.settimeout(_left(deadline))
+        message = message[connection.send(message) :]
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError("no complete answer within request_timeout")
+    return left
+
+
+def _proxy_credentials(proxy: str) -> dict[str, str]:
+    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    if not parts.username:
+        return {}
+    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
+    return {"Proxy-Authorization": f"Basic {b64encode(pair).decode('ascii')}"}

@@ -1,0 +1,293 @@
+"""Step 4: when to deliver.
+
+A machine of decisions that somebody else drives: `step` does what is due, at most one request,
+and says when it wants to be called again. Clock, dice and the way to send are arguments, so a
+test can drive it without threads, sockets or time.
+
+Threads: one caller at a time may be in `step`; everything else may be called from any thread,
+also from a signal handler.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from ._delivery import Delivery
+from ._retry import pause_of
+from ._wire import request_of
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from ._delivery import Verdict
+    from ._ledger import Ledger
+    from ._report import Reporter
+    from ._retry import Dice
+    from ._wire import Answer
+    from .errors import Reason
+    from .protocols import Buffer, Transport
+
+NEVER = float("inf")
+_IDLE_CONNECTION = 30.0
+_NO_WAKE = sys.maxsize
+
+
+class Worker:
+    """Decide when to deliver what the buffer holds, and do it one request at a time."""
+
+    def __init__(
+        self,
+        buffer: Buffer,
+        transport: Transport,
+        ledger: Ledger,
+        reporter: Reporter,
+        *,
+        flush_at: int,
+        flush_interval: float,
+        max_batch_size: int,
+        max_retries: int,
+        request_timeout: float,
+        clock: Callable[[], float],
+        dice: Dice,
+        wall_clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._buffer = buffer
+        self._transport = transport
+        self._ledger = ledger
+        self._reporter = reporter
+        self._flush_at = flush_at
+        self._flush_interval = flush_interval
+        self._max_batch_size = max_batch_size
+        self._max_retries = max_retries
+        self._request_timeout = request_timeout
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._dice = dice
+        self._delivery: Delivery | None = None
+        self._oldest_since: float | None = None
+        self._not_before = 0.0
+        self._asked_until = 0.0
+        self._paused_until = 0.0
+        self._connected_until: float | None = None
+        self._flush_to = 0
+        self._close_by: float | None = None
+        self._leaving = False
+        # The number of waiting events at which `put` should wake the driver: 1 to learn that
+        # there is something, then `flush_at`; no number at all while waking could change nothing.
+        self.wake_at = 1
+        self.give_ups = 0
+        self.problem: str | None = None
+        self.closed = False
+
+    # -- for any thread
+
+    def ask(self, position: int) -> None:
+        """Ask to deliver all before `position` now; ends a pause, but no Retry-After."""
+        self._flush_to = max(self._flush_to, position)
+
+    def close(self, deadline: float) -> None:
+        """Ask to deliver everything by `deadline` (monotonic) and to end; cuts every wait."""
+        if self._close_by is None:
+            self._close_by = deadline
+            self._not_before = self._asked_until = self._paused_until = 0.0
+
+    def leave(self) -> None:
+        """Ask to end as soon as nothing is left: the client is gone, its events are not."""
+        self._leaving = True
+
+    def abandon(self) -> None:
+        """End now: what is still held is dropped for `shutdown` and reported."""
+        self.closed = True
+        self.wake_at = 0  # every later put wakes, and waking a closed client abandons again
+        self._drop(self._buffer.clear(), "shutdown", "not delivered before shutdown ended")
+        self._reporter.emit(self._clock(), all_of_it=True)
+
+    @property
+    def paused(self) -> bool:
+        """Whether automatic delivery pauses after giving up."""
+        return self._paused_until > self._clock()
+
+    # -- for the driver
+
+    def step(self) -> float:
+        """Do what is due now. Return the time (monotonic) of the next call, NEVER for "on waking".
+
+        Returns a time in the past when there is more to do at once.
+        """
+        now = self._clock()
+        self._reporter.emit(now)
+        if self.closed:
+            self._delivery = None
+            return NEVER
+        if self._delivery is None and self._is_due(now):
+            self._start()
+        if self._delivery is not None and now >= self._not_before:
+            self._attempt(self._delivery, now)
+            return now
+        if self._may_end(now):
+            self.abandon()
+            self.disconnect()
+            return NEVER
+        if self._connected_until is not None and now >= self._connected_until:
+            self.disconnect()
+        return self._next_step(now)
+
+    def settle(self) -> None:
+        """Set the number of waiting events that wakes the driver; call it before sleeping."""
+        if self.closed:
+            self.wake_at = 0
+        elif self._delivery is not None or self._close_by is not None or self._must_rest:
+            self.wake_at = _NO_WAKE
+        else:
+            self.wake_at = 1 if self._oldest_since is None else self._flush_at
+
+    @property
+    def has_news(self) -> bool:
+        """Whether enough came since `settle` to be awake: what `put` may have seen too early."""
+        return len(self._buffer) >= self.wake_at
+
+    def recover(self) -> None:
+        """After a mistake of ours or of a plugged-in part: keep the events and pause."""
+        self._delivery = None
+        self._reschedule(self._clock() + pause_of("retry_exhausted", self._dice))
+        overflow = self._buffer.put_back()
+        self._drop(overflow, "queue_full", "the queue was full; the oldest went")
+
+    # -- decisions
+
+    @property
+    def _must_rest(self) -> bool:
+        return max(self._asked_until, self._paused_until) > self._clock()
+
+    def _is_due(self, now: float) -> bool:
+        waiting = len(self._buffer)
+        if not waiting:
+            self._oldest_since = None
+            return False
+        if self._close_by is not None:
+            return now < self._close_by
+        if self._oldest_since is None:
+            self._oldest_since = now
+        if now < self._asked_until:
+            return False
+        if not self._buffer.passed(self._flush_to):
+            return True
+        if now < self._paused_until:
+            return False
+        aged = now >= self._oldest_since + self._flush_interval
+        return aged or waiting >= self._flush_at or self._leaving
+
+    def _may_end(self, now: float) -> bool:
+        if self._close_by is None and not self._leaving:
+            return False
+        empty = self._delivery is None and not len(self._buffer)
+        return empty or (self._close_by is not None and now >= self._close_by)
+
+    def _next_step(self, now: float) -> float:
+        times = [self._reporter.due(), self._connected_until]
+        if self._delivery is not None:
+            times += [self._not_before, self._close_by]
+        elif len(self._buffer):
+            start = max(self._asked_until, self._paused_until)
+            if self._oldest_since is not None and start <= now:
+                start = self._oldest_since + self._flush_interval
+            times.append(start)
+        return min((time for time in times if time is not None), default=NEVER)
+
+    # -- actions
+
+    def _start(self) -> None:
+        batch = self._buffer.take(self._max_batch_size)
+        self._oldest_since = None
+        if batch:
+            self._delivery = Delivery(batch, self._max_retries, self._dice)
+            self._not_before = 0.0
+
+    def _attempt(self, delivery: Delivery, now: float) -> None:
+        timeout = self._request_timeout
+        if self._close_by is not None:
+            timeout = min(timeout, self._close_by - now)
+            if timeout <= 0:
+                self.abandon()
+                return
+        answer: Answer | None = None
+        problem = ""
+        self._ledger.request(again=delivery.failures > 0)
+        try:
+            answer = self._transport.send(request_of(delivery.part), timeout)
+        except Exception as error:  # noqa: BLE001  # whatever a transport raises means: no answer
+            problem = f"{type(error).__name__}: {error}"
+        now = self._clock()
+        self._connected_until = now + _IDLE_CONNECTION
+        part = delivery.part
+        self._apply(delivery, part, delivery.judge(answer, problem, self._wall_clock()), now)
+
+    def _apply(
+        self, delivery: Delivery, part: Sequence[bytes], verdict: Verdict, now: float
+    ) -> None:
+        failed = verdict.wait is not None or verdict.give_up is not None
+        self.problem = verdict.message if failed or verdict.reason else None
+        if verdict.ended:
+            self._end(part, verdict)
+        if verdict.wait is not None:
+            self._not_before = now + verdict.wait
+            if verdict.asked:
+                self._asked_until = self._not_before
+            if self._close_by is not None and self._not_before >= self._close_by:
+                verdict.give_up = verdict.give_up or "retry_exhausted"
+        if verdict.give_up is not None:
+            self._give_up(verdict, now)
+        elif not delivery.part:
+            self._delivery = None
+
+    def _end(self, part: Sequence[bytes], verdict: Verdict) -> None:
+        """Settle a part that has ended, unless shutdown has already given it up."""
+        owned = self._buffer.done(verdict.ended)
+        if owned < verdict.ended:
+            return
+        self._ledger.deliver(verdict.delivered)
+        lost = verdict.ended - verdict.delivered
+        if lost and verdict.reason:
+            # Which ones a 202 refused is not told, unless it is all of them.
+            known = part if lost == len(part) else ()
+            self._drop(known, verdict.reason, verdict.message, verdict.status, lost)
+
+    def _give_up(self, verdict: Verdict, now: float) -> None:
+        error_type = verdict.give_up
+        if error_type is None or self._delivery is None:
+            return
+        count = self._delivery.left
+        self._delivery = None
+        self._reporter.add(error_type, verdict.message, status=verdict.status, count=count)
+        if self._close_by is not None:
+            self._close_by = now  # no attempt can follow: the rest ends as `shutdown`
+        self._reschedule(now + pause_of(error_type, self._dice))
+        overflow = self._buffer.put_back()
+        self._drop(overflow, "queue_full", "the queue was full; the oldest went")
+
+    def _reschedule(self, paused_until: float) -> None:
+        self._paused_until = paused_until
+        self._flush_to = 0
+        self.give_ups += 1
+
+    def _drop(
+        self,
+        events: Sequence[bytes],
+        reason: Reason,
+        message: str,
+        status: int | None = None,
+        count: int | None = None,
+    ) -> None:
+        lost = len(events) if count is None else count
+        if lost:
+            self._ledger.drop(reason, lost)
+            self._reporter.add(
+                "dropped", message, reason=reason, status=status, count=lost, events=events
+            )
+
+    def disconnect(self) -> None:
+        """Close the connection until the next request."""
+        self._connected_until = None
+        self._transport.close()
