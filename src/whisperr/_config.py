@@ -268,7 +268,9 @@ def _key(given: str | None, *, disabled: bool) -> Secret:
 
 def _base_url(given: str | None) -> str:
     """Return the address to use. The default gives way to the environment, a given one does not."""
-    url = given if given not in (None, BASE_URL) else os.environ.get("WHISPERR_BASE_URL") or BASE_URL
+    url = given
+    if url is None or url == BASE_URL:
+        url = os.environ.get("WHISPERR_BASE_URL") or BASE_URL
     parts = parts_of(url)
     if parts is None:
         raise ValueError("WHISPERR_BASE_URL: must be an http:// or https:// URL")

@@ -16,7 +16,7 @@ from .errors import InvalidEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
     BeforeSend = Callable[[dict[str, Any]], "dict[str, Any] | None"]

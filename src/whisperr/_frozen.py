@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 class Frozen:
     """A value with named fields that cannot be changed; equal when all fields are."""
 
-    __slots__ = ()
+    __slots__: tuple[str, ...] = ()
 
     def __setattr__(self, name: str, value: object) -> NoReturn:
         raise AttributeError(f"{type(self).__name__}.{name} cannot be changed")

@@ -36,7 +36,7 @@ def _plain_encoder() -> Callable[[Any], str]:
     slow = encoder.JSONEncoder(
         ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
     )
-    make = encoder.c_make_encoder
+    make = getattr(encoder, "c_make_encoder", None)
     if make is None:  # PyPy has no encoder in C
         return slow.encode
     chunks = make(None, slow.default, quote, None, ":", ",", False, False, False)  # noqa: FBT003  # positional only
@@ -145,7 +145,7 @@ def _fields_of(value: object) -> Mapping[Any, object] | None:
     if isinstance(value, abc.Mapping):
         return value
     if isinstance(value, tuple) and hasattr(value, "_asdict"):  # a named tuple
-        return dict(zip(value._fields, value, strict=True))
+        return dict(zip(value._fields, value, strict=True))  # type: ignore[attr-defined]  # it has _asdict
     if hasattr(type(value), "__dataclass_fields__") and not isinstance(value, type):
         from dataclasses import fields
 

@@ -20,8 +20,15 @@ if TYPE_CHECKING:
 
     State = Literal["running", "paused", "closed", "disabled"]
 
-_NEVER_ACCEPTED = ("invalid", "vetoed", "closed")
-_DROPPED = ("queue_full", "rejected", "refused_in_batch", "too_large", "expired", "shutdown")
+_NEVER_ACCEPTED: tuple[Reason, ...] = ("invalid", "vetoed", "closed")
+_DROPPED: tuple[Reason, ...] = (
+    "queue_full",
+    "rejected",
+    "refused_in_batch",
+    "too_large",
+    "expired",
+    "shutdown",
+)
 _REASONS: tuple[Reason, ...] = (*_NEVER_ACCEPTED, *_DROPPED)
 
 
@@ -120,8 +127,8 @@ class Ledger:
         with self._lock:
             accepted, delivered, ends = self.accepted, self.delivered, dict(self.dropped)
             requests, retries = self.requests, self.retries
-        refused = {reason: n for reason, n in ends.items() if n and reason in _NEVER_ACCEPTED}
-        dropped = {reason: n for reason, n in ends.items() if n and reason in _DROPPED}
+        refused = {str(reason): n for reason, n in ends.items() if n and reason in _NEVER_ACCEPTED}
+        dropped = {str(reason): n for reason, n in ends.items() if n and reason in _DROPPED}
         return Stats(
             accepted=accepted,
             delivered=delivered,

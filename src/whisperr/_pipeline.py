@@ -22,6 +22,8 @@ from .errors import InvalidEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ._config import Config
     from ._ledger import State, Stats
     from ._wire import Answer, Request
@@ -136,8 +138,7 @@ class Pipeline:
         state: State = "closed" if closed else "paused" if self.worker.paused else "running"
         return self.ledger.stats(self.buffer.held_bytes, state, self.worker.problem)
 
-    def _overflow(self, data: bytes, dropped: object) -> None:
-        events = tuple(dropped)  # type: ignore[call-overload]  # a sequence of bytes
+    def _overflow(self, data: bytes, events: Sequence[bytes]) -> None:
         reason: Reason = "too_large" if events[-1] is data else "queue_full"
         message = {
             "too_large": "one event is larger than max_queue_bytes",

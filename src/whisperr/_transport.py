@@ -13,8 +13,8 @@ import time
 from base64 import b64encode
 from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import TYPE_CHECKING
+from urllib import request as _environment
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
 
 from ._config import LOOPBACK, parts_of
 from ._version import __version__
@@ -115,9 +115,11 @@ class HttpTransport:
 
     def _proxy(self) -> str | None:
         """Return the proxy that the environment names; none for this machine itself."""
-        if self._host in LOOPBACK or proxy_bypass_environment(self._host):
+        if self._host in LOOPBACK:
             return None
-        proxies = getproxies_environment()
+        if _environment.proxy_bypass_environment(self._host):  # type: ignore[attr-defined]  # not in the stubs
+            return None
+        proxies = _environment.getproxies_environment()
         return proxies.get(self._scheme) or proxies.get("all")
 
     def _connect(self, deadline: float) -> socket.socket:
