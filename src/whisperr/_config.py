@@ -294,5 +294,3 @@ def parts_of(url: str) -> tuple[str, str, int, str] | None:
     scheme, host, port, path = match.groups()
     number = int(port or (443 if scheme == "https" else 80))
     return (scheme, host.strip("[]"), number, (path or "").rstrip("/")) if number < 65536 else None  # noqa: PLR2004  # TCP
-
-

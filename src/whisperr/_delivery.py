@@ -117,7 +117,7 @@ class Delivery:
                 verdict.message = f"the server refused {min(lost, size)} of {size} in a batch"
 
     def _may_divide(self, outcome: str) -> bool:
-        """A body that is too large gets smaller with every split; only halving needs a bound."""
+        """Say whether to divide: splitting ends by itself, only halving needs a bound."""
         return outcome == SPLIT or self._extra + 2 <= MAX_EXTRA_REQUESTS
 
     def _divide(self) -> None:

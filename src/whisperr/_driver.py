@@ -35,6 +35,7 @@ class Driver:
         self._waiting: set[Gate] = set()
         self._starting = allocate_lock()
         self._thread: Thread | None = None
+        self._told = False
 
     @property
     def started(self) -> bool:
@@ -53,7 +54,8 @@ class Driver:
             worker.abandon()
             return
         worker.wake_at = sys.maxsize  # once is enough, until the worker has looked
-        self._ensure_thread()
+        if not self._ensure_thread():
+            worker.settle()  # nobody will look: the next event tries again
         self._gate.open()
 
     def wait_until(
@@ -115,7 +117,10 @@ class Driver:
             thread = Thread(target=self._run, name=THREAD_NAME, daemon=True)
             thread.start()
             self._thread = thread
-        except RuntimeError:  # 3.12 and later: not while the interpreter shuts down
+        except RuntimeError as error:  # 3.12 and later: not while the interpreter shuts down
+            if not self._told:
+                self._told = True
+                logger().warning("%s; events wait for flush() or the exit", error)
             return False
         finally:
             self._starting.release()
@@ -125,7 +130,7 @@ class Driver:
         while not self._worker.closed:
             try:
                 next_step = self._step()
-            except Exception:  # a mistake of ours must not end delivery
+            except Exception:  # noqa: BLE001  # a mistake of ours must not end delivery
                 logger().exception("a mistake in the client; delivery pauses")
                 self._worker.recover()
                 continue

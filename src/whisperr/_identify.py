@@ -122,5 +122,3 @@ def _one_of(value: object, allowed: tuple[str, ...], name: str) -> str:
 
 def _named(keys: set[str]) -> str:
     return ", ".join(sorted(keys))
-
-

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import sys
 import time
 
 from . import _lifecycle
@@ -23,6 +24,7 @@ from .errors import InvalidEvent
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from types import FrameType
 
     from ._config import Config
     from ._ledger import State, Stats
@@ -38,7 +40,7 @@ class Pipeline:
         self.pid = os.getpid()
         self._transport: Transport = config.transport or _LazyTransport(config)
         self.ledger = Ledger()
-        self.reporter = Reporter(config.on_error)
+        self.reporter = Reporter(config.on_error, debug=config.debug)
         self.buffer: Buffer = config.buffer or MemoryBuffer(
             config.max_queue_size, config.max_queue_bytes
         )
@@ -121,7 +123,7 @@ class Pipeline:
         return ended and not self.ledger.dropped["shutdown"]
 
     def leave(self) -> None:
-        """The client object is gone: deliver what is held, then let the thread end."""
+        """Deliver what is held, then let the thread end: the client object is gone."""
         self.worker.leave()
         if self.driver.started:
             self.driver.wake()
@@ -145,17 +147,23 @@ class Pipeline:
             "queue_full": "the queue was full; the oldest went",
         }[reason]
         self.ledger.drop(reason, len(events))
-        self.reporter.add(
-            "dropped", message, reason=reason, count=len(events), events=events
-        )
+        self.reporter.add("dropped", message, reason=reason, count=len(events), events=events)
 
     def _lose(self, reason: Reason, message: str) -> None:
         self.ledger.drop(reason, 1)
-        self.reporter.add("dropped", message, reason=reason)
+        self.reporter.add("dropped", f"{message}{_call_place()}", reason=reason)
         if self.worker.closed:
             self.reporter.emit(time.monotonic())
         else:
             self.driver.wake()
+
+
+def _call_place() -> str:
+    """Say where in the caller's code the refused call stands."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # what `inspect` and `warnings` do
+    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "whisperr":
+        frame = frame.f_back
+    return f" (at {frame.f_code.co_filename}:{frame.f_lineno})" if frame else ""
 
 
 class _LazyTransport:
@@ -170,9 +178,7 @@ class _LazyTransport:
             from ._transport import HttpTransport
 
             config = self._config
-            self._http = HttpTransport(
-                config.base_url, config.key, ssl_context=config.ssl_context
-            )
+            self._http = HttpTransport(config.base_url, config.key, ssl_context=config.ssl_context)
         return self._http.send(request, timeout)
 
     def close(self) -> None:

@@ -59,10 +59,13 @@ class _Summary:
 class Reporter:
     """Collects what to tell and tells it once a second at most."""
 
-    __slots__ = ("_last", "_lock", "_on_error", "_waiting")
+    __slots__ = ("_debug", "_last", "_lock", "_on_error", "_waiting")
 
-    def __init__(self, on_error: Callable[[WhisperrError], object] | None) -> None:
+    def __init__(
+        self, on_error: Callable[[WhisperrError], object] | None, *, debug: bool = False
+    ) -> None:
         self._on_error = on_error
+        self._debug = debug
         self._lock = RLock()
         self._waiting: dict[tuple[ErrorType, Reason | None], _Summary] = {}
         self._last: dict[tuple[ErrorType, Reason | None], float] = {}
@@ -92,6 +95,11 @@ class Reporter:
                     break
                 summary.bytes += size
                 summary.events.append(data)
+
+    def detail(self, message: str, *values: object) -> None:
+        """Log one step of delivery; only with the `debug` option."""
+        if self._debug:
+            logger().debug(message, *values)
 
     def due(self) -> float | None:
         """Return the time (monotonic, seconds) of the next report, None when nothing waits."""
@@ -126,7 +134,7 @@ class Reporter:
         )
         try:
             self._on_error(error)
-        except Exception as failure:
+        except Exception as failure:  # noqa: BLE001  # the reason stands below
             # The callback is the caller's; its failure must not stop delivery. Not its text
             # but its place is logged: the text may repeat the events.
             logger().error("on_error raised %s; delivery goes on", _place_of(failure))

@@ -184,7 +184,7 @@ class _AnswerBytes(io.RawIOBase):
         return self._connection.recv_into(target)  # type: ignore[arg-type]  # a writable buffer
 
     def makefile(self, _mode: str) -> io.BufferedReader:
-        """What HTTPResponse asks of a socket."""
+        """Return the file that HTTPResponse asks a socket for."""
         return io.BufferedReader(self)
 
 

@@ -222,7 +222,10 @@ class Worker:
         now = self._clock()
         self._connected_until = now + _IDLE_CONNECTION
         part = delivery.part
-        self._apply(delivery, part, delivery.judge(answer, problem, self._wall_clock()), now)
+        verdict = delivery.judge(answer, problem, self._wall_clock())
+        self._apply(delivery, part, verdict, now)
+        again = f"; again in {verdict.wait:.1f} s" if verdict.wait and self._delivery else ""
+        self._reporter.detail("sent %d: %s%s", len(part), verdict.message, again)
 
     def _apply(
         self, delivery: Delivery, part: Sequence[bytes], verdict: Verdict, now: float

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     ]
 
 
-class InvalidEvent(ValueError):
+class InvalidEvent(ValueError):  # noqa: N818  # reads as what it is
     """A call whose data cannot become an event. Raised to the caller only with `strict=True`.
 
     Its text names the argument, says what is wrong with it and what is allowed. It never

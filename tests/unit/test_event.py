@@ -104,7 +104,9 @@ class TestEvent:
     def test_test_mode_marks_every_event_and_no_context_can_unmark_it(self) -> None:
         options = {"test_mode": True}
         assert event("u", "e", options=options)["context"]["$mode"] == "test"
-        assert event("u", "e", None, {"$mode": "live"}, options=options)["context"]["$mode"] == "test"
+        assert (
+            event("u", "e", None, {"$mode": "live"}, options=options)["context"]["$mode"] == "test"
+        )
 
     def test_the_event_type_is_trimmed(self) -> None:
         assert event("u", " payment_failed\n")["event_type"] == "payment_failed"
@@ -156,9 +158,7 @@ class TestIdentifier:
     def test_it_becomes_its_string(self, value: object, text: str) -> None:
         assert identifier(value, "external_user_id") == text
 
-    @pytest.mark.parametrize(
-        "value", [None, "", "  \t", True, 1.5, b"u", {}, [], object(), (1, 2)]
-    )
+    @pytest.mark.parametrize("value", [None, "", "  \t", True, 1.5, b"u", {}, [], object(), (1, 2)])
     def test_what_names_nobody_is_refused(self, value: object) -> None:
         with pytest.raises(InvalidEvent, match="external_user_id"):
             identifier(value, "external_user_id")
@@ -269,9 +269,7 @@ class TestIdentify:
     @pytest.mark.parametrize("key", ["channel", "type"])
     def test_a_channel_may_be_written_with_either_key(self, key: str) -> None:
         given = [{key: "email", "address": "a@b", "opted_in": None}]
-        assert identify("u", channels=given)["channels"] == [
-            {"channel": "email", "address": "a@b"}
-        ]
+        assert identify("u", channels=given)["channels"] == [{"channel": "email", "address": "a@b"}]
 
     def test_a_push_channel_keeps_its_fields(self) -> None:
         channel = Channel.push(

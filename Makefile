@@ -1,0 +1,61 @@
+# Every target sets up what it needs in .venv. `make help` lists them.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check lint types coverage wheel matrix format clean
+
+help:  ## List the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
+
+demo: $(VENV)/with-nothing  ## Deliver a day of events through outages to a local server
+	$(BIN)/whisperr demo
+
+test: $(VENV)/with-test  ## Run the tests
+	$(BIN)/python -m pytest
+
+check: lint types test coverage wheel  ## Everything that must pass before a change lands
+
+lint: $(VENV)/with-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/with-dev
+	$(BIN)/mypy
+	$(BIN)/pyright --verifytypes whisperr --ignoreexternal
+
+coverage: $(VENV)/with-dev
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
+
+wheel: $(VENV)/with-dev  ## Build the wheel and try it in an empty environment
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	$(BIN)/python scripts/smoke.py dist/*.whl
+
+matrix:  ## Run the tests on every supported Python that is installed
+	$(PYTHON) scripts/matrix.py
+
+format: $(VENV)/with-dev  ## Format the code and mend what ruff can mend
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:  ## Remove everything that can be made again
+	rm -rf $(VENV) .venvs dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+
+# The build backend is pinned and installed first, so that no build fetches one of its own.
+$(VENV)/with-nothing: pyproject.toml constraints.txt
+	$(PYTHON) scripts/new_enough.py
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) hatchling editables
+	$(PIP) --no-build-isolation --editable .
+	touch $@
+
+$(VENV)/with-%: $(VENV)/with-nothing
+	$(PIP) --no-build-isolation --editable '.[$*]'
+	touch $@
