@@ -1,0 +1,19 @@
+"""A local ingestion server for development and tests; `whisperr dev` on the command line.
+
+    from whisperr.dev import LocalServer, faults
+
+    with LocalServer(faults=[faults.status(503, times=2)]) as server:
+        ...
+
+Standard library only. It listens on loopback only.
+"""
+
+from __future__ import annotations
+
+from . import faults
+from ._arrivals import Arrival, ReceivedRequest
+from ._judge import Problem
+from ._server import LocalServer
+from .faults import Fault
+
+__all__ = ["Arrival", "Fault", "LocalServer", "Problem", "ReceivedRequest", "faults"]

@@ -1,0 +1,87 @@
+"""A day of a SaaS product as a list of calls, for the demo. Pure: the same seed, the same day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any
+
+from whisperr.billing import BillingEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+_DAY = timedelta(hours=23)
+_FEATURES = ("report_exported", "teammate_invited", "dashboard_opened", "api_key_created")
+_SOURCES = ("search", "referral", "newsletter", "ads")
+_DECLINES = ("card_declined", "insufficient_funds", "expired_card")
+_PLANS = {"starter": 19.0, "pro": 49.0, "scale": 199.0}
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call to make: `name` is the event type, None for an identify with `values` as traits."""
+
+    user: str
+    at: datetime
+    name: str | None
+    values: dict[str, Any] = field(default_factory=dict)
+    email: str | None = None
+
+
+def day_of(users: int, seed: int, end: datetime) -> list[Call]:
+    """Return the calls of a day that ends at `end`, in the order of time."""
+    dice = Random(seed)  # noqa: S311  # a made-up day, to be repeated
+    calls = [
+        call
+        for number in range(users)
+        for call in _story(f"user_{8000 + number}", end - _DAY * (0.2 + 0.8 * dice.random()), dice)
+    ]
+    return sorted((call for call in calls if call.at <= end), key=lambda call: call.at)
+
+
+def _story(user: str, start: datetime, dice: Random) -> Iterator[Call]:
+    """Tell one user's day: signs up, tries things, and then stays, wavers or leaves."""
+    moment = start
+    plan = dice.choice(list(_PLANS))
+    email = f"{user}@example.com"
+    traits = {"plan": "trial", "country": dice.choice(["DE", "FR", "US"])}
+    yield Call(user, moment, None, traits, email)
+    for name, values in _acts(plan, dice):
+        moment += timedelta(seconds=dice.randint(20, 1200))
+        yield Call(user, moment, name, values)
+
+
+def _acts(plan: str, dice: Random) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    price = {"plan_id": plan, "price": _PLANS[plan], "currency": "EUR"}
+    yield "account_created", {"source": dice.choice(_SOURCES)}
+    yield BillingEvent.TRIAL_STARTED, {"plan_id": plan, "trial_length_days": 14}
+    for _ in range(dice.randint(2, 6)):
+        yield dice.choice(_FEATURES), {"duration_ms": dice.randint(40, 4000)}
+    way = dice.random()
+    if way < 0.35:  # noqa: PLR2004  # shares of a made-up day, here and below
+        yield BillingEvent.TRIAL_CONVERTED, {**price, "plan_period": "P1M"}
+        yield None, {"plan": plan}
+    elif way < 0.6:  # noqa: PLR2004
+        yield from _failed_payment(price, dice)
+    elif way < 0.8:  # noqa: PLR2004
+        yield "cancel_page_viewed", {"from": "settings"}
+        yield BillingEvent.TRIAL_AUTO_RENEW_DISABLED, {"store_cancel_reason": "unsubscribe"}
+    else:
+        yield "usage_dropped", {"percent": dice.randint(30, 90), "window_days": 7}
+
+
+def _failed_payment(
+    price: dict[str, Any], dice: Random
+) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    cents = round(price["price"] * 100)
+    yield "payment_failed", {"amount_cents": cents, "reason": dice.choice(_DECLINES)}
+    yield BillingEvent.BILLING_ISSUE_STARTED, {"has_access": True, **price}
+    if dice.random() < 0.6:  # noqa: PLR2004
+        yield BillingEvent.BILLING_RECOVERED, price
+    else:
+        yield "payment_failed", {"amount_cents": cents, "reason": dice.choice(_DECLINES)}
+        yield BillingEvent.MEMBERSHIP_ENDED, {"end_reason": "billing", **price}
+        yield None, {"plan": "none"}

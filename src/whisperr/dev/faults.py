@@ -1,0 +1,174 @@
+"""Rehearsed faults: what the server does wrong on purpose, how often, how many times.
+
+`Fault` is a value; `Rehearsal` holds those that are on and picks for each request. The dice are
+seeded, so that a run can be repeated.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import asdict, dataclass, fields
+from random import Random
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from typing_extensions import Self
+
+Kind = Literal["status", "latency", "hang", "cut", "lose_answer", "drip", "legacy"]
+KINDS: dict[str, str] = {
+    "status": "answer with this status and take nothing",
+    "latency": "wait before answering",
+    "hang": "take nothing and never answer",
+    "cut": "take nothing and cut the connection",
+    "lose_answer": "take the request, then cut the connection before the answer",
+    "drip": "take the request, then send the answer byte by byte",
+    "legacy": "refuse a whole batch with 400 for one bad event",
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One fault: its kind, the share of requests it meets, and for how many of them at most.
+
+    `rate` is between 0 and 1. `times` is None for no limit. `seconds` is the delay of `latency`
+    and the pause between the bytes of `drip`. `retry_after` and `location` are headers of
+    `status`. `path`: only requests to this path, such as `/v1/identify`.
+    """
+
+    kind: Kind
+    rate: float = 1.0
+    times: int | None = None
+    code: int = 503
+    retry_after: str | None = None
+    location: str | None = None
+    seconds: float = 0.1
+    path: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise ValueError that names the wrong value and what is allowed."""
+        if self.kind not in KINDS:
+            raise ValueError(f"kind={self.kind!r}: must be one of {', '.join(KINDS)}")
+        if not _is_number(self.rate) or not 0 < self.rate <= 1:
+            raise ValueError(f"rate={self.rate!r}: must be above 0 and at most 1")
+        if self.times is not None and not (_is_whole(self.times) and self.times > 0):
+            raise ValueError(f"times={self.times!r}: must be a whole number from 1, or None")
+        if not _is_whole(self.code) or not 300 <= self.code <= 599:  # noqa: PLR2004  # HTTP
+            raise ValueError(f"code={self.code!r}: must be a status from 300 to 599")
+        if not _is_number(self.seconds) or not 0 <= self.seconds <= 3600:  # noqa: PLR2004  # an hour
+            raise ValueError(f"seconds={self.seconds!r}: must be from 0 to 3600")
+        for name in ("retry_after", "location", "path"):
+            text = getattr(self, name)
+            if text is not None and not (isinstance(text, str) and text.isprintable()):
+                raise ValueError(f"{name}={text!r}: must be printable text")
+
+    @classmethod
+    def from_json(cls, given: object) -> Self:
+        """Make a fault from its JSON object; raises ValueError for an unknown key or value."""
+        known = {field.name for field in fields(cls)}
+        if not isinstance(given, dict) or "kind" not in given:
+            raise ValueError(f"a fault must be an object with kind, one of {', '.join(KINDS)}")
+        unknown = sorted(set(given) - known)
+        if unknown:
+            raise ValueError(f"{unknown[0]}: unknown; allowed: {', '.join(sorted(known))}")
+        return cls(**given)
+
+    def to_json(self) -> Mapping[str, Any]:
+        """Return the JSON object that `from_json` reads."""
+        return asdict(self)
+
+
+def status(
+    code: int,
+    *,
+    rate: float = 1.0,
+    times: int | None = None,
+    retry_after: float | str | None = None,
+    location: str | None = None,
+) -> Fault:
+    """Answer with `code` and take nothing."""
+    after = None if retry_after is None else str(retry_after)
+    return Fault("status", rate, times, code, after, location)
+
+
+def latency(seconds: float, *, rate: float = 1.0, times: int | None = None) -> Fault:
+    """Wait `seconds` before anything else."""
+    return Fault("latency", rate, times, seconds=seconds)
+
+
+def hang(*, rate: float = 1.0, times: int | None = None) -> Fault:
+    """Take nothing and never answer."""
+    return Fault("hang", rate, times)
+
+
+def cut(*, rate: float = 1.0, times: int | None = None) -> Fault:
+    """Take nothing and cut the connection."""
+    return Fault("cut", rate, times)
+
+
+def lose_answer(*, rate: float = 1.0, times: int | None = None, path: str | None = None) -> Fault:
+    """Take the request, then cut the connection before the answer."""
+    return Fault("lose_answer", rate, times, path=path)
+
+
+def drip(seconds: float, *, rate: float = 1.0, times: int | None = None) -> Fault:
+    """Take the request, then send the answer byte by byte, `seconds` apart."""
+    return Fault("drip", rate, times, seconds=seconds)
+
+
+def wrong_key(*, rate: float = 1.0, times: int | None = None) -> Fault:
+    """Refuse every key with 401."""
+    return status(401, rate=rate, times=times)
+
+
+def legacy(*, rate: float = 1.0, times: int | None = None) -> Fault:
+    """Refuse a whole batch with 400 for one bad event, as older servers do."""
+    return Fault("legacy", rate, times)
+
+
+class Rehearsal:
+    """The faults that are on. Any thread may call any method."""
+
+    def __init__(self, faults: Iterable[Fault] = (), seed: int = 0) -> None:
+        self._lock = Lock()
+        self._dice = Random(seed)  # noqa: S311  # a rehearsal, to be repeated
+        self._used: Counter[int] = Counter()
+        self._faults = tuple(faults)
+
+    @property
+    def faults(self) -> tuple[Fault, ...]:
+        """Return the faults that are on, also those that have used up their times."""
+        return self._faults
+
+    def set(self, faults: Iterable[Fault]) -> None:
+        """Replace the faults; their counts of times start anew."""
+        with self._lock:
+            self._faults = tuple(faults)
+            self._used.clear()
+
+    def pick(self, path: str) -> list[Fault]:
+        """Return what happens to a request to `path`: delays and modes, then at most one failure."""
+        picked = []
+        with self._lock:
+            for index, fault in enumerate(self._faults):
+                if fault.path not in {None, path}:
+                    continue
+                if fault.times is not None and self._used[index] >= fault.times:
+                    continue
+                if fault.rate < 1 and self._dice.random() >= fault.rate:
+                    continue
+                self._used[index] += 1
+                picked.append(fault)
+                if fault.kind not in {"latency", "legacy"}:
+                    break
+        return picked
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
