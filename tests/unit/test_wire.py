@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisperr import _wire
@@ -30,6 +30,7 @@ from whisperr._wire import (
     request_of,
 )
 
+SAME_EACH_TIME = settings(derandomize=True, database=None, deadline=None)
 IDENTIFY = IDENTIFY_HEAD + b'"u"}'
 
 
@@ -164,6 +165,7 @@ class TestRun:
         assert run.add(event_of(half))
         assert run.add(event_of(rest)) is fits
 
+    @SAME_EACH_TIME
     @given(st.lists(st.integers(40, 200_000), min_size=1, max_size=40), st.integers(1, 30))
     def test_a_batch_is_as_full_as_its_bounds_allow(self, sizes: list[int], most: int) -> None:
         line = [event_of(size) for size in sizes]

@@ -131,7 +131,7 @@ class _Connection(BaseHTTPRequestHandler):
             self._answer(refusal(405, "method", "only POST"), {"Allow": "POST"}, close=True)
             return
         size = self.headers.get("Content-Length", "0" if ours else "")
-        if not size.isdecimal():
+        if not size.isdecimal() or "Transfer-Encoding" in self.headers:
             self._answer(refusal(411, "length_required", "send Content-Length"), close=True)
         elif int(size) > self._local.max_body_bytes:
             self._refuse_size(int(size))

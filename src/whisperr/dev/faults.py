@@ -149,7 +149,7 @@ class Rehearsal:
             self._used.clear()
 
     def pick(self, path: str) -> list[Fault]:
-        """Return what happens to a request to `path`: delays and modes, then at most one failure."""
+        """Return what meets a request to `path`: delays and modes, then at most one failure."""
         picked = []
         with self._lock:
             for index, fault in enumerate(self._faults):

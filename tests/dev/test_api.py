@@ -1,0 +1,153 @@
+"""The API under /_dev/: what came, how to wait for it, what to rehearse."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+from threading import Thread
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.dev.wire import BATCH, call, event, post
+from whisperr.dev import LocalServer, faults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+NOW = datetime(2026, 6, 14, 12, 0, 1, tzinfo=timezone.utc).timestamp()
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with LocalServer(clock=lambda: NOW) as started:
+        yield started
+
+
+def get(server: LocalServer, path: str) -> Any:
+    status, answer = call(server, "GET", f"/_dev/{path}")
+    assert status == 200, answer
+    return answer
+
+
+def send(server: LocalServer, *events: dict[str, Any]) -> None:
+    assert post(server, BATCH, {"events": list(events)})[0] == 202
+
+
+@pytest.mark.parametrize(
+    ("query", "ids"),
+    [
+        ("", ["a", "b", "c", None]),
+        ("?user=user_2", ["b"]),
+        ("?type=payment_*", ["c"]),
+        ("?kind=identify", [None]),
+        ("?status=accepted&kind=event", ["a", "b", "c"]),
+        ("?after=2", ["c", None]),
+        ("?limit=2", ["c", None]),
+    ],
+)
+def test_arrivals_are_listed_and_filtered(
+    server: LocalServer, query: str, ids: list[str | None]
+) -> None:
+    send(
+        server,
+        event("a"),
+        event("b", external_user_id="user_2"),
+        event("c", event_type="payment_failed"),
+    )
+    post(server, "/v1/identify", {"external_user_id": "user_1"})
+    assert [a["message_id"] for a in get(server, f"arrivals{query}")["arrivals"]] == ids
+
+
+def test_a_refused_arrival_shows_its_problems(server: LocalServer) -> None:
+    send(server, event("a", properties=[]))
+    (arrival,) = get(server, "arrivals?status=refused")["arrivals"]
+    expected = {"pointer": "/properties", "found": "[]", "expected": "an object, {} when none"}
+    assert arrival["problems"] == [expected]
+
+
+def test_the_summary_counts_everything(server: LocalServer) -> None:
+    send(server, event("a"), event("a"), event("b", context={}))
+    server.set_faults(faults.status(503, times=1))
+    post(server, "/v1/identify", {"external_user_id": "u"})
+    post(server, "/v1/identify", {"external_user_id": "u"})
+    assert get(server, "summary") == {
+        "accepted": 2,
+        "duplicates": 1,
+        "refused": 1,
+        "events": 3,
+        "identifies": 1,
+        "requests": 3,
+        "answers": {"202": 2, "503": 1},
+        "faults": {"status": 1},
+        "types": {"trial_started": 3},
+        "agents": {"whisperr-python/0": 3},
+        "last": 4,
+    }
+
+
+def test_requests_are_shown_with_the_key_masked(server: LocalServer) -> None:
+    send(server, event("a"))
+    (request,) = get(server, "requests")["requests"]
+    assert request["headers"]["x-api-key"] == "wrk_…"
+    assert '"$message_id": "a"' in request["body"]
+    assert get(server, "requests?after=1") == {"requests": []}
+
+
+def test_a_wait_ends_when_enough_has_come(server: LocalServer) -> None:
+    answers: list[Any] = []
+    waiting = Thread(target=lambda: answers.append(get(server, "wait?count=2&user=user_1")))
+    waiting.start()
+    send(server, event("a"))
+    send(server, event("b"))
+    waiting.join(30)
+    assert [a["message_id"] for a in answers[0]["arrivals"]] == ["a", "b"]
+    assert answers[0]["reached"] is True
+
+
+def test_a_wait_in_vain_says_so(server: LocalServer) -> None:
+    assert get(server, "wait?timeout=0.01") == {"reached": False, "arrivals": []}
+
+
+def test_faults_are_set_and_shown(server: LocalServer) -> None:
+    assert get(server, "faults") == {"faults": []}
+    status, answer = call(server, "PUT", "/_dev/faults", [{"kind": "status", "code": 429}])
+    assert (status, answer) == (200, get(server, "faults"))
+    assert post(server, BATCH, {"events": [event("a")]})[0] == 429
+    assert call(server, "PUT", "/_dev/faults", [])[0] == 200
+    assert post(server, BATCH, {"events": [event("a")]})[0] == 202
+
+
+def test_a_reset_forgets_also_the_ids(server: LocalServer) -> None:
+    send(server, event("a"))
+    assert call(server, "POST", "/_dev/reset")[0] == 200
+    send(server, event("a"))
+    assert [a.status for a in server.arrivals()] == ["accepted"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "status"),
+    [
+        ("GET", "nothing", None, 404),
+        ("GET", "reset", None, 405),
+        ("PUT", "summary", None, 405),
+        ("GET", "arrivals?colour=red", None, 400),
+        ("GET", "arrivals?after=x", None, 400),
+        ("PUT", "faults", {"kind": "hang"}, 400),
+        ("PUT", "faults", [{"kind": "boom"}], 400),
+        ("PUT", "faults", [{"kind": "status", "code": "x"}], 400),
+        ("PUT", "faults", b"[", 400),
+    ],
+)
+def test_a_wrong_call_is_refused_with_the_reason(
+    server: LocalServer, method: str, path: str, body: object, status: int
+) -> None:
+    answered, answer = call(server, method, f"/_dev/{path}", body)
+    assert answered == status
+    assert answer["message"]
+
+
+def test_pages_of_other_origins_may_not_write(server: LocalServer) -> None:
+    headers = {"Origin": "http://evil.example"}
+    assert call(server, "POST", "/_dev/reset", headers=headers)[0] == 403
+    own = {"Origin": server.url}
+    assert call(server, "POST", "/_dev/reset", headers=own)[0] == 200

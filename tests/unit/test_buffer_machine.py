@@ -1,0 +1,131 @@
+"""Step 3, whatever happens in whatever order: the buffer does what a plain list would do."""
+
+from __future__ import annotations
+
+import itertools
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from whisperr._buffer import EVENT_OVERHEAD_BYTES, MemoryBuffer
+from whisperr._wire import EVENT_HEAD, IDENTIFY_HEAD, MAX_BATCH_BYTES, is_identify
+
+LARGE = MAX_BATCH_BYTES // 3
+
+
+class BufferMachine(RuleBasedStateMachine):
+    """Compares with a list of what waits, a list of what is taken, and positions by number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = itertools.count()
+        self.waiting: list[bytes] = []
+        self.returned = 0  # how many at the front of `waiting` were put back as one batch
+        self.taken: list[bytes] = []
+        self.positions: dict[bytes, int] = {}
+        self.ended: set[bytes] = set()
+
+    @initialize(
+        max_events=st.integers(1, 8),
+        max_bytes=st.sampled_from([200, 1_000, 3 * MAX_BATCH_BYTES]),
+        batch=st.integers(1, 5),
+    )
+    def start(self, max_events: int, max_bytes: int, batch: int) -> None:
+        self.max_events, self.max_bytes, self.batch = max_events, max_bytes, batch
+        self.buffer = MemoryBuffer(max_events, max_bytes)
+
+    @rule(
+        head=st.sampled_from([EVENT_HEAD, EVENT_HEAD, IDENTIFY_HEAD]),
+        size=st.one_of(st.integers(0, 200), st.just(LARGE)),
+    )
+    def put(self, head: bytes, size: int) -> None:
+        data = head + b"%d." % next(self.numbers) + b"x" * size
+        gone = list(self.buffer.put(data))
+        if len(data) + EVENT_OVERHEAD_BYTES > self.max_bytes:
+            assert gone == [data]
+            return
+        self.positions[data] = len(self.positions)
+        self.waiting.append(data)
+        assert gone == self.overflow()
+
+    @precondition(lambda self: not self.taken)
+    @rule()
+    def take(self) -> None:
+        line = self.waiting[: self.returned] if self.returned else self.waiting
+        wanted = self.next_batch(line)
+        assert list(self.buffer.take(self.batch)) == wanted
+        self.taken = wanted
+        self.waiting = self.waiting[len(wanted) :]
+        self.returned = max(self.returned - len(wanted), 0)
+
+    @rule(count=st.integers(0, 6))
+    def done(self, count: int) -> None:
+        owned = min(count, len(self.taken))
+        assert self.buffer.done(count) == owned
+        self.ended.update(self.taken[:owned])
+        self.taken = self.taken[owned:]
+
+    @precondition(lambda self: self.taken)
+    @rule()
+    def put_back(self) -> None:
+        gone = list(self.buffer.put_back())
+        self.waiting = self.taken + self.waiting
+        self.returned, self.taken = len(self.taken), []
+        assert gone == self.overflow()
+
+    @rule()
+    def clear(self) -> None:
+        assert list(self.buffer.clear()) == self.taken + self.waiting
+        self.ended.update(self.taken, self.waiting)
+        self.taken, self.waiting, self.returned = [], [], 0
+
+    @invariant()
+    def it_says_how_much_waits(self) -> None:
+        if self.positions:
+            assert len(self.buffer) == len(self.waiting)
+            assert self.buffer.held_bytes == self.size(self.waiting)
+
+    @invariant()
+    def its_bounds_hold(self) -> None:
+        if self.positions:
+            assert len(self.buffer) <= self.max_events
+            assert self.buffer.held_bytes <= self.max_bytes
+
+    @invariant()
+    def a_mark_is_passed_when_all_before_it_has_ended(self) -> None:
+        if not self.positions:
+            return
+        assert self.buffer.end() == len(self.positions)
+        alive = [at for data, at in self.positions.items() if data not in self.ended]
+        first = min(alive, default=len(self.positions))
+        for mark in range(len(self.positions) + 1):
+            assert self.buffer.passed(mark) == (mark <= first)
+
+    def overflow(self) -> list[bytes]:
+        gone = []
+        while len(self.waiting) > self.max_events or self.size(self.waiting) > self.max_bytes:
+            gone.append(self.waiting.pop(0))
+            self.returned = max(self.returned - 1, 0)
+        self.ended.update(gone)
+        return gone
+
+    def next_batch(self, line: list[bytes]) -> list[bytes]:
+        batch: list[bytes] = []
+        for data in line[: self.batch]:
+            alone = is_identify(data) or any(map(is_identify, batch))
+            full = sum(map(len, [*batch, data])) > MAX_BATCH_BYTES - 100
+            if batch and (alone or full):
+                break
+            batch.append(data)
+        return batch
+
+    @staticmethod
+    def size(events: list[bytes]) -> int:
+        return sum(map(len, events)) + EVENT_OVERHEAD_BYTES * len(events)
+
+
+TestBufferMachine = BufferMachine.TestCase
+TestBufferMachine.settings = settings(
+    deadline=None, max_examples=200, stateful_step_count=30, derandomize=True, database=None
+)

@@ -1,0 +1,160 @@
+"""What people get to hold: the report given to `on_error`, the refusal, and frozen values."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+import pickle
+import weakref
+from typing import Any
+from unittest.mock import ANY
+
+import pytest
+
+from whisperr import InvalidEvent, WhisperrError
+from whisperr._frozen import Frozen
+
+EVENTS = (b'{"event_type":"a","properties":{"n":[1]}}', {"event_type": "b"})
+FIELDS: dict[str, Any] = {
+    "type": "dropped",
+    "message": "HTTP 404",
+    "status": 404,
+    "reason": "rejected",
+    "count": 2,
+    "events": EVENTS,
+}
+
+
+def error(**changes: Any) -> WhisperrError:
+    return WhisperrError(**{**FIELDS, **changes})
+
+
+class TestWhisperrError:
+    def test_its_fields_come_in_the_documented_order(self) -> None:
+        names = ["type", "message", "status", "reason", "count", "events"]
+        assert list(inspect.signature(WhisperrError).parameters) == names
+
+    def test_a_type_and_a_message_are_enough(self) -> None:
+        one = WhisperrError("auth", "HTTP 401")
+        assert (one.status, one.reason, one.count, one.events) == (None, None, 0, ())
+
+    def test_events_are_dictionaries_however_they_came(self) -> None:
+        assert error().events == (
+            {"event_type": "a", "properties": {"n": [1]}},
+            {"event_type": "b"},
+        )
+
+    def test_what_is_done_to_the_events_changes_nothing(self) -> None:
+        one = error()
+        for event in one.events:
+            event.clear()
+        assert [event["event_type"] for event in one.events] == ["a", "b"]
+
+    def test_events_that_are_added_to_the_list_later_are_not_in_it(self) -> None:
+        given = [b'{"n":1}']
+        one = error(events=given)
+        given.append(b'{"n":2}')
+        assert one.events == ({"n": 1},)
+
+    def test_as_text_it_is_its_message(self) -> None:
+        assert str(error()) == "HTTP 404"
+
+    def test_it_is_a_value_and_not_an_exception(self) -> None:
+        assert not isinstance(error(), BaseException)
+
+    def test_its_representation_names_every_field(self) -> None:
+        assert repr(error(events=[b'{"n":1}'])) == (
+            "WhisperrError(type='dropped', message='HTTP 404', status=404, reason='rejected', "
+            "count=2, events=({'n': 1},))"
+        )
+
+    @pytest.mark.parametrize("name", [*FIELDS, "other"])
+    def test_nothing_in_it_can_be_changed_or_deleted(self, name: str) -> None:
+        one = error()
+        with pytest.raises(AttributeError, match=f"WhisperrError.{name} cannot be changed"):
+            setattr(one, name, None)
+        with pytest.raises(AttributeError, match=f"WhisperrError.{name} cannot be deleted"):
+            delattr(one, name)
+        assert one == error()
+
+    def test_the_same_fields_are_equal(self) -> None:
+        decoded = [{"event_type": "a", "properties": {"n": [1]}}, {"event_type": "b"}]
+        assert error() == error()
+        assert error() == error(events=decoded)
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"type": "auth"},
+            {"message": "HTTP 410"},
+            {"status": None},
+            {"reason": "expired"},
+            {"count": 3},
+            {"events": ()},
+        ],
+    )
+    def test_any_difference_makes_it_unequal(self, change: dict[str, Any]) -> None:
+        assert error() != error(**change)
+
+    @pytest.mark.parametrize("other", [None, "HTTP 404", tuple(FIELDS.values()), FIELDS])
+    def test_it_equals_nothing_of_another_kind(self, other: object) -> None:
+        assert error() != other
+
+    def test_it_cannot_be_hashed_because_it_holds_dictionaries(self) -> None:
+        with pytest.raises(TypeError, match="unhashable"):
+            hash(error())
+
+    @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
+    def test_it_can_be_pickled(self, protocol: int) -> None:
+        again = pickle.loads(pickle.dumps(error(), protocol))
+        assert again == error()
+        assert isinstance(again, WhisperrError)
+
+    def test_it_can_be_copied(self) -> None:
+        assert copy.copy(error()) == error()
+        assert copy.deepcopy(error()) == error()
+
+
+class TestInvalidEvent:
+    def test_it_is_a_value_error(self) -> None:
+        with pytest.raises(ValueError, match="properties: must be a dict"):
+            raise InvalidEvent("properties: must be a dict")
+
+    def test_it_can_be_pickled(self) -> None:
+        again = pickle.loads(pickle.dumps(InvalidEvent("why")))
+        assert (type(again), str(again)) == (InvalidEvent, "why")
+
+
+class Point(Frozen):
+    __slots__ = ("x", "y")
+
+    def __init__(self, x: int, y: int) -> None:
+        self._set(x=x, y=y)
+
+
+class Place(Point):
+    __slots__ = ()
+
+
+class TestFrozen:
+    def test_it_shows_its_fields(self) -> None:
+        assert repr(Point(1, 2)) == "Point(x=1, y=2)"
+
+    def test_it_survives_pickling(self) -> None:
+        assert pickle.loads(pickle.dumps(Point(1, 2))) == Point(1, 2)
+
+    def test_it_takes_no_attributes_beside_its_fields(self) -> None:
+        with pytest.raises(AttributeError, match=r"Point\.z cannot be changed"):
+            Point(1, 2).z = 3
+        assert not hasattr(Point(1, 2), "__dict__")
+
+    def test_equality_reads_the_same_from_both_sides(self) -> None:
+        point, place = Point(1, 2), Place(1, 2)
+        assert (point == place) is (place == point)
+
+    def test_it_leaves_a_comparison_that_it_does_not_know_to_the_other(self) -> None:
+        assert Point(1, 2) == ANY
+
+    def test_it_costs_no_more_than_its_fields(self) -> None:
+        with pytest.raises(TypeError):
+            weakref.ref(Point(1, 2))
