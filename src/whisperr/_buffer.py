@@ -85,13 +85,13 @@ class MemoryBuffer:
                 run = Run(max_events)
                 line = self._front or self._items
                 at = self._front_position if self._front else self._next_position - len(line)
+                # Owned before they leave the line: `passed` sees each event all the time.
+                self._taken_position, self._taken = at, run.events
                 while line and run.add(line[0]):
                     line.popleft()
             finally:
                 self._busy = False
-            size = _size_of(run.events)
-            self._bytes -= size
-            self._taken, self._taken_position = run.events, at
+            self._bytes -= _size_of(run.events)
             return tuple(run.events)
 
     def done(self, count: int) -> int:
@@ -106,11 +106,14 @@ class MemoryBuffer:
         """Return what is left of the taken batch to the front. Return what had to go for it."""
         with self._lock:
             self._busy = True
-            size = _size_of(self._taken)
-            self._front.extend(self._taken)
-            self._front_position = self._taken_position
-            self._taken = []
-            self._bytes += size
+            try:
+                size = _size_of(self._taken)
+                self._front.extendleft(reversed(self._taken))
+                self._front_position = self._taken_position
+                self._taken = []
+                self._bytes += size
+            finally:
+                self._busy = False
             return self._overflow()
 
     def end(self) -> int:
@@ -129,12 +132,16 @@ class MemoryBuffer:
     def clear(self) -> Sequence[bytes]:
         """Give up everything, also what is taken; return it, oldest first."""
         with self._lock:
-            rest = [*self._taken]
-            self._taken = []
-            for line in (self._front, self._items):
-                while line:
-                    rest.append(line.popleft())
-            self._bytes = 0
+            self._busy = True
+            try:
+                rest = [*self._taken]
+                self._taken = []
+                for line in (self._front, self._items):
+                    while line:
+                        rest.append(line.popleft())
+                        self._bytes -= len(rest[-1]) + EVENT_OVERHEAD_BYTES
+            finally:
+                self._busy = False
             return rest
 
     def _overflow(self) -> Sequence[bytes]:

@@ -97,7 +97,7 @@ OPTIONS = (
         "flush_interval",
         10.0,
         "Deliver after this many seconds at the latest",
-        "a number of seconds above 0",
+        "a number of seconds from 0.001",
         lambda v: _number(v, 0.001),
     ),
     Option(
@@ -125,7 +125,7 @@ OPTIONS = (
         "request_timeout",
         10.0,
         "Seconds for one request, from connecting to the last byte",
-        "a number of seconds above 0",
+        "a number of seconds from 0.001",
         lambda v: _number(v, 0.001),
     ),
     Option("disabled", False, "Do nothing at all", "True or False", _flag),
@@ -252,8 +252,9 @@ def _key(given: str | None, *, disabled: bool) -> Secret:
     if disabled:
         return Secret("")
     if not key:
+        missing = "none given and WHISPERR_API_KEY is not set" if given is None else "is empty"
         raise ValueError(
-            "api_key: none given and WHISPERR_API_KEY is not set; create a server key (wrk_...) "
+            f"api_key: {missing}; create a server key (wrk_...) "
             "in the Whisperr dashboard, or pass disabled=True"
         )
     if not re.fullmatch(r"[!-~]+", key):

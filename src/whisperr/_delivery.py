@@ -90,6 +90,7 @@ class Delivery:
             self._end(verdict, refused, "refused_in_batch")
         elif outcome in (SPLIT, HALVE) and len(self.part) > 1 and self._may_divide(outcome):
             self._divide()
+            self._extra += 2 if outcome == HALVE else 0
         else:
             self._end(verdict, len(self.part), "too_large" if outcome == SPLIT else "rejected")
         return verdict
@@ -124,7 +125,6 @@ class Delivery:
         part = self._parts.pop()
         middle = len(part) // 2
         self._parts += [part[middle:], part[:middle]]
-        self._extra += 2
         self._failures = 0
 
 

@@ -27,7 +27,9 @@ class Frozen:
         return f"{type(self).__name__}({fields})"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, type(self)) and self._fields() == other._fields()
+        if not isinstance(other, type(self)):
+            return NotImplemented
+        return self._fields() == other._fields()
 
     __hash__ = None  # type: ignore[assignment]  # fields may hold dictionaries
 

@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from .errors import Reason
     from .protocols import Buffer, Transport
 
+# The last part of a shutdown is for telling what could not be delivered.
+_SHARE_TO_TELL = 0.05
+_MOST_TO_TELL = 0.25  # seconds
+
 
 class Pipeline:
     """Take encoded events, deliver them, and say what happened. Belongs to one process."""
@@ -93,22 +97,28 @@ class Pipeline:
         """Deliver all that was accepted before; see `Whisperr.flush`."""
         deadline = NEVER if timeout is None else time.monotonic() + timeout
         position, worker = self.buffer.end(), self.worker
-        if self.buffer.passed(position):
-            self.reporter.emit(time.monotonic(), all_of_it=True)
-            return True
+
+        def passed() -> bool:
+            return self.buffer.passed(position) and not worker.applying
+
         given_up = worker.give_ups
-        worker.ask(position)
-        self.driver.wake()
-        return self.driver.wait_until(
-            lambda: self.buffer.passed(position),
-            lambda: worker.closed or worker.give_ups != given_up,
-            deadline,
-        )
+        done = passed()
+        if not done:
+            worker.ask(position)
+            self.driver.wake()
+            done = self.driver.wait_until(
+                passed,
+                lambda: (worker.ended or worker.give_ups != given_up) and not worker.applying,
+                deadline,
+            )
+        self.reporter.emit(time.monotonic())
+        return done
 
     def begin_shutdown(self, deadline: float) -> None:
         """Accept nothing more and deliver what is held until `deadline` (monotonic, seconds)."""
         self.closing = True
-        self.worker.close(deadline)
+        left = max(deadline - time.monotonic(), 0.0)
+        self.worker.close(deadline - min(left * _SHARE_TO_TELL, _MOST_TO_TELL))
         if not self.driver.started and not len(self.buffer):
             self.worker.abandon()
         elif not self.worker.closed:
@@ -117,7 +127,7 @@ class Pipeline:
     def finish_shutdown(self, deadline: float) -> bool:
         """Wait for the end; what is not delivered then is dropped and reported."""
         worker = self.worker
-        ended = self.driver.wait_until(lambda: worker.closed, lambda: False, deadline)
+        ended = self.driver.wait_until(lambda: worker.ended, lambda: False, deadline)
         if not ended and not self.driver.is_mine:
             worker.abandon()
         return ended and not self.ledger.dropped["shutdown"]

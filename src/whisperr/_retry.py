@@ -31,14 +31,18 @@ def retry_after_of(value: str | None, now: float) -> float | None:
         return None
     value = value.strip()
     if value.isascii() and value.isdigit():
-        return min(float(value[:6]), _MAX_RETRY_AFTER)
+        return min(float(value), _MAX_RETRY_AFTER)
+    from datetime import timezone
     from email.utils import parsedate_to_datetime
 
     try:
-        moment = parsedate_to_datetime(value).timestamp()
+        moment = parsedate_to_datetime(value)
+        if moment.tzinfo is None:  # the old asctime form of an HTTP date names no zone: it is UTC
+            moment = moment.replace(tzinfo=timezone.utc)
+        left = moment.timestamp() - now
     except (TypeError, ValueError, OverflowError):
         return None
-    return min(max(moment - now, 0.0), _MAX_RETRY_AFTER)
+    return min(max(left, 0.0), _MAX_RETRY_AFTER)
 
 
 def wait_of(failures: int, retry_after: float | None, dice: Dice) -> float:

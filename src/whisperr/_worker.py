@@ -77,9 +77,12 @@ class Worker:
         # The number of waiting events at which `put` should wake the driver: 1 to learn that
         # there is something, then `flush_at`; no number at all while waking could change nothing.
         self.wake_at = 1
+        # True from the end of events until they are counted and told: `flush` waits for that too.
+        self.applying = False
         self.give_ups = 0
         self.problem: str | None = None
         self.closed = False
+        self.ended = False
 
     # -- for any thread
 
@@ -103,6 +106,7 @@ class Worker:
         self.wake_at = 0  # every later put wakes, and waking a closed client abandons again
         self._drop(self._buffer.clear(), "shutdown", "not delivered before shutdown ended")
         self._reporter.emit(self._clock(), all_of_it=True)
+        self.ended = True
 
     @property
     def paused(self) -> bool:
@@ -223,7 +227,12 @@ class Worker:
         self._connected_until = now + _IDLE_CONNECTION
         part = delivery.part
         verdict = delivery.judge(answer, problem, self._wall_clock())
-        self._apply(delivery, part, verdict, now)
+        self.applying = True
+        try:
+            self._apply(delivery, part, verdict, now)
+            self._reporter.emit(now)
+        finally:
+            self.applying = False
         again = f"; again in {verdict.wait:.1f} s" if verdict.wait and self._delivery else ""
         self._reporter.detail("sent %d: %s%s", len(part), verdict.message, again)
 

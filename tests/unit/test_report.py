@@ -280,7 +280,7 @@ class TestListener:
         reporter = Reporter(ask_for_more)
         reporter.add("dropped", "first", reason="rejected")
         reporter.add("dropped", "second", reason="expired")
-        reporter.emit(0.0)
+        reporter.emit(0.0, all_of_it=True)
         assert seen == ["first", "second"]
 
 

@@ -1,0 +1,44 @@
+"""A local server and clients for the stories; each client is shut down at the end."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from whisperr import Whisperr, WhisperrError
+from whisperr.dev import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    ClientOf = Callable[..., Whisperr]
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as started:
+        yield started
+
+
+@pytest.fixture
+def errors() -> list[WhisperrError]:
+    """What `on_error` was called with."""
+    return []
+
+
+@pytest.fixture
+def client_of(server: LocalServer, errors: list[WhisperrError]) -> Iterator[ClientOf]:
+    """Make clients of the server; `max_retries=0` unless said, so that no story waits."""
+    made = []
+
+    def make(**options: Any) -> Whisperr:
+        given = {"base_url": server.url, "max_retries": 0, "on_error": errors.append, **options}
+        client = Whisperr("wrk_test", **given)
+        made.append(client)
+        return client
+
+    yield make
+    server.set_faults()
+    for client in made:
+        client.shutdown(10)

@@ -1,0 +1,179 @@
+"""Doubles for tests with real threads: answers can be held back, and every wait ends."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from whisperr import Whisperr
+from whisperr._config import OPTIONS, Config
+from whisperr._pipeline import Pipeline
+from whisperr._wire import Answer, Request
+from whisperr.errors import WhisperrError
+
+from .rig import event
+
+# Far more than anything here takes; reached only when something hangs.
+LIMIT = 10.0
+KEY = "wrk_secret_1234"
+
+Reply = Answer | BaseException | Callable[[Request], object]
+
+
+class HeldTransport:
+    """Answers `replies`, then 202; while held, `send` does not return."""
+
+    def __init__(self, *replies: Reply, held: bool = False) -> None:
+        self.replies = list(replies)
+        self.requests: list[Request] = []
+        self.threads: list[threading.Thread] = []
+        self.closes = 0
+        self._began = threading.Semaphore(0)
+        self._free = threading.Event()
+        if not held:
+            self._free.set()
+
+    def send(self, request: Request, timeout: float) -> Answer:
+        self.threads.append(threading.current_thread())
+        self.requests.append(request)
+        self._began.release()
+        if not self._free.wait(LIMIT):
+            raise TimeoutError("nobody let go")
+        reply: Any = self.replies.pop(0) if self.replies else Answer(202)
+        if callable(reply):
+            reply = reply(request)
+        if isinstance(reply, BaseException):
+            raise reply
+        return reply  # type: ignore[no-any-return]  # a wrong type is part of a story
+
+    def close(self) -> None:
+        self.closes += 1
+
+    def let_go(self) -> None:
+        """Return the held answer, and all later ones at once."""
+        self._free.set()
+
+    def await_request(self) -> None:
+        """Wait until one more request has arrived."""
+        assert self._began.acquire(timeout=LIMIT)
+
+    @property
+    def batches(self) -> list[list[Any]]:
+        """What `n` or `number` is in the events of each request."""
+        return [[number_of(one) for one in events_of(request)] for request in self.requests]
+
+
+def events_of(request: Request) -> list[dict[str, Any]]:
+    body: dict[str, Any] = json.loads(request.body)
+    listed: list[dict[str, Any]] = body.get("events", [body])
+    return listed
+
+
+def number_of(one: dict[str, Any]) -> Any:
+    members = one.get("properties") or one.get("traits") or one
+    return members.get("n", members.get("number"))
+
+
+class Pipelines:
+    """Make pipelines that deliver when asked and never retry, and end them all."""
+
+    def __init__(self) -> None:
+        self._made: list[tuple[Pipeline, HeldTransport]] = []
+
+    def __call__(self, transport: HeldTransport, **options: Any) -> Pipeline:
+        settings: dict[str, Any] = {option.name: option.default for option in OPTIONS} | {
+            "api_key": KEY,
+            "flush_at": 1_000,
+            "flush_interval": 3_600.0,
+            "max_retries": 0,
+            "transport": transport,
+        }
+        one = Pipeline(Config(settings | options))
+        self._made.append((one, transport))
+        return one
+
+    def end(self) -> None:
+        """Let go of the transports and wait for the threads."""
+        for one, transport in self._made:
+            transport.let_go()
+            shut(one, timeout=0.0)
+            thread = one.driver._thread
+            if thread is not None:
+                thread.join(LIMIT)
+                assert not thread.is_alive()
+
+
+class Clients:
+    """Make clients that deliver when asked and never retry, and end them all."""
+
+    def __init__(self, transport: HeldTransport) -> None:
+        self._transport = transport
+        self._made: list[Whisperr] = []
+
+    def __call__(self, **options: Any) -> Whisperr:
+        settings: dict[str, Any] = {
+            "flush_interval": 3_600.0,
+            "max_retries": 0,
+            "transport": self._transport,
+        }
+        self._made.append(Whisperr(KEY, **(settings | options)))
+        return self._made[-1]
+
+    def end(self) -> None:
+        self._transport.let_go()
+        for one in self._made:
+            one.shutdown(LIMIT)
+
+
+def track(one: Pipeline, *numbers: int) -> None:
+    for number in numbers:
+        one.put(event(number))
+
+
+def shut(one: Pipeline, timeout: float = LIMIT) -> bool:
+    deadline = time.monotonic() + timeout
+    one.begin_shutdown(deadline)
+    return one.finish_shutdown(deadline)
+
+
+class Errors:
+    """An `on_error` that remembers, and that can be waited for."""
+
+    def __init__(self, then: Callable[[WhisperrError], object] = lambda _: None) -> None:
+        self.seen: list[WhisperrError] = []
+        self.told = threading.Event()
+        self._then = then
+
+    def __call__(self, error: WhisperrError) -> None:
+        self.seen.append(error)
+        try:
+            self._then(error)
+        finally:
+            self.told.set()
+
+
+class Calls:
+    """Run a function in several threads at once and collect what it returns."""
+
+    def __init__(self, function: Callable[[], Any], times: int = 1) -> None:
+        self.results: list[Any] = []
+        self._barrier = threading.Barrier(times)
+        self._function = function
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(times)]
+        for thread in self._threads:
+            thread.start()
+
+    def _run(self) -> None:
+        self._barrier.wait(LIMIT)
+        self.results.append(self._function())
+
+    def join(self) -> list[Any]:
+        """Wait for all of them."""
+        deadline = time.monotonic() + LIMIT
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        assert not any(thread.is_alive() for thread in self._threads), "a call does not return"
+        return self.results

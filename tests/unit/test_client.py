@@ -1,0 +1,211 @@
+"""Step 1: what users call, with a transport that answers at once."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from whisperr import Whisperr
+from whisperr._wire import Answer
+
+from .held import KEY, LIMIT, Clients, Errors, HeldTransport, events_of
+
+
+@pytest.fixture
+def transport() -> HeldTransport:
+    return HeldTransport()
+
+
+@pytest.fixture
+def client(transport: HeldTransport) -> Iterator[Clients]:
+    made = Clients(transport)
+    yield made
+    made.end()
+
+
+def sent(transport: HeldTransport) -> list[dict[str, Any]]:
+    return [one for request in transport.requests for one in events_of(request)]
+
+
+class TestDisabled:
+    @pytest.mark.parametrize("strict", [False, True])
+    def test_it_does_nothing_whatever_it_is_given(
+        self, client: Clients, transport: HeldTransport, strict: bool
+    ) -> None:
+        errors = Errors()
+        before = set(threading.enumerate())
+        one = client(disabled=True, strict=strict, on_error=errors)
+        assert one.track("u", "payment_failed") is None
+        assert one.track(None, "Not A Name", object()) is None  # type: ignore[arg-type]
+        one.identify(None, channels=5)  # type: ignore[arg-type]
+        assert one.flush()
+        assert one.shutdown()
+        assert asyncio.run(one.aflush())
+        assert not one.ready
+        assert one.stats().state == "disabled"
+        assert one.stats().accepted == 0
+        assert transport.requests == []
+        assert errors.seen == []
+        assert set(threading.enumerate()) <= before
+
+    def test_it_needs_no_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.delenv("WHISPERR_API_KEY", raising=False)
+        with pytest.raises(ValueError, match="api_key"):
+            Whisperr()
+        assert "disabled" in repr(Whisperr(disabled=True))
+
+
+class TestTrack:
+    def test_the_id_of_an_accepted_event_is_returned(
+        self, client: Clients, transport: HeldTransport
+    ) -> None:
+        one = client()
+        chosen = one.track(42, "payment_failed", {"amount_cents": 4900}, {"plan": "pro"})
+        assert one.flush(LIMIT)
+        (event,) = sent(transport)
+        assert transport.requests[0].path == "/v1/events/batch"
+        assert event["external_user_id"] == "42"
+        assert event["properties"] == {"amount_cents": 4900}
+        assert event["context"]["$message_id"] == chosen
+        assert event["context"]["plan"] == "pro"
+
+    def test_a_chosen_id_is_returned(self, client: Clients) -> None:
+        assert client().track("u", "e", message_id="evt_1") == "evt_1"
+
+    def test_what_changes_after_the_call_is_not_sent(
+        self, client: Clients, transport: HeldTransport
+    ) -> None:
+        one = client()
+        properties: dict[str, Any] = {"items": [1]}
+        one.track("u", "e", properties)
+        properties["items"].append(2)
+        properties["late"] = True
+        assert one.flush(LIMIT)
+        assert sent(transport)[0]["properties"] == {"items": [1]}
+
+    def test_calls_are_sent_in_their_order(self, client: Clients, transport: HeldTransport) -> None:
+        one = client()
+        one.track("u", "first")
+        one.identify("u", traits={"plan": "pro"}, email="ada@example.com")
+        one.track("u", "second")
+        assert one.flush(LIMIT)
+        assert [event.get("event_type") for event in sent(transport)] == ["first", None, "second"]
+        assert transport.requests[1].path == "/v1/identify"
+
+    def test_options_reach_the_events(self, client: Clients, transport: HeldTransport) -> None:
+        one = client(app_version="2.1", test_mode=True)
+        one.track("u", "e")
+        assert one.flush(LIMIT)
+        context = sent(transport)[0]["context"]
+        assert (context["app_version"], context["$mode"]) == ("2.1", "test")
+
+    def test_a_client_that_was_only_made_has_started_no_thread(self, client: Clients) -> None:
+        before = set(threading.enumerate())
+        one = client()
+        assert one.ready
+        assert one.stats().state == "running"
+        assert set(threading.enumerate()) <= before
+
+
+class TestBeforeSend:
+    def test_it_changes_what_is_sent(self, client: Clients, transport: HeldTransport) -> None:
+        def anonymise(event: dict[str, Any]) -> dict[str, Any]:
+            event["properties"].pop("email")
+            return event
+
+        one = client(before_send=anonymise)
+        one.track("u", "e", {"email": "ada@example.com", "kept": 1})
+        assert one.flush(LIMIT)
+        assert sent(transport)[0]["properties"] == {"kept": 1}
+
+    @pytest.mark.parametrize("strict", [False, True])
+    def test_a_veto_is_counted_and_no_error(
+        self, client: Clients, transport: HeldTransport, strict: bool
+    ) -> None:
+        errors = Errors()
+        one = client(before_send=lambda _: None, on_error=errors, strict=strict)
+        assert one.track("u", "e") is None
+        assert one.flush(LIMIT)
+        assert one.stats().not_accepted == {"vetoed": 1}
+        assert (errors.seen, transport.requests) == ([], [])
+
+    def test_if_it_raises_the_event_is_dropped_and_reported(self, client: Clients) -> None:
+        def fail(_: object) -> None:
+            raise KeyError("ada@example.com")
+
+        errors = Errors()
+        one = client(before_send=fail, on_error=errors)
+        assert one.track("u", "e") is None
+        assert errors.told.wait(LIMIT)
+        assert errors.seen[0].reason == "invalid"
+        assert "ada" not in errors.seen[0].message
+
+
+class TestEnding:
+    def test_a_with_block_delivers_and_shuts_down(
+        self, client: Clients, transport: HeldTransport
+    ) -> None:
+        with client() as one:
+            one.track("u", "e")
+        assert len(sent(transport)) == 1
+        assert not one.ready
+        assert one.stats().state == "closed"
+
+    def test_a_with_block_that_raises_delivers_too(
+        self, client: Clients, transport: HeldTransport
+    ) -> None:
+        one = client()
+        one.track("u", "e")
+        with pytest.raises(KeyError), one:
+            raise KeyError
+        assert len(sent(transport)) == 1
+
+    def test_an_async_with_block_delivers_and_shuts_down(
+        self, client: Clients, transport: HeldTransport
+    ) -> None:
+        async def main() -> Whisperr:
+            async with client() as one:
+                one.track("u", "e")
+            return one
+
+        assert not asyncio.run(main()).ready
+        assert len(sent(transport)) == 1
+
+    @pytest.mark.parametrize("name", ["aflush", "ashutdown"])
+    def test_the_event_loop_goes_on_meanwhile(self, client: Clients, name: str) -> None:
+        held = HeldTransport(held=True)
+
+        async def main() -> bool:
+            one = client(transport=held)
+            one.track("u", "e")
+            waiting = asyncio.create_task(getattr(one, name)(LIMIT))
+            await asyncio.to_thread(held.await_request)
+            held.let_go()  # only a loop that runs comes here
+            result: bool = await waiting
+            return result
+
+        assert asyncio.run(asyncio.wait_for(main(), LIMIT * 2))
+
+    def test_stats_tell_what_happened(self, client: Clients, transport: HeldTransport) -> None:
+        transport.replies = [Answer(202), Answer(404), Answer(401)]
+        one = client(max_batch_size=2)
+        for _ in range(6):
+            one.track("u", "e")
+        assert not one.flush(LIMIT)
+        stats = one.stats()
+        assert (stats.accepted, stats.delivered, stats.held) == (6, 2, 2)
+        assert stats.dropped == {"rejected": 2}
+        assert (stats.requests, stats.retries) == (3, 0)
+        assert (stats.state, stats.problem) == ("paused", "HTTP 401")
+        assert stats.held_bytes > 0
+
+    def test_its_text_names_the_address_and_never_the_key(self, client: Clients) -> None:
+        one = client(base_url="https://collect.example/v9")
+        assert repr(one) == "<Whisperr https://collect.example/v9 open>"
+        one.shutdown(LIMIT)
+        assert repr(one) == "<Whisperr https://collect.example/v9 closed>"
+        assert KEY not in repr(vars(one)) + repr(vars(one._config))

@@ -1,0 +1,177 @@
+"""Step 1: what users are told: bad input, losses, and the log in debug mode."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from whisperr import InvalidEvent, Whisperr, WhisperrError
+from whisperr._wire import Answer
+
+from .held import KEY, LIMIT, Clients, Errors, HeldTransport
+
+
+@pytest.fixture
+def transport() -> HeldTransport:
+    return HeldTransport()
+
+
+@pytest.fixture
+def client(transport: HeldTransport) -> Iterator[Clients]:
+    made = Clients(transport)
+    yield made
+    made.end()
+
+
+class Hostile:
+    """An object whose every reading raises."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("do not read me")
+
+    __repr__ = __str__
+
+
+BAD_CALLS: list[Callable[[Whisperr], object]] = [
+    lambda one: one.track(None, "e"),
+    lambda one: one.track("u", "Not A Name"),
+    lambda one: one.track("u", "e", ["no", "object"]),  # type: ignore[arg-type]
+    lambda one: one.track(Hostile(), "e"),
+    lambda one: one.track("u", "e", occurred_at="yesterday"),  # type: ignore[arg-type]
+    lambda one: one.identify(""),
+    lambda one: one.identify("u", preferred_channel="fax"),  # type: ignore[arg-type]
+]
+
+
+class TestBadInput:
+    @pytest.mark.parametrize("call", BAD_CALLS)
+    def test_it_is_reported_and_never_raised(
+        self, client: Clients, call: Callable[[Whisperr], object]
+    ) -> None:
+        errors = Errors()
+        one = client(on_error=errors)
+        assert call(one) is None
+        assert errors.told.wait(LIMIT)
+        assert [(e.type, e.reason, e.count) for e in errors.seen] == [("dropped", "invalid", 1)]
+        assert one.stats().not_accepted == {"invalid": 1}
+        assert one.stats().accepted == 0
+
+    @pytest.mark.parametrize("call", BAD_CALLS)
+    def test_in_strict_mode_it_is_raised(
+        self, client: Clients, call: Callable[[Whisperr], object]
+    ) -> None:
+        errors = Errors()
+        one = client(strict=True, on_error=errors)
+        with pytest.raises(InvalidEvent):
+            call(one)
+        assert one.flush(LIMIT)
+        assert errors.seen == []
+
+    def test_the_report_says_where_the_call_stands(self, client: Clients) -> None:
+        errors = Errors()
+        client(on_error=errors).track("u", "Not A Name")
+        assert errors.told.wait(LIMIT)
+        assert "test_client.py" in errors.seen[0].message
+
+    @pytest.mark.parametrize("strict", [False, True])
+    @pytest.mark.parametrize(
+        "call", [lambda one: one.track("u", "e"), lambda one: one.identify("u")]
+    )
+    def test_a_call_after_shutdown_is_reported_even_in_strict_mode(
+        self, client: Clients, call: Callable[[Whisperr], object], strict: bool
+    ) -> None:
+        errors = Errors()
+        one = client(on_error=errors, strict=strict)
+        assert one.shutdown(LIMIT)
+        assert call(one) is None
+        assert [error.reason for error in errors.seen] == ["closed"]
+        assert not one.ready
+
+
+CALLBACKS: dict[str, Callable[[Whisperr], object]] = {
+    "track": lambda one: one.track("u", "from_on_error"),
+    "bad track": lambda one: one.track(None, "e"),
+    "identify": lambda one: one.identify("u"),
+    "flush": lambda one: one.flush(),
+    "flush in time": lambda one: one.flush(LIMIT),
+    "shutdown": lambda one: one.shutdown(),
+    "stats": lambda one: one.stats(),
+    "ready": lambda one: one.ready,
+    "repr": repr,
+    "aflush": lambda one: asyncio.run(one.aflush(0.0)),
+}
+
+
+class TestOnError:
+    @pytest.mark.parametrize("name", CALLBACKS)
+    def test_it_may_call_any_method(
+        self, client: Clients, transport: HeldTransport, name: str
+    ) -> None:
+        def call(_: WhisperrError) -> None:
+            CALLBACKS[name](one)
+
+        transport.replies = [Answer(404)]
+        errors = Errors(call)
+        one: Whisperr = client(on_error=errors)
+        one.track("u", "refused")
+        one.flush(LIMIT)
+        assert errors.told.wait(LIMIT)
+        one.shutdown(LIMIT)
+        stats = one.stats()
+        assert stats.held == 0
+        assert stats.accepted == stats.delivered + sum(stats.dropped.values())
+
+    def test_if_it_raises_that_is_logged_without_its_text(
+        self, client: Clients, transport: HeldTransport, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(_: WhisperrError) -> None:
+            raise KeyError("ada@example.com")
+
+        transport.replies = [Answer(404)]
+        errors = Errors(fail)
+        one = client(on_error=errors)
+        one.track("u", "refused")
+        one.flush(LIMIT)
+        assert errors.told.wait(LIMIT)
+        one.track("u", "e")
+        assert one.shutdown(LIMIT)
+        assert "on_error raised KeyError" in caplog.text
+        assert "ada@" not in caplog.text
+        assert one.stats().delivered == 1
+
+
+class TestDebug:
+    @pytest.fixture(autouse=True)
+    def _restore(self) -> Iterator[None]:
+        log = logging.getLogger("whisperr")
+        level, handlers = log.level, list(log.handlers)
+        yield
+        log.setLevel(level)
+        log.handlers[:] = handlers
+
+    def test_it_adds_one_handler_however_many_clients_there_are(self, client: Clients) -> None:
+        log = logging.getLogger("whisperr")
+        before = len(log.handlers)
+        client(debug=True)
+        client(debug=True)
+        assert len(log.handlers) == before + 1
+
+    @pytest.mark.parametrize("options", [{}, {"debug": True, "disabled": True}])
+    def test_nothing_else_adds_one(self, client: Clients, options: dict[str, Any]) -> None:
+        before = list(logging.getLogger("whisperr").handlers)
+        client(**options)
+        assert logging.getLogger("whisperr").handlers == before
+
+    def test_it_shows_attempts_and_no_payload(
+        self, client: Clients, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        one = client(debug=True)
+        one.track("ada", "payment_failed", {"card": "4242"})
+        assert one.shutdown(LIMIT)
+        shown = capsys.readouterr().err
+        assert "HTTP 202" in shown
+        assert not any(secret in shown for secret in (KEY, "ada", "4242"))

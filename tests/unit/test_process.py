@@ -1,0 +1,161 @@
+"""Signals, forks and the garbage collector: what the process does to a client."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import threading
+import warnings
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from whisperr import Whisperr
+from whisperr._wire import Answer, Request
+
+from .held import LIMIT, HeldTransport, Pipelines, shut, track
+
+
+@pytest.fixture
+def pipeline() -> Iterator[Pipelines]:
+    made = Pipelines()
+    yield made
+    made.end()
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs POSIX signals")
+class TestSignals:
+    """A signal that arrives in the main thread while it waits in `flush`."""
+
+    @pytest.fixture(autouse=True)
+    def _restore(self) -> Iterator[None]:
+        before = signal.getsignal(signal.SIGUSR1)
+        yield
+        signal.signal(signal.SIGUSR1, before)
+
+    @staticmethod
+    def interrupt(_: Request) -> Answer:
+        """Interrupt the main thread from within the transport."""
+        main = threading.main_thread().ident
+        assert main is not None
+        signal.pthread_kill(main, signal.SIGUSR1)
+        return Answer(202)
+
+    def test_an_exception_raised_into_flush_passes_on_and_loses_nothing(
+        self, pipeline: Pipelines
+    ) -> None:
+        class OutOfTime(Exception):
+            pass
+
+        def expire(*_: object) -> None:
+            raise OutOfTime
+
+        free = threading.Event()
+
+        def reply(request: Request) -> Answer:
+            self.interrupt(request)
+            return Answer(202) if free.wait(LIMIT) else Answer(500)
+
+        signal.signal(signal.SIGUSR1, expire)
+        transport = HeldTransport(reply)
+        one = pipeline(transport)
+        track(one, 1, 2)
+        with pytest.raises(OutOfTime):
+            one.flush(LIMIT)
+        assert one.stats().held == 2
+        free.set()
+        assert one.flush(LIMIT)
+        assert transport.batches == [[1, 2]]
+        assert one.stats().delivered == 2
+
+    @pytest.mark.parametrize("call", ["flush", "track", "shutdown"])
+    def test_a_handler_may_call_the_client_during_a_flush(
+        self, pipeline: Pipelines, call: str
+    ) -> None:
+        handled: list[bool] = []
+        free = threading.Event()
+
+        def handler(*_: object) -> None:
+            free.set()
+            if call == "track":
+                track(one, 2)
+            handled.append(shut(one) if call == "shutdown" else one.flush(LIMIT))
+
+        def reply(request: Request) -> Answer:
+            self.interrupt(request)
+            return Answer(202) if free.wait(LIMIT) else Answer(500)
+
+        signal.signal(signal.SIGUSR1, handler)
+        one = pipeline(HeldTransport(reply))
+        track(one, 1)
+        assert one.flush(LIMIT)
+        assert handled == [True]
+        assert one.stats().held == 0
+        assert one.stats().delivered == (2 if call == "track" else 1)
+
+
+def test_a_client_that_is_gone_still_delivers_and_then_its_thread_ends() -> None:
+    transport = HeldTransport()
+    client = Whisperr("wrk_test", flush_interval=3_600.0, transport=transport)
+    client.track("u", "e", {"n": 1})
+    thread = client._pipeline().driver._thread
+    assert thread is not None
+    del client
+    gc.collect()
+    transport.await_request()
+    thread.join(LIMIT)
+    assert not thread.is_alive()
+    assert transport.batches == [[1]]
+
+
+class PipeTransport:
+    """Writes the numbers of delivered events into a pipe; needs no lock that a fork could copy."""
+
+    def __init__(self, end: int) -> None:
+        self._end = end
+
+    def send(self, request: Request, timeout: float) -> Answer:
+        os.write(self._end, b"%d:%b\n" % (os.getpid(), request.body))
+        return Answer(202)
+
+    def close(self) -> None:
+        return
+
+
+def in_a_fork(work: Callable[[], bool]) -> tuple[int, int]:
+    """Run `work` in a forked child; return its process id and 0 when it says True."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # forking with threads: the subject
+        pid = os.fork()
+    if pid:
+        return pid, os.waitpid(pid, 0)[1]
+    signal.alarm(int(LIMIT) * 2)  # a child that hangs dies
+    try:
+        os._exit(0 if work() else 1)
+    finally:
+        os._exit(2)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_client_starts_empty_and_delivers_its_own_events() -> None:
+    reader, writer = os.pipe()
+    client = Whisperr("wrk_test", flush_interval=3_600.0, transport=PipeTransport(writer))
+    client.track("u", "parents", {"n": 1})
+
+    def child() -> bool:
+        empty = client.stats().accepted == 0 and client.stats().held == 0
+        client.track("u", "childs", {"n": 2})
+        return empty and client.flush(LIMIT) and client.shutdown(LIMIT)
+
+    pid, status = in_a_fork(child)
+    assert status == 0
+    assert client.stats().held == 1
+    assert client.shutdown(LIMIT)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        lines = pipe.read().splitlines()
+    assert [line.split(b":")[0] for line in lines] == [b"%d" % pid, b"%d" % os.getpid()]
+    assert b"childs" in lines[0]
+    assert b"parents" not in lines[0]
+    assert b"parents" in lines[1]
