@@ -75,7 +75,7 @@ class TestBadInput:
         errors = Errors()
         client(on_error=errors).track("u", "Not A Name")
         assert errors.told.wait(LIMIT)
-        assert "test_client.py" in errors.seen[0].message
+        assert f"(at {__file__}:" in errors.seen[0].message
 
     @pytest.mark.parametrize("strict", [False, True])
     @pytest.mark.parametrize(

@@ -182,7 +182,7 @@ class TestKey:
 
     @pytest.mark.parametrize("key", ["", " ", "\n"])
     def test_a_blank_key_is_none(self, key: str) -> None:
-        with pytest.raises(ValueError, match=r"^api_key: none given"):
+        with pytest.raises(ValueError, match=r"^api_key: is empty; create a server key"):
             config(api_key=key)
 
     def test_the_environment_has_one(self, monkeypatch: pytest.MonkeyPatch) -> None:

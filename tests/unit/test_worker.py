@@ -51,6 +51,23 @@ class TestWhen:
         rig.advance(0.5)
         assert rig.times == [10.0, 35.0]
 
+    def test_no_event_waits_longer_than_the_interval_for_its_turn(self) -> None:
+        rig = Rig(flush_interval=10.0)
+        rig.track(1)
+        rig.put(identify(2))
+        rig.track(3)
+        rig.advance(10)
+        assert rig.batches == [[1], [2], [3]]
+
+    def test_enough_events_are_all_sent_although_they_take_several_requests(self) -> None:
+        rig = Rig(flush_at=4)
+        rig.track(1)
+        rig.put(identify(2))
+        rig.put(identify(3))
+        rig.track(4)
+        rig.advance()
+        assert rig.batches == [[1], [2], [3], [4]]
+
     def test_asking_sends_at_once(self) -> None:
         rig = Rig()
         rig.track(1)

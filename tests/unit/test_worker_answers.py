@@ -135,6 +135,18 @@ class TestGivingUp:
         assert rig.times == [0.0, 5.0]
         assert rig.accepted == [1]
 
+    def test_a_success_that_was_asked_for_ends_the_pause_for_all_that_comes_later(self) -> None:
+        rig = Rig(answer(401), flush_interval=10.0)
+        rig.track(1)
+        rig.flush()
+        rig.advance(5)
+        rig.flush()
+        rig.advance()
+        rig.track(2)
+        rig.advance(10)
+        assert rig.times == [0.0, 5.0, 15.0]
+        assert not rig.worker.paused
+
     def test_giving_up_again_pauses_again(self) -> None:
         rig = Rig(*[answer(500)] * 2, max_retries=0, dice=0.0)
         rig.track(1)

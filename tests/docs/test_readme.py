@@ -1,0 +1,129 @@
+"""The README holds: its code runs, its table is the one of the code, its names exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from whisperr import Whisperr
+from whisperr._config import OPTIONS
+from whisperr._ledger import _DROPPED, _NEVER_ACCEPTED
+from whisperr.cli import _parser
+from whisperr.dev import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for kind, text in BLOCK.findall(README) if kind == language]
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
+    with LocalServer() as started:
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_readme")
+        monkeypatch.setenv("WHISPERR_BASE_URL", started.url)
+        yield started
+
+
+def test_every_block_of_python_runs_in_order(
+    server: LocalServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names: dict[str, Any] = {"__name__": "readme", "save": list}
+    ended = False
+    for number, text in enumerate(blocks("python")):
+        exec(compile(text, f"README.md, block {number + 1}", "exec"), names)
+        if not ended:  # the quick start shuts its client down; what follows uses another one
+            ended = True
+            names["whisperr"].shutdown()
+            names["whisperr"] = Whisperr()
+    names["handler"]({"user": "user_8842"}, None)
+    for name in ("whisperr", "strict"):
+        assert names[name].shutdown() is True
+    refused = "external_user_id: must be a string or have a string form, got None\n"
+    assert capsys.readouterr().out == refused
+    assert [a.problems for a in server.arrivals(status="refused")] == []
+    sent = {arrival.type for arrival in server.arrivals(kind="event")}
+    assert {"payment_failed", "seat_removed", "membership_ended", "report_failed"} <= sent
+    assert len(server.arrivals(kind="identify")) == 2
+
+
+def test_the_options_table_is_the_one_of_the_code() -> None:
+    command = [sys.executable, "scripts/options_table.py", "--check"]
+    assert subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode == 0
+    assert README.count("| `api_key` |") == 1
+    assert all(f"| `{option.name}` |" in README for option in OPTIONS)
+
+
+def test_the_table_of_losses_has_every_reason_that_is_reported() -> None:
+    listed = set(re.findall(r"^\| `dropped` \| `(\w+)`", README, re.MULTILINE))
+    # A veto is the caller's own wish; `expired` is for buffers that outlive 30 days.
+    assert listed == {*_DROPPED, *_NEVER_ACCEPTED} - {"vetoed", "expired"}
+
+
+def test_every_call_of_the_command_is_understood() -> None:
+    lines = [line for text in blocks("console") for line in text.splitlines()]
+    calls = [shlex.split(line, comments=True) for line in lines if line.startswith("whisperr ")]
+    assert len(calls) >= 4
+    for call in calls:
+        _parser().parse_args(call[1:])
+    for option in re.findall(r"--[a-z][a-z-]+", README):
+        assert option in _parser_help()
+
+
+def _parser_help() -> str:
+    commands = next(a for a in _parser()._actions if a.choices is not None)
+    choices: Any = commands.choices
+    return "".join(parser.format_help() for parser in choices.values())
+
+
+def test_every_make_target_that_is_named_exists() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"\bmake ([a-z]+)\b", "\n".join(blocks("console")) + contributing))
+    assert {"demo", "test", "check"} <= named
+    for target in named:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_map_of_the_modules_is_complete() -> None:
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    assert len(contributing.splitlines()) <= 80
+    source = ROOT / "src" / "whisperr"
+    there = {path.name for path in source.glob("*.py")} - {"__init__.py", "_version.py"}
+    there |= {path.stem for path in (source / "dev").glob("*.py")} - {"__init__"}
+    named = set(re.findall(r"`(_*[a-z]+(?:_+\.py|\.py)?)`", contributing))
+    assert there - named == set()
+    assert {name for name in named if name.endswith(".py")} - there == set()
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])
+def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / target).exists(), target
+
+
+def test_the_figures_of_the_retry_policy_are_those_of_the_code() -> None:
+    from whisperr._retry import backoff, pause_of, retry_after_of
+
+    assert "0.5 to 1, 1 to 2, 2 to 4 … up to 30 seconds" in README
+    ends = [(backoff(n, lambda: 0.0), backoff(n, lambda: 1.0)) for n in (1, 2, 3)]
+    assert ends == [(0.5, 1.0), (1.0, 2.0), (2.0, 4.0)]
+    assert backoff(50, lambda: 1.0) == 30.0
+    assert retry_after_of("900", 0.0) == 60.0
+    ends_of_dice = (lambda: 0.0, lambda: 1.0)
+    assert "30 to 60 seconds, or 60 to 120 for a refused key" in README
+    assert [pause_of("retry_exhausted", dice) for dice in ends_of_dice] == [30.0, 60.0]
+    assert [pause_of("auth", dice) for dice in ends_of_dice] == [60.0, 120.0]

@@ -1,0 +1,231 @@
+"""The parts put together: the barrier, the shutdown and the reports, with real threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from whisperr import WhisperrError
+from whisperr._pipeline import Pipeline
+from whisperr._wire import Answer, Request
+
+from .held import LIMIT, Calls, Errors, HeldTransport, Pipelines, shut, track
+
+
+@pytest.fixture
+def pipeline() -> Iterator[Pipelines]:
+    made = Pipelines()
+    yield made
+    made.end()
+
+
+class TestFlush:
+    def test_with_nothing_held_it_is_over_at_once(self, pipeline: Pipelines) -> None:
+        one = pipeline(HeldTransport())
+        assert one.flush(None)
+        assert not one.driver.started
+
+    def test_eight_at_once_share_one_delivery(self, pipeline: Pipelines) -> None:
+        transport = HeldTransport(held=True)
+        one = pipeline(transport)
+        track(one, 1, 2, 3)
+        calls = Calls(lambda: one.flush(LIMIT), times=8)
+        transport.await_request()
+        transport.let_go()
+        assert calls.join() == [True] * 8
+        assert transport.batches == [[1, 2, 3]]
+
+    @pytest.mark.parametrize("timeout", [0.0, 0.05])
+    def test_it_returns_in_time_from_a_transport_that_blocks(
+        self, pipeline: Pipelines, timeout: float
+    ) -> None:
+        one = pipeline(HeldTransport(held=True))
+        track(one, 1)
+        began = time.monotonic()
+        assert not one.flush(timeout)
+        assert time.monotonic() - began < LIMIT / 2
+        assert one.stats().held == 1
+
+    def test_events_tracked_meanwhile_do_not_prolong_it(self, pipeline: Pipelines) -> None:
+        numbers = iter(range(2, 1_000_000))
+
+        def endless(_: Request) -> Answer:
+            track(one, next(numbers))
+            return Answer(202)
+
+        transport = HeldTransport()
+        transport.replies = [endless] * 100_000
+        one = pipeline(transport, flush_at=1)
+        track(one, 1)
+        assert one.flush(LIMIT)
+        transport.replies.clear()
+
+    def test_it_ends_when_delivery_cannot_go_on(self, pipeline: Pipelines) -> None:
+        one = pipeline(HeldTransport(Answer(401)))
+        track(one, 1)
+        assert not one.flush(LIMIT)
+        assert one.stats().state == "paused"
+        assert one.flush(LIMIT)
+        assert one.stats().state == "running"
+
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            OSError("refused"),
+            ValueError("a mistake of the transport"),
+            StopIteration(),
+            RecursionError(),
+            MemoryError(),
+            SystemExit(1),
+            GeneratorExit(),
+        ],
+        ids=lambda failure: type(failure).__name__,
+    )
+    def test_whatever_a_transport_raises_is_a_retry(
+        self, pipeline: Pipelines, failure: BaseException
+    ) -> None:
+        transport = HeldTransport(failure)
+        errors = Errors()
+        one = pipeline(transport, on_error=errors)
+        track(one, 1, 2)
+        assert not one.flush(LIMIT / 5)
+        assert errors.told.wait(LIMIT / 5)
+        assert [error.type for error in errors.seen] == ["retry_exhausted"]
+        assert one.flush(LIMIT / 5)
+        assert transport.batches == [[1, 2], [1, 2]]
+
+    def test_from_on_error_it_does_not_wait_for_itself(self, pipeline: Pipelines) -> None:
+        results: list[bool] = []
+        errors = Errors(lambda _: results.append(one.flush(None)))
+        one: Pipeline = pipeline(HeldTransport(Answer(401)), on_error=errors)
+        track(one, 1)
+        one.flush(LIMIT)
+        assert errors.told.wait(LIMIT)
+        assert results == [False]
+
+    def test_from_on_error_it_still_asks_for_delivery(self, pipeline: Pipelines) -> None:
+        errors = Errors(lambda _: one.flush(None))
+        transport = HeldTransport(Answer(401))
+        one: Pipeline = pipeline(transport, on_error=errors)
+        track(one, 1)
+        one.flush(LIMIT)
+        transport.await_request()
+        transport.await_request()
+        assert one.flush(LIMIT)
+        assert one.stats().delivered == 1
+
+
+class TestShutdown:
+    def test_it_delivers_what_is_held(self, pipeline: Pipelines) -> None:
+        transport = HeldTransport()
+        one = pipeline(transport)
+        track(one, 1, 2)
+        assert shut(one)
+        assert transport.batches == [[1, 2]]
+        assert one.stats().state == "closed"
+
+    def test_a_second_one_does_nothing_and_agrees(self, pipeline: Pipelines) -> None:
+        transport = HeldTransport()
+        one = pipeline(transport)
+        track(one, 1)
+        assert [shut(one), shut(one)] == [True, True]
+        assert len(transport.requests) == 1
+
+    def test_several_at_once_all_return(self, pipeline: Pipelines) -> None:
+        one = pipeline(HeldTransport())
+        track(one, 1)
+        assert Calls(lambda: shut(one), times=8).join() == [True] * 8
+
+    def test_without_any_event_it_starts_no_thread(self, pipeline: Pipelines) -> None:
+        one = pipeline(HeldTransport())
+        assert shut(one)
+        assert not one.driver.started
+
+    def test_a_transport_that_blocks_cannot_hold_it(self, pipeline: Pipelines) -> None:
+        errors = Errors()
+        one = pipeline(HeldTransport(held=True), on_error=errors)
+        track(one, 1, 2)
+        began = time.monotonic()
+        assert not shut(one, timeout=0.05)
+        assert time.monotonic() - began < LIMIT / 2
+        assert [(error.reason, error.count) for error in errors.seen] == [("shutdown", 2)]
+        assert [lost["number"] for lost in errors.seen[0].events] == [1, 2]
+
+    def test_what_was_given_up_is_not_delivered_a_second_time(self, pipeline: Pipelines) -> None:
+        transport = HeldTransport(held=True)
+        one = pipeline(transport)
+        track(one, 1)
+        shut(one, timeout=0.05)
+        transport.let_go()
+        thread = one.driver._thread
+        assert thread is not None
+        thread.join(LIMIT)
+        stats = one.stats()
+        assert (stats.accepted, stats.delivered, stats.dropped) == (1, 0, {"shutdown": 1})
+
+    def test_from_on_error_it_does_not_wait_for_itself(self, pipeline: Pipelines) -> None:
+        errors = Errors(lambda _: shut(one))
+        one: Pipeline = pipeline(HeldTransport(Answer(404)), on_error=errors)
+        track(one, 1)
+        one.flush(LIMIT)
+        assert errors.told.wait(LIMIT)
+        assert shut(one)
+
+    def test_an_event_that_slips_in_afterwards_is_dropped_by_name(
+        self, pipeline: Pipelines
+    ) -> None:
+        one = pipeline(HeldTransport())
+        shut(one)
+        track(one, 1)
+        assert one.stats().dropped == {"shutdown": 1}
+        assert one.stats().held == 0
+
+
+class TestReports:
+    def test_a_call_after_shutdown_is_reported(self, pipeline: Pipelines) -> None:
+        errors = Errors()
+        one = pipeline(HeldTransport(), on_error=errors)
+        shut(one)
+        one.refuse_closed("track")
+        assert [error.reason for error in errors.seen] == ["closed"]
+        assert one.stats().not_accepted == {"closed": 1}
+
+    def test_an_event_that_fits_nowhere_is_reported_without_another_call(
+        self, pipeline: Pipelines
+    ) -> None:
+        errors = Errors()
+        one = pipeline(HeldTransport(), on_error=errors, max_queue_bytes=1_024)
+        assert not one.put(b'{"event_type":"e","text":"' + b"x" * 2_000 + b'"}')
+        assert one.stats().dropped == {"too_large": 1}
+        assert errors.told.wait(LIMIT / 5)
+        assert errors.seen[0].reason == "too_large"
+
+    def test_an_overflow_drops_the_oldest_and_is_reported(self, pipeline: Pipelines) -> None:
+        errors = Errors()
+        transport = HeldTransport(held=True)
+        one = pipeline(transport, on_error=errors, max_queue_size=2)
+        track(one, 1)
+        one.worker.ask(1)
+        one.driver.wake()
+        transport.await_request()
+        track(one, 2, 3, 4, 5)
+        transport.let_go()
+        assert errors.told.wait(LIMIT)
+        assert (errors.seen[0].reason, errors.seen[0].count) == ("queue_full", 2)
+        assert one.flush(LIMIT)
+        assert transport.batches == [[1], [4, 5]]
+
+    def test_a_callback_that_exits_does_not_end_delivery(self, pipeline: Pipelines) -> None:
+        def leave(_: WhisperrError) -> None:
+            raise SystemExit(1)
+
+        errors = Errors(leave)
+        one = pipeline(HeldTransport(Answer(404)), on_error=errors)
+        track(one, 1)
+        one.flush(LIMIT / 5)
+        assert errors.told.wait(LIMIT)
+        track(one, 2)
+        assert one.flush(LIMIT / 5)
+        assert one.stats().delivered == 1
