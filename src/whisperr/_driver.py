@@ -134,6 +134,9 @@ class Driver:
                 logger().exception("a mistake in the client; delivery pauses")
                 self._worker.recover()
                 continue
+            except BaseException:  # somebody ends this thread; an event or a flush starts another
+                self._worker.recover()
+                raise
             if next_step is None or next_step > time.monotonic():
                 left = NEVER if next_step is None else next_step - time.monotonic()
                 self._gate.wait(left)

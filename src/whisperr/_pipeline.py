@@ -157,14 +157,19 @@ class Pipeline:
             "queue_full": "the queue was full; the oldest went",
         }[reason]
         self.ledger.drop(reason, len(events))
-        self.reporter.add("dropped", message, reason=reason, count=len(events), events=events)
+        self._tell(
+            self.reporter.add("dropped", message, reason=reason, count=len(events), events=events)
+        )
 
     def _lose(self, reason: Reason, message: str) -> None:
         self.ledger.drop(reason, 1)
-        self.reporter.add("dropped", f"{message}{_call_place()}", reason=reason)
+        self._tell(self.reporter.add("dropped", f"{message}{_call_place()}", reason=reason))
+
+    def _tell(self, news: bool) -> None:  # noqa: FBT001  # what `add` says
+        """See to it that a new report is told: by the thread, or here when that has ended."""
         if self.worker.closed:
             self.reporter.emit(time.monotonic())
-        else:
+        elif news:
             self.driver.wake()
 
 

@@ -79,22 +79,22 @@ class Reporter:
         status: int | None = None,
         count: int = 1,
         events: Sequence[bytes] = (),
-    ) -> None:
-        """Take one report; it joins those of its kind that wait. The first message stands."""
+    ) -> bool:
+        """Take one report; say whether somebody must be woken to tell it.
+
+        It joins those of its kind that wait, if there are any. The first message stands.
+        """
         with self._lock:
-            summary = self._waiting.get((type_, reason))
-            if summary is None:
-                fresh = _Summary(type_, message, status)
-                summary = self._waiting.setdefault((type_, reason), fresh)
+            fresh = _Summary(type_, message, status)
+            summary = self._waiting.setdefault((type_, reason), fresh)
             summary.count += count
-            if self._on_error is None:
-                return
-            for data in events:
+            for data in events if self._on_error is not None else ():
                 size = len(data)
                 if summary.bytes + size > _MAX_KEPT_BYTES:
                     break
                 summary.bytes += size
                 summary.events.append(data)
+            return summary is fresh
 
     def detail(self, message: str, *values: object) -> None:
         """Log one step of delivery; only with the `debug` option."""
@@ -134,13 +134,13 @@ class Reporter:
         )
         try:
             self._on_error(error)
-        except Exception as failure:  # noqa: BLE001  # the reason stands below
+        except (Exception, SystemExit) as failure:  # noqa: BLE001  # the reason stands below
             # The callback is the caller's; its failure must not stop delivery. Not its text
             # but its place is logged: the text may repeat the events.
             logger().error("on_error raised %s; delivery goes on", _place_of(failure))
 
 
-def _place_of(failure: Exception) -> str:
+def _place_of(failure: BaseException) -> str:
     place = failure.__traceback__
     while place is not None and place.tb_next is not None:
         place = place.tb_next

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 # More than any documented answer; what is longer is not read, and the connection not kept.
 _MAX_ANSWER_BYTES = 64 * 1024
+# What says that the other side has closed; over TLS it comes under names of its own.
+_DEAD = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 class HttpTransport:
@@ -49,10 +51,12 @@ class HttpTransport:
         attempt on a new one: closing idle connections is a server's right and no failure.
         """
         deadline = time.monotonic() + timeout
+        if self._socket is not None and not _is_quiet(self._socket):
+            self.close()
         kept = self._socket is not None
         try:
             return self._exchange(request, deadline)
-        except ConnectionError:
+        except _DEAD:
             if not kept:
                 raise
         return self._exchange(request, deadline)
@@ -79,7 +83,7 @@ class HttpTransport:
                 self._socket = self._connect(deadline)
             try:
                 _send(self._socket, memoryview(self._message(request)), deadline)
-            except ConnectionError as error:
+            except _DEAD as error:
                 # A server may refuse before it has read the body: its answer is there to read.
                 answer, _ = _read_answer(self._socket, deadline, "POST", instead_of=error)
                 self.close()
@@ -117,7 +121,7 @@ class HttpTransport:
         """Return the proxy that the environment names; none for this machine itself."""
         if self._host in LOOPBACK:
             return None
-        if _environment.proxy_bypass_environment(self._host):  # type: ignore[attr-defined]  # not in the stubs
+        if _environment.proxy_bypass_environment(f"{self._host}:{self._port}"):  # type: ignore[attr-defined]  # not in the stubs
             return None
         proxies = _environment.getproxies_environment()
         return proxies.get(self._scheme) or proxies.get("all")
@@ -175,6 +179,7 @@ class _AnswerBytes(io.RawIOBase):
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._connection = connection
         self._deadline = deadline
+        self._file = io.BufferedReader(self)
 
     def readable(self) -> bool:
         return True
@@ -183,25 +188,27 @@ class _AnswerBytes(io.RawIOBase):
         self._connection.settimeout(_left(self._deadline))
         return self._connection.recv_into(target)  # type: ignore[arg-type]  # a writable buffer
 
-    def makefile(self, _mode: str) -> io.BufferedReader:
+    def makefile(self, _mode: str) -> io.BufferedReader[_AnswerBytes]:
         """Return the file that HTTPResponse asks a socket for."""
-        return io.BufferedReader(self)
+        return self._file
 
 
 def _read_answer(
     connection: socket.socket,
     deadline: float,
     method: str,
-    instead_of: ConnectionError | None = None,
+    instead_of: OSError | None = None,
 ) -> tuple[Answer, bool]:
     """Read one answer; also say whether the connection can be used again.
 
     Raises `instead_of` when there is no answer to read.
     """
-    # The class asks for a socket and only calls its `makefile`.
-    response = HTTPResponse(_AnswerBytes(connection, deadline), method=method)  # type: ignore[arg-type]
+    incoming = _AnswerBytes(connection, deadline)
     try:
-        response.begin()
+        begun = [_begun(incoming, method)]  # kept: one that is collected closes what all read from
+        while 101 < begun[-1].status < 200:  # noqa: PLR2004  # 102, 103: the answer is yet to come
+            begun.append(_begun(incoming, method))
+        response = begun[-1]
         if method == "CONNECT":
             return Answer(response.status), True
         body = response.read(_MAX_ANSWER_BYTES)
@@ -213,6 +220,28 @@ def _read_answer(
         raise
     headers = {name.lower(): value for name, value in response.getheaders()}
     return Answer(response.status, headers, body), response.isclosed() and not response.will_close
+
+
+def _begun(incoming: _AnswerBytes, method: str) -> HTTPResponse:
+    # The class asks for a socket and only calls its `makefile`.
+    response = HTTPResponse(incoming, method=method)  # type: ignore[arg-type]
+    response.begin()
+    return response
+
+
+def _is_quiet(connection: socket.socket) -> bool:
+    """Say whether a kept connection can be used: not closed, and nothing came unasked.
+
+    A server that gets bored may say 408 before it closes; that must not pass for an answer.
+    """
+    try:
+        connection.settimeout(0.0)
+        connection.recv(1)
+    except (BlockingIOError, ssl.SSLWantReadError):
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def _open(host: str, port: int, deadline: float) -> socket.socket:

@@ -142,10 +142,12 @@ class Worker:
         """Set the number of waiting events that wakes the driver; call it before sleeping."""
         if self.closed:
             self.wake_at = 0
-        elif self._delivery is not None or self._close_by is not None or self._must_rest:
+        elif self._delivery is not None or self._close_by is not None:
             self.wake_at = _NO_WAKE
+        elif self._oldest_since is None:
+            self.wake_at = 1
         else:
-            self.wake_at = 1 if self._oldest_since is None else self._flush_at
+            self.wake_at = _NO_WAKE if self._must_rest else self._flush_at
 
     @property
     def has_news(self) -> bool:
@@ -156,8 +158,8 @@ class Worker:
         """After a mistake of ours or of a plugged-in part: keep the events and pause."""
         self._delivery = None
         self._reschedule(self._clock() + pause_of("retry_exhausted", self._dice))
-        overflow = self._buffer.put_back()
-        self._drop(overflow, "queue_full", "the queue was full; the oldest went")
+        self._put_back()
+        self.settle()
 
     # -- decisions
 
@@ -166,8 +168,7 @@ class Worker:
         return max(self._asked_until, self._paused_until) > self._clock()
 
     def _is_due(self, now: float) -> bool:
-        waiting = len(self._buffer)
-        if not waiting:
+        if not len(self._buffer):
             self._oldest_since = None
             return False
         if self._close_by is not None:
@@ -176,12 +177,11 @@ class Worker:
             self._oldest_since = now
         if now < self._asked_until:
             return False
-        if not self._buffer.passed(self._flush_to):
-            return True
-        if now < self._paused_until:
-            return False
-        aged = now >= self._oldest_since + self._flush_interval
-        return aged or waiting >= self._flush_at or self._leaving
+        if self._buffer.passed(self._flush_to) and now >= self._paused_until:
+            aged = now >= self._oldest_since + self._flush_interval
+            if aged or len(self._buffer) >= self._flush_at or self._leaving:
+                self._flush_to = self._buffer.end()  # all of it, however many requests that takes
+        return not self._buffer.passed(self._flush_to)
 
     def _may_end(self, now: float) -> bool:
         if self._close_by is None and not self._leaving:
@@ -194,7 +194,9 @@ class Worker:
         if self._delivery is not None:
             times += [self._not_before, self._close_by]
         elif len(self._buffer):
-            start = max(self._asked_until, self._paused_until)
+            start = self._asked_until
+            if self._buffer.passed(self._flush_to):
+                start = max(start, self._paused_until)
             if self._oldest_since is not None and start <= now:
                 start = self._oldest_since + self._flush_interval
             times.append(start)
@@ -241,6 +243,8 @@ class Worker:
     ) -> None:
         failed = verdict.wait is not None or verdict.give_up is not None
         self.problem = verdict.message if failed or verdict.reason else None
+        if not failed:
+            self._paused_until = 0.0
         if verdict.ended:
             self._end(part, verdict)
         if verdict.wait is not None:
@@ -276,6 +280,9 @@ class Worker:
         if self._close_by is not None:
             self._close_by = now  # no attempt can follow: the rest ends as `shutdown`
         self._reschedule(now + pause_of(error_type, self._dice))
+        self._put_back()
+
+    def _put_back(self) -> None:
         overflow = self._buffer.put_back()
         self._drop(overflow, "queue_full", "the queue was full; the oldest went")
 

@@ -1,0 +1,192 @@
+"""Step 7: servers that are slow, endless, broken or gone, and what they never get to see."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from http.client import BadStatusLine, HTTPException, IncompleteRead
+
+import pytest
+
+from whisperr._wire import Request
+
+from .raw_server import (
+    KEY,
+    LIMIT,
+    OK,
+    REQUEST,
+    Behaviour,
+    Connection,
+    RawServer,
+    answer,
+    answers,
+    ask,
+    close,
+    transport_to,
+)
+
+
+def silent(connection: Connection) -> None:
+    connection.read_request()
+    connection.await_close()
+
+
+def drips(data: bytes) -> Behaviour:
+    def behave(connection: Connection) -> None:
+        connection.read_request()
+        connection.drip(data)
+
+    return behave
+
+
+def reads_nothing(connection: Connection) -> None:
+    connection.server.ended.wait(LIMIT)
+
+
+class TestDeadline:
+    @pytest.mark.parametrize(
+        "behaviour",
+        [
+            silent,
+            drips(b"HTTP/1.1 202 " + b"x" * 2_000),
+            drips(b"HTTP/1.1 202 OK\r\nX-Long: " + b"x" * 2_000),
+            drips(b"HTTP/1.1 202 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2_000),
+            drips(b"HTTP/1.1 202 OK\r\n\r\n" + b"x" * 2_000),
+            drips(b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+        ],
+        ids=["silence", "status", "header", "body", "endless body", "interim answers"],
+    )
+    def test_an_attempt_as_a_whole_has_one(self, behaviour: Behaviour) -> None:
+        with RawServer(behaviour) as server:
+            began = time.monotonic()
+            with pytest.raises(TimeoutError):
+                ask(server, timeout=0.3)
+            assert time.monotonic() - began < LIMIT / 2
+
+    def test_a_server_that_reads_nothing_cannot_hold_it(self) -> None:
+        with RawServer(reads_nothing) as server:
+            transport = transport_to(server.url)
+            began = time.monotonic()
+            with pytest.raises(TimeoutError):
+                transport.send(Request("/v1/identify", b"x" * (32 << 20)), 0.3)
+            assert time.monotonic() - began < LIMIT / 2
+
+    def test_after_a_time_out_the_late_answer_is_not_read(self) -> None:
+        def late(connection: Connection) -> None:
+            connection.read_request()
+            connection.await_close()
+
+        with RawServer(late, answers(OK)) as server:
+            transport = transport_to(server.url)
+            with pytest.raises(TimeoutError):
+                transport.send(REQUEST, 0.05)
+            assert transport.send(REQUEST, LIMIT).status == 202
+            transport.close()
+        assert server.connections == 2
+
+    def test_one_that_is_over_asks_nobody(self) -> None:
+        with RawServer(answers(OK)) as server:
+            with pytest.raises(TimeoutError):
+                ask(server, timeout=0.0)
+            assert server.connections == 0
+
+
+def refuses_early(connection: Connection) -> None:
+    connection.read_request(body=False)
+    connection.send(answer("413 Too Large", b"{}", "Connection: close"))
+    connection.reset()
+
+
+def floods(head: bytes, piece: bytes) -> Behaviour:
+    """Send more than anybody wants, until the client has had enough."""
+
+    def behave(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(head)
+        for _ in range(4_000):
+            connection.send(piece)
+
+    return behave
+
+
+class TestOddAnswers:
+    def test_one_that_comes_before_the_body_was_read_is_read(self) -> None:
+        with RawServer(refuses_early, answers(OK)) as server:
+            transport = transport_to(server.url)
+            large = Request("/v1/identify", b"x" * (8 << 20))
+            assert transport.send(large, LIMIT).status == 413
+            assert transport.send(REQUEST, LIMIT).status == 202
+            transport.close()
+        assert server.connections == 2
+
+    @pytest.mark.parametrize(
+        ("head", "piece"),
+        [
+            (b"Content-Length: 16384000\r\n\r\n", b"x" * 4096),
+            (b"\r\n", b"x" * 4096),
+            (b"Transfer-Encoding: chunked\r\n\r\n", b"1000\r\n" + b"x" * 4096 + b"\r\n"),
+        ],
+        ids=["with a length", "until the end", "in chunks"],
+    )
+    def test_a_huge_one_is_cut_and_its_connection_not_used_again(
+        self, head: bytes, piece: bytes
+    ) -> None:
+        with RawServer(floods(b"HTTP/1.1 202 OK\r\n" + head, piece), answers(OK)) as server:
+            transport = transport_to(server.url)
+            assert len(transport.send(REQUEST, LIMIT).body) == 64 * 1024
+            assert transport.send(REQUEST, LIMIT).status == 202
+            transport.close()
+        assert server.connections == 2
+
+    @pytest.mark.parametrize("piece", [b"X-Endless: yes\r\n", b"x" * 4096])
+    def test_endless_headers_are_refused(self, piece: bytes) -> None:
+        with RawServer(floods(b"HTTP/1.1 202 OK\r\n", piece)) as server:
+            transport = transport_to(server.url)
+            with pytest.raises(HTTPException):
+                transport.send(REQUEST, LIMIT)
+
+    @pytest.mark.parametrize(
+        ("payload", "problem"),
+        [
+            (b"GARBAGE\r\n\r\n", BadStatusLine),
+            (b"HTTP/1.1 abc OK\r\n\r\n", BadStatusLine),
+            (b"HTTP/1.1 42 OK\r\n\r\n", BadStatusLine),
+            (b"SMTP/1.1 202 OK\r\n\r\n", BadStatusLine),
+            (b"HTTP/9 202 OK\r\n\r\n", HTTPException),
+            (b"\x00\xff" * 100 + b"\r\n", BadStatusLine),
+            (b"HTTP/1.1 202 OK\r\nContent-Length: 10\r\n\r\nshort", IncompleteRead),
+            (b"HTTP/1.1 202 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", IncompleteRead),
+            (b"HTTP/1.1 202 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", HTTPException),
+        ],
+    )
+    def test_a_broken_one_raises_and_its_connection_is_not_used_again(
+        self, payload: bytes, problem: type[Exception]
+    ) -> None:
+        with RawServer(answers(payload, then=close), answers(OK)) as server:
+            transport = transport_to(server.url)
+            with pytest.raises(problem):
+                transport.send(REQUEST, LIMIT)
+            assert transport.send(REQUEST, LIMIT).status == 202
+            transport.close()
+        assert server.connections == 2
+
+    def test_chunks_are_joined(self) -> None:
+        chunks = b'5\r\n{"a":\r\n3;note\r\n 1}\r\n0\r\nX-Trailer: yes\r\n\r\n'
+        payload = b"HTTP/1.1 202 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunks
+        with RawServer(answers(payload)) as server:
+            assert ask(server).body == b'{"a": 1}'
+
+
+class TestSecrecy:
+    def test_the_key_is_in_no_text_of_the_transport(self) -> None:
+        transport = transport_to("https://collect.example")
+        assert KEY not in repr(transport) + repr(vars(transport))
+
+    @pytest.mark.parametrize("end", [close, Connection.reset, drips(b"HTTP/1.1 abc\r\n\r\n")])
+    def test_the_key_is_not_in_a_traceback_that_shows_variables(self, end: Behaviour) -> None:
+        with RawServer(end) as server, pytest.raises((OSError, HTTPException)) as caught:
+            ask(server)
+        shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        text = "".join(shown.format())
+        assert "connection" in text
+        assert KEY not in text
