@@ -25,7 +25,7 @@ lint: $(VENV)/with-dev
 
 types: $(VENV)/with-dev
 	$(BIN)/mypy
-	$(BIN)/pyright --verifytypes whisperr --ignoreexternal
+	PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes whisperr --ignoreexternal
 
 coverage: $(VENV)/with-dev
 	$(BIN)/coverage erase

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # `typing.TYPE_CHECKING` without the import of `typing`
 if TYPE_CHECKING:
-    from typing import Any, NoReturn
+    from typing import Any, ClassVar, NoReturn
 
 
 class Frozen:
@@ -31,7 +31,7 @@ class Frozen:
             return NotImplemented
         return self._fields() == other._fields()
 
-    __hash__ = None  # type: ignore[assignment]  # fields may hold dictionaries
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # fields may hold dictionaries
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), tuple(self._fields().values())

@@ -62,6 +62,9 @@ class Request:
 
     __slots__ = ("body", "path")
 
+    path: str
+    body: bytes
+
     def __init__(self, path: str, body: bytes) -> None:
         self.path = path
         self.body = body
@@ -71,6 +74,10 @@ class Answer:
     """What came back: the status, the headers with lower-case names, the body (maybe shortened)."""
 
     __slots__ = ("body", "headers", "status")
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
 
     def __init__(
         self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b""

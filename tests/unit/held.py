@@ -6,15 +6,17 @@ import json
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whisperr import Whisperr
 from whisperr._config import OPTIONS, Config
 from whisperr._pipeline import Pipeline
 from whisperr._wire import Answer, Request
-from whisperr.errors import WhisperrError
 
 from .rig import event
+
+if TYPE_CHECKING:
+    from whisperr.errors import WhisperrError
 
 # Far more than anything here takes; reached only when something hangs.
 LIMIT = 10.0

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import socket
-import ssl
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING
 
 from whisperr._config import Secret
 from whisperr._transport import HttpTransport
 from whisperr._wire import Answer, Request
+
+if TYPE_CHECKING:
+    import ssl
+
+    from typing_extensions import Self
 
 # Far more than anything here takes; reached only when something hangs.
 LIMIT = 10.0
@@ -111,6 +117,7 @@ class RawServer:
         self.requests: list[RawRequest] = []
         self.failures: list[AssertionError] = []
         self.ended = threading.Event()
+        self.answer_was_read = threading.Event()  # set by tests
         self._closed = threading.Semaphore(0)
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -122,7 +129,7 @@ class RawServer:
         """Wait until one more connection is closed by its behaviour."""
         assert self._closed.acquire(timeout=LIMIT)
 
-    def __enter__(self) -> RawServer:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
@@ -192,6 +199,16 @@ def close(_: Connection) -> None:
     """End the connection now."""
 
 
+def once_read(then: Behaviour) -> Behaviour:
+    """Wait for the test to say that the answer was read, before doing what could destroy it."""
+
+    def behave(connection: Connection) -> None:
+        assert connection.server.answer_was_read.wait(LIMIT)
+        then(connection)
+
+    return behave
+
+
 def transport_to(url: str) -> HttpTransport:
     return HttpTransport(url, Secret(KEY))
 
@@ -203,3 +220,13 @@ def ask(server: RawServer, timeout: float = LIMIT) -> Answer:
         return transport.send(REQUEST, timeout)
     finally:
         transport.close()
+
+
+@contextmanager
+def serving(*behaviours: Behaviour, path: str = "") -> Iterator[tuple[RawServer, HttpTransport]]:
+    """Run a server and a transport to it; the transport closes first."""
+    with (
+        RawServer(*behaviours) as server,
+        closing(transport_to(server.url + path)) as transport,
+    ):
+        yield server, transport

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whisperr._buffer import MemoryBuffer
 from whisperr._ledger import Ledger
 from whisperr._report import Reporter
 from whisperr._wire import Answer, Request, is_identify
 from whisperr._worker import NEVER, Worker
-from whisperr.errors import WhisperrError
+
+if TYPE_CHECKING:
+    from whisperr.errors import WhisperrError
 
 Reply = Answer | BaseException | Callable[[Request], object]
 

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -14,10 +15,12 @@ from whisperr._driver import THREAD_NAME, Driver
 from whisperr._ledger import Ledger
 from whisperr._report import Reporter
 from whisperr._worker import NEVER, Worker
-from whisperr.errors import WhisperrError
 
 from .held import LIMIT, Calls, HeldTransport, Reply
 from .rig import event
+
+if TYPE_CHECKING:
+    from whisperr.errors import WhisperrError
 
 
 class Threadless(Driver):

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
-from whisperr import WhisperrError
-from whisperr._pipeline import Pipeline
 from whisperr._wire import Answer, Request
 
 from .held import LIMIT, Calls, Errors, HeldTransport, Pipelines, shut, track
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from whisperr import WhisperrError
+    from whisperr._pipeline import Pipeline
 
 
 @pytest.fixture
@@ -78,13 +82,11 @@ class TestFlush:
             StopIteration(),
             RecursionError(),
             MemoryError(),
-            SystemExit(1),
-            GeneratorExit(),
         ],
         ids=lambda failure: type(failure).__name__,
     )
     def test_whatever_a_transport_raises_is_a_retry(
-        self, pipeline: Pipelines, failure: BaseException
+        self, pipeline: Pipelines, failure: Exception
     ) -> None:
         transport = HeldTransport(failure)
         errors = Errors()
@@ -95,6 +97,19 @@ class TestFlush:
         assert [error.type for error in errors.seen] == ["retry_exhausted"]
         assert one.flush(LIMIT / 5)
         assert transport.batches == [[1, 2], [1, 2]]
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+    @pytest.mark.parametrize("end", [SystemExit(1), GeneratorExit()], ids=repr)
+    def test_what_ends_the_thread_loses_nothing(
+        self, pipeline: Pipelines, end: BaseException
+    ) -> None:
+        transport = HeldTransport(end)
+        one = pipeline(transport)
+        track(one, 1, 2)
+        one.flush(LIMIT / 5)
+        assert one.flush(LIMIT / 5)
+        assert transport.batches == [[1, 2], [1, 2]]
+        assert one.stats().delivered == 2
 
     def test_from_on_error_it_does_not_wait_for_itself(self, pipeline: Pipelines) -> None:
         results: list[bool] = []

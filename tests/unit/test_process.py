@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import warnings
-from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -16,12 +16,40 @@ from whisperr._wire import Answer, Request
 
 from .held import LIMIT, HeldTransport, Pipelines, shut, track
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
 
 @pytest.fixture
 def pipeline() -> Iterator[Pipelines]:
     made = Pipelines()
     yield made
     made.end()
+
+
+class Interruption:
+    """A server that answers only after a signal handler has run in the main thread."""
+
+    def __init__(self, handler: Callable[[], object]) -> None:
+        self._handler = handler
+        self._begun = threading.Event()
+        self.free = threading.Event()
+        signal.signal(signal.SIGUSR1, self._handle)
+
+    def __call__(self, _: Request) -> Answer:
+        main = threading.main_thread().ident
+        assert main is not None
+        for _attempt in range(200):
+            # A signal that comes just before the main thread blocks is only seen after it.
+            signal.pthread_kill(main, signal.SIGUSR1)
+            if self._begun.wait(LIMIT / 200):
+                break
+        return Answer(202) if self.free.wait(LIMIT) else Answer(500)
+
+    def _handle(self, *_: object) -> None:
+        if not self._begun.is_set():
+            self._begun.set()
+            self._handler()
 
 
 @pytest.mark.skipif(not hasattr(signal, "pthread_kill"), reason="needs POSIX signals")
@@ -34,37 +62,23 @@ class TestSignals:
         yield
         signal.signal(signal.SIGUSR1, before)
 
-    @staticmethod
-    def interrupt(_: Request) -> Answer:
-        """Interrupt the main thread from within the transport."""
-        main = threading.main_thread().ident
-        assert main is not None
-        signal.pthread_kill(main, signal.SIGUSR1)
-        return Answer(202)
-
     def test_an_exception_raised_into_flush_passes_on_and_loses_nothing(
         self, pipeline: Pipelines
     ) -> None:
         class OutOfTime(Exception):
             pass
 
-        def expire(*_: object) -> None:
+        def expire() -> None:
             raise OutOfTime
 
-        free = threading.Event()
-
-        def reply(request: Request) -> Answer:
-            self.interrupt(request)
-            return Answer(202) if free.wait(LIMIT) else Answer(500)
-
-        signal.signal(signal.SIGUSR1, expire)
-        transport = HeldTransport(reply)
+        server = Interruption(expire)
+        transport = HeldTransport(server)
         one = pipeline(transport)
         track(one, 1, 2)
         with pytest.raises(OutOfTime):
             one.flush(LIMIT)
         assert one.stats().held == 2
-        free.set()
+        server.free.set()
         assert one.flush(LIMIT)
         assert transport.batches == [[1, 2]]
         assert one.stats().delivered == 2
@@ -74,20 +88,15 @@ class TestSignals:
         self, pipeline: Pipelines, call: str
     ) -> None:
         handled: list[bool] = []
-        free = threading.Event()
 
-        def handler(*_: object) -> None:
-            free.set()
+        def handler() -> None:
+            server.free.set()
             if call == "track":
                 track(one, 2)
             handled.append(shut(one) if call == "shutdown" else one.flush(LIMIT))
 
-        def reply(request: Request) -> Answer:
-            self.interrupt(request)
-            return Answer(202) if free.wait(LIMIT) else Answer(500)
-
-        signal.signal(signal.SIGUSR1, handler)
-        one = pipeline(HeldTransport(reply))
+        server = Interruption(handler)
+        one = pipeline(HeldTransport(server))
         track(one, 1)
         assert one.flush(LIMIT)
         assert handled == [True]

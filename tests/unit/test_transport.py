@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import threading
 
 import pytest
 
@@ -21,6 +20,8 @@ from .raw_server import (
     answers,
     ask,
     close,
+    once_read,
+    serving,
     transport_to,
 )
 
@@ -43,10 +44,8 @@ class TestRequest:
 
     @pytest.mark.parametrize("prefix", ["/ingest", "/ingest/", "/a/b"])
     def test_a_path_in_the_base_url_comes_first(self, prefix: str) -> None:
-        with RawServer(answers(OK)) as server:
-            transport = transport_to(server.url + prefix)
+        with serving(answers(OK), path=prefix) as (server, transport):
             transport.send(REQUEST, LIMIT)
-            transport.close()
         assert server.requests[0].target == prefix.rstrip("/") + "/v1/events/batch"
 
     @pytest.mark.parametrize(
@@ -86,10 +85,8 @@ class TestRequest:
 
 class TestKeeping:
     def test_three_requests_share_one_connection(self) -> None:
-        with RawServer(answers(OK, answer("500 Oops"), OK)) as server:
-            transport = transport_to(server.url)
+        with serving(answers(OK, answer("500 Oops"), OK)) as (server, transport):
             got = [transport.send(REQUEST, LIMIT).status for _ in range(3)]
-            transport.close()
         assert got == [202, 500, 202]
         assert server.connections == 1
 
@@ -102,11 +99,9 @@ class TestKeeping:
         ],
     )
     def test_any_complete_answer_keeps_it(self, payload: bytes) -> None:
-        with RawServer(answers(payload, OK)) as server:
-            transport = transport_to(server.url)
+        with serving(answers(payload, OK)) as (server, transport):
             transport.send(REQUEST, LIMIT)
             transport.send(REQUEST, LIMIT)
-            transport.close()
         assert server.connections == 1
 
     @pytest.mark.parametrize(
@@ -117,27 +112,26 @@ class TestKeeping:
         ],
     )
     def test_a_server_that_wants_to_close_is_not_asked_again(self, payload: bytes) -> None:
-        with RawServer(answers(payload), answers(OK)) as server:
-            transport = transport_to(server.url)
+        with serving(answers(payload), answers(OK)) as (server, transport):
             assert transport.send(REQUEST, LIMIT).body == b"{}"
             assert transport.send(REQUEST, LIMIT).status == 202
-            transport.close()
         assert server.connections == 2
 
     @pytest.mark.parametrize("end", [close, Connection.reset, Connection.read_request])
     def test_one_that_died_costs_a_free_attempt(self, end: Behaviour) -> None:
-        with RawServer(answers(OK, then=end), answers(OK)) as server:
-            transport = transport_to(server.url)
+        with serving(answers(OK, then=once_read(end)), answers(OK)) as (server, transport):
             transport.send(REQUEST, LIMIT)
+            server.answer_was_read.set()
             if end is not Connection.read_request:  # which dies only after the next request
                 server.await_closed()
             assert transport.send(REQUEST, LIMIT).status == 202
-            transport.close()
         assert server.connections == 2
 
     def test_the_free_attempt_is_one(self) -> None:
-        with RawServer(answers(OK, then=close), answers(then=close), answers(OK)) as server:
-            transport = transport_to(server.url)
+        with serving(answers(OK, then=close), answers(then=close), answers(OK)) as (
+            server,
+            transport,
+        ):
             transport.send(REQUEST, LIMIT)
             server.await_closed()
             with pytest.raises(ConnectionError):
@@ -145,19 +139,14 @@ class TestKeeping:
             assert server.connections == 2
 
     def test_what_a_server_says_unasked_is_not_taken_for_an_answer(self) -> None:
-        read = threading.Event()
-
         def bored(connection: Connection) -> None:
-            read.wait(LIMIT)
             connection.send(answer("408 Request Timeout", b"", "Connection: close"))
 
-        with RawServer(answers(OK, then=bored), answers(OK)) as server:
-            transport = transport_to(server.url)
+        with serving(answers(OK, then=once_read(bored)), answers(OK)) as (server, transport):
             assert transport.send(REQUEST, LIMIT).status == 202
-            read.set()
+            server.answer_was_read.set()
             server.await_closed()
             assert transport.send(REQUEST, LIMIT).status == 202
-            transport.close()
 
     @pytest.mark.parametrize("status", ["102 Processing", "103 Early Hints"])
     def test_an_interim_answer_is_not_the_answer(self, status: str) -> None:
@@ -166,8 +155,7 @@ class TestKeeping:
             assert ask(server).status == 202
 
     def test_after_closing_a_new_one_is_opened(self) -> None:
-        with RawServer(answers(OK), answers(OK)) as server:
-            transport = transport_to(server.url)
+        with serving(answers(OK), answers(OK)) as (server, transport):
             transport.send(REQUEST, LIMIT)
             transport.close()
             transport.close()

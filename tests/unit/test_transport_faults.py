@@ -22,6 +22,7 @@ from .raw_server import (
     answers,
     ask,
     close,
+    serving,
     transport_to,
 )
 
@@ -64,8 +65,7 @@ class TestDeadline:
             assert time.monotonic() - began < LIMIT / 2
 
     def test_a_server_that_reads_nothing_cannot_hold_it(self) -> None:
-        with RawServer(reads_nothing) as server:
-            transport = transport_to(server.url)
+        with serving(reads_nothing) as (_, transport):
             began = time.monotonic()
             with pytest.raises(TimeoutError):
                 transport.send(Request("/v1/identify", b"x" * (32 << 20)), 0.3)
@@ -76,12 +76,10 @@ class TestDeadline:
             connection.read_request()
             connection.await_close()
 
-        with RawServer(late, answers(OK)) as server:
-            transport = transport_to(server.url)
+        with serving(late, answers(OK)) as (server, transport):
             with pytest.raises(TimeoutError):
                 transport.send(REQUEST, 0.05)
             assert transport.send(REQUEST, LIMIT).status == 202
-            transport.close()
         assert server.connections == 2
 
     def test_one_that_is_over_asks_nobody(self) -> None:
@@ -111,12 +109,10 @@ def floods(head: bytes, piece: bytes) -> Behaviour:
 
 class TestOddAnswers:
     def test_one_that_comes_before_the_body_was_read_is_read(self) -> None:
-        with RawServer(refuses_early, answers(OK)) as server:
-            transport = transport_to(server.url)
+        with serving(refuses_early, answers(OK)) as (server, transport):
             large = Request("/v1/identify", b"x" * (8 << 20))
             assert transport.send(large, LIMIT).status == 413
             assert transport.send(REQUEST, LIMIT).status == 202
-            transport.close()
         assert server.connections == 2
 
     @pytest.mark.parametrize(
@@ -131,19 +127,19 @@ class TestOddAnswers:
     def test_a_huge_one_is_cut_and_its_connection_not_used_again(
         self, head: bytes, piece: bytes
     ) -> None:
-        with RawServer(floods(b"HTTP/1.1 202 OK\r\n" + head, piece), answers(OK)) as server:
-            transport = transport_to(server.url)
+        with serving(floods(b"HTTP/1.1 202 OK\r\n" + head, piece), answers(OK)) as (
+            server,
+            transport,
+        ):
             assert len(transport.send(REQUEST, LIMIT).body) == 64 * 1024
             assert transport.send(REQUEST, LIMIT).status == 202
-            transport.close()
         assert server.connections == 2
 
     @pytest.mark.parametrize("piece", [b"X-Endless: yes\r\n", b"x" * 4096])
     def test_endless_headers_are_refused(self, piece: bytes) -> None:
-        with RawServer(floods(b"HTTP/1.1 202 OK\r\n", piece)) as server:
-            transport = transport_to(server.url)
-            with pytest.raises(HTTPException):
-                transport.send(REQUEST, LIMIT)
+        server = RawServer(floods(b"HTTP/1.1 202 OK\r\n", piece))
+        with server, pytest.raises(HTTPException):
+            ask(server)
 
     @pytest.mark.parametrize(
         ("payload", "problem"),
@@ -162,12 +158,10 @@ class TestOddAnswers:
     def test_a_broken_one_raises_and_its_connection_is_not_used_again(
         self, payload: bytes, problem: type[Exception]
     ) -> None:
-        with RawServer(answers(payload, then=close), answers(OK)) as server:
-            transport = transport_to(server.url)
+        with serving(answers(payload, then=close), answers(OK)) as (server, transport):
             with pytest.raises(problem):
                 transport.send(REQUEST, LIMIT)
             assert transport.send(REQUEST, LIMIT).status == 202
-            transport.close()
         assert server.connections == 2
 
     def test_chunks_are_joined(self) -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from whisperr._wire import Answer
-
 from .rig import Reply, Rig, answer, identify, ok
+
+if TYPE_CHECKING:
+    from whisperr._wire import Answer
 
 
 class TestClosing:
