@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types coverage wheel matrix format clean
+.PHONY: help demo test check lint types wheel matrix format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -14,10 +14,13 @@ help:  ## List the targets
 demo: $(VENV)/with-nothing  ## Deliver a day of events through outages to a local server
 	$(BIN)/whisperr demo
 
-test: $(VENV)/with-test  ## Run the tests
-	$(BIN)/python -m pytest
+test: $(VENV)/with-test  ## Run the tests and measure what they cover
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report
 
-check: lint types test coverage wheel  ## Everything that must pass before a change lands
+check: lint types test wheel  ## Everything that must pass before a change lands
 
 lint: $(VENV)/with-dev
 	$(BIN)/ruff check
@@ -26,12 +29,6 @@ lint: $(VENV)/with-dev
 types: $(VENV)/with-dev
 	$(BIN)/mypy
 	PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes whisperr --ignoreexternal
-
-coverage: $(VENV)/with-dev
-	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q
-	$(BIN)/coverage combine -q
-	$(BIN)/coverage report
 
 wheel: $(VENV)/with-dev  ## Build the wheel and try it in an empty environment
 	rm -rf dist
