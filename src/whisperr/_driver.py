@@ -39,7 +39,7 @@ class Driver:
 
     @property
     def started(self) -> bool:
-        """Whether the thread was ever started."""
+        """Whether the thread was started and not ended by somebody."""
         return self._thread is not None
 
     @property
@@ -100,8 +100,11 @@ class Driver:
         finally:
             self._in_step = None
             self._turn.release()
-            for gate in tuple(self._waiting):
-                gate.open()
+            self._open_all()
+
+    def _open_all(self) -> None:
+        for gate in tuple(self._waiting):
+            gate.open()
 
     def _ensure_thread(self) -> bool:
         """Start the thread unless it runs; False where no thread can be started any more."""
@@ -134,9 +137,15 @@ class Driver:
                 logger().exception("a mistake in the client; delivery pauses")
                 self._worker.recover()
                 continue
-            except BaseException:  # somebody ends this thread; an event or a flush starts another
+            except BaseException as error:  # noqa: BLE001  # somebody ends this thread, and may
+                logger().warning(
+                    "%s ended the delivery; the next event or flush starts it again",
+                    type(error).__name__,
+                )
+                self._thread = None
                 self._worker.recover()
-                raise
+                self._open_all()
+                return
             if next_step is None or next_step > time.monotonic():
                 left = NEVER if next_step is None else next_step - time.monotonic()
                 self._gate.wait(left)

@@ -135,7 +135,7 @@ class Pipeline:
     def leave(self) -> None:
         """Deliver what is held, then let the thread end: the client object is gone."""
         self.worker.leave()
-        if self.driver.started:
+        if self.driver.started or len(self.buffer):
             self.driver.wake()
 
     def forsake(self) -> None:

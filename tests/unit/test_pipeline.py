@@ -98,7 +98,6 @@ class TestFlush:
         assert one.flush(LIMIT / 5)
         assert transport.batches == [[1, 2], [1, 2]]
 
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
     @pytest.mark.parametrize("end", [SystemExit(1), GeneratorExit()], ids=repr)
     def test_what_ends_the_thread_loses_nothing(
         self, pipeline: Pipelines, end: BaseException
