@@ -15,6 +15,7 @@ from ._ledger import Stats
 from ._lifecycle import EXIT_TIMEOUT
 from ._pipeline import Pipeline
 from ._report import log_to_stderr
+from ._secret import Secret
 from ._wire import BASE_URL
 from .errors import InvalidEvent
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from types import TracebackType
-    from typing import Any, Literal
+    from typing import Any, Literal, NoReturn
 
     from typing_extensions import Self
 
@@ -67,8 +68,8 @@ class Whisperr:
         ssl_context: ssl.SSLContext | None = None,
         transport: Transport | None = None,
     ) -> None:
-        given = dict(locals())
-        del given["self"]
+        given = {**locals(), "api_key": Secret(api_key)}
+        del api_key, given["self"]  # no variable of a frame that may raise holds the key
         self._config = Config(given)
         self._strict = self._config.strict
         self._off = self._config.disabled
@@ -233,7 +234,15 @@ class Whisperr:
     ) -> None:
         await self.ashutdown()
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "a Whisperr client cannot be copied or pickled: it holds the key, a thread and a "
+            "connection. Make one in each process, from the environment or from its settings"
+        )
+
     def __repr__(self) -> str:
+        if not hasattr(self, "_pipelines"):  # a crash reporter looks at a construction that failed
+            return "<Whisperr unfinished>"
         state = "disabled" if self._off else "closed" if self._shut else "open"
         return f"<Whisperr {self._config.base_url} {state}>"
 

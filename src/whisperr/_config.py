@@ -11,6 +11,7 @@ import re
 import sys
 import warnings
 
+from ._secret import Secret
 from ._wire import BASE_URL, MAX_BATCH_EVENTS
 
 TYPE_CHECKING = False
@@ -77,7 +78,7 @@ OPTIONS = (
         None,
         "Your server key (`wrk_…`); falls back to `WHISPERR_API_KEY`",
         "a string without white space or control characters",
-        lambda v: v is None or isinstance(v, str),
+        lambda v: isinstance(v, Secret),
     ),
     Option(
         "base_url",
@@ -196,31 +197,19 @@ OPTIONS = (
 )
 
 
-class Secret:
-    """The key, wrapped so that nothing that prints variables prints it."""
-
-    __slots__ = ("_value",)
-
-    def __init__(self, value: str) -> None:
-        self._value = value
-
-    def reveal(self) -> str:
-        """Return the key itself: only for the header of a request."""
-        return self._value
-
-    def __repr__(self) -> str:
-        return "Secret('***')"
-
-
 class Config:
     """The checked options of one client. Attributes have the names of the options."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        """Check every option; raises ValueError that names it, the value and what is allowed."""
+        """Check every option; raises ValueError that names it, the value and what is allowed.
+
+        `given` holds every option by its name, the key as a Secret.
+        """
         for option in OPTIONS:
             value = given[option.name]
             if not option.check(value):
-                shown = type(value).__name__ if option.name in _PRIVATE else repr(value)
+                private = option.name == "base_url"  # it may hold a password
+                shown = type(value).__name__ if private else repr(value)
                 raise ValueError(f"{option.name}={shown}: must be {option.allowed}")
         values = dict(given)
         self.key = _key(values.pop("api_key"), disabled=values["disabled"])
@@ -244,27 +233,18 @@ class Config:
         self.transport = values["transport"]
 
 
-_PRIVATE = ("api_key", "base_url")  # a URL may hold a password
-
-
-def _key(given: str | None, *, disabled: bool) -> Secret:
-    key = (given if given is not None else os.environ.get("WHISPERR_API_KEY", "")).strip()
+def _key(given: Secret, *, disabled: bool) -> Secret:
     if disabled:
         return Secret("")
-    if not key:
-        missing = "none given and WHISPERR_API_KEY is not set" if given is None else "is empty"
-        raise ValueError(
-            f"api_key: {missing}; create a server key (wrk_...) "
-            "in the Whisperr dashboard, or pass disabled=True"
-        )
-    if not re.fullmatch(r"[!-~]+", key):
-        raise ValueError("api_key: must not contain white space, control or non-ASCII characters")
-    if key.startswith("wpk_"):
+    key = given.or_environment()
+    if key.problem is not None:
+        raise ValueError(f"api_key: {key.problem}")
+    if key.is_publishable:
         _warn(
             "api_key: this is a publishable key (wpk_...) for apps and browsers; the server will "
             "not opt anybody in for it. A backend needs a server key (wrk_...)"
         )
-    return Secret(key)
+    return key
 
 
 def _base_url(given: str | None) -> str:

@@ -21,7 +21,7 @@ from ._version import __version__
 from ._wire import Answer, headers_of
 
 if TYPE_CHECKING:
-    from ._config import Secret
+    from ._secret import Secret
     from ._wire import Request
 
 # More than any documented answer; what is longer is not read, and the connection not kept.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from whisperr import Whisperr
 from whisperr._config import OPTIONS, Config
 from whisperr._pipeline import Pipeline
+from whisperr._secret import Secret
 from whisperr._wire import Answer, Request
 
 from .rig import event
@@ -87,7 +88,7 @@ class Pipelines:
 
     def __call__(self, transport: HeldTransport, **options: Any) -> Pipeline:
         settings: dict[str, Any] = {option.name: option.default for option in OPTIONS} | {
-            "api_key": KEY,
+            "api_key": Secret(KEY),
             "flush_at": 1_000,
             "flush_interval": 3_600.0,
             "max_retries": 0,

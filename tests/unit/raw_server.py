@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
-from whisperr._config import Secret
+from whisperr._secret import Secret
 from whisperr._transport import HttpTransport
 from whisperr._wire import Answer, Request
 

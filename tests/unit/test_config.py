@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from whisperr import Whisperr
 from whisperr._buffer import MemoryBuffer
 from whisperr._config import OPTIONS, Config, parts_of
+from whisperr._secret import Secret
 
 SAME_EACH_TIME = settings(derandomize=True, database=None, deadline=None)
 SECRET = "s3cr3t"
@@ -87,7 +88,8 @@ def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def config(**options: Any) -> Config:
-    return Config({**DEFAULTS, "api_key": "wrk_1", **options})
+    given = {**DEFAULTS, "api_key": "wrk_1", **options}
+    return Config({**given, "api_key": Secret(given["api_key"])})
 
 
 class TestTable:

@@ -137,6 +137,20 @@ class TestThread:
         assert not thread.is_alive()
         assert one.transport.closes >= 1
 
+    def test_when_abandoned_in_the_middle_it_closes_the_connection_itself(
+        self, stage: Make
+    ) -> None:
+        one = stage(held=True)
+        one.put(1)
+        one.flush(0.0)
+        one.transport.await_request()
+        one.worker.abandon()
+        one.transport.let_go()
+        thread = one.driver._thread
+        assert thread is not None
+        thread.join(LIMIT)
+        assert one.transport.closes == 1
+
     def test_none_is_started_for_a_closed_worker(self, stage: Make) -> None:
         one = stage()
         one.worker.abandon()
@@ -163,7 +177,9 @@ class TestWaiting:
         assert stage().driver.wait_until(lambda: True, lambda: True, 0.0)
 
     def test_what_is_stuck_is_not_waited_for(self, stage: Make) -> None:
-        assert not stage().driver.wait_until(lambda: False, lambda: True, NEVER)
+        began = time.monotonic()
+        assert not stage().driver.wait_until(lambda: False, lambda: True, began + LIMIT)
+        assert time.monotonic() - began < LIMIT / 2
 
     @pytest.mark.parametrize("timeout", [-1.0, 0.0, 0.05])
     def test_a_deadline_holds_whatever_the_transport_does(
@@ -205,6 +221,12 @@ class TestWithoutThreads:
         one.put(1)
         assert one.flush()
         assert one.transport.threads == [threading.current_thread()]
+
+    def test_every_event_tries_again_to_start_one(self, stage: Make) -> None:
+        one = stage(kind=Threadless)
+        one.put(1)
+        one.driver.wake()
+        assert len(one.buffer) >= one.worker.wake_at
 
     def test_one_of_several_callers_does_the_work(self, stage: Make) -> None:
         one = stage(held=True, kind=Threadless)

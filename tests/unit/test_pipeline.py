@@ -140,6 +140,15 @@ class TestShutdown:
         assert transport.batches == [[1, 2]]
         assert one.stats().state == "closed"
 
+    @pytest.mark.parametrize("last", [Answer(401), Answer(500), OSError("refused")])
+    def test_it_says_when_not_all_was_delivered(
+        self, pipeline: Pipelines, last: Answer | Exception
+    ) -> None:
+        one = pipeline(HeldTransport(last))
+        track(one, 1)
+        assert [shut(one), shut(one)] == [False, False]
+        assert one.stats().dropped == {"shutdown": 1}
+
     def test_a_second_one_does_nothing_and_agrees(self, pipeline: Pipelines) -> None:
         transport = HeldTransport()
         one = pipeline(transport)

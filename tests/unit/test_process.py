@@ -168,3 +168,16 @@ def test_a_forked_client_starts_empty_and_delivers_its_own_events() -> None:
     assert b"childs" in lines[0]
     assert b"parents" not in lines[0]
     assert b"parents" in lines[1]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_client_that_was_shut_down_stays_so_in_a_forked_child() -> None:
+    transport = HeldTransport()
+    client = Whisperr("wrk_test", transport=transport)
+    assert client.shutdown(LIMIT)
+
+    def child() -> bool:
+        refused = client.track("u", "e") is None and not client.ready
+        return refused and client.shutdown(LIMIT) and transport.requests == []
+
+    assert in_a_fork(child)[1] == 0

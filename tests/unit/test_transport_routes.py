@@ -10,7 +10,7 @@ from contextlib import closing
 import pytest
 import trustme
 
-from whisperr._config import Secret
+from whisperr._secret import Secret
 from whisperr._transport import HttpTransport
 from whisperr._wire import Request
 
