@@ -1,6 +1,6 @@
 """Around the core: what happens at a fork and at the end of the process.
 
-One registry of the pipelines of this process, one `atexit` function, one fork hook. No signal
+One registry of the pipelines of this process, one function for its end, one fork hook. No signal
 handler is ever installed.
 """
 
@@ -8,21 +8,46 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import time
 from weakref import WeakSet
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._pipeline import Pipeline
 
 EXIT_TIMEOUT = 10.0
+# Before the finalizers that `multiprocessing` gives no priority, so that its queues still work.
+_FIRST = 100
 
 _pipelines: WeakSet[Pipeline] = WeakSet()
+_follows_children = False
+_finalized_by: int | None = None
 
 
 def watch(pipeline: Pipeline) -> None:
     """Deliver what this pipeline holds when the process ends; close its socket in children."""
+    global _follows_children  # noqa: PLW0603  # once per process
     _pipelines.add(pipeline)
+    # Looked up and not imported: who does not use `multiprocessing` does not pay for it.
+    util = sys.modules.get("multiprocessing.util")
+    if util is None:
+        return
+    if not _follows_children:
+        _follows_children = True
+        util.register_after_fork(_end, _finalize)
+    if sys.modules["multiprocessing.process"].parent_process() is not None:
+        _finalize(_end)
+
+
+def _finalize(end: Callable[[], None]) -> None:
+    """Let `multiprocessing` call the end in its children, which run no `atexit` functions."""
+    global _finalized_by  # noqa: PLW0603  # once per process
+    if _finalized_by != os.getpid():
+        _finalized_by = os.getpid()
+        sys.modules["multiprocessing.util"].Finalize(None, end, exitpriority=_FIRST)
 
 
 @atexit.register
