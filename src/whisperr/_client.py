@@ -258,7 +258,8 @@ class Whisperr:
         pipeline = self._pipelines.get(pid)
         if pipeline is None:
             pipeline = self._pipelines.setdefault(pid, Pipeline(self._config))
-            pipeline.closing = self._shut
+            if self._shut:
+                pipeline.begin_shutdown(time.monotonic())
             for other in tuple(self._pipelines):
                 if other != pid:
                     self._pipelines.pop(other).forsake()

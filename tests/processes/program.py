@@ -1,0 +1,47 @@
+"""Programs that run as real processes, and what they did."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from whisperr.dev import Arrival, LocalServer
+
+# Machines are noisy: only a process that hangs takes this long.
+BOUND = 120
+
+# What every program begins with: a client that only a flush or the end makes deliver.
+HEAD = """
+import sys, threading
+from whisperr import Whisperr
+client = Whisperr("wrk_test", base_url=sys.argv[1], flush_at=1_000_000, flush_interval=3600)
+"""
+
+
+def started(program: str, url: str, *arguments: object) -> subprocess.Popen[str]:
+    """Start a program; `sys.argv` of it begins with the address of the server."""
+    command = [sys.executable, "-c", program, url, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def said_by(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Wait for the good end of a process; return what it said on stdout and stderr."""
+    try:
+        out, err = process.communicate(timeout=BOUND)
+    finally:
+        process.kill()
+        process.communicate()
+    assert process.returncode == 0, (process.returncode, err)
+    return out, err
+
+
+def run(program: str, server: LocalServer, *arguments: object) -> tuple[str, str]:
+    """Run a program to its good end."""
+    return said_by(started(program, server.url, *arguments))
+
+
+def numbers(arrivals: list[Arrival], name: str) -> list[int]:
+    """Return the property `n` of the arrivals of a type, in their order."""
+    return [a.body["properties"]["n"] for a in arrivals if a.type == name]
