@@ -6,26 +6,23 @@ Imported with the first request: `http.client` and `ssl` cost more than the rest
 
 from __future__ import annotations
 
-import io
 import socket
 import ssl
 import time
 from base64 import b64encode
-from http.client import HTTPException, HTTPResponse, IncompleteRead
 from typing import TYPE_CHECKING
 from urllib import request as _environment
 from urllib.parse import unquote, urlsplit
 
+from ._answer import left_until, read_answer
 from ._config import LOOPBACK, parts_of
 from ._version import __version__
-from ._wire import Answer, headers_of
+from ._wire import headers_of
 
 if TYPE_CHECKING:
     from ._secret import Secret
-    from ._wire import Request
+    from ._wire import Answer, Request
 
-# More than any documented answer; what is longer is not read, and the connection not kept.
-_MAX_ANSWER_BYTES = 64 * 1024
 # What says that the other side has closed; over TLS it comes under names of its own.
 _DEAD = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
@@ -85,10 +82,10 @@ class HttpTransport:
                 _send(self._socket, memoryview(self._message(request)), deadline)
             except _DEAD as error:
                 # A server may refuse before it has read the body: its answer is there to read.
-                answer, _ = _read_answer(self._socket, deadline, "POST", instead_of=error)
+                answer, _ = read_answer(self._socket, deadline, "POST", instead_of=error)
                 self.close()
                 return answer
-            answer, reusable = _read_answer(self._socket, deadline, "POST")
+            answer, reusable = read_answer(self._socket, deadline, "POST")
         except BaseException:
             self.close()
             raise
@@ -143,7 +140,7 @@ class HttpTransport:
             plain.close()
             raise
         try:
-            secure.settimeout(_left(deadline))
+            secure.settimeout(left_until(deadline))
             secure.do_handshake()
         except BaseException:
             secure.close()
@@ -164,69 +161,13 @@ class HttpTransport:
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             ask = f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n".encode()
             _send(plain, memoryview(ask), deadline)
-            answer, _ = _read_answer(plain, deadline, "CONNECT")
+            answer, _ = read_answer(plain, deadline, "CONNECT")
             if answer.status // 100 != 2:  # noqa: PLR2004  # 2xx
                 raise OSError(f"the proxy refused the tunnel with HTTP {answer.status}")
         except BaseException:
             plain.close()
             raise
         return plain
-
-
-class _AnswerBytes(io.RawIOBase):
-    """The bytes of one answer, read under one deadline for all of them, not one per `recv`."""
-
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
-        self._connection = connection
-        self._deadline = deadline
-        self._file = io.BufferedReader(self)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, target: object) -> int:
-        self._connection.settimeout(_left(self._deadline))
-        return self._connection.recv_into(target)  # type: ignore[arg-type]  # a writable buffer
-
-    def makefile(self, _mode: str) -> io.BufferedReader[_AnswerBytes]:
-        """Return the file that HTTPResponse asks a socket for."""
-        return self._file
-
-
-def _read_answer(
-    connection: socket.socket,
-    deadline: float,
-    method: str,
-    instead_of: OSError | None = None,
-) -> tuple[Answer, bool]:
-    """Read one answer; also say whether the connection can be used again.
-
-    Raises `instead_of` when there is no answer to read.
-    """
-    incoming = _AnswerBytes(connection, deadline)
-    try:
-        begun = [_begun(incoming, method)]  # kept: one that is collected closes what all read from
-        while 101 < begun[-1].status < 200:  # noqa: PLR2004  # 102, 103: the answer is yet to come
-            begun.append(_begun(incoming, method))
-        response = begun[-1]
-        if method == "CONNECT":
-            return Answer(response.status), True
-        body = response.read(_MAX_ANSWER_BYTES)
-        if response.length and len(body) < _MAX_ANSWER_BYTES:
-            raise IncompleteRead(body, response.length)
-    except (OSError, HTTPException):
-        if instead_of is not None:
-            raise instead_of from None
-        raise
-    headers = {name.lower(): value for name, value in response.getheaders()}
-    return Answer(response.status, headers, body), response.isclosed() and not response.will_close
-
-
-def _begun(incoming: _AnswerBytes, method: str) -> HTTPResponse:
-    # The class asks for a socket and only calls its `makefile`.
-    response = HTTPResponse(incoming, method=method)  # type: ignore[arg-type]
-    response.begin()
-    return response
 
 
 def _is_quiet(connection: socket.socket) -> bool:
@@ -252,7 +193,7 @@ def _open(host: str, port: int, deadline: float) -> socket.socket:
     ):
         connection = socket.socket(family, kind, protocol)
         try:
-            connection.settimeout(_left(deadline))
+            connection.settimeout(left_until(deadline))
             connection.connect(address)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
@@ -266,15 +207,8 @@ def _open(host: str, port: int, deadline: float) -> socket.socket:
 def _send(connection: socket.socket, message: memoryview, deadline: float) -> None:
     """Send everything. A view, so that nothing that prints variables prints the key in it."""
     while message:
-        connection.settimeout(_left(deadline))
+        connection.settimeout(left_until(deadline))
         message = message[connection.send(message) :]
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError("no complete answer within request_timeout")
-    return left
 
 
 def _proxy_credentials(proxy: str) -> dict[str, str]:
