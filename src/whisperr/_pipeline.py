@@ -201,4 +201,6 @@ class _LazyTransport:
             self._http.close()
 
     def forsake(self) -> None:
-        self.close()
+        forsake = getattr(self._http, "forsake", None)
+        if forsake is not None:
+            forsake()

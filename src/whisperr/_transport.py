@@ -44,8 +44,8 @@ class HttpTransport:
     def send(self, request: Request, timeout: float) -> Answer:
         """Send and return the answer within `timeout` seconds; raises OSError or HTTPException.
 
-        A connection that was kept and turns out dead before an answer began deserves one free
-        attempt on a new one: closing idle connections is a server's right and no failure.
+        A connection that was kept and turns out dead deserves one free attempt on a new one:
+        closing idle connections is a server's right and no failure.
         """
         deadline = time.monotonic() + timeout
         if self._socket is not None and not _is_quiet(self._socket):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
+from threading import RLock
 
 from ._delivery import Delivery
 from ._retry import pause_of
@@ -72,6 +73,7 @@ class Worker:
         self._paused_until = 0.0
         self._connected_until: float | None = None
         self._flush_to = 0
+        self._asking = RLock()
         self._close_by: float | None = None
         self._leaving = False
         # The number of waiting events at which `put` should wake the driver: 1 to learn that
@@ -88,7 +90,8 @@ class Worker:
 
     def ask(self, position: int) -> None:
         """Ask to deliver all before `position` now; ends a pause, but no Retry-After."""
-        self._flush_to = max(self._flush_to, position)
+        with self._asking:
+            self._flush_to = max(self._flush_to, position)
 
     def close(self, deadline: float) -> None:
         """Ask to deliver everything by `deadline` (monotonic) and to end; cuts every wait."""
@@ -180,7 +183,7 @@ class Worker:
         if self._buffer.passed(self._flush_to) and now >= self._paused_until:
             aged = now >= self._oldest_since + self._flush_interval
             if aged or len(self._buffer) >= self._flush_at or self._leaving:
-                self._flush_to = self._buffer.end()  # all of it, however many requests that takes
+                self.ask(self._buffer.end())  # all of it, however many requests that takes
         return not self._buffer.passed(self._flush_to)
 
     def _may_end(self, now: float) -> bool:

@@ -174,8 +174,12 @@ class FaultProxy:
 
     async def _exchange(self, link: _Link, fault: Fault | None) -> bool:
         """Pass a request and its answer on; False when the connection is of no more use."""
-        meets = fault.way if fault is not None else None
-        if fault is not None and meets == "request" and fault.kind in _BEFORE_THE_REQUEST:
+        going = fault if fault is not None and fault.way == "request" else None
+        coming = fault if going is None else None
+        return await self._request(link, going) and await self._answer(link, coming)
+
+    async def _request(self, link: _Link, fault: Fault | None) -> bool:
+        if fault is not None and fault.kind in _BEFORE_THE_REQUEST:
             await self._swallow(link, fault)
             return False
         request = await link.client.message()
@@ -183,21 +187,17 @@ class FaultProxy:
             return False
         if link.is_fresh:
             await link.connect(self._target)
-        if fault is not None and meets == "request":
-            if not await _pass_on(link.server, request, fault):
-                link.server.end_sending()
-                link.client.end_sending()
-                return False
-        else:
-            await link.server.send(request)
+        arrived = await _pass_on(link.server, request, fault)
+        if not arrived:
+            link.server.end_sending()
+        return arrived
+
+    async def _answer(self, link: _Link, fault: Fault | None) -> bool:
         answer = await link.answer()
         if answer is None:
             link.client.reset()
             return False
-        if fault is None or meets != "answer":
-            await link.client.send(answer)
-            return True
-        if fault.kind in _INSTEAD_OF_THE_ANSWER:
+        if fault is not None and fault.kind in _INSTEAD_OF_THE_ANSWER:
             await self._swallow(link, fault)
             return False
         return await _pass_on(link.client, answer, fault)
@@ -219,18 +219,19 @@ _BEFORE_THE_REQUEST = {"refuse", "half_close", "black_hole", "reset"}
 _INSTEAD_OF_THE_ANSWER = {"half_close", "black_hole", "lose_answer"}
 
 
-async def _pass_on(wire: _Wire, message: bytes, fault: Fault) -> bool:
-    """Send a message late, slowly or in part; False when the connection is of no more use."""
-    if fault.kind in {"truncate", "reset"}:
+async def _pass_on(wire: _Wire, message: bytes, fault: Fault | None) -> bool:
+    """Send a message, late, slowly or in part; False when the connection is of no more use."""
+    if fault is not None and fault.kind in {"truncate", "reset"}:
         await wire.send(message[: min(fault.after_bytes, len(message) - 1)])
         if fault.kind == "reset":
             wire.reset()
         return False
-    if fault.kind == "latency":
-        await asyncio.sleep(fault.seconds)
-        await wire.send(message)
-    else:
+    if fault is not None and fault.kind == "drip":
         await wire.drip(message, fault.seconds)
+        return True
+    if fault is not None:
+        await asyncio.sleep(fault.seconds)
+    await wire.send(message)
     return True
 
 

@@ -6,9 +6,9 @@ import ssl
 from base64 import b64encode
 from collections.abc import Callable
 from contextlib import closing
+from typing import TYPE_CHECKING
 
 import pytest
-import trustme
 
 from whisperr._secret import Secret
 from whisperr._transport import HttpTransport
@@ -28,6 +28,9 @@ from .raw_server import (
     once_read,
 )
 
+if TYPE_CHECKING:
+    import trustme
+
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 # This machine, under a name that is not on the list of those that never use a proxy.
 UNLISTED_LOOPBACK = "127.1"
@@ -43,7 +46,8 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
-    return trustme.CA()
+    made: trustme.CA = pytest.importorskip("trustme", reason="trustme: not installed").CA()
+    return made
 
 
 @pytest.fixture(scope="module")

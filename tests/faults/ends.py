@@ -1,0 +1,128 @@
+"""What became of the calls of a soak: pure, apart from the inbox that arrivals are put into.
+
+The law: every accepted call arrives; an event is accepted once by its `$message_id`, however often
+it comes; what one thread tracked first arrives first.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from threading import Lock
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from typing_extensions import Self
+
+    from whisperr import Stats
+    from whisperr.dev import Arrival
+
+# A call: its number within its thread, and the message id of an event; None for an identify.
+Call = tuple[int, "str | None"]
+
+
+class Came(NamedTuple):
+    """One arrival: what the soak needs of it, so that a long one fits into memory."""
+
+    seq: int
+    status: str
+    thread: int
+    number: int
+    message_id: str | None
+
+
+class Inbox:
+    """Keeps what arrives; connections of the server call it from their own threads."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._arrivals: list[Came] = []
+
+    def take(self, arrival: Arrival) -> None:
+        """Keep one arrival; one without our marks has the number -1."""
+        body = arrival.body if isinstance(arrival.body, dict) else {}
+        mark = body.get("properties") if arrival.kind == "event" else body.get("traits")
+        mark = mark if isinstance(mark, dict) else {}
+        thread, number = mark.get("thread", -1), mark.get("number", -1)
+        came = Came(arrival.seq, arrival.status, thread, number, arrival.message_id)
+        with self._lock:
+            self._arrivals.append(came)
+
+    @property
+    def arrivals(self) -> list[Came]:
+        """What arrived, in the order in which the server took it."""
+        with self._lock:
+            return sorted(self._arrivals)
+
+
+@dataclass
+class Figures:
+    """The figures of one round, or of many. `problems` are in words."""
+
+    events: int = 0
+    identifies: int = 0
+    requests: int = 0
+    retries: int = 0
+    pauses: int = 0
+    duplicates: int = 0
+    lost: int = 0
+    doubled: int = 0
+    out_of_order: int = 0
+    faults: dict[str, int] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def wrong(self) -> bool:
+        """Whether anything is not as it must be."""
+        return bool(self.lost or self.doubled or self.out_of_order or self.problems)
+
+    def __add__(self, other: Figures) -> Self:
+        sums = {}
+        for one in fields(self):
+            ours, theirs = getattr(self, one.name), getattr(other, one.name)
+            if isinstance(ours, dict):
+                sums[one.name] = dict(Counter(ours) + Counter(theirs))
+            else:
+                sums[one.name] = ours + theirs
+        return type(self)(**sums)
+
+
+def judged(calls: Sequence[Sequence[Call]], arrivals: Sequence[Came], stats: Stats) -> Figures:
+    """Compare what was called, thread by thread, with what arrived and with the client's counts."""
+    made = {(thread, number): id_ for thread, own in enumerate(calls) for number, id_ in own}
+    events = sum(id_ is not None for id_ in made.values())
+    first: dict[tuple[int, int], str | None] = {}
+    accepted: Counter[tuple[int, int]] = Counter()
+    latest = [-1] * len(calls)
+    figures = Figures(events, len(made) - events, stats.requests, stats.retries)
+    for came in arrivals:
+        call = (came.thread, came.number)
+        if call not in made or made[call] != came.message_id or came.status == "refused":
+            figures.problems.append(f"nobody sent what arrived: {came}")
+            continue
+        if came.status == "accepted" and came.message_id is not None:
+            accepted[call] += 1
+        if call in first:
+            figures.duplicates += 1
+            continue
+        first[call] = came.message_id
+        if came.number < latest[came.thread]:
+            figures.out_of_order += 1
+        latest[came.thread] = max(latest[came.thread], came.number)
+    figures.lost = len(made.keys() - first.keys())
+    figures.doubled = sum(count > 1 for count in accepted.values())
+    figures.problems += _miscounted(stats, len(made))
+    return figures
+
+
+def _miscounted(stats: Stats, calls: int) -> list[str]:
+    """Say where the client's counts are not those of a client that delivered everything."""
+    is_right = (
+        stats.accepted == stats.delivered == calls
+        and stats.held == stats.held_bytes == 0
+        and not stats.dropped
+        and not stats.not_accepted
+    )
+    return [] if is_right else [f"{calls} calls, but {stats}"]
