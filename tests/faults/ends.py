@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field, fields
 from threading import Lock
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -79,7 +79,7 @@ class Figures:
         return bool(self.lost or self.doubled or self.out_of_order or self.problems)
 
     def __add__(self, other: Figures) -> Self:
-        sums = {}
+        sums: dict[str, Any] = {}
         for one in fields(self):
             ours, theirs = getattr(self, one.name), getattr(other, one.name)
             if isinstance(ours, dict):

@@ -208,12 +208,15 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    say = lambda line: print(line, flush=True)  # noqa: T201  # a program for people
-    total, seeds = soaked(given.seed, given.seconds, say)
-    say(json.dumps({"seeds": seeds, **vars(total)}, indent=2))
+    total, seeds = soaked(given.seed, given.seconds, _say)
+    _say(json.dumps({"seeds": seeds, **vars(total)}, indent=2))
     if total.wrong:
-        say(again(seeds[-1]))
+        _say(again(seeds[-1]))
     return int(total.wrong)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201  # a program for people
 
 
 if __name__ == "__main__":
