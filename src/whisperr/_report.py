@@ -10,6 +10,7 @@ from __future__ import annotations
 import sys
 from threading import RLock
 
+from ._late import logger
 from .errors import WhisperrError
 
 TYPE_CHECKING = False
@@ -22,13 +23,6 @@ if TYPE_CHECKING:
 _INTERVAL = 1.0
 # Dropped events kept for `on_error` between two calls; beyond it they are counted only.
 _MAX_KEPT_BYTES = 8 * 1024 * 1024
-
-
-def logger() -> logging.Logger:
-    """Return the logger `whisperr`; `logging` is imported when there is something to say."""
-    import logging
-
-    return logging.getLogger("whisperr")
 
 
 def log_to_stderr() -> None:

@@ -57,6 +57,35 @@ def test_two_hundred_forks_lose_and_double_nothing(server: LocalServer, mood: st
         assert made > 0
 
 
+def test_a_fork_does_not_fall_into_the_middle_of_an_import(server: LocalServer) -> None:
+    program = f"""{HEAD}
+import os, signal, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+signal.alarm(100)
+begun = threading.Event()
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "http.client":
+            begun.set()
+            threading.Event().wait(0.5)  # an import from a slow disk
+
+sys.meta_path.insert(0, Slow())
+client.track("parent", "parents", {{"n": 0}})
+flushing = threading.Thread(target=client.flush)
+flushing.start()
+assert begun.wait(60)
+pid = os.fork()
+if pid == 0:
+    client.track("child", "childs", {{"n": 1}})
+    os._exit(0 if client.flush(60) else 1)
+assert os.waitpid(pid, 0)[1] == 0
+flushing.join()
+"""
+    assert run(program, server) == ("", "")
+    assert sorted(arrival.type or "" for arrival in server.arrivals()) == ["childs", "parents"]
+
+
 def test_a_fork_of_a_fork_delivers_each_its_own(server: LocalServer) -> None:
     program = f"""{HEAD}
 import os, signal

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from whisperr import WhisperrError
-from whisperr._report import Reporter, log_to_stderr, logger
+from whisperr._late import logger
+from whisperr._report import Reporter, log_to_stderr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
