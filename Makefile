@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types wheel matrix format clean
+.PHONY: help demo test check lint types wheel matrix soak reliability format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -37,6 +37,12 @@ wheel: $(VENV)/with-dev  ## Build the wheel and try it in an empty environment
 
 matrix:  ## Run the tests on every supported Python that is installed
 	$(PYTHON) scripts/matrix.py
+
+soak: $(VENV)/with-test  ## Track through random faults for a minute (WHISPERR_SOAK_SECONDS, _SEED)
+	$(BIN)/python -m tests.faults.soak --seconds $(or $(WHISPERR_SOAK_SECONDS),60) --seed $(or $(WHISPERR_SOAK_SEED),1)
+
+reliability: $(VENV)/with-test  ## Run every scenario of docs/reliability.md and write what came of it
+	$(BIN)/python scripts/reliability.py
 
 format: $(VENV)/with-dev  ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix

@@ -15,7 +15,6 @@ from .errors import WhisperrError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import logging
     from collections.abc import Callable, Sequence
 
     from .errors import ErrorType, Reason
