@@ -54,12 +54,13 @@ class WorkerMachine(RuleBasedStateMachine):
     )
     def begin(self, flush_at: int, max_batch_size: int, max_retries: int) -> None:
         self.server = Server()
-        self.rig = Rig(
-            flush_at=flush_at,
-            max_batch_size=max_batch_size,
-            max_retries=max_retries,
-            max_queue_size=6,
-        )
+        self.options = {
+            "flush_at": flush_at,
+            "max_batch_size": max_batch_size,
+            "max_retries": max_retries,
+            "max_queue_size": 6,
+        }
+        self.rig = Rig(**self.options)
         self.rig.forgives = True
         self.rig.transport.otherwise = self._reply(ok(), keeps=True)
         self.next_number = 0
@@ -103,6 +104,22 @@ class WorkerMachine(RuleBasedStateMachine):
     def leave(self) -> None:
         self.rig.worker.leave()
         self.rig.wake()
+
+    @rule(count=st.integers(1, 3))
+    def fork(self, count: int) -> None:
+        """A child has parts of its own; what the parent holds is neither sent nor lost by it."""
+        held, accepted = self.rig.held, self.rig.ledger.accepted
+        child = Rig(**self.options)
+        child.transport.otherwise = ok()
+        assert child.held == 0
+        numbers = range(self.next_number, self.next_number + count)
+        self.next_number += count
+        child.track(*numbers)
+        child.close(10.0)
+        child.advance(10.0)
+        assert child.accepted == list(numbers)
+        assert child.held == 0
+        assert (self.rig.held, self.rig.ledger.accepted) == (held, accepted)
 
     # -- what the server does next
 

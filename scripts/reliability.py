@@ -1,0 +1,203 @@
+"""Run every scenario and write docs/reliability.md: what is promised, what shows it, what came out.
+
+    make reliability
+
+Ends with 1 if a scenario failed or the soak lost something; the page is written all the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import tempfile
+import xml.etree.ElementTree as ET
+from collections import Counter
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from scenarios import SCENARIOS, Scenario
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = ROOT / "docs" / "reliability.md"
+REPOSITORY = ".."
+
+HEAD = """\
+# What happens when things go wrong
+
+<!-- written by `make reliability`; do not edit -->
+
+Every row names what may happen, what is promised, the tests that show it, and what came out when
+this page was written. `make reliability` runs all of it again and writes this page anew.
+
+Tests start real processes, real servers and a proxy that plays faults; all of it on loopback. A
+test that could not run is named with its reason.
+"""
+
+
+class Outcome(NamedTuple):
+    """What became of one test: passed, failed or skipped, and why."""
+
+    result: str
+    reason: str
+
+
+def main() -> int:
+    """Run the tests, soak, write the page."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("--soak", type=float, default=60.0, help="seconds to soak (60)")
+    parser.add_argument("--seed", type=int, default=1, help="the first seed of the soak (1)")
+    parser.add_argument("--matrix", type=Path, help="figures of `make matrix`, as JSON")
+    given = parser.parse_args()
+    outcomes = outcomes_of(run_tests())
+    soak = run_soak(given.soak, given.seed)
+    versions = json.loads(given.matrix.read_text(encoding="utf-8")) if given.matrix else []
+    PAGE.write_text(page_of(outcomes, soak, versions), encoding="utf-8")
+    failed = [name for name, outcome in outcomes.items() if outcome.result == "failed"]
+    print(f"{PAGE.relative_to(ROOT)}: {len(outcomes)} tests, {len(failed)} failed")
+    return int(bool(failed) or bool(soak["lost"] or soak["doubled"] or soak["problems"]))
+
+
+def run_tests() -> Path:
+    """Run the tests of all scenarios once; return the report that pytest wrote."""
+    wanted = sorted({test for rows in SCENARIOS.values() for row in rows for test in row.tests})
+    report = Path(tempfile.mkdtemp(prefix="whisperr-")) / "tests.xml"
+    command = [sys.executable, "-m", "pytest", "-q", f"--junit-xml={report}", *wanted]
+    subprocess.run(command, cwd=ROOT, check=False)
+    return report
+
+
+def outcomes_of(report: Path) -> dict[str, Outcome]:
+    """Return the outcome of every test by its node id, without parameters' texts cut off."""
+    found = {}
+    for case in ET.parse(report).iter("testcase"):  # noqa: S314  # a file that we have just made
+        place = case.get("classname", "").split(".")
+        depth = next(n for n, part in enumerate(place) if part.startswith("test_")) + 1
+        node = "::".join(["/".join(place[:depth]) + ".py", *place[depth:], case.get("name", "")])
+        found[node] = outcome_of(case)
+    return found
+
+
+def outcome_of(case: ET.Element) -> Outcome:
+    """Say what one entry of the report means."""
+    for tag, result in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
+        entry = case.find(tag)
+        if entry is not None:
+            return Outcome(result, entry.get("message", ""))
+    return Outcome("passed", "")
+
+
+def run_soak(seconds: float, seed: int) -> dict[str, Any]:
+    """Soak as `make soak` does; return its figures."""
+    command = [sys.executable, "-m", "tests.faults.soak", "--seconds", str(seconds)]
+    ended = subprocess.run(
+        [*command, "--seed", str(seed)], cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True
+    )
+    figures: dict[str, Any] = json.loads(
+        ended.stdout[ended.stdout.index("\n{\n") :].rpartition("}")[0] + "}"
+    )
+    return figures
+
+
+def page_of(
+    outcomes: dict[str, Outcome], soak: dict[str, Any], versions: list[dict[str, Any]]
+) -> str:
+    """Return the page as Markdown."""
+    lines = [HEAD]
+    for title, rows in SCENARIOS.items():
+        lines += [
+            f"## {title}\n",
+            "| scenario | promised | tested by | result |",
+            "|---|---|---|---|",
+        ]
+        lines += [row_of(row, outcomes) for row in rows]
+        lines.append("")
+    lines += soak_lines(soak)
+    if versions:
+        lines += version_lines(versions)
+    today = datetime.now(timezone.utc).date().isoformat()
+    lines += [
+        "## Where this was run\n",
+        (
+            f"{today}, {platform.python_implementation()} {platform.python_version()}, "
+            f"{platform.system()} {platform.machine()}."
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def row_of(row: Scenario, outcomes: dict[str, Outcome]) -> str:
+    """Return one row of a table."""
+    own = [
+        outcome
+        for node, outcome in outcomes.items()
+        if any(node == test or node.startswith((f"{test}::", f"{test}[")) for test in row.tests)
+    ]
+    tests = "<br>".join(link_of(test) for test in row.tests)
+    return f"| {row.name} | {row.promise} | {tests} | {result_of(own)} |"
+
+
+def link_of(test: str) -> str:
+    """Return a link to the file of a test, with what is run of it."""
+    path, _, name = test.partition("::")
+    return f"[{name.replace('::', ' ') or Path(path).name}]({REPOSITORY}/{path})"
+
+
+def result_of(outcomes: list[Outcome]) -> str:
+    """Say what came of the tests of one row; nothing is skipped in silence."""
+    if not outcomes:
+        return "**did not run**"
+    counts = Counter(outcome.result for outcome in outcomes)
+    words = [
+        f"{counts[result]} {result}" for result in ("passed", "failed", "skipped") if counts[result]
+    ]
+    reasons = sorted({outcome.reason for outcome in outcomes if outcome.result == "skipped"})
+    text = ", ".join(words) + (f" ({'; '.join(reasons)})" if reasons else "")
+    return f"**{text}**" if counts["failed"] else text
+
+
+def soak_lines(soak: dict[str, Any]) -> list[str]:
+    """Return the figures of the soak."""
+    faults = dict(sorted(soak["faults"].items(), key=lambda item: -item[1]))
+    kinds = ", ".join(f"{name} {count:,}" for name, count in faults.items())
+    calls = soak["events"] + soak["identifies"]
+    return [
+        "## The soak\n",
+        (
+            "Threads track through a proxy and a server that both play random faults; at the end the "
+            "server must hold every accepted event once, in the order of its thread.\n"
+        ),
+        "| figure | |",
+        "|---|---|",
+        f"| events and identifies | {calls:,} |",
+        f"| faults | {sum(faults.values()):,} |",
+        f"| requests, of them repeated | {soak['requests']:,}, {soak['retries']:,} |",
+        f"| second copies that the server dropped | {soak['duplicates']:,} |",
+        f"| pauses after giving up | {soak['pauses']:,} |",
+        f"| **lost** | **{soak['lost']}** |",
+        f"| **doubled** | **{soak['doubled']}** |",
+        f"| out of order | {soak['out_of_order']} |",
+        "",
+        (
+            f"Faults by kind: {kinds}. Seeds {soak['seeds'][0]} to {soak['seeds'][-1]}; "
+            f"`make soak WHISPERR_SOAK_SEED={soak['seeds'][0]}` plays them again.\n"
+        ),
+    ]
+
+
+def version_lines(versions: list[dict[str, Any]]) -> list[str]:
+    """Return the table of Python versions that the whole suite ran on."""
+    lines = ["## Pythons\n", "| Python | result | tests passed | note |", "|---|---|---|---|"]
+    for one in versions:
+        name = f"{one['implementation']} {one['python']}"
+        lines.append(
+            f"| {name} | {one['result']} | {one.get('passed', '')} | {one.get('note', '')} |"
+        )
+    return [*lines, ""]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

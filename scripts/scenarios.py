@@ -1,0 +1,231 @@
+"""What can happen to a client, what is promised for it, and which tests show it.
+
+Data only: `reliability.py` runs it and writes docs/reliability.md; a test sees to it that the page
+and this file name the same scenarios and that every test exists.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+FORKS = "tests/processes/test_forks.py"
+CALLS = "tests/processes/test_interruptions.py"
+EXITS = "tests/processes/test_exits.py"
+DRIVER = "tests/unit/test_driver.py"
+FAULTS = "tests/unit/test_transport_faults.py"
+ROUTES = "tests/unit/test_transport_routes.py"
+PROXY = "tests/faults/test_proxy.py"
+STORIES = "tests/stories"
+
+
+class Scenario(NamedTuple):
+    """One row: what happens, what is promised, and the tests (pytest node ids) that show it."""
+
+    name: str
+    promise: str
+    tests: tuple[str, ...]
+
+
+SCENARIOS: dict[str, tuple[Scenario, ...]] = {
+    "Forks": (
+        Scenario(
+            "200 forks while other threads track",
+            "no deadlock; the child's events arrive, the parent's arrive once",
+            (f"{FORKS}::test_two_hundred_forks_lose_and_double_nothing",),
+        ),
+        Scenario(
+            "a fork while the delivery thread imports",
+            "the fork waits for the import; the child delivers",
+            (f"{FORKS}::test_a_fork_does_not_fall_into_the_middle_of_an_import",),
+        ),
+        Scenario(
+            "a fork of a fork",
+            "each process delivers its own events",
+            (f"{FORKS}::test_a_fork_of_a_fork_delivers_each_its_own",),
+        ),
+        Scenario(
+            "a fork of a client that was shut down",
+            "the child's calls are reported as `closed`",
+            (f"{FORKS}::test_a_child_of_a_client_that_was_shut_down_reports_and_goes_on",),
+        ),
+        Scenario(
+            "a client is pickled or copied",
+            "refused with an error that says what to do instead",
+            ("tests/unit/test_secret.py::test_a_client_and_a_key_are_neither_pickled_nor_copied",),
+        ),
+    ),
+    "Calls that interrupt calls": (
+        Scenario(
+            "`track()` in a signal handler that interrupts `track()`",
+            "no hang; everything arrives once",
+            (f"{CALLS}::test_a_signal_handler_that_interrupts_track_may_track",),
+        ),
+        Scenario(
+            "`track()` in a `__del__` during a collection inside `track()`",
+            "no hang; everything arrives once",
+            (f"{CALLS}::test_a_collection_inside_track_may_track",),
+        ),
+        Scenario(
+            "any call from `on_error` and `before_send`",
+            "no hang; `flush()` from `on_error` does not wait for itself",
+            (
+                f"{CALLS}::test_on_error_and_before_send_may_call_the_client",
+                "tests/unit/test_client_reports.py::TestOnError::test_it_may_call_any_method",
+                f"{DRIVER}::TestWithoutThreads::test_a_callback_that_flushes_does_not_wait_for_itself",
+            ),
+        ),
+        Scenario(
+            "`flush()` or `shutdown()` in a signal handler during `flush()`",
+            "no hang; both see the same delivery",
+            ("tests/unit/test_process.py::TestSignals",),
+        ),
+        Scenario(
+            "a thread that outlives the main thread",
+            "its events are delivered",
+            (f"{CALLS}::test_a_thread_that_outlives_the_main_thread_may_track",),
+        ),
+        Scenario(
+            "an `atexit` function before or after ours",
+            "delivered, or reported as `closed`",
+            (f"{CALLS}::test_an_event_of_an_exit_handler_is_delivered_or_told",),
+        ),
+        Scenario(
+            "somebody ends the delivery thread",
+            "nothing is lost; the next event or flush starts it again",
+            ("tests/unit/test_pipeline.py::TestFlush::test_what_ends_the_thread_loses_nothing",),
+        ),
+    ),
+    "Flushes": (
+        Scenario(
+            "`flush()` from 8 threads at once",
+            "one delivery serves them all",
+            ("tests/unit/test_pipeline.py::TestFlush::test_eight_at_once_share_one_delivery",),
+        ),
+        Scenario(
+            "`flush()` during steady traffic",
+            "events tracked meanwhile do not prolong it",
+            (
+                "tests/unit/test_pipeline.py::TestFlush::test_events_tracked_meanwhile_do_not_prolong_it",
+            ),
+        ),
+        Scenario(
+            "`aflush()` inside a running event loop",
+            "the loop goes on meanwhile",
+            ("tests/unit/test_client.py::TestEnding::test_the_event_loop_goes_on_meanwhile",),
+        ),
+    ),
+    "Exits": (
+        Scenario(
+            "1, 2,000 and 10,000 events held, a healthy server",
+            "all delivered by the end of the process",
+            (f"{EXITS}::test_what_is_held_at_the_end_is_delivered",),
+        ),
+        Scenario(
+            "the same, and the server hangs, drips, fails, limits the rate, refuses",
+            "the exit takes 10 seconds at most; what is left is reported with its count",
+            (f"{EXITS}::test_no_server_holds_the_exit_up",),
+        ),
+        Scenario(
+            "`flush(1)` and `shutdown(1)`, a server that hangs",
+            "they return in about a second",
+            (f"{EXITS}::test_a_timeout_is_kept_against_a_hanging_server",),
+        ),
+        Scenario(
+            "no thread may start any more (Python 3.12 and newer at exit)",
+            "the calling thread delivers",
+            (f"{DRIVER}::TestWithoutThreads",),
+        ),
+        Scenario(
+            "a SIGTERM handler of yours that calls `shutdown()`",
+            "the wait is paid once",
+            (f"{CALLS}::test_a_handler_of_sigterm_that_shuts_down_does_not_pay_twice",),
+        ),
+    ),
+    "Between client and server": (
+        Scenario(
+            "latency, drip, truncation, half-close, reset, black hole, lost answers, refusals",
+            "everything accepted arrives once, in order, and is counted",
+            ("tests/faults/test_soak.py::test_everything_arrives_once_and_in_order",),
+        ),
+        Scenario(
+            "each of these faults by itself",
+            "the proxy plays what it says",
+            (
+                f"{PROXY}::TestBothWays",
+                f"{PROXY}::test_a_lost_answer_is_lost_after_the_server_accepted",
+                f"{PROXY}::test_nobody_can_connect_for_a_while",
+            ),
+        ),
+        Scenario(
+            "any sequence of calls, answers, time, forks and ends",
+            "accepted = delivered + dropped + held; order and ids stay",
+            ("tests/unit/test_worker_machine.py", "tests/unit/test_buffer_machine.py"),
+        ),
+        Scenario(
+            "the server is down longer than the retries",
+            "events are kept; the same bytes are delivered later",
+            (
+                f"{STORIES}/test_conformance.py::TestAnswers::test_what_was_kept_is_delivered_later_with_the_same_bytes",
+                f"{STORIES}/test_losses.py::test_a_pause_makes_no_request_for_new_events",
+            ),
+        ),
+        Scenario(
+            "more events than the queue holds",
+            "the newest stay; the loss is told in summary",
+            (
+                f"{STORIES}/test_losses.py::test_a_full_queue_keeps_the_newest_and_says_so_a_handful_of_times",
+            ),
+        ),
+        Scenario(
+            "one event that the server refuses among 500",
+            "499 are delivered, one is reported",
+            (
+                f"{STORIES}/test_losses.py::test_one_event_that_an_older_server_refuses_costs_one_event",
+            ),
+        ),
+    ),
+    "Bad bytes": (
+        Scenario(
+            "values, keys, ids and names of any type and depth",
+            "`track()` never raises; what it accepts the strict local server takes",
+            (f"{STORIES}/test_bad_bytes.py",),
+        ),
+        Scenario(
+            "garbage, endless headers, huge and broken answers",
+            "no answer is taken for one; bounded in time and memory",
+            (f"{FAULTS}::TestOddAnswers", f"{FAULTS}::TestDeadline"),
+        ),
+    ),
+    "Security": (
+        Scenario(
+            "the key in logs, texts, exceptions, tracebacks",
+            "it is nowhere",
+            (
+                "tests/unit/test_secret.py",
+                f"{FAULTS}::TestSecrecy",
+                f"{STORIES}/test_losses.py::test_nothing_that_is_said_holds_the_key_or_a_payload",
+                "tests/unit/test_config.py::TestKey",
+            ),
+        ),
+        Scenario(
+            "a redirect",
+            "not followed; the events are kept",
+            (
+                f"{STORIES}/test_conformance.py::TestAnswers::test_a_redirect_is_kept_and_not_followed",
+            ),
+        ),
+        Scenario(
+            "a certificate that is untrusted or for another host",
+            "refused before the key is sent; tried again later",
+            (f"{ROUTES}::TestTls",),
+        ),
+        Scenario(
+            "line ends in the key or the address",
+            "refused at construction",
+            (
+                "tests/unit/test_config.py::TestParts::test_no_part_can_end_a_line_of_a_request",
+                "tests/unit/test_secret.py::test_what_is_wrong_with_a_key_is_said",
+            ),
+        ),
+    ),
+}

@@ -1,0 +1,38 @@
+"""The page of scenarios and the scenarios are the same, and every test they name exists."""
+
+from __future__ import annotations
+
+import re
+import runpy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+SCENARIOS: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "scenarios.py"))["SCENARIOS"]
+ROWS = [row for rows in SCENARIOS.values() for row in rows]
+
+
+def test_the_page_has_the_scenarios_in_their_order() -> None:
+    written = re.findall(r"^\| (.+?) \| (.+?) \| \[", PAGE, re.MULTILINE)
+    assert written == [(row.name, row.promise) for row in ROWS]
+    titles = re.findall(r"^## (.+)$", PAGE, re.MULTILINE)
+    assert titles[: len(SCENARIOS)] == list(SCENARIOS)
+
+
+def test_nothing_on_the_page_failed_or_did_not_run() -> None:
+    assert "**did not run**" not in PAGE
+    assert not re.search(r"\d failed", PAGE)
+    assert "| **lost** | **0** |" in PAGE
+    assert "| **doubled** | **0** |" in PAGE
+
+
+@pytest.mark.parametrize("test", sorted({test for row in ROWS for test in row.tests}))
+def test_every_test_that_is_named_exists(test: str) -> None:
+    path, *names = test.split("::")
+    text = (ROOT / path).read_text(encoding="utf-8") if (ROOT / path).is_file() else ""
+    assert text or (ROOT / path).is_dir()
+    for name in names:
+        assert re.search(rf"^ *(class|def|async def) {name}\b", text, re.MULTILINE), name
