@@ -42,7 +42,7 @@ soak: $(VENV)/with-test  ## Track through random faults for a minute (WHISPERR_S
 	$(BIN)/python -m tests.faults.soak --seconds $(or $(WHISPERR_SOAK_SECONDS),60) --seed $(or $(WHISPERR_SOAK_SEED),1)
 
 reliability: $(VENV)/with-test  ## Run every scenario of docs/reliability.md and write what came of it
-	$(BIN)/python scripts/reliability.py
+	$(BIN)/python -m scripts.reliability
 
 format: $(VENV)/with-dev  ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix

@@ -19,7 +19,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scenarios import SCENARIOS, Scenario
+from scripts.scenarios import SCENARIOS, Scenario
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reliability.md"
@@ -167,8 +167,8 @@ def soak_lines(soak: dict[str, Any]) -> list[str]:
     return [
         "## The soak\n",
         (
-            "Threads track through a proxy and a server that both play random faults; at the end the "
-            "server must hold every accepted event once, in the order of its thread.\n"
+            "Threads track through a proxy and a server that both play random faults. At the end "
+            "the server must hold every accepted event once, in the order of its thread.\n"
         ),
         "| figure | |",
         "|---|---|",
