@@ -38,13 +38,14 @@ def log_to_stderr() -> None:
 
 
 class _Summary:
-    __slots__ = ("bytes", "count", "events", "message", "status", "type")
+    __slots__ = ("bytes", "count", "events", "message", "others", "status", "type")
 
     def __init__(self, type_: ErrorType, message: str, status: int | None) -> None:
         self.type = type_
         self.message = message
         self.status = status
         self.count = 0
+        self.others = 0
         self.events: list[bytes] = []
         self.bytes = 0
 
@@ -75,12 +76,14 @@ class Reporter:
     ) -> bool:
         """Take one report; say whether somebody must be woken to tell it.
 
-        It joins those of its kind that wait, if there are any. The first message stands.
+        It joins those of its kind that wait, if there are any. The first message stands, with the
+        number of events that have another one.
         """
         with self._lock:
             fresh = _Summary(type_, message, status)
             summary = self._waiting.setdefault((type_, reason), fresh)
             summary.count += count
+            summary.others += count if message != summary.message else 0
             for data in events if self._on_error is not None else ():
                 size = len(data)
                 if summary.bytes + size > _MAX_KEPT_BYTES:
@@ -113,17 +116,20 @@ class Reporter:
 
     def _tell(self, summary: _Summary, reason: Reason | None) -> None:
         kept = summary.type != "dropped"
+        message = summary.message
+        if summary.others:
+            message += f"; and {summary.others} others"
         logger().warning(
             "%s: %s (%s%s)",
             summary.type if reason is None else f"{summary.type}, {reason}",
-            summary.message,
+            message,
             "1 event" if summary.count == 1 else f"{summary.count} events",
             ", kept" if kept else "",
         )
         if self._on_error is None:
             return
         error = WhisperrError(
-            summary.type, summary.message, summary.status, reason, summary.count, summary.events
+            summary.type, message, summary.status, reason, summary.count, summary.events
         )
         try:
             self._on_error(error)

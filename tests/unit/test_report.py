@@ -96,13 +96,15 @@ class TestSummary:
             ("auth", None, 4),
         ]
 
-    def test_the_first_message_and_status_of_a_summary_stand(self) -> None:
+    def test_the_first_message_and_status_of_a_summary_stand_and_others_are_named(self) -> None:
         told = Told()
         told.drop(1, "HTTP 404", status=404)
         told.drop(2, "HTTP 410", status=410)
+        told.drop(1, "HTTP 404", status=404)
         told.reporter.emit(0.0)
+        message = "HTTP 404; and 2 others"
         assert told.errors == [
-            WhisperrError("dropped", "HTTP 404", status=404, reason="rejected", count=3)
+            WhisperrError("dropped", message, status=404, reason="rejected", count=4)
         ]
 
     def test_when_asked_for_all_of_it_nothing_waits(self) -> None:
