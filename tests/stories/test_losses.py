@@ -93,11 +93,12 @@ def test_a_pause_makes_no_request_for_new_events(
     client = client_of(flush_at=1)
     client.track("u", "trial_started")
     assert not client.flush(10)
+    made = len(server.requests())  # one, or two when the thread was quicker than the flush
     server.set_faults()
     for _ in range(1_000):
         client.track("u", "trial_started")
     assert client.stats().state == "paused"
-    assert len(server.requests()) == 1
+    assert len(server.requests()) == made
     assert client.flush(30)
     assert len(server.arrivals(status="accepted")) == 1_001
 
