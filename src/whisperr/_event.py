@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 
+from ._imports import first_use
 from ._json import bytes_of, quote, text_of
 from ._stamp import Clock, MessageIds
 from ._wire import EVENT_HEAD, RESERVED_CONTEXT_KEY, SDK_NAME
@@ -115,7 +116,8 @@ class EventEncoder:
         if context is None:
             given: dict[str, Any] = {}
         else:
-            import json
+            with first_use():
+                import json
 
             given = json.loads(object_text(context, "context"))
         merged = {**self._context, **given, **self._test, RESERVED_CONTEXT_KEY: message_id}
@@ -123,7 +125,8 @@ class EventEncoder:
 
     def _reviewed(self, data: bytes, before_send: BeforeSend) -> bytes:
         """Show the event to the caller's `before_send`; what comes back is checked once more."""
-        import json
+        with first_use():
+            import json
 
         event: dict[str, Any] = json.loads(data)
         message_id, stamp = event["context"][RESERVED_CONTEXT_KEY], event["occurred_at"]

@@ -1,11 +1,12 @@
 """What the client tells about failures: the value given to `on_error`, and one exception.
 
-Pure: no thread, no lock, no input or output.
+Values: no thread, no input or output; one import of first use, for decoding.
 """
 
 from __future__ import annotations
 
 from ._frozen import Frozen
+from ._imports import first_use
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,7 +75,8 @@ class WhisperrError(Frozen):
     @property
     def events(self) -> tuple[dict[str, Any], ...]:
         """The dropped events, decoded when asked for: a summary may hold thousands."""
-        import json
+        with first_use():
+            import json
 
         raw: tuple[Mapping[str, Any] | bytes, ...] = object.__getattribute__(self, "_events")
         return tuple(json.loads(e) if isinstance(e, bytes) else dict(e) for e in raw)
