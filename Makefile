@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types wheel matrix soak reliability format clean
+.PHONY: help demo test check lint types wheel matrix matrix-new soak reliability format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -35,8 +35,11 @@ wheel: $(VENV)/with-dev  ## Build the wheel and try it in an empty environment
 	$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
 	$(BIN)/python scripts/smoke.py dist/*.whl
 
-matrix:  ## Run the tests on every supported Python that is installed
-	$(PYTHON) scripts/matrix.py
+matrix:  ## Run the tests on Python 3.10 to 3.13, as far as they are installed
+	$(PYTHON) -m scripts.matrix $(MATRIX)
+
+matrix-new:  ## Run the tests on Python 3.14, 3.15 and PyPy, in a Debian testing root
+	$(PYTHON) -m scripts.matrix --new $(MATRIX)
 
 soak: $(VENV)/with-test  ## Track through random faults for a minute (WHISPERR_SOAK_SECONDS, _SEED)
 	$(BIN)/python -m tests.faults.soak --seconds $(or $(WHISPERR_SOAK_SECONDS),60) --seed $(or $(WHISPERR_SOAK_SEED),1)

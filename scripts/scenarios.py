@@ -36,7 +36,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         Scenario(
             "a fork while the delivery thread imports",
             "the fork waits for the import; the child delivers",
-            (f"{FORKS}::test_a_fork_does_not_fall_into_the_middle_of_an_import",),
+            (f"{FORKS}::test_a_fork_amid_an_import_of_ours_leaves_the_child_whole_modules",),
         ),
         Scenario(
             "a fork of a fork",

@@ -1,14 +1,27 @@
-"""What every test leaves as it was."""
+"""What every test leaves as it was, and how often its threads are switched."""
 
 from __future__ import annotations
 
 import logging
+import os
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+def pytest_configure() -> None:
+    """Switch threads as often as WHISPERR_SWITCH_INTERVAL says, in seconds such as 1e-6."""
+    interval = os.environ.get("WHISPERR_SWITCH_INTERVAL")
+    if interval:
+        sys.setswitchinterval(float(interval))
+
+
+def pytest_report_header() -> str:
+    return f"threads are switched after {sys.getswitchinterval():g} s"
 
 
 @pytest.fixture(autouse=True)

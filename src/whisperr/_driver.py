@@ -12,7 +12,7 @@ from _thread import allocate_lock
 from threading import Thread, get_ident, main_thread
 
 from ._gate import Gate
-from ._late import logger
+from ._report import logger
 from ._worker import NEVER
 
 TYPE_CHECKING = False

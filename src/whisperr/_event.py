@@ -7,6 +7,7 @@ methods raise) is turned into one by `_json`.
 
 from __future__ import annotations
 
+import json
 import re
 
 from ._json import bytes_of, quote, text_of
@@ -115,16 +116,12 @@ class EventEncoder:
         if context is None:
             given: dict[str, Any] = {}
         else:
-            import json
-
             given = json.loads(object_text(context, "context"))
         merged = {**self._context, **given, **self._test, RESERVED_CONTEXT_KEY: message_id}
         return text_of(merged, "context")
 
     def _reviewed(self, data: bytes, before_send: BeforeSend) -> bytes:
         """Show the event to the caller's `before_send`; what comes back is checked once more."""
-        import json
-
         event: dict[str, Any] = json.loads(data)
         message_id, stamp = event["context"][RESERVED_CONTEXT_KEY], event["occurred_at"]
         try:

@@ -15,7 +15,7 @@ from . import _lifecycle
 from ._buffer import MemoryBuffer
 from ._driver import Driver
 from ._event import EventEncoder, Vetoed
-from ._late import http_transport
+from ._imports import first_use
 from ._ledger import Ledger
 from ._report import Reporter
 from ._version import __version__
@@ -191,10 +191,11 @@ class _LazyTransport:
 
     def send(self, request: Request, timeout: float) -> Answer:
         if self._http is None:
+            with first_use():
+                from ._transport import HttpTransport
+
             config = self._config
-            self._http = http_transport()(
-                config.base_url, config.key, ssl_context=config.ssl_context
-            )
+            self._http = HttpTransport(config.base_url, config.key, ssl_context=config.ssl_context)
         return self._http.send(request, timeout)
 
     def close(self) -> None:

@@ -10,11 +10,12 @@ from __future__ import annotations
 import sys
 from threading import RLock
 
-from ._late import logger
+from ._imports import first_use
 from .errors import WhisperrError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import logging
     from collections.abc import Callable, Sequence
 
     from .errors import ErrorType, Reason
@@ -24,11 +25,19 @@ _INTERVAL = 1.0
 _MAX_KEPT_BYTES = 8 * 1024 * 1024
 
 
+def logger() -> logging.Logger:
+    """Return the logger `whisperr`; `logging` is imported when there is something to say."""
+    with first_use():
+        import logging
+
+    return logging.getLogger("whisperr")
+
+
 def log_to_stderr() -> None:
     """Show everything on stderr, once per process: the `debug` option."""
+    log = logger()
     import logging
 
-    log = logger()
     log.setLevel(logging.DEBUG)
     if not any(getattr(handler, "of_whisperr", False) for handler in log.handlers):
         shown = logging.StreamHandler(sys.stderr)

@@ -6,6 +6,7 @@ Imported with the first request: `http.client` and `ssl` cost more than the rest
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401  # `getaddrinfo` would import it, unguarded from forks
 import socket
 import ssl
 import time

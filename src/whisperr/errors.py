@@ -5,6 +5,8 @@ Pure: no thread, no lock, no input or output.
 
 from __future__ import annotations
 
+import json
+
 from ._frozen import Frozen
 
 TYPE_CHECKING = False
@@ -74,8 +76,6 @@ class WhisperrError(Frozen):
     @property
     def events(self) -> tuple[dict[str, Any], ...]:
         """The dropped events, decoded when asked for: a summary may hold thousands."""
-        import json
-
         raw: tuple[Mapping[str, Any] | bytes, ...] = object.__getattribute__(self, "_events")
         return tuple(json.loads(e) if isinstance(e, bytes) else dict(e) for e in raw)
 

@@ -57,35 +57,6 @@ def test_two_hundred_forks_lose_and_double_nothing(server: LocalServer, mood: st
         assert made > 0
 
 
-def test_a_fork_does_not_fall_into_the_middle_of_an_import(server: LocalServer) -> None:
-    program = f"""{HEAD}
-import os, signal, warnings
-warnings.simplefilter("ignore", DeprecationWarning)
-signal.alarm(100)
-begun = threading.Event()
-
-class Slow:
-    def find_spec(self, name, path=None, target=None):
-        if name == "http.client":
-            begun.set()
-            threading.Event().wait(0.5)  # an import from a slow disk
-
-sys.meta_path.insert(0, Slow())
-client.track("parent", "parents", {{"n": 0}})
-flushing = threading.Thread(target=client.flush)
-flushing.start()
-assert begun.wait(60)
-pid = os.fork()
-if pid == 0:
-    client.track("child", "childs", {{"n": 1}})
-    os._exit(0 if client.flush(60) else 1)
-assert os.waitpid(pid, 0)[1] == 0
-flushing.join()
-"""
-    assert run(program, server) == ("", "")
-    assert sorted(arrival.type or "" for arrival in server.arrivals()) == ["childs", "parents"]
-
-
 def test_a_fork_of_a_fork_delivers_each_its_own(server: LocalServer) -> None:
     program = f"""{HEAD}
 import os, signal
@@ -121,3 +92,39 @@ assert os.waitpid(pid, 0)[1] == 0
     assert out == "{'closed': 1}\n"
     assert "the client is shut down" in err
     assert server.arrivals() == []
+
+
+SLOW_IMPORT = """
+import os, signal, sys, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+from whisperr import Whisperr
+signal.alarm(100)
+begun, gone_on = threading.Event(), threading.Event()
+
+class Slow:
+    '''Finds nothing, and takes its time for what the transport imports.'''
+    def find_spec(self, name, path=None, target=None):
+        if name == "urllib.request" and not begun.is_set():
+            begun.set()
+            gone_on.wait(1)  # a fork that does not wait for the import comes in this time
+
+sys.meta_path.insert(0, Slow())
+client = Whisperr("wrk_test", base_url=sys.argv[1], flush_at=1)
+client.track("parent", "parent_event", {"n": 0})
+assert begun.wait(60)
+pid = os.fork()
+gone_on.set()
+if pid == 0:
+    client.track("child", "child_event", {"n": 1})
+    os._exit(0 if client.flush(60) else 1)
+status = os.waitpid(pid, 0)[1]
+assert client.shutdown(60)
+sys.exit(status)
+"""
+
+
+def test_a_fork_amid_an_import_of_ours_leaves_the_child_whole_modules(server: LocalServer) -> None:
+    run(SLOW_IMPORT, server)
+    arrivals = server.arrivals()
+    assert numbers(arrivals, "parent_event") == [0]
+    assert numbers(arrivals, "child_event") == [1]

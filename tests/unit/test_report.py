@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from whisperr import WhisperrError
-from whisperr._late import logger
-from whisperr._report import Reporter, log_to_stderr
+from whisperr._report import Reporter, log_to_stderr, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
