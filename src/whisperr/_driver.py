@@ -6,10 +6,10 @@ happens here and only here, always with a bound that the caller or the worker se
 
 from __future__ import annotations
 
+import _thread
 import sys
 import time
-from _thread import allocate_lock
-from threading import Thread, get_ident, main_thread
+from threading import Thread, main_thread
 
 from ._gate import Gate
 from ._report import logger
@@ -30,10 +30,10 @@ class Driver:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._gate = Gate()
-        self._turn = allocate_lock()  # held by whoever is in `worker.step`
+        self._turn = _thread.allocate_lock()  # held by whoever is in `worker.step`
         self._in_step: int | None = None
         self._waiting: set[Gate] = set()
-        self._starting = allocate_lock()
+        self._starting = _thread.allocate_lock()
         self._thread: Thread | None = None
         self._told = False
 
@@ -45,7 +45,7 @@ class Driver:
     @property
     def is_mine(self) -> bool:
         """Whether the calling thread is inside the worker: in `on_error`, or interrupting it."""
-        return self._in_step == get_ident()
+        return self._in_step == _thread.get_ident()
 
     def wake(self) -> None:
         """Call the worker soon: there may be something to do. Returns at once."""
@@ -92,7 +92,7 @@ class Driver:
         """Take the turn and one step; None when another thread has the turn."""
         if not self._turn.acquire(blocking=False):
             return None
-        self._in_step = get_ident()
+        self._in_step = _thread.get_ident()
         try:
             next_step = self._worker.step()
             self._worker.settle()
@@ -117,6 +117,9 @@ class Driver:
         if not self._starting.acquire(blocking=False):
             return True  # somebody else is starting it
         try:
+            # Made again for this thread: gevent may have replaced all locks since the client was
+            # made. Nothing is missed by it: the thread looks before it waits.
+            self._gate = Gate()
             thread = Thread(target=self._run, name=THREAD_NAME, daemon=True)
             thread.start()
             self._thread = thread
