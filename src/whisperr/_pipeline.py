@@ -15,6 +15,7 @@ from . import _lifecycle
 from ._buffer import MemoryBuffer
 from ._driver import Driver
 from ._event import EventEncoder, Vetoed
+from ._host import check_host
 from ._ledger import Ledger
 from ._report import Reporter
 from ._version import __version__
@@ -70,6 +71,7 @@ class Pipeline:
         self.driver = Driver(self.worker)
         self.closing = False
         _lifecycle.watch(self)
+        check_host()
 
     def put(self, data: bytes) -> bool:
         """Accept one encoded event; False when it could not be kept itself."""
