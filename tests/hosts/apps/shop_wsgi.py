@@ -1,0 +1,29 @@
+"""A WSGI application with nothing but a client made at its import; each request is one event."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from whisperr import Whisperr
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from wsgiref.types import StartResponse, WSGIEnvironment
+
+whisperr = Whisperr(flush_at=1_000_000, flush_interval=float(os.environ["FLUSH_INTERVAL"]))
+whisperr.track("host", "app_loaded", {"n": os.getpid()})
+
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    message_id = whisperr.track("user", "request_made", {"n": int(environ["QUERY_STRING"])})
+    start_response("200 OK", [("Content-Type", "text/plain")])
+    return [f"{os.getpid()} {message_id}".encode()]
+
+
+if __name__ == "__main__":
+    from wsgiref.simple_server import make_server
+
+    with make_server("127.0.0.1", 0, application) as server:
+        print(f"serving on 127.0.0.1:{server.server_port}", file=sys.stderr, flush=True)
+        server.serve_forever()
