@@ -12,6 +12,7 @@ import time
 from threading import Thread, main_thread
 
 from ._gate import Gate
+from ._host import obstacle_here
 from ._report import logger
 from ._worker import NEVER
 
@@ -114,6 +115,10 @@ class Driver:
         # others. From there on a new thread is refused (3.12) or may hang its starter (3.11).
         if self._worker.closed or sys.is_finalizing() or not main_thread().is_alive():
             return False
+        obstacle = obstacle_here()
+        if obstacle is not None:
+            self._tell_once(obstacle)
+            return False
         if not self._starting.acquire(blocking=False):
             return True  # somebody else is starting it
         try:
@@ -124,13 +129,16 @@ class Driver:
             thread.start()
             self._thread = thread
         except RuntimeError as error:  # 3.12 and later: not while the interpreter shuts down
-            if not self._told:
-                self._told = True
-                logger().warning("%s; events wait for flush() or the exit", error)
+            self._tell_once(error)
             return False
         finally:
             self._starting.release()
         return True
+
+    def _tell_once(self, obstacle: object) -> None:
+        if not self._told:
+            self._told = True
+            logger().warning("%s; events wait for flush() or the exit", obstacle)
 
     def _run(self) -> None:
         while not self._worker.closed:
