@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from threading import Event
 from typing import TYPE_CHECKING
 
 from whisperr import Whisperr
@@ -14,9 +15,14 @@ if TYPE_CHECKING:
 
 whisperr = Whisperr(flush_at=1_000_000, flush_interval=float(os.environ["FLUSH_INTERVAL"]))
 whisperr.track("host", "app_loaded", {"n": os.getpid()})
+if os.environ.get("FLUSH_AT_IMPORT") == "1":
+    whisperr.flush(30)
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     message_id = whisperr.track("user", "request_made", {"n": int(environ["QUERY_STRING"])})
+    if os.environ.get("HOLD") == "1":
+        print("request 0 is held", file=sys.stderr, flush=True)
+        Event().wait(3)  # long enough to be stopped meanwhile
     start_response("200 OK", [("Content-Type", "text/plain")])
     return [f"{os.getpid()} {message_id}".encode()]
 

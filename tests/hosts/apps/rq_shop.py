@@ -1,0 +1,13 @@
+"""Put jobs into a queue of RQ."""
+
+from __future__ import annotations
+
+import os
+
+from queue_jobs import charge
+from redis import Redis
+from rq import Queue
+
+queue = Queue(connection=Redis.from_url(os.environ["REDIS_URL"]))
+for n in range(4):
+    queue.enqueue(charge, n)
