@@ -138,6 +138,7 @@ class Pipeline:
         """Deliver what is held, then let the thread end: the client object is gone."""
         self.worker.leave()
         if self.driver.started or len(self.buffer):
+            _lifecycle.keep(self)
             self.driver.wake()
 
     def forsake(self) -> None:
