@@ -128,9 +128,13 @@ class Host:
         with ThreadPoolExecutor(4) as pool:
             return list(pool.map(self.get, numbers))
 
+    def send(self, number: int) -> None:
+        """Send a signal to the process that was started."""
+        self._process.send_signal(number)
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal to the process that was started and wait for the end of all of them."""
-        self._process.send_signal(number)
+        self.send(number)
         return self.ended()
 
     def ended(self) -> int:
