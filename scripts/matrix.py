@@ -37,7 +37,7 @@ def environment_of(version: str, interpreter: str) -> Path:
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
     pinned = [*pip, "--constraint", "constraints.txt"]
     subprocess.run([*pinned, "hatchling", "editables"], cwd=ROOT, check=True)
-    editable = ["--no-build-isolation", "--editable", ".[test]"]
+    editable = ["--no-build-isolation", "--editable", ".[test,hosts]"]
     subprocess.run([*pinned, *editable], cwd=ROOT, check=True)
     return python
 

@@ -71,13 +71,15 @@ class Host:
             "PYTHONUNBUFFERED": "1",
             **environment,
         }
+        # What hosts run of the package is measured by other tests; here it would slow every start.
+        inherited = {name: text for name, text in os.environ.items() if "COVERAGE" not in name}
         self._process = subprocess.Popen(
             [str(part) for part in command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, **{name: str(value) for name, value in given.items()}},
+            env={**inherited, **{name: str(value) for name, value in given.items()}},
             start_new_session=True,
         )
         self._reader = Thread(target=self._read, daemon=True)
