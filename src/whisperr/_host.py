@@ -47,11 +47,12 @@ def check_host() -> None:
 def obstacle_of(modules: Mapping[str, ModuleType], pid: int) -> str | None:
     """Say why the process of this id must start no thread; None when it may."""
     uwsgi = modules.get("uwsgi")
-    if not hasattr(uwsgi, "masterpid") or not hasattr(uwsgi, "worker_id"):
+    worker_id, masterpid = getattr(uwsgi, "worker_id", None), getattr(uwsgi, "masterpid", None)
+    if worker_id is None or masterpid is None:
         return None
     # The number of the process that will fork is 0, like that of a mule or the spooler, but those
     # have a master that is another process. Without a master that is known by 0 as well.
-    if uwsgi.worker_id() != 0 or uwsgi.masterpid() not in {0, pid}:
+    if worker_id() != 0 or masterpid() not in {0, pid}:
         return None
     return "uWSGI has not forked its workers yet, so no thread is started in this process"
 

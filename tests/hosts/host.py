@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 # Machines are noisy: only a process that hangs takes this long.
 BOUND = 60
 APPS = Path(__file__).parent / "apps"
+ROOT = APPS.parents[2]
 BIN = Path(sys.executable).parent
 # A client that only a flush or an end makes deliver, and one that delivers at once.
 NEVER = 3600.0
@@ -67,7 +68,7 @@ class Host:
             "WHISPERR_API_KEY": "wrk_test",
             "WHISPERR_BASE_URL": server.url,
             "FLUSH_INTERVAL": flush_interval,
-            "PYTHONPATH": APPS,
+            "PYTHONPATH": ROOT,
             "PYTHONUNBUFFERED": "1",
             **environment,
         }

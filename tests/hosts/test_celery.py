@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.hosts.host import BOUND, NEVER, SOON, Host, counts, needs, once
-
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
@@ -19,10 +18,19 @@ if TYPE_CHECKING:
 pytestmark = needs("celery")
 
 TASKS = range(8)
-CELERY = [sys.executable, "-m", "celery", "--app", "celery_shop", "worker", "--concurrency", "2"]
+CELERY = [
+    sys.executable,
+    "-m",
+    "celery",
+    "--app",
+    "tests.hosts.apps.celery_shop",
+    "worker",
+    "--concurrency",
+    "2",
+]
 CELERY += ["--without-gossip", "--without-mingle", "--without-heartbeat", "--loglevel", "INFO"]
 CELERY += ["--pool", "prefork"]
-DONE = r"Task celery_shop.charge\S+ succeeded"
+DONE = r"Task \S+\.charge\S+ succeeded"
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,13 @@ WORKERS = [
 
 
 def gunicorn(server: LocalServer, home: Path, *options: str, interval: float = NEVER) -> Host:
-    command = [*GUNICORN, "--control-socket", home / "control", *options, "shop_wsgi:application"]
+    command = [
+        *GUNICORN,
+        "--control-socket",
+        home / "control",
+        *options,
+        "tests.hosts.apps.shop_wsgi:application",
+    ]
     return Host(command, server, interval)
 
 

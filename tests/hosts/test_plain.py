@@ -23,13 +23,14 @@ PROGRAMS = [
 ]
 UNHANDLED = [signal.SIGTERM, getattr(signal, "SIGKILL", signal.SIGTERM)]
 
-pytestmark = [pytest.mark.parametrize("program", PROGRAMS)]
+everywhere = pytest.mark.parametrize("program", PROGRAMS)
 
 
 def start(server: LocalServer, program: str, interval: float = NEVER) -> Host:
     return Host([sys.executable, APPS / program], server, interval)
 
 
+@everywhere
 def test_ctrl_c_is_a_normal_end_and_delivers(server: LocalServer, program: str) -> None:
     with start(server, program) as host:
         host.get_all(range(4))
@@ -37,6 +38,7 @@ def test_ctrl_c_is_a_normal_end_and_delivers(server: LocalServer, program: str) 
     assert counts(server, "request_made") == once(range(4))
 
 
+@everywhere
 @pytest.mark.parametrize("number", UNHANDLED, ids=["SIGTERM", "SIGKILL"])
 def test_what_is_older_than_the_interval_has_arrived(
     server: LocalServer, program: str, number: signal.Signals
@@ -48,11 +50,18 @@ def test_what_is_older_than_the_interval_has_arrived(
     assert counts(server, "request_made") == once(range(4))
 
 
+@everywhere
 @pytest.mark.parametrize("number", UNHANDLED, ids=["SIGTERM", "SIGKILL"])
-def test_the_last_moment_is_lost(
-    server: LocalServer, program: str, number: signal.Signals
-) -> None:
+def test_the_last_moment_is_lost(server: LocalServer, program: str, number: signal.Signals) -> None:
     with start(server, program) as host:
         host.get(0)
         assert host.stop(number) == -number
     assert counts(server, "request_made") == once([])
+
+
+@needs("a POSIX system", "wsgiref")
+def test_a_handler_that_exits_makes_sigterm_a_normal_end(server: LocalServer) -> None:
+    with Host([sys.executable, APPS / "shop_wsgi.py"], server, HANDLE_SIGTERM=1) as host:
+        host.get_all(range(4))
+        assert host.stop(signal.SIGTERM) == 0
+    assert counts(server, "request_made") == once(range(4))

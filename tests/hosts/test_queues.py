@@ -11,7 +11,7 @@ import sys
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_a_work_horse_of_rq_delivers_by_a_flush_in_its_job(
     server: LocalServer, tmp_path: Path, remedy: str, arrived: list[int]
 ) -> None:
     with redis(server, tmp_path) as url:
-        given = {"REDIS_URL": url, "REMEDY": remedy}
+        given: dict[str, Any] = {"REDIS_URL": url, "REMEDY": remedy}
         with Host([sys.executable, APPS / "rq_shop.py"], server, **given) as sender:
             assert sender.ended() == 0
         worker = [sys.executable, "-m", "rq.cli", "worker", "--burst", "--url", url]
@@ -69,10 +69,17 @@ def test_a_worker_of_dramatiq_delivers_when_it_is_stopped(
     server: LocalServer, tmp_path: Path
 ) -> None:
     with redis(server, tmp_path) as url:
-        given = {"REDIS_URL": url, "REMEDY": "none"}
+        given: dict[str, Any] = {"REDIS_URL": url, "REMEDY": "none"}
         with Host([sys.executable, APPS / "dramatiq_shop.py"], server, **given) as sender:
             assert sender.ended() == 0
-        worker = [sys.executable, "-m", "dramatiq", "dramatiq_shop", "--processes", "2"]
+        worker = [
+            sys.executable,
+            "-m",
+            "dramatiq",
+            "tests.hosts.apps.dramatiq_shop",
+            "--processes",
+            "2",
+        ]
         with Host([*worker, "--threads", "2", "--verbose"], server, **given) as host:
             host.says(r"Completed after", len(JOBS))
             assert host.stop(signal.SIGTERM) == 0

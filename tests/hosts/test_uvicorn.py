@@ -18,10 +18,8 @@ pytestmark = needs("uvicorn")
 UVICORN = [sys.executable, "-m", "uvicorn", "--host", "127.0.0.1", "--port", "0"]
 
 
-def uvicorn(
-    server: LocalServer, workers: int, lifespan: bool, interval: float = NEVER
-) -> Host:
-    command = [*UVICORN, "--workers", workers, "shop_asgi:application"]
+def uvicorn(server: LocalServer, workers: int, lifespan: bool, interval: float = NEVER) -> Host:
+    command = [*UVICORN, "--workers", workers, "tests.hosts.apps.shop_asgi:application"]
     return Host(command, server, interval, LIFESPAN=int(lifespan))
 
 

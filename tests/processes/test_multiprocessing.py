@@ -7,13 +7,17 @@ import os
 import pickle
 import subprocess
 import sys
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.processes.program import BOUND, numbers
 from whisperr import Whisperr
-from whisperr.dev import LocalServer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from whisperr.dev import LocalServer
 
 METHODS = multiprocessing.get_all_start_methods()
 

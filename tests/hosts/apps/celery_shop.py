@@ -7,6 +7,7 @@ from pathlib import Path
 
 from celery import Celery
 from celery.signals import worker_process_shutdown, worker_ready
+
 from whisperr import Whisperr
 
 TASKS = 8
@@ -26,12 +27,12 @@ app.conf.update(
 )
 
 
-@app.task
+@app.task  # type: ignore[untyped-decorator]  # Celery has no types
 def charge(n: int) -> None:
     whisperr.track("user", "task_done", {"n": n})
 
 
-@worker_ready.connect
+@worker_ready.connect  # type: ignore[untyped-decorator]  # Celery has no types
 def send_tasks(**_: object) -> None:
     for n in range(TASKS):
         charge.delay(n)
@@ -39,6 +40,6 @@ def send_tasks(**_: object) -> None:
 
 if os.environ["REMEDY"] == "signal":
 
-    @worker_process_shutdown.connect
+    @worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
     def deliver(**_: object) -> None:
         whisperr.shutdown()

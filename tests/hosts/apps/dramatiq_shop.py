@@ -9,7 +9,7 @@ from dramatiq.brokers.redis import RedisBroker
 
 dramatiq.set_broker(RedisBroker(url=os.environ["REDIS_URL"]))
 
-import queue_jobs  # noqa: E402  # an actor needs its broker first
+from tests.hosts.apps import queue_jobs  # noqa: E402  # an actor needs its broker first
 
 charge = dramatiq.actor(queue_jobs.charge)
 

@@ -26,7 +26,7 @@ ticks = 0
 
 
 def tick() -> None:
-    global ticks
+    global ticks  # noqa: PLW0603  # a count of the whole program
     while alive:
         gevent.sleep(0.001)
         ticks += 1

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 
-from queue_jobs import charge
 from redis import Redis
 from rq import Queue
+
+from tests.hosts.apps.queue_jobs import charge
 
 queue = Queue(connection=Redis.from_url(os.environ["REDIS_URL"]))
 for n in range(4):

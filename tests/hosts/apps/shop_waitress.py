@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 
-from shop_wsgi import application
 from waitress import serve
+
+from tests.hosts.apps.shop_wsgi import application
 
 logging.basicConfig(level=logging.INFO)
 serve(application, listen="127.0.0.1:0")

@@ -18,6 +18,7 @@ whisperr.track("host", "app_loaded", {"n": os.getpid()})
 if os.environ.get("FLUSH_AT_IMPORT") == "1":
     whisperr.flush(30)
 
+
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     message_id = whisperr.track("user", "request_made", {"n": int(environ["QUERY_STRING"])})
     if os.environ.get("HOLD") == "1":
@@ -28,8 +29,11 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
 
 
 if __name__ == "__main__":
+    import signal
     from wsgiref.simple_server import make_server
 
+    if os.environ.get("HANDLE_SIGTERM") == "1":
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with make_server("127.0.0.1", 0, application) as server:
         print(f"serving on 127.0.0.1:{server.server_port}", file=sys.stderr, flush=True)
         server.serve_forever()
