@@ -6,12 +6,13 @@ happens here and only here, always with a bound that the caller or the worker se
 
 from __future__ import annotations
 
+import _thread
 import sys
 import time
-from _thread import allocate_lock
-from threading import Thread, get_ident, main_thread
+from threading import Thread, main_thread
 
 from ._gate import Gate
+from ._host import obstacle_here
 from ._report import logger
 from ._worker import NEVER
 
@@ -30,10 +31,10 @@ class Driver:
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
         self._gate = Gate()
-        self._turn = allocate_lock()  # held by whoever is in `worker.step`
+        self._turn = _thread.allocate_lock()  # held by whoever is in `worker.step`
         self._in_step: int | None = None
         self._waiting: set[Gate] = set()
-        self._starting = allocate_lock()
+        self._starting = _thread.allocate_lock()
         self._thread: Thread | None = None
         self._told = False
 
@@ -45,7 +46,7 @@ class Driver:
     @property
     def is_mine(self) -> bool:
         """Whether the calling thread is inside the worker: in `on_error`, or interrupting it."""
-        return self._in_step == get_ident()
+        return self._in_step == _thread.get_ident()
 
     def wake(self) -> None:
         """Call the worker soon: there may be something to do. Returns at once."""
@@ -92,7 +93,7 @@ class Driver:
         """Take the turn and one step; None when another thread has the turn."""
         if not self._turn.acquire(blocking=False):
             return None
-        self._in_step = get_ident()
+        self._in_step = _thread.get_ident()
         try:
             next_step = self._worker.step()
             self._worker.settle()
@@ -114,20 +115,30 @@ class Driver:
         # others. From there on a new thread is refused (3.12) or may hang its starter (3.11).
         if self._worker.closed or sys.is_finalizing() or not main_thread().is_alive():
             return False
+        obstacle = obstacle_here()
+        if obstacle is not None:
+            self._tell_once(obstacle)
+            return False
         if not self._starting.acquire(blocking=False):
             return True  # somebody else is starting it
         try:
+            # Made again for this thread: gevent may have replaced all locks since the client was
+            # made. Nothing is missed by it: the thread looks before it waits.
+            self._gate = Gate()
             thread = Thread(target=self._run, name=THREAD_NAME, daemon=True)
             thread.start()
             self._thread = thread
         except RuntimeError as error:  # 3.12 and later: not while the interpreter shuts down
-            if not self._told:
-                self._told = True
-                logger().warning("%s; events wait for flush() or the exit", error)
+            self._tell_once(error)
             return False
         finally:
             self._starting.release()
         return True
+
+    def _tell_once(self, obstacle: object) -> None:
+        if not self._told:
+            self._told = True
+            logger().warning("%s; events wait for flush() or the exit", obstacle)
 
     def _run(self) -> None:
         while not self._worker.closed:

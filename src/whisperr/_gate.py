@@ -2,11 +2,16 @@
 
 `Event`, `Condition` and `queue.Queue` hold a lock inside for a while; a signal handler that
 interrupts them at the wrong instruction waits for itself for ever. Opening a gate never waits.
+
+Under gevent, locks that were made before it patched the standard library stop all greenlets at
+once. So nothing here binds `allocate_lock` when it is imported: a gate is of the world as it is
+when the gate is made.
 """
 
 from __future__ import annotations
 
-from _thread import TIMEOUT_MAX, allocate_lock
+import _thread
+from _thread import TIMEOUT_MAX
 
 
 class Gate:
@@ -15,7 +20,7 @@ class Gate:
     __slots__ = ("_lock",)
 
     def __init__(self) -> None:
-        self._lock = allocate_lock()
+        self._lock = _thread.allocate_lock()
         self._lock.acquire()
 
     def open(self) -> None:

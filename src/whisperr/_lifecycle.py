@@ -23,6 +23,8 @@ EXIT_TIMEOUT = 10.0
 _FIRST = 100
 
 _pipelines: WeakSet[Pipeline] = WeakSet()
+# Those whose client is gone and that still deliver: nobody else may hold them.
+_leaving: set[Pipeline] = set()
 _follows_children = False
 _finalized_by: int | None = None
 
@@ -40,6 +42,14 @@ def watch(pipeline: Pipeline) -> None:
         util.register_after_fork(_end, _finalize)
     if sys.modules["multiprocessing.process"].parent_process() is not None:
         _finalize(_end)
+
+
+def keep(pipeline: Pipeline) -> None:
+    """Keep a pipeline whose client is gone until it has ended, so that the exit waits for it."""
+    for other in tuple(_leaving):
+        if other.worker.ended:
+            _leaving.discard(other)
+    _leaving.add(pipeline)
 
 
 def _finalize(end: Callable[[], None]) -> None:
@@ -65,6 +75,7 @@ def _after_fork_in_child() -> None:
     for pipeline in tuple(_pipelines):
         pipeline.forsake()
     _pipelines.clear()
+    _leaving.clear()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork

@@ -16,6 +16,7 @@ from ._buffer import MemoryBuffer
 from ._driver import Driver
 from ._event import EventEncoder, Vetoed
 from ._imports import first_use
+from ._host import check_host
 from ._ledger import Ledger
 from ._report import Reporter
 from ._version import __version__
@@ -71,6 +72,7 @@ class Pipeline:
         self.driver = Driver(self.worker)
         self.closing = False
         _lifecycle.watch(self)
+        check_host()
 
     def put(self, data: bytes) -> bool:
         """Accept one encoded event; False when it could not be kept itself."""
@@ -137,6 +139,7 @@ class Pipeline:
         """Deliver what is held, then let the thread end: the client object is gone."""
         self.worker.leave()
         if self.driver.started or len(self.buffer):
+            _lifecycle.keep(self)
             self.driver.wake()
 
     def forsake(self) -> None:

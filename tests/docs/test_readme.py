@@ -6,11 +6,11 @@ import re
 import shlex
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.docs.page import ROOT, blocks, text_of
 from whisperr import Whisperr
 from whisperr._config import OPTIONS
 from whisperr._ledger import _DROPPED, _NEVER_ACCEPTED
@@ -20,13 +20,9 @@ from whisperr.dev import LocalServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-
-
-def blocks(language: str) -> list[str]:
-    return [text for kind, text in BLOCK.findall(README) if kind == language]
+README = text_of("README.md")
+PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
+PAGES += [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))]
 
 
 @pytest.fixture
@@ -42,7 +38,7 @@ def test_every_block_of_python_runs_in_order(
 ) -> None:
     names: dict[str, Any] = {"__name__": "readme", "save": list}
     ended = False
-    for number, text in enumerate(blocks("python")):
+    for number, text in enumerate(blocks("README.md", "python")):
         exec(compile(text, f"README.md, block {number + 1}", "exec"), names)
         if not ended:  # the quick start shuts its client down; what follows uses another one
             ended = True
@@ -73,7 +69,7 @@ def test_the_table_of_losses_has_every_reason_that_is_reported() -> None:
 
 
 def test_every_call_of_the_command_is_understood() -> None:
-    lines = [line for text in blocks("console") for line in text.splitlines()]
+    lines = [line for text in blocks("README.md", "console") for line in text.splitlines()]
     calls = [shlex.split(line, comments=True) for line in lines if line.startswith("whisperr ")]
     assert len(calls) >= 4
     for call in calls:
@@ -91,7 +87,9 @@ def _parser_help() -> str:
 def test_every_make_target_that_is_named_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    named = set(re.findall(r"\bmake ([a-z]+)\b", "\n".join(blocks("console")) + contributing))
+    named = set(
+        re.findall(r"\bmake ([a-z]+)\b", "\n".join(blocks("README.md", "console")) + contributing)
+    )
     assert {"demo", "test", "check"} <= named
     for target in named:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
@@ -108,11 +106,16 @@ def test_the_map_of_the_modules_is_complete() -> None:
     assert {name for name in named if name.endswith(".py")} - there == set()
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"])
-def test_every_link_to_a_file_leads_somewhere(page: str) -> None:
-    text = (ROOT / page).read_text(encoding="utf-8")
+@pytest.mark.parametrize("page", PAGES)
+def test_every_link_leads_somewhere(page: str) -> None:
+    text = text_of(page)
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert (ROOT / target).exists(), target
+        assert ((ROOT / page).parent / target).exists(), target
+    headings = [
+        re.sub(r"[^\w -]", "", h).strip() for h in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    ]
+    anchors = {heading.lower().replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
 
 
 def test_the_figures_of_the_retry_policy_are_those_of_the_code() -> None:

@@ -41,6 +41,18 @@ def test_a_shutdown_before_the_end_delivers_once(server: LocalServer) -> None:
     assert len(server.arrivals()) == 10
 
 
+def test_clients_that_are_gone_at_the_end_have_delivered(server: LocalServer) -> None:
+    server.set_faults(faults.latency(0.2))  # the end comes while their threads deliver
+    program = """
+import sys
+from whisperr import Whisperr
+for number in range(5):
+    Whisperr("wrk_test", base_url=sys.argv[1]).track("u", "seat_removed", {"n": number})
+"""
+    assert run(program, server) == ("", "")
+    assert sorted(numbers(server.arrivals(), "seat_removed")) == list(range(5))
+
+
 def test_no_server_holds_the_exit_up() -> None:
     with ExitStack() as stack:
         urls = {

@@ -1,0 +1,97 @@
+"""The page about ends of processes: its code runs and delivers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import signal
+import sys
+from types import ModuleType, SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.docs.page import ROOT, blocks, text_of
+from whisperr.dev import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PAGE = "docs/processes.md"
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
+    before = signal.getsignal(signal.SIGTERM)
+    with LocalServer() as started:
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_page")
+        monkeypatch.setenv("WHISPERR_BASE_URL", started.url)
+        yield started
+    signal.signal(signal.SIGTERM, before)
+
+
+class Signal:
+    """Stands for a signal of Celery's: it calls what is connected to it."""
+
+    def __init__(self) -> None:
+        self.receivers: list[Any] = []
+
+    def connect(self, receiver: Any) -> Any:
+        self.receivers.append(receiver)
+        return receiver
+
+
+@pytest.fixture
+def ended(monkeypatch: pytest.MonkeyPatch) -> Signal:
+    """Put a small `celery.signals` in place: the real one is in tests/hosts."""
+    one, module = Signal(), ModuleType("celery.signals")
+    vars(module)["worker_process_shutdown"] = one
+    monkeypatch.setitem(sys.modules, "celery", ModuleType("celery"))
+    monkeypatch.setitem(sys.modules, "celery.signals", module)
+    return one
+
+
+def test_every_block_of_python_runs_in_order_and_delivers(
+    server: LocalServer, ended: Signal
+) -> None:
+    names: dict[str, Any] = {"__name__": "page"}
+    for number, text in enumerate(blocks(PAGE, "python")):
+        exec(compile(text, f"{PAGE}, block {number + 1}", "exec"), names)
+    with pytest.raises(SystemExit):
+        signal.raise_signal(signal.SIGTERM)
+
+    names["charge"]("user_8842")
+    assert [a.type for a in server.arrivals(status="accepted")] == ["payment_failed"]
+
+    async def live() -> None:
+        async with names["lifespan"](SimpleNamespace()):
+            names["whisperr"].track("user_8842", "seat_removed")
+
+    asyncio.run(live())
+    assert [a.type for a in server.arrivals()] == ["payment_failed", "seat_removed"]
+    assert not names["whisperr"].ready
+    assert [receiver() for receiver in ended.receivers] == [None]
+
+
+def test_the_options_of_uwsgi_are_those_of_the_tests() -> None:
+    hosts = (ROOT / "tests" / "hosts" / "test_uwsgi.py").read_text(encoding="utf-8")
+    options = dict(line.split(" = ") for line in blocks(PAGE, "ini")[0].splitlines())
+    assert options == {
+        "enable-threads": "true",
+        "hook-master-start": "unix_signal:15 gracefully_kill_them_all",
+    }
+    assert all(f"--{name}" in hosts for name in options)
+    assert options["hook-master-start"] in hosts
+
+
+def test_every_host_of_the_table_has_a_test() -> None:
+    rows = re.findall(r"^\| ([^|]+) \|", text_of(PAGE), re.MULTILINE)
+    tests = "".join(
+        path.read_text(encoding="utf-8")
+        for folder in ("hosts", "processes")
+        for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
+    ).lower()
+    named = [re.split(r"[ ,]", row.replace("a plain", "plain").strip("`"))[0] for row in rows[1:]]
+    assert len(named) >= 10
+    for name in named[1:] if named[0].startswith("-") else named:
+        assert name.strip("`").lower() in tests, name

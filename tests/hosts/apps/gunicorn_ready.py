@@ -1,0 +1,13 @@
+"""Settings of gunicorn: each worker says when it handles signals and has loaded the application.
+
+A SIGTERM before that moment is lost on the worker, with any application: gunicorn then waits for
+it in vain.
+"""
+
+from __future__ import annotations
+
+import sys
+
+
+def post_worker_init(worker: object) -> None:
+    print("worker ready", file=sys.stderr, flush=True)
