@@ -48,7 +48,7 @@ NEW_RUNS = tuple(Run(version) for version in ("3.14", "3.15", "pypy3"))
 
 # Extras of pyproject.toml. The first must be there; of the others, one that cannot be installed on
 # a version is named in the table, and the tests that need it skip themselves.
-EXTRAS: tuple[str, ...] = ("test",)
+EXTRAS = ("test",)
 
 # Machines are noisy: only a run that hangs takes this long.
 LONGEST_RUN = 3600.0  # seconds
@@ -69,7 +69,9 @@ class Result:
     note: str = ""
 
 
-def environment_of(place: Place, run: Run, interpreter: str) -> tuple[str, list[str]]:
+def environment_of(
+    place: Place, run: Run, interpreter: str, extras: Sequence[str] = EXTRAS
+) -> tuple[str, list[str]]:
     """Bring the environment of a version up to date; return its Python and what it lacks."""
     home = f"{place.environments}/{run.version}"
     python = f"{home}/bin/python"
@@ -79,12 +81,12 @@ def environment_of(place: Place, run: Run, interpreter: str) -> tuple[str, list[
     for command in (
         [interpreter, "-m", "venv", home],
         [*pinned, "hatchling", "editables"],
-        [*here, f".[{EXTRAS[0]}]"],
+        [*here, f".[{extras[0]}]"],
     ):
         code = place.run(command).returncode
         if code:
             raise subprocess.CalledProcessError(code, command)
-    missing = [extra for extra in EXTRAS[1:] if place.run([*here, f".[{extra}]"]).returncode]
+    missing = [extra for extra in extras[1:] if place.run([*here, f".[{extra}]"]).returncode]
     return python, [f"extra {extra} cannot be installed" for extra in missing]
 
 
