@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -112,10 +113,9 @@ def tested(place: Place, run: Run) -> Result:
 
 def _test(place: Place, run: Run, python: str, result: Result) -> None:
     """Run the tests and write into the result what became of them."""
-    report = ROOT / ".venvs" / "report.xml"
+    report = ROOT / ".venvs" / f"report-{os.getpid()}.xml"
     report.parent.mkdir(exist_ok=True)
-    report.unlink(missing_ok=True)
-    seen = f"{place.sources}/.venvs/report.xml"
+    seen = f"{place.sources}/.venvs/{report.name}"
     command = [python, "-m", "pytest", "-q", "-o", f"faulthandler_timeout={TELL_WHERE}"]
     began = time.monotonic()
     try:
@@ -129,6 +129,7 @@ def _test(place: Place, run: Run, python: str, result: Result) -> None:
     result.seconds = round(time.monotonic() - began, 1)
     if report.exists():
         result.passed, result.skipped, result.failed = counts_in(report.read_text("utf-8"))
+        report.unlink()
 
 
 def counts_in(report: str) -> tuple[int, int, int]:
