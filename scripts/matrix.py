@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import time
@@ -48,7 +49,7 @@ NEW_RUNS = tuple(Run(version) for version in ("3.14", "3.15", "pypy3"))
 
 # Extras of pyproject.toml. The first must be there; of the others, one that cannot be installed on
 # a version is named in the table, and the tests that need it skip themselves.
-EXTRAS: tuple[str, ...] = ("test", "hosts")
+EXTRAS = ("test", "hosts")
 
 # Machines are noisy: only a run that hangs takes this long.
 LONGEST_RUN = 3600.0  # seconds
@@ -69,7 +70,9 @@ class Result:
     note: str = ""
 
 
-def environment_of(place: Place, run: Run, interpreter: str) -> tuple[str, list[str]]:
+def environment_of(
+    place: Place, run: Run, interpreter: str, extras: Sequence[str] = EXTRAS
+) -> tuple[str, list[str]]:
     """Bring the environment of a version up to date; return its Python and what it lacks."""
     home = f"{place.environments}/{run.version}"
     python = f"{home}/bin/python"
@@ -79,12 +82,12 @@ def environment_of(place: Place, run: Run, interpreter: str) -> tuple[str, list[
     for command in (
         [interpreter, "-m", "venv", home],
         [*pinned, "hatchling", "editables"],
-        [*here, f".[{EXTRAS[0]}]"],
+        [*here, f".[{extras[0]}]"],
     ):
         code = place.run(command).returncode
         if code:
             raise subprocess.CalledProcessError(code, command)
-    missing = [extra for extra in EXTRAS[1:] if place.run([*here, f".[{extra}]"]).returncode]
+    missing = [extra for extra in extras[1:] if place.run([*here, f".[{extra}]"]).returncode]
     return python, [f"extra {extra} cannot be installed" for extra in missing]
 
 
@@ -110,10 +113,9 @@ def tested(place: Place, run: Run) -> Result:
 
 def _test(place: Place, run: Run, python: str, result: Result) -> None:
     """Run the tests and write into the result what became of them."""
-    report = ROOT / ".venvs" / "report.xml"
+    report = ROOT / ".venvs" / f"report-{os.getpid()}.xml"
     report.parent.mkdir(exist_ok=True)
-    report.unlink(missing_ok=True)
-    seen = f"{place.sources}/.venvs/report.xml"
+    seen = f"{place.sources}/.venvs/{report.name}"
     command = [python, "-m", "pytest", "-q", "-o", f"faulthandler_timeout={TELL_WHERE}"]
     began = time.monotonic()
     try:
@@ -127,6 +129,7 @@ def _test(place: Place, run: Run, python: str, result: Result) -> None:
     result.seconds = round(time.monotonic() - began, 1)
     if report.exists():
         result.passed, result.skipped, result.failed = counts_in(report.read_text("utf-8"))
+        report.unlink()
 
 
 def counts_in(report: str) -> tuple[int, int, int]:

@@ -132,9 +132,11 @@ class DebianRoot:
         entered = ["chroot", str(self._home), "env", "-i", "-C", _SOURCES, *given, *command]
         # The shell stays process 1 inside, so that somebody takes note of orphans' ends.
         script = "\n".join(["set -e", *self._mounts(), "set +e", shlex.join(entered), "exit $?"])
+        # Whoever is killed, the matrix or the shell: the kernel ends what is inside.
+        bound = ["setpriv", "--pdeathsig", "KILL"]
         unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         return subprocess.run(
-            [*unshare, "sh", "-c", script],
+            [*bound, *unshare, "sh", "-c", script],
             stdout=output,
             timeout=timeout,
             check=False,

@@ -15,8 +15,8 @@ from . import _lifecycle
 from ._buffer import MemoryBuffer
 from ._driver import Driver
 from ._event import EventEncoder, Vetoed
-from ._imports import first_use
 from ._host import check_host
+from ._imports import first_use
 from ._ledger import Ledger
 from ._report import Reporter
 from ._version import __version__

@@ -37,16 +37,19 @@ def test_every_block_of_python_runs_in_order(
     server: LocalServer, capsys: pytest.CaptureFixture[str]
 ) -> None:
     names: dict[str, Any] = {"__name__": "readme", "save": list}
-    ended = False
+    clients: list[Whisperr] = []
     for number, text in enumerate(blocks("README.md", "python")):
         exec(compile(text, f"README.md, block {number + 1}", "exec"), names)
-        if not ended:  # the quick start shuts its client down; what follows uses another one
-            ended = True
+        if not clients:  # the quick start shuts its client down; what follows uses another one
             names["whisperr"].shutdown()
             names["whisperr"] = Whisperr()
+        # Blocks put clients in the place of earlier ones, which PyPy would collect much later.
+        made = [names[name] for name in ("whisperr", "strict") if name in names]
+        clients += [one for one in made if one not in clients]
     names["handler"]({"user": "user_8842"}, None)
-    for name in ("whisperr", "strict"):
-        assert names[name].shutdown() is True
+    assert len(clients) == 3
+    for one in clients:
+        assert one.shutdown() is True
     refused = "external_user_id: must be a string or have a string form, got None\n"
     assert capsys.readouterr().out == refused
     assert [a.problems for a in server.arrivals(status="refused")] == []
@@ -88,7 +91,7 @@ def test_every_make_target_that_is_named_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(
-        re.findall(r"\bmake ([a-z]+)\b", "\n".join(blocks("README.md", "console")) + contributing)
+        re.findall(r"\bmake ([a-z-]+)", "\n".join(blocks("README.md", "console")) + contributing)
     )
     assert {"demo", "test", "check"} <= named
     for target in named:
