@@ -1,0 +1,124 @@
+"""What a request tracked before its user could be read, in order, until it can be.
+
+Threads: the event loop, and a thread that Django runs for it; a `deque` needs no lock for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING
+
+from asgiref.sync import async_to_sync
+from django.contrib.auth.signals import user_logged_in, user_logged_out
+
+from whisperr import InvalidEvent
+
+from ._user import key_of
+
+if TYPE_CHECKING:
+    from whisperr._prepared import Prepared
+
+    from ._user import Unread
+
+_CHANGED = (
+    "external_user_id: the user changed before it could be read; "
+    "await request.whisperr.atrack() before a login or logout"
+)
+_CANCELLED = "external_user_id: the request was cancelled before its user was read"
+
+# The loop itself keeps only weak references to its tasks.
+_tasks: set[asyncio.Task[None]] = set()
+
+
+class Waiting:
+    """Events and identifies of one request that wait for their user."""
+
+    __slots__ = ("_ended", "_queue")
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[Prepared, Unread]] = deque()
+        self._ended = False
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    def add(self, prepared: Prepared, user: Unread) -> None:
+        """Let one wait for the end of the view; after it, as in a stream, read the user soon."""
+        self._queue.append((prepared, user))
+        if self._ended:
+            task = asyncio.get_running_loop().create_task(self.asettle())
+            _tasks.add(task)
+            task.add_done_callback(_tasks.discard)
+
+    def end(self) -> None:
+        """Say that the view is over: nobody settles what comes from now on."""
+        self._ended = True
+
+    async def asettle(self) -> None:
+        """Read the users and queue what waits. Raises InvalidEvent in strict mode only."""
+        known: dict[int, object] = {}
+        while self._queue:
+            prepared, user = self._queue.popleft()
+            try:
+                if id(user.source) not in known:
+                    known[id(user.source)] = await user.read()
+            except InvalidEvent as error:
+                prepared.refuse(error)
+            except BaseException:  # the task is cancelled: say what is lost by it, and go
+                self._queue.appendleft((prepared, user))
+                self._refuse_all(_CANCELLED)
+                raise
+            else:
+                _queue_for(prepared, known[id(user.source)])
+
+    def settle(self) -> None:
+        """Do the same in a thread that no event loop runs in."""
+        async_to_sync(self.asettle)()
+
+    def logged_out(self, user: object) -> None:
+        """Give what waits to the user who leaves; a resolver cannot be asked any more."""
+        key, kept = key_of(user), deque(self._queue)
+        self._queue.clear()
+        for prepared, unread in kept:
+            if unread.by_session:
+                _queue_for(prepared, key)
+            else:
+                prepared.refuse(InvalidEvent(_CHANGED))
+
+    def logged_in(self) -> None:
+        """Report what waits as lost: whose it was cannot be read any more, and it is not theirs."""
+        self._refuse_all(_CHANGED)
+
+    def _refuse_all(self, text: str) -> None:
+        while self._queue:
+            self._queue.popleft()[0].refuse(InvalidEvent(text))
+
+
+def _queue_for(prepared: Prepared, key: object) -> None:
+    if key is None:
+        prepared.nobody()
+    else:
+        prepared.queue(key)
+
+
+def _of(request: object) -> Waiting | None:
+    waiting = getattr(getattr(request, "whisperr", None), "waiting", None)
+    return waiting if isinstance(waiting, Waiting) else None
+
+
+def _logged_in(request: object = None, **_: object) -> None:
+    waiting = _of(request)
+    if waiting:
+        waiting.logged_in()
+
+
+def _logged_out(request: object = None, user: object = None, **_: object) -> None:
+    waiting = _of(request)
+    if waiting:
+        waiting.logged_out(user)
+
+
+# Both come before the view can go on, so that no event is given to the wrong user.
+user_logged_in.connect(_logged_in, dispatch_uid="whisperr.django.waiting")
+user_logged_out.connect(_logged_out, dispatch_uid="whisperr.django.waiting")
