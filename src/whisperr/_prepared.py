@@ -17,7 +17,6 @@ from ._wire import split_at_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
 
     from ._client import Whisperr
 
@@ -109,7 +108,7 @@ def prepare_event(
         return None
 
 
-def prepare_identify(client: Whisperr, **known: Any) -> Prepared | None:
+def prepare_identify(client: Whisperr, **known: object) -> Prepared | None:
     """Encode what is known about a user who is named later; None when it was refused."""
     pipeline = pipeline_of(client)
     if pipeline is None:

@@ -73,12 +73,12 @@ def is_publishable() -> bool:
     return _key().is_publishable
 
 
-def new_client(**changed: Any) -> Whisperr:
+def new_client(**changed: object) -> Whisperr:
     """Make a client from the settings; `changed` options win.
 
     Raises ImproperlyConfigured for a missing key or a wrong setting, and says how to mend it.
     """
-    options = {**given(), **changed}
+    options: dict[str, Any] = {**given(), **changed}
     problem = None if options.get("disabled") else _key().problem
     if problem is not None:
         raise ImproperlyConfigured(
