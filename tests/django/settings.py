@@ -24,3 +24,5 @@ DATABASES = {
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick
+WHISPERR_FLUSH_AT = int(os.environ.get("SITE_FLUSH_AT", "20"))
+WHISPERR_FLUSH_INTERVAL = float(os.environ.get("SITE_FLUSH_INTERVAL", "10"))

@@ -51,12 +51,12 @@ def given() -> dict[str, Any]:
 def value_of(option: Option) -> Any:  # noqa: ANN401  # options have all kinds of types
     """Return the value that the settings give an option; a dotted path becomes what it names."""
     name = setting_of(option)
-    value = getattr(settings, name)
+    written = value = getattr(settings, name)
     if isinstance(value, str) and option.default is None and not option.check(value):
         value = _made_of(_imported(name, value), option)
     if not option.check(value):
         private = option.name == "base_url"  # it may hold a password
-        shown = type(value).__name__ if private else repr(value)
+        shown = type(written).__name__ if private else repr(written)
         raise ImproperlyConfigured(f"{name} = {shown}: must be {option.allowed}")
     return value
 
@@ -141,4 +141,9 @@ def _made_of(found: object, option: Option) -> object:
     """Return the object that a dotted path means: itself, or what a class or function makes."""
     if option.check(found) and not isinstance(found, type):
         return found
-    return found() if callable(found) else found
+    try:
+        return found() if callable(found) else found
+    except Exception as error:
+        raise ImproperlyConfigured(
+            f"{setting_of(option)}: making it raised {type(error).__name__}: {error}"
+        ) from error

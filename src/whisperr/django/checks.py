@@ -93,10 +93,11 @@ def _address() -> Iterator[CheckMessage]:
 def _unknown() -> Iterator[CheckMessage]:
     for name in sorted(dir(settings)):
         if name.startswith(PREFIX) and name not in KNOWN:
-            near = get_close_matches(name, KNOWN, n=1)
+            ends = [known.removeprefix(PREFIX) for known in KNOWN]
+            near = get_close_matches(name.removeprefix(PREFIX), ends, n=1)
             yield Caution(
                 f"{name} is not a setting of whisperr and does nothing.",
-                hint=f"Did you mean {near[0]}?" if near else "Remove it.",
+                hint=f"Did you mean {PREFIX}{near[0]}?" if near else "Remove it.",
                 id="whisperr.W003",
             )
 
