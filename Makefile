@@ -6,13 +6,16 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types wheel matrix format clean
+.PHONY: help demo demo-django test check lint types wheel matrix matrix-django format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 demo: $(VENV)/with-nothing  ## Deliver a day of events through outages to a local server
 	$(BIN)/whisperr demo
+
+demo-django: $(VENV)/with-test  ## Run the Django example against a local server, with real requests
+	$(BIN)/python examples/django/demo.py
 
 test: $(VENV)/with-test  ## Run the tests and measure what they cover
 	$(BIN)/coverage erase
@@ -37,6 +40,10 @@ wheel: $(VENV)/with-dev  ## Build the wheel and try it in an empty environment
 
 matrix:  ## Run the tests on every supported Python that is installed
 	$(PYTHON) scripts/matrix.py
+	$(MAKE) matrix-django
+
+matrix-django:  ## Run the tests of the Django door on every Django that it supports
+	$(PYTHON) scripts/django_matrix.py
 
 format: $(VENV)/with-dev  ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix

@@ -17,7 +17,6 @@ from ._wire import split_at_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-
     from ._client import Whisperr
 
 UNKNOWN = object()
@@ -37,7 +36,7 @@ class Prepared:
         tail: bytes | None = None,
         message_id: str | None = None,
     ) -> None:
-        self.message_id = message_id
+        self.message_id: str | None = message_id
         self._client = client
         self._call = call
         self._head = head

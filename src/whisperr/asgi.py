@@ -15,15 +15,15 @@ from ._lifecycle import EXIT_TIMEOUT, pipelines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, MutableMapping
+    from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
     from typing import Any
 
     Message = MutableMapping[str, Any]
-    Scope = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
     Send = Callable[[Message], Awaitable[None]]
-    App = Callable[[Scope, Receive, Send], Awaitable[object]]
-    Wrapped = Callable[[Scope, Receive, Send], Awaitable[None]]
+    # Every framework has types of its own for the three arguments of ASGI.
+    App = Callable[[Any, Any, Any], Awaitable[object]]
+    Wrapped = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
 
 _STARTUP = "lifespan.startup"
 _SHUTDOWN = "lifespan.shutdown"
@@ -48,7 +48,7 @@ def flush_on_shutdown(
     is answered here. Needs a server that speaks lifespan (uvicorn, hypercorn, granian).
     """
 
-    async def wrapped(scope: Scope, receive: Receive, send: Send) -> None:
+    async def wrapped(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await _Lifespan(receive, send, lambda: _flush(client, timeout)).run(app, scope)
         else:
@@ -69,7 +69,7 @@ class _Lifespan:
         self._asked: set[str] = set()
         self._answered: set[str] = set()
 
-    async def run(self, app: App, scope: Scope) -> None:
+    async def run(self, app: App, scope: MutableMapping[str, Any]) -> None:
         try:
             await app(scope, self.receive, self.send)
         except Exception:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 @sync_only_middleware
 def only_sync(get_response: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda request: get_response(request)
+    def middleware(request: Any) -> Any:
+        return get_response(request)
+
+    return middleware
 
 
 @async_only_middleware

@@ -6,10 +6,10 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.django.settings")
 
-from django.core.asgi import get_asgi_application  # noqa: E402  # after the variable
-from django.core.wsgi import get_wsgi_application  # noqa: E402  # likewise
+from django.core.asgi import get_asgi_application  # after the variable
+from django.core.wsgi import get_wsgi_application  # likewise
 
-from whisperr.asgi import flush_on_shutdown  # noqa: E402  # likewise
+from whisperr.asgi import flush_on_shutdown  # likewise
 
 wsgi = get_wsgi_application()
 asgi = flush_on_shutdown(get_asgi_application())

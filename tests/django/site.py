@@ -54,7 +54,7 @@ class Site:
             browser.force_login(user)
 
         async def asked() -> Any:
-            response = await browser.get("/async/", headers=headers)
+            response: Any = await browser.get("/async/", headers=headers)
             if response.streaming:
                 response.streamed = [part async for part in response]
             return response

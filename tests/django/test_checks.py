@@ -53,7 +53,9 @@ CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "ids", "hint"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+@pytest.mark.parametrize(
+    ("settings", "ids", "hint"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
 def test_a_check_says_what_is_wrong(settings: dict[str, Any], ids: list[str], hint: str) -> None:
     with override_settings(**{"WHISPERR_API_KEY": "wrk_test", **settings}):
         found = run_checks(tags=["whisperr"])

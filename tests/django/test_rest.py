@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.django.site import Site
 
 
-class ByName(BaseAuthentication):
+class ByName(BaseAuthentication):  # type: ignore[misc]  # untyped, see pyproject.toml
     """Says who somebody is by a header, as a token would."""
 
     def authenticate(self, request: Any) -> Any:
@@ -26,7 +26,7 @@ class ByName(BaseAuthentication):
         return (User.objects.get(username=name), None) if name else None
 
 
-class Upgrade(APIView):
+class Upgrade(APIView):  # type: ignore[misc]  # likewise
     authentication_classes = (ByName, SessionAuthentication)
     permission_classes = (AllowAny,)
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 try:
     import django as _django  # noqa: F401  # the question is whether it is there
-except ModuleNotFoundError as missing:
-    if missing.name != "django":
+except ModuleNotFoundError as _missing:
+    if _missing.name != "django":
         raise
-    raise ImportError("whisperr.django needs Django: pip install whisperr[django]") from missing
+    raise ImportError("whisperr.django needs Django: pip install whisperr[django]") from _missing
 
 from ._client import get_client
 from ._middleware import WhisperrMiddleware

@@ -44,7 +44,7 @@ class RequestTracker:
 
     def __init__(self, request: HttpRequest) -> None:
         self._request = request
-        self.waiting = Waiting()
+        self.waiting: Waiting = Waiting()
 
     @property
     def client(self) -> Whisperr:

@@ -34,8 +34,8 @@ class Unread:
         self, read: Callable[[], Awaitable[object]], source: object, *, by_session: bool
     ) -> None:
         self._read = read
-        self.source = source
-        self.by_session = by_session
+        self.source: object = source
+        self.by_session: bool = by_session
 
     async def read(self) -> object:
         """Return the user's id, None for an anonymous visitor; raises InvalidEvent."""

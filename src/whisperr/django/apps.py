@@ -11,9 +11,9 @@ from .checks import check_settings
 class WhisperrConfig(AppConfig):
     """The app `whisperr`."""
 
-    name = "whisperr.django"
-    label = "whisperr"  # the last part of the name would be "django"
-    verbose_name = "Whisperr"
+    name: str = "whisperr.django"
+    label: str = "whisperr"  # the last part of the name would be "django"
+    verbose_name: str = "Whisperr"
 
     def ready(self) -> None:
         """Register the checks."""

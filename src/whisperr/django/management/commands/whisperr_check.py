@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 class Command(BaseCommand):
     """Prints a line for each step; fails when one of them is wrong."""
 
-    help = (
+    help: str = (
         "Look at the settings of whisperr, the host name, the encryption and whether the key is "
         "accepted. Sends one request without events; nothing is stored."
     )
-    requires_system_checks = ()  # what they find is found here as well, and goes on after it
+    requires_system_checks: tuple[
+        str, ...
+    ] = ()  # what they find is found here as well, and goes on after it
 
     def handle(self, *_: Any, **__: Any) -> None:  # noqa: ANN401  # as Django calls it
         """Run the steps."""

@@ -22,8 +22,10 @@ if TYPE_CHECKING:
 class Command(BaseCommand):
     """Sends with the project's settings and says what became of it."""
 
-    help = "Send one event, wait for the answer and say what became of it."
-    requires_system_checks = ()  # sending one event is a way to find out what is wrong
+    help: str = "Send one event, wait for the answer and say what became of it."
+    requires_system_checks: tuple[
+        str, ...
+    ] = ()  # sending one event is a way to find out what is wrong
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Describe the call."""
