@@ -31,6 +31,7 @@ lint: $(VENV)/with-dev
 
 types: $(VENV)/with-dev
 	$(BIN)/mypy
+	cd examples/django && ../../$(BIN)/mypy .
 	PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes whisperr --ignoreexternal
 
 wheel: $(VENV)/with-dev  ## Build the wheel and try it in an empty environment

@@ -9,9 +9,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from matrix import ROOT, interpreter_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # The Pythons that each Django names and that this package is tested with.
 PYTHONS = {

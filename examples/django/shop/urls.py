@@ -1,7 +1,8 @@
 """The pages of the shop."""
 
-from billing import views
 from django.urls import path
+
+from billing import views
 
 urlpatterns = [
     path("login/", views.sign_in),

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from billing.models import Subscription
 from django.core.management.base import BaseCommand
 from django.db import transaction
 from django.utils import timezone
 
+from billing.models import Subscription
 from whisperr.django import track_on_commit
 
 
