@@ -18,6 +18,7 @@ from ._wire import split_at_user
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._client import Whisperr
+    from ._pipeline import Pipeline
 
 UNKNOWN = object()
 """Stands for a user that is named when the event is queued."""
@@ -49,9 +50,7 @@ class Prepared:
         `before_send` sees an event without a user now, with the user in place. A refusal is
         reported with the line that prepared it, and raised in strict mode.
         """
-        pipeline = pipeline_of(self._client)
-        if pipeline is None:
-            return False
+        pipeline = self._pipeline()
         if pipeline.closing:
             pipeline.refuse_closed(self._call, self._place)
             return False
@@ -71,9 +70,13 @@ class Prepared:
 
     def refuse(self, error: Exception) -> None:
         """Report that it will never be queued, and why; raises in strict mode, as bad data does."""
+        self._pipeline().refuse(error, self._call, self._place)
+
+    def _pipeline(self) -> Pipeline:
+        """Return the one of the process that this runs in: it may be a fork of the first."""
         pipeline = pipeline_of(self._client)
-        if pipeline is not None:
-            pipeline.refuse(error, self._call, self._place)
+        assert pipeline is not None  # a disabled client prepares nothing
+        return pipeline
 
 
 def prepare_event(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.core.exceptions import SynchronousOnlyOperation
+
 if TYPE_CHECKING:
     from django.http import HttpRequest
 
@@ -23,6 +25,10 @@ def blocking(request: HttpRequest) -> str | None:
 
 def broken(request: HttpRequest) -> str | None:
     raise KeyError("a secret")
+
+
+def confused(request: HttpRequest) -> str | None:
+    raise SynchronousOnlyOperation
 
 
 async def broken_later(request: HttpRequest) -> str | None:

@@ -250,6 +250,31 @@ def test_bad_data_is_found_where_it_is_tracked(site: Site, ada: User) -> None:
         site.aget(view, ada)
 
 
+def test_bad_data_is_refused_by_every_call(site: Site, ada: User) -> None:
+    async def view(request: Any) -> Any:
+        given = request.whisperr
+        given.identify(preferred_channel="fax")
+        await given.aidentify(preferred_channel="fax")
+        return [given.track_on_commit("Bad Name"), await given.atrack("Bad Name")]
+
+    assert site.aget(view, ada).content == b"[None, None]"
+    assert get_client().stats().not_accepted == {"invalid": 4}
+    assert get_client().stats().accepted == 0
+
+
+def test_a_disabled_client_reads_no_user(site: Site, ada: User) -> None:
+    async def view(request: Any) -> Any:
+        given = request.whisperr
+        given.identify(email="ada@example.com")
+        await given.aidentify(email="ada@example.com")
+        return [given.track("a"), given.track_on_commit("a"), await given.atrack("a")]
+
+    with override_settings(WHISPERR_DISABLED=True):
+        response = site.aget(view, ada)
+    assert response.content == b"[None, None, None]"
+    assert "Vary" not in response.headers
+
+
 def test_before_send_sees_the_event_with_its_user(site: Site, ada: User) -> None:
     seen: list[Any] = []
 
@@ -375,6 +400,21 @@ def test_a_middleware_that_knows_no_auser_is_asked_in_a_thread(site: Site, ada: 
 
     async_to_sync(asked)()
     assert site.sent() == [(str(ada.pk), "plan_upgraded")]
+
+
+def test_a_sync_request_inside_an_event_loop_is_reported_and_goes_on(site: Site, ada: User) -> None:
+    async def auser() -> User:
+        return ada
+
+    def view(request: Any) -> HttpResponse:
+        return HttpResponse(request.whisperr.track("seen"))
+
+    async def asked() -> Any:
+        return WhisperrMiddleware(view)(request_of(ada, auser))
+
+    assert async_to_sync(asked)().status_code == 200
+    assert "would block the event loop" in site.told()[0]
+    assert get_client().stats().not_accepted == {"invalid": 1}
 
 
 def test_the_middleware_is_what_its_neighbour_is(site: Site, ada: User) -> None:

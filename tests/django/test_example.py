@@ -46,7 +46,7 @@ def run(home: Path, *command: str) -> str:
         ("manage.py", "check", "--fail-level", "WARNING"),
         ("manage.py", "makemigrations", "--check", "--dry-run"),
     ],
-    ids=lambda command: " ".join(command),
+    ids=" ".join,
 )
 def test_what_a_user_runs_first_is_well(tmp_path: Path, command: Sequence[str]) -> None:
     said = run(tmp_path, *command)

@@ -18,8 +18,6 @@ from whisperr.django import RequestTracker, checks, get_client
 from whisperr.django._settings import KNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from django.contrib.auth.models import User
 
     from tests.django.site import Site
@@ -36,7 +34,7 @@ def module_of(block: str) -> str:
 
 
 @pytest.fixture
-def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     """Every block of the page, run as the file that it is of."""
     monkeypatch.setenv("WHISPERR_API_KEY", "wrk_page")
     made: dict[str, ModuleType] = {}
@@ -46,7 +44,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, ModuleType]]:
         monkeypatch.setitem(sys.modules, name, module)
         place = f"docs/django.md, block {number + 1}"
         exec(compile(block, place, "exec", dont_inherit=True), vars(module))
-    yield made
+    return made
 
 
 def test_the_settings_are_real_ones(files: dict[str, ModuleType], site: Site) -> None:

@@ -71,6 +71,7 @@ def test_nothing_is_sent_for_an_anonymous_visitor(
     with override_settings(WHISPERR_DEBUG=True):
         assert site.get(upgrade).content == b"None"
         site.get(lambda r: r.whisperr.identify(email="ada@example.com"))
+        assert site.get(lambda r: r.whisperr.track_on_commit("paid")).content == b"None"
         assert site.sent() == []
         assert get_client().stats().accepted == 0
         assert site.errors == []
@@ -78,6 +79,7 @@ def test_nothing_is_sent_for_an_anonymous_visitor(
     assert said == [
         "track: the visitor is anonymous; nothing is sent",
         "identify: the visitor is anonymous; nothing is sent",
+        "track: the visitor is anonymous; nothing is sent",
     ]
 
 
@@ -182,6 +184,11 @@ class TestResolver:
         assert site.sent() == []
         assert get_client().stats().not_accepted == {"invalid": 2}
 
+    def test_one_that_wants_a_loop_where_there_is_none_is_reported(self, site: Site) -> None:
+        with override_settings(WHISPERR_RESOLVE_USER="tests.django.resolvers.confused"):
+            assert site.get(upgrade).content == b"None"
+        assert "WHISPERR_RESOLVE_USER raised SynchronousOnlyOperation" in site.told()[0]
+
     def test_one_that_answers_nonsense_is_reported(self, site: Site) -> None:
         with override_settings(WHISPERR_RESOLVE_USER=lambda request: ["ada"]):
             site.get(lambda r: [upgrade(r), r.whisperr.user_id])
@@ -196,6 +203,15 @@ def test_the_line_of_the_view_stands_in_the_report(site: Site, ada: User) -> Non
     line = view.__code__.co_firstlineno + 1
     (message,) = site.told()
     assert message.endswith(f"(at {__file__}:{line})")
+
+
+def test_bad_data_is_refused_by_every_call(site: Site, ada: User) -> None:
+    def view(request: Any) -> Any:
+        request.whisperr.identify(preferred_channel="fax")
+        return request.whisperr.track_on_commit("Bad Name")
+
+    assert site.get(view, ada).content == b"None"
+    assert get_client().stats().not_accepted == {"invalid": 2}
 
 
 def test_bad_data_raises_in_strict_mode(site: Site, ada: User) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from asgiref.sync import sync_to_async
+from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connection, transaction
 from django.test import override_settings
 
@@ -94,6 +94,23 @@ def test_in_an_event_loop_there_is_no_transaction_to_wait_for(site: Site, ada: U
     site.aget(view, ada)
     connection.ensure_connection()
     assert {kind for _, kind in site.sent()} == {"unread", "known", "without_request"}
+
+
+def test_a_connection_that_the_loop_may_not_use_does_not_stop_it(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def track() -> str | None:
+        with monkeypatch.context() as unsafe:
+            unsafe.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+            connection.ensure_connection()
+        tracked = track_on_commit("u", "plan_upgraded")
+        with monkeypatch.context() as unsafe:
+            unsafe.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "1")
+            connection.close()
+        return tracked
+
+    assert async_to_sync(track)() is not None
+    assert accepted() == 1
 
 
 def test_a_function_in_a_thread_has_its_transaction(site: Site, ada: User) -> None:

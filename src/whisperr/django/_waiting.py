@@ -14,7 +14,7 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out
 
 from whisperr import InvalidEvent
 
-from ._user import key_of
+from ._user import in_event_loop, key_of
 
 if TYPE_CHECKING:
     from whisperr._prepared import Prepared
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 _CHANGED = (
     "external_user_id: the user changed before it could be read; "
     "await request.whisperr.atrack() before a login or logout"
+)
+_BLOCKED = (
+    "external_user_id: reading the user would block the event loop that this sync request runs in"
 )
 _CANCELLED = "external_user_id: the request was cancelled before its user was read"
 
@@ -57,12 +60,14 @@ class Waiting:
 
     async def asettle(self) -> None:
         """Read the users and queue what waits. Raises InvalidEvent in strict mode only."""
-        known: dict[int, object] = {}
+        known: dict[
+            int, tuple[object, object]
+        ] = {}  # with the source, so that its id stays its own
         while self._queue:
             prepared, user = self._queue.popleft()
             try:
                 if id(user.source) not in known:
-                    known[id(user.source)] = await user.read()
+                    known[id(user.source)] = (user.source, await user.read())
             except InvalidEvent as error:
                 prepared.refuse(error)
             except BaseException:  # the task is cancelled: say what is lost by it, and go
@@ -70,11 +75,14 @@ class Waiting:
                 self._refuse_all(_CANCELLED)
                 raise
             else:
-                _queue_for(prepared, known[id(user.source)])
+                _queue_for(prepared, known[id(user.source)][1])
 
     def settle(self) -> None:
-        """Do the same in a thread that no event loop runs in."""
-        async_to_sync(self.asettle)()
+        """Do the same in a sync chain, whose thread usually has no event loop."""
+        if in_event_loop():  # a sync request made from async code, as notebooks and tests do
+            self._refuse_all(_BLOCKED)
+        else:
+            async_to_sync(self.asettle)()
 
     def logged_out(self, user: object) -> None:
         """Give what waits to the user who leaves; a resolver cannot be asked any more."""
