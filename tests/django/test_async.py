@@ -110,6 +110,63 @@ def test_a_user_whom_the_view_has_read_is_known_at_once(site: Site, ada: User) -
     assert site.sent() == [(str(ada.pk), "plan_upgraded")]
 
 
+def test_what_was_tracked_first_is_queued_first(site: Site, ada: User) -> None:
+    async def reads_the_user(request: Any) -> None:
+        request.whisperr.track("first")
+        await request.auser()
+        request.whisperr.track("second")
+
+    async def awaits(request: Any) -> None:
+        request.whisperr.track("third")
+        await request.whisperr.atrack("fourth")
+        request.whisperr.track("fifth")
+
+    site.aget(reads_the_user, ada)
+    site.aget(awaits, ada)
+    with override_settings(WHISPERR_RESOLVE_USER="tests.django.resolvers.blocking"):
+        site.aget(awaits, ada)
+    names = ["first", "second", "third", "fourth", "fifth", "third", "fourth", "fifth"]
+    assert [name for _, name in site.sent()] == names
+
+
+def test_a_user_whom_the_view_sets_takes_nothing_over(site: Site, ada: User, bob: User) -> None:
+    async def view(request: Any) -> None:
+        request.whisperr.track("of_the_session")
+        request.user = bob  # as views do that find their user by a token
+        request.whisperr.track("of_the_token")
+
+    site.aget(view, ada)
+    assert sorted(site.sent()) == sorted(
+        [(str(ada.pk), "of_the_session"), (str(bob.pk), "of_the_token")]
+    )
+
+
+def test_a_task_that_goes_on_after_the_view_may_track(site: Site, ada: User) -> None:
+    tasks: list[Any] = []
+
+    async def later(request: Any) -> None:
+        await tasks[0]
+        for name in ("first", "second", "third"):
+            request.whisperr.track(name)
+            await asyncio.sleep(0)
+        await asyncio.gather(*_tasks)
+
+    async def view(request: Any) -> StreamingHttpResponse:
+        over = asyncio.get_running_loop().create_future()
+        tasks.extend((over, asyncio.ensure_future(later(request))))
+
+        async def parts() -> AsyncIterator[bytes]:
+            over.set_result(None)
+            await tasks[1]
+            yield b"."
+
+        return StreamingHttpResponse(parts())
+
+    site.aget(view, ada)
+    user = str(ada.pk)
+    assert site.sent() == [(user, "first"), (user, "second"), (user, "third")]
+
+
 def test_nothing_is_sent_for_an_anonymous_visitor(site: Site, ada: User) -> None:
     seen: list[object] = []
 
@@ -192,14 +249,17 @@ class TestResolver:
         async def view(request: Any) -> None:
             await upgrade(request)
             assert accepted() == 0
+
+        async def awaiting(request: Any) -> None:
             await request.whisperr.atrack("awaited")
-            assert accepted() == 1
+            assert accepted() == 2
 
         with override_settings(WHISPERR_RESOLVE_USER=f"tests.django.resolvers.{name}"):
             site.aget(view, ada)
+            site.aget(awaiting, ada)
             site.aget(view_of_nobody)
         expected = user.format(ada.pk)
-        assert site.sent() == [(expected, "awaited"), (expected, "plan_upgraded")]
+        assert site.sent() == [(expected, "plan_upgraded"), (expected, "awaited")]
 
     def test_one_that_needs_no_await_is_asked_at_once(self, site: Site) -> None:
         async def view(request: Any) -> None:
@@ -273,6 +333,25 @@ def test_a_disabled_client_reads_no_user(site: Site, ada: User) -> None:
         response = site.aget(view, ada)
     assert response.content == b"[None, None, None]"
     assert "Vary" not in response.headers
+
+
+def test_in_strict_mode_a_user_that_cannot_be_sent_raises_after_the_view(
+    site: Site, ada: User
+) -> None:
+    users = iter([["no id"], ["no id"]])
+
+    async def resolve(request: Any) -> Any:
+        return next(users)
+
+    async def view(request: Any) -> None:
+        await upgrade(request)
+        await upgrade(request)
+
+    with override_settings(WHISPERR_STRICT=True, WHISPERR_RESOLVE_USER=resolve):
+        with pytest.raises(InvalidEvent, match="external_user_id: must be a string"):
+            site.aget(view, ada)
+        assert next(users) == ["no id"]  # asked once for both
+        assert get_client().stats().accepted == 0
 
 
 def test_before_send_sees_the_event_with_its_user(site: Site, ada: User) -> None:

@@ -19,7 +19,7 @@ from whisperr._prepared import UNKNOWN, is_on, nobody, prepare_event, prepare_id
 
 from ._client import get_client
 from ._transaction import queue_on_commit
-from ._user import Unread, user_of, user_soon
+from ._user import Unread, is_of_session, user_of, user_soon
 from ._waiting import Waiting
 
 if TYPE_CHECKING:
@@ -202,6 +202,8 @@ class RequestTracker:
         except InvalidEvent as error:
             refuse(client, call, error)
             return None
+        if self.waiting and not isinstance(user, Unread) and is_of_session(self._request):
+            self.waiting.found(user)  # what was tracked first is queued first
         if user is None:
             nobody(client, call)
         return user
@@ -209,6 +211,7 @@ class RequestTracker:
     async def _auser(self, client: Whisperr, call: str, *, even_when_off: bool = False) -> Any:  # noqa: ANN401  # likewise
         if not even_when_off and not is_on(client):
             return None
+        await self.waiting.asettle()  # what was tracked first is queued first
         try:
             user = await user_soon(self._request)
         except InvalidEvent as error:

@@ -63,6 +63,11 @@ async def user_soon(request: HttpRequest) -> Any:  # noqa: ANN401  # likewise
     return await user.read() if isinstance(user, Unread) else user
 
 
+def is_of_session(request: HttpRequest) -> bool:
+    """Say whether the user of now is the one that Django found by the session."""
+    return resolver() is None and isinstance(request.user, LazyObject)
+
+
 def key_of(user: Any) -> object:  # noqa: ANN401  # a project's own user model
     """Return the primary key of an authenticated user, None of any other."""
     return user.pk if user is not None and user.is_authenticated else None
