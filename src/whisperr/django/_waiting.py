@@ -142,7 +142,7 @@ def _end(ends: Sequence[tuple[Prepared, object]]) -> None:
                 prepared.nobody()
             else:
                 prepared.queue(key)
-        except InvalidEvent as error:
+        except InvalidEvent as error:  # noqa: PERF203  # each has to end
             raised = raised or error
     if raised is not None:
         raise raised
