@@ -160,7 +160,8 @@ class RequestTracker:
         anonymous_id: str | None = None,
     ) -> None:
         """Queue what is known about the user; the arguments are those of `Whisperr.identify`."""
-        known = {name: value for name, value in locals().items() if name != "self"}
+        known = {**locals()}
+        del known["self"]
         client = get_client()
         user = self._user(client, "identify")
         if user is None:
@@ -185,7 +186,8 @@ class RequestTracker:
         anonymous_id: str | None = None,
     ) -> None:
         """Do what `identify` does, reading the user before it returns."""
-        known = {name: value for name, value in locals().items() if name != "self"}
+        known = {**locals()}
+        del known["self"]
         client = get_client()
         prepared = prepare_identify(client, **known)
         if prepared is not None:
