@@ -6,13 +6,17 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types wheel matrix matrix-new soak reliability format clean
+.PHONY: help demo demo-django test check lint types wheel matrix matrix-new matrix-django soak reliability \
+	format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
 
 demo: $(VENV)/with-nothing  ## Deliver a day of events through outages to a local server
 	$(BIN)/whisperr demo
+
+demo-django: $(VENV)/with-test  ## Run the Django example against a local server, with real requests
+	$(BIN)/python examples/django/demo.py
 
 test: $(VENV)/with-test,hosts  ## Run the tests and measure what they cover
 	$(BIN)/coverage erase
@@ -28,6 +32,7 @@ lint: $(VENV)/with-dev
 
 types: $(VENV)/with-dev
 	$(BIN)/mypy
+	cd examples/django && ../../$(BIN)/mypy .
 	PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes whisperr --ignoreexternal
 
 wheel: $(VENV)/with-dev  ## Build the wheel and try it in an empty environment
@@ -37,6 +42,7 @@ wheel: $(VENV)/with-dev  ## Build the wheel and try it in an empty environment
 
 matrix:  ## Run the tests on Python 3.10 to 3.13, as far as they are installed
 	$(PYTHON) -m scripts.matrix $(MATRIX)
+	$(MAKE) matrix-django
 
 matrix-new:  ## Run the tests on Python 3.14, 3.15 and PyPy, in a Debian testing root
 	$(PYTHON) -m scripts.matrix --new $(MATRIX)
@@ -46,6 +52,9 @@ soak: $(VENV)/with-test  ## Track through random faults for a minute (WHISPERR_S
 
 reliability: $(VENV)/with-test  ## Run every scenario of docs/reliability.md and write what came of it
 	$(BIN)/python -m scripts.reliability
+
+matrix-django:  ## Run the tests of the Django door on every Django that it supports
+	$(PYTHON) scripts/django_matrix.py
 
 format: $(VENV)/with-dev  ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix

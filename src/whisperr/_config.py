@@ -247,11 +247,16 @@ def _key(given: Secret, *, disabled: bool) -> Secret:
     return key
 
 
-def _base_url(given: str | None) -> str:
+def base_url_of(given: str | None) -> str:
     """Return the address to use. The default gives way to the environment, a given one does not."""
-    url = given
-    if url is None or url == BASE_URL:
-        url = os.environ.get("WHISPERR_BASE_URL") or BASE_URL
+    if given is None or given == BASE_URL:
+        return os.environ.get("WHISPERR_BASE_URL") or BASE_URL
+    return given
+
+
+def _base_url(given: str | None) -> str:
+    """Return the checked address to use; one that would show the key is warned about."""
+    url = base_url_of(given)
     parts = parts_of(url)
     if parts is None:
         raise ValueError("WHISPERR_BASE_URL: must be an http:// or https:// URL")

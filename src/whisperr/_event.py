@@ -12,7 +12,7 @@ import re
 
 from ._json import bytes_of, quote, text_of
 from ._stamp import Clock, MessageIds
-from ._wire import EVENT_HEAD, RESERVED_CONTEXT_KEY, SDK_NAME
+from ._wire import EVENT_HEAD, RESERVED_CONTEXT_KEY, SDK_NAME, split_at_user
 from .errors import InvalidEvent
 
 TYPE_CHECKING = False
@@ -28,6 +28,8 @@ _NAME = re.compile(r"[A-Za-z0-9_. -]{0,60}")
 # Backends have a few dozen event types; the bound is for those that make them up.
 _KNOWN_TYPES = 1_000
 _HEAD = EVENT_HEAD.decode()
+# Stands where the user will be, in an event that is encoded before its user is known.
+NOBODY = "-"
 _EVENT_KEYS = {"external_user_id", "event_type", "occurred_at", "properties", "context"}
 # What str() would give for these says nothing about a user.
 _NOT_IDS = (bool, float, bytes, bytearray, dict, list, tuple, set, frozenset)
@@ -71,10 +73,13 @@ class EventEncoder:
         context: object = None,
         occurred_at: object = None,
         message_id: object = None,
+        *,
+        whole: bool = True,
     ) -> tuple[str, bytes]:
         """Return the message id and the event as the bytes of its JSON object.
 
-        Raises InvalidEvent, or Vetoed when `before_send` returns None.
+        `before_send` sees it when it is `whole`. Raises InvalidEvent, or Vetoed when
+        `before_send` returns None.
         """
         if type(user) is not str or not user or user.isspace():
             user = identifier(user, "external_user_id")
@@ -93,9 +98,24 @@ class EventEncoder:
             f'"properties":{members},"context":{rest}'
         )
         data = bytes_of(text)
-        if self._before_send is not None:
+        if self._before_send is not None and whole:
             data = self._reviewed(data, self._before_send)
         return chosen, data
+
+    def without_user(self, *given: object) -> tuple[str, bytes, bytes]:
+        """Return the message id and the two pieces of an event that the user stands between.
+
+        `given` is what `event` takes after the user. Everything but the user is settled now.
+        """
+        chosen, data = self.event(NOBODY, *given, whole=False)
+        return (chosen, *split_at_user(data, NOBODY))
+
+    def with_user(self, head: bytes, user: object, tail: bytes) -> bytes:
+        """Return the event whose pieces were made before; now `before_send` sees it."""
+        data = joined(head, user, tail)
+        if self._before_send is not None:
+            data = self._reviewed(data, self._before_send)
+        return data
 
     def _checked_type(self, event_type: object) -> str:
         if not isinstance(event_type, str):
@@ -145,6 +165,11 @@ class EventEncoder:
             f'{_HEAD}{name}","external_user_id":{user},"occurred_at":"{stamp}",'
             f'"properties":{members},"context":{context}}}'
         )
+
+
+def joined(head: bytes, user: object, tail: bytes) -> bytes:
+    """Return an event or identify with its user in place; raises InvalidEvent for a bad one."""
+    return head + bytes_of(quote(identifier(user, "external_user_id"))) + tail
 
 
 def identifier(value: object, name: str) -> str:

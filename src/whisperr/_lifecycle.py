@@ -52,6 +52,11 @@ def keep(pipeline: Pipeline) -> None:
     _leaving.add(pipeline)
 
 
+def pipelines() -> list[Pipeline]:
+    """Return the pipelines of this process."""
+    return [pipeline for pipeline in tuple(_pipelines) if pipeline.pid == os.getpid()]
+
+
 def _finalize(end: Callable[[], None]) -> None:
     """Let `multiprocessing` call the end in its children, which run no `atexit` functions."""
     global _finalized_by  # noqa: PLW0603  # once per process
@@ -64,7 +69,7 @@ def _finalize(end: Callable[[], None]) -> None:
 def _end() -> None:
     """Shut all clients down under one deadline; begin all before waiting for any."""
     deadline = time.monotonic() + EXIT_TIMEOUT
-    mine = [pipeline for pipeline in tuple(_pipelines) if pipeline.pid == os.getpid()]
+    mine = pipelines()
     for pipeline in mine:
         pipeline.begin_shutdown(deadline)
     for pipeline in mine:

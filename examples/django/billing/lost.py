@@ -1,0 +1,15 @@
+"""What to do with events that could not be delivered: keep them where nothing is lost."""
+
+import json
+import logging
+
+from whisperr import WhisperrError
+
+log = logging.getLogger("billing")
+
+
+def write_down(error: WhisperrError) -> None:
+    """Be WHISPERR_ON_ERROR. Runs in the thread that delivers, so it must be quick."""
+    log.error("whisperr: %s (%d events)", error.message, error.count)
+    for event in error.events:
+        log.error("not delivered: %s", json.dumps(event))

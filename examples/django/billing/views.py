@@ -1,0 +1,102 @@
+"""The views of the shop. Each tracks what a product team would want to know."""
+
+import json
+from datetime import datetime, timezone
+from decimal import Decimal
+
+from django.conf import settings
+from django.contrib.auth import aget_user, authenticate, login
+from django.contrib.auth.decorators import login_required
+from django.db import transaction
+from django.http import HttpResponse, HttpResponseForbidden, JsonResponse
+from django.shortcuts import get_object_or_404
+from django.views.decorators.csrf import csrf_exempt, ensure_csrf_cookie
+from django.views.decorators.http import require_POST
+
+from whisperr import BillingEvent
+from whisperr.django import WhisperrRequest, get_client
+
+from .models import Subscription
+from .signature import is_signed
+
+PRICES = {"pro": Decimal("19.90"), "team": Decimal("49.00")}
+
+
+@ensure_csrf_cookie
+def sign_in(request: WhisperrRequest) -> HttpResponse:
+    """Log a user in. The event after `login` is already that user's."""
+    if request.method != "POST":
+        return HttpResponse("post a name and a password")
+    user = authenticate(
+        request, username=request.POST.get("name"), password=request.POST.get("password")
+    )
+    if user is None:
+        return HttpResponseForbidden("wrong name or password")
+    login(request, user)
+    request.whisperr.track("logged_in", {"method": "password"})
+    request.whisperr.identify(email=user.email, traits={"joined": user.date_joined})
+    return HttpResponse("welcome")
+
+
+@require_POST
+@login_required
+def change_plan(request: WhisperrRequest) -> HttpResponse:
+    """Change the plan and charge for it; when the charge fails, neither row nor event remains."""
+    plan = request.POST["plan"]
+    try:
+        with transaction.atomic():
+            subscription = get_object_or_404(Subscription, user=request.user)
+            before, subscription.plan = subscription.plan, plan
+            subscription.save()
+            request.whisperr.track_on_commit(
+                "plan_upgraded", {"plan": plan, "before": before, "price": PRICES.get(plan)}
+            )
+            charge(subscription, PRICES.get(plan))
+    except CardDeclinedError:
+        request.whisperr.track("upgrade_failed", {"plan": plan, "reason": "card_declined"})
+        return HttpResponse("declined", status=402)
+    return HttpResponse("changed")
+
+
+async def export(request: WhisperrRequest) -> HttpResponse:
+    """Be async: the user may not be read yet when this tracks; the middleware sees to it."""
+    request.whisperr.track("report_exported", {"format": "csv"})
+    count = await Subscription.objects.acount()
+    user = await aget_user(request)
+    return HttpResponse(f"subscriptions,{count}\nfor,{user}\n", content_type="text/csv")
+
+
+@csrf_exempt  # a provider signs instead
+@require_POST
+def webhook(request: WhisperrRequest) -> HttpResponse:
+    """Take a provider's news. Its id becomes the message id: sent twice, it counts once."""
+    header = request.headers.get("Provider-Signature", "")
+    if not is_signed(request.body, header, settings.WEBHOOK_SECRET):
+        return HttpResponseForbidden("not signed by the provider")
+    news = json.loads(request.body)
+    if news["type"] == "invoice.payment_failed":
+        invoice = news["data"]["object"]
+        subscription = get_object_or_404(Subscription, customer=invoice["customer"])
+        get_client().track(
+            subscription.user_id,
+            BillingEvent.BILLING_ISSUE_STARTED,
+            {
+                "price": Decimal(invoice["amount_due"]) / 100,
+                "currency": invoice["currency"].upper(),
+                "store": "provider",
+                "has_access": True,
+            },
+            message_id=news["id"],
+            occurred_at=datetime.fromtimestamp(news["created"], timezone.utc),
+        )
+    return JsonResponse({"received": True})
+
+
+class CardDeclinedError(Exception):
+    """The provider did not take the card."""
+
+
+def charge(subscription: Subscription, price: Decimal | None) -> None:
+    """Stand for the call of a payment provider: a plan without a price is declined."""
+    if price is None:
+        raise CardDeclinedError(subscription.customer)

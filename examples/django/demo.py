@@ -1,0 +1,193 @@
+"""`make demo-django`: the shop behind a real server, real requests, and what arrived.
+
+Three processes: `whisperr dev`, uvicorn with the shop, and this one, which is the browser and the
+payment provider. Ends with 1 if something is missing, doubled or wrong.
+"""
+
+from __future__ import annotations
+
+import http.cookiejar
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from billing.signature import signature_of
+
+HERE = Path(__file__).resolve().parent
+BOUND = 60.0  # seconds; only something that hangs takes this long
+SET_UP = """
+from datetime import timedelta
+from django.contrib.auth.models import User
+from django.utils import timezone
+from billing.models import Subscription
+ada = User.objects.create_user("ada", "ada@example.com", "secret")
+bob = User.objects.create_user("bob", "bob@example.com", "secret")
+Subscription.objects.create(user=ada, customer="cus_ada")
+over = timezone.now() - timedelta(days=1)
+Subscription.objects.create(user=bob, customer="cus_bob", trial_ends_at=over)
+"""
+ADA, BOB = "1", "2"
+EXPECTED = Counter(
+    {
+        (ADA, "logged_in", "accepted"): 1,
+        (ADA, None, "accepted"): 1,  # the identify
+        (ADA, "plan_upgraded", "accepted"): 1,
+        (ADA, "upgrade_failed", "accepted"): 1,
+        (ADA, "report_exported", "accepted"): 1,
+        (ADA, "billing_issue_started", "accepted"): 1,
+        (ADA, "billing_issue_started", "duplicate"): 1,
+        (BOB, "trial_expired", "accepted"): 1,
+        (BOB, "seat_added", "accepted"): 1,
+    }
+)
+
+
+class Process:
+    """A process that says on a line of its own where it listens."""
+
+    def __init__(self, command: list[str], mark: str, environment: dict[str, str]) -> None:
+        self.running = subprocess.Popen(  # noqa: S603  # our own commands
+            [sys.executable, "-m", *command],
+            cwd=HERE,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self.url = self._address(mark)
+
+    def _address(self, mark: str) -> str:
+        said = []
+        for line in self.running.stdout or ():
+            said.append(line)
+            if mark in line:
+                return line.partition(mark)[2].split(" ")[0].rstrip(";\n")
+        raise RuntimeError("".join(said))
+
+    def end(self) -> str:
+        """End it as a service manager does; return what it said since it listens."""
+        self.running.send_signal(signal.SIGTERM)
+        try:
+            return self.running.communicate(timeout=BOUND)[0]
+        finally:
+            self.running.kill()
+            self.running.communicate()
+
+
+class Browser:
+    """Makes requests to the shop, with cookies and the CSRF token that Django wants back."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+        self._cookies = http.cookiejar.CookieJar()
+        self._opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),  # the shop is on this machine
+            urllib.request.HTTPCookieProcessor(self._cookies),
+        )
+
+    def ask(self, path: str, form: dict[str, str] | bytes | None = None, **headers: str) -> None:
+        """Make one request and print it with its answer."""
+        body = urllib.parse.urlencode(form).encode() if isinstance(form, dict) else form
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        for cookie in self._cookies:
+            if cookie.name == "csrftoken" and cookie.value:
+                sent["X-CSRFToken"] = cookie.value
+        request = urllib.request.Request(self._url + path, body, sent)  # noqa: S310  # our own address
+        try:
+            with self._opener.open(request, timeout=BOUND) as response:
+                status, text = response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                status, text = error.code, error.read().decode()
+        shown = text.splitlines()[0] if text else ""
+        print(f"  {request.get_method():<4} {path:<10} {status}  {shown}")
+
+
+def manage(environment: dict[str, str], *command: str) -> None:
+    """Run `manage.py` to its good end."""
+    subprocess.run(  # noqa: S603  # our own commands
+        [sys.executable, "manage.py", *command],
+        cwd=HERE, env=environment, timeout=BOUND, check=True,
+    )  # fmt: skip
+
+
+def news_of_a_failed_payment() -> bytes:
+    """Return what the payment provider sends."""
+    invoice = {"customer": "cus_ada", "amount_due": 1990, "currency": "eur"}
+    return json.dumps(
+        {
+            "id": "evt_1PxQ7b",
+            "type": "invoice.payment_failed",
+            "created": int(time.time()),
+            "data": {"object": invoice},
+        }
+    ).encode()
+
+
+def use(shop: Browser) -> None:
+    """Do what a customer and a payment provider do."""
+    shop.ask("/login/")
+    shop.ask("/login/", {"name": "ada", "password": "secret"})
+    shop.ask("/plan/", {"plan": "pro"})
+    shop.ask("/plan/", {"plan": "platinum"})  # declined: the upgrade is rolled back
+    shop.ask("/export/")
+    news = news_of_a_failed_payment()
+    signature = signature_of(news, "whsec_example", int(time.time()))
+    for _ in range(2):  # providers send again what they are not sure about
+        shop.ask("/webhook/", news, Provider_Signature=signature, Content_Type="application/json")
+
+
+def arrived(url: str) -> list[dict[str, Any]]:
+    """Ask the local server what came."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(f"{url}/_dev/arrivals", timeout=BOUND) as response:
+        arrivals: list[dict[str, Any]] = json.load(response)["arrivals"]
+    return arrivals
+
+
+def main() -> int:
+    """Run the demo; returns 0 when exactly what is expected arrived."""
+    with tempfile.TemporaryDirectory(prefix="whisperr-shop-") as home:
+        environment = {**os.environ, "SHOP_DATABASE": str(Path(home) / "shop.sqlite3")}
+        environment.update(PYTHONUNBUFFERED="1", WHISPERR_API_KEY="wrk_local")
+        service = Process(["whisperr", "dev", "--port", "0"], "listens on ", environment)
+        try:
+            environment["WHISPERR_BASE_URL"] = service.url
+            print("$ manage.py whisperr_check", flush=True)
+            manage(environment, "migrate", "--verbosity", "0")
+            manage(environment, "shell", "--no-imports", "--command", SET_UP)
+            manage(environment, "whisperr_check")
+            server = ["uvicorn", "--port", "0", "--log-level", "info", "shop.asgi:application"]
+            shop = Process(server, "Uvicorn running on ", environment)
+            try:
+                print(f"\nthe shop listens on {shop.url}")
+                use(Browser(shop.url))
+            finally:
+                shop.end()
+            print("\nthe shop got SIGTERM and has ended\n$ manage.py end_trials", flush=True)
+            manage(environment, "end_trials")
+            manage(environment, "whisperr_send", BOB, "seat_added", "seats=3")
+            came = Counter((a["user"], a["type"], a["status"]) for a in arrived(service.url))
+        finally:
+            said = service.end()
+    print("\nwhat whisperr dev said:")
+    print("".join(f"  {line}\n" for line in said.splitlines()[1:]))
+    if came != EXPECTED:
+        print(f"WRONG: missing {EXPECTED - came}, not expected {came - EXPECTED}")
+        return 1
+    print(f"{came.total()} arrivals, as expected: nothing lost, the webhook counted once")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,11 @@
+"""The shop for ASGI servers. Without the wrapper, uvicorn would end with events in memory."""
+
+import os
+
+from django.core.asgi import get_asgi_application
+
+from whisperr.asgi import flush_on_shutdown
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "shop.settings")
+
+application = flush_on_shutdown(get_asgi_application())

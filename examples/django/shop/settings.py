@@ -1,0 +1,41 @@
+"""Settings of the shop, short: what a new project has, and what whisperr needs."""
+
+import os
+from pathlib import Path
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+SECRET_KEY = "an example needs no secret"  # noqa: S105  # likewise
+DEBUG = True
+ALLOWED_HOSTS = ["localhost", "127.0.0.1", "testserver"]
+ROOT_URLCONF = "shop.urls"
+USE_TZ = True
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": os.environ.get("SHOP_DATABASE", str(BASE_DIR / "shop.sqlite3")),
+    }
+}
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "whisperr.django",  # optional: checks and commands
+    "billing",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "whisperr.django.WhisperrMiddleware",
+]
+
+# `whisperr dev` takes any key; a real one comes from the environment.
+WHISPERR_API_KEY = os.environ.get("WHISPERR_API_KEY", "wrk_local")
+WHISPERR_APP_VERSION = "2.3.0"
+WHISPERR_STRICT = DEBUG  # in development a mistake raises; in production it is reported
+WHISPERR_ON_ERROR = "billing.lost.write_down"
+
+# What the payment provider signs its webhooks with.
+WEBHOOK_SECRET = os.environ.get("WEBHOOK_SECRET", "whsec_example")

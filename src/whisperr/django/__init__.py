@@ -1,0 +1,33 @@
+"""The Django door: `request.whisperr`, one client for the process, events that follow commits.
+
+    MIDDLEWARE = [
+        ...,
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "whisperr.django.WhisperrMiddleware",
+    ]
+
+The guide is docs/django.md. As an app in INSTALLED_APPS it adds system checks and commands; the
+middleware and `get_client` do not need that.
+"""
+
+from __future__ import annotations
+
+try:
+    import django as _django  # noqa: F401  # the question is whether it is there
+except ModuleNotFoundError as _missing:
+    if _missing.name != "django":
+        raise
+    raise ImportError("whisperr.django needs Django: pip install whisperr[django]") from _missing
+
+from ._client import get_client
+from ._middleware import WhisperrMiddleware
+from ._request import RequestTracker, WhisperrRequest
+from ._transaction import track_on_commit
+
+__all__ = [
+    "RequestTracker",
+    "WhisperrMiddleware",
+    "WhisperrRequest",
+    "get_client",
+    "track_on_commit",
+]

@@ -1,0 +1,128 @@
+"""System checks: what is wrong in the settings, each with an id and a hint how to mend it."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.core.checks import Error
+from django.core.checks import Warning as Caution
+from django.core.exceptions import ImproperlyConfigured
+
+from whisperr._config import LOOPBACK, OPTIONS, base_url_of, parts_of
+
+from ._settings import (
+    API_KEY,
+    DISABLED,
+    KNOWN,
+    PREFIX,
+    RESOLVE_USER,
+    is_publishable,
+    key_problem,
+    resolver,
+    setting_of,
+    value_of,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from django.core.checks import CheckMessage
+
+_OURS = "whisperr.django.WhisperrMiddleware"
+_AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
+
+
+def check_settings(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # what Django passes to checks
+    """Return everything that is wrong with the settings of the door."""
+    return [*_key(), *_resolver(), *_options(), *_address(), *_unknown(), *_middleware()]
+
+
+def _key() -> Iterator[CheckMessage]:
+    problem = key_problem()
+    if problem is not None:
+        yield Error(
+            f"{API_KEY}: {problem.partition(';')[0]}.",
+            hint=f"Set {API_KEY} to a server key (wrk_...) from the Whisperr dashboard, "
+            f"or set {DISABLED} = True to send nothing.",
+            id="whisperr.E001",
+        )
+    elif is_publishable():
+        yield Caution(
+            f"{API_KEY} is a publishable key (wpk_...), made for apps and browsers: the server "
+            "opts nobody in for it.",
+            hint="Use a server key (wrk_...) in a backend.",
+            id="whisperr.W001",
+        )
+
+
+def _resolver() -> Iterator[CheckMessage]:
+    try:
+        resolver()
+    except ImproperlyConfigured as error:
+        yield Error(
+            f"{error}.",
+            hint=f"{RESOLVE_USER} is the dotted path of a function that takes a request and "
+            "returns the user's id as a string, or None.",
+            id="whisperr.E002",
+        )
+
+
+def _options() -> Iterator[CheckMessage]:
+    for option in OPTIONS:
+        if option.name == "api_key" or not hasattr(settings, setting_of(option)):
+            continue
+        try:
+            value_of(option)
+        except ImproperlyConfigured as error:
+            yield Error(f"{error}.", hint=f"{option.meaning}.", id="whisperr.E003")
+
+
+def _address() -> Iterator[CheckMessage]:
+    given = getattr(settings, "WHISPERR_BASE_URL", None)
+    parts = parts_of(base_url_of(given if isinstance(given, str) else None))
+    if parts is not None and parts[0] == "http" and parts[1] not in LOOPBACK:
+        yield Caution(
+            f"WHISPERR_BASE_URL: http:// sends the key to {parts[1]} unencrypted.",
+            hint="Use https://.",
+            id="whisperr.W002",
+        )
+
+
+def _unknown() -> Iterator[CheckMessage]:
+    for name in sorted(dir(settings)):
+        if name.startswith(PREFIX) and name not in KNOWN:
+            ends = [known.removeprefix(PREFIX) for known in KNOWN]
+            near = get_close_matches(name.removeprefix(PREFIX), ends, n=1)
+            yield Caution(
+                f"{name} is not a setting of whisperr and does nothing.",
+                hint=f"Did you mean {PREFIX}{near[0]}?" if near else "Remove it.",
+                id="whisperr.W003",
+            )
+
+
+def _middleware() -> Iterator[CheckMessage]:
+    chain = list(settings.MIDDLEWARE)
+    if _OURS not in chain:
+        yield Caution(
+            f"{_OURS} is not in MIDDLEWARE: there is no request.whisperr.",
+            hint="Add it after AuthenticationMiddleware, or silence this check when you only use "
+            "get_client().",
+            id="whisperr.W004",
+        )
+    elif _AUTHENTICATION in chain and chain.index(_OURS) < chain.index(_AUTHENTICATION):
+        yield Caution(
+            f"{_OURS} is before AuthenticationMiddleware: it reads the user of an async view when "
+            "the answer has left the session behind.",
+            hint="Move it behind AuthenticationMiddleware.",
+            id="whisperr.W005",
+        )
+    elif _AUTHENTICATION not in chain and not getattr(settings, RESOLVE_USER, None):
+        yield Caution(
+            "No AuthenticationMiddleware and no WHISPERR_RESOLVE_USER: request.whisperr cannot "
+            "know the user.",
+            hint=f"Add one of the two. Middleware that sets request.user by itself counts: silence "
+            f"this check, or set {RESOLVE_USER}.",
+            id="whisperr.W006",
+        )

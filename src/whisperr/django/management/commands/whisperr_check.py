@@ -1,0 +1,47 @@
+"""`manage.py whisperr_check`: find out why nothing arrives."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError
+
+from whisperr._checkup import Finding, checkup
+from whisperr.django._settings import config
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any
+
+
+class Command(BaseCommand):
+    """Prints a line for each step; fails when one of them is wrong."""
+
+    help: str = (
+        "Look at the settings of whisperr, the host name, the encryption and whether the key is "
+        "accepted. Sends one request without events; nothing is stored."
+    )
+    requires_system_checks: tuple[
+        str, ...
+    ] = ()  # what they find is found here as well, and goes on after it
+
+    def handle(self, *_: Any, **__: Any) -> None:  # noqa: ANN401  # as Django calls it
+        """Run the steps."""
+        styles = {"ok": self.style.SUCCESS, "wrong": self.style.ERROR}
+        wrong = []
+        for found in _findings():
+            style = styles.get(found.state, self.style.WARNING)
+            self.stdout.write(f"{style(f'{found.state:<8}')} {found.name}: {found.text}")
+            wrong += [found.name] if found.state == "wrong" else []
+        if wrong:
+            raise CommandError(f"wrong: {', '.join(wrong)}")
+
+
+def _findings() -> Iterator[Finding]:
+    try:
+        checked = config()
+    except (ImproperlyConfigured, ValueError) as error:
+        yield Finding("configuration", "wrong", str(error))
+        return
+    yield from checkup(checked)

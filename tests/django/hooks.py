@@ -1,0 +1,45 @@
+"""What settings name by dotted paths."""
+
+from __future__ import annotations
+
+import ssl
+from typing import TYPE_CHECKING, Any
+
+from whisperr import Answer
+from whisperr._buffer import MemoryBuffer
+
+if TYPE_CHECKING:
+    from whisperr import Request, WhisperrError
+
+CONTEXT = ssl.create_default_context()
+NUMBER = 7
+
+
+def told(error: WhisperrError) -> None:
+    """Take what is lost."""
+
+
+def review(event: dict[str, Any]) -> dict[str, Any] | None:
+    return event
+
+
+class Buffer(MemoryBuffer):
+    """A buffer of the project's own."""
+
+
+def make_buffer() -> Buffer:
+    return Buffer(100, 10_000)
+
+
+def make_nothing() -> Buffer:
+    raise OSError("disk full")
+
+
+class Transport:
+    """Takes everything and sends nothing."""
+
+    def send(self, request: Request, timeout: float) -> Answer:
+        return Answer(400)
+
+    def close(self) -> None:
+        """Have nothing to close."""

@@ -1,0 +1,28 @@
+"""The settings of the site that the tests of the Django door use, in-process and served."""
+
+from __future__ import annotations
+
+import os
+
+SECRET_KEY = "of the tests"
+ALLOWED_HOSTS = ["*"]
+ROOT_URLCONF = "tests.django.urls"
+USE_TZ = True
+INSTALLED_APPS = [
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "whisperr.django",
+]
+MIDDLEWARE = [
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "whisperr.django.WhisperrMiddleware",
+]
+DATABASES = {
+    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ["SITE_DATABASE"]}
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick
+WHISPERR_FLUSH_AT = int(os.environ.get("SITE_FLUSH_AT", "20"))
+WHISPERR_FLUSH_INTERVAL = float(os.environ.get("SITE_FLUSH_INTERVAL", "10"))

@@ -1,0 +1,519 @@
+"""`request.whisperr` in async views, where reading the user may take an `await`."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
+from django.contrib.auth import alogin, alogout
+from django.core.exceptions import SynchronousOnlyOperation
+from django.db import connection
+from django.http import HttpResponse, StreamingHttpResponse
+from django.test import RequestFactory, override_settings
+from django.test.utils import CaptureQueriesContext
+
+from whisperr import InvalidEvent
+from whisperr.django import WhisperrMiddleware, get_client
+from whisperr.django._waiting import _tasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from django.contrib.auth.models import User
+
+    from tests.django.site import Site
+
+
+def accepted() -> int:
+    return get_client().stats().accepted
+
+
+async def upgrade(request: Any) -> Any:
+    return request.whisperr.track("plan_upgraded", {"plan": "pro"})
+
+
+def test_an_event_is_made_at_once_and_gets_its_user_after_the_view(site: Site, ada: User) -> None:
+    seen: list[Any] = []
+
+    async def view(request: Any) -> None:
+        properties = {"plan": "pro"}
+        seen.append(request.whisperr.track("plan_upgraded", properties))
+        properties["plan"] = "changed later"
+        seen.append(accepted())
+        late = get_client().track("other", "later")
+        assert late is not None
+        request.whisperr.identify(traits={"plan": "pro"})
+
+    site.aget(view, ada)
+    message_id, accepted_in_the_view = seen
+    assert accepted_in_the_view == 0
+    later, event, identify = site.arrived()
+    assert (event.user, event.type) == (str(ada.pk), "plan_upgraded")
+    assert event.body["properties"] == {"plan": "pro"}
+    assert event.body["context"]["$message_id"] == message_id
+    assert event.body["occurred_at"] <= later.body["occurred_at"]
+    assert (identify.kind, identify.user) == ("identify", str(ada.pk))
+    assert [a.status for a in (event, identify)] == ["accepted", "accepted"]
+
+
+def test_the_user_is_read_once_for_all_events(site: Site, ada: User) -> None:
+    async def view(request: Any) -> None:
+        for _ in range(3):
+            await upgrade(request)
+
+    with CaptureQueriesContext(connection) as logging_in:
+        site.aget(nothing, ada)
+    with CaptureQueriesContext(connection) as tracking:
+        response = site.aget(view, ada)
+    assert len(tracking) - len(logging_in) == 2
+    assert response.headers["Vary"] == "Cookie"
+    assert site.sent() == [(str(ada.pk), "plan_upgraded")] * 3
+
+
+async def nothing(request: Any) -> HttpResponse:
+    return HttpResponse("page")
+
+
+def test_a_request_that_tracks_nothing_is_not_touched(site: Site, ada: User) -> None:
+    for user in (None, ada):
+        response = site.aget(nothing, user)
+        assert "Vary" not in response.headers
+        assert response.asgi_request.session.accessed is False
+
+
+def test_who_wants_it_now_awaits(site: Site, ada: User) -> None:
+    seen: list[Any] = []
+
+    async def view(request: Any) -> None:
+        with pytest.raises(SynchronousOnlyOperation, match="auser_id"):
+            _ = request.whisperr.user_id
+        seen.append(await request.whisperr.atrack("plan_upgraded", {"plan": "pro"}))
+        await request.whisperr.aidentify(email="ada@example.com")
+        seen.extend((accepted(), await request.whisperr.auser_id(), request.whisperr.user_id))
+
+    site.aget(view, ada)
+    event, identify = site.arrived()
+    assert seen == [event.body["context"]["$message_id"], 2, str(ada.pk), str(ada.pk)]
+    assert (event.user, identify.user, identify.kind) == (str(ada.pk), str(ada.pk), "identify")
+
+
+def test_a_user_whom_the_view_has_read_is_known_at_once(site: Site, ada: User) -> None:
+    async def view(request: Any) -> None:
+        await request.auser()
+        await upgrade(request)
+        assert accepted() == 1
+
+    site.aget(view, ada)
+    assert site.sent() == [(str(ada.pk), "plan_upgraded")]
+
+
+def test_what_was_tracked_first_is_queued_first(site: Site, ada: User) -> None:
+    async def reads_the_user(request: Any) -> None:
+        request.whisperr.track("first")
+        await request.auser()
+        request.whisperr.track("second")
+
+    async def awaits(request: Any) -> None:
+        request.whisperr.track("third")
+        await request.whisperr.atrack("fourth")
+        request.whisperr.track("fifth")
+
+    site.aget(reads_the_user, ada)
+    site.aget(awaits, ada)
+    with override_settings(WHISPERR_RESOLVE_USER="tests.django.resolvers.blocking"):
+        site.aget(awaits, ada)
+    names = ["first", "second", "third", "fourth", "fifth", "third", "fourth", "fifth"]
+    assert [name for _, name in site.sent()] == names
+
+
+def test_a_user_whom_the_view_sets_takes_nothing_over(site: Site, ada: User, bob: User) -> None:
+    async def view(request: Any) -> None:
+        request.whisperr.track("of_the_session")
+        request.user = bob  # as views do that find their user by a token
+        request.whisperr.track("of_the_token")
+
+    site.aget(view, ada)
+    assert sorted(site.sent()) == sorted(
+        [(str(ada.pk), "of_the_session"), (str(bob.pk), "of_the_token")]
+    )
+
+
+def test_a_task_that_goes_on_after_the_view_may_track(site: Site, ada: User) -> None:
+    tasks: list[Any] = []
+
+    async def later(request: Any) -> None:
+        await tasks[0]
+        for name in ("first", "second", "third"):
+            request.whisperr.track(name)
+            await asyncio.sleep(0)
+        await asyncio.gather(*_tasks)
+
+    async def view(request: Any) -> StreamingHttpResponse:
+        over = asyncio.get_running_loop().create_future()
+        tasks.extend((over, asyncio.ensure_future(later(request))))
+
+        async def parts() -> AsyncIterator[bytes]:
+            over.set_result(None)
+            await tasks[1]
+            yield b"."
+
+        return StreamingHttpResponse(parts())
+
+    site.aget(view, ada)
+    user = str(ada.pk)
+    assert site.sent() == [(user, "first"), (user, "second"), (user, "third")]
+
+
+def test_nothing_is_sent_for_an_anonymous_visitor(site: Site, ada: User) -> None:
+    seen: list[object] = []
+
+    async def view(request: Any) -> None:
+        seen.append(await upgrade(request))
+        request.whisperr.identify(email="ada@example.com")
+        seen.append(await request.whisperr.atrack("plan_upgraded"))
+        await request.whisperr.aidentify(email="ada@example.com")
+        seen.append(await request.whisperr.auser_id())
+
+    site.aget(view)
+    assert seen == [None, None, None]
+
+    async def leaves(request: Any) -> None:
+        await alogout(request)
+        await upgrade(request)
+
+    site.aget(leaves, ada)
+    assert site.sent() == []
+    assert site.errors == []
+
+
+class TestLoginAndLogout:
+    def test_what_comes_after_a_login_is_of_the_new_user(
+        self, site: Site, ada: User, bob: User
+    ) -> None:
+        async def view(request: Any) -> None:
+            await upgrade(request)  # an anonymous visitor without a session
+            await alogin(request, ada)
+            request.whisperr.track("logged_in")
+            await alogin(request, bob)
+            request.whisperr.track("switched")
+            await request.whisperr.atrack("awaited")
+            await alogout(request)
+            request.whisperr.track("logged_out")
+            await request.whisperr.atrack("logged_out")
+
+        site.aget(view)
+        ada_, bob_ = str(ada.pk), str(bob.pk)
+        assert site.sent() == [(ada_, "logged_in"), (bob_, "switched"), (bob_, "awaited")]
+        assert site.errors == []
+
+    def test_what_waits_at_a_logout_is_of_the_user_who_leaves(self, site: Site, ada: User) -> None:
+        async def view(request: Any) -> None:
+            await upgrade(request)
+            await alogout(request)
+            assert accepted() == 1
+
+        site.aget(view, ada)
+        assert site.sent() == [(str(ada.pk), "plan_upgraded")]
+
+    def test_what_waits_at_a_login_goes_to_nobody_and_is_reported(
+        self, site: Site, ada: User, bob: User
+    ) -> None:
+        async def view(request: Any) -> None:
+            await upgrade(request)
+            await alogin(request, bob)
+
+        site.aget(view, ada)
+        assert "the user changed before it could be read; await request.whisp" in site.told()[0]
+        assert site.sent() == []
+        assert get_client().stats().not_accepted == {"invalid": 1}
+
+    def test_what_waits_for_a_resolver_at_a_logout_is_reported(self, site: Site, ada: User) -> None:
+        async def view(request: Any) -> None:
+            await upgrade(request)
+            await alogout(request)
+
+        with override_settings(WHISPERR_RESOLVE_USER="tests.django.resolvers.later"):
+            site.aget(view, ada)
+        assert "the user changed" in site.told()[0]
+        assert site.sent() == []
+
+
+class TestResolver:
+    @pytest.mark.parametrize(("name", "user"), [("later", "later_{}"), ("blocking", "blocking_{}")])
+    def test_one_that_takes_an_await_is_asked_after_the_view(
+        self, site: Site, ada: User, name: str, user: str
+    ) -> None:
+        async def view(request: Any) -> None:
+            await upgrade(request)
+            assert accepted() == 0
+
+        async def awaiting(request: Any) -> None:
+            await request.whisperr.atrack("awaited")
+            assert accepted() == 2
+
+        with override_settings(WHISPERR_RESOLVE_USER=f"tests.django.resolvers.{name}"):
+            site.aget(view, ada)
+            site.aget(awaiting, ada)
+            site.aget(view_of_nobody)
+        expected = user.format(ada.pk)
+        assert site.sent() == [(expected, "plan_upgraded"), (expected, "awaited")]
+
+    def test_one_that_needs_no_await_is_asked_at_once(self, site: Site) -> None:
+        async def view(request: Any) -> None:
+            await upgrade(request)
+            assert accepted() == 1
+
+        with override_settings(WHISPERR_RESOLVE_USER="tests.django.resolvers.by_header"):
+            site.aget(view, headers={"X-Account": "acct_7"})
+        assert site.sent() == [("acct_7", "plan_upgraded")]
+
+    def test_one_that_raises_is_reported_with_the_line_of_the_view(self, site: Site) -> None:
+        async def view(request: Any) -> str:
+            request.whisperr.track("plan_upgraded")
+            return "went on"
+
+        with override_settings(WHISPERR_RESOLVE_USER="tests.django.resolvers.broken_later"):
+            assert site.aget(view).content == b"went on"
+        (message,) = site.told()
+        line = view.__code__.co_firstlineno + 1
+        assert message == (
+            f"track: external_user_id: WHISPERR_RESOLVE_USER raised KeyError (at {__file__}:{line})"
+        )
+        assert site.sent() == []
+
+    def test_atrack_reports_one_that_raises(self, site: Site) -> None:
+        async def view(request: Any) -> Any:
+            return [await request.whisperr.atrack("plan_upgraded")]
+
+        with override_settings(WHISPERR_RESOLVE_USER="tests.django.resolvers.broken_later"):
+            assert site.aget(view).content == b"[None]"
+        line = view.__code__.co_firstlineno + 1
+        assert site.told()[0].endswith(f"raised KeyError (at {__file__}:{line})")
+
+
+async def view_of_nobody(request: Any) -> None:
+    await upgrade(request)
+    await request.whisperr.atrack("awaited")
+
+
+def test_bad_data_is_found_where_it_is_tracked(site: Site, ada: User) -> None:
+    async def view(request: Any) -> Any:
+        return [request.whisperr.track("Payment Failed")]
+
+    assert site.aget(view, ada).content == b"[None]"
+    line = view.__code__.co_firstlineno + 1
+    assert site.told()[0].endswith(f"(at {__file__}:{line})")
+    with override_settings(WHISPERR_STRICT=True), pytest.raises(InvalidEvent, match="event_type"):
+        site.aget(view, ada)
+
+
+def test_bad_data_is_refused_by_every_call(site: Site, ada: User) -> None:
+    async def view(request: Any) -> Any:
+        given = request.whisperr
+        given.identify(preferred_channel="fax")
+        await given.aidentify(preferred_channel="fax")
+        return [given.track_on_commit("Bad Name"), await given.atrack("Bad Name")]
+
+    assert site.aget(view, ada).content == b"[None, None]"
+    assert get_client().stats().not_accepted == {"invalid": 4}
+    assert get_client().stats().accepted == 0
+
+
+def test_a_disabled_client_reads_no_user(site: Site, ada: User) -> None:
+    async def view(request: Any) -> Any:
+        given = request.whisperr
+        given.identify(email="ada@example.com")
+        await given.aidentify(email="ada@example.com")
+        return [given.track("a"), given.track_on_commit("a"), await given.atrack("a")]
+
+    with override_settings(WHISPERR_DISABLED=True):
+        response = site.aget(view, ada)
+    assert response.content == b"[None, None, None]"
+    assert "Vary" not in response.headers
+
+
+def test_in_strict_mode_a_user_that_cannot_be_sent_raises_after_the_view(
+    site: Site, ada: User
+) -> None:
+    users = iter([["no id"], ["no id"]])
+
+    async def resolve(request: Any) -> Any:
+        return next(users)
+
+    async def view(request: Any) -> None:
+        await upgrade(request)
+        await upgrade(request)
+
+    with override_settings(WHISPERR_STRICT=True, WHISPERR_RESOLVE_USER=resolve):
+        with pytest.raises(InvalidEvent, match="external_user_id: must be a string"):
+            site.aget(view, ada)
+        assert next(users) == ["no id"]  # asked once for both
+        assert get_client().stats().accepted == 0
+
+
+def test_before_send_sees_the_event_with_its_user(site: Site, ada: User) -> None:
+    seen: list[Any] = []
+
+    def before_send(event: dict[str, Any]) -> dict[str, Any] | None:
+        seen.append(event["external_user_id"])
+        if event["event_type"] == "vetoed":
+            return None
+        return {**event, "properties": {"cleaned": True}}
+
+    async def view(request: Any) -> None:
+        request.whisperr.track("plan_upgraded", {"email": "ada@example.com"})
+        request.whisperr.track("vetoed")
+        assert seen == []
+
+    with override_settings(WHISPERR_BEFORE_SEND=before_send):
+        site.aget(view, ada)
+        (arrival,) = site.arrived()
+        assert get_client().stats().not_accepted == {"vetoed": 1}
+    assert seen == [str(ada.pk)] * 2
+    assert arrival.body["properties"] == {"cleaned": True}
+
+
+def test_what_was_tracked_before_an_exception_is_sent(site: Site, ada: User) -> None:
+    async def view(request: Any) -> None:
+        await upgrade(request)
+        raise LookupError("no such plan")
+
+    assert site.aget(view, ada, raise_request_exception=False).status_code == 500
+    assert site.sent() == [(str(ada.pk), "plan_upgraded")]
+
+
+def test_a_streaming_answer_may_track(site: Site, ada: User) -> None:
+    async def parts(request: Any) -> AsyncIterator[bytes]:
+        for number in range(3):
+            request.whisperr.track("part_sent", {"n": number})
+            yield b"."
+            await asyncio.gather(*_tasks)  # as time passes for them in a stream
+
+    async def view(request: Any) -> StreamingHttpResponse:
+        return StreamingHttpResponse(parts(request))
+
+    assert site.aget(view, ada).streamed == [b"."] * 3
+    assert site.sent() == [(str(ada.pk), "part_sent")] * 3
+    assert _tasks == set()
+
+
+def test_a_helper_in_a_thread_reads_the_user_there(site: Site, ada: User) -> None:
+    async def view(request: Any) -> None:
+        await sync_to_async(request.whisperr.track)("plan_upgraded")
+        assert accepted() == 1
+
+    site.aget(view, ada)
+    assert site.sent() == [(str(ada.pk), "plan_upgraded")]
+
+
+def test_a_request_that_is_cancelled_still_sends(site: Site, ada: User) -> None:
+    async def answer(request: Any) -> Any:
+        await upgrade(request)
+        await asyncio.get_running_loop().create_future()
+
+    async def auser() -> User:
+        return ada
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(answered(answer, request_of(ada, auser)))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async_to_sync(cancelled)()
+    assert site.sent() == [(str(ada.pk), "plan_upgraded")]
+
+
+def test_a_user_whose_reading_is_cancelled_costs_a_report(site: Site, ada: User) -> None:
+    reading = asyncio.Event()
+
+    async def answer(request: Any) -> HttpResponse:
+        await upgrade(request)
+        await upgrade(request)
+        return HttpResponse()
+
+    async def auser() -> Any:
+        reading.set()
+        await asyncio.get_running_loop().create_future()
+
+    async def cancelled() -> None:
+        task = asyncio.ensure_future(answered(answer, request_of(ada, auser)))
+        await reading.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    async_to_sync(cancelled)()
+    assert "the request was cancelled before its user was read" in site.told()[0]
+    assert get_client().stats().not_accepted == {"invalid": 2}
+
+
+async def answered(view: Any, request: Any) -> Any:
+    """Answer a request through the middleware alone."""
+    answering: Any = WhisperrMiddleware(view)(request)
+    return await answering
+
+
+def request_of(user: User, auser: Any) -> Any:
+    from django.utils.functional import SimpleLazyObject
+
+    request: Any = RequestFactory().get("/")
+    request.user, request.auser = SimpleLazyObject(lambda: user), auser
+    return request
+
+
+def test_a_middleware_that_knows_no_auser_is_asked_in_a_thread(site: Site, ada: User) -> None:
+    async def answer(request: Any) -> HttpResponse:
+        await upgrade(request)
+        assert accepted() == 0
+        return HttpResponse()
+
+    async def asked() -> None:
+        request = request_of(ada, None)
+        del request.auser
+        await answered(answer, request)
+
+    async_to_sync(asked)()
+    assert site.sent() == [(str(ada.pk), "plan_upgraded")]
+
+
+def test_a_sync_request_inside_an_event_loop_is_reported_and_goes_on(site: Site, ada: User) -> None:
+    async def auser() -> User:
+        return ada
+
+    def view(request: Any) -> HttpResponse:
+        return HttpResponse(request.whisperr.track("seen"))
+
+    async def asked() -> Any:
+        return WhisperrMiddleware(view)(request_of(ada, auser))
+
+    assert async_to_sync(asked)().status_code == 200
+    assert "would block the event loop" in site.told()[0]
+    assert get_client().stats().not_accepted == {"invalid": 1}
+
+
+def test_the_middleware_is_what_its_neighbour_is(site: Site, ada: User) -> None:
+    async def answer_later(request: Any) -> HttpResponse:
+        return HttpResponse()
+
+    assert iscoroutinefunction(WhisperrMiddleware(answer_later))
+    assert not iscoroutinefunction(WhisperrMiddleware(lambda request: HttpResponse()))
+
+
+def test_an_async_chain_stays_in_its_loop(site: Site, ada: User) -> None:
+    threads: list[int] = []
+
+    async def answer(request: Any) -> HttpResponse:
+        threads.append(threading.get_ident())
+        return HttpResponse()
+
+    async def asked() -> None:
+        threads.append(threading.get_ident())
+        await answered(answer, RequestFactory().get("/"))
+
+    async_to_sync(asked)()
+    assert len(set(threads)) == 1

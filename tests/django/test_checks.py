@@ -1,0 +1,82 @@
+"""System checks: each has an id, and a hint that mends it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.core.checks import run_checks
+from django.test import override_settings
+
+from tests.django.settings import MIDDLEWARE
+from whisperr.django._settings import KNOWN
+
+OURS = "whisperr.django.WhisperrMiddleware"
+CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
+    ("all is well", {}, [], ""),
+    ("no key", {"WHISPERR_API_KEY": None}, ["whisperr.E001"], "Set WHISPERR_API_KEY to a server"),
+    ("no key, disabled", {"WHISPERR_API_KEY": None, "WHISPERR_DISABLED": True}, [], ""),
+    ("a key with a space", {"WHISPERR_API_KEY": "wrk a"}, ["whisperr.E001"], "Set WHISPERR_API"),
+    ("a publishable key", {"WHISPERR_API_KEY": "wpk_a"}, ["whisperr.W001"], "Use a server key"),
+    (
+        "a resolver that is not there",
+        {"WHISPERR_RESOLVE_USER": "tests.django.nowhere.resolve"},
+        ["whisperr.E002"],
+        "WHISPERR_RESOLVE_USER is the dotted path of a function",
+    ),
+    (
+        "a resolver that is no function",
+        {"WHISPERR_RESOLVE_USER": "tests.django.resolvers.NOT_A_FUNCTION"},
+        ["whisperr.E002"],
+        "WHISPERR_RESOLVE_USER is the dotted path of a function",
+    ),
+    ("a wrong value", {"WHISPERR_FLUSH_AT": 0}, ["whisperr.E003"], "Deliver as soon as"),
+    ("a path to nothing", {"WHISPERR_ON_ERROR": "a.b"}, ["whisperr.E003"], "Called with a"),
+    ("http", {"WHISPERR_BASE_URL": "http://example.org"}, ["whisperr.W002"], "Use https://."),
+    ("http to this machine", {"WHISPERR_BASE_URL": "http://localhost:8722"}, [], ""),
+    ("a typo", {"WHISPERR_FLUSH_ATT": 1}, ["whisperr.W003"], "Did you mean WHISPERR_FLUSH_AT?"),
+    ("a wild guess", {"WHISPERR_XYZZY_PLUGH_QUUX": 1}, ["whisperr.W003"], "Remove it."),
+    ("no middleware", {"MIDDLEWARE": MIDDLEWARE[:-1]}, ["whisperr.W004"], "Add it after"),
+    (
+        "the middleware before authentication",
+        {"MIDDLEWARE": [OURS, *MIDDLEWARE[:-1]]},
+        ["whisperr.W005"],
+        "Move it behind",
+    ),
+    ("nobody to ask", {"MIDDLEWARE": [OURS]}, ["whisperr.W006"], "Add one of the two"),
+    (
+        "a resolver instead of authentication",
+        {"MIDDLEWARE": [OURS], "WHISPERR_RESOLVE_USER": "tests.django.resolvers.by_header"},
+        [],
+        "",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "ids", "hint"), [c[1:] for c in CASES], ids=[c[0] for c in CASES]
+)
+def test_a_check_says_what_is_wrong(settings: dict[str, Any], ids: list[str], hint: str) -> None:
+    with override_settings(**{"WHISPERR_API_KEY": "wrk_test", **settings}):
+        found = run_checks(tags=["whisperr"])
+    assert [message.id for message in found] == ids
+    for message in found:
+        assert message.hint is not None
+        assert message.hint.startswith(hint)
+
+
+def test_the_key_is_never_shown() -> None:
+    with override_settings(WHISPERR_API_KEY="wrk_secret key"):
+        assert "wrk_secret" not in repr(run_checks(tags=["whisperr"]))
+
+
+def test_every_setting_is_known_by_its_own_name() -> None:
+    settings: dict[str, Any] = dict.fromkeys(KNOWN)
+    with override_settings(**settings):
+        ids = [message.id for message in run_checks(tags=["whisperr"])]
+    assert "whisperr.W003" not in ids
+
+
+def test_the_checks_run_with_all_others() -> None:
+    with override_settings(WHISPERR_API_KEY=None):
+        assert "whisperr.E001" in [message.id for message in run_checks()]

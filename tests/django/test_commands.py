@@ -1,0 +1,102 @@
+"""`manage.py whisperr_check` and `whisperr_send`, against the local server."""
+
+from __future__ import annotations
+
+from io import StringIO
+from typing import TYPE_CHECKING
+
+import pytest
+from django.core.management import call_command
+from django.core.management.base import CommandError
+from django.test import override_settings
+
+from whisperr.dev import LocalServer, faults
+
+if TYPE_CHECKING:
+    from tests.django.site import Site
+
+
+def said(*command: str) -> list[str]:
+    out = StringIO()
+    call_command(*command, stdout=out, no_color=True)
+    return out.getvalue().splitlines()
+
+
+class TestCheck:
+    def test_it_says_step_by_step_that_all_is_well_and_stores_nothing(self, site: Site) -> None:
+        assert said("whisperr_check") == [
+            f"ok       configuration: sends to {site.server.url}",
+            "ok       host name: 127.0.0.1 is 127.0.0.1",
+            "skipped  encryption: http:// has none",
+            "ok       key: accepted (HTTP 400, no_events for a request without events)",
+        ]
+        assert site.server.arrivals() == []
+
+    def test_it_fails_when_the_key_is_refused(self) -> None:
+        with (
+            LocalServer(api_key="wrk_right") as server,
+            override_settings(WHISPERR_API_KEY="wrk_wrong", WHISPERR_BASE_URL=server.url),
+            pytest.raises(CommandError, match="wrong: key"),
+        ):
+            call_command("whisperr_check", stdout=StringIO())
+
+    def test_it_fails_for_a_wrong_setting(self, site: Site) -> None:
+        out = StringIO()
+        with (
+            override_settings(WHISPERR_FLUSH_AT=0),
+            pytest.raises(CommandError, match="wrong: configuration"),
+        ):
+            call_command("whisperr_check", stdout=out)
+        assert "WHISPERR_FLUSH_AT = 0: must be a whole number from 1" in out.getvalue()
+
+
+class TestSend:
+    def test_it_sends_one_event_and_says_so(self, site: Site) -> None:
+        (line,) = said(
+            "whisperr_send", "8842", "payment_failed", "amount_cents=4900", "plan=pro", "card=null"
+        )
+        (arrival,) = site.server.arrivals()
+        assert (arrival.user, arrival.type, arrival.status) == (
+            "8842", "payment_failed", "accepted",
+        )  # fmt: skip
+        assert arrival.body["properties"] == {"amount_cents": 4900, "plan": "pro", "card": None}
+        assert line == f"delivered, message id {arrival.body['context']['$message_id']}"
+
+    def test_it_marks_a_test_and_takes_an_id(self, site: Site) -> None:
+        said("whisperr_send", "8842", "payment_failed", "--test", "--message-id", "evt_1")
+        (arrival,) = site.server.arrivals()
+        assert arrival.body["context"]["$mode"] == "test"
+        assert arrival.body["context"]["$message_id"] == "evt_1"
+
+    @pytest.mark.parametrize(
+        ("arguments", "text"),
+        [
+            (["8842", "Payment Failed"], "event_type: got 'Payment Failed'"),
+            ([" ", "payment_failed"], "external_user_id: must not be empty"),
+            (["8842", "payment_failed", "plan"], "'plan': a property is written key=value"),
+        ],
+    )
+    def test_it_says_what_is_wrong_with_the_call(
+        self, site: Site, arguments: list[str], text: str
+    ) -> None:
+        with pytest.raises(CommandError) as raised:
+            said("whisperr_send", *arguments)
+        assert str(raised.value).startswith(text)
+        assert site.server.arrivals() == []
+
+    def test_it_fails_when_the_event_is_not_delivered(self, site: Site) -> None:
+        site.server.set_faults(faults.wrong_key())
+        with pytest.raises(CommandError, match="not delivered: HTTP 401"):
+            said("whisperr_send", "8842", "payment_failed")
+
+    def test_it_fails_when_nothing_can_be_sent(self, site: Site) -> None:
+        with (
+            override_settings(WHISPERR_DISABLED=True),
+            pytest.raises(CommandError, match="not sent: whisperr is disabled"),
+        ):
+            said("whisperr_send", "8842", "payment_failed")
+        with (
+            override_settings(WHISPERR_API_KEY=""),
+            pytest.raises(CommandError, match="WHISPERR_API_KEY: is empty"),
+        ):
+            said("whisperr_send", "8842", "payment_failed")

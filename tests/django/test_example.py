@@ -1,0 +1,60 @@
+"""The example project: its own tests pass, its checks find nothing, and its demo ends well."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "django"
+BOUND = 300  # reached only by a process that hangs
+
+
+def run(home: Path, *command: str) -> str:
+    """Run a program of the example to its good end; return what it said."""
+    ours = {"SHOP_DATABASE": str(home / "shop.sqlite3"), "NO_COLOR": "1"}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if name != "DJANGO_SETTINGS_MODULE" and not name.startswith("WHISPERR_")
+    }
+    done = subprocess.run(
+        [sys.executable, *command],
+        cwd=EXAMPLE,
+        env={**inherited, **ours},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=BOUND,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        ("-W", "error", "manage.py", "test"),
+        ("manage.py", "check", "--fail-level", "WARNING"),
+        ("manage.py", "makemigrations", "--check", "--dry-run"),
+    ],
+    ids=" ".join,
+)
+def test_what_a_user_runs_first_is_well(tmp_path: Path, command: Sequence[str]) -> None:
+    said = run(tmp_path, *command)
+    assert any(text in said for text in ("Ran 8 tests", "no issues", "No changes detected")), said
+
+
+def test_the_demo_shows_that_everything_arrived(tmp_path: Path) -> None:
+    said = run(tmp_path, "demo.py")
+    assert said.rstrip().endswith("9 arrivals, as expected: nothing lost, the webhook counted once")
+    for text in ("✓ plan_upgraded", "= billing_issue_started", "✓ trial_expired"):
+        assert text in said

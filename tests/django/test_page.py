@@ -1,0 +1,141 @@
+"""docs/django.md holds: every block of Python runs, and does what the page says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.core.management import load_command_class
+from django.test import override_settings
+
+from tests.django import settings as site_settings
+from whisperr.django import RequestTracker, checks, get_client
+from whisperr.django._settings import KNOWN
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+    from tests.django.site import Site
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "django.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+PYTHON = [text for kind, text in BLOCKS if kind == "python"]
+
+
+def module_of(block: str) -> str:
+    """Return the name of the file that a block says to be of, without `.py`."""
+    return block.partition("\n")[0].removeprefix("# ").removesuffix(".py")
+
+
+@pytest.fixture
+def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
+    """Every block of the page, run as the file that it is of."""
+    monkeypatch.setenv("WHISPERR_API_KEY", "wrk_page")
+    made: dict[str, ModuleType] = {}
+    for number, block in enumerate(PYTHON):
+        name = module_of(block)
+        module = made.setdefault(name, ModuleType(name))
+        monkeypatch.setitem(sys.modules, name, module)
+        place = f"docs/django.md, block {number + 1}"
+        exec(compile(block, place, "exec", dont_inherit=True), vars(module))
+    return made
+
+
+def test_the_settings_are_real_ones(files: dict[str, ModuleType], site: Site) -> None:
+    names = {name for name in vars(files["settings"]) if name.startswith("WHISPERR_")}
+    assert names <= KNOWN
+    assert {"WHISPERR_API_KEY", "WHISPERR_RESOLVE_USER", "WHISPERR_ON_ERROR"} <= names
+    settings: Any = files["settings"]
+    assert settings.INSTALLED_APPS == site_settings.INSTALLED_APPS
+    assert settings.MIDDLEWARE == site_settings.MIDDLEWARE
+    with override_settings(**{name: getattr(settings, name) for name in names}):
+        assert checks.check_settings() == []
+    for name in re.findall(r"WHISPERR_[A-Z_]+", TEXT):
+        assert name in KNOWN
+
+
+def test_the_views_do_what_the_page_says(files: dict[str, Any], site: Site, ada: User) -> None:
+    user = str(ada.pk)
+    assert site.get(files["views"].upgrade, ada).content == b"thank you"
+    assert site.get(files["payments"].pay, ada).content == b"paid"
+    files["payments"].refund(8842)
+    files["tasks"].cancelled(8842, "too expensive")
+    assert site.aget(files["async_views"].export, ada).content == b"done"
+    assert site.aget(files["async_views"].upgrade_now, ada).content == user.encode()
+    assert site.sent() == [
+        (user, "plan_upgraded"),
+        (user, "invoice_paid"),
+        ("8842", "refund_granted"),
+        ("8842", "subscription_cancelled"),
+        (user, "report_exported"),
+        (user, "plan_upgraded"),
+        (user, None),
+    ]
+
+
+def test_the_resolver_and_the_callback_are_used(files: dict[str, Any], site: Site) -> None:
+    with override_settings(
+        WHISPERR_RESOLVE_USER=files["settings"].WHISPERR_RESOLVE_USER,
+        WHISPERR_ON_ERROR=files["settings"].WHISPERR_ON_ERROR,
+    ):
+        site.get(files["views"].upgrade, headers={"X-Account": "acct_7"})
+        assert site.sent() == [("acct_7", "plan_upgraded")]
+        assert get_client()._config.on_error is files["losses"].write_down
+
+
+def test_the_test_case_of_the_page_passes(files: dict[str, Any], site: Site, ada: User) -> None:
+    import unittest
+
+    from tests.django.urls import Stage
+
+    Stage.view = staticmethod(files["views"].upgrade)
+    case_of: type[Any] = files["tests"].UpgradeTests
+    case_of.user = ada
+    with override_settings(ROOT_URLCONF="tests.django.page_urls"):
+        result = unittest.TestResult()
+        unittest.TestSuite([case_of("test_an_upgrade_is_tracked")]).run(result)
+    assert (result.testsRun, result.errors, result.failures) == (1, [], [])
+
+
+def test_the_types_are_there(files: dict[str, Any]) -> None:
+    assert files["requests"].ShopRequest.__annotations__["whisperr"] is RequestTracker
+    assert callable(files["asgi"].application)
+
+
+def test_the_table_of_calls_is_the_tracker() -> None:
+    table = TEXT.split("| in any view |")[1].split("\n\n")[0]
+    named = set(re.findall(r"\| `(?:await )?(\w+)", table))
+    there = {name for name in vars(RequestTracker) if not name.startswith("_")} - {"waiting"}
+    assert named == there
+
+
+def test_the_table_of_checks_is_the_one_of_the_code() -> None:
+    code = Path(checks.__file__).read_text(encoding="utf-8")
+    found = re.findall(r"^\| `(whisperr\.[EW]\d+)`", TEXT, re.MULTILINE)
+    assert found == sorted(set(re.findall(r'id="(whisperr\.[EW]\d+)"', code)))
+
+
+def test_the_commands_are_understood() -> None:
+    lines = [line for kind, text in BLOCKS if kind == "console" for line in text.splitlines()]
+    calls = [shlex.split(line)[2:] for line in lines if line.startswith("python manage.py")]
+    assert [call[0] for call in calls] == ["whisperr_check", "whisperr_send"]
+    for name, *arguments in calls:
+        command: Any = load_command_class("whisperr.django", name)
+        command.create_parser("manage.py", name).parse_args(arguments)
+
+
+def test_every_link_leads_somewhere() -> None:
+    for target in re.findall(r"\]\(([^):#]+)(?:#\w+)?\)", TEXT):
+        assert (PAGE.parent / target).exists(), target
+
+
+def test_the_supported_versions_are_those_that_are_tested() -> None:
+    matrix = (PAGE.parent.parent / "scripts" / "django_matrix.py").read_text(encoding="utf-8")
+    tested = re.findall(r'^    "(\d+\.\d+)": \(', matrix, re.MULTILINE)
+    assert f"Django {', '.join(tested[:-1])} and {tested[-1]}, under" in TEXT
