@@ -54,7 +54,7 @@ reliability: $(VENV)/with-test  ## Run every scenario of docs/reliability.md and
 	$(BIN)/python -m scripts.reliability
 
 matrix-django:  ## Run the tests of the Django door on every Django that it supports
-	$(PYTHON) scripts/django_matrix.py
+	$(PYTHON) -m scripts.django_matrix
 
 format: $(VENV)/with-dev  ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix

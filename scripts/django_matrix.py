@@ -11,7 +11,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from matrix import ROOT, interpreter_of
+from scripts.places import ROOT, Machine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -61,9 +61,10 @@ def main() -> int:
         ran = 0
         for version in versions:
             pair = f"Django {django}, Python {version}"
-            interpreter = interpreter_of(version)
-            if interpreter is None:
-                lines.append(f"{pair}  MISSING: not on the PATH and not in pyenv")
+            try:
+                interpreter = Machine().interpreter_of(version)
+            except LookupError as error:
+                lines.append(f"{pair}  MISSING: {error}")
                 continue
             print(f"== {pair}: {interpreter}", flush=True)
             good = passes(environment_of(django, version, interpreter))
