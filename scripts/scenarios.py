@@ -16,6 +16,9 @@ FAULTS = "tests/unit/test_transport_faults.py"
 ROUTES = "tests/unit/test_transport_routes.py"
 PROXY = "tests/faults/test_proxy.py"
 STORIES = "tests/stories"
+HOSTS = "tests/hosts"
+CHILDREN = "tests/processes/test_multiprocessing.py"
+LOOPS = "tests/stories/test_asyncio.py"
 
 
 class Scenario(NamedTuple):
@@ -51,7 +54,71 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         Scenario(
             "a client is pickled or copied",
             "refused with an error that says what to do instead",
-            ("tests/unit/test_secret.py::test_a_client_and_a_key_are_neither_pickled_nor_copied",),
+            (
+                "tests/unit/test_secret.py::test_a_client_and_a_key_are_neither_pickled_nor_copied",
+                f"{CHILDREN}::test_a_client_as_an_argument_is_refused_with_what_to_do",
+            ),
+        ),
+    ),
+    "Servers and workers": (
+        Scenario(
+            "gunicorn 27 (sync, gthread, gevent; with and without `--preload`)",
+            "what a request tracked arrives once, also when its worker is stopped right after",
+            (
+                f"{HOSTS}/test_gunicorn.py::test_what_requests_tracked_arrives_once_after_a_graceful_stop",
+                f"{HOSTS}/test_gunicorn.py::test_workers_that_are_replaced_deliver_while_the_host_runs_on",
+                f"{HOSTS}/test_gunicorn.py::test_a_reload_of_the_host_loses_nothing",
+            ),
+        ),
+        Scenario(
+            "uvicorn, one and several workers, stopped by SIGTERM and Ctrl-C",
+            "delivered by a lifespan that awaits `ashutdown()`",
+            (f"{HOSTS}/test_uvicorn.py::test_a_lifespan_that_shuts_down_delivers_once",),
+        ),
+        Scenario(
+            "uvicorn without a lifespan",
+            "the last moment is lost, what is older than `flush_interval` has arrived",
+            (
+                f"{HOSTS}/test_uvicorn.py::test_without_it_the_last_moment_is_lost_on_sigterm",
+                f"{HOSTS}/test_uvicorn.py::test_without_it_what_is_older_than_the_interval_has_arrived",
+            ),
+        ),
+        Scenario(
+            "uWSGI with a master that forks, with and without `--enable-threads`",
+            "delivered at a graceful stop; without threads a warning names the option",
+            (f"{HOSTS}/test_uwsgi.py",),
+        ),
+        Scenario(
+            "Celery, prefork",
+            "delivered by the signal `worker_process_shutdown`, or after `flush_interval`",
+            (f"{HOSTS}/test_celery.py",),
+        ),
+        Scenario(
+            "RQ and Dramatiq",
+            "RQ: delivered by a flush in the job; Dramatiq: at the worker's stop",
+            (f"{HOSTS}/test_queues.py",),
+        ),
+        Scenario(
+            "a program under `gevent.monkey.patch_all()`",
+            "delivers; a wait stops one greenlet and no other",
+            (f"{HOSTS}/test_gevent.py",),
+        ),
+        Scenario(
+            "waitress, `SIGTERM` without a handler, `SIGKILL`",
+            "no hook: the last moment is lost, what is older than `flush_interval` has arrived",
+            (
+                f"{HOSTS}/test_plain.py::test_what_is_older_than_the_interval_has_arrived",
+                f"{HOSTS}/test_plain.py::test_the_last_moment_is_lost",
+                f"{HOSTS}/test_gunicorn.py::test_a_killed_worker_has_delivered_what_was_older_than_the_interval",
+            ),
+        ),
+        Scenario(
+            "children of `multiprocessing` by fork, spawn and forkserver",
+            "their events arrive at their normal end",
+            (
+                f"{CHILDREN}::test_what_children_track_arrives_at_their_normal_end",
+                f"{CHILDREN}::test_every_method_of_the_platform_is_tried",
+            ),
         ),
     ),
     "Calls that interrupt calls": (
@@ -99,7 +166,11 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         Scenario(
             "`flush()` from 8 threads at once",
             "one delivery serves them all",
-            ("tests/unit/test_pipeline.py::TestFlush::test_eight_at_once_share_one_delivery",),
+            (
+                "tests/unit/test_pipeline.py::TestFlush::test_eight_at_once_share_one_delivery",
+                f"{LOOPS}::test_eight_threads_that_flush_share_their_deliveries",
+                f"{LOOPS}::test_on_error_may_flush_while_threads_flush",
+            ),
         ),
         Scenario(
             "`flush()` during steady traffic",
@@ -110,8 +181,11 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "`aflush()` inside a running event loop",
-            "the loop goes on meanwhile",
-            ("tests/unit/test_client.py::TestEnding::test_the_event_loop_goes_on_meanwhile",),
+            "the loop goes on meanwhile; a task that is cancelled loses nothing",
+            (
+                f"{LOOPS}::test_aflush_leaves_the_loop_free_while_it_waits",
+                f"{LOOPS}::test_a_task_that_is_cancelled_in_aflush_loses_nothing",
+            ),
         ),
     ),
     "Exits": (
