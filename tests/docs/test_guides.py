@@ -1,0 +1,70 @@
+"""The guides of the doors hold: their code runs in order, their links lead somewhere."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from whisperr.dev import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
+    with LocalServer() as started:
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_guide")
+        monkeypatch.setenv("WHISPERR_BASE_URL", started.url)
+        yield started
+
+
+def asgi(names: dict[str, Any], server: LocalServer) -> None:
+    from starlette.testclient import TestClient
+
+    for app, path in (("app", "/cancel"), ("api", "/upgrade"), ("application", "/export")):
+        with TestClient(names[app]) as browser:
+            assert browser.post(path, headers={"x-user": "user_8842"}).status_code == 200
+    sent = [(arrival.user, arrival.type) for arrival in server.arrivals()]
+    assert sent == [
+        ("user_8842", "subscription_cancelled"),
+        ("user_8842", "plan_upgraded"),
+        ("user_8842", "export_failed"),
+    ]
+
+
+# What each guide needs, and what its code does when it is used.
+GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer], None]]] = {
+    "asgi": (("fastapi",), asgi),
+}
+
+
+@pytest.mark.usefixtures("_no_client_of_the_process")
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_code_of_a_guide_runs_and_does_what_it_says(guide: str, server: LocalServer) -> None:
+    needed, used = GUIDES[guide]
+    for module in needed:
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    names: dict[str, Any] = {"__name__": f"guide_{guide}"}
+    text = (ROOT / "docs" / f"{guide}.md").read_text(encoding="utf-8")
+    blocks = BLOCK.findall(text)
+    assert blocks
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"docs/{guide}.md, block {number + 1}", "exec"), names)
+    used(names, server)
+    assert [a.problems for a in server.arrivals(status="refused")] == []
+
+
+@pytest.mark.parametrize("guide", [*GUIDES, "decisions"])
+def test_every_link_of_a_guide_leads_somewhere(guide: str) -> None:
+    text = (ROOT / "docs" / f"{guide}.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / "docs" / target).exists(), target
