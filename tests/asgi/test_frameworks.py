@@ -57,7 +57,7 @@ async def async_user_of(scope: Any) -> str | None:
     return user_of(scope)
 
 
-def sent(client: Whisperr, server: LocalServer) -> list[tuple[str, str | None]]:
+def sent(client: Whisperr, server: LocalServer) -> list[tuple[str | None, str | None]]:
     client.flush()
     return [(a.user, a.type) for a in server.arrivals()]
 

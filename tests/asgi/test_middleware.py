@@ -64,7 +64,7 @@ def told(client: Whisperr, errors: list[WhisperrError]) -> list[str]:
     return list(dict.fromkeys(error.message.partition(" (at ")[0] for error in errors))
 
 
-def sent(client: Whisperr, server: LocalServer) -> list[tuple[str, str | None]]:
+def sent(client: Whisperr, server: LocalServer) -> list[tuple[str | None, str | None]]:
     client.flush()
     return [(a.user, a.type) for a in server.arrivals()]
 

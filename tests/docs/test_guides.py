@@ -40,9 +40,24 @@ def asgi(names: dict[str, Any], server: LocalServer) -> None:
     ]
 
 
+def flask(names: dict[str, Any], server: LocalServer) -> None:
+    browser = names["app"].test_client()
+    assert browser.post("/cancel").json == {"message_id": None}
+    with browser.session_transaction() as session:
+        session["user_id"] = "user_8842"
+    assert browser.post("/cancel").json != {"message_id": None}
+    done = names["app"].test_cli_runner().invoke(args=["expire-trials"])
+    assert done.exit_code == 0, done.output
+    for app in ("app", "shop"):
+        with names[app].app_context():
+            assert names["current"].client.shutdown() is True
+    assert [a.type for a in server.arrivals()] == ["subscription_cancelled", "trial_expired"]
+
+
 # What each guide needs, and what its code does when it is used.
 GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer], None]]] = {
     "asgi": (("fastapi",), asgi),
+    "flask": (("flask",), flask),
 }
 
 
