@@ -54,9 +54,20 @@ def flask(names: dict[str, Any], server: LocalServer) -> None:
     assert [a.type for a in server.arrivals()] == ["subscription_cancelled", "trial_expired"]
 
 
+def celery(names: dict[str, Any], server: LocalServer) -> None:
+    names["app"].conf.task_always_eager = True
+    names["export"].delay(user_id="user_8842")
+    names["expire"].delay("user_8843")
+    assert [(a.user, a.type) for a in server.arrivals()] == [
+        ("user_8842", "export_failed"),
+        ("user_8843", "trial_expired"),
+    ]
+
+
 # What each guide needs, and what its code does when it is used.
 GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer], None]]] = {
     "asgi": (("fastapi",), asgi),
+    "celery": (("celery",), celery),
     "flask": (("flask",), flask),
 }
 
