@@ -22,12 +22,12 @@ except ModuleNotFoundError as missing:
         raise
     raise ImportError("whisperr.celery needs Celery: pip install whisperr[celery]") from missing
 
-import time
 from typing import TYPE_CHECKING, Any
 
 from ._bound import UserTracker
+from ._ends import flush_all, shut_down_all
 from ._environment import client_source, get_client
-from ._lifecycle import EXIT_TIMEOUT, pipelines
+from ._lifecycle import EXIT_TIMEOUT
 from .errors import InvalidEvent
 
 if TYPE_CHECKING:
@@ -119,25 +119,14 @@ current = UserTracker(_client, _user)
 
 def _process_ends(**_: object) -> None:
     """Shut down, not only flush: what is left would be lost without a word."""
-    deadline = time.monotonic() + _told.timeout
-    mine = pipelines()
-    for pipeline in mine:
-        pipeline.begin_shutdown(deadline)
-    for pipeline in mine:
-        pipeline.finish_shutdown(deadline)
+    shut_down_all(_told.timeout)
 
 
 def _worker_ends(**_: object) -> None:
     """Flush: the process goes on to its normal end, which may still deliver what is left."""
-    _flush(_told.timeout)
+    flush_all(_told.timeout)
 
 
 def _task_ends(**_: object) -> None:
     if _told.flush_after_task is not None:
-        _flush(_told.flush_after_task)
-
-
-def _flush(timeout: float) -> None:
-    deadline = time.monotonic() + timeout
-    for pipeline in pipelines():
-        pipeline.flush(max(deadline - time.monotonic(), 0.0))
+        flush_all(_told.flush_after_task)

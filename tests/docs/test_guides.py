@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -64,9 +66,21 @@ def celery(names: dict[str, Any], server: LocalServer) -> None:
     ]
 
 
+def aws_lambda(names: dict[str, Any], server: LocalServer) -> None:
+    names["handler"]({"user": "ada", "id": "evt_1"}, None)
+    asyncio.run(names["report"]({"user": "ada"}, None))
+    assert names["subscription_ended"](SimpleNamespace(args={"user": "ada"})) == "done"
+    assert [a.type for a in server.arrivals()] == [
+        "payment_failed",
+        "report_failed",
+        "subscription_ended",
+    ]
+
+
 # What each guide needs, and what its code does when it is used.
 GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer], None]]] = {
     "asgi": (("fastapi",), asgi),
+    "aws_lambda": ((), aws_lambda),
     "celery": (("celery",), celery),
     "flask": (("flask",), flask),
 }
