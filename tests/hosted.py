@@ -74,6 +74,10 @@ class Hosted:
     def stop(self, number: int = signal.SIGTERM) -> str:
         """Send a signal to the process that was started, wait for the end; return all it said."""
         self._process.send_signal(number)
+        return self.ended()
+
+    def ended(self) -> str:
+        """Wait for the end; return all that was said."""
         self._process.wait(BOUND)
         self._reader.join(BOUND)  # ends with the last process that has inherited the pipe
         assert not self._reader.is_alive(), f"a child outlived its host:\n{self._said}"
