@@ -15,10 +15,10 @@ help:  ## List the targets
 demo: $(VENV)/with-nothing  ## Deliver a day of events through outages to a local server
 	$(BIN)/whisperr demo
 
-demo-django: $(VENV)/with-test  ## Run the Django example against a local server, with real requests
+demo-django: $(VENV)/with-test,django-test  ## Run the Django example against a local server, with real requests
 	$(BIN)/python examples/django/demo.py
 
-test: $(VENV)/with-test,hosts  ## Run the tests and measure what they cover
+test: $(VENV)/with-test,django-test,doors,hosts  ## Run the tests and measure what they cover
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q
 	$(BIN)/coverage combine -q
@@ -50,7 +50,7 @@ matrix-new:  ## Run the tests on Python 3.14, 3.15 and PyPy, in a Debian testing
 soak: $(VENV)/with-test  ## Track through random faults for a minute (WHISPERR_SOAK_SECONDS, _SEED)
 	$(BIN)/python -m tests.faults.soak --seconds $(or $(WHISPERR_SOAK_SECONDS),60) --seed $(or $(WHISPERR_SOAK_SEED),1)
 
-reliability: $(VENV)/with-test  ## Run every scenario of docs/reliability.md and write what came of it
+reliability: $(VENV)/with-test,hosts  ## Run every scenario of docs/reliability.md and write what came of it
 	$(BIN)/python -m scripts.reliability
 
 matrix-django:  ## Run the tests of the Django door on every Django that it supports

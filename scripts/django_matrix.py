@@ -43,7 +43,12 @@ def environment_of(django: str, version: str, interpreter: str) -> Path:
         pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
         pinned = [*pip, "--constraint", pins.name]
         subprocess.run([*pinned, "hatchling", "editables"], cwd=ROOT, check=True)
-        wanted = ["--no-build-isolation", "--editable", ".[test]", f"django=={django}.*"]
+        wanted = [
+            "--no-build-isolation",
+            "--editable",
+            ".[test,django-test]",
+            f"django=={django}.*",
+        ]
         subprocess.run([*pinned, *wanted], cwd=ROOT, check=True)
     return python
 

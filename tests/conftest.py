@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
+from whisperr import _environment
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -44,3 +46,12 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no variable of the machine change what a client does."""
     for name in ("WHISPERR_API_KEY", "WHISPERR_BASE_URL"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def _no_client_of_the_process() -> Iterator[None]:
+    """Let the client that doors share be made in the test, and be gone after it."""
+    assert _environment._made == {}
+    yield
+    while _environment._made:
+        _environment._made.popitem()[1].shutdown()

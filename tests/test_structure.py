@@ -14,7 +14,16 @@ import pytest
 import whisperr
 
 PACKAGE = Path(whisperr.__file__).parent
-DOORS = {"asgi", "aws_lambda", "celery", "django", "flask"}
+DOORS = {
+    "asgi",
+    "aws_lambda",
+    "celery",
+    "django",
+    "fastapi",
+    "flask",
+    "google_functions",
+    "opentelemetry",
+}
 OUTSIDE_THE_CORE = {"cli", "dev", "testing", "__main__"} | DOORS
 
 MAX_FILE_LINES = 350

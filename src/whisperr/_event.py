@@ -102,6 +102,10 @@ class EventEncoder:
             data = self._reviewed(data, self._before_send)
         return chosen, data
 
+    def forget_ids(self) -> None:
+        """Make new message ids from now on: copies of this process must not share any."""
+        self._ids = MessageIds()
+
     def without_user(self, *given: object) -> tuple[str, bytes, bytes]:
         """Return the message id and the two pieces of an event that the user stands between.
 

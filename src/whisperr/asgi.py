@@ -1,4 +1,6 @@
-"""The ASGI door: deliver before a server confirms its shutdown. Pure ASGI.
+"""The ASGI door: `request.state.whisperr`, and delivery before a server confirms its shutdown.
+
+Pure ASGI: it needs no framework. The guide is docs/asgi.md.
 
 Servers such as uvicorn end on SIGTERM without running `atexit`; the last thing they run is the
 lifespan protocol. Not every framework speaks it: Django refuses it, so it is answered here.
@@ -9,14 +11,16 @@ Threads: runs in the event loop; waiting for delivery happens in other threads.
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
+from ._asgi_request import RequestTracker
 from ._client import Whisperr, pipeline_of
+from ._environment import client_source
 from ._lifecycle import EXIT_TIMEOUT, pipelines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
-    from typing import Any
 
     Message = MutableMapping[str, Any]
     Receive = Callable[[], Awaitable[Message]]
@@ -25,8 +29,55 @@ if TYPE_CHECKING:
     App = Callable[[Any, Any, Any], Awaitable[object]]
     Wrapped = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
 
+__all__ = ["RequestTracker", "WhisperrMiddleware", "flush_on_shutdown"]
+
 _STARTUP = "lifespan.startup"
 _SHUTDOWN = "lifespan.shutdown"
+
+
+class WhisperrMiddleware:
+    """Put a `RequestTracker` on every request: `request.state.whisperr`, `scope["state"]`.
+
+        app.add_middleware(WhisperrMiddleware, resolve_user=user_of)
+
+    - `client`: a client, or a function that returns one. None: one for the process, made from the
+      environment; a missing key is a ValueError when the application starts.
+    - `resolve_user`: a function, sync or async, that takes the ASGI scope and returns the user's
+      id, None for an anonymous visitor. Left out: the `identity` of `scope["user"]`, as
+      Starlette's AuthenticationMiddleware sets it.
+    - `flush_timeout`: how many seconds delivery may take when the server shuts down; the
+      lifespan is treated as by `flush_on_shutdown`.
+
+    The resolver is asked when something is tracked. Websockets pass through untouched.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        client: Whisperr | Callable[[], Whisperr] | None = None,
+        *,
+        resolve_user: Callable[[Any], object] | None = None,
+        flush_timeout: float = EXIT_TIMEOUT,
+    ) -> None:
+        self._app = app
+        self._client_of = client_source(client)
+        self._resolve = resolve_user
+        self._ends = flush_on_shutdown(app, self._client_of, timeout=flush_timeout)
+        self._client_of()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection."""
+        if scope["type"] == "lifespan":
+            await self._ends(scope, receive, send)
+        elif scope["type"] == "http":
+            tracker = RequestTracker(self._client_of, scope, self._resolve)
+            scope.setdefault("state", {})["whisperr"] = tracker
+            try:
+                await self._app(scope, receive, send)
+            finally:
+                await tracker.settle()
+        else:
+            await self._app(scope, receive, send)
 
 
 def flush_on_shutdown(

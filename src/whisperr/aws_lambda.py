@@ -1,0 +1,89 @@
+"""The AWS Lambda door: deliver before the environment is frozen.
+
+    from whisperr.aws_lambda import flush_after
+
+    @flush_after
+    def handler(event, context):
+        whisperr.track(event["user"], "report_failed")
+
+Between two invocations nothing runs, no thread either, and the end may come without a word. So
+each invocation delivers what it tracked, within the time it has left. It needs no package: the
+context is what Lambda passes. The guide is docs/aws_lambda.md.
+"""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, overload
+
+from ._ends import flush_all, flushing
+from ._lifecycle import EXIT_TIMEOUT, pipelines
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._ends import Function
+
+__all__ = ["flush_after"]
+
+_MARGIN = 0.5
+# AWS Lambda, SnapStart: hooks before the snapshot share the time of the initialization, which is
+# 130 seconds at least.
+_BEFORE_SNAPSHOT = EXIT_TIMEOUT
+
+
+@overload
+def flush_after(handler: Function, /) -> Function: ...
+
+
+@overload
+def flush_after(
+    *, timeout: float = EXIT_TIMEOUT, margin: float = _MARGIN
+) -> Callable[[Function], Function]: ...
+
+
+def flush_after(
+    handler: Any = None, /, *, timeout: float = EXIT_TIMEOUT, margin: float = _MARGIN
+) -> Any:
+    """Deliver what is held after each invocation of a handler, sync or async, also a failed one.
+
+    - `timeout`: how many seconds delivery may take.
+    - `margin`: how many seconds before the end of the invocation's own time it stops at the
+      latest.
+
+    All clients of the process deliver. What is left stays queued for the next invocation.
+    """
+
+    def seconds_for(args: tuple[Any, ...]) -> float:
+        remaining = getattr(
+            args[1] if len(args) > 1 else None, "get_remaining_time_in_millis", None
+        )
+        left = timeout if remaining is None else remaining() / 1000 - margin
+        return max(min(timeout, left), 0.0)
+
+    def decorated(function: Function) -> Function:
+        return flushing(function, seconds_for)
+
+    return decorated if handler is None else decorated(handler)
+
+
+def _before_snapshot() -> None:
+    """Deliver once what every copy would deliver, and leave no connection in the snapshot."""
+    if flush_all(_BEFORE_SNAPSHOT):
+        for pipeline in pipelines():
+            pipeline.forsake()
+    _forget_ids()
+
+
+def _forget_ids() -> None:
+    """Let no two copies of the snapshot use the same message ids."""
+    for pipeline in pipelines():
+        pipeline.encoder.forget_ids()
+
+
+# Part of Lambda's own Python runtimes.
+if find_spec("snapshot_restore_py") is not None:
+    import snapshot_restore_py as _snapshot
+
+    _snapshot.register_before_snapshot(_before_snapshot)
+    _snapshot.register_after_restore(_forget_ids)

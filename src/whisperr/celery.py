@@ -1,0 +1,132 @@
+"""The Celery door: what tasks track is delivered before their process ends.
+
+    from whisperr.celery import connect, current
+
+    app = Celery("shop")
+    connect(resolve_user=lambda task: task.request.kwargs.get("user_id"))
+
+    @app.task
+    def export(user_id):
+        current.track("export_failed")
+
+Celery ends its pool processes with `os._exit`, which runs no `atexit` functions; the signal
+`worker_process_shutdown` is the last that runs. The guide is docs/celery.md.
+"""
+
+from __future__ import annotations
+
+try:
+    from celery import current_task, signals
+except ModuleNotFoundError as missing:
+    if missing.name != "celery":
+        raise
+    raise ImportError("whisperr.celery needs Celery: pip install whisperr[celery]") from missing
+
+from typing import TYPE_CHECKING, Any
+
+from ._bound import UserTracker
+from ._ends import flush_all, shut_down_all
+from ._environment import client_source, get_client
+from ._lifecycle import EXIT_TIMEOUT
+from .errors import InvalidEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._client import Whisperr
+
+__all__ = ["UserTracker", "connect", "connect_unless_connected", "current", "get_client"]
+
+
+class _Told:
+    """What `connect` was told."""
+
+    def __init__(self) -> None:
+        self.connected = False
+        self.client_of: Callable[[], Whisperr] = get_client
+        self.resolve_user: Callable[[Any], object] | None = None
+        self.flush_after_task: float | None = None
+        self.timeout = EXIT_TIMEOUT
+
+
+_told = _Told()
+
+
+def connect(
+    client: Whisperr | Callable[[], Whisperr] | None = None,
+    *,
+    resolve_user: Callable[[Any], object] | None = None,
+    flush_after_task: float | None = None,
+    timeout: float = EXIT_TIMEOUT,
+) -> None:
+    """Deliver when a worker's processes end, all clients of the process together.
+
+    - `client`: what `current` tracks with: a client or a function that returns one. None: one for
+      the process, made from the environment when first used.
+    - `resolve_user`: a function that takes the running task and returns the user's id, None for
+      nobody; asked when `current` tracks.
+    - `flush_after_task`: how many seconds delivery may take after each task, for workers whose
+      processes are killed. None: no delivery there.
+    - `timeout`: how many seconds delivery may take at the end of a process.
+
+    Call it where the Celery application is made. A second call replaces the first.
+    """
+    _told.client_of = client_source(client)
+    _told.resolve_user = resolve_user
+    _told.flush_after_task = flush_after_task
+    _told.timeout = timeout
+    _told.connected = True
+    # Not weak: nothing else refers to them. With an id: a second call connects nothing twice.
+    for signal, receiver in (
+        (signals.worker_process_shutdown, _process_ends),
+        (signals.worker_shutdown, _worker_ends),
+        (signals.task_postrun, _task_ends),
+    ):
+        signal.connect(receiver, weak=False, dispatch_uid=f"whisperr.celery.{receiver.__name__}")
+
+
+def connect_unless_connected(client: Callable[[], Whisperr]) -> None:
+    """Do what `connect(client)` does, unless `connect` was called before.
+
+    For doors that may meet Celery in one process. They need not import it to know that:
+
+        if "celery" in sys.modules:
+            from whisperr.celery import connect_unless_connected
+
+            connect_unless_connected(get_client)
+
+    It may be called as often as one likes.
+    """
+    if not _told.connected:
+        connect(client)
+
+
+def _client() -> Whisperr:
+    return _told.client_of()
+
+
+def _user() -> object:
+    if _told.resolve_user is None:
+        raise InvalidEvent("external_user_id: connect() was given no resolve_user")
+    if not current_task:
+        raise InvalidEvent("external_user_id: no task is running")
+    return _told.resolve_user(current_task)
+
+
+current = UserTracker(_client, _user)
+"""The tracker of the running task: `track`, `identify`, `user_id`, and its `client`."""
+
+
+def _process_ends(**_: object) -> None:
+    """Shut down, not only flush: what is left would be lost without a word."""
+    shut_down_all(_told.timeout)
+
+
+def _worker_ends(**_: object) -> None:
+    """Flush: the process goes on to its normal end, which may still deliver what is left."""
+    flush_all(_told.timeout)
+
+
+def _task_ends(**_: object) -> None:
+    if _told.flush_after_task is not None:
+        flush_all(_told.flush_after_task)

@@ -1,0 +1,44 @@
+"""The FastAPI door: the tracker of a request as a dependency that type checkers see.
+
+    from whisperr.fastapi import Tracker, WhisperrMiddleware
+
+    app.add_middleware(WhisperrMiddleware, resolve_user=user_of)
+
+    @app.post("/upgrade")
+    async def upgrade(whisperr: Tracker) -> dict[str, str]:
+        whisperr.track("plan_upgraded")
+
+The middleware is the one of `whisperr.asgi`; the guide is docs/asgi.md.
+"""
+
+from __future__ import annotations
+
+try:
+    from fastapi import Depends, Request
+except ModuleNotFoundError as missing:
+    if missing.name != "fastapi":
+        raise
+    raise ImportError("whisperr.fastapi needs FastAPI: pip install whisperr[fastapi]") from missing
+
+from typing import Annotated
+
+from .asgi import RequestTracker, WhisperrMiddleware, flush_on_shutdown
+
+__all__ = ["RequestTracker", "Tracker", "WhisperrMiddleware", "flush_on_shutdown", "tracker_of"]
+
+
+async def tracker_of(request: Request) -> RequestTracker:
+    """Return the tracker of a request: the dependency behind `Tracker`.
+
+    Raises RuntimeError when WhisperrMiddleware is not there.
+    """
+    tracker = getattr(request.state, "whisperr", None)
+    if not isinstance(tracker, RequestTracker):
+        raise RuntimeError(  # noqa: TRY004  # the type is right, the middleware is missing
+            "the request has no whisperr: app.add_middleware(WhisperrMiddleware)"
+        )
+    return tracker
+
+
+Tracker = Annotated[RequestTracker, Depends(tracker_of)]
+"""The parameter of a path operation that wants the tracker: `whisperr: Tracker`."""

@@ -1,0 +1,113 @@
+"""The Flask door: `current.track(...)`, for the user of the request.
+
+    from whisperr.flask import Whisperr, current
+
+    Whisperr(app, resolve_user=lambda: session.get("user_id"))
+
+    @app.post("/upgrade")
+    def upgrade():
+        current.track("plan_upgraded")
+
+One client for each application, made from `WHISPERR_*` in its config. The guide is docs/flask.md.
+"""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+try:
+    from flask import current_app, has_request_context
+except ModuleNotFoundError as missing:
+    if missing.name != "flask":
+        raise
+    raise ImportError("whisperr.flask needs Flask: pip install whisperr[flask]") from missing
+
+from werkzeug.local import LocalProxy
+
+from ._bound import UserTracker
+from ._client import Whisperr as Client
+from ._config import OPTIONS
+from .errors import InvalidEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flask import Flask
+
+__all__ = ["UserTracker", "Whisperr", "current"]
+
+_NAME = "whisperr"
+_PREFIX = "WHISPERR_"
+
+
+class Whisperr:
+    """The extension: `Whisperr(app)`, or `Whisperr()` and later `init_app(app)`.
+
+    - `client`: a client that all applications of this extension share. None: each application
+      gets one of its own, from WHISPERR_API_KEY and WHISPERR_<OPTION> in its config.
+    - `resolve_user`: a function without parameters that returns the id of the request's user,
+      None for an anonymous visitor. Left out: Flask-Login's user.
+
+    The resolver is called when something is tracked, never before.
+    """
+
+    def __init__(
+        self,
+        app: Flask | None = None,
+        *,
+        client: Client | None = None,
+        resolve_user: Callable[[], object] | None = None,
+    ) -> None:
+        self._client = client
+        self._resolve = resolve_user or _login_user
+        if app is not None:
+            self.init_app(app)
+
+    def init_app(self, app: Flask) -> None:
+        """Give an application its client. Raises ValueError that names what is wrong."""
+        client = self._client or _client_of(app.config)
+        app.extensions[_NAME] = UserTracker(lambda: client, self._resolve)
+
+
+def _current() -> UserTracker:
+    tracker = current_app.extensions.get(_NAME)
+    if not isinstance(tracker, UserTracker):
+        raise RuntimeError(  # noqa: TRY004  # the type is right, the extension is missing
+            f"the application {current_app.name!r} has no whisperr: Whisperr(app)"
+        )
+    return tracker
+
+
+current: UserTracker = LocalProxy(_current)  # type: ignore[assignment]  # what it stands for
+"""The tracker of the current application: `track`, `identify`, `user_id`, and its `client`."""
+
+
+def _client_of(config: dict[str, Any]) -> Client:
+    names = {_PREFIX + option.name.upper(): option for option in OPTIONS}
+    options = {}
+    for name, option in names.items():
+        if name in config and option.name != "api_key":
+            if not option.check(config[name]):
+                shown = repr(config[name]) if option.name != "base_url" else "..."  # a password?
+                raise ValueError(f"{name} = {shown}: must be {option.allowed}")
+            options[option.name] = config[name]
+    for name in config:
+        if name.startswith(_PREFIX) and name not in names:
+            near = get_close_matches(name, names, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            warnings.warn(f"{name} is not a setting of whisperr{hint}", UserWarning, stacklevel=4)
+    return Client(config.get(f"{_PREFIX}API_KEY"), **options)
+
+
+def _login_user() -> object:
+    """Return the id that Flask-Login keeps of the user, None for an anonymous one."""
+    login = sys.modules.get("flask_login")  # looked up: who does not use it need not have it
+    if login is None or not hasattr(current_app, "login_manager"):
+        raise InvalidEvent(
+            "external_user_id: neither a resolve_user nor Flask-Login says who the user is"
+        )
+    user = login.current_user if has_request_context() else None
+    return user.get_id() if user is not None and user.is_authenticated else None

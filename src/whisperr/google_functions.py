@@ -1,0 +1,51 @@
+"""The Google Cloud Functions door: deliver before the answer leaves, while there is a processor.
+
+    from whisperr.google_functions import flush_after
+
+    @functions_framework.http
+    @flush_after
+    def report(request):
+        whisperr.track(request.args["user"], "report_failed")
+        return "done"
+
+After the answer the instance may get no time, and it ends without a word. It needs no package. The
+guide is docs/aws_lambda.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, overload
+
+from ._ends import flushing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._ends import Function
+
+__all__ = ["flush_after"]
+
+# Somebody waits for the answer, and how long the function may take cannot be asked for.
+_TIMEOUT = 5.0
+
+
+@overload
+def flush_after(function: Function, /) -> Function: ...
+
+
+@overload
+def flush_after(*, timeout: float = _TIMEOUT) -> Callable[[Function], Function]: ...
+
+
+def flush_after(function: Any = None, /, *, timeout: float = _TIMEOUT) -> Any:
+    """Deliver what is held after each call of a function, sync or async, also a failed one.
+
+    - `timeout`: how many seconds delivery may take.
+
+    All clients of the process deliver. What is left stays queued for the next call.
+    """
+
+    def decorated(given: Function) -> Function:
+        return flushing(given, lambda _: timeout)
+
+    return decorated if function is None else decorated(function)

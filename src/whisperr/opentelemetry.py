@@ -1,0 +1,36 @@
+"""The OpenTelemetry door: the trace in which an event happened, in its context.
+
+    from whisperr.opentelemetry import add_trace_id
+
+    client = Whisperr(before_send=add_trace_id)
+
+`before_send` runs in the caller's thread, where the current span is. The guide is
+docs/opentelemetry.md.
+"""
+
+from __future__ import annotations
+
+try:
+    from opentelemetry import trace
+except ModuleNotFoundError as missing:
+    if missing.name != "opentelemetry":
+        raise
+    raise ImportError(
+        "whisperr.opentelemetry needs OpenTelemetry: pip install whisperr[opentelemetry]"
+    ) from missing
+
+from typing import Any
+
+__all__ = ["add_trace_id"]
+
+
+def add_trace_id(event: dict[str, Any]) -> dict[str, Any]:
+    """Put the id of the current trace into the context of an event, as `trace_id`: 32 hex digits.
+
+    An event outside of a span stays as it is, and so does a `trace_id` of the caller's. For
+    `before_send`; one of your own can call it.
+    """
+    span = trace.get_current_span().get_span_context()
+    if span.is_valid:
+        event["context"].setdefault("trace_id", trace.format_trace_id(span.trace_id))
+    return event

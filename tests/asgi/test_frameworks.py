@@ -1,0 +1,184 @@
+"""The middleware and the dependency in Starlette and FastAPI, through their own test clients."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import pytest
+
+from whisperr.asgi import WhisperrMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from whisperr import Whisperr
+    from whisperr.dev import LocalServer
+
+pytest.importorskip("fastapi", reason="FastAPI is not installed")
+
+# Behind the check: these need what it looks for.
+from fastapi import BackgroundTasks, Depends, FastAPI, Request, WebSocket
+from fastapi.testclient import TestClient
+from starlette.applications import Starlette
+from starlette.authentication import AuthCredentials, AuthenticationBackend, BaseUser
+from starlette.middleware import Middleware
+from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.responses import PlainTextResponse
+from starlette.routing import Mount, Route
+
+from whisperr.fastapi import Tracker  # noqa: TC001  # FastAPI reads annotations
+
+
+class Customer(BaseUser):
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    @property
+    def is_authenticated(self) -> bool:
+        return True
+
+    @property
+    def identity(self) -> str:
+        return self.name
+
+
+class Header(AuthenticationBackend):
+    async def authenticate(self, conn: Any) -> Any:
+        name = conn.headers.get("x-user")
+        return None if name is None else (AuthCredentials(), Customer(name))
+
+
+def user_of(scope: Any) -> str | None:
+    return Request(scope).headers.get("x-user")
+
+
+async def async_user_of(scope: Any) -> str | None:
+    return user_of(scope)
+
+
+def sent(client: Whisperr, server: LocalServer) -> list[tuple[str | None, str | None]]:
+    client.flush()
+    return [(a.user, a.type) for a in server.arrivals()]
+
+
+class TestStarlette:
+    def test_sync_and_async_endpoints_track_for_the_authenticated_user(
+        self, client: Whisperr, server: LocalServer
+    ) -> None:
+        async def upgraded(request: Request) -> PlainTextResponse:
+            request.state.whisperr.track("plan_upgraded")
+            return PlainTextResponse("done")
+
+        def cancelled(request: Request) -> PlainTextResponse:
+            request.state.whisperr.track("plan_cancelled")
+            return PlainTextResponse("done")
+
+        inner = [Route("/cancelled", cancelled)]
+        app = Starlette(
+            routes=[Route("/upgraded", upgraded), Mount("/inner", routes=inner)],
+            middleware=[
+                Middleware(AuthenticationMiddleware, backend=Header()),
+                Middleware(WhisperrMiddleware, client=client),
+            ],
+        )
+        with TestClient(app) as browser:
+            assert browser.get("/upgraded", headers={"x-user": "ada"}).text == "done"
+            assert browser.get("/inner/cancelled", headers={"x-user": "grace"}).text == "done"
+            assert browser.get("/upgraded").text == "done"
+        assert [(a.user, a.type) for a in server.arrivals()] == [
+            ("ada", "plan_upgraded"),
+            ("grace", "plan_cancelled"),
+        ]
+
+
+def track_again(whisperr: Tracker) -> None:
+    whisperr.track("seen_by_a_dependency")
+
+
+def shop(client: Whisperr, resolve_user: Any, seen: list[str]) -> FastAPI:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        seen.append("start")
+        yield
+        seen.append("end")
+
+    app = FastAPI(lifespan=lifespan)
+    app.add_middleware(WhisperrMiddleware, client=client, resolve_user=resolve_user)
+
+    @app.post("/async")
+    async def upgraded(whisperr: Tracker) -> str | None:
+        return whisperr.track("plan_upgraded")
+
+    @app.post("/sync")
+    def downgraded(whisperr: Tracker) -> str | None:
+        return whisperr.track("plan_downgraded")
+
+    @app.post("/later")
+    async def later(whisperr: Tracker, tasks: BackgroundTasks) -> None:
+        tasks.add_task(whisperr.track, "report_failed")
+
+    @app.post("/nested")
+    async def nested(nothing: Annotated[None, Depends(track_again)]) -> None:
+        pass
+
+    @app.websocket("/socket")
+    async def socket(websocket: WebSocket) -> None:
+        await websocket.accept()
+        await websocket.send_text(str(hasattr(websocket.state, "whisperr")))
+        await websocket.close()
+
+    return app
+
+
+@pytest.mark.parametrize("resolve_user", [user_of, async_user_of])
+class TestFastApi:
+    def test_every_kind_of_endpoint_tracks(
+        self, resolve_user: Any, client: Whisperr, server: LocalServer
+    ) -> None:
+        seen: list[str] = []
+        with TestClient(shop(client, resolve_user, seen)) as browser:
+            ids = [
+                browser.post(path, headers={"x-user": "ada"}).json()
+                for path in ("/async", "/sync", "/later", "/nested")
+            ]
+            assert sent(client, server) == [
+                ("ada", "plan_upgraded"),
+                ("ada", "plan_downgraded"),
+                ("ada", "report_failed"),
+                ("ada", "seen_by_a_dependency"),
+            ]
+        stamped = [a.body["context"]["$message_id"] for a in server.arrivals()]
+        assert ids[:2] == stamped[:2]
+        assert seen == ["start", "end"]
+
+    def test_the_lifespan_of_the_application_is_kept_and_delivers(
+        self, resolve_user: Any, client: Whisperr, server: LocalServer
+    ) -> None:
+        with TestClient(shop(client, resolve_user, [])) as browser:
+            browser.post("/async", headers={"x-user": "ada"})
+            assert server.arrivals() == []
+        assert [a.type for a in server.arrivals()] == ["plan_upgraded"]
+
+    def test_a_websocket_passes_through(self, resolve_user: Any, client: Whisperr) -> None:
+        with (
+            TestClient(shop(client, resolve_user, [])) as browser,
+            browser.websocket_connect("/socket") as socket,
+        ):
+            assert socket.receive_text() == "False"
+
+    def test_the_dependency_is_no_parameter_of_the_interface(
+        self, resolve_user: Any, client: Whisperr
+    ) -> None:
+        assert "whisperr" not in str(shop(client, resolve_user, []).openapi())
+
+
+def test_without_the_middleware_the_dependency_says_what_to_do() -> None:
+    app = FastAPI()
+
+    @app.get("/")
+    async def view(whisperr: Tracker) -> None:
+        raise AssertionError("not reached")
+
+    with pytest.raises(RuntimeError, match="add_middleware"), TestClient(app) as browser:
+        browser.get("/")

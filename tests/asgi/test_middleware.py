@@ -1,0 +1,301 @@
+"""The middleware alone: plain ASGI, no framework."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from whisperr import InvalidEvent, Whisperr
+from whisperr.asgi import RequestTracker, WhisperrMiddleware
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from whisperr import WhisperrError
+    from whisperr.dev import LocalServer
+
+UNTOUCHED = object()
+
+
+async def receive() -> Any:
+    raise AssertionError("nobody asks")
+
+
+async def send(message: Any) -> None:
+    raise AssertionError("nobody answers")
+
+
+def ask(
+    view: Callable[[RequestTracker], Any], client: Any, resolve_user: Any = None, **scope: Any
+) -> Any:
+    """Run one request through the middleware; return what the view returned."""
+    answer: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        found = view(scope["state"]["whisperr"])
+        answer.append(await found if asyncio.iscoroutine(found) else found)
+
+    middleware = WhisperrMiddleware(app, client, resolve_user=resolve_user)
+    asyncio.run(middleware({"type": "http", **scope}, receive, send))
+    return answer[0]
+
+
+async def async_ada(scope: Any) -> str:
+    await asyncio.sleep(0)
+    return "ada"
+
+
+def never(scope: Any) -> str:
+    raise AssertionError("the user was read")
+
+
+def raising(scope: Any) -> str:
+    raise LookupError("secret of a user")
+
+
+async def async_raising(scope: Any) -> str:
+    raise LookupError("secret of a user")
+
+
+def told(client: Whisperr, errors: list[WhisperrError]) -> list[str]:
+    client.shutdown()
+    return list(dict.fromkeys(error.message.partition(" (at ")[0] for error in errors))
+
+
+def sent(client: Whisperr, server: LocalServer) -> list[tuple[str | None, str | None]]:
+    client.flush()
+    return [(a.user, a.type) for a in server.arrivals()]
+
+
+class TestUsers:
+    def test_the_user_is_the_one_that_the_resolver_names(
+        self, client: Whisperr, server: LocalServer
+    ) -> None:
+        def view(whisperr: RequestTracker) -> str | None:
+            whisperr.identify(traits={"plan": "pro"})
+            return whisperr.track("plan_upgraded", {"seats": 3})
+
+        message_id = ask(view, client, lambda scope: scope["user_pk"], user_pk=8842)
+        assert sent(client, server) == [("8842", None), ("8842", "plan_upgraded")]
+        event = server.arrivals()[1].body
+        assert event["context"]["$message_id"] == message_id
+        assert event["properties"] == {"seats": 3}
+
+    def test_the_user_is_read_at_each_call(self, client: Whisperr, server: LocalServer) -> None:
+        people = iter(["ada", "grace"])
+
+        def view(whisperr: RequestTracker) -> None:
+            whisperr.track("logged_out")
+            whisperr.track("logged_in")
+
+        ask(view, client, lambda scope: next(people))
+        assert sent(client, server) == [("ada", "logged_out"), ("grace", "logged_in")]
+
+    def test_nothing_is_read_when_nothing_is_tracked(self, client: Whisperr) -> None:
+        assert ask(lambda whisperr: 1, client, never) == 1
+
+    def test_nothing_is_read_for_a_disabled_client(self) -> None:
+        off = Whisperr(disabled=True)
+
+        async def view(whisperr: RequestTracker) -> list[Any]:
+            whisperr.identify(email="ada@example.com")
+            await whisperr.aidentify(email="ada@example.com")
+            return [whisperr.track("plan_upgraded"), await whisperr.atrack("plan_upgraded")]
+
+        assert ask(view, off, never) == [None, None]
+
+    def test_for_an_anonymous_visitor_nothing_is_sent(
+        self, client: Whisperr, server: LocalServer, errors: list[WhisperrError]
+    ) -> None:
+        async def view(whisperr: RequestTracker) -> list[Any]:
+            whisperr.identify(email="ada@example.com")
+            await whisperr.aidentify(email="ada@example.com")
+            return [
+                whisperr.track("plan_upgraded"),
+                await whisperr.atrack("plan_upgraded"),
+                whisperr.user_id,
+                await whisperr.auser_id(),
+            ]
+
+        assert ask(view, client, lambda scope: None) == [None] * 4
+        assert sent(client, server) == []
+        assert errors == []
+
+    @pytest.mark.parametrize("resolve_user", [raising, async_raising])
+    def test_a_resolver_that_raises_is_reported_and_the_request_goes_on(
+        self, resolve_user: Any, client: Whisperr, errors: list[WhisperrError]
+    ) -> None:
+        async def view(whisperr: RequestTracker) -> str | None:
+            whisperr.track("plan_upgraded")
+            return await whisperr.atrack("plan_upgraded")
+
+        assert ask(view, client, resolve_user) is None
+        assert told(client, errors) == ["track: external_user_id: resolve_user raised LookupError"]
+        assert client.stats().not_accepted["invalid"] == 2
+
+    def test_without_a_resolver_it_is_the_identity_of_the_authenticated_user(
+        self, client: Whisperr
+    ) -> None:
+        class User:
+            is_authenticated = True
+            identity = 7
+
+        class Nobody:
+            is_authenticated = False
+
+        assert ask(lambda whisperr: whisperr.user_id, client, user=User()) == "7"
+        assert ask(lambda whisperr: whisperr.user_id, client, user=Nobody()) is None
+
+    def test_without_a_resolver_and_a_user_it_says_what_to_do(
+        self, client: Whisperr, errors: list[WhisperrError]
+    ) -> None:
+        assert ask(lambda whisperr: whisperr.track("plan_upgraded"), client) is None
+        assert "give WhisperrMiddleware a resolve_user" in told(client, errors)[0]
+
+    def test_what_is_no_user_id_is_reported(
+        self, client: Whisperr, errors: list[WhisperrError]
+    ) -> None:
+        assert ask(lambda whisperr: whisperr.user_id, client, lambda scope: "  ") is None
+        assert told(client, errors)[0].startswith("user_id: external_user_id: ")
+
+    def test_the_client_is_there_for_other_users(
+        self, client: Whisperr, server: LocalServer
+    ) -> None:
+        ask(lambda whisperr: whisperr.client.track("grace", "invited"), client, never)
+        assert sent(client, server) == [("grace", "invited")]
+
+
+class TestAsyncResolvers:
+    def test_what_was_tracked_gets_its_user_at_the_end_of_the_request(
+        self, client: Whisperr, server: LocalServer
+    ) -> None:
+        def view(whisperr: RequestTracker) -> str | None:
+            whisperr.identify(traits={"plan": "pro"})
+            return whisperr.track("plan_upgraded", {"n": 1})
+
+        message_id = ask(view, client, async_ada)
+        assert sent(client, server) == [("ada", None), ("ada", "plan_upgraded")]
+        assert server.arrivals()[1].body["context"]["$message_id"] == message_id
+
+    def test_an_object_with_an_async_call_is_an_async_resolver(
+        self, client: Whisperr, server: LocalServer
+    ) -> None:
+        class Ada:
+            async def __call__(self, scope: Any) -> str:
+                return "ada"
+
+        ask(lambda whisperr: whisperr.track("plan_upgraded"), client, Ada())
+        assert sent(client, server) == [("ada", "plan_upgraded")]
+
+    def test_the_async_forms_return_when_the_event_is_queued(
+        self, client: Whisperr, server: LocalServer
+    ) -> None:
+        async def view(whisperr: RequestTracker) -> Any:
+            await whisperr.aidentify(traits={"plan": "pro"})
+            return await whisperr.atrack("plan_upgraded"), client.stats().accepted
+
+        message_id, accepted = ask(view, client, async_ada)
+        assert accepted == 2
+        assert sent(client, server) == [("ada", None), ("ada", "plan_upgraded")]
+        assert server.arrivals()[1].body["context"]["$message_id"] == message_id
+
+    def test_bad_data_is_reported_at_once_and_nothing_waits(
+        self, client: Whisperr, errors: list[WhisperrError]
+    ) -> None:
+        async def view(whisperr: RequestTracker) -> list[Any]:
+            whisperr.identify(email=7)  # type: ignore[arg-type]  # the subject of the test
+            await whisperr.aidentify(email=7)  # type: ignore[arg-type]  # likewise
+            return [whisperr.track("Bad Name"), await whisperr.atrack("Bad Name")]
+
+        assert ask(view, client, async_ada) == [None, None]
+        assert client.stats().not_accepted["invalid"] == 4
+
+    def test_after_the_request_it_says_to_await(
+        self, client: Whisperr, errors: list[WhisperrError]
+    ) -> None:
+        tracker = ask(lambda whisperr: whisperr, client, async_ada)
+        assert tracker.track("plan_upgraded") is None
+        assert "await atrack() there" in told(client, errors)[0]
+
+    def test_the_plain_user_id_needs_a_sync_resolver(
+        self, client: Whisperr, errors: list[WhisperrError]
+    ) -> None:
+        async def view(whisperr: RequestTracker) -> Any:
+            return whisperr.user_id, await whisperr.auser_id()
+
+        assert ask(view, client, async_ada) == (None, "ada")
+        assert "must not be async here" in told(client, errors)[0]
+
+    def test_what_a_cancelled_request_leaves_is_reported(
+        self, client: Whisperr, errors: list[WhisperrError]
+    ) -> None:
+        async def cancelled(scope: Any) -> str:
+            raise asyncio.CancelledError
+
+        with pytest.raises(asyncio.CancelledError):
+            ask(lambda whisperr: whisperr.track("plan_upgraded"), client, cancelled)
+        assert "cancelled before its user was read" in told(client, errors)[0]
+
+    def test_in_strict_mode_a_failure_is_raised(self, server: LocalServer) -> None:
+        with Whisperr("wrk_test", base_url=server.url, strict=True) as strict:
+            for resolve_user in (raising, async_raising):
+                with pytest.raises(InvalidEvent):
+                    ask(lambda whisperr: whisperr.track("plan_upgraded"), strict, resolve_user)
+
+
+class TestConnections:
+    def test_a_websocket_passes_through_untouched(self, client: Whisperr) -> None:
+        seen: list[Any] = []
+
+        async def app(*given: Any) -> None:
+            seen.extend(given)
+
+        scope = {"type": "websocket"}
+        asyncio.run(WhisperrMiddleware(app, client)(scope, receive, send))
+        assert seen[0] is scope
+        assert seen[1:] == [receive, send]
+        assert scope == {"type": "websocket"}
+
+    def test_the_error_of_the_application_passes_on(
+        self, client: Whisperr, server: LocalServer
+    ) -> None:
+        def view(whisperr: RequestTracker) -> None:
+            whisperr.track("export_failed")
+            raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            ask(view, client, async_ada)
+        assert sent(client, server) == [("ada", "export_failed")]
+
+    def test_the_lifespan_delivers(self, client: Whisperr, server: LocalServer) -> None:
+        asked = iter(["lifespan.startup", "lifespan.shutdown"])
+        said: list[str] = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            assert scope["type"] == "http"
+
+        async def ask_next() -> Any:
+            return {"type": next(asked)}
+
+        async def hear(message: Any) -> None:
+            said.append(message["type"])
+
+        client.track("ada", "trial_started")
+        asyncio.run(WhisperrMiddleware(app, lambda: client)({"type": "lifespan"}, ask_next, hear))
+        assert said == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
+        assert len(server.arrivals()) == 1
+
+    @pytest.mark.usefixtures("_no_client_of_the_process")
+    def test_without_a_client_it_is_one_from_the_environment(
+        self, server: LocalServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
+            WhisperrMiddleware(receive)  # type: ignore[arg-type]  # it is not called
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_test")
+        monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
+        clients = [ask(lambda whisperr: whisperr.client, None) for _ in range(2)]
+        assert clients[0] is clients[1]
+        clients[0].track("ada", "trial_started")
+        assert sent(clients[0], server) == [("ada", "trial_started")]

@@ -1,0 +1,21 @@
+"""The example with a client that delivers at the end of a process and when it is told to only."""
+
+from __future__ import annotations
+
+import os
+
+from celery import signals
+from examples.celery_app import app
+
+from whisperr import Whisperr
+from whisperr.celery import connect
+
+__all__ = ["app"]
+
+connect(
+    Whisperr(flush_interval=3600.0),
+    resolve_user=lambda task: task.request.kwargs["user_id"],
+    flush_after_task=float(os.environ.get("FLUSH_AFTER_TASK", "0")) or None,
+)
+if "WITHOUT_THE_DOOR" in os.environ:
+    signals.worker_process_shutdown.receivers = []

@@ -1,0 +1,167 @@
+"""The signals and the tracker of a task, in this process, with tasks that run at once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytest.importorskip("celery", reason="Celery is not installed")
+
+from celery import Celery, signals
+
+from whisperr import Whisperr, WhisperrError
+from whisperr.celery import _Told, _told, connect, connect_unless_connected, current
+from whisperr.dev import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SIGNALS = (signals.worker_process_shutdown, signals.worker_shutdown, signals.task_postrun)
+
+
+@pytest.fixture(autouse=True)
+def _unconnected() -> Iterator[None]:
+    receivers = [list(signal.receivers or ()) for signal in SIGNALS]
+    told = dict(vars(_told))
+    _set([[] for _ in SIGNALS], vars(_Told()))
+    yield
+    _set(receivers, told)
+
+
+def _set(receivers: list[list[Any]], told: dict[str, Any]) -> None:
+    for signal, its in zip(SIGNALS, receivers, strict=True):
+        signal.receivers = its
+    vars(_told).update(told)
+
+
+@pytest.fixture
+def errors() -> list[WhisperrError]:
+    return []
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as started:
+        yield started
+
+
+@pytest.fixture
+def client(server: LocalServer, errors: list[WhisperrError]) -> Iterator[Whisperr]:
+    with Whisperr(
+        "wrk_test", base_url=server.url, flush_interval=3600, on_error=errors.append
+    ) as made:
+        yield made
+
+
+def run(task: Any, **given: Any) -> Any:
+    """Run a task with these arguments now, as a worker would."""
+    app = Celery("test", set_as_current=False)
+    app.conf.task_always_eager = True
+    return app.task(task).apply(kwargs=given, throw=True).get()
+
+
+def user_of(task: Any) -> Any:
+    return task.request.kwargs["user_id"]
+
+
+def export(user_id: Any) -> str | None:
+    current.identify(traits={"exports": 1})
+    return current.track("export_failed", {"rows": 3})
+
+
+def test_the_user_is_the_one_of_the_task(client: Whisperr, server: LocalServer) -> None:
+    connect(client, resolve_user=user_of)
+    message_id = run(export, user_id=8842)
+    assert current.client is client
+    client.flush()
+    assert [(a.user, a.type) for a in server.arrivals()] == [
+        ("8842", None),
+        ("8842", "export_failed"),
+    ]
+    assert server.arrivals()[1].body["context"]["$message_id"] == message_id
+
+
+@pytest.mark.parametrize(
+    ("resolve_user", "text"),
+    [
+        (None, "connect() was given no resolve_user"),
+        (lambda task: task.request.kwargs["account"], "resolve_user raised KeyError"),
+    ],
+)
+def test_a_user_who_cannot_be_read_is_reported_and_the_task_goes_on(
+    resolve_user: Any, text: str, client: Whisperr, errors: list[WhisperrError]
+) -> None:
+    connect(client, resolve_user=resolve_user)
+    assert run(export, user_id=8842) is None
+    client.shutdown()
+    assert text in errors[0].message
+
+
+def test_outside_of_a_task_there_is_no_user(client: Whisperr, errors: list[WhisperrError]) -> None:
+    connect(client, resolve_user=user_of)
+    assert current.track("export_failed") is None
+    client.shutdown()
+    assert "no task is running" in errors[0].message
+
+
+def test_after_a_task_it_delivers_when_that_is_asked_for(
+    client: Whisperr, server: LocalServer
+) -> None:
+    connect(client, resolve_user=user_of)
+    run(export, user_id="ada")
+    assert server.arrivals() == []
+    connect(client, resolve_user=user_of, flush_after_task=60)
+    run(export, user_id="grace")
+    assert [a.user for a in server.arrivals()] == ["ada", "ada", "grace", "grace"]
+
+
+def test_the_end_of_a_pool_process_shuts_down_and_tells_what_is_lost(
+    client: Whisperr, server: LocalServer, errors: list[WhisperrError]
+) -> None:
+    connect(client, timeout=60)
+    client.track("ada", "export_failed")
+    signals.worker_process_shutdown.send(sender=None, pid=1, exitcode=0)
+    assert len(server.arrivals()) == 1
+    assert client.track("ada", "export_failed") is None
+    client.shutdown()
+    assert [error.reason for error in errors] == ["closed"]
+
+
+def test_the_end_of_a_worker_flushes_and_the_client_stays(
+    client: Whisperr, server: LocalServer
+) -> None:
+    connect(client, timeout=60)
+    client.track("ada", "export_failed")
+    signals.worker_shutdown.send(sender=None)
+    assert len(server.arrivals()) == 1
+    assert client.ready
+
+
+def test_connecting_twice_calls_once(client: Whisperr) -> None:
+    connect(client)
+    connect(client, timeout=5)
+    assert [len(signal.receivers or ()) for signal in SIGNALS] == [1, 1, 1]
+    assert _told.timeout == 5
+
+
+def test_another_door_connects_only_what_nobody_has_connected(client: Whisperr) -> None:
+    connect_unless_connected(lambda: client)
+    assert current.client is client
+    other = Whisperr(disabled=True)
+    connect_unless_connected(lambda: other)
+    assert current.client is client
+
+
+@pytest.mark.usefixtures("_no_client_of_the_process")
+def test_without_a_client_it_is_one_from_the_environment(
+    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect(resolve_user=user_of)
+    with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
+        run(export, user_id="ada")
+    monkeypatch.setenv("WHISPERR_API_KEY", "wrk_test")
+    monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
+    run(export, user_id="ada")
+    assert current.client.shutdown()
+    assert [a.user for a in server.arrivals()] == ["ada", "ada"]

@@ -1,0 +1,107 @@
+"""The example in real workers: every pool, stopped as operators stop it, loses nothing.
+
+Its client is replaced by one that only the door makes deliver: see shop.py.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.hosted import BOUND, EXAMPLES, Hosted
+from whisperr.dev import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = [
+    pytest.mark.skipif(find_spec("celery") is None, reason="Celery is not installed"),
+    pytest.mark.skipif(os.name != "posix", reason="the prefork pool needs fork"),
+]
+
+TASKS = 6
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as started:
+        yield started
+
+
+def queue_tasks(folder: Path) -> None:
+    """Send the tasks as another process would: by name."""
+    from celery import Celery
+
+    for name in ("messages", "control"):
+        (folder / name).mkdir()
+    options = {
+        "data_folder_in": str(folder / "messages"),
+        "data_folder_out": str(folder / "messages"),
+        "control_folder": str(folder / "control"),
+    }
+    with Celery("sender", broker="filesystem://", set_as_current=False) as app:
+        app.conf.broker_transport_options = options
+        for n in range(TASKS):
+            app.send_task("shop.export", kwargs={"user_id": f"user_{n}"})
+
+
+def worker(server: LocalServer, folder: Path, *options: Any, **more: str) -> Hosted:
+    command = ["-A", "tests.celery.shop", "worker", "-l", "INFO", *options]
+    given = {"BROKER_FOLDER": str(folder), "PYTHONPATH": str(EXAMPLES.parent)}
+    return Hosted("celery", *command, server=server, **given, **more)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["-P", "prefork", "-c", 2],
+        ["-P", "threads", "-c", 2],
+        ["-P", "solo"],
+    ],
+    ids=["prefork", "threads", "solo"],
+)
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT], ids=["SIGTERM", "SIGQUIT"])
+def test_a_worker_that_is_stopped_delivers_what_its_tasks_tracked(
+    server: LocalServer, tmp_path: Path, options: list[Any], number: signal.Signals
+) -> None:
+    queue_tasks(tmp_path)
+    with worker(server, tmp_path, *options) as host:
+        host.says(rf"(?s)(?:succeeded in.*){{{TASKS}}}")
+        said = host.stop(number)
+    assert "Traceback" not in said
+    users = sorted(str(a.user) for a in server.arrivals())
+    assert users == [f"user_{n}" for n in range(TASKS)]
+
+
+def test_a_process_for_each_task_loses_nothing(server: LocalServer, tmp_path: Path) -> None:
+    queue_tasks(tmp_path)
+    options = ["-P", "prefork", "-c", 2, "--max-tasks-per-child", 1]
+    with worker(server, tmp_path, *options) as host:
+        server.wait(TASKS, timeout=BOUND)
+        host.stop()
+    users = sorted(str(a.user) for a in server.arrivals())
+    assert users == [f"user_{n}" for n in range(TASKS)]
+
+
+def test_a_flush_after_each_task_leaves_nothing_for_a_kill(
+    server: LocalServer, tmp_path: Path
+) -> None:
+    queue_tasks(tmp_path)
+    with worker(server, tmp_path, "-P", "prefork", "-c", 2, FLUSH_AFTER_TASK="30") as host:
+        server.wait(TASKS, timeout=BOUND)
+        host.stop(signal.SIGKILL)
+
+
+def test_without_the_door_a_pool_process_takes_what_waits_with_it(
+    server: LocalServer, tmp_path: Path
+) -> None:
+    queue_tasks(tmp_path)
+    with worker(server, tmp_path, "-P", "prefork", "-c", 2, WITHOUT_THE_DOOR="1") as host:
+        host.says(rf"(?s)(?:succeeded in.*){{{TASKS}}}")
+        host.stop()
+    assert server.arrivals() == []

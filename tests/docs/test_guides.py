@@ -1,0 +1,146 @@
+"""The guides of the doors hold: their code runs in order, their links lead somewhere."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from whisperr import Whisperr
+from whisperr.dev import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from whisperr import WhisperrError
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
+    with LocalServer() as started:
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_guide")
+        monkeypatch.setenv("WHISPERR_BASE_URL", started.url)
+        yield started
+
+
+def asgi(names: dict[str, Any], server: LocalServer) -> None:
+    from starlette.testclient import TestClient
+
+    for app, path in (("app", "/cancel"), ("api", "/upgrade"), ("application", "/export")):
+        with TestClient(names[app]) as browser:
+            assert browser.post(path, headers={"x-user": "user_8842"}).status_code == 200
+    sent = [(arrival.user, arrival.type) for arrival in server.arrivals()]
+    assert sent == [
+        ("user_8842", "subscription_cancelled"),
+        ("user_8842", "plan_upgraded"),
+        ("user_8842", "export_failed"),
+    ]
+
+
+def flask(names: dict[str, Any], server: LocalServer) -> None:
+    browser = names["app"].test_client()
+    assert browser.post("/cancel").json == {"message_id": None}
+    with browser.session_transaction() as session:
+        session["user_id"] = "user_8842"
+    assert browser.post("/cancel").json != {"message_id": None}
+    done = names["app"].test_cli_runner().invoke(args=["expire-trials"])
+    assert done.exit_code == 0, done.output
+    for app in ("app", "shop"):
+        with names[app].app_context():
+            assert names["current"].client.shutdown() is True
+    assert [a.type for a in server.arrivals()] == ["subscription_cancelled", "trial_expired"]
+
+
+def celery(names: dict[str, Any], server: LocalServer) -> None:
+    names["app"].conf.task_always_eager = True
+    names["export"].delay(user_id="user_8842")
+    names["expire"].delay("user_8843")
+    assert [(a.user, a.type) for a in server.arrivals()] == [
+        ("user_8842", "export_failed"),
+        ("user_8843", "trial_expired"),
+    ]
+
+
+def aws_lambda(names: dict[str, Any], server: LocalServer) -> None:
+    names["handler"]({"user": "ada", "id": "evt_1"}, None)
+    asyncio.run(names["report"]({"user": "ada"}, None))
+    assert names["subscription_ended"](SimpleNamespace(args={"user": "ada"})) == "done"
+    assert [a.type for a in server.arrivals()] == [
+        "payment_failed",
+        "report_failed",
+        "subscription_ended",
+    ]
+
+
+def opentelemetry(names: dict[str, Any], server: LocalServer) -> None:
+    from opentelemetry.sdk.trace import TracerProvider
+
+    with TracerProvider().get_tracer("guide").start_as_current_span("request"):
+        names["client"].track("ada", "seen")
+        names["careful"].track("ada", "seen", {"email": "ada@example.com", "n": 1})
+    for name in ("client", "careful"):
+        names[name].shutdown()
+    assert [len(a.body["context"]["trace_id"]) for a in server.arrivals()] == [32, 32]
+    assert server.arrivals()[1].body["properties"] == {"n": 1}
+
+
+def integrations(names: dict[str, Any], server: LocalServer) -> None:
+    errors: list[WhisperrError] = []
+
+    def fails() -> str:
+        raise LookupError("ada@example.com")
+
+    with Whisperr(on_error=errors.append) as client:
+        for user_of in (lambda: "ada", lambda: None, fails):
+            tracker = names["UserTracker"](client, user_of)
+            tracker.identify(traits={"plan": "pro"})
+            tracker.track("seen", {"n": 1}, message_id="id_1")
+    off = names["UserTracker"](Whisperr(disabled=True), fails)
+    assert off.track("seen") is None
+    assert [a.user for a in server.arrivals()] == ["ada", "ada"]
+    assert sum(error.count for error in errors) == 2
+    assert {error.reason for error in errors} == {"invalid"}
+    assert not any("ada@example.com" in error.message for error in errors)
+
+
+# What each guide needs, and what its code does when it is used.
+GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer], None]]] = {
+    "asgi": (("fastapi",), asgi),
+    "aws_lambda": ((), aws_lambda),
+    "celery": (("celery",), celery),
+    "integrations": ((), integrations),
+    "opentelemetry": (("opentelemetry.sdk",), opentelemetry),
+    "flask": (("flask",), flask),
+}
+
+
+@pytest.mark.usefixtures("_no_client_of_the_process")
+@pytest.mark.parametrize("guide", GUIDES)
+def test_the_code_of_a_guide_runs_and_does_what_it_says(guide: str, server: LocalServer) -> None:
+    needed, used = GUIDES[guide]
+    for module in needed:
+        if find_spec(module.partition(".")[0]) is None or find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    names: dict[str, Any] = {"__name__": f"guide_{guide}"}
+    text = (ROOT / "docs" / f"{guide}.md").read_text(encoding="utf-8")
+    blocks = BLOCK.findall(text)
+    assert blocks
+    for number, block in enumerate(blocks):
+        exec(compile(block, f"docs/{guide}.md, block {number + 1}", "exec"), names)
+    used(names, server)
+    assert [a.problems for a in server.arrivals(status="refused")] == []
+
+
+@pytest.mark.parametrize("guide", [*GUIDES, "decisions", "queues"])
+def test_every_link_of_a_guide_leads_somewhere(guide: str) -> None:
+    text = (ROOT / "docs" / f"{guide}.md").read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert (ROOT / "docs" / target).exists(), target

@@ -1,0 +1,18 @@
+"""A local server for the applications of the tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from whisperr.dev import LocalServer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def server() -> Iterator[LocalServer]:
+    with LocalServer() as started:
+        yield started

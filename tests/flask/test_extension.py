@@ -1,0 +1,242 @@
+"""The extension in Flask, through Flask's own test client."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+pytest.importorskip("flask", reason="Flask is not installed")
+
+from flask import Flask, request, session
+
+from whisperr import Whisperr as Client
+from whisperr.flask import Whisperr, current
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from whisperr import WhisperrError
+    from whisperr.dev import LocalServer
+
+
+def user() -> str | None:
+    return request.headers.get("X-User")
+
+
+def never() -> str:
+    raise AssertionError("the user was read")
+
+
+def app_of(server: LocalServer, **config: Any) -> Flask:
+    app = Flask("shop")
+    app.config.update(
+        WHISPERR_API_KEY="wrk_test",
+        WHISPERR_BASE_URL=server.url,
+        WHISPERR_FLUSH_INTERVAL=3600.0,
+        SECRET_KEY="for the session",
+        **config,
+    )
+    return app
+
+
+def visit(app: Flask, view: Callable[[], Any], name: str | None = None) -> Any:
+    """Let the application answer one request with this view; return what the view returned."""
+    answer: list[Any] = []
+
+    def answered() -> str:
+        answer.append(view())
+        return "done"
+
+    app.add_url_rule("/", "view", answered)
+    headers = {} if name is None else {"X-User": name}
+    assert app.test_client().get("/", headers=headers).text == "done"
+    return answer[0]
+
+
+def sent(app: Flask, server: LocalServer) -> list[tuple[str | None, str | None]]:
+    with app.app_context():
+        current.client.shutdown()
+    return [(a.user, a.type) for a in server.arrivals()]
+
+
+def test_the_user_is_the_one_of_the_request(server: LocalServer) -> None:
+    app = app_of(server)
+    Whisperr(app, resolve_user=user)
+
+    def view() -> str | None:
+        current.identify(traits={"plan": "pro"})
+        assert current.user_id == "ada"
+        return current.track("plan_upgraded", {"seats": 3})
+
+    message_id = visit(app, view, "ada")
+    assert sent(app, server) == [("ada", None), ("ada", "plan_upgraded")]
+    event = server.arrivals()[1].body
+    assert event["properties"] == {"seats": 3}
+    assert event["context"]["$message_id"] == message_id
+
+
+def test_an_async_view_tracks_as_well(server: LocalServer) -> None:
+    pytest.importorskip("asgiref", reason="asgiref, for Flask's async views, is not installed")
+    app = app_of(server)
+    Whisperr(app, resolve_user=user)
+
+    @app.get("/")
+    async def view() -> str:
+        current.track("plan_upgraded")
+        return "done"
+
+    app.test_client().get("/", headers={"X-User": "ada"})
+    assert sent(app, server) == [("ada", "plan_upgraded")]
+
+
+def test_the_session_is_not_touched_when_nothing_is_tracked(server: LocalServer) -> None:
+    app = app_of(server)
+    Whisperr(app, resolve_user=lambda: session.get("user"))
+    app.add_url_rule("/", "view", lambda: "done")
+    assert "Vary" not in app.test_client().get("/").headers
+
+
+def test_a_login_during_the_request_is_seen(server: LocalServer) -> None:
+    app = app_of(server)
+    Whisperr(app, resolve_user=lambda: session.get("user"))
+
+    def view() -> list[str | None]:
+        before = current.track("seen")
+        session["user"] = 8842
+        return [before, current.user_id]
+
+    assert visit(app, view) == [None, "8842"]
+
+
+def test_a_disabled_client_reads_nobody(server: LocalServer) -> None:
+    app = app_of(server, WHISPERR_DISABLED=True)
+    Whisperr(app, resolve_user=never)
+
+    def view() -> str | None:
+        current.identify(email="ada@example.com")
+        return current.track("plan_upgraded")
+
+    assert visit(app, view) is None
+    assert sent(app, server) == []
+
+
+async def async_user() -> str:
+    raise AssertionError("it is not awaited")
+
+
+def raising() -> str:
+    raise LookupError("secret of a user")
+
+
+@pytest.mark.parametrize(
+    ("resolve_user", "text"),
+    [
+        (raising, "track: external_user_id: resolve_user raised LookupError"),
+        (async_user, "track: external_user_id: resolve_user must not be async here"),
+        (None, "neither a resolve_user nor Flask-Login says who the user is"),
+    ],
+)
+def test_a_user_who_cannot_be_read_is_reported_and_the_request_goes_on(
+    resolve_user: Any, text: str, server: LocalServer
+) -> None:
+    errors: list[WhisperrError] = []
+    app = app_of(server, WHISPERR_ON_ERROR=errors.append)
+    Whisperr(app, resolve_user=resolve_user)
+    assert visit(app, lambda: current.track("plan_upgraded")) is None
+    assert sent(app, server) == []
+    assert text in errors[0].message
+    assert "secret" not in errors[0].message
+    assert "test_extension.py" in errors[0].message
+
+
+def test_several_applications_have_a_client_each(server: LocalServer) -> None:
+    whisperr = Whisperr(resolve_user=user)
+    apps = [app_of(server, WHISPERR_APP_VERSION=version) for version in ("1", "2")]
+    for app in apps:
+        whisperr.init_app(app)
+    for app in apps:
+        visit(app, lambda: current.track("seen"), "ada")
+    clients = []
+    for app in apps:
+        with app.app_context():
+            clients.append(current.client)
+            assert current.client.shutdown() is True
+    assert clients[0] is not clients[1]
+    assert [a.body["context"]["app_version"] for a in server.arrivals()] == ["1", "2"]
+
+
+def test_a_client_that_is_given_is_shared(server: LocalServer) -> None:
+    with Client("wrk_test", base_url=server.url) as client:
+        whisperr = Whisperr(client=client, resolve_user=user)
+        for app in (Flask("one"), Flask("two")):
+            whisperr.init_app(app)
+            visit(app, lambda: current.track("seen"), "ada")
+    assert len(server.arrivals()) == 2
+
+
+@pytest.mark.parametrize(
+    ("config", "text"),
+    [
+        ({"WHISPERR_FLUSH_AT": 0}, "WHISPERR_FLUSH_AT = 0: must be a whole number from 1"),
+        ({"WHISPERR_API_KEY": None}, "WHISPERR_API_KEY"),
+        ({"WHISPERR_API_KEY": "two words"}, "white space"),
+        ({"WHISPERR_BASE_URL": "ftp://u:password@h"}, r"WHISPERR_BASE_URL = \.\.\.: must be an"),
+    ],
+)
+def test_a_wrong_setting_is_found_when_the_application_is_made(
+    config: dict[str, Any], text: str, server: LocalServer
+) -> None:
+    app = app_of(server)
+    app.config.update(config)
+    with pytest.raises(ValueError, match=text) as raised:
+        Whisperr(app)
+    assert "password" not in str(raised.value)
+
+
+def test_a_setting_that_does_not_exist_is_warned_about(server: LocalServer) -> None:
+    app = app_of(server, WHISPERR_FLUSHAT=5)
+    with pytest.warns(UserWarning, match="did you mean WHISPERR_FLUSH_AT") as warned:
+        Whisperr(app)
+    assert warned[0].filename == __file__
+
+
+def test_an_application_without_it_says_what_to_do() -> None:
+    with Flask("shop").app_context(), pytest.raises(RuntimeError, match="has no whisperr"):
+        current.track("seen")
+
+
+class TestFlaskLogin:
+    @pytest.fixture
+    def app(self, server: LocalServer) -> Flask:
+        login = pytest.importorskip("flask_login", reason="Flask-Login is not installed")
+
+        class User(login.UserMixin):  # type: ignore[misc,name-defined]  # it has no types
+            def __init__(self, key: int) -> None:
+                self.id = key
+
+        app = app_of(server)
+        login.LoginManager(app).user_loader(lambda key: User(int(key)))
+        Whisperr(app)
+
+        @app.get("/login")
+        def log_in() -> str:
+            before = current.track("logged_in")
+            login.login_user(User(8842))
+            return f"{before} {current.user_id}"
+
+        return app
+
+    def test_its_user_is_the_user(self, app: Flask, server: LocalServer) -> None:
+        app.add_url_rule("/", "view", lambda: current.track("plan_upgraded") or "nothing")
+        browser = app.test_client()
+        assert browser.get("/").text == "nothing"
+        assert browser.get("/login").text == "None 8842"
+        assert browser.get("/").text != "nothing"
+        assert sent(app, server) == [("8842", "plan_upgraded")]
+
+    def test_outside_of_a_request_there_is_nobody(self, app: Flask, server: LocalServer) -> None:
+        with app.app_context():
+            assert current.track("seen") is None
+            assert current.client.track(7, "seen") is not None
+        assert sent(app, server) == [("7", "seen")]
