@@ -27,12 +27,12 @@ app.conf.update(
 )
 
 
-@app.task  # type: ignore[untyped-decorator]  # Celery has no types
+@app.task
 def charge(n: int) -> None:
     whisperr.track("user", "task_done", {"n": n})
 
 
-@worker_ready.connect  # type: ignore[untyped-decorator]  # Celery has no types
+@worker_ready.connect
 def send_tasks(**_: object) -> None:
     for n in range(TASKS):
         charge.delay(n)
@@ -40,6 +40,6 @@ def send_tasks(**_: object) -> None:
 
 if os.environ["REMEDY"] == "signal":
 
-    @worker_process_shutdown.connect  # type: ignore[untyped-decorator]  # Celery has no types
+    @worker_process_shutdown.connect
     def deliver(**_: object) -> None:
         whisperr.shutdown()
