@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -144,17 +145,16 @@ class RequestTracker(UserTracker):
         try:
             user = await self._read()
         except Exception as error:  # noqa: BLE001  # of a project's own function: reported
-            self._refuse_all(failure_of(error))
+            failure = failure_of(error)
+            self._end_all(lambda prepared: prepared.refuse(failure))
         except BaseException:  # the task is cancelled: say what is lost by it, and go
-            self._refuse_all(InvalidEvent(_CANCELLED))
+            with suppress(InvalidEvent):
+                self._end_all(lambda prepared: prepared.refuse(InvalidEvent(_CANCELLED)))
             raise
         else:
-            while self._waiting:
-                prepared = self._waiting.popleft()
-                if user is None:
-                    prepared.nobody()
-                else:
-                    prepared.queue(user)
+            self._end_all(
+                lambda prepared: prepared.nobody() if user is None else prepared.queue(user)
+            )
 
     def _wait(self, prepared: Prepared) -> str | None:
         if self._over:
@@ -163,9 +163,16 @@ class RequestTracker(UserTracker):
         self._waiting.append(prepared)
         return prepared.message_id
 
-    def _refuse_all(self, error: InvalidEvent) -> None:
+    def _end_all(self, end: Callable[[Prepared], object]) -> None:
+        """End each that waits, also when strict mode raises for one; then raise the first error."""
+        first: InvalidEvent | None = None
         while self._waiting:
-            self._waiting.popleft().refuse(error)
+            try:
+                end(self._waiting.popleft())
+            except InvalidEvent as error:  # noqa: PERF203  # the others have to end as well
+                first = first or error
+        if first is not None:
+            raise first
 
     async def _read(self) -> object:
         user = self._resolve()

@@ -11,7 +11,6 @@ Threads: runs in the event loop; waiting for delivery happens in other threads.
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 from ._asgi_request import RequestTracker
 from ._client import Whisperr, pipeline_of
@@ -21,6 +20,7 @@ from ._lifecycle import EXIT_TIMEOUT, pipelines
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+    from typing import Any
 
     Message = MutableMapping[str, Any]
     Scope = MutableMapping[str, Any]
@@ -66,7 +66,7 @@ class WhisperrMiddleware:
         self._ends = flush_on_shutdown(app, self._client_of, timeout=flush_timeout)
         self._client_of()
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one connection."""
         if scope["type"] == "lifespan":
             await self._ends(scope, receive, send)

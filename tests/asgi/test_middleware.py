@@ -244,6 +244,27 @@ class TestAsyncResolvers:
                 with pytest.raises(InvalidEvent):
                     ask(lambda whisperr: whisperr.track("plan_upgraded"), strict, resolve_user)
 
+    def test_in_strict_mode_every_event_that_waits_has_its_end(self, server: LocalServer) -> None:
+        people = iter(["ada", "  "])
+
+        async def one_after_the_other(scope: Any) -> str:
+            return next(people)
+
+        def both(whisperr: RequestTracker) -> None:
+            whisperr.identify(traits={"plan": "pro"})
+            whisperr.track("plan_upgraded")
+
+        with Whisperr("wrk_test", base_url=server.url, strict=True) as strict:
+            ask(both, strict, one_after_the_other)
+            tracker = ask(lambda whisperr: whisperr, strict, one_after_the_other)
+            for _ in range(2):
+                tracker._over = False
+                tracker.track("plan_upgraded")
+            with pytest.raises(InvalidEvent):
+                asyncio.run(tracker.settle())
+            assert not tracker._waiting
+            assert strict.stats().accepted == 2
+
 
 class TestConnections:
     def test_a_websocket_passes_through_untouched(self, client: Whisperr) -> None:
