@@ -20,6 +20,8 @@ from .held import LIMIT, HeldTransport, Pipelines, shut, track
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from whisperr._pipeline import Pipeline
+
 
 @pytest.fixture
 def pipeline() -> Iterator[Pipelines]:
@@ -120,7 +122,7 @@ def test_a_client_that_is_gone_still_delivers_and_then_its_thread_ends() -> None
 
 
 def test_what_clients_that_are_gone_have_left_is_not_kept_for_ever() -> None:
-    def come_and_go() -> weakref.ref[object]:
+    def come_and_go() -> weakref.ref[Pipeline]:
         transport = HeldTransport()
         client = Whisperr("wrk_test", flush_interval=3_600.0, transport=transport)
         client.track("u", "e", {"n": 1})
