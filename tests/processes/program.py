@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -20,10 +23,24 @@ client = Whisperr("wrk_test", base_url=sys.argv[1], flush_at=1_000_000, flush_in
 """
 
 
-def started(program: str, url: str, *arguments: object) -> subprocess.Popen[str]:
-    """Start a program; `sys.argv` of it begins with the address of the server."""
+def started(
+    program: str, url: str, *arguments: object, measured: bool = True
+) -> subprocess.Popen[str]:
+    """Start a program; `sys.argv` of it begins with the address of the server.
+
+    `measured=False` is for a program that forks while its threads run: coverage holds a lock now
+    and then, which a forked child then finds taken for ever.
+    """
     command = [sys.executable, "-c", program, url, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    env = {name: text for name, text in os.environ.items() if measured or "COVERAGE" not in name}
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+        start_new_session=True,
+    )
 
 
 def said_by(process: subprocess.Popen[str]) -> tuple[str, str]:
@@ -31,15 +48,25 @@ def said_by(process: subprocess.Popen[str]) -> tuple[str, str]:
     try:
         out, err = process.communicate(timeout=BOUND)
     finally:
-        process.kill()
+        end(process)
         process.communicate()
     assert process.returncode == 0, (process.returncode, err)
     return out, err
 
 
-def run(program: str, server: LocalServer, *arguments: object) -> tuple[str, str]:
+def end(process: subprocess.Popen[str]) -> None:
+    """End a process and the children that it has left, which would hold its output open."""
+    if os.name == "posix":
+        with suppress(ProcessLookupError):  # none is left
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+
+
+def run(
+    program: str, server: LocalServer, *arguments: object, measured: bool = True
+) -> tuple[str, str]:
     """Run a program to its good end."""
-    return said_by(started(program, server.url, *arguments))
+    return said_by(started(program, server.url, *arguments, measured=measured))
 
 
 def numbers(arrivals: list[Arrival], name: str) -> list[int]:

@@ -21,7 +21,9 @@ from whisperr import Whisperr
 signal.alarm(100)
 if sys.argv[2] == "restless":
     sys.setswitchinterval(1e-6)
-client = Whisperr("wrk_test", base_url=sys.argv[1], flush_at=20, flush_interval=0.1)
+client = Whisperr(
+    "wrk_test", base_url=sys.argv[1], flush_at=20, flush_interval=0.1, max_queue_size=1_000_000
+)
 stop, made = threading.Event(), [0, 0, 0]
 
 def steady(lane):
@@ -48,7 +50,8 @@ print(*made)
 
 @pytest.mark.parametrize("mood", ["calm", "restless"])
 def test_two_hundred_forks_lose_and_double_nothing(server: LocalServer, mood: str) -> None:
-    out, _ = run(LOOP, server, mood)
+    out, err = run(LOOP, server, mood, measured=False)
+    assert err == ""  # nothing was dropped: however busy the machine, the queue is long enough
     arrivals = server.arrivals()
     assert {arrival.status for arrival in arrivals} == {"accepted"}
     assert sorted(numbers(arrivals, "child_event")) == list(range(200))
@@ -71,7 +74,7 @@ for n in (1, 2):
 client.shutdown(60)
 os._exit(0)
 """
-    run(program, server)
+    run(program, server, measured=False)
     assert sorted(numbers(server.arrivals(), "generation")) == [0, 1, 2]
     assert server.summary()["duplicates"] == 0
 
@@ -88,7 +91,7 @@ if pid == 0:
     os._exit(0)
 assert os.waitpid(pid, 0)[1] == 0
 """
-    out, err = run(program, server)
+    out, err = run(program, server, measured=False)
     assert out == "{'closed': 1}\n"
     assert "the client is shut down" in err
     assert server.arrivals() == []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes.program import BOUND, numbers
+from tests.processes.program import BOUND, end, numbers
 from whisperr import Whisperr
 
 if TYPE_CHECKING:
@@ -81,7 +81,20 @@ def run(tmp_path: Path, server: LocalServer, *arguments: str) -> subprocess.Comp
     place = tmp_path / "program.py"
     place.write_text(PROGRAM, encoding="utf-8")
     command = [sys.executable, str(place), server.url, *arguments]
-    return subprocess.run(command, capture_output=True, text=True, timeout=BOUND, check=False)
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+        # Coverage holds a lock now and then, which a forked child finds taken for ever.
+        env={name: text for name, text in os.environ.items() if "COVERAGE" not in name},
+    )
+    try:
+        out, err = process.communicate(timeout=BOUND)
+    finally:
+        end(process)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 @pytest.mark.parametrize("kind", ["Process", "Pool", "Executor"])

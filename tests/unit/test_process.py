@@ -7,6 +7,7 @@ import os
 import signal
 import threading
 import warnings
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,8 @@ from .held import LIMIT, HeldTransport, Pipelines, shut, track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from whisperr._pipeline import Pipeline
 
 
 @pytest.fixture
@@ -116,6 +119,28 @@ def test_a_client_that_is_gone_still_delivers_and_then_its_thread_ends() -> None
     thread.join(LIMIT)
     assert not thread.is_alive()
     assert transport.batches == [[1]]
+
+
+def test_what_clients_that_are_gone_have_left_is_not_kept_for_ever() -> None:
+    def come_and_go() -> weakref.ref[Pipeline]:
+        transport = HeldTransport()
+        client = Whisperr("wrk_test", flush_interval=3_600.0, transport=transport)
+        client.track("u", "e", {"n": 1})
+        pipeline = client._pipeline()
+        thread, left = pipeline.driver._thread, weakref.ref(pipeline)
+        del client, pipeline
+        gc.collect()
+        assert left() is not None  # the exit would wait for it
+        transport.await_request()
+        assert thread is not None
+        thread.join(LIMIT)
+        return left
+
+    first = come_and_go()
+    second = come_and_go()
+    gc.collect()
+    assert first() is None
+    assert second() is not None  # until the next one
 
 
 class PipeTransport:
