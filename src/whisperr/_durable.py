@@ -176,7 +176,7 @@ class DurableBuffer:
         lost = [*self._ahead, *self._line.clear()]
         self._ahead = []
         if self._ahead_taken or self._from_store:
-            self.put_back()
+            self._tell_full(self.put_back())
         self.passed(self.end())
         self._use(self._store.close, None)
         self._closed = True

@@ -66,6 +66,7 @@ class SQLiteStore:
         self._taken: list[Row] = []
         self._misses = 0
         self._doubt = False
+        self._untaken = (0, 0)
         self.waiting = 0
         self.waiting_bytes = 0
 
@@ -222,9 +223,8 @@ class SQLiteStore:
     def _trim(self, db: sqlite3.Connection) -> list[bytes]:
         """Remove the oldest that nobody has taken until the bounds hold."""
         dropped: list[Row] = []
-        rows, size, taken_to = db.execute(
-            "SELECT rows - taken_rows, bytes - taken_bytes, taken_to FROM state"
-        ).fetchone()
+        taken_to = self._count(db)
+        rows, size = self._untaken
         while rows > self._max_events or size > self._max_bytes:
             oldest = db.execute(_FRONT, (taken_to, _LAST, _SOME)).fetchall()
             over: list[Row] = []
@@ -236,7 +236,6 @@ class SQLiteStore:
             self._remove(db, over, taken=False)
             self._tell(db, over, "queue_full")
             dropped += over
-        self._count(db)
         return [self._event(row) for row in dropped]
 
     def _remove(self, db: sqlite3.Connection, rows: Sequence[Row], *, taken: bool) -> None:
@@ -265,14 +264,17 @@ class SQLiteStore:
     def _release(self, db: sqlite3.Connection) -> None:
         db.execute("UPDATE state SET token = NULL, taken_to = 0, taken_rows = 0, taken_bytes = 0")
 
-    def _count(self, db: sqlite3.Connection) -> None:
-        """Learn what waits: all rows but those that this process has taken itself."""
-        rows, size, token, taken_rows, taken_bytes = db.execute(
-            "SELECT rows, bytes, token, taken_rows, taken_bytes FROM state"
+    def _count(self, db: sqlite3.Connection) -> int:
+        """Learn what waits: all rows but those that this process has taken itself.
+
+        Return up to which position events are taken by whoever it is.
+        """
+        rows, size, token, taken_to, taken_rows, taken_bytes = db.execute(
+            "SELECT rows, bytes, token, taken_to, taken_rows, taken_bytes FROM state"
         ).fetchone()
-        mine = token == self._me
-        self.waiting = rows - (taken_rows if mine else 0)
-        self.waiting_bytes = size - (taken_bytes if mine else 0)
+        self._untaken = (rows - taken_rows, size - taken_bytes)
+        self.waiting, self.waiting_bytes = self._untaken if token == self._me else (rows, size)
+        return int(taken_to)
 
     def _event(self, row: Row) -> bytes:
         return row[2] if row[1] == self._me else Foreign(row[2])

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import itertools
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from whisperr._buffer import EVENT_OVERHEAD_BYTES, MemoryBuffer
+from whisperr._durable import DurableBuffer
 from whisperr._wire import EVENT_HEAD, IDENTIFY_HEAD, MAX_BATCH_BYTES, is_identify
+from whisperr.buffers import SQLiteBuffer
+
+from .places import Heard
+
+if TYPE_CHECKING:
+    from whisperr.protocols import Buffer
 
 LARGE = MAX_BATCH_BYTES // 3
 
@@ -33,7 +42,10 @@ class BufferMachine(RuleBasedStateMachine):
     )
     def start(self, max_events: int, max_bytes: int, batch: int) -> None:
         self.max_events, self.max_bytes, self.batch = max_events, max_bytes, batch
-        self.buffer = MemoryBuffer(max_events, max_bytes)
+        self.buffer = self.new()
+
+    def new(self) -> Buffer:
+        return MemoryBuffer(self.max_events, self.max_bytes)
 
     @rule(
         head=st.sampled_from([EVENT_HEAD, EVENT_HEAD, IDENTIFY_HEAD]),
@@ -76,6 +88,9 @@ class BufferMachine(RuleBasedStateMachine):
 
     @rule()
     def clear(self) -> None:
+        self.clear_now()
+
+    def clear_now(self) -> None:
         assert list(self.buffer.clear()) == self.taken + self.waiting
         self.ended.update(self.taken, self.waiting)
         self.taken, self.waiting, self.returned = [], [], 0
@@ -125,7 +140,45 @@ class BufferMachine(RuleBasedStateMachine):
         return sum(map(len, events)) + EVENT_OVERHEAD_BYTES * len(events)
 
 
+class SQLiteMachine(BufferMachine):
+    """The same over a file: there, clearing gives nothing up but the lease."""
+
+    def new(self) -> Buffer:
+        self.home = TemporaryDirectory()
+        self.heard = Heard()
+        one = SQLiteBuffer(f"{self.home.name}/events.db").open(self.max_events, self.max_bytes)
+        assert isinstance(one, DurableBuffer)
+        one.attach(self.heard)
+        return one
+
+    def clear_now(self) -> None:
+        assert list(self.buffer.clear()) == []
+        if self.taken:
+            self.waiting = self.taken + self.waiting
+            self.returned, self.taken = len(self.taken), []
+        gone = self.overflow()
+        assert self.heard.losses == ([("queue_full", gone)] if gone else [])
+        self.buffer = self.reopened()
+
+    def reopened(self) -> Buffer:
+        """A closed buffer says of nothing that it has ended: go on with its store."""
+        closed = self.buffer
+        assert isinstance(closed, DurableBuffer)
+        closed._closed = False
+        self.heard.losses.clear()
+        return closed
+
+    def teardown(self) -> None:
+        if self.positions or hasattr(self, "home"):
+            self.buffer.clear()
+            self.home.cleanup()
+
+
 TestBufferMachine = BufferMachine.TestCase
 TestBufferMachine.settings = settings(
     deadline=None, max_examples=200, stateful_step_count=30, derandomize=True, database=None
+)
+TestSQLiteMachine = SQLiteMachine.TestCase
+TestSQLiteMachine.settings = settings(
+    deadline=None, max_examples=60, stateful_step_count=30, derandomize=True, database=None
 )
