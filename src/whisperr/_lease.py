@@ -9,8 +9,7 @@ from __future__ import annotations
 # How long a lease lasts that nobody prolongs. More than the default `request_timeout`, so that
 # an ordinary batch needs no second write.
 LEASE = 15.0
-# What a lease outlives the request or the wait that it was prolonged for.
-GRACE = 5.0
+SHORTEST_LEASE, LONGEST_LEASE = 1.0, 3_600.0
 # Asking again while another process delivers: soon at first, then less and less often.
 _FIRST_REST = 0.02
 _LONGEST_REST = 0.5
@@ -35,6 +34,14 @@ class Lease:
         if self.token is None or self.token == mine or not self.since <= now < self.until:
             return 0.0
         return self.until - now
+
+
+def end_of(now: float, seconds: float, lease: float) -> float:
+    """Return until when to prolong a lease for a request or a wait of so many seconds.
+
+    A third of the lease comes on top: for writing down how the request ended.
+    """
+    return now + seconds + lease / 3
 
 
 def rest_of(misses: int, seconds_left: float) -> float:

@@ -18,7 +18,7 @@ from . import _sqlite_file as file
 from ._buffer import EVENT_OVERHEAD_BYTES, Foreign
 from ._durable import StoreError
 from ._encoded import is_expired, oldest_stamp
-from ._lease import GRACE, Lease, rest_of
+from ._lease import Lease, end_of, rest_of
 from ._wire import Run
 from .errors import NotNow
 
@@ -56,7 +56,7 @@ class SQLiteStore:
     ) -> None:
         self._path = path
         self._synchronous = synchronous
-        self._lease = max(lease, GRACE)
+        self._lease = lease
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._now = wall_clock
@@ -109,10 +109,11 @@ class SQLiteStore:
             self._taken = []
             return False
         now = self._now()
-        if lease.until - now >= seconds + GRACE and lease.since <= now:
+        until = end_of(now, seconds, self._lease)
+        if lease.until >= until and lease.since <= now:
             return True
         prolong = "UPDATE state SET since = ?, until = ? WHERE token = ?"
-        values = (now, now + seconds + GRACE, self._me)
+        values = (now, until, self._me)
         return self._write(lambda db: db.execute(prolong, values).rowcount == 1)
 
     def done(self, count: int, lost: int, reason: Reason | None) -> int:

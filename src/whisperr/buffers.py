@@ -14,7 +14,7 @@ from os import fspath
 from pathlib import Path
 
 from ._frozen import Frozen
-from ._lease import GRACE, LEASE
+from ._lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["SQLiteBuffer", "buffer_of"]
 
 _HINT = "such as sqlite:////var/lib/app/events.db (absolute) or sqlite:///events.db (relative)"
-_LONGEST_LEASE = 3_600.0
 
 
 class SQLiteBuffer(Frozen):
@@ -43,7 +42,7 @@ class SQLiteBuffer(Frozen):
     - `synchronous`: `"NORMAL"` survives the end of any process, `"FULL"` also the loss of power,
       for a write to the disk in every `track()`.
     - `lease`: seconds after which another process takes over from one that died while it
-      delivered, from 5 to 3600. A longer request or wait prolongs it for itself.
+      delivered, from 1 to 3600. A longer request or wait prolongs it for itself.
 
     Raises ValueError for a wrong value.
     """
@@ -115,6 +114,8 @@ def options_of(query: str, known: set[str]) -> dict[str, Any]:
 
 def _seconds(lease: object) -> float:
     ok = isinstance(lease, (int, float)) and not isinstance(lease, bool)
-    if not ok or not GRACE <= float(str(lease)) <= _LONGEST_LEASE:
-        raise ValueError(f"lease={lease!r}: must be from {GRACE:g} to {_LONGEST_LEASE:g} seconds")
+    if not ok or not SHORTEST_LEASE <= float(str(lease)) <= LONGEST_LEASE:
+        raise ValueError(
+            f"lease={lease!r}: must be from {SHORTEST_LEASE:g} to {LONGEST_LEASE:g} seconds"
+        )
     return float(str(lease))
