@@ -24,5 +24,5 @@ def _logger_as_before() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no variable of the machine change what a client does."""
-    for name in ("WHISPERR_API_KEY", "WHISPERR_BASE_URL"):
+    for name in ("WHISPERR_API_KEY", "WHISPERR_BASE_URL", "WHISPERR_BUFFER"):
         monkeypatch.delenv(name, raising=False)

@@ -11,6 +11,7 @@ import re
 import time
 
 from ._stamp import MAX_AGE_DAYS
+from ._wire import is_identify
 
 _USER = re.compile(rb'"external_user_id":("(?:[^"\\]|\\.)*")')
 _STAMP_KEY = b',"occurred_at":"'
@@ -32,7 +33,7 @@ def oldest_stamp(now: float) -> bytes:
 
 def is_expired(data: bytes, oldest: bytes) -> bool:
     """Say whether an event happened before `oldest`; an identify has no time and never expires."""
-    at = data.find(_STAMP_KEY)
+    at = -1 if is_identify(data) else data.find(_STAMP_KEY)
     if at < 0:
         return False
     start = at + len(_STAMP_KEY)

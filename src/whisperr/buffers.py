@@ -68,6 +68,9 @@ class SQLiteBuffer(Frozen):
         self._set(path=str(Path(path).absolute()), synchronous=synchronous)
         self._set(lease=_seconds(lease))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self._fields())
+
     def open(self, max_events: int, max_bytes: int) -> Buffer:
         """Return the buffer of this process; the client calls it."""
         from ._durable import DurableBuffer
@@ -75,6 +78,10 @@ class SQLiteBuffer(Frozen):
 
         store = SQLiteStore(self.path, self.synchronous, self.lease, max_events, max_bytes)
         return DurableBuffer(store, max_events, max_bytes)
+
+
+def _again(kind: type[Any], fields: dict[str, Any]) -> Any:  # noqa: ANN401  # for `pickle`
+    return kind(**fields)
 
 
 def buffer_of(url: str) -> Place:
