@@ -107,6 +107,7 @@ class MemoryBuffer:
                 self._taken_position, self._taken = at, run.events
                 while line and run.add(line[0]):
                     line.popleft()
+                self._front_position = at + len(run.events)  # of no meaning unless there is a front
             finally:
                 self._busy = False
             self._bytes -= _size_of(run.events)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
         def hold(self, seconds: float) -> bool: ...
         def done(self, count: int, lost: int, reason: Reason | None) -> int: ...
         def put_back(self) -> Sequence[bytes]: ...
+        def forget(self) -> None: ...
         def passed(self, number: int) -> bool: ...
         def look(self) -> Mapping[str, int]: ...
         def close(self) -> None: ...
@@ -65,6 +66,7 @@ RETRY = 1.0
 _REPORT_EVERY = 60.0
 LOOK_EVERY = 5.0
 _ROUND = 500
+_TRIES_TO_END = 4
 _NO_EVENTS: Sequence[bytes] = ()
 _NO_NEWS: Mapping[str, int] = {}
 FULL = "the queue was full; the oldest went"
@@ -124,7 +126,8 @@ class DurableBuffer:
 
     def take(self, max_events: int) -> Sequence[bytes]:
         """Return the next batch: from the store, or from memory while that cannot be used."""
-        self._tell_full(self._store_line())
+        # Unlike a caller, the worker always tries the store first: what is in there is older.
+        self._tell_full(self._store_line(anyway=True))
         if not self._ahead:
             batch = self._use(lambda: self._take_stored(max_events), _NO_EVENTS)
             if batch:
@@ -152,9 +155,16 @@ class DurableBuffer:
     def done(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:
         """Forget the first `count` taken events; return how many were still owned."""
         if self._from_store:
-            owned = self._use(lambda: self._store.done(count, lost, reason), 0)
-            self._from_store = owned == count
-            return owned
+            owned: int | None = None
+            for _ in range(_TRIES_TO_END):  # in vain, they would be sent again
+                if owned is None:
+                    owned = self._use(
+                        lambda: self._store.done(count, lost, reason), None, anyway=True
+                    )
+            if owned is None or owned == 0 < count:
+                self._from_store = False
+                self._store.forget()
+            return owned or 0
         if not self._ahead_taken:
             return 0
         owned = min(count, len(self._ahead))
@@ -169,7 +179,9 @@ class DurableBuffer:
         if not self._from_store:
             return ()
         self._from_store = False
-        return self._use(self._store.put_back, _NO_EVENTS)
+        dropped = self._use(self._store.put_back, _NO_EVENTS, anyway=True)
+        self._store.forget()
+        return dropped
 
     def clear(self) -> Sequence[bytes]:
         """Store what can be stored, give up and return the rest; let others deliver it."""
@@ -226,12 +238,12 @@ class DurableBuffer:
 
     # -- into the store and out of it
 
-    def _store_line(self) -> list[bytes]:
+    def _store_line(self, *, anyway: bool = False) -> list[bytes]:
         """Move everything from memory into the store; return what the store had to drop for it."""
         dropped: list[bytes] = []
         # Once at least: another thread may hold the last event in its hands. And again, for what
         # a signal handler put while this thread was at it.
-        while self._use(lambda: self._spill(dropped), otherwise=False):
+        while self._use(lambda: self._spill(dropped), otherwise=False, anyway=anyway):
             if not len(self._line):
                 break
         return dropped
@@ -278,9 +290,12 @@ class DurableBuffer:
 
     # -- the lock, and what happens when the store fails
 
-    def _use(self, act: Callable[[], T], otherwise: T) -> T:
-        """Let `act` use the store, alone; return `otherwise` when it cannot be used now."""
-        if self._clock() < self._retry_at:
+    def _use(self, act: Callable[[], T], otherwise: T, *, anyway: bool = False) -> T:
+        """Let `act` use the store, alone; return `otherwise` when it cannot be used now.
+
+        Soon after a failure it is not even tried, unless `anyway`.
+        """
+        if not anyway and self._clock() < self._retry_at:
             return otherwise
         if not self._lock.acquire(timeout=PATIENCE):
             self._report(f"the store was busy for longer than {PATIENCE:g} s")

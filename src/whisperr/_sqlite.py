@@ -98,7 +98,7 @@ class SQLiteStore:
         self._read(self._check_turn)
         if not self.waiting:
             return (), ()
-        self._taken, expired = self._write(lambda db: self._claim(db, max_events))
+        expired = self._write(lambda db: self._claim(db, max_events))
         self._misses = 0
         return [self._event(row) for row in self._taken], [self._event(row) for row in expired]
 
@@ -119,9 +119,11 @@ class SQLiteStore:
     def done(self, count: int, lost: int, reason: Reason | None) -> int:
         """Forget the first taken events; return how many of them were still owned."""
         rows = self._taken[:count]
+        if not rows:
+            return 0
 
         def act(db: sqlite3.Connection) -> int:
-            if not rows or _lease_in(db).token != self._me:
+            if _lease_in(db).token != self._me:
                 return 0
             self._remove(db, rows, taken=True)
             self._tell(db, rows[:lost], reason or "delivered")
@@ -133,6 +135,10 @@ class SQLiteStore:
         owned = self._write(act)
         self._taken = self._taken[owned:] if owned else []
         return owned
+
+    def forget(self) -> None:
+        """Take the taken batch for one that waits, whatever the file says."""
+        self._taken = []
 
     def put_back(self) -> Sequence[bytes]:
         """Give the taken batch and the lease back; return what had to go for it."""
@@ -183,8 +189,11 @@ class SQLiteStore:
             self._misses += 1
             raise NotNow(rest_of(self._misses - 1, left))
 
-    def _claim(self, db: sqlite3.Connection, max_events: int) -> tuple[list[Row], list[Row]]:
-        """Take the lease and the oldest events: those that were put back alone, as they were."""
+    def _claim(self, db: sqlite3.Connection, max_events: int) -> list[Row]:
+        """Take the lease and the oldest events: those that were put back alone, as they were.
+
+        Return those that are too old; they are gone.
+        """
         self._check_turn(db)
         front_to: int = db.execute("SELECT front_to FROM state").fetchone()[0]
         rows = db.execute(_FRONT, (0, front_to, max_events)).fetchall()
@@ -218,8 +227,9 @@ class SQLiteStore:
                 front_to,
             ),
         )
+        self._taken = batch
         self._count(db)
-        return batch, expired
+        return expired
 
     def _trim(self, db: sqlite3.Connection) -> list[bytes]:
         """Remove the oldest that nobody has taken until the bounds hold."""
@@ -274,7 +284,8 @@ class SQLiteStore:
             "SELECT rows, bytes, token, taken_to, taken_rows, taken_bytes FROM state"
         ).fetchone()
         self._untaken = (rows - taken_rows, size - taken_bytes)
-        self.waiting, self.waiting_bytes = self._untaken if token == self._me else (rows, size)
+        mine = token == self._me and self._taken
+        self.waiting, self.waiting_bytes = self._untaken if mine else (rows, size)
         return int(taken_to)
 
     def _event(self, row: Row) -> bytes:

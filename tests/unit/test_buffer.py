@@ -203,6 +203,15 @@ class TestPositions:
         one.put_back()
         assert [one.passed(position) for position in (0, 1, 2)] == [True, True, False]
 
+    def test_a_part_of_a_batch_that_was_put_back_can_be_taken(self, buffer: Make) -> None:
+        one = buffer(b"a", b"b", b"c")
+        one.take(3)
+        one.put_back()
+        one.take(1)
+        one.done(1)
+        assert [one.passed(position) for position in (1, 2)] == [True, False]
+        assert list(one.take(10)) == [b"b", b"c"]
+
     def test_dropped_events_have_ended(self, buffer: Make) -> None:
         one = buffer(b"a", b"b", max_events=2)
         one.put(b"c")

@@ -180,5 +180,5 @@ TestBufferMachine.settings = settings(
 )
 TestSQLiteMachine = SQLiteMachine.TestCase
 TestSQLiteMachine.settings = settings(
-    deadline=None, max_examples=60, stateful_step_count=30, derandomize=True, database=None
+    deadline=None, max_examples=40, stateful_step_count=30, derandomize=True, database=None
 )
