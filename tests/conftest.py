@@ -7,8 +7,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.redis_server import redis_server
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+
+__all__ = ["redis_server"]  # a fixture for all folders
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,7 @@
 
     Whisperr(buffer="sqlite:////var/lib/app/events.db")
     Whisperr(buffer=SQLiteBuffer("/var/lib/app/events.db"))
+    Whisperr(buffer="redis://localhost:6379/0?stream=whisperr")
 
 They describe a place. Each process that uses a client opens it for itself. Which one to choose,
 and what each promises: docs/durability.md.
@@ -29,9 +30,13 @@ if TYPE_CHECKING:
         def open(self, max_events: int, max_bytes: int) -> Buffer: ...
 
 
-__all__ = ["SQLiteBuffer", "buffer_of"]
+__all__ = ["RedisBuffer", "SQLiteBuffer", "buffer_of"]
 
-_HINT = "such as sqlite:////var/lib/app/events.db (absolute) or sqlite:///events.db (relative)"
+_FILE_HINT = "such as sqlite:////var/lib/app/events.db (absolute) or sqlite:///events.db (relative)"
+_REDIS_HINT = "such as redis://localhost:6379/0?stream=whisperr"
+_STREAM = re.compile(r"[A-Za-z0-9_.:{}-]{1,100}")
+_MOST_SHARDS = 64
+_DEFAULT_PORT = 6379
 
 
 class SQLiteBuffer(Frozen):
@@ -80,6 +85,100 @@ class SQLiteBuffer(Frozen):
         return DurableBuffer(store, max_events, max_bytes)
 
 
+class RedisBuffer(Frozen):
+    """Redis Streams that the processes of a fleet share. Needs `pip install whisperr[redis]`.
+
+    - `url`: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
+    - `stream`: the name of the stream; keys beside it begin with the same name.
+    - `shards`: over how many streams events are spread, by their user, from 1 to 64: so many
+      processes deliver at a time. Each user's order is kept. All processes must say the same.
+    - `timeout`: the most that a call of Redis takes, in seconds, also in the caller's thread.
+    - `lease`: as in SQLiteBuffer.
+
+    Raises ValueError for a wrong value, ImportError without redis-py.
+    """
+
+    __slots__ = ("lease", "shards", "stream", "timeout", "url")
+
+    url: str
+    stream: str
+    shards: int
+    timeout: float
+    lease: float
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        stream: str = "whisperr",
+        shards: int = 1,
+        timeout: float = 0.25,
+        lease: float = LEASE,
+    ) -> None:
+        _link_options(url)
+        if not isinstance(stream, str) or not _STREAM.fullmatch(stream):
+            raise ValueError(f"stream={stream!r}: must be letters, digits and _ . : {{ }} -")
+        if not 1 <= shards <= _MOST_SHARDS or int(shards) != shards:
+            raise ValueError(f"shards={shards!r}: must be a whole number from 1 to {_MOST_SHARDS}")
+        self._set(url=url, stream=stream, shards=int(shards), lease=_seconds(lease))
+        if not 0.01 <= timeout <= 10:  # noqa: PLR2004  # a caller waits for so long
+            raise ValueError(f"timeout={timeout!r}: must be from 0.01 to 10 seconds")
+        self._set(timeout=float(timeout))
+        try:
+            import redis  # noqa: F401  # to say it now and not with the first event
+        except ImportError:
+            raise ImportError("buffer: Redis needs redis-py; pip install whisperr[redis]") from None
+
+    def __repr__(self) -> str:
+        return f"RedisBuffer({self.place!r}, stream={self.stream!r}, shards={self.shards})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self._fields())
+
+    @property
+    def place(self) -> str:
+        """The URL without user and password."""
+        options = _link_options(self.url)
+        scheme = "rediss" if options.get("ssl") else "redis"
+        return f"{scheme}://{options['host']}:{options['port']}/{options['db']}"
+
+    def open(self, max_events: int, max_bytes: int) -> Buffer:
+        """Return the buffer of this process; the client calls it."""
+        from ._durable import DurableBuffer
+        from ._redis import RedisStore
+        from ._redis_link import Link
+
+        link = Link(self.place, self.timeout, _link_options(self.url))
+        names = [self.stream]
+        if self.shards > 1:
+            names = [f"{self.stream}:{number}" for number in range(self.shards)]
+        store = RedisStore(link, names, self.lease, max_events, max_bytes)
+        return DurableBuffer(store, max_events, max_bytes)
+
+
+def _link_options(url: str) -> dict[str, Any]:
+    """Return what redis-py wants to know of a URL. Raises ValueError that shows no password."""
+    from urllib.parse import unquote, urlsplit
+
+    wrong = f"url: must be redis://[user:password@]host[:port][/database], {_REDIS_HINT}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _DEFAULT_PORT
+    except (ValueError, AttributeError, TypeError):
+        raise ValueError(wrong) from None
+    database = parts.path.strip("/") or "0"
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or not database.isdigit():
+        raise ValueError(wrong)
+    options: dict[str, Any] = {"host": parts.hostname, "port": port, "db": int(database)}
+    if parts.username:
+        options["username"] = unquote(parts.username)
+    if parts.password:
+        options["password"] = unquote(parts.password)
+    if parts.scheme == "rediss":
+        options["ssl"] = True
+    return options
+
+
 def _again(kind: type[Any], fields: dict[str, Any]) -> Any:  # noqa: ANN401  # for `pickle`
     return kind(**fields)
 
@@ -89,7 +188,9 @@ def buffer_of(url: str) -> Place:
     scheme, colon, rest = url.partition("://")
     if scheme == "sqlite" and colon:
         return _sqlite_of(rest)
-    raise ValueError(f"buffer: must be a URL {_HINT}")
+    if scheme in {"redis", "rediss"} and colon:
+        return _redis_of(url)
+    raise ValueError(f"buffer: must be a URL {_FILE_HINT} or {_REDIS_HINT}")
 
 
 def _sqlite_of(rest: str) -> SQLiteBuffer:
@@ -97,9 +198,15 @@ def _sqlite_of(rest: str) -> SQLiteBuffer:
 
     path, _, query = rest.partition("?")
     if not path.startswith("/") or path == "/":
-        raise ValueError(f"buffer: three slashes, then the path, {_HINT}")
+        raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
     options = options_of(query, {"synchronous", "lease"})
     return SQLiteBuffer(unquote(path[1:]), **options)
+
+
+def _redis_of(url: str) -> RedisBuffer:
+    server, _, query = url.partition("?")
+    options = options_of(query, {"lease", "shards", "stream", "timeout"})
+    return RedisBuffer(server, **options)
 
 
 def options_of(query: str, known: set[str]) -> dict[str, Any]:

@@ -6,25 +6,28 @@ from typing import TYPE_CHECKING
 
 from whisperr._buffer import MemoryBuffer
 from whisperr._durable import DurableBuffer
+from whisperr._redis import RedisStore
 from whisperr._sqlite import SQLiteStore
-from whisperr.buffers import SQLiteBuffer
+from whisperr.buffers import SQLiteBuffer, buffer_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from tests.redis_server import RedisServer
     from whisperr.errors import Reason
     from whisperr.protocols import Buffer
 
-KINDS = ("memory", "sqlite")
+KINDS = ("memory", "sqlite", "redis")
 ROOM = 1_000_000
 
 
 class Make:
     """Make buffers of one kind, each in a place of its own, and close them all."""
 
-    def __init__(self, kind: str, directory: Path) -> None:
+    def __init__(self, kind: str, directory: Path, redis: RedisServer | None = None) -> None:
         self.kind = kind
+        self._redis = redis
         self._directory = directory
         self._made: list[Buffer] = []
 
@@ -41,6 +44,10 @@ class Make:
     def _new(self, name: str, max_events: int, max_bytes: int) -> Buffer:
         if self.kind == "memory":
             return MemoryBuffer(max_events, max_bytes)
+        if self.kind == "redis":
+            assert self._redis is not None
+            stream = f"{self._directory.name} {name}".replace(" ", "-")
+            return buffer_of(self._redis.url(stream, timeout=5)).open(max_events, max_bytes)
         place = SQLiteBuffer(self._directory / f"{name}.db")
         return place.open(max_events, max_bytes)
 
@@ -70,6 +77,10 @@ class Heard:
 def stored_in(one: DurableBuffer) -> list[bytes]:
     """Look into the place behind a durable buffer: everything, in order, also what is taken."""
     store = one._store
+    if isinstance(store, RedisStore):
+        keys = [stream.keys[0] for stream in store._streams]
+        entries = [e for key in keys for e in store._link.call("XRANGE", key, "-", "+")]
+        return [fields[b"d"] for _, fields in entries]
     assert isinstance(store, SQLiteStore)
     rows = store._read(lambda db: db.execute("SELECT data FROM event ORDER BY position").fetchall())
     return [data for (data,) in rows]

@@ -26,7 +26,8 @@ IDENTIFY = IDENTIFY_HEAD + b'"u"}'
 
 @pytest.fixture(params=KINDS)
 def buffer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
-    made = Make(request.param, tmp_path)
+    redis = request.getfixturevalue("redis_server") if request.param == "redis" else None
+    made = Make(request.param, tmp_path, redis)
     yield made
     made.end()
 
