@@ -110,7 +110,10 @@ class MemoryBuffer:
                 self._front_position = at + len(run.events)  # of no meaning unless there is a front
             finally:
                 self._busy = False
-            self._bytes -= _size_of(run.events)
+            # Not in one statement: that would read the sum before the call, and lose what a
+            # signal handler adds to it meanwhile.
+            size = _size_of(run.events)
+            self._bytes -= size
             return tuple(run.events)
 
     def hold(self, seconds: float) -> bool:  # noqa: ARG002  # nobody else can take it
@@ -165,7 +168,8 @@ class MemoryBuffer:
                 for line in (self._front, self._items):
                     while line:
                         rest.append(line.popleft())
-                        self._bytes -= len(rest[-1]) + EVENT_OVERHEAD_BYTES
+                        size = len(rest[-1]) + EVENT_OVERHEAD_BYTES
+                        self._bytes -= size
             finally:
                 self._busy = False
             return rest

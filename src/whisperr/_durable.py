@@ -101,7 +101,7 @@ class DurableBuffer:
         self._listener: Listener | None = None
         self._retry_at = 0.0
         self._report_at = 0.0
-        self._passed_to = self._stored_to = 0
+        self._passed_to = self._stored_to = self._number = 0
         self._recovered = False
         self._closed = False
         self.problem: str | None = None
@@ -254,15 +254,23 @@ class DurableBuffer:
             self._stored_to = self._ahead_number + len(self._ahead)
             self._ahead = []
         while batch := self._line.take(_ROUND):
-            number = self._line.taken_position
+            number = self._number_taken()
             try:
                 dropped += self._store.append(batch, number)
             except BaseException:
                 dropped += self._line.put_back()
                 raise
-            self._stored_to = number + len(batch)
+            self._number = self._stored_to = number + len(batch)
             self._line.done(len(batch))
         return True
+
+    def _number_taken(self) -> int:
+        """Return the number of the first event taken from the line; none is given out twice.
+
+        The position alone would do, were it not read while a put is only half done that this
+        call interrupts: then it is one too low.
+        """
+        return max(self._number, self._line.taken_position)
 
     def _take_stored(self, max_events: int) -> Sequence[bytes]:
         batch, expired = self._store.take(max_events)
@@ -278,7 +286,8 @@ class DurableBuffer:
         try:
             if not self._busy:
                 batch = self._line.take(max_events)
-                self._ahead_number = self._line.taken_position
+                self._ahead_number = self._number_taken()
+                self._number = self._ahead_number + len(batch)
                 self._ahead = list(batch)
                 self._line.done(len(batch))
         finally:

@@ -118,10 +118,12 @@ class RedisBuffer(Frozen):
         _link_options(url)
         if not isinstance(stream, str) or not _STREAM.fullmatch(stream):
             raise ValueError(f"stream={stream!r}: must be letters, digits and _ . : {{ }} -")
-        if not 1 <= shards <= _MOST_SHARDS or int(shards) != shards:
+        whole = isinstance(shards, (int, float)) and int(shards) == shards
+        if not whole or not 1 <= shards <= _MOST_SHARDS:
             raise ValueError(f"shards={shards!r}: must be a whole number from 1 to {_MOST_SHARDS}")
         self._set(url=url, stream=stream, shards=int(shards), lease=_seconds(lease))
-        if not 0.01 <= timeout <= 10:  # noqa: PLR2004  # a caller waits for so long
+        number = isinstance(timeout, (int, float))
+        if not number or not 0.01 <= timeout <= 10:  # noqa: PLR2004  # a caller waits for so long
             raise ValueError(f"timeout={timeout!r}: must be from 0.01 to 10 seconds")
         self._set(timeout=float(timeout))
         try:

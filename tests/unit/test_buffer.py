@@ -262,8 +262,8 @@ def interrupted(call: Callable[[], object], at: int, handler: Callable[[], objec
 class Scene:
     """A full buffer, with what came into it, what went out of it and what is taken."""
 
-    def __init__(self) -> None:
-        self.one = MemoryBuffer(len(NAMES), bytes_of(*NAMES))
+    def __init__(self, room: int = 1) -> None:
+        self.one = MemoryBuffer(len(NAMES) * room, bytes_of(*NAMES) * room)
         self.came: list[bytes] = []
         self.gone: list[bytes] = []
         self.taken: list[bytes] = []
@@ -299,6 +299,7 @@ class Scene:
 class TestInterruption:
     """A signal handler that tracks runs in the thread whose call it interrupts."""
 
+    @pytest.mark.parametrize("room", [1, 4], ids=["full", "with room"])
     @pytest.mark.parametrize(
         "acts",
         [
@@ -312,10 +313,10 @@ class TestInterruption:
         ids=" ".join,
     )
     def test_a_put_before_any_line_of_a_call_loses_nothing_and_keeps_the_sums(
-        self, acts: tuple[str, ...]
+        self, acts: tuple[str, ...], room: int
     ) -> None:
         for at in itertools.count(1):
-            scene = Scene()
+            scene = Scene(room)
             *before, last = acts
             for act in before:
                 getattr(scene, act)()
