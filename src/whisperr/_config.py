@@ -179,8 +179,8 @@ OPTIONS = (
     Option(
         "buffer",
         None,
-        "Where events are held instead of memory: a URL (`sqlite:////path`) or an object; "
-        "falls back to `WHISPERR_BUFFER`; see docs/durability.md",
+        "Where events are held instead of memory: a URL (`sqlite:////path`, `redis://host`) or "
+        "an object; falls back to `WHISPERR_BUFFER`; see docs/durability.md",
         "a URL, an object of whisperr.buffers, or one with put, take, hold, done, put_back, "
         "clear, end and passed",
         lambda v: isinstance(v, str) or _place(v) or _buffer(v),

@@ -17,46 +17,18 @@ from weakref import WeakSet
 
 from ._buffer import EVENT_OVERHEAD_BYTES, MemoryBuffer
 from ._report import logger
+from ._store import StoreError
 from .errors import NotNow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
-    from typing import Protocol, TypeVar
+    from typing import TypeVar
 
+    from ._store import Listener, Store
     from .errors import Reason
 
     T = TypeVar("T")
-
-    class Store(Protocol):
-        """What keeps events for several processes. One caller at a time; may raise StoreError.
-
-        Own events are numbered by the caller, from 0 on; those of other processes come out as
-        Foreign. `waiting` and `waiting_bytes`: what it held when last used, without the batch
-        that this process has taken.
-        """
-
-        @property
-        def waiting(self) -> int: ...
-        @property
-        def waiting_bytes(self) -> int: ...
-        def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]: ...
-        def take(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]: ...
-        def hold(self, seconds: float) -> bool: ...
-        def done(self, count: int, lost: int, reason: Reason | None) -> int: ...
-        def put_back(self) -> Sequence[bytes]: ...
-        def forget(self) -> None: ...
-        def passed(self, number: int) -> bool: ...
-        def look(self) -> Mapping[str, int]: ...
-        def close(self) -> None: ...
-
-    class Listener(Protocol):
-        """Who counts and reports what happens in here; the pipeline."""
-
-        def ended_elsewhere(self, outcome: str, count: int) -> None: ...
-        def lost(self, events: Sequence[bytes], reason: Reason, message: str) -> None: ...
-        def not_durable(self, message: str, count: int) -> None: ...
-
 
 # The longest that a caller of `track()` waits for another thread of its process.
 PATIENCE = 0.25
@@ -71,10 +43,6 @@ _NO_EVENTS: Sequence[bytes] = ()
 _NO_NEWS: Mapping[str, int] = {}
 FULL = "the queue was full; the oldest went"
 EXPIRED = "older than the 30 days that the server accepts"
-
-
-class StoreError(Exception):
-    """The store cannot be used now; the text says why, for people."""
 
 
 class DurableBuffer:
@@ -307,7 +275,8 @@ class DurableBuffer:
         if not anyway and self._clock() < self._retry_at:
             return otherwise
         if not self._lock.acquire(timeout=PATIENCE):
-            self._report(f"the store was busy for longer than {PATIENCE:g} s")
+            if len(self._line):
+                self._report(f"the store was busy for longer than {PATIENCE:g} s")
             return otherwise
         try:
             if self._busy:  # this call interrupts another one of the same thread

@@ -15,7 +15,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from ._durable import StoreError
+from ._store import StoreError
 
 # The longest that SQLite waits for the lock of another process, in a caller's thread too.
 _BUSY_TIMEOUT = 0.25

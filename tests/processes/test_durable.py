@@ -216,7 +216,7 @@ print(made)
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="setitimer: not on this platform")
 def test_a_signal_handler_that_interrupts_track_may_track(server: LocalServer, place: str) -> None:
     out, err = run(HANDLER, server, place)
-    assert err == ""
+    assert "dropped" not in err
     arrivals = server.arrivals()
     assert int(out) > 10
     assert sorted(numbers(arrivals, "from_handler")) == list(range(int(out)))

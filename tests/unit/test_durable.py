@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from whisperr._durable import LOOK_EVERY, PATIENCE, RETRY, DurableBuffer, StoreError
+from whisperr._durable import LOOK_EVERY, PATIENCE, RETRY, DurableBuffer
+from whisperr._store import StoreError
 from whisperr.errors import NotNow
 
 from .places import Heard, Make, everything, stored_in

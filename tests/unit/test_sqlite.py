@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from whisperr._buffer import Foreign
-from whisperr._durable import DurableBuffer, StoreError
+from whisperr._durable import DurableBuffer
 from whisperr._sqlite import SQLiteStore
 from whisperr._sqlite_file import SCHEMA_VERSION
+from whisperr._store import StoreError
 from whisperr.errors import NotNow
 
 from .places import Heard, stored_in
