@@ -67,8 +67,9 @@ def table() -> str:
             lines.append(row("Redis on the same machine", cost_of(redis.url("costs", timeout=5))))
             redis.stop()
     machine = f"{os.cpu_count()} shared cores, {platform.system()}, {platform.machine()}"
+    load = f"load average {os.getloadavg()[0]:.1f}: what others do on it is in these figures"
     python = f"Python {platform.python_version()}"
-    return "\n".join([*lines, "", f"{EVENTS:,} events each; {machine}, {python}.", ""])
+    return "\n".join([*lines, "", f"{EVENTS:,} events each; {machine}, {python}; {load}.", ""])
 
 
 def main() -> None:

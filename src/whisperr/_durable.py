@@ -275,7 +275,7 @@ class DurableBuffer:
         if not anyway and self._clock() < self._retry_at:
             return otherwise
         if not self._lock.acquire(timeout=PATIENCE):
-            if len(self._line):
+            if len(self._line) and self._clock() >= self._report_at:
                 self._report(f"the store was busy for longer than {PATIENCE:g} s")
             return otherwise
         try:
@@ -299,7 +299,6 @@ class DurableBuffer:
         self.problem = message
         self._retry_at = self._clock() + RETRY
         if first or self._clock() >= self._report_at:
-            self._report_at = self._clock() + _REPORT_EVERY
             self._report(message)
 
     def _works(self) -> None:
@@ -308,6 +307,7 @@ class DurableBuffer:
             self._recovered = True  # said later: logging is foreign code
 
     def _report(self, message: str) -> None:
+        self._report_at = self._clock() + _REPORT_EVERY
         if self._listener is not None:
             count = len(self._line) + len(self._ahead)
             self._listener.not_durable(f"{message}; events are kept in memory", count)

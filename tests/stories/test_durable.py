@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from whisperr import Whisperr
+from whisperr._durable import DurableBuffer
+from whisperr._sqlite import SQLiteStore
 from whisperr.dev import LocalServer, faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.redis_server import RedisServer
     from whisperr import WhisperrError
 
     from .conftest import ClientOf
@@ -228,3 +231,82 @@ def test_a_full_queue_drops_the_oldest_of_the_file(
     assert client.stats().dropped == {"queue_full": 15}
     client.shutdown()  # tells what is not told yet
     assert sum(error.count for error in errors if error.reason == "queue_full") == 15
+
+
+def test_a_full_disk_is_told_and_costs_no_event(
+    server: LocalServer, client_of: ClientOf, errors: list[WhisperrError], file: Path
+) -> None:
+    client = client_of(buffer=f"sqlite:///{file}", flush_at=10_000, flush_interval=3_600)
+    track(client, 0)
+    buffer = client._pipeline().buffer
+    assert isinstance(buffer, DurableBuffer)
+    store = buffer._store
+    assert isinstance(store, SQLiteStore)
+    store._read(lambda db: db.execute("PRAGMA max_page_count = 20"))
+    assert track(client, *range(1, 1_000)) < BOUND
+    assert 0 < client.stats().stored < 1_000
+    assert "full" in (client.stats().problem or "")
+    deliver_all(client)
+    assert sorted(arrived(server)) == list(range(1_000))
+    assert len(not_durable(errors)) == 1
+    assert law_holds(client)
+    assert client.stats().delivered == 1_000
+
+
+def test_while_redis_is_away_the_caller_goes_on_and_nothing_is_lost(
+    server: LocalServer,
+    client_of: ClientOf,
+    errors: list[WhisperrError],
+    redis_server: RedisServer,
+    tmp_path: Path,
+) -> None:
+    url = redis_server.url(tmp_path.name, timeout=1)
+    client = client_of(buffer=url, flush_at=10_000, flush_interval=3_600)
+    track(client, *range(10))
+    redis_server.stop()
+    try:
+        assert track(client, *range(10, 300)) < BOUND
+        assert law_holds(client)
+        assert "redis://127.0.0.1" in (client.stats().problem or "")
+    finally:
+        redis_server.start()
+    deliver_all(client)
+    assert arrived(server) == list(range(300))
+    assert len(not_durable(errors)) == 1
+    stats = client.stats()
+    assert (stats.accepted, stats.delivered, stats.held, stats.stored) == (300, 300, 0, 0)
+
+
+def test_while_redis_is_away_events_are_delivered_from_memory(
+    server: LocalServer, client_of: ClientOf, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    client = client_of(buffer=redis_server.url(tmp_path.name, timeout=1), flush_interval=0.05)
+    redis_server.stop()
+    try:
+        track(client, *range(50))
+        server.wait(50, timeout=LIMIT)
+        assert client.flush(LIMIT)
+        assert client.stats().delivered == 50
+    finally:
+        redis_server.start()
+
+
+def test_a_shutdown_while_redis_is_away_is_bounded_and_says_what_is_lost(
+    server: LocalServer, client_of: ClientOf, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    server.set_faults(faults.status(503))
+    client = client_of(buffer=redis_server.url(tmp_path.name, timeout=1))
+    track(client, 1)
+    redis_server.stop()
+    try:
+        track(client, 2, 3)
+        began = time.monotonic()
+        assert client.shutdown(1.0) is False
+        assert time.monotonic() - began < 2 * BOUND
+    finally:
+        redis_server.start()
+    assert (client.stats().dropped, client.stats().held) == ({"shutdown": 2}, 1)
+    server.set_faults()
+    client_of(buffer=redis_server.url(tmp_path.name), flush_interval=0.05)
+    server.wait(1, timeout=LIMIT, status="accepted")
+    assert arrived(server) == [1]

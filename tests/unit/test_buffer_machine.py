@@ -8,16 +8,25 @@ from typing import TYPE_CHECKING
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from whisperr._buffer import EVENT_OVERHEAD_BYTES, MemoryBuffer
 from whisperr._durable import DurableBuffer
 from whisperr._wire import EVENT_HEAD, IDENTIFY_HEAD, MAX_BATCH_BYTES, is_identify
-from whisperr.buffers import SQLiteBuffer
+from whisperr.buffers import SQLiteBuffer, buffer_of
 
 from .places import Heard
 
 if TYPE_CHECKING:
+    from tests.redis_server import RedisServer
+    from whisperr.buffers import Place
     from whisperr.protocols import Buffer
 
 LARGE = MAX_BATCH_BYTES // 3
@@ -140,16 +149,20 @@ class BufferMachine(RuleBasedStateMachine):
         return sum(map(len, events)) + EVENT_OVERHEAD_BYTES * len(events)
 
 
-class SQLiteMachine(BufferMachine):
-    """The same over a file: there, clearing gives nothing up but the lease."""
+class DurableMachine(BufferMachine):
+    """The same over a store: there, clearing gives nothing up but the lease."""
+
+    buffer: DurableBuffer
 
     def new(self) -> Buffer:
-        self.home = TemporaryDirectory()
         self.heard = Heard()
-        one = SQLiteBuffer(f"{self.home.name}/events.db").open(self.max_events, self.max_bytes)
+        one = self.place().open(self.max_events, self.max_bytes)
         assert isinstance(one, DurableBuffer)
         one.attach(self.heard)
         return one
+
+    def place(self) -> Place:
+        raise NotImplementedError
 
     def clear_now(self) -> None:
         assert list(self.buffer.clear()) == []
@@ -158,20 +171,31 @@ class SQLiteMachine(BufferMachine):
             self.returned, self.taken = len(self.taken), []
         gone = self.overflow()
         assert self.heard.losses == ([("queue_full", gone)] if gone else [])
-        self.buffer = self.reopened()
-
-    def reopened(self) -> Buffer:
-        """A closed buffer says of nothing that it has ended: go on with its store."""
-        closed = self.buffer
-        assert isinstance(closed, DurableBuffer)
-        closed._closed = False
         self.heard.losses.clear()
-        return closed
+        self.buffer._closed = False  # a closed one says of nothing that it has ended: go on
 
     def teardown(self) -> None:
-        if self.positions or hasattr(self, "home"):
+        if hasattr(self, "heard"):
             self.buffer.clear()
+
+
+class SQLiteMachine(DurableMachine):
+    def place(self) -> Place:
+        self.home = TemporaryDirectory()
+        return SQLiteBuffer(f"{self.home.name}/events.db")
+
+    def teardown(self) -> None:
+        super().teardown()
+        if hasattr(self, "home"):
             self.home.cleanup()
+
+
+class RedisMachine(DurableMachine):
+    redis: RedisServer
+    numbers_of_places = itertools.count()
+
+    def place(self) -> Place:
+        return buffer_of(self.redis.url(f"machine-{next(self.numbers_of_places)}", timeout=5))
 
 
 TestBufferMachine = BufferMachine.TestCase
@@ -182,3 +206,10 @@ TestSQLiteMachine = SQLiteMachine.TestCase
 TestSQLiteMachine.settings = settings(
     deadline=None, max_examples=40, stateful_step_count=30, derandomize=True, database=None
 )
+
+
+def test_redis_does_the_same(redis_server: RedisServer) -> None:
+    class Here(RedisMachine):
+        redis = redis_server
+
+    run_state_machine_as_test(Here, settings=TestSQLiteMachine.settings)
