@@ -72,8 +72,13 @@ def _has(*names: str) -> Callable[[object], bool]:
     return lambda value: value is None or all(callable(getattr(value, n, None)) for n in names)
 
 
-_place = _has("open")
+_opens = _has("open")
 _buffer = _has("put", "take", "hold", "done", "put_back", "clear", "end", "passed")
+
+
+def _place(value: object) -> bool:
+    return _opens(value) and not hasattr(value, "__fspath__")  # a `Path` opens something else
+
 
 OPTIONS = (
     Option(

@@ -10,11 +10,10 @@ Threads: any. Waiting for the lock has a bound, and so has every use of the stor
 
 from __future__ import annotations
 
-import os
 import time
 from threading import RLock
-from weakref import WeakSet
 
+from . import _forks as forks
 from ._buffer import EVENT_OVERHEAD_BYTES, MemoryBuffer
 from ._report import logger
 from ._store import StoreError
@@ -75,7 +74,7 @@ class DurableBuffer:
         self.problem: str | None = None
         self._use(self._store.look, _NO_NEWS)  # what a former process left
         self._use(self._store.close, None)  # so that a fork right after construction inherits none
-        _open.add(self)
+        forks.watch(self)
 
     def attach(self, listener: Listener) -> None:
         """Tell this listener from now on; also what was found while opening."""
@@ -314,6 +313,10 @@ class DurableBuffer:
 
     # -- forks
 
+    def forsake(self) -> None:
+        """In a child: never let go of what was inherited, since letting go would close it."""
+        forks.keep(self)
+
     def before_fork(self) -> bool:
         """Take the lock and let go of connections, so that a child inherits none;."""
         if not self._lock.acquire(timeout=PATIENCE):
@@ -325,22 +328,3 @@ class DurableBuffer:
     def after_fork(self) -> None:
         """In the parent: let others use the store again."""
         self._lock.release()
-
-
-_open: WeakSet[DurableBuffer] = WeakSet()
-_locked: list[DurableBuffer] = []
-
-
-def _before_fork() -> None:
-    _locked[:] = [buffer for buffer in tuple(_open) if buffer.before_fork()]
-
-
-def _after_fork() -> None:
-    while _locked:
-        _locked.pop().after_fork()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork
-    )

@@ -145,9 +145,10 @@ class Pipeline:
 
     def forsake(self) -> None:
         """In a forked child: close the inherited socket; everything else is the parent's."""
-        forsake = getattr(self._transport, "forsake", None)
-        if forsake is not None:
-            forsake()
+        for part in (self._transport, self.buffer):
+            forsake = getattr(part, "forsake", None)
+            if forsake is not None:
+                forsake()
 
     def stats(self) -> Stats:
         """Return the counts of this moment."""

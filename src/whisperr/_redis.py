@@ -126,7 +126,8 @@ class RedisStore:
             if not stream.rows:
                 continue
             milliseconds = int(self._lease * 1_000)
-            out, raw = self._run(scripts.CLAIM, stream.keys, self._me, milliseconds, max_events)
+            fixed = (self._me, milliseconds, max_events, EVENT_OVERHEAD_BYTES)
+            out, raw = self._run(scripts.CLAIM, stream.keys, *fixed)
             if raw:
                 self._turn += step + 1
                 self._misses = 0

@@ -83,8 +83,9 @@ return {ids, dropped, sums(KEYS[1], KEYS[2])}
 """
 )
 
-# KEYS: stream, state, lease. ARGV: source, milliseconds, most events. Returns the milliseconds for
-# which another process keeps us out, and the oldest events, which nobody else takes or drops now.
+# KEYS: stream, state, lease. ARGV: source, milliseconds, most events, overhead. Returns for how
+# many milliseconds another process keeps us out, and the oldest events, which nobody else takes or
+# drops now.
 CLAIM = """
 local holder = redis.call('GET', KEYS[3])
 if holder and holder ~= ARGV[1] then return {redis.call('PTTL', KEYS[3]), {}} end
@@ -97,8 +98,10 @@ if #entries == 0 then
 end
 if #entries == 0 then return {0, {}} end
 redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
+local bytes = 0
+for _, entry in ipairs(entries) do bytes = bytes + #entry[2][6] + ARGV[4] end
 redis.call('HSET', KEYS[2], 'owner', ARGV[1], 'taken_to', entries[#entries][1],
-  'taken_rows', #entries, 'taken_bytes', 0)
+  'taken_rows', #entries, 'taken_bytes', bytes)
 return {0, entries}
 """
 

@@ -135,7 +135,7 @@ class Worker:
         if self.closed:
             self._delivery = None
             return NEVER
-        if self._look is not None:
+        if self._look is not None and now >= (self._look_at or now):
             self._look_at = now + self._look()
         if self._delivery is None and self._is_due(now):
             self._start(now)
@@ -226,6 +226,8 @@ class Worker:
             if later.problem is not None:
                 self.problem = later.problem
                 self._reschedule(self._rest_until)
+                if self._close_by is not None:
+                    self._close_by = now  # what is stored stays there
             return
         self._oldest_since = None
         self._sweep = max(self._sweep - len(batch), 0) if batch else 0
