@@ -37,7 +37,9 @@ RETRY = 1.0
 _REPORT_EVERY = 60.0
 LOOK_EVERY = 5.0
 _ROUND = 500
-_TRIES_TO_END = 4
+# Some seconds on a machine so busy that the file is always locked by somebody.
+_TRIES_TO_END = 20
+_FORK_PATIENCE = 2.0
 _NO_EVENTS: Sequence[bytes] = ()
 _NO_NEWS: Mapping[str, int] = {}
 FULL = "the queue was full; the oldest went"
@@ -123,11 +125,10 @@ class DurableBuffer:
         """Forget the first `count` taken events; return how many were still owned."""
         if self._from_store:
             owned: int | None = None
-            for _ in range(_TRIES_TO_END):  # in vain, they would be sent again
-                if owned is None:
-                    owned = self._use(
-                        lambda: self._store.done(count, lost, reason), None, anyway=True
-                    )
+            tries = 0
+            while owned is None and tries < _TRIES_TO_END:  # in vain, they are sent again
+                tries += 1
+                owned = self._use(lambda: self._store.done(count, lost, reason), None, anyway=True)
             if owned is None or owned == 0 < count:
                 self._from_store = False
                 self._store.forget()
@@ -319,7 +320,7 @@ class DurableBuffer:
 
     def before_fork(self) -> bool:
         """Take the lock and let go of connections, so that a child inherits none;."""
-        if not self._lock.acquire(timeout=PATIENCE):
+        if not self._lock.acquire(timeout=_FORK_PATIENCE):
             return False
         if not self._busy:
             self._store.close()
