@@ -12,6 +12,8 @@ from hypothesis import HealthCheck, settings
 
 from whisperr import _environment
 
+from tests.redis_server import redis_server
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -31,6 +33,9 @@ def pytest_report_header() -> str:
     return f"threads are switched after {sys.getswitchinterval():g} s"
 
 
+__all__ = ["redis_server"]  # a fixture for all folders
+
+
 @pytest.fixture(autouse=True)
 def _logger_as_before() -> Iterator[None]:
     """Take back what the `debug` option adds to the logger of the process."""
@@ -44,7 +49,7 @@ def _logger_as_before() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no variable of the machine change what a client does."""
-    for name in ("WHISPERR_API_KEY", "WHISPERR_BASE_URL"):
+    for name in ("WHISPERR_API_KEY", "WHISPERR_BASE_URL", "WHISPERR_BUFFER"):
         monkeypatch.delenv(name, raising=False)
 
 

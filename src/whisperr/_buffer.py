@@ -16,8 +16,21 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .errors import Reason
+
 # What one event costs beside its bytes: the header of the bytes object and its place in line.
 EVENT_OVERHEAD_BYTES = 41
+
+
+class Foreign(bytes):
+    """An event that another process put into a shared buffer: delivered here, counted there."""
+
+    __slots__ = ()
+
+
+def own_of(events: Sequence[bytes]) -> int:
+    """Return how many of these events this process accepted, and so has to count."""
+    return sum(type(data) is not Foreign for data in events)
 
 
 class MemoryBuffer:
@@ -64,6 +77,11 @@ class MemoryBuffer:
         """Return the memory that waiting events take, in bytes."""
         return self._bytes
 
+    @property
+    def taken_position(self) -> int:
+        """Return the position of the first taken event."""
+        return self._taken_position
+
     def put(self, data: bytes) -> Sequence[bytes]:
         """Add one event at the end. Return what had to go for it: the oldest, or itself."""
         size = len(data) + EVENT_OVERHEAD_BYTES
@@ -89,13 +107,24 @@ class MemoryBuffer:
                 self._taken_position, self._taken = at, run.events
                 while line and run.add(line[0]):
                     line.popleft()
+                self._front_position = at + len(run.events)  # of no meaning unless there is a front
             finally:
                 self._busy = False
-            self._bytes -= _size_of(run.events)
+            # Not in one statement: that would read the sum before the call, and lose what a
+            # signal handler adds to it meanwhile.
+            size = _size_of(run.events)
+            self._bytes -= size
             return tuple(run.events)
 
-    def done(self, count: int) -> int:
-        """Forget the first `count` taken events; return how many of them were still owned."""
+    def hold(self, seconds: float) -> bool:  # noqa: ARG002  # nobody else can take it
+        """Say whether the taken batch is still owned; here only `clear` ends that."""
+        return bool(self._taken)
+
+    def done(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:  # noqa: ARG002
+        """Forget the first `count` taken events; return how many of them were still owned.
+
+        How they ended matters to buffers that are shared; here the ledger knows it already.
+        """
         with self._lock:
             owned = min(count, len(self._taken))
             del self._taken[:owned]
@@ -139,7 +168,8 @@ class MemoryBuffer:
                 for line in (self._front, self._items):
                     while line:
                         rest.append(line.popleft())
-                        self._bytes -= len(rest[-1]) + EVENT_OVERHEAD_BYTES
+                        size = len(rest[-1]) + EVENT_OVERHEAD_BYTES
+                        self._bytes -= size
             finally:
                 self._busy = False
             return rest

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from .buffers import Place
     from .channel import ChannelFields
     from .errors import WhisperrError
     from .protocols import Buffer, Transport
@@ -63,7 +64,7 @@ class Whisperr:
         strict: bool = False,
         before_send: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
         max_queue_bytes: int = 64 * 1024 * 1024,
-        buffer: Buffer | None = None,
+        buffer: str | Buffer | Place | None = None,
         ssl_context: ssl.SSLContext | None = None,
         transport: Transport | None = None,
     ) -> None:

@@ -72,6 +72,14 @@ def _has(*names: str) -> Callable[[object], bool]:
     return lambda value: value is None or all(callable(getattr(value, n, None)) for n in names)
 
 
+_opens = _has("open")
+_buffer = _has("put", "take", "hold", "done", "put_back", "clear", "end", "passed")
+
+
+def _place(value: object) -> bool:
+    return _opens(value) and not hasattr(value, "__fspath__")  # a `Path` opens something else
+
+
 OPTIONS = (
     Option(
         "api_key",
@@ -176,9 +184,11 @@ OPTIONS = (
     Option(
         "buffer",
         None,
-        "Where events are held instead of memory: an object with the `Buffer` methods",
-        "an object with put, take, done, put_back, clear, end and passed",
-        _has("put", "take", "done", "put_back", "clear", "end", "passed"),
+        "Where events are held instead of memory: a URL (`sqlite:////path`, `redis://host`) or "
+        "an object; falls back to `WHISPERR_BUFFER`; see docs/durability.md",
+        "a URL, an object of whisperr.buffers, or one with put, take, hold, done, put_back, "
+        "clear, end and passed",
+        lambda v: isinstance(v, str) or _place(v) or _buffer(v),
     ),
     Option(
         "ssl_context",
@@ -208,7 +218,7 @@ class Config:
         for option in OPTIONS:
             value = given[option.name]
             if not option.check(value):
-                private = option.name == "base_url"  # it may hold a password
+                private = option.name in {"base_url", "buffer"}  # it may hold a password
                 shown = type(value).__name__ if private else repr(value)
                 raise ValueError(f"{option.name}={shown}: must be {option.allowed}")
         values = dict(given)
@@ -228,7 +238,7 @@ class Config:
         self.strict: bool = values["strict"]
         self.before_send = values["before_send"]
         self.max_queue_bytes: int = values["max_queue_bytes"]
-        self.buffer = values["buffer"]
+        self.buffer = _buffer_of(values["buffer"])
         self.ssl_context = values["ssl_context"]
         self.transport = values["transport"]
 
@@ -263,6 +273,17 @@ def _base_url(given: str | None) -> str:
     if parts[0] == "http" and parts[1] not in LOOPBACK:
         _warn(f"base_url: http:// sends the key to {parts[1]} unencrypted; use https://")
     return url.rstrip("/")
+
+
+def _buffer_of(given: object) -> object:
+    """Return the place that a URL names, or the object that was given, or None for memory."""
+    if given is None:
+        given = os.environ.get("WHISPERR_BUFFER") or None
+    if not isinstance(given, str):
+        return given
+    from .buffers import buffer_of
+
+    return buffer_of(given)
 
 
 def _warn(message: str) -> None:

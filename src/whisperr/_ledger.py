@@ -39,7 +39,8 @@ class Stats(Frozen):
     - `dropped`: accepted ones that are gone, by reason (`"queue_full"`, `"rejected"`,
       `"refused_in_batch"`, `"too_large"`, `"expired"`, `"shutdown"`).
     - `not_accepted`: calls that became no event, by reason (`"invalid"`, `"vetoed"`, `"closed"`).
-    - `held_bytes`: memory that waiting events take, in bytes.
+    - `held_bytes`: what waiting events take, in bytes; with a shared buffer those of all.
+    - `stored`: events in a shared buffer, those of all processes; 0 for one in memory.
     - `requests`, `retries`: requests made, and those of them that repeated a failed one.
     - `state`: `"running"`, `"paused"` (after giving up; a flush or time ends it), `"closed"`,
       `"disabled"`.
@@ -57,6 +58,7 @@ class Stats(Frozen):
         "requests",
         "retries",
         "state",
+        "stored",
     )
 
     accepted: int
@@ -69,6 +71,7 @@ class Stats(Frozen):
     requests: int
     retries: int
     state: State
+    stored: int
 
     def __init__(
         self,
@@ -82,10 +85,12 @@ class Stats(Frozen):
         requests: int = 0,
         retries: int = 0,
         state: State = "running",
+        stored: int = 0,
     ) -> None:
         self._set(accepted=accepted, delivered=delivered, held=held, held_bytes=held_bytes)
         self._set(dropped=dict(dropped or {}), not_accepted=dict(not_accepted or {}))
         self._set(problem=problem, requests=requests, retries=retries, state=state)
+        self._set(stored=stored)
 
 
 class Ledger:
@@ -122,7 +127,7 @@ class Ledger:
             self.requests += 1
             self.retries += again
 
-    def stats(self, held_bytes: int, state: State, problem: str | None) -> Stats:
+    def stats(self, held_bytes: int, state: State, problem: str | None, stored: int = 0) -> Stats:
         """Return the counts of one moment."""
         with self._lock:
             accepted, delivered, ends = self.accepted, self.delivered, dict(self.dropped)
@@ -140,4 +145,5 @@ class Ledger:
             requests=requests,
             retries=retries,
             state=state,
+            stored=stored,
         )

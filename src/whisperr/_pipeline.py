@@ -12,7 +12,7 @@ import sys
 import time
 
 from . import _lifecycle
-from ._buffer import MemoryBuffer
+from ._buffer import MemoryBuffer, own_of
 from ._driver import Driver
 from ._event import EventEncoder, Vetoed
 from ._host import check_host
@@ -27,6 +27,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
+    from typing import Any
 
     from ._config import Config
     from ._ledger import State, Stats
@@ -47,9 +48,7 @@ class Pipeline:
         self._transport: Transport = config.transport or _LazyTransport(config)
         self.ledger = Ledger()
         self.reporter = Reporter(config.on_error, debug=config.debug)
-        self.buffer: Buffer = config.buffer or MemoryBuffer(
-            config.max_queue_size, config.max_queue_bytes
-        )
+        self.buffer = _buffer_of(config)
         self.encoder = EventEncoder(
             __version__,
             app_version=config.app_version,
@@ -74,6 +73,11 @@ class Pipeline:
         self._strict = config.strict
         _lifecycle.watch(self)
         check_host()
+        attach = getattr(self.buffer, "attach", None)
+        if attach is not None:
+            attach(self)
+            if len(self.buffer):  # what a former process left
+                self.driver.wake()
 
     def put(self, data: bytes) -> bool:
         """Accept one encoded event; False when it could not be kept itself."""
@@ -140,7 +144,8 @@ class Pipeline:
         ended = self.driver.wait_until(lambda: worker.ended, lambda: False, deadline)
         if not ended and not self.driver.is_mine:
             worker.abandon()
-        return ended and not self.ledger.dropped["shutdown"]
+        empty = self.buffer.passed(self.buffer.end())
+        return ended and empty and not self.ledger.dropped["shutdown"]
 
     def leave(self) -> None:
         """Deliver what is held, then let the thread end: the client object is gone."""
@@ -151,15 +156,42 @@ class Pipeline:
 
     def forsake(self) -> None:
         """In a forked child: close the inherited socket; everything else is the parent's."""
-        forsake = getattr(self._transport, "forsake", None)
-        if forsake is not None:
-            forsake()
+        for part in (self._transport, self.buffer):
+            forsake = getattr(part, "forsake", None)
+            if forsake is not None:
+                forsake()
 
     def stats(self) -> Stats:
         """Return the counts of this moment."""
         closed = self.worker.closed or self.closing
         state: State = "closed" if closed else "paused" if self.worker.paused else "running"
-        return self.ledger.stats(self.buffer.held_bytes, state, self.worker.problem)
+        buffer = self.buffer
+        look = getattr(buffer, "look", None)
+        if look is not None and not closed:
+            look()
+        problem = self.worker.problem or getattr(buffer, "problem", None)
+        stored = getattr(buffer, "stored", 0)
+        return self.ledger.stats(buffer.held_bytes, state, problem, stored)
+
+    # -- what a shared buffer tells
+
+    def ended_elsewhere(self, outcome: str, count: int) -> None:
+        """Count events of this process that another one delivered or dropped, and reported."""
+        if outcome == "delivered":
+            self.ledger.deliver(count)
+        else:
+            self.ledger.drop(outcome, count)  # type: ignore[arg-type]  # a reason, as it was sent
+
+    def lost(self, events: Sequence[bytes], reason: Reason, message: str) -> None:
+        """Count and report events that the buffer had to give up."""
+        self.ledger.drop(reason, own_of(events))
+        self._tell(
+            self.reporter.add("dropped", message, reason=reason, count=len(events), events=events)
+        )
+
+    def not_durable(self, message: str, count: int) -> None:
+        """Report that events are kept in memory only."""
+        self._tell(self.reporter.add("not_durable", message, count=count))
 
     def _overflow(self, data: bytes, events: Sequence[bytes]) -> None:
         reason: Reason = "too_large" if events[-1] is data else "queue_full"
@@ -167,10 +199,7 @@ class Pipeline:
             "too_large": "one event is larger than max_queue_bytes",
             "queue_full": "the queue was full; the oldest went",
         }[reason]
-        self.ledger.drop(reason, len(events))
-        self._tell(
-            self.reporter.add("dropped", message, reason=reason, count=len(events), events=events)
-        )
+        self.lost(events, reason, message)
 
     def _lose(self, reason: Reason, message: str, place: str | None) -> None:
         self.ledger.drop(reason, 1)
@@ -191,6 +220,18 @@ def call_place() -> str:
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "whisperr":
         frame = frame.f_back
     return f" (at {frame.f_code.co_filename}:{frame.f_lineno})" if frame else ""
+
+
+def _buffer_of(config: Config) -> Buffer:
+    """Return the buffer of this process: memory, a store that is opened, or the caller's object."""
+    given: Any = config.buffer
+    if given is None:
+        return MemoryBuffer(config.max_queue_size, config.max_queue_bytes)
+    opened = getattr(given, "open", None)
+    buffer: Buffer = (
+        given if opened is None else opened(config.max_queue_size, config.max_queue_bytes)
+    )
+    return buffer
 
 
 class _LazyTransport:

@@ -14,9 +14,11 @@ import sys
 import time
 from threading import RLock
 
+from ._buffer import own_of
 from ._delivery import Delivery
 from ._retry import pause_of
 from ._wire import request_of
+from .errors import NotNow
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,6 +76,11 @@ class Worker:
         self._connected_until: float | None = None
         self._flush_to = 0
         self._asking = RLock()
+        # Only a shared buffer has `look`: others change it, so it has to be looked at.
+        self._look: Callable[[], float] | None = getattr(buffer, "look", None)
+        self._look_at: float | None = None
+        self._rest_until = 0.0
+        self._sweep = 0  # events to send because all are due, also those of other processes
         self._close_by: float | None = None
         self._leaving = False
         # The number of waiting events at which `put` should wake the driver: 1 to learn that
@@ -128,8 +135,10 @@ class Worker:
         if self.closed:
             self._delivery = None
             return NEVER
+        if self._look is not None and now >= (self._look_at or now):
+            self._look_at = now + self._look()
         if self._delivery is None and self._is_due(now):
-            self._start()
+            self._start(now)
         if self._delivery is not None and now >= self._not_before:
             self._attempt(self._delivery, now)
             return now
@@ -168,48 +177,60 @@ class Worker:
 
     @property
     def _must_rest(self) -> bool:
-        return max(self._asked_until, self._paused_until) > self._clock()
+        return max(self._asked_until, self._paused_until, self._rest_until) > self._clock()
 
     def _is_due(self, now: float) -> bool:
         if not len(self._buffer):
             self._oldest_since = None
             return False
         if self._close_by is not None:
-            return now < self._close_by
+            mine = not self._buffer.passed(self._buffer.end())
+            return mine and self._rest_until <= now < self._close_by
         if self._oldest_since is None:
             self._oldest_since = now
-        if now < self._asked_until:
+        if now < max(self._asked_until, self._rest_until):
             return False
-        if self._buffer.passed(self._flush_to) and now >= self._paused_until:
+        if not self._sweep and self._buffer.passed(self._flush_to) and now >= self._paused_until:
             aged = now >= self._oldest_since + self._flush_interval
             if aged or len(self._buffer) >= self._flush_at or self._leaving:
                 self.ask(self._buffer.end())  # all of it, however many requests that takes
-        return not self._buffer.passed(self._flush_to)
+                self._sweep = len(self._buffer) if self._look is not None else 0
+        return self._sweep > 0 or not self._buffer.passed(self._flush_to)
 
     def _may_end(self, now: float) -> bool:
         if self._close_by is None and not self._leaving:
             return False
-        empty = self._delivery is None and not len(self._buffer)
+        empty = self._delivery is None and self._buffer.passed(self._buffer.end())
         return empty or (self._close_by is not None and now >= self._close_by)
 
     def _next_step(self, now: float) -> float:
-        times = [self._reporter.due(), self._connected_until]
+        times = [self._reporter.due(), self._connected_until, self._look_at]
         if self._delivery is not None:
             times += [self._not_before, self._close_by]
         elif len(self._buffer):
-            start = self._asked_until
+            start = max(self._asked_until, self._rest_until)
             if self._buffer.passed(self._flush_to):
                 start = max(start, self._paused_until)
             if self._oldest_since is not None and start <= now:
                 start = self._oldest_since + self._flush_interval
-            times.append(start)
+            times += [start, self._close_by]
         return min((time for time in times if time is not None), default=NEVER)
 
     # -- actions
 
-    def _start(self) -> None:
-        batch = self._buffer.take(self._max_batch_size)
+    def _start(self, now: float) -> None:
+        try:
+            batch = self._buffer.take(self._max_batch_size)
+        except NotNow as later:
+            self._rest_until = now + later.seconds
+            if later.problem is not None:
+                self.problem = later.problem
+                self._reschedule(self._rest_until)
+                if self._close_by is not None:
+                    self._close_by = now  # what is stored stays there
+            return
         self._oldest_since = None
+        self._sweep = max(self._sweep - len(batch), 0) if batch else 0
         if batch:
             self._delivery = Delivery(batch, self._max_retries, self._dice)
             self._not_before = 0.0
@@ -221,6 +242,9 @@ class Worker:
             if timeout <= 0:
                 self.abandon()
                 return
+        if not self._buffer.hold(timeout):  # another process has it now
+            self._delivery = None
+            return
         answer: Answer | None = None
         problem = ""
         self._ledger.request(again=delivery.failures > 0)
@@ -260,18 +284,20 @@ class Worker:
             self._give_up(verdict, now)
         elif not delivery.part:
             self._delivery = None
+        elif verdict.wait is not None:
+            self._buffer.hold(verdict.wait)
 
     def _end(self, part: Sequence[bytes], verdict: Verdict) -> None:
         """Settle a part that has ended, unless shutdown has already given it up."""
-        owned = self._buffer.done(verdict.ended)
-        if owned < verdict.ended:
-            return
-        self._ledger.deliver(verdict.delivered)
         lost = verdict.ended - verdict.delivered
+        if self._buffer.done(verdict.ended, lost, verdict.reason) < verdict.ended:
+            return
+        # Which ones a 202 refused is not told, unless it is all of them: the first ones count.
+        self._ledger.deliver(own_of(part[lost:]))
         if lost and verdict.reason:
-            # Which ones a 202 refused is not told, unless it is all of them.
+            self._ledger.drop(verdict.reason, own_of(part[:lost]))
             known = part if lost == len(part) else ()
-            self._drop(known, verdict.reason, verdict.message, verdict.status, lost)
+            self._report(known, verdict.reason, verdict.message, verdict.status, lost)
 
     def _give_up(self, verdict: Verdict, now: float) -> None:
         error_type = verdict.give_up
@@ -291,23 +317,25 @@ class Worker:
 
     def _reschedule(self, paused_until: float) -> None:
         self._paused_until = paused_until
-        self._flush_to = 0
+        self._flush_to = self._sweep = 0
         self.give_ups += 1
 
-    def _drop(
+    def _drop(self, events: Sequence[bytes], reason: Reason, message: str) -> None:
+        if events:
+            self._ledger.drop(reason, own_of(events))
+            self._report(events, reason, message, None, len(events))
+
+    def _report(
         self,
         events: Sequence[bytes],
         reason: Reason,
         message: str,
-        status: int | None = None,
-        count: int | None = None,
+        status: int | None,
+        count: int,
     ) -> None:
-        lost = len(events) if count is None else count
-        if lost:
-            self._ledger.drop(reason, lost)
-            self._reporter.add(
-                "dropped", message, reason=reason, status=status, count=lost, events=events
-            )
+        self._reporter.add(
+            "dropped", message, reason=reason, status=status, count=count, events=events
+        )
 
     def disconnect(self) -> None:
         """Close the connection until the next request."""

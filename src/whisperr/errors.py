@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Literal
 
-    ErrorType = Literal["auth", "dropped", "retry_exhausted"]
+    ErrorType = Literal["auth", "dropped", "not_durable", "retry_exhausted"]
     Reason = Literal[
         "queue_full",
         "rejected",
@@ -36,17 +36,31 @@ class InvalidEvent(ValueError):  # noqa: N818  # reads as what it is
     """
 
 
+class NotNow(Exception):  # noqa: N818  # an answer, not a failure
+    """What `Buffer.take` raises when there may be something, but not for this process now.
+
+    - `seconds`: when to ask again, from now.
+    - `problem`: one line about what is wrong; None when another process is delivering.
+    """
+
+    def __init__(self, seconds: float, problem: str | None = None) -> None:
+        super().__init__(problem or "another process delivers")
+        self.seconds = seconds
+        self.problem = problem
+
+
 class WhisperrError(Frozen):
     """What `on_error` receives: one loss or one pause, or many of a kind in summary.
 
     - `type`: `"auth"` (the key was refused; events are kept), `"retry_exhausted"` (the server
-      did not answer or answered 429 or 5xx too often; events are kept) or `"dropped"` (events
-      are gone).
+      did not answer or answered 429 or 5xx too often; events are kept), `"dropped"` (events
+      are gone) or `"not_durable"` (only with a durable buffer: its store cannot be used, so
+      events are kept in memory and would be lost with the process).
     - `message`: one line for people. It holds no key and no payload.
     - `status`: the HTTP status, None when there was no answer or no request.
     - `reason`: why events were dropped (`"queue_full"`, `"rejected"`, `"refused_in_batch"`,
       `"too_large"`, `"expired"`, `"shutdown"`) or never accepted (`"invalid"`, `"vetoed"`,
-      `"closed"`); None for the two types that keep them.
+      `"closed"`); None for the types that keep them.
     - `count`: how many events this is about.
     - `events`: the dropped events as dictionaries in the shape of the wire, so that they can be
       written elsewhere. May be shorter than `count`: events that never were accepted are not

@@ -9,6 +9,8 @@ from ._wire import Answer, Request
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from .errors import Reason
+
 __all__ = ["Answer", "Buffer", "Request", "Transport"]
 
 
@@ -32,6 +34,9 @@ class Transport(Protocol):
 class Buffer(Protocol):
     """A place that keeps encoded events in order. Any thread may call any method.
 
+    Nothing here raises but `take`, and that only NotNow. A shared buffer may also have `look`
+    and `attach`; see `whisperr.buffers`.
+
     An event is the bytes of one JSON object. Events have positions that grow. What `take` handed
     out stays owned by the buffer until `done` or `put_back`.
     """
@@ -41,11 +46,26 @@ class Buffer(Protocol):
         ...
 
     def take(self, max_events: int) -> Sequence[bytes]:
-        """Return the next batch: a run of at most `max_events` events, or one identify."""
+        """Return the next batch: a run of at most `max_events` events, or one identify.
+
+        Raises NotNow when another process delivers at the moment, or when the store cannot be
+        used.
+        """
         ...
 
-    def done(self, count: int) -> int:
-        """Forget the first `count` taken events; return how many of them were still owned."""
+    def hold(self, seconds: float) -> bool:
+        """Keep the taken batch for so long: a request or a wait begins. False: it is lost.
+
+        A buffer that only one process uses has nothing to do. A shared one makes its claim last,
+        and says whether another process has taken over meanwhile.
+        """
+        ...
+
+    def done(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:
+        """Forget the first `count` taken events; return how many of them were still owned.
+
+        The server has all of them but `lost`, which are gone for `reason`.
+        """
         ...
 
     def put_back(self) -> Sequence[bytes]:

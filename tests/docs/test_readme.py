@@ -67,8 +67,7 @@ def test_the_options_table_is_the_one_of_the_code() -> None:
 
 def test_the_table_of_losses_has_every_reason_that_is_reported() -> None:
     listed = set(re.findall(r"^\| `dropped` \| `(\w+)`", README, re.MULTILINE))
-    # A veto is the caller's own wish; `expired` is for buffers that outlive 30 days.
-    assert listed == {*_DROPPED, *_NEVER_ACCEPTED} - {"vetoed", "expired"}
+    assert listed == {*_DROPPED, *_NEVER_ACCEPTED} - {"vetoed"}  # the caller's own wish
 
 
 def test_every_call_of_the_command_is_understood() -> None:

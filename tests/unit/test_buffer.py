@@ -14,24 +14,29 @@ from whisperr._buffer import EVENT_OVERHEAD_BYTES, MemoryBuffer
 from whisperr._wire import IDENTIFY_HEAD, MAX_BATCH_BYTES
 from whisperr.protocols import Buffer
 
+from .places import KINDS, ROOM, Make, everything
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from types import FrameType
 
-ROOM = 1_000_000
 NAMES = (b"a", b"b", b"c", b"d", b"e")
 IDENTIFY = IDENTIFY_HEAD + b'"u"}'
 
 
-def buffer(*events: bytes, max_events: int = 100, max_bytes: int = ROOM) -> MemoryBuffer:
-    one = MemoryBuffer(max_events, max_bytes)
+@pytest.fixture(params=KINDS)
+def buffer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
+    redis = request.getfixturevalue("redis_server") if request.param == "redis" else None
+    made = Make(request.param, tmp_path, redis)
+    yield made
+    made.end()
+
+
+def in_memory(*events: bytes) -> MemoryBuffer:
+    one = MemoryBuffer(100, ROOM)
     for data in events:
-        assert one.put(data) == ()
+        one.put(data)
     return one
-
-
-def everything(one: MemoryBuffer) -> list[bytes]:
-    return list(one.clear())
 
 
 def bytes_of(*events: bytes) -> int:
@@ -39,61 +44,61 @@ def bytes_of(*events: bytes) -> int:
 
 
 class TestPut:
-    def test_it_is_a_buffer_as_the_protocol_says(self) -> None:
+    def test_it_is_a_buffer_as_the_protocol_says(self, buffer: Make) -> None:
         assert isinstance(buffer(), Buffer)
 
-    def test_the_order_is_kept(self) -> None:
+    def test_the_order_is_kept(self, buffer: Make) -> None:
         assert everything(buffer(*NAMES)) == list(NAMES)
 
-    def test_it_counts_events_and_their_memory(self) -> None:
+    def test_it_counts_events_and_their_memory(self, buffer: Make) -> None:
         one = buffer(b"12345", b"1")
         assert (len(one), one.held_bytes) == (2, 6 + 2 * EVENT_OVERHEAD_BYTES)
 
     @pytest.mark.skipif(
         sys.implementation.name != "cpython", reason="sys.getsizeof: only CPython answers it"
     )
-    def test_the_memory_of_an_event_is_what_the_interpreter_says(self) -> None:
+    def test_the_memory_of_an_event_is_what_the_interpreter_says(self, buffer: Make) -> None:
         one = buffer(b"x" * 200)
         place_in_line = 8
         assert one.held_bytes == sys.getsizeof(b"x" * 200) + place_in_line
 
-    def test_one_too_many_drops_the_oldest(self) -> None:
+    def test_one_too_many_drops_the_oldest(self, buffer: Make) -> None:
         one = buffer(b"a", b"b", b"c", max_events=3)
         assert list(one.put(b"d")) == [b"a"]
         assert everything(one) == [b"b", b"c", b"d"]
 
-    def test_too_many_bytes_drop_as_many_of_the_oldest_as_it_takes(self) -> None:
+    def test_too_many_bytes_drop_as_many_of_the_oldest_as_it_takes(self, buffer: Make) -> None:
         one = buffer(*NAMES, max_bytes=bytes_of(*NAMES))
         assert list(one.put(b"xx")) == [b"a", b"b"]
         assert everything(one) == [b"c", b"d", b"e", b"xx"]
 
-    def test_an_event_larger_than_the_whole_buffer_is_refused_alone(self) -> None:
+    def test_an_event_larger_than_the_whole_buffer_is_refused_alone(self, buffer: Make) -> None:
         one = buffer(b"a", max_bytes=100)
         large = b"x" * (100 - EVENT_OVERHEAD_BYTES + 1)
         assert list(one.put(large)) == [large]
         assert everything(one) == [b"a"]
 
-    def test_an_event_that_just_fits_takes_all_the_room(self) -> None:
+    def test_an_event_that_just_fits_takes_all_the_room(self, buffer: Make) -> None:
         one = buffer(b"a", max_bytes=100)
         largest = b"x" * (100 - EVENT_OVERHEAD_BYTES)
         assert list(one.put(largest)) == [b"a"]
         assert (everything(one), one.held_bytes) == ([largest], 0)
 
-    def test_with_room_for_one_the_newest_stays(self) -> None:
+    def test_with_room_for_one_the_newest_stays(self, buffer: Make) -> None:
         one = buffer(max_events=1)
         assert [list(one.put(data)) for data in NAMES] == [[], [b"a"], [b"b"], [b"c"], [b"d"]]
 
 
 class TestTake:
-    def test_it_hands_out_the_oldest_first(self) -> None:
+    def test_it_hands_out_the_oldest_first(self, buffer: Make) -> None:
         one = buffer(*NAMES)
         assert list(one.take(2)) == [b"a", b"b"]
         assert (len(one), one.held_bytes) == (3, bytes_of(*NAMES[2:]))
 
-    def test_nothing_to_take_is_an_empty_batch(self) -> None:
+    def test_nothing_to_take_is_an_empty_batch(self, buffer: Make) -> None:
         assert list(buffer().take(5)) == []
 
-    def test_a_batch_is_a_run_of_events_or_one_identify(self) -> None:
+    def test_a_batch_is_a_run_of_events_or_one_identify(self, buffer: Make) -> None:
         one = buffer(b"a", b"b", IDENTIFY, IDENTIFY, b"c")
         batches = []
         while len(one):
@@ -101,17 +106,17 @@ class TestTake:
             one.done(10)
         assert batches == [[b"a", b"b"], [IDENTIFY], [IDENTIFY], [b"c"]]
 
-    def test_a_batch_is_bounded_in_bytes(self) -> None:
+    def test_a_batch_is_bounded_in_bytes(self, buffer: Make) -> None:
         one = buffer(*[b"x" * (MAX_BATCH_BYTES // 3)] * 4, max_bytes=10 * MAX_BATCH_BYTES)
         assert len(one.take(10)) == 2
 
-    def test_what_is_taken_makes_room_and_is_not_dropped(self) -> None:
+    def test_what_is_taken_makes_room_and_is_not_dropped(self, buffer: Make) -> None:
         one = buffer(b"a", b"b", max_events=2)
         assert list(one.take(2)) == [b"a", b"b"]
         assert [list(one.put(data)) for data in (b"c", b"d", b"e")] == [[], [], [b"c"]]
-        assert list(one.clear()) == [b"a", b"b", b"d", b"e"]
+        assert everything(one) == [b"a", b"b", b"d", b"e"]
 
-    def test_the_batch_that_was_handed_out_does_not_change(self) -> None:
+    def test_the_batch_that_was_handed_out_does_not_change(self, buffer: Make) -> None:
         one = buffer(*NAMES)
         batch = one.take(3)
         one.done(1)
@@ -121,16 +126,16 @@ class TestTake:
 
 class TestDone:
     @pytest.mark.parametrize(("count", "owned"), [(0, 0), (1, 1), (3, 3), (4, 3), (500, 3)])
-    def test_it_forgets_as_many_as_are_owned(self, count: int, owned: int) -> None:
+    def test_it_forgets_as_many_as_are_owned(self, buffer: Make, count: int, owned: int) -> None:
         one = buffer(*NAMES)
         one.take(3)
         assert one.done(count) == owned
         assert everything(one) == list(NAMES[owned:])
 
-    def test_without_a_batch_nothing_is_owned(self) -> None:
+    def test_without_a_batch_nothing_is_owned(self, buffer: Make) -> None:
         assert buffer(*NAMES).done(2) == 0
 
-    def test_after_clear_nothing_is_owned(self) -> None:
+    def test_after_clear_nothing_is_owned(self, buffer: Make) -> None:
         one = buffer(*NAMES)
         one.take(3)
         one.clear()
@@ -138,7 +143,7 @@ class TestDone:
 
 
 class TestPutBack:
-    def test_the_rest_of_the_batch_is_the_front_again(self) -> None:
+    def test_the_rest_of_the_batch_is_the_front_again(self, buffer: Make) -> None:
         one = buffer(*NAMES)
         one.take(3)
         one.done(1)
@@ -146,7 +151,7 @@ class TestPutBack:
         assert (len(one), one.held_bytes) == (4, bytes_of(*NAMES[1:]))
         assert everything(one) == list(NAMES[1:])
 
-    def test_the_same_batch_is_sent_again(self) -> None:
+    def test_the_same_batch_is_sent_again(self, buffer: Make) -> None:
         one = buffer(b"a", b"b")
         batch = one.take(10)
         one.put(b"c")
@@ -155,7 +160,7 @@ class TestPutBack:
         one.done(10)
         assert list(one.take(10)) == [b"c"]
 
-    def test_a_part_of_it_taken_and_put_back_stays_in_order(self) -> None:
+    def test_a_part_of_it_taken_and_put_back_stays_in_order(self, buffer: Make) -> None:
         one = buffer(*NAMES)
         one.take(4)
         one.put_back()
@@ -163,21 +168,21 @@ class TestPutBack:
         one.put_back()
         assert everything(one) == list(NAMES)
 
-    def test_without_room_the_oldest_go(self) -> None:
+    def test_without_room_the_oldest_go(self, buffer: Make) -> None:
         one = buffer(b"a", b"b", b"c", max_events=3)
         one.take(2)
         one.put(b"d")
         assert list(one.put_back()) == [b"a"]
         assert everything(one) == [b"b", b"c", b"d"]
 
-    def test_without_a_batch_nothing_changes(self) -> None:
+    def test_without_a_batch_nothing_changes(self, buffer: Make) -> None:
         one = buffer(*NAMES)
         assert list(one.put_back()) == []
         assert everything(one) == list(NAMES)
 
 
 class TestPositions:
-    def test_the_end_grows_with_every_event_and_never_shrinks(self) -> None:
+    def test_the_end_grows_with_every_event_and_never_shrinks(self, buffer: Make) -> None:
         one = buffer(*NAMES, max_events=5)
         ends = [one.end()]
         for change in (lambda: one.take(2), lambda: one.done(2), one.clear, lambda: one.put(b"f")):
@@ -185,7 +190,7 @@ class TestPositions:
             ends.append(one.end())
         assert ends == [5, 5, 5, 5, 6]
 
-    def test_a_mark_is_passed_when_everything_before_it_has_ended(self) -> None:
+    def test_a_mark_is_passed_when_everything_before_it_has_ended(self, buffer: Make) -> None:
         one = buffer(b"a", b"b")
         mark = one.end()
         one.put(b"c")
@@ -195,19 +200,28 @@ class TestPositions:
             seen.append(one.passed(mark))
         assert seen == [False, False, False, True]
 
-    def test_a_batch_that_was_put_back_has_not_ended(self) -> None:
+    def test_a_batch_that_was_put_back_has_not_ended(self, buffer: Make) -> None:
         one = buffer(b"a", b"b")
         one.take(2)
         one.done(1)
         one.put_back()
         assert [one.passed(position) for position in (0, 1, 2)] == [True, True, False]
 
-    def test_dropped_events_have_ended(self) -> None:
+    def test_a_part_of_a_batch_that_was_put_back_can_be_taken(self, buffer: Make) -> None:
+        one = buffer(b"a", b"b", b"c")
+        one.take(3)
+        one.put_back()
+        one.take(1)
+        one.done(1)
+        assert [one.passed(position) for position in (1, 2)] == [True, False]
+        assert list(one.take(10)) == [b"b", b"c"]
+
+    def test_dropped_events_have_ended(self, buffer: Make) -> None:
         one = buffer(b"a", b"b", max_events=2)
         one.put(b"c")
         assert [one.passed(position) for position in (1, 2, 3)] == [True, False, False]
 
-    def test_what_is_dropped_behind_a_taken_batch_does_not_pass_it(self) -> None:
+    def test_what_is_dropped_behind_a_taken_batch_does_not_pass_it(self, buffer: Make) -> None:
         one = buffer(max_events=1)
         one.put(b"a")
         one.take(1)
@@ -215,13 +229,13 @@ class TestPositions:
         one.put(b"c")
         assert not one.passed(1)
 
-    def test_after_clear_every_mark_is_passed(self) -> None:
-        one = buffer(*NAMES)
+    def test_after_clear_every_mark_of_what_was_in_memory_is_passed(self) -> None:
+        one = in_memory(*NAMES)
         one.take(2)
         one.clear()
         assert one.passed(one.end())
 
-    def test_an_empty_buffer_has_passed_its_end(self) -> None:
+    def test_an_empty_buffer_has_passed_its_end(self, buffer: Make) -> None:
         one = buffer()
         assert one.passed(one.end())
 
@@ -251,8 +265,8 @@ def interrupted(call: Callable[[], object], at: int, handler: Callable[[], objec
 class Scene:
     """A full buffer, with what came into it, what went out of it and what is taken."""
 
-    def __init__(self) -> None:
-        self.one = MemoryBuffer(len(NAMES), bytes_of(*NAMES))
+    def __init__(self, room: int = 1) -> None:
+        self.one = MemoryBuffer(len(NAMES) * room, bytes_of(*NAMES) * room)
         self.came: list[bytes] = []
         self.gone: list[bytes] = []
         self.taken: list[bytes] = []
@@ -288,6 +302,7 @@ class Scene:
 class TestInterruption:
     """A signal handler that tracks runs in the thread whose call it interrupts."""
 
+    @pytest.mark.parametrize("room", [1, 4], ids=["full", "with room"])
     @pytest.mark.parametrize(
         "acts",
         [
@@ -301,10 +316,10 @@ class TestInterruption:
         ids=" ".join,
     )
     def test_a_put_before_any_line_of_a_call_loses_nothing_and_keeps_the_sums(
-        self, acts: tuple[str, ...]
+        self, acts: tuple[str, ...], room: int
     ) -> None:
         for at in itertools.count(1):
-            scene = Scene()
+            scene = Scene(room)
             *before, last = acts
             for act in before:
                 getattr(scene, act)()

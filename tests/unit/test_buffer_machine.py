@@ -3,13 +3,31 @@
 from __future__ import annotations
 
 import itertools
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from whisperr._buffer import EVENT_OVERHEAD_BYTES, MemoryBuffer
+from whisperr._durable import DurableBuffer
 from whisperr._wire import EVENT_HEAD, IDENTIFY_HEAD, MAX_BATCH_BYTES, is_identify
+from whisperr.buffers import SQLiteBuffer, buffer_of
+
+from .places import Heard
+
+if TYPE_CHECKING:
+    from tests.redis_server import RedisServer
+    from whisperr.buffers import Place
+    from whisperr.protocols import Buffer
 
 LARGE = MAX_BATCH_BYTES // 3
 
@@ -33,7 +51,10 @@ class BufferMachine(RuleBasedStateMachine):
     )
     def start(self, max_events: int, max_bytes: int, batch: int) -> None:
         self.max_events, self.max_bytes, self.batch = max_events, max_bytes, batch
-        self.buffer = MemoryBuffer(max_events, max_bytes)
+        self.buffer = self.new()
+
+    def new(self) -> Buffer:
+        return MemoryBuffer(self.max_events, self.max_bytes)
 
     @rule(
         head=st.sampled_from([EVENT_HEAD, EVENT_HEAD, IDENTIFY_HEAD]),
@@ -76,6 +97,9 @@ class BufferMachine(RuleBasedStateMachine):
 
     @rule()
     def clear(self) -> None:
+        self.clear_now()
+
+    def clear_now(self) -> None:
         assert list(self.buffer.clear()) == self.taken + self.waiting
         self.ended.update(self.taken, self.waiting)
         self.taken, self.waiting, self.returned = [], [], 0
@@ -125,7 +149,67 @@ class BufferMachine(RuleBasedStateMachine):
         return sum(map(len, events)) + EVENT_OVERHEAD_BYTES * len(events)
 
 
+class DurableMachine(BufferMachine):
+    """The same over a store: there, clearing gives nothing up but the lease."""
+
+    buffer: DurableBuffer
+
+    def new(self) -> Buffer:
+        self.heard = Heard()
+        one = self.place().open(self.max_events, self.max_bytes)
+        assert isinstance(one, DurableBuffer)
+        one.attach(self.heard)
+        return one
+
+    def place(self) -> Place:
+        raise NotImplementedError
+
+    def clear_now(self) -> None:
+        assert list(self.buffer.clear()) == []
+        if self.taken:
+            self.waiting = self.taken + self.waiting
+            self.returned, self.taken = len(self.taken), []
+        gone = self.overflow()
+        assert self.heard.losses == ([("queue_full", gone)] if gone else [])
+        self.heard.losses.clear()
+        self.buffer._closed = False  # a closed one says of nothing that it has ended: go on
+
+    def teardown(self) -> None:
+        if hasattr(self, "heard"):
+            self.buffer.clear()
+
+
+class SQLiteMachine(DurableMachine):
+    def place(self) -> Place:
+        self.home = TemporaryDirectory()
+        return SQLiteBuffer(f"{self.home.name}/events.db")
+
+    def teardown(self) -> None:
+        super().teardown()
+        if hasattr(self, "home"):
+            self.home.cleanup()
+
+
+class RedisMachine(DurableMachine):
+    redis: RedisServer
+    numbers_of_places = itertools.count()
+
+    def place(self) -> Place:
+        return buffer_of(self.redis.url(f"machine-{next(self.numbers_of_places)}", timeout=5))
+
+
 TestBufferMachine = BufferMachine.TestCase
 TestBufferMachine.settings = settings(
     deadline=None, max_examples=200, stateful_step_count=30, derandomize=True, database=None
 )
+TestSQLiteMachine = SQLiteMachine.TestCase
+TestSQLiteMachine.settings = settings(
+    deadline=None, max_examples=40, stateful_step_count=30, derandomize=True, database=None
+)
+
+
+def test_redis_does_the_same(redis_server: RedisServer) -> None:
+    class Here(RedisMachine):
+        redis = redis_server
+
+    run_state_machine_as_test(Here, settings=TestSQLiteMachine.settings)

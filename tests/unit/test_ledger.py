@@ -126,6 +126,7 @@ FULL = Stats(
     requests=7,
     retries=3,
     state="paused",
+    stored=4,
 )
 
 

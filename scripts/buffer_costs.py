@@ -1,0 +1,83 @@
+"""Measure what `track()` costs the caller with each buffer; write the table of docs/durability.md.
+
+Needs the extra `test` for the one of Redis, which is left out where no server can be started.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # the Redis server is that of the tests
+
+from tests.redis_server import RedisServer, why_not  # noqa: E402  # the path comes first
+
+from whisperr import Whisperr  # noqa: E402  # likewise
+
+PAGE = ROOT / "docs" / "durability.md"
+START = "<!-- costs: written by `python scripts/buffer_costs.py` -->\n"
+END = "<!-- /costs -->"
+EVENTS = 5_000
+PROPERTIES = {"amount_cents": 4900, "currency": "EUR", "reason": "card_declined", "attempt": 2}
+
+
+def cost_of(buffer: str | None) -> list[float]:
+    """Return the seconds of each call, shortest first; nothing is delivered meanwhile."""
+    client = Whisperr(
+        "wrk_costs",
+        base_url="http://127.0.0.1:9",
+        buffer=buffer,
+        flush_at=10 * EVENTS,
+        flush_interval=3_600,
+        max_queue_size=10 * EVENTS,
+    )
+    seconds = []
+    for number in range(EVENTS):
+        began = time.perf_counter()
+        client.track(f"user_{number}", "payment_failed", PROPERTIES)
+        seconds.append(time.perf_counter() - began)
+    held = client.stats().held
+    if held != EVENTS:
+        sys.exit(f"{buffer}: {held} of {EVENTS} are held")
+    client.shutdown(0)
+    return sorted(seconds)
+
+
+def row(name: str, seconds: list[float]) -> str:
+    """Return one line of the table, in microseconds."""
+    shares = [seconds[int(len(seconds) * share)] for share in (0.5, 0.99, 0.999)]
+    return f"| {name} | " + " | ".join(f"{value * 1e6:,.0f} µs" for value in shares) + " |"
+
+
+def table() -> str:
+    """Measure all buffers."""
+    lines = ["| buffer | p50 | p99 | p99.9 |", "|---|---|---|---|"]
+    with tempfile.TemporaryDirectory() as home:
+        lines.append(row("memory", cost_of(None)))
+        for synchronous in ("NORMAL", "FULL"):
+            url = f"sqlite:///{home}/{synchronous}.db?synchronous={synchronous}"
+            lines.append(row(f"SQLite, `{synchronous}`", cost_of(url)))
+        if why_not() is None:
+            redis = RedisServer(Path(home))
+            lines.append(row("Redis on the same machine", cost_of(redis.url("costs", timeout=5))))
+            redis.stop()
+    machine = f"{os.cpu_count()} shared cores, {platform.system()}, {platform.machine()}"
+    load = f"load average {os.getloadavg()[0]:.1f}: what others do on it is in these figures"
+    python = f"Python {platform.python_version()}"
+    return "\n".join([*lines, "", f"{EVENTS:,} events each; {machine}, {python}; {load}.", ""])
+
+
+def main() -> None:
+    """Measure, and put the table in its place."""
+    before, rest = PAGE.read_text(encoding="utf-8").split(START)
+    after = rest.split(END, 1)[1]
+    PAGE.write_text(f"{before}{START}\n{table()}\n{END}{after}", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,237 @@
+"""Durable buffers: `buffer=` takes one of these, or the URL that stands for it.
+
+    Whisperr(buffer="sqlite:////var/lib/app/events.db")
+    Whisperr(buffer=SQLiteBuffer("/var/lib/app/events.db"))
+    Whisperr(buffer="redis://localhost:6379/0?stream=whisperr")
+
+They describe a place. Each process that uses a client opens it for itself. Which one to choose,
+and what each promises: docs/durability.md.
+"""
+
+from __future__ import annotations
+
+import re
+from os import fspath
+from pathlib import Path
+
+from ._frozen import Frozen
+from ._lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from os import PathLike
+    from typing import Any, Literal, Protocol
+
+    from .protocols import Buffer
+
+    class Place(Protocol):
+        """Where events are kept."""
+
+        def open(self, max_events: int, max_bytes: int) -> Buffer: ...
+
+
+__all__ = ["RedisBuffer", "SQLiteBuffer", "buffer_of"]
+
+_FILE_HINT = "such as sqlite:////var/lib/app/events.db (absolute) or sqlite:///events.db (relative)"
+_REDIS_HINT = "such as redis://localhost:6379/0?stream=whisperr"
+_STREAM = re.compile(r"[A-Za-z0-9_.:{}-]{1,100}")
+_MOST_SHARDS = 64
+_DEFAULT_PORT = 6379
+
+
+class SQLiteBuffer(Frozen):
+    """A file that the processes of one machine share; what is in it survives all of them.
+
+    - `path`: the file; its directory must exist. It is made with mode 0600. Not on a network
+      file system: the locks of SQLite do not work there.
+    - `synchronous`: `"NORMAL"` survives the end of any process, `"FULL"` also the loss of power,
+      for a write to the disk in every `track()`.
+    - `lease`: seconds after which another process takes over from one that died while it
+      delivered, from 1 to 3600. A longer request or wait prolongs it for itself.
+
+    Raises ValueError for a wrong value.
+    """
+
+    __slots__ = ("lease", "path", "synchronous")
+
+    path: str
+    synchronous: Literal["NORMAL", "FULL"]
+    lease: float
+
+    def __init__(
+        self,
+        path: str | PathLike[str],
+        *,
+        synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
+        lease: float = LEASE,
+    ) -> None:
+        if synchronous not in ("NORMAL", "FULL"):
+            raise ValueError(f"synchronous={synchronous!r}: must be NORMAL or FULL")
+        if not fspath(path) or "\0" in fspath(path):
+            raise ValueError("path: must be the path of a file")
+        # Absolute from now on: the process may change its directory.
+        self._set(path=str(Path(path).absolute()), synchronous=synchronous)
+        self._set(lease=_seconds(lease))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self._fields())
+
+    def open(self, max_events: int, max_bytes: int) -> Buffer:
+        """Return the buffer of this process; the client calls it."""
+        from ._durable import DurableBuffer
+        from ._sqlite import SQLiteStore
+
+        store = SQLiteStore(self.path, self.synchronous, self.lease, max_events, max_bytes)
+        return DurableBuffer(store, max_events, max_bytes)
+
+
+class RedisBuffer(Frozen):
+    """Redis Streams that the processes of a fleet share. Needs `pip install whisperr[redis]`.
+
+    - `url`: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
+    - `stream`: the name of the stream; keys beside it begin with the same name.
+    - `shards`: over how many streams events are spread, by their user, from 1 to 64: so many
+      processes deliver at a time. Each user's order is kept. All processes must say the same.
+    - `timeout`: the most that a call of Redis takes, in seconds, also in the caller's thread.
+    - `lease`: as in SQLiteBuffer.
+
+    Raises ValueError for a wrong value, ImportError without redis-py.
+    """
+
+    __slots__ = ("lease", "shards", "stream", "timeout", "url")
+
+    url: str
+    stream: str
+    shards: int
+    timeout: float
+    lease: float
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        stream: str = "whisperr",
+        shards: int = 1,
+        timeout: float = 0.25,
+        lease: float = LEASE,
+    ) -> None:
+        _link_options(url)
+        if not isinstance(stream, str) or not _STREAM.fullmatch(stream):
+            raise ValueError(f"stream={stream!r}: must be letters, digits and _ . : {{ }} -")
+        whole = isinstance(shards, (int, float)) and int(shards) == shards
+        if not whole or not 1 <= shards <= _MOST_SHARDS:
+            raise ValueError(f"shards={shards!r}: must be a whole number from 1 to {_MOST_SHARDS}")
+        self._set(url=url, stream=stream, shards=int(shards), lease=_seconds(lease))
+        number = isinstance(timeout, (int, float))
+        if not number or not 0.01 <= timeout <= 10:  # noqa: PLR2004  # a caller waits for so long
+            raise ValueError(f"timeout={timeout!r}: must be from 0.01 to 10 seconds")
+        self._set(timeout=float(timeout))
+        try:
+            import redis  # noqa: F401  # to say it now and not with the first event
+        except ImportError:
+            raise ImportError("buffer: Redis needs redis-py; pip install whisperr[redis]") from None
+
+    def __repr__(self) -> str:
+        return f"RedisBuffer({self.place!r}, stream={self.stream!r}, shards={self.shards})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (type(self), self._fields())
+
+    @property
+    def place(self) -> str:
+        """The URL without user and password."""
+        options = _link_options(self.url)
+        scheme = "rediss" if options.get("ssl") else "redis"
+        return f"{scheme}://{options['host']}:{options['port']}/{options['db']}"
+
+    def open(self, max_events: int, max_bytes: int) -> Buffer:
+        """Return the buffer of this process; the client calls it."""
+        from ._durable import DurableBuffer
+        from ._redis import RedisStore
+        from ._redis_link import Link
+
+        link = Link(self.place, self.timeout, _link_options(self.url))
+        names = [self.stream]
+        if self.shards > 1:
+            names = [f"{self.stream}:{number}" for number in range(self.shards)]
+        store = RedisStore(link, names, self.lease, max_events, max_bytes)
+        return DurableBuffer(store, max_events, max_bytes)
+
+
+def _link_options(url: str) -> dict[str, Any]:
+    """Return what redis-py wants to know of a URL. Raises ValueError that shows no password."""
+    from urllib.parse import unquote, urlsplit
+
+    wrong = f"url: must be redis://[user:password@]host[:port][/database], {_REDIS_HINT}"
+    try:
+        parts = urlsplit(url)
+        port = parts.port or _DEFAULT_PORT
+    except (ValueError, AttributeError, TypeError):
+        raise ValueError(wrong) from None
+    database = parts.path.strip("/") or "0"
+    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or not database.isdigit():
+        raise ValueError(wrong)
+    options: dict[str, Any] = {"host": parts.hostname, "port": port, "db": int(database)}
+    if parts.username:
+        options["username"] = unquote(parts.username)
+    if parts.password:
+        options["password"] = unquote(parts.password)
+    if parts.scheme == "rediss":
+        options["ssl"] = True
+    return options
+
+
+def _again(kind: type[Any], fields: dict[str, Any]) -> Any:  # noqa: ANN401  # for `pickle`
+    return kind(**fields)
+
+
+def buffer_of(url: str) -> Place:
+    """Return the place that a URL stands for. Raises ValueError that says how to write it."""
+    scheme, colon, rest = url.partition("://")
+    if scheme == "sqlite" and colon:
+        return _sqlite_of(rest)
+    if scheme in {"redis", "rediss"} and colon:
+        return _redis_of(url)
+    raise ValueError(f"buffer: must be a URL {_FILE_HINT} or {_REDIS_HINT}")
+
+
+def _sqlite_of(rest: str) -> SQLiteBuffer:
+    from urllib.parse import unquote
+
+    path, _, query = rest.partition("?")
+    if not path.startswith("/") or path == "/":
+        raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
+    options = options_of(query, {"synchronous", "lease"})
+    return SQLiteBuffer(unquote(path[1:]), **options)
+
+
+def _redis_of(url: str) -> RedisBuffer:
+    server, _, query = url.partition("?")
+    options = options_of(query, {"lease", "shards", "stream", "timeout"})
+    return RedisBuffer(server, **options)
+
+
+def options_of(query: str, known: set[str]) -> dict[str, Any]:
+    """Return the options of a URL; numbers become numbers. Raises ValueError for unknown ones."""
+    from urllib.parse import parse_qsl
+
+    options: dict[str, Any] = {}
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+    except ValueError:
+        raise ValueError(f"buffer: {query!r} is not name=value, joined by &") from None
+    for name, value in pairs:
+        if name not in known:
+            allowed = ", ".join(sorted(known))
+            raise ValueError(f"buffer: unknown option {name!r}; allowed: {allowed}")
+        options[name] = float(value) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) else value
+    return options
+
+
+def _seconds(lease: object) -> float:
+    ok = isinstance(lease, (int, float)) and not isinstance(lease, bool)
+    if not ok or not SHORTEST_LEASE <= float(str(lease)) <= LONGEST_LEASE:
+        raise ValueError(
+            f"lease={lease!r}: must be from {SHORTEST_LEASE:g} to {LONGEST_LEASE:g} seconds"
+        )
+    return float(str(lease))

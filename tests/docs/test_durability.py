@@ -1,0 +1,73 @@
+"""docs/durability.md holds: its code runs, its numbers are those of the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from whisperr._durable import LOOK_EVERY, PATIENCE
+from whisperr._lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
+from whisperr.buffers import RedisBuffer
+from whisperr.dev import LocalServer
+
+if TYPE_CHECKING:
+    from tests.redis_server import RedisServer
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = (ROOT / "docs" / "durability.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+IN_ONE_LINE = " ".join(PAGE.split())
+
+
+def test_every_block_of_python_runs_in_order(
+    tmp_path: Path, redis_server: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with LocalServer() as server:
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_docs")
+        monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
+        names: dict[str, Any] = {"__name__": "durability"}
+        clients = []
+        for number, text in enumerate(BLOCKS):
+            # Only where the places are is another matter than what the page says.
+            here = text.replace("/var/lib/app", str(tmp_path))
+            here = here.replace("localhost:6379", f"127.0.0.1:{redis_server.port}")
+            exec(compile(here, f"durability.md, block {number + 1}", "exec"), names)
+            if names["whisperr"] not in clients:
+                clients.append(names["whisperr"])
+                names["whisperr"].track("user_8842", "payment_failed")
+        for client in clients:
+            assert client.stats().problem is None
+            assert client.shutdown() is True
+        assert len(clients) == 4
+        assert len(server.arrivals(status="accepted")) == len(clients) + 1
+        assert (tmp_path / "whisperr.db").exists()
+
+
+def test_its_numbers_are_those_of_the_code() -> None:
+    assert (PATIENCE, LOOK_EVERY, LEASE) == (0.25, 5.0, 15.0)
+    assert (SHORTEST_LEASE, LONGEST_LEASE) == (1.0, 3_600.0)
+    for words in ("a quarter of a second", "every 5 seconds", "after 15 seconds by default"):
+        assert words in IN_ONE_LINE
+    assert "(`?lease=`, 1 to 3600)" in IN_ONE_LINE
+
+
+def test_the_table_of_redis_options_has_the_defaults_of_the_code() -> None:
+    pytest.importorskip("redis")
+    place = RedisBuffer("redis://localhost")
+    rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", PAGE, re.MULTILINE))
+    assert set(rows) == {*RedisBuffer.__slots__} - {"url"}
+    assert {name: f"{getattr(place, name)}" for name in rows} == {**rows, "lease": "15.0"}
+
+
+def test_the_table_of_costs_is_filled() -> None:
+    costs = PAGE.split("<!-- costs:")[1].split("<!-- /costs -->")[0]
+    assert re.findall(r"^\| ([A-Za-z]+)", costs, re.MULTILINE) == [
+        "buffer",
+        "memory",
+        "SQLite",
+        "SQLite",
+        "Redis",
+    ]

