@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import HealthCheck, settings
 
-from whisperr import _environment
-
 from tests.redis_server import redis_server
+from whisperr import _environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
