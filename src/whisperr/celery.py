@@ -17,10 +17,10 @@ from __future__ import annotations
 
 try:
     from celery import current_task, signals
-except ModuleNotFoundError as missing:
-    if missing.name != "celery":
+except ModuleNotFoundError as _missing:
+    if _missing.name != "celery":
         raise
-    raise ImportError("whisperr.celery needs Celery: pip install whisperr[celery]") from missing
+    raise ImportError("whisperr.celery needs Celery: pip install whisperr[celery]") from _missing
 
 from typing import TYPE_CHECKING, Any
 
@@ -113,7 +113,7 @@ def _user() -> object:
     return _told.resolve_user(current_task)
 
 
-current = UserTracker(_client, _user)
+current: UserTracker = UserTracker(_client, _user)
 """The tracker of the running task: `track`, `identify`, `user_id`, and its `client`."""
 
 
