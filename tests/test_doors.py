@@ -284,7 +284,7 @@ class TestUsers:
 
 
 class TestStarts:
-    """Early: Celery and Lambda have no start of their own; their client is the caller's."""
+    """Early. For Celery: tests/celery/test_signals.py; Lambda's client is the caller's."""
 
     @pytest.mark.parametrize("door", [runs(door) for door in ("asgi", "fastapi", "flask")])
     def test_a_missing_key_is_an_error_when_the_application_is_made(self, door: str) -> None:

@@ -17,10 +17,10 @@ from __future__ import annotations
 
 try:
     from celery import current_task, signals
-except ModuleNotFoundError as missing:
-    if missing.name != "celery":
+except ModuleNotFoundError as _missing:
+    if _missing.name != "celery":
         raise
-    raise ImportError("whisperr.celery needs Celery: pip install whisperr[celery]") from missing
+    raise ImportError("whisperr.celery needs Celery: pip install whisperr[celery]") from _missing
 
 from typing import TYPE_CHECKING, Any
 
@@ -62,15 +62,18 @@ def connect(
     """Deliver when a worker's processes end, all clients of the process together.
 
     - `client`: what `current` tracks with: a client or a function that returns one. None: one for
-      the process, made from the environment when first used.
+      the process, made from the environment.
     - `resolve_user`: a function that takes the running task and returns the user's id, None for
       nobody; asked when `current` tracks.
     - `flush_after_task`: how many seconds delivery may take after each task, for workers whose
       processes are killed. None: no delivery there.
     - `timeout`: how many seconds delivery may take at the end of a process.
 
-    Call it where the Celery application is made. A second call replaces the first.
+    Call it where the Celery application is made. A second call replaces the first. Raises
+    ValueError when there is a resolver and neither a client nor a key in the environment.
     """
+    if client is None and resolve_user is not None:
+        get_client()
     _told.client_of = client_source(client)
     _told.resolve_user = resolve_user
     _told.flush_after_task = flush_after_task
@@ -113,7 +116,7 @@ def _user() -> object:
     return _told.resolve_user(current_task)
 
 
-current = UserTracker(_client, _user)
+current: UserTracker = UserTracker(_client, _user)
 """The tracker of the running task: `track`, `identify`, `user_id`, and its `client`."""
 
 

@@ -15,10 +15,10 @@ from __future__ import annotations
 
 try:
     from fastapi import Depends, Request
-except ModuleNotFoundError as missing:
-    if missing.name != "fastapi":
+except ModuleNotFoundError as _missing:
+    if _missing.name != "fastapi":
         raise
-    raise ImportError("whisperr.fastapi needs FastAPI: pip install whisperr[fastapi]") from missing
+    raise ImportError("whisperr.fastapi needs FastAPI: pip install whisperr[fastapi]") from _missing
 
 from typing import Annotated
 

@@ -20,10 +20,10 @@ from typing import TYPE_CHECKING, Any
 
 try:
     from flask import current_app, has_request_context
-except ModuleNotFoundError as missing:
-    if missing.name != "flask":
+except ModuleNotFoundError as _missing:
+    if _missing.name != "flask":
         raise
-    raise ImportError("whisperr.flask needs Flask: pip install whisperr[flask]") from missing
+    raise ImportError("whisperr.flask needs Flask: pip install whisperr[flask]") from _missing
 
 from werkzeug.local import LocalProxy
 

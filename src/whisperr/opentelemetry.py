@@ -12,12 +12,12 @@ from __future__ import annotations
 
 try:
     from opentelemetry import trace
-except ModuleNotFoundError as missing:
-    if missing.name != "opentelemetry":
+except ModuleNotFoundError as _missing:
+    if _missing.name != "opentelemetry":
         raise
     raise ImportError(
         "whisperr.opentelemetry needs OpenTelemetry: pip install whisperr[opentelemetry]"
-    ) from missing
+    ) from _missing
 
 from typing import Any
 

@@ -157,11 +157,12 @@ def test_another_door_connects_only_what_nobody_has_connected(client: Whisperr) 
 def test_without_a_client_it_is_one_from_the_environment(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect(resolve_user=user_of)
+    connect()  # for clients of one's own: needs no key
     with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
-        run(export, user_id="ada")
+        connect(resolve_user=user_of)
     monkeypatch.setenv("WHISPERR_API_KEY", "wrk_test")
     monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
+    connect(resolve_user=user_of)
     run(export, user_id="ada")
     assert current.client.shutdown()
     assert [a.user for a in server.arrivals()] == ["ada", "ada"]
