@@ -17,7 +17,6 @@ from ._pipeline import Pipeline
 from ._report import log_to_stderr
 from ._secret import Secret
 from ._wire import BASE_URL
-from .errors import InvalidEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -71,7 +70,6 @@ class Whisperr:
         given = {**locals(), "api_key": Secret(api_key)}
         del api_key, given["self"]  # no variable of a frame that may raise holds the key
         self._config = Config(given)
-        self._strict = self._config.strict
         self._off = self._config.disabled
         self._shut = False
         # By process: a forked child finds no pipeline of its own and makes one. A dictionary,
@@ -117,7 +115,7 @@ class Whisperr:
                 external_user_id, event_type, properties, context, occurred_at, message_id
             )
         except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
-            self._refuse(error, "track")
+            pipeline.refuse(error, "track")
             return None
         return chosen if pipeline.put(data) else None
 
@@ -160,7 +158,7 @@ class Whisperr:
                 anonymous_id=anonymous_id,
             )
         except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
-            self._refuse(error, "identify")
+            pipeline.refuse(error, "identify")
             return
         pipeline.put(data)
 
@@ -265,8 +263,7 @@ class Whisperr:
                     self._pipelines.pop(other).forsake()
         return pipeline
 
-    def _refuse(self, error: Exception, call: str) -> None:
-        """Report a call that became no event; raise it to the caller in strict mode."""
-        if self._strict and isinstance(error, InvalidEvent):
-            raise error
-        self._pipeline().refuse(error, call)
+
+def pipeline_of(client: Whisperr) -> Pipeline | None:
+    """Return a client's pipeline in this process, for the doors; None when it is disabled."""
+    return None if client._off else client._pipeline()  # noqa: SLF001  # of the same file

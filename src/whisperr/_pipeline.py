@@ -15,7 +15,6 @@ from . import _lifecycle
 from ._buffer import MemoryBuffer
 from ._driver import Driver
 from ._event import EventEncoder, Vetoed
-from ._late import http_transport
 from ._ledger import Ledger
 from ._report import Reporter
 from ._version import __version__
@@ -70,6 +69,7 @@ class Pipeline:
         )
         self.driver = Driver(self.worker)
         self.closing = False
+        self._strict = config.strict
         _lifecycle.watch(self)
 
     def put(self, data: bytes) -> bool:
@@ -82,17 +82,23 @@ class Pipeline:
             self.driver.wake()
         return not dropped or dropped[-1] is not data
 
-    def refuse(self, error: Exception, call: str) -> None:
-        """Count and report a call that became no event; a veto is counted and not reported."""
+    def refuse(self, error: Exception, call: str, place: str | None = None) -> None:
+        """Count and report a call that became no event; a veto is counted and not reported.
+
+        In strict mode an InvalidEvent is raised instead. `place` is where the call stands when
+        that is not on the stack any more.
+        """
+        if self._strict and isinstance(error, InvalidEvent):
+            raise error
         if isinstance(error, Vetoed):
             self.ledger.drop("vetoed", 1)
             return
         text = str(error) if isinstance(error, InvalidEvent) else type(error).__name__
-        self._lose("invalid", f"{call}: {text}")
+        self._lose("invalid", f"{call}: {text}", place)
 
-    def refuse_closed(self, call: str) -> None:
+    def refuse_closed(self, call: str, place: str | None = None) -> None:
         """Count and report a call after shutdown."""
-        self._lose("closed", f"{call}: the client is shut down")
+        self._lose("closed", f"{call}: the client is shut down", place)
 
     def flush(self, timeout: float | None) -> bool:
         """Deliver all that was accepted before; see `Whisperr.flush`."""
@@ -162,9 +168,10 @@ class Pipeline:
             self.reporter.add("dropped", message, reason=reason, count=len(events), events=events)
         )
 
-    def _lose(self, reason: Reason, message: str) -> None:
+    def _lose(self, reason: Reason, message: str, place: str | None) -> None:
         self.ledger.drop(reason, 1)
-        self._tell(self.reporter.add("dropped", f"{message}{_call_place()}", reason=reason))
+        where = call_place() if place is None else place
+        self._tell(self.reporter.add("dropped", f"{message}{where}", reason=reason))
 
     def _tell(self, news: bool) -> None:  # noqa: FBT001  # what `add` says
         """See to it that a new report is told: by the thread, or here when that has ended."""
@@ -174,7 +181,7 @@ class Pipeline:
             self.driver.wake()
 
 
-def _call_place() -> str:
+def call_place() -> str:
     """Say where in the caller's code the refused call stands."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # what `inspect` and `warnings` do
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "whisperr":
@@ -191,10 +198,10 @@ class _LazyTransport:
 
     def send(self, request: Request, timeout: float) -> Answer:
         if self._http is None:
+            from ._transport import HttpTransport
+
             config = self._config
-            self._http = http_transport()(
-                config.base_url, config.key, ssl_context=config.ssl_context
-            )
+            self._http = HttpTransport(config.base_url, config.key, ssl_context=config.ssl_context)
         return self._http.send(request, timeout)
 
     def close(self) -> None:

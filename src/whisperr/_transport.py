@@ -115,13 +115,7 @@ class HttpTransport:
         return host if self._port == usual else f"{host}:{self._port}"
 
     def _proxy(self) -> str | None:
-        """Return the proxy that the environment names; none for this machine itself."""
-        if self._host in LOOPBACK:
-            return None
-        if _environment.proxy_bypass_environment(f"{self._host}:{self._port}"):  # type: ignore[attr-defined]  # not in the stubs
-            return None
-        proxies = _environment.getproxies_environment()
-        return proxies.get(self._scheme) or proxies.get("all")
+        return proxy_of(self._scheme, self._host, self._port)
 
     def _connect(self, deadline: float) -> socket.socket:
         proxy = self._proxy()
@@ -168,6 +162,16 @@ class HttpTransport:
             plain.close()
             raise
         return plain
+
+
+def proxy_of(scheme: str, host: str, port: int) -> str | None:
+    """Return the proxy that the environment names for a place; none for this machine itself."""
+    if host in LOOPBACK:
+        return None
+    if _environment.proxy_bypass_environment(f"{host}:{port}"):  # type: ignore[attr-defined]  # not in the stubs
+        return None
+    proxies = _environment.getproxies_environment()
+    return proxies.get(scheme) or proxies.get("all")
 
 
 def _is_quiet(connection: socket.socket) -> bool:

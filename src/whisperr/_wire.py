@@ -92,6 +92,16 @@ def is_identify(data: bytes) -> bool:
     return data.startswith(IDENTIFY_HEAD)
 
 
+def split_at_user(data: bytes, user: str) -> tuple[bytes, bytes]:
+    """Return what stands before and after the user in an encoded event or identify.
+
+    The first match is the right one: what comes before the user is a head and an event type,
+    which has no quotation marks.
+    """
+    head, name, tail = data.partition(b'"external_user_id":')
+    return head + name, tail[len(user) + 2 :]
+
+
 class Run:
     """A batch while it is filled: a run of events, or one identify, which goes alone (CONTRACT).
 
@@ -123,9 +133,24 @@ class Run:
 
 def request_of(batch: Sequence[bytes]) -> Request:
     """Return the request for a run of events or for one identify; bytes are joined, not remade."""
-    if is_identify(batch[0]):
+    if batch and is_identify(batch[0]):
         return Request(_IDENTIFY_PATH, batch[0])
     return Request(_EVENTS_PATH, b'{"events":[' + b",".join(batch) + b"]}")
+
+
+def empty_request() -> Request:
+    """Return a request without events: the server refuses it and stores nothing (CONTRACT: 400)."""
+    return request_of(())
+
+
+def key_is_good(status: int) -> bool | None:
+    """Say what the answer to an empty request says about the key; None when nothing.
+
+    A key is judged before a body: who refuses the body, or takes it, has accepted the key.
+    """
+    if outcome_of(status) == AUTH:
+        return False
+    return True if status == 400 or outcome_of(status) == OK else None  # noqa: PLR2004  # CONTRACT
 
 
 def headers_of(api_key: str, version: str) -> dict[str, str]:
