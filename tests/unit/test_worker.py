@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from .rig import Reply, Rig, answer, identify
+from whisperr.testing import Reply
+
+from .rig import Rig, answer, identify
 
 
 class TestWhen:

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .rig import Reply, Rig, answer, identify, ok
+from whisperr.testing import Reply
+
+from .rig import Rig, answer, identify, ok
 
 if TYPE_CHECKING:
     from whisperr._wire import Answer
@@ -103,7 +105,7 @@ class TestClosing:
             rig.worker.abandon()
             return ok()
 
-        rig.transport.script = [abandoned]
+        rig.transport.replies = [abandoned]
         rig.track(1, 2)
         rig.flush()
         rig.advance()

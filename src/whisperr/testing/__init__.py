@@ -13,7 +13,7 @@ docs/testing.md. Standard library only.
 from __future__ import annotations
 
 from ._capture import capture, strict
-from ._doubles import FakeClock, MemoryTransport, SentRequest
+from ._doubles import FakeClock, MemoryTransport, Reply, SentRequest
 from ._events import Events
 from ._recorded import RecordedEvent, RecordedIdentify
 
@@ -23,6 +23,7 @@ __all__ = [
     "MemoryTransport",
     "RecordedEvent",
     "RecordedIdentify",
+    "Reply",
     "SentRequest",
     "capture",
     "strict",

@@ -54,8 +54,7 @@ class RecordedEvent:
     @property
     def occurred_at(self) -> datetime:
         """When it happened, in UTC, to the millisecond."""
-        moment = datetime.strptime(self.body["occurred_at"], "%Y-%m-%dT%H:%M:%S.%fZ")
-        return moment.replace(tzinfo=timezone.utc)
+        return datetime.fromisoformat(self.body["occurred_at"][:-1]).replace(tzinfo=timezone.utc)
 
     def __str__(self) -> str:
         return f"{self.type} of {self.user!r} {shown(self.properties)}"
