@@ -10,6 +10,8 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytest_plugins = ["pytester"]  # runs pytest in tests/testing
+
 
 @pytest.fixture(autouse=True)
 def _logger_as_before() -> Iterator[None]:

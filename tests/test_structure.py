@@ -14,8 +14,8 @@ import pytest
 import whisperr
 
 PACKAGE = Path(whisperr.__file__).parent
-DOORS = {"asgi", "aws_lambda", "celery", "django", "flask"}
-OUTSIDE_THE_CORE = {"cli", "dev", "testing", "__main__"} | DOORS
+DOORS = {"asgi", "aws_lambda", "celery", "django", "flask", "pytest_plugin"}
+OUTSIDE_THE_CORE = {"cli", "commands", "dev", "testing", "__main__"} | DOORS
 
 MAX_FILE_LINES = 350
 MAX_FUNCTION_LINES = 40

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from whisperr._buffer import MemoryBuffer
@@ -15,6 +14,8 @@ from whisperr._worker import NEVER, Worker
 from whisperr.testing import FakeClock, MemoryTransport, Reply, SentRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from whisperr.errors import WhisperrError
 
 # Far more than any story needs; a worker that never rests is a busy loop.

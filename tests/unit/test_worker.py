@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from whisperr.testing import Reply
-
 from .rig import Rig, answer, identify
+
+if TYPE_CHECKING:
+    from whisperr.testing import Reply
 
 
 class TestWhen:

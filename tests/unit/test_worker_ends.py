@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from whisperr.testing import Reply
-
 from .rig import Rig, answer, identify, ok
 
 if TYPE_CHECKING:
     from whisperr._wire import Answer
+    from whisperr.testing import Reply
 
 
 class TestClosing:

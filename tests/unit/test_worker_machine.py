@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from whisperr._wire import Answer, Request
-from whisperr.testing import Reply
 
 from .rig import Rig, answer, event, events_of, identify, number_of, ok
+
+if TYPE_CHECKING:
+    from whisperr.testing import Reply
 
 ANSWERS: dict[str, Answer | Exception] = {
     "fine": ok(),

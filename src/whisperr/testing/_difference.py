@@ -9,7 +9,7 @@ date, an Enum) are compared as the JSON that `track` makes of them; a matcher su
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
@@ -21,6 +21,7 @@ _PAIRS = 6  # differences that are shown of one event
 _NOTHING = object()
 # What makes an event the one that was meant: its name most of all, then whose it is.
 _WEIGHTS = {"event_type": 4.0, "external_user_id": 2.0}
+_SAME_NAME = 2.0
 
 
 class Difference:
@@ -64,7 +65,8 @@ def nearness(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> float:
     for key, value in wanted.items():
         weight = _WEIGHTS.get(key, 1.0)
         if key == "event_type":
-            score += weight * SequenceMatcher(None, str(value), str(found.get(key))).ratio()
+            ratio = SequenceMatcher(None, str(value), str(found.get(key))).ratio()
+            score += weight * ratio + (_SAME_NAME if ratio == 1 else 0.0)
         else:
             leaves = _leaves(value)
             missed = len(differences({key: value}, found))
@@ -80,10 +82,8 @@ def explained(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     return [*lines, f"  and {more} more"] if more > 0 else lines
 
 
-def _missing_channels(wanted: Any, found: list[Any]) -> list[Difference]:  # noqa: ANN401  # a caller's value
+def _missing_channels(wanted: Sequence[Any], found: Sequence[Any]) -> list[Difference]:
     """Return the wanted channels that no channel is; their order and others do not matter."""
-    if not isinstance(wanted, (list, tuple)):
-        return [Difference("channels", wanted, found)]
     return [
         Difference("channels", one, found)
         for one in wanted
