@@ -102,8 +102,9 @@ def test_the_map_of_the_modules_is_complete() -> None:
     assert len(contributing.splitlines()) <= 80
     source = ROOT / "src" / "whisperr"
     there = {path.name for path in source.glob("*.py")} - {"__init__.py", "_version.py"}
-    there |= {path.stem for path in (source / "dev").glob("*.py")} - {"__init__"}
-    named = set(re.findall(r"`(_*[a-z]+(?:_+\.py|\.py)?)`", contributing))
+    for folder in ("commands", "dev", "testing"):
+        there |= {path.stem for path in (source / folder).glob("*.py")} - {"__init__"}
+    named = set(re.findall(r"`(_*[a-z]+(?:_[a-z]+)*(?:_+\.py|\.py)?)`", contributing))
     assert there - named == set()
     assert {name for name in named if name.endswith(".py")} - there == set()
 
