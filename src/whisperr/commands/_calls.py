@@ -27,6 +27,11 @@ _TYPES = (
 
 def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add both commands."""
+    _add_track(commands)
+    _add_identify(commands)
+
+
+def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     track = commands.add_parser(
         "track",
         help="send one event and say what the server answered",
@@ -50,6 +55,9 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     track.add_argument("--message-id", metavar="ID", help="a second event with it is dropped")
     _add_common(track)
     track.set_defaults(run=_track)
+
+
+def _add_identify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     identify = commands.add_parser(
         "identify",
         help="send what is known about a user and say what the server answered",
