@@ -16,6 +16,7 @@ from whisperr import _environment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+pytest_plugins = ["pytester"]  # runs pytest in tests/testing
 # How fast examples are made says how busy the machine is, and PyPy begins slowly.
 settings.register_profile("patient", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("patient")

@@ -23,8 +23,9 @@ DOORS = {
     "flask",
     "google_functions",
     "opentelemetry",
+    "pytest_plugin",
 }
-OUTSIDE_THE_CORE = {"cli", "dev", "testing", "__main__"} | DOORS
+OUTSIDE_THE_CORE = {"cli", "commands", "dev", "testing", "__main__"} | DOORS
 
 # What an extra brings, and where alone it is imported, when first used.
 EXTRAS = {"_redis_link.py": {"redis"}, "buffers.py": {"redis"}}

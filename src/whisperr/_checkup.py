@@ -7,6 +7,7 @@ having no events, so nothing is stored. Every step is bounded by the time limit 
 from __future__ import annotations
 
 import time
+from email.utils import parsedate_to_datetime
 from http.client import HTTPException
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,14 @@ if TYPE_CHECKING:
     from typing import Literal
 
     from ._config import Config
+    from ._wire import Answer
 
     State = Literal["ok", "doubtful", "wrong", "skipped"]
+
+# CONTRACT, Event: what is stamped more than 5 minutes ahead of the server's clock is refused.
+_MOST_AHEAD = 300.0
+# Clocks that are kept right differ by less; the header itself knows whole seconds only.
+_USUAL_SKEW = 10.0
 
 
 class Finding(Frozen):
@@ -38,11 +45,21 @@ class Finding(Frozen):
         self._set(name=name, state=state, text=text)
 
 
-def checkup(config: Config) -> Iterator[Finding]:
+class _Exchange:
+    """The one request of a checkup: what came back, and when."""
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+        self.took = 0.0  # seconds, with connecting
+        self.at = 0.0  # the wall clock in the middle of it, in seconds since 1970
+
+
+def checkup(config: Config, *, measures: bool = False) -> Iterator[Finding]:
     """Look at the configuration, the name of the host, its encryption and the key, in this order.
 
     Each is found when asked for, so that a command can show it at once. The key is asked about
-    even when a step before failed: what stands between, such as a proxy, may be at fault.
+    even when a step before failed: what stands between, such as a proxy, may be at fault. With
+    `measures` also the round trip of that request and what the server's clock says about ours.
     """
     parts = parts_of(config.base_url)
     assert parts is not None  # `Config` has checked it
@@ -54,7 +71,11 @@ def checkup(config: Config) -> Iterator[Finding]:
         yield Finding("encryption", "skipped", "http:// has none")
     else:
         yield Finding("encryption", "skipped", way) if way else _encryption(config, host, port)
-    yield _key(config)
+    exchange = _Exchange()
+    yield _key(config, exchange)
+    if measures:
+        yield _round_trip(exchange)
+        yield _clock(exchange)
 
 
 def _configuration(config: Config, scheme: str, host: str) -> Finding:
@@ -117,14 +138,17 @@ def _validity(secure: ssl.SSLSocket) -> str:
     return f", certificate valid for {days:.0f} more days"
 
 
-def _key(config: Config) -> Finding:
+def _key(config: Config, exchange: _Exchange) -> Finding:
     if config.disabled:
         return Finding("key", "skipped", "disabled")
     transport = config.transport or _transport.HttpTransport(
         config.base_url, config.key, ssl_context=config.ssl_context
     )
+    began, at = time.monotonic(), time.time()
     try:
         answer = transport.send(empty_request(), config.request_timeout)
+        exchange.answer, exchange.took = answer, time.monotonic() - began
+        exchange.at = at + exchange.took / 2
     except (OSError, HTTPException) as error:
         return Finding("key", "wrong", f"no answer: {type(error).__name__}: {error}")
     finally:
@@ -138,3 +162,26 @@ def _key(config: Config) -> Finding:
     if good:
         return Finding("key", "ok", f"accepted ({said} for a request without events)")
     return Finding("key", "wrong", f"refused ({said}); create another one in the dashboard")
+
+
+def _round_trip(exchange: _Exchange) -> Finding:
+    if exchange.answer is None:
+        return Finding("round trip", "skipped", "no answer")
+    return Finding("round trip", "ok", f"{exchange.took * 1000:.0f} ms, with connecting")
+
+
+def _clock(exchange: _Exchange) -> Finding:
+    """Compare clocks by the answer's Date (RFC 9110, 6.6.1), which is truncated to the second."""
+    answer = exchange.answer
+    try:
+        date = parsedate_to_datetime("" if answer is None else answer.headers.get("date", ""))
+        theirs = date.timestamp() + 0.5
+    except ValueError:
+        return Finding("clock", "skipped", "no answer that says the time")
+    ahead = exchange.at - theirs
+    text = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
+    if ahead > _MOST_AHEAD:
+        return Finding("clock", "wrong", f"{text}: it refuses events of its future; set the clock")
+    if abs(ahead) > _USUAL_SKEW:
+        return Finding("clock", "doubtful", f"{text}: events are stamped with it; set the clock")
+    return Finding("clock", "ok", text)

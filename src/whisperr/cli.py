@@ -1,4 +1,4 @@
-"""The `whisperr` command: the local server and the demo."""
+"""The `whisperr` command: the local server, the demo, and the commands of `commands`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from ._version import __version__
+from .commands import add_commands
 from .dev import faults
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     demo.add_argument("--seed", type=int, default=8842, help="repeats a day (%(default)s)")
     demo.set_defaults(run=_demo)
+    add_commands(commands)
     return parser
 
 

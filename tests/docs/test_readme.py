@@ -102,7 +102,7 @@ def test_the_map_of_the_modules_is_complete() -> None:
     assert len(contributing.splitlines()) <= 80
     source = ROOT / "src" / "whisperr"
     there = {path.name for path in source.glob("*.py")} - {"__init__.py", "_version.py"}
-    for package in ("dev", "django"):
+    for package in ("commands", "dev", "django", "testing"):
         there |= {path.stem for path in (source / package).glob("*.py")} - {"__init__"}
     named = set(re.findall(r"`(_*[a-z]+(?:_[a-z]+)*(?:_+\.py|\.py)?)`", contributing))
     assert there - named == set()

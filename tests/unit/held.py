@@ -1,78 +1,32 @@
-"""Doubles for tests with real threads: answers can be held back, and every wait ends."""
+"""For tests with real threads: make pipelines, clients and calls elsewhere, and end them all."""
 
 from __future__ import annotations
 
-import json
 import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from whisperr import Whisperr
 from whisperr._config import OPTIONS, Config
 from whisperr._pipeline import Pipeline
 from whisperr._secret import Secret
-from whisperr._wire import Answer, Request
 
 from .rig import event
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from whisperr.errors import WhisperrError
+    from whisperr.testing import MemoryTransport
 
 # Far more than anything here takes; reached only when something hangs.
 LIMIT = 10.0
 KEY = "wrk_secret_1234"
 
-Reply = Answer | BaseException | Callable[[Request], object]
 
-
-class HeldTransport:
-    """Answers `replies`, then 202; while held, `send` does not return."""
-
-    def __init__(self, *replies: Reply, held: bool = False) -> None:
-        self.replies = list(replies)
-        self.requests: list[Request] = []
-        self.threads: list[threading.Thread] = []
-        self.closes = 0
-        self._began = threading.Semaphore(0)
-        self._free = threading.Event()
-        if not held:
-            self._free.set()
-
-    def send(self, request: Request, timeout: float) -> Answer:
-        self.threads.append(threading.current_thread())
-        self.requests.append(request)
-        self._began.release()
-        if not self._free.wait(LIMIT):
-            raise TimeoutError("nobody let go")
-        reply: Any = self.replies.pop(0) if self.replies else Answer(202)
-        if callable(reply):
-            reply = reply(request)
-        if isinstance(reply, BaseException):
-            raise reply
-        return reply  # type: ignore[no-any-return]  # a wrong type is part of a story
-
-    def close(self) -> None:
-        self.closes += 1
-
-    def let_go(self) -> None:
-        """Return the held answer, and all later ones at once."""
-        self._free.set()
-
-    def await_request(self) -> None:
-        """Wait until one more request has arrived."""
-        assert self._began.acquire(timeout=LIMIT)
-
-    @property
-    def batches(self) -> list[list[Any]]:
-        """What `n` or `number` is in the events of each request."""
-        return [[number_of(one) for one in events_of(request)] for request in self.requests]
-
-
-def events_of(request: Request) -> list[dict[str, Any]]:
-    body: dict[str, Any] = json.loads(request.body)
-    listed: list[dict[str, Any]] = body.get("events", [body])
-    return listed
+def batches_of(transport: MemoryTransport) -> list[list[Any]]:
+    """What `n` or `number` is in the events of each request."""
+    return [[number_of(one) for one in sent.events] for sent in transport.sent]
 
 
 def number_of(one: dict[str, Any]) -> Any:
@@ -84,9 +38,9 @@ class Pipelines:
     """Make pipelines that deliver when asked and never retry, and end them all."""
 
     def __init__(self) -> None:
-        self._made: list[tuple[Pipeline, HeldTransport]] = []
+        self._made: list[tuple[Pipeline, MemoryTransport]] = []
 
-    def __call__(self, transport: HeldTransport, **options: Any) -> Pipeline:
+    def __call__(self, transport: MemoryTransport, **options: Any) -> Pipeline:
         settings: dict[str, Any] = {option.name: option.default for option in OPTIONS} | {
             "api_key": Secret(KEY),
             "flush_at": 1_000,
@@ -112,7 +66,7 @@ class Pipelines:
 class Clients:
     """Make clients that deliver when asked and never retry, and end them all."""
 
-    def __init__(self, transport: HeldTransport) -> None:
+    def __init__(self, transport: MemoryTransport) -> None:
         self._transport = transport
         self._made: list[Whisperr] = []
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from whisperr._buffer import MemoryBuffer
@@ -12,82 +11,38 @@ from whisperr._ledger import Ledger
 from whisperr._report import Reporter
 from whisperr._wire import Answer, Request, is_identify
 from whisperr._worker import NEVER, Worker
+from whisperr.testing import FakeClock, MemoryTransport, Reply, SentRequest
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from whisperr.errors import WhisperrError
 
-Reply = Answer | BaseException | Callable[[Request], object]
-
-START = 1_000.0
-WALL_START = 1_781_000_000.0
 # Far more than any story needs; a worker that never rests is a busy loop.
 _MAX_ROUNDS = 5_000
 
 
-class FakeClock:
-    """A clock that moves when told to."""
-
-    def __init__(self) -> None:
-        self.now = START
-
-    def __call__(self) -> float:
-        return self.now
-
-    def wall(self) -> float:
-        return WALL_START + self.now - START
-
-
-class Sent:
-    """One request as the transport saw it."""
-
-    def __init__(self, at: float, request: Request, timeout: float) -> None:
-        self.at = at
-        self.request = request
-        self.path = request.path
-        self.body = request.body
-        self.timeout = timeout
-
-    @property
-    def events(self) -> list[bytes]:
-        """The events, or the one identify, as the bytes that were tracked."""
-        return events_of(self.path, self.body)
-
-
-class ScriptedTransport:
-    """Answers what the script says, then `otherwise`; keeps what was sent and when."""
+class ScriptedTransport(MemoryTransport):
+    """Answers take their time on the clock of the story; what a reply asserts is kept."""
 
     def __init__(self, clock: FakeClock, script: Iterable[Reply]) -> None:
-        self._clock = clock
-        self.script: list[Reply] = list(script)
-        self.otherwise: Reply = ok()
+        super().__init__(*script, otherwise=ok(), clock=clock)
+        self._fake_clock = clock
         self.takes = 0.0  # seconds that each answer takes
-        self.sent: list[Sent] = []
-        self.taken: list[Sent] = []  # those that were answered with success
-        self.closes: list[float] = []
         self.failures: list[AssertionError] = []
         self.close_error: Exception | None = None
 
-    def send(self, request: Request, timeout: float) -> Answer:
-        self.sent.append(Sent(self._clock.now, request, timeout))
-        self._clock.now += min(self.takes, timeout)
-        reply = self.script.pop(0) if self.script else self.otherwise
-        answer: Any = reply if isinstance(reply, (Answer, BaseException)) else self._ask(reply)
-        if isinstance(answer, BaseException):
-            raise answer
-        if isinstance(answer, Answer) and answer.status // 100 == 2:
-            self.taken.append(self.sent[-1])
-        return answer  # type: ignore[no-any-return]  # a wrong type is part of a story
-
-    def _ask(self, reply: Callable[[Request], object]) -> object:
+    def reply(self, chosen: Reply, request: Request) -> Any:
         """Ask a scripted server; what it asserts must not pass for a failed connection."""
+        self._fake_clock.advance(min(self.takes, self.sent[-1].timeout))
         try:
-            return reply(self.sent[-1].request)
+            return super().reply(chosen, request)
         except AssertionError as failure:
             self.failures.append(failure)
             raise
 
     def close(self) -> None:
-        self.closes.append(self._clock.now)
+        super().close()
         if self.close_error is not None:
             raise self.close_error
 
@@ -202,23 +157,27 @@ class Rig:
     # -- what a test looks at
 
     @property
-    def sent(self) -> list[Sent]:
+    def sent(self) -> list[SentRequest]:
         return self.transport.sent
 
     @property
     def batches(self) -> list[list[int]]:
         """The numbers of the events of each request, in the order of the requests."""
-        return [[number_of(data) for data in sent.events] for sent in self.sent]
+        return [[number_of(data) for data in events_of(sent.path, sent.body)] for sent in self.sent]
 
     @property
     def accepted(self) -> list[int]:
         """The numbers of the events that the server took, in its order."""
-        return [number_of(data) for sent in self.transport.taken for data in sent.events]
+        return [
+            number_of(data)
+            for sent in self.transport.taken
+            for data in events_of(sent.path, sent.body)
+        ]
 
     @property
     def times(self) -> list[float]:
         """When each request was made, in seconds since the start."""
-        return [sent.at - START for sent in self.sent]
+        return [sent.at - self.clock.start for sent in self.sent]
 
     @property
     def held(self) -> int:
@@ -241,7 +200,7 @@ class Rig:
 
     def _told(self, error: WhisperrError) -> None:
         self.errors.append(error)
-        self.told.append(self.clock.now - START)
+        self.told.append(self.clock.now - self.clock.start)
 
 
 def event(number: int) -> bytes:

@@ -10,33 +10,34 @@ import pytest
 
 from whisperr import Whisperr
 from whisperr._wire import Answer
+from whisperr.testing import MemoryTransport
 
-from .held import KEY, LIMIT, Clients, Errors, HeldTransport, events_of
+from .held import KEY, LIMIT, Clients, Errors
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
 @pytest.fixture
-def transport() -> HeldTransport:
-    return HeldTransport()
+def transport() -> MemoryTransport:
+    return MemoryTransport()
 
 
 @pytest.fixture
-def client(transport: HeldTransport) -> Iterator[Clients]:
+def client(transport: MemoryTransport) -> Iterator[Clients]:
     made = Clients(transport)
     yield made
     made.end()
 
 
-def sent(transport: HeldTransport) -> list[dict[str, Any]]:
-    return [one for request in transport.requests for one in events_of(request)]
+def sent(transport: MemoryTransport) -> list[dict[str, Any]]:
+    return [one for request in transport.sent for one in request.events]
 
 
 class TestDisabled:
     @pytest.mark.parametrize("strict", [False, True])
     def test_it_does_nothing_whatever_it_is_given(
-        self, client: Clients, transport: HeldTransport, strict: bool
+        self, client: Clients, transport: MemoryTransport, strict: bool
     ) -> None:
         errors = Errors()
         before = set(threading.enumerate())
@@ -50,7 +51,7 @@ class TestDisabled:
         assert not one.ready
         assert one.stats().state == "disabled"
         assert one.stats().accepted == 0
-        assert transport.requests == []
+        assert transport.sent == []
         assert errors.seen == []
         assert set(threading.enumerate()) <= before
 
@@ -63,13 +64,13 @@ class TestDisabled:
 
 class TestTrack:
     def test_the_id_of_an_accepted_event_is_returned(
-        self, client: Clients, transport: HeldTransport
+        self, client: Clients, transport: MemoryTransport
     ) -> None:
         one = client()
         chosen = one.track(42, "payment_failed", {"amount_cents": 4900}, {"plan": "pro"})
         assert one.flush(LIMIT)
         (event,) = sent(transport)
-        assert transport.requests[0].path == "/v1/events/batch"
+        assert transport.sent[0].path == "/v1/events/batch"
         assert event["external_user_id"] == "42"
         assert event["properties"] == {"amount_cents": 4900}
         assert event["context"]["$message_id"] == chosen
@@ -79,7 +80,7 @@ class TestTrack:
         assert client().track("u", "e", message_id="evt_1") == "evt_1"
 
     def test_what_changes_after_the_call_is_not_sent(
-        self, client: Clients, transport: HeldTransport
+        self, client: Clients, transport: MemoryTransport
     ) -> None:
         one = client()
         properties: dict[str, Any] = {"items": [1]}
@@ -89,16 +90,18 @@ class TestTrack:
         assert one.flush(LIMIT)
         assert sent(transport)[0]["properties"] == {"items": [1]}
 
-    def test_calls_are_sent_in_their_order(self, client: Clients, transport: HeldTransport) -> None:
+    def test_calls_are_sent_in_their_order(
+        self, client: Clients, transport: MemoryTransport
+    ) -> None:
         one = client()
         one.track("u", "first")
         one.identify("u", traits={"plan": "pro"}, email="ada@example.com")
         one.track("u", "second")
         assert one.flush(LIMIT)
         assert [event.get("event_type") for event in sent(transport)] == ["first", None, "second"]
-        assert transport.requests[1].path == "/v1/identify"
+        assert transport.sent[1].path == "/v1/identify"
 
-    def test_options_reach_the_events(self, client: Clients, transport: HeldTransport) -> None:
+    def test_options_reach_the_events(self, client: Clients, transport: MemoryTransport) -> None:
         one = client(app_version="2.1", test_mode=True)
         one.track("u", "e")
         assert one.flush(LIMIT)
@@ -114,7 +117,7 @@ class TestTrack:
 
 
 class TestBeforeSend:
-    def test_it_changes_what_is_sent(self, client: Clients, transport: HeldTransport) -> None:
+    def test_it_changes_what_is_sent(self, client: Clients, transport: MemoryTransport) -> None:
         def anonymise(event: dict[str, Any]) -> dict[str, Any]:
             event["properties"].pop("email")
             return event
@@ -126,14 +129,14 @@ class TestBeforeSend:
 
     @pytest.mark.parametrize("strict", [False, True])
     def test_a_veto_is_counted_and_no_error(
-        self, client: Clients, transport: HeldTransport, strict: bool
+        self, client: Clients, transport: MemoryTransport, strict: bool
     ) -> None:
         errors = Errors()
         one = client(before_send=lambda _: None, on_error=errors, strict=strict)
         assert one.track("u", "e") is None
         assert one.flush(LIMIT)
         assert one.stats().not_accepted == {"vetoed": 1}
-        assert (errors.seen, transport.requests) == ([], [])
+        assert (errors.seen, transport.sent) == ([], [])
 
     def test_if_it_raises_the_event_is_dropped_and_reported(self, client: Clients) -> None:
         def fail(_: object) -> None:
@@ -149,7 +152,7 @@ class TestBeforeSend:
 
 class TestEnding:
     def test_a_with_block_delivers_and_shuts_down(
-        self, client: Clients, transport: HeldTransport
+        self, client: Clients, transport: MemoryTransport
     ) -> None:
         with client() as one:
             one.track("u", "e")
@@ -158,7 +161,7 @@ class TestEnding:
         assert one.stats().state == "closed"
 
     def test_a_with_block_that_raises_delivers_too(
-        self, client: Clients, transport: HeldTransport
+        self, client: Clients, transport: MemoryTransport
     ) -> None:
         one = client()
         one.track("u", "e")
@@ -167,7 +170,7 @@ class TestEnding:
         assert len(sent(transport)) == 1
 
     def test_an_async_with_block_delivers_and_shuts_down(
-        self, client: Clients, transport: HeldTransport
+        self, client: Clients, transport: MemoryTransport
     ) -> None:
         async def main() -> Whisperr:
             async with client() as one:
@@ -179,7 +182,7 @@ class TestEnding:
 
     @pytest.mark.parametrize("name", ["aflush", "ashutdown"])
     def test_the_event_loop_goes_on_meanwhile(self, client: Clients, name: str) -> None:
-        held = HeldTransport(held=True)
+        held = MemoryTransport(held=True)
 
         async def main() -> bool:
             one = client(transport=held)
@@ -192,7 +195,7 @@ class TestEnding:
 
         assert asyncio.run(asyncio.wait_for(main(), LIMIT * 2))
 
-    def test_stats_tell_what_happened(self, client: Clients, transport: HeldTransport) -> None:
+    def test_stats_tell_what_happened(self, client: Clients, transport: MemoryTransport) -> None:
         transport.replies = [Answer(202), Answer(404), Answer(401)]
         one = client(max_batch_size=2)
         for _ in range(6):

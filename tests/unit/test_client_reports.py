@@ -10,20 +10,21 @@ import pytest
 
 from whisperr import InvalidEvent, Whisperr, WhisperrError
 from whisperr._wire import Answer
+from whisperr.testing import MemoryTransport
 
-from .held import KEY, LIMIT, Clients, Errors, HeldTransport
+from .held import KEY, LIMIT, Clients, Errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
 @pytest.fixture
-def transport() -> HeldTransport:
-    return HeldTransport()
+def transport() -> MemoryTransport:
+    return MemoryTransport()
 
 
 @pytest.fixture
-def client(transport: HeldTransport) -> Iterator[Clients]:
+def client(transport: MemoryTransport) -> Iterator[Clients]:
     made = Clients(transport)
     yield made
     made.end()
@@ -111,7 +112,7 @@ CALLBACKS: dict[str, Callable[[Whisperr], object]] = {
 class TestOnError:
     @pytest.mark.parametrize("name", CALLBACKS)
     def test_it_may_call_any_method(
-        self, client: Clients, transport: HeldTransport, name: str
+        self, client: Clients, transport: MemoryTransport, name: str
     ) -> None:
         def call(_: WhisperrError) -> None:
             CALLBACKS[name](one)
@@ -128,7 +129,7 @@ class TestOnError:
         assert stats.accepted == stats.delivered + sum(stats.dropped.values())
 
     def test_if_it_raises_that_is_logged_without_its_text(
-        self, client: Clients, transport: HeldTransport, caplog: pytest.LogCaptureFixture
+        self, client: Clients, transport: MemoryTransport, caplog: pytest.LogCaptureFixture
     ) -> None:
         def fail(_: WhisperrError) -> None:
             raise KeyError("ada@example.com")

@@ -15,8 +15,9 @@ from whisperr._driver import THREAD_NAME, Driver
 from whisperr._ledger import Ledger
 from whisperr._report import Reporter
 from whisperr._worker import NEVER, Worker
+from whisperr.testing import MemoryTransport, Reply
 
-from .held import LIMIT, Calls, HeldTransport, Reply
+from .held import LIMIT, Calls, batches_of
 from .rig import event
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ class Stage:
 
     def __init__(
         self,
-        transport: HeldTransport,
+        transport: MemoryTransport,
         on_error: Callable[[WhisperrError], object] | None = None,
         kind: type[Driver] = Driver,
     ) -> None:
@@ -84,7 +85,7 @@ def stage() -> Iterator[Callable[..., Stage]]:
         on_error: Callable[[WhisperrError], object] | None = None,
         kind: type[Driver] = Driver,
     ) -> Stage:
-        made.append(Stage(HeldTransport(*replies, held=held), on_error, kind))
+        made.append(Stage(MemoryTransport(*replies, held=held), on_error, kind))
         return made[-1]
 
     yield make
@@ -135,7 +136,7 @@ class TestThread:
         assert thread is not None
         thread.join(LIMIT)
         assert not thread.is_alive()
-        assert one.transport.closes >= 1
+        assert len(one.transport.closes) >= 1
 
     def test_when_abandoned_in_the_middle_it_closes_the_connection_itself(
         self, stage: Make
@@ -149,7 +150,7 @@ class TestThread:
         thread = one.driver._thread
         assert thread is not None
         thread.join(LIMIT)
-        assert one.transport.closes == 1
+        assert len(one.transport.closes) == 1
 
     def test_none_is_started_for_a_closed_worker(self, stage: Make) -> None:
         one = stage()
@@ -168,7 +169,7 @@ class TestThread:
             assert not one.flush()
         assert "a mistake in the client" in caplog.text
         assert one.flush()
-        assert one.transport.batches == [[1, 2]] * 2
+        assert batches_of(one.transport) == [[1, 2]] * 2
         assert one.ledger.delivered == 2
 
 
@@ -198,7 +199,7 @@ class TestWaiting:
         one.transport.await_request()
         one.transport.let_go()
         assert calls.join() == [True] * 8
-        assert len(one.transport.requests) == 1
+        assert len(one.transport.sent) == 1
 
     def test_who_waits_learns_of_giving_up(self, stage: Make) -> None:
         one = stage(OSError("refused"), held=True)
@@ -220,7 +221,7 @@ class TestWithoutThreads:
         one = stage(kind=Threadless)
         one.put(1)
         assert one.flush()
-        assert one.transport.threads == [threading.current_thread()]
+        assert [sent.thread for sent in one.transport.sent] == [threading.current_thread()]
 
     def test_every_event_tries_again_to_start_one(self, stage: Make) -> None:
         one = stage(kind=Threadless)
@@ -235,7 +236,7 @@ class TestWithoutThreads:
         one.transport.await_request()
         one.transport.let_go()
         assert calls.join() == [True] * 4
-        assert len(one.transport.requests) == 1
+        assert len(one.transport.sent) == 1
 
     def test_an_exception_in_the_caller_passes_on_and_loses_nothing(self, stage: Make) -> None:
         one = stage(KeyboardInterrupt(), kind=Threadless)
@@ -243,7 +244,7 @@ class TestWithoutThreads:
         with pytest.raises(KeyboardInterrupt):
             one.flush()
         assert one.flush()
-        first, second = one.transport.requests
+        first, second = one.transport.sent
         assert first.body == second.body
         assert one.ledger.delivered == 2
 

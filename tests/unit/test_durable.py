@@ -11,9 +11,10 @@ import pytest
 from whisperr._durable import LOOK_EVERY, PATIENCE, RETRY, DurableBuffer
 from whisperr._store import StoreError
 from whisperr.errors import NotNow
+from whisperr.testing import FakeClock
 
 from .places import Heard, Make, everything, stored_in
-from .rig import FakeClock, event, identify
+from .rig import event, identify
 from .test_buffer import interrupted
 
 if TYPE_CHECKING:

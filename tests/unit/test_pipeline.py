@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from whisperr._wire import Answer, Request
+from whisperr.testing import MemoryTransport
 
-from .held import LIMIT, Calls, Errors, HeldTransport, Pipelines, shut, track
+from .held import LIMIT, Calls, Errors, Pipelines, batches_of, shut, track
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,25 +28,25 @@ def pipeline() -> Iterator[Pipelines]:
 
 class TestFlush:
     def test_with_nothing_held_it_is_over_at_once(self, pipeline: Pipelines) -> None:
-        one = pipeline(HeldTransport())
+        one = pipeline(MemoryTransport())
         assert one.flush(None)
         assert not one.driver.started
 
     def test_eight_at_once_share_one_delivery(self, pipeline: Pipelines) -> None:
-        transport = HeldTransport(held=True)
+        transport = MemoryTransport(held=True)
         one = pipeline(transport)
         track(one, 1, 2, 3)
         calls = Calls(lambda: one.flush(LIMIT), times=8)
         transport.await_request()
         transport.let_go()
         assert calls.join() == [True] * 8
-        assert transport.batches == [[1, 2, 3]]
+        assert batches_of(transport) == [[1, 2, 3]]
 
     @pytest.mark.parametrize("timeout", [0.0, 0.05])
     def test_it_returns_in_time_from_a_transport_that_blocks(
         self, pipeline: Pipelines, timeout: float
     ) -> None:
-        one = pipeline(HeldTransport(held=True))
+        one = pipeline(MemoryTransport(held=True))
         track(one, 1)
         began = time.monotonic()
         assert not one.flush(timeout)
@@ -59,7 +60,7 @@ class TestFlush:
             track(one, next(numbers))
             return Answer(202)
 
-        transport = HeldTransport()
+        transport = MemoryTransport()
         transport.replies = [endless] * 100_000
         one = pipeline(transport, flush_at=1)
         track(one, 1)
@@ -67,7 +68,7 @@ class TestFlush:
         transport.replies.clear()
 
     def test_it_ends_when_delivery_cannot_go_on(self, pipeline: Pipelines) -> None:
-        one = pipeline(HeldTransport(Answer(401)))
+        one = pipeline(MemoryTransport(Answer(401)))
         track(one, 1)
         assert not one.flush(LIMIT)
         assert one.stats().state == "paused"
@@ -88,7 +89,7 @@ class TestFlush:
     def test_whatever_a_transport_raises_is_a_retry(
         self, pipeline: Pipelines, failure: Exception
     ) -> None:
-        transport = HeldTransport(failure)
+        transport = MemoryTransport(failure)
         errors = Errors()
         one = pipeline(transport, on_error=errors)
         track(one, 1, 2)
@@ -96,24 +97,24 @@ class TestFlush:
         assert errors.told.wait(LIMIT / 5)
         assert [error.type for error in errors.seen] == ["retry_exhausted"]
         assert one.flush(LIMIT / 5)
-        assert transport.batches == [[1, 2], [1, 2]]
+        assert batches_of(transport) == [[1, 2], [1, 2]]
 
     @pytest.mark.parametrize("end", [SystemExit(1), GeneratorExit()], ids=repr)
     def test_what_ends_the_thread_loses_nothing(
         self, pipeline: Pipelines, end: BaseException
     ) -> None:
-        transport = HeldTransport(end)
+        transport = MemoryTransport(end)
         one = pipeline(transport)
         track(one, 1, 2)
         one.flush(LIMIT / 5)
         assert one.flush(LIMIT / 5)
-        assert transport.batches == [[1, 2], [1, 2]]
+        assert batches_of(transport) == [[1, 2], [1, 2]]
         assert one.stats().delivered == 2
 
     def test_from_on_error_it_does_not_wait_for_itself(self, pipeline: Pipelines) -> None:
         results: list[bool] = []
         errors = Errors(lambda _: results.append(one.flush(None)))
-        one: Pipeline = pipeline(HeldTransport(Answer(401)), on_error=errors)
+        one: Pipeline = pipeline(MemoryTransport(Answer(401)), on_error=errors)
         track(one, 1)
         one.flush(LIMIT)
         assert errors.told.wait(LIMIT)
@@ -121,7 +122,7 @@ class TestFlush:
 
     def test_from_on_error_it_still_asks_for_delivery(self, pipeline: Pipelines) -> None:
         errors = Errors(lambda _: one.flush(None))
-        transport = HeldTransport(Answer(401))
+        transport = MemoryTransport(Answer(401))
         one: Pipeline = pipeline(transport, on_error=errors)
         track(one, 1)
         one.flush(LIMIT)
@@ -133,42 +134,42 @@ class TestFlush:
 
 class TestShutdown:
     def test_it_delivers_what_is_held(self, pipeline: Pipelines) -> None:
-        transport = HeldTransport()
+        transport = MemoryTransport()
         one = pipeline(transport)
         track(one, 1, 2)
         assert shut(one)
-        assert transport.batches == [[1, 2]]
+        assert batches_of(transport) == [[1, 2]]
         assert one.stats().state == "closed"
 
     @pytest.mark.parametrize("last", [Answer(401), Answer(500), OSError("refused")])
     def test_it_says_when_not_all_was_delivered(
         self, pipeline: Pipelines, last: Answer | Exception
     ) -> None:
-        one = pipeline(HeldTransport(last))
+        one = pipeline(MemoryTransport(last))
         track(one, 1)
         assert [shut(one), shut(one)] == [False, False]
         assert one.stats().dropped == {"shutdown": 1}
 
     def test_a_second_one_does_nothing_and_agrees(self, pipeline: Pipelines) -> None:
-        transport = HeldTransport()
+        transport = MemoryTransport()
         one = pipeline(transport)
         track(one, 1)
         assert [shut(one), shut(one)] == [True, True]
-        assert len(transport.requests) == 1
+        assert len(transport.sent) == 1
 
     def test_several_at_once_all_return(self, pipeline: Pipelines) -> None:
-        one = pipeline(HeldTransport())
+        one = pipeline(MemoryTransport())
         track(one, 1)
         assert Calls(lambda: shut(one), times=8).join() == [True] * 8
 
     def test_without_any_event_it_starts_no_thread(self, pipeline: Pipelines) -> None:
-        one = pipeline(HeldTransport())
+        one = pipeline(MemoryTransport())
         assert shut(one)
         assert not one.driver.started
 
     def test_a_transport_that_blocks_cannot_hold_it(self, pipeline: Pipelines) -> None:
         errors = Errors()
-        one = pipeline(HeldTransport(held=True), on_error=errors)
+        one = pipeline(MemoryTransport(held=True), on_error=errors)
         track(one, 1, 2)
         began = time.monotonic()
         assert not shut(one, timeout=0.05)
@@ -177,7 +178,7 @@ class TestShutdown:
         assert [lost["number"] for lost in errors.seen[0].events] == [1, 2]
 
     def test_what_was_given_up_is_not_delivered_a_second_time(self, pipeline: Pipelines) -> None:
-        transport = HeldTransport(held=True)
+        transport = MemoryTransport(held=True)
         one = pipeline(transport)
         track(one, 1)
         shut(one, timeout=0.05)
@@ -190,7 +191,7 @@ class TestShutdown:
 
     def test_from_on_error_it_does_not_wait_for_itself(self, pipeline: Pipelines) -> None:
         errors = Errors(lambda _: shut(one))
-        one: Pipeline = pipeline(HeldTransport(Answer(404)), on_error=errors)
+        one: Pipeline = pipeline(MemoryTransport(Answer(404)), on_error=errors)
         track(one, 1)
         one.flush(LIMIT)
         assert errors.told.wait(LIMIT)
@@ -199,7 +200,7 @@ class TestShutdown:
     def test_an_event_that_slips_in_afterwards_is_dropped_by_name(
         self, pipeline: Pipelines
     ) -> None:
-        one = pipeline(HeldTransport())
+        one = pipeline(MemoryTransport())
         shut(one)
         track(one, 1)
         assert one.stats().dropped == {"shutdown": 1}
@@ -209,7 +210,7 @@ class TestShutdown:
 class TestReports:
     def test_a_call_after_shutdown_is_reported(self, pipeline: Pipelines) -> None:
         errors = Errors()
-        one = pipeline(HeldTransport(), on_error=errors)
+        one = pipeline(MemoryTransport(), on_error=errors)
         shut(one)
         one.refuse_closed("track")
         assert [error.reason for error in errors.seen] == ["closed"]
@@ -219,7 +220,7 @@ class TestReports:
         self, pipeline: Pipelines
     ) -> None:
         errors = Errors()
-        one = pipeline(HeldTransport(), on_error=errors, max_queue_bytes=1_024)
+        one = pipeline(MemoryTransport(), on_error=errors, max_queue_bytes=1_024)
         assert not one.put(b'{"event_type":"e","text":"' + b"x" * 2_000 + b'"}')
         assert one.stats().dropped == {"too_large": 1}
         assert errors.told.wait(LIMIT / 5)
@@ -227,7 +228,7 @@ class TestReports:
 
     def test_an_overflow_drops_the_oldest_and_is_reported(self, pipeline: Pipelines) -> None:
         errors = Errors()
-        transport = HeldTransport(held=True)
+        transport = MemoryTransport(held=True)
         one = pipeline(transport, on_error=errors, max_queue_size=2)
         track(one, 1)
         one.worker.ask(1)
@@ -238,14 +239,14 @@ class TestReports:
         assert errors.told.wait(LIMIT)
         assert (errors.seen[0].reason, errors.seen[0].count) == ("queue_full", 2)
         assert one.flush(LIMIT)
-        assert transport.batches == [[1], [4, 5]]
+        assert batches_of(transport) == [[1], [4, 5]]
 
     def test_a_callback_that_exits_does_not_end_delivery(self, pipeline: Pipelines) -> None:
         def leave(_: WhisperrError) -> None:
             raise SystemExit(1)
 
         errors = Errors(leave)
-        one = pipeline(HeldTransport(Answer(404)), on_error=errors)
+        one = pipeline(MemoryTransport(Answer(404)), on_error=errors)
         track(one, 1)
         one.flush(LIMIT / 5)
         assert errors.told.wait(LIMIT)

@@ -14,8 +14,9 @@ import pytest
 
 from whisperr import Whisperr
 from whisperr._wire import Answer, Request
+from whisperr.testing import MemoryTransport
 
-from .held import LIMIT, HeldTransport, Pipelines, shut, track
+from .held import LIMIT, Pipelines, batches_of, shut, track
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -75,7 +76,7 @@ class TestSignals:
             raise OutOfTime
 
         server = Interruption(expire)
-        transport = HeldTransport(server)
+        transport = MemoryTransport(server)
         one = pipeline(transport)
         track(one, 1, 2)
         with pytest.raises(OutOfTime):
@@ -83,7 +84,7 @@ class TestSignals:
         assert one.stats().held == 2
         server.free.set()
         assert one.flush(LIMIT)
-        assert transport.batches == [[1, 2]]
+        assert batches_of(transport) == [[1, 2]]
         assert one.stats().delivered == 2
 
     @pytest.mark.parametrize("call", ["flush", "track", "shutdown"])
@@ -99,7 +100,7 @@ class TestSignals:
             handled.append(shut(one) if call == "shutdown" else one.flush(LIMIT))
 
         server = Interruption(handler)
-        one = pipeline(HeldTransport(server))
+        one = pipeline(MemoryTransport(server))
         track(one, 1)
         assert one.flush(LIMIT)
         assert handled == [True]
@@ -108,7 +109,7 @@ class TestSignals:
 
 
 def test_a_client_that_is_gone_still_delivers_and_then_its_thread_ends() -> None:
-    transport = HeldTransport()
+    transport = MemoryTransport()
     client = Whisperr("wrk_test", flush_interval=3_600.0, transport=transport)
     client.track("u", "e", {"n": 1})
     thread = client._pipeline().driver._thread
@@ -118,12 +119,12 @@ def test_a_client_that_is_gone_still_delivers_and_then_its_thread_ends() -> None
     transport.await_request()
     thread.join(LIMIT)
     assert not thread.is_alive()
-    assert transport.batches == [[1]]
+    assert batches_of(transport) == [[1]]
 
 
 def test_what_clients_that_are_gone_have_left_is_not_kept_for_ever() -> None:
     def come_and_go() -> weakref.ref[Pipeline]:
-        transport = HeldTransport()
+        transport = MemoryTransport()
         client = Whisperr("wrk_test", flush_interval=3_600.0, transport=transport)
         client.track("u", "e", {"n": 1})
         pipeline = client._pipeline()
@@ -197,12 +198,12 @@ def test_a_forked_client_starts_empty_and_delivers_its_own_events() -> None:
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_client_that_was_shut_down_stays_so_in_a_forked_child() -> None:
-    transport = HeldTransport()
+    transport = MemoryTransport()
     client = Whisperr("wrk_test", transport=transport)
     assert client.shutdown(LIMIT)
 
     def child() -> bool:
         refused = client.track("u", "e") is None and not client.ready
-        return refused and client.shutdown(LIMIT) and transport.requests == []
+        return refused and client.shutdown(LIMIT) and transport.sent == []
 
     assert in_a_fork(child)[1] == 0

@@ -15,9 +15,10 @@ from whisperr._durable import RETRY, DurableBuffer
 from whisperr._redis import RedisStore
 from whisperr.buffers import RedisBuffer, buffer_of
 from whisperr.errors import NotNow
+from whisperr.testing import FakeClock
 
 from .places import Heard, stored_in
-from .rig import FakeClock, event, identify, number_of
+from .rig import event, identify, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

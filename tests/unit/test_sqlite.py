@@ -16,9 +16,10 @@ from whisperr._sqlite import SQLiteStore
 from whisperr._sqlite_file import SCHEMA_VERSION
 from whisperr._store import StoreError
 from whisperr.errors import NotNow
+from whisperr.testing import FakeClock
 
 from .places import Heard, stored_in
-from .rig import WALL_START, event, identify, number_of
+from .rig import event, identify, number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -32,7 +33,7 @@ class Processes:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.now = WALL_START
+        self.now = FakeClock().wall()
         self.steady = 0.0
         self._made: list[DurableBuffer] = []
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
-from .rig import Reply, Rig, answer, identify
+from .rig import Rig, answer, identify
+
+if TYPE_CHECKING:
+    from whisperr.testing import Reply
 
 
 class TestWhen:

@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from .rig import Reply, Rig, answer, identify, ok
+from .rig import Rig, answer, identify, ok
 
 if TYPE_CHECKING:
     from whisperr._wire import Answer
+    from whisperr.testing import Reply
 
 
 class TestClosing:
@@ -103,7 +104,7 @@ class TestClosing:
             rig.worker.abandon()
             return ok()
 
-        rig.transport.script = [abandoned]
+        rig.transport.replies = [abandoned]
         rig.track(1, 2)
         rig.flush()
         rig.advance()

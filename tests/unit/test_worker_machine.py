@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from whisperr._wire import Answer, Request
 
-from .rig import Reply, Rig, answer, event, events_of, identify, number_of, ok
+from .rig import Rig, answer, event, events_of, identify, number_of, ok
+
+if TYPE_CHECKING:
+    from whisperr.testing import Reply
 
 ANSWERS: dict[str, Answer | Exception] = {
     "fine": ok(),
@@ -127,19 +132,19 @@ class WorkerMachine(RuleBasedStateMachine):
     def answers(self, name: str, meanwhile: str) -> None:
         reply = ANSWERS[name]
         keeps = isinstance(reply, Answer) and reply.status == 202
-        self.rig.transport.script.append(self._reply(reply, keeps=keeps, meanwhile=meanwhile))
+        self.rig.transport.replies.append(self._reply(reply, keeps=keeps, meanwhile=meanwhile))
 
     @rule()
     def keeps_the_events_and_loses_the_answer(self) -> None:
-        self.rig.transport.script.append(self._reply(OSError("reset"), keeps=True))
+        self.rig.transport.replies.append(self._reply(OSError("reset"), keeps=True))
 
     @rule(refused=st.integers(1, 3))
     def refuses_some(self, refused: int) -> None:
-        self.rig.transport.script.append(self._reply(ok(refused), keeps=True, refused=refused))
+        self.rig.transport.replies.append(self._reply(ok(refused), keeps=True, refused=refused))
 
     @rule()
     def the_transport_returns_nonsense(self) -> None:
-        self.rig.transport.script.append(lambda _: "nonsense")
+        self.rig.transport.replies.append(lambda _: "nonsense")
 
     # -- what always holds
 
@@ -165,7 +170,7 @@ class WorkerMachine(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not hasattr(self, "rig"):
             return
-        self.rig.transport.script.clear()
+        self.rig.transport.replies.clear()
         self.rig.advance(1_000)
         assert self.rig.held == 0  # time alone delivers or drops everything
         self.every_event_has_at_most_one_end()

@@ -1,0 +1,129 @@
+"""Stand-ins for the two things that a client meets outside: the way to the server, and time."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+from whisperr._wire import Answer, Request
+
+Reply = Answer | BaseException | Callable[[Request], Any]
+
+# Far more than a test takes; reached only when something hangs.
+_LIMIT = 10.0
+
+
+class FakeClock:
+    """A clock that moves when it is told to: call it for monotonic seconds, `wall` for the date.
+
+        clock = FakeClock()
+        clock.advance(3600)
+        LocalServer(clock=clock.wall)
+
+    `start` is its first reading, `wall_start` the wall clock then, in seconds since 1970.
+    """
+
+    def __init__(self, start: float = 1_000.0, wall_start: float = 1_781_000_000.0) -> None:
+        self.start = start
+        self.now = start
+        self._wall_start = wall_start
+
+    def __call__(self) -> float:
+        """Return the monotonic time in seconds."""
+        return self.now
+
+    def wall(self) -> float:
+        """Return the wall clock in seconds since 1970."""
+        return self._wall_start + self.now - self.start
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += seconds
+
+
+class SentRequest:
+    """One request as the transport got it: when (by its clock), what, within which `timeout`."""
+
+    def __init__(self, at: float, request: Request, timeout: float) -> None:
+        self.at = at
+        self.request = request
+        self.path = request.path
+        self.body = request.body
+        self.timeout = timeout
+        self.thread = threading.current_thread()
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The events of the request, or its one identify, decoded."""
+        body: dict[str, Any] = json.loads(self.body)
+        listed: list[dict[str, Any]] = body.get("events", [body])
+        return listed
+
+
+class MemoryTransport:
+    """A transport without a network: keeps what is sent and answers what it is told to.
+
+        transport = MemoryTransport(Answer(503), Answer(202))
+        client = Whisperr("wrk_test", transport=transport)
+
+    - `replies`: one for each request; an Answer is returned, an exception raised, a function
+      called with the request for one of the two.
+    - `otherwise`: the reply when there is none left; 202 when left out.
+    - `held`: requests wait until `let_go`, for 10 seconds at most.
+    - `clock`: the time of a request, in seconds.
+
+    `sent` are the requests, `taken` those of them that were answered with success, `closes` the
+    times of the calls of `close`. Any thread may call any method.
+    """
+
+    def __init__(
+        self,
+        *replies: Reply,
+        otherwise: Reply | None = None,
+        held: bool = False,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.replies = list(replies)
+        self.otherwise: Reply = Answer(202) if otherwise is None else otherwise
+        self.sent: list[SentRequest] = []
+        self.taken: list[SentRequest] = []
+        self.closes: list[float] = []
+        self._clock = clock
+        self._began = threading.Semaphore(0)
+        self._free = threading.Event()
+        if not held:
+            self._free.set()
+
+    def send(self, request: Request, timeout: float) -> Answer:
+        """Keep the request and return or raise its reply."""
+        sent = SentRequest(self._clock(), request, timeout)
+        self.sent.append(sent)
+        self._began.release()
+        if not self._free.wait(_LIMIT):
+            raise TimeoutError("nobody let go")
+        answer = self.reply(self.replies.pop(0) if self.replies else self.otherwise, request)
+        if isinstance(answer, BaseException):
+            raise answer
+        if isinstance(answer, Answer) and answer.status // 100 == 2:  # noqa: PLR2004  # 2xx
+            self.taken.append(sent)
+        return answer  # type: ignore[no-any-return]  # a wrong type is a transport's mistake to play
+
+    def reply(self, chosen: Reply, request: Request) -> Any:  # noqa: ANN401  # likewise
+        """Return what a reply says to a request; an exception is returned, not raised."""
+        return chosen(request) if callable(chosen) else chosen
+
+    def close(self) -> None:
+        """Note that the connection would have been closed."""
+        self.closes.append(self._clock())
+
+    def let_go(self) -> None:
+        """Answer the held request, and all later ones at once."""
+        self._free.set()
+
+    def await_request(self, timeout: float = _LIMIT) -> None:
+        """Wait until one more request has come; raises TimeoutError."""
+        if not self._began.acquire(timeout=timeout):
+            raise TimeoutError(f"no request came within {timeout:g} s")

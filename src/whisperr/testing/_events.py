@@ -1,0 +1,279 @@
+"""What a capture has recorded: a list that can be asked and asserted about.
+
+Threads: any thread may add while another reads; each call here looks at one moment.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, overload
+
+from whisperr._event import identifier
+from whisperr._wire import RESERVED_CONTEXT_KEY
+
+from ._difference import differences, explained, nearness
+from ._recorded import RecordedEvent, RecordedIdentify, shown
+
+_Recorded = RecordedEvent | RecordedIdentify
+
+_NEAREST = 3
+_LISTED = 10
+_REFUSALS = 3
+_WIDTH = 300
+
+
+class Events(Sequence[RecordedEvent]):
+    """The events that were tracked, oldest first; it grows while its block runs.
+
+    A sequence of RecordedEvent: `len(events)`, `events[0]`, `for event in events`,
+    `events == []`. `identifies` are the identifies, `everything` both in the order of the calls,
+    `refused` the calls that became no event, as sentences with the line of the call.
+
+    An assertion that fails raises AssertionError, which shows the nearest events as a diff.
+    """
+
+    def __init__(self, recorded: Iterable[_Recorded] = (), refused: Iterable[str] = ()) -> None:
+        self._recorded = list(recorded)
+        self._refused = list(refused)
+
+    # -- as a list
+
+    @overload
+    def __getitem__(self, index: int) -> RecordedEvent: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[RecordedEvent]: ...
+
+    def __getitem__(self, index: int | slice) -> RecordedEvent | Sequence[RecordedEvent]:
+        return self._events()[index]
+
+    def __len__(self) -> int:
+        return len(self._events())
+
+    def __iter__(self) -> Iterator[RecordedEvent]:
+        return iter(self._events())
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, (Events, list, tuple)):
+            return self._events() == list(other)
+        return NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def __repr__(self) -> str:
+        return f"<Events {[str(event) for event in self._events()]}>"
+
+    @property
+    def identifies(self) -> list[RecordedIdentify]:
+        """The identifies, oldest first."""
+        return [one for one in tuple(self._recorded) if isinstance(one, RecordedIdentify)]
+
+    @property
+    def everything(self) -> list[RecordedEvent | RecordedIdentify]:
+        """Events and identifies in the order of the calls."""
+        return list(self._recorded)
+
+    @property
+    def refused(self) -> list[str]:
+        """The calls that became no event: what was wrong, and where in your code."""
+        return list(self._refused)
+
+    # -- to choose from
+
+    def named(self, event_type: str) -> Events:
+        """Return the events of this type."""
+        chosen = [one for one in self._events() if one.type == event_type]
+        return Events(chosen, self._refused)
+
+    def for_user(self, user: object) -> Events:
+        """Return what is about this user, identifies as well; `user` may be a key of any type."""
+        text = identifier(user, "user")
+        return Events([one for one in tuple(self._recorded) if one.user == text], self._refused)
+
+    def one(self, event_type: str | None = None) -> RecordedEvent:
+        """Return the only event (of this type); AssertionError when there is none, or more."""
+        __tracebackhide__ = True
+        chosen = self._events() if event_type is None else list(self.named(event_type))
+        if len(chosen) != 1:
+            name = "event" if event_type is None else event_type
+            lines = _list_of(chosen) if chosen else self._summary()
+            raise AssertionError(
+                _page(f"expected exactly one {name}, {_times(len(chosen))} tracked", lines)
+            )
+        return chosen[0]
+
+    def clear(self) -> None:
+        """Forget what was recorded so far."""
+        self._recorded.clear()
+        self._refused.clear()
+
+    # -- to assert
+
+    def assert_tracked(
+        self,
+        event_type: str,
+        *,
+        user: object = None,
+        properties: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+        message_id: object = None,
+        times: int | None = None,
+    ) -> None:
+        """Assert that such an event was tracked, at least once or exactly `times`.
+
+        `properties` and `context` name what must be there; what they leave out does not matter.
+        """
+        __tracebackhide__ = True
+        wanted = _wanted_event(event_type, user, properties, context, message_id)
+        self._check(wanted, self._events(), times, "tracked")
+
+    def assert_not_tracked(
+        self,
+        event_type: str | None = None,
+        *,
+        user: object = None,
+        properties: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Assert that no such event was tracked; without arguments: none at all."""
+        __tracebackhide__ = True
+        wanted = _wanted_event(event_type, user, properties, None, None)
+        self._check(wanted, self._events(), 0, "tracked")
+
+    def assert_identified(
+        self,
+        user: object = None,
+        *,
+        traits: Mapping[str, Any] | None = None,
+        email: str | None = None,
+        phone: str | None = None,
+        channels: Sequence[Mapping[str, Any]] = (),
+        preferred_channel: str | None = None,
+        anonymous_id: str | None = None,
+        times: int | None = None,
+    ) -> None:
+        """Assert that there was such an identify, at least once or exactly `times`.
+
+        Each of `channels` must be one of its channels, as far as it is named; `email` and `phone`
+        are the addresses of an email and of an sms channel.
+        """
+        __tracebackhide__ = True
+        asked = [dict(channel) for channel in channels]
+        addresses = {"email": email, "sms": phone}
+        asked += [{"channel": kind, "address": at} for kind, at in addresses.items() if at]
+        wanted = _given(
+            external_user_id=None if user is None else identifier(user, "user"),
+            traits=traits,
+            channels=asked or None,
+            preferred_channel=preferred_channel,
+            anonymous_id=anonymous_id,
+        )
+        self._check(wanted, self.identifies, times, "identified")
+
+    # -- for the capture
+
+    def record(self, recorded: _Recorded) -> None:
+        """Add what was tracked; any thread, also from a signal handler."""
+        self._recorded.append(recorded)
+
+    def refuse(self, sentence: str) -> None:
+        """Add a call that became no event; likewise."""
+        self._refused.append(sentence)
+
+    # -- how
+
+    def _events(self) -> list[RecordedEvent]:
+        return [one for one in tuple(self._recorded) if isinstance(one, RecordedEvent)]
+
+    def _check(
+        self, wanted: Mapping[str, Any], pool: Sequence[_Recorded], times: int | None, verb: str
+    ) -> None:
+        __tracebackhide__ = True
+        matching = [one for one in pool if not differences(wanted, one.body)]
+        count = len(matching)
+        if count == times or (times is None and count):
+            return
+        asked = "at least once" if times is None else _count(times)
+        heading = f"expected to be {verb} {asked}: {_sentence(wanted)}"
+        lines = []
+        if count:
+            lines += [f"it was {verb} {_count(count)}:", *_list_of(matching)]
+        if times is None or count < times:
+            lines += _nearest(wanted, [one for one in pool if one not in matching])
+            lines += self._summary()
+        raise AssertionError(_page(heading, lines))
+
+    def _summary(self) -> list[str]:
+        """Say in a few lines what there is at all."""
+        counts = Counter(one.type for one in self._events())
+        listed = [f"{name} ({n})" for name, n in counts.most_common(_LISTED)]
+        if len(counts) > _LISTED:
+            listed.append(f"{len(counts) - _LISTED} more types")
+        if self.identifies:
+            listed.append(f"identify ({len(self.identifies)})")
+        lines = [f"all that was recorded: {', '.join(listed) or 'nothing'}"]
+        refused = self.refused
+        lines += [f"refused: {sentence}" for sentence in refused[:_REFUSALS]]
+        if len(refused) > _REFUSALS:
+            lines.append(f"refused: {len(refused) - _REFUSALS} more calls")
+        return lines
+
+
+def _wanted_event(
+    event_type: str | None,
+    user: object,
+    properties: Mapping[str, Any] | None,
+    context: Mapping[str, Any] | None,
+    message_id: object,
+) -> dict[str, Any]:
+    if message_id is not None:
+        own = {RESERVED_CONTEXT_KEY: identifier(message_id, "message_id")}
+        context = {**(context or {}), **own}
+    return _given(
+        event_type=event_type,
+        external_user_id=None if user is None else identifier(user, "user"),
+        properties=properties,
+        context=context,
+    )
+
+
+def _given(**members: object) -> dict[str, Any]:
+    return {name: value for name, value in members.items() if value is not None}
+
+
+def _nearest(wanted: Mapping[str, Any], pool: Sequence[_Recorded]) -> list[str]:
+    ranked = sorted(pool, key=lambda one: nearness(wanted, one.body), reverse=True)
+    lines = ["nearest (- expected, + recorded):"] if ranked else []
+    for one in ranked[:_NEAREST]:
+        lines.append(f"  {one}")
+        lines += [f"    {line}" for line in explained(wanted, one.body)]
+    return lines
+
+
+def _list_of(recorded: Sequence[_Recorded]) -> list[str]:
+    lines = [f"  {one}" for one in recorded[:_LISTED]]
+    more = len(recorded) - _LISTED
+    return [*lines, f"  and {more} more"] if more > 0 else lines
+
+
+def _sentence(wanted: Mapping[str, Any]) -> str:
+    rest = dict(wanted)
+    name = rest.pop("event_type", None)
+    user = rest.pop("external_user_id", None)
+    of_whom = "" if user is None else f" of {user!r}"
+    with_what = "".join(f", {key} {shown(value)}" for key, value in rest.items())
+    return f"{name or 'anything'}{of_whom}{with_what}"
+
+
+def _count(times: int) -> str:
+    return {0: "not at all", 1: "once"}.get(times, f"{times} times")
+
+
+def _times(count: int) -> str:
+    return {0: "none was", 1: "1 was"}.get(count, f"{count} were")
+
+
+def _page(heading: str, lines: Iterable[str]) -> str:
+    """Return a message that fits on a screen."""
+    cut = [line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…" for line in (heading, *lines)]
+    return "\n".join(cut)

@@ -1,0 +1,110 @@
+"""One event or identify as it would have been sent: what `capture` hands out. Pure."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import Any
+
+from whisperr._json import text_of
+from whisperr._wire import RESERVED_CONTEXT_KEY, is_identify
+
+_SHOWN = 80
+
+
+@dataclass(frozen=True)
+class RecordedEvent:
+    """An event in the shape of the wire: `body` is the decoded JSON object that `track` made."""
+
+    body: dict[str, Any]
+
+    @property
+    def user(self) -> str:
+        """The `external_user_id`, a string whatever was given."""
+        return str(self.body["external_user_id"])
+
+    @property
+    def type(self) -> str:
+        """The `event_type`, such as `"payment_failed"`."""
+        return str(self.body["event_type"])
+
+    @property
+    def name(self) -> str:
+        """The same as `type`."""
+        return self.type
+
+    @property
+    def properties(self) -> dict[str, Any]:
+        """The properties as JSON values: a date is a string, a Decimal a number."""
+        properties: dict[str, Any] = self.body["properties"]
+        return properties
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """The context, with `$message_id`, `sdk_name` and `sdk_version`."""
+        context: dict[str, Any] = self.body["context"]
+        return context
+
+    @property
+    def message_id(self) -> str:
+        """The `$message_id`, which `track` returned."""
+        return str(self.context[RESERVED_CONTEXT_KEY])
+
+    @property
+    def occurred_at(self) -> datetime:
+        """When it happened, in UTC, to the millisecond."""
+        return datetime.fromisoformat(self.body["occurred_at"][:-1]).replace(tzinfo=timezone.utc)
+
+    def __str__(self) -> str:
+        return f"{self.type} of {self.user!r} {shown(self.properties)}"
+
+
+@dataclass(frozen=True)
+class RecordedIdentify:
+    """An identify in the shape of the wire: `body` is the JSON object that `identify` made."""
+
+    body: dict[str, Any]
+
+    @property
+    def user(self) -> str:
+        """The `external_user_id`, a string whatever was given."""
+        return str(self.body["external_user_id"])
+
+    @property
+    def traits(self) -> dict[str, Any]:
+        """The traits as JSON values; empty when there are none."""
+        traits: dict[str, Any] = self.body.get("traits", {})
+        return traits
+
+    @property
+    def channels(self) -> list[dict[str, Any]]:
+        """The channels, those of `email=`, `phone=` and `push_token=` as well."""
+        channels: list[dict[str, Any]] = self.body.get("channels", [])
+        return channels
+
+    @property
+    def preferred_channel(self) -> str | None:
+        """The `preferred_channel`; None when none was given."""
+        return self.body.get("preferred_channel")
+
+    @property
+    def anonymous_id(self) -> str | None:
+        """The `anonymous_id`; None when none was given."""
+        return self.body.get("anonymous_id")
+
+    def __str__(self) -> str:
+        known = {k: v for k, v in self.body.items() if k != "external_user_id"}
+        return f"identify of {self.user!r} {shown(known)}"
+
+
+def recorded_of(data: bytes) -> RecordedEvent | RecordedIdentify:
+    """Decode what `track` or `identify` encoded."""
+    body = json.loads(data)
+    return RecordedIdentify(body) if is_identify(data) else RecordedEvent(body)
+
+
+def shown(value: object) -> str:
+    """Return a value as one short line for people: the JSON that it becomes."""
+    text = json.dumps(json.loads(text_of(value, "the value")), ensure_ascii=False)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -1,0 +1,241 @@
+"""`whisperr track` and `whisperr identify`: what arrives, what is said, which code is returned."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import subprocess
+import sys
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from whisperr.dev import LocalServer, faults
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from .conftest import Call
+
+
+class TestTrack:
+    def test_one_event_is_delivered_and_its_id_is_said(
+        self, server: LocalServer, call: Call
+    ) -> None:
+        ended = call("track", "8842", "payment_failed", "amount=19.90", "card=null", "why=declined")
+        (arrival,) = server.arrivals()
+        assert (arrival.user, arrival.type, arrival.status) == (
+            "8842",
+            "payment_failed",
+            "accepted",
+        )
+        assert arrival.body["properties"] == {"amount": 19.9, "card": None, "why": "declined"}
+        assert b'"amount":19.90' in server.requests()[0].body
+        assert ended.code == 0
+        assert re.fullmatch(
+            rf"delivered payment_failed of 8842, message id {arrival.message_id}: "
+            r"accepted after \d+ ms\n",
+            ended.out,
+        )
+        assert ended.err == ""
+
+    def test_id_time_and_test_mode_can_be_given(self, server: LocalServer, call: Call) -> None:
+        moment = (datetime.now(timezone.utc) - timedelta(days=2)).replace(microsecond=0)
+        ended = call(
+            "track", "42", "login", "--at", moment.isoformat(), "--message-id", "evt_1", "--test"
+        )
+        assert ended.code == 0
+        body = server.arrivals()[0].body
+        assert body["occurred_at"] == moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+        assert (body["context"]["$message_id"], body["context"]["$mode"]) == ("evt_1", "test")
+
+    def test_properties_come_from_a_file_and_words_go_over_them(
+        self, server: LocalServer, call: Call, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "properties.json"
+        file.write_text('{"a": 1, "b": {"c": 2}}', encoding="utf-8")
+        assert call("track", "42", "login", "a=3", "--json", str(file)).code == 0
+        assert server.arrivals()[0].body["properties"] == {"a": 3, "b": {"c": 2}}
+
+    def test_properties_come_from_stdin(
+        self, server: LocalServer, call: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sys, "stdin", io.StringIO('{"a": 1}'))
+        assert call("track", "42", "login", "--json", "-").code == 0
+        assert server.arrivals()[0].body["properties"] == {"a": 1}
+
+    def test_a_failure_is_survived_and_the_requests_are_counted(
+        self, server: LocalServer, call: Call
+    ) -> None:
+        server.set_faults(faults.status(503, times=1))
+        ended = call("track", "42", "login")
+        assert ended.code == 0
+        assert "accepted in 2 requests after" in ended.out
+
+    def test_an_option_goes_over_the_environment(
+        self, server: LocalServer, call: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WHISPERR_BASE_URL", "http://127.0.0.1:1")
+        assert call("track", "42", "login", "--base-url", server.url).code == 0
+        assert len(server.arrivals()) == 1
+
+
+class TestIdentify:
+    def test_what_is_known_is_delivered(self, server: LocalServer, call: Call) -> None:
+        ended = call(
+            "identify", "42", "--email", "ada@example.com", "--phone", "+49", "--push-token", "t",
+            "--trait", "plan=pro", "--trait", "seats=9", "--preferred-channel", "email",
+            "--anonymous-id", "a1",
+        )  # fmt: skip
+        assert ended.code == 0
+        assert ended.out.startswith("delivered identify of 42: accepted after ")
+        body = server.arrivals()[0].body
+        assert body["traits"] == {"plan": "pro", "seats": 9}
+        assert [channel["address"] for channel in body["channels"]] == [
+            "ada@example.com",
+            "+49",
+            "t",
+        ]
+        assert (body["preferred_channel"], body["anonymous_id"]) == ("email", "a1")
+
+    def test_traits_come_from_a_file(self, server: LocalServer, call: Call, tmp_path: Path) -> None:
+        file = tmp_path / "traits.json"
+        file.write_text('{"plan": "pro"}', encoding="utf-8")
+        assert call("identify", "42", "--json", str(file)).code == 0
+        assert server.arrivals()[0].body["traits"] == {"plan": "pro"}
+
+
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (faults.wrong_key(), "HTTP 401 (invalid_api_key); check WHISPERR_API_KEY"),
+        (faults.status(404), "HTTP 404; correct the event and send it again"),
+        (faults.status(503), "HTTP 503; `whisperr doctor` looks for the cause"),
+        (faults.hang(), "no answer"),
+    ],
+    ids=str,
+)
+def test_what_was_not_delivered_is_1_and_what_the_server_said(
+    server: LocalServer, call: Call, fault: Any, said: str
+) -> None:
+    server.set_faults(fault)
+    ended = call("track", "42", "login", "--timeout", "1")
+    assert (ended.code, ended.out) == (1, "")
+    assert ended.err.startswith("whisperr track: not delivered: ")
+    assert said.rsplit(";", maxsplit=1)[-1] in ended.err
+    assert ended.err.count("\n") == 1
+
+
+def test_an_event_that_the_server_refuses_is_1(server: LocalServer, call: Call) -> None:
+    ahead = (datetime.now(timezone.utc) + timedelta(hours=1)).isoformat()
+    ended = call("track", "42", "login", "--at", ahead)
+    assert ended.code == 1
+    assert "correct the event" in ended.err
+    assert server.arrivals()[0].status == "refused"
+
+
+def test_a_server_that_is_not_there_is_1(call: Call, server: LocalServer) -> None:
+    server.close()
+    ended = call("track", "42", "login", "--timeout", "0.5")
+    assert ended.code == 1
+    assert "Connection refused; `whisperr doctor` looks for the cause" in ended.err
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["track", "42", "Payment Failed"], "event_type: got 'Payment Failed'"),
+        (["track", " ", "login"], "external_user_id: must not be empty"),
+        (["track", "42", "login", "a"], "'a': write key=value"),
+        (["track", "42", "login", "a=1", "a=2"], "given twice"),
+        (["track", "42", "login", "--at", "2020-01-01T00:00:00Z"], "30 days ago"),
+        (["track", "42", "login", "--json", "/nowhere"], "give a file with a JSON object"),
+        (["identify", "42", "--trait", "a"], "write key=value"),
+        (["identify", "42", "--anonymous-id", "x" * 129], "1 to 128 characters"),
+    ],
+)
+def test_a_wrong_call_is_2_and_one_line(
+    server: LocalServer, call: Call, words: list[str], said: str
+) -> None:
+    ended = call(*words)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err.startswith(f"whisperr {words[0]}: ")
+    assert said in ended.err
+    assert ended.err.count("\n") == 1
+    assert server.requests() == []
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["track", "42"],
+        ["track", "42", "login", "--at", "noon"],
+        ["track", "42", "login", "--timeout", "0"],
+        ["track", "42", "login", "--timeout", "soon"],
+        ["identify", "42", "--preferred-channel", "pigeon"],
+    ],
+)
+def test_what_the_parser_refuses_is_2(call: Call, words: list[str]) -> None:
+    ended = call(*words)
+    assert ended.code == 2
+    assert "error:" in ended.err
+
+
+@pytest.mark.parametrize("text", ["[1]", "{", '"a"'])
+def test_properties_that_are_no_object_are_refused(
+    server: LocalServer, call: Call, tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "properties.json"
+    file.write_text(text, encoding="utf-8")
+    ended = call("track", "42", "login", "--json", str(file))
+    assert ended.code == 2
+    assert "JSON object" in ended.err
+
+
+@pytest.mark.parametrize("key", [None, "", " "])
+def test_without_a_key_the_fix_is_said(
+    server: LocalServer, call: Call, monkeypatch: pytest.MonkeyPatch, key: str | None
+) -> None:
+    if key is None:
+        monkeypatch.delenv("WHISPERR_API_KEY")
+    else:
+        monkeypatch.setenv("WHISPERR_API_KEY", key)
+    ended = call("track", "42", "login")
+    assert ended.code == 2
+    assert ended.err == (
+        "whisperr track: no key: set WHISPERR_API_KEY to your server key (wrk_...)\n"
+    )
+
+
+def test_a_key_or_an_address_that_is_wrong_is_said(
+    server: LocalServer, call: Call, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "base_url" in call("track", "42", "login", "--base-url", "nowhere").err
+    monkeypatch.setenv("WHISPERR_API_KEY", "wpk_public")
+    ended = call("track", "42", "login")
+    assert ended.code == 0
+    assert ended.err.startswith("whisperr: api_key: this is a publishable key")
+    assert ended.err.count("\n") == 1
+
+
+def test_control_characters_do_not_reach_the_terminal(server: LocalServer, call: Call) -> None:
+    ended = call("track", "\x1b[31m42", "login")
+    assert ended.code == 0
+    assert "\x1b" not in ended.out
+
+
+@pytest.mark.parametrize("command", ["track", "identify", "import", "doctor"])
+def test_the_help_has_examples(call: Call, command: str) -> None:
+    ended = call(command, "--help")
+    assert ended.code == 0
+    assert f"examples:\n  whisperr {command}" in ended.out
+
+
+def test_it_is_a_command_of_the_shell(server: LocalServer) -> None:
+    command = [sys.executable, "-m", "whisperr", "track", "42", "login", "a=1"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("delivered login of 42")
+    assert json.loads(server.requests()[0].body)["events"][0]["properties"] == {"a": 1}
