@@ -26,6 +26,9 @@ class FakeClock:
     `start` is its first reading, `wall_start` the wall clock then, in seconds since 1970.
     """
 
+    start: float
+    now: float
+
     def __init__(self, start: float = 1_000.0, wall_start: float = 1_781_000_000.0) -> None:
         self.start = start
         self.now = start
@@ -46,6 +49,13 @@ class FakeClock:
 
 class SentRequest:
     """One request as the transport got it: when (by its clock), what, within which `timeout`."""
+
+    at: float
+    request: Request
+    path: str
+    body: bytes
+    timeout: float
+    thread: threading.Thread
 
     def __init__(self, at: float, request: Request, timeout: float) -> None:
         self.at = at
@@ -79,6 +89,12 @@ class MemoryTransport:
     times of the calls of `close`. Any thread may call any method.
     """
 
+    replies: list[Reply]
+    otherwise: Reply
+    sent: list[SentRequest]
+    taken: list[SentRequest]
+    closes: list[float]
+
     def __init__(
         self,
         *replies: Reply,
@@ -87,10 +103,10 @@ class MemoryTransport:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.replies = list(replies)
-        self.otherwise: Reply = Answer(202) if otherwise is None else otherwise
-        self.sent: list[SentRequest] = []
-        self.taken: list[SentRequest] = []
-        self.closes: list[float] = []
+        self.otherwise = Answer(202) if otherwise is None else otherwise
+        self.sent = []
+        self.taken = []
+        self.closes = []
         self._clock = clock
         self._began = threading.Semaphore(0)
         self._free = threading.Event()

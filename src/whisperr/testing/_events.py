@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, overload
+from typing import Any, ClassVar, overload
 
 from whisperr._event import identifier
 from whisperr._wire import RESERVED_CONTEXT_KEY
@@ -59,7 +59,7 @@ class Events(Sequence[RecordedEvent]):
             return self._events() == list(other)
         return NotImplemented
 
-    __hash__ = None  # type: ignore[assignment]  # it changes
+    __hash__: ClassVar[None]  # type: ignore[assignment]  # it changes
 
     def __repr__(self) -> str:
         return f"<Events {[str(event) for event in self._events()]}>"
