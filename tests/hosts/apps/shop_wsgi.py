@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from threading import Event
+from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from whisperr import Whisperr
@@ -36,4 +36,7 @@ if __name__ == "__main__":
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with make_server("127.0.0.1", 0, application) as server:
         print(f"serving on 127.0.0.1:{server.server_port}", file=sys.stderr, flush=True)
-        server.serve_forever()
+        # In a thread, so that signals meet the main one at rest: wsgiref swallows what they raise
+        # in a request that is not quite over.
+        Thread(target=server.serve_forever, daemon=True).start()
+        Event().wait()
