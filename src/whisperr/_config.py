@@ -43,6 +43,11 @@ class Option:
         self.allowed = allowed
         self.check = check
 
+    def shown(self, value: object) -> str:
+        """Return a value as an error may show it: an address may hold a password."""
+        private = self.name == "base_url" or (self.name == "buffer" and isinstance(value, str))
+        return type(value).__name__ if private else repr(value)
+
 
 def _number(value: object, least: float) -> bool:
     return (
@@ -188,7 +193,7 @@ OPTIONS = (
         "an object; falls back to `WHISPERR_BUFFER`; see docs/durability.md",
         "a URL, an object of whisperr.buffers, or one with put, take, hold, done, put_back, "
         "clear, end and passed",
-        lambda v: isinstance(v, str) or _place(v) or _buffer(v),
+        lambda v: "://" in v if isinstance(v, str) else _place(v) or _buffer(v),
     ),
     Option(
         "ssl_context",
@@ -218,9 +223,7 @@ class Config:
         for option in OPTIONS:
             value = given[option.name]
             if not option.check(value):
-                private = option.name in {"base_url", "buffer"}  # it may hold a password
-                shown = type(value).__name__ if private else repr(value)
-                raise ValueError(f"{option.name}={shown}: must be {option.allowed}")
+                raise ValueError(f"{option.name}={option.shown(value)}: must be {option.allowed}")
         values = dict(given)
         self.key = _key(values.pop("api_key"), disabled=values["disabled"])
         self.base_url = _base_url(values.pop("base_url"))

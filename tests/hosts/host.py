@@ -68,7 +68,7 @@ class Host:
             "WHISPERR_API_KEY": "wrk_test",
             "WHISPERR_BASE_URL": server.url,
             "FLUSH_INTERVAL": flush_interval,
-            "PYTHONPATH": ROOT,
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
             "PYTHONUNBUFFERED": "1",
             **environment,
         }

@@ -55,9 +55,7 @@ def value_of(option: Option) -> Any:  # noqa: ANN401  # options have all kinds o
     if isinstance(value, str) and option.default is None and not option.check(value):
         value = _made_of(_imported(name, value), option)
     if not option.check(value):
-        private = option.name == "base_url"  # it may hold a password
-        shown = type(written).__name__ if private else repr(written)
-        raise ImproperlyConfigured(f"{name} = {shown}: must be {option.allowed}")
+        raise ImproperlyConfigured(f"{name} = {option.shown(written)}: must be {option.allowed}")
     return value
 
 
