@@ -118,7 +118,8 @@ function problemLine(event) {
 
 /** Say how many of the held events are shown. */
 export function sayCount(shown, held, missed) {
-  const parts = [shown === held ? `${held} events` : `${shown} of ${held} events`];
+  const parts = [shown === held ? `${held}` : `${shown} of ${held}`];
+  parts[0] += held === 1 ? " event" : " events";
   if (missed) parts.push(`${missed} came and went unseen`);
   say(byId("count"), parts.join(", "));
 }

@@ -19,6 +19,8 @@ const asked = { q: "", view: "events", user: null, event: null, range: null };
 let fits = () => true;
 let order = []; // the seqs of the story, for the keyboard
 let drawing = null;
+let pressed = false;
+let typesDrawn = "";
 
 const list = new List(choose);
 const chart = new Chart((range) => ask({ range }));
@@ -86,6 +88,9 @@ function setFilter(text) {
 function choose(seq) {
   ask({ event: seq });
   if (seq !== null) list.reveal(seq);
+  // Where the detail covers everything, it takes the focus and gives it back.
+  if (!matchMedia("(max-width: 760px)").matches) return;
+  setTimeout(() => byId(seq === null ? "list" : "detail-close").focus(), 2 * DRAW_MS);
 }
 
 // -- drawing
@@ -96,6 +101,7 @@ function draw() {
 
 function drawNow() {
   drawing = null;
+  if (pressed) return; // what is being clicked must not move; the release draws
   drawNow.soon = true;
   setTimeout(() => { drawNow.soon = false; }, DRAW_MS);
   const { range } = asked;
@@ -126,9 +132,12 @@ function drawViews(shown) {
     tab.setAttribute("aria-pressed", String(tab.dataset.tab === asked.view));
   }
   showUsers(shown, asked.user, (user) => ask({ user, view: "events" }));
-  if (asked.view === "types" && !byId("types").matches(":focus-within, :hover")) {
+  const place = `${asked.view} ${asked.q} ${asked.range?.from} ${asked.range?.to}`;
+  const read = byId("types").matches(":focus-within, :hover"); // what one reads stays in place
+  if (asked.view === "types" && !(read && place === typesDrawn)) {
     showTypes(shown, choose, (name) => { setFilter(`type:${quoted(name)}`); ask({ view: "events" }); });
   }
+  typesDrawn = place;
   if (story) order = showStory(shown, asked.user, asked.event, choose);
   else list.show(shown, asked.event);
 }
@@ -147,12 +156,7 @@ function drawHeader() {
 // -- what comes
 
 const feed = new Feed((news) => {
-  if (news.fresh) {
-    memory.clear();
-    list.clear();
-    rehearsal.clear();
-    detail.close();
-  }
+  if (news.fresh) startOver();
   memory.missed += news.missed;
   memory.add(news.arrivals);
   memory.summary = news.summary;
@@ -164,6 +168,13 @@ const feed = new Feed((news) => {
   say(byId("connection-text"), STATES[state]);
   byId("connection").dataset.state = state;
 });
+
+function startOver() {
+  memory.clear();
+  list.clear();
+  rehearsal.clear();
+  detail.close();
+}
 
 setInterval(() => {
   if (!document.hidden) chart.draw(memory);
@@ -178,8 +189,13 @@ byId("pause").addEventListener("click", () => {
 });
 byId("clear").addEventListener("click", async () => {
   const answer = await fetch("/_dev/reset", { method: "POST" }).catch(() => ({ ok: false }));
-  if (!answer.ok) tell("the server could not be cleared");
-  else ask({ event: null, user: null, range: null });
+  if (!answer.ok) {
+    tell("the server could not be cleared");
+    return;
+  }
+  startOver();
+  memory.summary = await answer.json();
+  ask({ event: null, user: null, range: null });
 });
 byId("rehearse-button").addEventListener("click", (event) => {
   const panel = byId("rehearse");
@@ -222,6 +238,11 @@ function escape() {
   else if (asked.q || box.value) setFilter("");
 }
 
+addEventListener("pointerdown", () => { pressed = true; }, true);
+for (const name of ["pointerup", "pointercancel"]) {
+  addEventListener(name, () => setTimeout(() => { pressed = false; draw(); }), true);
+}
+
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = event.target.closest("input:not([type=checkbox]), select, textarea");
@@ -244,7 +265,8 @@ document.addEventListener("keydown", (event) => {
 const THEMES = ["auto", "light", "dark"];
 function theme(name) {
   document.documentElement.dataset.theme = name;
-  say(byId("theme"), `Theme: ${name}`);
+  say(byId("theme"), `◐ ${name}`);
+  byId("theme").setAttribute("aria-label", `Theme: ${name}`);
   try {
     localStorage.setItem("theme", name);
   } catch {
@@ -254,7 +276,14 @@ function theme(name) {
 byId("theme").addEventListener("click", () => {
   theme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]);
 });
-theme(THEMES.find((name) => name === localStorage.getItem("theme")) ?? "auto");
+function keptTheme() {
+  try {
+    return localStorage.getItem("theme");
+  } catch {
+    return null; // likewise
+  }
+}
+theme(THEMES.find((name) => name === keptTheme()) ?? "auto");
 
 addEventListener("hashchange", readAddress);
 readAddress();

@@ -15,6 +15,8 @@ const MOST_ATTEMPTS = 500;
 const isLike = (fault, wanted) =>
   Object.entries({ rate: 1, times: null, path: null, ...wanted }).every(([key, value]) => fault[key] === value);
 
+const count = (number, one, many) => `${number} ${number === 1 ? one : many}`;
+
 export class Rehearsal {
   constructor(onError) {
     this.onError = onError;
@@ -40,7 +42,9 @@ export class Rehearsal {
     byId("faults").querySelectorAll(".other").forEach((item) => item.remove());
     for (const fault of faults.filter((one) => !PRESETS.some((preset) => isLike(one, preset.fault)))) {
       const hint = fault.kind === "status" ? `HTTP ${fault.code}` : `${fault.seconds} s`;
-      const own = this.makeSwitch(fault.kind, `${hint}, ${Math.round(fault.rate * 100)} %`, fault);
+      const times = fault.times === null ? "" : `, at most ${fault.times}`;
+      const share = `${hint}, ${Math.round(fault.rate * 100)} %${times}`;
+      const own = this.makeSwitch(fault.kind.replace("_", " "), share, fault);
       own.item.className = "other";
       own.box.checked = true;
       byId("faults").append(own.item);
@@ -73,7 +77,8 @@ export class Rehearsal {
   /** Read what the clients did from the requests that came. */
   heard(requests) {
     for (const request of requests) this.note(request);
-    say(byId("reaction-counts"), `${this.retries} retries, ${this.recoveries} recoveries`);
+    say(byId("reaction-counts"), `${count(this.retries, "retry", "retries")}, `
+      + count(this.recoveries, "recovery", "recoveries"));
     say(byId("recovered"), `${this.retries} / ${this.recoveries}`);
     byId("reactions").replaceChildren(...this.lines.map(({ at, kind, text }) => el("li", { class: kind },
       el("span", { class: "when" }, clock(at, true)), el("span", {}, text))));

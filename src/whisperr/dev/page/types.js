@@ -5,6 +5,7 @@ import { byId, el, isObject, plain, short } from "./dom.js";
 const MOST_TYPES = 100;
 const MOST_PROPERTIES = 60;
 const EXAMPLES = 3;
+const ONE = { string: "a string", number: "a number", boolean: "a boolean", array: "an array", object: "an object" };
 
 /** Return what the events show of each type, in the order of their names. Pure. */
 export function typesOf(events) {
@@ -24,7 +25,8 @@ export function typesOf(events) {
     const other = names.find((name) => name !== type.name && near(name, type.name));
     if (other) type.warnings.unshift({ text: `the name is nearly ${other}` });
   }
-  return found;
+  // What is odd comes first; a sort keeps the order of names otherwise.
+  return found.sort((a, b) => (b.warnings.length > 0) - (a.warnings.length > 0));
 }
 
 function note(properties, event) {
@@ -54,7 +56,7 @@ function* drifts(type) {
     const order = [...kinds].sort((a, b) => b[1].count - a[1].count);
     for (const [kind, { count, first }] of order.slice(1)) {
       const times = count === 1 ? "once" : `${count} times`;
-      yield { text: `${name} was ${times} of type ${kind}, else ${order[0][0]}`, seq: first };
+      yield { text: `${name} was ${times} ${ONE[kind]}, else ${ONE[order[0][0]]}`, seq: first };
     }
   }
 }
@@ -96,7 +98,7 @@ export function showTypes(events, onEvent, onType) {
 }
 
 function typeSection(type, onEvent, onType) {
-  const counts = `${type.count} events${type.refused ? `, ${type.refused} refused` : ""}`;
+  const counts = `${type.count} ${type.count === 1 ? "event" : "events"}${type.refused ? `, ${type.refused} refused` : ""}`;
   return el("section", { class: "type" },
     el("h3", {}, el("button", { type: "button", class: "link", onclick: () => onType(type.name) }, type.name),
       el("small", {}, counts)),
