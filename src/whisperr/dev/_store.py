@@ -40,11 +40,11 @@ class StoreError(ValueError):
 class Store:
     """One file, held by one server. Raises StoreError when it cannot be used."""
 
-    def __init__(self, path: str | os.PathLike[str], bound_bytes: int = _BOUND_BYTES) -> None:
+    def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
-        self._bound_bytes = bound_bytes
         self._epoch: str | None = None
         self._unreadable = 0
+        self._unfinished = False
         self._failed = False
         self._records: Callable[[], Sequence[Record]] = list
         try:
@@ -65,6 +65,7 @@ class Store:
         with self._path.open("rb") as lines:
             next(lines, None)
             for line in lines:
+                self._unfinished = not line.endswith(b"\n")
                 try:
                     record = _record_of(json.loads(line))
                 except (ValueError, TypeError, KeyError, IndexError, RecursionError):
@@ -80,6 +81,8 @@ class Store:
         elif self._unreadable:
             self._tell(f"left out {self._unreadable} lines that cannot be read")
             self._rewrite()
+        elif self._unfinished:
+            self._write(b"\n")
         return self._epoch or epoch
 
     def append(self, noted: int, request: ReceivedRequest, arrivals: Sequence[Arrival]) -> None:
@@ -88,11 +91,10 @@ class Store:
             return
         try:
             self._write(_line_of(noted, request, arrivals))
-            if self._size > 2 * self._bound_bytes:
+            if self._size > 2 * _BOUND_BYTES:
                 self._rewrite()
         except OSError as error:
-            self._failed = True
-            self._tell(f"cannot write: {error}; what comes now is kept in memory only")
+            self._fail(error)
 
     def restart(self, epoch: str) -> None:
         """Forget everything and begin another run."""
@@ -101,9 +103,9 @@ class Store:
             os.ftruncate(self._file, 0)
             self._size = 0
             self._write(self._head())
+            self._failed = False
         except OSError as error:
-            self._failed = True
-            self._tell(f"cannot write: {error}; what comes now is kept in memory only")
+            self._fail(error)
 
     def close(self) -> None:
         """Close the file; a second time does nothing."""
@@ -138,7 +140,7 @@ class Store:
         for record in reversed(self._records()):
             lines.append(_line_of(*record))
             size += len(lines[-1])
-            if size > self._bound_bytes:
+            if size > _BOUND_BYTES:
                 lines.pop()
                 break
         fresh = self._path.with_name(f"{self._path.name}.new")
@@ -152,6 +154,11 @@ class Store:
             raise
         os.close(self._file)
         self._file, self._size = file, os.fstat(file).st_size
+
+    def _fail(self, error: OSError) -> None:
+        if not self._failed:
+            self._failed = True
+            self._tell(f"cannot write: {error}; what comes now is kept in memory only")
 
     def _tell(self, text: str) -> None:
         print(f"whisperr dev: {self._path}: {text}", file=sys.stderr, flush=True)
