@@ -14,7 +14,7 @@ help:  ## List the targets
 demo: $(VENV)/with-nothing  ## Deliver a day of events through outages to a local server
 	$(BIN)/whisperr demo
 
-test: $(VENV)/with-test  ## Run the tests and measure what they cover
+test: $(VENV)/with-test $(VENV)/with-browser  ## Run the tests and measure what they cover
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q
 	$(BIN)/coverage combine -q

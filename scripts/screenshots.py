@@ -144,7 +144,7 @@ def keep(page: Page, name: str, height: int | None = None) -> None:
         "requestAnimationFrame(done)), 300))"
     )
     path = PLACE / f"{name}.png"
-    size = page.viewport_size or {}
+    size = page.viewport_size or WIDE
     clip = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"]}
     page.screenshot(path=path, clip=clip)  # type: ignore[arg-type]  # likewise
     print(f"{path.relative_to(PLACE.parent.parent)}: {path.stat().st_size:,} bytes")
