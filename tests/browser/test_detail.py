@@ -266,11 +266,16 @@ class TestForEverybody:
         send(server, made("a", external_user_id="u" * 200, properties={"k" * 300: "v" * 300}))
         send(server, made("b", event_type="x" * 300, properties=[]))
         wait_text(page, "#count", "2 events")
-        places = ["#view=events", "#view=users", "#view=types", f"#user={'u' * 200}", "#event=1"]
-        for place in places:
-            page.goto(f"{server.url}/{place}")
-            page.reload()
-            wait_text(page, "#count", "2 events")
+        places = {
+            "view=events": ".row",
+            "view=users": ".user",
+            "view=types": ".type",
+            f"user={'u' * 200}": ".told",
+            "event=1": "#detail-name",
+        }
+        for place, shown in places.items():
+            page.evaluate("place => { location.hash = place; }", place)
+            page.wait_for_selector(shown)
             width = page.evaluate("() => document.documentElement.scrollWidth")
             assert width <= 375, place
         dark = page.evaluate("() => getComputedStyle(document.body).backgroundColor")

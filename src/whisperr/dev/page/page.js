@@ -238,10 +238,14 @@ function escape() {
   else if (asked.q || box.value) setFilter("");
 }
 
-addEventListener("pointerdown", () => { pressed = true; }, true);
-for (const name of ["pointerup", "pointercancel"]) {
-  addEventListener(name, () => setTimeout(() => { pressed = false; draw(); }), true);
+function released() {
+  setTimeout(() => { pressed = false; draw(); }); // after the click that the release makes
 }
+addEventListener("pointerdown", (event) => { pressed = event.button === 0; }, true);
+for (const name of ["pointerup", "pointercancel", "blur"]) addEventListener(name, released, true);
+addEventListener("pointermove", (event) => {
+  if (pressed && event.buttons === 0) released(); // it was let go outside of the window
+}, true);
 
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
