@@ -49,7 +49,7 @@ NEW_RUNS = tuple(Run(version) for version in ("3.14", "3.15", "pypy3"))
 
 # Extras of pyproject.toml. The first must be there; of the others, one that cannot be installed on
 # a version is named in the table, and the tests that need it skip themselves.
-EXTRAS = ("test", "django-test", "doors", "hosts")
+EXTRAS = ("test", "django-test", "doors", "hosts", "browser")
 
 # Machines are noisy: only a run that hangs takes this long.
 LONGEST_RUN = 3600.0  # seconds

@@ -13,6 +13,7 @@ from pathlib import Path
 # were loaded. Runs with -I: no environment variables, no current directory.
 PROGRAM = """
 import sys
+import urllib.request
 before = set(sys.modules)
 import whisperr
 from whisperr.dev import LocalServer
@@ -21,6 +22,9 @@ with LocalServer() as server, whisperr.Whisperr("wrk_smoke", base_url=server.url
     client.track("user_1", "payment_failed", {"amount_cents": 4900})
     assert client.flush(10), client.stats()
     assert [arrival.status for arrival in server.arrivals()] == ["accepted"], server.arrivals()
+    for path in ("/", "/_dev/page/page.js", "/_dev/page/page.css", "/_dev/page/icon.svg"):
+        with urllib.request.urlopen(server.url + path, timeout=30) as answer:
+            assert answer.status == 200 and len(answer.read()) > 200, path
 loaded = {name.split(".")[0] for name in set(sys.modules) - before}
 print(sorted(loaded - set(sys.stdlib_module_names) - {"whisperr"}))
 """
@@ -38,7 +42,9 @@ def contents_of(wheel: Path) -> list[str]:
         ]
     wrong = [f"a dependency: {line}" for line in required]
     wrong += [f"not ours: {n}" for n in names if not n.startswith(("whisperr/", "whisperr-"))]
-    wanted = ("whisperr/py.typed", "whisperr/dev/__init__.py")
+    page = Path(__file__).resolve().parent.parent / "src" / "whisperr" / "dev" / "page"
+    wanted = ["whisperr/py.typed", "whisperr/dev/__init__.py"]
+    wanted += [f"whisperr/dev/page/{file.name}" for file in page.iterdir()]
     wrong += [f"missing: {n}" for n in wanted if n not in names]
     if not any(n.endswith("licenses/LICENSE") for n in names):
         wrong.append("missing: the LICENSE")
@@ -54,7 +60,7 @@ def run(*command: str) -> str:
 
 
 def main(wheel: Path) -> None:
-    """Install the wheel, import it, deliver one event, call the command."""
+    """Install the wheel, import it, deliver one event, fetch the page, call the command."""
     wrong = contents_of(wheel)
     if wrong:
         sys.exit("\n".join(wrong))
@@ -69,7 +75,8 @@ def main(wheel: Path) -> None:
             sys.exit(f"modules of others were loaded: {foreign}")
         version = run(str(bin_ / "whisperr"), "--version")
         run(python, "-I", "-m", "whisperr", "--help")
-    print(f"{wheel.name}: installs alone, imports, delivers; the command says {version!r}")
+    done = "installs alone, imports, delivers, serves the page"
+    print(f"{wheel.name}: {done}; the command says {version!r}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""The `whisperr` command: the local server, the demo, and the commands of `commands`."""
+"""The `whisperr` command: the local server, who follows it, the demo, and those of `commands`."""
 
 from __future__ import annotations
 
 import argparse
 import io
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -24,12 +25,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal that knows no "✓" gets "?"
-    arguments = _parser().parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
+    arguments = _parser().parse_args(given)
+    if given[:1] == ["dev"] and "--" in given:  # argparse would take a second "--" for its own
+        arguments.command = given[given.index("--") + 1 :]
     run: Callable[[argparse.Namespace], int] = arguments.run
     try:
         return run(arguments)
-    except BrokenPipeError:  # `whisperr dev | head`
-        sys.stderr.close()
+    except BrokenPipeError:  # `whisperr tail | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the flush at exit
         return 0
 
 
@@ -43,10 +47,21 @@ def _parser() -> argparse.ArgumentParser:
         "dev",
         help="run a local ingestion server that shows what arrives",
         description="Run a local ingestion server: it judges every request as the service does, "
-        "prints each event, and plays faults on demand. It listens on loopback only.",
+        "shows each event, in the terminal and on a page for the browser, and plays faults on "
+        "demand. It listens on loopback only.",
+        epilog="examples: whisperr dev -- python manage.py runserver; "
+        "whisperr dev --store events.jsonl",
     )
     _add_dev_options(dev)
     dev.set_defaults(run=_dev)
+    tail = commands.add_parser(
+        "tail",
+        help="follow a running local server in a terminal",
+        description="Print what arrives at a running `whisperr dev`, also over its restarts.",
+        epilog="examples: whisperr tail --refused; whisperr tail --type 'payment_*' 'amount>100'",
+    )
+    _add_tail_options(tail)
+    tail.set_defaults(run=_tail)
     demo = commands.add_parser(
         "demo",
         help="deliver a day of events through an outage, a rate limit and lost answers",
@@ -71,6 +86,11 @@ def _add_dev_options(dev: argparse.ArgumentParser) -> None:
         "--max-body", type=_whole, default=1024 * 1024, metavar="BYTES", help="above it: 413"
     )
     dev.add_argument("--seed", type=int, default=0, help="the dice for rates (%(default)s)")
+    dev.add_argument("--store", metavar="FILE", help="keep what arrives over restarts")
+    dev.add_argument(
+        "command", nargs="*", metavar="-- COMMAND",
+        help="run it with WHISPERR_BASE_URL set, and end with its exit code",
+    )  # fmt: skip
     play = dev.add_argument_group(
         "faults", "SHARE is the share of requests, from 0 to 1; all when left out"
     )
@@ -95,7 +115,24 @@ def _add_dev_options(dev: argparse.ArgumentParser) -> None:
         )
 
 
+def _add_tail_options(tail: argparse.ArgumentParser) -> None:
+    tail.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help="where the server listens (%(default)s)"
+    )
+    tail.add_argument("--user", metavar="ID", help="only this user")
+    tail.add_argument("--type", metavar="NAME", help="only this type; * stands for anything")
+    tail.add_argument("--refused", action="store_true", help="only what the contract refuses")
+    tail.add_argument(
+        "--lines", type=_count, default=10, metavar="N", help="begin with the last N (%(default)s)"
+    )
+    tail.add_argument(
+        "--format", choices=("text", "json"), default="text", help="json: one object a line"
+    )
+    tail.add_argument("filter", nargs="*", metavar="FILTER", help="as in the page's filter box")
+
+
 def _dev(arguments: argparse.Namespace) -> int:
+    from .dev._store import StoreError
     from .dev._terminal import serve
 
     try:
@@ -105,7 +142,12 @@ def _dev(arguments: argparse.Namespace) -> int:
             max_body_bytes=arguments.max_body,
             seed=arguments.seed,
             faults=_faults_of(arguments),
+            store=arguments.store,
+            command=arguments.command,
         )
+    except StoreError as error:
+        print(f"whisperr dev: --store {arguments.store}: {error}", file=sys.stderr)
+        return 2
     except (OSError, OverflowError) as error:
         print(
             f"whisperr dev: cannot listen on 127.0.0.1:{arguments.port}: {error}; "
@@ -113,6 +155,23 @@ def _dev(arguments: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 2
+
+
+def _tail(arguments: argparse.Namespace) -> int:
+    from .dev._tail import tail
+
+    filters = {
+        "user": arguments.user,
+        "type": arguments.type,
+        "status": "refused" if arguments.refused else None,
+        "q": " ".join(arguments.filter) or None,
+    }
+    return tail(
+        port=arguments.port,
+        filters={name: value for name, value in filters.items() if value is not None},
+        lines=arguments.lines,
+        as_json=arguments.format == "json",
+    )
 
 
 def _demo(arguments: argparse.Namespace) -> int:
@@ -144,6 +203,12 @@ def _faults_of(arguments: argparse.Namespace) -> list[Fault]:
 def _whole(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 1")
+    return int(text)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 0")
     return int(text)
 
 

@@ -43,6 +43,8 @@ def send(server: LocalServer, *events: dict[str, Any]) -> None:
         ("?status=accepted&kind=event", ["a", "b", "c"]),
         ("?after=2", ["c", None]),
         ("?limit=2", ["c", None]),
+        ("?q=type:payment_*", ["c"]),
+        ("?q=-user:user_1", ["b"]),
     ],
 )
 def test_arrivals_are_listed_and_filtered(
@@ -61,8 +63,13 @@ def test_arrivals_are_listed_and_filtered(
 def test_a_refused_arrival_shows_its_problems(server: LocalServer) -> None:
     send(server, event("a", properties=[]))
     (arrival,) = get(server, "arrivals?status=refused")["arrivals"]
-    expected = {"pointer": "/properties", "found": "[]", "expected": "an object, {} when none"}
-    assert arrival["problems"] == [expected]
+    (problem,) = arrival["problems"]
+    assert problem == {
+        "pointer": "/properties",
+        "found": "[]",
+        "expected": "an object, {} when none",
+        "fix": "Send an object; when there are none, send {}.",
+    }
 
 
 def test_the_summary_counts_everything(server: LocalServer) -> None:
@@ -77,6 +84,7 @@ def test_the_summary_counts_everything(server: LocalServer) -> None:
         "events": 3,
         "identifies": 1,
         "requests": 3,
+        "batches": 1,
         "answers": {"202": 2, "503": 1},
         "faults": {"status": 1},
         "types": {"trial_started": 3},
@@ -132,6 +140,8 @@ def test_a_reset_forgets_also_the_ids(server: LocalServer) -> None:
         ("PUT", "summary", None, 405),
         ("GET", "arrivals?colour=red", None, 400),
         ("GET", "arrivals?after=x", None, 400),
+        ("GET", "arrivals?q=colour:red", None, 400),
+        ("GET", "arrival", None, 404),
         ("PUT", "faults", {"kind": "hang"}, 400),
         ("PUT", "faults", [{"kind": "boom"}], 400),
         ("PUT", "faults", [{"kind": "status", "code": "x"}], 400),

@@ -1,21 +1,24 @@
 """The JSON API under `/_dev/`, for tests in any language and for people: ask, wait, rehearse.
 
-GET  /_dev/arrivals   kind, user, type, status, after, limit
+GET  /_dev/arrivals   kind, user, type, status, q (the filter box of the page), after, limit
+GET  /_dev/arrival    seq: one of them with its text as sent and its request
 GET  /_dev/requests   after, limit
 GET  /_dev/summary
 GET  /_dev/wait       count, timeout, and the filters of arrivals: answers when they are there
 GET  /_dev/faults     and PUT: a list of faults
 POST /_dev/reset
+GET  /_dev/stream     server-sent events, see `_stream`
 """
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
+from ._advice import fix_of
 from ._judge import Malformed, json_of
-from ._service import Reply, refusal
+from ._raw import event_text
+from ._service import BATCH_PATH, Reply, refusal
 from .faults import Fault
 
 if TYPE_CHECKING:
@@ -27,12 +30,14 @@ if TYPE_CHECKING:
 PREFIX = "/_dev/"
 _LIMIT = 500
 _MAX_WAIT = 60.0
-_FILTERS = ("kind", "user", "type", "status")
+_FILTERS = ("kind", "user", "type", "status", "q")
 _NUMBERS: dict[str, Callable[[str], float]] = {
     "after": int,
     "limit": int,
     "count": int,
     "timeout": float,
+    "seq": int,
+    "recent": int,
 }
 
 
@@ -45,7 +50,7 @@ def answered(server: LocalServer, method: str, path: str, query: str, body: byte
         known = name in _READS or name in _WRITES
         return refusal(405 if known else 404, "no_such_call", f"{method} {path}: not in the API")
     try:
-        return call(server, _asked(query), body)
+        return call(server, asked_of(query), body)
     except (ValueError, TypeError) as error:
         return refusal(400, "bad_call", str(error))
     except Malformed as error:
@@ -54,23 +59,51 @@ def answered(server: LocalServer, method: str, path: str, query: str, body: byte
 
 def arrival_json(arrival: Arrival) -> dict[str, Any]:
     """Return an arrival as the API shows it."""
-    return {**asdict(arrival), "message_id": arrival.message_id}
+    return {
+        "seq": arrival.seq,
+        "received_at": arrival.received_at,
+        "kind": arrival.kind,
+        "status": arrival.status,
+        "user": arrival.user,
+        "type": arrival.type,
+        "request": arrival.request,
+        "index": arrival.index,
+        "message_id": arrival.message_id,
+        "problems": [
+            {
+                "pointer": problem.pointer,
+                "found": problem.found,
+                "expected": problem.expected,
+                "fix": fix_of(problem),
+            }
+            for problem in arrival.problems
+        ],
+        "body": arrival.body,
+    }
 
 
 def request_json(request: ReceivedRequest) -> dict[str, Any]:
     """Return a request as the API shows it, with its key masked."""
-    fields = asdict(request)
-    headers = {name: _masked(name, value) for name, value in request.headers.items()}
-    return {**fields, "headers": headers, "body": request.body.decode("utf-8", "replace")}
+    return {**request_line(request), "body": request.body.decode("utf-8", "replace")}
 
 
-def _masked(name: str, value: str) -> str:
-    if name not in {"x-api-key", "authorization"}:
-        return value
-    return f"{value[:4]}…" if value.startswith(("wrk_", "wpk_")) else "…"
+def request_line(request: ReceivedRequest) -> dict[str, Any]:
+    """Return a request without its body."""
+    return {
+        "number": request.number,
+        "connection": request.connection,
+        "received_at": request.received_at,
+        "method": request.method,
+        "path": request.path,
+        "headers": request.masked_headers,
+        "status": request.status,
+        "fault": request.fault,
+        "bytes": len(request.body),
+    }
 
 
-def _asked(query: str) -> dict[str, Any]:
+def asked_of(query: str) -> dict[str, Any]:
+    """Return what the query string asks for; raises ValueError for what is not known."""
     asked: dict[str, Any] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name in _NUMBERS:
@@ -78,7 +111,7 @@ def _asked(query: str) -> dict[str, Any]:
                 asked[name] = _NUMBERS[name](value)
             except ValueError:
                 raise ValueError(f"{name}={value!r}: must be a number") from None
-        elif name in _FILTERS:
+        elif name in {*_FILTERS, "last"}:
             asked[name] = value
         else:
             allowed = ", ".join([*_FILTERS, *_NUMBERS])
@@ -86,13 +119,28 @@ def _asked(query: str) -> dict[str, Any]:
     return asked
 
 
-def _filters(asked: Mapping[str, Any]) -> dict[str, Any]:
+def filters_of(asked: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those that choose arrivals."""
     return {name: asked[name] for name in (*_FILTERS, "after") if name in asked}
 
 
 def _arrivals(server: LocalServer, asked: dict[str, Any], _body: bytes) -> Reply:
-    found = server.arrivals(**_filters(asked))[-max(asked.get("limit", _LIMIT), 1) :]
+    found = server.arrivals(**filters_of(asked))[-max(asked.get("limit", _LIMIT), 1) :]
     return Reply(200, {"arrivals": [arrival_json(arrival) for arrival in found]})
+
+
+def _arrival(server: LocalServer, asked: dict[str, Any], _body: bytes) -> Reply:
+    seq = asked.get("seq", 0)
+    found = next((one for one in server.arrivals(after=seq - 1) if one.seq == seq), None)
+    if found is None:
+        return refusal(404, "not_kept", f"seq={seq}: is not, or no longer, kept")
+    request = server.request(found.request)
+    if request is None:
+        return Reply(200, {"arrival": arrival_json(found), "raw": None, "request": None})
+    text = event_text(request.body, found.index) if request.path == BATCH_PATH else None
+    raw = request.body.decode("utf-8", "replace") if text is None else text
+    line = request_line(request)
+    return Reply(200, {"arrival": arrival_json(found), "raw": raw, "request": line})
 
 
 def _requests(server: LocalServer, asked: dict[str, Any], _body: bytes) -> Reply:
@@ -107,8 +155,8 @@ def _summary(server: LocalServer, _asked: dict[str, Any], _body: bytes) -> Reply
 def _wait(server: LocalServer, asked: dict[str, Any], _body: bytes) -> Reply:
     count = asked.get("count", 1)
     timeout = min(asked.get("timeout", _MAX_WAIT), _MAX_WAIT)
-    reached = server.wait_until(lambda: len(server.arrivals(**_filters(asked))) >= count, timeout)
-    found = server.arrivals(**_filters(asked))[:_LIMIT]
+    reached = server.wait_until(lambda: len(server.arrivals(**filters_of(asked))) >= count, timeout)
+    found = server.arrivals(**filters_of(asked))[:_LIMIT]
     return Reply(
         200, {"reached": reached, "arrivals": [arrival_json(arrival) for arrival in found]}
     )
@@ -133,6 +181,7 @@ def _reset(server: LocalServer, _asked: dict[str, Any], _body: bytes) -> Reply:
 
 _READS: dict[str, Callable[[LocalServer, dict[str, Any], bytes], Reply]] = {
     "arrivals": _arrivals,
+    "arrival": _arrival,
     "requests": _requests,
     "summary": _summary,
     "wait": _wait,

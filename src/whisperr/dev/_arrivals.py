@@ -5,6 +5,7 @@ Any thread may call any method. A wait is woken by arrivals, never by a clock th
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections import Counter, deque
 from dataclasses import dataclass, replace
@@ -12,16 +13,23 @@ from fnmatch import fnmatchcase
 from threading import Condition
 from typing import TYPE_CHECKING, Any, Literal
 
+from ._filter import parsed
+from ._news import News, Place, news_after
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from ._judge import Problem
+    from ._store import Store
 
+Kind = Literal["event", "identify"]
 Status = Literal["accepted", "duplicate", "refused"]
 
 _KEPT_REQUESTS = 10_000
 _KEPT_BODY_BYTES = 64 * 1024 * 1024
 _REMEMBERED_IDS = 1_000_000
+_BATCH_PATH = "/v1/events/batch"
+_SECRET_HEADERS = {"x-api-key", "authorization", "proxy-authorization", "cookie"}
 
 
 @dataclass(frozen=True)
@@ -42,24 +50,37 @@ class ReceivedRequest:
     status: int | None
     fault: str | None
 
+    @property
+    def masked_headers(self) -> dict[str, str]:
+        """The headers as they may be shown and stored: of a key, its kind only."""
+        return {name: _masked(name, value) for name, value in self.headers.items()}
+
+
+def _masked(name: str, value: str) -> str:
+    if name not in _SECRET_HEADERS:
+        return value
+    return f"{value[:4]}…" if value.startswith(("wrk_", "wpk_")) else "…"
+
 
 @dataclass(frozen=True)
 class Arrival:
     """One event or identify as it came: `body` is its JSON, `request` the number of its request.
 
+    `index` is its place in that request, from 0.
     `status`: `"accepted"`, `"duplicate"` (its `$message_id` came before) or `"refused"` for
     `problems`.
     """
 
     seq: int
     received_at: float
-    kind: Literal["event", "identify"]
+    kind: Kind
     status: Status
     user: str | None
     type: str | None
     request: int
     body: Any
     problems: tuple[Problem, ...] = ()
+    index: int = 0
 
     @property
     def message_id(self) -> str | None:
@@ -87,16 +108,35 @@ class Arrival:
         )
 
 
-class Arrivals:
-    """The memory of one server: the latest `keep` arrivals and requests, and counts of all."""
+def fits_of(q: str = "", **filters: Any) -> Callable[[Arrival], bool]:  # noqa: ANN401  # likewise
+    """Return one test for the filters of `Arrival.matches` and `q`, the filter box's text.
 
-    def __init__(self, keep: int) -> None:
+    Raises FilterError, a ValueError.
+    """
+    fits = parsed(q)
+    return lambda arrival: arrival.matches(**filters) and fits(arrival)
+
+
+class Arrivals:
+    """The memory of one server: the latest `keep` arrivals and requests, and counts of all.
+
+    With a store it begins with what that holds, and writes along. The store is called with the
+    lock held: the file has the order of the memory.
+    """
+
+    def __init__(self, keep: int, store: Store | None = None) -> None:
         self._changed = Condition()
+        self._closed = False
+        self._store = store
         self._arrivals: deque[Arrival] = deque(maxlen=keep)
         self._requests: deque[ReceivedRequest] = deque(maxlen=_KEPT_REQUESTS)
         self._clear()
+        if store is not None:
+            self._load(store)
 
     def _clear(self) -> None:
+        self._epoch = secrets.token_hex(6)
+        self._noted = 0
         self._arrivals.clear()
         self._requests.clear()
         self._body_bytes = 0
@@ -109,11 +149,22 @@ class Arrivals:
         self._answers: Counter[str] = Counter()
         self._agents: Counter[str] = Counter()
         self._faults: Counter[str] = Counter()
+        self._batches = 0
+
+    def _load(self, store: Store) -> None:
+        for noted, request, arrivals in store.load():
+            self._count(request)
+            self._noted, self._number = noted, max(self._number, request.number)
+            for arrival in arrivals:
+                self._add(arrival)
+        self._epoch = store.begin(self._epoch, self._records)
 
     def reset(self) -> None:
         """Forget everything, also which ids came before."""
         with self._changed:
             self._clear()
+            if self._store is not None:
+                self._store.restart(self._epoch)
             self._changed.notify_all()
 
     def next_number(self) -> int:
@@ -122,44 +173,83 @@ class Arrivals:
             self._number += 1
             return self._number
 
-    def take(self, arrivals: Iterable[Arrival]) -> list[Arrival]:
-        """Keep the arrivals of one request in order: number them, mark duplicates, wake waiters."""
-        taken = []
+    def keep(self, request: ReceivedRequest, arrivals: Iterable[Arrival] = ()) -> list[Arrival]:
+        """Keep one request and what it brought, in order: number it, mark duplicates, wake."""
         with self._changed:
+            self._count(request)
+            self._noted += 1
+            taken = []
             for fresh in arrivals:
-                self._seq += 1
-                status = fresh.status
-                if status == "accepted" and not self._is_first(fresh.message_id):
-                    status = "duplicate"
-                arrival = replace(fresh, seq=self._seq, status=status)
-                self._statuses[status] += 1
-                self._kinds[arrival.kind] += 1
-                if arrival.type is not None:
-                    self._types[arrival.type] += 1
-                self._arrivals.append(arrival)
-                taken.append(arrival)
+                doubled = fresh.status == "accepted" and fresh.message_id in self._ids
+                status: Status = "duplicate" if doubled else fresh.status
+                taken.append(replace(fresh, seq=self._seq + 1, status=status))
+                self._add(taken[-1])
+            if self._store is not None:
+                self._store.append(self._noted, request, taken)
             self._changed.notify_all()
         return taken
 
-    def note(self, request: ReceivedRequest) -> None:
-        """Keep one request; the oldest bodies go when they take too much memory."""
-        with self._changed:
-            self._answers[str(request.status or "none")] += 1
-            self._agents[request.headers.get("user-agent", "")] += 1
-            if request.fault is not None:
-                self._faults[request.fault] += 1
-            if len(self._requests) == _KEPT_REQUESTS:
-                self._body_bytes -= len(self._requests[0].body)
-            self._requests.append(request)
-            self._body_bytes += len(request.body)
-            while self._body_bytes > _KEPT_BODY_BYTES:
-                self._body_bytes -= len(self._requests.popleft().body)
-            self._changed.notify_all()
+    def _add(self, arrival: Arrival) -> None:
+        self._seq = arrival.seq
+        self._arrivals.append(arrival)
+        self._statuses[arrival.status] += 1
+        self._kinds[arrival.kind] += 1
+        if arrival.type is not None:
+            self._types[arrival.type] += 1
+        if arrival.status == "accepted" and arrival.message_id is not None:
+            self._ids[arrival.message_id] = None
+            if len(self._ids) > _REMEMBERED_IDS:
+                self._ids.pop(next(iter(self._ids)))
+
+    def _count(self, request: ReceivedRequest) -> None:
+        """Hold a request and count it; the oldest bodies go when they take too much memory."""
+        self._answers[str(request.status or "none")] += 1
+        self._agents[request.headers.get("user-agent", "")] += 1
+        self._batches += request.path == _BATCH_PATH
+        if request.fault is not None:
+            self._faults[request.fault] += 1
+        if len(self._requests) == _KEPT_REQUESTS:
+            self._body_bytes -= len(self._requests[0].body)
+        self._requests.append(request)
+        self._body_bytes += len(request.body)
+        while self._body_bytes > _KEPT_BODY_BYTES:
+            self._body_bytes -= len(self._requests.popleft().body)
+
+    def _records(self) -> list[tuple[int, ReceivedRequest, list[Arrival]]]:
+        """Return what is kept as the store writes it: each request with what it brought."""
+        brought: dict[int, list[Arrival]] = {}
+        for arrival in self._arrivals:
+            brought.setdefault(arrival.request, []).append(arrival)
+        first = self._noted - len(self._requests) + 1
+        return [
+            (first + place, request, brought.get(request.number, []))
+            for place, request in enumerate(self._requests)
+        ]
 
     def arrivals(self, **filters: Any) -> list[Arrival]:  # noqa: ANN401  # those of `matches`
-        """Return the kept arrivals that pass the filters of `Arrival.matches`, oldest first."""
+        """Return the kept arrivals that pass the filters of `Arrival.matches`, oldest first.
+
+        `q` is one more: the text of the filter box. Raises FilterError, a ValueError.
+        """
+        fits = fits_of(**filters)
         with self._changed:
-            return [arrival for arrival in self._arrivals if arrival.matches(**filters)]
+            return [one for one in self._arrivals if fits(one)]
+
+    def news(self, place: Place | None, limit: int) -> News:
+        """Return the next `limit` arrivals and requests after a place; from the start if None."""
+        with self._changed:
+            end = Place(self._epoch, self._seq, self._noted)
+            return news_after(place, end, self._arrivals, self._requests, limit)
+
+    def place(self) -> Place:
+        """Return the place behind everything that came."""
+        with self._changed:
+            return Place(self._epoch, self._seq, self._noted)
+
+    def request(self, number: int) -> ReceivedRequest | None:
+        """Return one request, if it is still kept."""
+        with self._changed:
+            return next((one for one in self._requests if one.number == number), None)
 
     def requests(self, after: int = 0) -> list[ReceivedRequest]:
         """Return the kept requests with a number above `after`, in the order of their answers."""
@@ -176,6 +266,7 @@ class Arrivals:
                 "events": self._kinds["event"],
                 "identifies": self._kinds["identify"],
                 "requests": sum(self._answers.values()),
+                "batches": self._batches,
                 "answers": dict(self._answers),
                 "faults": dict(self._faults),
                 "types": dict(self._types),
@@ -184,27 +275,32 @@ class Arrivals:
             }
 
     def wait_until(self, reached: Callable[[], bool], timeout: float) -> bool:
-        """Wait until `reached()`, asked after every change, for `timeout` seconds at most."""
+        """Wait until `reached()`, asked after every change, for `timeout` seconds at most.
+
+        A closed server waits no longer: nothing will come.
+        """
         deadline = time.monotonic() + timeout
         with self._changed:
             while not reached():
                 left = deadline - time.monotonic()
-                if left <= 0:
+                if left <= 0 or self._closed:
                     return False
                 self._changed.wait(left)
             return True
 
     def wake(self) -> None:
-        """Let every wait ask again: the server closes."""
+        """Let every wait ask again: something else than the memory has changed."""
         with self._changed:
             self._changed.notify_all()
 
-    def _is_first(self, message_id: str | None) -> bool:
-        if message_id is None:
-            return True
-        if message_id in self._ids:
-            return False
-        self._ids[message_id] = None
-        if len(self._ids) > _REMEMBERED_IDS:
-            self._ids.pop(next(iter(self._ids)))
-        return True
+    def end_waits(self) -> None:
+        """End every wait, now and from now on: the server closes."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def close_store(self) -> None:
+        """Let the file go; what arrived can still be asked for."""
+        with self._changed:
+            if self._store is not None:
+                self._store.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import socket
 import struct
@@ -13,11 +14,13 @@ from threading import Condition, Event
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
-from . import _api
+from . import _api, _page, _stream
 from ._arrivals import ReceivedRequest
 from ._service import Reply, door, refusal, served
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ._arrivals import Arrival
     from ._server import LocalServer
     from .faults import Fault
@@ -39,11 +42,14 @@ class HttpServer(ThreadingHTTPServer):
         self.ending = Event()
         self._open: set[socket.socket] = set()
         self._count = 0
+        self.streams = _stream.Streams()
         self._changed = Condition()
         super().__init__(("127.0.0.1", port), _Connection)
 
     def server_bind(self) -> None:
         """Bind without asking a name server what this machine is called."""
+        if os.name == "posix":  # else a restart waits for the last run's connections to time out
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         socket.socket.bind(self.socket, self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
@@ -126,6 +132,13 @@ class _Connection(BaseHTTPRequestHandler):
             self._answer(refused, close=True)
             return
         url = urlsplit(self.path)
+        page = _page.reply_for(url.path) if self.command == "GET" else None
+        if page is not None:
+            self._answer(page)
+            return
+        if self.command == "GET" and url.path == _stream.PATH:
+            self._stream(url.query)
+            return
         ours = url.path.startswith(_api.PREFIX)
         if not ours and self.command != "POST":
             self._answer(refusal(405, "method", "only POST"), {"Allow": "POST"}, close=True)
@@ -150,15 +163,38 @@ class _Connection(BaseHTTPRequestHandler):
         if not _is_loopback(host):
             return refusal(403, "host_not_loopback", "open the local server by a loopback address")
         origin = self.headers.get("Origin")
-        if self.command != "GET" and origin is not None and origin != f"http://{host}":
-            return refusal(403, "foreign_origin", "pages of other origins may not write")
+        if origin is not None and origin != f"http://{host}":
+            return refusal(403, "foreign_origin", "pages of other origins may not call")
         return None
+
+    def _stream(self, query: str) -> None:
+        """Send server-sent events until the reader goes away or the server closes."""
+        with self._http.streams.admitted() as admitted:
+            if not admitted:
+                busy = refusal(503, "too_many_streams", "close another page or `whisperr tail`")
+                self._answer(busy, close=True)
+                return
+            last = self.headers.get("Last-Event-ID")
+            try:
+                messages = _stream.opened(self._local, query, last, self._http.ending)
+            except ValueError as error:
+                self._answer(refusal(400, "bad_call", str(error)), close=True)
+                return
+            self.close_connection = True
+            self.connection.settimeout(_stream.SEND_BOUND)
+            self.send_response(200)
+            for name, value in _stream.HEADERS.items():
+                self.send_header(name, value)
+            self.end_headers()
+            for message in messages:
+                self.wfile.write(message)
+                self.wfile.flush()
 
     def _refuse_size(self, size: int) -> None:
         """Answer 413 before the body is read, as edges do."""
         bound = self._local.max_body_bytes
         reply = refusal(413, "too_large", f"{size} bytes; at most {bound}")
-        self._note(urlsplit(self.path).path, b"", reply.status, None)
+        self._keep(urlsplit(self.path).path, b"", reply.status, None)
         self._answer(reply, close=True)
 
     def _ingest(self, path: str, body: bytes) -> None:
@@ -191,13 +227,12 @@ class _Connection(BaseHTTPRequestHandler):
         if reply is None:
             now = self._local.now()
             reply, arrivals = served(path, body, number=number, now=now, legacy=legacy)
-        self._note(path, body, None if lost else reply.status, name, number)
-        self._local.take(arrivals)
+        self._keep(path, body, None if lost else reply.status, name, number, arrivals)
         return reply, lost
 
     def _fail(self, path: str, body: bytes, fault: Fault) -> None:
         status = fault.code if fault.kind == "status" else None
-        self._note(path, body, status, fault.kind)
+        self._keep(path, body, status, fault.kind)
         if fault.kind == "hang":
             self._hang()
         elif fault.kind == "cut":
@@ -207,22 +242,27 @@ class _Connection(BaseHTTPRequestHandler):
             reply = refusal(fault.code, "rehearsed", "a rehearsed fault")
             self._answer(reply, {k: v for k, v in headers.items() if v is not None})
 
-    def _note(
-        self, path: str, body: bytes, status: int | None, fault: str | None, number: int = 0
+    def _keep(
+        self,
+        path: str,
+        body: bytes,
+        status: int | None,
+        fault: str | None,
+        number: int = 0,
+        arrivals: Sequence[Arrival] = (),
     ) -> None:
-        self._local.note(
-            ReceivedRequest(
-                number=number or self._local.next_number(),
-                connection=self._number,
-                received_at=self._local.now(),
-                method=self.command,
-                path=path,
-                headers=self._plain_headers(),
-                body=body,
-                status=status,
-                fault=fault,
-            )
+        request = ReceivedRequest(
+            number=number or self._local.next_number(),
+            connection=self._number,
+            received_at=self._local.now(),
+            method=self.command,
+            path=path,
+            headers=self._plain_headers(),
+            body=body,
+            status=status,
+            fault=fault,
         )
+        self._local.keep(request, arrivals)
 
     def _plain_headers(self) -> dict[str, str]:
         return {name.lower(): value for name, value in self.headers.items()}
@@ -238,7 +278,7 @@ class _Connection(BaseHTTPRequestHandler):
         """Queue the head of an answer; return its body."""
         data = reply.data
         self.send_response(reply.status)
-        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Type", reply.content_type)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Cache-Control", "no-store")
         for name, value in {**reply.headers, **headers}.items():

@@ -8,15 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 from ._arrivals import Arrivals
 from ._http import HttpServer
+from ._store import Store
 from .faults import Rehearsal
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from typing_extensions import Self
 
     from ._arrivals import Arrival, ReceivedRequest
+    from ._news import News, Place
     from .faults import Fault
 
 
@@ -34,10 +37,12 @@ class LocalServer:
     - `faults`, `seed`: what to rehearse from the start, and the dice for rates; see `Fault`.
     - `max_body_bytes`: a larger request is answered 413 before its body is read.
     - `keep`: how many arrivals are kept; counts go on.
+    - `store`: a file that keeps what arrives over restarts; None keeps it in memory only.
     - `clock`: returns the wall clock in seconds, for the window of `occurred_at`.
     - `on_arrival`, `on_request`: called in the connection's thread with what came.
 
-    Any thread may call any method. Raises OSError from `start` when the port is taken.
+    Any thread may call any method. Raises OSError from `start` when the port is taken, ValueError
+    at construction when the store cannot be used.
     """
 
     def __init__(
@@ -49,6 +54,7 @@ class LocalServer:
         seed: int = 0,
         max_body_bytes: int = 1024 * 1024,
         keep: int = 10_000,
+        store: str | os.PathLike[str] | None = None,
         clock: Callable[[], float] = time.time,
         on_arrival: Callable[[Arrival], object] | None = None,
         on_request: Callable[[ReceivedRequest], object] | None = None,
@@ -57,7 +63,7 @@ class LocalServer:
         self.max_body_bytes = max_body_bytes
         self.now = clock
         self._asked_port = port
-        self._arrivals = Arrivals(keep)
+        self._arrivals = Arrivals(keep, None if store is None else Store(store))
         self._rehearsal = Rehearsal(faults, seed)
         self._on_arrival = on_arrival
         self._on_request = on_request
@@ -81,9 +87,11 @@ class LocalServer:
     def close(self) -> None:
         """Stop listening and end all connections; what arrived can still be asked for."""
         if self._http is not None and self._thread is not None and self._thread.is_alive():
+            self._http.ending.set()
+            self._arrivals.end_waits()
             self._http.end()
             self._thread.join()
-            self._arrivals.wake()
+        self._arrivals.close_store()
 
     def __enter__(self) -> Self:
         return self.start()
@@ -111,7 +119,10 @@ class LocalServer:
     # -- what came
 
     def arrivals(self, **filters: Any) -> list[Arrival]:  # noqa: ANN401  # those of Arrival.matches
-        """Return events and identifies, oldest first; filters: kind, user, type, status, after."""
+        """Return events and identifies, oldest first; filters: kind, user, type, status, after, q.
+
+        `q` is what one types into the filter box of the page.
+        """
         return self._arrivals.arrivals(**filters)
 
     def requests(self, after: int = 0) -> list[ReceivedRequest]:
@@ -163,6 +174,7 @@ class LocalServer:
     def set_faults(self, *faults: Fault) -> None:
         """Replace the faults; without arguments: behave."""
         self._rehearsal.set(faults)
+        self._arrivals.wake()
 
     def reset(self) -> None:
         """Forget what came, also which ids; the faults stay."""
@@ -178,14 +190,23 @@ class LocalServer:
         """Return the number of the next request."""
         return self._arrivals.next_number()
 
-    def take(self, arrivals: Iterable[Arrival]) -> None:
-        """Keep arrivals and tell who listens."""
-        for arrival in self._arrivals.take(arrivals):
-            if self._on_arrival is not None:
-                self._on_arrival(arrival)
-
-    def note(self, request: ReceivedRequest) -> None:
-        """Keep a request and tell who listens."""
-        self._arrivals.note(request)
+    def keep(self, request: ReceivedRequest, arrivals: Iterable[Arrival] = ()) -> None:
+        """Keep a request and what it brought, and tell who listens."""
+        taken = self._arrivals.keep(request, arrivals)
         if self._on_request is not None:
             self._on_request(request)
+        if self._on_arrival is not None:
+            for arrival in taken:
+                self._on_arrival(arrival)
+
+    def news(self, place: Place | None, limit: int) -> News:
+        """Return what came after a place; from the start of the memory if None."""
+        return self._arrivals.news(place, limit)
+
+    def place(self) -> Place:
+        """Return the place behind everything that came."""
+        return self._arrivals.place()
+
+    def request(self, number: int) -> ReceivedRequest | None:
+        """Return one request, if it is still kept."""
+        return self._arrivals.request(number)

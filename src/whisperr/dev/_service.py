@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from ._arrivals import Arrival
 from ._judge import (
@@ -22,7 +22,7 @@ from ._judge import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from ._arrivals import Status
+    from ._arrivals import Kind, Status
 
 BATCH_PATH = "/v1/events/batch"
 TRACK_PATH = "/v1/events/track"
@@ -32,16 +32,17 @@ PATHS = (BATCH_PATH, TRACK_PATH, IDENTIFY_PATH)
 
 @dataclass(frozen=True)
 class Reply:
-    """What is answered: a status, a JSON body, and further headers."""
+    """What is answered: a status, a body (JSON, or bytes of another type), further headers."""
 
     status: int
-    body: Mapping[str, Any]
+    body: Mapping[str, Any] | bytes
     headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
 
     @property
     def data(self) -> bytes:
-        """The body as it goes over the wire."""
-        return json.dumps(self.body, ensure_ascii=False).encode()
+        """The body as it goes over the wire; in ASCII, since a lone surrogate is no UTF-8."""
+        return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 
 def refusal(status: int, code: str, message: str) -> Reply:
@@ -83,8 +84,8 @@ def served(
     else:
         problems = identify_problems(value)
         done = {"processing": "queued"}
-    kind: Literal["event", "identify"] = "event" if path == TRACK_PATH else "identify"
-    arrival = _arrival(kind, value, problems, number, now)
+    kind: Kind = "event" if path == TRACK_PATH else "identify"
+    arrival = arrival_of(kind, value, problems, number=number, now=now)
     if problems:
         return refusal(400, f"invalid_{kind}", str(problems[0])), [arrival]
     return Reply(202, done), [arrival]
@@ -93,8 +94,10 @@ def served(
 def _batch(
     events: Sequence[Any], number: int, now: float, *, legacy: bool
 ) -> tuple[Reply, list[Arrival]]:
-    judged = [(event, event_problems(event, now)) for event in events]
-    arrivals = [_arrival("event", event, problems, number, now) for event, problems in judged]
+    arrivals = [
+        arrival_of("event", event, event_problems(event, now), number=number, now=now, index=index)
+        for index, event in enumerate(events)
+    ]
     refused = [arrival for arrival in arrivals if arrival.status == "refused"]
     if refused and legacy:
         return refusal(400, "invalid_event", str(refused[0].problems[0])), refused
@@ -102,24 +105,29 @@ def _batch(
     return Reply(202, body), arrivals
 
 
-def _arrival(
-    kind: Literal["event", "identify"],
+def arrival_of(
+    kind: Kind,
     body: Any,  # noqa: ANN401  # any JSON value may have been sent
     problems: Sequence[Problem],
+    *,
     number: int,
     now: float,
+    index: int = 0,
+    seq: int = 0,
+    status: Status | None = None,
 ) -> Arrival:
+    """Return the arrival of one judged body; not yet numbered when `seq` is 0."""
     fields = body if isinstance(body, dict) else {}
     user, name = fields.get("external_user_id"), fields.get("event_type")
-    status: Status = "refused" if problems else "accepted"
     return Arrival(
-        seq=0,
+        seq=seq,
         received_at=now,
         kind=kind,
-        status=status,
+        status=status or ("refused" if problems else "accepted"),
         user=user if isinstance(user, str) else None,
         type=name if isinstance(name, str) else None,
         request=number,
         body=body,
         problems=tuple(problems),
+        index=index,
     )

@@ -10,6 +10,7 @@ import time
 from threading import Event, Lock
 from typing import TYPE_CHECKING, TextIO
 
+from ._command import run_command
 from ._server import LocalServer
 
 if TYPE_CHECKING:
@@ -61,34 +62,53 @@ class Terminal:
 
 
 def serve(
-    *, port: int, api_key: str | None, max_body_bytes: int, seed: int, faults: Sequence[Fault]
+    *,
+    port: int,
+    api_key: str | None,
+    max_body_bytes: int,
+    seed: int,
+    faults: Sequence[Fault],
+    store: str | None,
+    command: Sequence[str],
 ) -> int:
-    """Serve until SIGINT or SIGTERM and print what arrives; raises OSError if it cannot listen."""
-    terminal = Terminal(sys.stdout, colour=wants_colour(sys.stdout))
+    """Serve until SIGINT or SIGTERM, or until the command ends, and print what arrives.
+
+    Returns the exit code. Raises OSError or ValueError if it cannot listen or use the store.
+    """
+    stream = sys.stderr if command else sys.stdout  # the command's own output stays clean
+    terminal = Terminal(stream, colour=wants_colour(stream))
     server = LocalServer(
         port,
         api_key=api_key,
         faults=faults,
         seed=seed,
         max_body_bytes=max_body_bytes,
+        store=store,
         on_arrival=terminal.arrival,
         on_request=terminal.request,
     )
-    stop = Event()
     with server:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, lambda *_: stop.set())
         terminal.line(f"whisperr dev listens on {server.url}; Ctrl-C ends it")
-        terminal.line(f"point an app at it: export WHISPERR_BASE_URL={server.url}")
+        terminal.line(f"the page: open {server.url} in a browser")
+        if not command:
+            terminal.line(f"point an app at it: export WHISPERR_BASE_URL={server.url}")
         for fault in faults:
             terminal.line(f"rehearsed: {fault.kind}, for {fault.rate:.0%} of the requests")
-        while not stop.wait(1.0):  # a bounded wait, so that a signal is seen on every platform
-            continue
+        code = run_command(command, server.url, api_key) if command else _until_signalled()
     counts = server.summary()
     terminal.line(
         f"accepted {counts['accepted']}, duplicates {counts['duplicates']}, "
         f"refused {counts['refused']}, in {counts['requests']} requests"
     )
+    return code
+
+
+def _until_signalled() -> int:
+    stop = Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stop.set())
+    while not stop.wait(1.0):  # a bounded wait, so that a signal is seen on every platform
+        continue
     return 0
 
 

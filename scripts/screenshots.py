@@ -1,0 +1,167 @@
+"""Make the screenshots of docs/local-development.md: a day of events in a real browser.
+
+Needs `pip install -e '.[browser]'` and Chromium at /usr/bin/chromium, or named by CHROMIUM.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from playwright.sync_api import sync_playwright
+
+from whisperr import Whisperr
+from whisperr.dev import LocalServer, faults
+from whisperr.dev._day import day_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from playwright.sync_api import Browser, Page
+
+    from whisperr.dev._day import Call
+
+PLACE = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
+CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+FLAGS = [
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+]  # fmt: skip
+WIDE = {"width": 1200, "height": 700}
+NARROW = {"width": 375, "height": 760}
+SPREAD = 280.0  # the day's events arrive as if over the last five minutes, in seconds
+MOST_BYTES = 150_000
+
+
+class _Clock:
+    """The clock of the server: moved on by hand, so that the bars show minutes."""
+
+    def __init__(self) -> None:
+        self.behind = SPREAD
+
+    def __call__(self) -> float:
+        return time.time() - self.behind
+
+
+def fill(server: LocalServer, clock: _Clock) -> None:
+    """Deliver a day, a short outage in it, and some mistakes that people make."""
+    calls = day_of(24, 8842, datetime.now(timezone.utc))
+    with Whisperr("wrk_demo", base_url=server.url, flush_at=500, flush_interval=60.0) as client:
+        for number, part in enumerate(_parts(calls, 45)):
+            if number == 30:  # noqa: PLR2004  # some way into the day
+                server.set_faults(faults.status(503, times=1))
+            for call in part:
+                _make(client, call)
+            client.flush(30)
+            server.set_faults()
+            clock.behind = SPREAD * (1 - (number + 1) / 46)
+            if number in {17, 38}:
+                _mistakes(server, number)
+    clock.behind = 0.0
+
+
+def _parts(calls: list[Call], count: int) -> Iterator[list[Call]]:
+    for number in range(count):
+        yield calls[len(calls) * number // count : len(calls) * (number + 1) // count]
+
+
+def _make(client: Whisperr, call: Call) -> None:
+    if call.name is None:
+        client.identify(call.user, traits=call.values, email=call.email)
+    else:
+        client.track(call.user, call.name, call.values, occurred_at=call.at)
+
+
+def _mistakes(server: LocalServer, number: int) -> None:
+    """Send what the client would refuse, as another sender might."""
+    from http.client import HTTPConnection
+    from json import dumps
+
+    then = datetime.now(timezone.utc) - timedelta(minutes=9)
+    moment = then.strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+    def event(name: str, user: object, message_id: str, **properties: object) -> dict[str, Any]:
+        return {
+            "external_user_id": user,
+            "event_type": name,
+            "occurred_at": moment,
+            "properties": properties,
+            "context": {"$message_id": message_id},
+        }
+
+    drifted = event("payment_failed", "user_8003", f"a{number}", amount_cents="4900", reason=None)
+    wrong = event("Payment Failed", 8003, f"b{number}", amount_cents=4900)
+    headers = {
+        "X-API-Key": "wrk_live",
+        "User-Agent": "billing-job/2.1",
+        "Content-Type": "application/json",
+    }
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
+    body = dumps({"events": [drifted, wrong, drifted]})
+    connection.request("POST", "/v1/events/batch", body, headers)
+    connection.getresponse().read()
+    connection.close()
+
+
+def shots(browser: Browser, server: LocalServer) -> None:
+    """Take every screenshot."""
+    page = browser.new_page(viewport=WIDE, color_scheme="light")  # type: ignore[arg-type]  # a dict
+    page.goto(server.url)
+    page.wait_for_selector(".row")
+    keep(page, "events-light")
+    page.goto(f"{server.url}#q=payment")
+    page.reload()
+    page.locator(".row.is-refused").first.click()
+    page.wait_for_selector("#detail:not([aria-busy])")
+    keep(page, "detail")
+    page.goto(f"{server.url}#view=types&q=payment")
+    page.reload()
+    page.wait_for_selector(".type")
+    keep(page, "types")
+    page.emulate_media(color_scheme="dark")
+    page.goto(f"{server.url}#user=user_8003")
+    page.reload()
+    page.wait_for_selector(".told")
+    keep(page, "user-dark")
+    page.locator("#rehearse-button").click()
+    keep(page, "rehearse-dark", height=420)
+    page.emulate_media(color_scheme="light")
+    page.set_viewport_size(NARROW)  # type: ignore[arg-type]  # a dict
+    page.goto(server.url)
+    page.reload()
+    page.wait_for_selector(".row")
+    keep(page, "narrow")
+
+
+def keep(page: Page, name: str, height: int | None = None) -> None:
+    """Write one screenshot once the page has drawn."""
+    page.evaluate(
+        "() => new Promise(done => setTimeout(() => requestAnimationFrame(() => "
+        "requestAnimationFrame(done)), 300))"
+    )
+    path = PLACE / f"{name}.png"
+    size = page.viewport_size or WIDE
+    clip = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"]}
+    page.screenshot(path=path, clip=clip)  # type: ignore[arg-type]  # likewise
+    print(f"{path.relative_to(PLACE.parent.parent)}: {path.stat().st_size:,} bytes")
+    if path.stat().st_size > MOST_BYTES:
+        sys.exit(f"{path.name} has more than {MOST_BYTES:,} bytes")
+
+
+def main() -> None:
+    """Fill a server and take the screenshots."""
+    PLACE.mkdir(parents=True, exist_ok=True)
+    clock = _Clock()
+    with LocalServer(clock=clock) as server, sync_playwright() as playwright:
+        fill(server, clock)
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        shots(browser, server)
+        browser.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+// Bars of the last minutes, from which a range of time is picked by pointer or arrow keys.
+
+import { byId, clock, say, svg } from "./dom.js";
+
+const BARS = 60;
+const WIDTH = 600;
+const HEIGHT = 56;
+const STATES = ["accepted", "duplicate", "refused"];
+
+export class Chart {
+  constructor(onPick) {
+    this.onPick = onPick;
+    this.width = 5000;
+    this.bars = [];
+    this.from = this.to = null; // the picked bars, by their start
+    this.root = byId("chart");
+    this.shade = svg("rect", { class: "shade", y: 0, height: HEIGHT, visibility: "hidden" });
+    this.rects = Array.from({ length: BARS }, (_, index) =>
+      STATES.map((state) => svg("rect", {
+        class: `bar-${state}`, x: (index * WIDTH) / BARS + 1, width: WIDTH / BARS - 2,
+      })));
+    this.root.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
+    this.root.append(this.shade, ...this.rects.flat());
+    this.root.addEventListener("pointerdown", (event) => this.down(event));
+    this.root.addEventListener("pointermove", (event) => this.moved(event));
+    this.root.addEventListener("pointerup", (event) => this.up(event));
+    this.root.addEventListener("keydown", (event) => this.key(event));
+    byId("span").addEventListener("change", (event) => {
+      this.width = Number(event.target.value) * 1000;
+      this.draw(this.memory);
+    });
+  }
+
+  draw(memory) {
+    this.memory = memory;
+    this.bars = memory.bars(Date.now(), this.width, BARS);
+    const sum = (bar) => bar.accepted + bar.refused + bar.duplicate;
+    const most = Math.max(...this.bars.map(sum), 1);
+    this.bars.forEach((bar, index) => {
+      let y = HEIGHT;
+      STATES.forEach((state, layer) => {
+        const height = (bar[state] / most) * (HEIGHT - 4);
+        const shown = bar[state] ? Math.max(height, 1.5) : 0;
+        y -= shown;
+        const rect = this.rects[index][layer];
+        rect.setAttribute("y", y);
+        rect.setAttribute("height", shown);
+      });
+    });
+    say(byId("chart-most"), most > 1 ? `most in a bar: ${most}` : "");
+    say(byId("chart-from"), clock(this.bars[0].from));
+    this.shadeRange();
+  }
+
+  /** Show this range, in ms; null for none. */
+  show(range) {
+    this.from = range ? range.from : null;
+    this.to = range ? range.to : null;
+    this.shadeRange();
+  }
+
+  shadeRange() {
+    if (this.from === null || !this.bars.length) {
+      this.shade.setAttribute("visibility", "hidden");
+      return;
+    }
+    const scale = WIDTH / (BARS * this.width);
+    const start = Math.max((this.from - this.bars[0].from) * scale, 0);
+    const end = Math.min((this.to - this.bars[0].from) * scale, WIDTH);
+    this.shade.setAttribute("visibility", end > start ? "visible" : "hidden");
+    this.shade.setAttribute("x", start);
+    this.shade.setAttribute("width", Math.max(end - start, 0));
+  }
+
+  barAt(event) {
+    const box = this.root.getBoundingClientRect();
+    const share = (event.clientX - box.left) / box.width;
+    return this.bars[Math.min(Math.max(Math.floor(share * BARS), 0), BARS - 1)].from;
+  }
+
+  down(event) {
+    if (event.button !== 0 || !this.bars.length) return;
+    this.root.setPointerCapture(event.pointerId);
+    this.start = this.barAt(event);
+    this.span(this.start, this.start);
+  }
+
+  moved(event) {
+    if (this.start !== undefined) this.span(this.start, this.barAt(event));
+  }
+
+  up(event) {
+    if (this.start === undefined) return;
+    this.span(this.start, this.barAt(event));
+    this.start = undefined;
+    this.onPick({ from: this.from, to: this.to });
+  }
+
+  span(one, other) {
+    this.from = Math.min(one, other);
+    this.to = Math.max(one, other) + this.width;
+    this.shadeRange();
+  }
+
+  /** Arrows move the picked bar, with Shift they widen the range. */
+  key(event) {
+    const step = { ArrowLeft: -this.width, ArrowRight: this.width }[event.key];
+    if (!step || !this.bars.length) return;
+    event.preventDefault();
+    const newest = this.bars[BARS - 1].from;
+    const within = (from) => Math.min(Math.max(from, this.bars[0].from), newest);
+    if (this.from === null) this.span(newest, newest);
+    else if (event.shiftKey && step < 0) this.span(within(this.from + step), this.to - this.width);
+    else if (event.shiftKey) this.span(this.from, within(this.to));
+    else this.span(within(this.from + step), within(this.from + step));
+    this.onPick({ from: this.from, to: this.to });
+  }
+}

@@ -1,0 +1,102 @@
+// What the page holds: the latest events, counts for the chart, and what follows from them.
+
+export const HELD = 5000;
+const BUCKET_MS = 5000;
+const BUCKETS = 900; // over an hour
+const MOST_USERS = 100;
+
+export class Memory {
+  constructor() {
+    this.clear();
+    this.summary = {};
+    this.faults = [];
+  }
+
+  clear() {
+    this.events = [];
+    this.buckets = new Map();
+    this.missed = 0;
+  }
+
+  add(arrivals) {
+    for (const one of arrivals) {
+      const event = { ...one, at: one.received_at * 1000, occurred: occurredOf(one) };
+      this.events.push(event);
+      const bucket = Math.floor(event.at / BUCKET_MS);
+      const counts = this.buckets.get(bucket) ?? { accepted: 0, refused: 0, duplicate: 0 };
+      counts[event.status] += 1;
+      this.buckets.set(bucket, counts);
+    }
+    // Cutting a tenth at a time keeps an arrival cheap.
+    if (this.events.length > HELD * 1.1) this.events.splice(0, this.events.length - HELD);
+    while (this.buckets.size > BUCKETS) this.buckets.delete(this.buckets.keys().next().value);
+  }
+
+  find(seq) {
+    let [low, high] = [0, this.events.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (this.events[middle].seq < seq) low = middle + 1;
+      else high = middle;
+    }
+    return this.events[low]?.seq === seq ? this.events[low] : undefined;
+  }
+
+  /** Return counts of `bars` bars of `width` ms, the last one holding `end`. */
+  bars(end, width, bars) {
+    const last = Math.floor(end / width);
+    const found = Array.from({ length: bars }, (_, index) => ({
+      from: (last - bars + 1 + index) * width, accepted: 0, refused: 0, duplicate: 0,
+    }));
+    for (const [bucket, counts] of this.buckets) {
+      const bar = found[Math.floor((bucket * BUCKET_MS) / width) - (last - bars + 1)];
+      if (!bar) continue;
+      bar.accepted += counts.accepted;
+      bar.refused += counts.refused;
+      bar.duplicate += counts.duplicate;
+    }
+    return found;
+  }
+}
+
+function occurredOf(arrival) {
+  const moment = Date.parse(arrival.body?.occurred_at ?? "");
+  return Number.isNaN(moment) ? null : moment;
+}
+
+/** Return the users of these events, the latest first, and how many there are. */
+export function usersOf(events) {
+  const users = new Map();
+  for (const event of events) {
+    if (event.user === null) continue;
+    let user = users.get(event.user);
+    if (user) users.delete(event.user); // so that the map is in the order of the last event
+    else user = { id: event.user, accepted: 0, refused: 0, duplicate: 0, last: null };
+    user[event.status] += 1;
+    user.last = event;
+    users.set(event.user, user);
+  }
+  return { count: users.size, users: [...users.values()].slice(-MOST_USERS).reverse() };
+}
+
+/** Return one user's story: what happened in the order of time, and what identify told. */
+export function storyOf(events, id) {
+  const own = events.filter((event) => event.user === id);
+  const traits = new Map();
+  const channels = new Map();
+  let preferred = null;
+  for (const { kind, status, body } of own) {
+    if (kind !== "identify" || status === "refused" || !body) continue;
+    for (const [name, value] of Object.entries(body.traits ?? {})) traits.set(name, value);
+    for (const channel of body.channels ?? []) {
+      channels.set(`${channel.channel} ${channel.address}`, channel);
+    }
+    preferred = body.preferred_channel ?? preferred;
+  }
+  const moment = (event) => event.occurred ?? event.at;
+  own.sort((a, b) => moment(a) - moment(b) || a.seq - b.seq);
+  const told = own.map((event, index) => ({
+    event, at: moment(event), gap: index ? moment(event) - moment(own[index - 1]) : null,
+  }));
+  return { told, traits, channels: [...channels.values()], preferred };
+}

@@ -1,0 +1,209 @@
+"""`whisperr tail` and `whisperr dev -- COMMAND` as real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from datetime import datetime, timezone
+from typing import IO, TYPE_CHECKING, Any
+
+import pytest
+
+from tests.dev.wire import BATCH, event, post
+from whisperr.dev import LocalServer
+from whisperr.dev._command import run_command
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+
+def now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.000Z")
+
+
+def send(server: LocalServer, message_id: str, **changes: Any) -> None:
+    body = {"events": [event(message_id, occurred_at=now(), **changes)]}
+    assert post(server, BATCH, body)[0] == 202
+
+
+@contextmanager
+def running(*words: str, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "whisperr", *words],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        env={**os.environ, **(env or {}), "PYTHONUTF8": "1"},
+    )
+    try:
+        with process:
+            yield process
+            process.kill()
+    finally:
+        process.kill()
+
+
+def line_of(stream: IO[str] | None) -> str:
+    assert stream is not None
+    return stream.readline().rstrip("\n")
+
+
+class TestTail:
+    def test_it_prints_what_was_there_and_what_comes_until_ctrl_c(self) -> None:
+        with LocalServer() as server:
+            send(server, "a")
+            with running("tail", "--port", str(server.port)) as process:
+                assert line_of(process.stdout).endswith("✓ trial_started                user_1")
+                send(server, "b", properties=[])
+                assert "✗ trial_started" in line_of(process.stdout)
+                assert "/properties: []; expected an object" in line_of(process.stdout)
+                process.send_signal(signal.SIGINT)
+                assert process.wait(60) == 0
+                assert process.stderr is not None
+                assert process.stderr.read() == ""
+
+    @pytest.mark.parametrize(
+        ("words", "expected"),
+        [
+            (["--user", "42"], ["b"]),
+            (["--type", "payment_*"], ["c"]),
+            (["--refused"], ["d"]),
+            (["--lines", "2"], ["c", "d"]),
+            (["amount>100", "is:valid"], ["c"]),
+        ],
+    )
+    def test_it_chooses(self, words: Sequence[str], expected: list[str]) -> None:
+        with LocalServer() as server:
+            send(server, "a")
+            send(server, "b", external_user_id="42")
+            send(server, "c", event_type="payment_failed", properties={"amount": 150})
+            send(server, "d", external_user_id=None)
+            command = ["tail", "--port", str(server.port), "--format", "json", *words]
+            with running(*command) as process:
+                lines = [json.loads(line_of(process.stdout)) for _ in expected]
+                process.send_signal(signal.SIGTERM)
+                assert process.wait(60) == 0
+        assert [line["message_id"] for line in lines] == expected
+
+    def test_it_goes_on_when_the_server_restarts(self, tmp_path: Path) -> None:
+        with LocalServer(store=tmp_path / "kept") as server:
+            port = server.port
+            send(server, "a")
+            with running("tail", "--port", str(port), "--format", "json") as process:
+                assert json.loads(line_of(process.stdout))["message_id"] == "a"
+                server.close()
+                assert "looking for it again" in line_of(process.stderr)
+                with LocalServer(port, store=tmp_path / "kept") as again:
+                    send(again, "b")
+                    assert json.loads(line_of(process.stdout))["message_id"] == "b"
+
+    def test_it_waits_for_a_server_that_is_not_there_yet(self) -> None:
+        with LocalServer() as server:
+            port = server.port
+        with running("tail", "--port", str(port)) as process:
+            assert f"no server on 127.0.0.1:{port}" in line_of(process.stderr)
+            with LocalServer(port) as server:
+                send(server, "a")
+                assert "trial_started" in line_of(process.stdout)
+
+    def test_a_closed_pipe_ends_it(self) -> None:
+        with LocalServer() as server:
+            send(server, "a")
+            with running("tail", "--port", str(server.port)) as process:
+                line_of(process.stdout)
+                assert process.stdout is not None
+                process.stdout.close()
+                for number in range(20):
+                    send(server, str(number))
+                assert process.wait(60) == 0
+                assert process.stderr is not None
+                assert process.stderr.read() == ""
+
+    def test_a_wrong_filter_is_said(self) -> None:
+        with LocalServer() as server, running("tail", "--port", str(server.port), "a:b") as process:
+            assert process.wait(60) == 2
+            assert "a: is no field" in line_of(process.stderr)
+
+
+SHOW = "import os; print(os.environ['WHISPERR_BASE_URL'], os.environ['WHISPERR_API_KEY'])"
+TRACK = """
+import sys
+from whisperr import Whisperr
+whisperr = Whisperr()
+whisperr.track("user_8842", "payment_failed")
+sys.exit(3)
+"""
+STAY = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
+signal.signal(signal.SIGINT, lambda *_: sys.exit(8))
+print("ready", flush=True)
+signal.pause()
+"""
+
+
+def dev(*command: str) -> list[str]:
+    return ["dev", "--port", "0", "--", sys.executable, *command]
+
+
+class TestCommand:
+    def test_it_runs_with_the_address_and_a_key_and_keeps_the_exit_code(self) -> None:
+        with running(*dev("-c", TRACK)) as process:
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (3, "")
+        assert "✓ payment_failed               user_8842" in err
+        assert "accepted 1, duplicates 0, refused 0" in err
+
+    @pytest.mark.parametrize(
+        ("key", "words", "expected"),
+        [("wrk_own", [], "wrk_own"), ("", [], "wrk_dev"), ("", ["--key", "wrk_a"], "wrk_a")],
+    )
+    def test_a_key_is_set_only_where_there_is_none(
+        self, key: str, words: list[str], expected: str
+    ) -> None:
+        words = ["dev", "--port", "0", *words, "--", sys.executable, "-c", SHOW]
+        with running(*words, env={"WHISPERR_API_KEY": key}) as process:
+            out, _ = process.communicate(timeout=60)
+        assert re.fullmatch(rf"http://127\.0\.0\.1:\d+ {expected}\n", out)
+
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 7), (signal.SIGINT, 8)])
+    def test_a_signal_reaches_the_command_and_its_code_is_kept(
+        self, number: signal.Signals, code: int
+    ) -> None:
+        with running(*dev("-c", STAY)) as process:
+            assert line_of(process.stdout) == "ready"
+            process.send_signal(number)
+            _, err = process.communicate(timeout=60)
+        assert process.returncode == code
+        assert err.endswith("in 0 requests\n")
+
+    def test_a_command_that_a_signal_ended_is_128_and_its_number(self) -> None:
+        with running(*dev("-c", "import os, signal; os.kill(os.getpid(), 9)")) as process:
+            process.communicate(timeout=60)
+        assert process.returncode == 128 + 9
+
+    def test_a_second_signal_ends_a_command_that_ignores_the_first(self) -> None:
+        stubborn = STAY.replace("lambda *_: sys.exit(7)", 'lambda *_: print("no", flush=True)')
+        stubborn = stubborn.replace("signal.pause()", "while True: signal.pause()")
+        with running(*dev("-c", stubborn)) as process:
+            assert line_of(process.stdout) == "ready"
+            process.send_signal(signal.SIGTERM)
+            assert line_of(process.stdout) == "no"
+            process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=60)
+        assert process.returncode == 128 + 9
+
+    def test_what_cannot_be_run_is_said(
+        self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run_command(["/no/such/command"], "http://127.0.0.1:1", None) == 127
+        assert run_command([str(tmp_path)], "http://127.0.0.1:1", None) == 126
+        assert capsys.readouterr().err.count("cannot run") == 2

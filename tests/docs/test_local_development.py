@@ -1,0 +1,74 @@
+"""docs/local-development.md holds: its code runs, its commands and filters are understood."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from whisperr.cli import DEFAULT_PORT, _parser
+from whisperr.dev import LocalServer
+from whisperr.dev._filter import FIELDS, parsed
+from whisperr.dev._store import _BOUND_BYTES
+
+if TYPE_CHECKING:
+    import pytest
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "local-development.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SCREENSHOTS = sorted((PAGE.parent / "screenshots").glob("*.png"))
+MOST_BYTES = 150_000
+
+
+def blocks(language: str) -> list[str]:
+    return [text for kind, text in BLOCK.findall(TEXT) if kind == language]
+
+
+def test_every_block_of_python_runs_in_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    names: dict[str, Any] = {}
+    with LocalServer() as server:
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_docs")
+        monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
+        for number, text in enumerate(blocks("python")):
+            exec(compile(text, f"{PAGE.name}, block {number + 1}", "exec"), names)
+        assert names["whisperr"].shutdown() is True
+        assert [a.status for a in server.arrivals()] == ["accepted", "accepted"]
+    assert len(blocks("python")) == 2
+
+
+def test_every_call_of_the_command_is_understood() -> None:
+    lines = [line for text in blocks("console") for line in text.splitlines()]
+    calls = [shlex.split(line) for line in lines if line.startswith("whisperr ")]
+    assert len(calls) == 7
+    for call in calls:
+        arguments = _parser().parse_args(call[1:])
+        parsed(" ".join(getattr(arguments, "filter", [])))
+    assert f"http://127.0.0.1:{DEFAULT_PORT}" in TEXT
+
+
+def test_every_term_of_the_table_is_in_the_grammar() -> None:
+    rows = re.findall(r"^\| (`.*?) \|", TEXT, re.MULTILINE)
+    terms = [term for row in rows for term in re.findall(r"`([^`]+)`", row)]
+    assert len(terms) > 10
+    for term in terms:
+        parsed(term)
+    assert {term.split(":")[0] for term in terms if ":" in term} == set(FIELDS)
+
+
+def test_every_screenshot_is_there_and_small_and_shown() -> None:
+    shown = set(re.findall(r"screenshots/[\w-]+\.png", TEXT))
+    assert {f"screenshots/{path.name}" for path in SCREENSHOTS} == shown
+    assert [path.name for path in SCREENSHOTS if path.stat().st_size > MOST_BYTES] == []
+
+
+def test_the_figures_are_those_of_the_code() -> None:
+    assert _BOUND_BYTES == 64 * 1024 * 1024
+    assert "64 MiB and 10,000 events" in TEXT
+    from inspect import signature
+
+    assert signature(LocalServer).parameters["keep"].default == 10_000
+    css = Path(PAGE.parents[1] / "src/whisperr/dev/page/page.css").read_text(encoding="utf-8")
+    assert "min-width: 320px" in css
+    assert "from 320 pixels on" in TEXT
