@@ -7,6 +7,7 @@ make a client, one is kept, and the other, which has done nothing, is let go.
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from django.core.signals import setting_changed
@@ -28,7 +29,18 @@ def get_client() -> Whisperr:
     mistake is found then.
     """
     client = _made.get(_ONE)
-    return _made.setdefault(_ONE, new_client()) if client is None else client
+    if client is None:
+        client = _made.setdefault(_ONE, new_client())
+        _meet_celery()
+    return client
+
+
+def _meet_celery() -> None:
+    """Deliver where Celery ends its processes, unless the project has connected it by itself."""
+    if "celery" in sys.modules:  # looked up: a site without it does not pay for it
+        from whisperr.celery import connect_unless_connected
+
+        connect_unless_connected(get_client)
 
 
 def _forget_after_a_change(*, setting: str, **_: object) -> None:
