@@ -25,16 +25,6 @@ def flush_all(timeout: float) -> bool:
     return all(done)
 
 
-def shut_down_all(timeout: float) -> None:
-    """Deliver what is held within `timeout` seconds; the rest is dropped and reported."""
-    deadline = time.monotonic() + timeout
-    mine = pipelines()
-    for pipeline in mine:
-        pipeline.begin_shutdown(deadline)
-    for pipeline in mine:
-        pipeline.finish_shutdown(deadline)
-
-
 def flushing(function: Function, seconds_for: Callable[[tuple[Any, ...]], float]) -> Function:
     """Return the function, sync or async, with a flush behind each call, also a failed one.
 

@@ -67,8 +67,15 @@ def _finalize(end: Callable[[], None]) -> None:
 
 @atexit.register
 def _end() -> None:
-    """Shut all clients down under one deadline; begin all before waiting for any."""
-    deadline = time.monotonic() + EXIT_TIMEOUT
+    shut_down_all(EXIT_TIMEOUT)
+
+
+def shut_down_all(timeout: float) -> None:
+    """Shut all clients down within `timeout` seconds; begin all before waiting for any.
+
+    What is not delivered then is dropped and reported.
+    """
+    deadline = time.monotonic() + timeout
     mine = pipelines()
     for pipeline in mine:
         pipeline.begin_shutdown(deadline)

@@ -25,9 +25,9 @@ except ModuleNotFoundError as _missing:
 from typing import TYPE_CHECKING, Any
 
 from ._bound import UserTracker
-from ._ends import flush_all, shut_down_all
+from ._ends import flush_all
 from ._environment import client_source, get_client
-from ._lifecycle import EXIT_TIMEOUT
+from ._lifecycle import EXIT_TIMEOUT, shut_down_all
 from .errors import InvalidEvent
 
 if TYPE_CHECKING:
