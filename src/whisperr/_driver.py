@@ -36,6 +36,7 @@ class Driver:
         self._starting = allocate_lock()
         self._thread: Thread | None = None
         self._told = False
+        self.keeps: object = None  # what must live as long as the thread
 
     @property
     def started(self) -> bool:

@@ -137,6 +137,9 @@ class Pipeline:
         """Deliver what is held, then let the thread end: the client object is gone."""
         self.worker.leave()
         if self.driver.started or len(self.buffer):
+            # The thread holds the driver, so this stays in the registry of `_lifecycle` until it
+            # ends: a process that ends first waits for it.
+            self.driver.keeps = self
             self.driver.wake()
 
     def forsake(self) -> None:
