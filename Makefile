@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types wheel matrix soak reliability format clean
+.PHONY: help demo test check lint types wheel matrix soak reliability bench fleet format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -43,6 +43,12 @@ soak: $(VENV)/with-test  ## Track through random faults for a minute (WHISPERR_S
 
 reliability: $(VENV)/with-test  ## Run every scenario of docs/reliability.md and write what came of it
 	$(BIN)/python -m scripts.reliability
+
+bench: $(VENV)/with-nothing  ## Measure beside other packages and write docs/performance.md (BENCH=--quick for a look)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+fleet: $(VENV)/with-nothing  ## Simulate 10,000 processes through outages and draw docs/operations
+	$(BIN)/python -m benchmarks.fleet
 
 format: $(VENV)/with-dev  ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix
