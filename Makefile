@@ -48,7 +48,7 @@ bench: $(VENV)/with-nothing  ## Measure beside other packages and write docs/per
 	$(BIN)/python -m benchmarks $(BENCH)
 
 fleet: $(VENV)/with-nothing  ## Simulate 10,000 processes through outages and draw docs/operations
-	$(BIN)/python -m benchmarks.fleet
+	$(BIN)/python -m benchmarks.fleet --write
 
 format: $(VENV)/with-dev  ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix
