@@ -45,7 +45,7 @@ def _table(case: Case, values: Values, unavailable: dict[str, str]) -> list[str]
         lines.append(f"| {row} | " + " | ".join([*cells, shown, *_faults(figures)]) + " |")
     lines += [f"| {row} | not available: {reason} |" for row, reason in _tidy(unavailable)]
     best = [text for figure in case.figures if (text := _best_peer(values, figure))]
-    if OURS in values and best:
+    if best:
         lines += ["", "Ratio to the best peer: " + "; ".join(best) + "."]
     return [*lines, ""]
 
@@ -64,7 +64,7 @@ def _side_by_side(case: Case, variants: Mapping[str, Any]) -> list[str]:
         cells, faults = [], []
         for table in variants.values():
             figures = table["values"].get(row)
-            reason = table["unavailable"].get(row, "not run")
+            reason = " ".join(table["unavailable"].get(row, "not run").split())
             cells.append(f"not available: {reason}" if figures is None else _cell(figures, figure))
             faults.append(_faults(figures or {}))
         worst = [" / ".join(column) for column in zip(*faults, strict=True)]
@@ -116,7 +116,7 @@ def _best_peer(values: Values, figure: Figure) -> str:
         for row, figures in values.items()
         if row != OURS and figure.name in figures and not _is_faulty(figures)
     }
-    ours = values[OURS].get(figure.name)
+    ours = values.get(OURS, {}).get(figure.name)
     if figure.best == PLAIN or not whole or ours is None:
         return ""
     pick = {LOW: min, HIGH: max}[figure.best]

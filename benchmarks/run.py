@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _START = "from benchmarks.start_child import main; main()"
 # After the end of the process, for what is still on its way through the loopback.
 _SETTLE = 0.2
-_LINES_OF_ERRORS = 400  # characters of a failure that the table shows
+_SHOWN = 120  # characters of a failure that the table shows
 
 
 class Table(NamedTuple):
@@ -39,7 +39,7 @@ def run_case(
     tables = {}
     for variant_name, variant in variants.items():
         table = Table({}, {})
-        rows = [row for row in case.rows or PACKAGES if not only or row.name in only]
+        rows = list(case.rows) or [row for row in PACKAGES if not only or row.name in only]
         for turn in range(case.rounds or rounds):
             shift = turn % max(len(rows), 1)
             for row in rows[shift:] + rows[:shift]:
@@ -119,7 +119,7 @@ def _child(command: list[str], limit: float) -> dict[str, Any]:
     exited_ns = time.monotonic_ns()
     line = next((line for line in output.splitlines() if line.startswith("{")), None)
     if line is None:
-        last = errors.strip()[-_LINES_OF_ERRORS:]
+        last = (errors.strip().splitlines() or ["no output"])[-1][:_SHOWN]
         raise Unavailable(f"no figures within {limit:.0f} s" if killed else f"failed: {last}")
     figures: dict[str, Any] = json.loads(line)
     return {**figures, "exited_ns": exited_ns, "killed": killed}
