@@ -9,7 +9,15 @@ from __future__ import annotations
 
 import sys
 from collections import abc
-from json import encoder
+
+try:
+    # What `json.encoder` is made of; by itself, because `json` brings `re` with it, and the two
+    # would be half of the time that importing the package takes.
+    from _json import encode_basestring, make_encoder
+except ImportError:  # PyPy has no encoder in C
+    from json.encoder import encode_basestring
+
+    make_encoder = None  # type: ignore[assignment,misc]  # the stubs know CPython only
 
 from .errors import InvalidEvent
 
@@ -27,20 +35,25 @@ _QUICK_CONTAINERS = 64
 
 _SCALARS = frozenset({str, int, bool, float, type(None)})
 
-quote: Callable[[str], str] = encoder.encode_basestring
+quote: Callable[[str], str] = encode_basestring
 """A string as JSON text with its quotes; non-ASCII characters stay as they are."""
 
 
 def _plain_encoder() -> Callable[[Any], str]:
     """Make the quick encoder once: `json.dumps` builds a new one for every call (1.2 us)."""
-    slow = encoder.JSONEncoder(
-        ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
-    )
-    make = getattr(encoder, "c_make_encoder", None)
-    if make is None:  # PyPy has no encoder in C
-        return slow.encode
-    chunks = make(None, slow.default, quote, None, ":", ",", False, False, False)  # noqa: FBT003  # positional only
+    if make_encoder is None:
+        from json.encoder import JSONEncoder
+
+        return JSONEncoder(
+            ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
+        ).encode
+    chunks = make_encoder(None, _refuse, quote, None, ":", ",", False, False, False)  # noqa: FBT003  # positional only
     return lambda value: "".join(chunks(value, 0))
+
+
+def _refuse(value: object) -> object:
+    """Say to the quick encoder that this is for the careful way."""
+    raise TypeError(type(value).__name__)
 
 
 _encode_plain = _plain_encoder()

@@ -16,6 +16,8 @@ from threading import RLock
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
+    from collections.abc import Callable
+    from typing import Any
 
     from ._transport import HttpTransport
 
@@ -32,6 +34,13 @@ def http_transport() -> type[HttpTransport]:
 
         codecs.lookup("idna")  # what `getaddrinfo` imports when it is first called
     return HttpTransport
+
+
+def json_loads() -> Callable[[bytes | str], Any]:
+    """Return `json.loads`; only answers, callers' contexts and `before_send` are ever read."""
+    with _importing:
+        from json import loads
+    return loads
 
 
 def logger() -> logging.Logger:

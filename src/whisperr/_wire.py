@@ -6,8 +6,7 @@ shape of bodies, what each status means. Its law is the public contract, cited a
 
 from __future__ import annotations
 
-import json
-import re
+from ._late import json_loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +41,8 @@ PUSH_FIELDS: dict[str, tuple[str, ...]] = {
 _EVENTS_PATH = "/v1/events/batch"
 _IDENTIFY_PATH = "/v1/identify"
 _FRAME_BYTES = len(b'{"events":[]}')
-_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_LONGEST_CODE = 64
+_IN_CODES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
 # Classes of an answer; what is done for each is decided in `_delivery`.
 OK = "ok"
@@ -166,14 +166,22 @@ def code_of(body: bytes) -> str | None:
     """Return the server's error code when it is one word: free text may repeat a payload."""
     for name in ("code", "error"):
         value = _member(body, name)
-        if isinstance(value, str) and _CODE.fullmatch(value):
+        if isinstance(value, str) and _is_code(value):
             return value
     return None
 
 
+def _is_code(text: str) -> bool:
+    return (
+        0 < len(text) <= _LONGEST_CODE
+        and text[0] not in "0123456789_"
+        and _IN_CODES.issuperset(text)
+    )
+
+
 def _member(body: bytes, name: str) -> object:
     try:
-        answer = json.loads(body)
+        answer = json_loads()(body)
     except (ValueError, RecursionError):
         return None
     return answer.get(name) if isinstance(answer, dict) else None

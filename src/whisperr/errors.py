@@ -6,6 +6,7 @@ Pure: no thread, no lock, no input or output.
 from __future__ import annotations
 
 from ._frozen import Frozen
+from ._late import json_loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -74,10 +75,9 @@ class WhisperrError(Frozen):
     @property
     def events(self) -> tuple[dict[str, Any], ...]:
         """The dropped events, decoded when asked for: a summary may hold thousands."""
-        import json
-
+        loads = json_loads()
         raw: tuple[Mapping[str, Any] | bytes, ...] = object.__getattribute__(self, "_events")
-        return tuple(json.loads(e) if isinstance(e, bytes) else dict(e) for e in raw)
+        return tuple(loads(e) if isinstance(e, bytes) else dict(e) for e in raw)
 
     def _fields(self) -> dict[str, Any]:
         names = ("type", "message", "status", "reason", "count", "events")
