@@ -12,12 +12,16 @@ MARK = b"mark([0-9]{8})"
 
 
 def properties_of(number: int) -> dict[str, object]:
-    """Return the six properties, one nested, of the event with this number."""
+    """Return the six properties, one nested, of the event with this number.
+
+    Each value is an object of its own, as when it comes from a request or a database: who holds
+    on to the dictionary holds on to them too.
+    """
     return {
-        "amount_cents": 4900,
-        "currency": "EUR",
-        "reason": "card_declined",
+        "amount_cents": 4900 + number,
+        "currency": b"EUR".decode(),
+        "reason": b"card_declined".decode(),
         "attempt": 2,
-        "plan": {"name": "pro", "interval": "month", "seats": 12},
+        "plan": {"name": b"pro".decode(), "interval": b"month".decode(), "seats": 12},
         "reference": f"mark{number:08d}",
     }
