@@ -7,7 +7,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constr
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-django test check lint types wheel matrix matrix-new matrix-django soak reliability \
-	format clean
+	bench fleet format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -55,6 +55,12 @@ reliability: $(VENV)/with-test,hosts  ## Run every scenario of docs/reliability.
 
 matrix-django:  ## Run the tests of the Django door on every Django that it supports
 	$(PYTHON) -m scripts.django_matrix
+
+bench: $(VENV)/with-nothing  ## Measure beside other packages and write docs/performance.md (BENCH=--quick for a look)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+fleet: $(VENV)/with-nothing  ## Simulate 10,000 processes through outages and draw docs/operations
+	$(BIN)/python -m benchmarks.fleet --write
 
 format: $(VENV)/with-dev  ## Format the code and mend what ruff can mend
 	$(BIN)/ruff check --fix

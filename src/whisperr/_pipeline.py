@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 # The last part of a shutdown is for telling what could not be delivered.
 _SHARE_TO_TELL = 0.05
 _MOST_TO_TELL = 0.25  # seconds
+_LARGE_EVENT_BYTES = 4096  # ten times a usual one; bytes are not looked at for every event
 
 # Whether bad input raises, whatever the clients say; None: what they say. Set by
 # `whisperr.testing` and by nothing else.
@@ -71,6 +72,7 @@ class Pipeline:
             request_timeout=config.request_timeout,
             clock=time.monotonic,
             dice=random.random,
+            full_at=full_at_of(config),
         )
         self.driver = Driver(self.worker)
         self.closing = False
@@ -217,6 +219,15 @@ class Pipeline:
             self.reporter.emit(time.monotonic())
         elif news:
             self.driver.wake()
+
+
+def full_at_of(config: Config) -> int:
+    """Return how many waiting events end the pace: at half of a bound nothing may wait for it."""
+    return min(
+        config.max_batch_size,
+        config.max_queue_size // 2,
+        config.max_queue_bytes // (2 * _LARGE_EVENT_BYTES),
+    )
 
 
 def call_place() -> str:

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 NEVER = float("inf")
 _IDLE_CONNECTION = 30.0
+# How long a busy queue may fill after a request: at 2,000 events a second one takes 100 of them.
+_PACE = 0.05
 _NO_WAKE = sys.maxsize
 
 
@@ -55,6 +57,7 @@ class Worker:
         clock: Callable[[], float],
         dice: Dice,
         wall_clock: Callable[[], float] = time.time,
+        full_at: int | None = None,
     ) -> None:
         self._buffer = buffer
         self._transport = transport
@@ -63,6 +66,8 @@ class Worker:
         self._flush_at = flush_at
         self._flush_interval = flush_interval
         self._max_batch_size = max_batch_size
+        # So many waiting events end the pace: a whole request, or what could fill the queue.
+        self._full_at = max(flush_at, max_batch_size if full_at is None else full_at)
         self._max_retries = max_retries
         self._request_timeout = request_timeout
         self._clock = clock
@@ -72,7 +77,7 @@ class Worker:
         self._oldest_since: float | None = None
         self._not_before = 0.0
         self._asked_until = 0.0
-        self._paused_until = 0.0
+        self._paused_until = self._paced_until = 0.0
         self._connected_until: float | None = None
         self._flush_to = 0
         self._asking = RLock()
@@ -83,8 +88,8 @@ class Worker:
         self._sweep = 0  # events to send because all are due, also those of other processes
         self._close_by: float | None = None
         self._leaving = False
-        # The number of waiting events at which `put` should wake the driver: 1 to learn that
-        # there is something, then `flush_at`; no number at all while waking could change nothing.
+        # So many waiting events make `put` wake the driver: 1 to learn that there is something,
+        # then `flush_at`, `full_at` soon after a request; none while waking could change nothing.
         self.wake_at = 1
         # True from the end of events until they are counted and told: `flush` waits for that too.
         self.applying = False
@@ -152,14 +157,17 @@ class Worker:
 
     def settle(self) -> None:
         """Set the number of waiting events that wakes the driver; call it before sleeping."""
+        busy = self._delivery is not None or self._close_by is not None
         if self.closed:
             self.wake_at = 0
-        elif self._delivery is not None or self._close_by is not None:
+        elif busy or (self._must_rest and self._oldest_since is not None):
             self.wake_at = _NO_WAKE
-        elif self._oldest_since is None:
-            self.wake_at = 1
+        elif (now := self._clock()) < self._paced_until:
+            # What comes meanwhile wakes nobody, so its age counts from here.
+            self._oldest_since = self._oldest_since or now
+            self.wake_at = self._full_at
         else:
-            self.wake_at = _NO_WAKE if self._must_rest else self._flush_at
+            self.wake_at = 1 if self._oldest_since is None else self._flush_at
 
     @property
     def has_news(self) -> bool:
@@ -192,7 +200,8 @@ class Worker:
             return False
         if not self._sweep and self._buffer.passed(self._flush_to) and now >= self._paused_until:
             aged = now >= self._oldest_since + self._flush_interval
-            if aged or len(self._buffer) >= self._flush_at or self._leaving:
+            enough = self._flush_at if now >= self._paced_until else self._full_at
+            if aged or len(self._buffer) >= enough or self._leaving:
                 self.ask(self._buffer.end())  # all of it, however many requests that takes
                 self._sweep = len(self._buffer) if self._look is not None else 0
         return self._sweep > 0 or not self._buffer.passed(self._flush_to)
@@ -205,6 +214,8 @@ class Worker:
 
     def _next_step(self, now: float) -> float:
         times = [self._reporter.due(), self._connected_until, self._look_at]
+        if now < self._paced_until and self._close_by is None:
+            times.append(self._paced_until)
         if self._delivery is not None:
             times += [self._not_before, self._close_by]
         elif len(self._buffer):
@@ -254,6 +265,7 @@ class Worker:
             problem = f"{type(error).__name__}: {error}"
         now = self._clock()
         self._connected_until = now + _IDLE_CONNECTION
+        self._paced_until = now + _PACE
         part = delivery.part
         verdict = delivery.judge(answer, problem, self._wall_clock())
         self.applying = True
@@ -326,12 +338,7 @@ class Worker:
             self._report(events, reason, message, None, len(events))
 
     def _report(
-        self,
-        events: Sequence[bytes],
-        reason: Reason,
-        message: str,
-        status: int | None,
-        count: int,
+        self, events: Sequence[bytes], reason: Reason, message: str, status: int | None, count: int
     ) -> None:
         self._reporter.add(
             "dropped", message, reason=reason, status=status, count=count, events=events

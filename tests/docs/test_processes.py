@@ -88,10 +88,19 @@ def test_every_host_of_the_table_has_a_test() -> None:
     rows = re.findall(r"^\| ([^|]+) \|", text_of(PAGE), re.MULTILINE)
     tests = "".join(
         path.read_text(encoding="utf-8")
-        for folder in ("hosts", "processes")
+        for folder in (
+            "hosts",
+            "processes",
+            "asgi",
+            "aws_lambda",
+            "celery",
+            "django",
+            "flask",
+            "queues",
+        )  # fmt: skip
         for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
     ).lower()
-    named = [re.split(r"[ ,]", row.replace("a plain", "plain").strip("`"))[0] for row in rows[1:]]
+    named = [re.split(r"[ ,:]", row.replace("a plain", "plain").strip("`"))[0] for row in rows[1:]]
     assert len(named) >= 10
     for name in named[1:] if named[0].startswith("-") else named:
         assert name.strip("`").lower() in tests, name

@@ -36,6 +36,17 @@ def test_what_is_held_at_the_end_is_delivered(server: LocalServer, count: int) -
     assert numbers(server.arrivals(), "seat_removed") == list(range(count))
 
 
+def test_what_a_function_tracked_just_before_the_end_is_delivered(server: LocalServer) -> None:
+    server.set_faults(faults.latency(0.5))  # the end comes while the first request is on its way
+    program = f"""
+def main():{HEAD.replace(chr(10), chr(10) + "    ")}
+    client.track("u", "seat_removed", {{"n": 0}})
+main()
+"""
+    assert run(program, server) == ("", "")
+    assert numbers(server.arrivals(), "seat_removed") == [0]
+
+
 def test_a_shutdown_before_the_end_delivers_once(server: LocalServer) -> None:
     assert run(f"{LOOP}client.shutdown()", server, 10) == ("", "")
     assert len(server.arrivals()) == 10

@@ -1,0 +1,1 @@
+"""Measure whisperr beside what one would use instead: `make bench`, or `python -m benchmarks`."""

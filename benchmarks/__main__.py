@@ -1,0 +1,80 @@
+"""The command: `python -m benchmarks [--quick] [--cases …] [--packages …]`.
+
+A full run of everything is kept in benchmarks/results.json and docs/performance.md is written
+from it. Anything less is only printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+
+from benchmarks import machine, page
+from benchmarks.packages import PACKAGES
+from benchmarks.registry import CASES
+from benchmarks.report import lines_of
+from benchmarks.run import run_case
+from benchmarks.sinks import ceiling
+from benchmarks.verdict import lines_of_bars
+
+ROUNDS = 5
+
+
+def main() -> int:
+    """Measure; ends with 1 when an event of ours was lost or doubled."""
+    given = _arguments()
+    names = given.cases or list(CASES)
+    limits = ceiling(0.3 if given.quick else 2.0)
+    for label, value in limits.items():
+        print(f"the sink: {label}: {value:,.0f}", flush=True)
+    cases = {}
+    for name in names:
+        case = CASES[name]
+        variants = case.quick if given.quick else case.full
+        rounds = given.rounds or (1 if given.quick else ROUNDS)
+        tables = run_case(name, case, variants, rounds, given.packages)
+        if not variants:
+            print(f"{name}: not part of a quick run")
+            continue
+        cases[name] = {variant: table._asdict() for variant, table in tables.items()}
+        print("\n".join(["", *lines_of(name, cases[name])]), flush=True)
+    print("\n".join(lines_of_bars(cases)))
+    if not (given.quick or given.cases or given.packages):
+        results = {
+            "machine": machine.description(),
+            "rounds": given.rounds or ROUNDS,
+            "ceiling": limits,
+            "cases": cases,
+        }
+        page.RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+        page.write(results)
+        print("kept in benchmarks/results.json; wrote docs/performance.md")
+    return 1 if _faults_of_ours(cases) else 0
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
+    parser.add_argument("--quick", action="store_true", help="a look: one small round")
+    parser.add_argument("--cases", nargs="+", metavar="CASE", choices=CASES, default=[])
+    names = [row.name for row in PACKAGES]
+    parser.add_argument("--packages", nargs="+", metavar="PACKAGE", choices=names, default=[])
+    parser.add_argument("--rounds", type=int, default=0, help=f"rounds of each case ({ROUNDS})")
+    return parser.parse_args()
+
+
+def _faults_of_ours(
+    cases: dict[str, dict[str, dict[str, dict[str, dict[str, list[float]]]]]],
+) -> float:
+    """Count the lost and doubled events of every row that is ours."""
+    return sum(
+        sum(figures.get("lost", [])) + sum(figures.get("doubled", []))
+        for variants in cases.values()
+        for table in variants.values()
+        for row, figures in table["values"].items()
+        if row in {"whisperr", "memory", "SQLite", "Redis"} or row.startswith("whisperr,")
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,22 @@
+"""RudderStack."""
+
+from __future__ import annotations
+
+from benchmarks.client import Client
+from benchmarks.event import NAME, USER
+
+UNABLE: dict[str, str] = {}
+
+
+def load() -> None:
+    """Import what users import."""
+    import rudderstack.analytics  # noqa: F401  # importing is what is measured
+
+
+def start(url: str, capacity: int) -> Client:
+    """Make a client; it ends by itself at the end of the process."""
+    from rudderstack.analytics.client import Client as Rudder
+
+    client = Rudder("bench", host=url, max_queue_size=capacity)
+    track = client.track
+    return Client(lambda properties: track(USER, NAME, properties), client.flush)

@@ -1,0 +1,68 @@
+"""What a case is made of: a module of `cases` with a `CASE` and a function `measure`.
+
+`measure` runs in a fresh process in the package's own environment and may import nothing but the
+standard library; everything here is data that both sides read.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+LOW = "lower is better"
+HIGH = "higher is better"
+PLAIN = "no contest"
+
+
+class Figure(NamedTuple):
+    """One column of a case's table."""
+
+    name: str
+    label: str
+    unit: str
+    best: str = LOW
+    digits: int = 1
+
+
+class Variant(NamedTuple):
+    """One table of a case: what its processes are given, and the server they talk to.
+
+    `server`: "healthy", "hanging" or "refusing"; `delay`: seconds before each of its answers.
+    `limit`: seconds after which the process is ended. `counted`: whether events that do not
+    arrive are losses; at a server that never answers they are not.
+    """
+
+    given: dict[str, Any]
+    server: str = "healthy"
+    delay: float = 0.0
+    limit: float = 120.0
+    counted: bool = True
+
+
+class Row(NamedTuple):
+    """One row of a table: its name, the environment it runs in and the adapter it uses."""
+
+    name: str
+    environment: str
+    adapter: str
+
+
+class Case(NamedTuple):
+    """A case with its variants for a full and for a quick run; none: not in that run.
+
+    `module`: the module of `cases` that measures, when its name is not the case's. `program`:
+    "case" for the usual process, "start" for the one that imports nothing. `rows`: other rows
+    than the packages. `rounds`: how often, when once is enough. `baseline`: the row that ratios
+    are to, when it is not the published SDK. `plot`: the figure that is drawn.
+    """
+
+    title: str
+    about: str
+    figures: tuple[Figure, ...]
+    full: dict[str, Variant]
+    quick: dict[str, Variant]
+    module: str = ""
+    program: str = "case"
+    rows: tuple[Row, ...] = ()
+    rounds: int = 0
+    baseline: str = ""
+    plot: str = ""

@@ -1,0 +1,1 @@
+"""One file per case: what it measures in a fresh process, and how its figures are called."""

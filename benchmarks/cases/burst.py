@@ -1,0 +1,53 @@
+"""Case 2, burst: what one call costs the caller when many come at once."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from benchmarks.case import Case, Figure, Variant
+from benchmarks.event import properties_of
+from benchmarks.latency import figures_of, flush_within
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from benchmarks.client import Adapter
+
+EVENTS = 5_000
+COST = "p50"
+
+
+def at(factor: float, events: int = EVENTS) -> dict[str, Any]:
+    """Return what the process is given at a multiple of the load."""
+    return {"events": int(events * factor)}
+
+
+def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
+    """Track all of them in a row and time each call."""
+    client = adapter.start(url, max(10_000, 2 * given["events"]))
+    client.track(properties_of(given["events"]))  # what is done once is in the case of the start
+    events = [properties_of(number) for number in range(given["events"])]
+    track, now = client.track, time.perf_counter_ns
+    times = []
+    for properties in events:
+        began = now()
+        track(properties)
+        times.append(now() - began)
+    flush_within(client, 60.0)
+    return {**figures_of(times), "expected": given["events"] + 1}
+
+
+CASE = Case(
+    title="track() in a burst",
+    about="5,000 events in a row, each call timed in the caller's thread.",
+    figures=(
+        Figure("p50", "p50", "µs", digits=2),
+        Figure("p99", "p99", "µs"),
+        Figure("p999", "p99.9", "µs"),
+        Figure("max", "maximum", "µs", digits=0),
+    ),
+    full={"": Variant(at(1))},
+    quick={"": Variant(at(1))},
+    plot="p50",
+)

@@ -1,0 +1,174 @@
+"""Case 8: what a middleware costs a Django request that tracks nothing, or one event."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import sys
+import time
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from benchmarks.case import Case, Figure, Row, Variant
+from benchmarks.event import NAME, USER, properties_of
+from benchmarks.latency import figures_of, flush_within
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any
+
+    from benchmarks.client import Adapter
+
+REQUESTS = 3_000
+_WARM = 200
+BARE = "no middleware"
+OURS_IDLE = "whisperr, nothing tracked"
+OURS_ONCE = "whisperr, one event"
+THEIRS_IDLE = "PostHog, nothing captured"
+THEIRS_ONCE = "PostHog, one event"
+_MIDDLEWARE = {
+    OURS_IDLE: "whisperr.django.WhisperrMiddleware",
+    OURS_ONCE: "whisperr.django.WhisperrMiddleware",
+    THEIRS_IDLE: "posthog.integrations.django.PosthogContextMiddleware",
+    THEIRS_ONCE: "posthog.integrations.django.PosthogContextMiddleware",
+}
+
+
+def measure(_adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Ask a WSGI application in this process, one request after the other."""
+    row = given["row"]
+    if row in {OURS_IDLE, OURS_ONCE} and importlib.util.find_spec("whisperr.django") is None:
+        return {"unavailable": "whisperr.django is not in this checkout"}
+    numbers = iter(range(given["requests"] + _WARM))
+    ask, flush = _application(row, url, numbers)
+    times = []
+    for number in range(given["requests"] + _WARM):
+        began = time.perf_counter_ns()
+        ask()
+        took = time.perf_counter_ns() - began
+        if number >= _WARM:
+            times.append(took)
+    flush_within(flush, 60.0)
+    tracked = row in {OURS_ONCE, THEIRS_ONCE}
+    return {**figures_of(times), "expected": given["requests"] + _WARM if tracked else 0}
+
+
+def _application(row: str, url: str, numbers: Any) -> tuple[Callable[[], None], Any]:  # noqa: ANN401  # an iterator
+    """Make the application of a row: how to ask it, and what to flush."""
+    from django.conf import settings
+
+    urls = ModuleType("benchmark_urls")
+    sys.modules["benchmark_urls"] = urls
+    middleware = [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+    ]
+    ours = row in {OURS_IDLE, OURS_ONCE}
+    settings.configure(
+        SECRET_KEY="of the benchmark",  # noqa: S106  # nobody's
+        ALLOWED_HOSTS=["*"],
+        ROOT_URLCONF="benchmark_urls",
+        USE_TZ=True,
+        SESSION_ENGINE="django.contrib.sessions.backends.signed_cookies",
+        INSTALLED_APPS=[
+            "django.contrib.auth",
+            "django.contrib.contenttypes",
+            "django.contrib.sessions",
+            *(["whisperr.django"] if ours else []),
+        ],
+        MIDDLEWARE=middleware + ([_MIDDLEWARE[row]] if row in _MIDDLEWARE else []),
+        WHISPERR_API_KEY="wrk_bench",
+        WHISPERR_BASE_URL=url,
+        WHISPERR_RESOLVE_USER="benchmarks.cases.django.user_of",
+    )
+    import django
+    from django.urls import path
+
+    django.setup()
+    view, flush = _view(row, url, numbers)
+    urls.urlpatterns = [path("", view)]  # type: ignore[attr-defined]  # made here
+    return _asker(), flush
+
+
+def _view(row: str, url: str, numbers: Any) -> tuple[Any, Any]:  # noqa: ANN401  # Django's types are not here
+    from django.http import HttpResponse
+
+    from benchmarks.client import Client
+
+    if row == OURS_ONCE:
+        from whisperr.django import get_client
+
+        def track(request: Any) -> Any:  # noqa: ANN401  # likewise
+            request.whisperr.track(NAME, properties_of(next(numbers)))
+            return HttpResponse("ok")
+
+        return track, Client(_nothing, get_client().flush)
+    if row == THEIRS_ONCE:
+        import posthog
+
+        posthog.project_api_key, posthog.host = "phc_bench", url
+
+        def capture(_request: Any) -> Any:  # noqa: ANN401  # likewise
+            posthog.capture(NAME, distinct_id=USER, properties=properties_of(next(numbers)))
+            return HttpResponse("ok")
+
+        return capture, Client(_nothing, posthog.flush)
+    return lambda _request: HttpResponse("ok"), Client(_nothing, lambda: None)
+
+
+def user_of(_request: object) -> str:
+    """Say who tracks, as the application's own resolver does; nobody is logged in here."""
+    return USER
+
+
+def _nothing(_properties: dict[str, object]) -> None:
+    return None
+
+
+def _asker() -> Callable[[], None]:
+    from django.core.wsgi import get_wsgi_application
+
+    application = get_wsgi_application()
+    environ = {
+        "REQUEST_METHOD": "GET",
+        "PATH_INFO": "/",
+        "SERVER_NAME": "localhost",
+        "SERVER_PORT": "80",
+        "SERVER_PROTOCOL": "HTTP/1.1",
+        "wsgi.url_scheme": "http",
+    }
+
+    def ask() -> None:
+        answer = application(
+            {**environ, "wsgi.input": io.BytesIO(), "wsgi.errors": sys.stderr}, _began
+        )
+        assert b"".join(answer) == b"ok"
+        answer.close()
+
+    return ask
+
+
+def _began(status: str, _headers: object, _error: object = None, /) -> Callable[[bytes], object]:
+    assert status == "200 OK"
+    return bytes  # the old way to write, which nobody uses
+
+
+CASE = Case(
+    title="A Django request",
+    about=(
+        "One request after the other through the WSGI application, sessions and authentication "
+        "installed, in the process itself. The row without a middleware is what is compared with."
+    ),
+    figures=(
+        Figure("p50", "p50", "µs", digits=0),
+        Figure("p99", "p99", "µs", digits=0),
+        Figure("max", "maximum", "µs", digits=0),
+    ),
+    full={"": Variant({"requests": REQUESTS})},
+    quick={"": Variant({"requests": 500})},
+    rows=tuple(
+        Row(name, "django", "whisperr_now")
+        for name in (BARE, OURS_IDLE, OURS_ONCE, THEIRS_IDLE, THEIRS_ONCE)
+    ),
+    baseline=BARE,
+)

@@ -1,0 +1,59 @@
+"""Case 6: how long the end of a process takes with events still held."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.case import Case, Figure, Variant
+from benchmarks.event import properties_of
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from benchmarks.client import Adapter
+
+EVENTS = 1_000
+LIMIT = 45.0
+
+
+def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
+    """Track and return: the rest is the end of the process, which the parent times."""
+    client = adapter.start(url, 10_000)
+    for number in range(given["events"]):
+        client.track(properties_of(number))
+    if client.end is not None:
+        _at_exit(client.end)
+    return {"expected": given["events"]}
+
+
+def _at_exit(end: Any) -> None:  # noqa: ANN401  # whatever the package says
+    import atexit
+
+    atexit.register(end)
+
+
+def finish(figures: dict[str, float], _counts: dict[str, int]) -> dict[str, float]:
+    """Return the seconds from the last line of the program to the end of its process."""
+    return {"seconds": (figures["exited_ns"] - figures["ended_ns"]) / 1e9}
+
+
+def _variants() -> dict[str, Variant]:
+    given = {"events": EVENTS}
+    return {
+        "healthy server": Variant(given, limit=LIMIT),
+        "hanging server": Variant(given, server="hanging", limit=LIMIT, counted=False),
+        "refusing server": Variant(given, server="refusing", limit=LIMIT, counted=False),
+    }
+
+
+CASE = Case(
+    title="Exit with held events",
+    about=(
+        "A program tracks 1,000 events and ends: seconds from its last line to the end of the "
+        f"process. Ended by force after {LIMIT:.0f} s."
+    ),
+    figures=(Figure("seconds", "end of the process", "s", digits=2),),
+    full=_variants(),
+    quick=_variants(),
+    plot="seconds",
+)

@@ -1,0 +1,87 @@
+"""Case 1 and 3 in instructions: what noise on the machine does not change.
+
+`measure` runs the same program twice under callgrind; the difference is what the second one did
+more. Nothing is timed here.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from benchmarks.case import Case, Figure, Variant
+from benchmarks.event import properties_of
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from benchmarks.client import Adapter
+
+EVENTS = 500
+_START = "from benchmarks.start_child import main; main()"
+_DELIVER = "from benchmarks.cases.instructions import deliver; deliver()"
+_COLLECTED = re.compile(r"Collected *: *([0-9]+)")
+
+
+def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, Any]:
+    """Count the import, then tracking and delivering so many events."""
+    if shutil.which("valgrind") is None:
+        return {"unavailable": "valgrind is not installed"}
+    name = adapter.__name__.rpartition(".")[2]  # type: ignore[attr-defined]  # adapters are modules
+    events = given["events"]
+    bare, loaded = (_count(_START, mode, name, url, "{}") for mode in ("bare", "import"))
+    few, many = (_count(_DELIVER, name, url, str(n)) for n in (events, 3 * events))
+    return {
+        "import": (loaded - bare) / 1e6,
+        "event": (many - few) / (2 * events) / 1e3,
+        "expected": 3 * events,
+    }
+
+
+def _count(*command: str) -> int:
+    """Return the instructions of a whole Python process, all of its threads."""
+    ended = subprocess.run(
+        [
+            *("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"),
+            *(sys.executable, "-c", *command),
+        ],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    found = _COLLECTED.search(ended.stderr)
+    if found is None:
+        raise ValueError(f"no count in {ended.stderr[-500:]!r}")
+    return int(found.group(1))
+
+
+def deliver() -> None:
+    """Track so many events and flush; runs under callgrind."""
+    import importlib
+
+    name, url, events = sys.argv[1:4]
+    client = importlib.import_module(f"benchmarks.adapters.{name}").start(url, 10_000)
+    for number in range(int(events)):
+        client.track(properties_of(number))
+    client.flush()
+
+
+CASE = Case(
+    title="Instructions",
+    about=(
+        "Counted by callgrind, so without the noise of a machine: the import over a bare "
+        f"interpreter, and {EVENTS * 2:,} events tracked and delivered, by the difference of two "
+        "runs. A second copy of an event is no fault here: both runs go to one sink."
+    ),
+    figures=(
+        Figure("import", "import", "million"),
+        Figure("event", "per event, delivery included", "thousand"),
+    ),
+    full={"": Variant({"events": EVENTS}, limit=900.0)},
+    quick={},
+    rounds=1,
+    plot="event",
+)

@@ -1,0 +1,64 @@
+"""Case 4: what an event costs while it is held: memory, and work for the garbage collector."""
+
+from __future__ import annotations
+
+import gc
+import tracemalloc
+from typing import TYPE_CHECKING
+
+from benchmarks.case import Case, Figure, Variant
+from benchmarks.event import properties_of
+from benchmarks.latency import flush_within
+
+if TYPE_CHECKING:
+    from typing import Any
+
+    from benchmarks.client import Adapter
+
+EVENTS = 5_000
+_WARM = 3.0  # seconds; the server never answers, so all of it is waited
+COST = "bytes"
+
+
+def at(factor: float, events: int = EVENTS) -> dict[str, Any]:
+    """Return what the process is given at a multiple of the load."""
+    return {"events": int(events * factor)}
+
+
+def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
+    """Track at a server that never answers; count what Python allocated for it meanwhile."""
+    events = given["events"]
+    client = adapter.start(url, max(10_000, 2 * events))
+    client.track(properties_of(0))
+    flush_within(client, _WARM)  # what the first request imports and makes is not held events
+    tracemalloc.start()
+    gc.collect()
+    objects, (memory, _) = len(gc.get_objects()), tracemalloc.get_traced_memory()
+    for number in range(1, events + 1):
+        client.track(properties_of(number))
+    gc.collect()
+    more_memory = tracemalloc.get_traced_memory()[0] - memory
+    more_objects = len(gc.get_objects()) - objects
+    return {
+        "expected": events + 1,
+        "bytes": more_memory / events,
+        # What is made once for the sending is no object per event: rounded to a hundredth.
+        "objects": round(more_objects / events, 2),
+        "at_once": True,
+    }
+
+
+CASE = Case(
+    title="Memory of held events",
+    about=(
+        "5,000 events at a server that never answers: bytes by `tracemalloc`, objects by "
+        "`gc.get_objects`. Nothing arrives, so nothing is counted as lost."
+    ),
+    figures=(
+        Figure("bytes", "bytes per held event", "", digits=0),
+        Figure("objects", "objects the collector visits, per event", "", digits=2),
+    ),
+    full={"": Variant(at(1), server="hanging", counted=False)},
+    quick={"": Variant(at(1), server="hanging", counted=False)},
+    plot="bytes",
+)

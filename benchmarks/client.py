@@ -1,0 +1,42 @@
+"""What an adapter makes of a package: the same three calls for all.
+
+Imported in the measured process, so it imports nothing itself.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Protocol
+
+    class Adapter(Protocol):
+        """A module of `adapters`: what is particular about one package."""
+
+        UNABLE: dict[str, str]
+
+        def load(self) -> None:
+            """Import the package, as its users do."""
+
+        def start(self, url: str, capacity: int) -> Client:
+            """Make a client that sends to `url` and holds `capacity` events at least."""
+
+
+class Client:
+    """A started package: `track` one event, `flush` until all is acknowledged.
+
+    `end` is what the documentation says to call at the end of a process; None when the package
+    sees to it by itself.
+    """
+
+    __slots__ = ("end", "flush", "track")
+
+    def __init__(
+        self,
+        track: Callable[[dict[str, object]], object],
+        flush: Callable[[], object],
+        end: Callable[[], object] | None = None,
+    ) -> None:
+        self.track = track
+        self.flush = flush
+        self.end = end

@@ -1,0 +1,124 @@
+"""The simulation: many processes, one clock, one list of what is next; the seed decides all."""
+
+from __future__ import annotations
+
+import heapq
+import random
+from typing import NamedTuple
+
+from benchmarks.fleet_process import Process
+from benchmarks.fleet_server import Server, Trouble
+
+EVENTS_PER_SECOND = 0.2  # of each process: a churn signal every five seconds is a busy one
+_TRACK, _STEP, _RESTART = range(3)
+
+
+class Scenario(NamedTuple):
+    """What happens to a fleet.
+
+    `deploy`: from when to when its processes are restarted, in seconds.
+    """
+
+    name: str
+    about: str
+    seconds: int
+    trouble: Trouble | None = None
+    deploy: tuple[float, float] | None = None
+
+    @property
+    def over(self) -> int:
+        """When the trouble is over."""
+        if self.trouble is not None:
+            return int(self.trouble.end)
+        return 0 if self.deploy is None else int(self.deploy[0])
+
+
+class Story(NamedTuple):
+    """What came of it: requests in each second, and what became of the events."""
+
+    scenario: Scenario
+    requests: list[int]
+    held: list[int]
+    accepted: int
+    delivered: int
+    shed: int
+    lost_at_restart: int
+
+
+class Fleet:
+    """A scenario on the way: what is due next is on top of the heap."""
+
+    def __init__(self, scenario: Scenario, processes: int, queue: int, seed: int) -> None:
+        self._dice = random.Random(seed)  # noqa: S311  # a simulation
+        self._queue = queue
+        self._scenario = scenario
+        self.server = Server(scenario.trouble)
+        self._alive = [self._born() for _ in range(processes)]
+        self._gone = [0, 0, 0, 0]  # accepted, delivered, shed, lost of those that ended
+        self._due: list[tuple[float, int, int, Process]] = []
+        self._planned: dict[Process, float] = {}
+        self._order = 0
+        self.held: list[int] = []
+        for process in self._alive:
+            self._plan(self._dice.expovariate(EVENTS_PER_SECOND), _TRACK, process)
+        if scenario.deploy is not None:
+            for process in self._alive:
+                self._plan(self._dice.uniform(*scenario.deploy), _RESTART, process)
+
+    def run(self) -> Story:
+        """Play it to its end."""
+        while self._due and self._due[0][0] < self._scenario.seconds:
+            now, _, kind, process = heapq.heappop(self._due)
+            while len(self.held) <= now:
+                self.held.append(sum(len(each.buffer) for each in self._alive))
+            if process.worker.ended:
+                continue
+            if kind == _TRACK:
+                self._track(now, process)
+            elif kind == _RESTART:
+                self._restart(now, process)
+            elif self._planned.get(process) == now:
+                self._step(now, process)
+        return self._story()
+
+    def _born(self) -> Process:
+        return Process(self.server, self._dice, self._queue)
+
+    def _plan(self, at: float, kind: int, process: Process) -> None:
+        self._order += 1  # what is due at one moment happens in the order in which it was planned
+        heapq.heappush(self._due, (at, self._order, kind, process))
+
+    def _track(self, now: float, process: Process) -> None:
+        if process.track():
+            self._step(now, process)
+        self._plan(now + self._dice.expovariate(EVENTS_PER_SECOND), _TRACK, process)
+
+    def _step(self, now: float, process: Process) -> None:
+        following = process.step(now)
+        if following < self._scenario.seconds and following != self._planned.get(process):
+            self._planned[process] = following
+            self._plan(following, _STEP, process)
+
+    def _restart(self, now: float, process: Process) -> None:
+        process.end(now)
+        self._gone = [a + b for a, b in zip(self._gone, _counts(process), strict=True)]
+        newborn = self._born()
+        self._alive[self._alive.index(process)] = newborn
+        self._plan(process.now + self._dice.expovariate(EVENTS_PER_SECOND), _TRACK, newborn)
+
+    def _story(self) -> Story:
+        totals = self._gone
+        for process in self._alive:
+            totals = [a + b for a, b in zip(totals, _counts(process), strict=True)]
+        requests = [self.server.requests[second] for second in range(self._scenario.seconds)]
+        return Story(self._scenario, requests, self.held, *totals)
+
+
+def _counts(process: Process) -> tuple[int, int, int, int]:
+    ledger = process.ledger
+    return (
+        ledger.accepted,
+        ledger.delivered,
+        ledger.dropped["queue_full"],
+        ledger.dropped["shutdown"],
+    )

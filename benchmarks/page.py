@@ -1,0 +1,110 @@
+"""Write docs/performance.md and its drawings from the last full run.
+
+python -m benchmarks.page
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.plots import bars
+from benchmarks.registry import CASES
+from benchmarks.report import lines_of
+from benchmarks.verdict import lines_of_bars, lines_of_reading
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results.json"
+PAGE = ROOT / "docs" / "performance.md"
+PLOTS = ROOT / "docs" / "performance"
+
+_HEAD = """\
+# Performance
+
+<!-- written by `make bench`; do not edit -->
+
+whisperr beside what one would use instead, measured in one run: the published SDK 0.2.1, other
+event SDKs, and two packages for telemetry. Each package has its own environment and its default
+options, except the address and a queue that is large enough for the case. All send to the same
+server on this machine, which answers at once and counts what arrives. Every measurement is a fresh
+process; the packages take turns, round after round. A cell is the median with the least and the
+most of all rounds. A fast figure with a lost event is a failure.
+
+`make bench` measures all of it again and writes this page anew.
+"""
+
+
+def page_of(results: dict[str, Any]) -> str:
+    """Return the page as Markdown."""
+    lines = [_HEAD, "## In short", "", *lines_of_bars(results["cases"]), *_reading(results)]
+    lines += ["## Case by case", ""]
+    for name, variants in results["cases"].items():
+        lines += lines_of(name, variants)
+        lines += [
+            f"![{file.stem}](performance/{file.name})\n" for file, _ in _plots(name, variants)
+        ]
+    return "\n".join([*lines, *_where(results)]) + "\n"
+
+
+def _reading(results: dict[str, Any]) -> list[str]:
+    return ["## Where a peer is better", "", *lines_of_reading(results["cases"]), ""]
+
+
+def _where(results: dict[str, Any]) -> list[str]:
+    machine = results["machine"]
+    lines = [
+        "## Where this was run",
+        "",
+        (
+            f"{machine['date']}, {machine['python']}, {machine['system']}, "
+            f"{machine['processor']}, {machine['cores']} cores, {results['rounds']} rounds."
+        ),
+        "",
+        "What the server takes from a sender that does nothing else:",
+        "",
+    ]
+    lines += [f"- {name}: {value:,.0f}" for name, value in results["ceiling"].items()]
+    lines += ["", "Versions:", ""]
+    return lines + [f"- {name}: `{version}`" for name, version in machine["versions"].items()]
+
+
+def _plots(name: str, variants: dict[str, Any]) -> Iterator[tuple[Path, str]]:
+    """Yield the drawings of a case: one per variant."""
+    case = CASES[name]
+    if not case.plot:
+        return
+    for variant, table in variants.items():
+        if table["values"]:
+            label = f"{name} {variant}".strip().replace(" ", "-")
+            titled = case._replace(title=f"{case.title}, {variant}" if variant else case.title)
+            yield PLOTS / f"{label}.svg", bars(titled, table["values"])
+
+
+def write(results: dict[str, Any]) -> None:
+    """Write the page and its drawings."""
+    PLOTS.mkdir(exist_ok=True)
+    for old in PLOTS.glob("*.svg"):
+        old.unlink()
+    for name, variants in results["cases"].items():
+        for file, drawing in _plots(name, variants):
+            file.write_text(drawing, encoding="utf-8")
+    PAGE.write_text(page_of(results), encoding="utf-8")
+
+
+def main() -> int:
+    """Write the page from the results that are kept."""
+    if not RESULTS.exists():
+        print("no full run is kept: make bench")
+        return 1
+    write(json.loads(RESULTS.read_text(encoding="utf-8")))
+    print(f"wrote {PAGE.relative_to(ROOT)}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

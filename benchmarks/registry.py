@@ -1,0 +1,38 @@
+"""Every case by its name, in the order of the page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from benchmarks.cases import (
+    buffers,
+    burst,
+    django,
+    exit,  # noqa: A004  # the end of a process is its subject
+    growth,
+    instructions,
+    memory,
+    slow_network,
+    slowdown,
+    start,
+    steady,
+    throughput,
+)
+
+if TYPE_CHECKING:
+    from benchmarks.case import Case
+
+CASES: dict[str, Case] = {
+    "start": start.CASE,
+    "instructions": instructions.CASE,
+    "burst": burst.CASE,
+    "steady": steady.CASE,
+    "throughput": throughput.CASE,
+    "memory": memory.CASE,
+    "slowdown": slowdown.CASE,
+    "exit": exit.CASE,
+    "slow_network": slow_network.CASE,
+    "django": django.CASE,
+    "buffers": buffers.CASE,
+    **growth.CASES,
+}

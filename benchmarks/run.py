@@ -1,0 +1,133 @@
+"""Run cases: a fresh process per measurement, all rows in turn, round after round."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from benchmarks.environments import ROOT, Unavailable, python_of
+from benchmarks.packages import PACKAGES
+from benchmarks.sinks import RunningSink, closed_port_url, lost_of, running_sink
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from benchmarks.case import Case, Row, Variant
+
+_START = "from benchmarks.start_child import main; main()"
+# After the end of the process, for what is still on its way through the loopback.
+_SETTLE = 0.2
+_SHOWN = 120  # characters of a failure that the table shows
+
+
+class Table(NamedTuple):
+    """What one variant of a case gave: row -> figure -> values, and rows that gave nothing."""
+
+    values: dict[str, dict[str, list[float]]]
+    unavailable: dict[str, str]
+
+
+def run_case(
+    name: str, case: Case, variants: dict[str, Variant], rounds: int, only: Sequence[str]
+) -> dict[str, Table]:
+    """Run every variant; the rows take turns within a round, each round begins with another."""
+    tables = {}
+    for variant_name, variant in variants.items():
+        table = Table({}, {})
+        rows = list(case.rows) or [row for row in PACKAGES if not only or row.name in only]
+        for turn in range(case.rounds or rounds):
+            shift = turn % max(len(rows), 1)
+            for row in rows[shift:] + rows[:shift]:
+                if row.name not in table.unavailable:
+                    _measure_into(table, name, case, variant, row)
+        tables[variant_name] = table
+        print(f"{name} {variant_name}".strip(), "done", flush=True)
+    return tables
+
+
+def _measure_into(table: Table, name: str, case: Case, variant: Variant, row: Row) -> None:
+    try:
+        figures = measure(case.module or name, case, variant, row)
+    except Unavailable as reason:
+        table.unavailable[row.name] = str(reason)
+        return
+    values = table.values.setdefault(row.name, {})
+    for figure, value in figures.items():
+        values.setdefault(figure, []).append(value)
+
+
+def measure(module_name: str, case: Case, variant: Variant, row: Row) -> dict[str, float]:
+    """Run one process of one row; raises Unavailable with the reason when there is no figure."""
+    module = importlib.import_module(f"benchmarks.cases.{module_name}")
+    subject = variant.given.get("case", module_name)
+    adapter = importlib.import_module(f"benchmarks.adapters.{row.adapter}")
+    if subject in adapter.UNABLE:
+        raise Unavailable(adapter.UNABLE[subject])
+    python = str(python_of(row.environment))
+    given = json.dumps({**variant.given, "row": row.name})
+    with _server(variant) as sink:
+        url = closed_port_url() if sink is None else sink.url
+        if case.program == "start":
+            command = [python, "-c", _START, "all", row.adapter, url, given]
+        else:
+            command = [python, "-m", "benchmarks.child", module_name, row.adapter, url, given]
+        figures = _child(command, variant.limit)
+        if "unavailable" in figures:
+            raise Unavailable(figures["unavailable"])
+        time.sleep(_SETTLE)
+        counts = {} if sink is None else sink.summary()
+    if variant.counted:
+        figures.update(lost_of(int(figures["expected"]), counts))
+    subject_module = importlib.import_module(f"benchmarks.cases.{subject}")
+    finish = getattr(subject_module, "finish", getattr(module, "finish", None))
+    if finish is not None:
+        figures.update(finish(figures, counts))
+    return figures
+
+
+@contextmanager
+def _server(variant: Variant) -> Iterator[RunningSink | None]:
+    if variant.server == "refusing":
+        yield None
+        return
+    with running_sink(delay=variant.delay, hang=variant.server == "hanging") as sink:
+        yield sink
+
+
+def _child(command: list[str], limit: float) -> dict[str, Any]:
+    """Run the measured process; note when it was gone, and end it when it takes too long."""
+    process = subprocess.Popen(
+        command,
+        cwd=ROOT,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    killed = False
+    try:
+        output, errors = process.communicate(timeout=limit)
+    except subprocess.TimeoutExpired:
+        killed = True
+        process.kill()
+        output, errors = process.communicate()
+    exited_ns = time.monotonic_ns()
+    line = next((line for line in output.splitlines() if line.startswith("{")), None)
+    if line is None:
+        last = (errors.strip().splitlines() or ["no output"])[-1][:_SHOWN]
+        raise Unavailable(f"no figures within {limit:.0f} s" if killed else f"failed: {last}")
+    figures: dict[str, Any] = json.loads(line)
+    return {**figures, "exited_ns": exited_ns, "killed": killed}
+
+
+def _environment() -> dict[str, str]:
+    """Return an environment that says nothing to any package, proxies least of all."""
+    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    extra = os.environ.get("WHISPERR_BENCH_PATH")
+    path = os.pathsep.join([*([extra] if extra else []), str(ROOT)])
+    return {**kept, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "NO_PROXY": "*"}

@@ -1,0 +1,49 @@
+"""The process of the start: what a package costs before the first event is tracked.
+
+It runs as `python -c` and imports only what every interpreter has loaded, so that no module that
+a package needs is there before it.
+
+    python -c "from benchmarks.start_child import main; main()" MODE ADAPTER URL GIVEN
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+
+from benchmarks.event import properties_of
+
+_PAGE_BYTES = 4096
+
+
+def main() -> None:
+    """Import, start, track once; MODE "bare" does none of it, "import" only the first."""
+    mode, name, url = sys.argv[1:4]
+    adapter = getattr(__import__(f"benchmarks.adapters.{name}").adapters, name)
+    properties = properties_of(0)
+    modules, memory = len(sys.modules), _resident_bytes()
+    if mode == "bare":
+        return
+    began = time.perf_counter_ns()
+    adapter.load()
+    loaded = time.perf_counter_ns()
+    if mode == "import":
+        return
+    modules, memory = len(sys.modules) - modules, _resident_bytes() - memory
+    ready = time.perf_counter_ns()
+    client = adapter.start(url, 10_000)
+    client.track(properties)
+    tracked = time.perf_counter_ns()
+    if client.end is not None:
+        client.end()
+    import_ms, first_ms = (loaded - began) / 1e6, (loaded - began + tracked - ready) / 1e6
+    print(
+        f'{{"import": {import_ms}, "modules": {modules}, "memory": {memory / 1e6}, '
+        f'"first": {first_ms}, "expected": 1}}',
+        flush=True,
+    )
+
+
+def _resident_bytes() -> int:
+    with open("/proc/self/statm") as file:  # noqa: PTH123  # pathlib would be loaded for it
+        return int(file.read().split()[1]) * _PAGE_BYTES
