@@ -52,9 +52,13 @@ class Hosted:
             Event().wait(0.1)
         raise AssertionError(f"nobody listens:\n{self._host.text}")
 
+    def send(self, number: int) -> None:
+        """Send a signal to the process that was started."""
+        self._host.send(number)
+
     def stop(self, number: int = signal.SIGTERM) -> str:
         """Send a signal to the process that was started, wait for the end; return all it said."""
-        self._host.send(number)
+        self.send(number)
         return self.ended()
 
     def ended(self) -> str:

@@ -28,7 +28,9 @@ FLAGS = [
 PATIENCE_MS = 30_000  # only a hang reaches it
 
 
-@pytest.fixture(scope="package")  # it runs an event loop, which tests of other folders must not meet
+@pytest.fixture(
+    scope="package"
+)  # it runs an event loop, which tests of other folders must not meet
 def browser() -> Iterator[Browser]:
     api = pytest.importorskip(
         "playwright.sync_api", reason="Playwright is missing: pip install -e '.[browser]'"

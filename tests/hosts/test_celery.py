@@ -46,11 +46,13 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Loca
 
         started = {
             "signal": start(REMEDY="signal"),
-            "signal, children replaced": start(REMEDY="signal", MAX_TASKS=3),
+            # Two children, so each runs half of the tasks and is replaced then.
+            "signal, children replaced": start(REMEDY="signal", MAX_TASKS=len(TASKS) // 2),
             "none": start(REMEDY="none"),
             "none, small interval": start(SOON, REMEDY="none"),
         }
-        started["none, small interval"][0].wait(len(TASKS), type="task_done", timeout=BOUND)
+        for name in ("none, small interval", "signal, children replaced"):
+            started[name][0].wait(len(TASKS), type="task_done", timeout=BOUND)
         for _, host in started.values():
             host.says(DONE, len(TASKS))
         for _, host in started.values():
