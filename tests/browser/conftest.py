@@ -28,9 +28,8 @@ FLAGS = [
 PATIENCE_MS = 30_000  # only a hang reaches it
 
 
-@pytest.fixture(
-    scope="package"
-)  # it runs an event loop, which tests of other folders must not meet
+# Not longer than for this folder: it runs an event loop, which other tests must not meet.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     api = pytest.importorskip(
         "playwright.sync_api", reason="Playwright is missing: pip install -e '.[browser]'"

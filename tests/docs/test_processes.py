@@ -97,7 +97,7 @@ def test_every_host_of_the_table_has_a_test() -> None:
             "django",
             "flask",
             "queues",
-        )  # fmt: skip
+        )
         for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
     ).lower()
     named = [re.split(r"[ ,:]", row.replace("a plain", "plain").strip("`"))[0] for row in rows[1:]]
