@@ -191,7 +191,8 @@ OPTIONS = (
         None,
         "Where events are held instead of memory: a URL (`sqlite:////path`, `redis://host`) or "
         "an object; falls back to `WHISPERR_BUFFER`; see docs/durability.md",
-        "a URL, an object of whisperr.buffers, or one with put, take, hold, done, put_back, "
+        "a URL such as sqlite:////var/lib/app/events.db or redis://localhost:6379/0, an object of "
+        "whisperr.buffers, or one with put, take, hold, done, put_back, "
         "clear, end and passed",
         lambda v: "://" in v if isinstance(v, str) else _place(v) or _buffer(v),
     ),
