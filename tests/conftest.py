@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import sys
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,13 @@ settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
-    """Switch threads as often as WHISPERR_SWITCH_INTERVAL says, in seconds such as 1e-6."""
+    """Switch threads as often as WHISPERR_SWITCH_INTERVAL says, in seconds such as 1e-6.
+
+    A shell lets what it runs in the background ignore Ctrl-C, and programs that tests start would
+    inherit that.
+    """
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     interval = os.environ.get("WHISPERR_SWITCH_INTERVAL")
     if interval:
         sys.setswitchinterval(float(interval))
