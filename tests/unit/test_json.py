@@ -128,7 +128,9 @@ CASES = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("value", "text"), CASES, ids=[repr(value)[:40] for value, _ in CASES])
+@pytest.mark.parametrize(
+    ("value", "text"), CASES, ids=[f"{type(value).__name__} {text[:30]}" for value, text in CASES]
+)
 def test_a_value_becomes_the_json_of_the_table(value: object, text: str) -> None:
     assert text_of(value, "properties") == text
 
