@@ -91,7 +91,8 @@ class MemoryBuffer:
             self._items.append(data)
             self._next_position += 1
             self._bytes += size
-            if self._bytes <= self._max_bytes and len(self) <= self._max_events:
+            waiting = len(self._items) + len(self._front)  # `len(self)` is one call more
+            if self._bytes <= self._max_bytes and waiting <= self._max_events:
                 return ()
             return () if self._busy else self._overflow()
 

@@ -12,7 +12,9 @@ from threading import RLock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from typing import Any
 
 _LONGEST_WAIT = 5.0  # seconds; an import takes a few hundredths of one
 
@@ -23,6 +25,13 @@ _lock = RLock()
 def first_use() -> AbstractContextManager[object]:
     """Keep forks of other threads away from the imports in this block."""
     return _lock
+
+
+def json_loads() -> Callable[[bytes | str], Any]:
+    """Return `json.loads`: only answers, contexts of callers and `before_send` are ever read."""
+    with _lock:
+        from json import loads
+    return loads
 
 
 def _before_fork() -> None:

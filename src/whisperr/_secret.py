@@ -7,13 +7,11 @@ here or above holds the key itself: checks answer with a sentence and leave the 
 from __future__ import annotations
 
 import os
-import re
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
-_PRINTABLE = re.compile(r"[!-~]+")
 _VARIABLE = "WHISPERR_API_KEY"
 
 
@@ -42,7 +40,7 @@ class Secret:
             return f"must be a string, got {type(self._value).__name__}"
         if not self._value:
             return f"is empty; {_WHERE}"
-        if not _PRINTABLE.fullmatch(self._value):
+        if not self._value.isascii() or not self._value.isprintable() or " " in self._value:
             return "must not contain white space, control or non-ASCII characters"
         return None
 

@@ -6,8 +6,7 @@ shape of bodies, what each status means. Its law is the public contract, cited a
 
 from __future__ import annotations
 
-import json
-import re
+from ._imports import json_loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -42,7 +41,8 @@ PUSH_FIELDS: dict[str, tuple[str, ...]] = {
 _EVENTS_PATH = "/v1/events/batch"
 _IDENTIFY_PATH = "/v1/identify"
 _FRAME_BYTES = len(b'{"events":[]}')
-_CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_LONGEST_CODE = 64
+_IN_CODES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
 # Classes of an answer; what is done for each is decided in `_delivery`.
 OK = "ok"
@@ -109,21 +109,24 @@ class Run:
     that by itself is for the server to judge.
     """
 
-    __slots__ = ("_bytes", "_max_events", "events")
+    __slots__ = ("_alone", "_bytes", "_max_events", "events")
 
     def __init__(self, max_events: int) -> None:
         self.events: list[bytes] = []
         self._max_events = max_events
         self._bytes = _FRAME_BYTES
+        self._alone = False
 
     def add(self, data: bytes) -> bool:
         """Add the next event in line; False, and nothing added, when it must wait."""
         size = self._bytes + len(data) + 1
-        if self.events and (
-            len(self.events) >= self._max_events
+        if not self.events:
+            self._alone = is_identify(data)
+        elif (
+            self._alone
+            or len(self.events) >= self._max_events
             or size > MAX_BATCH_BYTES
-            or is_identify(data)
-            or is_identify(self.events[0])
+            or data.startswith(IDENTIFY_HEAD)  # `is_identify`, without a call for every event
         ):
             return False
         self.events.append(data)
@@ -191,14 +194,22 @@ def code_of(body: bytes) -> str | None:
     """Return the server's error code when it is one word: free text may repeat a payload."""
     for name in ("code", "error"):
         value = _member(body, name)
-        if isinstance(value, str) and _CODE.fullmatch(value):
+        if isinstance(value, str) and _is_code(value):
             return value
     return None
 
 
+def _is_code(text: str) -> bool:
+    return (
+        0 < len(text) <= _LONGEST_CODE
+        and text[0] not in "0123456789_"
+        and _IN_CODES.issuperset(text)
+    )
+
+
 def _member(body: bytes, name: str) -> object:
     try:
-        answer = json.loads(body)
+        answer = json_loads()(body)
     except (ValueError, RecursionError):
         return None
     return answer.get(name) if isinstance(answer, dict) else None

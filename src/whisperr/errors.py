@@ -5,9 +5,8 @@ Pure: no thread, no lock, no input or output.
 
 from __future__ import annotations
 
-import json
-
 from ._frozen import Frozen
+from ._imports import json_loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -90,8 +89,9 @@ class WhisperrError(Frozen):
     @property
     def events(self) -> tuple[dict[str, Any], ...]:
         """The dropped events, decoded when asked for: a summary may hold thousands."""
+        loads = json_loads()
         raw: tuple[Mapping[str, Any] | bytes, ...] = object.__getattribute__(self, "_events")
-        return tuple(json.loads(e) if isinstance(e, bytes) else dict(e) for e in raw)
+        return tuple(loads(e) if isinstance(e, bytes) else dict(e) for e in raw)
 
     def _fields(self) -> dict[str, Any]:
         names = ("type", "message", "status", "reason", "count", "events")
