@@ -1,0 +1,63 @@
+"""The tables of the outbox: events that wait for the relay, and those that the server refused.
+
+Only data: `_outbox` adds rows, `_relay` delivers them. A row is the bytes of one event or
+identify as they go over the wire, so that nothing has to be understood again.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import models
+from django.db.models.functions import Now
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+
+class OutboxEvent(models.Model):
+    """One event or identify that waits to be delivered; deleted when it was.
+
+    Rows are delivered in the order of their ids. A relay claims some by writing its token and the
+    end of its lease into them, by the clock of the database.
+    """
+
+    id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
+    data: models.BinaryField[bytes, bytes] = models.BinaryField()
+    created_at: models.DateTimeField[datetime, datetime] = models.DateTimeField(
+        db_default=Now(), editable=False
+    )
+    token: models.CharField[str, str] = models.CharField(
+        max_length=32, default="", blank=True, editable=False
+    )
+    leased_until: models.DateTimeField[datetime | None, datetime | None] = models.DateTimeField(
+        null=True, blank=True, editable=False
+    )
+
+    class Meta:
+        verbose_name = "waiting event"
+        verbose_name_plural = "waiting events"
+
+
+class DeadLetter(models.Model):
+    """One event or identify that will not be delivered, and why; kept until somebody decides.
+
+    - `reason`: as in `stats().dropped`, such as `rejected` or `expired`.
+    - `message`: what the server said. `status`: the HTTP status of its answer, if there was one.
+    """
+
+    id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
+    data: models.BinaryField[bytes, bytes] = models.BinaryField()
+    reason: models.CharField[str, str] = models.CharField(max_length=32)
+    message: models.TextField[str, str] = models.TextField(default="", blank=True)
+    status: models.PositiveSmallIntegerField[int | None, int | None] = (
+        models.PositiveSmallIntegerField(null=True, blank=True)
+    )
+    created_at: models.DateTimeField[datetime, datetime] = models.DateTimeField(editable=False)
+    refused_at: models.DateTimeField[datetime, datetime] = models.DateTimeField(
+        db_default=Now(), editable=False
+    )
+
+    class Meta:
+        verbose_name = "dead letter"
+        verbose_name_plural = "dead letters"
