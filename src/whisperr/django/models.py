@@ -1,25 +1,31 @@
 """The tables of the outbox: events that wait for the relay, and those that the server refused.
 
-Only data: `_outbox` adds rows, `_relay` delivers them. A row is the bytes of one event or
-identify as they go over the wire, so that nothing has to be understood again.
+Only data: `_outbox` adds rows, `_relay` delivers them, `_letters` keeps what was refused. A row is
+the bytes of one event or identify as they go over the wire, so that nothing has to be understood
+again.
 """
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from django.db import models
 from django.db.models.functions import Now
 
+from whisperr._wire import EVENT_HEAD, is_identify
+
 if TYPE_CHECKING:
     from datetime import datetime
+
+_TYPE = re.compile(re.escape(EVENT_HEAD) + rb"([a-z0-9_]+)\"")
 
 
 class OutboxEvent(models.Model):
     """One event or identify that waits to be delivered; deleted when it was.
 
     Rows are delivered in the order of their ids. A relay claims some by writing its token and the
-    end of its lease into them, by the clock of the database.
+    end of its lease into them, by the clock of the database (`_claim`).
     """
 
     id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
@@ -35,8 +41,13 @@ class OutboxEvent(models.Model):
     )
 
     class Meta:
-        verbose_name = "waiting event"
-        verbose_name_plural = "waiting events"
+        """How the admin calls it."""
+
+        verbose_name: str = "waiting event"
+        verbose_name_plural: str = "waiting events"
+
+    def __str__(self) -> str:
+        return f"{kind_of(bytes(self.data))} {self.pk}"
 
 
 class DeadLetter(models.Model):
@@ -59,5 +70,18 @@ class DeadLetter(models.Model):
     )
 
     class Meta:
-        verbose_name = "dead letter"
-        verbose_name_plural = "dead letters"
+        """How the admin calls it."""
+
+        verbose_name: str = "dead letter"
+        verbose_name_plural: str = "dead letters"
+
+    def __str__(self) -> str:
+        return f"{kind_of(bytes(self.data))} {self.pk}: {self.reason}"
+
+
+def kind_of(data: bytes) -> str:
+    """Say what a row is, as lists show it: the type of an event, or `identify`; no payload."""
+    if is_identify(data):
+        return "identify"
+    match = _TYPE.match(data)
+    return match.group(1).decode() if match else "unreadable"
