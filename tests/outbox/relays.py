@@ -1,0 +1,60 @@
+"""Relays as real processes, and events to put into their table."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+from tests.hosts.host import BOUND, ROOT, Host
+from whisperr._event import EventEncoder
+from whisperr._identify import identify_bytes
+
+if TYPE_CHECKING:
+    from tests.postgres_server import Database
+    from whisperr.dev import LocalServer
+
+# Quick, so that a test does not wait; nothing depends on how quick exactly.
+OFTEN = ("--interval", "0.05")
+
+
+def events(count: int, first: int = 0, type_: str = "payment_failed") -> list[bytes]:
+    """Return events as `track` encodes them, numbered by `n`."""
+    encoder = EventEncoder("1.0.0")
+    return [encoder.event(f"user_{n}", type_, {"n": n})[1] for n in range(first, first + count)]
+
+
+def identify(user: str) -> bytes:
+    """Return an identify as `identify` encodes it."""
+    return identify_bytes(user, traits={"plan": "pro"})
+
+
+def environment_of(database: Database) -> dict[str, str]:
+    """Return the variables that point the settings at this database."""
+    return {
+        "DJANGO_SETTINGS_MODULE": "tests.outbox.settings",
+        "OUTBOX_NAME": database.name,
+        "OUTBOX_HOST": database.host,
+    }
+
+
+def relay(database: Database, server: LocalServer, *options: str, **variables: object) -> Host:
+    """Start `manage.py whisperr_relay`."""
+    command = [sys.executable, "-W", "error", "-m", "django", "whisperr_relay", *OFTEN, *options]
+    return Host(command, server, **environment_of(database), **variables)
+
+
+def manage(database: Database, *command: str, code: int = 0) -> str:
+    """Run another command of Django, and return what it said."""
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "django", *command],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment_of(database)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=BOUND,
+        check=False,
+    )
+    assert ended.returncode == code, ended.stdout
+    return ended.stdout
