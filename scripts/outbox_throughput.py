@@ -69,12 +69,12 @@ def main() -> None:
                 lines.append(f"| {relays} | {rate:,.0f} |")
         finally:
             postgres.stop()
+    where = f"{os.cpu_count()} cores, {platform.system()}, {platform.machine()}"
     lines += [
         "",
-        f"{asked.rows:,} rows, 0 lost, 0 sent twice; relays, PostgreSQL and the server that "
-        f"answers share {os.cpu_count()} cores, {platform.system()}, {platform.machine()}, "
-        f"Python {platform.python_version()}.",
+        f"{asked.rows:,} rows, 0 lost, 0 sent twice. The relays, PostgreSQL and the server",
     ]
+    lines += [f"that answers share {where}; Python {platform.python_version()}."]
     text = "\n".join(lines)
     print(text)
     if asked.write:

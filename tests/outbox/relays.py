@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tests.hosts.host import BOUND, ROOT, Host
 from whisperr._event import EventEncoder
@@ -30,7 +30,7 @@ def identify(user: str) -> bytes:
     return identify_bytes(user, traits={"plan": "pro"})
 
 
-def environment_of(database: Database) -> dict[str, str]:
+def environment_of(database: Database) -> dict[str, Any]:
     """Return the variables that point the settings at this database."""
     return {
         "DJANGO_SETTINGS_MODULE": "tests.outbox.settings",
@@ -39,7 +39,7 @@ def environment_of(database: Database) -> dict[str, str]:
     }
 
 
-def relay(database: Database, server: LocalServer, *options: str, **variables: object) -> Host:
+def relay(database: Database, server: LocalServer, *options: str, **variables: Any) -> Host:
     """Start `manage.py whisperr_relay`."""
     command = [sys.executable, "-W", "error", "-m", "django", "whisperr_relay", *OFTEN, *options]
     return Host(command, server, **environment_of(database), **variables)
