@@ -27,6 +27,8 @@ def why_not() -> str | None:
 class Database:
     """One database of the server: where it is, and what is in it."""
 
+    engine = "django.db.backends.postgresql"
+
     def __init__(self, host: str, name: str) -> None:
         self.host = host
         self.name = name

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 import sys
@@ -12,15 +11,16 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.hosts.host import BOUND, Host
-from tests.outbox.relays import environment_of, events, identify, manage, relay
+from tests.outbox.relays import SQLiteFile, environment_of, events, identify, manage, relay
 from whisperr.dev import faults
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.postgres_server import Database, PostgresServer
     from whisperr.dev import LocalServer
 
-# 20,000 for a long run; `scripts/outbox_throughput.py` prints what that comes to.
-ROWS = int(os.environ.get("WHISPERR_OUTBOX_ROWS", "4000"))
+ROWS = 20_000
 
 
 def numbers(server: LocalServer) -> list[int]:
@@ -31,12 +31,13 @@ def numbers(server: LocalServer) -> list[int]:
 def test_four_relays_lose_nothing_and_send_nothing_twice(
     outbox: Database, server: LocalServer
 ) -> None:
-    outbox.add(events(ROWS))
     with ExitStack() as stack:
         relays = [stack.enter_context(relay(outbox, server, "--batch", "100")) for _ in range(4)]
-        server.wait(ROWS, timeout=BOUND * 4)
         for one in relays:
             one.says("relaying")
+        outbox.add(events(ROWS))
+        server.wait(ROWS, timeout=BOUND * 4)
+        for one in relays:
             assert one.stop() == 0
         said = [one.text for one in relays]
     assert sorted(numbers(server)) == list(range(ROWS))
@@ -47,6 +48,27 @@ def test_four_relays_lose_nothing_and_send_nothing_twice(
         for count in re.findall(r"stopped: delivered ([0-9,]+)", "".join(said))
     ]
     assert sum(delivered) == ROWS
+    assert sum(count > 0 for count in delivered) > 1, "one relay did it all"
+
+
+def test_two_relays_share_a_database_that_cannot_skip_locked_rows(
+    tmp_path: Path, server: LocalServer
+) -> None:
+    file = SQLiteFile(tmp_path / "outbox.sqlite3")
+    manage(file, "migrate", "--verbosity", "0")
+    with ExitStack() as stack:
+        relays = [stack.enter_context(relay(file, server, "--batch", "20")) for _ in range(2)]
+        for one in relays:
+            one.says("relaying")
+        file.add(events(2_000))
+        server.wait(2_000, timeout=BOUND * 4)
+        for one in relays:
+            assert one.stop() == 0
+        said = "".join(one.text for one in relays)
+    assert sorted(numbers(server)) == list(range(2_000))
+    assert server.summary()["duplicates"] == 0
+    assert file.count() == 0
+    assert "Traceback" not in said
 
 
 def test_one_relay_keeps_the_order_of_the_rows(outbox: Database, server: LocalServer) -> None:

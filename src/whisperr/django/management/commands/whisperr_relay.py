@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
 
 from whisperr._gate import Gate
 from whisperr._lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 INTERVAL = 1.0
 _LEAST_INTERVAL, _LONGEST_INTERVAL = 0.01, 3_600.0
-# How often it says what it did, if it did something.
-_TELL_EVERY = 60.0
 # With `--once` a stop is noticed after so many seconds, and an outbox that fails so often in a row
 # is given up.
 _ROUND = 0.5
@@ -45,6 +44,7 @@ class Command(BaseCommand):
         "several machines."
     )
     requires_system_checks: tuple[str, ...] = ()  # what matters to it is found here, and quicker
+    tell_every: float = 60.0  # seconds after which it says what it did, if it did something
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Describe the options."""
@@ -72,6 +72,7 @@ class Command(BaseCommand):
         _check("--batch", given["batch"], 1, MAX_BATCH_EVENTS)
         _check("--interval", given["interval"], _LEAST_INTERVAL, _LONGEST_INTERVAL)
         _check("--lease", given["lease"], SHORTEST_LEASE, LONGEST_LEASE)
+        self._loud = given["verbosity"] > 0
         alias = database_of(given["using"])
         check_tables(alias)
         relay = RelayBuffer(
@@ -85,29 +86,32 @@ class Command(BaseCommand):
 
         with _Signals(stop):
             client = _client(relay, given["batch"])
-            self._say(given, f"relaying from database {alias!r}, {given['batch']} events at most")
+            self._say(f"relaying from database {alias!r}, {given['batch']} events at most")
             try:
-                problem = _until_empty(client, relay) if given["once"] else None
-                if not given["once"]:
+                if given["once"]:
+                    problem = _until_empty(client, relay)
+                else:
+                    problem = None
+                    connections[alias].close()  # from now on only the thread that delivers has one
                     self._run(relay, gate)
             finally:
                 relay.stop()
                 client.shutdown(EXIT_TIMEOUT)
-        self._say(given, f"stopped: {_summary(relay)}")
+        self._say(f"stopped: {_summary(relay)}")
         if problem is not None:
             raise CommandError(f"not everything was delivered: {problem}")
 
     def _run(self, relay: RelayBuffer, gate: Gate) -> None:
         told = _summary(relay)
         while not relay.stopping:
-            gate.wait(_TELL_EVERY)
+            gate.wait(self.tell_every)
             now = _summary(relay)
             if now != told and not relay.stopping:
-                self.stdout.write(now)
+                self._say(now)
                 told = now
 
-    def _say(self, given: dict[str, Any], line: str) -> None:
-        if given["verbosity"]:
+    def _say(self, line: str) -> None:
+        if self._loud:
             self.stdout.write(line)
             self.stdout.flush()
 
