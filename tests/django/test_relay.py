@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import signal
 from io import StringIO
+from pathlib import Path
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +18,10 @@ from django.db.models.functions import Now
 from django.test import override_settings
 
 from tests.django.rows import BreakableClaims, add, aged, events
+from whisperr._lease import LEASE
+from whisperr._lifecycle import EXIT_TIMEOUT
 from whisperr.django._claim import Claims, database_of
-from whisperr.django._relay import RelayBuffer
+from whisperr.django._relay import LONGEST_REST, RelayBuffer
 from whisperr.django.management.commands.whisperr_relay import Command
 from whisperr.django.models import DeadLetter, OutboxEvent
 from whisperr.errors import NotNow
@@ -343,3 +347,16 @@ class TestCommand:
 def test_the_migration_is_that_of_the_models() -> None:
     with override_settings(WHISPERR_API_KEY="wrk_test"):
         call_command("makemigrations", "whisperr", "--check", "--dry-run", verbosity=0)
+
+
+def test_the_table_of_its_options_has_the_defaults_of_the_code() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "durability.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(--[a-z]+)[^`]*` \| `?([0-9.]*)`? \|", page, re.MULTILINE)
+    parser = Command().create_parser("manage.py", "whisperr_relay")
+    given = vars(parser.parse_args([]))
+    assert [name for name, _ in rows] == ["--once", "--batch", "--interval", "--lease", "--using"]
+    for name, default in rows:
+        assert f"{given[name[2:]] or ''}" == default
+    assert f"after {LONGEST_REST:g} seconds at most" in page
+    assert f"for {EXIT_TIMEOUT:g} seconds at most" in page
+    assert f"`--lease SECONDS` | `{LEASE}`" in page

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 _WHY = {"invalid": "the row is not an event of this package", "expired": EXPIRED}
 # Asking a database again that failed: soon at first, then less and less often.
-_FIRST_REST, _LONGEST_REST = 0.1, 5.0
+_FIRST_REST, LONGEST_REST = 0.1, 5.0
 _REPORT_EVERY = 60.0
 
 
@@ -280,7 +280,7 @@ class RelayBuffer:
         if self._clock() >= self._report_at:
             self._report_at = self._clock() + _REPORT_EVERY
             logger().warning("%s; trying again", self.problem)
-        rest = min(_FIRST_REST * 2.0 ** min(self.misses, 10), _LONGEST_REST)
+        rest = min(_FIRST_REST * 2.0 ** min(self.misses, 10), LONGEST_REST)
         self.misses += 1
         return NotNow(rest, self.problem)
 
