@@ -192,7 +192,9 @@ def alias_problem(using: str | None = None) -> str | None:
     if named is None or named in connections.settings:
         return None
     name = "OutboxBuffer(using)" if using else OUTBOX_DATABASE
-    return f"{name} = {named!r}: must be one of DATABASES: {', '.join(sorted(connections.settings))}"
+    return (
+        f"{name} = {named!r}: must be one of DATABASES: {', '.join(sorted(connections.settings))}"
+    )
 
 
 def _written(alias: str, data: bytes) -> None:
