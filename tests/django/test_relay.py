@@ -20,7 +20,8 @@ from django.test import override_settings
 from tests.django.rows import BreakableClaims, add, aged, events
 from whisperr._lease import LEASE
 from whisperr._lifecycle import EXIT_TIMEOUT
-from whisperr.django._claim import Claims, database_of
+from whisperr.django._claim import Claims
+from whisperr.django._outbox import alias_of
 from whisperr.django._relay import LONGEST_REST, RelayBuffer
 from whisperr.django.management.commands.whisperr_relay import Command
 from whisperr.django.models import DeadLetter, OutboxEvent
@@ -143,10 +144,10 @@ class TestClaims:
         assert relay.delivered == 3
 
     def test_the_database_is_named_by_the_call_then_the_setting_then_the_router(self) -> None:
-        assert database_of(None) == "default"
+        assert alias_of(None) == "default"
         with override_settings(WHISPERR_OUTBOX_DATABASE="events"):
-            assert database_of(None) == "events"
-            assert database_of("other") == "other"
+            assert alias_of(None) == "events"
+            assert alias_of("other") == "other"
 
     def test_a_row_can_be_added(self, relay: RelayBuffer, claims: BreakableClaims) -> None:
         (data,) = events(1)

@@ -13,8 +13,7 @@ import uuid
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from django.conf import settings
-from django.db import connections, router, transaction
+from django.db import connections, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-DATABASE = "WHISPERR_OUTBOX_DATABASE"
 
 
 class Row(NamedTuple):
@@ -130,12 +128,6 @@ def free(alias: str) -> QuerySet[OutboxEvent]:
     return OutboxEvent.objects.using(alias).filter(
         Q(leased_until__isnull=True) | Q(leased_until__lt=Now())
     )
-
-
-def database_of(given: str | None) -> str:
-    """Return the alias of the outbox: the given one, else the setting's, else the router's."""
-    chosen: str = given or getattr(settings, DATABASE, None) or router.db_for_write(OutboxEvent)
-    return chosen
 
 
 def _rows(found: QuerySet[OutboxEvent]) -> list[Row]:

@@ -18,6 +18,7 @@ from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
+from django.db.models import BinaryField
 
 from whisperr._buffer import EVENT_OVERHEAD_BYTES
 from whisperr._frozen import Frozen
@@ -201,17 +202,15 @@ def _written(alias: str, data: bytes) -> None:
     """Write one row. Raises StoreError that says why not, and never what was in it."""
     from .models import OutboxEvent  # not before the apps are loaded
 
-    meta = OutboxEvent._meta  # noqa: SLF001  # documented by Django
+    table = OutboxEvent._meta.db_table  # noqa: SLF001  # documented by Django
 
     def insert() -> None:
         # Not through a model: no receiver of a project's own may change, refuse or track it.
         quote = connection.ops.quote_name
-        columns = ", ".join(quote(meta.get_field(name).column) for name in ("data", "token"))
+        columns = ", ".join(map(quote, ("data", "token")))
+        into = f"INSERT INTO {quote(table)} ({columns}) VALUES (%s, %s)"  # noqa: S608  # our names
         with connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO {quote(meta.db_table)} ({columns}) VALUES (%s, %s)",  # noqa: S608  # our names
-                [connection.Database.Binary(data), ""],
-            )
+            cursor.execute(into, [BinaryField().get_db_prep_save(data, connection), ""])
 
     try:
         connection = connections[alias]

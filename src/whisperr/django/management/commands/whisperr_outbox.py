@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from django.core.management.base import BaseCommand, CommandError
 
 from whisperr.django import _letters as letters
-from whisperr.django._claim import database_of
+from whisperr.django._outbox import alias_of
 from whisperr.django._tables import check_tables
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **given: Any) -> None:  # noqa: ANN401  # as Django calls it
         """Do what was asked for, then show how it is."""
         _check(given)
-        alias = database_of(given["using"])
+        alias = alias_of(given["using"])
         check_tables(alias)
         shown: dict[str, Any] = {}
         if given["requeue"] is not None:

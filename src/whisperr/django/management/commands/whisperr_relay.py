@@ -14,7 +14,8 @@ from whisperr._gate import Gate
 from whisperr._lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr._lifecycle import EXIT_TIMEOUT
 from whisperr._wire import MAX_BATCH_EVENTS
-from whisperr.django._claim import Claims, database_of
+from whisperr.django._claim import Claims
+from whisperr.django._outbox import alias_of
 from whisperr.django._relay import RelayBuffer
 from whisperr.django._settings import DISABLED, new_client
 from whisperr.django._tables import check_tables
@@ -73,7 +74,7 @@ class Command(BaseCommand):
         _check("--interval", given["interval"], _LEAST_INTERVAL, _LONGEST_INTERVAL)
         _check("--lease", given["lease"], SHORTEST_LEASE, LONGEST_LEASE)
         self._loud = given["verbosity"] > 0
-        alias = database_of(given["using"])
+        alias = alias_of(given["using"])
         check_tables(alias)
         relay = RelayBuffer(
             Claims(alias), batch=given["batch"], interval=given["interval"], lease=given["lease"]
