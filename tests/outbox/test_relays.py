@@ -251,31 +251,42 @@ def test_a_202_that_refuses_some_keeps_all_of_that_request(
 
 TRACK = """
 import os, signal
-import django; django.setup()
-from django.db import transaction
-from whisperr.django.models import OutboxEvent
-from tests.outbox.relays import events
+import django
+django.setup()
+from django.db import DatabaseError, connection, transaction
+from whisperr.django import get_client
+track = get_client().track
 try:
     with transaction.atomic():
-        OutboxEvent.objects.create(data=events(1)[0])
-        raise LookupError
-except LookupError:
+        assert track("user_0", "payment_failed", {"n": 0})
+        raise RuntimeError("of the caller")
+except RuntimeError:
     pass
 with transaction.atomic():
-    OutboxEvent.objects.create(data=events(1, first=1)[0])
+    assert track("user_1", "payment_failed", {"n": 1})
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL statement_timeout = 200")
+        cursor.execute("SAVEPOINT before")
+        cursor.execute("ALTER TABLE whisperr_outboxevent RENAME TO elsewhere")
+        assert track("user_2", "payment_failed", {"n": 2}) is None  # and the transaction goes on
+        cursor.execute("ROLLBACK TO SAVEPOINT before")
+    assert track("user_3", "payment_failed", {"n": 3})
+stats = get_client().stats()
+assert (stats.accepted, stats.not_accepted, stats.stored) == (3, {"not_stored": 1}, 2), stats
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
-def test_a_commit_survives_the_kill_of_its_process_and_a_rollback_is_no_event(
+def test_what_a_committed_transaction_tracked_arrives_after_the_kill_of_its_process(
     outbox: Database, server: LocalServer
 ) -> None:
-    with Host([sys.executable, "-c", TRACK], server, **environment_of(outbox)) as writer:
-        assert writer.ended() == -signal.SIGKILL
-    assert outbox.count() == 1
-    with relay(outbox, server, "--once") as once:
-        assert once.ended() == 0
-    assert numbers(server) == [1]
+    tracks = {**environment_of(outbox), "WHISPERR_BUFFER": "django"}
+    with Host([sys.executable, "-c", TRACK], server, **tracks) as writer:
+        assert writer.ended() == -signal.SIGKILL, writer.text
+    assert outbox.count() == 2
+    with relay(outbox, server, "--once", WHISPERR_BUFFER="django") as once:
+        assert once.ended() == 0, once.text
+    assert numbers(server) == [1, 3]
 
 
 def test_a_relay_says_what_is_missing(postgres_server: PostgresServer, server: LocalServer) -> None:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
 
 
-
 class Row(NamedTuple):
     """One claimed row."""
 
