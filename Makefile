@@ -4,6 +4,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constraint constraints.txt
+# The tests wait more than they compute; those of a file stay together.
+PARALLEL := -n 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-django test check lint types wheel matrix matrix-new matrix-django soak reliability \
@@ -20,7 +22,7 @@ demo-django: $(VENV)/with-test,django-test  ## Run the Django example against a 
 
 test: $(VENV)/with-test,django-test,doors,hosts,browser  ## Run the tests and measure what they cover
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -q
+	$(BIN)/coverage run -m pytest -q $(PARALLEL)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 

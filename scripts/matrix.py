@@ -53,6 +53,8 @@ EXTRAS = ("test", "django-test", "doors", "hosts", "browser")
 
 # Machines are noisy: only a run that hangs takes this long.
 LONGEST_RUN = 3600.0  # seconds
+# As in the Makefile: the tests wait more than they compute.
+PARALLEL = ("-n", "4", "--dist", "loadfile")
 TELL_WHERE = 600  # seconds in one test after which the stacks of its threads are shown
 
 
@@ -116,7 +118,7 @@ def _test(place: Place, run: Run, python: str, result: Result) -> None:
     report = ROOT / ".venvs" / f"report-{os.getpid()}.xml"
     report.parent.mkdir(exist_ok=True)
     seen = f"{place.sources}/.venvs/{report.name}"
-    command = [python, "-m", "pytest", "-q", "-o", f"faulthandler_timeout={TELL_WHERE}"]
+    command = [python, "-m", "pytest", "-q", *PARALLEL, "-o", f"faulthandler_timeout={TELL_WHERE}"]
     began = time.monotonic()
     try:
         ended = place.run(

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 _DEFAULT_MAX_QUEUE_BYTES = 64 * 1024 * 1024
+OUTBOX = "django"
+"""The name of the outbox of the Django door, as a buffer; the door alone can open it."""
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DIGITS = frozenset("0123456789")
 _IN_HOSTS = _DIGITS | frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._-")
@@ -192,11 +194,12 @@ OPTIONS = (
         "buffer",
         None,
         "Where events are held instead of memory: a URL (`sqlite:////path`, `redis://host`) or "
-        "an object; falls back to `WHISPERR_BUFFER`; see docs/durability.md",
+        "an object; in Django also `django`, the outbox; falls back to `WHISPERR_BUFFER`; see "
+        "docs/durability.md",
         "a URL such as sqlite:////var/lib/app/events.db or redis://localhost:6379/0, an object of "
         "whisperr.buffers, or one with put, take, hold, done, put_back, "
         "clear, end and passed",
-        lambda v: "://" in v if isinstance(v, str) else _place(v) or _buffer(v),
+        lambda v: "://" in v or v == OUTBOX if isinstance(v, str) else _place(v) or _buffer(v),
     ),
     Option(
         "ssl_context",

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     State = Literal["running", "paused", "closed", "disabled"]
 
-_NEVER_ACCEPTED: tuple[Reason, ...] = ("invalid", "vetoed", "closed")
+_NEVER_ACCEPTED: tuple[Reason, ...] = ("invalid", "vetoed", "closed", "not_stored")
 _DROPPED: tuple[Reason, ...] = (
     "queue_full",
     "rejected",
@@ -35,12 +35,16 @@ _REASONS: tuple[Reason, ...] = (*_NEVER_ACCEPTED, *_DROPPED)
 class Stats(Frozen):
     """What one client did in this process so far; accepted = delivered + dropped + held.
 
+    With the Django outbox another process delivers, so that what was accepted stays `held` here.
+
     - `accepted`, `delivered`, `held`: events and identifies, counted.
     - `dropped`: accepted ones that are gone, by reason (`"queue_full"`, `"rejected"`,
       `"refused_in_batch"`, `"too_large"`, `"expired"`, `"shutdown"`).
-    - `not_accepted`: calls that became no event, by reason (`"invalid"`, `"vetoed"`, `"closed"`).
+    - `not_accepted`: calls that became no event, by reason (`"invalid"`, `"vetoed"`, `"closed"`,
+      `"not_stored"`).
     - `held_bytes`: what waiting events take, in bytes; with a shared buffer those of all.
-    - `stored`: events in a shared buffer, those of all processes; 0 for one in memory.
+    - `stored`: events in a shared buffer, those of all processes; 0 for one in memory. In the
+      Django outbox at most 10,000 are counted, and 0 where its table cannot be read.
     - `requests`, `retries`: requests made, and those of them that repeated a failed one.
     - `state`: `"running"`, `"paused"` (after giving up; a flush or time ends it), `"closed"`,
       `"disabled"`.

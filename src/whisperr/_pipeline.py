@@ -17,8 +17,10 @@ from ._event import EventEncoder, Vetoed
 from ._host import check_host
 from ._imports import first_use
 from ._ledger import Ledger
-from ._report import Reporter
+from ._report import Reporter, logger
+from ._store import StoreError
 from ._version import __version__
+from ._wire import is_identify
 from ._worker import NEVER, Worker
 from .errors import InvalidEvent
 
@@ -53,6 +55,9 @@ class Pipeline:
         self.ledger = Ledger()
         self.reporter = Reporter(config.on_error, debug=config.debug)
         self.buffer = _buffer_of(config)
+        # Who delivers when it is not this process: it only adds to the buffer.
+        self.delivered_by: str | None = getattr(self.buffer, "delivered_by", None)
+        self._flush_told = False
         self.encoder = EventEncoder(
             __version__,
             app_version=config.app_version,
@@ -84,8 +89,10 @@ class Pipeline:
             if len(self.buffer):  # what a former process left
                 self.driver.wake()
 
-    def put(self, data: bytes) -> bool:
-        """Accept one encoded event; False when it could not be kept itself."""
+    def put(self, data: bytes, place: str | None = None) -> bool:
+        """Accept one encoded event; False when it could not be kept. `place` as in `refuse`."""
+        if self.delivered_by is not None:
+            return self._store(data, place)
         self.ledger.accept()
         dropped = self.buffer.put(data)
         if dropped:
@@ -93,6 +100,19 @@ class Pipeline:
         if len(self.buffer) >= self.worker.wake_at:
             self.driver.wake()
         return not dropped or dropped[-1] is not data
+
+    def _store(self, data: bytes, place: str | None) -> bool:
+        """Put one event where another process takes it from; it is accepted when it is there."""
+        try:
+            dropped = self.buffer.put(data)
+        except StoreError as error:
+            call = "identify" if is_identify(data) else "track"
+            self._lose("not_stored", f"{call}: {error}", place)
+            return False
+        self.ledger.accept()
+        if dropped:
+            self._overflow(data, dropped)
+        return not dropped
 
     def refuse(self, error: Exception, call: str, place: str | None = None) -> None:
         """Count and report a call that became no event; a veto is counted and not reported.
@@ -132,6 +152,9 @@ class Pipeline:
                 deadline,
             )
         self.reporter.emit(time.monotonic())
+        if self.delivered_by is not None and not self._flush_told:
+            self._flush_told = True
+            logger().info("flush() has nothing to wait for: %s delivers", self.delivered_by)
         return done
 
     def begin_shutdown(self, deadline: float) -> None:

@@ -19,6 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._client import Whisperr
     from ._pipeline import Pipeline
+    from .protocols import Buffer
 
 UNKNOWN = object()
 """Stands for a user that is named when the event is queued."""
@@ -62,7 +63,12 @@ class Prepared:
             except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
                 pipeline.refuse(error, self._call, self._place)
                 return False
-        return pipeline.put(data)
+        return pipeline.put(data, self._place)
+
+    @property
+    def outbox(self) -> Buffer | None:
+        """The buffer that it will be written to for another process to deliver; None: no such."""
+        return outbox_of(self._client)
 
     def nobody(self) -> None:
         """Let it go: its user turned out to be an anonymous visitor."""
@@ -129,6 +135,12 @@ def prepare_identify(client: Whisperr, **known: object) -> Prepared | None:
 def is_on(client: Whisperr) -> bool:
     """Say whether a client does anything at all."""
     return pipeline_of(client) is not None
+
+
+def outbox_of(client: Whisperr) -> Buffer | None:
+    """Return the buffer that other processes deliver; None when this one does."""
+    pipeline = pipeline_of(client)
+    return None if pipeline is None or pipeline.delivered_by is None else pipeline.buffer
 
 
 def nobody(client: Whisperr, call: str) -> None:

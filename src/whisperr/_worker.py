@@ -75,8 +75,7 @@ class Worker:
         self._dice = dice
         self._delivery: Delivery | None = None
         self._oldest_since: float | None = None
-        self._not_before = 0.0
-        self._asked_until = 0.0
+        self._not_before = self._asked_until = 0.0
         self._paused_until = self._paced_until = 0.0
         self._connected_until: float | None = None
         self._flush_to = 0
@@ -302,6 +301,8 @@ class Worker:
     def _end(self, part: Sequence[bytes], verdict: Verdict) -> None:
         """Settle a part that has ended, unless shutdown has already given it up."""
         lost = verdict.ended - verdict.delivered
+        if lost and (explain := getattr(self._buffer, "explain", None)) is not None:
+            explain(verdict.message, verdict.status)
         if self._buffer.done(verdict.ended, lost, verdict.reason) < verdict.ended:
             return
         # Which ones a 202 refused is not told, unless it is all of them: the first ones count.
@@ -324,8 +325,7 @@ class Worker:
         self._put_back()
 
     def _put_back(self) -> None:
-        overflow = self._buffer.put_back()
-        self._drop(overflow, "queue_full", "the queue was full; the oldest went")
+        self._drop(self._buffer.put_back(), "queue_full", "the queue was full; the oldest went")
 
     def _reschedule(self, paused_until: float) -> None:
         self._paused_until = paused_until

@@ -14,6 +14,7 @@ import re
 from os import fspath
 from pathlib import Path
 
+from ._config import OUTBOX
 from ._frozen import Frozen
 from ._lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 
@@ -187,6 +188,11 @@ def _again(kind: type[Any], fields: dict[str, Any]) -> Any:  # noqa: ANN401  # f
 
 def buffer_of(url: str) -> Place:
     """Return the place that a URL stands for. Raises ValueError that says how to write it."""
+    if url == OUTBOX:
+        raise ValueError(
+            "buffer: 'django' is the outbox of a Django project; use whisperr.django.get_client(), "
+            "which makes a client for it"
+        )
     scheme, colon, rest = url.partition("://")
     if scheme == "sqlite" and colon:
         return _sqlite_of(rest)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         "invalid",
         "vetoed",
         "closed",
+        "not_stored",
     ]
 
 
@@ -59,7 +60,7 @@ class WhisperrError(Frozen):
     - `status`: the HTTP status, None when there was no answer or no request.
     - `reason`: why events were dropped (`"queue_full"`, `"rejected"`, `"refused_in_batch"`,
       `"too_large"`, `"expired"`, `"shutdown"`) or never accepted (`"invalid"`, `"vetoed"`,
-      `"closed"`); None for the types that keep them.
+      `"closed"`, `"not_stored"`); None for the types that keep them.
     - `count`: how many events this is about.
     - `events`: the dropped events as dictionaries in the shape of the wire, so that they can be
       written elsewhere. May be shorter than `count`: events that never were accepted are not

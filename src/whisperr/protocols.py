@@ -35,7 +35,10 @@ class Buffer(Protocol):
     """A place that keeps encoded events in order. Any thread may call any method.
 
     Nothing here raises but `take`, and that only NotNow. A shared buffer may also have `look`
-    and `attach`; see `whisperr.buffers`.
+    and `attach`; see `whisperr.buffers`. One that keeps what the server refused may have
+    `explain(message, status)`: called before such a `done`, with a line that says why and the
+    HTTP status. One that others deliver has `delivered_by`, which says who does, for people; its
+    `put` may raise StoreError, and the event is not accepted.
 
     An event is the bytes of one JSON object. Events have positions that grow. What `take` handed
     out stays owned by the buffer until `done` or `put_back`.

@@ -61,6 +61,26 @@ def site(server: LocalServer) -> Iterator[Site]:
 
 
 @pytest.fixture
+def outbox(site: Site) -> Iterator[None]:
+    """The site with the outbox as its buffer, and nothing in it."""
+    with override_settings(WHISPERR_BUFFER="django"):
+        yield
+    from whisperr.django.models import OutboxEvent
+
+    OutboxEvent.objects.all().delete()
+
+
+@pytest.fixture
+def second(tmp_path: Path, outbox: None) -> Iterator[str]:
+    """A second database, without tables."""
+    from tests.django.outboxes import SECOND, add_database, remove_database
+
+    add_database(tmp_path / "second.sqlite3")
+    yield SECOND
+    remove_database()
+
+
+@pytest.fixture
 def ada() -> Iterator[User]:
     yield from _user("ada")
 

@@ -11,6 +11,7 @@ from django.test import override_settings
 from tests.django.settings import MIDDLEWARE
 from whisperr.django._settings import KNOWN
 
+CONTENT_TYPES = "django.contrib.contenttypes"
 OURS = "whisperr.django.WhisperrMiddleware"
 CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("all is well", {}, [], ""),
@@ -34,6 +35,19 @@ CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("a path to nothing", {"WHISPERR_ON_ERROR": "a.b"}, ["whisperr.E003"], "Called with a"),
     ("http", {"WHISPERR_BASE_URL": "http://example.org"}, ["whisperr.W002"], "Use https://."),
     ("http to this machine", {"WHISPERR_BASE_URL": "http://localhost:8722"}, [], ""),
+    ("the outbox", {"WHISPERR_BUFFER": "django", "WHISPERR_OUTBOX_DATABASE": "default"}, [], ""),
+    (
+        "the outbox without its app",
+        {"WHISPERR_BUFFER": "django", "INSTALLED_APPS": ["django.contrib.auth", CONTENT_TYPES]},
+        ["whisperr.E004"],
+        'Add "whisperr.django" to INSTALLED_APPS',
+    ),
+    (
+        "an unknown database",
+        {"WHISPERR_OUTBOX_DATABASE": "nowhere"},
+        ["whisperr.E005"],
+        "Name one of DATABASES",
+    ),
     ("a typo", {"WHISPERR_FLUSH_ATT": 1}, ["whisperr.W003"], "Did you mean WHISPERR_FLUSH_AT?"),
     ("a wild guess", {"WHISPERR_XYZZY_PLUGH_QUUX": 1}, ["whisperr.W003"], "Remove it."),
     ("no middleware", {"MIDDLEWARE": MIDDLEWARE[:-1]}, ["whisperr.W004"], "Add it after"),

@@ -14,6 +14,7 @@ from django.core.management import load_command_class
 from django.test import override_settings
 
 from tests.django import settings as site_settings
+from tests.django.outboxes import written
 from whisperr.django import RequestTracker, checks, get_client
 from whisperr.django._settings import KNOWN
 
@@ -52,7 +53,9 @@ def test_the_settings_are_real_ones(files: dict[str, ModuleType], site: Site) ->
     assert names <= KNOWN
     assert {"WHISPERR_API_KEY", "WHISPERR_RESOLVE_USER", "WHISPERR_ON_ERROR"} <= names
     settings: Any = files["settings"]
-    assert settings.INSTALLED_APPS == site_settings.INSTALLED_APPS
+    assert set(settings.INSTALLED_APPS) <= set(
+        site_settings.INSTALLED_APPS
+    )  # it has the admin, too
     assert settings.MIDDLEWARE == site_settings.MIDDLEWARE
     with override_settings(**{name: getattr(settings, name) for name in names}):
         assert checks.check_settings() == []
@@ -76,6 +79,30 @@ def test_the_views_do_what_the_page_says(files: dict[str, Any], site: Site, ada:
         (user, "report_exported"),
         (user, "plan_upgraded"),
         (user, None),
+    ]
+
+
+def test_with_the_outbox_the_views_write_rows(
+    files: dict[str, Any], site: Site, ada: User, outbox: None
+) -> None:
+    settings = {
+        name: value
+        for name, value in vars(files["outbox_settings"]).items()
+        if name.startswith("WHISPERR_")
+    }
+    user = str(ada.pk)
+    with override_settings(**settings):
+        site.get(files["payments"].pay, ada)
+        site.aget(files["async_views"].export, ada)
+        site.aget(files["async_views"].upgrade_now, ada)
+        files["tasks"].cancelled(8842, "too expensive")
+    assert set(settings) == {"WHISPERR_BUFFER", "WHISPERR_OUTBOX_DATABASE"}
+    assert written() == [
+        (user, "invoice_paid"),
+        (user, "report_exported"),
+        (user, "plan_upgraded"),
+        (user, None),
+        ("8842", "subscription_cancelled"),
     ]
 
 

@@ -46,7 +46,10 @@ PATHS = {
 
 
 def test_every_option_has_a_setting() -> None:
-    assert {setting_of(option) for option in OPTIONS} == KNOWN - {"WHISPERR_RESOLVE_USER"}
+    assert {setting_of(option) for option in OPTIONS} == KNOWN - {
+        "WHISPERR_OUTBOX_DATABASE",
+        "WHISPERR_RESOLVE_USER",
+    }
     assert {"api_key", *GIVEN, *PATHS} == {option.name for option in OPTIONS}
 
 

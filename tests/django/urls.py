@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.contrib import admin
 from django.contrib.auth import aauthenticate, alogin, authenticate, login
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
@@ -54,6 +55,7 @@ async def served_atrack(request: WhisperrRequest) -> HttpResponse:
 
 
 urlpatterns = [
+    path("admin/", admin.site.urls),
     path("sync/", sync_page),
     path("async/", async_page),
     path("login/", served_login),

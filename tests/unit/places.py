@@ -8,6 +8,7 @@ from whisperr._buffer import MemoryBuffer
 from whisperr._durable import DurableBuffer
 from whisperr._redis import RedisStore
 from whisperr._sqlite import SQLiteStore
+from whisperr._store import StoreError
 from whisperr.buffers import SQLiteBuffer, buffer_of
 
 if TYPE_CHECKING:
@@ -54,6 +55,27 @@ class Make:
     def end(self) -> None:
         for one in self._made:
             one.clear()
+
+
+class Outbox(MemoryBuffer):
+    """A buffer that others deliver, which can be out of reach."""
+
+    delivered_by = "`a relay`"
+    broken = False
+
+    def put(self, data: bytes) -> Sequence[bytes]:
+        if self.broken:
+            raise StoreError("it is away")
+        return super().put(data)
+
+    def __len__(self) -> int:
+        return 0
+
+    def passed(self, position: int) -> bool:
+        return True
+
+    def clear(self) -> Sequence[bytes]:
+        return ()
 
 
 class Heard:

@@ -58,6 +58,10 @@ class TestSQLiteURL:
         with pytest.raises(ValueError, match=re.escape(fix)):
             Whisperr("wrk_test", buffer=url)
 
+    def test_the_outbox_of_django_is_opened_by_its_door_alone(self) -> None:
+        with pytest.raises(ValueError, match=r"use whisperr\.django\.get_client\(\)"):
+            Whisperr("wrk_test", buffer="django")
+
     def test_the_environment_names_the_place_when_no_option_does(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

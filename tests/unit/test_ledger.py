@@ -28,7 +28,7 @@ DROPPED: tuple[Reason, ...] = (
     "expired",
     "shutdown",
 )
-NEVER_ACCEPTED: tuple[Reason, ...] = ("invalid", "vetoed", "closed")
+NEVER_ACCEPTED: tuple[Reason, ...] = ("invalid", "vetoed", "closed", "not_stored")
 
 
 def stats_of(ledger: Ledger) -> Stats:

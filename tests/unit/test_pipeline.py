@@ -11,6 +11,7 @@ from whisperr._wire import Answer, Request
 from whisperr.testing import MemoryTransport
 
 from .held import LIMIT, Calls, Errors, Pipelines, batches_of, shut, track
+from .places import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -253,3 +254,36 @@ class TestReports:
         track(one, 2)
         assert one.flush(LIMIT / 5)
         assert one.stats().delivered == 1
+
+
+class TestAnOutbox:
+    """A buffer from which another process takes."""
+
+    def test_what_is_written_is_held_and_nothing_is_sent(self, pipeline: Pipelines) -> None:
+        transport = MemoryTransport()
+        one = pipeline(transport, buffer=Outbox(10, 10_000), flush_at=1)
+        track(one, 1, 2, 3)
+        assert one.flush(None)
+        assert (one.stats().accepted, one.stats().held) == (3, 3)
+        assert not one.driver.started
+        assert shut(one, LIMIT) is True
+        assert one.stats().held == 3
+        assert batches_of(transport) == []
+
+    def test_what_cannot_be_written_is_not_accepted_and_told_by_the_thread(
+        self, pipeline: Pipelines
+    ) -> None:
+        errors = Errors()
+        outbox = Outbox(10, 10_000)
+        outbox.broken = True
+        one = pipeline(MemoryTransport(), buffer=outbox, on_error=errors)
+        assert one.put(b'{"event_type":"a"}') is False
+        assert one.put(b'{"external_user_id":"u"}', " (at a line)") is False
+        stats = one.stats()
+        assert (stats.accepted, stats.held, stats.not_accepted) == (0, 0, {"not_stored": 2})
+        assert one.driver.started
+
+    def test_what_is_too_large_is_dropped(self, pipeline: Pipelines) -> None:
+        one = pipeline(MemoryTransport(), buffer=Outbox(10, 1024))
+        assert one.put(b"x" * 2048) is False
+        assert (one.stats().accepted, one.stats().dropped) == (1, {"too_large": 1})

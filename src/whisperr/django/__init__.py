@@ -19,15 +19,23 @@ except ModuleNotFoundError as _missing:
         raise
     raise ImportError("whisperr.django needs Django: pip install whisperr[django]") from _missing
 
+from django.core.checks import register as _register
+
 from ._client import get_client
 from ._middleware import WhisperrMiddleware
+from ._outbox import OutboxBuffer
 from ._request import RequestTracker, WhisperrRequest
 from ._transaction import track_on_commit
+from .checks import check_app as _check_app
 
 __all__ = [
+    "OutboxBuffer",
     "RequestTracker",
     "WhisperrMiddleware",
     "WhisperrRequest",
     "get_client",
     "track_on_commit",
 ]
+
+# Not with the app: what this one finds is that the app is not there.
+_register(_check_app, "whisperr")

@@ -15,12 +15,20 @@ from django.http import HttpRequest
 
 from whisperr import InvalidEvent
 from whisperr._event import identifier
-from whisperr._prepared import UNKNOWN, is_on, nobody, prepare_event, prepare_identify, refuse
+from whisperr._prepared import (
+    UNKNOWN,
+    is_on,
+    nobody,
+    outbox_of,
+    prepare_event,
+    prepare_identify,
+    refuse,
+)
 
 from ._client import get_client
 from ._transaction import queue_on_commit
-from ._user import Unread, is_of_session, user_of, user_soon
-from ._waiting import Waiting
+from ._user import Known, Unread, in_event_loop, is_of_session, user_of, user_soon
+from ._waiting import Waiting, queue_soon
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -109,7 +117,7 @@ class RequestTracker:
         occurred_at: datetime | None = None,
         message_id: str | None = None,
     ) -> str | None:
-        """Do what `track` does, reading the user before it returns."""
+        """Do what `track` does, reading the user before it returns; and writing the row, if so."""
         client = get_client()
         prepared = prepare_event(
             client, UNKNOWN, event_type, properties, context, occurred_at, message_id
@@ -117,7 +125,8 @@ class RequestTracker:
         if prepared is None:
             return None
         user = await self._auser(client, "track")
-        return prepared.message_id if user is not None and prepared.queue(user) else None
+        queued = user is not None and await queue_soon(prepared, user)
+        return prepared.message_id if queued else None
 
     def track_on_commit(
         self,
@@ -193,7 +202,7 @@ class RequestTracker:
         if prepared is not None:
             user = await self._auser(client, "identify")
             if user is not None:
-                prepared.queue(user)
+                await queue_soon(prepared, user)
 
     def _user(self, client: Whisperr, call: str, *, even_when_off: bool = False) -> Any:  # noqa: ANN401  # a key of any type
         """Return the user's key, Unread, or None; a failure to read it is reported."""
@@ -208,6 +217,8 @@ class RequestTracker:
             self.waiting.found(user)  # what was tracked first is queued first
         if user is None:
             nobody(client, call)
+        elif outbox_of(client) is not None and not isinstance(user, Unread) and in_event_loop():
+            return user if even_when_off else Known(user)
         return user
 
     async def _auser(self, client: Whisperr, call: str, *, even_when_off: bool = False) -> Any:  # noqa: ANN401  # likewise

@@ -6,6 +6,7 @@ keeps nothing.
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction
@@ -14,8 +15,11 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from whisperr import Whisperr
-from whisperr._config import OPTIONS, Config
+from whisperr._buffer import MemoryBuffer
+from whisperr._config import OPTIONS, OUTBOX, Config
 from whisperr._secret import Secret
+
+from ._outbox import OUTBOX_DATABASE, OutboxBuffer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,12 +32,20 @@ RESOLVE_USER = "WHISPERR_RESOLVE_USER"
 DISABLED = "WHISPERR_DISABLED"
 
 
+class InMemory:
+    """The buffer of a client that delivers by itself, whatever the settings and environment say."""
+
+    def open(self, max_events: int, max_bytes: int) -> MemoryBuffer:
+        """Return a buffer in memory."""
+        return MemoryBuffer(max_events, max_bytes)
+
+
 def setting_of(option: Option) -> str:
     """Return the name of the setting of an option of the client."""
     return PREFIX + option.name.upper()
 
 
-KNOWN = frozenset({RESOLVE_USER, *map(setting_of, OPTIONS)})
+KNOWN = frozenset({OUTBOX_DATABASE, RESOLVE_USER, *map(setting_of, OPTIONS)})
 
 
 def given() -> dict[str, Any]:
@@ -45,6 +57,8 @@ def given() -> dict[str, Any]:
     for option in OPTIONS:
         if option.name != "api_key" and hasattr(settings, setting_of(option)):
             options[option.name] = value_of(option)
+    if options.get("buffer") is None and os.environ.get("WHISPERR_BUFFER") == OUTBOX:
+        options["buffer"] = OutboxBuffer()  # the core would refuse the name: it knows no Django
     return options
 
 
@@ -52,6 +66,8 @@ def value_of(option: Option) -> Any:  # noqa: ANN401  # options have all kinds o
     """Return the value that the settings give an option; a dotted path becomes what it names."""
     name = setting_of(option)
     written = value = getattr(settings, name)
+    if option.name == "buffer" and value == OUTBOX:
+        return OutboxBuffer()
     if isinstance(value, str) and option.default is None and not option.check(value):
         value = _made_of(_imported(name, value), option)
     if not option.check(value):

@@ -11,6 +11,7 @@ from whisperr import InvalidEvent
 from whisperr._prepared import prepare_event
 
 from ._client import get_client
+from ._outbox import Rows, written_to
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,6 +35,8 @@ def track_on_commit(
     The arguments are those of `Whisperr.track`. Everything is encoded and stamped now, and bad
     data is reported now. Outside a transaction it is queued at once. `using` names the database;
     the default one when left out. Returns the message id, None when it was refused.
+
+    With the outbox its row is written now, in the transaction on `using`.
     """
     prepared = prepare_event(
         get_client(), user_id, event_type, properties, context, occurred_at, message_id
@@ -42,7 +45,14 @@ def track_on_commit(
 
 
 def queue_on_commit(prepared: Prepared, using: str | None) -> str | None:
-    """Queue an event when the transaction commits; return its message id, None when refused."""
+    """Queue an event when the transaction commits; return its message id, None when refused.
+
+    A row of the outbox follows the transaction by itself, if it is in the same database.
+    """
+    outbox = prepared.outbox
+    if isinstance(outbox, Rows) and outbox.follows(using):
+        with written_to(using):
+            return prepared.message_id if prepared.queue() else None
     try:
         connection = transaction.get_connection(using)
         if connection.connection is None:  # and none is made: nothing can be open on it

@@ -46,6 +46,19 @@ class Unread:
             raise _failure(error) from error
 
 
+class Known(Unread):
+    """A user who is known, of an event that waits for a thread that may use the database."""
+
+    __slots__ = ("key",)
+
+    def __init__(self, key: object) -> None:
+        self.key: object = key
+        super().__init__(self._said, self, by_session=False)
+
+    async def _said(self) -> object:
+        return self.key
+
+
 def user_of(request: HttpRequest) -> Any:  # noqa: ANN401  # keys are of any type
     """Return the user's id, None for an anonymous visitor, or Unread. Raises InvalidEvent."""
     try:

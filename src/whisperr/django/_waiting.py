@@ -1,5 +1,7 @@
 """What a request tracked before its user could be read, in order, until it can be.
 
+With the outbox also what has a user and waits for its row to be written: an event loop may not.
+
 Threads: the event loop, and a thread that Django runs for it; a `deque` needs no lock for that.
 """
 
@@ -9,12 +11,12 @@ import asyncio
 from collections import deque
 from typing import TYPE_CHECKING
 
-from asgiref.sync import async_to_sync
+from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 
 from whisperr import InvalidEvent
 
-from ._user import in_event_loop, key_of
+from ._user import Known, in_event_loop, key_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -85,7 +87,10 @@ class Waiting:
                 if self._take(prepared):
                     ends.append((prepared, known[id(user.source)][1]))
         finally:
-            _end(ends)
+            if any(prepared.outbox is not None for prepared, _ in ends):
+                await sync_to_async(_end)(ends)
+            else:
+                _end(ends)
 
     def _take(self, prepared: Prepared) -> bool:
         """Take the first one; False when a login or logout took it while its user was read."""
@@ -97,30 +102,60 @@ class Waiting:
     def settle(self) -> None:
         """Do the same in a sync chain, whose thread usually has no event loop."""
         if in_event_loop():  # a sync request made from async code, as notebooks and tests do
+            known = [(prepared, u.key) for prepared, u in self._queue if isinstance(u, Known)]
+            unknown = [pair for pair in self._queue if not isinstance(pair[1], Known)]
+            self._queue.clear()
+            self._queue.extend(unknown)
+            _end(known)
             self._refuse_all(_BLOCKED)
         else:
             async_to_sync(self.asettle)()
 
     def found(self, key: object) -> None:
-        """Queue what waits for the user of the session, whose key was found meanwhile."""
+        """Queue what waits for the user of the session, whose key was found meanwhile.
+
+        What is to become a row goes on waiting and knows its user now: this may be an event loop,
+        or somebody else's transaction.
+        """
         waiting = tuple(self._queue)
         self._queue.clear()
-        self._queue.extend(pair for pair in waiting if not pair[1].by_session)
-        _end([(prepared, key) for prepared, user in waiting if user.by_session])
+        ends = []
+        for prepared, user in waiting:
+            if user.by_session and prepared.outbox is not None:
+                self._queue.append((prepared, Known(key)))
+            elif user.by_session:
+                ends.append((prepared, key))
+            else:
+                self._queue.append((prepared, user))
+        _end(ends)
 
     def logged_out(self, user: object) -> None:
         """Give what waits to the user who leaves; a resolver cannot be asked any more."""
         self.found(key_of(user))
-        self._refuse_all(_CHANGED)
+        self._refuse_unknown()
 
     def logged_in(self) -> None:
         """Report what waits as lost: whose it was cannot be read any more, and it is not theirs."""
-        self._refuse_all(_CHANGED)
+        self._refuse_unknown()
+
+    def _refuse_unknown(self) -> None:
+        known = [pair for pair in self._queue if isinstance(pair[1], Known)]
+        unknown = [pair for pair in self._queue if not isinstance(pair[1], Known)]
+        self._queue.clear()
+        self._queue.extend(known)
+        _end([(prepared, InvalidEvent(_CHANGED)) for prepared, _ in unknown])
 
     def _refuse_all(self, text: str) -> None:
         waiting = tuple(self._queue)
         self._queue.clear()
         _end([(prepared, InvalidEvent(text)) for prepared, _ in waiting])
+
+
+async def queue_soon(prepared: Prepared, user: object) -> bool:
+    """Queue one from an event loop; a row is written in the thread that may do so."""
+    if prepared.outbox is None:
+        return prepared.queue(user)
+    return await sync_to_async(prepared.queue)(user)
 
 
 async def _read(user: Unread) -> object:

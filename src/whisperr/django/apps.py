@@ -12,6 +12,7 @@ class WhisperrConfig(AppConfig):
     """The app `whisperr`."""
 
     name: str = "whisperr.django"
+    default_auto_field: str = "django.db.models.BigAutoField"
     label: str = "whisperr"  # the last part of the name would be "django"
     verbose_name: str = "Whisperr"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,9 @@ from django.core.checks import Error
 from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 
-from whisperr._config import LOOPBACK, OPTIONS, base_url_of, parts_of
+from whisperr._config import LOOPBACK, OPTIONS, OUTBOX, base_url_of, parts_of
 
+from ._outbox import APP, OutboxBuffer, alias_problem, app_problem
 from ._settings import (
     API_KEY,
     DISABLED,
@@ -36,7 +38,18 @@ _AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 def check_settings(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # what Django passes to checks
     """Return everything that is wrong with the settings of the door."""
-    return [*_key(), *_resolver(), *_options(), *_address(), *_unknown(), *_middleware()]
+    found = [*_key(), *_resolver(), *_options(), *_outbox()]
+    return [*found, *_address(), *_unknown(), *_middleware()]
+
+
+def check_app(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # likewise
+    """Find an outbox without its table. Known to Django also where the app is not installed."""
+    value = getattr(settings, "WHISPERR_BUFFER", None) or os.environ.get("WHISPERR_BUFFER")
+    problem = app_problem() if value == OUTBOX or isinstance(value, OutboxBuffer) else None
+    if problem is None:
+        return []
+    hint = f'Add "{APP}" to INSTALLED_APPS, then run manage.py migrate.'
+    return [Error(f"{problem}.", hint=hint, id="whisperr.E004")]
 
 
 def _key() -> Iterator[CheckMessage]:
@@ -77,6 +90,12 @@ def _options() -> Iterator[CheckMessage]:
             value_of(option)
         except ImproperlyConfigured as error:
             yield Error(f"{error}.", hint=f"{option.meaning}.", id="whisperr.E003")
+
+
+def _outbox() -> Iterator[CheckMessage]:
+    problem = alias_problem()
+    if problem is not None:
+        yield Error(f"{problem}.", hint="Name one of DATABASES, or remove it.", id="whisperr.E005")
 
 
 def _address() -> Iterator[CheckMessage]:

@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from whisperr import InvalidEvent
-from whisperr.django._settings import new_client
+from whisperr.django._settings import InMemory, new_client
 
 if TYPE_CHECKING:
     from typing import Any
@@ -47,7 +47,7 @@ class Command(BaseCommand):
         """Send it; fails when it was not delivered."""
         properties = dict(map(_property, given["properties"]))
         told: list[WhisperrError] = []
-        changed = {"strict": True, "on_error": told.append, "max_retries": 1}
+        changed = {"strict": True, "on_error": told.append, "max_retries": 1, "buffer": InMemory()}
         if given["test"]:
             changed["test_mode"] = True
         try:

@@ -1,0 +1,87 @@
+"""The tables of the outbox: events that wait for the relay, and those that the server refused.
+
+Only data: `_outbox` adds rows, `_relay` delivers them, `_letters` keeps what was refused. A row is
+the bytes of one event or identify as they go over the wire, so that nothing has to be understood
+again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from django.db import models
+from django.db.models.functions import Now
+
+from whisperr._wire import EVENT_HEAD, is_identify
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+_TYPE = re.compile(re.escape(EVENT_HEAD) + rb"([a-z0-9_]+)\"")
+
+
+class OutboxEvent(models.Model):
+    """One event or identify that waits to be delivered; deleted when it was.
+
+    Rows are delivered in the order of their ids. A relay claims some by writing its token and the
+    end of its lease into them, by the clock of the database (`_claim`).
+    """
+
+    id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
+    data: models.BinaryField[bytes, bytes] = models.BinaryField()
+    created_at: models.DateTimeField[datetime, datetime] = models.DateTimeField(
+        db_default=Now(), editable=False
+    )
+    token: models.CharField[str, str] = models.CharField(
+        max_length=32, default="", blank=True, editable=False
+    )
+    leased_until: models.DateTimeField[datetime | None, datetime | None] = models.DateTimeField(
+        null=True, blank=True, editable=False
+    )
+
+    class Meta:
+        """How the admin calls it."""
+
+        verbose_name: str = "waiting event"
+        verbose_name_plural: str = "waiting events"
+
+    def __str__(self) -> str:
+        return f"{kind_of(bytes(self.data))} {self.pk}"
+
+
+class DeadLetter(models.Model):
+    """One event or identify that will not be delivered, and why; kept until somebody decides.
+
+    - `reason`: as in `stats().dropped`, such as `rejected` or `expired`.
+    - `message`: what the server said. `status`: the HTTP status of its answer, if there was one.
+    """
+
+    id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
+    data: models.BinaryField[bytes, bytes] = models.BinaryField()
+    reason: models.CharField[str, str] = models.CharField(max_length=32)
+    message: models.TextField[str, str] = models.TextField(default="", blank=True)
+    status: models.PositiveSmallIntegerField[int | None, int | None] = (
+        models.PositiveSmallIntegerField(null=True, blank=True)
+    )
+    created_at: models.DateTimeField[datetime, datetime] = models.DateTimeField(editable=False)
+    refused_at: models.DateTimeField[datetime, datetime] = models.DateTimeField(
+        db_default=Now(), editable=False
+    )
+
+    class Meta:
+        """How the admin calls it."""
+
+        verbose_name: str = "dead letter"
+        verbose_name_plural: str = "dead letters"
+
+    def __str__(self) -> str:
+        return f"{kind_of(bytes(self.data))} {self.pk}: {self.reason}"
+
+
+def kind_of(data: bytes) -> str:
+    """Say what a row is, as lists show it: the type of an event, or `identify`; no payload."""
+    if is_identify(data):
+        return "identify"
+    match = _TYPE.match(data)
+    return match.group(1).decode() if match else "unreadable"

@@ -1,0 +1,67 @@
+"""What is in the outbox of the site, and a second database for it."""
+
+from __future__ import annotations
+
+import json
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from django.core.management import call_command
+from django.db import connections
+
+from whisperr.django.models import OutboxEvent
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SECOND = "events"
+
+
+def rows(alias: str = "default") -> list[bytes]:
+    """Return what waits, in order, as it would go over the wire."""
+    found = OutboxEvent.objects.using(alias).order_by("pk").values_list("data", flat=True)
+    return [bytes(data) for data in found]
+
+
+def bodies(alias: str = "default") -> list[dict[str, Any]]:
+    return [json.loads(data) for data in rows(alias)]
+
+
+def told_of(body: dict[str, Any]) -> tuple[str, str | None]:
+    """Return the user and type of a row, None as the type of an identify."""
+    return body["external_user_id"], body.get("event_type")
+
+
+def written(alias: str = "default") -> list[tuple[str, str | None]]:
+    return [told_of(body) for body in bodies(alias)]
+
+
+def add_database(path: Path) -> None:
+    """Let the site have a second database, without any table."""
+    connections.settings[SECOND] = {**deepcopy(connections.settings["default"]), "NAME": str(path)}
+
+
+def migrate_second() -> None:
+    call_command("migrate", "whisperr", database=SECOND, verbosity=0)
+
+
+def remove_database() -> None:
+    connections[SECOND].close()
+    del connections[SECOND]
+    del connections.settings[SECOND]
+
+
+class ToSecond:
+    """A router that sends the outbox to the second database."""
+
+    def db_for_write(self, model: type[Any], **_: object) -> str | None:
+        return SECOND if model is OutboxEvent else None
+
+
+class Confused:
+    """A router that fails."""
+
+    def db_for_write(self, model: type[Any], **_: object) -> str | None:
+        if model is OutboxEvent:
+            raise KeyError("a secret")
+        return None

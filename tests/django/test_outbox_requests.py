@@ -1,0 +1,273 @@
+"""The outbox behind `request.whisperr`, in sync and async views."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from asgiref.sync import async_to_sync, sync_to_async
+from django.contrib.auth import alogin, alogout
+from django.db import connection, transaction
+from django.http import HttpResponse, StreamingHttpResponse
+from django.test import RequestFactory, override_settings
+from django.test.utils import CaptureQueriesContext
+
+from tests.django.outboxes import bodies, rows, written
+from tests.django.settings import MIDDLEWARE
+from whisperr import InvalidEvent
+from whisperr.django import WhisperrMiddleware, get_client
+from whisperr.django._waiting import _tasks
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from django.contrib.auth.models import User
+
+    from tests.django.site import Site
+
+pytestmark = pytest.mark.usefixtures("outbox")
+BY_HEADER = "tests.django.resolvers.by_header"
+
+
+def test_a_sync_view_writes_at_once(site: Site, ada: User) -> None:
+    def view(request: Any) -> None:
+        request.whisperr.track("plan_upgraded", {"plan": "pro"})
+        request.whisperr.identify(traits={"plan": "pro"})
+        assert len(rows()) == 2
+
+    site.get(view, ada)
+    assert written() == [(str(ada.pk), "plan_upgraded"), (str(ada.pk), None)]
+
+
+def test_a_view_that_fails_takes_its_rows_along(site: Site, ada: User) -> None:
+    def view(request: Any) -> None:
+        with transaction.atomic():
+            request.whisperr.track("gone")
+            raise LookupError("the card was declined")
+
+    with pytest.raises(LookupError):
+        site.get(view, ada)
+    assert rows() == []
+
+
+def test_a_user_who_is_not_read_yet_is_found_after_the_view(site: Site, ada: User) -> None:
+    seen: list[Any] = []
+
+    async def view(request: Any) -> None:
+        properties = {"plan": "pro"}
+        seen.append(request.whisperr.track("plan_upgraded", properties))
+        properties["plan"] = "changed later"
+        request.whisperr.identify(traits={"plan": "pro"})
+        seen.append(await sync_to_async(rows)())
+
+    site.aget(view, ada)
+    assert seen[1] == []
+    event, identify = bodies()
+    assert (event["external_user_id"], event["properties"]) == (str(ada.pk), {"plan": "pro"})
+    assert event["context"]["$message_id"] == seen[0]
+    assert identify == {"external_user_id": str(ada.pk), "traits": {"plan": "pro"}}
+    assert get_client().stats().not_accepted == {}
+
+
+def test_a_user_who_is_known_waits_for_the_end_of_the_view_as_well(site: Site, ada: User) -> None:
+    async def view(request: Any) -> None:
+        request.whisperr.track("unread")
+        await request.auser()
+        request.whisperr.track("known")
+        request.whisperr.identify(traits={"plan": "pro"})
+        request.whisperr.track_on_commit("on_commit")
+        assert request.whisperr.user_id == str(ada.pk)
+        assert await sync_to_async(rows)() == []
+
+    site.aget(view, ada)
+    assert [kind for _, kind in written()] == ["unread", "known", None, "on_commit"]
+    assert {user for user, _ in written()} == {str(ada.pk)}
+
+
+def test_a_user_without_a_session_is_known_by_a_resolver(site: Site) -> None:
+    async def view(request: Any) -> None:
+        request.whisperr.track("plan_upgraded")
+        await request.whisperr.atrack("awaited")
+        assert len(await sync_to_async(rows)()) == 2
+
+    with override_settings(WHISPERR_RESOLVE_USER=BY_HEADER):
+        site.aget(view, headers={"X-Account": "acct_7"})
+        site.aget(view_of_nobody)
+    assert written() == [("acct_7", "plan_upgraded"), ("acct_7", "awaited")]
+
+
+async def view_of_nobody(request: Any) -> None:
+    request.whisperr.track("plan_upgraded")
+    assert await request.whisperr.atrack("awaited") is None
+
+
+def test_who_awaits_has_the_row_before_it_goes_on(site: Site, ada: User) -> None:
+    async def view(request: Any) -> None:
+        message_id = await request.whisperr.atrack("plan_upgraded")
+        (body,) = await sync_to_async(bodies)()
+        assert body["context"]["$message_id"] == message_id
+        await request.whisperr.aidentify(traits={"plan": "pro"})
+        assert len(await sync_to_async(rows)()) == 2
+
+    site.aget(view, ada)
+    assert written() == [(str(ada.pk), "plan_upgraded"), (str(ada.pk), None)]
+
+
+def test_an_await_that_cannot_write_returns_none_and_is_reported(
+    site: Site, ada: User, second: str
+) -> None:
+    async def view(request: Any) -> Any:
+        return await request.whisperr.atrack("plan_upgraded")
+
+    with override_settings(WHISPERR_OUTBOX_DATABASE=second):
+        assert site.aget(view, ada).content == b"None"
+        assert get_client().stats().not_accepted == {"not_stored": 1}
+    assert "no table of the outbox" in site.told()[0]
+
+
+def test_a_function_in_a_thread_writes_in_its_transaction(site: Site, ada: User) -> None:
+    def pay(request: Any, *, declined: bool) -> None:
+        with transaction.atomic():
+            request.whisperr.track("declined" if declined else "paid")
+            transaction.set_rollback(declined)
+
+    async def view(request: Any) -> None:
+        request.whisperr.track("first")  # of the view, whatever becomes of the transaction
+        await request.auser()
+        await sync_to_async(pay)(request, declined=True)
+        await sync_to_async(pay)(request, declined=False)
+
+    site.aget(view, ada)
+    assert [kind for _, kind in written()] == ["paid", "first"]
+    assert {user for user, _ in written()} == {str(ada.pk)}
+
+
+def test_a_login_or_logout_does_not_take_what_has_its_user(
+    site: Site, ada: User, bob: User
+) -> None:
+    async def logs_out(request: Any) -> None:
+        request.whisperr.track("before")
+        await alogout(request)
+        assert request.whisperr.track("of_nobody") is None
+
+    async def logs_in(request: Any) -> None:
+        await request.auser()
+        request.whisperr.track("of_ada")
+        await alogin(request, bob, "django.contrib.auth.backends.ModelBackend")
+        request.whisperr.track("of_bob")
+
+    site.aget(logs_out, ada)
+    site.aget(logs_in, ada)
+    assert written() == [
+        (str(ada.pk), "before"), (str(ada.pk), "of_ada"), (str(bob.pk), "of_bob"),
+    ]  # fmt: skip
+
+
+def test_before_send_sees_it_with_its_user_and_may_veto(site: Site, ada: User) -> None:
+    seen: list[Any] = []
+
+    def review(event: dict[str, Any]) -> dict[str, Any] | None:
+        seen.append(event["external_user_id"])
+        return None if event["event_type"] == "secret" else event
+
+    async def view(request: Any) -> None:
+        await request.auser()
+        request.whisperr.track("secret")
+        request.whisperr.track("plan_upgraded")
+
+    with override_settings(WHISPERR_BEFORE_SEND=review):
+        site.aget(view, ada)
+        assert get_client().stats().not_accepted == {"vetoed": 1}
+    assert written() == [(str(ada.pk), "plan_upgraded")]
+    assert seen == [str(ada.pk)] * 2
+
+
+def test_strict_mode_still_raises_for_bad_data(site: Site, ada: User) -> None:
+    async def view(request: Any) -> None:
+        await request.auser()
+        request.whisperr.track("Plan Upgraded")
+
+    with override_settings(WHISPERR_STRICT=True), pytest.raises(InvalidEvent, match="event_type"):
+        site.aget(view, ada)
+    assert rows() == []
+
+
+@pytest.mark.parametrize("chain", ["only_sync", "only_async", "tracks_on_both_sides"])
+def test_it_works_in_every_chain(chain: str, site: Site, ada: User) -> None:
+    def now(request: Any) -> None:
+        request.whisperr.track("in_a_sync_view")
+
+    async def later(request: Any) -> None:
+        await request.auser()
+        request.whisperr.track("in_an_async_view")
+
+    with override_settings(MIDDLEWARE=[*MIDDLEWARE, f"tests.django.chains.{chain}"]):
+        for ask, view in ((site.get, now), (site.aget, later)):
+            ask(view, ada)
+    kinds = [kind for _, kind in written() if kind not in {"before", "after"}]
+    assert kinds == ["in_a_sync_view", "in_an_async_view"]
+    if chain == "tracks_on_both_sides":
+        assert [kind for _, kind in written()] == [
+            "before", "in_a_sync_view", "after", "before", "in_an_async_view", "after",
+        ]  # fmt: skip
+
+
+def test_an_async_view_behind_a_sync_chain_is_settled(site: Site, ada: User) -> None:
+    from django.test import Client
+
+    from tests.django.urls import Stage
+
+    async def view(request: Any) -> None:
+        request.whisperr.track("unread")
+        await request.auser()
+        request.whisperr.track("known")
+
+    Stage.view = staticmethod(view)
+    browser = Client()
+    browser.force_login(ada)
+    browser.get("/async/")  # through WSGI
+    assert written() == [(str(ada.pk), "unread"), (str(ada.pk), "known")]
+
+
+def test_a_sync_chain_inside_of_a_loop_reports_what_it_cannot_write(site: Site) -> None:
+    def respond(request: Any) -> HttpResponse:
+        assert request.whisperr.track("plan_upgraded") is not None
+        return HttpResponse("page")
+
+    async def ask() -> None:
+        with override_settings(WHISPERR_RESOLVE_USER=BY_HEADER):
+            WhisperrMiddleware(respond)(RequestFactory(headers={"X-Account": "acct_7"}).get("/"))
+            assert get_client().stats().not_accepted == {"not_stored": 1}
+
+    async_to_sync(ask)()
+    assert "track: an event loop runs in this thread" in site.told()[0]
+    assert rows() == []
+
+
+def test_a_stream_and_a_task_write_after_the_view(site: Site, ada: User) -> None:
+    async def view(request: Any) -> StreamingHttpResponse:
+        await request.auser()
+
+        async def parts() -> AsyncIterator[str]:
+            request.whisperr.track("streamed")
+            yield "one"
+            await asyncio.gather(*_tasks)
+            request.whisperr.track("streamed_later")
+            await asyncio.gather(*_tasks)
+            yield "two"
+
+        return StreamingHttpResponse(parts())
+
+    assert site.aget(view, ada).streamed == [b"one", b"two"]
+    assert [kind for _, kind in written()] == ["streamed", "streamed_later"]
+
+
+def test_a_request_that_tracks_nothing_asks_the_database_nothing(site: Site) -> None:
+    async def view(request: Any) -> HttpResponse:
+        return HttpResponse("page")
+
+    get_client()
+    with CaptureQueriesContext(connection) as queries:
+        site.aget(view)
+    assert len(queries) == 0

@@ -1,0 +1,90 @@
+"""Relays as real processes, and events to put into their table."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
+
+from tests.hosts.host import BOUND, ROOT, Host
+from whisperr._event import EventEncoder
+from whisperr._identify import identify_bytes
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.postgres_server import Database
+    from whisperr.dev import LocalServer
+
+# Quick, so that a test does not wait; nothing depends on how quick exactly.
+OFTEN = ("--interval", "0.05")
+
+
+class SQLiteFile:
+    """A file as an outbox; looks as a Database of PostgreSQL does."""
+
+    engine = "django.db.backends.sqlite3"
+    host = ""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+
+    def add(self, rows: list[bytes]) -> None:
+        """Add rows that wait, in one transaction."""
+        with closing(sqlite3.connect(self.name, timeout=BOUND)) as link, link:
+            link.executemany(
+                "INSERT INTO whisperr_outboxevent (data, token) VALUES (?, '')",
+                [(data,) for data in rows],
+            )
+
+    def count(self) -> int:
+        """Count the rows that are left."""
+        with closing(sqlite3.connect(self.name, timeout=BOUND)) as link:
+            return int(link.execute("SELECT count(*) FROM whisperr_outboxevent").fetchone()[0])
+
+
+def events(count: int, first: int = 0, type_: str = "payment_failed") -> list[bytes]:
+    """Return events as `track` encodes them, numbered by `n`."""
+    encoder = EventEncoder("1.0.0")
+    return [encoder.event(f"user_{n}", type_, {"n": n})[1] for n in range(first, first + count)]
+
+
+def identify(user: str) -> bytes:
+    """Return an identify as `identify` encodes it."""
+    return identify_bytes(user, traits={"plan": "pro"})
+
+
+def environment_of(database: Database | SQLiteFile) -> dict[str, Any]:
+    """Return the variables that point the settings at this database."""
+    return {
+        "DJANGO_SETTINGS_MODULE": "tests.outbox.settings",
+        "OUTBOX_ENGINE": database.engine,
+        "OUTBOX_NAME": database.name,
+        "OUTBOX_HOST": database.host,
+    }
+
+
+def relay(
+    database: Database | SQLiteFile, server: LocalServer, *options: str, **variables: Any
+) -> Host:
+    """Start `manage.py whisperr_relay`."""
+    command = [sys.executable, "-W", "error", "-m", "django", "whisperr_relay", *OFTEN, *options]
+    return Host(command, server, **environment_of(database), **variables)
+
+
+def manage(database: Database | SQLiteFile, *command: str, code: int = 0) -> str:
+    """Run another command of Django, and return what it said."""
+    ended = subprocess.run(
+        [sys.executable, "-W", "error", "-m", "django", *command],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **environment_of(database)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=BOUND,
+        check=False,
+    )
+    assert ended.returncode == code, ended.stdout
+    return ended.stdout
