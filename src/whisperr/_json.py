@@ -66,7 +66,7 @@ def text_of(value: object, name: str) -> str:
     whose own methods raise.
     """
     try:
-        if _is_plain(value):
+        if _is_shallow(value) or _is_plain(value):
             return "".join(_plain_chunks(value, 0))
     except (TypeError, ValueError, RuntimeError):
         # An odd key, a NaN, a number of over 4,300 digits, a dictionary that another thread
@@ -83,19 +83,24 @@ def bytes_of(text: str) -> bytes:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
+def _is_shallow(root: object) -> bool:
+    """Say whether this is a dict of plain values and dicts of such, as nearly all events are."""
+    if type(root) is not dict:
+        return False
+    for item in root.values():
+        kind = type(item)
+        if kind not in _SCALARS and not (
+            kind is dict and _SCALARS.issuperset(map(type, item.values()))
+        ):
+            return False
+    return True
+
+
 def _is_plain(root: object) -> bool:
     """Say whether only exact JSON types occur, in few enough containers to rule out a cycle."""
     if type(root) is not dict:
         return False
-    containers: list[Iterable[object]] = []
-    for item in root.values():
-        kind = type(item)
-        if kind in _SCALARS:
-            continue
-        # Nearly all events have nothing deeper than this; it saves a third of the look.
-        if kind is not dict or not _SCALARS.issuperset(map(type, item.values())):
-            containers.append(root.values())
-            break
+    containers: list[Iterable[object]] = [root.values()]
     for values in containers:
         if _SCALARS.issuperset(map(type, values)):
             continue
