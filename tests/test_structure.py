@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -185,10 +184,10 @@ HEAVY = [
     "urllib.request",
 ]
 IMPORT = """
-import json, sys
+import sys
 sys.path.insert(0, sys.argv[1])
 import whisperr
-print(json.dumps([whisperr.__file__, sorted(sys.modules)]))
+print(whisperr.__file__, *sys.modules, sep="\\n")
 """
 
 
@@ -202,7 +201,7 @@ def loaded() -> set[str]:
         text=True,
         timeout=60,
     )
-    place, modules = json.loads(done.stdout)
+    place, *modules = done.stdout.splitlines()
     assert Path(place).parent == PACKAGE
     return set(modules)
 
