@@ -29,6 +29,8 @@ pytestmark = needs("uWSGI", "pyuwsgi")
 
 UWSGI = [BIN / "uwsgi", "--http-socket", "127.0.0.1:0", "--master"]
 UWSGI += ["--need-app", "--wsgi-file", APPS / "shop_wsgi.py"]
+# A worker that is told to stop before it has got so far never hears of it.
+UWSGI += ["--hook-accepting", "print:a worker is ready"]
 # uWSGI reloads on SIGTERM unless told otherwise. `--die-on-term` does not let requests finish.
 GRACEFUL = ["--hook-master-start", "unix_signal:15 gracefully_kill_them_all"]
 BRUTAL = ["--die-on-term"]
@@ -52,7 +54,7 @@ def uwsgi(
     command = [*UWSGI, "--processes", str(workers), *ending, *options]
     with Host(command, server, interval, **environment) as host:
         host.says("WSGI app 0", workers if "--lazy-apps" in options else 1)
-        host.says("spawned uWSGI worker", workers)
+        host.says('"print:a worker is ready"', workers)
         if ending is GRACEFUL:
             host.says(r"gracefully_kill_them_all\" \(master-start\)")
         yield host
