@@ -6,6 +6,7 @@ Imported with the first request: `http.client` and `ssl` cost more than the rest
 
 from __future__ import annotations
 
+import _socket
 import encodings.idna  # noqa: F401  # `getaddrinfo` would import it, unguarded from forks
 import socket
 import ssl
@@ -21,6 +22,8 @@ from ._version import __version__
 from ._wire import headers_of
 
 if TYPE_CHECKING:
+    from typing import Any
+
     from ._secret import Secret
     from ._wire import Answer, Request
 
@@ -193,9 +196,7 @@ def _is_quiet(connection: socket.socket) -> bool:
 def _open(host: str, port: int, deadline: float) -> socket.socket:
     """Connect to the first address that answers, all of them under one deadline."""
     failure: OSError | None = None
-    for family, kind, protocol, _, address in socket.getaddrinfo(
-        host, port, type=socket.SOCK_STREAM
-    ):
+    for family, kind, protocol, _, address in _addresses_of(host, port):
         connection = socket.socket(family, kind, protocol)
         try:
             connection.settimeout(left_until(deadline))
@@ -207,6 +208,14 @@ def _open(host: str, port: int, deadline: float) -> socket.socket:
         else:
             return connection
     raise failure or OSError(f"no address for {host}")
+
+
+def _addresses_of(host: str, port: int) -> list[tuple[Any, ...]]:
+    try:
+        return [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    except RuntimeError:
+        # gevent asks in a thread, and Python 3.12 starts none while it ends: ask without gevent.
+        return [*_socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
 def _send(connection: socket.socket, message: memoryview, deadline: float) -> None:

@@ -180,3 +180,14 @@ class TestFirstConnection:
             with pytest.raises(ConnectionError):
                 ask(server)
             assert server.connections == 1
+
+
+def test_an_address_is_found_when_gevent_may_start_no_thread_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*given: object, **named: object) -> object:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    with RawServer(answers(OK)) as server:
+        assert ask(server).status == 202
