@@ -188,6 +188,7 @@ def test_an_address_is_found_when_gevent_may_start_no_thread_for_it(
     def refuse(*given: object, **named: object) -> object:
         raise RuntimeError("can't create new thread at interpreter shutdown")
 
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-    with RawServer(answers(OK)) as server:
-        assert ask(server).status == 202
+    with serving(answers(OK)) as (_, transport):
+        monkeypatch.setattr(socket, "getaddrinfo", refuse)
+        assert transport.send(REQUEST, LIMIT).status == 202
+        monkeypatch.undo()
