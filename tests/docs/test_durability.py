@@ -74,4 +74,6 @@ def test_the_table_of_costs_is_filled() -> None:
         "SQLite",
         "SQLite",
         "Redis",
+        "Django",
+        "Django",
     ]
