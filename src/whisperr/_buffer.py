@@ -33,6 +33,36 @@ def own_of(events: Sequence[bytes]) -> int:
     return sum(type(data) is not Foreign for data in events)
 
 
+class PutOnly:
+    """The part of a buffer that this process only adds to: nothing waits here to be taken."""
+
+    held_bytes = 0
+
+    def __len__(self) -> int:
+        return 0
+
+    def take(self, max_events: int) -> Sequence[bytes]:  # noqa: ARG002  # a method of the protocol
+        return ()
+
+    def hold(self, seconds: float) -> bool:  # noqa: ARG002  # likewise
+        return False
+
+    def done(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:  # noqa: ARG002  # likewise
+        return 0
+
+    def put_back(self) -> Sequence[bytes]:
+        return ()
+
+    def clear(self) -> Sequence[bytes]:
+        return ()
+
+    def end(self) -> int:
+        return 0
+
+    def passed(self, position: int) -> bool:  # noqa: ARG002  # likewise
+        return True
+
+
 class MemoryBuffer:
     """The default buffer: in the memory of one process, bounded by count and by bytes.
 

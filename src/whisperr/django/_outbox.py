@@ -20,7 +20,7 @@ from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperatio
 from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
 from django.db.models import BinaryField
 
-from whisperr._buffer import EVENT_OVERHEAD_BYTES
+from whisperr._buffer import EVENT_OVERHEAD_BYTES, PutOnly
 from whisperr._frozen import Frozen
 from whisperr._store import StoreError
 
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from whisperr.errors import Reason
     from whisperr.protocols import Buffer
 
     T = TypeVar("T")
@@ -81,11 +80,10 @@ class OutboxBuffer(Frozen):
         return Rows(self.using, max_bytes)
 
 
-class Rows:
+class Rows(PutOnly):
     """The table as a buffer that others deliver: all that it does is to add."""
 
     delivered_by = "`manage.py whisperr_relay`"
-    held_bytes = 0
 
     def __init__(self, using: str | None, max_bytes: int) -> None:
         self._using = using
@@ -126,32 +124,6 @@ class Rows:
             return using is not None or alias_of(self._using) == DEFAULT_DB_ALIAS
         except StoreError:
             return True  # and `put` reports it
-
-    # -- what waits here is another process's to take
-
-    def __len__(self) -> int:
-        return 0
-
-    def take(self, max_events: int) -> Sequence[bytes]:  # noqa: ARG002  # a method of the protocol
-        return ()
-
-    def hold(self, seconds: float) -> bool:  # noqa: ARG002  # likewise
-        return False
-
-    def done(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:  # noqa: ARG002  # likewise
-        return 0
-
-    def put_back(self) -> Sequence[bytes]:
-        return ()
-
-    def clear(self) -> Sequence[bytes]:
-        return ()
-
-    def end(self) -> int:
-        return 0
-
-    def passed(self, position: int) -> bool:  # noqa: ARG002  # likewise
-        return True
 
 
 def alias_of(using: str | None = None) -> str:

@@ -20,7 +20,7 @@ from threading import RLock
 from typing import TYPE_CHECKING
 
 from whisperr import _client, _pipeline
-from whisperr._buffer import EVENT_OVERHEAD_BYTES
+from whisperr._buffer import EVENT_OVERHEAD_BYTES, PutOnly
 from whisperr._event import Vetoed
 from whisperr.errors import InvalidEvent
 
@@ -145,10 +145,8 @@ class _Recording(_pipeline.Pipeline):
         self._stage.refuse(f"{text}{_pipeline.call_place() if place is None else place}")
 
 
-class _RecordingBuffer:
+class _RecordingBuffer(PutOnly):
     """A buffer that records what is put into it, and from which nothing can be taken."""
-
-    held_bytes = 0
 
     def __init__(self, max_bytes: int, record: Callable[[bytes], None]) -> None:
         self._max_bytes = max_bytes
@@ -163,35 +161,11 @@ class _RecordingBuffer:
         self.held_bytes += size
         return ()
 
-    def __len__(self) -> int:
-        return 0
-
-    def take(self, max_events: int) -> Sequence[bytes]:  # noqa: ARG002  # a method of the protocol
-        return ()
-
-    def hold(self, seconds: float) -> bool:  # noqa: ARG002  # likewise
-        return True
-
-    def done(self, count: int, lost: int = 0, reason: object = None) -> int:  # noqa: ARG002  # likewise
-        return 0
-
-    def put_back(self) -> Sequence[bytes]:
-        return ()
-
-    def clear(self) -> Sequence[bytes]:
-        return ()
-
-    def end(self) -> int:
-        return 0
-
-    def passed(self, position: int) -> bool:  # noqa: ARG002  # likewise
-        return True
-
 
 class _NoWay:
     """A transport that refuses to send; nothing ever asks it to."""
 
-    def send(self, request: Request, timeout: float) -> Answer:  # noqa: ARG002  # likewise
+    def send(self, request: Request, timeout: float) -> Answer:  # noqa: ARG002  # a method of the protocol
         raise AssertionError("a capture sends nothing")
 
     def close(self) -> None:
