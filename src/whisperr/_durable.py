@@ -16,8 +16,7 @@ from threading import RLock
 from . import _forks as forks
 from ._buffer import EVENT_OVERHEAD_BYTES, MemoryBuffer
 from ._report import logger
-from ._store import StoreError
-from .errors import NotNow
+from .errors import NotNow, StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

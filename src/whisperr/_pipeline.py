@@ -18,11 +18,10 @@ from ._host import check_host
 from ._imports import first_use
 from ._ledger import Ledger
 from ._report import Reporter, logger
-from ._store import StoreError
 from ._version import __version__
 from ._wire import is_identify
 from ._worker import NEVER, Worker
-from .errors import InvalidEvent
+from .errors import InvalidEvent, StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

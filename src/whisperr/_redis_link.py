@@ -6,7 +6,7 @@ The only file that imports redis-py (the extra `redis`). Its own retries are off
 
 from __future__ import annotations
 
-from ._store import StoreError
+from .errors import StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

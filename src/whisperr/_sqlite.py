@@ -18,9 +18,8 @@ from . import _sqlite_file as file
 from ._buffer import EVENT_OVERHEAD_BYTES, Foreign
 from ._encoded import is_expired, oldest_stamp
 from ._lease import Lease, end_of, rest_of
-from ._store import StoreError
 from ._wire import Run
-from .errors import NotNow
+from .errors import NotNow, StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

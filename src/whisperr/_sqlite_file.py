@@ -15,7 +15,7 @@ import sqlite3
 import time
 from pathlib import Path
 
-from ._store import StoreError
+from .errors import StoreError
 
 # The longest that SQLite waits for the lock of another process, in a caller's thread too.
 _BUSY_TIMEOUT = 0.25

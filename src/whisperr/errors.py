@@ -49,6 +49,14 @@ class NotNow(Exception):  # noqa: N818  # an answer, not a failure
         self.problem = problem
 
 
+class StoreError(Exception):
+    """What `Buffer.put` may raise when others deliver from it: the store cannot be used now.
+
+    The text says why, for people. Stores of durable buffers raise it as well; those keep the
+    event in memory then.
+    """
+
+
 class WhisperrError(Frozen):
     """What `on_error` receives: one loss or one pause, or many of a kind in summary.
 

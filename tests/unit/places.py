@@ -8,8 +8,8 @@ from whisperr._buffer import MemoryBuffer
 from whisperr._durable import DurableBuffer
 from whisperr._redis import RedisStore
 from whisperr._sqlite import SQLiteStore
-from whisperr._store import StoreError
 from whisperr.buffers import SQLiteBuffer, buffer_of
+from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from whisperr._durable import LOOK_EVERY, PATIENCE, RETRY, DurableBuffer
-from whisperr._store import StoreError
-from whisperr.errors import NotNow
+from whisperr.errors import NotNow, StoreError
 from whisperr.testing import FakeClock
 
 from .places import Heard, Make, everything, stored_in

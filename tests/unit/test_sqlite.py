@@ -14,8 +14,7 @@ from whisperr._buffer import Foreign
 from whisperr._durable import DurableBuffer
 from whisperr._sqlite import SQLiteStore
 from whisperr._sqlite_file import SCHEMA_VERSION
-from whisperr._store import StoreError
-from whisperr.errors import NotNow
+from whisperr.errors import NotNow, StoreError
 from whisperr.testing import FakeClock
 
 from .places import Heard, stored_in

@@ -22,7 +22,7 @@ from django.db.models import BinaryField
 
 from whisperr._buffer import EVENT_OVERHEAD_BYTES, PutOnly
 from whisperr._frozen import Frozen
-from whisperr._store import StoreError
+from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
