@@ -211,12 +211,18 @@ def test_a_row_that_is_no_event_becomes_a_dead_letter_and_blocks_nothing(
     assert server.summary()["requests"] == 1
 
 
-def test_what_the_server_refuses_is_kept_and_delivered_after_requeue(
-    outbox: Database, server: LocalServer
-) -> None:
+def add_with_a_bad_one(outbox: Database) -> bytes:
+    """Add five events, the third of which the server refuses; return that one."""
     rows = events(5)
     bad = rows[2].replace(b'"properties":{"n":2}', b'"properties":[]')
     outbox.add([*rows[:2], bad, *rows[3:]])
+    return bad
+
+
+def test_what_the_server_refuses_is_kept_and_delivered_after_requeue(
+    outbox: Database, server: LocalServer
+) -> None:
+    bad = add_with_a_bad_one(outbox)
     server.set_faults(faults.legacy())
     with relay(outbox, server, "--once") as once:
         assert once.ended() == 0
@@ -231,9 +237,7 @@ def test_what_the_server_refuses_is_kept_and_delivered_after_requeue(
 def test_a_202_that_refuses_some_keeps_all_of_that_request(
     outbox: Database, server: LocalServer
 ) -> None:
-    rows = events(5)
-    bad = rows[2].replace(b'"properties":{"n":2}', b'"properties":[]')
-    outbox.add([*rows[:2], bad, *rows[3:]])
+    add_with_a_bad_one(outbox)
     with relay(outbox, server, "--once") as once:
         assert once.ended() == 0
     letters = outbox.ask("SELECT reason, message, status FROM whisperr_deadletter")

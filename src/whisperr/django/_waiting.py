@@ -19,7 +19,7 @@ from whisperr import InvalidEvent
 from ._user import Known, in_event_loop, key_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from whisperr._prepared import Prepared
 
@@ -70,7 +70,7 @@ class Waiting:
         try:
             await self._settle()
         except asyncio.CancelledError:
-            self._refuse_all(_CANCELLED)
+            self._refuse(_CANCELLED)
             raise
         finally:
             self._settling = False
@@ -102,12 +102,9 @@ class Waiting:
     def settle(self) -> None:
         """Do the same in a sync chain, whose thread usually has no event loop."""
         if in_event_loop():  # a sync request made from async code, as notebooks and tests do
-            known = [(prepared, u.key) for prepared, u in self._queue if isinstance(u, Known)]
-            unknown = [pair for pair in self._queue if not isinstance(pair[1], Known)]
-            self._queue.clear()
-            self._queue.extend(unknown)
-            _end(known)
-            self._refuse_all(_BLOCKED)
+            known = self._pull(lambda user: isinstance(user, Known))
+            _end([(prepared, user.key) for prepared, user in known if isinstance(user, Known)])
+            self._refuse(_BLOCKED)
         else:
             async_to_sync(self.asettle)()
 
@@ -132,23 +129,26 @@ class Waiting:
     def logged_out(self, user: object) -> None:
         """Give what waits to the user who leaves; a resolver cannot be asked any more."""
         self.found(key_of(user))
-        self._refuse_unknown()
+        self._refuse(_CHANGED, _is_unknown)
 
     def logged_in(self) -> None:
         """Report what waits as lost: whose it was cannot be read any more, and it is not theirs."""
-        self._refuse_unknown()
+        self._refuse(_CHANGED, _is_unknown)
 
-    def _refuse_unknown(self) -> None:
-        known = [pair for pair in self._queue if isinstance(pair[1], Known)]
-        unknown = [pair for pair in self._queue if not isinstance(pair[1], Known)]
-        self._queue.clear()
-        self._queue.extend(known)
-        _end([(prepared, InvalidEvent(_CHANGED)) for prepared, _ in unknown])
+    def _refuse(self, text: str, such: Callable[[Unread], bool] = lambda _: True) -> None:
+        """Report as lost what waits for such users."""
+        _end([(prepared, InvalidEvent(text)) for prepared, _ in self._pull(such)])
 
-    def _refuse_all(self, text: str) -> None:
+    def _pull(self, such: Callable[[Unread], bool]) -> list[tuple[Prepared, Unread]]:
+        """Take out what waits for such users; the rest goes on waiting, in its order."""
         waiting = tuple(self._queue)
         self._queue.clear()
-        _end([(prepared, InvalidEvent(text)) for prepared, _ in waiting])
+        self._queue.extend(pair for pair in waiting if not such(pair[1]))
+        return [pair for pair in waiting if such(pair[1])]
+
+
+def _is_unknown(user: Unread) -> bool:
+    return not isinstance(user, Known)
 
 
 async def queue_soon(prepared: Prepared, user: object) -> bool:
