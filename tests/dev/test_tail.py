@@ -187,6 +187,14 @@ class TestCommand:
         assert process.returncode == code
         assert err.endswith("in 0 requests\n")
 
+    def test_a_command_may_take_its_time_to_end(self) -> None:
+        slow = STAY.replace("lambda *_: sys.exit(8)", "lambda *_: (time.sleep(1.5), sys.exit(8))")
+        with running(*dev("-c", slow)) as process:
+            assert line_of(process.stdout) == "ready"
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=60)
+        assert process.returncode == 8
+
     def test_a_command_that_a_signal_ended_is_128_and_its_number(self) -> None:
         with running(*dev("-c", "import os, signal; os.kill(os.getpid(), 9)")) as process:
             process.communicate(timeout=60)

@@ -42,10 +42,11 @@ def run_command(command: Sequence[str], url: str, api_key: str | None) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signals.came)
     while True:
+        told = signals.count > 0  # one that comes while we wait is followed by a whole grace
         try:
-            code = child.wait(_GRACE if signals.count else _LOOK_AGAIN)
+            code = child.wait(_GRACE if told else _LOOK_AGAIN)
         except subprocess.TimeoutExpired:
-            if signals.count:
+            if told:
                 signals.end()
             continue
         return code if code >= 0 else 128 - code
