@@ -55,11 +55,9 @@ class TestCommand:
         add(events(5))
         Claims("default").claim(2, 15.0)
         OutboxEvent.objects.update(created_at=Now() - timedelta(seconds=90))
-        assert said() == [
-            "waiting   3, the oldest row for 90 s",
-            "claimed   2",
-            "dead      4: expired 1, rejected 3",
-        ]
+        waiting, *rest = said()
+        assert waiting.startswith("waiting   3, the oldest row for 9")  # 90 s, later on a busy day
+        assert rest == ["claimed   2", "dead      4: expired 1, rejected 3"]
         shown = json.loads("".join(said("--json")))
         assert shown["oldest"] == pytest.approx(90, abs=30)
         assert shown["dead"] == {"expired": 1, "rejected": 3}
