@@ -26,6 +26,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 _SOURCES = "/src"  # where the tree is seen inside the root
 _PACKAGES = {"3.14": "python3.14-venv", "3.15": "python3.15-venv", "pypy3": "pypy3-venv"}
+# What tests start: a Redis, and a PostgreSQL that runs as a user made for it.
+_BESIDE = ("passwd", "redis-server")
 # The dates of a mirror that was frozen some time ago have passed.
 _FROZEN = 'Acquire::Check-Valid-Until "false"'
 # What a command inside may know of this machine, beside the configuration of pip.
@@ -101,10 +103,11 @@ class DebianRoot:
 
     def interpreter_of(self, version: str) -> str:
         """Return the Python of this version, after installing its package if needed."""
-        package = _PACKAGES[version]
-        asked = ["dpkg-query", "--show", "--showformat", "${db:Status-Status}", package]
-        if self.run(asked, output=subprocess.PIPE).stdout != "installed":
-            install = ["apt-get", "install", "--quiet", "--yes", "--no-install-recommends", package]
+        packages = (_PACKAGES[version], *_BESIDE)
+        asked = ["dpkg-query", "--show", "--showformat", "${db:Status-Status} ", *packages]
+        if self.run(asked, output=subprocess.PIPE).stdout.split() != ["installed"] * len(packages):
+            options = ("--quiet", "--yes", "--no-install-recommends")
+            install = ["apt-get", "install", *options, *packages]
             variables = {"DEBIAN_FRONTEND": "noninteractive"}
             for command in (["apt-get", "--quiet", "update"], install):
                 if self.run(command, variables=variables, output=subprocess.DEVNULL).returncode:

@@ -213,6 +213,26 @@ class TestCommand:
     def test_what_cannot_be_run_is_said(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
+        handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
         assert run_command(["/no/such/command"], "http://127.0.0.1:1", None) == 127
         assert run_command([str(tmp_path)], "http://127.0.0.1:1", None) == 126
         assert capsys.readouterr().err.count("cannot run") == 2
+        assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
+
+    def test_a_signal_while_the_command_is_started_reaches_it(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        start = subprocess.Popen
+
+        def interrupted(*given: Any, **options: Any) -> Any:
+            signal.raise_signal(signal.SIGTERM)
+            return start(*given, **options)
+
+        monkeypatch.setattr(subprocess, "Popen", interrupted)
+        kept = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            stay = [sys.executable, "-c", "import time; time.sleep(60)"]
+            assert run_command(stay, "http://127.0.0.1:1", None) == 128 + signal.SIGTERM
+        finally:
+            for number, handler in kept.items():
+                signal.signal(number, handler)

@@ -38,7 +38,7 @@ def test_a_call_of_the_project_stands(server: LocalServer) -> None:
 from whisperr.celery import connect, current
 connect(get_client, resolve_user=lambda task: "u")
 get_client()
-print(current.client is get_client())
+print(current.client is get_client(), flush=True)
 """
     out, _ = run(POOL_PROCESS.format(first=first), server)
     assert out == "True\n"
