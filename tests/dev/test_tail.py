@@ -143,7 +143,7 @@ sys.exit(3)
 """
 # In steps: `signal.pause` would not hear a signal that comes just before it.
 STAY = """
-import signal, sys, time
+import os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
 signal.signal(signal.SIGINT, lambda *_: sys.exit(8))
 print("ready", flush=True)
@@ -201,7 +201,7 @@ class TestCommand:
         assert process.returncode == 128 + 9
 
     def test_a_second_signal_ends_a_command_that_ignores_the_first(self) -> None:
-        stubborn = STAY.replace("lambda *_: sys.exit(7)", 'lambda *_: print("no", flush=True)')
+        stubborn = STAY.replace("lambda *_: sys.exit(7)", r'lambda *_: os.write(1, b"no\n")')
         with running(*dev("-c", stubborn)) as process:
             assert line_of(process.stdout) == "ready"
             process.send_signal(signal.SIGTERM)

@@ -230,6 +230,7 @@ class TestTheProcess:
         assert written() == [("u", "in_a_thread")] * 4
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+    @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
     def test_both_sides_of_a_fork_write(self) -> None:
         client = get_client()
         client.track("u", "before")
