@@ -78,7 +78,7 @@ class SQLiteStore:
             rows = [(self._me, number + n, data) for n, data in enumerate(events)]
             if self._doubt:  # did the last attempt succeed without saying so?
                 last = "SELECT coalesce(max(number), -1) FROM event WHERE source = ?"
-                stored: int = db.execute(last, (self._me,)).fetchone()[0]
+                stored: int = file.rows_of(db, last, (self._me,))[0][0]
                 rows = [row for row in rows if row[1] > stored]
             db.executemany("INSERT INTO event (source, number, data) VALUES (?, ?, ?)", rows)
             size = sum(len(row[2]) for row in rows) + len(rows) * EVENT_OVERHEAD_BYTES
@@ -155,7 +155,7 @@ class SQLiteStore:
     def passed(self, number: int) -> bool:
         """Say whether no own event before `number` is in the file."""
         mine = "SELECT 1 FROM event WHERE source = ? AND number < ? LIMIT 1"
-        return self._read(lambda db: db.execute(mine, (self._me, number)).fetchone()) is None
+        return not self._read(lambda db: file.rows_of(db, mine, (self._me, number)))
 
     def look(self) -> Mapping[str, int]:
         """Learn how much is in the file, and how own events ended elsewhere since the last look."""
@@ -163,11 +163,11 @@ class SQLiteStore:
         def read(db: sqlite3.Connection) -> bool:
             self._count(db)
             mine = "SELECT 1 FROM ending WHERE source = ? LIMIT 1"
-            return db.execute(mine, (self._me,)).fetchone() is not None
+            return bool(file.rows_of(db, mine, (self._me,)))
 
         def act(db: sqlite3.Connection) -> dict[str, int]:
             mine = "SELECT outcome, events FROM ending WHERE source = ?"
-            endings = dict(db.execute(mine, (self._me,)).fetchall())
+            endings = dict(file.rows_of(db, mine, (self._me,)))
             db.execute("DELETE FROM ending WHERE source = ?", (self._me,))
             return endings
 
@@ -194,11 +194,11 @@ class SQLiteStore:
         Return those that are too old; they are gone.
         """
         self._check_turn(db)
-        front_to: int = db.execute("SELECT front_to FROM state").fetchone()[0]
-        rows = db.execute(_FRONT, (0, front_to, max_events)).fetchall()
+        front_to: int = file.rows_of(db, "SELECT front_to FROM state")[0][0]
+        rows = file.rows_of(db, _FRONT, (0, front_to, max_events))
         if not rows:
             front_to = 0
-            rows = db.execute(_FRONT, (0, _LAST, max_events)).fetchall()
+            rows = file.rows_of(db, _FRONT, (0, _LAST, max_events))
         oldest, run = oldest_stamp(self._now()), Run(max_events)
         batch: list[Row] = []
         expired: list[Row] = []
@@ -236,7 +236,7 @@ class SQLiteStore:
         taken_to = self._count(db)
         rows, size = self._untaken
         while rows > self._max_events or size > self._max_bytes:
-            oldest = db.execute(_FRONT, (taken_to, _LAST, _SOME)).fetchall()
+            oldest = file.rows_of(db, _FRONT, (taken_to, _LAST, _SOME))
             over: list[Row] = []
             while oldest and (rows > self._max_events or size > self._max_bytes):
                 over.append(oldest.pop(0))
@@ -279,9 +279,9 @@ class SQLiteStore:
 
         Return up to which position events are taken by whoever it is.
         """
-        rows, size, token, taken_to, taken_rows, taken_bytes = db.execute(
-            "SELECT rows, bytes, token, taken_to, taken_rows, taken_bytes FROM state"
-        ).fetchone()
+        rows, size, token, taken_to, taken_rows, taken_bytes = file.rows_of(
+            db, "SELECT rows, bytes, token, taken_to, taken_rows, taken_bytes FROM state"
+        )[0]
         self._untaken = (rows - taken_rows, size - taken_bytes)
         mine = token == self._me and self._taken
         self.waiting, self.waiting_bytes = self._untaken if mine else (rows, size)
@@ -336,7 +336,7 @@ class SQLiteStore:
 
 
 def _lease_in(db: sqlite3.Connection) -> Lease:
-    return Lease(*db.execute("SELECT token, since, until FROM state").fetchone())
+    return Lease(*file.rows_of(db, "SELECT token, since, until FROM state")[0])
 
 
 def _size_of(rows: Sequence[Row]) -> int:

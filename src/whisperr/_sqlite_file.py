@@ -17,6 +17,11 @@ from pathlib import Path
 
 from .errors import StoreError
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
 # The longest that SQLite waits for the lock of another process, in a caller's thread too.
 _BUSY_TIMEOUT = 0.25
 _APPLICATION_ID = 0x77687370  # "whsp"
@@ -114,12 +119,12 @@ def _prepare(path: str, db: sqlite3.Connection, synchronous: str) -> None:
             f"{path}: written by a newer whisperr (schema {version}, this one knows "
             f"{SCHEMA_VERSION}); upgrade this process, or name another file"
         )
-    application: int = db.execute("PRAGMA application_id").fetchone()[0]
-    tables: int = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+    application: int = rows_of(db, "PRAGMA application_id")[0][0]
+    tables: int = rows_of(db, "SELECT count(*) FROM sqlite_master")[0][0]
     if application != _APPLICATION_ID and tables:
         raise StoreError(f"{path}: a database of something else; name another file")
     if version < SCHEMA_VERSION:
-        db.execute("PRAGMA journal_mode = WAL")
+        rows_of(db, "PRAGMA journal_mode = WAL")
         _migrate(db)
 
 
@@ -138,8 +143,15 @@ def _migrate(db: sqlite3.Connection) -> None:
 
 
 def _version_in(db: sqlite3.Connection) -> int:
-    version: int = db.execute("PRAGMA user_version").fetchone()[0]
+    version: int = rows_of(db, "PRAGMA user_version")[0][0]
     return version
+
+
+def rows_of(
+    db: sqlite3.Connection, query: str, values: Sequence[object] = ()
+) -> list[tuple[Any, ...]]:
+    """Run a query and read all of it: on PyPy what is not read to its end allows no commit."""
+    return db.execute(query, values).fetchall()
 
 
 def is_corrupt(error: sqlite3.Error) -> bool:
