@@ -132,7 +132,8 @@ class TestArrows:
     def test_only_the_standard_library_is_needed(self, path: Path) -> None:
         needed = {one.module.split(".")[0] for one in imports_of(path) if not one.for_types}
         extras = EXTRAS.get(name_of(path), set())
-        assert needed - {"whisperr"} - sys.stdlib_module_names == extras
+        known = sys.stdlib_module_names | {"_json"}  # which PyPy does without
+        assert needed - {"whisperr"} - known == extras
 
     @pytest.mark.parametrize("path", FILES, ids=name_of)
     def test_a_private_name_stays_in_its_file(self, path: Path) -> None:
@@ -209,6 +210,8 @@ def loaded() -> set[str]:
 class TestImport:
     @pytest.mark.parametrize("name", HEAVY)
     def test_importing_the_package_does_not_load(self, name: str, loaded: set[str]) -> None:
+        if sys.implementation.name == "pypy" and name in {"enum", "json", "re"}:
+            pytest.skip("PyPy has no encoder in C: that of `json` is used")
         assert name not in loaded
 
     def test_importing_the_package_loads_no_door(self, loaded: set[str]) -> None:
