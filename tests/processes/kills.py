@@ -72,13 +72,19 @@ def killed(server: LocalServer, buffer: str, dice: Random, most: int) -> list[st
 
 
 def toll_of(times: int, buffer: str, seed: int, most: int = 1_000) -> Toll:
-    """Kill so many processes, let a last one deliver, and count."""
+    """Kill so many processes, let a last one deliver, and count.
+
+    More are killed, up to ten times as many, until there were more requests than `times`: a
+    process that dies before it has sent anything shows little.
+    """
     dice, toll = Random(seed), Toll()
     tracked: list[str] = []
     with LocalServer(keep=1_000_000, faults=FLAKY, seed=seed) as server:
-        for _ in range(times):
+        while toll.kills < times or server.summary()["requests"] <= times:
             tracked += killed(server, buffer, dice, most)
             toll.kills += 1
+            if toll.kills == 10 * times:
+                break
         server.set_faults()
         # The bounds are those of whoever puts an event: the default would drop from a long line.
         last = Whisperr("wrk_test", base_url=server.url, buffer=buffer, max_queue_size=1_000_000)

@@ -28,8 +28,9 @@ def started(
 ) -> subprocess.Popen[str]:
     """Start a program; `sys.argv` of it begins with the address of the server.
 
-    `measured=False` is for a program that forks while its threads run: coverage holds a lock now
-    and then, which a forked child then finds taken for ever.
+    `measured=False` is for a program that forks while its threads run, and for one whose signal
+    handlers track: coverage holds a lock now and then. A forked child finds it taken for ever, and
+    a handler that interrupts coverage waits for a thread that waits for that lock.
     """
     command = [sys.executable, "-c", program, url, *map(str, arguments)]
     env = {name: text for name, text in os.environ.items() if measured or "COVERAGE" not in name}

@@ -38,7 +38,7 @@ def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 def test_killed_processes_lose_and_double_nothing(place: str) -> None:
     toll = toll_of(KILLS, place, SEED, most=500)
     assert (toll.lost, toll.doubled, toll.unordered) == (0, 0, 0), toll
-    assert toll.kills == KILLS
+    assert toll.kills >= KILLS
     assert toll.requests > KILLS
     assert toll.returned > KILLS
 
@@ -141,10 +141,10 @@ def test_at_exit_nothing_is_dropped_when_the_server_fails(server: LocalServer, p
 
 
 FORKS = """
-import os, signal, sys, threading, warnings
+import faulthandler, os, sys, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: a fork with threads is what we test
 from whisperr import Whisperr
-signal.alarm(100)
+faulthandler.dump_traceback_later(100, exit=True)
 sys.setswitchinterval(1e-5)
 client = Whisperr("wrk_test", base_url=sys.argv[1], buffer=sys.argv[2], flush_interval=0.1,
     max_queue_size=100_000)
@@ -192,9 +192,9 @@ def test_forks_of_a_process_that_tracks_lose_and_double_nothing(
 
 
 HANDLER = """
-import itertools, signal, sys
+import faulthandler, itertools, signal, sys
 from whisperr import Whisperr
-signal.alarm(100)
+faulthandler.dump_traceback_later(100, exit=True)
 client = Whisperr("wrk_test", base_url=sys.argv[1], buffer=sys.argv[2], flush_at=50)
 made = itertools.count()
 
@@ -214,7 +214,7 @@ print(next(made))
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="setitimer: not on this platform")
 def test_a_signal_handler_that_interrupts_track_may_track(server: LocalServer, place: str) -> None:
-    out, err = run(HANDLER, server, place)
+    out, err = run(HANDLER, server, place, measured=False)
     assert "dropped" not in err
     arrivals = server.arrivals()
     assert int(out) > 10

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork: not on this platform")
 
 LOOP = """
-import os, signal, sys, threading, warnings
+import faulthandler, os, sys, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: a fork with threads is what we test
 from whisperr import Whisperr
-signal.alarm(100)
+faulthandler.dump_traceback_later(100, exit=True)
 if sys.argv[2] == "restless":
     sys.setswitchinterval(1e-6)
 client = Whisperr(
@@ -62,8 +62,8 @@ def test_two_hundred_forks_lose_and_double_nothing(server: LocalServer, mood: st
 
 def test_a_fork_of_a_fork_delivers_each_its_own(server: LocalServer) -> None:
     program = f"""{HEAD}
-import os, signal
-signal.alarm(100)
+import faulthandler, os
+faulthandler.dump_traceback_later(100, exit=True)
 client.track("u", "generation", {{"n": 0}})
 for n in (1, 2):
     pid = os.fork()
@@ -98,10 +98,10 @@ assert os.waitpid(pid, 0)[1] == 0
 
 
 SLOW_IMPORT = """
-import os, signal, sys, threading, warnings
+import faulthandler, os, sys, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from whisperr import Whisperr
-signal.alarm(100)
+faulthandler.dump_traceback_later(100, exit=True)
 begun, gone_on = threading.Event(), threading.Event()
 
 class Slow:
