@@ -45,7 +45,12 @@ def watch(pipeline: Pipeline) -> None:
 
 
 def keep(pipeline: Pipeline) -> None:
-    """Keep a pipeline whose client is gone until it has ended, so that the exit waits for it."""
+    """Keep a pipeline whose client is gone until it has ended, so that the exit waits for it.
+
+    A collector that finds a client in a cycle clears the weak references to all that only the
+    client holds before it calls `__del__`: the pipeline is not in the registry any more.
+    """
+    _pipelines.add(pipeline)
     for other in tuple(_leaving):
         if other.worker.ended:
             _leaving.discard(other)

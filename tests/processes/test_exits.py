@@ -64,6 +64,21 @@ for number in range(5):
     assert sorted(numbers(server.arrivals(), "seat_removed")) == list(range(5))
 
 
+def test_a_client_that_goes_in_a_cycle_has_delivered_at_the_end(server: LocalServer) -> None:
+    server.set_faults(faults.latency(0.2))
+    program = """
+import gc, sys
+from whisperr import Whisperr
+client = Whisperr("wrk_test", base_url=sys.argv[1], flush_interval=3600)
+client.track("u", "seat_removed", {"n": 0})
+client.me = client
+del client
+gc.collect()
+"""
+    assert run(program, server) == ("", "")
+    assert numbers(server.arrivals(), "seat_removed") == [0]
+
+
 def test_no_server_holds_the_exit_up() -> None:
     with ExitStack() as stack:
         urls = {
