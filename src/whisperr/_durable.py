@@ -36,8 +36,9 @@ RETRY = 1.0
 _REPORT_EVERY = 60.0
 LOOK_EVERY = 5.0
 _ROUND = 500
-# Some seconds on a machine so busy that the file is always locked by somebody.
-_TRIES_TO_END = 20
+# What must be in the store is tried again, on a machine so busy that somebody always locks it.
+_TRIES = 20
+_LONGEST_TRY = 5.0
 _FORK_PATIENCE = 2.0
 _NO_EVENTS: Sequence[bytes] = ()
 _NO_NEWS: Mapping[str, int] = {}
@@ -94,6 +95,7 @@ class DurableBuffer:
 
     def take(self, max_events: int) -> Sequence[bytes]:
         """Return the next batch: from the store, or from memory while that cannot be used."""
+        self._from_store = False
         # Unlike a caller, the worker always tries the store first: what is in there is older.
         self._tell_full(self._store_line(anyway=True))
         if not self._ahead:
@@ -117,17 +119,14 @@ class DurableBuffer:
         if not self._from_store:
             return self._ahead_taken
         # When the store cannot answer, a second copy is better than none.
-        self._from_store = self._use(lambda: self._store.hold(seconds), otherwise=True)
+        self._from_store = self._insist(lambda: self._store.hold(seconds)) is not False
         return self._from_store
 
     def done(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:
         """Forget the first `count` taken events; return how many were still owned."""
         if self._from_store:
-            owned: int | None = None
-            tries = 0
-            while owned is None and tries < _TRIES_TO_END:  # in vain, they are sent again
-                tries += 1
-                owned = self._use(lambda: self._store.done(count, lost, reason), None, anyway=True)
+            # In vain, they are sent again.
+            owned = self._insist(lambda: self._store.done(count, lost, reason))
             if owned is None or owned == 0 < count:
                 self._from_store = False
                 self._store.forget()
@@ -292,6 +291,15 @@ class DurableBuffer:
             return result
         finally:
             self._lock.release()
+
+    def _insist(self, act: Callable[[], T]) -> T | None:
+        """Let `act` use the store, trying again for some seconds; None when that was in vain."""
+        tries, end = 1, self._clock() + _LONGEST_TRY
+        result = self._use(act, None, anyway=True)
+        while result is None and tries < _TRIES and self._clock() < end:
+            tries += 1
+            result = self._use(act, None, anyway=True)
+        return result
 
     def _fail(self, message: str) -> None:
         first = self.problem is None

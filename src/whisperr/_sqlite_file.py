@@ -119,8 +119,9 @@ def _prepare(path: str, db: sqlite3.Connection, synchronous: str) -> None:
             f"{path}: written by a newer whisperr (schema {version}, this one knows "
             f"{SCHEMA_VERSION}); upgrade this process, or name another file"
         )
-    application: int = rows_of(db, "PRAGMA application_id")[0][0]
+    # In this order: another process may make the tables, and with them the id, in between.
     tables: int = rows_of(db, "SELECT count(*) FROM sqlite_master")[0][0]
+    application: int = rows_of(db, "PRAGMA application_id")[0][0]
     if application != _APPLICATION_ID and tables:
         raise StoreError(f"{path}: a database of something else; name another file")
     if version < SCHEMA_VERSION:

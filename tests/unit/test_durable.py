@@ -153,6 +153,19 @@ class TestStoring:
             scene.one.take(10)
         assert (caught.value.seconds, caught.value.problem) == (0.25, None)
 
+    def test_what_is_taken_from_memory_after_a_batch_of_the_store_ends_once(self) -> None:
+        scene = Scene()
+        scene.put(0)
+        scene.one.take(10)
+        assert scene.one.done(1) == 1
+        scene.fail()
+        scene.put(1)
+        assert list(scene.one.take(10)) == EVENTS[1:2]
+        assert scene.one.hold(5)
+        assert scene.one.done(1) == 1
+        scene.mend()
+        assert list(scene.one.take(10)) == []
+
     def test_a_lost_lease_is_no_longer_held_and_ends_nothing(self) -> None:
         scene = Scene()
         scene.put(0, 1)
@@ -337,6 +350,20 @@ class TestClear:
 
 
 class TestThreads:
+    def test_a_lease_is_prolonged_however_long_another_thread_stores(self) -> None:
+        scene = Scene()
+        scene.put(0)
+        scene.one.take(1)
+        scene.shelf.held.clear()
+        other = threading.Thread(target=scene.put, args=(1,))
+        other.start()
+        while scene.shelf.calls[-1] != "append":
+            threading.Event().wait(0.001)
+        threading.Timer(2 * PATIENCE, scene.shelf.held.set).start()
+        assert scene.one.hold(5)
+        assert scene.shelf.calls[-1] == "hold"
+        other.join(10)
+
     def test_a_store_that_another_thread_waits_for_holds_nobody_up_for_long(self) -> None:
         scene = Scene()
         scene.shelf.held.clear()
