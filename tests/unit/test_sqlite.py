@@ -6,10 +6,11 @@ import os
 import sqlite3
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from whisperr import _sqlite_file
 from whisperr._buffer import Foreign
 from whisperr._durable import DurableBuffer
 from whisperr._sqlite import SQLiteStore
@@ -296,6 +297,25 @@ class TestFile:
         assert f"newer whisperr (schema 7, this one knows {SCHEMA_VERSION})" in (b.problem or "")
         assert processes.sql("SELECT count(*) FROM event") == [(1,)]
         assert list(b.clear()) == [event(2)]
+
+    @pytest.mark.parametrize("at", range(4))  # then this one makes it
+    def test_one_that_another_process_makes_meanwhile_is_no_other_one(
+        self, processes: Processes, monkeypatch: pytest.MonkeyPatch, at: int
+    ) -> None:
+        read, queries = _sqlite_file.rows_of, []
+
+        def rows_of(*given: Any) -> list[tuple[Any, ...]]:
+            rows = read(*given)
+            queries.append(given[1])
+            if len(queries) == at + 1:
+                put(processes.start(), 1)
+            return rows
+
+        monkeypatch.setattr(_sqlite_file, "rows_of", rows_of)
+        b = processes.start()
+        put(b, 2)
+        assert b.problem is None
+        assert processes.sql("SELECT count(*) FROM event") == [(2,)]
 
     def test_a_database_of_something_else_is_left_alone(self, processes: Processes) -> None:
         processes.sql("CREATE TABLE users (id)")
