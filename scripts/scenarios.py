@@ -205,6 +205,14 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
             (f"{EXITS}::test_a_timeout_is_kept_against_a_hanging_server",),
         ),
         Scenario(
+            "a client that nothing holds any more, also one in a cycle, before the end",
+            "its events are delivered by the end of the process",
+            (
+                f"{EXITS}::test_clients_that_are_gone_at_the_end_have_delivered",
+                f"{EXITS}::test_a_client_that_goes_in_a_cycle_has_delivered_at_the_end",
+            ),
+        ),
+        Scenario(
             "no thread may start any more (Python 3.12 and newer at exit)",
             "the calling thread delivers",
             (f"{DRIVER}::TestWithoutThreads",),
