@@ -118,7 +118,7 @@ def test_a_client_as_an_argument_is_refused_with_what_to_do(
     done = run(tmp_path, server, method, "argument")
     assert done.returncode == 1
     lines = done.stderr.splitlines()
-    if lines[-1].startswith("when serializing"):  # a note that 3.14 puts behind the error
+    while lines[-1].startswith("when serializing"):  # notes that 3.14 puts behind the error
         lines.pop()
     assert "cannot be copied or pickled" in lines[-1]
     assert "Make one in each process" in lines[-1]
