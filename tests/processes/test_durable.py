@@ -207,7 +207,8 @@ for number in range(5_000):
     client.track("u", "from_loop", {"n": number})
 signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 assert client.flush(60), client.stats()
-assert client.stats().held == 0, client.stats()
+if sys.implementation.name == "cpython":  # on PyPy a signal may come inside of a `+= 1`
+    assert client.stats().held == 0, client.stats()
 print(next(made))
 """
 
