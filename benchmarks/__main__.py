@@ -1,16 +1,16 @@
 """The command: `python -m benchmarks [--quick] [--cases …] [--packages …]`.
 
-A full run of everything is kept in benchmarks/results.json and docs/performance.md is written
-from it. Anything less is only printed.
+What a full run measured is kept in benchmarks/results.json, case by case, and docs/performance.md
+is written from it. A run of some cases replaces those. Looks and single packages are only printed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+from typing import Any
 
-from benchmarks import machine, page
+from benchmarks import kept, machine, page
 from benchmarks.packages import PACKAGES
 from benchmarks.registry import CASES
 from benchmarks.report import lines_of
@@ -24,33 +24,38 @@ ROUNDS = 5
 def main() -> int:
     """Measure; ends with 1 when an event of ours was lost or doubled."""
     given = _arguments()
-    names = given.cases or list(CASES)
     limits = ceiling(0.3 if given.quick else 2.0)
     for label, value in limits.items():
         print(f"the sink: {label}: {value:,.0f}", flush=True)
+    keeps = not (given.quick or given.packages)
+    results = kept.begun(machine.description(), limits, anew=not given.cases) if keeps else None
     cases = {}
-    for name in names:
-        case = CASES[name]
-        variants = case.quick if given.quick else case.full
-        rounds = given.rounds or (1 if given.quick else ROUNDS)
-        tables = run_case(name, case, variants, rounds, given.packages)
-        if not variants:
-            print(f"{name}: not part of a quick run")
+    for name in given.cases or list(CASES):
+        tables = _measured(name, given)
+        if tables is None:
             continue
-        cases[name] = {variant: table._asdict() for variant, table in tables.items()}
-        print("\n".join(["", *lines_of(name, cases[name])]), flush=True)
+        cases[name] = tables
+        if results is not None:
+            kept.keep(results, name, tables, given.rounds or ROUNDS)
     print("\n".join(lines_of_bars(cases)))
-    if not (given.quick or given.cases or given.packages):
-        results = {
-            "machine": machine.description(),
-            "rounds": given.rounds or ROUNDS,
-            "ceiling": limits,
-            "cases": cases,
-        }
-        page.RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    if results is not None:
         page.write(results)
         print("kept in benchmarks/results.json; wrote docs/performance.md")
     return 1 if _faults_of_ours(cases) else 0
+
+
+def _measured(name: str, given: argparse.Namespace) -> dict[str, Any] | None:
+    """Run one case and print its tables; None when it is not part of this run."""
+    case = CASES[name]
+    variants = case.quick if given.quick else case.full
+    if not variants:
+        print(f"{name}: not part of a quick run")
+        return None
+    rounds = given.rounds or (1 if given.quick else ROUNDS)
+    tables = run_case(name, case, variants, rounds, given.packages)
+    shown = {variant: table._asdict() for variant, table in tables.items()}
+    print("\n".join(["", *lines_of(name, shown)]), flush=True)
+    return shown
 
 
 def _arguments() -> argparse.Namespace:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import platform
-from datetime import datetime, timezone
 from pathlib import Path
 
 from benchmarks.environments import versions_of
@@ -14,7 +13,6 @@ from benchmarks.packages import PACKAGES
 def description() -> dict[str, object]:
     """Return what a reader needs to judge the figures."""
     return {
-        "date": datetime.now(timezone.utc).date().isoformat(),
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),

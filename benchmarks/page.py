@@ -1,15 +1,14 @@
-"""Write docs/performance.md and its drawings from the last full run.
+"""Write docs/performance.md and its drawings from the figures that are kept.
 
 python -m benchmarks.page
 """
 
 from __future__ import annotations
 
-import json
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchmarks import kept
 from benchmarks.plots import bars
 from benchmarks.registry import CASES
 from benchmarks.report import lines_of
@@ -17,25 +16,25 @@ from benchmarks.verdict import lines_of_bars, lines_of_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "benchmarks" / "results.json"
-PAGE = ROOT / "docs" / "performance.md"
-PLOTS = ROOT / "docs" / "performance"
+PAGE = kept.ROOT / "docs" / "performance.md"
+PLOTS = kept.ROOT / "docs" / "performance"
 
 _HEAD = """\
 # Performance
 
 <!-- written by `make bench`; do not edit -->
 
-whisperr beside what one would use instead, measured in one run: the published SDK 0.2.1, other
-event SDKs, and two packages for telemetry. Each package has its own environment and its default
-options, except the address and a queue that is large enough for the case. All send to the same
-server on this machine, which answers at once and counts what arrives. Every measurement is a fresh
-process; the packages take turns, round after round. A cell is the median with the least and the
-most of all rounds. A fast figure with a lost event is a failure.
+whisperr beside what one would use instead: the published SDK 0.2.1, other event SDKs, and two
+packages for telemetry. Each package has its own environment and its default options, except the
+address and a queue that is large enough for the case. All send to the same server on this machine,
+which answers at once and counts what arrives. Every measurement is a fresh process; within a case
+the packages take turns, round after round. A cell is the median with the least and the most of all
+rounds. A fast figure with a lost event is a failure.
 
-`make bench` measures all of it again and writes this page anew.
+`make bench` measures all of it again and writes this page anew; `make bench BENCH="--cases burst"`
+measures one case again.
 """
 
 
@@ -61,9 +60,11 @@ def _where(results: dict[str, Any]) -> list[str]:
         "## Where this was run",
         "",
         (
-            f"{machine['date']}, {machine['python']}, {machine['system']}, "
-            f"{machine['processor']}, {machine['cores']} cores, {results['rounds']} rounds."
+            f"{machine['python']}, {machine['system']}, {machine['processor']}, "
+            f"{machine['cores']} cores."
         ),
+        "",
+        *_runs(results["runs"]),
         "",
         "What the server takes from a sender that does nothing else:",
         "",
@@ -71,6 +72,17 @@ def _where(results: dict[str, Any]) -> list[str]:
     lines += [f"- {name}: {value:,.0f}" for name, value in results["ceiling"].items()]
     lines += ["", "Versions:", ""]
     return lines + [f"- {name}: `{version}`" for name, version in machine["versions"].items()]
+
+
+def _runs(runs: dict[str, dict[str, Any]]) -> list[str]:
+    """Say when and on which commit of whisperr each case was measured."""
+    groups: dict[str, list[str]] = {}
+    for name, run in runs.items():
+        label = f"{run['date']}, whisperr at commit {run['commit']}, rounds: {run['rounds']}"
+        groups.setdefault(label, []).append(name)
+    lines = [f"- {label}: {', '.join(names)}" for label, names in groups.items()]
+    missing = [name for name in CASES if name not in runs]
+    return lines + ([f"- not measured: {', '.join(missing)}"] if missing else [])
 
 
 def _plots(name: str, variants: dict[str, Any]) -> Iterator[tuple[Path, str]]:
@@ -98,11 +110,12 @@ def write(results: dict[str, Any]) -> None:
 
 def main() -> int:
     """Write the page from the results that are kept."""
-    if not RESULTS.exists():
-        print("no full run is kept: make bench")
+    results = kept.read()
+    if results is None:
+        print("nothing is kept: make bench")
         return 1
-    write(json.loads(RESULTS.read_text(encoding="utf-8")))
-    print(f"wrote {PAGE.relative_to(ROOT)}")
+    write(results)
+    print(f"wrote {PAGE.relative_to(kept.ROOT)}")
     return 0
 
 

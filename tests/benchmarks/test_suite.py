@@ -6,9 +6,10 @@ import gzip
 import json
 import urllib.parse
 import urllib.request
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
+from benchmarks import kept, page
 from benchmarks.packages import OURS, PUBLISHED
 from benchmarks.plots import bars
 from benchmarks.registry import CASES
@@ -17,6 +18,9 @@ from benchmarks.sink import Sink
 from benchmarks.sinks import lost_of, running_sink
 from benchmarks.summary import percentile, spread_of
 from benchmarks.verdict import lines_of_bars, lines_of_reading
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 EVENTS = json.dumps([{"reference": f"mark{number:08d}"} for number in (1, 2, 2)]).encode()
 
@@ -107,3 +111,42 @@ class TestTables:
     def test_a_drawing_has_a_bar_for_every_row(self) -> None:
         drawing = bars(CASES["throughput"], self.VARIANTS[""]["values"])
         assert drawing.count("<line") == 3
+
+
+class TestKept:
+    MACHINE: ClassVar[dict[str, object]] = {
+        "python": "CPython 3.11", "system": "Linux", "processor": "one", "cores": 2, "versions": {}
+    }  # fmt: skip
+    TABLES: ClassVar[dict[str, Any]] = {
+        "": {"values": {OURS: {"p50": [1.0]}, PUBLISHED: {"p50": [2.0]}}, "unavailable": {}}
+    }
+
+    @pytest.fixture(autouse=True)
+    def _elsewhere(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(kept, "RESULTS", tmp_path / "results.json")
+        monkeypatch.setattr(kept, "_git", lambda *asked: "abc" if asked[0] == "rev-parse" else "")
+
+    def _keep(self, name: str, *, anew: bool = False, **other: object) -> dict[str, Any]:
+        results = kept.begun({**self.MACHINE, **other}, {"requests": 1.0}, anew=anew)
+        kept.keep(results, name, self.TABLES, 3)
+        return kept.read() or {}
+
+    def test_a_run_of_one_case_joins_those_kept_in_the_order_of_the_page(self) -> None:
+        self._keep("steady")
+        assert list(self._keep("burst")["cases"]) == ["burst", "steady"]
+
+    def test_a_run_of_all_begins_anew(self) -> None:
+        self._keep("steady")
+        assert list(self._keep("burst", anew=True)["cases"]) == ["burst"]
+
+    def test_figures_of_another_machine_are_not_mixed_in(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        self._keep("steady")
+        assert list(self._keep("burst", processor="two")["cases"]) == ["burst"]
+        assert "another machine" in capsys.readouterr().out
+
+    def test_the_page_says_what_was_measured_when_and_what_was_not(self) -> None:
+        text = page.page_of(self._keep("burst"))
+        assert "whisperr at commit abc, rounds: 3: burst" in text
+        assert "not measured: start, instructions, steady" in text

@@ -1,0 +1,66 @@
+"""The figures of full runs, kept in benchmarks/results.json as soon as a case is measured.
+
+A run that is ended early keeps what it has, and `--cases` adds the others or replaces some: on the
+same machine and with the same versions only, so that all rows of the page can be compared.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.registry import CASES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results.json"
+
+
+def read() -> dict[str, Any] | None:
+    """Return what is kept; None when there is nothing."""
+    if not RESULTS.exists():
+        return None
+    results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
+    return results
+
+
+def begun(
+    machine: Mapping[str, object], ceiling: Mapping[str, float], *, anew: bool
+) -> dict[str, Any]:
+    """Return the results that a run adds to: those kept, if they may be compared with it."""
+    before = None if anew else read()
+    if before is not None and before["machine"] == machine:
+        return before
+    if before is not None:
+        print("what was kept is of another machine or other versions: it goes")
+    return {"machine": dict(machine), "ceiling": dict(ceiling), "cases": {}, "runs": {}}
+
+
+def keep(results: dict[str, Any], name: str, tables: dict[str, Any], rounds: int) -> None:
+    """Keep one case, in the order of the page, with when and on what it was measured."""
+    results["cases"][name] = tables
+    results["runs"][name] = {
+        "date": datetime.now(timezone.utc).date().isoformat(),
+        "commit": _commit(),
+        "rounds": CASES[name].rounds or rounds,
+    }
+    for part in ("cases", "runs"):
+        results[part] = {one: results[part][one] for one in CASES if one in results[part]}
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def _commit() -> str:
+    """Return the commit that was measured; with a + when the package differs from it."""
+    changed = _git("status", "--porcelain", "--", "src")
+    return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
+
+
+def _git(*asked: str) -> str:
+    command = ["git", *asked]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    return done.stdout.strip()
