@@ -137,7 +137,7 @@ class TestEvent:
     def test_ids_are_unique_across_blocks(self) -> None:
         ids = MessageIds()
         assert len({ids.next() for _ in range(1_000)}) == 1_000
-        assert len(ids.next()) == 32
+        assert len(ids.next()) == 22
 
 
 class Colour(enum.Enum):

@@ -133,8 +133,11 @@ class TestGivenTime:
 
 
 class TestMessageIds:
-    def test_an_id_is_128_bits_in_hex(self) -> None:
-        assert re.fullmatch("[0-9a-f]{32}", MessageIds().next())
+    def test_an_id_is_132_bits_in_22_characters_that_need_no_escaping_anywhere(self) -> None:
+        ids = MessageIds()
+        drawn = "".join(ids.next() for _ in range(2_000))
+        assert re.fullmatch("[A-Za-z0-9_-]{44000}", drawn)
+        assert len(set(drawn)) == 64
 
     @pytest.mark.parametrize("count", [1, 255, 256, 257, 1_000])
     def test_they_are_unique(self, count: int) -> None:
