@@ -2,11 +2,12 @@
 
 The law: accepted = delivered + dropped + held, at every moment. Threads: any, also from a signal
 handler; the lock is re-entrant and held for a few instructions, and no call happens between the
-reading and the writing of a count.
+reading and the writing of a count. What every `track()` counts is counted in C, without the lock.
 """
 
 from __future__ import annotations
 
+import itertools
 from threading import RLock
 
 from ._frozen import Frozen
@@ -100,20 +101,23 @@ class Stats(Frozen):
 class Ledger:
     """The counts of one client in one process."""
 
-    __slots__ = ("_lock", "accepted", "delivered", "dropped", "requests", "retries")
+    __slots__ = ("_accepted", "_lock", "accept", "delivered", "dropped", "requests", "retries")
 
     def __init__(self) -> None:
         self._lock = RLock()
-        self.accepted = 0
+        self._accepted = itertools.count()
+        # Count one event before it is put into the buffer. One step in C: nothing can come in
+        # between, and it takes a fifth of the time of the lock.
+        self.accept = self._accepted.__next__
         self.delivered = 0
         self.dropped = dict.fromkeys(_REASONS, 0)
         self.requests = 0
         self.retries = 0
 
-    def accept(self) -> None:
-        """Count one event before it is put into the buffer."""
-        with self._lock:
-            self.accepted += 1
+    @property
+    def accepted(self) -> int:
+        """Return how many events were accepted: only its text, `count(7)`, does not count on."""
+        return int(repr(self._accepted)[len("count(") : -1])
 
     def deliver(self, count: int) -> None:
         """Count events that the server has."""
@@ -134,8 +138,9 @@ class Ledger:
     def stats(self, held_bytes: int, state: State, problem: str | None, stored: int = 0) -> Stats:
         """Return the counts of one moment."""
         with self._lock:
-            accepted, delivered, ends = self.accepted, self.delivered, dict(self.dropped)
+            delivered, ends = self.delivered, dict(self.dropped)
             requests, retries = self.requests, self.retries
+            accepted = self.accepted  # last: it goes on, and nothing may end more than began
         refused = {str(reason): n for reason, n in ends.items() if n and reason in _NEVER_ACCEPTED}
         dropped = {str(reason): n for reason, n in ends.items() if n and reason in _DROPPED}
         return Stats(
