@@ -50,7 +50,7 @@ class Connection:
     def __init__(self, server: RawServer, plain: socket.socket) -> None:
         self.server = server
         self.socket = plain
-        self._rest = b""
+        self._rest = bytearray()  # grows without being copied: a body may be megabytes
 
     def read_request(self, *, body: bool = True) -> RawRequest:
         """Read one request, without its body when `body` is False; keep it with the server."""
@@ -60,7 +60,7 @@ class Connection:
         if body:
             while len(self._rest) < size:
                 self._receive()
-            request.body, self._rest = self._rest[:size], self._rest[size:]
+            request.body = self._cut(size)
         self.server.requests.append(request)
         return request
 
@@ -91,8 +91,11 @@ class Connection:
     def _read_until(self, mark: bytes) -> bytes:
         while mark not in self._rest:
             self._receive()
-        end = self._rest.index(mark) + len(mark)
-        data, self._rest = self._rest[:end], self._rest[end:]
+        return self._cut(self._rest.index(mark) + len(mark))
+
+    def _cut(self, size: int) -> bytes:
+        data = bytes(self._rest[:size])
+        del self._rest[:size]
         return data
 
     def _receive(self) -> None:
