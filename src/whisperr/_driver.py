@@ -44,6 +44,11 @@ class Driver:
         return self._thread is not None
 
     @property
+    def in_step(self) -> bool:
+        """Whether any thread is inside the worker, where it may be telling a report."""
+        return self._in_step is not None
+
+    @property
     def is_mine(self) -> bool:
         """Whether the calling thread is inside the worker: in `on_error`, or interrupting it."""
         return self._in_step == _thread.get_ident()

@@ -68,8 +68,7 @@ class DurableBuffer:
         self._lock = RLock()
         self._busy = False
         self._listener: Listener | None = None
-        self._retry_at = 0.0
-        self._report_at = 0.0
+        self._failed_at = self._retry_at = self._report_at = 0.0
         self._passed_to = self._stored_to = self._number = 0
         self._recovered = False
         self._closed = False
@@ -102,7 +101,7 @@ class DurableBuffer:
             batch = self._use(lambda: self._take_stored(max_events), _NO_EVENTS)
             if batch:
                 return batch
-            if self.problem is not None:
+            if self._may_overtake():
                 self._next_ahead(max_events)
         if self._recovered:
             self._recovered = False
@@ -111,7 +110,8 @@ class DurableBuffer:
             self._ahead_taken = True
             return tuple(self._ahead)
         if len(self):
-            raise NotNow(max(self._retry_at - self._clock(), RETRY / 10), self.problem)
+            problem = None if len(self._line) else self.problem
+            raise NotNow(max(self._retry_at - self._clock(), RETRY / 10), problem)
         return ()
 
     def hold(self, seconds: float) -> bool:
@@ -245,6 +245,15 @@ class DurableBuffer:
             self._listener.lost(expired, "expired", EXPIRED)
         return batch
 
+    def _may_overtake(self) -> bool:
+        """Say whether to deliver from memory: the store does not work.
+
+        While own events may be in there, it must have failed twice: one that is only busy is
+        waited for, since what is in it is older.
+        """
+        alone = self._passed_to >= self._stored_to
+        return self.problem is not None and (alone or self._clock() >= self._failed_at + RETRY)
+
     def _next_ahead(self, max_events: int) -> None:
         """Take the next batch out of the line, to be delivered from memory."""
         if not self._lock.acquire(timeout=PATIENCE):
@@ -304,8 +313,11 @@ class DurableBuffer:
     def _fail(self, message: str) -> None:
         first = self.problem is None
         self.problem = message
-        self._retry_at = self._clock() + RETRY
-        if first or self._clock() >= self._report_at:
+        now = self._clock()
+        self._retry_at = now + RETRY
+        if first:
+            self._failed_at = now
+        if first or now >= self._report_at:
             self._report(message)
 
     def _works(self) -> None:

@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import signal
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from threading import Thread
@@ -97,7 +98,7 @@ class TestClaims:
     def test_a_lease_that_has_run_out_holds_nobody_off(self, relay: RelayBuffer) -> None:
         add(events(2))
         assert len(relay.take(10)) == 2
-        OutboxEvent.objects.update(leased_until=Now())
+        OutboxEvent.objects.update(leased_until=Now() - timedelta(seconds=1))
         other = Claims("default").claim(10, 15.0)[1]
         assert len(other) == 2
         assert relay.done(2) == 0  # the token is another one

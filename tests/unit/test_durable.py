@@ -158,6 +158,7 @@ class TestStoring:
         scene.put(0)
         scene.one.take(10)
         assert scene.one.done(1) == 1
+        assert scene.one.passed(1)
         scene.fail()
         scene.put(1)
         assert list(scene.one.take(10)) == EVENTS[1:2]
@@ -266,6 +267,29 @@ class TestFailing:
         assert not scene.one.passed(1)
         assert scene.one.done(1) == 1
         assert scene.one.passed(1)
+
+    def test_memory_overtakes_stored_events_only_when_the_store_fails_again(
+        self,
+    ) -> None:
+        scene = Scene()
+        scene.put(0)
+        scene.fail("locked")
+        scene.put(1)
+        with pytest.raises(NotNow) as caught:
+            scene.one.take(10)
+        assert (caught.value.seconds, caught.value.problem) == (RETRY, None)
+        scene.clock.now += RETRY
+        assert list(scene.one.take(10)) == EVENTS[1:2]
+
+    def test_a_store_that_was_only_busy_keeps_the_order(self) -> None:
+        scene = Scene()
+        scene.put(0)
+        scene.fail("locked")
+        scene.put(1)
+        with pytest.raises(NotNow):
+            scene.one.take(10)
+        scene.mend()
+        assert list(scene.one.take(10)) == EVENTS[:2]
 
     def test_with_only_stored_events_there_is_nothing_to_take_and_a_problem(self) -> None:
         scene = Scene()

@@ -64,6 +64,10 @@ def strict(strict: bool = True) -> Iterator[None]:  # noqa: FBT001, FBT002  # st
         yield
 
 
+# For `on_error` of a report that is just being told.
+_PATIENCE = 1.0  # seconds
+
+
 class _Stage:
     """Where clients go while at least one capture is on."""
 
@@ -139,7 +143,10 @@ class _Recording(_pipeline.Pipeline):
     def tell(self) -> None:
         """Tell `on_error` and the log what waits, so that it is told by the end of the block."""
         if self.pid == os.getpid():
-            self.reporter.emit(time.monotonic(), all_of_it=True)
+            now = time.monotonic()
+            self.reporter.emit(now, all_of_it=True)
+            # What the thread has already taken out to tell is told when its step ends.
+            self.driver.wait_until(lambda: not self.driver.in_step, lambda: False, now + _PATIENCE)
 
     def _note(self, text: str, place: str | None) -> None:
         self._stage.refuse(f"{text}{_pipeline.call_place() if place is None else place}")
