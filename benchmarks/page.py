@@ -12,7 +12,7 @@ from benchmarks import kept
 from benchmarks.plots import bars
 from benchmarks.registry import CASES
 from benchmarks.report import lines_of
-from benchmarks.verdict import lines_of_bars, lines_of_reading
+from benchmarks.verdict import lines_of_bars, lines_of_missed, lines_of_reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,7 +51,9 @@ def page_of(results: dict[str, Any]) -> str:
 
 
 def _reading(results: dict[str, Any]) -> list[str]:
-    return ["## Where a peer is better", "", *lines_of_reading(results["cases"]), ""]
+    cases = results["cases"]
+    missed = ["## What was not reached, and why", "", *lines_of_missed(cases), ""]
+    return [*missed, "## Where a peer is better", "", *lines_of_reading(cases), ""]
 
 
 def _where(results: dict[str, Any]) -> list[str]:

@@ -90,7 +90,8 @@ def _cell(figures: dict[str, list[float]], figure: Figure) -> str:
 
 def shown(value: float, digits: int) -> str:
     """Return a number as a reader wants it."""
-    return f"{value:,.{0 if abs(value) >= _WHOLE_FROM else digits}f}"
+    digits = 0 if abs(value) >= _WHOLE_FROM else digits
+    return f"{round(value, digits) + 0.0:,.{digits}f}"  # no -0.00
 
 
 def _ratio(figures: dict[str, list[float]], base: dict[str, list[float]], figure: Figure) -> str:

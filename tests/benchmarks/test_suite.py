@@ -13,11 +13,11 @@ from benchmarks import kept, page
 from benchmarks.packages import OURS, PUBLISHED
 from benchmarks.plots import bars
 from benchmarks.registry import CASES
-from benchmarks.report import lines_of
+from benchmarks.report import lines_of, shown
 from benchmarks.sink import Sink
 from benchmarks.sinks import lost_of, running_sink
 from benchmarks.summary import percentile, spread_of
-from benchmarks.verdict import lines_of_bars, lines_of_reading
+from benchmarks.verdict import BARS, lines_of_bars, lines_of_missed, lines_of_reading
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -68,6 +68,14 @@ def test_a_spread_is_the_median_with_its_range() -> None:
     assert spread_of([3.0, 1.0, 2.0]) == (2.0, 1.0, 3.0)
 
 
+@pytest.mark.parametrize(
+    ("value", "digits", "expected"),
+    [(-0.001, 2, "0.00"), (-0.01, 2, "-0.01"), (1.25, 1, "1.2"), (12_345.6, 1, "12,346")],
+)
+def test_a_number_is_shown_as_a_reader_wants_it(value: float, digits: int, expected: str) -> None:
+    assert shown(value, digits) == expected
+
+
 def measured(rate: float, lost: int = 0) -> dict[str, list[float]]:
     return {"rate": [rate], "cpu": [1.0], "lost": [lost], "doubled": [0]}
 
@@ -107,6 +115,10 @@ class TestTables:
         assert "| throughput | 4,000 | 1,000 | 4.00 | ≥ 4 | reached |" in lines
         assert "| CPU per 1,000 events | 1.0 | 1.0 | 1.00 | ≤ 0.3 | **missed** |" in lines
         assert "| bytes per held event | | | | | not measured |" in lines
+
+    def test_what_was_missed_is_said_with_its_reason(self) -> None:
+        (cpu,) = [bar for bar in BARS if bar.figure == "cpu"]
+        assert lines_of_missed({"throughput": self.VARIANTS}) == [f"- {cpu.label}: {cpu.why}"]
 
     def test_a_drawing_has_a_bar_for_every_row(self) -> None:
         drawing = bars(CASES["throughput"], self.VARIANTS[""]["values"])
