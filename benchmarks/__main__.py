@@ -28,15 +28,16 @@ def main() -> int:
     for label, value in limits.items():
         print(f"the sink: {label}: {value:,.0f}", flush=True)
     keeps = not (given.quick or given.packages)
+    rounds = given.rounds or (1 if given.quick else ROUNDS)
     results = kept.begun(machine.description(), limits, anew=not given.cases) if keeps else None
     cases = {}
     for name in given.cases or list(CASES):
-        tables = _measured(name, given)
+        tables = _measured(name, given, rounds)
         if tables is None:
             continue
         cases[name] = tables
         if results is not None:
-            kept.keep(results, name, tables, given.rounds or ROUNDS)
+            kept.keep(results, name, tables, rounds)
     print("\n".join(lines_of_bars(cases)))
     if results is not None:
         page.write(results)
@@ -44,14 +45,13 @@ def main() -> int:
     return 1 if _faults_of_ours(cases) else 0
 
 
-def _measured(name: str, given: argparse.Namespace) -> dict[str, Any] | None:
+def _measured(name: str, given: argparse.Namespace, rounds: int) -> dict[str, Any] | None:
     """Run one case and print its tables; None when it is not part of this run."""
     case = CASES[name]
     variants = case.quick if given.quick else case.full
     if not variants:
         print(f"{name}: not part of a quick run")
         return None
-    rounds = given.rounds or (1 if given.quick else ROUNDS)
     tables = run_case(name, case, variants, rounds, given.packages)
     shown = {variant: table._asdict() for variant, table in tables.items()}
     print("\n".join(["", *lines_of(name, shown)]), flush=True)

@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import kept
+from benchmarks.environments import ROOT
 from benchmarks.plots import bars
 from benchmarks.registry import CASES
 from benchmarks.report import lines_of
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PAGE = kept.ROOT / "docs" / "performance.md"
-PLOTS = kept.ROOT / "docs" / "performance"
+PAGE = ROOT / "docs" / "performance.md"
+PLOTS = ROOT / "docs" / "performance"
 
 _HEAD = """\
 # Performance
@@ -117,7 +118,7 @@ def main() -> int:
         print("nothing is kept: make bench")
         return 1
     write(results)
-    print(f"wrote {PAGE.relative_to(kept.ROOT)}")
+    print(f"wrote {PAGE.relative_to(ROOT)}")
     return 0
 
 

@@ -72,18 +72,18 @@ def killed(server: LocalServer, buffer: str, dice: Random, most: int) -> list[st
 
 
 def toll_of(times: int, buffer: str, seed: int, most: int = 1_000) -> Toll:
-    """Kill so many processes, let a last one deliver, and count.
+    """Kill so many processes that have sent something, let a last one deliver, and count.
 
-    More are killed, up to ten times as many, until there were more requests than `times`: a
-    process that dies before it has sent anything shows little.
+    One that dies before it has sent anything does not count, so up to ten times as many are begun.
     """
     dice, toll = Random(seed), Toll()
     tracked: list[str] = []
     with LocalServer(keep=1_000_000, faults=FLAKY, seed=seed) as server:
-        while toll.kills < times or server.summary()["requests"] <= times:
+        for _ in range(10 * times):
+            before = server.summary()["requests"]
             tracked += killed(server, buffer, dice, most)
-            toll.kills += 1
-            if toll.kills == 10 * times:
+            toll.kills += server.summary()["requests"] > before
+            if toll.kills == times:
                 break
         server.set_faults()
         # The bounds are those of whoever puts an event: the default would drop from a long line.

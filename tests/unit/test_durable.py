@@ -268,9 +268,7 @@ class TestFailing:
         assert scene.one.done(1) == 1
         assert scene.one.passed(1)
 
-    def test_memory_overtakes_stored_events_only_when_the_store_fails_again(
-        self,
-    ) -> None:
+    def test_memory_overtakes_stored_events_only_when_the_store_fails_again(self) -> None:
         scene = Scene()
         scene.put(0)
         scene.fail("locked")

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from whisperr._config import Config
     from whisperr.protocols import Answer, Request
 
+# For `on_error` of a report that is just being told at the end of a block.
+_PATIENCE = 1.0  # seconds
+
 
 @contextmanager
 def capture(*, strict: bool | None = None) -> Iterator[Events]:
@@ -62,10 +65,6 @@ def strict(strict: bool = True) -> Iterator[None]:  # noqa: FBT001, FBT002  # st
     """
     with _strict(strict):
         yield
-
-
-# For `on_error` of a report that is just being told.
-_PATIENCE = 1.0  # seconds
 
 
 class _Stage:
