@@ -3,23 +3,31 @@
 Threads: any thread may call any method, also from a signal handler or a `__del__` that interrupts
 another call here. Nothing waits: the lock is re-entrant and held for a few instructions. What
 interrupts a call can only add at the end (`_busy`), and sums change in single statements.
+
+Adding takes no lock while there is room (`_room`): `deque.append` is atomic. Everything else takes
+it, so that events leave the line under the lock only. A bound may be exceeded for a moment, by the
+events that other threads are just adding: each of them sees to it before its call returns.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from threading import RLock
+from _thread import RLock
 
-from ._wire import Run
+from ._wire import run_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections import deque
     from collections.abc import Sequence
 
     from .errors import Reason
+else:
+    from _collections import deque  # by itself: all of `collections` is a tenth of the import time
 
 # What one event costs beside its bytes: the header of the bytes object and its place in line.
 EVENT_OVERHEAD_BYTES = 41
+# What is no larger than this, overhead included, may be added without being counted at once.
+_SMALL_BYTES = 4096
 
 
 class Foreign(bytes):
@@ -30,7 +38,7 @@ class Foreign(bytes):
 
 def own_of(events: Sequence[bytes]) -> int:
     """Return how many of these events this process accepted, and so has to count."""
-    return sum(type(data) is not Foreign for data in events)
+    return len(events) - [*map(type, events)].count(Foreign)
 
 
 class PutOnly:
@@ -74,13 +82,15 @@ class MemoryBuffer:
     __slots__ = (
         "_busy",
         "_bytes",
+        "_counted",
         "_front",
         "_front_position",
         "_items",
+        "_left",
         "_lock",
         "_max_bytes",
         "_max_events",
-        "_next_position",
+        "_room",
         "_taken",
         "_taken_position",
     )
@@ -90,12 +100,16 @@ class MemoryBuffer:
         self._max_bytes = max_bytes
         self._lock = RLock()
         self._items: deque[bytes] = deque()
-        self._next_position = 0
+        self._left = 0  # how many have left `_items`: the position of its first one
         self._front: deque[bytes] = deque()
         self._front_position = 0
         self._taken: list[bytes] = []
         self._taken_position = 0
+        # The bytes of `_front` and of the first `_counted` of `_items`; `_room`: up to which
+        # length of `_items` small events can be added, uncounted, with no bound in reach.
         self._bytes = 0
+        self._counted = 0
+        self._room = 0
         self._busy = False
 
     def __len__(self) -> int:
@@ -105,7 +119,14 @@ class MemoryBuffer:
     @property
     def held_bytes(self) -> int:
         """Return the memory that waiting events take, in bytes."""
-        return self._bytes
+        with self._lock:
+            if not self._busy:
+                self._busy = True
+                try:
+                    self._count()
+                finally:
+                    self._busy = False
+            return self._bytes
 
     @property
     def taken_position(self) -> int:
@@ -117,13 +138,11 @@ class MemoryBuffer:
         size = len(data) + EVENT_OVERHEAD_BYTES
         if size > self._max_bytes:
             return (data,)
+        items = self._items
+        items.append(data)
+        if len(items) <= self._room and size <= _SMALL_BYTES:
+            return ()
         with self._lock:
-            self._items.append(data)
-            self._next_position += 1
-            self._bytes += size
-            waiting = len(self._items) + len(self._front)  # `len(self)` is one call more
-            if self._bytes <= self._max_bytes and waiting <= self._max_events:
-                return ()
             return () if self._busy else self._overflow()
 
     def take(self, max_events: int) -> Sequence[bytes]:
@@ -131,21 +150,16 @@ class MemoryBuffer:
         with self._lock:
             self._busy = True
             try:
-                run = Run(max_events)
                 line = self._front or self._items
-                at = self._front_position if self._front else self._next_position - len(line)
+                run = run_of(_first(line, max_events))
                 # Owned before they leave the line: `passed` sees each event all the time.
-                self._taken_position, self._taken = at, run.events
-                while line and run.add(line[0]):
-                    line.popleft()
-                self._front_position = at + len(run.events)  # of no meaning unless there is a front
+                self._taken_position = self._front_position if self._front else self._left
+                self._taken = run
+                self._remove(line, run)
+                self._make_room()
             finally:
                 self._busy = False
-            # Not in one statement: that would read the sum before the call, and lose what a
-            # signal handler adds to it meanwhile.
-            size = _size_of(run.events)
-            self._bytes -= size
-            return tuple(run.events)
+            return tuple(run)
 
     def hold(self, seconds: float) -> bool:  # noqa: ARG002  # nobody else can take it
         """Say whether the taken batch is still owned; here only `clear` ends that."""
@@ -178,7 +192,8 @@ class MemoryBuffer:
 
     def end(self) -> int:
         """Return the position after the newest event: the mark that `flush` waits for."""
-        return self._next_position
+        with self._lock:
+            return self._left + len(self._items)
 
     def passed(self, position: int) -> bool:
         """Say whether every event before `position` has ended."""
@@ -187,7 +202,8 @@ class MemoryBuffer:
                 return self._taken_position >= position
             if self._front:
                 return self._front_position >= position
-            return self._next_position - len(self._items) >= position
+            # A signal handler that flushes amid a `_remove` may hold a mark beyond the end.
+            return self._left >= position or not self._items
 
     def clear(self) -> Sequence[bytes]:
         """Give up everything, also what is taken; return it, oldest first."""
@@ -198,9 +214,10 @@ class MemoryBuffer:
                 self._taken = []
                 for line in (self._front, self._items):
                     while line:
-                        rest.append(line.popleft())
-                        size = len(rest[-1]) + EVENT_OVERHEAD_BYTES
-                        self._bytes -= size
+                        events = _first(line, len(line))
+                        rest += events
+                        self._remove(line, events)
+                self._make_room()
             finally:
                 self._busy = False
             return rest
@@ -208,17 +225,50 @@ class MemoryBuffer:
     def _overflow(self) -> Sequence[bytes]:
         """Remove the oldest until the bounds hold; the lock is held."""
         self._busy = True
-        dropped = []
+        dropped: list[bytes] = []
         try:
+            self._room = 0  # who adds from here on sees to the bounds after this
+            self._count()
             while len(self) > self._max_events or self._bytes > self._max_bytes:
-                oldest = (self._front or self._items).popleft()
-                size = len(oldest) + EVENT_OVERHEAD_BYTES
-                self._bytes -= size
-                self._front_position += 1  # of no meaning unless there is a front
-                dropped.append(oldest)
+                line = self._front or self._items
+                dropped += _first(line, 1)
+                self._remove(line, dropped[-1:])
+            self._make_room()
         finally:
             self._busy = False
         return dropped
+
+    # -- the sums; the lock is held, and what interrupts only adds to `_items`
+
+    def _count(self) -> None:
+        fresh = _first(self._items, len(self._items), self._counted)
+        size = _size_of(fresh)
+        self._bytes += size
+        self._counted += len(fresh)
+
+    def _remove(self, line: deque[bytes], events: list[bytes]) -> None:
+        """Take `events`, which are the first of `line`, out of it."""
+        known = events
+        if line is self._items:
+            self._room -= len(events)
+            known = events[: self._counted]
+            self._counted -= len(known)
+            self._left += len(events)
+        else:
+            self._front_position += len(events)
+        size = _size_of(known)
+        self._bytes -= size
+        for _ in events:
+            line.popleft()
+
+    def _make_room(self) -> None:
+        uncounted = max(self._max_bytes - self._bytes, 0) // _SMALL_BYTES
+        self._room = min(self._max_events - len(self._front), self._counted + uncounted)
+
+
+def _first(line: deque[bytes], end: int, start: int = 0) -> list[bytes]:
+    """Return a part of a line; by index, since to iterate while another thread adds is an error."""
+    return [*map(line.__getitem__, range(start, min(end, len(line))))]
 
 
 def _size_of(events: Sequence[bytes]) -> int:

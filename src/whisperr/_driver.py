@@ -9,16 +9,17 @@ from __future__ import annotations
 import _thread
 import sys
 import time
-from threading import Thread, main_thread
 
 from ._gate import Gate
 from ._host import obstacle_here
+from ._imports import first_use
 from ._report import logger
 from ._worker import NEVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from threading import Thread
 
     from ._worker import Worker
 
@@ -29,6 +30,11 @@ class Driver:
     """Drive one worker in one process, and let others wait for what it does."""
 
     def __init__(self, worker: Worker) -> None:
+        # Not when the package is imported, where it would be a third of the time; and not when the
+        # thread is started, maybe by one that `threading` would then take for the main thread.
+        with first_use():
+            import threading
+        self._threading = threading
         self._worker = worker
         self._gate = Gate()
         self._turn = _thread.allocate_lock()  # held by whoever is in `worker.step`
@@ -118,7 +124,8 @@ class Driver:
             return True
         # The main thread counts as ended from the moment the interpreter begins to wait for the
         # others. From there on a new thread is refused (3.12) or may hang its starter (3.11).
-        if self._worker.closed or sys.is_finalizing() or not main_thread().is_alive():
+        main = self._threading.main_thread()
+        if self._worker.closed or sys.is_finalizing() or not main.is_alive():
             return False
         obstacle = obstacle_here()
         if obstacle is not None:
@@ -130,7 +137,7 @@ class Driver:
             # Made again for this thread: gevent may have replaced all locks since the client was
             # made. Nothing is missed by it: the thread looks before it waits.
             self._gate = Gate()
-            thread = Thread(target=self._run, name=THREAD_NAME, daemon=True)
+            thread = self._threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
             thread.start()
             self._thread = thread
         except RuntimeError as error:  # 3.12 and later: not while the interpreter shuts down

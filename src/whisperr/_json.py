@@ -7,8 +7,8 @@ compares the two on generated values.
 
 from __future__ import annotations
 
+import _collections_abc as abc  # by itself: `collections.abc` brings the whole of `collections`
 import sys
-from collections import abc
 
 try:
     # What `json.encoder` is made of; by itself, because `json` brings `re` with it, and the two

@@ -8,7 +8,7 @@ reading and the writing of a count. What every `track()` counts is counted in C,
 from __future__ import annotations
 
 import itertools
-from threading import RLock
+from _thread import RLock
 
 from ._frozen import Frozen
 

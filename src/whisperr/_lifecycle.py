@@ -10,7 +10,7 @@ import atexit
 import os
 import sys
 import time
-from weakref import WeakSet
+from _weakref import ref  # by itself: `weakref` is a twentieth of the import time
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ EXIT_TIMEOUT = 10.0
 # Before the finalizers that `multiprocessing` gives no priority, so that its queues still work.
 _FIRST = 100
 
-_pipelines: WeakSet[Pipeline] = WeakSet()
+_pipelines: set[ref[Pipeline]] = set()
 # Those whose client is gone and that still deliver: nobody else may hold them.
 _leaving: set[Pipeline] = set()
 _follows_children = False
@@ -32,7 +32,7 @@ _finalized_by: int | None = None
 def watch(pipeline: Pipeline) -> None:
     """Deliver what this pipeline holds when the process ends; close its socket in children."""
     global _follows_children  # noqa: PLW0603  # once per process
-    _pipelines.add(pipeline)
+    _register(pipeline)
     # Looked up and not imported: who does not use `multiprocessing` does not pay for it.
     util = sys.modules.get("multiprocessing.util")
     if util is None:
@@ -50,7 +50,7 @@ def keep(pipeline: Pipeline) -> None:
     A collector that finds a client in a cycle clears the weak references to all that only the
     client holds before it calls `__del__`: the pipeline is not in the registry any more.
     """
-    _pipelines.add(pipeline)
+    _register(pipeline)
     for other in tuple(_leaving):
         if other.worker.ended:
             _leaving.discard(other)
@@ -59,7 +59,15 @@ def keep(pipeline: Pipeline) -> None:
 
 def pipelines() -> list[Pipeline]:
     """Return the pipelines of this process."""
-    return [pipeline for pipeline in tuple(_pipelines) if pipeline.pid == os.getpid()]
+    return [pipeline for pipeline in _alive() if pipeline.pid == os.getpid()]
+
+
+def _register(pipeline: Pipeline) -> None:
+    _pipelines.add(ref(pipeline, _pipelines.discard))
+
+
+def _alive() -> list[Pipeline]:
+    return [pipeline for one in tuple(_pipelines) if (pipeline := one()) is not None]
 
 
 def _finalize(end: Callable[[], None]) -> None:
@@ -89,7 +97,7 @@ def shut_down_all(timeout: float) -> None:
 
 
 def _after_fork_in_child() -> None:
-    for pipeline in tuple(_pipelines):
+    for pipeline in _alive():
         pipeline.forsake()
     _pipelines.clear()
     _leaving.clear()

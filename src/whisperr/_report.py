@@ -8,7 +8,7 @@ report never waits and never runs foreign code, so `track()` may do it anywhere;
 from __future__ import annotations
 
 import sys
-from threading import RLock
+from _thread import RLock
 
 from ._imports import first_use
 from .errors import WhisperrError

@@ -34,6 +34,11 @@ if TYPE_CHECKING:
 # Endings of events whose process never asks for them again are forgotten after a week.
 _FORGET_ENDINGS = 7 * 86_400.0
 _SOME = 100
+# Behind all that is there and all that was put back, also when the last row is gone.
+_INSERT = (
+    "INSERT INTO event SELECT max(front_to, (SELECT coalesce(max(position), 0) FROM event)) + 1, "
+    "?, ?, ? FROM state"
+)
 _FRONT = (
     "SELECT position, source, data FROM event WHERE position > ? AND position <= ? "
     "ORDER BY position LIMIT ?"
@@ -80,7 +85,7 @@ class SQLiteStore:
                 last = "SELECT coalesce(max(number), -1) FROM event WHERE source = ?"
                 stored: int = file.rows_of(db, last, (self._me,))[0][0]
                 rows = [row for row in rows if row[1] > stored]
-            db.executemany("INSERT INTO event (source, number, data) VALUES (?, ?, ?)", rows)
+            db.executemany(_INSERT, rows)
             size = sum(len(row[2]) for row in rows) + len(rows) * EVENT_OVERHEAD_BYTES
             db.execute("UPDATE state SET rows = rows + ?, bytes = bytes + ?", (len(rows), size))
             return self._trim(db)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import time
+from itertools import count
 
 from ._imports import first_use
 from .errors import InvalidEvent
@@ -20,48 +21,55 @@ if TYPE_CHECKING:
 MAX_AGE_DAYS = 30
 MAX_AHEAD_DAYS = 1
 
-# A call that makes a block costs a few microseconds more: few enough that none stands out.
-_IDS_PER_BLOCK = 16
-# Base64 (RFC 4648, section 5: `-` and `_`): 22 characters of 6 random bits, where a UUID has 122 in
-# 36. An id is held with its event and sent with it: hex digits would be ten bytes more.
-_ID_CHARACTERS = 22
+# Base64 (RFC 4648, section 5: `-` and `_`): 16 characters of 6 random bits. An id is held with its
+# event and sent with it: hex digits would be eight bytes more.
+_RANDOM_BYTES = 12
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class MessageIds:
-    """Ids of 132 random bits as 22 characters; one system call makes 16 of them.
+    """Ids of 96 random bits and a number. Most calls do not wait for the system's dice.
 
     Belongs to one process: a forked child must make its own, or both would hand out the same.
     """
 
-    __slots__ = ("_block", "_encode")
+    __slots__ = ("_encode", "_source")
 
     def __init__(self) -> None:
         with first_use():
             from binascii import b2a_base64
         self._encode = b2a_base64
-        self._block: list[str] = []
+        self.renew()
+
+    def renew(self) -> None:
+        """Draw new bits: from here on no copy of this process has the same ids."""
+        text = self._encode(os.urandom(_RANDOM_BYTES), newline=False)
+        # A pair that nothing changes, so that no number is used twice with the same bits. Counting
+        # is one step in C: no two threads get the same number.
+        self._source = (text.translate(_URL_SAFE).decode(), count().__next__)
 
     def next(self) -> str:
-        """Return an id that nobody else got: `list.pop` is atomic, with and without a GIL."""
-        try:
-            return self._block.pop()
-        except IndexError:
-            random = os.urandom(_ID_CHARACTERS * _IDS_PER_BLOCK * 6 // 8)
-            text = self._encode(random, newline=False).translate(_URL_SAFE).decode()
-            block = [text[at : at + _ID_CHARACTERS] for at in range(0, len(text), _ID_CHARACTERS)]
-            mine = block.pop()
-            self._block = block
-            return mine
+        """Return an id that nobody else got."""
+        random, number = self._source
+        return f"{random}{number()}"
 
 
 class Clock:
-    """Say the present as the contract wants it; what the last call made is used again if it can."""
+    """Say the present as the contract wants it; what the last call made is used again if it can.
 
-    __slots__ = ("_last", "_now", "_second")
+    `each_second` is called when the second is another one than at the last event. A copy of a
+    running machine goes on from a snapshot at a later time: that is how it is noticed.
+    """
 
-    def __init__(self, now_ns: Callable[[], int] = time.time_ns) -> None:
+    __slots__ = ("_each_second", "_last", "_now", "_second")
+
+    def __init__(
+        self,
+        now_ns: Callable[[], int] = time.time_ns,
+        each_second: Callable[[], object] = lambda: None,
+    ) -> None:
         self._now = now_ns
+        self._each_second = each_second
         self._second = (0, "")
         self._last = (0, "")
 
@@ -74,11 +82,16 @@ class Clock:
         second, milli = divmod(moment, 1000)
         known, text = self._second  # likewise
         if known != second:
-            text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
-            self._second = (second, text)
+            text = self._begin(second)
         stamp = f"{text}{milli:03d}Z"
         self._last = (moment, stamp)
         return stamp
+
+    def _begin(self, second: int) -> str:
+        text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        self._each_second()
+        self._second = (second, text)
+        return text
 
     def stamp_of(self, moment: object) -> str:
         """Return the stamp of an aware `datetime`; raises InvalidEvent for anything else."""
@@ -97,7 +110,10 @@ class Clock:
             utc = moment.astimezone(timezone.utc)
         except OverflowError:
             raise InvalidEvent(f"occurred_at: {moment.isoformat()} is not a time in UTC") from None
-        days = self._now() / 86_400e9 - utc.timestamp() / 86_400
+        now = self._now()
+        if now // 1_000_000_000 != self._second[0]:
+            self._begin(now // 1_000_000_000)
+        days = now / 86_400e9 - utc.timestamp() / 86_400
         if not -MAX_AHEAD_DAYS <= days <= MAX_AGE_DAYS:
             raise InvalidEvent(
                 f"occurred_at: {utc.isoformat()} is outside what the server accepts, "

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ._secret import Secret
     from ._wire import Answer, Request
 
+_TLS_RECORD_BYTES = 16 * 1024  # RFC 8446, 5.1
 # What says that the other side has closed; over TLS it comes under names of its own.
 _DEAD = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
@@ -83,7 +84,8 @@ class HttpTransport:
             if self._socket is None:
                 self._socket = self._connect(deadline)
             try:
-                _send(self._socket, memoryview(self._message(request)), deadline)
+                for piece in self._pieces(request):
+                    _send(self._socket, piece, deadline)
             except _DEAD as error:
                 # A server may refuse before it has read the body: its answer is there to read.
                 answer, _ = read_answer(self._socket, deadline, "POST", instead_of=error)
@@ -97,14 +99,20 @@ class HttpTransport:
             self.close()
         return answer
 
-    def _message(self, request: Request) -> bytes:
-        """Return head and body as one piece, so that they leave in as few packets as they can."""
+    def _pieces(self, request: Request) -> tuple[memoryview, memoryview]:
+        """Return the head with as much of the body as one TLS record takes, and the rest.
+
+        One packet where everything is small, and no second copy of a large body. Views, so that
+        nothing that prints variables prints the key in them.
+        """
         lines = [f"{name}: {value}" for name, value in self._headers().items()]
         target = self._prefix + request.path
         if self._proxy() is not None and self._scheme == "http":
             target = f"http://{self._authority()}{target}"
-        head = f"POST {target} HTTP/1.1\r\n" + "\r\n".join(lines)
-        return f"{head}\r\nContent-Length: {len(request.body)}\r\n\r\n".encode() + request.body
+        lines = [f"POST {target} HTTP/1.1", *lines, f"Content-Length: {len(request.body)}"]
+        head = "\r\n".join([*lines, "", ""]).encode()
+        split = max(_TLS_RECORD_BYTES - len(head), 0)
+        return memoryview(head + request.body[:split]), memoryview(request.body)[split:]
 
     def _headers(self) -> dict[str, str]:
         headers = {"Host": self._authority(), "Accept": "application/json"}
@@ -219,7 +227,7 @@ def _addresses_of(host: str, port: int) -> list[tuple[Any, ...]]:
 
 
 def _send(connection: socket.socket, message: memoryview, deadline: float) -> None:
-    """Send everything. A view, so that nothing that prints variables prints the key in it."""
+    """Send everything."""
     while message:
         connection.settimeout(left_until(deadline))
         message = message[connection.send(message) :]

@@ -40,7 +40,8 @@ PUSH_FIELDS: dict[str, tuple[str, ...]] = {
 
 _EVENTS_PATH = "/v1/events/batch"
 _IDENTIFY_PATH = "/v1/identify"
-_FRAME_BYTES = len(b'{"events":[]}')
+_FRAME = b'{"events":[]}'
+_FRAME_BYTES = len(_FRAME)
 _LONGEST_CODE = 64
 _IN_CODES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
 
@@ -134,11 +135,32 @@ class Run:
         return True
 
 
+def run_of(events: list[bytes]) -> list[bytes]:
+    """Return the first of `events` that one request takes: nearly always all of them.
+
+    That is seen without looking at each: what sorts before IDENTIFY_HEAD does not begin with it.
+    """
+    size = _FRAME_BYTES + sum(map(len, events)) + len(events)
+    if size <= MAX_BATCH_BYTES and max(events, default=b"") < IDENTIFY_HEAD:
+        return events
+    run = Run(len(events))
+    for data in events:
+        if not run.add(data):
+            break
+    return run.events
+
+
 def request_of(batch: Sequence[bytes]) -> Request:
     """Return the request for a run of events or for one identify; bytes are joined, not remade."""
-    if batch and is_identify(batch[0]):
+    if not batch:
+        return Request(_EVENTS_PATH, _FRAME)
+    if is_identify(batch[0]):
         return Request(_IDENTIFY_PATH, batch[0])
-    return Request(_EVENTS_PATH, b'{"events":[' + b",".join(batch) + b"]}")
+    # The frame joins the first and the last event, so that the whole is copied once and not thrice.
+    first, last = _FRAME[:-2], _FRAME[-2:]
+    events = [first + batch[0], *batch[1:]]
+    events[-1] += last
+    return Request(_EVENTS_PATH, b",".join(events))
 
 
 def empty_request() -> Request:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 import time
-from threading import RLock
+from _thread import RLock
 
 from ._buffer import own_of
 from ._delivery import Delivery

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import sys
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,48 @@ class TestPut:
         assert [list(one.put(data)) for data in NAMES] == [[], [b"a"], [b"b"], [b"c"], [b"d"]]
 
 
+class TestThreads:
+    @pytest.mark.parametrize(("max_events", "max_bytes"), [(1_000, 40_000), (500, ROOM)])
+    def test_what_many_threads_add_while_one_takes_all_arrives_in_order(
+        self, max_events: int, max_bytes: int
+    ) -> None:
+        """The switch interval is short, so that threads meet in the middle of calls."""
+        one = MemoryBuffer(max_events, max_bytes)
+        came: list[list[bytes]] = [[] for _ in range(4)]
+        gone: list[list[bytes]] = [[] for _ in range(4)]
+
+        def add(number: int) -> None:
+            for turn in range(2_000):
+                data = b"%d %d %s" % (number, turn, b"x" * (turn % 7))
+                came[number].append(data)
+                gone[number] += one.put(data)
+
+        threads = [threading.Thread(target=add, args=(number,)) for number in range(4)]
+        before = sys.getswitchinterval()
+        sys.setswitchinterval(1e-6)
+        taken: list[bytes] = []
+        try:
+            for thread in threads:
+                thread.start()
+            while any(thread.is_alive() for thread in threads):
+                taken += one.take(50)
+                one.done(50)
+        finally:
+            sys.setswitchinterval(before)
+            for thread in threads:
+                thread.join()
+        assert len(one) <= max_events
+        held = one.held_bytes
+        left = everything(one)
+        assert held == bytes_of(*left) <= max_bytes
+        taken += left
+        dropped = {data for mine in gone for data in mine}
+        for number, mine in enumerate(came):
+            kept = [data for data in taken if data.startswith(b"%d " % number)]
+            assert kept == [data for data in mine if data not in dropped]
+        assert one.end() == 8_000
+
+
 class TestTake:
     def test_it_hands_out_the_oldest_first(self, buffer: Make) -> None:
         one = buffer(*NAMES)
@@ -159,6 +202,16 @@ class TestPutBack:
         assert one.take(10) == batch
         one.done(10)
         assert list(one.take(10)) == [b"c"]
+
+    def test_what_comes_when_it_has_ended_is_no_part_of_it(self, buffer: Make) -> None:
+        one = buffer(b"a")
+        one.take(10)
+        one.put_back()
+        one.take(10)
+        one.done(1)
+        one.put(b"b")
+        one.put(b"c")
+        assert list(one.take(10)) == [b"b", b"c"]
 
     def test_a_part_of_it_taken_and_put_back_stays_in_order(self, buffer: Make) -> None:
         one = buffer(*NAMES)

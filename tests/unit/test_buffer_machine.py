@@ -46,7 +46,7 @@ class BufferMachine(RuleBasedStateMachine):
 
     @initialize(
         max_events=st.integers(1, 8),
-        max_bytes=st.sampled_from([200, 1_000, 3 * MAX_BATCH_BYTES]),
+        max_bytes=st.sampled_from([200, 1_000, 20_000, 3 * MAX_BATCH_BYTES]),
         batch=st.integers(1, 5),
     )
     def start(self, max_events: int, max_bytes: int, batch: int) -> None:
@@ -58,7 +58,7 @@ class BufferMachine(RuleBasedStateMachine):
 
     @rule(
         head=st.sampled_from([EVENT_HEAD, EVENT_HEAD, IDENTIFY_HEAD]),
-        size=st.one_of(st.integers(0, 200), st.just(LARGE)),
+        size=st.one_of(st.integers(0, 200), st.integers(3_900, 4_200), st.just(LARGE)),
     )
     def put(self, head: bytes, size: int) -> None:
         data = head + b"%d." % next(self.numbers) + b"x" * size

@@ -13,7 +13,7 @@ import pytest
 from whisperr import Channel, InvalidEvent
 from whisperr._event import EventEncoder, Vetoed, identifier
 from whisperr._identify import identify_bytes
-from whisperr._stamp import Clock, MessageIds
+from whisperr._stamp import Clock
 from whisperr._wire import is_identify
 
 NOW = datetime(2026, 6, 14, 12, 0, 0, 999_999, tzinfo=timezone.utc)
@@ -134,10 +134,12 @@ class TestEvent:
         with pytest.raises(InvalidEvent, match="properties: must be a dict"):
             event("u", "e", value)
 
-    def test_ids_are_unique_across_blocks(self) -> None:
-        ids = MessageIds()
-        assert len({ids.next() for _ in range(1_000)}) == 1_000
-        assert len(ids.next()) == 22
+    def test_a_copy_of_the_machine_that_goes_on_later_has_other_ids(self) -> None:
+        seconds = iter([10, 10, 11, 11])
+        one = EventEncoder("9.9.9")
+        one._clock._now = lambda: next(seconds) * 10**9
+        bits = [one.event("u", "e")[0][:16] for _ in range(4)]
+        assert bits[0] == bits[1] != bits[2] == bits[3]
 
 
 class Colour(enum.Enum):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import threading
 from datetime import datetime, timedelta, timezone
 
 import pytest
@@ -132,17 +133,53 @@ class TestGivenTime:
             clock_at(NOW).stamp_of(extreme)
 
 
+class TestNewSecond:
+    def test_it_is_told_once_and_by_a_given_time_too(self) -> None:
+        told: list[None] = []
+        times = iter([nanoseconds_of(NOW + timedelta(seconds=s)) for s in (0, 0, 1, 1, 2)])
+        clock = Clock(lambda: next(times), lambda: told.append(None))
+        counts = []
+        for call in (clock.stamp, clock.stamp, clock.stamp):
+            call()
+            counts.append(len(told))
+        for _ in range(2):
+            clock.stamp_of(NOW)
+            counts.append(len(told))
+        assert counts == [1, 1, 2, 2, 3]
+
+
 class TestMessageIds:
-    def test_an_id_is_132_bits_in_22_characters_that_need_no_escaping_anywhere(self) -> None:
+    def test_an_id_is_96_bits_that_need_no_escaping_anywhere_and_a_number(self) -> None:
         ids = MessageIds()
-        drawn = "".join(ids.next() for _ in range(2_000))
-        assert re.fullmatch("[A-Za-z0-9_-]{44000}", drawn)
-        assert len(set(drawn)) == 64
+        drawn = []
+        for _ in range(200):
+            ids.renew()
+            drawn += [ids.next(), ids.next()]
+        assert all(re.fullmatch("[A-Za-z0-9_-]{16}[01]", one) for one in drawn)
+        assert len({character for one in drawn for character in one[:16]}) == 64
+        assert len({one[:16] for one in drawn}) == 200
 
     @pytest.mark.parametrize("count", [1, 255, 256, 257, 1_000])
     def test_they_are_unique(self, count: int) -> None:
         ids = MessageIds()
         assert len({ids.next() for _ in range(count)}) == count
+
+    def test_threads_that_draw_at_once_and_renew_share_none(self) -> None:
+        ids = MessageIds()
+        drawn: list[list[str]] = [[] for _ in range(4)]
+
+        def draw(mine: list[str]) -> None:
+            for turn in range(2_000):
+                mine.append(ids.next())
+                if turn % 100 == 0:
+                    ids.renew()
+
+        threads = [threading.Thread(target=draw, args=(mine,)) for mine in drawn]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len({one for mine in drawn for one in mine}) == 8_000
 
     def test_two_makers_share_none(self) -> None:
         makers = (MessageIds(), MessageIds())

@@ -28,6 +28,7 @@ from whisperr._wire import (
     outcome_of,
     rejected_of,
     request_of,
+    run_of,
 )
 
 SAME_EACH_TIME = settings(derandomize=True, database=None, deadline=None)
@@ -144,6 +145,23 @@ class TestRun:
     def test_an_identify_ends_a_run_of_events(self) -> None:
         run = Run(500)
         assert filled(run, [event_of(40), event_of(41), IDENTIFY, event_of(42)]) == 2
+
+    @SAME_EACH_TIME
+    @given(
+        st.lists(
+            st.one_of(
+                st.sampled_from([b"a", b"~", IDENTIFY, IDENTIFY_HEAD, event_of(MAX_BATCH_BYTES)]),
+                st.sampled_from([MAX_BATCH_BYTES // 2 - 20, 40]).map(event_of),
+            ),
+            max_size=6,
+        )
+    )
+    def test_the_first_run_of_a_line_is_what_one_takes_event_by_event(
+        self, line: list[bytes]
+    ) -> None:
+        run = Run(len(line))
+        filled(run, line)
+        assert run_of(line) == run.events
 
     @pytest.mark.parametrize("size", [MAX_BATCH_BYTES, MAX_BATCH_BYTES * 3])
     def test_one_event_that_is_too_large_goes_alone(self, size: int) -> None:
