@@ -5,8 +5,8 @@
     whisperr = Whisperr(api_key=os.environ["WHISPERR_API_KEY"])
     whisperr.track("user_8842", "payment_failed", {"amount_cents": 4900})
 
-Importing the package loads little of the standard library and nothing else; `http.client`, `ssl`
-and `logging` come when first needed.
+Importing the package loads little of the standard library and nothing else; `socket`, `ssl` and
+`logging` come when first needed.
 """
 
 from __future__ import annotations

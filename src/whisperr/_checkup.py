@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from email.utils import parsedate_to_datetime
-from http.client import HTTPException
 from typing import TYPE_CHECKING
 
 from . import _transport
@@ -149,7 +148,7 @@ def _key(config: Config, exchange: _Exchange) -> Finding:
         answer = transport.send(empty_request(), config.request_timeout)
         exchange.answer, exchange.took = answer, time.monotonic() - began
         exchange.at = at + exchange.took / 2
-    except (OSError, HTTPException) as error:
+    except OSError as error:
         return Finding("key", "wrong", f"no answer: {type(error).__name__}: {error}")
     finally:
         if config.transport is None:

@@ -1,28 +1,29 @@
 """Step 7: a request becomes an answer, over one kept-alive connection. Decides nothing.
 
 Threads: used by one at a time, the one that drives the worker; `forsake` by a forked child.
-Imported with the first request: `http.client` and `ssl` cost more than the rest of the package.
+Imported with the first request: `socket` and `ssl` cost more than the rest of the package. What
+only a proxy needs is imported where one is named.
 """
 
 from __future__ import annotations
 
 import _socket
 import encodings.idna  # noqa: F401  # `getaddrinfo` would import it, unguarded from forks
+import os
 import socket
 import ssl
 import time
-from base64 import b64encode
-from typing import TYPE_CHECKING
-from urllib import request as _environment
-from urllib.parse import unquote, urlsplit
 
 from ._answer import left_until, read_answer
 from ._config import LOOPBACK, parts_of
+from ._imports import first_use
 from ._version import __version__
 from ._wire import headers_of
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
+    from urllib.parse import SplitResult
 
     from ._secret import Secret
     from ._wire import Answer, Request
@@ -47,7 +48,7 @@ class HttpTransport:
         self._socket: socket.socket | None = None
 
     def send(self, request: Request, timeout: float) -> Answer:
-        """Send and return the answer within `timeout` seconds; raises OSError or HTTPException.
+        """Send and return the answer within `timeout` seconds; raises OSError.
 
         A connection that was kept and turns out dead deserves one free attempt on a new one:
         closing idle connections is a server's right and no failure.
@@ -155,7 +156,7 @@ class HttpTransport:
 
     def _connect_through(self, proxy: str, deadline: float) -> socket.socket:
         """Connect to a proxy; for https, open a tunnel (RFC 9110, 9.3.6)."""
-        parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        parts = _parts_of_proxy(proxy)
         if parts.scheme != "http" or not parts.hostname:
             raise OSError(f"a proxy must be an http:// URL, got scheme {parts.scheme!r}")
         plain = _open(parts.hostname, parts.port or 80, deadline)
@@ -178,11 +179,13 @@ class HttpTransport:
 
 def proxy_of(scheme: str, host: str, port: int) -> str | None:
     """Return the proxy that the environment names for a place; none for this machine itself."""
-    if host in LOOPBACK:
+    if host in LOOPBACK or not any(name.lower().endswith("_proxy") for name in os.environ):
         return None
-    if _environment.proxy_bypass_environment(f"{host}:{port}"):  # type: ignore[attr-defined]  # not in the stubs
+    with first_use():
+        from urllib import request
+    if request.proxy_bypass_environment(f"{host}:{port}"):  # type: ignore[attr-defined]  # not in the stubs
         return None
-    proxies = _environment.getproxies_environment()
+    proxies = request.getproxies_environment()
     return proxies.get(scheme) or proxies.get("all")
 
 
@@ -233,9 +236,18 @@ def _send(connection: socket.socket, message: memoryview, deadline: float) -> No
         message = message[connection.send(message) :]
 
 
+def _parts_of_proxy(proxy: str) -> SplitResult:
+    with first_use():
+        from urllib.parse import urlsplit
+    return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+
+
 def _proxy_credentials(proxy: str) -> dict[str, str]:
-    parts = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    parts = _parts_of_proxy(proxy)
     if not parts.username:
         return {}
+    with first_use():
+        from base64 import b64encode
+        from urllib.parse import unquote
     pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
     return {"Proxy-Authorization": f"Basic {b64encode(pair).decode('ascii')}"}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 import traceback
-from http.client import BadStatusLine, HTTPException, IncompleteRead
 
 import pytest
 
+from whisperr._answer import AnswerError
 from whisperr._wire import Request
 
 from .raw_server import (
@@ -148,28 +148,26 @@ class TestOddAnswers:
     @pytest.mark.parametrize("piece", [b"X-Endless: yes\r\n", b"x" * 4096])
     def test_endless_headers_are_refused(self, piece: bytes) -> None:
         server = RawServer(floods(b"HTTP/1.1 202 OK\r\n", piece))
-        with server, pytest.raises(HTTPException):
+        with server, pytest.raises(AnswerError):
             ask(server)
 
     @pytest.mark.parametrize(
-        ("payload", "problem"),
+        "payload",
         [
-            (b"GARBAGE\r\n\r\n", BadStatusLine),
-            (b"HTTP/1.1 abc OK\r\n\r\n", BadStatusLine),
-            (b"HTTP/1.1 42 OK\r\n\r\n", BadStatusLine),
-            (b"SMTP/1.1 202 OK\r\n\r\n", BadStatusLine),
-            (b"HTTP/9 202 OK\r\n\r\n", HTTPException),
-            (b"\x00\xff" * 100 + b"\r\n", BadStatusLine),
-            (b"HTTP/1.1 202 OK\r\nContent-Length: 10\r\n\r\nshort", IncompleteRead),
-            (b"HTTP/1.1 202 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", IncompleteRead),
-            (b"HTTP/1.1 202 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n", HTTPException),
+            b"GARBAGE\r\n\r\n",
+            b"HTTP/1.1 abc OK\r\n\r\n",
+            b"HTTP/1.1 42 OK\r\n\r\n",
+            b"SMTP/1.1 202 OK\r\n\r\n",
+            b"HTTP/9 202 OK\r\n\r\n",
+            b"\x00\xff" * 100 + b"\r\n",
+            b"HTTP/1.1 202 OK\r\nContent-Length: 10\r\n\r\nshort",
+            b"HTTP/1.1 202 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab",
+            b"HTTP/1.1 202 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
         ],
     )
-    def test_a_broken_one_raises_and_its_connection_is_not_used_again(
-        self, payload: bytes, problem: type[Exception]
-    ) -> None:
+    def test_a_broken_one_raises_and_its_connection_is_not_used_again(self, payload: bytes) -> None:
         with serving(answers(payload, then=close), answers(OK)) as (server, transport):
-            with pytest.raises(problem):
+            with pytest.raises(AnswerError):
                 transport.send(REQUEST, LIMIT)
             assert transport.send(REQUEST, LIMIT).status == 202
         assert server.connections == 2
@@ -200,7 +198,7 @@ class TestSecrecy:
         self, behaviour: Behaviour, request_: Request
     ) -> None:
         with serving(behaviour) as (_, transport):
-            with pytest.raises((OSError, HTTPException)) as caught:
+            with pytest.raises(OSError, match=r".") as caught:
                 transport.send(request_, 0.5)
             shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
         text = "".join(shown.format())
