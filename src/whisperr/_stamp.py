@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 MAX_AGE_DAYS = 30
 MAX_AHEAD_DAYS = 1
 
+_SECOND, _MILLI = 1_000_000_000, 1_000_000  # nanoseconds
+
 # Base64 (RFC 4648, section 5: `-` and `_`): 16 characters of 6 random bits. An id is held with its
 # event and sent with it: hex digits would be eight bytes more.
 _RANDOM_BYTES = 12
@@ -61,7 +63,7 @@ class Clock:
     running machine goes on from a snapshot at a later time: that is how it is noticed.
     """
 
-    __slots__ = ("_each_second", "_last", "_now", "_second")
+    __slots__ = ("_each_second", "_milli", "_now", "_second")
 
     def __init__(
         self,
@@ -70,28 +72,31 @@ class Clock:
     ) -> None:
         self._now = now_ns
         self._each_second = each_second
-        self._second = (0, "")
-        self._last = (0, "")
+        # From when on (nanoseconds), and the text for it.
+        self._second = (-_SECOND, "")
+        self._milli = (-_SECOND, "")
 
     def stamp(self) -> str:
         """Return RFC 3339 in UTC with three fraction digits, truncated (CONTRACT, Event)."""
-        moment = self._now() // 1_000_000
-        known, stamp = self._last  # one read: another thread may replace the pair
-        if known == moment:  # in a burst a hundred events share a millisecond
+        now = self._now()
+        began, stamp = self._milli  # one read: another thread may replace the pair
+        # A difference is a small number, which costs less than dividing a large one.
+        if 0 <= now - began < _MILLI:  # in a burst a hundred events share a millisecond
             return stamp
-        second, milli = divmod(moment, 1000)
-        known, text = self._second  # likewise
-        if known != second:
-            text = self._begin(second)
+        began, text = self._second  # likewise
+        if not 0 <= now - began < _SECOND:
+            began, text = self._begin(now)
+        milli = (now - began) // _MILLI
         stamp = f"{text}{milli:03d}Z"
-        self._last = (moment, stamp)
+        self._milli = (began + milli * _MILLI, stamp)
         return stamp
 
-    def _begin(self, second: int) -> str:
+    def _begin(self, now: int) -> tuple[int, str]:
+        second = now // _SECOND
         text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
         self._each_second()
-        self._second = (second, text)
-        return text
+        self._second = begun = (second * _SECOND, text)
+        return begun
 
     def stamp_of(self, moment: object) -> str:
         """Return the stamp of an aware `datetime`; raises InvalidEvent for anything else."""
@@ -111,8 +116,8 @@ class Clock:
         except OverflowError:
             raise InvalidEvent(f"occurred_at: {moment.isoformat()} is not a time in UTC") from None
         now = self._now()
-        if now // 1_000_000_000 != self._second[0]:
-            self._begin(now // 1_000_000_000)
+        if not 0 <= now - self._second[0] < _SECOND:
+            self._begin(now)
         days = now / 86_400e9 - utc.timestamp() / 86_400
         if not -MAX_AHEAD_DAYS <= days <= MAX_AGE_DAYS:
             raise InvalidEvent(

@@ -179,7 +179,8 @@ class HttpTransport:
 
 def proxy_of(scheme: str, host: str, port: int) -> str | None:
     """Return the proxy that the environment names for a place; none for this machine itself."""
-    if host in LOOPBACK or not any(name.lower().endswith("_proxy") for name in os.environ):
+    named = {name.lower() for name in os.environ} & {"http_proxy", "https_proxy", "all_proxy"}
+    if host in LOOPBACK or not named:
         return None
     with first_use():
         from urllib import request
