@@ -132,8 +132,10 @@ def _explained(answer: Answer | None, problem: str) -> str:
     """Say in one line what came back; a redirect with its target, an error with its code."""
     if answer is None:
         return f"no answer: {problem}"
+    if answer.status < 300:  # noqa: PLR2004  # 2xx: there is no code, and nearly all answers are
+        return f"HTTP {answer.status}"
     target = answer.headers.get("location")
-    if 300 <= answer.status < 400 and target:  # noqa: PLR2004  # 3xx
+    if answer.status < 400 and target:  # noqa: PLR2004  # 3xx
         return f"HTTP {answer.status} to {target.split('?')[0][:200]}; redirects are not followed"
     code = code_of(answer.body)
     return f"HTTP {answer.status}" + (f" {code}" if code else "")

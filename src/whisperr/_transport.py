@@ -1,8 +1,8 @@
 """Step 7: a request becomes an answer, over one kept-alive connection. Decides nothing.
 
 Threads: used by one at a time, the one that drives the worker; `forsake` by a forked child.
-Imported with the first request: `socket` and `ssl` cost more than the rest of the package. What
-only a proxy needs is imported where one is named.
+Imported with the first request: `socket` costs as much as the rest of the package. What only TLS or
+a proxy needs is imported where there is one.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import _socket
 import encodings.idna  # noqa: F401  # `getaddrinfo` would import it, unguarded from forks
 import os
 import socket
-import ssl
 import time
 
 from ._answer import left_until, read_answer
@@ -22,6 +21,7 @@ from ._wire import headers_of
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import ssl
     from typing import Any
     from urllib.parse import SplitResult
 
@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from ._wire import Answer, Request
 
 _TLS_RECORD_BYTES = 16 * 1024  # RFC 8446, 5.1
-# What says that the other side has closed; over TLS it comes under names of its own.
-_DEAD = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
 
 
 class HttpTransport:
@@ -46,6 +44,10 @@ class HttpTransport:
         self._key = key
         self._ssl_context = ssl_context
         self._socket: socket.socket | None = None
+        # What says that the other side has closed, and that nothing has come yet; over TLS they
+        # come under names of their own.
+        self._dead: tuple[type[OSError], ...] = (ConnectionError,)
+        self._nothing_yet: tuple[type[OSError], ...] = (BlockingIOError,)
 
     def send(self, request: Request, timeout: float) -> Answer:
         """Send and return the answer within `timeout` seconds; raises OSError.
@@ -54,12 +56,12 @@ class HttpTransport:
         closing idle connections is a server's right and no failure.
         """
         deadline = time.monotonic() + timeout
-        if self._socket is not None and not _is_quiet(self._socket):
+        if self._socket is not None and not self._is_quiet(self._socket):
             self.close()
         kept = self._socket is not None
         try:
             return self._exchange(request, deadline)
-        except _DEAD:
+        except self._dead:
             if not kept:
                 raise
         return self._exchange(request, deadline)
@@ -79,6 +81,20 @@ class HttpTransport:
         if connection is not None:
             socket.close(connection.detach())
 
+    def _is_quiet(self, connection: socket.socket) -> bool:
+        """Say whether a kept connection can be used: not closed, and nothing came unasked.
+
+        A server that gets bored may say 408 before it closes; that must not pass for an answer.
+        """
+        try:
+            connection.settimeout(0.0)
+            connection.recv(1)
+        except self._nothing_yet:
+            return True
+        except OSError:
+            return False
+        return False
+
     def _exchange(self, request: Request, deadline: float) -> Answer:
         """Do one round trip; the connection stays open only after a complete answer."""
         try:
@@ -87,7 +103,7 @@ class HttpTransport:
             try:
                 for piece in self._pieces(request):
                     _send(self._socket, piece, deadline)
-            except _DEAD as error:
+            except self._dead as error:
                 # A server may refuse before it has read the body: its answer is there to read.
                 answer, _ = read_answer(self._socket, deadline, "POST", instead_of=error)
                 self.close()
@@ -138,21 +154,19 @@ class HttpTransport:
             plain = self._connect_through(proxy, deadline)
         if self._scheme == "http":
             return plain
+        return self._secured(plain, deadline)
+
+    def _secured(self, plain: socket.socket, deadline: float) -> ssl.SSLSocket:
         try:
-            context = self._ssl_context = self._ssl_context or ssl.create_default_context()
-            secure = context.wrap_socket(
-                plain, server_hostname=self._host, do_handshake_on_connect=False
-            )
+            with first_use():
+                from . import _tls
+            self._dead = (ConnectionError, *_tls.ENDED)
+            self._nothing_yet = (BlockingIOError, _tls.NOTHING_YET)
+            context = self._ssl_context = self._ssl_context or _tls.default_context()
         except BaseException:
             plain.close()
             raise
-        try:
-            secure.settimeout(left_until(deadline))
-            secure.do_handshake()
-        except BaseException:
-            secure.close()
-            raise
-        return secure
+        return _tls.secured(plain, self._host, context, deadline)
 
     def _connect_through(self, proxy: str, deadline: float) -> socket.socket:
         """Connect to a proxy; for https, open a tunnel (RFC 9110, 9.3.6)."""
@@ -188,21 +202,6 @@ def proxy_of(scheme: str, host: str, port: int) -> str | None:
         return None
     proxies = request.getproxies_environment()
     return proxies.get(scheme) or proxies.get("all")
-
-
-def _is_quiet(connection: socket.socket) -> bool:
-    """Say whether a kept connection can be used: not closed, and nothing came unasked.
-
-    A server that gets bored may say 408 before it closes; that must not pass for an answer.
-    """
-    try:
-        connection.settimeout(0.0)
-        connection.recv(1)
-    except (BlockingIOError, ssl.SSLWantReadError):
-        return True
-    except OSError:
-        return False
-    return False
 
 
 def _open(host: str, port: int, deadline: float) -> socket.socket:

@@ -107,7 +107,7 @@ begun, gone_on = threading.Event(), threading.Event()
 class Slow:
     '''Finds nothing, and takes its time for what the transport imports.'''
     def find_spec(self, name, path=None, target=None):
-        if name == "urllib.request" and not begun.is_set():
+        if name == "socket" and not begun.is_set():
             begun.set()
             gone_on.wait(1)  # a fork that does not wait for the import comes in this time
 
