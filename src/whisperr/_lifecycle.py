@@ -67,7 +67,9 @@ def _register(pipeline: Pipeline) -> None:
 
 
 def _alive() -> list[Pipeline]:
-    return [pipeline for one in tuple(_pipelines) if (pipeline := one()) is not None]
+    # A copy is made in one step; a loop over the set itself breaks when the collector, which may
+    # run at any moment of it, finds a pipeline that is gone.
+    return [pipeline for one in _pipelines.copy() if (pipeline := one()) is not None]
 
 
 def _finalize(end: Callable[[], None]) -> None:

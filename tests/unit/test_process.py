@@ -207,3 +207,22 @@ def test_a_client_that_was_shut_down_stays_so_in_a_forked_child() -> None:
         return refused and client.shutdown(LIMIT) and transport.sent == []
 
     assert in_a_fork(child)[1] == 0
+
+
+@pytest.mark.skipif(not hasattr(gc, "set_threshold"), reason="a collector that can be hurried")
+def test_a_collector_that_comes_while_the_clients_are_listed_breaks_nothing() -> None:
+    threshold = gc.get_threshold()
+    with Whisperr("wrk_test", transport=MemoryTransport()) as client:
+        try:
+            for later in range(1, 12):  # at another moment each time
+                gc.disable()
+                for _ in range(20):
+                    gone = Whisperr("wrk_test", transport=MemoryTransport())
+                    vars(gone)["itself"] = gone
+                del gone
+                gc.set_threshold(gc.get_count()[0] + later)
+                gc.enable()
+                assert client._pipeline() in pipelines()
+        finally:
+            gc.set_threshold(*threshold)
+            gc.enable()
