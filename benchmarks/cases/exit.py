@@ -50,7 +50,9 @@ CASE = Case(
     title="Exit with held events",
     about=(
         "A program tracks 1,000 events and ends: seconds from its last line to the end of the "
-        f"process. Ended by force after {LIMIT:.0f} s."
+        f"process. Ended by force after {LIMIT:.0f} s. At the last two nothing can arrive: "
+        "whisperr tries again while an attempt still fits into its 10 seconds, and reports what it "
+        "drops; to be faster there is to give up sooner."
     ),
     figures=(Figure("seconds", "end of the process", "s", digits=2),),
     full=_variants(),
