@@ -35,7 +35,6 @@ BARS = (
         "import",
         "import time over bare",
         most=0.15,
-        why="most of it is finding and reading 29 files.",
     ),
     Bar("burst", "p50", "`track()` in a burst, p50", most=0.45, why=_ENCODING),
     Bar(

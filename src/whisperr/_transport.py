@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from ._wire import Answer, Request
 
 _TLS_RECORD_BYTES = 16 * 1024  # RFC 8446, 5.1
+_PROXY_NAMES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 
 
 class HttpTransport:
@@ -193,8 +194,7 @@ class HttpTransport:
 
 def proxy_of(scheme: str, host: str, port: int) -> str | None:
     """Return the proxy that the environment names for a place; none for this machine itself."""
-    named = {name.lower() for name in os.environ} & {"http_proxy", "https_proxy", "all_proxy"}
-    if host in LOOPBACK or not named:
+    if host in LOOPBACK or _PROXY_NAMES.isdisjoint(name.lower() for name in os.environ):
         return None
     with first_use():
         from urllib import request
