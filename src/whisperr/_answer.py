@@ -1,8 +1,8 @@
 """Step 7, its second half: read one answer (RFC 9112), under one deadline and within bounds.
 
-By hand: `http.client` reads the head of an answer with the `email` package, which takes longer than
-the rest of a request, and brings 40 modules. Imported in the delivery thread, each of them waits
-several times for a busy main thread. Threads: used by the one that drives the worker.
+By hand: `http.client` reads the head of an answer with the `email` package, which takes three times
+as long and brings many modules. Imported in the delivery thread, each of them waits several times
+for a busy main thread. Threads: used by the one that drives the worker.
 """
 
 from __future__ import annotations
