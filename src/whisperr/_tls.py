@@ -1,4 +1,4 @@
-"""Step 7, for https: the secure connection. By itself, since `ssl` is half of a transport's import.
+"""Step 7, for https: the secure connection. By itself: `ssl` is a third of what https imports.
 
 Threads: used by the one that drives the worker.
 """

@@ -1,8 +1,8 @@
 """Step 7: a request becomes an answer, over one kept-alive connection. Decides nothing.
 
 Threads: used by one at a time, the one that drives the worker; `forsake` by a forked child.
-Imported with the first request: `socket` costs as much as the rest of the package. What only TLS or
-a proxy needs is imported where there is one.
+Imported with the first request: that takes twice as long as the rest of the package. What only TLS
+or a proxy needs is imported where there is one.
 """
 
 from __future__ import annotations
