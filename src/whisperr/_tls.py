@@ -13,9 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
 
-# What says that the other side has closed, and that nothing has come yet.
+# What says that the other side has closed, and that nothing can be read or sent yet.
 ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-NOTHING_YET = ssl.SSLWantReadError
+NOT_YET = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 default_context = ssl.create_default_context
 

@@ -28,7 +28,11 @@ if TYPE_CHECKING:
     from ._secret import Secret
     from ._wire import Answer, Request
 
-_TLS_RECORD_BYTES = 16 * 1024  # RFC 8446, 5.1
+# So much of a body is copied behind the head, so that one call sends both.
+_COPIED_BYTES = 64 * 1024
+# A connection that gave an answer so recently is not looked at before it is used again: servers
+# close idle ones after some seconds, and every system call costs a busy program a pause.
+_FRESH_SECONDS = 1.0
 _PROXY_NAMES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 
 
@@ -45,10 +49,11 @@ class HttpTransport:
         self._key = key
         self._ssl_context = ssl_context
         self._socket: socket.socket | None = None
-        # What says that the other side has closed, and that nothing has come yet; over TLS they
-        # come under names of their own.
+        self._answered = 0.0  # when the last answer came (monotonic)
+        # What says that the other side has closed, and that nothing can be read or sent yet; over
+        # TLS they come under names of their own.
         self._dead: tuple[type[OSError], ...] = (ConnectionError,)
-        self._nothing_yet: tuple[type[OSError], ...] = (BlockingIOError,)
+        self._not_yet: tuple[type[OSError], ...] = (BlockingIOError,)
 
     def send(self, request: Request, timeout: float) -> Answer:
         """Send and return the answer within `timeout` seconds; raises OSError.
@@ -56,9 +61,10 @@ class HttpTransport:
         A connection that was kept and turns out dead deserves one free attempt on a new one:
         closing idle connections is a server's right and no failure.
         """
-        deadline = time.monotonic() + timeout
-        if self._socket is not None and not self._is_quiet(self._socket):
-            self.close()
+        now = time.monotonic()
+        deadline = now + timeout
+        if self._socket is not None and now - self._answered >= _FRESH_SECONDS:
+            self._close_unless_quiet(self._socket)
         kept = self._socket is not None
         try:
             return self._exchange(request, deadline)
@@ -82,19 +88,19 @@ class HttpTransport:
         if connection is not None:
             socket.close(connection.detach())
 
-    def _is_quiet(self, connection: socket.socket) -> bool:
-        """Say whether a kept connection can be used: not closed, and nothing came unasked.
+    def _close_unless_quiet(self, connection: socket.socket) -> None:
+        """Close a kept connection that the server has closed, or on which something came unasked.
 
         A server that gets bored may say 408 before it closes; that must not pass for an answer.
         """
         try:
             connection.settimeout(0.0)
             connection.recv(1)
-        except self._nothing_yet:
-            return True
+        except self._not_yet:
+            return
         except OSError:
-            return False
-        return False
+            pass
+        self.close()
 
     def _exchange(self, request: Request, deadline: float) -> Answer:
         """Do one round trip; the connection stays open only after a complete answer."""
@@ -103,7 +109,7 @@ class HttpTransport:
                 self._socket = self._connect(deadline)
             try:
                 for piece in self._pieces(request):
-                    _send(self._socket, piece, deadline)
+                    self._send(self._socket, piece, deadline)
             except self._dead as error:
                 # A server may refuse before it has read the body: its answer is there to read.
                 answer, _ = read_answer(self._socket, deadline, "POST", instead_of=error)
@@ -115,13 +121,28 @@ class HttpTransport:
             raise
         if not reusable:
             self.close()
+        self._answered = time.monotonic()
         return answer
 
-    def _pieces(self, request: Request) -> tuple[memoryview, memoryview]:
-        """Return the head with as much of the body as one TLS record takes, and the rest.
+    def _send(self, connection: socket.socket, message: memoryview, deadline: float) -> None:
+        """Send everything. What can go at once does; with a time limit, Python waits first.
 
-        One packet where everything is small, and no second copy of a large body. Views, so that
-        nothing that prints variables prints the key in them.
+        Each of these calls gives up the interpreter's lock, and a program that computes is
+        interrupted each time that it is wanted back.
+        """
+        while message:
+            try:
+                connection.settimeout(0.0)
+                sent = connection.send(message)
+            except self._not_yet:
+                connection.settimeout(left_until(deadline))
+                sent = connection.send(message)
+            message = message[sent:]
+
+    def _pieces(self, request: Request) -> tuple[memoryview, memoryview]:
+        """Return the head with what is copied of the body, and the rest, which may be large.
+
+        Views, so that nothing that prints variables prints the key in them.
         """
         lines = [f"{name}: {value}" for name, value in self._headers().items()]
         target = self._prefix + request.path
@@ -129,8 +150,8 @@ class HttpTransport:
             target = f"http://{self._authority()}{target}"
         lines = [f"POST {target} HTTP/1.1", *lines, f"Content-Length: {len(request.body)}"]
         head = "\r\n".join([*lines, "", ""]).encode()
-        split = max(_TLS_RECORD_BYTES - len(head), 0)
-        return memoryview(head + request.body[:split]), memoryview(request.body)[split:]
+        body = memoryview(request.body)
+        return memoryview(head + body[:_COPIED_BYTES]), body[_COPIED_BYTES:]
 
     def _headers(self) -> dict[str, str]:
         headers = {"Host": self._authority(), "Accept": "application/json"}
@@ -162,7 +183,7 @@ class HttpTransport:
             with first_use():
                 from . import _tls
             self._dead = (ConnectionError, *_tls.ENDED)
-            self._nothing_yet = (BlockingIOError, _tls.NOTHING_YET)
+            self._not_yet = (BlockingIOError, *_tls.NOT_YET)
             context = self._ssl_context = self._ssl_context or _tls.default_context()
         except BaseException:
             plain.close()
@@ -182,7 +203,7 @@ class HttpTransport:
             headers = {"Host": authority, **_proxy_credentials(proxy)}
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             ask = f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n".encode()
-            _send(plain, memoryview(ask), deadline)
+            self._send(plain, memoryview(ask), deadline)
             answer, _ = read_answer(plain, deadline, "CONNECT")
             if answer.status // 100 != 2:  # noqa: PLR2004  # 2xx
                 raise OSError(f"the proxy refused the tunnel with HTTP {answer.status}")
@@ -227,13 +248,6 @@ def _addresses_of(host: str, port: int) -> list[tuple[Any, ...]]:
     except RuntimeError:
         # gevent asks in a thread, and Python 3.12 starts none while it ends: ask without gevent.
         return [*_socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-
-
-def _send(connection: socket.socket, message: memoryview, deadline: float) -> None:
-    """Send everything."""
-    while message:
-        connection.settimeout(left_until(deadline))
-        message = message[connection.send(message) :]
 
 
 def _parts_of_proxy(proxy: str) -> SplitResult:

@@ -11,7 +11,7 @@ from whisperr._pipeline import full_at_of
 
 from .rig import Rig, answer
 
-PACE = 0.05
+PACE = 0.1
 
 
 def busy(**options: Any) -> Rig:
