@@ -12,6 +12,7 @@ events that other threads are just adding: each of them sees to it before its ca
 from __future__ import annotations
 
 from _thread import RLock
+from itertools import islice
 
 from ._wire import run_of
 
@@ -267,8 +268,11 @@ class MemoryBuffer:
 
 
 def _first(line: deque[bytes], end: int, start: int = 0) -> list[bytes]:
-    """Return a part of a line; by index, since to iterate while another thread adds is an error."""
-    return [*map(line.__getitem__, range(start, min(end, len(line))))]
+    """Return a part of a line."""
+    try:
+        return [*islice(line, start, end)]
+    except RuntimeError:  # another thread added meanwhile; by index that does not matter
+        return [*map(line.__getitem__, range(start, min(end, len(line))))]
 
 
 def _size_of(events: Sequence[bytes]) -> int:

@@ -82,6 +82,9 @@ def text_of(value: object, name: str) -> str:
     try:
         if type(value) is dict and len(value) <= _FEW:
             return _small_text(value, _FEW_LEVELS)
+    except KeyError as error:
+        for new in error.args:
+            _learn(new)  # and the next such event is written in one pass
     except _ODD:
         pass
     try:
@@ -100,23 +103,17 @@ def bytes_of(text: str) -> bytes:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-class _Names(dict[str, str]):
-    """What stands before the value of a member, by its name: a comma, the name, a colon."""
-
-    __slots__ = ()
-
-    def __missing__(self, name: object) -> str:
-        if type(name) is not str or len(name) > _LONGEST_NAME or len(self) >= _KNOWN_NAMES:
-            raise TypeError
-        self[name] = text = f",{quote(name)}:"
-        return text
+# What stands before the value of a member, by its name: a comma, the name, a colon.
+_heads: dict[str, str] = {}
 
 
-_names = _Names()
+def _learn(name: object) -> None:
+    if type(name) is str and len(name) <= _LONGEST_NAME and len(_heads) < _KNOWN_NAMES:
+        _heads[name] = f",{quote(name)}:"
 
 
 def _small_text(members: dict[str, object], levels: int) -> str:
-    """Write a dict of few plain values; raises one of _ODD for every other one.
+    """Write a dict of few plain values; raises one of _ODD, or KeyError for a new name.
 
     To look at the types first and to encode in C then takes a third more time in a row, and twice
     as much in a process that did something else meanwhile: less code must come into the caches.
@@ -125,11 +122,11 @@ def _small_text(members: dict[str, object], levels: int) -> str:
     for name, value in members.items():
         kind = type(value)
         if kind is str:
-            text = f"{text}{_names[name]}{quote(value)}"  # type: ignore[arg-type]  # it is one
+            text = f"{text}{_heads[name]}{quote(value)}"  # type: ignore[arg-type]  # it is one
         elif kind is int:
-            text = f"{text}{_names[name]}{value}"
+            text = f"{text}{_heads[name]}{value}"
         else:
-            text = f"{text}{_names[name]}{_small_rest(value, levels - 1)}"
+            text = f"{text}{_heads[name]}{_small_rest(value, levels - 1)}"
     return f"{{{text[1:]}}}"
 
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import itertools
 import sys
 import threading
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from whisperr import _buffer
-from whisperr._buffer import EVENT_OVERHEAD_BYTES, MemoryBuffer
+from whisperr._buffer import EVENT_OVERHEAD_BYTES, MemoryBuffer, _first
 from whisperr._wire import IDENTIFY_HEAD, MAX_BATCH_BYTES
 from whisperr.protocols import Buffer
 
@@ -396,3 +397,13 @@ class TestInterruption:
                 break
             assert scene.answers == [False], f"line {at}"
         assert at > 3
+
+
+def test_a_part_of_a_line_is_read_though_somebody_adds_to_it_meanwhile() -> None:
+    class Busy(deque[bytes]):
+        def __iter__(self) -> Iterator[bytes]:
+            raise RuntimeError("deque mutated during iteration")
+
+    line = Busy([b"1", b"2", b"3"])
+    assert _first(line, 2) == [b"1", b"2"]
+    assert _first(line, 9, 1) == [b"2", b"3"]
