@@ -34,7 +34,7 @@ MAX_VALUES = 100_000
 # many as MAX_DEPTH, so that what passes cannot be too deep, and a cycle cannot pass.
 _QUICK_CONTAINERS = 64
 
-# What is written in one pass: so few members, and so many dicts inside of each other.
+# What is written in one pass: so few members, and so many levels inside of each other.
 _FEW = 16
 _FEW_LEVELS = 3
 # Backends have a few hundred names of members; the bounds are for those that make them up.
@@ -126,21 +126,32 @@ def _small_text(members: dict[str, object], levels: int) -> str:
         elif kind is int:
             text = f"{text}{_heads[name]}{value}"
         else:
-            text = f"{text}{_heads[name]}{_small_rest(value, levels - 1)}"
+            text = f"{text}{_heads[name]}{_small_value(value, levels - 1)}"
     return f"{{{text[1:]}}}"
 
 
-def _small_rest(value: object, levels: int) -> str:
-    """Write what is rarer in events than strings and integers."""
-    if type(value) is dict and levels and len(value) <= _FEW:
-        return _small_text(value, levels)
+def _small_value(value: object, levels: int) -> str:
+    """Write a value of a list, or one that is rarer in events than strings and integers."""
+    kind = type(value)
+    if kind is dict or kind is list:
+        return _small_container(value, levels)
+    if kind is str:
+        return quote(value)  # type: ignore[arg-type]  # it is one
     if value is None:
         return "null"
-    if type(value) is bool:
+    if kind is bool:
         return "true" if value else "false"
-    if type(value) is float and -_INFINITY < value < _INFINITY:
+    if kind is int or (kind is float and -_INFINITY < value < _INFINITY):  # type: ignore[operator]  # it is a number
         return repr(value)
     raise TypeError
+
+
+def _small_container(value: Any, levels: int) -> str:
+    if not levels or len(value) > _FEW:
+        raise TypeError
+    if type(value) is dict:
+        return _small_text(value, levels)
+    return f"[{','.join([_small_value(item, levels - 1) for item in value])}]"
 
 
 def _is_plain(root: object) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import json
 from types import MappingProxyType
 from typing import Any
 
@@ -25,7 +24,7 @@ VALUE = (
 )
 SMALL = st.recursive(
     st.dictionaries(NAME, VALUE),
-    lambda inner: st.dictionaries(NAME, inner | VALUE),
+    lambda inner: st.dictionaries(NAME, inner | VALUE | st.lists(inner | VALUE, max_size=4)),
     max_leaves=6,
 )
 
@@ -65,10 +64,10 @@ def in_c(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def test_the_encoder_in_c_is_needed_until_all_names_were_seen(in_c: list[object]) -> None:
-    value = {"a": 1, "b": {"c": "x", "d": {"e": None, "f": 0.5, "g": True}}}
+    value = {"a": 1, "b": {"c": ["x", 2], "d": {"e": None, "f": 0.5, "g": True}}}
     texts = {text_of(value, "properties") for _ in range(10)}
     assert in_c == [value] * 7
-    assert texts == {'{"a":1,"b":{"c":"x","d":{"e":null,"f":0.5,"g":true}}}'}
+    assert texts == {'{"a":1,"b":{"c":["x",2],"d":{"e":null,"f":0.5,"g":true}}}'}
 
 
 @pytest.mark.parametrize(
@@ -77,16 +76,18 @@ def test_the_encoder_in_c_is_needed_until_all_names_were_seen(in_c: list[object]
         dict.fromkeys("abcdefghijklmnopq", 1),
         {"a": dict.fromkeys("abcdefghijklmnopq", 1)},
         {"a": {"a": {"a": {"a": 1}}}},
-        {"a": [1]},
+        {"a": list(range(17))},
+        {"a": [{"b": [{"c": 1}]}]},
+        {"a": (1, 2)},
         {"n" * 65: 1},
     ],
-    ids=["many", "many inside", "deep", "a list", "a long name"],
+    ids=["many", "many inside", "deep", "a long list", "deep in lists", "a tuple", "a long name"],
 )
 def test_the_encoder_in_c_keeps(value: dict[str, Any], in_c: list[object]) -> None:
     learn(*"abcdefghijklmnopq")
     in_c.clear()
     for _ in range(3):
-        assert json.loads(text_of(value, "properties")) == value
+        assert text_of(value, "properties") == text_of(MappingProxyType(value), "properties")
     assert in_c == [value] * 3
 
 
