@@ -30,9 +30,6 @@ if TYPE_CHECKING:
 
 # So much of a body is copied behind the head, so that one call sends both.
 _COPIED_BYTES = 64 * 1024
-# A connection that gave an answer so recently is not looked at before it is used again: servers
-# close idle ones after some seconds, and every system call costs a busy program a pause.
-_FRESH_SECONDS = 1.0
 _PROXY_NAMES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 
 
@@ -49,7 +46,6 @@ class HttpTransport:
         self._key = key
         self._ssl_context = ssl_context
         self._socket: socket.socket | None = None
-        self._answered = 0.0  # when the last answer came (monotonic)
         # What says that the other side has closed, and that nothing can be read or sent yet; over
         # TLS they come under names of their own.
         self._dead: tuple[type[OSError], ...] = (ConnectionError,)
@@ -61,10 +57,9 @@ class HttpTransport:
         A connection that was kept and turns out dead deserves one free attempt on a new one:
         closing idle connections is a server's right and no failure.
         """
-        now = time.monotonic()
-        deadline = now + timeout
-        if self._socket is not None and now - self._answered >= _FRESH_SECONDS:
-            self._close_unless_quiet(self._socket)
+        deadline = time.monotonic() + timeout
+        if self._socket is not None and not self._is_quiet(self._socket):
+            self.close()
         kept = self._socket is not None
         try:
             return self._exchange(request, deadline)
@@ -88,8 +83,8 @@ class HttpTransport:
         if connection is not None:
             socket.close(connection.detach())
 
-    def _close_unless_quiet(self, connection: socket.socket) -> None:
-        """Close a kept connection that the server has closed, or on which something came unasked.
+    def _is_quiet(self, connection: socket.socket) -> bool:
+        """Say whether a kept connection can be used: not closed, and nothing came unasked.
 
         A server that gets bored may say 408 before it closes; that must not pass for an answer.
         """
@@ -97,10 +92,10 @@ class HttpTransport:
             connection.settimeout(0.0)
             connection.recv(1)
         except self._not_yet:
-            return
+            return True
         except OSError:
-            pass
-        self.close()
+            return False
+        return False
 
     def _exchange(self, request: Request, deadline: float) -> Answer:
         """Do one round trip; the connection stays open only after a complete answer."""
@@ -121,7 +116,6 @@ class HttpTransport:
             raise
         if not reusable:
             self.close()
-        self._answered = time.monotonic()
         return answer
 
     def _send(self, connection: socket.socket, message: memoryview, deadline: float) -> None:

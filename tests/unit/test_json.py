@@ -218,3 +218,8 @@ def test_the_quick_way_and_the_careful_way_write_the_same(value: dict[str, Any])
     careful = text_of(MappingProxyType(value), "properties")
     assert quick == careful
     assert json.loads(bytes_of(quick)) == value
+
+
+@given(st.dictionaries(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), PLAIN))
+def test_odd_keys_become_the_same_strings_either_way(value: dict[Any, Any]) -> None:
+    assert text_of(value, "properties") == text_of(MappingProxyType(value), "properties")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import enum
 from types import MappingProxyType
 from typing import Any
 
@@ -13,28 +12,16 @@ from hypothesis import strategies as st
 from whisperr import InvalidEvent, _json
 from whisperr._json import text_of
 
+from .test_json import TEXT, Text, Word
+
 NAMES = ["a", "plan", "ünïcødé", 'quo"te', "per%cent{}", ""]
 NAME = st.sampled_from(NAMES)
-VALUE = (
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats()
-    | st.text(st.characters(exclude_categories=["Cs"]))
-)
+VALUE = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
 SMALL = st.recursive(
     st.dictionaries(NAME, VALUE),
     lambda inner: st.dictionaries(NAME, inner | VALUE | st.lists(inner | VALUE, max_size=4)),
     max_leaves=6,
 )
-
-
-class Text(str, enum.Enum):
-    A = "a"
-
-
-class Word(str):
-    __slots__ = ()
 
 
 def learn(*names: str) -> None:

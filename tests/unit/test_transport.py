@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from whisperr import __version__, _transport
+from whisperr import __version__
 
 from .raw_server import (
     KEY,
@@ -138,11 +138,7 @@ class TestKeeping:
                 transport.send(REQUEST, LIMIT)
             assert server.connections == 2
 
-    def test_what_a_server_says_unasked_is_not_taken_for_an_answer(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        monkeypatch.setattr(_transport, "_FRESH_SECONDS", 0.0)  # as after a pause
-
+    def test_what_a_server_says_unasked_is_not_taken_for_an_answer(self) -> None:
         def bored(connection: Connection) -> None:
             connection.send(answer("408 Request Timeout", b"", "Connection: close"))
 
