@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whisperr._buffer import MemoryBuffer
-from whisperr._ledger import Ledger
-from whisperr._report import Reporter
-from whisperr._worker import Worker
+from whisperr._delivery.accounting import Ledger
+from whisperr._delivery.reporter import Reporter
+from whisperr._delivery.scheduler import Worker
+from whisperr._queue.memory import MemoryBuffer
 
 if TYPE_CHECKING:
     import random
 
     from benchmarks.fleet_server import Server
-    from whisperr._wire import Answer, Request
+    from whisperr._contract import Answer, Request
 
 _EVENT = b'{"event_type":"payment_failed"}'
 _MAX_BYTES = 1 << 30  # the bound by bytes is not the subject

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from whisperr._wire import Answer
+from whisperr._contract import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -22,7 +22,7 @@ PYTHONS = {
     "6.0": ("3.12", "3.13"),
     "6.1": ("3.12", "3.13"),
 }
-TESTS = ["tests/django", "tests/outbox", "tests/unit/test_asgi.py"]
+TESTS = ["tests/django", "tests/outbox", "tests/asgi/test_lifespan.py"]
 
 
 def constraints_without_django() -> str:

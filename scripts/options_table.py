@@ -1,11 +1,11 @@
-"""Write the options table of the README from `whisperr._config`; a test compares the two."""
+"""Write the options table of the README from `whisperr._options`; a test compares the two."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
 
-from whisperr._config import OPTIONS
+from whisperr._options import OPTIONS
 
 README = Path(__file__).resolve().parent.parent / "README.md"
 START = "<!-- options: written by `python scripts/options_table.py`, compared by a test -->\n"

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-FORKS = "tests/processes/test_forks.py"
-CALLS = "tests/processes/test_interruptions.py"
-EXITS = "tests/processes/test_exits.py"
-DRIVER = "tests/unit/test_driver.py"
-FAULTS = "tests/unit/test_transport_faults.py"
-ROUTES = "tests/unit/test_transport_routes.py"
+FORKS = "tests/os_processes/test_forks.py"
+CALLS = "tests/os_processes/test_interruptions.py"
+EXITS = "tests/os_processes/test_exits.py"
+DRIVER = "tests/delivery/test_thread.py"
+FAULTS = "tests/http/test_transport_faults.py"
+ROUTES = "tests/http/test_transport_routes.py"
 PROXY = "tests/faults/test_proxy.py"
 STORIES = "tests/stories"
 HOSTS = "tests/hosts"
-CHILDREN = "tests/processes/test_multiprocessing.py"
+CHILDREN = "tests/os_processes/test_multiprocessing.py"
 LOOPS = "tests/stories/test_asyncio.py"
 
 
@@ -144,7 +144,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         Scenario(
             "`flush()` or `shutdown()` in a signal handler during `flush()`",
             "no hang; both see the same delivery",
-            ("tests/unit/test_process.py::TestSignals",),
+            ("tests/process/test_exit.py::TestSignals",),
         ),
         Scenario(
             "a thread that outlives the main thread",
@@ -159,7 +159,9 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         Scenario(
             "somebody ends the delivery thread",
             "nothing is lost; the next event or flush starts it again",
-            ("tests/unit/test_pipeline.py::TestFlush::test_what_ends_the_thread_loses_nothing",),
+            (
+                "tests/delivery/test_pipeline.py::TestFlush::test_what_ends_the_thread_loses_nothing",
+            ),
         ),
     ),
     "Flushes": (
@@ -167,7 +169,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
             "`flush()` from 8 threads at once",
             "one delivery serves them all",
             (
-                "tests/unit/test_pipeline.py::TestFlush::test_eight_at_once_share_one_delivery",
+                "tests/delivery/test_pipeline.py::TestFlush::test_eight_at_once_share_one_delivery",
                 f"{LOOPS}::test_eight_threads_that_flush_share_their_deliveries",
                 f"{LOOPS}::test_on_error_may_flush_while_threads_flush",
             ),
@@ -176,7 +178,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
             "`flush()` during steady traffic",
             "events tracked meanwhile do not prolong it",
             (
-                "tests/unit/test_pipeline.py::TestFlush::test_events_tracked_meanwhile_do_not_prolong_it",
+                "tests/delivery/test_pipeline.py::TestFlush::test_events_tracked_meanwhile_do_not_prolong_it",
             ),
         ),
         Scenario(
@@ -241,7 +243,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         Scenario(
             "any sequence of calls, answers, time, forks and ends",
             "accepted = delivered + dropped + held; order and ids stay",
-            ("tests/unit/test_worker_machine.py", "tests/unit/test_buffer_machine.py"),
+            ("tests/delivery/test_scheduler_machine.py", "tests/queue/test_memory_machine.py"),
         ),
         Scenario(
             "the server is down longer than the retries",
@@ -286,7 +288,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
                 "tests/unit/test_secret.py",
                 f"{FAULTS}::TestSecrecy",
                 f"{STORIES}/test_losses.py::test_nothing_that_is_said_holds_the_key_or_a_payload",
-                "tests/unit/test_config.py::TestKey",
+                "tests/unit/test_options.py::TestKey",
             ),
         ),
         Scenario(
@@ -305,7 +307,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
             "line ends in the key or the address",
             "refused at construction",
             (
-                "tests/unit/test_config.py::TestParts::test_no_part_can_end_a_line_of_a_request",
+                "tests/unit/test_options.py::TestParts::test_no_part_can_end_a_line_of_a_request",
                 "tests/unit/test_secret.py::test_what_is_wrong_with_a_key_is_said",
             ),
         ),

@@ -42,9 +42,9 @@ def contents_of(wheel: Path) -> list[str]:
         ]
     wrong = [f"a dependency: {line}" for line in required]
     wrong += [f"not ours: {n}" for n in names if not n.startswith(("whisperr/", "whisperr-"))]
-    page = Path(__file__).resolve().parent.parent / "src" / "whisperr" / "dev" / "page"
+    page = Path(__file__).resolve().parent.parent / "src" / "whisperr" / "dev" / "_web" / "static"
     wanted = ["whisperr/py.typed", "whisperr/dev/__init__.py"]
-    wanted += [f"whisperr/dev/page/{file.name}" for file in page.iterdir()]
+    wanted += [f"whisperr/dev/_web/static/{file.name}" for file in page.iterdir()]
     wrong += [f"missing: {n}" for n in wanted if n not in names]
     if not any(n.endswith("licenses/LICENSE") for n in names):
         wrong.append("missing: the LICENSE")

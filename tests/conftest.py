@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.redis_server import redis_server
-from whisperr import _environment
+from whisperr._integrations import client as _environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

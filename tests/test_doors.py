@@ -92,7 +92,7 @@ class TestLight:
         said = python(
             "import importlib, sys, threading\n"
             "importlib.import_module('whisperr.' + sys.argv[1])\n"
-            "from whisperr._lifecycle import pipelines\n"
+            "from whisperr._process.exit import pipelines\n"
             "names = [thread.name for thread in threading.enumerate()]\n"
             "print(pipelines(), [name for name in names if 'whisperr' in name])",
             door,
@@ -120,8 +120,8 @@ class TestClear:
 
 
 def trackers() -> list[Any]:
-    from whisperr._asgi_request import RequestTracker
-    from whisperr._bound import UserTracker
+    from whisperr._integrations.pending import RequestTracker
+    from whisperr._integrations.tracker import UserTracker
 
     found: list[Any] = [UserTracker, RequestTracker]
     if find_spec("django") is not None:

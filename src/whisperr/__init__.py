@@ -12,7 +12,7 @@ Importing the package loads little of the standard library and nothing else; `so
 from __future__ import annotations
 
 from ._client import Whisperr
-from ._ledger import Stats
+from ._delivery.accounting import Stats
 from ._version import __version__
 from .channel import Channel
 from .errors import InvalidEvent, WhisperrError

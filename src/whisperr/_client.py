@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from os import getpid
 
-from ._config import Config
-from ._identify import identify_bytes
-from ._ledger import Stats
-from ._lifecycle import EXIT_TIMEOUT
-from ._pipeline import Pipeline
-from ._report import log_to_stderr
+from ._contract import BASE_URL
+from ._delivery.accounting import Stats
+from ._delivery.pipeline import Pipeline
+from ._events.identify import identify_bytes
+from ._options import Config
+from ._process.exit import EXIT_TIMEOUT
+from ._process.logger import log_to_stderr
 from ._secret import Secret
-from ._wire import BASE_URL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

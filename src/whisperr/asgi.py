@@ -12,10 +12,10 @@ from __future__ import annotations
 
 import asyncio
 
-from ._asgi_request import RequestTracker
 from ._client import Whisperr, pipeline_of
-from ._environment import client_source
-from ._lifecycle import EXIT_TIMEOUT, pipelines
+from ._integrations.client import client_source
+from ._integrations.pending import RequestTracker
+from ._process.exit import EXIT_TIMEOUT, pipelines
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -16,13 +16,13 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, overload
 
-from ._ends import flush_all, flushing
-from ._lifecycle import EXIT_TIMEOUT, pipelines
+from ._integrations.flushing import flush_all, flushing
+from ._process.exit import EXIT_TIMEOUT, pipelines
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._ends import Function
+    from ._integrations.flushing import Function
 
 __all__ = ["flush_after"]
 

@@ -14,9 +14,9 @@ import re
 from os import fspath
 from pathlib import Path
 
-from ._config import OUTBOX
 from ._frozen import Frozen
-from ._lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
+from ._options import OUTBOX
+from ._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -79,8 +79,8 @@ class SQLiteBuffer(Frozen):
 
     def open(self, max_events: int, max_bytes: int) -> Buffer:
         """Return the buffer of this process; the client calls it."""
-        from ._durable import DurableBuffer
-        from ._sqlite import SQLiteStore
+        from ._queue.durable import DurableBuffer
+        from ._queue.sqlite import SQLiteStore
 
         store = SQLiteStore(self.path, self.synchronous, self.lease, max_events, max_bytes)
         return DurableBuffer(store, max_events, max_bytes)
@@ -147,9 +147,9 @@ class RedisBuffer(Frozen):
 
     def open(self, max_events: int, max_bytes: int) -> Buffer:
         """Return the buffer of this process; the client calls it."""
-        from ._durable import DurableBuffer
-        from ._redis import RedisStore
-        from ._redis_link import Link
+        from ._queue.durable import DurableBuffer
+        from ._queue.redis import RedisStore
+        from ._queue.redis_connection import Link
 
         link = Link(self.place, self.timeout, _link_options(self.url))
         names = [self.stream]

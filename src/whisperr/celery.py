@@ -24,10 +24,10 @@ except ModuleNotFoundError as _missing:
 
 from typing import TYPE_CHECKING, Any
 
-from ._bound import UserTracker
-from ._ends import flush_all
-from ._environment import client_source, get_client
-from ._lifecycle import EXIT_TIMEOUT, shut_down_all
+from ._integrations.client import client_source, get_client
+from ._integrations.flushing import flush_all
+from ._integrations.tracker import UserTracker
+from ._process.exit import EXIT_TIMEOUT, shut_down_all
 from .errors import InvalidEvent
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ Pure: no thread, no lock, no input or output.
 from __future__ import annotations
 
 from ._frozen import Frozen
-from ._imports import json_loads
+from ._process.imports import json_loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -27,9 +27,9 @@ except ModuleNotFoundError as _missing:
 
 from werkzeug.local import LocalProxy
 
-from ._bound import UserTracker
 from ._client import Whisperr as Client
-from ._config import OPTIONS
+from ._integrations.tracker import UserTracker
+from ._options import OPTIONS
 from .errors import InvalidEvent
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
-from ._ends import flushing
+from ._integrations.flushing import flushing
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from ._ends import Function
+    from ._integrations.flushing import Function
 
 __all__ = ["flush_after"]
 

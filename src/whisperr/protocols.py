@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
-from ._wire import Answer, Request
+from ._contract import Answer, Request
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

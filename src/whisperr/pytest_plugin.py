@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
     from types import TracebackType
 
-    from whisperr.dev import LocalServer
-    from whisperr.testing import Events
+    from .dev import LocalServer
+    from .testing import Events
 
 _MARKER = "whisperr(strict=True): raise InvalidEvent for bad input in this test; False: never"
 
@@ -53,7 +53,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
     if strict is None:
         yield
         return
-    from whisperr import testing
+    from . import testing
 
     with testing.strict(strict):
         yield
@@ -62,7 +62,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, None, None]:
     """Let a refused call fail at the line of the test's or the application's, not in here."""
-    from whisperr import InvalidEvent
+    from . import InvalidEvent
 
     if call.excinfo is not None and call.excinfo.errisinstance(InvalidEvent):
         _end_at_the_call(call.excinfo.tb)
@@ -75,7 +75,7 @@ def whisperr_events() -> Iterator[Events]:
 
     See `whisperr.testing.capture`.
     """
-    from whisperr.testing import capture
+    from .testing import capture
 
     with capture() as events:
         yield events
@@ -96,7 +96,7 @@ def whisperr_server(
             "whisperr_server: use one of the two",
             pytrace=False,
         )
-    from whisperr.dev import LocalServer
+    from .dev import LocalServer
 
     with LocalServer() as server:
         monkeypatch.setenv("WHISPERR_BASE_URL", server.url)

@@ -12,8 +12,8 @@ from typing import Any, cast
 
 import pytest
 
-from whisperr.dev._day import day_of
-from whisperr.dev._demo import _count
+from whisperr.dev._console.day import day_of
+from whisperr.dev._console.demo import _count
 
 END = datetime(2026, 6, 14, 12, tzinfo=timezone.utc)
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from whisperr.dev import Arrival
-from whisperr.dev._filter import FilterError, parsed
+from whisperr.dev._memory.filter import FilterError, parsed
 
 TABLE: dict[str, Any] = json.loads(
     Path(__file__).with_name("filter_cases.json").read_text(encoding="utf-8")

@@ -16,7 +16,7 @@ from whisperr.dev import LocalServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGE = Path(whisperr.__file__).parent / "dev" / "page"
+PAGE = Path(whisperr.__file__).parent / "dev" / "_web" / "static"
 FILES = sorted(path.name for path in PAGE.iterdir())
 MAX_FILE_LINES = 350
 
@@ -54,7 +54,7 @@ class TestFiles:
         assert data == (PAGE / "index.html").read_bytes()
 
     @pytest.mark.parametrize(
-        "path", ["/_dev/page/", "/_dev/page/../_page.py", "/_dev/page/%2e%2e/_page.py", "/page.js"]
+        "path", ["/_dev/page/", "/_dev/page/../page.py", "/_dev/page/%2e%2e/page.py", "/page.js"]
     )
     def test_nothing_else_is_given_out(self, server: LocalServer, path: str) -> None:
         assert got(server, path)[0].status in {404, 405, 411}

@@ -6,9 +6,9 @@ import re
 
 import pytest
 
-from whisperr.dev._advice import fix_of
-from whisperr.dev._judge import Problem, event_problems, identify_problems
-from whisperr.dev._raw import event_text
+from whisperr.dev._ingest.hints import fix_of
+from whisperr.dev._ingest.raw import event_text
+from whisperr.dev._ingest.validation import Problem, event_problems, identify_problems
 
 
 @pytest.mark.parametrize(

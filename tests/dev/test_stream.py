@@ -15,8 +15,9 @@ from urllib.parse import quote
 import pytest
 
 from tests.dev.wire import BATCH, call, event, post
-from whisperr.dev import LocalServer, _stream, faults
-from whisperr.dev._news import Place
+from whisperr.dev import LocalServer, faults
+from whisperr.dev._memory.cursor import Place
+from whisperr.dev._web import stream as _stream
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

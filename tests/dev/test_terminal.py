@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from whisperr._terminal import printable, wants_colour
 from whisperr.dev import Arrival, Problem, ReceivedRequest
-from whisperr.dev._terminal import Terminal, printable, wants_colour
+from whisperr.dev._console.terminal import Terminal
 
 
 def printed(arrival: Arrival, *, colour: bool = False) -> str:

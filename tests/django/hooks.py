@@ -6,7 +6,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from whisperr import Answer
-from whisperr._buffer import MemoryBuffer
+from whisperr._queue.memory import MemoryBuffer
 
 if TYPE_CHECKING:
     from whisperr import Request, WhisperrError

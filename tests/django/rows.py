@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import OperationalError
 
-from whisperr._event import EventEncoder
-from whisperr.django._claim import Claims
+from whisperr._events.event import EventEncoder
 from whisperr.django.models import OutboxEvent
+from whisperr.django.outbox.claims import Claims
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 
 from whisperr import InvalidEvent
 from whisperr.django import WhisperrMiddleware, get_client
-from whisperr.django._waiting import _tasks
+from whisperr.django._pending import _tasks
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.processes.program import run
+from tests.os_processes.program import run
 
 if TYPE_CHECKING:
     from whisperr.dev import LocalServer

@@ -9,7 +9,7 @@ from django.core.checks import run_checks
 from django.test import override_settings
 
 from tests.django.settings import MIDDLEWARE
-from whisperr.django._settings import KNOWN
+from whisperr.django.conf import KNOWN
 
 CONTENT_TYPES = "django.contrib.contenttypes"
 OURS = "whisperr.django.WhisperrMiddleware"

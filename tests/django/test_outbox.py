@@ -19,9 +19,9 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.django.outboxes import bodies, migrate_second, rows, written
 from whisperr import InvalidEvent, Whisperr
-from whisperr._driver import THREAD_NAME
+from whisperr._delivery.thread import THREAD_NAME
 from whisperr.django import OutboxBuffer, get_client, track_on_commit
-from whisperr.django._settings import config
+from whisperr.django.conf import config
 from whisperr.django.models import OutboxEvent
 from whisperr.testing import capture
 

@@ -16,7 +16,7 @@ from django.test import override_settings
 from tests.django import settings as site_settings
 from tests.django.outboxes import written
 from whisperr.django import RequestTracker, checks, get_client
-from whisperr.django._settings import KNOWN
+from whisperr.django.conf import KNOWN
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User

@@ -19,13 +19,13 @@ from django.db.models.functions import Now
 from django.test import override_settings
 
 from tests.django.rows import BreakableClaims, add, aged, events
-from whisperr._lease import LEASE
-from whisperr._lifecycle import EXIT_TIMEOUT
-from whisperr.django._claim import Claims
-from whisperr.django._outbox import alias_of
-from whisperr.django._relay import LONGEST_REST, RelayBuffer
+from whisperr._process.exit import EXIT_TIMEOUT
+from whisperr._queue.lease import LEASE
 from whisperr.django.management.commands.whisperr_relay import Command
 from whisperr.django.models import DeadLetter, OutboxEvent
+from whisperr.django.outbox.buffer import alias_of
+from whisperr.django.outbox.claims import Claims
+from whisperr.django.outbox.relay import LONGEST_REST, RelayBuffer
 from whisperr.errors import NotNow
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import override_settings
 
 from whisperr import Whisperr
-from whisperr._config import OPTIONS
+from whisperr._options import OPTIONS
 from whisperr.django import get_client
-from whisperr.django._settings import KNOWN, config, new_client, setting_of
+from whisperr.django.conf import KNOWN, config, new_client, setting_of
 
 if TYPE_CHECKING:
     from tests.django.site import Site

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from whisperr._durable import LOOK_EVERY, PATIENCE
-from whisperr._lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
+from whisperr._queue.durable import LOOK_EVERY, PATIENCE
+from whisperr._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.buffers import RedisBuffer
 from whisperr.dev import LocalServer
 

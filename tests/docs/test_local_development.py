@@ -7,10 +7,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whisperr.cli import DEFAULT_PORT, _parser
+from whisperr._cli.main import DEFAULT_PORT, _parser
 from whisperr.dev import LocalServer
-from whisperr.dev._filter import FIELDS, parsed
-from whisperr.dev._store import _BOUND_BYTES
+from whisperr.dev._memory.filter import FIELDS, parsed
+from whisperr.dev._memory.journal import _BOUND_BYTES
 
 if TYPE_CHECKING:
     import pytest
@@ -69,6 +69,6 @@ def test_the_figures_are_those_of_the_code() -> None:
     from inspect import signature
 
     assert signature(LocalServer).parameters["keep"].default == 10_000
-    css = Path(PAGE.parents[1] / "src/whisperr/dev/page/page.css").read_text(encoding="utf-8")
+    css = Path(PAGE.parents[1] / "src/whisperr/dev/_web/static/page.css").read_text(encoding="utf-8")
     assert "min-width: 320px" in css
     assert "from 320 pixels on" in TEXT

@@ -90,13 +90,13 @@ def test_every_host_of_the_table_has_a_test() -> None:
         path.read_text(encoding="utf-8")
         for folder in (
             "hosts",
-            "processes",
+            "os_processes",
             "asgi",
             "aws_lambda",
             "celery",
             "django",
             "flask",
-            "queues",
+            "task_queues",
         )
         for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
     ).lower()

@@ -12,9 +12,9 @@ import pytest
 
 from tests.docs.page import ROOT, blocks, text_of
 from whisperr import Whisperr
-from whisperr._config import OPTIONS
-from whisperr._ledger import _DROPPED, _NEVER_ACCEPTED
-from whisperr.cli import _parser
+from whisperr._cli.main import _parser
+from whisperr._delivery.accounting import _DROPPED, _NEVER_ACCEPTED
+from whisperr._options import OPTIONS
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
@@ -99,14 +99,17 @@ def test_every_make_target_that_is_named_exists() -> None:
 
 def test_the_map_of_the_modules_is_complete() -> None:
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    assert len(contributing.splitlines()) <= 80
     source = ROOT / "src" / "whisperr"
-    there = {path.name for path in source.glob("*.py")} - {"__init__.py", "_version.py"}
-    for package in ("commands", "dev", "django", "testing"):
-        there |= {path.stem for path in (source / package).glob("*.py")} - {"__init__"}
-    named = set(re.findall(r"`(_*[a-z]+(?:_[a-z]+)*(?:_+\.py|\.py)?)`", contributing))
-    assert there - named == set()
-    assert {name for name in named if name.endswith(".py")} - there == set()
+    rows = re.findall(r"^\| (`.+?) \| .+ \| (.*)\|$", contributing, re.MULTILINE)
+    named: set[str] = set()
+    for places, modules in rows:
+        for place in re.findall(r"`([\w/.]+)`", places):
+            named |= {place} if place.endswith(".py") else set()
+            named |= {f"{place}{module}.py" for module in re.findall(r"`(\w+)`", modules)}
+    there = {path.relative_to(source).as_posix() for path in source.rglob("*.py")}
+    there = {name for name in there if not name.endswith(("__init__.py", "_version.py"))}
+    there -= {name for name in there if "/management/" in name or "/migrations/" in name}
+    assert named == there
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -122,7 +125,7 @@ def test_every_link_leads_somewhere(page: str) -> None:
 
 
 def test_the_figures_of_the_retry_policy_are_those_of_the_code() -> None:
-    from whisperr._retry import backoff, pause_of, retry_after_of
+    from whisperr._delivery.backoff import backoff, pause_of, retry_after_of
 
     assert "0.5 to 1, 1 to 2, 2 to 4 … up to 30 seconds" in README
     ends = [(backoff(n, lambda: 0.0), backoff(n, lambda: 1.0)) for n in (1, 2, 3)]

@@ -10,8 +10,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from tests.hosts.host import BOUND, ROOT, Host
-from whisperr._event import EventEncoder
-from whisperr._identify import identify_bytes
+from whisperr._events.event import EventEncoder
+from whisperr._events.identify import identify_bytes
 
 if TYPE_CHECKING:
     from pathlib import Path

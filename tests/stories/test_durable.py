@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from whisperr import Whisperr
-from whisperr._durable import DurableBuffer
-from whisperr._sqlite import SQLiteStore
+from whisperr._queue.durable import DurableBuffer
+from whisperr._queue.sqlite import SQLiteStore
 from whisperr.dev import LocalServer, faults
 
 if TYPE_CHECKING:

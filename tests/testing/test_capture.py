@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from whisperr import InvalidEvent, Whisperr, WhisperrError, _client, _pipeline
+from whisperr import InvalidEvent, Whisperr, WhisperrError, _client
+from whisperr._delivery import pipeline as _pipeline
 from whisperr.dev import LocalServer
 from whisperr.testing import MemoryTransport, capture, strict
 

@@ -9,9 +9,9 @@ from typing import Any, get_args, get_type_hints
 import pytest
 
 from whisperr import BillingEvent, Channel, billing, channel
-from whisperr._event import EventEncoder
-from whisperr._identify import identify_bytes
-from whisperr._wire import CHANNELS, PUSH_FIELDS
+from whisperr._contract import CHANNELS, PUSH_FIELDS
+from whisperr._events.event import EventEncoder
+from whisperr._events.identify import identify_bytes
 
 SHARED = {"plan_id", "price", "currency", "transaction_id", "store"}
 EVENTS: dict[str, set[str]] = {

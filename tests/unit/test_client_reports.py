@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.queue.held import KEY, LIMIT, Clients, Errors
 from whisperr import InvalidEvent, Whisperr, WhisperrError
-from whisperr._wire import Answer
+from whisperr._contract import Answer
 from whisperr.testing import MemoryTransport
-
-from .held import KEY, LIMIT, Clients, Errors
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

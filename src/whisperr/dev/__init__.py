@@ -11,9 +11,9 @@ Standard library only. It listens on loopback only.
 from __future__ import annotations
 
 from . import faults
-from ._arrivals import Arrival, ReceivedRequest
-from ._judge import Problem
-from ._server import LocalServer
+from ._ingest.validation import Problem
+from ._memory.arrivals import Arrival, ReceivedRequest
+from ._web.server import LocalServer
 from .faults import Fault
 
 __all__ = ["Arrival", "Fault", "LocalServer", "Problem", "ReceivedRequest", "faults"]

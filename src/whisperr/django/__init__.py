@@ -22,11 +22,11 @@ except ModuleNotFoundError as _missing:
 from django.core.checks import register as _register
 
 from ._client import get_client
-from ._middleware import WhisperrMiddleware
-from ._outbox import OutboxBuffer
-from ._request import RequestTracker, WhisperrRequest
-from ._transaction import track_on_commit
+from ._on_commit import track_on_commit
+from ._tracker import RequestTracker, WhisperrRequest
 from .checks import check_app as _check_app
+from .middleware import WhisperrMiddleware
+from .outbox.buffer import OutboxBuffer
 
 __all__ = [
     "OutboxBuffer",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from django.core.signals import setting_changed
 
-from ._settings import PREFIX, RESOLVE_USER, new_client
+from .conf import PREFIX, RESOLVE_USER, new_client
 
 if TYPE_CHECKING:
     from whisperr import Whisperr

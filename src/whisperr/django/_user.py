@@ -17,7 +17,7 @@ from django.utils.functional import LazyObject, empty
 
 from whisperr import InvalidEvent
 
-from ._settings import RESOLVE_USER, is_async, resolver
+from .conf import RESOLVE_USER, is_async, resolver
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

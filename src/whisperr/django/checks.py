@@ -11,10 +11,10 @@ from django.core.checks import Error
 from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 
-from whisperr._config import LOOPBACK, OPTIONS, OUTBOX, base_url_of, parts_of
+from whisperr._options import OPTIONS, OUTBOX, base_url_of
+from whisperr._url import LOOPBACK, parts_of
 
-from ._outbox import APP, OutboxBuffer, alias_problem, app_problem
-from ._settings import (
+from .conf import (
     API_KEY,
     DISABLED,
     KNOWN,
@@ -26,6 +26,7 @@ from ._settings import (
     setting_of,
     value_of,
 )
+from .outbox.buffer import APP, OutboxBuffer, alias_problem, app_problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

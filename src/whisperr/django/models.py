@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from django.db import models
 from django.db.models.functions import Now
 
-from whisperr._wire import EVENT_HEAD, is_identify
+from whisperr._events.layout import EVENT_HEAD, is_identify
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -19,9 +19,10 @@ from copy import copy
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from whisperr import _client, _pipeline
-from whisperr._buffer import EVENT_OVERHEAD_BYTES, PutOnly
-from whisperr._event import Vetoed
+from whisperr import _client
+from whisperr._delivery import pipeline as _pipeline
+from whisperr._events.event import Vetoed
+from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, PutOnly
 from whisperr.errors import InvalidEvent
 
 from ._events import Events
@@ -30,7 +31,7 @@ from ._recorded import recorded_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from whisperr._config import Config
+    from whisperr._options import Config
     from whisperr.protocols import Answer, Request
 
 # For `on_error` of a report that is just being told at the end of a block.

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-from whisperr._json import text_of
+from whisperr._events.to_json import text_of
 
 from ._recorded import shown
 

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from whisperr._wire import Answer, Request
+from whisperr._contract import Answer, Request
 
 Reply = Answer | BaseException | Callable[[Request], Any]
 

@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, overload
 
-from whisperr._event import identifier
-from whisperr._wire import RESERVED_CONTEXT_KEY
+from whisperr._contract import RESERVED_CONTEXT_KEY
+from whisperr._events.event import identifier
 
 from ._difference import differences, explained, nearness
 from ._recorded import RecordedEvent, RecordedIdentify, shown

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any
 
-from whisperr._json import text_of
-from whisperr._wire import RESERVED_CONTEXT_KEY, is_identify
+from whisperr._contract import RESERVED_CONTEXT_KEY
+from whisperr._events.layout import is_identify
+from whisperr._events.to_json import text_of
 
 _SHOWN = 80
 

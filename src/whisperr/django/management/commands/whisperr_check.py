@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
-from whisperr._checkup import Finding, checkup
-from whisperr.django._settings import config
+from whisperr._integrations.checkup import Finding, checkup
+from whisperr.django.conf import config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from django.core.management.base import BaseCommand, CommandError
 
-from whisperr.django import _letters as letters
-from whisperr.django._outbox import alias_of
-from whisperr.django._tables import check_tables
+from whisperr.django.outbox import dead_letters as letters
+from whisperr.django.outbox.buffer import alias_of
+from whisperr.django.outbox.tables import check_tables
 
 if TYPE_CHECKING:
     from typing import Any

@@ -10,15 +10,15 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
-from whisperr._gate import Gate
-from whisperr._lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
-from whisperr._lifecycle import EXIT_TIMEOUT
-from whisperr._wire import MAX_BATCH_EVENTS
-from whisperr.django._claim import Claims
-from whisperr.django._outbox import alias_of
-from whisperr.django._relay import RelayBuffer
-from whisperr.django._settings import DISABLED, new_client
-from whisperr.django._tables import check_tables
+from whisperr._contract import MAX_BATCH_EVENTS
+from whisperr._delivery.wake_up import Gate
+from whisperr._process.exit import EXIT_TIMEOUT
+from whisperr._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
+from whisperr.django.conf import DISABLED, new_client
+from whisperr.django.outbox.buffer import alias_of
+from whisperr.django.outbox.claims import Claims
+from whisperr.django.outbox.relay import RelayBuffer
+from whisperr.django.outbox.tables import check_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from whisperr import InvalidEvent
-from whisperr.django._settings import InMemory, new_client
+from whisperr.django.conf import InMemory, new_client
 
 if TYPE_CHECKING:
     from typing import Any

@@ -1,0 +1,129 @@
+"""The lines of an import file become calls. Never more than one line is held here.
+
+A line is a JSON object in the shape of the wire: an event has an `event_type`, everything else is
+an identify. So what `on_error` handed out as dropped can be imported as it is.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+from whisperr import InvalidEvent
+
+from .arguments import json_of, moment_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from whisperr import Whisperr
+
+MAX_LINE_BYTES = 1024 * 1024
+# CONTRACT, Event. `track` itself is not as strict about the future, because of clocks that differ.
+_AHEAD = timedelta(minutes=5)
+_ID_DIGITS = 32
+_EVENT_KEYS = (
+    "external_user_id", "event_type", "occurred_at", "properties", "context", "message_id",
+)  # fmt: skip
+_IDENTIFY_KEYS = (
+    "external_user_id", "anonymous_id", "traits", "preferred_channel", "channels",
+    "email", "phone", "push_token",
+)  # fmt: skip
+
+
+class Line(NamedTuple):
+    """One line: its number from 1, where the next one begins, its bytes; None: it is too long."""
+
+    number: int
+    end: int
+    data: bytes | None
+
+
+def lines_of(file: BinaryIO, line: int, offset: int) -> Iterator[Line]:
+    """Read lines from a place on, at most MAX_LINE_BYTES of each."""
+    file.seek(offset)
+    while data := file.readline(MAX_LINE_BYTES + 1):
+        line += 1
+        whole = len(data) <= MAX_LINE_BYTES
+        while not whole and not data.endswith(b"\n"):
+            data = file.readline(MAX_LINE_BYTES)
+            if not data:
+                break
+        yield Line(line, file.tell(), data if whole else None)
+
+
+def send_line(client: Whisperr, data: bytes | None, now: datetime | None = None) -> str | None:
+    """Make the call of one line with a strict client; return its kind, None for a blank line.
+
+    Raises InvalidEvent that says what is wrong with it. `now` is the wall
+    clock, the real one when left out.
+    """
+    if data is None:
+        raise InvalidEvent(
+            f"longer than {MAX_LINE_BYTES} bytes; is every event on a line of its own?"
+        )
+    try:
+        text = data.decode("utf-8-sig").strip()
+    except UnicodeDecodeError as error:
+        raise InvalidEvent(f"not UTF-8 at byte {error.start}") from None
+    if not text:
+        return None
+    try:
+        value = json_of(text)
+    except ValueError as error:
+        raise InvalidEvent(f"no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InvalidEvent(f"must be a JSON object, got {type(value).__name__}")
+    if "event_type" in value:
+        _track(client, value, now or datetime.now(timezone.utc))
+        return "event"
+    _refuse_unknown(value, _IDENTIFY_KEYS, "an identify (it has no event_type)")
+    client.identify(value.pop("external_user_id", None), **value)
+    return "identify"
+
+
+def message_id_of(event: Mapping[str, Any]) -> str:
+    """Return the id that an event has, or one derived from its content: 32 hex digits.
+
+    The same line has the same id, in whatever order its keys are; so a second import of it, or a
+    part of it, doubles nothing.
+    """
+    context = event.get("context")
+    given = event.get("message_id") or (
+        context.get("$message_id") if isinstance(context, dict) else None
+    )
+    if given:
+        return str(given)
+    text = json.dumps(event, sort_keys=True, default=str, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:_ID_DIGITS]
+
+
+def _track(client: Whisperr, event: dict[str, Any], now: datetime) -> None:
+    _refuse_unknown(event, _EVENT_KEYS, "an event")
+    stamp = event.get("occurred_at")
+    if not isinstance(stamp, str):
+        raise InvalidEvent("occurred_at: an imported event must say when it happened, as a string")
+    try:
+        moment = moment_of(stamp)
+    except ValueError as error:
+        raise InvalidEvent(f"occurred_at: {error}") from None
+    if moment > now + _AHEAD:
+        raise InvalidEvent(
+            f"occurred_at: {stamp} is more than 5 minutes ahead; the server refuses it"
+        )
+    client.track(
+        event.get("external_user_id"),
+        event["event_type"],
+        event.get("properties"),
+        event.get("context"),
+        occurred_at=moment,
+        message_id=message_id_of(event),
+    )
+
+
+def _refuse_unknown(value: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+    for key in value:
+        if key not in known:
+            raise InvalidEvent(f"{key[:40]!r}: {what} has only the keys {', '.join(known)}")

@@ -1,0 +1,133 @@
+"""Beside steps 3 to 5: tell people about losses and pauses, in summary.
+
+At most one `on_error` call and one log line per reason and second, carrying the count. Adding a
+report never waits and never runs foreign code, so `track()` may do it anywhere; emitting runs
+`on_error` and logging, and is done by whoever drives the worker.
+"""
+
+from __future__ import annotations
+
+from _thread import RLock
+
+from whisperr._process.logger import logger
+from whisperr.errors import WhisperrError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from whisperr.errors import ErrorType, Reason
+
+_INTERVAL = 1.0
+# Dropped events kept for `on_error` between two calls; beyond it they are counted only.
+_MAX_KEPT_BYTES = 8 * 1024 * 1024
+
+
+class _Summary:
+    __slots__ = ("bytes", "count", "events", "message", "others", "status", "type")
+
+    def __init__(self, type_: ErrorType, message: str, status: int | None) -> None:
+        self.type = type_
+        self.message = message
+        self.status = status
+        self.count = 0
+        self.others = 0
+        self.events: list[bytes] = []
+        self.bytes = 0
+
+
+class Reporter:
+    """Collects what to tell and tells it once a second at most."""
+
+    __slots__ = ("_debug", "_last", "_lock", "_on_error", "_waiting")
+
+    def __init__(
+        self, on_error: Callable[[WhisperrError], object] | None, *, debug: bool = False
+    ) -> None:
+        self._on_error = on_error
+        self._debug = debug
+        self._lock = RLock()
+        self._waiting: dict[tuple[ErrorType, Reason | None], _Summary] = {}
+        self._last: dict[tuple[ErrorType, Reason | None], float] = {}
+
+    def add(
+        self,
+        type_: ErrorType,
+        message: str,
+        *,
+        reason: Reason | None = None,
+        status: int | None = None,
+        count: int = 1,
+        events: Sequence[bytes] = (),
+    ) -> bool:
+        """Take one report; say whether somebody must be woken to tell it.
+
+        It joins those of its kind that wait, if there are any. The first message stands, with the
+        number of events that have another one.
+        """
+        with self._lock:
+            fresh = _Summary(type_, message, status)
+            summary = self._waiting.setdefault((type_, reason), fresh)
+            summary.count += count
+            summary.others += count if message != summary.message else 0
+            for data in events if self._on_error is not None else ():
+                size = len(data)
+                if summary.bytes + size > _MAX_KEPT_BYTES:
+                    break
+                summary.bytes += size
+                summary.events.append(data)
+            return summary is fresh
+
+    def detail(self, message: str, *values: object) -> None:
+        """Log one step of delivery; only with the `debug` option."""
+        if self._debug:
+            logger().debug(message, *values)
+
+    def due(self) -> float | None:
+        """Return the time (monotonic, seconds) of the next report, None when nothing waits."""
+        with self._lock:
+            waiting = tuple(self._waiting)
+        return min((self._last.get(kind, -_INTERVAL) + _INTERVAL for kind in waiting), default=None)
+
+    def emit(self, now: float, *, all_of_it: bool = False) -> None:
+        """Tell what is due at `now`; everything that waits when `all_of_it`."""
+        for kind in tuple(self._waiting):
+            if not all_of_it and now < self._last.get(kind, -_INTERVAL) + _INTERVAL:
+                continue
+            with self._lock:
+                summary = self._waiting.pop(kind, None)
+            if summary is not None:
+                self._last[kind] = now
+                self._tell(summary, kind[1])
+
+    def _tell(self, summary: _Summary, reason: Reason | None) -> None:
+        kept = summary.type != "dropped"
+        message = summary.message
+        if summary.others:
+            message += f"; and {summary.others} others"
+        logger().warning(
+            "%s: %s (%s%s)",
+            summary.type if reason is None else f"{summary.type}, {reason}",
+            message,
+            "1 event" if summary.count == 1 else f"{summary.count} events",
+            ", kept" if kept else "",
+        )
+        if self._on_error is None:
+            return
+        error = WhisperrError(
+            summary.type, message, summary.status, reason, summary.count, summary.events
+        )
+        try:
+            self._on_error(error)
+        except (Exception, SystemExit) as failure:  # noqa: BLE001  # the reason stands below
+            # The callback is the caller's; its failure must not stop delivery. Not its text
+            # but its place is logged: the text may repeat the events.
+            logger().error("on_error raised %s; delivery goes on", _place_of(failure))
+
+
+def _place_of(failure: BaseException) -> str:
+    place = failure.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    where = f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else ""
+    return f"{type(failure).__name__}{where}"

@@ -1,0 +1,1 @@
+"""A call becomes bytes: checked, stamped, given its id, encoded."""

@@ -1,0 +1,1 @@
+"""A request becomes an answer, over one kept-alive connection."""

@@ -1,0 +1,1 @@
+"""What the integrations share: trackers, deferred events, settings, the default client."""

@@ -1,0 +1,74 @@
+"""Beside step 3: the connection to Redis: one, opened when needed, closed after any doubt.
+
+The only file that imports redis-py (the extra `redis`). Its own retries are off: whoever calls
+`track()` must not wait for them.
+"""
+
+from __future__ import annotations
+
+from whisperr.errors import StoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+
+class Link:
+    """One connection to one Redis server; every call ends within `timeout` or raises StoreError.
+
+    Opening the connection takes as long again at most, beside looking up the name of the host.
+    """
+
+    def __init__(self, place: str, timeout: float, options: dict[str, Any]) -> None:
+        """`place` is what error texts call it: no password. `options` are those of redis-py."""
+        import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
+
+        self._place = place
+        self._errors = (redis.RedisError, OSError)
+        self._make: Callable[[], Any] = lambda: redis.Redis(
+            **options,
+            socket_timeout=timeout,
+            socket_connect_timeout=timeout,
+            socket_keepalive=True,
+            max_connections=1,
+            retry=Retry(NoBackoff(), 0),
+            protocol=2,
+        )
+        self._client: Any = None
+        self._scripts: dict[str, Any] = {}
+
+    def run(self, script: str, keys: Sequence[str], values: Sequence[object]) -> Any:  # noqa: ANN401  # as many shapes as scripts
+        """Run a script on the server; it sends the text only if the server does not know it."""
+
+        def act(client: Any) -> Any:  # noqa: ANN401  # of redis-py
+            known = self._scripts.get(script)
+            if known is None:
+                known = self._scripts[script] = client.register_script(script)
+            return known(keys=keys, args=values)
+
+        return self._with_client(act)
+
+    def call(self, *command: str) -> Any:  # noqa: ANN401  # as many shapes as commands
+        """Run one command."""
+        return self._with_client(lambda client: client.execute_command(*command))
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another one."""
+        client, self._client, self._scripts = self._client, None, {}
+        if client is not None:
+            client.close()
+
+    def _with_client(self, act: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # likewise
+        if self._client is None:
+            self._client = self._make()
+        try:
+            return act(self._client)
+        except self._errors as error:
+            self.close()
+            raise StoreError(f"{self._place}: {error or type(error).__name__}") from error
+        except BaseException:  # an interrupted call leaves an answer in the connection
+            self.close()
+            raise

@@ -1,0 +1,182 @@
+"""Beside step 3: the file of the SQLite store: made, opened, migrated, set aside.
+
+The law: the file and what SQLite puts beside it are readable by its owner only. A file that is not
+ours, or that a newer version wrote, is refused. A corrupt one is renamed, never deleted.
+
+Processes: a connection that is open during a fork must never be used or closed in the child, and
+even its presence makes locks of the child unsafe. So the child of such a fork does not open the
+file at all (`_connections`); the hook in `_durable` closes connections before a fork.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from pathlib import Path
+
+from whisperr.errors import StoreError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+# The longest that SQLite waits for the lock of another process, in a caller's thread too.
+_BUSY_TIMEOUT = 0.25
+_APPLICATION_ID = 0x77687370  # "whsp"
+_OWNER_ONLY = 0o600
+
+# What leads from each schema version to the next. A released step never changes; to change the
+# schema is to add a step.
+_MIGRATIONS: tuple[tuple[str, ...], ...] = (
+    (
+        # `source` is the process that put the event, `number` its count there.
+        """CREATE TABLE event (
+            position INTEGER PRIMARY KEY, source INTEGER NOT NULL, number INTEGER NOT NULL,
+            data BLOB NOT NULL)""",
+        # One row: the sums over `event`, the lease, and what its holder has taken. `front_to`: up
+        # to where a batch reaches that was put back, to be sent again as it was.
+        """CREATE TABLE state (
+            one INTEGER PRIMARY KEY CHECK (one = 1),
+            rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
+            token INTEGER, since REAL NOT NULL, until REAL NOT NULL,
+            taken_to INTEGER NOT NULL, taken_rows INTEGER NOT NULL, taken_bytes INTEGER NOT NULL,
+            front_to INTEGER NOT NULL)""",
+        "INSERT INTO state VALUES (1, 0, 0, NULL, 0, 0, 0, 0, 0, 0)",
+        """CREATE TABLE ending (
+            source INTEGER NOT NULL, outcome TEXT NOT NULL, events INTEGER NOT NULL,
+            at REAL NOT NULL, PRIMARY KEY (source, outcome)) WITHOUT ROWID""",
+        f"PRAGMA application_id = {_APPLICATION_ID}",
+    ),
+)
+SCHEMA_VERSION = len(_MIGRATIONS)
+
+# Open connections by file, with the process that opened them.
+_connections: dict[tuple[int, int], set[tuple[int, int]]] = {}
+
+
+class Opened:
+    """One open connection, and which file it is of."""
+
+    __slots__ = ("_identity", "_path", "db")
+
+    def __init__(self, path: str, db: sqlite3.Connection, identity: tuple[int, int]) -> None:
+        self.db = db
+        self._path = path
+        self._identity = identity
+        _connections.setdefault(identity, set()).add((os.getpid(), id(self)))
+
+    def is_current(self) -> bool:
+        """Say whether the path still leads to this file: it may be moved away or deleted."""
+        return _identity_of(self._path) == self._identity
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.db.close()
+        _connections[self._identity].discard((os.getpid(), id(self)))
+
+
+def opened(path: str, synchronous: str) -> Opened:
+    """Open the file, make or migrate it if needed. Raises StoreError and sqlite3.Error."""
+    _make(path)
+    identity = _identity_of(path)
+    if identity is None:
+        raise StoreError(f"{path}: it vanished while it was opened")
+    if any(pid != os.getpid() for pid, _ in _connections.get(identity, ())):
+        raise StoreError(
+            f"{path}: it was open when this process was forked, without Python's fork hooks; "
+            "make the client, or track the first event, after the fork"
+        )
+    db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+    try:
+        _prepare(path, db, synchronous)
+    except BaseException:
+        db.close()
+        raise
+    return Opened(path, db, identity)
+
+
+def _make(path: str) -> None:
+    """Make the file with its mode before SQLite opens it: -wal and -shm take it over from there.
+
+    It is opened here only if it is new. Closing any descriptor of a file ends all locks that the
+    process holds on it.
+    """
+    try:
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _OWNER_ONLY))
+    except FileExistsError:
+        return
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+
+
+def _prepare(path: str, db: sqlite3.Connection, synchronous: str) -> None:
+    db.execute(f"PRAGMA synchronous = {synchronous}")
+    version = _version_in(db)
+    if version > SCHEMA_VERSION:
+        raise StoreError(
+            f"{path}: written by a newer whisperr (schema {version}, this one knows "
+            f"{SCHEMA_VERSION}); upgrade this process, or name another file"
+        )
+    # In this order: another process may make the tables, and with them the id, in between.
+    tables: int = rows_of(db, "SELECT count(*) FROM sqlite_master")[0][0]
+    application: int = rows_of(db, "PRAGMA application_id")[0][0]
+    if application != _APPLICATION_ID and tables:
+        raise StoreError(f"{path}: a database of something else; name another file")
+    if version < SCHEMA_VERSION:
+        rows_of(db, "PRAGMA journal_mode = WAL")
+        _migrate(db)
+
+
+def _migrate(db: sqlite3.Connection) -> None:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        for steps in _MIGRATIONS[_version_in(db) :]:  # another process may have been first
+            for step in steps:
+                db.execute(step)
+        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def _version_in(db: sqlite3.Connection) -> int:
+    version: int = rows_of(db, "PRAGMA user_version")[0][0]
+    return version
+
+
+def rows_of(
+    db: sqlite3.Connection, query: str, values: Sequence[object] = ()
+) -> list[tuple[Any, ...]]:
+    """Run a query and read all of it: on PyPy what is not read to its end allows no commit."""
+    return db.execute(query, values).fetchall()
+
+
+def is_corrupt(error: sqlite3.Error) -> bool:
+    """Say whether SQLite says that the file is broken; by its words, codes came with 3.11."""
+    return "malformed" in str(error) or "not a database" in str(error)
+
+
+def set_aside(path: str, opened_file: Opened | None) -> str:
+    """Rename a corrupt file, unless another process did it already; say what was done."""
+    if opened_file is not None and not opened_file.is_current():
+        return ""
+    target = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
+    try:
+        for end in ("", "-wal", "-shm"):
+            if Path(path + end).exists():
+                Path(path + end).rename(target + end)
+    except OSError as error:
+        return f"; it could not be set aside: {error.strerror}"
+    return f"; set aside as {target}"
+
+
+def _identity_of(path: str) -> tuple[int, int] | None:
+    try:
+        found = os.stat(path)  # noqa: PTH116  # called for every event: `Path` would cost more
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino

@@ -1,0 +1,1 @@
+"""The local server in a terminal: `whisperr dev`, `whisperr tail`, `whisperr demo`."""

@@ -1,0 +1,1 @@
+"""What has arrived: arrivals in order, cursors over them, the journal, filters."""

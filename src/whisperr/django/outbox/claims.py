@@ -1,0 +1,136 @@
+"""The rows that one relay has claimed: its token and the end of its lease, in the rows themselves.
+
+Every function is one short transaction, or one statement; none is open when it returns. The clock
+of leases is the database's. What a relay does to a row happens only where its token still stands:
+whoever claims a row after a lease has run out writes another one.
+
+Threads: any, each with Django's connection of that thread. Raises django.db.Error.
+"""
+
+from __future__ import annotations
+
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from django.db import connections, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from whisperr.django.models import DeadLetter, OutboxEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from django.db.models import QuerySet
+
+
+class Row(NamedTuple):
+    """One claimed row."""
+
+    id: int
+    data: bytes
+    created_at: datetime
+
+
+class Claims:
+    """What one relay may do with the tables of one database."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def claim(self, count: int, lease: float) -> tuple[str, list[Row]]:
+        """Claim at most `count` free rows, the oldest ones, for `lease` seconds.
+
+        Return the token and the rows in their order. Relays that come at the same moment get
+        different ones, without waiting for each other where the database can skip locked rows.
+        """
+        connection = connections[self.alias]
+        connection.ensure_connection()
+        if not connection.in_atomic_block and not connection.get_autocommit():
+            connection.set_autocommit(True)  # else a transaction would stay open during requests
+        token = uuid.uuid4().hex
+        leased = {"token": token, "leased_until": Now() + timedelta(seconds=lease)}
+        # SQLite ignores `skip_locked` without a word: what counts is what Django says it can do.
+        if connection.features.has_select_for_update_skip_locked:
+            with transaction.atomic(using=self.alias):
+                found = free(self.alias).select_for_update(skip_locked=True).order_by("pk")
+                rows = _rows(found[:count])
+                self._at(rows).update(**leased)
+            return token, rows
+        oldest = list(free(self.alias).order_by("pk").values_list("pk", flat=True)[:count])
+        # Whoever was faster has made some of them not free: the condition decides.
+        if not oldest or not free(self.alias).filter(pk__in=oldest).update(**leased):
+            return token, []
+        mine = OutboxEvent.objects.using(self.alias).filter(pk__in=oldest, token=token)
+        return token, _rows(mine.order_by("pk"))
+
+    def prolong(self, token: str, rows: Sequence[Row], seconds: float) -> bool:
+        """Let the lease last for so long from now; False when not all rows are held any more."""
+        until = Now() + timedelta(seconds=seconds)
+        return self._held(token, rows).update(leased_until=until) == len(rows)
+
+    def release(self, token: str, rows: Sequence[Row]) -> None:
+        """Give rows back: another relay may claim them at once."""
+        self._held(token, rows).update(token="", leased_until=None)
+
+    def delete(self, token: str, rows: Sequence[Row]) -> int:
+        """Forget delivered rows; return how many of them were still held."""
+        return self._held(token, rows).delete()[0] if rows else 0
+
+    def bury(
+        self, token: str, rows: Sequence[Row], reason: str, message: str, status: int | None
+    ) -> int:
+        """Turn rows into dead letters; return how many of them were still held."""
+        with transaction.atomic(using=self.alias):
+            held = self._held(token, rows)
+            # A write first: it locks the rows, on SQLite the file, so that nothing changes below.
+            held.update(token=token)
+            still = set(held.values_list("pk", flat=True))
+            DeadLetter.objects.using(self.alias).bulk_create(
+                DeadLetter(
+                    data=row.data,
+                    reason=reason,
+                    message=message,
+                    status=status,
+                    created_at=row.created_at,
+                )
+                for row in rows
+                if row.id in still
+            )
+            held.delete()
+        return len(still)
+
+    def add(self, data: bytes) -> None:
+        """Add one row that waits."""
+        OutboxEvent.objects.using(self.alias).create(data=data)
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction of this thread is open; none may be during a request."""
+        return connections[self.alias].in_atomic_block
+
+    def close(self) -> None:
+        """Close the connection of this thread; the next use opens another one."""
+        connections[self.alias].close()
+
+    def _at(self, rows: Sequence[Row]) -> QuerySet[OutboxEvent]:
+        return OutboxEvent.objects.using(self.alias).filter(pk__in=[row.id for row in rows])
+
+    def _held(self, token: str, rows: Sequence[Row]) -> QuerySet[OutboxEvent]:
+        return self._at(rows).filter(token=token)
+
+
+def free(alias: str) -> QuerySet[OutboxEvent]:
+    """Return the rows that nobody holds: never claimed, given back, or the lease has run out."""
+    return OutboxEvent.objects.using(alias).filter(
+        Q(leased_until__isnull=True) | Q(leased_until__lt=Now())
+    )
+
+
+def _rows(found: QuerySet[OutboxEvent]) -> list[Row]:
+    return [
+        Row(id_, bytes(data), created_at)  # some drivers give a view of memory
+        for id_, data, created_at in found.values_list("pk", "data", "created_at")
+    ]

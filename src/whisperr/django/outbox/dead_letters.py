@@ -1,0 +1,122 @@
+"""What is in the outbox, in figures; and what may be done with dead letters.
+
+Threads: any, each with Django's connection of that thread. Ages are by the clock of the database.
+Raises django.db.Error.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+from django.db import transaction
+from django.db.models import Count, DurationField, ExpressionWrapper, F
+from django.db.models.functions import Now
+
+from whisperr.django.models import DeadLetter, OutboxEvent, kind_of
+
+from .claims import free
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from django.db.models import QuerySet
+
+_ROUND = 500
+
+
+class Figures(NamedTuple):
+    """The outbox at one moment.
+
+    - `waiting`: rows that any relay may claim. `claimed`: rows that a relay holds.
+    - `oldest`: the age of the oldest row of both, in seconds; None when there is none.
+    - `dead`: how many dead letters there are, by reason.
+    """
+
+    waiting: int
+    claimed: int
+    oldest: float | None
+    dead: dict[str, int]
+
+
+class Letter(NamedTuple):
+    """One dead letter, as lists show it: no payload, no user."""
+
+    id: int
+    reason: str
+    status: int | None
+    kind: str
+    created_at: datetime
+    refused_at: datetime
+    message: str
+
+
+def figures(alias: str) -> Figures:
+    """Count what is in the outbox."""
+    rows = OutboxEvent.objects.using(alias)
+    total, waiting = rows.count(), free(alias).count()
+    age = ExpressionWrapper(Now() - F("created_at"), DurationField())
+    oldest = rows.order_by("pk").annotate(age=age).values_list("age", flat=True).first()
+    reasons = DeadLetter.objects.using(alias).values_list("reason").order_by("reason")
+    return Figures(
+        waiting,
+        max(total - waiting, 0),  # two counts, at two moments
+        None if oldest is None else max(oldest.total_seconds(), 0.0),
+        dict(reasons.annotate(count=Count("pk"))),
+    )
+
+
+def newest(alias: str, count: int) -> list[Letter]:
+    """Return the newest dead letters, newest first."""
+    found = DeadLetter.objects.using(alias).order_by("-pk")[:count]
+    return [
+        Letter(
+            one.pk,
+            one.reason,
+            one.status,
+            kind_of(bytes(one.data)),
+            one.created_at,
+            one.refused_at,
+            one.message,
+        )
+        for one in found
+    ]
+
+
+def requeue(alias: str, ids: Sequence[int] | None) -> int:
+    """Put dead letters at the end of the outbox, all for None; return how many were there.
+
+    A round of some hundred at a time, each in a transaction: an interrupted call has done some.
+    """
+    letters = DeadLetter.objects.using(alias).order_by("pk")
+    if ids is not None:
+        letters = letters.filter(pk__in=ids)
+    last = letters.values_list("pk", flat=True).last()
+    done = 0
+    while last is not None:  # those that die again meanwhile are not moved again
+        moved = _move(alias, letters.filter(pk__lte=last))
+        done += moved
+        if moved < _ROUND:
+            break
+    return done
+
+
+def _move(alias: str, letters: QuerySet[DeadLetter]) -> int:
+    with transaction.atomic(using=alias):
+        ids = list(letters.values_list("pk", flat=True)[:_ROUND])
+        some = DeadLetter.objects.using(alias).filter(pk__in=ids)
+        # A write first: it locks the rows, on SQLite the file, so that nobody moves them twice.
+        some.update(reason=F("reason"))
+        found = list(some.order_by("pk"))
+        OutboxEvent.objects.using(alias).bulk_create(
+            OutboxEvent(data=one.data, created_at=one.created_at) for one in found
+        )
+        some.delete()
+    return len(found)
+
+
+def prune(alias: str, days: float) -> int:
+    """Delete dead letters that were refused more than `days` ago; return how many."""
+    letters = DeadLetter.objects.using(alias)
+    return letters.filter(refused_at__lt=Now() - timedelta(days=days)).delete()[0]

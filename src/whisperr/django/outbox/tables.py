@@ -1,0 +1,26 @@
+"""Whether the tables of the outbox can be used; for the commands."""
+
+from __future__ import annotations
+
+from django.core.management.base import CommandError
+from django.db import Error, connections
+
+from whisperr.django.models import DeadLetter, OutboxEvent
+
+
+def check_tables(alias: str) -> None:
+    """Raise CommandError that says what to do when the tables are missing or out of reach."""
+    if alias not in connections:
+        raise CommandError(f"there is no database {alias!r} in DATABASES")
+    try:
+        there = connections[alias].introspection.table_names()
+    except Error as error:
+        reason = str(error).partition("\n")[0]
+        raise CommandError(f"the database {alias!r} cannot be used: {reason}") from None
+    named = {model._meta.db_table for model in (OutboxEvent, DeadLetter)}  # noqa: SLF001  # documented
+    missing = named - set(there)
+    if missing:
+        raise CommandError(
+            f"the database {alias!r} has no tables of the outbox: run "
+            f"manage.py migrate --database {alias}"
+        )

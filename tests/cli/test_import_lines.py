@@ -1,0 +1,137 @@
+"""The lines of an import file become calls, or are refused with a reason."""
+
+from __future__ import annotations
+
+import io
+import json
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from whisperr import InvalidEvent, Whisperr
+from whisperr._cli.import_lines import MAX_LINE_BYTES, lines_of, message_id_of, send_line
+from whisperr.testing import Events, capture
+
+NOW = datetime.now(timezone.utc)
+YESTERDAY = (NOW - timedelta(days=1)).isoformat()
+EVENT = {"external_user_id": "42", "event_type": "login", "occurred_at": YESTERDAY}
+
+
+def sent(*lines: Any) -> Events:
+    client = Whisperr(disabled=True)
+    with capture(strict=True) as events:
+        for line in lines:
+            data = line if isinstance(line, bytes) else json.dumps(line).encode()
+            send_line(client, data, NOW)
+    return events
+
+
+class TestReading:
+    def test_lines_have_their_number_and_the_place_of_the_next(self) -> None:
+        file = io.BytesIO(b"a\n\nccc\nd")
+        assert [tuple(line) for line in lines_of(file, 0, 0)] == [
+            (1, 2, b"a\n"), (2, 3, b"\n"), (3, 7, b"ccc\n"), (4, 8, b"d"),
+        ]  # fmt: skip
+        assert [line.number for line in lines_of(file, 2, 3)] == [3, 4]
+
+    @pytest.mark.parametrize("size", [MAX_LINE_BYTES, 3 * MAX_LINE_BYTES + 1])
+    @pytest.mark.parametrize("end", [b"\nnext\n", b""])
+    def test_a_line_that_is_too_long_is_passed_over(self, size: int, end: bytes) -> None:
+        first, *rest = lines_of(io.BytesIO(b"x" * size + end), 0, 0)
+        assert first.data is None or len(first.data) == size <= MAX_LINE_BYTES
+        assert [line.data for line in rest] == ([b"next\n"] if end else [])
+
+    def test_a_line_of_the_largest_size_is_read(self) -> None:
+        (line,) = lines_of(io.BytesIO(b"x" * (MAX_LINE_BYTES - 1) + b"\n"), 0, 0)
+        assert line.data is not None
+
+
+class TestEvents:
+    def test_an_event_is_tracked_with_what_the_line_says(self) -> None:
+        line = {**EVENT, "properties": {"a": 1}, "context": {"page": "/"}, "message_id": "evt_1"}
+        event = sent(line).one("login")
+        assert (event.user, event.properties, event.message_id) == ("42", {"a": 1}, "evt_1")
+        assert event.context["page"] == "/"
+        assert abs(event.occurred_at - datetime.fromisoformat(YESTERDAY)) < timedelta(seconds=1)
+
+    def test_decimals_keep_their_digits(self) -> None:
+        line = json.dumps({**EVENT, "properties": {"price": 0}}).replace(
+            '"price": 0', '"price": 1.10'
+        )
+        client = Whisperr(disabled=True)
+        with capture() as events:
+            send_line(client, line.encode())
+        assert events.one().properties == {"price": 1.1}
+
+    def test_what_on_error_handed_out_can_be_imported_with_its_id(self) -> None:
+        client = Whisperr(disabled=True)
+        with capture() as events:
+            client.track("42", "login", {"a": 1})
+        original = events.one().body
+        assert sent(original).one().body == original
+
+    def test_a_number_is_an_id_and_a_mark_of_the_encoding_is_no_part_of_the_line(self) -> None:
+        line = b"\xef\xbb\xbf" + json.dumps({**EVENT, "external_user_id": 42}).encode()
+        assert sent(line).one().user == "42"
+
+    def test_the_id_comes_from_the_content(self) -> None:
+        backwards = dict(reversed(EVENT.items()))
+        first, again, other = sent(EVENT, backwards, {**EVENT, "properties": {"a": 1}})
+        assert first.message_id == again.message_id
+        assert first.message_id != other.message_id
+        assert len(first.message_id) == 32
+        assert message_id_of({"message_id": 7}) == "7"
+        assert message_id_of({"context": {"$message_id": "m"}}) == "m"
+        assert message_id_of({"context": []}) != message_id_of({"context": {}})
+
+    def test_a_blank_line_is_nothing(self) -> None:
+        assert sent(b"\n", b"  \r\n") == []
+
+
+class TestIdentifies:
+    def test_a_line_without_an_event_type_is_an_identify(self) -> None:
+        channels = [{"channel": "sms", "address": "+49"}]
+        events = sent(
+            {"external_user_id": 42, "traits": {"plan": "pro"}, "channels": channels},
+            {"external_user_id": 43, "email": "ada@example.com", "anonymous_id": "a1"},
+        )
+        events.assert_identified(42, traits={"plan": "pro"}, phone="+49")
+        events.assert_identified(43, email="ada@example.com", anonymous_id="a1")
+        assert events == []
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        (b"nope", "no JSON: Expecting value"),
+        (b"\xff", "not UTF-8 at byte 0"),
+        ([1], "must be a JSON object, got list"),
+        ({**EVENT, "user": "42"}, "'user': an event has only the keys external_user_id, "),
+        ({"external_user_id": "42", "trait": {}}, "'trait': an identify"),
+        ({"traits": {}}, "external_user_id: must be"),
+        ({**EVENT, "external_user_id": None}, "external_user_id: must be"),
+        ({**EVENT, "event_type": "Log In"}, "event_type: got 'Log In'"),
+        ({**EVENT, "properties": [1]}, "properties: must be a dict"),
+        ({"external_user_id": "42", "event_type": "login"}, "occurred_at: an imported event must"),
+        ({**EVENT, "occurred_at": 1_781_000_000}, "occurred_at: an imported event must"),
+        ({**EVENT, "occurred_at": "2026-06-14T12:00:00"}, "occurred_at: .*add the zone"),
+        (
+            {**EVENT, "occurred_at": (NOW - timedelta(days=31)).isoformat()},
+            "occurred_at: .*30 days ago",
+        ),
+        (
+            {**EVENT, "occurred_at": (NOW + timedelta(minutes=6)).isoformat()},
+            "occurred_at: .*more than 5 minutes ahead",
+        ),
+    ],
+    ids=lambda given: given if isinstance(given, str) else None,  # lines hold the time of now
+)
+def test_a_line_that_is_wrong_says_why(line: Any, why: str) -> None:
+    with pytest.raises(InvalidEvent, match=why):
+        sent(line)
+
+
+def test_a_line_that_was_too_long_says_so() -> None:
+    with pytest.raises(InvalidEvent, match="longer than 1048576 bytes"):
+        send_line(Whisperr(disabled=True), None)

@@ -1,0 +1,114 @@
+"""The command line: what is understood, what is refused, and real processes."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.dev.wire import BATCH, HEADERS
+from whisperr import Whisperr, __version__
+from whisperr._cli.main import _faults_of, _parser, main
+from whisperr.dev import Fault, LocalServer, faults
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+def asked(*options: str) -> list[Fault]:
+    return _faults_of(_parser().parse_args(["dev", *options]))
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ([], []),
+        (["--fail", "503:0.3"], [faults.status(503, rate=0.3)]),
+        (["--fail", "429", "--retry-after", "5"], [faults.status(429, retry_after=5)]),
+        (
+            ["--fail", "500:0.1", "--fail", "502"],
+            [faults.status(500, rate=0.1), faults.status(502)],
+        ),
+        (["--hang"], [faults.hang()]),
+        (["--cut", "0.5"], [faults.cut(rate=0.5)]),
+        (["--lose-answer", "0.2"], [faults.lose_answer(rate=0.2)]),
+        (["--wrong-key"], [faults.wrong_key()]),
+        (["--legacy"], [faults.legacy()]),
+        (["--latency", "0.2:0.5"], [faults.latency(0.2, rate=0.5)]),
+        (["--drip", "1"], [faults.drip(1.0)]),
+        (["--hang", "--latency", "1"], [faults.latency(1.0), faults.hang()]),
+    ],
+)
+def test_faults_are_asked_for_by_options(options: Sequence[str], expected: list[Fault]) -> None:
+    assert asked(*options) == expected
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["dev", "--fail", "200"],
+        ["dev", "--fail", "x"],
+        ["dev", "--fail", "503:2"],
+        ["dev", "--hang", "0"],
+        ["dev", "--cut", "often"],
+        ["dev", "--latency", "-1"],
+        ["dev", "--latency", "long"],
+        ["dev", "--port", "x"],
+        ["dev", "--max-body", "0"],
+        ["demo", "--users", "0"],
+        ["deliver"],
+        [],
+    ],
+)
+def test_a_wrong_call_ends_with_2_and_says_why(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(options)
+    assert ended.value.code == 2
+    assert "error:" in capsys.readouterr().err
+
+
+def test_the_version_is_the_one_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert (ended.value.code, capsys.readouterr().out) == (0, f"whisperr {__version__}\n")
+
+
+@pytest.mark.parametrize("port", [None, "70000"])
+def test_a_port_that_cannot_be_had_is_said(
+    port: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with LocalServer() as taken:
+        assert main(["dev", "--port", port or str(taken.port)]) == 2
+    assert "choose another port" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_the_dev_server_prints_what_arrives_and_ends_cleanly(number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "whisperr", "dev", "--port", "0", "--latency", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        assert found
+        with Whisperr("wrk_test", base_url=found[0]) as client:
+            client.track("user_8842", "payment_failed", {"amount_cents": 4900})
+        process.send_signal(number)
+        rest = process.communicate(timeout=60)[0]
+    assert process.returncode == 0
+    assert '✓ payment_failed               user_8842        {"amount_cents": 4900}' in rest
+    assert "rehearsed: latency" in rest
+    assert rest.endswith("accepted 1, duplicates 0, refused 0, in 1 requests\n")
+
+
+def test_headers_and_path_of_these_tests_are_those_of_the_client() -> None:
+    with LocalServer() as server, Whisperr("wrk_test", base_url=server.url) as client:
+        client.track("u", "trial_started")
+        client.flush(30)
+        (request,) = server.requests()
+    assert request.path == BATCH
+    assert {name.lower() for name in HEADERS} <= set(request.headers)

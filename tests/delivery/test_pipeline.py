@@ -1,0 +1,288 @@
+"""The parts put together: the barrier, the shutdown and the reports, with real threads."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.queue.held import LIMIT, Calls, Errors, Pipelines, batches_of, shut, track
+from tests.queue.places import Outbox
+from whisperr._contract import Answer, Request
+from whisperr.testing import MemoryTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from whisperr import WhisperrError
+    from whisperr._delivery.pipeline import Pipeline
+
+
+@pytest.fixture
+def pipeline() -> Iterator[Pipelines]:
+    made = Pipelines()
+    yield made
+    made.end()
+
+
+class TestFlush:
+    def test_with_nothing_held_it_is_over_at_once(self, pipeline: Pipelines) -> None:
+        one = pipeline(MemoryTransport())
+        assert one.flush(None)
+        assert not one.driver.started
+
+    def test_eight_at_once_share_one_delivery(self, pipeline: Pipelines) -> None:
+        transport = MemoryTransport(held=True)
+        one = pipeline(transport)
+        track(one, 1, 2, 3)
+        calls = Calls(lambda: one.flush(LIMIT), times=8)
+        transport.await_request()
+        transport.let_go()
+        assert calls.join() == [True] * 8
+        assert batches_of(transport) == [[1, 2, 3]]
+
+    @pytest.mark.parametrize("timeout", [0.0, 0.05])
+    def test_it_returns_in_time_from_a_transport_that_blocks(
+        self, pipeline: Pipelines, timeout: float
+    ) -> None:
+        one = pipeline(MemoryTransport(held=True))
+        track(one, 1)
+        began = time.monotonic()
+        assert not one.flush(timeout)
+        assert time.monotonic() - began < LIMIT / 2
+        assert one.stats().held == 1
+
+    def test_events_tracked_meanwhile_do_not_prolong_it(self, pipeline: Pipelines) -> None:
+        numbers = iter(range(2, 1_000_000))
+
+        def endless(_: Request) -> Answer:
+            track(one, next(numbers))
+            return Answer(202)
+
+        transport = MemoryTransport()
+        transport.replies = [endless] * 100_000
+        one = pipeline(transport, flush_at=1)
+        track(one, 1)
+        assert one.flush(LIMIT)
+        transport.replies.clear()
+
+    def test_it_ends_when_delivery_cannot_go_on(self, pipeline: Pipelines) -> None:
+        one = pipeline(MemoryTransport(Answer(401)))
+        track(one, 1)
+        assert not one.flush(LIMIT)
+        assert one.stats().state == "paused"
+        assert one.flush(LIMIT)
+        assert one.stats().state == "running"
+
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            OSError("refused"),
+            ValueError("a mistake of the transport"),
+            StopIteration(),
+            RecursionError(),
+            MemoryError(),
+        ],
+        ids=lambda failure: type(failure).__name__,
+    )
+    def test_whatever_a_transport_raises_is_a_retry(
+        self, pipeline: Pipelines, failure: Exception
+    ) -> None:
+        transport = MemoryTransport(failure)
+        errors = Errors()
+        one = pipeline(transport, on_error=errors)
+        track(one, 1, 2)
+        assert not one.flush(LIMIT / 5)
+        assert errors.told.wait(LIMIT / 5)
+        assert [error.type for error in errors.seen] == ["retry_exhausted"]
+        assert one.flush(LIMIT / 5)
+        assert batches_of(transport) == [[1, 2], [1, 2]]
+
+    @pytest.mark.parametrize("end", [SystemExit(1), GeneratorExit()], ids=repr)
+    def test_what_ends_the_thread_loses_nothing(
+        self, pipeline: Pipelines, end: BaseException
+    ) -> None:
+        transport = MemoryTransport(end)
+        one = pipeline(transport)
+        track(one, 1, 2)
+        one.flush(LIMIT / 5)
+        assert one.flush(LIMIT / 5)
+        assert batches_of(transport) == [[1, 2], [1, 2]]
+        assert one.stats().delivered == 2
+
+    def test_from_on_error_it_does_not_wait_for_itself(self, pipeline: Pipelines) -> None:
+        results: list[bool] = []
+        errors = Errors(lambda _: results.append(one.flush(None)))
+        one: Pipeline = pipeline(MemoryTransport(Answer(401)), on_error=errors)
+        track(one, 1)
+        one.flush(LIMIT)
+        assert errors.told.wait(LIMIT)
+        assert results == [False]
+
+    def test_from_on_error_it_still_asks_for_delivery(self, pipeline: Pipelines) -> None:
+        errors = Errors(lambda _: one.flush(None))
+        transport = MemoryTransport(Answer(401))
+        one: Pipeline = pipeline(transport, on_error=errors)
+        track(one, 1)
+        one.flush(LIMIT)
+        transport.await_request()
+        transport.await_request()
+        assert one.flush(LIMIT)
+        assert one.stats().delivered == 1
+
+
+class TestShutdown:
+    def test_it_delivers_what_is_held(self, pipeline: Pipelines) -> None:
+        transport = MemoryTransport()
+        one = pipeline(transport)
+        track(one, 1, 2)
+        assert shut(one)
+        assert batches_of(transport) == [[1, 2]]
+        assert one.stats().state == "closed"
+
+    @pytest.mark.parametrize("last", [Answer(401), Answer(500), OSError("refused")])
+    def test_it_says_when_not_all_was_delivered(
+        self, pipeline: Pipelines, last: Answer | Exception
+    ) -> None:
+        one = pipeline(MemoryTransport(last))
+        track(one, 1)
+        assert [shut(one), shut(one)] == [False, False]
+        assert one.stats().dropped == {"shutdown": 1}
+
+    def test_a_second_one_does_nothing_and_agrees(self, pipeline: Pipelines) -> None:
+        transport = MemoryTransport()
+        one = pipeline(transport)
+        track(one, 1)
+        assert [shut(one), shut(one)] == [True, True]
+        assert len(transport.sent) == 1
+
+    def test_several_at_once_all_return(self, pipeline: Pipelines) -> None:
+        one = pipeline(MemoryTransport())
+        track(one, 1)
+        assert Calls(lambda: shut(one), times=8).join() == [True] * 8
+
+    def test_without_any_event_it_starts_no_thread(self, pipeline: Pipelines) -> None:
+        one = pipeline(MemoryTransport())
+        assert shut(one)
+        assert not one.driver.started
+
+    def test_a_transport_that_blocks_cannot_hold_it(self, pipeline: Pipelines) -> None:
+        errors = Errors()
+        one = pipeline(MemoryTransport(held=True), on_error=errors)
+        track(one, 1, 2)
+        began = time.monotonic()
+        assert not shut(one, timeout=0.05)
+        assert time.monotonic() - began < LIMIT / 2
+        assert [(error.reason, error.count) for error in errors.seen] == [("shutdown", 2)]
+        assert [lost["number"] for lost in errors.seen[0].events] == [1, 2]
+
+    def test_what_was_given_up_is_not_delivered_a_second_time(self, pipeline: Pipelines) -> None:
+        transport = MemoryTransport(held=True)
+        one = pipeline(transport)
+        track(one, 1)
+        shut(one, timeout=0.05)
+        transport.let_go()
+        thread = one.driver._thread
+        assert thread is not None
+        thread.join(LIMIT)
+        stats = one.stats()
+        assert (stats.accepted, stats.delivered, stats.dropped) == (1, 0, {"shutdown": 1})
+
+    def test_from_on_error_it_does_not_wait_for_itself(self, pipeline: Pipelines) -> None:
+        errors = Errors(lambda _: shut(one))
+        one: Pipeline = pipeline(MemoryTransport(Answer(404)), on_error=errors)
+        track(one, 1)
+        one.flush(LIMIT)
+        assert errors.told.wait(LIMIT)
+        assert shut(one)
+
+    def test_an_event_that_slips_in_afterwards_is_dropped_by_name(
+        self, pipeline: Pipelines
+    ) -> None:
+        one = pipeline(MemoryTransport())
+        shut(one)
+        track(one, 1)
+        assert one.stats().dropped == {"shutdown": 1}
+        assert one.stats().held == 0
+
+
+class TestReports:
+    def test_a_call_after_shutdown_is_reported(self, pipeline: Pipelines) -> None:
+        errors = Errors()
+        one = pipeline(MemoryTransport(), on_error=errors)
+        shut(one)
+        one.refuse_closed("track")
+        assert [error.reason for error in errors.seen] == ["closed"]
+        assert one.stats().not_accepted == {"closed": 1}
+
+    def test_an_event_that_fits_nowhere_is_reported_without_another_call(
+        self, pipeline: Pipelines
+    ) -> None:
+        errors = Errors()
+        one = pipeline(MemoryTransport(), on_error=errors, max_queue_bytes=1_024)
+        assert not one.put(b'{"event_type":"e","text":"' + b"x" * 2_000 + b'"}')
+        assert one.stats().dropped == {"too_large": 1}
+        assert errors.told.wait(LIMIT / 5)
+        assert errors.seen[0].reason == "too_large"
+
+    def test_an_overflow_drops_the_oldest_and_is_reported(self, pipeline: Pipelines) -> None:
+        errors = Errors()
+        transport = MemoryTransport(held=True)
+        one = pipeline(transport, on_error=errors, max_queue_size=2)
+        track(one, 1)
+        one.worker.ask(1)
+        one.driver.wake()
+        transport.await_request()
+        track(one, 2, 3, 4, 5)
+        transport.let_go()
+        assert errors.told.wait(LIMIT)
+        assert (errors.seen[0].reason, errors.seen[0].count) == ("queue_full", 2)
+        assert one.flush(LIMIT)
+        assert batches_of(transport) == [[1], [4, 5]]
+
+    def test_a_callback_that_exits_does_not_end_delivery(self, pipeline: Pipelines) -> None:
+        def leave(_: WhisperrError) -> None:
+            raise SystemExit(1)
+
+        errors = Errors(leave)
+        one = pipeline(MemoryTransport(Answer(404)), on_error=errors)
+        track(one, 1)
+        one.flush(LIMIT / 5)
+        assert errors.told.wait(LIMIT)
+        track(one, 2)
+        assert one.flush(LIMIT / 5)
+        assert one.stats().delivered == 1
+
+
+class TestAnOutbox:
+    """A buffer from which another process takes."""
+
+    def test_what_is_written_is_held_and_nothing_is_sent(self, pipeline: Pipelines) -> None:
+        transport = MemoryTransport()
+        one = pipeline(transport, buffer=Outbox(10, 10_000), flush_at=1)
+        track(one, 1, 2, 3)
+        assert one.flush(None)
+        assert (one.stats().accepted, one.stats().held) == (3, 3)
+        assert not one.driver.started
+        assert shut(one, LIMIT) is True
+        assert one.stats().held == 3
+        assert batches_of(transport) == []
+
+    def test_what_cannot_be_written_is_not_accepted_and_told_by_the_thread(
+        self, pipeline: Pipelines
+    ) -> None:
+        errors = Errors()
+        outbox = Outbox(10, 10_000)
+        outbox.broken = True
+        one = pipeline(MemoryTransport(), buffer=outbox, on_error=errors)
+        assert one.put(b'{"event_type":"a"}') is False
+        assert one.put(b'{"external_user_id":"u"}', " (at a line)") is False
+        stats = one.stats()
+        assert (stats.accepted, stats.held, stats.not_accepted) == (0, 0, {"not_stored": 2})
+        assert one.driver.started
+
+    def test_what_is_too_large_is_dropped(self, pipeline: Pipelines) -> None:
+        one = pipeline(MemoryTransport(), buffer=Outbox(10, 1024))
+        assert one.put(b"x" * 2048) is False
+        assert (one.stats().accepted, one.stats().dropped) == (1, {"too_large": 1})

@@ -1,0 +1,320 @@
+"""Beside steps 3 to 5: who is told what about losses and pauses, and how often."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from whisperr import WhisperrError
+from whisperr._delivery.reporter import Reporter
+from whisperr._process.logger import log_to_stderr, logger
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+MEBIBYTE = 1024 * 1024
+
+
+class Told:
+    """A reporter and what it told through `on_error`."""
+
+    def __init__(self) -> None:
+        self.errors: list[WhisperrError] = []
+        self.reporter = Reporter(self.errors.append)
+
+    def drop(self, count: int = 1, message: str = "gone", **more: Any) -> None:
+        more.setdefault("reason", "rejected")
+        self.reporter.add("dropped", message, count=count, **more)
+
+    @property
+    def counts(self) -> list[int]:
+        return [error.count for error in self.errors]
+
+
+def lines_of(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+    return [(record.levelname, record.getMessage()) for record in caplog.records]
+
+
+class TestSummary:
+    def test_nothing_is_told_before_emit(self, caplog: pytest.LogCaptureFixture) -> None:
+        told = Told()
+        told.drop()
+        assert (told.errors, caplog.records) == ([], [])
+
+    def test_the_first_report_is_told_at_once(self) -> None:
+        told = Told()
+        told.drop()
+        told.reporter.emit(0.0)
+        assert told.counts == [1]
+
+    def test_what_is_told_is_not_told_again(self) -> None:
+        told = Told()
+        told.drop()
+        for now in (5.0, 7.0, 9.0):
+            told.reporter.emit(now)
+        assert told.counts == [1]
+
+    @pytest.mark.parametrize(
+        ("later", "counts"), [(0.0, [1]), (0.5, [1]), (0.999, [1]), (1.0, [1, 3]), (9.0, [1, 3])]
+    )
+    def test_one_reason_is_told_once_a_second_with_the_count(
+        self, later: float, counts: list[int], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        told = Told()
+        told.drop()
+        told.reporter.emit(100.0)
+        for _ in range(3):
+            told.drop()
+        told.reporter.emit(100.0 + later)
+        assert told.counts == counts
+        assert len(caplog.records) == len(counts)
+
+    def test_a_flood_is_a_few_reports_and_no_event_is_missing_in_them(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        told = Told()
+        for number in range(60_000):
+            told.drop()
+            told.reporter.emit(number / 20_000)
+        told.reporter.emit(3.0)
+        assert told.counts == [1, 20_000, 20_000, 19_999]
+        assert len(caplog.records) == 4
+
+    def test_different_reasons_do_not_wait_for_each_other(self) -> None:
+        told = Told()
+        told.drop(2, reason="rejected")
+        told.reporter.emit(100.0)
+        told.drop(3, reason="queue_full")
+        told.reporter.add("auth", "HTTP 401", status=401, count=4)
+        told.reporter.emit(100.1)
+        assert [(error.type, error.reason, error.count) for error in told.errors] == [
+            ("dropped", "rejected", 2),
+            ("dropped", "queue_full", 3),
+            ("auth", None, 4),
+        ]
+
+    def test_the_first_message_and_status_of_a_summary_stand_and_others_are_named(self) -> None:
+        told = Told()
+        told.drop(1, "HTTP 404", status=404)
+        told.drop(2, "HTTP 410", status=410)
+        told.drop(1, "HTTP 404", status=404)
+        told.reporter.emit(0.0)
+        message = "HTTP 404; and 2 others"
+        assert told.errors == [
+            WhisperrError("dropped", message, status=404, reason="rejected", count=4)
+        ]
+
+    def test_when_asked_for_all_of_it_nothing_waits(self) -> None:
+        told = Told()
+        told.drop(1)
+        told.reporter.emit(100.0)
+        told.drop(2)
+        told.drop(3, reason="shutdown")
+        told.reporter.emit(100.0, all_of_it=True)
+        assert told.counts == [1, 2, 3]
+        assert told.reporter.due() is None
+
+
+class TestDue:
+    def test_without_reports_nothing_is_due(self) -> None:
+        assert Told().reporter.due() is None
+
+    def test_the_first_report_is_due_at_once(self) -> None:
+        told = Told()
+        told.drop()
+        due = told.reporter.due()
+        assert due is not None
+        assert due <= 0.0
+
+    def test_the_next_one_is_due_a_second_after_the_last(self) -> None:
+        told = Told()
+        told.drop()
+        told.reporter.emit(100.25)
+        assert told.reporter.due() is None
+        told.drop()
+        assert told.reporter.due() == 101.25
+
+    def test_the_earliest_of_several_decides(self) -> None:
+        told = Told()
+        told.drop()
+        told.reporter.emit(100.0)
+        told.drop(reason="expired")
+        told.reporter.emit(100.5)
+        told.drop()
+        told.drop(reason="expired")
+        assert told.reporter.due() == 101.0
+
+
+class TestEvents:
+    def test_dropped_events_are_handed_over_decoded_and_in_order(self) -> None:
+        told = Told()
+        told.drop(2, events=[b'{"n":1}', b'{"n":2}'])
+        told.drop(1, events=[b'{"n":3}'])
+        told.reporter.emit(0.0)
+        assert told.errors[0].events == ({"n": 1}, {"n": 2}, {"n": 3})
+
+    def test_beyond_eight_mebibytes_they_are_counted_only(self) -> None:
+        told = Told()
+        large = b'"' + b"x" * (3 * MEBIBYTE) + b'"'
+        event = b'{"e":' + large + b"}"
+        for _ in range(4):
+            told.drop(1, events=[event])
+        told.reporter.emit(0.0)
+        assert told.errors[0].count == 4
+        assert len(told.errors[0].events) == 2
+
+    def test_the_next_summary_has_room_again(self) -> None:
+        told = Told()
+        event = b'{"e":"' + b"x" * (5 * MEBIBYTE) + b'"}'
+        for now in (0.0, 1.0):
+            told.drop(2, events=[event, event])
+            told.reporter.emit(now)
+        assert [len(error.events) for error in told.errors] == [1, 1]
+
+    def test_without_a_listener_no_event_is_kept(self) -> None:
+        reporter = Reporter(None)
+        gone: list[str] = []
+
+        class Data(bytes):
+            def __del__(self) -> None:
+                gone.append("data")
+
+        reporter.add("dropped", "gone", reason="rejected", events=[Data(b'{"n":1}')])
+        gc.collect()
+        assert gone == ["data"]
+
+
+class TestLog:
+    @pytest.mark.parametrize(
+        ("type_", "reason", "count", "line"),
+        [
+            ("dropped", "queue_full", 1, "dropped, queue_full: why (1 event)"),
+            ("dropped", "rejected", 60_000, "dropped, rejected: why (60000 events)"),
+            ("auth", None, 2, "auth: why (2 events, kept)"),
+            ("retry_exhausted", None, 1, "retry_exhausted: why (1 event, kept)"),
+        ],
+    )
+    def test_a_line_says_what_happened_to_how_many(
+        self, type_: Any, reason: Any, count: int, line: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        reporter = Reporter(None)
+        reporter.add(type_, "why", reason=reason, count=count)
+        reporter.emit(0.0)
+        assert lines_of(caplog) == [("WARNING", line)]
+        assert caplog.records[0].name == "whisperr"
+
+    @pytest.mark.parametrize("listener", [None, lambda _: None])
+    def test_no_line_holds_a_payload(
+        self,
+        listener: Callable[[WhisperrError], object] | None,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        reporter = Reporter(listener)
+        reporter.add("dropped", "HTTP 404", reason="rejected", events=[b'{"to":"ada@example.com"}'])
+        reporter.emit(0.0)
+        assert len(caplog.records) == 1
+        assert "ada" not in caplog.text
+
+    def test_a_percent_sign_in_a_message_is_no_format(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        reporter = Reporter(None)
+        reporter.add("dropped", "100 %s %d", reason="rejected")
+        reporter.emit(0.0)
+        assert lines_of(caplog) == [("WARNING", "dropped, rejected: 100 %s %d (1 event)")]
+
+    @pytest.mark.parametrize(("debug", "lines"), [(True, [("DEBUG", "sent 3")]), (False, [])])
+    def test_details_are_for_debugging_only(
+        self, debug: bool, lines: list[tuple[str, str]], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with caplog.at_level(logging.DEBUG, "whisperr"):
+            Reporter(None, debug=debug).detail("sent %d", 3)
+        assert lines_of(caplog) == lines
+
+
+class TestListener:
+    def test_its_failure_is_logged_with_the_place_and_without_the_text(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(_: WhisperrError) -> None:
+            raise KeyError("ada@example.com")
+
+        reporter = Reporter(fail)
+        reporter.add("dropped", "gone", reason="rejected")
+        reporter.emit(0.0)
+        level, line = lines_of(caplog)[-1]
+        assert level == "ERROR"
+        assert line.startswith(f"on_error raised KeyError at {__file__}:")
+        assert line.endswith("; delivery goes on")
+        assert "ada" not in caplog.text
+        assert caplog.records[-1].exc_info is None
+
+    def test_its_failure_does_not_keep_other_reports_from_being_told(self) -> None:
+        seen: list[str] = []
+
+        def fail(error: WhisperrError) -> None:
+            seen.append(error.message)
+            raise ValueError
+
+        reporter = Reporter(fail)
+        reporter.add("dropped", "first", reason="rejected")
+        reporter.add("dropped", "second", reason="expired")
+        reporter.emit(0.0)
+        assert seen == ["first", "second"]
+
+    def test_a_report_that_it_causes_is_told_a_second_later(self) -> None:
+        times: list[float] = []
+
+        def lose_again(_: WhisperrError) -> None:
+            times.append(now)
+            reporter.add("dropped", "again", reason="rejected")
+
+        reporter = Reporter(lose_again)
+        reporter.add("dropped", "first", reason="rejected")
+        for now in (100.0, 100.5, 101.0, 101.5):
+            reporter.emit(now)
+        assert times == [100.0, 101.0]
+
+    def test_it_may_ask_for_everything_that_waits(self) -> None:
+        seen: list[str] = []
+
+        def ask_for_more(error: WhisperrError) -> None:
+            seen.append(error.message)
+            reporter.emit(0.0, all_of_it=True)
+
+        reporter = Reporter(ask_for_more)
+        reporter.add("dropped", "first", reason="rejected")
+        reporter.add("dropped", "second", reason="expired")
+        reporter.emit(0.0, all_of_it=True)
+        assert seen == ["first", "second"]
+
+
+@pytest.fixture
+def plain_logger() -> Iterator[logging.Logger]:
+    """Lend the logger of the package without handlers; afterwards it is as it was."""
+    log = logger()
+    handlers, level = list(log.handlers), log.level
+    log.handlers.clear()
+    yield log
+    log.handlers[:] = handlers
+    log.setLevel(level)
+
+
+class TestDebug:
+    def test_it_shows_everything_on_stderr_once(
+        self, plain_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        log_to_stderr()
+        log_to_stderr()
+        plain_logger.debug("one line")
+        assert capsys.readouterr().err.count("whisperr DEBUG one line") == 1
+
+    def test_a_handler_of_the_application_stays(self, plain_logger: logging.Logger) -> None:
+        own = logging.NullHandler()
+        plain_logger.addHandler(own)
+        log_to_stderr()
+        assert own in plain_logger.handlers
+        assert len(plain_logger.handlers) == 2

@@ -1,0 +1,200 @@
+"""Step 4: how a worker ends, and what it does with its connection and after a mistake."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.delivery.rig import Rig, answer, identify, ok
+
+if TYPE_CHECKING:
+    from whisperr._contract import Answer
+    from whisperr.testing import Reply
+
+
+class TestClosing:
+    def test_everything_is_delivered_and_the_worker_ends(self) -> None:
+        rig = Rig(max_batch_size=2)
+        rig.track(1, 2, 3)
+        rig.put(identify(4))
+        rig.close(within=10)
+        rig.advance()
+        assert rig.accepted == [1, 2, 3, 4]
+        assert rig.worker.closed
+        assert rig.transport.closes == [rig.clock.now]
+
+    def test_the_attempts_share_one_deadline(self) -> None:
+        rig = Rig(OSError(), OSError(), OSError(), request_timeout=10.0)
+        rig.transport.takes = 3.0
+        rig.track(1)
+        rig.close(within=8)
+        rig.advance(20)
+        assert [sent.timeout for sent in rig.sent] == [8.0, 4.0]  # 3 s gone, then 1 s of backoff
+        assert rig.dropped == {"shutdown": 1}
+
+    def test_what_is_left_at_the_deadline_is_dropped_by_name(self) -> None:
+        rig = Rig(ok(), max_batch_size=2)
+        rig.transport.takes = 5.0
+        rig.transport.otherwise = OSError()
+        rig.track(1, 2, 3, 4, 5)
+        rig.close(within=5)
+        rig.advance(5)
+        assert rig.accepted == [1, 2]
+        assert rig.reports == [("dropped", "shutdown", 3)]
+        assert [lost["number"] for lost in rig.errors[0].events] == [3, 4, 5]
+        assert rig.held == 0
+
+    @pytest.mark.parametrize(
+        "last", [answer(401), answer(429, retry_after="60"), answer(503, retry_after="20")]
+    )
+    def test_a_wait_that_cannot_be_made_ends_it_at_once(self, last: Reply) -> None:
+        rig = Rig(last)
+        rig.track(1)
+        rig.close(within=10)
+        rig.advance()
+        assert rig.worker.closed
+        assert rig.dropped == {"shutdown": 1}
+
+    def test_it_ends_a_pause(self) -> None:
+        rig = Rig(answer(401))
+        rig.track(1)
+        rig.flush()
+        rig.advance(3)
+        rig.close(within=10)
+        rig.advance()
+        assert rig.accepted == [1]
+
+    def test_it_cuts_the_backoff(self) -> None:
+        rig = Rig(*[answer(500)] * 5)
+        rig.track(1)
+        rig.flush()
+        rig.advance(16)
+        rig.close(within=10)
+        rig.advance()
+        assert rig.times == [0.0, 1.0, 3.0, 7.0, 15.0, 16.0]
+        assert rig.accepted == [1]
+
+    def test_the_first_deadline_stands(self) -> None:
+        rig = Rig()
+        rig.transport.otherwise = OSError()
+        rig.track(1)
+        rig.close(within=5)
+        rig.close(within=500)
+        rig.advance(5)
+        assert rig.worker.closed
+        assert rig.dropped == {"shutdown": 1}
+
+    def test_abandoning_drops_the_rest_as_shutdown_at_once(self) -> None:
+        rig = Rig(answer(500))
+        rig.track(1, 2)
+        rig.flush()
+        rig.advance()
+        rig.track(3)
+        rig.worker.abandon()
+        rig.advance(100)
+        assert rig.times == [0.0]
+        assert rig.reports == [("dropped", "shutdown", 3)]
+        assert rig.held == 0
+
+    def test_an_answer_that_comes_after_abandoning_counts_for_nothing(self) -> None:
+        rig = Rig()
+
+        def abandoned(_: object) -> Answer:
+            rig.worker.abandon()
+            return ok()
+
+        rig.transport.replies = [abandoned]
+        rig.track(1, 2)
+        rig.flush()
+        rig.advance()
+        assert (rig.ledger.delivered, rig.dropped) == (0, {"shutdown": 2})
+
+    def test_an_event_that_slips_in_afterwards_wakes_whoever_counts_it(self) -> None:
+        rig = Rig()
+        rig.close(within=1)
+        rig.advance()
+        assert rig.worker.closed
+        assert rig.worker.wake_at == 0
+
+
+class TestLeaving:
+    def test_what_is_held_is_delivered_without_delay_and_then_it_ends(self) -> None:
+        rig = Rig(flush_interval=3_600.0)
+        rig.track(1)
+        rig.advance(1)
+        rig.worker.leave()
+        rig.wake()
+        rig.advance()
+        assert rig.accepted == [1]
+        assert rig.worker.closed
+        assert rig.errors == []
+
+    def test_it_waits_for_retries_and_pauses_and_drops_nothing(self) -> None:
+        rig = Rig(*[answer(500)] * 3, max_retries=2)
+        rig.track(1)
+        rig.worker.leave()
+        rig.wake()
+        rig.advance(62)
+        assert not rig.worker.closed
+        rig.advance(1)
+        assert rig.accepted == [1]
+        assert rig.worker.closed
+
+
+class TestConnection:
+    def test_it_is_closed_after_half_a_minute_without_a_request(self) -> None:
+        rig = Rig()
+        rig.track(1)
+        rig.flush()
+        rig.advance(29)
+        rig.track(2)
+        rig.flush()
+        rig.advance(29)
+        assert rig.transport.closes == []
+        rig.advance(1)
+        assert len(rig.transport.closes) == 1
+        rig.advance(500)
+        assert len(rig.transport.closes) == 1
+
+    def test_it_is_closed_during_a_long_wait(self) -> None:
+        rig = Rig(answer(429, retry_after="60"))
+        rig.track(1)
+        rig.flush()
+        rig.advance(59)
+        assert len(rig.transport.closes) == 1
+        rig.advance(1)
+        assert rig.accepted == [1]
+
+
+class TestRecovering:
+    def test_after_a_mistake_the_events_are_kept_and_sent_after_a_pause(self) -> None:
+        rig = Rig(lambda _: "no answer at all", dice=0.0)
+        rig.forgives = True
+        rig.track(1, 2)
+        rig.flush()
+        rig.advance(29)
+        assert rig.times == [0.0]
+        assert len(rig.mistakes) == 1
+        rig.advance(1)
+        assert rig.accepted == [1, 2]
+
+    def test_a_flush_that_waits_learns_of_it(self) -> None:
+        rig = Rig(lambda _: "no answer at all")
+        rig.forgives = True
+        rig.track(1)
+        rig.flush()
+        rig.advance()
+        assert rig.worker.give_ups == 1
+
+    def test_a_mistake_with_nothing_held_does_not_stop_later_events(self) -> None:
+        rig = Rig()
+        rig.forgives = True
+        rig.transport.close_error = RuntimeError("a close that fails")
+        rig.track(1)
+        rig.flush()
+        rig.advance(40)
+        assert len(rig.mistakes) <= 1
+        rig.track(2)
+        rig.advance(200)
+        assert rig.accepted == [1, 2]

@@ -1,0 +1,106 @@
+"""Small dicts of plain values, which are written in one pass once their names are known."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.events.test_to_json import TEXT, Text, Word
+from whisperr import InvalidEvent
+from whisperr._events import to_json as _json
+from whisperr._events.to_json import text_of
+
+NAMES = ["a", "plan", "ünïcødé", 'quo"te', "per%cent{}", ""]
+NAME = st.sampled_from(NAMES)
+VALUE = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
+SMALL = st.recursive(
+    st.dictionaries(NAME, VALUE),
+    lambda inner: st.dictionaries(NAME, inner | VALUE | st.lists(inner | VALUE, max_size=4)),
+    max_leaves=6,
+)
+
+
+def learn(*names: str) -> None:
+    for name in names:
+        text_of({name: 1}, "properties")
+
+
+@given(SMALL)
+def test_it_is_what_the_careful_way_writes(value: dict[str, Any]) -> None:
+    learn(*NAMES)
+    assert text_of(value, "properties") == text_of(MappingProxyType(value), "properties")
+
+
+@pytest.fixture
+def in_c(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """Return the list of all that is given to the encoder in C from now on; no name is known."""
+    given_to_it: list[object] = []
+    encode = _json._plain_chunks
+
+    def noted(value: object, level: int) -> Any:
+        given_to_it.append(value)
+        return encode(value, level)
+
+    monkeypatch.setattr(_json, "_heads", {})
+    monkeypatch.setattr(_json, "_plain_chunks", noted)
+    return given_to_it
+
+
+def test_the_encoder_in_c_is_needed_until_all_names_were_seen(in_c: list[object]) -> None:
+    value = {"a": 1, "b": {"c": ["x", 2], "d": {"e": None, "f": 0.5, "g": True}}}
+    texts = {text_of(value, "properties") for _ in range(10)}
+    assert in_c == [value] * 7
+    assert texts == {'{"a":1,"b":{"c":["x",2],"d":{"e":null,"f":0.5,"g":true}}}'}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        dict.fromkeys("abcdefghijklmnopq", 1),
+        {"a": dict.fromkeys("abcdefghijklmnopq", 1)},
+        {"a": {"a": {"a": {"a": 1}}}},
+        {"a": list(range(17))},
+        {"a": [{"b": [{"c": 1}]}]},
+        {"a": (1, 2)},
+        {"n" * 65: 1},
+    ],
+    ids=["many", "many inside", "deep", "a long list", "deep in lists", "a tuple", "a long name"],
+)
+def test_the_encoder_in_c_keeps(value: dict[str, Any], in_c: list[object]) -> None:
+    learn(*"abcdefghijklmnopq")
+    in_c.clear()
+    for _ in range(3):
+        assert text_of(value, "properties") == text_of(MappingProxyType(value), "properties")
+    assert in_c == [value] * 3
+
+
+def test_the_names_that_are_known_are_bounded(in_c: list[object]) -> None:
+    learn(*(f"user_{number}" for number in range(1_000)))
+    in_c.clear()
+    for _ in range(3):
+        assert text_of({"one_more": 1}, "properties") == '{"one_more":1}'
+        assert text_of({"user_7": 1}, "properties") == '{"user_7":1}'
+    assert in_c == [{"one_more": 1}] * 3
+    assert len(_json._heads) == 1_000
+
+
+def test_a_name_of_another_type_is_its_own(in_c: list[object]) -> None:
+    learn("1", "a", "b")
+    in_c.clear()
+    assert text_of({Text.A: 0, Word("b"): 0}, "properties") == '{"a":0,"b":0}'
+    assert in_c == []
+    assert text_of({1: 0}, "properties") == '{"1":0}'
+    assert text_of({True: 0}, "properties") == '{"true":0}'
+
+
+def test_a_cycle_is_refused(in_c: list[object]) -> None:
+    value: dict[str, Any] = {}
+    value["a"] = value
+    for _ in range(3):
+        with pytest.raises(InvalidEvent, match=r"properties\.a: contains itself"):
+            text_of(value, "properties")
+    assert in_c == []

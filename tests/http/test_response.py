@@ -1,0 +1,172 @@
+"""Step 7, its second half: what an answer says, in whatever pieces it comes."""
+
+from __future__ import annotations
+
+import io
+import time
+from http.client import HTTPResponse
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from whisperr._http.response import AnswerError, read_answer
+
+if TYPE_CHECKING:
+    from whisperr._contract import Answer
+
+SAME_EACH_TIME = settings(derandomize=True, database=None, deadline=None)
+OK = b"HTTP/1.1 202 Accepted\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABC-", min_size=1, max_size=12)
+
+
+class Pieces:
+    """A connection on which an answer comes in pieces, and then the end."""
+
+    def __init__(self, payload: bytes, sizes: tuple[int, ...] = ()) -> None:
+        self._payload = payload
+        self._sizes = list(sizes)
+
+    def settimeout(self, seconds: float) -> None:
+        assert seconds > 0
+
+    def recv(self, most: int) -> bytes:
+        size = min(self._sizes.pop(0) if self._sizes else most, most)
+        piece, self._payload = self._payload[:size], self._payload[size:]
+        return piece
+
+
+def read(payload: bytes, sizes: tuple[int, ...] = (), method: str = "POST") -> tuple[Answer, bool]:
+    connection: Any = Pieces(payload, sizes)
+    return read_answer(connection, time.monotonic() + 60, method)
+
+
+class Stored:
+    """What `http.client` asks of a socket."""
+
+    def __init__(self, payload: bytes) -> None:
+        self._payload = payload
+
+    def makefile(self, _mode: str) -> io.BytesIO:
+        return io.BytesIO(self._payload)
+
+
+def read_by_the_library(payload: bytes) -> tuple[int, dict[str, str], bytes, bool]:
+    stored: Any = Stored(payload)
+    response = HTTPResponse(stored, method="POST")
+    response.begin()
+    body = response.read()
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return response.status, headers, body, not response.will_close
+
+
+def in_chunks(body: bytes, size: int) -> bytes:
+    pieces = [body[at : at + size] for at in range(0, len(body), size)]
+    return b"".join(b"%x\r\n%s\r\n" % (len(one), one) for one in pieces) + b"0\r\n\r\n"
+
+
+@st.composite
+def payloads(draw: st.DrawFn) -> bytes:
+    """Return a well-formed answer with a length, in chunks, or until the end."""
+    version = draw(st.sampled_from([b"1.0", b"1.1"]))
+    status = draw(st.sampled_from([200, 202, 204, 304, 400, 401, 413, 429, 500, 503]))
+    body = b"" if status in (204, 304) else draw(st.binary(max_size=300))
+    lines = [b"HTTP/%s %d Some reason" % (version, status)]
+    names = draw(st.lists(TOKEN, max_size=4, unique_by=str.lower))
+    lines += [b"x-%s: %s" % (name.encode(), draw(TOKEN).encode()) for name in names]
+    option = draw(st.sampled_from([None, b"close", b"keep-alive", b"Close", b"upgrade"]))
+    if option:
+        lines.append(b"Connection: " + option)
+    framing = draw(st.sampled_from(["length", "chunks", "end"]))
+    if framing == "length":
+        lines.append(b"Content-Length: %d" % len(body))
+    elif framing == "chunks" and version == b"1.1" and status not in (204, 304):
+        lines.append(b"Transfer-Encoding: chunked")
+        body = in_chunks(body, draw(st.integers(1, 99)))
+    return b"\r\n".join([*lines, b"", body])
+
+
+@SAME_EACH_TIME
+@given(payloads(), st.lists(st.integers(1, 60), max_size=40).map(tuple))
+def test_it_is_read_as_the_standard_library_reads_it(
+    payload: bytes, sizes: tuple[int, ...]
+) -> None:
+    answer, kept = read(payload, sizes)
+    status, headers, body, open_ = read_by_the_library(payload)
+    assert (answer.status, answer.headers, answer.body, kept) == (status, headers, body, open_)
+
+
+@SAME_EACH_TIME
+@given(
+    st.one_of(st.binary(max_size=200), st.binary(max_size=200).map(OK.__add__), payloads()),
+    st.integers(0, 400),
+)
+def test_whatever_comes_is_an_answer_or_an_error_of_the_connection(
+    payload: bytes, end: int
+) -> None:
+    try:
+        answer, _ = read(payload[:end])
+    except (AnswerError, ConnectionResetError):
+        return
+    assert len(answer.body) <= 64 * 1024
+
+
+@pytest.mark.parametrize(
+    ("payload", "kept"),
+    [
+        (OK + b"Content-Length: 2\r\n\r\n{}", True),
+        (OK + b"content-length:2\r\n\r\n{}", True),
+        (OK + b"Content-Length: 2\n\n{}", True),
+        (OK + b"Content-Length: 2\r\n\r\n{}HTTP/1.1 202 OK\r\n", False),
+        (OK + b"Content-Length: 2\r\nConnection: Keep-Alive, CLOSE\r\n\r\n{}", False),
+        (OK + b"Content-Length: two\r\n\r\n{}", False),
+        (OK + b"Content-Length: -2\r\n\r\n{}", False),
+        (OK + b"Content-Length: " + b"9" * 5_000 + b"\r\n\r\n{}", False),
+        (
+            OK + b"Content-Length: 70\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+            True,
+        ),
+        (b"HTTP/1.0 202 OK\r\nContent-Length: 2\r\n\r\n{}", False),
+        (b"HTTP/1.0 202 OK\r\nContent-Length: 2\r\nConnection: keep-alive\r\n\r\n{}", True),
+        (b"HTTP/1.1 202\r\nContent-Length: 2\r\n\r\n{}", True),
+        (b"HTTP/1.1 103 Early\r\nLink: </a>\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\n{}", True),
+    ],
+)
+def test_only_a_complete_answer_with_nothing_behind_it_keeps_the_connection(
+    payload: bytes, kept: bool
+) -> None:
+    answer, reusable = read(payload)
+    assert (answer.status, answer.body, reusable) == (202, b"{}", kept)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        OK,
+        OK + b"Content-Length: 2\r\n",
+        b"HTTP/1.1 2020 OK\r\n\r\n",
+        b"HTTP/1.1 42\r\n\r\n",
+        b"HTTP/1.1\r\n\r\n",
+        b"HTTP/2 202\r\n\r\n",
+        OK + CHUNKED + b"-1\r\n",
+        OK + CHUNKED + b"0x2\r\n{}\r\n0\r\n\r\n",
+        OK + CHUNKED + b"1\r\n{}\r\n0\r\n\r\n",
+        OK + CHUNKED + b"2\r\n{}\r\n0\r\n",
+        OK + b"X: y\r\n" * 20_000,
+    ],
+)
+def test_a_broken_one_is_refused(payload: bytes) -> None:
+    with pytest.raises(AnswerError):
+        read(payload)
+
+
+def test_an_end_before_the_first_byte_is_a_connection_that_was_closed() -> None:
+    with pytest.raises(ConnectionResetError):
+        read(b"")
+
+
+def test_a_proxy_that_opens_a_tunnel_is_read_up_to_the_tunnel() -> None:
+    answer, _ = read(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", method="CONNECT")
+    assert (answer.status, answer.body) == (200, b"")

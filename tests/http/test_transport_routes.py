@@ -1,0 +1,283 @@
+"""Step 7: the way to the service: through a proxy that the environment names, and over TLS."""
+
+from __future__ import annotations
+
+import ssl
+from base64 import b64encode
+from collections.abc import Callable
+from contextlib import closing
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.http.raw_server import (
+    KEY,
+    LIMIT,
+    OK,
+    REQUEST,
+    Behaviour,
+    Connection,
+    RawServer,
+    answer,
+    answers,
+    close,
+    once_read,
+)
+from whisperr._contract import Request
+from whisperr._http.transport import HttpTransport
+from whisperr._secret import Secret
+
+if TYPE_CHECKING:
+    import trustme
+
+ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+# This machine, under a name that is not on the list of those that never use a proxy.
+UNLISTED_LOOPBACK = "127.1"
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    monkeypatch.delenv("REQUEST_METHOD", raising=False)  # with it HTTP_PROXY is not trusted
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    made: trustme.CA = pytest.importorskip("trustme", reason="trustme: not installed").CA()
+    return made
+
+
+@pytest.fixture(scope="module")
+def trusting(authority: trustme.CA) -> ssl.SSLContext:
+    """A client's context that trusts our authority."""
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    return context
+
+
+Encrypted = Callable[[str, Behaviour], Behaviour]
+
+
+@pytest.fixture(scope="module")
+def encrypted(authority: trustme.CA) -> Encrypted:
+    """Make the behaviour of a server with a certificate for a host, then behave within TLS."""
+
+    def make(host: str, then: Behaviour) -> Behaviour:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        authority.issue_cert(host).configure_cert(context)
+
+        def behave(connection: Connection) -> None:
+            connection.encrypt(context)
+            then(connection)
+
+        return behave
+
+    return make
+
+
+def tunnels(then: Behaviour) -> Behaviour:
+    def behave(connection: Connection) -> None:
+        connection.read_request()
+        connection.send(ESTABLISHED)
+        then(connection)
+
+    return behave
+
+
+def send(url: str, context: ssl.SSLContext | None = None, times: int = 1) -> int:
+    """Send over one transport; return the last status."""
+    transport = HttpTransport(url, Secret(KEY), ssl_context=context)
+    status = 0
+    try:
+        for _ in range(times):
+            status = transport.send(REQUEST, LIMIT).status
+    finally:
+        transport.close()
+    return status
+
+
+class TestPlainProxy:
+    @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
+    @pytest.mark.parametrize("form", ["http://127.0.0.1:{port}", "127.0.0.1:{port}"])
+    def test_it_gets_the_whole_address(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, form: str
+    ) -> None:
+        with RawServer(answers(OK)) as proxy:
+            monkeypatch.setenv(name, form.format(port=proxy.port))
+            assert send("http://service.invalid:8080/in") == 202
+        (request,) = proxy.requests
+        assert request.line == "POST http://service.invalid:8080/in/v1/events/batch HTTP/1.1"
+        assert request.header("Host") == "service.invalid:8080"
+        assert request.header("Proxy-Authorization") is None
+
+    def test_an_ipv6_address_is_in_brackets(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with RawServer(answers(OK)) as proxy:
+            monkeypatch.setenv("http_proxy", proxy.url)
+            assert send("http://[fd00::1]:8080") == 202
+        assert proxy.requests[0].target == "http://[fd00::1]:8080/v1/events/batch"
+        assert proxy.requests[0].header("Host") == "[fd00::1]:8080"
+
+    def test_its_credentials_go_along(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with RawServer(answers(OK)) as proxy:
+            monkeypatch.setenv("http_proxy", f"http://ada:p%40ss@127.0.0.1:{proxy.port}")
+            assert send("http://service.invalid") == 202
+        expected = "Basic " + b64encode(b"ada:p@ss").decode()
+        assert proxy.requests[0].header("Proxy-Authorization") == expected
+
+    def test_its_connection_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with RawServer(answers(OK, OK, OK)) as proxy:
+            monkeypatch.setenv("http_proxy", proxy.url)
+            assert send("http://service.invalid", times=3) == 202
+        assert proxy.connections == 1
+
+    @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+    def test_this_machine_is_reached_without_it(
+        self, monkeypatch: pytest.MonkeyPatch, host: str
+    ) -> None:
+        with RawServer() as proxy, RawServer(answers(OK)) as server:
+            monkeypatch.setenv("http_proxy", proxy.url)
+            assert send(f"http://{host}:{server.port}") == 202
+            assert proxy.connections == 0
+        assert server.requests[0].target == "/v1/events/batch"
+
+    @pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+    @pytest.mark.parametrize(
+        "listed", ["{host}", "other.example, {host}", "*", "{host}:{port}", ".1"]
+    )
+    def test_what_no_proxy_lists_is_reached_without_it(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, listed: str
+    ) -> None:
+        with RawServer(answers(answer("500 the proxy"))) as proxy, RawServer(answers(OK)) as server:
+            monkeypatch.setenv("http_proxy", proxy.url)
+            monkeypatch.setenv(name, listed.format(host=UNLISTED_LOOPBACK, port=server.port))
+            assert send(f"http://{UNLISTED_LOOPBACK}:{server.port}") == 202
+            assert proxy.connections == 0
+
+    def test_what_no_proxy_does_not_list_is_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        with RawServer(answers(OK)) as proxy:
+            monkeypatch.setenv("http_proxy", proxy.url)
+            monkeypatch.setenv("no_proxy", "other.example")
+            assert send(f"http://{UNLISTED_LOOPBACK}:9") == 202
+        assert proxy.connections == 1
+
+    @pytest.mark.parametrize("proxy", ["socks5://ada:secret@127.0.0.1:9", "http://", "https://x:1"])
+    def test_one_of_another_kind_is_an_error_without_its_credentials(
+        self, monkeypatch: pytest.MonkeyPatch, proxy: str
+    ) -> None:
+        monkeypatch.setenv("http_proxy", proxy)
+        with pytest.raises(OSError, match="a proxy must be an http:// URL") as caught:
+            send("http://service.invalid")
+        assert "secret" not in str(caught.value)
+
+
+class TestTunnel:
+    def test_https_goes_through_one_and_the_proxy_sees_no_key(
+        self, monkeypatch: pytest.MonkeyPatch, encrypted: Encrypted, trusting: ssl.SSLContext
+    ) -> None:
+        with RawServer(tunnels(encrypted("service.invalid", answers(OK, OK)))) as proxy:
+            monkeypatch.setenv("https_proxy", f"http://ada:p%40ss@127.0.0.1:{proxy.port}")
+            assert send("https://service.invalid/in", trusting, times=2) == 202
+        connect, first, second = proxy.requests
+        assert connect.line == "CONNECT service.invalid:443 HTTP/1.1"
+        assert connect.headers == [
+            ("Host", "service.invalid:443"),
+            ("Proxy-Authorization", "Basic " + b64encode(b"ada:p@ss").decode()),
+        ]
+        for request in (first, second):
+            assert request.target == "/in/v1/events/batch"
+            assert request.header("X-API-Key") == KEY
+            assert request.header("Proxy-Authorization") is None
+        assert proxy.connections == 1
+
+    @pytest.mark.parametrize(
+        ("url", "target"),
+        [
+            ("https://service.invalid:8443", "service.invalid:8443"),
+            ("https://[fd00::1]", "[fd00::1]:443"),
+        ],
+    )
+    def test_it_leads_to_the_host_and_port_of_the_address(
+        self, monkeypatch: pytest.MonkeyPatch, url: str, target: str
+    ) -> None:
+        with RawServer(tunnels(close)) as proxy:
+            monkeypatch.setenv("https_proxy", proxy.url)
+            with pytest.raises(OSError, match=r"EOF|reset|closed"):
+                send(url)
+        assert proxy.requests[0].target == target
+
+    @pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "502 Bad Gateway"])
+    def test_one_that_is_refused_is_no_answer_of_the_service(
+        self, monkeypatch: pytest.MonkeyPatch, status: str
+    ) -> None:
+        with RawServer(answers(answer(status))) as proxy:
+            monkeypatch.setenv("https_proxy", proxy.url)
+            with pytest.raises(OSError, match=f"refused the tunnel with HTTP {status[:3]}"):
+                send("https://service.invalid")
+
+    def test_a_proxy_that_says_nothing_cannot_hold_an_attempt(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with RawServer(Connection.await_close) as proxy:
+            monkeypatch.setenv("https_proxy", proxy.url)
+            transport = HttpTransport("https://service.invalid", Secret(KEY))
+            with pytest.raises(TimeoutError):
+                transport.send(REQUEST, 0.3)
+
+
+class TestTls:
+    def test_a_private_authority_is_trusted_through_the_context(
+        self, encrypted: Encrypted, trusting: ssl.SSLContext
+    ) -> None:
+        with RawServer(encrypted("localhost", answers(OK, OK))) as server:
+            assert send(f"https://localhost:{server.port}", trusting, times=2) == 202
+        assert server.connections == 1
+        assert server.requests[0].header("X-API-Key") == KEY
+
+    def test_without_it_the_certificate_is_refused_and_nothing_is_said(
+        self, encrypted: Encrypted
+    ) -> None:
+        server = RawServer(encrypted("localhost", answers(OK)))
+        with server, pytest.raises(ssl.SSLCertVerificationError):
+            send(f"https://localhost:{server.port}")
+        assert server.requests == []
+
+    def test_a_certificate_for_another_host_is_refused(
+        self, encrypted: Encrypted, trusting: ssl.SSLContext
+    ) -> None:
+        server = RawServer(encrypted("other.example", answers(OK)))
+        with server, pytest.raises(ssl.SSLCertVerificationError, match="ostname"):
+            send(f"https://localhost:{server.port}", trusting)
+        assert server.requests == []
+
+    def test_a_server_without_tls_is_refused(self, trusting: ssl.SSLContext) -> None:
+        def plain(connection: Connection) -> None:
+            connection.send(OK)
+            connection.await_close()
+
+        with RawServer(plain) as server, pytest.raises(ssl.SSLError):
+            send(f"https://localhost:{server.port}", trusting)
+
+    def test_a_handshake_that_does_not_end_cannot_hold_an_attempt(self) -> None:
+        with RawServer(Connection.await_close) as server:
+            transport = HttpTransport(f"https://localhost:{server.port}", Secret(KEY))
+            with pytest.raises(TimeoutError):
+                transport.send(REQUEST, 0.3)
+
+    @pytest.mark.parametrize("end", [close, Connection.reset, Connection.read_request])
+    @pytest.mark.parametrize("size", [20, 8 << 20])
+    def test_a_kept_connection_that_died_costs_a_free_attempt(
+        self, encrypted: Encrypted, trusting: ssl.SSLContext, end: Behaviour, size: int
+    ) -> None:
+        first = encrypted("localhost", answers(OK, then=once_read(end)))
+        server = RawServer(first, encrypted("localhost", answers(OK)))
+        url = f"https://localhost:{server.port}"
+        transport = HttpTransport(url, Secret(KEY), ssl_context=trusting)
+        with server, closing(transport):
+            transport.send(REQUEST, LIMIT)
+            server.answer_was_read.set()
+            if end is not Connection.read_request:  # which dies only after the next request
+                server.await_closed()
+            assert transport.send(Request("/v1/identify", b"x" * size), LIMIT).status == 202
+        assert server.connections == 2

@@ -1,0 +1,204 @@
+"""What is found when a configuration is looked at from the outside."""
+
+from __future__ import annotations
+
+import json
+import ssl
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.http.raw_server import Behaviour, Connection, RawServer, answer, answers
+from whisperr import Answer
+from whisperr._contract import key_is_good
+from whisperr._events.batch import empty_request
+from whisperr._integrations.checkup import Finding, checkup
+from whisperr._options import OPTIONS, Config
+from whisperr._secret import Secret
+from whisperr.dev import LocalServer, faults
+
+if TYPE_CHECKING:
+    import trustme
+
+    from whisperr import Request
+
+REFUSED = answer("400 Bad Request", b'{"error":"no_events"}')
+
+
+@pytest.fixture(autouse=True)
+def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+
+
+def config_of(key: str = "wrk_test", **given: Any) -> Config:
+    defaults = {option.name: option.default for option in OPTIONS}
+    return Config({**defaults, **given, "api_key": Secret(key)})
+
+
+def found(config: Config) -> dict[str, tuple[str, str]]:
+    return {one.name: (one.state, one.text) for one in checkup(config)}
+
+
+def test_an_empty_request_has_no_events_and_stores_nothing() -> None:
+    assert empty_request().path == "/v1/events/batch"
+    assert json.loads(empty_request().body) == {"events": []}
+    with LocalServer() as server:
+        list(checkup(config_of(base_url=server.url)))
+        assert [r.status for r in server.requests()] == [400]
+        assert server.arrivals() == []
+
+
+@pytest.mark.parametrize(
+    ("status", "good"),
+    [(400, True), (202, True), (401, False), (403, False), (404, None), (429, None), (503, None)],
+)
+def test_what_an_answer_says_about_the_key(status: int, good: bool | None) -> None:
+    assert key_is_good(status) is good
+
+
+def test_all_is_well_on_this_machine() -> None:
+    with LocalServer() as server:
+        assert found(config_of(base_url=server.url)) == {
+            "configuration": ("ok", f"sends to {server.url}"),
+            "host name": ("ok", "127.0.0.1 is 127.0.0.1"),
+            "encryption": ("skipped", "http:// has none"),
+            "key": ("ok", "accepted (HTTP 400, no_events for a request without events)"),
+        }
+
+
+def test_a_refused_key_is_wrong() -> None:
+    with LocalServer(api_key="wrk_other") as server:
+        state, text = found(config_of(base_url=server.url))["key"]
+    assert (state, text.partition(";")[0]) == ("wrong", "refused (HTTP 401, invalid_api_key)")
+
+
+def test_an_answer_that_says_nothing_about_the_key_is_doubtful() -> None:
+    with LocalServer(faults=[faults.status(503)]) as server:
+        state, text = found(config_of(base_url=server.url))["key"]
+    assert state == "doubtful"
+    assert "HTTP 503" in text
+
+
+def test_no_answer_is_wrong() -> None:
+    with LocalServer() as server:
+        pass
+    state, text = found(config_of(base_url=server.url))["key"]
+    assert (state, text[:32]) == ("wrong", "no answer: ConnectionRefusedErro")
+
+
+def test_an_unknown_host_is_wrong() -> None:
+    state, text = found(config_of(base_url="https://nowhere.invalid"))["host name"]
+    assert state == "wrong"
+    assert text.startswith("nowhere.invalid: ")
+
+
+class Counting:
+    """A transport of the caller's own."""
+
+    def __init__(self) -> None:
+        self.requests: list[Request] = []
+
+    def send(self, request: Request, timeout: float) -> Answer:
+        self.requests.append(request)
+        return Answer(401)
+
+    def close(self) -> None:
+        raise AssertionError("it is the caller's")
+
+
+def test_a_transport_of_ones_own_is_asked_and_the_way_is_not_looked_at() -> None:
+    transport = Counting()
+    findings = found(config_of(transport=transport))
+    assert len(transport.requests) == 1
+    assert [findings[name][0] for name in ("host name", "encryption", "key")] == [
+        "skipped", "skipped", "wrong",
+    ]  # fmt: skip
+
+
+def test_a_proxy_is_said_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    with RawServer(answers(REFUSED)) as proxy:
+        monkeypatch.setenv("http_proxy", proxy.url)
+        with pytest.warns(UserWarning, match="unencrypted"):
+            findings = found(config_of(base_url="http://service.invalid"))
+    assert findings["host name"] == (
+        "skipped",
+        "requests go through the proxy that the environment names",
+    )
+    assert findings["configuration"][0] == "doubtful"
+    assert findings["key"][0] == "ok"
+
+
+def test_a_key_or_a_mode_that_is_probably_not_meant_is_doubtful() -> None:
+    transport = Counting()
+    with pytest.warns(UserWarning, match="publishable"):
+        config = config_of("wpk_test", transport=transport)
+    assert found(config)["configuration"][0] == "doubtful"
+    disabled = found(config_of(disabled=True, transport=transport))
+    assert disabled["configuration"] == ("doubtful", "disabled: a client with this sends nothing")
+    assert disabled["key"] == ("skipped", "disabled")
+    tested = found(config_of(test_mode=True, transport=transport))
+    assert tested["configuration"][1].endswith(" in test mode")
+
+
+@pytest.fixture(scope="module")
+def authority() -> trustme.CA:
+    made: trustme.CA = pytest.importorskip("trustme", reason="trustme: not installed").CA()
+    return made
+
+
+@pytest.fixture
+def behave(authority: trustme.CA) -> Behaviour:
+    """Be the server of one handshake; answer what may come."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+
+    def behave(connection: Connection) -> None:
+        connection.encrypt(context)
+        answers(REFUSED)(connection)
+
+    return behave
+
+
+class TestEncryption:
+    def test_it_says_the_version_and_how_long_the_certificate_is_valid(
+        self, authority: trustme.CA, behave: Behaviour
+    ) -> None:
+        trusting = ssl.create_default_context()
+        authority.configure_trust(trusting)
+        with RawServer(behave, behave) as server:
+            url = f"https://localhost:{server.port}"
+            findings = found(config_of(base_url=url, ssl_context=trusting))
+        state, text = findings["encryption"]
+        assert state == "ok"
+        assert text.startswith("TLSv1.3, certificate valid for ")
+        assert findings["key"][0] == "ok"
+
+    def test_a_certificate_of_nobody_known_is_wrong(self, behave: Behaviour) -> None:
+        with RawServer(behave, behave) as server:
+            findings = found(config_of(base_url=f"https://localhost:{server.port}"))
+        state, text = findings["encryption"]
+        assert state == "wrong"
+        assert text.startswith("the certificate: ")
+        assert findings["key"][0] == "wrong"
+
+    def test_a_context_that_verifies_nothing_knows_no_date(self, behave: Behaviour) -> None:
+        careless = ssl.create_default_context()
+        careless.check_hostname, careless.verify_mode = False, ssl.CERT_NONE
+        with RawServer(behave, behave) as server:
+            url = f"https://localhost:{server.port}"
+            findings = found(config_of(base_url=url, ssl_context=careless))
+        assert findings["encryption"] == ("ok", "TLSv1.3")
+
+    def test_a_server_that_speaks_no_tls_is_wrong(self) -> None:
+        def plain(connection: Connection) -> None:
+            connection.send(REFUSED)
+
+        with RawServer(plain, plain) as server:
+            findings = found(config_of(base_url=f"https://localhost:{server.port}"))
+        assert findings["encryption"][0] == "wrong"
+
+
+def test_a_finding_is_a_value() -> None:
+    assert Finding("key", "ok", "accepted") == Finding("key", "ok", "accepted")

@@ -1,0 +1,214 @@
+"""Events that are encoded now and queued later."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from whisperr import InvalidEvent, Whisperr, WhisperrError
+from whisperr._events.clock import Clock
+from whisperr._events.event import EventEncoder
+from whisperr._events.identify import identify_bytes
+from whisperr._events.layout import split_at_user
+from whisperr._integrations.deferred import (
+    UNKNOWN,
+    is_on,
+    nobody,
+    prepare_event,
+    prepare_identify,
+    refuse,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from whisperr import Answer, Request
+
+
+class Silent:
+    """A transport that is never used."""
+
+    def send(self, request: Request, timeout: float) -> Answer:
+        raise AssertionError
+
+    def close(self) -> None:
+        """Have nothing to close."""
+
+
+@pytest.fixture
+def errors() -> list[WhisperrError]:
+    return []
+
+
+@pytest.fixture
+def clients(errors: list[WhisperrError]) -> Iterator[Any]:
+    made = []
+
+    def make(**options: Any) -> Whisperr:
+        options = {"flush_at": 1_000_000, "flush_interval": 3600, **options}
+        client = Whisperr("wrk_test", transport=Silent(), on_error=errors.append, **options)
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.shutdown(0)
+
+
+def held(client: Whisperr) -> list[dict[str, Any]]:
+    """Return what waits in a client, without a request."""
+    pipeline = client._pipeline()
+    return [json.loads(data) for data in pipeline.buffer.take(1000)]
+
+
+USERS: list[Any] = ["user_8842", 8842, '"', "Zoë \\ \u2028", "-", '-","external_user_id":"-']
+EVENTS: list[dict[str, Any]] = [
+    {},
+    {"properties": {"external_user_id": "-", "a": [1, {"b": '"-"'}]}},
+    {"context": {"ip": "::1", "external_user_id": "-"}, "message_id": "evt_1"},
+]
+
+
+@pytest.mark.parametrize("given", EVENTS)
+@pytest.mark.parametrize("user", USERS)
+def test_an_event_that_got_its_user_later_is_the_same_event(
+    user: object, given: dict[str, Any]
+) -> None:
+    encoder = EventEncoder("1.0.0", clock=Clock(lambda: 1_750_000_000_000_000_000))
+    given = {"properties": None, "context": None, "message_id": "evt_0", **given}
+    arguments = (given["properties"], given["context"], None, given["message_id"])
+    chosen, head, tail = encoder.without_user("plan_upgraded", *arguments)
+    at_once = encoder.event(user, "plan_upgraded", *arguments)
+    assert (chosen, encoder.with_user(head, user, tail)) == at_once
+
+
+@pytest.mark.parametrize("user", USERS)
+def test_an_identify_that_got_its_user_later_is_the_same(user: object, clients: Any) -> None:
+    known: dict[str, Any] = {"email": "-", "traits": {"external_user_id": "-"}}
+    client = clients()
+    prepared = prepare_identify(client, **known)
+    assert prepared is not None
+    assert prepared.queue(user) is True
+    assert held(client) == [json.loads(identify_bytes(user, **known))]
+
+
+def test_the_pieces_are_what_stands_around_the_user() -> None:
+    data = b'{"event_type":"a","external_user_id":"-","properties":{"external_user_id":"-"}}'
+    assert split_at_user(data, "-") == (
+        b'{"event_type":"a","external_user_id":',
+        b',"properties":{"external_user_id":"-"}}',
+    )
+
+
+def test_nothing_is_counted_before_it_is_queued(clients: Any) -> None:
+    client = clients()
+    first = prepare_event(client, UNKNOWN, "plan_upgraded", {"n": 1})
+    second = prepare_event(client, "u", "plan_upgraded", {"n": 2})
+    assert first is not None
+    assert second is not None
+    assert client.stats().accepted == client.stats().held == 0
+    assert second.queue() is True
+    assert first.queue("later") is True
+    assert client.stats().accepted == client.stats().held == 2
+    assert [e["context"]["$message_id"] for e in held(client)] == [
+        second.message_id,
+        first.message_id,
+    ]
+
+
+def test_before_send_sees_an_event_when_it_is_whole(clients: Any) -> None:
+    seen: list[str] = []
+
+    def before_send(event: dict[str, Any]) -> dict[str, Any] | None:
+        seen.append(event["external_user_id"])
+        return None if event["event_type"] == "vetoed" else {**event, "properties": {}}
+
+    client = clients(before_send=before_send)
+    known = prepare_event(client, "known", "plan_upgraded", {"n": 1})
+    unknown = prepare_event(client, UNKNOWN, "plan_upgraded", {"n": 2})
+    vetoed = prepare_event(client, UNKNOWN, "vetoed")
+    assert prepare_event(client, "u", "vetoed") is None
+    assert seen == ["known", "u"]
+    assert known is not None
+    assert unknown is not None
+    assert vetoed is not None
+    assert (known.queue(), unknown.queue("late"), vetoed.queue("v")) == (True, True, False)
+    assert seen == ["known", "u", "late", "v"]
+    assert [e["properties"] for e in held(client)] == [{}, {}]
+    assert client.stats().not_accepted == {"vetoed": 2}
+
+
+@pytest.mark.parametrize("user", [None, "", " ", True, ["u"]])
+def test_a_bad_user_is_reported_with_the_line_that_prepared_it(
+    user: object, clients: Any, errors: list[WhisperrError]
+) -> None:
+    client = clients()
+    prepared = prepare_event(client, UNKNOWN, "plan_upgraded")
+    assert prepared is not None
+    line = prepared_line(test_a_bad_user_is_reported_with_the_line_that_prepared_it)
+    assert prepared.queue(user) is False
+    assert client.stats().not_accepted == {"invalid": 1}
+    client.shutdown(10)
+    assert errors[0].message.startswith("track: external_user_id: must ")
+    assert errors[0].message.endswith(f"(at {__file__}:{line})")
+
+
+def prepared_line(function: Any) -> int:
+    """Return the line of the first call of `prepare_event` in a function."""
+    import inspect
+
+    lines, start = inspect.getsourcelines(function)
+    return start + next(n for n, text in enumerate(lines) if "= prepare_event(" in text)
+
+
+def test_bad_data_is_reported_at_once(clients: Any) -> None:
+    client = clients()
+    assert prepare_event(client, UNKNOWN, "Plan Upgraded") is None
+    assert prepare_event(client, "u", "plan_upgraded", [1]) is None
+    assert prepare_identify(client, preferred_channel="fax") is None
+    refuse(client, "track", InvalidEvent("external_user_id: cannot be read"))
+    assert client.stats().not_accepted == {"invalid": 4}
+
+
+def test_strict_mode_raises_when_it_is_found(clients: Any) -> None:
+    client = clients(strict=True)
+    with pytest.raises(InvalidEvent, match="event_type"):
+        prepare_event(client, UNKNOWN, "Plan Upgraded")
+    with pytest.raises(InvalidEvent, match="preferred_channel"):
+        prepare_identify(client, preferred_channel="fax")
+    prepared = prepare_event(client, UNKNOWN, "plan_upgraded")
+    assert prepared is not None
+    with pytest.raises(InvalidEvent, match="external_user_id"):
+        prepared.queue(None)
+    with pytest.raises(InvalidEvent, match="cancelled"):
+        prepared.refuse(InvalidEvent("cancelled"))
+    assert client.stats().accepted == 0
+
+
+def test_one_whose_client_is_shut_down_is_reported(
+    clients: Any, errors: list[WhisperrError]
+) -> None:
+    client = clients()
+    prepared = prepare_event(client, UNKNOWN, "plan_upgraded")
+    identify = prepare_identify(client, email="ada@example.com")
+    client.shutdown(10)
+    assert prepared is not None
+    assert identify is not None
+    assert (prepared.queue("u"), identify.queue("u")) == (False, False)
+    assert prepare_event(client, "u", "plan_upgraded") is None
+    assert prepare_identify(client) is None
+    assert client.stats().not_accepted == {"closed": 4}
+    assert client.stats().accepted == 0
+    assert errors[0].message.startswith("track: the client is shut down (at ")
+
+
+def test_a_disabled_client_prepares_nothing(clients: Any) -> None:
+    client = clients(disabled=True)
+    assert not is_on(client)
+    assert prepare_event(client, "u", "plan_upgraded") is None
+    assert prepare_identify(client) is None
+    refuse(client, "track", InvalidEvent("no matter"))
+    nobody(client, "track")
+    assert is_on(clients())

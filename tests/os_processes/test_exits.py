@@ -1,0 +1,112 @@
+"""Ends of real processes: what is held is delivered, and no server can hold the exit up.
+
+The bound of an exit is 10 seconds. Machines are noisy, so a process gets much longer before a test
+calls it hung.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from contextlib import ExitStack
+
+import pytest
+
+from tests.os_processes.program import HEAD, numbers, run, said_by, started
+from whisperr import Whisperr
+from whisperr.dev import LocalServer, faults
+
+LOOP = f"""{HEAD}
+for number in range(int(sys.argv[2])):
+    client.track("u", "seat_removed", {{"n": number}})
+"""
+PLAYED = {
+    "hangs": faults.hang(),
+    "drips": faults.drip(0.4),
+    "fails": faults.status(503),
+    "limits the rate": faults.status(429, retry_after=60),
+    "refuses the key": faults.wrong_key(),
+}
+COUNTS = (1, 2_000, 10_000)
+
+
+@pytest.mark.parametrize("count", COUNTS)
+def test_what_is_held_at_the_end_is_delivered(server: LocalServer, count: int) -> None:
+    assert run(LOOP, server, count) == ("", "")
+    assert numbers(server.arrivals(), "seat_removed") == list(range(count))
+
+
+def test_what_a_function_tracked_just_before_the_end_is_delivered(server: LocalServer) -> None:
+    server.set_faults(faults.latency(0.5))  # the end comes while the first request is on its way
+    program = f"""
+def main():{HEAD.replace(chr(10), chr(10) + "    ")}
+    client.track("u", "seat_removed", {{"n": 0}})
+main()
+"""
+    assert run(program, server) == ("", "")
+    assert numbers(server.arrivals(), "seat_removed") == [0]
+
+
+def test_a_shutdown_before_the_end_delivers_once(server: LocalServer) -> None:
+    assert run(f"{LOOP}client.shutdown()", server, 10) == ("", "")
+    assert len(server.arrivals()) == 10
+
+
+def test_clients_that_are_gone_at_the_end_have_delivered(server: LocalServer) -> None:
+    server.set_faults(faults.latency(0.2))  # the end comes while their threads deliver
+    program = """
+import sys
+from whisperr import Whisperr
+for number in range(5):
+    Whisperr("wrk_test", base_url=sys.argv[1]).track("u", "seat_removed", {"n": number})
+"""
+    assert run(program, server) == ("", "")
+    assert sorted(numbers(server.arrivals(), "seat_removed")) == list(range(5))
+
+
+def test_a_client_that_goes_in_a_cycle_has_delivered_at_the_end(server: LocalServer) -> None:
+    server.set_faults(faults.latency(0.2))
+    program = """
+import gc, sys
+from whisperr import Whisperr
+client = Whisperr("wrk_test", base_url=sys.argv[1], flush_interval=3600)
+client.track("u", "seat_removed", {"n": 0})
+client.me = client
+del client
+gc.collect()
+"""
+    assert run(program, server) == ("", "")
+    assert numbers(server.arrivals(), "seat_removed") == [0]
+
+
+def test_no_server_holds_the_exit_up() -> None:
+    with ExitStack() as stack:
+        urls = {
+            name: stack.enter_context(LocalServer(faults=[fault])).url
+            for name, fault in PLAYED.items()
+        }
+        with LocalServer() as closed:
+            urls["refuses connections"] = closed.url
+        began = time.monotonic()
+        processes = {
+            (name, count): started(LOOP, url, count)
+            for name, url in urls.items()
+            for count in COUNTS
+        }
+        said = {key: said_by(process)[1] for key, process in processes.items()}
+        assert time.monotonic() - began < 60
+    for (name, count), text in said.items():
+        lost = [int(n) for n in re.findall(r"dropped, shutdown: .*\((\d+) events?\)", text)]
+        assert sum(lost) == count, (name, count, text)
+
+
+@pytest.mark.parametrize("method", ["flush", "shutdown"])
+def test_a_timeout_is_kept_against_a_hanging_server(server: LocalServer, method: str) -> None:
+    server.set_faults(faults.hang())
+    client = Whisperr("wrk_test", base_url=server.url)
+    client.track("u", "trial_started")
+    began = time.monotonic()
+    assert getattr(client, method)(timeout=1) is False
+    assert 0.9 < time.monotonic() - began < 8
+    server.close()  # ends the request that hangs
+    client.shutdown(0)

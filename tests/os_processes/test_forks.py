@@ -1,0 +1,133 @@
+"""Forks of a process that tracks: the child's events arrive, the parent's arrive once."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.os_processes.program import HEAD, numbers, run
+
+if TYPE_CHECKING:
+    from whisperr.dev import LocalServer
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork: not on this platform")
+
+LOOP = """
+import faulthandler, os, sys, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # 3.12: a fork with threads is what we test
+from whisperr import Whisperr
+faulthandler.dump_traceback_later(100, exit=True)
+if sys.argv[2] == "restless":
+    sys.setswitchinterval(1e-6)
+client = Whisperr(
+    "wrk_test", base_url=sys.argv[1], flush_at=20, flush_interval=0.1, max_queue_size=1_000_000
+)
+stop, made = threading.Event(), [0, 0, 0]
+
+def steady(lane):
+    while not stop.wait(0.0005):
+        client.track("parent", f"lane_{lane}", {"n": made[lane]})
+        made[lane] += 1
+
+threads = [threading.Thread(target=steady, args=(lane,)) for lane in range(3)]
+for thread in threads:
+    thread.start()
+for number in range(200):
+    pid = os.fork()
+    if pid == 0:
+        client.track("child", "child_event", {"n": number})
+        os._exit(0 if client.flush(60) else 1)
+    assert os.waitpid(pid, 0)[1] == 0, number
+stop.set()
+for thread in threads:
+    thread.join()
+assert client.shutdown(60)
+print(*made)
+"""
+
+
+@pytest.mark.parametrize("mood", ["calm", "restless"])
+def test_two_hundred_forks_lose_and_double_nothing(server: LocalServer, mood: str) -> None:
+    out, err = run(LOOP, server, mood, measured=False)
+    assert err == ""  # nothing was dropped: however busy the machine, the queue is long enough
+    arrivals = server.arrivals()
+    assert {arrival.status for arrival in arrivals} == {"accepted"}
+    assert sorted(numbers(arrivals, "child_event")) == list(range(200))
+    for lane, made in enumerate(map(int, out.split())):
+        assert numbers(arrivals, f"lane_{lane}") == list(range(made))
+        assert made > 0
+
+
+def test_a_fork_of_a_fork_delivers_each_its_own(server: LocalServer) -> None:
+    program = f"""{HEAD}
+import faulthandler, os
+faulthandler.dump_traceback_later(100, exit=True)
+client.track("u", "generation", {{"n": 0}})
+for n in (1, 2):
+    pid = os.fork()
+    if pid:
+        os.waitpid(pid, 0)
+        break
+    client.track("u", "generation", {{"n": n}})
+client.shutdown(60)
+os._exit(0)
+"""
+    run(program, server, measured=False)
+    assert sorted(numbers(server.arrivals(), "generation")) == [0, 1, 2]
+    assert server.summary()["duplicates"] == 0
+
+
+def test_a_child_of_a_client_that_was_shut_down_reports_and_goes_on(server: LocalServer) -> None:
+    program = f"""{HEAD}
+import os
+client.shutdown()
+pid = os.fork()
+if pid == 0:
+    assert client.track("u", "late_event") is None
+    client.flush(5)
+    print(client.stats().not_accepted, flush=True)
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+    out, err = run(program, server, measured=False)
+    assert out == "{'closed': 1}\n"
+    assert "the client is shut down" in err
+    assert server.arrivals() == []
+
+
+SLOW_IMPORT = """
+import faulthandler, os, sys, threading, warnings
+warnings.simplefilter("ignore", DeprecationWarning)
+from whisperr import Whisperr
+faulthandler.dump_traceback_later(100, exit=True)
+begun, gone_on = threading.Event(), threading.Event()
+
+class Slow:
+    '''Finds nothing, and takes its time for what the transport imports.'''
+    def find_spec(self, name, path=None, target=None):
+        if name == "socket" and not begun.is_set():
+            begun.set()
+            gone_on.wait(1)  # a fork that does not wait for the import comes in this time
+
+sys.meta_path.insert(0, Slow())
+client = Whisperr("wrk_test", base_url=sys.argv[1], flush_at=1)
+client.track("parent", "parent_event", {"n": 0})
+assert begun.wait(60)
+pid = os.fork()
+gone_on.set()
+if pid == 0:
+    client.track("child", "child_event", {"n": 1})
+    os._exit(0 if client.flush(60) else 1)
+status = os.waitpid(pid, 0)[1]
+assert client.shutdown(60)
+sys.exit(status)
+"""
+
+
+def test_a_fork_amid_an_import_of_ours_leaves_the_child_whole_modules(server: LocalServer) -> None:
+    run(SLOW_IMPORT, server, measured=False)
+    arrivals = server.arrivals()
+    assert numbers(arrivals, "parent_event") == [0]
+    assert numbers(arrivals, "child_event") == [1]

@@ -1,0 +1,44 @@
+"""Beside step 3: whom a lease keeps out, and when to ask again."""
+
+from __future__ import annotations
+
+import pytest
+
+from whisperr._queue.lease import Lease, end_of, rest_of
+
+ME, OTHER = 1, 2
+
+
+class TestLease:
+    @pytest.mark.parametrize(
+        ("lease", "now", "left"),
+        [
+            (Lease(None, 0.0, 0.0), 100.0, 0.0),
+            (Lease(ME, 100.0, 115.0), 101.0, 0.0),
+            (Lease(OTHER, 100.0, 115.0), 100.0, 15.0),
+            (Lease(OTHER, 100.0, 115.0), 114.5, 0.5),
+            (Lease(OTHER, 100.0, 115.0), 115.0, 0.0),
+            (Lease(OTHER, 100.0, 115.0), 9_999.0, 0.0),
+        ],
+        ids=["free", "mine", "new", "nearly over", "over", "long over"],
+    )
+    def test_it_keeps_others_out_until_it_ends(self, lease: Lease, now: float, left: float) -> None:
+        assert lease.seconds_left(ME, now) == left
+
+    def test_one_from_the_future_keeps_nobody_out(self) -> None:
+        assert Lease(OTHER, 5_000.0, 5_015.0).seconds_left(ME, 100.0) == 0.0
+
+    def test_it_is_prolonged_for_what_is_to_come_and_a_third_more(self) -> None:
+        assert end_of(100.0, 10.0, 15.0) == 115.0
+
+
+class TestRest:
+    def test_it_is_short_at_first_and_grows_to_half_a_second(self) -> None:
+        rests = [rest_of(misses, 60.0) for misses in range(8)]
+        assert rests == [0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5, 0.5]
+
+    def test_it_is_never_longer_than_the_lease(self) -> None:
+        assert rest_of(7, 0.3) == 0.3
+
+    def test_a_very_long_wait_stays_bounded(self) -> None:
+        assert rest_of(1_000_000, 60.0) == 0.5

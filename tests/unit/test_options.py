@@ -1,0 +1,309 @@
+"""Every option: what it is by default, what is refused and in which words."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+import ssl
+import warnings
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from whisperr import Whisperr
+from whisperr._options import OPTIONS, Config
+from whisperr._queue.memory import MemoryBuffer
+from whisperr._secret import Secret
+from whisperr._url import parts_of
+
+SAME_EACH_TIME = settings(derandomize=True, database=None, deadline=None)
+SECRET = "s3cr3t"
+DEFAULTS = {option.name: option.default for option in OPTIONS}
+ALLOWED = {option.name: option.allowed for option in OPTIONS}
+
+WHOLE: tuple[Any, ...] = (0, -1, 1.0, True, "5", None, math.nan)
+SECONDS: tuple[Any, ...] = (0, -1.0, True, "5", None, math.inf, math.nan)
+FLAG: tuple[Any, ...] = (0, 1, None, "yes", "")
+OBJECT: tuple[Any, ...] = (5, "text", object(), [])
+REFUSED: dict[str, tuple[Any, ...]] = {
+    "flush_at": WHOLE,
+    "flush_interval": SECONDS,
+    "max_queue_size": WHOLE,
+    "max_batch_size": WHOLE,
+    "max_retries": (-1, 1.0, True, "5", None),
+    "request_timeout": SECONDS,
+    "disabled": FLAG,
+    "debug": FLAG,
+    "on_error": OBJECT,
+    "app_version": (5, 1.0, b"1.0", object()),
+    "test_mode": FLAG,
+    "strict": FLAG,
+    "before_send": OBJECT,
+    "max_queue_bytes": (*WHOLE, 1023),
+    "buffer": OBJECT,
+    "ssl_context": OBJECT,
+    "transport": OBJECT,
+}
+NOT_A_URL = (
+    "",
+    "api.whisperr.net",
+    "//api.whisperr.net",
+    "ftp://api.whisperr.net",
+    "https://",
+    "https:///v1",
+    "https://user@api.whisperr.net",
+    f"https://user:{SECRET}@api.whisperr.net",
+    "https://api.whisperr.net:",
+    "https://api.whisperr.net:65536",
+    "https://api.whisperr.net:123456",
+    "https://api.whisperr.net:\u0663",
+    "https://api.whisperr.net?x=1",
+    "https://api.whisperr.net/?x=1",
+    "https://api.whisperr.net/#part",
+    "https://api.whisperr.net/a b",
+    "https://api.whisperr.net\n",
+    "https://api.whisperr.net/\r\nX-Other: 1",
+    " https://api.whisperr.net",
+    "https://[::1",
+    "https://\u00e4.example",
+)
+
+
+class Sender:
+    """A transport for configurations: nothing is ever sent through it."""
+
+    def send(self, request: object, timeout: float) -> Any:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("WHISPERR_API_KEY", raising=False)
+    monkeypatch.delenv("WHISPERR_BASE_URL", raising=False)
+
+
+def config(**options: Any) -> Config:
+    given = {**DEFAULTS, "api_key": "wrk_1", **options}
+    return Config({**given, "api_key": Secret(given["api_key"])})
+
+
+class TestTable:
+    def test_the_constructor_has_the_options_in_order_with_their_defaults(self) -> None:
+        parameters = inspect.signature(Whisperr).parameters.values()
+        assert [(one.name, one.default) for one in parameters] == [
+            (option.name, option.default) for option in OPTIONS
+        ]
+
+    def test_only_the_key_may_be_given_without_its_name(self) -> None:
+        first, *others = inspect.signature(Whisperr).parameters.values()
+        assert first.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        assert {one.kind for one in others} == {inspect.Parameter.KEYWORD_ONLY}
+
+    def test_the_documented_options_come_first_and_are_what_they_were(self) -> None:
+        assert list(DEFAULTS.items())[:11] == [
+            ("api_key", None),
+            ("base_url", "https://api.whisperr.net"),
+            ("flush_at", 20),
+            ("flush_interval", 10.0),
+            ("max_queue_size", 10_000),
+            ("max_batch_size", 500),
+            ("max_retries", 6),
+            ("request_timeout", 10.0),
+            ("disabled", False),
+            ("debug", False),
+            ("on_error", None),
+        ]
+
+    def test_every_option_says_what_it_means_and_what_is_allowed(self) -> None:
+        assert all(option.meaning and option.allowed for option in OPTIONS)
+        assert len(DEFAULTS) == len(OPTIONS)
+
+    def test_a_configuration_has_every_option_under_its_name(self) -> None:
+        assert set(vars(config())) == {*DEFAULTS, "key"} - {"api_key"}
+
+    def test_by_default_it_holds_the_defaults(self) -> None:
+        held = vars(config())
+        del held["key"]
+        assert held == {name: value for name, value in DEFAULTS.items() if name != "api_key"}
+
+
+class TestChecks:
+    @pytest.mark.parametrize(
+        ("name", "value"), [(name, value) for name, values in REFUSED.items() for value in values]
+    )
+    def test_a_wrong_value_is_named_with_what_is_allowed(self, name: str, value: object) -> None:
+        private = name == "buffer" and isinstance(value, str)  # a URL may hold a password
+        shown = "str" if private else repr(value)
+        text = re.escape(f"{name}={shown}: must be {ALLOWED[name]}")
+        with pytest.raises(ValueError, match=f"^{text}$"):
+            config(**{name: value})
+
+    def test_every_option_has_a_wrong_value_in_these_tests(self) -> None:
+        assert {*REFUSED, "api_key", "base_url"} == set(DEFAULTS)
+
+    @pytest.mark.parametrize(
+        ("name", "value"),
+        [
+            ("flush_at", 1),
+            ("flush_interval", 1),
+            ("flush_interval", 0.01),
+            ("max_queue_size", 1),
+            ("max_retries", 0),
+            ("request_timeout", 86_400),
+            ("disabled", True),
+            ("on_error", print),
+            ("before_send", dict),
+            ("app_version", ""),
+            ("max_queue_bytes", 1024),
+            ("buffer", MemoryBuffer(1, 1024)),
+            ("ssl_context", ssl.create_default_context()),
+            ("transport", Sender()),
+        ],
+    )
+    def test_a_value_at_the_edge_is_taken(self, name: str, value: object) -> None:
+        assert getattr(config(**{name: value}), name) == value
+
+    @pytest.mark.parametrize(("given_size", "used"), [(1, 1), (499, 499), (500, 500), (9_999, 500)])
+    def test_a_batch_is_never_larger_than_the_server_takes(
+        self, given_size: int, used: int
+    ) -> None:
+        assert config(max_batch_size=given_size).max_batch_size == used
+
+    def test_the_constructor_of_the_client_refuses_too(self) -> None:
+        with pytest.raises(ValueError, match=r"^flush_at=0: must be a whole number from 1$"):
+            Whisperr("wrk_1", flush_at=0)
+
+
+class TestKey:
+    def test_without_a_key_it_says_where_to_get_one(self) -> None:
+        with pytest.raises(ValueError, match=r"WHISPERR_API_KEY is not set.*dashboard"):
+            config(api_key=None)
+
+    @pytest.mark.parametrize("key", ["", " ", "\n"])
+    def test_a_blank_key_is_none(self, key: str) -> None:
+        with pytest.raises(ValueError, match=r"^api_key: is empty; create a server key"):
+            config(api_key=key)
+
+    def test_the_environment_has_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_env\n")
+        assert config(api_key=None).key.reveal() == "wrk_env"
+
+    def test_a_given_key_wins_over_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_env")
+        assert config(api_key="wrk_given").key.reveal() == "wrk_given"
+
+    def test_white_space_around_it_is_cut(self) -> None:
+        assert config(api_key=" wrk_1\r\n").key.reveal() == "wrk_1"
+
+    @pytest.mark.parametrize(
+        "key",
+        [
+            f"wrk_{SECRET} 1",
+            f"wrk_{SECRET}\r\nX-Other: 1",
+            f"wrk_{SECRET}\x00",
+            f"wrk_{SECRET}\x7f",
+            f"wrk_{SECRET}\u00df",
+            f"wrk_{SECRET}".encode(),
+            [SECRET],
+        ],
+    )
+    def test_a_key_that_is_refused_is_not_repeated(self, key: object) -> None:
+        with pytest.raises(ValueError, match=r"^api_key") as caught:
+            config(api_key=key)
+        assert SECRET not in str(caught.value)
+
+    def test_a_disabled_client_needs_none_and_keeps_none(self) -> None:
+        assert config(api_key=None, disabled=True).key.reveal() == ""
+        assert config(api_key="wpk_1", disabled=True).key.reveal() == ""
+
+    def test_nothing_that_prints_variables_prints_it(self) -> None:
+        one = config(api_key=f"wrk_{SECRET}")
+        shown = f"{one.key} {one.key!r} {vars(one)} {one!r}"
+        assert SECRET not in shown
+        client = Whisperr(f"wrk_{SECRET}", transport=Sender())
+        assert SECRET not in f"{client!r} {client} {vars(client)}"
+
+    def test_a_publishable_key_warns_at_the_callers_line(self) -> None:
+        with pytest.warns(UserWarning, match="publishable key") as caught:
+            Whisperr(f"wpk_{SECRET}", transport=Sender())
+        assert [warning.filename for warning in caught] == [__file__]
+        assert SECRET not in str(caught[0].message)
+
+
+class TestBaseUrl:
+    def test_the_default_gives_way_to_the_environment(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WHISPERR_BASE_URL", "http://localhost:8080/")
+        assert config().base_url == "http://localhost:8080"
+
+    def test_a_given_one_wins_over_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WHISPERR_BASE_URL", "http://localhost:8080")
+        assert config(base_url="https://eu.example/v/").base_url == "https://eu.example/v"
+
+    def test_none_and_an_empty_variable_mean_the_default(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WHISPERR_BASE_URL", "")
+        assert config(base_url=None).base_url == "https://api.whisperr.net"
+
+    @pytest.mark.parametrize("url", [*NOT_A_URL, 5, b"https://api.whisperr.net"])
+    def test_what_is_no_address_is_refused_and_not_repeated(self, url: object) -> None:
+        text = re.escape(f"base_url={type(url).__name__}: must be {ALLOWED['base_url']}")
+        with pytest.raises(ValueError, match=f"^{text}$"):
+            config(base_url=url)
+
+    @pytest.mark.parametrize("url", NOT_A_URL[1:])
+    def test_the_variable_is_checked_too(self, url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WHISPERR_BASE_URL", url)
+        with pytest.raises(ValueError, match=r"^WHISPERR_BASE_URL: must be") as caught:
+            config()
+        assert SECRET not in str(caught.value)
+
+    @pytest.mark.parametrize("host", ["example.com", "10.0.0.1", "localhost.example", "[::2]:80"])
+    def test_http_to_another_host_warns_at_the_callers_line(self, host: str) -> None:
+        with pytest.warns(UserWarning, match="unencrypted; use https://") as caught:
+            Whisperr("wrk_1", base_url=f"http://{host}", transport=Sender())
+        assert [warning.filename for warning in caught] == [__file__]
+
+    @pytest.mark.parametrize(
+        "url", ["http://localhost", "http://127.0.0.1:8080", "http://[::1]:80", "https://other"]
+    )
+    def test_https_and_loopback_do_not_warn(self, url: str) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert config(base_url=url).base_url == url
+
+
+class TestParts:
+    @pytest.mark.parametrize(
+        ("url", "parts"),
+        [
+            ("https://api.whisperr.net", ("https", "api.whisperr.net", 443, "")),
+            ("https://api.whisperr.net/", ("https", "api.whisperr.net", 443, "")),
+            ("http://localhost", ("http", "localhost", 80, "")),
+            ("http://127.0.0.1:8080", ("http", "127.0.0.1", 8080, "")),
+            ("http://[::1]:81/a/b/", ("http", "::1", 81, "/a/b")),
+            ("https://h_1.example:65535/x", ("https", "h_1.example", 65_535, "/x")),
+            *[(url, None) for url in NOT_A_URL],
+        ],
+    )
+    def test_an_address_has_four_or_is_none(
+        self, url: str, parts: tuple[str, str, int, str] | None
+    ) -> None:
+        assert parts_of(url) == parts
+
+    @SAME_EACH_TIME
+    @given(st.from_regex(r"https?://[\s\S]{0,12}(:\d{0,6})?(/[\s\S]*)?", fullmatch=True))
+    def test_no_part_can_end_a_line_of_a_request(self, url: str) -> None:
+        _, host, port, path = parts_of(url) or ("", "", 0, "")
+        assert 0 <= port < 65_536
+        assert (host + path).isascii()
+        assert not re.search(r"[\s\x00-\x20\x7f?#@]", host)
+        assert not re.search(r"[\s\x00-\x20\x7f?#]", path)
