@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 from whisperr._delivery.accounting import Ledger
 from whisperr._delivery.reporter import Reporter
-from whisperr._delivery.scheduler import Worker
-from whisperr._queue.memory import MemoryBuffer
+from whisperr._delivery.scheduler import Scheduler
+from whisperr._queue.memory import MemoryQueue
 
 if TYPE_CHECKING:
     import random
@@ -27,12 +27,12 @@ _REQUEST_SECONDS = 0.05
 class Process:
     """One process that tracks now and then."""
 
-    def __init__(self, server: Server, dice: random.Random, queue: int) -> None:
+    def __init__(self, server: Server, random: random.Random, queue: int) -> None:
         self.now = 0.0
         self._server = server
-        self.buffer = MemoryBuffer(queue, _MAX_BYTES)
+        self.buffer = MemoryQueue(queue, _MAX_BYTES)
         self.ledger = Ledger()
-        self.worker = Worker(
+        self.worker = Scheduler(
             self.buffer,
             self,
             self.ledger,
@@ -43,7 +43,7 @@ class Process:
             max_retries=6,
             request_timeout=10.0,
             clock=lambda: self.now,
-            dice=dice.random,
+            random=random.random,
             wall_clock=lambda: self.now,
         )
 

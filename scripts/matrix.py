@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Run:
+class BatchBuilder:
     """One run of the tests: which Python, and what is special about it."""
 
     version: str
@@ -42,10 +42,10 @@ class Run:
 # Threads that are switched a thousand times as often meet in places where they rarely do.
 RESTLESS = {"WHISPERR_SWITCH_INTERVAL": "1e-6"}
 RUNS = (
-    *(Run(version) for version in ("3.10", "3.11", "3.12", "3.13")),
-    Run("3.13", "threads switch every microsecond", RESTLESS),
+    *(BatchBuilder(version) for version in ("3.10", "3.11", "3.12", "3.13")),
+    BatchBuilder("3.13", "threads switch every microsecond", RESTLESS),
 )
-NEW_RUNS = tuple(Run(version) for version in ("3.14", "3.15", "pypy3"))
+NEW_RUNS = tuple(BatchBuilder(version) for version in ("3.14", "3.15", "pypy3"))
 
 # Extras of pyproject.toml. The first must be there; of the others, one that cannot be installed on
 # a version is named in the table, and the tests that need it skip themselves.
@@ -73,7 +73,7 @@ class Result:
 
 
 def environment_of(
-    place: Place, run: Run, interpreter: str, extras: Sequence[str] = EXTRAS
+    place: Place, run: BatchBuilder, interpreter: str, extras: Sequence[str] = EXTRAS
 ) -> tuple[str, list[str]]:
     """Bring the environment of a version up to date; return its Python and what it lacks."""
     home = f"{place.environments}/{run.version}"
@@ -93,7 +93,7 @@ def environment_of(
     return python, [f"extra {extra} cannot be installed" for extra in missing]
 
 
-def tested(place: Place, run: Run) -> Result:
+def tested(place: Place, run: BatchBuilder) -> Result:
     """Do one run."""
     try:
         interpreter = place.interpreter_of(run.version)
@@ -113,7 +113,7 @@ def tested(place: Place, run: Run) -> Result:
     return result
 
 
-def _test(place: Place, run: Run, python: str, result: Result) -> None:
+def _test(place: Place, run: BatchBuilder, python: str, result: Result) -> None:
     """Run the tests and write into the result what became of them."""
     report = ROOT / ".venvs" / f"report-{os.getpid()}.xml"
     report.parent.mkdir(exist_ok=True)

@@ -77,11 +77,11 @@ def outcomes_of(report: Path) -> dict[str, Outcome]:
         place = case.get("classname", "").split(".")
         depth = next(n for n, part in enumerate(place) if part.startswith("test_")) + 1
         node = "::".join(["/".join(place[:depth]) + ".py", *place[depth:], case.get("name", "")])
-        found[node] = outcome_of(case)
+        found[node] = classify(case)
     return found
 
 
-def outcome_of(case: ET.Element) -> Outcome:
+def classify(case: ET.Element) -> Outcome:
     """Say what one entry of the report means."""
     for tag, result in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
         entry = case.find(tag)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from scripts import matrix, places
-from scripts.matrix import Result, Run
+from scripts.matrix import BatchBuilder, Result
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -81,19 +81,19 @@ class Scripted:
 class TestSettingUp:
     def test_a_missing_interpreter_is_said_and_nothing_runs(self) -> None:
         place = Scripted(failing="3.15")
-        assert matrix.tested(place, Run("3.15")) == Result("3.15", note="nowhere")
+        assert matrix.tested(place, BatchBuilder("3.15")) == Result("3.15", note="nowhere")
         assert place.commands == []
 
     def test_an_environment_that_cannot_be_made_is_a_failure(self) -> None:
         place = Scripted(failing="-m venv")
-        result = matrix.tested(place, Run("3.12"))
+        result = matrix.tested(place, BatchBuilder("3.12"))
         assert result.result == "failed"
         assert result.note == "not set up: python3.12 -m venv /somewhere/3.12"
 
     def test_an_extra_that_cannot_be_installed_is_named(self) -> None:
         place = Scripted(failing="[odd]")
         extras = ("test", "odd", "even")
-        python, lacks = matrix.environment_of(place, Run("3.12"), "python3.12", extras)
+        python, lacks = matrix.environment_of(place, BatchBuilder("3.12"), "python3.12", extras)
         assert python == "/somewhere/3.12/bin/python"
         assert lacks == ["extra odd cannot be installed"]
         assert place.commands[-1].endswith(".[even]")

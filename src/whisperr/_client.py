@@ -12,7 +12,7 @@ from os import getpid
 from ._contract import BASE_URL
 from ._delivery.accounting import Stats
 from ._delivery.pipeline import Pipeline
-from ._events.identify import identify_bytes
+from ._events.identify import encode_identify
 from ._options import Config
 from ._process.exit import EXIT_TIMEOUT
 from ._process.logger import log_to_stderr
@@ -82,7 +82,7 @@ class Whisperr:
         self._pipelines: dict[int, Pipeline] = {}
         if self._config.debug and not self._off:
             log_to_stderr()
-        pipeline_of(self)
+        get_pipeline(self)
 
     def track(
         self,
@@ -109,7 +109,7 @@ class Whisperr:
         `strict=True` only.
         """
         if self._off or stage is not None:
-            found = pipeline_of(self)
+            found = get_pipeline(self)
             if found is None:
                 return None
             pipeline = found
@@ -148,14 +148,14 @@ class Whisperr:
 
         Bad input is treated as in `track`.
         """
-        pipeline = pipeline_of(self)
+        pipeline = get_pipeline(self)
         if pipeline is None:
             return
         if pipeline.closing:
             pipeline.refuse_closed("identify")
             return
         try:
-            data = identify_bytes(
+            data = encode_identify(
                 external_user_id,
                 traits=traits,
                 email=email,
@@ -179,7 +179,7 @@ class Whisperr:
         Retry-After. Without a timeout it is bounded by the retries. From `on_error` it does not
         wait.
         """
-        pipeline = pipeline_of(self)
+        pipeline = get_pipeline(self)
         return True if pipeline is None else pipeline.flush(timeout)
 
     def shutdown(self, timeout: float = EXIT_TIMEOUT) -> bool:
@@ -188,7 +188,7 @@ class Whisperr:
         What could not be delivered is dropped with reason `"shutdown"` and reported. May be
         called more than once. It also runs when the process ends.
         """
-        pipeline = pipeline_of(self)
+        pipeline = get_pipeline(self)
         if pipeline is None:
             return True
         if pipeline is self._pipelines.get(getpid()):  # not one that a test looks at
@@ -212,12 +212,12 @@ class Whisperr:
     @property
     def ready(self) -> bool:
         """Whether events are accepted: not disabled and not shut down."""
-        pipeline = pipeline_of(self)
+        pipeline = get_pipeline(self)
         return pipeline is not None and not pipeline.closing
 
     def stats(self) -> Stats:
         """Return what happened to this process's events so far; see `Stats`."""
-        pipeline = pipeline_of(self)
+        pipeline = get_pipeline(self)
         return Stats(state="disabled") if pipeline is None else pipeline.stats()
 
     def __enter__(self) -> Self:
@@ -270,11 +270,11 @@ class Whisperr:
                 pipeline.begin_shutdown(time.monotonic())
             for other in tuple(self._pipelines):
                 if other != pid:
-                    self._pipelines.pop(other).forsake()
+                    self._pipelines.pop(other).close_in_child()
         return pipeline
 
 
-def pipeline_of(client: Whisperr) -> Pipeline | None:
+def get_pipeline(client: Whisperr) -> Pipeline | None:
     """Return what a client's calls go to in this process, also for the doors; None: disabled."""
     staged = stage  # one read: another thread may end the recording
     if staged is not None:

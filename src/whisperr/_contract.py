@@ -76,17 +76,17 @@ class Answer:
         self.body = body
 
 
-def key_is_good(status: int) -> bool | None:
+def is_key_accepted(status: int) -> bool | None:
     """Say what the answer to an empty request says about the key; None when nothing.
 
     A key is judged before a body: who refuses the body, or takes it, has accepted the key.
     """
-    if outcome_of(status) == AUTH:
+    if classify(status) == AUTH:
         return False
-    return True if status == 400 or outcome_of(status) == OK else None  # noqa: PLR2004  # CONTRACT
+    return True if status == 400 or classify(status) == OK else None  # noqa: PLR2004  # CONTRACT
 
 
-def headers_of(api_key: str, version: str) -> dict[str, str]:
+def get_headers(api_key: str, version: str) -> dict[str, str]:
     """Return the headers of every request (CONTRACT: the default agent is refused with 403)."""
     return {
         "Content-Type": "application/json",
@@ -95,7 +95,7 @@ def headers_of(api_key: str, version: str) -> dict[str, str]:
     }
 
 
-def outcome_of(status: int | None) -> str:
+def classify(status: int | None) -> str:
     """Say what an HTTP status means for the batch; None means that no answer came.
 
     No answer is RETRY even though the server may have the batch: the message id makes a second

@@ -11,7 +11,7 @@ import sys
 
 from ._contract import BASE_URL, MAX_BATCH_EVENTS
 from ._secret import Secret
-from ._url import LOOPBACK, parts_of
+from ._url import LOOPBACK, parse_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ OPTIONS = (
         BASE_URL,
         "Where to send; falls back to `WHISPERR_BASE_URL`",
         "an http:// or https:// URL without user, query or fragment",
-        lambda v: v is None or (isinstance(v, str) and parts_of(v) is not None),
+        lambda v: v is None or (isinstance(v, str) and parse_url(v) is not None),
     ),
     Option(
         "flush_at",
@@ -261,7 +261,7 @@ def _key(given: Secret, *, disabled: bool) -> Secret:
     return key
 
 
-def base_url_of(given: str | None) -> str:
+def get_base_url(given: str | None) -> str:
     """Return the address to use. The default gives way to the environment, a given one does not."""
     if given is None or given == BASE_URL:
         return os.environ.get("WHISPERR_BASE_URL") or BASE_URL
@@ -270,8 +270,8 @@ def base_url_of(given: str | None) -> str:
 
 def _base_url(given: str | None) -> str:
     """Return the checked address to use; one that would show the key is warned about."""
-    url = base_url_of(given)
-    parts = parts_of(url)
+    url = get_base_url(given)
+    parts = parse_url(url)
     if parts is None:
         raise ValueError("WHISPERR_BASE_URL: must be an http:// or https:// URL")
     if parts[0] == "http" and parts[1] not in LOOPBACK:
@@ -285,9 +285,9 @@ def _buffer_of(given: object) -> object:
         given = os.environ.get("WHISPERR_BUFFER") or None
     if not isinstance(given, str):
         return given
-    from .buffers import buffer_of
+    from .buffers import parse_buffer_url
 
-    return buffer_of(given)
+    return parse_buffer_url(given)
 
 
 def _warn(message: str) -> None:

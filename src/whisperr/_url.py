@@ -10,7 +10,7 @@ _DIGITS_OF_A_PORT = 5
 _NOT_IN_PATHS = frozenset(" ?#")
 
 
-def parts_of(url: str) -> tuple[str, str, int, str] | None:
+def parse_url(url: str) -> tuple[str, str, int, str] | None:
     """Split an address into scheme, host, port and path; None when it is not one.
 
     By hand rather than with `urllib.parse`, which accepts line ends, or a pattern: both cost an

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import asyncio
 
-from ._client import Whisperr, pipeline_of
-from ._integrations.client import client_source
+from ._client import Whisperr, get_pipeline
+from ._integrations.client import get_client_factory
 from ._integrations.pending import RequestTracker
 from ._process.exit import EXIT_TIMEOUT, pipelines
 
@@ -61,7 +61,7 @@ class WhisperrMiddleware:
         flush_timeout: float = EXIT_TIMEOUT,
     ) -> None:
         self._app = app
-        self._client_of = client_source(client)
+        self._client_of = get_client_factory(client)
         self._resolve = resolve_user
         self._ends = flush_on_shutdown(app, self._client_of, timeout=flush_timeout)
         self._client_of()
@@ -159,6 +159,6 @@ async def _flush(client: Whisperr | Callable[[], Whisperr] | None, timeout: floa
     if client is None:
         mine = pipelines()
     else:
-        one = pipeline_of(client if isinstance(client, Whisperr) else client())
+        one = get_pipeline(client if isinstance(client, Whisperr) else client())
         mine = [] if one is None else [one]
     await asyncio.gather(*(asyncio.to_thread(pipeline.flush, timeout) for pipeline in mine))

@@ -71,14 +71,14 @@ def _before_snapshot() -> None:
     """Deliver once what every copy would deliver, and leave no connection in the snapshot."""
     if flush_all(_BEFORE_SNAPSHOT):
         for pipeline in pipelines():
-            pipeline.forsake()
+            pipeline.close_in_child()
     _forget_ids()
 
 
 def _forget_ids() -> None:
     """Let no two copies of the snapshot use the same message ids."""
     for pipeline in pipelines():
-        pipeline.encoder.forget_ids()
+        pipeline.encoder.renew_ids()
 
 
 # Part of Lambda's own Python runtimes.

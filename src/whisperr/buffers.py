@@ -79,11 +79,11 @@ class SQLiteBuffer(Frozen):
 
     def open(self, max_events: int, max_bytes: int) -> Buffer:
         """Return the buffer of this process; the client calls it."""
-        from ._queue.durable import DurableBuffer
+        from ._queue.durable import LeasedQueue
         from ._queue.sqlite import SQLiteStore
 
         store = SQLiteStore(self.path, self.synchronous, self.lease, max_events, max_bytes)
-        return DurableBuffer(store, max_events, max_bytes)
+        return LeasedQueue(store, max_events, max_bytes)
 
 
 class RedisBuffer(Frozen):
@@ -147,7 +147,7 @@ class RedisBuffer(Frozen):
 
     def open(self, max_events: int, max_bytes: int) -> Buffer:
         """Return the buffer of this process; the client calls it."""
-        from ._queue.durable import DurableBuffer
+        from ._queue.durable import LeasedQueue
         from ._queue.redis import RedisStore
         from ._queue.redis_connection import Link
 
@@ -156,7 +156,7 @@ class RedisBuffer(Frozen):
         if self.shards > 1:
             names = [f"{self.stream}:{number}" for number in range(self.shards)]
         store = RedisStore(link, names, self.lease, max_events, max_bytes)
-        return DurableBuffer(store, max_events, max_bytes)
+        return LeasedQueue(store, max_events, max_bytes)
 
 
 def _link_options(url: str) -> dict[str, Any]:
@@ -186,7 +186,7 @@ def _again(kind: type[Any], fields: dict[str, Any]) -> Any:  # noqa: ANN401  # f
     return kind(**fields)
 
 
-def buffer_of(url: str) -> Place:
+def parse_buffer_url(url: str) -> Place:
     """Return the place that a URL stands for. Raises ValueError that says how to write it."""
     if url == OUTBOX:
         raise ValueError(
@@ -207,17 +207,17 @@ def _sqlite_of(rest: str) -> SQLiteBuffer:
     path, _, query = rest.partition("?")
     if not path.startswith("/") or path == "/":
         raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
-    options = options_of(query, {"synchronous", "lease"})
+    options = parse_options(query, {"synchronous", "lease"})
     return SQLiteBuffer(unquote(path[1:]), **options)
 
 
 def _redis_of(url: str) -> RedisBuffer:
     server, _, query = url.partition("?")
-    options = options_of(query, {"lease", "shards", "stream", "timeout"})
+    options = parse_options(query, {"lease", "shards", "stream", "timeout"})
     return RedisBuffer(server, **options)
 
 
-def options_of(query: str, known: set[str]) -> dict[str, Any]:
+def parse_options(query: str, known: set[str]) -> dict[str, Any]:
     """Return the options of a URL; numbers become numbers. Raises ValueError for unknown ones."""
     from urllib.parse import parse_qsl
 

@@ -24,10 +24,10 @@ except ModuleNotFoundError as _missing:
 
 from typing import TYPE_CHECKING, Any
 
-from ._integrations.client import client_source, get_client
+from ._integrations.client import get_client, get_client_factory
 from ._integrations.flushing import flush_all
 from ._integrations.tracker import UserTracker
-from ._process.exit import EXIT_TIMEOUT, shut_down_all
+from ._process.exit import EXIT_TIMEOUT, shutdown_all
 from .errors import InvalidEvent
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def connect(
     """
     if client is None and resolve_user is not None:
         get_client()
-    _told.client_of = client_source(client)
+    _told.client_of = get_client_factory(client)
     _told.resolve_user = resolve_user
     _told.flush_after_task = flush_after_task
     _told.timeout = timeout
@@ -122,7 +122,7 @@ current: UserTracker = UserTracker(_client, _user)
 
 def _process_ends(**_: object) -> None:
     """Shut down, not only flush: what is left would be lost without a word."""
-    shut_down_all(_told.timeout)
+    shutdown_all(_told.timeout)
 
 
 def _worker_ends(**_: object) -> None:

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from whisperr._contract import Answer, Request
 from whisperr._delivery.accounting import Ledger
 from whisperr._delivery.reporter import Reporter
-from whisperr._delivery.scheduler import NEVER, Worker
+from whisperr._delivery.scheduler import NEVER, Scheduler
 from whisperr._events.layout import is_identify
-from whisperr._queue.memory import MemoryBuffer
+from whisperr._queue.memory import MemoryQueue
 from whisperr.testing import FakeClock, MemoryTransport, Reply, SentRequest
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ class ScriptedTransport(MemoryTransport):
 class Rig:
     """Worker, memory buffer, ledger and reporter; `advance` is the only thing that takes time."""
 
-    def __init__(self, *script: Reply, dice: float = 1.0, **options: Any) -> None:
+    def __init__(self, *script: Reply, random: float = 1.0, **options: Any) -> None:
         self.clock = FakeClock()
         self.transport = ScriptedTransport(self.clock, script)
         self.errors: list[WhisperrError] = []
@@ -60,7 +60,7 @@ class Rig:
         self.mistakes: list[Exception] = []
         self.ledger = Ledger()
         self.reporter = Reporter(self._told)
-        self.buffer = MemoryBuffer(
+        self.buffer = MemoryQueue(
             options.pop("max_queue_size", 10_000), options.pop("max_queue_bytes", 1 << 26)
         )
         self.put_count = 0
@@ -73,13 +73,13 @@ class Rig:
             "max_retries": 6,
             "request_timeout": 10.0,
         } | options
-        self.worker = Worker(
+        self.worker = Scheduler(
             self.buffer,
             self.transport,
             self.ledger,
             self.reporter,
             clock=self.clock,
-            dice=lambda: dice,
+            random=lambda: random,
             wall_clock=self.clock.wall,
             **settings,
         )

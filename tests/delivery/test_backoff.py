@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from whisperr._delivery.backoff import backoff, pause_of, retry_after_of, wait_of
+from whisperr._delivery.backoff import backoff, get_pause, get_wait, parse_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ NOW_SECONDS = NOW.timestamp()
 LOWEST = 0.0
 HIGHEST = 1.0 - 2**-53
 
-dice_faces = st.floats(0.0, HIGHEST)
+randoms = st.floats(0.0, HIGHEST)
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def zone(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ite
 
 
 def seconds(value: str | None) -> float | None:
-    return retry_after_of(value, NOW_SECONDS)
+    return parse_retry_after(value, NOW_SECONDS)
 
 
 class TestBackoff:
@@ -51,7 +51,7 @@ class TestBackoff:
         assert backoff(failures, lambda: HIGHEST) == pytest.approx(longest)
 
     @SAME_EACH_TIME
-    @given(st.integers(1, 100), dice_faces)
+    @given(st.integers(1, 100), randoms)
     def test_jitter_goes_down_to_half_and_never_over(self, failures: int, face: float) -> None:
         longest = min(30.0, 2.0 ** (failures - 1))
         assert longest / 2 <= backoff(failures, lambda: face) <= longest
@@ -169,12 +169,12 @@ class TestRetryAfter:
 class TestWait:
     @pytest.mark.parametrize("asked", [0.0, 0.5, 45.0, 60.0])
     def test_what_the_server_asks_for_replaces_the_backoff(self, asked: float) -> None:
-        assert wait_of(3, asked, lambda: LOWEST) == asked
+        assert get_wait(3, asked, lambda: LOWEST) == asked
 
     @SAME_EACH_TIME
-    @given(st.integers(1, 50), dice_faces)
+    @given(st.integers(1, 50), randoms)
     def test_without_it_the_backoff_decides(self, failures: int, face: float) -> None:
-        assert wait_of(failures, None, lambda: face) == backoff(failures, lambda: face)
+        assert get_wait(failures, None, lambda: face) == backoff(failures, lambda: face)
 
 
 class TestPause:
@@ -184,5 +184,5 @@ class TestPause:
     def test_giving_up_pauses_for_at_least_so_long(
         self, error_type: str, least: float, most: float
     ) -> None:
-        assert pause_of(error_type, lambda: LOWEST) == least
-        assert least < pause_of(error_type, lambda: HIGHEST) <= most
+        assert get_pause(error_type, lambda: LOWEST) == least
+        assert least < get_pause(error_type, lambda: HIGHEST) <= most

@@ -162,7 +162,7 @@ FAILURES: list[Reply] = [
 class TestRetry:
     @pytest.mark.parametrize("failure", FAILURES)
     def test_the_same_bytes_are_sent_again_after_the_backoff(self, failure: Reply) -> None:
-        rig = Rig(failure, failure, failure, dice=1.0)
+        rig = Rig(failure, failure, failure, random=1.0)
         rig.track(1, 2)
         rig.flush()
         rig.advance(7)
@@ -171,7 +171,7 @@ class TestRetry:
         assert (rig.ledger.requests, rig.ledger.retries) == (4, 3)
 
     def test_jitter_shortens_the_wait_to_half_at_most(self) -> None:
-        rig = Rig(answer(500), answer(500), dice=0.0)
+        rig = Rig(answer(500), answer(500), random=0.0)
         rig.track(1)
         rig.flush()
         rig.advance(5)

@@ -105,7 +105,7 @@ class TestGivingUp:
         assert (rig.held, rig.worker.paused) == (2, True)
 
     def test_new_events_cause_no_request_during_the_pause(self) -> None:
-        rig = Rig(answer(500), max_retries=0, flush_at=1, dice=0.0)
+        rig = Rig(answer(500), max_retries=0, flush_at=1, random=0.0)
         rig.track(1)
         rig.advance()
         for number in range(2, 29):
@@ -116,9 +116,9 @@ class TestGivingUp:
         assert rig.times == [0.0, 30.0, 30.0]
         assert rig.batches == [[1], [1], list(range(2, 29))]
 
-    @pytest.mark.parametrize(("dice", "pause"), [(0.0, 30.0), (1.0, 60.0)])
-    def test_the_pause_is_spread_over_half_a_minute(self, dice: float, pause: float) -> None:
-        rig = Rig(answer(500), max_retries=0, dice=dice)
+    @pytest.mark.parametrize(("random", "pause"), [(0.0, 30.0), (1.0, 60.0)])
+    def test_the_pause_is_spread_over_half_a_minute(self, random: float, pause: float) -> None:
+        rig = Rig(answer(500), max_retries=0, random=random)
         rig.track(1)
         rig.flush()
         rig.advance(100)
@@ -147,7 +147,7 @@ class TestGivingUp:
         assert not rig.worker.paused
 
     def test_giving_up_again_pauses_again(self) -> None:
-        rig = Rig(*[answer(500)] * 2, max_retries=0, dice=0.0)
+        rig = Rig(*[answer(500)] * 2, max_retries=0, random=0.0)
         rig.track(1)
         rig.flush()
         rig.advance(30)
@@ -158,7 +158,7 @@ class TestGivingUp:
 
     @pytest.mark.parametrize("status", [401, 403])
     def test_a_refused_key_stops_delivery_for_a_minute_at_least(self, status: int) -> None:
-        rig = Rig(answer(status), dice=0.0, flush_at=1)
+        rig = Rig(answer(status), random=0.0, flush_at=1)
         rig.track(1)
         rig.advance()
         for number in range(2, 60):

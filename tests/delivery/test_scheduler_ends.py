@@ -169,7 +169,7 @@ class TestConnection:
 
 class TestRecovering:
     def test_after_a_mistake_the_events_are_kept_and_sent_after_a_pause(self) -> None:
-        rig = Rig(lambda _: "no answer at all", dice=0.0)
+        rig = Rig(lambda _: "no answer at all", random=0.0)
         rig.forgives = True
         rig.track(1, 2)
         rig.flush()

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.delivery.rig import Rig, answer
-from whisperr._delivery.pipeline import full_at_of
+from whisperr._delivery.pipeline import get_full_at
 
 PACE = 0.1
 
@@ -130,4 +130,4 @@ def test_half_of_a_bound_ends_it(batch: int, size: int, queue_bytes: int, expect
     config: Any = SimpleNamespace(
         max_batch_size=batch, max_queue_size=size, max_queue_bytes=queue_bytes
     )
-    assert full_at_of(config) == expected
+    assert get_full_at(config) == expected

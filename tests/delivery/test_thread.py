@@ -14,16 +14,16 @@ from tests.delivery.rig import event
 from tests.queue.held import LIMIT, Calls, batches_of
 from whisperr._delivery.accounting import Ledger
 from whisperr._delivery.reporter import Reporter
-from whisperr._delivery.scheduler import NEVER, Worker
-from whisperr._delivery.thread import THREAD_NAME, Driver
-from whisperr._queue.memory import MemoryBuffer
+from whisperr._delivery.scheduler import NEVER, Scheduler
+from whisperr._delivery.thread import THREAD_NAME, DeliveryThread
+from whisperr._queue.memory import MemoryQueue
 from whisperr.testing import MemoryTransport, Reply
 
 if TYPE_CHECKING:
     from whisperr.errors import WhisperrError
 
 
-class Threadless(Driver):
+class Threadless(DeliveryThread):
     """A driver where no thread can be started, as at the end of the interpreter."""
 
     def _ensure_thread(self) -> bool:
@@ -37,12 +37,12 @@ class Stage:
         self,
         transport: MemoryTransport,
         on_error: Callable[[WhisperrError], object] | None = None,
-        kind: type[Driver] = Driver,
+        kind: type[DeliveryThread] = DeliveryThread,
     ) -> None:
         self.transport = transport
-        self.buffer = MemoryBuffer(10_000, 1 << 26)
+        self.buffer = MemoryQueue(10_000, 1 << 26)
         self.ledger = Ledger()
-        self.worker = Worker(
+        self.worker = Scheduler(
             self.buffer,
             transport,
             self.ledger,
@@ -53,7 +53,7 @@ class Stage:
             max_retries=0,
             request_timeout=LIMIT,
             clock=time.monotonic,
-            dice=lambda: 0.0,
+            random=lambda: 0.0,
         )
         self.driver = kind(self.worker)
 
@@ -82,7 +82,7 @@ def stage() -> Iterator[Callable[..., Stage]]:
         *replies: Reply,
         held: bool = False,
         on_error: Callable[[WhisperrError], object] | None = None,
-        kind: type[Driver] = Driver,
+        kind: type[DeliveryThread] = DeliveryThread,
     ) -> Stage:
         made.append(Stage(MemoryTransport(*replies, held=held), on_error, kind))
         return made[-1]

@@ -6,7 +6,7 @@ import ssl
 from typing import TYPE_CHECKING, Any
 
 from whisperr import Answer
-from whisperr._queue.memory import MemoryBuffer
+from whisperr._queue.memory import MemoryQueue
 
 if TYPE_CHECKING:
     from whisperr import Request, WhisperrError
@@ -23,7 +23,7 @@ def review(event: dict[str, Any]) -> dict[str, Any] | None:
     return event
 
 
-class Buffer(MemoryBuffer):
+class Buffer(MemoryQueue):
     """A buffer of the project's own."""
 
 

@@ -418,7 +418,7 @@ def test_a_request_that_is_cancelled_still_sends(site: Site, ada: User) -> None:
         return ada
 
     async def cancelled() -> None:
-        task = asyncio.ensure_future(answered(answer, request_of(ada, auser)))
+        task = asyncio.ensure_future(answered(answer, to_request(ada, auser)))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -441,7 +441,7 @@ def test_a_user_whose_reading_is_cancelled_costs_a_report(site: Site, ada: User)
         await asyncio.get_running_loop().create_future()
 
     async def cancelled() -> None:
-        task = asyncio.ensure_future(answered(answer, request_of(ada, auser)))
+        task = asyncio.ensure_future(answered(answer, to_request(ada, auser)))
         await reading.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -458,7 +458,7 @@ async def answered(view: Any, request: Any) -> Any:
     return await answering
 
 
-def request_of(user: User, auser: Any) -> Any:
+def to_request(user: User, auser: Any) -> Any:
     from django.utils.functional import SimpleLazyObject
 
     request: Any = RequestFactory().get("/")
@@ -473,7 +473,7 @@ def test_a_middleware_that_knows_no_auser_is_asked_in_a_thread(site: Site, ada: 
         return HttpResponse()
 
     async def asked() -> None:
-        request = request_of(ada, None)
+        request = to_request(ada, None)
         del request.auser
         await answered(answer, request)
 
@@ -489,7 +489,7 @@ def test_a_sync_request_inside_an_event_loop_is_reported_and_goes_on(site: Site,
         return HttpResponse(request.whisperr.track("seen"))
 
     async def asked() -> Any:
-        return WhisperrMiddleware(view)(request_of(ada, auser))
+        return WhisperrMiddleware(view)(to_request(ada, auser))
 
     assert async_to_sync(asked)().status_code == 200
     assert "would block the event loop" in site.told()[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from whisperr._queue.durable import LOOK_EVERY, PATIENCE
+from whisperr._queue.durable import PATIENCE, POLL_INTERVAL
 from whisperr._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.buffers import RedisBuffer
 from whisperr.dev import LocalServer
@@ -51,7 +51,7 @@ def test_every_block_of_python_runs_in_order(
 
 
 def test_its_numbers_are_those_of_the_code() -> None:
-    assert (PATIENCE, LOOK_EVERY, LEASE) == (0.25, 5.0, 15.0)
+    assert (PATIENCE, POLL_INTERVAL, LEASE) == (0.25, 5.0, 15.0)
     assert (SHORTEST_LEASE, LONGEST_LEASE) == (1.0, 3_600.0)
     for words in ("a quarter of a second", "every 5 seconds", "after 15 seconds by default"):
         assert words in IN_ONE_LINE

@@ -69,6 +69,8 @@ def test_the_figures_are_those_of_the_code() -> None:
     from inspect import signature
 
     assert signature(LocalServer).parameters["keep"].default == 10_000
-    css = Path(PAGE.parents[1] / "src/whisperr/dev/_web/static/page.css").read_text(encoding="utf-8")
+    css = Path(PAGE.parents[1] / "src/whisperr/dev/_web/static/page.css").read_text(
+        encoding="utf-8"
+    )
     assert "min-width: 320px" in css
     assert "from 320 pixels on" in TEXT

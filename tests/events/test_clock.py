@@ -84,7 +84,7 @@ class TestGivenTime:
         self, away: timedelta, offset: timedelta
     ) -> None:
         moment = NOW + away
-        stamp = clock_at(NOW).stamp_of(moment.astimezone(timezone(offset)))
+        stamp = clock_at(NOW).format(moment.astimezone(timezone(offset)))
         assert stamp == expected_of(moment)
 
     @pytest.mark.parametrize(
@@ -103,21 +103,21 @@ class TestGivenTime:
     def test_outside_the_window_it_is_refused(self, away: timedelta, taken: bool) -> None:
         clock = clock_at(NOW)
         if taken:
-            assert clock.stamp_of(NOW + away) == expected_of(NOW + away)
+            assert clock.format(NOW + away) == expected_of(NOW + away)
         else:
             with pytest.raises(InvalidEvent, match="outside what the server accepts"):
-                clock.stamp_of(NOW + away)
+                clock.format(NOW + away)
 
     @pytest.mark.parametrize("value", ["2026-06-14T12:00:00Z", 1_781_438_400, NOW.date(), None])
     def test_what_is_no_datetime_is_refused_by_type_and_not_shown(self, value: object) -> None:
         with pytest.raises(InvalidEvent) as caught:
-            clock_at(NOW).stamp_of(value)
+            clock_at(NOW).format(value)
         kind = type(value).__name__
         assert str(caught.value) == f"occurred_at: must be an aware datetime, got {kind}"
 
     def test_a_naive_time_is_refused_with_the_remedy(self) -> None:
         with pytest.raises(InvalidEvent, match=r"naive one; add tzinfo"):
-            clock_at(NOW).stamp_of(NOW.replace(tzinfo=None))
+            clock_at(NOW).format(NOW.replace(tzinfo=None))
 
     @pytest.mark.parametrize(
         "extreme",
@@ -130,7 +130,7 @@ class TestGivenTime:
     )
     def test_the_ends_of_time_are_refused(self, extreme: datetime) -> None:
         with pytest.raises(InvalidEvent, match=r"^occurred_at: "):
-            clock_at(NOW).stamp_of(extreme)
+            clock_at(NOW).format(extreme)
 
 
 class TestNewSecond:
@@ -143,7 +143,7 @@ class TestNewSecond:
             call()
             counts.append(len(told))
         for _ in range(2):
-            clock.stamp_of(NOW)
+            clock.format(NOW)
             counts.append(len(told))
         assert counts == [1, 1, 2, 2, 3]
 

@@ -12,8 +12,8 @@ import pytest
 
 from whisperr import Channel, InvalidEvent
 from whisperr._events.clock import Clock
-from whisperr._events.event import EventEncoder, Vetoed, identifier
-from whisperr._events.identify import identify_bytes
+from whisperr._events.event import EventEncoder, Vetoed, parse_identifier
+from whisperr._events.identify import encode_identify
 from whisperr._events.layout import is_identify
 
 NOW = datetime(2026, 6, 14, 12, 0, 0, 999_999, tzinfo=timezone.utc)
@@ -158,12 +158,12 @@ class TestIdentifier:
         ],
     )
     def test_it_becomes_its_string(self, value: object, text: str) -> None:
-        assert identifier(value, "external_user_id") == text
+        assert parse_identifier(value, "external_user_id") == text
 
     @pytest.mark.parametrize("value", [None, "", "  \t", True, 1.5, b"u", {}, [], object(), (1, 2)])
     def test_what_names_nobody_is_refused(self, value: object) -> None:
         with pytest.raises(InvalidEvent, match="external_user_id"):
-            identifier(value, "external_user_id")
+            parse_identifier(value, "external_user_id")
 
     def test_a_model_instance_is_refused_with_the_fix(self) -> None:
         class User:
@@ -173,7 +173,7 @@ class TestIdentifier:
                 return "ada"
 
         with pytest.raises(InvalidEvent, match=r"User object; pass its key, such as user\.pk"):
-            identifier(User(), "external_user_id")
+            parse_identifier(User(), "external_user_id")
 
     def test_an_object_that_raises_is_named_by_type(self) -> None:
         class Odd:
@@ -181,7 +181,7 @@ class TestIdentifier:
                 raise KeyError("inner")
 
         with pytest.raises(InvalidEvent, match=r"Odd cannot be read \(KeyError\)"):
-            identifier(Odd(), "message_id")
+            parse_identifier(Odd(), "message_id")
 
 
 class TestBeforeSend:
@@ -228,7 +228,7 @@ class TestBeforeSend:
 
 
 def identify(*args: Any, **kwargs: Any) -> dict[str, Any]:
-    data = identify_bytes(*args, **kwargs)
+    data = encode_identify(*args, **kwargs)
     assert is_identify(data)
     parsed: dict[str, Any] = json.loads(data)
     return parsed

@@ -19,7 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whisperr import InvalidEvent
-from whisperr._events.to_json import MAX_DEPTH, MAX_VALUES, bytes_of, text_of
+from whisperr._events.to_json import MAX_DEPTH, MAX_VALUES, to_json, to_utf8
 
 EAST = timezone(timedelta(hours=5, minutes=30))
 LOCAL_MEAN_TIME = timezone(timedelta(minutes=53, seconds=28))
@@ -132,7 +132,7 @@ CASES = [
     ("value", "text"), CASES, ids=[f"{type(value).__name__} {text[:30]}" for value, text in CASES]
 )
 def test_a_value_becomes_the_json_of_the_table(value: object, text: str) -> None:
-    assert text_of(value, "properties") == text
+    assert to_json(value, "properties") == text
 
 
 @pytest.mark.parametrize(
@@ -145,7 +145,7 @@ def test_a_value_becomes_the_json_of_the_table(value: object, text: str) -> None
     ],
 )
 def test_a_rare_value_deep_inside_is_found(value: object, text: str) -> None:
-    assert text_of(value, "properties") == text
+    assert to_json(value, "properties") == text
 
 
 def nested(levels: int) -> dict[str, Any]:
@@ -156,13 +156,13 @@ def nested(levels: int) -> dict[str, Any]:
 
 
 def test_as_many_levels_as_allowed_are_kept() -> None:
-    text = text_of(nested(MAX_DEPTH), "properties")
+    text = to_json(nested(MAX_DEPTH), "properties")
     assert text.count("{") == MAX_DEPTH
 
 
 def test_one_level_more_is_refused_with_the_place() -> None:
     with pytest.raises(InvalidEvent, match=r"properties\.a\.a.*more than 64 levels"):
-        text_of(nested(MAX_DEPTH + 1), "properties")
+        to_json(nested(MAX_DEPTH + 1), "properties")
 
 
 @pytest.mark.parametrize("branches", [1, 2, 5])
@@ -170,7 +170,7 @@ def test_a_cycle_is_refused_at_once_however_many_branches_it_has(branches: int) 
     value: dict[str, Any] = {}
     value["list"] = [value] * branches
     with pytest.raises(InvalidEvent, match=r"properties\.list\[0\]: contains itself"):
-        text_of(value, "properties")
+        to_json(value, "properties")
 
 
 def test_an_endless_generator_is_bounded() -> None:
@@ -179,7 +179,7 @@ def test_an_endless_generator_is_bounded() -> None:
             yield 1
 
     with pytest.raises(InvalidEvent, match=f"more than {MAX_VALUES} values"):
-        text_of({"a": forever()}, "properties")
+        to_json({"a": forever()}, "properties")
 
 
 def test_shared_parts_that_unfold_without_end_are_bounded() -> None:
@@ -187,7 +187,7 @@ def test_shared_parts_that_unfold_without_end_are_bounded() -> None:
     for _ in range(60):
         value = [value, value]
     with pytest.raises(InvalidEvent, match="more than"):
-        text_of({"a": value}, "properties")
+        to_json({"a": value}, "properties")
 
 
 @pytest.mark.parametrize(
@@ -195,12 +195,12 @@ def test_shared_parts_that_unfold_without_end_are_bounded() -> None:
 )
 def test_an_object_that_cannot_be_read_is_named_by_type_only(value: object) -> None:
     with pytest.raises(InvalidEvent, match="cannot be read") as caught:
-        text_of({"a": value}, "properties")
+        to_json({"a": value}, "properties")
     assert "secret detail" not in str(caught.value)
 
 
 def test_a_lone_surrogate_becomes_the_replacement_character() -> None:
-    assert bytes_of("a\ud800b\ud83d\ude00") == "a\ufffdb\U0001f600".encode()
+    assert to_utf8("a\ud800b\ud83d\ude00") == "a\ufffdb\U0001f600".encode()
 
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))  # no lone surrogates
@@ -214,12 +214,12 @@ PLAIN = st.recursive(
 
 @given(st.dictionaries(TEXT, PLAIN, max_size=6))
 def test_the_quick_way_and_the_careful_way_write_the_same(value: dict[str, Any]) -> None:
-    quick = text_of(value, "properties")
-    careful = text_of(MappingProxyType(value), "properties")
+    quick = to_json(value, "properties")
+    careful = to_json(MappingProxyType(value), "properties")
     assert quick == careful
-    assert json.loads(bytes_of(quick)) == value
+    assert json.loads(to_utf8(quick)) == value
 
 
 @given(st.dictionaries(st.none() | st.booleans() | st.integers() | st.floats() | st.text(), PLAIN))
 def test_odd_keys_become_the_same_strings_either_way(value: dict[Any, Any]) -> None:
-    assert text_of(value, "properties") == text_of(MappingProxyType(value), "properties")
+    assert to_json(value, "properties") == to_json(MappingProxyType(value), "properties")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.events.test_to_json import TEXT, Text, Word
 from whisperr import InvalidEvent
 from whisperr._events import to_json as _json
-from whisperr._events.to_json import text_of
+from whisperr._events.to_json import to_json
 
 NAMES = ["a", "plan", "ünïcødé", 'quo"te', "per%cent{}", ""]
 NAME = st.sampled_from(NAMES)
@@ -26,13 +26,13 @@ SMALL = st.recursive(
 
 def learn(*names: str) -> None:
     for name in names:
-        text_of({name: 1}, "properties")
+        to_json({name: 1}, "properties")
 
 
 @given(SMALL)
 def test_it_is_what_the_careful_way_writes(value: dict[str, Any]) -> None:
     learn(*NAMES)
-    assert text_of(value, "properties") == text_of(MappingProxyType(value), "properties")
+    assert to_json(value, "properties") == to_json(MappingProxyType(value), "properties")
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def in_c(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 def test_the_encoder_in_c_is_needed_until_all_names_were_seen(in_c: list[object]) -> None:
     value = {"a": 1, "b": {"c": ["x", 2], "d": {"e": None, "f": 0.5, "g": True}}}
-    texts = {text_of(value, "properties") for _ in range(10)}
+    texts = {to_json(value, "properties") for _ in range(10)}
     assert in_c == [value] * 7
     assert texts == {'{"a":1,"b":{"c":["x",2],"d":{"e":null,"f":0.5,"g":true}}}'}
 
@@ -74,7 +74,7 @@ def test_the_encoder_in_c_keeps(value: dict[str, Any], in_c: list[object]) -> No
     learn(*"abcdefghijklmnopq")
     in_c.clear()
     for _ in range(3):
-        assert text_of(value, "properties") == text_of(MappingProxyType(value), "properties")
+        assert to_json(value, "properties") == to_json(MappingProxyType(value), "properties")
     assert in_c == [value] * 3
 
 
@@ -82,8 +82,8 @@ def test_the_names_that_are_known_are_bounded(in_c: list[object]) -> None:
     learn(*(f"user_{number}" for number in range(1_000)))
     in_c.clear()
     for _ in range(3):
-        assert text_of({"one_more": 1}, "properties") == '{"one_more":1}'
-        assert text_of({"user_7": 1}, "properties") == '{"user_7":1}'
+        assert to_json({"one_more": 1}, "properties") == '{"one_more":1}'
+        assert to_json({"user_7": 1}, "properties") == '{"user_7":1}'
     assert in_c == [{"one_more": 1}] * 3
     assert len(_json._heads) == 1_000
 
@@ -91,10 +91,10 @@ def test_the_names_that_are_known_are_bounded(in_c: list[object]) -> None:
 def test_a_name_of_another_type_is_its_own(in_c: list[object]) -> None:
     learn("1", "a", "b")
     in_c.clear()
-    assert text_of({Text.A: 0, Word("b"): 0}, "properties") == '{"a":0,"b":0}'
+    assert to_json({Text.A: 0, Word("b"): 0}, "properties") == '{"a":0,"b":0}'
     assert in_c == []
-    assert text_of({1: 0}, "properties") == '{"1":0}'
-    assert text_of({True: 0}, "properties") == '{"true":0}'
+    assert to_json({1: 0}, "properties") == '{"1":0}'
+    assert to_json({True: 0}, "properties") == '{"true":0}'
 
 
 def test_a_cycle_is_refused(in_c: list[object]) -> None:
@@ -102,5 +102,5 @@ def test_a_cycle_is_refused(in_c: list[object]) -> None:
     value["a"] = value
     for _ in range(3):
         with pytest.raises(InvalidEvent, match=r"properties\.a: contains itself"):
-            text_of(value, "properties")
+            to_json(value, "properties")
     assert in_c == []

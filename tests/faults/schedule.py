@@ -1,4 +1,4 @@
-"""Which fault meets which exchange: values and seeded dice, no sockets.
+"""Which fault meets which exchange: values and seeded random, no sockets.
 
 A schedule is asked once for each exchange, in the order in which they begin. The same seed gives
 the same faults, and what it gave can be printed and replayed.

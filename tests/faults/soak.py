@@ -66,13 +66,13 @@ class Plan:
     @classmethod
     def of(cls, seed: int) -> Plan:
         """Return the plan that a seed stands for; successive seeds try different options."""
-        dice = Random(f"plan {seed}")
+        random = Random(f"plan {seed}")
         options = {
-            "max_retries": dice.choice((0, 1, 3)),
-            "flush_at": dice.choice((1, 20, 100)),
-            "max_batch_size": dice.choice((7, 100, 500)),
+            "max_retries": random.choice((0, 1, 3)),
+            "flush_at": random.choice((1, 20, 100)),
+            "max_batch_size": random.choice((7, 100, 500)),
         }
-        threads, weather = dice.choice((1, 4, 8)), dice.choice((0.1, 0.3, 0.6))
+        threads, weather = random.choice((1, 4, 8)), random.choice((0.1, 0.3, 0.6))
         return cls(seed, threads=threads, weather=weather, options=options)
 
 
@@ -142,21 +142,25 @@ class Round:
         return calls
 
     def _phases(self) -> Iterator[tuple[float, Schedule, tuple[Fault, ...]]]:
-        dice = Random(f"weather {self._plan.seed}")
+        random = Random(f"weather {self._plan.seed}")
         while True:
-            seconds = dice.uniform(0.2, 0.8)
-            rate = dice.choice((0.0, 0.5, 1.0)) * self._plan.weather
-            yield seconds, Schedule(dice.randrange(2**32), rate=rate), dice.choice(_SERVER_FAULTS)
+            seconds = random.uniform(0.2, 0.8)
+            rate = random.choice((0.0, 0.5, 1.0)) * self._plan.weather
+            yield (
+                seconds,
+                Schedule(random.randrange(2**32), rate=rate),
+                random.choice(_SERVER_FAULTS),
+            )
 
     def _track(self, client: Whisperr, thread: int, calls: list[Call]) -> None:
         """Make this thread's share of the calls, numbered, in bursts, spread over the time."""
-        dice = Random(f"thread {self._plan.seed} {thread}")
+        random = Random(f"thread {self._plan.seed} {thread}")
         count = self._plan.events // self._plan.threads
         began = time.monotonic()
         burst = 0
         for number in range(count):
-            mark = {"thread": thread, "number": number, "text": "x" * dice.randrange(200)}
-            if dice.random() < _SHARE_OF_IDENTIFIES:
+            mark = {"thread": thread, "number": number, "text": "x" * random.randrange(200)}
+            if random.random() < _SHARE_OF_IDENTIFIES:
                 client.identify(f"user_{thread}", traits=mark)
                 calls.append((number, None))
             else:
@@ -164,7 +168,7 @@ class Round:
                 calls.append((number, message_id or f"not accepted: {number}"))
             burst -= 1
             if burst < 0:
-                burst = dice.randrange(40)
+                burst = random.randrange(40)
                 ahead = began + self._plan.seconds * number / count - time.monotonic()
                 self._tracked.wait(max(ahead, 0.0))
 

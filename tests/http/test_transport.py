@@ -159,8 +159,8 @@ class TestKeeping:
             transport.close()
             transport.close()
             transport.send(REQUEST, LIMIT)
-            transport.forsake()
-            transport.forsake()
+            transport.close_in_child()
+            transport.close_in_child()
         assert server.connections == 2
 
 

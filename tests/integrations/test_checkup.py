@@ -10,7 +10,7 @@ import pytest
 
 from tests.http.raw_server import Behaviour, Connection, RawServer, answer, answers
 from whisperr import Answer
-from whisperr._contract import key_is_good
+from whisperr._contract import is_key_accepted
 from whisperr._events.batch import empty_request
 from whisperr._integrations.checkup import Finding, checkup
 from whisperr._options import OPTIONS, Config
@@ -55,7 +55,7 @@ def test_an_empty_request_has_no_events_and_stores_nothing() -> None:
     [(400, True), (202, True), (401, False), (403, False), (404, None), (429, None), (503, None)],
 )
 def test_what_an_answer_says_about_the_key(status: int, good: bool | None) -> None:
-    assert key_is_good(status) is good
+    assert is_key_accepted(status) is good
 
 
 def test_all_is_well_on_this_machine() -> None:

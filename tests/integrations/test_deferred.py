@@ -10,14 +10,14 @@ import pytest
 from whisperr import InvalidEvent, Whisperr, WhisperrError
 from whisperr._events.clock import Clock
 from whisperr._events.event import EventEncoder
-from whisperr._events.identify import identify_bytes
+from whisperr._events.identify import encode_identify
 from whisperr._events.layout import split_at_user
 from whisperr._integrations.deferred import (
     UNKNOWN,
+    defer_event,
+    defer_identify,
     is_on,
     nobody,
-    prepare_event,
-    prepare_identify,
     refuse,
 )
 
@@ -79,19 +79,19 @@ def test_an_event_that_got_its_user_later_is_the_same_event(
     encoder = EventEncoder("1.0.0", clock=Clock(lambda: 1_750_000_000_000_000_000))
     given = {"properties": None, "context": None, "message_id": "evt_0", **given}
     arguments = (given["properties"], given["context"], None, given["message_id"])
-    chosen, head, tail = encoder.without_user("plan_upgraded", *arguments)
+    chosen, head, tail = encoder.encode_without_user("plan_upgraded", *arguments)
     at_once = encoder.event(user, "plan_upgraded", *arguments)
-    assert (chosen, encoder.with_user(head, user, tail)) == at_once
+    assert (chosen, encoder.add_user(head, user, tail)) == at_once
 
 
 @pytest.mark.parametrize("user", USERS)
 def test_an_identify_that_got_its_user_later_is_the_same(user: object, clients: Any) -> None:
     known: dict[str, Any] = {"email": "-", "traits": {"external_user_id": "-"}}
     client = clients()
-    prepared = prepare_identify(client, **known)
+    prepared = defer_identify(client, **known)
     assert prepared is not None
     assert prepared.queue(user) is True
-    assert held(client) == [json.loads(identify_bytes(user, **known))]
+    assert held(client) == [json.loads(encode_identify(user, **known))]
 
 
 def test_the_pieces_are_what_stands_around_the_user() -> None:
@@ -104,8 +104,8 @@ def test_the_pieces_are_what_stands_around_the_user() -> None:
 
 def test_nothing_is_counted_before_it_is_queued(clients: Any) -> None:
     client = clients()
-    first = prepare_event(client, UNKNOWN, "plan_upgraded", {"n": 1})
-    second = prepare_event(client, "u", "plan_upgraded", {"n": 2})
+    first = defer_event(client, UNKNOWN, "plan_upgraded", {"n": 1})
+    second = defer_event(client, "u", "plan_upgraded", {"n": 2})
     assert first is not None
     assert second is not None
     assert client.stats().accepted == client.stats().held == 0
@@ -126,10 +126,10 @@ def test_before_send_sees_an_event_when_it_is_whole(clients: Any) -> None:
         return None if event["event_type"] == "vetoed" else {**event, "properties": {}}
 
     client = clients(before_send=before_send)
-    known = prepare_event(client, "known", "plan_upgraded", {"n": 1})
-    unknown = prepare_event(client, UNKNOWN, "plan_upgraded", {"n": 2})
-    vetoed = prepare_event(client, UNKNOWN, "vetoed")
-    assert prepare_event(client, "u", "vetoed") is None
+    known = defer_event(client, "known", "plan_upgraded", {"n": 1})
+    unknown = defer_event(client, UNKNOWN, "plan_upgraded", {"n": 2})
+    vetoed = defer_event(client, UNKNOWN, "vetoed")
+    assert defer_event(client, "u", "vetoed") is None
     assert seen == ["known", "u"]
     assert known is not None
     assert unknown is not None
@@ -145,7 +145,7 @@ def test_a_bad_user_is_reported_with_the_line_that_prepared_it(
     user: object, clients: Any, errors: list[WhisperrError]
 ) -> None:
     client = clients()
-    prepared = prepare_event(client, UNKNOWN, "plan_upgraded")
+    prepared = defer_event(client, UNKNOWN, "plan_upgraded")
     assert prepared is not None
     line = prepared_line(test_a_bad_user_is_reported_with_the_line_that_prepared_it)
     assert prepared.queue(user) is False
@@ -156,18 +156,18 @@ def test_a_bad_user_is_reported_with_the_line_that_prepared_it(
 
 
 def prepared_line(function: Any) -> int:
-    """Return the line of the first call of `prepare_event` in a function."""
+    """Return the line of the first call of `defer_event` in a function."""
     import inspect
 
     lines, start = inspect.getsourcelines(function)
-    return start + next(n for n, text in enumerate(lines) if "= prepare_event(" in text)
+    return start + next(n for n, text in enumerate(lines) if "= defer_event(" in text)
 
 
 def test_bad_data_is_reported_at_once(clients: Any) -> None:
     client = clients()
-    assert prepare_event(client, UNKNOWN, "Plan Upgraded") is None
-    assert prepare_event(client, "u", "plan_upgraded", [1]) is None
-    assert prepare_identify(client, preferred_channel="fax") is None
+    assert defer_event(client, UNKNOWN, "Plan Upgraded") is None
+    assert defer_event(client, "u", "plan_upgraded", [1]) is None
+    assert defer_identify(client, preferred_channel="fax") is None
     refuse(client, "track", InvalidEvent("external_user_id: cannot be read"))
     assert client.stats().not_accepted == {"invalid": 4}
 
@@ -175,10 +175,10 @@ def test_bad_data_is_reported_at_once(clients: Any) -> None:
 def test_strict_mode_raises_when_it_is_found(clients: Any) -> None:
     client = clients(strict=True)
     with pytest.raises(InvalidEvent, match="event_type"):
-        prepare_event(client, UNKNOWN, "Plan Upgraded")
+        defer_event(client, UNKNOWN, "Plan Upgraded")
     with pytest.raises(InvalidEvent, match="preferred_channel"):
-        prepare_identify(client, preferred_channel="fax")
-    prepared = prepare_event(client, UNKNOWN, "plan_upgraded")
+        defer_identify(client, preferred_channel="fax")
+    prepared = defer_event(client, UNKNOWN, "plan_upgraded")
     assert prepared is not None
     with pytest.raises(InvalidEvent, match="external_user_id"):
         prepared.queue(None)
@@ -191,14 +191,14 @@ def test_one_whose_client_is_shut_down_is_reported(
     clients: Any, errors: list[WhisperrError]
 ) -> None:
     client = clients()
-    prepared = prepare_event(client, UNKNOWN, "plan_upgraded")
-    identify = prepare_identify(client, email="ada@example.com")
+    prepared = defer_event(client, UNKNOWN, "plan_upgraded")
+    identify = defer_identify(client, email="ada@example.com")
     client.shutdown(10)
     assert prepared is not None
     assert identify is not None
     assert (prepared.queue("u"), identify.queue("u")) == (False, False)
-    assert prepare_event(client, "u", "plan_upgraded") is None
-    assert prepare_identify(client) is None
+    assert defer_event(client, "u", "plan_upgraded") is None
+    assert defer_identify(client) is None
     assert client.stats().not_accepted == {"closed": 4}
     assert client.stats().accepted == 0
     assert errors[0].message.startswith("track: the client is shut down (at ")
@@ -207,8 +207,8 @@ def test_one_whose_client_is_shut_down_is_reported(
 def test_a_disabled_client_prepares_nothing(clients: Any) -> None:
     client = clients(disabled=True)
     assert not is_on(client)
-    assert prepare_event(client, "u", "plan_upgraded") is None
-    assert prepare_identify(client) is None
+    assert defer_event(client, "u", "plan_upgraded") is None
+    assert defer_identify(client) is None
     refuse(client, "track", InvalidEvent("no matter"))
     nobody(client, "track")
     assert is_on(clients())

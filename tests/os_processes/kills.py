@@ -54,15 +54,15 @@ class Toll:
     requests: int = 0
 
 
-def killed(server: LocalServer, buffer: str, dice: Random, most: int) -> list[str]:
+def killed(server: LocalServer, buffer: str, random: Random, most: int) -> list[str]:
     """Run one process until it has tracked some events, kill it, return the ids of those."""
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, server.url, buffer], stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     try:
-        ids = [process.stdout.readline() for _ in range(dice.randrange(1, most))]
-        Event().wait(dice.random() * 0.02)  # the moment is meant to be any
+        ids = [process.stdout.readline() for _ in range(random.randrange(1, most))]
+        Event().wait(random.random() * 0.02)  # the moment is meant to be any
     finally:
         process.kill()
         ids += process.stdout.readlines()
@@ -76,12 +76,12 @@ def toll_of(times: int, buffer: str, seed: int, most: int = 1_000) -> Toll:
 
     One that dies before it has sent anything does not count, so up to ten times as many are begun.
     """
-    dice, toll = Random(seed), Toll()
+    random, toll = Random(seed), Toll()
     tracked: list[str] = []
     with LocalServer(keep=1_000_000, faults=FLAKY, seed=seed) as server:
         for _ in range(10 * times):
             before = server.summary()["requests"]
-            tracked += killed(server, buffer, dice, most)
+            tracked += killed(server, buffer, random, most)
             toll.kills += server.summary()["requests"] > before
             if toll.kills == times:
                 break

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from tests.hosts.host import BOUND, ROOT, Host
 from whisperr._events.event import EventEncoder
-from whisperr._events.identify import identify_bytes
+from whisperr._events.identify import encode_identify
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -54,7 +54,7 @@ def events(count: int, first: int = 0, type_: str = "payment_failed") -> list[by
 
 def identify(user: str) -> bytes:
     """Return an identify as `identify` encodes it."""
-    return identify_bytes(user, traits={"plan": "pro"})
+    return encode_identify(user, traits={"plan": "pro"})
 
 
 def environment_of(database: Database | SQLiteFile) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from whisperr._process.uwsgi import obstacle_of, problem_of
+from whisperr._process.uwsgi import get_obstacle, get_problem
 
 
 def uwsgi(**attributes: object) -> ModuleType:
@@ -30,7 +30,7 @@ def uwsgi(**attributes: object) -> ModuleType:
 def test_only_a_uwsgi_without_threads_is_a_problem(
     modules: dict[str, ModuleType], named: bool
 ) -> None:
-    assert ("enable-threads" in (problem_of(modules) or "")) is named
+    assert ("enable-threads" in (get_problem(modules) or "")) is named
 
 
 def test_it_is_told_once_and_before_the_first_event() -> None:
@@ -68,7 +68,7 @@ def ids(worker: int, master: int) -> dict[str, ModuleType]:
 def test_only_the_process_that_will_fork_must_start_no_thread(
     modules: dict[str, ModuleType], must_not: bool
 ) -> None:
-    assert (obstacle_of(modules, 100) is not None) is must_not
+    assert (get_obstacle(modules, 100) is not None) is must_not
 
 
 def test_events_of_a_process_that_will_fork_wait_for_a_flush() -> None:

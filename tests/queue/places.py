@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whisperr._queue.durable import DurableBuffer
-from whisperr._queue.memory import MemoryBuffer
+from whisperr._queue.durable import LeasedQueue
+from whisperr._queue.memory import MemoryQueue
 from whisperr._queue.redis import RedisStore
 from whisperr._queue.sqlite import SQLiteStore
-from whisperr.buffers import SQLiteBuffer, buffer_of
+from whisperr.buffers import SQLiteBuffer, parse_buffer_url
 from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
@@ -44,11 +44,11 @@ class Make:
 
     def _new(self, name: str, max_events: int, max_bytes: int) -> Buffer:
         if self.kind == "memory":
-            return MemoryBuffer(max_events, max_bytes)
+            return MemoryQueue(max_events, max_bytes)
         if self.kind == "redis":
             assert self._redis is not None
             stream = f"{self._directory.name} {name}".replace(" ", "-")
-            return buffer_of(self._redis.url(stream, timeout=5)).open(max_events, max_bytes)
+            return parse_buffer_url(self._redis.url(stream, timeout=5)).open(max_events, max_bytes)
         place = SQLiteBuffer(self._directory / f"{name}.db")
         return place.open(max_events, max_bytes)
 
@@ -57,7 +57,7 @@ class Make:
             one.clear()
 
 
-class Outbox(MemoryBuffer):
+class Outbox(MemoryQueue):
     """A buffer that others deliver, which can be out of reach."""
 
     delivered_by = "`a relay`"
@@ -96,7 +96,7 @@ class Heard:
         self.problems.append(message)
 
 
-def stored_in(one: DurableBuffer) -> list[bytes]:
+def stored_in(one: LeasedQueue) -> list[bytes]:
     """Look into the place behind a durable buffer: everything, in order, also what is taken."""
     store = one._store
     if isinstance(store, RedisStore):
@@ -110,7 +110,7 @@ def stored_in(one: DurableBuffer) -> list[bytes]:
 
 def everything(one: Buffer) -> list[bytes]:
     """Take everything out, also what is taken, oldest first."""
-    if not isinstance(one, DurableBuffer):
+    if not isinstance(one, LeasedQueue):
         return list(one.clear())
     rest = stored_in(one)
     one.put_back()

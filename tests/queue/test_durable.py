@@ -11,7 +11,7 @@ import pytest
 from tests.delivery.rig import event, identify
 from tests.queue.places import Heard, Make, everything, stored_in
 from tests.queue.test_memory import interrupted
-from whisperr._queue.durable import LOOK_EVERY, PATIENCE, RETRY, DurableBuffer
+from whisperr._queue.durable import PATIENCE, POLL_INTERVAL, RETRY, LeasedQueue
 from whisperr.errors import NotNow, StoreError
 from whisperr.testing import FakeClock
 
@@ -110,7 +110,7 @@ class Scene:
         self.clock = FakeClock()
         self.shelf = Shelf()
         self.heard = Heard()
-        self.one = DurableBuffer(self.shelf, max_events, 1_000_000, self.clock)
+        self.one = LeasedQueue(self.shelf, max_events, 1_000_000, self.clock)
         self.one.attach(self.heard)
 
     def put(self, *numbers: int) -> list[bytes]:
@@ -139,7 +139,7 @@ class TestStoring:
     def test_endings_of_other_processes_are_told_when_looking(self) -> None:
         scene = Scene()
         scene.shelf.endings = {"delivered": 3, "rejected": 1}
-        assert scene.one.look() == LOOK_EVERY
+        assert scene.one.look() == POLL_INTERVAL
         assert scene.heard.endings == {"delivered": 3, "rejected": 1}
         scene.one.look()
         assert scene.heard.endings == {"delivered": 3, "rejected": 1}
@@ -216,7 +216,7 @@ class TestFailing:
     def test_a_problem_at_construction_is_told_when_somebody_listens(self) -> None:
         shelf, heard = Shelf(), Heard()
         shelf.problem = "no such directory"
-        one = DurableBuffer(shelf, 10, 1_000)
+        one = LeasedQueue(shelf, 10, 1_000)
         one.attach(heard)
         assert heard.problems == ["no such directory; events are kept in memory"]
 
@@ -318,7 +318,7 @@ class TestFailing:
             def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:
                 raise KeyboardInterrupt
 
-        one = DurableBuffer(Broken(), 10, 10_000)
+        one = LeasedQueue(Broken(), 10, 10_000)
         with pytest.raises(KeyboardInterrupt):
             one.put(EVENTS[0])
         assert len(one) == 1
@@ -429,7 +429,7 @@ class TestInterruption:
     ) -> None:
         came: list[bytes] = []
         one = make()
-        assert isinstance(one, DurableBuffer)
+        assert isinstance(one, LeasedQueue)
 
         def put() -> None:
             came.append(b"%d" % len(came))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from whisperr._queue.lease import Lease, end_of, rest_of
+from whisperr._queue.lease import Lease, get_lease_end, get_rest
 
 ME, OTHER = 1, 2
 
@@ -29,16 +29,16 @@ class TestLease:
         assert Lease(OTHER, 5_000.0, 5_015.0).seconds_left(ME, 100.0) == 0.0
 
     def test_it_is_prolonged_for_what_is_to_come_and_a_third_more(self) -> None:
-        assert end_of(100.0, 10.0, 15.0) == 115.0
+        assert get_lease_end(100.0, 10.0, 15.0) == 115.0
 
 
 class TestRest:
     def test_it_is_short_at_first_and_grows_to_half_a_second(self) -> None:
-        rests = [rest_of(misses, 60.0) for misses in range(8)]
+        rests = [get_rest(misses, 60.0) for misses in range(8)]
         assert rests == [0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5, 0.5]
 
     def test_it_is_never_longer_than_the_lease(self) -> None:
-        assert rest_of(7, 0.3) == 0.3
+        assert get_rest(7, 0.3) == 0.3
 
     def test_a_very_long_wait_stays_bounded(self) -> None:
-        assert rest_of(1_000_000, 60.0) == 0.5
+        assert get_rest(1_000_000, 60.0) == 0.5

@@ -15,7 +15,7 @@ from tests.queue.places import KINDS, ROOM, Make, everything
 from whisperr._contract import MAX_BATCH_BYTES
 from whisperr._events.layout import IDENTIFY_HEAD
 from whisperr._queue import memory as _buffer
-from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, MemoryBuffer, _first
+from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, MemoryQueue, _first
 from whisperr.protocols import Buffer
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def buffer(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Make]:
     made.end()
 
 
-def in_memory(*events: bytes) -> MemoryBuffer:
-    one = MemoryBuffer(100, ROOM)
+def in_memory(*events: bytes) -> MemoryQueue:
+    one = MemoryQueue(100, ROOM)
     for data in events:
         one.put(data)
     return one
@@ -97,7 +97,7 @@ class TestThreads:
         self, max_events: int, max_bytes: int
     ) -> None:
         """The switch interval is short, so that threads meet in the middle of calls."""
-        one = MemoryBuffer(max_events, max_bytes)
+        one = MemoryQueue(max_events, max_bytes)
         came: list[list[bytes]] = [[] for _ in range(4)]
         gone: list[list[bytes]] = [[] for _ in range(4)]
 
@@ -320,7 +320,7 @@ class Scene:
     """A full buffer, with what came into it, what went out of it and what is taken."""
 
     def __init__(self, room: int = 1) -> None:
-        self.one = MemoryBuffer(len(NAMES) * room, bytes_of(*NAMES) * room)
+        self.one = MemoryQueue(len(NAMES) * room, bytes_of(*NAMES) * room)
         self.came: list[bytes] = []
         self.gone: list[bytes] = []
         self.taken: list[bytes] = []

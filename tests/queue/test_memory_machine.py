@@ -20,9 +20,9 @@ from hypothesis.stateful import (
 from tests.queue.places import Heard
 from whisperr._contract import MAX_BATCH_BYTES
 from whisperr._events.layout import EVENT_HEAD, IDENTIFY_HEAD, is_identify
-from whisperr._queue.durable import DurableBuffer
-from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, MemoryBuffer
-from whisperr.buffers import SQLiteBuffer, buffer_of
+from whisperr._queue.durable import LeasedQueue
+from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, MemoryQueue
+from whisperr.buffers import SQLiteBuffer, parse_buffer_url
 
 if TYPE_CHECKING:
     from tests.redis_server import RedisServer
@@ -54,7 +54,7 @@ class BufferMachine(RuleBasedStateMachine):
         self.buffer = self.new()
 
     def new(self) -> Buffer:
-        return MemoryBuffer(self.max_events, self.max_bytes)
+        return MemoryQueue(self.max_events, self.max_bytes)
 
     @rule(
         head=st.sampled_from([EVENT_HEAD, EVENT_HEAD, IDENTIFY_HEAD]),
@@ -152,12 +152,12 @@ class BufferMachine(RuleBasedStateMachine):
 class DurableMachine(BufferMachine):
     """The same over a store: there, clearing gives nothing up but the lease."""
 
-    buffer: DurableBuffer
+    buffer: LeasedQueue
 
     def new(self) -> Buffer:
         self.heard = Heard()
         one = self.place().open(self.max_events, self.max_bytes)
-        assert isinstance(one, DurableBuffer)
+        assert isinstance(one, LeasedQueue)
         one.attach(self.heard)
         return one
 
@@ -195,7 +195,9 @@ class RedisMachine(DurableMachine):
     numbers_of_places = itertools.count()
 
     def place(self) -> Place:
-        return buffer_of(self.redis.url(f"machine-{next(self.numbers_of_places)}", timeout=5))
+        return parse_buffer_url(
+            self.redis.url(f"machine-{next(self.numbers_of_places)}", timeout=5)
+        )
 
 
 TestBufferMachine = BufferMachine.TestCase

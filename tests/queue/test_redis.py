@@ -12,10 +12,10 @@ import pytest
 from tests.delivery.rig import event, identify, number_of
 from tests.queue.places import Heard, stored_in
 from whisperr import Whisperr
-from whisperr._queue.durable import RETRY, DurableBuffer
+from whisperr._queue.durable import RETRY, LeasedQueue
 from whisperr._queue.memory import Foreign
 from whisperr._queue.redis import RedisStore
-from whisperr.buffers import RedisBuffer, buffer_of
+from whisperr.buffers import RedisBuffer, parse_buffer_url
 from whisperr.errors import NotNow
 from whisperr.testing import FakeClock
 
@@ -35,12 +35,12 @@ class Fleet:
         self.redis = redis
         self.name = name
         self.clock = FakeClock()
-        self._made: list[DurableBuffer] = []
+        self._made: list[LeasedQueue] = []
 
-    def start(self, max_events: int = 100, **options: object) -> DurableBuffer:
-        place = buffer_of(self.redis.url(self.name, **{"timeout": 5, **options}))
+    def start(self, max_events: int = 100, **options: object) -> LeasedQueue:
+        place = parse_buffer_url(self.redis.url(self.name, **{"timeout": 5, **options}))
         one = place.open(max_events, 1_000_000)
-        assert isinstance(one, DurableBuffer)
+        assert isinstance(one, LeasedQueue)
         one._clock = self.clock
         one.attach(Heard())
         self._made.append(one)
@@ -58,7 +58,7 @@ def fleet(redis_server: RedisServer, tmp_path: Path) -> Iterator[Fleet]:
     made.end()
 
 
-def put(one: DurableBuffer, *numbers: int) -> None:
+def put(one: LeasedQueue, *numbers: int) -> None:
     for number in numbers:
         assert list(one.put(event(number))) == []
 
@@ -68,20 +68,20 @@ def numbers(events: object) -> list[int]:
     return [number_of(data) for data in events]
 
 
-def heard_by(one: DurableBuffer) -> Heard:
+def heard_by(one: LeasedQueue) -> Heard:
     heard = one._listener
     assert isinstance(heard, Heard)
     return heard
 
 
-def may_not_take(one: DurableBuffer) -> None:
+def may_not_take(one: LeasedQueue) -> None:
     with pytest.raises(NotNow) as caught:
         one.take(10)
     assert 0 < caught.value.seconds <= 0.5
     assert caught.value.problem is None
 
 
-def taken_at_last(one: DurableBuffer) -> list[int]:
+def taken_at_last(one: LeasedQueue) -> list[int]:
     """Ask again until another one's lease has run out."""
     deadline = time.monotonic() + LIMIT
     taken: list[int] = []
@@ -293,7 +293,7 @@ class TestURL:
         ],
     )
     def test_it_names_the_server_and_its_options(self, url: str, place: RedisBuffer) -> None:
-        made = buffer_of(url)
+        made = parse_buffer_url(url)
         assert isinstance(made, RedisBuffer)
         assert made.place == place.place
         names = ("stream", "shards", "timeout", "lease")

@@ -13,7 +13,7 @@ import pytest
 from tests.delivery.rig import event, identify, number_of
 from tests.queue.places import Heard, stored_in
 from whisperr._queue import sqlite_file as _sqlite_file
-from whisperr._queue.durable import DurableBuffer
+from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.memory import Foreign
 from whisperr._queue.sqlite import SQLiteStore
 from whisperr._queue.sqlite_file import SCHEMA_VERSION
@@ -34,13 +34,13 @@ class Processes:
         self.path = path
         self.now = FakeClock().wall()
         self.steady = 0.0
-        self._made: list[DurableBuffer] = []
+        self._made: list[LeasedQueue] = []
 
-    def start(self, max_events: int = 100, max_bytes: int = 1_000_000) -> DurableBuffer:
+    def start(self, max_events: int = 100, max_bytes: int = 1_000_000) -> LeasedQueue:
         store = SQLiteStore(
             str(self.path), "NORMAL", LEASE, max_events, max_bytes, lambda: self.now
         )
-        one = DurableBuffer(store, max_events, max_bytes, lambda: self.steady)
+        one = LeasedQueue(store, max_events, max_bytes, lambda: self.steady)
         one.attach(Heard())
         self._made.append(one)
         return one
@@ -65,7 +65,7 @@ def processes(tmp_path: Path) -> Iterator[Processes]:
     made.end()
 
 
-def put(one: DurableBuffer, *numbers: int) -> None:
+def put(one: LeasedQueue, *numbers: int) -> None:
     for number in numbers:
         assert list(one.put(event(number))) == []
 
@@ -75,13 +75,13 @@ def numbers(events: object) -> list[int]:
     return [number_of(data) for data in events]
 
 
-def heard_by(one: DurableBuffer) -> Heard:
+def heard_by(one: LeasedQueue) -> Heard:
     heard = one._listener
     assert isinstance(heard, Heard)
     return heard
 
 
-def may_not_take(one: DurableBuffer) -> float:
+def may_not_take(one: LeasedQueue) -> float:
     with pytest.raises(NotNow) as caught:
         one.take(10)
     assert caught.value.problem is None
@@ -301,16 +301,16 @@ class TestFile:
     def test_one_that_another_process_makes_meanwhile_is_no_other_one(
         self, processes: Processes, monkeypatch: pytest.MonkeyPatch, at: int
     ) -> None:
-        read, queries = _sqlite_file.rows_of, []
+        read, queries = _sqlite_file.fetch_all, []
 
-        def rows_of(*given: Any) -> list[tuple[Any, ...]]:
+        def fetch_all(*given: Any) -> list[tuple[Any, ...]]:
             rows = read(*given)
             queries.append(given[1])
             if len(queries) == at + 1:
                 put(processes.start(), 1)
             return rows
 
-        monkeypatch.setattr(_sqlite_file, "rows_of", rows_of)
+        monkeypatch.setattr(_sqlite_file, "fetch_all", fetch_all)
         b = processes.start()
         put(b, 2)
         assert b.problem is None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from whisperr import Whisperr
-from whisperr._queue.durable import DurableBuffer
+from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.sqlite import SQLiteStore
 from whisperr.dev import LocalServer, faults
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 # Machines are noisy; a call that waits for as long as the store is away would take far longer.
 BOUND = 5.0
 LIMIT = 60.0
-NOBODY = 65_534
+NO_USER = 65_534
 
 
 def track(client: Whisperr, *numbers: int) -> float:
@@ -123,7 +123,7 @@ def test_a_file_that_may_only_be_read_is_told_and_costs_no_event(
         file.chmod(0o444)
         Path(home).chmod(0o555)
         if was == 0:  # root may write everything
-            os.seteuid(NOBODY)
+            os.seteuid(NO_USER)
         try:
             client = client_of(buffer=f"sqlite:///{file}", flush_interval=0.05)
             assert track(client, *range(50)) < BOUND
@@ -239,7 +239,7 @@ def test_a_full_disk_is_told_and_costs_no_event(
     client = client_of(buffer=f"sqlite:///{file}", flush_at=10_000, flush_interval=3_600)
     track(client, 0)
     buffer = client._pipeline().buffer
-    assert isinstance(buffer, DurableBuffer)
+    assert isinstance(buffer, LeasedQueue)
     store = buffer._store
     assert isinstance(store, SQLiteStore)
     store._read(lambda db: db.execute("PRAGMA max_page_count = 20"))

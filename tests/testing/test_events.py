@@ -51,7 +51,7 @@ def events(client: Whisperr) -> Iterator[Events]:
         yield recorded
 
 
-def failure_of(call: Callable[[], object]) -> str:
+def to_invalid_event(call: Callable[[], object]) -> str:
     with pytest.raises(AssertionError) as caught:
         call()
     return str(caught.value)
@@ -181,7 +181,7 @@ class TestMatching:
     ) -> None:
         given = {"plan": "free", "seats": {"after": 9}, "tags": ["a", "b"], "active": True}
         client.track("42", "plan_upgraded", {**given, "price": 19.9})
-        text = failure_of(lambda: events.assert_tracked("plan_upgraded", properties=wanted))
+        text = to_invalid_event(lambda: events.assert_tracked("plan_upgraded", properties=wanted))
         assert line in [part.strip() for part in text.splitlines()]
         events.assert_not_tracked("plan_upgraded", properties=wanted)
 
@@ -189,7 +189,7 @@ class TestMatching:
         client.track(42, "login", context={"page": "/"}, message_id="evt_1")
         events.assert_tracked("login", user=42, context={"page": "/"}, message_id="evt_1")
         events.assert_not_tracked("login", user=43)
-        text = failure_of(lambda: events.assert_tracked("login", user=43, message_id="evt_2"))
+        text = to_invalid_event(lambda: events.assert_tracked("login", user=43, message_id="evt_2"))
         assert '+ context.$message_id: "evt_1"' in text
         assert '+ external_user_id: "42"' in text
 
@@ -218,7 +218,7 @@ class TestMatching:
 
     def test_a_channel_that_is_missing_is_shown(self, client: Whisperr, events: Events) -> None:
         client.identify(42, email="ada@example.com")
-        text = failure_of(lambda: events.assert_identified(42, phone="+49"))
+        text = to_invalid_event(lambda: events.assert_identified(42, phone="+49"))
         assert '- channels: {"channel": "sms", "address": "+49"}' in text
         assert "expected to be identified at least once: anything of '42'" in text
 
@@ -230,34 +230,36 @@ class TestTimes:
         events.assert_tracked("login")
         events.assert_tracked("login", times=2)
         events.assert_tracked("logout", times=0)
-        text = failure_of(lambda: events.assert_tracked("login", times=1))
+        text = to_invalid_event(lambda: events.assert_tracked("login", times=1))
         assert text.splitlines() == [
             "expected to be tracked once: login",
             "it was tracked 2 times:",
             "  login of '1' {}",
             "  login of '1' {}",
         ]
-        text = failure_of(lambda: events.assert_tracked("login", times=3))
+        text = to_invalid_event(lambda: events.assert_tracked("login", times=3))
         assert text.startswith("expected to be tracked 3 times: login\nit was tracked 2 times:")
 
     def test_what_must_not_be_there_is_listed(self, client: Whisperr, events: Events) -> None:
         events.assert_not_tracked()
         client.track(1, "login")
-        text = failure_of(events.assert_not_tracked)
+        text = to_invalid_event(events.assert_not_tracked)
         assert text == (
             "expected to be tracked not at all: anything\nit was tracked once:\n  login of '1' {}"
         )
 
     def test_one_is_one(self, client: Whisperr, events: Events) -> None:
-        assert failure_of(events.one).splitlines() == [
+        assert to_invalid_event(events.one).splitlines() == [
             "expected exactly one event, none was tracked",
             "all that was recorded: nothing",
         ]
         client.track(1, "login")
         client.track(2, "logout")
         assert events.one("logout").user == "2"
-        assert "expected exactly one event, 2 were tracked\n  login" in failure_of(events.one)
-        assert "one trial_started, none was" in failure_of(lambda: events.one("trial_started"))
+        assert "expected exactly one event, 2 were tracked\n  login" in to_invalid_event(events.one)
+        assert "one trial_started, none was" in to_invalid_event(
+            lambda: events.one("trial_started")
+        )
 
 
 class TestFailures:
@@ -267,7 +269,7 @@ class TestFailures:
         client.track("42", "plan_upgraded", {"plan": "free"})
         client.track("43", "plan_upgraded", {"plan": "pro"})
         client.track("42", "login")
-        text = failure_of(
+        text = to_invalid_event(
             lambda: events.assert_tracked("plan_upgraded", user="42", properties={"plan": "pro"})
         )
         assert text == NEAREST
@@ -275,7 +277,7 @@ class TestFailures:
     def test_a_call_that_was_refused_is_named(self, client: Whisperr, events: Events) -> None:
         for _ in range(5):
             client.track("42", "Plan Upgraded")
-        text = failure_of(lambda: events.assert_tracked("plan_upgraded"))
+        text = to_invalid_event(lambda: events.assert_tracked("plan_upgraded"))
         assert "refused: track: event_type: got 'Plan Upgraded'" in text
         assert f"(at {__file__}:" in text
         assert text.endswith("refused: 2 more calls")
@@ -288,15 +290,15 @@ class TestFailures:
             client.track(None, long)
         wanted = {f"p{n}": "y" * 5_000 for n in range(30)}
         for text in (
-            failure_of(lambda: events.assert_tracked("event_3", properties=wanted)),
-            failure_of(lambda: events.assert_identified(traits={"t1": 1, "t2": 2})),
-            failure_of(events.one),
-            failure_of(events.assert_not_tracked),
+            to_invalid_event(lambda: events.assert_tracked("event_3", properties=wanted)),
+            to_invalid_event(lambda: events.assert_identified(traits={"t1": 1, "t2": 2})),
+            to_invalid_event(events.one),
+            to_invalid_event(events.assert_not_tracked),
         ):
             lines = text.splitlines()
             assert len(lines) <= SCREEN_LINES
             assert max(map(len, lines)) <= 300
-        assert "and 190 more" in failure_of(events.one)
-        text = failure_of(lambda: events.assert_tracked("event_3", properties=wanted))
+        assert "and 190 more" in to_invalid_event(events.one)
+        text = to_invalid_event(lambda: events.assert_tracked("event_3", properties=wanted))
         assert "and 24 more" in text
         assert "190 more types" in text

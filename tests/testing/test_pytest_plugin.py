@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Run = Callable[..., pytest.RunResult]
+    BatchBuilder = Callable[..., pytest.RunResult]
 
 APP = """
 from whisperr import Whisperr
@@ -38,7 +38,7 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 
 @pytest.fixture
-def run(pytester: pytest.Pytester) -> Run:
+def run(pytester: pytest.Pytester) -> BatchBuilder:
     """Write a test file and run it, in a process of its own when that is what it is about."""
     pytester.makepyfile(app=APP)
 
@@ -59,7 +59,7 @@ def test_the_plugin_imports_only_pytest() -> None:
     assert json.loads(done.stdout) == ["whisperr.pytest_plugin"]
 
 
-def test_the_fixture_records_and_starts_empty_in_each_test(run: Run) -> None:
+def test_the_fixture_records_and_starts_empty_in_each_test(run: BatchBuilder) -> None:
     done = run(
         """
         import app
@@ -80,7 +80,7 @@ def test_the_fixture_records_and_starts_empty_in_each_test(run: Run) -> None:
 
 
 def test_a_failed_assertion_shows_the_test_and_the_difference_and_nothing_of_ours(
-    run: Run,
+    run: BatchBuilder,
 ) -> None:
     done = run(
         """
@@ -128,7 +128,7 @@ STRICT_STORIES = """
     ids=str,
 )
 def test_strictness_fails_a_test_at_the_line_of_the_call(
-    run: Run, pytester: pytest.Pytester, marker: str, ini: str, fails: bool
+    run: BatchBuilder, pytester: pytest.Pytester, marker: str, ini: str, fails: bool
 ) -> None:
     pytester.makeini(f"[pytest]\naddopts = --strict-markers\n{ini}\n")
     done = run(STRICT_STORIES.format(marker=marker))
@@ -142,7 +142,7 @@ def test_strictness_fails_a_test_at_the_line_of_the_call(
 
 
 def test_strictness_holds_in_fixtures_and_ends_with_the_test(
-    run: Run, pytester: pytest.Pytester
+    run: BatchBuilder, pytester: pytest.Pytester
 ) -> None:
     done = run(
         """
@@ -171,13 +171,13 @@ def test_strictness_holds_in_fixtures_and_ends_with_the_test(
 
 
 @pytest.mark.parametrize("arguments", ["(True)", "(strikt=True)", "(strict='yes')"])
-def test_a_wrong_marker_is_an_error(run: Run, arguments: str) -> None:
+def test_a_wrong_marker_is_an_error(run: BatchBuilder, arguments: str) -> None:
     done = run(STRICT_STORIES.format(marker=f"@pytest.mark.whisperr{arguments}"))
     done.assert_outcomes(errors=1)
     done.stdout.fnmatch_lines(["*takes strict=True or strict=False and nothing else"])
 
 
-def test_the_server_is_there_for_clients_and_processes_of_the_test(run: Run) -> None:
+def test_the_server_is_there_for_clients_and_processes_of_the_test(run: BatchBuilder) -> None:
     done = run(
         """
         import os, subprocess, sys
@@ -203,7 +203,7 @@ def test_the_server_is_there_for_clients_and_processes_of_the_test(run: Run) -> 
     done.assert_outcomes(passed=2)
 
 
-def test_both_fixtures_together_are_a_mistake_that_is_said(run: Run) -> None:
+def test_both_fixtures_together_are_a_mistake_that_is_said(run: BatchBuilder) -> None:
     done = run("def test_one(whisperr_server, whisperr_events):\n    pass\n")
     done.assert_outcomes(errors=1)
     done.stdout.fnmatch_lines(["*use one of the two"])
@@ -226,16 +226,16 @@ SHUFFLED = """
 """
 
 
-def test_it_works_in_random_order(run: Run, pytester: pytest.Pytester) -> None:
+def test_it_works_in_random_order(run: BatchBuilder, pytester: pytest.Pytester) -> None:
     pytester.makeconftest(SHUFFLED)
     run(MANY).assert_outcomes(passed=12)
 
 
-def test_it_works_in_several_processes(run: Run) -> None:
+def test_it_works_in_several_processes(run: BatchBuilder) -> None:
     run(MANY, "-n", "2", process=True).assert_outcomes(passed=12)
 
 
-def test_it_can_be_left_out(run: Run) -> None:
+def test_it_can_be_left_out(run: BatchBuilder) -> None:
     done = run(MANY, "-p", "no:whisperr", process=True)
     done.assert_outcomes(errors=12)
     done.stdout.fnmatch_lines(["*fixture 'whisperr_events' not found"])

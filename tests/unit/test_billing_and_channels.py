@@ -11,7 +11,7 @@ import pytest
 from whisperr import BillingEvent, Channel, billing, channel
 from whisperr._contract import CHANNELS, PUSH_FIELDS
 from whisperr._events.event import EventEncoder
-from whisperr._events.identify import identify_bytes
+from whisperr._events.identify import encode_identify
 
 SHARED = {"plan_id", "price", "currency", "transaction_id", "store"}
 EVENTS: dict[str, set[str]] = {
@@ -127,7 +127,7 @@ PUSH_CHOICES = [(name, value) for name, values in PUSH_FIELDS.items() for value 
 
 
 def sent(given: Any) -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(identify_bytes("u", channels=[given]))["channels"][0]
+    parsed: dict[str, Any] = json.loads(encode_identify("u", channels=[given]))["channels"][0]
     return parsed
 
 

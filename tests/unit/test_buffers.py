@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from whisperr import Whisperr
-from whisperr.buffers import SQLiteBuffer, buffer_of
+from whisperr.buffers import SQLiteBuffer, parse_buffer_url
 
 CWD = Path.cwd()
 
@@ -31,7 +31,7 @@ class TestSQLiteURL:
         ],
     )
     def test_it_names_the_file_and_its_options(self, url: str, place: SQLiteBuffer) -> None:
-        assert buffer_of(url) == place
+        assert parse_buffer_url(url) == place
 
     @pytest.mark.parametrize(
         ("url", "fix"),

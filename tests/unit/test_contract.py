@@ -19,11 +19,11 @@ from whisperr._contract import (
     RETRY,
     SPLIT,
     Answer,
-    headers_of,
-    outcome_of,
+    classify,
+    get_headers,
 )
-from whisperr._delivery.verdict import code_of, rejected_of
-from whisperr._events.batch import Run, request_of, run_of
+from whisperr._delivery.verdict import parse_error_code, parse_rejected
+from whisperr._events.batch import BatchBuilder, take_batch, to_request
 from whisperr._events.layout import EVENT_HEAD, IDENTIFY_HEAD, is_identify
 
 SAME_EACH_TIME = settings(derandomize=True, database=None, deadline=None)
@@ -35,7 +35,7 @@ def event_of(size: int) -> bytes:
     return EVENT_HEAD + b"e" * (size - len(EVENT_HEAD) - len(tail)) + tail
 
 
-def filled(run: Run, line: list[bytes]) -> int:
+def filled(run: BatchBuilder, line: list[bytes]) -> int:
     for taken, data in enumerate(line):
         if not run.add(data):
             return taken
@@ -97,48 +97,48 @@ class TestOutcome:
         ],
     )
     def test_every_class_of_status_has_one_meaning(self, status: int | None, outcome: str) -> None:
-        assert outcome_of(status) == outcome
+        assert classify(status) == outcome
 
     @pytest.mark.parametrize("status", range(200, 300))
     def test_success_is_judged_by_the_class_and_not_by_the_code(self, status: int) -> None:
-        assert outcome_of(status) == OK
+        assert classify(status) == OK
 
     def test_nothing_but_a_2xx_is_a_success(self) -> None:
         others = [*range(200), *range(300, 1_000)]
-        assert OK not in {outcome_of(status) for status in others}
+        assert OK not in {classify(status) for status in others}
 
     def test_only_a_4xx_can_end_events(self) -> None:
         others = [*range(400), *range(500, 1_000)]
-        assert {outcome_of(status) for status in others} == {OK, RETRY}
+        assert {classify(status) for status in others} == {OK, RETRY}
 
 
 class TestRun:
     def test_it_takes_events_up_to_its_number(self) -> None:
-        run = Run(3)
+        run = BatchBuilder(3)
         assert filled(run, [event_of(40)] * 5) == 3
         assert run.events == [event_of(40)] * 3
 
     def test_what_does_not_fit_leaves_it_unchanged(self) -> None:
-        run = Run(1)
+        run = BatchBuilder(1)
         assert run.add(b"1")
         assert not run.add(b"2")
         assert run.events == [b"1"]
 
     def test_the_order_is_kept(self) -> None:
         line = [event_of(40 + number) for number in range(10)]
-        run = Run(MAX_BATCH_EVENTS)
+        run = BatchBuilder(MAX_BATCH_EVENTS)
         filled(run, line)
         assert run.events == line
 
     def test_an_identify_goes_alone(self) -> None:
-        run = Run(500)
+        run = BatchBuilder(500)
         assert run.add(IDENTIFY)
         assert not run.add(event_of(40))
         assert not run.add(IDENTIFY)
         assert run.events == [IDENTIFY]
 
     def test_an_identify_ends_a_run_of_events(self) -> None:
-        run = Run(500)
+        run = BatchBuilder(500)
         assert filled(run, [event_of(40), event_of(41), IDENTIFY, event_of(42)]) == 2
 
     @SAME_EACH_TIME
@@ -154,18 +154,18 @@ class TestRun:
     def test_the_first_run_of_a_line_is_what_one_takes_event_by_event(
         self, line: list[bytes]
     ) -> None:
-        run = Run(len(line))
+        run = BatchBuilder(len(line))
         filled(run, line)
-        assert run_of(line) == run.events
+        assert take_batch(line) == run.events
 
     @pytest.mark.parametrize("size", [MAX_BATCH_BYTES, MAX_BATCH_BYTES * 3])
     def test_one_event_that_is_too_large_goes_alone(self, size: int) -> None:
-        run = Run(500)
+        run = BatchBuilder(500)
         assert run.add(event_of(size))
         assert not run.add(event_of(40))
 
     def test_an_event_that_is_too_large_does_not_join_others(self) -> None:
-        run = Run(500)
+        run = BatchBuilder(500)
         assert run.add(event_of(40))
         assert not run.add(event_of(MAX_BATCH_BYTES))
 
@@ -174,7 +174,7 @@ class TestRun:
         frame = len(b'{"events":[]}') + 2  # a comma is counted for every event
         half = (MAX_BATCH_BYTES - frame) // 2
         rest = MAX_BATCH_BYTES - frame - half + over
-        run = Run(500)
+        run = BatchBuilder(500)
         assert run.add(event_of(half))
         assert run.add(event_of(rest)) is fits
 
@@ -182,28 +182,28 @@ class TestRun:
     @given(st.lists(st.integers(40, 200_000), min_size=1, max_size=40), st.integers(1, 30))
     def test_a_batch_is_as_full_as_its_bounds_allow(self, sizes: list[int], most: int) -> None:
         line = [event_of(size) for size in sizes]
-        run = Run(most)
+        run = BatchBuilder(most)
         taken = filled(run, line)
-        body = request_of(run.events).body
+        body = to_request(run.events).body
         assert 1 <= taken <= most
         assert len(body) <= MAX_BATCH_BYTES
         if taken < min(most, len(line)):
-            assert len(request_of(line[: taken + 1]).body) + 1 > MAX_BATCH_BYTES
+            assert len(to_request(line[: taken + 1]).body) + 1 > MAX_BATCH_BYTES
 
 
 class TestRequest:
     def test_events_travel_together_to_the_batch_path(self) -> None:
-        request = request_of([b'{"event_type":"a"}', b'{"event_type":"b"}'])
+        request = to_request([b'{"event_type":"a"}', b'{"event_type":"b"}'])
         assert request.path == "/v1/events/batch"
         assert json.loads(request.body) == {"events": [{"event_type": "a"}, {"event_type": "b"}]}
 
     def test_one_event_is_a_batch_of_one(self) -> None:
-        request = request_of((b'{"event_type":"a"}',))
+        request = to_request((b'{"event_type":"a"}',))
         assert request.path == "/v1/events/batch"
         assert request.body == b'{"events":[{"event_type":"a"}]}'
 
     def test_an_identify_is_its_own_body(self) -> None:
-        request = request_of([IDENTIFY])
+        request = to_request([IDENTIFY])
         assert request.path == "/v1/identify"
         assert request.body == b'{"external_user_id":"u"}'
 
@@ -212,7 +212,7 @@ class TestRequest:
         assert not is_identify(EVENT_HEAD + b'e","external_user_id":"u"}')
 
     def test_the_headers_carry_the_key_and_our_own_agent(self) -> None:
-        assert headers_of("wrk_1", "1.2.3") == {
+        assert get_headers("wrk_1", "1.2.3") == {
             "Content-Type": "application/json",
             "User-Agent": "whisperr-python/1.2.3",
             "X-API-Key": "wrk_1",
@@ -263,7 +263,7 @@ class TestAnswer:
     def test_rejected_counts_only_what_the_server_says_plainly(
         self, body: bytes, count: int
     ) -> None:
-        assert rejected_of(body) == count
+        assert parse_rejected(body) == count
 
     @pytest.mark.parametrize(
         ("body", "code"),
@@ -287,4 +287,4 @@ class TestAnswer:
         ],
     )
     def test_a_code_is_one_word_or_none(self, body: bytes, code: str | None) -> None:
-        assert code_of(body) == code
+        assert parse_error_code(body) == code

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from whisperr import Whisperr
 from whisperr._options import OPTIONS, Config
-from whisperr._queue.memory import MemoryBuffer
+from whisperr._queue.memory import MemoryQueue
 from whisperr._secret import Secret
-from whisperr._url import parts_of
+from whisperr._url import parse_url
 
 SAME_EACH_TIME = settings(derandomize=True, database=None, deadline=None)
 SECRET = "s3cr3t"
@@ -161,7 +161,7 @@ class TestChecks:
             ("before_send", dict),
             ("app_version", ""),
             ("max_queue_bytes", 1024),
-            ("buffer", MemoryBuffer(1, 1024)),
+            ("buffer", MemoryQueue(1, 1024)),
             ("ssl_context", ssl.create_default_context()),
             ("transport", Sender()),
         ],
@@ -297,12 +297,12 @@ class TestParts:
     def test_an_address_has_four_or_is_none(
         self, url: str, parts: tuple[str, str, int, str] | None
     ) -> None:
-        assert parts_of(url) == parts
+        assert parse_url(url) == parts
 
     @SAME_EACH_TIME
     @given(st.from_regex(r"https?://[\s\S]{0,12}(:\d{0,6})?(/[\s\S]*)?", fullmatch=True))
     def test_no_part_can_end_a_line_of_a_request(self, url: str) -> None:
-        _, host, port, path = parts_of(url) or ("", "", 0, "")
+        _, host, port, path = parse_url(url) or ("", "", 0, "")
         assert 0 <= port < 65_536
         assert (host + path).isascii()
         assert not re.search(r"[\s\x00-\x20\x7f?#@]", host)

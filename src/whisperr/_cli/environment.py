@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from whisperr import __version__
-from whisperr._http.proxy import proxy_of
+from whisperr._http.proxy import get_proxy
 from whisperr._integrations.checkup import Finding
-from whisperr._url import parts_of
+from whisperr._url import parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -82,8 +82,8 @@ def _kind_of_key(config: Config) -> Finding:
 
 
 def _proxy(config: Config) -> Finding:
-    parts = parts_of(config.base_url)
-    proxy = None if parts is None else proxy_of(*parts[:3])
+    parts = parse_url(config.base_url)
+    proxy = None if parts is None else get_proxy(*parts[:3])
     if proxy is None:
         return Finding("proxy", "ok", "none for this address")
     place = urlsplit(proxy if "://" in proxy else f"http://{proxy}")

@@ -86,7 +86,7 @@ def _add_dev_options(dev: argparse.ArgumentParser) -> None:
     dev.add_argument(
         "--max-body", type=_whole, default=1024 * 1024, metavar="BYTES", help="above it: 413"
     )
-    dev.add_argument("--seed", type=int, default=0, help="the dice for rates (%(default)s)")
+    dev.add_argument("--seed", type=int, default=0, help="the seed of the rates (%(default)s)")
     dev.add_argument("--store", metavar="FILE", help="keep what arrives over restarts")
     dev.add_argument(
         "command", nargs="*", metavar="-- COMMAND",

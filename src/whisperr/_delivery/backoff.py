@@ -1,4 +1,4 @@
-"""Beside step 5: how long to wait. Pure: the clock and the dice are arguments."""
+"""Beside step 5: how long to wait. Pure: clock and randomness are arguments."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    Dice = Callable[[], float]
+    Random = Callable[[], float]
 
 _MAX_BACKOFF = 30.0
 _MAX_RETRY_AFTER = 60.0  # CONTRACT: capped at 60 s
@@ -14,15 +14,15 @@ _AUTH_PAUSE = 60.0
 _EXHAUSTED_PAUSE = 30.0
 
 
-def backoff(failures: int, dice: Dice) -> float:
+def backoff(failures: int, random: Random) -> float:
     """Return the seconds to wait after so many failures in a row: min(30, 2**n), n from 0.
 
     Jitter down to half, so that a fleet that failed together does not return together.
     """
-    return float(min(_MAX_BACKOFF, 2.0 ** min(failures - 1, 16))) * (0.5 + dice() / 2)
+    return float(min(_MAX_BACKOFF, 2.0 ** min(failures - 1, 16))) * (0.5 + random() / 2)
 
 
-def retry_after_of(value: str | None, now: float) -> float | None:
+def parse_retry_after(value: str | None, now: float) -> float | None:
     """Return the seconds that a Retry-After asks for, at most 60; None if absent or unreadable.
 
     RFC 9110, 10.2.3: a number of seconds or an HTTP date. `now` is the wall clock in seconds.
@@ -45,16 +45,16 @@ def retry_after_of(value: str | None, now: float) -> float | None:
     return min(max(left, 0.0), _MAX_RETRY_AFTER)
 
 
-def wait_of(failures: int, retry_after: float | None, dice: Dice) -> float:
+def get_wait(failures: int, retry_after: float | None, random: Random) -> float:
     """Return the seconds until the next attempt: what the server asks for, else the backoff."""
-    return backoff(failures, dice) if retry_after is None else retry_after
+    return backoff(failures, random) if retry_after is None else retry_after
 
 
-def pause_of(error_type: str, dice: Dice) -> float:
+def get_pause(error_type: str, random: Random) -> float:
     """Return the seconds without automatic delivery after giving up.
 
     A refused key: at least a minute. Tried too often: half a minute to a whole one. Spread,
     because a fleet gives up together.
     """
     least = _AUTH_PAUSE if error_type == "auth" else _EXHAUSTED_PAUSE
-    return least * (1.0 + dice())
+    return least * (1.0 + random())

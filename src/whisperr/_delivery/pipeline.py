@@ -16,14 +16,14 @@ from whisperr._process import exit as _lifecycle
 from whisperr._process.imports import first_use
 from whisperr._process.logger import logger
 from whisperr._process.uwsgi import check_host
-from whisperr._queue.memory import MemoryBuffer, own_of
+from whisperr._queue.memory import MemoryQueue, count_own
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent, StoreError
 
 from .accounting import Ledger
 from .reporter import Reporter
-from .scheduler import NEVER, Worker
-from .thread import Driver
+from .scheduler import NEVER, Scheduler
+from .thread import DeliveryThread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ class Pipeline:
             test_mode=config.test_mode,
             before_send=config.before_send,
         )
-        self.worker = Worker(
+        self.worker = Scheduler(
             self.buffer,
             self._transport,
             self.ledger,
@@ -78,10 +78,10 @@ class Pipeline:
             max_retries=config.max_retries,
             request_timeout=config.request_timeout,
             clock=time.monotonic,
-            dice=_roll,
-            full_at=full_at_of(config),
+            random=_roll,
+            full_at=get_full_at(config),
         )
-        self.driver = Driver(self.worker)
+        self.driver = DeliveryThread(self.worker)
         self.closing = False
         self._strict = config.strict
         _lifecycle.watch(self)
@@ -187,12 +187,12 @@ class Pipeline:
             _lifecycle.keep(self)
             self.driver.wake()
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a forked child: close the inherited socket; everything else is the parent's."""
         for part in (self._transport, self.buffer):
-            forsake = getattr(part, "forsake", None)
-            if forsake is not None:
-                forsake()
+            close_in_child = getattr(part, "forsake", None)
+            if close_in_child is not None:
+                close_in_child()
 
     def stats(self) -> Stats:
         """Return the counts of this moment."""
@@ -217,7 +217,7 @@ class Pipeline:
 
     def lost(self, events: Sequence[bytes], reason: Reason, message: str) -> None:
         """Count and report events that the buffer had to give up."""
-        self.ledger.drop(reason, own_of(events))
+        self.ledger.drop(reason, count_own(events))
         self._tell(
             self.reporter.add("dropped", message, reason=reason, count=len(events), events=events)
         )
@@ -236,7 +236,7 @@ class Pipeline:
 
     def _lose(self, reason: Reason, message: str, place: str | None) -> None:
         self.ledger.drop(reason, 1)
-        where = call_place() if place is None else place
+        where = get_call_site() if place is None else place
         self._tell(self.reporter.add("dropped", f"{message}{where}", reason=reason))
 
     def _tell(self, news: bool) -> None:  # noqa: FBT001  # what `add` says
@@ -252,7 +252,7 @@ def _roll() -> float:
     return int.from_bytes(os.urandom(4), "big") / 2**32
 
 
-def full_at_of(config: Config) -> int:
+def get_full_at(config: Config) -> int:
     """Return how many waiting events end the pace: at half of a bound nothing may wait for it."""
     return min(
         config.max_batch_size,
@@ -261,7 +261,7 @@ def full_at_of(config: Config) -> int:
     )
 
 
-def call_place() -> str:
+def get_call_site() -> str:
     """Say where in the caller's code the refused call stands."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # what `inspect` and `warnings` do
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "whisperr":
@@ -273,7 +273,7 @@ def _buffer_of(config: Config) -> Buffer:
     """Return the buffer of this process: memory, a store that is opened, or the caller's object."""
     given: Any = config.buffer
     if given is None:
-        return MemoryBuffer(config.max_queue_size, config.max_queue_bytes)
+        return MemoryQueue(config.max_queue_size, config.max_queue_bytes)
     opened = getattr(given, "open", None)
     buffer: Buffer = (
         given if opened is None else opened(config.max_queue_size, config.max_queue_bytes)
@@ -301,7 +301,7 @@ class _LazyTransport:
         if self._http is not None:
             self._http.close()
 
-    def forsake(self) -> None:
-        forsake = getattr(self._http, "forsake", None)
-        if forsake is not None:
-            forsake()
+    def close_in_child(self) -> None:
+        close_in_child = getattr(self._http, "forsake", None)
+        if close_in_child is not None:
+            close_in_child()

@@ -1,7 +1,7 @@
 """Step 4: when to deliver.
 
 A machine of decisions that somebody else drives: `step` does what is due, at most one request,
-and says when it wants to be called again. Clock, dice and the way to send are arguments, so a
+and says when it wants to be called again. Clock, random and the way to send are arguments, so a
 test can drive it without threads, sockets or time.
 
 Threads: one caller at a time may be in `step`; everything else may be called from any thread,
@@ -14,11 +14,11 @@ import sys
 import time
 from _thread import RLock
 
-from whisperr._events.batch import request_of
-from whisperr._queue.memory import own_of
+from whisperr._events.batch import to_request
+from whisperr._queue.memory import count_own
 from whisperr.errors import NotNow
 
-from .backoff import pause_of
+from .backoff import get_pause
 from .verdict import Delivery
 
 TYPE_CHECKING = False
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from whisperr.protocols import Buffer, Transport
 
     from .accounting import Ledger
-    from .backoff import Dice
+    from .backoff import Random
     from .reporter import Reporter
     from .verdict import Verdict
 
@@ -41,7 +41,7 @@ _PACE = 0.1
 _NO_WAKE = sys.maxsize
 
 
-class Worker:
+class Scheduler:
     """Decide when to deliver what the buffer holds, and do it one request at a time."""
 
     def __init__(
@@ -57,7 +57,7 @@ class Worker:
         max_retries: int,
         request_timeout: float,
         clock: Callable[[], float],
-        dice: Dice,
+        random: Random,
         wall_clock: Callable[[], float] = time.time,
         full_at: int | None = None,
     ) -> None:
@@ -74,7 +74,7 @@ class Worker:
         self._request_timeout = request_timeout
         self._clock = clock
         self._wall_clock = wall_clock
-        self._dice = dice
+        self._dice = random
         self._delivery: Delivery | None = None
         self._oldest_since: float | None = None
         self._not_before = self._asked_until = 0.0
@@ -178,7 +178,7 @@ class Worker:
     def recover(self) -> None:
         """After a mistake of ours or of a plugged-in part: keep the events and pause."""
         self._delivery = None
-        self._reschedule(self._clock() + pause_of("retry_exhausted", self._dice))
+        self._reschedule(self._clock() + get_pause("retry_exhausted", self._dice))
         self._put_back()
         self.settle()
 
@@ -261,7 +261,7 @@ class Worker:
         problem = ""
         self._ledger.request(again=delivery.failures > 0)
         try:
-            answer = self._transport.send(request_of(delivery.part), timeout)
+            answer = self._transport.send(to_request(delivery.part), timeout)
         except Exception as error:  # noqa: BLE001  # whatever a transport raises means: no answer
             problem = f"{type(error).__name__}: {error}"
         now = self._clock()
@@ -308,9 +308,9 @@ class Worker:
         if self._buffer.done(verdict.ended, lost, verdict.reason) < verdict.ended:
             return
         # Which ones a 202 refused is not told, unless it is all of them: the first ones count.
-        self._ledger.deliver(own_of(part[lost:]))
+        self._ledger.deliver(count_own(part[lost:]))
         if lost and verdict.reason:
-            self._ledger.drop(verdict.reason, own_of(part[:lost]))
+            self._ledger.drop(verdict.reason, count_own(part[:lost]))
             known = part if lost == len(part) else ()
             self._report(known, verdict.reason, verdict.message, verdict.status, lost)
 
@@ -323,7 +323,7 @@ class Worker:
         self._reporter.add(error_type, verdict.message, status=verdict.status, count=count)
         if self._close_by is not None:
             self._close_by = now  # no attempt can follow: the rest ends as `shutdown`
-        self._reschedule(now + pause_of(error_type, self._dice))
+        self._reschedule(now + get_pause(error_type, self._dice))
         self._put_back()
 
     def _put_back(self) -> None:
@@ -336,7 +336,7 @@ class Worker:
 
     def _drop(self, events: Sequence[bytes], reason: Reason, message: str) -> None:
         if events:
-            self._ledger.drop(reason, own_of(events))
+            self._ledger.drop(reason, count_own(events))
             self._report(events, reason, message, None, len(events))
 
     def _report(

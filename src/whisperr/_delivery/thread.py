@@ -12,35 +12,35 @@ import time
 
 from whisperr._process.imports import first_use
 from whisperr._process.logger import logger
-from whisperr._process.uwsgi import obstacle_here
+from whisperr._process.uwsgi import get_obstacle_here
 
 from .scheduler import NEVER
-from .wake_up import Gate
+from .wake_up import WakeUp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from threading import Thread
 
-    from .scheduler import Worker
+    from .scheduler import Scheduler
 
 THREAD_NAME = "whisperr-delivery"
 
 
-class Driver:
+class DeliveryThread:
     """Drive one worker in one process, and let others wait for what it does."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: Scheduler) -> None:
         # Not when the package is imported, where it would be a third of the time; and not when the
         # thread is started, maybe by one that `threading` would then take for the main thread.
         with first_use():
             import threading
         self._threading = threading
         self._worker = worker
-        self._gate = Gate()
+        self._gate = WakeUp()
         self._turn = _thread.allocate_lock()  # held by whoever is in `worker.step`
         self._in_step: int | None = None
-        self._waiting: set[Gate] = set()
+        self._waiting: set[WakeUp] = set()
         self._starting = _thread.allocate_lock()
         self._thread: Thread | None = None
         self._told = False
@@ -78,7 +78,7 @@ class Driver:
 
         Where no thread can run, at exit, the calling thread does the work itself.
         """
-        gate = Gate()
+        gate = WakeUp()
         self._waiting.add(gate)
         try:
             while not passed():
@@ -93,7 +93,7 @@ class Driver:
         finally:
             self._waiting.discard(gate)
 
-    def _drive(self, gate: Gate, left: float) -> None:
+    def _drive(self, gate: WakeUp, left: float) -> None:
         """Do one round of the worker's in the calling thread, or wait for who does."""
         next_step = self._step()
         if next_step is None:
@@ -128,7 +128,7 @@ class Driver:
         main = self._threading.main_thread()
         if self._worker.closed or sys.is_finalizing() or not main.is_alive():
             return False
-        obstacle = obstacle_here()
+        obstacle = get_obstacle_here()
         if obstacle is not None:
             self._tell_once(obstacle)
             return False
@@ -137,7 +137,7 @@ class Driver:
         try:
             # Made again for this thread: gevent may have replaced all locks since the client was
             # made. Nothing is missed by it: the thread looks before it waits.
-            self._gate = Gate()
+            self._gate = WakeUp()
             thread = self._threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
             thread.start()
             self._thread = thread

@@ -6,10 +6,10 @@ are the worker's.
 
 from __future__ import annotations
 
-from whisperr._contract import AUTH, HALVE, OK, RETRY, SPLIT, outcome_of
+from whisperr._contract import AUTH, HALVE, OK, RETRY, SPLIT, classify
 from whisperr._process.imports import json_loads
 
-from .backoff import retry_after_of, wait_of
+from .backoff import get_wait, parse_retry_after
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from whisperr._contract import Answer
     from whisperr.errors import ErrorType, Reason
 
-    from .backoff import Dice
+    from .backoff import Random
 
 # Requests that halving may add for one batch. Finding one bad event among 500 takes 18; past the
 # limit, what is refused is dropped as a whole: so many bad events are not worth a flood.
@@ -54,10 +54,10 @@ class Delivery:
 
     __slots__ = ("_dice", "_extra", "_failures", "_max_retries", "_parts")
 
-    def __init__(self, batch: Sequence[bytes], max_retries: int, dice: Dice) -> None:
+    def __init__(self, batch: Sequence[bytes], max_retries: int, random: Random) -> None:
         self._parts = [batch]
         self._max_retries = max_retries
-        self._dice = dice
+        self._dice = random
         self._failures = 0
         self._extra = 0
 
@@ -82,7 +82,7 @@ class Delivery:
         `now` is the wall clock in seconds, for a Retry-After that names a date.
         """
         status = None if answer is None else answer.status
-        outcome = outcome_of(status)
+        outcome = classify(status)
         verdict = Verdict(status)
         verdict.message = _explained(answer, problem)
         if outcome == RETRY:
@@ -91,7 +91,7 @@ class Delivery:
             verdict.give_up = "auth"
             self._failures = 0
         elif outcome == OK:
-            refused = 0 if answer is None else rejected_of(answer.body)
+            refused = 0 if answer is None else parse_rejected(answer.body)
             self._end(verdict, refused, "refused_in_batch")
         elif outcome in (SPLIT, HALVE) and len(self.part) > 1 and self._may_divide(outcome):
             self._divide()
@@ -104,12 +104,12 @@ class Delivery:
         self._failures += 1
         value = None
         if answer is not None and answer.status in (429, 503):  # CONTRACT: Retry-After
-            value = retry_after_of(answer.headers.get("retry-after"), now)
+            value = parse_retry_after(answer.headers.get("retry-after"), now)
         if self._failures > self._max_retries:
             verdict.give_up = "retry_exhausted"
             verdict.wait = value
         else:
-            verdict.wait = wait_of(self._failures, value, self._dice)
+            verdict.wait = get_wait(self._failures, value, self._dice)
         verdict.asked = value is not None
 
     def _end(self, verdict: Verdict, lost: int, reason: Reason) -> None:
@@ -142,17 +142,17 @@ def _explained(answer: Answer | None, problem: str) -> str:
     target = answer.headers.get("location")
     if answer.status < 400 and target:  # noqa: PLR2004  # 3xx
         return f"HTTP {answer.status} to {target.split('?')[0][:200]}; redirects are not followed"
-    code = code_of(answer.body)
+    code = parse_error_code(answer.body)
     return f"HTTP {answer.status}" + (f" {code}" if code else "")
 
 
-def rejected_of(body: bytes) -> int:
+def parse_rejected(body: bytes) -> int:
     """Return `rejected` of a 202: how many events of the batch failed the check of their shape."""
     value = _member(body, "rejected")
     return value if isinstance(value, int) and value > 0 and value is not True else 0
 
 
-def code_of(body: bytes) -> str | None:
+def parse_error_code(body: bytes) -> str | None:
     """Return the server's error code when it is one word: free text may repeat a payload."""
     for name in ("code", "error"):
         value = _member(body, name)

@@ -14,7 +14,7 @@ import _thread
 from _thread import TIMEOUT_MAX
 
 
-class Gate:
+class WakeUp:
     """Closed until somebody opens it; a wait that succeeds closes it again."""
 
     __slots__ = ("_lock",)

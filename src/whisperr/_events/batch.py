@@ -14,7 +14,7 @@ _FRAME = b'{"events":[]}'
 _FRAME_BYTES = len(_FRAME)
 
 
-class Run:
+class BatchBuilder:
     """A batch while it is filled: a run of events, or one identify, which goes alone (CONTRACT).
 
     At most `max_events` and MAX_BATCH_BYTES, but at least one: an event that is larger than
@@ -46,7 +46,7 @@ class Run:
         return True
 
 
-def run_of(events: list[bytes]) -> list[bytes]:
+def take_batch(events: list[bytes]) -> list[bytes]:
     """Return the first of `events` that one request takes: nearly always all of them.
 
     That is seen without looking at each: what sorts before IDENTIFY_HEAD does not begin with it.
@@ -54,14 +54,14 @@ def run_of(events: list[bytes]) -> list[bytes]:
     size = _FRAME_BYTES + sum(map(len, events)) + len(events)
     if size <= MAX_BATCH_BYTES and max(events, default=b"") < IDENTIFY_HEAD:
         return events
-    run = Run(len(events))
+    run = BatchBuilder(len(events))
     for data in events:
         if not run.add(data):
             break
     return run.events
 
 
-def request_of(batch: Sequence[bytes]) -> Request:
+def to_request(batch: Sequence[bytes]) -> Request:
     """Return the request for a run of events or for one identify; bytes are joined, not remade."""
     if not batch:
         return Request(EVENTS_PATH, _FRAME)
@@ -76,4 +76,4 @@ def request_of(batch: Sequence[bytes]) -> Request:
 
 def empty_request() -> Request:
     """Return a request without events: the server refuses it and stores nothing (CONTRACT: 400)."""
-    return request_of(())
+    return to_request(())

@@ -30,7 +30,7 @@ _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class MessageIds:
-    """Ids of 96 random bits and a number. Most calls do not wait for the system's dice.
+    """Ids of 96 random bits and a number. Most calls do not wait for the system's random.
 
     Belongs to one process: a forked child must make its own, or both would hand out the same.
     """
@@ -98,7 +98,7 @@ class Clock:
         self._second = begun = (second * _SECOND, text)
         return begun
 
-    def stamp_of(self, moment: object) -> str:
+    def format(self, moment: object) -> str:
         """Return the stamp of an aware `datetime`; raises InvalidEvent for anything else."""
         from datetime import datetime, timezone
 

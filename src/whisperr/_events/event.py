@@ -13,7 +13,7 @@ from whisperr.errors import InvalidEvent
 
 from .clock import Clock, MessageIds
 from .layout import EVENT_HEAD, split_at_user
-from .to_json import bytes_of, quote, text_of
+from .to_json import quote, to_json, to_utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ _IN_NAMES = _IN_WORDS | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ_. -")
 _KNOWN_TYPES = 1_000
 _HEAD = EVENT_HEAD.decode()
 # Stands where the user will be, in an event that is encoded before its user is known.
-NOBODY = "-"
+NO_USER = "-"
 _EVENT_KEYS = {"external_user_id", "event_type", "occurred_at", "properties", "context"}
 # What str() would give for these says nothing about a user.
 _NOT_IDS = (bool, float, bytes, bytearray, dict, list, tuple, set, frozenset)
@@ -65,7 +65,7 @@ class EventEncoder:
         self._test = {"$mode": "test"} if test_mode else {}
         # What follows the message id in an event without a context of the caller's: the same
         # for every event, so it is written once.
-        self._tail = text_of({**self._context, **self._test}, "context")[1:] + "}"
+        self._tail = to_json({**self._context, **self._test}, "context")[1:] + "}"
 
     def event(
         self,
@@ -84,16 +84,18 @@ class EventEncoder:
         `before_send` returns None.
         """
         if type(user) is not str or not user or user.isspace():
-            user = identifier(user, "external_user_id")
+            user = parse_identifier(user, "external_user_id")
         name = self._types.get(event_type) if type(event_type) is str else None
         if name is None:
             name = self._checked_type(event_type)
-        stamp = self._clock.stamp() if occurred_at is None else self._clock.stamp_of(occurred_at)
-        chosen = self._ids.next() if message_id is None else identifier(message_id, "message_id")
+        stamp = self._clock.stamp() if occurred_at is None else self._clock.format(occurred_at)
+        chosen = (
+            self._ids.next() if message_id is None else parse_identifier(message_id, "message_id")
+        )
         if type(properties) is dict:
-            members = text_of(properties, "properties")
+            members = to_json(properties, "properties")
         else:
-            members = "{}" if properties is None else object_text(properties, "properties")
+            members = "{}" if properties is None else to_json_object(properties, "properties")
         if context is None and message_id is None:
             rest = f'{{"$message_id":"{chosen}",{self._tail}'
         else:
@@ -103,28 +105,28 @@ class EventEncoder:
             f'"properties":{members},"context":{rest}'
         )
         try:
-            data = text.encode()  # not `bytes_of`: a call less for every event
+            data = text.encode()  # not `to_utf8`: a call less for every event
         except UnicodeEncodeError:
-            data = bytes_of(text)
+            data = to_utf8(text)
         if self._before_send is not None and whole:
             data = self._reviewed(data, self._before_send)
         return chosen, data
 
-    def forget_ids(self) -> None:
+    def renew_ids(self) -> None:
         """Make new message ids from now on: copies of this process must not share any."""
         self._ids.renew()
 
-    def without_user(self, *given: object) -> tuple[str, bytes, bytes]:
+    def encode_without_user(self, *given: object) -> tuple[str, bytes, bytes]:
         """Return the message id and the two pieces of an event that the user stands between.
 
         `given` is what `event` takes after the user. Everything but the user is settled now.
         """
-        chosen, data = self.event(NOBODY, *given, whole=False)
-        return (chosen, *split_at_user(data, NOBODY))
+        chosen, data = self.event(NO_USER, *given, whole=False)
+        return (chosen, *split_at_user(data, NO_USER))
 
-    def with_user(self, head: bytes, user: object, tail: bytes) -> bytes:
+    def add_user(self, head: bytes, user: object, tail: bytes) -> bytes:
         """Return the event whose pieces were made before; now `before_send` sees it."""
-        data = joined(head, user, tail)
+        data = join_user(head, user, tail)
         if self._before_send is not None:
             data = self._reviewed(data, self._before_send)
         return data
@@ -148,9 +150,9 @@ class EventEncoder:
         if context is None:
             given: dict[str, Any] = {}
         else:
-            given = json_loads()(object_text(context, "context"))
+            given = json_loads()(to_json_object(context, "context"))
         merged = {**self._context, **given, **self._test, RESERVED_CONTEXT_KEY: message_id}
-        return text_of(merged, "context")
+        return to_json(merged, "context")
 
     def _reviewed(self, data: bytes, before_send: BeforeSend) -> bytes:
         """Show the event to the caller's `before_send`; what comes back is checked once more."""
@@ -170,21 +172,21 @@ class EventEncoder:
         if answer["occurred_at"] != stamp:
             raise InvalidEvent("before_send: occurred_at cannot be changed; pass it to track()")
         name = self._checked_type(answer["event_type"])
-        user = quote(identifier(answer["external_user_id"], "external_user_id"))
-        members = object_text(answer["properties"], "properties")
-        context = text_of({**answer["context"], RESERVED_CONTEXT_KEY: message_id}, "context")
-        return bytes_of(
+        user = quote(parse_identifier(answer["external_user_id"], "external_user_id"))
+        members = to_json_object(answer["properties"], "properties")
+        context = to_json({**answer["context"], RESERVED_CONTEXT_KEY: message_id}, "context")
+        return to_utf8(
             f'{_HEAD}{name}","external_user_id":{user},"occurred_at":"{stamp}",'
             f'"properties":{members},"context":{context}}}'
         )
 
 
-def joined(head: bytes, user: object, tail: bytes) -> bytes:
+def join_user(head: bytes, user: object, tail: bytes) -> bytes:
     """Return an event or identify with its user in place; raises InvalidEvent for a bad one."""
-    return head + bytes_of(quote(identifier(user, "external_user_id"))) + tail
+    return head + to_utf8(quote(parse_identifier(user, "external_user_id"))) + tail
 
 
-def identifier(value: object, name: str) -> str:
+def parse_identifier(value: object, name: str) -> str:
     """Return an id as the string that the contract wants; `user.pk` of any kind just works."""
     if isinstance(value, str):
         text = str.__str__(value)
@@ -201,9 +203,9 @@ def identifier(value: object, name: str) -> str:
     return text
 
 
-def object_text(value: object, name: str) -> str:
+def to_json_object(value: object, name: str) -> str:
     """Return the JSON object that `value` becomes; anything that is no object is refused."""
-    text = text_of(value, name)
+    text = to_json(value, name)
     if not text.startswith("{"):
         raise InvalidEvent(f"{name}: must be a dict, got {type(value).__name__}")
     return text

@@ -5,9 +5,9 @@ from __future__ import annotations
 from whisperr._contract import CHANNELS, PUSH_FIELDS
 from whisperr.errors import InvalidEvent
 
-from .event import identifier, object_text, shown
+from .event import parse_identifier, shown, to_json_object
 from .layout import IDENTIFY_HEAD
-from .to_json import bytes_of, quote, text_of
+from .to_json import quote, to_json, to_utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ _FLAGS = ("opted_in", "verified")
 _CHANNEL_KEYS = {"channel", "type", "address", *_FLAGS, *PUSH_FIELDS}
 
 
-def identify_bytes(
+def encode_identify(
     user: object,
     *,
     traits: object = None,
@@ -30,11 +30,11 @@ def identify_bytes(
     anonymous_id: object = None,
 ) -> bytes:
     """Return one identify as the bytes of its JSON object; raises InvalidEvent."""
-    body = f"{IDENTIFY_HEAD.decode()}{quote(identifier(user, 'external_user_id'))}"
+    body = f"{IDENTIFY_HEAD.decode()}{quote(parse_identifier(user, 'external_user_id'))}"
     if anonymous_id is not None:
         body += f',"anonymous_id":{quote(_anonymous(anonymous_id))}'
     if traits is not None:
-        members = object_text(traits, "traits")
+        members = to_json_object(traits, "traits")
         if members != "{}":
             body += f',"traits":{members}'
     if preferred_channel is not None:
@@ -45,12 +45,12 @@ def identify_bytes(
     else:
         listed = _listed(channels)
     if listed:
-        body += f',"channels":{text_of(listed, "channels")}'
-    return bytes_of(body + "}")
+        body += f',"channels":{to_json(listed, "channels")}'
+    return to_utf8(body + "}")
 
 
 def _anonymous(value: object) -> str:
-    text = identifier(value, "anonymous_id")
+    text = parse_identifier(value, "anonymous_id")
     if len(text) > _MAX_ANONYMOUS_ID:
         raise InvalidEvent(
             f"anonymous_id: must have 1 to {_MAX_ANONYMOUS_ID} characters, got {len(text)}"

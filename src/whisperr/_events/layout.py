@@ -54,7 +54,7 @@ def _is_escaped(data: bytes, at: int) -> bool:
     return (len(before) - len(before.rstrip(b"\\"))) % 2 == 1
 
 
-def oldest_stamp(now: float) -> bytes:
+def get_oldest_stamp(now: float) -> bytes:
     """Return the oldest `occurred_at` that the server accepts at `now` (wall clock, seconds)."""
     return time.strftime(
         "%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(now - MAX_AGE_DAYS * 86_400)

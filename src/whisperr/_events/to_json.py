@@ -73,7 +73,7 @@ _plain_chunks = _plain_encoder()
 _ODD = (TypeError, ValueError, RuntimeError)
 
 
-def text_of(value: object, name: str) -> str:
+def to_json(value: object, name: str) -> str:
     """Return `value` as JSON text; `name` is how errors call it.
 
     Raises InvalidEvent for a cycle, for more than 64 levels or 100,000 values, and for an object
@@ -95,7 +95,7 @@ def text_of(value: object, name: str) -> str:
     return _Careful().text(value, name, 1)
 
 
-def bytes_of(text: str) -> bytes:
+def to_utf8(text: str) -> bytes:
     """Encode as UTF-8. A lone surrogate is no character: it becomes U+FFFD, as JSON parsers do."""
     try:
         return text.encode()

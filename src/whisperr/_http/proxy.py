@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 _PROXY_NAMES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 
 
-def proxy_of(scheme: str, host: str, port: int) -> str | None:
+def get_proxy(scheme: str, host: str, port: int) -> str | None:
     """Return the proxy that the environment names for a place; none for this machine itself."""
     if host in LOOPBACK or _PROXY_NAMES.isdisjoint(name.lower() for name in os.environ):
         return None
@@ -26,14 +26,14 @@ def proxy_of(scheme: str, host: str, port: int) -> str | None:
     return proxies.get(scheme) or proxies.get("all")
 
 
-def parts_of_proxy(proxy: str) -> SplitResult:
+def parse_proxy(proxy: str) -> SplitResult:
     with first_use():
         from urllib.parse import urlsplit
     return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
 
 
 def proxy_credentials(proxy: str) -> dict[str, str]:
-    parts = parts_of_proxy(proxy)
+    parts = parse_proxy(proxy)
     if not parts.username:
         return {}
     with first_use():

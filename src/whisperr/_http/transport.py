@@ -1,6 +1,6 @@
 """Step 7: a request becomes an answer, over one kept-alive connection. Decides nothing.
 
-Threads: used by one at a time, the one that drives the worker; `forsake` by a forked child.
+Threads: used by one at a time, the one that drives the worker; `close_in_child` by a forked child.
 Imported with the first request: that takes twice as long as the rest of the package. What only TLS
 or a proxy needs is imported where there is one.
 """
@@ -12,12 +12,12 @@ import encodings.idna  # noqa: F401  # `getaddrinfo` would import it, unguarded 
 import socket
 import time
 
-from whisperr._contract import headers_of
+from whisperr._contract import get_headers
 from whisperr._process.imports import first_use
-from whisperr._url import parts_of
+from whisperr._url import parse_url
 from whisperr._version import __version__
 
-from .proxy import parts_of_proxy, proxy_credentials, proxy_of
+from .proxy import get_proxy, parse_proxy, proxy_credentials
 from .response import left_until, read_answer
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ class HttpTransport:
     def __init__(
         self, base_url: str, key: Secret, *, ssl_context: ssl.SSLContext | None = None
     ) -> None:
-        parts = parts_of(base_url)
+        parts = parse_url(base_url)
         if parts is None:
             raise ValueError("base_url: must be an http:// or https:// URL")
         self._scheme, self._host, self._port, self._prefix = parts
@@ -73,7 +73,7 @@ class HttpTransport:
         if connection is not None:
             connection.close()
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """Close an inherited connection in a forked child, without a word on the wire.
 
         Only the descriptor: a TLS goodbye would end the parent's session.
@@ -151,7 +151,7 @@ class HttpTransport:
         proxy = self._proxy()
         if proxy is not None and self._scheme == "http":
             headers.update(proxy_credentials(proxy))
-        return {**headers, **headers_of(self._key.reveal(), __version__)}
+        return {**headers, **get_headers(self._key.reveal(), __version__)}
 
     def _authority(self) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
@@ -159,7 +159,7 @@ class HttpTransport:
         return host if self._port == usual else f"{host}:{self._port}"
 
     def _proxy(self) -> str | None:
-        return proxy_of(self._scheme, self._host, self._port)
+        return get_proxy(self._scheme, self._host, self._port)
 
     def _connect(self, deadline: float) -> socket.socket:
         proxy = self._proxy()
@@ -185,7 +185,7 @@ class HttpTransport:
 
     def _connect_through(self, proxy: str, deadline: float) -> socket.socket:
         """Connect to a proxy; for https, open a tunnel (RFC 9110, 9.3.6)."""
-        parts = parts_of_proxy(proxy)
+        parts = parse_proxy(proxy)
         if parts.scheme != "http" or not parts.hostname:
             raise OSError(f"a proxy must be an http:// URL, got scheme {parts.scheme!r}")
         plain = _open(parts.hostname, parts.port or 80, deadline)

@@ -10,13 +10,13 @@ import time
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from whisperr._contract import key_is_good
-from whisperr._delivery.verdict import code_of
+from whisperr._contract import is_key_accepted
+from whisperr._delivery.verdict import parse_error_code
 from whisperr._events.batch import empty_request
 from whisperr._frozen import Frozen
 from whisperr._http import transport as _transport
-from whisperr._http.proxy import proxy_of
-from whisperr._url import LOOPBACK, parts_of
+from whisperr._http.proxy import get_proxy
+from whisperr._url import LOOPBACK, parse_url
 
 if TYPE_CHECKING:
     import ssl
@@ -63,7 +63,7 @@ def checkup(config: Config, *, measures: bool = False) -> Iterator[Finding]:
     even when a step before failed: what stands between, such as a proxy, may be at fault. With
     `measures` also the round trip of that request and what the server's clock says about ours.
     """
-    parts = parts_of(config.base_url)
+    parts = parse_url(config.base_url)
     assert parts is not None  # `Config` has checked it
     scheme, host, port, _ = parts
     yield _configuration(config, scheme, host)
@@ -97,7 +97,7 @@ def _detour(config: Config, scheme: str, host: str, port: int) -> str | None:
     """Say what stands between this machine and the host, if it is known."""
     if config.transport is not None:
         return "the `transport` option sends requests in a way of its own"
-    if proxy_of(scheme, host, port) is not None:
+    if get_proxy(scheme, host, port) is not None:
         return "requests go through the proxy that the environment names"
     return None
 
@@ -156,9 +156,9 @@ def _key(config: Config, exchange: _Exchange) -> Finding:
     finally:
         if config.transport is None:
             transport.close()
-    code = code_of(answer.body)
+    code = parse_error_code(answer.body)
     said = f"HTTP {answer.status}" + (f", {code}" if code else "")
-    good = key_is_good(answer.status)
+    good = is_key_accepted(answer.status)
     if good is None:
         return Finding("key", "doubtful", f"{said}: says nothing about the key")
     if good:

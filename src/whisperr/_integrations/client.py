@@ -26,7 +26,7 @@ def get_client() -> Whisperr:
     return _made.setdefault(_ONE, Whisperr()) if client is None else client
 
 
-def client_source(client: Whisperr | Callable[[], Whisperr] | None) -> Callable[[], Whisperr]:
+def get_client_factory(client: Whisperr | Callable[[], Whisperr] | None) -> Callable[[], Whisperr]:
     """Return how to get the client that a door was given: itself, a function, or None for ours."""
     if client is None:
         return get_client

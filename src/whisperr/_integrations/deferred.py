@@ -9,10 +9,10 @@ Threads: any thread may prepare and any other may queue. Nothing here waits.
 
 from __future__ import annotations
 
-from whisperr._client import pipeline_of
-from whisperr._delivery.pipeline import call_place
-from whisperr._events.event import NOBODY, joined
-from whisperr._events.identify import identify_bytes
+from whisperr._client import get_pipeline
+from whisperr._delivery.pipeline import get_call_site
+from whisperr._events.event import NO_USER, join_user
+from whisperr._events.identify import encode_identify
 from whisperr._events.layout import split_at_user
 
 TYPE_CHECKING = False
@@ -25,7 +25,7 @@ UNKNOWN = object()
 """Stands for a user that is named when the event is queued."""
 
 
-class Prepared:
+class DeferredEvent:
     """An event or an identify whose bytes are made and that waits to be queued, once."""
 
     __slots__ = ("_call", "_client", "_head", "_place", "_tail", "message_id")
@@ -43,7 +43,7 @@ class Prepared:
         self._call = call
         self._head = head
         self._tail = tail  # None: the head is all of it
-        self._place = call_place()  # of the caller's line, for what may be said later
+        self._place = get_call_site()  # of the caller's line, for what may be said later
 
     def queue(self, user: object = None) -> bool:
         """Accept it, with this user if it has none yet; False when it was refused.
@@ -57,7 +57,7 @@ class Prepared:
             return False
         data = self._head
         if self._tail is not None:
-            join = joined if self._call == "identify" else pipeline.encoder.with_user
+            join = join_user if self._call == "identify" else pipeline.encoder.add_user
             try:
                 data = join(self._head, user, self._tail)
             except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
@@ -80,12 +80,12 @@ class Prepared:
 
     def _pipeline(self) -> Pipeline:
         """Return the one of the process that this runs in: it may be a fork of the first."""
-        pipeline = pipeline_of(self._client)
+        pipeline = get_pipeline(self._client)
         assert pipeline is not None  # a disabled client prepares nothing
         return pipeline
 
 
-def prepare_event(
+def defer_event(
     client: Whisperr,
     user: object,
     event_type: object,
@@ -93,12 +93,12 @@ def prepare_event(
     context: object = None,
     occurred_at: object = None,
     message_id: object = None,
-) -> Prepared | None:
+) -> DeferredEvent | None:
     """Encode one event to be queued later; None when it was refused, which is reported.
 
     `user` may be UNKNOWN. With a user the event is complete, so `before_send` sees it here.
     """
-    pipeline = pipeline_of(client)
+    pipeline = get_pipeline(client)
     if pipeline is None:
         return None
     if pipeline.closing:
@@ -107,26 +107,26 @@ def prepare_event(
     given = (event_type, properties, context, occurred_at, message_id)
     try:
         if user is UNKNOWN:
-            chosen, head, tail = pipeline.encoder.without_user(*given)
-            return Prepared(client, "track", head, tail, chosen)
+            chosen, head, tail = pipeline.encoder.encode_without_user(*given)
+            return DeferredEvent(client, "track", head, tail, chosen)
         chosen, data = pipeline.encoder.event(user, *given)
-        return Prepared(client, "track", data, None, chosen)
+        return DeferredEvent(client, "track", data, None, chosen)
     except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
         pipeline.refuse(error, "track")
         return None
 
 
-def prepare_identify(client: Whisperr, **known: object) -> Prepared | None:
+def defer_identify(client: Whisperr, **known: object) -> DeferredEvent | None:
     """Encode what is known about a user who is named later; None when it was refused."""
-    pipeline = pipeline_of(client)
+    pipeline = get_pipeline(client)
     if pipeline is None:
         return None
     if pipeline.closing:
         pipeline.refuse_closed("identify")
         return None
     try:
-        head, tail = split_at_user(identify_bytes(NOBODY, **known), NOBODY)
-        return Prepared(client, "identify", head, tail)
+        head, tail = split_at_user(encode_identify(NO_USER, **known), NO_USER)
+        return DeferredEvent(client, "identify", head, tail)
     except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
         pipeline.refuse(error, "identify")
         return None
@@ -134,24 +134,24 @@ def prepare_identify(client: Whisperr, **known: object) -> Prepared | None:
 
 def is_on(client: Whisperr) -> bool:
     """Say whether a client does anything at all."""
-    return pipeline_of(client) is not None
+    return get_pipeline(client) is not None
 
 
 def outbox_of(client: Whisperr) -> Buffer | None:
     """Return the buffer that other processes deliver; None when this one does."""
-    pipeline = pipeline_of(client)
+    pipeline = get_pipeline(client)
     return None if pipeline is None or pipeline.delivered_by is None else pipeline.buffer
 
 
 def nobody(client: Whisperr, call: str) -> None:
     """Say, with `debug`, that there is no user to send something for."""
-    pipeline = pipeline_of(client)
+    pipeline = get_pipeline(client)
     if pipeline is not None:
         pipeline.reporter.detail("%s: the visitor is anonymous; nothing is sent", call)
 
 
 def refuse(client: Whisperr, call: str, error: Exception) -> None:
     """Report a call whose user could not be read, as bad data is reported."""
-    pipeline = pipeline_of(client)
+    pipeline = get_pipeline(client)
     if pipeline is not None:
         pipeline.refuse(error, call)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from whisperr.errors import InvalidEvent
 
-from .deferred import UNKNOWN, is_on, nobody, prepare_event, prepare_identify, refuse
-from .tracker import UserTracker, failure_of, id_of
+from .deferred import UNKNOWN, defer_event, defer_identify, is_on, nobody, refuse
+from .tracker import UserTracker, get_user_id, to_invalid_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, MutableMapping, Sequence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from whisperr._client import Whisperr
     from whisperr.channel import ChannelFields
 
-    from .deferred import Prepared
+    from .deferred import DeferredEvent
 
 _OVER = "external_user_id: the request is over and resolve_user is async; await atrack() there"
 _CANCELLED = "external_user_id: the request was cancelled before its user was read"
@@ -53,12 +53,12 @@ class RequestTracker(UserTracker):
         super().__init__(client_of, partial(resolve, scope))
         self._is_async = _is_async(resolve)
         self._over = False
-        self._waiting: deque[Prepared] = deque()
+        self._waiting: deque[DeferredEvent] = deque()
 
     async def auser_id(self) -> str | None:
         """Do what `user_id` does, also with an async resolver."""
         client = self._client_of()
-        return id_of(client, await self._auser(client, "user_id"))
+        return get_user_id(client, await self._auser(client, "user_id"))
 
     def track(
         self,
@@ -78,7 +78,7 @@ class RequestTracker(UserTracker):
         if not self._is_async:
             return super().track(*given, occurred_at=occurred_at, message_id=message_id)
         client = self._client_of()
-        prepared = prepare_event(client, UNKNOWN, *given, occurred_at, message_id)
+        prepared = defer_event(client, UNKNOWN, *given, occurred_at, message_id)
         return None if prepared is None else self._wait(prepared)
 
     async def atrack(
@@ -93,7 +93,7 @@ class RequestTracker(UserTracker):
         """Do what `track` does, reading the user before it returns."""
         client = self._client_of()
         given = (event_type, properties, context, occurred_at, message_id)
-        prepared = prepare_event(client, UNKNOWN, *given)
+        prepared = defer_event(client, UNKNOWN, *given)
         if prepared is None:
             return None
         user = await self._auser(client, "track")
@@ -115,7 +115,7 @@ class RequestTracker(UserTracker):
         if not self._is_async:
             super().identify(**known)
             return
-        prepared = prepare_identify(self._client_of(), **known)
+        prepared = defer_identify(self._client_of(), **known)
         if prepared is not None:
             self._wait(prepared)
 
@@ -133,7 +133,7 @@ class RequestTracker(UserTracker):
         """Do what `identify` does, reading the user before it returns."""
         known = {name: value for name, value in locals().items() if name != "self"}
         client = self._client_of()
-        prepared = prepare_identify(client, **known)
+        prepared = defer_identify(client, **known)
         if prepared is not None:
             user = await self._auser(client, "identify")
             if user is not None:
@@ -147,7 +147,7 @@ class RequestTracker(UserTracker):
         try:
             user = await self._read()
         except Exception as error:  # noqa: BLE001  # of a project's own function: reported
-            failure = failure_of(error)
+            failure = to_invalid_event(error)
             self._end_all(lambda prepared: prepared.refuse(failure))
         except BaseException:  # the task is cancelled: say what is lost by it, and go
             with suppress(InvalidEvent):
@@ -158,14 +158,14 @@ class RequestTracker(UserTracker):
                 lambda prepared: prepared.nobody() if user is None else prepared.queue(user)
             )
 
-    def _wait(self, prepared: Prepared) -> str | None:
+    def _wait(self, prepared: DeferredEvent) -> str | None:
         if self._over:
             prepared.refuse(InvalidEvent(_OVER))
             return None
         self._waiting.append(prepared)
         return prepared.message_id
 
-    def _end_all(self, end: Callable[[Prepared], object]) -> None:
+    def _end_all(self, end: Callable[[DeferredEvent], object]) -> None:
         """End each that waits, also when strict mode raises for one; then raise the first error."""
         first: InvalidEvent | None = None
         while self._waiting:
@@ -187,7 +187,7 @@ class RequestTracker(UserTracker):
         try:
             user = await self._read()
         except Exception as error:  # noqa: BLE001  # of a project's own function: reported
-            refuse(client, call, failure_of(error))
+            refuse(client, call, to_invalid_event(error))
             return None
         if user is None:
             nobody(client, call)

@@ -8,7 +8,7 @@ Threads: any. It keeps nothing of its own.
 
 from __future__ import annotations
 
-from whisperr._events.event import identifier
+from whisperr._events.event import parse_identifier
 from whisperr.errors import InvalidEvent
 
 from .deferred import is_on, nobody, refuse
@@ -41,7 +41,7 @@ class UserTracker:
     def user_id(self) -> str | None:
         """The user's id as it is sent; None for an anonymous visitor, or if it cannot be read."""
         client = self._client_of()
-        return id_of(client, self._user(client, "user_id"))
+        return get_user_id(client, self._user(client, "user_id"))
 
     def track(
         self,
@@ -91,25 +91,25 @@ class UserTracker:
                 getattr(user, "close", int)()  # a coroutine that nobody awaits would warn
                 raise InvalidEvent("external_user_id: resolve_user must not be async here")
         except Exception as error:  # noqa: BLE001  # of a project's own function: reported
-            refuse(client, call, failure_of(error))
+            refuse(client, call, to_invalid_event(error))
             return None
         if user is None:
             nobody(client, call)
         return user
 
 
-def id_of(client: Whisperr, user: object) -> str | None:
+def get_user_id(client: Whisperr, user: object) -> str | None:
     """Return a user's id as it is sent; None when there is none, or a wrong one, which is told."""
     if user is None:
         return None
     try:
-        return identifier(user, "external_user_id")
+        return parse_identifier(user, "external_user_id")
     except InvalidEvent as error:
         refuse(client, "user_id", error)
         return None
 
 
-def failure_of(error: Exception) -> InvalidEvent:
+def to_invalid_event(error: Exception) -> InvalidEvent:
     """Return what is reported; never the text of a foreign error, which may repeat data."""
     if isinstance(error, InvalidEvent):
         return error

@@ -82,10 +82,10 @@ def _finalize(end: Callable[[], None]) -> None:
 
 @atexit.register
 def _end() -> None:
-    shut_down_all(EXIT_TIMEOUT)
+    shutdown_all(EXIT_TIMEOUT)
 
 
-def shut_down_all(timeout: float) -> None:
+def shutdown_all(timeout: float) -> None:
     """Shut all clients down within `timeout` seconds; begin all before waiting for any.
 
     What is not delivered then is dropped and reported.
@@ -100,7 +100,7 @@ def shut_down_all(timeout: float) -> None:
 
 def _after_fork_in_child() -> None:
     for pipeline in _alive():
-        pipeline.forsake()
+        pipeline.close_in_child()
     _pipelines.clear()
     _leaving.clear()
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _told = False
 
 
-def problem_of(modules: Mapping[str, ModuleType]) -> str | None:
+def get_problem(modules: Mapping[str, ModuleType]) -> str | None:
     """Say what the server that has loaded these modules must be told; None when nothing."""
     if getattr(modules.get("uwsgi"), "has_threads", 1):
         return None
@@ -38,13 +38,13 @@ def problem_of(modules: Mapping[str, ModuleType]) -> str | None:
 def check_host() -> None:
     """Warn if this server needs an option; once, and not again in the workers that it forks."""
     global _told  # noqa: PLW0603  # once per process and its forks
-    problem = problem_of(sys.modules)
+    problem = get_problem(sys.modules)
     if problem is not None and not _told:
         _told = True
         logger().warning("%s", problem)
 
 
-def obstacle_of(modules: Mapping[str, ModuleType], pid: int) -> str | None:
+def get_obstacle(modules: Mapping[str, ModuleType], pid: int) -> str | None:
     """Say why the process of this id must start no thread; None when it may."""
     uwsgi = modules.get("uwsgi")
     worker_id, masterpid = getattr(uwsgi, "worker_id", None), getattr(uwsgi, "masterpid", None)
@@ -57,6 +57,6 @@ def obstacle_of(modules: Mapping[str, ModuleType], pid: int) -> str | None:
     return "uWSGI has not forked its workers yet, so no thread is started in this process"
 
 
-def obstacle_here() -> str | None:
+def get_obstacle_here() -> str | None:
     """Say why this process must start no thread now; None when it may."""
-    return obstacle_of(sys.modules, getpid())
+    return get_obstacle(sys.modules, getpid())

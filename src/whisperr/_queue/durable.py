@@ -17,7 +17,7 @@ from whisperr._process import forks
 from whisperr._process.logger import logger
 from whisperr.errors import NotNow, StoreError
 
-from .memory import EVENT_OVERHEAD_BYTES, MemoryBuffer
+from .memory import EVENT_OVERHEAD_BYTES, MemoryQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ PATIENCE = 0.25
 RETRY = 1.0
 # How often a lasting failure is reported, and how often an idle process looks at the store.
 _REPORT_EVERY = 60.0
-LOOK_EVERY = 5.0
+POLL_INTERVAL = 5.0
 _ROUND = 500
 # What must be in the store is tried again, on a machine so busy that somebody always locks it.
 _TRIES = 20
@@ -48,7 +48,7 @@ FULL = "the queue was full; the oldest went"
 EXPIRED = "older than the 30 days that the server accepts"
 
 
-class DurableBuffer:
+class LeasedQueue:
     """A buffer over a store, with the memory of the process to fall back on."""
 
     def __init__(
@@ -60,7 +60,7 @@ class DurableBuffer:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._line = MemoryBuffer(max_events, max_bytes)
+        self._line = MemoryQueue(max_events, max_bytes)
         # A batch from the line: taken to be delivered from memory, or put back. Older than the
         # line, and its first event has the number `_ahead_number`.
         self._ahead: list[bytes] = []
@@ -185,7 +185,7 @@ class DurableBuffer:
         for outcome, count in self._use(self._store.look, _NO_NEWS).items():
             if self._listener is not None:
                 self._listener.ended_elsewhere(outcome, count)
-        return LOOK_EVERY
+        return POLL_INTERVAL
 
     def __len__(self) -> int:
         """Return how many events wait, as far as this process knows; those of all processes."""
@@ -335,7 +335,7 @@ class DurableBuffer:
 
     # -- forks
 
-    def forsake(self) -> None:
+    def close_in_child(self) -> None:
         """In a child: never let go of what was inherited, since letting go would close it."""
         forks.keep(self)
 

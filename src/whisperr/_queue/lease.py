@@ -36,7 +36,7 @@ class Lease:
         return self.until - now
 
 
-def end_of(now: float, seconds: float, lease: float) -> float:
+def get_lease_end(now: float, seconds: float, lease: float) -> float:
     """Return until when to prolong a lease for a request or a wait of so many seconds.
 
     A third of the lease comes on top: for writing down how the request ended.
@@ -44,6 +44,6 @@ def end_of(now: float, seconds: float, lease: float) -> float:
     return now + seconds + lease / 3
 
 
-def rest_of(misses: int, seconds_left: float) -> float:
+def get_rest(misses: int, seconds_left: float) -> float:
     """Return how long to wait before asking again, after `misses` times in vain."""
     return min(_FIRST_REST * 2.0 ** min(misses, 10), _LONGEST_REST, seconds_left)

@@ -14,7 +14,7 @@ from __future__ import annotations
 from _thread import RLock
 from itertools import islice
 
-from whisperr._events.batch import run_of
+from whisperr._events.batch import take_batch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Foreign(bytes):
     __slots__ = ()
 
 
-def own_of(events: Sequence[bytes]) -> int:
+def count_own(events: Sequence[bytes]) -> int:
     """Return how many of these events this process accepted, and so has to count."""
     return len(events) - [*map(type, events)].count(Foreign)
 
@@ -72,7 +72,7 @@ class PutOnly:
         return True
 
 
-class MemoryBuffer:
+class MemoryQueue:
     """The default buffer: in the memory of one process, bounded by count and by bytes.
 
     Events have positions, counted from the first one ever put. What `take` handed out stays
@@ -152,7 +152,7 @@ class MemoryBuffer:
             self._busy = True
             try:
                 line = self._front or self._items
-                run = run_of(_first(line, max_events))
+                run = take_batch(_first(line, max_events))
                 # Owned before they leave the line: `passed` sees each event all the time.
                 self._taken_position = self._front_position if self._front else self._left
                 self._taken = run

@@ -5,7 +5,7 @@ by its user, so each user's order is kept. Who claimed a stream last delivers fr
 that changes a stream is one script (`_redis_scripts`). A process delivers from one stream at a
 time, from all of them in turn.
 
-Threads: one at a time; `DurableBuffer` sees to that. Every call has a time limit.
+Threads: one at a time; `LeasedQueue` sees to that. Every call has a time limit.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ import time
 from collections import deque
 from zlib import crc32
 
-from whisperr._events.batch import Run
-from whisperr._events.layout import is_expired, oldest_stamp, user_of
+from whisperr._events.batch import BatchBuilder
+from whisperr._events.layout import get_oldest_stamp, is_expired, user_of
 from whisperr.errors import NotNow
 
 from . import redis_scripts as scripts
-from .lease import end_of, rest_of
+from .lease import get_lease_end, get_rest
 from .memory import EVENT_OVERHEAD_BYTES, Foreign
 
 TYPE_CHECKING = False
@@ -137,14 +137,14 @@ class RedisStore:
             left = max(left, int(out) / 1_000)
         if left:
             self._misses += 1
-            raise NotNow(rest_of(self._misses - 1, left))
+            raise NotNow(get_rest(self._misses - 1, left))
         return (), ()
 
     def hold(self, seconds: float) -> bool:
         """Make the lease last; False when another process has claimed the stream."""
         if not self._taken:
             return False
-        milliseconds = int(end_of(0.0, seconds, self._lease) * 1_000)
+        milliseconds = int(get_lease_end(0.0, seconds, self._lease) * 1_000)
         held = bool(self._run(scripts.HOLD, self._at.keys, self._me, milliseconds))
         if not held:
             self._taken = []
@@ -223,7 +223,7 @@ class RedisStore:
         self, stream: Stream, entries: list[Entry], max_events: int
     ) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Choose the batch among the oldest entries, and remove those that are too old."""
-        oldest, run = oldest_stamp(self._now()), Run(max_events)
+        oldest, run = get_oldest_stamp(self._now()), BatchBuilder(max_events)
         batch: list[Entry] = []
         expired: list[Entry] = []
         for entry in entries:

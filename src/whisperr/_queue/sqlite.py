@@ -4,7 +4,7 @@ The law: a row is an event, in the order of `position`. Whoever's token is in `s
 batch ends in the same transaction that checks the token. How an event of another process ended
 is left for that process in `ending`. Every write is one short transaction.
 
-Threads: one at a time; `DurableBuffer` sees to that. Processes: each opens its own connection,
+Threads: one at a time; `LeasedQueue` sees to that. Processes: each opens its own connection,
 and none may be open in a process that is made by a fork.
 """
 
@@ -14,12 +14,12 @@ import os
 import sqlite3
 import time
 
-from whisperr._events.batch import Run
-from whisperr._events.layout import is_expired, oldest_stamp
+from whisperr._events.batch import BatchBuilder
+from whisperr._events.layout import get_oldest_stamp, is_expired
 from whisperr.errors import NotNow, StoreError
 
 from . import sqlite_file as file
-from .lease import Lease, end_of, rest_of
+from .lease import Lease, get_lease_end, get_rest
 from .memory import EVENT_OVERHEAD_BYTES, Foreign
 
 TYPE_CHECKING = False
@@ -84,7 +84,7 @@ class SQLiteStore:
             rows = [(self._me, number + n, data) for n, data in enumerate(events)]
             if self._doubt:  # did the last attempt succeed without saying so?
                 last = "SELECT coalesce(max(number), -1) FROM event WHERE source = ?"
-                stored: int = file.rows_of(db, last, (self._me,))[0][0]
+                stored: int = file.fetch_all(db, last, (self._me,))[0][0]
                 rows = [row for row in rows if row[1] > stored]
             db.executemany(_INSERT, rows)
             size = sum(len(row[2]) for row in rows) + len(rows) * EVENT_OVERHEAD_BYTES
@@ -114,7 +114,7 @@ class SQLiteStore:
             self._taken = []
             return False
         now = self._now()
-        until = end_of(now, seconds, self._lease)
+        until = get_lease_end(now, seconds, self._lease)
         if lease.until >= until and lease.since <= now:
             return True
         prolong = "UPDATE state SET since = ?, until = ? WHERE token = ?"
@@ -161,7 +161,7 @@ class SQLiteStore:
     def passed(self, number: int) -> bool:
         """Say whether no own event before `number` is in the file."""
         mine = "SELECT 1 FROM event WHERE source = ? AND number < ? LIMIT 1"
-        return not self._read(lambda db: file.rows_of(db, mine, (self._me, number)))
+        return not self._read(lambda db: file.fetch_all(db, mine, (self._me, number)))
 
     def look(self) -> Mapping[str, int]:
         """Learn how much is in the file, and how own events ended elsewhere since the last look."""
@@ -169,11 +169,11 @@ class SQLiteStore:
         def read(db: sqlite3.Connection) -> bool:
             self._count(db)
             mine = "SELECT 1 FROM ending WHERE source = ? LIMIT 1"
-            return bool(file.rows_of(db, mine, (self._me,)))
+            return bool(file.fetch_all(db, mine, (self._me,)))
 
         def act(db: sqlite3.Connection) -> dict[str, int]:
             mine = "SELECT outcome, events FROM ending WHERE source = ?"
-            endings = dict(file.rows_of(db, mine, (self._me,)))
+            endings = dict(file.fetch_all(db, mine, (self._me,)))
             db.execute("DELETE FROM ending WHERE source = ?", (self._me,))
             return endings
 
@@ -192,7 +192,7 @@ class SQLiteStore:
         left = _lease_in(db).seconds_left(self._me, self._now())
         if left and self.waiting:
             self._misses += 1
-            raise NotNow(rest_of(self._misses - 1, left))
+            raise NotNow(get_rest(self._misses - 1, left))
 
     def _claim(self, db: sqlite3.Connection, max_events: int) -> list[Row]:
         """Take the lease and the oldest events: those that were put back alone, as they were.
@@ -200,12 +200,12 @@ class SQLiteStore:
         Return those that are too old; they are gone.
         """
         self._check_turn(db)
-        front_to: int = file.rows_of(db, "SELECT front_to FROM state")[0][0]
-        rows = file.rows_of(db, _FRONT, (0, front_to, max_events))
+        front_to: int = file.fetch_all(db, "SELECT front_to FROM state")[0][0]
+        rows = file.fetch_all(db, _FRONT, (0, front_to, max_events))
         if not rows:
             front_to = 0
-            rows = file.rows_of(db, _FRONT, (0, _LAST, max_events))
-        oldest, run = oldest_stamp(self._now()), Run(max_events)
+            rows = file.fetch_all(db, _FRONT, (0, _LAST, max_events))
+        oldest, run = get_oldest_stamp(self._now()), BatchBuilder(max_events)
         batch: list[Row] = []
         expired: list[Row] = []
         for row in rows:
@@ -242,7 +242,7 @@ class SQLiteStore:
         taken_to = self._count(db)
         rows, size = self._untaken
         while rows > self._max_events or size > self._max_bytes:
-            oldest = file.rows_of(db, _FRONT, (taken_to, _LAST, _SOME))
+            oldest = file.fetch_all(db, _FRONT, (taken_to, _LAST, _SOME))
             over: list[Row] = []
             while oldest and (rows > self._max_events or size > self._max_bytes):
                 over.append(oldest.pop(0))
@@ -285,7 +285,7 @@ class SQLiteStore:
 
         Return up to which position events are taken by whoever it is.
         """
-        rows, size, token, taken_to, taken_rows, taken_bytes = file.rows_of(
+        rows, size, token, taken_to, taken_rows, taken_bytes = file.fetch_all(
             db, "SELECT rows, bytes, token, taken_to, taken_rows, taken_bytes FROM state"
         )[0]
         self._untaken = (rows - taken_rows, size - taken_bytes)
@@ -342,7 +342,7 @@ class SQLiteStore:
 
 
 def _lease_in(db: sqlite3.Connection) -> Lease:
-    return Lease(*file.rows_of(db, "SELECT token, since, until FROM state")[0])
+    return Lease(*file.fetch_all(db, "SELECT token, since, until FROM state")[0])
 
 
 def _size_of(rows: Sequence[Row]) -> int:

@@ -120,12 +120,12 @@ def _prepare(path: str, db: sqlite3.Connection, synchronous: str) -> None:
             f"{SCHEMA_VERSION}); upgrade this process, or name another file"
         )
     # In this order: another process may make the tables, and with them the id, in between.
-    tables: int = rows_of(db, "SELECT count(*) FROM sqlite_master")[0][0]
-    application: int = rows_of(db, "PRAGMA application_id")[0][0]
+    tables: int = fetch_all(db, "SELECT count(*) FROM sqlite_master")[0][0]
+    application: int = fetch_all(db, "PRAGMA application_id")[0][0]
     if application != _APPLICATION_ID and tables:
         raise StoreError(f"{path}: a database of something else; name another file")
     if version < SCHEMA_VERSION:
-        rows_of(db, "PRAGMA journal_mode = WAL")
+        fetch_all(db, "PRAGMA journal_mode = WAL")
         _migrate(db)
 
 
@@ -144,11 +144,11 @@ def _migrate(db: sqlite3.Connection) -> None:
 
 
 def _version_in(db: sqlite3.Connection) -> int:
-    version: int = rows_of(db, "PRAGMA user_version")[0][0]
+    version: int = fetch_all(db, "PRAGMA user_version")[0][0]
     return version
 
 
-def rows_of(
+def fetch_all(
     db: sqlite3.Connection, query: str, values: Sequence[object] = ()
 ) -> list[tuple[Any, ...]]:
     """Run a query and read all of it: on PyPy what is not read to its end allows no commit."""

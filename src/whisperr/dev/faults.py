@@ -1,6 +1,6 @@
 """Rehearsed faults: what the server does wrong on purpose, how often, how many times.
 
-`Fault` is a value; `Rehearsal` holds those that are on and picks for each request. The dice are
+`Fault` is a value; `Rehearsal` holds those that are on and picks for each request. The random are
 seeded, so that a run can be repeated.
 """
 

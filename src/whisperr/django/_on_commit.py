@@ -8,7 +8,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 
 from whisperr import InvalidEvent
-from whisperr._integrations.deferred import prepare_event
+from whisperr._integrations.deferred import defer_event
 
 from ._client import get_client
 from .outbox.buffer import Rows, written_to
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from whisperr._integrations.deferred import Prepared
+    from whisperr._integrations.deferred import DeferredEvent
 
 
 def track_on_commit(
@@ -38,13 +38,13 @@ def track_on_commit(
 
     With the outbox its row is written now, in the transaction on `using`.
     """
-    prepared = prepare_event(
+    prepared = defer_event(
         get_client(), user_id, event_type, properties, context, occurred_at, message_id
     )
     return None if prepared is None else queue_on_commit(prepared, using)
 
 
-def queue_on_commit(prepared: Prepared, using: str | None) -> str | None:
+def queue_on_commit(prepared: DeferredEvent, using: str | None) -> str | None:
     """Queue an event when the transaction commits; return its message id, None when refused.
 
     A row of the outbox follows the transaction by itself, if it is in the same database.

@@ -21,7 +21,7 @@ from ._user import Known, in_event_loop, key_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from whisperr._integrations.deferred import Prepared
+    from whisperr._integrations.deferred import DeferredEvent
 
     from ._user import Unread
 
@@ -44,14 +44,14 @@ class Waiting:
     __slots__ = ("_ended", "_queue", "_settling")
 
     def __init__(self) -> None:
-        self._queue: deque[tuple[Prepared, Unread]] = deque()
+        self._queue: deque[tuple[DeferredEvent, Unread]] = deque()
         self._ended = False
         self._settling = False
 
     def __bool__(self) -> bool:
         return bool(self._queue)
 
-    def add(self, prepared: Prepared, user: Unread) -> None:
+    def add(self, prepared: DeferredEvent, user: Unread) -> None:
         """Let one wait for the end of the view; after it, as in a stream, read the user soon."""
         self._queue.append((prepared, user))
         if self._ended and not self._settling:  # who settles finds this one as well, in its order
@@ -78,7 +78,7 @@ class Waiting:
     async def _settle(self) -> None:
         # By the id of a source; the source is kept, so that no other gets its id.
         known: dict[int, tuple[object, object]] = {}
-        ends: list[tuple[Prepared, object]] = []
+        ends: list[tuple[DeferredEvent, object]] = []
         try:
             while self._queue:
                 prepared, user = self._queue[0]
@@ -92,7 +92,7 @@ class Waiting:
             else:
                 _end(ends)
 
-    def _take(self, prepared: Prepared) -> bool:
+    def _take(self, prepared: DeferredEvent) -> bool:
         """Take the first one; False when a login or logout took it while its user was read."""
         if not self._queue or self._queue[0][0] is not prepared:
             return False
@@ -139,7 +139,7 @@ class Waiting:
         """Report as lost what waits for such users."""
         _end([(prepared, InvalidEvent(text)) for prepared, _ in self._pull(such)])
 
-    def _pull(self, such: Callable[[Unread], bool]) -> list[tuple[Prepared, Unread]]:
+    def _pull(self, such: Callable[[Unread], bool]) -> list[tuple[DeferredEvent, Unread]]:
         """Take out what waits for such users; the rest goes on waiting, in its order."""
         waiting = tuple(self._queue)
         self._queue.clear()
@@ -151,7 +151,7 @@ def _is_unknown(user: Unread) -> bool:
     return not isinstance(user, Known)
 
 
-async def queue_soon(prepared: Prepared, user: object) -> bool:
+async def queue_soon(prepared: DeferredEvent, user: object) -> bool:
     """Queue one from an event loop; a row is written in the thread that may do so."""
     if prepared.outbox is None:
         return prepared.queue(user)
@@ -166,7 +166,7 @@ async def _read(user: Unread) -> object:
         return error
 
 
-def _end(ends: Sequence[tuple[Prepared, object]]) -> None:
+def _end(ends: Sequence[tuple[DeferredEvent, object]]) -> None:
     """Queue each for its user, or report why it has none; in strict mode raise when all is done."""
     raised = None
     for prepared, key in ends:

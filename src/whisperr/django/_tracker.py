@@ -14,14 +14,14 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.http import HttpRequest
 
 from whisperr import InvalidEvent
-from whisperr._events.event import identifier
+from whisperr._events.event import parse_identifier
 from whisperr._integrations.deferred import (
     UNKNOWN,
+    defer_event,
+    defer_identify,
     is_on,
     nobody,
     outbox_of,
-    prepare_event,
-    prepare_identify,
     refuse,
 )
 
@@ -100,7 +100,7 @@ class RequestTracker:
                 user, event_type, properties, context,
                 occurred_at=occurred_at, message_id=message_id,
             )  # fmt: skip
-        prepared = prepare_event(
+        prepared = defer_event(
             client, UNKNOWN, event_type, properties, context, occurred_at, message_id
         )
         if prepared is None:
@@ -119,7 +119,7 @@ class RequestTracker:
     ) -> str | None:
         """Do what `track` does, reading the user before it returns; and writing the row, if so."""
         client = get_client()
-        prepared = prepare_event(
+        prepared = defer_event(
             client, UNKNOWN, event_type, properties, context, occurred_at, message_id
         )
         if prepared is None:
@@ -149,12 +149,12 @@ class RequestTracker:
             return None
         given = (event_type, properties, context, occurred_at, message_id)
         if isinstance(user, Unread):
-            prepared = prepare_event(client, UNKNOWN, *given)
+            prepared = defer_event(client, UNKNOWN, *given)
             if prepared is None:
                 return None
             self.waiting.add(prepared, user)
             return prepared.message_id
-        prepared = prepare_event(client, user, *given)
+        prepared = defer_event(client, user, *given)
         return None if prepared is None else queue_on_commit(prepared, using)
 
     def identify(
@@ -175,7 +175,7 @@ class RequestTracker:
         user = self._user(client, "identify")
         if user is None:
             return
-        prepared = prepare_identify(client, **known)
+        prepared = defer_identify(client, **known)
         if prepared is None:
             return
         if isinstance(user, Unread):
@@ -198,7 +198,7 @@ class RequestTracker:
         known = {**locals()}
         del known["self"]
         client = get_client()
-        prepared = prepare_identify(client, **known)
+        prepared = defer_identify(client, **known)
         if prepared is not None:
             user = await self._auser(client, "identify")
             if user is not None:
@@ -238,7 +238,7 @@ class RequestTracker:
         if user is None:
             return None
         try:
-            return identifier(user, "external_user_id")
+            return parse_identifier(user, "external_user_id")
         except InvalidEvent as error:
             refuse(client, "user_id", error)
             return None

@@ -11,8 +11,8 @@ from django.core.checks import Error
 from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 
-from whisperr._options import OPTIONS, OUTBOX, base_url_of
-from whisperr._url import LOOPBACK, parts_of
+from whisperr._options import OPTIONS, OUTBOX, get_base_url
+from whisperr._url import LOOPBACK, parse_url
 
 from .conf import (
     API_KEY,
@@ -101,7 +101,7 @@ def _outbox() -> Iterator[CheckMessage]:
 
 def _address() -> Iterator[CheckMessage]:
     given = getattr(settings, "WHISPERR_BASE_URL", None)
-    parts = parts_of(base_url_of(given if isinstance(given, str) else None))
+    parts = parse_url(get_base_url(given if isinstance(given, str) else None))
     if parts is not None and parts[0] == "http" and parts[1] not in LOOPBACK:
         yield Caution(
             f"WHISPERR_BASE_URL: http:// sends the key to {parts[1]} unencrypted.",

@@ -16,7 +16,7 @@ from django.utils.module_loading import import_string
 
 from whisperr import Whisperr
 from whisperr._options import OPTIONS, OUTBOX, Config
-from whisperr._queue.memory import MemoryBuffer
+from whisperr._queue.memory import MemoryQueue
 from whisperr._secret import Secret
 
 from .outbox.buffer import OUTBOX_DATABASE, OutboxBuffer
@@ -35,9 +35,9 @@ DISABLED = "WHISPERR_DISABLED"
 class InMemory:
     """The buffer of a client that delivers by itself, whatever the settings and environment say."""
 
-    def open(self, max_events: int, max_bytes: int) -> MemoryBuffer:
+    def open(self, max_events: int, max_bytes: int) -> MemoryQueue:
         """Return a buffer in memory."""
-        return MemoryBuffer(max_events, max_bytes)
+        return MemoryQueue(max_events, max_bytes)
 
 
 def setting_of(option: Option) -> str:

@@ -77,7 +77,7 @@ class _Stage:
         # The configuration is kept beside its pipeline: its `id` must not be used again.
         self._pipelines: dict[tuple[int, int], tuple[Config, _Recording]] = {}
 
-    def pipeline_of(self, config: Config) -> _Recording:
+    def get_pipeline(self, config: Config) -> _Recording:
         """Return what stands in for a client's pipeline in this process."""
         key = (os.getpid(), id(config))
         found = self._pipelines.get(key)
@@ -90,7 +90,7 @@ class _Stage:
         """Record into `events` while the block runs."""
         with self._lock:
             self._audience = (*self._audience, events)
-            _client.stage = self.pipeline_of
+            _client.stage = self.get_pipeline
         try:
             yield
         finally:
@@ -149,7 +149,7 @@ class _Recording(_pipeline.Pipeline):
             self.driver.wait_until(lambda: not self.driver.in_step, lambda: False, now + _PATIENCE)
 
     def _note(self, text: str, place: str | None) -> None:
-        self._stage.refuse(f"{text}{_pipeline.call_place() if place is None else place}")
+        self._stage.refuse(f"{text}{_pipeline.get_call_site() if place is None else place}")
 
 
 class _RecordingBuffer(PutOnly):

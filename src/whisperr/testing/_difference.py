@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Any
 
-from whisperr._events.to_json import text_of
+from whisperr._events.to_json import to_json
 
 from ._recorded import shown
 
@@ -96,12 +96,12 @@ def _equal(wanted: object, found: object) -> bool:
         return False
     if type(wanted) not in {str, int, float, bool, type(None)} and wanted == found:
         return True
-    value = json.loads(text_of(wanted, "the wanted value"))
+    value = json.loads(to_json(wanted, "the wanted value"))
     return bool(value == found) and isinstance(value, bool) == isinstance(found, bool)
 
 
 def _key(key: object) -> str:
-    (text,) = json.loads(text_of({key: None}, "the wanted value"))
+    (text,) = json.loads(to_json({key: None}, "the wanted value"))
     return str(text)
 
 

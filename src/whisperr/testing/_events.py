@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, overload
 
 from whisperr._contract import RESERVED_CONTEXT_KEY
-from whisperr._events.event import identifier
+from whisperr._events.event import parse_identifier
 
 from ._difference import differences, explained, nearness
 from ._recorded import RecordedEvent, RecordedIdentify, shown
@@ -88,7 +88,7 @@ class Events(Sequence[RecordedEvent]):
 
     def for_user(self, user: object) -> Events:
         """Return what is about this user, identifies as well; `user` may be a key of any type."""
-        text = identifier(user, "user")
+        text = parse_identifier(user, "user")
         return Events([one for one in tuple(self._recorded) if one.user == text], self._refused)
 
     def one(self, event_type: str | None = None) -> RecordedEvent:
@@ -162,7 +162,7 @@ class Events(Sequence[RecordedEvent]):
         addresses = {"email": email, "sms": phone}
         asked += [{"channel": kind, "address": at} for kind, at in addresses.items() if at]
         wanted = _given(
-            external_user_id=None if user is None else identifier(user, "user"),
+            external_user_id=None if user is None else parse_identifier(user, "user"),
             traits=traits,
             channels=asked or None,
             preferred_channel=preferred_channel,
@@ -227,11 +227,11 @@ def _wanted_event(
     message_id: object,
 ) -> dict[str, Any]:
     if message_id is not None:
-        own = {RESERVED_CONTEXT_KEY: identifier(message_id, "message_id")}
+        own = {RESERVED_CONTEXT_KEY: parse_identifier(message_id, "message_id")}
         context = {**(context or {}), **own}
     return _given(
         event_type=event_type,
-        external_user_id=None if user is None else identifier(user, "user"),
+        external_user_id=None if user is None else parse_identifier(user, "user"),
         properties=properties,
         context=context,
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from whisperr._contract import RESERVED_CONTEXT_KEY
 from whisperr._events.layout import is_identify
-from whisperr._events.to_json import text_of
+from whisperr._events.to_json import to_json
 
 _SHOWN = 80
 
@@ -107,5 +107,5 @@ def recorded_of(data: bytes) -> RecordedEvent | RecordedIdentify:
 
 def shown(value: object) -> str:
     """Return a value as one short line for people: the JSON that it becomes."""
-    text = json.dumps(json.loads(text_of(value, "the value")), ensure_ascii=False)
+    text = json.dumps(json.loads(to_json(value, "the value")), ensure_ascii=False)
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"

@@ -33,55 +33,57 @@ class Call:
 
 def day_of(users: int, seed: int, end: datetime) -> list[Call]:
     """Return the calls of a day that ends at `end`, in the order of time."""
-    dice = Random(seed)  # noqa: S311  # a made-up day, to be repeated
+    random = Random(seed)  # noqa: S311  # a made-up day, to be repeated
     calls = [
         call
         for number in range(users)
-        for call in _story(f"user_{8000 + number}", end - _DAY * (0.2 + 0.8 * dice.random()), dice)
+        for call in _story(
+            f"user_{8000 + number}", end - _DAY * (0.2 + 0.8 * random.random()), random
+        )
     ]
     return sorted((call for call in calls if call.at <= end), key=lambda call: call.at)
 
 
-def _story(user: str, start: datetime, dice: Random) -> Iterator[Call]:
+def _story(user: str, start: datetime, random: Random) -> Iterator[Call]:
     """Tell one user's day: signs up, tries things, and then stays, wavers or leaves."""
     moment = start
-    plan = dice.choice(list(_PLANS))
+    plan = random.choice(list(_PLANS))
     email = f"{user}@example.com"
-    traits = {"plan": "trial", "country": dice.choice(["DE", "FR", "US"])}
+    traits = {"plan": "trial", "country": random.choice(["DE", "FR", "US"])}
     yield Call(user, moment, None, traits, email)
-    for name, values in _acts(plan, dice):
-        moment += timedelta(seconds=dice.randint(20, 1200))
+    for name, values in _acts(plan, random):
+        moment += timedelta(seconds=random.randint(20, 1200))
         yield Call(user, moment, name, values)
 
 
-def _acts(plan: str, dice: Random) -> Iterator[tuple[str | None, dict[str, Any]]]:
+def _acts(plan: str, random: Random) -> Iterator[tuple[str | None, dict[str, Any]]]:
     price = {"plan_id": plan, "price": _PLANS[plan], "currency": "EUR"}
-    yield "account_created", {"source": dice.choice(_SOURCES)}
+    yield "account_created", {"source": random.choice(_SOURCES)}
     yield BillingEvent.TRIAL_STARTED, {"plan_id": plan, "trial_length_days": 14}
-    for _ in range(dice.randint(2, 6)):
-        yield dice.choice(_FEATURES), {"duration_ms": dice.randint(40, 4000)}
-    way = dice.random()
+    for _ in range(random.randint(2, 6)):
+        yield random.choice(_FEATURES), {"duration_ms": random.randint(40, 4000)}
+    way = random.random()
     if way < 0.35:  # noqa: PLR2004  # shares of a made-up day, here and below
         yield BillingEvent.TRIAL_CONVERTED, {**price, "plan_period": "P1M"}
         yield None, {"plan": plan}
     elif way < 0.6:  # noqa: PLR2004
-        yield from _failed_payment(price, dice)
+        yield from _failed_payment(price, random)
     elif way < 0.8:  # noqa: PLR2004
         yield "cancel_page_viewed", {"from": "settings"}
         yield BillingEvent.TRIAL_AUTO_RENEW_DISABLED, {"store_cancel_reason": "unsubscribe"}
     else:
-        yield "usage_dropped", {"percent": dice.randint(30, 90), "window_days": 7}
+        yield "usage_dropped", {"percent": random.randint(30, 90), "window_days": 7}
 
 
 def _failed_payment(
-    price: dict[str, Any], dice: Random
+    price: dict[str, Any], random: Random
 ) -> Iterator[tuple[str | None, dict[str, Any]]]:
     cents = round(price["price"] * 100)
-    yield "payment_failed", {"amount_cents": cents, "reason": dice.choice(_DECLINES)}
+    yield "payment_failed", {"amount_cents": cents, "reason": random.choice(_DECLINES)}
     yield BillingEvent.BILLING_ISSUE_STARTED, {"has_access": True, **price}
-    if dice.random() < 0.6:  # noqa: PLR2004
+    if random.random() < 0.6:  # noqa: PLR2004
         yield BillingEvent.BILLING_RECOVERED, price
     else:
-        yield "payment_failed", {"amount_cents": cents, "reason": dice.choice(_DECLINES)}
+        yield "payment_failed", {"amount_cents": cents, "reason": random.choice(_DECLINES)}
         yield BillingEvent.MEMBERSHIP_ENDED, {"end_reason": "billing", **price}
         yield None, {"plan": "none"}

@@ -35,7 +35,7 @@ class LocalServer:
 
     - `port`: where to listen on 127.0.0.1; 0 takes a free one.
     - `api_key`: the only key that is accepted; None accepts any.
-    - `faults`, `seed`: what to rehearse from the start, and the dice for rates; see `Fault`.
+    - `faults`, `seed`: what to rehearse from the start, and the seed of the rates; see `Fault`.
     - `max_body_bytes`: a larger request is answered 413 before its body is read.
     - `keep`: how many arrivals are kept; counts go on.
     - `store`: a file that keeps what arrives over restarts; None keeps it in memory only.

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import Error
 
-from whisperr._events.batch import Run
-from whisperr._events.layout import is_expired, oldest_stamp
+from whisperr._events.batch import BatchBuilder
+from whisperr._events.layout import get_oldest_stamp, is_expired
 from whisperr._process.logger import logger
 from whisperr._queue.durable import EXPIRED
-from whisperr._queue.lease import end_of
+from whisperr._queue.lease import get_lease_end
 from whisperr._queue.memory import Foreign
 from whisperr.errors import NotNow
 
@@ -120,7 +120,7 @@ class RelayBuffer:
         except Error as error:
             raise self._failed(error) from None
         self._works()
-        run = Run(max_events)
+        run = BatchBuilder(max_events)
         while self._claimed and run.add(self._claimed[0].data):
             self._taken.append(self._claimed.popleft())
         self._count_round()
@@ -136,7 +136,7 @@ class RelayBuffer:
         now = self._clock()
         if now + seconds < self._until:
             return True
-        until = end_of(now, seconds, self._lease)
+        until = get_lease_end(now, seconds, self._lease)
         try:
             held = self._claims.prolong(self._token, [*self._taken, *self._claimed], until - now)
         except Error as error:
@@ -233,7 +233,7 @@ class RelayBuffer:
         self._token, rows = self._claims.claim(self._batch, self._lease)
         self._until = began + self._lease
         self._more = self._more or len(rows) == self._batch
-        oldest = oldest_stamp(self._wall_clock())
+        oldest = get_oldest_stamp(self._wall_clock())
         ends: dict[str, list[Row]] = {"": [], "invalid": [], "expired": []}
         for row in rows:
             ends[_end_of(row.data, oldest)].append(row)

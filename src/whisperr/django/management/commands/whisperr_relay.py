@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
 from whisperr._contract import MAX_BATCH_EVENTS
-from whisperr._delivery.wake_up import Gate
+from whisperr._delivery.wake_up import WakeUp
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.django.conf import DISABLED, new_client
@@ -79,7 +79,7 @@ class Command(BaseCommand):
         relay = RelayBuffer(
             Claims(alias), batch=given["batch"], interval=given["interval"], lease=given["lease"]
         )
-        gate = Gate()
+        gate = WakeUp()
 
         def stop(*_: object) -> None:
             relay.stop()
@@ -102,7 +102,7 @@ class Command(BaseCommand):
         if problem is not None:
             raise CommandError(f"not everything was delivered: {problem}")
 
-    def _run(self, relay: RelayBuffer, gate: Gate) -> None:
+    def _run(self, relay: RelayBuffer, gate: WakeUp) -> None:
         told = _summary(relay)
         while not relay.stopping:
             gate.wait(self.tell_every)
