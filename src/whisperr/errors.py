@@ -57,6 +57,27 @@ class StoreError(Exception):
     """
 
 
+class Loss(Frozen):
+    """Why some events of a batch are gone; what `Queue.ack` is told.
+
+    - `count`: how many of the acknowledged events, counted from the first.
+    - `reason`: as in `stats().dropped`, such as `"rejected"`.
+    - `message`: one line for people. `status`: the HTTP status of the answer, None without one.
+    """
+
+    __slots__ = ("count", "message", "reason", "status")
+
+    count: int
+    reason: Reason
+    message: str
+    status: int | None
+
+    def __init__(
+        self, count: int, reason: Reason, message: str = "", status: int | None = None
+    ) -> None:
+        self._set(count=count, reason=reason, message=message, status=status)
+
+
 class WhisperrError(Frozen):
     """What `on_error` receives: one loss or one pause, or many of a kind in summary.
 

@@ -9,9 +9,19 @@ from ._contract import Answer, Request
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from .errors import Reason
+    from .errors import Loss, Reason
 
-__all__ = ["Answer", "Buffer", "Request", "Transport"]
+__all__ = [
+    "Accounting",
+    "Answer",
+    "Buffer",
+    "BufferConfig",
+    "Queue",
+    "Request",
+    "SharedQueue",
+    "Sink",
+    "Transport",
+]
 
 
 @runtime_checkable
@@ -27,6 +37,138 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Let go of connections; a later `send` may open new ones."""
+        ...
+
+
+class Accounting(Protocol):
+    """Counts and reports what becomes of events. A buffer receives it when it is opened.
+
+    Any thread may call any method; none waits, raises or runs foreign code.
+    """
+
+    def lost(
+        self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
+    ) -> None:
+        """Count and report accepted events that are gone; of `Foreign` ones, report only."""
+        ...
+
+    def settled_elsewhere(self, outcome: str, count: int) -> None:
+        """Count own events that another process delivered, or dropped and reported.
+
+        `outcome` is `"delivered"` or the reason of the loss.
+        """
+        ...
+
+    def not_durable(self, message: str, count: int) -> None:
+        """Report that so many events are in memory only, because the store cannot be used."""
+        ...
+
+    def store_problem(self, problem: str | None) -> None:
+        """Keep what is wrong with the store for `stats().problem`; None when it works again."""
+        ...
+
+
+@runtime_checkable
+class Sink(Protocol):
+    """Takes encoded events that somebody else delivers. Any thread may call any method."""
+
+    @property
+    def delivered_by(self) -> str:
+        """Who delivers, for people, such as "`manage.py whisperr_relay`"."""
+        ...
+
+    def put(self, data: bytes) -> Sequence[bytes]:
+        """Add one event; return the events that had to be dropped for it, oldest first.
+
+        Raises StoreError when the event cannot be stored: it is not accepted then.
+        """
+        ...
+
+
+@runtime_checkable
+class Queue(Protocol):
+    """Keeps encoded events in order until the delivery thread of this process has sent them.
+
+    Any thread may call any method. Nothing here raises but `claim`, and that only NotNow.
+
+    An event is the bytes of one JSON object. Events have positions that grow. What `claim`
+    returned stays owned by the queue until `ack` or `release`.
+    """
+
+    def put(self, data: bytes) -> Sequence[bytes]:
+        """Add one event at the end; return the events that had to be dropped, oldest first.
+
+        The event itself is the last of them when it cannot be kept at all.
+        """
+        ...
+
+    def claim(self, max_events: int) -> Sequence[bytes]:
+        """Return the next batch: a run of at most `max_events` events, or one identify.
+
+        Empty when nothing waits. Raises NotNow when another process delivers at the moment, or
+        when the store cannot be used.
+        """
+        ...
+
+    def ack(self, count: int, loss: Loss | None = None) -> int:
+        """Forget the first `count` claimed events; return how many of them were still owned.
+
+        The server has all of them, apart from the first `loss.count`.
+        """
+        ...
+
+    def release(self) -> Sequence[bytes]:
+        """Return what is left of the batch to the front; return the events dropped for it."""
+        ...
+
+    def drain(self) -> Sequence[bytes]:
+        """Give up what would be lost with the process; return it, oldest first."""
+        ...
+
+    def tail(self) -> int:
+        """Return the position after the newest event."""
+        ...
+
+    def settled(self, position: int) -> bool:
+        """Return whether every event before `position` was delivered or dropped."""
+        ...
+
+    def __len__(self) -> int:
+        """Return how many events wait to be claimed; cheap, it is asked for every event."""
+        ...
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory that waiting events take, in bytes."""
+        ...
+
+
+@runtime_checkable
+class SharedQueue(Queue, Protocol):
+    """A queue that several processes share. Only one of them at a time holds a claim."""
+
+    def extend(self, seconds: float) -> bool:
+        """Keep the claim for so long: a request or a wait begins.
+
+        Returns False when another process has taken over: the batch is not ours any more.
+        """
+        ...
+
+    def poll(self) -> float:
+        """Learn what other processes did; return after how many seconds to poll again."""
+        ...
+
+    @property
+    def stored(self) -> int:
+        """How many events are in the store, as last seen. No I/O."""
+        ...
+
+
+class BufferConfig(Protocol):
+    """Says where events wait. Each process of a client opens it for itself."""
+
+    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> Sink | Queue:
+        """Return the sink or the queue of this process. The client calls it once a process."""
         ...
 
 
