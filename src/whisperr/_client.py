@@ -119,7 +119,7 @@ class Whisperr:
             pipeline.refuse_closed("track")
             return None
         try:
-            chosen, data = pipeline.encoder.event(
+            chosen, data = pipeline.encoder.encode(
                 external_user_id, event_type, properties, context, occurred_at, message_id
             )
         except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported

@@ -40,7 +40,7 @@ class TestPresent:
         [(0, "000"), (999, "000"), (1_000, "001"), (42_999, "042"), (999_999, "999")],
     )
     def test_it_is_truncated_to_three_digits(self, microsecond: int, fraction: str) -> None:
-        stamp = clock_at(NOW.replace(microsecond=microsecond)).stamp()
+        stamp = clock_at(NOW.replace(microsecond=microsecond)).format_now()
         assert stamp == f"2026-06-14T12:00:00.{fraction}Z"
 
     @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ class TestPresent:
     )
     def test_a_clock_that_moves_is_followed(self, step: timedelta) -> None:
         clock = clock_at(NOW, NOW + step, NOW)
-        assert [clock.stamp() for _ in range(3)] == [
+        assert [clock.format_now() for _ in range(3)] == [
             expected_of(moment) for moment in (NOW, NOW + step, NOW)
         ]
 
@@ -63,13 +63,13 @@ class TestPresent:
     @given(st.datetimes(datetime(1970, 1, 1), datetime(2199, 1, 1)))
     def test_any_moment_is_written_as_the_contract_wants(self, naive: datetime) -> None:
         moment = naive.replace(tzinfo=timezone.utc)
-        stamp = clock_at(moment).stamp()
+        stamp = clock_at(moment).format_now()
         assert stamp == expected_of(moment)
         assert RFC_3339.fullmatch(stamp)
 
     def test_the_real_clock_is_read_by_default(self) -> None:
         before = datetime.now(timezone.utc)
-        stamp = Clock().stamp()
+        stamp = Clock().format_now()
         after = datetime.now(timezone.utc)
         assert expected_of(before) <= stamp <= expected_of(after)
 
@@ -84,7 +84,7 @@ class TestGivenTime:
         self, away: timedelta, offset: timedelta
     ) -> None:
         moment = NOW + away
-        stamp = clock_at(NOW).format(moment.astimezone(timezone(offset)))
+        stamp = clock_at(NOW).format_time(moment.astimezone(timezone(offset)))
         assert stamp == expected_of(moment)
 
     @pytest.mark.parametrize(
@@ -103,21 +103,21 @@ class TestGivenTime:
     def test_outside_the_window_it_is_refused(self, away: timedelta, taken: bool) -> None:
         clock = clock_at(NOW)
         if taken:
-            assert clock.format(NOW + away) == expected_of(NOW + away)
+            assert clock.format_time(NOW + away) == expected_of(NOW + away)
         else:
             with pytest.raises(InvalidEvent, match="outside what the server accepts"):
-                clock.format(NOW + away)
+                clock.format_time(NOW + away)
 
     @pytest.mark.parametrize("value", ["2026-06-14T12:00:00Z", 1_781_438_400, NOW.date(), None])
     def test_what_is_no_datetime_is_refused_by_type_and_not_shown(self, value: object) -> None:
         with pytest.raises(InvalidEvent) as caught:
-            clock_at(NOW).format(value)
+            clock_at(NOW).format_time(value)
         kind = type(value).__name__
         assert str(caught.value) == f"occurred_at: must be an aware datetime, got {kind}"
 
     def test_a_naive_time_is_refused_with_the_remedy(self) -> None:
         with pytest.raises(InvalidEvent, match=r"naive one; add tzinfo"):
-            clock_at(NOW).format(NOW.replace(tzinfo=None))
+            clock_at(NOW).format_time(NOW.replace(tzinfo=None))
 
     @pytest.mark.parametrize(
         "extreme",
@@ -130,7 +130,7 @@ class TestGivenTime:
     )
     def test_the_ends_of_time_are_refused(self, extreme: datetime) -> None:
         with pytest.raises(InvalidEvent, match=r"^occurred_at: "):
-            clock_at(NOW).format(extreme)
+            clock_at(NOW).format_time(extreme)
 
 
 class TestNewSecond:
@@ -139,11 +139,11 @@ class TestNewSecond:
         times = iter([nanoseconds_of(NOW + timedelta(seconds=s)) for s in (0, 0, 1, 1, 2)])
         clock = Clock(lambda: next(times), lambda: told.append(None))
         counts = []
-        for call in (clock.stamp, clock.stamp, clock.stamp):
+        for call in (clock.format_now, clock.format_now, clock.format_now):
             call()
             counts.append(len(told))
         for _ in range(2):
-            clock.format(NOW)
+            clock.format_time(NOW)
             counts.append(len(told))
         assert counts == [1, 1, 2, 2, 3]
 

@@ -25,14 +25,14 @@ def encoder(**options: Any) -> EventEncoder:
 
 
 def event(*args: Any, options: dict[str, Any] | None = None, **kwargs: Any) -> dict[str, Any]:
-    _, data = encoder(**options or {}).event(*args, **kwargs)
+    _, data = encoder(**options or {}).encode(*args, **kwargs)
     parsed: dict[str, Any] = json.loads(data)
     return parsed
 
 
 class TestEvent:
     def test_it_has_exactly_the_five_keys_of_the_contract(self) -> None:
-        chosen, data = encoder().event("u", "trial_started")
+        chosen, data = encoder().encode("u", "trial_started")
         assert json.loads(data) == {
             "external_user_id": "u",
             "event_type": "trial_started",
@@ -51,7 +51,7 @@ class TestEvent:
     def test_a_later_second_gets_a_later_stamp(self) -> None:
         moments = iter([NOW_NS, NOW_NS + 1_000_000, NOW_NS + 61 * 10**9])
         clock = Clock(lambda: next(moments))
-        assert [clock.stamp() for _ in range(3)] == [
+        assert [clock.format_now() for _ in range(3)] == [
             "2026-06-14T12:00:00.999Z",
             "2026-06-14T12:00:01.000Z",
             "2026-06-14T12:01:01.999Z",
@@ -79,14 +79,14 @@ class TestEvent:
             event("u", "e", occurred_at=moment)
 
     def test_a_chosen_message_id_is_kept_and_returned(self) -> None:
-        chosen, data = encoder().event("u", "e", message_id='evt_"1')
+        chosen, data = encoder().encode("u", "e", message_id='evt_"1')
         assert chosen == 'evt_"1'
         assert json.loads(data)["context"]["$message_id"] == 'evt_"1'
 
     def test_context_merges_and_cannot_replace_the_message_id(self) -> None:
         given = {"$message_id": "mine", "sdk_name": "other", "locale": "de", "app_version": "2"}
         options = {"app_version": " 1.0 "}
-        chosen, data = encoder(**options).event("u", "e", context=given)
+        chosen, data = encoder(**options).encode("u", "e", context=given)
         assert json.loads(data)["context"] == {
             "$message_id": chosen,
             "sdk_name": "other",
@@ -126,7 +126,7 @@ class TestEvent:
     def test_endless_event_types_do_not_grow_the_memory_of_known_ones(self) -> None:
         one = encoder()
         for number in range(2_100):
-            one.event("u", f"type_{number}")
+            one.encode("u", f"type_{number}")
         assert len(one._types) <= 1_000
 
     @pytest.mark.parametrize("value", [[], "text", 5, [("a", 1)]])
@@ -138,7 +138,7 @@ class TestEvent:
         seconds = iter([10, 10, 11, 11])
         one = EventEncoder("9.9.9")
         one._clock._now = lambda: next(seconds) * 10**9
-        bits = [one.event("u", "e")[0][:16] for _ in range(4)]
+        bits = [one.encode("u", "e")[0][:16] for _ in range(4)]
         assert bits[0] == bits[1] != bits[2] == bits[3]
 
 
@@ -193,7 +193,7 @@ class TestBeforeSend:
             return given
 
         one = encoder(before_send=anonymise)
-        chosen, data = one.event("u", "e", {"email": "x", "kept": 1})
+        chosen, data = one.encode("u", "e", {"email": "x", "kept": 1})
         parsed = json.loads(data)
         assert parsed["properties"] == {"kept": 1}
         assert parsed["external_user_id"] == "7"
@@ -201,7 +201,7 @@ class TestBeforeSend:
 
     def test_none_is_a_veto(self) -> None:
         with pytest.raises(Vetoed):
-            encoder(before_send=lambda _: None).event("u", "e")
+            encoder(before_send=lambda _: None).encode("u", "e")
 
     @pytest.mark.parametrize(
         ("answer", "problem"),
@@ -212,18 +212,18 @@ class TestBeforeSend:
     )
     def test_a_wrong_answer_is_refused(self, answer: Any, problem: str) -> None:
         with pytest.raises(InvalidEvent, match=problem):
-            encoder(before_send=lambda _: answer).event("u", "e")
+            encoder(before_send=lambda _: answer).encode("u", "e")
 
     def test_changing_the_time_is_refused(self) -> None:
         with pytest.raises(InvalidEvent, match="occurred_at cannot be changed"):
-            encoder(before_send=lambda e: {**e, "occurred_at": "now"}).event("u", "e")
+            encoder(before_send=lambda e: {**e, "occurred_at": "now"}).encode("u", "e")
 
     def test_an_exception_in_it_drops_the_event_and_hides_its_text(self) -> None:
         def fail(_: object) -> None:
             raise KeyError("ada@example.com")
 
         with pytest.raises(InvalidEvent, match="before_send: raised KeyError") as caught:
-            encoder(before_send=fail).event("u", "e")
+            encoder(before_send=fail).encode("u", "e")
         assert "ada" not in str(caught.value)
 
 

@@ -7,7 +7,7 @@ import pytest
 from whisperr._events.clock import Clock
 from whisperr._events.event import EventEncoder
 from whisperr._events.identify import encode_identify
-from whisperr._events.layout import get_oldest_stamp, is_expired, user_of
+from whisperr._events.layout import get_oldest_time, get_user, is_expired
 
 NOW = 1_781_000_000.0  # 2026-06-09T10:13:20Z
 ENCODER = EventEncoder("1.0.0")
@@ -23,26 +23,26 @@ USERS = [
 
 
 def event_of(user: str, properties: object = None) -> bytes:
-    return ENCODER.event(user, "payment_failed", properties)[1]
+    return ENCODER.encode(user, "payment_failed", properties)[1]
 
 
 class TestUser:
     @pytest.mark.parametrize("user", USERS)
     def test_an_event_and_an_identify_of_one_user_agree(self, user: str) -> None:
-        named = user_of(event_of(user, {"external_user_id": "another"}))
-        assert named == user_of(encode_identify(user, traits={"a": 1}))
+        named = get_user(event_of(user, {"external_user_id": "another"}))
+        assert named == get_user(encode_identify(user, traits={"a": 1}))
         assert len(named) > 2
 
     def test_different_users_differ(self) -> None:
-        assert len({user_of(event_of(user)) for user in USERS}) == len(USERS)
+        assert len({get_user(event_of(user)) for user in USERS}) == len(USERS)
 
     def test_bytes_without_a_user_belong_to_nobody(self) -> None:
-        assert user_of(b"{}") == b""
+        assert get_user(b"{}") == b""
 
 
 class TestAge:
     def test_the_oldest_is_thirty_days_ago(self) -> None:
-        assert get_oldest_stamp(NOW) == b"2026-05-10T10:13:20.000Z"
+        assert get_oldest_time(NOW) == b"2026-05-10T10:13:20.000Z"
 
     @pytest.mark.parametrize(
         ("milliseconds", "expired"), [(-1, True), (0, False), (1, False), (-(10**10), True)]
@@ -53,14 +53,14 @@ class TestAge:
     ) -> None:
         happened = (int(NOW) - 30 * 86_400) * 10**9 + milliseconds * 10**6
         encoder = EventEncoder("1.0.0", clock=Clock(lambda: happened))
-        data = encoder.event(user, "e", {"a": 1, "occurred_at": "1970"})[1]
-        assert is_expired(data, get_oldest_stamp(NOW)) is expired
+        data = encoder.encode(user, "e", {"a": 1, "occurred_at": "1970"})[1]
+        assert is_expired(data, get_oldest_time(NOW)) is expired
 
     def test_an_identify_never_expires(self) -> None:
         traits = {"a": 1, "occurred_at": "1970-01-01T00:00:00.000Z"}
         data = encode_identify("u", anonymous_id="a", traits=traits)
         assert b',"occurred_at":"1970' in data
-        assert is_expired(data, get_oldest_stamp(NOW)) is False
+        assert is_expired(data, get_oldest_time(NOW)) is False
 
     def test_what_has_no_time_is_not_expired(self) -> None:
-        assert is_expired(b"{}", get_oldest_stamp(NOW)) is False
+        assert is_expired(b"{}", get_oldest_time(NOW)) is False

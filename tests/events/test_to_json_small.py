@@ -39,14 +39,14 @@ def test_it_is_what_the_careful_way_writes(value: dict[str, Any]) -> None:
 def in_c(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return the list of all that is given to the encoder in C from now on; no name is known."""
     given_to_it: list[object] = []
-    encode = _json._plain_chunks
+    encode = _json._encode_plain
 
     def noted(value: object, level: int) -> Any:
         given_to_it.append(value)
         return encode(value, level)
 
-    monkeypatch.setattr(_json, "_heads", {})
-    monkeypatch.setattr(_json, "_plain_chunks", noted)
+    monkeypatch.setattr(_json, "_prefixes", {})
+    monkeypatch.setattr(_json, "_encode_plain", noted)
     return given_to_it
 
 
@@ -85,7 +85,7 @@ def test_the_names_that_are_known_are_bounded(in_c: list[object]) -> None:
         assert to_json({"one_more": 1}, "properties") == '{"one_more":1}'
         assert to_json({"user_7": 1}, "properties") == '{"user_7":1}'
     assert in_c == [{"one_more": 1}] * 3
-    assert len(_json._heads) == 1_000
+    assert len(_json._prefixes) == 1_000
 
 
 def test_a_name_of_another_type_is_its_own(in_c: list[object]) -> None:

@@ -119,7 +119,7 @@ class TestBilling:
     @pytest.mark.parametrize("event", EVENTS)
     def test_the_encoder_takes_every_name(self, event: str) -> None:
         name = getattr(BillingEvent, event.upper())
-        _, data = EventEncoder("1.0.0").event("u", name, {"price": 9.99, "currency": "EUR"})
+        _, data = EventEncoder("1.0.0").encode("u", name, {"price": 9.99, "currency": "EUR"})
         assert json.loads(data)["event_type"] == event
 
 
