@@ -11,7 +11,7 @@ from os import getpid
 
 from ._contract import BASE_URL
 from ._delivery.accounting import Stats
-from ._delivery.pipeline import Pipeline
+from ._delivery.pipeline import Pipeline, resolve_buffer
 from ._events.identify import encode_identify
 from ._options import Config
 from ._process.exit import EXIT_TIMEOUT
@@ -74,7 +74,7 @@ class Whisperr:
     ) -> None:
         given = {**locals(), "api_key": Secret(api_key)}
         del api_key, given["self"]  # no variable of a frame that may raise holds the key
-        self._config = Config(given)
+        self._config = resolve_buffer(Config(given))
         self._off = self._config.disabled
         self._shut = False
         # By process: a forked child finds no pipeline of its own and makes one. A dictionary,
