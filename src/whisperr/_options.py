@@ -79,7 +79,7 @@ def _has(*names: str) -> Callable[[object], bool]:
 
 
 _is_openable = _has("open")
-_is_queue = _has("put", "take", "hold", "done", "put_back", "clear", "end", "passed")
+_is_queue = _has("put", "claim", "ack", "release", "drain", "tail", "settled")
 
 
 def _is_buffer(value: object) -> bool:
@@ -198,8 +198,7 @@ OPTIONS = (
         "an object; in Django also `django`, the outbox; falls back to `WHISPERR_BUFFER`; see "
         "docs/durability.md",
         "a URL such as sqlite:////var/lib/app/events.db or redis://localhost:6379/0, an object of "
-        "whisperr.buffers, or one with put, take, hold, done, put_back, "
-        "clear, end and passed",
+        "whisperr.buffers, or one with open, or with put, claim, ack, release, drain, tail and settled",
         _is_buffer,
     ),
     Option(
