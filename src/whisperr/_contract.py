@@ -17,6 +17,10 @@ MAX_BATCH_EVENTS = 500
 # megabyte is well below what usual load balancers and proxies accept.
 MAX_BATCH_BYTES = 512 * 1024
 
+# How old an event may be. It may also be up to 5 minutes ahead, which only the server checks.
+MAX_AGE_DAYS = 30
+MAX_ANONYMOUS_ID_CHARS = 128
+
 RESERVED_CONTEXT_KEY = "$message_id"
 
 CHANNELS = ("email", "sms", "push")

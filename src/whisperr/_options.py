@@ -198,7 +198,8 @@ OPTIONS = (
         "an object; in Django also `django`, the outbox; falls back to `WHISPERR_BUFFER`; see "
         "docs/durability.md",
         "a URL such as sqlite:////var/lib/app/events.db or redis://localhost:6379/0, an object of "
-        "whisperr.buffers, or one with open, or with put, claim, ack, release, drain, tail and settled",
+        "whisperr.buffers, or one with open, or with put, claim, ack, release, drain, tail and "
+        "settled",
         _is_buffer,
     ),
     Option(

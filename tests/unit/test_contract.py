@@ -9,6 +9,8 @@ from whisperr._contract import (
     BASE_URL,
     DROP,
     HALVE,
+    MAX_AGE_DAYS,
+    MAX_ANONYMOUS_ID_CHARS,
     MAX_BATCH_BYTES,
     MAX_BATCH_EVENTS,
     OK,
@@ -121,6 +123,8 @@ class TestFacts:
     def test_the_limits_are_those_of_the_contract(self) -> None:
         assert MAX_BATCH_EVENTS == 500
         assert MAX_BATCH_BYTES == 524_288
+        assert MAX_AGE_DAYS == 30
+        assert MAX_ANONYMOUS_ID_CHARS == 128
         assert BASE_URL == "https://api.whisperr.net"
 
     def test_an_answer_may_have_neither_headers_nor_a_body(self) -> None:

@@ -9,6 +9,7 @@ import os
 import time
 from itertools import count
 
+from whisperr._contract import MAX_AGE_DAYS
 from whisperr._process.imports import first_use
 from whisperr.errors import InvalidEvent
 
@@ -16,11 +17,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# CONTRACT: the server accepts events from 30 days ago to 5 minutes ahead. Only the server checks
-# the 5 minutes, because this machine cannot know which of the two clocks is wrong. A time more than
-# a day ahead is a mistake of the caller.
-MAX_AGE_DAYS = 30
-MAX_AHEAD_DAYS = 1
+# The server accepts 5 minutes. It alone checks them, because this machine cannot know which of the
+# two clocks is wrong. A time more than a day ahead is a mistake of the caller.
+_MAX_AHEAD_DAYS = 1
 
 _SECOND, _MILLI = 1_000_000_000, 1_000_000  # nanoseconds
 
@@ -120,7 +119,7 @@ class Clock:
         if not 0 <= now - self._second[0] < _SECOND:
             self._start_second(now)
         days = now / 86_400e9 - utc.timestamp() / 86_400
-        if not -MAX_AHEAD_DAYS <= days <= MAX_AGE_DAYS:
+        if not -_MAX_AHEAD_DAYS <= days <= MAX_AGE_DAYS:
             raise InvalidEvent(
                 f"occurred_at: {utc.isoformat()} is outside what the server accepts, "
                 f"{MAX_AGE_DAYS} days ago to 5 minutes ahead"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from whisperr._contract import CHANNELS, PUSH_FIELDS
+from whisperr._contract import CHANNELS, MAX_ANONYMOUS_ID_CHARS, PUSH_FIELDS
 from whisperr.errors import InvalidEvent
 
 from .event import parse_identifier, redact, to_json_object
@@ -13,7 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_MAX_ANONYMOUS_ID = 128
 _FLAGS = ("opted_in", "verified")
 _CHANNEL_KEYS = {"channel", "type", "address", *_FLAGS, *PUSH_FIELDS}
 
@@ -51,9 +50,9 @@ def encode_identify(
 
 def _parse_anonymous_id(value: object) -> str:
     text = parse_identifier(value, "anonymous_id")
-    if len(text) > _MAX_ANONYMOUS_ID:
+    if len(text) > MAX_ANONYMOUS_ID_CHARS:
         raise InvalidEvent(
-            f"anonymous_id: must have 1 to {_MAX_ANONYMOUS_ID} characters, got {len(text)}"
+            f"anonymous_id: must have 1 to {MAX_ANONYMOUS_ID_CHARS} characters, got {len(text)}"
         )
     return text
 

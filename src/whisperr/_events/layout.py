@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from .clock import MAX_AGE_DAYS
+from whisperr._contract import MAX_AGE_DAYS
 
 # The first bytes of an encoded event and of an encoded identify. Both are JSON objects whose order
 # of keys is free; different first keys make the first bytes tell which of the two it is.
