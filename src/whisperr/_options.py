@@ -220,10 +220,9 @@ OPTIONS = (
 
 
 class Config(Frozen):
-    """The checked options of one client. Attributes have the names of the options.
+    """The checked options of one client, under their names; only `api_key` is called `key`.
 
-    Two differ from what was given: `key` is the `api_key`, and `buffer` may be a URL that
-    `resolve_buffer` of `_delivery` still has to replace.
+    `buffer` may be a URL, until `resolve_buffer` of `_delivery.pipeline` replaces it.
     """
 
     __slots__ = ("key", *(option.name for option in OPTIONS if option.name != "api_key"))

@@ -63,7 +63,7 @@ class EventEncoder:
         if app_version and app_version.strip():
             self._context["app_version"] = app_version.strip()
         self._test = {"$mode": "test"} if test_mode else {}
-        # The end of every event to which the caller gives neither context nor message id.
+        # What follows the message id when the caller gives neither a context nor an id.
         self._tail = to_json({**self._context, **self._test}, "context")[1:] + "}"
 
     def encode(
@@ -159,22 +159,22 @@ class EventEncoder:
         event: dict[str, Any] = json_loads()(data)
         message_id, time = event["context"][RESERVED_CONTEXT_KEY], event["occurred_at"]
         try:
-            answer = before_send(event)
+            result = before_send(event)
         except Exception as error:
             raise InvalidEvent(
                 f"before_send: raised {type(error).__name__}; the event was dropped"
             ) from error
-        if answer is None:
+        if result is None:
             raise Vetoed
-        if not isinstance(answer, dict) or set(answer) != _EVENT_KEYS:
+        if not isinstance(result, dict) or set(result) != _EVENT_KEYS:
             keys = ", ".join(sorted(_EVENT_KEYS))
             raise InvalidEvent(f"before_send: must return None or a dict with exactly {keys}")
-        if answer["occurred_at"] != time:
+        if result["occurred_at"] != time:
             raise InvalidEvent("before_send: occurred_at cannot be changed; pass it to track()")
-        name = self._parse_type(answer["event_type"])
-        user = quote(parse_identifier(answer["external_user_id"], "external_user_id"))
-        members = to_json_object(answer["properties"], "properties")
-        context = to_json({**answer["context"], RESERVED_CONTEXT_KEY: message_id}, "context")
+        name = self._parse_type(result["event_type"])
+        user = quote(parse_identifier(result["external_user_id"], "external_user_id"))
+        members = to_json_object(result["properties"], "properties")
+        context = to_json({**result["context"], RESERVED_CONTEXT_KEY: message_id}, "context")
         return to_utf8(
             f'{_HEAD}{name}","external_user_id":{user},"occurred_at":"{time}",'
             f'"properties":{members},"context":{context}}}'

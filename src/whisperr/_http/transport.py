@@ -103,7 +103,7 @@ class HttpTransport:
             if self._socket is None:
                 self._socket = self._connect(deadline)
             try:
-                for piece in self._pieces(request):
+                for piece in self._to_pieces(request):
                     self._send(self._socket, piece, deadline)
             except self._closed_errors as error:
                 # The server may have refused before it read the body, and its answer can be read.
@@ -133,37 +133,37 @@ class HttpTransport:
                 sent = connection.send(message)
             message = message[sent:]
 
-    def _pieces(self, request: Request) -> tuple[memoryview, memoryview]:
+    def _to_pieces(self, request: Request) -> tuple[memoryview, memoryview]:
         """Return the head with the first part of the body, and the rest, which may be large.
 
         As views, so that code that prints variables does not print the key in the head.
         """
-        lines = [f"{name}: {value}" for name, value in self._headers().items()]
+        lines = [f"{name}: {value}" for name, value in self._get_headers().items()]
         target = self._prefix + request.path
-        if self._proxy() is not None and self._scheme == "http":
-            target = f"http://{self._authority()}{target}"
+        if self._get_proxy() is not None and self._scheme == "http":
+            target = f"http://{self._get_authority()}{target}"
         lines = [f"POST {target} HTTP/1.1", *lines, f"Content-Length: {len(request.body)}"]
         head = "\r\n".join([*lines, "", ""]).encode()
         body = memoryview(request.body)
         return memoryview(head + body[:_COPIED_BYTES]), body[_COPIED_BYTES:]
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"Host": self._authority(), "Accept": "application/json"}
-        proxy = self._proxy()
+    def _get_headers(self) -> dict[str, str]:
+        headers = {"Host": self._get_authority(), "Accept": "application/json"}
+        proxy = self._get_proxy()
         if proxy is not None and self._scheme == "http":
             headers.update(get_credentials(proxy))
         return {**headers, **get_headers(self._key.reveal(), __version__)}
 
-    def _authority(self) -> str:
+    def _get_authority(self) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
         default = 443 if self._scheme == "https" else 80
         return host if self._port == default else f"{host}:{self._port}"
 
-    def _proxy(self) -> str | None:
+    def _get_proxy(self) -> str | None:
         return get_proxy(self._scheme, self._host, self._port)
 
     def _connect(self, deadline: float) -> socket.socket:
-        proxy = self._proxy()
+        proxy = self._get_proxy()
         if proxy is None:
             plain = _connect_to(self._host, self._port, deadline)
         else:
@@ -193,7 +193,9 @@ class HttpTransport:
         if self._scheme == "http":
             return plain
         try:
-            authority = f"{self._authority()}:443" if self._port == 443 else self._authority()  # noqa: PLR2004  # https
+            authority = self._get_authority()
+            if self._port == 443:  # noqa: PLR2004  # CONNECT needs the port, also the default one
+                authority += ":443"
             headers = {"Host": authority, **get_credentials(proxy)}
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
             request = f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n".encode()
