@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager
-from copy import copy
 from threading import RLock
 from typing import TYPE_CHECKING
 
@@ -124,10 +123,8 @@ class _Recording(_pipeline.Pipeline):
     """A client's pipeline with a buffer that records."""
 
     def __init__(self, config: Config, stage: _Stage) -> None:
-        staged = copy(config)
-        staged.buffer = _RecordingBuffer(config.max_queue_bytes, stage.record)
-        staged.transport = _NoWay()
-        super().__init__(staged)
+        buffer = _RecordingBuffer(config.max_queue_bytes, stage.record)
+        super().__init__(config.replace(buffer=buffer, transport=_NoWay()))
         self._stage = stage
 
     def refuse(self, error: Exception, call: str, place: str | None = None) -> None:
