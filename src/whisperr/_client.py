@@ -14,6 +14,7 @@ from ._delivery.accounting import Stats
 from ._delivery.pipeline import Pipeline
 from ._events.identify import encode_identify
 from ._options import Config
+from ._overrides import OVERRIDES
 from ._process.exit import EXIT_TIMEOUT
 from ._process.logger import log_to_stderr
 from ._secret import Secret
@@ -32,10 +33,6 @@ if TYPE_CHECKING:
     from .channel import ChannelFields
     from .errors import WhisperrError
     from .protocols import Buffer, Transport
-
-# Where calls go while a test records them: makes the pipeline of a client, in place of its own.
-# `whisperr.testing` sets it and nothing else does; reading it is all that it costs otherwise.
-stage: Callable[[Config], Pipeline] | None = None
 
 
 class Whisperr:
@@ -108,7 +105,7 @@ class Whisperr:
         Bad input is reported through `on_error` and the log, and raised as InvalidEvent with
         `strict=True` only.
         """
-        if self._off or stage is not None:
+        if self._off or OVERRIDES.pipeline is not None:
             found = get_pipeline(self)
             if found is None:
                 return None
@@ -191,7 +188,7 @@ class Whisperr:
         pipeline = get_pipeline(self)
         if pipeline is None:
             return True
-        if pipeline is self._pipelines.get(getpid()):  # not one that a test looks at
+        if pipeline is self._pipelines.get(getpid()):  # not the one of a capture
             self._shut = True
         deadline = time.monotonic() + max(timeout, 0.0)
         pipeline.begin_shutdown(deadline)
@@ -276,7 +273,8 @@ class Whisperr:
 
 def get_pipeline(client: Whisperr) -> Pipeline | None:
     """Return what a client's calls go to in this process, also for the doors; None: disabled."""
-    staged = stage  # one read: another thread may end the recording
-    if staged is not None:
-        return staged(client._config)  # noqa: SLF001  # of the same file
+    override = OVERRIDES.pipeline  # one read: another thread may end a capture
+    if override is not None:
+        pipeline: Pipeline = override(client._config)  # noqa: SLF001  # of the same file
+        return pipeline
     return None if client._off else client._pipeline()  # noqa: SLF001  # of the same file

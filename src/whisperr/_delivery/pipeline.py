@@ -12,11 +12,12 @@ import time
 
 from whisperr._events.event import EventEncoder, Vetoed
 from whisperr._events.layout import is_identify
+from whisperr._overrides import OVERRIDES
 from whisperr._process import exit as _lifecycle
 from whisperr._process.imports import first_use
 from whisperr._process.logger import logger
 from whisperr._process.uwsgi import check_host
-from whisperr._queue.memory import MemoryQueue, count_own
+from whisperr._queue.memory import MemoryQueue, PutOnly, count_own
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent, StoreError
 
@@ -42,10 +43,6 @@ if TYPE_CHECKING:
 _SHARE_TO_TELL = 0.05
 _MOST_TO_TELL = 0.25  # seconds
 _LARGE_EVENT_BYTES = 4096  # ten times a usual one; bytes are not looked at for every event
-
-# Whether bad input raises, whatever the clients say; None: what they say. Set by
-# `whisperr.testing` and by nothing else.
-strict_for_all: bool | None = None
 
 
 class Pipeline:
@@ -124,7 +121,7 @@ class Pipeline:
         In strict mode an InvalidEvent is raised instead. `place` is where the call stands when
         that is not on the stack any more.
         """
-        strict = self._strict if strict_for_all is None else strict_for_all
+        strict = self._strict if OVERRIDES.strict is None else OVERRIDES.strict
         if strict and isinstance(error, InvalidEvent):
             raise error
         if isinstance(error, Vetoed):
@@ -278,7 +275,15 @@ def _buffer_of(config: Config) -> Buffer:
     buffer: Buffer = (
         given if opened is None else opened(config.max_queue_size, config.max_queue_bytes)
     )
-    return buffer
+    return buffer if hasattr(buffer, "claim") else _SinkBuffer(buffer)
+
+
+class _SinkBuffer(PutOnly):
+    """A sink as a buffer from which this process claims nothing."""
+
+    def __init__(self, sink: Any) -> None:  # noqa: ANN401  # a Sink or one of the old buffers
+        self.put = sink.put
+        self.delivered_by: str = sink.delivered_by
 
 
 class _LazyTransport:
