@@ -115,6 +115,8 @@ def test_while_the_file_is_locked_events_are_delivered_from_memory(
 def test_a_file_that_may_only_be_read_is_told_and_costs_no_event(
     server: LocalServer, client_of: ClientOf, errors: list[WhisperrError]
 ) -> None:
+    import whisperr._http.transport  # noqa: F401  # what root installed, nobody may import
+
     with TemporaryDirectory() as home:
         file = Path(home) / "events.db"
         with Whisperr("wrk_test", base_url=server.url, buffer=f"sqlite:///{file}"):
@@ -238,7 +240,7 @@ def test_a_full_disk_is_told_and_costs_no_event(
 ) -> None:
     client = client_of(buffer=f"sqlite:///{file}", flush_at=10_000, flush_interval=3_600)
     track(client, 0)
-    buffer = client._pipeline().buffer
+    buffer = client._get_pipeline().queue
     assert isinstance(buffer, LeasedQueue)
     store = buffer._store
     assert isinstance(store, SQLiteStore)
