@@ -20,7 +20,7 @@ demo: $(VENV)/with-nothing  ## Deliver a day of events through outages to a loca
 demo-django: $(VENV)/with-test,django-test  ## Run the Django example against a local server, with real requests
 	$(BIN)/python examples/django/demo.py
 
-test: $(VENV)/with-test,django-test,doors,hosts,browser  ## Run the tests and measure what they cover
+test: $(VENV)/with-test,django-test,integrations,hosts,browser  ## Run the tests and measure what they cover
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q $(PARALLEL)
 	$(BIN)/coverage combine -q
