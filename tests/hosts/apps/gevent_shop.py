@@ -1,4 +1,4 @@
-"""A script under gevent that patches before the import, the client, or an event, as ORDER says."""
+"""A script under gevent. ORDER says when it patches: before the import, the client or an event."""
 
 from __future__ import annotations
 
