@@ -16,7 +16,6 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager
-from copy import copy
 from threading import RLock
 from typing import TYPE_CHECKING
 
@@ -119,34 +118,32 @@ class _RecordingPipeline(Pipeline):
     """A client's pipeline that records instead of delivering."""
 
     def __init__(self, config: Config, captures: _Captures) -> None:
-        override = copy(config)
-        override.buffer = _RecordingBuffer(captures.record)
-        override.transport = None
-        super().__init__(override)
+        recording = _RecordingBuffer(captures.record)
+        super().__init__(config.replace(buffer=recording, transport=None))
         self._captures = captures
 
-    def refuse(self, error: Exception, call: str, place: str | None = None) -> None:
+    def reject(self, error: Exception, call: str, call_site: str | None = None) -> None:
         if not isinstance(error, Vetoed):
             text = str(error) if isinstance(error, InvalidEvent) else type(error).__name__
-            self._record_refusal(f"{call}: {text}", place)
-        super().refuse(error, call, place)
+            self._record_refusal(f"{call}: {text}", call_site)
+        super().reject(error, call, call_site)
 
-    def refuse_closed(self, call: str, place: str | None = None) -> None:
-        self._record_refusal(f"{call}: the client is shut down", place)
-        super().refuse_closed(call, place)
+    def reject_closed(self, call: str, call_site: str | None = None) -> None:
+        self._record_refusal(f"{call}: the client is shut down", call_site)
+        super().reject_closed(call, call_site)
 
     def flush(self, timeout: float | None) -> bool:  # noqa: ARG002  # nothing is waited for
-        self.reporter.emit(time.monotonic())
+        self.accounting.emit(time.monotonic())
         return True
 
     def report(self) -> None:
         """Pass waiting reports to `on_error` and the log before the block ends."""
         if self.pid == os.getpid():
             now = time.monotonic()
-            self.reporter.emit(now, all_of_it=True)
+            self.accounting.emit(now, everything=True)
             # The delivery thread may be reporting what it has already taken out: wait for it.
             end = now + _REPORT_TIMEOUT
-            self.driver.wait_until(lambda: not self.driver.in_step, lambda: False, end)
+            self.thread.wait_until(lambda: not self.thread.in_step, lambda: False, end)
 
     def _record_refusal(self, text: str, call_site: str | None) -> None:
         self._captures.refuse(f"{text}{get_call_site() if call_site is None else call_site}")
