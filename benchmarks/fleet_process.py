@@ -1,4 +1,4 @@
-"""One process of the simulated fleet: the real scheduler, queue and counters, and a fake clock.
+"""One process of the simulated fleet: the real scheduler, queue and accounting, and a fake clock.
 
 Only the thread, the socket and the time are simulated. The code that decides about retries, pauses
 and drops is that of the package.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whisperr._delivery.accounting import Ledger
+from whisperr._delivery.accounting import Accounting
 from whisperr._delivery.reporter import Reporter
 from whisperr._delivery.scheduler import Scheduler
-from whisperr._queue.memory import MemoryQueue
+from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
 
 if TYPE_CHECKING:
     import random
@@ -31,12 +31,11 @@ class Process:
         self.now = 0.0
         self._server = server
         self.queue = MemoryQueue(queue, _MAX_BYTES)
-        self.counters = Ledger()
+        self.accounting = Accounting(Reporter(None), lambda _: None)
         self.scheduler = Scheduler(
             self.queue,
             self,
-            self.counters,
-            Reporter(None),
+            self.accounting,
             flush_at=20,
             flush_interval=10.0,
             max_batch_size=500,
@@ -58,10 +57,9 @@ class Process:
 
     def track(self) -> bool:
         """Add one event; return whether the scheduler has to be called for it."""
-        self.counters.accept()
+        self.accounting.accept()
         dropped = self.queue.put(_EVENT)
-        if dropped:
-            self.counters.drop("queue_full", len(dropped))
+        self.accounting.lost(dropped, "queue_full", QUEUE_FULL)
         return len(self.queue) >= self.scheduler.wake_at
 
     def step(self, now: float) -> float:

@@ -115,10 +115,10 @@ class Fleet:
 
 
 def _counts(process: Process) -> tuple[int, int, int, int]:
-    counters = process.counters
+    accounting = process.accounting
     return (
-        counters.accepted,
-        counters.delivered,
-        counters.dropped["queue_full"],
-        counters.dropped["shutdown"],
+        accounting.accepted,
+        accounting.delivered,
+        accounting.dropped["queue_full"],
+        accounting.dropped["shutdown"],
     )

@@ -137,7 +137,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
             "no hang; `flush()` from `on_error` does not wait for itself",
             (
                 f"{CALLS}::test_on_error_and_before_send_may_call_the_client",
-                "tests/unit/test_client_reports.py::TestOnError::test_it_may_call_any_method",
+                "tests/unit/test_client_reports.py::TestOnError::test_on_error_may_call_any_method",
                 f"{THREAD}::TestWithoutThreads::test_a_callback_that_flushes_does_not_wait_for_itself",
             ),
         ),

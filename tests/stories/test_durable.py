@@ -238,9 +238,9 @@ def test_a_full_disk_is_reported_and_no_event_is_lost(
 ) -> None:
     client = make_client(buffer=f"sqlite:///{file}", flush_at=10_000, flush_interval=3_600)
     track(client, 0)
-    buffer = client._pipeline().buffer
-    assert isinstance(buffer, LeasedQueue)
-    store = buffer._store
+    queue = client._get_pipeline().queue
+    assert isinstance(queue, LeasedQueue)
+    store = queue._store
     assert isinstance(store, SQLiteStore)
     store._read(lambda db: db.execute("PRAGMA max_page_count = 20"))
     assert track(client, *range(1, 1_000)) < BOUND
