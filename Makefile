@@ -55,7 +55,7 @@ soak: $(VENV)/with-test  ## Track through random faults for a minute (WHISPERR_S
 reliability: $(VENV)/with-test,hosts  ## Run every scenario of docs/reliability.md and write what came of it
 	$(BIN)/python -m scripts.reliability
 
-matrix-django:  ## Run the tests of the Django door on every Django that it supports
+matrix-django:  ## Run the tests of the Django integration on every Django that it supports
 	$(PYTHON) -m scripts.django_matrix
 
 bench: $(VENV)/with-nothing  ## Measure beside other packages and write docs/performance.md (BENCH=--quick for a look)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture(autouse=True)
 def _ctrl_c_is_handled() -> Iterator[None]:
-    """Let hosts receive SIGINT also where a shell in the background ignores it."""
+    """Handle SIGINT, which a shell in the background lets its programs ignore."""
     before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
