@@ -115,6 +115,9 @@ def test_while_the_file_is_locked_events_are_delivered_from_memory(
 def test_a_read_only_file_is_reported_and_no_event_is_lost(
     server: LocalServer, make_client: MakeClient, errors: list[WhisperrError]
 ) -> None:
+    # Load all modules as root: other users may not be able to import what root has installed.
+    with LocalServer() as other, Whisperr("wrk_test", base_url=other.url) as first:
+        first.track("u", "modules_loaded")
     with TemporaryDirectory() as home:
         file = Path(home) / "events.db"
         with Whisperr("wrk_test", base_url=server.url, buffer=f"sqlite:///{file}"):
