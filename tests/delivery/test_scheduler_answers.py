@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.delivery.rig import Rig, answer, event, ok, takes_at_most
+from tests.delivery.rig import Rig, answer, event, ok, refuses, takes_at_most
 from whisperr._contract import Answer
 
 
