@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.docs.page import ROOT, blocks, text_of
+from tests.docs.page import ROOT, get_blocks, get_text
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ def test_every_block_of_python_runs_in_order_and_delivers(
     server: LocalServer, ended: Signal
 ) -> None:
     names: dict[str, Any] = {"__name__": "page"}
-    for number, text in enumerate(blocks(PAGE, "python")):
+    for number, text in enumerate(get_blocks(PAGE, "python")):
         exec(compile(text, f"{PAGE}, block {number + 1}", "exec"), names)
     with pytest.raises(SystemExit):
         signal.raise_signal(signal.SIGTERM)
@@ -75,7 +75,7 @@ def test_every_block_of_python_runs_in_order_and_delivers(
 
 def test_the_options_of_uwsgi_are_those_of_the_tests() -> None:
     hosts = (ROOT / "tests" / "hosts" / "test_uwsgi.py").read_text(encoding="utf-8")
-    options = dict(line.split(" = ") for line in blocks(PAGE, "ini")[0].splitlines())
+    options = dict(line.split(" = ") for line in get_blocks(PAGE, "ini")[0].splitlines())
     assert options == {
         "enable-threads": "true",
         "hook-master-start": "unix_signal:15 gracefully_kill_them_all",
@@ -85,7 +85,7 @@ def test_the_options_of_uwsgi_are_those_of_the_tests() -> None:
 
 
 def test_every_host_of_the_table_has_a_test() -> None:
-    rows = re.findall(r"^\| ([^|]+) \|", text_of(PAGE), re.MULTILINE)
+    rows = re.findall(r"^\| ([^|]+) \|", get_text(PAGE), re.MULTILINE)
     tests = "".join(
         path.read_text(encoding="utf-8")
         for folder in (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.docs.page import ROOT, blocks, text_of
+from tests.docs.page import ROOT, get_blocks, get_text
 from whisperr import Whisperr
 from whisperr._cli.main import _parser
 from whisperr._delivery.accounting import _DROPPED, _NEVER_ACCEPTED
@@ -20,7 +20,7 @@ from whisperr.dev import LocalServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-README = text_of("README.md")
+README = get_text("README.md")
 PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
 PAGES += [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))]
 
@@ -38,7 +38,7 @@ def test_every_block_of_python_runs_in_order(
 ) -> None:
     names: dict[str, Any] = {"__name__": "readme", "save": list}
     clients: list[Whisperr] = []
-    for number, text in enumerate(blocks("README.md", "python")):
+    for number, text in enumerate(get_blocks("README.md", "python")):
         exec(compile(text, f"README.md, block {number + 1}", "exec"), names)
         if not clients:  # the quick start shuts its client down; what follows uses another one
             names["whisperr"].shutdown()
@@ -71,7 +71,7 @@ def test_the_table_of_losses_has_every_reason_that_is_reported() -> None:
 
 
 def test_every_call_of_the_command_is_understood() -> None:
-    lines = [line for text in blocks("README.md", "console") for line in text.splitlines()]
+    lines = [line for text in get_blocks("README.md", "console") for line in text.splitlines()]
     calls = [shlex.split(line, comments=True) for line in lines if line.startswith("whisperr ")]
     assert len(calls) >= 4
     for call in calls:
@@ -90,7 +90,9 @@ def test_every_make_target_that_is_named_exists() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     named = set(
-        re.findall(r"\bmake ([a-z-]+)", "\n".join(blocks("README.md", "console")) + contributing)
+        re.findall(
+            r"\bmake ([a-z-]+)", "\n".join(get_blocks("README.md", "console")) + contributing
+        )
     )
     assert {"demo", "test", "check"} <= named
     for target in named:
@@ -115,7 +117,7 @@ def test_the_map_of_the_modules_is_complete() -> None:
 
 @pytest.mark.parametrize("page", PAGES)
 def test_every_link_leads_somewhere(page: str) -> None:
-    text = text_of(page)
+    text = get_text(page)
     for target in re.findall(r"\]\(([^)#:]+)\)", text):
         assert ((ROOT / page).parent / target).exists(), target
     headings = [
