@@ -84,35 +84,6 @@ def _parser_help() -> str:
     return "".join(parser.format_help() for parser in choices.values())
 
 
-def test_every_make_target_that_is_named_exists() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    named = set(
-        re.findall(
-            r"\bmake ([a-z-]+)", "\n".join(get_blocks("README.md", "console")) + contributing
-        )
-    )
-    assert {"demo", "test", "check"} <= named
-    for target in named:
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
-
-
-def test_the_map_of_the_modules_is_complete() -> None:
-    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    source = ROOT / "src" / "whisperr"
-    rows = re.findall(r"^\| (`.+?) \| .+ \| (.*)\|$", contributing, re.MULTILINE)
-    named: set[str] = set()
-    for places, modules in rows:
-        for place in re.findall(r"`([\w/.]+)`", places):
-            named |= {place} if place.endswith(".py") else set()
-            if place.endswith("/"):
-                named |= {f"{place}{module}.py" for module in re.findall(r"`(\w+)`", modules)}
-    there = {path.relative_to(source).as_posix() for path in source.rglob("*.py")}
-    there = {name for name in there if not name.endswith(("__init__.py", "_version.py"))}
-    there -= {name for name in there if "/management/" in name or "/migrations/" in name}
-    assert named == there
-
-
 def test_the_figures_of_the_retry_policy_are_those_of_the_code() -> None:
     from whisperr._delivery.backoff import backoff, get_pause, parse_retry_after
 
