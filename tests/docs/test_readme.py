@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -14,11 +15,15 @@ from tests.docs.page import ROOT, get_blocks, get_text
 from whisperr import Whisperr
 from whisperr._cli.main import _parser
 from whisperr._delivery.accounting import _DROPPED, _NEVER_ACCEPTED
+from whisperr._delivery.thread import THREAD_NAME
 from whisperr._options import OPTIONS
 from whisperr.dev import LocalServer
+from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from whisperr import WhisperrError
 
 README = get_text("README.md")
 
@@ -82,6 +87,23 @@ def _parser_help() -> str:
     commands = next(a for a in _parser()._actions if a.choices is not None)
     choices: Any = commands.choices
     return "".join(parser.format_help() for parser in choices.values())
+
+
+def test_on_error_runs_in_the_threads_that_the_page_names() -> None:
+    threads: list[str] = []
+    called = threading.Event()
+
+    def report(error: WhisperrError) -> None:
+        threads.append(threading.current_thread().name)
+        called.set()
+
+    client = Whisperr("wrk_readme", transport=MemoryTransport(), on_error=report)
+    client.track("ada", "Not Snake Case")
+    assert called.wait(60)
+    assert threads == [THREAD_NAME]
+    client.shutdown()
+    client.track("ada", "seen")
+    assert threads == [THREAD_NAME, threading.current_thread().name]
 
 
 def test_the_figures_of_the_retry_policy_are_those_of_the_code() -> None:
