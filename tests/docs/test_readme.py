@@ -1,4 +1,4 @@
-"""The README holds: its code runs, its table is the one of the code, its names exist."""
+"""README.md holds: its code runs, its tables and figures are those of the code."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def test_the_options_table_is_the_one_of_the_code() -> None:
 
 def test_the_table_of_losses_has_every_reason_that_is_reported() -> None:
     listed = set(re.findall(r"^\| `dropped` \| `(\w+)`", README, re.MULTILINE))
-    assert listed == {*_DROPPED, *_NEVER_ACCEPTED} - {"vetoed"}  # the caller's own wish
+    assert listed == {*_DROPPED, *_NEVER_ACCEPTED} - {"vetoed"}  # which the caller wanted
 
 
 def test_every_call_of_the_command_is_understood() -> None:
