@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import re
-from typing import get_args, get_type_hints
+from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
 import pytest
 
 from tests.docs.page import ROOT, get_text
-from whisperr import _contract, billing
+from whisperr import InvalidEvent, Whisperr, _contract, billing
 from whisperr._delivery.backoff import parse_retry_after
 from whisperr._delivery.verdict import MAX_EXTRA_REQUESTS
-from whisperr._events.clock import MAX_AGE_DAYS
-from whisperr._events.event import EventEncoder
-from whisperr._events.identify import encode_identify
 from whisperr._process.imports import json_loads
 from whisperr._secret import Secret
-from whisperr.errors import InvalidEvent
+from whisperr.testing import MemoryTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 PAGE = get_text("docs/contract.md")
 EXAMPLES = [json_loads()(text) for text in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
@@ -31,6 +32,21 @@ def get_rows(heading: str) -> list[list[str]]:
     return [[cell.strip() for cell in line[1:-1].split("|")] for line in lines[1:]]
 
 
+def send(call: Callable[[Whisperr], object], **options: Any) -> list[dict[str, Any]]:
+    """Return what one call of a client sends, decoded."""
+    transport = MemoryTransport()
+    with Whisperr("wrk_test", transport=transport, strict=True, **options) as client:
+        call(client)
+    return [event for request in transport.sent for event in request.events]
+
+
+def is_accepted(call: Callable[[Whisperr], object]) -> bool:
+    try:
+        return len(send(call)) == 1
+    except InvalidEvent:
+        return False
+
+
 def get_names(cell: str) -> list[str]:
     return re.findall(r"`([^`]+)`", cell)
 
@@ -42,7 +58,6 @@ def test_the_addresses_and_the_limits_are_those_of_the_code() -> None:
     assert f"1 to {_contract.MAX_BATCH_EVENTS} events" in PAGE
     assert f"at most {_contract.MAX_BATCH_BYTES // 1024} KiB" in PAGE
     assert f"for one batch has a limit, {MAX_EXTRA_REQUESTS}" in PAGE
-    assert f"from {MAX_AGE_DAYS} days ago" in PAGE
     assert parse_retry_after("3600", 0.0) == 60.0
 
 
@@ -60,9 +75,11 @@ def test_the_prefix_of_a_publishable_key_is_that_of_the_code() -> None:
 
 
 def test_an_event_has_the_keys_of_the_page() -> None:
-    encoder = EventEncoder("1.0.0", app_version="2", test_mode=True)
-    _, data = encoder.event("user_8842", "payment_failed", {}, {"$occurrence_key": "x"})
-    event = json_loads()(data)
+    (event,) = send(
+        lambda client: client.track("user_8842", "seen", {}, {"$occurrence_key": "x"}),
+        app_version="2",
+        test_mode=True,
+    )
     keys = {get_names(row[0])[0] for row in get_rows("Event")}
     assert set(event) == keys == set(EXAMPLES[0])
     context = {name for row in get_rows("Keys of `context`") for name in get_names(row[0])}
@@ -75,19 +92,22 @@ def test_an_identify_has_the_keys_of_the_page() -> None:
     example = EXAMPLES[1]
     user = example["external_user_id"]
     given = {name: value for name, value in example.items() if name != "external_user_id"}
-    assert json_loads()(encode_identify(user, **given)) == example
+    (identify,) = send(lambda client: client.identify(user, **given))
+    assert identify == example
     assert {get_names(row[0])[0] for row in get_rows("Identify")} == set(given)
 
 
 @pytest.mark.parametrize(("length", "accepted"), [(1, True), (128, True), (129, False)])
 def test_an_anonymous_id_has_the_length_of_the_page(length: int, *, accepted: bool) -> None:
     assert "1 to 128 characters" in PAGE
-    try:
-        encode_identify("ada", anonymous_id="x" * length)
-    except InvalidEvent:
-        assert not accepted
-    else:
-        assert accepted
+    assert is_accepted(lambda client: client.identify("ada", anonymous_id="x" * length)) is accepted
+
+
+@pytest.mark.parametrize(("days", "accepted"), [(29.99, True), (30.01, False)])
+def test_an_event_may_be_as_old_as_the_page_says(days: float, *, accepted: bool) -> None:
+    assert "Accepted from 30 days ago" in PAGE
+    then = datetime.now(timezone.utc) - timedelta(days=days)
+    assert is_accepted(lambda client: client.track("ada", "seen", occurred_at=then)) is accepted
 
 
 def test_the_closed_lists_of_channels_are_those_of_the_code() -> None:
