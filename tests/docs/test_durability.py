@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.docs.page import get_blocks, get_text
+from whisperr import buffers
 from whisperr._queue.durable import PATIENCE, POLL_INTERVAL
 from whisperr._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.buffers import RedisBuffer
@@ -64,6 +65,15 @@ def test_the_table_of_redis_options_has_the_defaults_of_the_code() -> None:
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", PAGE, re.MULTILINE))
     assert set(rows) == {*RedisBuffer.__slots__} - {"url"}
     assert {name: f"{getattr(config, name)}" for name in rows} == {**rows, "lease": "15.0"}
+
+
+def test_every_buffer_is_in_the_guide_and_in_the_table_of_costs() -> None:
+    costs = PAGE.split("<!-- costs:")[1].split("<!-- /costs -->")[0]
+    names = [name for name in buffers.__all__ if name.endswith("Buffer")]
+    assert len(names) > 1
+    for name in names:
+        assert f"{name}(" in PAGE or f"## {name.removesuffix('Buffer')}" in PAGE
+        assert f"| {name.removesuffix('Buffer')}" in costs
 
 
 def test_the_table_of_costs_is_filled() -> None:
