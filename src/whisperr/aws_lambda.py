@@ -78,7 +78,7 @@ def _before_snapshot() -> None:
 def _forget_ids() -> None:
     """Let no two copies of the snapshot use the same message ids."""
     for pipeline in pipelines():
-        pipeline.encoder.renew_ids()
+        pipeline.renew_ids()
 
 
 # Part of Lambda's own Python runtimes.

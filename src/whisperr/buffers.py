@@ -23,12 +23,13 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any, Literal, Protocol
 
-    from .protocols import Buffer
+    from ._queue.durable import LeasedQueue
+    from .protocols import Accounting, Buffer
 
     class Place(Protocol):
         """Where events are kept."""
 
-        def open(self, max_events: int, max_bytes: int) -> Buffer: ...
+        def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> LeasedQueue: ...
 
 
 __all__ = ["RedisBuffer", "SQLiteBuffer", "buffer_of"]
@@ -77,13 +78,13 @@ class SQLiteBuffer(Frozen):
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self), self._fields())
 
-    def open(self, max_events: int, max_bytes: int) -> Buffer:
+    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> LeasedQueue:
         """Return the buffer of this process; the client calls it."""
         from ._queue.durable import LeasedQueue
         from ._queue.sqlite import SQLiteStore
 
         store = SQLiteStore(self.path, self.synchronous, self.lease, max_events, max_bytes)
-        return LeasedQueue(store, max_events, max_bytes)
+        return LeasedQueue(store, max_events, max_bytes, accounting)
 
 
 class RedisBuffer(Frozen):
@@ -145,7 +146,7 @@ class RedisBuffer(Frozen):
         scheme = "rediss" if options.get("ssl") else "redis"
         return f"{scheme}://{options['host']}:{options['port']}/{options['db']}"
 
-    def open(self, max_events: int, max_bytes: int) -> Buffer:
+    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> LeasedQueue:
         """Return the buffer of this process; the client calls it."""
         from ._queue.durable import LeasedQueue
         from ._queue.redis import RedisStore
@@ -156,7 +157,7 @@ class RedisBuffer(Frozen):
         if self.shards > 1:
             names = [f"{self.stream}:{number}" for number in range(self.shards)]
         store = RedisStore(link, names, self.lease, max_events, max_bytes)
-        return LeasedQueue(store, max_events, max_bytes)
+        return LeasedQueue(store, max_events, max_bytes, accounting)
 
 
 def _link_options(url: str) -> dict[str, Any]:

@@ -19,7 +19,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from whisperr._client import Whisperr
     from whisperr._delivery.pipeline import Pipeline
-    from whisperr.protocols import Buffer
+    from whisperr.protocols import Sink
 
 UNKNOWN = object()
 """Stands for a user that is named when the event is queued."""
@@ -53,7 +53,7 @@ class DeferredEvent:
         """
         pipeline = self._pipeline()
         if pipeline.closing:
-            pipeline.refuse_closed(self._call, self._place)
+            pipeline.reject_closed(self._call, self._place)
             return False
         data = self._head
         if self._tail is not None:
@@ -61,12 +61,12 @@ class DeferredEvent:
             try:
                 data = join(self._head, user, self._tail)
             except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
-                pipeline.refuse(error, self._call, self._place)
+                pipeline.reject(error, self._call, self._place)
                 return False
         return pipeline.put(data, self._place)
 
     @property
-    def outbox(self) -> Buffer | None:
+    def outbox(self) -> Sink | None:
         """The buffer that it will be written to for another process to deliver; None: no such."""
         return outbox_of(self._client)
 
@@ -76,7 +76,7 @@ class DeferredEvent:
 
     def refuse(self, error: Exception) -> None:
         """Report that it will never be queued, and why; raises in strict mode, as bad data does."""
-        self._pipeline().refuse(error, self._call, self._place)
+        self._pipeline().reject(error, self._call, self._place)
 
     def _pipeline(self) -> Pipeline:
         """Return the one of the process that this runs in: it may be a fork of the first."""
@@ -102,7 +102,7 @@ def defer_event(
     if pipeline is None:
         return None
     if pipeline.closing:
-        pipeline.refuse_closed("track")
+        pipeline.reject_closed("track")
         return None
     given = (event_type, properties, context, occurred_at, message_id)
     try:
@@ -112,7 +112,7 @@ def defer_event(
         chosen, data = pipeline.encoder.event(user, *given)
         return DeferredEvent(client, "track", data, None, chosen)
     except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
-        pipeline.refuse(error, "track")
+        pipeline.reject(error, "track")
         return None
 
 
@@ -122,13 +122,13 @@ def defer_identify(client: Whisperr, **known: object) -> DeferredEvent | None:
     if pipeline is None:
         return None
     if pipeline.closing:
-        pipeline.refuse_closed("identify")
+        pipeline.reject_closed("identify")
         return None
     try:
         head, tail = split_at_user(encode_identify(NO_USER, **known), NO_USER)
         return DeferredEvent(client, "identify", head, tail)
     except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
-        pipeline.refuse(error, "identify")
+        pipeline.reject(error, "identify")
         return None
 
 
@@ -137,21 +137,21 @@ def is_on(client: Whisperr) -> bool:
     return get_pipeline(client) is not None
 
 
-def outbox_of(client: Whisperr) -> Buffer | None:
+def outbox_of(client: Whisperr) -> Sink | None:
     """Return the buffer that other processes deliver; None when this one does."""
     pipeline = get_pipeline(client)
-    return None if pipeline is None or pipeline.delivered_by is None else pipeline.buffer
+    return None if pipeline is None else pipeline.sink
 
 
 def nobody(client: Whisperr, call: str) -> None:
     """Say, with `debug`, that there is no user to send something for."""
     pipeline = get_pipeline(client)
     if pipeline is not None:
-        pipeline.reporter.detail("%s: the visitor is anonymous; nothing is sent", call)
+        pipeline.accounting.debug("%s: the visitor is anonymous; nothing is sent", call)
 
 
 def refuse(client: Whisperr, call: str, error: Exception) -> None:
     """Report a call whose user could not be read, as bad data is reported."""
     pipeline = get_pipeline(client)
     if pipeline is not None:
-        pipeline.refuse(error, call)
+        pipeline.reject(error, call)
