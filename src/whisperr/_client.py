@@ -11,7 +11,7 @@ from os import getpid
 
 from ._contract import BASE_URL
 from ._delivery.accounting import Stats
-from ._delivery.pipeline import Pipeline
+from ._delivery.pipeline import Pipeline, resolve_buffer
 from ._events.identify import encode_identify
 from ._options import Config
 from ._overrides import OVERRIDES
@@ -70,7 +70,7 @@ class Whisperr:
     ) -> None:
         given = {**locals(), "api_key": Secret(api_key)}
         del api_key, given["self"]  # no variable of a frame that may raise holds the key
-        self._config = Config(given)
+        self._config = resolve_buffer(Config(given))
         self._off = self._config.disabled
         # By process: a forked child finds no pipeline of its own and makes one. A dictionary,
         # because `setdefault` settles a race between threads without a lock.
@@ -114,7 +114,7 @@ class Whisperr:
             pipeline.reject_closed("track")
             return None
         try:
-            chosen, data = pipeline.encoder.event(
+            chosen, data = pipeline.encoder.encode(
                 external_user_id, event_type, properties, context, occurred_at, message_id
             )
         except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported

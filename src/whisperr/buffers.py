@@ -15,7 +15,6 @@ from os import fspath
 from pathlib import Path
 
 from ._frozen import Frozen
-from ._options import OUTBOX
 from ._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 
 TYPE_CHECKING = False
@@ -32,7 +31,7 @@ if TYPE_CHECKING:
         def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> LeasedQueue: ...
 
 
-__all__ = ["RedisBuffer", "SQLiteBuffer", "buffer_of"]
+__all__ = ["RedisBuffer", "SQLiteBuffer", "parse_buffer_url"]
 
 _FILE_HINT = "such as sqlite:////var/lib/app/events.db (absolute) or sqlite:///events.db (relative)"
 _REDIS_HINT = "such as redis://localhost:6379/0?stream=whisperr"
@@ -189,11 +188,6 @@ def _again(kind: type[Any], fields: dict[str, Any]) -> Any:  # noqa: ANN401  # f
 
 def parse_buffer_url(url: str) -> Place:
     """Return the place that a URL stands for. Raises ValueError that says how to write it."""
-    if url == OUTBOX:
-        raise ValueError(
-            "buffer: 'django' is the outbox of a Django project; use whisperr.django.get_client(), "
-            "which makes a client for it"
-        )
     scheme, colon, rest = url.partition("://")
     if scheme == "sqlite" and colon:
         return _sqlite_of(rest)

@@ -91,7 +91,7 @@ def _client_of(config: dict[str, Any]) -> Client:
     for name, option in names.items():
         if name in config and option.name != "api_key":
             if not option.check(config[name]):
-                shown = option.shown(config[name])
+                shown = option.redact(config[name])
                 raise ValueError(f"{name} = {shown}: must be {option.allowed}")
             options[option.name] = config[name]
     for name in config:

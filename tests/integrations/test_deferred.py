@@ -80,7 +80,7 @@ def test_an_event_that_got_its_user_later_is_the_same_event(
     given = {"properties": None, "context": None, "message_id": "evt_0", **given}
     arguments = (given["properties"], given["context"], None, given["message_id"])
     chosen, head, tail = encoder.encode_without_user("plan_upgraded", *arguments)
-    at_once = encoder.event(user, "plan_upgraded", *arguments)
+    at_once = encoder.encode(user, "plan_upgraded", *arguments)
     assert (chosen, encoder.add_user(head, user, tail)) == at_once
 
 

@@ -278,6 +278,15 @@ def get_call_site() -> str:
     return f" (at {frame.f_code.co_filename}:{frame.f_lineno})" if frame else ""
 
 
+def resolve_buffer(config: Config) -> Config:
+    """Return `config` with the buffer that its URL names. Raises ValueError for a wrong URL."""
+    if not isinstance(config.buffer, str):
+        return config
+    from whisperr.buffers import parse_buffer_url
+
+    return config.replace(buffer=parse_buffer_url(config.buffer))
+
+
 class _LazyTransport:
     """The HTTP transport, made with its first request: its imports cost more than all of ours."""
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from _thread import RLock
 
+from whisperr._process.imports import json_loads
 from whisperr._process.logger import logger
 from whisperr.errors import WhisperrError
 
@@ -114,6 +115,8 @@ class Reporter:
         )
         if self._on_error is None:
             return
+        if summary.events:
+            json_loads()  # `WhisperrError.events` imports `json`; here no fork can interrupt that
         error = WhisperrError(
             summary.type, message, summary.status, reason, summary.count, summary.events
         )

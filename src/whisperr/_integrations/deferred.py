@@ -109,7 +109,7 @@ def defer_event(
         if user is UNKNOWN:
             chosen, head, tail = pipeline.encoder.encode_without_user(*given)
             return DeferredEvent(client, "track", head, tail, chosen)
-        chosen, data = pipeline.encoder.event(user, *given)
+        chosen, data = pipeline.encoder.encode(user, *given)
         return DeferredEvent(client, "track", data, None, chosen)
     except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
         pipeline.reject(error, "track")

@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from whisperr import Whisperr
+from whisperr._delivery.pipeline import resolve_buffer
 from whisperr._options import OPTIONS, OUTBOX, Config
 from whisperr._queue.memory import MemoryQueue
 from whisperr._secret import Secret
@@ -71,7 +72,7 @@ def value_of(option: Option) -> Any:  # noqa: ANN401  # options have all kinds o
     if isinstance(value, str) and option.default is None and not option.check(value):
         value = _made_of(_imported(name, value), option)
     if not option.check(value):
-        raise ImproperlyConfigured(f"{name} = {option.shown(written)}: must be {option.allowed}")
+        raise ImproperlyConfigured(f"{name} = {option.redact(written)}: must be {option.allowed}")
     return value
 
 
@@ -108,7 +109,7 @@ def new_client(**changed: object) -> Whisperr:
 def config() -> Config:
     """Return the checked options of the settings; raises ImproperlyConfigured or ValueError."""
     defaults = {option.name: option.default for option in OPTIONS}
-    return Config({**defaults, **given(), "api_key": _given_key()})
+    return resolve_buffer(Config({**defaults, **given(), "api_key": _given_key()}))
 
 
 def resolver() -> Callable[[Any], Any] | None:
