@@ -10,12 +10,12 @@ PAGE = get_text("docs/glossary.md")
 TERMS = re.findall(r"^- \*\*(.+?)\*\*: ", PAGE, re.MULTILINE)
 # What the code, the tests and the pages say for an idea that once had a private word.
 REQUIRED = """
-    accepted, accounting, ack, arrival, backoff, barrier, batch, buffer config, call site, capture,
-    claim, counters, dead letter, deferred event, delivered, delivery thread, drain, dropped, event,
-    extend, fault injection, give-up, held, hint, hold, identify, integration, jitter, lease, loss,
-    message id, not accepted, occurrence key, outbox, override, pace, pause, poll, queue, reason,
-    relay, release, report, resolver, Retry-After, scheduler, settled, shared queue, sink, tail,
-    store busy, tracker, validation, verdict, wake-up
+    accepted, accounting, ack, arrival, backoff, barrier, batch, blocked, buffer config, call
+    site, capture, claim, counters, dead letter, deferred event, delivered, delivery thread,
+    drain, dropped, event, extend, fault injection, give-up, held, hint, hold, identify,
+    integration, jitter, lease, loss, message id, not accepted, occurrence key, outbox,
+    override, pace, pause, poll, queue, reason, relay, release, report, resolver, retry, Retry-
+    After, scheduler, settled, shared queue, sink, tail, tracker, validation, verdict, wake-up
 """
 
 
