@@ -25,7 +25,7 @@ def test_every_word_is_defined_once_and_in_order() -> None:
 
 
 def test_no_word_of_the_project_is_missing() -> None:
-    required = {term.strip() for term in REQUIRED.replace("\n", " ").split(",")}
+    required = {" ".join(term.split()) for term in REQUIRED.split(",")}
     assert required - set(TERMS) == set()
 
 
