@@ -14,8 +14,9 @@ REQUIRED = """
     site, capture, claim, counters, dead letter, deferred event, delivered, delivery thread,
     drain, dropped, event, extend, fault injection, give-up, held, hint, hold, identify,
     integration, jitter, lease, loss, message id, not accepted, occurrence key, outbox,
-    override, pace, pause, poll, queue, reason, relay, release, report, resolver, retry, Retry-
-    After, scheduler, settled, shared queue, sink, tail, tracker, validation, verdict, wake-up
+    override, pace, pause, poll, queue, reason, relay, release, report, resolver, retry,
+    Retry-After, scheduler, settled, shared queue, sink, tail, tracker, validation, verdict,
+    wake-up
 """
 
 
