@@ -74,6 +74,7 @@ def test_a_sink_that_cannot_store_refuses_the_event(
     sink = classes["LogSink"](str(tmp_path))
     with Whisperr("wrk_test", buffer=sink, on_error=errors.append) as client:
         assert client.track("ada", "seen") is None
+        assert client.flush() is True
         assert dict(client.stats().not_accepted) == {"not_stored": 1}
     assert [error.reason for error in errors] == ["not_stored"]
 
@@ -97,6 +98,13 @@ def test_the_queue_drops_the_oldest_events_and_reports_them(classes: dict[str, A
     assert stats.held == 0
     assert stats.accepted == 6 == stats.delivered + sum(stats.dropped.values())
     assert sum(error.count for error in errors) == stats.dropped.get("queue_full", 0)
+
+
+def test_a_queue_without_a_config_is_taken_too(classes: dict[str, Any]) -> None:
+    transport = MemoryTransport()
+    with Whisperr("wrk_test", transport=transport, buffer=classes["CompressedQueue"](9)) as client:
+        client.track("ada", "seen")
+    assert [event["event_type"] for event in transport.sent[0].events] == ["seen"]
 
 
 class TestQueue:
