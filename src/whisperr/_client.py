@@ -12,6 +12,7 @@ from os import getpid
 from ._contract import BASE_URL
 from ._delivery.accounting import Stats
 from ._delivery.pipeline import Pipeline, resolve_buffer
+from ._delivery.scheduler import DRAINING
 from ._events.identify import encode_identify
 from ._options import Config
 from ._overrides import OVERRIDES
@@ -110,7 +111,7 @@ class Whisperr:
             pipeline = found
         else:
             pipeline = self._pipelines.get(getpid()) or self._get_pipeline()
-        if pipeline.closing:
+        if pipeline.scheduler.state >= DRAINING:  # `pipeline.closing`, without two calls
             pipeline.reject_closed("track")
             return None
         try:
