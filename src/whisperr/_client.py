@@ -210,10 +210,33 @@ class Whisperr:
         return await asyncio.to_thread(self.shutdown, timeout)
 
     @property
+    def enabled(self) -> bool:
+        """Whether calls do anything: False with `disabled=True`. Does no I/O.
+
+        For integrations, which do not even read the user for a disabled client.
+        """
+        return not self._off or stage is not None
+
+    @property
     def ready(self) -> bool:
         """Whether events are accepted: not disabled and not shut down."""
         pipeline = get_pipeline(self)
         return pipeline is not None and not pipeline.closing
+
+    def reject(self, call: str, error: Exception) -> None:
+        """Report a call that became no event, as bad data is reported: counted as `invalid`.
+
+        For integrations, such as when reading the user of a request fails.
+
+        - `call`: the name of the call, such as `"track"`; the report begins with it.
+        - `error`: why. The text of an InvalidEvent is shown. Of any other error only the name of
+          its type is, because its text may repeat data.
+
+        With `strict=True` an InvalidEvent is raised instead. A disabled client does nothing.
+        """
+        pipeline = get_pipeline(self)
+        if pipeline is not None:
+            pipeline.refuse(error, call)
 
     def stats(self) -> Stats:
         """Return what happened to this process's events so far; see `Stats`."""

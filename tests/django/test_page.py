@@ -16,7 +16,7 @@ from django.test import override_settings
 from tests.django import settings as site_settings
 from tests.django.outboxes import written
 from whisperr.django import RequestTracker, checks, get_client
-from whisperr.django.conf import KNOWN
+from whisperr.django.conf import SETTINGS
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -50,7 +50,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
 
 def test_the_settings_are_real_ones(files: dict[str, ModuleType], site: Site) -> None:
     names = {name for name in vars(files["settings"]) if name.startswith("WHISPERR_")}
-    assert names <= KNOWN
+    assert names <= SETTINGS.known
     assert {"WHISPERR_API_KEY", "WHISPERR_RESOLVE_USER", "WHISPERR_ON_ERROR"} <= names
     settings: Any = files["settings"]
     assert set(settings.INSTALLED_APPS) <= set(
@@ -60,7 +60,7 @@ def test_the_settings_are_real_ones(files: dict[str, ModuleType], site: Site) ->
     with override_settings(**{name: getattr(settings, name) for name in names}):
         assert checks.check_settings() == []
     for name in re.findall(r"WHISPERR_[A-Z_]+", TEXT):
-        assert name in KNOWN
+        assert name in SETTINGS.known
 
 
 def test_the_views_do_what_the_page_says(files: dict[str, Any], site: Site, ada: User) -> None:
@@ -138,7 +138,7 @@ def test_the_types_are_there(files: dict[str, Any]) -> None:
 def test_the_table_of_calls_is_the_tracker() -> None:
     table = TEXT.split("| in any view |")[1].split("\n\n")[0]
     named = set(re.findall(r"\| `(?:await )?(\w+)", table))
-    there = {name for name in vars(RequestTracker) if not name.startswith("_")} - {"waiting"}
+    there = {name for name in dir(RequestTracker) if not name.startswith("_")} - {"pending"}
     assert named == there
 
 

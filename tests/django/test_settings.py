@@ -12,9 +12,10 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import override_settings
 
 from whisperr import Whisperr
+from whisperr._integrations.settings import get_setting_name
 from whisperr._options import OPTIONS
 from whisperr.django import get_client
-from whisperr.django.conf import KNOWN, config, new_client, setting_of
+from whisperr.django.conf import SETTINGS, config, new_client
 
 if TYPE_CHECKING:
     from tests.django.site import Site
@@ -46,7 +47,7 @@ PATHS = {
 
 
 def test_every_option_has_a_setting() -> None:
-    assert {setting_of(option) for option in OPTIONS} == KNOWN - {
+    assert {get_setting_name(option) for option in OPTIONS} == SETTINGS.known - {
         "WHISPERR_OUTBOX_DATABASE",
         "WHISPERR_RESOLVE_USER",
     }

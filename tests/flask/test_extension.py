@@ -134,7 +134,7 @@ def raising() -> str:
     [
         (raising, "track: external_user_id: resolve_user raised LookupError"),
         (async_user, "track: external_user_id: resolve_user must not be async here"),
-        (None, "neither a resolve_user nor Flask-Login says who the user is"),
+        (None, "there is neither a resolve_user nor Flask-Login to read the user"),
     ],
 )
 def test_a_user_who_cannot_be_read_is_reported_and_the_request_goes_on(

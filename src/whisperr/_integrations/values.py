@@ -1,4 +1,4 @@
-"""What is written on a command line or in a file becomes values. Pure."""
+"""Parses values that people write on a command line or in a file. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MOMENT = re.compile(
 )
 
 
-def json_of(text: str) -> Any:  # noqa: ANN401  # any JSON value
+def parse_json(text: str) -> Any:  # noqa: ANN401  # any JSON value
     """Return a JSON value; decimals keep their digits. Raises ValueError for what is no JSON."""
     try:
         return json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
@@ -25,19 +25,19 @@ def json_of(text: str) -> Any:  # noqa: ANN401  # any JSON value
         raise ValueError("nested too deeply") from None
 
 
-def value_of(text: str) -> Any:  # noqa: ANN401  # likewise
-    """Return the JSON value that a text is, else the text itself.
+def parse_value(text: str) -> Any:  # noqa: ANN401  # likewise
+    """Return the JSON value of a text, or the text itself where it is no JSON.
 
     `4900`, `true`, `null`, `[1]` are no strings; `"4900"`, with its quotation marks, is one.
     """
     try:
-        return json_of(text)
+        return parse_json(text)
     except ValueError:
         return text
 
 
-def members_of(pairs: Iterable[str]) -> dict[str, Any]:
-    """Return the object that `key=value` words make; raises ValueError for other words."""
+def parse_members(pairs: Iterable[str]) -> dict[str, Any]:
+    """Return the object that `key=value` arguments make; raises ValueError for any other."""
     members: dict[str, Any] = {}
     for pair in pairs:
         key, sign, text = pair.partition("=")
@@ -45,11 +45,11 @@ def members_of(pairs: Iterable[str]) -> dict[str, Any]:
             raise ValueError(f"{pair!r}: write key=value")
         if key in members:
             raise ValueError(f"{pair!r}: {key!r} is given twice")
-        members[key] = value_of(text)
+        members[key] = parse_value(text)
     return members
 
 
-def moment_of(text: str) -> datetime:
+def parse_time(text: str) -> datetime:
     """Return an aware datetime for RFC 3339 with a zone; raises ValueError for anything else."""
     found = _MOMENT.fullmatch(text.strip())
     if found is None:
