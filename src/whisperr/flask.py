@@ -78,13 +78,13 @@ class Whisperr:
 def _current() -> UserTracker:
     tracker = current_app.extensions.get(_NAME)
     if not isinstance(tracker, UserTracker):
-        raise RuntimeError(  # noqa: TRY004  # the type is right, the extension is missing
+        raise RuntimeError(  # noqa: TRY004  # it is the extension that is missing
             f"the application {current_app.name!r} has no whisperr: Whisperr(app)"
         )
     return tracker
 
 
-current: UserTracker = LocalProxy(_current)  # type: ignore[assignment]  # what it stands for
+current: UserTracker = LocalProxy(_current)  # type: ignore[assignment]  # a proxy of one
 """The tracker of the current application: `track`, `identify`, `user_id`, and its `client`."""
 
 
