@@ -176,21 +176,21 @@ class BufferConfig(Protocol):
 class Buffer(Protocol):
     """A place that keeps encoded events in order. Any thread may call any method.
 
-    Nothing here raises but `take`, and that only NotNow. A shared buffer may also have `look`
+    Nothing here raises but `claim`, and that only NotNow. A shared buffer may also have `poll`
     and `attach`; see `whisperr.buffers`. One that keeps what the server refused may have
-    `explain(message, status)`: called before such a `done`, with a line that says why and the
+    `explain(message, status)`: called before such a `ack`, with a line that says why and the
     HTTP status. One that others deliver has `delivered_by`, which says who does, for people; its
     `put` may raise StoreError, and the event is not accepted.
 
-    An event is the bytes of one JSON object. Events have positions that grow. What `take` handed
-    out stays owned by the buffer until `done` or `put_back`.
+    An event is the bytes of one JSON object. Events have positions that grow. What `claim` handed
+    out stays owned by the buffer until `ack` or `release`.
     """
 
     def put(self, data: bytes) -> Sequence[bytes]:
         """Add one event at the end; return those that had to go for it, oldest first."""
         ...
 
-    def take(self, max_events: int) -> Sequence[bytes]:
+    def claim(self, max_events: int) -> Sequence[bytes]:
         """Return the next batch: a run of at most `max_events` events, or one identify.
 
         Raises NotNow when another process delivers at the moment, or when the store cannot be
@@ -198,7 +198,7 @@ class Buffer(Protocol):
         """
         ...
 
-    def hold(self, seconds: float) -> bool:
+    def extend(self, seconds: float) -> bool:
         """Keep the taken batch for so long: a request or a wait begins. False: it is lost.
 
         A buffer that only one process uses has nothing to do. A shared one makes its claim last,
@@ -206,26 +206,26 @@ class Buffer(Protocol):
         """
         ...
 
-    def done(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:
+    def ack(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:
         """Forget the first `count` taken events; return how many of them were still owned.
 
         The server has all of them but `lost`, which are gone for `reason`.
         """
         ...
 
-    def put_back(self) -> Sequence[bytes]:
+    def release(self) -> Sequence[bytes]:
         """Return what is left of the taken batch to the front; return those that had to go."""
         ...
 
-    def clear(self) -> Sequence[bytes]:
+    def drain(self) -> Sequence[bytes]:
         """Give up what would be lost with the process; return it, oldest first."""
         ...
 
-    def end(self) -> int:
+    def tail(self) -> int:
         """Return the position after the newest event."""
         ...
 
-    def passed(self, position: int) -> bool:
+    def settled(self, position: int) -> bool:
         """Say whether every event before `position` has ended."""
         ...
 

@@ -111,7 +111,7 @@ class Rig:
 
     def flush(self) -> None:
         """Ask for everything that is held now."""
-        self.worker.ask(self.buffer.end())
+        self.worker.ask(self.buffer.tail())
         self.wake()
 
     def close(self, within: float) -> None:

@@ -63,11 +63,11 @@ class Stage:
             self.buffer.put(event(number))
 
     def flush(self, timeout: float = LIMIT) -> bool:
-        position, given_up = self.buffer.end(), self.worker.give_ups
+        position, given_up = self.buffer.tail(), self.worker.give_ups
         self.worker.ask(position)
         self.driver.wake()
         return self.driver.wait_until(
-            lambda: self.buffer.passed(position),
+            lambda: self.buffer.settled(position),
             lambda: self.worker.give_ups != given_up,
             time.monotonic() + timeout,
         )

@@ -58,7 +58,7 @@ def clients(errors: list[WhisperrError]) -> Iterator[Any]:
 def held(client: Whisperr) -> list[dict[str, Any]]:
     """Return what waits in a client, without a request."""
     pipeline = client._pipeline()
-    return [json.loads(data) for data in pipeline.buffer.take(1000)]
+    return [json.loads(data) for data in pipeline.buffer.claim(1000)]
 
 
 USERS: list[Any] = ["user_8842", 8842, '"', "Zoë \\ \u2028", "-", '-","external_user_id":"-']

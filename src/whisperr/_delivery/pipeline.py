@@ -140,10 +140,10 @@ class Pipeline:
     def flush(self, timeout: float | None) -> bool:
         """Deliver all that was accepted before; see `Whisperr.flush`."""
         deadline = NEVER if timeout is None else time.monotonic() + timeout
-        position, worker = self.buffer.end(), self.worker
+        position, worker = self.buffer.tail(), self.worker
 
         def passed() -> bool:
-            return self.buffer.passed(position) and not worker.applying
+            return self.buffer.settled(position) and not worker.applying
 
         given_up = worker.give_ups
         done = passed()
@@ -177,7 +177,7 @@ class Pipeline:
         ended = self.driver.wait_until(lambda: worker.ended, lambda: False, deadline)
         if not ended and not self.driver.is_mine:
             worker.abandon()
-        empty = self.buffer.passed(self.buffer.end())
+        empty = self.buffer.settled(self.buffer.tail())
         return ended and empty and not self.ledger.dropped["shutdown"]
 
     def leave(self) -> None:
@@ -199,7 +199,7 @@ class Pipeline:
         closed = self.worker.closed or self.closing
         state: State = "closed" if closed else "paused" if self.worker.paused else "running"
         buffer = self.buffer
-        look = getattr(buffer, "look", None)
+        look = getattr(buffer, "poll", None)
         if look is not None and not closed:
             look()
         problem = self.worker.problem or getattr(buffer, "problem", None)

@@ -82,8 +82,8 @@ class Scheduler:
         self._connected_until: float | None = None
         self._flush_to = 0
         self._asking = RLock()
-        # Only a shared buffer has `look`: others change it, so it has to be looked at.
-        self._look: Callable[[], float] | None = getattr(buffer, "look", None)
+        # Only a shared buffer has `poll`: others change it, so it has to be looked at.
+        self._look: Callable[[], float] | None = getattr(buffer, "poll", None)
         self._look_at: float | None = None
         self._rest_until = 0.0
         self._sweep = 0  # events to send because all are due, also those of other processes
@@ -120,7 +120,7 @@ class Scheduler:
         """End now: what is still held is dropped for `shutdown` and reported."""
         self.closed = True
         self.wake_at = 0  # every later put wakes, and waking a closed client abandons again
-        self._drop(self._buffer.clear(), "shutdown", "not delivered before shutdown ended")
+        self._drop(self._buffer.drain(), "shutdown", "not delivered before shutdown ended")
         self._reporter.emit(self._clock(), all_of_it=True)
         self.ended = True
 
@@ -193,24 +193,24 @@ class Scheduler:
             self._oldest_since = None
             return False
         if self._close_by is not None:
-            mine = not self._buffer.passed(self._buffer.end())
+            mine = not self._buffer.settled(self._buffer.tail())
             return mine and self._rest_until <= now < self._close_by
         if self._oldest_since is None:
             self._oldest_since = now
         if now < max(self._asked_until, self._rest_until):
             return False
-        if not self._sweep and self._buffer.passed(self._flush_to) and now >= self._paused_until:
+        if not self._sweep and self._buffer.settled(self._flush_to) and now >= self._paused_until:
             aged = now >= self._oldest_since + self._flush_interval
             enough = self._flush_at if now >= self._paced_until else self._full_at
             if aged or len(self._buffer) >= enough or self._leaving:
-                self.ask(self._buffer.end())  # all of it, however many requests that takes
+                self.ask(self._buffer.tail())  # all of it, however many requests that takes
                 self._sweep = len(self._buffer) if self._look is not None else 0
-        return self._sweep > 0 or not self._buffer.passed(self._flush_to)
+        return self._sweep > 0 or not self._buffer.settled(self._flush_to)
 
     def _may_end(self, now: float) -> bool:
         if self._close_by is None and not self._leaving:
             return False
-        empty = self._delivery is None and self._buffer.passed(self._buffer.end())
+        empty = self._delivery is None and self._buffer.settled(self._buffer.tail())
         return empty or (self._close_by is not None and now >= self._close_by)
 
     def _next_step(self, now: float) -> float:
@@ -221,7 +221,7 @@ class Scheduler:
             times += [self._not_before, self._close_by]
         elif len(self._buffer):
             start = max(self._asked_until, self._rest_until)
-            if self._buffer.passed(self._flush_to):
+            if self._buffer.settled(self._flush_to):
                 start = max(start, self._paused_until)
             if self._oldest_since is not None and start <= now:
                 start = self._oldest_since + self._flush_interval
@@ -232,7 +232,7 @@ class Scheduler:
 
     def _start(self, now: float) -> None:
         try:
-            batch = self._buffer.take(self._max_batch_size)
+            batch = self._buffer.claim(self._max_batch_size)
         except NotNow as later:
             self._rest_until = now + later.seconds
             if later.problem is not None:
@@ -254,7 +254,7 @@ class Scheduler:
             if timeout <= 0:
                 self.abandon()
                 return
-        if not self._buffer.hold(timeout):  # another process has it now
+        if not self._buffer.extend(timeout):  # another process has it now
             self._delivery = None
             return
         answer: Answer | None = None
@@ -298,14 +298,14 @@ class Scheduler:
         elif not delivery.part:
             self._delivery = None
         elif verdict.wait is not None:
-            self._buffer.hold(verdict.wait)
+            self._buffer.extend(verdict.wait)
 
     def _end(self, part: Sequence[bytes], verdict: Verdict) -> None:
         """Settle a part that has ended, unless shutdown has already given it up."""
         lost = verdict.ended - verdict.delivered
         if lost and (explain := getattr(self._buffer, "explain", None)) is not None:
             explain(verdict.message, verdict.status)
-        if self._buffer.done(verdict.ended, lost, verdict.reason) < verdict.ended:
+        if self._buffer.ack(verdict.ended, lost, verdict.reason) < verdict.ended:
             return
         # Which ones a 202 refused is not told, unless it is all of them: the first ones count.
         self._ledger.deliver(count_own(part[lost:]))
@@ -327,7 +327,7 @@ class Scheduler:
         self._put_back()
 
     def _put_back(self) -> None:
-        self._drop(self._buffer.put_back(), "queue_full", "the queue was full; the oldest went")
+        self._drop(self._buffer.release(), "queue_full", "the queue was full; the oldest went")
 
     def _reschedule(self, paused_until: float) -> None:
         self._paused_until = paused_until

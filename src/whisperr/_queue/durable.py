@@ -75,7 +75,7 @@ class LeasedQueue:
         self._recovered = False
         self._closed = False
         self.problem: str | None = None
-        self._use(self._store.look, _NO_NEWS)  # what a former process left
+        self._use(self._store.poll, _NO_NEWS)  # what a former process left
         self._use(self._store.close, None)  # so that a fork right after construction inherits none
         forks.watch(self)
 
@@ -94,7 +94,7 @@ class LeasedQueue:
             return gone
         return [*gone, *self._store_line()]
 
-    def take(self, max_events: int) -> Sequence[bytes]:
+    def claim(self, max_events: int) -> Sequence[bytes]:
         """Return the next batch: from the store, or from memory while that cannot be used."""
         self._from_store = False
         # Unlike a caller, the worker always tries the store first: what is in there is older.
@@ -116,19 +116,19 @@ class LeasedQueue:
             raise NotNow(max(self._retry_at - self._clock(), RETRY / 10), problem)
         return ()
 
-    def hold(self, seconds: float) -> bool:
+    def extend(self, seconds: float) -> bool:
         """Keep the taken batch for so long; False when another process has taken over."""
         if not self._from_store:
             return self._ahead_taken
         # When the store cannot answer, a second copy is better than none.
-        self._from_store = self._insist(lambda: self._store.hold(seconds)) is not False
+        self._from_store = self._insist(lambda: self._store.extend(seconds)) is not False
         return self._from_store
 
-    def done(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:
+    def ack(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:
         """Forget the first `count` taken events; return how many were still owned."""
         if self._from_store:
             # In vain, they are sent again.
-            owned = self._insist(lambda: self._store.done(count, lost, reason))
+            owned = self._insist(lambda: self._store.ack(count, lost, reason))
             if owned is None or owned == 0 < count:
                 self._from_store = False
                 self._store.forget()
@@ -141,48 +141,48 @@ class LeasedQueue:
         self._ahead_taken = bool(self._ahead)
         return owned
 
-    def put_back(self) -> Sequence[bytes]:
+    def release(self) -> Sequence[bytes]:
         """Return what is left of the taken batch to the front; return what had to go for it."""
         self._ahead_taken = False
         if not self._from_store:
             return ()
         self._from_store = False
-        dropped = self._use(self._store.put_back, _NO_EVENTS, anyway=True)
+        dropped = self._use(self._store.release, _NO_EVENTS, anyway=True)
         self._store.forget()
         return dropped
 
-    def clear(self) -> Sequence[bytes]:
+    def drain(self) -> Sequence[bytes]:
         """Store what can be stored, give up and return the rest; let others deliver it."""
         self._tell_full(self._store_line())
-        lost = [*self._ahead, *self._line.clear()]
+        lost = [*self._ahead, *self._line.drain()]
         self._ahead = []
         if self._ahead_taken or self._from_store:
-            self._tell_full(self.put_back())
-        self.passed(self.end())
+            self._tell_full(self.release())
+        self.settled(self.tail())
         self._use(self._store.close, None)
         self._closed = True
         return lost
 
-    def end(self) -> int:
+    def tail(self) -> int:
         """Return the number after that of the newest event of this process."""
-        return self._line.end()
+        return self._line.tail()
 
-    def passed(self, position: int) -> bool:
+    def settled(self, position: int) -> bool:
         """Say whether all events of this process before `position` have ended, wherever."""
         if position <= self._passed_to:
             return True
-        if not self._line.passed(position) or (self._ahead and self._ahead_number < position):
+        if not self._line.settled(position) or (self._ahead and self._ahead_number < position):
             return False
         passed = self._passed_to >= self._stored_to or (
-            not self._closed and self._use(lambda: self._store.passed(position), otherwise=False)
+            not self._closed and self._use(lambda: self._store.settled(position), otherwise=False)
         )
         if passed:
             self._passed_to = max(self._passed_to, position)
         return passed
 
-    def look(self) -> float:
+    def poll(self) -> float:
         """Learn what other processes did meanwhile; return after how long to look again."""
-        for outcome, count in self._use(self._store.look, _NO_NEWS).items():
+        for outcome, count in self._use(self._store.poll, _NO_NEWS).items():
             if self._listener is not None:
                 self._listener.ended_elsewhere(outcome, count)
         return POLL_INTERVAL
@@ -221,15 +221,15 @@ class LeasedQueue:
             dropped += self._store.append(self._ahead, self._ahead_number)
             self._stored_to = self._ahead_number + len(self._ahead)
             self._ahead = []
-        while batch := self._line.take(_ROUND):
+        while batch := self._line.claim(_ROUND):
             number = self._number_taken()
             try:
                 dropped += self._store.append(batch, number)
             except BaseException:
-                dropped += self._line.put_back()
+                dropped += self._line.release()
                 raise
             self._number = self._stored_to = number + len(batch)
-            self._line.done(len(batch))
+            self._line.ack(len(batch))
         return True
 
     def _number_taken(self) -> int:
@@ -241,7 +241,7 @@ class LeasedQueue:
         return max(self._number, self._line.taken_position)
 
     def _take_stored(self, max_events: int) -> Sequence[bytes]:
-        batch, expired = self._store.take(max_events)
+        batch, expired = self._store.claim(max_events)
         self._from_store = bool(batch)
         if expired and self._listener is not None:
             self._listener.lost(expired, "expired", EXPIRED)
@@ -262,11 +262,11 @@ class LeasedQueue:
             return
         try:
             if not self._busy:
-                batch = self._line.take(max_events)
+                batch = self._line.claim(max_events)
                 self._ahead_number = self._number_taken()
                 self._number = self._ahead_number + len(batch)
                 self._ahead = list(batch)
-                self._line.done(len(batch))
+                self._line.ack(len(batch))
         finally:
             self._lock.release()
 
