@@ -1,4 +1,4 @@
-"""Values as people write them: properties on a command line, times in a file."""
+"""Values of the text on a command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from whisperr._integrations.values import parse_json, parse_members, parse_time, parse_value
+from whisperr._integrations.values import parse_json, parse_members, parse_moment, parse_value
 
 
 @pytest.mark.parametrize(
@@ -36,37 +36,35 @@ from whisperr._integrations.values import parse_json, parse_members, parse_time,
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_a_value_that_is_json_is_that_json_and_everything_else_a_string(
-    text: str, value: Any
-) -> None:
+def test_json_is_parsed_and_everything_else_is_a_string(text: str, value: Any) -> None:
     assert parse_value(text) == value
     assert type(parse_value(text)) is type(value)
 
 
-def test_deep_nesting_is_no_json() -> None:
+def test_very_deep_nesting_is_not_json() -> None:
     with pytest.raises(ValueError, match="nested"):
         parse_json("[" * 100_000)
 
 
-def test_key_value_arguments_become_an_object() -> None:
+def test_words_become_an_object() -> None:
     assert parse_members(["a=1", "b=x=y", "c="]) == {"a": 1, "b": "x=y", "c": ""}
     assert parse_members([]) == {}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "why"),
+    ("words", "why"),
     [(["a"], "write key=value"), (["=1"], "write key=value"), (["a=1", "a=2"], "given twice")],
 )
-def test_other_arguments_are_rejected(arguments: list[str], why: str) -> None:
+def test_other_words_are_refused(words: list[str], why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        parse_members(arguments)
+        parse_members(words)
 
 
 NOON = datetime(2026, 6, 14, 12, tzinfo=timezone.utc)
 
 
 @pytest.mark.parametrize(
-    ("text", "time"),
+    ("text", "moment"),
     [
         ("2026-06-14T12:00:00Z", NOON),
         ("2026-06-14t12:00:00z", NOON),
@@ -77,8 +75,8 @@ NOON = datetime(2026, 6, 14, 12, tzinfo=timezone.utc)
         ("2026-06-14T12:00:00.123456789Z", NOON + timedelta(microseconds=123_456)),
     ],
 )
-def test_a_time_has_a_zone(text: str, time: datetime) -> None:
-    assert parse_time(text) == time
+def test_a_time_needs_a_zone(text: str, moment: datetime) -> None:
+    assert parse_moment(text) == moment
 
 
 @pytest.mark.parametrize(
@@ -90,6 +88,6 @@ def test_a_time_has_a_zone(text: str, time: datetime) -> None:
         ("2026-02-30T12:00:00Z", "day is out of range|must be in"),
     ],
 )
-def test_anything_else_is_rejected_with_how_to_write_it(text: str, why: str) -> None:
+def test_another_text_is_refused_with_the_right_format(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        parse_time(text)
+        parse_moment(text)

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from whisperr import InvalidEvent
-from whisperr._integrations.values import parse_json, parse_time
+
+from .arguments import json_of, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -70,7 +71,7 @@ def send_line(client: Whisperr, data: bytes | None, now: datetime | None = None)
     if not text:
         return None
     try:
-        value = parse_json(text)
+        value = json_of(text)
     except ValueError as error:
         raise InvalidEvent(f"no JSON: {error}") from None
     if not isinstance(value, dict):
@@ -105,7 +106,7 @@ def _track(client: Whisperr, event: dict[str, Any], now: datetime) -> None:
     if not isinstance(stamp, str):
         raise InvalidEvent("occurred_at: an imported event must say when it happened, as a string")
     try:
-        moment = parse_time(stamp)
+        moment = moment_of(stamp)
     except ValueError as error:
         raise InvalidEvent(f"occurred_at: {error}") from None
     if moment > now + _AHEAD:

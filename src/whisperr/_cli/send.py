@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whisperr import InvalidEvent
-from whisperr._integrations.values import parse_json, parse_members, parse_time
 from whisperr._terminal import printable
 
+from .arguments import json_of, members_of, moment_of
 from .sender import TIMEOUT, Sender, WrongCallError, add_options, examples, fail
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def _send(command: str, arguments: argparse.Namespace, call: Callable[[Sender], 
 def _members(file: str | None, pairs: list[str]) -> dict[str, Any]:
     """Return the object of a file with that of the words over it."""
     try:
-        return {**({} if file is None else _object_in(file)), **parse_members(pairs)}
+        return {**({} if file is None else _object_in(file)), **members_of(pairs)}
     except ValueError as error:
         raise WrongCallError(str(error)) from None
 
@@ -151,7 +151,7 @@ def _members(file: str | None, pairs: list[str]) -> dict[str, Any]:
 def _object_in(file: str) -> dict[str, Any]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-        value = parse_json(text)
+        value = json_of(text)
     except (OSError, ValueError) as error:
         raise WrongCallError(f"--json {file}: {error}; give a file with a JSON object") from None
     if not isinstance(value, dict):
@@ -161,7 +161,7 @@ def _object_in(file: str) -> dict[str, Any]:
 
 def _moment(text: str) -> datetime:
     try:
-        return parse_time(text)
+        return moment_of(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 

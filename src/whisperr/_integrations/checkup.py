@@ -1,7 +1,7 @@
 """Checks a configuration from the outside, for commands that find out why nothing arrives.
 
-It sends one request, which the service refuses because it has no events, so nothing is stored. Every
-step is bounded by the time limit of a request.
+It sends one request, which the service refuses because it has no events, so nothing is stored.
+Every step is bounded by the time limit of a request.
 """
 
 from __future__ import annotations

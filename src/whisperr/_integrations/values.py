@@ -1,4 +1,4 @@
-"""Parses values that people write on a command line or in a file. Pure."""
+"""Values of the text on a command line or in a file: JSON, `key=value`, times. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOMENT = re.compile(
 
 
 def parse_json(text: str) -> Any:  # noqa: ANN401  # any JSON value
-    """Return a JSON value; decimals keep their digits. Raises ValueError for what is no JSON."""
+    """Return a JSON value; decimals keep their digits. Raises ValueError for anything else."""
     try:
         return json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
     except RecursionError:
@@ -26,9 +26,9 @@ def parse_json(text: str) -> Any:  # noqa: ANN401  # any JSON value
 
 
 def parse_value(text: str) -> Any:  # noqa: ANN401  # likewise
-    """Return the JSON value of a text, or the text itself where it is no JSON.
+    """Return the value of a text that is JSON, else the text itself.
 
-    `4900`, `true`, `null`, `[1]` are no strings; `"4900"`, with its quotation marks, is one.
+    `4900`, `true`, `null`, `[1]` are JSON; `"4900"`, with its quotation marks, is a string.
     """
     try:
         return parse_json(text)
@@ -37,7 +37,7 @@ def parse_value(text: str) -> Any:  # noqa: ANN401  # likewise
 
 
 def parse_members(pairs: Iterable[str]) -> dict[str, Any]:
-    """Return the object that `key=value` arguments make; raises ValueError for any other."""
+    """Return an object with each `key=value`; raises ValueError for other words."""
     members: dict[str, Any] = {}
     for pair in pairs:
         key, sign, text = pair.partition("=")
@@ -49,7 +49,7 @@ def parse_members(pairs: Iterable[str]) -> dict[str, Any]:
     return members
 
 
-def parse_time(text: str) -> datetime:
+def parse_moment(text: str) -> datetime:
     """Return an aware datetime for RFC 3339 with a zone; raises ValueError for anything else."""
     found = _MOMENT.fullmatch(text.strip())
     if found is None:
@@ -66,4 +66,4 @@ def parse_time(text: str) -> datetime:
 
 
 def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
