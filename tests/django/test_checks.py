@@ -57,7 +57,7 @@ CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
         ["whisperr.W005"],
         "Move it behind",
     ),
-    ("nobody to ask", {"MIDDLEWARE": [OURS]}, ["whisperr.W006"], "Add one of the two"),
+    ("no source of users", {"MIDDLEWARE": [OURS]}, ["whisperr.W006"], "Add one of the two"),
     (
         "a resolver instead of authentication",
         {"MIDDLEWARE": [OURS], "WHISPERR_RESOLVE_USER": "tests.django.resolvers.by_header"},

@@ -29,7 +29,7 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 PYTHON = [text for kind, text in BLOCKS if kind == "python"]
 
 
-def module_of(block: str) -> str:
+def get_module_name(block: str) -> str:
     """Return the name of the file that a block says to be of, without `.py`."""
     return block.partition("\n")[0].removeprefix("# ").removesuffix(".py")
 
@@ -40,7 +40,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     monkeypatch.setenv("WHISPERR_API_KEY", "wrk_page")
     made: dict[str, ModuleType] = {}
     for number, block in enumerate(PYTHON):
-        name = module_of(block)
+        name = get_module_name(block)
         module = made.setdefault(name, ModuleType(name))
         monkeypatch.setitem(sys.modules, name, module)
         place = f"docs/django.md, block {number + 1}"
@@ -116,17 +116,17 @@ def test_the_resolver_and_the_callback_are_used(files: dict[str, Any], site: Sit
         assert get_client()._config.on_error is files["losses"].write_down
 
 
-def test_the_test_case_of_the_page_passes(files: dict[str, Any], site: Site, ada: User) -> None:
+def test_the_test_case_type_the_page_passes(files: dict[str, Any], site: Site, ada: User) -> None:
     import unittest
 
-    from tests.django.urls import Stage
+    from tests.django.urls import CurrentView
 
-    Stage.view = staticmethod(files["views"].upgrade)
-    case_of: type[Any] = files["tests"].UpgradeTests
-    case_of.user = ada
+    CurrentView.view = staticmethod(files["views"].upgrade)
+    case_type: type[Any] = files["tests"].UpgradeTests
+    case_type.user = ada
     with override_settings(ROOT_URLCONF="tests.django.page_urls"):
         result = unittest.TestResult()
-        unittest.TestSuite([case_of("test_an_upgrade_is_tracked")]).run(result)
+        unittest.TestSuite([case_type("test_an_upgrade_is_tracked")]).run(result)
     assert (result.testsRun, result.errors, result.failures) == (1, [], [])
 
 

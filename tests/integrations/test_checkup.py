@@ -163,7 +163,7 @@ def behave(authority: trustme.CA) -> Behaviour:
 
 
 class TestEncryption:
-    def test_it_says_the_version_and_how_long_the_certificate_is_valid(
+    def test_it_names_the_version_and_how_long_the_certificate_is_valid(
         self, authority: trustme.CA, behave: Behaviour
     ) -> None:
         trusting = ssl.create_default_context()
@@ -176,7 +176,7 @@ class TestEncryption:
         assert text.startswith("TLSv1.3, certificate valid for ")
         assert findings["key"][0] == "ok"
 
-    def test_a_certificate_of_nobody_known_is_wrong(self, behave: Behaviour) -> None:
+    def test_a_certificate_of_an_unknown_authority_is_wrong(self, behave: Behaviour) -> None:
         with RawServer(behave, behave) as server:
             findings = get_findings(make_config(base_url=f"https://localhost:{server.port}"))
         state, text = findings["encryption"]
