@@ -78,7 +78,7 @@ def _before_snapshot() -> None:
 def _renew_ids() -> None:
     """Start new message ids, so that no two copies of the snapshot use the same ones."""
     for pipeline in pipelines():
-        pipeline.encoder.renew_ids()
+        pipeline.renew_ids()
 
 
 # Part of Lambda's own Python runtimes.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from whisperr import InvalidEvent, Whisperr, WhisperrError
+from whisperr._client import get_pipeline
 from whisperr._events.clock import Clock
 from whisperr._events.event import EventEncoder
 from whisperr._events.identify import encode_identify
@@ -57,8 +58,9 @@ def clients(errors: list[WhisperrError]) -> Iterator[Any]:
 
 def held(client: Whisperr) -> list[dict[str, Any]]:
     """Return what waits in a client, without a request."""
-    pipeline = client._pipeline()
-    return [json.loads(data) for data in pipeline.buffer.claim(1000)]
+    pipeline = get_pipeline(client)
+    assert pipeline is not None
+    return [json.loads(data) for data in pipeline.queue.claim(1000)]
 
 
 USERS: list[Any] = ["user_8842", 8842, '"', "Zoë \\ \u2028", "-", '-","external_user_id":"-']
@@ -78,7 +80,7 @@ def test_an_event_that_got_its_user_later_is_the_same_event(
     given = {"properties": None, "context": None, "message_id": "evt_0", **given}
     arguments = (given["properties"], given["context"], None, given["message_id"])
     chosen, head, tail = encoder.encode_without_user("plan_upgraded", *arguments)
-    at_once = encoder.event(user, "plan_upgraded", *arguments)
+    at_once = encoder.encode(user, "plan_upgraded", *arguments)
     assert (chosen, encoder.add_user(head, user, tail)) == at_once
 
 

@@ -212,4 +212,4 @@ class TestEnding:
         assert repr(one) == "<Whisperr https://collect.example/v9 open>"
         one.shutdown(LIMIT)
         assert repr(one) == "<Whisperr https://collect.example/v9 closed>"
-        assert KEY not in repr(vars(one)) + repr(vars(one._config))
+        assert KEY not in repr(vars(one)) + repr(one._config._fields())

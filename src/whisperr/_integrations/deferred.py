@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from whisperr._client import Whisperr
     from whisperr._delivery.pipeline import Pipeline
-    from whisperr.protocols import Buffer
+    from whisperr.protocols import Sink
 
 UNKNOWN = object()
 """Stands for a user that is named when the event is queued."""
@@ -56,7 +56,7 @@ class DeferredEvent:
         """
         pipeline = self._pipeline()
         if pipeline.closing:
-            pipeline.refuse_closed(self._call, self._call_site)
+            pipeline.reject_closed(self._call, self._call_site)
             return False
         data = self._head
         if self._tail is not None:
@@ -64,13 +64,13 @@ class DeferredEvent:
             try:
                 data = join(self._head, user, self._tail)
             except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
-                pipeline.refuse(error, self._call, self._call_site)
+                pipeline.reject(error, self._call, self._call_site)
                 return False
         return pipeline.put(data, self._call_site)
 
     def reject(self, error: Exception) -> None:
         """Report that it will never be queued, and why; strict mode raises the error."""
-        self._pipeline().refuse(error, self._call, self._call_site)
+        self._pipeline().reject(error, self._call, self._call_site)
 
     def settle(self, user: object) -> bool:
         """Queue it for its user, who may turn out to be anonymous or an error; as `queue` does."""
@@ -109,7 +109,7 @@ def defer_event(
         if user is UNKNOWN:
             chosen, head, tail = pipeline.encoder.encode_without_user(*given)
             return DeferredEvent(client, "track", head, tail, chosen)
-        chosen, data = pipeline.encoder.event(user, *given)
+        chosen, data = pipeline.encoder.encode(user, *given)
         return DeferredEvent(client, "track", data, None, chosen)
 
     return _defer(client, "track", encode)
@@ -132,12 +132,12 @@ def _defer(
     if pipeline is None:
         return None
     if pipeline.closing:
-        pipeline.refuse_closed(call)
+        pipeline.reject_closed(call)
         return None
     try:
         return encode(pipeline)
     except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
-        pipeline.refuse(error, call)
+        pipeline.reject(error, call)
         return None
 
 
@@ -158,14 +158,14 @@ def settle_all(settled: Iterable[tuple[DeferredEvent, object]]) -> bool:
     return all_queued
 
 
-def get_outbox(client: Whisperr) -> Buffer | None:
-    """Return the buffer of a client whose events another process delivers; None for any other."""
+def get_sink(client: Whisperr) -> Sink | None:
+    """Return where a client puts events for others to deliver; None if it delivers itself."""
     pipeline = get_pipeline(client)
-    return None if pipeline is None or pipeline.delivered_by is None else pipeline.buffer
+    return None if pipeline is None else pipeline.sink
 
 
 def report_anonymous(client: Whisperr, call: str) -> None:
     """Log, with `debug`, that nothing is sent because the visitor is anonymous."""
     pipeline = get_pipeline(client)
     if pipeline is not None:
-        pipeline.reporter.detail("%s: the visitor is anonymous; nothing is sent", call)
+        pipeline.accounting.debug("%s: the visitor is anonymous; nothing is sent", call)

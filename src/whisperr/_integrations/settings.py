@@ -63,7 +63,7 @@ class SettingsReader:
         written = self._get(name, None)
         value = self.convert(option, written)
         if not option.check(value):
-            raise self._error(f"{name} = {option.shown(written)}: must be {option.allowed}")
+            raise self._error(f"{name} = {option.redact(written)}: must be {option.allowed}")
         return value
 
     def convert(self, option: Option, value: object) -> object:  # noqa: ARG002  # for subclasses

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import TypeVar
 
-    from whisperr.errors import Reason
+    from whisperr.errors import Loss
+    from whisperr.protocols import Accounting
 
     from .store import Listener, Store
 
@@ -44,7 +45,7 @@ _LONGEST_TRY = 5.0
 _FORK_PATIENCE = 2.0
 _NO_EVENTS: Sequence[bytes] = ()
 _NO_NEWS: Mapping[str, int] = {}
-FULL = "the queue was full; the oldest went"
+FULL = "the queue was full; the oldest events were dropped"
 EXPIRED = "older than the 30 days that the server accepts"
 
 
@@ -56,6 +57,7 @@ class LeasedQueue:
         store: Store,
         max_events: int,
         max_bytes: int,
+        accounting: Accounting,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -69,7 +71,7 @@ class LeasedQueue:
         self._from_store = False
         self._lock = RLock()
         self._busy = False
-        self._listener: Listener | None = None
+        self._accounting = accounting
         self._failed_at = self._retry_at = self._report_at = 0.0
         self._passed_to = self._stored_to = self._number = 0
         self._recovered = False
@@ -77,13 +79,7 @@ class LeasedQueue:
         self.problem: str | None = None
         self._use(self._store.poll, _NO_NEWS)  # what a former process left
         self._use(self._store.close, None)  # so that a fork right after construction inherits none
-        forks.watch(self)
-
-    def attach(self, listener: Listener) -> None:
-        """Tell this listener from now on; also what was found while opening."""
-        self._listener = listener
-        if self.problem is not None:
-            self._report(self.problem)
+        forks.register(self)
 
     # -- what the pipeline and the worker call
 
@@ -124,10 +120,11 @@ class LeasedQueue:
         self._from_store = self._insist(lambda: self._store.extend(seconds)) is not False
         return self._from_store
 
-    def ack(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:
+    def ack(self, count: int, loss: Loss | None = None) -> int:
         """Forget the first `count` taken events; return how many were still owned."""
         if self._from_store:
             # In vain, they are sent again.
+            lost, reason = (0, None) if loss is None else (loss.count, loss.reason)
             owned = self._insist(lambda: self._store.ack(count, lost, reason))
             if owned is None or owned == 0 < count:
                 self._from_store = False
@@ -183,8 +180,7 @@ class LeasedQueue:
     def poll(self) -> float:
         """Learn what other processes did meanwhile; return after how long to look again."""
         for outcome, count in self._use(self._store.poll, _NO_NEWS).items():
-            if self._listener is not None:
-                self._listener.ended_elsewhere(outcome, count)
+            self._accounting.settled_elsewhere(outcome, count)
         return POLL_INTERVAL
 
     def __len__(self) -> int:
@@ -243,8 +239,7 @@ class LeasedQueue:
     def _take_stored(self, max_events: int) -> Sequence[bytes]:
         batch, expired = self._store.claim(max_events)
         self._from_store = bool(batch)
-        if expired and self._listener is not None:
-            self._listener.lost(expired, "expired", EXPIRED)
+        self._accounting.lost(expired, "expired", EXPIRED)
         return batch
 
     def _may_overtake(self) -> bool:
@@ -271,8 +266,7 @@ class LeasedQueue:
             self._lock.release()
 
     def _tell_full(self, dropped: Sequence[bytes]) -> None:
-        if dropped and self._listener is not None:
-            self._listener.lost(dropped, "queue_full", FULL)
+        self._accounting.lost(dropped, "queue_full", FULL)
 
     # -- the lock, and what happens when the store fails
 
@@ -315,6 +309,7 @@ class LeasedQueue:
     def _fail(self, message: str) -> None:
         first = self.problem is None
         self.problem = message
+        self._accounting.store_problem(message)
         now = self._clock()
         self._retry_at = now + RETRY
         if first:
@@ -325,13 +320,13 @@ class LeasedQueue:
     def _works(self) -> None:
         if self.problem is not None:
             self.problem = None
+            self._accounting.store_problem(None)
             self._recovered = True  # said later: logging is foreign code
 
     def _report(self, message: str) -> None:
         self._report_at = self._clock() + _REPORT_EVERY
-        if self._listener is not None:
-            count = len(self._line) + len(self._ahead)
-            self._listener.not_durable(f"{message}; events are kept in memory", count)
+        count = len(self._line) + len(self._ahead)
+        self._accounting.not_durable(f"{message}; events are kept in memory", count)
 
     # -- forks
 

@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Sequence
 
-    from whisperr.errors import Reason
+    from whisperr.errors import Loss, Reason
 else:
     from _collections import deque  # by itself: all of `collections` is a tenth of the import time
 
-# What one event costs beside its bytes: the header of the bytes object and its place in line.
+QUEUE_FULL = "the queue was full; the oldest events were dropped"
+# What one event costs beside its bytes: the header of the bytes object and its slot in the queue.
 EVENT_OVERHEAD_BYTES = 41
 # What is no larger than this, overhead included, may be added without being counted at once.
 _SMALL_BYTES = 4096
@@ -166,7 +167,7 @@ class MemoryQueue:
         """Say whether the taken batch is still owned; here only `drain` ends that."""
         return bool(self._taken)
 
-    def ack(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:  # noqa: ARG002
+    def ack(self, count: int, loss: Loss | None = None) -> int:  # noqa: ARG002
         """Forget the first `count` taken events; return how many of them were still owned.
 
         How they ended matters to buffers that are shared; here the ledger knows it already.

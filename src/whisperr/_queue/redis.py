@@ -16,7 +16,7 @@ from collections import deque
 from zlib import crc32
 
 from whisperr._events.batch import BatchBuilder
-from whisperr._events.layout import get_oldest_stamp, is_expired, user_of
+from whisperr._events.layout import get_oldest_time, get_user, is_expired
 from whisperr.errors import NotNow
 
 from . import redis_scripts as scripts
@@ -101,7 +101,7 @@ class RedisStore:
         """Add own events, each to the stream of its user; return those that had to go for them."""
         shares: dict[int, list[object]] = {}
         for at, data in enumerate(events):
-            index = crc32(user_of(data)) % len(self._streams) if len(self._streams) > 1 else 0
+            index = crc32(get_user(data)) % len(self._streams) if len(self._streams) > 1 else 0
             shares.setdefault(index, []).extend((number + at, data))
         dropped: list[bytes] = []
         for index, share in shares.items():
@@ -223,7 +223,7 @@ class RedisStore:
         self, stream: Stream, entries: list[Entry], max_events: int
     ) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Choose the batch among the oldest entries, and remove those that are too old."""
-        oldest, run = get_oldest_stamp(self._now()), BatchBuilder(max_events)
+        oldest, run = get_oldest_time(self._now()), BatchBuilder(max_events)
         batch: list[Entry] = []
         expired: list[Entry] = []
         for entry in entries:

@@ -15,7 +15,7 @@ import sqlite3
 import time
 
 from whisperr._events.batch import BatchBuilder
-from whisperr._events.layout import get_oldest_stamp, is_expired
+from whisperr._events.layout import get_oldest_time, is_expired
 from whisperr.errors import NotNow, StoreError
 
 from . import sqlite_file as file
@@ -205,7 +205,7 @@ class SQLiteStore:
         if not rows:
             front_to = 0
             rows = file.fetch_all(db, _FRONT, (0, _LAST, max_events))
-        oldest, run = get_oldest_stamp(self._now()), BatchBuilder(max_events)
+        oldest, run = get_oldest_time(self._now()), BatchBuilder(max_events)
         batch: list[Row] = []
         expired: list[Row] = []
         for row in rows:

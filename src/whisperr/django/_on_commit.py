@@ -8,7 +8,7 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 
 from whisperr import InvalidEvent, Whisperr
-from whisperr._integrations.deferred import defer_event, get_outbox
+from whisperr._integrations.deferred import defer_event, get_sink
 from whisperr._integrations.tracker import same_parameters
 
 from ._client import get_settings_client
@@ -49,7 +49,7 @@ def queue_on_commit(deferred: DeferredEvent, using: str | None) -> str | None:
 
     A row of the outbox follows the transaction by itself, if it is in the same database.
     """
-    outbox = get_outbox(get_settings_client())
+    outbox = get_sink(get_settings_client())
     if isinstance(outbox, Rows) and outbox.follows(using):
         with written_to(using):
             return deferred.message_id if deferred.queue() else None

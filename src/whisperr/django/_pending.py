@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 
-from whisperr._integrations.deferred import get_outbox, settle_all
+from whisperr._integrations.deferred import get_sink, settle_all
 from whisperr._integrations.pending import Pending, Unread
 
 from ._client import get_settings_client
@@ -104,7 +104,7 @@ class DjangoPending(Pending):
 
 def writes_rows() -> bool:
     """Return whether events become rows of the outbox, which an event loop may not write."""
-    return get_outbox(get_settings_client()) is not None
+    return get_sink(get_settings_client()) is not None
 
 
 def _get_pending(request: object) -> DjangoPending | None:

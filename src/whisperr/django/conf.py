@@ -15,6 +15,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
 
 from whisperr import Whisperr
+from whisperr._delivery.pipeline import resolve_buffer
 from whisperr._integrations.settings import API_KEY, SettingsReader, get_setting_name
 from whisperr._options import OPTIONS, OUTBOX, Config
 from whisperr._queue.memory import MemoryQueue
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from whisperr._options import Option
+    from whisperr.protocols import Accounting
 
 RESOLVE_USER = "WHISPERR_RESOLVE_USER"
 DISABLED = "WHISPERR_DISABLED"
@@ -34,7 +36,7 @@ DISABLED = "WHISPERR_DISABLED"
 class InMemory:
     """The buffer config of a client that delivers by itself, whatever the settings say."""
 
-    def open(self, max_events: int, max_bytes: int) -> MemoryQueue:
+    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> MemoryQueue:  # noqa: ARG002  # it loses nothing by itself
         """Return a queue in memory."""
         return MemoryQueue(max_events, max_bytes)
 
@@ -94,7 +96,7 @@ def new_client(**changed: object) -> Whisperr:
 def config() -> Config:
     """Return the checked options of the settings; raises ImproperlyConfigured or ValueError."""
     defaults = {option.name: option.default for option in OPTIONS}
-    return Config({**defaults, **SETTINGS.read(), "api_key": _given_key()})
+    return resolve_buffer(Config({**defaults, **SETTINGS.read(), "api_key": _given_key()}))
 
 
 def get_resolver() -> Callable[[Any], Any] | None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import Error
 
 from whisperr._events.batch import BatchBuilder
-from whisperr._events.layout import get_oldest_stamp, is_expired
+from whisperr._events.layout import get_oldest_time, is_expired
 from whisperr._process.logger import logger
 from whisperr._queue.durable import EXPIRED
 from whisperr._queue.lease import get_lease_end
@@ -233,7 +233,7 @@ class RelayBuffer:
         self._token, rows = self._claims.claim(self._batch, self._lease)
         self._until = began + self._lease
         self._more = self._more or len(rows) == self._batch
-        oldest = get_oldest_stamp(self._wall_clock())
+        oldest = get_oldest_time(self._wall_clock())
         ends: dict[str, list[Row]] = {"": [], "invalid": [], "expired": []}
         for row in rows:
             ends[_end_of(row.data, oldest)].append(row)
