@@ -48,7 +48,7 @@ class RequestTracker(DeferringTracker):
     `aidentify` ask the resolver before they return.
     """
 
-    __slots__ = ("_resolve", "_resolve_is_async")
+    __slots__ = ("_is_async",)
 
     def __init__(
         self,
@@ -56,20 +56,17 @@ class RequestTracker(DeferringTracker):
         scope: MutableMapping[str, Any],
         resolve_user: Callable[[Any], object] | None,
     ) -> None:
-        super().__init__(get_client, Pending())
         resolve = _get_identity if resolve_user is None else resolve_user
-        self._resolve = partial(resolve, scope)
-        self._resolve_is_async = _is_async(resolve)
+        super().__init__(get_client, partial(resolve, scope), Pending())
+        self._is_async = _is_async(resolve)
 
     def _read_user(self) -> object:
-        if self._resolve_is_async:
-            return Unread(self._call_resolver, source=self)
-        return self._resolve()
+        return Unread(self._await_resolver, source=self) if self._is_async else self._resolve()
 
     async def _aread_user(self) -> object:
-        return await Unread(self._call_resolver, source=self).read()
+        return await Unread(self._await_resolver, source=self).read()
 
-    async def _call_resolver(self) -> object:
+    async def _await_resolver(self) -> object:
         user = self._resolve()
         return await user if inspect.isawaitable(user) else user
 

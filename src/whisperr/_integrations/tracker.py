@@ -1,8 +1,8 @@
 """Trackers: the client, for the user of one request or task.
 
-`Tracker` has the methods, and each integration says how its user is read. The user is read when
-something is tracked, never before, and not for a disabled client. A failure to read it is reported
-as bad data is, and the request continues.
+Integrations differ in how they read the user: `_read_user`, and `_aread_user` with an `await`. The
+user is read when something is tracked, never before, and not for a disabled client. A failure to
+read it is reported as bad data is, and the request continues.
 
 `TrackArguments` and `IdentifyArguments` are the only place where the integrations spell what
 `Whisperr.track` and `Whisperr.identify` take; a test compares them with the client.
@@ -62,17 +62,20 @@ class IdentifyArguments(TypedDict, total=False):
 def same_parameters(method: Callable[..., object]) -> Callable[[F], F]:
     """Show the parameters of a client's method, in `help()` and `inspect.signature`.
 
-    All of them but the user, between those that the decorated function has besides.
+    All of them but the user, and with them what only the decorated function has.
     """
+    _self, _user, *shared = signature(method).parameters.values()
+    names = {parameter.name for parameter in shared}
 
     def apply(function: F) -> F:
         own = signature(function)
-        _self, _user, *shared = signature(method).parameters.values()
-        names = {parameter.name for parameter in shared}
-        besides = [p for p in own.parameters.values() if p.name not in names]
-        first = [p for p in besides if p.kind is Parameter.POSITIONAL_OR_KEYWORD]
-        last = [p for p in besides if p.kind is Parameter.KEYWORD_ONLY]
-        vars(function)["__signature__"] = own.replace(parameters=[*first, *shared, *last])
+        others = [
+            parameter
+            for parameter in own.parameters.values()
+            if parameter.name not in names and parameter.kind is not Parameter.VAR_KEYWORD
+        ]
+        ordered = sorted([*others, *shared], key=lambda parameter: parameter.kind)
+        vars(function)["__signature__"] = own.replace(parameters=ordered)
         return function
 
     return apply
@@ -85,24 +88,21 @@ def check_names(given: Mapping[str, object], arguments: type) -> None:
             raise TypeError(f"got an unexpected keyword argument {name!r}")
 
 
-class Tracker:
-    """Tracks for one user, read anew at each call. Nothing is sent for an anonymous visitor.
+class UserTracker:
+    """Tracks for one user, read anew at each call. Nothing is sent for an anonymous visitor."""
 
-    A subclass says how the user is read (`_read_user`) and, where that may take an `await`, what
-    happens to an event until then (`_defer`).
-    """
+    __slots__ = ("_get_client", "_resolve")
 
-    __slots__ = ("_get_client",)
-
-    def __init__(self, get_client: Callable[[], Whisperr]) -> None:
+    def __init__(self, get_client: Callable[[], Whisperr], resolve: Callable[[], object]) -> None:
         self._get_client = get_client
+        self._resolve = resolve
 
     def _read_user(self) -> object:
         """Return the user's id, None for an anonymous visitor, or Unread. May raise anything."""
-        raise NotImplementedError
+        return self._resolve()
 
     def _defer(self, deferred: DeferredEvent, user: Unread) -> str | None:
-        """Keep an event until its user can be read; return its message id."""
+        """Keep an event until its user is read; for trackers whose user may be Unread."""
         raise NotImplementedError
 
     @property
@@ -168,29 +168,15 @@ class Tracker:
         return user
 
 
-class UserTracker(Tracker):
-    """Tracks for one user, read anew at each call. Nothing is sent for an anonymous visitor."""
-
-    __slots__ = ("_resolve",)
-
-    def __init__(self, get_client: Callable[[], Whisperr], resolve: Callable[[], object]) -> None:
-        super().__init__(get_client)
-        self._resolve = resolve
-
-    def _read_user(self) -> object:
-        return self._resolve()
-
-
-class DeferringTracker(Tracker):
-    """A tracker with methods to await, and with pending events where only they can read the user.
-
-    A subclass says how the user is read with an `await` (`_aread_user`).
-    """
+class DeferringTracker(UserTracker):
+    """Has methods to await as well, and pending events where only those can read the user."""
 
     __slots__ = ("pending",)
 
-    def __init__(self, get_client: Callable[[], Whisperr], pending: Pending) -> None:
-        super().__init__(get_client)
+    def __init__(
+        self, get_client: Callable[[], Whisperr], resolve: Callable[[], object], pending: Pending
+    ) -> None:
+        super().__init__(get_client, resolve)
         self.pending: Pending = pending
 
     async def _aread_user(self) -> object:
@@ -235,13 +221,11 @@ class DeferringTracker(Tracker):
 
 
 def to_user_id(client: Whisperr, user: object) -> str | None:
-    """Return a user's id as it is sent; None when there is none, or a wrong one, as is reported."""
-    if user is None:
-        return None
+    """Return a user's id as it is sent; None without one, or for a wrong one, which is reported."""
     try:
         if isinstance(user, InvalidEvent):
             raise user
-        return parse_identifier(user, "external_user_id")
+        return None if user is None else parse_identifier(user, "external_user_id")
     except InvalidEvent as error:
         client.reject("user_id", error)
         return None

@@ -49,18 +49,18 @@ def queue_on_commit(deferred: DeferredEvent, using: str | None) -> str | None:
 
     A row of the outbox follows the transaction by itself, if it is in the same database.
     """
-    outbox = get_sink(get_settings_client())
-    if isinstance(outbox, Rows) and outbox.follows(using):
+    sink = get_sink(get_settings_client())
+    if isinstance(sink, Rows) and sink.follows(using):
         with written_to(using):
             return deferred.message_id if deferred.queue() else None
     try:
         connection = transaction.get_connection(using)
-        if connection.connection is None:  # and none is made: nothing can be open on it
-            return deferred.message_id if deferred.queue() else None
-        connection.on_commit(deferred.queue, robust=True)
-    except SynchronousOnlyOperation:  # an event loop, where Django has no transactions
-        return deferred.message_id if deferred.queue() else None
+        if connection.connection is not None:  # else nothing can be open on it, and none is made
+            connection.on_commit(deferred.queue, robust=True)
+            return deferred.message_id
+    except SynchronousOnlyOperation:
+        pass  # an event loop, where Django has no transactions
     except Exception as error:  # noqa: BLE001  # an unknown database, transactions by hand
         deferred.reject(InvalidEvent(f"track_on_commit: Django raised {type(error).__name__}"))
         return None
-    return deferred.message_id
+    return deferred.message_id if deferred.queue() else None

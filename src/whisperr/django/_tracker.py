@@ -8,6 +8,7 @@ Threads: a request may be worked on by several, one after the other.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import SynchronousOnlyOperation
@@ -49,7 +50,7 @@ class DjangoRequestTracker(DeferringTracker):
     pending: DjangoPending
 
     def __init__(self, request: HttpRequest) -> None:
-        super().__init__(get_settings_client, DjangoPending())
+        super().__init__(get_settings_client, partial(read_user, request), DjangoPending())
         self._request = request
 
     @property
@@ -95,7 +96,7 @@ class DjangoRequestTracker(DeferringTracker):
         return queue_on_commit(deferred, using)
 
     def _read_user(self) -> object:
-        user = read_user(self._request)
+        user = self._resolve()
         if isinstance(user, Unread):
             return user
         if self.pending and is_session_user(self._request):
