@@ -7,9 +7,11 @@ import pytest
 from whisperr._integrations.settings import SettingsReader, get_setting_name
 from whisperr._options import OPTIONS
 
+NOTHING: dict[str, object] = {}
+
 
 def test_every_option_has_a_setting() -> None:
-    assert {get_setting_name(option) for option in OPTIONS} == SettingsReader({}.get).known
+    assert {get_setting_name(option) for option in OPTIONS} == SettingsReader(NOTHING.get).known
 
 
 def test_what_is_set_is_read_and_the_key_is_not() -> None:
@@ -35,7 +37,7 @@ def test_an_address_is_not_shown() -> None:
 
 
 def test_an_unknown_name_comes_with_the_nearest_setting() -> None:
-    reader = SettingsReader({}.get, others=["WHISPERR_RESOLVE_USER"])
+    reader = SettingsReader(NOTHING.get, others=["WHISPERR_RESOLVE_USER"])
     names = [
         "WHISPERR_FLUSHAT",
         "WHISPERR_XYZ",
