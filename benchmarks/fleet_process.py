@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whisperr._delivery.accounting import Ledger
+from whisperr._delivery.accounting import Accounting
 from whisperr._delivery.reporter import Reporter
 from whisperr._delivery.scheduler import Scheduler
-from whisperr._queue.memory import MemoryQueue
+from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
 
 if TYPE_CHECKING:
     import random
@@ -31,12 +31,11 @@ class Process:
         self.now = 0.0
         self._server = server
         self.buffer = MemoryQueue(queue, _MAX_BYTES)
-        self.ledger = Ledger()
+        self.accounting = Accounting(Reporter(None), lambda _: None)
         self.worker = Scheduler(
             self.buffer,
             self,
-            self.ledger,
-            Reporter(None),
+            self.accounting,
             flush_at=20,
             flush_interval=10.0,
             max_batch_size=500,
@@ -58,10 +57,8 @@ class Process:
 
     def track(self) -> bool:
         """Put one event; say whether the worker wants to be woken for it."""
-        self.ledger.accept()
-        dropped = self.buffer.put(_EVENT)
-        if dropped:
-            self.ledger.drop("queue_full", len(dropped))
+        self.accounting.accept()
+        self.accounting.lost(self.buffer.put(_EVENT), "queue_full", QUEUE_FULL)
         return len(self.buffer) >= self.worker.wake_at
 
     def step(self, now: float) -> float:

@@ -115,10 +115,10 @@ class Fleet:
 
 
 def _counts(process: Process) -> tuple[int, int, int, int]:
-    ledger = process.ledger
+    counts = process.accounting
     return (
-        ledger.accepted,
-        ledger.delivered,
-        ledger.dropped["queue_full"],
-        ledger.dropped["shutdown"],
+        counts.accepted,
+        counts.delivered,
+        counts.dropped["queue_full"],
+        counts.dropped["shutdown"],
     )

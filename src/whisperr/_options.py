@@ -87,7 +87,8 @@ def _is_buffer(value: object) -> bool:
         return "://" in value or value == OUTBOX
     if hasattr(value, "__fspath__"):
         return False  # the `open` of a `Path` opens something else
-    return _is_openable(value) or _is_queue(value)
+    is_sink = hasattr(value, "delivered_by") and hasattr(value, "put")
+    return is_sink or _is_openable(value) or _is_queue(value)
 
 
 OPTIONS = (
@@ -122,7 +123,7 @@ OPTIONS = (
     Option(
         "max_queue_size",
         10_000,
-        "Hold at most this many events; the oldest drop",
+        "Hold at most this many events; the oldest are dropped",
         "a whole number from 1",
         lambda v: _is_whole(v, 1),
     ),
@@ -187,7 +188,7 @@ OPTIONS = (
     Option(
         "max_queue_bytes",
         _DEFAULT_MAX_QUEUE_BYTES,
-        "Hold at most this many bytes of events; the oldest drop",
+        "Hold at most this many bytes of events; the oldest are dropped",
         "a whole number from 1024",
         lambda v: _is_whole(v, 1024),
     ),
@@ -198,8 +199,7 @@ OPTIONS = (
         "an object; in Django also `django`, the outbox; falls back to `WHISPERR_BUFFER`; see "
         "docs/durability.md",
         "a URL such as sqlite:////var/lib/app/events.db or redis://localhost:6379/0, an object of "
-        "whisperr.buffers, or one with open, or with put, claim, ack, release, drain, tail and "
-        "settled",
+        "whisperr.buffers, or a BufferConfig, Queue or Sink as whisperr.protocols describes them",
         _is_buffer,
     ),
     Option(

@@ -113,7 +113,7 @@ class TestSummary:
         told.reporter.emit(100.0)
         told.drop(2)
         told.drop(3, reason="shutdown")
-        told.reporter.emit(100.0, all_of_it=True)
+        told.reporter.emit(100.0, everything=True)
         assert told.counts == [1, 2, 3]
         assert told.reporter.due() is None
 
@@ -231,7 +231,7 @@ class TestLog:
         self, debug: bool, lines: list[tuple[str, str]], caplog: pytest.LogCaptureFixture
     ) -> None:
         with caplog.at_level(logging.DEBUG, "whisperr"):
-            Reporter(None, debug=debug).detail("sent %d", 3)
+            Reporter(None, debug=debug).debug("sent %d", 3)
         assert lines_of(caplog) == lines
 
 
@@ -283,12 +283,12 @@ class TestListener:
 
         def ask_for_more(error: WhisperrError) -> None:
             seen.append(error.message)
-            reporter.emit(0.0, all_of_it=True)
+            reporter.emit(0.0, everything=True)
 
         reporter = Reporter(ask_for_more)
         reporter.add("dropped", "first", reason="rejected")
         reporter.add("dropped", "second", reason="expired")
-        reporter.emit(0.0, all_of_it=True)
+        reporter.emit(0.0, everything=True)
         assert seen == ["first", "second"]
 
 

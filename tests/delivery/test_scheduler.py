@@ -91,7 +91,7 @@ class TestWhen:
 
     def test_an_idle_worker_wants_no_calls(self) -> None:
         rig = Rig()
-        assert rig.worker.step() == float("inf")
+        assert rig.scheduler.step() == float("inf")
 
     def test_each_attempt_gets_the_request_timeout(self) -> None:
         rig = Rig(request_timeout=7.5)
@@ -168,7 +168,7 @@ class TestRetry:
         rig.advance(7)
         assert rig.times == [0.0, 1.0, 3.0, 7.0]
         assert len({sent.body for sent in rig.sent}) == 1
-        assert (rig.ledger.requests, rig.ledger.retries) == (4, 3)
+        assert (rig.accounting.requests, rig.accounting.retries) == (4, 3)
 
     def test_jitter_shortens_the_wait_to_half_at_most(self) -> None:
         rig = Rig(answer(500), answer(500), random=0.0)
@@ -199,11 +199,11 @@ class TestRetry:
         rig.track(1)
         rig.flush()
         rig.advance()
-        assert rig.worker.problem == "HTTP 500"
+        assert rig.scheduler.problem == "HTTP 500"
         rig.advance(1)
-        assert rig.worker.problem == "no answer: OSError: reset by peer"
+        assert rig.scheduler.problem == "no answer: OSError: reset by peer"
         rig.advance(5)
-        assert rig.worker.problem is None
+        assert rig.scheduler.problem is None
 
     def test_a_redirect_is_kept_and_not_followed(self) -> None:
         rig = Rig(answer(307, location="https://other.example/v1?key=secret"), max_retries=0)
@@ -284,5 +284,5 @@ class TestRetryAfter:
         rig.close(within=5)
         rig.advance()
         assert rig.times == [0.0, 1.0]
-        assert rig.worker.closed
-        assert rig.ledger.delivered == 1
+        assert rig.scheduler.abandoned
+        assert rig.accounting.delivered == 1

@@ -70,9 +70,9 @@ def test_what_could_fill_the_queue_does_not_wait() -> None:
 
 def test_nobody_is_woken_for_single_events_meanwhile() -> None:
     rig = busy()
-    assert rig.worker.wake_at == 500
+    assert rig.scheduler.wake_at == 500
     rig.advance(PACE)
-    assert rig.worker.wake_at == 1
+    assert rig.scheduler.wake_at == 1
 
 
 def test_an_event_that_woke_nobody_goes_within_the_interval() -> None:
@@ -99,7 +99,7 @@ def test_the_end_does_not_wait() -> None:
     rig.close(5.0)
     rig.advance()
     assert rig.batches == [[1, 2], [3]]
-    assert rig.worker.ended
+    assert rig.scheduler.ended
 
 
 def test_a_pause_is_not_cut_short_by_it() -> None:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from whisperr import InvalidEvent, Whisperr, WhisperrError
-from whisperr._client import get_pipeline
 from whisperr._events.clock import Clock
 from whisperr._events.event import EventEncoder
 from whisperr._events.identify import encode_identify
@@ -58,8 +57,7 @@ def clients(errors: list[WhisperrError]) -> Iterator[Any]:
 
 def held(client: Whisperr) -> list[dict[str, Any]]:
     """Return what waits in a client, without a request."""
-    pipeline = get_pipeline(client)
-    assert pipeline is not None
+    pipeline = client._get_pipeline()
     return [json.loads(data) for data in pipeline.queue.claim(1000)]
 
 

@@ -56,7 +56,7 @@ class Pipelines:
         for one, transport in self._made:
             transport.let_go()
             shut(one, timeout=0.0)
-            thread = one.driver._thread
+            thread = one.thread._thread
             if thread is not None:
                 thread.join(LIMIT)
                 assert not thread.is_alive()

@@ -115,6 +115,9 @@ def test_while_the_file_is_locked_events_are_delivered_from_memory(
 def test_a_file_that_may_only_be_read_is_told_and_costs_no_event(
     server: LocalServer, client_of: ClientOf, errors: list[WhisperrError]
 ) -> None:
+    # All modules are loaded as root: what root has installed, nobody else may be able to import.
+    with LocalServer() as other, Whisperr("wrk_test", base_url=other.url) as loading:
+        loading.track("u", "modules_loaded")
     with TemporaryDirectory() as home:
         file = Path(home) / "events.db"
         with Whisperr("wrk_test", base_url=server.url, buffer=f"sqlite:///{file}"):
@@ -238,7 +241,7 @@ def test_a_full_disk_is_told_and_costs_no_event(
 ) -> None:
     client = client_of(buffer=f"sqlite:///{file}", flush_at=10_000, flush_interval=3_600)
     track(client, 0)
-    buffer = client._pipeline().buffer
+    buffer = client._get_pipeline().queue
     assert isinstance(buffer, LeasedQueue)
     store = buffer._store
     assert isinstance(store, SQLiteStore)

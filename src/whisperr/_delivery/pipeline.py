@@ -170,6 +170,8 @@ class Pipeline:
                 ),
                 deadline,
             )
+        if self._shared is not None and not self.closing:
+            self._shared.poll()  # so that the counts know what other processes delivered
         self.accounting.emit(time.monotonic())
         if self.sink is not None and not self._flush_explained:
             self._flush_explained = True

@@ -1,6 +1,6 @@
 """Events that are encoded now and queued later, when their user is known or a commit has happened.
 
-Everything else about such an event is settled at once: its bytes, its time and its id. Until it is
+Everything else about such an event is fixed at once: its bytes, its time and its id. Until it is
 queued it is not accepted, not held, and not counted.
 
 Threads: any thread may defer an event and any other may queue it. Nothing here waits.
@@ -73,7 +73,7 @@ class DeferredEvent:
         self._pipeline().reject(error, self._call, self._call_site)
 
     def settle(self, user: object) -> bool:
-        """Queue it for its user, who may turn out to be anonymous or an error; as `queue` does."""
+        """End the wait: queue it for `user`, or report that there is none, or why it is unknown."""
         if isinstance(user, InvalidEvent):
             self.reject(user)
         elif user is None:
@@ -116,7 +116,7 @@ def defer_event(
 
 
 def defer_identify(client: Whisperr, **details: object) -> DeferredEvent | None:
-    """Encode what is known about a user who is named later; None when it was rejected."""
+    """Encode what is known about a user that is named later; None when it was rejected."""
 
     def encode(_: Pipeline) -> DeferredEvent:
         head, tail = split_at_user(encode_identify(NO_USER, **details), NO_USER)
@@ -142,20 +142,20 @@ def _defer(
 
 
 def settle_all(settled: Iterable[tuple[DeferredEvent, object]]) -> bool:
-    """Settle each event with its user; return whether all were queued.
+    """Settle each event with its user; return whether all were accepted.
 
     In strict mode the first error is raised when all are settled.
     """
-    all_queued = True
+    accepted = True
     first: InvalidEvent | None = None
     for deferred, user in settled:
         try:
-            all_queued &= deferred.settle(user)
+            accepted &= deferred.settle(user)
         except InvalidEvent as error:  # noqa: PERF203  # the others are settled as well
             first = first or error
     if first is not None:
         raise first
-    return all_queued
+    return accepted
 
 
 def get_sink(client: Whisperr) -> Sink | None:
