@@ -14,7 +14,7 @@ from whisperr._integrations.settings import API_KEY
 from whisperr._options import OUTBOX, get_base_url
 from whisperr._url import LOOPBACK, parse_url
 
-from .conf import DISABLED, RESOLVE_USER, SETTINGS, get_resolver, is_publishable, key_problem
+from .conf import DISABLED, RESOLVE_USER, SETTINGS, get_key, get_resolver
 from .outbox.buffer import APP, OutboxBuffer, alias_problem, app_problem
 
 if TYPE_CHECKING:
@@ -43,18 +43,18 @@ def check_app(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # likewise
 
 
 def _key() -> Iterator[CheckMessage]:
-    problem = key_problem()
-    if problem is not None:
+    key = get_key()
+    if key.problem is not None and getattr(settings, DISABLED, False) is not True:
         yield Error(
-            f"{API_KEY}: {problem.partition(';')[0]}.",
+            f"{API_KEY}: {key.problem.partition(';')[0]}.",
             hint=f"Set {API_KEY} to a server key (wrk_...) from the Whisperr dashboard, "
             f"or set {DISABLED} = True to send nothing.",
             id="whisperr.E001",
         )
-    elif is_publishable():
+    elif key.is_publishable:
         yield Caution(
             f"{API_KEY} is a publishable key (wpk_...), made for apps and browsers: the server "
-            "opts nobody in for it.",
+            "opts no user in for it.",
             hint="Use a server key (wrk_...) in a backend.",
             id="whisperr.W001",
         )

@@ -63,16 +63,9 @@ SETTINGS = _DjangoSettings(
 )
 
 
-def key_problem() -> str | None:
-    """Return what is wrong with the key of the settings or the environment, without the key."""
-    if getattr(settings, DISABLED, False) is True:
-        return None
-    return _key().problem
-
-
-def is_publishable() -> bool:
-    """Return whether the key is one for apps and browsers."""
-    return _key().is_publishable
+def get_key() -> Secret:
+    """Return the key of the settings, or else of the environment, wrapped."""
+    return Secret(getattr(settings, API_KEY, None)).or_environment()
 
 
 def new_client(**changed: object) -> Whisperr:
@@ -81,7 +74,7 @@ def new_client(**changed: object) -> Whisperr:
     Raises ImproperlyConfigured for a missing key or a wrong setting, with the way to fix it.
     """
     options: dict[str, Any] = {**SETTINGS.read(), **changed}
-    problem = None if options.get("disabled") else _key().problem
+    problem = None if options.get("disabled") else get_key().problem
     if problem is not None:
         raise ImproperlyConfigured(
             f"{API_KEY}: {problem.partition(';')[0]}. Set it in the settings to a server key "
@@ -96,7 +89,7 @@ def new_client(**changed: object) -> Whisperr:
 def config() -> Config:
     """Return the checked options of the settings; raises ImproperlyConfigured or ValueError."""
     defaults = {option.name: option.default for option in OPTIONS}
-    return resolve_buffer(Config({**defaults, **SETTINGS.read(), "api_key": _given_key()}))
+    return resolve_buffer(Config({**defaults, **SETTINGS.read(), "api_key": get_key()}))
 
 
 def get_resolver() -> Callable[[Any], Any] | None:
@@ -121,14 +114,6 @@ def is_async(function: Callable[[Any], Any]) -> bool:
     return iscoroutinefunction(function) or iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004  # the method itself is looked at
     )
-
-
-def _given_key() -> Secret:
-    return Secret(getattr(settings, API_KEY, None))
-
-
-def _key() -> Secret:
-    return _given_key().or_environment()
 
 
 def _import(name: str, path: str) -> object:
