@@ -271,7 +271,7 @@ class Whisperr:
         return f"<Whisperr {self._config.base_url} {state}>"
 
     def __del__(self) -> None:
-        """Let the thread end once everything is delivered; nobody can add to it any more."""
+        """End the thread once everything is delivered: no call can add an event any more."""
         for pipeline in tuple(getattr(self, "_pipelines", {}).values()):
             if pipeline.pid == getpid():
                 pipeline.leave()

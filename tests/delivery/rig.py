@@ -34,7 +34,7 @@ class FakeTransport(MemoryTransport):
         self.close_error: Exception | None = None
 
     def reply(self, chosen: Reply, request: Request) -> Any:
-        """Ask a scripted server; what it asserts must not pass for a failed connection."""
+        """Ask the fake server; what it asserts must not pass for a failed connection."""
         self._fake_clock.advance(min(self.takes, self.sent[-1].timeout))
         try:
             return super().reply(chosen, request)
@@ -236,7 +236,7 @@ def ok(rejected: int = 0) -> Answer:
     return answer(202, b'{"accepted":0,"rejected":%d}' % rejected)
 
 
-def refuses(*bad: int, status: int = 400) -> Callable[[Request], Answer]:
+def refusing(*bad: int, status: int = 400) -> Callable[[Request], Answer]:
     """A server that fails a whole batch for one of the `bad` events in it."""
 
     def reply(request: Request) -> Answer:

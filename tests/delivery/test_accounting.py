@@ -100,7 +100,7 @@ class TestCounts:
         stats = scene.stats
         assert (stats.requests, stats.retries) == (4, 2)
 
-    def test_what_it_is_told_of_the_moment_is_passed_on(self) -> None:
+    def test_the_state_of_the_moment_is_passed_on(self) -> None:
         stats = Scene().accounting.stats(77, "paused", "HTTP 503")
         assert (stats.held_bytes, stats.state, stats.problem) == (77, "paused", "HTTP 503")
 

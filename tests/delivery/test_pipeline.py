@@ -79,7 +79,7 @@ class TestFlush:
         "failure",
         [
             OSError("refused"),
-            ValueError("a mistake of the transport"),
+            ValueError("a bug of the transport"),
             StopIteration(),
             RecursionError(),
             MemoryError(),
@@ -94,7 +94,7 @@ class TestFlush:
         one = pipeline(transport, on_error=errors)
         track(one, 1, 2)
         assert not one.flush(LIMIT / 5)
-        assert errors.told.wait(LIMIT / 5)
+        assert errors.reported.wait(LIMIT / 5)
         assert [error.type for error in errors.seen] == ["retry_exhausted"]
         assert one.flush(LIMIT / 5)
         assert batches_of(transport) == [[1, 2], [1, 2]]
@@ -117,7 +117,7 @@ class TestFlush:
         one: Pipeline = pipeline(MemoryTransport(Answer(401)), on_error=errors)
         track(one, 1)
         one.flush(LIMIT)
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         assert results == [False]
 
     def test_from_on_error_it_still_asks_for_delivery(self, pipeline: Pipelines) -> None:
@@ -194,7 +194,7 @@ class TestShutdown:
         one: Pipeline = pipeline(MemoryTransport(Answer(404)), on_error=errors)
         track(one, 1)
         one.flush(LIMIT)
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         assert shut(one)
 
     def test_an_event_that_slips_in_afterwards_is_dropped_by_name(
@@ -223,7 +223,7 @@ class TestReports:
         one = pipeline(MemoryTransport(), on_error=errors, max_queue_bytes=1_024)
         assert not one.put(b'{"event_type":"e","text":"' + b"x" * 2_000 + b'"}')
         assert one.stats().dropped == {"too_large": 1}
-        assert errors.told.wait(LIMIT / 5)
+        assert errors.reported.wait(LIMIT / 5)
         assert errors.seen[0].reason == "too_large"
 
     def test_an_overflow_drops_the_oldest_and_is_reported(self, pipeline: Pipelines) -> None:
@@ -236,7 +236,7 @@ class TestReports:
         transport.await_request()
         track(one, 2, 3, 4, 5)
         transport.let_go()
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         assert (errors.seen[0].reason, errors.seen[0].count) == ("queue_full", 2)
         assert one.flush(LIMIT)
         assert batches_of(transport) == [[1], [4, 5]]
@@ -249,7 +249,7 @@ class TestReports:
         one = pipeline(MemoryTransport(Answer(404)), on_error=errors)
         track(one, 1)
         one.flush(LIMIT / 5)
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         track(one, 2)
         assert one.flush(LIMIT / 5)
         assert one.stats().delivered == 1

@@ -1,4 +1,4 @@
-"""Step 4: when the worker delivers, in what order, and how it treats each class of answer."""
+"""When the scheduler delivers, in what order, and what it does for each class of answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TestWhen:
         assert rig.batches == [[1, 2, 3]]
         assert rig.times == [1.0]
 
-    def test_what_came_in_one_burst_goes_at_once(self) -> None:
+    def test_events_of_one_burst_are_sent_at_once(self) -> None:
         rig = Rig(flush_at=3)
         rig.track(*range(7))
         rig.advance()
@@ -89,7 +89,7 @@ class TestWhen:
         rig.advance(1)
         assert rig.batches == [[1, 2]]
 
-    def test_an_idle_worker_wants_no_calls(self) -> None:
+    def test_an_idle_scheduler_wants_no_calls(self) -> None:
         rig = Rig()
         assert rig.scheduler.step() == float("inf")
 
@@ -108,7 +108,7 @@ class TestOrder:
         rig.advance()
         assert rig.batches == [[0, 1, 2], [3, 4, 5], [6, 7]]
 
-    def test_an_identify_goes_alone_and_in_its_place(self) -> None:
+    def test_an_identify_is_sent_alone_and_in_its_order(self) -> None:
         rig = Rig()
         rig.track(1, 2)
         rig.put(identify(3))

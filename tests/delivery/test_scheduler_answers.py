@@ -1,17 +1,17 @@
-"""Step 4: what a refusal costs, and what giving up keeps."""
+"""What a refusal costs, and what giving up keeps."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.delivery.rig import Rig, answer, event, ok, refuses, takes_at_most
+from tests.delivery.rig import Rig, answer, event, ok, takes_at_most
 from whisperr._contract import Answer
 
 
 class TestRefusals:
     def test_one_bad_event_among_500_costs_one_event(self) -> None:
         rig = Rig()
-        rig.transport.otherwise = refuses(321)
+        rig.transport.otherwise = refusing(321)
         rig.track(*range(500))
         rig.flush()
         rig.advance()
@@ -24,7 +24,7 @@ class TestRefusals:
     @pytest.mark.parametrize("status", [400, 422])
     def test_halving_keeps_the_order_and_ends(self, status: int) -> None:
         rig = Rig()
-        rig.transport.otherwise = refuses(*range(0, 500, 2), status=status)
+        rig.transport.otherwise = refusing(*range(0, 500, 2), status=status)
         rig.track(*range(500))
         rig.flush()
         rig.advance()
@@ -33,7 +33,7 @@ class TestRefusals:
         assert len(rig.sent) <= 66  # one batch, and the bound on what halving adds
 
     @pytest.mark.parametrize("status", [402, 404, 405, 409, 410, 415, 418, 451])
-    def test_any_other_4xx_drops_the_batch_and_goes_on(self, status: int) -> None:
+    def test_any_other_4xx_drops_the_batch_and_delivery_continues(self, status: int) -> None:
         rig = Rig(answer(status), max_batch_size=2)
         rig.track(1, 2, 3)
         rig.flush()
@@ -65,7 +65,7 @@ class TestRefusals:
         rig.flush()
         rig.advance()
         assert (rig.accounting.delivered, rig.dropped) == (1, {"refused_in_batch": 2})
-        assert rig.errors[0].events == ()  # which ones they were is not told
+        assert rig.errors[0].events == ()  # the server does not say which
 
     def test_when_all_are_rejected_it_is_known_which(self) -> None:
         rig = Rig(ok(rejected=2))

@@ -1,4 +1,4 @@
-"""Step 4: how a worker ends, and what it does with its connection and after a mistake."""
+"""How a scheduler ends, and what it does with its connection and after a bug."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class TestClosing:
-    def test_everything_is_delivered_and_the_worker_ends(self) -> None:
+    def test_everything_is_delivered_and_the_scheduler_ends(self) -> None:
         rig = Rig(max_batch_size=2)
         rig.track(1, 2, 3)
         rig.put(identify(4))
@@ -168,7 +168,7 @@ class TestConnection:
 
 
 class TestRecovering:
-    def test_after_a_mistake_the_events_are_kept_and_sent_after_a_pause(self) -> None:
+    def test_after_a_bug_the_events_are_kept_and_sent_after_a_pause(self) -> None:
         rig = Rig(lambda _: "no answer at all", random=0.0)
         rig.survives = True
         rig.track(1, 2)
@@ -187,7 +187,7 @@ class TestRecovering:
         rig.advance()
         assert rig.scheduler.give_ups == 1
 
-    def test_a_mistake_with_nothing_held_does_not_stop_later_events(self) -> None:
+    def test_a_bug_with_nothing_held_does_not_stop_later_events(self) -> None:
         rig = Rig()
         rig.survives = True
         rig.transport.close_error = RuntimeError("a close that fails")

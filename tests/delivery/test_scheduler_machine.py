@@ -43,15 +43,15 @@ class Server:
 
     def see(self, request: Request, refused: int = 0, *, keeps: bool) -> None:
         """Look at a request; keep what is new in it, except the first `refused` events."""
-        for place, data in enumerate(events_of(request.path, request.body)):
+        for position, data in enumerate(events_of(request.path, request.body)):
             number = number_of(data)
             assert self.seen.setdefault(number, data) == data
-            if keeps and place >= refused:
+            if keeps and position >= refused:
                 self.kept.setdefault(number, data)
 
 
 class WorkerMachine(RuleBasedStateMachine):
-    """Callers, a server of every mood and time, against one worker and its buffer."""
+    """Callers, a server of every mood and time, against one scheduler and its queue."""
 
     @initialize(
         flush_at=st.integers(1, 4), max_batch_size=st.integers(1, 4), max_retries=st.integers(0, 2)

@@ -190,7 +190,7 @@ class TestWaiting:
         assert not one.flush(timeout)
         assert time.monotonic() - began < LIMIT / 2
 
-    def test_all_who_wait_learn_of_it(self, scene: Make) -> None:
+    def test_all_waiting_threads_return(self, scene: Make) -> None:
         one = scene(held=True)
         one.put(1)
         calls = Calls(one.flush, times=8)
@@ -199,7 +199,7 @@ class TestWaiting:
         assert calls.join() == [True] * 8
         assert len(one.transport.sent) == 1
 
-    def test_who_waits_learns_of_giving_up(self, scene: Make) -> None:
+    def test_a_waiting_thread_returns_at_a_give_up(self, scene: Make) -> None:
         one = scene(OSError("refused"), held=True)
         one.put(1)
         call = Calls(one.flush)
@@ -207,7 +207,7 @@ class TestWaiting:
         one.transport.let_go()
         assert call.join() == [False]
 
-    def test_nobody_is_remembered_who_no_longer_waits(self, scene: Make) -> None:
+    def test_a_thread_that_no_longer_waits_is_forgotten(self, scene: Make) -> None:
         one = scene(held=True)
         one.put(1)
         one.flush(0.0)

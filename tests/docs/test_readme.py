@@ -126,12 +126,12 @@ def test_every_link_leads_somewhere(page: str) -> None:
 
 
 def test_the_figures_of_the_retry_policy_are_those_of_the_code() -> None:
-    from whisperr._delivery.backoff import backoff, get_pause, parse_retry_after
+    from whisperr._delivery.backoff import get_backoff, get_pause, parse_retry_after
 
     assert "0.5 to 1, 1 to 2, 2 to 4 … up to 30 seconds" in README
-    ends = [(backoff(n, lambda: 0.0), backoff(n, lambda: 1.0)) for n in (1, 2, 3)]
+    ends = [(get_backoff(n, lambda: 0.0), get_backoff(n, lambda: 1.0)) for n in (1, 2, 3)]
     assert ends == [(0.5, 1.0), (1.0, 2.0), (2.0, 4.0)]
-    assert backoff(50, lambda: 1.0) == 30.0
+    assert get_backoff(50, lambda: 1.0) == 30.0
     assert parse_retry_after("900", 0.0) == 60.0
     ends_of_dice = (lambda: 0.0, lambda: 1.0)
     assert "30 to 60 seconds, or 60 to 120 for a refused key" in README

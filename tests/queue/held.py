@@ -100,7 +100,7 @@ class Errors:
 
     def __init__(self, then: Callable[[WhisperrError], object] = lambda _: None) -> None:
         self.seen: list[WhisperrError] = []
-        self.told = threading.Event()
+        self.reported = threading.Event()
         self._then = then
 
     def __call__(self, error: WhisperrError) -> None:
@@ -108,7 +108,7 @@ class Errors:
         try:
             self._then(error)
         finally:
-            self.told.set()
+            self.reported.set()
 
 
 class Calls:

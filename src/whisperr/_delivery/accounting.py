@@ -140,7 +140,7 @@ class Accounting:
 
     @property
     def accepted(self) -> int:
-        """Return how many events were accepted: only its text, `count(7)`, does not count on."""
+        """How many events were accepted. Only the text of the counter, `count(7)`, can be read."""
         return int(repr(self._accepted)[len("count(") : -1])
 
     # -- what the client and the scheduler count
@@ -165,7 +165,7 @@ class Accounting:
         lost = 0 if loss is None else loss.count
         self._deliver(count_own(part[lost:]))
         if loss is not None:
-            # A 202 does not tell which events it refused, unless it refused all of them.
+            # A 202 does not say which events it refused, unless it refused all of them.
             known = part if lost == len(part) else ()
             self._drop(loss.reason, count_own(part[:lost]))
             self._report("dropped", loss.message, loss.reason, loss.status, lost, known)

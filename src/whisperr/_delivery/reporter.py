@@ -125,12 +125,12 @@ class Reporter:
         except (Exception, SystemExit) as failure:  # noqa: BLE001  # see below
             # The callback is foreign code; its failure must not stop delivery. Its text is not
             # logged, since it may repeat the events.
-            logger().error("on_error raised %s; delivery goes on", _get_place(failure))
+            logger().error("on_error raised %s; delivery goes on", _get_raise_site(failure))
 
 
-def _get_place(failure: BaseException) -> str:
-    place = failure.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    where = f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else ""
+def _get_raise_site(failure: BaseException) -> str:
+    frame = failure.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f" at {frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else ""
     return f"{type(failure).__name__}{where}"
