@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
-from django.contrib.auth import alogout
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connection
 from django.http import HttpResponse, StreamingHttpResponse
@@ -169,28 +168,6 @@ def test_a_task_that_runs_after_the_view_may_track(site: Site, ada: User) -> Non
     site.aget(view, ada)
     user = str(ada.pk)
     assert site.sent() == [(user, "first"), (user, "second"), (user, "third")]
-
-
-def test_nothing_is_sent_for_an_anonymous_visitor(site: Site, ada: User) -> None:
-    seen: list[object] = []
-
-    async def view(request: Any) -> None:
-        seen.append(await upgrade(request))
-        request.whisperr.identify(email="ada@example.com")
-        seen.append(await request.whisperr.atrack("plan_upgraded"))
-        await request.whisperr.aidentify(email="ada@example.com")
-        seen.append(await request.whisperr.auser_id())
-
-    site.aget(view)
-    assert seen == [None, None, None]
-
-    async def leaves(request: Any) -> None:
-        await alogout(request)
-        await upgrade(request)
-
-    site.aget(leaves, ada)
-    assert site.sent() == []
-    assert site.errors == []
 
 
 def test_bad_data_is_found_where_it_is_tracked(site: Site, ada: User) -> None:

@@ -24,6 +24,28 @@ async def upgrade(request: Any) -> Any:
     return request.whisperr.track("plan_upgraded", {"plan": "pro"})
 
 
+def test_nothing_is_sent_for_an_anonymous_visitor(site: Site, ada: User) -> None:
+    seen: list[object] = []
+
+    async def view(request: Any) -> None:
+        seen.append(await upgrade(request))
+        request.whisperr.identify(email="ada@example.com")
+        seen.append(await request.whisperr.atrack("plan_upgraded"))
+        await request.whisperr.aidentify(email="ada@example.com")
+        seen.append(await request.whisperr.auser_id())
+
+    site.aget(view)
+    assert seen == [None, None, None]
+
+    async def leaves(request: Any) -> None:
+        await alogout(request)
+        await upgrade(request)
+
+    site.aget(leaves, ada)
+    assert site.sent() == []
+    assert site.errors == []
+
+
 class TestLoginAndLogout:
     def test_what_is_tracked_after_a_login_is_of_the_new_user(
         self, site: Site, ada: User, bob: User
