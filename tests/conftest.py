@@ -1,4 +1,4 @@
-"""What every test leaves as it was, and how often its threads are switched."""
+"""Fixtures for all tests: each leaves the process as it was."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytest_plugins = ["pytester"]  # runs pytest in tests/testing
-# How fast examples are made says how busy the machine is, and PyPy begins slowly.
+# The speed of examples depends on how busy the machine is, and PyPy starts slowly.
 settings.register_profile("patient", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
-    """Switch threads as often as WHISPERR_SWITCH_INTERVAL says, in seconds such as 1e-6.
+    """Switch threads every WHISPERR_SWITCH_INTERVAL seconds, such as 1e-6.
 
     A shell lets what it runs in the background ignore Ctrl-C, and programs that tests start would
     inherit that.
@@ -45,7 +45,7 @@ __all__ = ["redis_server"]  # a fixture for all folders
 
 @pytest.fixture(autouse=True)
 def _logger_as_before() -> Iterator[None]:
-    """Take back what the `debug` option adds to the logger of the process."""
+    """Remove what the `debug` option adds to the logger of the process."""
     log = logging.getLogger("whisperr")
     handlers, level = list(log.handlers), log.level
     yield
@@ -55,7 +55,7 @@ def _logger_as_before() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no variable of the machine change what a client does."""
+    """Remove the variables of the machine that change what a client does."""
     for name in ("WHISPERR_API_KEY", "WHISPERR_BASE_URL", "WHISPERR_BUFFER"):
         monkeypatch.delenv(name, raising=False)
 

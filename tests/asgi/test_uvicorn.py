@@ -28,7 +28,7 @@ def test_what_waits_is_delivered_before_the_server_ends(
 ) -> None:
     options = ["--app-dir", EXAMPLES, "--port", 0, "--workers", workers, "fastapi_app:app"]
     with Hosted("uvicorn", *options, server=server) as host:
-        host.says("Application startup complete")
+        host.wait_for_output("Application startup complete")
         ids = [host.post("/subscription/cancel", f"user_{n}") for n in range(5)]
         output = host.stop(number)
     assert "Traceback" not in output

@@ -331,12 +331,12 @@ class TestForks:
 
         taken, free = threading.Event(), threading.Event()
 
-        def hold() -> None:
+        def lock() -> None:
             with _capture.get_lock():
                 taken.set()
                 free.wait(LIMIT)
 
-        thread = threading.Thread(target=hold)
+        thread = threading.Thread(target=lock)
         thread.start()
         assert taken.wait(LIMIT)
         context = multiprocessing.get_context("fork")
