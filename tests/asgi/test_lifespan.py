@@ -46,7 +46,7 @@ async def receives_and_raises(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def returns(scope: Any, receive: Any, send: Any) -> None:
-    """Say nothing."""
+    """Send no message."""
 
 
 async def speaks(scope: Any, receive: Any, send: Any) -> None:
