@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.redis_server import redis_server
-from whisperr._integrations import client as _environment
+from whisperr._integrations.client import environment_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,8 +62,9 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def _no_client_of_the_process() -> Iterator[None]:
-    """Let the client that doors share be made in the test, and be gone after it."""
-    assert _environment._made == {}
+    """Let the default client of integrations be made in the test, and be gone after it."""
+    assert environment_client.clear() is None
     yield
-    while _environment._made:
-        _environment._made.popitem()[1].shutdown()
+    client = environment_client.clear()
+    if client is not None:
+        client.shutdown()

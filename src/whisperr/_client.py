@@ -223,7 +223,7 @@ class Whisperr:
 
         For integrations: with a client that is not enabled they read no user and keep nothing.
         """
-        return get_pipeline(self) is not None
+        return not self._off or OVERRIDES.pipeline is not None
 
     @property
     def ready(self) -> bool:

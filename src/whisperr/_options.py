@@ -38,11 +38,11 @@ class Option:
         allowed: str,
         check: Callable[[Any], bool],
     ) -> None:
-        self.name = name
-        self.default = default
-        self.meaning = meaning
-        self.allowed = allowed
-        self.check = check
+        self.name: str = name
+        self.default: object = default
+        self.meaning: str = meaning
+        self.allowed: str = allowed
+        self.check: Callable[[Any], bool] = check
 
     def redact(self, value: object) -> str:
         """Return a value as errors may show it: of a URL only its type, it may have a password."""
@@ -269,7 +269,8 @@ class Config(Frozen):
         copy._set(**{**self._fields(), **changed})
         return copy
 
-    __repr__ = object.__repr__  # the URL of a buffer may have a password
+    def __repr__(self) -> str:
+        return object.__repr__(self)  # the URL of a buffer may have a password
 
 
 def _get_key(given: Secret, *, disabled: bool) -> Secret:

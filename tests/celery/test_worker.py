@@ -1,6 +1,6 @@
 """The example in real workers: every pool, stopped as operators stop it, loses nothing.
 
-Its client is replaced by one that only the door makes deliver: see shop.py.
+Its client is replaced by one that only the integration makes deliver: see shop.py.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def test_a_flush_after_each_task_leaves_nothing_for_a_kill(
     assert sorted(str(a.user) for a in arrivals) == [f"user_{n}" for n in range(TASKS)]
 
 
-def test_without_the_door_a_pool_process_takes_what_waits_with_it(
+def test_without_the_integration_a_pool_process_loses_what_is_queued(
     server: LocalServer, tmp_path: Path
 ) -> None:
     queue_tasks(tmp_path)

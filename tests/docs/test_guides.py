@@ -95,16 +95,17 @@ def integrations(names: dict[str, Any], server: LocalServer) -> None:
         raise LookupError("ada@example.com")
 
     with Whisperr(on_error=errors.append) as client:
-        for user_of in (lambda: "ada", lambda: None, fails):
-            tracker = names["UserTracker"](client, user_of)
+        for get_user in (lambda: "ada", lambda: None, fails):
+            tracker = names["UserTracker"](client, get_user)
             tracker.identify(traits={"plan": "pro"})
             tracker.track("seen", {"n": 1}, message_id="id_1")
     off = names["UserTracker"](Whisperr(disabled=True), fails)
     assert off.track("seen") is None
+    assert names["UserTracker"](client, lambda: 7).user_id == "7"
     assert [a.user for a in server.arrivals()] == ["ada", "ada"]
     assert sum(error.count for error in errors) == 2
     assert {error.reason for error in errors} == {"invalid"}
-    assert not any("ada@example.com" in error.message for error in errors)
+    assert all("get_user raised LookupError" in error.message for error in errors)
 
 
 # What each guide needs, and what its code does when it is used.

@@ -30,6 +30,6 @@ def test_what_waits_is_delivered_when_the_workers_end(
         users = {f"user_{n}" for n in range(6)}
         for user in sorted(users):
             host.post("/subscription/cancel", user)
-        said = host.stop(signal.SIGTERM)
-    assert "Traceback" not in said
+        output = host.stop(signal.SIGTERM)
+    assert "Traceback" not in output
     assert sorted(str(a.user) for a in server.arrivals()) == sorted(users)
