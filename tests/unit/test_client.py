@@ -146,7 +146,7 @@ class TestBeforeSend:
         errors = Errors()
         one = client(before_send=fail, on_error=errors)
         assert one.track("u", "e") is None
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         assert errors.seen[0].reason == "invalid"
         assert "ada" not in errors.seen[0].message
 

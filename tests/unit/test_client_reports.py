@@ -57,7 +57,7 @@ class TestBadInput:
         errors = Errors()
         one = client(on_error=errors)
         assert call(one) is None
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         assert [(e.type, e.reason, e.count) for e in errors.seen] == [("dropped", "invalid", 1)]
         assert one.stats().not_accepted == {"invalid": 1}
         assert one.stats().accepted == 0
@@ -76,7 +76,7 @@ class TestBadInput:
     def test_the_report_names_the_call_site(self, client: Clients) -> None:
         errors = Errors()
         client(on_error=errors).track("u", "Not A Name")
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         assert f"(at {__file__}:" in errors.seen[0].message
 
     @pytest.mark.parametrize("strict", [False, True])
@@ -121,7 +121,7 @@ class TestOnError:
         one: Whisperr = client(on_error=errors)
         one.track("u", "refused")
         one.flush(LIMIT)
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         one.shutdown(LIMIT)
         stats = one.stats()
         assert stats.held == 0
@@ -138,7 +138,7 @@ class TestOnError:
         one = client(on_error=errors)
         one.track("u", "refused")
         one.flush(LIMIT)
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         one.track("u", "e")
         assert one.shutdown(LIMIT)
         assert "on_error raised KeyError" in caplog.text
