@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from typing import Any, Literal, Protocol
 
     from ._queue.durable import LeasedQueue
-    from .protocols import Accounting, Buffer
+    from .protocols import Accounting
 
     class Place(Protocol):
         """Where events are kept."""

@@ -236,7 +236,7 @@ def ok(rejected: int = 0) -> Answer:
     return answer(202, b'{"accepted":0,"rejected":%d}' % rejected)
 
 
-def refusing(*bad: int, status: int = 400) -> Callable[[Request], Answer]:
+def refuses(*bad: int, status: int = 400) -> Callable[[Request], Answer]:
     """A server that fails a whole batch for one of the `bad` events in it."""
 
     def reply(request: Request) -> Answer:

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from whisperr._delivery.backoff import get_pause, get_wait, parse_retry_after
+from whisperr._delivery.backoff import get_backoff, get_pause, get_wait, parse_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from tests.delivery.rig import Rig, answer, event, ok, takes_at_most
+from tests.delivery.rig import Rig, answer, event, ok, refuses, takes_at_most
 from whisperr._contract import Answer
 
 
 class TestRefusals:
     def test_one_bad_event_among_500_costs_one_event(self) -> None:
         rig = Rig()
-        rig.transport.otherwise = refusing(321)
+        rig.transport.otherwise = refuses(321)
         rig.track(*range(500))
         rig.flush()
         rig.advance()
@@ -24,7 +24,7 @@ class TestRefusals:
     @pytest.mark.parametrize("status", [400, 422])
     def test_halving_keeps_the_order_and_ends(self, status: int) -> None:
         rig = Rig()
-        rig.transport.otherwise = refusing(*range(0, 500, 2), status=status)
+        rig.transport.otherwise = refuses(*range(0, 500, 2), status=status)
         rig.track(*range(500))
         rig.flush()
         rig.advance()

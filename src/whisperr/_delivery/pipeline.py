@@ -31,13 +31,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
-    from typing import Any
 
     from whisperr._contract import Answer, Request
     from whisperr._http.transport import HttpTransport
     from whisperr._options import Config
     from whisperr.errors import Reason
-    from whisperr.protocols import Queue, SharedQueue, Sink, Transport
+    from whisperr.protocols import Buffer, Queue, SharedQueue, Sink, Transport
 
     from .accounting import State, Stats
 
@@ -222,14 +221,16 @@ class Pipeline:
         stored = 0 if self._shared is None else self._shared.stored
         return self.accounting.stats(self.queue.held_bytes, state, self.scheduler.problem, stored)
 
-    def _open(self, buffer: Any) -> None:
+    def _open(self, buffer: Buffer) -> None:
         """Open what `buffer=` was given; which protocol it has is decided here and nowhere else."""
-        from whisperr.protocols import Queue, SharedQueue
+        from whisperr.protocols import BufferConfig, Queue, SharedQueue
 
-        given = buffer
-        if hasattr(given, "open"):
+        given: Queue | Sink
+        if isinstance(buffer, BufferConfig):
             config = self._config
-            given = given.open(config.max_queue_size, config.max_queue_bytes, self.accounting)
+            given = buffer.open(config.max_queue_size, config.max_queue_bytes, self.accounting)
+        else:
+            given = buffer
         if isinstance(given, SharedQueue):
             self._shared = given
         if isinstance(given, Queue):

@@ -33,7 +33,7 @@ class Verdict:
     """What an answer means for the part that was sent. A result: nothing changes it.
 
     - `settled`: how many events, from the front, are over: delivered, but for those of `loss`.
-    - `wait`: seconds before the next attempt; None when the next attempt follows at once or the batch is over.
+    - `wait`: seconds before the next attempt; None when none is waited for.
     - `asked`: whether the server asked for that wait (Retry-After).
     - `give_up`: release the rest of the batch and pause; None otherwise.
     - `message`: one line that says what the answer was.

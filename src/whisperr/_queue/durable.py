@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from whisperr.errors import Loss
     from whisperr.protocols import Accounting
 
-    from .store import Listener, Store
+    from .store import Store
 
     T = TypeVar("T")
 
