@@ -180,20 +180,24 @@ def main() -> int:
     parser.add_argument("--new", action="store_true", help="3.14, 3.15 and PyPy, from Debian")
     parser.add_argument("--only", metavar="VERSION", help="such as 3.12 or pypy3")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the table as JSON")
-    asked = parser.parse_args()
-    runs = [run for run in (NEW_RUNS if asked.new else RUNS) if asked.only in {None, run.version}]
+    arguments = parser.parse_args()
+    runs = [
+        run
+        for run in (NEW_RUNS if arguments.new else RUNS)
+        if arguments.only in {None, run.version}
+    ]
     results: list[Result] = []
     try:
         opened: AbstractContextManager[System]
-        opened = debian_root() if asked.new else nullcontext(Machine())
+        opened = debian_root() if arguments.new else nullcontext(Machine())
         with opened as system:
             for run in runs:
                 results.append(run_tests(system, run))  # noqa: PERF401  # kept when a later one breaks
     except LookupError as error:
         results += [Result(run.version, note=str(error)) for run in runs[len(results) :]]
-    if asked.json:
+    if arguments.json:
         text = json.dumps([asdict(result) for result in results], indent=2)
-        asked.json.write_text(f"{text}\n", encoding="utf-8")
+        arguments.json.write_text(f"{text}\n", encoding="utf-8")
     code, line = get_verdict(results)
     print(f"\n{to_table(results)}\n\n{line}")
     return code
