@@ -16,21 +16,27 @@ from playwright.sync_api import sync_playwright
 
 from whisperr import Whisperr
 from whisperr.dev import LocalServer, faults
-from whisperr.dev._console.day import day_of
+from whisperr.dev._console.day import make_day
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
 
-    from whisperr.dev._console.day import Call
+    from whisperr.dev._console.day import DayCall
 
 PLACE = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 WIDE = {"width": 1200, "height": 700}
 NARROW = {"width": 375, "height": 760}
 SPREAD = 280.0  # the day's events arrive as if over the last five minutes, in seconds
@@ -49,7 +55,7 @@ class _Clock:
 
 def fill(server: LocalServer, clock: _Clock) -> None:
     """Deliver a day, a short outage in it, and some mistakes that people make."""
-    calls = day_of(24, 8842, datetime.now(timezone.utc))
+    calls = make_day(24, 8842, datetime.now(timezone.utc))
     with Whisperr("wrk_demo", base_url=server.url, flush_at=500, flush_interval=60.0) as client:
         for number, part in enumerate(_parts(calls, 45)):
             if number == 30:  # noqa: PLR2004  # some way into the day
@@ -64,12 +70,12 @@ def fill(server: LocalServer, clock: _Clock) -> None:
     clock.behind = 0.0
 
 
-def _parts(calls: list[Call], count: int) -> Iterator[list[Call]]:
+def _parts(calls: list[DayCall], count: int) -> Iterator[list[DayCall]]:
     for number in range(count):
         yield calls[len(calls) * number // count : len(calls) * (number + 1) // count]
 
 
-def _make(client: Whisperr, call: Call) -> None:
+def _make(client: Whisperr, call: DayCall) -> None:
     if call.name is None:
         client.identify(call.user, traits=call.values, email=call.email)
     else:

@@ -1,4 +1,4 @@
-"""Find one event in the body of its request, byte for byte as it was sent. Pure."""
+"""Find the text of one event in the body of its request, exactly as it was sent. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ _DECODER = json.JSONDecoder()
 _WHITE_SPACE = re.compile(r"[ \t\n\r]*")
 
 
-def event_text(body: bytes, index: int) -> str:
-    """Return the text of event `index` of a batch; the whole body when it is no such batch."""
+def find_event_text(body: bytes, index: int) -> str:
+    """Return the text of event `index` of a batch; the whole body when that cannot be found."""
     text = body.decode("utf-8", "replace")
     try:
-        spans = _spans(text)
+        spans = _find_spans(text)
     except (ValueError, IndexError, RecursionError):
         return text
     if index >= len(spans):
@@ -22,41 +22,41 @@ def event_text(body: bytes, index: int) -> str:
     return text[start:end]
 
 
-def _spans(text: str) -> list[tuple[int, int]]:
+def _find_spans(text: str) -> list[tuple[int, int]]:
     """Return where each event begins and ends; the last of several `events` counts."""
     spans: list[tuple[int, int]] = []
-    at = _after(text, 0, "{")
+    at = _skip_sign(text, 0, "{")
     while True:
-        key, at = _DECODER.raw_decode(text, _space(text, at))
-        at = _space(text, _after(text, at, ":"))
+        key, at = _DECODER.raw_decode(text, _skip_space(text, at))
+        at = _skip_space(text, _skip_sign(text, at, ":"))
         if key != "events":
             raise ValueError("a batch has no other key")
-        spans, at = _elements(text, at)
-        at = _space(text, at)
+        spans, at = _find_elements(text, at)
+        at = _skip_space(text, at)
         if text[at] != ",":
             return spans
         at += 1
 
 
-def _elements(text: str, at: int) -> tuple[list[tuple[int, int]], int]:
+def _find_elements(text: str, at: int) -> tuple[list[tuple[int, int]], int]:
     found: list[tuple[int, int]] = []
-    at = _space(text, _after(text, at, "["))
+    at = _skip_space(text, _skip_sign(text, at, "["))
     while text[at] != "]":
         _, end = _DECODER.raw_decode(text, at)
         found.append((at, end))
-        at = _space(text, end)
+        at = _skip_space(text, end)
         if text[at] == ",":
-            at = _space(text, at + 1)
+            at = _skip_space(text, at + 1)
     return found, at + 1
 
 
-def _after(text: str, at: int, sign: str) -> int:
-    at = _space(text, at)
+def _skip_sign(text: str, at: int, sign: str) -> int:
+    at = _skip_space(text, at)
     if text[at] != sign:
         raise ValueError(f"{sign} expected")
     return at + 1
 
 
-def _space(text: str, at: int) -> int:
+def _skip_space(text: str, at: int) -> int:
     found = _WHITE_SPACE.match(text, at)
     return found.end() if found else at
