@@ -71,16 +71,16 @@ def context(browser: Browser) -> Iterator[BrowserContext]:
 @pytest.fixture
 def page(context: BrowserContext, server: LocalServer) -> Iterator[Page]:
     """Open the page and watch it; anything wrong in it fails the test at its end."""
-    opened, wrong = open_page(context, server)
-    opened.goto(server.url)
-    opened.wait_for_selector("[data-state=live]")
-    yield opened
+    new, wrong = open_page(context, server)
+    new.goto(server.url)
+    new.wait_for_selector("[data-state=live]")
+    yield new
     assert wrong == []
 
 
 def open_page(context: BrowserContext, server: LocalServer) -> tuple[Page, list[str]]:
     """Return a new page, and the list of errors in it."""
-    opened = context.new_page()
+    new = context.new_page()
     wrong: list[str] = []
 
     def add_error(message: ConsoleMessage) -> None:
@@ -92,10 +92,10 @@ def open_page(context: BrowserContext, server: LocalServer) -> tuple[Page, list[
         if not request.url.startswith(server.url):
             wrong.append(f"a request to {request.url}")
 
-    opened.on("console", add_error)
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("request", check_address)
-    return opened, wrong
+    new.on("console", add_error)
+    new.on("pageerror", lambda error: wrong.append(str(error)))
+    new.on("request", check_address)
+    return new, wrong
 
 
 def get_names(page: Page) -> list[str]:

@@ -171,11 +171,11 @@ class TestResume:
         self, server: LocalServer, call: Call, file: Path, checkpoint: Path
     ) -> None:
         write(file, map(event, range(1_100)))
-        with file.open("rb") as opened:
+        with file.open("rb") as source:
             for _ in range(700):
-                opened.readline()
-            done = Progress(line=700, offset=opened.tell(), delivered=700)
-            Checkpoint(file).save(opened, done)
+                source.readline()
+            done = Progress(line=700, offset=source.tell(), delivered=700)
+            Checkpoint(file).save(source, done)
         ended = call("import", str(file), "--resume")
         assert ended.code == 0
         assert "delivered 1,100 of 1,100 lines" in ended.out
@@ -185,11 +185,11 @@ class TestResume:
         self, server: LocalServer, call: Call, file: Path
     ) -> None:
         write(file, map(event, range(10)))
-        with file.open("rb") as opened:
-            size = opened.seek(0, os.SEEK_END)
-            Checkpoint(file).save(opened, Progress(line=10, offset=size, delivered=10))
-        with file.open("a", encoding="utf-8") as opened_text:
-            opened_text.write(f"{json.dumps(event(10))}\n")
+        with file.open("rb") as source:
+            size = source.seek(0, os.SEEK_END)
+            Checkpoint(file).save(source, Progress(line=10, offset=size, delivered=10))
+        with file.open("a", encoding="utf-8") as appended:
+            appended.write(f"{json.dumps(event(10))}\n")
         assert call("import", str(file), "--resume").code == 0
         assert numbers(server) == [10]
 
@@ -197,8 +197,8 @@ class TestResume:
         self, server: LocalServer, call: Call, file: Path
     ) -> None:
         write(file, map(event, range(10)))
-        with file.open("rb") as opened:
-            Checkpoint(file).save(opened, Progress(line=1, offset=100))
+        with file.open("rb") as source:
+            Checkpoint(file).save(source, Progress(line=1, offset=100))
         write(file, map(event, range(5, 15)))
         ended = call("import", str(file), "--resume")
         assert ended.code == 2
@@ -318,9 +318,9 @@ def test_memory_does_not_grow_with_the_file(server: LocalServer, tmp_path: Path)
     peaks = []
     for count in (10, 120):
         file = tmp_path / f"{count}.jsonl"
-        with file.open("w", encoding="utf-8") as opened:
+        with file.open("w", encoding="utf-8") as target:
             for number in range(count):
-                opened.write(json.dumps(event(number, context={"t": "x" * 500_000})) + "\n")
+                target.write(json.dumps(event(number, context={"t": "x" * 500_000})) + "\n")
         done = subprocess.run(
             [sys.executable, "-c", MEMORY, str(file)],
             capture_output=True,

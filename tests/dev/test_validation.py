@@ -10,7 +10,7 @@ import pytest
 from whisperr.dev._ingest.validation import (
     Malformed,
     parse_batch,
-    parse_json,
+    parse_body,
     validate_event,
     validate_identify,
 )
@@ -175,4 +175,4 @@ def test_a_batch_holds_up_to_500_events() -> None:
 
 
 def test_json_is_read_as_utf_8() -> None:
-    assert parse_json('"é"'.encode()) == "é"
+    assert parse_body('"é"'.encode()) == "é"

@@ -1,16 +1,39 @@
-"""The options that several commands share, and the types of their values."""
+"""How a command is added to the parser: its help text, shared options, types of values."""
 
 from __future__ import annotations
 
 import argparse
+from textwrap import fill
 from typing import TYPE_CHECKING
 
 from whisperr._integrations.values import parse_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
+_HELP_WIDTH = 80
 _MAX_SECONDS = 3600  # an hour
+
+
+def add_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+    description: str,
+    examples: str,
+) -> argparse.ArgumentParser:
+    """Add a command; `run` returns its exit code, `examples` has calls and what they do."""
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=fill(description, _HELP_WIDTH),
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
 
 
 def add_sending_options(parser: argparse.ArgumentParser) -> None:
@@ -23,18 +46,16 @@ def add_sending_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def parse_count(text: str, minimum: int = 0) -> int:
+    """Return a whole number from `minimum`."""
+    if not text.isdecimal() or int(text) < minimum:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from {minimum}")
+    return int(text)
+
+
 def parse_positive(text: str) -> int:
     """Return a whole number from 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 1")
-    return int(text)
-
-
-def parse_count(text: str) -> int:
-    """Return a whole number from 0."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from 0")
-    return int(text)
+    return parse_count(text, 1)
 
 
 def parse_timeout(text: str) -> float:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import warnings
@@ -14,33 +13,36 @@ from whisperr._options import OPTIONS, Config
 from whisperr._secret import Secret
 from whisperr._terminal import printable, wants_colour
 
+from .arguments import add_command
 from .environment import inspect_environment
-from .terminal import format_examples
 
 if TYPE_CHECKING:
+    import argparse
     import ssl
     from collections.abc import Iterator
 
+
 _SIGNS = {"ok": ("✓", "32"), "doubtful": ("!", "33"), "wrong": ("✗", "31"), "skipped": ("-", "2")}
+_EXAMPLES = """\
+  whisperr doctor
+      with the environment of the application
+  whisperr doctor --json | jq '.findings[] | select(.state == "wrong")'
+      for programs
+"""
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "doctor",
-        help="look for the reason why no events arrive",
-        description="Check the versions, the key, the proxy, the host name, the encryption, "
+        _run,
+        "look for the reason why no events arrive",
+        "Check the versions, the key, the proxy, the host name, the encryption, "
         "whether the key is accepted, the round trip and the clock. Sends one request without "
-        "events: nothing is stored. The key is taken from WHISPERR_API_KEY. Ends with 1 when "
+        "events: nothing is stored. The key is read from WHISPERR_API_KEY. Ends with 1 when "
         "something is wrong.",
-        epilog=format_examples(
-            ("whisperr doctor", "with the environment of the application"),
-            (
-                "whisperr doctor --json | jq '.findings[] | select(.state == \"wrong\")'",
-                "for programs",
-            ),
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        _EXAMPLES,
     )
     parser.add_argument(
         "--base-url", metavar="URL", help="else WHISPERR_BASE_URL, else the service"
@@ -49,7 +51,6 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--timeout", type=float, default=10.0, metavar="SECONDS", help="of a request (%(default)g)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -7,7 +7,6 @@ client's queue never overflows.
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 import time
@@ -18,13 +17,14 @@ from whisperr import InvalidEvent
 from whisperr._contract import MAX_BATCH_EVENTS
 from whisperr._terminal import printable
 
-from .arguments import add_sending_options
+from .arguments import add_command, add_sending_options
 from .checkpoint import Checkpoint, Progress
 from .import_lines import read_lines, send_line
 from .sender import Sender, UsageError
-from .terminal import ProgressBar, format_examples, print_error
+from .terminal import ProgressBar, print_error
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from .import_lines import Line
@@ -32,23 +32,27 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 4 * 1024 * 1024
 _MAX_REPORTS = 20  # refused lines that are printed; further ones are only counted
 _SHUTDOWN_TIMEOUT = 1.0  # seconds for the requests under way when it is interrupted
+_EXAMPLES = """\
+  whisperr import events.jsonl
+      show progress, and refused lines with their number
+  whisperr import events.jsonl --resume
+      continue an interrupted import
+"""
 
 
-def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "import",
-        help="send past events from a file, with a checkpoint",
-        description="Send the events and identifies of a file, one JSON object on a line, in the "
+        _run,
+        "send past events from a file, with a checkpoint",
+        "Send the events and identifies of a file, one JSON object on a line, in the "
         "shape of the wire: external_user_id, event_type, occurred_at (at most 30 days ago), "
         "properties, context, message_id; an identify has no event_type. An event without a "
         "message_id gets one from its content, so that a second import adds no duplicates; two "
-        "lines with the same content are one event. The key is taken from WHISPERR_API_KEY.",
-        epilog=format_examples(
-            ("whisperr import events.jsonl", "show progress, and refused lines with their number"),
-            ("whisperr import events.jsonl --resume", "continue an interrupted import"),
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "lines with the same content are one event. The key is read from WHISPERR_API_KEY.",
+        _EXAMPLES,
     )
     parser.add_argument("file", metavar="FILE.jsonl", type=Path)
     parser.add_argument("--resume", action="store_true", help="continue from the checkpoint")
@@ -56,7 +60,6 @@ def add_command(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -
         "--checkpoint", metavar="PATH", type=Path, help="else FILE.jsonl.checkpoint"
     )
     add_sending_options(parser)
-    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime, timedelta, timezone
+from inspect import signature
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from whisperr import InvalidEvent
+from whisperr import InvalidEvent, Whisperr
 from whisperr._integrations.values import parse_json, parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from whisperr import Whisperr
 
 MAX_LINE_BYTES = 1024 * 1024
 # CONTRACT, Event. `track` itself is not as strict about the future, because of clocks that differ.
@@ -31,16 +30,7 @@ _EVENT_KEYS = (
     "context",
     "message_id",
 )
-_IDENTIFY_KEYS = (
-    "external_user_id",
-    "anonymous_id",
-    "traits",
-    "preferred_channel",
-    "channels",
-    "email",
-    "phone",
-    "push_token",
-)
+_IDENTIFY_KEYS = tuple(signature(Whisperr.identify).parameters)[1:]  # without self
 
 
 class Line(NamedTuple):

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .arguments import parse_count, parse_delay, parse_positive, parse_share, parse_status
+from .arguments import (
+    add_command,
+    parse_count,
+    parse_delay,
+    parse_positive,
+    parse_share,
+    parse_status,
+)
 from .terminal import print_error
 
 if TYPE_CHECKING:
     import argparse
 
     from whisperr.dev import Fault
+
 
 DEFAULT_PORT = 8722
 _FAULT_OPTIONS = {
@@ -24,36 +32,40 @@ _FAULT_OPTIONS = {
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the three commands."""
-    dev = commands.add_parser(
+    dev = add_command(
+        commands,
         "dev",
-        help="run a local ingestion server that shows what arrives",
-        description="Run a local ingestion server: it validates every request as the service "
-        "does, shows each event, in the terminal and on a page for the browser, and injects "
-        "faults on demand. It listens on loopback only.",
-        epilog="examples: whisperr dev -- python manage.py runserver; "
-        "whisperr dev --store events.jsonl",
+        _dev,
+        "run a local ingestion server that shows what arrives",
+        "Run a local ingestion server: it validates every request as the service does, shows each "
+        "event, in the terminal and on a page for the browser, and injects faults on demand. It "
+        "listens on loopback only.",
+        "  whisperr dev -- python manage.py runserver\n  whisperr dev --store events.jsonl",
     )
     _add_dev_options(dev)
-    dev.set_defaults(run=_dev)
-    tail = commands.add_parser(
+    _add_fault_options(dev)
+    tail = add_command(
+        commands,
         "tail",
-        help="follow a running local server in a terminal",
-        description="Print what arrives at a running `whisperr dev`, also over its restarts.",
-        epilog="examples: whisperr tail --refused; whisperr tail --type 'payment_*' 'amount>100'",
+        _tail,
+        "follow a running local server in a terminal",
+        "Print what arrives at a running `whisperr dev`, also over its restarts.",
+        "  whisperr tail --refused\n  whisperr tail --type 'payment_*' 'amount>100'",
     )
     _add_tail_options(tail)
-    tail.set_defaults(run=_tail)
-    demo = commands.add_parser(
+    demo = add_command(
+        commands,
         "demo",
-        help="deliver a day of events through an outage, a rate limit and lost answers",
-        description="Start a local server, send a day of events of a SaaS product through the "
-        "client, and count. Ends with 1 if a single event is missing or duplicated.",
+        _demo,
+        "deliver a day of events through an outage, a rate limit and lost answers",
+        "Start a local server, send a day of events of a SaaS product through the client, and "
+        "count. Ends with 1 if a single event is missing or duplicated.",
+        "  whisperr demo\n  whisperr demo --users 30",
     )
     demo.add_argument(
         "--users", type=parse_positive, default=240, help="how many users sign up (%(default)s)"
     )
     demo.add_argument("--seed", type=int, default=8842, help="repeats a day (%(default)s)")
-    demo.set_defaults(run=_demo)
 
 
 def _add_dev_options(dev: argparse.ArgumentParser) -> None:
@@ -62,11 +74,7 @@ def _add_dev_options(dev: argparse.ArgumentParser) -> None:
     )
     dev.add_argument("--key", metavar="KEY", help="accept this key only; any when left out")
     dev.add_argument(
-        "--max-body",
-        type=parse_positive,
-        default=1024 * 1024,
-        metavar="BYTES",
-        help="answer larger requests with 413",
+        "--max-body", type=parse_positive, default=1024 * 1024, metavar="BYTES", help="larger: 413"
     )
     dev.add_argument("--seed", type=int, default=0, help="the seed of the rates (%(default)s)")
     dev.add_argument("--store", metavar="FILE", help="keep what arrives over restarts")
@@ -76,6 +84,9 @@ def _add_dev_options(dev: argparse.ArgumentParser) -> None:
         metavar="-- COMMAND",
         help="run it with WHISPERR_BASE_URL set, and end with its exit code",
     )
+
+
+def _add_fault_options(dev: argparse.ArgumentParser) -> None:
     faults = dev.add_argument_group(
         "faults", "SHARE is the share of requests, from 0 to 1; all when left out"
     )

@@ -42,6 +42,6 @@ def make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     local.add_commands(commands)
     send.add_commands(commands)
-    import_file.add_command(commands)
-    doctor.add_command(commands)
+    import_file.add_to(commands)
+    doctor.add_to(commands)
     return parser

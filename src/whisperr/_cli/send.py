@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from pathlib import Path
@@ -12,74 +11,61 @@ from whisperr import InvalidEvent
 from whisperr._integrations.values import parse_json, parse_members
 from whisperr._terminal import printable
 
-from .arguments import add_sending_options, parse_time, parse_timeout
+from .arguments import add_command, add_sending_options, parse_time, parse_timeout
 from .sender import Sender, UsageError
-from .terminal import format_examples, print_error
+from .terminal import print_error
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
 
-_KEY = "The key is taken from WHISPERR_API_KEY."
+
+_KEY = "The key is read from WHISPERR_API_KEY."
 _VALUES = (
     "A value that is JSON is read as JSON: 4900, true, null, [1]. Everything else is a string; "
     "so is a text in the quotation marks of JSON: '\"4900\"'."
 )
+_TRACK_EXAMPLES = """\
+  whisperr track user_8842 payment_failed amount_cents=4900 reason=card_declined
+      one number, one string
+  whisperr track user_8842 trial_started --at 2026-06-14T12:00:00Z
+      when it happened, if that is not now
+  whisperr track user_8842 invoice_overdue --json invoice.json
+      the properties from a file, - for stdin
+"""
+_IDENTIFY_EXAMPLES = """\
+  whisperr identify user_8842 --email ada@example.com --trait plan=pro
+      an address the user has opted in to, and a trait
+  whisperr identify user_8842 --trait seats=9 --trait 'zip="01234"'
+      a number and a string of digits
+"""
 
 
 def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add both commands."""
-    _add_track(commands)
-    _add_identify(commands)
-
-
-def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    track = commands.add_parser(
+    track = add_command(
+        commands,
         "track",
-        help="send one event and print what the server answered",
-        usage="whisperr track [options] USER EVENT [key=value ...]",
-        description=f"Send one event and wait for its delivery. {_KEY} {_VALUES}",
-        epilog=format_examples(
-            (
-                "whisperr track user_8842 payment_failed amount_cents=4900 reason=card_declined",
-                "one number, one string",
-            ),
-            (
-                "whisperr track user_8842 trial_started --at 2026-06-14T12:00:00Z",
-                "when it happened, if that is not now",
-            ),
-            (
-                "whisperr track user_8842 invoice_overdue --json invoice.json",
-                "the properties from a file, - for stdin",
-            ),
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        _track,
+        "send one event and print what the server answered",
+        f"Send one event and wait for its delivery. {_KEY} {_VALUES}",
+        _TRACK_EXAMPLES,
     )
+    track.usage = "whisperr track [options] USER EVENT [key=value ...]"
     track.add_argument("user", metavar="USER", help="your id of the user")
     track.add_argument("event", metavar="EVENT", help="lowercase snake case: payment_failed")
     track.add_argument("pairs", metavar="key=value", nargs="*", help="properties")
     track.add_argument("--json", metavar="FILE", help="properties: a JSON object; - for stdin")
     track.add_argument("--at", type=parse_time, metavar="TIME", help="RFC 3339, with its zone")
     track.add_argument("--message-id", metavar="ID", help="a second event with it is dropped")
-    _add_common(track)
-    track.set_defaults(run=_track)
-
-
-def _add_identify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    identify = commands.add_parser(
+    _add_timeout(track)
+    identify = add_command(
+        commands,
         "identify",
-        help="send what is known about a user and print what the server answered",
-        description=f"Send what is known about a user and wait for its delivery. {_KEY} {_VALUES}",
-        epilog=format_examples(
-            (
-                "whisperr identify user_8842 --email ada@example.com --trait plan=pro",
-                "an address the user has opted in to, and a trait",
-            ),
-            (
-                "whisperr identify user_8842 --trait seats=9 --trait 'zip=\"01234\"'",
-                "a number and a string of digits",
-            ),
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        _identify,
+        "send what is known about a user and print what the server answered",
+        f"Send what is known about a user and wait for its delivery. {_KEY} {_VALUES}",
+        _IDENTIFY_EXAMPLES,
     )
     identify.add_argument("user", metavar="USER", help="your id of the user")
     for name in ("email", "phone", "push-token"):
@@ -90,15 +76,14 @@ def _add_identify(commands: argparse._SubParsersAction[argparse.ArgumentParser])
     identify.add_argument("--json", metavar="FILE", help="traits: a JSON object; - for stdin")
     identify.add_argument("--preferred-channel", choices=("email", "sms", "push"))
     identify.add_argument("--anonymous-id", metavar="ID", help="the id of the visitor before")
-    _add_common(identify)
-    identify.set_defaults(run=_identify)
+    _add_timeout(identify)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
+def _add_timeout(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--timeout", type=parse_timeout, default=30.0, metavar="SECONDS", help="%(default)g"
     )
-    add_sending_options(parser)
+    add_sending_options(command)
 
 
 def _track(arguments: argparse.Namespace) -> int:

@@ -1,4 +1,4 @@
-"""What the sending commands print: errors, examples in help texts, the progress of an import."""
+"""What the commands print: errors, and the progress of an import."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, TextIO
 from whisperr._terminal import wants_colour
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from .checkpoint import Progress
 
 _INTERVAL = 0.1  # seconds
@@ -22,12 +20,6 @@ _CLEAR = "\r\x1b[K"
 def print_error(command: str, message: str) -> None:
     """Print one line on stderr that says what is wrong."""
     print(f"whisperr {command}: {' '.join(message.split())}", file=sys.stderr)
-
-
-def format_examples(*examples: Sequence[str]) -> str:
-    """Return the end of a help text: calls, each with what it does."""
-    lines = "".join(f"  {call}\n      {explanation}\n" for call, explanation in examples)
-    return f"examples:\n{lines}"
 
 
 class ProgressBar:

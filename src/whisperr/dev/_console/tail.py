@@ -6,6 +6,7 @@ the stream, so that arrivals of the meantime are shown too.
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import signal
 import sys
@@ -132,11 +133,9 @@ def _parse_events(answer: HTTPResponse) -> Iterator[tuple[str, str, str]]:
 
 def _parse_arrival(fields: dict[str, Any]) -> Arrival:
     """Return the arrival that the API wrote as JSON."""
-    known = {"seq", "received_at", "kind", "status", "user", "type", "request", "body", "index"}
-    problems = tuple(
-        Problem(one["pointer"], one["found"], one["expected"]) for one in fields["problems"]
-    )
-    return Arrival(**{name: fields[name] for name in known}, problems=problems)
+    problems = [{k: v for k, v in one.items() if k != "fix"} for one in fields["problems"]]
+    known = {field.name: fields[field.name] for field in dataclasses.fields(Arrival)}
+    return Arrival(**{**known, "problems": tuple(Problem(**problem) for problem in problems)})
 
 
 def _report(text: str) -> None:

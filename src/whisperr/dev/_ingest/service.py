@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .model import BATCH_PATH, IDENTIFY_PATH, TRACK_PATH, to_arrival
-from .validation import Malformed, parse_batch, parse_json, validate_event, validate_identify
+from .validation import Malformed, parse_batch, parse_body, validate_event, validate_identify
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -65,7 +65,7 @@ def ingest(
     try:
         if path == BATCH_PATH:
             return _ingest_batch(parse_batch(body), number, now, legacy=legacy)
-        value = parse_json(body)
+        value = parse_body(body)
     except Malformed as error:
         return refuse(400, error.code, str(error.problem)), []
     kind: ArrivalKind

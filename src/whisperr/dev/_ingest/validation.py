@@ -43,7 +43,7 @@ class Malformed(Exception):  # noqa: N818  # an answer of the service, not an er
         self.problem = problem
 
 
-def parse_json(body: bytes) -> Any:  # noqa: ANN401  # any JSON value
+def parse_body(body: bytes) -> Any:  # noqa: ANN401  # any JSON value
     """Return the value of a body; raises Malformed for what is not JSON in UTF-8 (RFC 8259)."""
     try:
         return json.loads(body.decode("utf-8"), parse_constant=_no_constant)
@@ -58,7 +58,7 @@ def parse_json(body: bytes) -> Any:  # noqa: ANN401  # any JSON value
 
 def parse_batch(body: bytes) -> list[Any]:
     """Return the events of a batch request; raises Malformed when it is wrong as a whole."""
-    value = parse_json(body)
+    value = parse_body(body)
     if not isinstance(value, dict):
         raise Malformed("invalid_body", _wrong("", value, "an object with the key events"))
     for key in value:

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import secrets
 import time
+from bisect import bisect_right
 from collections import Counter, deque
 from dataclasses import replace
+from itertools import islice
 from threading import Condition
 from typing import TYPE_CHECKING, Any
 
 from whisperr.dev._ingest.model import BATCH_PATH
 
-from .cursor import Cursor, get_changes
+from .cursor import Changes, Cursor
 from .filter import make_filter
 
 if TYPE_CHECKING:
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
 
     from whisperr.dev._ingest.model import Arrival, ArrivalStatus, ReceivedRequest
 
-    from .cursor import Changes
     from .journal import Journal
 
 _KEPT_REQUESTS = 10_000
@@ -67,11 +68,10 @@ class Arrivals:
         self._number = 0
         self._ids: dict[str, None] = {}
         self._statuses: Counter[str] = Counter()
-        self._types: Counter[str] = Counter()
         self._kinds: Counter[str] = Counter()
-        self._answers: Counter[str] = Counter()
-        self._agents: Counter[str] = Counter()
-        self._faults: Counter[str] = Counter()
+        self._counters: dict[str, Counter[str]] = {
+            name: Counter() for name in ("answers", "faults", "types", "agents")
+        }
         self._batches = 0
 
     def _load(self, journal: Journal) -> None:
@@ -123,7 +123,7 @@ class Arrivals:
         self._statuses[arrival.status] += 1
         self._kinds[arrival.kind] += 1
         if arrival.type is not None:
-            self._types[arrival.type] += 1
+            self._counters["types"][arrival.type] += 1
         if arrival.status == "accepted" and arrival.message_id is not None:
             self._ids[arrival.message_id] = None
             if len(self._ids) > _REMEMBERED_IDS:
@@ -131,11 +131,11 @@ class Arrivals:
 
     def _add_request(self, request: ReceivedRequest) -> None:
         """Keep a request and count it; the oldest are dropped when bodies take too much memory."""
-        self._answers[str(request.status or "none")] += 1
-        self._agents[request.headers.get("user-agent", "")] += 1
+        self._counters["answers"][str(request.status or "none")] += 1
+        self._counters["agents"][request.headers.get("user-agent", "")] += 1
         self._batches += request.path == BATCH_PATH
         if request.fault is not None:
-            self._faults[request.fault] += 1
+            self._counters["faults"][request.fault] += 1
         if len(self._requests) == _KEPT_REQUESTS:
             self._body_bytes -= len(self._requests[0].body)
         self._requests.append(request)
@@ -166,8 +166,20 @@ class Arrivals:
     def changes(self, cursor: Cursor | None, limit: int) -> Changes:
         """Return the next `limit` arrivals and requests after a cursor; from the start if None."""
         with self._changed:
-            end = Cursor(self._epoch, self._seq, self._request_count)
-            return get_changes(cursor, end, self._arrivals, self._requests, limit)
+            end = self.cursor()
+            fresh = cursor is None or cursor.epoch != end.epoch
+            start = Cursor(end.epoch) if cursor is None or fresh else cursor
+            first = bisect_right(self._arrivals, start.seq, key=lambda arrival: arrival.seq)
+            arrivals = tuple(islice(self._arrivals, first, first + limit))
+            first_kept = self._arrivals[0].seq if self._arrivals else end.seq + 1
+            dropped = end.requests - len(self._requests)
+            skipped = max(start.requests - dropped, 0)
+            requests = tuple(islice(self._requests, skipped, skipped + limit))
+        seq = arrivals[-1].seq if arrivals else end.seq
+        count = min(max(start.requests, dropped) + len(requests), end.requests)
+        new = Cursor(end.epoch, seq, count)
+        missed = 0 if fresh else max(first_kept - 1 - start.seq, 0)
+        return Changes(new, fresh, missed, new != end, arrivals, requests)
 
     def cursor(self) -> Cursor:
         """Return the cursor of a reader that has read everything."""
@@ -193,12 +205,9 @@ class Arrivals:
                 "refused": self._statuses["refused"],
                 "events": self._kinds["event"],
                 "identifies": self._kinds["identify"],
-                "requests": sum(self._answers.values()),
+                "requests": sum(self._counters["answers"].values()),
                 "batches": self._batches,
-                "answers": dict(self._answers),
-                "faults": dict(self._faults),
-                "types": dict(self._types),
-                "agents": dict(self._agents),
+                **{name: dict(counter) for name, counter in self._counters.items()},
                 "last": self._seq,
             }
 

@@ -7,14 +7,10 @@ the memory drops meanwhile are counted as missed.
 from __future__ import annotations
 
 import re
-from bisect import bisect_right
 from dataclasses import dataclass
-from itertools import islice
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections import deque
-
     from whisperr.dev._ingest.model import Arrival, ReceivedRequest
 
 _CURSOR = re.compile(r"([0-9a-f]{1,32})\.([0-9]{1,15})\.([0-9]{1,15})")
@@ -55,28 +51,3 @@ class Changes:
     more: bool
     arrivals: tuple[Arrival, ...]
     requests: tuple[ReceivedRequest, ...]
-
-
-def get_changes(
-    cursor: Cursor | None,
-    end: Cursor,
-    arrivals: deque[Arrival],
-    requests: deque[ReceivedRequest],
-    limit: int,
-) -> Changes:
-    """Return the next `limit` arrivals and requests after `cursor`; `end` is the latest one."""
-    fresh = cursor is None or cursor.epoch != end.epoch
-    start = Cursor(end.epoch) if cursor is None or fresh else cursor
-    first = bisect_right(arrivals, start.seq, key=lambda arrival: arrival.seq)
-    found = tuple(islice(arrivals, first, first + limit))
-    dropped_requests = end.requests - len(requests)
-    skipped = max(start.requests - dropped_requests, 0)
-    answered = tuple(islice(requests, skipped, skipped + limit))
-    now = Cursor(
-        end.epoch,
-        found[-1].seq if found else end.seq,
-        min(max(start.requests, dropped_requests) + len(answered), end.requests),
-    )
-    kept_from = arrivals[0].seq if arrivals else end.seq + 1
-    missed = 0 if fresh else max(kept_from - 1 - start.seq, 0)
-    return Changes(now, fresh, missed, now != end, found, answered)

@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _FORMAT = "whisperr_dev"
 _VERSION = 1
 _BOUND_BYTES = 64 * 1024 * 1024
-_REQUEST_FIELDS = ("number", "connection", "received_at", "method", "path", "status", "fault")
 
 
 class JournalError(ValueError):
@@ -170,10 +169,9 @@ def _write_all(file: int, data: bytes) -> None:
 
 
 def _to_line(position: int, request: ReceivedRequest, arrivals: Sequence[Arrival]) -> bytes:
-    fields: dict[str, Any] = {name: getattr(request, name) for name in _REQUEST_FIELDS}
-    fields["headers"] = request.masked_headers
     # Bytes that are not UTF-8 become lone surrogates, which JSON escapes and restores.
-    fields["body"] = request.body.decode("utf-8", "surrogateescape")
+    body = request.body.decode("utf-8", "surrogateescape")
+    fields = {**vars(request), "headers": request.masked_headers, "body": body}
     rows = [
         (one.seq, one.kind, one.status, one.index, [astuple(each) for each in one.problems])
         for one in arrivals

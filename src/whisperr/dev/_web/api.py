@@ -19,7 +19,7 @@ from whisperr.dev._ingest.event_text import find_event_text
 from whisperr.dev._ingest.hints import get_hint
 from whisperr.dev._ingest.model import BATCH_PATH
 from whisperr.dev._ingest.service import Response, refuse
-from whisperr.dev._ingest.validation import Malformed, parse_json
+from whisperr.dev._ingest.validation import Malformed, parse_body
 from whisperr.dev.faults import Fault
 
 if TYPE_CHECKING:
@@ -71,42 +71,15 @@ def call(
 
 def arrival_to_json(arrival: Arrival) -> dict[str, Any]:
     """Return an arrival as the API shows it."""
-    return {
-        "seq": arrival.seq,
-        "received_at": arrival.received_at,
-        "kind": arrival.kind,
-        "status": arrival.status,
-        "user": arrival.user,
-        "type": arrival.type,
-        "request": arrival.request,
-        "index": arrival.index,
-        "message_id": arrival.message_id,
-        "problems": [
-            {
-                "pointer": problem.pointer,
-                "found": problem.found,
-                "expected": problem.expected,
-                "fix": get_hint(problem),
-            }
-            for problem in arrival.problems
-        ],
-        "body": arrival.body,
-    }
+    problems = [{**vars(problem), "fix": get_hint(problem)} for problem in arrival.problems]
+    return {**vars(arrival), "message_id": arrival.message_id, "problems": problems}
 
 
 def request_to_json(request: ReceivedRequest) -> dict[str, Any]:
     """Return a request as the API shows it, with its key masked and without its body."""
-    return {
-        "number": request.number,
-        "connection": request.connection,
-        "received_at": request.received_at,
-        "method": request.method,
-        "path": request.path,
-        "headers": request.masked_headers,
-        "status": request.status,
-        "fault": request.fault,
-        "bytes": len(request.body),
-    }
+    fields = {**vars(request), "headers": request.masked_headers, "bytes": len(request.body)}
+    del fields["body"]
+    return fields
 
 
 def parse_query(query: str) -> dict[str, Any]:
@@ -142,19 +115,19 @@ def _arrival(call: _Call) -> Response:
     if found is None:
         return refuse(404, "not_kept", f"seq={seq}: is not, or no longer, kept")
     request = call.memory.request(found.request)
-    shown: dict[str, Any] = {"arrival": arrival_to_json(found), "raw": None, "request": None}
+    answer: dict[str, Any] = {"arrival": arrival_to_json(found), "raw": None, "request": None}
     if request is not None:
         in_batch = request.path == BATCH_PATH
         body = request.body
-        shown["raw"] = find_event_text(body, found.index) if in_batch else _decode(body)
-        shown["request"] = request_to_json(request)
-    return Response(200, shown)
+        answer["raw"] = find_event_text(body, found.index) if in_batch else _decode(body)
+        answer["request"] = request_to_json(request)
+    return Response(200, answer)
 
 
 def _requests(call: _Call) -> Response:
     found = call.memory.requests(call.query.get("after", 0))[-_limit(call) :]
-    shown = [{**request_to_json(request), "body": _decode(request.body)} for request in found]
-    return Response(200, {"requests": shown})
+    answer = [{**request_to_json(request), "body": _decode(request.body)} for request in found]
+    return Response(200, {"requests": answer})
 
 
 def _summary(call: _Call) -> Response:
@@ -175,7 +148,7 @@ def _faults(call: _Call) -> Response:
 
 
 def _set_faults(call: _Call) -> Response:
-    given = parse_json(call.body)
+    given = parse_body(call.body)
     if not isinstance(given, list):
         raise TypeError('the body must be a list of faults, such as [{"kind": "hang"}]')
     call.injector.set(Fault.from_json(fault) for fault in given)

@@ -208,7 +208,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _send_stream(self, query: str, last: str | None) -> None:
         try:
-            stream = _stream.Stream(self._http.memory, self._http.injector, query, last)
+            stream = _stream.EventStream(self._http.memory, self._http.injector, query, last)
         except ValueError as error:
             self._answer(refuse(400, "bad_call", str(error)), close=True)
             return

@@ -15,7 +15,6 @@ from .http import HttpServer
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Iterable
-    from types import TracebackType
 
     from typing_extensions import Self
 
@@ -99,12 +98,7 @@ class LocalServer:
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @property
@@ -148,9 +142,9 @@ class LocalServer:
         Raises TimeoutError after `timeout` seconds; its text says what arrived instead.
         """
         if not self.wait_until(lambda: len(self.arrivals(**filters)) >= count, timeout):
-            asked = " ".join(f"{name}={value}" for name, value in filters.items()) or "any"
+            given = " ".join(f"{name}={value}" for name, value in filters.items()) or "any"
             raise TimeoutError(
-                f"waited {timeout:g} s for {count} ({asked}), {len(self.arrivals(**filters))} "
+                f"waited {timeout:g} s for {count} ({given}), {len(self.arrivals(**filters))} "
                 f"arrived; in all: {self.summary()}"
             )
         return self.arrivals(**filters)

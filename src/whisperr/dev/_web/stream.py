@@ -57,7 +57,7 @@ _MAX_NAME_CHARS = 500
 _BEAT = b"event: beat\ndata: {}\n\n"
 
 
-class Stream:
+class EventStream:
     """One reader's stream. Raises ValueError for a wrong query string."""
 
     def __init__(

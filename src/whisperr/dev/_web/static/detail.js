@@ -95,7 +95,7 @@ export class Detail {
       await navigator.clipboard.writeText(copy);
     } catch {
       if (!copyBySelection(copy)) {
-        this.notify("the browser does not let the page copy");
+        this.notify("the browser refused access to the clipboard");
         return;
       }
     }
