@@ -162,15 +162,17 @@ class Rig:
     @property
     def batches(self) -> list[list[int]]:
         """The numbers of the events of each request, in the order of the requests."""
-        return [[number_of(data) for data in events_of(sent.path, sent.body)] for sent in self.sent]
+        return [
+            [get_number(data) for data in split_request(sent.path, sent.body)] for sent in self.sent
+        ]
 
     @property
     def accepted(self) -> list[int]:
         """The numbers of the events that the server took, in its order."""
         return [
-            number_of(data)
+            get_number(data)
             for sent in self.transport.taken
-            for data in events_of(sent.path, sent.body)
+            for data in split_request(sent.path, sent.body)
         ]
 
     @property
@@ -211,12 +213,12 @@ def identify(number: int) -> bytes:
     return b'{"external_user_id":"u","number":%d}' % number
 
 
-def number_of(data: bytes) -> int:
+def get_number(data: bytes) -> int:
     number: int = json.loads(data)["number"]
     return number
 
 
-def events_of(path: str, body: bytes) -> list[bytes]:
+def split_request(path: str, body: bytes) -> list[bytes]:
     """Take a request apart again; what the parts were joined from must come out."""
     if path == "/v1/identify":
         assert is_identify(body)
@@ -240,7 +242,7 @@ def refuses(*bad: int, status: int = 400) -> Callable[[Request], Answer]:
     """A server that fails a whole batch for one of the `bad` events in it."""
 
     def reply(request: Request) -> Answer:
-        numbers = {number_of(data) for data in events_of(request.path, request.body)}
+        numbers = {get_number(data) for data in split_request(request.path, request.body)}
         return answer(status) if numbers & set(bad) else ok()
 
     return reply

@@ -34,7 +34,7 @@ class Scene:
         return [error.count for error in self.errors]
 
 
-def lines_of(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+def get_lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [(record.levelname, record.getMessage()) for record in caplog.records]
 
 
@@ -203,7 +203,7 @@ class TestLog:
         reporter = Reporter(None)
         reporter.add(type_, "why", reason=reason, count=count)
         reporter.emit(0.0)
-        assert lines_of(caplog) == [("WARNING", line)]
+        assert get_lines(caplog) == [("WARNING", line)]
         assert caplog.records[0].name == "whisperr"
 
     @pytest.mark.parametrize("listener", [None, lambda _: None])
@@ -224,7 +224,7 @@ class TestLog:
         reporter = Reporter(None)
         reporter.add("dropped", "100 %s %d", reason="rejected")
         reporter.emit(0.0)
-        assert lines_of(caplog) == [("WARNING", "dropped, rejected: 100 %s %d (1 event)")]
+        assert get_lines(caplog) == [("WARNING", "dropped, rejected: 100 %s %d (1 event)")]
 
     @pytest.mark.parametrize(("debug", "lines"), [(True, [("DEBUG", "sent 3")]), (False, [])])
     def test_details_are_for_debugging_only(
@@ -232,7 +232,7 @@ class TestLog:
     ) -> None:
         with caplog.at_level(logging.DEBUG, "whisperr"):
             Reporter(None, debug=debug).debug("sent %d", 3)
-        assert lines_of(caplog) == lines
+        assert get_lines(caplog) == lines
 
 
 class TestListener:
@@ -245,7 +245,7 @@ class TestListener:
         reporter = Reporter(fail)
         reporter.add("dropped", "gone", reason="rejected")
         reporter.emit(0.0)
-        level, line = lines_of(caplog)[-1]
+        level, line = get_lines(caplog)[-1]
         assert level == "ERROR"
         assert line.startswith(f"on_error raised KeyError at {__file__}:")
         assert line.endswith("; delivery goes on")

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.delivery.rig import Rig, answer, event, events_of, identify, number_of, ok
+from tests.delivery.rig import Rig, answer, event, get_number, identify, ok, split_request
 from whisperr._contract import Answer, Request
 
 if TYPE_CHECKING:
@@ -43,8 +43,8 @@ class Server:
 
     def see(self, request: Request, refused: int = 0, *, keeps: bool) -> None:
         """Look at a request; keep what is new in it, except the first `refused` events."""
-        for position, data in enumerate(events_of(request.path, request.body)):
-            number = number_of(data)
+        for position, data in enumerate(split_request(request.path, request.body)):
+            number = get_number(data)
             assert self.seen.setdefault(number, data) == data
             if keeps and position >= refused:
                 self.kept.setdefault(number, data)
