@@ -13,7 +13,7 @@ import pytest
 
 from tests.docs.page import ROOT, get_blocks, get_text
 from whisperr import Whisperr
-from whisperr._cli.main import _parser
+from whisperr._cli.main import make_parser
 from whisperr._delivery.accounting import _DROPPED, _NEVER_ACCEPTED
 from whisperr._delivery.thread import THREAD_NAME
 from whisperr._options import OPTIONS
@@ -78,13 +78,13 @@ def test_every_call_of_the_command_is_understood() -> None:
     calls = [shlex.split(line, comments=True) for line in lines if line.startswith("whisperr ")]
     assert len(calls) >= 4
     for call in calls:
-        _parser().parse_args(call[1:])
+        make_parser().parse_args(call[1:])
     for option in re.findall(r"--[a-z][a-z-]+", README):
         assert option in _parser_help()
 
 
 def _parser_help() -> str:
-    commands = next(a for a in _parser()._actions if a.choices is not None)
+    commands = next(a for a in make_parser()._actions if a.choices is not None)
     choices: Any = commands.choices
     return "".join(parser.format_help() for parser in choices.values())
 
