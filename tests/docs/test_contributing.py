@@ -13,7 +13,7 @@ import pytest
 
 from tests.docs.page import ROOT, get_blocks, get_text
 from whisperr import Whisperr, __version__
-from whisperr._cli.main import _parser
+from whisperr._cli.main import make_parser
 from whisperr._events.identify import encode_identify
 from whisperr.dev import LocalServer
 from whisperr.testing import Events, RecordedIdentify
@@ -88,7 +88,7 @@ class TestIdentify:
 
     def test_the_command_has_an_option_for_it(self) -> None:
         commands: Any = next(
-            one for one in _parser()._actions if isinstance(one, argparse._SubParsersAction)
+            one for one in make_parser()._actions if isinstance(one, argparse._SubParsersAction)
         )
         text = commands.choices["identify"].format_help()
         for name in set(IDENTIFY) - NOT_ON_A_COMMAND_LINE:
