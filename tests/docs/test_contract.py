@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
@@ -95,6 +96,8 @@ def test_an_identify_has_the_keys_of_the_page() -> None:
     (identify,) = send(lambda client: client.identify(user, **given))
     assert identify == example
     assert {get_names(row[0])[0] for row in get_rows("Identify")} == set(given)
+    parameters = list(inspect.signature(Whisperr.identify).parameters)[2:]
+    assert set(parameters) - {"email", "phone", "push_token"} == set(given)
 
 
 @pytest.mark.parametrize(("length", "accepted"), [(1, True), (128, True), (129, False)])
