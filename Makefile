@@ -64,7 +64,7 @@ bench: $(VENV)/with-nothing  ## Measure beside other packages and write docs/per
 fleet: $(VENV)/with-nothing  ## Simulate 10,000 processes through outages and draw docs/operations
 	$(BIN)/python -m benchmarks.fleet --write
 
-format: $(VENV)/with-dev  ## Format the code and mend what ruff can mend
+format: $(VENV)/with-dev  ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 

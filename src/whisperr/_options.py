@@ -197,7 +197,7 @@ OPTIONS = (
         None,
         "Where events are held instead of memory: a URL (`sqlite:////path`, `redis://host`) or "
         "an object; in Django also `django`, the outbox; falls back to `WHISPERR_BUFFER`; see "
-        "docs/durability.md",
+        "docs/durability.md and docs/extending.md",
         "a URL such as sqlite:////var/lib/app/events.db or redis://localhost:6379/0, an object of "
         "whisperr.buffers, or a BufferConfig, Queue or Sink as whisperr.protocols describes them",
         _is_buffer,
