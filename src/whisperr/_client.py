@@ -28,10 +28,9 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from .buffers import Place
     from .channel import ChannelFields
     from .errors import WhisperrError
-    from .protocols import Buffer, Transport
+    from .protocols import Buffer, BufferConfig, Transport
 
 # Where calls go while a test records them: makes the pipeline of a client, in place of its own.
 # `whisperr.testing` sets it and nothing else does; reading it is all that it costs otherwise.
@@ -68,7 +67,7 @@ class Whisperr:
         strict: bool = False,
         before_send: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
         max_queue_bytes: int = 64 * 1024 * 1024,
-        buffer: str | Buffer | Place | None = None,
+        buffer: str | Buffer | BufferConfig | None = None,
         ssl_context: ssl.SSLContext | None = None,
         transport: Transport | None = None,
     ) -> None:

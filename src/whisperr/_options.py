@@ -77,7 +77,7 @@ def _has(*names: str) -> Callable[[object], bool]:
 
 
 _opens = _has("open")
-_buffer = _has("put", "claim", "extend", "ack", "release", "drain", "tail", "settled")
+_buffer = _has("put", "claim", "ack", "release", "drain", "tail", "settled")
 
 
 def _place(value: object) -> bool:
@@ -192,8 +192,7 @@ OPTIONS = (
         "an object; in Django also `django`, the outbox; falls back to `WHISPERR_BUFFER`; see "
         "docs/durability.md",
         "a URL such as sqlite:////var/lib/app/events.db or redis://localhost:6379/0, an object of "
-        "whisperr.buffers, or one with put, take, hold, done, release, "
-        "drain, tail and settled",
+        "whisperr.buffers, or one with put, claim, ack, release, drain, tail and settled",
         lambda v: "://" in v or v == OUTBOX if isinstance(v, str) else _place(v) or _buffer(v),
     ),
     Option(

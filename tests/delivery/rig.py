@@ -182,7 +182,7 @@ class Rig:
 
     @property
     def held(self) -> int:
-        return len(self.buffer) + len(self.buffer._taken)
+        return len(self.buffer) + len(self.buffer._claimed)
 
     @property
     def dropped(self) -> dict[str, int]:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.queue.held import LIMIT, Calls, Errors, Pipelines, batches_of, shut, track
-from tests.queue.places import Outbox
+from tests.delivery.pipelines import LIMIT, Calls, Errors, Pipelines, batches_of, shut, track
+from tests.queue.queues import FakeSink
 from whisperr._contract import Answer, Request
 from whisperr.testing import MemoryTransport
 
@@ -260,7 +260,7 @@ class TestAnOutbox:
 
     def test_what_is_written_is_held_and_nothing_is_sent(self, pipeline: Pipelines) -> None:
         transport = MemoryTransport()
-        one = pipeline(transport, buffer=Outbox(10, 10_000), flush_at=1)
+        one = pipeline(transport, buffer=FakeSink(), flush_at=1)
         track(one, 1, 2, 3)
         assert one.flush(None)
         assert (one.stats().accepted, one.stats().held) == (3, 3)
@@ -273,7 +273,7 @@ class TestAnOutbox:
         self, pipeline: Pipelines
     ) -> None:
         errors = Errors()
-        outbox = Outbox(10, 10_000)
+        outbox = FakeSink()
         outbox.broken = True
         one = pipeline(MemoryTransport(), buffer=outbox, on_error=errors)
         assert one.put(b'{"event_type":"a"}') is False
@@ -283,6 +283,6 @@ class TestAnOutbox:
         assert one.driver.started
 
     def test_what_is_too_large_is_dropped(self, pipeline: Pipelines) -> None:
-        one = pipeline(MemoryTransport(), buffer=Outbox(10, 1024))
+        one = pipeline(MemoryTransport(), buffer=FakeSink(1024))
         assert one.put(b"x" * 2048) is False
         assert (one.stats().accepted, one.stats().dropped) == (1, {"too_large": 1})

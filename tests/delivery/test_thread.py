@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import event
-from tests.queue.held import LIMIT, Calls, batches_of
+from tests.delivery.pipelines import LIMIT, Calls, batches_of
 from whisperr._delivery.accounting import Ledger
 from whisperr._delivery.reporter import Reporter
 from whisperr._delivery.scheduler import NEVER, Scheduler

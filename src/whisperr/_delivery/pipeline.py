@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from whisperr._contract import Answer, Request
     from whisperr._options import Config
     from whisperr.errors import Reason
-    from whisperr.protocols import Buffer, Transport
+    from whisperr.protocols import Transport
 
     from .accounting import State, Stats
 
@@ -56,10 +56,14 @@ class Pipeline:
         self._transport: Transport = config.transport or _LazyTransport(config)
         self.ledger = Ledger()
         self.reporter = Reporter(config.on_error, debug=config.debug)
-        self.buffer = _buffer_of(config)
+        self._store_problem: str | None = None
+        opened = self._open(config)
+        self.buffer: Any = opened if hasattr(opened, "claim") else MemoryQueue(1, 1)
+        self._put = opened.put
         self._waiting = self.buffer.__len__  # for every event: `len()` takes twice the time
         # Who delivers when it is not this process: it only adds to the buffer.
-        self.delivered_by: str | None = getattr(self.buffer, "delivered_by", None)
+        self.delivered_by: str | None = getattr(opened, "delivered_by", None)
+        self.sink = opened
         self._flush_told = False
         self.encoder = EventEncoder(
             __version__,
@@ -86,18 +90,15 @@ class Pipeline:
         self._strict = config.strict
         _lifecycle.watch(self)
         check_host()
-        attach = getattr(self.buffer, "attach", None)
-        if attach is not None:
-            attach(self)
-            if len(self.buffer):  # what a former process left
-                self.driver.wake()
+        if len(self.buffer):  # what a former process left
+            self.driver.wake()
 
     def put(self, data: bytes, place: str | None = None) -> bool:
         """Accept one encoded event; False when it could not be kept. `place` as in `refuse`."""
         if self.delivered_by is not None:
             return self._store(data, place)
         self.ledger.accept()
-        dropped = self.buffer.put(data)
+        dropped = self._put(data)
         if self._waiting() >= self.worker.wake_at:
             self.driver.wake()
         if not dropped:
@@ -108,7 +109,7 @@ class Pipeline:
     def _store(self, data: bytes, place: str | None) -> bool:
         """Put one event where another process takes it from; it is accepted when it is there."""
         try:
-            dropped = self.buffer.put(data)
+            dropped = self._put(data)
         except StoreError as error:
             call = "identify" if is_identify(data) else "track"
             self._lose("not_stored", f"{call}: {error}", place)
@@ -189,48 +190,62 @@ class Pipeline:
 
     def close_in_child(self) -> None:
         """In a forked child: close the inherited socket; everything else is the parent's."""
-        for part in (self._transport, self.buffer):
-            close_in_child = getattr(part, "forsake", None)
-            if close_in_child is not None:
-                close_in_child()
+        from whisperr._process import forks
+
+        forks.keep(self.buffer)
+        close_in_child = getattr(self._transport, "close_in_child", None)
+        if close_in_child is not None:
+            close_in_child()
 
     def stats(self) -> Stats:
         """Return the counts of this moment."""
         closed = self.worker.closed or self.closing
         state: State = "closed" if closed else "paused" if self.worker.paused else "running"
         buffer = self.buffer
-        look = getattr(buffer, "poll", None)
-        if look is not None and not closed:
-            look()
-        problem = self.worker.problem or getattr(buffer, "problem", None)
-        stored = getattr(buffer, "stored", 0)
+        problem = self.worker.problem or self._store_problem
+        stored = buffer.stored if hasattr(buffer, "extend") else 0
         return self.ledger.stats(buffer.held_bytes, state, problem, stored)
 
     # -- what a shared buffer tells
 
-    def ended_elsewhere(self, outcome: str, count: int) -> None:
+    def store_problem(self, problem: str | None) -> None:
+        self._store_problem = problem
+
+    def settled_elsewhere(self, outcome: str, count: int) -> None:
         """Count events of this process that another one delivered or dropped, and reported."""
         if outcome == "delivered":
             self.ledger.deliver(count)
         else:
             self.ledger.drop(outcome, count)  # type: ignore[arg-type]  # a reason, as it was sent
 
-    def lost(self, events: Sequence[bytes], reason: Reason, message: str) -> None:
+    def lost(
+        self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
+    ) -> None:
         """Count and report events that the buffer had to give up."""
         self.ledger.drop(reason, count_own(events))
         self._tell(
-            self.reporter.add("dropped", message, reason=reason, count=len(events), events=events)
+            self.reporter.add(
+                "dropped", message, reason=reason, status=status, count=len(events), events=events
+            )
         )
 
     def not_durable(self, message: str, count: int) -> None:
         """Report that events are kept in memory only."""
         self._tell(self.reporter.add("not_durable", message, count=count))
 
+    def _open(self, config: Config) -> Any:  # noqa: ANN401  # of any kind
+        given: Any = config.buffer
+        if given is None:
+            return MemoryQueue(config.max_queue_size, config.max_queue_bytes)
+        if not hasattr(given, "open"):
+            return given
+        return given.open(config.max_queue_size, config.max_queue_bytes, self)
+
     def _overflow(self, data: bytes, events: Sequence[bytes]) -> None:
         reason: Reason = "too_large" if events[-1] is data else "queue_full"
         message = {
             "too_large": "one event is larger than max_queue_bytes",
-            "queue_full": "the queue was full; the oldest went",
+            "queue_full": "the queue was full; the oldest events were dropped",
         }[reason]
         self.lost(events, reason, message)
 
@@ -241,6 +256,8 @@ class Pipeline:
 
     def _tell(self, news: bool) -> None:  # noqa: FBT001  # what `add` says
         """See to it that a new report is told: by the thread, or here when that has ended."""
+        if not hasattr(self, "driver"):  # while the buffer is opened
+            return
         if self.worker.closed:
             self.reporter.emit(time.monotonic())
         elif news:
@@ -267,18 +284,6 @@ def get_call_site() -> str:
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "whisperr":
         frame = frame.f_back
     return f" (at {frame.f_code.co_filename}:{frame.f_lineno})" if frame else ""
-
-
-def _buffer_of(config: Config) -> Buffer:
-    """Return the buffer of this process: memory, a store that is opened, or the caller's object."""
-    given: Any = config.buffer
-    if given is None:
-        return MemoryQueue(config.max_queue_size, config.max_queue_bytes)
-    opened = getattr(given, "open", None)
-    buffer: Buffer = (
-        given if opened is None else opened(config.max_queue_size, config.max_queue_bytes)
-    )
-    return buffer
 
 
 class _LazyTransport:

@@ -16,7 +16,7 @@ from _thread import RLock
 
 from whisperr._events.batch import to_request
 from whisperr._queue.memory import count_own
-from whisperr.errors import NotNow
+from whisperr.errors import Loss, NotNow
 
 from .backoff import get_pause
 from .verdict import Delivery
@@ -24,10 +24,11 @@ from .verdict import Delivery
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Any
 
     from whisperr._contract import Answer
     from whisperr.errors import Reason
-    from whisperr.protocols import Buffer, Transport
+    from whisperr.protocols import Transport
 
     from .accounting import Ledger
     from .backoff import Random
@@ -46,7 +47,7 @@ class Scheduler:
 
     def __init__(
         self,
-        buffer: Buffer,
+        buffer: Any,  # noqa: ANN401  # a queue, shared or not
         transport: Transport,
         ledger: Ledger,
         reporter: Reporter,
@@ -84,6 +85,7 @@ class Scheduler:
         self._asking = RLock()
         # Only a shared buffer has `poll`: others change it, so it has to be looked at.
         self._look: Callable[[], float] | None = getattr(buffer, "poll", None)
+        self._shared: Any = hasattr(buffer, "extend")
         self._look_at: float | None = None
         self._rest_until = 0.0
         self._sweep = 0  # events to send because all are due, also those of other processes
@@ -254,7 +256,7 @@ class Scheduler:
             if timeout <= 0:
                 self.abandon()
                 return
-        if not self._buffer.extend(timeout):  # another process has it now
+        if self._shared and not self._buffer.extend(timeout):  # another process has it now
             self._delivery = None
             return
         answer: Answer | None = None
@@ -297,15 +299,16 @@ class Scheduler:
             self._give_up(verdict, now)
         elif not delivery.part:
             self._delivery = None
-        elif verdict.wait is not None:
+        elif verdict.wait is not None and self._shared:
             self._buffer.extend(verdict.wait)
 
     def _end(self, part: Sequence[bytes], verdict: Verdict) -> None:
         """Settle a part that has ended, unless shutdown has already given it up."""
         lost = verdict.ended - verdict.delivered
-        if lost and (explain := getattr(self._buffer, "explain", None)) is not None:
-            explain(verdict.message, verdict.status)
-        if self._buffer.ack(verdict.ended, lost, verdict.reason) < verdict.ended:
+        loss = None
+        if lost and verdict.reason:
+            loss = Loss(lost, verdict.reason, verdict.message, verdict.status)
+        if self._buffer.ack(verdict.ended, loss) < verdict.ended:
             return
         # Which ones a 202 refused is not told, unless it is all of them: the first ones count.
         self._ledger.deliver(count_own(part[lost:]))
@@ -327,7 +330,11 @@ class Scheduler:
         self._put_back()
 
     def _put_back(self) -> None:
-        self._drop(self._buffer.release(), "queue_full", "the queue was full; the oldest went")
+        self._drop(
+            self._buffer.release(),
+            "queue_full",
+            "the queue was full; the oldest events were dropped",
+        )
 
     def _reschedule(self, paused_until: float) -> None:
         self._paused_until = paused_until

@@ -19,7 +19,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from whisperr._client import Whisperr
     from whisperr._delivery.pipeline import Pipeline
-    from whisperr.protocols import Buffer
 
 UNKNOWN = object()
 """Stands for a user that is named when the event is queued."""
@@ -66,7 +65,7 @@ class DeferredEvent:
         return pipeline.put(data, self._place)
 
     @property
-    def outbox(self) -> Buffer | None:
+    def outbox(self) -> object:
         """The buffer that it will be written to for another process to deliver; None: no such."""
         return outbox_of(self._client)
 
@@ -137,10 +136,10 @@ def is_on(client: Whisperr) -> bool:
     return get_pipeline(client) is not None
 
 
-def outbox_of(client: Whisperr) -> Buffer | None:
+def outbox_of(client: Whisperr) -> object:
     """Return the buffer that other processes deliver; None when this one does."""
     pipeline = get_pipeline(client)
-    return None if pipeline is None or pipeline.delivered_by is None else pipeline.buffer
+    return None if pipeline is None or pipeline.delivered_by is None else pipeline.sink
 
 
 def nobody(client: Whisperr, call: str) -> None:

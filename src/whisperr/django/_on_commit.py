@@ -11,7 +11,7 @@ from whisperr import InvalidEvent
 from whisperr._integrations.deferred import defer_event
 
 from ._client import get_client
-from .outbox.buffer import Rows, written_to
+from .outbox.buffer import Rows, use_database
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -51,7 +51,7 @@ def queue_on_commit(prepared: DeferredEvent, using: str | None) -> str | None:
     """
     outbox = prepared.outbox
     if isinstance(outbox, Rows) and outbox.follows(using):
-        with written_to(using):
+        with use_database(using):
             return prepared.message_id if prepared.queue() else None
     try:
         connection = transaction.get_connection(using)

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from whisperr._options import Option
+    from whisperr.protocols import Accounting
 
 PREFIX = "WHISPERR_"
 API_KEY = "WHISPERR_API_KEY"
@@ -35,8 +36,8 @@ DISABLED = "WHISPERR_DISABLED"
 class InMemory:
     """The buffer of a client that delivers by itself, whatever the settings and environment say."""
 
-    def open(self, max_events: int, max_bytes: int) -> MemoryQueue:
-        """Return a buffer in memory."""
+    def open(self, max_events: int, max_bytes: int, _: Accounting) -> MemoryQueue:
+        """Return a queue in memory."""
         return MemoryQueue(max_events, max_bytes)
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from whisperr import _client
 from whisperr._delivery import pipeline as _pipeline
 from whisperr._events.event import Vetoed
-from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, PutOnly
+from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, MemoryQueue
 from whisperr.errors import InvalidEvent
 
 from ._events import Events
@@ -152,20 +152,27 @@ class _Recording(_pipeline.Pipeline):
         self._stage.refuse(f"{text}{_pipeline.get_call_site() if place is None else place}")
 
 
-class _RecordingBuffer(PutOnly):
+class _RecordingBuffer(MemoryQueue):
     """A buffer that records what is put into it, and from which nothing can be taken."""
 
     def __init__(self, max_bytes: int, record: Callable[[bytes], None]) -> None:
-        self._max_bytes = max_bytes
+        super().__init__(1, max_bytes)
+        self._limit = max_bytes
         self._record = record
+        self._recorded_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        """The memory of what was recorded, in bytes."""
+        return self._recorded_bytes
 
     def put(self, data: bytes) -> Sequence[bytes]:
         """Record one event; return it when a queue of this client could not hold it."""
         size = len(data) + EVENT_OVERHEAD_BYTES
-        if size > self._max_bytes:
+        if size > self._limit:
             return (data,)
         self._record(data)
-        self.held_bytes += size
+        self._recorded_bytes += size
         return ()
 
 
