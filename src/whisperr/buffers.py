@@ -4,8 +4,8 @@
     Whisperr(buffer=SQLiteBuffer("/var/lib/app/events.db"))
     Whisperr(buffer="redis://localhost:6379/0?stream=whisperr")
 
-They describe a place. Each process that uses a client opens it for itself. Which one to choose,
-and what each promises: docs/durability.md.
+They say where events wait. Each process that uses a client opens the queue for itself. Which buffer
+to choose, and what each promises: docs/durability.md.
 """
 
 from __future__ import annotations
@@ -20,16 +20,9 @@ from ._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from os import PathLike
-    from typing import Any, Literal, Protocol
+    from typing import Any, Literal
 
-    from ._queue.durable import LeasedQueue
-    from .protocols import Accounting
-
-    class Place(Protocol):
-        """Where events are kept."""
-
-        def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> LeasedQueue: ...
-
+    from .protocols import Accounting, BufferConfig, SharedQueue
 
 __all__ = ["RedisBuffer", "SQLiteBuffer", "parse_buffer_url"]
 
@@ -38,6 +31,8 @@ _REDIS_HINT = "such as redis://localhost:6379/0?stream=whisperr"
 _STREAM = re.compile(r"[A-Za-z0-9_.:{}-]{1,100}")
 _MOST_SHARDS = 64
 _DEFAULT_PORT = 6379
+# The name of the Django outbox, which only `whisperr.django` can open.
+_OUTBOX = "django"
 
 
 class SQLiteBuffer(Frozen):
@@ -48,7 +43,7 @@ class SQLiteBuffer(Frozen):
     - `synchronous`: `"NORMAL"` survives the end of any process, `"FULL"` also the loss of power,
       for a write to the disk in every `track()`.
     - `lease`: seconds after which another process takes over from one that died while it
-      delivered, from 1 to 3600. A longer request or wait prolongs it for itself.
+      delivered, from 1 to 3600. Longer requests and waits extend it.
 
     Raises ValueError for a wrong value.
     """
@@ -72,13 +67,13 @@ class SQLiteBuffer(Frozen):
             raise ValueError("path: must be the path of a file")
         # Absolute from now on: the process may change its directory.
         self._set(path=str(Path(path).absolute()), synchronous=synchronous)
-        self._set(lease=_seconds(lease))
+        self._set(lease=_check_lease(lease))
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self._fields())
+        return _make, (type(self), self._fields())
 
-    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> LeasedQueue:
-        """Return the buffer of this process; the client calls it."""
+    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
+        """Return the queue of this process; the client calls it once a process."""
         from ._queue.durable import LeasedQueue
         from ._queue.sqlite import SQLiteStore
 
@@ -91,9 +86,10 @@ class RedisBuffer(Frozen):
 
     - `url`: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
     - `stream`: the name of the stream; keys beside it begin with the same name.
-    - `shards`: over how many streams events are spread, by their user, from 1 to 64: so many
-      processes deliver at a time. Each user's order is kept. All processes must say the same.
-    - `timeout`: the most that a call of Redis takes, in seconds, also in the caller's thread.
+    - `shards`: the number of streams, from 1 to 64. Events are spread over them by their user, so
+      that as many processes can deliver at a time; each user's order is kept. All processes must
+      be given the same number.
+    - `timeout`: the most that a call of Redis takes, in seconds, also in the calling thread.
     - `lease`: as in SQLiteBuffer.
 
     Raises ValueError for a wrong value, ImportError without redis-py.
@@ -116,51 +112,51 @@ class RedisBuffer(Frozen):
         timeout: float = 0.25,
         lease: float = LEASE,
     ) -> None:
-        _link_options(url)
+        _parse_redis_url(url)
         if not isinstance(stream, str) or not _STREAM.fullmatch(stream):
             raise ValueError(f"stream={stream!r}: must be letters, digits and _ . : {{ }} -")
         whole = isinstance(shards, (int, float)) and int(shards) == shards
         if not whole or not 1 <= shards <= _MOST_SHARDS:
             raise ValueError(f"shards={shards!r}: must be a whole number from 1 to {_MOST_SHARDS}")
-        self._set(url=url, stream=stream, shards=int(shards), lease=_seconds(lease))
+        self._set(url=url, stream=stream, shards=int(shards), lease=_check_lease(lease))
         number = isinstance(timeout, (int, float))
-        if not number or not 0.01 <= timeout <= 10:  # noqa: PLR2004  # a caller waits for so long
+        if not number or not 0.01 <= timeout <= 10:  # noqa: PLR2004  # `track()` waits for so long
             raise ValueError(f"timeout={timeout!r}: must be from 0.01 to 10 seconds")
         self._set(timeout=float(timeout))
         try:
-            import redis  # noqa: F401  # to say it now and not with the first event
+            import redis  # noqa: F401  # to fail now and not with the first event
         except ImportError:
             raise ImportError("buffer: Redis needs redis-py; pip install whisperr[redis]") from None
 
     def __repr__(self) -> str:
-        return f"RedisBuffer({self.place!r}, stream={self.stream!r}, shards={self.shards})"
+        return f"RedisBuffer({self.address!r}, stream={self.stream!r}, shards={self.shards})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _again, (type(self), self._fields())
+        return _make, (type(self), self._fields())
 
     @property
-    def place(self) -> str:
+    def address(self) -> str:
         """The URL without user and password."""
-        options = _link_options(self.url)
+        options = _parse_redis_url(self.url)
         scheme = "rediss" if options.get("ssl") else "redis"
         return f"{scheme}://{options['host']}:{options['port']}/{options['db']}"
 
-    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> LeasedQueue:
-        """Return the buffer of this process; the client calls it."""
+    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
+        """Return the queue of this process; the client calls it once a process."""
         from ._queue.durable import LeasedQueue
         from ._queue.redis import RedisStore
-        from ._queue.redis_connection import Link
+        from ._queue.redis_connection import RedisConnection
 
-        link = Link(self.place, self.timeout, _link_options(self.url))
+        connection = RedisConnection(self.address, self.timeout, _parse_redis_url(self.url))
         names = [self.stream]
         if self.shards > 1:
             names = [f"{self.stream}:{number}" for number in range(self.shards)]
-        store = RedisStore(link, names, self.lease, max_events, max_bytes)
+        store = RedisStore(connection, names, self.lease, max_events, max_bytes)
         return LeasedQueue(store, max_events, max_bytes, accounting)
 
 
-def _link_options(url: str) -> dict[str, Any]:
-    """Return what redis-py wants to know of a URL. Raises ValueError that shows no password."""
+def _parse_redis_url(url: str) -> dict[str, Any]:
+    """Return the options of redis-py that a URL stands for. Raises ValueError without password."""
     from urllib.parse import unquote, urlsplit
 
     wrong = f"url: must be redis://[user:password@]host[:port][/database], {_REDIS_HINT}"
@@ -182,38 +178,43 @@ def _link_options(url: str) -> dict[str, Any]:
     return options
 
 
-def _again(kind: type[Any], fields: dict[str, Any]) -> Any:  # noqa: ANN401  # for `pickle`
+def _make(kind: type[Any], fields: dict[str, Any]) -> Any:  # noqa: ANN401  # for `pickle`
     return kind(**fields)
 
 
-def parse_buffer_url(url: str) -> Place:
-    """Return the place that a URL stands for. Raises ValueError that says how to write it."""
+def parse_buffer_url(url: str) -> BufferConfig:
+    """Return the buffer that a URL stands for. Raises ValueError that says how to write it."""
+    if url == _OUTBOX:
+        raise ValueError(
+            "buffer: 'django' is the outbox of a Django project; use whisperr.django.get_client(), "
+            "which makes a client for it"
+        )
     scheme, colon, rest = url.partition("://")
     if scheme == "sqlite" and colon:
-        return _sqlite_of(rest)
+        return _parse_sqlite(rest)
     if scheme in {"redis", "rediss"} and colon:
-        return _redis_of(url)
+        return _parse_redis(url)
     raise ValueError(f"buffer: must be a URL {_FILE_HINT} or {_REDIS_HINT}")
 
 
-def _sqlite_of(rest: str) -> SQLiteBuffer:
+def _parse_sqlite(rest: str) -> SQLiteBuffer:
     from urllib.parse import unquote
 
     path, _, query = rest.partition("?")
     if not path.startswith("/") or path == "/":
         raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
-    options = parse_options(query, {"synchronous", "lease"})
+    options = _parse_options(query, {"synchronous", "lease"})
     return SQLiteBuffer(unquote(path[1:]), **options)
 
 
-def _redis_of(url: str) -> RedisBuffer:
+def _parse_redis(url: str) -> RedisBuffer:
     server, _, query = url.partition("?")
-    options = parse_options(query, {"lease", "shards", "stream", "timeout"})
+    options = _parse_options(query, {"lease", "shards", "stream", "timeout"})
     return RedisBuffer(server, **options)
 
 
-def parse_options(query: str, known: set[str]) -> dict[str, Any]:
-    """Return the options of a URL; numbers become numbers. Raises ValueError for unknown ones."""
+def _parse_options(query: str, known: set[str]) -> dict[str, Any]:
+    """Return the options of a URL, numbers as floats. Raises ValueError for unknown ones."""
     from urllib.parse import parse_qsl
 
     options: dict[str, Any] = {}
@@ -229,7 +230,7 @@ def parse_options(query: str, known: set[str]) -> dict[str, Any]:
     return options
 
 
-def _seconds(lease: object) -> float:
+def _check_lease(lease: object) -> float:
     ok = isinstance(lease, (int, float)) and not isinstance(lease, bool)
     if not ok or not SHORTEST_LEASE <= float(str(lease)) <= LONGEST_LEASE:
         raise ValueError(

@@ -182,7 +182,7 @@ class Rig:
 
     @property
     def held(self) -> int:
-        return len(self.queue) + len(self.queue._taken)
+        return len(self.queue) + len(self.queue._claimed)
 
     @property
     def dropped(self) -> dict[str, int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.queue.held import LIMIT, Calls, Errors, Pipelines, batches_of, shut, track
+from tests.delivery.pipelines import LIMIT, Calls, Errors, Pipelines, batches_of, shut, track
 from whisperr._contract import Answer, Request
 from whisperr.errors import StoreError
 from whisperr.testing import MemoryTransport

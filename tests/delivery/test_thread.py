@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.delivery.pipelines import LIMIT, Calls, batches_of
 from tests.delivery.rig import event
-from tests.queue.held import LIMIT, Calls, batches_of
 from whisperr._delivery.accounting import Accounting
 from whisperr._delivery.reporter import Reporter
 from whisperr._delivery.scheduler import NEVER, Scheduler

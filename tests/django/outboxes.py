@@ -17,27 +17,23 @@ if TYPE_CHECKING:
 SECOND = "events"
 
 
-def rows(alias: str = "default") -> list[bytes]:
-    """Return what waits, in order, as it would go over the wire."""
+def get_rows(alias: str = "default") -> list[bytes]:
+    """Return what waits, in order, as it would be sent over the wire."""
     found = OutboxEvent.objects.using(alias).order_by("pk").values_list("data", flat=True)
     return [bytes(data) for data in found]
 
 
-def bodies(alias: str = "default") -> list[dict[str, Any]]:
-    return [json.loads(data) for data in rows(alias)]
+def get_bodies(alias: str = "default") -> list[dict[str, Any]]:
+    return [json.loads(data) for data in get_rows(alias)]
 
 
-def told_of(body: dict[str, Any]) -> tuple[str, str | None]:
-    """Return the user and type of a row, None as the type of an identify."""
-    return body["external_user_id"], body.get("event_type")
-
-
-def written(alias: str = "default") -> list[tuple[str, str | None]]:
-    return [told_of(body) for body in bodies(alias)]
+def get_written(alias: str = "default") -> list[tuple[str, str | None]]:
+    """Return the user and type of each row, None as the type of an identify."""
+    return [(body["external_user_id"], body.get("event_type")) for body in get_bodies(alias)]
 
 
 def add_database(path: Path) -> None:
-    """Let the site have a second database, without any table."""
+    """Give the site a second database, without any table."""
     connections.settings[SECOND] = {**deepcopy(connections.settings["default"]), "NAME": str(path)}
 
 

@@ -13,7 +13,7 @@ from django.http import HttpResponse, StreamingHttpResponse
 from django.test import RequestFactory, override_settings
 from django.test.utils import CaptureQueriesContext
 
-from tests.django.outboxes import bodies, rows, written
+from tests.django.outboxes import get_bodies, get_rows, get_written
 from tests.django.settings import MIDDLEWARE
 from whisperr import InvalidEvent
 from whisperr.django import WhisperrMiddleware, get_client
@@ -34,10 +34,10 @@ def test_a_sync_view_writes_at_once(site: Site, ada: User) -> None:
     def view(request: Any) -> None:
         request.whisperr.track("plan_upgraded", {"plan": "pro"})
         request.whisperr.identify(traits={"plan": "pro"})
-        assert len(rows()) == 2
+        assert len(get_rows()) == 2
 
     site.get(view, ada)
-    assert written() == [(str(ada.pk), "plan_upgraded"), (str(ada.pk), None)]
+    assert get_written() == [(str(ada.pk), "plan_upgraded"), (str(ada.pk), None)]
 
 
 def test_a_transaction_that_fails_discards_its_rows(site: Site, ada: User) -> None:
@@ -48,7 +48,7 @@ def test_a_transaction_that_fails_discards_its_rows(site: Site, ada: User) -> No
 
     with pytest.raises(LookupError):
         site.get(view, ada)
-    assert rows() == []
+    assert get_rows() == []
 
 
 def test_a_user_that_is_not_loaded_is_read_after_the_view(site: Site, ada: User) -> None:
@@ -59,11 +59,11 @@ def test_a_user_that_is_not_loaded_is_read_after_the_view(site: Site, ada: User)
         seen.append(request.whisperr.track("plan_upgraded", properties))
         properties["plan"] = "changed later"
         request.whisperr.identify(traits={"plan": "pro"})
-        seen.append(await sync_to_async(rows)())
+        seen.append(await sync_to_async(get_rows)())
 
     site.aget(view, ada)
     assert seen[1] == []
-    event, identify = bodies()
+    event, identify = get_bodies()
     assert (event["external_user_id"], event["properties"]) == (str(ada.pk), {"plan": "pro"})
     assert event["context"]["$message_id"] == seen[0]
     assert identify == {"external_user_id": str(ada.pk), "traits": {"plan": "pro"}}
@@ -78,23 +78,23 @@ def test_an_event_of_a_known_user_is_written_after_the_view_as_well(site: Site, 
         request.whisperr.identify(traits={"plan": "pro"})
         request.whisperr.track_on_commit("on_commit")
         assert request.whisperr.user_id == str(ada.pk)
-        assert await sync_to_async(rows)() == []
+        assert await sync_to_async(get_rows)() == []
 
     site.aget(view, ada)
-    assert [kind for _, kind in written()] == ["unread", "known", None, "on_commit"]
-    assert {user for user, _ in written()} == {str(ada.pk)}
+    assert [kind for _, kind in get_written()] == ["unread", "known", None, "on_commit"]
+    assert {user for user, _ in get_written()} == {str(ada.pk)}
 
 
 def test_a_user_without_a_session_is_known_by_a_resolver(site: Site) -> None:
     async def view(request: Any) -> None:
         request.whisperr.track("plan_upgraded")
         await request.whisperr.atrack("awaited")
-        assert len(await sync_to_async(rows)()) == 2
+        assert len(await sync_to_async(get_rows)()) == 2
 
     with override_settings(WHISPERR_RESOLVE_USER=BY_HEADER):
         site.aget(view, headers={"X-Account": "acct_7"})
         site.aget(view_of_an_anonymous_visitor)
-    assert written() == [("acct_7", "plan_upgraded"), ("acct_7", "awaited")]
+    assert get_written() == [("acct_7", "plan_upgraded"), ("acct_7", "awaited")]
 
 
 async def view_of_an_anonymous_visitor(request: Any) -> None:
@@ -105,13 +105,13 @@ async def view_of_an_anonymous_visitor(request: Any) -> None:
 def test_awaiting_writes_the_row_before_it_returns(site: Site, ada: User) -> None:
     async def view(request: Any) -> None:
         message_id = await request.whisperr.atrack("plan_upgraded")
-        (body,) = await sync_to_async(bodies)()
+        (body,) = await sync_to_async(get_bodies)()
         assert body["context"]["$message_id"] == message_id
         await request.whisperr.aidentify(traits={"plan": "pro"})
-        assert len(await sync_to_async(rows)()) == 2
+        assert len(await sync_to_async(get_rows)()) == 2
 
     site.aget(view, ada)
-    assert written() == [(str(ada.pk), "plan_upgraded"), (str(ada.pk), None)]
+    assert get_written() == [(str(ada.pk), "plan_upgraded"), (str(ada.pk), None)]
 
 
 def test_an_await_that_cannot_write_returns_none_and_is_reported(
@@ -139,8 +139,8 @@ def test_a_function_in_a_thread_writes_in_its_transaction(site: Site, ada: User)
         await sync_to_async(pay)(request, declined=False)
 
     site.aget(view, ada)
-    assert [kind for _, kind in written()] == ["paid", "first"]
-    assert {user for user, _ in written()} == {str(ada.pk)}
+    assert [kind for _, kind in get_written()] == ["paid", "first"]
+    assert {user for user, _ in get_written()} == {str(ada.pk)}
 
 
 def test_a_login_or_logout_does_not_change_a_known_user(site: Site, ada: User, bob: User) -> None:
@@ -158,7 +158,7 @@ def test_a_login_or_logout_does_not_change_a_known_user(site: Site, ada: User, b
     site.aget(logs_out, ada)
     site.aget(logs_in, ada)
     ada_, bob_ = str(ada.pk), str(bob.pk)
-    assert written() == [(ada_, "before"), (ada_, "of_ada"), (bob_, "of_bob")]
+    assert get_written() == [(ada_, "before"), (ada_, "of_ada"), (bob_, "of_bob")]
 
 
 def test_before_send_sees_it_with_its_user_and_may_veto(site: Site, ada: User) -> None:
@@ -176,7 +176,7 @@ def test_before_send_sees_it_with_its_user_and_may_veto(site: Site, ada: User) -
     with override_settings(WHISPERR_BEFORE_SEND=review):
         site.aget(view, ada)
         assert get_client().stats().not_accepted == {"vetoed": 1}
-    assert written() == [(str(ada.pk), "plan_upgraded")]
+    assert get_written() == [(str(ada.pk), "plan_upgraded")]
     assert seen == [str(ada.pk)] * 2
 
 
@@ -187,7 +187,7 @@ def test_strict_mode_still_raises_for_bad_data(site: Site, ada: User) -> None:
 
     with override_settings(WHISPERR_STRICT=True), pytest.raises(InvalidEvent, match="event_type"):
         site.aget(view, ada)
-    assert rows() == []
+    assert get_rows() == []
 
 
 @pytest.mark.parametrize("chain", ["only_sync", "only_async", "tracks_on_both_sides"])
@@ -202,11 +202,11 @@ def test_it_works_in_every_chain(chain: str, site: Site, ada: User) -> None:
     with override_settings(MIDDLEWARE=[*MIDDLEWARE, f"tests.django.chains.{chain}"]):
         for visit, view in ((site.get, now), (site.aget, later)):
             visit(view, ada)
-    kinds = [kind for _, kind in written() if kind not in {"before", "after"}]
+    kinds = [kind for _, kind in get_written() if kind not in {"before", "after"}]
     assert kinds == ["in_a_sync_view", "in_an_async_view"]
     if chain == "tracks_on_both_sides":
         expected = "before in_a_sync_view after before in_an_async_view after"
-        assert [kind for _, kind in written()] == expected.split()
+        assert [kind for _, kind in get_written()] == expected.split()
 
 
 def test_an_async_view_behind_a_sync_chain_is_settled(site: Site, ada: User) -> None:
@@ -223,7 +223,7 @@ def test_an_async_view_behind_a_sync_chain_is_settled(site: Site, ada: User) -> 
     browser = Client()
     browser.force_login(ada)
     browser.get("/async/")  # through WSGI
-    assert written() == [(str(ada.pk), "unread"), (str(ada.pk), "known")]
+    assert get_written() == [(str(ada.pk), "unread"), (str(ada.pk), "known")]
 
 
 def test_a_sync_chain_inside_an_event_loop_reports_what_it_cannot_write(site: Site) -> None:
@@ -238,7 +238,7 @@ def test_a_sync_chain_inside_an_event_loop_reports_what_it_cannot_write(site: Si
 
     async_to_sync(respond_in_loop)()
     assert "track: an event loop runs in this thread" in site.get_reports()[0]
-    assert rows() == []
+    assert get_rows() == []
 
 
 def test_a_stream_and_a_task_write_after_the_view(site: Site, ada: User) -> None:
@@ -256,7 +256,7 @@ def test_a_stream_and_a_task_write_after_the_view(site: Site, ada: User) -> None
         return StreamingHttpResponse(parts())
 
     assert site.aget(view, ada).streamed == [b"one", b"two"]
-    assert [kind for _, kind in written()] == ["streamed", "streamed_later"]
+    assert [kind for _, kind in get_written()] == ["streamed", "streamed_later"]
 
 
 def test_a_request_that_tracks_nothing_makes_no_query(site: Site) -> None:

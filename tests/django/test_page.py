@@ -14,7 +14,7 @@ from django.core.management import load_command_class
 from django.test import override_settings
 
 from tests.django import settings as site_settings
-from tests.django.outboxes import written
+from tests.django.outboxes import get_written
 from whisperr.django import RequestTracker, checks, get_client
 from whisperr.django.conf import SETTINGS
 
@@ -97,7 +97,7 @@ def test_with_the_outbox_the_views_write_rows(
         site.aget(files["async_views"].upgrade_now, ada)
         files["tasks"].cancelled(8842, "too expensive")
     assert set(settings) == {"WHISPERR_BUFFER", "WHISPERR_OUTBOX_DATABASE"}
-    assert written() == [
+    assert get_written() == [
         (user, "invoice_paid"),
         (user, "report_exported"),
         (user, "plan_upgraded"),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.queue.held import LIMIT, Pipelines, batches_of, shut, track
+from tests.delivery.pipelines import LIMIT, Pipelines, batches_of, shut, track
 from whisperr import Whisperr
 from whisperr._contract import Answer, Request
 from whisperr._process.exit import pipelines

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.queue.held import KEY, LIMIT, Clients, Errors
+from tests.delivery.pipelines import KEY, LIMIT, Clients, Errors
 from whisperr import InvalidEvent, Whisperr, WhisperrError
 from whisperr._contract import Answer
 from whisperr.testing import MemoryTransport

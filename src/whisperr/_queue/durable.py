@@ -1,11 +1,13 @@
-"""Step 3, durable: events go through a line in memory into a store that outlives the process.
+"""The leased queue: events pass through memory into a store that outlives the process.
 
-The law: an event is in the line, in the batch `ahead`, or in the store; each move is made under
-the lock, and whoever finds the lock taken by itself (a signal handler that interrupts a call)
-leaves its event in the line: the interrupted call stores it before it returns. While the store
-cannot be used, events wait in the line and are delivered from it.
+Invariant: an event is in memory (`_memory`), in the batch `_batch` that was claimed from there, or
+in the store. Each move is made under the lock. A call that finds the lock taken by its own thread
+(a signal handler that interrupts another call) leaves its event in memory: the interrupted call
+stores it before it returns. While the store cannot be used, events wait in memory and are delivered
+from there.
 
-Threads: any. Waiting for the lock has a bound, and so has every use of the store.
+Threads: any thread may call any method. Waiting for the lock has a bound, and so has every use of
+the store.
 """
 
 from __future__ import annotations
@@ -17,11 +19,11 @@ from whisperr._process import forks
 from whisperr._process.logger import logger
 from whisperr.errors import NotNow, StoreError
 
-from .memory import EVENT_OVERHEAD_BYTES, MemoryQueue
+from .memory import EVENT_OVERHEAD_BYTES, QUEUE_FULL, MemoryQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from typing import TypeVar
 
     from whisperr.errors import Loss
@@ -31,26 +33,32 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# The longest that a caller of `track()` waits for another thread of its process.
+# The longest that a call of `track()` waits for another thread of its process, in seconds.
 PATIENCE = 0.25
-# After a failure the store is left alone for so long: no caller pays for trying again and again.
+# After a failure the store is not used for so many seconds: not every call shall pay for a try.
 RETRY = 1.0
-# How often a lasting failure is reported, and how often an idle process looks at the store.
-_REPORT_EVERY = 60.0
+# Seconds between two looks of an idle process at the store.
 POLL_INTERVAL = 5.0
-_ROUND = 500
-# What must be in the store is tried again, on a machine so busy that somebody always locks it.
+# A lasting failure is reported once in so many seconds.
+_REPORT_INTERVAL = 60.0
+_MOST_DOUBLINGS = 10
+_MOST_STORED_AT_ONCE = 500
+# What must reach the store is tried again, up to so often and so long (seconds): on a busy machine
+# another process may hold its lock at every single try.
 _TRIES = 20
 _LONGEST_TRY = 5.0
 _FORK_PATIENCE = 2.0
 _NO_EVENTS: Sequence[bytes] = ()
-_NO_NEWS: Mapping[str, int] = {}
-FULL = "the queue was full; the oldest events were dropped"
 EXPIRED = "older than the 30 days that the server accepts"
 
 
 class LeasedQueue:
-    """A buffer over a store, with the memory of the process to fall back on."""
+    """A queue over a store, with the memory of the process to fall back on."""
+
+    # What the log calls the store.
+    name = "the store of events"
+    # Seconds without use after the first failure in a row; doubled with each up to the longest.
+    first_retry = longest_retry = RETRY
 
     def __init__(
         self,
@@ -58,89 +66,92 @@ class LeasedQueue:
         max_events: int,
         max_bytes: int,
         accounting: Accounting,
+        *,
+        poll_interval: float = POLL_INTERVAL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
+        self._accounting = accounting
+        self._poll_interval = poll_interval
         self._clock = clock
-        self._line = MemoryQueue(max_events, max_bytes)
-        # A batch from the line: taken to be delivered from memory, or put back. Older than the
-        # line, and its first event has the number `_ahead_number`.
-        self._ahead: list[bytes] = []
-        self._ahead_number = 0
-        self._ahead_taken = False
+        self._memory = MemoryQueue(max_events, max_bytes)
+        # A batch from memory: claimed to be delivered from there, or released. It is older than
+        # what is in `_memory`; `_batch_number` is the number of its first event.
+        self._batch: list[bytes] = []
+        self._batch_number = 0
+        self._batch_claimed = False
         self._from_store = False
         self._lock = RLock()
         self._busy = False
-        self._accounting = accounting
+        self._problem: str | None = None
+        self._failures = 0  # in a row
         self._failed_at = self._retry_at = self._report_at = 0.0
-        self._passed_to = self._stored_to = self._number = 0
+        self._settled_to = self._stored_to = self._next_number = 0
         self._recovered = False
         self._closed = False
-        self.problem: str | None = None
-        self._use(self._store.poll, _NO_NEWS)  # what a former process left
+        self._use(self._store.poll, None)  # what a former process left
         self._use(self._store.close, None)  # so that a fork right after construction inherits none
         forks.register(self)
 
-    # -- what the pipeline and the worker call
+    # -- the methods of a shared queue
 
     def put(self, data: bytes) -> Sequence[bytes]:
-        """Add one event and store it; return what had to go for it."""
-        gone = self._line.put(data)
-        if gone and gone[-1] is data:
-            return gone
-        return [*gone, *self._store_line()]
+        """Add one event and store it; return the events that had to be dropped for it."""
+        dropped = self._memory.put(data)
+        if dropped and dropped[-1] is data:
+            return dropped
+        return [*dropped, *self._store_memory()]
 
     def claim(self, max_events: int) -> Sequence[bytes]:
         """Return the next batch: from the store, or from memory while that cannot be used."""
         self._from_store = False
-        # Unlike a caller, the worker always tries the store first: what is in there is older.
-        self._tell_full(self._store_line(anyway=True))
-        if not self._ahead:
-            batch = self._use(lambda: self._take_stored(max_events), _NO_EVENTS)
+        if self._batch or len(self._memory):
+            # Unlike `put`, this always tries the store first: what is in there is older.
+            self._report_dropped(self._store_memory(anyway=True))
+        if not self._batch:
+            batch = self._use(lambda: self._claim_stored(max_events), _NO_EVENTS)
             if batch:
+                self._log_recovery()
                 return batch
             if self._may_overtake():
-                self._next_ahead(max_events)
-        if self._recovered:
-            self._recovered = False
-            logger().warning("the store of events can be used again")
-        if self._ahead:
-            self._ahead_taken = True
-            return tuple(self._ahead)
+                self._claim_from_memory(max_events)
+        self._log_recovery()
+        if self._batch:
+            self._batch_claimed = True
+            return tuple(self._batch)
         if len(self):
-            problem = None if len(self._line) else self.problem
-            raise NotNow(max(self._retry_at - self._clock(), RETRY / 10), problem)
+            problem = None if len(self._memory) else self._problem
+            raise NotNow(max(self._retry_at - self._clock(), self.first_retry / 10), problem)
         return ()
 
     def extend(self, seconds: float) -> bool:
-        """Keep the taken batch for so long; False when another process has taken over."""
+        """Keep the claim for so long; False when another process has taken over."""
         if not self._from_store:
-            return self._ahead_taken
+            return self._batch_claimed
         # When the store cannot answer, a second copy is better than none.
-        self._from_store = self._insist(lambda: self._store.extend(seconds)) is not False
+        self._from_store = self._use_with_retries(lambda: self._store.extend(seconds)) is not False
         return self._from_store
 
     def ack(self, count: int, loss: Loss | None = None) -> int:
-        """Forget the first `count` taken events; return how many were still owned."""
+        """Forget the first `count` claimed events; return how many were still owned."""
         if self._from_store:
-            # In vain, they are sent again.
-            lost, reason = (0, None) if loss is None else (loss.count, loss.reason)
-            owned = self._insist(lambda: self._store.ack(count, lost, reason))
+            # When the store cannot be told, they are sent again.
+            owned = self._use_with_retries(lambda: self._store.ack(count, loss))
             if owned is None or owned == 0 < count:
                 self._from_store = False
                 self._store.forget()
             return owned or 0
-        if not self._ahead_taken:
+        if not self._batch_claimed:
             return 0
-        owned = min(count, len(self._ahead))
-        del self._ahead[:owned]
-        self._ahead_number += owned
-        self._ahead_taken = bool(self._ahead)
+        owned = min(count, len(self._batch))
+        del self._batch[:owned]
+        self._batch_number += owned
+        self._batch_claimed = bool(self._batch)
         return owned
 
     def release(self) -> Sequence[bytes]:
-        """Return what is left of the taken batch to the front; return what had to go for it."""
-        self._ahead_taken = False
+        """Return the rest of the batch to the front; return the events dropped for it."""
+        self._batch_claimed = False
         if not self._from_store:
             return ()
         self._from_store = False
@@ -149,12 +160,12 @@ class LeasedQueue:
         return dropped
 
     def drain(self) -> Sequence[bytes]:
-        """Store what can be stored, give up and return the rest; let others deliver it."""
-        self._tell_full(self._store_line())
-        lost = [*self._ahead, *self._line.drain()]
-        self._ahead = []
-        if self._ahead_taken or self._from_store:
-            self._tell_full(self.release())
+        """Store what can be stored; give up and return the rest. Other processes deliver it."""
+        self._report_dropped(self._store_memory())
+        lost = [*self._batch, *self._memory.drain()]
+        self._batch = []
+        if self._batch_claimed or self._from_store:
+            self._report_dropped(self.release())
         self.settled(self.tail())
         self._use(self._store.close, None)
         self._closed = True
@@ -162,123 +173,136 @@ class LeasedQueue:
 
     def tail(self) -> int:
         """Return the number after that of the newest event of this process."""
-        return self._line.tail()
+        return self._memory.tail()
 
     def settled(self, position: int) -> bool:
-        """Say whether all events of this process before `position` have ended, wherever."""
-        if position <= self._passed_to:
+        """Return whether every event of this process before `position` has ended, anywhere.
+
+        What other processes did with them is reported when this returns True.
+        """
+        if position <= self._settled_to:
             return True
-        if not self._line.settled(position) or (self._ahead and self._ahead_number < position):
+        if not self._memory.settled(position) or (self._batch and self._batch_number < position):
             return False
-        passed = self._passed_to >= self._stored_to or (
-            not self._closed and self._use(lambda: self._store.settled(position), otherwise=False)
-        )
-        if passed:
-            self._passed_to = max(self._passed_to, position)
-        return passed
+        if self._settled_to < self._stored_to:
+            if self._closed or not self._use(
+                lambda: self._store.settled(position), otherwise=False
+            ):
+                return False
+            self.poll()
+        self._settled_to = max(self._settled_to, position)
+        return True
 
     def poll(self) -> float:
-        """Learn what other processes did meanwhile; return after how long to look again."""
-        for outcome, count in self._use(self._store.poll, _NO_NEWS).items():
+        """Learn what other processes did; return after how many seconds to poll again."""
+        changes = self._use(self._store.poll, None) or {}
+        for outcome, count in changes.items():
             self._accounting.settled_elsewhere(outcome, count)
-        return POLL_INTERVAL
+        return self._poll_interval
 
     def __len__(self) -> int:
-        """Return how many events wait, as far as this process knows; those of all processes."""
-        ahead = 0 if self._ahead_taken else len(self._ahead)
-        return ahead + len(self._line) + self._store.waiting
+        """Return how many events of all processes wait, as far as this one knows."""
+        batch = 0 if self._batch_claimed else len(self._batch)
+        return batch + len(self._memory) + self._store.waiting
 
     @property
     def stored(self) -> int:
-        """Return how many events wait in the store, those of all processes."""
+        """How many events of all processes wait in the store, as last seen."""
         return self._store.waiting
 
     @property
     def held_bytes(self) -> int:
-        """Return what waiting events take, in memory and in the store, in bytes."""
-        ahead = () if self._ahead_taken else self._ahead
-        size = sum(map(len, ahead)) + len(ahead) * EVENT_OVERHEAD_BYTES
-        return size + self._line.held_bytes + self._store.waiting_bytes
+        """What waiting events take, in memory and in the store, in bytes."""
+        batch = () if self._batch_claimed else self._batch
+        size = sum(map(len, batch)) + len(batch) * EVENT_OVERHEAD_BYTES
+        return size + self._memory.held_bytes + self._store.waiting_bytes
 
     # -- into the store and out of it
 
-    def _store_line(self, *, anyway: bool = False) -> list[bytes]:
-        """Move everything from memory into the store; return what the store had to drop for it."""
+    def _store_memory(self, *, anyway: bool = False) -> list[bytes]:
+        """Move everything from memory into the store; return the events it dropped for that."""
         dropped: list[bytes] = []
-        # Once at least: another thread may hold the last event in its hands. And again, for what
-        # a signal handler put while this thread was at it.
-        while self._use(lambda: self._spill(dropped), otherwise=False, anyway=anyway):
-            if not len(self._line):
+        # Once at least: another thread may be storing the event of this call at the moment. And
+        # again, for what a signal handler put while this thread was storing.
+        while self._use(lambda: self._move(dropped), None, anyway=anyway):
+            if not len(self._memory):
                 break
         return dropped
 
-    def _spill(self, dropped: list[bytes]) -> bool:
-        if self._ahead and not self._ahead_taken:
-            dropped += self._store.append(self._ahead, self._ahead_number)
-            self._stored_to = self._ahead_number + len(self._ahead)
-            self._ahead = []
-        while batch := self._line.claim(_ROUND):
-            number = self._number_taken()
+    def _move(self, dropped: list[bytes]) -> bool | None:
+        """Return True when something was moved, None when the store was not used."""
+        moved = None
+        if self._batch and not self._batch_claimed:
+            dropped += self._store.append(self._batch, self._batch_number)
+            self._stored_to = self._batch_number + len(self._batch)
+            self._batch = []
+            moved = True
+        while batch := self._memory.claim(_MOST_STORED_AT_ONCE):
+            number = self._number_claimed()
             try:
                 dropped += self._store.append(batch, number)
             except BaseException:
-                dropped += self._line.release()
+                dropped += self._memory.release()
                 raise
-            self._number = self._stored_to = number + len(batch)
-            self._line.ack(len(batch))
-        return True
+            self._next_number = self._stored_to = number + len(batch)
+            self._memory.ack(len(batch))
+            moved = True
+        return moved
 
-    def _number_taken(self) -> int:
-        """Return the number of the first event taken from the line; none is given out twice.
+    def _number_claimed(self) -> int:
+        """Return the number of the first event claimed from memory; none is given twice.
 
-        The position alone would do, were it not read while a put is only half done that this
-        call interrupts: then it is one too low.
+        The position alone would do, were it not read while this call interrupts a put that is
+        half done: then it is one too low.
         """
-        return max(self._number, self._line.taken_position)
+        return max(self._next_number, self._memory.claimed_position)
 
-    def _take_stored(self, max_events: int) -> Sequence[bytes]:
+    def _claim_stored(self, max_events: int) -> Sequence[bytes]:
         batch, expired = self._store.claim(max_events)
         self._from_store = bool(batch)
-        self._accounting.lost(expired, "expired", EXPIRED)
+        if expired:
+            self._accounting.lost(expired, "expired", EXPIRED)
         return batch
 
     def _may_overtake(self) -> bool:
-        """Say whether to deliver from memory: the store does not work.
+        """Return whether to deliver from memory: the store does not work.
 
-        While own events may be in there, it must have failed twice: one that is only busy is
-        waited for, since what is in it is older.
+        While own events may be in the store, it must have failed for a while: a store that is
+        only busy is waited for, since the events in it are older.
         """
-        alone = self._passed_to >= self._stored_to
-        return self.problem is not None and (alone or self._clock() >= self._failed_at + RETRY)
+        alone = self._settled_to >= self._stored_to
+        return self._problem is not None and (alone or self._clock() >= self._failed_at + RETRY)
 
-    def _next_ahead(self, max_events: int) -> None:
-        """Take the next batch out of the line, to be delivered from memory."""
+    def _claim_from_memory(self, max_events: int) -> None:
+        """Claim the next batch from memory, to be delivered from there."""
         if not self._lock.acquire(timeout=PATIENCE):
             return
         try:
             if not self._busy:
-                batch = self._line.claim(max_events)
-                self._ahead_number = self._number_taken()
-                self._number = self._ahead_number + len(batch)
-                self._ahead = list(batch)
-                self._line.ack(len(batch))
+                batch = self._memory.claim(max_events)
+                self._batch_number = self._number_claimed()
+                self._next_number = self._batch_number + len(batch)
+                self._batch = list(batch)
+                self._memory.ack(len(batch))
         finally:
             self._lock.release()
 
-    def _tell_full(self, dropped: Sequence[bytes]) -> None:
-        self._accounting.lost(dropped, "queue_full", FULL)
+    def _report_dropped(self, dropped: Sequence[bytes]) -> None:
+        if dropped:
+            self._accounting.lost(dropped, "queue_full", QUEUE_FULL)
 
     # -- the lock, and what happens when the store fails
 
     def _use(self, act: Callable[[], T], otherwise: T, *, anyway: bool = False) -> T:
-        """Let `act` use the store, alone; return `otherwise` when it cannot be used now.
+        """Call `act`, which uses the store, alone; return `otherwise` when that cannot be now.
 
-        Soon after a failure it is not even tried, unless `anyway`.
+        Soon after a failure it is not even tried, unless `anyway`. An `act` that returns None has
+        not used the store, or proves nothing about it.
         """
         if not anyway and self._clock() < self._retry_at:
             return otherwise
         if not self._lock.acquire(timeout=PATIENCE):
-            if len(self._line) and self._clock() >= self._report_at:
+            if len(self._memory) and self._clock() >= self._report_at:
                 self._report(f"the store was busy for longer than {PATIENCE:g} s")
             return otherwise
         try:
@@ -292,13 +316,14 @@ class LeasedQueue:
                 return otherwise
             finally:
                 self._busy = False
-            self._works()
+            if result is not None and self._failures:
+                self._recover()
             return result
         finally:
             self._lock.release()
 
-    def _insist(self, act: Callable[[], T]) -> T | None:
-        """Let `act` use the store, trying again for some seconds; None when that was in vain."""
+    def _use_with_retries(self, act: Callable[[], T]) -> T | None:
+        """Call `act`, which uses the store, again for some seconds; None when all was in vain."""
         tries, end = 1, self._clock() + _LONGEST_TRY
         result = self._use(act, None, anyway=True)
         while result is None and tries < _TRIES and self._clock() < end:
@@ -307,35 +332,43 @@ class LeasedQueue:
         return result
 
     def _fail(self, message: str) -> None:
-        first = self.problem is None
-        self.problem = message
+        now, first = self._clock(), not self._failures
+        doublings = min(self._failures, _MOST_DOUBLINGS)
+        self._retry_at = now + min(self.first_retry * 2.0**doublings, self.longest_retry)
+        self._failures += 1
+        self._problem = message
         self._accounting.store_problem(message)
-        now = self._clock()
-        self._retry_at = now + RETRY
         if first:
             self._failed_at = now
         if first or now >= self._report_at:
             self._report(message)
 
-    def _works(self) -> None:
-        if self.problem is not None:
-            self.problem = None
-            self._accounting.store_problem(None)
-            self._recovered = True  # said later: logging is foreign code
+    def _recover(self) -> None:
+        self._failures = 0
+        self._problem = None
+        self._accounting.store_problem(None)
+        self._recovered = True  # logged later: a handler of the log is foreign code
+
+    def _log_recovery(self) -> None:
+        if self._recovered:
+            self._recovered = False
+            logger().warning("%s can be used again", self.name)
 
     def _report(self, message: str) -> None:
-        self._report_at = self._clock() + _REPORT_EVERY
-        count = len(self._line) + len(self._ahead)
+        self._report_at = self._clock() + _REPORT_INTERVAL
+        self.report_problem(message, len(self._memory) + len(self._batch))
+
+    def report_problem(self, message: str, count: int) -> None:
+        """Report that the store cannot be used, while so many events are in memory."""
         self._accounting.not_durable(f"{message}; events are kept in memory", count)
 
     # -- forks
 
-    def close_in_child(self) -> None:
-        """In a child: never let go of what was inherited, since letting go would close it."""
-        forks.keep(self)
-
     def before_fork(self) -> bool:
-        """Take the lock and let go of connections, so that a child inherits none;."""
+        """Take the lock and close connections, so that a child inherits none.
+
+        Returns False when another thread holds the lock for too long.
+        """
         if not self._lock.acquire(timeout=_FORK_PATIENCE):
             return False
         if not self._busy:
@@ -343,5 +376,5 @@ class LeasedQueue:
         return True
 
     def after_fork(self) -> None:
-        """In the parent: let others use the store again."""
+        """Let other threads use the store again; called in the parent and in the child."""
         self._lock.release()

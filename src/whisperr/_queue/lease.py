@@ -1,22 +1,22 @@
-"""Beside step 3: who may deliver from a shared store, and until when.
+"""Leases: which process may deliver from a shared store, and until when.
 
-Pure. A lease is written into the store by its holder: a token, and from when until when it holds
-by the wall clock of the machine (SQLite) or of the server (Redis).
+Pure. The process that claims a batch writes its lease into the store: a token, and from when until
+when the lease holds, by the wall clock of the machine (SQLite) or of the server (Redis, databases).
 """
 
 from __future__ import annotations
 
-# How long a lease lasts that nobody prolongs. More than the default `request_timeout`, so that
+# Seconds that a lease lasts unless it is extended. More than the default `request_timeout`, so that
 # an ordinary batch needs no second write.
 LEASE = 15.0
 SHORTEST_LEASE, LONGEST_LEASE = 1.0, 3_600.0
-# Asking again while another process delivers: soon at first, then less and less often.
+# Seconds until the next claim while another process delivers: soon at first, then less often.
 _FIRST_REST = 0.02
 _LONGEST_REST = 0.5
 
 
 class Lease:
-    """One lease as it stands in the store; `token` is None when nobody holds it."""
+    """One lease as it stands in the store; `token` is None when no process holds it."""
 
     __slots__ = ("since", "token", "until")
 
@@ -26,10 +26,10 @@ class Lease:
         self.until = until
 
     def seconds_left(self, mine: int, now: float) -> float:
-        """Return for how long it keeps the holder of token `mine` out; 0 when it does not.
+        """Return for how long the process with token `mine` may not claim; 0 when it may.
 
-        A lease that begins in the future was written before the clock was set back: it holds
-        nobody out, since nobody can say how long it was meant to last.
+        A lease that begins in the future was written before the clock was set back. It does not
+        count, since its real length is unknown.
         """
         if self.token is None or self.token == mine or not self.since <= now < self.until:
             return 0.0
@@ -37,13 +37,13 @@ class Lease:
 
 
 def get_lease_end(now: float, seconds: float, lease: float) -> float:
-    """Return until when to prolong a lease for a request or a wait of so many seconds.
+    """Return until when to extend a lease for a request or a wait of so many seconds.
 
-    A third of the lease comes on top: for writing down how the request ended.
+    A third of the lease is added: for writing down the result of the request.
     """
     return now + seconds + lease / 3
 
 
 def get_rest(misses: int, seconds_left: float) -> float:
-    """Return how long to wait before asking again, after `misses` times in vain."""
+    """Return how long to wait before the next claim, after `misses` claims in vain."""
     return min(_FIRST_REST * 2.0 ** min(misses, 10), _LONGEST_REST, seconds_left)

@@ -1,7 +1,7 @@
-"""Beside step 3: the connection to Redis: one, opened when needed, closed after any doubt.
+"""The connection to Redis: one, opened when needed, closed after any doubt.
 
-The only file that imports redis-py (the extra `redis`). Its own retries are off: whoever calls
-`track()` must not wait for them.
+The only file that uses redis-py (the extra `redis`). Its own retries are off: a call of `track()`
+must not wait for them.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from typing import Any
 
 
-class Link:
+class RedisConnection:
     """One connection to one Redis server; every call ends within `timeout` or raises StoreError.
 
-    Opening the connection takes as long again at most, beside looking up the name of the host.
+    Opening the connection takes as long again at most, apart from looking up the host name.
     """
 
-    def __init__(self, place: str, timeout: float, options: dict[str, Any]) -> None:
-        """`place` is what error texts call it: no password. `options` are those of redis-py."""
+    def __init__(self, name: str, timeout: float, options: dict[str, Any]) -> None:
+        """`name` is for error texts: no password. `options` are those of redis-py."""
         import redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
-        self._place = place
+        self._name = name
         self._errors = (redis.RedisError, OSError)
         self._make: Callable[[], Any] = lambda: redis.Redis(
             **options,
@@ -41,7 +41,7 @@ class Link:
         self._scripts: dict[str, Any] = {}
 
     def run(self, script: str, keys: Sequence[str], values: Sequence[object]) -> Any:  # noqa: ANN401  # as many shapes as scripts
-        """Run a script on the server; it sends the text only if the server does not know it."""
+        """Run a script on the server; its text is sent only if the server does not know it."""
 
         def act(client: Any) -> Any:  # noqa: ANN401  # of redis-py
             known = self._scripts.get(script)
@@ -68,7 +68,7 @@ class Link:
             return act(self._client)
         except self._errors as error:
             self.close()
-            raise StoreError(f"{self._place}: {error or type(error).__name__}") from error
+            raise StoreError(f"{self._name}: {error or type(error).__name__}") from error
         except BaseException:  # an interrupted call leaves an answer in the connection
             self.close()
             raise

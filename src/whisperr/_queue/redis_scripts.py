@@ -1,16 +1,17 @@
-"""Beside step 3: what the Redis server does in one piece, as Lua scripts.
+"""The Lua scripts that the Redis server runs, each as one step.
 
-The law: a change to a stream, to the sums beside it (`state`) and to its lease is one script. Three
-keys belong to a stream: itself, `:state`, `:lease`. The lease is a key with the token of its holder
-that runs out; `owner` in the state is the same token without running out: who claimed last. So a
-holder whose lease ran out unnoticed still owns its batch until somebody else claims it.
+Invariant: a change to a stream, to the sums beside it (`state`) and to its lease is one script.
+Three keys belong to a stream: itself, `:state`, `:lease`. The lease is a key with the token of its
+holder that expires; `owner` in the state is the token of the last claim and does not expire. So a
+process whose lease ran out still owns its batch until another process claims it. `taken_to`,
+`taken_rows` and `taken_bytes` in the state say what is claimed.
 
 Redis 6.2 and later.
 """
 
 from __future__ import annotations
 
-# How events of other processes ended is counted up for each of them and forgotten after a week.
+# The outcomes of events are counted for each other process, and forgotten after a week.
 _ENDED = """
 local function ended(me, prefix, source, outcome)
   if source ~= me then
@@ -53,7 +54,7 @@ end
 """
 
 # KEYS: stream, state, the number that this source stored last. ARGV: source, prefix of endings,
-# overhead, most events, most bytes, then number and data of each event. An event that a former
+# overhead, most events, most bytes, then number and data of each event. An event that an earlier
 # attempt stored, whose answer was lost, is not stored twice.
 APPEND = (
     _ENDED
@@ -84,8 +85,8 @@ return {ids, dropped, sums(KEYS[1], KEYS[2])}
 )
 
 # KEYS: stream, state, lease. ARGV: source, milliseconds, most events, overhead. Returns for how
-# many milliseconds another process keeps us out, and the oldest events, which nobody else takes or
-# drops now.
+# many milliseconds the lease of another process lasts, and the oldest events, which no other
+# process may claim or drop from now on.
 CLAIM = """
 local holder = redis.call('GET', KEYS[3])
 if holder and holder ~= ARGV[1] then return {redis.call('PTTL', KEYS[3]), {}} end
@@ -129,7 +130,7 @@ return {1, sums(KEYS[1], KEYS[2])}
 )
 
 # KEYS: stream, state, lease. ARGV: source, milliseconds.
-HOLD = """
+EXTEND = """
 if redis.call('HGET', KEYS[2], 'owner') ~= ARGV[1] then return 0 end
 if redis.call('PTTL', KEYS[3]) < tonumber(ARGV[2]) then
   redis.call('SET', KEYS[3], ARGV[1], 'PX', ARGV[2])
@@ -139,7 +140,7 @@ return 1
 
 # KEYS: stream, state, lease. ARGV: source, prefix of endings, whether it is the whole batch, then
 # id, source, bytes and outcome of each event.
-DONE = (
+ACK = (
     _ENDED
     + _SUMS
     + _FREE
@@ -162,7 +163,7 @@ return {count, sums(KEYS[1], KEYS[2])}
 
 # KEYS: stream, state, lease. ARGV: source, prefix of endings, overhead, most events, most bytes,
 # the last id of the batch.
-PUT_BACK = (
+RELEASE = (
     _ENDED
     + _SUMS
     + _FREE

@@ -1,11 +1,11 @@
-"""Step 3, in a file: the store that the processes of one machine share.
+"""The SQLite store: a file that the processes of one machine share.
 
-The law: a row is an event, in the order of `position`. Whoever's token is in `state` delivers; a
-batch ends in the same transaction that checks the token. How an event of another process ended
-is left for that process in `ending`. Every write is one short transaction.
+Invariant: a row is an event, in the order of `position`. The process whose token is in `state`
+delivers; a batch is acknowledged in the same transaction that checks the token. The outcome of an
+event of another process is left for that process in `ending`. Every write is one short transaction.
 
-Threads: one at a time; `LeasedQueue` sees to that. Processes: each opens its own connection,
-and none may be open in a process that is made by a fork.
+Threads: one at a time; `LeasedQueue` ensures that. Processes: each opens its own connection, and
+none may be open in a process that is made by a fork.
 """
 
 from __future__ import annotations
@@ -14,33 +14,31 @@ import os
 import sqlite3
 import time
 
-from whisperr._events.batch import BatchBuilder
-from whisperr._events.layout import get_oldest_time, is_expired
 from whisperr.errors import NotNow, StoreError
 
 from . import sqlite_file as file
 from .lease import Lease, get_lease_end, get_rest
-from .memory import EVENT_OVERHEAD_BYTES, Foreign
+from .memory import Foreign, get_size
+from .store import Entry, select_batch
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import TypeVar
 
-    from whisperr.errors import Reason
+    from whisperr.errors import Loss
 
     T = TypeVar("T")
-    Row = tuple[int, int, bytes]
 
-# Endings of events whose process never asks for them again are forgotten after a week.
+# Outcomes that the process of their events never asks for are forgotten after a week (seconds).
 _FORGET_ENDINGS = 7 * 86_400.0
-_SOME = 100
-# Behind all that is there and all that was put back, also when the last row is gone.
+_TRIMMED_AT_ONCE = 100
+# Behind all rows and everything that was released, also when the last row is gone.
 _INSERT = (
     "INSERT INTO event SELECT max(front_to, (SELECT coalesce(max(position), 0) FROM event)) + 1, "
     "?, ?, ? FROM state"
 )
-_FRONT = (
+_OLDEST = (
     "SELECT position, source, data FROM event WHERE position > ? AND position <= ? "
     "ORDER BY position LIMIT ?"
 )
@@ -48,7 +46,7 @@ _LAST = (1 << 63) - 1
 
 
 class SQLiteStore:
-    """One process's way into the file."""
+    """The file, as one process uses it."""
 
     def __init__(
         self,
@@ -65,38 +63,38 @@ class SQLiteStore:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._now = wall_clock
-        # Who put an event, and who holds the lease: this store, in this process.
+        # The source of own events, and the token of the lease: this store, in this process.
         self._me = int.from_bytes(os.urandom(8), "big") >> 1
-        self._file: file.Opened | None = None
-        self._taken: list[Row] = []
+        self._file: file.OpenFile | None = None
+        self._claimed: list[Entry] = []
         self._misses = 0
-        self._doubt = False
-        self._untaken = (0, 0)
+        self._in_doubt = False
+        self._unclaimed = (0, 0)
         self.waiting = 0
         self.waiting_bytes = 0
 
-    # -- what the buffer asks for
+    # -- the methods of a store
 
     def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:
-        """Add own events; return those that had to go for them, oldest first."""
+        """Add own events; return the events dropped for them, oldest first."""
 
         def act(db: sqlite3.Connection) -> list[bytes]:
             rows = [(self._me, number + n, data) for n, data in enumerate(events)]
-            if self._doubt:  # did the last attempt succeed without saying so?
+            if self._in_doubt:  # the last attempt may have succeeded all the same
                 last = "SELECT coalesce(max(number), -1) FROM event WHERE source = ?"
                 stored: int = file.fetch_all(db, last, (self._me,))[0][0]
                 rows = [row for row in rows if row[1] > stored]
             db.executemany(_INSERT, rows)
-            size = sum(len(row[2]) for row in rows) + len(rows) * EVENT_OVERHEAD_BYTES
+            size = get_size([row[2] for row in rows])
             db.execute("UPDATE state SET rows = rows + ?, bytes = bytes + ?", (len(rows), size))
             return self._trim(db)
 
         dropped = self._write(act)
-        self._doubt = False
+        self._in_doubt = False
         return dropped
 
     def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
-        """Take the lease and the next batch; return that, and what was too old to be sent.
+        """Take the lease; return the next batch, and the events that were too old to send.
 
         Raises NotNow while another process holds the lease.
         """
@@ -105,75 +103,77 @@ class SQLiteStore:
             return (), ()
         expired = self._write(lambda db: self._claim(db, max_events))
         self._misses = 0
-        return [self._event(row) for row in self._taken], [self._event(row) for row in expired]
+        return [self._event(one) for one in self._claimed], [self._event(one) for one in expired]
 
     def extend(self, seconds: float) -> bool:
-        """Make the lease last; False when another process has taken it."""
-        lease = self._read(_lease_in)
-        if lease.token != self._me or not self._taken:
-            self._taken = []
+        """Make the lease outlast so many seconds; False when another process has taken it."""
+        lease = self._read(_get_lease)
+        if lease.token != self._me or not self._claimed:
+            self._claimed = []
             return False
         now = self._now()
         until = get_lease_end(now, seconds, self._lease)
         if lease.until >= until and lease.since <= now:
             return True
-        prolong = "UPDATE state SET since = ?, until = ? WHERE token = ?"
+        update = "UPDATE state SET since = ?, until = ? WHERE token = ?"
         values = (now, until, self._me)
-        return self._write(lambda db: db.execute(prolong, values).rowcount == 1)
+        return self._write(lambda db: db.execute(update, values).rowcount == 1)
 
-    def ack(self, count: int, lost: int, reason: Reason | None) -> int:
-        """Forget the first taken events; return how many of them were still owned."""
-        rows = self._taken[:count]
-        if not rows:
+    def ack(self, count: int, loss: Loss | None) -> int:
+        """Remove the first claimed events; return how many of them were still owned."""
+        entries = self._claimed[:count]
+        if not entries:
             return 0
+        lost = 0 if loss is None else loss.count
 
         def act(db: sqlite3.Connection) -> int:
-            if _lease_in(db).token != self._me:
+            if _get_lease(db).token != self._me:
                 return 0
-            self._remove(db, rows, taken=True)
-            self._tell(db, rows[:lost], reason or "delivered")
-            self._tell(db, rows[lost:], "delivered")
-            if len(rows) == len(self._taken):
-                self._release(db)
-            return len(rows)
+            self._remove(db, entries, claimed=True)
+            if loss is not None:
+                self._record(db, entries[:lost], loss.reason)
+            self._record(db, entries[lost:], "delivered")
+            if len(entries) == len(self._claimed):
+                self._end_lease(db)
+            return len(entries)
 
         owned = self._write(act)
-        self._taken = self._taken[owned:] if owned else []
+        self._claimed = self._claimed[owned:] if owned else []
         return owned
 
     def forget(self) -> None:
-        """Take the taken batch for one that waits, whatever the file says."""
-        self._taken = []
+        """Count the claimed batch as waiting again, whatever the file says."""
+        self._claimed = []
 
     def release(self) -> Sequence[bytes]:
-        """Give the taken batch and the lease back; return what had to go for it."""
-        last = self._taken[-1][0] if self._taken else 0
+        """Give up the claim and the lease; return the events dropped for it."""
+        last = self._claimed[-1].key if self._claimed else 0
 
         def act(db: sqlite3.Connection) -> list[bytes]:
-            if _lease_in(db).token == self._me:
-                self._release(db)
+            if _get_lease(db).token == self._me:
+                self._end_lease(db)
                 db.execute("UPDATE state SET front_to = max(front_to, ?)", (last,))
             return self._trim(db)
 
-        self._taken = []
+        self._claimed = []
         return self._write(act)
 
     def settled(self, number: int) -> bool:
-        """Say whether no own event before `number` is in the file."""
-        mine = "SELECT 1 FROM event WHERE source = ? AND number < ? LIMIT 1"
-        return not self._read(lambda db: file.fetch_all(db, mine, (self._me, number)))
+        """Return whether no own event before this number is in the file."""
+        own = "SELECT 1 FROM event WHERE source = ? AND number < ? LIMIT 1"
+        return not self._read(lambda db: file.fetch_all(db, own, (self._me, number)))
 
     def poll(self) -> Mapping[str, int]:
-        """Learn how much is in the file, and how own events ended elsewhere since the last look."""
+        """Learn what waits; return how many own events other processes settled, by outcome."""
 
         def read(db: sqlite3.Connection) -> bool:
-            self._count(db)
-            mine = "SELECT 1 FROM ending WHERE source = ? LIMIT 1"
-            return bool(file.fetch_all(db, mine, (self._me,)))
+            self._see(db)
+            own = "SELECT 1 FROM ending WHERE source = ? LIMIT 1"
+            return bool(file.fetch_all(db, own, (self._me,)))
 
         def act(db: sqlite3.Connection) -> dict[str, int]:
-            mine = "SELECT outcome, events FROM ending WHERE source = ?"
-            endings = dict(file.fetch_all(db, mine, (self._me,)))
+            own = "SELECT outcome, events FROM ending WHERE source = ?"
+            endings = dict(file.fetch_all(db, own, (self._me,)))
             db.execute("DELETE FROM ending WHERE source = ?", (self._me,))
             return endings
 
@@ -181,43 +181,34 @@ class SQLiteStore:
 
     def close(self) -> None:
         """Close the connection; the next use opens another one."""
-        opened, self._file = self._file, None
-        if opened is not None:
-            opened.close()
+        current, self._file = self._file, None
+        if current is not None:
+            current.close()
 
     # -- inside a transaction
 
     def _check_turn(self, db: sqlite3.Connection) -> None:
-        self._count(db)
-        left = _lease_in(db).seconds_left(self._me, self._now())
+        self._see(db)
+        left = _get_lease(db).seconds_left(self._me, self._now())
         if left and self.waiting:
             self._misses += 1
             raise NotNow(get_rest(self._misses - 1, left))
 
-    def _claim(self, db: sqlite3.Connection, max_events: int) -> list[Row]:
-        """Take the lease and the oldest events: those that were put back alone, as they were.
+    def _claim(self, db: sqlite3.Connection, max_events: int) -> list[Entry]:
+        """Take the lease and the oldest events; a released batch is claimed alone, as it was.
 
-        Return those that are too old; they are gone.
+        Return the events that are too old; they are removed.
         """
         self._check_turn(db)
         front_to: int = file.fetch_all(db, "SELECT front_to FROM state")[0][0]
-        rows = file.fetch_all(db, _FRONT, (0, front_to, max_events))
-        if not rows:
+        entries = _get_oldest(db, 0, front_to, max_events)
+        if not entries:
             front_to = 0
-            rows = file.fetch_all(db, _FRONT, (0, _LAST, max_events))
-        oldest, run = get_oldest_time(self._now()), BatchBuilder(max_events)
-        batch: list[Row] = []
-        expired: list[Row] = []
-        for row in rows:
-            if is_expired(row[2], oldest):
-                expired.append(row)
-            elif run.add(row[2]):
-                batch.append(row)
-            else:
-                break
+            entries = _get_oldest(db, 0, _LAST, max_events)
+        batch, expired = select_batch(entries, max_events, self._now())
         if expired:
-            self._remove(db, expired, taken=False)
-            self._tell(db, expired, "expired")
+            self._remove(db, expired, claimed=False)
+            self._record(db, expired, "expired")
         now = self._now()
         db.execute(
             "UPDATE state SET token = ?, since = ?, until = ?, taken_to = ?, taken_rows = ?, "
@@ -226,48 +217,48 @@ class SQLiteStore:
                 self._me if batch else None,
                 now,
                 now + self._lease,
-                batch[-1][0] if batch else 0,
+                batch[-1].key if batch else 0,
                 len(batch),
-                _size_of(batch),
+                sum(one.size for one in batch),
                 front_to,
             ),
         )
-        self._taken = batch
-        self._count(db)
+        self._claimed = batch
+        self._see(db)
         return expired
 
     def _trim(self, db: sqlite3.Connection) -> list[bytes]:
-        """Remove the oldest that nobody has taken until the bounds hold."""
-        dropped: list[Row] = []
-        taken_to = self._count(db)
-        rows, size = self._untaken
+        """Remove the oldest events that no process has claimed until the bounds hold."""
+        dropped: list[Entry] = []
+        claimed_to = self._see(db)
+        rows, size = self._unclaimed
         while rows > self._max_events or size > self._max_bytes:
-            oldest = file.fetch_all(db, _FRONT, (taken_to, _LAST, _SOME))
-            over: list[Row] = []
+            oldest = _get_oldest(db, claimed_to, _LAST, _TRIMMED_AT_ONCE)
+            over: list[Entry] = []
             while oldest and (rows > self._max_events or size > self._max_bytes):
                 over.append(oldest.pop(0))
-                rows, size = rows - 1, size - _size_of(over[-1:])
+                rows, size = rows - 1, size - over[-1].size
             if not over:
                 break
-            self._remove(db, over, taken=False)
-            self._tell(db, over, "queue_full")
+            self._remove(db, over, claimed=False)
+            self._record(db, over, "queue_full")
             dropped += over
-        return [self._event(row) for row in dropped]
+        return [self._event(one) for one in dropped]
 
-    def _remove(self, db: sqlite3.Connection, rows: Sequence[Row], *, taken: bool) -> None:
-        db.executemany("DELETE FROM event WHERE position = ?", [(row[0],) for row in rows])
-        count, size = len(rows), _size_of(rows)
-        out = (count, size) if taken else (0, 0)
+    def _remove(self, db: sqlite3.Connection, entries: Sequence[Entry], *, claimed: bool) -> None:
+        db.executemany("DELETE FROM event WHERE position = ?", [(one.key,) for one in entries])
+        count, size = len(entries), sum(one.size for one in entries)
+        of_claim = (count, size) if claimed else (0, 0)
         db.execute(
             "UPDATE state SET rows = rows - ?, bytes = bytes - ?, "
             "taken_rows = taken_rows - ?, taken_bytes = taken_bytes - ?",
-            (count, size, *out),
+            (count, size, *of_claim),
         )
-        self._count(db)
+        self._see(db)
 
-    def _tell(self, db: sqlite3.Connection, rows: Sequence[Row], outcome: str) -> None:
-        """Leave word of how events ended for the processes that put them."""
-        others = [row[1] for row in rows if row[1] != self._me]
+    def _record(self, db: sqlite3.Connection, entries: Sequence[Entry], outcome: str) -> None:
+        """Leave the outcome of events for the other processes that put them."""
+        others = [one.source for one in entries if one.source != self._me]
         now = self._now()
         for source in set(others):
             db.execute(
@@ -277,63 +268,62 @@ class SQLiteStore:
             )
             db.execute("DELETE FROM ending WHERE at < ?", (now - _FORGET_ENDINGS,))
 
-    def _release(self, db: sqlite3.Connection) -> None:
+    def _end_lease(self, db: sqlite3.Connection) -> None:
         db.execute("UPDATE state SET token = NULL, taken_to = 0, taken_rows = 0, taken_bytes = 0")
 
-    def _count(self, db: sqlite3.Connection) -> int:
-        """Learn what waits: all rows but those that this process has taken itself.
+    def _see(self, db: sqlite3.Connection) -> int:
+        """Keep how much waits: all rows but those that this process has claimed itself.
 
-        Return up to which position events are taken by whoever it is.
+        Return up to which position events are claimed, by any process.
         """
-        rows, size, token, taken_to, taken_rows, taken_bytes = file.fetch_all(
+        rows, size, token, claimed_to, claimed_rows, claimed_bytes = file.fetch_all(
             db, "SELECT rows, bytes, token, taken_to, taken_rows, taken_bytes FROM state"
         )[0]
-        self._untaken = (rows - taken_rows, size - taken_bytes)
-        mine = token == self._me and self._taken
-        self.waiting, self.waiting_bytes = self._untaken if mine else (rows, size)
-        return int(taken_to)
+        self._unclaimed = (rows - claimed_rows, size - claimed_bytes)
+        mine = token == self._me and self._claimed
+        self.waiting, self.waiting_bytes = self._unclaimed if mine else (rows, size)
+        return int(claimed_to)
 
-    def _event(self, row: Row) -> bytes:
-        return row[2] if row[1] == self._me else Foreign(row[2])
+    def _event(self, entry: Entry) -> bytes:
+        return entry.data if entry.source == self._me else Foreign(entry.data)
 
     # -- transactions
 
     def _read(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        opened = self._opened()
+        db = self._connect()
         try:
-            return act(opened.db)
+            return act(db)
         except sqlite3.Error as error:
-            raise self._failed(error) from error
+            raise self._to_store_error(error) from error
 
     def _write(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        opened = self._opened()
-        db = opened.db
+        db = self._connect()
         try:
             db.execute("BEGIN IMMEDIATE")
             try:
                 result = act(db)
                 db.execute("COMMIT")
             except BaseException:
-                self._doubt = True
+                self._in_doubt = True
                 if db.in_transaction:
                     db.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            raise self._failed(error) from error
+            raise self._to_store_error(error) from error
         return result
 
-    def _opened(self) -> file.Opened:
+    def _connect(self) -> sqlite3.Connection:
         if self._file is not None and not self._file.is_current():
             self.close()
         if self._file is None:
             try:
-                self._file = file.opened(self._path, self._synchronous)
+                self._file = file.open_file(self._path, self._synchronous)
             except sqlite3.Error as error:
-                raise self._failed(error) from error
-        return self._file
+                raise self._to_store_error(error) from error
+        return self._file.db
 
-    def _failed(self, error: sqlite3.Error) -> StoreError:
-        """Say what went wrong, for people; set a corrupt file aside."""
+    def _to_store_error(self, error: sqlite3.Error) -> StoreError:
+        """Return what went wrong, for people; set a corrupt file aside."""
         aside = ""
         if file.is_corrupt(error):
             aside = file.set_aside(self._path, self._file)
@@ -341,9 +331,10 @@ class SQLiteStore:
         return StoreError(f"{self._path}: {error}{aside}")
 
 
-def _lease_in(db: sqlite3.Connection) -> Lease:
+def _get_lease(db: sqlite3.Connection) -> Lease:
     return Lease(*file.fetch_all(db, "SELECT token, since, until FROM state")[0])
 
 
-def _size_of(rows: Sequence[Row]) -> int:
-    return sum(len(row[2]) for row in rows) + len(rows) * EVENT_OVERHEAD_BYTES
+def _get_oldest(db: sqlite3.Connection, after: int, to: int, count: int) -> list[Entry]:
+    """Return the oldest events behind one position, up to another one."""
+    return [Entry(*row) for row in file.fetch_all(db, _OLDEST, (after, to, count))]

@@ -1,11 +1,11 @@
-"""Beside step 3: the file of the SQLite store: made, opened, migrated, set aside.
+"""The file of the SQLite store: made, opened, migrated, set aside.
 
-The law: the file and what SQLite puts beside it are readable by its owner only. A file that is not
-ours, or that a newer version wrote, is refused. A corrupt one is renamed, never deleted.
+Invariant: only their owner can read the file and those that SQLite puts beside it. A file that is
+not ours, or that a newer version wrote, is refused. A corrupt one is renamed, never deleted.
 
 Processes: a connection that is open during a fork must never be used or closed in the child, and
 even its presence makes locks of the child unsafe. So the child of such a fork does not open the
-file at all (`_connections`); the hook in `_durable` closes connections before a fork.
+file at all (`_connections`); `LeasedQueue.before_fork` closes connections before a fork.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ _BUSY_TIMEOUT = 0.25
 _APPLICATION_ID = 0x77687370  # "whsp"
 _OWNER_ONLY = 0o600
 
-# What leads from each schema version to the next. A released step never changes; to change the
-# schema is to add a step.
+# What leads from each schema version to the next. A released step never changes: a change of the
+# schema is a new step.
 _MIGRATIONS: tuple[tuple[str, ...], ...] = (
     (
         # `source` is the process that put the event, `number` its count there.
         """CREATE TABLE event (
             position INTEGER PRIMARY KEY, source INTEGER NOT NULL, number INTEGER NOT NULL,
             data BLOB NOT NULL)""",
-        # One row: the sums over `event`, the lease, and what its holder has taken. `front_to`: up
-        # to where a batch reaches that was put back, to be sent again as it was.
+        # One row: the sums over `event`, the lease, and what its holder has claimed (`taken_`).
+        # `front_to`: the last position of a batch that was released, to be sent again as it was.
         """CREATE TABLE state (
             one INTEGER PRIMARY KEY CHECK (one = 1),
             rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
@@ -56,8 +56,8 @@ SCHEMA_VERSION = len(_MIGRATIONS)
 _connections: dict[tuple[int, int], set[tuple[int, int]]] = {}
 
 
-class Opened:
-    """One open connection, and which file it is of."""
+class OpenFile:
+    """One open connection, and the file that it belongs to."""
 
     __slots__ = ("_identity", "_path", "db")
 
@@ -68,8 +68,8 @@ class Opened:
         _connections.setdefault(identity, set()).add((os.getpid(), id(self)))
 
     def is_current(self) -> bool:
-        """Say whether the path still leads to this file: it may be moved away or deleted."""
-        return _identity_of(self._path) == self._identity
+        """Return whether the path still leads to this file: it may be moved away or deleted."""
+        return _get_identity(self._path) == self._identity
 
     def close(self) -> None:
         """Close the connection."""
@@ -77,10 +77,10 @@ class Opened:
         _connections[self._identity].discard((os.getpid(), id(self)))
 
 
-def opened(path: str, synchronous: str) -> Opened:
-    """Open the file, make or migrate it if needed. Raises StoreError and sqlite3.Error."""
+def open_file(path: str, synchronous: str) -> OpenFile:
+    """Open the file; make or migrate it if needed. Raises StoreError and sqlite3.Error."""
     _make(path)
-    identity = _identity_of(path)
+    identity = _get_identity(path)
     if identity is None:
         raise StoreError(f"{path}: it vanished while it was opened")
     if any(pid != os.getpid() for pid, _ in _connections.get(identity, ())):
@@ -94,13 +94,13 @@ def opened(path: str, synchronous: str) -> Opened:
     except BaseException:
         db.close()
         raise
-    return Opened(path, db, identity)
+    return OpenFile(path, db, identity)
 
 
 def _make(path: str) -> None:
-    """Make the file with its mode before SQLite opens it: -wal and -shm take it over from there.
+    """Make the file with its mode before SQLite opens it: -wal and -shm get the same mode.
 
-    It is opened here only if it is new. Closing any descriptor of a file ends all locks that the
+    It is opened here only if it is new: closing any descriptor of a file ends all locks that the
     process holds on it.
     """
     try:
@@ -113,7 +113,7 @@ def _make(path: str) -> None:
 
 def _prepare(path: str, db: sqlite3.Connection, synchronous: str) -> None:
     db.execute(f"PRAGMA synchronous = {synchronous}")
-    version = _version_in(db)
+    version = _get_version(db)
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"{path}: written by a newer whisperr (schema {version}, this one knows "
@@ -132,7 +132,7 @@ def _prepare(path: str, db: sqlite3.Connection, synchronous: str) -> None:
 def _migrate(db: sqlite3.Connection) -> None:
     db.execute("BEGIN IMMEDIATE")
     try:
-        for steps in _MIGRATIONS[_version_in(db) :]:  # another process may have been first
+        for steps in _MIGRATIONS[_get_version(db) :]:  # another process may have been first
             for step in steps:
                 db.execute(step)
         db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -143,7 +143,7 @@ def _migrate(db: sqlite3.Connection) -> None:
         raise
 
 
-def _version_in(db: sqlite3.Connection) -> int:
+def _get_version(db: sqlite3.Connection) -> int:
     version: int = fetch_all(db, "PRAGMA user_version")[0][0]
     return version
 
@@ -151,18 +151,18 @@ def _version_in(db: sqlite3.Connection) -> int:
 def fetch_all(
     db: sqlite3.Connection, query: str, values: Sequence[object] = ()
 ) -> list[tuple[Any, ...]]:
-    """Run a query and read all of it: on PyPy what is not read to its end allows no commit."""
+    """Run a query and return all its rows: on PyPy an unfinished one allows no commit."""
     return db.execute(query, values).fetchall()
 
 
 def is_corrupt(error: sqlite3.Error) -> bool:
-    """Say whether SQLite says that the file is broken; by its words, codes came with 3.11."""
+    """Return whether the error means a broken file; by its text, since codes came with 3.11."""
     return "malformed" in str(error) or "not a database" in str(error)
 
 
-def set_aside(path: str, opened_file: Opened | None) -> str:
-    """Rename a corrupt file, unless another process did it already; say what was done."""
-    if opened_file is not None and not opened_file.is_current():
+def set_aside(path: str, current: OpenFile | None) -> str:
+    """Rename a corrupt file, unless another process has done that; return the end of a report."""
+    if current is not None and not current.is_current():
         return ""
     target = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
     try:
@@ -174,7 +174,7 @@ def set_aside(path: str, opened_file: Opened | None) -> str:
     return f"; set aside as {target}"
 
 
-def _identity_of(path: str) -> tuple[int, int] | None:
+def _get_identity(path: str) -> tuple[int, int] | None:
     try:
         found = os.stat(path)  # noqa: PTH116  # called for every event: `Path` would cost more
     except OSError:

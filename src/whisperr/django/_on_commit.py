@@ -12,7 +12,7 @@ from whisperr._integrations.deferred import defer_event, get_sink
 from whisperr._integrations.tracker import same_parameters
 
 from ._client import get_settings_client
-from .outbox.buffer import Rows, written_to
+from .outbox.buffer import Rows, use_database
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -51,7 +51,7 @@ def queue_on_commit(deferred: DeferredEvent, using: str | None) -> str | None:
     """
     sink = get_sink(get_settings_client())
     if isinstance(sink, Rows) and sink.follows(using):
-        with written_to(using):
+        with use_database(using):
             return deferred.message_id if deferred.queue() else None
     try:
         connection = transaction.get_connection(using)

@@ -1,7 +1,7 @@
 """Read-only pages of the outbox; Django's admin imports this file, where it is installed.
 
-Lists show no payload and no user. The page of one row shows its JSON, to whoever has the permission
-to view it. Changing is for `manage.py whisperr_outbox`.
+Lists show no payload and no user. The page of one row shows its JSON, to users with the permission
+to view it. `manage.py whisperr_outbox` requeues and deletes dead letters.
 """
 
 from __future__ import annotations
@@ -26,36 +26,36 @@ else:
 
 
 class ReadOnly(Pages):
-    """Rows to look at; the permission to view is Django's own."""
+    """Rows that can be viewed, with Django's own permission for that."""
 
     ordering: ClassVar[tuple[str, ...]] = ("-pk",)
     show_full_result_count: ClassVar[bool] = False  # the table may be long
 
     def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002  # Django asks
-        """Nobody adds here."""
+        """Return False: `track` and `identify` add rows."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ANN401, ARG002  # likewise
-        """Nobody changes here."""
+        """Return False: rows are never changed."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ANN401, ARG002  # likewise
-        """Nobody deletes here."""
+        """Return False: the relay and `manage.py whisperr_outbox` delete rows."""
         return False
 
     @admin.display(description="event")
     def kind(self, row: Any) -> str:  # noqa: ANN401  # of both models
-        """Say what it is, without payload."""
+        """Return what it is, without payload."""
         return get_kind(bytes(row.data))
 
     @admin.display(description="age", ordering="created_at")
     def age(self, row: Any) -> str:  # noqa: ANN401  # likewise
-        """Say how long ago it was tracked."""
+        """Return how long ago it was tracked."""
         return timesince(row.created_at)
 
     @admin.display(description="content")
     def content(self, row: Any) -> str:  # noqa: ANN401  # likewise
-        """Show the JSON of one row; bytes that are none as they are."""
+        """Return the JSON of one row; bytes that are none as they are."""
         data = bytes(row.data)
         try:
             return json.dumps(json.loads(data), indent=2, ensure_ascii=False)
@@ -64,15 +64,15 @@ class ReadOnly(Pages):
 
 
 class WaitingPages(ReadOnly):
-    """Events that wait, or that a relay has claimed."""
+    """The pages of events that wait, or that a relay has claimed."""
 
     list_display: tuple[str, ...] = ("id", "kind", "age", "leased_until")
     fields: ClassVar[tuple[str, ...]] = ("id", "kind", "created_at", "leased_until", "content")
     readonly_fields: ClassVar[tuple[str, ...]] = fields
 
 
-class LetterPages(ReadOnly):
-    """Events that were refused, and why."""
+class DeadLetterPages(ReadOnly):
+    """The pages of events that were refused, and why."""
 
     list_display: tuple[str, ...] = (
         "id",
@@ -84,10 +84,17 @@ class LetterPages(ReadOnly):
     )
     list_filter: ClassVar[tuple[str, ...]] = ("reason",)
     fields: ClassVar[tuple[str, ...]] = (
-        "id", "kind", "reason", "status", "message", "created_at", "refused_at", "content",
-    )  # fmt: skip
+        "id",
+        "kind",
+        "reason",
+        "status",
+        "message",
+        "created_at",
+        "refused_at",
+        "content",
+    )
     readonly_fields: ClassVar[tuple[str, ...]] = fields
 
 
 admin.site.register(OutboxEvent, WaitingPages)
-admin.site.register(DeadLetter, LetterPages)
+admin.site.register(DeadLetter, DeadLetterPages)

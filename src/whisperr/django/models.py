@@ -1,8 +1,8 @@
 """The tables of the outbox: events that wait for the relay, and those that the server refused.
 
-Only data: `_outbox` adds rows, `_relay` delivers them, `_letters` keeps what was refused. A row is
-the bytes of one event or identify as they go over the wire, so that nothing has to be understood
-again.
+Only data: `outbox.buffer` adds rows, `outbox.store` delivers them, `outbox.dead_letters` handles
+what was refused. A row is the bytes of one event or identify as they are sent over the wire, so
+that nothing has to be parsed again.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class OutboxEvent(models.Model):
-    """One event or identify that waits to be delivered; deleted when it was.
+    """One event or identify that waits to be delivered; deleted after that.
 
     Rows are delivered in the order of their ids. A relay claims some by writing its token and the
-    end of its lease into them, by the clock of the database (`_claim`).
+    end of its lease into them, by the clock of the database (`outbox.claims`).
     """
 
     id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)
@@ -38,7 +38,7 @@ class OutboxEvent(models.Model):
     )
 
     class Meta:
-        """How the admin calls it."""
+        """The names in the admin."""
 
         verbose_name: str = "waiting event"
         verbose_name_plural: str = "waiting events"
@@ -48,7 +48,7 @@ class OutboxEvent(models.Model):
 
 
 class DeadLetter(models.Model):
-    """One event or identify that will not be delivered, and why; kept until somebody decides.
+    """One event or identify that will not be delivered, and why; kept until requeued or deleted.
 
     - `reason`: as in `stats().dropped`, such as `rejected` or `expired`.
     - `message`: what the server said. `status`: the HTTP status of its answer, if there was one.
@@ -67,7 +67,7 @@ class DeadLetter(models.Model):
     )
 
     class Meta:
-        """How the admin calls it."""
+        """The names in the admin."""
 
         verbose_name: str = "dead letter"
         verbose_name_plural: str = "dead letters"

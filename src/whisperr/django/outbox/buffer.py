@@ -1,8 +1,8 @@
-"""Step 3 of the door: an event becomes a row of the outbox, in the caller's own transaction.
+"""The outbox as an application sees it: an event becomes a row in the caller's own transaction.
 
-The law: one INSERT through the connection that the calling thread has anyway, and nothing beside
-it: no thread, no connection of our own, nothing kept. A commit keeps the row, a rollback discards
-it. When the row cannot be written, the caller's transaction goes on as if nothing had been tried.
+Invariant: a put is one INSERT through the connection that the calling thread has anyway, and
+nothing else: no thread, no connection of our own, nothing in memory. A commit keeps the row, a
+rollback discards it. When the row cannot be written, the caller's transaction is left as it was.
 
 Threads: any; Django gives each its own connection. A running event loop may not use one.
 """
@@ -21,7 +21,7 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
 from django.db.models import BinaryField
 
 from whisperr._frozen import Frozen
-from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, PutOnly
+from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
@@ -30,14 +30,12 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-    from whisperr.protocols import Buffer
+    from whisperr.protocols import Accounting
 
     T = TypeVar("T")
 
 APP = "whisperr.django"
 OUTBOX_DATABASE = "WHISPERR_OUTBOX_DATABASE"
-# Counting millions of rows takes a database seconds, and `stats()` is asked often.
-MOST_COUNTED = 10_000
 # A table or a column that is not there: PostgreSQL's SQLSTATE, MySQL's numbers.
 _MISSING = frozenset({"42P01", "42703", 1054, 1146})
 _MISSING_IN_SQLITE = ("no such table", "has no column")
@@ -48,15 +46,15 @@ _IN_A_LOOP = (
 _NESTED = "it interrupts another call of this thread that writes a row"
 _BROKEN = "the transaction has failed already and only waits for its rollback"
 
-# The database that a call asks for by `using=`.
-_asked: ContextVar[str | None] = ContextVar("whisperr.django.using", default=None)
+# The database that a call names by `using=`.
+_named: ContextVar[str | None] = ContextVar("whisperr.django.using", default=None)
 
 
 class OutboxBuffer(Frozen):
-    """The outbox: a table of the project's own database. `WHISPERR_BUFFER = "django"` is this one.
+    """The outbox: a table of the project's own database; the same as `WHISPERR_BUFFER = "django"`.
 
-    - `using`: the alias of the database; left out, it is WHISPERR_OUTBOX_DATABASE, and without
-      that setting what the project's routers say for writing.
+    - `using`: the alias of the database. Left out, it is WHISPERR_OUTBOX_DATABASE, and without
+      that setting the database that the project's routers choose for writing.
 
     `manage.py whisperr_relay` delivers the rows.
     """
@@ -68,8 +66,8 @@ class OutboxBuffer(Frozen):
     def __init__(self, using: str | None = None) -> None:
         self._set(using=using)
 
-    def open(self, max_events: int, max_bytes: int) -> Buffer:  # noqa: ARG002  # nothing that waits is ever dropped here
-        """Return the buffer of this process; the client calls it.
+    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> Rows:  # noqa: ARG002  # no row is ever dropped
+        """Return the sink of this process; the client calls it once a process.
 
         Raises ImproperlyConfigured without "whisperr.django" in INSTALLED_APPS, or for a database
         that is not in DATABASES.
@@ -77,19 +75,20 @@ class OutboxBuffer(Frozen):
         for problem in (app_problem(), alias_problem(self.using)):
             if problem is not None:
                 raise ImproperlyConfigured(problem)
-        return Rows(self.using, max_bytes)
+        return Rows(self.using, max_bytes, accounting)
 
 
-class Rows(PutOnly):
-    """The table as a buffer that others deliver: all that it does is to add."""
+class Rows:
+    """The table as a sink: it adds rows, and `manage.py whisperr_relay` delivers them."""
 
     delivered_by = "`manage.py whisperr_relay`"
 
-    def __init__(self, using: str | None, max_bytes: int) -> None:
+    def __init__(self, using: str | None, max_bytes: int, accounting: Accounting) -> None:
         self._using = using
         self._max_bytes = max_bytes
+        self._accounting = accounting
         self._own = threading.local()
-        self.problem: str | None = None
+        self._failed = False
 
     def put(self, data: bytes) -> Sequence[bytes]:
         """Add one row; return the event itself when it is too large. Raises StoreError."""
@@ -99,36 +98,29 @@ class Rows(PutOnly):
             raise StoreError(_NESTED)
         self._own.busy = True
         try:
-            _written(alias_of(self._using), data)
+            _insert(get_alias(self._using), data)
         except StoreError as error:
-            self.problem = str(error)
+            self._failed = True
+            self._accounting.store_problem(str(error))
             raise
         finally:
             self._own.busy = False
-        self.problem = None
+        if self._failed:
+            self._failed = False
+            self._accounting.store_problem(None)
         return ()
 
-    @property
-    def stored(self) -> int:
-        """Count the rows that wait, MOST_COUNTED at most; 0 when they cannot be read now."""
-        if getattr(self._own, "busy", False):
-            return 0
-        try:
-            return _counted(connections[alias_of(self._using)])
-        except Exception:  # noqa: BLE001  # an event loop, a database that is away: no error here
-            return 0
-
     def follows(self, using: str | None) -> bool:
-        """Say whether a row can be written in a transaction on `using`, None: the default one."""
+        """Return whether a row can be in a transaction on `using`, None: the default database."""
         try:
-            return using is not None or alias_of(self._using) == DEFAULT_DB_ALIAS
+            return using is not None or get_alias(self._using) == DEFAULT_DB_ALIAS
         except StoreError:
             return True  # and `put` reports it
 
 
-def alias_of(using: str | None = None) -> str:
-    """Return the database for a row of this moment. Raises StoreError when none can be found."""
-    named = _asked.get() or using or getattr(settings, OUTBOX_DATABASE, None)
+def get_alias(using: str | None = None) -> str:
+    """Return the alias of the database for a row now. Raises StoreError when there is none."""
+    named = _named.get() or using or getattr(settings, OUTBOX_DATABASE, None)
     if named is not None:
         return str(named)
     try:
@@ -140,17 +132,17 @@ def alias_of(using: str | None = None) -> str:
 
 
 @contextmanager
-def written_to(using: str | None) -> Iterator[None]:
-    """Let rows of this block go to this database; None changes nothing."""
-    token = _asked.set(using or _asked.get())
+def use_database(using: str | None) -> Iterator[None]:
+    """Write the rows of this block to this database; None changes nothing."""
+    token = _named.set(using or _named.get())
     try:
         yield
     finally:
-        _asked.reset(token)
+        _named.reset(token)
 
 
 def app_problem() -> str | None:
-    """Say what is missing in INSTALLED_APPS."""
+    """Return what is missing in INSTALLED_APPS, None when nothing is."""
     if not apps.apps_ready or apps.is_installed(APP):
         return None
     return (
@@ -160,7 +152,7 @@ def app_problem() -> str | None:
 
 
 def alias_problem(using: str | None = None) -> str | None:
-    """Say what is wrong with the database that is named for the outbox."""
+    """Return what is wrong with the database that is named for the outbox, None when nothing is."""
     named = using or getattr(settings, OUTBOX_DATABASE, None)
     if named is None or named in connections.settings:
         return None
@@ -170,14 +162,14 @@ def alias_problem(using: str | None = None) -> str | None:
     )
 
 
-def _written(alias: str, data: bytes) -> None:
-    """Write one row. Raises StoreError that says why not, and never what was in it."""
+def _insert(alias: str, data: bytes) -> None:
+    """Write one row. Raises StoreError that says why not, without anything of the row."""
     from whisperr.django.models import OutboxEvent  # not before the apps are loaded
 
     table = OutboxEvent._meta.db_table  # noqa: SLF001  # documented by Django
 
     def insert() -> None:
-        # Not through a model: no receiver of a project's own may change, refuse or track it.
+        # Not through the model: no signal receiver of the project may change, refuse or track it.
         quote = connection.ops.quote_name
         columns = ", ".join(map(quote, ("data", "token")))
         into = f"INSERT INTO {quote(table)} ({columns}) VALUES (%s, %s)"  # noqa: S608  # our names
@@ -188,22 +180,22 @@ def _written(alias: str, data: bytes) -> None:
         connection = connections[alias]
         if connection.in_atomic_block and connection.needs_rollback:
             raise StoreError(_BROKEN)
-        _done(connection, insert)
+        _run_or_reconnect(connection, insert)
     except StoreError:
         raise
     except SynchronousOnlyOperation as error:
         raise StoreError(_IN_A_LOOP) from error
-    except Exception as error:  # of any database, or of what a project has put before it
-        raise StoreError(_failure(alias, error)) from error
+    except Exception as error:  # of any database, or of a wrapper that the project has installed
+        raise StoreError(_describe(alias, error)) from error
 
 
-def _done(connection: BaseDatabaseWrapper, act: Callable[[], T]) -> T:
-    """Act; outside of a transaction once more, when it was the connection that was dead.
+def _run_or_reconnect(connection: BaseDatabaseWrapper, act: Callable[[], T]) -> T:
+    """Call `act`; outside of a transaction once more with a new connection, when it was dead.
 
-    Django replaces such a one at the next request, and a thread of a worker may never have one.
+    Django replaces a dead one at the next request, which a thread of a worker may never have.
     """
     try:
-        return _apart(connection, act)
+        return _run_in_savepoint(connection, act)
     except Error:
         if connection.in_atomic_block or not connection.autocommit:
             raise
@@ -213,8 +205,8 @@ def _done(connection: BaseDatabaseWrapper, act: Callable[[], T]) -> T:
         return act()
 
 
-def _apart(connection: BaseDatabaseWrapper, act: Callable[[], T]) -> T:
-    """Act in the caller's transaction; a failure leaves it as it was.
+def _run_in_savepoint(connection: BaseDatabaseWrapper, act: Callable[[], T]) -> T:
+    """Call `act` in the caller's transaction; a failure leaves that as it was.
 
     PostgreSQL refuses everything after a failure until a rollback, so there is a savepoint, also
     in a transaction by hand. Outside of a transaction Django makes none.
@@ -226,12 +218,12 @@ def _apart(connection: BaseDatabaseWrapper, act: Callable[[], T]) -> T:
             connection.savepoint_commit(point)
     except BaseException:
         if point is not None:
-            _go_back(connection, point)
+            _roll_back(connection, point)
         raise
     return result
 
 
-def _go_back(connection: BaseDatabaseWrapper, point: str) -> None:
+def _roll_back(connection: BaseDatabaseWrapper, point: str) -> None:
     try:
         connection.savepoint_rollback(point)
         connection.savepoint_commit(point)
@@ -240,32 +232,18 @@ def _go_back(connection: BaseDatabaseWrapper, point: str) -> None:
             transaction.set_rollback(True, using=connection.alias)
 
 
-def _failure(alias: str, error: Exception) -> str:
+def _describe(alias: str, error: Exception) -> str:
     """Return what is reported; never the text of the database, which may repeat the row."""
-    code = _code_of(error.__cause__)
+    code = _get_code(error.__cause__)
     if code in _MISSING or any(words in str(error) for words in _MISSING_IN_SQLITE):
         option = "" if alias == DEFAULT_DB_ALIAS else f" --database {alias}"
         return f"the database {alias!r} has no table of the outbox; `manage.py migrate{option}`"
-    said = "" if code is None else f" ({code})"
-    return f"the row could not be written to the database {alias!r}: {type(error).__name__}{said}"
+    suffix = "" if code is None else f" ({code})"
+    return f"the row could not be written to the database {alias!r}: {type(error).__name__}{suffix}"
 
 
-def _code_of(cause: BaseException | None) -> str | int | None:
+def _get_code(cause: BaseException | None) -> str | int | None:
     """Return the number of an error of psycopg 3 and 2, or of MySQL's drivers."""
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     first = cause.args[0] if cause is not None and cause.args else None
     return state if isinstance(state, str) else first if isinstance(first, int) else None
-
-
-def _counted(connection: BaseDatabaseWrapper) -> int:
-    from whisperr.django.models import OutboxEvent  # not before the apps are loaded
-
-    if connection.in_atomic_block and connection.needs_rollback:
-        return 0
-    closed = connection.connection is None
-    rows = OutboxEvent.objects.using(connection.alias)
-    try:
-        return _done(connection, rows[:MOST_COUNTED].count)
-    finally:
-        if closed and not connection.in_atomic_block:
-            connection.close()  # it was opened for this alone

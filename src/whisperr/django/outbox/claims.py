@@ -1,8 +1,8 @@
 """The rows that one relay has claimed: its token and the end of its lease, in the rows themselves.
 
 Every function is one short transaction, or one statement; none is open when it returns. The clock
-of leases is the database's. What a relay does to a row happens only where its token still stands:
-whoever claims a row after a lease has run out writes another one.
+of leases is the database's. A relay changes a row only where its token still stands: a relay that
+claims a row after its lease has run out writes another token.
 
 Threads: any, each with Django's connection of that thread. Raises django.db.Error.
 """
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
+    from whisperr.errors import Loss
+
 
 class Row(NamedTuple):
     """One claimed row."""
@@ -43,45 +45,43 @@ class Claims:
     def claim(self, count: int, lease: float) -> tuple[str, list[Row]]:
         """Claim at most `count` free rows, the oldest ones, for `lease` seconds.
 
-        Return the token and the rows in their order. Relays that come at the same moment get
-        different ones, without waiting for each other where the database can skip locked rows.
+        Return the token and the rows in their order. Relays that claim at the same moment get
+        different rows, without waiting for each other where the database can skip locked ones.
         """
         connection = connections[self.alias]
         connection.ensure_connection()
         if not connection.in_atomic_block and not connection.get_autocommit():
-            connection.set_autocommit(True)  # else a transaction would stay open during requests
+            connection.set_autocommit(True)  # or a transaction would stay open during requests
         token = uuid.uuid4().hex
         leased = {"token": token, "leased_until": Now() + timedelta(seconds=lease)}
-        # SQLite ignores `skip_locked` without a word: what counts is what Django says it can do.
+        # SQLite silently ignores `skip_locked`: what Django says about the database counts.
         if connection.features.has_select_for_update_skip_locked:
             with transaction.atomic(using=self.alias):
-                found = free(self.alias).select_for_update(skip_locked=True).order_by("pk")
-                rows = _rows(found[:count])
+                found = get_free_rows(self.alias).select_for_update(skip_locked=True).order_by("pk")
+                rows = _fetch(found[:count])
                 self._at(rows).update(**leased)
             return token, rows
-        oldest = list(free(self.alias).order_by("pk").values_list("pk", flat=True)[:count])
-        # Whoever was faster has made some of them not free: the condition decides.
-        if not oldest or not free(self.alias).filter(pk__in=oldest).update(**leased):
+        oldest = list(get_free_rows(self.alias).order_by("pk").values_list("pk", flat=True)[:count])
+        # A faster relay may have claimed some of them meanwhile: the condition decides.
+        if not oldest or not get_free_rows(self.alias).filter(pk__in=oldest).update(**leased):
             return token, []
         mine = OutboxEvent.objects.using(self.alias).filter(pk__in=oldest, token=token)
-        return token, _rows(mine.order_by("pk"))
+        return token, _fetch(mine.order_by("pk"))
 
-    def prolong(self, token: str, rows: Sequence[Row], seconds: float) -> bool:
-        """Let the lease last for so long from now; False when not all rows are held any more."""
+    def extend(self, token: str, rows: Sequence[Row], seconds: float) -> bool:
+        """Make the lease end so long from now; False when not all rows are held any more."""
         until = Now() + timedelta(seconds=seconds)
         return self._held(token, rows).update(leased_until=until) == len(rows)
 
     def release(self, token: str, rows: Sequence[Row]) -> None:
-        """Give rows back: another relay may claim them at once."""
+        """Give rows back, so that any relay may claim them at once."""
         self._held(token, rows).update(token="", leased_until=None)
 
     def delete(self, token: str, rows: Sequence[Row]) -> int:
-        """Forget delivered rows; return how many of them were still held."""
+        """Delete delivered rows; return how many of them were still held."""
         return self._held(token, rows).delete()[0] if rows else 0
 
-    def bury(
-        self, token: str, rows: Sequence[Row], reason: str, message: str, status: int | None
-    ) -> int:
+    def dead_letter(self, token: str, rows: Sequence[Row], loss: Loss) -> int:
         """Turn rows into dead letters; return how many of them were still held."""
         with transaction.atomic(using=self.alias):
             held = self._held(token, rows)
@@ -91,9 +91,9 @@ class Claims:
             DeadLetter.objects.using(self.alias).bulk_create(
                 DeadLetter(
                     data=row.data,
-                    reason=reason,
-                    message=message,
-                    status=status,
+                    reason=loss.reason,
+                    message=loss.message,
+                    status=loss.status,
                     created_at=row.created_at,
                 )
                 for row in rows
@@ -102,9 +102,10 @@ class Claims:
             held.delete()
         return len(still)
 
-    def add(self, data: bytes) -> None:
-        """Add one row that waits."""
-        OutboxEvent.objects.using(self.alias).create(data=data)
+    def add(self, events: Sequence[bytes]) -> None:
+        """Add rows that wait, in one transaction."""
+        rows = OutboxEvent.objects.using(self.alias)
+        rows.bulk_create(OutboxEvent(data=data) for data in events)
 
     @property
     def in_transaction(self) -> bool:
@@ -122,14 +123,14 @@ class Claims:
         return self._at(rows).filter(token=token)
 
 
-def free(alias: str) -> QuerySet[OutboxEvent]:
-    """Return the rows that nobody holds: never claimed, given back, or the lease has run out."""
+def get_free_rows(alias: str) -> QuerySet[OutboxEvent]:
+    """Return the rows that no relay holds: never claimed, given back, or the lease has run out."""
     return OutboxEvent.objects.using(alias).filter(
         Q(leased_until__isnull=True) | Q(leased_until__lt=Now())
     )
 
 
-def _rows(found: QuerySet[OutboxEvent]) -> list[Row]:
+def _fetch(found: QuerySet[OutboxEvent]) -> list[Row]:
     return [
         Row(id_, bytes(data), created_at)  # some drivers give a view of memory
         for id_, data, created_at in found.values_list("pk", "data", "created_at")

@@ -1,4 +1,4 @@
-"""What is in the outbox, in figures; and what may be done with dead letters.
+"""The figures of the outbox, and what can be done with dead letters: list, requeue, delete.
 
 Threads: any, each with Django's connection of that thread. Ages are by the clock of the database.
 Raises django.db.Error.
@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from whisperr._events.layout import get_kind
 from whisperr.django.models import DeadLetter, OutboxEvent
 
-from .claims import free
+from .claims import get_free_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-_ROUND = 500
+# So many dead letters are requeued in one transaction.
+_REQUEUED_AT_ONCE = 500
 
 
 class Figures(NamedTuple):
@@ -41,7 +42,7 @@ class Figures(NamedTuple):
     dead: dict[str, int]
 
 
-class Letter(NamedTuple):
+class Summary(NamedTuple):
     """One dead letter, as lists show it: no payload, no user."""
 
     id: int
@@ -53,10 +54,10 @@ class Letter(NamedTuple):
     message: str
 
 
-def figures(alias: str) -> Figures:
+def get_figures(alias: str) -> Figures:
     """Count what is in the outbox."""
     rows = OutboxEvent.objects.using(alias)
-    total, waiting = rows.count(), free(alias).count()
+    total, waiting = rows.count(), get_free_rows(alias).count()
     age = ExpressionWrapper(Now() - F("created_at"), DurationField())
     oldest = rows.order_by("pk").annotate(age=age).values_list("age", flat=True).first()
     reasons = DeadLetter.objects.using(alias).values_list("reason").order_by("reason")
@@ -68,11 +69,11 @@ def figures(alias: str) -> Figures:
     )
 
 
-def newest(alias: str, count: int) -> list[Letter]:
+def get_newest(alias: str, count: int) -> list[Summary]:
     """Return the newest dead letters, newest first."""
     found = DeadLetter.objects.using(alias).order_by("-pk")[:count]
     return [
-        Letter(
+        Summary(
             one.pk,
             one.reason,
             one.status,
@@ -86,28 +87,28 @@ def newest(alias: str, count: int) -> list[Letter]:
 
 
 def requeue(alias: str, ids: Sequence[int] | None) -> int:
-    """Put dead letters at the end of the outbox, all for None; return how many were there.
+    """Put dead letters at the end of the outbox, all for None; return how many were moved.
 
-    A round of some hundred at a time, each in a transaction: an interrupted call has done some.
+    They are moved in several transactions: an interrupted call has moved some.
     """
-    letters = DeadLetter.objects.using(alias).order_by("pk")
+    found = DeadLetter.objects.using(alias).order_by("pk")
     if ids is not None:
-        letters = letters.filter(pk__in=ids)
-    last = letters.values_list("pk", flat=True).last()
+        found = found.filter(pk__in=ids)
+    last = found.values_list("pk", flat=True).last()
     done = 0
-    while last is not None:  # those that die again meanwhile are not moved again
-        moved = _move(alias, letters.filter(pk__lte=last))
+    while last is not None:  # what is refused again meanwhile is not moved again
+        moved = _move(alias, found.filter(pk__lte=last))
         done += moved
-        if moved < _ROUND:
+        if moved < _REQUEUED_AT_ONCE:
             break
     return done
 
 
-def _move(alias: str, letters: QuerySet[DeadLetter]) -> int:
+def _move(alias: str, dead: QuerySet[DeadLetter]) -> int:
     with transaction.atomic(using=alias):
-        ids = list(letters.values_list("pk", flat=True)[:_ROUND])
+        ids = list(dead.values_list("pk", flat=True)[:_REQUEUED_AT_ONCE])
         some = DeadLetter.objects.using(alias).filter(pk__in=ids)
-        # A write first: it locks the rows, on SQLite the file, so that nobody moves them twice.
+        # A write first: it locks the rows, on SQLite the file, so that they are not moved twice.
         some.update(reason=F("reason"))
         found = list(some.order_by("pk"))
         OutboxEvent.objects.using(alias).bulk_create(
@@ -119,5 +120,5 @@ def _move(alias: str, letters: QuerySet[DeadLetter]) -> int:
 
 def prune(alias: str, days: float) -> int:
     """Delete dead letters that were refused more than `days` ago; return how many."""
-    letters = DeadLetter.objects.using(alias)
-    return letters.filter(refused_at__lt=Now() - timedelta(days=days)).delete()[0]
+    dead = DeadLetter.objects.using(alias)
+    return dead.filter(refused_at__lt=Now() - timedelta(days=days)).delete()[0]

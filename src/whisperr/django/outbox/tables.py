@@ -1,4 +1,4 @@
-"""Whether the tables of the outbox can be used; for the commands."""
+"""Checks that the tables of the outbox can be used; for the commands."""
 
 from __future__ import annotations
 

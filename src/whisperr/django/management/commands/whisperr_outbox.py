@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from django.core.management.base import BaseCommand, CommandError
 
-from whisperr.django.outbox import dead_letters as letters
-from whisperr.django.outbox.buffer import alias_of
+from whisperr.django.outbox import dead_letters
+from whisperr.django.outbox.buffer import get_alias
 from whisperr.django.outbox.tables import check_tables
 
 if TYPE_CHECKING:
@@ -16,50 +16,63 @@ if TYPE_CHECKING:
 
     from django.core.management.base import CommandParser
 
-_SHOWN = 20
+_LISTED = 20
 
 
 class Command(BaseCommand):
     """Shows figures; with options, also dead letters, which it can requeue or delete."""
 
     help: str = "Show what waits in the outbox and what was refused; requeue or delete the latter."
-    requires_system_checks: tuple[str, ...] = ()  # it looks at tables, not at settings
+    requires_system_checks: tuple[str, ...] = ()  # it uses tables, not settings
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Describe the options."""
         parser.add_argument("--using", metavar="ALIAS", help="as for whisperr_relay")
         parser.add_argument("--json", action="store_true", help="print one JSON object")
         parser.add_argument(
-            "--dead", type=int, nargs="?", const=_SHOWN, metavar="N",
+            "--dead",
+            type=int,
+            nargs="?",
+            const=_LISTED,
+            metavar="N",
             help="list the newest N dead letters, without their content (%(const)s)",
-        )  # fmt: skip
+        )
         parser.add_argument(
-            "--requeue", type=int, nargs="*", metavar="ID",
+            "--requeue",
+            type=int,
+            nargs="*",
+            metavar="ID",
             help="put these dead letters at the end of the outbox, or all with --all",
-        )  # fmt: skip
+        )
         parser.add_argument("--all", action="store_true", help="with --requeue")
         parser.add_argument(
-            "--prune", type=float, metavar="DAYS",
+            "--prune",
+            type=float,
+            metavar="DAYS",
             help="delete dead letters that were refused more than so many days ago",
-        )  # fmt: skip
+        )
 
     def handle(self, *_: Any, **given: Any) -> None:  # noqa: ANN401  # as Django calls it
-        """Do what was asked for, then show how it is."""
+        """Do what the options ask for, then show the figures."""
         _check(given)
-        alias = alias_of(given["using"])
+        alias = get_alias(given["using"])
         check_tables(alias)
-        shown: dict[str, Any] = {}
+        result: dict[str, Any] = {}
         if given["requeue"] is not None:
-            shown["requeued"] = letters.requeue(alias, None if given["all"] else given["requeue"])
+            result["requeued"] = dead_letters.requeue(
+                alias, None if given["all"] else given["requeue"]
+            )
         if given["prune"] is not None:
-            shown["pruned"] = letters.prune(alias, given["prune"])
-        shown |= letters.figures(alias)._asdict()
+            result["pruned"] = dead_letters.prune(alias, given["prune"])
+        result |= dead_letters.get_figures(alias)._asdict()
         if given["dead"] is not None:
-            shown["letters"] = [one._asdict() for one in letters.newest(alias, given["dead"])]
+            result["letters"] = [
+                one._asdict() for one in dead_letters.get_newest(alias, given["dead"])
+            ]
         if given["json"]:
-            self.stdout.write(json.dumps(shown, default=str))
+            self.stdout.write(json.dumps(result, default=str))
         else:
-            self.stdout.write("\n".join(_lines(shown)))
+            self.stdout.write("\n".join(_to_lines(result)))
 
 
 def _check(given: dict[str, Any]) -> None:
@@ -73,16 +86,16 @@ def _check(given: dict[str, Any]) -> None:
             raise CommandError(f"--{name} {given[name]:g}: must not be below 0")
 
 
-def _lines(shown: dict[str, Any]) -> list[str]:
-    lines = [f"{name:<9} {shown[name]:,}" for name in ("requeued", "pruned") if name in shown]
-    age = "" if shown["oldest"] is None else f", the oldest row for {shown['oldest']:,.0f} s"
-    dead = ", ".join(f"{reason} {count:,}" for reason, count in shown["dead"].items())
+def _to_lines(result: dict[str, Any]) -> list[str]:
+    lines = [f"{name:<9} {result[name]:,}" for name in ("requeued", "pruned") if name in result]
+    age = "" if result["oldest"] is None else f", the oldest row for {result['oldest']:,.0f} s"
+    dead = ", ".join(f"{reason} {count:,}" for reason, count in result["dead"].items())
     lines += [
-        f"waiting   {shown['waiting']:,}{age}",
-        f"claimed   {shown['claimed']:,}",
-        f"dead      {sum(shown['dead'].values()):,}" + (f": {dead}" if dead else ""),
+        f"waiting   {result['waiting']:,}{age}",
+        f"claimed   {result['claimed']:,}",
+        f"dead      {sum(result['dead'].values()):,}" + (f": {dead}" if dead else ""),
     ]
-    for one in shown.get("letters", ()):
+    for one in result.get("letters", ()):
         status = "" if one["status"] is None else f" {one['status']}"
         moment = one["refused_at"].isoformat(sep=" ", timespec="seconds")
         lines.append(

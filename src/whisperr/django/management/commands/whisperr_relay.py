@@ -1,4 +1,4 @@
-"""`manage.py whisperr_relay`: deliver what is in the outbox, until it is told to stop."""
+"""`manage.py whisperr_relay`: delivers what is in the outbox until it is stopped."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
-from django.db import connections
 
 from whisperr._contract import MAX_BATCH_EVENTS
 from whisperr._delivery.thread import WakeUp
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.django.conf import DISABLED, new_client
-from whisperr.django.outbox.buffer import alias_of
+from whisperr.django.outbox.buffer import get_alias
 from whisperr.django.outbox.claims import Claims
 from whisperr.django.outbox.relay import RelayBuffer
+from whisperr.django.outbox.store import TableStore
 from whisperr.django.outbox.tables import check_tables
 
 if TYPE_CHECKING:
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 INTERVAL = 1.0
 _LEAST_INTERVAL, _LONGEST_INTERVAL = 0.01, 3_600.0
-# With `--once` a stop is noticed after so many seconds, and an outbox that fails so often in a row
-# is given up.
-_ROUND = 0.5
-_MOST_MISSES = 5
+# With `--once`: seconds between two checks whether it has ended; so many failures of the database
+# in a row end it.
+_CHECK_INTERVAL = 0.05
+_MOST_FAILURES = 5
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -44,8 +44,8 @@ class Command(BaseCommand):
         "Deliver the events of the outbox until SIGTERM or SIGINT. Several may run, also on "
         "several machines."
     )
-    requires_system_checks: tuple[str, ...] = ()  # what matters to it is found here, and quicker
-    tell_every: float = 60.0  # seconds after which it says what it did, if it did something
+    requires_system_checks: tuple[str, ...] = ()  # it checks what it needs itself, and faster
+    report_interval: float = 60.0  # seconds between two lines about what was delivered
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Describe the options."""
@@ -53,72 +53,78 @@ class Command(BaseCommand):
             "--once", action="store_true", help="deliver everything that is there, then end"
         )
         parser.add_argument(
-            "--batch", type=int, default=MAX_BATCH_EVENTS, metavar="N",
+            "--batch",
+            type=int,
+            default=MAX_BATCH_EVENTS,
+            metavar="N",
             help="claim and send at most so many events at once, 1 to 500 (%(default)s)",
-        )  # fmt: skip
+        )
         parser.add_argument(
-            "--interval", type=float, default=INTERVAL, metavar="SECONDS",
+            "--interval",
+            type=float,
+            default=INTERVAL,
+            metavar="SECONDS",
             help="look into an empty table so often (%(default)s)",
-        )  # fmt: skip
+        )
         parser.add_argument(
             "--using", metavar="ALIAS", help="the database; else WHISPERR_OUTBOX_DATABASE"
         )
         parser.add_argument(
-            "--lease", type=float, default=LEASE, metavar="SECONDS",
+            "--lease",
+            type=float,
+            default=LEASE,
+            metavar="SECONDS",
             help="others take over from a relay that died after so many seconds (%(default)s)",
-        )  # fmt: skip
+        )
 
     def handle(self, *_: Any, **given: Any) -> None:  # noqa: ANN401  # as Django calls it
         """Deliver; fails when it cannot begin, and with `--once` when it could not deliver all."""
         _check("--batch", given["batch"], 1, MAX_BATCH_EVENTS)
         _check("--interval", given["interval"], _LEAST_INTERVAL, _LONGEST_INTERVAL)
         _check("--lease", given["lease"], SHORTEST_LEASE, LONGEST_LEASE)
-        self._loud = given["verbosity"] > 0
-        alias = alias_of(given["using"])
+        self._verbose = given["verbosity"] > 0
+        alias = get_alias(given["using"])
         check_tables(alias)
-        relay = RelayBuffer(
-            Claims(alias), batch=given["batch"], interval=given["interval"], lease=given["lease"]
-        )
-        gate = WakeUp()
+        wake_up = WakeUp()
+        store = TableStore(Claims(alias), batch=given["batch"], lease=given["lease"])
 
         def stop(*_: object) -> None:
-            relay.stop()
-            gate.set()
+            store.stop()
+            wake_up.set()
 
-        with _Signals(stop):
-            client = _client(relay, given["batch"])
-            self._say(f"relaying from database {alias!r}, {given['batch']} events at most")
+        with _SignalHandlers(stop):
+            client = _make_client(store, given["interval"], given["batch"])
+            self._print(f"relaying from database {alias!r}, {given['batch']} events at most")
+            problem = None
             try:
                 if given["once"]:
-                    problem = _until_empty(client, relay)
+                    problem = _wait_until_empty(client, store, wake_up)
                 else:
-                    problem = None
-                    connections[alias].close()  # from now on only the thread that delivers has one
-                    self._run(relay, gate)
+                    self._report_until_stopped(store, wake_up)
             finally:
-                relay.stop()
+                store.stop()
                 client.shutdown(EXIT_TIMEOUT)
-        self._say(f"stopped: {_summary(relay)}")
+        self._print(f"stopped: {_summarize(store)}")
         if problem is not None:
             raise CommandError(f"not everything was delivered: {problem}")
 
-    def _run(self, relay: RelayBuffer, gate: WakeUp) -> None:
-        told = _summary(relay)
-        while not relay.stopping:
-            gate.wait(self.tell_every)
-            now = _summary(relay)
-            if now != told and not relay.stopping:
-                self._say(now)
-                told = now
+    def _report_until_stopped(self, store: TableStore, wake_up: WakeUp) -> None:
+        reported = _summarize(store)
+        while not store.stopping:
+            wake_up.wait(self.report_interval)
+            now = _summarize(store)
+            if now != reported and not store.stopping:
+                self._print(now)
+                reported = now
 
-    def _say(self, line: str) -> None:
-        if self._loud:
+    def _print(self, line: str) -> None:
+        if self._verbose:
             self.stdout.write(line)
             self.stdout.flush()
 
 
-class _Signals:
-    """Calls `stop` for a signal, while it is entered; only in the main thread, which gets them."""
+class _SignalHandlers:
+    """Calls `stop` for a signal while it is entered; only in the main thread, which gets them."""
 
     def __init__(self, stop: Callable[..., None]) -> None:
         self._stop = stop
@@ -133,9 +139,9 @@ class _Signals:
             signal.signal(number, before)
 
 
-def _client(relay: RelayBuffer, batch: int) -> Whisperr:
+def _make_client(store: TableStore, interval: float, batch: int) -> Whisperr:
     try:
-        client = new_client(buffer=relay, flush_at=1, max_batch_size=batch)
+        client = new_client(buffer=RelayBuffer(store, interval), flush_at=1, max_batch_size=batch)
     except ImproperlyConfigured as error:
         raise CommandError(str(error)) from None
     if not client.ready:
@@ -143,19 +149,20 @@ def _client(relay: RelayBuffer, batch: int) -> Whisperr:
     return client
 
 
-def _until_empty(client: Whisperr, relay: RelayBuffer) -> str | None:
-    """Deliver until nothing is left that is free; return why that could not be done."""
-    while not relay.stopping and not client.flush(_ROUND):
+def _wait_until_empty(client: Whisperr, store: TableStore, wake_up: WakeUp) -> str | None:
+    """Wait until no free row is left; return why not everything could be delivered."""
+    while not (store.stopping or store.rounds):
+        wake_up.wait(_CHECK_INTERVAL)
         stats = client.stats()
-        if relay.misses >= _MOST_MISSES or (stats.state == "paused" and relay.problem is None):
+        if store.failures >= _MOST_FAILURES or (stats.state == "paused" and not store.failures):
             return stats.problem or "delivery pauses"
     return None
 
 
-def _summary(relay: RelayBuffer) -> str:
-    dead = ", ".join(f"{reason} {count:,}" for reason, count in sorted(relay.buried.items()))
-    letters = sum(relay.buried.values())
-    return f"delivered {relay.delivered:,}, dead letters {letters:,}" + (f" ({dead})" * bool(dead))
+def _summarize(store: TableStore) -> str:
+    dead = ", ".join(f"{reason} {count:,}" for reason, count in sorted(store.dead_letters.items()))
+    total = sum(store.dead_letters.values())
+    return f"delivered {store.delivered:,}, dead letters {total:,}" + (f" ({dead})" * bool(dead))
 
 
 def _check(option: str, value: float, least: float, most: float) -> None:

@@ -1,4 +1,4 @@
-"""Step 3, whatever happens in whatever order: the buffer does what a plain list would do."""
+"""Whatever happens in whatever order: a queue does what a plain list would do."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.queue.places import Heard
+from tests.queue.queues import RecordingAccounting
 from whisperr._contract import MAX_BATCH_BYTES
 from whisperr._events.layout import EVENT_HEAD, IDENTIFY_HEAD, is_identify
 from whisperr._queue.durable import LeasedQueue
@@ -26,21 +26,20 @@ from whisperr.buffers import SQLiteBuffer, parse_buffer_url
 
 if TYPE_CHECKING:
     from tests.redis_server import RedisServer
-    from whisperr.buffers import Place
-    from whisperr.protocols import Buffer
+    from whisperr.protocols import BufferConfig, Queue
 
 LARGE = MAX_BATCH_BYTES // 3
 
 
-class BufferMachine(RuleBasedStateMachine):
-    """Compares with a list of what waits, a list of what is taken, and positions by number."""
+class QueueMachine(RuleBasedStateMachine):
+    """Compares with a list of what waits, a list of what is claimed, and positions by number."""
 
     def __init__(self) -> None:
         super().__init__()
         self.numbers = itertools.count()
         self.waiting: list[bytes] = []
-        self.returned = 0  # how many at the front of `waiting` were put back as one batch
-        self.taken: list[bytes] = []
+        self.returned = 0  # how many at the front of `waiting` were released as one batch
+        self.claimed: list[bytes] = []
         self.positions: dict[bytes, int] = {}
         self.ended: set[bytes] = set()
 
@@ -51,9 +50,9 @@ class BufferMachine(RuleBasedStateMachine):
     )
     def start(self, max_events: int, max_bytes: int, batch: int) -> None:
         self.max_events, self.max_bytes, self.batch = max_events, max_bytes, batch
-        self.buffer = self.new()
+        self.queue = self.new()
 
-    def new(self) -> Buffer:
+    def new(self) -> Queue:
         return MemoryQueue(self.max_events, self.max_bytes)
 
     @rule(
@@ -62,81 +61,81 @@ class BufferMachine(RuleBasedStateMachine):
     )
     def put(self, head: bytes, size: int) -> None:
         data = head + b"%d." % next(self.numbers) + b"x" * size
-        gone = list(self.buffer.put(data))
+        dropped = list(self.queue.put(data))
         if len(data) + EVENT_OVERHEAD_BYTES > self.max_bytes:
-            assert gone == [data]
+            assert dropped == [data]
             return
         self.positions[data] = len(self.positions)
         self.waiting.append(data)
-        assert gone == self.overflow()
+        assert dropped == self.overflow()
 
-    @precondition(lambda self: not self.taken)
+    @precondition(lambda self: not self.claimed)
     @rule()
     def claim(self) -> None:
-        line = self.waiting[: self.returned] if self.returned else self.waiting
-        wanted = self.next_batch(line)
-        assert list(self.buffer.claim(self.batch)) == wanted
-        self.taken = wanted
+        events = self.waiting[: self.returned] if self.returned else self.waiting
+        wanted = self.next_batch(events)
+        assert list(self.queue.claim(self.batch)) == wanted
+        self.claimed = wanted
         self.waiting = self.waiting[len(wanted) :]
         self.returned = max(self.returned - len(wanted), 0)
 
     @rule(count=st.integers(0, 6))
     def ack(self, count: int) -> None:
-        owned = min(count, len(self.taken))
-        assert self.buffer.ack(count) == owned
-        self.ended.update(self.taken[:owned])
-        self.taken = self.taken[owned:]
+        owned = min(count, len(self.claimed))
+        assert self.queue.ack(count) == owned
+        self.ended.update(self.claimed[:owned])
+        self.claimed = self.claimed[owned:]
 
-    @precondition(lambda self: self.taken)
+    @precondition(lambda self: self.claimed)
     @rule()
     def release(self) -> None:
-        gone = list(self.buffer.release())
-        self.waiting = self.taken + self.waiting
-        self.returned, self.taken = len(self.taken), []
-        assert gone == self.overflow()
+        dropped = list(self.queue.release())
+        self.waiting = self.claimed + self.waiting
+        self.returned, self.claimed = len(self.claimed), []
+        assert dropped == self.overflow()
 
     @rule()
-    def clear(self) -> None:
-        self.clear_now()
+    def drain(self) -> None:
+        self.drain_now()
 
-    def clear_now(self) -> None:
-        assert list(self.buffer.drain()) == self.taken + self.waiting
-        self.ended.update(self.taken, self.waiting)
-        self.taken, self.waiting, self.returned = [], [], 0
+    def drain_now(self) -> None:
+        assert list(self.queue.drain()) == self.claimed + self.waiting
+        self.ended.update(self.claimed, self.waiting)
+        self.claimed, self.waiting, self.returned = [], [], 0
 
     @invariant()
-    def it_says_how_much_waits(self) -> None:
+    def it_knows_how_much_waits(self) -> None:
         if self.positions:
-            assert len(self.buffer) == len(self.waiting)
-            assert self.buffer.held_bytes == self.size(self.waiting)
+            assert len(self.queue) == len(self.waiting)
+            assert self.queue.held_bytes == self.size(self.waiting)
 
     @invariant()
     def its_bounds_hold(self) -> None:
         if self.positions:
-            assert len(self.buffer) <= self.max_events
-            assert self.buffer.held_bytes <= self.max_bytes
+            assert len(self.queue) <= self.max_events
+            assert self.queue.held_bytes <= self.max_bytes
 
     @invariant()
-    def a_mark_is_passed_when_all_before_it_has_ended(self) -> None:
+    def a_position_is_settled_when_all_before_it_has_ended(self) -> None:
         if not self.positions:
             return
-        assert self.buffer.tail() == len(self.positions)
+        assert self.queue.tail() == len(self.positions)
         alive = [at for data, at in self.positions.items() if data not in self.ended]
         first = min(alive, default=len(self.positions))
-        for mark in range(len(self.positions) + 1):
-            assert self.buffer.settled(mark) == (mark <= first)
+        for position in range(len(self.positions) + 1):
+            assert self.queue.settled(position) == (position <= first)
 
     def overflow(self) -> list[bytes]:
-        gone = []
+        dropped = []
         while len(self.waiting) > self.max_events or self.size(self.waiting) > self.max_bytes:
-            gone.append(self.waiting.pop(0))
+            dropped.append(self.waiting.pop(0))
             self.returned = max(self.returned - 1, 0)
-        self.ended.update(gone)
-        return gone
+        self.ended.update(dropped)
+        return dropped
 
-    def next_batch(self, line: list[bytes]) -> list[bytes]:
+    def next_batch(self, events: list[bytes]) -> list[bytes]:
         batch: list[bytes] = []
-        for data in line[: self.batch]:
+        for data in events[: self.batch]:
             alone = is_identify(data) or any(map(is_identify, batch))
             full = sum(map(len, [*batch, data])) > MAX_BATCH_BYTES - 100
             if batch and (alone or full):
@@ -149,38 +148,37 @@ class BufferMachine(RuleBasedStateMachine):
         return sum(map(len, events)) + EVENT_OVERHEAD_BYTES * len(events)
 
 
-class DurableMachine(BufferMachine):
-    """The same over a store: there, clearing gives nothing up but the lease."""
+class LeasedQueueMachine(QueueMachine):
+    """The same over a store: there, draining gives up nothing but the lease."""
 
-    buffer: LeasedQueue
+    queue: LeasedQueue
 
-    def new(self) -> Buffer:
-        self.heard = Heard()
-        one = self.place().open(self.max_events, self.max_bytes)
-        assert isinstance(one, LeasedQueue)
-        one.attach(self.heard)
-        return one
+    def new(self) -> Queue:
+        self.accounting = RecordingAccounting()
+        queue = self.configure().open(self.max_events, self.max_bytes, self.accounting)
+        assert isinstance(queue, LeasedQueue)
+        return queue
 
-    def place(self) -> Place:
+    def configure(self) -> BufferConfig:
         raise NotImplementedError
 
-    def clear_now(self) -> None:
-        assert list(self.buffer.drain()) == []
-        if self.taken:
-            self.waiting = self.taken + self.waiting
-            self.returned, self.taken = len(self.taken), []
-        gone = self.overflow()
-        assert self.heard.losses == ([("queue_full", gone)] if gone else [])
-        self.heard.losses.clear()
-        self.buffer._closed = False  # a closed one says of nothing that it has ended: go on
+    def drain_now(self) -> None:
+        assert list(self.queue.drain()) == []
+        if self.claimed:
+            self.waiting = self.claimed + self.waiting
+            self.returned, self.claimed = len(self.claimed), []
+        dropped = self.overflow()
+        assert self.accounting.losses == ([("queue_full", dropped)] if dropped else [])
+        self.accounting.losses.clear()
+        self.queue._closed = False  # a closed queue does not ask its store any more: go on
 
     def teardown(self) -> None:
-        if hasattr(self, "heard"):
-            self.buffer.drain()
+        if hasattr(self, "accounting"):
+            self.queue.drain()
 
 
-class SQLiteMachine(DurableMachine):
-    def place(self) -> Place:
+class SQLiteMachine(LeasedQueueMachine):
+    def configure(self) -> BufferConfig:
         self.home = TemporaryDirectory()
         return SQLiteBuffer(f"{self.home.name}/events.db")
 
@@ -190,18 +188,16 @@ class SQLiteMachine(DurableMachine):
             self.home.cleanup()
 
 
-class RedisMachine(DurableMachine):
+class RedisMachine(LeasedQueueMachine):
     redis: RedisServer
-    numbers_of_places = itertools.count()
+    stream_numbers = itertools.count()
 
-    def place(self) -> Place:
-        return parse_buffer_url(
-            self.redis.url(f"machine-{next(self.numbers_of_places)}", timeout=5)
-        )
+    def configure(self) -> BufferConfig:
+        return parse_buffer_url(self.redis.url(f"machine-{next(self.stream_numbers)}", timeout=5))
 
 
-TestBufferMachine = BufferMachine.TestCase
-TestBufferMachine.settings = settings(
+TestQueueMachine = QueueMachine.TestCase
+TestQueueMachine.settings = settings(
     deadline=None, max_examples=200, stateful_step_count=30, derandomize=True, database=None
 )
 TestSQLiteMachine = SQLiteMachine.TestCase

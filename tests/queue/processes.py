@@ -1,0 +1,147 @@
+"""Queues over one store, as several processes have them, under clocks of the test."""
+
+from __future__ import annotations
+
+import sqlite3
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING
+
+from tests.queue.queues import ROOM, RecordingAccounting, get_stored
+from whisperr._queue.durable import LeasedQueue
+from whisperr._queue.redis import RedisStore
+from whisperr._queue.sqlite import SQLiteStore
+from whisperr.buffers import parse_buffer_url
+from whisperr.testing import FakeClock
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.redis_server import RedisServer
+
+LEASE = 15.0
+
+
+class Processes(ABC):
+    """The processes of one store."""
+
+    def __init__(self) -> None:
+        self.steady = 0.0  # their monotonic clock
+        self.made: list[LeasedQueue] = []
+
+    def start(self, max_events: int = 100, max_bytes: int = ROOM) -> LeasedQueue:
+        """Return the queue of a new process."""
+        self.made.append(self.make(max_events, max_bytes, RecordingAccounting()))
+        return self.made[-1]
+
+    def close_all(self) -> None:
+        for queue in self.made:
+            queue.drain()
+
+    def pass_retry(self) -> None:
+        """Let so much time pass that a store that failed is used again."""
+        self.steady += 10
+
+    @abstractmethod
+    def make(self, max_events: int, max_bytes: int, accounting: RecordingAccounting) -> LeasedQueue:
+        """Open the queue of a process."""
+
+    @abstractmethod
+    def get_stored(self) -> list[bytes]:
+        """Return all events in the store, in order, also those that are claimed."""
+
+    @abstractmethod
+    def get_lease_left(self) -> float:
+        """Return how many seconds the lease in the store still lasts."""
+
+    @abstractmethod
+    def end_lease(self) -> None:
+        """Make the lease in the store run out."""
+
+    @abstractmethod
+    def fail(self) -> None:
+        """Make the store unusable."""
+
+    @abstractmethod
+    def mend(self) -> None:
+        """Make the store usable again."""
+
+
+class SQLiteProcesses(Processes):
+    """Processes that share a file."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.path = path
+        self.now = FakeClock().wall()
+        self._locker: sqlite3.Connection | None = None
+
+    def make(self, max_events: int, max_bytes: int, accounting: RecordingAccounting) -> LeasedQueue:
+        store = SQLiteStore(
+            str(self.path), "NORMAL", LEASE, max_events, max_bytes, lambda: self.now
+        )
+        return LeasedQueue(store, max_events, max_bytes, accounting, clock=lambda: self.steady)
+
+    def get_stored(self) -> list[bytes]:
+        return get_stored(self.made[0])
+
+    def get_lease_left(self) -> float:
+        ((until,),) = self.query("SELECT until FROM state")
+        return float(str(until)) - self.now
+
+    def end_lease(self) -> None:
+        self.now += self.get_lease_left()
+
+    def fail(self) -> None:
+        self._locker = sqlite3.connect(self.path, isolation_level=None)
+        self._locker.execute("BEGIN IMMEDIATE")
+
+    def mend(self) -> None:
+        assert self._locker is not None
+        self._locker.close()
+
+    def query(self, text: str) -> list[tuple[object, ...]]:
+        """Run a statement in another connection."""
+        db = sqlite3.connect(self.path, isolation_level=None)
+        try:
+            return db.execute(text).fetchall()
+        finally:
+            db.close()
+
+
+class RedisProcesses(Processes):
+    """Processes that share streams."""
+
+    def __init__(self, redis: RedisServer, stream: str, **options: object) -> None:
+        super().__init__()
+        self.redis = redis
+        self.stream = stream
+        self._options = options
+
+    def make(self, max_events: int, max_bytes: int, accounting: RecordingAccounting) -> LeasedQueue:
+        url = self.redis.url(self.stream, **{"timeout": 5, **self._options})
+        queue = parse_buffer_url(url).open(max_events, max_bytes, accounting)
+        assert isinstance(queue, LeasedQueue)
+        queue._clock = lambda: self.steady
+        return queue
+
+    @property
+    def store(self) -> RedisStore:
+        """The store of the first process."""
+        store = self.made[0]._store
+        assert isinstance(store, RedisStore)
+        return store
+
+    def get_stored(self) -> list[bytes]:
+        return get_stored(self.made[0])
+
+    def get_lease_left(self) -> float:
+        return int(self.store._connection.call("PTTL", f"{self.stream}:lease")) / 1_000
+
+    def end_lease(self) -> None:
+        assert self.store._connection.call("DEL", f"{self.stream}:lease") == 1
+
+    def fail(self) -> None:
+        self.redis.stop()
+
+    def mend(self) -> None:
+        self.redis.start()

@@ -1,0 +1,134 @@
+"""Queues of every kind for tests that hold for all of them, and what they report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from whisperr._queue.durable import LeasedQueue
+from whisperr._queue.memory import MemoryQueue
+from whisperr._queue.redis import RedisStore
+from whisperr._queue.sqlite import SQLiteStore
+from whisperr.buffers import SQLiteBuffer, parse_buffer_url
+from whisperr.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from tests.redis_server import RedisServer
+    from whisperr.errors import Reason
+    from whisperr.protocols import Accounting, Queue
+
+KINDS = ("memory", "sqlite", "redis")
+ROOM = 1_000_000
+
+
+class RecordingAccounting:
+    """Records what a queue reports to the pipeline."""
+
+    def __init__(self) -> None:
+        self.settled: dict[str, int] = {}
+        self.losses: list[tuple[str, list[bytes]]] = []
+        self.reports: list[str] = []
+        self.problem: str | None = None
+
+    def lost(
+        self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
+    ) -> None:
+        self.losses.append((reason, list(events)))
+
+    def settled_elsewhere(self, outcome: str, count: int) -> None:
+        self.settled[outcome] = self.settled.get(outcome, 0) + count
+
+    def not_durable(self, message: str, count: int) -> None:
+        self.reports.append(message)
+
+    def store_problem(self, problem: str | None) -> None:
+        self.problem = problem
+
+
+def get_accounting(queue: LeasedQueue) -> RecordingAccounting:
+    accounting = queue._accounting
+    assert isinstance(accounting, RecordingAccounting)
+    return accounting
+
+
+class QueueMaker:
+    """Makes queues of one kind, each in a store of its own, and closes them all."""
+
+    def __init__(self, kind: str, directory: Path, redis: RedisServer | None = None) -> None:
+        self.kind = kind
+        self._redis = redis
+        self._directory = directory
+        self._made: list[Queue] = []
+
+    def __call__(self, *events: bytes, max_events: int = 100, max_bytes: int = ROOM) -> Queue:
+        """Make one that holds these events."""
+        queue = self._make(f"store {len(self._made)}", max_events, max_bytes)
+        self._made.append(queue)
+        for data in events:
+            assert list(queue.put(data)) == []
+        return queue
+
+    def _make(self, name: str, max_events: int, max_bytes: int) -> Queue:
+        accounting: Accounting = RecordingAccounting()
+        if self.kind == "memory":
+            return MemoryQueue(max_events, max_bytes)
+        if self.kind == "sqlite":
+            file = SQLiteBuffer(self._directory / f"{name}.db")
+            return file.open(max_events, max_bytes, accounting)
+        assert self._redis is not None
+        stream = f"{self._directory.name} {name}".replace(" ", "-")
+        config = parse_buffer_url(self._redis.url(stream, timeout=5))
+        queue = config.open(max_events, max_bytes, accounting)
+        assert isinstance(queue, LeasedQueue)
+        return queue
+
+    def close_all(self) -> None:
+        for queue in self._made:
+            queue.drain()
+
+
+class FakeSink:
+    """A sink that records, and that can fail; its own buffer config."""
+
+    delivered_by = "`a relay`"
+
+    def __init__(self, max_bytes: int = 10_000) -> None:
+        self.broken = False
+        self.events: list[bytes] = []
+        self._max_bytes = max_bytes
+
+    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> FakeSink:
+        return self
+
+    def put(self, data: bytes) -> Sequence[bytes]:
+        if self.broken:
+            raise StoreError("it is away")
+        if len(data) > self._max_bytes:
+            return (data,)
+        self.events.append(data)
+        return ()
+
+
+def get_stored(queue: LeasedQueue) -> list[bytes]:
+    """Return everything in the store of a queue, in order, also what is claimed."""
+    store = queue._store
+    if isinstance(store, RedisStore):
+        keys = [stream.keys[0] for stream in store._streams]
+        entries = [e for key in keys for e in store._connection.call("XRANGE", key, "-", "+")]
+        return [fields[b"d"] for _, fields in entries]
+    assert isinstance(store, SQLiteStore)
+    rows = store._read(lambda db: db.execute("SELECT data FROM event ORDER BY position").fetchall())
+    return [data for (data,) in rows]
+
+
+def take_all(queue: Queue) -> list[bytes]:
+    """Take everything out, also what is claimed, oldest first."""
+    if not isinstance(queue, LeasedQueue):
+        return list(queue.drain())
+    events = get_stored(queue)
+    queue.release()
+    while batch := queue.claim(1_000):
+        queue.ack(len(batch))
+    return events
