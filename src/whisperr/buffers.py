@@ -15,7 +15,6 @@ from os import fspath
 from pathlib import Path
 
 from ._frozen import Frozen
-from ._options import OUTBOX
 from ._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 
 TYPE_CHECKING = False
@@ -23,15 +22,16 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any, Literal, Protocol
 
-    from .protocols import Buffer
+    from ._queue.durable import LeasedQueue
+    from .protocols import Accounting
 
     class Place(Protocol):
         """Where events are kept."""
 
-        def open(self, max_events: int, max_bytes: int) -> Buffer: ...
+        def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> LeasedQueue: ...
 
 
-__all__ = ["RedisBuffer", "SQLiteBuffer", "buffer_of"]
+__all__ = ["RedisBuffer", "SQLiteBuffer", "parse_buffer_url"]
 
 _FILE_HINT = "such as sqlite:////var/lib/app/events.db (absolute) or sqlite:///events.db (relative)"
 _REDIS_HINT = "such as redis://localhost:6379/0?stream=whisperr"
@@ -77,13 +77,13 @@ class SQLiteBuffer(Frozen):
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (type(self), self._fields())
 
-    def open(self, max_events: int, max_bytes: int) -> Buffer:
+    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> LeasedQueue:
         """Return the buffer of this process; the client calls it."""
         from ._queue.durable import LeasedQueue
         from ._queue.sqlite import SQLiteStore
 
         store = SQLiteStore(self.path, self.synchronous, self.lease, max_events, max_bytes)
-        return LeasedQueue(store, max_events, max_bytes)
+        return LeasedQueue(store, max_events, max_bytes, accounting)
 
 
 class RedisBuffer(Frozen):
@@ -145,7 +145,7 @@ class RedisBuffer(Frozen):
         scheme = "rediss" if options.get("ssl") else "redis"
         return f"{scheme}://{options['host']}:{options['port']}/{options['db']}"
 
-    def open(self, max_events: int, max_bytes: int) -> Buffer:
+    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> LeasedQueue:
         """Return the buffer of this process; the client calls it."""
         from ._queue.durable import LeasedQueue
         from ._queue.redis import RedisStore
@@ -156,7 +156,7 @@ class RedisBuffer(Frozen):
         if self.shards > 1:
             names = [f"{self.stream}:{number}" for number in range(self.shards)]
         store = RedisStore(link, names, self.lease, max_events, max_bytes)
-        return LeasedQueue(store, max_events, max_bytes)
+        return LeasedQueue(store, max_events, max_bytes, accounting)
 
 
 def _link_options(url: str) -> dict[str, Any]:
@@ -188,11 +188,6 @@ def _again(kind: type[Any], fields: dict[str, Any]) -> Any:  # noqa: ANN401  # f
 
 def parse_buffer_url(url: str) -> Place:
     """Return the place that a URL stands for. Raises ValueError that says how to write it."""
-    if url == OUTBOX:
-        raise ValueError(
-            "buffer: 'django' is the outbox of a Django project; use whisperr.django.get_client(), "
-            "which makes a client for it"
-        )
     scheme, colon, rest = url.partition("://")
     if scheme == "sqlite" and colon:
         return _sqlite_of(rest)

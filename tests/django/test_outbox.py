@@ -140,7 +140,7 @@ class TestPromises:
             assert get_client().track("u", "payment_failed", {"text": "x" * 2048}) is None
             stats = get_client().stats()
             assert (stats.dropped, stats.accepted, stats.held) == ({"too_large": 1}, 1, 0)
-            assert site.told() == ["one event is larger than max_queue_bytes"]
+            assert site.get_reports() == ["one event is larger than max_queue_bytes"]
         assert rows() == []
 
     def test_disabled_and_closed_clients_write_nothing(self) -> None:
@@ -255,7 +255,7 @@ class TestFailures:
     def test_a_missing_table_is_reported_with_the_fix(self, site: Site, second: str) -> None:
         with override_settings(WHISPERR_OUTBOX_DATABASE=second):
             assert get_client().track("u", "payment_failed") is None
-            (message,) = site.told()
+            (message,) = site.get_reports()
             assert "track: the database 'events' has no table of the outbox; " in message
             assert "`manage.py migrate --database events` (at " in message
             assert __file__ in message
@@ -288,7 +288,7 @@ class TestFailures:
             transaction.set_rollback(True)
             assert get_client().track("u", "payment_failed") is None
             assert transaction.get_rollback() is True
-        assert "the transaction has failed already" in site.told()[0]
+        assert "the transaction has failed already" in site.get_reports()[0]
         assert not_stored() == 1
 
     def test_on_a_running_loop_it_is_reported_with_the_fix(self, site: Site) -> None:
@@ -300,8 +300,10 @@ class TestFailures:
         nothing, message_id = async_to_sync(view)()
         assert nothing is None
         assert message_id is not None
-        assert "track: an event loop runs in this thread" in site.told()[0]
-        assert "`await request.whisperr.atrack(...)` or `await sync_to_async(" in site.told()[0]
+        assert "track: an event loop runs in this thread" in site.get_reports()[0]
+        assert (
+            "`await request.whisperr.atrack(...)` or `await sync_to_async(" in site.get_reports()[0]
+        )
         assert not_stored() == 2
         assert written() == [("u", "in_a_thread")]
 
@@ -315,7 +317,7 @@ class TestFailures:
 
         with connection.execute_wrapper(refuses):
             assert get_client().track("u", "payment_failed") is None
-        (message,) = site.told()
+        (message,) = site.get_reports()
         assert "track: the row could not be written to the database 'default': " in message
         assert "OperationalError (at " in message
         assert "secret" not in message
@@ -336,7 +338,7 @@ class TestFailures:
 
         with connection.execute_wrapper(tracks):
             assert get_client().track("u", "outer") is not None
-        assert "it interrupts another call" in site.told()[0]
+        assert "it interrupts another call" in site.get_reports()[0]
         assert written() == [("u", "outer")]
 
     def test_receivers_of_the_project_hear_nothing(self) -> None:
@@ -378,7 +380,7 @@ class TestTheDatabase:
             assert get_client().track("u", "payment_failed") is None
             assert track_on_commit("u", "payment_failed") is None
             assert get_client().stats().stored == 0
-        assert "no database for the outbox: KeyError (at " in site.told()[0]
+        assert "no database for the outbox: KeyError (at " in site.get_reports()[0]
 
     def test_on_commit_follows_the_transaction_that_is_named(self, second: str) -> None:
         migrate_second()

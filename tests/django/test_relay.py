@@ -88,35 +88,35 @@ class TestClaims:
         rows = events(4)
         add(rows)
         other = RelayBuffer(Claims("default"), batch=10, interval=1.0, lease=15.0)
-        assert relay.take(2) == rows[:2]
-        assert other.take(10) == []
-        relay.put_back()
-        assert other.take(10) == []  # an empty table is looked into again after the interval
-        other.look()
-        assert other.take(10) == rows
+        assert relay.claim(2) == rows[:2]
+        assert other.claim(10) == []
+        relay.release()
+        assert other.claim(10) == []  # an empty table is looked into again after the interval
+        other.poll()
+        assert other.claim(10) == rows
 
     def test_a_lease_that_has_run_out_holds_nobody_off(self, relay: RelayBuffer) -> None:
         add(events(2))
-        assert len(relay.take(10)) == 2
+        assert len(relay.claim(10)) == 2
         OutboxEvent.objects.update(leased_until=Now() - timedelta(seconds=1))
         other = Claims("default").claim(10, 15.0)[1]
         assert len(other) == 2
-        assert relay.done(2) == 0  # the token is another one
+        assert relay.ack(2) == 0  # the token is another one
         assert OutboxEvent.objects.count() == 2
 
     def test_a_request_within_the_lease_asks_nobody(
         self, relay: RelayBuffer, claims: BreakableClaims
     ) -> None:
         add(events(1))
-        relay.take(10)
-        assert relay.hold(10.0) is True
+        relay.claim(10)
+        assert relay.extend(10.0) is True
         assert "prolong" not in claims.calls
 
     def test_a_longer_wait_prolongs_it(self, relay: RelayBuffer) -> None:
         add(events(1))
-        relay.take(10)
+        relay.claim(10)
         before = OutboxEvent.objects.get().leased_until
-        assert relay.hold(60.0) is True
+        assert relay.extend(60.0) is True
         after = OutboxEvent.objects.get().leased_until
         assert before is not None
         assert after is not None
@@ -124,11 +124,11 @@ class TestClaims:
 
     def test_who_lost_a_row_gives_up_all_of_them(self, relay: RelayBuffer) -> None:
         add(events(2))
-        relay.take(10)
+        relay.claim(10)
         last = OutboxEvent.objects.latest("pk")
         OutboxEvent.objects.filter(pk=last.pk).update(token="another")
-        assert relay.hold(60.0) is False
-        assert relay.done(2) == 0
+        assert relay.extend(60.0) is False
+        assert relay.ack(2) == 0
         assert free() == 1
         assert OutboxEvent.objects.get(pk=last.pk).token == "another"
 
@@ -139,8 +139,8 @@ class TestClaims:
         identify = b'{"external_user_id":"user_1"}'
         add([first, identify, second])
         for expected in (first, identify, second):
-            assert relay.take(10) == [expected]
-            assert relay.done(1) == 1
+            assert relay.claim(10) == [expected]
+            assert relay.ack(1) == 1
         assert claims.calls.count("claim") == 1
         assert relay.delivered == 3
 
@@ -161,22 +161,22 @@ class TestClaims:
 class TestEnds:
     def test_a_round_ends_when_nothing_free_is_left(self, relay: RelayBuffer) -> None:
         add(events(3))
-        mark = relay.end()
-        relay.take(10)
+        mark = relay.tail()
+        relay.claim(10)
         assert len(relay) == 0
         assert relay.held_bytes > 0
-        assert relay.passed(mark) is False
-        relay.done(3)
-        assert relay.passed(mark) is True
-        assert relay.look() == 1.0
+        assert relay.settled(mark) is False
+        relay.ack(3)
+        assert relay.settled(mark) is True
+        assert relay.poll() == 1.0
         assert len(relay) == 10
 
     def test_what_is_refused_is_a_dead_letter_with_the_reason(self, relay: RelayBuffer) -> None:
         add(events(1))
         created = OutboxEvent.objects.get().created_at
-        relay.take(10)
+        relay.claim(10)
         relay.explain("HTTP 400 invalid_event", 400)
-        assert relay.done(1, 1, "rejected") == 1
+        assert relay.ack(1, 1, "rejected") == 1
         assert letters() == [("rejected", "HTTP 400 invalid_event", 400)]
         assert DeadLetter.objects.get().created_at == created
         assert (relay.delivered, relay.buried) == (0, {"rejected": 1})
@@ -184,9 +184,9 @@ class TestEnds:
 
     def test_a_dead_letter_is_made_only_of_what_is_held(self, relay: RelayBuffer) -> None:
         add(events(2))
-        relay.take(10)
+        relay.claim(10)
         OutboxEvent.objects.filter(pk=OutboxEvent.objects.latest("pk").pk).update(token="another")
-        assert relay.done(2, 2, "rejected") == 1
+        assert relay.ack(2, 2, "rejected") == 1
         assert (DeadLetter.objects.count(), OutboxEvent.objects.count()) == (1, 1)
 
     def test_what_is_too_old_or_no_event_never_leaves(
@@ -196,7 +196,7 @@ class TestEnds:
         relay.attach(listener)
         old, good = events(2)
         add([aged(old), b"nothing", good, b"[" * 100_000])
-        assert relay.take(10) == [good]
+        assert relay.claim(10) == [good]
         assert listener.heard == [(1, "expired")]
         assert {reason for reason, _, _ in letters()} == {"expired", "invalid"}
         assert caplog.messages == ["dropped, invalid: the row is not an event of this package (2)"]
@@ -204,16 +204,16 @@ class TestEnds:
 
     def test_a_stop_gives_back_what_is_not_under_way(self, relay: RelayBuffer) -> None:
         add(events(3))
-        relay.take(2)
+        relay.claim(2)
         relay.stop()
         assert len(relay) == 0
-        assert relay.passed(relay.end()) is False
-        assert relay.done(1) == 1  # the answer to what was under way
-        assert relay.hold(10.0) is False
+        assert relay.settled(relay.tail()) is False
+        assert relay.ack(1) == 1  # the answer to what was under way
+        assert relay.extend(10.0) is False
         assert free() == 2
-        assert relay.passed(relay.end()) is True
-        assert relay.take(10) == ()
-        assert relay.clear() == ()
+        assert relay.settled(relay.tail()) is True
+        assert relay.claim(10) == ()
+        assert relay.drain() == ()
 
 
 class TestFailures:
@@ -230,16 +230,16 @@ class TestFailures:
         rests = []
         for _ in range(8):
             with pytest.raises(NotNow) as raised:
-                relay.take(10)
+                relay.claim(10)
             rests.append(raised.value.seconds)
-            relay.look()
+            relay.poll()
         assert rests == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
         clock.now += 60
         with pytest.raises(NotNow):
-            relay.take(10)
-        relay.look()
+            relay.claim(10)
+        relay.poll()
         claims.broken = False
-        assert len(relay.take(10)) == 1
+        assert len(relay.claim(10)) == 1
         line = "the outbox: OperationalError: it is away; trying again"
         assert caplog.messages == [line, line, "the outbox can be used again"]
         assert relay.problem is None
@@ -248,35 +248,35 @@ class TestFailures:
         self, relay: RelayBuffer, claims: BreakableClaims
     ) -> None:
         add(events(2))
-        mark = relay.end()
-        relay.take(10)
+        mark = relay.tail()
+        relay.claim(10)
         claims.broken = True
-        assert relay.done(2) == 2
-        assert relay.passed(mark) is False
+        assert relay.ack(2) == 2
+        assert relay.settled(mark) is False
         claims.broken = False
-        assert relay.take(10) == []
+        assert relay.claim(10) == []
         assert OutboxEvent.objects.count() == 0
-        assert relay.passed(mark) is True
+        assert relay.settled(mark) is True
 
     def test_the_lease_is_believed_as_long_as_it_lasts(
         self, relay: RelayBuffer, claims: BreakableClaims, clock: Time
     ) -> None:
         add(events(1))
-        relay.take(10)
+        relay.claim(10)
         claims.broken = True
-        assert relay.hold(60.0) is True
+        assert relay.extend(60.0) is True
         clock.now += 16
-        assert relay.hold(60.0) is False
-        assert relay.clear() == ()
+        assert relay.extend(60.0) is False
+        assert relay.drain() == ()
 
     def test_an_end_that_cannot_be_written_down_does_not_stop_the_end(
         self, relay: RelayBuffer, claims: BreakableClaims
     ) -> None:
         add(events(1))
-        relay.take(10)
+        relay.claim(10)
         claims.broken = True
-        relay.done(1)
-        assert relay.clear() == ()
+        relay.ack(1)
+        assert relay.drain() == ()
         assert OutboxEvent.objects.count() == 1
 
 

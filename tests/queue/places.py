@@ -54,7 +54,7 @@ class Make:
 
     def end(self) -> None:
         for one in self._made:
-            one.clear()
+            one.drain()
 
 
 class Outbox(MemoryQueue):
@@ -71,10 +71,10 @@ class Outbox(MemoryQueue):
     def __len__(self) -> int:
         return 0
 
-    def passed(self, position: int) -> bool:
+    def settled(self, position: int) -> bool:
         return True
 
-    def clear(self) -> Sequence[bytes]:
+    def drain(self) -> Sequence[bytes]:
         return ()
 
 
@@ -111,9 +111,9 @@ def stored_in(one: LeasedQueue) -> list[bytes]:
 def everything(one: Buffer) -> list[bytes]:
     """Take everything out, also what is taken, oldest first."""
     if not isinstance(one, LeasedQueue):
-        return list(one.clear())
+        return list(one.drain())
     rest = stored_in(one)
-    one.put_back()
-    while batch := one.take(1_000):
-        one.done(len(batch))
+    one.release()
+    while batch := one.claim(1_000):
+        one.ack(len(batch))
     return rest

@@ -58,19 +58,19 @@ class Shelf:
         self.rows += [(number + at, data) for at, data in enumerate(events)]
         return ()
 
-    def take(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
-        self._called("take")
+    def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        self._called("claim")
         if self.refusal is not None:
             raise self.refusal
         self.taken = min(max_events, len(self.rows))
         return [data for _, data in self.rows[: self.taken]], ()
 
-    def hold(self, seconds: float) -> bool:
-        self._called("hold")
+    def extend(self, seconds: float) -> bool:
+        self._called("extend")
         return self.owned
 
-    def done(self, count: int, lost: int, reason: Reason | None) -> int:
-        self._called("done")
+    def ack(self, count: int, lost: int, reason: Reason | None) -> int:
+        self._called("ack")
         if not self.owned:
             return 0
         count = min(count, self.taken)
@@ -78,20 +78,20 @@ class Shelf:
         self.taken -= count
         return count
 
-    def put_back(self) -> Sequence[bytes]:
-        self._called("put_back")
+    def release(self) -> Sequence[bytes]:
+        self._called("release")
         self.taken = 0
         return ()
 
     def forget(self) -> None:
         self.taken = 0
 
-    def passed(self, number: int) -> bool:
-        self._called("passed")
+    def settled(self, number: int) -> bool:
+        self._called("settled")
         return all(at >= number for at, _ in self.rows)
 
-    def look(self) -> Mapping[str, int]:
-        self._called("look")
+    def poll(self) -> Mapping[str, int]:
+        self._called("poll")
         endings, self.endings = self.endings, {}
         return endings
 
@@ -134,14 +134,14 @@ class TestStoring:
         assert (len(scene.one), scene.one.stored) == (3, 3)
 
     def test_construction_looks_once_and_leaves_nothing_open(self) -> None:
-        assert Scene().shelf.calls == ["look", "close"]
+        assert Scene().shelf.calls == ["poll", "close"]
 
     def test_endings_of_other_processes_are_told_when_looking(self) -> None:
         scene = Scene()
         scene.shelf.endings = {"delivered": 3, "rejected": 1}
-        assert scene.one.look() == POLL_INTERVAL
+        assert scene.one.poll() == POLL_INTERVAL
         assert scene.heard.endings == {"delivered": 3, "rejected": 1}
-        scene.one.look()
+        scene.one.poll()
         assert scene.heard.endings == {"delivered": 3, "rejected": 1}
 
     def test_while_another_process_delivers_take_says_when_to_ask_again(self) -> None:
@@ -149,31 +149,31 @@ class TestStoring:
         scene.put(0)
         scene.shelf.refusal = BUSY
         with pytest.raises(NotNow) as caught:
-            scene.one.take(10)
+            scene.one.claim(10)
         assert (caught.value.seconds, caught.value.problem) == (0.25, None)
 
     def test_what_is_taken_from_memory_after_a_batch_of_the_store_ends_once(self) -> None:
         scene = Scene()
         scene.put(0)
-        scene.one.take(10)
-        assert scene.one.done(1) == 1
-        assert scene.one.passed(1)
+        scene.one.claim(10)
+        assert scene.one.ack(1) == 1
+        assert scene.one.settled(1)
         scene.fail()
         scene.put(1)
-        assert list(scene.one.take(10)) == EVENTS[1:2]
-        assert scene.one.hold(5)
-        assert scene.one.done(1) == 1
+        assert list(scene.one.claim(10)) == EVENTS[1:2]
+        assert scene.one.extend(5)
+        assert scene.one.ack(1) == 1
         scene.mend()
-        assert list(scene.one.take(10)) == []
+        assert list(scene.one.claim(10)) == []
 
     def test_a_lost_lease_is_no_longer_held_and_ends_nothing(self) -> None:
         scene = Scene()
         scene.put(0, 1)
-        scene.one.take(10)
-        assert scene.one.hold(5)
+        scene.one.claim(10)
+        assert scene.one.extend(5)
         scene.shelf.owned = False
-        assert not scene.one.hold(5)
-        assert scene.one.done(2) == 0
+        assert not scene.one.extend(5)
+        assert scene.one.ack(2) == 0
         assert scene.shelf.data == EVENTS[:2]
 
 
@@ -196,7 +196,7 @@ class TestFailing:
         scene.put(0)
         calls = len(scene.shelf.calls)
         scene.put(1, 2)
-        assert not scene.one.passed(3)
+        assert not scene.one.settled(3)
         assert len(scene.shelf.calls) == calls
         scene.clock.now += RETRY
         scene.put(3)
@@ -225,12 +225,12 @@ class TestFailing:
         scene.fail()
         scene.put(0, 1, 2)
         sent: list[bytes] = []
-        while batch := scene.one.take(2):
-            assert scene.one.hold(5)
-            assert not scene.one.passed(len(sent) + 1)
+        while batch := scene.one.claim(2):
+            assert scene.one.extend(5)
+            assert not scene.one.settled(len(sent) + 1)
             sent += batch
-            assert scene.one.done(len(batch)) == len(batch)
-            assert scene.one.passed(len(sent))
+            assert scene.one.ack(len(batch)) == len(batch)
+            assert scene.one.settled(len(sent))
         assert sent == EVENTS[:3]
         assert (len(scene.one), scene.one.held_bytes) == (0, 0)
 
@@ -238,19 +238,19 @@ class TestFailing:
         scene = Scene()
         scene.fail()
         scene.put(0, 1, 2)
-        scene.one.done(len(scene.one.take(1)))
-        assert list(scene.one.take(1)) == EVENTS[1:2]
-        scene.one.put_back()
+        scene.one.ack(len(scene.one.claim(1)))
+        assert list(scene.one.claim(1)) == EVENTS[1:2]
+        scene.one.release()
         assert len(scene.one) == 2
-        assert list(scene.one.take(10)) == EVENTS[1:2]
+        assert list(scene.one.claim(10)) == EVENTS[1:2]
 
     def test_a_batch_from_memory_that_was_put_back_is_stored_before_the_line(self) -> None:
         scene = Scene()
         scene.fail()
         scene.put(0, 1, 2)
-        scene.one.done(len(scene.one.take(1)))
-        scene.one.take(1)
-        scene.one.put_back()
+        scene.one.ack(len(scene.one.claim(1)))
+        scene.one.claim(1)
+        scene.one.release()
         scene.mend()
         scene.put(3)
         assert scene.shelf.rows == list(zip([1, 2, 3], EVENTS[1:4], strict=True))
@@ -259,13 +259,13 @@ class TestFailing:
         scene = Scene()
         scene.fail()
         scene.put(0, 1)
-        scene.one.take(1)
+        scene.one.claim(1)
         scene.mend()
         scene.put(2)
         assert scene.shelf.data == EVENTS[1:3]
-        assert not scene.one.passed(1)
-        assert scene.one.done(1) == 1
-        assert scene.one.passed(1)
+        assert not scene.one.settled(1)
+        assert scene.one.ack(1) == 1
+        assert scene.one.settled(1)
 
     def test_memory_overtakes_stored_events_only_when_the_store_fails_again(self) -> None:
         scene = Scene()
@@ -273,10 +273,10 @@ class TestFailing:
         scene.fail("locked")
         scene.put(1)
         with pytest.raises(NotNow) as caught:
-            scene.one.take(10)
+            scene.one.claim(10)
         assert (caught.value.seconds, caught.value.problem) == (RETRY, None)
         scene.clock.now += RETRY
-        assert list(scene.one.take(10)) == EVENTS[1:2]
+        assert list(scene.one.claim(10)) == EVENTS[1:2]
 
     def test_a_store_that_was_only_busy_keeps_the_order(self) -> None:
         scene = Scene()
@@ -284,28 +284,28 @@ class TestFailing:
         scene.fail("locked")
         scene.put(1)
         with pytest.raises(NotNow):
-            scene.one.take(10)
+            scene.one.claim(10)
         scene.mend()
-        assert list(scene.one.take(10)) == EVENTS[:2]
+        assert list(scene.one.claim(10)) == EVENTS[:2]
 
     def test_with_only_stored_events_there_is_nothing_to_take_and_a_problem(self) -> None:
         scene = Scene()
         scene.put(0)
         scene.fail()
         with pytest.raises(NotNow) as caught:
-            scene.one.take(10)
+            scene.one.claim(10)
         assert caught.value.problem == "disk full"
         assert 0 < caught.value.seconds <= RETRY
-        assert not scene.one.passed(1)
+        assert not scene.one.settled(1)
 
     def test_what_cannot_be_marked_as_done_counts_as_not_done(self) -> None:
         scene = Scene()
         scene.put(0)
-        scene.one.take(10)
+        scene.one.claim(10)
         scene.fail()
-        assert scene.one.done(1) == 0
+        assert scene.one.ack(1) == 0
         scene.mend()
-        assert list(scene.one.take(10)) == EVENTS[:1]
+        assert list(scene.one.claim(10)) == EVENTS[:1]
 
     def test_memory_is_bounded_and_the_oldest_go(self) -> None:
         scene = Scene(max_events=3)
@@ -322,67 +322,67 @@ class TestFailing:
         with pytest.raises(KeyboardInterrupt):
             one.put(EVENTS[0])
         assert len(one) == 1
-        assert not one.passed(1)
+        assert not one.settled(1)
 
 
 class TestClear:
     def test_it_gives_up_only_what_is_in_memory(self) -> None:
         scene = Scene()
         scene.put(0, 1)
-        scene.one.take(1)
+        scene.one.claim(1)
         scene.fail()
         scene.put(2, 3)
-        assert list(scene.one.clear()) == EVENTS[2:4]
+        assert list(scene.one.drain()) == EVENTS[2:4]
         assert scene.shelf.data == EVENTS[:2]
-        assert not scene.one.passed(4)
+        assert not scene.one.settled(4)
 
     def test_what_is_on_its_way_goes_back_to_others(self) -> None:
         scene = Scene()
         scene.put(0, 1)
-        scene.one.take(2)
-        assert list(scene.one.clear()) == []
-        assert scene.shelf.calls[-2:] == ["passed", "close"]
-        assert "put_back" in scene.shelf.calls
-        assert scene.one.done(2) == 0
+        scene.one.claim(2)
+        assert list(scene.one.drain()) == []
+        assert scene.shelf.calls[-2:] == ["settled", "close"]
+        assert "release" in scene.shelf.calls
+        assert scene.one.ack(2) == 0
 
     def test_it_stores_what_it_can_before(self) -> None:
         scene = Scene()
         scene.fail()
         scene.put(0)
         scene.mend()
-        assert list(scene.one.clear()) == []
+        assert list(scene.one.drain()) == []
         assert scene.shelf.data == EVENTS[:1]
 
     def test_afterwards_nothing_opens_the_store_to_ask(self) -> None:
         scene = Scene()
         scene.put(0)
-        scene.one.clear()
+        scene.one.drain()
         calls = len(scene.shelf.calls)
-        assert not scene.one.passed(1)
+        assert not scene.one.settled(1)
         assert len(scene.shelf.calls) == calls
 
     def test_when_all_had_ended_that_is_still_known(self) -> None:
         scene = Scene()
         scene.put(0)
-        scene.one.take(1)
-        scene.one.done(1)
-        scene.one.clear()
-        assert scene.one.passed(scene.one.end())
+        scene.one.claim(1)
+        scene.one.ack(1)
+        scene.one.drain()
+        assert scene.one.settled(scene.one.tail())
 
 
 class TestThreads:
     def test_a_lease_is_prolonged_however_long_another_thread_stores(self) -> None:
         scene = Scene()
         scene.put(0)
-        scene.one.take(1)
+        scene.one.claim(1)
         scene.shelf.held.clear()
         other = threading.Thread(target=scene.put, args=(1,))
         other.start()
         while scene.shelf.calls[-1] != "append":
             threading.Event().wait(0.001)
         threading.Timer(2 * PATIENCE, scene.shelf.held.set).start()
-        assert scene.one.hold(5)
-        assert scene.shelf.calls[-1] == "hold"
+        assert scene.one.extend(5)
+        assert scene.shelf.calls[-1] == "extend"
         other.join(10)
 
     def test_a_store_that_another_thread_waits_for_holds_nobody_up_for_long(self) -> None:
@@ -423,7 +423,7 @@ def make(tmp_path: Path) -> Iterator[Make]:
 class TestInterruption:
     """A signal handler that tracks runs in the thread whose call it interrupts."""
 
-    @pytest.mark.parametrize("act", ["put", "take", "done", "put_back", "look", "passed"])
+    @pytest.mark.parametrize("act", ["put", "claim", "ack", "release", "poll", "settled"])
     def test_a_put_before_any_line_of_a_call_is_stored_when_that_returns(
         self, act: str, make: Make
     ) -> None:
@@ -437,21 +437,21 @@ class TestInterruption:
 
         calls = {
             "put": put,
-            "take": lambda: one.take(3),
-            "done": lambda: one.done(1),
-            "put_back": one.put_back,
-            "look": one.look,
-            "passed": lambda: one.passed(one.end()),
+            "claim": lambda: one.claim(3),
+            "ack": lambda: one.ack(1),
+            "release": one.release,
+            "poll": one.poll,
+            "settled": lambda: one.settled(one.tail()),
         }
         for at in itertools.count(1):
             put()
-            if act in {"done", "put_back"}:
-                one.take(3)
+            if act in {"ack", "release"}:
+                one.claim(3)
             if not interrupted(calls[act], at, put):
                 break
-            one.put_back()
-            one.take(1)  # stores what an interrupted call left, if it was not a put
-            one.put_back()
+            one.release()
+            one.claim(1)  # stores what an interrupted call left, if it was not a put
+            one.release()
             if act == "put":
                 assert len(one._line) == 0, f"line {at}"
             stored = stored_in(one)

@@ -115,8 +115,8 @@ class TestThreads:
             for thread in threads:
                 thread.start()
             while any(thread.is_alive() for thread in threads):
-                taken += one.take(50)
-                one.done(50)
+                taken += one.claim(50)
+                one.ack(50)
         finally:
             sys.setswitchinterval(before)
             for thread in threads:
@@ -130,41 +130,41 @@ class TestThreads:
         for number, mine in enumerate(came):
             kept = [data for data in taken if data.startswith(b"%d " % number)]
             assert kept == [data for data in mine if data not in dropped]
-        assert one.end() == 8_000
+        assert one.tail() == 8_000
 
 
 class TestTake:
     def test_it_hands_out_the_oldest_first(self, buffer: Make) -> None:
         one = buffer(*NAMES)
-        assert list(one.take(2)) == [b"a", b"b"]
+        assert list(one.claim(2)) == [b"a", b"b"]
         assert (len(one), one.held_bytes) == (3, bytes_of(*NAMES[2:]))
 
     def test_nothing_to_take_is_an_empty_batch(self, buffer: Make) -> None:
-        assert list(buffer().take(5)) == []
+        assert list(buffer().claim(5)) == []
 
     def test_a_batch_is_a_run_of_events_or_one_identify(self, buffer: Make) -> None:
         one = buffer(b"a", b"b", IDENTIFY, IDENTIFY, b"c")
         batches = []
         while len(one):
-            batches.append(list(one.take(10)))
-            one.done(10)
+            batches.append(list(one.claim(10)))
+            one.ack(10)
         assert batches == [[b"a", b"b"], [IDENTIFY], [IDENTIFY], [b"c"]]
 
     def test_a_batch_is_bounded_in_bytes(self, buffer: Make) -> None:
         one = buffer(*[b"x" * (MAX_BATCH_BYTES // 3)] * 4, max_bytes=10 * MAX_BATCH_BYTES)
-        assert len(one.take(10)) == 2
+        assert len(one.claim(10)) == 2
 
     def test_what_is_taken_makes_room_and_is_not_dropped(self, buffer: Make) -> None:
         one = buffer(b"a", b"b", max_events=2)
-        assert list(one.take(2)) == [b"a", b"b"]
+        assert list(one.claim(2)) == [b"a", b"b"]
         assert [list(one.put(data)) for data in (b"c", b"d", b"e")] == [[], [], [b"c"]]
         assert everything(one) == [b"a", b"b", b"d", b"e"]
 
     def test_the_batch_that_was_handed_out_does_not_change(self, buffer: Make) -> None:
         one = buffer(*NAMES)
-        batch = one.take(3)
-        one.done(1)
-        one.put_back()
+        batch = one.claim(3)
+        one.ack(1)
+        one.release()
         assert list(batch) == [b"a", b"b", b"c"]
 
 
@@ -172,126 +172,126 @@ class TestDone:
     @pytest.mark.parametrize(("count", "owned"), [(0, 0), (1, 1), (3, 3), (4, 3), (500, 3)])
     def test_it_forgets_as_many_as_are_owned(self, buffer: Make, count: int, owned: int) -> None:
         one = buffer(*NAMES)
-        one.take(3)
-        assert one.done(count) == owned
+        one.claim(3)
+        assert one.ack(count) == owned
         assert everything(one) == list(NAMES[owned:])
 
     def test_without_a_batch_nothing_is_owned(self, buffer: Make) -> None:
-        assert buffer(*NAMES).done(2) == 0
+        assert buffer(*NAMES).ack(2) == 0
 
     def test_after_clear_nothing_is_owned(self, buffer: Make) -> None:
         one = buffer(*NAMES)
-        one.take(3)
-        one.clear()
-        assert one.done(3) == 0
+        one.claim(3)
+        one.drain()
+        assert one.ack(3) == 0
 
 
 class TestPutBack:
     def test_the_rest_of_the_batch_is_the_front_again(self, buffer: Make) -> None:
         one = buffer(*NAMES)
-        one.take(3)
-        one.done(1)
-        assert list(one.put_back()) == []
+        one.claim(3)
+        one.ack(1)
+        assert list(one.release()) == []
         assert (len(one), one.held_bytes) == (4, bytes_of(*NAMES[1:]))
         assert everything(one) == list(NAMES[1:])
 
     def test_the_same_batch_is_sent_again(self, buffer: Make) -> None:
         one = buffer(b"a", b"b")
-        batch = one.take(10)
+        batch = one.claim(10)
         one.put(b"c")
-        one.put_back()
-        assert one.take(10) == batch
-        one.done(10)
-        assert list(one.take(10)) == [b"c"]
+        one.release()
+        assert one.claim(10) == batch
+        one.ack(10)
+        assert list(one.claim(10)) == [b"c"]
 
     def test_what_comes_when_it_has_ended_is_no_part_of_it(self, buffer: Make) -> None:
         one = buffer(b"a")
-        one.take(10)
-        one.put_back()
-        one.take(10)
-        one.done(1)
+        one.claim(10)
+        one.release()
+        one.claim(10)
+        one.ack(1)
         one.put(b"b")
         one.put(b"c")
-        assert list(one.take(10)) == [b"b", b"c"]
+        assert list(one.claim(10)) == [b"b", b"c"]
 
     def test_a_part_of_it_taken_and_put_back_stays_in_order(self, buffer: Make) -> None:
         one = buffer(*NAMES)
-        one.take(4)
-        one.put_back()
-        one.take(2)
-        one.put_back()
+        one.claim(4)
+        one.release()
+        one.claim(2)
+        one.release()
         assert everything(one) == list(NAMES)
 
     def test_without_room_the_oldest_go(self, buffer: Make) -> None:
         one = buffer(b"a", b"b", b"c", max_events=3)
-        one.take(2)
+        one.claim(2)
         one.put(b"d")
-        assert list(one.put_back()) == [b"a"]
+        assert list(one.release()) == [b"a"]
         assert everything(one) == [b"b", b"c", b"d"]
 
     def test_without_a_batch_nothing_changes(self, buffer: Make) -> None:
         one = buffer(*NAMES)
-        assert list(one.put_back()) == []
+        assert list(one.release()) == []
         assert everything(one) == list(NAMES)
 
 
 class TestPositions:
     def test_the_end_grows_with_every_event_and_never_shrinks(self, buffer: Make) -> None:
         one = buffer(*NAMES, max_events=5)
-        ends = [one.end()]
-        for change in (lambda: one.take(2), lambda: one.done(2), one.clear, lambda: one.put(b"f")):
+        ends = [one.tail()]
+        for change in (lambda: one.claim(2), lambda: one.ack(2), one.drain, lambda: one.put(b"f")):
             change()
-            ends.append(one.end())
+            ends.append(one.tail())
         assert ends == [5, 5, 5, 5, 6]
 
     def test_a_mark_is_passed_when_everything_before_it_has_ended(self, buffer: Make) -> None:
         one = buffer(b"a", b"b")
-        mark = one.end()
+        mark = one.tail()
         one.put(b"c")
-        seen = [one.passed(mark)]
-        for change in (lambda: one.take(2), lambda: one.done(1), lambda: one.done(1)):
+        seen = [one.settled(mark)]
+        for change in (lambda: one.claim(2), lambda: one.ack(1), lambda: one.ack(1)):
             change()
-            seen.append(one.passed(mark))
+            seen.append(one.settled(mark))
         assert seen == [False, False, False, True]
 
     def test_a_batch_that_was_put_back_has_not_ended(self, buffer: Make) -> None:
         one = buffer(b"a", b"b")
-        one.take(2)
-        one.done(1)
-        one.put_back()
-        assert [one.passed(position) for position in (0, 1, 2)] == [True, True, False]
+        one.claim(2)
+        one.ack(1)
+        one.release()
+        assert [one.settled(position) for position in (0, 1, 2)] == [True, True, False]
 
     def test_a_part_of_a_batch_that_was_put_back_can_be_taken(self, buffer: Make) -> None:
         one = buffer(b"a", b"b", b"c")
-        one.take(3)
-        one.put_back()
-        one.take(1)
-        one.done(1)
-        assert [one.passed(position) for position in (1, 2)] == [True, False]
-        assert list(one.take(10)) == [b"b", b"c"]
+        one.claim(3)
+        one.release()
+        one.claim(1)
+        one.ack(1)
+        assert [one.settled(position) for position in (1, 2)] == [True, False]
+        assert list(one.claim(10)) == [b"b", b"c"]
 
     def test_dropped_events_have_ended(self, buffer: Make) -> None:
         one = buffer(b"a", b"b", max_events=2)
         one.put(b"c")
-        assert [one.passed(position) for position in (1, 2, 3)] == [True, False, False]
+        assert [one.settled(position) for position in (1, 2, 3)] == [True, False, False]
 
     def test_what_is_dropped_behind_a_taken_batch_does_not_pass_it(self, buffer: Make) -> None:
         one = buffer(max_events=1)
         one.put(b"a")
-        one.take(1)
+        one.claim(1)
         one.put(b"b")
         one.put(b"c")
-        assert not one.passed(1)
+        assert not one.settled(1)
 
     def test_after_clear_every_mark_of_what_was_in_memory_is_passed(self) -> None:
         one = in_memory(*NAMES)
-        one.take(2)
-        one.clear()
-        assert one.passed(one.end())
+        one.claim(2)
+        one.drain()
+        assert one.settled(one.tail())
 
     def test_an_empty_buffer_has_passed_its_end(self, buffer: Make) -> None:
         one = buffer()
-        assert one.passed(one.end())
+        assert one.settled(one.tail())
 
 
 def interrupted(call: Callable[[], object], at: int, handler: Callable[[], object]) -> bool:
@@ -333,23 +333,23 @@ class Scene:
         self.came.append(data)
         self.gone += self.one.put(data)
 
-    def take(self) -> None:
-        self.taken += self.one.take(3)
+    def claim(self) -> None:
+        self.taken += self.one.claim(3)
 
-    def done(self) -> None:
-        ended = self.one.done(2)
+    def ack(self) -> None:
+        ended = self.one.ack(2)
         self.gone += self.taken[:ended]
         del self.taken[:ended]
 
-    def put_back(self) -> None:
-        self.gone += self.one.put_back()
+    def release(self) -> None:
+        self.gone += self.one.release()
         self.taken.clear()
 
     def ask(self) -> None:
-        self.answers.append(self.one.passed(3))
+        self.answers.append(self.one.settled(3))
 
-    def clear(self) -> None:
-        self.gone += self.one.clear()
+    def drain(self) -> None:
+        self.gone += self.one.drain()
         self.taken.clear()
 
 
@@ -361,11 +361,11 @@ class TestInterruption:
         "acts",
         [
             ("put",),
-            ("take",),
-            ("take", "done"),
-            ("take", "put", "put_back"),
-            ("take", "put", "put", "put_back"),
-            ("take", "clear"),
+            ("claim",),
+            ("claim", "ack"),
+            ("claim", "put", "release"),
+            ("claim", "put", "put", "release"),
+            ("claim", "drain"),
         ],
         ids=" ".join,
     )
@@ -385,14 +385,14 @@ class TestInterruption:
             assert held == bytes_of(*left[len(scene.taken) :]), f"bytes, line {at}"
         assert at > 3
 
-    @pytest.mark.parametrize("act", ["take", "done", "put_back"])
+    @pytest.mark.parametrize("act", ["claim", "ack", "release"])
     def test_a_mark_asked_for_before_any_line_of_a_call_is_not_passed_too_early(
         self, act: str
     ) -> None:
         for at in itertools.count(1):
             scene = Scene()
-            if act != "take":
-                scene.take()
+            if act != "claim":
+                scene.claim()
             if not interrupted(getattr(scene, act), at, scene.ask):
                 break
             assert scene.answers == [False], f"line {at}"

@@ -72,25 +72,25 @@ class BufferMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: not self.taken)
     @rule()
-    def take(self) -> None:
+    def claim(self) -> None:
         line = self.waiting[: self.returned] if self.returned else self.waiting
         wanted = self.next_batch(line)
-        assert list(self.buffer.take(self.batch)) == wanted
+        assert list(self.buffer.claim(self.batch)) == wanted
         self.taken = wanted
         self.waiting = self.waiting[len(wanted) :]
         self.returned = max(self.returned - len(wanted), 0)
 
     @rule(count=st.integers(0, 6))
-    def done(self, count: int) -> None:
+    def ack(self, count: int) -> None:
         owned = min(count, len(self.taken))
-        assert self.buffer.done(count) == owned
+        assert self.buffer.ack(count) == owned
         self.ended.update(self.taken[:owned])
         self.taken = self.taken[owned:]
 
     @precondition(lambda self: self.taken)
     @rule()
-    def put_back(self) -> None:
-        gone = list(self.buffer.put_back())
+    def release(self) -> None:
+        gone = list(self.buffer.release())
         self.waiting = self.taken + self.waiting
         self.returned, self.taken = len(self.taken), []
         assert gone == self.overflow()
@@ -100,7 +100,7 @@ class BufferMachine(RuleBasedStateMachine):
         self.clear_now()
 
     def clear_now(self) -> None:
-        assert list(self.buffer.clear()) == self.taken + self.waiting
+        assert list(self.buffer.drain()) == self.taken + self.waiting
         self.ended.update(self.taken, self.waiting)
         self.taken, self.waiting, self.returned = [], [], 0
 
@@ -120,11 +120,11 @@ class BufferMachine(RuleBasedStateMachine):
     def a_mark_is_passed_when_all_before_it_has_ended(self) -> None:
         if not self.positions:
             return
-        assert self.buffer.end() == len(self.positions)
+        assert self.buffer.tail() == len(self.positions)
         alive = [at for data, at in self.positions.items() if data not in self.ended]
         first = min(alive, default=len(self.positions))
         for mark in range(len(self.positions) + 1):
-            assert self.buffer.passed(mark) == (mark <= first)
+            assert self.buffer.settled(mark) == (mark <= first)
 
     def overflow(self) -> list[bytes]:
         gone = []
@@ -165,7 +165,7 @@ class DurableMachine(BufferMachine):
         raise NotImplementedError
 
     def clear_now(self) -> None:
-        assert list(self.buffer.clear()) == []
+        assert list(self.buffer.drain()) == []
         if self.taken:
             self.waiting = self.taken + self.waiting
             self.returned, self.taken = len(self.taken), []
@@ -176,7 +176,7 @@ class DurableMachine(BufferMachine):
 
     def teardown(self) -> None:
         if hasattr(self, "heard"):
-            self.buffer.clear()
+            self.buffer.drain()
 
 
 class SQLiteMachine(DurableMachine):

@@ -48,7 +48,7 @@ class Fleet:
 
     def end(self) -> None:
         for one in self._made:
-            one.clear()
+            one.drain()
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def heard_by(one: LeasedQueue) -> Heard:
 
 def may_not_take(one: LeasedQueue) -> None:
     with pytest.raises(NotNow) as caught:
-        one.take(10)
+        one.claim(10)
     assert 0 < caught.value.seconds <= 0.5
     assert caught.value.problem is None
 
@@ -88,7 +88,7 @@ def taken_at_last(one: LeasedQueue) -> list[int]:
     while not taken:
         assert time.monotonic() < deadline, "the lease does not end"
         with suppress(NotNow):
-            taken = numbers(one.take(10))
+            taken = numbers(one.claim(10))
     return taken
 
 
@@ -98,47 +98,47 @@ class TestTwoProcesses:
         put(a, 1)
         put(b, 2)
         put(a, 3)
-        b.look()
+        b.poll()
         assert numbers(stored_in(a)) == [1, 2, 3]
         assert (len(b), b.stored) == (3, 3)
-        assert [type(data) for data in a.take(10)] == [bytes, Foreign, bytes]
+        assert [type(data) for data in a.claim(10)] == [bytes, Foreign, bytes]
 
     def test_only_one_at_a_time_delivers(self, fleet: Fleet) -> None:
         a, b = fleet.start(), fleet.start()
         put(a, 1, 2)
-        assert numbers(a.take(1)) == [1]
+        assert numbers(a.claim(1)) == [1]
         may_not_take(b)
         put(b, 3)
-        assert a.done(1) == 1
-        assert numbers(b.take(10)) == [2, 3]
+        assert a.ack(1) == 1
+        assert numbers(b.claim(10)) == [2, 3]
         may_not_take(a)
 
     def test_a_lease_that_ran_out_goes_to_another(self, fleet: Fleet) -> None:
         a, b = fleet.start(lease=1), fleet.start(lease=1)
         put(a, 1)
-        a.take(10)
+        a.claim(10)
         may_not_take(b)
         assert taken_at_last(b) == [1]
-        assert not a.hold(5)
-        assert a.done(1) == 0
-        assert b.done(1) == 1
+        assert not a.extend(5)
+        assert a.ack(1) == 0
+        assert b.ack(1) == 1
 
     def test_a_lease_that_ran_out_unnoticed_is_still_owned(self, fleet: Fleet) -> None:
         a = fleet.start()
         put(a, 1)
-        a.take(10)
+        a.claim(10)
         store = a._store
         assert isinstance(store, RedisStore)
         assert store._link.call("DEL", f"{fleet.name}:lease") == 1
-        assert a.hold(5)
-        assert a.done(1) == 1
+        assert a.extend(5)
+        assert a.ack(1) == 1
         assert (len(a), a.held_bytes, stored_in(a)) == (0, 0, [])
 
     def test_a_long_request_prolongs_the_lease(self, fleet: Fleet) -> None:
         a = fleet.start(lease=1)
         put(a, 1)
-        a.take(10)
-        assert a.hold(60)
+        a.claim(10)
+        assert a.extend(60)
         store = a._store
         assert isinstance(store, RedisStore)
         assert 59_000 < store._link.call("PTTL", f"{fleet.name}:lease") <= 60_334
@@ -146,33 +146,33 @@ class TestTwoProcesses:
     def test_what_is_put_back_is_free_for_others_as_the_same_batch(self, fleet: Fleet) -> None:
         a, b = fleet.start(), fleet.start()
         put(a, 1, 2)
-        a.take(10)
+        a.claim(10)
         put(a, 3)
-        a.put_back()
-        assert numbers(b.take(10)) == [1, 2]
-        assert b.done(2) == 2
-        assert numbers(b.take(10)) == [3]
+        a.release()
+        assert numbers(b.claim(10)) == [1, 2]
+        assert b.ack(2) == 2
+        assert numbers(b.claim(10)) == [3]
 
     def test_the_process_that_put_an_event_learns_how_it_ended(self, fleet: Fleet) -> None:
         a, b = fleet.start(), fleet.start()
         put(a, 1, 2, 3)
-        b.take(10)
-        b.done(3, 1, "refused_in_batch")
+        b.claim(10)
+        b.ack(3, 1, "refused_in_batch")
         for _ in range(2):
-            a.look()
+            a.poll()
             assert heard_by(a).endings == {"refused_in_batch": 1, "delivered": 2}
-        assert a.passed(a.end())
+        assert a.settled(a.tail())
         put(a, 4)
-        b.take(10)
-        b.done(1)
-        a.look()
+        b.claim(10)
+        b.ack(1)
+        a.poll()
         assert heard_by(a).endings == {"refused_in_batch": 1, "delivered": 3}
 
     def test_what_has_no_room_is_told_to_its_process_too(self, fleet: Fleet) -> None:
         a, b = fleet.start(), fleet.start(max_events=2)
         put(a, 1, 2)
         assert [(type(data), number_of(data)) for data in b.put(event(3))] == [(Foreign, 1)]
-        a.look()
+        a.poll()
         assert heard_by(a).endings == {"queue_full": 1}
 
     def test_what_is_too_old_is_dropped_when_it_is_taken(self, fleet: Fleet) -> None:
@@ -181,26 +181,26 @@ class TestTwoProcesses:
         a.put(old)
         put(a, 2)
         a.put(identify(3))
-        assert numbers(b.take(10)) == [2]
+        assert numbers(b.claim(10)) == [2]
         assert heard_by(b).losses == [("expired", [old])]
-        a.look()
+        a.poll()
         assert heard_by(a).endings == {"expired": 1}
-        assert b.done(1) == 1
-        assert numbers(b.take(10)) == [3]
+        assert b.ack(1) == 1
+        assert numbers(b.claim(10)) == [3]
 
     def test_when_all_are_too_old_the_stream_is_free_again(self, fleet: Fleet) -> None:
         a, b = fleet.start(), fleet.start()
         a.put(event(1)[:-1] + b',"occurred_at":"2020-01-01T00:00:00.000Z"}')
-        assert list(a.take(10)) == []
+        assert list(a.claim(10)) == []
         put(b, 2)
-        assert numbers(b.take(10)) == [2]
+        assert numbers(b.claim(10)) == [2]
 
     def test_what_was_stored_without_saying_so_is_not_stored_twice(self, fleet: Fleet) -> None:
         a = fleet.start()
         put(a, 1, 2)
         a._store.append([event(2), event(3)], 1)
         assert numbers(stored_in(a)) == [1, 2, 3]
-        assert not a.passed(2)
+        assert not a.settled(2)
 
 
 def of_user(user: int, number: int) -> bytes:
@@ -218,19 +218,19 @@ class TestShards:
         assert (sum(sizes), len(sizes)) == (40, 4)
         assert sum(size > 0 for size in sizes) > 1
         taken: list[int] = []
-        while batch := one.take(100):
+        while batch := one.claim(100):
             taken += numbers(batch)
-            assert one.done(len(batch)) == len(batch)
+            assert one.ack(len(batch)) == len(batch)
         assert sorted(taken) == list(range(40))
         for user in range(8):
             assert [n for n in taken if n % 8 == user] == list(range(user, 40, 8))
-        assert one.passed(one.end())
+        assert one.settled(one.tail())
 
     def test_several_processes_deliver_from_several_streams_at_once(self, fleet: Fleet) -> None:
         a, b = fleet.start(shards=4), fleet.start(shards=4)
         for number in range(40):
             a.put(of_user(number, number))
-        first, second = numbers(a.take(100)), numbers(b.take(100))
+        first, second = numbers(a.claim(100)), numbers(b.claim(100))
         assert first
         assert second
         assert not set(first) & set(second)
@@ -240,10 +240,10 @@ class TestShards:
         users = [0, 1, 2, 3, 4, 5]
         for user in users:
             a.put(of_user(user, user))
-        seen = [a.passed(6)]
-        while batch := a.take(100):
-            a.done(len(batch))
-            seen.append(a.passed(6))
+        seen = [a.settled(6)]
+        while batch := a.claim(100):
+            a.ack(len(batch))
+            seen.append(a.settled(6))
         assert seen == [False, False, True]
 
 
@@ -265,7 +265,7 @@ class TestAway:
         put(one, 4)
         assert numbers(stored_in(one)) == [1, 2, 3, 4]
         assert one.problem is None
-        assert numbers(one.take(10)) == [1, 2, 3, 4]
+        assert numbers(one.claim(10)) == [1, 2, 3, 4]
 
     def test_a_key_of_another_type_is_a_problem_and_no_error(self, fleet: Fleet) -> None:
         one = fleet.start()
@@ -274,8 +274,8 @@ class TestAway:
         store._link.call("SET", fleet.name, "text")
         put(one, 1)
         assert "WRONGTYPE" in (one.problem or "")
-        assert numbers(one.take(10)) == [1]
-        assert one.done(1) == 1
+        assert numbers(one.claim(10)) == [1]
+        assert one.ack(1) == 1
 
 
 class TestURL:

@@ -47,7 +47,7 @@ class Processes:
 
     def end(self) -> None:
         for one in self._made:
-            one.clear()
+            one.drain()
 
     def sql(self, text: str) -> list[tuple[object, ...]]:
         """Do something to the file from outside."""
@@ -83,7 +83,7 @@ def heard_by(one: LeasedQueue) -> Heard:
 
 def may_not_take(one: LeasedQueue) -> float:
     with pytest.raises(NotNow) as caught:
-        one.take(10)
+        one.claim(10)
     assert caught.value.problem is None
     return caught.value.seconds
 
@@ -95,112 +95,112 @@ class TestTwoProcesses:
         put(b, 2)
         put(a, 3)
         assert numbers(stored_in(a)) == [1, 2, 3]
-        b.look()
+        b.poll()
         assert (len(a), len(b)) == (3, 3)
 
     def test_events_of_another_process_come_out_as_foreign(self, processes: Processes) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1)
         put(b, 2)
-        assert [type(data) for data in a.take(10)] == [bytes, Foreign]
+        assert [type(data) for data in a.claim(10)] == [bytes, Foreign]
 
     def test_only_one_at_a_time_delivers(self, processes: Processes) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1, 2)
-        assert numbers(a.take(1)) == [1]
+        assert numbers(a.claim(1)) == [1]
         assert [may_not_take(b) for _ in range(6)] == [0.02, 0.04, 0.08, 0.16, 0.32, 0.5]
-        assert a.done(1) == 1
-        assert numbers(b.take(10)) == [2]
+        assert a.ack(1) == 1
+        assert numbers(b.claim(10)) == [2]
         may_not_take(a)
 
     def test_all_may_add_meanwhile(self, processes: Processes) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1)
-        a.take(10)
+        a.claim(10)
         put(b, 2)
         put(a, 3)
-        assert a.done(1) == 1
-        assert numbers(a.take(10)) == [2, 3]
+        assert a.ack(1) == 1
+        assert numbers(a.claim(10)) == [2, 3]
 
     def test_a_lease_that_ran_out_goes_to_another(self, processes: Processes) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1)
-        a.take(10)
+        a.claim(10)
         processes.now += LEASE - 1
         assert may_not_take(b) <= 0.5
         processes.now += 1
-        assert numbers(b.take(10)) == [1]
-        assert not a.hold(5)
-        assert a.done(1) == 0
-        assert b.done(1) == 1
+        assert numbers(b.claim(10)) == [1]
+        assert not a.extend(5)
+        assert a.ack(1) == 0
+        assert b.ack(1) == 1
 
     def test_a_lease_that_ran_out_unnoticed_is_still_owned(self, processes: Processes) -> None:
         a = processes.start()
         put(a, 1)
-        a.take(10)
+        a.claim(10)
         processes.now += 10 * LEASE
-        assert a.hold(5)
-        assert a.done(1) == 1
+        assert a.extend(5)
+        assert a.ack(1) == 1
 
     def test_a_long_request_prolongs_the_lease(self, processes: Processes) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1)
-        a.take(10)
-        assert a.hold(60)
+        a.claim(10)
+        assert a.extend(60)
         processes.now += 64
         may_not_take(b)
         processes.now += 1
-        assert numbers(b.take(10)) == [1]
+        assert numbers(b.claim(10)) == [1]
 
     def test_a_clock_that_was_set_back_locks_nobody_out(self, processes: Processes) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1)
-        a.take(10)
+        a.claim(10)
         processes.now -= 3_600
-        assert numbers(b.take(10)) == [1]
+        assert numbers(b.claim(10)) == [1]
 
     def test_what_is_put_back_is_free_for_others_as_the_same_batch(
         self, processes: Processes
     ) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1, 2)
-        a.take(10)
+        a.claim(10)
         put(a, 3)
-        a.put_back()
-        assert numbers(b.take(10)) == [1, 2]
-        assert b.done(2) == 2
-        assert numbers(b.take(10)) == [3]
+        a.release()
+        assert numbers(b.claim(10)) == [1, 2]
+        assert b.ack(2) == 2
+        assert numbers(b.claim(10)) == [3]
 
     def test_a_barrier_is_for_the_events_of_ones_own_process(self, processes: Processes) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1)
         put(b, 2)
-        mark_a, mark_b = a.end(), b.end()
+        mark_a, mark_b = a.tail(), b.tail()
         put(a, 3)
-        b.take(10)
-        b.done(1)
-        assert [a.passed(mark_a), b.passed(mark_b), a.passed(a.end())] == [True, False, False]
+        b.claim(10)
+        b.ack(1)
+        assert [a.settled(mark_a), b.settled(mark_b), a.settled(a.tail())] == [True, False, False]
 
 
 class TestEndings:
     def test_the_process_that_put_an_event_learns_how_it_ended(self, processes: Processes) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1, 2, 3)
-        b.take(10)
-        b.done(3, 1, "refused_in_batch")
-        assert a.look() > 0
+        b.claim(10)
+        b.ack(3, 1, "refused_in_batch")
+        assert a.poll() > 0
         assert heard_by(a).endings == {"refused_in_batch": 1, "delivered": 2}
-        a.look()
+        a.poll()
         assert sum(heard_by(a).endings.values()) == 3
-        b.look()
+        b.poll()
         assert heard_by(b).endings == {}
 
     def test_own_events_are_not_told(self, processes: Processes) -> None:
         a = processes.start()
         put(a, 1)
-        a.take(10)
-        a.done(1)
-        a.look()
+        a.claim(10)
+        a.ack(1)
+        a.poll()
         assert heard_by(a).endings == {}
 
     def test_what_has_no_room_is_told_to_its_process_too(self, processes: Processes) -> None:
@@ -208,7 +208,7 @@ class TestEndings:
         put(a, 1, 2)
         gone = b.put(event(3))
         assert [(type(data), number_of(data)) for data in gone] == [(Foreign, 1)]
-        a.look()
+        a.poll()
         assert heard_by(a).endings == {"queue_full": 1}
 
     def test_endings_that_nobody_asks_for_are_forgotten_after_a_week(
@@ -216,14 +216,14 @@ class TestEndings:
     ) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1)
-        b.take(10)
-        b.done(1)
+        b.claim(10)
+        b.ack(1)
         processes.now += 8 * 86_400
         c = processes.start()
         put(c, 2)
-        b.take(10)
-        b.done(1)
-        a.look()
+        b.claim(10)
+        b.ack(1)
+        a.poll()
         assert heard_by(a).endings == {}
 
 
@@ -240,20 +240,20 @@ class TestExpiry:
         a.put(old)
         a.put(young)
         a.put(identify(3))
-        assert list(b.take(10)) == [young]
+        assert list(b.claim(10)) == [young]
         assert heard_by(b).losses == [("expired", [old])]
-        a.look()
+        a.poll()
         assert heard_by(a).endings == {"expired": 1}
         assert stored_in(b) == [young, identify(3)]
 
     def test_when_all_are_too_old_nothing_is_taken(self, processes: Processes) -> None:
         a = processes.start()
         a.put(event(1)[:-1] + b',"occurred_at":"2020-01-01T00:00:00.000Z"}')
-        assert list(a.take(10)) == []
-        assert (len(a), a.held_bytes, a.passed(1)) == (0, 0, True)
+        assert list(a.claim(10)) == []
+        assert (len(a), a.held_bytes, a.settled(1)) == (0, 0, True)
         b = processes.start()
         put(b, 2)
-        assert numbers(b.take(10)) == [2]
+        assert numbers(b.claim(10)) == [2]
 
 
 class TestFile:
@@ -282,10 +282,10 @@ class TestFile:
     def test_what_is_in_it_is_there_for_the_next_process(self, processes: Processes) -> None:
         a = processes.start()
         put(a, 1, 2)
-        a.clear()
+        a.drain()
         b = processes.start()
         assert (len(b), b.stored) == (2, 2)
-        assert numbers(b.take(10)) == [1, 2]
+        assert numbers(b.claim(10)) == [1, 2]
 
     def test_one_of_a_newer_version_is_left_alone(self, processes: Processes) -> None:
         put(processes.start(), 1)
@@ -295,7 +295,7 @@ class TestFile:
         put(b, 2)
         assert f"newer whisperr (schema 7, this one knows {SCHEMA_VERSION})" in (b.problem or "")
         assert processes.sql("SELECT count(*) FROM event") == [(1,)]
-        assert list(b.clear()) == [event(2)]
+        assert list(b.drain()) == [event(2)]
 
     @pytest.mark.parametrize("at", range(4))  # then this one makes it
     def test_one_that_another_process_makes_meanwhile_is_no_other_one(
@@ -322,15 +322,15 @@ class TestFile:
         put(b, 1)
         assert "a database of something else" in (b.problem or "")
         assert processes.sql("SELECT name FROM sqlite_master") == [("users",)]
-        assert list(b.clear()) == [event(1)]
+        assert list(b.drain()) == [event(1)]
 
     def test_a_directory_that_is_not_there_is_a_problem_and_no_error(self, tmp_path: Path) -> None:
         nowhere = Processes(tmp_path / "nowhere" / "events.db")
         one = nowhere.start()
         put(one, 1)
         assert "No such file or directory" in (one.problem or "")
-        assert numbers(one.take(10)) == [1]
-        assert one.done(1) == 1
+        assert numbers(one.claim(10)) == [1]
+        assert one.ack(1) == 1
         (tmp_path / "nowhere").mkdir()
         nowhere.steady += 1
         put(one, 2)
@@ -392,7 +392,7 @@ class TestFaults:
         for _ in range(50):
             with suppress(NotNow):
                 if one.problem is None:
-                    one.done(len(one.take(10)))
+                    one.ack(len(one.claim(10)))
         assert "set aside as" in (one.problem or "")
         processes.steady += 1
         put(one, 99)
@@ -436,5 +436,5 @@ class TestFaults:
         monkeypatch.setattr(os, "getpid", lambda: pid + 1)
         store = SQLiteStore(str(processes.path), "NORMAL", LEASE, 10, 1_000)
         with pytest.raises(StoreError, match="was open when this process was forked"):
-            store.look()
+            store.poll()
         monkeypatch.undo()

@@ -8,6 +8,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from whisperr._contract import BASE_URL
+from whisperr._delivery.pipeline import resolve_buffer
 from whisperr._integrations.checkup import Finding, checkup
 from whisperr._options import OPTIONS, Config
 from whisperr._secret import Secret
@@ -82,7 +83,7 @@ def diagnose(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the findings say the same
         try:
-            config = Config({**options, **given})
+            config = resolve_buffer(Config({**options, **given}))
         except ValueError as error:
             problem = str(error).replace(", or pass disabled=True", " and set WHISPERR_API_KEY")
             yield from inspect_environment(None)

@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import TypeVar
 
-    from whisperr.errors import Reason
+    from whisperr.errors import Loss
+    from whisperr.protocols import Accounting
 
-    from .store import Listener, Store
+    from .store import Store
 
     T = TypeVar("T")
 
@@ -44,7 +45,7 @@ _LONGEST_TRY = 5.0
 _FORK_PATIENCE = 2.0
 _NO_EVENTS: Sequence[bytes] = ()
 _NO_NEWS: Mapping[str, int] = {}
-FULL = "the queue was full; the oldest went"
+FULL = "the queue was full; the oldest events were dropped"
 EXPIRED = "older than the 30 days that the server accepts"
 
 
@@ -56,6 +57,7 @@ class LeasedQueue:
         store: Store,
         max_events: int,
         max_bytes: int,
+        accounting: Accounting,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._store = store
@@ -69,21 +71,15 @@ class LeasedQueue:
         self._from_store = False
         self._lock = RLock()
         self._busy = False
-        self._listener: Listener | None = None
+        self._accounting = accounting
         self._failed_at = self._retry_at = self._report_at = 0.0
         self._passed_to = self._stored_to = self._number = 0
         self._recovered = False
         self._closed = False
         self.problem: str | None = None
-        self._use(self._store.look, _NO_NEWS)  # what a former process left
+        self._use(self._store.poll, _NO_NEWS)  # what a former process left
         self._use(self._store.close, None)  # so that a fork right after construction inherits none
-        forks.watch(self)
-
-    def attach(self, listener: Listener) -> None:
-        """Tell this listener from now on; also what was found while opening."""
-        self._listener = listener
-        if self.problem is not None:
-            self._report(self.problem)
+        forks.register(self)
 
     # -- what the pipeline and the worker call
 
@@ -94,7 +90,7 @@ class LeasedQueue:
             return gone
         return [*gone, *self._store_line()]
 
-    def take(self, max_events: int) -> Sequence[bytes]:
+    def claim(self, max_events: int) -> Sequence[bytes]:
         """Return the next batch: from the store, or from memory while that cannot be used."""
         self._from_store = False
         # Unlike a caller, the worker always tries the store first: what is in there is older.
@@ -116,19 +112,20 @@ class LeasedQueue:
             raise NotNow(max(self._retry_at - self._clock(), RETRY / 10), problem)
         return ()
 
-    def hold(self, seconds: float) -> bool:
+    def extend(self, seconds: float) -> bool:
         """Keep the taken batch for so long; False when another process has taken over."""
         if not self._from_store:
             return self._ahead_taken
         # When the store cannot answer, a second copy is better than none.
-        self._from_store = self._insist(lambda: self._store.hold(seconds)) is not False
+        self._from_store = self._insist(lambda: self._store.extend(seconds)) is not False
         return self._from_store
 
-    def done(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:
+    def ack(self, count: int, loss: Loss | None = None) -> int:
         """Forget the first `count` taken events; return how many were still owned."""
         if self._from_store:
             # In vain, they are sent again.
-            owned = self._insist(lambda: self._store.done(count, lost, reason))
+            lost, reason = (0, None) if loss is None else (loss.count, loss.reason)
+            owned = self._insist(lambda: self._store.ack(count, lost, reason))
             if owned is None or owned == 0 < count:
                 self._from_store = False
                 self._store.forget()
@@ -141,50 +138,49 @@ class LeasedQueue:
         self._ahead_taken = bool(self._ahead)
         return owned
 
-    def put_back(self) -> Sequence[bytes]:
+    def release(self) -> Sequence[bytes]:
         """Return what is left of the taken batch to the front; return what had to go for it."""
         self._ahead_taken = False
         if not self._from_store:
             return ()
         self._from_store = False
-        dropped = self._use(self._store.put_back, _NO_EVENTS, anyway=True)
+        dropped = self._use(self._store.release, _NO_EVENTS, anyway=True)
         self._store.forget()
         return dropped
 
-    def clear(self) -> Sequence[bytes]:
+    def drain(self) -> Sequence[bytes]:
         """Store what can be stored, give up and return the rest; let others deliver it."""
         self._tell_full(self._store_line())
-        lost = [*self._ahead, *self._line.clear()]
+        lost = [*self._ahead, *self._line.drain()]
         self._ahead = []
         if self._ahead_taken or self._from_store:
-            self._tell_full(self.put_back())
-        self.passed(self.end())
+            self._tell_full(self.release())
+        self.settled(self.tail())
         self._use(self._store.close, None)
         self._closed = True
         return lost
 
-    def end(self) -> int:
+    def tail(self) -> int:
         """Return the number after that of the newest event of this process."""
-        return self._line.end()
+        return self._line.tail()
 
-    def passed(self, position: int) -> bool:
+    def settled(self, position: int) -> bool:
         """Say whether all events of this process before `position` have ended, wherever."""
         if position <= self._passed_to:
             return True
-        if not self._line.passed(position) or (self._ahead and self._ahead_number < position):
+        if not self._line.settled(position) or (self._ahead and self._ahead_number < position):
             return False
         passed = self._passed_to >= self._stored_to or (
-            not self._closed and self._use(lambda: self._store.passed(position), otherwise=False)
+            not self._closed and self._use(lambda: self._store.settled(position), otherwise=False)
         )
         if passed:
             self._passed_to = max(self._passed_to, position)
         return passed
 
-    def look(self) -> float:
+    def poll(self) -> float:
         """Learn what other processes did meanwhile; return after how long to look again."""
-        for outcome, count in self._use(self._store.look, _NO_NEWS).items():
-            if self._listener is not None:
-                self._listener.ended_elsewhere(outcome, count)
+        for outcome, count in self._use(self._store.poll, _NO_NEWS).items():
+            self._accounting.settled_elsewhere(outcome, count)
         return POLL_INTERVAL
 
     def __len__(self) -> int:
@@ -221,15 +217,15 @@ class LeasedQueue:
             dropped += self._store.append(self._ahead, self._ahead_number)
             self._stored_to = self._ahead_number + len(self._ahead)
             self._ahead = []
-        while batch := self._line.take(_ROUND):
+        while batch := self._line.claim(_ROUND):
             number = self._number_taken()
             try:
                 dropped += self._store.append(batch, number)
             except BaseException:
-                dropped += self._line.put_back()
+                dropped += self._line.release()
                 raise
             self._number = self._stored_to = number + len(batch)
-            self._line.done(len(batch))
+            self._line.ack(len(batch))
         return True
 
     def _number_taken(self) -> int:
@@ -241,10 +237,9 @@ class LeasedQueue:
         return max(self._number, self._line.taken_position)
 
     def _take_stored(self, max_events: int) -> Sequence[bytes]:
-        batch, expired = self._store.take(max_events)
+        batch, expired = self._store.claim(max_events)
         self._from_store = bool(batch)
-        if expired and self._listener is not None:
-            self._listener.lost(expired, "expired", EXPIRED)
+        self._accounting.lost(expired, "expired", EXPIRED)
         return batch
 
     def _may_overtake(self) -> bool:
@@ -262,17 +257,16 @@ class LeasedQueue:
             return
         try:
             if not self._busy:
-                batch = self._line.take(max_events)
+                batch = self._line.claim(max_events)
                 self._ahead_number = self._number_taken()
                 self._number = self._ahead_number + len(batch)
                 self._ahead = list(batch)
-                self._line.done(len(batch))
+                self._line.ack(len(batch))
         finally:
             self._lock.release()
 
     def _tell_full(self, dropped: Sequence[bytes]) -> None:
-        if dropped and self._listener is not None:
-            self._listener.lost(dropped, "queue_full", FULL)
+        self._accounting.lost(dropped, "queue_full", FULL)
 
     # -- the lock, and what happens when the store fails
 
@@ -315,6 +309,7 @@ class LeasedQueue:
     def _fail(self, message: str) -> None:
         first = self.problem is None
         self.problem = message
+        self._accounting.store_problem(message)
         now = self._clock()
         self._retry_at = now + RETRY
         if first:
@@ -325,13 +320,13 @@ class LeasedQueue:
     def _works(self) -> None:
         if self.problem is not None:
             self.problem = None
+            self._accounting.store_problem(None)
             self._recovered = True  # said later: logging is foreign code
 
     def _report(self, message: str) -> None:
         self._report_at = self._clock() + _REPORT_EVERY
-        if self._listener is not None:
-            count = len(self._line) + len(self._ahead)
-            self._listener.not_durable(f"{message}; events are kept in memory", count)
+        count = len(self._line) + len(self._ahead)
+        self._accounting.not_durable(f"{message}; events are kept in memory", count)
 
     # -- forks
 

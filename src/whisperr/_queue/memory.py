@@ -21,11 +21,12 @@ if TYPE_CHECKING:
     from collections import deque
     from collections.abc import Sequence
 
-    from whisperr.errors import Reason
+    from whisperr.errors import Loss, Reason
 else:
     from _collections import deque  # by itself: all of `collections` is a tenth of the import time
 
-# What one event costs beside its bytes: the header of the bytes object and its place in line.
+QUEUE_FULL = "the queue was full; the oldest events were dropped"
+# What one event costs beside its bytes: the header of the bytes object and its slot in the queue.
 EVENT_OVERHEAD_BYTES = 41
 # What is no larger than this, overhead included, may be added without being counted at once.
 _SMALL_BYTES = 4096
@@ -50,33 +51,33 @@ class PutOnly:
     def __len__(self) -> int:
         return 0
 
-    def take(self, max_events: int) -> Sequence[bytes]:  # noqa: ARG002  # a method of the protocol
+    def claim(self, max_events: int) -> Sequence[bytes]:  # noqa: ARG002  # a method of the protocol
         return ()
 
-    def hold(self, seconds: float) -> bool:  # noqa: ARG002  # likewise
+    def extend(self, seconds: float) -> bool:  # noqa: ARG002  # likewise
         return False
 
-    def done(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:  # noqa: ARG002  # likewise
+    def ack(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:  # noqa: ARG002  # likewise
         return 0
 
-    def put_back(self) -> Sequence[bytes]:
+    def release(self) -> Sequence[bytes]:
         return ()
 
-    def clear(self) -> Sequence[bytes]:
+    def drain(self) -> Sequence[bytes]:
         return ()
 
-    def end(self) -> int:
+    def tail(self) -> int:
         return 0
 
-    def passed(self, position: int) -> bool:  # noqa: ARG002  # likewise
+    def settled(self, position: int) -> bool:  # noqa: ARG002  # likewise
         return True
 
 
 class MemoryQueue:
     """The default buffer: in the memory of one process, bounded by count and by bytes.
 
-    Events have positions, counted from the first one ever put. What `take` handed out stays
-    owned here until `done` or `put_back`. A batch that was put back stays apart from the line
+    Events have positions, counted from the first one ever put. What `claim` handed out stays
+    owned here until `ack` or `release`. A batch that was put back stays apart from the line
     behind it, so that it is sent again as the same batch.
     """
 
@@ -146,14 +147,14 @@ class MemoryQueue:
         with self._lock:
             return () if self._busy else self._overflow()
 
-    def take(self, max_events: int) -> Sequence[bytes]:
+    def claim(self, max_events: int) -> Sequence[bytes]:
         """Return the next batch, a run of events or one identify; empty when there is nothing."""
         with self._lock:
             self._busy = True
             try:
                 line = self._front or self._items
                 run = take_batch(_first(line, max_events))
-                # Owned before they leave the line: `passed` sees each event all the time.
+                # Owned before they leave the line: `settled` sees each event all the time.
                 self._taken_position = self._front_position if self._front else self._left
                 self._taken = run
                 self._remove(line, run)
@@ -162,11 +163,11 @@ class MemoryQueue:
                 self._busy = False
             return tuple(run)
 
-    def hold(self, seconds: float) -> bool:  # noqa: ARG002  # nobody else can take it
-        """Say whether the taken batch is still owned; here only `clear` ends that."""
+    def extend(self, seconds: float) -> bool:  # noqa: ARG002  # nobody else can take it
+        """Say whether the taken batch is still owned; here only `drain` ends that."""
         return bool(self._taken)
 
-    def done(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:  # noqa: ARG002
+    def ack(self, count: int, loss: Loss | None = None) -> int:  # noqa: ARG002
         """Forget the first `count` taken events; return how many of them were still owned.
 
         How they ended matters to buffers that are shared; here the ledger knows it already.
@@ -177,7 +178,7 @@ class MemoryQueue:
             self._taken_position += owned
             return owned
 
-    def put_back(self) -> Sequence[bytes]:
+    def release(self) -> Sequence[bytes]:
         """Return what is left of the taken batch to the front. Return what had to go for it."""
         with self._lock:
             self._busy = True
@@ -191,12 +192,12 @@ class MemoryQueue:
                 self._busy = False
             return self._overflow()
 
-    def end(self) -> int:
+    def tail(self) -> int:
         """Return the position after the newest event: the mark that `flush` waits for."""
         with self._lock:
             return self._left + len(self._items)
 
-    def passed(self, position: int) -> bool:
+    def settled(self, position: int) -> bool:
         """Say whether every event before `position` has ended."""
         with self._lock:
             if self._taken:
@@ -206,7 +207,7 @@ class MemoryQueue:
             # A signal handler that flushes amid a `_remove` may hold a mark beyond the end.
             return self._left >= position or not self._items
 
-    def clear(self) -> Sequence[bytes]:
+    def drain(self) -> Sequence[bytes]:
         """Give up everything, also what is taken; return it, oldest first."""
         with self._lock:
             self._busy = True

@@ -16,7 +16,7 @@ from collections import deque
 from zlib import crc32
 
 from whisperr._events.batch import BatchBuilder
-from whisperr._events.layout import get_oldest_stamp, is_expired, user_of
+from whisperr._events.layout import get_oldest_time, get_user, is_expired
 from whisperr.errors import NotNow
 
 from . import redis_scripts as scripts
@@ -101,7 +101,7 @@ class RedisStore:
         """Add own events, each to the stream of its user; return those that had to go for them."""
         shares: dict[int, list[object]] = {}
         for at, data in enumerate(events):
-            index = crc32(user_of(data)) % len(self._streams) if len(self._streams) > 1 else 0
+            index = crc32(get_user(data)) % len(self._streams) if len(self._streams) > 1 else 0
             shares.setdefault(index, []).extend((number + at, data))
         dropped: list[bytes] = []
         for index, share in shares.items():
@@ -116,7 +116,7 @@ class RedisStore:
             dropped += self._events(gone)
         return dropped
 
-    def take(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
+    def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Claim the next stream that has something for us; return its batch and what is too old.
 
         Raises NotNow when other processes deliver all of it.
@@ -140,7 +140,7 @@ class RedisStore:
             raise NotNow(get_rest(self._misses - 1, left))
         return (), ()
 
-    def hold(self, seconds: float) -> bool:
+    def extend(self, seconds: float) -> bool:
         """Make the lease last; False when another process has claimed the stream."""
         if not self._taken:
             return False
@@ -150,7 +150,7 @@ class RedisStore:
             self._taken = []
         return held
 
-    def done(self, count: int, lost: int, reason: Reason | None) -> int:
+    def ack(self, count: int, lost: int, reason: Reason | None) -> int:
         """Forget the first taken events; return how many of them were still owned."""
         part = self._taken[:count]
         if not part:
@@ -171,7 +171,7 @@ class RedisStore:
         """Take the taken batch for one that waits, whatever the stream says."""
         self._taken = []
 
-    def put_back(self) -> Sequence[bytes]:
+    def release(self) -> Sequence[bytes]:
         """Give the taken batch and the lease back; return what had to go for it."""
         last = self._taken[-1].id if self._taken else b""
         self._taken = []
@@ -180,7 +180,7 @@ class RedisStore:
         self._see(self._at, sums)
         return self._events(gone)
 
-    def passed(self, number: int) -> bool:
+    def settled(self, number: int) -> bool:
         """Say whether no own event before `number` is in a stream."""
         for stream in self._streams:
             while stream.own and stream.own[0][0] < number and self._prune(stream):
@@ -189,7 +189,7 @@ class RedisStore:
                 return False
         return True
 
-    def look(self) -> Mapping[str, int]:
+    def poll(self) -> Mapping[str, int]:
         """Learn how much waits, and how own events ended elsewhere since the last look."""
         self._look_at_all()
         for stream in self._streams:
@@ -223,7 +223,7 @@ class RedisStore:
         self, stream: Stream, entries: list[Entry], max_events: int
     ) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Choose the batch among the oldest entries, and remove those that are too old."""
-        oldest, run = get_oldest_stamp(self._now()), BatchBuilder(max_events)
+        oldest, run = get_oldest_time(self._now()), BatchBuilder(max_events)
         batch: list[Entry] = []
         expired: list[Entry] = []
         for entry in entries:

@@ -15,7 +15,7 @@ import sqlite3
 import time
 
 from whisperr._events.batch import BatchBuilder
-from whisperr._events.layout import get_oldest_stamp, is_expired
+from whisperr._events.layout import get_oldest_time, is_expired
 from whisperr.errors import NotNow, StoreError
 
 from . import sqlite_file as file
@@ -95,7 +95,7 @@ class SQLiteStore:
         self._doubt = False
         return dropped
 
-    def take(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
+    def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Take the lease and the next batch; return that, and what was too old to be sent.
 
         Raises NotNow while another process holds the lease.
@@ -107,7 +107,7 @@ class SQLiteStore:
         self._misses = 0
         return [self._event(row) for row in self._taken], [self._event(row) for row in expired]
 
-    def hold(self, seconds: float) -> bool:
+    def extend(self, seconds: float) -> bool:
         """Make the lease last; False when another process has taken it."""
         lease = self._read(_lease_in)
         if lease.token != self._me or not self._taken:
@@ -121,7 +121,7 @@ class SQLiteStore:
         values = (now, until, self._me)
         return self._write(lambda db: db.execute(prolong, values).rowcount == 1)
 
-    def done(self, count: int, lost: int, reason: Reason | None) -> int:
+    def ack(self, count: int, lost: int, reason: Reason | None) -> int:
         """Forget the first taken events; return how many of them were still owned."""
         rows = self._taken[:count]
         if not rows:
@@ -145,7 +145,7 @@ class SQLiteStore:
         """Take the taken batch for one that waits, whatever the file says."""
         self._taken = []
 
-    def put_back(self) -> Sequence[bytes]:
+    def release(self) -> Sequence[bytes]:
         """Give the taken batch and the lease back; return what had to go for it."""
         last = self._taken[-1][0] if self._taken else 0
 
@@ -158,12 +158,12 @@ class SQLiteStore:
         self._taken = []
         return self._write(act)
 
-    def passed(self, number: int) -> bool:
+    def settled(self, number: int) -> bool:
         """Say whether no own event before `number` is in the file."""
         mine = "SELECT 1 FROM event WHERE source = ? AND number < ? LIMIT 1"
         return not self._read(lambda db: file.fetch_all(db, mine, (self._me, number)))
 
-    def look(self) -> Mapping[str, int]:
+    def poll(self) -> Mapping[str, int]:
         """Learn how much is in the file, and how own events ended elsewhere since the last look."""
 
         def read(db: sqlite3.Connection) -> bool:
@@ -205,7 +205,7 @@ class SQLiteStore:
         if not rows:
             front_to = 0
             rows = file.fetch_all(db, _FRONT, (0, _LAST, max_events))
-        oldest, run = get_oldest_stamp(self._now()), BatchBuilder(max_events)
+        oldest, run = get_oldest_time(self._now()), BatchBuilder(max_events)
         batch: list[Row] = []
         expired: list[Row] = []
         for row in rows:

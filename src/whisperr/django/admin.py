@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.contrib import admin
 from django.utils.timesince import timesince
 
-from .models import DeadLetter, OutboxEvent, kind_of
+from whisperr._events.layout import get_kind
+
+from .models import DeadLetter, OutboxEvent
 
 if TYPE_CHECKING:
     from django.db import models
@@ -44,7 +46,7 @@ class ReadOnly(Pages):
     @admin.display(description="event")
     def kind(self, row: Any) -> str:  # noqa: ANN401  # of both models
         """Say what it is, without payload."""
-        return kind_of(bytes(row.data))
+        return get_kind(bytes(row.data))
 
     @admin.display(description="age", ordering="created_at")
     def age(self, row: Any) -> str:  # noqa: ANN401  # likewise

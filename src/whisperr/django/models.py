@@ -7,18 +7,15 @@ again.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from django.db import models
 from django.db.models.functions import Now
 
-from whisperr._events.layout import EVENT_HEAD, is_identify
+from whisperr._events.layout import get_kind
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-_TYPE = re.compile(re.escape(EVENT_HEAD) + rb"([a-z0-9_]+)\"")
 
 
 class OutboxEvent(models.Model):
@@ -47,7 +44,7 @@ class OutboxEvent(models.Model):
         verbose_name_plural: str = "waiting events"
 
     def __str__(self) -> str:
-        return f"{kind_of(bytes(self.data))} {self.pk}"
+        return f"{get_kind(bytes(self.data))} {self.pk}"
 
 
 class DeadLetter(models.Model):
@@ -76,12 +73,4 @@ class DeadLetter(models.Model):
         verbose_name_plural: str = "dead letters"
 
     def __str__(self) -> str:
-        return f"{kind_of(bytes(self.data))} {self.pk}: {self.reason}"
-
-
-def kind_of(data: bytes) -> str:
-    """Say what a row is, as lists show it: the type of an event, or `identify`; no payload."""
-    if is_identify(data):
-        return "identify"
-    match = _TYPE.match(data)
-    return match.group(1).decode() if match else "unreadable"
+        return f"{get_kind(bytes(self.data))} {self.pk}: {self.reason}"

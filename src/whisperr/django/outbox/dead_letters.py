@@ -13,7 +13,8 @@ from django.db import transaction
 from django.db.models import Count, DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 
-from whisperr.django.models import DeadLetter, OutboxEvent, kind_of
+from whisperr._events.layout import get_kind
+from whisperr.django.models import DeadLetter, OutboxEvent
 
 from .claims import free
 
@@ -75,7 +76,7 @@ def newest(alias: str, count: int) -> list[Letter]:
             one.pk,
             one.reason,
             one.status,
-            kind_of(bytes(one.data)),
+            get_kind(bytes(one.data)),
             one.created_at,
             one.refused_at,
             one.message,

@@ -4,9 +4,9 @@ The relay is an ordinary client whose buffer is the table. Several rows are clai
 handed out in runs; what is delivered is deleted, what is refused becomes a dead letter. Every row
 has an end in the table: delivered, dead, or free again, at the latest when its lease runs out.
 
-Threads: one delivers (`take`, `hold`, `done`, `put_back`); any other may ask, `stop` and `clear`.
+Threads: one delivers (`claim`, `extend`, `ack`, `release`); any other may ask, `stop` and `drain`.
 No lock: state moves in single statements, and what two threads do to one row is settled in the
-table, by the token. Nothing here raises but `take`, and that only NotNow.
+table, by the token. Nothing here raises but `claim`, and that only NotNow.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import Error
 
 from whisperr._events.batch import BatchBuilder
-from whisperr._events.layout import get_oldest_stamp, is_expired
+from whisperr._events.layout import get_oldest_time, is_expired
 from whisperr._process.logger import logger
 from whisperr._queue.durable import EXPIRED
 from whisperr._queue.lease import get_lease_end
@@ -108,10 +108,10 @@ class RelayBuffer:
         self._more = True
         return ()
 
-    def take(self, max_events: int) -> Sequence[bytes]:
+    def claim(self, max_events: int) -> Sequence[bytes]:
         """Return the next run of what is claimed; claim more when nothing is left of that."""
         if self.stopping:
-            self.put_back()
+            self.release()
             return ()
         try:
             self._settle()
@@ -126,10 +126,10 @@ class RelayBuffer:
         self._count_round()
         return [Foreign(data) for data in run.events]
 
-    def hold(self, seconds: float) -> bool:
+    def extend(self, seconds: float) -> bool:
         """Make the lease outlast a request or a wait; False when rows are in other hands."""
         if self.stopping:
-            self.put_back()
+            self.release()
         if not self._taken:
             return False
         assert not self._claims.in_transaction
@@ -145,14 +145,14 @@ class RelayBuffer:
         else:
             self._until = until if held else 0.0
         if not held:
-            self.put_back()
+            self.release()
         return held
 
     def explain(self, message: str, status: int | None) -> None:
-        """Hear why the events are lost that `done` is about to name."""
+        """Hear why the events are lost that `ack` is about to name."""
         self._said = (message, status)
 
-    def done(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:
+    def ack(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:
         """Delete what was delivered, bury what was refused; return how many rows were held.
 
         If the table cannot be used now, that is made up for before anything else is taken.
@@ -179,7 +179,7 @@ class RelayBuffer:
         self._count_round()
         return owned
 
-    def put_back(self) -> Sequence[bytes]:
+    def release(self) -> Sequence[bytes]:
         """Give everything back that is claimed, so that any relay may take it at once."""
         rows, self._taken, self._claimed = [*self._taken, *self._claimed], [], deque()
         self._more = True
@@ -190,27 +190,27 @@ class RelayBuffer:
                 self._failed(error)
         return ()
 
-    def clear(self) -> Sequence[bytes]:
+    def drain(self) -> Sequence[bytes]:
         """Give everything back and close the connection; nothing is lost with the process."""
         self.stopping = True
         try:
             self._settle()
         except Error as error:  # they are sent once more, with the same ids
             self._failed(error)
-        self.put_back()
+        self.release()
         self._claims.close()
         return ()
 
-    def end(self) -> int:
+    def tail(self) -> int:
         """Return the number of the round that is under way: `flush` waits for its end."""
         return self._rounds + 1
 
-    def passed(self, position: int) -> bool:
+    def settled(self, position: int) -> bool:
         """Say whether that round has ended: nothing was left that was free."""
         return not self._taken if self.stopping else self._rounds >= position
 
-    def look(self) -> float:
-        """Take it that there is something again; `take` finds out. Return when to look next."""
+    def poll(self) -> float:
+        """Take it that there is something again; `claim` finds out. Return when to look next."""
         self._more = True
         return self._interval
 
@@ -233,7 +233,7 @@ class RelayBuffer:
         self._token, rows = self._claims.claim(self._batch, self._lease)
         self._until = began + self._lease
         self._more = self._more or len(rows) == self._batch
-        oldest = get_oldest_stamp(self._wall_clock())
+        oldest = get_oldest_time(self._wall_clock())
         ends: dict[str, list[Row]] = {"": [], "invalid": [], "expired": []}
         for row in rows:
             ends[_end_of(row.data, oldest)].append(row)

@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
 from whisperr._contract import MAX_BATCH_EVENTS
-from whisperr._delivery.wake_up import WakeUp
+from whisperr._delivery.thread import WakeUp
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.django.conf import DISABLED, new_client
@@ -83,7 +83,7 @@ class Command(BaseCommand):
 
         def stop(*_: object) -> None:
             relay.stop()
-            gate.open()
+            gate.set()
 
         with _Signals(stop):
             client = _client(relay, given["batch"])
