@@ -20,6 +20,7 @@ from whisperr.dev._ingest.validation import validate_event, validate_identify
         (b' { "events" : [ {"a" : [1, 2]} , 7 ] } ', 1, "7"),
         (b'{"events":["x"],"events":["\xc3\xa9,]"]}', 0, '"é,]"'),
         (b'{"events":[1]}', 3, '{"events":[1]}'),
+        (b'{"events":[1],"\\u0065vents":[2]}', 0, '{"events":[1],"\\u0065vents":[2]}'),
         (b'{"external_user_id":"u"}', 0, '{"external_user_id":"u"}'),
         (b"[", 0, "["),
         (b"", 0, ""),

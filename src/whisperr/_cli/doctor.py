@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Iterator
 
-
 _SIGNS = {"ok": ("✓", "32"), "doubtful": ("!", "33"), "wrong": ("✗", "31"), "skipped": ("-", "2")}
 _EXAMPLES = """\
   whisperr doctor

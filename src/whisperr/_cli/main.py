@@ -40,8 +40,6 @@ def make_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"whisperr {__version__}")
     commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    local.add_commands(commands)
-    send.add_commands(commands)
-    import_file.add_to(commands)
-    doctor.add_to(commands)
+    for module in (local, send, import_file, doctor):
+        module.add_to(commands)
     return parser

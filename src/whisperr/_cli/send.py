@@ -41,8 +41,8 @@ _IDENTIFY_EXAMPLES = """\
 """
 
 
-def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add both commands."""
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the two commands."""
     track = add_command(
         commands,
         "track",
