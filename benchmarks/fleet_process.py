@@ -31,7 +31,7 @@ class Process:
         self.now = 0.0
         self._server = server
         self.queue = MemoryQueue(queue, _MAX_BYTES)
-        self.accounting = Accounting(Reporter(None), lambda _: None)
+        self.accounting = Accounting(Reporter(None))
         self.scheduler = Scheduler(
             self.queue,
             self,

@@ -59,7 +59,7 @@ class Rig:
         self.on_report: Callable[[], object] = lambda: None
         self.survives = False  # whether a bug is survived, as the delivery thread does it
         self.bugs: list[Exception] = []
-        self.accounting = Accounting(Reporter(self._on_error), lambda _: None)
+        self.accounting = Accounting(Reporter(self._on_error))
         self.queue = MemoryQueue(
             options.pop("max_queue_size", 10_000), options.pop("max_queue_bytes", 1 << 26)
         )

@@ -41,7 +41,7 @@ class Scene:
     ) -> None:
         self.transport = transport
         self.queue = MemoryQueue(10_000, 1 << 26)
-        self.accounting = Accounting(Reporter(on_error), lambda _: None)
+        self.accounting = Accounting(Reporter(on_error))
         self.scheduler = Scheduler(
             self.queue,
             transport,

@@ -54,9 +54,8 @@ class Pipeline:
         self._config = config
         self._http = None if config.transport is not None else _LazyTransport(config)
         self._transport: Transport = self._http or config.transport
-        self.accounting = Accounting(
-            Reporter(config.on_error, debug=config.debug), self._report_added
-        )
+        self.reporter = Reporter(config.on_error, self._report_added, debug=config.debug)
+        self.accounting = Accounting(self.reporter)
         self._built = False  # what is reported while a queue is opened waits for the thread
         # A sink is delivered by others: this process delivers from an empty queue, nothing.
         self.sink: Sink | None = None
@@ -91,7 +90,7 @@ class Pipeline:
         check_host()
         self._built = True
         # What a former process left, or what was reported while the queue was opened.
-        if len(self.queue) or self.accounting.report_due is not None:
+        if len(self.queue) or self.reporter.due() is not None:
             self.thread.wake()
 
     @property
@@ -171,7 +170,7 @@ class Pipeline:
             )
         if self._shared is not None and not self.closing:
             self._shared.poll()  # so that the counts know what other processes delivered
-        self.accounting.emit(time.monotonic())
+        self.reporter.emit(time.monotonic())
         if self.sink is not None and not self._flush_explained:
             self._flush_explained = True
             logger().info("flush() has nothing to wait for: %s delivers", self.sink.delivered_by)
@@ -249,12 +248,12 @@ class Pipeline:
         where = get_call_site() if call_site is None else call_site
         self.accounting.not_accepted(reason, f"{message}{where}")
 
-    def _report_added(self, first: bool) -> None:  # noqa: FBT001  # a callback of `Accounting`
+    def _report_added(self, first: bool) -> None:  # noqa: FBT001  # a callback of `Reporter`
         """Have a report emitted: by the thread, or here when the thread has ended."""
         if not self._built:
             return
         if self.scheduler.abandoned:
-            self.accounting.emit(time.monotonic())
+            self.reporter.emit(time.monotonic())
         elif first:
             self.thread.wake()
 

@@ -115,6 +115,7 @@ class Scheduler:
         self._shared = shared
         self._transport = transport
         self._accounting = accounting
+        self._reporter = accounting.reporter
         self._flush_at = flush_at
         self._flush_interval = flush_interval
         self._max_batch_size = max_batch_size
@@ -168,7 +169,7 @@ class Scheduler:
         self.wake_at = 0  # every later put wakes, and waking a closed client abandons again
         lost = self._queue.drain()
         self._accounting.lost(lost, "shutdown", "not delivered before shutdown ended")
-        self._accounting.emit(self._clock(), everything=True)
+        self._reporter.emit(self._clock(), everything=True)
         self.state = CLOSED
 
     @property
@@ -199,7 +200,7 @@ class Scheduler:
         Returns a time in the past when there is more to do at once.
         """
         now = self._clock()
-        self._accounting.emit(now)
+        self._reporter.emit(now)
         if self.abandoned:
             self._in_flight = None
             return NEVER
@@ -278,7 +279,7 @@ class Scheduler:
 
     def _get_next_step(self, now: float) -> float:
         holds = self._holds
-        times = [self._accounting.report_due, self._idle_at, self._poll_at, self._deadline]
+        times = [self._reporter.due(), self._idle_at, self._poll_at, self._deadline]
         if now < holds.until(PACE) and self.state != DRAINING:
             times.append(holds.until(PACE))
         if self._in_flight is not None:
@@ -334,11 +335,11 @@ class Scheduler:
         self.applying = True
         try:
             self._apply(in_flight, part, verdict, now)
-            self._accounting.emit(now)
+            self._reporter.emit(now)
         finally:
             self.applying = False
         again = f"; again in {verdict.wait:.1f} s" if verdict.wait and self._in_flight else ""
-        self._accounting.debug("sent %d: %s%s", len(part), verdict.message, again)
+        self._reporter.debug("sent %d: %s%s", len(part), verdict.message, again)
 
     def _apply(
         self, in_flight: InFlight, part: Sequence[bytes], verdict: Verdict, now: float

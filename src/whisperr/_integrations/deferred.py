@@ -168,4 +168,4 @@ def report_anonymous(client: Whisperr, call: str) -> None:
     """Log, with `debug`, that nothing is sent because the visitor is anonymous."""
     pipeline = get_pipeline(client)
     if pipeline is not None:
-        pipeline.accounting.debug("%s: the visitor is anonymous; nothing is sent", call)
+        pipeline.reporter.debug("%s: the visitor is anonymous; nothing is sent", call)

@@ -133,14 +133,14 @@ class _RecordingPipeline(Pipeline):
         super().reject_closed(call, call_site)
 
     def flush(self, timeout: float | None) -> bool:  # noqa: ARG002  # nothing is waited for
-        self.accounting.emit(time.monotonic())
+        self.reporter.emit(time.monotonic())
         return True
 
     def report(self) -> None:
         """Pass waiting reports to `on_error` and the log before the block ends."""
         if self.pid == os.getpid():
             now = time.monotonic()
-            self.accounting.emit(now, everything=True)
+            self.reporter.emit(now, everything=True)
             # The delivery thread may be reporting what it has already taken out: wait for it.
             end = now + _REPORT_TIMEOUT
             self.thread.wait_until(lambda: not self.thread.in_step, lambda: False, end)
