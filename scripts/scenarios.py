@@ -243,7 +243,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         Scenario(
             "any sequence of calls, answers, time, forks and ends",
             "accepted = delivered + dropped + held; order and ids stay",
-            ("tests/delivery/test_scheduler_machine.py", "tests/queue/test_memory_machine.py"),
+            ("tests/delivery/test_scheduler_machine.py", "tests/queue/test_queue_machine.py"),
         ),
         Scenario(
             "the server is down longer than the retries",

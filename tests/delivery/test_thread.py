@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.delivery.rig import event
 from tests.delivery.pipelines import LIMIT, Calls, batches_of
+from tests.delivery.rig import event
 from whisperr._delivery.accounting import Ledger
 from whisperr._delivery.reporter import Reporter
 from whisperr._delivery.scheduler import NEVER, Scheduler
