@@ -20,7 +20,7 @@ demo: $(VENV)/with-nothing  ## Deliver a day of events through outages to a loca
 demo-django: $(VENV)/with-test,django-test  ## Run the Django example against a local server, with real requests
 	$(BIN)/python examples/django/demo.py
 
-test: $(VENV)/with-test,django-test,doors,hosts,browser  ## Run the tests and measure what they cover
+test: $(VENV)/with-test,django-test,integrations,hosts,browser  ## Run the tests and measure what they cover
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q $(PARALLEL)
 	$(BIN)/coverage combine -q
@@ -55,7 +55,7 @@ soak: $(VENV)/with-test  ## Track through random faults for a minute (WHISPERR_S
 reliability: $(VENV)/with-test,hosts  ## Run every scenario of docs/reliability.md and write what came of it
 	$(BIN)/python -m scripts.reliability
 
-matrix-django:  ## Run the tests of the Django door on every Django that it supports
+matrix-django:  ## Run the tests of the Django integration on every Django that it supports
 	$(PYTHON) -m scripts.django_matrix
 
 bench: $(VENV)/with-nothing  ## Measure beside other packages and write docs/performance.md (BENCH=--quick for a look)
@@ -64,7 +64,7 @@ bench: $(VENV)/with-nothing  ## Measure beside other packages and write docs/per
 fleet: $(VENV)/with-nothing  ## Simulate 10,000 processes through outages and draw docs/operations
 	$(BIN)/python -m benchmarks.fleet --write
 
-format: $(VENV)/with-dev  ## Format the code and mend what ruff can mend
+format: $(VENV)/with-dev  ## Format the code and fix what ruff can fix
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 

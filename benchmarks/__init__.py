@@ -1,1 +1,1 @@
-"""Measure whisperr beside what one would use instead: `make bench`, or `python -m benchmarks`."""
+"""Measures whisperr and its alternatives: `make bench`, or `python -m benchmarks`."""

@@ -1,7 +1,8 @@
 """The command: `python -m benchmarks [--quick] [--cases …] [--packages …]`.
 
-What a full run measured is kept in benchmarks/results.json, case by case, and docs/performance.md
-is written from it. A run of some cases replaces those. Looks and single packages are only printed.
+A full run keeps its figures in benchmarks/results.json, case by case, and writes
+docs/performance.md from them. A run of some cases replaces those. The figures of quick runs and of
+single packages are only printed.
 """
 
 from __future__ import annotations
@@ -10,42 +11,42 @@ import argparse
 import sys
 from typing import Any
 
-from benchmarks import kept, machine, page
+from benchmarks import machine, page, record
 from benchmarks.packages import PACKAGES
 from benchmarks.registry import CASES
-from benchmarks.report import lines_of
+from benchmarks.report import to_lines
 from benchmarks.run import run_case
-from benchmarks.sinks import ceiling
-from benchmarks.verdict import lines_of_bars
+from benchmarks.server_process import ceiling
+from benchmarks.verdict import to_target_lines
 
 ROUNDS = 5
 
 
 def main() -> int:
-    """Measure; ends with 1 when an event of ours was lost or doubled."""
+    """Measure; exit with 1 when an event of ours was lost or doubled."""
     given = _arguments()
     limits = ceiling(0.3 if given.quick else 2.0)
     for label, value in limits.items():
-        print(f"the sink: {label}: {value:,.0f}", flush=True)
+        print(f"the server: {label}: {value:,.0f}", flush=True)
     keeps = not (given.quick or given.packages)
     rounds = given.rounds or (1 if given.quick else ROUNDS)
-    results = kept.begun(machine.description(), limits, anew=not given.cases) if keeps else None
+    results = record.begin(machine.description(), limits, anew=not given.cases) if keeps else None
     cases = {}
     for name in given.cases or list(CASES):
-        tables = _measured(name, given, rounds)
+        tables = _measure(name, given, rounds)
         if tables is None:
             continue
         cases[name] = tables
         if results is not None:
-            kept.keep(results, name, tables, rounds)
-    print("\n".join(lines_of_bars(cases)))
+            record.add(results, name, tables, rounds)
+    print("\n".join(to_target_lines(cases)))
     if results is not None:
         page.write(results)
-        print("kept in benchmarks/results.json; wrote docs/performance.md")
-    return 1 if _faults_of_ours(cases) else 0
+        print("wrote benchmarks/results.json and docs/performance.md")
+    return 1 if _count_our_faults(cases) else 0
 
 
-def _measured(name: str, given: argparse.Namespace, rounds: int) -> dict[str, Any] | None:
+def _measure(name: str, given: argparse.Namespace, rounds: int) -> dict[str, Any] | None:
     """Run one case and print its tables; None when it is not part of this run."""
     case = CASES[name]
     variants = case.quick if given.quick else case.full
@@ -53,14 +54,14 @@ def _measured(name: str, given: argparse.Namespace, rounds: int) -> dict[str, An
         print(f"{name}: not part of a quick run")
         return None
     tables = run_case(name, case, variants, rounds, given.packages)
-    shown = {variant: table._asdict() for variant, table in tables.items()}
-    print("\n".join(["", *lines_of(name, shown)]), flush=True)
-    return shown
+    measured = {variant: table._asdict() for variant, table in tables.items()}
+    print("\n".join(["", *to_lines(name, measured)]), flush=True)
+    return measured
 
 
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
-    parser.add_argument("--quick", action="store_true", help="a look: one small round")
+    parser.add_argument("--quick", action="store_true", help="one small round")
     parser.add_argument("--cases", nargs="+", metavar="CASE", choices=CASES, default=[])
     names = [row.name for row in PACKAGES]
     parser.add_argument("--packages", nargs="+", metavar="PACKAGE", choices=names, default=[])
@@ -68,7 +69,7 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _faults_of_ours(
+def _count_our_faults(
     cases: dict[str, dict[str, dict[str, dict[str, dict[str, list[float]]]]]],
 ) -> float:
     """Count the lost and doubled events of every row that is ours."""

@@ -1,7 +1,7 @@
-"""What a case is made of: a module of `cases` with a `CASE` and a function `measure`.
+"""Defines the data of a case: a module of `cases` with a `CASE` and a function `measure`.
 
 `measure` runs in a fresh process in the package's own environment and may import nothing but the
-standard library; everything here is data that both sides read.
+standard library. Everything here is data that both processes read.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ class Figure(NamedTuple):
 
 
 class Variant(NamedTuple):
-    """One table of a case: what its processes are given, and the server they talk to.
+    """One table of a case: the arguments of its processes, and their server.
 
     `server`: "healthy", "hanging" or "refusing"; `delay`: seconds before each of its answers.
-    `limit`: seconds after which the process is ended. `counted`: whether events that do not
+    `limit`: seconds after which the process is killed. `counted`: whether events that do not
     arrive are losses; at a server that never answers they are not.
     """
 

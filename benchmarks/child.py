@@ -13,7 +13,7 @@ import time
 
 
 def main() -> None:
-    """Measure, print, end as an application would, or at once if the case says so."""
+    """Measure, print, and exit as an application does, or at once if the case asks for it."""
     case, adapter, url, given = sys.argv[1:5]
     module = importlib.import_module(f"benchmarks.cases.{case}")
     package = importlib.import_module(f"benchmarks.adapters.{adapter}")
@@ -21,7 +21,7 @@ def main() -> None:
     figures["ended_ns"] = time.monotonic_ns()
     print(json.dumps(figures), flush=True)
     if figures.get("at_once"):
-        os._exit(0)  # what is still held is no part of this case, and would hold the process up
+        os._exit(0)  # this case does not measure the delivery of held events
 
 
 if __name__ == "__main__":

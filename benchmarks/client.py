@@ -1,4 +1,4 @@
-"""What an adapter makes of a package: the same three calls for all.
+"""Defines what an adapter provides: the same three calls for each package.
 
 Imported in the measured process, so it imports nothing itself.
 """
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Adapter(Protocol):
-        """A module of `adapters`: what is particular about one package."""
+        """A module of `adapters`, for one package."""
 
         UNABLE: dict[str, str]
 
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Client:
     """A started package: `track` one event, `flush` until all is acknowledged.
 
-    `end` is what the documentation says to call at the end of a process; None when the package
-    sees to it by itself.
+    `end` is what the documentation says to call at exit; None when the package delivers at exit
+    by itself.
     """
 
     __slots__ = ("end", "flush", "track")

@@ -1,4 +1,4 @@
-"""A virtual environment per package, pinned, made once under `.venvs/bench`.
+"""Makes a pinned virtual environment for each package, once, under `.venvs/bench`.
 
 The published SDK and this checkout have the same name, so neither could share one.
 """
@@ -13,15 +13,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".venvs" / "bench"
 PINS = Path(__file__).resolve().parent / "pins"
-# Those that hold this checkout, as an editable install: always what is here now.
+# Environments with an editable install of this checkout.
 _WITH_CHECKOUT = {"whisperr", "django", "buffers"}
 
 
-class Unavailable(Exception):  # noqa: N818  # a fact about this machine, told in the table
-    """This environment cannot be made, and why."""
+class Unavailable(Exception):  # noqa: N818  # a fact about this machine, shown in the table
+    """This environment cannot be made; the text is the reason."""
 
 
-def python_of(name: str) -> Path:
+def get_python(name: str) -> Path:
     """Return the interpreter of an environment; make it or bring it up to date first."""
     home = HOME / name
     python = home / "bin" / "python"
@@ -44,8 +44,8 @@ def python_of(name: str) -> Path:
     return python
 
 
-def versions_of(name: str) -> str:
-    """Return what the pins ask for by name: the package itself, not what it needs."""
+def get_version(name: str) -> str:
+    """Return the pin of the package itself, without those of its dependencies."""
     lines = (PINS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     wanted = [line for line in lines if line and not line.startswith("#")]
     return wanted[0] if wanted else "this checkout"

@@ -1,7 +1,7 @@
-"""The event that is tracked: a realistic one, with a mark that says which it is.
+"""Makes the tracked event: a realistic one, with a mark that identifies it.
 
-The sink finds the mark in whatever a package makes of the event, so that lost and doubled events
-are seen without knowing any package's format.
+The server finds the mark in any encoding of the event, so that it sees lost and doubled events
+without knowing the format of a package.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ NAME = "payment_failed"
 MARK = b"mark([0-9]{8})"
 
 
-def properties_of(number: int) -> dict[str, object]:
+def make_properties(number: int) -> dict[str, object]:
     """Return the six properties, one nested, of the event with this number.
 
-    Each value is an object of its own, as when it comes from a request or a database: who holds
-    on to the dictionary holds on to them too.
+    Each value is an object of its own, as when it comes from a request or a database: a package
+    that keeps the dictionary keeps them too.
     """
     return {
         "amount_cents": 4900 + number,

@@ -1,9 +1,9 @@
-"""Simulate a fleet through an outage, a rate limit and deploys: whether it returns at once.
+"""Simulates a fleet through an outage, a rate limit and deploys, to show that none stampedes.
 
     python -m benchmarks.fleet [--processes N] [--seed N] [--write]
 
-The real worker decides in 10,000 simulated processes (`fleet_process`). With --write the figures
-and the drawing of docs/operations.md are made anew.
+The real scheduler runs in 10,000 simulated processes (`fleet_process`). `--write` rewrites the
+figures and the drawing of docs/operations.md.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ import logging
 import sys
 from pathlib import Path
 
-from benchmarks.fleet_figures import WINDOW, Figures, figures_of
-from benchmarks.fleet_plot import drawing_of
-from benchmarks.fleet_run import EVENTS_PER_SECOND, Fleet, Scenario, Story
+from benchmarks.fleet_figures import WINDOW, Figures, get_figures
+from benchmarks.fleet_plot import to_drawing
+from benchmarks.fleet_run import EVENTS_PER_SECOND, Fleet, Result, Scenario
 from benchmarks.fleet_server import Trouble
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -31,7 +31,7 @@ _SWEEP_SHARE = 10  # one in ten processes is enough to see what a size sheds
 
 
 def scenarios(processes: int) -> list[Scenario]:
-    """Return the stories; the limit of the second is half of what the fleet sends."""
+    """Return the scenarios; the limit of the second is half of what the fleet sends."""
     half = int(processes * 0.034)
     return [
         Scenario("Outage", "503 for ten minutes", 1200, Trouble(120, 720)),
@@ -46,71 +46,71 @@ def scenarios(processes: int) -> list[Scenario]:
     ]
 
 
-def table_of(stories: list[Story]) -> list[str]:
-    """Return the figures of every story as lines of Markdown."""
+def to_table(results: list[Result]) -> list[str]:
+    """Return the figures of every result as lines of Markdown."""
     lines = [
         (
-            "| story | steady, requests/s | most meanwhile | most afterwards | against steady "
+            "| scenario | steady, requests/s | most meanwhile | most afterwards | against steady "
             "| drained after | shed | lost at restart |"
         ),
         "|---|---|---|---|---|---|---|---|",
     ]
-    for story in stories:
-        figures: Figures = figures_of(story)
+    for result in results:
+        figures: Figures = get_figures(result)
         drained = "not" if figures.drained_after is None else f"{figures.drained_after} s"
-        during = f"{figures.peak_during:,.0f}" if story.scenario.trouble else ""
+        during = f"{figures.peak_during:,.0f}" if result.scenario.trouble else ""
         lines.append(
-            f"| {story.scenario.name}: {story.scenario.about} | {figures.steady:,.0f} | {during} "
+            f"| {result.scenario.name}: {result.scenario.about} | {figures.steady:,.0f} | {during} "
             f"| {figures.peak_after:,.0f} | {figures.ratio:.2f} | {drained} | {figures.shed:,} "
             f"| {figures.lost_at_restart:,} |"
         )
     return lines
 
 
-def sweep_of(outage: Scenario, processes: int, seed: int) -> list[str]:
+def to_sweep_table(outage: Scenario, processes: int, seed: int) -> list[str]:
     """Return what smaller queues lose in the outage, as lines of Markdown."""
     lines = [
         "| `max_queue_size` | holds | events lost | of all |",
         "|---|---|---|---|",
     ]
     for queue in QUEUES:
-        story = Fleet(outage, processes, queue, seed).run()
+        result = Fleet(outage, processes, queue, seed).run()
         minutes = queue / EVENTS_PER_SECOND / 60
-        share = 100 * story.shed / story.accepted
-        lines.append(f"| {queue} | {minutes:.1f} min | {story.shed:,} | {share:.1f} % |")
+        share = 100 * result.shed / result.accepted
+        lines.append(f"| {queue} | {minutes:.1f} min | {result.shed:,} | {share:.1f} % |")
     return lines
 
 
 def main() -> int:
-    """Simulate, print, and write the page if asked; ends with 1 when a fleet stampedes."""
+    """Simulate, print, and write the page if asked; exit with 1 when a fleet stampedes."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--processes", type=int, default=PROCESSES)
     parser.add_argument("--seed", type=int, default=SEED)
     parser.add_argument("--write", action="store_true", help="write docs/operations.md")
     given = parser.parse_args()
-    logging.getLogger("whisperr").disabled = True  # thousands of processes would tell of one outage
-    told = scenarios(given.processes)
-    stories = [Fleet(one, given.processes, QUEUE, given.seed).run() for one in told]
+    logging.getLogger("whisperr").disabled = True  # thousands of processes would report one outage
+    fleet_scenarios = scenarios(given.processes)
+    results = [Fleet(one, given.processes, QUEUE, given.seed).run() for one in fleet_scenarios]
     small = max(given.processes // _SWEEP_SHARE, 1)
     text = [
         (
             f"{given.processes:,} processes, {EVENTS_PER_SECOND:g} events per second each, default "
             f"options, seed {given.seed}. Rates are means of {WINDOW} seconds.\n"
         ),
-        *table_of(stories),
+        *to_table(results),
         "",
         f"The outage with smaller queues, {small:,} processes:\n",
-        *sweep_of(told[0], small, given.seed),
+        *to_sweep_table(fleet_scenarios[0], small, given.seed),
     ]
     print("\n".join(text))
     if given.write:
-        DRAWING.write_text(drawing_of(stories), encoding="utf-8")
+        DRAWING.write_text(to_drawing(results), encoding="utf-8")
         page = PAGE.read_text(encoding="utf-8")
         head, rest = page.split(BEGIN)
         tail = rest.split(END)[1]
         PAGE.write_text("\n".join([head + BEGIN, "", *text, "", END + tail]), encoding="utf-8")
         print(f"wrote {PAGE.relative_to(ROOT)} and its drawing")
-    return 1 if any(figures_of(story).ratio >= 2 for story in stories[:2]) else 0
+    return 1 if any(get_figures(result).ratio >= 2 for result in results[:2]) else 0
 
 
 if __name__ == "__main__":

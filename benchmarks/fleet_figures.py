@@ -1,4 +1,4 @@
-"""What a simulated story says in figures. Pure."""
+"""Computes the figures of a simulated scenario. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from benchmarks.fleet_run import Story
+    from benchmarks.fleet_run import Result
 
 # The steady state: after the first intervals, before anything happens.
 STEADY = (60, 120)
@@ -18,7 +18,7 @@ _DRAINED = 1.1  # of what is held in the steady state
 
 
 class Figures(NamedTuple):
-    """Requests per second (steady, at most meanwhile, at most afterwards), seconds to drain."""
+    """Requests per second (steady, highest during and after the trouble), seconds to drain."""
 
     steady: float
     peak_during: float
@@ -40,21 +40,21 @@ def windows(requests: Sequence[int]) -> list[float]:
     ]
 
 
-def figures_of(story: Story) -> Figures:
-    """Return the figures of one story."""
-    evened = windows(story.requests)
-    over = story.scenario.over
+def get_figures(result: Result) -> Figures:
+    """Return the figures of one result."""
+    evened = windows(result.requests)
+    over = result.scenario.over
     begins = STEADY[1]
-    held = mean(story.held[slice(*STEADY)])
+    held = mean(result.held[slice(*STEADY)])
     drained = next(
-        (at - over for at in range(over, len(story.held)) if story.held[at] <= held * _DRAINED),
+        (at - over for at in range(over, len(result.held)) if result.held[at] <= held * _DRAINED),
         None,
     )
     return Figures(
-        steady=mean(story.requests[slice(*STEADY)]),
+        steady=mean(result.requests[slice(*STEADY)]),
         peak_during=max(evened[begins:over], default=0.0),
         peak_after=max(evened[over:]),
         drained_after=drained,
-        shed=story.shed,
-        lost_at_restart=story.lost_at_restart,
+        shed=result.shed,
+        lost_at_restart=result.lost_at_restart,
     )

@@ -1,17 +1,17 @@
-"""One process of the simulated fleet: the real worker, buffer and ledger with a clock that is told.
+"""One process of the simulated fleet: the real scheduler, queue and accounting, and a fake clock.
 
-Only the thread, the socket and the time are not real. What decides about retries, pauses and
-drops is imported, so what the simulation shows is what the package does.
+Only the thread, the socket and the time are simulated. The code that decides about retries, pauses
+and drops is that of the package.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whisperr._delivery.accounting import Ledger
+from whisperr._delivery.accounting import Accounting
 from whisperr._delivery.reporter import Reporter
 from whisperr._delivery.scheduler import Scheduler
-from whisperr._queue.memory import MemoryQueue
+from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
 
 if TYPE_CHECKING:
     import random
@@ -25,18 +25,17 @@ _REQUEST_SECONDS = 0.05
 
 
 class Process:
-    """One process that tracks now and then."""
+    """One process that tracks at random times."""
 
     def __init__(self, server: Server, random: random.Random, queue: int) -> None:
         self.now = 0.0
         self._server = server
-        self.buffer = MemoryQueue(queue, _MAX_BYTES)
-        self.ledger = Ledger()
-        self.worker = Scheduler(
-            self.buffer,
+        self.queue = MemoryQueue(queue, _MAX_BYTES)
+        self.accounting = Accounting(Reporter(None), lambda _: None)
+        self.scheduler = Scheduler(
+            self.queue,
             self,
-            self.ledger,
-            Reporter(None),
+            self.accounting,
             flush_at=20,
             flush_interval=10.0,
             max_batch_size=500,
@@ -48,32 +47,31 @@ class Process:
         )
 
     def send(self, _request: Request, _timeout: float) -> Answer:
-        """Stand for the transport: the request takes its time, and the server answers."""
+        """Stand in for the transport: the request takes some time, and the server answers."""
         answer = self._server.answer(self.now)
         self.now += _REQUEST_SECONDS
         return answer
 
     def close(self) -> None:
-        """Stand for the transport: there is no connection."""
+        """Stand in for the transport: there is no connection."""
 
     def track(self) -> bool:
-        """Put one event; say whether the worker wants to be woken for it."""
-        self.ledger.accept()
-        dropped = self.buffer.put(_EVENT)
-        if dropped:
-            self.ledger.drop("queue_full", len(dropped))
-        return len(self.buffer) >= self.worker.wake_at
+        """Add one event; return whether the scheduler has to be called for it."""
+        self.accounting.accept()
+        dropped = self.queue.put(_EVENT)
+        self.accounting.lost(dropped, "queue_full", QUEUE_FULL)
+        return len(self.queue) >= self.scheduler.wake_at
 
     def step(self, now: float) -> float:
-        """Let the worker do what is due; return when it wants to be called again."""
+        """Call the scheduler; return when to call it again."""
         self.now = max(now, self.now)
-        next_step = self.worker.step()
-        self.worker.settle()
+        next_step = self.scheduler.step()
+        self.scheduler.settle()
         return max(next_step, self.now)
 
     def end(self, now: float) -> None:
-        """Shut down as a process does that is told to: one attempt for what is held, then gone."""
+        """Shut down as at SIGTERM: one attempt for what is held."""
         self.now = max(now, self.now)
-        self.worker.close(self.now + 10.0)
-        while not self.worker.ended:
-            self.now = max(self.now, self.worker.step())
+        self.scheduler.close(self.now + 10.0)
+        while not self.scheduler.ended:
+            self.now = max(self.now, self.scheduler.step())

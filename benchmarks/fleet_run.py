@@ -1,4 +1,4 @@
-"""The simulation: many processes, one clock, one list of what is next; the seed decides all."""
+"""Simulates many processes with one clock and one queue of actions; the seed decides everything."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ class Scenario(NamedTuple):
         return 0 if self.deploy is None else int(self.deploy[0])
 
 
-class Story(NamedTuple):
-    """What came of it: requests in each second, and what became of the events."""
+class Result(NamedTuple):
+    """The result of a scenario: requests in each second, and the counts of the events."""
 
     scenario: Scenario
     requests: list[int]
@@ -46,32 +46,32 @@ class Story(NamedTuple):
 
 
 class Fleet:
-    """A scenario on the way: what is due next is on top of the heap."""
+    """A running scenario: the next action is on top of the heap."""
 
     def __init__(self, scenario: Scenario, processes: int, queue: int, seed: int) -> None:
-        self._dice = random.Random(seed)  # noqa: S311  # a simulation
+        self._random = random.Random(seed)  # noqa: S311  # a simulation
         self._queue = queue
         self._scenario = scenario
         self.server = Server(scenario.trouble)
-        self._alive = [self._born() for _ in range(processes)]
-        self._gone = [0, 0, 0, 0]  # accepted, delivered, shed, lost of those that ended
+        self._alive = [self._make_process() for _ in range(processes)]
+        self._ended = [0, 0, 0, 0]  # accepted, delivered, shed, lost of those that ended
         self._due: list[tuple[float, int, int, Process]] = []
         self._planned: dict[Process, float] = {}
         self._order = 0
         self.held: list[int] = []
         for process in self._alive:
-            self._plan(self._dice.expovariate(EVENTS_PER_SECOND), _TRACK, process)
+            self._plan(self._random.expovariate(EVENTS_PER_SECOND), _TRACK, process)
         if scenario.deploy is not None:
             for process in self._alive:
-                self._plan(self._dice.uniform(*scenario.deploy), _RESTART, process)
+                self._plan(self._random.uniform(*scenario.deploy), _RESTART, process)
 
-    def run(self) -> Story:
-        """Play it to its end."""
+    def run(self) -> Result:
+        """Run the scenario to its end."""
         while self._due and self._due[0][0] < self._scenario.seconds:
             now, _, kind, process = heapq.heappop(self._due)
             while len(self.held) <= now:
-                self.held.append(sum(len(each.buffer) for each in self._alive))
-            if process.worker.ended:
+                self.held.append(sum(len(each.queue) for each in self._alive))
+            if process.scheduler.ended:
                 continue
             if kind == _TRACK:
                 self._track(now, process)
@@ -79,19 +79,19 @@ class Fleet:
                 self._restart(now, process)
             elif self._planned.get(process) == now:
                 self._step(now, process)
-        return self._story()
+        return self._get_result()
 
-    def _born(self) -> Process:
-        return Process(self.server, self._dice, self._queue)
+    def _make_process(self) -> Process:
+        return Process(self.server, self._random, self._queue)
 
     def _plan(self, at: float, kind: int, process: Process) -> None:
-        self._order += 1  # what is due at one moment happens in the order in which it was planned
+        self._order += 1  # actions of one moment run in the order in which they were planned
         heapq.heappush(self._due, (at, self._order, kind, process))
 
     def _track(self, now: float, process: Process) -> None:
         if process.track():
             self._step(now, process)
-        self._plan(now + self._dice.expovariate(EVENTS_PER_SECOND), _TRACK, process)
+        self._plan(now + self._random.expovariate(EVENTS_PER_SECOND), _TRACK, process)
 
     def _step(self, now: float, process: Process) -> None:
         following = process.step(now)
@@ -101,24 +101,24 @@ class Fleet:
 
     def _restart(self, now: float, process: Process) -> None:
         process.end(now)
-        self._gone = [a + b for a, b in zip(self._gone, _counts(process), strict=True)]
-        newborn = self._born()
-        self._alive[self._alive.index(process)] = newborn
-        self._plan(process.now + self._dice.expovariate(EVENTS_PER_SECOND), _TRACK, newborn)
+        self._ended = [a + b for a, b in zip(self._ended, _counts(process), strict=True)]
+        successor = self._make_process()
+        self._alive[self._alive.index(process)] = successor
+        self._plan(process.now + self._random.expovariate(EVENTS_PER_SECOND), _TRACK, successor)
 
-    def _story(self) -> Story:
-        totals = self._gone
+    def _get_result(self) -> Result:
+        totals = self._ended
         for process in self._alive:
             totals = [a + b for a, b in zip(totals, _counts(process), strict=True)]
         requests = [self.server.requests[second] for second in range(self._scenario.seconds)]
-        return Story(self._scenario, requests, self.held, *totals)
+        return Result(self._scenario, requests, self.held, *totals)
 
 
 def _counts(process: Process) -> tuple[int, int, int, int]:
-    ledger = process.ledger
+    accounting = process.accounting
     return (
-        ledger.accepted,
-        ledger.delivered,
-        ledger.dropped["queue_full"],
-        ledger.dropped["shutdown"],
+        accounting.accepted,
+        accounting.delivered,
+        accounting.dropped["queue_full"],
+        accounting.dropped["shutdown"],
     )

@@ -1,6 +1,6 @@
-"""The server of the simulated fleet: what it answers at a moment, and how many requests came when.
+"""The server of the simulated fleet: its answers, and the requests of each second.
 
-Nothing is sent: a request is a count in the second in which it was made.
+Nothing is sent: a request is one more count in its second.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Trouble(NamedTuple):
     """What happens between two moments, in seconds from the start.
 
-    `limit`: requests that it takes in each second of that time; none: an outage. `status`: what
-    the others get. `retry_after`: what it asks them for, in seconds.
+    `limit`: requests that it accepts in each of these seconds; 0 is an outage. `status` and
+    `retry_after` (in seconds): the answer to the others.
     """
 
     start: float
@@ -35,11 +35,11 @@ class Server:
         self._trouble = trouble
         self._refused: Answer = Answer(503)
         if trouble is not None:
-            asked = {} if trouble.retry_after is None else {"retry-after": str(trouble.retry_after)}
-            headers: Mapping[str, str] = asked
+            retry = {} if trouble.retry_after is None else {"retry-after": str(trouble.retry_after)}
+            headers: Mapping[str, str] = retry
             self._refused = Answer(trouble.status, headers)
         self.requests: Counter[int] = Counter()
-        self.taken: Counter[int] = Counter()
+        self.accepted: Counter[int] = Counter()
 
     def answer(self, now: float) -> Answer:
         """Answer one request that is made now."""
@@ -49,10 +49,10 @@ class Server:
         if (
             trouble is not None
             and trouble.start <= now < trouble.end
-            and self.taken[second] >= trouble.limit
+            and self.accepted[second] >= trouble.limit
         ):
             return self._refused
-        self.taken[second] += 1
+        self.accepted[second] += 1
         return _OK
 
 

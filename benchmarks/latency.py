@@ -1,4 +1,4 @@
-"""Times of single calls as figures. Runs in the measured process: standard library only."""
+"""Computes percentiles of call times. In the measured process: standard library only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from benchmarks.client import Client
 
 
-def figures_of(nanoseconds: Sequence[int]) -> dict[str, float]:
+def get_percentiles(nanoseconds: Sequence[int]) -> dict[str, float]:
     """Return p50, p99, p99.9 and the maximum in microseconds."""
     ordered = sorted(nanoseconds)
     shares = {"p50": 0.5, "p99": 0.99, "p999": 0.999, "max": 1.0}
@@ -21,7 +21,7 @@ def figures_of(nanoseconds: Sequence[int]) -> dict[str, float]:
 
 
 def flush_within(client: Client, limit: float) -> bool:
-    """Flush, and say whether it returned within `limit` seconds."""
+    """Flush; return whether it ended within `limit` seconds."""
     thread = threading.Thread(target=client.flush, daemon=True)
     thread.start()
     thread.join(limit)

@@ -1,4 +1,4 @@
-"""Say on what a run was made: the machine, the interpreter, the versions."""
+"""Describes the machine, the interpreter and the versions of a run."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import os
 import platform
 from pathlib import Path
 
-from benchmarks.environments import versions_of
+from benchmarks.environments import get_version
 from benchmarks.packages import PACKAGES
 
 
 def description() -> dict[str, object]:
-    """Return what a reader needs to judge the figures."""
+    """Return what a reader needs to compare the figures."""
     return {
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.machine()}",
         "processor": _processor(),
         "cores": os.cpu_count(),
-        "versions": {row.name: versions_of(row.environment) for row in PACKAGES},
+        "versions": {row.name: get_version(row.environment) for row in PACKAGES},
     }
 
 

@@ -1,4 +1,4 @@
-"""Who is measured: the rows of the tables, each with its environment and its adapter."""
+"""Lists the measured packages: the rows of the tables, with their environments and adapters."""
 
 from __future__ import annotations
 

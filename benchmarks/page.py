@@ -1,4 +1,4 @@
-"""Write docs/performance.md and its drawings from the figures that are kept.
+"""Writes docs/performance.md and its drawings from the kept figures.
 
 python -m benchmarks.page
 """
@@ -8,12 +8,12 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, Any
 
-from benchmarks import kept
+from benchmarks import record
 from benchmarks.environments import ROOT
 from benchmarks.plots import bars
 from benchmarks.registry import CASES
-from benchmarks.report import lines_of
-from benchmarks.verdict import lines_of_bars, lines_of_missed, lines_of_reading
+from benchmarks.report import to_lines
+from benchmarks.verdict import to_better_peer_lines, to_missed_lines, to_target_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,24 +27,24 @@ _HEAD = """\
 
 <!-- written by `make bench`; do not edit -->
 
-whisperr beside what one would use instead: the published SDK 0.2.1, other event SDKs, and two
-packages for telemetry. Each package has its own environment and its default options, except the
+whisperr and its alternatives: the published SDK 0.2.1, other event SDKs, and two packages for
+telemetry. Each package has its own environment and its default options, except the
 address and a queue that is large enough for the case. All send to the same server on this machine,
 which answers at once and counts what arrives. Every measurement is a fresh process; within a case
 the packages take turns, round after round. A cell is the median with the least and the most of all
 rounds. A fast figure with a lost event is a failure.
 
-`make bench` measures all of it again and writes this page anew; `make bench BENCH="--cases burst"`
-measures one case again.
+`make bench` repeats all measurements and rewrites this page; `make bench BENCH="--cases burst"`
+repeats one case.
 """
 
 
-def page_of(results: dict[str, Any]) -> str:
+def to_page(results: dict[str, Any]) -> str:
     """Return the page as Markdown."""
-    lines = [_HEAD, "## In short", "", *lines_of_bars(results["cases"]), *_reading(results)]
+    lines = [_HEAD, "## In short", "", *to_target_lines(results["cases"]), *_reading(results)]
     lines += ["## Case by case", ""]
     for name, variants in results["cases"].items():
-        lines += lines_of(name, variants)
+        lines += to_lines(name, variants)
         lines += [
             f"![{file.stem}](performance/{file.name})\n" for file, _ in _plots(name, variants)
         ]
@@ -53,8 +53,8 @@ def page_of(results: dict[str, Any]) -> str:
 
 def _reading(results: dict[str, Any]) -> list[str]:
     cases = results["cases"]
-    missed = ["## What was not reached, and why", "", *lines_of_missed(cases), ""]
-    return [*missed, "## Where a peer is better", "", *lines_of_reading(cases), ""]
+    missed = ["## What was not reached, and why", "", *to_missed_lines(cases), ""]
+    return [*missed, "## Where a peer is better", "", *to_better_peer_lines(cases), ""]
 
 
 def _where(results: dict[str, Any]) -> list[str]:
@@ -69,7 +69,7 @@ def _where(results: dict[str, Any]) -> list[str]:
         "",
         *_runs(results["runs"]),
         "",
-        "What the server takes from a sender that does nothing else:",
+        "What the server accepts from a sender that does nothing else:",
         "",
     ]
     lines += [f"- {name}: {value:,.0f}" for name, value in results["ceiling"].items()]
@@ -78,7 +78,7 @@ def _where(results: dict[str, Any]) -> list[str]:
 
 
 def _runs(runs: dict[str, dict[str, Any]]) -> list[str]:
-    """Say when and on which commit of whisperr each case was measured."""
+    """Return the date and the commit of whisperr of each case."""
     groups: dict[str, list[str]] = {}
     for name, run in runs.items():
         label = f"{run['date']}, whisperr at commit {run['commit']}, rounds: {run['rounds']}"
@@ -108,14 +108,14 @@ def write(results: dict[str, Any]) -> None:
     for name, variants in results["cases"].items():
         for file, drawing in _plots(name, variants):
             file.write_text(drawing, encoding="utf-8")
-    PAGE.write_text(page_of(results), encoding="utf-8")
+    PAGE.write_text(to_page(results), encoding="utf-8")
 
 
 def main() -> int:
-    """Write the page from the results that are kept."""
-    results = kept.read()
+    """Write the page from the kept results."""
+    results = record.read()
     if results is None:
-        print("nothing is kept: make bench")
+        print("there are no results: make bench")
         return 1
     write(results)
     print(f"wrote {PAGE.relative_to(ROOT)}")

@@ -1,4 +1,4 @@
-"""Bars as SVG, written by hand: a figure per row, its range as a line. Pure."""
+"""Draws bars as SVG: a figure per row, its range as a line. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 from xml.sax.saxutils import escape
 
 from benchmarks.packages import OURS
-from benchmarks.report import shown
-from benchmarks.summary import spread_of
+from benchmarks.report import format_number
+from benchmarks.summary import get_spread
 
 if TYPE_CHECKING:
     from benchmarks.case import Case
@@ -20,7 +20,7 @@ def bars(case: Case, values: dict[str, dict[str, list[float]]]) -> str:
     """Return the case's figure for every row as an SVG drawing."""
     figure = next(one for one in case.figures if one.name == case.plot)
     spreads = {
-        row: spread_of(figures[figure.name])
+        row: get_spread(figures[figure.name])
         for row, figures in values.items()
         if figure.name in figures
     }
@@ -36,8 +36,8 @@ def bars(case: Case, values: dict[str, dict[str, list[float]]]) -> str:
         f'<rect width="{_WIDTH}" height="{height}" fill="white"/>',
         _text(8, 20, f"{case.title}: {figure.label}{unit} ({figure.best})", bold=True),
     ]
-    for place, (row, spread) in enumerate(spreads.items()):
-        y = _TOP + place * (_BAR + _GAP)
+    for index, (row, spread) in enumerate(spreads.items()):
+        y = _TOP + index * (_BAR + _GAP)
         length = max(spread.median, 0) * scale
         middle = y + _BAR / 2
         least, most_x = (_LEFT + max(value, 0) * scale for value in (spread.least, spread.most))
@@ -51,7 +51,9 @@ def bars(case: Case, values: dict[str, dict[str, list[float]]]) -> str:
                 f'<line x1="{least:.1f}" x2="{most_x:.1f}" y1="{middle}" y2="{middle}" '
                 f'stroke="{_RANGE}" stroke-width="2"/>'
             ),
-            _text(max(length + _LEFT, most_x) + 6, y + 13, shown(spread.median, figure.digits)),
+            _text(
+                max(length + _LEFT, most_x) + 6, y + 13, format_number(spread.median, figure.digits)
+            ),
         ]
     return "\n".join([*parts, "</svg>", ""])
 

@@ -1,4 +1,4 @@
-"""Figures become tables: medians with their range, ratios, losses. Pure."""
+"""Formats figures as tables: medians with their range, ratios, losses. Pure."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.case import HIGH, LOW, PLAIN
 from benchmarks.packages import OURS, PUBLISHED
 from benchmarks.registry import CASES
-from benchmarks.summary import ratio, spread_of
+from benchmarks.summary import get_spread, ratio
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from benchmarks.case import Case, Figure
 
-_WHOLE_FROM = 100  # from here on digits after the point say nothing
+_WHOLE_FROM = 100  # larger values are shown without digits after the point
 
 Values = dict[str, dict[str, list[float]]]
 
 
-def lines_of(name: str, variants: Mapping[str, Any]) -> list[str]:
+def to_lines(name: str, variants: Mapping[str, Any]) -> list[str]:
     """Return the section of one case as lines of Markdown."""
     case = CASES[name]
     lines = [f"### {case.title}", "", case.about, ""]
@@ -41,9 +41,9 @@ def _table(case: Case, values: Values, unavailable: dict[str, str]) -> list[str]
     for row, figures in values.items():
         cells = [_cell(figures, figure) for figure in case.figures]
         ratios = [_ratio(figures, values.get(baseline, {}), figure) for figure in case.figures]
-        shown = " · ".join(part for part in ratios if part)
-        lines.append(f"| {row} | " + " | ".join([*cells, shown, *_faults(figures)]) + " |")
-    lines += [f"| {row} | not available: {reason} |" for row, reason in _tidy(unavailable)]
+        ratio_cell = " · ".join(part for part in ratios if part)
+        lines.append(f"| {row} | " + " | ".join([*cells, ratio_cell, *_faults(figures)]) + " |")
+    lines += [f"| {row} | not available: {reason} |" for row, reason in _to_rows(unavailable)]
     best = [text for figure in case.figures if (text := _best_peer(values, figure))]
     if best:
         lines += ["", "Ratio to the best peer: " + "; ".join(best) + "."]
@@ -79,17 +79,18 @@ def _head(figure: Figure) -> str:
 def _cell(figures: dict[str, list[float]], figure: Figure) -> str:
     if figure.name not in figures:
         return ""
-    spread = spread_of(figures[figure.name])
-    text = shown(spread.median, figure.digits)
+    spread = get_spread(figures[figure.name])
+    text = format_number(spread.median, figure.digits)
     if any(figures.get("killed", [])):
         text = f"over {text} (ended by force)"
     if spread.least == spread.most:
         return text
-    return f"{text} ({shown(spread.least, figure.digits)} to {shown(spread.most, figure.digits)})"
+    least, most = (format_number(value, figure.digits) for value in (spread.least, spread.most))
+    return f"{text} ({least} to {most})"
 
 
-def shown(value: float, digits: int) -> str:
-    """Return a number as a reader wants it."""
+def format_number(value: float, digits: int) -> str:
+    """Return a number with thousands separators and few digits."""
     digits = 0 if abs(value) >= _WHOLE_FROM else digits
     return f"{round(value, digits) + 0.0:,.{digits}f}"  # no -0.00
 
@@ -97,7 +98,7 @@ def shown(value: float, digits: int) -> str:
 def _ratio(figures: dict[str, list[float]], base: dict[str, list[float]], figure: Figure) -> str:
     if figure.best == PLAIN or figure.name not in figures or figure.name not in base:
         return ""
-    found = ratio(spread_of(figures[figure.name]).median, spread_of(base[figure.name]).median)
+    found = ratio(get_spread(figures[figure.name]).median, get_spread(base[figure.name]).median)
     return "" if found is None else f"{found:.2f}"
 
 
@@ -111,9 +112,9 @@ def _faults(figures: dict[str, list[float]]) -> list[str]:
 
 
 def _best_peer(values: Values, figure: Figure) -> str:
-    """Say how ours stands to the best of the others that lost and doubled nothing."""
+    """Return our ratio to the best of the others that lost and doubled nothing."""
     whole = {
-        row: spread_of(figures[figure.name]).median
+        row: get_spread(figures[figure.name]).median
         for row, figures in values.items()
         if row != OURS and figure.name in figures and not _is_faulty(figures)
     }
@@ -122,7 +123,7 @@ def _best_peer(values: Values, figure: Figure) -> str:
         return ""
     pick = {LOW: min, HIGH: max}[figure.best]
     name = pick(whole, key=whole.__getitem__)
-    found = ratio(spread_of(ours).median, whole[name])
+    found = ratio(get_spread(ours).median, whole[name])
     return "" if found is None else f"{figure.label} {found:.2f} ({name})"
 
 
@@ -130,5 +131,5 @@ def _is_faulty(figures: dict[str, list[float]]) -> bool:
     return any(sum(figures.get(name, [])) for name in ("lost", "doubled"))
 
 
-def _tidy(unavailable: dict[str, str]) -> list[tuple[str, str]]:
+def _to_rows(unavailable: dict[str, str]) -> list[tuple[str, str]]:
     return [(row, " ".join(reason.split())) for row, reason in unavailable.items()]

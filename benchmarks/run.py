@@ -10,9 +10,9 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmarks.environments import ROOT, Unavailable, python_of
+from benchmarks.environments import ROOT, Unavailable, get_python
 from benchmarks.packages import PACKAGES
-from benchmarks.sinks import RunningSink, closed_port_url, lost_of, running_sink
+from benchmarks.server_process import ServerProcess, closed_port_url, count_losses, run_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from benchmarks.case import Case, Row, Variant
 
 _START = "from benchmarks.start_child import main; main()"
-# After the end of the process, for what is still on its way through the loopback.
+# After the end of the process, for requests that are still in the loopback.
 _SETTLE = 0.2
-_SHOWN = 120  # characters of a failure that the table shows
+_MAX_SHOWN = 120  # characters of a failure that the table shows
 
 
 class Table(NamedTuple):
-    """What one variant of a case gave: row -> figure -> values, and rows that gave nothing."""
+    """The figures of one variant of a case: row -> figure -> values, and rows without figures."""
 
     values: dict[str, dict[str, list[float]]]
     unavailable: dict[str, str]
@@ -68,10 +68,10 @@ def measure(module_name: str, case: Case, variant: Variant, row: Row) -> dict[st
     adapter = importlib.import_module(f"benchmarks.adapters.{row.adapter}")
     if subject in adapter.UNABLE:
         raise Unavailable(adapter.UNABLE[subject])
-    python = str(python_of(row.environment))
+    python = str(get_python(row.environment))
     given = json.dumps({**variant.given, "row": row.name})
-    with _server(variant) as sink:
-        url = closed_port_url() if sink is None else sink.url
+    with _server(variant) as server:
+        url = closed_port_url() if server is None else server.url
         if case.program == "start":
             command = [python, "-c", _START, "all", row.adapter, url, given]
         else:
@@ -80,9 +80,9 @@ def measure(module_name: str, case: Case, variant: Variant, row: Row) -> dict[st
         if "unavailable" in figures:
             raise Unavailable(figures["unavailable"])
         time.sleep(_SETTLE)
-        counts = {} if sink is None else sink.summary()
+        counts = {} if server is None else server.summary()
     if variant.counted:
-        figures.update(lost_of(int(figures["expected"]), counts))
+        figures.update(count_losses(int(figures["expected"]), counts))
     subject_module = importlib.import_module(f"benchmarks.cases.{subject}")
     finish = getattr(subject_module, "finish", getattr(module, "finish", None))
     if finish is not None:
@@ -91,16 +91,16 @@ def measure(module_name: str, case: Case, variant: Variant, row: Row) -> dict[st
 
 
 @contextmanager
-def _server(variant: Variant) -> Iterator[RunningSink | None]:
+def _server(variant: Variant) -> Iterator[ServerProcess | None]:
     if variant.server == "refusing":
         yield None
         return
-    with running_sink(delay=variant.delay, hang=variant.server == "hanging") as sink:
-        yield sink
+    with run_server(delay=variant.delay, hang=variant.server == "hanging") as server:
+        yield server
 
 
 def _child(command: list[str], limit: float) -> dict[str, Any]:
-    """Run the measured process; note when it was gone, and end it when it takes too long."""
+    """Run the measured process; keep the time of its end, and kill it when it takes too long."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
@@ -119,15 +119,15 @@ def _child(command: list[str], limit: float) -> dict[str, Any]:
     exited_ns = time.monotonic_ns()
     line = next((line for line in output.splitlines() if line.startswith("{")), None)
     if line is None:
-        last = (errors.strip().splitlines() or ["no output"])[-1][:_SHOWN]
+        last = (errors.strip().splitlines() or ["no output"])[-1][:_MAX_SHOWN]
         raise Unavailable(f"no figures within {limit:.0f} s" if killed else f"failed: {last}")
     figures: dict[str, Any] = json.loads(line)
     return {**figures, "exited_ns": exited_ns, "killed": killed}
 
 
 def _environment() -> dict[str, str]:
-    """Return an environment that says nothing to any package, proxies least of all."""
-    kept = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
+    """Return an environment without settings for any package, and without proxies."""
+    inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
     extra = os.environ.get("WHISPERR_BENCH_PATH")
     path = os.pathsep.join([*([extra] if extra else []), str(ROOT)])
-    return {**kept, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "NO_PROXY": "*"}
+    return {**inherited, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "NO_PROXY": "*"}

@@ -1,4 +1,4 @@
-"""The process of the start: what a package costs before the first event is tracked.
+"""The measured process of the case "start": what a package costs until its first event.
 
 It runs as `python -c` and imports only what every interpreter has loaded, so that no module that
 a package needs is there before it.
@@ -11,7 +11,7 @@ from __future__ import annotations
 import sys
 import time
 
-from benchmarks.event import properties_of
+from benchmarks.event import make_properties
 
 _PAGE_BYTES = 4096
 
@@ -20,7 +20,7 @@ def main() -> None:
     """Import, start, track once; MODE "bare" does none of it, "import" only the first."""
     mode, name, url = sys.argv[1:4]
     adapter = getattr(__import__(f"benchmarks.adapters.{name}").adapters, name)
-    properties = properties_of(0)
+    properties = make_properties(0)
     modules, memory = len(sys.modules), _resident_bytes()
     if mode == "bare":
         return

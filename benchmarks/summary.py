@@ -1,4 +1,4 @@
-"""What several rounds say together, and percentiles of one round. Pure."""
+"""Summarises several rounds, and computes percentiles of one round. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Spread(NamedTuple):
     most: float
 
 
-def spread_of(values: Sequence[float]) -> Spread:
+def get_spread(values: Sequence[float]) -> Spread:
     """Return the spread of at least one value."""
     return Spread(median(values), min(values), max(values))
 

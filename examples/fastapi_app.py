@@ -17,13 +17,13 @@ from fastapi import FastAPI, Request
 from whisperr.fastapi import Tracker, WhisperrMiddleware
 
 
-def user_of(scope: dict[str, Any]) -> str | None:
+def get_user(scope: dict[str, Any]) -> str | None:
     """Return the user's id; a real application verifies a session or a token here."""
     return Request(scope).headers.get("x-user")
 
 
 app = FastAPI()
-app.add_middleware(WhisperrMiddleware, resolve_user=user_of)
+app.add_middleware(WhisperrMiddleware, resolve_user=get_user)
 
 
 @app.post("/subscription/cancel")

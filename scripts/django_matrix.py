@@ -1,7 +1,7 @@
-"""Run the tests of the Django door on every Django that it supports; say which Python is missing.
+"""Runs the tests of the Django integration on every supported Django; reports missing Pythons.
 
-Each Django with the oldest and the newest Python that both support. An environment per pair in
-`.venvs/`, made once. Ends with 1 if a pair fails, or if there was no Python at all for a Django.
+Each Django runs with the oldest and the newest Python that both support. The environments are made
+once, in `.venvs/`. Exits with 1 if a pair fails, or if there was no Python at all for a Django.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import sys
 import tempfile
 from typing import TYPE_CHECKING
 
-from scripts.places import ROOT, Machine
+from scripts.systems import ROOT, Machine
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,13 +26,13 @@ TESTS = ["tests/django", "tests/outbox", "tests/asgi/test_lifespan.py"]
 
 
 def constraints_without_django() -> str:
-    """Return the pins of all other packages; the version of Django is what is varied."""
+    """Return the pins of all other packages; the version of Django varies."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines(keepends=True)
     return "".join(line for line in lines if not line.lower().startswith("django=="))
 
 
-def environment_of(django: str, version: str, interpreter: str) -> Path:
-    """Make the environment of this pair if needed, bring it up to date, return its Python."""
+def make_environment(django: str, version: str, interpreter: str) -> Path:
+    """Make or update the environment of this pair; return its Python."""
     home = ROOT / ".venvs" / f"django-{django}-python-{version}"
     python = home / "bin" / "python"
     if not python.exists():
@@ -67,12 +67,12 @@ def main() -> int:
         for version in versions:
             pair = f"Django {django}, Python {version}"
             try:
-                interpreter = Machine().interpreter_of(version)
+                interpreter = Machine().get_interpreter(version)
             except LookupError as error:
                 lines.append(f"{pair}  MISSING: {error}")
                 continue
             print(f"== {pair}: {interpreter}", flush=True)
-            good = passes(environment_of(django, version, interpreter))
+            good = passes(make_environment(django, version, interpreter))
             ran += 1
             failed += not good
             lines.append(f"{pair}  {'passed' if good else 'FAILED'}")

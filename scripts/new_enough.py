@@ -1,4 +1,4 @@
-"""Say plainly when the Python that `make` found is too old; runs on any Python 3."""
+"""Exits with a clear message when the Python of `make` is too old. Runs on any Python 3."""
 
 import sys
 

@@ -36,7 +36,7 @@ def measure(postgres: PostgresServer, template: str, rows: int, relays: int) -> 
         with ExitStack() as stack:
             running = [stack.enter_context(relay(database, server)) for _ in range(relays)]
             for one in running:
-                one.says("relaying")
+                one.wait_for_output("relaying")
             database.add(events(rows))
             began = time.monotonic()
             server.wait(rows, timeout=LIMIT)

@@ -1,8 +1,8 @@
-"""Run every scenario and write docs/reliability.md: what is promised, what shows it, what came out.
+"""Runs every scenario and writes docs/reliability.md: the promises, their tests, the results.
 
     make reliability
 
-Ends with 1 if a scenario failed or the soak lost something; the page is written all the same.
+Exits with 1 if a scenario failed or the soak lost something; the page is written in any case.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ HEAD = """\
 
 <!-- written by `make reliability`; do not edit -->
 
-Every row names what may happen, what is promised, the tests that show it, and what came out when
-this page was written. `make reliability` runs all of it again and writes this page anew.
+Every row names what may happen, what is promised, the tests that show it, and their result when
+this page was written. `make reliability` runs them again and rewrites this page.
 
-Tests start real processes, real servers and a proxy that plays faults; all of it on loopback. A
-test that could not run is named with its reason.
+Tests start real processes, real servers and a proxy that injects faults, all on loopback. A test
+that could not run is named with its reason.
 """
 
 
 class Outcome(NamedTuple):
-    """What became of one test: passed, failed or skipped, and why."""
+    """The result of one test: passed, failed or skipped, and why."""
 
     result: str
     reason: str
@@ -52,10 +52,10 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="the first seed of the soak (1)")
     parser.add_argument("--matrix", type=Path, help="figures of `make matrix`, as JSON")
     given = parser.parse_args()
-    outcomes = outcomes_of(run_tests())
+    outcomes = parse_outcomes(run_tests())
     soak = run_soak(given.soak, given.seed)
     versions = json.loads(given.matrix.read_text(encoding="utf-8")) if given.matrix else []
-    PAGE.write_text(page_of(outcomes, soak, versions), encoding="utf-8")
+    PAGE.write_text(to_page(outcomes, soak, versions), encoding="utf-8")
     failed = [name for name, outcome in outcomes.items() if outcome.result == "failed"]
     print(f"{PAGE.relative_to(ROOT)}: {len(outcomes)} tests, {len(failed)} failed")
     return int(bool(failed) or bool(soak["lost"] or soak["doubled"] or soak["problems"]))
@@ -70,19 +70,19 @@ def run_tests() -> Path:
     return report
 
 
-def outcomes_of(report: Path) -> dict[str, Outcome]:
-    """Return the outcome of every test by its node id, without parameters' texts cut off."""
+def parse_outcomes(report: Path) -> dict[str, Outcome]:
+    """Return the outcome of every test by its node id."""
     found = {}
-    for case in ET.parse(report).iter("testcase"):  # noqa: S314  # a file that we have just made
-        place = case.get("classname", "").split(".")
-        depth = next(n for n, part in enumerate(place) if part.startswith("test_")) + 1
-        node = "::".join(["/".join(place[:depth]) + ".py", *place[depth:], case.get("name", "")])
-        found[node] = classify(case)
+    for case in ET.parse(report).iter("testcase"):  # noqa: S314  # our own pytest wrote it
+        parts = case.get("classname", "").split(".")
+        depth = next(n for n, part in enumerate(parts) if part.startswith("test_")) + 1
+        node = "::".join(["/".join(parts[:depth]) + ".py", *parts[depth:], case.get("name", "")])
+        found[node] = to_outcome(case)
     return found
 
 
-def classify(case: ET.Element) -> Outcome:
-    """Say what one entry of the report means."""
+def to_outcome(case: ET.Element) -> Outcome:
+    """Return the outcome of one entry of the report."""
     for tag, result in (("failure", "failed"), ("error", "failed"), ("skipped", "skipped")):
         entry = case.find(tag)
         if entry is not None:
@@ -91,7 +91,7 @@ def classify(case: ET.Element) -> Outcome:
 
 
 def run_soak(seconds: float, seed: int) -> dict[str, Any]:
-    """Soak as `make soak` does; return its figures."""
+    """Run the soak as `make soak` does; return its figures."""
     command = [sys.executable, "-m", "tests.faults.soak", "--seconds", str(seconds)]
     ended = subprocess.run(
         [*command, "--seed", str(seed)], cwd=ROOT, check=False, stdout=subprocess.PIPE, text=True
@@ -102,7 +102,7 @@ def run_soak(seconds: float, seed: int) -> dict[str, Any]:
     return figures
 
 
-def page_of(
+def to_page(
     outcomes: dict[str, Outcome], soak: dict[str, Any], versions: list[dict[str, Any]]
 ) -> str:
     """Return the page as Markdown."""
@@ -113,11 +113,11 @@ def page_of(
             "| scenario | promised | tested by | result |",
             "|---|---|---|---|",
         ]
-        lines += [row_of(row, outcomes) for row in rows]
+        lines += [to_row(row, outcomes) for row in rows]
         lines.append("")
-    lines += soak_lines(soak)
+    lines += to_soak_lines(soak)
     if versions:
-        lines += version_lines(versions)
+        lines += to_version_lines(versions)
     today = datetime.now(timezone.utc).date().isoformat()
     lines += [
         "## Where this was run\n",
@@ -129,25 +129,25 @@ def page_of(
     return "\n".join(lines) + "\n"
 
 
-def row_of(row: Scenario, outcomes: dict[str, Outcome]) -> str:
+def to_row(row: Scenario, outcomes: dict[str, Outcome]) -> str:
     """Return one row of a table."""
     own = [
         outcome
         for node, outcome in outcomes.items()
         if any(node == test or node.startswith((f"{test}::", f"{test}[")) for test in row.tests)
     ]
-    tests = "<br>".join(link_of(test) for test in row.tests)
-    return f"| {row.name} | {row.promise} | {tests} | {result_of(own)} |"
+    tests = "<br>".join(to_link(test) for test in row.tests)
+    return f"| {row.name} | {row.promise} | {tests} | {to_result(own)} |"
 
 
-def link_of(test: str) -> str:
-    """Return a link to the file of a test, with what is run of it."""
+def to_link(test: str) -> str:
+    """Return a link to the file of a test, named after the test."""
     path, _, name = test.partition("::")
     return f"[{name.replace('::', ' ') or Path(path).name}]({REPOSITORY}/{path})"
 
 
-def result_of(outcomes: list[Outcome]) -> str:
-    """Say what came of the tests of one row; nothing is skipped in silence."""
+def to_result(outcomes: list[Outcome]) -> str:
+    """Return the results of the tests of one row, with the reasons of skipped ones."""
     if not outcomes:
         return "**did not run**"
     counts = Counter(outcome.result for outcome in outcomes)
@@ -159,7 +159,7 @@ def result_of(outcomes: list[Outcome]) -> str:
     return f"**{text}**" if counts["failed"] else text
 
 
-def soak_lines(soak: dict[str, Any]) -> list[str]:
+def to_soak_lines(soak: dict[str, Any]) -> list[str]:
     """Return the figures of the soak."""
     faults = dict(sorted(soak["faults"].items(), key=lambda item: -item[1]))
     kinds = ", ".join(f"{name} {count:,}" for name, count in faults.items())
@@ -167,8 +167,8 @@ def soak_lines(soak: dict[str, Any]) -> list[str]:
     return [
         "## The soak\n",
         (
-            "Threads track through a proxy and a server that both play random faults. At the end "
-            "the server must hold every accepted event once, in the order of its thread.\n"
+            "Threads track through a proxy and a server that both inject random faults. At the end "
+            "the server must have every accepted event once, in the order of its thread.\n"
         ),
         "| figure | |",
         "|---|---|",
@@ -183,12 +183,12 @@ def soak_lines(soak: dict[str, Any]) -> list[str]:
         "",
         (
             f"Faults by kind: {kinds}. Seeds {soak['seeds'][0]} to {soak['seeds'][-1]}; "
-            f"`make soak WHISPERR_SOAK_SEED={soak['seeds'][0]}` plays them again.\n"
+            f"`make soak WHISPERR_SOAK_SEED={soak['seeds'][0]}` repeats them.\n"
         ),
     ]
 
 
-def version_lines(versions: list[dict[str, Any]]) -> list[str]:
+def to_version_lines(versions: list[dict[str, Any]]) -> list[str]:
     """Return the table of Python versions that the whole suite ran on."""
     lines = ["## Pythons\n", "| Python | result | tests passed | note |", "|---|---|---|---|"]
     for one in versions:

@@ -1,7 +1,7 @@
-"""What can happen to a client, what is promised for it, and which tests show it.
+"""Lists what can happen to a client, what is promised then, and which tests show it.
 
-Data only: `reliability.py` runs it and writes docs/reliability.md; a test sees to it that the page
-and this file name the same scenarios and that every test exists.
+Data only: `reliability.py` runs the tests and writes docs/reliability.md. A test compares the page
+with this file and checks that every named test exists.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 FORKS = "tests/os_processes/test_forks.py"
 CALLS = "tests/os_processes/test_interruptions.py"
 EXITS = "tests/os_processes/test_exits.py"
-DRIVER = "tests/delivery/test_thread.py"
+THREAD = "tests/delivery/test_thread.py"
 FAULTS = "tests/http/test_transport_faults.py"
 ROUTES = "tests/http/test_transport_routes.py"
 PROXY = "tests/faults/test_proxy.py"
@@ -39,7 +39,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         Scenario(
             "a fork while the delivery thread imports",
             "the fork waits for the import; the child delivers",
-            (f"{FORKS}::test_a_fork_amid_an_import_of_ours_leaves_the_child_whole_modules",),
+            (f"{FORKS}::test_a_fork_during_an_import_leaves_the_child_complete_modules",),
         ),
         Scenario(
             "a fork of a fork",
@@ -49,24 +49,24 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         Scenario(
             "a fork of a client that was shut down",
             "the child's calls are reported as `closed`",
-            (f"{FORKS}::test_a_child_of_a_client_that_was_shut_down_reports_and_goes_on",),
+            (f"{FORKS}::test_a_child_of_a_client_that_was_shut_down_reports_calls_as_closed",),
         ),
         Scenario(
             "a client is pickled or copied",
             "refused with an error that says what to do instead",
             (
                 "tests/unit/test_secret.py::test_a_client_and_a_key_are_neither_pickled_nor_copied",
-                f"{CHILDREN}::test_a_client_as_an_argument_is_refused_with_what_to_do",
+                f"{CHILDREN}::test_a_client_as_an_argument_is_refused_with_a_hint",
             ),
         ),
     ),
     "Servers and workers": (
         Scenario(
             "gunicorn 27 (sync, gthread, gevent; with and without `--preload`)",
-            "what a request tracked arrives once, also when its worker is stopped right after",
+            "the events of a request arrive once, also when its worker is stopped right after it",
             (
-                f"{HOSTS}/test_gunicorn.py::test_what_requests_tracked_arrives_once_after_a_graceful_stop",
-                f"{HOSTS}/test_gunicorn.py::test_workers_that_are_replaced_deliver_while_the_host_runs_on",
+                f"{HOSTS}/test_gunicorn.py::test_events_of_requests_arrive_once_after_a_graceful_stop",
+                f"{HOSTS}/test_gunicorn.py::test_replaced_workers_deliver_while_the_host_keeps_running",
                 f"{HOSTS}/test_gunicorn.py::test_a_reload_of_the_host_loses_nothing",
             ),
         ),
@@ -77,10 +77,10 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "uvicorn without a lifespan",
-            "the last moment is lost, what is older than `flush_interval` has arrived",
+            "the last events are lost, those older than `flush_interval` have arrived",
             (
-                f"{HOSTS}/test_uvicorn.py::test_without_it_the_last_moment_is_lost_on_sigterm",
-                f"{HOSTS}/test_uvicorn.py::test_without_it_what_is_older_than_the_interval_has_arrived",
+                f"{HOSTS}/test_uvicorn.py::test_without_a_lifespan_the_last_events_are_lost_on_sigterm",
+                f"{HOSTS}/test_uvicorn.py::test_without_a_lifespan_events_older_than_the_interval_have_arrived",
             ),
         ),
         Scenario(
@@ -100,24 +100,24 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "a program under `gevent.monkey.patch_all()`",
-            "delivers; a wait stops one greenlet and no other",
+            "delivers; waiting blocks only its own greenlet",
             (f"{HOSTS}/test_gevent.py",),
         ),
         Scenario(
             "waitress, `SIGTERM` without a handler, `SIGKILL`",
-            "no hook: the last moment is lost, what is older than `flush_interval` has arrived",
+            "no hook: the last events are lost, those older than `flush_interval` have arrived",
             (
-                f"{HOSTS}/test_plain.py::test_what_is_older_than_the_interval_has_arrived",
-                f"{HOSTS}/test_plain.py::test_the_last_moment_is_lost",
-                f"{HOSTS}/test_gunicorn.py::test_a_killed_worker_has_delivered_what_was_older_than_the_interval",
+                f"{HOSTS}/test_plain.py::test_events_older_than_the_interval_have_arrived",
+                f"{HOSTS}/test_plain.py::test_the_last_events_are_lost",
+                f"{HOSTS}/test_gunicorn.py::test_a_killed_worker_has_delivered_events_older_than_the_interval",
             ),
         ),
         Scenario(
             "children of `multiprocessing` by fork, spawn and forkserver",
             "their events arrive at their normal end",
             (
-                f"{CHILDREN}::test_what_children_track_arrives_at_their_normal_end",
-                f"{CHILDREN}::test_every_method_of_the_platform_is_tried",
+                f"{CHILDREN}::test_events_of_children_arrive_at_their_normal_end",
+                f"{CHILDREN}::test_every_start_method_of_the_platform_is_tested",
             ),
         ),
     ),
@@ -137,13 +137,13 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
             "no hang; `flush()` from `on_error` does not wait for itself",
             (
                 f"{CALLS}::test_on_error_and_before_send_may_call_the_client",
-                "tests/unit/test_client_reports.py::TestOnError::test_it_may_call_any_method",
-                f"{DRIVER}::TestWithoutThreads::test_a_callback_that_flushes_does_not_wait_for_itself",
+                "tests/unit/test_client_reports.py::TestOnError::test_on_error_may_call_any_method",
+                f"{THREAD}::TestWithoutThreads::test_a_callback_that_flushes_does_not_wait_for_itself",
             ),
         ),
         Scenario(
             "`flush()` or `shutdown()` in a signal handler during `flush()`",
-            "no hang; both see the same delivery",
+            "no hang; both wait for the same delivery",
             ("tests/process/test_exit.py::TestSignals",),
         ),
         Scenario(
@@ -154,10 +154,10 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         Scenario(
             "an `atexit` function before or after ours",
             "delivered, or reported as `closed`",
-            (f"{CALLS}::test_an_event_of_an_exit_handler_is_delivered_or_told",),
+            (f"{CALLS}::test_an_event_of_an_exit_handler_is_delivered_or_reported",),
         ),
         Scenario(
-            "somebody ends the delivery thread",
+            "foreign code ends the delivery thread",
             "nothing is lost; the next event or flush starts it again",
             (
                 "tests/delivery/test_pipeline.py::TestFlush::test_what_ends_the_thread_loses_nothing",
@@ -183,10 +183,10 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "`aflush()` inside a running event loop",
-            "the loop goes on meanwhile; a task that is cancelled loses nothing",
+            "the loop keeps running; a cancelled task loses nothing",
             (
                 f"{LOOPS}::test_aflush_leaves_the_loop_free_while_it_waits",
-                f"{LOOPS}::test_a_task_that_is_cancelled_in_aflush_loses_nothing",
+                f"{LOOPS}::test_a_cancelled_aflush_loses_nothing",
             ),
         ),
     ),
@@ -194,12 +194,12 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         Scenario(
             "1, 2,000 and 10,000 events held, a healthy server",
             "all delivered by the end of the process",
-            (f"{EXITS}::test_what_is_held_at_the_end_is_delivered",),
+            (f"{EXITS}::test_events_held_at_exit_are_delivered",),
         ),
         Scenario(
             "the same, and the server hangs, drips, fails, limits the rate, refuses",
             "the exit takes 10 seconds at most; what is left is reported with its count",
-            (f"{EXITS}::test_no_server_holds_the_exit_up",),
+            (f"{EXITS}::test_no_server_can_delay_the_exit_beyond_its_bound",),
         ),
         Scenario(
             "`flush(1)` and `shutdown(1)`, a server that hangs",
@@ -207,22 +207,22 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
             (f"{EXITS}::test_a_timeout_is_kept_against_a_hanging_server",),
         ),
         Scenario(
-            "a client that nothing holds any more, also one in a cycle, before the end",
+            "a client that is collected before the exit, also one in a cycle",
             "its events are delivered by the end of the process",
             (
-                f"{EXITS}::test_clients_that_are_gone_at_the_end_have_delivered",
-                f"{EXITS}::test_a_client_that_goes_in_a_cycle_has_delivered_at_the_end",
+                f"{EXITS}::test_clients_collected_before_exit_have_delivered",
+                f"{EXITS}::test_a_client_collected_in_a_cycle_has_delivered_at_exit",
             ),
         ),
         Scenario(
             "no thread may start any more (Python 3.12 and newer at exit)",
             "the calling thread delivers",
-            (f"{DRIVER}::TestWithoutThreads",),
+            (f"{THREAD}::TestWithoutThreads",),
         ),
         Scenario(
             "a SIGTERM handler of yours that calls `shutdown()`",
-            "the wait is paid once",
-            (f"{CALLS}::test_a_handler_of_sigterm_that_shuts_down_does_not_pay_twice",),
+            "it waits only once",
+            (f"{CALLS}::test_a_sigterm_handler_that_shuts_down_waits_only_once",),
         ),
     ),
     "Between client and server": (
@@ -233,11 +233,11 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "each of these faults by itself",
-            "the proxy plays what it says",
+            "the proxy injects exactly this fault",
             (
                 f"{PROXY}::TestBothWays",
                 f"{PROXY}::test_a_lost_answer_is_lost_after_the_server_accepted",
-                f"{PROXY}::test_nobody_can_connect_for_a_while",
+                f"{PROXY}::test_connections_are_refused_for_a_while",
             ),
         ),
         Scenario(
@@ -249,45 +249,45 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
             "the server is down longer than the retries",
             "events are kept; the same bytes are delivered later",
             (
-                f"{STORIES}/test_conformance.py::TestAnswers::test_what_was_kept_is_delivered_later_with_the_same_bytes",
+                f"{STORIES}/test_conformance.py::TestAnswers::test_kept_events_are_delivered_later_with_the_same_bytes",
                 f"{STORIES}/test_losses.py::test_a_pause_makes_no_request_for_new_events",
             ),
         ),
         Scenario(
             "more events than the queue holds",
-            "the newest stay; the loss is told in summary",
+            "the newest stay; the loss is reported in summary",
             (
-                f"{STORIES}/test_losses.py::test_a_full_queue_keeps_the_newest_and_says_so_a_handful_of_times",
+                f"{STORIES}/test_losses.py::test_a_full_queue_keeps_the_newest_events_and_summarises_the_loss",
             ),
         ),
         Scenario(
             "one event that the server refuses among 500",
             "499 are delivered, one is reported",
             (
-                f"{STORIES}/test_losses.py::test_one_event_that_an_older_server_refuses_costs_one_event",
+                f"{STORIES}/test_losses.py::test_one_event_refused_by_an_older_server_is_the_only_loss",
             ),
         ),
     ),
     "Bad bytes": (
         Scenario(
             "values, keys, ids and names of any type and depth",
-            "`track()` never raises; what it accepts the strict local server takes",
+            "`track()` never raises; the strict local server accepts what it accepts",
             (f"{STORIES}/test_bad_bytes.py",),
         ),
         Scenario(
             "garbage, endless headers, huge and broken answers",
-            "no answer is taken for one; bounded in time and memory",
+            "it counts as no answer; bounded in time and memory",
             (f"{FAULTS}::TestOddAnswers", f"{FAULTS}::TestDeadline"),
         ),
     ),
     "Security": (
         Scenario(
             "the key in logs, texts, exceptions, tracebacks",
-            "it is nowhere",
+            "it is never shown",
             (
                 "tests/unit/test_secret.py",
                 f"{FAULTS}::TestSecrecy",
-                f"{STORIES}/test_losses.py::test_nothing_that_is_said_holds_the_key_or_a_payload",
+                f"{STORIES}/test_losses.py::test_no_report_or_log_contains_the_key_or_a_payload",
                 "tests/unit/test_options.py::TestKey",
             ),
         ),
@@ -295,7 +295,7 @@ SCENARIOS: dict[str, tuple[Scenario, ...]] = {
             "a redirect",
             "not followed; the events are kept",
             (
-                f"{STORIES}/test_conformance.py::TestAnswers::test_a_redirect_is_kept_and_not_followed",
+                f"{STORIES}/test_conformance.py::TestAnswers::test_a_redirect_is_not_followed_and_events_are_kept",
             ),
         ),
         Scenario(

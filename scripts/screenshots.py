@@ -16,21 +16,27 @@ from playwright.sync_api import sync_playwright
 
 from whisperr import Whisperr
 from whisperr.dev import LocalServer, faults
-from whisperr.dev._console.day import day_of
+from whisperr.dev._console.day import make_day
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
 
-    from whisperr.dev._console.day import Call
+    from whisperr.dev._console.day import DayCall
 
-PLACE = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 WIDE = {"width": 1200, "height": 700}
 NARROW = {"width": 375, "height": 760}
 SPREAD = 280.0  # the day's events arrive as if over the last five minutes, in seconds
@@ -38,7 +44,7 @@ MOST_BYTES = 150_000
 
 
 class _Clock:
-    """The clock of the server: moved on by hand, so that the bars show minutes."""
+    """The clock of the server: advanced by hand, so that the bars show minutes."""
 
     def __init__(self) -> None:
         self.behind = SPREAD
@@ -48,10 +54,10 @@ class _Clock:
 
 
 def fill(server: LocalServer, clock: _Clock) -> None:
-    """Deliver a day, a short outage in it, and some mistakes that people make."""
-    calls = day_of(24, 8842, datetime.now(timezone.utc))
+    """Deliver a day with a short outage, and some invalid events."""
+    calls = make_day(24, 8842, datetime.now(timezone.utc))
     with Whisperr("wrk_demo", base_url=server.url, flush_at=500, flush_interval=60.0) as client:
-        for number, part in enumerate(_parts(calls, 45)):
+        for number, part in enumerate(_split(calls, 45)):
             if number == 30:  # noqa: PLR2004  # some way into the day
                 server.set_faults(faults.status(503, times=1))
             for call in part:
@@ -60,23 +66,23 @@ def fill(server: LocalServer, clock: _Clock) -> None:
             server.set_faults()
             clock.behind = SPREAD * (1 - (number + 1) / 46)
             if number in {17, 38}:
-                _mistakes(server, number)
+                _send_invalid(server, number)
     clock.behind = 0.0
 
 
-def _parts(calls: list[Call], count: int) -> Iterator[list[Call]]:
+def _split(calls: list[DayCall], count: int) -> Iterator[list[DayCall]]:
     for number in range(count):
         yield calls[len(calls) * number // count : len(calls) * (number + 1) // count]
 
 
-def _make(client: Whisperr, call: Call) -> None:
+def _make(client: Whisperr, call: DayCall) -> None:
     if call.name is None:
         client.identify(call.user, traits=call.values, email=call.email)
     else:
         client.track(call.user, call.name, call.values, occurred_at=call.at)
 
 
-def _mistakes(server: LocalServer, number: int) -> None:
+def _send_invalid(server: LocalServer, number: int) -> None:
     """Send what the client would refuse, as another sender might."""
     from http.client import HTTPConnection
     from json import dumps
@@ -107,59 +113,59 @@ def _mistakes(server: LocalServer, number: int) -> None:
     connection.close()
 
 
-def shots(browser: Browser, server: LocalServer) -> None:
+def take_screenshots(browser: Browser, server: LocalServer) -> None:
     """Take every screenshot."""
     page = browser.new_page(viewport=WIDE, color_scheme="light")  # type: ignore[arg-type]  # a dict
     page.goto(server.url)
     page.wait_for_selector(".row")
-    keep(page, "events-light")
+    save(page, "events-light")
     page.goto(f"{server.url}#q=payment")
     page.reload()
     page.locator(".row.is-refused").first.click()
     page.wait_for_selector("#detail:not([aria-busy])")
-    keep(page, "detail")
+    save(page, "detail")
     page.goto(f"{server.url}#view=types&q=payment")
     page.reload()
     page.wait_for_selector(".type")
-    keep(page, "types")
+    save(page, "types")
     page.emulate_media(color_scheme="dark")
     page.goto(f"{server.url}#user=user_8003")
     page.reload()
-    page.wait_for_selector(".told")
-    keep(page, "user-dark")
-    page.locator("#rehearse-button").click()
-    keep(page, "rehearse-dark", height=420)
+    page.wait_for_selector(".story-event")
+    save(page, "user-dark")
+    page.locator("#faults-button").click()
+    save(page, "faults-dark", height=420)
     page.emulate_media(color_scheme="light")
     page.set_viewport_size(NARROW)  # type: ignore[arg-type]  # a dict
     page.goto(server.url)
     page.reload()
     page.wait_for_selector(".row")
-    keep(page, "narrow")
+    save(page, "narrow")
 
 
-def keep(page: Page, name: str, height: int | None = None) -> None:
+def save(page: Page, name: str, height: int | None = None) -> None:
     """Write one screenshot once the page has drawn."""
     page.evaluate(
         "() => new Promise(done => setTimeout(() => requestAnimationFrame(() => "
         "requestAnimationFrame(done)), 300))"
     )
-    path = PLACE / f"{name}.png"
+    path = FOLDER / f"{name}.png"
     size = page.viewport_size or WIDE
     clip = {"x": 0, "y": 0, "width": size["width"], "height": height or size["height"]}
     page.screenshot(path=path, clip=clip)  # type: ignore[arg-type]  # likewise
-    print(f"{path.relative_to(PLACE.parent.parent)}: {path.stat().st_size:,} bytes")
+    print(f"{path.relative_to(FOLDER.parent.parent)}: {path.stat().st_size:,} bytes")
     if path.stat().st_size > MOST_BYTES:
         sys.exit(f"{path.name} has more than {MOST_BYTES:,} bytes")
 
 
 def main() -> None:
     """Fill a server and take the screenshots."""
-    PLACE.mkdir(parents=True, exist_ok=True)
+    FOLDER.mkdir(parents=True, exist_ok=True)
     clock = _Clock()
     with LocalServer(clock=clock) as server, sync_playwright() as playwright:
         fill(server, clock)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        shots(browser, server)
+        take_screenshots(browser, server)
         browser.close()
 
 

@@ -1,4 +1,4 @@
-"""Try a wheel as a user gets it: in an empty environment, without a package index."""
+"""Tests a wheel as users get it: in an empty environment, without a package index."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import venv
 import zipfile
 from pathlib import Path
 
-# Imports the package, delivers one event to the local server, and says which modules of others
-# were loaded. Runs with -I: no environment variables, no current directory.
+# Imports the package, delivers one event to the local server, and prints foreign modules that were
+# loaded. Runs with -I: no environment variables, no current directory.
 PROGRAM = """
 import sys
 import urllib.request
@@ -30,8 +30,8 @@ print(sorted(loaded - set(sys.stdlib_module_names) - {"whisperr"}))
 """
 
 
-def contents_of(wheel: Path) -> list[str]:
-    """Return what is wrong with the files in the wheel."""
+def get_problems(wheel: Path) -> list[str]:
+    """Return the problems of the files in the wheel."""
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = next(n for n in names if n.endswith(".dist-info/METADATA"))
@@ -61,7 +61,7 @@ def run(*command: str) -> str:
 
 def main(wheel: Path) -> None:
     """Install the wheel, import it, deliver one event, fetch the page, call the command."""
-    wrong = contents_of(wheel)
+    wrong = get_problems(wheel)
     if wrong:
         sys.exit("\n".join(wrong))
     with tempfile.TemporaryDirectory() as home:

@@ -1,4 +1,4 @@
-"""What every test leaves as it was, and how often its threads are switched."""
+"""Fixtures for all tests: each leaves the process as it was."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from tests.redis_server import redis_server
-from whisperr._integrations import client as _environment
+from whisperr._integrations.client import environment_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytest_plugins = ["pytester"]  # runs pytest in tests/testing
-# How fast examples are made says how busy the machine is, and PyPy begins slowly.
+# The speed of examples depends on how busy the machine is, and PyPy starts slowly.
 settings.register_profile("patient", suppress_health_check=[HealthCheck.too_slow], deadline=None)
 settings.load_profile("patient")
 
 
 def pytest_configure() -> None:
-    """Switch threads as often as WHISPERR_SWITCH_INTERVAL says, in seconds such as 1e-6.
+    """Switch threads every WHISPERR_SWITCH_INTERVAL seconds, such as 1e-6.
 
     A shell lets what it runs in the background ignore Ctrl-C, and programs that tests start would
     inherit that.
@@ -45,7 +45,7 @@ __all__ = ["redis_server"]  # a fixture for all folders
 
 @pytest.fixture(autouse=True)
 def _logger_as_before() -> Iterator[None]:
-    """Take back what the `debug` option adds to the logger of the process."""
+    """Remove what the `debug` option adds to the logger of the process."""
     log = logging.getLogger("whisperr")
     handlers, level = list(log.handlers), log.level
     yield
@@ -55,15 +55,16 @@ def _logger_as_before() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no variable of the machine change what a client does."""
+    """Remove the variables of the machine that change what a client does."""
     for name in ("WHISPERR_API_KEY", "WHISPERR_BASE_URL", "WHISPERR_BUFFER"):
         monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture
 def _no_client_of_the_process() -> Iterator[None]:
-    """Let the client that doors share be made in the test, and be gone after it."""
-    assert _environment._made == {}
+    """Let the default client of integrations be made in the test, and be gone after it."""
+    assert environment_client.clear() is None
     yield
-    while _environment._made:
-        _environment._made.popitem()[1].shutdown()
+    client = environment_client.clear()
+    if client is not None:
+        client.shutdown()

@@ -1,6 +1,6 @@
-"""Hosts of the doors: a module that is started, asked for a user, and stopped.
+"""Hosts of the integrations: a module that is started, gets requests, and is stopped.
 
-What starts, reads and ends processes is `tests.hosts.host`.
+`tests.hosts.host` starts, reads and ends the processes.
 """
 
 from __future__ import annotations
@@ -26,44 +26,44 @@ __all__ = ["BOUND", "EXAMPLES", "Hosted"]
 
 EXAMPLES = ROOT / "examples"
 _ADDRESS = r"127\.0\.0\.1:(\d+)"
-_LOOKS = 600  # a tenth of a second apart: no machine takes so long to listen
+_ATTEMPTS = 600  # a tenth of a second apart: no machine takes so long to listen
 
 
 class Hosted:
-    """One host, started by `python -m`, and what it and its children say."""
+    """One host, started by `python -m`, and the output of it and its children."""
 
     def __init__(self, module: str, *arguments: object, server: LocalServer, **given: str) -> None:
         environment: dict[str, Any] = dict(given)
         self._host = Host([sys.executable, "-m", module, *arguments], server, **environment)
 
-    def says(self, pattern: str) -> str:
-        """Wait until the output has a match; return what it captured."""
-        return self._host.says(pattern)[0]
+    def wait_for_output(self, pattern: str) -> str:
+        """Wait until the output has a match; return the captured group."""
+        return self._host.wait_for_output(pattern)[0]
 
     def post(self, path: str, user: str) -> str:
-        """Make one request for a user."""
-        url = f"http://127.0.0.1:{self.says(_ADDRESS)}{path}"
+        """Make one request for a user; return the text of the answer."""
+        url = f"http://127.0.0.1:{self.wait_for_output(_ADDRESS)}{path}"
         request = Request(url, b"", {"X-User": user}, method="POST")
-        for _ in range(_LOOKS):
-            with suppress(ConnectionRefusedError), _answer_of(request) as answer:
+        for _ in range(_ATTEMPTS):
+            with suppress(ConnectionRefusedError), _open(request) as answer:
                 text: str = answer.read().decode()
                 return text
-            # A worker of uvicorn says that it has started a moment before it listens.
+            # A worker of uvicorn reports its start a moment before it listens.
             Event().wait(0.1)
-        raise AssertionError(f"nobody listens:\n{self._host.text}")
+        raise AssertionError(f"no process listens:\n{self._host.text}")
 
     def send(self, number: int) -> None:
         """Send a signal to the process that was started."""
         self._host.send(number)
 
     def stop(self, number: int = signal.SIGTERM) -> str:
-        """Send a signal to the process that was started, wait for the end; return all it said."""
+        """Send a signal to the process that was started; wait for the end and return the output."""
         self.send(number)
-        return self.ended()
+        return self.wait()
 
-    def ended(self) -> str:
-        """Wait for the end; return all that was said."""
-        self._host.ended()
+    def wait(self) -> str:
+        """Wait for the end; return the output."""
+        self._host.wait()
         return self._host.text
 
     def __enter__(self) -> Self:
@@ -79,7 +79,7 @@ class Hosted:
         self._host.__exit__(kind, error, trace)
 
 
-def _answer_of(request: Request) -> Any:
+def _open(request: Request) -> Any:
     """Make a request; raises what the socket raised."""
     try:
         return urlopen(request, timeout=BOUND)

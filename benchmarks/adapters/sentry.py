@@ -19,8 +19,8 @@ def start(url: str, capacity: int) -> Client:
     """Make a client; it ends by itself at the end of the process."""
     import sentry_sdk
 
-    place = url.removeprefix("http://")
-    sentry_sdk.init(f"http://bench@{place}/1", transport_queue_size=capacity)
+    address = url.removeprefix("http://")
+    sentry_sdk.init(f"http://bench@{address}/1", transport_queue_size=capacity)
     capture = sentry_sdk.capture_event
 
     def track(properties: dict[str, object]) -> None:

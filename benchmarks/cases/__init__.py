@@ -1,1 +1,1 @@
-"""One file per case: what it measures in a fresh process, and how its figures are called."""
+"""One file per case: what it measures in a fresh process, and the names of its figures."""

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from benchmarks.case import HIGH, Case, Figure, Row, Variant
-from benchmarks.event import properties_of
-from benchmarks.latency import figures_of, flush_within
+from benchmarks.event import make_properties
+from benchmarks.latency import flush_within, get_percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,7 +24,7 @@ _STARTS_WITHIN = 10.0
 
 def measure(adapter: Any, url: str, given: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401  # it takes options
     """Track everything in a row, timing each call, and flush."""
-    with _place(given["row"]) as (buffer, problem):
+    with _make_buffer(given["row"]) as (buffer, problem):
         if problem:
             return {"unavailable": problem}
         options = {} if buffer is None else {"buffer": buffer}
@@ -35,12 +35,12 @@ def measure(adapter: Any, url: str, given: dict[str, Any]) -> dict[str, Any]:  #
         first_ns = time.monotonic_ns()
         times = []
         for number in range(given["events"]):
-            properties = properties_of(number)
+            properties = make_properties(number)
             began = time.perf_counter_ns()
             client.track(properties)
             times.append(time.perf_counter_ns() - began)
         flush_within(client, 60.0)
-    return {**figures_of(times), "expected": given["events"], "first_ns": first_ns}
+    return {**get_percentiles(times), "expected": given["events"], "first_ns": first_ns}
 
 
 def finish(figures: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
@@ -49,8 +49,8 @@ def finish(figures: dict[str, float], counts: dict[str, int]) -> dict[str, float
 
 
 @contextmanager
-def _place(row: str) -> Iterator[tuple[str | None, str]]:
-    """Make where the events are kept; else say why that is not possible."""
+def _make_buffer(row: str) -> Iterator[tuple[str | None, str]]:
+    """Make a store and yield its URL, else the reason why that is not possible."""
     with tempfile.TemporaryDirectory() as folder:
         if row == "memory":
             yield None, ""
@@ -65,9 +65,9 @@ def _place(row: str) -> Iterator[tuple[str | None, str]]:
 
 @contextmanager
 def _redis(program: str, folder: str) -> Iterator[str]:
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        port = place.getsockname()[1]
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
     server = subprocess.Popen(
         [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder],
         stdout=subprocess.DEVNULL,
@@ -85,7 +85,7 @@ def _wait_for(port: int) -> None:
     while True:
         try:
             socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:  # noqa: PERF203  # trying again is the point
+        except OSError:  # noqa: PERF203  # it tries again
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.05)

@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks.case import Case, Figure, Variant
-from benchmarks.event import properties_of
-from benchmarks.latency import figures_of, flush_within
+from benchmarks.event import make_properties
+from benchmarks.latency import flush_within, get_percentiles
 
 if TYPE_CHECKING:
     from typing import Any
@@ -19,15 +19,15 @@ COST = "p50"
 
 
 def at(factor: float, events: int = EVENTS) -> dict[str, Any]:
-    """Return what the process is given at a multiple of the load."""
+    """Return the arguments of the process at a multiple of the load."""
     return {"events": int(events * factor)}
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
     """Track all of them in a row and time each call."""
     client = adapter.start(url, max(10_000, 2 * given["events"]))
-    client.track(properties_of(given["events"]))  # what is done once is in the case of the start
-    events = [properties_of(number) for number in range(given["events"])]
+    client.track(make_properties(given["events"]))  # the first call is part of the case "start"
+    events = [make_properties(number) for number in range(given["events"])]
     track, now = client.track, time.perf_counter_ns
     times = []
     for properties in events:
@@ -35,7 +35,7 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
         track(properties)
         times.append(now() - began)
     flush_within(client, 60.0)
-    return {**figures_of(times), "expected": given["events"] + 1}
+    return {**get_percentiles(times), "expected": given["events"] + 1}
 
 
 CASE = Case(

@@ -11,8 +11,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from benchmarks.case import PLAIN, Case, Figure, Row, Variant
-from benchmarks.event import NAME, USER, properties_of
-from benchmarks.latency import figures_of, flush_within
+from benchmarks.event import NAME, USER, make_properties
+from benchmarks.latency import flush_within, get_percentiles
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,31 +36,31 @@ _MIDDLEWARE = {
 
 
 def measure(_adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Ask two WSGI applications in this process, without the middleware and with it, in turns.
+    """Call two WSGI applications in this process, without the middleware and with it, in turns.
 
-    A machine that others use changes its speed between processes by more than is measured here.
+    A shared machine changes its speed between processes by more than is measured here.
     """
     row, blocks = given["row"], given["requests"] // _BLOCK
     if row in {OURS_IDLE, OURS_ONCE} and importlib.util.find_spec("whisperr.django") is None:
         return {"unavailable": "whisperr.django is not in this checkout"}
     numbers = iter(range((blocks + 1) * _BLOCK))
     bare, ask, flush = _applications(row, url, numbers)
-    _times(bare), _times(ask)  # what is done once
+    _time_requests(bare), _time_requests(ask)  # work of the first request
     times, extras = [], []
     for _ in range(blocks):
-        without, with_it = _times(bare), _times(ask)
+        without, with_it = _time_requests(bare), _time_requests(ask)
         times += with_it
         extras.append((median(with_it) - median(without)) / 1000)
     flush_within(flush, 60.0)
     tracked = row in {OURS_ONCE, THEIRS_ONCE}
     return {
-        **figures_of(times),
+        **get_percentiles(times),
         "extra": median(extras),
         "expected": (blocks + 1) * _BLOCK if tracked else 0,
     }
 
 
-def _times(ask: Callable[[], None]) -> list[int]:
+def _time_requests(ask: Callable[[], None]) -> list[int]:
     """Return the nanoseconds of each request of a block."""
     times = []
     for _ in range(_BLOCK):
@@ -86,7 +86,7 @@ def _applications(
     ]
     ours = row in {OURS_IDLE, OURS_ONCE}
     settings.configure(
-        SECRET_KEY="of the benchmark",  # noqa: S106  # nobody's
+        SECRET_KEY="of the benchmark",  # noqa: S106  # it signs nothing
         ALLOWED_HOSTS=["*"],
         ROOT_URLCONF="benchmark_urls",
         USE_TZ=True,
@@ -100,7 +100,7 @@ def _applications(
         MIDDLEWARE=middleware,
         WHISPERR_API_KEY="wrk_bench",
         WHISPERR_BASE_URL=url,
-        WHISPERR_RESOLVE_USER="benchmarks.cases.django.user_of",
+        WHISPERR_RESOLVE_USER="benchmarks.cases.django.get_user",
     )
     import django
     from django.urls import path
@@ -108,9 +108,9 @@ def _applications(
     django.setup()
     view, flush = _view(row, url, numbers)
     urls.urlpatterns = [path("", view), path("bare", _plain)]  # type: ignore[attr-defined]  # made here
-    bare = _asker("/bare")
+    bare = _make_caller("/bare")
     settings.MIDDLEWARE = middleware + ([_MIDDLEWARE[row]] if row in _MIDDLEWARE else [])
-    return bare, _asker("/"), flush
+    return bare, _make_caller("/"), flush
 
 
 def _view(row: str, url: str, numbers: Any) -> tuple[Any, Any]:  # noqa: ANN401  # Django's types are not here
@@ -122,7 +122,7 @@ def _view(row: str, url: str, numbers: Any) -> tuple[Any, Any]:  # noqa: ANN401 
         from whisperr.django import get_client
 
         def track(request: Any) -> Any:  # noqa: ANN401  # likewise
-            request.whisperr.track(NAME, properties_of(next(numbers)))
+            request.whisperr.track(NAME, make_properties(next(numbers)))
             return HttpResponse("ok")
 
         return track, Client(_nothing, get_client().flush)
@@ -132,7 +132,7 @@ def _view(row: str, url: str, numbers: Any) -> tuple[Any, Any]:  # noqa: ANN401 
         posthog.project_api_key, posthog.host = "phc_bench", url
 
         def capture(_request: Any) -> Any:  # noqa: ANN401  # likewise
-            posthog.capture(NAME, distinct_id=USER, properties=properties_of(next(numbers)))
+            posthog.capture(NAME, distinct_id=USER, properties=make_properties(next(numbers)))
             return HttpResponse("ok")
 
         return capture, Client(_nothing, posthog.flush)
@@ -145,8 +145,8 @@ def _plain(_request: object) -> Any:  # noqa: ANN401  # likewise
     return HttpResponse("ok")
 
 
-def user_of(_request: object) -> str:
-    """Say who tracks, as the application's own resolver does; nobody is logged in here."""
+def get_user(_request: object) -> str:
+    """Return the user, as the resolver of an application does; there is no login here."""
     return USER
 
 
@@ -154,7 +154,7 @@ def _nothing(_properties: dict[str, object]) -> None:
     return None
 
 
-def _asker(path: str) -> Callable[[], None]:
+def _make_caller(path: str) -> Callable[[], None]:
     from django.core.wsgi import get_wsgi_application
 
     application = get_wsgi_application()
@@ -179,7 +179,7 @@ def _asker(path: str) -> Callable[[], None]:
 
 def _began(status: str, _headers: object, _error: object = None, /) -> Callable[[bytes], object]:
     assert status == "200 OK"
-    return bytes  # the old way to write, which nobody uses
+    return bytes  # the old way to write, which is unused
 
 
 CASE = Case(

@@ -1,11 +1,11 @@
-"""Case 6: how long the end of a process takes with events still held."""
+"""Case 6: how long a process takes to exit while events are held."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from benchmarks.case import Case, Figure, Variant
-from benchmarks.event import properties_of
+from benchmarks.event import make_properties
 
 if TYPE_CHECKING:
     from typing import Any
@@ -17,16 +17,16 @@ LIMIT = 45.0
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
-    """Track and return: the rest is the end of the process, which the parent times."""
+    """Track and return; the parent measures the time until the process has ended."""
     client = adapter.start(url, 10_000)
     for number in range(given["events"]):
-        client.track(properties_of(number))
+        client.track(make_properties(number))
     if client.end is not None:
         _at_exit(client.end)
     return {"expected": given["events"]}
 
 
-def _at_exit(end: Any) -> None:  # noqa: ANN401  # whatever the package says
+def _at_exit(end: Any) -> None:  # noqa: ANN401  # whatever the package documents
     import atexit
 
     atexit.register(end)

@@ -13,12 +13,12 @@ if TYPE_CHECKING:
     from benchmarks.client import Adapter
 
 FACTORS = (0.1, 1, 10)
-# Ten times the rate for as long would be 100,000 events; two seconds say as much.
+# Ten times the rate for as long would be 100,000 events; two seconds are enough.
 _SECONDS_AT_TEN = 2
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
-    """Measure as the case does whose name is given."""
+    """Measure as the named case does."""
     figures: dict[str, float] = _module(given["case"]).measure(adapter, url, given)
     return figures
 
@@ -35,7 +35,7 @@ def _grown(name: str, factor: float) -> Variant:
     return original._replace(given=given, limit=max(original.limit, 300.0))
 
 
-def _growth_of(name: str) -> Case:
+def _make_growth_case(name: str) -> Case:
     module = _module(name)
     figure: Figure = next(one for one in module.CASE.figures if one.name == module.COST)
     return Case(
@@ -50,6 +50,6 @@ def _growth_of(name: str) -> Case:
 
 
 CASES = {
-    f"growth_{name}": _growth_of(name)
+    f"growth_{name}": _make_growth_case(name)
     for name in ("burst", "steady", "throughput", "memory", "slowdown")
 }

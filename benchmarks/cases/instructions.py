@@ -1,7 +1,7 @@
-"""Case 1 and 3 in instructions: what noise on the machine does not change.
+"""Cases 1 and 3 in instructions, which noise on the machine does not change.
 
-`measure` runs the same program twice under callgrind; the difference is what the second one did
-more. Nothing is timed here.
+`measure` runs the same program twice under callgrind, the second time with more events, and takes
+the difference. Nothing is timed here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from benchmarks.case import Case, Figure, Variant
-from benchmarks.event import properties_of
+from benchmarks.event import make_properties
 
 if TYPE_CHECKING:
     from typing import Any
@@ -65,7 +65,7 @@ def deliver() -> None:
     name, url, events = sys.argv[1:4]
     client = importlib.import_module(f"benchmarks.adapters.{name}").start(url, 10_000)
     for number in range(int(events)):
-        client.track(properties_of(number))
+        client.track(make_properties(number))
     client.flush()
 
 
@@ -74,7 +74,7 @@ CASE = Case(
     about=(
         "Counted by callgrind, so without the noise of a machine: the import over a bare "
         f"interpreter, and {EVENTS * 2:,} events tracked and delivered, by the difference of two "
-        "runs. A second copy of an event is no fault here: both runs go to one sink."
+        "runs. A second copy of an event is no fault here: both runs send to one server."
     ),
     figures=(
         Figure("import", "import", "million"),

@@ -6,7 +6,7 @@ import gc
 from typing import TYPE_CHECKING
 
 from benchmarks.case import Case, Figure, Variant
-from benchmarks.event import properties_of
+from benchmarks.event import make_properties
 from benchmarks.latency import flush_within
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ COST = "bytes"
 
 
 def at(factor: float, events: int = EVENTS) -> dict[str, Any]:
-    """Return what the process is given at a multiple of the load."""
+    """Return the arguments of the process at a multiple of the load."""
     return {"events": int(events * factor)}
 
 
@@ -30,20 +30,20 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
 
     events = given["events"]
     client = adapter.start(url, max(10_000, 2 * events))
-    client.track(properties_of(0))
-    flush_within(client, _WARM)  # what the first request imports and makes is not held events
+    client.track(make_properties(0))
+    flush_within(client, _WARM)  # imports and objects of the first request are no held events
     tracemalloc.start()
     gc.collect()
     objects, (memory, _) = len(gc.get_objects()), tracemalloc.get_traced_memory()
     for number in range(1, events + 1):
-        client.track(properties_of(number))
+        client.track(make_properties(number))
     gc.collect()
     more_memory = tracemalloc.get_traced_memory()[0] - memory
     more_objects = len(gc.get_objects()) - objects
     return {
         "expected": events + 1,
         "bytes": more_memory / events,
-        # What is made once for the sending is no object per event: rounded to a hundredth.
+        # Objects made once for sending are not counted per event: rounded to a hundredth.
         "objects": round(more_objects / events, 2),
         "at_once": True,
     }

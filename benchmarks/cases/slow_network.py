@@ -1,4 +1,4 @@
-"""Case 7: throughput when every answer takes its time."""
+"""Case 7: throughput when every answer is late."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks.case import HIGH, PLAIN, Case, Figure, Variant
-from benchmarks.event import properties_of
+from benchmarks.event import make_properties
 from benchmarks.latency import flush_within
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
     first = time.monotonic()
     tracked = 0
     while tracked < given["events"] and time.monotonic() - first < given["limit"]:
-        client.track(properties_of(tracked))
+        client.track(make_properties(tracked))
         tracked += 1
     done = flush_within(client, given["limit"] - (time.monotonic() - first))
     return {"expected": tracked, "first_ns": int(first * 1e9), "at_once": not done}

@@ -7,7 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from benchmarks.case import Case, Figure, Variant
-from benchmarks.event import properties_of
+from benchmarks.event import make_properties
 from benchmarks.latency import flush_within
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def spin(rounds: int) -> int:
     return value
 
 
-def rounds_of(seconds: float) -> int:
+def calibrate_rounds(seconds: float) -> int:
     """Return the rounds that take so long here when nothing else runs."""
     best = float("inf")
     for _ in range(200):
@@ -40,24 +40,24 @@ def rounds_of(seconds: float) -> int:
 
 
 def at(factor: float, steps: int = STEPS) -> dict[str, Any]:
-    """Return what the process is given: ten times the load are steps of a tenth of the time."""
+    """Return the arguments: ten times the load are steps of a tenth of the time."""
     return {"steps": int(steps * max(factor, 1)), "seconds": STEP_SECONDS / factor}
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
     """Compare blocks with and without events that follow each other; return the medians.
 
-    A machine that others use changes its speed within seconds, by more than is measured here.
+    A shared machine changes its speed within seconds, by more than is measured here.
     """
     steps = given["steps"] // PAIRS
     client = adapter.start(url, max(10_000, 2 * given["steps"]))
-    client.track(properties_of(0))
+    client.track(make_properties(0))
     flush_within(client, 60.0)
-    rounds = rounds_of(given["seconds"])
+    rounds = calibrate_rounds(given["seconds"])
     slowdowns, extras = [], []
     for pair in range(PAIRS):
         first = 1 + pair * steps
-        if pair % 2:  # what grows or shrinks meanwhile counts for both
+        if pair % 2:  # a change of speed meanwhile counts for both
             loaded = _with_events(client, rounds, first, steps)
             bare = _without(rounds, steps)
         else:
@@ -77,7 +77,7 @@ def _with_events(client: Client, rounds: int, first: int, steps: int) -> float:
     began = time.perf_counter()
     for number in range(first, first + steps):
         spin(rounds)
-        client.track(properties_of(number))
+        client.track(make_properties(number))
     taken = time.perf_counter() - began
     before = time.process_time()
     flush_within(client, 60.0)
@@ -88,7 +88,7 @@ def _without(rounds: int, steps: int) -> float:
     began = time.perf_counter()
     for number in range(steps):
         spin(rounds)
-        properties_of(number)
+        make_properties(number)
     return time.perf_counter() - began
 
 

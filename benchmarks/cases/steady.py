@@ -6,8 +6,8 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks.case import Case, Figure, Variant
-from benchmarks.event import properties_of
-from benchmarks.latency import figures_of, flush_within
+from benchmarks.event import make_properties
+from benchmarks.latency import flush_within, get_percentiles
 
 if TYPE_CHECKING:
     from typing import Any
@@ -20,20 +20,20 @@ COST = "p50"
 
 
 def at(factor: float, seconds: float = SECONDS) -> dict[str, Any]:
-    """Return what the process is given at a multiple of the load: more events a second."""
+    """Return the arguments at a multiple of the load: more events a second."""
     return {"events": int(RATE * factor * seconds), "rate": RATE * factor}
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
-    """Track at the rate; a call that comes late does not move those behind it."""
+    """Track at the rate; a late call does not delay the next ones."""
     client = adapter.start(url, max(10_000, 2 * given["events"]))
-    client.track(properties_of(given["events"]))
+    client.track(make_properties(given["events"]))
     track, now, rest = client.track, time.perf_counter_ns, time.sleep
     step = 1e9 / given["rate"]
     times = []
     start = now()
     for number in range(given["events"]):
-        properties = properties_of(number)
+        properties = make_properties(number)
         left = start + number * step - now()
         if left > 0:
             rest(left / 1e9)
@@ -41,7 +41,7 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
         track(properties)
         times.append(now() - began)
     flush_within(client, 60.0)
-    return {**figures_of(times), "expected": given["events"] + 1}
+    return {**get_percentiles(times), "expected": given["events"] + 1}
 
 
 CASE = Case(

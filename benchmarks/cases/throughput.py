@@ -1,4 +1,4 @@
-"""Case 3: how fast everything goes through, and what that costs."""
+"""Case 3: how fast events are delivered, and what that costs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from benchmarks.case import HIGH, PLAIN, Case, Figure, Variant
-from benchmarks.event import properties_of
+from benchmarks.event import make_properties
 from benchmarks.latency import flush_within
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ COST = "cpu"
 
 
 def at(factor: float, events: int = EVENTS) -> dict[str, Any]:
-    """Return what the process is given at a multiple of the load."""
+    """Return the arguments of the process at a multiple of the load."""
     return {"events": int(events * factor), "limit": LIMIT}
 
 
@@ -32,7 +32,7 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
     before = resource.getrusage(resource.RUSAGE_SELF)
     first_ns = time.monotonic_ns()
     for number in range(events):
-        client.track(properties_of(number))
+        client.track(make_properties(number))
     done = flush_within(client, given["limit"])
     after = resource.getrusage(resource.RUSAGE_SELF)
     cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -45,7 +45,7 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
 
 
 def finish(figures: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
-    """Add what the sink saw: the rate is to the last acknowledgement of an event."""
+    """Add what the server saw: the rate is to the last acknowledgement of an event."""
     seconds = (counts["last_ns"] - figures["first_ns"]) / 1e9
     return {
         "rate": counts["unique"] / seconds,

@@ -21,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from billing.signature import signature_of
+from billing.signature import sign
 
 HERE = Path(__file__).resolve().parent
 BOUND = 60.0  # seconds; only something that hangs takes this long
@@ -53,7 +53,7 @@ EXPECTED = Counter(
 
 
 class Process:
-    """A process that says on a line of its own where it listens."""
+    """A process that prints its address on a line of its own."""
 
     def __init__(self, command: list[str], mark: str, environment: dict[str, str]) -> None:
         self.running = subprocess.Popen(  # noqa: S603  # our own commands
@@ -67,15 +67,15 @@ class Process:
         self.url = self._address(mark)
 
     def _address(self, mark: str) -> str:
-        said = []
+        output = []
         for line in self.running.stdout or ():
-            said.append(line)
+            output.append(line)
             if mark in line:
                 return line.partition(mark)[2].split(" ")[0].rstrip(";\n")
-        raise RuntimeError("".join(said))
+        raise RuntimeError("".join(output))
 
     def end(self) -> str:
-        """End it as a service manager does; return what it said since it listens."""
+        """End it as a service manager does; return its output since it listens."""
         self.running.send_signal(signal.SIGTERM)
         try:
             return self.running.communicate(timeout=BOUND)[0]
@@ -85,7 +85,7 @@ class Process:
 
 
 class Browser:
-    """Makes requests to the shop, with cookies and the CSRF token that Django wants back."""
+    """Makes requests to the shop, with cookies and the CSRF token that Django expects."""
 
     def __init__(self, url: str) -> None:
         self._url = url
@@ -95,7 +95,9 @@ class Browser:
             urllib.request.HTTPCookieProcessor(self._cookies),
         )
 
-    def ask(self, path: str, form: dict[str, str] | bytes | None = None, **headers: str) -> None:
+    def request(
+        self, path: str, form: dict[str, str] | bytes | None = None, **headers: str
+    ) -> None:
         """Make one request and print it with its answer."""
         body = urllib.parse.urlencode(form).encode() if isinstance(form, dict) else form
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -109,19 +111,22 @@ class Browser:
         except urllib.error.HTTPError as error:
             with error:
                 status, text = error.code, error.read().decode()
-        shown = text.splitlines()[0] if text else ""
-        print(f"  {request.get_method():<4} {path:<10} {status}  {shown}")
+        first_line = text.splitlines()[0] if text else ""
+        print(f"  {request.get_method():<4} {path:<10} {status}  {first_line}")
 
 
 def manage(environment: dict[str, str], *command: str) -> None:
-    """Run `manage.py` to its good end."""
+    """Run `manage.py`; it has to succeed."""
     subprocess.run(  # noqa: S603  # our own commands
         [sys.executable, "manage.py", *command],
-        cwd=HERE, env=environment, timeout=BOUND, check=True,
-    )  # fmt: skip
+        cwd=HERE,
+        env=environment,
+        timeout=BOUND,
+        check=True,
+    )
 
 
-def news_of_a_failed_payment() -> bytes:
+def make_failed_payment() -> bytes:
     """Return what the payment provider sends."""
     invoice = {"customer": "cus_ada", "amount_due": 1990, "currency": "eur"}
     return json.dumps(
@@ -136,19 +141,21 @@ def news_of_a_failed_payment() -> bytes:
 
 def use(shop: Browser) -> None:
     """Do what a customer and a payment provider do."""
-    shop.ask("/login/")
-    shop.ask("/login/", {"name": "ada", "password": "secret"})
-    shop.ask("/plan/", {"plan": "pro"})
-    shop.ask("/plan/", {"plan": "platinum"})  # declined: the upgrade is rolled back
-    shop.ask("/export/")
-    news = news_of_a_failed_payment()
-    signature = signature_of(news, "whsec_example", int(time.time()))
-    for _ in range(2):  # providers send again what they are not sure about
-        shop.ask("/webhook/", news, Provider_Signature=signature, Content_Type="application/json")
+    shop.request("/login/")
+    shop.request("/login/", {"name": "ada", "password": "secret"})
+    shop.request("/plan/", {"plan": "pro"})
+    shop.request("/plan/", {"plan": "platinum"})  # declined: the upgrade is rolled back
+    shop.request("/export/")
+    webhook = make_failed_payment()
+    signature = sign(webhook, "whsec_example", int(time.time()))
+    for _ in range(2):  # providers repeat a webhook when they got no answer
+        shop.request(
+            "/webhook/", webhook, Provider_Signature=signature, Content_Type="application/json"
+        )
 
 
-def arrived(url: str) -> list[dict[str, Any]]:
-    """Ask the local server what came."""
+def get_arrivals(url: str) -> list[dict[str, Any]]:
+    """Return what arrived at the local server."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     with opener.open(f"{url}/_dev/arrivals", timeout=BOUND) as response:
         arrivals: list[dict[str, Any]] = json.load(response)["arrivals"]
@@ -177,15 +184,17 @@ def main() -> int:
             print("\nthe shop got SIGTERM and has ended\n$ manage.py end_trials", flush=True)
             manage(environment, "end_trials")
             manage(environment, "whisperr_send", BOB, "seat_added", "seats=3")
-            came = Counter((a["user"], a["type"], a["status"]) for a in arrived(service.url))
+            arrived = Counter(
+                (a["user"], a["type"], a["status"]) for a in get_arrivals(service.url)
+            )
         finally:
-            said = service.end()
-    print("\nwhat whisperr dev said:")
-    print("".join(f"  {line}\n" for line in said.splitlines()[1:]))
-    if came != EXPECTED:
-        print(f"WRONG: missing {EXPECTED - came}, not expected {came - EXPECTED}")
+            output = service.end()
+    print("\nthe output of whisperr dev:")
+    print("".join(f"  {line}\n" for line in output.splitlines()[1:]))
+    if arrived != EXPECTED:
+        print(f"WRONG: missing {EXPECTED - arrived}, not expected {arrived - EXPECTED}")
         return 1
-    print(f"{came.total()} arrivals, as expected: nothing lost, the webhook counted once")
+    print(f"{arrived.total()} arrivals, as expected: nothing lost, the webhook counted once")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Step 1: the public face.
+"""The public face: `Whisperr`.
 
 Threads: any thread and any event loop may call any method. `track` and `identify` return in
 microseconds and never wait.
@@ -11,9 +11,11 @@ from os import getpid
 
 from ._contract import BASE_URL
 from ._delivery.accounting import Stats
-from ._delivery.pipeline import Pipeline
+from ._delivery.pipeline import Pipeline, resolve_buffer
+from ._delivery.scheduler import DRAINING
 from ._events.identify import encode_identify
 from ._options import Config
+from ._overrides import OVERRIDES
 from ._process.exit import EXIT_TIMEOUT
 from ._process.logger import log_to_stderr
 from ._secret import Secret
@@ -30,11 +32,7 @@ if TYPE_CHECKING:
 
     from .channel import ChannelFields
     from .errors import WhisperrError
-    from .protocols import Buffer, BufferConfig, Transport
-
-# Where calls go while a test records them: makes the pipeline of a client, in place of its own.
-# `whisperr.testing` sets it and nothing else does; reading it is all that it costs otherwise.
-stage: Callable[[Config], Pipeline] | None = None
+    from .protocols import Buffer, Transport
 
 
 class Whisperr:
@@ -67,15 +65,14 @@ class Whisperr:
         strict: bool = False,
         before_send: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
         max_queue_bytes: int = 64 * 1024 * 1024,
-        buffer: str | Buffer | BufferConfig | None = None,
+        buffer: str | Buffer | None = None,
         ssl_context: ssl.SSLContext | None = None,
         transport: Transport | None = None,
     ) -> None:
         given = {**locals(), "api_key": Secret(api_key)}
         del api_key, given["self"]  # no variable of a frame that may raise holds the key
-        self._config = Config(given)
+        self._config = resolve_buffer(Config(given))
         self._off = self._config.disabled
-        self._shut = False
         # By process: a forked child finds no pipeline of its own and makes one. A dictionary,
         # because `setdefault` settles a race between threads without a lock.
         self._pipelines: dict[int, Pipeline] = {}
@@ -107,22 +104,22 @@ class Whisperr:
         Bad input is reported through `on_error` and the log, and raised as InvalidEvent with
         `strict=True` only.
         """
-        if self._off or stage is not None:
+        if self._off or OVERRIDES.pipeline is not None:
             found = get_pipeline(self)
             if found is None:
                 return None
             pipeline = found
         else:
-            pipeline = self._pipelines.get(getpid()) or self._pipeline()
-        if pipeline.closing:
-            pipeline.refuse_closed("track")
+            pipeline = self._pipelines.get(getpid()) or self._get_pipeline()
+        if pipeline.scheduler.state >= DRAINING:  # `pipeline.closing`, without two calls
+            pipeline.reject_closed("track")
             return None
         try:
-            chosen, data = pipeline.encoder.event(
+            chosen, data = pipeline.encoder.encode(
                 external_user_id, event_type, properties, context, occurred_at, message_id
             )
         except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
-            pipeline.refuse(error, "track")
+            pipeline.reject(error, "track")
             return None
         return chosen if pipeline.put(data) else None
 
@@ -151,7 +148,7 @@ class Whisperr:
         if pipeline is None:
             return
         if pipeline.closing:
-            pipeline.refuse_closed("identify")
+            pipeline.reject_closed("identify")
             return
         try:
             data = encode_identify(
@@ -165,7 +162,7 @@ class Whisperr:
                 anonymous_id=anonymous_id,
             )
         except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
-            pipeline.refuse(error, "identify")
+            pipeline.reject(error, "identify")
             return
         pipeline.put(data)
 
@@ -190,8 +187,6 @@ class Whisperr:
         pipeline = get_pipeline(self)
         if pipeline is None:
             return True
-        if pipeline is self._pipelines.get(getpid()):  # not one that a test looks at
-            self._shut = True
         deadline = time.monotonic() + max(timeout, 0.0)
         pipeline.begin_shutdown(deadline)
         return pipeline.finish_shutdown(deadline)
@@ -207,6 +202,28 @@ class Whisperr:
         import asyncio
 
         return await asyncio.to_thread(self.shutdown, timeout)
+
+    def reject(self, call: str, error: Exception) -> None:
+        """Report a call that became no event, as bad input of `track` is reported.
+
+        For integrations: when the user of a request cannot be read, for example. `call` names the
+        method, such as `"track"`. Only the text of an InvalidEvent is reported, since the text of
+        any other error may hold data; of those, the name of the type is.
+
+        Counted as `"invalid"` in `stats().not_accepted`. Raises an InvalidEvent with
+        `strict=True`. Does nothing when the client is disabled.
+        """
+        pipeline = get_pipeline(self)
+        if pipeline is not None:
+            pipeline.reject(error, call)
+
+    @property
+    def enabled(self) -> bool:
+        """Whether the client does anything at all: False with `disabled=True`. No I/O.
+
+        For integrations: with a client that is not enabled they read no user and keep nothing.
+        """
+        return not self._off or OVERRIDES.pipeline is not None
 
     @property
     def ready(self) -> bool:
@@ -250,32 +267,35 @@ class Whisperr:
     def __repr__(self) -> str:
         if not hasattr(self, "_pipelines"):  # a crash reporter looks at a construction that failed
             return "<Whisperr unfinished>"
-        state = "disabled" if self._off else "closed" if self._shut else "open"
+        closed = any(pipeline.closing for pipeline in tuple(self._pipelines.values()))
+        state = "disabled" if self._off else "closed" if closed else "open"
         return f"<Whisperr {self._config.base_url} {state}>"
 
     def __del__(self) -> None:
-        """Let the thread end once everything is delivered; nobody can add to it any more."""
+        """End the thread once everything is delivered: no call can add an event any more."""
         for pipeline in tuple(getattr(self, "_pipelines", {}).values()):
             if pipeline.pid == getpid():
                 pipeline.leave()
 
-    def _pipeline(self) -> Pipeline:
-        """Return the pipeline of this process; make it, and let go of a parent's, after a fork."""
+    def _get_pipeline(self) -> Pipeline:
+        """Return the pipeline of this process; make it, and close a parent's, after a fork."""
         pid = getpid()
         pipeline = self._pipelines.get(pid)
         if pipeline is None:
             pipeline = self._pipelines.setdefault(pid, Pipeline(self._config))
-            if self._shut:
-                pipeline.begin_shutdown(time.monotonic())
             for other in tuple(self._pipelines):
                 if other != pid:
-                    self._pipelines.pop(other).close_in_child()
+                    inherited = self._pipelines.pop(other)
+                    inherited.close_in_child()
+                    if inherited.closing:  # a client that was shut down stays so
+                        pipeline.begin_shutdown(time.monotonic())
         return pipeline
 
 
 def get_pipeline(client: Whisperr) -> Pipeline | None:
-    """Return what a client's calls go to in this process, also for the doors; None: disabled."""
-    staged = stage  # one read: another thread may end the recording
-    if staged is not None:
-        return staged(client._config)  # noqa: SLF001  # of the same file
-    return None if client._off else client._pipeline()  # noqa: SLF001  # of the same file
+    """Return what a client's calls go to in this process, also for integrations; None: disabled."""
+    override = OVERRIDES.pipeline  # one read: another thread may end the override
+    if override is not None:
+        pipeline: Pipeline | None = override(client._config)  # noqa: SLF001  # of the same file
+        return pipeline
+    return None if client._off else client._get_pipeline()  # noqa: SLF001  # of the same file

@@ -1,7 +1,6 @@
-"""Step 6: a batch becomes a request, an answer becomes an outcome.
+"""The facts of the ingestion service: paths, headers, names, limits, and the class of each status.
 
-Pure, and the only file that knows the contract of the ingestion service: paths, headers, the
-shape of bodies, what each status means. Its law is the public contract, cited as CONTRACT.
+Pure. "CONTRACT" in comments of this package means docs/contract.md.
 """
 
 from __future__ import annotations
@@ -14,9 +13,13 @@ SDK_NAME = "whisperr-python"
 BASE_URL = "https://api.whisperr.net"
 
 MAX_BATCH_EVENTS = 500
-# The server's own limit is not documented; half a megabyte keeps a request well within what
-# edges in front of services take (CONTRACT: over the limit is 413).
+# The limit of the server is not documented (CONTRACT: a body over it is answered with 413). Half a
+# megabyte is well below what usual load balancers and proxies accept.
 MAX_BATCH_BYTES = 512 * 1024
+
+# How old an event may be. It may also be up to 5 minutes ahead, which only the server checks.
+MAX_AGE_DAYS = 30
+MAX_ANONYMOUS_ID_CHARS = 128
 
 RESERVED_CONTEXT_KEY = "$message_id"
 
@@ -29,11 +32,11 @@ PUSH_FIELDS: dict[str, tuple[str, ...]] = {
     "client_app_id": (),
     "provider_project": (),
 }
-"""The keys of a push channel and their closed lists; an empty list allows any string."""
+"""The keys of a push channel with their allowed values; an empty tuple allows any string."""
 
 EVENTS_PATH = "/v1/events/batch"
 IDENTIFY_PATH = "/v1/identify"
-# Classes of an answer; what is done for each is decided in `_delivery`.
+# Classes of an answer. `_delivery.verdict` decides what follows from each.
 OK = "ok"
 AUTH = "auth"
 RETRY = "retry"
@@ -45,8 +48,7 @@ DROP = "drop"
 class Request:
     """One request to the service: its path, and its body as JSON in UTF-8.
 
-    The transport adds the base URL and the headers, so that no value that travels through the
-    client holds the key.
+    The transport adds the base URL and the headers, so that only the transport handles the key.
     """
 
     __slots__ = ("body", "path")
@@ -60,7 +62,7 @@ class Request:
 
 
 class Answer:
-    """What came back: the status, the headers with lower-case names, the body (maybe shortened)."""
+    """One answer: its status, its headers with lower-case names, its body (possibly cut)."""
 
     __slots__ = ("body", "headers", "status")
 
@@ -77,9 +79,10 @@ class Answer:
 
 
 def is_key_accepted(status: int) -> bool | None:
-    """Say what the answer to an empty request says about the key; None when nothing.
+    """Return whether the server accepts the key, from the status of its answer to an empty request.
 
-    A key is judged before a body: who refuses the body, or takes it, has accepted the key.
+    None when the status does not tell. The server checks the key before the body, so a refused
+    body (400) means an accepted key.
     """
     if classify(status) == AUTH:
         return False
@@ -96,11 +99,11 @@ def get_headers(api_key: str, version: str) -> dict[str, str]:
 
 
 def classify(status: int | None) -> str:
-    """Say what an HTTP status means for the batch; None means that no answer came.
+    """Return the class of an HTTP status; a `status` of None means that no answer came.
 
-    No answer is RETRY even though the server may have the batch: the message id makes a second
-    copy harmless, a lost event is not. A redirect is RETRY and never followed: the key must not
-    travel to another host, and a redirected POST can arrive as a GET.
+    No answer is RETRY although the server may have received the batch: it drops a second copy by
+    its message id, whereas a lost event stays lost. A redirect is RETRY and is not followed: the
+    key must not reach another host, and a redirected POST can arrive as a GET.
     """
     if status is None or status == 408 or status == 429:  # noqa: PLR1714, PLR2004  # named in CONTRACT
         return RETRY

@@ -1,7 +1,7 @@
-"""A base for the few immutable values that the public face hands out.
+"""The base class of the immutable values of the package.
 
-A dataclass would do the same and cost an import of 8 ms (`dataclasses` loads `inspect`), which
-every process that imports the package would pay.
+A frozen dataclass would do the same, but importing `dataclasses` takes 8 ms (it loads `inspect`),
+and every process that imports the package would pay for it.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
-"""Every option of the client, once: its name, default, meaning and check.
+"""Defines every option of the client, once: its name, default, meaning and check.
 
-Pure, apart from reading the environment and warning about a key or an address that looks wrong.
-The options table of the documentation is made from OPTIONS.
+`Config` holds the checked values of one client. The options table of the README and the settings
+of Django and Flask are derived from OPTIONS. Pure, apart from reading the environment and warning
+about a publishable key or an unencrypted address.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import sys
 
 from ._contract import BASE_URL, MAX_BATCH_EVENTS
+from ._frozen import Frozen
 from ._secret import Secret
 from ._url import LOOPBACK, parse_url
 
@@ -20,11 +22,11 @@ if TYPE_CHECKING:
 
 _DEFAULT_MAX_QUEUE_BYTES = 64 * 1024 * 1024
 OUTBOX = "django"
-"""The name of the outbox of the Django door, as a buffer; the door alone can open it."""
+"""The value of `buffer` that means the outbox of Django; only `whisperr.django` accepts it."""
 
 
 class Option:
-    """One option: its name, its default, what it does, and what may be given."""
+    """One option: its name, default and meaning, the allowed values, and their check."""
 
     __slots__ = ("allowed", "check", "default", "meaning", "name")
 
@@ -36,19 +38,19 @@ class Option:
         allowed: str,
         check: Callable[[Any], bool],
     ) -> None:
-        self.name = name
-        self.default = default
-        self.meaning = meaning
-        self.allowed = allowed
-        self.check = check
+        self.name: str = name
+        self.default: object = default
+        self.meaning: str = meaning
+        self.allowed: str = allowed
+        self.check: Callable[[Any], bool] = check
 
-    def shown(self, value: object) -> str:
-        """Return a value as an error may show it: an address may hold a password."""
+    def redact(self, value: object) -> str:
+        """Return a value as errors may show it: of a URL only its type, it may have a password."""
         private = self.name == "base_url" or (self.name == "buffer" and isinstance(value, str))
         return type(value).__name__ if private else repr(value)
 
 
-def _number(value: object, least: float) -> bool:
+def _is_number(value: object, least: float) -> bool:
     return (
         isinstance(value, (int, float))
         and not isinstance(value, bool)
@@ -56,19 +58,19 @@ def _number(value: object, least: float) -> bool:
     )
 
 
-def _whole(value: object, least: int) -> bool:
+def _is_whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
-def _flag(value: object) -> bool:
+def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
-def _callback(value: object) -> bool:
+def _is_callback(value: object) -> bool:
     return value is None or callable(value)
 
 
-def _text(value: object) -> bool:
+def _is_text(value: object) -> bool:
     return value is None or isinstance(value, str)
 
 
@@ -76,12 +78,17 @@ def _has(*names: str) -> Callable[[object], bool]:
     return lambda value: value is None or all(callable(getattr(value, n, None)) for n in names)
 
 
-_opens = _has("open")
-_buffer = _has("put", "claim", "ack", "release", "drain", "tail", "settled")
+_is_openable = _has("open")
+_is_queue = _has("put", "claim", "ack", "release", "drain", "tail", "settled")
 
 
-def _place(value: object) -> bool:
-    return _opens(value) and not hasattr(value, "__fspath__")  # a `Path` opens something else
+def _is_buffer(value: object) -> bool:
+    if isinstance(value, str):
+        return "://" in value or value == OUTBOX
+    if hasattr(value, "__fspath__"):
+        return False  # the `open` of a `Path` opens something else
+    is_sink = hasattr(value, "delivered_by") and hasattr(value, "put")
+    return is_sink or _is_openable(value) or _is_queue(value)
 
 
 OPTIONS = (
@@ -104,96 +111,96 @@ OPTIONS = (
         20,
         "Deliver as soon as this many events wait",
         "a whole number from 1",
-        lambda v: _whole(v, 1),
+        lambda v: _is_whole(v, 1),
     ),
     Option(
         "flush_interval",
         10.0,
         "Deliver after this many seconds at the latest",
         "a number of seconds from 0.001",
-        lambda v: _number(v, 0.001),
+        lambda v: _is_number(v, 0.001),
     ),
     Option(
         "max_queue_size",
         10_000,
-        "Hold at most this many events; the oldest drop",
+        "Hold at most this many events; the oldest are dropped",
         "a whole number from 1",
-        lambda v: _whole(v, 1),
+        lambda v: _is_whole(v, 1),
     ),
     Option(
         "max_batch_size",
         MAX_BATCH_EVENTS,
         "Send at most this many events per request; above 500 means 500",
         "a whole number from 1",
-        lambda v: _whole(v, 1),
+        lambda v: _is_whole(v, 1),
     ),
     Option(
         "max_retries",
         6,
         "Repeat a failed request this many times before pausing",
         "a whole number from 0",
-        lambda v: _whole(v, 0),
+        lambda v: _is_whole(v, 0),
     ),
     Option(
         "request_timeout",
         10.0,
         "Seconds for one request, from connecting to the last byte",
         "a number of seconds from 0.001",
-        lambda v: _number(v, 0.001),
+        lambda v: _is_number(v, 0.001),
     ),
-    Option("disabled", False, "Do nothing at all", "True or False", _flag),
-    Option("debug", False, "Log what happens to stderr", "True or False", _flag),
+    Option("disabled", False, "Do nothing at all", "True or False", _is_flag),
+    Option("debug", False, "Log what happens to stderr", "True or False", _is_flag),
     Option(
         "on_error",
         None,
         "Called with a `WhisperrError` when events are lost or delivery pauses",
         "a callable or None",
-        _callback,
+        _is_callback,
     ),
     Option(
         "app_version",
         None,
         "Your version, sent with every event as `app_version`",
         "a string or None",
-        _text,
+        _is_text,
     ),
     Option(
         "test_mode",
         False,
         "Mark every event as a test that touches no production data",
         "True or False",
-        _flag,
+        _is_flag,
     ),
     Option(
         "strict",
         False,
         "Raise `InvalidEvent` for bad input; for development and tests",
         "True or False",
-        _flag,
+        _is_flag,
     ),
     Option(
         "before_send",
         None,
         "Called with every event; returns it, changed or not, or None to veto",
         "a callable or None",
-        _callback,
+        _is_callback,
     ),
     Option(
         "max_queue_bytes",
         _DEFAULT_MAX_QUEUE_BYTES,
-        "Hold at most this many bytes of events; the oldest drop",
+        "Hold at most this many bytes of events; the oldest are dropped",
         "a whole number from 1024",
-        lambda v: _whole(v, 1024),
+        lambda v: _is_whole(v, 1024),
     ),
     Option(
         "buffer",
         None,
         "Where events are held instead of memory: a URL (`sqlite:////path`, `redis://host`) or "
         "an object; in Django also `django`, the outbox; falls back to `WHISPERR_BUFFER`; see "
-        "docs/durability.md",
+        "docs/durability.md and docs/extending.md",
         "a URL such as sqlite:////var/lib/app/events.db or redis://localhost:6379/0, an object of "
-        "whisperr.buffers, or one with put, claim, ack, release, drain, tail and settled",
-        lambda v: "://" in v or v == OUTBOX if isinstance(v, str) else _place(v) or _buffer(v),
+        "whisperr.buffers, or a BufferConfig, Queue or Sink as whisperr.protocols describes them",
+        _is_buffer,
     ),
     Option(
         "ssl_context",
@@ -212,41 +219,61 @@ OPTIONS = (
 )
 
 
-class Config:
-    """The checked options of one client. Attributes have the names of the options."""
+class Config(Frozen):
+    """The checked options of one client, under their names; only `api_key` is called `key`.
+
+    `buffer` may be a URL, until `resolve_buffer` of `_delivery.pipeline` replaces it.
+    """
+
+    __slots__ = ("key", *(option.name for option in OPTIONS if option.name != "api_key"))
+
+    key: Secret
+    base_url: str
+    flush_at: int
+    flush_interval: float
+    max_queue_size: int
+    max_batch_size: int
+    max_retries: int
+    request_timeout: float
+    disabled: bool
+    debug: bool
+    on_error: Any
+    app_version: str | None
+    test_mode: bool
+    strict: bool
+    before_send: Any
+    max_queue_bytes: int
+    buffer: Any
+    ssl_context: Any
+    transport: Any
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         """Check every option; raises ValueError that names it, the value and what is allowed.
 
-        `given` holds every option by its name, the key as a Secret.
+        `given` has every option by its name, the key as a Secret.
         """
         for option in OPTIONS:
             value = given[option.name]
             if not option.check(value):
-                raise ValueError(f"{option.name}={option.shown(value)}: must be {option.allowed}")
+                raise ValueError(f"{option.name}={option.redact(value)}: must be {option.allowed}")
         values = dict(given)
-        self.key = _key(values.pop("api_key"), disabled=values["disabled"])
-        self.base_url = _base_url(values.pop("base_url"))
-        self.flush_at: int = values["flush_at"]
-        self.flush_interval: float = values["flush_interval"]
-        self.max_queue_size: int = values["max_queue_size"]
-        self.max_batch_size: int = min(values["max_batch_size"], MAX_BATCH_EVENTS)
-        self.max_retries: int = values["max_retries"]
-        self.request_timeout: float = values["request_timeout"]
-        self.disabled: bool = values["disabled"]
-        self.debug: bool = values["debug"]
-        self.on_error = values["on_error"]
-        self.app_version: str | None = values["app_version"]
-        self.test_mode: bool = values["test_mode"]
-        self.strict: bool = values["strict"]
-        self.before_send = values["before_send"]
-        self.max_queue_bytes: int = values["max_queue_bytes"]
-        self.buffer = _buffer_of(values["buffer"])
-        self.ssl_context = values["ssl_context"]
-        self.transport = values["transport"]
+        values["key"] = _get_key(values.pop("api_key"), disabled=values["disabled"])
+        values["base_url"] = _get_checked_base_url(values["base_url"])
+        values["max_batch_size"] = min(values["max_batch_size"], MAX_BATCH_EVENTS)
+        values["buffer"] = _get_buffer(values["buffer"])
+        self._set(**values)
+
+    def replace(self, **changed: object) -> Config:
+        """Return a copy with other values of some attributes; these are not checked."""
+        copy = object.__new__(Config)
+        copy._set(**{**self._fields(), **changed})
+        return copy
+
+    def __repr__(self) -> str:
+        return object.__repr__(self)  # the URL of a buffer may have a password
 
 
-def _key(given: Secret, *, disabled: bool) -> Secret:
+def _get_key(given: Secret, *, disabled: bool) -> Secret:
     if disabled:
         return Secret("")
     key = given.or_environment()
@@ -261,14 +288,14 @@ def _key(given: Secret, *, disabled: bool) -> Secret:
 
 
 def get_base_url(given: str | None) -> str:
-    """Return the address to use. The default gives way to the environment, a given one does not."""
+    """Return the address to use; the environment replaces the default, not another given one."""
     if given is None or given == BASE_URL:
         return os.environ.get("WHISPERR_BASE_URL") or BASE_URL
     return given
 
 
-def _base_url(given: str | None) -> str:
-    """Return the checked address to use; one that would show the key is warned about."""
+def _get_checked_base_url(given: str | None) -> str:
+    """Return the address to use; warns about one that would send the key unencrypted."""
     url = get_base_url(given)
     parts = parse_url(url)
     if parts is None:
@@ -278,15 +305,16 @@ def _base_url(given: str | None) -> str:
     return url.rstrip("/")
 
 
-def _buffer_of(given: object) -> object:
-    """Return the place that a URL names, or the object that was given, or None for memory."""
+def _get_buffer(given: object) -> object:
+    """Return the given buffer, or the URL of one from the environment, or None for memory."""
     if given is None:
         given = os.environ.get("WHISPERR_BUFFER") or None
-    if not isinstance(given, str):
-        return given
-    from .buffers import parse_buffer_url
-
-    return parse_buffer_url(given)
+    if given == OUTBOX:
+        raise ValueError(
+            "buffer: 'django' is the outbox of a Django project; use whisperr.django.get_client(), "
+            "which makes a client for it"
+        )
+    return given
 
 
 def _warn(message: str) -> None:

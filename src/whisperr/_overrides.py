@@ -1,4 +1,4 @@
-"""What tests set in place of what a client does. `whisperr.testing` writes it, nothing else does."""
+"""Holds what tests set in place of what clients do. Only `whisperr.testing` sets it."""
 
 from __future__ import annotations
 

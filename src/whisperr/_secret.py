@@ -1,7 +1,7 @@
-"""The key, wrapped from the first line on, so that nothing that prints variables prints it.
+"""Wraps the key, so that code that prints variables does not print it.
 
-Crash reporters show the variables of every frame on the way of an exception. No frame that raises
-here or above holds the key itself: checks answer with a sentence and leave the raising to callers.
+Crash reporters print the variables of every frame that an exception passes. Invariant: no frame of
+the package that may raise holds the unwrapped key. So checks return a sentence, and callers raise.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _VARIABLE = "WHISPERR_API_KEY"
 
 
 class Secret:
-    """A key, or what was given as one. Only `reveal` shows it."""
+    """A key, or whatever was given as the key. Only `reveal` returns it."""
 
     __slots__ = ("_value",)
 
@@ -24,16 +24,16 @@ class Secret:
         self._value = value.strip() if isinstance(value, str) else value
 
     def reveal(self) -> str:
-        """Return the key itself: only for the header of a request."""
+        """Return the key itself. Only for the header of a request."""
         return str(self._value)
 
     def or_environment(self) -> Secret:
-        """Return this one, or the one of the environment when none was given."""
+        """Return this key, or the one of the environment when none was given."""
         return Secret(os.environ.get(_VARIABLE)) if self._value is None else self
 
     @property
     def problem(self) -> str | None:
-        """What is wrong with it as a key, without showing it; None when nothing is."""
+        """Why this cannot be a key, without its value; None when it can."""
         if self._value is None:
             return f"none given and {_VARIABLE} is not set; {_WHERE}"
         if not isinstance(self._value, str):
@@ -46,14 +46,14 @@ class Secret:
 
     @property
     def is_publishable(self) -> bool:
-        """Whether it is a key for apps and browsers (CONTRACT: `wpk_`)."""
+        """Whether this is a key for apps and browsers (CONTRACT: `wpk_`)."""
         return self.reveal().startswith("wpk_")
 
     def __repr__(self) -> str:
         return "Secret('***')"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a key is not pickled: it would lie wherever the pickle lies")
+        raise TypeError("a key cannot be pickled: anyone could read it in the pickle")
 
 
 _WHERE = "create a server key (wrk_...) in the Whisperr dashboard, or pass disabled=True"

@@ -1,4 +1,4 @@
-"""What may be shown on a terminal: colour where it is wanted, text from outside escaped."""
+"""Text for a terminal: colour where it is wanted, and foreign text escaped."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def wants_colour(stream: TextIO) -> bool:
-    """Say whether to colour: on a terminal, unless NO_COLOR is set."""
+    """Return whether to colour the text: on a terminal, unless NO_COLOR is set."""
     return stream.isatty() and not os.environ.get("NO_COLOR")
 
 
 def printable(text: str) -> str:
-    """Replace what could steer a terminal; text from elsewhere is shown, never obeyed."""
+    """Return the text with escapes for the characters that could control a terminal."""
     if text.isprintable():
         return text
     return "".join(

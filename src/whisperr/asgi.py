@@ -1,9 +1,9 @@
-"""The ASGI door: `request.state.whisperr`, and delivery before a server confirms its shutdown.
+"""The ASGI integration: `request.state.whisperr`, and delivery before a server's shutdown ends.
 
 Pure ASGI: it needs no framework. The guide is docs/asgi.md.
 
-Servers such as uvicorn end on SIGTERM without running `atexit`; the last thing they run is the
-lifespan protocol. Not every framework speaks it: Django refuses it, so it is answered here.
+Servers such as uvicorn end on SIGTERM without running `atexit`; the last thing that they run is the
+lifespan protocol. Not every framework speaks it (Django refuses it), so it is answered here.
 
 Threads: runs in the event loop; waiting for delivery happens in other threads.
 """
@@ -11,13 +11,17 @@ Threads: runs in the event loop; waiting for delivery happens in other threads.
 from __future__ import annotations
 
 import asyncio
+import inspect
+from functools import partial
+from typing import TYPE_CHECKING
 
 from ._client import Whisperr, get_pipeline
 from ._integrations.client import get_client_factory
-from ._integrations.pending import RequestTracker
+from ._integrations.pending import Pending, Unread
+from ._integrations.tracker import DeferringTracker
 from ._process.exit import EXIT_TIMEOUT, pipelines
+from .errors import InvalidEvent
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
     from typing import Any
@@ -36,10 +40,41 @@ _STARTUP = "lifespan.startup"
 _SHUTDOWN = "lifespan.shutdown"
 
 
+class RequestTracker(DeferringTracker):
+    """Tracks for the user of one request: `request.state.whisperr`.
+
+    Nothing is sent for an anonymous visitor. With an async resolver, the events of `track` and
+    `identify` are queued when the request is over, for the user of that moment; `atrack` and
+    `aidentify` ask the resolver before they return.
+    """
+
+    __slots__ = ("_is_async",)
+
+    def __init__(
+        self,
+        get_client: Callable[[], Whisperr],
+        scope: MutableMapping[str, Any],
+        resolve_user: Callable[[Any], object] | None,
+    ) -> None:
+        resolve = _get_identity if resolve_user is None else resolve_user
+        super().__init__(get_client, partial(resolve, scope), Pending())
+        self._is_async = _is_async(resolve)
+
+    def _read_user(self) -> object:
+        return Unread(self._await_resolver, source=self) if self._is_async else self._resolve()
+
+    async def _aread_user(self) -> object:
+        return await Unread(self._await_resolver, source=self).read()
+
+    async def _await_resolver(self) -> object:
+        user = self._resolve()
+        return await user if inspect.isawaitable(user) else user
+
+
 class WhisperrMiddleware:
     """Put a `RequestTracker` on every request: `request.state.whisperr`, `scope["state"]`.
 
-        app.add_middleware(WhisperrMiddleware, resolve_user=user_of)
+        app.add_middleware(WhisperrMiddleware, resolve_user=get_user)
 
     - `client`: a client, or a function that returns one. None: one for the process, made from the
       environment; a missing key is a ValueError when the application starts.
@@ -61,22 +96,24 @@ class WhisperrMiddleware:
         flush_timeout: float = EXIT_TIMEOUT,
     ) -> None:
         self._app = app
-        self._client_of = get_client_factory(client)
+        self._get_client = get_client_factory(client)
         self._resolve = resolve_user
-        self._ends = flush_on_shutdown(app, self._client_of, timeout=flush_timeout)
-        self._client_of()
+        self._lifespan = flush_on_shutdown(app, self._get_client, timeout=flush_timeout)
+        self._get_client()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Answer one connection."""
+        """Serve one connection."""
         if scope["type"] == "lifespan":
-            await self._ends(scope, receive, send)
+            await self._lifespan(scope, receive, send)
         elif scope["type"] == "http":
-            tracker = RequestTracker(self._client_of, scope, self._resolve)
+            tracker = RequestTracker(self._get_client, scope, self._resolve)
             scope.setdefault("state", {})["whisperr"] = tracker
             try:
                 await self._app(scope, receive, send)
             finally:
-                await tracker.settle()
+                tracker.pending.end()
+                if tracker.pending:
+                    await tracker.pending.settle()
         else:
             await self._app(scope, receive, send)
 
@@ -91,8 +128,8 @@ def flush_on_shutdown(
 
         application = flush_on_shutdown(get_asgi_application())
 
-    - `client`: whose events; a callable is asked at the shutdown. None: every client of the
-      process.
+    - `client`: the client to flush, or a function that returns it at the shutdown. None: every
+      client of the process.
     - `timeout`: how many seconds delivery may take, for all clients together. What is left then
       stays queued; the end of the process may still deliver it.
 
@@ -110,7 +147,7 @@ def flush_on_shutdown(
 
 
 class _Lifespan:
-    """One run of the protocol: the application's answers, ours where it gives none."""
+    """One run of the lifespan protocol: the application's answers, and ours where it has none."""
 
     def __init__(
         self, receive: Receive, send: Send, flush: Callable[[], Awaitable[object]]
@@ -125,8 +162,8 @@ class _Lifespan:
         try:
             await app(scope, self.receive, self.send)
         except Exception:
-            # An application that raises before it has said anything does not speak lifespan
-            # (ASGI, Lifespan Protocol): the server is to go on.
+            # An application that raises before it has sent anything does not speak lifespan
+            # (ASGI, Lifespan Protocol): the server continues.
             if self._answered:
                 if _SHUTDOWN in self._asked and not self._answered_to(_SHUTDOWN):
                     await self._flush()
@@ -155,10 +192,28 @@ class _Lifespan:
 
 
 async def _flush(client: Whisperr | Callable[[], Whisperr] | None, timeout: float) -> None:
-    """Flush all at the same time: one that its server lets wait takes no time from another."""
+    """Flush all at the same time: a slow server of one takes no time from another."""
     if client is None:
         mine = pipelines()
     else:
         one = get_pipeline(client if isinstance(client, Whisperr) else client())
         mine = [] if one is None else [one]
     await asyncio.gather(*(asyncio.to_thread(pipeline.flush, timeout) for pipeline in mine))
+
+
+def _is_async(function: Callable[[Any], object]) -> bool:
+    """Return whether a resolver is to be awaited; also an object with an async `__call__`."""
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004  # the method itself is looked at
+    )
+
+
+def _get_identity(scope: MutableMapping[str, Any]) -> object:
+    """Return the `identity` that Starlette's authentication left in the scope."""
+    user = scope.get("user")
+    if user is None:
+        raise InvalidEvent(
+            "external_user_id: the request has no user; give WhisperrMiddleware a resolve_user, "
+            "or put it inside AuthenticationMiddleware"
+        )
+    return user.identity if user.is_authenticated else None

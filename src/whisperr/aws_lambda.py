@@ -1,4 +1,4 @@
-"""The AWS Lambda door: deliver before the environment is frozen.
+"""The AWS Lambda integration: deliver before the environment is frozen.
 
     from whisperr.aws_lambda import flush_after
 
@@ -6,9 +6,9 @@
     def handler(event, context):
         whisperr.track(event["user"], "report_failed")
 
-Between two invocations nothing runs, no thread either, and the end may come without a word. So
-each invocation delivers what it tracked, within the time it has left. It needs no package: the
-context is what Lambda passes. The guide is docs/aws_lambda.md.
+Between two invocations nothing runs, not even threads, and the environment may end without notice,
+so each invocation delivers what it tracked, within the time that it has left. This module needs no
+package: the context is what Lambda passes. The guide is docs/aws_lambda.md.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, overload
 
-from ._integrations.flushing import flush_all, flushing
+from ._integrations.flushing import flush_after_calls, flush_all
 from ._process.exit import EXIT_TIMEOUT, pipelines
 
 if TYPE_CHECKING:
@@ -54,31 +54,31 @@ def flush_after(
     All clients of the process deliver. What is left stays queued for the next invocation.
     """
 
-    def seconds_for(args: tuple[Any, ...]) -> float:
+    def get_timeout(args: tuple[Any, ...]) -> float:
         remaining = getattr(
             args[1] if len(args) > 1 else None, "get_remaining_time_in_millis", None
         )
         left = timeout if remaining is None else remaining() / 1000 - margin
         return max(min(timeout, left), 0.0)
 
-    def decorated(function: Function) -> Function:
-        return flushing(function, seconds_for)
+    def decorate(function: Function) -> Function:
+        return flush_after_calls(function, get_timeout)
 
-    return decorated if handler is None else decorated(handler)
+    return decorate if handler is None else decorate(handler)
 
 
 def _before_snapshot() -> None:
-    """Deliver once what every copy would deliver, and leave no connection in the snapshot."""
+    """Deliver what every copy would deliver again, and leave no connection in the snapshot."""
     if flush_all(_BEFORE_SNAPSHOT):
         for pipeline in pipelines():
             pipeline.close_in_child()
-    _forget_ids()
+    _renew_ids()
 
 
-def _forget_ids() -> None:
-    """Let no two copies of the snapshot use the same message ids."""
+def _renew_ids() -> None:
+    """Start new message ids, so that no two copies of the snapshot use the same ones."""
     for pipeline in pipelines():
-        pipeline.encoder.renew_ids()
+        pipeline.renew_ids()
 
 
 # Part of Lambda's own Python runtimes.
@@ -86,4 +86,4 @@ if find_spec("snapshot_restore_py") is not None:
     import snapshot_restore_py as _snapshot
 
     _snapshot.register_before_snapshot(_before_snapshot)
-    _snapshot.register_after_restore(_forget_ids)
+    _snapshot.register_after_restore(_renew_ids)

@@ -1,7 +1,7 @@
 """The reserved billing events, for backends without a connected billing source (CONTRACT).
 
-Names as constants, properties as typed dictionaries with their closed lists. They are help for
-editors and type checkers: any event may be sent with any properties.
+Names are constants; properties are typed dictionaries with their allowed values. They help editors
+and type checkers only: the client accepts any event with any properties.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class BillingEvent:
 
 
 class BillingProperties(TypedDict, total=False):
-    """What any billing event may carry. `price` is in major units: 9.99."""
+    """Properties that any billing event may have. `price` is in major units: 9.99."""
 
     plan_id: str
     price: float

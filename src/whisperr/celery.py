@@ -1,4 +1,4 @@
-"""The Celery door: what tasks track is delivered before their process ends.
+"""The Celery integration: delivers what tasks track before their process ends.
 
     from whisperr.celery import connect, current
 
@@ -24,7 +24,8 @@ except ModuleNotFoundError as _missing:
 
 from typing import TYPE_CHECKING, Any
 
-from ._integrations.client import get_client, get_client_factory
+from ._integrations.client import get_client_factory
+from ._integrations.client import get_environment_client as get_client
 from ._integrations.flushing import flush_all
 from ._integrations.tracker import UserTracker
 from ._process.exit import EXIT_TIMEOUT, shutdown_all
@@ -38,18 +39,18 @@ if TYPE_CHECKING:
 __all__ = ["UserTracker", "connect", "connect_unless_connected", "current", "get_client"]
 
 
-class _Told:
-    """What `connect` was told."""
+class _Connection:
+    """What `connect` was given."""
 
     def __init__(self) -> None:
         self.connected = False
-        self.client_of: Callable[[], Whisperr] = get_client
+        self.get_client: Callable[[], Whisperr] = get_client
         self.resolve_user: Callable[[Any], object] | None = None
         self.flush_after_task: float | None = None
         self.timeout = EXIT_TIMEOUT
 
 
-_told = _Told()
+_connection = _Connection()
 
 
 def connect(
@@ -64,7 +65,7 @@ def connect(
     - `client`: what `current` tracks with: a client or a function that returns one. None: one for
       the process, made from the environment.
     - `resolve_user`: a function that takes the running task and returns the user's id, None for
-      nobody; asked when `current` tracks.
+      none; called when `current` tracks.
     - `flush_after_task`: how many seconds delivery may take after each task, for workers whose
       processes are killed. None: no delivery there.
     - `timeout`: how many seconds delivery may take at the end of a process.
@@ -74,11 +75,11 @@ def connect(
     """
     if client is None and resolve_user is not None:
         get_client()
-    _told.client_of = get_client_factory(client)
-    _told.resolve_user = resolve_user
-    _told.flush_after_task = flush_after_task
-    _told.timeout = timeout
-    _told.connected = True
+    _connection.get_client = get_client_factory(client)
+    _connection.resolve_user = resolve_user
+    _connection.flush_after_task = flush_after_task
+    _connection.timeout = timeout
+    _connection.connected = True
     # Not weak: nothing else refers to them. With an id: a second call connects nothing twice.
     for signal, receiver in (
         (signals.worker_process_shutdown, _process_ends),
@@ -91,29 +92,29 @@ def connect(
 def connect_unless_connected(client: Callable[[], Whisperr]) -> None:
     """Do what `connect(client)` does, unless `connect` was called before.
 
-    For doors that may meet Celery in one process. They need not import it to know that:
+    For integrations that may be used together with Celery. They need not import it to know that:
 
         if "celery" in sys.modules:
             from whisperr.celery import connect_unless_connected
 
             connect_unless_connected(get_client)
 
-    It may be called as often as one likes.
+    Further calls do nothing.
     """
-    if not _told.connected:
+    if not _connection.connected:
         connect(client)
 
 
 def _client() -> Whisperr:
-    return _told.client_of()
+    return _connection.get_client()
 
 
 def _user() -> object:
-    if _told.resolve_user is None:
+    if _connection.resolve_user is None:
         raise InvalidEvent("external_user_id: connect() was given no resolve_user")
     if not current_task:
         raise InvalidEvent("external_user_id: no task is running")
-    return _told.resolve_user(current_task)
+    return _connection.resolve_user(current_task)
 
 
 current: UserTracker = UserTracker(_client, _user)
@@ -121,15 +122,15 @@ current: UserTracker = UserTracker(_client, _user)
 
 
 def _process_ends(**_: object) -> None:
-    """Shut down, not only flush: what is left would be lost without a word."""
-    shutdown_all(_told.timeout)
+    """Shut down, not only flush: what is left would be lost without a report."""
+    shutdown_all(_connection.timeout)
 
 
 def _worker_ends(**_: object) -> None:
-    """Flush: the process goes on to its normal end, which may still deliver what is left."""
-    flush_all(_told.timeout)
+    """Flush: the normal end of the process follows, which may still deliver what is left."""
+    flush_all(_connection.timeout)
 
 
 def _task_ends(**_: object) -> None:
-    if _told.flush_after_task is not None:
-        flush_all(_told.flush_after_task)
+    if _connection.flush_after_task is not None:
+        flush_all(_connection.flush_after_task)

@@ -1,4 +1,4 @@
-"""Channels for `identify(channels=[...])`: small helpers beside plain dictionaries."""
+"""Helpers that make the channels of `identify(channels=[...])`; plain dictionaries work as well."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 class Channel:
-    """Makes the dictionaries of channels; what is left out is not sent, and not claimed."""
+    """Makes the dictionaries of channels. An argument that is left out is not sent."""
 
     @staticmethod
     def email(

@@ -1,12 +1,11 @@
-"""What the client tells about failures: the value given to `on_error`, and one exception.
+"""The reports and exceptions of the package: what `on_error` receives, and what is raised.
 
-Pure: no thread, no lock, no input or output.
+Pure: no thread, no lock, no I/O.
 """
 
 from __future__ import annotations
 
 from ._frozen import Frozen
-from ._process.imports import json_loads
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,19 +27,19 @@ if TYPE_CHECKING:
     ]
 
 
-class InvalidEvent(ValueError):  # noqa: N818  # reads as what it is
+class InvalidEvent(ValueError):  # noqa: N818  # a public name
     """A call whose data cannot become an event. Raised to the caller only with `strict=True`.
 
-    Its text names the argument, says what is wrong with it and what is allowed. It never
-    contains the value of a property, a trait or an address.
+    The text names the argument, what is wrong with it and what is allowed. It never contains the
+    value of a property, a trait or an address.
     """
 
 
-class NotNow(Exception):  # noqa: N818  # an answer, not a failure
-    """What `Buffer.take` raises when there may be something, but not for this process now.
+class NotNow(Exception):  # noqa: N818  # a result, not a failure
+    """Raised by `Queue.claim` when events may wait, but this process cannot claim them now.
 
-    - `seconds`: when to ask again, from now.
-    - `problem`: one line about what is wrong; None when another process is delivering.
+    - `seconds`: how long to wait before the next `claim`.
+    - `problem`: what is wrong with the store, in one line; None when another process delivers.
     """
 
     def __init__(self, seconds: float, problem: str | None = None) -> None:
@@ -50,17 +49,17 @@ class NotNow(Exception):  # noqa: N818  # an answer, not a failure
 
 
 class StoreError(Exception):
-    """What `Buffer.put` may raise when others deliver from it: the store cannot be used now.
+    """Raised by `Sink.put` when the store cannot be used now: the event is not accepted.
 
-    The text says why, for people. Stores of durable buffers raise it as well; those keep the
-    event in memory then.
+    The text says why, for people. The stores of durable queues raise it as well; such a queue then
+    keeps the event in memory.
     """
 
 
 class Loss(Frozen):
-    """Why some events of a batch are gone; what `Queue.ack` is told.
+    """Why some events of a batch are lost; an argument of `Queue.ack`.
 
-    - `count`: how many of the acknowledged events, counted from the first.
+    - `count`: how many of the acknowledged events are lost, counted from the first.
     - `reason`: as in `stats().dropped`, such as `"rejected"`.
     - `message`: one line for people. `status`: the HTTP status of the answer, None without one.
     """
@@ -79,21 +78,21 @@ class Loss(Frozen):
 
 
 class WhisperrError(Frozen):
-    """What `on_error` receives: one loss or one pause, or many of a kind in summary.
+    """The argument of `on_error`: one loss or one pause, or a summary of many of the same kind.
 
-    - `type`: `"auth"` (the key was refused; events are kept), `"retry_exhausted"` (the server
-      did not answer or answered 429 or 5xx too often; events are kept), `"dropped"` (events
-      are gone) or `"not_durable"` (only with a durable buffer: its store cannot be used, so
-      events are kept in memory and would be lost with the process).
-    - `message`: one line for people. It holds no key and no payload.
+    - `type`: `"auth"` (the server refused the key; events are kept), `"retry_exhausted"` (the
+      server did not answer or answered 429 or 5xx too often; events are kept), `"dropped"`
+      (events are lost) or `"not_durable"` (only with a durable buffer: its store cannot be used,
+      so events are kept in memory and would be lost with the process).
+    - `message`: one line for people. It contains no key and no payload.
     - `status`: the HTTP status, None when there was no answer or no request.
     - `reason`: why events were dropped (`"queue_full"`, `"rejected"`, `"refused_in_batch"`,
       `"too_large"`, `"expired"`, `"shutdown"`) or never accepted (`"invalid"`, `"vetoed"`,
       `"closed"`, `"not_stored"`); None for the types that keep them.
-    - `count`: how many events this is about.
-    - `events`: the dropped events as dictionaries in the shape of the wire, so that they can be
-      written elsewhere. May be shorter than `count`: events that never were accepted are not
-      in it, nor those that the server refused without saying which, nor what is over 8 MiB.
+    - `count`: how many events the report is about.
+    - `events`: the dropped events as dictionaries in the format of the wire, so that they can be
+      stored elsewhere. May be fewer than `count`: it leaves out events that were never accepted,
+      events that the server refused without naming them, and everything over 8 MiB.
     """
 
     __slots__ = ("_events", "count", "message", "reason", "status", "type")
@@ -118,8 +117,9 @@ class WhisperrError(Frozen):
 
     @property
     def events(self) -> tuple[dict[str, Any], ...]:
-        """The dropped events, decoded when asked for: a summary may hold thousands."""
-        loads = json_loads()
+        """The dropped events. Decoded at each access, because a summary may hold thousands."""
+        from json import loads
+
         raw: tuple[Mapping[str, Any] | bytes, ...] = object.__getattribute__(self, "_events")
         return tuple(loads(e) if isinstance(e, bytes) else dict(e) for e in raw)
 

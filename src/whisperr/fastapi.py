@@ -1,8 +1,8 @@
-"""The FastAPI door: the tracker of a request as a dependency that type checkers see.
+"""The FastAPI integration: the tracker of a request as a dependency that type checkers see.
 
     from whisperr.fastapi import Tracker, WhisperrMiddleware
 
-    app.add_middleware(WhisperrMiddleware, resolve_user=user_of)
+    app.add_middleware(WhisperrMiddleware, resolve_user=get_user)
 
     @app.post("/upgrade")
     async def upgrade(whisperr: Tracker) -> dict[str, str]:
@@ -30,11 +30,11 @@ __all__ = ["RequestTracker", "Tracker", "WhisperrMiddleware", "flush_on_shutdown
 async def tracker_of(request: Request) -> RequestTracker:
     """Return the tracker of a request: the dependency behind `Tracker`.
 
-    Raises RuntimeError when WhisperrMiddleware is not there.
+    Raises RuntimeError without WhisperrMiddleware.
     """
     tracker = getattr(request.state, "whisperr", None)
     if not isinstance(tracker, RequestTracker):
-        raise RuntimeError(  # noqa: TRY004  # the type is right, the middleware is missing
+        raise RuntimeError(  # noqa: TRY004  # it is the middleware that is missing
             "the request has no whisperr: app.add_middleware(WhisperrMiddleware)"
         )
     return tracker

@@ -1,4 +1,4 @@
-"""The Flask door: `current.track(...)`, for the user of the request.
+"""The Flask integration: `current.track(...)`, for the user of the request.
 
     from whisperr.flask import Whisperr, current
 
@@ -9,13 +9,15 @@
         current.track("plan_upgraded")
 
 One client for each application, made from `WHISPERR_*` in its config. The guide is docs/flask.md.
+
+`Whisperr` is here the extension, as Flask's extensions are called. The client, `whisperr.Whisperr`,
+is called `Client` in this module.
 """
 
 from __future__ import annotations
 
 import sys
 import warnings
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 try:
@@ -28,8 +30,8 @@ except ModuleNotFoundError as _missing:
 from werkzeug.local import LocalProxy
 
 from ._client import Whisperr as Client
+from ._integrations.settings import API_KEY, SettingsReader
 from ._integrations.tracker import UserTracker
-from ._options import OPTIONS
 from .errors import InvalidEvent
 
 if TYPE_CHECKING:
@@ -40,11 +42,12 @@ if TYPE_CHECKING:
 __all__ = ["UserTracker", "Whisperr", "current"]
 
 _NAME = "whisperr"
-_PREFIX = "WHISPERR_"
 
 
 class Whisperr:
     """The extension: `Whisperr(app)`, or `Whisperr()` and later `init_app(app)`.
+
+    It is not the client of the same name, `whisperr.Whisperr`: it gives an application its client.
 
     - `client`: a client that all applications of this extension share. None: each application
       gets one of its own, from WHISPERR_API_KEY and WHISPERR_<OPTION> in its config.
@@ -68,46 +71,37 @@ class Whisperr:
 
     def init_app(self, app: Flask) -> None:
         """Give an application its client. Raises ValueError that names what is wrong."""
-        client = self._client or _client_of(app.config)
+        client = self._client or _make_client(app.config)
         app.extensions[_NAME] = UserTracker(lambda: client, self._resolve)
 
 
 def _current() -> UserTracker:
     tracker = current_app.extensions.get(_NAME)
     if not isinstance(tracker, UserTracker):
-        raise RuntimeError(  # noqa: TRY004  # the type is right, the extension is missing
+        raise RuntimeError(  # noqa: TRY004  # it is the extension that is missing
             f"the application {current_app.name!r} has no whisperr: Whisperr(app)"
         )
     return tracker
 
 
-current: UserTracker = LocalProxy(_current)  # type: ignore[assignment]  # what it stands for
+current: UserTracker = LocalProxy(_current)  # type: ignore[assignment]  # a proxy of one
 """The tracker of the current application: `track`, `identify`, `user_id`, and its `client`."""
 
 
-def _client_of(config: dict[str, Any]) -> Client:
-    names = {_PREFIX + option.name.upper(): option for option in OPTIONS}
-    options = {}
-    for name, option in names.items():
-        if name in config and option.name != "api_key":
-            if not option.check(config[name]):
-                shown = option.shown(config[name])
-                raise ValueError(f"{name} = {shown}: must be {option.allowed}")
-            options[option.name] = config[name]
-    for name in config:
-        if name.startswith(_PREFIX) and name not in names:
-            near = get_close_matches(name, names, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            warnings.warn(f"{name} is not a setting of whisperr{hint}", UserWarning, stacklevel=4)
-    return Client(config.get(f"{_PREFIX}API_KEY"), **options)
+def _make_client(config: dict[str, Any]) -> Client:
+    settings = SettingsReader(config.get)
+    for name, near in settings.find_unknown(config):
+        hint = f"; did you mean {near}?" if near else ""
+        warnings.warn(f"{name} is not a setting of whisperr{hint}", UserWarning, stacklevel=4)
+    return Client(config.get(API_KEY), **settings.read())
 
 
 def _login_user() -> object:
     """Return the id that Flask-Login keeps of the user, None for an anonymous one."""
-    login = sys.modules.get("flask_login")  # looked up: who does not use it need not have it
+    login = sys.modules.get("flask_login")  # looked up: it may not be installed
     if login is None or not hasattr(current_app, "login_manager"):
         raise InvalidEvent(
-            "external_user_id: neither a resolve_user nor Flask-Login says who the user is"
+            "external_user_id: there is neither a resolve_user nor Flask-Login to read the user"
         )
     user = login.current_user if has_request_context() else None
     return user.get_id() if user is not None and user.is_authenticated else None

@@ -1,4 +1,4 @@
-"""The Google Cloud Functions door: deliver before the answer leaves, while there is a processor.
+"""The Google Cloud Functions integration: deliver before the answer, while there is CPU time.
 
     from whisperr.google_functions import flush_after
 
@@ -8,15 +8,15 @@
         whisperr.track(request.args["user"], "report_failed")
         return "done"
 
-After the answer the instance may get no time, and it ends without a word. It needs no package. The
-guide is docs/aws_lambda.md.
+After the answer the instance may get no CPU time, and it may end without notice. This module needs
+no package. The guide is docs/aws_lambda.md.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, overload
 
-from ._integrations.flushing import flushing
+from ._integrations.flushing import flush_after_calls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["flush_after"]
 
-# Somebody waits for the answer, and how long the function may take cannot be asked for.
+# A client waits for the answer, and the time limit of the function cannot be read.
 _TIMEOUT = 5.0
 
 
@@ -45,7 +45,7 @@ def flush_after(function: Any = None, /, *, timeout: float = _TIMEOUT) -> Any:
     All clients of the process deliver. What is left stays queued for the next call.
     """
 
-    def decorated(given: Function) -> Function:
-        return flushing(given, lambda _: timeout)
+    def decorate(wrapped: Function) -> Function:
+        return flush_after_calls(wrapped, lambda _: timeout)
 
-    return decorated if function is None else decorated(function)
+    return decorate if function is None else decorate(function)

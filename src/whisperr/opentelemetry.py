@@ -1,10 +1,10 @@
-"""The OpenTelemetry door: the trace in which an event happened, in its context.
+"""The OpenTelemetry integration: puts the id of the current trace into each event.
 
     from whisperr.opentelemetry import add_trace_id
 
     client = Whisperr(before_send=add_trace_id)
 
-`before_send` runs in the caller's thread, where the current span is. The guide is
+`before_send` runs in the calling thread, where the current span is. The guide is
 docs/opentelemetry.md.
 """
 
@@ -27,8 +27,8 @@ __all__ = ["add_trace_id"]
 def add_trace_id(event: dict[str, Any]) -> dict[str, Any]:
     """Put the id of the current trace into the context of an event, as `trace_id`: 32 hex digits.
 
-    An event outside of a span stays as it is, and so does a `trace_id` of the caller's. For
-    `before_send`; one of your own can call it.
+    An event outside of a span stays as it is, and so does a `trace_id` that the event has already.
+    Use it as `before_send`, or call it in one of your own.
     """
     span = trace.get_current_span().get_span_context()
     if span.is_valid:

@@ -1,8 +1,11 @@
-"""The two places where a part of one's own can be plugged in: `buffer=` and `transport=`."""
+"""What a client can be given in place of its own parts: `buffer=` and `transport=`.
+
+The guide with a worked example of each is docs/extending.md.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, TypeAlias, runtime_checkable
 
 from ._contract import Answer, Request
 
@@ -70,11 +73,11 @@ class Accounting(Protocol):
 
 @runtime_checkable
 class Sink(Protocol):
-    """Takes encoded events that somebody else delivers. Any thread may call any method."""
+    """Takes encoded events that another process delivers. Any thread may call any method."""
 
     @property
     def delivered_by(self) -> str:
-        """Who delivers, for people, such as "`manage.py whisperr_relay`"."""
+        """What delivers, for people, such as "`manage.py whisperr_relay`"."""
         ...
 
     def put(self, data: bytes) -> Sequence[bytes]:
@@ -164,6 +167,7 @@ class SharedQueue(Queue, Protocol):
         ...
 
 
+@runtime_checkable
 class BufferConfig(Protocol):
     """Says where events wait. Each process of a client opens it for itself."""
 
@@ -172,68 +176,5 @@ class BufferConfig(Protocol):
         ...
 
 
-@runtime_checkable
-class Buffer(Protocol):
-    """A place that keeps encoded events in order. Any thread may call any method.
-
-    Nothing here raises but `claim`, and that only NotNow. A shared buffer may also have `poll`
-    and `attach`; see `whisperr.buffers`. One that keeps what the server refused may have
-    `explain(message, status)`: called before such a `ack`, with a line that says why and the
-    HTTP status. One that others deliver has `delivered_by`, which says who does, for people; its
-    `put` may raise StoreError, and the event is not accepted.
-
-    An event is the bytes of one JSON object. Events have positions that grow. What `claim` handed
-    out stays owned by the buffer until `ack` or `release`.
-    """
-
-    def put(self, data: bytes) -> Sequence[bytes]:
-        """Add one event at the end; return those that had to go for it, oldest first."""
-        ...
-
-    def claim(self, max_events: int) -> Sequence[bytes]:
-        """Return the next batch: a run of at most `max_events` events, or one identify.
-
-        Raises NotNow when another process delivers at the moment, or when the store cannot be
-        used.
-        """
-        ...
-
-    def extend(self, seconds: float) -> bool:
-        """Keep the taken batch for so long: a request or a wait begins. False: it is lost.
-
-        A buffer that only one process uses has nothing to do. A shared one makes its claim last,
-        and says whether another process has taken over meanwhile.
-        """
-        ...
-
-    def ack(self, count: int, lost: int = 0, reason: Reason | None = None) -> int:
-        """Forget the first `count` taken events; return how many of them were still owned.
-
-        The server has all of them but `lost`, which are gone for `reason`.
-        """
-        ...
-
-    def release(self) -> Sequence[bytes]:
-        """Return what is left of the taken batch to the front; return those that had to go."""
-        ...
-
-    def drain(self) -> Sequence[bytes]:
-        """Give up what would be lost with the process; return it, oldest first."""
-        ...
-
-    def tail(self) -> int:
-        """Return the position after the newest event."""
-        ...
-
-    def settled(self, position: int) -> bool:
-        """Say whether every event before `position` has ended."""
-        ...
-
-    def __len__(self) -> int:
-        """Return how many events wait to be taken; cheap, it is asked for every event."""
-        ...
-
-    @property
-    def held_bytes(self) -> int:
-        """The memory that waiting events take, in bytes."""
-        ...
+Buffer: TypeAlias = BufferConfig | Queue | Sink
+"""What `buffer=` takes beside a URL: a config that opens one, a queue, or a sink."""

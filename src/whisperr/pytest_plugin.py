@@ -1,7 +1,7 @@
-"""The pytest plugin: the fixtures `whisperr_events` and `whisperr_server`, and strictness.
+"""Provides the pytest plugin: the fixtures `whisperr_events` and `whisperr_server`, and strictness.
 
 Every test run of an environment that has this package loads it, so it imports pytest and nothing
-else; `whisperr.testing` and the local server come with the first test that asks for them. It is
+else; the first test that needs `whisperr.testing` or the local server imports them. It is
 registered as `whisperr`: `-p no:whisperr` leaves it out.
 """
 
@@ -24,19 +24,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the ini option."""
     parser.addini(
         "whisperr_strict",
-        "Let every client of whisperr raise InvalidEvent for bad input",
+        "Make every client of whisperr raise InvalidEvent for bad input",
         type="bool",
         default=False,
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Make the marker known."""
+    """Register the marker."""
     config.addinivalue_line("markers", _MARKER)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Refuse a marker that says something else than it can say."""
+    """Refuse a marker with other arguments than `strict`."""
     for marker in item.iter_markers("whisperr"):
         wrong = marker.args or set(marker.kwargs) - {"strict"}
         if wrong or not isinstance(marker.kwargs.get("strict", True), bool):
@@ -48,8 +48,8 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
-    """Be strict from the first fixture of a test to its last, as marker or option ask."""
-    strict = _strictness_of(item)
+    """Apply the marker or the option from the first fixture of a test to its last."""
+    strict = _get_strictness(item)
     if strict is None:
         yield
         return
@@ -61,7 +61,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, None, None]:
-    """Let a refused call fail at the line of the test's or the application's, not in here."""
+    """Make the traceback of a refused call end at the line of the test or the application."""
     from . import InvalidEvent
 
     if call.excinfo is not None and call.excinfo.errisinstance(InvalidEvent):
@@ -87,8 +87,8 @@ def whisperr_server(
 ) -> Iterator[LocalServer]:
     """Start a local ingestion server on a free port for this test.
 
-    WHISPERR_BASE_URL and WHISPERR_API_KEY lead clients to it that are made in the test, and
-    processes that it starts.
+    Clients made in the test and processes that it starts find the server by WHISPERR_BASE_URL and
+    WHISPERR_API_KEY.
     """
     if "whisperr_events" in request.fixturenames:
         pytest.fail(
@@ -104,8 +104,8 @@ def whisperr_server(
         yield server
 
 
-def _strictness_of(item: pytest.Item) -> bool | None:
-    """Return what the nearest marker says, else the option; None: what the clients say."""
+def _get_strictness(item: pytest.Item) -> bool | None:
+    """Return the nearest marker's value, else True for the option; None keeps the clients' own."""
     marker = item.get_closest_marker("whisperr")
     if marker is not None:
         return bool(marker.kwargs.get("strict", True))
@@ -113,7 +113,7 @@ def _strictness_of(item: pytest.Item) -> bool | None:
 
 
 def _end_at_the_call(trace: TracebackType) -> None:
-    """Cut off what a traceback has inside this package, after the last line of theirs."""
+    """Cut off the frames of this package that follow the last frame outside of it."""
     last, entry = trace, trace.tb_next
     while entry is not None:
         if entry.tb_frame.f_globals.get("__name__", "").split(".")[0] != "whisperr":

@@ -49,12 +49,12 @@ class Header(AuthenticationBackend):
         return None if name is None else (AuthCredentials(), Customer(name))
 
 
-def user_of(scope: Any) -> str | None:
+def get_user(scope: Any) -> str | None:
     return Request(scope).headers.get("x-user")
 
 
-async def async_user_of(scope: Any) -> str | None:
-    return user_of(scope)
+async def async_get_user(scope: Any) -> str | None:
+    return get_user(scope)
 
 
 def sent(client: Whisperr, server: LocalServer) -> list[tuple[str | None, str | None]]:
@@ -131,7 +131,7 @@ def shop(client: Whisperr, resolve_user: Any, seen: list[str]) -> FastAPI:
     return app
 
 
-@pytest.mark.parametrize("resolve_user", [user_of, async_user_of])
+@pytest.mark.parametrize("resolve_user", [get_user, async_get_user])
 class TestFastApi:
     def test_every_kind_of_endpoint_tracks(
         self, resolve_user: Any, client: Whisperr, server: LocalServer

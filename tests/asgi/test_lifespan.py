@@ -36,17 +36,17 @@ class Server:
         return self.sent
 
 
-async def refuses(scope: Any, receive: Any, send: Any) -> None:
+async def raises_at_once(scope: Any, receive: Any, send: Any) -> None:
     raise ValueError("Django can only handle ASGI/HTTP connections, not lifespan.")
 
 
-async def asks_and_refuses(scope: Any, receive: Any, send: Any) -> None:
+async def receives_and_raises(scope: Any, receive: Any, send: Any) -> None:
     await receive()
     assert scope["type"] == "http"
 
 
 async def returns(scope: Any, receive: Any, send: Any) -> None:
-    """Say nothing."""
+    """Send no message."""
 
 
 async def speaks(scope: Any, receive: Any, send: Any) -> None:
@@ -89,8 +89,8 @@ async def dies_in_between(scope: Any, receive: Any, send: Any) -> None:
 
 BOTH = ["lifespan.startup.complete", "lifespan.shutdown.complete"]
 CASES: list[tuple[Any, list[str], type[Exception] | None, bool]] = [
-    (refuses, BOTH, None, True),
-    (asks_and_refuses, BOTH, None, True),
+    (raises_at_once, BOTH, None, True),
+    (receives_and_raises, BOTH, None, True),
     (returns, BOTH, None, True),
     (speaks, BOTH, None, True),
     (starts_and_returns, BOTH, None, True),
@@ -151,7 +151,7 @@ def test_every_client_of_the_process_is_flushed_when_none_is_named(server: Local
     ):
         one.track("u", "seat_added")
         other.track("u", "seat_removed")
-        Server().run(flush_on_shutdown(refuses))
+        Server().run(flush_on_shutdown(raises_at_once))
         assert {a.type for a in server.arrivals()} == {"seat_added", "seat_removed"}
         assert one.ready  # flushed, not shut down
 
@@ -159,9 +159,9 @@ def test_every_client_of_the_process_is_flushed_when_none_is_named(server: Local
 def test_a_callable_is_asked_for_the_client_at_the_end(server: LocalServer) -> None:
     with Whisperr("wrk_test", base_url=server.url, **QUIET) as client:
         client.track("u", "seat_added")
-        Server().run(flush_on_shutdown(refuses, lambda: client))
+        Server().run(flush_on_shutdown(raises_at_once, lambda: client))
         assert len(server.arrivals()) == 1
-    assert Server().run(flush_on_shutdown(refuses, Whisperr(disabled=True))) == BOTH
+    assert Server().run(flush_on_shutdown(raises_at_once, Whisperr(disabled=True))) == BOTH
 
 
 def test_no_server_holds_the_shutdown_up(server: LocalServer) -> None:
@@ -169,7 +169,7 @@ def test_no_server_holds_the_shutdown_up(server: LocalServer) -> None:
     client = Whisperr("wrk_test", base_url=server.url, **QUIET)
     client.track("u", "seat_added")
     began = time.monotonic()
-    assert Server().run(flush_on_shutdown(refuses, client, timeout=0.2)) == BOTH
+    assert Server().run(flush_on_shutdown(raises_at_once, client, timeout=0.2)) == BOTH
     assert time.monotonic() - began < 30
     assert client.stats().held == 1
     client.shutdown(0)

@@ -28,10 +28,10 @@ def test_what_waits_is_delivered_before_the_server_ends(
 ) -> None:
     options = ["--app-dir", EXAMPLES, "--port", 0, "--workers", workers, "fastapi_app:app"]
     with Hosted("uvicorn", *options, server=server) as host:
-        host.says("Application startup complete")
+        host.wait_for_output("Application startup complete")
         ids = [host.post("/subscription/cancel", f"user_{n}") for n in range(5)]
-        said = host.stop(number)
-    assert "Traceback" not in said
+        output = host.stop(number)
+    assert "Traceback" not in output
     arrived = {f'{{"message_id":"{a.body["context"]["$message_id"]}"}}' for a in server.arrivals()}
     assert arrived == set(ids)
     assert {a.user for a in server.arrivals()} == {f"user_{n}" for n in range(5)}

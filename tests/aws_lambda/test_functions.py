@@ -175,7 +175,9 @@ class TestSnapStart:
     ) -> None:
         ((before,), (after,)) = hooks
         now = time.time_ns()
-        client._pipeline().encoder._clock._now = lambda: now  # not even the second is another one
+        client._get_pipeline().encoder._clock._now = lambda: (
+            now
+        )  # not even the second is another one
         ids = [client.track("ada", "app_loaded")]
         before()
         ids.append(client.track("ada", "tracked_by_a_later_hook"))

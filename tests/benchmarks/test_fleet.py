@@ -1,4 +1,4 @@
-"""The simulated fleet: the same seed tells the same story, and every event has its end."""
+"""The simulated fleet: the same seed gives the same result, and every event is counted."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 from benchmarks.fleet import scenarios
-from benchmarks.fleet_figures import figures_of
-from benchmarks.fleet_plot import drawing_of
-from benchmarks.fleet_run import Fleet, Scenario, Story
+from benchmarks.fleet_figures import get_figures
+from benchmarks.fleet_plot import to_drawing
+from benchmarks.fleet_run import Fleet, Result, Scenario
 from benchmarks.fleet_server import Trouble
 
 if TYPE_CHECKING:
@@ -29,44 +29,44 @@ def quiet() -> Iterator[None]:
 
 
 @cache
-def told(scenario: Scenario, queue: int = 10_000, seed: int = 1) -> Story:
+def simulate(scenario: Scenario, queue: int = 10_000, seed: int = 1) -> Result:
     return Fleet(scenario, PROCESSES, queue, seed).run()
 
 
-def test_the_same_seed_tells_the_same_story() -> None:
-    assert Fleet(OUTAGE, PROCESSES, 10_000, 1).run() == told(OUTAGE)
-    assert told(OUTAGE).requests != told(OUTAGE, seed=2).requests
+def test_the_same_seed_gives_the_same_result() -> None:
+    assert Fleet(OUTAGE, PROCESSES, 10_000, 1).run() == simulate(OUTAGE)
+    assert simulate(OUTAGE).requests != simulate(OUTAGE, seed=2).requests
 
 
-def test_a_fleet_delivers_after_an_outage_what_it_held_and_loses_nothing() -> None:
-    story = told(OUTAGE)
-    figures = figures_of(story)
+def test_a_fleet_delivers_held_events_after_an_outage() -> None:
+    result = simulate(OUTAGE)
+    figures = get_figures(result)
     assert figures.shed == 0
     assert figures.drained_after is not None
     assert figures.drained_after <= 120  # the longest pause, and the last retry before it
-    assert max(story.held[300:420]) > 5 * max(story.held[60:120])
+    assert max(result.held[300:420]) > 5 * max(result.held[60:120])
 
 
 def test_a_queue_that_is_too_small_sheds_the_difference() -> None:
-    story = told(OUTAGE, queue=30)
-    assert story.shed > 0
-    assert story.delivered + story.shed <= story.accepted
+    result = simulate(OUTAGE, queue=30)
+    assert result.shed > 0
+    assert result.delivered + result.shed <= result.accepted
 
 
-def test_a_deploy_delivers_what_the_old_processes_held() -> None:
+def test_a_deploy_delivers_events_held_by_the_old_processes() -> None:
     deploy = Scenario("Deploy", "all at once", 200, deploy=(120, 125))
-    story = told(deploy)
-    assert story.lost_at_restart == 0
-    assert sum(story.requests[120:126]) >= PROCESSES * 0.3
+    result = simulate(deploy)
+    assert result.lost_at_restart == 0
+    assert sum(result.requests[120:126]) >= PROCESSES * 0.3
 
 
-def test_a_rate_limit_is_one_that_the_fleet_exceeds() -> None:
+def test_the_fleet_exceeds_the_rate_limit() -> None:
     limit = next(one for one in scenarios(PROCESSES) if one.name == "Rate limit")
     assert limit.trouble is not None
-    story = told(limit._replace(seconds=400))
-    assert max(story.requests[121:400]) > limit.trouble.limit
+    result = simulate(limit._replace(seconds=400))
+    assert max(result.requests[121:400]) > limit.trouble.limit
 
 
-def test_a_drawing_shows_every_story() -> None:
-    stories = [told(OUTAGE), told(OUTAGE, seed=2)]
-    assert drawing_of(stories).count("<polyline") == 2
+def test_a_drawing_shows_every_result() -> None:
+    results = [simulate(OUTAGE), simulate(OUTAGE, seed=2)]
+    assert to_drawing(results).count("<polyline") == 2

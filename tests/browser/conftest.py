@@ -22,13 +22,19 @@ if TYPE_CHECKING:
 
 CHROMIUM = Path(os.environ.get("CHROMIUM", "/usr/bin/chromium"))
 FLAGS = [
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-]  # fmt: skip
-PATIENCE_MS = 30_000  # only a hang reaches it
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+TIMEOUT_MS = 30_000  # only a hang reaches it
 
 
-# Not longer than for this folder: it runs an event loop, which other tests must not meet.
+# For this folder only: it runs an event loop, which other tests must not have.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     api = pytest.importorskip(
@@ -57,42 +63,42 @@ def client(server: LocalServer) -> Iterator[Whisperr]:
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
     made = browser.new_context(viewport={"width": 1280, "height": 800})
-    made.set_default_timeout(PATIENCE_MS)
+    made.set_default_timeout(TIMEOUT_MS)
     yield made
     made.close()
 
 
 @pytest.fixture
 def page(context: BrowserContext, server: LocalServer) -> Iterator[Page]:
-    """Open the page and watch it; `wrong` of the fixture's list fails the test at its end."""
-    opened, wrong = watched(context, server)
-    opened.goto(server.url)
-    opened.wait_for_selector("[data-state=live]")
-    yield opened
+    """Open the page and watch it; anything wrong in it fails the test at its end."""
+    new, wrong = open_page(context, server)
+    new.goto(server.url)
+    new.wait_for_selector("[data-state=live]")
+    yield new
     assert wrong == []
 
 
-def watched(context: BrowserContext, server: LocalServer) -> tuple[Page, list[str]]:
-    """Return a new page, and the list of what goes wrong in it."""
-    opened = context.new_page()
+def open_page(context: BrowserContext, server: LocalServer) -> tuple[Page, list[str]]:
+    """Return a new page, and the list of errors in it."""
+    new = context.new_page()
     wrong: list[str] = []
 
-    def heard(message: ConsoleMessage) -> None:
-        # A server that is away is what some tests are about; the page says so itself.
+    def add_error(message: ConsoleMessage) -> None:
+        # Some tests close the server; the page shows that itself.
         if message.type in {"error", "warning"} and "net::ERR_" not in message.text:
             wrong.append(message.text)
 
-    def asked(request: Request) -> None:
+    def check_address(request: Request) -> None:
         if not request.url.startswith(server.url):
             wrong.append(f"a request to {request.url}")
 
-    opened.on("console", heard)
-    opened.on("pageerror", lambda error: wrong.append(str(error)))
-    opened.on("request", asked)
-    return opened, wrong
+    new.on("console", add_error)
+    new.on("pageerror", lambda error: wrong.append(str(error)))
+    new.on("request", check_address)
+    return new, wrong
 
 
-def names_of(page: Page) -> list[str]:
+def get_names(page: Page) -> list[str]:
     """Return the types of the rows, from the top."""
     order: Any = page.evaluate(
         "() => [...document.querySelectorAll('.row')]"

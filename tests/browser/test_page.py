@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tests.browser.conftest import names_of, watched
+from tests.browser.conftest import get_names, open_page
 from tests.dev.wire import BATCH, event, post
 from whisperr.dev import LocalServer, faults
 
@@ -52,7 +52,7 @@ def filter_by(page: Page, query: str, count: str) -> None:
 
 
 class TestArrival:
-    def test_nothing_yet_shows_how_to_begin(self, page: Page, server: LocalServer) -> None:
+    def test_an_empty_page_shows_how_to_begin(self, page: Page, server: LocalServer) -> None:
         assert text(page, "#empty-title") == "Nothing has arrived yet"
         assert server.url in text(page, "#empty pre >> nth=0")
         page.get_by_role("button", name="FastAPI").click()
@@ -68,13 +68,13 @@ class TestArrival:
         assert client.flush(30)
         send(server, made("x", properties=[]), made("y"), made("y"))
         wait_text(page, "#count", "5 events")
-        assert names_of(page) == ["trial_started"] * 3 + ["identify", "payment_failed"]
+        assert get_names(page) == ["trial_started"] * 3 + ["identify", "payment_failed"]
         totals = {"accepted": "3", "refused": "1", "duplicates": "1", "batches": "2"}
         assert {name: text(page, f"#total-{name}") for name in totals} == totals
         assert text(page, "#agents").startswith("whisperr-python/")
         assert page.title() == "(1) whisperr dev"
 
-    def test_pause_holds_and_goes_on_without_a_gap(self, page: Page, server: LocalServer) -> None:
+    def test_pause_resumes_without_a_gap(self, page: Page, server: LocalServer) -> None:
         send(server, made("a"))
         wait_text(page, "#count", "1 event")
         page.click("#pause")
@@ -84,7 +84,7 @@ class TestArrival:
         page.click("#pause")
         wait_text(page, "#count", "3 events")
 
-    def test_clear_forgets_on_both_sides(self, page: Page, server: LocalServer) -> None:
+    def test_clear_deletes_on_both_sides(self, page: Page, server: LocalServer) -> None:
         send(server, made("a"))
         wait_text(page, "#count", "1 event")
         page.click("#clear")
@@ -93,21 +93,21 @@ class TestArrival:
         send(server, made("a"))
         wait_text(page, "#count", "1 event")
 
-    def test_it_goes_on_when_the_server_restarts(
+    def test_it_resumes_when_the_server_restarts(
         self, context: BrowserContext, tmp_path: Path
     ) -> None:
         with LocalServer(store=tmp_path / "kept") as server:
-            page, wrong = watched(context, server)
+            page, wrong = open_page(context, server)
             page.goto(server.url)
             send(server, made("a"))
             wait_text(page, "#count", "1 event")
             server.close()
-            wait_text(page, "#connection-text", "looking for the server")
+            wait_text(page, "#connection-text", "reconnecting")
             with LocalServer(server.port, store=tmp_path / "kept") as again:
                 send(again, made("b"))
                 wait_text(page, "#count", "2 events")
                 wait_text(page, "#connection-text", "connected")
-            with LocalServer(server.port) as other:  # of another run: what was held goes
+            with LocalServer(server.port) as other:  # of another epoch: what was held is dropped
                 send(other, made("c"))
                 wait_text(page, "#count", "1 event")
                 page.goto("about:blank")
@@ -135,7 +135,7 @@ class TestArrival:
         assert page.locator("#list .row").count() < 80
         assert page.locator("#users li").count() == 100
         assert page.evaluate("() => document.querySelectorAll('*').length") < 2_000
-        # A generous bound for a busy machine: a stall is one that people feel as a hang.
+        # A generous bound for a busy machine: a longer task would feel like a hang.
         assert page.evaluate("() => window.longest") < 2_000
         page.locator("#list").evaluate("list => { list.scrollTop = list.scrollHeight / 2; }")
         page.wait_for_function("() => Number(document.querySelector('.row').ariaPosInSet) > 1000")
@@ -147,14 +147,16 @@ class TestFilter:
         found = page.evaluate(
             """async text => {
                 const table = JSON.parse(text);  // a name such as __proto__ stays one
-                const { parsed } = await import("/_dev/page/filter.js");
+                const { parseFilter } = await import("/_dev/page/filter.js");
                 const arrivals = Object.entries(table.arrivals);
-                const said = query => { try { parsed(query); } catch (e) { return e.message; } };
+                const error = query => {
+                    try { parseFilter(query); } catch (e) { return e.message; }
+                };
                 return [
                     table.cases.map(([query]) => arrivals.filter(
-                        ([, one]) => parsed(query)(one)).map(([name]) => name)),
-                    table.errors.map(([query]) => said(query)),
-                    said("x".repeat(2001)),
+                        ([, one]) => parseFilter(query)(one)).map(([name]) => name)),
+                    table.errors.map(([query]) => error(query)),
+                    error("x".repeat(2001)),
                 ];
             }""",
             json.dumps(TABLE),
@@ -175,25 +177,25 @@ class TestFilter:
         send(server, made("a"), made("b", event_type="payment_failed", properties={"amount": 150}))
         wait_text(page, "#count", "2 events")
         filter_by(page, "type:payment_* amount>100", "1 of 2 events")
-        assert names_of(page) == ["payment_failed"]
+        assert get_names(page) == ["payment_failed"]
         assert page.url.endswith("#q=type%3Apayment_*+amount%3E100")
         page.reload()
         wait_text(page, "#count", "1 of 2 events")
         assert page.input_value("#filter") == "type:payment_* amount>100"
 
-    def test_a_mistake_is_said_and_the_last_good_filter_holds(
+    def test_a_wrong_filter_is_reported_and_the_last_valid_one_stays(
         self, page: Page, server: LocalServer
     ) -> None:
         send(server, made("a"), made("b", external_user_id="user_2"))
         filter_by(page, "user:user_2", "1 of 2 events")
         page.fill("#filter", "user:user_2 colour:red")
-        page.wait_for_selector("#filter-error:has-text('colour: is no field')")
+        page.wait_for_selector("#filter-error:has-text('colour: is not a field')")
         assert page.get_attribute("#filter", "aria-invalid") == "true"
         assert text(page, "#count") == "1 of 2 events"
         filter_by(page, "", "2 events")
         assert not page.locator("#filter-error").is_visible()
 
-    def test_a_time_is_picked_from_the_bars(self, page: Page, server: LocalServer) -> None:
+    def test_a_time_is_selected_in_the_bars(self, page: Page, server: LocalServer) -> None:
         send(server, made("a"))
         wait_text(page, "#count", "1 event")
         box = page.locator("#chart").bounding_box()
@@ -228,8 +230,8 @@ class TestUsers:
         client.flush(30)
         wait_text(page, "#count", "4 events")
         page.locator(".user", has_text="ada").click()
-        page.wait_for_selector(".told")
-        gaps = page.locator(".told .gap").all_inner_texts()
+        page.wait_for_selector(".story-event")
+        gaps = page.locator(".story-event .gap").all_inner_texts()
         assert gaps[:2] == ["first", "+3 m 12 s"]
         known = text(page, "#story-known")
         assert "plan" in known
@@ -249,13 +251,13 @@ class TestUsers:
         assert all(count in second for count in ("✓ 1", "✗ 1", "= 1"))
 
 
-class TestRehearsal:
-    def test_a_switch_plays_a_fault_and_the_reaction_is_shown(
+class TestFaults:
+    def test_a_switch_injects_a_fault_and_the_reaction_is_shown(
         self, page: Page, server: LocalServer, client: Whisperr
     ) -> None:
-        page.click("#rehearse-button")
+        page.click("#faults-button")
         page.get_by_role("switch", name="Outage").check()
-        wait_text(page, "#rehearse-button", "Rehearsing 1")
+        wait_text(page, "#faults-button", "Faults on: 1")
         assert [fault.code for fault in server.faults] == [503]
         client.track("user_1", "trial_started")
         page.wait_for_selector("#reactions .failure")
@@ -267,7 +269,7 @@ class TestRehearsal:
     def test_one_status_replaces_another_and_delays_join(
         self, page: Page, server: LocalServer
     ) -> None:
-        page.click("#rehearse-button")
+        page.click("#faults-button")
         for name, expected in (
             ("Wrong key", ["status"]),
             ("Rate limit", ["status"]),
@@ -275,7 +277,7 @@ class TestRehearsal:
             ("Lost answers", ["latency", "status", "lose_answer"]),
         ):
             page.get_by_role("switch", name=name).check()
-            wait_text(page, "#rehearse-button", f"Rehearsing {len(expected)}")
+            wait_text(page, "#faults-button", f"Faults on: {len(expected)}")
             assert [fault.kind for fault in server.faults] == expected
         assert [(f.code, f.retry_after) for f in server.faults][1] == (429, "5")
 
@@ -283,15 +285,15 @@ class TestRehearsal:
         self, page: Page, server: LocalServer
     ) -> None:
         server.set_faults(faults.status(500, rate=0.3))
-        wait_text(page, "#rehearse-button", "Rehearsing 1")
-        page.click("#rehearse-button")
+        wait_text(page, "#faults-button", "Faults on: 1")
+        page.click("#faults-button")
         page.get_by_role("switch", name="HTTP 500, 30 %").click()
-        wait_text(page, "#rehearse-button", "Rehearse")
+        wait_text(page, "#faults-button", "Inject faults")
         assert server.faults == ()
 
 
 class TestTypes:
-    def test_drift_nulls_and_near_names_are_told(self, page: Page, server: LocalServer) -> None:
+    def test_drift_nulls_and_near_names_are_shown(self, page: Page, server: LocalServer) -> None:
         for number in range(4):
             send(server, made(f"a{number}", properties={"amount": number, "note": None}))
         send(server, made("b", properties={"amount": "5", "note": "x", "amounts": 1}))
@@ -308,7 +310,7 @@ class TestTypes:
             "80 %",
         ):
             assert part in shown
-        page.get_by_role("button", name="see it").click()
+        page.get_by_role("button", name="show it").click()
         wait_text(page, "#detail-id", "b")
 
     def test_names_are_near(self, page: Page) -> None:
@@ -324,8 +326,8 @@ class TestTypes:
         }
         found = page.evaluate(
             """async pairs => {
-                const { near } = await import("/_dev/page/types.js");
-                return pairs.map(([one, other]) => [near(one, other), near(other, one)]);
+                const { isNear } = await import("/_dev/page/types.js");
+                return pairs.map(([one, other]) => [isNear(one, other), isNear(other, one)]);
             }""",
             [list(pair) for pair in pairs],
         )

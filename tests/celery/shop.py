@@ -1,4 +1,4 @@
-"""The example with a client that delivers at the end of a process and when it is told to only."""
+"""The example with a client that delivers only at the end of a process and in `flush`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The signals and the tracker of a task, in this process, with tasks that run at once."""
+"""The signals and the tracker of a task, in this process, with tasks that run eagerly."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ pytest.importorskip("celery", reason="Celery is not installed")
 from celery import Celery, signals
 
 from whisperr import Whisperr, WhisperrError
-from whisperr.celery import _Told, _told, connect, connect_unless_connected, current
+from whisperr.celery import _Connection, _connection, connect, connect_unless_connected, current
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
@@ -23,16 +23,16 @@ SIGNALS = (signals.worker_process_shutdown, signals.worker_shutdown, signals.tas
 @pytest.fixture(autouse=True)
 def _unconnected() -> Iterator[None]:
     receivers = [list(signal.receivers or ()) for signal in SIGNALS]
-    told = dict(vars(_told))
-    _set([[] for _ in SIGNALS], vars(_Told()))
+    saved = dict(vars(_connection))
+    _set([[] for _ in SIGNALS], vars(_Connection()))
     yield
-    _set(receivers, told)
+    _set(receivers, saved)
 
 
-def _set(receivers: list[list[Any]], told: dict[str, Any]) -> None:
+def _set(receivers: list[list[Any]], saved: dict[str, Any]) -> None:
     for signal, its in zip(SIGNALS, receivers, strict=True):
         signal.receivers = its
-    vars(_told).update(told)
+    vars(_connection).update(saved)
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def run(task: Any, **given: Any) -> Any:
     return app.task(task).apply(kwargs=given, throw=True).get()
 
 
-def user_of(task: Any) -> Any:
+def get_user(task: Any) -> Any:
     return task.request.kwargs["user_id"]
 
 
@@ -71,7 +71,7 @@ def export(user_id: Any) -> str | None:
 
 
 def test_the_user_is_the_one_of_the_task(client: Whisperr, server: LocalServer) -> None:
-    connect(client, resolve_user=user_of)
+    connect(client, resolve_user=get_user)
     message_id = run(export, user_id=8842)
     assert current.client is client
     client.flush()
@@ -99,24 +99,22 @@ def test_a_user_who_cannot_be_read_is_reported_and_the_task_goes_on(
 
 
 def test_outside_of_a_task_there_is_no_user(client: Whisperr, errors: list[WhisperrError]) -> None:
-    connect(client, resolve_user=user_of)
+    connect(client, resolve_user=get_user)
     assert current.track("export_failed") is None
     client.shutdown()
     assert "no task is running" in errors[0].message
 
 
-def test_after_a_task_it_delivers_when_that_is_asked_for(
-    client: Whisperr, server: LocalServer
-) -> None:
-    connect(client, resolve_user=user_of)
+def test_flush_after_task_delivers_after_each_task(client: Whisperr, server: LocalServer) -> None:
+    connect(client, resolve_user=get_user)
     run(export, user_id="ada")
     assert server.arrivals() == []
-    connect(client, resolve_user=user_of, flush_after_task=60)
+    connect(client, resolve_user=get_user, flush_after_task=60)
     run(export, user_id="grace")
     assert [a.user for a in server.arrivals()] == ["ada", "ada", "grace", "grace"]
 
 
-def test_the_end_of_a_pool_process_shuts_down_and_tells_what_is_lost(
+def test_the_end_of_a_pool_process_shuts_down_and_later_calls_are_reported(
     client: Whisperr, server: LocalServer, errors: list[WhisperrError]
 ) -> None:
     connect(client, timeout=60)
@@ -142,10 +140,10 @@ def test_connecting_twice_calls_once(client: Whisperr) -> None:
     connect(client)
     connect(client, timeout=5)
     assert [len(signal.receivers or ()) for signal in SIGNALS] == [1, 1, 1]
-    assert _told.timeout == 5
+    assert _connection.timeout == 5
 
 
-def test_another_door_connects_only_what_nobody_has_connected(client: Whisperr) -> None:
+def test_another_integration_connects_only_an_unconnected_process(client: Whisperr) -> None:
     connect_unless_connected(lambda: client)
     assert current.client is client
     other = Whisperr(disabled=True)
@@ -157,12 +155,12 @@ def test_another_door_connects_only_what_nobody_has_connected(client: Whisperr) 
 def test_without_a_client_it_is_one_from_the_environment(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    connect()  # for clients of one's own: needs no key
+    connect()  # flushes all clients, and needs no key itself
     with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
-        connect(resolve_user=user_of)
+        connect(resolve_user=get_user)
     monkeypatch.setenv("WHISPERR_API_KEY", "wrk_test")
     monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
-    connect(resolve_user=user_of)
+    connect(resolve_user=get_user)
     run(export, user_id="ada")
     assert current.client.shutdown()
     assert [a.user for a in server.arrivals()] == ["ada", "ada"]

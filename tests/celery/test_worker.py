@@ -1,6 +1,6 @@
 """The example in real workers: every pool, stopped as operators stop it, loses nothing.
 
-Its client is replaced by one that only the door makes deliver: see shop.py.
+Its client is replaced by one that only the integration makes deliver: see shop.py.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def test_a_worker_that_is_stopped_delivers_what_its_tasks_tracked(
 ) -> None:
     queue_tasks(tmp_path)
     with worker(server, tmp_path, *options) as host:
-        host.says(rf"(?s)(?:succeeded in.*){{{TASKS}}}")
+        host.wait_for_output(rf"(?s)(?:succeeded in.*){{{TASKS}}}")
         host.send(number)
         # Not for the end of Celery itself, which once took more than a minute after SIGQUIT.
         arrivals = server.wait(TASKS, timeout=BOUND)
@@ -93,17 +93,17 @@ def test_a_flush_after_each_task_leaves_nothing_for_a_kill(
 ) -> None:
     queue_tasks(tmp_path)
     with worker(server, tmp_path, "-P", "prefork", "-c", 2, FLUSH_AFTER_TASK="30") as host:
-        host.says("ready")
+        host.wait_for_output("ready")
         arrivals = server.wait(TASKS, timeout=BOUND)
     # The end of the block killed all of them; nothing else made them deliver.
     assert sorted(str(a.user) for a in arrivals) == [f"user_{n}" for n in range(TASKS)]
 
 
-def test_without_the_door_a_pool_process_takes_what_waits_with_it(
+def test_without_the_integration_a_pool_process_loses_what_is_queued(
     server: LocalServer, tmp_path: Path
 ) -> None:
     queue_tasks(tmp_path)
     with worker(server, tmp_path, "-P", "prefork", "-c", 2, WITHOUT_THE_DOOR="1") as host:
-        host.says(rf"(?s)(?:succeeded in.*){{{TASKS}}}")
+        host.wait_for_output(rf"(?s)(?:succeeded in.*){{{TASKS}}}")
         host.stop()
     assert server.arrivals() == []

@@ -1,4 +1,4 @@
-"""A local server that the environment leads to, and the command as a shell calls it."""
+"""A local server that the environment names, and the command as a shell calls it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Ended(NamedTuple):
-    """The exit code of a call, and what it said."""
+    """The exit code of a call, and what it printed."""
 
     code: int
     out: str
@@ -38,7 +38,7 @@ def call(capsys: pytest.CaptureFixture[str]) -> Call:
         capsys.readouterr()
         try:
             code = main(words)
-        except SystemExit as end:  # what argparse refuses
+        except SystemExit as end:  # argparse refused the call
             code = int(end.code or 0)
         return Ended(code, *capsys.readouterr())
 

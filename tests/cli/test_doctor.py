@@ -1,4 +1,4 @@
-"""`whisperr doctor`: what it finds, in words and as JSON, against servers that fail."""
+"""`whisperr doctor`: its findings, as text and as JSON, with servers that fail."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.http.raw_server import RawServer, answer, answers
-from whisperr._cli.doctor import findings
-from whisperr._cli.environment import look_around, version_of
+from whisperr._cli.doctor import diagnose
+from whisperr._cli.environment import get_version, inspect_environment
 from whisperr._cli.main import main
 from whisperr.dev import LocalServer, faults
 
@@ -36,12 +36,12 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def found(url: str, **options: Any) -> dict[str, Finding]:
-    return {one.name: one for one in findings(url, options.pop("timeout", 10.0), **options)}
+def run_doctor(url: str, **options: Any) -> dict[str, Finding]:
+    return {one.name: one for one in diagnose(url, options.pop("timeout", 10.0), **options)}
 
 
 class TestCommand:
-    def test_all_is_well_and_nothing_is_stored(self, server: LocalServer, call: Call) -> None:
+    def test_a_good_environment_is_0(self, server: LocalServer, call: Call) -> None:
         ended = call("doctor")
         assert (ended.code, ended.err) == (0, "")
         lines = ended.out.splitlines()
@@ -76,7 +76,7 @@ class TestCommand:
         assert ended.err == "wrong: key\n"
         assert report["ok"] is False
 
-    def test_without_a_key_it_says_where_to_get_one(
+    def test_without_a_key_it_says_where_to_create_one(
         self, call: Call, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("WHISPERR_API_KEY", raising=False)
@@ -85,7 +85,7 @@ class TestCommand:
         assert "none given and WHISPERR_API_KEY is not set; create a server key" in ended.out
         assert "disabled" not in ended.out
 
-    def test_it_is_coloured_on_a_terminal_only_and_not_against_ones_wish(
+    def test_it_is_coloured_on_a_terminal_unless_no_color_is_set(
         self,
         server: LocalServer,
         capsys: pytest.CaptureFixture[str],
@@ -106,29 +106,29 @@ class TestNetwork:
     def test_a_server_that_is_not_there(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-        report = found(f"http://127.0.0.1:{port}")
+        report = run_doctor(f"http://127.0.0.1:{port}")
         assert report["key"].state == "wrong"
         assert "Connection refused" in report["key"].text
         assert report["round trip"].state == report["clock"].state == "skipped"
 
     def test_a_server_that_never_answers(self, server: LocalServer) -> None:
         server.set_faults(faults.hang())
-        report = found(server.url, timeout=0.3)
+        report = run_doctor(server.url, timeout=0.3)
         assert report["key"].state == "wrong"
         assert report["key"].text.startswith("no answer: TimeoutError")
 
     def test_a_server_that_is_slow(self, server: LocalServer) -> None:
         server.set_faults(faults.latency(0.3))
-        report = found(server.url)
+        report = run_doctor(server.url)
         assert report["key"].state == "ok"
         assert int(report["round trip"].text.split()[0]) >= 300
 
     def test_a_server_that_is_down(self, server: LocalServer) -> None:
         server.set_faults(faults.status(503))
-        assert found(server.url)["key"].state == "doubtful"
+        assert run_doctor(server.url)["key"].state == "doubtful"
 
-    def test_an_address_that_is_none(self) -> None:
-        report = found("nowhere")
+    def test_an_invalid_address(self) -> None:
+        report = run_doctor("nowhere")
         assert report["configuration"].state == "wrong"
         assert "key" not in report
 
@@ -145,14 +145,14 @@ class TestNetwork:
         date = format_datetime(datetime.now(timezone.utc) + theirs, usegmt=True)
         reply = answer("400 Bad Request", b'{"error":"no_events"}', f"Date: {date}")
         with RawServer(answers(reply)) as raw:
-            clock = found(raw.url)["clock"]
+            clock = run_doctor(raw.url)["clock"]
         assert (clock.state, text in clock.text) == (state, True)
 
     @pytest.mark.parametrize("date", [None, "soon"])
-    def test_a_server_that_does_not_say_the_time(self, date: str | None) -> None:
+    def test_a_server_without_a_date(self, date: str | None) -> None:
         lines = [] if date is None else [f"Date: {date}"]
         with RawServer(answers(answer("400 Bad Request", b"{}", *lines))) as raw:
-            assert found(raw.url)["clock"].state == "skipped"
+            assert run_doctor(raw.url)["clock"].state == "skipped"
 
 
 class TestEncryption:
@@ -168,28 +168,28 @@ class TestEncryption:
             answers(REFUSED)(connection)
 
         with RawServer(behave, behave) as raw:
-            report = found(f"https://localhost:{raw.port}", ssl_context=trusting)
+            report = run_doctor(f"https://localhost:{raw.port}", ssl_context=trusting)
         assert report["encryption"].text.startswith("TLSv1.3, certificate valid for ")
         assert report["key"].state == "ok"
         with RawServer(behave, behave) as raw:
-            report = found(f"https://localhost:{raw.port}")
+            report = run_doctor(f"https://localhost:{raw.port}")
         assert report["encryption"].text.startswith("the certificate: ")
         assert report["key"].state == "wrong"
 
 
 @pytest.mark.usefixtures("server")
-class TestSurroundings:
+class TestEnvironment:
     def test_the_proxy_is_named_without_its_password(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with RawServer(answers(REFUSED)) as proxy:
             monkeypatch.setenv("http_proxy", f"http://ada:secret@127.0.0.1:{proxy.port}")
-            report = found("http://service.invalid")
+            report = run_doctor("http://service.invalid")
         assert report["proxy"].text == f"http://127.0.0.1:{proxy.port}, from the environment"
         assert report["key"].state == "ok"
         assert not any("secret" in one.text for one in report.values())
 
     def test_a_proxy_of_another_kind_is_wrong(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1080")
-        assert found("http://service.invalid")["proxy"].state == "wrong"
+        assert run_doctor("http://service.invalid")["proxy"].state == "wrong"
 
     @pytest.mark.parametrize(
         ("key", "state"),
@@ -199,27 +199,27 @@ class TestSurroundings:
         self, server: LocalServer, monkeypatch: pytest.MonkeyPatch, key: str, state: str
     ) -> None:
         monkeypatch.setenv("WHISPERR_API_KEY", key)
-        assert found(server.url)["kind of key"].state == state
+        assert run_doctor(server.url)["kind of key"].state == state
 
-    def test_hosts_that_are_installed_come_with_what_they_need(self) -> None:
+    def test_installed_hosts_are_listed_with_their_requirements(self) -> None:
         installed = {"uwsgi": "2.0.25", "gevent": "25.9"}
-        report = {one.name: one for one in look_around(None, installed.get)}
+        report = {one.name: one for one in inspect_environment(None, installed.get)}
         assert report["uwsgi 2.0.25"].state == "doubtful"
         assert "enable-threads" in report["uwsgi 2.0.25"].text
         assert "monkey.patch_all()" in report["gevent 25.9"].text
         assert not any(name.startswith("celery") for name in report)
 
     def test_installed_packages_are_looked_up(self) -> None:
-        assert version_of("pytest") == pytest.__version__
-        assert version_of("no-such-package-8842") is None
+        assert get_version("pytest") == pytest.__version__
+        assert get_version("no-such-package-8842") is None
 
-    def test_where_no_thread_can_be_started_it_says_so(
+    def test_threads_that_cannot_be_started_are_a_finding(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def refuse(_: threading.Thread) -> None:
             raise RuntimeError("can't start new thread")
 
-        assert {one.name: one.state for one in look_around(None)}["threads"] == "ok"
+        assert {one.name: one.state for one in inspect_environment(None)}["threads"] == "ok"
         monkeypatch.setattr(threading.Thread, "start", refuse)
-        report = {one.name: one for one in look_around(None)}
+        report = {one.name: one for one in inspect_environment(None)}
         assert report["threads"].text.startswith("can't start new thread: events wait for")

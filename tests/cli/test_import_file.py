@@ -1,4 +1,4 @@
-"""`whisperr import`: everything once, in bounded pieces, from a checkpoint, through failures."""
+"""`whisperr import`: every event once, in bounded chunks, from a checkpoint, through failures."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class TestAll:
         assert sizes == [500, 500, 234, 1]
         assert not checkpoint.exists()
 
-    def test_a_second_import_doubles_nothing(
+    def test_a_second_import_adds_only_duplicates(
         self, server: LocalServer, call: Call, file: Path
     ) -> None:
         write(file, map(event, range(20)))
@@ -80,14 +80,14 @@ class TestAll:
         assert server.summary()["accepted"] == 20
         assert server.summary()["duplicates"] == 20
 
-    def test_an_empty_file_is_all_done(self, server: LocalServer, call: Call, file: Path) -> None:
+    def test_an_empty_file_is_a_success(self, server: LocalServer, call: Call, file: Path) -> None:
         write(file, [])
         ended = call("import", str(file))
         assert ended.code == 0
         assert "delivered 0 of 0 lines" in ended.out
         assert server.requests() == []
 
-    def test_pieces_are_bounded_by_bytes_too(
+    def test_chunks_are_bounded_by_bytes_too(
         self, server: LocalServer, call: Call, file: Path
     ) -> None:
         large = "x" * 400_000
@@ -95,14 +95,14 @@ class TestAll:
         assert call("import", str(file)).code == 0
         assert numbers(server) == list(range(25))
 
-    def test_test_mode_marks_all(self, server: LocalServer, call: Call, file: Path) -> None:
+    def test_test_mode_marks_every_event(self, server: LocalServer, call: Call, file: Path) -> None:
         write(file, [event(1)])
         assert call("import", str(file), "--test").code == 0
         assert server.arrivals()[0].body["context"]["$mode"] == "test"
 
 
 class TestRefused:
-    def test_lines_that_are_wrong_are_named_and_counted_and_cost_nothing_else(
+    def test_wrong_lines_are_reported_and_counted_and_the_others_sent(
         self, server: LocalServer, call: Call, file: Path
     ) -> None:
         old = (START - timedelta(days=40)).isoformat()
@@ -110,7 +110,7 @@ class TestRefused:
         ended = call("import", str(file))
         assert ended.code == 1
         first, second, third = ended.err.splitlines()
-        assert first.startswith("line 2: no JSON: ")
+        assert first.startswith("line 2: not JSON: ")
         assert second.startswith("line 3: occurred_at: ")
         assert "30 days ago" in second
         assert third.startswith("line 6: 'user': an event has only the keys")
@@ -125,21 +125,21 @@ class TestRefused:
         ended = call("import", str(file))
         assert ended.code == 1
         assert len(ended.err.splitlines()) == 21
-        assert ended.err.endswith("further lines are counted only\n")
+        assert ended.err.endswith("further lines are only counted\n")
         assert "refused here 700" in ended.out
 
-    def test_what_the_server_refuses_is_said_with_the_lines_it_is_among(
+    def test_events_that_the_server_refuses_are_reported_with_their_range_of_lines(
         self, server: LocalServer, call: Call, file: Path
     ) -> None:
         write(file, map(event, range(3)))
         server.set_faults(faults.status(404))
         ended = call("import", str(file))
         assert ended.code == 1
-        assert ended.err.startswith("lines 1 to 3: 3 not taken by the server: HTTP 404")
+        assert ended.err.startswith("lines 1 to 3: 3 not accepted by the server: HTTP 404")
         assert "delivered 0 of 3 lines" in ended.out
         assert "by the server 3" in ended.out
 
-    def test_what_a_line_says_cannot_steer_the_terminal(
+    def test_a_line_cannot_control_the_terminal(
         self, server: LocalServer, call: Call, file: Path
     ) -> None:
         write(file, [event(1, **{"\x1b[31m": 1})])
@@ -147,7 +147,7 @@ class TestRefused:
 
 
 class TestResume:
-    def test_it_stops_when_the_server_gives_no_answer_and_goes_on_later(
+    def test_it_stops_when_the_key_is_refused_and_resumes_later(
         self, server: LocalServer, call: Call, file: Path, checkpoint: Path
     ) -> None:
         write(file, map(event, range(1_100)))
@@ -155,7 +155,7 @@ class TestResume:
         ended = call("import", str(file))
         assert ended.code == 1
         assert re.match(
-            r"whisperr import: stopped after line 0: HTTP 401.*; go on with: "
+            r"whisperr import: stopped after line 0: HTTP 401.*; continue with: "
             r"whisperr import \S+events.jsonl --resume\n",
             ended.err,
         )
@@ -167,15 +167,15 @@ class TestResume:
         assert sorted(numbers(server)) == list(range(1_100))
         assert not checkpoint.exists()
 
-    def test_it_goes_on_behind_what_was_delivered(
+    def test_it_resumes_after_what_was_delivered(
         self, server: LocalServer, call: Call, file: Path, checkpoint: Path
     ) -> None:
         write(file, map(event, range(1_100)))
-        with file.open("rb") as opened:
+        with file.open("rb") as source:
             for _ in range(700):
-                opened.readline()
-            done = Progress(line=700, offset=opened.tell(), delivered=700)
-            Checkpoint(file).save(opened, done)
+                source.readline()
+            done = Progress(line=700, offset=source.tell(), delivered=700)
+            Checkpoint(file).save(source, done)
         ended = call("import", str(file), "--resume")
         assert ended.code == 0
         assert "delivered 1,100 of 1,100 lines" in ended.out
@@ -185,11 +185,11 @@ class TestResume:
         self, server: LocalServer, call: Call, file: Path
     ) -> None:
         write(file, map(event, range(10)))
-        with file.open("rb") as opened:
-            size = opened.seek(0, os.SEEK_END)
-            Checkpoint(file).save(opened, Progress(line=10, offset=size, delivered=10))
-        with file.open("a", encoding="utf-8") as opened_text:
-            opened_text.write(f"{json.dumps(event(10))}\n")
+        with file.open("rb") as source:
+            size = source.seek(0, os.SEEK_END)
+            Checkpoint(file).save(source, Progress(line=10, offset=size, delivered=10))
+        with file.open("a", encoding="utf-8") as appended:
+            appended.write(f"{json.dumps(event(10))}\n")
         assert call("import", str(file), "--resume").code == 0
         assert numbers(server) == [10]
 
@@ -197,8 +197,8 @@ class TestResume:
         self, server: LocalServer, call: Call, file: Path
     ) -> None:
         write(file, map(event, range(10)))
-        with file.open("rb") as opened:
-            Checkpoint(file).save(opened, Progress(line=1, offset=100))
+        with file.open("rb") as source:
+            Checkpoint(file).save(source, Progress(line=1, offset=100))
         write(file, map(event, range(5, 15)))
         ended = call("import", str(file), "--resume")
         assert ended.code == 2
@@ -206,7 +206,7 @@ class TestResume:
         assert server.requests() == []
 
     @pytest.mark.parametrize("text", ["", "{", "[]", "{}", '{"prints": 1, "line": 1, "x": 2}'])
-    def test_what_is_no_checkpoint_is_refused(
+    def test_a_file_that_is_not_a_checkpoint_is_refused(
         self, server: LocalServer, call: Call, file: Path, checkpoint: Path, text: str
     ) -> None:
         write(file, [event(1)])
@@ -222,25 +222,25 @@ class TestResume:
         write(file, [event(1)])
         ended = call("import", str(file), "--resume")
         assert ended.code == 0
-        assert "from the first line on" in ended.err
+        assert "starting with the first line" in ended.err
 
-    def test_the_checkpoint_can_be_somewhere_else(
+    def test_the_checkpoint_can_have_another_path(
         self, server: LocalServer, call: Call, file: Path, tmp_path: Path
     ) -> None:
         write(file, [event(1)])
         server.set_faults(faults.wrong_key())
-        place = tmp_path / "elsewhere"
-        assert call("import", str(file), "--checkpoint", str(place)).code == 1
-        assert place.exists()
+        path = tmp_path / "elsewhere"
+        assert call("import", str(file), "--checkpoint", str(path)).code == 1
+        assert path.exists()
 
-    def test_a_checkpoint_that_cannot_be_written_is_said_before_anything_is_sent(
+    def test_a_checkpoint_that_cannot_be_written_is_an_error_before_anything_is_sent(
         self, server: LocalServer, call: Call, file: Path, tmp_path: Path
     ) -> None:
         write(file, [event(1)])
-        place = tmp_path / "no" / "such" / "place"
-        ended = call("import", str(file), "--checkpoint", str(place))
+        path = tmp_path / "no" / "such" / "file"
+        ended = call("import", str(file), "--checkpoint", str(path))
         assert ended.code == 2
-        assert "name another place with --checkpoint" in ended.err
+        assert "choose another path with --checkpoint" in ended.err
         assert server.requests() == []
 
 
@@ -255,10 +255,10 @@ def test_a_file_that_cannot_be_read_is_2(
 
 @pytest.fixture
 def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
-    """A server that takes two requests and never answers the third."""
+    """Start a server that answers two requests and never the third."""
 
     def hang(request: ReceivedRequest) -> None:
-        if request.number == 2:  # told before its answer is sent
+        if request.number == 2:  # called before its answer is sent
             server.set_faults(faults.hang())
 
     with LocalServer(on_request=hang) as server:
@@ -278,19 +278,19 @@ class TestInterruptions:
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             stuck.wait_requests(3, timeout=LIMIT)
             process.send_signal(signal.SIGINT)
-            said = process.communicate(timeout=LIMIT)[1]
+            err = process.communicate(timeout=LIMIT)[1]
         assert process.returncode == 1
-        assert said.startswith(
-            "whisperr import: stopped after line 1000: interrupted; go on with: whisperr import "
+        assert err.startswith(
+            "whisperr import: stopped after line 1000: interrupted; continue with: whisperr import "
         )
-        assert said.count("\n") == 1
+        assert err.count("\n") == 1
         assert json.loads(checkpoint.read_text(encoding="utf-8"))["line"] == 1_000
         stuck.set_faults()
         assert call("import", str(file), "--resume").code == 0
         assert numbers(stuck) == list(range(2_000))
         assert numbers(stuck, "duplicate") == []
 
-    def test_a_process_that_is_killed_leaves_one_too(
+    def test_a_killed_process_leaves_a_checkpoint_too(
         self, stuck: LocalServer, call: Call, file: Path, checkpoint: Path
     ) -> None:
         write(file, map(event, range(2_000)))
@@ -318,13 +318,16 @@ def test_memory_does_not_grow_with_the_file(server: LocalServer, tmp_path: Path)
     peaks = []
     for count in (10, 120):
         file = tmp_path / f"{count}.jsonl"
-        with file.open("w", encoding="utf-8") as opened:
+        with file.open("w", encoding="utf-8") as target:
             for number in range(count):
-                opened.write(json.dumps(event(number, context={"t": "x" * 500_000})) + "\n")
+                target.write(json.dumps(event(number, context={"t": "x" * 500_000})) + "\n")
         done = subprocess.run(
             [sys.executable, "-c", MEMORY, str(file)],
-            capture_output=True, check=True, text=True, timeout=LIMIT,
-        )  # fmt: skip
+            capture_output=True,
+            check=True,
+            text=True,
+            timeout=LIMIT,
+        )
         peaks.append(int(done.stdout.splitlines()[-1]))
         server.reset()
     small, large = peaks

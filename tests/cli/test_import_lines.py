@@ -1,4 +1,4 @@
-"""The lines of an import file become calls, or are refused with a reason."""
+"""The lines of an import file: each becomes a call, or is refused with a reason."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from whisperr import InvalidEvent, Whisperr
-from whisperr._cli.import_lines import MAX_LINE_BYTES, lines_of, message_id_of, send_line
+from whisperr._cli.import_lines import MAX_LINE_BYTES, get_message_id, read_lines, send_line
 from whisperr.testing import Events, capture
 
 NOW = datetime.now(timezone.utc)
@@ -18,7 +18,7 @@ YESTERDAY = (NOW - timedelta(days=1)).isoformat()
 EVENT = {"external_user_id": "42", "event_type": "login", "occurred_at": YESTERDAY}
 
 
-def sent(*lines: Any) -> Events:
+def send(*lines: Any) -> Events:
     client = Whisperr(disabled=True)
     with capture(strict=True) as events:
         for line in lines:
@@ -28,29 +28,28 @@ def sent(*lines: Any) -> Events:
 
 
 class TestReading:
-    def test_lines_have_their_number_and_the_place_of_the_next(self) -> None:
+    def test_lines_have_their_number_and_their_end(self) -> None:
         file = io.BytesIO(b"a\n\nccc\nd")
-        assert [tuple(line) for line in lines_of(file, 0, 0)] == [
-            (1, 2, b"a\n"), (2, 3, b"\n"), (3, 7, b"ccc\n"), (4, 8, b"d"),
-        ]  # fmt: skip
-        assert [line.number for line in lines_of(file, 2, 3)] == [3, 4]
+        expected = [(1, 2, b"a\n"), (2, 3, b"\n"), (3, 7, b"ccc\n"), (4, 8, b"d")]
+        assert [tuple(line) for line in read_lines(file, 0, 0)] == expected
+        assert [line.number for line in read_lines(file, 2, 3)] == [3, 4]
 
     @pytest.mark.parametrize("size", [MAX_LINE_BYTES, 3 * MAX_LINE_BYTES + 1])
     @pytest.mark.parametrize("end", [b"\nnext\n", b""])
-    def test_a_line_that_is_too_long_is_passed_over(self, size: int, end: bytes) -> None:
-        first, *rest = lines_of(io.BytesIO(b"x" * size + end), 0, 0)
+    def test_a_line_that_is_too_long_is_skipped(self, size: int, end: bytes) -> None:
+        first, *rest = read_lines(io.BytesIO(b"x" * size + end), 0, 0)
         assert first.data is None or len(first.data) == size <= MAX_LINE_BYTES
         assert [line.data for line in rest] == ([b"next\n"] if end else [])
 
     def test_a_line_of_the_largest_size_is_read(self) -> None:
-        (line,) = lines_of(io.BytesIO(b"x" * (MAX_LINE_BYTES - 1) + b"\n"), 0, 0)
+        (line,) = read_lines(io.BytesIO(b"x" * (MAX_LINE_BYTES - 1) + b"\n"), 0, 0)
         assert line.data is not None
 
 
 class TestEvents:
     def test_an_event_is_tracked_with_what_the_line_says(self) -> None:
         line = {**EVENT, "properties": {"a": 1}, "context": {"page": "/"}, "message_id": "evt_1"}
-        event = sent(line).one("login")
+        event = send(line).one("login")
         assert (event.user, event.properties, event.message_id) == ("42", {"a": 1}, "evt_1")
         assert event.context["page"] == "/"
         assert abs(event.occurred_at - datetime.fromisoformat(YESTERDAY)) < timedelta(seconds=1)
@@ -64,35 +63,35 @@ class TestEvents:
             send_line(client, line.encode())
         assert events.one().properties == {"price": 1.1}
 
-    def test_what_on_error_handed_out_can_be_imported_with_its_id(self) -> None:
+    def test_an_event_from_on_error_can_be_imported_with_its_id(self) -> None:
         client = Whisperr(disabled=True)
         with capture() as events:
             client.track("42", "login", {"a": 1})
         original = events.one().body
-        assert sent(original).one().body == original
+        assert send(original).one().body == original
 
-    def test_a_number_is_an_id_and_a_mark_of_the_encoding_is_no_part_of_the_line(self) -> None:
+    def test_a_number_is_an_id_and_a_byte_order_mark_is_skipped(self) -> None:
         line = b"\xef\xbb\xbf" + json.dumps({**EVENT, "external_user_id": 42}).encode()
-        assert sent(line).one().user == "42"
+        assert send(line).one().user == "42"
 
     def test_the_id_comes_from_the_content(self) -> None:
         backwards = dict(reversed(EVENT.items()))
-        first, again, other = sent(EVENT, backwards, {**EVENT, "properties": {"a": 1}})
+        first, again, other = send(EVENT, backwards, {**EVENT, "properties": {"a": 1}})
         assert first.message_id == again.message_id
         assert first.message_id != other.message_id
         assert len(first.message_id) == 32
-        assert message_id_of({"message_id": 7}) == "7"
-        assert message_id_of({"context": {"$message_id": "m"}}) == "m"
-        assert message_id_of({"context": []}) != message_id_of({"context": {}})
+        assert get_message_id({"message_id": 7}) == "7"
+        assert get_message_id({"context": {"$message_id": "m"}}) == "m"
+        assert get_message_id({"context": []}) != get_message_id({"context": {}})
 
-    def test_a_blank_line_is_nothing(self) -> None:
-        assert sent(b"\n", b"  \r\n") == []
+    def test_a_blank_line_is_skipped(self) -> None:
+        assert send(b"\n", b"  \r\n") == []
 
 
 class TestIdentifies:
     def test_a_line_without_an_event_type_is_an_identify(self) -> None:
         channels = [{"channel": "sms", "address": "+49"}]
-        events = sent(
+        events = send(
             {"external_user_id": 42, "traits": {"plan": "pro"}, "channels": channels},
             {"external_user_id": 43, "email": "ada@example.com", "anonymous_id": "a1"},
         )
@@ -104,7 +103,7 @@ class TestIdentifies:
 @pytest.mark.parametrize(
     ("line", "why"),
     [
-        (b"nope", "no JSON: Expecting value"),
+        (b"nope", "not JSON: Expecting value"),
         (b"\xff", "not UTF-8 at byte 0"),
         ([1], "must be a JSON object, got list"),
         ({**EVENT, "user": "42"}, "'user': an event has only the keys external_user_id, "),
@@ -113,8 +112,8 @@ class TestIdentifies:
         ({**EVENT, "external_user_id": None}, "external_user_id: must be"),
         ({**EVENT, "event_type": "Log In"}, "event_type: got 'Log In'"),
         ({**EVENT, "properties": [1]}, "properties: must be a dict"),
-        ({"external_user_id": "42", "event_type": "login"}, "occurred_at: an imported event must"),
-        ({**EVENT, "occurred_at": 1_781_000_000}, "occurred_at: an imported event must"),
+        ({"external_user_id": "42", "event_type": "login"}, "occurred_at: an imported event needs"),
+        ({**EVENT, "occurred_at": 1_781_000_000}, "occurred_at: an imported event needs"),
         ({**EVENT, "occurred_at": "2026-06-14T12:00:00"}, "occurred_at: .*add the zone"),
         (
             {**EVENT, "occurred_at": (NOW - timedelta(days=31)).isoformat()},
@@ -127,11 +126,11 @@ class TestIdentifies:
     ],
     ids=lambda given: given if isinstance(given, str) else None,  # lines hold the time of now
 )
-def test_a_line_that_is_wrong_says_why(line: Any, why: str) -> None:
+def test_a_wrong_line_is_refused_with_the_reason(line: Any, why: str) -> None:
     with pytest.raises(InvalidEvent, match=why):
-        sent(line)
+        send(line)
 
 
-def test_a_line_that_was_too_long_says_so() -> None:
+def test_a_line_that_is_too_long_is_refused() -> None:
     with pytest.raises(InvalidEvent, match="longer than 1048576 bytes"):
         send_line(Whisperr(disabled=True), None)

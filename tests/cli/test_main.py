@@ -1,4 +1,4 @@
-"""The command line: what is understood, what is refused, and real processes."""
+"""The command line: its options, wrong calls, and real processes."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ import pytest
 
 from tests.dev.wire import BATCH, HEADERS
 from whisperr import Whisperr, __version__
-from whisperr._cli.main import _faults_of, _parser, main
+from whisperr._cli.local import get_faults
+from whisperr._cli.main import main, make_parser
 from whisperr.dev import Fault, LocalServer, faults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def asked(*options: str) -> list[Fault]:
-    return _faults_of(_parser().parse_args(["dev", *options]))
+def parse_faults(*options: str) -> list[Fault]:
+    return get_faults(make_parser().parse_args(["dev", *options]))
 
 
 @pytest.mark.parametrize(
@@ -43,8 +44,8 @@ def asked(*options: str) -> list[Fault]:
         (["--hang", "--latency", "1"], [faults.latency(1.0), faults.hang()]),
     ],
 )
-def test_faults_are_asked_for_by_options(options: Sequence[str], expected: list[Fault]) -> None:
-    assert asked(*options) == expected
+def test_options_inject_faults(options: Sequence[str], expected: list[Fault]) -> None:
+    assert parse_faults(*options) == expected
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_faults_are_asked_for_by_options(options: Sequence[str], expected: list[
         [],
     ],
 )
-def test_a_wrong_call_ends_with_2_and_says_why(
+def test_a_wrong_call_is_2_and_says_why(
     options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
@@ -80,7 +81,7 @@ def test_the_version_is_the_one_of_the_package(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("port", [None, "70000"])
-def test_a_port_that_cannot_be_had_is_said(
+def test_a_port_that_cannot_be_used_is_an_error(
     port: str | None, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with LocalServer() as taken:
@@ -101,7 +102,7 @@ def test_the_dev_server_prints_what_arrives_and_ends_cleanly(number: signal.Sign
         rest = process.communicate(timeout=60)[0]
     assert process.returncode == 0
     assert '✓ payment_failed               user_8842        {"amount_cents": 4900}' in rest
-    assert "rehearsed: latency" in rest
+    assert "injected: latency" in rest
     assert rest.endswith("accepted 1, duplicates 0, refused 0, in 1 requests\n")
 
 

@@ -1,4 +1,4 @@
-"""`whisperr track` and `whisperr identify`: what arrives, what is said, which code is returned."""
+"""`whisperr track` and `whisperr identify`: what arrives, what is printed, the exit codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class TestTrack:
-    def test_one_event_is_delivered_and_its_id_is_said(
+    def test_one_event_is_delivered_and_its_id_is_printed(
         self, server: LocalServer, call: Call
     ) -> None:
         ended = call("track", "8842", "payment_failed", "amount=19.90", "card=null", "why=declined")
@@ -51,7 +51,7 @@ class TestTrack:
         assert body["occurred_at"] == moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")
         assert (body["context"]["$message_id"], body["context"]["$mode"]) == ("evt_1", "test")
 
-    def test_properties_come_from_a_file_and_words_go_over_them(
+    def test_properties_come_from_a_file_and_words_override_them(
         self, server: LocalServer, call: Call, tmp_path: Path
     ) -> None:
         file = tmp_path / "properties.json"
@@ -66,7 +66,7 @@ class TestTrack:
         assert call("track", "42", "login", "--json", "-").code == 0
         assert server.arrivals()[0].body["properties"] == {"a": 1}
 
-    def test_a_failure_is_survived_and_the_requests_are_counted(
+    def test_a_failed_request_is_retried_and_the_requests_are_counted(
         self, server: LocalServer, call: Call
     ) -> None:
         server.set_faults(faults.status(503, times=1))
@@ -74,7 +74,7 @@ class TestTrack:
         assert ended.code == 0
         assert "accepted in 2 requests after" in ended.out
 
-    def test_an_option_goes_over_the_environment(
+    def test_an_option_overrides_the_environment(
         self, server: LocalServer, call: Call, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("WHISPERR_BASE_URL", "http://127.0.0.1:1")
@@ -84,11 +84,11 @@ class TestTrack:
 
 class TestIdentify:
     def test_what_is_known_is_delivered(self, server: LocalServer, call: Call) -> None:
-        ended = call(
-            "identify", "42", "--email", "ada@example.com", "--phone", "+49", "--push-token", "t",
-            "--trait", "plan=pro", "--trait", "seats=9", "--preferred-channel", "email",
-            "--anonymous-id", "a1",
-        )  # fmt: skip
+        options = (
+            "--email ada@example.com --phone +49 --push-token t --trait plan=pro --trait seats=9 "
+            "--preferred-channel email --anonymous-id a1"
+        )
+        ended = call("identify", "42", *options.split())
         assert ended.code == 0
         assert ended.out.startswith("delivered identify of 42: accepted after ")
         body = server.arrivals()[0].body
@@ -108,7 +108,7 @@ class TestIdentify:
 
 
 @pytest.mark.parametrize(
-    ("fault", "said"),
+    ("fault", "message"),
     [
         (faults.wrong_key(), "HTTP 401 (invalid_api_key); check WHISPERR_API_KEY"),
         (faults.status(404), "HTTP 404; correct the event and send it again"),
@@ -117,14 +117,14 @@ class TestIdentify:
     ],
     ids=str,
 )
-def test_what_was_not_delivered_is_1_and_what_the_server_said(
-    server: LocalServer, call: Call, fault: Any, said: str
+def test_an_undelivered_event_is_1_with_the_answer_of_the_server(
+    server: LocalServer, call: Call, fault: Any, message: str
 ) -> None:
     server.set_faults(fault)
     ended = call("track", "42", "login", "--timeout", "1")
     assert (ended.code, ended.out) == (1, "")
     assert ended.err.startswith("whisperr track: not delivered: ")
-    assert said.rsplit(";", maxsplit=1)[-1] in ended.err
+    assert message.rsplit(";", maxsplit=1)[-1] in ended.err
     assert ended.err.count("\n") == 1
 
 
@@ -144,7 +144,7 @@ def test_a_server_that_is_not_there_is_1(call: Call, server: LocalServer) -> Non
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["track", "42", "Payment Failed"], "event_type: got 'Payment Failed'"),
         (["track", " ", "login"], "external_user_id: must not be empty"),
@@ -157,12 +157,12 @@ def test_a_server_that_is_not_there_is_1(call: Call, server: LocalServer) -> Non
     ],
 )
 def test_a_wrong_call_is_2_and_one_line(
-    server: LocalServer, call: Call, words: list[str], said: str
+    server: LocalServer, call: Call, words: list[str], message: str
 ) -> None:
     ended = call(*words)
     assert (ended.code, ended.out) == (2, "")
     assert ended.err.startswith(f"whisperr {words[0]}: ")
-    assert said in ended.err
+    assert message in ended.err
     assert ended.err.count("\n") == 1
     assert server.requests() == []
 
@@ -177,14 +177,14 @@ def test_a_wrong_call_is_2_and_one_line(
         ["identify", "42", "--preferred-channel", "pigeon"],
     ],
 )
-def test_what_the_parser_refuses_is_2(call: Call, words: list[str]) -> None:
+def test_a_call_that_the_parser_refuses_is_2(call: Call, words: list[str]) -> None:
     ended = call(*words)
     assert ended.code == 2
     assert "error:" in ended.err
 
 
 @pytest.mark.parametrize("text", ["[1]", "{", '"a"'])
-def test_properties_that_are_no_object_are_refused(
+def test_properties_that_are_not_an_object_are_refused(
     server: LocalServer, call: Call, tmp_path: Path, text: str
 ) -> None:
     file = tmp_path / "properties.json"
@@ -195,7 +195,7 @@ def test_properties_that_are_no_object_are_refused(
 
 
 @pytest.mark.parametrize("key", [None, "", " "])
-def test_without_a_key_the_fix_is_said(
+def test_without_a_key_the_error_says_what_to_do(
     server: LocalServer, call: Call, monkeypatch: pytest.MonkeyPatch, key: str | None
 ) -> None:
     if key is None:
@@ -209,7 +209,7 @@ def test_without_a_key_the_fix_is_said(
     )
 
 
-def test_a_key_or_an_address_that_is_wrong_is_said(
+def test_a_wrong_key_or_address_is_reported(
     server: LocalServer, call: Call, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "base_url" in call("track", "42", "login", "--base-url", "nowhere").err

@@ -56,7 +56,7 @@ class Pipelines:
         for one, transport in self._made:
             transport.let_go()
             shut(one, timeout=0.0)
-            thread = one.driver._thread
+            thread = one.thread._thread
             if thread is not None:
                 thread.join(LIMIT)
                 assert not thread.is_alive()
@@ -100,7 +100,7 @@ class Errors:
 
     def __init__(self, then: Callable[[WhisperrError], object] = lambda _: None) -> None:
         self.seen: list[WhisperrError] = []
-        self.told = threading.Event()
+        self.reported = threading.Event()
         self._then = then
 
     def __call__(self, error: WhisperrError) -> None:
@@ -108,7 +108,7 @@ class Errors:
         try:
             self._then(error)
         finally:
-            self.told.set()
+            self.reported.set()
 
 
 class Calls:

@@ -1,4 +1,4 @@
-"""A worker without threads, sockets or real time, driven the way a driver would."""
+"""A scheduler without threads, sockets or real time, called as the delivery thread calls it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from whisperr._contract import Answer, Request
-from whisperr._delivery.accounting import Ledger
+from whisperr._delivery.accounting import Accounting
 from whisperr._delivery.reporter import Reporter
 from whisperr._delivery.scheduler import NEVER, Scheduler
 from whisperr._events.layout import is_identify
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
     from whisperr.errors import WhisperrError
 
-# Far more than any story needs; a worker that never rests is a busy loop.
+# Far more than any story needs; a scheduler that never rests is a busy loop.
 _MAX_ROUNDS = 5_000
 
 
-class ScriptedTransport(MemoryTransport):
+class FakeTransport(MemoryTransport):
     """Answers take their time on the clock of the story; what a reply asserts is kept."""
 
-    def __init__(self, clock: FakeClock, script: Iterable[Reply]) -> None:
-        super().__init__(*script, otherwise=ok(), clock=clock)
+    def __init__(self, clock: FakeClock, replies: Iterable[Reply]) -> None:
+        super().__init__(*replies, otherwise=ok(), clock=clock)
         self._fake_clock = clock
         self.takes = 0.0  # seconds that each answer takes
         self.failures: list[AssertionError] = []
         self.close_error: Exception | None = None
 
     def reply(self, chosen: Reply, request: Request) -> Any:
-        """Ask a scripted server; what it asserts must not pass for a failed connection."""
+        """Ask the fake server; what it asserts must not pass for a failed connection."""
         self._fake_clock.advance(min(self.takes, self.sent[-1].timeout))
         try:
             return super().reply(chosen, request)
@@ -49,18 +49,18 @@ class ScriptedTransport(MemoryTransport):
 
 
 class Rig:
-    """Worker, memory buffer, ledger and reporter; `advance` is the only thing that takes time."""
+    """Scheduler, memory queue and accounting; only `advance` takes time."""
 
-    def __init__(self, *script: Reply, random: float = 1.0, **options: Any) -> None:
+    def __init__(self, *replies: Reply, random: float = 1.0, **options: Any) -> None:
         self.clock = FakeClock()
-        self.transport = ScriptedTransport(self.clock, script)
+        self.transport = FakeTransport(self.clock, replies)
         self.errors: list[WhisperrError] = []
-        self.told: list[float] = []
-        self.forgives = False  # whether a mistake is survived, as the driver's thread does it
-        self.mistakes: list[Exception] = []
-        self.ledger = Ledger()
-        self.reporter = Reporter(self._told)
-        self.buffer = MemoryQueue(
+        self.reported_at: list[float] = []
+        self.on_report: Callable[[], object] = lambda: None
+        self.survives = False  # whether a bug is survived, as the delivery thread does it
+        self.bugs: list[Exception] = []
+        self.accounting = Accounting(Reporter(self._on_error), lambda _: None)
+        self.queue = MemoryQueue(
             options.pop("max_queue_size", 10_000), options.pop("max_queue_bytes", 1 << 26)
         )
         self.put_count = 0
@@ -73,11 +73,10 @@ class Rig:
             "max_retries": 6,
             "request_timeout": 10.0,
         } | options
-        self.worker = Scheduler(
-            self.buffer,
+        self.scheduler = Scheduler(
+            self.queue,
             self.transport,
-            self.ledger,
-            self.reporter,
+            self.accounting,
             clock=self.clock,
             random=lambda: random,
             wall_clock=self.clock.wall,
@@ -94,35 +93,34 @@ class Rig:
     def put(self, data: bytes) -> None:
         """Do what the pipeline does with an encoded event."""
         self.put_count += 1
-        self.ledger.accept()
-        dropped = self.buffer.put(data)
-        if dropped:
-            self.ledger.drop("queue_full", len(dropped))
-        if len(self.buffer) >= self.worker.wake_at:
+        self.accounting.accept()
+        dropped = self.queue.put(data)
+        self.accounting._drop("queue_full", len(dropped))
+        if len(self.queue) >= self.scheduler.wake_at:
             self.wake()
 
     def wake(self) -> None:
-        """Do what the driver does when something may be due."""
-        if self.worker.closed:
-            self.worker.abandon()
+        """Do what the thread does when something may be due."""
+        if self.scheduler.abandoned:
+            self.scheduler.abandon()
             return
-        self.worker.wake_at = sys.maxsize
+        self.scheduler.wake_at = sys.maxsize
         self._awake = True
 
     def flush(self) -> None:
         """Ask for everything that is held now."""
-        self.worker.ask(self.buffer.tail())
+        self.scheduler.ask(self.queue.tail())
         self.wake()
 
     def close(self, within: float) -> None:
         """Ask to end within so many seconds."""
-        self.worker.close(self.clock.now + within)
+        self.scheduler.close(self.clock.now + within)
         self.wake()
 
-    # -- what the driver does
+    # -- what the delivery thread does
 
     def advance(self, seconds: float = 0.0) -> None:
-        """Let time pass: step whenever the worker asked to be called, or was woken."""
+        """Let time pass: step whenever the scheduler asked to be called, or was woken."""
         end = self.clock.now + seconds
         for _ in range(_MAX_ROUNDS):
             if self._awake or self._next_step <= self.clock.now:
@@ -133,27 +131,27 @@ class Rig:
             else:
                 self.clock.now = max(end, self.clock.now)
                 return
-        raise AssertionError("the worker does not come to rest")
+        raise AssertionError("the scheduler does not come to rest")
 
     def _round(self) -> None:
         self._awake = False
-        if self.worker.closed:
+        if self.scheduler.abandoned:
             self._next_step = NEVER
             return
         try:
-            next_step = self.worker.step()
-            self.worker.settle()
+            next_step = self.scheduler.step()
+            self.scheduler.settle()
         except Exception as error:
-            if not self.forgives:
+            if not self.survives:
                 raise
-            self.mistakes.append(error)
-            self.worker.recover()
+            self.bugs.append(error)
+            self.scheduler.recover()
             self._next_step = self.clock.now
             return
-        if self.worker.closed:
+        if self.scheduler.abandoned:
             self._next_step = NEVER
         else:
-            self._next_step = self.clock.now if self.worker.has_news else next_step
+            self._next_step = self.clock.now if self.scheduler.must_wake else next_step
 
     # -- what a test looks at
 
@@ -164,15 +162,17 @@ class Rig:
     @property
     def batches(self) -> list[list[int]]:
         """The numbers of the events of each request, in the order of the requests."""
-        return [[number_of(data) for data in events_of(sent.path, sent.body)] for sent in self.sent]
+        return [
+            [get_number(data) for data in split_request(sent.path, sent.body)] for sent in self.sent
+        ]
 
     @property
     def accepted(self) -> list[int]:
         """The numbers of the events that the server took, in its order."""
         return [
-            number_of(data)
+            get_number(data)
             for sent in self.transport.taken
-            for data in events_of(sent.path, sent.body)
+            for data in split_request(sent.path, sent.body)
         ]
 
     @property
@@ -182,26 +182,27 @@ class Rig:
 
     @property
     def held(self) -> int:
-        return len(self.buffer) + len(self.buffer._claimed)
+        return len(self.queue) + len(self.queue._claimed)
 
     @property
     def dropped(self) -> dict[str, int]:
-        return {str(reason): count for reason, count in self.ledger.dropped.items() if count}
+        return {str(reason): count for reason, count in self.accounting.dropped.items() if count}
 
     @property
     def reports(self) -> list[tuple[str, str | None, int]]:
         return [(error.type, error.reason, error.count) for error in self.errors]
 
     def check(self) -> None:
-        """The law of the ledger; it holds after every step of the worker."""
-        ledger = self.ledger
+        """The invariant of the counts; it holds after every step."""
+        counts = self.accounting
         assert self.transport.failures == []
-        assert ledger.accepted == self.put_count
-        assert ledger.accepted == ledger.delivered + sum(self.dropped.values()) + self.held
+        assert counts.accepted == self.put_count
+        assert counts.accepted == counts.delivered + sum(self.dropped.values()) + self.held
 
-    def _told(self, error: WhisperrError) -> None:
+    def _on_error(self, error: WhisperrError) -> None:
         self.errors.append(error)
-        self.told.append(self.clock.now - self.clock.start)
+        self.on_report()
+        self.reported_at.append(self.clock.now - self.clock.start)
 
 
 def event(number: int) -> bytes:
@@ -212,12 +213,12 @@ def identify(number: int) -> bytes:
     return b'{"external_user_id":"u","number":%d}' % number
 
 
-def number_of(data: bytes) -> int:
+def get_number(data: bytes) -> int:
     number: int = json.loads(data)["number"]
     return number
 
 
-def events_of(path: str, body: bytes) -> list[bytes]:
+def split_request(path: str, body: bytes) -> list[bytes]:
     """Take a request apart again; what the parts were joined from must come out."""
     if path == "/v1/identify":
         assert is_identify(body)
@@ -241,7 +242,7 @@ def refuses(*bad: int, status: int = 400) -> Callable[[Request], Answer]:
     """A server that fails a whole batch for one of the `bad` events in it."""
 
     def reply(request: Request) -> Answer:
-        numbers = {number_of(data) for data in events_of(request.path, request.body)}
+        numbers = {get_number(data) for data in split_request(request.path, request.body)}
         return answer(status) if numbers & set(bad) else ok()
 
     return reply

@@ -1,4 +1,4 @@
-"""Beside steps 3 to 5: what the counts say, and the law that they obey."""
+"""The counts and their invariant; losses are counted and reported in one call."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisperr import Stats
-from whisperr._delivery.accounting import Ledger
+from whisperr._delivery.accounting import Accounting
+from whisperr._delivery.reporter import Reporter
+from whisperr._queue.memory import Foreign
+from whisperr.errors import Loss, WhisperrError
 
 if TYPE_CHECKING:
     from typing import Literal
@@ -31,64 +34,81 @@ DROPPED: tuple[Reason, ...] = (
 NEVER_ACCEPTED: tuple[Reason, ...] = ("invalid", "vetoed", "closed", "not_stored")
 
 
-def stats_of(ledger: Ledger) -> Stats:
-    return ledger.stats(0, "running", None)
+class Scene:
+    """An accounting whose reports are collected when they are emitted."""
+
+    def __init__(self, accepted: int = 0) -> None:
+        self.errors: list[WhisperrError] = []
+        self.notified: list[bool] = []
+        self.accounting = Accounting(Reporter(self.errors.append), self.notified.append)
+        for _ in range(accepted):
+            self.accounting.accept()
+
+    @property
+    def stats(self) -> Stats:
+        return self.accounting.stats(0, "running", None)
+
+    def lose(self, reason: Reason, count: int) -> None:
+        """Lose events, or count calls that became none, as the reason says."""
+        if reason in NEVER_ACCEPTED:
+            for _ in range(count):
+                self.accounting.not_accepted(reason, "why")
+        else:
+            self.accounting.lost([b"{}"] * count, reason, "why")
+
+    @property
+    def reports(self) -> list[tuple[str, str | None, str, int, int]]:
+        """Emit what waits; return type, reason, message, count and how many events are shown."""
+        self.accounting.emit(0.0, everything=True)
+        return [(e.type, e.reason, e.message, e.count, len(e.events)) for e in self.errors]
 
 
-def accepting(count: int) -> Ledger:
-    ledger = Ledger()
-    for _ in range(count):
-        ledger.accept()
-    return ledger
-
-
-class TestLedger:
+class TestCounts:
     def test_at_first_everything_is_zero(self) -> None:
-        assert stats_of(Ledger()) == Stats()
+        assert Scene().stats == Stats()
 
     def test_what_was_accepted_is_held_until_it_ends(self) -> None:
-        ledger = accepting(10)
-        ledger.deliver(4)
-        ledger.drop("rejected", 1)
-        stats = stats_of(ledger)
+        scene = Scene(10)
+        scene.accounting.settled([b"{}"] * 5, Loss(1, "rejected"))
+        stats = scene.stats
         assert (stats.accepted, stats.delivered, stats.held) == (10, 4, 5)
 
     @pytest.mark.parametrize("reason", DROPPED)
     def test_a_drop_is_counted_by_its_reason_and_no_longer_held(self, reason: Reason) -> None:
-        ledger = accepting(3)
-        ledger.drop(reason, 1)
-        ledger.drop(reason, 1)
-        stats = stats_of(ledger)
+        scene = Scene(3)
+        scene.lose(reason, 1)
+        scene.lose(reason, 1)
+        stats = scene.stats
         assert (stats.dropped, stats.not_accepted, stats.held) == ({reason: 2}, {}, 1)
 
     @pytest.mark.parametrize("reason", NEVER_ACCEPTED)
     def test_what_never_was_accepted_is_neither_dropped_nor_missing(self, reason: Reason) -> None:
-        ledger = accepting(3)
-        ledger.drop(reason, 2)
-        stats = stats_of(ledger)
+        scene = Scene(3)
+        scene.lose(reason, 2)
+        stats = scene.stats
         assert (stats.dropped, stats.not_accepted, stats.held) == ({}, {reason: 2}, 3)
 
     def test_reasons_without_a_count_are_left_out(self) -> None:
-        ledger = accepting(1)
-        ledger.drop("expired", 0)
-        assert stats_of(ledger).dropped == {}
+        scene = Scene(1)
+        scene.lose("expired", 0)
+        assert scene.stats.dropped == {}
 
     def test_requests_and_those_that_repeat_one_are_counted(self) -> None:
-        ledger = Ledger()
+        scene = Scene()
         for again in (False, True, True, False):
-            ledger.request(again=again)
-        stats = stats_of(ledger)
+            scene.accounting.requested(again=again)
+        stats = scene.stats
         assert (stats.requests, stats.retries) == (4, 2)
 
-    def test_what_it_is_told_of_the_moment_is_passed_on(self) -> None:
-        stats = Ledger().stats(77, "paused", "HTTP 503")
+    def test_the_state_of_the_moment_is_passed_on(self) -> None:
+        stats = Scene().accounting.stats(77, "paused", "HTTP 503")
         assert (stats.held_bytes, stats.state, stats.problem) == (77, "paused", "HTTP 503")
 
     def test_a_snapshot_does_not_change_later(self) -> None:
-        ledger = accepting(1)
-        before = stats_of(ledger)
-        ledger.accept()
-        ledger.drop("queue_full", 1)
+        scene = Scene(1)
+        before = scene.stats
+        scene.accounting.accept()
+        scene.lose("queue_full", 1)
         assert (before.accepted, before.dropped) == (1, {})
 
     @SAME_EACH_TIME
@@ -96,23 +116,94 @@ class TestLedger:
     def test_accepted_is_delivered_and_dropped_and_held_at_every_moment(
         self, acts: list[Literal["accept", "deliver"] | Reason]
     ) -> None:
-        ledger = Ledger()
+        scene = Scene()
         held = 0
         for act in acts:
             if act == "accept":
-                ledger.accept()
+                scene.accounting.accept()
                 held += 1
             elif act in NEVER_ACCEPTED:
-                ledger.drop(act, 1)
+                scene.lose(act, 1)
             elif held and act == "deliver":
-                ledger.deliver(1)
+                scene.accounting.settled([b"{}"], None)
                 held -= 1
             elif held and act != "deliver":
-                ledger.drop(act, 1)
+                scene.lose(act, 1)
                 held -= 1
-            stats = stats_of(ledger)
+            stats = scene.stats
             assert stats.held == held
             assert stats.accepted == stats.delivered + sum(stats.dropped.values()) + stats.held
+
+
+class TestLosses:
+    """Every loss is counted and reported by one call."""
+
+    def test_dropped_events_are_counted_and_reported(self) -> None:
+        scene = Scene(2)
+        scene.accounting.lost([b'{"n":1}', b'{"n":2}'], "expired", "too old")
+        assert scene.stats.dropped == {"expired": 2}
+        assert scene.reports == [("dropped", "expired", "too old", 2, 2)]
+
+    def test_no_events_are_no_loss(self) -> None:
+        scene = Scene()
+        scene.accounting.lost([], "expired", "too old")
+        assert (scene.reports, scene.notified) == ([], [])
+
+    def test_events_of_other_processes_are_reported_and_counted_there(self) -> None:
+        scene = Scene(1)
+        scene.accounting.lost([b'{"n":1}', Foreign(b'{"n":2}')], "queue_full", "full")
+        assert scene.stats.dropped == {"queue_full": 1}
+        assert scene.reports == [("dropped", "queue_full", "full", 2, 2)]
+
+    @pytest.mark.parametrize(("refused", "shown"), [(1, 0), (2, 2)])
+    def test_events_of_a_batch_are_shown_when_it_is_known_which(
+        self, refused: int, shown: int
+    ) -> None:
+        scene = Scene(2)
+        scene.accounting.settled([b"{}", b"{}"], Loss(refused, "refused_in_batch", "why", 202))
+        assert scene.stats.dropped == {"refused_in_batch": refused}
+        assert scene.stats.delivered == 2 - refused
+        assert scene.reports == [("dropped", "refused_in_batch", "why", refused, shown)]
+
+    def test_a_call_that_became_no_event_is_counted_and_reported(self) -> None:
+        scene = Scene()
+        scene.accounting.not_accepted("invalid", "track: no user")
+        assert scene.stats.not_accepted == {"invalid": 1}
+        assert scene.reports == [("dropped", "invalid", "track: no user", 1, 0)]
+
+    def test_a_veto_is_counted_and_not_reported(self) -> None:
+        scene = Scene()
+        scene.accounting.vetoed()
+        assert scene.stats.not_accepted == {"vetoed": 1}
+        assert scene.reports == []
+
+    def test_a_give_up_is_reported_and_loses_nothing(self) -> None:
+        scene = Scene(3)
+        scene.accounting.gave_up("auth", "HTTP 401", 401, 3)
+        assert scene.stats.held == 3
+        assert scene.reports == [("auth", None, "HTTP 401", 3, 0)]
+
+    @pytest.mark.parametrize("outcome", ["delivered", "rejected"])
+    def test_what_another_process_settled_is_counted_and_was_reported_there(
+        self, outcome: str
+    ) -> None:
+        scene = Scene(2)
+        scene.accounting.settled_elsewhere(outcome, 2)
+        assert (scene.stats.held, scene.reports) == (0, [])
+
+    def test_the_problem_of_a_store_is_shown_until_it_works(self) -> None:
+        scene = Scene()
+        scene.accounting.store_problem("the file is locked")
+        assert scene.stats.problem == "the file is locked"
+        scene.accounting.store_problem(None)
+        assert scene.stats.problem is None
+
+    def test_only_the_first_report_of_a_kind_asks_to_be_emitted_at_once(self) -> None:
+        scene = Scene(3)
+        scene.lose("expired", 1)
+        scene.lose("expired", 1)
+        scene.lose("rejected", 1)
+        assert scene.notified == [True, False, True]
 
 
 FULL = Stats(

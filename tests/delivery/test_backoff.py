@@ -1,4 +1,4 @@
-"""Beside step 5: how long is waited, and what a Retry-After asks for."""
+"""How long a backoff and a pause last, and what a Retry-After asks for."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from whisperr._delivery.backoff import backoff, get_pause, get_wait, parse_retry_after
+from whisperr._delivery.backoff import get_backoff, get_pause, get_wait, parse_retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,22 +47,22 @@ class TestBackoff:
         [(1, 1.0), (2, 2.0), (3, 4.0), (4, 8.0), (5, 16.0), (6, 30.0), (7, 30.0), (10_000, 30.0)],
     )
     def test_it_doubles_up_to_thirty_seconds(self, failures: int, longest: float) -> None:
-        assert backoff(failures, lambda: LOWEST) == longest / 2
-        assert backoff(failures, lambda: HIGHEST) == pytest.approx(longest)
+        assert get_backoff(failures, lambda: LOWEST) == longest / 2
+        assert get_backoff(failures, lambda: HIGHEST) == pytest.approx(longest)
 
     @SAME_EACH_TIME
     @given(st.integers(1, 100), randoms)
     def test_jitter_goes_down_to_half_and_never_over(self, failures: int, face: float) -> None:
         longest = min(30.0, 2.0 ** (failures - 1))
-        assert longest / 2 <= backoff(failures, lambda: face) <= longest
+        assert longest / 2 <= get_backoff(failures, lambda: face) <= longest
 
     def test_it_is_spread_evenly_over_the_upper_half(self) -> None:
         faces = iter([0.0, 0.25, 0.5, 0.75])
-        waits = [backoff(3, lambda: next(faces)) for _ in range(4)]
+        waits = [get_backoff(3, lambda: next(faces)) for _ in range(4)]
         assert waits == [2.0, 2.5, 3.0, 3.5]
 
     def test_two_clients_that_fail_together_do_not_return_together(self) -> None:
-        assert backoff(5, lambda: 0.1) != backoff(5, lambda: 0.9)
+        assert get_backoff(5, lambda: 0.1) != get_backoff(5, lambda: 0.9)
 
 
 class TestRetryAfter:
@@ -174,7 +174,7 @@ class TestWait:
     @SAME_EACH_TIME
     @given(st.integers(1, 50), randoms)
     def test_without_it_the_backoff_decides(self, failures: int, face: float) -> None:
-        assert get_wait(failures, None, lambda: face) == backoff(failures, lambda: face)
+        assert get_wait(failures, None, lambda: face) == get_backoff(failures, lambda: face)
 
 
 class TestPause:

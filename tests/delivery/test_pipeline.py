@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.pipelines import LIMIT, Calls, Errors, Pipelines, batches_of, shut, track
-from tests.queue.queues import FakeSink
 from whisperr._contract import Answer, Request
+from whisperr.errors import StoreError
 from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from whisperr import WhisperrError
     from whisperr._delivery.pipeline import Pipeline
@@ -30,7 +30,7 @@ class TestFlush:
     def test_with_nothing_held_it_is_over_at_once(self, pipeline: Pipelines) -> None:
         one = pipeline(MemoryTransport())
         assert one.flush(None)
-        assert not one.driver.started
+        assert not one.thread.started
 
     def test_eight_at_once_share_one_delivery(self, pipeline: Pipelines) -> None:
         transport = MemoryTransport(held=True)
@@ -79,7 +79,7 @@ class TestFlush:
         "failure",
         [
             OSError("refused"),
-            ValueError("a mistake of the transport"),
+            ValueError("a bug of the transport"),
             StopIteration(),
             RecursionError(),
             MemoryError(),
@@ -94,7 +94,7 @@ class TestFlush:
         one = pipeline(transport, on_error=errors)
         track(one, 1, 2)
         assert not one.flush(LIMIT / 5)
-        assert errors.told.wait(LIMIT / 5)
+        assert errors.reported.wait(LIMIT / 5)
         assert [error.type for error in errors.seen] == ["retry_exhausted"]
         assert one.flush(LIMIT / 5)
         assert batches_of(transport) == [[1, 2], [1, 2]]
@@ -117,7 +117,7 @@ class TestFlush:
         one: Pipeline = pipeline(MemoryTransport(Answer(401)), on_error=errors)
         track(one, 1)
         one.flush(LIMIT)
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         assert results == [False]
 
     def test_from_on_error_it_still_asks_for_delivery(self, pipeline: Pipelines) -> None:
@@ -165,7 +165,7 @@ class TestShutdown:
     def test_without_any_event_it_starts_no_thread(self, pipeline: Pipelines) -> None:
         one = pipeline(MemoryTransport())
         assert shut(one)
-        assert not one.driver.started
+        assert not one.thread.started
 
     def test_a_transport_that_blocks_cannot_hold_it(self, pipeline: Pipelines) -> None:
         errors = Errors()
@@ -183,7 +183,7 @@ class TestShutdown:
         track(one, 1)
         shut(one, timeout=0.05)
         transport.let_go()
-        thread = one.driver._thread
+        thread = one.thread._thread
         assert thread is not None
         thread.join(LIMIT)
         stats = one.stats()
@@ -194,7 +194,7 @@ class TestShutdown:
         one: Pipeline = pipeline(MemoryTransport(Answer(404)), on_error=errors)
         track(one, 1)
         one.flush(LIMIT)
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         assert shut(one)
 
     def test_an_event_that_slips_in_afterwards_is_dropped_by_name(
@@ -212,7 +212,7 @@ class TestReports:
         errors = Errors()
         one = pipeline(MemoryTransport(), on_error=errors)
         shut(one)
-        one.refuse_closed("track")
+        one.reject_closed("track")
         assert [error.reason for error in errors.seen] == ["closed"]
         assert one.stats().not_accepted == {"closed": 1}
 
@@ -223,7 +223,7 @@ class TestReports:
         one = pipeline(MemoryTransport(), on_error=errors, max_queue_bytes=1_024)
         assert not one.put(b'{"event_type":"e","text":"' + b"x" * 2_000 + b'"}')
         assert one.stats().dropped == {"too_large": 1}
-        assert errors.told.wait(LIMIT / 5)
+        assert errors.reported.wait(LIMIT / 5)
         assert errors.seen[0].reason == "too_large"
 
     def test_an_overflow_drops_the_oldest_and_is_reported(self, pipeline: Pipelines) -> None:
@@ -231,12 +231,12 @@ class TestReports:
         transport = MemoryTransport(held=True)
         one = pipeline(transport, on_error=errors, max_queue_size=2)
         track(one, 1)
-        one.worker.ask(1)
-        one.driver.wake()
+        one.scheduler.ask(1)
+        one.thread.wake()
         transport.await_request()
         track(one, 2, 3, 4, 5)
         transport.let_go()
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         assert (errors.seen[0].reason, errors.seen[0].count) == ("queue_full", 2)
         assert one.flush(LIMIT)
         assert batches_of(transport) == [[1], [4, 5]]
@@ -249,14 +249,33 @@ class TestReports:
         one = pipeline(MemoryTransport(Answer(404)), on_error=errors)
         track(one, 1)
         one.flush(LIMIT / 5)
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         track(one, 2)
         assert one.flush(LIMIT / 5)
         assert one.stats().delivered == 1
 
 
-class TestAnOutbox:
-    """A buffer from which another process takes."""
+class FakeSink:
+    """A sink that can be out of reach."""
+
+    delivered_by = "`a relay`"
+
+    def __init__(self, max_bytes: int = 10_000) -> None:
+        self.broken = False
+        self.events: list[bytes] = []
+        self._max_bytes = max_bytes
+
+    def put(self, data: bytes) -> Sequence[bytes]:
+        if self.broken:
+            raise StoreError("it is away")
+        if len(data) > self._max_bytes:
+            return (data,)
+        self.events.append(data)
+        return ()
+
+
+class TestSink:
+    """Events that another process delivers."""
 
     def test_what_is_written_is_held_and_nothing_is_sent(self, pipeline: Pipelines) -> None:
         transport = MemoryTransport()
@@ -264,25 +283,25 @@ class TestAnOutbox:
         track(one, 1, 2, 3)
         assert one.flush(None)
         assert (one.stats().accepted, one.stats().held) == (3, 3)
-        assert not one.driver.started
+        assert not one.thread.started
         assert shut(one, LIMIT) is True
         assert one.stats().held == 3
         assert batches_of(transport) == []
 
-    def test_what_cannot_be_written_is_not_accepted_and_told_by_the_thread(
+    def test_what_cannot_be_written_is_not_accepted_and_reported_by_the_thread(
         self, pipeline: Pipelines
     ) -> None:
         errors = Errors()
-        outbox = FakeSink()
-        outbox.broken = True
-        one = pipeline(MemoryTransport(), buffer=outbox, on_error=errors)
+        sink = FakeSink()
+        sink.broken = True
+        one = pipeline(MemoryTransport(), buffer=sink, on_error=errors)
         assert one.put(b'{"event_type":"a"}') is False
         assert one.put(b'{"external_user_id":"u"}', " (at a line)") is False
         stats = one.stats()
         assert (stats.accepted, stats.held, stats.not_accepted) == (0, 0, {"not_stored": 2})
-        assert one.driver.started
+        assert one.thread.started
 
     def test_what_is_too_large_is_dropped(self, pipeline: Pipelines) -> None:
-        one = pipeline(MemoryTransport(), buffer=FakeSink(1024))
+        one = pipeline(MemoryTransport(), buffer=FakeSink(max_bytes=1024))
         assert one.put(b"x" * 2048) is False
         assert (one.stats().accepted, one.stats().dropped) == (1, {"too_large": 1})

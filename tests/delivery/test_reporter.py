@@ -1,4 +1,4 @@
-"""Beside steps 3 to 5: who is told what about losses and pauses, and how often."""
+"""What is reported about losses and pauses, where, and how often."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 MEBIBYTE = 1024 * 1024
 
 
-class Told:
-    """A reporter and what it told through `on_error`."""
+class Scene:
+    """A reporter and what it passed to `on_error`."""
 
     def __init__(self) -> None:
         self.errors: list[WhisperrError] = []
@@ -34,145 +34,145 @@ class Told:
         return [error.count for error in self.errors]
 
 
-def lines_of(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
+def get_lines(caplog: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     return [(record.levelname, record.getMessage()) for record in caplog.records]
 
 
 class TestSummary:
-    def test_nothing_is_told_before_emit(self, caplog: pytest.LogCaptureFixture) -> None:
-        told = Told()
-        told.drop()
-        assert (told.errors, caplog.records) == ([], [])
+    def test_nothing_is_reported_before_emit(self, caplog: pytest.LogCaptureFixture) -> None:
+        scene = Scene()
+        scene.drop()
+        assert (scene.errors, caplog.records) == ([], [])
 
-    def test_the_first_report_is_told_at_once(self) -> None:
-        told = Told()
-        told.drop()
-        told.reporter.emit(0.0)
-        assert told.counts == [1]
+    def test_the_first_report_is_emitted_at_once(self) -> None:
+        scene = Scene()
+        scene.drop()
+        scene.reporter.emit(0.0)
+        assert scene.counts == [1]
 
-    def test_what_is_told_is_not_told_again(self) -> None:
-        told = Told()
-        told.drop()
+    def test_what_was_reported_is_not_reported_again(self) -> None:
+        scene = Scene()
+        scene.drop()
         for now in (5.0, 7.0, 9.0):
-            told.reporter.emit(now)
-        assert told.counts == [1]
+            scene.reporter.emit(now)
+        assert scene.counts == [1]
 
     @pytest.mark.parametrize(
         ("later", "counts"), [(0.0, [1]), (0.5, [1]), (0.999, [1]), (1.0, [1, 3]), (9.0, [1, 3])]
     )
-    def test_one_reason_is_told_once_a_second_with_the_count(
+    def test_one_reason_is_reported_once_a_second_with_the_count(
         self, later: float, counts: list[int], caplog: pytest.LogCaptureFixture
     ) -> None:
-        told = Told()
-        told.drop()
-        told.reporter.emit(100.0)
+        scene = Scene()
+        scene.drop()
+        scene.reporter.emit(100.0)
         for _ in range(3):
-            told.drop()
-        told.reporter.emit(100.0 + later)
-        assert told.counts == counts
+            scene.drop()
+        scene.reporter.emit(100.0 + later)
+        assert scene.counts == counts
         assert len(caplog.records) == len(counts)
 
     def test_a_flood_is_a_few_reports_and_no_event_is_missing_in_them(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        told = Told()
+        scene = Scene()
         for number in range(60_000):
-            told.drop()
-            told.reporter.emit(number / 20_000)
-        told.reporter.emit(3.0)
-        assert told.counts == [1, 20_000, 20_000, 19_999]
+            scene.drop()
+            scene.reporter.emit(number / 20_000)
+        scene.reporter.emit(3.0)
+        assert scene.counts == [1, 20_000, 20_000, 19_999]
         assert len(caplog.records) == 4
 
     def test_different_reasons_do_not_wait_for_each_other(self) -> None:
-        told = Told()
-        told.drop(2, reason="rejected")
-        told.reporter.emit(100.0)
-        told.drop(3, reason="queue_full")
-        told.reporter.add("auth", "HTTP 401", status=401, count=4)
-        told.reporter.emit(100.1)
-        assert [(error.type, error.reason, error.count) for error in told.errors] == [
+        scene = Scene()
+        scene.drop(2, reason="rejected")
+        scene.reporter.emit(100.0)
+        scene.drop(3, reason="queue_full")
+        scene.reporter.add("auth", "HTTP 401", status=401, count=4)
+        scene.reporter.emit(100.1)
+        assert [(error.type, error.reason, error.count) for error in scene.errors] == [
             ("dropped", "rejected", 2),
             ("dropped", "queue_full", 3),
             ("auth", None, 4),
         ]
 
     def test_the_first_message_and_status_of_a_summary_stand_and_others_are_named(self) -> None:
-        told = Told()
-        told.drop(1, "HTTP 404", status=404)
-        told.drop(2, "HTTP 410", status=410)
-        told.drop(1, "HTTP 404", status=404)
-        told.reporter.emit(0.0)
+        scene = Scene()
+        scene.drop(1, "HTTP 404", status=404)
+        scene.drop(2, "HTTP 410", status=410)
+        scene.drop(1, "HTTP 404", status=404)
+        scene.reporter.emit(0.0)
         message = "HTTP 404; and 2 others"
-        assert told.errors == [
+        assert scene.errors == [
             WhisperrError("dropped", message, status=404, reason="rejected", count=4)
         ]
 
     def test_when_asked_for_all_of_it_nothing_waits(self) -> None:
-        told = Told()
-        told.drop(1)
-        told.reporter.emit(100.0)
-        told.drop(2)
-        told.drop(3, reason="shutdown")
-        told.reporter.emit(100.0, all_of_it=True)
-        assert told.counts == [1, 2, 3]
-        assert told.reporter.due() is None
+        scene = Scene()
+        scene.drop(1)
+        scene.reporter.emit(100.0)
+        scene.drop(2)
+        scene.drop(3, reason="shutdown")
+        scene.reporter.emit(100.0, everything=True)
+        assert scene.counts == [1, 2, 3]
+        assert scene.reporter.due() is None
 
 
 class TestDue:
     def test_without_reports_nothing_is_due(self) -> None:
-        assert Told().reporter.due() is None
+        assert Scene().reporter.due() is None
 
     def test_the_first_report_is_due_at_once(self) -> None:
-        told = Told()
-        told.drop()
-        due = told.reporter.due()
+        scene = Scene()
+        scene.drop()
+        due = scene.reporter.due()
         assert due is not None
         assert due <= 0.0
 
     def test_the_next_one_is_due_a_second_after_the_last(self) -> None:
-        told = Told()
-        told.drop()
-        told.reporter.emit(100.25)
-        assert told.reporter.due() is None
-        told.drop()
-        assert told.reporter.due() == 101.25
+        scene = Scene()
+        scene.drop()
+        scene.reporter.emit(100.25)
+        assert scene.reporter.due() is None
+        scene.drop()
+        assert scene.reporter.due() == 101.25
 
     def test_the_earliest_of_several_decides(self) -> None:
-        told = Told()
-        told.drop()
-        told.reporter.emit(100.0)
-        told.drop(reason="expired")
-        told.reporter.emit(100.5)
-        told.drop()
-        told.drop(reason="expired")
-        assert told.reporter.due() == 101.0
+        scene = Scene()
+        scene.drop()
+        scene.reporter.emit(100.0)
+        scene.drop(reason="expired")
+        scene.reporter.emit(100.5)
+        scene.drop()
+        scene.drop(reason="expired")
+        assert scene.reporter.due() == 101.0
 
 
 class TestEvents:
     def test_dropped_events_are_handed_over_decoded_and_in_order(self) -> None:
-        told = Told()
-        told.drop(2, events=[b'{"n":1}', b'{"n":2}'])
-        told.drop(1, events=[b'{"n":3}'])
-        told.reporter.emit(0.0)
-        assert told.errors[0].events == ({"n": 1}, {"n": 2}, {"n": 3})
+        scene = Scene()
+        scene.drop(2, events=[b'{"n":1}', b'{"n":2}'])
+        scene.drop(1, events=[b'{"n":3}'])
+        scene.reporter.emit(0.0)
+        assert scene.errors[0].events == ({"n": 1}, {"n": 2}, {"n": 3})
 
     def test_beyond_eight_mebibytes_they_are_counted_only(self) -> None:
-        told = Told()
+        scene = Scene()
         large = b'"' + b"x" * (3 * MEBIBYTE) + b'"'
         event = b'{"e":' + large + b"}"
         for _ in range(4):
-            told.drop(1, events=[event])
-        told.reporter.emit(0.0)
-        assert told.errors[0].count == 4
-        assert len(told.errors[0].events) == 2
+            scene.drop(1, events=[event])
+        scene.reporter.emit(0.0)
+        assert scene.errors[0].count == 4
+        assert len(scene.errors[0].events) == 2
 
     def test_the_next_summary_has_room_again(self) -> None:
-        told = Told()
+        scene = Scene()
         event = b'{"e":"' + b"x" * (5 * MEBIBYTE) + b'"}'
         for now in (0.0, 1.0):
-            told.drop(2, events=[event, event])
-            told.reporter.emit(now)
-        assert [len(error.events) for error in told.errors] == [1, 1]
+            scene.drop(2, events=[event, event])
+            scene.reporter.emit(now)
+        assert [len(error.events) for error in scene.errors] == [1, 1]
 
     def test_without_a_listener_no_event_is_kept(self) -> None:
         reporter = Reporter(None)
@@ -203,7 +203,7 @@ class TestLog:
         reporter = Reporter(None)
         reporter.add(type_, "why", reason=reason, count=count)
         reporter.emit(0.0)
-        assert lines_of(caplog) == [("WARNING", line)]
+        assert get_lines(caplog) == [("WARNING", line)]
         assert caplog.records[0].name == "whisperr"
 
     @pytest.mark.parametrize("listener", [None, lambda _: None])
@@ -224,15 +224,15 @@ class TestLog:
         reporter = Reporter(None)
         reporter.add("dropped", "100 %s %d", reason="rejected")
         reporter.emit(0.0)
-        assert lines_of(caplog) == [("WARNING", "dropped, rejected: 100 %s %d (1 event)")]
+        assert get_lines(caplog) == [("WARNING", "dropped, rejected: 100 %s %d (1 event)")]
 
     @pytest.mark.parametrize(("debug", "lines"), [(True, [("DEBUG", "sent 3")]), (False, [])])
     def test_details_are_for_debugging_only(
         self, debug: bool, lines: list[tuple[str, str]], caplog: pytest.LogCaptureFixture
     ) -> None:
         with caplog.at_level(logging.DEBUG, "whisperr"):
-            Reporter(None, debug=debug).detail("sent %d", 3)
-        assert lines_of(caplog) == lines
+            Reporter(None, debug=debug).debug("sent %d", 3)
+        assert get_lines(caplog) == lines
 
 
 class TestListener:
@@ -245,14 +245,14 @@ class TestListener:
         reporter = Reporter(fail)
         reporter.add("dropped", "gone", reason="rejected")
         reporter.emit(0.0)
-        level, line = lines_of(caplog)[-1]
+        level, line = get_lines(caplog)[-1]
         assert level == "ERROR"
         assert line.startswith(f"on_error raised KeyError at {__file__}:")
         assert line.endswith("; delivery goes on")
         assert "ada" not in caplog.text
         assert caplog.records[-1].exc_info is None
 
-    def test_its_failure_does_not_keep_other_reports_from_being_told(self) -> None:
+    def test_its_failure_does_not_keep_other_reports_from_being_emitted(self) -> None:
         seen: list[str] = []
 
         def fail(error: WhisperrError) -> None:
@@ -265,7 +265,7 @@ class TestListener:
         reporter.emit(0.0)
         assert seen == ["first", "second"]
 
-    def test_a_report_that_it_causes_is_told_a_second_later(self) -> None:
+    def test_a_report_that_it_causes_is_emitted_a_second_later(self) -> None:
         times: list[float] = []
 
         def lose_again(_: WhisperrError) -> None:
@@ -283,12 +283,12 @@ class TestListener:
 
         def ask_for_more(error: WhisperrError) -> None:
             seen.append(error.message)
-            reporter.emit(0.0, all_of_it=True)
+            reporter.emit(0.0, everything=True)
 
         reporter = Reporter(ask_for_more)
         reporter.add("dropped", "first", reason="rejected")
         reporter.add("dropped", "second", reason="expired")
-        reporter.emit(0.0, all_of_it=True)
+        reporter.emit(0.0, everything=True)
         assert seen == ["first", "second"]
 
 

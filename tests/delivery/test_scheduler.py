@@ -1,4 +1,4 @@
-"""Step 4: when the worker delivers, in what order, and how it treats each class of answer."""
+"""When the scheduler delivers, in what order, and what it does for each class of answer."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class TestWhen:
         assert rig.batches == [[1, 2, 3]]
         assert rig.times == [1.0]
 
-    def test_what_came_in_one_burst_goes_at_once(self) -> None:
+    def test_events_of_one_burst_are_sent_at_once(self) -> None:
         rig = Rig(flush_at=3)
         rig.track(*range(7))
         rig.advance()
@@ -89,9 +89,9 @@ class TestWhen:
         rig.advance(1)
         assert rig.batches == [[1, 2]]
 
-    def test_an_idle_worker_wants_no_calls(self) -> None:
+    def test_an_idle_scheduler_wants_no_calls(self) -> None:
         rig = Rig()
-        assert rig.worker.step() == float("inf")
+        assert rig.scheduler.step() == float("inf")
 
     def test_each_attempt_gets_the_request_timeout(self) -> None:
         rig = Rig(request_timeout=7.5)
@@ -108,7 +108,7 @@ class TestOrder:
         rig.advance()
         assert rig.batches == [[0, 1, 2], [3, 4, 5], [6, 7]]
 
-    def test_an_identify_goes_alone_and_in_its_place(self) -> None:
+    def test_an_identify_is_sent_alone_and_in_its_order(self) -> None:
         rig = Rig()
         rig.track(1, 2)
         rig.put(identify(3))
@@ -168,7 +168,7 @@ class TestRetry:
         rig.advance(7)
         assert rig.times == [0.0, 1.0, 3.0, 7.0]
         assert len({sent.body for sent in rig.sent}) == 1
-        assert (rig.ledger.requests, rig.ledger.retries) == (4, 3)
+        assert (rig.accounting.requests, rig.accounting.retries) == (4, 3)
 
     def test_jitter_shortens_the_wait_to_half_at_most(self) -> None:
         rig = Rig(answer(500), answer(500), random=0.0)
@@ -199,11 +199,11 @@ class TestRetry:
         rig.track(1)
         rig.flush()
         rig.advance()
-        assert rig.worker.problem == "HTTP 500"
+        assert rig.scheduler.problem == "HTTP 500"
         rig.advance(1)
-        assert rig.worker.problem == "no answer: OSError: reset by peer"
+        assert rig.scheduler.problem == "no answer: OSError: reset by peer"
         rig.advance(5)
-        assert rig.worker.problem is None
+        assert rig.scheduler.problem is None
 
     def test_a_redirect_is_kept_and_not_followed(self) -> None:
         rig = Rig(answer(307, location="https://other.example/v1?key=secret"), max_retries=0)
@@ -284,5 +284,5 @@ class TestRetryAfter:
         rig.close(within=5)
         rig.advance()
         assert rig.times == [0.0, 1.0]
-        assert rig.worker.closed
-        assert rig.ledger.delivered == 1
+        assert rig.scheduler.abandoned
+        assert rig.accounting.delivered == 1

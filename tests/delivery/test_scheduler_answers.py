@@ -1,4 +1,4 @@
-"""Step 4: what a refusal costs, and what giving up keeps."""
+"""What a refusal costs, and what giving up keeps."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TestRefusals:
         assert len(rig.sent) <= 66  # one batch, and the bound on what halving adds
 
     @pytest.mark.parametrize("status", [402, 404, 405, 409, 410, 415, 418, 451])
-    def test_any_other_4xx_drops_the_batch_and_goes_on(self, status: int) -> None:
+    def test_any_other_4xx_drops_the_batch_and_delivery_continues(self, status: int) -> None:
         rig = Rig(answer(status), max_batch_size=2)
         rig.track(1, 2, 3)
         rig.flush()
@@ -64,8 +64,8 @@ class TestRefusals:
         rig.track(1, 2, 3)
         rig.flush()
         rig.advance()
-        assert (rig.ledger.delivered, rig.dropped) == (1, {"refused_in_batch": 2})
-        assert rig.errors[0].events == ()  # which ones they were is not told
+        assert (rig.accounting.delivered, rig.dropped) == (1, {"refused_in_batch": 2})
+        assert rig.errors[0].events == ()  # the server does not say which
 
     def test_when_all_are_rejected_it_is_known_which(self) -> None:
         rig = Rig(ok(rejected=2))
@@ -82,7 +82,7 @@ class TestRefusals:
         rig.track(1, 2)
         rig.flush()
         rig.advance()
-        assert (rig.ledger.delivered, rig.errors) == (2, [])
+        assert (rig.accounting.delivered, rig.errors) == (2, [])
 
     @pytest.mark.parametrize("status", [200, 201, 204, 299])
     def test_success_is_judged_by_the_class_of_the_status(self, status: int) -> None:
@@ -90,7 +90,7 @@ class TestRefusals:
         rig.track(1)
         rig.flush()
         rig.advance()
-        assert rig.ledger.delivered == 1
+        assert rig.accounting.delivered == 1
 
 
 class TestGivingUp:
@@ -102,7 +102,7 @@ class TestGivingUp:
         assert rig.times == [0.0, 1.0, 3.0]
         assert rig.reports == [("retry_exhausted", None, 2)]
         assert rig.errors[0].status == 500
-        assert (rig.held, rig.worker.paused) == (2, True)
+        assert (rig.held, rig.scheduler.paused) == (2, True)
 
     def test_new_events_cause_no_request_during_the_pause(self) -> None:
         rig = Rig(answer(500), max_retries=0, flush_at=1, random=0.0)
@@ -144,7 +144,7 @@ class TestGivingUp:
         rig.track(2)
         rig.advance(10)
         assert rig.times == [0.0, 5.0, 15.0]
-        assert not rig.worker.paused
+        assert not rig.scheduler.paused
 
     def test_giving_up_again_pauses_again(self) -> None:
         rig = Rig(*[answer(500)] * 2, max_retries=0, random=0.0)
@@ -215,4 +215,4 @@ class TestGivingUp:
         rig.track(*range(50))
         rig.advance(5)
         assert [count for _, _, count in rig.reports] == [1, 49]
-        assert rig.told == [0.0, 1.0]
+        assert rig.reported_at == [0.0, 1.0]

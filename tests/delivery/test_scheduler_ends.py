@@ -1,4 +1,4 @@
-"""Step 4: how a worker ends, and what it does with its connection and after a mistake."""
+"""How a scheduler ends, and what it does with its connection and after a bug."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class TestClosing:
-    def test_everything_is_delivered_and_the_worker_ends(self) -> None:
+    def test_everything_is_delivered_and_the_scheduler_ends(self) -> None:
         rig = Rig(max_batch_size=2)
         rig.track(1, 2, 3)
         rig.put(identify(4))
         rig.close(within=10)
         rig.advance()
         assert rig.accepted == [1, 2, 3, 4]
-        assert rig.worker.closed
+        assert rig.scheduler.abandoned
         assert rig.transport.closes == [rig.clock.now]
 
     def test_the_attempts_share_one_deadline(self) -> None:
@@ -53,7 +53,7 @@ class TestClosing:
         rig.track(1)
         rig.close(within=10)
         rig.advance()
-        assert rig.worker.closed
+        assert rig.scheduler.abandoned
         assert rig.dropped == {"shutdown": 1}
 
     def test_it_ends_a_pause(self) -> None:
@@ -82,7 +82,7 @@ class TestClosing:
         rig.close(within=5)
         rig.close(within=500)
         rig.advance(5)
-        assert rig.worker.closed
+        assert rig.scheduler.abandoned
         assert rig.dropped == {"shutdown": 1}
 
     def test_abandoning_drops_the_rest_as_shutdown_at_once(self) -> None:
@@ -91,7 +91,7 @@ class TestClosing:
         rig.flush()
         rig.advance()
         rig.track(3)
-        rig.worker.abandon()
+        rig.scheduler.abandon()
         rig.advance(100)
         assert rig.times == [0.0]
         assert rig.reports == [("dropped", "shutdown", 3)]
@@ -101,21 +101,21 @@ class TestClosing:
         rig = Rig()
 
         def abandoned(_: object) -> Answer:
-            rig.worker.abandon()
+            rig.scheduler.abandon()
             return ok()
 
         rig.transport.replies = [abandoned]
         rig.track(1, 2)
         rig.flush()
         rig.advance()
-        assert (rig.ledger.delivered, rig.dropped) == (0, {"shutdown": 2})
+        assert (rig.accounting.delivered, rig.dropped) == (0, {"shutdown": 2})
 
     def test_an_event_that_slips_in_afterwards_wakes_whoever_counts_it(self) -> None:
         rig = Rig()
         rig.close(within=1)
         rig.advance()
-        assert rig.worker.closed
-        assert rig.worker.wake_at == 0
+        assert rig.scheduler.abandoned
+        assert rig.scheduler.wake_at == 0
 
 
 class TestLeaving:
@@ -123,23 +123,23 @@ class TestLeaving:
         rig = Rig(flush_interval=3_600.0)
         rig.track(1)
         rig.advance(1)
-        rig.worker.leave()
+        rig.scheduler.leave()
         rig.wake()
         rig.advance()
         assert rig.accepted == [1]
-        assert rig.worker.closed
+        assert rig.scheduler.abandoned
         assert rig.errors == []
 
     def test_it_waits_for_retries_and_pauses_and_drops_nothing(self) -> None:
         rig = Rig(*[answer(500)] * 3, max_retries=2)
         rig.track(1)
-        rig.worker.leave()
+        rig.scheduler.leave()
         rig.wake()
         rig.advance(62)
-        assert not rig.worker.closed
+        assert not rig.scheduler.abandoned
         rig.advance(1)
         assert rig.accepted == [1]
-        assert rig.worker.closed
+        assert rig.scheduler.abandoned
 
 
 class TestConnection:
@@ -168,33 +168,33 @@ class TestConnection:
 
 
 class TestRecovering:
-    def test_after_a_mistake_the_events_are_kept_and_sent_after_a_pause(self) -> None:
+    def test_after_a_bug_the_events_are_kept_and_sent_after_a_pause(self) -> None:
         rig = Rig(lambda _: "no answer at all", random=0.0)
-        rig.forgives = True
+        rig.survives = True
         rig.track(1, 2)
         rig.flush()
         rig.advance(29)
         assert rig.times == [0.0]
-        assert len(rig.mistakes) == 1
+        assert len(rig.bugs) == 1
         rig.advance(1)
         assert rig.accepted == [1, 2]
 
     def test_a_flush_that_waits_learns_of_it(self) -> None:
         rig = Rig(lambda _: "no answer at all")
-        rig.forgives = True
+        rig.survives = True
         rig.track(1)
         rig.flush()
         rig.advance()
-        assert rig.worker.give_ups == 1
+        assert rig.scheduler.give_ups == 1
 
-    def test_a_mistake_with_nothing_held_does_not_stop_later_events(self) -> None:
+    def test_a_bug_with_nothing_held_does_not_stop_later_events(self) -> None:
         rig = Rig()
-        rig.forgives = True
+        rig.survives = True
         rig.transport.close_error = RuntimeError("a close that fails")
         rig.track(1)
         rig.flush()
         rig.advance(40)
-        assert len(rig.mistakes) <= 1
+        assert len(rig.bugs) <= 1
         rig.track(2)
         rig.advance(200)
         assert rig.accepted == [1, 2]

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from tests.delivery.rig import Rig, answer, event, events_of, identify, number_of, ok
+from tests.delivery.rig import Rig, answer, event, get_number, identify, ok, split_request
 from whisperr._contract import Answer, Request
 
 if TYPE_CHECKING:
@@ -43,15 +43,15 @@ class Server:
 
     def see(self, request: Request, refused: int = 0, *, keeps: bool) -> None:
         """Look at a request; keep what is new in it, except the first `refused` events."""
-        for place, data in enumerate(events_of(request.path, request.body)):
-            number = number_of(data)
+        for position, data in enumerate(split_request(request.path, request.body)):
+            number = get_number(data)
             assert self.seen.setdefault(number, data) == data
-            if keeps and place >= refused:
+            if keeps and position >= refused:
                 self.kept.setdefault(number, data)
 
 
 class WorkerMachine(RuleBasedStateMachine):
-    """Callers, a server of every mood and time, against one worker and its buffer."""
+    """Callers, a server of every mood and time, against one scheduler and its queue."""
 
     @initialize(
         flush_at=st.integers(1, 4), max_batch_size=st.integers(1, 4), max_retries=st.integers(0, 2)
@@ -65,7 +65,7 @@ class WorkerMachine(RuleBasedStateMachine):
             "max_queue_size": 6,
         }
         self.rig = Rig(**self.options)
-        self.rig.forgives = True
+        self.rig.survives = True
         self.rig.transport.otherwise = self._reply(ok(), keeps=True)
         self.next_number = 0
         self.put: dict[int, bytes] = {}
@@ -101,18 +101,18 @@ class WorkerMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.rig.put_count > _ENOUGH)
     @rule()
     def abandon(self) -> None:
-        self.rig.worker.abandon()
+        self.rig.scheduler.abandon()
 
     @precondition(lambda self: self.rig.put_count > _ENOUGH)
     @rule()
     def leave(self) -> None:
-        self.rig.worker.leave()
+        self.rig.scheduler.leave()
         self.rig.wake()
 
     @rule(count=st.integers(1, 3))
     def fork(self, count: int) -> None:
         """A child has parts of its own; what the parent holds is neither sent nor lost by it."""
-        held, accepted = self.rig.held, self.rig.ledger.accepted
+        held, accepted = self.rig.held, self.rig.accounting.accepted
         child = Rig(**self.options)
         child.transport.otherwise = ok()
         assert child.held == 0
@@ -123,7 +123,7 @@ class WorkerMachine(RuleBasedStateMachine):
         child.advance(10.0)
         assert child.accepted == list(numbers)
         assert child.held == 0
-        assert (self.rig.held, self.rig.ledger.accepted) == (held, accepted)
+        assert (self.rig.held, self.rig.accounting.accepted) == (held, accepted)
 
     # -- what the server does next
 
@@ -163,7 +163,7 @@ class WorkerMachine(RuleBasedStateMachine):
     def delivered_is_never_claimed_of_what_the_server_does_not_have(self) -> None:
         if hasattr(self, "rig"):
             missing = self.rig.put_count - len(self.server.kept)
-            assert self.rig.ledger.delivered <= len(self.server.kept)
+            assert self.rig.accounting.delivered <= len(self.server.kept)
             assert missing <= sum(self.rig.dropped.values()) + self.rig.held
 
     def teardown(self) -> None:

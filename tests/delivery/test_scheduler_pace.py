@@ -1,4 +1,4 @@
-"""Step 4, the pace: a busy queue fills for a moment after a request; a quiet one never waits."""
+"""The pace: a busy queue fills for a moment after a request; a quiet one never waits."""
 
 from __future__ import annotations
 
@@ -70,12 +70,12 @@ def test_what_could_fill_the_queue_does_not_wait() -> None:
 
 def test_nobody_is_woken_for_single_events_meanwhile() -> None:
     rig = busy()
-    assert rig.worker.wake_at == 500
+    assert rig.scheduler.wake_at == 500
     rig.advance(PACE)
-    assert rig.worker.wake_at == 1
+    assert rig.scheduler.wake_at == 1
 
 
-def test_an_event_that_woke_nobody_goes_within_the_interval() -> None:
+def test_an_event_that_woke_no_thread_is_sent_within_the_interval() -> None:
     rig = busy()
     rig.advance(PACE * 0.6)
     rig.track(3)
@@ -99,7 +99,7 @@ def test_the_end_does_not_wait() -> None:
     rig.close(5.0)
     rig.advance()
     assert rig.batches == [[1, 2], [3]]
-    assert rig.worker.ended
+    assert rig.scheduler.ended
 
 
 def test_a_pause_is_not_cut_short_by_it() -> None:
@@ -111,7 +111,7 @@ def test_a_pause_is_not_cut_short_by_it() -> None:
     assert len(rig.sent) == 1
 
 
-def test_after_it_an_idle_worker_wants_no_call_before_the_connection_is_closed() -> None:
+def test_after_it_an_idle_scheduler_wants_no_call_before_the_connection_is_closed() -> None:
     rig = busy()
     rig.advance(PACE)
     assert rig._next_step > rig.clock.now + 10

@@ -1,4 +1,4 @@
-"""Step 5: what an answer means for a batch and for its parts."""
+"""What an answer means for the batch in flight and for its parts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisperr._contract import Answer
-from whisperr._delivery.verdict import MAX_EXTRA_REQUESTS, Delivery, Verdict
+from whisperr._delivery.verdict import MAX_EXTRA_REQUESTS, InFlight, Verdict
 
 SAME_EACH_TIME = settings(derandomize=True, database=None, deadline=None)
 NOW = 1_781_438_400.0  # 2026-06-14T12:00:00Z
@@ -18,8 +18,8 @@ BATCH = (b"1", b"2", b"3", b"4")
 STATUSES = (None, 202, 302, 400, 401, 404, 408, 413, 429, 500, 503)
 
 
-def delivery(batch: tuple[bytes, ...] = BATCH, max_retries: int = 2) -> Delivery:
-    return Delivery(batch, max_retries, lambda: 1.0)
+def in_flight(batch: tuple[bytes, ...] = BATCH, max_retries: int = 2) -> InFlight:
+    return InFlight(batch, max_retries, lambda: 1.0)
 
 
 def answer(status: int | None, body: object = None, **headers: str) -> Answer | None:
@@ -29,17 +29,26 @@ def answer(status: int | None, body: object = None, **headers: str) -> Answer | 
     return Answer(status, names, b"" if body is None else json.dumps(body).encode())
 
 
-def judged(one: Delivery, status: int | None, body: object = None, **headers: str) -> Verdict:
-    return one.judge(answer(status, body, **headers), "OSError: no route", NOW)
+def answered(one: InFlight, status: int | None, body: object = None, **headers: str) -> Verdict:
+    return one.take_answer(answer(status, body, **headers), "OSError: no route", NOW)
 
 
-def facts(verdict: Verdict) -> dict[str, Any]:
+def count_delivered(verdict: Verdict) -> int:
+    return verdict.settled - (verdict.loss.count if verdict.loss else 0)
+
+
+def get_facts(verdict: Verdict) -> dict[str, Any]:
     """Return what differs from a verdict that says nothing."""
-    empty = Verdict(None)
-    named = {name: getattr(verdict, name) for name in Verdict.__slots__}
-    plain = {name: value for name, value in named.items() if value != getattr(empty, name)}
-    plain.pop("message", None)
-    return plain
+    facts = {
+        "status": verdict.status,
+        "settled": verdict.settled,
+        "delivered": count_delivered(verdict),
+        "reason": verdict.loss and verdict.loss.reason,
+        "wait": verdict.wait,
+        "asked": verdict.asked,
+        "give_up": verdict.give_up,
+    }
+    return {name: value for name, value in facts.items() if value}
 
 
 class Story:
@@ -48,24 +57,24 @@ class Story:
     def __init__(self, batch: tuple[bytes, ...], bad: set[bytes], refusal: int = 400) -> None:
         self.delivered: list[bytes] = []
         self.dropped: list[bytes] = []
-        self.ended: list[bytes] = []
+        self.settled: list[bytes] = []
         self.requests = 0
-        one = delivery(batch)
+        one = in_flight(batch)
         while one.part:
             self._round(one, bad, refusal)
 
-    def _round(self, one: Delivery, bad: set[bytes], refusal: int) -> None:
+    def _round(self, one: InFlight, bad: set[bytes], refusal: int) -> None:
         part = tuple(one.part)
         before = one.left
         self.requests += 1
-        verdict = judged(one, refusal if bad.intersection(part) else 202)
-        assert one.left == before - verdict.ended
-        ended = part[: verdict.ended]
-        self.ended += ended
-        if verdict.delivered:
-            self.delivered += ended
+        verdict = answered(one, refusal if bad.intersection(part) else 202)
+        assert one.left == before - verdict.settled
+        settled = part[: verdict.settled]
+        self.settled += settled
+        if count_delivered(verdict):
+            self.delivered += settled
         else:
-            self.dropped += ended
+            self.dropped += settled
 
 
 def numbered(count: int) -> tuple[bytes, ...]:
@@ -76,17 +85,17 @@ class TestVerdict:
     @pytest.mark.parametrize(
         ("status", "body", "expected"),
         [
-            (200, None, {"ended": 4, "delivered": 4}),
-            (202, {"accepted": 4, "rejected": 0}, {"ended": 4, "delivered": 4}),
-            (202, {"rejected": 1}, {"ended": 4, "delivered": 3, "reason": "refused_in_batch"}),
-            (202, {"rejected": 4}, {"ended": 4, "delivered": 0, "reason": "refused_in_batch"}),
-            (202, {"rejected": 99}, {"ended": 4, "delivered": 0, "reason": "refused_in_batch"}),
-            (299, "text", {"ended": 4, "delivered": 4}),
+            (200, None, {"settled": 4, "delivered": 4}),
+            (202, {"accepted": 4, "rejected": 0}, {"settled": 4, "delivered": 4}),
+            (202, {"rejected": 1}, {"settled": 4, "delivered": 3, "reason": "refused_in_batch"}),
+            (202, {"rejected": 4}, {"settled": 4, "delivered": 0, "reason": "refused_in_batch"}),
+            (202, {"rejected": 99}, {"settled": 4, "delivered": 0, "reason": "refused_in_batch"}),
+            (299, "text", {"settled": 4, "delivered": 4}),
             (302, None, {"wait": 1.0}),
             (401, None, {"give_up": "auth"}),
             (403, None, {"give_up": "auth"}),
-            (404, None, {"ended": 4, "reason": "rejected"}),
-            (410, {"rejected": 1}, {"ended": 4, "reason": "rejected"}),
+            (404, None, {"settled": 4, "reason": "rejected"}),
+            (410, {"rejected": 1}, {"settled": 4, "reason": "rejected"}),
             (408, None, {"wait": 1.0}),
             (400, None, {}),
             (422, None, {}),
@@ -100,9 +109,9 @@ class TestVerdict:
     def test_an_answer_to_a_whole_batch(
         self, status: int | None, body: object, expected: dict[str, Any]
     ) -> None:
-        verdict = judged(delivery(), status, body)
+        verdict = answered(in_flight(), status, body)
         wanted = {"status": status, **expected}
-        assert facts(verdict) == {
+        assert get_facts(verdict) == {
             name: value for name, value in wanted.items() if value not in (None, 0)
         }
 
@@ -110,77 +119,84 @@ class TestVerdict:
         ("status", "reason"), [(400, "rejected"), (422, "rejected"), (413, "too_large")]
     )
     def test_one_event_that_offends_is_dropped(self, status: int, reason: str) -> None:
-        one = delivery((b"1",))
-        verdict = judged(one, status)
-        assert facts(verdict) == {"status": status, "ended": 1, "reason": reason}
+        one = in_flight((b"1",))
+        verdict = answered(one, status)
+        assert get_facts(verdict) == {"status": status, "settled": 1, "reason": reason}
         assert (one.left, tuple(one.part)) == (0, ())
 
     @pytest.mark.parametrize("status", [None, 302, 401, 403, 408, 429, 500])
     def test_what_may_be_sent_again_keeps_every_event(self, status: int | None) -> None:
-        one = delivery()
-        verdict = judged(one, status)
-        assert (verdict.ended, one.left, tuple(one.part)) == (0, 4, BATCH)
+        one = in_flight()
+        verdict = answered(one, status)
+        assert (verdict.settled, one.left, tuple(one.part)) == (0, 4, BATCH)
 
     def test_a_batch_without_events_is_over(self) -> None:
-        one = delivery(())
+        one = in_flight(())
         assert (one.left, len(one.part)) == (0, 0)
 
 
 class TestRetries:
     @pytest.mark.parametrize("status", [None, 302, 408, 429, 500, 503])
     def test_after_so_many_retries_it_gives_up(self, status: int | None) -> None:
-        one = delivery(max_retries=2)
-        verdicts = [judged(one, status) for _ in range(3)]
+        one = in_flight(max_retries=2)
+        verdicts = [answered(one, status) for _ in range(3)]
         assert [verdict.wait for verdict in verdicts] == [1.0, 2.0, None]
         assert [verdict.give_up for verdict in verdicts] == [None, None, "retry_exhausted"]
         assert (one.failures, one.left) == (3, 4)
 
     def test_without_retries_the_first_failure_ends_it(self) -> None:
-        assert judged(delivery(max_retries=0), 500).give_up == "retry_exhausted"
+        assert answered(in_flight(max_retries=0), 500).give_up == "retry_exhausted"
 
     @pytest.mark.parametrize("status", [202, 400, 404, 401])
     def test_an_answer_that_is_no_failure_ends_the_row_of_failures(self, status: int) -> None:
-        one = delivery(max_retries=5)
-        judged(one, 500)
-        judged(one, None)
+        one = in_flight(max_retries=5)
+        answered(one, 500)
+        answered(one, None)
         assert one.failures == 2
-        judged(one, status)
+        answered(one, status)
         assert one.failures == 0
 
     def test_a_part_has_all_the_retries_of_its_own(self) -> None:
-        one = delivery(max_retries=1)
-        judged(one, 400)
-        judged(one, 500)
-        judged(one, 202)
-        assert judged(one, 500).give_up is None
-        assert judged(one, 500).give_up == "retry_exhausted"
+        one = in_flight(max_retries=1)
+        answered(one, 400)
+        answered(one, 500)
+        answered(one, 202)
+        assert answered(one, 500).give_up is None
+        assert answered(one, 500).give_up == "retry_exhausted"
 
     @pytest.mark.parametrize("status", [429, 503])
     def test_retry_after_replaces_the_backoff(self, status: int) -> None:
-        verdict = judged(delivery(), status, retry_after="17")
+        verdict = answered(in_flight(), status, retry_after="17")
         assert (verdict.wait, verdict.asked) == (17.0, True)
 
     def test_retry_after_may_be_a_date(self) -> None:
-        verdict = judged(delivery(), 429, retry_after="Sun, 14 Jun 2026 12:00:30 GMT")
+        verdict = answered(in_flight(), 429, retry_after="Sun, 14 Jun 2026 12:00:30 GMT")
         assert (verdict.wait, verdict.asked) == (30.0, True)
 
     @pytest.mark.parametrize("status", [302, 408, 500, 502, 504])
     def test_retry_after_on_any_other_status_is_ignored(self, status: int) -> None:
-        verdict = judged(delivery(), status, retry_after="17")
+        verdict = answered(in_flight(), status, retry_after="17")
         assert (verdict.wait, verdict.asked) == (1.0, False)
 
     @pytest.mark.parametrize("status", [202, 400, 401, 404, 413])
     def test_retry_after_where_nothing_is_repeated_is_ignored(self, status: int) -> None:
-        verdict = judged(delivery(), status, retry_after="17")
+        verdict = answered(in_flight(), status, retry_after="17")
         assert (verdict.wait, verdict.asked) == (None, False)
 
     def test_a_retry_after_that_cannot_be_read_leaves_the_backoff(self) -> None:
-        verdict = judged(delivery(), 429, retry_after="soon")
+        verdict = answered(in_flight(), 429, retry_after="soon")
         assert (verdict.wait, verdict.asked) == (1.0, False)
 
+    @pytest.mark.parametrize(("patience", "give_up"), [(1.1, None), (1.0, "retry_exhausted")])
+    def test_a_wait_for_which_there_is_no_time_gives_up(
+        self, patience: float, give_up: str | None
+    ) -> None:
+        verdict = in_flight().take_answer(answer(500), "", NOW, patience)
+        assert (verdict.wait, verdict.give_up) == (1.0, give_up)
+
     def test_retry_after_neither_resets_nor_extends_the_retries(self) -> None:
-        one = delivery(max_retries=2)
-        verdicts = [judged(one, 429, retry_after="5") for _ in range(3)]
+        one = in_flight(max_retries=2)
+        verdicts = [answered(one, 429, retry_after="5") for _ in range(3)]
         assert [verdict.give_up for verdict in verdicts] == [None, None, "retry_exhausted"]
         assert (verdicts[2].wait, verdicts[2].asked) == (5.0, True)
 
@@ -188,10 +204,10 @@ class TestRetries:
 class TestDividing:
     @pytest.mark.parametrize("status", [400, 413, 422])
     def test_the_first_half_is_sent_first(self, status: int) -> None:
-        one = delivery((b"1", b"2", b"3"))
-        judged(one, status)
+        one = in_flight((b"1", b"2", b"3"))
+        answered(one, status)
         assert list(one.part) == [b"1"]
-        judged(one, 202)
+        answered(one, 202)
         assert list(one.part) == [b"2", b"3"]
 
     @pytest.mark.parametrize("at", [0, 1, 249, 250, 251, 498, 499])
@@ -199,7 +215,7 @@ class TestDividing:
         batch = numbered(500)
         story = Story(batch, {batch[at]})
         assert story.dropped == [batch[at]]
-        assert story.ended == list(batch)
+        assert story.settled == list(batch)
 
     def test_finding_one_bad_event_among_500_takes_18_requests_more_at_most(self) -> None:
         batch = numbered(500)
@@ -220,7 +236,7 @@ class TestDividing:
         batch = numbered(count)
         bad = {batch[number] for number in bad_numbers if number < count}
         story = Story(batch, bad)
-        assert story.ended == list(batch)
+        assert story.settled == list(batch)
         assert bad <= set(story.dropped)
         assert story.requests <= 1 + MAX_EXTRA_REQUESTS
 
@@ -240,12 +256,12 @@ class TestDividing:
         assert story.requests == 999
 
     def test_splitting_takes_nothing_from_what_halving_may_add(self) -> None:
-        one = delivery(numbered(500))
+        one = in_flight(numbered(500))
         while one.left > 4:
-            judged(one, 413 if len(one.part) > 4 else 202)
+            answered(one, 413 if len(one.part) > 4 else 202)
         size = len(one.part)
         assert size > 1
-        assert facts(judged(one, 400)) == {"status": 400}
+        assert get_facts(answered(one, 400)) == {"status": 400}
         assert len(one.part) < size
 
 
@@ -277,17 +293,17 @@ class TestMessage:
     def test_it_says_what_came_back(
         self, status: int | None, headers: dict[str, str], body: object, message: str
     ) -> None:
-        assert judged(delivery(), status, body, **headers).message == message
+        assert answered(in_flight(), status, body, **headers).message == message
 
     def test_an_endless_target_is_cut(self) -> None:
-        message = judged(delivery(), 302, location="https://other/" + "x" * 5_000).message
+        message = answered(in_flight(), 302, location="https://other/" + "x" * 5_000).message
         assert len(message) < 300
 
     @pytest.mark.parametrize("status", STATUSES)
     @pytest.mark.parametrize("name", ["error", "code", "message", "events"])
     def test_it_never_repeats_what_was_sent(self, status: int | None, name: str) -> None:
         payload = '{"event_type":"e","external_user_id":"ada@example.com"}'
-        one = delivery((payload.encode(), payload.encode()))
-        message = judged(one, status, {name: f"cannot read {payload}", "rejected": 1}).message
+        one = in_flight((payload.encode(), payload.encode()))
+        message = answered(one, status, {name: f"cannot read {payload}", "rejected": 1}).message
         assert "ada" not in message
         assert "\n" not in message

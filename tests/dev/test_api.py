@@ -1,4 +1,4 @@
-"""The API under /_dev/: what came, how to wait for it, what to rehearse."""
+"""The API under /_dev/: what arrived, how to wait for it, which faults to inject."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def test_requests_are_shown_with_the_key_masked(server: LocalServer) -> None:
     assert get(server, "requests?after=1") == {"requests": []}
 
 
-def test_a_wait_ends_when_enough_has_come(server: LocalServer) -> None:
+def test_a_wait_ends_when_enough_arrived(server: LocalServer) -> None:
     answers: list[Any] = []
     waiting = Thread(target=lambda: answers.append(get(server, "wait?count=2&user=user_1")))
     waiting.start()
@@ -112,7 +112,7 @@ def test_a_wait_ends_when_enough_has_come(server: LocalServer) -> None:
     assert answers[0]["reached"] is True
 
 
-def test_a_wait_in_vain_says_so(server: LocalServer) -> None:
+def test_a_wait_reports_its_timeout(server: LocalServer) -> None:
     assert get(server, "wait?timeout=0.01") == {"reached": False, "arrivals": []}
 
 
@@ -125,7 +125,7 @@ def test_faults_are_set_and_shown(server: LocalServer) -> None:
     assert post(server, BATCH, {"events": [event("a")]})[0] == 202
 
 
-def test_a_reset_forgets_also_the_ids(server: LocalServer) -> None:
+def test_a_reset_also_forgets_the_message_ids(server: LocalServer) -> None:
     send(server, event("a"))
     assert call(server, "POST", "/_dev/reset")[0] == 200
     send(server, event("a"))

@@ -1,4 +1,4 @@
-"""The demo: its day, its run as a real process, and that it notices a loss."""
+"""The demo: its day, its run as a real process, and that it notices a lost event."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from typing import Any, cast
 
 import pytest
 
-from whisperr.dev._console.day import day_of
-from whisperr.dev._console.demo import _count
+from whisperr.dev._console.day import make_day
+from whisperr.dev._console.demo import _tally
 
 END = datetime(2026, 6, 14, 12, tzinfo=timezone.utc)
 
 
 def test_the_same_seed_makes_the_same_day() -> None:
-    assert day_of(20, 1, END) == day_of(20, 1, END)
-    assert day_of(20, 1, END) != day_of(20, 2, END)
+    assert make_day(20, 1, END) == make_day(20, 1, END)
+    assert make_day(20, 1, END) != make_day(20, 2, END)
 
 
 def test_a_day_has_some_two_thousand_calls_of_every_kind() -> None:
-    calls = day_of(240, 8842, END)
+    calls = make_day(240, 8842, END)
     names = Counter(call.name for call in calls)
     assert 1_800 < len(calls) < 2_500
     for name in ("trial_started", "payment_failed", "trial_auto_renew_disabled", None):
@@ -32,12 +32,12 @@ def test_a_day_has_some_two_thousand_calls_of_every_kind() -> None:
 
 
 def test_a_day_lies_within_the_window_of_the_service_and_in_order() -> None:
-    moments = [call.at for call in day_of(50, 3, END)]
+    moments = [call.at for call in make_day(50, 3, END)]
     assert moments == sorted(moments)
     assert END - timedelta(days=1) < moments[0] < moments[-1] <= END
 
 
-def test_the_demo_loses_and_doubles_nothing() -> None:
+def test_the_demo_loses_and_duplicates_nothing() -> None:
     command = [sys.executable, "-m", "whisperr", "demo", "--users", "30"]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert ended.returncode == 0, ended.stdout + ended.stderr
@@ -50,7 +50,7 @@ def test_the_demo_loses_and_doubles_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arrived", "missing", "doubled", "foreign"),
+    ("arrived", "missing", "duplicated", "foreign"),
     [
         (["a", "b"], 0, 0, 0),
         (["a"], 1, 0, 0),
@@ -58,8 +58,8 @@ def test_the_demo_loses_and_doubles_nothing() -> None:
         (["a", "b", "c"], 0, 0, 1),
     ],
 )
-def test_a_loss_a_double_and_a_stranger_are_counted(
-    arrived: list[str], missing: int, doubled: int, foreign: int
+def test_missing_duplicated_and_foreign_events_are_counted(
+    arrived: list[str], missing: int, duplicated: int, foreign: int
 ) -> None:
     identify = SimpleNamespace(message_id=None, user="u", body={"traits": {"plan": "pro"}})
     events = [SimpleNamespace(message_id=message_id) for message_id in arrived]
@@ -69,6 +69,6 @@ def test_a_loss_a_double_and_a_stranger_are_counted(
 
     server = cast("Any", SimpleNamespace(arrivals=arrivals, summary=lambda: {"refused": 0}))
     traffic = cast("Any", SimpleNamespace(ids=["a", "b"], identified=[("u", "pro")]))
-    tally = _count(server, traffic)
-    assert (tally.missing, tally.doubled, tally.foreign) == (missing, doubled, foreign)
-    assert tally.perfect is not any((missing, doubled, foreign))
+    tally = _tally(server, traffic)
+    assert (tally.missing, tally.duplicated, tally.foreign) == (missing, duplicated, foreign)
+    assert tally.is_perfect is not any((missing, duplicated, foreign))

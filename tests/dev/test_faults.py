@@ -1,4 +1,4 @@
-"""Rehearsed faults: how they are said, checked and picked."""
+"""Injected faults: how they are written, validated and picked."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from whisperr.dev import Fault, faults
 PATH = "/v1/events/batch"
 
 
-def kinds(rehearsal: faults.Rehearsal, requests: int, path: str = PATH) -> list[list[str]]:
-    return [[fault.kind for fault in rehearsal.pick(path)] for _ in range(requests)]
+def kinds(injector: faults.FaultInjector, requests: int, path: str = PATH) -> list[list[str]]:
+    return [[fault.kind for fault in injector.pick(path)] for _ in range(requests)]
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"kind": "boom"}, "kind='boom'"),
         ({"kind": "hang", "rate": 0}, "rate=0"),
@@ -32,14 +32,14 @@ def kinds(rehearsal: faults.Rehearsal, requests: int, path: str = PATH) -> list[
         ({"kind": "hang", "path": 1}, "path=1"),
     ],
 )
-def test_a_wrong_value_is_named(values: dict[str, Any], said: str) -> None:
+def test_a_wrong_value_is_named(values: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match="must be") as raised:
         Fault(**values)
-    assert str(raised.value).startswith(said)
+    assert str(raised.value).startswith(message)
 
 
 @pytest.mark.parametrize("given", [{}, [], {"kind": "hang", "speed": 1}, "hang"])
-def test_json_of_no_fault_is_refused(given: object) -> None:
+def test_json_that_is_not_a_fault_is_refused(given: object) -> None:
     with pytest.raises(ValueError, match=r"kind|unknown"):
         Fault.from_json(given)
 
@@ -65,32 +65,32 @@ def test_a_wrong_key_is_a_401() -> None:
     assert faults.wrong_key().code == 401
 
 
-def test_times_bounds_how_often_a_fault_is_played() -> None:
-    rehearsal = faults.Rehearsal([faults.hang(times=2)])
-    assert kinds(rehearsal, 4) == [["hang"], ["hang"], [], []]
+def test_times_bounds_how_often_a_fault_is_injected() -> None:
+    injector = faults.FaultInjector([faults.hang(times=2)])
+    assert kinds(injector, 4) == [["hang"], ["hang"], [], []]
 
 
-def test_setting_faults_starts_their_counts_anew() -> None:
-    rehearsal = faults.Rehearsal([faults.hang(times=1)])
-    assert kinds(rehearsal, 2) == [["hang"], []]
-    rehearsal.set([faults.hang(times=1)])
-    assert kinds(rehearsal, 2) == [["hang"], []]
+def test_setting_faults_resets_their_counts() -> None:
+    injector = faults.FaultInjector([faults.hang(times=1)])
+    assert kinds(injector, 2) == [["hang"], []]
+    injector.set([faults.hang(times=1)])
+    assert kinds(injector, 2) == [["hang"], []]
 
 
 def test_delays_and_modes_join_the_first_failure() -> None:
-    rehearsal = faults.Rehearsal(
+    injector = faults.FaultInjector(
         [faults.latency(0.0), faults.legacy(), faults.cut(), faults.hang()]
     )
-    assert kinds(rehearsal, 1) == [["latency", "legacy", "cut"]]
+    assert kinds(injector, 1) == [["latency", "legacy", "cut"]]
 
 
 def test_a_fault_with_a_path_meets_only_that_path() -> None:
-    rehearsal = faults.Rehearsal([faults.lose_answer(path=PATH, times=1)])
-    assert kinds(rehearsal, 1, "/v1/identify") == [[]]
-    assert kinds(rehearsal, 1) == [["lose_answer"]]
+    injector = faults.FaultInjector([faults.lose_answer(path=PATH, times=1)])
+    assert kinds(injector, 1, "/v1/identify") == [[]]
+    assert kinds(injector, 1) == [["lose_answer"]]
 
 
 def test_a_rate_meets_its_share_and_the_same_seed_the_same_requests() -> None:
-    runs = [kinds(faults.Rehearsal([faults.cut(rate=0.3)], seed=7), 1000) for _ in range(2)]
+    runs = [kinds(faults.FaultInjector([faults.cut(rate=0.3)], seed=7), 1000) for _ in range(2)]
     assert runs[0] == runs[1]
     assert 200 < sum(map(len, runs[0])) < 400

@@ -1,4 +1,4 @@
-"""The local server over real HTTP: the documented answers, and faults on the wire."""
+"""The local server over real HTTP: the documented answers, and injected faults."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def server() -> Iterator[LocalServer]:
         yield started
 
 
-def spoken(server: LocalServer, lines: str) -> bytes:
+def send_head(server: LocalServer, lines: str) -> bytes:
     """Send a head to the batch path and nothing after it; return the first bytes of the answer."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as plain:
         plain.sendall(f"POST {BATCH} HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n".encode())
@@ -80,7 +80,7 @@ class TestAnswers:
             ({"Origin": "http://evil.example"}, (403, "foreign_origin")),
         ],
     )
-    def test_what_stands_before_the_body_is_checked(
+    def test_headers_are_checked_before_the_body(
         self, server: LocalServer, changes: dict[str, Any], expected: tuple[int, str]
     ) -> None:
         status, answer = post(server, BATCH, {"events": [event("a")]}, **changes)
@@ -105,13 +105,13 @@ class TestAnswers:
     def test_a_body_that_is_too_large_is_answered_before_it_is_read(
         self, server: LocalServer
     ) -> None:
-        assert spoken(server, "Content-Length: 100001\r\n").startswith(b"HTTP/1.1 413 ")
+        assert send_head(server, "Content-Length: 100001\r\n").startswith(b"HTTP/1.1 413 ")
         assert [request.status for request in server.requests()] == [413]
 
     @pytest.mark.parametrize("length", ["", "Content-Length: x\r\n", "Content-Length: 2\r\n"])
     def test_a_body_of_unknown_length_is_refused(self, server: LocalServer, length: str) -> None:
         chunked = "Transfer-Encoding: chunked\r\n" if "x" not in length else ""
-        assert spoken(server, f"{length}{chunked}").startswith(b"HTTP/1.1 411 ")
+        assert send_head(server, f"{length}{chunked}").startswith(b"HTTP/1.1 411 ")
 
     def test_connections_are_kept_and_numbered(self, server: LocalServer) -> None:
         for _ in range(2):
@@ -132,7 +132,7 @@ class TestFaults:
         assert len(server.arrivals()) == (fault.kind == "lose_answer")
         assert [(r.status, r.fault) for r in server.requests()] == [(None, fault.kind)]
 
-    def test_a_status_takes_nothing_and_carries_its_headers(self, server: LocalServer) -> None:
+    def test_a_status_accepts_nothing_and_has_its_headers(self, server: LocalServer) -> None:
         server.set_faults(faults.status(429, retry_after=7), faults.hang())
         connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
         connection.request("POST", BATCH, b"{}", HEADERS)
@@ -141,17 +141,17 @@ class TestFaults:
         connection.close()
         assert server.arrivals() == []
 
-    def test_a_hanging_server_closes_all_the_same(self, server: LocalServer) -> None:
+    def test_a_hanging_server_can_be_closed(self, server: LocalServer) -> None:
         server.set_faults(faults.hang())
         answers: list[bytes] = []
-        asking = Thread(target=lambda: answers.append(spoken(server, "Content-Length: 0\r\n")))
+        asking = Thread(target=lambda: answers.append(send_head(server, "Content-Length: 0\r\n")))
         asking.start()
         server.wait_requests(1)
         server.close()
         asking.join(30)
         assert answers == [b""]
 
-    def test_a_dripping_answer_is_whole_in_the_end(self, server: LocalServer) -> None:
+    def test_a_dripping_answer_is_complete(self, server: LocalServer) -> None:
         server.set_faults(faults.drip(0.0))
         answer = post(server, BATCH, {"events": [event("a")]})
         assert answer == (202, {"accepted": 1, "rejected": 0})
@@ -170,7 +170,7 @@ class TestFaults:
 
 
 class TestLife:
-    def test_a_port_that_is_taken_is_an_oserror(self, server: LocalServer) -> None:
+    def test_a_port_in_use_is_an_oserror(self, server: LocalServer) -> None:
         with pytest.raises(OSError, match="in use"):
             LocalServer(server.port).start()
 
@@ -186,9 +186,9 @@ class TestLife:
         with pytest.raises(RuntimeError, match="not started"):
             _ = LocalServer().url
 
-    def test_waiting_in_vain_says_what_came(self, server: LocalServer) -> None:
+    def test_a_timeout_of_a_wait_says_what_arrived(self, server: LocalServer) -> None:
         post(server, BATCH, {"events": [event("a")]})
-        with pytest.raises(TimeoutError, match=r"0\.01 s for 2 \(type=trial_\*\), 1 came"):
+        with pytest.raises(TimeoutError, match=r"0\.01 s for 2 \(type=trial_\*\), 1 arrived"):
             server.wait(2, timeout=0.01, type="trial_*")
         with pytest.raises(TimeoutError, match="3 requests"):
             server.wait_requests(3, timeout=0.01)

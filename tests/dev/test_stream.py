@@ -1,4 +1,4 @@
-"""The stream of what arrives: live, resumed, bounded, and not afraid of any payload."""
+"""The stream of what arrives: live, resumed, bounded, with any payload."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from tests.dev.wire import BATCH, call, event, post
 from whisperr.dev import LocalServer, faults
-from whisperr.dev._memory.cursor import Place
+from whisperr.dev._memory.cursor import Cursor
 from whisperr.dev._web import stream as _stream
 
 if TYPE_CHECKING:
@@ -80,41 +80,41 @@ def send(server: LocalServer, *ids: str, **changes: Any) -> None:
     assert post(server, BATCH, body)[0] == 202
 
 
-def ids_of(arrivals: list[Any]) -> list[str]:
+def get_ids(arrivals: list[Any]) -> list[str]:
     return [arrival["message_id"] for arrival in arrivals]
 
 
-def test_what_is_there_comes_first_and_then_what_arrives(server: LocalServer) -> None:
+def test_kept_arrivals_come_first_and_then_new_ones(server: LocalServer) -> None:
     send(server, "a")
     with reading(server) as reader:
         first = reader.next()
-        assert (first["fresh"], ids_of(first["arrivals"])) == (True, ["a"])
+        assert (first["fresh"], get_ids(first["arrivals"])) == (True, ["a"])
         assert first["summary"]["accepted"] == 1
         send(server, "b")
         second = reader.next()
-        assert (second["fresh"], ids_of(second["arrivals"])) == (False, ["b"])
+        assert (second["fresh"], get_ids(second["arrivals"])) == (False, ["b"])
         (request,) = second["requests"]
         assert request["headers"]["x-api-key"] == "wrk_…"
         assert "body" not in request
 
 
-def test_a_reader_goes_on_where_it_stopped(server: LocalServer) -> None:
+def test_a_reader_resumes_where_it_stopped(server: LocalServer) -> None:
     with reading(server) as reader:
         send(server, "a")
         reader.until(1)
     send(server, "b", "c")
     for query, last in (("", reader.last), (f"?last={reader.last}", None)):
         with reading(server, query, last) as again:
-            news = again.next()
-            assert (news["fresh"], ids_of(news["arrivals"])) == (False, ["b", "c"])
+            message = again.next()
+            assert (message["fresh"], get_ids(message["arrivals"])) == (False, ["b", "c"])
 
 
-def test_a_reader_of_another_run_starts_over(server: LocalServer) -> None:
+def test_a_reader_of_another_epoch_starts_over(server: LocalServer) -> None:
     send(server, "a")
     for last in ("0123abcd.7.7", "nonsense"):
         with reading(server, last=last) as reader:
-            news = reader.next()
-            assert (news["fresh"], ids_of(news["arrivals"])) == (True, ["a"])
+            message = reader.next()
+            assert (message["fresh"], get_ids(message["arrivals"])) == (True, ["a"])
 
 
 def test_a_reset_makes_every_reader_start_over(server: LocalServer) -> None:
@@ -122,20 +122,21 @@ def test_a_reset_makes_every_reader_start_over(server: LocalServer) -> None:
     with reading(server) as reader:
         reader.until(1)
         server.reset()
-        news = reader.next()
-        assert (news["fresh"], news["arrivals"], news["summary"]["accepted"]) == (True, [], 0)
+        message = reader.next()
+        assert (message["fresh"], message["arrivals"]) == (True, [])
+        assert message["summary"]["accepted"] == 0
         send(server, "a")
-        assert ids_of(reader.until(1)) == ["a"]
+        assert get_ids(reader.until(1)) == ["a"]
 
 
-def test_a_change_of_faults_is_news(server: LocalServer) -> None:
+def test_a_change_of_faults_is_sent(server: LocalServer) -> None:
     with reading(server) as reader:
         assert reader.next()["faults"] == []
         server.set_faults(faults.status(503))
         assert [fault["code"] for fault in reader.next()["faults"]] == [503]
 
 
-def test_many_arrivals_come_in_pieces_and_in_order(server: LocalServer) -> None:
+def test_many_arrivals_are_sent_in_several_messages_and_in_order(server: LocalServer) -> None:
     for part in range(3):
         send(server, *(f"{part}-{number}" for number in range(300)))
     with reading(server) as reader:
@@ -145,16 +146,16 @@ def test_many_arrivals_come_in_pieces_and_in_order(server: LocalServer) -> None:
     assert [one["seq"] for one in first["arrivals"] + rest] == list(range(1, 901))
 
 
-def test_a_reader_that_was_away_too_long_is_told_what_it_missed() -> None:
+def test_a_reader_that_was_away_too_long_learns_how_much_it_missed() -> None:
     with LocalServer(keep=5, clock=lambda: NOW) as server:
         with reading(server) as reader:
             send(server, "a")
             reader.until(1)
         send(server, *(f"b{number}" for number in range(9)))
         with reading(server, last=reader.last) as again:
-            news = again.next()
-    assert (news["fresh"], news["missed"]) == (False, 4)
-    assert ids_of(news["arrivals"]) == ["b4", "b5", "b6", "b7", "b8"]
+            message = again.next()
+    assert (message["fresh"], message["missed"]) == (False, 4)
+    assert get_ids(message["arrivals"]) == ["b4", "b5", "b6", "b7", "b8"]
 
 
 @pytest.mark.parametrize(
@@ -175,7 +176,7 @@ def test_a_stream_is_filtered_and_begins_with_the_latest(
     send(server, "b", "c", external_user_id="user_2")
     send(server, "d")
     with reading(server, query) as reader:
-        assert ids_of(reader.next()["arrivals"]) == expected
+        assert get_ids(reader.next()["arrivals"]) == expected
 
 
 @pytest.mark.parametrize("query", ["?q=colour:red", "?colour=red", "?recent=x"])
@@ -219,24 +220,31 @@ def test_an_arrival_is_shown_as_it_was_sent_with_its_request(server: LocalServer
     status, answer = call(server, "GET", "/_dev/arrival?seq=2")
     assert (status, answer["raw"]) == (200, '{"amount" : 19.90}')
     assert answer["request"]["headers"]["x-api-key"] == "wrk_…"
-    assert answer["arrival"]["problems"][0]["fix"].startswith("Take amount out")
+    assert answer["arrival"]["problems"][0]["fix"].startswith("Remove amount,")
     assert call(server, "GET", "/_dev/arrival?seq=3")[0] == 404
     post(server, "/v1/identify", b' {"external_user_id": "u"}')
     assert call(server, "GET", "/_dev/arrival?seq=3")[1]["raw"] == ' {"external_user_id": "u"}'
 
 
-def test_too_many_streams_are_refused_and_their_places_come_back(
-    server: LocalServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def single(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
+    """Start a server that allows one stream."""
     monkeypatch.setattr(_stream, "MAX_STREAMS", 1)
-    monkeypatch.setattr(_stream, "_BEAT", 0.02)
-    with reading(server) as reader:
+    with LocalServer(clock=lambda: NOW) as started:
+        yield started
+
+
+def test_too_many_streams_are_refused_until_one_ends(
+    single: LocalServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_stream, "_BEAT_INTERVAL", 0.02)
+    with reading(single) as reader:
         reader.next()
-        assert call(server, "GET", "/_dev/stream")[0] == 503
-    wait_for_a_place(server)  # the server notices with a later beat
+        assert call(single, "GET", "/_dev/stream")[0] == 503
+    wait_for_a_free_stream(single)  # the server notices with a later beat
 
 
-def wait_for_a_place(server: LocalServer) -> None:
+def wait_for_a_free_stream(server: LocalServer) -> None:
     deadline = time.monotonic() + 30
     while _is_busy(server):
         assert time.monotonic() < deadline
@@ -251,32 +259,31 @@ def _is_busy(server: LocalServer) -> bool:
         connection.close()
 
 
-def test_a_beat_says_that_the_server_is_there(
+def test_beats_show_that_the_server_is_alive(
     server: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_stream, "_BEAT", 0.01)
+    monkeypatch.setattr(_stream, "_BEAT_INTERVAL", 0.01)
     with reading(server) as reader:
         assert reader.next("beat") == {}
         assert reader.next("beat") == {}
 
 
-def test_a_reader_that_takes_nothing_holds_up_nobody(
-    server: LocalServer, monkeypatch: pytest.MonkeyPatch
+def test_a_reader_that_takes_nothing_delays_no_request(
+    single: LocalServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_stream, "SEND_BOUND", 0.2)
-    monkeypatch.setattr(_stream, "MAX_STREAMS", 1)
-    with socket.create_connection(("127.0.0.1", server.port), timeout=60) as idle:
+    monkeypatch.setattr(_stream, "SEND_TIMEOUT", 0.2)
+    with socket.create_connection(("127.0.0.1", single.port), timeout=60) as idle:
         idle.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         idle.sendall(b"GET /_dev/stream HTTP/1.1\r\nHost: localhost\r\n\r\n")
-        assert idle.recv(1)  # it has the place
+        assert idle.recv(1)  # it has the one stream
         for number in range(20):  # some megabytes, more than the sockets take
             changes = {"properties": {"text": "x" * 10_000}}
-            send(server, *(f"{number}-{part}" for part in range(40)), **changes)
-        assert server.summary()["accepted"] == 800
-        wait_for_a_place(server)  # its own: it was let go
+            send(single, *(f"{number}-{part}" for part in range(40)), **changes)
+        assert single.summary()["accepted"] == 800
+        wait_for_a_free_stream(single)  # it was disconnected
 
 
-def test_the_server_closes_under_its_readers(server: LocalServer) -> None:
+def test_closing_the_server_ends_its_streams(server: LocalServer) -> None:
     with reading(server) as reader:
         reader.next()
         server.close()
@@ -289,8 +296,8 @@ def test_other_sites_may_not_read(server: LocalServer, path: str, changes: dict[
     assert call(server, "GET", path, headers=changes)[0] == 403
 
 
-def test_a_place_is_read_as_it_is_written() -> None:
-    place = Place("0a1b", 12, 34)
-    assert Place.read(str(place)) == place
+def test_a_cursor_is_parsed_as_it_is_written() -> None:
+    cursor = Cursor("0a1b", 12, 34)
+    assert Cursor.parse(str(cursor)) == cursor
     for text in ("", "x.1.2", "a.1", "a.1.-2", "a.1.2\n", f"a.{'9' * 30}.1"):
-        assert Place.read(text) is None
+        assert Cursor.parse(text) is None

@@ -51,20 +51,20 @@ def running(*words: str, env: dict[str, str] | None = None) -> Iterator[subproce
         process.kill()
 
 
-def line_of(stream: IO[str] | None) -> str:
+def read_line(stream: IO[str] | None) -> str:
     assert stream is not None
     return stream.readline().rstrip("\n")
 
 
 class TestTail:
-    def test_it_prints_what_was_there_and_what_comes_until_ctrl_c(self) -> None:
+    def test_it_prints_kept_and_new_arrivals_until_ctrl_c(self) -> None:
         with LocalServer() as server:
             send(server, "a")
             with running("tail", "--port", str(server.port)) as process:
-                assert line_of(process.stdout).endswith("✓ trial_started                user_1")
+                assert read_line(process.stdout).endswith("✓ trial_started                user_1")
                 send(server, "b", properties=[])
-                assert "✗ trial_started" in line_of(process.stdout)
-                assert "/properties: []; expected an object" in line_of(process.stdout)
+                assert "✗ trial_started" in read_line(process.stdout)
+                assert "/properties: []; expected an object" in read_line(process.stdout)
                 process.send_signal(signal.SIGINT)
                 assert process.wait(60) == 0
                 assert process.stderr is not None
@@ -80,7 +80,7 @@ class TestTail:
             (["amount>100", "is:valid"], ["c"]),
         ],
     )
-    def test_it_chooses(self, words: Sequence[str], expected: list[str]) -> None:
+    def test_it_filters(self, words: Sequence[str], expected: list[str]) -> None:
         with LocalServer() as server:
             send(server, "a")
             send(server, "b", external_user_id="42")
@@ -88,37 +88,37 @@ class TestTail:
             send(server, "d", external_user_id=None)
             command = ["tail", "--port", str(server.port), "--format", "json", *words]
             with running(*command) as process:
-                lines = [json.loads(line_of(process.stdout)) for _ in expected]
+                lines = [json.loads(read_line(process.stdout)) for _ in expected]
                 process.send_signal(signal.SIGTERM)
                 assert process.wait(60) == 0
         assert [line["message_id"] for line in lines] == expected
 
-    def test_it_goes_on_when_the_server_restarts(self, tmp_path: Path) -> None:
+    def test_it_resumes_when_the_server_restarts(self, tmp_path: Path) -> None:
         with LocalServer(store=tmp_path / "kept") as server:
             port = server.port
             send(server, "a")
             with running("tail", "--port", str(port), "--format", "json") as process:
-                assert json.loads(line_of(process.stdout))["message_id"] == "a"
+                assert json.loads(read_line(process.stdout))["message_id"] == "a"
                 server.close()
-                assert "looking for it again" in line_of(process.stderr)
+                assert "trying again" in read_line(process.stderr)
                 with LocalServer(port, store=tmp_path / "kept") as again:
                     send(again, "b")
-                    assert json.loads(line_of(process.stdout))["message_id"] == "b"
+                    assert json.loads(read_line(process.stdout))["message_id"] == "b"
 
-    def test_it_waits_for_a_server_that_is_not_there_yet(self) -> None:
+    def test_it_waits_for_a_server_that_starts_later(self) -> None:
         with LocalServer() as server:
             port = server.port
         with running("tail", "--port", str(port)) as process:
-            assert f"no server on 127.0.0.1:{port}" in line_of(process.stderr)
+            assert f"no server on 127.0.0.1:{port}" in read_line(process.stderr)
             with LocalServer(port) as server:
                 send(server, "a")
-                assert "trial_started" in line_of(process.stdout)
+                assert "trial_started" in read_line(process.stdout)
 
     def test_a_closed_pipe_ends_it(self) -> None:
         with LocalServer() as server:
             send(server, "a")
             with running("tail", "--port", str(server.port)) as process:
-                line_of(process.stdout)
+                read_line(process.stdout)
                 assert process.stdout is not None
                 process.stdout.close()
                 for number in range(20):
@@ -127,10 +127,10 @@ class TestTail:
                 assert process.stderr is not None
                 assert process.stderr.read() == ""
 
-    def test_a_wrong_filter_is_said(self) -> None:
+    def test_a_wrong_filter_is_an_error(self) -> None:
         with LocalServer() as server, running("tail", "--port", str(server.port), "a:b") as process:
             assert process.wait(60) == 2
-            assert "a: is no field" in line_of(process.stderr)
+            assert "a: is not a field" in read_line(process.stderr)
 
 
 SHOW = "import os; print(os.environ['WHISPERR_BASE_URL'], os.environ['WHISPERR_API_KEY'])"
@@ -141,7 +141,7 @@ whisperr = Whisperr()
 whisperr.track("user_8842", "payment_failed")
 sys.exit(3)
 """
-# In steps: `signal.pause` would not hear a signal that comes just before it.
+# In steps, because `signal.pause` would miss a signal that arrives just before it.
 STAY = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(7))
@@ -157,7 +157,7 @@ def dev(*command: str) -> list[str]:
 
 
 class TestCommand:
-    def test_it_runs_with_the_address_and_a_key_and_keeps_the_exit_code(self) -> None:
+    def test_it_sets_the_address_and_a_key_and_returns_the_exit_code(self) -> None:
         with running(*dev("-c", TRACK)) as process:
             out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (3, "")
@@ -168,7 +168,7 @@ class TestCommand:
         ("key", "words", "expected"),
         [("wrk_own", [], "wrk_own"), ("", [], "wrk_dev"), ("", ["--key", "wrk_a"], "wrk_a")],
     )
-    def test_a_key_is_set_only_where_there_is_none(
+    def test_a_key_is_set_only_when_none_is_set(
         self, key: str, words: list[str], expected: str
     ) -> None:
         words = ["dev", "--port", "0", *words, "--", sys.executable, "-c", SHOW]
@@ -177,11 +177,11 @@ class TestCommand:
         assert re.fullmatch(rf"http://127\.0\.0\.1:\d+ {expected}\n", out)
 
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 7), (signal.SIGINT, 8)])
-    def test_a_signal_reaches_the_command_and_its_code_is_kept(
+    def test_a_signal_is_forwarded_and_the_exit_code_returned(
         self, number: signal.Signals, code: int
     ) -> None:
         with running(*dev("-c", STAY)) as process:
-            assert line_of(process.stdout) == "ready"
+            assert read_line(process.stdout) == "ready"
             process.send_signal(number)
             _, err = process.communicate(timeout=60)
         assert process.returncode == code
@@ -190,12 +190,12 @@ class TestCommand:
     def test_a_command_may_take_its_time_to_end(self) -> None:
         slow = STAY.replace("lambda *_: sys.exit(8)", "lambda *_: (time.sleep(1.5), sys.exit(8))")
         with running(*dev("-c", slow)) as process:
-            assert line_of(process.stdout) == "ready"
+            assert read_line(process.stdout) == "ready"
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=60)
         assert process.returncode == 8
 
-    def test_a_command_that_a_signal_ended_is_128_and_its_number(self) -> None:
+    def test_a_signal_that_ended_the_command_is_128_plus_its_number(self) -> None:
         with running(*dev("-c", "import os, signal; os.kill(os.getpid(), 9)")) as process:
             process.communicate(timeout=60)
         assert process.returncode == 128 + 9
@@ -203,14 +203,14 @@ class TestCommand:
     def test_a_second_signal_ends_a_command_that_ignores_the_first(self) -> None:
         stubborn = STAY.replace("lambda *_: sys.exit(7)", r'lambda *_: os.write(1, b"no\n")')
         with running(*dev("-c", stubborn)) as process:
-            assert line_of(process.stdout) == "ready"
+            assert read_line(process.stdout) == "ready"
             process.send_signal(signal.SIGTERM)
-            assert line_of(process.stdout) == "no"
+            assert read_line(process.stdout) == "no"
             process.send_signal(signal.SIGTERM)
             process.communicate(timeout=60)
         assert process.returncode == 128 + 9
 
-    def test_what_cannot_be_run_is_said(
+    def test_a_command_that_cannot_be_run_is_an_error(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]

@@ -12,7 +12,7 @@ from whisperr.dev import Arrival, Problem, ReceivedRequest
 from whisperr.dev._console.terminal import Terminal
 
 
-def printed(arrival: Arrival, *, colour: bool = False) -> str:
+def render(arrival: Arrival, *, colour: bool = False) -> str:
     stream = io.StringIO()
     Terminal(stream, colour=colour).arrival(arrival)
     return stream.getvalue()
@@ -37,41 +37,41 @@ def request(status: int | None, fault: str | None = None) -> ReceivedRequest:
 
 
 def test_an_arrival_is_one_line_with_its_properties() -> None:
-    (line,) = printed(arrival()).splitlines()
+    (line,) = render(arrival()).splitlines()
     assert line.split()[1:] == ["✓", "payment_failed", "user_1", '{"amount_cents":', "4900}"]
 
 
-def test_a_refused_one_says_why() -> None:
+def test_a_refused_arrival_shows_its_problems() -> None:
     problem = Problem("/event_type", '"Bad"', "snake case")
-    lines = printed(arrival(status="refused", problems=(problem,))).splitlines()
+    lines = render(arrival(status="refused", problems=(problem,))).splitlines()
     assert lines[0].split()[1] == "✗"
     assert lines[1].strip() == '/event_type: "Bad"; expected snake case'
 
 
 def test_an_identify_shows_its_traits_and_channels() -> None:
     body = {"external_user_id": "u", "traits": {"plan": "pro"}}
-    shown = printed(arrival(kind="identify", type=None, status="duplicate", body=body))
+    shown = render(arrival(kind="identify", type=None, status="duplicate", body=body))
     assert shown.split()[1:3] == ["=", "identify"]
     assert shown.rstrip().endswith('{"traits": {"plan": "pro"}}')
 
 
-def test_a_body_that_is_no_object_is_shown_too() -> None:
-    assert "(no user)" in printed(arrival(body=[1], user=None, type=None, status="refused"))
+def test_a_body_that_is_not_an_object_is_shown() -> None:
+    assert "(no user)" in render(arrival(body=[1], user=None, type=None, status="refused"))
 
 
-def test_nothing_that_arrives_can_steer_the_terminal() -> None:
-    shown = printed(arrival(user="\x1b[2J", type="a\nb", body={"properties": {"k": "\u202e\x9b"}}))
+def test_nothing_that_arrives_can_control_the_terminal() -> None:
+    shown = render(arrival(user="\x1b[2J", type="a\nb", body={"properties": {"k": "\u202e\x9b"}}))
     assert shown.count("\n") == 1
     assert all(char.isprintable() for char in shown.rstrip("\n"))
 
 
 def test_long_properties_are_shortened() -> None:
-    assert len(printed(arrival(body={"properties": {"k": "x" * 5000}}))) < 200
+    assert len(render(arrival(body={"properties": {"k": "x" * 5000}}))) < 200
 
 
 def test_colours_only_on_demand() -> None:
-    assert "\x1b[32m✓\x1b[0m" in printed(arrival(), colour=True)
-    assert "\x1b" not in printed(arrival())
+    assert "\x1b[32m✓\x1b[0m" in render(arrival(), colour=True)
+    assert "\x1b" not in render(arrival())
 
 
 def test_a_pipe_gets_no_colours() -> None:
@@ -82,13 +82,13 @@ def test_a_pipe_gets_no_colours() -> None:
     ("received", "expected"),
     [
         (request(202), ""),
-        (request(202, "latency"), "! POST /v1/identify HTTP 202, rehearsed: latency"),
-        (request(503, "status"), "! POST /v1/identify HTTP 503, rehearsed: status"),
-        (request(None, "cut"), "! POST /v1/identify no answer, rehearsed: cut"),
+        (request(202, "latency"), "! POST /v1/identify HTTP 202, injected: latency"),
+        (request(503, "status"), "! POST /v1/identify HTTP 503, injected: status"),
+        (request(None, "cut"), "! POST /v1/identify no answer, injected: cut"),
         (request(401), "! POST /v1/identify HTTP 401"),
     ],
 )
-def test_a_request_is_shown_when_something_was_wrong(
+def test_a_request_is_shown_when_it_failed_or_met_a_fault(
     received: ReceivedRequest, expected: str
 ) -> None:
     stream = io.StringIO()
@@ -96,5 +96,5 @@ def test_a_request_is_shown_when_something_was_wrong(
     assert stream.getvalue()[13:].rstrip("\n") == expected
 
 
-def test_plain_text_stays_as_it_is() -> None:
+def test_plain_text_is_unchanged() -> None:
     assert printable("Zoë ✓") == "Zoë ✓"

@@ -1,4 +1,4 @@
-"""The judgement of bodies, as tables: what is right, what is wrong and where."""
+"""The validation of bodies, as tables: what is valid, what is wrong and where."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from whisperr.dev._ingest.validation import (
     Malformed,
-    batch_of,
-    event_problems,
-    identify_problems,
-    json_of,
+    parse_batch,
+    parse_body,
+    validate_event,
+    validate_identify,
 )
 
 NOW = datetime(2026, 6, 14, 12, 0, 0, tzinfo=timezone.utc)
@@ -27,19 +27,19 @@ EVENT: dict[str, Any] = {
 
 
 def pointers(event: object) -> list[str]:
-    return [problem.pointer for problem in event_problems(event, NOW.timestamp())]
+    return [problem.pointer for problem in validate_event(event, NOW.timestamp())]
 
 
 def at(offset: timedelta) -> str:
     return f"{NOW + offset:%Y-%m-%dT%H:%M:%S}.000Z"
 
 
-def test_the_example_of_the_contract_is_right() -> None:
+def test_the_example_of_the_contract_is_valid() -> None:
     assert pointers(EVENT) == []
 
 
 @pytest.mark.parametrize("key", list(EVENT))
-def test_each_of_the_five_keys_must_be_there(key: str) -> None:
+def test_each_of_the_five_keys_is_required(key: str) -> None:
     assert pointers({k: v for k, v in EVENT.items() if k != key}) == [f"/{key}"]
 
 
@@ -86,12 +86,12 @@ def test_an_event_is_an_object(event: object) -> None:
 
 
 def test_a_problem_says_what_arrived_and_what_is_allowed() -> None:
-    (problem,) = event_problems({**EVENT, "external_user_id": 42}, NOW.timestamp())
+    (problem,) = validate_event({**EVENT, "external_user_id": 42}, NOW.timestamp())
     assert str(problem) == "/external_user_id: 42; expected a string, not empty"
 
 
-def test_a_long_value_is_shown_shortened() -> None:
-    (problem,) = event_problems({**EVENT, "event_type": "X" * 1000}, NOW.timestamp())
+def test_a_long_value_is_shortened() -> None:
+    (problem,) = validate_event({**EVENT, "event_type": "X" * 1000}, NOW.timestamp())
     assert len(problem.found) == 80
 
 
@@ -111,8 +111,8 @@ PUSH = {"channel": "push", "address": "token"}
         {"external_user_id": "u", "channels": [{**PUSH, "client_app_id": "a"}]},
     ],
 )
-def test_a_right_identify_has_no_problems(body: dict[str, Any]) -> None:
-    assert identify_problems(body) == []
+def test_a_valid_identify_has_no_problems(body: dict[str, Any]) -> None:
+    assert validate_identify(body) == []
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,13 @@ def test_a_right_identify_has_no_problems(body: dict[str, Any]) -> None:
     ],
 )
 def test_what_is_wrong_in_an_identify_is_named(change: dict[str, Any], pointer: str) -> None:
-    problems = identify_problems({"external_user_id": "u", **change})
+    problems = validate_identify({"external_user_id": "u", **change})
     assert pointer in [problem.pointer for problem in problems]
 
 
 @pytest.mark.parametrize("body", [None, [], "u"])
 def test_an_identify_is_an_object(body: object) -> None:
-    assert [problem.pointer for problem in identify_problems(body)] == [""]
+    assert [problem.pointer for problem in validate_identify(body)] == [""]
 
 
 @pytest.mark.parametrize(
@@ -164,15 +164,15 @@ def test_an_identify_is_an_object(body: object) -> None:
         (b'{"events": [' + b",".join([b"{}"] * 501) + b"]}", "too_many_events"),
     ],
 )
-def test_faults_of_the_whole_request_have_a_code(body: bytes, code: str) -> None:
+def test_a_request_that_is_wrong_as_a_whole_has_an_error_code(body: bytes, code: str) -> None:
     with pytest.raises(Malformed) as raised:
-        batch_of(body)
+        parse_batch(body)
     assert raised.value.code == code
 
 
 def test_a_batch_holds_up_to_500_events() -> None:
-    assert len(batch_of(b'{"events": [' + b",".join([b"{}"] * 500) + b"]}")) == 500
+    assert len(parse_batch(b'{"events": [' + b",".join([b"{}"] * 500) + b"]}")) == 500
 
 
 def test_json_is_read_as_utf_8() -> None:
-    assert json_of('"é"'.encode()) == "é"
+    assert parse_body('"é"'.encode()) == "é"

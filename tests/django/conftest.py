@@ -53,7 +53,7 @@ def site(server: LocalServer) -> Iterator[Site]:
         "WHISPERR_BASE_URL": server.url,
         "WHISPERR_FLUSH_AT": 1_000_000,
         "WHISPERR_FLUSH_INTERVAL": 3600.0,
-        "WHISPERR_ON_ERROR": made.hear,
+        "WHISPERR_ON_ERROR": made.record_error,
     }
     with override_settings(**settings):
         yield made

@@ -1,4 +1,4 @@
-"""What settings name by dotted paths."""
+"""Objects that settings name by dotted paths."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ CONTEXT = ssl.create_default_context()
 NUMBER = 7
 
 
-def told(error: WhisperrError) -> None:
-    """Take what is lost."""
+def record_error(error: WhisperrError) -> None:
+    """Take a report."""
 
 
 def review(event: dict[str, Any]) -> dict[str, Any] | None:

@@ -28,7 +28,7 @@ def make_events(count: int, first: int = 0) -> list[bytes]:
     """Return events as `track` encodes them, numbered by `n`."""
     encoder = EventEncoder("1.0.0")
     return [
-        encoder.event("user_1", "payment_failed", {"n": n})[1] for n in range(first, first + count)
+        encoder.encode("user_1", "payment_failed", {"n": n})[1] for n in range(first, first + count)
     ]
 
 

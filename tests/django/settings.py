@@ -1,4 +1,4 @@
-"""The settings of the site that the tests of the Django door use, in-process and served."""
+"""The settings of the site that the tests of the Django integration use, in-process and served."""
 
 from __future__ import annotations
 

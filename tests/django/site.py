@@ -1,4 +1,4 @@
-"""Requests to the site, and what its client sent and said."""
+"""Requests to the site, and what its client sent and reported."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from asgiref.sync import async_to_sync
 from django.test import AsyncClient, Client
 
-from tests.django.urls import Stage
+from tests.django.urls import CurrentView
 from whisperr.django import get_client
 
 if TYPE_CHECKING:
@@ -26,11 +26,11 @@ class Site:
     def __init__(self, server: LocalServer) -> None:
         self.server = server
         self.errors: list[WhisperrError] = []
-        self._news = Condition()
+        self._changed = Condition()
 
     def get(self, view: Callable[[Any], Any], user: User | None = None, **options: Any) -> Any:
-        """Ask the sync page, which does `view`; as a user whose session cookie comes along."""
-        Stage.view = staticmethod(view)
+        """Request the sync page, which calls `view`, with the session cookie of a user."""
+        CurrentView.view = staticmethod(view)
         browser = Client(**options)
         if user is not None:
             browser.force_login(user)
@@ -44,22 +44,22 @@ class Site:
         headers: dict[str, str] | None = None,
         **options: Any,
     ) -> Any:
-        """Ask the async page through an event loop.
+        """Request the async page through an event loop.
 
         Through asgiref, so that what Django does in threads stays in this one, with its connection.
         """
-        Stage.view = staticmethod(view)
+        CurrentView.view = staticmethod(view)
         browser = AsyncClient(**options)
         if user is not None:
             browser.force_login(user)
 
-        async def asked() -> Any:
+        async def request() -> Any:
             response: Any = await browser.get("/async/", headers=headers)
             if response.streaming:
                 response.streamed = [part async for part in response]
             return response
 
-        return async_to_sync(asked)()
+        return async_to_sync(request)()
 
     def arrived(self) -> list[Arrival]:
         """Deliver what is queued, and return all that arrived."""
@@ -72,14 +72,14 @@ class Site:
         assert [a.problems for a in arrivals if a.status == "refused"] == []
         return [(a.user, a.type) for a in arrivals]
 
-    def hear(self, error: WhisperrError) -> None:
-        """Be the site's `on_error`, called in the thread that delivers."""
-        with self._news:
+    def record_error(self, error: WhisperrError) -> None:
+        """Record an error, as the site's `on_error`. The delivery thread calls it."""
+        with self._changed:
             self.errors.append(error)
-            self._news.notify_all()
+            self._changed.notify_all()
 
-    def told(self) -> list[str]:
-        """Return what `on_error` was told, as soon as there is something."""
-        with self._news:
-            assert self._news.wait_for(lambda: self.errors, 30)
+    def get_reports(self) -> list[str]:
+        """Return the messages that `on_error` has got, as soon as there is one."""
+        with self._changed:
+            assert self._changed.wait_for(lambda: self.errors, 30)
             return [error.message for error in self.errors]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
-from django.contrib.auth import alogin, alogout
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import connection
 from django.http import HttpResponse, StreamingHttpResponse
@@ -35,7 +34,9 @@ async def upgrade(request: Any) -> Any:
     return request.whisperr.track("plan_upgraded", {"plan": "pro"})
 
 
-def test_an_event_is_made_at_once_and_gets_its_user_after_the_view(site: Site, ada: User) -> None:
+def test_an_event_is_encoded_at_once_and_gets_its_user_after_the_view(
+    site: Site, ada: User
+) -> None:
     seen: list[Any] = []
 
     async def view(request: Any) -> None:
@@ -84,7 +85,7 @@ def test_a_request_that_tracks_nothing_is_not_touched(site: Site, ada: User) -> 
         assert response.asgi_request.session.accessed is False
 
 
-def test_who_wants_it_now_awaits(site: Site, ada: User) -> None:
+def test_awaiting_tracks_at_once(site: Site, ada: User) -> None:
     seen: list[Any] = []
 
     async def view(request: Any) -> None:
@@ -100,7 +101,7 @@ def test_who_wants_it_now_awaits(site: Site, ada: User) -> None:
     assert (event.user, identify.user, identify.kind) == (str(ada.pk), str(ada.pk), "identify")
 
 
-def test_a_user_whom_the_view_has_read_is_known_at_once(site: Site, ada: User) -> None:
+def test_a_user_that_the_view_has_read_is_known_at_once(site: Site, ada: User) -> None:
     async def view(request: Any) -> None:
         await request.auser()
         await upgrade(request)
@@ -129,7 +130,9 @@ def test_what_was_tracked_first_is_queued_first(site: Site, ada: User) -> None:
     assert [name for _, name in site.sent()] == names
 
 
-def test_a_user_whom_the_view_sets_takes_nothing_over(site: Site, ada: User, bob: User) -> None:
+def test_a_user_that_the_view_sets_does_not_get_earlier_events(
+    site: Site, ada: User, bob: User
+) -> None:
     async def view(request: Any) -> None:
         request.whisperr.track("of_the_session")
         request.user = bob  # as views do that find their user by a token
@@ -141,7 +144,7 @@ def test_a_user_whom_the_view_sets_takes_nothing_over(site: Site, ada: User, bob
     )
 
 
-def test_a_task_that_goes_on_after_the_view_may_track(site: Site, ada: User) -> None:
+def test_a_task_that_runs_after_the_view_may_track(site: Site, ada: User) -> None:
     tasks: list[Any] = []
 
     async def later(request: Any) -> None:
@@ -167,150 +170,18 @@ def test_a_task_that_goes_on_after_the_view_may_track(site: Site, ada: User) -> 
     assert site.sent() == [(user, "first"), (user, "second"), (user, "third")]
 
 
-def test_nothing_is_sent_for_an_anonymous_visitor(site: Site, ada: User) -> None:
-    seen: list[object] = []
-
-    async def view(request: Any) -> None:
-        seen.append(await upgrade(request))
-        request.whisperr.identify(email="ada@example.com")
-        seen.append(await request.whisperr.atrack("plan_upgraded"))
-        await request.whisperr.aidentify(email="ada@example.com")
-        seen.append(await request.whisperr.auser_id())
-
-    site.aget(view)
-    assert seen == [None, None, None]
-
-    async def leaves(request: Any) -> None:
-        await alogout(request)
-        await upgrade(request)
-
-    site.aget(leaves, ada)
-    assert site.sent() == []
-    assert site.errors == []
-
-
-class TestLoginAndLogout:
-    def test_what_comes_after_a_login_is_of_the_new_user(
-        self, site: Site, ada: User, bob: User
-    ) -> None:
-        async def view(request: Any) -> None:
-            await upgrade(request)  # an anonymous visitor without a session
-            await alogin(request, ada)
-            request.whisperr.track("logged_in")
-            await alogin(request, bob)
-            request.whisperr.track("switched")
-            await request.whisperr.atrack("awaited")
-            await alogout(request)
-            request.whisperr.track("logged_out")
-            await request.whisperr.atrack("logged_out")
-
-        site.aget(view)
-        ada_, bob_ = str(ada.pk), str(bob.pk)
-        assert site.sent() == [(ada_, "logged_in"), (bob_, "switched"), (bob_, "awaited")]
-        assert site.errors == []
-
-    def test_what_waits_at_a_logout_is_of_the_user_who_leaves(self, site: Site, ada: User) -> None:
-        async def view(request: Any) -> None:
-            await upgrade(request)
-            await alogout(request)
-            assert accepted() == 1
-
-        site.aget(view, ada)
-        assert site.sent() == [(str(ada.pk), "plan_upgraded")]
-
-    def test_what_waits_at_a_login_goes_to_nobody_and_is_reported(
-        self, site: Site, ada: User, bob: User
-    ) -> None:
-        async def view(request: Any) -> None:
-            await upgrade(request)
-            await alogin(request, bob)
-
-        site.aget(view, ada)
-        assert "the user changed before it could be read; await request.whisp" in site.told()[0]
-        assert site.sent() == []
-        assert get_client().stats().not_accepted == {"invalid": 1}
-
-    def test_what_waits_for_a_resolver_at_a_logout_is_reported(self, site: Site, ada: User) -> None:
-        async def view(request: Any) -> None:
-            await upgrade(request)
-            await alogout(request)
-
-        with override_settings(WHISPERR_RESOLVE_USER="tests.django.resolvers.later"):
-            site.aget(view, ada)
-        assert "the user changed" in site.told()[0]
-        assert site.sent() == []
-
-
-class TestResolver:
-    @pytest.mark.parametrize(("name", "user"), [("later", "later_{}"), ("blocking", "blocking_{}")])
-    def test_one_that_takes_an_await_is_asked_after_the_view(
-        self, site: Site, ada: User, name: str, user: str
-    ) -> None:
-        async def view(request: Any) -> None:
-            await upgrade(request)
-            assert accepted() == 0
-
-        async def awaiting(request: Any) -> None:
-            await request.whisperr.atrack("awaited")
-            assert accepted() == 2
-
-        with override_settings(WHISPERR_RESOLVE_USER=f"tests.django.resolvers.{name}"):
-            site.aget(view, ada)
-            site.aget(awaiting, ada)
-            site.aget(view_of_nobody)
-        expected = user.format(ada.pk)
-        assert site.sent() == [(expected, "plan_upgraded"), (expected, "awaited")]
-
-    def test_one_that_needs_no_await_is_asked_at_once(self, site: Site) -> None:
-        async def view(request: Any) -> None:
-            await upgrade(request)
-            assert accepted() == 1
-
-        with override_settings(WHISPERR_RESOLVE_USER="tests.django.resolvers.by_header"):
-            site.aget(view, headers={"X-Account": "acct_7"})
-        assert site.sent() == [("acct_7", "plan_upgraded")]
-
-    def test_one_that_raises_is_reported_with_the_line_of_the_view(self, site: Site) -> None:
-        async def view(request: Any) -> str:
-            request.whisperr.track("plan_upgraded")
-            return "went on"
-
-        with override_settings(WHISPERR_RESOLVE_USER="tests.django.resolvers.broken_later"):
-            assert site.aget(view).content == b"went on"
-        (message,) = site.told()
-        line = view.__code__.co_firstlineno + 1
-        assert message == (
-            f"track: external_user_id: WHISPERR_RESOLVE_USER raised KeyError (at {__file__}:{line})"
-        )
-        assert site.sent() == []
-
-    def test_atrack_reports_one_that_raises(self, site: Site) -> None:
-        async def view(request: Any) -> Any:
-            return [await request.whisperr.atrack("plan_upgraded")]
-
-        with override_settings(WHISPERR_RESOLVE_USER="tests.django.resolvers.broken_later"):
-            assert site.aget(view).content == b"[None]"
-        line = view.__code__.co_firstlineno + 1
-        assert site.told()[0].endswith(f"raised KeyError (at {__file__}:{line})")
-
-
-async def view_of_nobody(request: Any) -> None:
-    await upgrade(request)
-    await request.whisperr.atrack("awaited")
-
-
 def test_bad_data_is_found_where_it_is_tracked(site: Site, ada: User) -> None:
     async def view(request: Any) -> Any:
         return [request.whisperr.track("Payment Failed")]
 
     assert site.aget(view, ada).content == b"[None]"
     line = view.__code__.co_firstlineno + 1
-    assert site.told()[0].endswith(f"(at {__file__}:{line})")
+    assert site.get_reports()[0].endswith(f"(at {__file__}:{line})")
     with override_settings(WHISPERR_STRICT=True), pytest.raises(InvalidEvent, match="event_type"):
         site.aget(view, ada)
 
 
-def test_bad_data_is_refused_by_every_call(site: Site, ada: User) -> None:
+def test_bad_data_is_rejected_by_every_call(site: Site, ada: User) -> None:
     async def view(request: Any) -> Any:
         given = request.whisperr
         given.identify(preferred_channel="fax")
@@ -418,7 +289,7 @@ def test_a_request_that_is_cancelled_still_sends(site: Site, ada: User) -> None:
         return ada
 
     async def cancelled() -> None:
-        task = asyncio.ensure_future(answered(answer, to_request(ada, auser)))
+        task = asyncio.ensure_future(call_middleware(answer, to_request(ada, auser)))
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -428,7 +299,7 @@ def test_a_request_that_is_cancelled_still_sends(site: Site, ada: User) -> None:
     assert site.sent() == [(str(ada.pk), "plan_upgraded")]
 
 
-def test_a_user_whose_reading_is_cancelled_costs_a_report(site: Site, ada: User) -> None:
+def test_a_cancelled_reading_of_the_user_is_reported(site: Site, ada: User) -> None:
     reading = asyncio.Event()
 
     async def answer(request: Any) -> HttpResponse:
@@ -441,19 +312,19 @@ def test_a_user_whose_reading_is_cancelled_costs_a_report(site: Site, ada: User)
         await asyncio.get_running_loop().create_future()
 
     async def cancelled() -> None:
-        task = asyncio.ensure_future(answered(answer, to_request(ada, auser)))
+        task = asyncio.ensure_future(call_middleware(answer, to_request(ada, auser)))
         await reading.wait()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
     async_to_sync(cancelled)()
-    assert "the request was cancelled before its user was read" in site.told()[0]
+    assert "the request was cancelled before its user was read" in site.get_reports()[0]
     assert get_client().stats().not_accepted == {"invalid": 2}
 
 
-async def answered(view: Any, request: Any) -> Any:
-    """Answer a request through the middleware alone."""
+async def call_middleware(view: Any, request: Any) -> Any:
+    """Return the response of the middleware alone."""
     answering: Any = WhisperrMiddleware(view)(request)
     return await answering
 
@@ -466,37 +337,39 @@ def to_request(user: User, auser: Any) -> Any:
     return request
 
 
-def test_a_middleware_that_knows_no_auser_is_asked_in_a_thread(site: Site, ada: User) -> None:
+def test_without_auser_the_user_is_read_in_a_thread(site: Site, ada: User) -> None:
     async def answer(request: Any) -> HttpResponse:
         await upgrade(request)
         assert accepted() == 0
         return HttpResponse()
 
-    async def asked() -> None:
+    async def respond() -> None:
         request = to_request(ada, None)
         del request.auser
-        await answered(answer, request)
+        await call_middleware(answer, request)
 
-    async_to_sync(asked)()
+    async_to_sync(respond)()
     assert site.sent() == [(str(ada.pk), "plan_upgraded")]
 
 
-def test_a_sync_request_inside_an_event_loop_is_reported_and_goes_on(site: Site, ada: User) -> None:
+def test_a_sync_request_inside_an_event_loop_is_reported_and_continues(
+    site: Site, ada: User
+) -> None:
     async def auser() -> User:
         return ada
 
     def view(request: Any) -> HttpResponse:
         return HttpResponse(request.whisperr.track("seen"))
 
-    async def asked() -> Any:
+    async def respond() -> Any:
         return WhisperrMiddleware(view)(to_request(ada, auser))
 
-    assert async_to_sync(asked)().status_code == 200
-    assert "would block the event loop" in site.told()[0]
+    assert async_to_sync(respond)().status_code == 200
+    assert "would block the event loop" in site.get_reports()[0]
     assert get_client().stats().not_accepted == {"invalid": 1}
 
 
-def test_the_middleware_is_what_its_neighbour_is(site: Site, ada: User) -> None:
+def test_the_middleware_is_async_in_an_async_chain_only(site: Site, ada: User) -> None:
     async def answer_later(request: Any) -> HttpResponse:
         return HttpResponse()
 
@@ -511,9 +384,9 @@ def test_an_async_chain_stays_in_its_loop(site: Site, ada: User) -> None:
         threads.append(threading.get_ident())
         return HttpResponse()
 
-    async def asked() -> None:
+    async def respond() -> None:
         threads.append(threading.get_ident())
-        await answered(answer, RequestFactory().get("/"))
+        await call_middleware(answer, RequestFactory().get("/"))
 
-    async_to_sync(asked)()
+    async_to_sync(respond)()
     assert len(set(threads)) == 1

@@ -9,7 +9,7 @@ import pytest
 from django.test import AsyncClient, Client, override_settings
 
 from tests.django.settings import MIDDLEWARE
-from tests.django.urls import Stage
+from tests.django.urls import CurrentView
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -30,27 +30,27 @@ CHAINS = {
 }
 
 
-@pytest.mark.parametrize(("door", "page"), [*product(("wsgi", "asgi"), ("sync", "async"))])
+@pytest.mark.parametrize(("gateway", "page"), [*product(("wsgi", "asgi"), ("sync", "async"))])
 @pytest.mark.parametrize("chain", CHAINS)
-def test_every_chain_tracks(site: Site, ada: User, chain: str, door: str, page: str) -> None:
+def test_every_chain_tracks(site: Site, ada: User, chain: str, gateway: str, page: str) -> None:
     with override_settings(MIDDLEWARE=[*CHAINS[chain], BOTH]):
-        ask(door, page, ada)
+        visit(gateway, page, ada)
     user = str(ada.pk)
     assert sorted(site.sent()) == [(user, "after"), (user, "before"), (user, "in_view")]
     assert site.errors == []
 
 
-def ask(server: str, page: str, user: User) -> None:
-    """Ask a page through the chain."""
+def visit(gateway: str, page: str, user: User) -> None:
+    """Request a page through the chain."""
     from asgiref.sync import async_to_sync
 
     async def later(request: Any) -> None:
         request.whisperr.track("in_view")
 
-    Stage.view = staticmethod(
+    CurrentView.view = staticmethod(
         later if page == "async" else lambda request: request.whisperr.track("in_view")
     )
-    browser: Any = Client() if server == "wsgi" else AsyncClient()
+    browser: Any = Client() if gateway == "wsgi" else AsyncClient()
     browser.force_login(user)
-    get = browser.get if server == "wsgi" else async_to_sync(browser.get)
+    get = browser.get if gateway == "wsgi" else async_to_sync(browser.get)
     assert get(f"/{page}/").status_code == 200

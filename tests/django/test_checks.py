@@ -9,7 +9,7 @@ from django.core.checks import run_checks
 from django.test import override_settings
 
 from tests.django.settings import MIDDLEWARE
-from whisperr.django.conf import KNOWN
+from whisperr.django.conf import SETTINGS
 
 CONTENT_TYPES = "django.contrib.contenttypes"
 OURS = "whisperr.django.WhisperrMiddleware"
@@ -57,7 +57,7 @@ CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
         ["whisperr.W005"],
         "Move it behind",
     ),
-    ("nobody to ask", {"MIDDLEWARE": [OURS]}, ["whisperr.W006"], "Add one of the two"),
+    ("no source of users", {"MIDDLEWARE": [OURS]}, ["whisperr.W006"], "Add one of the two"),
     (
         "a resolver instead of authentication",
         {"MIDDLEWARE": [OURS], "WHISPERR_RESOLVE_USER": "tests.django.resolvers.by_header"},
@@ -85,7 +85,7 @@ def test_the_key_is_never_shown() -> None:
 
 
 def test_every_setting_is_known_by_its_own_name() -> None:
-    settings: dict[str, Any] = dict.fromkeys(KNOWN)
+    settings: dict[str, Any] = dict.fromkeys(SETTINGS.known)
     with override_settings(**settings):
         ids = [message.id for message in run_checks(tags=["whisperr"])]
     assert "whisperr.W003" not in ids

@@ -18,7 +18,7 @@ BOUND = 300  # reached only by a process that hangs
 
 
 def run(home: Path, *command: str) -> str:
-    """Run a program of the example to its good end; return what it said."""
+    """Run a program of the example to its good end; return its output."""
     ours = {"SHOP_DATABASE": str(home / "shop.sqlite3"), "NO_COLOR": "1"}
     inherited = {
         name: value
@@ -49,12 +49,16 @@ def run(home: Path, *command: str) -> str:
     ids=" ".join,
 )
 def test_what_a_user_runs_first_is_well(tmp_path: Path, command: Sequence[str]) -> None:
-    said = run(tmp_path, *command)
-    assert any(text in said for text in ("Ran 8 tests", "no issues", "No changes detected")), said
+    output = run(tmp_path, *command)
+    assert any(text in output for text in ("Ran 8 tests", "no issues", "No changes detected")), (
+        output
+    )
 
 
 def test_the_demo_shows_that_everything_arrived(tmp_path: Path) -> None:
-    said = run(tmp_path, "demo.py")
-    assert said.rstrip().endswith("9 arrivals, as expected: nothing lost, the webhook counted once")
+    output = run(tmp_path, "demo.py")
+    assert output.rstrip().endswith(
+        "9 arrivals, as expected: nothing lost, the webhook counted once"
+    )
     for text in ("✓ plan_upgraded", "= billing_issue_started", "✓ trial_expired"):
-        assert text in said
+        assert text in output

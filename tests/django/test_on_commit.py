@@ -22,7 +22,7 @@ def accepted() -> int:
     return get_client().stats().accepted
 
 
-def test_it_is_made_at_once_and_queued_at_the_commit(site: Site) -> None:
+def test_an_event_is_encoded_at_once_and_queued_at_the_commit(site: Site) -> None:
     properties = {"plan": "pro"}
     with transaction.atomic():
         message_id = track_on_commit(8842, "plan_upgraded", properties, {"ip": "::1"})
@@ -37,7 +37,7 @@ def test_it_is_made_at_once_and_queued_at_the_commit(site: Site) -> None:
     assert event.body["occurred_at"] <= later.body["occurred_at"]
 
 
-def test_it_is_gone_when_the_transaction_rolls_back(site: Site) -> None:
+def test_a_rollback_discards_the_event(site: Site) -> None:
     def pay() -> None:
         with transaction.atomic():
             track_on_commit(8842, "plan_upgraded")
@@ -49,7 +49,7 @@ def test_it_is_gone_when_the_transaction_rolls_back(site: Site) -> None:
     assert accepted() == 0
 
 
-def test_a_savepoint_that_rolls_back_takes_its_events_along(site: Site) -> None:
+def test_a_rollback_to_a_savepoint_discards_its_events(site: Site) -> None:
     with transaction.atomic():
         track_on_commit("u", "outer")
         with transaction.atomic():
@@ -58,7 +58,7 @@ def test_a_savepoint_that_rolls_back_takes_its_events_along(site: Site) -> None:
     assert site.sent() == [("u", "outer")]
 
 
-def test_outside_a_transaction_it_is_queued_at_once(site: Site) -> None:
+def test_outside_a_transaction_an_event_is_queued_at_once(site: Site) -> None:
     connection.ensure_connection()
     assert track_on_commit("u", "plan_upgraded", message_id="m") == "m"
     assert accepted() == 1
@@ -75,7 +75,7 @@ def test_a_request_tracks_for_the_user_of_the_call(site: Site, ada: User) -> Non
         with transaction.atomic():
             request.whisperr.track_on_commit("plan_upgraded", {"plan": "pro"})
             logout(request)
-            request.whisperr.track_on_commit("nobody_any_more")
+            request.whisperr.track_on_commit("anonymous")
             assert accepted() == 0
 
     site.get(view, ada)
@@ -95,7 +95,7 @@ def test_in_an_event_loop_there_is_no_transaction_to_wait_for(site: Site, ada: U
     assert [kind for _, kind in site.sent()] == ["unread", "known", "without_request"]
 
 
-def test_a_connection_that_the_loop_may_not_use_does_not_stop_it(
+def test_an_open_connection_of_an_event_loop_does_not_stop_it(
     site: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def track() -> str | None:
@@ -134,11 +134,11 @@ def test_bad_data_is_reported_at_once_with_its_line(site: Site) -> None:
         assert track_on_commit(None, "payment_failed") is None
         assert get_client().stats().not_accepted == {"invalid": 2}
     line = test_bad_data_is_reported_at_once_with_its_line.__code__.co_firstlineno + 2
-    assert site.told()[0].endswith(f"(at {__file__}:{line})")
+    assert site.get_reports()[0].endswith(f"(at {__file__}:{line})")
     assert accepted() == 0
 
 
-def test_what_django_refuses_is_reported(site: Site) -> None:
+def test_an_error_of_django_is_reported(site: Site) -> None:
     assert track_on_commit("u", "payment_failed", using="no_such_database") is None
     connection.ensure_connection()
     connection.set_autocommit(False)
@@ -146,7 +146,7 @@ def test_what_django_refuses_is_reported(site: Site) -> None:
         assert track_on_commit("u", "payment_failed") is None
     finally:
         connection.set_autocommit(True)
-    assert "track_on_commit: Django raised ConnectionDoesNotExist" in site.told()[0]
+    assert "track_on_commit: Django raised ConnectionDoesNotExist" in site.get_reports()[0]
     assert get_client().stats().not_accepted == {"invalid": 2}
     assert site.sent() == []
 
@@ -161,8 +161,8 @@ def test_a_client_that_is_shut_down_before_the_commit_reports_it(site: Site) -> 
     with transaction.atomic():
         assert track_on_commit("u", "plan_upgraded") is not None
         client.shutdown()
-    assert "track: the client is shut down (at " in site.told()[0]
-    assert __file__ in site.told()[0]
+    assert "track: the client is shut down (at " in site.get_reports()[0]
+    assert __file__ in site.get_reports()[0]
     assert client.stats().not_accepted == {"closed": 1}
     assert track_on_commit("u", "plan_upgraded") is None
     assert client.stats().not_accepted == {"closed": 2}

@@ -130,7 +130,7 @@ class TestPromises:
             assert get_client().track("u", "payment_failed", {"text": "x" * 2048}) is None
             stats = get_client().stats()
             assert (stats.dropped, stats.accepted, stats.held) == ({"too_large": 1}, 1, 0)
-            assert site.told() == ["one event is larger than max_queue_bytes"]
+            assert site.get_reports() == ["one event is larger than max_queue_bytes"]
         assert get_rows() == []
 
     def test_disabled_and_closed_clients_write_nothing(self) -> None:
@@ -241,7 +241,7 @@ class TestDatabase:
         with override_settings(DATABASE_ROUTERS=["tests.django.outboxes.Confused"]):
             assert get_client().track("u", "payment_failed") is None
             assert track_on_commit("u", "payment_failed") is None
-        assert "no database for the outbox: KeyError (at " in site.told()[0]
+        assert "no database for the outbox: KeyError (at " in site.get_reports()[0]
 
     def test_on_commit_follows_the_transaction_that_is_named(self, second: str) -> None:
         migrate_second()

@@ -29,7 +29,7 @@ def not_stored() -> int:
 def test_a_missing_table_is_reported_with_the_fix(site: Site, second: str) -> None:
     with override_settings(WHISPERR_OUTBOX_DATABASE=second):
         assert get_client().track("u", "payment_failed") is None
-        (message,) = site.told()
+        (message,) = site.get_reports()
         assert "track: the database 'events' has no table of the outbox; " in message
         assert "`manage.py migrate --database events` (at " in message
         assert __file__ in message
@@ -64,7 +64,7 @@ def test_a_transaction_that_has_failed_already_is_left_alone(site: Site) -> None
         transaction.set_rollback(True)
         assert get_client().track("u", "payment_failed") is None
         assert transaction.get_rollback() is True
-    assert "the transaction has failed already" in site.told()[0]
+    assert "the transaction has failed already" in site.get_reports()[0]
     assert not_stored() == 1
 
 
@@ -77,8 +77,8 @@ def test_on_a_running_loop_it_is_reported_with_the_fix(site: Site) -> None:
     refused, message_id = async_to_sync(view)()
     assert refused is None
     assert message_id is not None
-    assert "track: an event loop runs in this thread" in site.told()[0]
-    assert "`await request.whisperr.atrack(...)` or `await sync_to_async(" in site.told()[0]
+    assert "track: an event loop runs in this thread" in site.get_reports()[0]
+    assert "`await request.whisperr.atrack(...)` or `await sync_to_async(" in site.get_reports()[0]
     assert not_stored() == 2
     assert get_written() == [("u", "in_a_thread")]
 
@@ -94,7 +94,7 @@ def test_the_text_of_the_database_is_not_repeated(site: Site) -> None:
 
     with connection.execute_wrapper(refuses):
         assert get_client().track("u", "payment_failed") is None
-    (message,) = site.told()
+    (message,) = site.get_reports()
     assert "track: the row could not be written to the database 'default': " in message
     assert "OperationalError (at " in message
     assert "secret" not in message
@@ -117,7 +117,7 @@ def test_a_call_inside_of_its_own_statement_is_refused(site: Site) -> None:
 
     with connection.execute_wrapper(tracks):
         assert get_client().track("u", "outer") is not None
-    assert "it interrupts another call" in site.told()[0]
+    assert "it interrupts another call" in site.get_reports()[0]
     assert get_written() == [("u", "outer")]
 
 

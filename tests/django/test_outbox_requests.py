@@ -40,7 +40,7 @@ def test_a_sync_view_writes_at_once(site: Site, ada: User) -> None:
     assert get_written() == [(str(ada.pk), "plan_upgraded"), (str(ada.pk), None)]
 
 
-def test_a_view_that_fails_discards_its_rows(site: Site, ada: User) -> None:
+def test_a_transaction_that_fails_discards_its_rows(site: Site, ada: User) -> None:
     def view(request: Any) -> None:
         with transaction.atomic():
             request.whisperr.track("gone")
@@ -51,7 +51,7 @@ def test_a_view_that_fails_discards_its_rows(site: Site, ada: User) -> None:
     assert get_rows() == []
 
 
-def test_a_user_who_is_not_read_yet_is_found_after_the_view(site: Site, ada: User) -> None:
+def test_a_user_that_is_not_loaded_is_read_after_the_view(site: Site, ada: User) -> None:
     seen: list[Any] = []
 
     async def view(request: Any) -> None:
@@ -70,7 +70,7 @@ def test_a_user_who_is_not_read_yet_is_found_after_the_view(site: Site, ada: Use
     assert get_client().stats().not_accepted == {}
 
 
-def test_a_user_who_is_known_waits_for_the_end_of_the_view_as_well(site: Site, ada: User) -> None:
+def test_an_event_of_a_known_user_is_written_after_the_view_as_well(site: Site, ada: User) -> None:
     async def view(request: Any) -> None:
         request.whisperr.track("unread")
         await request.auser()
@@ -93,16 +93,16 @@ def test_a_user_without_a_session_is_known_by_a_resolver(site: Site) -> None:
 
     with override_settings(WHISPERR_RESOLVE_USER=BY_HEADER):
         site.aget(view, headers={"X-Account": "acct_7"})
-        site.aget(view_of_nobody)
+        site.aget(view_of_an_anonymous_visitor)
     assert get_written() == [("acct_7", "plan_upgraded"), ("acct_7", "awaited")]
 
 
-async def view_of_nobody(request: Any) -> None:
+async def view_of_an_anonymous_visitor(request: Any) -> None:
     request.whisperr.track("plan_upgraded")
     assert await request.whisperr.atrack("awaited") is None
 
 
-def test_an_awaited_call_has_written_the_row_when_it_returns(site: Site, ada: User) -> None:
+def test_awaiting_writes_the_row_before_it_returns(site: Site, ada: User) -> None:
     async def view(request: Any) -> None:
         message_id = await request.whisperr.atrack("plan_upgraded")
         (body,) = await sync_to_async(get_bodies)()
@@ -123,7 +123,7 @@ def test_an_await_that_cannot_write_returns_none_and_is_reported(
     with override_settings(WHISPERR_OUTBOX_DATABASE=second):
         assert site.aget(view, ada).content == b"None"
         assert get_client().stats().not_accepted == {"not_stored": 1}
-    assert "no table of the outbox" in site.told()[0]
+    assert "no table of the outbox" in site.get_reports()[0]
 
 
 def test_a_function_in_a_thread_writes_in_its_transaction(site: Site, ada: User) -> None:
@@ -143,13 +143,11 @@ def test_a_function_in_a_thread_writes_in_its_transaction(site: Site, ada: User)
     assert {user for user, _ in get_written()} == {str(ada.pk)}
 
 
-def test_a_login_or_logout_does_not_take_what_has_its_user(
-    site: Site, ada: User, bob: User
-) -> None:
+def test_a_login_or_logout_does_not_change_a_known_user(site: Site, ada: User, bob: User) -> None:
     async def logs_out(request: Any) -> None:
         request.whisperr.track("before")
         await alogout(request)
-        assert request.whisperr.track("of_nobody") is None
+        assert request.whisperr.track("anonymous") is None
 
     async def logs_in(request: Any) -> None:
         await request.auser()
@@ -159,11 +157,8 @@ def test_a_login_or_logout_does_not_take_what_has_its_user(
 
     site.aget(logs_out, ada)
     site.aget(logs_in, ada)
-    assert get_written() == [
-        (str(ada.pk), "before"),
-        (str(ada.pk), "of_ada"),
-        (str(bob.pk), "of_bob"),
-    ]
+    ada_, bob_ = str(ada.pk), str(bob.pk)
+    assert get_written() == [(ada_, "before"), (ada_, "of_ada"), (bob_, "of_bob")]
 
 
 def test_before_send_sees_it_with_its_user_and_may_veto(site: Site, ada: User) -> None:
@@ -205,47 +200,44 @@ def test_it_works_in_every_chain(chain: str, site: Site, ada: User) -> None:
         request.whisperr.track("in_an_async_view")
 
     with override_settings(MIDDLEWARE=[*MIDDLEWARE, f"tests.django.chains.{chain}"]):
-        for ask, view in ((site.get, now), (site.aget, later)):
-            ask(view, ada)
+        for visit, view in ((site.get, now), (site.aget, later)):
+            visit(view, ada)
     kinds = [kind for _, kind in get_written() if kind not in {"before", "after"}]
     assert kinds == ["in_a_sync_view", "in_an_async_view"]
     if chain == "tracks_on_both_sides":
-        first, second = (
-            ["before", "in_a_sync_view", "after"],
-            ["before", "in_an_async_view", "after"],
-        )
-        assert [kind for _, kind in get_written()] == [*first, *second]
+        expected = "before in_a_sync_view after before in_an_async_view after"
+        assert [kind for _, kind in get_written()] == expected.split()
 
 
 def test_an_async_view_behind_a_sync_chain_is_settled(site: Site, ada: User) -> None:
     from django.test import Client
 
-    from tests.django.urls import Stage
+    from tests.django.urls import CurrentView
 
     async def view(request: Any) -> None:
         request.whisperr.track("unread")
         await request.auser()
         request.whisperr.track("known")
 
-    Stage.view = staticmethod(view)
+    CurrentView.view = staticmethod(view)
     browser = Client()
     browser.force_login(ada)
     browser.get("/async/")  # through WSGI
     assert get_written() == [(str(ada.pk), "unread"), (str(ada.pk), "known")]
 
 
-def test_a_sync_chain_inside_of_a_loop_reports_what_it_cannot_write(site: Site) -> None:
+def test_a_sync_chain_inside_an_event_loop_reports_what_it_cannot_write(site: Site) -> None:
     def respond(request: Any) -> HttpResponse:
         assert request.whisperr.track("plan_upgraded") is not None
         return HttpResponse("page")
 
-    async def ask() -> None:
+    async def respond_in_loop() -> None:
         with override_settings(WHISPERR_RESOLVE_USER=BY_HEADER):
             WhisperrMiddleware(respond)(RequestFactory(headers={"X-Account": "acct_7"}).get("/"))
             assert get_client().stats().not_accepted == {"not_stored": 1}
 
-    async_to_sync(ask)()
-    assert "track: an event loop runs in this thread" in site.told()[0]
+    async_to_sync(respond_in_loop)()
+    assert "track: an event loop runs in this thread" in site.get_reports()[0]
     assert get_rows() == []
 
 
@@ -267,7 +259,7 @@ def test_a_stream_and_a_task_write_after_the_view(site: Site, ada: User) -> None
     assert [kind for _, kind in get_written()] == ["streamed", "streamed_later"]
 
 
-def test_a_request_that_tracks_nothing_asks_the_database_nothing(site: Site) -> None:
+def test_a_request_that_tracks_nothing_makes_no_query(site: Site) -> None:
     async def view(request: Any) -> HttpResponse:
         return HttpResponse("page")
 

@@ -16,7 +16,7 @@ from django.test import override_settings
 from tests.django import settings as site_settings
 from tests.django.outboxes import get_written
 from whisperr.django import RequestTracker, checks, get_client
-from whisperr.django.conf import KNOWN
+from whisperr.django.conf import SETTINGS
 
 if TYPE_CHECKING:
     from django.contrib.auth.models import User
@@ -29,7 +29,7 @@ BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 PYTHON = [text for kind, text in BLOCKS if kind == "python"]
 
 
-def module_of(block: str) -> str:
+def get_module_name(block: str) -> str:
     """Return the name of the file that a block says to be of, without `.py`."""
     return block.partition("\n")[0].removeprefix("# ").removesuffix(".py")
 
@@ -40,7 +40,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     monkeypatch.setenv("WHISPERR_API_KEY", "wrk_page")
     made: dict[str, ModuleType] = {}
     for number, block in enumerate(PYTHON):
-        name = module_of(block)
+        name = get_module_name(block)
         module = made.setdefault(name, ModuleType(name))
         monkeypatch.setitem(sys.modules, name, module)
         place = f"docs/django.md, block {number + 1}"
@@ -50,7 +50,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
 
 def test_the_settings_are_real_ones(files: dict[str, ModuleType], site: Site) -> None:
     names = {name for name in vars(files["settings"]) if name.startswith("WHISPERR_")}
-    assert names <= KNOWN
+    assert names <= SETTINGS.known
     assert {"WHISPERR_API_KEY", "WHISPERR_RESOLVE_USER", "WHISPERR_ON_ERROR"} <= names
     settings: Any = files["settings"]
     assert set(settings.INSTALLED_APPS) <= set(
@@ -60,7 +60,7 @@ def test_the_settings_are_real_ones(files: dict[str, ModuleType], site: Site) ->
     with override_settings(**{name: getattr(settings, name) for name in names}):
         assert checks.check_settings() == []
     for name in re.findall(r"WHISPERR_[A-Z_]+", TEXT):
-        assert name in KNOWN
+        assert name in SETTINGS.known
 
 
 def test_the_views_do_what_the_page_says(files: dict[str, Any], site: Site, ada: User) -> None:
@@ -116,17 +116,17 @@ def test_the_resolver_and_the_callback_are_used(files: dict[str, Any], site: Sit
         assert get_client()._config.on_error is files["losses"].write_down
 
 
-def test_the_test_case_of_the_page_passes(files: dict[str, Any], site: Site, ada: User) -> None:
+def test_the_test_case_type_the_page_passes(files: dict[str, Any], site: Site, ada: User) -> None:
     import unittest
 
-    from tests.django.urls import Stage
+    from tests.django.urls import CurrentView
 
-    Stage.view = staticmethod(files["views"].upgrade)
-    case_of: type[Any] = files["tests"].UpgradeTests
-    case_of.user = ada
+    CurrentView.view = staticmethod(files["views"].upgrade)
+    case_type: type[Any] = files["tests"].UpgradeTests
+    case_type.user = ada
     with override_settings(ROOT_URLCONF="tests.django.page_urls"):
         result = unittest.TestResult()
-        unittest.TestSuite([case_of("test_an_upgrade_is_tracked")]).run(result)
+        unittest.TestSuite([case_type("test_an_upgrade_is_tracked")]).run(result)
     assert (result.testsRun, result.errors, result.failures) == (1, [], [])
 
 
@@ -138,7 +138,7 @@ def test_the_types_are_there(files: dict[str, Any]) -> None:
 def test_the_table_of_calls_is_the_tracker() -> None:
     table = TEXT.split("| in any view |")[1].split("\n\n")[0]
     named = set(re.findall(r"\| `(?:await )?(\w+)", table))
-    there = {name for name in vars(RequestTracker) if not name.startswith("_")} - {"waiting"}
+    there = {name for name in dir(RequestTracker) if not name.startswith("_")} - {"pending"}
     assert named == there
 
 

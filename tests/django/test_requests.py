@@ -12,7 +12,7 @@ from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from django.views.decorators.cache import cache_page
 
-from tests.django.urls import Stage
+from tests.django.urls import CurrentView
 from whisperr import InvalidEvent, Whisperr
 from whisperr.django import get_client
 
@@ -75,8 +75,8 @@ def test_nothing_is_sent_for_an_anonymous_visitor(
         assert site.sent() == []
         assert get_client().stats().accepted == 0
         assert site.errors == []
-    said = [r.getMessage() for r in caplog.records if "anonymous" in r.getMessage()]
-    assert said == [
+    messages = [r.getMessage() for r in caplog.records if "anonymous" in r.getMessage()]
+    assert messages == [
         "track: the visitor is anonymous; nothing is sent",
         "identify: the visitor is anonymous; nothing is sent",
         "track: the visitor is anonymous; nothing is sent",
@@ -85,13 +85,13 @@ def test_nothing_is_sent_for_an_anonymous_visitor(
 
 def test_a_login_and_a_logout_in_the_same_view_count(site: Site, ada: User, bob: User) -> None:
     def view(request: Any) -> Any:
-        request.whisperr.track("page_seen")  # nobody
+        request.whisperr.track("page_seen")  # anonymous
         login(request, ada)
         request.whisperr.track("logged_in")
         login(request, bob)
         request.whisperr.track("switched")
         logout(request)
-        request.whisperr.track("logged_out")  # nobody
+        request.whisperr.track("logged_out")  # anonymous
 
     site.get(view)
     assert site.sent() == [(str(ada.pk), "logged_in"), (str(bob.pk), "switched")]
@@ -114,7 +114,7 @@ class TestNothingIsTouched:
                 if user is not None:
                     browser.force_login(user)
                 before = len(with_ours)
-                Stage.view = staticmethod(lambda r: "page")
+                CurrentView.view = staticmethod(lambda r: "page")
                 response = browser.get("/sync/")
                 assert len(with_ours) == before
             assert "Vary" not in response.headers
@@ -137,7 +137,7 @@ class TestNothingIsTouched:
         def count(view: Any) -> int:
             browser = Client()
             browser.force_login(ada)
-            Stage.view = staticmethod(view)
+            CurrentView.view = staticmethod(view)
             with CaptureQueriesContext(connection) as queries:
                 response = browser.get("/sync/")
             assert response.headers["Vary"] == "Cookie"
@@ -175,9 +175,9 @@ class TestResolver:
 
     def test_one_that_raises_is_reported_and_the_view_goes_on(self, site: Site) -> None:
         with override_settings(WHISPERR_RESOLVE_USER="tests.django.resolvers.broken"):
-            response = site.get(lambda r: [upgrade(r), r.whisperr.user_id, "went on"])
-        assert response.content == b"[None, None, 'went on']"
-        (message,) = site.told()
+            response = site.get(lambda r: [upgrade(r), r.whisperr.user_id, "continued"])
+        assert response.content == b"[None, None, 'continued']"
+        (message,) = site.get_reports()
         assert message.startswith(
             "track: external_user_id: WHISPERR_RESOLVE_USER raised KeyError (at "
         )
@@ -187,12 +187,12 @@ class TestResolver:
     def test_one_that_wants_a_loop_where_there_is_none_is_reported(self, site: Site) -> None:
         with override_settings(WHISPERR_RESOLVE_USER="tests.django.resolvers.confused"):
             assert site.get(upgrade).content == b"None"
-        assert "WHISPERR_RESOLVE_USER raised SynchronousOnlyOperation" in site.told()[0]
+        assert "WHISPERR_RESOLVE_USER raised SynchronousOnlyOperation" in site.get_reports()[0]
 
     def test_one_that_answers_nonsense_is_reported(self, site: Site) -> None:
         with override_settings(WHISPERR_RESOLVE_USER=lambda request: ["ada"]):
             site.get(lambda r: [upgrade(r), r.whisperr.user_id])
-        assert "external_user_id: must be a string" in site.told()[0]
+        assert "external_user_id: must be a string" in site.get_reports()[0]
 
 
 def test_the_line_of_the_view_stands_in_the_report(site: Site, ada: User) -> None:
@@ -201,7 +201,7 @@ def test_the_line_of_the_view_stands_in_the_report(site: Site, ada: User) -> Non
 
     site.get(view, ada)
     line = view.__code__.co_firstlineno + 1
-    (message,) = site.told()
+    (message,) = site.get_reports()
     assert message.endswith(f"(at {__file__}:{line})")
 
 
@@ -222,7 +222,7 @@ def test_bad_data_raises_in_strict_mode(site: Site, ada: User) -> None:
 def test_a_site_without_authentication_is_told_what_to_do(site: Site) -> None:
     with override_settings(MIDDLEWARE=["whisperr.django.WhisperrMiddleware"]):
         assert site.get(upgrade).content == b"None"
-    (message,) = site.told()
+    (message,) = site.get_reports()
     assert "put AuthenticationMiddleware before WhisperrMiddleware" in message
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class ByName(BaseAuthentication):  # type: ignore[misc]  # untyped, see pyproject.toml
-    """Says who somebody is by a header, as a token would."""
+    """Authenticates by a header, as a token would."""
 
     def authenticate(self, request: Any) -> Any:
         from django.contrib.auth.models import User

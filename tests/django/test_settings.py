@@ -1,4 +1,4 @@
-"""The settings: every option of the client, dotted paths, and mistakes that name their fix."""
+"""The settings: every option of the client, dotted paths, and mistakes with their fixes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import override_settings
 
 from whisperr import Whisperr
+from whisperr._integrations.settings import get_setting_name
 from whisperr._options import OPTIONS
 from whisperr.django import get_client
-from whisperr.django.conf import KNOWN, config, new_client, setting_of
+from whisperr.django.conf import SETTINGS, config, new_client
 
 if TYPE_CHECKING:
     from tests.django.site import Site
@@ -37,7 +38,7 @@ GIVEN: dict[str, tuple[object, object]] = {
     "max_queue_bytes": (4096, 4096),
 }
 PATHS = {
-    "on_error": f"{HOOKS}.told",
+    "on_error": f"{HOOKS}.record_error",
     "before_send": f"{HOOKS}.review",
     "buffer": f"{HOOKS}.make_buffer",
     "ssl_context": f"{HOOKS}.CONTEXT",
@@ -46,7 +47,7 @@ PATHS = {
 
 
 def test_every_option_has_a_setting() -> None:
-    assert {setting_of(option) for option in OPTIONS} == KNOWN - {
+    assert {get_setting_name(option) for option in OPTIONS} == SETTINGS.known - {
         "WHISPERR_OUTBOX_DATABASE",
         "WHISPERR_RESOLVE_USER",
     }
@@ -67,7 +68,7 @@ def test_a_dotted_path_names_an_object_or_what_makes_it(name: str) -> None:
     from tests.django import hooks
 
     expected = {
-        "on_error": lambda made: made is hooks.told,
+        "on_error": lambda made: made is hooks.record_error,
         "before_send": lambda made: made is hooks.review,
         "buffer": lambda made: type(made) is hooks.Buffer,
         "ssl_context": lambda made: made is hooks.CONTEXT,
@@ -78,10 +79,10 @@ def test_a_dotted_path_names_an_object_or_what_makes_it(name: str) -> None:
         assert expected[name](getattr(get_client()._config, name))
 
 
-def test_a_callable_itself_will_do() -> None:
-    told: list[object] = []
-    with override_settings(WHISPERR_API_KEY="wrk_test", WHISPERR_ON_ERROR=told.append):
-        assert get_client()._config.on_error == told.append
+def test_a_callable_itself_is_allowed() -> None:
+    reports: list[object] = []
+    with override_settings(WHISPERR_API_KEY="wrk_test", WHISPERR_ON_ERROR=reports.append):
+        assert get_client()._config.on_error == reports.append
 
 
 def test_the_environment_gives_key_and_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +101,10 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"FLUSH_AT": "20"}, "WHISPERR_FLUSH_AT = '20': must be a whole number from 1"),
     ({"BASE_URL": "ftp://a:b@c"}, "WHISPERR_BASE_URL = str: must be an http:// or https:// URL"),
     ({"ON_ERROR": 7}, "WHISPERR_ON_ERROR = 7: must be a callable or None"),
-    ({"ON_ERROR": "told"}, "WHISPERR_ON_ERROR = 'told': cannot be imported: told doesn't look"),
+    (
+        {"ON_ERROR": "handler"},
+        "WHISPERR_ON_ERROR = 'handler': cannot be imported: handler doesn't look",
+    ),
     ({"ON_ERROR": f"{HOOKS}.nope"}, f"WHISPERR_ON_ERROR = '{HOOKS}.nope': cannot be imported"),
     ({"TRANSPORT": f"{HOOKS}.NUMBER"}, "WHISPERR_TRANSPORT = 'tests.django.hooks.NUMBER': must be"),
     ({"BUFFER": f"{HOOKS}.make_nothing"}, "WHISPERR_BUFFER: making it raised OSError: disk full"),

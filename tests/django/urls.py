@@ -1,4 +1,4 @@
-"""The pages of the site: two that do what a test says, and some for real servers."""
+"""The pages of the site: two that call the view of a test, and some for real servers."""
 
 from __future__ import annotations
 
@@ -16,41 +16,41 @@ if TYPE_CHECKING:
     from whisperr.django import WhisperrRequest
 
 
-class Stage:
-    """What the two pages do; a test sets it."""
+class CurrentView:
+    """What the two pages call; a test sets it."""
 
     view: Callable[[Any], Any]
 
 
 def sync_page(request: HttpRequest) -> HttpResponseBase:
-    answer = Stage.view(request)
-    return answer if isinstance(answer, HttpResponseBase) else HttpResponse(str(answer))
+    response = CurrentView.view(request)
+    return response if isinstance(response, HttpResponseBase) else HttpResponse(str(response))
 
 
 async def async_page(request: HttpRequest) -> HttpResponseBase:
-    answer = await Stage.view(request)
-    return answer if isinstance(answer, HttpResponseBase) else HttpResponse(str(answer))
+    response = await CurrentView.view(request)
+    return response if isinstance(response, HttpResponseBase) else HttpResponse(str(response))
 
 
-def served_login(request: HttpRequest) -> HttpResponse:
+def server_login(request: HttpRequest) -> HttpResponse:
     user = authenticate(request, username=request.GET["name"], password="secret")
     assert user is not None
     login(request, user)
     return HttpResponse(str(user.pk))
 
 
-def served_track(request: WhisperrRequest) -> HttpResponse:
+def server_track(request: WhisperrRequest) -> HttpResponse:
     return HttpResponse(request.whisperr.track("plan_upgraded", {"n": int(request.GET["n"])}))
 
 
-async def served_alogin(request: HttpRequest) -> HttpResponse:
+async def server_alogin(request: HttpRequest) -> HttpResponse:
     user = await aauthenticate(request, username=request.GET["name"], password="secret")
     assert user is not None
     await alogin(request, user)
     return HttpResponse(str(user.pk))
 
 
-async def served_atrack(request: WhisperrRequest) -> HttpResponse:
+async def server_atrack(request: WhisperrRequest) -> HttpResponse:
     return HttpResponse(request.whisperr.track("plan_upgraded", {"n": int(request.GET["n"])}))
 
 
@@ -58,8 +58,8 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("sync/", sync_page),
     path("async/", async_page),
-    path("login/", served_login),
-    path("track/", served_track),
-    path("alogin/", served_alogin),
-    path("atrack/", served_atrack),
+    path("login/", server_login),
+    path("track/", server_track),
+    path("alogin/", server_alogin),
+    path("atrack/", server_atrack),
 ]

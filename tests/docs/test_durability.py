@@ -1,24 +1,25 @@
-"""docs/durability.md holds: its code runs, its numbers are those of the code."""
+"""docs/durability.md holds: its code runs, its figures are those of the code."""
 
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.docs.page import get_blocks, get_text
+from whisperr import buffers
 from whisperr._queue.durable import PATIENCE, POLL_INTERVAL
 from whisperr._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.buffers import RedisBuffer
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.redis_server import RedisServer
 
-ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "durability.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+PAGE = get_text("docs/durability.md")
 IN_ONE_LINE = " ".join(PAGE.split())
 
 
@@ -30,8 +31,8 @@ def test_every_block_of_python_runs_in_order(
         monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
         names: dict[str, Any] = {"__name__": "durability"}
         clients = []
-        for number, text in enumerate(BLOCKS):
-            # Only where the places are is another matter than what the page says.
+        for number, text in enumerate(get_blocks("docs/durability.md", "python")):
+            # Only the paths and the port differ from the page.
             here = text.replace("/var/lib/app", str(tmp_path))
             here = here.replace("localhost:6379", f"127.0.0.1:{redis_server.port}")
             exec(compile(here, f"durability.md, block {number + 1}", "exec"), names)
@@ -50,7 +51,7 @@ def test_every_block_of_python_runs_in_order(
         assert (tmp_path / "whisperr.db").exists()
 
 
-def test_its_numbers_are_those_of_the_code() -> None:
+def test_the_figures_are_those_of_the_code() -> None:
     assert (PATIENCE, POLL_INTERVAL, LEASE) == (0.25, 5.0, 15.0)
     assert (SHORTEST_LEASE, LONGEST_LEASE) == (1.0, 3_600.0)
     for words in ("a quarter of a second", "every 5 seconds", "after 15 seconds by default"):
@@ -60,10 +61,19 @@ def test_its_numbers_are_those_of_the_code() -> None:
 
 def test_the_table_of_redis_options_has_the_defaults_of_the_code() -> None:
     pytest.importorskip("redis")
-    place = RedisBuffer("redis://localhost")
+    config = RedisBuffer("redis://localhost")
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", PAGE, re.MULTILINE))
     assert set(rows) == {*RedisBuffer.__slots__} - {"url"}
-    assert {name: f"{getattr(place, name)}" for name in rows} == {**rows, "lease": "15.0"}
+    assert {name: f"{getattr(config, name)}" for name in rows} == {**rows, "lease": "15.0"}
+
+
+def test_every_buffer_is_in_the_guide_and_in_the_table_of_costs() -> None:
+    costs = PAGE.split("<!-- costs:")[1].split("<!-- /costs -->")[0]
+    names = [name for name in buffers.__all__ if name.endswith("Buffer")]
+    assert len(names) > 1
+    for name in names:
+        assert f"{name}(" in PAGE or f"## {name.removesuffix('Buffer')}" in PAGE
+        assert f"| {name.removesuffix('Buffer')}" in costs
 
 
 def test_the_table_of_costs_is_filled() -> None:

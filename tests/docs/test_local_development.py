@@ -1,4 +1,4 @@
-"""docs/local-development.md holds: its code runs, its commands and filters are understood."""
+"""docs/local-development.md holds: its code runs, its commands and filters are parsed."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whisperr._cli.main import DEFAULT_PORT, _parser
+from whisperr._cli.local import DEFAULT_PORT
+from whisperr._cli.main import make_parser
 from whisperr.dev import LocalServer
-from whisperr.dev._memory.filter import FIELDS, parsed
+from whisperr.dev._memory.filter import FIELDS, parse_filter
 from whisperr.dev._memory.journal import _BOUND_BYTES
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ def test_every_call_of_the_command_is_understood() -> None:
     calls = [shlex.split(line) for line in lines if line.startswith("whisperr ")]
     assert len(calls) == 7
     for call in calls:
-        arguments = _parser().parse_args(call[1:])
-        parsed(" ".join(getattr(arguments, "filter", [])))
+        arguments = make_parser().parse_args(call[1:])
+        parse_filter(" ".join(getattr(arguments, "filter", [])))
     assert f"http://127.0.0.1:{DEFAULT_PORT}" in TEXT
 
 
@@ -53,7 +54,7 @@ def test_every_term_of_the_table_is_in_the_grammar() -> None:
     terms = [term for row in rows for term in re.findall(r"`([^`]+)`", row)]
     assert len(terms) > 10
     for term in terms:
-        parsed(term)
+        parse_filter(term)
     assert {term.split(":")[0] for term in terms if ":" in term} == set(FIELDS)
 
 

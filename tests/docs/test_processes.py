@@ -1,4 +1,4 @@
-"""The page about ends of processes: its code runs and delivers."""
+"""docs/processes.md holds: its code runs and delivers, and every host it names has a test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.docs.page import ROOT, blocks, text_of
+from tests.docs.page import ROOT, get_blocks, get_text
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
@@ -30,8 +30,8 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
     signal.signal(signal.SIGTERM, before)
 
 
-class Signal:
-    """Stands for a signal of Celery's: it calls what is connected to it."""
+class FakeSignal:
+    """Stands in for a signal of Celery; keeps what is connected to it."""
 
     def __init__(self) -> None:
         self.receivers: list[Any] = []
@@ -42,20 +42,20 @@ class Signal:
 
 
 @pytest.fixture
-def ended(monkeypatch: pytest.MonkeyPatch) -> Signal:
-    """Put a small `celery.signals` in place: the real one is in tests/hosts."""
-    one, module = Signal(), ModuleType("celery.signals")
-    vars(module)["worker_process_shutdown"] = one
+def shutdown_signal(monkeypatch: pytest.MonkeyPatch) -> FakeSignal:
+    """Put a small `celery.signals` in place; tests/hosts uses the real one."""
+    fake, module = FakeSignal(), ModuleType("celery.signals")
+    vars(module)["worker_process_shutdown"] = fake
     monkeypatch.setitem(sys.modules, "celery", ModuleType("celery"))
     monkeypatch.setitem(sys.modules, "celery.signals", module)
-    return one
+    return fake
 
 
 def test_every_block_of_python_runs_in_order_and_delivers(
-    server: LocalServer, ended: Signal
+    server: LocalServer, shutdown_signal: FakeSignal
 ) -> None:
     names: dict[str, Any] = {"__name__": "page"}
-    for number, text in enumerate(blocks(PAGE, "python")):
+    for number, text in enumerate(get_blocks(PAGE, "python")):
         exec(compile(text, f"{PAGE}, block {number + 1}", "exec"), names)
     with pytest.raises(SystemExit):
         signal.raise_signal(signal.SIGTERM)
@@ -63,19 +63,19 @@ def test_every_block_of_python_runs_in_order_and_delivers(
     names["charge"]("user_8842")
     assert [a.type for a in server.arrivals(status="accepted")] == ["payment_failed"]
 
-    async def live() -> None:
+    async def run() -> None:
         async with names["lifespan"](SimpleNamespace()):
             names["whisperr"].track("user_8842", "seat_removed")
 
-    asyncio.run(live())
+    asyncio.run(run())
     assert [a.type for a in server.arrivals()] == ["payment_failed", "seat_removed"]
     assert not names["whisperr"].ready
-    assert [receiver() for receiver in ended.receivers] == [None]
+    assert [receiver() for receiver in shutdown_signal.receivers] == [None]
 
 
 def test_the_options_of_uwsgi_are_those_of_the_tests() -> None:
     hosts = (ROOT / "tests" / "hosts" / "test_uwsgi.py").read_text(encoding="utf-8")
-    options = dict(line.split(" = ") for line in blocks(PAGE, "ini")[0].splitlines())
+    options = dict(line.split(" = ") for line in get_blocks(PAGE, "ini")[0].splitlines())
     assert options == {
         "enable-threads": "true",
         "hook-master-start": "unix_signal:15 gracefully_kill_them_all",
@@ -85,7 +85,7 @@ def test_the_options_of_uwsgi_are_those_of_the_tests() -> None:
 
 
 def test_every_host_of_the_table_has_a_test() -> None:
-    rows = re.findall(r"^\| ([^|]+) \|", text_of(PAGE), re.MULTILINE)
+    rows = re.findall(r"^\| ([^|]+) \|", get_text(PAGE), re.MULTILINE)
     tests = "".join(
         path.read_text(encoding="utf-8")
         for folder in (

@@ -1,4 +1,4 @@
-"""The README holds: its code runs, its table is the one of the code, its names exist."""
+"""README.md holds: its code runs, its tables and figures are those of the code."""
 
 from __future__ import annotations
 
@@ -6,23 +6,26 @@ import re
 import shlex
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.docs.page import ROOT, blocks, text_of
+from tests.docs.page import ROOT, get_blocks, get_text
 from whisperr import Whisperr
-from whisperr._cli.main import _parser
+from whisperr._cli.main import make_parser
 from whisperr._delivery.accounting import _DROPPED, _NEVER_ACCEPTED
+from whisperr._delivery.thread import THREAD_NAME
 from whisperr._options import OPTIONS
 from whisperr.dev import LocalServer
+from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-README = text_of("README.md")
-PAGES = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"]
-PAGES += [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "docs").glob("*.md"))]
+    from whisperr import WhisperrError
+
+README = get_text("README.md")
 
 
 @pytest.fixture
@@ -38,7 +41,7 @@ def test_every_block_of_python_runs_in_order(
 ) -> None:
     names: dict[str, Any] = {"__name__": "readme", "save": list}
     clients: list[Whisperr] = []
-    for number, text in enumerate(blocks("README.md", "python")):
+    for number, text in enumerate(get_blocks("README.md", "python")):
         exec(compile(text, f"README.md, block {number + 1}", "exec"), names)
         if not clients:  # the quick start shuts its client down; what follows uses another one
             names["whisperr"].shutdown()
@@ -67,73 +70,51 @@ def test_the_options_table_is_the_one_of_the_code() -> None:
 
 def test_the_table_of_losses_has_every_reason_that_is_reported() -> None:
     listed = set(re.findall(r"^\| `dropped` \| `(\w+)`", README, re.MULTILINE))
-    assert listed == {*_DROPPED, *_NEVER_ACCEPTED} - {"vetoed"}  # the caller's own wish
+    assert listed == {*_DROPPED, *_NEVER_ACCEPTED} - {"vetoed"}  # which the caller wanted
 
 
 def test_every_call_of_the_command_is_understood() -> None:
-    lines = [line for text in blocks("README.md", "console") for line in text.splitlines()]
+    lines = [line for text in get_blocks("README.md", "console") for line in text.splitlines()]
     calls = [shlex.split(line, comments=True) for line in lines if line.startswith("whisperr ")]
     assert len(calls) >= 4
     for call in calls:
-        _parser().parse_args(call[1:])
+        make_parser().parse_args(call[1:])
     for option in re.findall(r"--[a-z][a-z-]+", README):
         assert option in _parser_help()
 
 
 def _parser_help() -> str:
-    commands = next(a for a in _parser()._actions if a.choices is not None)
+    commands = next(a for a in make_parser()._actions if a.choices is not None)
     choices: Any = commands.choices
     return "".join(parser.format_help() for parser in choices.values())
 
 
-def test_every_make_target_that_is_named_exists() -> None:
-    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    named = set(
-        re.findall(r"\bmake ([a-z-]+)", "\n".join(blocks("README.md", "console")) + contributing)
-    )
-    assert {"demo", "test", "check"} <= named
-    for target in named:
-        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+def test_on_error_runs_in_the_threads_that_the_page_names() -> None:
+    threads: list[str] = []
+    called = threading.Event()
 
+    def report(error: WhisperrError) -> None:
+        threads.append(threading.current_thread().name)
+        called.set()
 
-def test_the_map_of_the_modules_is_complete() -> None:
-    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    source = ROOT / "src" / "whisperr"
-    rows = re.findall(r"^\| (`.+?) \| .+ \| (.*)\|$", contributing, re.MULTILINE)
-    named: set[str] = set()
-    for places, modules in rows:
-        for place in re.findall(r"`([\w/.]+)`", places):
-            named |= {place} if place.endswith(".py") else set()
-            if place.endswith("/"):
-                named |= {f"{place}{module}.py" for module in re.findall(r"`(\w+)`", modules)}
-    there = {path.relative_to(source).as_posix() for path in source.rglob("*.py")}
-    there = {name for name in there if not name.endswith(("__init__.py", "_version.py"))}
-    there -= {name for name in there if "/management/" in name or "/migrations/" in name}
-    assert named == there
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_every_link_leads_somewhere(page: str) -> None:
-    text = text_of(page)
-    for target in re.findall(r"\]\(([^)#:]+)\)", text):
-        assert ((ROOT / page).parent / target).exists(), target
-    headings = [
-        re.sub(r"[^\w -]", "", h).strip() for h in re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    ]
-    anchors = {heading.lower().replace(" ", "-") for heading in headings}
-    assert set(re.findall(r"\]\(#([^)]+)\)", text)) <= anchors
+    client = Whisperr("wrk_readme", transport=MemoryTransport(), on_error=report)
+    client.track("ada", "Not Snake Case")
+    assert called.wait(60)
+    assert threads == [THREAD_NAME]
+    client.shutdown()
+    client.track("ada", "seen")
+    assert threads == [THREAD_NAME, threading.current_thread().name]
 
 
 def test_the_figures_of_the_retry_policy_are_those_of_the_code() -> None:
-    from whisperr._delivery.backoff import backoff, get_pause, parse_retry_after
+    from whisperr._delivery.backoff import get_backoff, get_pause, parse_retry_after
 
     assert "0.5 to 1, 1 to 2, 2 to 4 … up to 30 seconds" in README
-    ends = [(backoff(n, lambda: 0.0), backoff(n, lambda: 1.0)) for n in (1, 2, 3)]
+    ends = [(get_backoff(n, lambda: 0.0), get_backoff(n, lambda: 1.0)) for n in (1, 2, 3)]
     assert ends == [(0.5, 1.0), (1.0, 2.0), (2.0, 4.0)]
-    assert backoff(50, lambda: 1.0) == 30.0
+    assert get_backoff(50, lambda: 1.0) == 30.0
     assert parse_retry_after("900", 0.0) == 60.0
-    ends_of_dice = (lambda: 0.0, lambda: 1.0)
+    ends_of_random = (lambda: 0.0, lambda: 1.0)
     assert "30 to 60 seconds, or 60 to 120 for a refused key" in README
-    assert [get_pause("retry_exhausted", random) for random in ends_of_dice] == [30.0, 60.0]
-    assert [get_pause("auth", random) for random in ends_of_dice] == [60.0, 120.0]
+    assert [get_pause("retry_exhausted", random) for random in ends_of_random] == [30.0, 60.0]
+    assert [get_pause("auth", random) for random in ends_of_random] == [60.0, 120.0]

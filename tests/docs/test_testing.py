@@ -1,4 +1,4 @@
-"""docs/testing.md holds: its modules run together, as the files that they say they are."""
+"""The modules of docs/testing.md run together, under the file names that they have there."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def written(pytester: pytest.Pytester) -> dict[str, str]:
     for kind, text in BLOCK.findall(PAGE):
         if kind == "python":
             found = FILE.match(text)
-            assert found, f"which file is this?\n{text}"
+            assert found, f"no file name in:\n{text}"
             files[found[1]] = text
         elif kind == "ini":
             files["pytest.ini"] = text
@@ -71,8 +71,8 @@ def test_the_tests_of_django_run_with_its_own_runner(
     done.stderr.fnmatch_lines(["Ran 2 tests*", "OK"])
 
 
-def test_the_failure_that_is_shown_is_the_one_that_comes() -> None:
-    (shown,) = [text for kind, text in BLOCK.findall(PAGE) if kind == "text"]
+def test_the_shown_failure_is_the_real_one() -> None:
+    (expected,) = [text for kind, text in BLOCK.findall(PAGE) if kind == "text"]
     billing: dict[str, object] = {}
     source = next(text for _, text in BLOCK.findall(PAGE) if text.startswith("# billing.py"))
     exec(compile(source, "billing.py", "exec"), billing)
@@ -80,11 +80,11 @@ def test_the_failure_that_is_shown_is_the_one_that_comes() -> None:
         billing["upgrade"](42, "pro")  # type: ignore[operator]  # a function of the page
     with pytest.raises(AssertionError) as caught:
         events.assert_tracked("plan_upgraded", user=42, properties={"plan": "team"})
-    assert str(caught.value) == shown.rstrip("\n")
+    assert str(caught.value) == expected.rstrip("\n")
 
 
 @pytest.mark.parametrize("name", testing.__all__)
-def test_every_public_name_is_explained_or_comes_from_one_that_is(name: str) -> None:
+def test_every_public_name_is_explained(name: str) -> None:
     assert getattr(testing, name) is not None
-    handed_out = {"Events", "RecordedEvent", "RecordedIdentify", "Reply", "SentRequest"}
-    assert name in handed_out or name in PAGE
+    returned = {"Events", "RecordedEvent", "RecordedIdentify", "Reply", "SentRequest"}
+    assert name in returned or name in PAGE

@@ -1,4 +1,4 @@
-"""Step 2, an event's own marks: the time as the contract wants it, and ids that are unique."""
+"""The time of an event as the contract wants it, and message ids that are unique."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 RFC_3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
-def nanoseconds_of(moment: datetime) -> int:
+def to_nanoseconds(moment: datetime) -> int:
     return (moment - EPOCH) // timedelta(microseconds=1) * 1_000
 
 
-def clock_at(*moments: datetime) -> Clock:
-    times = iter([nanoseconds_of(moment) for moment in moments])
+def make_clock(*moments: datetime) -> Clock:
+    times = iter([to_nanoseconds(moment) for moment in moments])
     return Clock(lambda: next(times))
 
 
-def expected_of(moment: datetime) -> str:
-    """Write a moment down by another way than the clock does."""
+def to_text(moment: datetime) -> str:
+    """Return the text of a moment, computed in another way than by the clock."""
     whole = moment.replace(microsecond=moment.microsecond // 1_000 * 1_000)
     return whole.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-class TestPresent:
+class TestFormatNow:
     @pytest.mark.parametrize(
         ("microsecond", "fraction"),
         [(0, "000"), (999, "000"), (1_000, "001"), (42_999, "042"), (999_999, "999")],
     )
-    def test_it_is_truncated_to_three_digits(self, microsecond: int, fraction: str) -> None:
-        stamp = clock_at(NOW.replace(microsecond=microsecond)).stamp()
-        assert stamp == f"2026-06-14T12:00:00.{fraction}Z"
+    def test_the_time_is_truncated_to_three_digits(self, microsecond: int, fraction: str) -> None:
+        text = make_clock(NOW.replace(microsecond=microsecond)).format_now()
+        assert text == f"2026-06-14T12:00:00.{fraction}Z"
 
     @pytest.mark.parametrize(
         "step",
@@ -53,42 +53,42 @@ class TestPresent:
             -timedelta(seconds=1),
         ],
     )
-    def test_a_clock_that_moves_is_followed(self, step: timedelta) -> None:
-        clock = clock_at(NOW, NOW + step, NOW)
-        assert [clock.stamp() for _ in range(3)] == [
-            expected_of(moment) for moment in (NOW, NOW + step, NOW)
+    def test_a_clock_that_is_set_to_another_time_is_followed(self, step: timedelta) -> None:
+        clock = make_clock(NOW, NOW + step, NOW)
+        assert [clock.format_now() for _ in range(3)] == [
+            to_text(moment) for moment in (NOW, NOW + step, NOW)
         ]
 
     @SAME_EACH_TIME
     @given(st.datetimes(datetime(1970, 1, 1), datetime(2199, 1, 1)))
-    def test_any_moment_is_written_as_the_contract_wants(self, naive: datetime) -> None:
+    def test_any_time_is_written_as_the_contract_wants(self, naive: datetime) -> None:
         moment = naive.replace(tzinfo=timezone.utc)
-        stamp = clock_at(moment).stamp()
-        assert stamp == expected_of(moment)
-        assert RFC_3339.fullmatch(stamp)
+        text = make_clock(moment).format_now()
+        assert text == to_text(moment)
+        assert RFC_3339.fullmatch(text)
 
     def test_the_real_clock_is_read_by_default(self) -> None:
         before = datetime.now(timezone.utc)
-        stamp = Clock().stamp()
+        text = Clock().format_now()
         after = datetime.now(timezone.utc)
-        assert expected_of(before) <= stamp <= expected_of(after)
+        assert to_text(before) <= text <= to_text(after)
 
 
-class TestGivenTime:
+class TestFormatTime:
     @SAME_EACH_TIME
     @given(
         st.timedeltas(-timedelta(days=30), timedelta(days=1)),
         st.timedeltas(-timedelta(hours=23), timedelta(hours=23)),
     )
-    def test_inside_the_window_it_is_the_same_moment_in_utc(
+    def test_a_time_inside_the_window_is_converted_to_utc(
         self, away: timedelta, offset: timedelta
     ) -> None:
         moment = NOW + away
-        stamp = clock_at(NOW).format(moment.astimezone(timezone(offset)))
-        assert stamp == expected_of(moment)
+        text = make_clock(NOW).format_time(moment.astimezone(timezone(offset)))
+        assert text == to_text(moment)
 
     @pytest.mark.parametrize(
-        ("away", "taken"),
+        ("away", "accepted"),
         [
             (-timedelta(days=30), True),
             (-timedelta(days=30, seconds=1), False),
@@ -100,24 +100,24 @@ class TestGivenTime:
             (timedelta(days=400), False),
         ],
     )
-    def test_outside_the_window_it_is_refused(self, away: timedelta, taken: bool) -> None:
-        clock = clock_at(NOW)
-        if taken:
-            assert clock.format(NOW + away) == expected_of(NOW + away)
+    def test_a_time_outside_the_window_is_refused(self, away: timedelta, accepted: bool) -> None:
+        clock = make_clock(NOW)
+        if accepted:
+            assert clock.format_time(NOW + away) == to_text(NOW + away)
         else:
             with pytest.raises(InvalidEvent, match="outside what the server accepts"):
-                clock.format(NOW + away)
+                clock.format_time(NOW + away)
 
     @pytest.mark.parametrize("value", ["2026-06-14T12:00:00Z", 1_781_438_400, NOW.date(), None])
-    def test_what_is_no_datetime_is_refused_by_type_and_not_shown(self, value: object) -> None:
+    def test_the_error_for_another_type_names_only_the_type(self, value: object) -> None:
         with pytest.raises(InvalidEvent) as caught:
-            clock_at(NOW).format(value)
+            make_clock(NOW).format_time(value)
         kind = type(value).__name__
         assert str(caught.value) == f"occurred_at: must be an aware datetime, got {kind}"
 
-    def test_a_naive_time_is_refused_with_the_remedy(self) -> None:
+    def test_the_error_for_a_naive_time_tells_how_to_fix_it(self) -> None:
         with pytest.raises(InvalidEvent, match=r"naive one; add tzinfo"):
-            clock_at(NOW).format(NOW.replace(tzinfo=None))
+            make_clock(NOW).format_time(NOW.replace(tzinfo=None))
 
     @pytest.mark.parametrize(
         "extreme",
@@ -128,28 +128,28 @@ class TestGivenTime:
             datetime.min.replace(tzinfo=timezone.utc),
         ],
     )
-    def test_the_ends_of_time_are_refused(self, extreme: datetime) -> None:
+    def test_the_first_and_the_last_datetime_are_refused(self, extreme: datetime) -> None:
         with pytest.raises(InvalidEvent, match=r"^occurred_at: "):
-            clock_at(NOW).format(extreme)
+            make_clock(NOW).format_time(extreme)
 
 
 class TestNewSecond:
-    def test_it_is_told_once_and_by_a_given_time_too(self) -> None:
-        told: list[None] = []
-        times = iter([nanoseconds_of(NOW + timedelta(seconds=s)) for s in (0, 0, 1, 1, 2)])
-        clock = Clock(lambda: next(times), lambda: told.append(None))
+    def test_each_second_is_reported_once_also_by_a_given_time(self) -> None:
+        calls: list[None] = []
+        times = iter([to_nanoseconds(NOW + timedelta(seconds=s)) for s in (0, 0, 1, 1, 2)])
+        clock = Clock(lambda: next(times), lambda: calls.append(None))
         counts = []
-        for call in (clock.stamp, clock.stamp, clock.stamp):
+        for call in (clock.format_now, clock.format_now, clock.format_now):
             call()
-            counts.append(len(told))
+            counts.append(len(calls))
         for _ in range(2):
-            clock.format(NOW)
-            counts.append(len(told))
+            clock.format_time(NOW)
+            counts.append(len(calls))
         assert counts == [1, 1, 2, 2, 3]
 
 
 class TestMessageIds:
-    def test_an_id_is_96_bits_that_need_no_escaping_anywhere_and_a_number(self) -> None:
+    def test_an_id_is_96_url_safe_bits_and_a_number(self) -> None:
         ids = MessageIds()
         drawn = []
         for _ in range(200):
@@ -160,11 +160,11 @@ class TestMessageIds:
         assert len({one[:16] for one in drawn}) == 200
 
     @pytest.mark.parametrize("count", [1, 255, 256, 257, 1_000])
-    def test_they_are_unique(self, count: int) -> None:
+    def test_ids_are_unique(self, count: int) -> None:
         ids = MessageIds()
         assert len({ids.next() for _ in range(count)}) == count
 
-    def test_threads_that_draw_at_once_and_renew_share_none(self) -> None:
+    def test_threads_that_make_ids_and_renew_at_once_share_none(self) -> None:
         ids = MessageIds()
         drawn: list[list[str]] = [[] for _ in range(4)]
 
@@ -181,7 +181,7 @@ class TestMessageIds:
             thread.join()
         assert len({one for mine in drawn for one in mine}) == 8_000
 
-    def test_two_makers_share_none(self) -> None:
-        makers = (MessageIds(), MessageIds())
-        drawn = {ids.next() for ids in makers for _ in range(300)}
+    def test_two_objects_share_no_ids(self) -> None:
+        sources = (MessageIds(), MessageIds())
+        drawn = {ids.next() for ids in sources for _ in range(300)}
         assert len(drawn) == 600

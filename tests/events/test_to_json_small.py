@@ -1,4 +1,4 @@
-"""Small dicts of plain values, which are written in one pass once their names are known."""
+"""Small dicts of plain values, which are encoded in one pass once their names are cached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from tests.events.test_to_json import TEXT, Text, Word
 from whisperr import InvalidEvent
-from whisperr._events import to_json as _json
+from whisperr._events import to_json as module
 from whisperr._events.to_json import to_json
 
 NAMES = ["a", "plan", "ünïcødé", 'quo"te', "per%cent{}", ""]
@@ -24,33 +24,33 @@ SMALL = st.recursive(
 )
 
 
-def learn(*names: str) -> None:
+def cache_names(*names: str) -> None:
     for name in names:
         to_json({name: 1}, "properties")
 
 
 @given(SMALL)
-def test_it_is_what_the_careful_way_writes(value: dict[str, Any]) -> None:
-    learn(*NAMES)
+def test_a_small_dict_becomes_what_the_general_encoder_makes_of_it(value: dict[str, Any]) -> None:
+    cache_names(*NAMES)
     assert to_json(value, "properties") == to_json(MappingProxyType(value), "properties")
 
 
 @pytest.fixture
 def in_c(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Return the list of all that is given to the encoder in C from now on; no name is known."""
-    given_to_it: list[object] = []
-    encode = _json._plain_chunks
+    """Return a list of the values that the encoder in C gets from now on; no name is cached."""
+    recorded: list[object] = []
+    encode = module._encode_plain
 
-    def noted(value: object, level: int) -> Any:
-        given_to_it.append(value)
+    def record(value: object, level: int) -> Any:
+        recorded.append(value)
         return encode(value, level)
 
-    monkeypatch.setattr(_json, "_heads", {})
-    monkeypatch.setattr(_json, "_plain_chunks", noted)
-    return given_to_it
+    monkeypatch.setattr(module, "_prefixes", {})
+    monkeypatch.setattr(module, "_encode_plain", record)
+    return recorded
 
 
-def test_the_encoder_in_c_is_needed_until_all_names_were_seen(in_c: list[object]) -> None:
+def test_the_encoder_in_c_is_used_until_all_names_are_cached(in_c: list[object]) -> None:
     value = {"a": 1, "b": {"c": ["x", 2], "d": {"e": None, "f": 0.5, "g": True}}}
     texts = {to_json(value, "properties") for _ in range(10)}
     assert in_c == [value] * 7
@@ -70,26 +70,28 @@ def test_the_encoder_in_c_is_needed_until_all_names_were_seen(in_c: list[object]
     ],
     ids=["many", "many inside", "deep", "a long list", "deep in lists", "a tuple", "a long name"],
 )
-def test_the_encoder_in_c_keeps(value: dict[str, Any], in_c: list[object]) -> None:
-    learn(*"abcdefghijklmnopq")
+def test_larger_values_always_use_the_encoder_in_c(
+    value: dict[str, Any], in_c: list[object]
+) -> None:
+    cache_names(*"abcdefghijklmnopq")
     in_c.clear()
     for _ in range(3):
         assert to_json(value, "properties") == to_json(MappingProxyType(value), "properties")
     assert in_c == [value] * 3
 
 
-def test_the_names_that_are_known_are_bounded(in_c: list[object]) -> None:
-    learn(*(f"user_{number}" for number in range(1_000)))
+def test_the_number_of_cached_names_is_bounded(in_c: list[object]) -> None:
+    cache_names(*(f"user_{number}" for number in range(1_000)))
     in_c.clear()
     for _ in range(3):
         assert to_json({"one_more": 1}, "properties") == '{"one_more":1}'
         assert to_json({"user_7": 1}, "properties") == '{"user_7":1}'
     assert in_c == [{"one_more": 1}] * 3
-    assert len(_json._heads) == 1_000
+    assert len(module._prefixes) == 1_000
 
 
-def test_a_name_of_another_type_is_its_own(in_c: list[object]) -> None:
-    learn("1", "a", "b")
+def test_names_of_other_types_are_not_confused_with_cached_ones(in_c: list[object]) -> None:
+    cache_names("1", "a", "b")
     in_c.clear()
     assert to_json({Text.A: 0, Word("b"): 0}, "properties") == '{"a":0,"b":0}'
     assert in_c == []

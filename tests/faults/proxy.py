@@ -1,7 +1,7 @@
-"""A TCP proxy that does to an exchange what networks and dying servers do to it.
+"""A TCP proxy that injects the faults of networks and dying servers.
 
-It stands on loopback between a client and a server. It reads whole HTTP messages, so that a fault
-meets one exchange: the request on its way to the server, or the answer on its way back.
+It runs on loopback between a client and a server. It reads whole HTTP messages, so that a fault
+hits one exchange: the request to the server, or the answer to the client.
 
 Threads: the proxy runs in one thread of its own; any thread may call what is public.
 """
@@ -25,7 +25,7 @@ _BOUND = 10.0  # for the start and the end of the proxy
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 _SOME = 65_536
-# A request may have half a megabyte: after so many single bytes the rest goes at once.
+# A request may have half a megabyte: after so many single bytes the rest is sent at once.
 _DRIPPED_BYTES = 64
 
 
@@ -43,9 +43,9 @@ class FaultProxy:
         self._injected: Counter[str] = Counter()
         self._exchanges = 0
         self._connections = 0
-        # Never listens: it keeps the port ours while nobody does.
-        self._place = _bound_to(0)
-        self.port: int = self._place.getsockname()[1]
+        # Never listens: it reserves the port while no listener is open.
+        self._reserved = _bind(0)
+        self.port: int = self._reserved.getsockname()[1]
         self._listener: socket.socket | None = None
         self._relisten: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -60,7 +60,7 @@ class FaultProxy:
 
     @property
     def injected(self) -> dict[str, int]:
-        """How many faults of each kind were played."""
+        """How many faults of each kind were injected."""
         with self._lock:
             return dict(self._injected)
 
@@ -77,7 +77,7 @@ class FaultProxy:
             return self._connections
 
     def use(self, schedule: Schedule | None) -> None:
-        """Take the faults of the exchanges to come from `schedule`; None: behave."""
+        """Inject the faults of `schedule` from now on; None injects none."""
         with self._lock:
             self._schedule = schedule
 
@@ -93,7 +93,7 @@ class FaultProxy:
             self._loop.call_soon_threadsafe(self._ended.set)
             self._thread.join(_BOUND)
             assert not self._thread.is_alive()
-        self._place.close()
+        self._reserved.close()
         assert self.failures == []
 
     def __enter__(self) -> Self:
@@ -122,7 +122,7 @@ class FaultProxy:
 
     def _listen(self) -> None:
         self._relisten = None
-        listener = _bound_to(self.port)
+        listener = _bind(self.port)
         listener.setblocking(False)
         listener.listen(128)
         self._loop.add_reader(listener, self._accept, listener)
@@ -140,7 +140,7 @@ class FaultProxy:
         try:
             plain, _ = listener.accept()
         except OSError:
-            return  # it went away before anybody looked
+            return  # the client closed it before it was accepted
         with self._lock:
             self._connections += 1
         link = _Link(_Wire(plain), _Wire(socket.socket()))
@@ -148,7 +148,7 @@ class FaultProxy:
         self._tasks.add(task)
 
         def over(done: asyncio.Task[None]) -> None:
-            # Here and not in the task: one that is cancelled early never comes to its `finally`.
+            # Here and not in the task: one that is cancelled early never runs its `finally`.
             link.close()
             self._tasks.discard(done)
             if not done.cancelled() and done.exception() is not None:
@@ -158,11 +158,11 @@ class FaultProxy:
 
     async def _serve(self, link: _Link) -> None:
         try:
-            while await link.client.begun():
+            while await link.client.wait_for_data():
                 if not await self._exchange(link, self._next()):
                     return
         except OSError:
-            link.client.reset()  # one side went away: the other is told
+            link.client.reset()  # one side closed: the other has to see it
 
     def _next(self) -> Fault | None:
         with self._lock:
@@ -173,10 +173,10 @@ class FaultProxy:
             return fault
 
     async def _exchange(self, link: _Link, fault: Fault | None) -> bool:
-        """Pass a request and its answer on; False when the connection is of no more use."""
-        going = fault if fault is not None and fault.way == "request" else None
-        coming = fault if going is None else None
-        return await self._request(link, going) and await self._answer(link, coming)
+        """Forward a request and its answer; return whether the connection can be used again."""
+        request_fault = fault if fault is not None and fault.way == "request" else None
+        answer_fault = fault if request_fault is None else None
+        return await self._request(link, request_fault) and await self._answer(link, answer_fault)
 
     async def _request(self, link: _Link, fault: Fault | None) -> bool:
         if fault is not None and fault.kind in _BEFORE_THE_REQUEST:
@@ -187,7 +187,7 @@ class FaultProxy:
             return False
         if link.is_fresh:
             await link.connect(self._target)
-        arrived = await _pass_on(link.server, request, fault)
+        arrived = await _forward(link.server, request, fault)
         if not arrived:
             link.server.end_sending()
         return arrived
@@ -200,10 +200,10 @@ class FaultProxy:
         if fault is not None and fault.kind in _INSTEAD_OF_THE_ANSWER:
             await self._swallow(link, fault)
             return False
-        return await _pass_on(link.client, answer, fault)
+        return await _forward(link.client, answer, fault)
 
     async def _swallow(self, link: _Link, fault: Fault) -> None:
-        """Let the client have nothing: no answer, an end, or a reset."""
+        """Send the client nothing, an end, or a reset."""
         if fault.kind == "refuse":
             self._stop_listening()
             self._relisten = self._loop.call_later(fault.seconds, self._listen)
@@ -219,8 +219,8 @@ _BEFORE_THE_REQUEST = {"refuse", "half_close", "black_hole", "reset"}
 _INSTEAD_OF_THE_ANSWER = {"half_close", "black_hole", "lose_answer"}
 
 
-async def _pass_on(wire: _Wire, message: bytes, fault: Fault | None) -> bool:
-    """Send a message, late, slowly or in part; False when the connection is of no more use."""
+async def _forward(wire: _Wire, message: bytes, fault: Fault | None) -> bool:
+    """Send a message late, slowly or in part; return whether the connection can be used again."""
     if fault is not None and fault.kind in {"truncate", "reset"}:
         await wire.send(message[: min(fault.after_bytes, len(message) - 1)])
         if fault.kind == "reset":
@@ -250,20 +250,20 @@ class _Wire:
         self._rest += data
         return data != b""
 
-    async def begun(self) -> bool:
+    async def wait_for_data(self) -> bool:
         """Wait for the first bytes of a message; False at the end."""
         return self._rest != b"" or await self.more()
 
     async def message(self) -> bytes | None:
         """Read one message with its body; None when the end comes first."""
-        while (size := _size_of(self._rest)) is None or len(self._rest) < size:
+        while (size := _get_message_size(self._rest)) is None or len(self._rest) < size:
             if not await self.more():
                 return None
         whole, self._rest = self._rest[:size], self._rest[size:]
         return whole
 
     async def drain(self) -> None:
-        """Read and forget until the end."""
+        """Read and discard until the end."""
         while await self.more():
             self._rest = b""
 
@@ -309,7 +309,7 @@ class _Link:
             await asyncio.wait({answer, gone}, return_when=asyncio.FIRST_COMPLETED)
             return answer.result() if answer.done() else None
         finally:
-            # Their ends are waited for: a socket must not be closed while somebody reads it.
+            # Wait for both tasks: a socket must not be closed while a task reads it.
             answer.cancel()
             gone.cancel()
             await asyncio.gather(answer, gone, return_exceptions=True)
@@ -319,7 +319,7 @@ class _Link:
         self.server.socket.close()
 
 
-def _bound_to(port: int) -> socket.socket:
+def _bind(port: int) -> socket.socket:
     bound = socket.socket()
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
@@ -327,8 +327,8 @@ def _bound_to(port: int) -> socket.socket:
     return bound
 
 
-def _size_of(data: bytes) -> int | None:
-    """Return how long the message is that begins here; None until its head is complete."""
+def _get_message_size(data: bytes) -> int | None:
+    """Return the length of the first message; None until its head is complete."""
     end = data.find(b"\r\n\r\n")
     if end < 0:
         return None

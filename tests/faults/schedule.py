@@ -1,7 +1,7 @@
-"""Which fault meets which exchange: values and seeded random, no sockets.
+"""Chooses which fault hits which exchange, by seeded random numbers. No sockets.
 
-A schedule is asked once for each exchange, in the order in which they begin. The same seed gives
-the same faults, and what it gave can be printed and replayed.
+The proxy calls `next` once for each exchange, in the order in which they begin. The same seed gives
+the same faults. A schedule can be printed and replayed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Kind = Literal[
 Way = Literal["request", "answer"]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
-# What there is to choose from; a lost answer has one way, and nobody can refuse an answer.
+# The possible combinations: only an answer can be lost, and only a request refused.
 _CHOICES: tuple[tuple[Kind, Way], ...] = (
     *((kind, way) for kind in KINDS[:6] for way in get_args(Way)),
     ("lose_answer", "answer"),
@@ -46,10 +46,10 @@ _NONE = "-"
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: its kind and the way it meets: the request to the server or the answer back.
+    """One fault: its kind, and which way it hits: the request or the answer.
 
     `seconds`: the delay of `latency`, the pause between the bytes of `drip`, how long `refuse`
-    lets nobody connect. `after_bytes`: how much passes before `truncate` or `reset`.
+    refuses connections. `after_bytes`: how much is sent before `truncate` or `reset`.
     """
 
     kind: Kind
@@ -70,21 +70,21 @@ class Fault:
 
 
 class Schedule:
-    """Gives a fault or none for each exchange; `rate` of them meet one.
+    """Gives a fault or none for each exchange, a fault for the share `rate` of them.
 
-    `kinds`: what may be chosen. `str()` of it names the seed and all that was given so far.
+    `kinds` are those to choose from. `str()` names the seed and all that was given so far.
     """
 
     def __init__(self, seed: int, *, rate: float = 0.3, kinds: Sequence[Kind] = KINDS) -> None:
         self._title = f"seed {seed}, rate {rate:g}"
-        self._dice = Random(seed)
+        self._random = Random(seed)
         self._rate = rate
         self._choices = [choice for choice in _CHOICES if choice[0] in kinds]
         self._fixed: list[Fault | None] | None = None
         self._given: list[Fault | None] = []
 
     @classmethod
-    def of(cls, faults: Iterable[Fault | None]) -> Self:
+    def from_faults(cls, faults: Iterable[Fault | None]) -> Self:
         """Return a schedule that gives these, one by one, then none."""
         made = cls(0)
         made._title = "replayed"
@@ -93,14 +93,14 @@ class Schedule:
 
     @classmethod
     def replay(cls, text: str) -> Self:
-        """Return a schedule that gives again what the printed one gave."""
+        """Return a schedule that gives what the printed one gave."""
         words = text.rpartition(":")[2].split()
-        return cls.of(None if word == _NONE else Fault.parse(word) for word in words)
+        return cls.from_faults(None if word == _NONE else Fault.parse(word) for word in words)
 
     def next(self) -> Fault | None:
-        """Return what meets the next exchange."""
+        """Return the fault of the next exchange, or None."""
         if self._fixed is None:
-            fault = self._thrown()
+            fault = self._choose()
         else:
             at = len(self._given)
             fault = self._fixed[at] if at < len(self._fixed) else None
@@ -116,10 +116,10 @@ class Schedule:
         words = (str(fault) if fault is not None else _NONE for fault in self._given)
         return f"{self._title}: {' '.join(words)}"
 
-    def _thrown(self) -> Fault | None:
-        if self._dice.random() >= self._rate:
+    def _choose(self) -> Fault | None:
+        if self._random.random() >= self._rate:
             return None
-        kind, way = self._dice.choice(self._choices)
-        seconds = self._dice.choice(_SECONDS.get(kind, (0.0,)))
-        after_bytes = self._dice.randrange(_MOST_BYTES) if kind in _SIZED else 0
+        kind, way = self._random.choice(self._choices)
+        seconds = self._random.choice(_SECONDS.get(kind, (0.0,)))
+        after_bytes = self._random.randrange(_MOST_BYTES) if kind in _SIZED else 0
         return Fault(kind, way, seconds, after_bytes)

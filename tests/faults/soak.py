@@ -1,9 +1,9 @@
-"""The soak: threads track through a proxy that plays faults; in the end all of it is there once.
+"""The soak: threads track through a proxy that injects faults; at the end all of it arrived once.
 
     python -m tests.faults.soak --seconds 60 --seed 1
 
-A round is made by its seed: the options of the client, which faults come and when. Threads and
-sockets have a timing of their own, so a seed repeats the weather, not every packet.
+The seed of a round decides the options of the client and which faults are injected when. Threads
+and sockets have their own timing, so a seed repeats the faults, not every packet.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from random import Random
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any
 
-from tests.faults.ends import Figures, Inbox, judged
+from tests.faults.figures import Figures, Inbox, compare
 from tests.faults.proxy import FaultProxy
 from tests.faults.schedule import Schedule
 from whisperr import Whisperr
@@ -26,7 +26,7 @@ from whisperr.dev import LocalServer, faults
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from tests.faults.ends import Call
+    from tests.faults.figures import Call
     from whisperr import WhisperrError
     from whisperr.dev.faults import Fault
 
@@ -53,51 +53,51 @@ _SERVER_FAULTS: tuple[tuple[Fault, ...], ...] = (
 class Plan:
     """One round: `events` calls from `threads` threads within `seconds`, and the client's options.
 
-    `weather`: how much the faults of the proxy are worth: 0 is none, 1 a lot.
+    `fault_rate`: the share of exchanges that the proxy disturbs in its worst phase, up to 1.
     """
 
     seed: int
     seconds: float = _ROUND
     events: int = int(_ROUND * _EVENTS_PER_SECOND)
     threads: int = 4
-    weather: float = 0.3
+    fault_rate: float = 0.3
     options: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, seed: int) -> Plan:
-        """Return the plan that a seed stands for; successive seeds try different options."""
+    def from_seed(cls, seed: int) -> Plan:
+        """Return the plan of a seed; successive seeds try different options."""
         random = Random(f"plan {seed}")
         options = {
             "max_retries": random.choice((0, 1, 3)),
             "flush_at": random.choice((1, 20, 100)),
             "max_batch_size": random.choice((7, 100, 500)),
         }
-        threads, weather = random.choice((1, 4, 8)), random.choice((0.1, 0.3, 0.6))
-        return cls(seed, threads=threads, weather=weather, options=options)
+        threads, fault_rate = random.choice((1, 4, 8)), random.choice((0.1, 0.3, 0.6))
+        return cls(seed, threads=threads, fault_rate=fault_rate, options=options)
 
 
 class Round:
     """One client, one proxy, one server, and the threads that track."""
 
-    def __init__(self, plan: Plan, tell: Callable[[str], object] = lambda _: None) -> None:
+    def __init__(self, plan: Plan, report: Callable[[str], object] = lambda _: None) -> None:
         self._plan = plan
-        self._tell = tell
+        self._report = report
         self._tracked = Event()
         self._errors: list[WhisperrError] = []
         self._problems: list[str] = []
 
     def run(self) -> Figures:
-        """Track while faults come and go, deliver the rest without them, and judge what arrived."""
+        """Track while faults are injected, deliver the rest, and compare with what arrived."""
         inbox = Inbox()
-        server = LocalServer(keep=10, seed=self._plan.seed, on_arrival=inbox.take)
+        server = LocalServer(keep=10, seed=self._plan.seed, on_arrival=inbox.add)
         with server, FaultProxy(server.port) as proxy:
             client = Whisperr("wrk_test", base_url=proxy.url, **self._options())
-            calls = self._weathered(client, server, proxy)
+            calls = self._run_with_faults(client, server, proxy)
             server.set_faults()
             proxy.use(None)
             self._settle(client)
             client.shutdown(10)
-        figures = judged(calls, inbox.arrivals, client.stats())
+        figures = compare(calls, inbox.arrivals, client.stats())
         figures.problems += self._problems
         figures.faults = {**proxy.injected}
         for kind, count in server.summary()["faults"].items():
@@ -115,10 +115,10 @@ class Round:
             **self._plan.options,
         }
 
-    def _weathered(
+    def _run_with_faults(
         self, client: Whisperr, server: LocalServer, proxy: FaultProxy
     ) -> list[list[Call]]:
-        """Play one phase of faults after the other until all threads have tracked."""
+        """Inject one phase of faults after the other until all threads have tracked."""
         calls: list[list[Call]] = [[] for _ in range(self._plan.threads)]
         threads = [
             Thread(target=self._track, args=(client, number, kept), daemon=True)
@@ -127,25 +127,25 @@ class Round:
         for thread in threads:
             thread.start()
         phases = self._phases()
-        until = told = time.monotonic()
+        until = next_report = time.monotonic()
         while any(thread.is_alive() for thread in threads):
             if time.monotonic() >= until:
-                seconds, schedule, served = next(phases)
+                seconds, schedule, server_faults = next(phases)
                 proxy.use(schedule)
-                server.set_faults(*served)
+                server.set_faults(*server_faults)
                 until = time.monotonic() + seconds
             client.flush(timeout=0.2)  # ends a pause
             self._tracked.wait(0.02)
-            if time.monotonic() >= told:
-                told += 1.0
-                self._look(client, proxy)
+            if time.monotonic() >= next_report:
+                next_report += 1.0
+                self._check(client, proxy)
         return calls
 
     def _phases(self) -> Iterator[tuple[float, Schedule, tuple[Fault, ...]]]:
         random = Random(f"weather {self._plan.seed}")
         while True:
             seconds = random.uniform(0.2, 0.8)
-            rate = random.choice((0.0, 0.5, 1.0)) * self._plan.weather
+            rate = random.choice((0.0, 0.5, 1.0)) * self._plan.fault_rate
             yield (
                 seconds,
                 Schedule(random.randrange(2**32), rate=rate),
@@ -179,47 +179,49 @@ class Round:
                 self._problems.append(f"not delivered within {_SETTLE_BOUND:g} s")
                 return
 
-    def _look(self, client: Whisperr, proxy: FaultProxy) -> None:
-        """Say how it goes, and note what is wrong already."""
+    def _check(self, client: Whisperr, proxy: FaultProxy) -> None:
+        """Report the counts, and keep what is wrong already."""
         stats = client.stats()
         if stats.held < 0 or stats.dropped or stats.not_accepted:
             self._problems.append(f"while it ran: {stats}")
-        self._tell(
+        self._report(
             f"seed {self._plan.seed}: accepted {stats.accepted}, delivered {stats.delivered}, "
             f"held {stats.held}, requests {stats.requests}, retries {stats.retries}, "
             f"faults {sum(proxy.injected.values())}, {stats.state}"
         )
 
 
-def soaked(seed: int, seconds: float, tell: Callable[[str], object]) -> tuple[Figures, list[int]]:
+def run_soak(
+    seed: int, seconds: float, report: Callable[[str], object]
+) -> tuple[Figures, list[int]]:
     """Run rounds with successive seeds for `seconds` or until one fails; return sums and seeds."""
     total, seeds = Figures(), list[int]()
     deadline = time.monotonic() + seconds
-    while not total.wrong and (not seeds or time.monotonic() < deadline):
+    while not total.failed and (not seeds or time.monotonic() < deadline):
         seeds.append(seed + len(seeds))
-        total += Round(Plan.of(seeds[-1]), tell).run()
+        total += Round(Plan.from_seed(seeds[-1]), report).run()
     return total, seeds
 
 
-def again(seed: int) -> str:
-    """Say how to repeat a round."""
+def get_repeat_hint(seed: int) -> str:
+    """Return how to repeat a round."""
     return f"to repeat it: WHISPERR_SOAK_SEED={seed} make soak"
 
 
 def main() -> int:
-    """Soak as a program: lines of figures as it goes, JSON at the end."""
+    """Run the soak as a program: a line of figures each second, JSON at the end."""
     parser = argparse.ArgumentParser(prog="python -m tests.faults.soak", description=main.__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
-    total, seeds = soaked(given.seed, given.seconds, _say)
-    _say(json.dumps({"seeds": seeds, **vars(total)}, indent=2))
-    if total.wrong:
-        _say(again(seeds[-1]))
-    return int(total.wrong)
+    total, seeds = run_soak(given.seed, given.seconds, _print)
+    _print(json.dumps({"seeds": seeds, **vars(total)}, indent=2))
+    if total.failed:
+        _print(get_repeat_hint(seeds[-1]))
+    return int(total.failed)
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)  # noqa: T201  # a program for people
 
 

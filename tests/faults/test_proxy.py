@@ -1,4 +1,4 @@
-"""The fault proxy does what it says, seen by a plain socket on the client's side."""
+"""The fault proxy injects the faults of its schedule, as a plain socket of a client sees them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Raw:
     def __init__(self, port: int) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), LIMIT)
 
-    def ask(self) -> bytes:
+    def request(self) -> bytes:
         """Send one request; return its whole answer."""
         self.socket.sendall(REQUEST)
         return self.answer()
@@ -48,14 +48,14 @@ class Raw:
         return data
 
     def rest(self) -> bytes:
-        """Return what comes until the end; raises ConnectionResetError for a reset."""
+        """Return what is received until the end; raises ConnectionResetError for a reset."""
         data = b""
         while piece := self.socket.recv(65_536):
             data += piece
         return data
 
     def is_silent(self) -> bool:
-        """Say whether nothing comes for a while."""
+        """Return whether nothing is received for a while."""
         self.socket.settimeout(0.2)
         try:
             self.socket.recv(1)
@@ -70,22 +70,22 @@ class Raw:
 
 
 @contextmanager
-def asked(fault: Fault) -> Iterator[tuple[Raw, LocalServer, FaultProxy]]:
-    """Send one request that meets a fault."""
-    with LocalServer() as server, FaultProxy(server.port, Schedule.of([fault])) as proxy:
+def send_with(fault: Fault) -> Iterator[tuple[Raw, LocalServer, FaultProxy]]:
+    """Send one request that a fault hits."""
+    with LocalServer() as server, FaultProxy(server.port, Schedule.from_faults([fault])) as proxy:
         with closing(Raw(proxy.port)) as client:
             client.socket.sendall(REQUEST)
             yield client, server, proxy
         assert proxy.injected == {fault.kind: 1}
 
 
-def works(proxy: FaultProxy) -> bool:
-    """Say whether a new connection is served, within a bound: a refusal may take its time."""
+def is_served(proxy: FaultProxy) -> bool:
+    """Return whether a new connection is served within a bound."""
     deadline = time.monotonic() + LIMIT
     while not is_open(proxy.port) and time.monotonic() < deadline:
         pass
     with closing(Raw(proxy.port)) as client:
-        return client.ask().startswith(b"HTTP/1.1 202 ")
+        return client.request().startswith(b"HTTP/1.1 202 ")
 
 
 def is_open(port: int) -> bool:
@@ -98,13 +98,13 @@ class TestWithoutFaults:
     def test_requests_and_answers_pass_unchanged_over_one_connection(self) -> None:
         with LocalServer() as server, FaultProxy(server.port) as proxy:
             with closing(Raw(proxy.port)) as client, closing(Raw(server.port)) as direct:
-                through = [client.ask() for _ in range(3)]
-                assert [len(answer) for answer in through] == [len(direct.ask())] * 3
+                through = [client.request() for _ in range(3)]
+                assert [len(answer) for answer in through] == [len(direct.request())] * 3
             assert (proxy.connections, proxy.exchanges, proxy.injected) == (1, 3, {})
             assert {request.body for request in server.requests()} == {BODY}
             assert {request.connection for request in server.requests()} == {1, 2}
 
-    def test_what_the_server_cuts_is_cut(self) -> None:
+    def test_an_answer_cut_by_the_server_is_forwarded_cut(self) -> None:
         with (
             LocalServer(faults=[faults.cut()]) as server,
             FaultProxy(server.port) as proxy,
@@ -114,15 +114,15 @@ class TestWithoutFaults:
             with pytest.raises(ConnectionResetError):
                 client.rest()
 
-    def test_a_client_that_leaves_is_not_waited_for(self) -> None:
+    def test_the_proxy_does_not_wait_for_a_client_that_left(self) -> None:
         with LocalServer(faults=[faults.hang()]) as server, FaultProxy(server.port) as proxy:
             with closing(Raw(proxy.port)) as client:
                 client.socket.sendall(REQUEST)
                 server.wait_requests(1)
             server.set_faults()
-            assert works(proxy)
+            assert is_served(proxy)
 
-    def test_no_server_is_a_reset(self) -> None:
+    def test_a_missing_server_becomes_a_reset(self) -> None:
         with LocalServer() as server:
             port = server.port
         with FaultProxy(port) as proxy, closing(Raw(proxy.port)) as client:
@@ -130,7 +130,7 @@ class TestWithoutFaults:
             with pytest.raises(ConnectionResetError):
                 client.rest()
 
-    def test_the_end_does_not_wait_for_open_connections(self) -> None:
+    def test_close_does_not_wait_for_open_connections(self) -> None:
         began = time.monotonic()
         with LocalServer(faults=[faults.hang()]) as server:
             with FaultProxy(server.port) as proxy:
@@ -144,7 +144,7 @@ class TestWithoutFaults:
                 client.close()
         assert time.monotonic() - began < LIMIT
 
-    def test_one_that_was_never_started_closes(self) -> None:
+    def test_a_proxy_that_was_never_started_can_be_closed(self) -> None:
         FaultProxy(1).close()
 
 
@@ -153,69 +153,69 @@ class TestBothWays:
     @pytest.mark.parametrize(
         "fault", [Fault("latency", seconds=0.3), Fault("drip", seconds=0.005)], ids=str
     )
-    def test_late_and_slow_messages_arrive_whole(self, fault: Fault, way: Way) -> None:
+    def test_late_and_slow_messages_arrive_complete(self, fault: Fault, way: Way) -> None:
         began = time.monotonic()
-        with asked(Fault(fault.kind, way, fault.seconds)) as (client, server, _):
+        with send_with(Fault(fault.kind, way, fault.seconds)) as (client, server, _):
             assert client.answer().startswith(b"HTTP/1.1 202 ")
             assert time.monotonic() - began > 0.2
             assert [arrival.status for arrival in server.arrivals()] == ["accepted"]
             (request,) = server.requests()
             assert request.body == BODY
-            assert client.ask().startswith(b"HTTP/1.1 202 ")
+            assert client.request().startswith(b"HTTP/1.1 202 ")
 
-    def test_a_truncated_one_ends_after_so_many_bytes(self, way: Way) -> None:
-        with asked(Fault("truncate", way, after_bytes=12)) as (client, server, proxy):
+    def test_a_truncated_message_ends_after_so_many_bytes(self, way: Way) -> None:
+        with send_with(Fault("truncate", way, after_bytes=12)) as (client, server, proxy):
             assert client.rest() == (b"HTTP/1.1 202" if way == "answer" else b"")
-            assert works(proxy)
+            assert is_served(proxy)
             assert len(server.wait(1 + (way == "answer"))) == 1 + (way == "answer")
 
-    def test_a_half_closed_connection_says_nothing_and_still_listens(self, way: Way) -> None:
-        with asked(Fault("half_close", way)) as (client, server, proxy):
+    def test_a_half_closed_connection_sends_nothing_and_still_receives(self, way: Way) -> None:
+        with send_with(Fault("half_close", way)) as (client, server, proxy):
             assert client.rest() == b""
             for _ in range(3):
                 client.socket.sendall(REQUEST)
-            assert works(proxy)
+            assert is_served(proxy)
             assert len(server.wait(1 + (way == "answer"))) == 1 + (way == "answer")
             assert proxy.exchanges == 2
 
-    def test_a_reset_is_seen_as_one(self, way: Way) -> None:
-        with asked(Fault("reset", way, after_bytes=5)) as (client, server, proxy):
+    def test_a_reset_is_received_as_a_reset(self, way: Way) -> None:
+        with send_with(Fault("reset", way, after_bytes=5)) as (client, server, proxy):
             with pytest.raises(ConnectionResetError):
                 client.rest()
-            assert works(proxy)
+            assert is_served(proxy)
             assert len(server.wait(1 + (way == "answer"))) == 1 + (way == "answer")
 
-    def test_a_black_hole_takes_everything_and_stays_silent(self, way: Way) -> None:
-        with asked(Fault("black_hole", way)) as (client, server, proxy):
+    def test_a_black_hole_receives_everything_and_sends_nothing(self, way: Way) -> None:
+        with send_with(Fault("black_hole", way)) as (client, server, proxy):
             if way == "answer":
                 server.wait(1)
             assert client.is_silent()
             client.socket.sendall(REQUEST)
             assert client.is_silent()
             assert len(server.arrivals()) == (way == "answer")
-            assert works(proxy)
+            assert is_served(proxy)
 
 
 def test_a_lost_answer_is_lost_after_the_server_accepted() -> None:
-    with asked(Fault("lose_answer")) as (client, server, _):
+    with send_with(Fault("lose_answer")) as (client, server, _):
         with pytest.raises(ConnectionResetError):
             client.rest()
         (arrival,) = server.arrivals()
         assert (arrival.status, server.requests()[0].status) == ("accepted", 202)
 
 
-def test_nobody_can_connect_for_a_while() -> None:
-    with asked(Fault("refuse", "request", seconds=0.3)) as (client, server, proxy):
+def test_connections_are_refused_for_a_while() -> None:
+    with send_with(Fault("refuse", "request", seconds=0.3)) as (client, server, proxy):
         with pytest.raises(ConnectionResetError):
             client.rest()
         with pytest.raises(ConnectionRefusedError):
             Raw(proxy.port)
         assert server.arrivals() == []
-        assert works(proxy)
+        assert is_served(proxy)
 
 
 def test_a_part_of_a_dripped_answer_comes_before_the_whole() -> None:
-    with asked(Fault("drip", seconds=0.01)) as (client, _, _):
+    with send_with(Fault("drip", seconds=0.01)) as (client, _, _):
         assert len(client.socket.recv(65_536)) < 20
 
 
@@ -226,7 +226,7 @@ class TestSchedule:
         assert given[0] == given[1] != given[2]
         assert list(first.given) == given[0]
 
-    def test_a_printed_one_is_replayed(self) -> None:
+    def test_a_printed_schedule_is_replayed(self) -> None:
         schedule = Schedule(5, rate=0.7)
         given = [schedule.next() for _ in range(200)]
         assert str(schedule).startswith("seed 5, rate 0.7: ")
@@ -234,7 +234,7 @@ class TestSchedule:
         assert [again.next() for _ in range(200)] == given
         assert again.next() is None
 
-    def test_every_kind_comes_and_about_as_often_as_asked(self) -> None:
+    def test_every_kind_is_chosen_about_as_often_as_its_rate(self) -> None:
         schedule = Schedule(1, rate=0.3)
         given = [schedule.next() for _ in range(1_000)]
         faults_ = [fault for fault in given if fault is not None]
@@ -242,24 +242,24 @@ class TestSchedule:
         assert 200 < len(faults_) < 400
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_only_the_kinds_that_are_asked_for_come(self, kind: Kind) -> None:
+    def test_only_the_given_kinds_are_chosen(self, kind: Kind) -> None:
         schedule = Schedule(1, rate=1.0, kinds=[kind])
         given = [schedule.next() for _ in range(20)]
         assert {fault.kind for fault in given if fault is not None} == {kind}
 
     @pytest.mark.parametrize("text", ["latency/answer/1", "nothing/answer/0/0", "reset/x/0/0"])
-    def test_what_is_no_fault_is_refused(self, text: str) -> None:
+    def test_an_unknown_fault_is_refused(self, text: str) -> None:
         with pytest.raises(ValueError, match=r"no such fault|not enough values"):
             Schedule.replay(f"seed 1: {text}")
 
-    def test_it_can_be_changed_while_the_proxy_runs(self) -> None:
+    def test_the_schedule_can_be_changed_while_the_proxy_runs(self) -> None:
         with LocalServer() as server, FaultProxy(server.port) as proxy:
-            assert works(proxy)
-            proxy.use(Schedule.of([Fault("lose_answer")]))
+            assert is_served(proxy)
+            proxy.use(Schedule.from_faults([Fault("lose_answer")]))
             with closing(Raw(proxy.port)) as client:
                 client.socket.sendall(REQUEST)
                 with pytest.raises(ConnectionResetError):
                     client.rest()
             proxy.use(None)
-            assert works(proxy)
+            assert is_served(proxy)
             assert proxy.injected == {"lose_answer": 1}

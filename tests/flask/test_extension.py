@@ -28,7 +28,7 @@ def never() -> str:
     raise AssertionError("the user was read")
 
 
-def app_of(server: LocalServer, **config: Any) -> Flask:
+def make_app(server: LocalServer, **config: Any) -> Flask:
     app = Flask("shop")
     app.config.update(
         WHISPERR_API_KEY="wrk_test",
@@ -61,7 +61,7 @@ def sent(app: Flask, server: LocalServer) -> list[tuple[str | None, str | None]]
 
 
 def test_the_user_is_the_one_of_the_request(server: LocalServer) -> None:
-    app = app_of(server)
+    app = make_app(server)
     Whisperr(app, resolve_user=user)
 
     def view() -> str | None:
@@ -78,7 +78,7 @@ def test_the_user_is_the_one_of_the_request(server: LocalServer) -> None:
 
 def test_an_async_view_tracks_as_well(server: LocalServer) -> None:
     pytest.importorskip("asgiref", reason="asgiref, for Flask's async views, is not installed")
-    app = app_of(server)
+    app = make_app(server)
     Whisperr(app, resolve_user=user)
 
     @app.get("/")
@@ -91,14 +91,14 @@ def test_an_async_view_tracks_as_well(server: LocalServer) -> None:
 
 
 def test_the_session_is_not_touched_when_nothing_is_tracked(server: LocalServer) -> None:
-    app = app_of(server)
+    app = make_app(server)
     Whisperr(app, resolve_user=lambda: session.get("user"))
     app.add_url_rule("/", "view", lambda: "done")
     assert "Vary" not in app.test_client().get("/").headers
 
 
 def test_a_login_during_the_request_is_seen(server: LocalServer) -> None:
-    app = app_of(server)
+    app = make_app(server)
     Whisperr(app, resolve_user=lambda: session.get("user"))
 
     def view() -> list[str | None]:
@@ -109,8 +109,8 @@ def test_a_login_during_the_request_is_seen(server: LocalServer) -> None:
     assert visit(app, view) == [None, "8842"]
 
 
-def test_a_disabled_client_reads_nobody(server: LocalServer) -> None:
-    app = app_of(server, WHISPERR_DISABLED=True)
+def test_a_disabled_client_reads_no_user(server: LocalServer) -> None:
+    app = make_app(server, WHISPERR_DISABLED=True)
     Whisperr(app, resolve_user=never)
 
     def view() -> str | None:
@@ -134,14 +134,14 @@ def raising() -> str:
     [
         (raising, "track: external_user_id: resolve_user raised LookupError"),
         (async_user, "track: external_user_id: resolve_user must not be async here"),
-        (None, "neither a resolve_user nor Flask-Login says who the user is"),
+        (None, "there is neither a resolve_user nor Flask-Login to read the user"),
     ],
 )
 def test_a_user_who_cannot_be_read_is_reported_and_the_request_goes_on(
     resolve_user: Any, text: str, server: LocalServer
 ) -> None:
     errors: list[WhisperrError] = []
-    app = app_of(server, WHISPERR_ON_ERROR=errors.append)
+    app = make_app(server, WHISPERR_ON_ERROR=errors.append)
     Whisperr(app, resolve_user=resolve_user)
     assert visit(app, lambda: current.track("plan_upgraded")) is None
     assert sent(app, server) == []
@@ -152,7 +152,7 @@ def test_a_user_who_cannot_be_read_is_reported_and_the_request_goes_on(
 
 def test_several_applications_have_a_client_each(server: LocalServer) -> None:
     whisperr = Whisperr(resolve_user=user)
-    apps = [app_of(server, WHISPERR_APP_VERSION=version) for version in ("1", "2")]
+    apps = [make_app(server, WHISPERR_APP_VERSION=version) for version in ("1", "2")]
     for app in apps:
         whisperr.init_app(app)
     for app in apps:
@@ -187,7 +187,7 @@ def test_a_client_that_is_given_is_shared(server: LocalServer) -> None:
 def test_a_wrong_setting_is_found_when_the_application_is_made(
     config: dict[str, Any], text: str, server: LocalServer
 ) -> None:
-    app = app_of(server)
+    app = make_app(server)
     app.config.update(config)
     with pytest.raises(ValueError, match=text) as raised:
         Whisperr(app)
@@ -195,7 +195,7 @@ def test_a_wrong_setting_is_found_when_the_application_is_made(
 
 
 def test_a_setting_that_does_not_exist_is_warned_about(server: LocalServer) -> None:
-    app = app_of(server, WHISPERR_FLUSHAT=5)
+    app = make_app(server, WHISPERR_FLUSHAT=5)
     with pytest.warns(UserWarning, match="did you mean WHISPERR_FLUSH_AT") as warned:
         Whisperr(app)
     assert warned[0].filename == __file__
@@ -215,7 +215,7 @@ class TestFlaskLogin:
             def __init__(self, key: int) -> None:
                 self.id = key
 
-        app = app_of(server)
+        app = make_app(server)
         login.LoginManager(app).user_loader(lambda key: User(int(key)))
         Whisperr(app)
 
@@ -235,7 +235,7 @@ class TestFlaskLogin:
         assert browser.get("/").text != "nothing"
         assert sent(app, server) == [("8842", "plan_upgraded")]
 
-    def test_outside_of_a_request_there_is_nobody(self, app: Flask, server: LocalServer) -> None:
+    def test_outside_of_a_request_there_is_no_user(self, app: Flask, server: LocalServer) -> None:
         with app.app_context():
             assert current.track("seen") is None
             assert current.client.track(7, "seen") is not None

@@ -26,10 +26,10 @@ def test_what_waits_is_delivered_when_the_workers_end(
 ) -> None:
     options = ["--chdir", EXAMPLES, "-b", "127.0.0.1:0", "-w", 2, "-k", kind, *preload]
     with Hosted("gunicorn", *options, "flask_app:app", server=server) as host:
-        host.says("Booting worker")
+        host.wait_for_output("Booting worker")
         users = {f"user_{n}" for n in range(6)}
         for user in sorted(users):
             host.post("/subscription/cancel", user)
-        said = host.stop(signal.SIGTERM)
-    assert "Traceback" not in said
+        output = host.stop(signal.SIGTERM)
+    assert "Traceback" not in output
     assert sorted(str(a.user) for a in server.arrivals()) == sorted(users)

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture(autouse=True)
-def _ctrl_c_is_heard() -> Iterator[None]:
-    """Let hosts hear SIGINT also where a shell runs the tests in the background and ignores it."""
+def _ctrl_c_is_handled() -> Iterator[None]:
+    """Handle SIGINT, which a shell in the background lets its programs ignore."""
     before = signal.getsignal(signal.SIGINT)
     signal.signal(signal.SIGINT, signal.default_int_handler)
     yield

@@ -1,4 +1,4 @@
-"""Real host processes: started on a port of their own choice, read, stopped, ended for certain."""
+"""Starts real host processes on free ports, reads their output, and ends them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ BOUND = 60
 APPS = Path(__file__).parent / "apps"
 ROOT = APPS.parents[2]
 BIN = Path(sys.executable).parent
-# A client that only a flush or an end makes deliver, and one that delivers at once.
+# Intervals of a client that delivers only at a flush or at exit, and of one that delivers at once.
 NEVER = 3600.0
 SOON = 0.05
 
@@ -39,21 +39,21 @@ _ADDRESS = r"127\.0\.0\.1:(\d+)"
 
 
 def needs(host: str, module: str | None = None) -> pytest.MarkDecorator:
-    """Skip, by the name of the host, where it is not installed."""
-    there = os.name == "posix" and find_spec(module or host) is not None
+    """Skip where a host is not installed; the reason names it."""
+    is_installed = os.name == "posix" and find_spec(module or host) is not None
     reason = f"{host} is not installed here: see the extra `hosts` in pyproject.toml"
-    return pytest.mark.skipif(not there, reason=reason)
+    return pytest.mark.skipif(not is_installed, reason=reason)
 
 
-class Reply(NamedTuple):
-    """What the application of a test answers: its process and what `track` returned."""
+class Served(NamedTuple):
+    """The answer of an application of a test: its process and what `track` returned."""
 
     pid: int
     message_id: str
 
 
 class Host:
-    """One host process in a process group of its own, and what it and its children say."""
+    """One host process in a process group of its own, and the output of it and its children."""
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class Host:
             "PYTHONUNBUFFERED": "1",
             **environment,
         }
-        # What hosts run of the package is measured by other tests; here it would slow every start.
+        # Other tests measure coverage; here it would slow every start.
         inherited = {name: text for name, text in os.environ.items() if "COVERAGE" not in name}
         self._process = subprocess.Popen(
             [str(part) for part in command],
@@ -102,12 +102,12 @@ class Host:
 
     @property
     def text(self) -> str:
-        """Everything that was said so far."""
+        """The output so far."""
         with self._changed:
             return "".join(self._lines)
 
-    def says(self, pattern: str, times: int = 1) -> list[str]:
-        """Wait until the output has so many matches; return what they captured."""
+    def wait_for_output(self, pattern: str, times: int = 1) -> list[str]:
+        """Wait until the output has so many matches; return their captured groups."""
         found: list[str] = []
 
         def reached() -> bool:
@@ -116,17 +116,17 @@ class Host:
 
         with self._changed:
             self._changed.wait_for(reached, BOUND)
-        assert len(found) >= times, f"it never said {pattern!r} {times} times:\n{self.text}"
+        assert len(found) >= times, f"the output has {pattern!r} not {times} times:\n{self.text}"
         return found
 
-    def get(self, n: int) -> Reply:
+    def get(self, n: int) -> Served:
         """Make the request number `n` of the application; it tracks one event."""
-        port = self.says(_ADDRESS)[0]
+        port = self.wait_for_output(_ADDRESS)[0]
         with urlopen(f"http://127.0.0.1:{port}/?{n}", timeout=BOUND) as answer:
             pid, message_id = answer.read().decode().split()
-        return Reply(int(pid), message_id)
+        return Served(int(pid), message_id)
 
-    def get_all(self, numbers: Iterable[int]) -> list[Reply]:
+    def get_all(self, numbers: Iterable[int]) -> list[Served]:
         """Make requests, four at a time."""
         with ThreadPoolExecutor(4) as pool:
             return list(pool.map(self.get, numbers))
@@ -138,9 +138,9 @@ class Host:
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal to the process that was started and wait for the end of all of them."""
         self.send(number)
-        return self.ended()
+        return self.wait()
 
-    def ended(self) -> int:
+    def wait(self) -> int:
         """Wait for the end; the output is complete then. Return the exit status."""
         status = self._process.wait(BOUND)
         self._reader.join(BOUND)  # ends with the last process that has inherited the pipe
@@ -169,7 +169,7 @@ class Host:
 def counts(server: LocalServer, name: str) -> Counter[int]:
     """Count, by its number `n`, how often each event of a type was accepted.
 
-    None may have come twice: the server would have told it as a duplicate.
+    Fails when one arrived twice: the server marks that one as a duplicate.
     """
     arrivals = server.arrivals(type=name)
     assert [a.status for a in arrivals if a.status != "accepted"] == []

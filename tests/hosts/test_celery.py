@@ -1,4 +1,4 @@
-"""Celery's prefork children end by `os._exit`: a signal of Celery's is the place to deliver."""
+"""Celery's prefork children exit by `os._exit`: a signal of Celery's has to deliver."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ DONE = r"Task \S+\.charge\S+ succeeded"
 
 @pytest.fixture(scope="module")
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, LocalServer]]:
-    """Run four workers at once, each to its graceful stop; return what their servers got."""
+    """Run four workers at once, each to its graceful stop; return their servers."""
     with ExitStack() as stack:
 
         def start(interval: float = NEVER, **environment: object) -> tuple[LocalServer, Host]:
@@ -54,10 +54,10 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Loca
         for name in ("none, small interval", "signal, children replaced"):
             started[name][0].wait(len(TASKS), type="task_done", timeout=BOUND)
         for _, host in started.values():
-            host.says(DONE, len(TASKS))
+            host.wait_for_output(DONE, len(TASKS))
         for _, host in started.values():
             host.send(signal.SIGTERM)
-        assert [host.ended() for _, host in started.values()] == [0] * 4
+        assert [host.wait() for _, host in started.values()] == [0] * 4
         yield {name: server for name, (server, _) in started.items()}
 
 

@@ -1,4 +1,4 @@
-"""gunicorn: a worker that stops by itself delivers; what the master tracked, it delivers once."""
+"""gunicorn: a worker that stops gracefully delivers; the master delivers its own events once."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def gunicorn(server: LocalServer, home: Path, *options: str, interval: float = N
 
 @pytest.mark.parametrize("preload", [False, True], ids=["", "preload"])
 @pytest.mark.parametrize("worker", WORKERS)
-def test_what_requests_tracked_arrives_once_after_a_graceful_stop(
+def test_events_of_requests_arrive_once_after_a_graceful_stop(
     server: LocalServer, tmp_path: Path, worker: str, preload: bool
 ) -> None:
     options = ["--workers", "2", "--worker-class", worker, *(["--preload"] if preload else [])]
     with gunicorn(server, tmp_path, *options) as host:
-        host.says("worker ready", 2)
+        host.wait_for_output("worker ready", 2)
         pids = {reply.pid for reply in host.get_all(range(12))}
         assert host.stop(signal.SIGTERM) == 0
     assert host.pid not in pids
@@ -59,14 +59,14 @@ def test_what_requests_tracked_arrives_once_after_a_graceful_stop(
         assert len(loaded) == 2
 
 
-def test_workers_that_are_replaced_deliver_while_the_host_runs_on(
+def test_replaced_workers_deliver_while_the_host_keeps_running(
     server: LocalServer, tmp_path: Path
 ) -> None:
     options = ["--workers", "2", "--preload", "--max-requests", "2"]
     with gunicorn(server, tmp_path, *options) as host:
-        host.says("worker ready", 2)
+        host.wait_for_output("worker ready", 2)
         host.get_all(range(8))
-        host.says("Autorestarting worker", 2)
+        host.wait_for_output("Autorestarting worker", 2)
         server.wait(4, type="request_made", timeout=BOUND)
         assert host.stop(signal.SIGTERM) == 0
     assert counts(server, "request_made") == once(range(8))
@@ -74,10 +74,10 @@ def test_workers_that_are_replaced_deliver_while_the_host_runs_on(
 
 def test_a_reload_of_the_host_loses_nothing(server: LocalServer, tmp_path: Path) -> None:
     with gunicorn(server, tmp_path, "--workers", "2") as host:
-        host.says("worker ready", 2)
+        host.wait_for_output("worker ready", 2)
         before = {reply.pid for reply in host.get_all(range(6))}
         os.kill(host.pid, signal.SIGHUP)
-        host.says("worker ready", 4)
+        host.wait_for_output("worker ready", 4)
         server.wait(6, type="request_made", timeout=BOUND)
         after = {reply.pid for reply in host.get_all(range(6, 12))}
         assert host.stop(signal.SIGTERM) == 0
@@ -86,15 +86,15 @@ def test_a_reload_of_the_host_loses_nothing(server: LocalServer, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("interval", "arrived"), [(SOON, [0]), (NEVER, [])])
-def test_a_killed_worker_has_delivered_what_was_older_than_the_interval(
+def test_a_killed_worker_has_delivered_events_older_than_the_interval(
     server: LocalServer, tmp_path: Path, interval: float, arrived: list[int]
 ) -> None:
     with gunicorn(server, tmp_path, "--workers", "1", "--preload", interval=interval) as host:
-        host.says("worker ready")
+        host.wait_for_output("worker ready")
         worker = host.get(0).pid
         server.wait(len(arrived), type="request_made", timeout=BOUND)
         os.kill(worker, signal.SIGKILL)
-        host.says("worker ready", 2)
+        host.wait_for_output("worker ready", 2)
         assert host.get(1).pid != worker
         assert host.stop(signal.SIGTERM) == 0
     assert counts(server, "request_made") == once([*arrived, 1])

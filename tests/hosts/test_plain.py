@@ -1,7 +1,7 @@
-"""Hosts that give no hook: a plain Python program, here with wsgiref's server, and waitress.
+"""Hosts without a hook: a plain Python program, here with wsgiref's server, and waitress.
 
-SIGINT is a KeyboardInterrupt and with that a normal end. SIGTERM and SIGKILL end the process as it
-stands: what was tracked before the last delivery has arrived, what came after it is lost.
+SIGINT is a KeyboardInterrupt and so a normal exit. SIGTERM and SIGKILL end the process at once:
+events tracked before the last delivery have arrived, later ones are lost.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def start(server: LocalServer, program: str, interval: float = NEVER) -> Host:
 
 
 @everywhere
-def test_ctrl_c_is_a_normal_end_and_delivers(server: LocalServer, program: str) -> None:
+def test_ctrl_c_is_a_normal_exit_and_delivers(server: LocalServer, program: str) -> None:
     with start(server, program) as host:
         host.get_all(range(4))
         host.stop(signal.SIGINT)
@@ -40,7 +40,7 @@ def test_ctrl_c_is_a_normal_end_and_delivers(server: LocalServer, program: str) 
 
 @everywhere
 @pytest.mark.parametrize("number", UNHANDLED, ids=["SIGTERM", "SIGKILL"])
-def test_what_is_older_than_the_interval_has_arrived(
+def test_events_older_than_the_interval_have_arrived(
     server: LocalServer, program: str, number: signal.Signals
 ) -> None:
     with start(server, program, SOON) as host:
@@ -52,7 +52,9 @@ def test_what_is_older_than_the_interval_has_arrived(
 
 @everywhere
 @pytest.mark.parametrize("number", UNHANDLED, ids=["SIGTERM", "SIGKILL"])
-def test_the_last_moment_is_lost(server: LocalServer, program: str, number: signal.Signals) -> None:
+def test_the_last_events_are_lost(
+    server: LocalServer, program: str, number: signal.Signals
+) -> None:
     with start(server, program) as host:
         host.get(0)
         assert host.stop(number) == -number
@@ -60,7 +62,7 @@ def test_the_last_moment_is_lost(server: LocalServer, program: str, number: sign
 
 
 @needs("a POSIX system", "wsgiref")
-def test_a_handler_that_exits_makes_sigterm_a_normal_end(server: LocalServer) -> None:
+def test_a_handler_that_exits_makes_sigterm_a_normal_exit(server: LocalServer) -> None:
     with Host([sys.executable, APPS / "shop_wsgi.py"], server, HANDLE_SIGTERM=1) as host:
         host.get_all(range(4))
         assert host.stop(signal.SIGTERM) == 0

@@ -40,11 +40,11 @@ pytestmark = pytest.mark.skipif(
 
 @contextmanager
 def redis(server: LocalServer, home: Path) -> Iterator[str]:
-    place = home / "redis"
-    options = ["--port", "0", "--unixsocket", place, "--save", "", "--appendonly", "no"]
+    socket = home / "redis"
+    options = ["--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no"]
     with Host([redis_server(), *options, "--dir", home], server) as host:
-        host.says("eady to accept connections")
-        yield f"unix://{place}"
+        host.wait_for_output("eady to accept connections")
+        yield f"unix://{socket}"
         host.stop()
 
 
@@ -56,11 +56,11 @@ def test_a_work_horse_of_rq_delivers_by_a_flush_in_its_job(
     with redis(server, tmp_path) as url:
         given: dict[str, Any] = {"REDIS_URL": url, "REMEDY": remedy}
         with Host([sys.executable, APPS / "rq_shop.py"], server, **given) as sender:
-            assert sender.ended() == 0
+            assert sender.wait() == 0
         worker = [sys.executable, "-m", "rq.cli", "worker", "--burst", "--url", url]
         with Host(worker, server, **given) as host:
-            host.says("Job OK", len(JOBS))
-            assert host.ended() == 0
+            host.wait_for_output("Job OK", len(JOBS))
+            assert host.wait() == 0
     assert counts(server, "task_done") == once(arrived)
 
 
@@ -71,7 +71,7 @@ def test_a_worker_of_dramatiq_delivers_when_it_is_stopped(
     with redis(server, tmp_path) as url:
         given: dict[str, Any] = {"REDIS_URL": url, "REMEDY": "none"}
         with Host([sys.executable, APPS / "dramatiq_shop.py"], server, **given) as sender:
-            assert sender.ended() == 0
+            assert sender.wait() == 0
         worker = [
             sys.executable,
             "-m",
@@ -81,6 +81,6 @@ def test_a_worker_of_dramatiq_delivers_when_it_is_stopped(
             "2",
         ]
         with Host([*worker, "--threads", "2", "--verbose"], server, **given) as host:
-            host.says(r"Completed after", len(JOBS))
+            host.wait_for_output(r"Completed after", len(JOBS))
             assert host.stop(signal.SIGTERM) == 0
     assert counts(server, "task_done") == once(JOBS)

@@ -1,4 +1,4 @@
-"""uvicorn ends by the signal that stopped it: only the application's lifespan can deliver."""
+"""uvicorn ends by the signal that stopped it: only the lifespan of the application can deliver."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_lifespan_that_shuts_down_delivers_once(
     server: LocalServer, workers: int, number: signal.Signals
 ) -> None:
     with uvicorn(server, workers, lifespan=True) as host:
-        host.says("Application startup complete", workers)
+        host.wait_for_output("Application startup complete", workers)
         host.get_all(range(12))
         host.stop(number)
     assert counts(server, "request_made") == once(range(12))
@@ -40,24 +40,26 @@ def test_a_lifespan_that_shuts_down_delivers_once(
     ("workers", "number", "arrived"),
     [
         (1, signal.SIGTERM, []),
-        (1, signal.SIGINT, [0]),  # a KeyboardInterrupt, which is a normal end
+        (1, signal.SIGINT, [0]),  # a KeyboardInterrupt, which is a normal exit
         (2, signal.SIGTERM, []),
         (2, signal.SIGINT, []),  # the parent sends SIGTERM to its workers
     ],
 )
-def test_without_it_the_last_moment_is_lost_on_sigterm(
+def test_without_a_lifespan_the_last_events_are_lost_on_sigterm(
     server: LocalServer, workers: int, number: signal.Signals, arrived: list[int]
 ) -> None:
     with uvicorn(server, workers, lifespan=False) as host:
-        host.says("Application startup complete", workers)
+        host.wait_for_output("Application startup complete", workers)
         host.get(0)
         host.stop(number)
     assert counts(server, "request_made") == once(arrived)
 
 
-def test_without_it_what_is_older_than_the_interval_has_arrived(server: LocalServer) -> None:
+def test_without_a_lifespan_events_older_than_the_interval_have_arrived(
+    server: LocalServer,
+) -> None:
     with uvicorn(server, 2, lifespan=False, interval=SOON) as host:
-        host.says("Application startup complete", 2)
+        host.wait_for_output("Application startup complete", 2)
         host.get_all(range(6))
         server.wait(6, type="request_made", timeout=BOUND)
         host.stop()

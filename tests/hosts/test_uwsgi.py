@@ -1,8 +1,8 @@
 """uWSGI forks its workers from a master that has loaded the application, without Python's hooks.
 
-Its version decides whether threads of the application run when nobody asks for them: not before
-2.0.27. constraints.txt pins an older one for the Pythons that it has wheels for, so that the tests
-on 3.10 and 3.11 see the one and those on newer ones the other.
+Its version decides whether threads of the application run without an option: from 2.0.27 on.
+constraints.txt pins an older version for the Pythons that it has wheels for, so that the tests on
+3.10 and 3.11 run the one and those on newer ones the other.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ pytestmark = needs("uWSGI", "pyuwsgi")
 
 UWSGI = [BIN / "uwsgi", "--http-socket", "127.0.0.1:0", "--master"]
 UWSGI += ["--need-app", "--wsgi-file", APPS / "shop_wsgi.py"]
-# A worker that is told to stop before it has got so far never hears of it.
+# A worker that gets the signal to stop before this point never handles it.
 UWSGI += ["--hook-accepting", "print:a worker is ready"]
-# uWSGI reloads on SIGTERM unless told otherwise. `--die-on-term` does not let requests finish.
+# uWSGI reloads on SIGTERM by default. `--die-on-term` does not let requests finish.
 GRACEFUL = ["--hook-master-start", "unix_signal:15 gracefully_kill_them_all"]
 BRUTAL = ["--die-on-term"]
 THREADS = "--enable-threads"
@@ -53,16 +53,16 @@ def uwsgi(
 ) -> Iterator[Host]:
     command = [*UWSGI, "--processes", str(workers), *ending, *options]
     with Host(command, server, interval, **environment) as host:
-        host.says("WSGI app 0", workers if "--lazy-apps" in options else 1)
-        host.says('"print:a worker is ready"', workers)
+        host.wait_for_output("WSGI app 0", workers if "--lazy-apps" in options else 1)
+        host.wait_for_output('"print:a worker is ready"', workers)
         if ending is GRACEFUL:
-            host.says(r"gracefully_kill_them_all\" \(master-start\)")
+            host.wait_for_output(r"gracefully_kill_them_all\" \(master-start\)")
         yield host
 
 
 @pytest.mark.parametrize("interval", [NEVER, SOON])
 @pytest.mark.parametrize("options", [[THREADS], [THREADS, "--lazy-apps"], []])
-def test_what_requests_tracked_arrives_once_after_a_graceful_stop(
+def test_events_of_requests_arrive_once_after_a_graceful_stop(
     server: LocalServer, options: list[str], interval: float
 ) -> None:
     lazy = "--lazy-apps" in options
@@ -71,8 +71,8 @@ def test_what_requests_tracked_arrives_once_after_a_graceful_stop(
         host.stop(signal.SIGTERM)
     assert host.pid not in pids
     assert counts(server, "request_made") == once(range(12))
-    # What the application tracks while uWSGI loads it is in the master, which runs no exit of
-    # Python's and has not forked yet. With lazy-apps it is in the workers.
+    # What the application tracks while uWSGI loads it is in the master, which has not forked yet
+    # and never runs Python's exit. With lazy-apps it is in the workers.
     loaded = counts(server, "app_loaded")
     assert (len(loaded), set(loaded.values())) == ((2, {1}) if lazy else (0, set()))
     assert host.text.count("events wait for flush()") == (0 if lazy else 1)
@@ -88,14 +88,14 @@ def test_a_flush_delivers_what_was_tracked_before_the_fork(server: LocalServer) 
     assert counts(server, "request_made") == once([0])
 
 
-def test_workers_that_are_killed_have_delivered_and_new_ones_deliver(server: LocalServer) -> None:
+def test_killed_workers_have_delivered_and_new_ones_deliver(server: LocalServer) -> None:
     # One worker: a graceful stop waits for ever for a second one that was respawned just before it.
     with uwsgi(server, THREADS, interval=SOON, workers=1) as host:
         for n in range(3):
             worker = host.get(n).pid
             server.wait(n + 1, type="request_made", timeout=BOUND)
             os.kill(worker, signal.SIGKILL)
-            host.says("Respawned uWSGI worker", n + 1)
+            host.wait_for_output("Respawned uWSGI worker", n + 1)
         host.get(3)
         host.stop(signal.SIGTERM)
     assert counts(server, "request_made") == once(range(4))
@@ -117,7 +117,7 @@ def test_only_a_graceful_stop_lets_a_busy_worker_deliver(
 ) -> None:
     with uwsgi(server, THREADS, ending=ending, HOLD=1) as host, ThreadPoolExecutor(1) as pool:
         answer = pool.submit(host.get, 0)
-        host.says("request 0 is held")
+        host.wait_for_output("request 0 is held")
         host.stop(signal.SIGTERM)
         assert (answer.exception(BOUND) is None) is bool(arrived)
     assert counts(server, "request_made") == once(arrived)

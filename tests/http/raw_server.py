@@ -1,4 +1,4 @@
-"""A server that does to each connection exactly what a test says, byte by byte."""
+"""A server that handles each connection exactly as a test defines, byte by byte."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REQUEST = Request("/v1/events/batch", b'{"events":[{"n":1}]}')
 
 
 class RawRequest:
-    """One request as it came over the wire."""
+    """One request as it was received."""
 
     def __init__(self, head: bytes, body: bytes) -> None:
         first, *lines = head.decode("ascii").split("\r\n")
@@ -38,9 +38,9 @@ class RawRequest:
         self.body = body
 
     def header(self, name: str) -> str | None:
-        """Return a header that may come once at most."""
+        """Return a header, None when it is missing; it may occur once at most."""
         values = [value for key, value in self.headers if key.lower() == name.lower()]
-        assert len(values) <= 1, f"{name} came {len(values)} times"
+        assert len(values) <= 1, f"{name} occurs {len(values)} times"
         return values[0] if values else None
 
 
@@ -53,7 +53,7 @@ class Connection:
         self._rest = bytearray()  # grows without being copied: a body may be megabytes
 
     def read_request(self, *, body: bool = True) -> RawRequest:
-        """Read one request, without its body when `body` is False; keep it with the server."""
+        """Read and record one request, without its body when `body` is False."""
         head = self._read_until(b"\r\n\r\n")
         request = RawRequest(head[:-4], b"")
         size = int(request.header("Content-Length") or 0)
@@ -68,14 +68,14 @@ class Connection:
         self.socket.sendall(data)
 
     def drip(self, data: bytes) -> None:
-        """Send `data` a byte at a time, so that no single read has to wait for long."""
-        for place in range(len(data)):
+        """Send `data` byte by byte, so that no single read waits for long."""
+        for at in range(len(data)):
             if self.server.ended.wait(0.01):
                 return
-            self.send(data[place : place + 1])
+            self.send(data[at : at + 1])
 
     def await_close(self) -> None:
-        """Wait until the client closes."""
+        """Wait until the client closes the connection."""
         while self.socket.recv(65_536):
             pass
 
@@ -85,7 +85,7 @@ class Connection:
         self.socket.close()
 
     def encrypt(self, context: ssl.SSLContext) -> None:
-        """Be the server of a TLS handshake."""
+        """Do the server side of a TLS handshake."""
         self.socket = context.wrap_socket(self.socket, server_side=True)
 
     def _read_until(self, mark: bytes) -> bytes:
@@ -109,7 +109,7 @@ Behaviour = Callable[[Connection], object]
 
 
 class RawServer:
-    """Gives each connection, in the order of their arrival, to the next behaviour."""
+    """Handles each connection with the next behaviour, in the order in which they are opened."""
 
     def __init__(self, *behaviours: Behaviour) -> None:
         self._behaviours = behaviours
@@ -148,7 +148,7 @@ class RawServer:
         try:
             socket.create_connection(("127.0.0.1", self.port), LIMIT).close()
         except OSError:
-            return  # nobody waits for a connection any more
+            return  # the listener is closed already
 
     def _run(self) -> None:
         for behave in self._behaviours:
@@ -170,7 +170,7 @@ class RawServer:
         except AssertionError as failure:
             self.failures.append(failure)
         except (OSError, EOFError):
-            pass  # the client went away, as it may in most of these stories
+            pass  # the client closed the connection, as most of these tests expect
         finally:
             connection.socket.close()
             self._closed.release()
@@ -187,7 +187,7 @@ OK = answer()
 
 
 def answers(*payloads: bytes, then: Behaviour = Connection.await_close) -> Behaviour:
-    """Answer one request with each payload, then wait for the client's end, or do `then`."""
+    """Answer one request with each payload, then wait for the client to close, or do `then`."""
 
     def behave(connection: Connection) -> None:
         for payload in payloads:
@@ -199,11 +199,11 @@ def answers(*payloads: bytes, then: Behaviour = Connection.await_close) -> Behav
 
 
 def close(_: Connection) -> None:
-    """End the connection now."""
+    """Close the connection at once."""
 
 
-def once_read(then: Behaviour) -> Behaviour:
-    """Wait for the test to say that the answer was read, before doing what could destroy it."""
+def after_reading(then: Behaviour) -> Behaviour:
+    """Do `then` when the test has set `answer_was_read`: it could destroy an unread answer."""
 
     def behave(connection: Connection) -> None:
         assert connection.server.answer_was_read.wait(LIMIT)
@@ -212,13 +212,13 @@ def once_read(then: Behaviour) -> Behaviour:
     return behave
 
 
-def transport_to(url: str) -> HttpTransport:
+def make_transport(url: str) -> HttpTransport:
     return HttpTransport(url, Secret(KEY))
 
 
 def ask(server: RawServer, timeout: float = LIMIT) -> Answer:
     """Send one request over a connection of its own."""
-    transport = transport_to(server.url)
+    transport = make_transport(server.url)
     try:
         return transport.send(REQUEST, timeout)
     finally:
@@ -230,6 +230,6 @@ def serving(*behaviours: Behaviour, path: str = "") -> Iterator[tuple[RawServer,
     """Run a server and a transport to it; the transport closes first."""
     with (
         RawServer(*behaviours) as server,
-        closing(transport_to(server.url + path)) as transport,
+        closing(make_transport(server.url + path)) as transport,
     ):
         yield server, transport

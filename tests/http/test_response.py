@@ -1,4 +1,4 @@
-"""Step 7, its second half: what an answer says, in whatever pieces it comes."""
+"""Answers are parsed alike in whatever pieces they are received."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOKEN = st.text("abcdefghijklmnopqrstuvwxyzABC-", min_size=1, max_size=12)
 
 
 class Pieces:
-    """A connection on which an answer comes in pieces, and then the end."""
+    """A connection that returns an answer in pieces and is then closed."""
 
     def __init__(self, payload: bytes, sizes: tuple[int, ...] = ()) -> None:
         self._payload = payload
@@ -32,8 +32,8 @@ class Pieces:
     def settimeout(self, seconds: float) -> None:
         assert seconds > 0
 
-    def recv(self, most: int) -> bytes:
-        size = min(self._sizes.pop(0) if self._sizes else most, most)
+    def recv(self, limit: int) -> bytes:
+        size = min(self._sizes.pop(0) if self._sizes else limit, limit)
         piece, self._payload = self._payload[:size], self._payload[size:]
         return piece
 
@@ -43,8 +43,8 @@ def read(payload: bytes, sizes: tuple[int, ...] = (), method: str = "POST") -> t
     return read_answer(connection, time.monotonic() + 60, method)
 
 
-class Stored:
-    """What `http.client` asks of a socket."""
+class FakeSocket:
+    """The part of a socket that `http.client` uses."""
 
     def __init__(self, payload: bytes) -> None:
         self._payload = payload
@@ -53,9 +53,9 @@ class Stored:
         return io.BytesIO(self._payload)
 
 
-def read_by_the_library(payload: bytes) -> tuple[int, dict[str, str], bytes, bool]:
-    stored: Any = Stored(payload)
-    response = HTTPResponse(stored, method="POST")
+def read_with_http_client(payload: bytes) -> tuple[int, dict[str, str], bytes, bool]:
+    connection: Any = FakeSocket(payload)
+    response = HTTPResponse(connection, method="POST")
     response.begin()
     body = response.read()
     headers = {name.lower(): value for name, value in response.getheaders()}
@@ -90,11 +90,9 @@ def payloads(draw: st.DrawFn) -> bytes:
 
 @SAME_EACH_TIME
 @given(payloads(), st.lists(st.integers(1, 60), max_size=40).map(tuple))
-def test_it_is_read_as_the_standard_library_reads_it(
-    payload: bytes, sizes: tuple[int, ...]
-) -> None:
+def test_an_answer_is_read_as_http_client_reads_it(payload: bytes, sizes: tuple[int, ...]) -> None:
     answer, kept = read(payload, sizes)
-    status, headers, body, open_ = read_by_the_library(payload)
+    status, headers, body, open_ = read_with_http_client(payload)
     assert (answer.status, answer.headers, answer.body, kept) == (status, headers, body, open_)
 
 
@@ -103,7 +101,7 @@ def test_it_is_read_as_the_standard_library_reads_it(
     st.one_of(st.binary(max_size=200), st.binary(max_size=200).map(OK.__add__), payloads()),
     st.integers(0, 400),
 )
-def test_whatever_comes_is_an_answer_or_an_error_of_the_connection(
+def test_any_bytes_are_an_answer_or_raise_an_error_of_the_connection(
     payload: bytes, end: int
 ) -> None:
     try:
@@ -134,7 +132,7 @@ def test_whatever_comes_is_an_answer_or_an_error_of_the_connection(
         (b"HTTP/1.1 103 Early\r\nLink: </a>\r\n\r\n" + OK + b"Content-Length: 2\r\n\r\n{}", True),
     ],
 )
-def test_only_a_complete_answer_with_nothing_behind_it_keeps_the_connection(
+def test_only_a_complete_answer_without_further_bytes_keeps_the_connection(
     payload: bytes, kept: bool
 ) -> None:
     answer, reusable = read(payload)
@@ -157,16 +155,16 @@ def test_only_a_complete_answer_with_nothing_behind_it_keeps_the_connection(
         OK + b"X: y\r\n" * 20_000,
     ],
 )
-def test_a_broken_one_is_refused(payload: bytes) -> None:
+def test_a_malformed_answer_is_refused(payload: bytes) -> None:
     with pytest.raises(AnswerError):
         read(payload)
 
 
-def test_an_end_before_the_first_byte_is_a_connection_that_was_closed() -> None:
+def test_an_end_before_the_first_byte_is_a_closed_connection() -> None:
     with pytest.raises(ConnectionResetError):
         read(b"")
 
 
-def test_a_proxy_that_opens_a_tunnel_is_read_up_to_the_tunnel() -> None:
+def test_the_answer_to_connect_has_no_body() -> None:
     answer, _ = read(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n", method="CONNECT")
     assert (answer.status, answer.body) == (200, b"")

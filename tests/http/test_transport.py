@@ -1,4 +1,4 @@
-"""Step 7: what a request looks like, and how long a connection is kept."""
+"""The request on the wire, and how long a connection is kept."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tests.http.raw_server import (
     Behaviour,
     Connection,
     RawServer,
+    after_reading,
     answer,
     answers,
     ask,
     close,
-    once_read,
+    make_transport,
     serving,
-    transport_to,
 )
 from whisperr import __version__
 
 
 class TestRequest:
-    def test_it_is_exactly_as_the_contract_says(self) -> None:
+    def test_the_request_is_exactly_that_of_the_contract(self) -> None:
         with RawServer(answers(OK)) as server:
             ask(server)
         (request,) = server.requests
@@ -42,7 +42,7 @@ class TestRequest:
         ]
 
     @pytest.mark.parametrize("prefix", ["/ingest", "/ingest/", "/a/b"])
-    def test_a_path_in_the_base_url_comes_first(self, prefix: str) -> None:
+    def test_the_path_of_the_base_url_precedes_that_of_the_request(self, prefix: str) -> None:
         with serving(answers(OK), path=prefix) as (server, transport):
             transport.send(REQUEST, LIMIT)
         assert server.requests[0].target == prefix.rstrip("/") + "/v1/events/batch"
@@ -59,21 +59,21 @@ class TestRequest:
             ("https://[fd00::1]", "[fd00::1]"),
         ],
     )
-    def test_the_usual_port_is_not_named_and_an_ipv6_address_is_in_brackets(
+    def test_the_host_header_omits_the_default_port_and_brackets_ipv6_addresses(
         self, url: str, authority: str
     ) -> None:
-        assert transport_to(url)._headers()["Host"] == authority
+        assert make_transport(url)._get_headers()["Host"] == authority
 
-    def test_a_url_that_is_none_is_refused(self) -> None:
+    def test_an_invalid_url_is_refused(self) -> None:
         with pytest.raises(ValueError, match="base_url"):
-            transport_to("ftp://collect.example")
+            make_transport("ftp://collect.example")
 
-    def test_names_of_answer_headers_become_lower_case(self) -> None:
+    def test_header_names_of_an_answer_become_lower_case(self) -> None:
         with RawServer(answers(answer("429 Slow", b"", "Retry-After: 7"))) as server:
             got = ask(server)
         assert (got.status, got.headers["retry-after"]) == (429, "7")
 
-    def test_a_redirect_is_an_answer_and_not_followed(self) -> None:
+    def test_a_redirect_is_returned_and_not_followed(self) -> None:
         with RawServer(answers(OK)) as other:
             moved = answer("302 Found", b"", f"Location: {other.url}/elsewhere")
             with RawServer(answers(moved)) as server:
@@ -82,7 +82,7 @@ class TestRequest:
             assert other.connections == 0
 
 
-class TestKeeping:
+class TestKeepAlive:
     def test_three_requests_share_one_connection(self) -> None:
         with serving(answers(OK, answer("500 Oops"), OK)) as (server, transport):
             got = [transport.send(REQUEST, LIMIT).status for _ in range(3)]
@@ -97,7 +97,7 @@ class TestKeeping:
             b"HTTP/1.1 100 Continue\r\n\r\n" + OK,
         ],
     )
-    def test_any_complete_answer_keeps_it(self, payload: bytes) -> None:
+    def test_any_complete_answer_keeps_the_connection(self, payload: bytes) -> None:
         with serving(answers(payload, OK)) as (server, transport):
             transport.send(REQUEST, LIMIT)
             transport.send(REQUEST, LIMIT)
@@ -110,23 +110,27 @@ class TestKeeping:
             b"HTTP/1.0 202 OK\r\nContent-Length: 2\r\n\r\n{}",
         ],
     )
-    def test_a_server_that_wants_to_close_is_not_asked_again(self, payload: bytes) -> None:
+    def test_a_connection_that_the_server_wants_to_close_is_not_used_again(
+        self, payload: bytes
+    ) -> None:
         with serving(answers(payload), answers(OK)) as (server, transport):
             assert transport.send(REQUEST, LIMIT).body == b"{}"
             assert transport.send(REQUEST, LIMIT).status == 202
         assert server.connections == 2
 
     @pytest.mark.parametrize("end", [close, Connection.reset, Connection.read_request])
-    def test_one_that_died_costs_a_free_attempt(self, end: Behaviour) -> None:
-        with serving(answers(OK, then=once_read(end)), answers(OK)) as (server, transport):
+    def test_a_request_on_a_closed_connection_is_sent_again_on_a_new_one(
+        self, end: Behaviour
+    ) -> None:
+        with serving(answers(OK, then=after_reading(end)), answers(OK)) as (server, transport):
             transport.send(REQUEST, LIMIT)
             server.answer_was_read.set()
-            if end is not Connection.read_request:  # which dies only after the next request
+            if end is not Connection.read_request:  # it closes only after the next request
                 server.await_closed()
             assert transport.send(REQUEST, LIMIT).status == 202
         assert server.connections == 2
 
-    def test_the_free_attempt_is_one(self) -> None:
+    def test_a_request_is_sent_again_only_once(self) -> None:
         with serving(answers(OK, then=close), answers(then=close), answers(OK)) as (
             server,
             transport,
@@ -137,23 +141,23 @@ class TestKeeping:
                 transport.send(REQUEST, LIMIT)
             assert server.connections == 2
 
-    def test_what_a_server_says_unasked_is_not_taken_for_an_answer(self) -> None:
-        def bored(connection: Connection) -> None:
+    def test_bytes_received_before_a_request_are_not_taken_for_its_answer(self) -> None:
+        def time_out(connection: Connection) -> None:
             connection.send(answer("408 Request Timeout", b"", "Connection: close"))
 
-        with serving(answers(OK, then=once_read(bored)), answers(OK)) as (server, transport):
+        with serving(answers(OK, then=after_reading(time_out)), answers(OK)) as (server, transport):
             assert transport.send(REQUEST, LIMIT).status == 202
             server.answer_was_read.set()
             server.await_closed()
             assert transport.send(REQUEST, LIMIT).status == 202
 
     @pytest.mark.parametrize("status", ["102 Processing", "103 Early Hints"])
-    def test_an_interim_answer_is_not_the_answer(self, status: str) -> None:
+    def test_an_interim_answer_is_skipped(self, status: str) -> None:
         interim = f"HTTP/1.1 {status}\r\nLink: </>\r\n\r\n".encode()
         with RawServer(answers(interim + OK)) as server:
             assert ask(server).status == 202
 
-    def test_after_closing_a_new_one_is_opened(self) -> None:
+    def test_a_new_connection_is_opened_after_closing(self) -> None:
         with serving(answers(OK), answers(OK)) as (server, transport):
             transport.send(REQUEST, LIMIT)
             transport.close()
@@ -165,23 +169,21 @@ class TestKeeping:
 
 
 class TestFirstConnection:
-    def test_one_that_is_refused_raises(self) -> None:
+    def test_a_refused_connection_raises(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             port = listener.getsockname()[1]
         with pytest.raises(ConnectionRefusedError):
-            transport_to(f"http://127.0.0.1:{port}").send(REQUEST, LIMIT)
+            make_transport(f"http://127.0.0.1:{port}").send(REQUEST, LIMIT)
 
     @pytest.mark.parametrize("end", [close, Connection.reset, Connection.read_request])
-    def test_one_that_ends_without_an_answer_raises_and_is_not_repeated(
-        self, end: Behaviour
-    ) -> None:
+    def test_a_new_connection_that_closes_without_an_answer_raises(self, end: Behaviour) -> None:
         with RawServer(end, answers(OK)) as server:
             with pytest.raises(ConnectionError):
                 ask(server)
             assert server.connections == 1
 
 
-def test_an_address_is_found_when_gevent_may_start_no_thread_for_it(
+def test_a_host_is_resolved_when_gevent_cannot_start_a_thread(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(*given: object, **named: object) -> object:

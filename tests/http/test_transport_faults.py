@@ -1,4 +1,4 @@
-"""Step 7: servers that are slow, endless, broken or gone, and what they never get to see."""
+"""Servers that are slow, endless, malformed or closed; and where the key never appears."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from tests.http.raw_server import (
     answers,
     ask,
     close,
+    make_transport,
     serving,
-    transport_to,
 )
 from whisperr._contract import Request
 from whisperr._http.response import AnswerError
 
 
-def silent(connection: Connection) -> None:
+def stay_silent(connection: Connection) -> None:
     connection.read_request()
     connection.await_close()
 
 
-def drips(data: bytes) -> Behaviour:
+def drip(data: bytes) -> Behaviour:
     def behave(connection: Connection) -> None:
         connection.read_request()
         connection.drip(data)
@@ -39,15 +39,15 @@ def drips(data: bytes) -> Behaviour:
     return behave
 
 
-HUGE = Request("/v1/identify", b"x" * (32 << 20))  # more than sockets keep for both sides
+HUGE = Request("/v1/identify", b"x" * (32 << 20))  # more than the buffers of both sockets hold
 
 
-def reads_nothing(connection: Connection) -> None:
+def read_nothing(connection: Connection) -> None:
     connection.server.ended.wait(LIMIT)
 
 
-def reads_slowly(connection: Connection) -> None:
-    """Read so that no single write has to wait for long."""
+def read_slowly(connection: Connection) -> None:
+    """Read so that no single write waits for long."""
     while not connection.server.ended.wait(0.02) and connection.socket.recv(64 << 10):
         pass
 
@@ -56,31 +56,31 @@ class TestDeadline:
     @pytest.mark.parametrize(
         "behaviour",
         [
-            silent,
-            drips(b"HTTP/1.1 202 " + b"x" * 2_000),
-            drips(b"HTTP/1.1 202 OK\r\nX-Long: " + b"x" * 2_000),
-            drips(b"HTTP/1.1 202 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2_000),
-            drips(b"HTTP/1.1 202 OK\r\n\r\n" + b"x" * 2_000),
-            drips(b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
+            stay_silent,
+            drip(b"HTTP/1.1 202 " + b"x" * 2_000),
+            drip(b"HTTP/1.1 202 OK\r\nX-Long: " + b"x" * 2_000),
+            drip(b"HTTP/1.1 202 OK\r\nContent-Length: 2000\r\n\r\n" + b"x" * 2_000),
+            drip(b"HTTP/1.1 202 OK\r\n\r\n" + b"x" * 2_000),
+            drip(b"HTTP/1.1 100 Continue\r\n\r\n" * 100),
         ],
         ids=["silence", "status", "header", "body", "endless body", "interim answers"],
     )
-    def test_an_attempt_as_a_whole_has_one(self, behaviour: Behaviour) -> None:
+    def test_the_deadline_is_for_the_whole_attempt(self, behaviour: Behaviour) -> None:
         with RawServer(behaviour) as server:
             began = time.monotonic()
             with pytest.raises(TimeoutError):
                 ask(server, timeout=0.3)
             assert time.monotonic() - began < LIMIT / 2
 
-    @pytest.mark.parametrize(("behaviour", "timeout"), [(reads_nothing, 0.3), (reads_slowly, 1.0)])
-    def test_it_also_ends_the_sending(self, behaviour: Behaviour, timeout: float) -> None:
+    @pytest.mark.parametrize(("behaviour", "timeout"), [(read_nothing, 0.3), (read_slowly, 1.0)])
+    def test_the_deadline_also_ends_sending(self, behaviour: Behaviour, timeout: float) -> None:
         with serving(behaviour) as (_, transport):
             began = time.monotonic()
             with pytest.raises(TimeoutError):
                 transport.send(HUGE, timeout)
             assert time.monotonic() - began < LIMIT / 2
 
-    def test_after_a_time_out_the_late_answer_is_not_read(self) -> None:
+    def test_a_late_answer_is_not_taken_for_that_of_the_next_request(self) -> None:
         def late(connection: Connection) -> None:
             connection.read_request()
             connection.await_close()
@@ -91,21 +91,21 @@ class TestDeadline:
             assert transport.send(REQUEST, LIMIT).status == 202
         assert server.connections == 2
 
-    def test_one_that_is_over_asks_nobody(self) -> None:
+    def test_a_deadline_in_the_past_opens_no_connection(self) -> None:
         with RawServer(answers(OK)) as server:
             with pytest.raises(TimeoutError):
                 ask(server, timeout=0.0)
             assert server.connections == 0
 
 
-def refuses_early(connection: Connection) -> None:
+def refuse_early(connection: Connection) -> None:
     connection.read_request(body=False)
     connection.send(answer("413 Too Large", b"{}", "Connection: close"))
     connection.reset()
 
 
-def floods(head: bytes, piece: bytes) -> Behaviour:
-    """Send more than anybody wants, until the client has had enough."""
+def flood(head: bytes, piece: bytes) -> Behaviour:
+    """Send without end, until the client closes the connection."""
 
     def behave(connection: Connection) -> None:
         connection.read_request()
@@ -117,8 +117,8 @@ def floods(head: bytes, piece: bytes) -> Behaviour:
 
 
 class TestOddAnswers:
-    def test_one_that_comes_before_the_body_was_read_is_read(self) -> None:
-        with serving(refuses_early, answers(OK)) as (server, transport):
+    def test_an_answer_before_the_end_of_the_request_is_read(self) -> None:
+        with serving(refuse_early, answers(OK)) as (server, transport):
             large = Request("/v1/identify", b"x" * (8 << 20))
             assert transport.send(large, LIMIT).status == 413
             assert transport.send(REQUEST, LIMIT).status == 202
@@ -133,10 +133,10 @@ class TestOddAnswers:
         ],
         ids=["with a length", "until the end", "in chunks"],
     )
-    def test_a_huge_one_is_cut_and_its_connection_not_used_again(
+    def test_a_huge_answer_is_cut_and_its_connection_is_not_used_again(
         self, head: bytes, piece: bytes
     ) -> None:
-        with serving(floods(b"HTTP/1.1 202 OK\r\n" + head, piece), answers(OK)) as (
+        with serving(flood(b"HTTP/1.1 202 OK\r\n" + head, piece), answers(OK)) as (
             server,
             transport,
         ):
@@ -146,7 +146,7 @@ class TestOddAnswers:
 
     @pytest.mark.parametrize("piece", [b"X-Endless: yes\r\n", b"x" * 4096])
     def test_endless_headers_are_refused(self, piece: bytes) -> None:
-        server = RawServer(floods(b"HTTP/1.1 202 OK\r\n", piece))
+        server = RawServer(flood(b"HTTP/1.1 202 OK\r\n", piece))
         with server, pytest.raises(AnswerError):
             ask(server)
 
@@ -164,7 +164,9 @@ class TestOddAnswers:
             b"HTTP/1.1 202 OK\r\nTransfer-Encoding: chunked\r\n\r\nxyz\r\n",
         ],
     )
-    def test_a_broken_one_raises_and_its_connection_is_not_used_again(self, payload: bytes) -> None:
+    def test_a_malformed_answer_raises_and_its_connection_is_not_used_again(
+        self, payload: bytes
+    ) -> None:
         with serving(answers(payload, then=close), answers(OK)) as (server, transport):
             with pytest.raises(AnswerError):
                 transport.send(REQUEST, LIMIT)
@@ -179,8 +181,8 @@ class TestOddAnswers:
 
 
 class TestSecrecy:
-    def test_the_key_is_in_no_text_of_the_transport(self) -> None:
-        transport = transport_to("https://collect.example")
+    def test_repr_does_not_contain_the_key(self) -> None:
+        transport = make_transport("https://collect.example")
         assert KEY not in repr(transport) + repr(vars(transport))
 
     @pytest.mark.parametrize(
@@ -189,17 +191,17 @@ class TestSecrecy:
             (close, REQUEST),
             (Connection.reset, REQUEST),
             (answers(b"HTTP/1.1 abc\r\n\r\n"), REQUEST),
-            (reads_nothing, HUGE),
+            (read_nothing, HUGE),
         ],
         ids=["closed", "reset", "broken", "stalled"],
     )
-    def test_the_key_is_not_in_a_traceback_that_shows_variables(
+    def test_a_traceback_with_variables_does_not_contain_the_key(
         self, behaviour: Behaviour, request_: Request
     ) -> None:
         with serving(behaviour) as (_, transport):
             with pytest.raises(OSError, match=r".") as caught:
                 transport.send(request_, 0.5)
-            shown = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
-        text = "".join(shown.format())
+            report = traceback.TracebackException.from_exception(caught.value, capture_locals=True)
+        text = "".join(report.format())
         assert "deadline = " in text
         assert KEY not in text

@@ -1,4 +1,4 @@
-"""Step 7: the way to the service: through a proxy that the environment names, and over TLS."""
+"""Connections through a proxy that the environment names, and over TLS."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.http.raw_server import (
     Behaviour,
     Connection,
     RawServer,
+    after_reading,
     answer,
     answers,
     close,
-    once_read,
 )
 from whisperr._contract import Request
 from whisperr._http.transport import HttpTransport
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import trustme
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-# This machine, under a name that is not on the list of those that never use a proxy.
+# A loopback address that is not in the list of those that never use a proxy.
 UNLISTED_LOOPBACK = "127.1"
 
 
@@ -50,8 +50,8 @@ def authority() -> trustme.CA:
 
 
 @pytest.fixture(scope="module")
-def trusting(authority: trustme.CA) -> ssl.SSLContext:
-    """A client's context that trusts our authority."""
+def trusting_context(authority: trustme.CA) -> ssl.SSLContext:
+    """Return a context of a client that trusts the authority of these tests."""
     context = ssl.create_default_context()
     authority.configure_trust(context)
     return context
@@ -62,7 +62,7 @@ Encrypted = Callable[[str, Behaviour], Behaviour]
 
 @pytest.fixture(scope="module")
 def encrypted(authority: trustme.CA) -> Encrypted:
-    """Make the behaviour of a server with a certificate for a host, then behave within TLS."""
+    """Return a function that makes a behaviour: a TLS handshake for a host, then another one."""
 
     def make(host: str, then: Behaviour) -> Behaviour:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -77,7 +77,7 @@ def encrypted(authority: trustme.CA) -> Encrypted:
     return make
 
 
-def tunnels(then: Behaviour) -> Behaviour:
+def tunnel(then: Behaviour) -> Behaviour:
     def behave(connection: Connection) -> None:
         connection.read_request()
         connection.send(ESTABLISHED)
@@ -87,7 +87,7 @@ def tunnels(then: Behaviour) -> Behaviour:
 
 
 def send(url: str, context: ssl.SSLContext | None = None, times: int = 1) -> int:
-    """Send over one transport; return the last status."""
+    """Send some requests over one transport; return the last status."""
     transport = HttpTransport(url, Secret(KEY), ssl_context=context)
     status = 0
     try:
@@ -101,7 +101,7 @@ def send(url: str, context: ssl.SSLContext | None = None, times: int = 1) -> int
 class TestPlainProxy:
     @pytest.mark.parametrize("name", ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"])
     @pytest.mark.parametrize("form", ["http://127.0.0.1:{port}", "127.0.0.1:{port}"])
-    def test_it_gets_the_whole_address(
+    def test_the_request_line_has_the_whole_url(
         self, monkeypatch: pytest.MonkeyPatch, name: str, form: str
     ) -> None:
         with RawServer(answers(OK)) as proxy:
@@ -112,28 +112,28 @@ class TestPlainProxy:
         assert request.header("Host") == "service.invalid:8080"
         assert request.header("Proxy-Authorization") is None
 
-    def test_an_ipv6_address_is_in_brackets(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_an_ipv6_address_has_brackets(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with RawServer(answers(OK)) as proxy:
             monkeypatch.setenv("http_proxy", proxy.url)
             assert send("http://[fd00::1]:8080") == 202
         assert proxy.requests[0].target == "http://[fd00::1]:8080/v1/events/batch"
         assert proxy.requests[0].header("Host") == "[fd00::1]:8080"
 
-    def test_its_credentials_go_along(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_its_credentials_are_sent(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with RawServer(answers(OK)) as proxy:
             monkeypatch.setenv("http_proxy", f"http://ada:p%40ss@127.0.0.1:{proxy.port}")
             assert send("http://service.invalid") == 202
         expected = "Basic " + b64encode(b"ada:p@ss").decode()
         assert proxy.requests[0].header("Proxy-Authorization") == expected
 
-    def test_its_connection_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_connection_to_it_is_kept(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with RawServer(answers(OK, OK, OK)) as proxy:
             monkeypatch.setenv("http_proxy", proxy.url)
             assert send("http://service.invalid", times=3) == 202
         assert proxy.connections == 1
 
     @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
-    def test_this_machine_is_reached_without_it(
+    def test_loopback_addresses_are_reached_directly(
         self, monkeypatch: pytest.MonkeyPatch, host: str
     ) -> None:
         with RawServer() as proxy, RawServer(answers(OK)) as server:
@@ -146,7 +146,7 @@ class TestPlainProxy:
     @pytest.mark.parametrize(
         "listed", ["{host}", "other.example, {host}", "*", "{host}:{port}", ".1"]
     )
-    def test_what_no_proxy_lists_is_reached_without_it(
+    def test_a_host_in_no_proxy_is_reached_directly(
         self, monkeypatch: pytest.MonkeyPatch, name: str, listed: str
     ) -> None:
         with RawServer(answers(answer("500 the proxy"))) as proxy, RawServer(answers(OK)) as server:
@@ -155,7 +155,9 @@ class TestPlainProxy:
             assert send(f"http://{UNLISTED_LOOPBACK}:{server.port}") == 202
             assert proxy.connections == 0
 
-    def test_what_no_proxy_does_not_list_is_not(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_host_that_is_not_in_no_proxy_is_reached_through_the_proxy(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         with RawServer(answers(OK)) as proxy:
             monkeypatch.setenv("http_proxy", proxy.url)
             monkeypatch.setenv("no_proxy", "other.example")
@@ -163,7 +165,7 @@ class TestPlainProxy:
         assert proxy.connections == 1
 
     @pytest.mark.parametrize("proxy", ["socks5://ada:secret@127.0.0.1:9", "http://", "https://x:1"])
-    def test_one_of_another_kind_is_an_error_without_its_credentials(
+    def test_the_error_for_another_kind_of_proxy_has_no_credentials(
         self, monkeypatch: pytest.MonkeyPatch, proxy: str
     ) -> None:
         monkeypatch.setenv("http_proxy", proxy)
@@ -173,12 +175,15 @@ class TestPlainProxy:
 
 
 class TestTunnel:
-    def test_https_goes_through_one_and_the_proxy_sees_no_key(
-        self, monkeypatch: pytest.MonkeyPatch, encrypted: Encrypted, trusting: ssl.SSLContext
+    def test_https_uses_a_tunnel_and_the_proxy_does_not_see_the_key(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        encrypted: Encrypted,
+        trusting_context: ssl.SSLContext,
     ) -> None:
-        with RawServer(tunnels(encrypted("service.invalid", answers(OK, OK)))) as proxy:
+        with RawServer(tunnel(encrypted("service.invalid", answers(OK, OK)))) as proxy:
             monkeypatch.setenv("https_proxy", f"http://ada:p%40ss@127.0.0.1:{proxy.port}")
-            assert send("https://service.invalid/in", trusting, times=2) == 202
+            assert send("https://service.invalid/in", trusting_context, times=2) == 202
         connect, first, second = proxy.requests
         assert connect.line == "CONNECT service.invalid:443 HTTP/1.1"
         assert connect.headers == [
@@ -198,17 +203,17 @@ class TestTunnel:
             ("https://[fd00::1]", "[fd00::1]:443"),
         ],
     )
-    def test_it_leads_to_the_host_and_port_of_the_address(
+    def test_the_tunnel_leads_to_the_host_and_port_of_the_url(
         self, monkeypatch: pytest.MonkeyPatch, url: str, target: str
     ) -> None:
-        with RawServer(tunnels(close)) as proxy:
+        with RawServer(tunnel(close)) as proxy:
             monkeypatch.setenv("https_proxy", proxy.url)
             with pytest.raises(OSError, match=r"EOF|reset|closed"):
                 send(url)
         assert proxy.requests[0].target == target
 
     @pytest.mark.parametrize("status", ["407 Proxy Authentication Required", "502 Bad Gateway"])
-    def test_one_that_is_refused_is_no_answer_of_the_service(
+    def test_a_refused_tunnel_is_not_taken_for_an_answer_of_the_service(
         self, monkeypatch: pytest.MonkeyPatch, status: str
     ) -> None:
         with RawServer(answers(answer(status))) as proxy:
@@ -216,9 +221,7 @@ class TestTunnel:
             with pytest.raises(OSError, match=f"refused the tunnel with HTTP {status[:3]}"):
                 send("https://service.invalid")
 
-    def test_a_proxy_that_says_nothing_cannot_hold_an_attempt(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
+    def test_a_silent_proxy_ends_by_the_deadline(self, monkeypatch: pytest.MonkeyPatch) -> None:
         with RawServer(Connection.await_close) as proxy:
             monkeypatch.setenv("https_proxy", proxy.url)
             transport = HttpTransport("https://service.invalid", Secret(KEY))
@@ -228,14 +231,14 @@ class TestTunnel:
 
 class TestTls:
     def test_a_private_authority_is_trusted_through_the_context(
-        self, encrypted: Encrypted, trusting: ssl.SSLContext
+        self, encrypted: Encrypted, trusting_context: ssl.SSLContext
     ) -> None:
         with RawServer(encrypted("localhost", answers(OK, OK))) as server:
-            assert send(f"https://localhost:{server.port}", trusting, times=2) == 202
+            assert send(f"https://localhost:{server.port}", trusting_context, times=2) == 202
         assert server.connections == 1
         assert server.requests[0].header("X-API-Key") == KEY
 
-    def test_without_it_the_certificate_is_refused_and_nothing_is_said(
+    def test_an_unknown_authority_is_refused_and_nothing_is_sent(
         self, encrypted: Encrypted
     ) -> None:
         server = RawServer(encrypted("localhost", answers(OK)))
@@ -244,22 +247,22 @@ class TestTls:
         assert server.requests == []
 
     def test_a_certificate_for_another_host_is_refused(
-        self, encrypted: Encrypted, trusting: ssl.SSLContext
+        self, encrypted: Encrypted, trusting_context: ssl.SSLContext
     ) -> None:
         server = RawServer(encrypted("other.example", answers(OK)))
         with server, pytest.raises(ssl.SSLCertVerificationError, match="ostname"):
-            send(f"https://localhost:{server.port}", trusting)
+            send(f"https://localhost:{server.port}", trusting_context)
         assert server.requests == []
 
-    def test_a_server_without_tls_is_refused(self, trusting: ssl.SSLContext) -> None:
+    def test_a_server_without_tls_is_refused(self, trusting_context: ssl.SSLContext) -> None:
         def plain(connection: Connection) -> None:
             connection.send(OK)
             connection.await_close()
 
         with RawServer(plain) as server, pytest.raises(ssl.SSLError):
-            send(f"https://localhost:{server.port}", trusting)
+            send(f"https://localhost:{server.port}", trusting_context)
 
-    def test_a_handshake_that_does_not_end_cannot_hold_an_attempt(self) -> None:
+    def test_an_endless_handshake_ends_by_the_deadline(self) -> None:
         with RawServer(Connection.await_close) as server:
             transport = HttpTransport(f"https://localhost:{server.port}", Secret(KEY))
             with pytest.raises(TimeoutError):
@@ -267,17 +270,17 @@ class TestTls:
 
     @pytest.mark.parametrize("end", [close, Connection.reset, Connection.read_request])
     @pytest.mark.parametrize("size", [20, 8 << 20])
-    def test_a_kept_connection_that_died_costs_a_free_attempt(
-        self, encrypted: Encrypted, trusting: ssl.SSLContext, end: Behaviour, size: int
+    def test_a_request_on_a_closed_connection_is_sent_again_on_a_new_one(
+        self, encrypted: Encrypted, trusting_context: ssl.SSLContext, end: Behaviour, size: int
     ) -> None:
-        first = encrypted("localhost", answers(OK, then=once_read(end)))
+        first = encrypted("localhost", answers(OK, then=after_reading(end)))
         server = RawServer(first, encrypted("localhost", answers(OK)))
         url = f"https://localhost:{server.port}"
-        transport = HttpTransport(url, Secret(KEY), ssl_context=trusting)
+        transport = HttpTransport(url, Secret(KEY), ssl_context=trusting_context)
         with server, closing(transport):
             transport.send(REQUEST, LIMIT)
             server.answer_was_read.set()
-            if end is not Connection.read_request:  # which dies only after the next request
+            if end is not Connection.read_request:  # it closes only after the next request
                 server.await_closed()
             assert transport.send(Request("/v1/identify", b"x" * size), LIMIT).status == 202
         assert server.connections == 2

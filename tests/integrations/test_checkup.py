@@ -1,4 +1,4 @@
-"""What is found when a configuration is looked at from the outside."""
+"""What a checkup finds in a configuration."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name.upper(), raising=False)
 
 
-def config_of(key: str = "wrk_test", **given: Any) -> Config:
+def make_config(key: str = "wrk_test", **given: Any) -> Config:
     defaults = {option.name: option.default for option in OPTIONS}
     return Config({**defaults, **given, "api_key": Secret(key)})
 
 
-def found(config: Config) -> dict[str, tuple[str, str]]:
+def get_findings(config: Config) -> dict[str, tuple[str, str]]:
     return {one.name: (one.state, one.text) for one in checkup(config)}
 
 
@@ -45,7 +45,7 @@ def test_an_empty_request_has_no_events_and_stores_nothing() -> None:
     assert empty_request().path == "/v1/events/batch"
     assert json.loads(empty_request().body) == {"events": []}
     with LocalServer() as server:
-        list(checkup(config_of(base_url=server.url)))
+        list(checkup(make_config(base_url=server.url)))
         assert [r.status for r in server.requests()] == [400]
         assert server.arrivals() == []
 
@@ -54,13 +54,15 @@ def test_an_empty_request_has_no_events_and_stores_nothing() -> None:
     ("status", "good"),
     [(400, True), (202, True), (401, False), (403, False), (404, None), (429, None), (503, None)],
 )
-def test_what_an_answer_says_about_the_key(status: int, good: bool | None) -> None:
+def test_the_status_of_an_answer_tells_whether_the_key_is_accepted(
+    status: int, good: bool | None
+) -> None:
     assert is_key_accepted(status) is good
 
 
-def test_all_is_well_on_this_machine() -> None:
+def test_a_right_configuration_is_ok() -> None:
     with LocalServer() as server:
-        assert found(config_of(base_url=server.url)) == {
+        assert get_findings(make_config(base_url=server.url)) == {
             "configuration": ("ok", f"sends to {server.url}"),
             "host name": ("ok", "127.0.0.1 is 127.0.0.1"),
             "encryption": ("skipped", "http:// has none"),
@@ -70,13 +72,13 @@ def test_all_is_well_on_this_machine() -> None:
 
 def test_a_refused_key_is_wrong() -> None:
     with LocalServer(api_key="wrk_other") as server:
-        state, text = found(config_of(base_url=server.url))["key"]
+        state, text = get_findings(make_config(base_url=server.url))["key"]
     assert (state, text.partition(";")[0]) == ("wrong", "refused (HTTP 401, invalid_api_key)")
 
 
 def test_an_answer_that_says_nothing_about_the_key_is_doubtful() -> None:
     with LocalServer(faults=[faults.status(503)]) as server:
-        state, text = found(config_of(base_url=server.url))["key"]
+        state, text = get_findings(make_config(base_url=server.url))["key"]
     assert state == "doubtful"
     assert "HTTP 503" in text
 
@@ -84,18 +86,18 @@ def test_an_answer_that_says_nothing_about_the_key_is_doubtful() -> None:
 def test_no_answer_is_wrong() -> None:
     with LocalServer() as server:
         pass
-    state, text = found(config_of(base_url=server.url))["key"]
+    state, text = get_findings(make_config(base_url=server.url))["key"]
     assert (state, text[:32]) == ("wrong", "no answer: ConnectionRefusedErro")
 
 
 def test_an_unknown_host_is_wrong() -> None:
-    state, text = found(config_of(base_url="https://nowhere.invalid"))["host name"]
+    state, text = get_findings(make_config(base_url="https://nowhere.invalid"))["host name"]
     assert state == "wrong"
     assert text.startswith("nowhere.invalid: ")
 
 
-class Counting:
-    """A transport of the caller's own."""
+class RecordingTransport:
+    """A transport of the caller's own, which refuses every request."""
 
     def __init__(self) -> None:
         self.requests: list[Request] = []
@@ -108,20 +110,19 @@ class Counting:
         raise AssertionError("it is the caller's")
 
 
-def test_a_transport_of_ones_own_is_asked_and_the_way_is_not_looked_at() -> None:
-    transport = Counting()
-    findings = found(config_of(transport=transport))
+def test_a_custom_transport_is_used_and_host_and_encryption_are_skipped() -> None:
+    transport = RecordingTransport()
+    findings = get_findings(make_config(transport=transport))
     assert len(transport.requests) == 1
-    assert [findings[name][0] for name in ("host name", "encryption", "key")] == [
-        "skipped", "skipped", "wrong",
-    ]  # fmt: skip
+    states = [findings[name][0] for name in ("host name", "encryption", "key")]
+    assert states == ["skipped", "skipped", "wrong"]
 
 
-def test_a_proxy_is_said_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_proxy_is_named_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
     with RawServer(answers(REFUSED)) as proxy:
         monkeypatch.setenv("http_proxy", proxy.url)
         with pytest.warns(UserWarning, match="unencrypted"):
-            findings = found(config_of(base_url="http://service.invalid"))
+            findings = get_findings(make_config(base_url="http://service.invalid"))
     assert findings["host name"] == (
         "skipped",
         "requests go through the proxy that the environment names",
@@ -130,15 +131,15 @@ def test_a_proxy_is_said_and_used(monkeypatch: pytest.MonkeyPatch) -> None:
     assert findings["key"][0] == "ok"
 
 
-def test_a_key_or_a_mode_that_is_probably_not_meant_is_doubtful() -> None:
-    transport = Counting()
+def test_a_publishable_key_and_a_disabled_client_are_doubtful() -> None:
+    transport = RecordingTransport()
     with pytest.warns(UserWarning, match="publishable"):
-        config = config_of("wpk_test", transport=transport)
-    assert found(config)["configuration"][0] == "doubtful"
-    disabled = found(config_of(disabled=True, transport=transport))
+        config = make_config("wpk_test", transport=transport)
+    assert get_findings(config)["configuration"][0] == "doubtful"
+    disabled = get_findings(make_config(disabled=True, transport=transport))
     assert disabled["configuration"] == ("doubtful", "disabled: a client with this sends nothing")
     assert disabled["key"] == ("skipped", "disabled")
-    tested = found(config_of(test_mode=True, transport=transport))
+    tested = get_findings(make_config(test_mode=True, transport=transport))
     assert tested["configuration"][1].endswith(" in test mode")
 
 
@@ -162,22 +163,22 @@ def behave(authority: trustme.CA) -> Behaviour:
 
 
 class TestEncryption:
-    def test_it_says_the_version_and_how_long_the_certificate_is_valid(
+    def test_it_names_the_version_and_how_long_the_certificate_is_valid(
         self, authority: trustme.CA, behave: Behaviour
     ) -> None:
         trusting = ssl.create_default_context()
         authority.configure_trust(trusting)
         with RawServer(behave, behave) as server:
             url = f"https://localhost:{server.port}"
-            findings = found(config_of(base_url=url, ssl_context=trusting))
+            findings = get_findings(make_config(base_url=url, ssl_context=trusting))
         state, text = findings["encryption"]
         assert state == "ok"
         assert text.startswith("TLSv1.3, certificate valid for ")
         assert findings["key"][0] == "ok"
 
-    def test_a_certificate_of_nobody_known_is_wrong(self, behave: Behaviour) -> None:
+    def test_a_certificate_of_an_unknown_authority_is_wrong(self, behave: Behaviour) -> None:
         with RawServer(behave, behave) as server:
-            findings = found(config_of(base_url=f"https://localhost:{server.port}"))
+            findings = get_findings(make_config(base_url=f"https://localhost:{server.port}"))
         state, text = findings["encryption"]
         assert state == "wrong"
         assert text.startswith("the certificate: ")
@@ -188,7 +189,7 @@ class TestEncryption:
         careless.check_hostname, careless.verify_mode = False, ssl.CERT_NONE
         with RawServer(behave, behave) as server:
             url = f"https://localhost:{server.port}"
-            findings = found(config_of(base_url=url, ssl_context=careless))
+            findings = get_findings(make_config(base_url=url, ssl_context=careless))
         assert findings["encryption"] == ("ok", "TLSv1.3")
 
     def test_a_server_that_speaks_no_tls_is_wrong(self) -> None:
@@ -196,7 +197,7 @@ class TestEncryption:
             connection.send(REFUSED)
 
         with RawServer(plain, plain) as server:
-            findings = found(config_of(base_url=f"https://localhost:{server.port}"))
+            findings = get_findings(make_config(base_url=f"https://localhost:{server.port}"))
         assert findings["encryption"][0] == "wrong"
 
 

@@ -1,7 +1,7 @@
-"""Kill a process that tracks and delivers, again and again, and see what is at the server.
+"""Kills processes that track and deliver, and compares what they tracked with what arrived.
 
-The process writes the id of each event to a pipe when `track()` has returned. What it wrote must
-be at the server in the end, each exactly once, apart from copies with the same id.
+A process writes the id of each event to a pipe when `track()` has returned. Each of these events
+must arrive exactly once, apart from copies with the same id.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ FLAKY = (
 
 
 @dataclass
-class Toll:
-    """What became of the events of all the processes that were killed."""
+class KillCounts:
+    """What became of the events of all killed processes."""
 
     kills: int = 0
     returned: int = 0
@@ -54,15 +54,15 @@ class Toll:
     requests: int = 0
 
 
-def killed(server: LocalServer, buffer: str, random: Random, most: int) -> list[str]:
-    """Run one process until it has tracked some events, kill it, return the ids of those."""
+def run_and_kill(server: LocalServer, buffer: str, random: Random, most: int) -> list[str]:
+    """Run one process until it has tracked some events, kill it, and return their ids."""
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, server.url, buffer], stdout=subprocess.PIPE
     )
     assert process.stdout is not None
     try:
         ids = [process.stdout.readline() for _ in range(random.randrange(1, most))]
-        Event().wait(random.random() * 0.02)  # the moment is meant to be any
+        Event().wait(random.random() * 0.02)  # at any moment
     finally:
         process.kill()
         ids += process.stdout.readlines()
@@ -71,33 +71,33 @@ def killed(server: LocalServer, buffer: str, random: Random, most: int) -> list[
     return [line.decode().strip() for line in ids if line.endswith(b"\n")]
 
 
-def toll_of(times: int, buffer: str, seed: int, most: int = 1_000) -> Toll:
-    """Kill so many processes that have sent something, let a last one deliver, and count.
+def kill_processes(times: int, buffer: str, seed: int, most: int = 1_000) -> KillCounts:
+    """Kill so many processes that have sent something, deliver the rest, and count.
 
-    One that dies before it has sent anything does not count, so up to ten times as many are begun.
+    One that dies before it has sent anything does not count, so up to ten times as many start.
     """
-    random, toll = Random(seed), Toll()
+    random, counts = Random(seed), KillCounts()
     tracked: list[str] = []
     with LocalServer(keep=1_000_000, faults=FLAKY, seed=seed) as server:
         for _ in range(10 * times):
             before = server.summary()["requests"]
-            tracked += killed(server, buffer, random, most)
-            toll.kills += server.summary()["requests"] > before
-            if toll.kills == times:
+            tracked += run_and_kill(server, buffer, random, most)
+            counts.kills += server.summary()["requests"] > before
+            if counts.kills == times:
                 break
         server.set_faults()
-        # The bounds are those of whoever puts an event: the default would drop from a long line.
+        # The bounds are those of the client that adds an event: the default would drop many.
         last = Whisperr("wrk_test", base_url=server.url, buffer=buffer, max_queue_size=1_000_000)
         with last:
             tracked.append(last.track("user_0", "payment_failed", {"n": -1}) or "not accepted")
             assert last.flush(BOUND), last.stats()
         arrived = server.arrivals(kind="event")
     taken = [one.body["context"]["$message_id"] for one in arrived if one.status == "accepted"]
-    toll.returned = len(tracked)
-    toll.lost = len(set(tracked) - set(taken))
-    toll.doubled = len(taken) - len(set(taken))
+    counts.returned = len(tracked)
+    counts.lost = len(set(tracked) - set(taken))
+    counts.doubled = len(taken) - len(set(taken))
     known = set(tracked)
-    toll.unordered = int([one for one in taken if one in known] != tracked)
-    toll.copies = sum(one.status == "duplicate" for one in arrived)
-    toll.requests = server.summary()["requests"]
-    return toll
+    counts.unordered = int([one for one in taken if one in known] != tracked)
+    counts.copies = sum(one.status == "duplicate" for one in arrived)
+    counts.requests = server.summary()["requests"]
+    return counts

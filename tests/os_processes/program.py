@@ -1,4 +1,4 @@
-"""Programs that run as real processes, and what they did."""
+"""Runs programs as real processes, and reads what they did."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 # Machines are noisy: only a process that hangs takes this long.
 BOUND = 120
 
-# What every program begins with: a client that only a flush or the end makes deliver.
+# The start of every program: a client that delivers only at a flush or at exit.
 HEAD = """
 import sys, threading
 from whisperr import Whisperr
@@ -23,14 +23,14 @@ client = Whisperr("wrk_test", base_url=sys.argv[1], flush_at=1_000_000, flush_in
 """
 
 
-def started(
+def start(
     program: str, url: str, *arguments: object, measured: bool = True
 ) -> subprocess.Popen[str]:
     """Start a program; `sys.argv` of it begins with the address of the server.
 
     `measured=False` is for a program that forks while its threads run, and for one whose signal
-    handlers track: coverage holds a lock now and then. A forked child finds it taken for ever, and
-    a handler that interrupts coverage waits for a thread that waits for that lock.
+    handlers track: coverage holds a lock now and then. In a forked child it stays locked for ever,
+    and a handler that interrupts coverage waits for a thread that waits for that lock.
     """
     command = [sys.executable, "-c", program, url, *map(str, arguments)]
     env = {name: text for name, text in os.environ.items() if measured or "COVERAGE" not in name}
@@ -44,19 +44,19 @@ def started(
     )
 
 
-def said_by(process: subprocess.Popen[str]) -> tuple[str, str]:
-    """Wait for the good end of a process; return what it said on stdout and stderr."""
+def wait_for_output(process: subprocess.Popen[str]) -> tuple[str, str]:
+    """Wait until a process has ended with 0; return its stdout and stderr."""
     try:
         out, err = process.communicate(timeout=BOUND)
     finally:
-        end(process)
+        kill(process)
         process.communicate()
     assert process.returncode == 0, (process.returncode, err)
     return out, err
 
 
-def end(process: subprocess.Popen[str]) -> None:
-    """End a process and the children that it has left, which would hold its output open."""
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill a process and its children, which would hold its output open."""
     if os.name == "posix":
         with suppress(ProcessLookupError):  # none is left
             os.killpg(process.pid, signal.SIGKILL)
@@ -66,8 +66,8 @@ def end(process: subprocess.Popen[str]) -> None:
 def run(
     program: str, server: LocalServer, *arguments: object, measured: bool = True
 ) -> tuple[str, str]:
-    """Run a program to its good end."""
-    return said_by(started(program, server.url, *arguments, measured=measured))
+    """Run a program that ends with 0; return its stdout and stderr."""
+    return wait_for_output(start(program, server.url, *arguments, measured=measured))
 
 
 def numbers(arrivals: list[Arrival], name: str) -> list[int]:

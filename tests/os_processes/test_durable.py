@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.os_processes.kills import toll_of
-from tests.os_processes.program import numbers, run, said_by, started
+from tests.os_processes.kills import kill_processes
+from tests.os_processes.program import numbers, run, start, wait_for_output
 from whisperr import Whisperr
 from whisperr.dev import LocalServer, faults
 
@@ -27,23 +27,23 @@ needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork: not on
 
 
 @pytest.fixture(params=["sqlite", "redis"])
-def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a fresh place; its leases are as short as they may be."""
+def buffer_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty store with the shortest lease."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/events.db?lease=1"
     redis: RedisServer = request.getfixturevalue("redis_server")
     return redis.url(tmp_path.name, lease=1, timeout=5)
 
 
-def test_killed_processes_lose_and_double_nothing(place: str) -> None:
-    toll = toll_of(KILLS, place, SEED, most=500)
-    assert (toll.lost, toll.doubled, toll.unordered) == (0, 0, 0), toll
-    assert toll.kills == KILLS
-    assert toll.requests > KILLS
-    assert toll.returned > KILLS
+def test_killed_processes_lose_and_double_nothing(buffer_url: str) -> None:
+    counts = kill_processes(KILLS, buffer_url, SEED, most=500)
+    assert (counts.lost, counts.doubled, counts.unordered) == (0, 0, 0), counts
+    assert counts.kills == KILLS
+    assert counts.requests > KILLS
+    assert counts.returned > KILLS
 
 
-CROWD = """
+SHARING = """
 import json, sys
 from whisperr import Whisperr
 client = Whisperr("wrk_test", base_url=sys.argv[1], buffer=sys.argv[2], flush_interval=0.2)
@@ -51,25 +51,25 @@ for number in range(int(sys.argv[4])):
     client.track("u", f"lane_{sys.argv[3]}", {"n": number})
 flushed = client.flush(100)
 stats = client.stats()
-client.shutdown(30)  # may deliver what others put in
+client.shutdown(30)  # may deliver events of other processes
 requests = client.stats().requests
 print(json.dumps([flushed, stats.accepted, stats.delivered, stats.held, requests]))
 """
 
 
-def test_four_processes_share_one_place_and_send_nothing_twice(
-    server: LocalServer, place: str
+def test_four_processes_share_one_buffer_and_send_nothing_twice(
+    server: LocalServer, buffer_url: str
 ) -> None:
     count = 1_000
-    crowd = [started(CROWD, server.url, place, lane, count) for lane in range(4)]
-    said = [json.loads(said_by(process)[0]) for process in crowd]
+    processes = [start(SHARING, server.url, buffer_url, lane, count) for lane in range(4)]
+    results = [json.loads(wait_for_output(process)[0]) for process in processes]
     arrivals = server.arrivals()
     assert {arrival.status for arrival in arrivals} == {"accepted"}
     for lane in range(4):
         assert numbers(arrivals, f"lane_{lane}") == list(range(count))
-    # Each counts its own events, whoever delivered them.
-    assert [one[:4] for one in said] == [[True, count, count, 0]] * 4
-    assert sum(one[4] for one in said) == server.summary()["requests"]
+    # Each counts its own events, whichever process delivered them.
+    assert [one[:4] for one in results] == [[True, count, count, 0]] * 4
+    assert sum(one[4] for one in results) == server.summary()["requests"]
 
 
 HANGING = """
@@ -81,12 +81,12 @@ client.flush()
 """
 
 
-def test_when_the_holder_is_killed_inside_a_request_another_takes_over(
-    server: LocalServer, place: str
+def test_another_process_takes_over_when_the_holder_is_killed_in_a_request(
+    server: LocalServer, buffer_url: str
 ) -> None:
     server.set_faults(faults.hang(times=1))
-    holder = started(HANGING, server.url, place)
-    with Whisperr("wrk_test", base_url=server.url, buffer=place, request_timeout=5) as other:
+    holder = start(HANGING, server.url, buffer_url)
+    with Whisperr("wrk_test", base_url=server.url, buffer=buffer_url, request_timeout=5) as other:
         server.wait_requests(1, timeout=60)
         other.track("u", "from_the_living", {"n": 1})
         assert other.flush(0.5) is False  # the holder is alive, its lease stands
@@ -107,12 +107,12 @@ os._exit(0)
 """
 
 
-def test_the_next_process_delivers_what_was_left_without_any_call(
-    server: LocalServer, place: str
+def test_the_next_process_delivers_left_events_without_any_call(
+    server: LocalServer, buffer_url: str
 ) -> None:
-    run(LEFT, server, place)
+    run(LEFT, server, buffer_url)
     assert server.arrivals() == []
-    client = Whisperr("wrk_test", base_url=server.url, buffer=place, flush_interval=0.1)
+    client = Whisperr("wrk_test", base_url=server.url, buffer=buffer_url, flush_interval=0.1)
     try:
         server.wait(10, timeout=60)
         assert numbers(server.arrivals(), "left_over") == list(range(10))
@@ -130,13 +130,15 @@ for number in range(3):
 """
 
 
-def test_at_exit_nothing_is_dropped_when_the_server_fails(server: LocalServer, place: str) -> None:
+def test_at_exit_nothing_is_dropped_when_the_server_fails(
+    server: LocalServer, buffer_url: str
+) -> None:
     server.set_faults(faults.status(503))
-    _, err = run(AT_EXIT, server, place)
+    _, err = run(AT_EXIT, server, buffer_url)
     assert "dropped" not in err
     assert "retry_exhausted" in err
     server.set_faults()
-    run(AT_EXIT, server, place)
+    run(AT_EXIT, server, buffer_url)
     assert numbers(server.arrivals(), "at_exit") == [0, 1, 2, 0, 1, 2]
 
 
@@ -179,9 +181,9 @@ print(*made)
 
 @needs_fork
 def test_forks_of_a_process_that_tracks_lose_and_double_nothing(
-    server: LocalServer, place: str
+    server: LocalServer, buffer_url: str
 ) -> None:
-    out, err = run(FORKS, server, place, measured=False)
+    out, err = run(FORKS, server, buffer_url, measured=False)
     assert "dropped" not in err
     arrivals = server.arrivals()
     assert {arrival.status for arrival in arrivals} == {"accepted"}
@@ -213,8 +215,10 @@ print(next(made))
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="setitimer: not on this platform")
-def test_a_signal_handler_that_interrupts_track_may_track(server: LocalServer, place: str) -> None:
-    out, err = run(HANDLER, server, place, measured=False)
+def test_a_signal_handler_that_interrupts_track_may_track(
+    server: LocalServer, buffer_url: str
+) -> None:
+    out, err = run(HANDLER, server, buffer_url, measured=False)
     assert "dropped" not in err
     arrivals = server.arrivals()
     assert int(out) > 10

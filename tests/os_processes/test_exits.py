@@ -1,7 +1,7 @@
-"""Ends of real processes: what is held is delivered, and no server can hold the exit up.
+"""Exits of real processes: held events are delivered, and no server can delay the exit.
 
-The bound of an exit is 10 seconds. Machines are noisy, so a process gets much longer before a test
-calls it hung.
+The bound of an exit is 10 seconds. Machines are noisy, so a test waits much longer before it calls
+a process hung.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.os_processes.program import HEAD, numbers, run, said_by, started
+from tests.os_processes.program import HEAD, numbers, run, start, wait_for_output
 from whisperr import Whisperr
 from whisperr.dev import LocalServer, faults
 
@@ -20,7 +20,7 @@ LOOP = f"""{HEAD}
 for number in range(int(sys.argv[2])):
     client.track("u", "seat_removed", {{"n": number}})
 """
-PLAYED = {
+FAULTS = {
     "hangs": faults.hang(),
     "drips": faults.drip(0.4),
     "fails": faults.status(503),
@@ -31,13 +31,13 @@ COUNTS = (1, 2_000, 10_000)
 
 
 @pytest.mark.parametrize("count", COUNTS)
-def test_what_is_held_at_the_end_is_delivered(server: LocalServer, count: int) -> None:
+def test_events_held_at_exit_are_delivered(server: LocalServer, count: int) -> None:
     assert run(LOOP, server, count) == ("", "")
     assert numbers(server.arrivals(), "seat_removed") == list(range(count))
 
 
-def test_what_a_function_tracked_just_before_the_end_is_delivered(server: LocalServer) -> None:
-    server.set_faults(faults.latency(0.5))  # the end comes while the first request is on its way
+def test_an_event_tracked_just_before_exit_is_delivered(server: LocalServer) -> None:
+    server.set_faults(faults.latency(0.5))  # the exit begins during the first request
     program = f"""
 def main():{HEAD.replace(chr(10), chr(10) + "    ")}
     client.track("u", "seat_removed", {{"n": 0}})
@@ -47,13 +47,13 @@ main()
     assert numbers(server.arrivals(), "seat_removed") == [0]
 
 
-def test_a_shutdown_before_the_end_delivers_once(server: LocalServer) -> None:
+def test_a_shutdown_before_exit_delivers_once(server: LocalServer) -> None:
     assert run(f"{LOOP}client.shutdown()", server, 10) == ("", "")
     assert len(server.arrivals()) == 10
 
 
-def test_clients_that_are_gone_at_the_end_have_delivered(server: LocalServer) -> None:
-    server.set_faults(faults.latency(0.2))  # the end comes while their threads deliver
+def test_clients_collected_before_exit_have_delivered(server: LocalServer) -> None:
+    server.set_faults(faults.latency(0.2))  # the exit begins while their threads deliver
     program = """
 import sys
 from whisperr import Whisperr
@@ -64,7 +64,7 @@ for number in range(5):
     assert sorted(numbers(server.arrivals(), "seat_removed")) == list(range(5))
 
 
-def test_a_client_that_goes_in_a_cycle_has_delivered_at_the_end(server: LocalServer) -> None:
+def test_a_client_collected_in_a_cycle_has_delivered_at_exit(server: LocalServer) -> None:
     server.set_faults(faults.latency(0.2))
     program = """
 import gc, sys
@@ -79,23 +79,21 @@ gc.collect()
     assert numbers(server.arrivals(), "seat_removed") == [0]
 
 
-def test_no_server_holds_the_exit_up() -> None:
+def test_no_server_can_delay_the_exit_beyond_its_bound() -> None:
     with ExitStack() as stack:
         urls = {
             name: stack.enter_context(LocalServer(faults=[fault])).url
-            for name, fault in PLAYED.items()
+            for name, fault in FAULTS.items()
         }
         with LocalServer() as closed:
             urls["refuses connections"] = closed.url
         began = time.monotonic()
         processes = {
-            (name, count): started(LOOP, url, count)
-            for name, url in urls.items()
-            for count in COUNTS
+            (name, count): start(LOOP, url, count) for name, url in urls.items() for count in COUNTS
         }
-        said = {key: said_by(process)[1] for key, process in processes.items()}
+        errors = {key: wait_for_output(process)[1] for key, process in processes.items()}
         assert time.monotonic() - began < 60
-    for (name, count), text in said.items():
+    for (name, count), text in errors.items():
         lost = [int(n) for n in re.findall(r"dropped, shutdown: .*\((\d+) events?\)", text)]
         assert sum(lost) == count, (name, count, text)
 

@@ -1,4 +1,4 @@
-"""Forks of a process that tracks: the child's events arrive, the parent's arrive once."""
+"""A process that tracks forks: the child's events arrive, and the parent's arrive once."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ print(*made)
 """
 
 
-@pytest.mark.parametrize("mood", ["calm", "restless"])
-def test_two_hundred_forks_lose_and_double_nothing(server: LocalServer, mood: str) -> None:
-    out, err = run(LOOP, server, mood, measured=False)
+@pytest.mark.parametrize("switching", ["calm", "restless"])
+def test_two_hundred_forks_lose_and_double_nothing(server: LocalServer, switching: str) -> None:
+    out, err = run(LOOP, server, switching, measured=False)
     assert err == ""  # nothing was dropped: however busy the machine, the queue is long enough
     arrivals = server.arrivals()
     assert {arrival.status for arrival in arrivals} == {"accepted"}
@@ -79,7 +79,9 @@ os._exit(0)
     assert server.summary()["duplicates"] == 0
 
 
-def test_a_child_of_a_client_that_was_shut_down_reports_and_goes_on(server: LocalServer) -> None:
+def test_a_child_of_a_client_that_was_shut_down_reports_calls_as_closed(
+    server: LocalServer,
+) -> None:
     program = f"""{HEAD}
 import os
 client.shutdown()
@@ -102,21 +104,21 @@ import faulthandler, os, sys, threading, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from whisperr import Whisperr
 faulthandler.dump_traceback_later(100, exit=True)
-begun, gone_on = threading.Event(), threading.Event()
+begun, forked = threading.Event(), threading.Event()
 
 class Slow:
-    '''Finds nothing, and takes its time for what the transport imports.'''
+    '''Finds nothing, and delays an import of the transport.'''
     def find_spec(self, name, path=None, target=None):
         if name == "socket" and not begun.is_set():
             begun.set()
-            gone_on.wait(1)  # a fork that does not wait for the import comes in this time
+            forked.wait(1)  # a fork that does not wait for the import happens now
 
 sys.meta_path.insert(0, Slow())
 client = Whisperr("wrk_test", base_url=sys.argv[1], flush_at=1)
 client.track("parent", "parent_event", {"n": 0})
 assert begun.wait(60)
 pid = os.fork()
-gone_on.set()
+forked.set()
 if pid == 0:
     client.track("child", "child_event", {"n": 1})
     os._exit(0 if client.flush(60) else 1)
@@ -126,7 +128,7 @@ sys.exit(status)
 """
 
 
-def test_a_fork_amid_an_import_of_ours_leaves_the_child_whole_modules(server: LocalServer) -> None:
+def test_a_fork_during_an_import_leaves_the_child_complete_modules(server: LocalServer) -> None:
     run(SLOW_IMPORT, server, measured=False)
     arrivals = server.arrivals()
     assert numbers(arrivals, "parent_event") == [0]

@@ -91,7 +91,7 @@ def test_on_error_and_before_send_may_call_the_client(server: LocalServer) -> No
 import sys
 from whisperr import Whisperr
 
-def told(error):
+def report(error):
     client.track("u", "from_on_error", {"n": 0})
     client.flush(5)
     client.stats()
@@ -101,7 +101,7 @@ def review(event):
         client.track("u", "from_before_send", event["properties"])
     return event
 
-client = Whisperr("wrk_test", base_url=sys.argv[1], on_error=told, before_send=review)
+client = Whisperr("wrk_test", base_url=sys.argv[1], on_error=report, before_send=review)
 client.track("u", "Bad Name")
 for number in range(50):
     client.track("u", "from_loop", {"n": number})
@@ -130,7 +130,7 @@ threading.Thread(target=late).start()
     assert err == ""
 
 
-def test_an_event_of_an_exit_handler_is_delivered_or_told(server: LocalServer) -> None:
+def test_an_event_of_an_exit_handler_is_delivered_or_reported(server: LocalServer) -> None:
     program = """
 import atexit, sys
 late = atexit.register(lambda: print("late", client.track("u", "late_event"), file=sys.stderr))
@@ -144,7 +144,7 @@ atexit.register(lambda: client.track("u", "early_event"))  # before ours, and th
     assert "track: the client is shut down" in err
 
 
-def test_a_handler_of_sigterm_that_shuts_down_does_not_pay_twice(server: LocalServer) -> None:
+def test_a_sigterm_handler_that_shuts_down_waits_only_once(server: LocalServer) -> None:
     program = f"""{HEAD}
 import os, signal
 def leave(*_):

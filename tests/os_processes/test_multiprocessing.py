@@ -1,4 +1,4 @@
-"""Children of `multiprocessing`: what they track arrives at their normal end, by every method."""
+"""Children of `multiprocessing`: their events arrive at their normal end, by every start method."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.os_processes.program import BOUND, end, numbers
+from tests.os_processes.program import BOUND, kill, numbers
 from whisperr import Whisperr
 
 if TYPE_CHECKING:
@@ -78,28 +78,28 @@ if __name__ == "__main__":
 
 def run(tmp_path: Path, server: LocalServer, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Run the program from a file, which a spawned child can import."""
-    place = tmp_path / "program.py"
-    place.write_text(PROGRAM, encoding="utf-8")
-    command = [sys.executable, str(place), server.url, *arguments]
+    path = tmp_path / "program.py"
+    path.write_text(PROGRAM, encoding="utf-8")
+    command = [sys.executable, str(path), server.url, *arguments]
     process = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Coverage holds a lock now and then, which a forked child finds taken for ever.
+        # Coverage holds a lock now and then, which stays locked for ever in a forked child.
         env={name: text for name, text in os.environ.items() if "COVERAGE" not in name},
     )
     try:
         out, err = process.communicate(timeout=BOUND)
     finally:
-        end(process)
+        kill(process)
     return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 @pytest.mark.parametrize("kind", ["Process", "Pool", "Executor"])
 @pytest.mark.parametrize("method", METHODS)
-def test_what_children_track_arrives_at_their_normal_end(
+def test_events_of_children_arrive_at_their_normal_end(
     server: LocalServer, tmp_path: Path, method: str, kind: str
 ) -> None:
     done = run(tmp_path, server, method, kind)
@@ -112,7 +112,7 @@ def test_what_children_track_arrives_at_their_normal_end(
 
 
 @pytest.mark.parametrize("method", [name for name in METHODS if name != "fork"])
-def test_a_client_as_an_argument_is_refused_with_what_to_do(
+def test_a_client_as_an_argument_is_refused_with_a_hint(
     server: LocalServer, tmp_path: Path, method: str
 ) -> None:
     done = run(tmp_path, server, method, "argument")
@@ -125,13 +125,13 @@ def test_a_client_as_an_argument_is_refused_with_what_to_do(
     assert "wrk_test" not in done.stderr
 
 
-def test_a_pickle_is_refused_because_it_would_hold_the_key() -> None:
+def test_a_client_cannot_be_pickled() -> None:
     client = Whisperr("wrk_test")
     with pytest.raises(TypeError, match="it holds the key, a thread and a connection"):
         pickle.dumps(client)
 
 
-def test_every_method_of_the_platform_is_tried() -> None:
+def test_every_start_method_of_the_platform_is_tested() -> None:
     expected = {"fork", "spawn", "forkserver"} if os.name == "posix" else {"spawn"}
     assert set(METHODS) <= expected
     assert "spawn" in METHODS

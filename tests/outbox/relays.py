@@ -51,7 +51,7 @@ class SQLiteFile:
 def events(count: int, first: int = 0, type_: str = "payment_failed") -> list[bytes]:
     """Return events as `track` encodes them, numbered by `n`."""
     encoder = EventEncoder("1.0.0")
-    return [encoder.event(f"user_{n}", type_, {"n": n})[1] for n in range(first, first + count)]
+    return [encoder.encode(f"user_{n}", type_, {"n": n})[1] for n in range(first, first + count)]
 
 
 def identify(user: str) -> bytes:

@@ -34,7 +34,7 @@ def test_four_relays_lose_nothing_and_send_nothing_twice(
     with ExitStack() as stack:
         relays = [stack.enter_context(relay(outbox, server, "--batch", "100")) for _ in range(4)]
         for one in relays:
-            one.says("relaying")
+            one.wait_for_output("relaying")
         outbox.add(events(ROWS))
         server.wait(ROWS, timeout=BOUND * 4)
         for one in relays:
@@ -59,7 +59,7 @@ def test_two_relays_share_a_database_that_cannot_skip_locked_rows(
     with ExitStack() as stack:
         relays = [stack.enter_context(relay(file, server, "--batch", "20")) for _ in range(2)]
         for one in relays:
-            one.says("relaying")
+            one.wait_for_output("relaying")
         file.add(events(2_000))
         server.wait(2_000, timeout=BOUND * 4)
         for one in relays:
@@ -75,7 +75,7 @@ def test_one_relay_keeps_the_order_of_the_rows(outbox: Database, server: LocalSe
     rows = events(30)
     outbox.add([*rows[:10], identify("user_1"), identify("user_2"), *rows[10:]])
     with relay(outbox, server, "--once") as once:
-        assert once.ended() == 0
+        assert once.wait() == 0
     kinds = [a.kind for a in server.arrivals()]
     assert kinds == ["event"] * 10 + ["identify"] * 2 + ["event"] * 20
     assert numbers(server) == list(range(30))
@@ -86,7 +86,7 @@ def test_once_delivers_everything_that_is_there_and_ends(
 ) -> None:
     outbox.add(events(7))
     with relay(outbox, server, "--once", "--batch", "3") as once:
-        assert once.ended() == 0
+        assert once.wait() == 0
         assert "stopped: delivered 7, dead letters 0" in once.text
     assert outbox.count() == 0
 
@@ -97,7 +97,7 @@ def test_once_fails_with_the_reason_when_it_cannot_deliver(
     outbox.add(events(7))
     server.set_faults(faults.wrong_key())
     with relay(outbox, server, "--once") as once:
-        assert once.ended() == 1
+        assert once.wait() == 1
         assert "CommandError: not everything was delivered: HTTP 401" in once.text
     assert outbox.query("SELECT count(*) FROM whisperr_outboxevent WHERE token = ''") == [(7,)]
 
@@ -110,7 +110,7 @@ def test_another_relay_takes_over_from_a_killed_one_within_its_lease(
     with relay(outbox, server, "--lease", "2", OUTBOX_REQUEST_TIMEOUT=1.9) as first:
         server.wait_requests(1)
         first.send(signal.SIGKILL)
-        first.ended()
+        first.wait()
         (claimed,) = outbox.query("SELECT count(*) FROM whisperr_outboxevent WHERE token <> ''")
         assert claimed == (5,)
         with relay(outbox, server) as second:
@@ -175,7 +175,7 @@ def test_a_connection_that_is_cut_is_made_again(outbox: Database, server: LocalS
         cut_connections(outbox)
         outbox.add(events(3, first=3))
         server.wait(6, timeout=BOUND)
-        one.says("the outbox can be used again")
+        one.wait_for_output("the outbox can be used again")
         assert one.stop() == 0
         assert one.text.count("trying again") == 1
         assert "Traceback" not in one.text
@@ -192,7 +192,7 @@ def test_a_connection_that_is_cut_during_a_request_loses_and_doubles_nothing(
         server.wait_requests(1)
         cut_connections(outbox)
         server.wait(3, timeout=BOUND)
-        one.says("the outbox can be used again")
+        one.wait_for_output("the outbox can be used again")
         assert one.stop() == 0
         assert "stopped: delivered 3" in one.text
     assert outbox.count() == 0
@@ -205,7 +205,7 @@ def test_a_row_that_is_no_event_becomes_a_dead_letter_and_blocks_nothing(
     good = events(4)
     outbox.add([good[0], b"\xff\x00 nothing of ours", good[1], b"[1]", good[2], good[3]])
     with relay(outbox, server, "--once") as once:
-        assert once.ended() == 0
+        assert once.wait() == 0
         assert "delivered 4, dead letters 2 (invalid 2)" in once.text
     assert numbers(server) == [0, 1, 2, 3]
     assert server.summary()["requests"] == 1
@@ -225,7 +225,7 @@ def test_what_the_server_refuses_is_kept_and_delivered_after_requeue(
     bad = add_with_a_bad_one(outbox)
     server.set_faults(faults.legacy())
     with relay(outbox, server, "--once") as once:
-        assert once.ended() == 0
+        assert once.wait() == 0
         assert "delivered 4, dead letters 1 (rejected 1)" in once.text
     ((data, reason, message, status),) = outbox.query(
         "SELECT data, reason, message, status FROM whisperr_deadletter"
@@ -239,7 +239,7 @@ def test_a_202_that_refuses_some_keeps_all_of_that_request(
 ) -> None:
     add_with_a_bad_one(outbox)
     with relay(outbox, server, "--once") as once:
-        assert once.ended() == 0
+        assert once.wait() == 0
     dead_letters = outbox.query("SELECT reason, message, status FROM whisperr_deadletter")
     message = (
         "the server refused 1 of 5 and did not say which; to requeue them all is harmless, "
@@ -248,7 +248,7 @@ def test_a_202_that_refuses_some_keeps_all_of_that_request(
     assert dead_letters == [("refused_in_batch", message, 202)] * 5
     manage(outbox, "whisperr_outbox", "--requeue", "--all")
     with relay(outbox, server, "--once") as once:
-        assert once.ended() == 0
+        assert once.wait() == 0
     assert sorted(numbers(server)) == [0, 1, 3, 4]
     assert outbox.count() == 0
 
@@ -286,10 +286,10 @@ def test_what_a_committed_transaction_tracked_arrives_after_the_kill_of_its_proc
 ) -> None:
     tracks = {**get_environment(outbox), "WHISPERR_BUFFER": "django"}
     with Host([sys.executable, "-c", TRACK], server, **tracks) as writer:
-        assert writer.ended() == -signal.SIGKILL, writer.text
+        assert writer.wait() == -signal.SIGKILL, writer.text
     assert outbox.count() == 2
     with relay(outbox, server, "--once", WHISPERR_BUFFER="django") as once:
-        assert once.ended() == 0, once.text
+        assert once.wait() == 0, once.text
     assert numbers(server) == [1, 3]
 
 
@@ -298,5 +298,5 @@ def test_a_relay_without_its_tables_fails_with_the_fix(
 ) -> None:
     empty = postgres_server.database()
     with relay(empty, server) as one:
-        assert one.ended() == 1
+        assert one.wait() == 1
         assert "has no tables of the outbox: run manage.py migrate --database default" in one.text

@@ -21,7 +21,7 @@ from whisperr.testing import MemoryTransport
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from whisperr._delivery.pipeline import Pipeline
+    from whisperr._process.exit import Running
 
 
 @pytest.fixture
@@ -112,7 +112,7 @@ def test_a_client_that_is_gone_still_delivers_and_then_its_thread_ends() -> None
     transport = MemoryTransport()
     client = Whisperr("wrk_test", flush_interval=3_600.0, transport=transport)
     client.track("u", "e", {"n": 1})
-    thread = client._pipeline().driver._thread
+    thread = client._get_pipeline().thread._thread
     assert thread is not None
     del client
     gc.collect()
@@ -123,11 +123,11 @@ def test_a_client_that_is_gone_still_delivers_and_then_its_thread_ends() -> None
 
 
 def test_what_clients_that_are_gone_have_left_is_not_kept_for_ever() -> None:
-    def come_and_go() -> weakref.ref[Pipeline]:
+    def come_and_go() -> weakref.ref[Running]:
         before, transport = set(pipelines()), MemoryTransport()
         client = Whisperr("wrk_test", flush_interval=3_600.0, transport=transport)
         client.track("u", "e", {"n": 1})
-        thread = client._pipeline().driver._thread
+        thread = client._get_pipeline().thread._thread
         del client
         gc.collect()
         (left,) = set(pipelines()) - before  # the exit would wait for it
@@ -221,7 +221,7 @@ def test_a_collector_that_comes_while_the_clients_are_listed_breaks_nothing() ->
                 del gone
                 gc.set_threshold(gc.get_count()[0] + later)
                 gc.enable()
-                assert client._pipeline() in pipelines()
+                assert client._get_pipeline() in pipelines()
         finally:
             gc.set_threshold(*threshold)
             gc.enable()

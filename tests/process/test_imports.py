@@ -50,21 +50,21 @@ def import_elsewhere() -> Iterator[None]:
 
 
 def test_a_fork_holds_imports_off_until_it_is_done() -> None:
-    _imports._before_fork()
+    _imports.before_fork()
     assert not is_free()
-    _imports._after_fork_in_parent()
+    _imports.after_fork_in_parent()
     assert is_free()
 
 
 def test_a_fork_inside_an_import_of_its_own_thread_does_not_wait() -> None:
     with _imports.first_use():
-        _imports._before_fork()
-        _imports._after_fork_in_parent()
+        _imports.before_fork()
+        _imports.after_fork_in_parent()
         assert not is_free()
     assert is_free()
 
 
 @pytest.mark.usefixtures("import_elsewhere")
 def test_after_a_wait_in_vain_the_lock_stays_with_the_import() -> None:
-    _imports._after_fork_in_parent()
+    _imports.after_fork_in_parent()
     assert not is_free()

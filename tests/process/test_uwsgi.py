@@ -33,7 +33,7 @@ def test_only_a_uwsgi_without_threads_is_a_problem(
     assert ("enable-threads" in (get_problem(modules) or "")) is named
 
 
-def test_it_is_told_once_and_before_the_first_event() -> None:
+def test_it_is_logged_once_and_before_the_first_event() -> None:
     program = """
 import sys, types
 sys.modules["uwsgi"] = types.SimpleNamespace(has_threads=0)

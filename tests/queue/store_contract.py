@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.delivery.rig import event, identify, number_of
+from tests.delivery.rig import event, get_number, identify
 from tests.queue.queues import get_accounting
 from whisperr._queue.memory import Foreign
 from whisperr.errors import Loss, NotNow
@@ -29,7 +29,7 @@ def put(queue: LeasedQueue, *numbers: int) -> None:
 
 
 def to_numbers(events: Sequence[bytes]) -> list[int]:
-    return [number_of(data) for data in events]
+    return [get_number(data) for data in events]
 
 
 def claim(queue: LeasedQueue, max_events: int = 10) -> list[int]:
@@ -287,7 +287,7 @@ class PuttingStoreContract(StoreContract):
         a, b = processes.start(), processes.start(max_events=2)
         put(a, 1, 2)
         dropped = b.put(event(3))
-        assert [(type(data), number_of(data)) for data in dropped] == [(Foreign, 1)]
+        assert [(type(data), get_number(data)) for data in dropped] == [(Foreign, 1)]
         a.poll()
         assert get_accounting(a).settled == {"queue_full": 1}
 

@@ -12,7 +12,7 @@ from whisperr.dev import LocalServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    ClientOf = Callable[..., Whisperr]
+    MakeClient = Callable[..., Whisperr]
 
 
 @pytest.fixture
@@ -28,8 +28,8 @@ def errors() -> list[WhisperrError]:
 
 
 @pytest.fixture
-def client_of(server: LocalServer, errors: list[WhisperrError]) -> Iterator[ClientOf]:
-    """Make clients of the server; `max_retries=0` unless said, so that no story waits."""
+def make_client(server: LocalServer, errors: list[WhisperrError]) -> Iterator[MakeClient]:
+    """Make clients of the server, with `max_retries=0` by default, so that no story waits."""
     made = []
 
     def make(**options: Any) -> Whisperr:

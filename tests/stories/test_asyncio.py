@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from whisperr.dev import LocalServer, faults
 
 if TYPE_CHECKING:
-    from tests.stories.conftest import ClientOf
+    from tests.stories.conftest import MakeClient
     from whisperr import WhisperrError
 
 BOUND = 30.0
@@ -18,10 +18,10 @@ QUIET = {"flush_at": 1_000_000, "flush_interval": 3_600.0}
 
 
 def test_aflush_leaves_the_loop_free_while_it_waits(
-    server: LocalServer, client_of: ClientOf
+    server: LocalServer, make_client: MakeClient
 ) -> None:
     server.set_faults(faults.latency(0.5))
-    client = client_of(**QUIET)
+    client = make_client(**QUIET)
 
     async def main() -> tuple[list[bool], int]:
         for number in range(3):
@@ -39,11 +39,9 @@ def test_aflush_leaves_the_loop_free_while_it_waits(
     assert len(server.requests()) == 1
 
 
-def test_a_task_that_is_cancelled_in_aflush_loses_nothing(
-    server: LocalServer, client_of: ClientOf
-) -> None:
+def test_a_cancelled_aflush_loses_nothing(server: LocalServer, make_client: MakeClient) -> None:
     server.set_faults(faults.latency(0.5))
-    client = client_of(**QUIET)
+    client = make_client(**QUIET)
 
     async def main() -> None:
         client.track("u", "trial_started")
@@ -58,9 +56,9 @@ def test_a_task_that_is_cancelled_in_aflush_loses_nothing(
     assert [arrival.status for arrival in server.arrivals()] == ["accepted"]
 
 
-def test_async_with_delivers_at_its_end(server: LocalServer, client_of: ClientOf) -> None:
+def test_async_with_delivers_at_its_end(server: LocalServer, make_client: MakeClient) -> None:
     async def main() -> None:
-        async with client_of(**QUIET) as client:
+        async with make_client(**QUIET) as client:
             client.track("u", "trial_started")
 
     asyncio.run(main())
@@ -68,10 +66,10 @@ def test_async_with_delivers_at_its_end(server: LocalServer, client_of: ClientOf
 
 
 def test_eight_threads_that_flush_share_their_deliveries(
-    server: LocalServer, client_of: ClientOf
+    server: LocalServer, make_client: MakeClient
 ) -> None:
     server.set_faults(faults.latency(0.2))
-    client = client_of(**QUIET)
+    client = make_client(**QUIET)
     together = threading.Barrier(8)
 
     def work(number: int) -> bool:
@@ -85,18 +83,20 @@ def test_eight_threads_that_flush_share_their_deliveries(
     assert sorted(numbers) == list(range(8))
 
 
-def test_on_error_may_flush_while_threads_flush(server: LocalServer, client_of: ClientOf) -> None:
+def test_on_error_may_flush_while_threads_flush(
+    server: LocalServer, make_client: MakeClient
+) -> None:
     server.set_faults(faults.status(400, times=1))
     answers: list[bool] = []
 
-    def told(_: WhisperrError) -> None:
+    def report(_: WhisperrError) -> None:
         client.track("u", "loss_noted")
         answers.append(client.flush(BOUND))
 
-    client = client_of(**QUIET, on_error=told)
+    client = make_client(**QUIET, on_error=report)
     client.track("u", "trial_started")
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: client.flush(BOUND), range(8)))
-    assert answers  # it came back, and did not wait for the thread that it runs in
+    assert answers  # the flush did not wait for the thread that it runs in
     assert client.flush(BOUND)
     assert [arrival.type for arrival in server.arrivals()] == ["loss_noted"]

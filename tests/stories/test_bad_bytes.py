@@ -1,4 +1,4 @@
-"""Values of any shape: `track` never raises, and what it accepts the strict server takes."""
+"""Values of any shape: `track` never raises, and the strict server accepts what it accepts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Broken:
-    """Raises whatever is asked of it."""
+    """Raises in every method."""
 
     def __str__(self) -> str:
         raise RuntimeError("no")
@@ -37,7 +37,7 @@ class Broken:
 
 
 class Changing(dict[str, object]):
-    """Says that it has members, and has others when it is read."""
+    """Claims to have members, and raises when it is read."""
 
     def __len__(self) -> int:
         return 3
@@ -103,14 +103,14 @@ USERS = ANY_TEXT | st.integers() | st.uuids() | TREES
 
 
 class Pair:
-    """A server and a client that live as long as all examples."""
+    """A server and a client for all examples."""
 
     def __init__(self, server: LocalServer) -> None:
         self._server = server
         self._client = Whisperr("wrk_test", base_url=server.url, flush_at=1, max_retries=0)
 
     def track(self, *call: Any) -> None:
-        """Track and see to it that what was accepted arrives and is taken."""
+        """Track, and assert that the server accepts what the client accepted."""
         message_id = self._client.track(*call)
         assert self._client.flush(60)
         stats = self._client.stats()
@@ -124,7 +124,7 @@ class Pair:
         self._server.reset()
 
     def identify(self, user: object, traits: Any) -> None:
-        """Identify likewise."""
+        """Identify, likewise."""
         before = self._client.stats().delivered
         self._client.identify(user, traits=traits)
         assert self._client.flush(60)

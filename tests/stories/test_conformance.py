@@ -1,4 +1,4 @@
-"""The facts of the ingestion contract, sent over real HTTP and judged by the local server."""
+"""The facts of the ingestion contract, over real HTTP, validated by the local server."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from whisperr.dev import LocalServer, faults
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    ClientOf = Callable[..., Whisperr]
+    MakeClient = Callable[..., Whisperr]
 
 EMAIL = {"channel": "email", "address": "ada@example.com"}
 
 
 def sent(server: LocalServer, number: int = -1) -> Any:
-    """Return the body of one request, as the bytes on the wire say."""
+    """Return the decoded body of one request."""
     return json.loads(server.requests()[number].body)
 
 
 class TestRequests:
-    def test_a_batch_goes_to_its_path_with_the_headers(
-        self, server: LocalServer, client_of: ClientOf
+    def test_a_batch_is_sent_to_its_path_with_its_headers(
+        self, server: LocalServer, make_client: MakeClient
     ) -> None:
-        client = client_of()
+        client = make_client()
         client.track("user_8842", "payment_failed", {"amount_cents": 4900})
         assert client.flush(10)
         (request,) = server.requests()
@@ -40,9 +40,9 @@ class TestRequests:
         assert request.headers["user-agent"] == f"whisperr-python/{__version__}"
 
     def test_an_event_has_exactly_its_five_keys(
-        self, server: LocalServer, client_of: ClientOf
+        self, server: LocalServer, make_client: MakeClient
     ) -> None:
-        client = client_of()
+        client = make_client()
         message_id = client.track("user_8842", "payment_failed", {"amount_cents": 4900})
         assert client.flush(10)
         body = sent(server)
@@ -64,9 +64,9 @@ class TestRequests:
         assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", occurred_at)
 
     def test_a_moment_is_truncated_to_the_millisecond(
-        self, server: LocalServer, client_of: ClientOf
+        self, server: LocalServer, make_client: MakeClient
     ) -> None:
-        client = client_of()
+        client = make_client()
         zone = timezone(timedelta(hours=2))
         moment = datetime.now(zone).replace(second=7, microsecond=999_999) - timedelta(hours=1)
         client.track("u", "trial_started", occurred_at=moment)
@@ -74,10 +74,10 @@ class TestRequests:
         utc = moment.astimezone(timezone.utc)
         assert sent(server)["events"][0]["occurred_at"] == f"{utc:%Y-%m-%dT%H:%M}:07.999Z"
 
-    def test_order_is_kept_and_an_identify_goes_alone(
-        self, server: LocalServer, client_of: ClientOf
+    def test_order_is_kept_and_an_identify_is_sent_alone(
+        self, server: LocalServer, make_client: MakeClient
     ) -> None:
-        client = client_of(flush_at=1000)
+        client = make_client(flush_at=1000)
         client.track("u", "first_step")
         client.track("u", "second_step")
         client.identify("u", traits={"plan": "pro"})
@@ -95,18 +95,18 @@ class TestRequests:
         ("given", "expected"), [(42, "42"), (uuid.UUID(int=7), str(uuid.UUID(int=7))), ("u", "u")]
     )
     def test_an_id_arrives_as_a_string(
-        self, server: LocalServer, client_of: ClientOf, given: object, expected: str
+        self, server: LocalServer, make_client: MakeClient, given: object, expected: str
     ) -> None:
-        client = client_of()
+        client = make_client()
         client.track(given, "trial_started")
         client.identify(given)
         assert client.flush(10)
         assert [arrival.user for arrival in server.arrivals()] == [expected, expected]
 
     def test_all_requests_use_one_connection(
-        self, server: LocalServer, client_of: ClientOf
+        self, server: LocalServer, make_client: MakeClient
     ) -> None:
-        client = client_of()
+        client = make_client()
         for number in range(5):
             client.identify(f"user_{number}")
         assert client.flush(10)
@@ -129,12 +129,12 @@ class TestRequests:
 )
 def test_the_context_follows_its_rules(
     server: LocalServer,
-    client_of: ClientOf,
+    make_client: MakeClient,
     options: dict[str, Any],
     given: dict[str, Any],
     expected: dict[str, Any],
 ) -> None:
-    client = client_of(**options)
+    client = make_client(**options)
     message_id = client.track("u", "trial_started", context=given)
     assert client.flush(10)
     usual = {"sdk_name": "whisperr-python", "sdk_version": __version__}
@@ -188,13 +188,13 @@ def test_the_context_follows_its_rules(
         ),
     ],
 )
-def test_an_identify_says_what_was_given_and_claims_nothing(
+def test_an_identify_has_only_what_was_given(
     server: LocalServer,
-    client_of: ClientOf,
+    make_client: MakeClient,
     given: dict[str, Any],
     expected: dict[str, Any] | None,
 ) -> None:
-    client = client_of(strict=True)
+    client = make_client(strict=True)
     client.identify("user_8842", **given)
     assert client.flush(10)
     assert server.requests()[0].path == "/v1/identify"
@@ -226,14 +226,14 @@ class TestAnswers:
     def test_each_class_of_status_has_its_outcome(
         self,
         server: LocalServer,
-        client_of: ClientOf,
+        make_client: MakeClient,
         errors: list[WhisperrError],
         status: int,
         type_: str,
         reason: str | None,
     ) -> None:
         server.set_faults(faults.status(status))
-        client = client_of()
+        client = make_client()
         client.track("u", "trial_started")
         kept = reason is None
         assert client.flush(10) is not kept
@@ -246,11 +246,11 @@ class TestAnswers:
         [faults.status(401), faults.status(429), faults.status(503), faults.cut()],
         ids=lambda fault: f"{fault.kind}-{fault.code}",
     )
-    def test_what_was_kept_is_delivered_later_with_the_same_bytes(
-        self, server: LocalServer, client_of: ClientOf, fault: faults.Fault
+    def test_kept_events_are_delivered_later_with_the_same_bytes(
+        self, server: LocalServer, make_client: MakeClient, fault: faults.Fault
     ) -> None:
         server.set_faults(fault)
-        client = client_of()
+        client = make_client()
         ids = [client.track("u", "trial_started") for _ in range(3)]
         assert not client.flush(10)
         server.set_faults()
@@ -259,17 +259,17 @@ class TestAnswers:
         assert len({request.body for request in server.requests()}) == 1
 
     @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-    def test_a_redirect_is_kept_and_not_followed(
+    def test_a_redirect_is_not_followed_and_events_are_kept(
         self,
         server: LocalServer,
-        client_of: ClientOf,
+        make_client: MakeClient,
         errors: list[WhisperrError],
         status: int,
     ) -> None:
         with LocalServer() as other:
             target = f"{other.url}/v1/events/batch"
             server.set_faults(faults.status(status, location=target))
-            client = client_of()
+            client = make_client()
             client.track("u", "trial_started")
             assert not client.flush(10)
             assert other.requests() == []
@@ -277,17 +277,17 @@ class TestAnswers:
         assert target in errors[0].message
 
     def test_a_lost_answer_is_sent_again_and_dropped_by_its_id(
-        self, server: LocalServer, client_of: ClientOf
+        self, server: LocalServer, make_client: MakeClient
     ) -> None:
         server.set_faults(faults.lose_answer(times=1))
-        client = client_of(max_retries=1)
+        client = make_client(max_retries=1)
         client.track("u", "trial_started")
         assert client.flush(30)
         assert [arrival.status for arrival in server.arrivals()] == ["accepted", "duplicate"]
 
-    def test_retry_after_is_waited_for(self, server: LocalServer, client_of: ClientOf) -> None:
+    def test_retry_after_is_waited_for(self, server: LocalServer, make_client: MakeClient) -> None:
         server.set_faults(faults.status(429, times=1, retry_after=1))
-        client = client_of(max_retries=1)
+        client = make_client(max_retries=1)
         client.track("u", "trial_started")
         assert not client.flush(0.3)
         assert client.flush(30)
@@ -295,10 +295,10 @@ class TestAnswers:
         assert second.received_at - first.received_at >= 1.0
 
     def test_rejected_in_a_202_is_reported(
-        self, client_of: ClientOf, errors: list[WhisperrError]
+        self, make_client: MakeClient, errors: list[WhisperrError]
     ) -> None:
-        client = client_of()
-        # A day ahead passes here and not there: which of two clocks is wrong cannot be told.
+        client = make_client()
+        # A day ahead passes here and not there: which of two clocks is wrong is unknown.
         ahead = datetime.now(timezone.utc) + timedelta(hours=1)
         client.track("u", "trial_started")
         client.track("u", "trial_started", occurred_at=ahead)

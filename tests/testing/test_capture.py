@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from whisperr import InvalidEvent, Whisperr, WhisperrError, _client
-from whisperr._delivery import pipeline as _pipeline
+from whisperr import InvalidEvent, Whisperr, WhisperrError
+from whisperr._overrides import OVERRIDES
 from whisperr.dev import LocalServer
 from whisperr.testing import MemoryTransport, capture, strict
 
@@ -37,13 +37,13 @@ def client(transport: MemoryTransport) -> Iterator[Whisperr]:
 
 
 @pytest.fixture(autouse=True)
-def _nothing_stays() -> Iterator[None]:
+def _no_override_is_left() -> Iterator[None]:
     yield
-    assert _client.stage is None
-    assert _pipeline.strict_for_all is None
+    assert OVERRIDES.pipeline is None
+    assert OVERRIDES.strict is None
 
 
-class TestWhoRecords:
+class TestRecording:
     def test_clients_made_before_and_meanwhile_and_disabled_ones_record(
         self, client: Whisperr, transport: MemoryTransport
     ) -> None:
@@ -69,17 +69,17 @@ class TestWhoRecords:
             assert [arrival.type for arrival in server.arrivals()] == ["payment_recovered"]
 
     def test_calls_of_other_threads_loops_and_pools_are_recorded(self, client: Whisperr) -> None:
-        async def story() -> None:
+        async def run() -> None:
             client.track("task", "trial_started")
-            await asyncio.to_thread(client.track, "worker", "trial_started")
+            await asyncio.to_thread(client.track, "pool", "trial_started")
             await client.aflush(LIMIT)
 
         with capture() as events, ThreadPoolExecutor(4) as pool:
             list(pool.map(lambda n: client.track(n, "trial_started"), range(100)))
-            asyncio.run(story())
-        assert {event.user for event in events} == {*map(str, range(100)), "task", "worker"}
+            asyncio.run(run())
+        assert {event.user for event in events} == {*map(str, range(100)), "task", "pool"}
 
-    def test_a_thread_that_began_before_the_block_is_seen_as_well(self, client: Whisperr) -> None:
+    def test_a_thread_that_began_before_the_block_is_recorded(self, client: Whisperr) -> None:
         begin, done = threading.Event(), threading.Event()
 
         def wait_and_track() -> None:
@@ -138,7 +138,7 @@ class TestAsInProduction:
         assert event.context["$mode"] == "test"
         assert event.context["sdk_name"] == "whisperr-python"
 
-    def test_a_veto_is_no_event(self) -> None:
+    def test_a_vetoed_event_is_not_recorded(self) -> None:
         client = Whisperr("wrk_test", before_send=lambda _: None, **QUIET)
         with capture() as events:
             assert client.track("42", "payment_failed") is None
@@ -155,14 +155,14 @@ class TestAsInProduction:
     def test_bad_input_is_reported_by_the_end_of_the_block(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        told: list[WhisperrError] = []
-        client = Whisperr("wrk_test", on_error=told.append, **QUIET)
+        reported: list[WhisperrError] = []
+        client = Whisperr("wrk_test", on_error=reported.append, **QUIET)
         with capture() as events:
             assert client.track("42", "Payment Failed") is None
             client.identify(None)
         assert events == []
-        assert sum(error.count for error in told) == 2
-        assert {error.reason for error in told} == {"invalid"}
+        assert sum(error.count for error in reported) == 2
+        assert {error.reason for error in reported} == {"invalid"}
         assert "dropped, invalid" in caplog.text
         first, second = events.refused
         assert first.startswith("track: event_type: got 'Payment Failed'; must be lowercase")
@@ -177,21 +177,21 @@ class TestAsInProduction:
         assert events == []
         assert events.refused[0].startswith("track: the client is shut down (at ")
 
-    def test_an_interruption_is_no_refusal(self, client: Whisperr) -> None:
+    def test_an_interrupted_call_is_not_recorded_as_refused(self, client: Whisperr) -> None:
         with capture() as events, pytest.raises(KeyboardInterrupt):
             client.track("42", "payment_failed", {"stopped": Interrupts()})
         assert events == events.refused == []
 
 
 class Interrupts:
-    """What somebody stops with Ctrl-C while it is read."""
+    """A value that is interrupted with Ctrl-C while it is read."""
 
     def __str__(self) -> str:
         raise KeyboardInterrupt
 
 
 class TestStrictness:
-    def test_it_is_each_clients_own_unless_the_block_says_otherwise(self) -> None:
+    def test_each_client_keeps_its_own_unless_the_block_overrides_it(self) -> None:
         loose = Whisperr("wrk_test", **QUIET)
         severe = Whisperr("wrk_test", strict=True, **QUIET)
         with capture():
@@ -205,7 +205,7 @@ class TestStrictness:
         with capture(strict=False):
             assert severe.track("42", "Payment Failed") is None
 
-    def test_the_newest_block_that_says_something_decides(self, client: Whisperr) -> None:
+    def test_the_newest_block_that_sets_strict_decides(self, client: Whisperr) -> None:
         with strict(), capture(), capture(strict=False):
             assert client.track("42", "Payment Failed") is None
         with capture(strict=False), strict(), capture(), pytest.raises(InvalidEvent):
@@ -220,13 +220,13 @@ class TestStrictness:
         second.__exit__(None, None, None)
         assert client.track("42", "Payment Failed") is None
 
-    def test_it_holds_without_a_capture_too(self, client: Whisperr) -> None:
+    def test_strict_works_without_a_capture(self, client: Whisperr) -> None:
         with strict(), pytest.raises(InvalidEvent):
             client.track("42", "Payment Failed")
 
 
 class TestAfterwards:
-    def test_what_was_held_before_is_delivered_and_what_was_recorded_is_not(
+    def test_held_events_are_delivered_and_recorded_ones_are_not(
         self, client: Whisperr, transport: MemoryTransport
     ) -> None:
         client.track("42", "before")
@@ -239,7 +239,7 @@ class TestAfterwards:
         (request,) = transport.sent
         assert [event["event_type"] for event in request.events] == ["before", "after"]
 
-    def test_a_shutdown_in_the_block_ends_with_it(
+    def test_a_client_shut_down_in_the_block_is_open_again_after_it(
         self, client: Whisperr, transport: MemoryTransport
     ) -> None:
         client.track("42", "before")
@@ -271,9 +271,9 @@ class TestAfterwards:
     def test_an_exception_in_the_block_passes_and_ends_it(self, client: Whisperr) -> None:
         with pytest.raises(KeyboardInterrupt), capture(strict=True):
             raise KeyboardInterrupt
-        assert _client.stage is None
+        assert OVERRIDES.pipeline is None
 
-    def test_the_thread_that_told_of_bad_input_ends(self, client: Whisperr) -> None:
+    def test_the_thread_that_reported_bad_input_ends(self, client: Whisperr) -> None:
         before = set(threading.enumerate())
         with capture():
             client.track("42", "Payment Failed")
@@ -284,7 +284,7 @@ class TestAfterwards:
 
 
 class TestStats:
-    def test_in_the_block_they_count_what_it_recorded_as_held(self, client: Whisperr) -> None:
+    def test_recorded_events_count_as_held_in_the_block(self, client: Whisperr) -> None:
         client.track("42", "before")
         before = client.stats()
         with capture():
@@ -295,7 +295,7 @@ class TestStats:
             assert (stats.accepted, stats.delivered, stats.held) == (2, 0, 2)
             assert stats.not_accepted == {"invalid": 1}
             assert (stats.dropped, stats.requests, stats.state) == ({}, 0, "running")
-            assert stats.held_bytes > 100
+            assert stats.held_bytes == 0  # nothing waits in a queue
         assert client.stats() == before
 
 
@@ -331,12 +331,12 @@ class TestForks:
 
         taken, free = threading.Event(), threading.Event()
 
-        def hold() -> None:
-            with _capture._STAGE._lock, _capture._asking:
+        def lock() -> None:
+            with _capture.get_lock():
                 taken.set()
                 free.wait(LIMIT)
 
-        thread = threading.Thread(target=hold)
+        thread = threading.Thread(target=lock)
         thread.start()
         assert taken.wait(LIMIT)
         context = multiprocessing.get_context("fork")

@@ -1,4 +1,4 @@
-"""The stand-ins: a transport that keeps what is sent, and a clock that is told the time."""
+"""Doubles: a transport that keeps requests, and a clock that only `advance` moves."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ REQUEST = Request("/v1/events/batch", b'{"events":[{"a":1},{"a":2}]}')
 
 
 class TestMemoryTransport:
-    def test_it_is_a_transport_that_keeps_what_a_client_sends(self) -> None:
+    def test_a_memory_transport_keeps_the_requests_of_a_client(self) -> None:
         transport = MemoryTransport()
         assert isinstance(transport, Transport)
         with Whisperr("wrk_test", transport=transport) as client:
@@ -27,11 +27,14 @@ class TestMemoryTransport:
         assert transport.taken == transport.sent
         assert len(transport.closes) >= 1
 
-    def test_replies_come_in_their_order_and_then_the_other_one(self) -> None:
+    def test_replies_are_used_in_order_and_then_the_default(self) -> None:
         transport = MemoryTransport(
-            Answer(503), OSError("reset"), lambda request: Answer(len(request.body)),
-            lambda _: TimeoutError("late"), otherwise=Answer(404),
-        )  # fmt: skip
+            Answer(503),
+            OSError("reset"),
+            lambda request: Answer(len(request.body)),
+            lambda _: TimeoutError("late"),
+            otherwise=Answer(404),
+        )
         assert transport.send(REQUEST, 1.0).status == 503
         with pytest.raises(OSError, match="reset"):
             transport.send(REQUEST, 1.0)
@@ -41,7 +44,7 @@ class TestMemoryTransport:
         assert transport.send(REQUEST, 1.0).status == 404
         assert (len(transport.sent), transport.taken) == (5, [])
 
-    def test_a_client_meets_what_it_is_told_to_play(self) -> None:
+    def test_a_client_receives_the_given_replies(self) -> None:
         errors: list[WhisperrError] = []
         transport = MemoryTransport(Answer(401))
         with Whisperr("wrk_test", transport=transport, on_error=errors.append) as client:
@@ -51,7 +54,7 @@ class TestMemoryTransport:
         assert [error.type for error in errors] == ["auth"]
         assert [len(sent.events) for sent in transport.taken] == [1]
 
-    def test_it_can_hold_a_request_until_it_is_let_go(self) -> None:
+    def test_a_held_request_is_answered_after_let_go(self) -> None:
         transport = MemoryTransport(held=True)
         answers: list[Answer] = []
         thread = threading.Thread(target=lambda: answers.append(transport.send(REQUEST, 1.0)))
@@ -63,19 +66,19 @@ class TestMemoryTransport:
         assert [answer.status for answer in answers] == [202]
         assert transport.sent[0].thread is thread
 
-    def test_waiting_for_a_request_has_an_end(self) -> None:
-        with pytest.raises(TimeoutError, match=r"no request came within 0\.01 s"):
+    def test_waiting_for_a_request_times_out(self) -> None:
+        with pytest.raises(TimeoutError, match=r"no request was sent within 0\.01 s"):
             MemoryTransport().await_request(0.01)
 
 
 class TestFakeClock:
-    def test_it_moves_when_it_is_told_to(self) -> None:
+    def test_only_advance_moves_the_clock(self) -> None:
         clock = FakeClock(start=5.0, wall_start=100.0)
         assert (clock(), clock.wall()) == (5.0, 100.0)
         clock.advance(2.5)
         assert (clock(), clock.wall(), clock.start) == (7.5, 102.5, 5.0)
 
-    def test_a_transport_notes_the_time_by_it(self) -> None:
+    def test_a_transport_takes_its_times_from_the_clock(self) -> None:
         clock = FakeClock(start=5.0)
         transport = MemoryTransport(clock=clock)
         transport.send(REQUEST, 1.0)
@@ -83,7 +86,7 @@ class TestFakeClock:
         transport.close()
         assert (transport.sent[0].at, transport.closes) == (5.0, [6.0])
 
-    def test_a_local_server_can_live_at_another_time(self) -> None:
+    def test_a_local_server_can_run_at_another_time(self) -> None:
         clock = FakeClock(wall_start=0.0)  # 1970: every event of today is far ahead
         with LocalServer(clock=clock.wall) as server:
             with Whisperr("wrk_test", base_url=server.url) as client:

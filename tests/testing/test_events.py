@@ -1,4 +1,4 @@
-"""What a capture hands out: values, choosing, and assertions whose failures help."""
+"""What a capture records can be read, queried and asserted; failures show the nearest events."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 UUID_ONE = UUID(int=1)
-# A terminal of today; a message that is longer is not read.
+# A terminal of usual height.
 SCREEN_LINES = 50
 
 NEAREST = """\
@@ -51,19 +51,23 @@ def events(client: Whisperr) -> Iterator[Events]:
         yield recorded
 
 
-def to_invalid_event(call: Callable[[], object]) -> str:
+def get_failure(call: Callable[[], object]) -> str:
     with pytest.raises(AssertionError) as caught:
         call()
     return str(caught.value)
 
 
 class TestValues:
-    def test_an_event_has_its_members_at_hand(self, client: Whisperr, events: Events) -> None:
+    def test_an_event_has_its_members_as_attributes(self, client: Whisperr, events: Events) -> None:
         moment = datetime.now(timezone.utc) - timedelta(hours=1)
         client.track(
-            42, "payment_failed", {"amount": 1}, {"page": "/pay"},
-            occurred_at=moment, message_id="evt_1",
-        )  # fmt: skip
+            42,
+            "payment_failed",
+            {"amount": 1},
+            {"page": "/pay"},
+            occurred_at=moment,
+            message_id="evt_1",
+        )
         event = events.one()
         assert (event.user, event.type, event.name) == ("42", "payment_failed", "payment_failed")
         assert (event.properties, event.message_id) == ({"amount": 1}, "evt_1")
@@ -72,11 +76,16 @@ class TestValues:
         assert event.body["event_type"] == "payment_failed"
         assert str(event) == "payment_failed of '42' {\"amount\": 1}"
 
-    def test_an_identify_has_its_members_at_hand(self, client: Whisperr, events: Events) -> None:
+    def test_an_identify_has_its_members_as_attributes(
+        self, client: Whisperr, events: Events
+    ) -> None:
         client.identify(
-            42, traits={"plan": Plan.PRO}, channels=[Channel.sms("+49")],
-            preferred_channel="sms", anonymous_id="a1",
-        )  # fmt: skip
+            42,
+            traits={"plan": Plan.PRO},
+            channels=[Channel.sms("+49")],
+            preferred_channel="sms",
+            anonymous_id="a1",
+        )
         client.identify("43")
         full, bare = events.identifies
         assert (full.user, full.traits, full.anonymous_id) == ("42", {"plan": "pro"}, "a1")
@@ -88,7 +97,7 @@ class TestValues:
 
 
 class TestList:
-    def test_it_is_a_list_of_the_events_in_their_order(
+    def test_events_are_a_list_in_the_order_of_the_calls(
         self, client: Whisperr, events: Events
     ) -> None:
         assert events == []
@@ -106,7 +115,7 @@ class TestList:
         assert "a of '42' {}" in repr(events)
         assert [type(one) for one in events.everything][-2:] == [RecordedEvent, RecordedIdentify]
 
-    def test_it_can_be_chosen_from(self, client: Whisperr, events: Events) -> None:
+    def test_events_can_be_chosen_by_type_and_user(self, client: Whisperr, events: Events) -> None:
         client.track(1, "login")
         client.track(2, "login")
         client.track(1, "logout")
@@ -117,7 +126,7 @@ class TestList:
         assert events.for_user(2).identifies == []
         assert events.named("login").for_user(2).one() == events[1]
 
-    def test_it_can_be_cleared(self, client: Whisperr, events: Events) -> None:
+    def test_events_can_be_cleared(self, client: Whisperr, events: Events) -> None:
         client.track(1, "login")
         client.track(None, "login")
         events.clear()
@@ -143,7 +152,7 @@ class TestMatching:
         ],
         ids=str,
     )
-    def test_what_is_named_must_be_there_and_the_rest_does_not_matter(
+    def test_only_named_members_are_compared(
         self, client: Whisperr, events: Events, wanted: dict[str, Any]
     ) -> None:
         properties = {
@@ -176,20 +185,20 @@ class TestMatching:
         ],
         ids=str,
     )
-    def test_what_is_not_so_is_shown_where_it_is(
+    def test_a_difference_is_shown_with_its_path(
         self, client: Whisperr, events: Events, wanted: dict[str, Any], line: str
     ) -> None:
         given = {"plan": "free", "seats": {"after": 9}, "tags": ["a", "b"], "active": True}
         client.track("42", "plan_upgraded", {**given, "price": 19.9})
-        text = to_invalid_event(lambda: events.assert_tracked("plan_upgraded", properties=wanted))
+        text = get_failure(lambda: events.assert_tracked("plan_upgraded", properties=wanted))
         assert line in [part.strip() for part in text.splitlines()]
         events.assert_not_tracked("plan_upgraded", properties=wanted)
 
-    def test_user_context_and_id_count_as_well(self, client: Whisperr, events: Events) -> None:
+    def test_user_context_and_id_are_compared(self, client: Whisperr, events: Events) -> None:
         client.track(42, "login", context={"page": "/"}, message_id="evt_1")
         events.assert_tracked("login", user=42, context={"page": "/"}, message_id="evt_1")
         events.assert_not_tracked("login", user=43)
-        text = to_invalid_event(lambda: events.assert_tracked("login", user=43, message_id="evt_2"))
+        text = get_failure(lambda: events.assert_tracked("login", user=43, message_id="evt_2"))
         assert '+ context.$message_id: "evt_1"' in text
         assert '+ external_user_id: "42"' in text
 
@@ -211,14 +220,18 @@ class TestMatching:
         self, client: Whisperr, events: Events, wanted: dict[str, Any]
     ) -> None:
         client.identify(
-            42, traits={"plan": "pro", "seats": 3}, email="ada@example.com", phone="+49",
-            anonymous_id="a1", preferred_channel="email",
-        )  # fmt: skip
+            42,
+            traits={"plan": "pro", "seats": 3},
+            email="ada@example.com",
+            phone="+49",
+            anonymous_id="a1",
+            preferred_channel="email",
+        )
         events.assert_identified(**wanted)
 
-    def test_a_channel_that_is_missing_is_shown(self, client: Whisperr, events: Events) -> None:
+    def test_a_missing_channel_is_shown(self, client: Whisperr, events: Events) -> None:
         client.identify(42, email="ada@example.com")
-        text = to_invalid_event(lambda: events.assert_identified(42, phone="+49"))
+        text = get_failure(lambda: events.assert_identified(42, phone="+49"))
         assert '- channels: {"channel": "sms", "address": "+49"}' in text
         assert "expected to be identified at least once: anything of '42'" in text
 
@@ -230,59 +243,57 @@ class TestTimes:
         events.assert_tracked("login")
         events.assert_tracked("login", times=2)
         events.assert_tracked("logout", times=0)
-        text = to_invalid_event(lambda: events.assert_tracked("login", times=1))
+        text = get_failure(lambda: events.assert_tracked("login", times=1))
         assert text.splitlines() == [
             "expected to be tracked once: login",
             "it was tracked 2 times:",
             "  login of '1' {}",
             "  login of '1' {}",
         ]
-        text = to_invalid_event(lambda: events.assert_tracked("login", times=3))
+        text = get_failure(lambda: events.assert_tracked("login", times=3))
         assert text.startswith("expected to be tracked 3 times: login\nit was tracked 2 times:")
 
-    def test_what_must_not_be_there_is_listed(self, client: Whisperr, events: Events) -> None:
+    def test_unexpected_events_are_listed(self, client: Whisperr, events: Events) -> None:
         events.assert_not_tracked()
         client.track(1, "login")
-        text = to_invalid_event(events.assert_not_tracked)
+        text = get_failure(events.assert_not_tracked)
         assert text == (
             "expected to be tracked not at all: anything\nit was tracked once:\n  login of '1' {}"
         )
 
-    def test_one_is_one(self, client: Whisperr, events: Events) -> None:
-        assert to_invalid_event(events.one).splitlines() == [
+    def test_one_fails_unless_there_is_exactly_one(self, client: Whisperr, events: Events) -> None:
+        assert get_failure(events.one).splitlines() == [
             "expected exactly one event, none was tracked",
             "all that was recorded: nothing",
         ]
         client.track(1, "login")
         client.track(2, "logout")
         assert events.one("logout").user == "2"
-        assert "expected exactly one event, 2 were tracked\n  login" in to_invalid_event(events.one)
-        assert "one trial_started, none was" in to_invalid_event(
-            lambda: events.one("trial_started")
-        )
+        assert "expected exactly one event, 2 were tracked\n  login" in get_failure(events.one)
+        assert "one trial_started, none was" in get_failure(lambda: events.one("trial_started"))
 
 
 class TestFailures:
-    def test_the_nearest_come_first(self, client: Whisperr, events: Events) -> None:
+    def test_the_nearest_events_are_shown_first(self, client: Whisperr, events: Events) -> None:
         client.track("7", "invoice_paid", {"plan": "pro"})
         client.track("42", "plan_upgrade", {"plan": "pro"})
         client.track("42", "plan_upgraded", {"plan": "free"})
         client.track("43", "plan_upgraded", {"plan": "pro"})
         client.track("42", "login")
-        text = to_invalid_event(
+        text = get_failure(
             lambda: events.assert_tracked("plan_upgraded", user="42", properties={"plan": "pro"})
         )
         assert text == NEAREST
 
-    def test_a_call_that_was_refused_is_named(self, client: Whisperr, events: Events) -> None:
+    def test_refused_calls_are_shown(self, client: Whisperr, events: Events) -> None:
         for _ in range(5):
             client.track("42", "Plan Upgraded")
-        text = to_invalid_event(lambda: events.assert_tracked("plan_upgraded"))
+        text = get_failure(lambda: events.assert_tracked("plan_upgraded"))
         assert "refused: track: event_type: got 'Plan Upgraded'" in text
         assert f"(at {__file__}:" in text
         assert text.endswith("refused: 2 more calls")
 
-    def test_the_worst_fits_on_a_screen(self, client: Whisperr, events: Events) -> None:
+    def test_the_longest_message_fits_on_a_screen(self, client: Whisperr, events: Events) -> None:
         long = "x" * 5_000
         for number in range(200):
             client.track(f"{number}", f"event_{number}", {f"p{n}": long for n in range(30)})
@@ -290,15 +301,15 @@ class TestFailures:
             client.track(None, long)
         wanted = {f"p{n}": "y" * 5_000 for n in range(30)}
         for text in (
-            to_invalid_event(lambda: events.assert_tracked("event_3", properties=wanted)),
-            to_invalid_event(lambda: events.assert_identified(traits={"t1": 1, "t2": 2})),
-            to_invalid_event(events.one),
-            to_invalid_event(events.assert_not_tracked),
+            get_failure(lambda: events.assert_tracked("event_3", properties=wanted)),
+            get_failure(lambda: events.assert_identified(traits={"t1": 1, "t2": 2})),
+            get_failure(events.one),
+            get_failure(events.assert_not_tracked),
         ):
             lines = text.splitlines()
             assert len(lines) <= SCREEN_LINES
             assert max(map(len, lines)) <= 300
-        assert "and 190 more" in to_invalid_event(events.one)
-        text = to_invalid_event(lambda: events.assert_tracked("event_3", properties=wanted))
+        assert "and 190 more" in get_failure(events.one)
+        text = get_failure(lambda: events.assert_tracked("event_3", properties=wanted))
         assert "and 24 more" in text
         assert "190 more types" in text

@@ -1,4 +1,4 @@
-"""The plugin in test runs of its own, as users have them."""
+"""The pytest plugin, in test runs of its own as users have them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    BatchBuilder = Callable[..., pytest.RunResult]
+    RunTests = Callable[..., pytest.RunResult]
 
 APP = """
 from whisperr import Whisperr
@@ -38,8 +38,8 @@ print(json.dumps(sorted(set(sys.modules) - before)))
 
 
 @pytest.fixture
-def run(pytester: pytest.Pytester) -> BatchBuilder:
-    """Write a test file and run it, in a process of its own when that is what it is about."""
+def run(pytester: pytest.Pytester) -> RunTests:
+    """Write a test file and run it, with `process=True` in a process of its own."""
     pytester.makepyfile(app=APP)
 
     def run(source: str, *options: str, process: bool = False) -> pytest.RunResult:
@@ -59,7 +59,7 @@ def test_the_plugin_imports_only_pytest() -> None:
     assert json.loads(done.stdout) == ["whisperr.pytest_plugin"]
 
 
-def test_the_fixture_records_and_starts_empty_in_each_test(run: BatchBuilder) -> None:
+def test_the_fixture_records_and_starts_empty_in_each_test(run: RunTests) -> None:
     done = run(
         """
         import app
@@ -79,8 +79,8 @@ def test_the_fixture_records_and_starts_empty_in_each_test(run: BatchBuilder) ->
     done.assert_outcomes(passed=3)
 
 
-def test_a_failed_assertion_shows_the_test_and_the_difference_and_nothing_of_ours(
-    run: BatchBuilder,
+def test_a_failed_assertion_shows_the_test_and_the_difference_without_frames_of_the_package(
+    run: RunTests,
 ) -> None:
     done = run(
         """
@@ -105,7 +105,7 @@ def test_a_failed_assertion_shows_the_test_and_the_difference_and_nothing_of_our
     done.stdout.no_fnmatch_line("*whisperr?testing*")
 
 
-STRICT_STORIES = """
+STRICT_TESTS = """
     import pytest
     import app
 
@@ -128,21 +128,21 @@ STRICT_STORIES = """
     ids=str,
 )
 def test_strictness_fails_a_test_at_the_line_of_the_call(
-    run: BatchBuilder, pytester: pytest.Pytester, marker: str, ini: str, fails: bool
+    run: RunTests, pytester: pytest.Pytester, marker: str, ini: str, fails: bool
 ) -> None:
     pytester.makeini(f"[pytest]\naddopts = --strict-markers\n{ini}\n")
-    done = run(STRICT_STORIES.format(marker=marker))
+    done = run(STRICT_TESTS.format(marker=marker))
     done.assert_outcomes(passed=not fails, failed=int(fails))
     if fails:
         done.stdout.fnmatch_lines(
             [">*# the line of the mistake", "E*InvalidEvent: event_type: got 'Plan Upgraded'*"]
         )
         done.stdout.fnmatch_lines(["app.py:9: InvalidEvent"])
-        done.stdout.no_fnmatch_line("*_event.py*")
+        done.stdout.no_fnmatch_line("*event.py*")
 
 
-def test_strictness_holds_in_fixtures_and_ends_with_the_test(
-    run: BatchBuilder, pytester: pytest.Pytester
+def test_strictness_applies_to_fixtures_and_ends_with_the_test(
+    run: RunTests, pytester: pytest.Pytester
 ) -> None:
     done = run(
         """
@@ -150,14 +150,14 @@ def test_strictness_holds_in_fixtures_and_ends_with_the_test(
         import app
 
         @pytest.fixture
-        def prepared(whisperr_events):
+        def setup(whisperr_events):
             app.mistake()
 
         @pytest.mark.whisperr
-        def test_a_mistake_in_a_fixture(prepared):
+        def test_a_mistake_in_a_fixture(setup):
             pass
 
-        def test_after_it(prepared):
+        def test_after_it(setup):
             pass
 
         @pytest.mark.whisperr
@@ -171,13 +171,13 @@ def test_strictness_holds_in_fixtures_and_ends_with_the_test(
 
 
 @pytest.mark.parametrize("arguments", ["(True)", "(strikt=True)", "(strict='yes')"])
-def test_a_wrong_marker_is_an_error(run: BatchBuilder, arguments: str) -> None:
-    done = run(STRICT_STORIES.format(marker=f"@pytest.mark.whisperr{arguments}"))
+def test_a_wrong_marker_is_an_error(run: RunTests, arguments: str) -> None:
+    done = run(STRICT_TESTS.format(marker=f"@pytest.mark.whisperr{arguments}"))
     done.assert_outcomes(errors=1)
     done.stdout.fnmatch_lines(["*takes strict=True or strict=False and nothing else"])
 
 
-def test_the_server_is_there_for_clients_and_processes_of_the_test(run: BatchBuilder) -> None:
+def test_clients_and_processes_of_a_test_find_the_server(run: RunTests) -> None:
     done = run(
         """
         import os, subprocess, sys
@@ -203,7 +203,7 @@ def test_the_server_is_there_for_clients_and_processes_of_the_test(run: BatchBui
     done.assert_outcomes(passed=2)
 
 
-def test_both_fixtures_together_are_a_mistake_that_is_said(run: BatchBuilder) -> None:
+def test_both_fixtures_together_are_an_error(run: RunTests) -> None:
     done = run("def test_one(whisperr_server, whisperr_events):\n    pass\n")
     done.assert_outcomes(errors=1)
     done.stdout.fnmatch_lines(["*use one of the two"])
@@ -226,22 +226,22 @@ SHUFFLED = """
 """
 
 
-def test_it_works_in_random_order(run: BatchBuilder, pytester: pytest.Pytester) -> None:
+def test_the_plugin_works_in_random_order(run: RunTests, pytester: pytest.Pytester) -> None:
     pytester.makeconftest(SHUFFLED)
     run(MANY).assert_outcomes(passed=12)
 
 
-def test_it_works_in_several_processes(run: BatchBuilder) -> None:
+def test_the_plugin_works_in_several_processes(run: RunTests) -> None:
     run(MANY, "-n", "2", process=True).assert_outcomes(passed=12)
 
 
-def test_it_can_be_left_out(run: BatchBuilder) -> None:
+def test_the_plugin_can_be_left_out(run: RunTests) -> None:
     done = run(MANY, "-p", "no:whisperr", process=True)
     done.assert_outcomes(errors=12)
     done.stdout.fnmatch_lines(["*fixture 'whisperr_events' not found"])
 
 
-def test_every_name_is_explained_in_the_help(pytester: pytest.Pytester) -> None:
+def test_the_marker_and_the_option_are_in_the_help(pytester: pytest.Pytester) -> None:
     done = pytester.runpytest_inprocess(*BARE, "--markers")
     done.stdout.fnmatch_lines(["@pytest.mark.whisperr(strict=True): *"])
     done = pytester.runpytest_inprocess(*BARE, "--help")

@@ -1,4 +1,4 @@
-"""Help for editors and type checkers: it says what the contract says, no more and no less."""
+"""The types of billing events and channels are exactly those of the contract."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ EVENTS: dict[str, set[str]] = {
 }
 
 
-def class_of(event: str) -> Any:
+def get_class(event: str) -> Any:
     return getattr(billing, "".join(word.capitalize() for word in event.split("_")))
 
 
-def type_of(key: str) -> object:
-    """Return the type that the contract gives to a property by its name."""
+def get_type(key: str) -> object:
+    """Return the type that the contract gives to a property."""
     if key == "entitlements":
         return list[str]
     if key in {"trial_length_days", "paid_periods_count"}:
@@ -64,14 +64,14 @@ class TestBilling:
 
     @pytest.mark.parametrize("event", EVENTS)
     def test_an_event_has_its_own_properties_and_the_shared_ones(self, event: str) -> None:
-        one = class_of(event)
+        one = get_class(event)
         assert set(get_type_hints(one)) == EVENTS[event] | SHARED
         assert one.__required_keys__ == frozenset()
 
     @pytest.mark.parametrize("event", EVENTS)
-    def test_a_property_has_the_type_that_its_name_tells(self, event: str) -> None:
-        hints = get_type_hints(class_of(event))
-        assert hints == {key: type_of(key) for key in hints}
+    def test_a_property_has_the_type_of_the_contract(self, event: str) -> None:
+        hints = get_type_hints(get_class(event))
+        assert hints == {key: get_type(key) for key in hints}
 
     @pytest.mark.parametrize(
         ("kind", "values"),
@@ -113,13 +113,13 @@ class TestBilling:
         ],
         ids=["store_cancel_reason", "end_reason", "access_source"],
     )
-    def test_a_closed_list_is_complete(self, kind: object, values: list[str]) -> None:
+    def test_the_allowed_values_are_complete(self, kind: object, values: list[str]) -> None:
         assert list(get_args(kind)) == values
 
     @pytest.mark.parametrize("event", EVENTS)
-    def test_the_encoder_takes_every_name(self, event: str) -> None:
+    def test_the_encoder_accepts_every_name(self, event: str) -> None:
         name = getattr(BillingEvent, event.upper())
-        _, data = EventEncoder("1.0.0").event("u", name, {"price": 9.99, "currency": "EUR"})
+        _, data = EventEncoder("1.0.0").encode("u", name, {"price": 9.99, "currency": "EUR"})
         assert json.loads(data)["event_type"] == event
 
 
@@ -133,13 +133,13 @@ def sent(given: Any) -> dict[str, Any]:
 
 class TestChannels:
     @pytest.mark.parametrize("kind", CHANNELS)
-    def test_an_address_alone_claims_nothing(self, kind: str) -> None:
+    def test_an_address_alone_sends_no_flags(self, kind: str) -> None:
         assert sent(getattr(Channel, kind)("address")) == {"channel": kind, "address": "address"}
 
     @pytest.mark.parametrize("kind", CHANNELS)
     @pytest.mark.parametrize("flag", ["opted_in", "verified"])
     @pytest.mark.parametrize("value", [True, False])
-    def test_what_is_stated_is_sent(self, kind: str, flag: str, value: bool) -> None:
+    def test_a_given_flag_is_sent(self, kind: str, flag: str, value: bool) -> None:
         assert sent(getattr(Channel, kind)("address", **{flag: value})) == {
             "channel": kind,
             "address": "address",
@@ -149,11 +149,13 @@ class TestChannels:
     @pytest.mark.parametrize(
         ("name", "value"), [*PUSH_CHOICES, ("client_app_id", "app"), ("provider_project", "one")]
     )
-    def test_a_push_channel_takes_every_value_of_the_contract(self, name: str, value: str) -> None:
-        given: Any = Channel.push("token", **{name: value})  # type: ignore[arg-type]  # by name
+    def test_a_push_channel_accepts_every_value_of_the_contract(
+        self, name: str, value: str
+    ) -> None:
+        given: Any = Channel.push("token", **{name: value})  # type: ignore[arg-type]  # names and values from a table
         assert sent(given) == {"channel": "push", "address": "token", name: value}
 
-    def test_the_lists_are_those_of_the_contract(self) -> None:
+    def test_the_allowed_values_are_those_of_the_contract(self) -> None:
         assert CHANNELS == ("email", "sms", "push")
         assert PUSH_FIELDS == {
             "kind": ("fcm", "apns", "expo", "onesignal_sub"),
@@ -172,9 +174,7 @@ class TestChannels:
             ("PushEnvironment", PUSH_FIELDS["push_env"]),
         ],
     )
-    def test_type_checkers_are_told_the_same_lists(
-        self, text: str, values: tuple[str, ...]
-    ) -> None:
+    def test_the_types_have_the_same_values(self, text: str, values: tuple[str, ...]) -> None:
         source = Path(channel.__file__).read_text(encoding="utf-8")
         listed = ", ".join(f'"{value}"' for value in values)
         assert f"{text} = Literal[{listed}]" in source

@@ -1,4 +1,4 @@
-"""Step 1: what users call, with a transport that answers at once."""
+"""The public client, with a transport that answers at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sent(transport: MemoryTransport) -> list[dict[str, Any]]:
 
 class TestDisabled:
     @pytest.mark.parametrize("strict", [False, True])
-    def test_it_does_nothing_whatever_it_is_given(
+    def test_a_disabled_client_does_nothing_with_any_input(
         self, client: Clients, transport: MemoryTransport, strict: bool
     ) -> None:
         errors = Errors()
@@ -54,7 +54,7 @@ class TestDisabled:
         assert errors.seen == []
         assert set(threading.enumerate()) <= before
 
-    def test_it_needs_no_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_disabled_client_needs_no_key(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv("WHISPERR_API_KEY", raising=False)
         with pytest.raises(ValueError, match="api_key"):
             Whisperr()
@@ -78,7 +78,7 @@ class TestTrack:
     def test_a_chosen_id_is_returned(self, client: Clients) -> None:
         assert client().track("u", "e", message_id="evt_1") == "evt_1"
 
-    def test_what_changes_after_the_call_is_not_sent(
+    def test_changes_after_the_call_are_not_sent(
         self, client: Clients, transport: MemoryTransport
     ) -> None:
         one = client()
@@ -107,7 +107,7 @@ class TestTrack:
         context = sent(transport)[0]["context"]
         assert (context["app_version"], context["$mode"]) == ("2.1", "test")
 
-    def test_a_client_that_was_only_made_has_started_no_thread(self, client: Clients) -> None:
+    def test_a_new_client_has_started_no_thread(self, client: Clients) -> None:
         before = set(threading.enumerate())
         one = client()
         assert one.ready
@@ -116,7 +116,9 @@ class TestTrack:
 
 
 class TestBeforeSend:
-    def test_it_changes_what_is_sent(self, client: Clients, transport: MemoryTransport) -> None:
+    def test_before_send_changes_what_is_sent(
+        self, client: Clients, transport: MemoryTransport
+    ) -> None:
         def anonymise(event: dict[str, Any]) -> dict[str, Any]:
             event["properties"].pop("email")
             return event
@@ -127,7 +129,7 @@ class TestBeforeSend:
         assert sent(transport)[0]["properties"] == {"kept": 1}
 
     @pytest.mark.parametrize("strict", [False, True])
-    def test_a_veto_is_counted_and_no_error(
+    def test_a_veto_is_counted_and_not_reported(
         self, client: Clients, transport: MemoryTransport, strict: bool
     ) -> None:
         errors = Errors()
@@ -137,14 +139,14 @@ class TestBeforeSend:
         assert one.stats().not_accepted == {"vetoed": 1}
         assert (errors.seen, transport.sent) == ([], [])
 
-    def test_if_it_raises_the_event_is_dropped_and_reported(self, client: Clients) -> None:
+    def test_if_before_send_raises_the_event_is_dropped_and_reported(self, client: Clients) -> None:
         def fail(_: object) -> None:
             raise KeyError("ada@example.com")
 
         errors = Errors()
         one = client(before_send=fail, on_error=errors)
         assert one.track("u", "e") is None
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         assert errors.seen[0].reason == "invalid"
         assert "ada" not in errors.seen[0].message
 
@@ -180,7 +182,7 @@ class TestEnding:
         assert len(sent(transport)) == 1
 
     @pytest.mark.parametrize("name", ["aflush", "ashutdown"])
-    def test_the_event_loop_goes_on_meanwhile(self, client: Clients, name: str) -> None:
+    def test_the_event_loop_keeps_running_meanwhile(self, client: Clients, name: str) -> None:
         held = MemoryTransport(held=True)
 
         async def main() -> bool:
@@ -188,13 +190,13 @@ class TestEnding:
             one.track("u", "e")
             waiting = asyncio.create_task(getattr(one, name)(LIMIT))
             await asyncio.to_thread(held.await_request)
-            held.let_go()  # only a loop that runs comes here
+            held.let_go()  # only a running loop gets here
             result: bool = await waiting
             return result
 
         assert asyncio.run(asyncio.wait_for(main(), LIMIT * 2))
 
-    def test_stats_tell_what_happened(self, client: Clients, transport: MemoryTransport) -> None:
+    def test_stats_count_what_happened(self, client: Clients, transport: MemoryTransport) -> None:
         transport.replies = [Answer(202), Answer(404), Answer(401)]
         one = client(max_batch_size=2)
         for _ in range(6):
@@ -207,9 +209,9 @@ class TestEnding:
         assert (stats.state, stats.problem) == ("paused", "HTTP 401")
         assert stats.held_bytes > 0
 
-    def test_its_text_names_the_address_and_never_the_key(self, client: Clients) -> None:
+    def test_repr_names_the_address_and_never_the_key(self, client: Clients) -> None:
         one = client(base_url="https://collect.example/v9")
         assert repr(one) == "<Whisperr https://collect.example/v9 open>"
         one.shutdown(LIMIT)
         assert repr(one) == "<Whisperr https://collect.example/v9 closed>"
-        assert KEY not in repr(vars(one)) + repr(vars(one._config))
+        assert KEY not in repr(vars(one)) + repr(one._config._fields())

@@ -1,4 +1,4 @@
-"""Step 1: what users are told: bad input, losses, and the log in debug mode."""
+"""What the client reports: bad input, losses, and the log in debug mode."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def client(transport: MemoryTransport) -> Iterator[Clients]:
 
 
 class Hostile:
-    """An object whose every reading raises."""
+    """An object that cannot be converted to a string."""
 
     def __str__(self) -> str:
         raise RuntimeError("do not read me")
@@ -51,19 +51,19 @@ BAD_CALLS: list[Callable[[Whisperr], object]] = [
 
 class TestBadInput:
     @pytest.mark.parametrize("call", BAD_CALLS)
-    def test_it_is_reported_and_never_raised(
+    def test_bad_input_is_reported_and_never_raised(
         self, client: Clients, call: Callable[[Whisperr], object]
     ) -> None:
         errors = Errors()
         one = client(on_error=errors)
         assert call(one) is None
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         assert [(e.type, e.reason, e.count) for e in errors.seen] == [("dropped", "invalid", 1)]
         assert one.stats().not_accepted == {"invalid": 1}
         assert one.stats().accepted == 0
 
     @pytest.mark.parametrize("call", BAD_CALLS)
-    def test_in_strict_mode_it_is_raised(
+    def test_bad_input_is_raised_in_strict_mode(
         self, client: Clients, call: Callable[[Whisperr], object]
     ) -> None:
         errors = Errors()
@@ -73,10 +73,10 @@ class TestBadInput:
         assert one.flush(LIMIT)
         assert errors.seen == []
 
-    def test_the_report_says_where_the_call_stands(self, client: Clients) -> None:
+    def test_the_report_names_the_call_site(self, client: Clients) -> None:
         errors = Errors()
         client(on_error=errors).track("u", "Not A Name")
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         assert f"(at {__file__}:" in errors.seen[0].message
 
     @pytest.mark.parametrize("strict", [False, True])
@@ -110,7 +110,7 @@ CALLBACKS: dict[str, Callable[[Whisperr], object]] = {
 
 class TestOnError:
     @pytest.mark.parametrize("name", CALLBACKS)
-    def test_it_may_call_any_method(
+    def test_on_error_may_call_any_method(
         self, client: Clients, transport: MemoryTransport, name: str
     ) -> None:
         def call(_: WhisperrError) -> None:
@@ -121,13 +121,13 @@ class TestOnError:
         one: Whisperr = client(on_error=errors)
         one.track("u", "refused")
         one.flush(LIMIT)
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         one.shutdown(LIMIT)
         stats = one.stats()
         assert stats.held == 0
         assert stats.accepted == stats.delivered + sum(stats.dropped.values())
 
-    def test_if_it_raises_that_is_logged_without_its_text(
+    def test_an_exception_of_on_error_is_logged_without_its_text(
         self, client: Clients, transport: MemoryTransport, caplog: pytest.LogCaptureFixture
     ) -> None:
         def fail(_: WhisperrError) -> None:
@@ -138,7 +138,7 @@ class TestOnError:
         one = client(on_error=errors)
         one.track("u", "refused")
         one.flush(LIMIT)
-        assert errors.told.wait(LIMIT)
+        assert errors.reported.wait(LIMIT)
         one.track("u", "e")
         assert one.shutdown(LIMIT)
         assert "on_error raised KeyError" in caplog.text
@@ -155,7 +155,7 @@ class TestDebug:
         log.setLevel(level)
         log.handlers[:] = handlers
 
-    def test_it_adds_one_handler_however_many_clients_there_are(self, client: Clients) -> None:
+    def test_debug_adds_one_handler_for_any_number_of_clients(self, client: Clients) -> None:
         log = logging.getLogger("whisperr")
         before = len(log.handlers)
         client(debug=True)
@@ -163,17 +163,19 @@ class TestDebug:
         assert len(log.handlers) == before + 1
 
     @pytest.mark.parametrize("options", [{}, {"debug": True, "disabled": True}])
-    def test_nothing_else_adds_one(self, client: Clients, options: dict[str, Any]) -> None:
+    def test_no_handler_is_added_without_debug(
+        self, client: Clients, options: dict[str, Any]
+    ) -> None:
         before = list(logging.getLogger("whisperr").handlers)
         client(**options)
         assert logging.getLogger("whisperr").handlers == before
 
-    def test_it_shows_attempts_and_no_payload(
+    def test_the_log_shows_requests_and_no_payload(
         self, client: Clients, capsys: pytest.CaptureFixture[str]
     ) -> None:
         one = client(debug=True)
         one.track("ada", "payment_failed", {"card": "4242"})
         assert one.shutdown(LIMIT)
-        shown = capsys.readouterr().err
-        assert "HTTP 202" in shown
-        assert not any(secret in shown for secret in (KEY, "ada", "4242"))
+        output = capsys.readouterr().err
+        assert "HTTP 202" in output
+        assert not any(secret in output for secret in (KEY, "ada", "4242"))

@@ -1,4 +1,4 @@
-"""What people get to hold: the report given to `on_error`, the refusal, and frozen values."""
+"""The report that `on_error` receives, the exceptions, and the base class of frozen values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def error(**changes: Any) -> WhisperrError:
 
 
 class TestWhisperrError:
-    def test_its_fields_come_in_the_documented_order(self) -> None:
+    def test_its_fields_are_in_the_documented_order(self) -> None:
         names = ["type", "message", "status", "reason", "count", "events"]
         assert list(inspect.signature(WhisperrError).parameters) == names
 
@@ -39,25 +39,25 @@ class TestWhisperrError:
         one = WhisperrError("auth", "HTTP 401")
         assert (one.status, one.reason, one.count, one.events) == (None, None, 0, ())
 
-    def test_events_are_dictionaries_however_they_came(self) -> None:
+    def test_events_are_dictionaries_whatever_was_given(self) -> None:
         assert error().events == (
             {"event_type": "a", "properties": {"n": [1]}},
             {"event_type": "b"},
         )
 
-    def test_what_is_done_to_the_events_changes_nothing(self) -> None:
+    def test_changing_the_returned_events_changes_nothing(self) -> None:
         one = error()
         for event in one.events:
             event.clear()
         assert [event["event_type"] for event in one.events] == ["a", "b"]
 
-    def test_events_that_are_added_to_the_list_later_are_not_in_it(self) -> None:
+    def test_events_added_to_the_given_list_later_are_not_included(self) -> None:
         given = [b'{"n":1}']
         one = error(events=given)
         given.append(b'{"n":2}')
         assert one.events == ({"n": 1},)
 
-    def test_as_text_it_is_its_message(self) -> None:
+    def test_str_returns_the_message(self) -> None:
         assert str(error()) == "HTTP 404"
 
     def test_it_is_a_value_and_not_an_exception(self) -> None:
@@ -70,7 +70,7 @@ class TestWhisperrError:
         )
 
     @pytest.mark.parametrize("name", [*FIELDS, "other"])
-    def test_nothing_in_it_can_be_changed_or_deleted(self, name: str) -> None:
+    def test_no_attribute_can_be_changed_or_deleted(self, name: str) -> None:
         one = error()
         with pytest.raises(AttributeError, match=f"WhisperrError.{name} cannot be changed"):
             setattr(one, name, None)
@@ -78,7 +78,7 @@ class TestWhisperrError:
             delattr(one, name)
         assert one == error()
 
-    def test_the_same_fields_are_equal(self) -> None:
+    def test_equal_fields_make_it_equal(self) -> None:
         decoded = [{"event_type": "a", "properties": {"n": [1]}}, {"event_type": "b"}]
         assert error() == error()
         assert error() == error(events=decoded)
@@ -98,7 +98,7 @@ class TestWhisperrError:
         assert error() != error(**change)
 
     @pytest.mark.parametrize("other", [None, "HTTP 404", tuple(FIELDS.values()), FIELDS])
-    def test_it_equals_nothing_of_another_kind(self, other: object) -> None:
+    def test_it_is_not_equal_to_values_of_other_types(self, other: object) -> None:
         assert error() != other
 
     def test_it_cannot_be_hashed_because_it_holds_dictionaries(self) -> None:
@@ -133,32 +133,32 @@ class Point(Frozen):
         self._set(x=x, y=y)
 
 
-class Place(Point):
+class Location(Point):
     __slots__ = ()
 
 
 class TestFrozen:
-    def test_it_shows_its_fields(self) -> None:
+    def test_repr_has_its_fields(self) -> None:
         assert repr(Point(1, 2)) == "Point(x=1, y=2)"
 
     def test_it_survives_pickling(self) -> None:
         assert pickle.loads(pickle.dumps(Point(1, 2))) == Point(1, 2)
 
-    def test_it_takes_no_attributes_beside_its_fields(self) -> None:
+    def test_it_has_no_attributes_besides_its_fields(self) -> None:
         with pytest.raises(AttributeError, match=r"Point\.z cannot be changed"):
             Point(1, 2).z = 3
         assert not hasattr(Point(1, 2), "__dict__")
 
-    def test_equality_reads_the_same_from_both_sides(self) -> None:
-        point, place = Point(1, 2), Place(1, 2)
-        assert (point == place) is (place == point)
+    def test_equality_is_symmetric(self) -> None:
+        point, location = Point(1, 2), Location(1, 2)
+        assert (point == location) is (location == point)
 
-    def test_it_leaves_a_comparison_that_it_does_not_know_to_the_other(self) -> None:
+    def test_an_unknown_comparison_is_left_to_the_other_operand(self) -> None:
         assert Point(1, 2) == ANY
 
     @pytest.mark.skipif(
         sys.implementation.name != "cpython", reason="weakref: costs a field in CPython only"
     )
-    def test_it_costs_no_more_than_its_fields(self) -> None:
+    def test_it_takes_no_memory_besides_its_fields(self) -> None:
         with pytest.raises(TypeError):
             weakref.ref(Point(1, 2))

@@ -1,4 +1,4 @@
-"""Every option: what it is by default, what is refused and in which words."""
+"""Every option: its default, which values are refused, and with which text."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisperr import Whisperr
-from whisperr._options import OPTIONS, Config
+from whisperr._options import OPTIONS, OUTBOX, Config
 from whisperr._queue.memory import MemoryQueue
 from whisperr._secret import Secret
 from whisperr._url import parse_url
@@ -86,6 +86,7 @@ class Sender:
 def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("WHISPERR_API_KEY", raising=False)
     monkeypatch.delenv("WHISPERR_BASE_URL", raising=False)
+    monkeypatch.delenv("WHISPERR_BUFFER", raising=False)
 
 
 def config(**options: Any) -> Config:
@@ -96,16 +97,16 @@ def config(**options: Any) -> Config:
 class TestTable:
     def test_the_constructor_has_the_options_in_order_with_their_defaults(self) -> None:
         parameters = inspect.signature(Whisperr).parameters.values()
-        assert [(one.name, one.default) for one in parameters] == [
+        assert [(parameter.name, parameter.default) for parameter in parameters] == [
             (option.name, option.default) for option in OPTIONS
         ]
 
-    def test_only_the_key_may_be_given_without_its_name(self) -> None:
+    def test_only_the_key_is_a_positional_argument(self) -> None:
         first, *others = inspect.signature(Whisperr).parameters.values()
         assert first.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
         assert {one.kind for one in others} == {inspect.Parameter.KEYWORD_ONLY}
 
-    def test_the_documented_options_come_first_and_are_what_they_were(self) -> None:
+    def test_the_documented_options_come_first_and_keep_their_defaults(self) -> None:
         assert list(DEFAULTS.items())[:11] == [
             ("api_key", None),
             ("base_url", "https://api.whisperr.net"),
@@ -120,27 +121,44 @@ class TestTable:
             ("on_error", None),
         ]
 
-    def test_every_option_says_what_it_means_and_what_is_allowed(self) -> None:
+    def test_every_option_has_a_meaning_and_its_allowed_values(self) -> None:
         assert all(option.meaning and option.allowed for option in OPTIONS)
         assert len(DEFAULTS) == len(OPTIONS)
 
     def test_a_configuration_has_every_option_under_its_name(self) -> None:
-        assert set(vars(config())) == {*DEFAULTS, "key"} - {"api_key"}
+        assert set(config()._fields()) == {*DEFAULTS, "key"} - {"api_key"}
 
     def test_by_default_it_holds_the_defaults(self) -> None:
-        held = vars(config())
+        held = config()._fields()
         del held["key"]
         assert held == {name: value for name, value in DEFAULTS.items() if name != "api_key"}
+
+    @pytest.mark.parametrize("name", [*DEFAULTS, "key", "other"])
+    def test_a_configuration_cannot_be_changed(self, name: str) -> None:
+        with pytest.raises(AttributeError, match=f"Config.{name} cannot be changed"):
+            setattr(config(), name, None)
+
+    def test_replace_returns_a_copy_with_other_values(self) -> None:
+        before = config(flush_at=5)
+        after = before.replace(strict=True, flush_at=7)
+        assert (after.strict, after.flush_at, after.key) == (True, 7, before.key)
+        assert before == config(flush_at=5).replace(key=before.key)
+
+    def test_replace_refuses_an_unknown_name(self) -> None:
+        with pytest.raises(AttributeError, match="flush_att"):
+            config().replace(flush_att=7)
 
 
 class TestChecks:
     @pytest.mark.parametrize(
         ("name", "value"), [(name, value) for name, values in REFUSED.items() for value in values]
     )
-    def test_a_wrong_value_is_named_with_what_is_allowed(self, name: str, value: object) -> None:
+    def test_the_error_for_a_wrong_value_names_it_and_what_is_allowed(
+        self, name: str, value: object
+    ) -> None:
         private = name == "buffer" and isinstance(value, str)  # a URL may hold a password
-        shown = "str" if private else repr(value)
-        text = re.escape(f"{name}={shown}: must be {ALLOWED[name]}")
+        written = "str" if private else repr(value)
+        text = re.escape(f"{name}={written}: must be {ALLOWED[name]}")
         with pytest.raises(ValueError, match=f"^{text}$"):
             config(**{name: value})
 
@@ -166,7 +184,7 @@ class TestChecks:
             ("transport", Sender()),
         ],
     )
-    def test_a_value_at_the_edge_is_taken(self, name: str, value: object) -> None:
+    def test_a_value_at_the_limit_is_accepted(self, name: str, value: object) -> None:
         assert getattr(config(**{name: value}), name) == value
 
     @pytest.mark.parametrize(("given_size", "used"), [(1, 1), (499, 499), (500, 500), (9_999, 500)])
@@ -175,22 +193,22 @@ class TestChecks:
     ) -> None:
         assert config(max_batch_size=given_size).max_batch_size == used
 
-    def test_the_constructor_of_the_client_refuses_too(self) -> None:
+    def test_the_constructor_of_the_client_refuses_a_wrong_value(self) -> None:
         with pytest.raises(ValueError, match=r"^flush_at=0: must be a whole number from 1$"):
             Whisperr("wrk_1", flush_at=0)
 
 
 class TestKey:
-    def test_without_a_key_it_says_where_to_get_one(self) -> None:
+    def test_the_error_for_a_missing_key_tells_where_to_get_one(self) -> None:
         with pytest.raises(ValueError, match=r"WHISPERR_API_KEY is not set.*dashboard"):
             config(api_key=None)
 
     @pytest.mark.parametrize("key", ["", " ", "\n"])
-    def test_a_blank_key_is_none(self, key: str) -> None:
+    def test_a_blank_key_counts_as_missing(self, key: str) -> None:
         with pytest.raises(ValueError, match=r"^api_key: is empty; create a server key"):
             config(api_key=key)
 
-    def test_the_environment_has_one(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_the_key_of_the_environment_is_used(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WHISPERR_API_KEY", "wrk_env\n")
         assert config(api_key=None).key.reveal() == "wrk_env"
 
@@ -198,7 +216,7 @@ class TestKey:
         monkeypatch.setenv("WHISPERR_API_KEY", "wrk_env")
         assert config(api_key="wrk_given").key.reveal() == "wrk_given"
 
-    def test_white_space_around_it_is_cut(self) -> None:
+    def test_white_space_around_the_key_is_removed(self) -> None:
         assert config(api_key=" wrk_1\r\n").key.reveal() == "wrk_1"
 
     @pytest.mark.parametrize(
@@ -213,37 +231,71 @@ class TestKey:
             [SECRET],
         ],
     )
-    def test_a_key_that_is_refused_is_not_repeated(self, key: object) -> None:
+    def test_the_error_for_a_wrong_key_does_not_contain_it(self, key: object) -> None:
         with pytest.raises(ValueError, match=r"^api_key") as caught:
             config(api_key=key)
         assert SECRET not in str(caught.value)
 
-    def test_a_disabled_client_needs_none_and_keeps_none(self) -> None:
+    def test_a_disabled_client_needs_no_key_and_keeps_none(self) -> None:
         assert config(api_key=None, disabled=True).key.reveal() == ""
         assert config(api_key="wpk_1", disabled=True).key.reveal() == ""
 
-    def test_nothing_that_prints_variables_prints_it(self) -> None:
+    def test_code_that_prints_variables_does_not_print_the_key(self) -> None:
         one = config(api_key=f"wrk_{SECRET}")
-        shown = f"{one.key} {one.key!r} {vars(one)} {one!r}"
-        assert SECRET not in shown
+        printed = f"{one.key} {one.key!r} {one._fields()} {one!r}"
+        assert SECRET not in printed
         client = Whisperr(f"wrk_{SECRET}", transport=Sender())
         assert SECRET not in f"{client!r} {client} {vars(client)}"
 
-    def test_a_publishable_key_warns_at_the_callers_line(self) -> None:
+    def test_the_warning_about_a_publishable_key_points_at_the_caller(self) -> None:
         with pytest.warns(UserWarning, match="publishable key") as caught:
             Whisperr(f"wpk_{SECRET}", transport=Sender())
         assert [warning.filename for warning in caught] == [__file__]
         assert SECRET not in str(caught[0].message)
 
 
-class TestBaseUrl:
-    def test_the_default_gives_way_to_the_environment(
-        self, monkeypatch: pytest.MonkeyPatch
+class TestBuffer:
+    def test_a_url_stays_a_url(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert config(buffer="sqlite:////tmp/a.db").buffer == "sqlite:////tmp/a.db"
+        monkeypatch.setenv("WHISPERR_BUFFER", "sqlite:////tmp/b.db")
+        assert config().buffer == "sqlite:////tmp/b.db"
+        assert config(buffer="sqlite:////tmp/a.db").buffer == "sqlite:////tmp/a.db"
+
+    def test_an_empty_variable_means_memory(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("WHISPERR_BUFFER", "")
+        assert config().buffer is None
+
+    @pytest.mark.parametrize("from_environment", [False, True])
+    def test_the_outbox_is_refused_with_the_way_to_use_it(
+        self, monkeypatch: pytest.MonkeyPatch, from_environment: bool
     ) -> None:
+        if from_environment:
+            monkeypatch.setenv("WHISPERR_BUFFER", OUTBOX)
+        with pytest.raises(
+            ValueError, match=r"^buffer: 'django' is .* whisperr\.django\.get_client"
+        ):
+            config(buffer=None if from_environment else OUTBOX)
+
+    def test_a_password_in_a_url_is_not_printed(self) -> None:
+        one = config(buffer=f"redis://ada:{SECRET}@localhost")
+        assert SECRET not in f"{one} {one!r}"
+
+    @pytest.mark.parametrize("url", ["https://host/", f"rediss://:{SECRET}@/x"])
+    def test_the_constructor_of_the_client_refuses_a_wrong_url(
+        self, monkeypatch: pytest.MonkeyPatch, url: str
+    ) -> None:
+        monkeypatch.setenv("WHISPERR_BUFFER", url)
+        with pytest.raises(ValueError, match=r"must be") as caught:
+            Whisperr("wrk_1", transport=Sender())
+        assert SECRET not in str(caught.value)
+
+
+class TestBaseUrl:
+    def test_the_environment_replaces_the_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WHISPERR_BASE_URL", "http://localhost:8080/")
         assert config().base_url == "http://localhost:8080"
 
-    def test_a_given_one_wins_over_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_given_url_wins_over_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WHISPERR_BASE_URL", "http://localhost:8080")
         assert config(base_url="https://eu.example/v/").base_url == "https://eu.example/v"
 
@@ -254,7 +306,7 @@ class TestBaseUrl:
         assert config(base_url=None).base_url == "https://api.whisperr.net"
 
     @pytest.mark.parametrize("url", [*NOT_A_URL, 5, b"https://api.whisperr.net"])
-    def test_what_is_no_address_is_refused_and_not_repeated(self, url: object) -> None:
+    def test_the_error_for_a_wrong_url_does_not_contain_it(self, url: object) -> None:
         text = re.escape(f"base_url={type(url).__name__}: must be {ALLOWED['base_url']}")
         with pytest.raises(ValueError, match=f"^{text}$"):
             config(base_url=url)
@@ -267,7 +319,7 @@ class TestBaseUrl:
         assert SECRET not in str(caught.value)
 
     @pytest.mark.parametrize("host", ["example.com", "10.0.0.1", "localhost.example", "[::2]:80"])
-    def test_http_to_another_host_warns_at_the_callers_line(self, host: str) -> None:
+    def test_the_warning_about_http_to_another_host_points_at_the_caller(self, host: str) -> None:
         with pytest.warns(UserWarning, match="unencrypted; use https://") as caught:
             Whisperr("wrk_1", base_url=f"http://{host}", transport=Sender())
         assert [warning.filename for warning in caught] == [__file__]
@@ -294,7 +346,7 @@ class TestParts:
             *[(url, None) for url in NOT_A_URL],
         ],
     )
-    def test_an_address_has_four_or_is_none(
+    def test_a_url_has_four_parts_or_is_invalid(
         self, url: str, parts: tuple[str, str, int, str] | None
     ) -> None:
         assert parse_url(url) == parts

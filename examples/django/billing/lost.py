@@ -9,7 +9,7 @@ log = logging.getLogger("billing")
 
 
 def write_down(error: WhisperrError) -> None:
-    """Be WHISPERR_ON_ERROR. Runs in the thread that delivers, so it must be quick."""
+    """Log lost events, as WHISPERR_ON_ERROR. The delivery thread waits for it: be quick."""
     log.error("whisperr: %s (%d events)", error.message, error.count)
     for event in error.events:
         log.error("not delivered: %s", json.dumps(event))

@@ -4,7 +4,7 @@ import hashlib
 import hmac
 
 
-def signature_of(body: bytes, secret: str, seconds: int) -> str:
+def sign(body: bytes, secret: str, seconds: int) -> str:
     """Return the header that a provider sends along with a body."""
     signed = f"{seconds}.".encode() + body
     digest = hmac.new(secret.encode(), signed, hashlib.sha256).hexdigest()
@@ -12,8 +12,8 @@ def signature_of(body: bytes, secret: str, seconds: int) -> str:
 
 
 def is_signed(body: bytes, header: str, secret: str) -> bool:
-    """Say whether a header is the signature of a body."""
+    """Return whether a header is the signature of a body."""
     seconds = header.partition(",")[0].removeprefix("t=")
     if not seconds.isdecimal():
         return False
-    return hmac.compare_digest(signature_of(body, secret, int(seconds)), header)
+    return hmac.compare_digest(sign(body, secret, int(seconds)), header)

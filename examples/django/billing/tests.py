@@ -13,7 +13,7 @@ from whisperr.dev import Arrival, LocalServer
 from whisperr.django import get_client
 
 from .models import Subscription
-from .signature import signature_of
+from .signature import sign
 
 
 class TrackingTestCase(TestCase):
@@ -39,19 +39,19 @@ class ShopTests(TrackingTestCase):
         self.ada = User.objects.create_user("ada", "ada@example.com", "secret")
         self.subscription = Subscription.objects.create(user=self.ada, customer="cus_ada")
 
-    def test_a_login_is_tracked_for_the_user_who_logs_in(self) -> None:
+    def test_a_login_is_tracked_for_the_user_that_logs_in(self) -> None:
         self.client.post("/login/", {"name": "ada", "password": "secret"})
         event, identify = self.sent()
         self.assertEqual((event.user, event.type), (str(self.ada.pk), "logged_in"))
         self.assertEqual(identify.body["channels"][0]["address"], "ada@example.com")
 
-    def test_a_failed_login_is_nobodys(self) -> None:
+    def test_a_failed_login_is_not_tracked(self) -> None:
         self.client.post("/login/", {"name": "ada", "password": "wrong"})
         self.assertEqual(self.sent(), [])
 
     def test_an_upgrade_is_tracked_when_it_commits(self) -> None:
         self.client.force_login(self.ada)
-        # A TestCase never commits: this runs what would come after the commit.
+        # A TestCase never commits: this runs the functions of `on_commit`.
         with self.captureOnCommitCallbacks(execute=True):
             self.client.post("/plan/", {"plan": "pro"})
         (event,) = self.sent(type="plan_upgraded")
@@ -82,7 +82,7 @@ class ShopTests(TrackingTestCase):
                 "/webhook/",
                 body,
                 content_type="application/json",
-                headers={"Provider-Signature": signature_of(body.encode(), "whsec_example", now)},
+                headers={"Provider-Signature": sign(body.encode(), "whsec_example", now)},
             )
             self.assertEqual(response.status_code, 200)
         self.assertEqual([a.status for a in self.sent()], ["accepted", "duplicate"])
@@ -90,11 +90,13 @@ class ShopTests(TrackingTestCase):
         self.assertEqual((event.user, event.type), (str(self.ada.pk), "billing_issue_started"))
         self.assertEqual(event.body["properties"]["price"], 19.9)
 
-    def test_a_webhook_of_somebody_else_is_refused(self) -> None:
+    def test_a_webhook_with_a_wrong_signature_is_refused(self) -> None:
         response = self.client.post(
-            "/webhook/", "{}", content_type="application/json",
+            "/webhook/",
+            "{}",
+            content_type="application/json",
             headers={"Provider-Signature": "t=1,v1=00"},
-        )  # fmt: skip
+        )
         self.assertEqual(response.status_code, 403)
         self.assertEqual(self.sent(), [])
 

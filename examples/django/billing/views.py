@@ -59,7 +59,7 @@ def change_plan(request: WhisperrRequest) -> HttpResponse:
 
 
 async def export(request: WhisperrRequest) -> HttpResponse:
-    """Be async: the user may not be read yet when this tracks; the middleware sees to it."""
+    """Track in an async view: the middleware reads the user later, where it is not loaded yet."""
     request.whisperr.track("report_exported", {"format": "csv"})
     count = await Subscription.objects.acount()
     user = await aget_user(request)
@@ -69,13 +69,13 @@ async def export(request: WhisperrRequest) -> HttpResponse:
 @csrf_exempt  # a provider signs instead
 @require_POST
 def webhook(request: WhisperrRequest) -> HttpResponse:
-    """Take a provider's news. Its id becomes the message id: sent twice, it counts once."""
+    """Handle a provider's webhook. Its id becomes the message id: sent twice, it counts once."""
     header = request.headers.get("Provider-Signature", "")
     if not is_signed(request.body, header, settings.WEBHOOK_SECRET):
         return HttpResponseForbidden("not signed by the provider")
-    news = json.loads(request.body)
-    if news["type"] == "invoice.payment_failed":
-        invoice = news["data"]["object"]
+    event = json.loads(request.body)
+    if event["type"] == "invoice.payment_failed":
+        invoice = event["data"]["object"]
         subscription = get_object_or_404(Subscription, customer=invoice["customer"])
         get_client().track(
             subscription.user_id,
@@ -86,14 +86,14 @@ def webhook(request: WhisperrRequest) -> HttpResponse:
                 "store": "provider",
                 "has_access": True,
             },
-            message_id=news["id"],
-            occurred_at=datetime.fromtimestamp(news["created"], timezone.utc),
+            message_id=event["id"],
+            occurred_at=datetime.fromtimestamp(event["created"], timezone.utc),
         )
     return JsonResponse({"received": True})
 
 
 class CardDeclinedError(Exception):
-    """The provider did not take the card."""
+    """The provider has declined the card."""
 
 
 def charge(subscription: Subscription, price: Decimal | None) -> None:

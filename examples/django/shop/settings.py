@@ -37,5 +37,5 @@ WHISPERR_APP_VERSION = "2.3.0"
 WHISPERR_STRICT = DEBUG  # in development a mistake raises; in production it is reported
 WHISPERR_ON_ERROR = "billing.lost.write_down"
 
-# What the payment provider signs its webhooks with.
+# The key with which the payment provider signs its webhooks.
 WEBHOOK_SECRET = os.environ.get("WEBHOOK_SECRET", "whsec_example")

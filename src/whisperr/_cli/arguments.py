@@ -1,69 +1,107 @@
-"""What is written on a command line or in a file becomes values. Pure."""
+"""How a command is added to the parser: its help text, shared options, types of values."""
 
 from __future__ import annotations
 
-import json
-import re
-from datetime import datetime
-from decimal import Decimal
-from typing import TYPE_CHECKING, Any, NoReturn
+import argparse
+from textwrap import fill
+from typing import TYPE_CHECKING
+
+from whisperr._integrations.values import parse_moment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable
+    from datetime import datetime
 
-# RFC 3339, also with a space for the T, without seconds, and with any number of fraction digits.
-_MOMENT = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d)?(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:?\d\d)?"
-)
+_HELP_WIDTH = 80
+_MAX_SECONDS = 3600  # an hour
 
 
-def json_of(text: str) -> Any:  # noqa: ANN401  # any JSON value
-    """Return a JSON value; decimals keep their digits. Raises ValueError for what is no JSON."""
+def add_command(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int],
+    summary: str,
+    description: str,
+    examples: str,
+) -> argparse.ArgumentParser:
+    """Add a command; `run` returns its exit code, `examples` has calls and what they do."""
+    command = commands.add_parser(
+        name,
+        help=summary,
+        description=fill(description, _HELP_WIDTH),
+        epilog=f"examples:\n{examples}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    command.set_defaults(run=run)
+    return command
+
+
+def add_sending_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of every command that sends events."""
+    parser.add_argument(
+        "--base-url", metavar="URL", help="where to send; else WHISPERR_BASE_URL, else the service"
+    )
+    parser.add_argument(
+        "--test", action="store_true", help="mark it as a test that changes no production data"
+    )
+
+
+def parse_count(text: str, minimum: int = 0) -> int:
+    """Return a whole number from `minimum`."""
+    if not text.isdecimal() or int(text) < minimum:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from {minimum}")
+    return int(text)
+
+
+def parse_positive(text: str) -> int:
+    """Return a whole number from 1."""
+    return parse_count(text, 1)
+
+
+def parse_timeout(text: str) -> float:
+    """Return seconds above 0."""
+    seconds = _to_float(text)
+    if not 0 < seconds <= _MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r}: the seconds must be above 0, at most 3600")
+    return seconds
+
+
+def parse_time(text: str) -> datetime:
+    """Return the aware datetime of an RFC 3339 time."""
     try:
-        return json.loads(text, parse_float=Decimal, parse_constant=_no_constant)
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
-def value_of(text: str) -> Any:  # noqa: ANN401  # likewise
-    """Return the JSON value that a text is, else the text itself.
-
-    `4900`, `true`, `null`, `[1]` are no strings; `"4900"`, with its quotation marks, is one.
-    """
-    try:
-        return json_of(text)
-    except ValueError:
-        return text
-
-
-def members_of(pairs: Iterable[str]) -> dict[str, Any]:
-    """Return the object that `key=value` words make; raises ValueError for other words."""
-    members: dict[str, Any] = {}
-    for pair in pairs:
-        key, sign, text = pair.partition("=")
-        if not sign or not key:
-            raise ValueError(f"{pair!r}: write key=value")
-        if key in members:
-            raise ValueError(f"{pair!r}: {key!r} is given twice")
-        members[key] = value_of(text)
-    return members
-
-
-def moment_of(text: str) -> datetime:
-    """Return an aware datetime for RFC 3339 with a zone; raises ValueError for anything else."""
-    found = _MOMENT.fullmatch(text.strip())
-    if found is None:
-        raise ValueError(f"{text!r}: write a time as 2026-06-14T12:00:00Z or with +02:00")
-    day, time, seconds, fraction, zone = found.groups()
-    if zone is None:
-        raise ValueError(f"{text!r}: add the zone, as in {text.strip()}Z or {text.strip()}+02:00")
-    zone = "+00:00" if zone in "Zz" else f"{zone[:3]}:{zone[-2:]}"
-    micro = (fraction or "").ljust(6, "0")[:6]
-    try:
-        return datetime.fromisoformat(f"{day}T{time}{seconds or ':00'}.{micro}{zone}")
+        return parse_moment(text)
     except ValueError as error:
-        raise ValueError(f"{text!r}: {error}") from None
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+def parse_share(text: str) -> float:
+    """Return a share of requests, above 0 and at most 1."""
+    share = _to_float(text)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: a share must be above 0 and at most 1")
+    return share
+
+
+def parse_status(text: str) -> tuple[int, float]:
+    """Return the status and the share of STATUS[:SHARE]."""
+    status, _, share = text.partition(":")
+    if not status.isdecimal() or not 300 <= int(status) <= 599:  # noqa: PLR2004  # HTTP
+        raise argparse.ArgumentTypeError(f"{text!r}: the status must be from 300 to 599")
+    return int(status), parse_share(share or "1")
+
+
+def parse_delay(text: str) -> tuple[float, float]:
+    """Return the seconds and the share of SECONDS[:SHARE]."""
+    seconds, _, share = text.partition(":")
+    delay = _to_float(seconds)
+    if not 0 <= delay <= _MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r}: the seconds must be from 0 to 3600")
+    return delay, parse_share(share or "1")
+
+
+def _to_float(text: str) -> float:
+    """Return a number; -1, which is out of every range here, for any other text."""
+    try:
+        return float(text)
+    except ValueError:
+        return -1.0

@@ -1,46 +1,49 @@
-"""`whisperr doctor`: look for the reason why nothing arrives, one step after the other."""
+"""`whisperr doctor`: look for the reason why no events arrive, step by step."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 import warnings
 from typing import TYPE_CHECKING
 
 from whisperr._contract import BASE_URL
+from whisperr._delivery.pipeline import resolve_buffer
 from whisperr._integrations.checkup import Finding, checkup
 from whisperr._options import OPTIONS, Config
 from whisperr._secret import Secret
 from whisperr._terminal import printable, wants_colour
 
-from .environment import look_around
-from .sender import examples
+from .arguments import add_command
+from .environment import inspect_environment
 
 if TYPE_CHECKING:
+    import argparse
     import ssl
     from collections.abc import Iterator
 
+
 _SIGNS = {"ok": ("✓", "32"), "doubtful": ("!", "33"), "wrong": ("✗", "31"), "skipped": ("-", "2")}
+_EXAMPLES = """\
+  whisperr doctor
+      with the environment of the application
+  whisperr doctor --json | jq '.findings[] | select(.state == "wrong")'
+      for programs
+"""
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "doctor",
-        help="look for the reason why nothing arrives",
-        description="Look at the versions, the key, the proxy, the host name, the encryption, "
+        _run,
+        "look for the reason why no events arrive",
+        "Check the versions, the key, the proxy, the host name, the encryption, "
         "whether the key is accepted, the round trip and the clock. Sends one request without "
-        "events: nothing is stored. The key is taken from WHISPERR_API_KEY. Ends with 1 when "
+        "events: nothing is stored. The key is read from WHISPERR_API_KEY. Ends with 1 when "
         "something is wrong.",
-        epilog=examples(
-            ("whisperr doctor", "with the environment of the application"),
-            (
-                "whisperr doctor --json | jq '.findings[] | select(.state == \"wrong\")'",
-                "for programs",
-            ),
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        _EXAMPLES,
     )
     parser.add_argument(
         "--base-url", metavar="URL", help="else WHISPERR_BASE_URL, else the service"
@@ -49,15 +52,14 @@ def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
         "--timeout", type=float, default=10.0, metavar="SECONDS", help="of a request (%(default)g)"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
-    parser.set_defaults(run=_run)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     found = []
-    for finding in findings(arguments.base_url, arguments.timeout):
+    for finding in diagnose(arguments.base_url, arguments.timeout):
         found.append(finding)
         if not arguments.json:
-            _show(finding)
+            _print(finding)
     wrong = [one.name for one in found if one.state == "wrong"]
     if arguments.json:
         listed = [{"name": one.name, "state": one.state, "text": one.text} for one in found]
@@ -67,10 +69,10 @@ def _run(arguments: argparse.Namespace) -> int:
     return 1 if wrong else 0
 
 
-def findings(
+def diagnose(
     base_url: str | None, timeout: float, ssl_context: ssl.SSLContext | None = None
 ) -> Iterator[Finding]:
-    """Find all there is to find; a configuration that is wrong is one of the findings."""
+    """Yield every finding; a wrong configuration is one of them."""
     options = {option.name: option.default for option in OPTIONS}
     given = {
         "api_key": Secret(None),
@@ -79,19 +81,19 @@ def findings(
         "ssl_context": ssl_context,
     }
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what they say is found again
+        warnings.simplefilter("ignore")  # the findings say the same
         try:
-            config = Config({**options, **given})
+            config = resolve_buffer(Config({**options, **given}))
         except ValueError as error:
             problem = str(error).replace(", or pass disabled=True", " and set WHISPERR_API_KEY")
-            yield from look_around(None)
+            yield from inspect_environment(None)
             yield Finding("configuration", "wrong", problem)
             return
-    yield from look_around(config)
+    yield from inspect_environment(config)
     yield from checkup(config, measures=True)
 
 
-def _show(finding: Finding) -> None:
+def _print(finding: Finding) -> None:
     sign, colour = _SIGNS[finding.state]
     if wants_colour(sys.stdout):
         sign = f"\x1b[{colour}m{sign}\x1b[0m"

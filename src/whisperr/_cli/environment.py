@@ -1,6 +1,6 @@
-"""What can be seen of the environment in which a client runs: versions, proxy, threads, hosts.
+"""Findings about the environment of a client: versions, proxy, threads, hosts.
 
-Beside `_checkup`, which asks the network. Nothing here does.
+Nothing here uses the network; `_integrations.checkup` does.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
     from whisperr._options import Config
 
-_LIMIT = 5.0  # seconds for a thread to start
-# Packages that decide how processes and threads begin and end, and what they ask for.
+_START_TIMEOUT = 5.0  # seconds for a thread to start
+# Packages that start and end processes and threads, and what each of them requires.
 _HOSTS = {
-    "celery": "children of its prefork pool end without Python's end: call shutdown() in "
+    "celery": "children of its prefork pool end without Python's exit: call shutdown() in "
     "worker_process_shutdown",
-    "eventlet": "no test of whisperr covers it; see that events arrive",
+    "eventlet": "no test of whisperr covers it; check that events arrive",
     "gevent": "call monkey.patch_all() before the first event is tracked",
-    "rq": "a job's process ends without Python's end: call flush() in the job",
+    "rq": "a job's process ends without Python's exit: call flush() in the job",
     "uvicorn": "it ends by the signal that stops it: call ashutdown() in the lifespan",
     "uwsgi": "before 2.0.27 a background thread runs only with enable-threads = true; SIGTERM "
     "means reload unless hook-master-start says otherwise",
@@ -37,7 +37,7 @@ _HOSTS = {
 }
 
 
-def version_of(package: str) -> str | None:
+def get_version(package: str) -> str | None:
     """Return the version of an installed package; None when it is not installed."""
     try:
         return version(package)
@@ -45,10 +45,10 @@ def version_of(package: str) -> str | None:
         return None
 
 
-def look_around(
-    config: Config | None, version_of: Callable[[str], str | None] = version_of
+def inspect_environment(
+    config: Config | None, get_version: Callable[[str], str | None] = get_version
 ) -> Iterator[Finding]:
-    """Say what is there; `version_of` tells which packages are."""
+    """Yield the findings; `get_version` returns the version of an installed package."""
     yield Finding(
         "versions",
         "ok",
@@ -56,14 +56,14 @@ def look_around(
         f"{platform.python_version()}, {ssl.OPENSSL_VERSION}, {platform.system()}",
     )
     if config is not None:
-        yield _kind_of_key(config)
-        yield _proxy(config)
-    yield _threads()
-    for package, advice in _HOSTS.items():
-        found = version_of(package)
+        yield _inspect_key(config)
+        yield _inspect_proxy(config)
+    yield _inspect_threads()
+    for package, hint in _HOSTS.items():
+        found = get_version(package)
         if found is not None:
             yield Finding(
-                f"{package} {found}", "doubtful", f"if the application runs in it: {advice}"
+                f"{package} {found}", "doubtful", f"if the application runs in it: {hint}"
             )
     yield Finding(
         "end of a process",
@@ -72,7 +72,7 @@ def look_around(
     )
 
 
-def _kind_of_key(config: Config) -> Finding:
+def _inspect_key(config: Config) -> Finding:
     name = "kind of key"
     if config.key.is_publishable:
         return Finding(name, "doubtful", "wpk_, publishable, for apps; a backend needs wrk_")
@@ -81,25 +81,25 @@ def _kind_of_key(config: Config) -> Finding:
     return Finding(name, "doubtful", "neither wrk_ nor wpk_: is it a key of whisperr?")
 
 
-def _proxy(config: Config) -> Finding:
+def _inspect_proxy(config: Config) -> Finding:
     parts = parse_url(config.base_url)
     proxy = None if parts is None else get_proxy(*parts[:3])
     if proxy is None:
         return Finding("proxy", "ok", "none for this address")
-    place = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    shown = f"{place.scheme}://{place.hostname}:{place.port or 80}"
-    if place.scheme != "http":
-        return Finding("proxy", "wrong", f"{shown}: a proxy must be an http:// URL")
-    return Finding("proxy", "ok", f"{shown}, from the environment")
+    url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    address = f"{url.scheme}://{url.hostname}:{url.port or 80}"
+    if url.scheme != "http":
+        return Finding("proxy", "wrong", f"{address}: a proxy must be an http:// URL")
+    return Finding("proxy", "ok", f"{address}, from the environment")
 
 
-def _threads() -> Finding:
+def _inspect_threads() -> Finding:
     """Start a thread, as the first event does."""
     ran = threading.Event()
     try:
         threading.Thread(target=ran.set, daemon=True).start()
     except RuntimeError as error:
         return Finding("threads", "wrong", f"{error}: events wait for flush() or the exit")
-    if not ran.wait(_LIMIT):
+    if not ran.wait(_START_TIMEOUT):
         return Finding("threads", "wrong", "a thread starts and does not run: is it uWSGI's?")
     return Finding("threads", "ok", "can be started")

@@ -1,13 +1,12 @@
-"""`whisperr import`: bring a file of past events in, a bounded piece at a time.
+"""`whisperr import`: send a file of past events, a bounded chunk at a time.
 
-A piece is at most 500 lines or 4 MiB. It is tracked, flushed, and then the checkpoint is moved
-behind it: what was not delivered is read again, with the same ids. So memory is bounded by the
-piece and the queue of the client never overflows.
+A chunk is at most 500 lines or 4 MiB. It is tracked and flushed, and then the checkpoint is saved:
+what was not delivered is read again, with the same ids. So memory is bounded by the chunk, and the
+client's queue never overflows.
 """
 
 from __future__ import annotations
 
-import argparse
 import shlex
 import sys
 import time
@@ -18,90 +17,96 @@ from whisperr import InvalidEvent
 from whisperr._contract import MAX_BATCH_EVENTS
 from whisperr._terminal import printable
 
+from .arguments import add_command, add_sending_options
 from .checkpoint import Checkpoint, Progress
-from .import_lines import lines_of, send_line
-from .progress import Bar
-from .sender import Sender, WrongCallError, add_options, examples, fail
+from .import_lines import read_lines, send_line
+from .sender import Sender, UsageError
+from .terminal import ProgressBar, print_error
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from .import_lines import Line
 
-_PIECE_BYTES = 4 * 1024 * 1024
-# Refused lines that are shown; the others are counted.
-_SHOWN = 20
-_LAST_WAIT = 1.0  # seconds for what is on its way when the import is interrupted
+_CHUNK_BYTES = 4 * 1024 * 1024
+_MAX_REPORTS = 20  # refused lines that are printed; further ones are only counted
+_SHUTDOWN_TIMEOUT = 1.0  # seconds for the requests under way when it is interrupted
+_EXAMPLES = """\
+  whisperr import events.jsonl
+      show progress, and refused lines with their number
+  whisperr import events.jsonl --resume
+      continue an interrupted import
+"""
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add the command."""
-    parser = commands.add_parser(
+    parser = add_command(
+        commands,
         "import",
-        help="bring in past events from a file, with a checkpoint",
-        description="Send the events and identifies of a file, one JSON object on a line, in the "
+        _run,
+        "send past events from a file, with a checkpoint",
+        "Send the events and identifies of a file, one JSON object on a line, in the "
         "shape of the wire: external_user_id, event_type, occurred_at (at most 30 days ago), "
         "properties, context, message_id; an identify has no event_type. An event without a "
-        "message_id gets one from its content, so that importing it again doubles nothing; two "
-        "lines with the same content are one event. The key is taken from WHISPERR_API_KEY.",
-        epilog=examples(
-            ("whisperr import events.jsonl", "show progress, and refused lines with their number"),
-            ("whisperr import events.jsonl --resume", "go on where an import was interrupted"),
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        "message_id gets one from its content, so that a second import adds no duplicates; two "
+        "lines with the same content are one event. The key is read from WHISPERR_API_KEY.",
+        _EXAMPLES,
     )
     parser.add_argument("file", metavar="FILE.jsonl", type=Path)
-    parser.add_argument("--resume", action="store_true", help="go on from the checkpoint")
+    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint")
     parser.add_argument(
         "--checkpoint", metavar="PATH", type=Path, help="else FILE.jsonl.checkpoint"
     )
-    add_options(parser)
-    parser.set_defaults(run=_run)
+    add_sending_options(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
-        with _opened(arguments.file) as file:
+        with _open(arguments.file) as file:
             return _Import(arguments, file).run()
-    except WrongCallError as error:
-        return fail("import", str(error), 2)
-    except OSError as error:  # of the file or of its checkpoint, on the way
-        return fail("import", f"{error}; go on with --resume", 1)
+    except UsageError as error:
+        print_error("import", str(error))
+        return 2
+    except OSError as error:  # of the file or of its checkpoint, while importing
+        print_error("import", f"{error}; continue with --resume")
+        return 1
 
 
-def _opened(path: Path) -> BinaryIO:
+def _open(path: Path) -> BinaryIO:
     try:
         file = path.open("rb")
         file.seek(0, 2)
     except OSError as error:
-        raise WrongCallError(
+        raise UsageError(
             f"{path}: {error.strerror}; give a file with an event on each line"
         ) from None
     return file
 
 
 class _Import:
-    """One run: where it is, what it sent, and what it says."""
+    """One run of an import."""
 
     def __init__(self, arguments: argparse.Namespace, file: BinaryIO) -> None:
         self._file = file
         self._arguments = arguments
         self._checkpoint = Checkpoint(arguments.file, arguments.checkpoint)
         self._progress = self._start(resume=arguments.resume)
-        self._shown = 0
-        # It sends when it is asked to, a piece at a time.
+        self._reports = 0
+        # The client sends only when it is flushed, a chunk at a time.
         self._sender = Sender(
             arguments.base_url,
             test_mode=arguments.test,
             flush_at=2 * MAX_BATCH_EVENTS,
             flush_interval=86_400.0,
         )
-        self._bar = Bar(sys.stderr, total=file.seek(0, 2), first=self._progress.line)
+        self._bar = ProgressBar(sys.stderr, total=file.seek(0, 2), first=self._progress.line)
         try:
             self._checkpoint.save(file, self._progress)
         except OSError as error:
-            raise WrongCallError(
-                f"cannot write {self._checkpoint.path}: {error.strerror}; name another place with "
+            raise UsageError(
+                f"cannot write {self._checkpoint.path}: {error.strerror}; choose another path with "
                 "--checkpoint"
             ) from None
 
@@ -109,16 +114,17 @@ class _Import:
         """Import to the end; return the exit code."""
         began, first = time.monotonic(), self._progress.delivered
         try:
-            problem = self._pieces()
+            problem = self._send_chunks()
         except KeyboardInterrupt:
-            self._sender.client.shutdown(_LAST_WAIT)
+            self._sender.client.shutdown(_SHUTDOWN_TIMEOUT)
             problem = "interrupted"
         self._bar.end()
         progress = self._progress
         if problem is not None:
-            again = shlex.join(["whisperr", "import", str(self._arguments.file), "--resume"])
-            place = f"stopped after line {progress.line}"
-            return fail("import", f"{place}: {problem}; go on with: {again}", 1)
+            command = shlex.join(["whisperr", "import", str(self._arguments.file), "--resume"])
+            stopped = f"stopped after line {progress.line}: {problem}"
+            print_error("import", f"{stopped}; continue with: {command}")
+            return 1
         self._checkpoint.remove()
         self._sender.client.shutdown()
         spent = time.monotonic() - began
@@ -136,19 +142,19 @@ class _Import:
         try:
             saved = self._checkpoint.load(self._file)
         except ValueError as error:
-            raise WrongCallError(
-                f"{error}; import without --resume: what was delivered is not doubled"
+            raise UsageError(
+                f"{error}; import without --resume: events that were delivered are not duplicated"
             ) from None
         if saved is None:
-            print("whisperr import: no checkpoint, so from the first line on", file=sys.stderr)
+            print("whisperr import: no checkpoint; starting with the first line", file=sys.stderr)
         return saved or Progress()
 
-    def _pieces(self) -> str | None:
-        """Send piece after piece; return what stopped it, None at the end of the file."""
-        lines = lines_of(self._file, self._progress.line, self._progress.offset)
-        while piece := _piece_of(lines):
+    def _send_chunks(self) -> str | None:
+        """Send chunk after chunk; return why it stopped, None at the end of the file."""
+        lines = read_lines(self._file, self._progress.line, self._progress.offset)
+        while chunk := _take_chunk(lines):
             before = self._sender.client.stats()
-            refused = sum(self._refuses(line) for line in piece)
+            refused = sum(not self._track(line) for line in chunk)
             if not self._sender.client.flush():
                 problem = self._sender.client.stats().problem or "no answer"
                 self._sender.client.shutdown(0)
@@ -156,13 +162,13 @@ class _Import:
             after = self._sender.client.stats()
             rejected = sum(after.dropped.values()) - sum(before.dropped.values())
             if rejected:
-                span = f"lines {piece[0].number} to {piece[-1].number}"
-                said = self._sender.errors[-1].message if self._sender.errors else "refused"
-                self._say(f"{span}: {rejected} not taken by the server: {said}")
+                span = f"lines {chunk[0].number} to {chunk[-1].number}"
+                message = self._sender.errors[-1].message if self._sender.errors else "refused"
+                self._report(f"{span}: {rejected} not accepted by the server: {message}")
             progress = self._progress
             self._progress = Progress(
-                line=piece[-1].number,
-                offset=piece[-1].end,
+                line=chunk[-1].number,
+                offset=chunk[-1].end,
                 delivered=progress.delivered + after.delivered - before.delivered,
                 refused=progress.refused + refused,
                 rejected=progress.rejected + rejected,
@@ -171,30 +177,30 @@ class _Import:
             self._bar.show(self._progress)
         return None
 
-    def _refuses(self, line: Line) -> bool:
-        """Track one line; say what is wrong with it if it becomes no event."""
+    def _track(self, line: Line) -> bool:
+        """Track one line; report what is wrong with it, and return False, if it is refused."""
         try:
             send_line(self._sender.client, line.data)
         except InvalidEvent as error:
-            self._say(f"line {line.number}: {error}")
-            return True
-        return False
+            self._report(f"line {line.number}: {error}")
+            return False
+        return True
 
-    def _say(self, text: str) -> None:
-        self._shown += 1
-        if self._shown <= _SHOWN:
+    def _report(self, text: str) -> None:
+        self._reports += 1
+        if self._reports <= _MAX_REPORTS:
             self._bar.line(printable(text))
-        elif self._shown == _SHOWN + 1:
-            self._bar.line("further lines are counted only")
+        elif self._reports == _MAX_REPORTS + 1:
+            self._bar.line("further lines are only counted")
 
 
-def _piece_of(lines: Iterator[Line]) -> list[Line]:
-    """Take the next lines, as many as are sent at once; empty at the end of the file."""
-    piece: list[Line] = []
+def _take_chunk(lines: Iterator[Line]) -> list[Line]:
+    """Return the next lines, as many as are sent at once; none at the end of the file."""
+    chunk: list[Line] = []
     size = 0
     for line in lines:
-        piece.append(line)
+        chunk.append(line)
         size += len(line.data or b"")
-        if len(piece) >= MAX_BATCH_EVENTS or size >= _PIECE_BYTES:
+        if len(chunk) >= MAX_BATCH_EVENTS or size >= _CHUNK_BYTES:
             break
-    return piece
+    return chunk

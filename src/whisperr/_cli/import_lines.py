@@ -1,7 +1,7 @@
-"""The lines of an import file become calls. Never more than one line is held here.
+"""Calls of the client for the lines of an import file, one line at a time.
 
 A line is a JSON object in the shape of the wire: an event has an `event_type`, everything else is
-an identify. So what `on_error` handed out as dropped can be imported as it is.
+an identify. So events that `on_error` received as dropped can be imported unchanged.
 """
 
 from __future__ import annotations
@@ -9,40 +9,40 @@ from __future__ import annotations
 import hashlib
 import json
 from datetime import datetime, timedelta, timezone
+from inspect import signature
 from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
-from whisperr import InvalidEvent
-
-from .arguments import json_of, moment_of
+from whisperr import InvalidEvent, Whisperr
+from whisperr._integrations.values import parse_json, parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-
-    from whisperr import Whisperr
 
 MAX_LINE_BYTES = 1024 * 1024
 # CONTRACT, Event. `track` itself is not as strict about the future, because of clocks that differ.
 _AHEAD = timedelta(minutes=5)
 _ID_DIGITS = 32
 _EVENT_KEYS = (
-    "external_user_id", "event_type", "occurred_at", "properties", "context", "message_id",
-)  # fmt: skip
-_IDENTIFY_KEYS = (
-    "external_user_id", "anonymous_id", "traits", "preferred_channel", "channels",
-    "email", "phone", "push_token",
-)  # fmt: skip
+    "external_user_id",
+    "event_type",
+    "occurred_at",
+    "properties",
+    "context",
+    "message_id",
+)
+_IDENTIFY_KEYS = tuple(signature(Whisperr.identify).parameters)[1:]  # without self
 
 
 class Line(NamedTuple):
-    """One line: its number from 1, where the next one begins, its bytes; None: it is too long."""
+    """One line: its number from 1, the offset of its end, its bytes (None when it is too long)."""
 
     number: int
     end: int
     data: bytes | None
 
 
-def lines_of(file: BinaryIO, line: int, offset: int) -> Iterator[Line]:
-    """Read lines from a place on, at most MAX_LINE_BYTES of each."""
+def read_lines(file: BinaryIO, line: int, offset: int) -> Iterator[Line]:
+    """Yield the lines from an offset on, with at most MAX_LINE_BYTES of each in memory."""
     file.seek(offset)
     while data := file.readline(MAX_LINE_BYTES + 1):
         line += 1
@@ -57,8 +57,7 @@ def lines_of(file: BinaryIO, line: int, offset: int) -> Iterator[Line]:
 def send_line(client: Whisperr, data: bytes | None, now: datetime | None = None) -> str | None:
     """Make the call of one line with a strict client; return its kind, None for a blank line.
 
-    Raises InvalidEvent that says what is wrong with it. `now` is the wall
-    clock, the real one when left out.
+    Raises InvalidEvent that says what is wrong with it. `now` replaces the wall clock.
     """
     if data is None:
         raise InvalidEvent(
@@ -71,9 +70,9 @@ def send_line(client: Whisperr, data: bytes | None, now: datetime | None = None)
     if not text:
         return None
     try:
-        value = json_of(text)
+        value = parse_json(text)
     except ValueError as error:
-        raise InvalidEvent(f"no JSON: {error}") from None
+        raise InvalidEvent(f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise InvalidEvent(f"must be a JSON object, got {type(value).__name__}")
     if "event_type" in value:
@@ -84,11 +83,10 @@ def send_line(client: Whisperr, data: bytes | None, now: datetime | None = None)
     return "identify"
 
 
-def message_id_of(event: Mapping[str, Any]) -> str:
+def get_message_id(event: Mapping[str, Any]) -> str:
     """Return the id that an event has, or one derived from its content: 32 hex digits.
 
-    The same line has the same id, in whatever order its keys are; so a second import of it, or a
-    part of it, doubles nothing.
+    The order of the keys does not matter. So a second import of a line adds no duplicate.
     """
     context = event.get("context")
     given = event.get("message_id") or (
@@ -104,9 +102,9 @@ def _track(client: Whisperr, event: dict[str, Any], now: datetime) -> None:
     _refuse_unknown(event, _EVENT_KEYS, "an event")
     stamp = event.get("occurred_at")
     if not isinstance(stamp, str):
-        raise InvalidEvent("occurred_at: an imported event must say when it happened, as a string")
+        raise InvalidEvent("occurred_at: an imported event needs the time it happened, as a string")
     try:
-        moment = moment_of(stamp)
+        moment = parse_moment(stamp)
     except ValueError as error:
         raise InvalidEvent(f"occurred_at: {error}") from None
     if moment > now + _AHEAD:
@@ -119,11 +117,11 @@ def _track(client: Whisperr, event: dict[str, Any], now: datetime) -> None:
         event.get("properties"),
         event.get("context"),
         occurred_at=moment,
-        message_id=message_id_of(event),
+        message_id=get_message_id(event),
     )
 
 
-def _refuse_unknown(value: Mapping[str, Any], known: tuple[str, ...], what: str) -> None:
+def _refuse_unknown(value: Mapping[str, Any], known: tuple[str, ...], kind: str) -> None:
     for key in value:
         if key not in known:
-            raise InvalidEvent(f"{key[:40]!r}: {what} has only the keys {', '.join(known)}")
+            raise InvalidEvent(f"{key[:40]!r}: {kind} has only the keys {', '.join(known)}")

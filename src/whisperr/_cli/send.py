@@ -1,105 +1,101 @@
-"""`whisperr track` and `whisperr identify`: send one, wait, and say what came of it."""
+"""`whisperr track` and `whisperr identify`: send one, wait, and print the outcome."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whisperr import InvalidEvent
+from whisperr._integrations.values import parse_json, parse_members
 from whisperr._terminal import printable
 
-from .arguments import json_of, members_of, moment_of
-from .sender import TIMEOUT, Sender, WrongCallError, add_options, examples, fail
+from .arguments import add_command, add_sending_options, parse_time, parse_timeout
+from .sender import Sender, UsageError
+from .terminal import print_error
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Callable
-    from datetime import datetime
 
-_KEY = "The key is taken from WHISPERR_API_KEY."
-_TYPES = (
-    "A value that is JSON is that JSON: 4900, true, null, [1]. Everything else is a string; "
-    "so is what stands in JSON's own quotation marks: '\"4900\"'."
+
+_KEY = "The key is read from WHISPERR_API_KEY."
+_VALUES = (
+    "A value that is JSON is read as JSON: 4900, true, null, [1]. Everything else is a string; "
+    "so is a text in the quotation marks of JSON: '\"4900\"'."
 )
+_TRACK_EXAMPLES = """\
+  whisperr track user_8842 payment_failed amount_cents=4900 reason=card_declined
+      one number, one string
+  whisperr track user_8842 trial_started --at 2026-06-14T12:00:00Z
+      when it happened, if that is not now
+  whisperr track user_8842 invoice_overdue --json invoice.json
+      the properties from a file, - for stdin
+"""
+_IDENTIFY_EXAMPLES = """\
+  whisperr identify user_8842 --email ada@example.com --trait plan=pro
+      an address the user has opted in to, and a trait
+  whisperr identify user_8842 --trait seats=9 --trait 'zip="01234"'
+      a number and a string of digits
+"""
 
 
-def add(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add both commands."""
-    _add_track(commands)
-    _add_identify(commands)
-
-
-def _add_track(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    track = commands.add_parser(
+    track = add_command(
+        commands,
         "track",
-        help="send one event and say what the server answered",
-        usage="whisperr track [options] USER EVENT [key=value ...]",
-        description=f"Send one event and wait for its delivery. {_KEY} {_TYPES}",
-        epilog=examples(
-            ("whisperr track user_8842 payment_failed amount_cents=4900 reason=card_declined",
-             "one number, one string"),
-            ("whisperr track user_8842 trial_started --at 2026-06-14T12:00:00Z",
-             "when it happened, if that is not now"),
-            ("whisperr track user_8842 invoice_overdue --json invoice.json",
-             "the properties from a file, - for stdin"),
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+        _track,
+        "send one event and print what the server answered",
+        f"Send one event and wait for its delivery. {_KEY} {_VALUES}",
+        _TRACK_EXAMPLES,
+    )
+    track.usage = "whisperr track [options] USER EVENT [key=value ...]"
     track.add_argument("user", metavar="USER", help="your id of the user")
     track.add_argument("event", metavar="EVENT", help="lowercase snake case: payment_failed")
     track.add_argument("pairs", metavar="key=value", nargs="*", help="properties")
     track.add_argument("--json", metavar="FILE", help="properties: a JSON object; - for stdin")
-    track.add_argument("--at", type=_moment, metavar="TIME", help="RFC 3339, with its zone")
+    track.add_argument("--at", type=parse_time, metavar="TIME", help="RFC 3339, with its zone")
     track.add_argument("--message-id", metavar="ID", help="a second event with it is dropped")
-    _add_common(track)
-    track.set_defaults(run=_track)
-
-
-def _add_identify(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    identify = commands.add_parser(
+    _add_timeout(track)
+    identify = add_command(
+        commands,
         "identify",
-        help="send what is known about a user and say what the server answered",
-        description=f"Send what is known about a user and wait for its delivery. {_KEY} {_TYPES}",
-        epilog=examples(
-            ("whisperr identify user_8842 --email ada@example.com --trait plan=pro",
-             "an address the user has opted in to, and a trait"),
-            ("whisperr identify user_8842 --trait seats=9 --trait 'zip=\"01234\"'",
-             "a number and a string of digits"),
-        ),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
+        _identify,
+        "send what is known about a user and print what the server answered",
+        f"Send what is known about a user and wait for its delivery. {_KEY} {_VALUES}",
+        _IDENTIFY_EXAMPLES,
+    )
     identify.add_argument("user", metavar="USER", help="your id of the user")
     for name in ("email", "phone", "push-token"):
-        identify.add_argument(f"--{name}", metavar="ADDRESS", help="opted in to")
+        identify.add_argument(f"--{name}", metavar="ADDRESS", help="the user has opted in to it")
     identify.add_argument(
         "--trait", metavar="key=value", action="append", default=[], help="may be repeated"
     )
     identify.add_argument("--json", metavar="FILE", help="traits: a JSON object; - for stdin")
     identify.add_argument("--preferred-channel", choices=("email", "sms", "push"))
-    identify.add_argument("--anonymous-id", metavar="ID", help="the visitor it was before")
-    _add_common(identify)
-    identify.set_defaults(run=_identify)
+    identify.add_argument("--anonymous-id", metavar="ID", help="the id of the visitor before")
+    _add_timeout(identify)
 
 
-def _add_common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--timeout", type=_seconds, default=TIMEOUT, metavar="SECONDS", help="%(default)g"
+def _add_timeout(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--timeout", type=parse_timeout, default=30.0, metavar="SECONDS", help="%(default)g"
     )
-    add_options(parser)
+    add_sending_options(command)
 
 
 def _track(arguments: argparse.Namespace) -> int:
     def call(sender: Sender) -> str:
-        chosen = sender.client.track(
+        message_id = sender.client.track(
             arguments.user,
             arguments.event,
-            _members(arguments.json, arguments.pairs),
+            _read_object(arguments.json, arguments.pairs),
             occurred_at=arguments.at,
             message_id=arguments.message_id,
         )
-        return f"{arguments.event} of {arguments.user}, message id {chosen}"
+        return f"{arguments.event} of {arguments.user}, message id {message_id}"
 
     return _send("track", arguments, call)
 
@@ -108,7 +104,7 @@ def _identify(arguments: argparse.Namespace) -> int:
     def call(sender: Sender) -> str:
         sender.client.identify(
             arguments.user,
-            traits=_members(arguments.json, arguments.trait),
+            traits=_read_object(arguments.json, arguments.trait),
             email=arguments.email,
             phone=arguments.phone,
             push_token=arguments.push_token,
@@ -121,56 +117,42 @@ def _identify(arguments: argparse.Namespace) -> int:
 
 
 def _send(command: str, arguments: argparse.Namespace, call: Callable[[Sender], str]) -> int:
-    """Make one call, deliver it, and print what came of it."""
+    """Make one call, deliver it, and print the outcome."""
     try:
         sender = Sender(arguments.base_url, test_mode=arguments.test)
-        what = call(sender)
+        name = call(sender)
         began = time.monotonic()
         problem = sender.deliver(arguments.timeout)
         spent = time.monotonic() - began
-    except (WrongCallError, InvalidEvent) as error:
-        return fail(command, str(error), 2)
+    except (UsageError, InvalidEvent) as error:
+        print_error(command, str(error))
+        return 2
     except KeyboardInterrupt:
-        return fail(command, "interrupted; it may have been delivered or not", 1)
+        print_error(command, "interrupted; it may have been delivered or not")
+        return 1
     if problem is not None:
-        return fail(command, f"not delivered: {problem}", 1)
+        print_error(command, f"not delivered: {problem}")
+        return 1
     requests = sender.client.stats().requests
     retried = "" if requests == 1 else f" in {requests} requests"
-    print(printable(f"delivered {what}: accepted{retried} after {spent * 1000:.0f} ms"))
+    print(printable(f"delivered {name}: accepted{retried} after {spent * 1000:.0f} ms"))
     return 0
 
 
-def _members(file: str | None, pairs: list[str]) -> dict[str, Any]:
-    """Return the object of a file with that of the words over it."""
+def _read_object(file: str | None, pairs: list[str]) -> dict[str, Any]:
+    """Return the object of a file, with the `key=value` words taking precedence."""
     try:
-        return {**({} if file is None else _object_in(file)), **members_of(pairs)}
+        return {**({} if file is None else _read_file(file)), **parse_members(pairs)}
     except ValueError as error:
-        raise WrongCallError(str(error)) from None
+        raise UsageError(str(error)) from None
 
 
-def _object_in(file: str) -> dict[str, Any]:
+def _read_file(file: str) -> dict[str, Any]:
     try:
         text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-        value = json_of(text)
+        value = parse_json(text)
     except (OSError, ValueError) as error:
-        raise WrongCallError(f"--json {file}: {error}; give a file with a JSON object") from None
+        raise UsageError(f"--json {file}: {error}; give a file with a JSON object") from None
     if not isinstance(value, dict):
-        raise WrongCallError(f"--json {file}: must be a JSON object, got {type(value).__name__}")
+        raise UsageError(f"--json {file}: must be a JSON object, got {type(value).__name__}")
     return value
-
-
-def _moment(text: str) -> datetime:
-    try:
-        return moment_of(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = 0.0
-    if not 0 < seconds <= 3600:  # noqa: PLR2004  # an hour
-        raise argparse.ArgumentTypeError(f"{text!r}: the seconds must be above 0, at most 3600")
-    return seconds

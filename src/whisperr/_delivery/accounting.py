@@ -1,8 +1,10 @@
-"""Beside steps 3 to 5: count what happened to every event.
+"""What happens to every event: counted, and where events are lost, reported by the same call.
 
-The law: accepted = delivered + dropped + held, at every moment. Threads: any, also from a signal
-handler; the lock is re-entrant and held for a few instructions, and no call happens between the
-reading and the writing of a count. What every `track()` counts is counted in C, without the lock.
+Invariant: accepted = delivered + dropped + held, at every moment.
+
+Threads: any, also from a signal handler. The lock is re-entrant and held for a few instructions;
+no call happens between the reading and the writing of a count. What every `track()` counts is
+counted in C, without the lock.
 """
 
 from __future__ import annotations
@@ -11,13 +13,16 @@ import itertools
 from _thread import RLock
 
 from whisperr._frozen import Frozen
+from whisperr._queue.memory import count_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Literal
 
-    from whisperr.errors import Reason
+    from whisperr.errors import ErrorType, Loss, Reason
+
+    from .reporter import Reporter
 
     State = Literal["running", "paused", "closed", "disabled"]
 
@@ -36,7 +41,8 @@ _REASONS: tuple[Reason, ...] = (*_NEVER_ACCEPTED, *_DROPPED)
 class Stats(Frozen):
     """What one client did in this process so far; accepted = delivered + dropped + held.
 
-    With the Django outbox another process delivers, so that what was accepted stays `held` here.
+    Made from counters, without any I/O. With the Django outbox another process delivers, so that
+    what was accepted stays `held` here.
 
     - `accepted`, `delivered`, `held`: events and identifies, counted.
     - `dropped`: accepted ones that are gone, by reason (`"queue_full"`, `"rejected"`,
@@ -44,8 +50,8 @@ class Stats(Frozen):
     - `not_accepted`: calls that became no event, by reason (`"invalid"`, `"vetoed"`, `"closed"`,
       `"not_stored"`).
     - `held_bytes`: what waiting events take, in bytes; with a shared buffer those of all.
-    - `stored`: events in a shared buffer, those of all processes; 0 for one in memory. In the
-      Django outbox at most 10,000 are counted, and 0 where its table cannot be read.
+    - `stored`: events in a shared buffer, those of all processes, as last seen; 0 for one in
+      memory and for the Django outbox, whose table `manage.py whisperr_outbox` counts.
     - `requests`, `retries`: requests made, and those of them that repeated a failed one.
     - `state`: `"running"`, `"paused"` (after giving up; a flush or time ends it), `"closed"`,
       `"disabled"`.
@@ -98,15 +104,33 @@ class Stats(Frozen):
         self._set(stored=stored)
 
 
-class Ledger:
-    """The counts of one client in one process."""
+class Accounting:
+    """The counts of one client in one process, and the one place where losses are reported.
 
-    __slots__ = ("_accepted", "_lock", "accept", "delivered", "dropped", "requests", "retries")
+    `notify` is called after each report: it has the report emitted. Its argument says whether the
+    report is the first of its kind that waits.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = (
+        "_accepted",
+        "_lock",
+        "_notify",
+        "_reporter",
+        "_store_problem",
+        "accept",
+        "delivered",
+        "dropped",
+        "requests",
+        "retries",
+    )
+
+    def __init__(self, reporter: Reporter, notify: Callable[[bool], None]) -> None:
         self._lock = RLock()
+        self._reporter = reporter
+        self._notify = notify
+        self._store_problem: str | None = None
         self._accepted = itertools.count()
-        # Count one event before it is put into the buffer. One step in C: nothing can come in
+        # Count one event before it is put into the queue. One step in C: nothing can come in
         # between, and it takes a fifth of the time of the lock.
         self.accept = self._accepted.__next__
         self.delivered = 0
@@ -116,33 +140,88 @@ class Ledger:
 
     @property
     def accepted(self) -> int:
-        """Return how many events were accepted: only its text, `count(7)`, does not count on."""
+        """How many events were accepted. Only the text of the counter, `count(7)`, can be read."""
         return int(repr(self._accepted)[len("count(") : -1])
 
-    def deliver(self, count: int) -> None:
-        """Count events that the server has."""
-        with self._lock:
-            self.delivered += count
+    # -- what the client and the scheduler count
 
-    def drop(self, reason: Reason, count: int) -> None:
-        """Count events that are gone, or calls that never became one."""
-        with self._lock:
-            self.dropped[reason] += count
+    def not_accepted(self, reason: Reason, message: str) -> None:
+        """Count and report a call that became no event."""
+        self._drop(reason, 1)
+        self._report("dropped", message, reason=reason)
 
-    def request(self, *, again: bool) -> None:
+    def vetoed(self) -> None:
+        """Count an event that `before_send` did not want; that is no loss to report."""
+        self._drop("vetoed", 1)
+
+    def requested(self, *, again: bool) -> None:
         """Count a request, and whether it repeats a failed one."""
         with self._lock:
             self.requests += 1
             self.retries += again
 
+    def settled(self, part: Sequence[bytes], loss: Loss | None) -> None:
+        """Count the events of a request: delivered, but for the first `loss.count` of them."""
+        lost = 0 if loss is None else loss.count
+        self._deliver(count_own(part[lost:]))
+        if loss is not None:
+            # A 202 does not say which events it refused, unless it refused all of them.
+            known = part if lost == len(part) else ()
+            self._drop(loss.reason, count_own(part[:lost]))
+            self._report("dropped", loss.message, loss.reason, loss.status, lost, known)
+
+    def gave_up(self, type_: ErrorType, message: str, status: int | None, count: int) -> None:
+        """Report that delivery pauses; `count` events of the batch are kept."""
+        self._report(type_, message, status=status, count=count)
+
+    # -- what a queue counts: `protocols.Accounting`
+
+    def lost(
+        self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
+    ) -> None:
+        """Count and report accepted events that are gone; events of other processes: report."""
+        if events:
+            self._drop(reason, count_own(events))
+            self._report("dropped", message, reason, status, len(events), events)
+
+    def settled_elsewhere(self, outcome: str, count: int) -> None:
+        """Count own events that another process delivered, or dropped and reported."""
+        if outcome == "delivered":
+            self._deliver(count)
+        else:
+            self._drop(outcome, count)  # type: ignore[arg-type]  # a reason, as it was stored
+
+    def not_durable(self, message: str, count: int) -> None:
+        """Report that so many events are kept in memory only."""
+        self._report("not_durable", message, count=count)
+
+    def store_problem(self, problem: str | None) -> None:
+        """Keep what is wrong with the store; None when it works again."""
+        self._store_problem = problem
+
+    # -- reports and counts
+
+    def emit(self, now: float, *, everything: bool = False) -> None:
+        """Call `on_error` and log what is due at `now` (monotonic, seconds)."""
+        self._reporter.emit(now, everything=everything)
+
+    @property
+    def report_due(self) -> float | None:
+        """The time (monotonic, seconds) of the next report; None when none waits."""
+        return self._reporter.due()
+
+    def debug(self, message: str, *values: object) -> None:
+        """Log one step of delivery; only with the `debug` option."""
+        self._reporter.debug(message, *values)
+
     def stats(self, held_bytes: int, state: State, problem: str | None, stored: int = 0) -> Stats:
         """Return the counts of one moment."""
         with self._lock:
-            delivered, ends = self.delivered, dict(self.dropped)
+            delivered, counts = self.delivered, dict(self.dropped)
             requests, retries = self.requests, self.retries
-            accepted = self.accepted  # last: it goes on, and nothing may end more than began
-        refused = {str(reason): n for reason, n in ends.items() if n and reason in _NEVER_ACCEPTED}
-        dropped = {str(reason): n for reason, n in ends.items() if n and reason in _DROPPED}
+            accepted = self.accepted  # last: it counts on, and nothing may end before it began
+        refused = {str(why): n for why, n in counts.items() if n and why in _NEVER_ACCEPTED}
+        dropped = {str(why): n for why, n in counts.items() if n and why in _DROPPED}
         return Stats(
             accepted=accepted,
             delivered=delivered,
@@ -150,9 +229,28 @@ class Ledger:
             held=accepted - delivered - sum(dropped.values()),
             held_bytes=held_bytes,
             not_accepted=refused,
-            problem=problem,
+            problem=problem or self._store_problem,
             requests=requests,
             retries=retries,
             state=state,
             stored=stored,
         )
+
+    def _deliver(self, count: int) -> None:
+        with self._lock:
+            self.delivered += count
+
+    def _drop(self, reason: Reason, count: int) -> None:
+        with self._lock:
+            self.dropped[reason] += count
+
+    def _report(
+        self,
+        type_: ErrorType,
+        message: str,
+        reason: Reason | None = None,
+        status: int | None = None,
+        count: int = 1,
+        events: Sequence[bytes] = (),
+    ) -> None:
+        self._notify(self._reporter.add(type_, message, reason, status, count, events))

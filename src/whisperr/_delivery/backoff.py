@@ -1,4 +1,4 @@
-"""Beside step 5: how long to wait. Pure: clock and randomness are arguments."""
+"""How long to wait before an attempt, and how long to pause. Pure: no clock, no randomness."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _AUTH_PAUSE = 60.0
 _EXHAUSTED_PAUSE = 30.0
 
 
-def backoff(failures: int, random: Random) -> float:
+def get_backoff(failures: int, random: Random) -> float:
     """Return the seconds to wait after so many failures in a row: min(30, 2**n), n from 0.
 
     Jitter down to half, so that a fleet that failed together does not return together.
@@ -47,7 +47,7 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
 
 def get_wait(failures: int, retry_after: float | None, random: Random) -> float:
     """Return the seconds until the next attempt: what the server asks for, else the backoff."""
-    return backoff(failures, random) if retry_after is None else retry_after
+    return get_backoff(failures, random) if retry_after is None else retry_after
 
 
 def get_pause(error_type: str, random: Random) -> float:

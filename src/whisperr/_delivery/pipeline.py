@@ -1,6 +1,6 @@
-"""The parts of one client in one process, put together: encoder, buffer, worker, driver.
+"""The parts of one client in one process, put together: encoder, queue or sink, scheduler, thread.
 
-A forked child gets a new one: new locks, an empty memory buffer (the parent still owns those
+A forked child gets a new one: new locks, an empty memory queue (the parent still owns those
 events), a new connection, new message ids, and a new thread when needed.
 """
 
@@ -12,15 +12,17 @@ import time
 
 from whisperr._events.event import EventEncoder, Vetoed
 from whisperr._events.layout import is_identify
-from whisperr._process import exit as _lifecycle
+from whisperr._overrides import OVERRIDES
+from whisperr._process import exit as process_exit
+from whisperr._process import forks
 from whisperr._process.imports import first_use
 from whisperr._process.logger import logger
 from whisperr._process.uwsgi import check_host
-from whisperr._queue.memory import MemoryQueue, count_own
+from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent, StoreError
 
-from .accounting import Ledger
+from .accounting import Accounting
 from .reporter import Reporter
 from .scheduler import NEVER, Scheduler
 from .thread import DeliveryThread
@@ -29,242 +31,235 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import FrameType
-    from typing import Any
 
     from whisperr._contract import Answer, Request
+    from whisperr._http.transport import HttpTransport
     from whisperr._options import Config
     from whisperr.errors import Reason
-    from whisperr.protocols import Transport
+    from whisperr.protocols import Buffer, Queue, SharedQueue, Sink, Transport
 
     from .accounting import State, Stats
 
-# The last part of a shutdown is for telling what could not be delivered.
-_SHARE_TO_TELL = 0.05
-_MOST_TO_TELL = 0.25  # seconds
+# The last part of a shutdown is for reporting what could not be delivered.
+_SHARE_FOR_REPORTS = 0.05
+_MOST_FOR_REPORTS = 0.25  # seconds
 _LARGE_EVENT_BYTES = 4096  # ten times a usual one; bytes are not looked at for every event
-
-# Whether bad input raises, whatever the clients say; None: what they say. Set by
-# `whisperr.testing` and by nothing else.
-strict_for_all: bool | None = None
 
 
 class Pipeline:
-    """Take encoded events, deliver them, and say what happened. Belongs to one process."""
+    """Takes encoded events, has them delivered, and reports. Belongs to one process."""
 
     def __init__(self, config: Config) -> None:
         self.pid = os.getpid()
-        self._transport: Transport = config.transport or _LazyTransport(config)
-        self.ledger = Ledger()
-        self.reporter = Reporter(config.on_error, debug=config.debug)
-        self._store_problem: str | None = None
-        opened = self._open(config)
-        self.buffer: Any = opened if hasattr(opened, "claim") else MemoryQueue(1, 1)
-        self._put = opened.put
-        self._waiting = self.buffer.__len__  # for every event: `len()` takes twice the time
-        # Who delivers when it is not this process: it only adds to the buffer.
-        self.delivered_by: str | None = getattr(opened, "delivered_by", None)
-        self.sink = opened
-        self._flush_told = False
+        self._config = config
+        self._http = None if config.transport is not None else _LazyTransport(config)
+        self._transport: Transport = self._http or config.transport
+        self.accounting = Accounting(
+            Reporter(config.on_error, debug=config.debug), self._report_added
+        )
+        self._built = False  # what is reported while a queue is opened waits for the thread
+        # A sink is delivered by others: this process delivers from an empty queue, nothing.
+        self.sink: Sink | None = None
+        self.queue: Queue = MemoryQueue(config.max_queue_size, config.max_queue_bytes)
+        self._shared: SharedQueue | None = None
+        if config.buffer is not None:
+            self._open(config.buffer)
+        self._waiting = self.queue.__len__  # for every event: `len()` takes twice the time
+        self._flush_explained = False
         self.encoder = EventEncoder(
             __version__,
             app_version=config.app_version,
             test_mode=config.test_mode,
             before_send=config.before_send,
         )
-        self.worker = Scheduler(
-            self.buffer,
+        self.scheduler = Scheduler(
+            self.queue,
             self._transport,
-            self.ledger,
-            self.reporter,
+            self.accounting,
             flush_at=config.flush_at,
             flush_interval=config.flush_interval,
             max_batch_size=config.max_batch_size,
             max_retries=config.max_retries,
             request_timeout=config.request_timeout,
             clock=time.monotonic,
-            random=_roll,
+            random=_get_random,
             full_at=get_full_at(config),
+            shared=self._shared,
         )
-        self.driver = DeliveryThread(self.worker)
-        self.closing = False
-        self._strict = config.strict
-        _lifecycle.watch(self)
+        self.thread = DeliveryThread(self.scheduler)
+        process_exit.register(self)
         check_host()
-        if len(self.buffer):  # what a former process left
-            self.driver.wake()
+        self._built = True
+        # What a former process left, or what was reported while the queue was opened.
+        if len(self.queue) or self.accounting.report_due is not None:
+            self.thread.wake()
 
-    def put(self, data: bytes, place: str | None = None) -> bool:
-        """Accept one encoded event; False when it could not be kept. `place` as in `refuse`."""
-        if self.delivered_by is not None:
-            return self._store(data, place)
-        self.ledger.accept()
-        dropped = self._put(data)
-        if self._waiting() >= self.worker.wake_at:
-            self.driver.wake()
+    @property
+    def closing(self) -> bool:
+        """Whether no further event is accepted."""
+        return self.scheduler.closing
+
+    @property
+    def ended(self) -> bool:
+        """Whether everything is over, the last report included."""
+        return self.scheduler.ended
+
+    def put(self, data: bytes, call_site: str | None = None) -> bool:
+        """Accept one encoded event; False when it was not kept. `call_site` as in `reject`."""
+        if self.sink is not None:
+            return self._put_into_sink(self.sink, data, call_site)
+        self.accounting.accept()
+        dropped = self.queue.put(data)
+        if self._waiting() >= self.scheduler.wake_at:
+            self.thread.wake()
         if not dropped:
             return True
         self._overflow(data, dropped)
         return dropped[-1] is not data
 
-    def _store(self, data: bytes, place: str | None) -> bool:
+    def _put_into_sink(self, sink: Sink, data: bytes, call_site: str | None) -> bool:
         """Put one event where another process takes it from; it is accepted when it is there."""
         try:
-            dropped = self._put(data)
+            dropped = sink.put(data)
         except StoreError as error:
             call = "identify" if is_identify(data) else "track"
-            self._lose("not_stored", f"{call}: {error}", place)
+            self._not_accepted("not_stored", f"{call}: {error}", call_site)
             return False
-        self.ledger.accept()
+        self.accounting.accept()
         if dropped:
             self._overflow(data, dropped)
         return not dropped
 
-    def refuse(self, error: Exception, call: str, place: str | None = None) -> None:
+    def reject(self, error: Exception, call: str, call_site: str | None = None) -> None:
         """Count and report a call that became no event; a veto is counted and not reported.
 
-        In strict mode an InvalidEvent is raised instead. `place` is where the call stands when
+        In strict mode an InvalidEvent is raised instead. `call_site` is where the call stands when
         that is not on the stack any more.
         """
-        strict = self._strict if strict_for_all is None else strict_for_all
+        strict = self._config.strict if OVERRIDES.strict is None else OVERRIDES.strict
         if strict and isinstance(error, InvalidEvent):
             raise error
         if isinstance(error, Vetoed):
-            self.ledger.drop("vetoed", 1)
+            self.accounting.vetoed()
             return
         text = str(error) if isinstance(error, InvalidEvent) else type(error).__name__
-        self._lose("invalid", f"{call}: {text}", place)
+        self._not_accepted("invalid", f"{call}: {text}", call_site)
 
-    def refuse_closed(self, call: str, place: str | None = None) -> None:
+    def reject_closed(self, call: str, call_site: str | None = None) -> None:
         """Count and report a call after shutdown."""
-        self._lose("closed", f"{call}: the client is shut down", place)
+        self._not_accepted("closed", f"{call}: the client is shut down", call_site)
 
     def flush(self, timeout: float | None) -> bool:
         """Deliver all that was accepted before; see `Whisperr.flush`."""
         deadline = NEVER if timeout is None else time.monotonic() + timeout
-        position, worker = self.buffer.tail(), self.worker
+        position, scheduler = self.queue.tail(), self.scheduler
 
-        def passed() -> bool:
-            return self.buffer.settled(position) and not worker.applying
+        def settled() -> bool:
+            return self.queue.settled(position) and not scheduler.applying
 
-        given_up = worker.give_ups
-        done = passed()
+        given_up = scheduler.give_ups
+        done = settled()
         if not done:
-            worker.ask(position)
-            self.driver.wake()
-            done = self.driver.wait_until(
-                passed,
-                lambda: (worker.ended or worker.give_ups != given_up) and not worker.applying,
+            scheduler.ask(position)
+            self.thread.wake()
+            done = self.thread.wait_until(
+                settled,
+                lambda: (
+                    (scheduler.ended or scheduler.give_ups != given_up) and not scheduler.applying
+                ),
                 deadline,
             )
-        self.reporter.emit(time.monotonic())
-        if self.delivered_by is not None and not self._flush_told:
-            self._flush_told = True
-            logger().info("flush() has nothing to wait for: %s delivers", self.delivered_by)
+        if self._shared is not None and not self.closing:
+            self._shared.poll()  # so that the counts know what other processes delivered
+        self.accounting.emit(time.monotonic())
+        if self.sink is not None and not self._flush_explained:
+            self._flush_explained = True
+            logger().info("flush() has nothing to wait for: %s delivers", self.sink.delivered_by)
         return done
 
     def begin_shutdown(self, deadline: float) -> None:
         """Accept nothing more and deliver what is held until `deadline` (monotonic, seconds)."""
-        self.closing = True
         left = max(deadline - time.monotonic(), 0.0)
-        self.worker.close(deadline - min(left * _SHARE_TO_TELL, _MOST_TO_TELL))
-        if not self.driver.started and not len(self.buffer):
-            self.worker.abandon()
-        elif not self.worker.closed:
-            self.driver.wake()
+        self.scheduler.close(deadline - min(left * _SHARE_FOR_REPORTS, _MOST_FOR_REPORTS))
+        if not self.thread.started and not len(self.queue):
+            self.scheduler.abandon()
+        elif not self.scheduler.abandoned:
+            self.thread.wake()
 
     def finish_shutdown(self, deadline: float) -> bool:
         """Wait for the end; what is not delivered then is dropped and reported."""
-        worker = self.worker
-        ended = self.driver.wait_until(lambda: worker.ended, lambda: False, deadline)
-        if not ended and not self.driver.is_mine:
-            worker.abandon()
-        empty = self.buffer.settled(self.buffer.tail())
-        return ended and empty and not self.ledger.dropped["shutdown"]
+        scheduler = self.scheduler
+        ended = self.thread.wait_until(lambda: scheduler.ended, lambda: False, deadline)
+        if not ended and not self.thread.is_mine:
+            scheduler.abandon()
+        empty = self.queue.settled(self.queue.tail())
+        return ended and empty and not self.accounting.dropped["shutdown"]
 
     def leave(self) -> None:
         """Deliver what is held, then let the thread end: the client object is gone."""
-        self.worker.leave()
-        if self.driver.started or len(self.buffer):
-            _lifecycle.keep(self)
-            self.driver.wake()
+        self.scheduler.leave()
+        if self.thread.started or len(self.queue):
+            process_exit.keep(self)
+            self.thread.wake()
 
     def close_in_child(self) -> None:
         """In a forked child: close the inherited socket; everything else is the parent's."""
-        from whisperr._process import forks
+        if self._http is not None:
+            self._http.close_in_child()
+        if self._shared is not None:
+            forks.keep(self._shared)
 
-        forks.keep(self.buffer)
-        close_in_child = getattr(self._transport, "close_in_child", None)
-        if close_in_child is not None:
-            close_in_child()
+    def renew_ids(self) -> None:
+        """Make new message ids from now on: this process is about to be copied."""
+        self.encoder.renew_ids()
 
     def stats(self) -> Stats:
-        """Return the counts of this moment."""
-        closed = self.worker.closed or self.closing
-        state: State = "closed" if closed else "paused" if self.worker.paused else "running"
-        buffer = self.buffer
-        problem = self.worker.problem or self._store_problem
-        stored = buffer.stored if hasattr(buffer, "extend") else 0
-        return self.ledger.stats(buffer.held_bytes, state, problem, stored)
-
-    # -- what a shared buffer tells
-
-    def store_problem(self, problem: str | None) -> None:
-        self._store_problem = problem
-
-    def settled_elsewhere(self, outcome: str, count: int) -> None:
-        """Count events of this process that another one delivered or dropped, and reported."""
-        if outcome == "delivered":
-            self.ledger.deliver(count)
-        else:
-            self.ledger.drop(outcome, count)  # type: ignore[arg-type]  # a reason, as it was sent
-
-    def lost(
-        self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
-    ) -> None:
-        """Count and report events that the buffer had to give up."""
-        self.ledger.drop(reason, count_own(events))
-        self._tell(
-            self.reporter.add(
-                "dropped", message, reason=reason, status=status, count=len(events), events=events
-            )
+        """Return the counts of this moment, without any I/O."""
+        state: State = (
+            "closed" if self.closing else "paused" if self.scheduler.paused else "running"
         )
+        stored = 0 if self._shared is None else self._shared.stored
+        return self.accounting.stats(self.queue.held_bytes, state, self.scheduler.problem, stored)
 
-    def not_durable(self, message: str, count: int) -> None:
-        """Report that events are kept in memory only."""
-        self._tell(self.reporter.add("not_durable", message, count=count))
+    def _open(self, buffer: Buffer) -> None:
+        """Open what `buffer=` was given; which protocol it has is decided here and nowhere else."""
+        from whisperr.protocols import BufferConfig, Queue, SharedQueue
 
-    def _open(self, config: Config) -> Any:  # noqa: ANN401  # of any kind
-        given: Any = config.buffer
-        if given is None:
-            return MemoryQueue(config.max_queue_size, config.max_queue_bytes)
-        if not hasattr(given, "open"):
-            return given
-        return given.open(config.max_queue_size, config.max_queue_bytes, self)
+        given: Queue | Sink
+        if isinstance(buffer, BufferConfig):
+            config = self._config
+            given = buffer.open(config.max_queue_size, config.max_queue_bytes, self.accounting)
+        else:
+            given = buffer
+        if isinstance(given, SharedQueue):
+            self._shared = given
+        if isinstance(given, Queue):
+            self.queue = given
+        else:
+            self.sink = given
 
     def _overflow(self, data: bytes, events: Sequence[bytes]) -> None:
-        reason: Reason = "too_large" if events[-1] is data else "queue_full"
-        message = {
-            "too_large": "one event is larger than max_queue_bytes",
-            "queue_full": "the queue was full; the oldest events were dropped",
-        }[reason]
-        self.lost(events, reason, message)
+        if events[-1] is data:
+            message = "one event is larger than max_queue_bytes"
+            self.accounting.lost(events, "too_large", message)
+        else:
+            self.accounting.lost(events, "queue_full", QUEUE_FULL)
 
-    def _lose(self, reason: Reason, message: str, place: str | None) -> None:
-        self.ledger.drop(reason, 1)
-        where = get_call_site() if place is None else place
-        self._tell(self.reporter.add("dropped", f"{message}{where}", reason=reason))
+    def _not_accepted(self, reason: Reason, message: str, call_site: str | None) -> None:
+        where = get_call_site() if call_site is None else call_site
+        self.accounting.not_accepted(reason, f"{message}{where}")
 
-    def _tell(self, news: bool) -> None:  # noqa: FBT001  # what `add` says
-        """See to it that a new report is told: by the thread, or here when that has ended."""
-        if not hasattr(self, "driver"):  # while the buffer is opened
+    def _report_added(self, first: bool) -> None:  # noqa: FBT001  # a callback of `Accounting`
+        """Have a report emitted: by the thread, or here when the thread has ended."""
+        if not self._built:
             return
-        if self.worker.closed:
-            self.reporter.emit(time.monotonic())
-        elif news:
-            self.driver.wake()
+        if self.scheduler.abandoned:
+            self.accounting.emit(time.monotonic())
+        elif first:
+            self.thread.wake()
 
 
-def _roll() -> float:
+def _get_random() -> float:
     """Return a number from 0 to 1; `random` would be a tenth of the time of our import."""
     return int.from_bytes(os.urandom(4), "big") / 2**32
 
@@ -279,11 +274,20 @@ def get_full_at(config: Config) -> int:
 
 
 def get_call_site() -> str:
-    """Say where in the caller's code the refused call stands."""
+    """Return where in the caller's code the rejected call stands."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # what `inspect` and `warnings` do
     while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "whisperr":
         frame = frame.f_back
     return f" (at {frame.f_code.co_filename}:{frame.f_lineno})" if frame else ""
+
+
+def resolve_buffer(config: Config) -> Config:
+    """Return `config` with the buffer that its URL names. Raises ValueError for a wrong URL."""
+    if not isinstance(config.buffer, str):
+        return config
+    from whisperr.buffers import parse_buffer_url
+
+    return config.replace(buffer=parse_buffer_url(config.buffer))
 
 
 class _LazyTransport:
@@ -291,7 +295,7 @@ class _LazyTransport:
 
     def __init__(self, config: Config) -> None:
         self._config = config
-        self._http: Transport | None = None
+        self._http: HttpTransport | None = None
 
     def send(self, request: Request, timeout: float) -> Answer:
         if self._http is None:
@@ -307,6 +311,5 @@ class _LazyTransport:
             self._http.close()
 
     def close_in_child(self) -> None:
-        close_in_child = getattr(self._http, "forsake", None)
-        if close_in_child is not None:
-            close_in_child()
+        if self._http is not None:
+            self._http.close_in_child()

@@ -1,14 +1,16 @@
-"""Beside steps 3 to 5: tell people about losses and pauses, in summary.
+"""Losses and pauses are reported in summary: to `on_error` and to the logger `whisperr`.
 
-At most one `on_error` call and one log line per reason and second, carrying the count. Adding a
-report never waits and never runs foreign code, so `track()` may do it anywhere; emitting runs
-`on_error` and logging, and is done by whoever drives the worker.
+At most one `on_error` call and one log line per kind and second, carrying the count; the first
+report of a kind is emitted at once. Adding a report never waits and never runs foreign code, so
+`track()` may do it anywhere. Emitting runs `on_error` and logging: in the delivery thread, and in a
+thread that calls `flush()` or `shutdown()`, or any method of a client that is closed.
 """
 
 from __future__ import annotations
 
 from _thread import RLock
 
+from whisperr._process.imports import json_loads
 from whisperr._process.logger import logger
 from whisperr.errors import WhisperrError
 
@@ -37,7 +39,7 @@ class _Summary:
 
 
 class Reporter:
-    """Collects what to tell and tells it once a second at most."""
+    """Collects reports and emits each kind once a second at most."""
 
     __slots__ = ("_debug", "_last", "_lock", "_on_error", "_waiting")
 
@@ -54,16 +56,15 @@ class Reporter:
         self,
         type_: ErrorType,
         message: str,
-        *,
         reason: Reason | None = None,
         status: int | None = None,
         count: int = 1,
         events: Sequence[bytes] = (),
     ) -> bool:
-        """Take one report; say whether somebody must be woken to tell it.
+        """Add one report; return whether it is the first of its kind that waits.
 
-        It joins those of its kind that wait, if there are any. The first message stands, with the
-        number of events that have another one.
+        A later one joins the first: its message stands, with the number of events that have
+        another one.
         """
         with self._lock:
             fresh = _Summary(type_, message, status)
@@ -78,7 +79,7 @@ class Reporter:
                 summary.events.append(data)
             return summary is fresh
 
-    def detail(self, message: str, *values: object) -> None:
+    def debug(self, message: str, *values: object) -> None:
         """Log one step of delivery; only with the `debug` option."""
         if self._debug:
             logger().debug(message, *values)
@@ -89,18 +90,18 @@ class Reporter:
             waiting = tuple(self._waiting)
         return min((self._last.get(kind, -_INTERVAL) + _INTERVAL for kind in waiting), default=None)
 
-    def emit(self, now: float, *, all_of_it: bool = False) -> None:
-        """Tell what is due at `now`; everything that waits when `all_of_it`."""
+    def emit(self, now: float, *, everything: bool = False) -> None:
+        """Emit what is due at `now` (monotonic, seconds); with `everything`, all that waits."""
         for kind in tuple(self._waiting):
-            if not all_of_it and now < self._last.get(kind, -_INTERVAL) + _INTERVAL:
+            if not everything and now < self._last.get(kind, -_INTERVAL) + _INTERVAL:
                 continue
             with self._lock:
                 summary = self._waiting.pop(kind, None)
             if summary is not None:
                 self._last[kind] = now
-                self._tell(summary, kind[1])
+                self._emit_one(summary, kind[1])
 
-    def _tell(self, summary: _Summary, reason: Reason | None) -> None:
+    def _emit_one(self, summary: _Summary, reason: Reason | None) -> None:
         kept = summary.type != "dropped"
         message = summary.message
         if summary.others:
@@ -114,20 +115,22 @@ class Reporter:
         )
         if self._on_error is None:
             return
+        if summary.events:
+            json_loads()  # `WhisperrError.events` imports `json`; here no fork can interrupt that
         error = WhisperrError(
             summary.type, message, summary.status, reason, summary.count, summary.events
         )
         try:
             self._on_error(error)
-        except (Exception, SystemExit) as failure:  # noqa: BLE001  # the reason stands below
-            # The callback is the caller's; its failure must not stop delivery. Not its text
-            # but its place is logged: the text may repeat the events.
-            logger().error("on_error raised %s; delivery goes on", _place_of(failure))
+        except (Exception, SystemExit) as failure:  # noqa: BLE001  # see below
+            # The callback is foreign code; its failure must not stop delivery. Its text is not
+            # logged, since it may repeat the events.
+            logger().error("on_error raised %s; delivery goes on", _get_raise_site(failure))
 
 
-def _place_of(failure: BaseException) -> str:
-    place = failure.__traceback__
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    where = f" at {place.tb_frame.f_code.co_filename}:{place.tb_lineno}" if place else ""
+def _get_raise_site(failure: BaseException) -> str:
+    frame = failure.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    where = f" at {frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else ""
     return f"{type(failure).__name__}{where}"

@@ -1,7 +1,7 @@
-"""Beside step 4: who calls the worker: the background thread, or the caller where none can run.
+"""The delivery thread calls the scheduler; where no thread can run, a waiting thread does.
 
-Threads: any thread may call any method, also from a signal handler or from `on_error`. Waiting
-happens here and only here, always with a bound that the caller or the worker sets.
+Threads: any thread may call any method, also from a signal handler or from `on_error`. Threads wait
+here and nowhere else, always with a bound that the caller or the scheduler sets.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import _thread
 import sys
 import time
+from _thread import TIMEOUT_MAX
 
 from whisperr._process.imports import first_use
 from whisperr._process.logger import logger
 from whisperr._process.uwsgi import get_obstacle_here
 
 from .scheduler import NEVER
-from .wake_up import WakeUp
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -27,79 +27,108 @@ if TYPE_CHECKING:
 THREAD_NAME = "whisperr-delivery"
 
 
-class DeliveryThread:
-    """Drive one worker in one process, and let others wait for what it does."""
+class WakeUp:
+    """Wakes one waiting thread: a binary semaphore on a raw lock.
 
-    def __init__(self, worker: Scheduler) -> None:
+    `Event`, `Condition` and `queue.Queue` hold a lock inside for a while; a signal handler that
+    interrupts them at the wrong instruction waits for itself for ever. `set` never waits.
+
+    Under gevent, locks that were made before it patched the standard library stop all greenlets
+    at once. So `allocate_lock` is looked up when a wake-up is made, not when this is imported.
+    """
+
+    __slots__ = ("_lock",)
+
+    def __init__(self) -> None:
+        self._lock = _thread.allocate_lock()
+        self._lock.acquire()
+
+    def set(self) -> None:
+        """Let one `wait` return, now or later. Any thread, also from a signal handler."""
+        try:
+            self._lock.release()
+        except RuntimeError:
+            return  # it is set already
+
+    def wait(self, timeout: float) -> bool:
+        """Wait for `set`, `timeout` seconds at most; return whether it came, and reset it."""
+        return self._lock.acquire(timeout=min(max(timeout, 0.0), TIMEOUT_MAX))
+
+
+class DeliveryThread:
+    """Runs one scheduler in one process, and lets other threads wait for what it does."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
         # Not when the package is imported, where it would be a third of the time; and not when the
         # thread is started, maybe by one that `threading` would then take for the main thread.
         with first_use():
             import threading
         self._threading = threading
-        self._worker = worker
-        self._gate = WakeUp()
-        self._turn = _thread.allocate_lock()  # held by whoever is in `worker.step`
+        self._scheduler = scheduler
+        self._wake_up = WakeUp()
+        self._turn = _thread.allocate_lock()  # held by the thread that is in `scheduler.step`
         self._in_step: int | None = None
         self._waiting: set[WakeUp] = set()
         self._starting = _thread.allocate_lock()
         self._thread: Thread | None = None
-        self._told = False
+        self._warned = False
 
     @property
     def started(self) -> bool:
-        """Whether the thread was started and not ended by somebody."""
+        """Whether the thread was started, and nothing has ended it."""
         return self._thread is not None
 
     @property
     def in_step(self) -> bool:
-        """Whether any thread is inside the worker, where it may be telling a report."""
+        """Whether any thread is in the scheduler, where it may be emitting a report."""
         return self._in_step is not None
 
     @property
     def is_mine(self) -> bool:
-        """Whether the calling thread is inside the worker: in `on_error`, or interrupting it."""
+        """Whether the calling thread is in the scheduler: in `on_error`, or interrupting it."""
         return self._in_step == _thread.get_ident()
 
     def wake(self) -> None:
-        """Call the worker soon: there may be something to do. Returns at once."""
-        worker = self._worker
-        if worker.closed:
-            worker.abandon()
+        """Call the scheduler soon: there may be something to do. Returns at once."""
+        scheduler = self._scheduler
+        if scheduler.abandoned:
+            scheduler.abandon()
             return
-        worker.wake_at = sys.maxsize  # once is enough, until the worker has looked
+        # So that further puts do not wake the thread again; `settle` resets it.
+        scheduler.wake_at = sys.maxsize
         if not self._ensure_thread():
-            worker.settle()  # nobody will look: the next event tries again
-        self._gate.open()
+            scheduler.settle()  # no thread will: the next event tries again
+        self._wake_up.set()
 
     def wait_until(
-        self, passed: Callable[[], bool], stuck: Callable[[], bool], deadline: float
+        self, done: Callable[[], bool], stuck: Callable[[], bool], deadline: float
     ) -> bool:
-        """Wait until `passed()`; False when `stuck()` or at `deadline` (monotonic, seconds).
+        """Wait until `done()`; False when `stuck()` or at `deadline` (monotonic, seconds).
 
         Where no thread can run, at exit, the calling thread does the work itself.
         """
-        gate = WakeUp()
-        self._waiting.add(gate)
+        wake_up = WakeUp()
+        self._waiting.add(wake_up)
         try:
-            while not passed():
+            while not done():
                 left = deadline - time.monotonic()
                 if stuck() or left <= 0 or self.is_mine:
-                    return passed()
+                    return done()
                 if self._ensure_thread():
-                    gate.wait(left)
+                    wake_up.wait(left)
                 else:
-                    self._drive(gate, left)
+                    self._work_here(wake_up, left)
             return True
         finally:
-            self._waiting.discard(gate)
+            self._waiting.discard(wake_up)
 
-    def _drive(self, gate: WakeUp, left: float) -> None:
-        """Do one round of the worker's in the calling thread, or wait for who does."""
+    def _work_here(self, wake_up: WakeUp, left: float) -> None:
+        """Do one step in the calling thread, or wait for the thread that is in one."""
         next_step = self._step()
         if next_step is None:
-            gate.wait(left)
+            wake_up.wait(left)
         else:
-            self._gate.wait(min(next_step - time.monotonic(), left))
+            self._wake_up.wait(min(next_step - time.monotonic(), left))
 
     def _step(self) -> float | None:
         """Take the turn and one step; None when another thread has the turn."""
@@ -107,17 +136,17 @@ class DeliveryThread:
             return None
         self._in_step = _thread.get_ident()
         try:
-            next_step = self._worker.step()
-            self._worker.settle()
-            return 0.0 if self._worker.has_news else next_step
+            next_step = self._scheduler.step()
+            self._scheduler.settle()
+            return 0.0 if self._scheduler.must_wake else next_step
         finally:
             self._in_step = None
             self._turn.release()
-            self._open_all()
+            self._wake_waiting()
 
-    def _open_all(self) -> None:
-        for gate in tuple(self._waiting):
-            gate.open()
+    def _wake_waiting(self) -> None:
+        for wake_up in tuple(self._waiting):
+            wake_up.set()
 
     def _ensure_thread(self) -> bool:
         """Start the thread unless it runs; False where no thread can be started any more."""
@@ -126,51 +155,51 @@ class DeliveryThread:
         # The main thread counts as ended from the moment the interpreter begins to wait for the
         # others. From there on a new thread is refused (3.12) or may hang its starter (3.11).
         main = self._threading.main_thread()
-        if self._worker.closed or sys.is_finalizing() or not main.is_alive():
+        if self._scheduler.abandoned or sys.is_finalizing() or not main.is_alive():
             return False
         obstacle = get_obstacle_here()
         if obstacle is not None:
-            self._tell_once(obstacle)
+            self._warn_once(obstacle)
             return False
         if not self._starting.acquire(blocking=False):
-            return True  # somebody else is starting it
+            return True  # another thread is starting it
         try:
             # Made again for this thread: gevent may have replaced all locks since the client was
             # made. Nothing is missed by it: the thread looks before it waits.
-            self._gate = WakeUp()
+            self._wake_up = WakeUp()
             thread = self._threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
             thread.start()
             self._thread = thread
         except RuntimeError as error:  # 3.12 and later: not while the interpreter shuts down
-            self._tell_once(error)
+            self._warn_once(error)
             return False
         finally:
             self._starting.release()
         return True
 
-    def _tell_once(self, obstacle: object) -> None:
-        if not self._told:
-            self._told = True
+    def _warn_once(self, obstacle: object) -> None:
+        if not self._warned:
+            self._warned = True
             logger().warning("%s; events wait for flush() or the exit", obstacle)
 
     def _run(self) -> None:
-        while not self._worker.closed:
+        while not self._scheduler.abandoned:
             try:
                 next_step = self._step()
-            except Exception:  # noqa: BLE001  # a mistake of ours must not end delivery
-                logger().exception("a mistake in the client; delivery pauses")
-                self._worker.recover()
+            except Exception:  # noqa: BLE001  # a bug of ours must not end delivery
+                logger().exception("a bug in the client; delivery pauses")
+                self._scheduler.recover()
                 continue
-            except BaseException as error:  # noqa: BLE001  # somebody ends this thread, and may
+            except BaseException as error:  # noqa: BLE001  # raised to end this thread, and it does
                 logger().warning(
                     "%s ended the delivery; the next event or flush starts it again",
                     type(error).__name__,
                 )
                 self._thread = None
-                self._worker.recover()
-                self._open_all()
+                self._scheduler.recover()
+                self._wake_waiting()
                 return
             if next_step is None or next_step > time.monotonic():
                 left = NEVER if next_step is None else next_step - time.monotonic()
-                self._gate.wait(left)
-        self._worker.disconnect()
+                self._wake_up.wait(left)
+        self._scheduler.disconnect()

@@ -1,13 +1,14 @@
-"""Step 5: one batch: send, judge, wait; delivered, dropped with a reason, or put back.
+"""What an answer means for the batch in flight: delivered, dropped, divided, retried, given up.
 
-Pure: it says which part to send next and what an answer means. Sending, waiting and counting
-are the worker's.
+Pure: no clock, no randomness, no transport of its own. The scheduler sends a part, hands the answer
+in, and does what the verdict says.
 """
 
 from __future__ import annotations
 
 from whisperr._contract import AUTH, HALVE, OK, RETRY, SPLIT, classify
 from whisperr._process.imports import json_loads
+from whisperr.errors import Loss
 
 from .backoff import get_wait, parse_retry_after
 
@@ -25,39 +26,55 @@ if TYPE_CHECKING:
 MAX_EXTRA_REQUESTS = 64
 _LONGEST_CODE = 64
 _IN_CODES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
+_FOREVER = float("inf")
 
 
 class Verdict:
-    """What an answer means for the part that was sent.
+    """What an answer means for the part that was sent. A result: nothing changes it.
 
-    `ended`: how many events, from the front, have ended; `delivered` of them the server has, the
-    others are dropped for `reason`. `wait`: seconds before the next attempt, None when the batch
-    goes on at once or is over. `asked`: the server asked for that wait. `give_up`: put the rest
-    of the batch back and pause. `message`: one line about what went wrong.
+    - `settled`: how many events, from the front, are over: delivered, but for those of `loss`.
+    - `wait`: seconds before the next attempt; None when none is waited for.
+    - `asked`: whether the server asked for that wait (Retry-After).
+    - `give_up`: release the rest of the batch and pause; None otherwise.
+    - `message`: one line that says what the answer was.
     """
 
-    __slots__ = ("asked", "delivered", "ended", "give_up", "message", "reason", "status", "wait")
+    __slots__ = ("asked", "give_up", "loss", "message", "settled", "status", "wait")
 
-    def __init__(self, status: int | None) -> None:
+    def __init__(
+        self,
+        status: int | None,
+        message: str,
+        *,
+        settled: int = 0,
+        loss: Loss | None = None,
+        wait: float | None = None,
+        asked: bool = False,
+        give_up: ErrorType | None = None,
+    ) -> None:
         self.status = status
-        self.ended = 0
-        self.delivered = 0
-        self.reason: Reason | None = None
-        self.wait: float | None = None
-        self.asked = False
-        self.give_up: ErrorType | None = None
-        self.message = ""
+        self.message = message
+        self.settled = settled
+        self.loss = loss
+        self.wait = wait
+        self.asked = asked
+        self.give_up: ErrorType | None = give_up
+
+    @property
+    def failed(self) -> bool:
+        """Whether the part has to be sent again."""
+        return self.wait is not None or self.give_up is not None
 
 
-class Delivery:
-    """The way of one batch: its parts in order, first to send last in the list."""
+class InFlight:
+    """The batch in flight: its parts in order, the next one to send last in the list."""
 
-    __slots__ = ("_dice", "_extra", "_failures", "_max_retries", "_parts")
+    __slots__ = ("_extra", "_failures", "_max_retries", "_parts", "_random")
 
     def __init__(self, batch: Sequence[bytes], max_retries: int, random: Random) -> None:
         self._parts = [batch]
         self._max_retries = max_retries
-        self._dice = random
+        self._random = random
         self._failures = 0
         self._extra = 0
 
@@ -68,7 +85,7 @@ class Delivery:
 
     @property
     def left(self) -> int:
-        """How many events of the batch have not ended."""
+        """How many events of the batch are not settled."""
         return sum(map(len, self._parts))
 
     @property
@@ -76,65 +93,71 @@ class Delivery:
         """How many attempts in a row failed."""
         return self._failures
 
-    def judge(self, answer: Answer | None, problem: str, now: float) -> Verdict:
-        """Judge the answer to `part`; None: no answer came, and `problem` says why.
+    def take_answer(
+        self, answer: Answer | None, problem: str, now: float, patience: float = _FOREVER
+    ) -> Verdict:
+        """Return what the answer to `part` means; None: no answer came, and `problem` says why.
 
-        `now` is the wall clock in seconds, for a Retry-After that names a date.
+        `now` is the wall clock in seconds, for a Retry-After that names a date. A wait of
+        `patience` seconds or more cannot be made: the verdict is to give up.
         """
         status = None if answer is None else answer.status
         outcome = classify(status)
-        verdict = Verdict(status)
-        verdict.message = _explained(answer, problem)
+        message = _describe(answer, problem)
         if outcome == RETRY:
-            self._retry(verdict, answer, now)
-        elif outcome == AUTH:
-            verdict.give_up = "auth"
-            self._failures = 0
-        elif outcome == OK:
-            refused = 0 if answer is None else parse_rejected(answer.body)
-            self._end(verdict, refused, "refused_in_batch")
-        elif outcome in (SPLIT, HALVE) and len(self.part) > 1 and self._may_divide(outcome):
-            self._divide()
-            self._extra += 2 if outcome == HALVE else 0
-        else:
-            self._end(verdict, len(self.part), "too_large" if outcome == SPLIT else "rejected")
-        return verdict
-
-    def _retry(self, verdict: Verdict, answer: Answer | None, now: float) -> None:
-        self._failures += 1
-        value = None
-        if answer is not None and answer.status in (429, 503):  # CONTRACT: Retry-After
-            value = parse_retry_after(answer.headers.get("retry-after"), now)
-        if self._failures > self._max_retries:
-            verdict.give_up = "retry_exhausted"
-            verdict.wait = value
-        else:
-            verdict.wait = get_wait(self._failures, value, self._dice)
-        verdict.asked = value is not None
-
-    def _end(self, verdict: Verdict, lost: int, reason: Reason) -> None:
-        size = len(self._parts.pop())
+            return self._retry(answer, message, now, patience)
         self._failures = 0
-        verdict.ended = size
-        verdict.delivered = size - min(lost, size)
-        if lost:
-            verdict.reason = reason
-            if reason == "refused_in_batch":
-                verdict.message = f"the server refused {min(lost, size)} of {size} in a batch"
+        if outcome == AUTH:
+            return Verdict(status, message, give_up="auth")
+        if outcome == OK:
+            refused = 0 if answer is None else parse_rejected(answer.body)
+            size = len(self.part)
+            if refused:
+                refused = min(refused, size)
+                message = f"the server refused {refused} of {size} in a batch"
+            return self._settle(status, message, refused, "refused_in_batch")
+        if outcome in (SPLIT, HALVE) and len(self.part) > 1 and self._may_divide(outcome):
+            self._divide(outcome)
+            return Verdict(status, message)
+        reason: Reason = "too_large" if outcome == SPLIT else "rejected"
+        return self._settle(status, message, len(self.part), reason)
+
+    def _retry(self, answer: Answer | None, message: str, now: float, patience: float) -> Verdict:
+        self._failures += 1
+        status = asked = None
+        if answer is not None:
+            status = answer.status
+            if status in (429, 503):  # CONTRACT: Retry-After
+                asked = parse_retry_after(answer.headers.get("retry-after"), now)
+        exhausted = self._failures > self._max_retries
+        wait = asked if exhausted else get_wait(self._failures, asked, self._random)
+        too_long = wait is not None and wait >= patience
+        return Verdict(
+            status,
+            message,
+            wait=wait,
+            asked=asked is not None,
+            give_up="retry_exhausted" if exhausted or too_long else None,
+        )
+
+    def _settle(self, status: int | None, message: str, lost: int, reason: Reason) -> Verdict:
+        size = len(self._parts.pop())
+        loss = Loss(lost, reason, message, status) if lost else None
+        return Verdict(status, message, settled=size, loss=loss)
 
     def _may_divide(self, outcome: str) -> bool:
-        """Say whether to divide: splitting ends by itself, only halving needs a bound."""
+        """Return whether to divide: splitting ends by itself, only halving needs a bound."""
         return outcome == SPLIT or self._extra + 2 <= MAX_EXTRA_REQUESTS
 
-    def _divide(self) -> None:
+    def _divide(self, outcome: str) -> None:
         part = self._parts.pop()
         middle = len(part) // 2
         self._parts += [part[middle:], part[:middle]]
-        self._failures = 0
+        self._extra += 2 if outcome == HALVE else 0
 
 
-def _explained(answer: Answer | None, problem: str) -> str:
-    """Say in one line what came back; a redirect with its target, an error with its code."""
+def _describe(answer: Answer | None, problem: str) -> str:
+    """Return in one line what came back; a redirect with its target, an error with its code."""
     if answer is None:
         return f"no answer: {problem}"
     if answer.status < 300:  # noqa: PLR2004  # 2xx: there is no code, and nearly all answers are
@@ -148,14 +171,14 @@ def _explained(answer: Answer | None, problem: str) -> str:
 
 def parse_rejected(body: bytes) -> int:
     """Return `rejected` of a 202: how many events of the batch failed the check of their shape."""
-    value = _member(body, "rejected")
+    value = _get_member(body, "rejected")
     return value if isinstance(value, int) and value > 0 and value is not True else 0
 
 
 def parse_error_code(body: bytes) -> str | None:
     """Return the server's error code when it is one word: free text may repeat a payload."""
     for name in ("code", "error"):
-        value = _member(body, name)
+        value = _get_member(body, name)
         if isinstance(value, str) and _is_code(value):
             return value
     return None
@@ -169,7 +192,7 @@ def _is_code(text: str) -> bool:
     )
 
 
-def _member(body: bytes, name: str) -> object:
+def _get_member(body: bytes, name: str) -> object:
     try:
         answer = json_loads()(body)
     except (ValueError, RecursionError):

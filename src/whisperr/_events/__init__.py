@@ -1,1 +1,1 @@
-"""A call becomes bytes: checked, stamped, given its id, encoded."""
+"""Turns a call into bytes: checks it, adds its time and its id, encodes it."""

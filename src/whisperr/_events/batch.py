@@ -1,4 +1,4 @@
-"""A batch of encoded events, and the request that it becomes. Pure."""
+"""Fills batches with encoded events and makes requests of them. Pure."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ _FRAME_BYTES = len(_FRAME)
 
 
 class BatchBuilder:
-    """A batch while it is filled: a run of events, or one identify, which goes alone (CONTRACT).
+    """Fills one batch: consecutive events, or a single identify (CONTRACT: it has its own path).
 
-    At most `max_events` and MAX_BATCH_BYTES, but at least one: an event that is larger than
-    that by itself is for the server to judge.
+    A batch has at most `max_events` events and MAX_BATCH_BYTES, but always at least one event: an
+    event that exceeds the limit by itself is sent alone, and the server decides about it.
     """
 
-    __slots__ = ("_alone", "_bytes", "_max_events", "events")
+    __slots__ = ("_bytes", "_has_identify", "_max_events", "events")
 
     def __init__(self, max_events: int) -> None:
         self.events: list[bytes] = []
         self._max_events = max_events
         self._bytes = _FRAME_BYTES
-        self._alone = False
+        self._has_identify = False
 
     def add(self, data: bytes) -> bool:
-        """Add the next event in line; False, and nothing added, when it must wait."""
+        """Add the next event of the queue; return False, and add nothing, when it does not fit."""
         size = self._bytes + len(data) + 1
         if not self.events:
-            self._alone = is_identify(data)
+            self._has_identify = is_identify(data)
         elif (
-            self._alone
+            self._has_identify
             or len(self.events) >= self._max_events
             or size > MAX_BATCH_BYTES
-            or data.startswith(IDENTIFY_HEAD)  # `is_identify`, without a call for every event
+            or data.startswith(IDENTIFY_HEAD)  # `is_identify` without a call for every event
         ):
             return False
         self.events.append(data)
@@ -47,27 +47,29 @@ class BatchBuilder:
 
 
 def take_batch(events: list[bytes]) -> list[bytes]:
-    """Return the first of `events` that one request takes: nearly always all of them.
+    """Return the longest prefix of `events` that fits into one request: nearly always all of them.
 
-    That is seen without looking at each: what sorts before IDENTIFY_HEAD does not begin with it.
+    The usual case needs no loop: bytes that sort before IDENTIFY_HEAD do not begin with it, so the
+    maximum tells that no identify is among the events.
     """
     size = _FRAME_BYTES + sum(map(len, events)) + len(events)
     if size <= MAX_BATCH_BYTES and max(events, default=b"") < IDENTIFY_HEAD:
         return events
-    run = BatchBuilder(len(events))
+    batch = BatchBuilder(len(events))
     for data in events:
-        if not run.add(data):
+        if not batch.add(data):
             break
-    return run.events
+    return batch.events
 
 
 def to_request(batch: Sequence[bytes]) -> Request:
-    """Return the request for a run of events or for one identify; bytes are joined, not remade."""
+    """Return the request for a batch of events or for one identify; nothing is encoded again."""
     if not batch:
         return Request(EVENTS_PATH, _FRAME)
     if is_identify(batch[0]):
         return Request(IDENTIFY_PATH, batch[0])
-    # The frame joins the first and the last event, so that the whole is copied once and not thrice.
+    # The frame is added to the first and the last event before joining, so that the whole body is
+    # copied once and not three times.
     first, last = _FRAME[:-2], _FRAME[-2:]
     events = [first + batch[0], *batch[1:]]
     events[-1] += last

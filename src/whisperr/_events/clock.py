@@ -1,6 +1,6 @@
-"""Step 2, the event's own marks: when it happened and its id.
+"""Makes the time and the message id of an event.
 
-Threads: any thread may call anything here, also from a signal handler. Nothing waits.
+Threads: any thread may call any method, also from a signal handler. No locks, no waiting.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import os
 import time
 from itertools import count
 
+from whisperr._contract import MAX_AGE_DAYS
 from whisperr._process.imports import first_use
 from whisperr.errors import InvalidEvent
 
@@ -16,23 +17,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# CONTRACT: accepted from 30 days ago. The other end of the window (5 minutes ahead) is left to
-# the server: which of two clocks is wrong cannot be told here, and a day ahead is a mistake.
-MAX_AGE_DAYS = 30
-MAX_AHEAD_DAYS = 1
+# The server accepts 5 minutes. It alone checks them, because this machine cannot know which of the
+# two clocks is wrong. A time more than a day ahead is a mistake of the caller.
+_MAX_AHEAD_DAYS = 1
 
 _SECOND, _MILLI = 1_000_000_000, 1_000_000  # nanoseconds
 
-# Base64 (RFC 4648, section 5: `-` and `_`): 16 characters of 6 random bits. An id is held with its
-# event and sent with it: hex digits would be eight bytes more.
+# Base64 (RFC 4648, section 5, with `-` and `_`): 16 characters of 6 random bits. The id is stored
+# and sent with its event, and hex digits would take eight bytes more.
 _RANDOM_BYTES = 12
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class MessageIds:
-    """Ids of 96 random bits and a number. Most calls do not wait for the system's random.
+    """Makes ids of 96 random bits and a number; only `renew` asks the system for random bits.
 
-    Belongs to one process: a forked child must make its own, or both would hand out the same.
+    Belongs to one process: a forked child must make its own, or both would make the same ids.
     """
 
     __slots__ = ("_encode", "_source")
@@ -44,26 +44,26 @@ class MessageIds:
         self.renew()
 
     def renew(self) -> None:
-        """Draw new bits: from here on no copy of this process has the same ids."""
+        """Draw new random bits, so that no copy of this process makes the same ids from now on."""
         text = self._encode(os.urandom(_RANDOM_BYTES), newline=False)
-        # A pair that nothing changes, so that no number is used twice with the same bits. Counting
-        # is one step in C: no two threads get the same number.
+        # One immutable pair, so that no number is used twice with the same bits. Counting is one
+        # step in C: no two threads get the same number.
         self._source = (text.translate(_URL_SAFE).decode(), count().__next__)
 
     def next(self) -> str:
-        """Return an id that nobody else got."""
+        """Return an id that no other call returns."""
         random, number = self._source
         return f"{random}{number()}"
 
 
 class Clock:
-    """Say the present as the contract wants it; what the last call made is used again if it can.
+    """Formats times as the contract wants them; reuses the text of the last call where possible.
 
-    `each_second` is called when the second is another one than at the last event. A copy of a
-    running machine goes on from a snapshot at a later time: that is how it is noticed.
+    `each_second` is called whenever the second differs from that of the last event. A copy of a
+    running machine resumes from its snapshot at a later time, and this is how it is noticed.
     """
 
-    __slots__ = ("_each_second", "_milli", "_now", "_second")
+    __slots__ = ("_each_second", "_millisecond", "_now", "_second")
 
     def __init__(
         self,
@@ -72,34 +72,34 @@ class Clock:
     ) -> None:
         self._now = now_ns
         self._each_second = each_second
-        # From when on (nanoseconds), and the text for it.
+        # When the last second and the last millisecond began (nanoseconds), and their texts.
         self._second = (-_SECOND, "")
-        self._milli = (-_SECOND, "")
+        self._millisecond = (-_SECOND, "")
 
-    def stamp(self) -> str:
+    def format_now(self) -> str:
         """Return RFC 3339 in UTC with three fraction digits, truncated (CONTRACT, Event)."""
         now = self._now()
-        began, stamp = self._milli  # one read: another thread may replace the pair
+        start, text = self._millisecond  # one read: another thread may replace the pair
         # A difference is a small number, which costs less than dividing a large one.
-        if 0 <= now - began < _MILLI:  # in a burst a hundred events share a millisecond
-            return stamp
-        began, text = self._second  # likewise
-        if not 0 <= now - began < _SECOND:
-            began, text = self._begin(now)
-        milli = (now - began) // _MILLI
-        stamp = f"{text}{milli:03d}Z"
-        self._milli = (began + milli * _MILLI, stamp)
-        return stamp
+        if 0 <= now - start < _MILLI:  # in a burst a hundred events share a millisecond
+            return text
+        start, prefix = self._second  # one read, likewise
+        if not 0 <= now - start < _SECOND:
+            start, prefix = self._start_second(now)
+        milli = (now - start) // _MILLI
+        text = f"{prefix}{milli:03d}Z"
+        self._millisecond = (start + milli * _MILLI, text)
+        return text
 
-    def _begin(self, now: int) -> tuple[int, str]:
+    def _start_second(self, now: int) -> tuple[int, str]:
         second = now // _SECOND
-        text = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
+        prefix = time.strftime("%Y-%m-%dT%H:%M:%S.", time.gmtime(second))
         self._each_second()
-        self._second = begun = (second * _SECOND, text)
-        return begun
+        self._second = started = (second * _SECOND, prefix)
+        return started
 
-    def format(self, moment: object) -> str:
-        """Return the stamp of an aware `datetime`; raises InvalidEvent for anything else."""
+    def format_time(self, moment: object) -> str:
+        """Return an aware `datetime` as `format_now` writes it; raises InvalidEvent otherwise."""
         from datetime import datetime, timezone
 
         if not isinstance(moment, datetime):
@@ -117,9 +117,9 @@ class Clock:
             raise InvalidEvent(f"occurred_at: {moment.isoformat()} is not a time in UTC") from None
         now = self._now()
         if not 0 <= now - self._second[0] < _SECOND:
-            self._begin(now)
+            self._start_second(now)
         days = now / 86_400e9 - utc.timestamp() / 86_400
-        if not -MAX_AHEAD_DAYS <= days <= MAX_AGE_DAYS:
+        if not -_MAX_AHEAD_DAYS <= days <= MAX_AGE_DAYS:
             raise InvalidEvent(
                 f"occurred_at: {utc.isoformat()} is outside what the server accepts, "
                 f"{MAX_AGE_DAYS} days ago to 5 minutes ahead"

@@ -1,11 +1,11 @@
-"""Step 2 for identify: check the user's traits and channels, encode them. Pure."""
+"""Checks the arguments of `identify()` and encodes them as bytes. Pure."""
 
 from __future__ import annotations
 
-from whisperr._contract import CHANNELS, PUSH_FIELDS
+from whisperr._contract import CHANNELS, MAX_ANONYMOUS_ID_CHARS, PUSH_FIELDS
 from whisperr.errors import InvalidEvent
 
-from .event import parse_identifier, shown, to_json_object
+from .event import parse_identifier, redact, to_json_object
 from .layout import IDENTIFY_HEAD
 from .to_json import quote, to_json, to_utf8
 
@@ -13,7 +13,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-_MAX_ANONYMOUS_ID = 128
 _FLAGS = ("opted_in", "verified")
 _CHANNEL_KEYS = {"channel", "type", "address", *_FLAGS, *PUSH_FIELDS}
 
@@ -32,64 +31,66 @@ def encode_identify(
     """Return one identify as the bytes of its JSON object; raises InvalidEvent."""
     body = f"{IDENTIFY_HEAD.decode()}{quote(parse_identifier(user, 'external_user_id'))}"
     if anonymous_id is not None:
-        body += f',"anonymous_id":{quote(_anonymous(anonymous_id))}'
+        body += f',"anonymous_id":{quote(_parse_anonymous_id(anonymous_id))}'
     if traits is not None:
         members = to_json_object(traits, "traits")
         if members != "{}":
             body += f',"traits":{members}'
     if preferred_channel is not None:
-        chosen = _one_of(preferred_channel, CHANNELS, "preferred_channel")
+        chosen = _parse_choice(preferred_channel, CHANNELS, "preferred_channel")
         body += f',"preferred_channel":"{chosen}"'
     if channels is None:
-        listed = _shortcuts(email=email, phone=phone, push_token=push_token)
+        parsed = _to_channels(email=email, phone=phone, push_token=push_token)
     else:
-        listed = _listed(channels)
-    if listed:
-        body += f',"channels":{to_json(listed, "channels")}'
+        parsed = _parse_channels(channels)
+    if parsed:
+        body += f',"channels":{to_json(parsed, "channels")}'
     return to_utf8(body + "}")
 
 
-def _anonymous(value: object) -> str:
+def _parse_anonymous_id(value: object) -> str:
     text = parse_identifier(value, "anonymous_id")
-    if len(text) > _MAX_ANONYMOUS_ID:
+    if len(text) > MAX_ANONYMOUS_ID_CHARS:
         raise InvalidEvent(
-            f"anonymous_id: must have 1 to {_MAX_ANONYMOUS_ID} characters, got {len(text)}"
+            f"anonymous_id: must have 1 to {MAX_ANONYMOUS_ID_CHARS} characters, got {len(text)}"
         )
     return text
 
 
-def _shortcuts(**addresses: object) -> list[dict[str, Any]]:
-    """Turn `email=`, `phone=`, `push_token=` into opted-in channels, in that order.
+def _to_channels(**addresses: object) -> list[dict[str, Any]]:
+    """Return `email=`, `phone=`, `push_token=` as opted-in channels, in that order.
 
-    A blank one is as good as none: a user record without a phone number holds "".
+    A blank address counts as none: the record of a user without a phone number often holds "".
     """
     kinds = {"email": "email", "phone": "sms", "push_token": "push"}
-    listed = []
+    channels = []
     for name, address in addresses.items():
         if address is None:
             continue
         if not isinstance(address, str):
             raise InvalidEvent(f"{name}: must be a string, got {type(address).__name__}")
         if address.strip():
-            listed.append({"channel": kinds[name], "address": address, "opted_in": True})
-    return listed
+            channels.append({"channel": kinds[name], "address": address, "opted_in": True})
+    return channels
 
 
-def _listed(channels: object) -> list[dict[str, Any]]:
+def _parse_channels(channels: object) -> list[dict[str, Any]]:
     if not isinstance(channels, (list, tuple)):
         raise InvalidEvent(f"channels: must be a list, got {type(channels).__name__}")
-    return [_channel(given, f"channels[{index}]") for index, given in enumerate(channels)]
+    return [_parse_channel(given, f"channels[{index}]") for index, given in enumerate(channels)]
 
 
-def _channel(given: object, path: str) -> dict[str, Any]:
-    """Check one channel; callers may write `type` for `channel`, the wire knows `channel` only."""
+def _parse_channel(given: object, path: str) -> dict[str, Any]:
+    """Return one checked channel. Callers may write `type`; the wire has `channel` only."""
     if not isinstance(given, dict):
         raise InvalidEvent(f"{path}: must be a dict, got {type(given).__name__}")
     unknown = [str(key) for key in given if key not in _CHANNEL_KEYS]
     if unknown:
-        raise InvalidEvent(f"{path}: unknown key {unknown[0]!r}; allowed: {_named(_CHANNEL_KEYS)}")
+        raise InvalidEvent(
+            f"{path}: unknown key {unknown[0]!r}; allowed: {', '.join(sorted(_CHANNEL_KEYS))}"
+        )
     given = {key: value for key, value in given.items() if value is not None}
-    kind = _one_of(given.get("channel", given.get("type")), CHANNELS, f"{path}.channel")
+    kind = _parse_choice(given.get("channel", given.get("type")), CHANNELS, f"{path}.channel")
     address = given.get("address")
     if not isinstance(address, str) or not address.strip():
         raise InvalidEvent(f"{path}.address: must be a string that is not blank")
@@ -99,10 +100,10 @@ def _channel(given: object, path: str) -> dict[str, Any]:
             if not isinstance(given[flag], bool):
                 raise InvalidEvent(f"{path}.{flag}: must be True or False")
             channel[flag] = given[flag]
-    return {**channel, **_push_fields(given, kind, path)}
+    return {**channel, **_parse_push_fields(given, kind, path)}
 
 
-def _push_fields(given: dict[str, Any], kind: str, path: str) -> dict[str, str]:
+def _parse_push_fields(given: dict[str, Any], kind: str, path: str) -> dict[str, str]:
     fields = {}
     for name, allowed in PUSH_FIELDS.items():
         if name not in given:
@@ -112,15 +113,11 @@ def _push_fields(given: dict[str, Any], kind: str, path: str) -> dict[str, str]:
         value = given[name]
         if not isinstance(value, str) or not value.strip():
             raise InvalidEvent(f"{path}.{name}: must be a string that is not blank")
-        fields[name] = _one_of(value, allowed, f"{path}.{name}") if allowed else value
+        fields[name] = _parse_choice(value, allowed, f"{path}.{name}") if allowed else value
     return fields
 
 
-def _one_of(value: object, allowed: tuple[str, ...], name: str) -> str:
+def _parse_choice(value: object, allowed: tuple[str, ...], name: str) -> str:
     if isinstance(value, str) and value in allowed:
         return str.__str__(value)
-    raise InvalidEvent(f"{name}: must be one of {', '.join(allowed)}, got {shown(value)}")
-
-
-def _named(keys: set[str]) -> str:
-    return ", ".join(sorted(keys))
+    raise InvalidEvent(f"{name}: must be one of {', '.join(allowed)}, got {redact(value)}")

@@ -1,47 +1,60 @@
-"""Beside step 3: what a durable buffer must know of an encoded event: its user, and its age.
+"""Reads encoded events without decoding them: kind, user, and age.
 
-Pure. The bytes are those of `_event` and `_identify`, whose order of keys is fixed: what is looked
-for stands before anything that a caller may nest. Inside of a JSON string every quote is escaped,
-so that the patterns cannot match there.
+Pure. All knowledge of where things stand in the bytes of an event is here; `event` and `identify`
+write them in this fixed order of keys. Invariant: what is searched for comes before any text that a
+caller may nest, and every quote within a JSON string is escaped, so no search can match in there.
 """
 
 from __future__ import annotations
 
 import time
 
-from .clock import MAX_AGE_DAYS
+from whisperr._contract import MAX_AGE_DAYS
 
-# What an encoded event and an encoded identify begin with. Both are JSON objects whose order of
-# keys is ours to choose; choosing different first keys lets bytes alone say what they are.
+# The first bytes of an encoded event and of an encoded identify. Both are JSON objects whose order
+# of keys is free; different first keys make the first bytes tell which of the two it is.
 EVENT_HEAD = b'{"event_type":"'
 IDENTIFY_HEAD = b'{"external_user_id":'
 
-_USER_KEY = b'"external_user_id":"'
-_STAMP_KEY = b',"occurred_at":"'
-_STAMP_BYTES = len("2026-06-14T12:00:00.000Z")
+_USER_NAME = b'"external_user_id":'
+_USER_START = _USER_NAME + b'"'
+_TIME_NAME = b',"occurred_at":"'
+_TIME_BYTES = len("2026-06-14T12:00:00.000Z")
+_IN_TYPES = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_")
 
 
 def is_identify(data: bytes) -> bool:
-    """Say whether encoded bytes are an identify; everything else is an event."""
+    """Return whether encoded bytes are an identify; everything else is an event."""
     return data.startswith(IDENTIFY_HEAD)
 
 
-def split_at_user(data: bytes, user: str) -> tuple[bytes, bytes]:
-    """Return what stands before and after the user in an encoded event or identify.
+def get_kind(data: bytes) -> str:
+    """Return the type of an event, "identify", or "unreadable" for other bytes; no payload."""
+    if is_identify(data):
+        return "identify"
+    head, _, rest = data.partition(EVENT_HEAD)
+    name, end, _ = rest.partition(b'"')
+    if head or not name or not end or not _IN_TYPES.issuperset(name):
+        return "unreadable"
+    return name.decode()
 
-    The first match is the right one: what comes before the user is a head and an event type,
-    which has no quotation marks.
+
+def split_at_user(data: bytes, user: str) -> tuple[bytes, bytes]:
+    """Return the parts of an encoded event or identify before and after its user.
+
+    The first match is the right one: only a head and an event type come before it, and an event
+    type has no quotation marks.
     """
-    head, name, tail = data.partition(b'"external_user_id":')
+    head, name, tail = data.partition(_USER_NAME)
     return head + name, tail[len(user) + 2 :]
 
 
-def user_of(data: bytes) -> bytes:
-    """Return the user of an event or identify, as its JSON string; the same for the same user."""
-    start = data.find(_USER_KEY)
-    if start < 0:
+def get_user(data: bytes) -> bytes:
+    """Return the user of an event or identify as a JSON string; empty when there is none."""
+    name = data.find(_USER_START)
+    if name < 0:
         return b""
-    start += len(_USER_KEY) - 1
+    start = name + len(_USER_START) - 1
     end = data.find(b'"', start + 1)
     while end > 0 and _is_escaped(data, end):
         end = data.find(b'"', end + 1)
@@ -54,7 +67,7 @@ def _is_escaped(data: bytes, at: int) -> bool:
     return (len(before) - len(before.rstrip(b"\\"))) % 2 == 1
 
 
-def get_oldest_stamp(now: float) -> bytes:
+def get_oldest_time(now: float) -> bytes:
     """Return the oldest `occurred_at` that the server accepts at `now` (wall clock, seconds)."""
     return time.strftime(
         "%Y-%m-%dT%H:%M:%S.000Z", time.gmtime(now - MAX_AGE_DAYS * 86_400)
@@ -62,9 +75,9 @@ def get_oldest_stamp(now: float) -> bytes:
 
 
 def is_expired(data: bytes, oldest: bytes) -> bool:
-    """Say whether an event happened before `oldest`; an identify has no time and never expires."""
-    at = -1 if is_identify(data) else data.find(_STAMP_KEY)
+    """Return whether an event happened before `oldest`; an identify has no time, never expires."""
+    at = -1 if is_identify(data) else data.find(_TIME_NAME)
     if at < 0:
         return False
-    start = at + len(_STAMP_KEY)
-    return data[start : start + _STAMP_BYTES] < oldest
+    start = at + len(_TIME_NAME)
+    return data[start : start + _TIME_BYTES] < oldest

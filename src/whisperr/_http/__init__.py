@@ -1,1 +1,1 @@
-"""A request becomes an answer, over one kept-alive connection."""
+"""Turns a request into an answer over one kept-alive connection."""

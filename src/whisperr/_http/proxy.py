@@ -1,4 +1,4 @@
-"""The proxy that the environment names for an address, and what it is to be told."""
+"""Finds the proxy that the environment names for an address, and its credentials."""
 
 from __future__ import annotations
 
@@ -11,12 +11,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-_PROXY_NAMES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 
 
 def get_proxy(scheme: str, host: str, port: int) -> str | None:
-    """Return the proxy that the environment names for a place; none for this machine itself."""
-    if host in LOOPBACK or _PROXY_NAMES.isdisjoint(name.lower() for name in os.environ):
+    """Return the URL of the proxy for an address; None for a direct connection.
+
+    The loopback addresses never use a proxy.
+    """
+    if host in LOOPBACK or _VARIABLES.isdisjoint(name.lower() for name in os.environ):
         return None
     with first_use():
         from urllib import request
@@ -27,12 +30,14 @@ def get_proxy(scheme: str, host: str, port: int) -> str | None:
 
 
 def parse_proxy(proxy: str) -> SplitResult:
+    """Return the parts of the URL of a proxy; a URL without a scheme is one of http."""
     with first_use():
         from urllib.parse import urlsplit
     return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
 
 
-def proxy_credentials(proxy: str) -> dict[str, str]:
+def get_credentials(proxy: str) -> dict[str, str]:
+    """Return the header that authenticates the client to a proxy; empty without a user."""
     parts = parse_proxy(proxy)
     if not parts.username:
         return {}

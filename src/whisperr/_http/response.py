@@ -1,8 +1,8 @@
-"""Step 7, its second half: read one answer (RFC 9112), under one deadline and within bounds.
+"""Reads one HTTP answer (RFC 9112) from a connection, with a deadline and bounds on its size.
 
-By hand: `http.client` reads the head of an answer with the `email` package, which takes three times
-as long and brings many modules. Imported in the delivery thread, each of them waits several times
-for a busy main thread. Threads: used by the one that drives the worker.
+Written by hand: `http.client` parses headers with the `email` package, which takes three times as
+long and imports many modules. Each of those imports would wait several times for the interpreter
+lock when the main thread is busy. Threads: used by the delivery thread.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Mapping
 
-# More than any documented answer; what is longer is not read, and the connection not kept.
+# More than any documented answer. The rest of a longer one is not read; its connection is closed.
 _MAX_ANSWER_BYTES = 64 * 1024
 _MAX_HEAD_BYTES = 64 * 1024
-_PIECE_BYTES = 16 * 1024
-_LONGEST_LENGTH = 18  # digits
+_RECV_BYTES = 16 * 1024
+_MAX_LENGTH_DIGITS = 18
 _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 
 
 class AnswerError(OSError):
-    """What came is no complete HTTP/1 answer."""
+    """Raised when the server sent something else than one complete HTTP/1 answer."""
 
 
-def left_until(deadline: float) -> float:
-    """Return the seconds left until `deadline` (monotonic); raises TimeoutError when it is over."""
+def get_seconds_left(deadline: float) -> float:
+    """Return the seconds until `deadline` (monotonic); raises TimeoutError when it has passed."""
     left = deadline - time.monotonic()
     if left <= 0:
         raise TimeoutError("no complete answer within request_timeout")
@@ -42,14 +42,14 @@ def read_answer(
     method: str,
     instead_of: OSError | None = None,
 ) -> tuple[Answer, bool]:
-    """Read one answer; also say whether the connection can be used again.
+    """Return one answer, and whether the connection can be used for another request.
 
-    Raises OSError, or `instead_of` when there is no answer to read.
+    Raises OSError, or `instead_of` in its place when there is no answer to read.
     """
     incoming = _Incoming(connection, deadline)
     try:
         version, status, headers = _read_head(incoming)
-        while 100 <= status < 200 and status != 101:  # noqa: PLR2004  # they only announce it
+        while 100 <= status < 200 and status != 101:  # noqa: PLR2004  # interim answers
             version, status, headers = _read_head(incoming)
         if method == "CONNECT":
             return Answer(status), True
@@ -58,35 +58,35 @@ def read_answer(
         if instead_of is not None:
             raise instead_of from None
         raise
-    kept = complete and incoming.is_empty and _stays_open(version, headers)
-    return Answer(status, headers, body), kept
+    reusable = complete and incoming.is_empty and _stays_open(version, headers)
+    return Answer(status, headers, body), reusable
 
 
 def _read_head(incoming: _Incoming) -> tuple[bytes, int, dict[str, str]]:
     """Return the version, the status and the headers, with lower-case names."""
-    line = incoming.line()
+    line = incoming.read_line()
     version, code, *_ = *line.split(b" ", 2), b""
     if not version.startswith(b"HTTP/1.") or len(code) != 3 or not code.isdigit():  # noqa: PLR2004  # RFC 9112, 4
         raise AnswerError(f"not an HTTP/1 answer: {line[:60]!r}")
     headers: dict[str, str] = {}
-    while line := incoming.line():
+    while line := incoming.read_line():
         name, colon, value = line.partition(b":")
-        if colon:  # what is no header says nothing
+        if colon:  # a line without one is no header, and is ignored
             headers[name.strip().lower().decode("latin-1")] = value.strip().decode("latin-1")
     return version, int(code), headers
 
 
 def _read_body(incoming: _Incoming, status: int, headers: Mapping[str, str]) -> tuple[bytes, bool]:
-    """Return the body, cut where it is too long, and whether that is all of it (RFC 9112, 6.3)."""
+    """Return the body, cut at its bound, and whether it is complete (RFC 9112, 6.3)."""
     if status in (101, 204, 304):
-        return b"", status != 101  # noqa: PLR2004  # after a 101 the connection is something else
+        return b"", status != 101  # noqa: PLR2004  # after a 101 the connection speaks another protocol
     if headers.get("transfer-encoding", "").lower().endswith("chunked"):
         return _read_chunks(incoming)
     length = headers.get("content-length", "")
-    if not length.isdecimal() or len(length) > _LONGEST_LENGTH:
-        return incoming.take(_MAX_ANSWER_BYTES), False
+    if not length.isdecimal() or len(length) > _MAX_LENGTH_DIGITS:
+        return incoming.read(_MAX_ANSWER_BYTES), False
     wanted = min(int(length), _MAX_ANSWER_BYTES)
-    body = incoming.take(wanted)
+    body = incoming.read(wanted)
     if len(body) < wanted:
         raise AnswerError(f"the answer ended after {len(body)} of {length} bytes")
     return body, wanted == int(length)
@@ -95,33 +95,33 @@ def _read_body(incoming: _Incoming, status: int, headers: Mapping[str, str]) -> 
 def _read_chunks(incoming: _Incoming) -> tuple[bytes, bool]:
     body = b""
     while True:
-        size_text = incoming.line().partition(b";")[0].strip()
+        size_text = incoming.read_line().partition(b";")[0].strip()
         if not size_text or not _HEX_DIGITS.issuperset(size_text):
             raise AnswerError(f"not the size of a chunk: {size_text[:60]!r}")
         size = int(size_text, 16)
         if size == 0:
-            while incoming.line():
+            while incoming.read_line():
                 pass  # trailers
             return body, True
         wanted = min(size, _MAX_ANSWER_BYTES - len(body))
-        piece = incoming.take(wanted)
+        piece = incoming.read(wanted)
         body += piece
         if len(piece) < wanted:
             raise AnswerError("the answer ended within a chunk")
         if wanted < size:
             return body, False
-        if incoming.line():
+        if incoming.read_line():
             raise AnswerError("a chunk of the answer is longer than its size")
 
 
 def _stays_open(version: bytes, headers: Mapping[str, str]) -> bool:
-    """Say whether the server keeps the connection (RFC 9112, 9.3)."""
+    """Return whether the server keeps the connection open (RFC 9112, 9.3)."""
     options = {option.strip() for option in headers.get("connection", "").lower().split(",")}
     return "close" not in options and (version != b"HTTP/1.0" or "keep-alive" in options)
 
 
 class _Incoming:
-    """The bytes of one answer, read under one deadline for all of them, not one per `recv`."""
+    """The bytes of one answer. The deadline is for all of them together, not for each `recv`."""
 
     __slots__ = ("_bytes", "_connection", "_deadline", "_head_bytes")
 
@@ -133,15 +133,15 @@ class _Incoming:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing came that nobody has read."""
+        """Whether all received bytes have been read."""
         return not self._bytes
 
-    def line(self) -> bytes:
-        """Return the next line without its end; all lines of an answer together are bounded."""
+    def read_line(self) -> bytes:
+        """Return the next line without its end; all lines of an answer together have one bound."""
         while (end := self._bytes.find(b"\n")) < 0:
             if self._head_bytes + len(self._bytes) > _MAX_HEAD_BYTES:
                 raise AnswerError("the head of the answer is longer than 64 KiB")
-            if not self._more():
+            if not self._receive():
                 if self._head_bytes or self._bytes:
                     raise AnswerError("the answer ended within its head")
                 raise ConnectionResetError("the server closed the connection without an answer")
@@ -150,16 +150,16 @@ class _Incoming:
         self._head_bytes += end + 1
         return line.removesuffix(b"\r")
 
-    def take(self, count: int) -> bytes:
-        """Return the next `count` bytes; fewer only where the other side has closed."""
-        while len(self._bytes) < count and self._more():
+    def read(self, count: int) -> bytes:
+        """Return the next `count` bytes; fewer when the server has closed the connection."""
+        while len(self._bytes) < count and self._receive():
             pass
-        taken = bytes(self._bytes[:count])
+        data = bytes(self._bytes[:count])
         del self._bytes[:count]
-        return taken
+        return data
 
-    def _more(self) -> bool:
-        self._connection.settimeout(left_until(self._deadline))
-        piece = self._connection.recv(_PIECE_BYTES)
+    def _receive(self) -> bool:
+        self._connection.settimeout(get_seconds_left(self._deadline))
+        piece = self._connection.recv(_RECV_BYTES)
         self._bytes += piece
         return bool(piece)

@@ -1,38 +1,38 @@
-"""Step 7, for https: the secure connection. By itself: `ssl` is a third of what https imports.
+"""Encrypts a connection with TLS. A module of its own, because importing `ssl` is slow.
 
-Threads: used by the one that drives the worker.
+Threads: used by the delivery thread.
 """
 
 from __future__ import annotations
 
 import ssl
 
-from .response import left_until
+from .response import get_seconds_left
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
 
-# What says that the other side has closed, and that nothing can be read or sent yet.
-ENDED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
-NOT_YET = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
+# The exceptions of TLS for a connection that the server has closed, and for one that is not ready.
+CLOSED = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+NOT_READY = (ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 default_context = ssl.create_default_context
 
 
-def secured(
+def wrap_tls(
     plain: socket.socket, host: str, context: ssl.SSLContext, deadline: float
 ) -> ssl.SSLSocket:
-    """Return the connection after its handshake; `plain` is closed when that fails."""
+    """Return the encrypted connection after its handshake; closes `plain` when that fails."""
     try:
-        secure = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
+        encrypted = context.wrap_socket(plain, server_hostname=host, do_handshake_on_connect=False)
     except BaseException:
         plain.close()
         raise
     try:
-        secure.settimeout(left_until(deadline))
-        secure.do_handshake()
+        encrypted.settimeout(get_seconds_left(deadline))
+        encrypted.do_handshake()
     except BaseException:
-        secure.close()
+        encrypted.close()
         raise
-    return secure
+    return encrypted

@@ -1,8 +1,8 @@
-"""Step 7: a request becomes an answer, over one kept-alive connection. Decides nothing.
+"""Sends a request and returns its answer, over one kept-alive connection. Decides nothing.
 
-Threads: used by one at a time, the one that drives the worker; `close_in_child` by a forked child.
-Imported with the first request: that takes twice as long as the rest of the package. What only TLS
-or a proxy needs is imported where there is one.
+Threads: used by one thread at a time, the delivery thread; a forked child calls `close_in_child`.
+Imported with the first request, because that takes twice as long as importing the rest of the
+package. The modules for TLS and for a proxy are imported only when one is used.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from whisperr._process.imports import first_use
 from whisperr._url import parse_url
 from whisperr._version import __version__
 
-from .proxy import get_proxy, parse_proxy, proxy_credentials
-from .response import left_until, read_answer
+from .proxy import get_credentials, get_proxy, parse_proxy
+from .response import get_seconds_left, read_answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from whisperr._contract import Answer, Request
     from whisperr._secret import Secret
 
-# So much of a body is copied behind the head, so that one call sends both.
+# How much of a body is copied behind the head, so that one system call sends both.
 _COPIED_BYTES = 64 * 1024
 
 
 class HttpTransport:
-    """POST requests to one service. `request_timeout` bounds an attempt as a whole."""
+    """Sends POST requests to one service. The timeout of `send` is for the attempt as a whole."""
 
     def __init__(
         self, base_url: str, key: Secret, *, ssl_context: ssl.SSLContext | None = None
@@ -45,24 +45,24 @@ class HttpTransport:
         self._key = key
         self._ssl_context = ssl_context
         self._socket: socket.socket | None = None
-        # What says that the other side has closed, and that nothing can be read or sent yet; over
-        # TLS they come under names of their own.
-        self._dead: tuple[type[OSError], ...] = (ConnectionError,)
-        self._not_yet: tuple[type[OSError], ...] = (BlockingIOError,)
+        # The exceptions for a connection that the server has closed, and for one that is not ready.
+        # TLS has exceptions of its own, which `_wrap_tls` adds.
+        self._closed_errors: tuple[type[OSError], ...] = (ConnectionError,)
+        self._not_ready_errors: tuple[type[OSError], ...] = (BlockingIOError,)
 
     def send(self, request: Request, timeout: float) -> Answer:
-        """Send and return the answer within `timeout` seconds; raises OSError.
+        """Send a request and return its answer within `timeout` seconds; raises OSError.
 
-        A connection that was kept and turns out dead deserves one free attempt on a new one:
-        closing idle connections is a server's right and no failure.
+        When a kept connection turns out to be closed, the request is sent once more on a new one:
+        servers may close idle connections, and that is no failed attempt.
         """
         deadline = time.monotonic() + timeout
-        if self._socket is not None and not self._is_quiet(self._socket):
+        if self._socket is not None and not self._is_idle(self._socket):
             self.close()
         kept = self._socket is not None
         try:
             return self._exchange(request, deadline)
-        except self._dead:
+        except self._closed_errors:
             if not kept:
                 raise
         return self._exchange(request, deadline)
@@ -74,38 +74,39 @@ class HttpTransport:
             connection.close()
 
     def close_in_child(self) -> None:
-        """Close an inherited connection in a forked child, without a word on the wire.
+        """Close an inherited connection in a forked child, without sending anything.
 
-        Only the descriptor: a TLS goodbye would end the parent's session.
+        Closes only the descriptor: the closing message of TLS would end the parent's session.
         """
         connection, self._socket = self._socket, None
         if connection is not None:
             socket.close(connection.detach())
 
-    def _is_quiet(self, connection: socket.socket) -> bool:
-        """Say whether a kept connection can be used: not closed, and nothing came unasked.
+    def _is_idle(self, connection: socket.socket) -> bool:
+        """Return whether a kept connection can be used: it is open, and nothing was received.
 
-        A server that gets bored may say 408 before it closes; that must not pass for an answer.
+        A server may send a 408 before it closes an idle connection; that must not be taken for the
+        answer to the next request.
         """
         try:
             connection.settimeout(0.0)
             connection.recv(1)
-        except self._not_yet:
+        except self._not_ready_errors:
             return True
         except OSError:
             return False
         return False
 
     def _exchange(self, request: Request, deadline: float) -> Answer:
-        """Do one round trip; the connection stays open only after a complete answer."""
+        """Send a request and return its answer; keep the connection only if that is complete."""
         try:
             if self._socket is None:
                 self._socket = self._connect(deadline)
             try:
-                for piece in self._pieces(request):
+                for piece in self._to_pieces(request):
                     self._send(self._socket, piece, deadline)
-            except self._dead as error:
-                # A server may refuse before it has read the body: its answer is there to read.
+            except self._closed_errors as error:
+                # The server may have refused before it read the body, and its answer can be read.
                 answer, _ = read_answer(self._socket, deadline, "POST", instead_of=error)
                 self.close()
                 return answer
@@ -118,85 +119,87 @@ class HttpTransport:
         return answer
 
     def _send(self, connection: socket.socket, message: memoryview, deadline: float) -> None:
-        """Send everything. What can go at once does; with a time limit, Python waits first.
+        """Send everything: without waiting if possible, else with a timeout.
 
-        Each of these calls gives up the interpreter's lock, and a program that computes is
-        interrupted each time that it is wanted back.
+        With a timeout Python polls before it sends. Each system call releases the interpreter lock,
+        and getting it back interrupts a program that computes.
         """
         while message:
             try:
                 connection.settimeout(0.0)
                 sent = connection.send(message)
-            except self._not_yet:
-                connection.settimeout(left_until(deadline))
+            except self._not_ready_errors:
+                connection.settimeout(get_seconds_left(deadline))
                 sent = connection.send(message)
             message = message[sent:]
 
-    def _pieces(self, request: Request) -> tuple[memoryview, memoryview]:
-        """Return the head with what is copied of the body, and the rest, which may be large.
+    def _to_pieces(self, request: Request) -> tuple[memoryview, memoryview]:
+        """Return the head with the first part of the body, and the rest, which may be large.
 
-        Views, so that nothing that prints variables prints the key in them.
+        As views, so that code that prints variables does not print the key in the head.
         """
-        lines = [f"{name}: {value}" for name, value in self._headers().items()]
+        lines = [f"{name}: {value}" for name, value in self._get_headers().items()]
         target = self._prefix + request.path
-        if self._proxy() is not None and self._scheme == "http":
-            target = f"http://{self._authority()}{target}"
+        if self._get_proxy() is not None and self._scheme == "http":
+            target = f"http://{self._get_authority()}{target}"
         lines = [f"POST {target} HTTP/1.1", *lines, f"Content-Length: {len(request.body)}"]
         head = "\r\n".join([*lines, "", ""]).encode()
         body = memoryview(request.body)
         return memoryview(head + body[:_COPIED_BYTES]), body[_COPIED_BYTES:]
 
-    def _headers(self) -> dict[str, str]:
-        headers = {"Host": self._authority(), "Accept": "application/json"}
-        proxy = self._proxy()
+    def _get_headers(self) -> dict[str, str]:
+        headers = {"Host": self._get_authority(), "Accept": "application/json"}
+        proxy = self._get_proxy()
         if proxy is not None and self._scheme == "http":
-            headers.update(proxy_credentials(proxy))
+            headers.update(get_credentials(proxy))
         return {**headers, **get_headers(self._key.reveal(), __version__)}
 
-    def _authority(self) -> str:
+    def _get_authority(self) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
-        usual = 443 if self._scheme == "https" else 80
-        return host if self._port == usual else f"{host}:{self._port}"
+        default = 443 if self._scheme == "https" else 80
+        return host if self._port == default else f"{host}:{self._port}"
 
-    def _proxy(self) -> str | None:
+    def _get_proxy(self) -> str | None:
         return get_proxy(self._scheme, self._host, self._port)
 
     def _connect(self, deadline: float) -> socket.socket:
-        proxy = self._proxy()
+        proxy = self._get_proxy()
         if proxy is None:
-            plain = _open(self._host, self._port, deadline)
+            plain = _connect_to(self._host, self._port, deadline)
         else:
             plain = self._connect_through(proxy, deadline)
         if self._scheme == "http":
             return plain
-        return self._secured(plain, deadline)
+        return self._wrap_tls(plain, deadline)
 
-    def _secured(self, plain: socket.socket, deadline: float) -> ssl.SSLSocket:
+    def _wrap_tls(self, plain: socket.socket, deadline: float) -> ssl.SSLSocket:
         try:
             with first_use():
-                from . import tls as _tls
-            self._dead = (ConnectionError, *_tls.ENDED)
-            self._not_yet = (BlockingIOError, *_tls.NOT_YET)
-            context = self._ssl_context = self._ssl_context or _tls.default_context()
+                from . import tls
+            self._closed_errors = (ConnectionError, *tls.CLOSED)
+            self._not_ready_errors = (BlockingIOError, *tls.NOT_READY)
+            context = self._ssl_context = self._ssl_context or tls.default_context()
         except BaseException:
             plain.close()
             raise
-        return _tls.secured(plain, self._host, context, deadline)
+        return tls.wrap_tls(plain, self._host, context, deadline)
 
     def _connect_through(self, proxy: str, deadline: float) -> socket.socket:
-        """Connect to a proxy; for https, open a tunnel (RFC 9110, 9.3.6)."""
+        """Return a connection to a proxy; for https, a tunnel through it (RFC 9110, 9.3.6)."""
         parts = parse_proxy(proxy)
         if parts.scheme != "http" or not parts.hostname:
             raise OSError(f"a proxy must be an http:// URL, got scheme {parts.scheme!r}")
-        plain = _open(parts.hostname, parts.port or 80, deadline)
+        plain = _connect_to(parts.hostname, parts.port or 80, deadline)
         if self._scheme == "http":
             return plain
         try:
-            authority = f"{self._authority()}:443" if self._port == 443 else self._authority()  # noqa: PLR2004  # https
-            headers = {"Host": authority, **proxy_credentials(proxy)}
+            authority = self._get_authority()
+            if self._port == 443:  # noqa: PLR2004  # CONNECT needs the port, also the default one
+                authority += ":443"
+            headers = {"Host": authority, **get_credentials(proxy)}
             lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-            ask = f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n".encode()
-            self._send(plain, memoryview(ask), deadline)
+            request = f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n".encode()
+            self._send(plain, memoryview(request), deadline)
             answer, _ = read_answer(plain, deadline, "CONNECT")
             if answer.status // 100 != 2:  # noqa: PLR2004  # 2xx
                 raise OSError(f"the proxy refused the tunnel with HTTP {answer.status}")
@@ -206,13 +209,13 @@ class HttpTransport:
         return plain
 
 
-def _open(host: str, port: int, deadline: float) -> socket.socket:
-    """Connect to the first address that answers, all of them under one deadline."""
+def _connect_to(host: str, port: int, deadline: float) -> socket.socket:
+    """Return a connection to the first address that accepts; one deadline is for all of them."""
     failure: OSError | None = None
-    for family, kind, protocol, _, address in _addresses_of(host, port):
+    for family, kind, protocol, _, address in _resolve_addresses(host, port):
         connection = socket.socket(family, kind, protocol)
         try:
-            connection.settimeout(left_until(deadline))
+            connection.settimeout(get_seconds_left(deadline))
             connection.connect(address)
             connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         except OSError as error:
@@ -223,9 +226,9 @@ def _open(host: str, port: int, deadline: float) -> socket.socket:
     raise failure or OSError(f"no address for {host}")
 
 
-def _addresses_of(host: str, port: int) -> list[tuple[Any, ...]]:
+def _resolve_addresses(host: str, port: int) -> list[tuple[Any, ...]]:
     try:
         return [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
     except RuntimeError:
-        # gevent asks in a thread, and Python 3.12 starts none while it ends: ask without gevent.
+        # gevent resolves in a thread, and Python 3.12 starts none during shutdown: bypass gevent.
         return [*_socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]

@@ -1,7 +1,7 @@
-"""Beside the client: look at a configuration from the outside, one step after the other.
+"""Checks a configuration from the outside, for commands that find out why nothing arrives.
 
-For commands that tell people why nothing arrives. Sends one request that the service refuses for
-having no events, so nothing is stored. Every step is bounded by the time limit of a request.
+It sends one request, which the service refuses because it has no events, so nothing is stored.
+Every step is bounded by the time limit of a request.
 """
 
 from __future__ import annotations
@@ -26,53 +26,56 @@ if TYPE_CHECKING:
     from whisperr._contract import Answer
     from whisperr._options import Config
 
-    State = Literal["ok", "doubtful", "wrong", "skipped"]
+    Verdict = Literal["ok", "doubtful", "wrong", "skipped"]
 
-# CONTRACT, Event: what is stamped more than 5 minutes ahead of the server's clock is refused.
+# CONTRACT, Event: an event more than 5 minutes ahead of the server's clock is refused.
 _MOST_AHEAD = 300.0
-# Clocks that are kept right differ by less; the header itself knows whole seconds only.
+# Synchronised clocks differ by less; the header itself has whole seconds only.
 _USUAL_SKEW = 10.0
 
 
 class Finding(Frozen):
-    """What one step found: its name, how it stands, and one line for people without the key."""
+    """What one step found: its name, a verdict, and one line of text that never shows the key."""
 
     __slots__ = ("name", "state", "text")
 
     name: str
-    state: State
+    state: Verdict
     text: str
 
-    def __init__(self, name: str, state: State, text: str) -> None:
+    def __init__(self, name: str, state: Verdict, text: str) -> None:
         self._set(name=name, state=state, text=text)
 
 
 class _Exchange:
-    """The one request of a checkup: what came back, and when."""
+    """The one request of a checkup: its answer and its times."""
 
     def __init__(self) -> None:
         self.answer: Answer | None = None
-        self.took = 0.0  # seconds, with connecting
+        self.duration = 0.0  # seconds, with connecting
         self.at = 0.0  # the wall clock in the middle of it, in seconds since 1970
 
 
 def checkup(config: Config, *, measures: bool = False) -> Iterator[Finding]:
-    """Look at the configuration, the name of the host, its encryption and the key, in this order.
+    """Check the configuration, the name of the host, its encryption and the key, in this order.
 
-    Each is found when asked for, so that a command can show it at once. The key is asked about
-    even when a step before failed: what stands between, such as a proxy, may be at fault. With
-    `measures` also the round trip of that request and what the server's clock says about ours.
+    A step runs when its finding is asked for, so that a command can show each at once. The key is
+    checked even after a failed step, because something between, such as a proxy, may be at fault.
+    With `measures` there are two more: the round trip of that request, and how far our clock is
+    from the server's.
     """
     parts = parse_url(config.base_url)
     assert parts is not None  # `Config` has checked it
     scheme, host, port, _ = parts
     yield _configuration(config, scheme, host)
-    way = _detour(config, scheme, host, port)
-    yield Finding("host name", "skipped", way) if way else _host_name(host, port)
+    detour = _find_detour(config, scheme, host, port)
+    yield Finding("host name", "skipped", detour) if detour else _host_name(host, port)
     if scheme == "http":
         yield Finding("encryption", "skipped", "http:// has none")
     else:
-        yield Finding("encryption", "skipped", way) if way else _encryption(config, host, port)
+        yield (
+            Finding("encryption", "skipped", detour) if detour else _encryption(config, host, port)
+        )
     exchange = _Exchange()
     yield _key(config, exchange)
     if measures:
@@ -93,10 +96,10 @@ def _configuration(config: Config, scheme: str, host: str) -> Finding:
     return Finding(name, "ok", f"sends to {config.base_url}{mode}")
 
 
-def _detour(config: Config, scheme: str, host: str, port: int) -> str | None:
-    """Say what stands between this machine and the host, if it is known."""
+def _find_detour(config: Config, scheme: str, host: str, port: int) -> str | None:
+    """Return what is known to stand between this machine and the host."""
     if config.transport is not None:
-        return "the `transport` option sends requests in a way of its own"
+        return "the `transport` option sends the requests"
     if get_proxy(scheme, host, port) is not None:
         return "requests go through the proxy that the environment names"
     return None
@@ -135,7 +138,7 @@ def _validity(secure: ssl.SSLSocket) -> str:
 
     ends = (secure.getpeercert() or {}).get("notAfter")
     if not isinstance(ends, str):
-        return ""  # a context that verifies nothing knows no certificate
+        return ""  # a context that verifies nothing keeps no certificate
     days = (ssl.cert_time_to_seconds(ends) - time.time()) / 86_400
     return f", certificate valid for {days:.0f} more days"
 
@@ -149,27 +152,27 @@ def _key(config: Config, exchange: _Exchange) -> Finding:
     began, at = time.monotonic(), time.time()
     try:
         answer = transport.send(empty_request(), config.request_timeout)
-        exchange.answer, exchange.took = answer, time.monotonic() - began
-        exchange.at = at + exchange.took / 2
+        exchange.answer, exchange.duration = answer, time.monotonic() - began
+        exchange.at = at + exchange.duration / 2
     except OSError as error:
         return Finding("key", "wrong", f"no answer: {type(error).__name__}: {error}")
     finally:
         if config.transport is None:
             transport.close()
     code = parse_error_code(answer.body)
-    said = f"HTTP {answer.status}" + (f", {code}" if code else "")
-    good = is_key_accepted(answer.status)
-    if good is None:
-        return Finding("key", "doubtful", f"{said}: says nothing about the key")
-    if good:
-        return Finding("key", "ok", f"accepted ({said} for a request without events)")
-    return Finding("key", "wrong", f"refused ({said}); create another one in the dashboard")
+    status = f"HTTP {answer.status}" + (f", {code}" if code else "")
+    accepted = is_key_accepted(answer.status)
+    if accepted is None:
+        return Finding("key", "doubtful", f"{status}: says nothing about the key")
+    if accepted:
+        return Finding("key", "ok", f"accepted ({status} for a request without events)")
+    return Finding("key", "wrong", f"refused ({status}); create another one in the dashboard")
 
 
 def _round_trip(exchange: _Exchange) -> Finding:
     if exchange.answer is None:
         return Finding("round trip", "skipped", "no answer")
-    return Finding("round trip", "ok", f"{exchange.took * 1000:.0f} ms, with connecting")
+    return Finding("round trip", "ok", f"{exchange.duration * 1000:.0f} ms, with connecting")
 
 
 def _clock(exchange: _Exchange) -> Finding:
@@ -179,7 +182,7 @@ def _clock(exchange: _Exchange) -> Finding:
         date = parsedate_to_datetime("" if answer is None else answer.headers.get("date", ""))
         theirs = date.timestamp() + 0.5
     except ValueError:
-        return Finding("clock", "skipped", "no answer that says the time")
+        return Finding("clock", "skipped", "no answer that has the time")
     ahead = exchange.at - theirs
     text = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
     if ahead > _MOST_AHEAD:

@@ -1,33 +1,37 @@
-"""Step 2, in two moments: encoded and stamped now, queued later. For the doors.
+"""Events that are encoded now and queued later, when their user is known or a commit has happened.
 
-An event may have to wait for a commit, or for its user, who cannot always be read where `track`
-is called. Everything else about it is settled at once: its bytes, its time and its id. Until it
-is queued it is nobody's: it is not accepted, not held, and not counted.
+Everything else about such an event is fixed at once: its bytes, its time and its id. Until it is
+queued it is not accepted, not held, and not counted.
 
-Threads: any thread may prepare and any other may queue. Nothing here waits.
+Threads: any thread may defer an event and any other may queue it. Nothing here waits.
 """
 
 from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from whisperr._client import get_pipeline
 from whisperr._delivery.pipeline import get_call_site
 from whisperr._events.event import NO_USER, join_user
 from whisperr._events.identify import encode_identify
 from whisperr._events.layout import split_at_user
+from whisperr.errors import InvalidEvent
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from whisperr._client import Whisperr
     from whisperr._delivery.pipeline import Pipeline
+    from whisperr.protocols import Sink
 
 UNKNOWN = object()
 """Stands for a user that is named when the event is queued."""
 
 
 class DeferredEvent:
-    """An event or an identify whose bytes are made and that waits to be queued, once."""
+    """An encoded event or identify that waits to be queued, once."""
 
-    __slots__ = ("_call", "_client", "_head", "_place", "_tail", "message_id")
+    __slots__ = ("_call", "_call_site", "_client", "_head", "_tail", "message_id")
 
     def __init__(
         self,
@@ -42,17 +46,17 @@ class DeferredEvent:
         self._call = call
         self._head = head
         self._tail = tail  # None: the head is all of it
-        self._place = get_call_site()  # of the caller's line, for what may be said later
+        self._call_site = get_call_site()  # later it is not on the stack any more
 
     def queue(self, user: object = None) -> bool:
-        """Accept it, with this user if it has none yet; False when it was refused.
+        """Queue it, for this user if it has none yet; return whether it was accepted.
 
-        `before_send` sees an event without a user now, with the user in place. A refusal is
-        reported with the line that prepared it, and raised in strict mode.
+        `before_send` sees an event without a user now, with the user in place. A rejection is
+        reported with the call site that deferred it, and raised in strict mode.
         """
         pipeline = self._pipeline()
         if pipeline.closing:
-            pipeline.refuse_closed(self._call, self._place)
+            pipeline.reject_closed(self._call, self._call_site)
             return False
         data = self._head
         if self._tail is not None:
@@ -60,27 +64,28 @@ class DeferredEvent:
             try:
                 data = join(self._head, user, self._tail)
             except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
-                pipeline.refuse(error, self._call, self._place)
+                pipeline.reject(error, self._call, self._call_site)
                 return False
-        return pipeline.put(data, self._place)
+        return pipeline.put(data, self._call_site)
 
-    @property
-    def outbox(self) -> object:
-        """The buffer that it will be written to for another process to deliver; None: no such."""
-        return outbox_of(self._client)
+    def reject(self, error: Exception) -> None:
+        """Report that it will never be queued, and why; strict mode raises the error."""
+        self._pipeline().reject(error, self._call, self._call_site)
 
-    def nobody(self) -> None:
-        """Let it go: its user turned out to be an anonymous visitor."""
-        nobody(self._client, self._call)
-
-    def refuse(self, error: Exception) -> None:
-        """Report that it will never be queued, and why; raises in strict mode, as bad data does."""
-        self._pipeline().refuse(error, self._call, self._place)
+    def settle(self, user: object) -> bool:
+        """End the wait: queue it for `user`, or report that there is none, or why it is unknown."""
+        if isinstance(user, InvalidEvent):
+            self.reject(user)
+        elif user is None:
+            report_anonymous(self._client, self._call)
+        else:
+            return self.queue(user)
+        return False
 
     def _pipeline(self) -> Pipeline:
-        """Return the one of the process that this runs in: it may be a fork of the first."""
+        """Return the pipeline of this process, which may be a fork of the one that deferred it."""
         pipeline = get_pipeline(self._client)
-        assert pipeline is not None  # a disabled client prepares nothing
+        assert pipeline is not None  # a disabled client defers nothing
         return pipeline
 
 
@@ -90,67 +95,77 @@ def defer_event(
     event_type: object,
     properties: object = None,
     context: object = None,
+    *,
     occurred_at: object = None,
     message_id: object = None,
 ) -> DeferredEvent | None:
-    """Encode one event to be queued later; None when it was refused, which is reported.
+    """Encode one event to be queued later; None when it was rejected, which is reported.
 
     `user` may be UNKNOWN. With a user the event is complete, so `before_send` sees it here.
     """
-    pipeline = get_pipeline(client)
-    if pipeline is None:
-        return None
-    if pipeline.closing:
-        pipeline.refuse_closed("track")
-        return None
     given = (event_type, properties, context, occurred_at, message_id)
-    try:
+
+    def encode(pipeline: Pipeline) -> DeferredEvent:
         if user is UNKNOWN:
             chosen, head, tail = pipeline.encoder.encode_without_user(*given)
             return DeferredEvent(client, "track", head, tail, chosen)
-        chosen, data = pipeline.encoder.event(user, *given)
+        chosen, data = pipeline.encoder.encode(user, *given)
         return DeferredEvent(client, "track", data, None, chosen)
-    except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
-        pipeline.refuse(error, "track")
-        return None
+
+    return _defer(client, "track", encode)
 
 
-def defer_identify(client: Whisperr, **known: object) -> DeferredEvent | None:
-    """Encode what is known about a user who is named later; None when it was refused."""
+def defer_identify(client: Whisperr, **details: object) -> DeferredEvent | None:
+    """Encode what is known about a user that is named later; None when it was rejected."""
+
+    def encode(_: Pipeline) -> DeferredEvent:
+        head, tail = split_at_user(encode_identify(NO_USER, **details), NO_USER)
+        return DeferredEvent(client, "identify", head, tail)
+
+    return _defer(client, "identify", encode)
+
+
+def _defer(
+    client: Whisperr, call: str, encode: Callable[[Pipeline], DeferredEvent]
+) -> DeferredEvent | None:
     pipeline = get_pipeline(client)
     if pipeline is None:
         return None
     if pipeline.closing:
-        pipeline.refuse_closed("identify")
+        pipeline.reject_closed(call)
         return None
     try:
-        head, tail = split_at_user(encode_identify(NO_USER, **known), NO_USER)
-        return DeferredEvent(client, "identify", head, tail)
+        return encode(pipeline)
     except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
-        pipeline.refuse(error, "identify")
+        pipeline.reject(error, call)
         return None
 
 
-def is_on(client: Whisperr) -> bool:
-    """Say whether a client does anything at all."""
-    return get_pipeline(client) is not None
+def settle_all(settled: Iterable[tuple[DeferredEvent, object]]) -> bool:
+    """Settle each event with its user; return whether all were accepted.
+
+    In strict mode the first error is raised when all are settled.
+    """
+    accepted = True
+    first: InvalidEvent | None = None
+    for deferred, user in settled:
+        try:
+            accepted &= deferred.settle(user)
+        except InvalidEvent as error:  # noqa: PERF203  # the others are settled as well
+            first = first or error
+    if first is not None:
+        raise first
+    return accepted
 
 
-def outbox_of(client: Whisperr) -> object:
-    """Return the buffer that other processes deliver; None when this one does."""
+def get_sink(client: Whisperr) -> Sink | None:
+    """Return where a client puts events for others to deliver; None if it delivers itself."""
     pipeline = get_pipeline(client)
-    return None if pipeline is None or pipeline.delivered_by is None else pipeline.sink
+    return None if pipeline is None else pipeline.sink
 
 
-def nobody(client: Whisperr, call: str) -> None:
-    """Say, with `debug`, that there is no user to send something for."""
+def report_anonymous(client: Whisperr, call: str) -> None:
+    """Log, with `debug`, that nothing is sent because the visitor is anonymous."""
     pipeline = get_pipeline(client)
     if pipeline is not None:
-        pipeline.reporter.detail("%s: the visitor is anonymous; nothing is sent", call)
-
-
-def refuse(client: Whisperr, call: str, error: Exception) -> None:
-    """Report a call whose user could not be read, as bad data is reported."""
-    pipeline = get_pipeline(client)
-    if pipeline is not None:
-        pipeline.refuse(error, call)
+        pipeline.accounting.debug("%s: the visitor is anonymous; nothing is sent", call)

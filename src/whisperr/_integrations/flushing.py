@@ -1,4 +1,4 @@
-"""For the doors: the last moment of a host, for all clients of the process under one deadline."""
+"""Delivery at the last moment that a host gives: all clients of the process, one deadline."""
 
 from __future__ import annotations
 
@@ -16,30 +16,35 @@ if TYPE_CHECKING:
 
 
 def flush_all(timeout: float) -> bool:
-    """Deliver what is held within `timeout` seconds; True when all of it was. The rest is kept."""
+    """Deliver what is held within `timeout` seconds; return whether all of it was.
+
+    What was not delivered stays queued.
+    """
     deadline = time.monotonic() + timeout
     mine = pipelines()
-    for pipeline in mine[1:]:  # all begin before any is waited for
+    for pipeline in mine[1:]:  # all begin before this thread waits for any
         pipeline.flush(0)
     done = [pipeline.flush(max(deadline - time.monotonic(), 0.0)) for pipeline in mine]
     return all(done)
 
 
-def flushing(function: Function, seconds_for: Callable[[tuple[Any, ...]], float]) -> Function:
-    """Return the function, sync or async, with a flush behind each call, also a failed one.
+def flush_after_calls(
+    function: Function, get_timeout: Callable[[tuple[Any, ...]], float]
+) -> Function:
+    """Wrap a function, sync or async, to flush after each call, also a failed one.
 
-    `seconds_for` is given the arguments of the call, after it, and says how long it may take.
+    `get_timeout` takes the arguments of the call, after it, and returns the seconds of the flush.
     """
     if iscoroutinefunction(function):
 
         @wraps(function)
-        async def acall(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # what is wrapped says
+        async def acall(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # those of the wrapped function
             import asyncio
 
             try:
                 return await function(*args, **kwargs)
             finally:
-                await asyncio.to_thread(flush_all, seconds_for(args))
+                await asyncio.to_thread(flush_all, get_timeout(args))
 
         return cast("Function", acall)
 
@@ -48,6 +53,6 @@ def flushing(function: Function, seconds_for: Callable[[tuple[Any, ...]], float]
         try:
             return function(*args, **kwargs)
         finally:
-            flush_all(seconds_for(args))
+            flush_all(get_timeout(args))
 
     return cast("Function", call)

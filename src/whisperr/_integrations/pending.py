@@ -1,212 +1,128 @@
-"""Of the ASGI door: the client, for the user of one request.
+"""The deferred events of one request, in order, until their user can be read.
 
-With an async resolver an event is encoded at once and waits for its user until the request ends,
-because `track` cannot wait.
-
-Threads: the event loop and the threads of sync handlers; a `deque` needs no lock for that.
+Threads: the event loop, and the threads that sync code of the request runs in; a `deque` needs no
+lock for that.
 """
 
 from __future__ import annotations
 
-import inspect
 from collections import deque
 from contextlib import suppress
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from whisperr.errors import InvalidEvent
 
-from .deferred import UNKNOWN, defer_event, defer_identify, is_on, nobody, refuse
-from .tracker import UserTracker, get_user_id, to_invalid_event
+from .deferred import settle_all
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, MutableMapping, Sequence
-    from datetime import datetime
-    from typing import Literal
-
-    from whisperr._client import Whisperr
-    from whisperr.channel import ChannelFields
+    from collections.abc import Awaitable, Callable, Sequence
 
     from .deferred import DeferredEvent
 
-_OVER = "external_user_id: the request is over and resolve_user is async; await atrack() there"
+_ENDED = "external_user_id: the request is over and resolve_user is async; await atrack() there"
 _CANCELLED = "external_user_id: the request was cancelled before its user was read"
 
 
-class RequestTracker(UserTracker):
-    """Tracks for the user of one request: `request.state.whisperr`.
+class Unread:
+    """A user that takes an `await` to read.
 
-    For an anonymous visitor nothing is sent. With an async resolver, what `track` and `identify`
-    took is queued when the request is over, for the user of that moment; `atrack` and `aidentify`
-    ask the resolver before they return.
+    `source` is the same object for reads that have the same result. `reader` names what reads the
+    user, for reports.
     """
 
-    __slots__ = ("_is_async", "_over", "_waiting")
+    __slots__ = ("_read", "reader", "source")
 
     def __init__(
-        self,
-        client_of: Callable[[], Whisperr],
-        scope: MutableMapping[str, Any],
-        resolve_user: Callable[[Any], object] | None,
+        self, read: Callable[[], Awaitable[object]], source: object, reader: str = "resolve_user"
     ) -> None:
-        resolve = _identity_in if resolve_user is None else resolve_user
-        super().__init__(client_of, partial(resolve, scope))
-        self._is_async = _is_async(resolve)
-        self._over = False
-        self._waiting: deque[DeferredEvent] = deque()
+        self._read = read
+        self.source: object = source
+        self.reader: str = reader
 
-    async def auser_id(self) -> str | None:
-        """Do what `user_id` does, also with an async resolver."""
-        client = self._client_of()
-        return get_user_id(client, await self._auser(client, "user_id"))
+    async def read(self) -> object:
+        """Return the user's id, None for an anonymous visitor, or why it cannot be read."""
+        try:
+            return await self._read()
+        except Exception as error:  # noqa: BLE001  # of a project's own function: reported
+            return to_invalid_event(error, self.reader)
 
-    def track(
-        self,
-        event_type: str,
-        properties: Mapping[str, Any] | None = None,
-        context: Mapping[str, Any] | None = None,
-        *,
-        occurred_at: datetime | None = None,
-        message_id: str | None = None,
-    ) -> str | None:
-        """Queue one event of the user and return its message id; None when it is not sent.
 
-        The arguments are those of `Whisperr.track` after the user. An event that waits for its
-        user has its id already; it is accepted when the user is known.
-        """
-        given = (event_type, properties, context)
-        if not self._is_async:
-            return super().track(*given, occurred_at=occurred_at, message_id=message_id)
-        client = self._client_of()
-        prepared = defer_event(client, UNKNOWN, *given, occurred_at, message_id)
-        return None if prepared is None else self._wait(prepared)
+class Pending:
+    """Events and identifies of one request that wait for their user."""
 
-    async def atrack(
-        self,
-        event_type: str,
-        properties: Mapping[str, Any] | None = None,
-        context: Mapping[str, Any] | None = None,
-        *,
-        occurred_at: datetime | None = None,
-        message_id: str | None = None,
-    ) -> str | None:
-        """Do what `track` does, reading the user before it returns."""
-        client = self._client_of()
-        given = (event_type, properties, context, occurred_at, message_id)
-        prepared = defer_event(client, UNKNOWN, *given)
-        if prepared is None:
+    __slots__ = ("_ended", "_queue")
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[DeferredEvent, Unread]] = deque()
+        self._ended = False
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    def add(self, deferred: DeferredEvent, user: Unread) -> str | None:
+        """Keep an event until the request ends; return its id, None when it was rejected."""
+        if self._ended:
+            deferred.reject(InvalidEvent(_ENDED))
             return None
-        user = await self._auser(client, "track")
-        return prepared.message_id if user is not None and prepared.queue(user) else None
+        self._queue.append((deferred, user))
+        return deferred.message_id
 
-    def identify(
-        self,
-        *,
-        traits: Mapping[str, Any] | None = None,
-        email: str | None = None,
-        phone: str | None = None,
-        push_token: str | None = None,
-        preferred_channel: Literal["email", "sms", "push"] | None = None,
-        channels: Sequence[ChannelFields | Mapping[str, Any]] | None = None,
-        anonymous_id: str | None = None,
-    ) -> None:
-        """Queue what is known about the user; the arguments are those of `Whisperr.identify`."""
-        known: Any = {n: v for n, v in locals().items() if n not in {"self", "__class__"}}
-        if not self._is_async:
-            super().identify(**known)
-            return
-        prepared = defer_identify(self._client_of(), **known)
-        if prepared is not None:
-            self._wait(prepared)
-
-    async def aidentify(
-        self,
-        *,
-        traits: Mapping[str, Any] | None = None,
-        email: str | None = None,
-        phone: str | None = None,
-        push_token: str | None = None,
-        preferred_channel: Literal["email", "sms", "push"] | None = None,
-        channels: Sequence[ChannelFields | Mapping[str, Any]] | None = None,
-        anonymous_id: str | None = None,
-    ) -> None:
-        """Do what `identify` does, reading the user before it returns."""
-        known = {name: value for name, value in locals().items() if name != "self"}
-        client = self._client_of()
-        prepared = defer_identify(client, **known)
-        if prepared is not None:
-            user = await self._auser(client, "identify")
-            if user is not None:
-                prepared.queue(user)
+    def end(self) -> None:
+        """End the request: the middleware settles what is pending now, and nothing after that."""
+        self._ended = True
 
     async def settle(self) -> None:
-        """End the request: read the user of what waits, once, and queue it. For the middleware."""
-        self._over = True
-        if not self._waiting:
-            return
+        """Read the users, each source once, and queue what is pending.
+
+        Raises InvalidEvent in strict mode only. When the task is cancelled, what still waits for
+        its user is reported as lost.
+        """
         try:
-            user = await self._read()
-        except Exception as error:  # noqa: BLE001  # of a project's own function: reported
-            failure = to_invalid_event(error)
-            self._end_all(lambda prepared: prepared.refuse(failure))
-        except BaseException:  # the task is cancelled: say what is lost by it, and go
-            with suppress(InvalidEvent):
-                self._end_all(lambda prepared: prepared.refuse(InvalidEvent(_CANCELLED)))
+            await self._settle()
+        except InvalidEvent:
             raise
-        else:
-            self._end_all(
-                lambda prepared: prepared.nobody() if user is None else prepared.queue(user)
-            )
+        except BaseException:
+            with suppress(InvalidEvent):
+                self.reject(_CANCELLED)
+            raise
 
-    def _wait(self, prepared: DeferredEvent) -> str | None:
-        if self._over:
-            prepared.refuse(InvalidEvent(_OVER))
-            return None
-        self._waiting.append(prepared)
-        return prepared.message_id
-
-    def _end_all(self, end: Callable[[DeferredEvent], object]) -> None:
-        """End each that waits, also when strict mode raises for one; then raise the first error."""
-        first: InvalidEvent | None = None
-        while self._waiting:
-            try:
-                end(self._waiting.popleft())
-            except InvalidEvent as error:  # noqa: PERF203  # the others have to end as well
-                first = first or error
-        if first is not None:
-            raise first
-
-    async def _read(self) -> object:
-        user = self._resolve()
-        return await user if inspect.isawaitable(user) else user
-
-    async def _auser(self, client: Whisperr, call: str) -> object:
-        """Return what the resolver says; None when nothing can be sent, which was told."""
-        if call != "user_id" and not is_on(client):
-            return None
+    async def _settle(self) -> None:
+        # By the id of a source; the source is kept, so that no other object gets its id.
+        users: dict[int, tuple[object, object]] = {}
+        settled: list[tuple[DeferredEvent, object]] = []
         try:
-            user = await self._read()
-        except Exception as error:  # noqa: BLE001  # of a project's own function: reported
-            refuse(client, call, to_invalid_event(error))
-            return None
-        if user is None:
-            nobody(client, call)
-        return user
+            while self._queue:
+                first = self._queue[0]
+                deferred, user = first
+                if id(user.source) not in users:
+                    users[id(user.source)] = (user.source, await user.read())
+                # A login or logout may have taken it meanwhile.
+                if self._queue and self._queue[0] is first:
+                    self._queue.popleft()
+                    settled.append((deferred, users[id(user.source)][1]))
+        finally:
+            await self.finish(settled)
+
+    async def finish(self, settled: Sequence[tuple[DeferredEvent, object]]) -> bool:
+        """Queue events whose users have been read; return whether all were accepted."""
+        return settle_all(settled)
+
+    def pull(
+        self, select: Callable[[Unread], bool] = lambda _: True
+    ) -> list[tuple[DeferredEvent, Unread]]:
+        """Take out what waits for the selected users; the rest stays, in its order."""
+        pending = tuple(self._queue)
+        self._queue.clear()
+        self._queue.extend(pair for pair in pending if not select(pair[1]))
+        return [pair for pair in pending if select(pair[1])]
+
+    def reject(self, reason: str, select: Callable[[Unread], bool] = lambda _: True) -> None:
+        """Report what waits for the selected users as lost."""
+        settle_all([(deferred, InvalidEvent(reason)) for deferred, _ in self.pull(select)])
 
 
-def _is_async(function: Callable[[Any], object]) -> bool:
-    """Say whether a resolver is to be awaited; also an object with an async `__call__`."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004  # the method itself is looked at
-    )
-
-
-def _identity_in(scope: MutableMapping[str, Any]) -> object:
-    """Return the `identity` that Starlette's authentication left in the scope."""
-    user = scope.get("user")
-    if user is None:
-        raise InvalidEvent(
-            "external_user_id: the request has no user; give WhisperrMiddleware a resolve_user, "
-            "or put it inside AuthenticationMiddleware"
-        )
-    return user.identity if user.is_authenticated else None
+def to_invalid_event(error: Exception, reader: str = "resolve_user") -> InvalidEvent:
+    """Return what is reported; never the text of a foreign error, which may repeat data."""
+    if isinstance(error, InvalidEvent):
+        return error
+    return InvalidEvent(f"external_user_id: {reader} raised {type(error).__name__}")

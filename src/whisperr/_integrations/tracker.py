@@ -1,116 +1,231 @@
-"""For the doors: the client, for the user of one request or task.
+"""Trackers: the client, for the user of one request or task.
 
-The user is read when something is tracked, never before, and nothing is read or sent for a client
-that is disabled. A failure to read it is reported as bad data is; the request goes on.
+Integrations differ in how they read the user: `_read_user`, and `_aread_user` with an `await`. The
+user is read when something is tracked, never before, and not for a disabled client. A failure to
+read it is reported as bad data is, and the request continues.
 
-Threads: any. It keeps nothing of its own.
+`TrackArguments` and `IdentifyArguments` are the only place where the integrations spell what
+`Whisperr.track` and `Whisperr.identify` take; a test compares them with the client.
+
+Threads: any. A tracker keeps nothing but the deferred events of its request.
 """
 
 from __future__ import annotations
 
+from inspect import Parameter, signature
+from typing import TYPE_CHECKING, TypedDict, TypeVar
+
+from whisperr._client import Whisperr
 from whisperr._events.event import parse_identifier
 from whisperr.errors import InvalidEvent
 
-from .deferred import is_on, nobody, refuse
+from .deferred import UNKNOWN, defer_event, defer_identify, report_anonymous
+from .pending import Pending, Unread, to_invalid_event
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
-    from typing import Any, Literal
+    from typing import Any, Literal, TypeAlias
 
-    from whisperr._client import Whisperr
+    from typing_extensions import Unpack
+
     from whisperr.channel import ChannelFields
+
+    from .deferred import DeferredEvent
+
+    Fields: TypeAlias = Mapping[str, Any] | None
+
+F = TypeVar("F", bound="Callable[..., object]")
+
+_ASYNC = "external_user_id: resolve_user must not be async here"
+
+
+class TrackArguments(TypedDict, total=False):
+    """What `Whisperr.track` takes by name only."""
+
+    occurred_at: datetime | None
+    message_id: str | None
+
+
+class IdentifyArguments(TypedDict, total=False):
+    """What `Whisperr.identify` takes after the user."""
+
+    traits: Mapping[str, Any] | None
+    email: str | None
+    phone: str | None
+    push_token: str | None
+    preferred_channel: Literal["email", "sms", "push"] | None
+    channels: Sequence[ChannelFields | Mapping[str, Any]] | None
+    anonymous_id: str | None
+
+
+def same_parameters(method: Callable[..., object]) -> Callable[[F], F]:
+    """Show the parameters of a client's method, in `help()` and `inspect.signature`.
+
+    All of them but the user, and with them what only the decorated function has.
+    """
+    _self, _user, *shared = signature(method).parameters.values()
+    names = {parameter.name for parameter in shared}
+
+    def apply(function: F) -> F:
+        own = signature(function)
+        others = [
+            parameter
+            for parameter in own.parameters.values()
+            if parameter.name not in names and parameter.kind is not Parameter.VAR_KEYWORD
+        ]
+        ordered = sorted([*others, *shared], key=lambda parameter: parameter.kind)
+        vars(function)["__signature__"] = own.replace(parameters=ordered)
+        return function
+
+    return apply
+
+
+def check_names(given: Mapping[str, object], arguments: type) -> None:
+    """Raise TypeError for an argument that does not exist, also when nothing will be sent."""
+    for name in given:
+        if name not in arguments.__annotations__:
+            raise TypeError(f"got an unexpected keyword argument {name!r}")
 
 
 class UserTracker:
-    """Tracks for one user, found anew at each call. For an anonymous visitor nothing is sent."""
+    """Tracks for one user, read anew at each call. Nothing is sent for an anonymous visitor."""
 
-    __slots__ = ("_client_of", "_resolve")
+    __slots__ = ("_get_client", "_resolve")
 
-    def __init__(self, client_of: Callable[[], Whisperr], resolve: Callable[[], object]) -> None:
-        self._client_of = client_of
+    def __init__(self, get_client: Callable[[], Whisperr], resolve: Callable[[], object]) -> None:
+        self._get_client = get_client
         self._resolve = resolve
+
+    def _read_user(self) -> object:
+        """Return the user's id, None for an anonymous visitor, or Unread. May raise anything."""
+        return self._resolve()
+
+    def _defer(self, deferred: DeferredEvent, user: Unread) -> str | None:
+        """Keep an event until its user is read; for trackers whose user may be Unread."""
+        raise NotImplementedError
 
     @property
     def client(self) -> Whisperr:
         """The client itself, for events of another user."""
-        return self._client_of()
+        return self._get_client()
 
     @property
     def user_id(self) -> str | None:
         """The user's id as it is sent; None for an anonymous visitor, or if it cannot be read."""
-        client = self._client_of()
-        return get_user_id(client, self._user(client, "user_id"))
+        client = self._get_client()
+        user = self._find_user(client, "user_id")
+        return to_user_id(client, InvalidEvent(_ASYNC) if isinstance(user, Unread) else user)
 
+    @same_parameters(Whisperr.track)
     def track(
         self,
         event_type: str,
-        properties: Mapping[str, Any] | None = None,
-        context: Mapping[str, Any] | None = None,
-        *,
-        occurred_at: datetime | None = None,
-        message_id: str | None = None,
+        properties: Fields = None,
+        context: Fields = None,
+        **arguments: Unpack[TrackArguments],
     ) -> str | None:
         """Queue one event of the user and return its message id; None when it is not sent.
 
-        The arguments are those of `Whisperr.track` after the user.
+        The arguments are those of `Whisperr.track` after the user. An event that waits for its
+        user has its id already; it is accepted when the user is known.
         """
-        client = self._client_of()
-        user = self._user(client, "track") if is_on(client) else None
+        check_names(arguments, TrackArguments)
+        client = self._get_client()
+        user = self._find_user(client, "track") if client.enabled else None
         if user is None:
             return None
-        return client.track(
-            user, event_type, properties, context,
-            occurred_at=occurred_at, message_id=message_id,
-        )  # fmt: skip
+        if not isinstance(user, Unread):
+            return client.track(user, event_type, properties, context, **arguments)
+        deferred = defer_event(client, UNKNOWN, event_type, properties, context, **arguments)
+        return None if deferred is None else self._defer(deferred, user)
 
-    def identify(
-        self,
-        *,
-        traits: Mapping[str, Any] | None = None,
-        email: str | None = None,
-        phone: str | None = None,
-        push_token: str | None = None,
-        preferred_channel: Literal["email", "sms", "push"] | None = None,
-        channels: Sequence[ChannelFields | Mapping[str, Any]] | None = None,
-        anonymous_id: str | None = None,
-    ) -> None:
+    @same_parameters(Whisperr.identify)
+    def identify(self, **arguments: Unpack[IdentifyArguments]) -> None:
         """Queue what is known about the user; the arguments are those of `Whisperr.identify`."""
-        known: Any = {name: value for name, value in locals().items() if name != "self"}
-        client = self._client_of()
-        user = self._user(client, "identify") if is_on(client) else None
-        if user is not None:
-            client.identify(user, **known)
+        check_names(arguments, IdentifyArguments)
+        client = self._get_client()
+        user = self._find_user(client, "identify") if client.enabled else None
+        if isinstance(user, Unread):
+            deferred = defer_identify(client, **arguments)
+            if deferred is not None:
+                self._defer(deferred, user)
+        elif user is not None:
+            client.identify(user, **arguments)
 
-    def _user(self, client: Whisperr, call: str) -> object:
-        """Return what the resolver says; None when nothing can be sent, which was told."""
+    def _find_user(self, client: Whisperr, call: str) -> object:
+        """Return what `_read_user` does; None also when that fails, which is reported."""
         try:
-            user = self._resolve()
+            user = self._read_user()
             if hasattr(user, "__await__"):
-                getattr(user, "close", int)()  # a coroutine that nobody awaits would warn
-                raise InvalidEvent("external_user_id: resolve_user must not be async here")
+                getattr(user, "close", int)()  # a coroutine that nothing awaits would warn
+                raise InvalidEvent(_ASYNC)
         except Exception as error:  # noqa: BLE001  # of a project's own function: reported
-            refuse(client, call, to_invalid_event(error))
+            client.reject(call, to_invalid_event(error))
             return None
         if user is None:
-            nobody(client, call)
+            report_anonymous(client, call)
         return user
 
 
-def get_user_id(client: Whisperr, user: object) -> str | None:
-    """Return a user's id as it is sent; None when there is none, or a wrong one, which is told."""
-    if user is None:
-        return None
+class DeferringTracker(UserTracker):
+    """Has methods to await as well, and pending events where only those can read the user."""
+
+    __slots__ = ("pending",)
+
+    def __init__(
+        self, get_client: Callable[[], Whisperr], resolve: Callable[[], object], pending: Pending
+    ) -> None:
+        super().__init__(get_client, resolve)
+        self.pending: Pending = pending
+
+    async def _aread_user(self) -> object:
+        """Return the user's id, None for an anonymous visitor, or why it cannot be read."""
+        raise NotImplementedError
+
+    def _defer(self, deferred: DeferredEvent, user: Unread) -> str | None:
+        return self.pending.add(deferred, user)
+
+    async def auser_id(self) -> str | None:
+        """Do what `user_id` does, also where reading the user takes an `await`."""
+        client = self._get_client()
+        user = await self._aread_user()
+        if user is None:
+            report_anonymous(client, "user_id")
+        return to_user_id(client, user)
+
+    @same_parameters(Whisperr.track)
+    async def atrack(
+        self,
+        event_type: str,
+        properties: Fields = None,
+        context: Fields = None,
+        **arguments: Unpack[TrackArguments],
+    ) -> str | None:
+        """Do what `track` does, and read the user before it returns."""
+        client = self._get_client()
+        deferred = defer_event(client, UNKNOWN, event_type, properties, context, **arguments)
+        return None if deferred is None else await self._settle(deferred)
+
+    @same_parameters(Whisperr.identify)
+    async def aidentify(self, **arguments: Unpack[IdentifyArguments]) -> None:
+        """Do what `identify` does, and read the user before it returns."""
+        check_names(arguments, IdentifyArguments)
+        deferred = defer_identify(self._get_client(), **arguments)
+        if deferred is not None:
+            await self._settle(deferred)
+
+    async def _settle(self, deferred: DeferredEvent) -> str | None:
+        accepted = await self.pending.finish([(deferred, await self._aread_user())])
+        return deferred.message_id if accepted else None
+
+
+def to_user_id(client: Whisperr, user: object) -> str | None:
+    """Return a user's id as it is sent; None without one, or for a wrong one, which is reported."""
     try:
-        return parse_identifier(user, "external_user_id")
+        if isinstance(user, InvalidEvent):
+            raise user
+        return None if user is None else parse_identifier(user, "external_user_id")
     except InvalidEvent as error:
-        refuse(client, "user_id", error)
+        client.reject("user_id", error)
         return None
-
-
-def to_invalid_event(error: Exception) -> InvalidEvent:
-    """Return what is reported; never the text of a foreign error, which may repeat data."""
-    if isinstance(error, InvalidEvent):
-        return error
-    return InvalidEvent(f"external_user_id: resolve_user raised {type(error).__name__}")

@@ -1,7 +1,7 @@
-"""Around the core: what happens at a fork and at the end of the process.
+"""The end of the process: every pipeline delivers what it holds, under one deadline.
 
-One registry of the pipelines of this process, one function for its end, one fork hook. No signal
-handler is ever installed.
+One registry of the pipelines of this process and one function for its end, which `atexit` calls,
+and `multiprocessing` in its children. No signal handler is ever installed.
 """
 
 from __future__ import annotations
@@ -12,28 +12,43 @@ import sys
 import time
 from _weakref import ref  # by itself: `weakref` is a twentieth of the import time
 
+from . import forks
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
-    from whisperr._delivery.pipeline import Pipeline
+    class Running(Protocol):
+        """A pipeline, as the end of its process and the integrations see it."""
+
+        pid: int
+
+        @property
+        def ended(self) -> bool: ...
+        def flush(self, timeout: float | None) -> bool: ...
+        def begin_shutdown(self, deadline: float) -> None: ...
+        def finish_shutdown(self, deadline: float) -> bool: ...
+        def close_in_child(self) -> None: ...
+        def renew_ids(self) -> None: ...
+
 
 EXIT_TIMEOUT = 10.0
 # Before the finalizers that `multiprocessing` gives no priority, so that its queues still work.
 _FIRST = 100
 
-_pipelines: set[ref[Pipeline]] = set()
-# Those whose client is gone and that still deliver: nobody else may hold them.
-_leaving: set[Pipeline] = set()
+_pipelines: set[ref[Running]] = set()
+# Pipelines whose client is gone and that still deliver: nothing else refers to them.
+_leaving: set[Running] = set()
 _follows_children = False
 _finalized_by: int | None = None
 
 
-def watch(pipeline: Pipeline) -> None:
+def register(pipeline: Running) -> None:
     """Deliver what this pipeline holds when the process ends; close its socket in children."""
     global _follows_children  # noqa: PLW0603  # once per process
-    _register(pipeline)
-    # Looked up and not imported: who does not use `multiprocessing` does not pay for it.
+    _add(pipeline)
+    # Looked up and not imported: a program without `multiprocessing` does not pay for it.
     util = sys.modules.get("multiprocessing.util")
     if util is None:
         return
@@ -44,36 +59,49 @@ def watch(pipeline: Pipeline) -> None:
         _finalize(_end)
 
 
-def keep(pipeline: Pipeline) -> None:
+def keep(pipeline: Running) -> None:
     """Keep a pipeline whose client is gone until it has ended, so that the exit waits for it.
 
     A collector that finds a client in a cycle clears the weak references to all that only the
     client holds before it calls `__del__`: the pipeline is not in the registry any more.
     """
-    _register(pipeline)
+    _add(pipeline)
     for other in tuple(_leaving):
-        if other.worker.ended:
+        if other.ended:
             _leaving.discard(other)
     _leaving.add(pipeline)
 
 
-def pipelines() -> list[Pipeline]:
+def pipelines() -> list[Running]:
     """Return the pipelines of this process."""
     return [pipeline for pipeline in _alive() if pipeline.pid == os.getpid()]
 
 
-def _register(pipeline: Pipeline) -> None:
+def shutdown_all(timeout: float) -> None:
+    """Shut all clients down within `timeout` seconds; begin all before waiting for any.
+
+    Events that are not delivered then are dropped and reported.
+    """
+    deadline = time.monotonic() + timeout
+    mine = pipelines()
+    for pipeline in mine:
+        pipeline.begin_shutdown(deadline)
+    for pipeline in mine:
+        pipeline.finish_shutdown(deadline)
+
+
+def _add(pipeline: Running) -> None:
     _pipelines.add(ref(pipeline, _pipelines.discard))
 
 
-def _alive() -> list[Pipeline]:
+def _alive() -> list[Running]:
     # A copy is made in one step; a loop over the set itself breaks when the collector, which may
     # run at any moment of it, finds a pipeline that is gone.
     return [pipeline for one in _pipelines.copy() if (pipeline := one()) is not None]
 
 
 def _finalize(end: Callable[[], None]) -> None:
-    """Let `multiprocessing` call the end in its children, which run no `atexit` functions."""
+    """Have `multiprocessing` call the end in its children, which run no `atexit` functions."""
     global _finalized_by  # noqa: PLW0603  # once per process
     if _finalized_by != os.getpid():
         _finalized_by = os.getpid()
@@ -85,25 +113,11 @@ def _end() -> None:
     shutdown_all(EXIT_TIMEOUT)
 
 
-def shutdown_all(timeout: float) -> None:
-    """Shut all clients down within `timeout` seconds; begin all before waiting for any.
-
-    What is not delivered then is dropped and reported.
-    """
-    deadline = time.monotonic() + timeout
-    mine = pipelines()
-    for pipeline in mine:
-        pipeline.begin_shutdown(deadline)
-    for pipeline in mine:
-        pipeline.finish_shutdown(deadline)
-
-
-def _after_fork_in_child() -> None:
+def _close_in_child() -> None:
     for pipeline in _alive():
         pipeline.close_in_child()
     _pipelines.clear()
     _leaving.clear()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+forks.call_in_child(_close_in_child)

@@ -1,13 +1,14 @@
-"""Around the core: imports of first use, which no fork cuts in half.
+"""Imports of first use, which no fork cuts in half.
 
-Threads: a child that is forked while another thread imports keeps the half-made module for ever,
-for nobody is left there to finish it. So a fork waits for the import, for a bounded time: code
-that forks while it is imported itself may be what the import waits for.
+A child that is forked while another thread imports keeps the half-made module for ever, because
+the importing thread does not exist in the child. So a fork waits for the import, for a bounded
+time: code that forks while it is imported itself may be what the import waits for.
+
+Threads: any. The lock is reentrant: a signal handler may interrupt an import with one of its own.
 """
 
 from __future__ import annotations
 
-import os
 from _thread import RLock  # `threading` is a third of the import time of the package
 
 TYPE_CHECKING = False
@@ -18,41 +19,35 @@ if TYPE_CHECKING:
 
 _LONGEST_WAIT = 5.0  # seconds; an import takes a few hundredths of one
 
-# Reentrant: a signal handler may interrupt an import with one of its own.
 _lock = RLock()
 
 
 def first_use() -> AbstractContextManager[object]:
-    """Keep forks of other threads away from the imports in this block."""
+    """Return a context that keeps forks of other threads away from the imports in it."""
     return _lock
 
 
 def json_loads() -> Callable[[bytes | str], Any]:
-    """Return `json.loads`: only answers, contexts of callers and `before_send` are ever read."""
+    """Return `json.loads`, imported on first use: few processes read JSON before they send."""
     with _lock:
         from json import loads
     return loads
 
 
-def _before_fork() -> None:
+def before_fork() -> None:
+    """Wait until no thread imports; `forks` calls it, after all other locks are taken."""
     _lock.acquire(timeout=_LONGEST_WAIT)
 
 
-def _after_fork_in_parent() -> None:
+def after_fork_in_parent() -> None:
+    """Let threads import again."""
     try:
         _lock.release()
     except RuntimeError:
-        return  # the wait was in vain: the lock is another thread's
+        return  # the wait timed out: another thread holds the lock
 
 
-def _after_fork_in_child() -> None:
-    global _lock  # noqa: PLW0603  # the parent's may be held by a thread that is not here
+def after_fork_in_child() -> None:
+    """Replace the lock: in the parent a thread that the child does not have may hold it."""
+    global _lock  # noqa: PLW0603  # one lock a process
     _lock = RLock()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
-    os.register_at_fork(
-        before=_before_fork,
-        after_in_parent=_after_fork_in_parent,
-        after_in_child=_after_fork_in_child,
-    )

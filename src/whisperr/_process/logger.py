@@ -10,9 +10,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
 
+# Says of a handler that it is ours, so that the `debug` option adds only one.
+_HANDLER_NAME = "whisperr debug"
+
 
 def logger() -> logging.Logger:
-    """Return the logger `whisperr`; `logging` is imported when there is something to say."""
+    """Return the logger `whisperr`."""
     with first_use():
         import logging
 
@@ -20,13 +23,13 @@ def logger() -> logging.Logger:
 
 
 def log_to_stderr() -> None:
-    """Show everything on stderr, once per process: the `debug` option."""
+    """Show every record on stderr, once per process: the `debug` option."""
     log = logger()
     import logging
 
     log.setLevel(logging.DEBUG)
-    if not any(getattr(handler, "of_whisperr", False) for handler in log.handlers):
-        shown = logging.StreamHandler(sys.stderr)
-        shown.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
-        shown.of_whisperr = True  # type: ignore[attr-defined]  # our mark, to add it only once
-        log.addHandler(shown)
+    if all(handler.name != _HANDLER_NAME for handler in log.handlers):
+        handler = logging.StreamHandler(sys.stderr)
+        handler.name = _HANDLER_NAME
+        handler.setFormatter(logging.Formatter("%(asctime)s %(name)s %(levelname)s %(message)s"))
+        log.addHandler(handler)

@@ -1,4 +1,4 @@
-"""Around the core: servers in which a background thread does not run, or must not be started.
+"""uWSGI: when a background thread does not run in it, or must not be started.
 
 uWSGI forks from C code. What its module says was seen in uWSGI 2.0.20 to 2.0.30:
 
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import ModuleType
 
-_told = False
+_warned = False
 
 
 def get_problem(modules: Mapping[str, ModuleType]) -> str | None:
-    """Say what the server that has loaded these modules must be told; None when nothing."""
+    """Return which option the server that has loaded these modules needs; None when no option."""
     if getattr(modules.get("uwsgi"), "has_threads", 1):
         return None
     return (
@@ -37,15 +37,15 @@ def get_problem(modules: Mapping[str, ModuleType]) -> str | None:
 
 def check_host() -> None:
     """Warn if this server needs an option; once, and not again in the workers that it forks."""
-    global _told  # noqa: PLW0603  # once per process and its forks
+    global _warned  # noqa: PLW0603  # once per process and its forks
     problem = get_problem(sys.modules)
-    if problem is not None and not _told:
-        _told = True
+    if problem is not None and not _warned:
+        _warned = True
         logger().warning("%s", problem)
 
 
 def get_obstacle(modules: Mapping[str, ModuleType], pid: int) -> str | None:
-    """Say why the process of this id must start no thread; None when it may."""
+    """Return why the process of this id must start no thread; None when it may."""
     uwsgi = modules.get("uwsgi")
     worker_id, masterpid = getattr(uwsgi, "worker_id", None), getattr(uwsgi, "masterpid", None)
     if worker_id is None or masterpid is None:
@@ -58,5 +58,5 @@ def get_obstacle(modules: Mapping[str, ModuleType], pid: int) -> str | None:
 
 
 def get_obstacle_here() -> str | None:
-    """Say why this process must start no thread now; None when it may."""
+    """Return why this process must start no thread now; None when it may."""
     return get_obstacle(sys.modules, getpid())

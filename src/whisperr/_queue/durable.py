@@ -19,7 +19,7 @@ from whisperr._process import forks
 from whisperr._process.logger import logger
 from whisperr.errors import NotNow, StoreError
 
-from .memory import EVENT_OVERHEAD_BYTES, MemoryQueue
+from .memory import EVENT_OVERHEAD_BYTES, QUEUE_FULL, MemoryQueue
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -49,7 +49,6 @@ _TRIES = 20
 _LONGEST_TRY = 5.0
 _FORK_PATIENCE = 2.0
 _NO_EVENTS: Sequence[bytes] = ()
-FULL = "the queue was full; the oldest events were dropped"
 EXPIRED = "older than the 30 days that the server accepts"
 
 
@@ -92,7 +91,7 @@ class LeasedQueue:
         self._closed = False
         self._use(self._store.poll, None)  # what a former process left
         self._use(self._store.close, None)  # so that a fork right after construction inherits none
-        forks.watch(self)
+        forks.register(self)
 
     # -- the methods of a shared queue
 
@@ -290,7 +289,7 @@ class LeasedQueue:
 
     def _report_dropped(self, dropped: Sequence[bytes]) -> None:
         if dropped:
-            self._accounting.lost(dropped, "queue_full", FULL)
+            self._accounting.lost(dropped, "queue_full", QUEUE_FULL)
 
     # -- the lock, and what happens when the store fails
 

@@ -15,7 +15,7 @@ import time
 from collections import deque
 from zlib import crc32
 
-from whisperr._events.layout import user_of
+from whisperr._events.layout import get_user
 from whisperr.errors import NotNow
 
 from . import redis_scripts as scripts
@@ -89,7 +89,7 @@ class RedisStore:
         """Add own events, each to the stream of its user; return the events dropped for them."""
         shares: dict[int, list[object]] = {}
         for at, data in enumerate(events):
-            index = crc32(user_of(data)) % len(self._streams) if len(self._streams) > 1 else 0
+            index = crc32(get_user(data)) % len(self._streams) if len(self._streams) > 1 else 0
             shares.setdefault(index, []).extend((number + at, data))
         dropped: list[bytes] = []
         for index, share in shares.items():

@@ -7,7 +7,7 @@ the table of the Django outbox.
 from __future__ import annotations
 
 from whisperr._events.batch import BatchBuilder
-from whisperr._events.layout import get_oldest_stamp, is_expired
+from whisperr._events.layout import get_oldest_time, is_expired
 
 from .memory import EVENT_OVERHEAD_BYTES
 
@@ -116,7 +116,7 @@ def select_batch(
 
     `entries` are the oldest events of the store, in order; `now` is the wall clock in seconds.
     """
-    oldest, builder = get_oldest_stamp(now), BatchBuilder(max_events)
+    oldest, builder = get_oldest_time(now), BatchBuilder(max_events)
     batch: list[Stored] = []
     expired: list[Stored] = []
     for entry in entries:

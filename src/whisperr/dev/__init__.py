@@ -11,8 +11,7 @@ Standard library only. It listens on loopback only.
 from __future__ import annotations
 
 from . import faults
-from ._ingest.validation import Problem
-from ._memory.arrivals import Arrival, ReceivedRequest
+from ._ingest.model import Arrival, Problem, ReceivedRequest
 from ._web.server import LocalServer
 from .faults import Fault
 

@@ -1,7 +1,7 @@
-"""Rehearsed faults: what the server does wrong on purpose, how often, how many times.
+"""Fault injection: what the server does wrong on purpose, how often, and how many times.
 
-`Fault` is a value; `Rehearsal` holds those that are on and picks for each request. The random are
-seeded, so that a run can be repeated.
+`Fault` is a value; `FaultInjector` has the ones that are on and picks some for each request. Its
+random numbers are seeded, so that a run can be repeated.
 """
 
 from __future__ import annotations
@@ -13,18 +13,18 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from typing_extensions import Self
 
 Kind = Literal["status", "latency", "hang", "cut", "lose_answer", "drip", "legacy"]
 KINDS: dict[str, str] = {
-    "status": "answer with this status and take nothing",
+    "status": "answer with this status and accept nothing",
     "latency": "wait before answering",
-    "hang": "take nothing and never answer",
-    "cut": "take nothing and cut the connection",
-    "lose_answer": "take the request, then cut the connection before the answer",
-    "drip": "take the request, then send the answer byte by byte",
+    "hang": "accept nothing and never answer",
+    "cut": "accept nothing and cut the connection",
+    "lose_answer": "accept the request, then cut the connection before the answer",
+    "drip": "accept the request, then send the answer byte by byte",
     "legacy": "refuse a whole batch with 400 for one bad event",
 }
 
@@ -66,7 +66,7 @@ class Fault:
 
     @classmethod
     def from_json(cls, given: object) -> Self:
-        """Make a fault from its JSON object; raises ValueError for an unknown key or value."""
+        """Return the fault of a JSON object; raises ValueError for an unknown key or value."""
         known = {field.name for field in fields(cls)}
         if not isinstance(given, dict) or "kind" not in given:
             raise ValueError(f"a fault must be an object with kind, one of {', '.join(KINDS)}")
@@ -88,7 +88,7 @@ def status(
     retry_after: float | str | None = None,
     location: str | None = None,
 ) -> Fault:
-    """Answer with `code` and take nothing."""
+    """Answer with `code` and accept nothing."""
     after = None if retry_after is None else str(retry_after)
     return Fault("status", rate, times, code, after, location)
 
@@ -99,22 +99,22 @@ def latency(seconds: float, *, rate: float = 1.0, times: int | None = None) -> F
 
 
 def hang(*, rate: float = 1.0, times: int | None = None) -> Fault:
-    """Take nothing and never answer."""
+    """Accept nothing and never answer."""
     return Fault("hang", rate, times)
 
 
 def cut(*, rate: float = 1.0, times: int | None = None) -> Fault:
-    """Take nothing and cut the connection."""
+    """Accept nothing and cut the connection."""
     return Fault("cut", rate, times)
 
 
 def lose_answer(*, rate: float = 1.0, times: int | None = None, path: str | None = None) -> Fault:
-    """Take the request, then cut the connection before the answer."""
+    """Accept the request, then cut the connection before the answer."""
     return Fault("lose_answer", rate, times, path=path)
 
 
 def drip(seconds: float, *, rate: float = 1.0, times: int | None = None) -> Fault:
-    """Take the request, then send the answer byte by byte, `seconds` apart."""
+    """Accept the request, then send the answer byte by byte, `seconds` apart."""
     return Fault("drip", rate, times, seconds=seconds)
 
 
@@ -128,28 +128,39 @@ def legacy(*, rate: float = 1.0, times: int | None = None) -> Fault:
     return Fault("legacy", rate, times)
 
 
-class Rehearsal:
-    """The faults that are on. Any thread may call any method."""
+class FaultInjector:
+    """The faults that are on. Any thread may call any method.
 
-    def __init__(self, faults: Iterable[Fault] = (), seed: int = 0) -> None:
+    `on_change` is called in the thread of `set`, after the faults were replaced.
+    """
+
+    def __init__(
+        self,
+        faults: Iterable[Fault] = (),
+        seed: int = 0,
+        *,
+        on_change: Callable[[], object] = lambda: None,
+    ) -> None:
         self._lock = Lock()
-        self._dice = Random(seed)  # noqa: S311  # a rehearsal, to be repeated
+        self._random = Random(seed)  # noqa: S311  # a test run, to be repeated
         self._used: Counter[int] = Counter()
         self._faults = tuple(faults)
+        self._on_change = on_change
 
     @property
     def faults(self) -> tuple[Fault, ...]:
-        """Return the faults that are on, also those that have used up their times."""
+        """The faults that are on, also those that have used up their times."""
         return self._faults
 
     def set(self, faults: Iterable[Fault]) -> None:
-        """Replace the faults; their counts of times start anew."""
+        """Replace the faults; their counts of times start at zero."""
         with self._lock:
             self._faults = tuple(faults)
             self._used.clear()
+        self._on_change()
 
     def pick(self, path: str) -> list[Fault]:
-        """Return what meets a request to `path`: delays and modes, then at most one failure."""
+        """Return the faults of a request to `path`: delays and modes, then at most one failure."""
         picked = []
         with self._lock:
             for index, fault in enumerate(self._faults):
@@ -157,7 +168,7 @@ class Rehearsal:
                     continue
                 if fault.times is not None and self._used[index] >= fault.times:
                     continue
-                if fault.rate < 1 and self._dice.random() >= fault.rate:
+                if fault.rate < 1 and self._random.random() >= fault.rate:
                     continue
                 self._used[index] += 1
                 picked.append(fault)

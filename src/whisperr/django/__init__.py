@@ -1,4 +1,4 @@
-"""The Django door: `request.whisperr`, one client for the process, events that follow commits.
+"""The Django integration: `request.whisperr`, one client a process, events that follow commits.
 
     MIDDLEWARE = [
         ...,
@@ -13,7 +13,7 @@ middleware and `get_client` do not need that.
 from __future__ import annotations
 
 try:
-    import django as _django  # noqa: F401  # the question is whether it is there
+    import django as _django  # noqa: F401  # only to see whether it is installed
 except ModuleNotFoundError as _missing:
     if _missing.name != "django":
         raise
@@ -21,9 +21,10 @@ except ModuleNotFoundError as _missing:
 
 from django.core.checks import register as _register
 
-from ._client import get_client
+from ._client import get_settings_client as get_client
 from ._on_commit import track_on_commit
-from ._tracker import RequestTracker, WhisperrRequest
+from ._tracker import DjangoRequestTracker as RequestTracker
+from ._tracker import WhisperrRequest
 from .checks import check_app as _check_app
 from .middleware import WhisperrMiddleware
 from .outbox.buffer import OutboxBuffer
@@ -37,5 +38,5 @@ __all__ = [
     "track_on_commit",
 ]
 
-# Not with the app: what this one finds is that the app is not there.
+# Not by the app: this check reports that the app is missing.
 _register(_check_app, "whisperr")

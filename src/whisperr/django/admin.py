@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.contrib import admin
 from django.utils.timesince import timesince
 
-from .models import DeadLetter, OutboxEvent, get_kind
+from whisperr._events.layout import get_kind
+
+from .models import DeadLetter, OutboxEvent
 
 if TYPE_CHECKING:
     from django.db import models

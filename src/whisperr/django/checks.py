@@ -1,9 +1,8 @@
-"""System checks: what is wrong in the settings, each with an id and a hint how to mend it."""
+"""System checks: what is wrong in the settings, each with an id and a hint."""
 
 from __future__ import annotations
 
 import os
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -11,21 +10,11 @@ from django.core.checks import Error
 from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 
-from whisperr._options import OPTIONS, OUTBOX, get_base_url
+from whisperr._integrations.settings import API_KEY
+from whisperr._options import OUTBOX, get_base_url
 from whisperr._url import LOOPBACK, parse_url
 
-from .conf import (
-    API_KEY,
-    DISABLED,
-    KNOWN,
-    PREFIX,
-    RESOLVE_USER,
-    is_publishable,
-    key_problem,
-    resolver,
-    setting_of,
-    value_of,
-)
+from .conf import DISABLED, RESOLVE_USER, SETTINGS, get_key, get_resolver
 from .outbox.buffer import APP, OutboxBuffer, alias_problem, app_problem
 
 if TYPE_CHECKING:
@@ -38,13 +27,13 @@ _AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 
 def check_settings(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # what Django passes to checks
-    """Return everything that is wrong with the settings of the door."""
+    """Return everything that is wrong with the settings."""
     found = [*_key(), *_resolver(), *_options(), *_outbox()]
     return [*found, *_address(), *_unknown(), *_middleware()]
 
 
 def check_app(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # likewise
-    """Find an outbox without its table. Known to Django also where the app is not installed."""
+    """Find an outbox without its table. Registered also where the app is not installed."""
     value = getattr(settings, "WHISPERR_BUFFER", None) or os.environ.get("WHISPERR_BUFFER")
     problem = app_problem() if value == OUTBOX or isinstance(value, OutboxBuffer) else None
     if problem is None:
@@ -54,18 +43,18 @@ def check_app(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # likewise
 
 
 def _key() -> Iterator[CheckMessage]:
-    problem = key_problem()
-    if problem is not None:
+    key = get_key()
+    if key.problem is not None and getattr(settings, DISABLED, False) is not True:
         yield Error(
-            f"{API_KEY}: {problem.partition(';')[0]}.",
+            f"{API_KEY}: {key.problem.partition(';')[0]}.",
             hint=f"Set {API_KEY} to a server key (wrk_...) from the Whisperr dashboard, "
             f"or set {DISABLED} = True to send nothing.",
             id="whisperr.E001",
         )
-    elif is_publishable():
+    elif key.is_publishable:
         yield Caution(
             f"{API_KEY} is a publishable key (wpk_...), made for apps and browsers: the server "
-            "opts nobody in for it.",
+            "opts no user in for it.",
             hint="Use a server key (wrk_...) in a backend.",
             id="whisperr.W001",
         )
@@ -73,7 +62,7 @@ def _key() -> Iterator[CheckMessage]:
 
 def _resolver() -> Iterator[CheckMessage]:
     try:
-        resolver()
+        get_resolver()
     except ImproperlyConfigured as error:
         yield Error(
             f"{error}.",
@@ -84,12 +73,10 @@ def _resolver() -> Iterator[CheckMessage]:
 
 
 def _options() -> Iterator[CheckMessage]:
-    for option in OPTIONS:
-        if option.name == "api_key" or not hasattr(settings, setting_of(option)):
-            continue
+    for option in SETTINGS.find_set():
         try:
-            value_of(option)
-        except ImproperlyConfigured as error:
+            SETTINGS.read_option(option)
+        except ImproperlyConfigured as error:  # noqa: PERF203  # each is reported
             yield Error(f"{error}.", hint=f"{option.meaning}.", id="whisperr.E003")
 
 
@@ -111,15 +98,12 @@ def _address() -> Iterator[CheckMessage]:
 
 
 def _unknown() -> Iterator[CheckMessage]:
-    for name in sorted(dir(settings)):
-        if name.startswith(PREFIX) and name not in KNOWN:
-            ends = [known.removeprefix(PREFIX) for known in KNOWN]
-            near = get_close_matches(name.removeprefix(PREFIX), ends, n=1)
-            yield Caution(
-                f"{name} is not a setting of whisperr and does nothing.",
-                hint=f"Did you mean {PREFIX}{near[0]}?" if near else "Remove it.",
-                id="whisperr.W003",
-            )
+    for name, near in SETTINGS.find_unknown(sorted(dir(settings))):
+        yield Caution(
+            f"{name} is not a setting of whisperr and does nothing.",
+            hint=f"Did you mean {near}?" if near else "Remove it.",
+            id="whisperr.W003",
+        )
 
 
 def _middleware() -> Iterator[CheckMessage]:

@@ -1,4 +1,4 @@
-"""The middleware: gives each request its `whisperr`, and lets waiting events go after the view.
+"""The middleware: gives each request its `whisperr`, and queues pending events after the view.
 
 It reads neither the session nor the user. Async in an async chain and sync in a sync one, so that
 Django puts no thread between its neighbours for it.
@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
-from ._client import get_client
-from ._tracker import RequestTracker
-from .conf import resolver
+from ._client import get_settings_client
+from ._tracker import DjangoRequestTracker
+from .conf import get_resolver
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,28 +37,28 @@ class WhisperrMiddleware:
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
-        get_client()
-        resolver()
+        get_settings_client()
+        get_resolver()
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Answer a request; a coroutine in an async chain."""
-        tracker = RequestTracker(request)
+        """Return the response to a request; a coroutine in an async chain."""
+        tracker = DjangoRequestTracker(request)
         request.whisperr = tracker  # type: ignore[attr-defined]  # views see a WhisperrRequest
         if self._is_async:
-            return self._answered(request, tracker)
+            return self._acall(request, tracker)
         try:
             response: HttpResponseBase = self.get_response(request)
         finally:
-            tracker.waiting.end()
-            if tracker.waiting:  # an async view behind a sync middleware
-                tracker.waiting.settle()
+            tracker.pending.end()
+            if tracker.pending:  # an async view behind a sync middleware
+                tracker.pending.settle_in_sync()
         return response
 
-    async def _answered(self, request: HttpRequest, tracker: RequestTracker) -> HttpResponseBase:
+    async def _acall(self, request: HttpRequest, tracker: DjangoRequestTracker) -> HttpResponseBase:
         try:
             response: HttpResponseBase = await self.get_response(request)
         finally:
-            tracker.waiting.end()
-            if tracker.waiting:
-                await tracker.waiting.asettle()
+            tracker.pending.end()
+            if tracker.pending:
+                await tracker.pending.settle()
         return response

@@ -7,18 +7,15 @@ that nothing has to be parsed again.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from django.db import models
 from django.db.models.functions import Now
 
-from whisperr._events.layout import EVENT_HEAD, is_identify
+from whisperr._events.layout import get_kind
 
 if TYPE_CHECKING:
     from datetime import datetime
-
-_TYPE = re.compile(re.escape(EVENT_HEAD) + rb"([a-z0-9_]+)\"")
 
 
 class OutboxEvent(models.Model):
@@ -77,11 +74,3 @@ class DeadLetter(models.Model):
 
     def __str__(self) -> str:
         return f"{get_kind(bytes(self.data))} {self.pk}: {self.reason}"
-
-
-def get_kind(data: bytes) -> str:
-    """Return what a row is, for lists: the type of an event, or `identify`; no payload."""
-    if is_identify(data):
-        return "identify"
-    match = _TYPE.match(data)
-    return match.group(1).decode() if match else "unreadable"

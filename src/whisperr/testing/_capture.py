@@ -1,13 +1,14 @@
-"""Record what every client of the process would send, and send nothing.
+"""Records what every client of the process would send, and sends nothing.
 
-While a capture is on, each client's calls go to a pipeline that stands in for its own: the same
-class with the same options, so that events are checked, stamped, encoded and reported as in
-production. Only its buffer is another one: it records what is put into it and hands nothing out,
-so there is nothing to deliver. The client's own pipeline is not touched.
+While a capture is on, the calls of every client are sent to a recording pipeline in place of its
+own: the same class with the same options, so that events are checked, stamped, encoded and
+reported as in production. Its sink records each event. The client's own pipeline is not touched.
 
-Threads: a capture is of the whole process, not of a thread, a task or a context: events come from
-pools, loops and servers. Everything here may be called from any thread. A forked child records
-for itself.
+Threads: a capture is of the whole process, not of a thread, a task or a context, because events
+come from thread pools, event loops and servers. Any thread may call anything here. A forked child
+records for itself.
+
+Locks: one for each process, taken where a block begins or ends. Recording takes none.
 """
 
 from __future__ import annotations
@@ -15,32 +16,29 @@ from __future__ import annotations
 import os
 import time
 from contextlib import contextmanager
-from copy import copy
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from whisperr import _client
-from whisperr._delivery import pipeline as _pipeline
+from whisperr._delivery.pipeline import Pipeline, get_call_site
 from whisperr._events.event import Vetoed
-from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, MemoryQueue
+from whisperr._overrides import OVERRIDES
+from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import InvalidEvent
 
 from ._events import Events
-from ._recorded import recorded_of
+from ._recorded import to_recorded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from whisperr._options import Config
-    from whisperr.protocols import Answer, Request
 
-# For `on_error` of a report that is just being told at the end of a block.
-_PATIENCE = 1.0  # seconds
+_REPORT_TIMEOUT = 1.0  # seconds, for an `on_error` that runs while a block ends
 
 
 @contextmanager
 def capture(*, strict: bool | None = None) -> Iterator[Events]:
-    """Let every client of this process record instead of send, disabled ones as well.
+    """Record the events of every client of this process, disabled ones as well; send nothing.
 
         with whisperr.testing.capture() as events:
             ...
@@ -54,169 +52,155 @@ def capture(*, strict: bool | None = None) -> Iterator[Events]:
     was before, also one that was shut down meanwhile. Captures may overlap: each records all.
     """
     events = Events()
-    with _strict(strict), _STAGE.shown_to(events):
+    with _override_strict(strict), _CAPTURES.add(events):
         yield events
 
 
 @contextmanager
 def strict(strict: bool = True) -> Iterator[None]:  # noqa: FBT001, FBT002  # strict(False) reads well
-    """Let every client of this process raise InvalidEvent for bad input, or with False none.
+    """Make every client of this process raise InvalidEvent for bad input, or with False none.
 
-    Whatever `strict` they were made with. A disabled client checks nothing outside of `capture`.
+    It replaces the option `strict` of each client. A disabled client checks nothing outside of
+    `capture`.
     """
-    with _strict(strict):
+    with _override_strict(strict):
         yield
 
 
-class _Stage:
-    """Where clients go while at least one capture is on."""
+class _Captures:
+    """The captures that are on, and the recording pipelines of the clients that they record."""
 
     def __init__(self) -> None:
-        self._lock = RLock()  # for beginning and ending; recording takes no lock
-        self._audience: tuple[Events, ...] = ()
+        self._captures: tuple[Events, ...] = ()
         # The configuration is kept beside its pipeline: its `id` must not be used again.
-        self._pipelines: dict[tuple[int, int], tuple[Config, _Recording]] = {}
+        self._pipelines: dict[tuple[int, int], tuple[Config, _RecordingPipeline]] = {}
 
-    def get_pipeline(self, config: Config) -> _Recording:
-        """Return what stands in for a client's pipeline in this process."""
+    def get_pipeline(self, config: Config) -> _RecordingPipeline:
+        """Return the recording pipeline of a client in this process."""
         key = (os.getpid(), id(config))
         found = self._pipelines.get(key)
         if found is None:
-            found = self._pipelines.setdefault(key, (config, _Recording(config, self)))
+            found = self._pipelines.setdefault(key, (config, _RecordingPipeline(config, self)))
         return found[1]
 
     @contextmanager
-    def shown_to(self, events: Events) -> Iterator[None]:
+    def add(self, events: Events) -> Iterator[None]:
         """Record into `events` while the block runs."""
-        with self._lock:
-            self._audience = (*self._audience, events)
-            _client.stage = self.get_pipeline
+        with get_lock():
+            self._captures = (*self._captures, events)
+            OVERRIDES.pipeline = self.get_pipeline
         try:
             yield
         finally:
             for _, pipeline in tuple(self._pipelines.values()):
-                pipeline.tell()
-            with self._lock:
-                self._audience = tuple(one for one in self._audience if one is not events)
-                if not self._audience:
-                    _client.stage = None
+                pipeline.report()
+            with get_lock():
+                self._captures = tuple(one for one in self._captures if one is not events)
+                if not self._captures:
+                    OVERRIDES.pipeline = None
                     pipelines, self._pipelines = self._pipelines, {}
                     for _, pipeline in pipelines.values():
                         pipeline.leave()
 
     def record(self, data: bytes) -> None:
-        """Keep one encoded event or identify in every capture that is on."""
-        recorded = recorded_of(data)
-        for events in self._audience:
+        """Add one encoded event or identify to every capture that is on."""
+        recorded = to_recorded(data)
+        for events in self._captures:
             events.record(recorded)
 
     def refuse(self, sentence: str) -> None:
-        """Keep the report of a call that became no event."""
-        for events in self._audience:
+        """Add the report of a call that became no event."""
+        for events in self._captures:
             events.refuse(sentence)
 
-    def begin_anew(self) -> None:
-        """In a forked child: whoever held the lock does not exist here."""
-        self._lock = RLock()
 
+class _RecordingPipeline(Pipeline):
+    """A client's pipeline that records instead of delivering."""
 
-class _Recording(_pipeline.Pipeline):
-    """A client's pipeline with a buffer that records."""
+    def __init__(self, config: Config, captures: _Captures) -> None:
+        recording = _RecordingBuffer(captures.record)
+        super().__init__(config.replace(buffer=recording, transport=None))
+        self._captures = captures
 
-    def __init__(self, config: Config, stage: _Stage) -> None:
-        staged = copy(config)
-        staged.buffer = _RecordingBuffer(config.max_queue_bytes, stage.record)
-        staged.transport = _NoWay()
-        super().__init__(staged)
-        self._stage = stage
-
-    def refuse(self, error: Exception, call: str, place: str | None = None) -> None:
+    def reject(self, error: Exception, call: str, call_site: str | None = None) -> None:
         if not isinstance(error, Vetoed):
             text = str(error) if isinstance(error, InvalidEvent) else type(error).__name__
-            self._note(f"{call}: {text}", place)
-        super().refuse(error, call, place)
+            self._record_refusal(f"{call}: {text}", call_site)
+        super().reject(error, call, call_site)
 
-    def refuse_closed(self, call: str, place: str | None = None) -> None:
-        self._note(f"{call}: the client is shut down", place)
-        super().refuse_closed(call, place)
+    def reject_closed(self, call: str, call_site: str | None = None) -> None:
+        self._record_refusal(f"{call}: the client is shut down", call_site)
+        super().reject_closed(call, call_site)
 
-    def tell(self) -> None:
-        """Tell `on_error` and the log what waits, so that it is told by the end of the block."""
+    def flush(self, timeout: float | None) -> bool:  # noqa: ARG002  # nothing is waited for
+        self.accounting.emit(time.monotonic())
+        return True
+
+    def report(self) -> None:
+        """Pass waiting reports to `on_error` and the log before the block ends."""
         if self.pid == os.getpid():
             now = time.monotonic()
-            self.reporter.emit(now, all_of_it=True)
-            # What the thread has already taken out to tell is told when its step ends.
-            self.driver.wait_until(lambda: not self.driver.in_step, lambda: False, now + _PATIENCE)
+            self.accounting.emit(now, everything=True)
+            # The delivery thread may be reporting what it has already taken out: wait for it.
+            end = now + _REPORT_TIMEOUT
+            self.thread.wait_until(lambda: not self.thread.in_step, lambda: False, end)
 
-    def _note(self, text: str, place: str | None) -> None:
-        self._stage.refuse(f"{text}{_pipeline.get_call_site() if place is None else place}")
+    def _record_refusal(self, text: str, call_site: str | None) -> None:
+        self._captures.refuse(f"{text}{get_call_site() if call_site is None else call_site}")
 
 
-class _RecordingBuffer(MemoryQueue):
-    """A buffer that records what is put into it, and from which nothing can be taken."""
+class _RecordingBuffer:
+    """A buffer config whose sink records."""
+
+    def __init__(self, record: Callable[[bytes], None]) -> None:
+        self._record = record
+
+    def open(self, max_events: int, max_bytes: int, accounting: object = None) -> _RecordingSink:  # noqa: ARG002  # a method of the protocol
+        """Return a sink that accepts what a queue of `max_bytes` could hold."""
+        return _RecordingSink(max_bytes, self._record)
+
+
+class _RecordingSink:
+    """Records the events that are put into it."""
+
+    delivered_by = "a capture, which sends nothing"
 
     def __init__(self, max_bytes: int, record: Callable[[bytes], None]) -> None:
-        super().__init__(1, max_bytes)
-        self._limit = max_bytes
+        self._max_bytes = max_bytes
         self._record = record
-        self._recorded_bytes = 0
-
-    @property
-    def held_bytes(self) -> int:
-        """The memory of what was recorded, in bytes."""
-        return self._recorded_bytes
 
     def put(self, data: bytes) -> Sequence[bytes]:
         """Record one event; return it when a queue of this client could not hold it."""
-        size = len(data) + EVENT_OVERHEAD_BYTES
-        if size > self._limit:
+        if len(data) + EVENT_OVERHEAD_BYTES > self._max_bytes:
             return (data,)
         self._record(data)
-        self._recorded_bytes += size
         return ()
 
 
-class _NoWay:
-    """A transport that refuses to send; nothing ever asks it to."""
-
-    def send(self, request: Request, timeout: float) -> Answer:  # noqa: ARG002  # a method of the protocol
-        raise AssertionError("a capture sends nothing")
-
-    def close(self) -> None:
-        """Do nothing."""
+_CAPTURES = _Captures()
+_locks: dict[int, RLock] = {}
+_strict_blocks: tuple[tuple[object, bool], ...] = ()
 
 
-_asked: tuple[tuple[object, bool], ...] = ()
-_asking = RLock()
+def get_lock() -> RLock:
+    """Return the lock of this process: a thread of the parent may hold the parent's for ever."""
+    return _locks.setdefault(os.getpid(), RLock())
 
 
 @contextmanager
-def _strict(strict: bool | None) -> Iterator[None]:  # noqa: FBT001  # None is the third
-    """Decide about strictness until the block ends; of several blocks the newest decides."""
-    global _asked  # noqa: PLW0603  # a decision for the process
+def _override_strict(strict: bool | None) -> Iterator[None]:  # noqa: FBT001  # None is the third
+    """Override strictness until the block ends; of several blocks the newest one decides."""
+    global _strict_blocks  # noqa: PLW0603  # an override for the process
     if strict is None:
         yield
         return
-    mine = (object(), strict)
-    with _asking:
-        _asked = (*_asked, mine)
-        _pipeline.strict_for_all = strict
+    block = (object(), strict)
+    with get_lock():
+        _strict_blocks = (*_strict_blocks, block)
+        OVERRIDES.strict = strict
     try:
         yield
     finally:
-        with _asking:
-            _asked = tuple(one for one in _asked if one is not mine)
-            _pipeline.strict_for_all = _asked[-1][1] if _asked else None
-
-
-_STAGE = _Stage()
-
-
-def _after_fork_in_child() -> None:
-    global _asking  # noqa: PLW0603  # whoever held the old one does not exist here
-    _asking = RLock()
-    _STAGE.begin_anew()
-
-
-if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
-    os.register_at_fork(after_in_child=_after_fork_in_child)
+        with get_lock():
+            _strict_blocks = tuple(one for one in _strict_blocks if one is not block)
+            OVERRIDES.strict = _strict_blocks[-1][1] if _strict_blocks else None

@@ -1,4 +1,4 @@
-"""Stand-ins for the two things that a client meets outside: the way to the server, and time."""
+"""Provides doubles of the transport and the clock of a client."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ from whisperr._contract import Answer, Request
 
 Reply = Answer | BaseException | Callable[[Request], Any]
 
-# Far more than a test takes; reached only when something hangs.
-_LIMIT = 10.0
+_TIMEOUT = 10.0  # seconds; far more than a test takes, reached only when something hangs
 
 
 class FakeClock:
-    """A clock that moves when it is told to: call it for monotonic seconds, `wall` for the date.
+    """A clock that only `advance` moves: call it for monotonic seconds, `wall` for the date.
 
         clock = FakeClock()
         clock.advance(3600)
@@ -43,12 +42,12 @@ class FakeClock:
         return self._wall_start + self.now - self.start
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Move the clock forward."""
         self.now += seconds
 
 
 class SentRequest:
-    """One request as the transport got it: when (by its clock), what, within which `timeout`."""
+    """One request as the transport received it, with its time, timeout and thread."""
 
     at: float
     request: Request
@@ -74,19 +73,19 @@ class SentRequest:
 
 
 class MemoryTransport:
-    """A transport without a network: keeps what is sent and answers what it is told to.
+    """A transport without a network: keeps requests and returns the given replies.
 
         transport = MemoryTransport(Answer(503), Answer(202))
         client = Whisperr("wrk_test", transport=transport)
 
-    - `replies`: one for each request; an Answer is returned, an exception raised, a function
-      called with the request for one of the two.
-    - `otherwise`: the reply when there is none left; 202 when left out.
-    - `held`: requests wait until `let_go`, for 10 seconds at most.
+    - `replies`: one for each request. An Answer is returned, an exception is raised, a function
+      is called with the request and returns one of the two.
+    - `otherwise`: the reply when none is left; 202 by default.
+    - `held`: requests wait until `let_go` is called, for 10 seconds at most.
     - `clock`: the time of a request, in seconds.
 
-    `sent` are the requests, `taken` those of them that were answered with success, `closes` the
-    times of the calls of `close`. Any thread may call any method.
+    `sent` are all requests, `taken` those that were answered with success, `closes` the times of
+    the calls of `close`. Any thread may call any method.
     """
 
     replies: list[Reply]
@@ -118,28 +117,28 @@ class MemoryTransport:
         sent = SentRequest(self._clock(), request, timeout)
         self.sent.append(sent)
         self._began.release()
-        if not self._free.wait(_LIMIT):
-            raise TimeoutError("nobody let go")
+        if not self._free.wait(_TIMEOUT):
+            raise TimeoutError("let_go() was not called")
         answer = self.reply(self.replies.pop(0) if self.replies else self.otherwise, request)
         if isinstance(answer, BaseException):
             raise answer
         if isinstance(answer, Answer) and answer.status // 100 == 2:  # noqa: PLR2004  # 2xx
             self.taken.append(sent)
-        return answer  # type: ignore[no-any-return]  # a wrong type is a transport's mistake to play
+        return answer  # type: ignore[no-any-return]  # tests return wrong types
 
     def reply(self, chosen: Reply, request: Request) -> Any:  # noqa: ANN401  # likewise
-        """Return what a reply says to a request; an exception is returned, not raised."""
+        """Return the answer of a reply to a request; an exception is returned, not raised."""
         return chosen(request) if callable(chosen) else chosen
 
     def close(self) -> None:
-        """Note that the connection would have been closed."""
+        """Keep the time of the call."""
         self.closes.append(self._clock())
 
     def let_go(self) -> None:
-        """Answer the held request, and all later ones at once."""
+        """Answer the held request, and do not hold later ones."""
         self._free.set()
 
-    def await_request(self, timeout: float = _LIMIT) -> None:
-        """Wait until one more request has come; raises TimeoutError."""
+    def await_request(self, timeout: float = _TIMEOUT) -> None:
+        """Wait until one more request was sent; raises TimeoutError."""
         if not self._began.acquire(timeout=timeout):
-            raise TimeoutError(f"no request came within {timeout:g} s")
+            raise TimeoutError(f"no request was sent within {timeout:g} s")

@@ -1,6 +1,6 @@
-"""What a capture has recorded: a list that can be asked and asserted about.
+"""Holds what a capture has recorded, with queries and assertions.
 
-Threads: any thread may add while another reads; each call here looks at one moment.
+Threads: any thread may add while another reads; each call here reads a snapshot.
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ from typing import Any, ClassVar, overload
 from whisperr._contract import RESERVED_CONTEXT_KEY
 from whisperr._events.event import parse_identifier
 
-from ._difference import differences, explained, nearness
-from ._recorded import RecordedEvent, RecordedIdentify, shown
+from ._difference import get_differences, get_similarity, to_diff
+from ._recorded import RecordedEvent, RecordedIdentify, to_display
 
 _Recorded = RecordedEvent | RecordedIdentify
 
-_NEAREST = 3
-_LISTED = 10
-_REFUSALS = 3
-_WIDTH = 300
+_MAX_NEAREST = 3
+_MAX_LISTED = 10
+_MAX_REFUSED = 3
+_MAX_WIDTH = 300
 
 
 class Events(Sequence[RecordedEvent]):
@@ -79,7 +79,7 @@ class Events(Sequence[RecordedEvent]):
         """The calls that became no event: what was wrong, and where in your code."""
         return list(self._refused)
 
-    # -- to choose from
+    # -- queries
 
     def named(self, event_type: str) -> Events:
         """Return the events of this type."""
@@ -87,28 +87,28 @@ class Events(Sequence[RecordedEvent]):
         return Events(chosen, self._refused)
 
     def for_user(self, user: object) -> Events:
-        """Return what is about this user, identifies as well; `user` may be a key of any type."""
+        """Return the events and identifies of this user; `user` may be a key of any type."""
         text = parse_identifier(user, "user")
         return Events([one for one in tuple(self._recorded) if one.user == text], self._refused)
 
     def one(self, event_type: str | None = None) -> RecordedEvent:
-        """Return the only event (of this type); AssertionError when there is none, or more."""
+        """Return the only event (of this type); AssertionError when there are none or more."""
         __tracebackhide__ = True
         chosen = self._events() if event_type is None else list(self.named(event_type))
         if len(chosen) != 1:
             name = "event" if event_type is None else event_type
-            lines = _list_of(chosen) if chosen else self._summary()
+            lines = _to_list(chosen) if chosen else self._get_summary()
             raise AssertionError(
-                _page(f"expected exactly one {name}, {_times(len(chosen))} tracked", lines)
+                _to_message(f"expected exactly one {name}, {_to_were(len(chosen))} tracked", lines)
             )
         return chosen[0]
 
     def clear(self) -> None:
-        """Forget what was recorded so far."""
+        """Remove everything recorded so far."""
         self._recorded.clear()
         self._refused.clear()
 
-    # -- to assert
+    # -- assertions
 
     def assert_tracked(
         self,
@@ -122,10 +122,10 @@ class Events(Sequence[RecordedEvent]):
     ) -> None:
         """Assert that such an event was tracked, at least once or exactly `times`.
 
-        `properties` and `context` name what must be there; what they leave out does not matter.
+        Members of `properties` and `context` that are not named here are not compared.
         """
         __tracebackhide__ = True
-        wanted = _wanted_event(event_type, user, properties, context, message_id)
+        wanted = _get_wanted_event(event_type, user, properties, context, message_id)
         self._check(wanted, self._events(), times, "tracked")
 
     def assert_not_tracked(
@@ -135,9 +135,9 @@ class Events(Sequence[RecordedEvent]):
         user: object = None,
         properties: Mapping[str, Any] | None = None,
     ) -> None:
-        """Assert that no such event was tracked; without arguments: none at all."""
+        """Assert that no such event was tracked; without arguments, that none was at all."""
         __tracebackhide__ = True
-        wanted = _wanted_event(event_type, user, properties, None, None)
+        wanted = _get_wanted_event(event_type, user, properties, None, None)
         self._check(wanted, self._events(), 0, "tracked")
 
     def assert_identified(
@@ -154,14 +154,14 @@ class Events(Sequence[RecordedEvent]):
     ) -> None:
         """Assert that there was such an identify, at least once or exactly `times`.
 
-        Each of `channels` must be one of its channels, as far as it is named; `email` and `phone`
-        are the addresses of an email and of an sms channel.
+        Each of `channels` must match one of its channels; `email` and `phone` are the addresses of
+        an email and of an sms channel.
         """
         __tracebackhide__ = True
         asked = [dict(channel) for channel in channels]
         addresses = {"email": email, "sms": phone}
         asked += [{"channel": kind, "address": at} for kind, at in addresses.items() if at]
-        wanted = _given(
+        wanted = _drop_none(
             external_user_id=None if user is None else parse_identifier(user, "user"),
             traits=traits,
             channels=asked or None,
@@ -173,14 +173,14 @@ class Events(Sequence[RecordedEvent]):
     # -- for the capture
 
     def record(self, recorded: _Recorded) -> None:
-        """Add what was tracked; any thread, also from a signal handler."""
+        """Add what was tracked. Any thread may call it, also from a signal handler."""
         self._recorded.append(recorded)
 
     def refuse(self, sentence: str) -> None:
-        """Add a call that became no event; likewise."""
+        """Add the report of a call that became no event. Likewise."""
         self._refused.append(sentence)
 
-    # -- how
+    # -- internals
 
     def _events(self) -> list[RecordedEvent]:
         return [one for one in tuple(self._recorded) if isinstance(one, RecordedEvent)]
@@ -189,37 +189,37 @@ class Events(Sequence[RecordedEvent]):
         self, wanted: Mapping[str, Any], pool: Sequence[_Recorded], times: int | None, verb: str
     ) -> None:
         __tracebackhide__ = True
-        matching = [one for one in pool if not differences(wanted, one.body)]
+        matching = [one for one in pool if not get_differences(wanted, one.body)]
         count = len(matching)
         if count == times or (times is None and count):
             return
-        asked = "at least once" if times is None else _count(times)
-        heading = f"expected to be {verb} {asked}: {_sentence(wanted)}"
+        asked = "at least once" if times is None else _to_times(times)
+        heading = f"expected to be {verb} {asked}: {_to_sentence(wanted)}"
         lines = []
         if count:
-            lines += [f"it was {verb} {_count(count)}:", *_list_of(matching)]
+            lines += [f"it was {verb} {_to_times(count)}:", *_to_list(matching)]
         if times is None or count < times:
-            lines += _nearest(wanted, [one for one in pool if one not in matching])
-            lines += self._summary()
-        raise AssertionError(_page(heading, lines))
+            lines += _get_nearest(wanted, [one for one in pool if one not in matching])
+            lines += self._get_summary()
+        raise AssertionError(_to_message(heading, lines))
 
-    def _summary(self) -> list[str]:
-        """Say in a few lines what there is at all."""
+    def _get_summary(self) -> list[str]:
+        """Return a few lines about all that was recorded."""
         counts = Counter(one.type for one in self._events())
-        listed = [f"{name} ({n})" for name, n in counts.most_common(_LISTED)]
-        if len(counts) > _LISTED:
-            listed.append(f"{len(counts) - _LISTED} more types")
+        listed = [f"{name} ({n})" for name, n in counts.most_common(_MAX_LISTED)]
+        if len(counts) > _MAX_LISTED:
+            listed.append(f"{len(counts) - _MAX_LISTED} more types")
         if self.identifies:
             listed.append(f"identify ({len(self.identifies)})")
         lines = [f"all that was recorded: {', '.join(listed) or 'nothing'}"]
         refused = self.refused
-        lines += [f"refused: {sentence}" for sentence in refused[:_REFUSALS]]
-        if len(refused) > _REFUSALS:
-            lines.append(f"refused: {len(refused) - _REFUSALS} more calls")
+        lines += [f"refused: {sentence}" for sentence in refused[:_MAX_REFUSED]]
+        if len(refused) > _MAX_REFUSED:
+            lines.append(f"refused: {len(refused) - _MAX_REFUSED} more calls")
         return lines
 
 
-def _wanted_event(
+def _get_wanted_event(
     event_type: str | None,
     user: object,
     properties: Mapping[str, Any] | None,
@@ -229,7 +229,7 @@ def _wanted_event(
     if message_id is not None:
         own = {RESERVED_CONTEXT_KEY: parse_identifier(message_id, "message_id")}
         context = {**(context or {}), **own}
-    return _given(
+    return _drop_none(
         event_type=event_type,
         external_user_id=None if user is None else parse_identifier(user, "user"),
         properties=properties,
@@ -237,43 +237,45 @@ def _wanted_event(
     )
 
 
-def _given(**members: object) -> dict[str, Any]:
+def _drop_none(**members: object) -> dict[str, Any]:
     return {name: value for name, value in members.items() if value is not None}
 
 
-def _nearest(wanted: Mapping[str, Any], pool: Sequence[_Recorded]) -> list[str]:
-    ranked = sorted(pool, key=lambda one: nearness(wanted, one.body), reverse=True)
+def _get_nearest(wanted: Mapping[str, Any], pool: Sequence[_Recorded]) -> list[str]:
+    ranked = sorted(pool, key=lambda one: get_similarity(wanted, one.body), reverse=True)
     lines = ["nearest (- expected, + recorded):"] if ranked else []
-    for one in ranked[:_NEAREST]:
+    for one in ranked[:_MAX_NEAREST]:
         lines.append(f"  {one}")
-        lines += [f"    {line}" for line in explained(wanted, one.body)]
+        lines += [f"    {line}" for line in to_diff(wanted, one.body)]
     return lines
 
 
-def _list_of(recorded: Sequence[_Recorded]) -> list[str]:
-    lines = [f"  {one}" for one in recorded[:_LISTED]]
-    more = len(recorded) - _LISTED
+def _to_list(recorded: Sequence[_Recorded]) -> list[str]:
+    lines = [f"  {one}" for one in recorded[:_MAX_LISTED]]
+    more = len(recorded) - _MAX_LISTED
     return [*lines, f"  and {more} more"] if more > 0 else lines
 
 
-def _sentence(wanted: Mapping[str, Any]) -> str:
+def _to_sentence(wanted: Mapping[str, Any]) -> str:
     rest = dict(wanted)
     name = rest.pop("event_type", None)
     user = rest.pop("external_user_id", None)
-    of_whom = "" if user is None else f" of {user!r}"
-    with_what = "".join(f", {key} {shown(value)}" for key, value in rest.items())
-    return f"{name or 'anything'}{of_whom}{with_what}"
+    whose = "" if user is None else f" of {user!r}"
+    members = "".join(f", {key} {to_display(value)}" for key, value in rest.items())
+    return f"{name or 'anything'}{whose}{members}"
 
 
-def _count(times: int) -> str:
+def _to_times(times: int) -> str:
     return {0: "not at all", 1: "once"}.get(times, f"{times} times")
 
 
-def _times(count: int) -> str:
+def _to_were(count: int) -> str:
     return {0: "none was", 1: "1 was"}.get(count, f"{count} were")
 
 
-def _page(heading: str, lines: Iterable[str]) -> str:
+def _to_message(heading: str, lines: Iterable[str]) -> str:
     """Return a message that fits on a screen."""
-    cut = [line if len(line) <= _WIDTH else f"{line[: _WIDTH - 1]}…" for line in (heading, *lines)]
-    return "\n".join(cut)
+    all_lines = (heading, *lines)
+    return "\n".join(
+        f"{one[: _MAX_WIDTH - 1]}…" if len(one) > _MAX_WIDTH else one for one in all_lines
+    )

@@ -1,4 +1,4 @@
-"""One event or identify as it would have been sent: what `capture` hands out. Pure."""
+"""Defines what a capture records: an event or an identify as it would have been sent. Pure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from whisperr._contract import RESERVED_CONTEXT_KEY
 from whisperr._events.layout import is_identify
 from whisperr._events.to_json import to_json
 
-_SHOWN = 80
+_MAX_DISPLAY = 80
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class RecordedEvent:
 
     @property
     def user(self) -> str:
-        """The `external_user_id`, a string whatever was given."""
+        """The `external_user_id`, as a string."""
         return str(self.body["external_user_id"])
 
     @property
@@ -37,7 +37,7 @@ class RecordedEvent:
 
     @property
     def properties(self) -> dict[str, Any]:
-        """The properties as JSON values: a date is a string, a Decimal a number."""
+        """The properties as JSON values: a date as a string, a Decimal as a number."""
         properties: dict[str, Any] = self.body["properties"]
         return properties
 
@@ -54,11 +54,11 @@ class RecordedEvent:
 
     @property
     def occurred_at(self) -> datetime:
-        """When it happened, in UTC, to the millisecond."""
+        """When the event happened, in UTC, to the millisecond."""
         return datetime.fromisoformat(self.body["occurred_at"][:-1]).replace(tzinfo=timezone.utc)
 
     def __str__(self) -> str:
-        return f"{self.type} of {self.user!r} {shown(self.properties)}"
+        return f"{self.type} of {self.user!r} {to_display(self.properties)}"
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class RecordedIdentify:
 
     @property
     def user(self) -> str:
-        """The `external_user_id`, a string whatever was given."""
+        """The `external_user_id`, as a string."""
         return str(self.body["external_user_id"])
 
     @property
@@ -80,7 +80,7 @@ class RecordedIdentify:
 
     @property
     def channels(self) -> list[dict[str, Any]]:
-        """The channels, those of `email=`, `phone=` and `push_token=` as well."""
+        """The channels, including those of `email=`, `phone=` and `push_token=`."""
         channels: list[dict[str, Any]] = self.body.get("channels", [])
         return channels
 
@@ -96,16 +96,16 @@ class RecordedIdentify:
 
     def __str__(self) -> str:
         known = {k: v for k, v in self.body.items() if k != "external_user_id"}
-        return f"identify of {self.user!r} {shown(known)}"
+        return f"identify of {self.user!r} {to_display(known)}"
 
 
-def recorded_of(data: bytes) -> RecordedEvent | RecordedIdentify:
+def to_recorded(data: bytes) -> RecordedEvent | RecordedIdentify:
     """Decode what `track` or `identify` encoded."""
     body = json.loads(data)
     return RecordedIdentify(body) if is_identify(data) else RecordedEvent(body)
 
 
-def shown(value: object) -> str:
+def to_display(value: object) -> str:
     """Return a value as one short line for people: the JSON that it becomes."""
     text = json.dumps(json.loads(to_json(value, "the value")), ensure_ascii=False)
-    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 1]}…"
+    return text if len(text) <= _MAX_DISPLAY else f"{text[: _MAX_DISPLAY - 1]}…"

@@ -1,4 +1,4 @@
-"""A Celery application: it sends its own tasks when the worker is ready; each is one event."""
+"""A Celery application that sends its own tasks when the worker is ready; each tracks one event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A script under gevent. ORDER says when it patches: before the import, the client, or an event."""
+"""A script under gevent. ORDER says when it patches: before the import, the client or an event."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ before = ticks
 jobs = [gevent.spawn(work, n) for n in TASKS]
 gevent.joinall(jobs, raise_error=True)
 print("flushed", [job.value for job in jobs] == [True] * len(TASKS), file=sys.stderr)
-print("others ran meanwhile", ticks > before + 20, file=sys.stderr)
+print("other greenlets ran", ticks > before + 20, file=sys.stderr)
 pool = gevent.get_hub().threadpool
 for job in [pool.spawn(hammer, n) for n in TASKS]:
     job.get()

@@ -1,4 +1,4 @@
-"""Settings of gunicorn: each worker says when it handles signals and has loaded the application.
+"""Settings of gunicorn: each worker logs when it handles signals and has loaded the application.
 
 A SIGTERM before that moment is lost on the worker, with any application: gunicorn then waits for
 it in vain.

@@ -1,4 +1,4 @@
-"""Jobs of RQ and actors of Dramatiq; each is one event. REMEDY=flush delivers inside the job."""
+"""Jobs of RQ and actors of Dramatiq; each tracks one event. REMEDY=flush delivers in the job."""
 
 from __future__ import annotations
 

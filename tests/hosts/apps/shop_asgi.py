@@ -1,4 +1,4 @@
-"""An ASGI application; each request is one event. With LIFESPAN=1 it shuts its client down."""
+"""An ASGI application; each request tracks one event. With LIFESPAN=1 it shuts its client down."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A WSGI application with nothing but a client made at its import; each request is one event."""
+"""A WSGI application with a client made at its import; each request tracks one event."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A day of a SaaS product as a list of calls, for the demo. Pure: the same seed, the same day."""
+"""A day of a SaaS product as a list of calls, for the demo. Pure: one seed makes one day."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PLANS = {"starter": 19.0, "pro": 49.0, "scale": 199.0}
 
 
 @dataclass(frozen=True)
-class Call:
+class DayCall:
     """One call to make: `name` is the event type, None for an identify with `values` as traits."""
 
     user: str
@@ -31,51 +31,51 @@ class Call:
     email: str | None = None
 
 
-def day_of(users: int, seed: int, end: datetime) -> list[Call]:
-    """Return the calls of a day that ends at `end`, in the order of time."""
-    random = Random(seed)  # noqa: S311  # a made-up day, to be repeated
+def make_day(users: int, seed: int, end: datetime) -> list[DayCall]:
+    """Return the calls of a day that ends at `end`, in order of time."""
+    random = Random(seed)  # noqa: S311  # an invented day, to be repeated
     calls = [
         call
         for number in range(users)
-        for call in _story(
+        for call in _make_user_calls(
             f"user_{8000 + number}", end - _DAY * (0.2 + 0.8 * random.random()), random
         )
     ]
     return sorted((call for call in calls if call.at <= end), key=lambda call: call.at)
 
 
-def _story(user: str, start: datetime, random: Random) -> Iterator[Call]:
-    """Tell one user's day: signs up, tries things, and then stays, wavers or leaves."""
-    moment = start
+def _make_user_calls(user: str, start: datetime, random: Random) -> Iterator[DayCall]:
+    """Yield one user's calls: signs up, tries the product, then subscribes, hesitates or leaves."""
+    at = start
     plan = random.choice(list(_PLANS))
     email = f"{user}@example.com"
     traits = {"plan": "trial", "country": random.choice(["DE", "FR", "US"])}
-    yield Call(user, moment, None, traits, email)
-    for name, values in _acts(plan, random):
-        moment += timedelta(seconds=random.randint(20, 1200))
-        yield Call(user, moment, name, values)
+    yield DayCall(user, at, None, traits, email)
+    for name, values in _make_events(plan, random):
+        at += timedelta(seconds=random.randint(20, 1200))
+        yield DayCall(user, at, name, values)
 
 
-def _acts(plan: str, random: Random) -> Iterator[tuple[str | None, dict[str, Any]]]:
+def _make_events(plan: str, random: Random) -> Iterator[tuple[str | None, dict[str, Any]]]:
     price = {"plan_id": plan, "price": _PLANS[plan], "currency": "EUR"}
     yield "account_created", {"source": random.choice(_SOURCES)}
     yield BillingEvent.TRIAL_STARTED, {"plan_id": plan, "trial_length_days": 14}
     for _ in range(random.randint(2, 6)):
         yield random.choice(_FEATURES), {"duration_ms": random.randint(40, 4000)}
-    way = random.random()
-    if way < 0.35:  # noqa: PLR2004  # shares of a made-up day, here and below
+    outcome = random.random()
+    if outcome < 0.35:  # noqa: PLR2004  # shares of an invented day, here and below
         yield BillingEvent.TRIAL_CONVERTED, {**price, "plan_period": "P1M"}
         yield None, {"plan": plan}
-    elif way < 0.6:  # noqa: PLR2004
-        yield from _failed_payment(price, random)
-    elif way < 0.8:  # noqa: PLR2004
+    elif outcome < 0.6:  # noqa: PLR2004
+        yield from _fail_payment(price, random)
+    elif outcome < 0.8:  # noqa: PLR2004
         yield "cancel_page_viewed", {"from": "settings"}
         yield BillingEvent.TRIAL_AUTO_RENEW_DISABLED, {"store_cancel_reason": "unsubscribe"}
     else:
         yield "usage_dropped", {"percent": random.randint(30, 90), "window_days": 7}
 
 
-def _failed_payment(
+def _fail_payment(
     price: dict[str, Any], random: Random
 ) -> Iterator[tuple[str | None, dict[str, Any]]]:
     cents = round(price["price"] * 100)

@@ -1,7 +1,7 @@
-"""`whisperr demo`: a day of events through a bad afternoon, delivered by the public client.
+"""`whisperr demo`: a day of events that the public client delivers in spite of faults.
 
-Nothing is simulated but the customers: a real client, real HTTP, a server that fails. What it
-prints at the end is counted on both sides.
+Only the customers are simulated: the client and HTTP are real, and the server fails. The figures
+at the end are counted on both sides.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 from whisperr import Whisperr
 from whisperr._terminal import printable, wants_colour
 from whisperr.dev import faults
-from whisperr.dev._ingest.service import BATCH_PATH
+from whisperr.dev._ingest.model import BATCH_PATH
 from whisperr.dev._web.server import LocalServer
 
-from .day import day_of
+from .day import make_day
 from .terminal import Terminal
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
     from whisperr import Stats, WhisperrError
 
-    from .day import Call
+    from .day import DayCall
 
 _THREADS = 4
-_PACE = 0.02  # seconds between two calls of one thread, so that the faults meet live traffic
-_OUTAGE = 2.5
-_BOUND = 50.0
+_INTERVAL = 0.02  # seconds between two calls of a thread, so that faults meet live traffic
+_OUTAGE = 2.5  # seconds
+_TIME_LIMIT = 50.0  # seconds
 
 
 @dataclass(frozen=True)
@@ -43,32 +43,32 @@ class Tally:
     tracked: int
     identified: int
     missing: int
-    doubled: int
+    duplicated: int
     foreign: int
 
     @property
-    def perfect(self) -> bool:
-        """Whether nothing was lost, doubled or invented."""
-        return not (self.missing or self.doubled or self.foreign)
+    def is_perfect(self) -> bool:
+        """Whether no event was lost, duplicated or invented."""
+        return not (self.missing or self.duplicated or self.foreign)
 
 
 class _Traffic:
     """Makes the calls of a day from several threads; each user stays with one of them."""
 
-    def __init__(self, client: Whisperr, calls: Sequence[Call]) -> None:
+    def __init__(self, client: Whisperr, calls: Sequence[DayCall]) -> None:
         self.ids: list[str] = []
         self.identified: list[tuple[str, str]] = []
         self.total = len(calls)
         self._client = client
         self._stop = Event()
-        lanes: list[list[Call]] = [[] for _ in range(_THREADS)]
+        shares: list[list[DayCall]] = [[] for _ in range(_THREADS)]
         for call in calls:
-            lanes[sum(call.user.encode()) % _THREADS].append(call)
-        self._threads = [Thread(target=self._run, args=(lane,), daemon=True) for lane in lanes]
+            shares[sum(call.user.encode()) % _THREADS].append(call)
+        self._threads = [Thread(target=self._run, args=(share,), daemon=True) for share in shares]
 
     @property
-    def done(self) -> int:
-        """How many calls were made. A sum of lists: threads that add to one number lose some."""
+    def made(self) -> int:
+        """How many calls were made: lengths of lists, since threads lose additions to a number."""
         return len(self.ids) + len(self.identified)
 
     def start(self) -> None:
@@ -77,60 +77,62 @@ class _Traffic:
 
     def wait_for(self, share: float, deadline: float) -> None:
         """Wait until this share of the calls is made, or the deadline (monotonic, seconds)."""
-        while self.done < share * self.total and time.monotonic() < deadline:
-            self._stop.wait(_PACE)
+        while self.made < share * self.total and time.monotonic() < deadline:
+            self._stop.wait(_INTERVAL)
 
     def join(self, deadline: float) -> None:
         for thread in self._threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
 
-    def _run(self, lane: Sequence[Call]) -> None:
-        for call in lane:
+    def _run(self, share: Sequence[DayCall]) -> None:
+        for call in share:
             self._make(call)
-            self._stop.wait(_PACE)
+            self._stop.wait(_INTERVAL)
 
-    def _make(self, call: Call) -> None:
+    def _make(self, call: DayCall) -> None:
         if call.name is None:
             self._client.identify(call.user, traits=call.values, email=call.email)
             self.identified.append((call.user, str(call.values["plan"])))
             return
-        made = self._client.track(call.user, call.name, call.values, occurred_at=call.at)
-        if made is None:
+        message_id = self._client.track(call.user, call.name, call.values, occurred_at=call.at)
+        if message_id is None:
             raise RuntimeError(f"{call.name} was not accepted")
-        self.ids.append(made)
+        self.ids.append(message_id)
 
 
 def run(*, users: int, seed: int) -> int:
     """Run the day; returns 0 when every event arrived exactly once, else 1."""
     terminal = Terminal(sys.stdout, colour=wants_colour(sys.stdout))
     started = time.monotonic()
-    calls = day_of(users, seed, datetime.now(timezone.utc))
+    calls = make_day(users, seed, datetime.now(timezone.utc))
     with LocalServer(keep=10 * len(calls), seed=seed) as server:
 
-        def told(error: WhisperrError) -> None:
+        def report(error: WhisperrError) -> None:
             terminal.line(f"  client: {error.type}: {error.message} ({error.count} events)")
 
-        client = Whisperr("wrk_demo", base_url=server.url, flush_interval=0.5, on_error=told)
+        client = Whisperr("wrk_demo", base_url=server.url, flush_interval=0.5, on_error=report)
         terminal.line(f"{users} users, {len(calls)} calls, {_THREADS} threads, to {server.url}")
         traffic = _Traffic(client, calls)
         traffic.start()
-        _misbehave(server, traffic, terminal, started + _BOUND)
-        traffic.join(started + _BOUND)
-        client.flush(max(started + _BOUND - time.monotonic(), 0.0))
+        _inject_faults(server, traffic, terminal, started + _TIME_LIMIT)
+        traffic.join(started + _TIME_LIMIT)
+        client.flush(max(started + _TIME_LIMIT - time.monotonic(), 0.0))
         stats = client.stats()
         client.shutdown()
-        tally = _count(server, traffic)
-        _timeline(server, calls, terminal)
-        _figures(server, stats, tally, time.monotonic() - started, terminal)
-    return 0 if tally.perfect and traffic.done >= traffic.total else 1
+        tally = _tally(server, traffic)
+        _print_timeline(server, calls, terminal)
+        _print_figures(server, stats, tally, time.monotonic() - started, terminal)
+    return 0 if tally.is_perfect and traffic.made >= traffic.total else 1
 
 
-def _misbehave(server: LocalServer, traffic: _Traffic, terminal: Terminal, deadline: float) -> None:
-    """Play the bad afternoon at fixed shares of the day, and tell about it."""
+def _inject_faults(
+    server: LocalServer, traffic: _Traffic, terminal: Terminal, deadline: float
+) -> None:
+    """Inject each fault at a fixed share of the day, and print what happens."""
 
-    def say(text: str) -> None:
+    def report(text: str) -> None:
         counts = server.summary()
-        terminal.line(f"  {traffic.done:>5} made {counts['accepted']:>6} arrived   {text}")
+        terminal.line(f"  {traffic.made:>5} made {counts['accepted']:>6} arrived   {text}")
 
     def wait_for_answer(status: str) -> None:
         seen = server.summary()["answers"].get(status, 0)
@@ -139,61 +141,61 @@ def _misbehave(server: LocalServer, traffic: _Traffic, terminal: Terminal, deadl
             max(deadline - time.monotonic(), 0.0),
         )
 
-    say("all is well")
+    report("all is well")
     traffic.wait_for(0.2, deadline)
     server.set_faults(faults.status(503))
-    say("the service is down: 503 for everything")
+    report("the service is down: 503 for everything")
     Event().wait(_OUTAGE)
     server.set_faults()
-    say("the service is back; the client looks again when its backoff is over")
+    report("the service is back; the client tries again after its backoff")
     wait_for_answer("202")
     traffic.wait_for(0.6, deadline)
     server.set_faults(faults.status(429, retry_after=1, times=1))
     wait_for_answer("429")
-    say("rate limited: 429, Retry-After: 1")
+    report("rate limited: 429, Retry-After: 1")
     wait_for_answer("202")
     traffic.wait_for(0.8, deadline)
     server.set_faults(faults.lose_answer(rate=0.5, times=4, path=BATCH_PATH))
-    say("four answers get lost after the service took the batch")
+    report("four answers are lost after the service accepted the batch")
     traffic.wait_for(1.0, deadline)
-    say("the day is over; flush() delivers the rest")
+    report("the day is over; flush() delivers the rest")
 
 
-def _count(server: LocalServer, traffic: _Traffic) -> Tally:
-    """Compare what was accepted from the threads with what the server holds."""
+def _tally(server: LocalServer, traffic: _Traffic) -> Tally:
+    """Compare what the client accepted with what the server received."""
     arrived = Counter(arrival.message_id for arrival in server.arrivals(status="accepted"))
     identified = {
         (arrival.user, arrival.body["traits"]["plan"])
         for arrival in server.arrivals(kind="identify", status="accepted")
     }
-    del arrived[None]  # identifies have no id: they may come twice and mean the same
+    del arrived[None]  # identifies have no id, and may arrive twice without harm
     made = set(traffic.ids)
     return Tally(
         tracked=len(traffic.ids),
         identified=len(traffic.identified),
         missing=len(made - set(arrived)) + len(set(traffic.identified) - identified),
-        doubled=sum(count - 1 for count in arrived.values()),
+        duplicated=sum(count - 1 for count in arrived.values()),
         foreign=len(set(arrived) - made) + server.summary()["refused"],
     )
 
 
-def _timeline(server: LocalServer, calls: Sequence[Call], terminal: Terminal) -> None:
-    """Show one user's day as the service knows it: one whose payment failed, if there is one."""
+def _print_timeline(server: LocalServer, calls: Sequence[DayCall], terminal: Terminal) -> None:
+    """Print one user's day as the service received it, if possible of a failed payment."""
     failed = (call.user for call in calls if call.name == "payment_failed")
     user = next(failed, calls[0].user)
     terminal.line(f"\n{user}, as the service knows it")
-    before: datetime | None = None
+    previous: datetime | None = None
     for arrival in server.arrivals(user=user, kind="event", status="accepted"):
         moment = datetime.strptime(arrival.body["occurred_at"], "%Y-%m-%dT%H:%M:%S.%f%z")
-        gap = "" if before is None else f"+{_spoken(moment - before)}"
-        before = moment
+        gap = "" if previous is None else f"+{_to_text(moment - previous)}"
+        previous = moment
         values = ", ".join(f"{k}={v}" for k, v in arrival.body["properties"].items())
         terminal.line(
             f"  {moment:%H:%M:%S} {gap:>12}  {arrival.type or '':<26} {printable(values)}"
         )
 
 
-def _figures(
+def _print_figures(
     server: LocalServer, stats: Stats, tally: Tally, took: float, terminal: Terminal
 ) -> None:
     counts = server.summary()
@@ -206,12 +208,12 @@ def _figures(
         f"duplicates  {counts['duplicates']} dropped by the server",
         f"client      {stats.delivered} delivered, {dropped} dropped, {stats.held} held",
         f"lost        {tally.missing}",
-        f"doubled     {tally.doubled}",
+        f"doubled     {tally.duplicated}",
         f"took        {took:.1f} s",
     ):
         terminal.line(line)
 
 
-def _spoken(gap: timedelta) -> str:
+def _to_text(gap: timedelta) -> str:
     minutes, seconds = divmod(int(gap.total_seconds()), 60)
     return f"{minutes} m {seconds:02} s" if minutes else f"{seconds} s"

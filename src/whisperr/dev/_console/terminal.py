@@ -1,4 +1,4 @@
-"""What `whisperr dev` prints: one line for each event as it arrives, and for each fault."""
+"""`whisperr dev` in a terminal: a line for each event as it arrives, and for each fault."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from .subprocess import run_command
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from whisperr.dev._memory.arrivals import Arrival, ReceivedRequest
+    from whisperr.dev._ingest.model import Arrival, ReceivedRequest
     from whisperr.dev.faults import Fault
 
-_PROPERTIES_WIDTH = 100
+_MAX_DETAILS_CHARS = 100
 _SIGNS = {"accepted": ("✓", "32"), "duplicate": ("=", "36"), "refused": ("✗", "31")}
 
 
@@ -39,26 +39,27 @@ class Terminal:
             self._stream.flush()
 
     def arrival(self, arrival: Arrival) -> None:
-        """Write what arrived, and why it was refused."""
+        """Write an arrival, and why it was refused."""
         sign, colour = _SIGNS[arrival.status]
         name = arrival.type or arrival.kind
         user = arrival.user if arrival.user is not None else "(no user)"
-        line = f"{_clock(arrival.received_at)} {self._in(colour, sign)} {printable(name):<28} "
-        self.line(f"{line}{printable(user):<16} {_details(arrival)}".rstrip())
+        start = f"{_format_time(arrival.received_at)} {self._paint(colour, sign)}"
+        what = f"{printable(name):<28} {printable(user):<16}"
+        self.line(f"{start} {what} {_format_details(arrival)}".rstrip())
         for problem in arrival.problems:
-            self.line(f"{'':15}{self._in('31', printable(str(problem)))}")
+            self.line(f"{'':15}{self._paint('31', printable(str(problem)))}")
 
     def request(self, request: ReceivedRequest) -> None:
-        """Write about a request only when something was wrong with it."""
+        """Write a line for a request that failed or met a fault."""
         fine = request.status is not None and request.status // 100 == 2  # noqa: PLR2004  # 2xx
         if fine and request.fault is None:
             return
         answered = "no answer" if request.status is None else f"HTTP {request.status}"
-        rehearsed = f", rehearsed: {request.fault}" if request.fault else ""
-        line = f"{_clock(request.received_at)} {self._in('33', '!')} "
-        self.line(f"{line}{request.method} {printable(request.path)} {answered}{rehearsed}")
+        injected = f", injected: {request.fault}" if request.fault else ""
+        line = f"{_format_time(request.received_at)} {self._paint('33', '!')} "
+        self.line(f"{line}{request.method} {printable(request.path)} {answered}{injected}")
 
-    def _in(self, colour: str, text: str) -> str:
+    def _paint(self, colour: str, text: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour else text
 
 
@@ -74,9 +75,9 @@ def serve(
 ) -> int:
     """Serve until SIGINT or SIGTERM, or until the command ends, and print what arrives.
 
-    Returns the exit code. Raises OSError or ValueError if it cannot listen or use the store.
+    Returns the exit code. Raises OSError when it cannot listen, JournalError for a wrong store.
     """
-    stream = sys.stderr if command else sys.stdout  # the command's own output stays clean
+    stream = sys.stderr if command else sys.stdout  # stdout is for the command's own output
     terminal = Terminal(stream, colour=wants_colour(stream))
     server = LocalServer(
         port,
@@ -94,8 +95,8 @@ def serve(
         if not command:
             terminal.line(f"point an app at it: export WHISPERR_BASE_URL={server.url}")
         for fault in faults:
-            terminal.line(f"rehearsed: {fault.kind}, for {fault.rate:.0%} of the requests")
-        code = run_command(command, server.url, api_key) if command else _until_signalled()
+            terminal.line(f"injecting {fault.kind}, for {fault.rate:.0%} of the requests")
+        code = run_command(command, server.url, api_key) if command else _wait_for_signal()
     counts = server.summary()
     terminal.line(
         f"accepted {counts['accepted']}, duplicates {counts['duplicates']}, "
@@ -104,7 +105,7 @@ def serve(
     return code
 
 
-def _until_signalled() -> int:
+def _wait_for_signal() -> int:
     stop = Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
@@ -113,14 +114,14 @@ def _until_signalled() -> int:
     return 0
 
 
-def _clock(moment: float) -> str:
+def _format_time(moment: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(moment)) + f".{int(moment * 1000) % 1000:03d}"
 
 
-def _details(arrival: Arrival) -> str:
+def _format_details(arrival: Arrival) -> str:
     body = arrival.body if isinstance(arrival.body, dict) else {}
-    shown = {k: v for k, v in body.items() if k in {"traits", "channels"}}
+    details = {k: v for k, v in body.items() if k in {"traits", "channels"}}
     if arrival.kind == "event":
-        shown = body.get("properties", {})
-    text = printable(json.dumps(shown, ensure_ascii=False)) if shown else ""
-    return text if len(text) <= _PROPERTIES_WIDTH else f"{text[: _PROPERTIES_WIDTH - 1]}…"
+        details = body.get("properties", {})
+    text = printable(json.dumps(details, ensure_ascii=False)) if details else ""
+    return text if len(text) <= _MAX_DETAILS_CHARS else f"{text[: _MAX_DETAILS_CHARS - 1]}…"

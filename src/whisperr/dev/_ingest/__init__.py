@@ -1,1 +1,1 @@
-"""What the ingestion service does with a request: validation, hints, the answer."""
+"""What the ingestion service does with a request: validation, hints, the response."""

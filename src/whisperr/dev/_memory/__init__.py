@@ -1,1 +1,1 @@
-"""What has arrived: arrivals in order, cursors over them, the journal, filters."""
+"""What has arrived: arrivals in order, cursors over them, filters, the journal."""

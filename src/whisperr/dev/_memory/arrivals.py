@@ -1,143 +1,66 @@
-"""Keep what arrived: the latest requests and events, counts of all of them, and who waits.
+"""The memory of a local server: the latest requests and arrivals, and counts of all of them.
 
-Any thread may call any method. A wait is woken by arrivals, never by a clock that ticks.
+Any thread may call any method. A wait ends with an arrival; nothing polls.
 """
 
 from __future__ import annotations
 
 import secrets
 import time
+from bisect import bisect_right
 from collections import Counter, deque
-from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
+from dataclasses import replace
+from itertools import islice
 from threading import Condition
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from .cursor import News, Place, news_after
-from .filter import parsed
+from whisperr.dev._ingest.model import BATCH_PATH
+
+from .cursor import Changes, Cursor
+from .filter import make_filter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
 
-    from whisperr.dev._ingest.validation import Problem
+    from whisperr.dev._ingest.model import Arrival, ArrivalStatus, ReceivedRequest
 
-    from .journal import Store
-
-Kind = Literal["event", "identify"]
-Status = Literal["accepted", "duplicate", "refused"]
+    from .journal import Journal
 
 _KEPT_REQUESTS = 10_000
 _KEPT_BODY_BYTES = 64 * 1024 * 1024
 _REMEMBERED_IDS = 1_000_000
-_BATCH_PATH = "/v1/events/batch"
-_SECRET_HEADERS = {"x-api-key", "authorization", "proxy-authorization", "cookie"}
-
-
-@dataclass(frozen=True)
-class ReceivedRequest:
-    """One request as it came, and what was answered; `status` is None when nothing was.
-
-    `connection` counts connections from 1. `headers` have lower-case names and hold the key.
-    `fault` names the rehearsed fault that met the request.
-    """
-
-    number: int
-    connection: int
-    received_at: float
-    method: str
-    path: str
-    headers: Mapping[str, str]
-    body: bytes
-    status: int | None
-    fault: str | None
-
-    @property
-    def masked_headers(self) -> dict[str, str]:
-        """The headers as they may be shown and stored: of a key, its kind only."""
-        return {name: _masked(name, value) for name, value in self.headers.items()}
-
-
-def _masked(name: str, value: str) -> str:
-    if name not in _SECRET_HEADERS:
-        return value
-    return f"{value[:4]}…" if value.startswith(("wrk_", "wpk_")) else "…"
-
-
-@dataclass(frozen=True)
-class Arrival:
-    """One event or identify as it came: `body` is its JSON, `request` the number of its request.
-
-    `index` is its place in that request, from 0.
-    `status`: `"accepted"`, `"duplicate"` (its `$message_id` came before) or `"refused"` for
-    `problems`.
-    """
-
-    seq: int
-    received_at: float
-    kind: Kind
-    status: Status
-    user: str | None
-    type: str | None
-    request: int
-    body: Any
-    problems: tuple[Problem, ...] = ()
-    index: int = 0
-
-    @property
-    def message_id(self) -> str | None:
-        """The `$message_id` of an event; None for an identify."""
-        context = self.body.get("context") if isinstance(self.body, dict) else None
-        value = context.get("$message_id") if isinstance(context, dict) else None
-        return value if isinstance(value, str) else None
-
-    def matches(
-        self,
-        *,
-        kind: str | None = None,
-        user: str | None = None,
-        type: str | None = None,  # noqa: A002  # the word of the filter
-        status: str | None = None,
-        after: int = 0,
-    ) -> bool:
-        """Say whether it passes a filter; `type` may have wildcards: `payment_*`."""
-        return (
-            self.seq > after
-            and kind in {None, self.kind}
-            and user in {None, self.user}
-            and status in {None, self.status}
-            and (type is None or (self.type is not None and fnmatchcase(self.type, type)))
-        )
-
-
-def fits_of(q: str = "", **filters: Any) -> Callable[[Arrival], bool]:  # noqa: ANN401  # likewise
-    """Return one test for the filters of `Arrival.matches` and `q`, the filter box's text.
-
-    Raises FilterError, a ValueError.
-    """
-    fits = parsed(q)
-    return lambda arrival: arrival.matches(**filters) and fits(arrival)
 
 
 class Arrivals:
-    """The memory of one server: the latest `keep` arrivals and requests, and counts of all.
+    """The latest `keep` arrivals and requests, and counts of all.
 
-    With a store it begins with what that holds, and writes along. The store is called with the
-    lock held: the file has the order of the memory.
+    With a journal it begins with what the file holds, and writes each request to it. Lock: the
+    journal is called with the lock held, so that the file has the order of the memory; the
+    callbacks `on_request` and `on_arrival` are called in the thread of `keep`, without it.
     """
 
-    def __init__(self, keep: int, store: Store | None = None) -> None:
+    def __init__(
+        self,
+        keep: int,
+        journal: Journal | None = None,
+        *,
+        on_arrival: Callable[[Arrival], object] | None = None,
+        on_request: Callable[[ReceivedRequest], object] | None = None,
+    ) -> None:
         self._changed = Condition()
         self._closed = False
-        self._store = store
+        self._journal = journal
+        self._on_arrival = on_arrival
+        self._on_request = on_request
         self._arrivals: deque[Arrival] = deque(maxlen=keep)
         self._requests: deque[ReceivedRequest] = deque(maxlen=_KEPT_REQUESTS)
         self._clear()
-        if store is not None:
-            self._load(store)
+        if journal is not None:
+            self._load(journal)
 
     def _clear(self) -> None:
         self._epoch = secrets.token_hex(6)
-        self._noted = 0
+        self._request_count = 0
         self._arrivals.clear()
         self._requests.clear()
         self._body_bytes = 0
@@ -145,27 +68,27 @@ class Arrivals:
         self._number = 0
         self._ids: dict[str, None] = {}
         self._statuses: Counter[str] = Counter()
-        self._types: Counter[str] = Counter()
         self._kinds: Counter[str] = Counter()
-        self._answers: Counter[str] = Counter()
-        self._agents: Counter[str] = Counter()
-        self._faults: Counter[str] = Counter()
+        self._counters: dict[str, Counter[str]] = {
+            name: Counter() for name in ("answers", "faults", "types", "agents")
+        }
         self._batches = 0
 
-    def _load(self, store: Store) -> None:
-        for noted, request, arrivals in store.load():
-            self._count(request)
-            self._noted, self._number = noted, max(self._number, request.number)
+    def _load(self, journal: Journal) -> None:
+        for position, request, arrivals in journal.load():
+            self._add_request(request)
+            self._request_count = position
+            self._number = max(self._number, request.number)
             for arrival in arrivals:
-                self._add(arrival)
-        self._epoch = store.begin(self._epoch, self._records)
+                self._add_arrival(arrival)
+        self._epoch = journal.begin(self._epoch, self._records)
 
     def reset(self) -> None:
-        """Forget everything, also which ids came before."""
+        """Forget everything, also which message ids have arrived."""
         with self._changed:
             self._clear()
-            if self._store is not None:
-                self._store.restart(self._epoch)
+            if self._journal is not None:
+                self._journal.restart(self._epoch)
             self._changed.notify_all()
 
     def next_number(self) -> int:
@@ -174,41 +97,45 @@ class Arrivals:
             self._number += 1
             return self._number
 
-    def keep(self, request: ReceivedRequest, arrivals: Iterable[Arrival] = ()) -> list[Arrival]:
-        """Keep one request and what it brought, in order: number it, mark duplicates, wake."""
+    def keep(self, request: ReceivedRequest, arrivals: Iterable[Arrival] = ()) -> None:
+        """Keep one request and its arrivals: number them, mark duplicates, end waits."""
         with self._changed:
-            self._count(request)
-            self._noted += 1
-            taken = []
+            self._add_request(request)
+            self._request_count += 1
+            kept = []
             for fresh in arrivals:
-                doubled = fresh.status == "accepted" and fresh.message_id in self._ids
-                status: Status = "duplicate" if doubled else fresh.status
-                taken.append(replace(fresh, seq=self._seq + 1, status=status))
-                self._add(taken[-1])
-            if self._store is not None:
-                self._store.append(self._noted, request, taken)
+                is_duplicate = fresh.status == "accepted" and fresh.message_id in self._ids
+                status: ArrivalStatus = "duplicate" if is_duplicate else fresh.status
+                kept.append(replace(fresh, seq=self._seq + 1, status=status))
+                self._add_arrival(kept[-1])
+            if self._journal is not None:
+                self._journal.append(self._request_count, request, kept)
             self._changed.notify_all()
-        return taken
+        if self._on_request is not None:
+            self._on_request(request)
+        if self._on_arrival is not None:
+            for arrival in kept:
+                self._on_arrival(arrival)
 
-    def _add(self, arrival: Arrival) -> None:
+    def _add_arrival(self, arrival: Arrival) -> None:
         self._seq = arrival.seq
         self._arrivals.append(arrival)
         self._statuses[arrival.status] += 1
         self._kinds[arrival.kind] += 1
         if arrival.type is not None:
-            self._types[arrival.type] += 1
+            self._counters["types"][arrival.type] += 1
         if arrival.status == "accepted" and arrival.message_id is not None:
             self._ids[arrival.message_id] = None
             if len(self._ids) > _REMEMBERED_IDS:
                 self._ids.pop(next(iter(self._ids)))
 
-    def _count(self, request: ReceivedRequest) -> None:
-        """Hold a request and count it; the oldest bodies go when they take too much memory."""
-        self._answers[str(request.status or "none")] += 1
-        self._agents[request.headers.get("user-agent", "")] += 1
-        self._batches += request.path == _BATCH_PATH
+    def _add_request(self, request: ReceivedRequest) -> None:
+        """Keep a request and count it; the oldest are dropped when bodies take too much memory."""
+        self._counters["answers"][str(request.status or "none")] += 1
+        self._counters["agents"][request.headers.get("user-agent", "")] += 1
+        self._batches += request.path == BATCH_PATH
         if request.fault is not None:
-            self._faults[request.fault] += 1
+            self._counters["faults"][request.fault] += 1
         if len(self._requests) == _KEPT_REQUESTS:
             self._body_bytes -= len(self._requests[0].body)
         self._requests.append(request)
@@ -217,14 +144,14 @@ class Arrivals:
             self._body_bytes -= len(self._requests.popleft().body)
 
     def _records(self) -> list[tuple[int, ReceivedRequest, list[Arrival]]]:
-        """Return what is kept as the store writes it: each request with what it brought."""
-        brought: dict[int, list[Arrival]] = {}
+        """Return what is kept as the journal writes it: each request with its arrivals."""
+        by_request: dict[int, list[Arrival]] = {}
         for arrival in self._arrivals:
-            brought.setdefault(arrival.request, []).append(arrival)
-        first = self._noted - len(self._requests) + 1
+            by_request.setdefault(arrival.request, []).append(arrival)
+        first = self._request_count - len(self._requests) + 1
         return [
-            (first + place, request, brought.get(request.number, []))
-            for place, request in enumerate(self._requests)
+            (first + index, request, by_request.get(request.number, []))
+            for index, request in enumerate(self._requests)
         ]
 
     def arrivals(self, **filters: Any) -> list[Arrival]:  # noqa: ANN401  # those of `matches`
@@ -232,20 +159,32 @@ class Arrivals:
 
         `q` is one more: the text of the filter box. Raises FilterError, a ValueError.
         """
-        fits = fits_of(**filters)
+        passes = make_filter(**filters)
         with self._changed:
-            return [one for one in self._arrivals if fits(one)]
+            return [one for one in self._arrivals if passes(one)]
 
-    def news(self, place: Place | None, limit: int) -> News:
-        """Return the next `limit` arrivals and requests after a place; from the start if None."""
+    def changes(self, cursor: Cursor | None, limit: int) -> Changes:
+        """Return the next `limit` arrivals and requests after a cursor; from the start if None."""
         with self._changed:
-            end = Place(self._epoch, self._seq, self._noted)
-            return news_after(place, end, self._arrivals, self._requests, limit)
+            end = self.cursor()
+            fresh = cursor is None or cursor.epoch != end.epoch
+            start = Cursor(end.epoch) if cursor is None or fresh else cursor
+            first = bisect_right(self._arrivals, start.seq, key=lambda arrival: arrival.seq)
+            arrivals = tuple(islice(self._arrivals, first, first + limit))
+            first_kept = self._arrivals[0].seq if self._arrivals else end.seq + 1
+            dropped = end.requests - len(self._requests)
+            skipped = max(start.requests - dropped, 0)
+            requests = tuple(islice(self._requests, skipped, skipped + limit))
+        seq = arrivals[-1].seq if arrivals else end.seq
+        count = min(max(start.requests, dropped) + len(requests), end.requests)
+        new = Cursor(end.epoch, seq, count)
+        missed = 0 if fresh else max(first_kept - 1 - start.seq, 0)
+        return Changes(new, fresh, missed, new != end, arrivals, requests)
 
-    def place(self) -> Place:
-        """Return the place behind everything that came."""
+    def cursor(self) -> Cursor:
+        """Return the cursor of a reader that has read everything."""
         with self._changed:
-            return Place(self._epoch, self._seq, self._noted)
+            return Cursor(self._epoch, self._seq, self._request_count)
 
     def request(self, number: int) -> ReceivedRequest | None:
         """Return one request, if it is still kept."""
@@ -266,19 +205,16 @@ class Arrivals:
                 "refused": self._statuses["refused"],
                 "events": self._kinds["event"],
                 "identifies": self._kinds["identify"],
-                "requests": sum(self._answers.values()),
+                "requests": sum(self._counters["answers"].values()),
                 "batches": self._batches,
-                "answers": dict(self._answers),
-                "faults": dict(self._faults),
-                "types": dict(self._types),
-                "agents": dict(self._agents),
+                **{name: dict(counter) for name, counter in self._counters.items()},
                 "last": self._seq,
             }
 
     def wait_until(self, reached: Callable[[], bool], timeout: float) -> bool:
-        """Wait until `reached()`, asked after every change, for `timeout` seconds at most.
+        """Wait for `reached()`, called after every change; return whether it came true in time.
 
-        A closed server waits no longer: nothing will come.
+        `timeout` is in seconds. Returns at once when the memory is closed.
         """
         deadline = time.monotonic() + timeout
         with self._changed:
@@ -290,18 +226,18 @@ class Arrivals:
             return True
 
     def wake(self) -> None:
-        """Let every wait ask again: something else than the memory has changed."""
+        """Make every wait call `reached()` again, because something outside the memory changed."""
         with self._changed:
             self._changed.notify_all()
 
     def end_waits(self) -> None:
-        """End every wait, now and from now on: the server closes."""
+        """End every wait, now and from now on, because the server closes."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
 
-    def close_store(self) -> None:
-        """Let the file go; what arrived can still be asked for."""
+    def close_journal(self) -> None:
+        """Close the file; the arrivals can still be read."""
         with self._changed:
-            if self._store is not None:
-                self._store.close()
+            if self._journal is not None:
+                self._journal.close()

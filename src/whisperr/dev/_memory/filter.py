@@ -2,8 +2,8 @@
 
     user:42 type:payment_* is:refused amount>100 -plan=pro "card declined"
 
-Every term must hold; `-` before a term turns it round. The page has the same grammar in
-`page/filter.js`: both run the one table of cases in `tests/dev/filter_cases.json`.
+Every term must hold; `-` before a term negates it. The page has the same grammar in
+`_web/static/filter.js`: both run the table of cases in `tests/dev/filter_cases.json`.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from .arrivals import Arrival
+    from whisperr.dev._ingest.model import Arrival
 
-    Term = Callable[[Arrival], bool]
+    Predicate = Callable[[Arrival], bool]
 
 FIELDS = ("user", "type", "kind", "is", "id")
-STATES = {
+STATUSES = {
     "accepted": "accepted",
     "valid": "accepted",
     "refused": "refused",
@@ -34,45 +34,54 @@ _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
 
 class FilterError(ValueError):
-    """What is wrong with a filter, in words for the person who types it."""
+    """What is wrong with a filter, for the person who types it."""
 
 
-def parsed(query: str) -> Callable[[Arrival], bool]:
-    """Return the test that the filter stands for; raises FilterError."""
+def make_filter(q: str = "", **filters: Any) -> Predicate:  # noqa: ANN401  # those of `matches`
+    """Return one predicate for the filters of `Arrival.matches` and the filter box's text `q`.
+
+    Raises FilterError, a ValueError.
+    """
+    passes = parse_filter(q)
+    return lambda arrival: arrival.matches(**filters) and passes(arrival)
+
+
+def parse_filter(query: str) -> Predicate:
+    """Return the predicate that a text of the filter box means; raises FilterError."""
     if len(query) > MAX_QUERY_CHARS:
         raise FilterError(f"a filter has at most {MAX_QUERY_CHARS} characters")
-    terms = list(_terms(query))
+    terms = list(_parse_terms(query))
     return lambda arrival: all(term(arrival) for term in terms)
 
 
-def _terms(query: str) -> Iterator[Term]:
+def _parse_terms(query: str) -> Iterator[Predicate]:
     at = 0
     while at < len(query):
         if query[at].isspace():
             at += 1
             continue
-        turned = query[at] == "-" and query[at + 1 : at + 2].strip() != ""
-        at += turned
+        negated = query[at] == "-" and query[at + 1 : at + 2].strip() != ""
+        at += negated
         named = _NAMED.match(query, at)
         if named:
-            value, at = _value(query, named.end(), named[0])
-            term = _named(named[1], named[2], value)
+            value, at = _read_value(query, named.end(), named[0])
+            term = _named_term(named[1], named[2], value)
         else:
-            text, at = _value(query, at, "")
+            text, at = _read_value(query, at, "")
             term = _contains(text.lower())
-        yield _turned(term) if turned else term
+        yield _negate(term) if negated else term
 
 
-def _turned(term: Term) -> Term:
+def _negate(term: Predicate) -> Predicate:
     return lambda arrival: not term(arrival)
 
 
-def _value(query: str, at: int, before: str) -> tuple[str, int]:
-    """Read a word or a quoted text; return it and where it ends."""
+def _read_value(query: str, at: int, before: str) -> tuple[str, int]:
+    """Return a word or a quoted text, and where it ends."""
     if query[at : at + 1] != '"':
         word = _WORD.match(query, at)
         if word is None:
-            raise FilterError(f"{before} needs a value behind it")
+            raise FilterError(f"{before} needs a value after it")
         return word[0], word.end()
     text, at = "", at + 1
     while at < len(query) and query[at] != '"':
@@ -83,31 +92,31 @@ def _value(query: str, at: int, before: str) -> tuple[str, int]:
     return text, at + 1
 
 
-def _named(name: str, sign: str, value: str) -> Term:
+def _named_term(name: str, sign: str, value: str) -> Predicate:
     if sign != ":":
-        return _compares(name, sign, value)
+        return _comparison(name, sign, value)
     if name == "is":
-        if value not in STATES:
-            raise FilterError(f"is:{value} is unknown; write is: and one of {', '.join(STATES)}")
-        return lambda arrival: arrival.status == STATES[value]
+        if value not in STATUSES:
+            raise FilterError(f"is:{value} is unknown; write is: and one of {', '.join(STATUSES)}")
+        return lambda arrival: arrival.status == STATUSES[value]
     if name == "kind":
         if value not in KINDS:
             raise FilterError(f"kind:{value} is unknown; write kind: and one of {', '.join(KINDS)}")
         return lambda arrival: arrival.kind == value
     if name not in FIELDS:
         raise FilterError(
-            f"{name}: is no field; fields are {', '.join(FIELDS)}; "
+            f"{name}: is not a field; fields are {', '.join(FIELDS)}; "
             f"write {name}=… for a property, or put a text in quotes"
         )
-    pattern = _pattern(value)
+    pattern = _to_pattern(value)
     attribute = "message_id" if name == "id" else name
     return lambda arrival: pattern.fullmatch(getattr(arrival, attribute) or "") is not None
 
 
-def _compares(name: str, sign: str, value: str) -> Term:
-    """Compare a property, a trait, or with `context.` before it what the context holds."""
+def _comparison(name: str, sign: str, value: str) -> Predicate:
+    """Compare a property, a trait or, with the prefix `context.`, a key of the context."""
     number = float(value) if _NUMBER.fullmatch(value) else None
-    pattern = _pattern(value)
+    pattern = _to_pattern(value)
 
     def same(found: object) -> bool:
         if isinstance(found, list):
@@ -115,17 +124,17 @@ def _compares(name: str, sign: str, value: str) -> Term:
         if found is None or isinstance(found, bool):
             return value == {None: "null", True: "true", False: "false"}[found]
         if isinstance(found, (int, float)):
-            return number is not None and _float(found) == number
+            return number is not None and _to_float(found) == number
         return isinstance(found, str) and pattern.fullmatch(found) is not None
 
     def ordered(found: object) -> bool:
         if isinstance(found, (int, float)) and not isinstance(found, bool) and number is not None:
-            return _in_order(sign, _float(found), number)
+            return _in_order(sign, _to_float(found), number)
         return isinstance(found, str) and number is None and _in_order(sign, found, value)
 
     def term(arrival: Arrival) -> bool:
-        there, found = _property(arrival, name)
-        if not there:
+        exists, found = _find_property(arrival, name)
+        if not exists:
             return False
         if sign in {"=", "!="}:
             return same(found) == (sign == "=")
@@ -140,21 +149,21 @@ def _in_order(sign: str, found: Any, value: Any) -> bool:  # noqa: ANN401  # two
     return bool(found <= value if sign == "<=" else found < value)
 
 
-def _property(arrival: Arrival, name: str) -> tuple[bool, Any]:
+def _find_property(arrival: Arrival, name: str) -> tuple[bool, Any]:
     body = arrival.body if isinstance(arrival.body, dict) else {}
-    place = body.get("properties" if arrival.kind == "event" else "traits")
+    value = body.get("properties" if arrival.kind == "event" else "traits")
     if name.startswith("context."):
-        place, name = body.get("context"), name.removeprefix("context.")
-    if isinstance(place, dict) and name in place:
-        return True, place[name]
+        value, name = body.get("context"), name.removeprefix("context.")
+    if isinstance(value, dict) and name in value:
+        return True, value[name]
     for part in name.split("."):
-        if not isinstance(place, dict) or part not in place:
+        if not isinstance(value, dict) or part not in value:
             return False, None
-        place = place[part]
-    return True, place
+        value = value[part]
+    return True, value
 
 
-def _contains(needle: str) -> Term:
+def _contains(needle: str) -> Predicate:
     return lambda arrival: any(needle in piece.lower() for piece in _pieces(arrival.body))
 
 
@@ -174,11 +183,11 @@ def _pieces(body: object) -> Iterator[str]:
             yield str(value).removesuffix(".0")
 
 
-def _pattern(value: str) -> re.Pattern[str]:
+def _to_pattern(value: str) -> re.Pattern[str]:
     return re.compile(".*".join(re.escape(part) for part in value.split("*")), re.DOTALL)
 
 
-def _float(value: float) -> float:
+def _to_float(value: float) -> float:
     try:
         return float(value)
     except OverflowError:  # a whole number beyond the range of a double

@@ -1,9 +1,9 @@
-"""Keep what arrived in a file of JSON lines, so that a restarted server still shows it.
+"""A file of JSON lines that keeps what arrived, so that a restarted server still shows it.
 
-The first line names the run, each further one is a request with what it brought. The file is
-read once, then only written; keys are masked in it. It is written anew from memory when it has
-grown to twice its bound, and when a line of it cannot be read, such as the last one of a
-process that was killed.
+The first line names the epoch, each further one is a request with its arrivals. The file is read
+once, then only written; keys are masked in it. It is rewritten from memory when it has grown to
+twice its bound, and when a line of it cannot be read, such as the last one of a process that
+was killed.
 
 Threads: one at a time; the memory calls with its lock held.
 """
@@ -13,33 +13,30 @@ from __future__ import annotations
 import json
 import os
 import sys
+from dataclasses import astuple
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whisperr.dev._ingest.service import BATCH_PATH, arrival_of
-from whisperr.dev._ingest.validation import Problem
-
-from .arrivals import ReceivedRequest
+from whisperr.dev._ingest.model import BATCH_PATH, Problem, ReceivedRequest, to_arrival
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from .arrivals import Arrival
+    from whisperr.dev._ingest.model import Arrival
 
     Record = tuple[int, ReceivedRequest, Sequence[Arrival]]
 
 _FORMAT = "whisperr_dev"
 _VERSION = 1
 _BOUND_BYTES = 64 * 1024 * 1024
-_OF_REQUEST = ("number", "connection", "received_at", "method", "path", "status", "fault")
 
 
-class StoreError(ValueError):
-    """Why a file cannot be used as a store."""
+class JournalError(ValueError):
+    """Why a file cannot be used as a journal."""
 
 
-class Store:
-    """One file, held by one server. Raises StoreError when it cannot be used."""
+class Journal:
+    """One file, locked by one server. Raises JournalError when it cannot be used."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         self._path = Path(path)
@@ -49,10 +46,10 @@ class Store:
         self._failed = False
         self._records: Callable[[], Sequence[Record]] = list
         try:
-            # Personal data may be in it: the file is for its owner.
+            # It may contain personal data, so only its owner may read it.
             self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         except OSError as error:
-            raise StoreError(f"{error.strerror}; choose a file that can be written") from None
+            raise JournalError(f"{error.strerror}; choose a file that can be written") from None
         try:
             _lock(self._file)
             self._read_head()
@@ -62,43 +59,43 @@ class Store:
         self._size = os.fstat(self._file).st_size
 
     def load(self) -> Iterator[Record]:
-        """Yield what the file holds, oldest first; lines that cannot be read are left out."""
+        """Yield what the file holds, oldest first; skip lines that cannot be read."""
         with self._path.open("rb") as lines:
             next(lines, None)
             for line in lines:
                 self._unfinished = not line.endswith(b"\n")
                 try:
-                    record = _record_of(json.loads(line))
+                    record = _parse_record(json.loads(line))
                 except (ValueError, TypeError, KeyError, IndexError, RecursionError):
                     self._unreadable += 1
                     continue
                 yield record
 
     def begin(self, epoch: str, records: Callable[[], Sequence[Record]]) -> str:
-        """Be ready to append; `records` returns what is kept. Returns the epoch of the file."""
+        """Prepare to append; `records` returns what the memory keeps. Returns the file's epoch."""
         self._records = records
         if self._epoch is None:
             self.restart(epoch)
         elif self._unreadable:
-            self._tell(f"left out {self._unreadable} lines that cannot be read")
+            self._report(f"left out {self._unreadable} lines that cannot be read")
             self._rewrite()
         elif self._unfinished:
             self._write(b"\n")
         return self._epoch or epoch
 
-    def append(self, noted: int, request: ReceivedRequest, arrivals: Sequence[Arrival]) -> None:
-        """Write one request; when that fails, say so once and write no more."""
+    def append(self, position: int, request: ReceivedRequest, arrivals: Sequence[Arrival]) -> None:
+        """Write one request; when that fails, report it once and write no more."""
         if self._failed:
             return
         try:
-            self._write(_line_of(noted, request, arrivals))
+            self._write(_to_line(position, request, arrivals))
             if self._size > 2 * _BOUND_BYTES:
                 self._rewrite()
         except OSError as error:
             self._fail(error)
 
     def restart(self, epoch: str) -> None:
-        """Forget everything and begin another run."""
+        """Delete everything and begin a new epoch."""
         self._epoch = epoch
         try:
             os.ftruncate(self._file, 0)
@@ -126,7 +123,7 @@ class Store:
                 return
         except (ValueError, TypeError, KeyError):
             found = None
-        raise StoreError("it holds something else and is left as it is; choose another file")
+        raise JournalError("it holds something else and is left as it is; choose another file")
 
     def _head(self) -> bytes:
         return json.dumps({_FORMAT: _VERSION, "epoch": self._epoch}).encode() + b"\n"
@@ -136,10 +133,10 @@ class Store:
         self._size += len(data)
 
     def _rewrite(self) -> None:
-        """Write a new file with the newest records up to the bound, and put it in place."""
+        """Replace the file by a new one with the newest records, up to the bound."""
         lines, size = [], 0
         for record in reversed(self._records()):
-            lines.append(_line_of(*record))
+            lines.append(_to_line(*record))
             size += len(lines[-1])
             if size > _BOUND_BYTES:
                 lines.pop()
@@ -159,9 +156,9 @@ class Store:
     def _fail(self, error: OSError) -> None:
         if not self._failed:
             self._failed = True
-            self._tell(f"cannot write: {error}; what comes now is kept in memory only")
+            self._report(f"cannot write: {error}; from now on, arrivals are kept in memory only")
 
-    def _tell(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         print(f"whisperr dev: {self._path}: {text}", file=sys.stderr, flush=True)
 
 
@@ -171,30 +168,25 @@ def _write_all(file: int, data: bytes) -> None:
         left = left[os.write(file, left) :]
 
 
-def _line_of(noted: int, request: ReceivedRequest, arrivals: Sequence[Arrival]) -> bytes:
-    fields: dict[str, Any] = {name: getattr(request, name) for name in _OF_REQUEST}
-    fields["headers"] = request.masked_headers
-    # Bytes that are not UTF-8 become lone surrogates, which JSON can escape and give back.
-    fields["body"] = request.body.decode("utf-8", "surrogateescape")
-    brought = [
-        (one.seq, one.kind, one.status, one.index, [_problem(each) for each in one.problems])
+def _to_line(position: int, request: ReceivedRequest, arrivals: Sequence[Arrival]) -> bytes:
+    # Bytes that are not UTF-8 become lone surrogates, which JSON escapes and restores.
+    body = request.body.decode("utf-8", "surrogateescape")
+    fields = {**vars(request), "headers": request.masked_headers, "body": body}
+    rows = [
+        (one.seq, one.kind, one.status, one.index, [astuple(each) for each in one.problems])
         for one in arrivals
     ]
-    return json.dumps({"noted": noted, "request": fields, "arrivals": brought}).encode() + b"\n"
+    return json.dumps({"noted": position, "request": fields, "arrivals": rows}).encode() + b"\n"
 
 
-def _problem(problem: Problem) -> tuple[str, str, str]:
-    return (problem.pointer, problem.found, problem.expected)
-
-
-def _record_of(line: dict[str, Any]) -> Record:
+def _parse_record(line: dict[str, Any]) -> Record:
     fields = line["request"]
     body = fields.pop("body").encode("utf-8", "surrogateescape")
     request = ReceivedRequest(**fields, body=body)
-    brought = line["arrivals"]
-    value: Any = json.loads(body) if brought else None
+    rows = line["arrivals"]
+    value: Any = json.loads(body) if rows else None
     arrivals = [
-        arrival_of(
+        to_arrival(
             kind,
             value["events"][index] if request.path == BATCH_PATH else value,
             [Problem(*problem) for problem in problems],
@@ -204,13 +196,13 @@ def _record_of(line: dict[str, Any]) -> Record:
             seq=seq,
             status=status,
         )
-        for seq, kind, status, index, problems in brought
+        for seq, kind, status, index, problems in rows
     ]
     return line["noted"], request, arrivals
 
 
 def _lock(file: int) -> None:
-    """Hold the file for this process, where the system has such locks."""
+    """Lock the file for this process, where the system has such locks."""
     try:
         import fcntl
     except ImportError:  # no such locks on Windows
@@ -218,4 +210,4 @@ def _lock(file: int) -> None:
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        raise StoreError("another whisperr dev is using it") from None
+        raise JournalError("another whisperr dev is using it") from None

@@ -1,1 +1,1 @@
-"""The local server over HTTP: the service, its API, its stream, its page."""
+"""The local server over HTTP: the service, its API, stream and page."""

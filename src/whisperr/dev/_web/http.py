@@ -1,4 +1,7 @@
-"""From sockets to the service and back: one thread per connection, faults played on the wire."""
+"""The local server's connections: requests are read, routed and answered, and faults injected.
+
+Threads: one per connection. `closing` is set when the server closes; every wait ends with it.
+"""
 
 from __future__ import annotations
 
@@ -9,30 +12,39 @@ import struct
 import sys
 import traceback
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BytesIO
 from ipaddress import ip_address
-from threading import Condition, Event
-from typing import TYPE_CHECKING, Any, cast
+from threading import Condition, Event, Semaphore
+from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
-from whisperr.dev._ingest.service import Reply, door, refusal, served
-from whisperr.dev._memory.arrivals import ReceivedRequest
+from whisperr.dev._ingest.model import ReceivedRequest
+from whisperr.dev._ingest.service import check_headers, ingest, refuse
 
 from . import api as _api
-from . import page as _page
 from . import stream as _stream
+from .page import get_page
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from whisperr.dev._memory.arrivals import Arrival
-    from whisperr.dev.faults import Fault
+    from whisperr.dev._ingest.model import Arrival
+    from whisperr.dev._ingest.service import Response
+    from whisperr.dev._memory.arrivals import Arrivals
+    from whisperr.dev.faults import Fault, FaultInjector
 
-    from .server import LocalServer
-
-# Closing with SO_LINGER 0 resets the connection: the client sees that it was cut.
+# Closing with SO_LINGER 0 resets the connection, so that the client notices the cut.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
-_LOOK_AGAIN = 0.5
-_END_BOUND = 5.0
+_POLL_INTERVAL = 0.5
+_CLOSE_TIMEOUT = 5.0
+
+
+class Settings(Protocol):
+    """What the connections read of a server's options, with each request."""
+
+    api_key: str | None
+    max_body_bytes: int
+    now: Callable[[], float]
 
 
 class HttpServer(ThreadingHTTPServer):
@@ -41,82 +53,85 @@ class HttpServer(ThreadingHTTPServer):
     daemon_threads = True
     request_queue_size = 128
 
-    def __init__(self, local: LocalServer, port: int) -> None:
-        self.local = local
-        self.ending = Event()
+    def __init__(
+        self, port: int, settings: Settings, memory: Arrivals, injector: FaultInjector
+    ) -> None:
+        self.settings = settings
+        self.memory = memory
+        self.injector = injector
+        self.closing = Event()
+        self.free_streams = Semaphore(_stream.MAX_STREAMS)
         self._open: set[socket.socket] = set()
         self._count = 0
-        self.streams = _stream.Streams()
         self._changed = Condition()
         super().__init__(("127.0.0.1", port), _Connection)
 
     def server_bind(self) -> None:
-        """Bind without asking a name server what this machine is called."""
+        """Bind without a look-up of this machine's name."""
         if os.name == "posix":  # else a restart waits for the last run's connections to time out
             self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         socket.socket.bind(self.socket, self.server_address)
         self.server_address = self.socket.getsockname()
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
-    def opened(self, connection: socket.socket) -> int:
-        """Remember a connection; return its number, from 1."""
+    def add(self, connection: socket.socket) -> int:
+        """Remember an open connection; return its number, from 1."""
         with self._changed:
             self._open.add(connection)
             self._count += 1
             return self._count
 
-    def ended(self, connection: socket.socket) -> None:
+    def remove(self, connection: socket.socket) -> None:
         """Forget a connection."""
         with self._changed:
             self._open.discard(connection)
             self._changed.notify_all()
 
-    def end(self) -> None:
-        """Stop listening, cut what is open, and wait for it to end, within a bound."""
-        self.ending.set()
+    def close(self) -> None:
+        """Stop listening, cut the open connections, and wait a few seconds for their threads."""
+        self.closing.set()
         self.shutdown()
         self.server_close()
         with self._changed:
             for connection in self._open:
-                _cut_input(connection)
-            self._changed.wait_for(lambda: not self._open, _END_BOUND)
+                _shut_down(connection)
+            self._changed.wait_for(lambda: not self._open, _CLOSE_TIMEOUT)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002  # as declared
-        """Stay silent about clients that go away; show a mistake of ours."""
+        """Ignore clients that disconnect; print a mistake of ours."""
         if not isinstance(sys.exc_info()[1], (OSError, ValueError)):
             traceback.print_exc()
 
 
-def _cut_input(connection: socket.socket) -> None:
+def _shut_down(connection: socket.socket) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:
-        return  # the other side was first
+        return  # the client closed it first
 
 
 class _Connection(BaseHTTPRequestHandler):
-    """One connection: reads requests, lets them be judged or meet a fault, answers."""
+    """One connection: reads requests, and answers each or makes it meet a fault."""
 
     protocol_version = "HTTP/1.1"
     server_version = "whisperr-dev"
     sys_version = ""
     disable_nagle_algorithm = True
-    wbufsize = -1  # an answer leaves in one piece
+    wbufsize = -1  # an answer is sent in one piece
 
     def setup(self) -> None:
         super().setup()
         self._http = cast("HttpServer", self.server)
-        self._local = self._http.local
-        self._number = self._http.opened(self.connection)
+        self._number = self._http.add(self.connection)
 
     def finish(self) -> None:
         try:
             super().finish()
         finally:
-            self._http.ended(self.connection)
+            self._http.remove(self.connection)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401  # as declared
-        """Say nothing: what arrives is shown elsewhere, and better."""
+        """Log nothing: `whisperr dev` prints what arrives."""
 
     def do_GET(self) -> None:
         self._route()
@@ -131,108 +146,108 @@ class _Connection(BaseHTTPRequestHandler):
         self._route()
 
     def _route(self) -> None:
-        refused = self._strangers()
-        if refused is not None:
-            self._answer(refused, close=True)
+        refusal = self._check_origin()
+        if refusal is not None:
+            self._answer(refusal, close=True)
             return
         url = urlsplit(self.path)
-        page = _page.reply_for(url.path) if self.command == "GET" else None
+        page = get_page(url.path) if self.command == "GET" else None
+        is_api = url.path.startswith(_api.PREFIX)
         if page is not None:
             self._answer(page)
-            return
-        if self.command == "GET" and url.path == _stream.PATH:
+        elif self.command == "GET" and url.path == _stream.PATH:
             self._stream(url.query)
-            return
-        ours = url.path.startswith(_api.PREFIX)
-        if not ours and self.command != "POST":
-            self._answer(refusal(405, "method", "only POST"), {"Allow": "POST"}, close=True)
-            return
-        size = self.headers.get("Content-Length", "0" if ours else "")
-        if not size.isdecimal() or "Transfer-Encoding" in self.headers:
-            self._answer(refusal(411, "length_required", "send Content-Length"), close=True)
-        elif int(size) > self._local.max_body_bytes:
-            self._refuse_size(int(size))
+        elif not is_api and self.command != "POST":
+            self._answer(refuse(405, "method", "only POST"), {"Allow": "POST"}, close=True)
         else:
-            body = self.rfile.read(int(size))
-            if len(body) < int(size):
-                self.close_connection = True  # it went away while sending
-            elif ours:
-                self._answer(_api.answered(self._local, self.command, url.path, url.query, body))
-            else:
+            body = self._read_body(default_size="0" if is_api else "")
+            if body is not None and is_api:
+                memory, injector = self._http.memory, self._http.injector
+                self._answer(_api.call(memory, injector, self.command, url.path, url.query, body))
+            elif body is not None:
                 self._ingest(url.path, body)
 
-    def _strangers(self) -> Reply | None:
-        """Refuse pages of other sites: a name that was bound to loopback, a foreign origin."""
+    def _check_origin(self) -> Response | None:
+        """Refuse pages of other sites: a name that resolves to loopback, a foreign origin."""
         host = self.headers.get("Host", "")
         if not _is_loopback(host):
-            return refusal(403, "host_not_loopback", "open the local server by a loopback address")
+            return refuse(403, "host_not_loopback", "open the local server by a loopback address")
         origin = self.headers.get("Origin")
         if origin is not None and origin != f"http://{host}":
-            return refusal(403, "foreign_origin", "pages of other origins may not call")
+            return refuse(403, "foreign_origin", "pages of other origins may not call")
         return None
 
-    def _stream(self, query: str) -> None:
-        """Send server-sent events until the reader goes away or the server closes."""
-        with self._http.streams.admitted() as admitted:
-            if not admitted:
-                busy = refusal(503, "too_many_streams", "close another page or `whisperr tail`")
-                self._answer(busy, close=True)
-                return
-            last = self.headers.get("Last-Event-ID")
-            try:
-                messages = _stream.opened(self._local, query, last, self._http.ending)
-            except ValueError as error:
-                self._answer(refusal(400, "bad_call", str(error)), close=True)
-                return
-            self.close_connection = True
-            self.connection.settimeout(_stream.SEND_BOUND)
-            self.send_response(200)
-            for name, value in _stream.HEADERS.items():
-                self.send_header(name, value)
-            self.end_headers()
-            for message in messages:
-                self.wfile.write(message)
-                self.wfile.flush()
+    def _read_body(self, default_size: str) -> bytes | None:
+        """Return the body; None when there is none to use, after the answer was sent."""
+        length = self.headers.get("Content-Length", default_size)
+        if not length.isdecimal() or "Transfer-Encoding" in self.headers:
+            self._answer(refuse(411, "length_required", "send Content-Length"), close=True)
+            return None
+        size, limit = int(length), self._http.settings.max_body_bytes
+        if size > limit:  # answered before the body is read, as load balancers do
+            response = refuse(413, "too_large", f"{size} bytes; at most {limit}")
+            self._keep(urlsplit(self.path).path, b"", response.status, None)
+            self._answer(response, close=True)
+            return None
+        body = self.rfile.read(size)
+        if len(body) < size:
+            self.close_connection = True  # the client disconnected while sending
+            return None
+        return body
 
-    def _refuse_size(self, size: int) -> None:
-        """Answer 413 before the body is read, as edges do."""
-        bound = self._local.max_body_bytes
-        reply = refusal(413, "too_large", f"{size} bytes; at most {bound}")
-        self._keep(urlsplit(self.path).path, b"", reply.status, None)
-        self._answer(reply, close=True)
+    def _stream(self, query: str) -> None:
+        """Send server-sent events until the reader disconnects or the server closes."""
+        if not self._http.free_streams.acquire(blocking=False):
+            busy = refuse(503, "too_many_streams", "close another page or `whisperr tail`")
+            self._answer(busy, close=True)
+            return
+        try:
+            self._send_stream(query, self.headers.get("Last-Event-ID"))
+        finally:
+            self._http.free_streams.release()
+
+    def _send_stream(self, query: str, last: str | None) -> None:
+        try:
+            stream = _stream.EventStream(self._http.memory, self._http.injector, query, last)
+        except ValueError as error:
+            self._answer(refuse(400, "bad_call", str(error)), close=True)
+            return
+        self.close_connection = True
+        self.connection.settimeout(_stream.SEND_TIMEOUT)
+        self.send_response(200)
+        for name, value in _stream.HEADERS.items():
+            self.send_header(name, value)
+        self.end_headers()
+        for message in stream.messages(self._http.closing):
+            self.wfile.write(message)
+            self.wfile.flush()
 
     def _ingest(self, path: str, body: bytes) -> None:
-        faults = self._local.pick_faults(path)
+        """Answer a request of a client; its last fault is the failure, if it meets one."""
+        faults = self._http.injector.pick(path)
         for fault in faults:
             if fault.kind == "latency":
-                self._http.ending.wait(fault.seconds)
-        failure = next((f for f in faults if f.kind not in {"latency", "legacy"}), None)
-        name = next((f.kind for f in reversed(faults)), None)
-        if failure is not None and failure.kind in {"status", "hang", "cut"}:
-            self._fail(path, body, failure)
+                self._http.closing.wait(fault.seconds)
+        last = faults[-1] if faults else None
+        if last is not None and last.kind in {"status", "hang", "cut"}:
+            self._fail(path, body, last)
             return
-        reply, connection_cut = self._judged(path, body, faults, name)
-        if failure is not None and failure.kind == "drip":
-            self._drip(reply, failure.seconds)
-        elif connection_cut:
-            self._cut()
-        else:
-            self._answer(reply)
-
-    def _judged(
-        self, path: str, body: bytes, faults: list[Fault], name: str | None
-    ) -> tuple[Reply, bool]:
-        """Judge the request, keep what it brought, and say whether its answer gets lost."""
-        lost = any(fault.kind == "lose_answer" for fault in faults)
-        legacy = any(fault.kind == "legacy" for fault in faults)
-        reply = door(path, self._plain_headers(), self._local.api_key)
+        kind = None if last is None else last.kind
+        response = check_headers(path, self._plain_headers(), self._http.settings.api_key)
         arrivals: list[Arrival] = []
-        number = self._local.next_number()
-        if reply is None:
-            now = self._local.now()
-            reply, arrivals = served(path, body, number=number, now=now, legacy=legacy)
-        self._keep(path, body, None if lost else reply.status, name, number, arrivals)
-        return reply, lost
+        number = self._http.memory.next_number()
+        if response is None:
+            now = self._http.settings.now()
+            legacy = any(fault.kind == "legacy" for fault in faults)
+            response, arrivals = ingest(path, body, number=number, now=now, legacy=legacy)
+        status = None if kind == "lose_answer" else response.status
+        self._keep(path, body, status, kind, number, arrivals)
+        if kind == "lose_answer":
+            self._cut()
+        elif last is not None and kind == "drip":
+            self._drip(response, last.seconds)
+        else:
+            self._answer(response)
 
     def _fail(self, path: str, body: bytes, fault: Fault) -> None:
         status = fault.code if fault.kind == "status" else None
@@ -243,8 +258,8 @@ class _Connection(BaseHTTPRequestHandler):
             self._cut()
         else:
             headers = {"Retry-After": fault.retry_after, "Location": fault.location}
-            reply = refusal(fault.code, "rehearsed", "a rehearsed fault")
-            self._answer(reply, {k: v for k, v in headers.items() if v is not None})
+            response = refuse(fault.code, "injected_fault", "an injected fault")
+            self._answer(response, {k: v for k, v in headers.items() if v is not None})
 
     def _keep(
         self,
@@ -255,10 +270,11 @@ class _Connection(BaseHTTPRequestHandler):
         number: int = 0,
         arrivals: Sequence[Arrival] = (),
     ) -> None:
+        memory = self._http.memory
         request = ReceivedRequest(
-            number=number or self._local.next_number(),
+            number=number or memory.next_number(),
             connection=self._number,
-            received_at=self._local.now(),
+            received_at=self._http.settings.now(),
             method=self.command,
             path=path,
             headers=self._plain_headers(),
@@ -266,51 +282,46 @@ class _Connection(BaseHTTPRequestHandler):
             status=status,
             fault=fault,
         )
-        self._local.keep(request, arrivals)
+        memory.keep(request, arrivals)
 
     def _plain_headers(self) -> dict[str, str]:
         return {name.lower(): value for name, value in self.headers.items()}
 
     def _answer(
-        self, reply: Reply, headers: dict[str, str] | None = None, *, close: bool = False
+        self, response: Response, headers: dict[str, str] | None = None, *, close: bool = False
     ) -> None:
-        data = self._head(reply, headers or {}, close=close)
-        self.wfile.write(data)
-        self.wfile.flush()
-
-    def _head(self, reply: Reply, headers: dict[str, str], *, close: bool) -> bytes:
-        """Queue the head of an answer; return its body."""
-        data = reply.data
-        self.send_response(reply.status)
-        self.send_header("Content-Type", reply.content_type)
+        data = response.data
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.content_type)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Cache-Control", "no-store")
-        for name, value in {**reply.headers, **headers}.items():
+        for name, value in {**response.headers, **(headers or {})}.items():
             self.send_header(name, value)
         if close:
             self.send_header("Connection", "close")
         self.end_headers()
-        return data
+        self.wfile.write(data)
+        self.wfile.flush()
 
-    def _drip(self, reply: Reply, pause: float) -> None:
+    def _drip(self, response: Response, pause: float) -> None:
         """Send the answer byte by byte, its head included."""
-        head: list[bytes] = []
-        whole, self.wfile = self.wfile, cast("Any", _Collector(head))
+        answer = BytesIO()
+        output, self.wfile = self.wfile, answer
         try:
-            head.append(self._head(reply, {}, close=False))
+            self._answer(response)
         finally:
-            self.wfile = whole
-        for byte in b"".join(head):
-            if self._http.ending.wait(pause):
+            self.wfile = output
+        for byte in answer.getvalue():
+            if self._http.closing.wait(pause):
                 break
             self.wfile.write(bytes([byte]))
             self.wfile.flush()
 
     def _hang(self) -> None:
-        """Stay silent until the client goes away or the server closes."""
+        """Send nothing until the client disconnects or the server closes."""
         self.close_connection = True
-        while not self._http.ending.is_set():
-            readable, _, _ = select.select([self.connection], [], [], _LOOK_AGAIN)
+        while not self._http.closing.is_set():
+            readable, _, _ = select.select([self.connection], [], [], _POLL_INTERVAL)
             if readable:
                 return
 
@@ -320,18 +331,8 @@ class _Connection(BaseHTTPRequestHandler):
         self.connection.close()
 
 
-class _Collector:
-    """A file that keeps what is written to it."""
-
-    def __init__(self, pieces: list[bytes]) -> None:
-        self.write = pieces.append
-
-    def flush(self) -> None:
-        """Do nothing: there is nowhere to go."""
-
-
 def _is_loopback(host: str) -> bool:
-    """Say whether a Host header names this machine by a loopback name or address."""
+    """Return whether a Host header names this machine by a loopback name or address."""
     name = urlsplit(f"//{host}").hostname or ""
     if name == "localhost":
         return True

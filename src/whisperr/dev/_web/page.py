@@ -1,7 +1,7 @@
-"""The page for people: plain files of the package, served with a strict policy.
+"""The page of the local server: static files of the package, sent with a strict policy.
 
-The files are read once, when the first page is asked for. Nothing else is ever read: a path
-is looked up among their names.
+The files are read once, with the first request for one. A path is only looked up among their
+names, so nothing else is ever read.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
-from whisperr.dev._ingest.service import Reply
+from whisperr.dev._ingest.service import Response
 
 PREFIX = "/_dev/page/"
 
@@ -22,7 +22,7 @@ _TYPES = {
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    # Text that arrives is only ever set as text: the browser refuses to make markup of any.
+    # The page only ever sets text as text; the browser refuses to parse any as markup.
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _HEADERS = {
@@ -34,18 +34,18 @@ _HEADERS = {
 }
 
 
-def reply_for(path: str) -> Reply | None:
-    """Return the file behind a path; None when there is none."""
+def get_page(path: str) -> Response | None:
+    """Return the response with the file of a path; None when there is none."""
     name = "index.html" if path == "/" else path.removeprefix(PREFIX)
     if path != "/" and not path.startswith(PREFIX):
         return None
     data = _files().get(name)
     if data is None:
         return None
-    return Reply(200, data, _HEADERS, _TYPES[Path(name).suffix])
+    return Response(200, data, _HEADERS, _TYPES[Path(name).suffix])
 
 
 @cache
 def _files() -> dict[str, bytes]:
-    place = Path(__file__).with_name("static")
-    return {file.name: file.read_bytes() for file in place.iterdir() if file.suffix in _TYPES}
+    folder = Path(__file__).with_name("static")
+    return {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix in _TYPES}

@@ -1,17 +1,17 @@
 """Server-sent events of what arrives, for the page and for `whisperr tail`.
 
-    GET /_dev/stream?recent=100&q=is:refused        Last-Event-ID: or &last=, to go on
+    GET /_dev/stream?recent=100&q=is:refused        Last-Event-ID: or &last=, to resume
 
 Each message `news` is one JSON object:
 
-- `fresh`: the reader starts over: what it holds is of another run; `missed`: how many arrivals
-  were let go before they were read.
-- `arrivals`, `requests`: what came, as in the API; a request has no body but a `digest` of it,
-  and an arrival that is very large or cannot be written has `body` null and `cut` true.
+- `fresh`: the reader must start over: what it has is of another epoch. `missed`: how many
+  arrivals were dropped before they were read. `more`: another message follows at once.
+- `arrivals`, `requests`: what arrived, as in the API. A request has a `digest` instead of its body;
+  an arrival that is very large or cannot be written has `body` null and `cut` true.
 - `summary`, `faults`: as they are now.
 
-`beat` says that the server is there. A reader is a place in the memory, not a queue: one that is
-slow costs nothing, and deliveries never wait for it.
+A message `beat` shows that the server is alive. A reader has a cursor in the memory and no queue:
+a slow one costs nothing, and ingestion never waits for it.
 
 Threads: each stream runs in the thread of its connection.
 """
@@ -20,154 +20,121 @@ from __future__ import annotations
 
 import hashlib
 import json
-from contextlib import contextmanager
-from threading import Lock
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from whisperr.dev._ingest.service import BATCH_PATH
-from whisperr.dev._memory.arrivals import fits_of
-from whisperr.dev._memory.cursor import Place
+from whisperr.dev._ingest.model import BATCH_PATH
+from whisperr.dev._memory.cursor import Cursor
+from whisperr.dev._memory.filter import make_filter
 
-from .api import arrival_json, asked_of, filters_of, request_line
+from .api import arrival_to_json, parse_query, request_to_json, select_filters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from threading import Event
 
-    from whisperr.dev._memory.arrivals import Arrival, ReceivedRequest
-    from whisperr.dev._memory.cursor import News
-    from whisperr.dev.faults import Fault
-
-    from .server import LocalServer
+    from whisperr.dev._ingest.model import Arrival, ReceivedRequest
+    from whisperr.dev._memory.arrivals import Arrivals
+    from whisperr.dev._memory.cursor import Changes
+    from whisperr.dev.faults import Fault, FaultInjector
 
 PATH = "/_dev/stream"
+CHANGES = "news"  # the name of a message; fixed, since readers of earlier versions know it
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
     "Connection": "close",
     "X-Content-Type-Options": "nosniff",
 }
-SEND_BOUND = 20.0  # a reader that takes nothing for so long is let go; it can come back
+SEND_TIMEOUT = 20.0  # a reader that takes nothing for so long is disconnected; it may reconnect
 MAX_STREAMS = 32
 
-_BEAT = 5.0
-_GATHER = 0.05  # several requests within a blink are one message
-_MOST = 200  # arrivals in one message
-_MOST_TEXT_CHARS = 32_000
-_MOST_NAME_CHARS = 500
-_BEAT_MESSAGE = b"event: beat\ndata: {}\n\n"
+_BEAT_INTERVAL = 5.0
+_GATHER_TIME = 0.05  # requests that arrive this close together become one message
+_MAX_ARRIVALS = 200  # in one message
+_MAX_ARRIVAL_CHARS = 32_000
+_MAX_NAME_CHARS = 500
+_BEAT = b"event: beat\ndata: {}\n\n"
 
 
-class Streams:
-    """Counts the streams that are open; there is a bound."""
+class EventStream:
+    """One reader's stream. Raises ValueError for a wrong query string."""
 
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._open = 0
+    def __init__(
+        self, memory: Arrivals, injector: FaultInjector, query: str, last: str | None
+    ) -> None:
+        parameters = parse_query(query)
+        self._memory = memory
+        self._injector = injector
+        self._passes = make_filter(**select_filters(parameters))
+        cursor = Cursor.parse(last or parameters.get("last", ""))
+        end = memory.cursor()
+        self._fresh = cursor is None or cursor.epoch != end.epoch
+        if cursor is None or self._fresh:
+            cursor = self._rewind(end, parameters.get("recent"))
+        self._cursor = cursor
 
-    @contextmanager
-    def admitted(self) -> Iterator[bool]:
-        """Take a place for the time of the block; False when there is none left."""
-        with self._lock:
-            free = self._open < MAX_STREAMS
-            self._open += free
-        try:
-            yield free
-        finally:
-            with self._lock:
-                self._open -= free
+    def _rewind(self, end: Cursor, recent: int | None) -> Cursor:
+        """Return the cursor before the last `recent` arrivals that pass the filter."""
+        if recent is None:
+            return Cursor(end.epoch)
+        recent = max(recent, 0)
+        found = [one for one in self._memory.arrivals() if self._passes(one)]
+        seq = found[-recent:][0].seq - 1 if found and recent else end.seq
+        return Cursor(end.epoch, seq, max(end.requests - recent, 0))
 
+    def messages(self, closing: Event) -> Iterator[bytes]:
+        """Yield messages and beats until the server closes."""
+        while not closing.is_set():
+            changes = self._memory.changes(self._cursor, _MAX_ARRIVALS)
+            faults = self._injector.faults
+            self._cursor = changes.cursor
+            yield self._message(changes, faults)
+            if changes.more:
+                continue
+            closing.wait(_GATHER_TIME)
+            while not self._memory.wait_until(partial(self._is_behind, faults), _BEAT_INTERVAL):
+                if closing.is_set():
+                    return
+                yield _BEAT
 
-def opened(server: LocalServer, query: str, last: str | None, ending: Event) -> Iterator[bytes]:
-    """Return the messages of a stream; raises ValueError for what is wrong with the call."""
-    asked = asked_of(query)
-    fits = fits_of(**filters_of(asked))
-    place = Place.read(last or asked.get("last", ""))
-    fresh = place is None or place.epoch != server.place().epoch
-    if place is None or fresh:
-        place = _start(server, fits, asked.get("recent"))
-    return _messages(server, fits, place, ending, fresh=fresh)
+    def _is_behind(self, faults: tuple[Fault, ...]) -> bool:
+        return self._memory.cursor() != self._cursor or self._injector.faults != faults
 
-
-def _start(server: LocalServer, fits: Callable[[Arrival], bool], recent: int | None) -> Place:
-    """Return the place from which the last `recent` arrivals that fit are still to come."""
-    end = server.place()
-    if recent is None:
-        return Place(end.epoch)
-    recent = max(recent, 0)
-    found = [one for one in server.arrivals() if fits(one)][-recent:] if recent else []
-    return Place(end.epoch, found[0].seq - 1 if found else end.seq, max(end.noted - recent, 0))
-
-
-def _messages(
-    server: LocalServer,
-    fits: Callable[[Arrival], bool],
-    place: Place,
-    ending: Event,
-    *,
-    fresh: bool,
-) -> Iterator[bytes]:
-    while not ending.is_set():
-        news, faults = server.news(place, _MOST), server.faults
-        place = now = news.now
-        yield _message(server, fits, news, faults, fresh=fresh or news.fresh)
-        fresh = False
-        if news.more:
-            continue
-        ending.wait(_GATHER)
-
-        def changed(now: Place = now, faults: tuple[Fault, ...] = faults) -> bool:
-            return server.place() != now or server.faults != faults
-
-        while not server.wait_until(changed, _BEAT):
-            if ending.is_set():
-                return
-            yield _BEAT_MESSAGE
+    def _message(self, changes: Changes, faults: tuple[Fault, ...]) -> bytes:
+        summary = self._memory.summary()
+        del summary["types"]  # there may be many; the page counts those that it holds
+        fields = {
+            "fresh": self._fresh or changes.fresh,
+            "missed": changes.missed,
+            "more": changes.more,
+            "requests": [_to_json(request) for request in changes.requests],
+            "summary": summary,
+            "faults": [fault.to_json() for fault in faults],
+        }
+        self._fresh = False
+        arrivals = ",".join(_to_text(one) for one in changes.arrivals if self._passes(one))
+        data = f'{json.dumps(fields)[:-1]}, "arrivals": [{arrivals}]}}'
+        return f"event: {CHANGES}\nid: {changes.cursor}\ndata: {data}\n\n".encode()
 
 
-def _message(
-    server: LocalServer,
-    fits: Callable[[Arrival], bool],
-    news: News,
-    faults: tuple[Fault, ...],
-    *,
-    fresh: bool,
-) -> bytes:
-    summary = server.summary()
-    del summary["types"]  # may be many; the page counts those that it holds
-    rest = {
-        "fresh": fresh,
-        "missed": news.missed,
-        "more": news.more,
-        "requests": [_request_json(one) for one in news.requests],
-        "summary": summary,
-        "faults": [fault.to_json() for fault in faults],
-    }
-    arrivals = ",".join(_arrival_text(one) for one in news.arrivals if fits(one))
-    data = f'{json.dumps(rest)[:-1]}, "arrivals": [{arrivals}]}}'
-    return f"event: news\nid: {news.now}\ndata: {data}\n\n".encode()
-
-
-def _arrival_text(arrival: Arrival) -> str:
-    """Write one arrival; without its body when that is very large or nothing that JSON has."""
-    fields = arrival_json(arrival)
+def _to_text(arrival: Arrival) -> str:
+    """Return an arrival as JSON; without a body that is very large or has no JSON."""
+    fields = arrival_to_json(arrival)
     try:
         text = json.dumps({**fields, "cut": False}, allow_nan=False)
     except (ValueError, RecursionError):  # 1e999 is infinite; a thousand brackets
         text = ""
-    if text and len(text) <= _MOST_TEXT_CHARS:
+    if text and len(text) <= _MAX_ARRIVAL_CHARS:
         return text
-    named = {name: _short(fields[name]) for name in ("user", "type", "message_id")}
-    return json.dumps(
-        {**fields, **named, "problems": fields["problems"][:20], "body": None, "cut": True}
-    )
+    for name in ("user", "type", "message_id"):
+        if fields[name] is not None:
+            fields[name] = fields[name][:_MAX_NAME_CHARS]
+    problems = fields["problems"][:20]
+    return json.dumps({**fields, "problems": problems, "body": None, "cut": True})
 
 
-def _short(text: str | None) -> str | None:
-    return text if text is None else text[:_MOST_NAME_CHARS]
-
-
-def _request_json(request: ReceivedRequest) -> dict[str, Any]:
+def _to_json(request: ReceivedRequest) -> dict[str, Any]:
     digest = hashlib.blake2b(request.body, digest_size=8).hexdigest()
     events = request.body.count(b'"external_user_id"') if request.path == BATCH_PATH else 1
-    return {**request_line(request), "digest": digest, "events": events}
+    return {**request_to_json(request), "digest": digest, "events": events}

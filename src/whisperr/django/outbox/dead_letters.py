@@ -13,7 +13,8 @@ from django.db import transaction
 from django.db.models import Count, DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 
-from whisperr.django.models import DeadLetter, OutboxEvent, get_kind
+from whisperr._events.layout import get_kind
+from whisperr.django.models import DeadLetter, OutboxEvent
 
 from .claims import get_free_rows
 

@@ -1,28 +1,28 @@
-// Bars of the last minutes, from which a range of time is picked by pointer or arrow keys.
+// Bars of the last minutes; a range of time is selected in them by pointer or arrow keys.
 
-import { byId, clock, say, svg } from "./dom.js";
+import { byId, formatTime, setText, svg } from "./dom.js";
 
 const BARS = 60;
 const WIDTH = 600;
 const HEIGHT = 56;
-const STATES = ["accepted", "duplicate", "refused"];
+const STATUSES = ["accepted", "duplicate", "refused"];
 
 export class Chart {
-  constructor(onPick) {
-    this.onPick = onPick;
+  constructor(onSelect) {
+    this.onSelect = onSelect;
     this.width = 5000;
     this.bars = [];
-    this.from = this.to = null; // the picked bars, by their start
+    this.from = this.to = null; // the selected range, by the start of its bars
     this.root = byId("chart");
     this.shade = svg("rect", { class: "shade", y: 0, height: HEIGHT, visibility: "hidden" });
     this.rects = Array.from({ length: BARS }, (_, index) =>
-      STATES.map((state) => svg("rect", {
-        class: `bar-${state}`, x: (index * WIDTH) / BARS + 1, width: WIDTH / BARS - 2,
+      STATUSES.map((status) => svg("rect", {
+        class: `bar-${status}`, x: (index * WIDTH) / BARS + 1, width: WIDTH / BARS - 2,
       })));
     this.root.setAttribute("viewBox", `0 0 ${WIDTH} ${HEIGHT}`);
     this.root.append(this.shade, ...this.rects.flat());
     this.root.addEventListener("pointerdown", (event) => this.down(event));
-    this.root.addEventListener("pointermove", (event) => this.moved(event));
+    this.root.addEventListener("pointermove", (event) => this.move(event));
     this.root.addEventListener("pointerup", (event) => this.up(event));
     this.root.addEventListener("keydown", (event) => this.key(event));
     byId("span").addEventListener("change", (event) => {
@@ -38,21 +38,21 @@ export class Chart {
     const most = Math.max(...this.bars.map(sum), 1);
     this.bars.forEach((bar, index) => {
       let y = HEIGHT;
-      STATES.forEach((state, layer) => {
-        const height = (bar[state] / most) * (HEIGHT - 4);
-        const shown = bar[state] ? Math.max(height, 1.5) : 0;
-        y -= shown;
+      STATUSES.forEach((status, layer) => {
+        const height = (bar[status] / most) * (HEIGHT - 4);
+        const visible = bar[status] ? Math.max(height, 1.5) : 0;
+        y -= visible;
         const rect = this.rects[index][layer];
         rect.setAttribute("y", y);
-        rect.setAttribute("height", shown);
+        rect.setAttribute("height", visible);
       });
     });
-    say(byId("chart-most"), most > 1 ? `most in a bar: ${most}` : "");
-    say(byId("chart-from"), clock(this.bars[0].from));
+    setText(byId("chart-most"), most > 1 ? `max ${most} per bar` : "");
+    setText(byId("chart-from"), formatTime(this.bars[0].from));
     this.shadeRange();
   }
 
-  /** Show this range, in ms; null for none. */
+  /** Show a range, in ms; null for none. */
   show(range) {
     this.from = range ? range.from : null;
     this.to = range ? range.to : null;
@@ -82,37 +82,37 @@ export class Chart {
     if (event.button !== 0 || !this.bars.length) return;
     this.root.setPointerCapture(event.pointerId);
     this.start = this.barAt(event);
-    this.span(this.start, this.start);
+    this.select(this.start, this.start);
   }
 
-  moved(event) {
-    if (this.start !== undefined) this.span(this.start, this.barAt(event));
+  move(event) {
+    if (this.start !== undefined) this.select(this.start, this.barAt(event));
   }
 
   up(event) {
     if (this.start === undefined) return;
-    this.span(this.start, this.barAt(event));
+    this.select(this.start, this.barAt(event));
     this.start = undefined;
-    this.onPick({ from: this.from, to: this.to });
+    this.onSelect({ from: this.from, to: this.to });
   }
 
-  span(one, other) {
+  select(one, other) {
     this.from = Math.min(one, other);
     this.to = Math.max(one, other) + this.width;
     this.shadeRange();
   }
 
-  /** Arrows move the picked bar, with Shift they widen the range. */
+  /** Arrow keys move the selected bar; with Shift, they extend the range. */
   key(event) {
     const step = { ArrowLeft: -this.width, ArrowRight: this.width }[event.key];
     if (!step || !this.bars.length) return;
     event.preventDefault();
     const newest = this.bars[BARS - 1].from;
     const within = (from) => Math.min(Math.max(from, this.bars[0].from), newest);
-    if (this.from === null) this.span(newest, newest);
-    else if (event.shiftKey && step < 0) this.span(within(this.from + step), this.to - this.width);
-    else if (event.shiftKey) this.span(this.from, within(this.to));
-    else this.span(within(this.from + step), within(this.from + step));
-    this.onPick({ from: this.from, to: this.to });
+    if (this.from === null) this.select(newest, newest);
+    else if (event.shiftKey && step < 0) this.select(within(this.from + step), this.to - this.width);
+    else if (event.shiftKey) this.select(this.from, within(this.to));
+    else this.select(within(this.from + step), within(this.from + step));
+    this.onSelect({ from: this.from, to: this.to });
   }
 }

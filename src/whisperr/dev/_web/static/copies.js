@@ -7,14 +7,14 @@ class Digits {
   }
 }
 
-/** Return the value of a JSON text, numbers with their own digits where the browser tells them. */
-export function exact(text) {
+/** Return the value of a JSON text; numbers keep their digits where the browser gives them. */
+export function parseExact(text) {
   return JSON.parse(text, (_key, value, context) =>
     typeof value === "number" && context?.source ? new Digits(context.source) : value);
 }
 
-/** A command for a POSIX shell. The key is the variable, never a key. */
-export function asCurl(raw, kind, origin) {
+/** Return a command for a POSIX shell. The key is a variable in it, never a key. */
+export function toCurl(raw, kind, origin) {
   const path = kind === "identify" ? "/v1/identify" : "/v1/events/track";
   return [
     `curl -sS '${origin}${path}' \\`,
@@ -26,46 +26,46 @@ export function asCurl(raw, kind, origin) {
 
 const OWN_CONTEXT = new Set(["$message_id", "sdk_name", "sdk_version"]);
 
-/** The call of the client that sends the same. */
-export function asPython(raw, kind) {
-  const body = exact(raw);
+/** Return the call of the client that sends the same. */
+export function toPython(raw, kind) {
+  const body = parseExact(raw);
   if (kind === "identify") {
     const { external_user_id: user, ...rest } = body;
-    const named = Object.entries(rest).map(([name, value]) => `${name}=${literal(value, 1)}`);
-    return call("whisperr.identify", [literal(user), ...named]);
+    const named = Object.entries(rest).map(([name, value]) => `${name}=${toLiteral(value, 1)}`);
+    return toCall("whisperr.identify", [toLiteral(user), ...named]);
   }
-  const values = [literal(body.external_user_id), literal(body.event_type), literal(body.properties, 1)];
+  const values = [toLiteral(body.external_user_id), toLiteral(body.event_type), toLiteral(body.properties, 1)];
   const context = Object.entries(body.context ?? {}).filter(([name]) => !OWN_CONTEXT.has(name));
-  if (context.length) values.push(`context=${literal(Object.fromEntries(context), 1)}`);
-  if (typeof body.occurred_at !== "string") return call("whisperr.track", values);
+  if (context.length) values.push(`context=${toLiteral(Object.fromEntries(context), 1)}`);
+  if (typeof body.occurred_at !== "string") return toCall("whisperr.track", values);
   const moment = body.occurred_at.replace(/Z$/, "+00:00");
-  values.push(`occurred_at=datetime.fromisoformat(${literal(moment)})`);
-  return `from datetime import datetime\n\n${call("whisperr.track", values)}`;
+  values.push(`occurred_at=datetime.fromisoformat(${toLiteral(moment)})`);
+  return `from datetime import datetime\n\n${toCall("whisperr.track", values)}`;
 }
 
-/** Lines for a test that has a `whisperr.dev.LocalServer` named `server`. */
-export function asPytest(raw, event) {
-  const body = exact(raw);
-  const asked = [`kind=${literal(event.kind)}`];
-  if (event.user !== null) asked.push(`user=${literal(event.user)}`);
-  if (/^[a-z0-9_]+$/.test(event.type ?? "")) asked.push(`type=${literal(event.type)}`);
+/** Return lines for a test that has a `whisperr.dev.LocalServer` named `server`. */
+export function toPytest(raw, event) {
+  const body = parseExact(raw);
+  const filters = [`kind=${toLiteral(event.kind)}`];
+  if (event.user !== null) filters.push(`user=${toLiteral(event.user)}`);
+  if (/^[a-z0-9_]+$/.test(event.type ?? "")) filters.push(`type=${toLiteral(event.type)}`);
   const lines = [
-    `arrival = server.wait(${asked.join(", ")})[-1]  # server: a whisperr.dev.LocalServer`,
+    `arrival = server.wait(${filters.join(", ")})[-1]  # server: a whisperr.dev.LocalServer`,
   ];
   if (event.status === "refused") {
     const pointers = event.problems.map((problem) => problem.pointer);
-    lines.push(`assert [problem.pointer for problem in arrival.problems] == ${literal(pointers)}`);
+    lines.push(`assert [problem.pointer for problem in arrival.problems] == ${toLiteral(pointers)}`);
     return lines.join("\n");
   }
   lines.push('assert arrival.status == "accepted"');
   const keys = event.kind === "event" ? ["properties"] : ["traits", "channels"];
   for (const key of keys) {
-    if (body[key] !== undefined) lines.push(`assert arrival.body["${key}"] == ${literal(body[key])}`);
+    if (body[key] !== undefined) lines.push(`assert arrival.body["${key}"] == ${toLiteral(body[key])}`);
   }
   return lines.join("\n");
 }
 
-function call(name, values) {
+function toCall(name, values) {
   const line = `${name}(${values.join(", ")})`;
   if (line.length <= 88 && !line.includes("\n")) return line;
   return `${name}(\n${values.map((value) => `    ${value},\n`).join("")})`;
@@ -73,18 +73,18 @@ function call(name, values) {
 
 const WIDTH = 72;
 
-/** Write a value in Python, broken into lines where one would be long. */
-export function literal(value, depth = 0) {
+/** Return a value in Python, in several lines where one would be long. */
+export function toLiteral(value, depth = 0) {
   if (value === null || value === undefined) return "None";
   if (value === true) return "True";
   if (value === false) return "False";
   if (value instanceof Digits) return value.text;
   if (typeof value === "number") return String(value);
-  if (typeof value === "string") return text(value);
+  if (typeof value === "string") return toStringLiteral(value);
   const list = Array.isArray(value);
   const parts = list
-    ? value.map((one) => literal(one, depth + 1))
-    : Object.entries(value).map(([name, one]) => `${text(name)}: ${literal(one, depth + 1)}`);
+    ? value.map((one) => toLiteral(one, depth + 1))
+    : Object.entries(value).map(([name, one]) => `${toStringLiteral(name)}: ${toLiteral(one, depth + 1)}`);
   const [open, close] = list ? "[]" : "{}";
   const line = `${open}${parts.join(", ")}${close}`;
   if (line.length <= WIDTH && !line.includes("\n")) return line;
@@ -92,11 +92,11 @@ export function literal(value, depth = 0) {
   return `${open}\n${parts.map((part) => `${indent}${part},\n`).join("")}${"    ".repeat(depth)}${close}`;
 }
 
-// JSON's escapes are Python's. What could change how a line reads is escaped as well.
-const UNSEEN = /[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+// JSON's escapes are Python's. Invisible characters are escaped too.
+const INVISIBLE = /[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
 
-function text(value) {
+function toStringLiteral(value) {
   return JSON.stringify(value).replace(
-    UNSEEN, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
+    INVISIBLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
 }

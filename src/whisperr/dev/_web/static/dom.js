@@ -1,16 +1,16 @@
-// Make elements. Text that arrives is only ever set as text: nothing here makes markup of a string.
+// Elements and the text in them. A string is only ever set as text, never parsed as markup.
 
 /** Return an element: attributes by name, `on…` a listener, children elements or text. */
 export function el(name, attributes = {}, ...children) {
-  return filled(document.createElement(name), attributes, children);
+  return fill(document.createElement(name), attributes, children);
 }
 
 /** Return an element of a drawing. */
 export function svg(name, attributes = {}, ...children) {
-  return filled(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
+  return fill(document.createElementNS("http://www.w3.org/2000/svg", name), attributes, children);
 }
 
-function filled(element, attributes, children) {
+function fill(element, attributes, children) {
   for (const [key, value] of Object.entries(attributes)) {
     if (key.startsWith("on")) element.addEventListener(key.slice(2), value);
     else if (value === true) element.setAttribute(key, "");
@@ -20,30 +20,30 @@ function filled(element, attributes, children) {
   return element;
 }
 
-/** Set the text of an element only when it differs, so that selections and screen readers rest. */
-export function say(element, text) {
+/** Set the text of an element only when it differs, so that selections are kept. */
+export function setText(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
 export const byId = (id) => document.getElementById(id);
 
-const two = (number) => String(number).padStart(2, "0");
+const pad = (number) => String(number).padStart(2, "0");
 
-/** 12:00:05 or 12:00:05.123, in local time. */
-export function clock(ms, withMillis = false) {
+/** Return 12:00:05 or 12:00:05.123, in local time. */
+export function formatTime(ms, withMillis = false) {
   const at = new Date(ms);
-  const text = `${two(at.getHours())}:${two(at.getMinutes())}:${two(at.getSeconds())}`;
+  const text = `${pad(at.getHours())}:${pad(at.getMinutes())}:${pad(at.getSeconds())}`;
   return withMillis ? `${text}.${String(at.getMilliseconds()).padStart(3, "0")}` : text;
 }
 
-/** 2026-06-14 12:00:05, in local time. */
-export function day(ms) {
+/** Return 2026-06-14, in local time. */
+export function formatDate(ms) {
   const at = new Date(ms);
-  return `${at.getFullYear()}-${two(at.getMonth() + 1)}-${two(at.getDate())}`;
+  return `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;
 }
 
-/** +3 m 12 s: the two largest units of a length. */
-export function gap(ms) {
+/** Return +3 m 12 s: the two largest units of a duration. */
+export function formatGap(ms) {
   const seconds = Math.max(ms, 0) / 1000;
   if (seconds < 10) return `+${Number(seconds.toFixed(1))} s`;
   const whole = Math.round(seconds);
@@ -55,23 +55,23 @@ export function gap(ms) {
   return m ? `+${m} m ${s} s` : `+${s} s`;
 }
 
-/** What stands in one line for an event: its properties, or the traits and channels. */
-export function inOneLine(event) {
+/** Return the line for an event: its properties, or its traits and channels. */
+export function summarize(event) {
   const body = isObject(event.body) ? event.body : {};
   if (event.cut) return "too large for the list; open it";
-  const shown = event.kind === "event"
+  const details = event.kind === "event"
     ? body.properties
     : { ...(isObject(body.traits) ? body.traits : {}), ...(body.channels ? { channels: body.channels } : {}) };
-  if (!isObject(shown)) return shown === undefined ? "" : short(JSON.stringify(shown), 200);
-  return short(Object.entries(shown).map(([key, value]) => `${key}: ${plain(value)}`).join("   "), 300);
+  if (!isObject(details)) return details === undefined ? "" : shorten(JSON.stringify(details), 200);
+  return shorten(Object.entries(details).map(([key, value]) => `${key}: ${toText(value)}`).join("   "), 300);
 }
 
 export const isObject = (value) =>
   value !== null && typeof value === "object" && !Array.isArray(value);
 
-export const short = (text, most) => (text.length > most ? `${text.slice(0, most - 1)}…` : text);
+export const shorten = (text, max) => (text.length > max ? `${text.slice(0, max - 1)}…` : text);
 
-export function plain(value) {
+export function toText(value) {
   return typeof value === "string" ? value : JSON.stringify(value);
 }
 

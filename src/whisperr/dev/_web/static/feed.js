@@ -1,21 +1,21 @@
-// Follow the server: one stream of server-sent events, opened again from where it stopped.
+// The stream of server-sent events; after a lost connection it resumes where it stopped.
 
 const RECENT = 5000;
-const PAUSE_MS = 1000;
-const SILENCE_MS = 20000; // several beats
+const RETRY_INTERVAL_MS = 1000;
+const TIMEOUT_MS = 20000; // several beats
 
 /** Calls `onNews(message)` and `onState("live" | "lost" | "paused" | "hidden")`. */
 export class Feed {
-  constructor(onNews, onState) {
-    this.onNews = onNews;
+  constructor(onChanges, onState) {
+    this.onChanges = onChanges;
     this.onState = onState;
     this.last = "";
     this.paused = false;
     this.source = null;
-    this.heard = 0;
+    this.lastMessageAt = 0;
     document.addEventListener("visibilitychange", () => this.follow());
     setInterval(() => {
-      if (this.source && Date.now() - this.heard > SILENCE_MS) this.again();
+      if (this.source && Date.now() - this.lastMessageAt > TIMEOUT_MS) this.reconnect();
     }, 5000);
     this.follow();
   }
@@ -25,7 +25,7 @@ export class Feed {
     this.follow();
   }
 
-  /** A page that nobody sees needs no stream: a browser has few connections for one server. */
+  /** Open or close the stream. A hidden page has none: a browser has few connections per server. */
   follow() {
     if (this.paused || document.hidden) {
       this.close();
@@ -37,26 +37,26 @@ export class Feed {
 
   open() {
     this.close();
-    this.heard = Date.now();
-    const asked = new URLSearchParams({ recent: RECENT, last: this.last });
-    const source = new EventSource(`/_dev/stream?${asked}`);
+    this.lastMessageAt = Date.now();
+    const query = new URLSearchParams({ recent: RECENT, last: this.last });
+    const source = new EventSource(`/_dev/stream?${query}`);
     this.source = source;
     source.addEventListener("news", (event) => {
-      this.heard = Date.now();
+      this.lastMessageAt = Date.now();
       this.onState("live");
-      this.onNews(JSON.parse(event.data));
+      this.onChanges(JSON.parse(event.data));
       this.last = event.lastEventId;
     });
     source.addEventListener("beat", () => {
-      this.heard = Date.now();
+      this.lastMessageAt = Date.now();
     });
-    source.addEventListener("error", () => this.again());
+    source.addEventListener("error", () => this.reconnect());
   }
 
-  again() {
+  reconnect() {
     this.close();
     this.onState("lost");
-    this.timer = setTimeout(() => this.follow(), PAUSE_MS);
+    this.timer = setTimeout(() => this.follow(), RETRY_INTERVAL_MS);
   }
 
   close() {

@@ -1,7 +1,7 @@
-// The grammar of the filter box. The same as in `_filter.py`: both run one table of cases.
+// The grammar of the filter box, the same as in `_memory/filter.py`: both run one table of cases.
 
 const FIELDS = ["user", "type", "kind", "is", "id"];
-const STATES = { accepted: "accepted", valid: "accepted", refused: "refused", duplicate: "duplicate" };
+const STATUSES = { accepted: "accepted", valid: "accepted", refused: "refused", duplicate: "duplicate" };
 const KINDS = ["event", "identify"];
 const MAX_QUERY_CHARS = 2000;
 
@@ -9,54 +9,54 @@ const NAMED = /([A-Za-z_$][A-Za-z0-9_$.-]*)(:|>=|<=|!=|=|>|<)/y;
 const WORD = /[^\s"]+/y;
 const NUMBER = /^-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$/;
 
-/** What is wrong with a filter, in words for the person who types it. */
+/** What is wrong with a filter, for the person who types it. */
 export class FilterError extends Error {}
 
-/** Return the test that the filter stands for; throws FilterError. */
-export function parsed(query) {
+/** Return the predicate that a filter means; throws FilterError. */
+export function parseFilter(query) {
   if ([...query].length > MAX_QUERY_CHARS) {
     throw new FilterError(`a filter has at most ${MAX_QUERY_CHARS} characters`);
   }
-  const terms = [...termsOf(query)];
+  const terms = [...parseTerms(query)];
   return (event) => terms.every((term) => term(event));
 }
 
-/** Write a value so that it is read as one: in quotes where it has to be. */
-export function quoted(value) {
+/** Return a value as a filter needs it: in quotes where necessary. */
+export function quote(value) {
   return /^[^\s"]+$/.test(value) ? value : `"${value.replace(/[\\"]/g, "\\$&")}"`;
 }
 
-function* termsOf(query) {
+function* parseTerms(query) {
   let at = 0;
   while (at < query.length) {
     if (/\s/.test(query[at])) {
       at += 1;
       continue;
     }
-    const turned = query[at] === "-" && (query[at + 1] ?? "").trim() !== "";
-    if (turned) at += 1;
+    const negated = query[at] === "-" && (query[at + 1] ?? "").trim() !== "";
+    if (negated) at += 1;
     NAMED.lastIndex = at;
     const named = NAMED.exec(query);
     let term;
     if (named) {
-      const [value, end] = valueAt(query, NAMED.lastIndex, named[0]);
+      const [value, end] = readValue(query, NAMED.lastIndex, named[0]);
       at = end;
       term = namedTerm(named[1], named[2], value);
     } else {
-      const [text, end] = valueAt(query, at, "");
+      const [text, end] = readValue(query, at, "");
       at = end;
       term = contains(text.toLowerCase());
     }
-    yield turned ? (event) => !term(event) : term;
+    yield negated ? (event) => !term(event) : term;
   }
 }
 
-function valueAt(query, start, before) {
+function readValue(query, start, before) {
   let at = start;
   if (query[at] !== '"') {
     WORD.lastIndex = at;
     const word = WORD.exec(query);
-    if (!word) throw new FilterError(`${before} needs a value behind it`);
+    if (!word) throw new FilterError(`${before} needs a value after it`);
     return [word[0], WORD.lastIndex];
   }
   let text = "";
@@ -71,14 +71,14 @@ function valueAt(query, start, before) {
 }
 
 function namedTerm(name, sign, value) {
-  if (sign !== ":") return compares(name, sign, value);
+  if (sign !== ":") return comparison(name, sign, value);
   if (name === "is") {
-    if (!Object.hasOwn(STATES, value)) {
+    if (!Object.hasOwn(STATUSES, value)) {
       throw new FilterError(
-        `is:${value} is unknown; write is: and one of ${Object.keys(STATES).join(", ")}`,
+        `is:${value} is unknown; write is: and one of ${Object.keys(STATUSES).join(", ")}`,
       );
     }
-    return (event) => event.status === STATES[value];
+    return (event) => event.status === STATUSES[value];
   }
   if (name === "kind") {
     if (!KINDS.includes(value)) {
@@ -88,19 +88,19 @@ function namedTerm(name, sign, value) {
   }
   if (!FIELDS.includes(name)) {
     throw new FilterError(
-      `${name}: is no field; fields are ${FIELDS.join(", ")}; ` +
+      `${name}: is not a field; fields are ${FIELDS.join(", ")}; ` +
         `write ${name}=… for a property, or put a text in quotes`,
     );
   }
-  const pattern = patternOf(value);
+  const pattern = toPattern(value);
   const attribute = name === "id" ? "message_id" : name;
   return (event) => pattern.test(event[attribute] ?? "");
 }
 
-/** Compare a property, a trait, or with `context.` before it what the context holds. */
-function compares(name, sign, value) {
+/** Compare a property, a trait or, with the prefix `context.`, a key of the context. */
+function comparison(name, sign, value) {
   const number = NUMBER.test(value) ? Number(value) : null;
-  const pattern = patternOf(value);
+  const pattern = toPattern(value);
   const same = (found) => {
     if (Array.isArray(found)) return found.some((one) => !Array.isArray(one) && same(one));
     if (found === null || typeof found === "boolean") return value === String(found);
@@ -112,8 +112,8 @@ function compares(name, sign, value) {
     return typeof found === "string" && number === null && inOrder(sign, found, value);
   };
   return (event) => {
-    const [there, found] = property(event, name);
-    if (!there) return false;
+    const [exists, found] = findProperty(event, name);
+    if (!exists) return false;
     return sign === "=" || sign === "!=" ? same(found) === (sign === "=") : ordered(found);
   };
 }
@@ -125,20 +125,20 @@ function inOrder(sign, found, value) {
 
 const isObject = (value) => value !== null && typeof value === "object" && !Array.isArray(value);
 
-function property(event, fullName) {
+function findProperty(event, fullName) {
   const body = isObject(event.body) ? event.body : {};
   let name = fullName;
-  let place = body[event.kind === "event" ? "properties" : "traits"];
+  let value = body[event.kind === "event" ? "properties" : "traits"];
   if (name.startsWith("context.")) {
-    place = body.context;
+    value = body.context;
     name = name.slice("context.".length);
   }
-  if (isObject(place) && Object.hasOwn(place, name)) return [true, place[name]];
+  if (isObject(value) && Object.hasOwn(value, name)) return [true, value[name]];
   for (const part of name.split(".")) {
-    if (!isObject(place) || !Object.hasOwn(place, part)) return [false, null];
-    place = place[part];
+    if (!isObject(value) || !Object.hasOwn(value, part)) return [false, null];
+    value = value[part];
   }
-  return [true, place];
+  return [true, value];
 }
 
 function contains(needle) {
@@ -148,7 +148,7 @@ function contains(needle) {
   };
 }
 
-/** Every key and value as text, without recursion: a body may be nested deeply. */
+/** Yield every key and value as text, without recursion: a body may be nested deeply. */
 function* pieces(body) {
   const waiting = [body];
   while (waiting.length) {
@@ -164,7 +164,7 @@ function* pieces(body) {
   }
 }
 
-function patternOf(value) {
+function toPattern(value) {
   const parts = value.split("*").map((part) => part.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"));
   return new RegExp(`^(?:${parts.join(".*")})$`, "s");
 }

@@ -1,8 +1,8 @@
-// The list of events: only the rows that can be seen are in the document.
+// The list of events; only the rows in view are in the document.
 
-import { byId, clock, el, inOneLine, say, SIGNS } from "./dom.js";
+import { byId, el, formatTime, setText, SIGNS, summarize } from "./dom.js";
 
-const BEYOND = 8; // rows above and below what is seen
+const OVERSCAN = 8; // rows above and below the view
 
 export class List {
   constructor(onChoose) {
@@ -23,15 +23,15 @@ export class List {
     return parseFloat(getComputedStyle(this.scroller).getPropertyValue("--row"));
   }
 
-  /** Show these events, oldest first as they are held; the newest is on top. */
+  /** Show these events, given oldest first; the newest is on top. */
   show(events, chosen) {
-    const grown = this.events.length ? newerThan(events, this.events[this.events.length - 1].seq) : 0;
+    const added = this.events.length ? countNewer(events, this.events[this.events.length - 1].seq) : 0;
     const height = this.height;
     const away = this.scroller.scrollTop > height / 2;
     this.events = events;
     this.chosen = chosen;
     this.spacer.style.height = `${events.length * height}px`;
-    if (away && grown) this.scroller.scrollTop += grown * height; // what one reads stays in place
+    if (away && added) this.scroller.scrollTop += added * height; // what the reader sees stays in place
     this.draw();
   }
 
@@ -58,16 +58,16 @@ export class List {
 
   draw() {
     const height = this.height;
-    const first = Math.max(Math.floor(this.scroller.scrollTop / height) - BEYOND, 0);
-    const seen = Math.ceil(this.scroller.clientHeight / height) + 2 * BEYOND;
-    const last = Math.min(first + seen, this.events.length);
+    const first = Math.max(Math.floor(this.scroller.scrollTop / height) - OVERSCAN, 0);
+    const visible = Math.ceil(this.scroller.clientHeight / height) + 2 * OVERSCAN;
+    const last = Math.min(first + visible, this.events.length);
     const kept = new Set();
     for (let index = first; index < last; index += 1) {
       const event = this.at(index);
       kept.add(event.seq);
       let row = this.rows.get(event.seq);
       if (!row) {
-        row = rowOf(event);
+        row = makeRow(event);
         this.rows.set(event.seq, row);
         this.spacer.append(row);
       }
@@ -91,35 +91,35 @@ export class List {
   }
 }
 
-function newerThan(events, seq) {
+function countNewer(events, seq) {
   let count = 0;
   while (count < events.length && events[events.length - 1 - count].seq > seq) count += 1;
   return count;
 }
 
-function rowOf(event) {
+function makeRow(event) {
   const row = el("div", {
     id: `row-${event.seq}`, role: "option", class: `row is-${event.status}`, "data-seq": event.seq,
   });
   row.append(
-    el("span", { class: "when" }, clock(event.at, true)),
+    el("span", { class: "time" }, formatTime(event.at, true)),
     el("span", { class: "sign", title: event.status, "aria-label": event.status }, SIGNS[event.status]),
     el("span", { class: "name" }, event.type ?? event.kind),
-    el("span", { class: "who" }, event.user ?? "(no user)"),
-    el("span", { class: "what" }, event.problems.length ? problemLine(event) : inOneLine(event)),
+    el("span", { class: "user-id" }, event.user ?? "(no user)"),
+    el("span", { class: "details" }, event.problems.length ? describeProblem(event) : summarize(event)),
   );
   return row;
 }
 
-function problemLine(event) {
+function describeProblem(event) {
   const { pointer, found, expected } = event.problems[0];
   return `${pointer || "the body"}: ${found}; expected ${expected}`;
 }
 
-/** Say how many of the held events are shown. */
-export function sayCount(shown, held, missed) {
-  const parts = [shown === held ? `${held}` : `${shown} of ${held}`];
+/** Show how many of the events are listed. */
+export function showCount(listed, held, missed) {
+  const parts = [listed === held ? `${held}` : `${listed} of ${held}`];
   parts[0] += held === 1 ? " event" : " events";
-  if (missed) parts.push(`${missed} came and went unseen`);
-  say(byId("count"), parts.join(", "));
+  if (missed) parts.push(`${missed} missed`);
+  setText(byId("count"), parts.join(", "));
 }

@@ -1,9 +1,9 @@
-// What the page holds: the latest events, counts for the chart, and what follows from them.
+// What the page holds: the latest events, counts for the chart; and what is derived from them.
 
 export const HELD = 5000;
 const BUCKET_MS = 5000;
 const BUCKETS = 900; // over an hour
-const MOST_USERS = 100;
+const MAX_USERS = 100;
 
 export class Memory {
   constructor() {
@@ -20,14 +20,14 @@ export class Memory {
 
   add(arrivals) {
     for (const one of arrivals) {
-      const event = { ...one, at: one.received_at * 1000, occurred: occurredOf(one) };
+      const event = { ...one, at: one.received_at * 1000, occurred: parseOccurredAt(one) };
       this.events.push(event);
       const bucket = Math.floor(event.at / BUCKET_MS);
       const counts = this.buckets.get(bucket) ?? { accepted: 0, refused: 0, duplicate: 0 };
       counts[event.status] += 1;
       this.buckets.set(bucket, counts);
     }
-    // Cutting a tenth at a time keeps an arrival cheap.
+    // Dropping a tenth at a time keeps an arrival cheap.
     if (this.events.length > HELD * 1.1) this.events.splice(0, this.events.length - HELD);
     while (this.buckets.size > BUCKETS) this.buckets.delete(this.buckets.keys().next().value);
   }
@@ -42,7 +42,7 @@ export class Memory {
     return this.events[low]?.seq === seq ? this.events[low] : undefined;
   }
 
-  /** Return counts of `bars` bars of `width` ms, the last one holding `end`. */
+  /** Return the counts of `bars` bars of `width` ms; the last one contains `end`. */
   bars(end, width, bars) {
     const last = Math.floor(end / width);
     const found = Array.from({ length: bars }, (_, index) => ({
@@ -59,28 +59,28 @@ export class Memory {
   }
 }
 
-function occurredOf(arrival) {
+function parseOccurredAt(arrival) {
   const moment = Date.parse(arrival.body?.occurred_at ?? "");
   return Number.isNaN(moment) ? null : moment;
 }
 
 /** Return the users of these events, the latest first, and how many there are. */
-export function usersOf(events) {
+export function groupByUser(events) {
   const users = new Map();
   for (const event of events) {
     if (event.user === null) continue;
     let user = users.get(event.user);
-    if (user) users.delete(event.user); // so that the map is in the order of the last event
+    if (user) users.delete(event.user); // so that the map has the order of the last events
     else user = { id: event.user, accepted: 0, refused: 0, duplicate: 0, last: null };
     user[event.status] += 1;
     user.last = event;
     users.set(event.user, user);
   }
-  return { count: users.size, users: [...users.values()].slice(-MOST_USERS).reverse() };
+  return { count: users.size, users: [...users.values()].slice(-MAX_USERS).reverse() };
 }
 
-/** Return one user's story: what happened in the order of time, and what identify told. */
-export function storyOf(events, id) {
+/** Return one user's events in order of time, and the traits and channels of identify. */
+export function buildStory(events, id) {
   const own = events.filter((event) => event.user === id);
   const traits = new Map();
   const channels = new Map();
@@ -95,8 +95,8 @@ export function storyOf(events, id) {
   }
   const moment = (event) => event.occurred ?? event.at;
   own.sort((a, b) => moment(a) - moment(b) || a.seq - b.seq);
-  const told = own.map((event, index) => ({
+  const entries = own.map((event, index) => ({
     event, at: moment(event), gap: index ? moment(event) - moment(own[index - 1]) : null,
   }));
-  return { told, traits, channels: [...channels.values()], preferred };
+  return { entries, traits, channels: [...channels.values()], preferred };
 }

@@ -1,81 +1,81 @@
-// The page: keeps what is asked for in the address, and draws what is held at most once a blink.
+// The page: mirrors the selection in the address, and draws what is held at a bounded rate.
 
 import { Chart } from "./chart.js";
 import { Detail } from "./detail.js";
-import { byId, clock, say } from "./dom.js";
+import { byId, formatTime, setText } from "./dom.js";
+import { FaultPanel } from "./faults.js";
 import { Feed } from "./feed.js";
-import { parsed, quoted } from "./filter.js";
-import { List, sayCount } from "./list.js";
+import { parseFilter, quote } from "./filter.js";
+import { List, showCount } from "./list.js";
 import { HELD, Memory } from "./memory.js";
-import { Rehearsal } from "./rehearse.js";
 import { showTypes } from "./types.js";
 import { showStory, showUsers } from "./users.js";
 
-const STATES = { live: "connected", lost: "looking for the server", paused: "paused", hidden: "resting" };
+const CONNECTION = { live: "connected", lost: "reconnecting", paused: "paused", hidden: "in the background" };
 const DRAW_MS = 80;
 
 const memory = new Memory();
-const asked = { q: "", view: "events", user: null, event: null, range: null };
-let fits = () => true;
+const selection = { q: "", view: "events", user: null, event: null, range: null };
+let passes = () => true;
 let order = []; // the seqs of the story, for the keyboard
 let drawing = null;
 let pressed = false;
 let typesDrawn = "";
 
 const list = new List(choose);
-const chart = new Chart((range) => ask({ range }));
-const rehearsal = new Rehearsal(tell);
+const chart = new Chart((range) => select({ range }));
+const faultPanel = new FaultPanel(notify);
 const detail = new Detail({
-  onUser: (user) => ask({ user, view: "events" }),
+  onUser: (user) => select({ user, view: "events" }),
   onClose: () => choose(null),
-  tell,
+  notify,
 });
 
-function tell(text) {
+function notify(text) {
   const notice = byId("notice");
   notice.textContent = text;
-  clearTimeout(tell.timer);
-  tell.timer = setTimeout(() => say(notice, ""), 4000);
+  clearTimeout(notify.timer);
+  notify.timer = setTimeout(() => setText(notice, ""), 4000);
 }
 
-// -- what is asked for, and the address
+// -- the selection, and the address
 
-function ask(changes) {
-  Object.assign(asked, changes);
-  const place = new URLSearchParams();
-  if (asked.q) place.set("q", asked.q);
-  if (asked.view !== "events") place.set("view", asked.view);
-  if (asked.user !== null) place.set("user", asked.user);
-  if (asked.range) {
-    place.set("from", asked.range.from / 1000);
-    place.set("to", asked.range.to / 1000);
+function select(changes) {
+  Object.assign(selection, changes);
+  const params = new URLSearchParams();
+  if (selection.q) params.set("q", selection.q);
+  if (selection.view !== "events") params.set("view", selection.view);
+  if (selection.user !== null) params.set("user", selection.user);
+  if (selection.range) {
+    params.set("from", selection.range.from / 1000);
+    params.set("to", selection.range.to / 1000);
   }
-  if (asked.event !== null) place.set("event", asked.event);
-  const hash = place.toString();
+  if (selection.event !== null) params.set("event", selection.event);
+  const hash = params.toString();
   history.replaceState(null, "", hash ? `#${hash}` : location.pathname);
   draw();
 }
 
 function readAddress() {
-  const place = new URLSearchParams(location.hash.slice(1));
-  const [from, to] = [Number(place.get("from")) * 1000, Number(place.get("to")) * 1000];
-  asked.view = ["types", "users"].includes(place.get("view")) ? place.get("view") : "events";
-  asked.user = place.get("user");
-  asked.event = place.has("event") ? Number(place.get("event")) : null;
-  asked.range = from > 0 && to > from ? { from, to } : null;
-  byId("filter").value = place.get("q") ?? "";
+  const params = new URLSearchParams(location.hash.slice(1));
+  const [from, to] = [Number(params.get("from")) * 1000, Number(params.get("to")) * 1000];
+  selection.view = ["types", "users"].includes(params.get("view")) ? params.get("view") : "events";
+  selection.user = params.get("user");
+  selection.event = params.has("event") ? Number(params.get("event")) : null;
+  selection.range = from > 0 && to > from ? { from, to } : null;
+  byId("filter").value = params.get("q") ?? "";
   filter(byId("filter").value);
 }
 
 function filter(text) {
   const box = byId("filter");
   try {
-    fits = parsed(text);
-    say(byId("filter-error"), "");
+    passes = parseFilter(text);
+    setText(byId("filter-error"), "");
     box.removeAttribute("aria-invalid");
-    ask({ q: text.trim() });
+    select({ q: text.trim() });
   } catch (error) {
-    say(byId("filter-error"), error.message);
+    setText(byId("filter-error"), error.message);
     box.setAttribute("aria-invalid", "true");
   }
 }
@@ -86,9 +86,9 @@ function setFilter(text) {
 }
 
 function choose(seq) {
-  ask({ event: seq });
+  select({ event: seq });
   if (seq !== null) list.reveal(seq);
-  // Where the detail covers everything, it takes the focus and gives it back.
+  // Where the detail covers the page, it takes the focus and returns it.
   if (!matchMedia("(max-width: 760px)").matches) return;
   setTimeout(() => byId(seq === null ? "list" : "detail-close").focus(), 2 * DRAW_MS);
 }
@@ -101,78 +101,78 @@ function draw() {
 
 function drawNow() {
   drawing = null;
-  if (pressed) return; // what is being clicked must not move; the release draws
+  if (pressed) return; // a button must not move while it is clicked; the release draws
   drawNow.soon = true;
   setTimeout(() => { drawNow.soon = false; }, DRAW_MS);
-  const { range } = asked;
-  const shown = memory.events.filter(
-    (event) => fits(event) && (!range || (event.at >= range.from && event.at < range.to)));
+  const { range } = selection;
+  const events = memory.events.filter(
+    (event) => passes(event) && (!range || (event.at >= range.from && event.at < range.to)));
   drawHeader();
   chart.draw(memory);
   chart.show(range);
   byId("range").hidden = !range;
-  if (range) say(byId("range-text"), `${clock(range.from)} to ${clock(range.to)}`);
-  sayCount(shown.length, memory.events.length, memory.missed);
-  drawViews(shown);
-  const event = asked.event === null ? undefined : memory.find(asked.event);
+  if (range) setText(byId("range-text"), `${formatTime(range.from)} to ${formatTime(range.to)}`);
+  showCount(events.length, memory.events.length, memory.missed);
+  drawViews(events);
+  const event = selection.event === null ? undefined : memory.find(selection.event);
   if (event) detail.show(event);
-  else if (asked.event === null || !detail.seq) detail.close();
+  else if (selection.event === null || !detail.seq) detail.close();
   document.body.classList.toggle("has-detail", !byId("detail").hidden);
 }
 
-function drawViews(shown) {
+function drawViews(events) {
   const empty = memory.events.length === 0;
-  const story = asked.view === "events" && asked.user !== null;
+  const story = selection.view === "events" && selection.user !== null;
   byId("empty").hidden = !empty;
-  byId("list-box").hidden = empty || asked.view !== "events" || story;
+  byId("list-box").hidden = empty || selection.view !== "events" || story;
   byId("story").hidden = empty || !story;
-  byId("types").hidden = empty || asked.view !== "types";
-  document.body.dataset.view = asked.view;
+  byId("types").hidden = empty || selection.view !== "types";
+  document.body.dataset.view = selection.view;
   for (const tab of document.querySelectorAll("[data-tab]")) {
-    tab.setAttribute("aria-pressed", String(tab.dataset.tab === asked.view));
+    tab.setAttribute("aria-pressed", String(tab.dataset.tab === selection.view));
   }
-  showUsers(shown, asked.user, (user) => ask({ user, view: "events" }));
-  const place = `${asked.view} ${asked.q} ${asked.range?.from} ${asked.range?.to}`;
-  const read = byId("types").matches(":focus-within, :hover"); // what one reads stays in place
-  if (asked.view === "types" && !(read && place === typesDrawn)) {
-    showTypes(shown, choose, (name) => { setFilter(`type:${quoted(name)}`); ask({ view: "events" }); });
+  showUsers(events, selection.user, (user) => select({ user, view: "events" }));
+  const key = `${selection.view} ${selection.q} ${selection.range?.from} ${selection.range?.to}`;
+  const isRead = byId("types").matches(":focus-within, :hover"); // then it must not move
+  if (selection.view === "types" && !(isRead && key === typesDrawn)) {
+    showTypes(events, choose, (name) => { setFilter(`type:${quote(name)}`); select({ view: "events" }); });
   }
-  typesDrawn = place;
-  if (story) order = showStory(shown, asked.user, asked.event, choose);
-  else list.show(shown, asked.event);
+  typesDrawn = key;
+  if (story) order = showStory(events, selection.user, selection.event, choose);
+  else list.show(events, selection.event);
 }
 
 function drawHeader() {
   const { accepted = 0, refused = 0, duplicates = 0, batches = 0, agents = {} } = memory.summary;
   for (const [id, value] of Object.entries({ accepted, refused, duplicates, batches })) {
-    say(byId(`total-${id}`), value.toLocaleString("en"));
+    setText(byId(`total-${id}`), value.toLocaleString("en"));
   }
   const names = Object.keys(agents).filter(Boolean);
-  say(byId("agents"), names.slice(0, 3).join(", ") + (names.length > 3 ? `, ${names.length - 3} more` : ""));
+  setText(byId("agents"), names.slice(0, 3).join(", ") + (names.length > 3 ? `, ${names.length - 3} more` : ""));
   byId("agents").title = names.slice(0, 20).join("\n");
   document.title = refused ? `(${refused}) whisperr dev` : "whisperr dev";
 }
 
-// -- what comes
+// -- changes from the server
 
-const feed = new Feed((news) => {
-  if (news.fresh) startOver();
-  memory.missed += news.missed;
-  memory.add(news.arrivals);
-  memory.summary = news.summary;
-  memory.faults = news.faults;
-  rehearsal.show(news.faults);
-  rehearsal.heard(news.requests);
+const feed = new Feed((changes) => {
+  if (changes.fresh) startOver();
+  memory.missed += changes.missed;
+  memory.add(changes.arrivals);
+  memory.summary = changes.summary;
+  memory.faults = changes.faults;
+  faultPanel.show(changes.faults);
+  faultPanel.addRequests(changes.requests);
   draw();
 }, (state) => {
-  say(byId("connection-text"), STATES[state]);
+  setText(byId("connection-text"), CONNECTION[state]);
   byId("connection").dataset.state = state;
 });
 
 function startOver() {
   memory.clear();
   list.clear();
-  rehearsal.clear();
+  faultPanel.clear();
   detail.close();
 }
 
@@ -180,33 +180,33 @@ setInterval(() => {
   if (!document.hidden) chart.draw(memory);
 }, 1000);
 
-// -- what people do
+// -- the user's actions
 
 byId("pause").addEventListener("click", () => {
   feed.pause(!feed.paused);
   byId("pause").setAttribute("aria-pressed", String(feed.paused));
-  say(byId("pause"), feed.paused ? "Go on" : "Pause");
+  setText(byId("pause"), feed.paused ? "Resume" : "Pause");
 });
 byId("clear").addEventListener("click", async () => {
   const answer = await fetch("/_dev/reset", { method: "POST" }).catch(() => ({ ok: false }));
   if (!answer.ok) {
-    tell("the server could not be cleared");
+    notify("the server could not be cleared");
     return;
   }
   startOver();
   memory.summary = await answer.json();
-  ask({ event: null, user: null, range: null });
+  select({ event: null, user: null, range: null });
 });
-byId("rehearse-button").addEventListener("click", (event) => {
-  const panel = byId("rehearse");
+byId("faults-button").addEventListener("click", (event) => {
+  const panel = byId("faults-panel");
   panel.hidden = !panel.hidden;
   event.currentTarget.setAttribute("aria-expanded", String(!panel.hidden));
 });
 byId("filter").addEventListener("input", (event) => filter(event.target.value));
-byId("range-clear").addEventListener("click", () => ask({ range: null }));
-byId("story-close").addEventListener("click", () => ask({ user: null }));
+byId("range-clear").addEventListener("click", () => select({ range: null }));
+byId("story-close").addEventListener("click", () => select({ user: null }));
 for (const tab of document.querySelectorAll("[data-tab]")) {
-  tab.addEventListener("click", () => ask({ view: tab.dataset.tab, user: null }));
+  tab.addEventListener("click", () => select({ view: tab.dataset.tab, user: null }));
 }
 for (const snippet of document.querySelectorAll("[data-snippet]")) {
   snippet.addEventListener("click", () => {
@@ -222,7 +222,7 @@ function step(by) {
   const story = !byId("story").hidden;
   const seqs = story ? order : null;
   const size = story ? seqs.length : list.events.length;
-  const now = story ? seqs.indexOf(asked.event) : list.indexOf(asked.event);
+  const now = story ? seqs.indexOf(selection.event) : list.indexOf(selection.event);
   const index = story || now < 0 ? now : size - 1 - now;
   if (!size) return;
   const next = index < 0 ? 0 : Math.min(Math.max(index + by, 0), size - 1);
@@ -232,19 +232,19 @@ function step(by) {
 function escape() {
   const box = byId("filter");
   if (document.activeElement === box) box.blur();
-  else if (asked.event !== null) choose(null);
-  else if (asked.user !== null) ask({ user: null });
-  else if (asked.range) ask({ range: null });
-  else if (asked.q || box.value) setFilter("");
+  else if (selection.event !== null) choose(null);
+  else if (selection.user !== null) select({ user: null });
+  else if (selection.range) select({ range: null });
+  else if (selection.q || box.value) setFilter("");
 }
 
-function released() {
-  setTimeout(() => { pressed = false; draw(); }); // after the click that the release makes
+function release() {
+  setTimeout(() => { pressed = false; draw(); }); // after the click event of the release
 }
 addEventListener("pointerdown", (event) => { pressed = event.button === 0; }, true);
-for (const name of ["pointerup", "pointercancel", "blur"]) addEventListener(name, released, true);
+for (const name of ["pointerup", "pointercancel", "blur"]) addEventListener(name, release, true);
 addEventListener("pointermove", (event) => {
-  if (pressed && event.buttons === 0) released(); // it was let go outside of the window
+  if (pressed && event.buttons === 0) release(); // it was released outside of the window
 }, true);
 
 document.addEventListener("keydown", (event) => {
@@ -267,29 +267,29 @@ document.addEventListener("keydown", (event) => {
 // -- light and dark
 
 const THEMES = ["auto", "light", "dark"];
-function theme(name) {
+function setTheme(name) {
   document.documentElement.dataset.theme = name;
-  say(byId("theme"), `◐ ${name}`);
+  setText(byId("theme"), `◐ ${name}`);
   byId("theme").setAttribute("aria-label", `Theme: ${name}`);
   try {
     localStorage.setItem("theme", name);
   } catch {
-    return; // a browser that keeps nothing: the switch holds for this visit
+    return; // without storage, the theme holds for this visit
   }
 }
 byId("theme").addEventListener("click", () => {
-  theme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]);
+  setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]);
 });
-function keptTheme() {
+function readTheme() {
   try {
     return localStorage.getItem("theme");
   } catch {
     return null; // likewise
   }
 }
-theme(THEMES.find((name) => name === keptTheme()) ?? "auto");
+setTheme(THEMES.find((name) => name === readTheme()) ?? "auto");
 
 addEventListener("hashchange", readAddress);
 readAddress();
-// For tests: how much is held and how it is bounded.
+// For tests: what is held, and its bound.
 export { HELD, memory };

@@ -1,25 +1,25 @@
-// JSON for the eye, from its text as it was sent: digits and order stay as they are.
+// Indented JSON, made from its text as it was sent: digits and order do not change.
 
 import { el } from "./dom.js";
 
 const TOKEN = /"(?:[^"\\]|\\.)*"|-?[0-9][0-9.eE+-]*|true|false|null|[{}[\],:]/g;
-const MOST_TOKENS = 4000;
+const MAX_TOKENS = 4000;
 
 /** Return the text indented, with its strings, numbers, keys and words marked. */
 export function pretty(text) {
-  const shown = document.createDocumentFragment();
+  const fragment = document.createDocumentFragment();
   let plain = "";
   let depth = 0;
   let count = 0;
   const put = (kind, token) => {
-    if (plain) shown.append(plain);
+    if (plain) fragment.append(plain);
     plain = "";
-    shown.append(el("span", { class: `json-${kind}` }, token));
+    fragment.append(el("span", { class: `json-${kind}` }, token));
   };
   const line = () => `\n${"  ".repeat(Math.min(depth, 40))}`;
   const tokens = [...text.matchAll(TOKEN)].map((match) => match[0]);
   for (const [index, token] of tokens.entries()) {
-    if (++count > MOST_TOKENS) {
+    if (++count > MAX_TOKENS) {
       plain += "\n… and more: copy it as JSON";
       break;
     }
@@ -41,6 +41,6 @@ export function pretty(text) {
       put(/^[tfn]/.test(token) ? "word" : "number", token);
     }
   }
-  if (plain) shown.append(plain);
-  return shown;
+  if (plain) fragment.append(plain);
+  return fragment;
 }

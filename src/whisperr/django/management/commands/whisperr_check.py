@@ -19,12 +19,11 @@ class Command(BaseCommand):
     """Prints a line for each step; fails when one of them is wrong."""
 
     help: str = (
-        "Look at the settings of whisperr, the host name, the encryption and whether the key is "
+        "Check the settings of whisperr, the host name, the encryption and whether the key is "
         "accepted. Sends one request without events; nothing is stored."
     )
-    requires_system_checks: tuple[
-        str, ...
-    ] = ()  # what they find is found here as well, and goes on after it
+    # This command finds the same mistakes, and continues after them.
+    requires_system_checks: tuple[str, ...] = ()
 
     def handle(self, *_: Any, **__: Any) -> None:  # noqa: ANN401  # as Django calls it
         """Run the steps."""

@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from whisperr._contract import MAX_BATCH_EVENTS
-from whisperr._delivery.wake_up import WakeUp
+from whisperr._delivery.thread import WakeUp
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.django.conf import DISABLED, new_client
@@ -90,7 +90,7 @@ class Command(BaseCommand):
 
         def stop(*_: object) -> None:
             store.stop()
-            wake_up.open()
+            wake_up.set()
 
         with _SignalHandlers(stop):
             client = _make_client(store, given["interval"], given["batch"])

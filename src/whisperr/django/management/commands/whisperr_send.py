@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
-from whisperr import InvalidEvent
+from whisperr._integrations.values import parse_members
 from whisperr.django.conf import InMemory, new_client
 
 if TYPE_CHECKING:
@@ -20,24 +19,25 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    """Sends with the project's settings and says what became of it."""
+    """Sends one event with the project's settings and prints the outcome."""
 
-    help: str = "Send one event, wait for the answer and say what became of it."
-    requires_system_checks: tuple[
-        str, ...
-    ] = ()  # sending one event is a way to find out what is wrong
+    help: str = "Send one event, wait for the answer and print the outcome."
+    # Sending one event is a way to find out what is wrong.
+    requires_system_checks: tuple[str, ...] = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Describe the call."""
+        """Add the arguments of the command."""
         parser.add_argument("user", metavar="USER", help="your id of the user")
         parser.add_argument("event", metavar="EVENT", help="such as payment_failed")
         parser.add_argument(
-            "properties", metavar="key=value", nargs="*",
-            help="the value as JSON (4900, true, [1]); anything else is text",
-        )  # fmt: skip
+            "properties",
+            metavar="key=value",
+            nargs="*",
+            help="the value as JSON (4900, 19.90, true, [1]); anything else is text",
+        )
         parser.add_argument("--message-id", metavar="ID", help="an id of your own")
         parser.add_argument(
-            "--test", action="store_true", help="mark it as a test that touches nobody"
+            "--test", action="store_true", help="mark it as a test that touches no user"
         )
         parser.add_argument(
             "--timeout", type=float, default=30.0, metavar="SECONDS", help="%(default)s"
@@ -45,37 +45,23 @@ class Command(BaseCommand):
 
     def handle(self, *_: Any, **given: Any) -> None:  # noqa: ANN401  # as Django calls it
         """Send it; fails when it was not delivered."""
-        properties = dict(map(_property, given["properties"]))
-        told: list[WhisperrError] = []
-        changed = {"strict": True, "on_error": told.append, "max_retries": 1, "buffer": InMemory()}
-        if given["test"]:
-            changed["test_mode"] = True
+        reports: list[WhisperrError] = []
+        changed: dict[str, Any] = {"test_mode": True} if given["test"] else {}
+        changed.update(strict=True, on_error=reports.append, max_retries=1, buffer=InMemory())
         try:
+            properties = parse_members(given["properties"])
             client = new_client(**changed)
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from None
-        try:
             chosen = client.track(
                 given["user"], given["event"], properties, message_id=given["message_id"]
             )
-        except InvalidEvent as error:
+        except (ImproperlyConfigured, ValueError) as error:  # also InvalidEvent
             raise CommandError(str(error)) from None
         if chosen is None:
-            raise CommandError("not sent: whisperr is disabled, or before_send did not want it")
+            raise CommandError("not sent: whisperr is disabled, or before_send vetoed it")
         client.flush(given["timeout"])
         stats = client.stats()
         client.shutdown(0)
         if not stats.delivered:
-            reason = "; ".join(error.message for error in told) or stats.problem or "no answer"
+            reason = "; ".join(error.message for error in reports) or stats.problem or "no answer"
             raise CommandError(f"not delivered: {reason}")
         self.stdout.write(self.style.SUCCESS(f"delivered, message id {chosen}"))
-
-
-def _property(text: str) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not equals or not name:
-        raise CommandError(f"{text!r}: a property is written key=value")
-    try:
-        return name, json.loads(value)
-    except ValueError:
-        return name, value

@@ -1,9 +1,9 @@
-"""The server that everything is sent to: it answers at once and counts later.
+"""The server of all measurements: it answers at once and counts later.
 
-While it is measured it only keeps what arrives; `GET /_sink` makes the count, so that the counting
-costs no package anything. It listens on loopback only.
+During a measurement it only keeps what arrives. `GET /_counts` counts, so that counting costs no
+package anything. It listens on loopback only.
 
-    python -m benchmarks.sink [--delay SECONDS] [--hang]
+    python -m benchmarks.counting_server [--delay SECONDS] [--hang]
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmarks.event import MARK
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 _ENCODING = re.compile(rb"\r\ncontent-encoding: *([a-z]+)", re.IGNORECASE)
-# One answer that every package takes for success, each by the member that it looks at.
+# One answer that every package accepts as a success, each by the member that it reads.
 _BODY = b'{"status":1,"error":null,"code":200,"success":true,"accepted":0,"rejected":0,"id":"0"}'
 _WINDOW_OF_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 
@@ -34,7 +34,7 @@ _OK = _answer(b"200 OK", _BODY)
 _ACCEPTED = _answer(b"202 Accepted", _BODY)
 
 
-class Sink:
+class CountingServer:
     """What arrived so far."""
 
     def __init__(self, delay: float, *, hang: bool) -> None:
@@ -48,8 +48,8 @@ class Sink:
         self.last_ns = 0
         self.marks: Counter[bytes] = Counter()
 
-    def take(self, head: bytes, body: bytes) -> None:
-        """Keep one request for the count."""
+    def add(self, head: bytes, body: bytes) -> None:
+        """Keep one request to be counted."""
         encoding = _ENCODING.search(head)
         self.requests += 1
         self.bytes += len(head) + len(body)
@@ -57,7 +57,7 @@ class Sink:
         self.last_ns = time.monotonic_ns()
 
     def summary(self) -> dict[str, int]:
-        """Count the marks in all that came."""
+        """Count the marks in all that arrived."""
         for encoding, body in self.bodies:
             try:
                 plain = _plain(encoding, body)
@@ -87,10 +87,10 @@ def _plain(encoding: bytes, body: bytes) -> bytes:
 
 
 class Connection(asyncio.Protocol):
-    """One connection: requests in, answers out, nothing understood."""
+    """One connection: it frames requests and sends answers."""
 
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
+    def __init__(self, server: CountingServer) -> None:
+        self._server = server
         self._incoming = bytearray()
         self._counted = False
         self._transport: asyncio.Transport
@@ -101,7 +101,7 @@ class Connection(asyncio.Protocol):
         self._transport = transport
 
     def data_received(self, data: bytes) -> None:
-        """Take every complete request out of what came."""
+        """Handle every complete request that was received."""
         self._incoming += data
         while (end := self._incoming.find(b"\r\n\r\n")) >= 0:
             head = bytes(self._incoming[:end])
@@ -114,36 +114,36 @@ class Connection(asyncio.Protocol):
             self._request(head, body)
 
     def _request(self, head: bytes, body: bytes) -> None:
-        if head.startswith(b"GET /_sink"):
-            self._transport.write(_answer(b"200 OK", json.dumps(self._sink.summary()).encode()))
+        if head.startswith(b"GET /_counts"):
+            self._transport.write(_answer(b"200 OK", json.dumps(self._server.summary()).encode()))
             return
         if not self._counted:
             self._counted = True
-            self._sink.connections += 1
-        self._sink.take(head, body)
+            self._server.connections += 1
+        self._server.add(head, body)
         answer = _ACCEPTED if head.startswith(b"POST /v1/events") else _OK
-        if self._sink.hang:
+        if self._server.hang:
             return
-        if self._sink.delay:
-            asyncio.get_running_loop().call_later(self._sink.delay, self._transport.write, answer)
+        if self._server.delay:
+            asyncio.get_running_loop().call_later(self._server.delay, self._transport.write, answer)
         else:
             self._transport.write(answer)
 
 
-async def _serve(sink: Sink) -> None:
+async def _serve(server: CountingServer) -> None:
     loop = asyncio.get_running_loop()
-    server = await loop.create_server(lambda: Connection(sink), "127.0.0.1", 0, backlog=1024)
-    print(server.sockets[0].getsockname()[1], flush=True)
-    await server.serve_forever()
+    listener = await loop.create_server(lambda: Connection(server), "127.0.0.1", 0, backlog=1024)
+    print(listener.sockets[0].getsockname()[1], flush=True)
+    await listener.serve_forever()
 
 
 def main() -> None:
-    """Serve until ended."""
+    """Serve until the process is killed."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--hang", action="store_true", help="read and never answer")
     given = parser.parse_args()
-    asyncio.run(_serve(Sink(given.delay, hang=given.hang)))
+    asyncio.run(_serve(CountingServer(given.delay, hang=given.hang)))
 
 
 if __name__ == "__main__":

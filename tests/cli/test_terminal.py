@@ -1,4 +1,4 @@
-"""The bar of an import: on a terminal only, and gone at the end."""
+"""The progress bar of an import: on a terminal only, and removed at the end."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import io
 import pytest
 
 from whisperr._cli.checkpoint import Progress
-from whisperr._cli.progress import Bar
+from whisperr._cli.terminal import ProgressBar
 
 
 class Terminal(io.StringIO):
@@ -21,30 +21,30 @@ def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
 
 
-def test_it_shows_how_far_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_shows_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     stream = Terminal()
-    bar = Bar(stream, total=1_000)
+    bar = ProgressBar(stream, total=1_000)
     bar.show(Progress(line=1_234, offset=500, delivered=1_230, refused=3, rejected=1))
     text = stream.getvalue()
     assert text.startswith(f"\r\x1b[K[{'#' * 15}{'.' * 15}]  50% line 1,234, ")
     assert text.endswith("/s, refused 4")
-    bar.line("line 7: no JSON")
+    bar.line("line 7: not JSON")
     bar.end()
-    assert stream.getvalue().endswith("\r\x1b[Kline 7: no JSON\n\r\x1b[K")
+    assert stream.getvalue().endswith("\r\x1b[Kline 7: not JSON\n\r\x1b[K")
 
 
 def test_it_is_drawn_a_few_times_a_second_at_most() -> None:
     stream = Terminal()
-    bar = Bar(stream, total=1_000)
+    bar = ProgressBar(stream, total=1_000)
     for line in range(1_000):
         bar.show(Progress(line=line, offset=line))
     assert stream.getvalue().count("\r") < 100
 
 
-def test_it_has_colour_unless_that_is_not_wanted() -> None:
+def test_it_has_colour_unless_no_color_is_set() -> None:
     stream = Terminal()
-    Bar(stream, total=10).show(Progress(line=1, offset=10))
+    ProgressBar(stream, total=10).show(Progress(line=1, offset=10))
     assert "\x1b[32m" in stream.getvalue()
 
 
@@ -52,14 +52,14 @@ def test_it_fits_into_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("COLUMNS", "40")
     monkeypatch.setenv("NO_COLOR", "1")
     stream = Terminal()
-    Bar(stream, total=10).show(Progress(line=1_000_000, offset=10, refused=1))
+    ProgressBar(stream, total=10).show(Progress(line=1_000_000, offset=10, refused=1))
     assert len(stream.getvalue().removeprefix("\r\x1b[K")) <= 40
 
 
-def test_nothing_of_it_is_written_to_a_file() -> None:
+def test_it_is_not_written_to_a_file() -> None:
     stream = io.StringIO()
-    bar = Bar(stream, total=10)
+    bar = ProgressBar(stream, total=10)
     bar.show(Progress(line=1, offset=10))
-    bar.line("line 7: no JSON")
+    bar.line("line 7: not JSON")
     bar.end()
-    assert stream.getvalue() == "line 7: no JSON\n"
+    assert stream.getvalue() == "line 7: not JSON\n"

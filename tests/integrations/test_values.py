@@ -1,4 +1,4 @@
-"""What is written on a command line becomes values."""
+"""Values of the text on a command line."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from whisperr._cli.arguments import json_of, members_of, moment_of, value_of
+from whisperr._integrations.values import parse_json, parse_members, parse_moment, parse_value
 
 
 @pytest.mark.parametrize(
@@ -36,21 +36,19 @@ from whisperr._cli.arguments import json_of, members_of, moment_of, value_of
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_a_value_that_is_json_is_that_json_and_everything_else_a_string(
-    text: str, value: Any
-) -> None:
-    assert value_of(text) == value
-    assert type(value_of(text)) is type(value)
+def test_json_is_parsed_and_everything_else_is_a_string(text: str, value: Any) -> None:
+    assert parse_value(text) == value
+    assert type(parse_value(text)) is type(value)
 
 
-def test_nesting_without_end_is_no_json() -> None:
+def test_very_deep_nesting_is_not_json() -> None:
     with pytest.raises(ValueError, match="nested"):
-        json_of("[" * 100_000)
+        parse_json("[" * 100_000)
 
 
 def test_words_become_an_object() -> None:
-    assert members_of(["a=1", "b=x=y", "c="]) == {"a": 1, "b": "x=y", "c": ""}
-    assert members_of([]) == {}
+    assert parse_members(["a=1", "b=x=y", "c="]) == {"a": 1, "b": "x=y", "c": ""}
+    assert parse_members([]) == {}
 
 
 @pytest.mark.parametrize(
@@ -59,7 +57,7 @@ def test_words_become_an_object() -> None:
 )
 def test_other_words_are_refused(words: list[str], why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        members_of(words)
+        parse_members(words)
 
 
 NOON = datetime(2026, 6, 14, 12, tzinfo=timezone.utc)
@@ -77,8 +75,8 @@ NOON = datetime(2026, 6, 14, 12, tzinfo=timezone.utc)
         ("2026-06-14T12:00:00.123456789Z", NOON + timedelta(microseconds=123_456)),
     ],
 )
-def test_a_moment_has_a_zone(text: str, moment: datetime) -> None:
-    assert moment_of(text) == moment
+def test_a_time_needs_a_zone(text: str, moment: datetime) -> None:
+    assert parse_moment(text) == moment
 
 
 @pytest.mark.parametrize(
@@ -90,6 +88,6 @@ def test_a_moment_has_a_zone(text: str, moment: datetime) -> None:
         ("2026-02-30T12:00:00Z", "day is out of range|must be in"),
     ],
 )
-def test_what_is_no_moment_is_refused_with_how_to_write_it(text: str, why: str) -> None:
+def test_another_text_is_refused_with_the_right_format(text: str, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        moment_of(text)
+        parse_moment(text)

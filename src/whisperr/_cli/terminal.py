@@ -1,8 +1,9 @@
-"""A bar that shows how far an import is: on a terminal only, a few times a second at most."""
+"""What the commands print: errors, and the progress of an import."""
 
 from __future__ import annotations
 
 import shutil
+import sys
 import time
 from typing import TYPE_CHECKING, TextIO
 
@@ -16,28 +17,36 @@ _WIDTH = 30
 _CLEAR = "\r\x1b[K"
 
 
-class Bar:
-    """Draws on the last line of a terminal; on anything else only the other lines appear."""
+def print_error(command: str, message: str) -> None:
+    """Print one line on stderr that says what is wrong."""
+    print(f"whisperr {command}: {' '.join(message.split())}", file=sys.stderr)
+
+
+class ProgressBar:
+    """A bar on the last line of a terminal, drawn a few times a second at most.
+
+    On anything else than a terminal, only the other lines are written.
+    """
 
     def __init__(self, stream: TextIO, *, total: int, first: int = 0) -> None:
         self._stream = stream
         self._total = total
-        self._shows = stream.isatty()
-        self._colours = wants_colour(stream)
+        self._is_shown = stream.isatty()
+        self._has_colour = wants_colour(stream)
         self._began = time.monotonic()
         self._first = first
         self._last: float | None = None
 
     def show(self, progress: Progress) -> None:
-        """Draw how far it is, unless it was drawn just now."""
+        """Draw the progress, unless it was drawn just before."""
         now = time.monotonic()
-        if not self._shows or (self._last is not None and now - self._last < _INTERVAL):
+        if not self._is_shown or (self._last is not None and now - self._last < _INTERVAL):
             return
         self._last = now
         share = progress.offset / self._total if self._total else 1.0
         filled = round(share * _WIDTH)
         bar = "#" * filled
-        if self._colours:
+        if self._has_colour:
             bar = f"\x1b[32m{bar}\x1b[0m"
         rate = (progress.line - self._first) / max(now - self._began, _INTERVAL)
         text = f" {share:4.0%} line {progress.line:,}, {rate:,.0f}/s"
@@ -48,7 +57,7 @@ class Bar:
         self._stream.flush()
 
     def line(self, text: str) -> None:
-        """Write a line that stays, above the bar."""
+        """Write a permanent line, above the bar."""
         self._stream.write(f"{_CLEAR if self._last is not None else ''}{text}\n")
         self._stream.flush()
 

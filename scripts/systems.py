@@ -1,9 +1,9 @@
-"""Where the matrix finds Pythons and runs commands: this machine, or a Debian testing root.
+"""Finds Pythons and runs commands for the matrix: on this machine, or in a Debian testing root.
 
-The root is made once, with `mmdebstrap`, from the mirror that apt of this machine is configured
-with, and lies outside of the tree: WHISPERR_DEBIAN_ROOT, else a folder in the user's cache. Delete
-that folder to get newer Pythons. Every command in it runs in namespaces of its own: the mounts
-and all processes are gone when the command has ended, however it ended.
+The root is made once, with `mmdebstrap`, from the mirror of this machine's apt. It lies outside of
+the tree: WHISPERR_DEBIAN_ROOT, else a folder in the user's cache. Delete that folder to get newer
+Pythons. Every command in it runs in namespaces of its own: when the command has ended, for any
+reason, its mounts and processes are gone.
 """
 
 from __future__ import annotations
@@ -24,24 +24,31 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 
-_SOURCES = "/src"  # where the tree is seen inside the root
+_SOURCES = "/src"  # the path of the tree inside the root
 _PACKAGES = {"3.14": "python3.14-venv", "3.15": "python3.15-venv", "pypy3": "pypy3-venv"}
-# What tests start: a Redis, and a PostgreSQL that runs as a user made for it.
-_BESIDE = ("passwd", "redis-server")
-# The dates of a mirror that was frozen some time ago have passed.
+# For the tests: a Redis, and a user for PostgreSQL.
+_EXTRA_PACKAGES = ("passwd", "redis-server")
+# The dates of a frozen mirror have passed.
 _FROZEN = 'Acquire::Check-Valid-Until "false"'
-# What a command inside may know of this machine, beside the configuration of pip.
-_PASSED_ON = ("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy")
+# Variables of this machine for commands inside, beside the configuration of pip.
+_PASSED_VARIABLES = (
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+)
 
 
-class Place(Protocol):
-    """Where interpreters are and commands run. Folders are named as they are seen there."""
+class System(Protocol):
+    """Has interpreters and runs commands. Paths are those inside of it."""
 
     sources: str
     environments: str
 
-    def interpreter_of(self, version: str) -> str:
-        """Return a Python of this version; raises LookupError that says why there is none."""
+    def get_interpreter(self, version: str) -> str:
+        """Return a Python of this version; raises LookupError with the reason."""
 
     def run(
         self,
@@ -60,8 +67,8 @@ class Machine:
     sources = str(ROOT)
     environments = str(ROOT / ".venvs")
 
-    def interpreter_of(self, version: str) -> str:
-        """Return a Python of this version that runs, the newest that pyenv has if it has one."""
+    def get_interpreter(self, version: str) -> str:
+        """Return a Python of this version that runs: the newest of pyenv, else one on the PATH."""
         pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
         found = sorted(pyenv.glob(f"{version}.*/bin/python"), key=_numbers)
         on_path = shutil.which(f"python{version}")
@@ -99,13 +106,13 @@ class DebianRoot:
 
     def __init__(self, home: Path) -> None:
         self._home = home
-        self._pip, self._paths = configuration_of_pip()
+        self._pip, self._paths = get_pip_configuration()
 
-    def interpreter_of(self, version: str) -> str:
+    def get_interpreter(self, version: str) -> str:
         """Return the Python of this version, after installing its package if needed."""
-        packages = (_PACKAGES[version], *_BESIDE)
-        asked = ["dpkg-query", "--show", "--showformat", "${db:Status-Status} ", *packages]
-        if self.run(asked, output=subprocess.PIPE).stdout.split() != ["installed"] * len(packages):
+        packages = (_PACKAGES[version], *_EXTRA_PACKAGES)
+        query = ["dpkg-query", "--show", "--showformat", "${db:Status-Status} ", *packages]
+        if self.run(query, output=subprocess.PIPE).stdout.split() != ["installed"] * len(packages):
             options = ("--quiet", "--yes", "--no-install-recommends")
             install = ["apt-get", "install", *options, *packages]
             variables = {"DEBIAN_FRONTEND": "noninteractive"}
@@ -122,20 +129,20 @@ class DebianRoot:
         output: int | None = None,
         timeout: float | None = None,
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command inside, in namespaces of its own, so that nothing stays behind."""
+        """Run a command inside, in namespaces of its own, so that nothing is left."""
         inside = {
             "HOME": "/root",
             "LANG": "C.UTF-8",
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             **self._pip,
-            **{name: os.environ[name] for name in _PASSED_ON if name in os.environ},
+            **{name: os.environ[name] for name in _PASSED_VARIABLES if name in os.environ},
             **(variables or {}),
         }
         given = [f"{name}={value}" for name, value in inside.items()]
         entered = ["chroot", str(self._home), "env", "-i", "-C", _SOURCES, *given, *command]
-        # The shell stays process 1 inside, so that somebody takes note of orphans' ends.
+        # The shell stays process 1 inside, so that orphans are reaped.
         script = "\n".join(["set -e", *self._mounts(), "set +e", shlex.join(entered), "exit $?"])
-        # Whoever is killed, the matrix or the shell: the kernel ends what is inside.
+        # If the matrix or the shell is killed, the kernel kills what runs inside.
         bound = ["setpriv", "--pdeathsig", "KILL"]
         unshare = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         return subprocess.run(
@@ -147,25 +154,25 @@ class DebianRoot:
         )
 
     def _mounts(self) -> Iterator[str]:
-        """Make the lines that show the tree and pip's files inside."""
+        """Yield the commands that mount the tree and pip's files inside."""
         home = shlex.quote(str(self._home))
         yield f"mount -t proc proc {home}/proc"
         yield f"mount --rbind /dev {home}/dev"
-        yield f"mount -t tmpfs tmpfs {home}/tmp"  # noqa: S108  # inside, with nobody else there
-        shown = {str(ROOT): _SOURCES, **{path: path for path in self._paths}}
-        for source, target in {**shown, "/etc/resolv.conf": "/etc/resolv.conf"}.items():
-            place = self._home / target.lstrip("/")
+        yield f"mount -t tmpfs tmpfs {home}/tmp"  # noqa: S108  # inside, where no other user is
+        mounted = {str(ROOT): _SOURCES, **{path: path for path in self._paths}}
+        for source, target in {**mounted, "/etc/resolv.conf": "/etc/resolv.conf"}.items():
+            path = self._home / target.lstrip("/")
             if Path(source).is_dir():
-                place.mkdir(parents=True, exist_ok=True)
-            elif not place.exists():
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.touch()
-            yield f"mount --bind {shlex.quote(source)} {shlex.quote(str(place))}"
+                path.mkdir(parents=True, exist_ok=True)
+            elif not path.exists():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.touch()
+            yield f"mount --bind {shlex.quote(source)} {shlex.quote(str(path))}"
 
 
 @contextmanager
 def debian_root() -> Iterator[DebianRoot]:
-    """Have the root for oneself, made before if needed; raises LookupError if that cannot be."""
+    """Lock the root, and make it if needed; raises LookupError when that is impossible."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     home = Path(os.environ.get("WHISPERR_DEBIAN_ROOT") or cache / "whisperr" / "debian-testing")
     if os.geteuid():
@@ -188,14 +195,14 @@ def _make(home: Path) -> None:
     unfinished = home.with_name(f"{home.name}.new")
     shutil.rmtree(unfinished, ignore_errors=True)
     options = ["--variant=apt", f"--aptopt={_FROZEN}", "--include=ca-certificates"]
-    command = ["mmdebstrap", "--quiet", *options, "testing", str(unfinished), mirror_in(lines)]
+    command = ["mmdebstrap", "--quiet", *options, "testing", str(unfinished), parse_mirror(lines)]
     print(f"== making a Debian testing root in {home}", flush=True)
     if subprocess.run(command, check=False).returncode:
         raise LookupError("mmdebstrap failed")
     unfinished.rename(home)
 
 
-def mirror_in(targets: str) -> str:
+def parse_mirror(targets: str) -> str:
     """Return the Debian mirror among lines of `origin label address`; raises LookupError."""
     for line in targets.splitlines():
         if line.startswith("Debian Debian "):
@@ -203,27 +210,27 @@ def mirror_in(targets: str) -> str:
     raise LookupError("apt of this machine is configured with no Debian mirror")
 
 
-def configuration_of_pip() -> tuple[dict[str, str], list[str]]:
-    """Return what pip of this machine is told, as variables, and the local paths named there."""
+def get_pip_configuration() -> tuple[dict[str, str], list[str]]:
+    """Return the configuration of this machine's pip, as variables, and its local paths."""
     command = [sys.executable, "-m", "pip", "config", "list"]
     listed = subprocess.run(command, capture_output=True, check=True, text=True).stdout
-    variables = variables_in(listed)
-    paths = paths_in(" ".join(variables.values()))
+    variables = parse_variables(listed)
+    paths = find_paths(" ".join(variables.values()))
     return variables, [path for path in paths if Path(path).exists()]
 
 
-def paths_in(values: str) -> list[str]:
+def find_paths(values: str) -> list[str]:
     """Return the folders and files of this machine that are named, each once.
 
-    Of a local index the folder around it: its pages point to files that lie beside it.
+    For a local index the folder around it: its pages link to files beside it.
     """
     indexes = {word for word in values.split() if word.startswith("file:///")}
     around = {str(Path(word.removeprefix("file://")).parent) for word in indexes}
     return sorted((around - {"/"}) | {word for word in values.split() if word.startswith("/")})
 
 
-def variables_in(listed: str) -> dict[str, str]:
-    """Translate the output of `pip config list`; the environment wins over files."""
+def parse_variables(listed: str) -> dict[str, str]:
+    """Return the output of `pip config list` as variables; the environment wins over files."""
     found: dict[str, str] = {}
     for line in sorted(listed.splitlines(), key=lambda line: line.startswith(":env:")):
         section, _, rest = line.partition(".")
@@ -236,6 +243,6 @@ def variables_in(listed: str) -> dict[str, str]:
 
 
 def _numbers(path: Path) -> list[int]:
-    """Sort 3.12.10 after 3.12.9; what is no number (3.13.0rc1, 3.13t) comes first."""
+    """Return a sort key: 3.12.10 after 3.12.9, and first what is no number (3.13.0rc1)."""
     parts = path.parent.parent.name.split(".")
     return [int(part) if part.isdecimal() else -1 for part in parts]

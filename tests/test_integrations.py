@@ -1,7 +1,8 @@
-"""Our own doors owe what docs/integrations.md says that any integration owes."""
+"""Our own integrations keep the duties that docs/integrations.md gives to any integration."""
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import inspect
 import re
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.test_structure import DOORS, PACKAGE, imports_of
+import whisperr
 from whisperr import Whisperr, WhisperrError
+from whisperr._integrations.tracker import IdentifyArguments, TrackArguments, UserTracker
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
@@ -23,10 +25,12 @@ if TYPE_CHECKING:
 
     Use = Callable[[Any], Any]
 
+PACKAGE = Path(whisperr.__file__).parent
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "integrations.md").read_text(encoding="utf-8")
 DUTIES = re.findall(r"^- \[ \] \*\*(.+?)\*\*", PAGE, re.MULTILINE)
-NEEDED = {
+# What each integration needs besides the standard library.
+NEEDED: dict[str, set[str]] = {
     "asgi": set(),
     "aws_lambda": {"snapshot_restore_py"},
     "celery": {"celery"},
@@ -36,17 +40,22 @@ NEEDED = {
     "google_functions": set(),
     "opentelemetry": {"opentelemetry"},
 }
-# Frameworks without which a door cannot be imported; the name is that of the extra, too.
+INTEGRATIONS = set(NEEDED)
+# Frameworks without which an integration cannot be imported; the name is that of the extra, too.
 FRAMEWORKS = ["celery", "django", "fastapi", "flask", "opentelemetry"]
 
 
-def runs(module: str) -> Any:
-    return pytest.param(
-        module,
-        marks=pytest.mark.skipif(
-            module in FRAMEWORKS and find_spec(module) is None, reason=f"{module} is not installed"
-        ),
-    )
+def installed(*names: str) -> list[Any]:
+    """Return integrations as parameters of a test; one whose framework is missing is skipped."""
+    return [
+        pytest.param(
+            name,
+            marks=pytest.mark.skipif(
+                name in FRAMEWORKS and find_spec(name) is None, reason=f"{name} is not installed"
+            ),
+        )
+        for name in names
+    ]
 
 
 def python(program: str, *arguments: str) -> str:
@@ -63,65 +72,86 @@ def test_every_duty_has_its_tests() -> None:
         assert re.search(rf'""".*\b{duty}\b.*"""', here), duty
 
 
-def test_every_door_is_in_the_table() -> None:
-    assert set(NEEDED) == DOORS
+def test_every_integration_is_in_the_table() -> None:
+    public = {p.stem for p in PACKAGE.iterdir() if not p.stem.startswith("_")}
+    core = {"billing", "buffers", "channel", "errors", "protocols", "py"}
+    assert public - core - {"dev", "pytest_plugin", "testing"} == INTEGRATIONS
     named = set(re.findall(r"`whisperr\.(\w+)`", PAGE))
-    assert DOORS - {"django"} <= named  # Django's own guide is about it
+    assert INTEGRATIONS - {"django"} <= named  # Django's own guide is about it
+
+
+def get_imports(path: Path) -> set[str]:
+    """Return the modules that a file imports when it runs, by their full names."""
+    found: set[str] = set()
+
+    def visit(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            package = ["whisperr", *path.relative_to(PACKAGE).parts[:-1]]
+            parent = package[: len(package) - node.level + 1] if node.level else []
+            module = ".".join([*parent, *([node.module] if node.module else [])])
+            found.update(f"{module}.{alias.name}" for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child)
+
+    visit(ast.parse(path.read_text(encoding="utf-8")))
+    return found
 
 
 class TestLight:
     """Light."""
 
-    @pytest.mark.parametrize("door", sorted(DOORS))
-    def test_a_door_imports_the_core_and_its_framework_only(self, door: str) -> None:
-        files = [PACKAGE / f"{door}.py"]
+    @pytest.mark.parametrize("integration", sorted(INTEGRATIONS))
+    def test_it_imports_the_client_and_its_framework_only(self, integration: str) -> None:
+        files = [PACKAGE / f"{integration}.py"]
         if not files[0].exists():
-            files = sorted((PACKAGE / door).rglob("*.py"))
-        imported = [one for path in files for one in imports_of(path) if not one.for_types]
-        packages = {one.module.split(".")[0] for one in imported}
-        assert packages - sys.stdlib_module_names - {"whisperr"} <= NEEDED[door]
-        ours = {
-            one.module.split(".")[1] for one in imported if one.module.startswith("whisperr.")
-        } | {one.name for one in imported if one.module == "whisperr"}
-        # Its middleware, by its name; the workers of a Django project.
-        allowed = {door, *{"fastapi": ("asgi",), "django": ("celery",)}.get(door, ())}
-        assert ours & DOORS <= allowed
+            files = sorted((PACKAGE / integration).rglob("*.py"))
+        imported = [name.split(".") for path in files for name in get_imports(path)]
+        packages = {name[0] for name in imported}
+        assert packages - sys.stdlib_module_names - {"whisperr"} <= NEEDED[integration]
+        ours = {name[1] for name in imported if name[0] == "whisperr"}
+        # FastAPI's middleware is the one of ASGI; a Django project may have Celery workers.
+        others = {"fastapi": {"asgi"}, "django": {"celery"}}.get(integration, set())
+        assert ours & INTEGRATIONS <= {integration, *others}
 
-    @pytest.mark.parametrize("door", [runs(door) for door in sorted(DOORS)])
-    def test_importing_it_starts_no_thread_and_makes_no_client(self, door: str) -> None:
-        said = python(
+    @pytest.mark.parametrize("integration", installed(*sorted(INTEGRATIONS)))
+    def test_importing_it_starts_no_thread_and_makes_no_client(self, integration: str) -> None:
+        output = python(
             "import importlib, sys, threading\n"
             "importlib.import_module('whisperr.' + sys.argv[1])\n"
             "from whisperr._process.exit import pipelines\n"
             "names = [thread.name for thread in threading.enumerate()]\n"
             "print(pipelines(), [name for name in names if 'whisperr' in name])",
-            door,
+            integration,
         )
-        assert said == "[] []\n"
+        assert output == "[] []\n"
 
 
 class TestClear:
     """Clear."""
 
-    @pytest.mark.parametrize("door", FRAMEWORKS)
-    def test_without_its_framework_it_says_what_to_install(self, door: str) -> None:
-        said = python(
+    @pytest.mark.parametrize("integration", FRAMEWORKS)
+    def test_without_its_framework_it_says_what_to_install(self, integration: str) -> None:
+        output = python(
             "import importlib, sys\n"
             "sys.modules[sys.argv[1]] = None  # as if it were not installed\n"
             "try:\n"
             "    importlib.import_module('whisperr.' + sys.argv[1])\n"
             "except ImportError as error:\n"
             "    print(error)",
-            door,
+            integration,
         )
-        assert said.endswith(f": pip install whisperr[{door}]\n")
+        assert output.endswith(f": pip install whisperr[{integration}]\n")
         project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-        assert re.search(rf"^{door} = \[", project, re.MULTILINE)
+        assert re.search(rf"^{integration} = \[", project, re.MULTILINE)
 
 
-def trackers() -> list[Any]:
-    from whisperr._integrations.pending import RequestTracker
+def get_trackers() -> list[Any]:
     from whisperr._integrations.tracker import UserTracker
+    from whisperr.asgi import RequestTracker
 
     found: list[Any] = [UserTracker, RequestTracker]
     if find_spec("django") is not None:
@@ -129,18 +159,61 @@ def trackers() -> list[Any]:
     return found
 
 
+def get_parameters(function: Any, start: int) -> list[inspect.Parameter]:
+    return list(inspect.signature(function).parameters.values())[start:]
+
+
 class TestSameWords:
     """Same words."""
 
-    @pytest.mark.parametrize("tracker", trackers())
+    @pytest.mark.parametrize("tracker", get_trackers())
     def test_its_methods_are_those_of_the_client_without_the_user(self, tracker: Any) -> None:
         for name in ("track", "identify", "atrack", "aidentify"):
             if hasattr(tracker, name):
-                theirs = list(inspect.signature(getattr(tracker, name)).parameters.values())
-                whole = inspect.signature(getattr(Whisperr, name.removeprefix("a")))
-                assert theirs[1:] == list(whole.parameters.values())[2:]
+                method = getattr(Whisperr, name.removeprefix("a"))
+                assert get_parameters(getattr(tracker, name), 1) == get_parameters(method, 2)
         for name in ("client", "user_id"):
             assert isinstance(getattr(tracker, name), property)
+
+    @pytest.mark.parametrize(
+        ("arguments", "method"),
+        [(TrackArguments, Whisperr.track), (IdentifyArguments, Whisperr.identify)],
+    )
+    def test_the_arguments_of_type_checkers_are_those_of_the_client(
+        self, arguments: Any, method: Any
+    ) -> None:
+        by_name = [p for p in get_parameters(method, 2) if p.kind is p.KEYWORD_ONLY]
+        assert {p.default for p in by_name} == {None}  # what an argument left out means
+        assert arguments.__annotations__.keys() == {p.name for p in by_name}
+        for parameter in by_name:
+            written = arguments.__annotations__[parameter.name]
+            assert getattr(written, "__forward_arg__", written) == parameter.annotation
+
+    def test_what_the_source_spells_itself_is_the_same_too(self) -> None:
+        source = UserTracker.track.__code__
+        names = source.co_varnames[: source.co_argcount]
+        positional = [p for p in get_parameters(Whisperr.track, 2) if p.kind is not p.KEYWORD_ONLY]
+        assert names == ("self", *[p.name for p in positional])
+        defaults = [p.default for p in positional if p.default is not p.empty]
+        assert UserTracker.track.__defaults__ == tuple(defaults)
+
+    @pytest.mark.skipif(find_spec("django") is None, reason="django is not installed")
+    def test_on_commit_has_the_same_and_the_database(self) -> None:
+        module: Any = import_module("whisperr.django")
+        for function, start in (
+            (module.track_on_commit, 1),
+            (module.RequestTracker.track_on_commit, 1),
+        ):
+            parameters = get_parameters(function, start)
+            assert [p for p in parameters if p.name != "using"] == get_parameters(Whisperr.track, 2)
+            assert "using" in {p.name for p in parameters}
+
+    def test_an_unknown_argument_is_an_error_also_when_nothing_is_sent(self) -> None:
+        tracker: Any = UserTracker(lambda: Whisperr(disabled=True), never)
+        with pytest.raises(TypeError, match="unexpected keyword argument 'ocurred_at'"):
+            tracker.track("plan_upgraded", ocurred_at=None)
+        with pytest.raises(TypeError, match="unexpected keyword argument 'mail'"):
+            tracker.identify(mail="ada@example.com")
 
 
 # Each runs `use(tracker)` in a request or task of its framework.
@@ -160,15 +233,17 @@ def in_asgi(client: Whisperr, user: Callable[[], Any], use: Use) -> Any:
 
 
 def in_fastapi(client: Whisperr, user: Callable[[], Any], use: Use) -> Any:
-    from fastapi import Depends, FastAPI
+    from fastapi import FastAPI
     from fastapi.testclient import TestClient
 
-    from whisperr.fastapi import WhisperrMiddleware, tracker_of
+    from whisperr.fastapi import Tracker, WhisperrMiddleware
 
     answer = []
 
-    def view(whisperr: Any = Depends(tracker_of)) -> None:  # noqa: B008  # the older spelling
+    def view(whisperr: Any) -> None:
         answer.append(use(whisperr))
+
+    view.__annotations__["whisperr"] = Tracker  # it is known in this function only
 
     app = FastAPI()
     app.get("/")(view)
@@ -262,7 +337,7 @@ class TestUsers:
     def test_for_an_anonymous_visitor_nothing_happens(
         self, run: Any, client: Whisperr, server: LocalServer, errors: list[WhisperrError]
     ) -> None:
-        """Nobody is nobody."""
+        """Anonymous is silent."""
         assert run(client, lambda: None, both) is None
         assert run(client, lambda: None, lambda tracker: tracker.user_id) is None
         client.shutdown()
@@ -287,11 +362,11 @@ class TestUsers:
 class TestStarts:
     """Early. For Celery: tests/celery/test_signals.py; Lambda's client is the caller's."""
 
-    @pytest.mark.parametrize("door", [runs(door) for door in ("asgi", "fastapi", "flask")])
-    def test_a_missing_key_is_an_error_when_the_application_is_made(self, door: str) -> None:
-        module: Any = import_module(f"whisperr.{door}")
-        made = module.Whisperr if door == "flask" else module.WhisperrMiddleware
-        app = import_module("flask").Flask("duties") if door == "flask" else None
+    @pytest.mark.parametrize("integration", installed("asgi", "fastapi", "flask"))
+    def test_a_missing_key_is_an_error_when_the_application_is_made(self, integration: str) -> None:
+        module: Any = import_module(f"whisperr.{integration}")
+        made = module.Whisperr if integration == "flask" else module.WhisperrMiddleware
+        app = import_module("flask").Flask("duties") if integration == "flask" else None
         with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
             made(app)
 
@@ -307,12 +382,12 @@ ENDS = {
 }
 
 
-@pytest.mark.parametrize("door", sorted(DOORS - {"django"}))
-def test_a_door_has_a_guide_and_the_test_of_its_end(door: str) -> None:
-    """Delivered, by those tests. Proven: and by its guide."""
-    rows = [line for line in PAGE.splitlines() if f"`whisperr.{door}`" in line]
+@pytest.mark.parametrize("integration", sorted(INTEGRATIONS - {"django"}))
+def test_an_integration_has_a_guide_and_the_test_of_its_end(integration: str) -> None:
+    """Delivered: by those tests. Proven: by its guide as well."""
+    rows = [line for line in PAGE.splitlines() if f"`whisperr.{integration}`" in line]
     guide = re.findall(r"\]\((\w+\.md)\)", rows[0])
     assert (ROOT / "docs" / guide[0]).is_file()
-    if door != "opentelemetry":  # no host: nothing of it ends
-        place, word = ENDS[door]
-        assert word in (ROOT / "tests" / place).read_text(encoding="utf-8")
+    if integration != "opentelemetry":  # no host: nothing of it ends
+        file, word = ENDS[integration]
+        assert word in (ROOT / "tests" / file).read_text(encoding="utf-8")

@@ -1,7 +1,7 @@
-"""The figures of full runs, kept in benchmarks/results.json as soon as a case is measured.
+"""Keeps the figures of full runs in benchmarks/results.json as soon as a case is measured.
 
-A run that is ended early keeps what it has, and `--cases` adds the others or replaces some: on the
-same machine and with the same versions only, so that all rows of the page can be compared.
+An interrupted run keeps its figures, and `--cases` adds or replaces some: only on the same machine
+and with the same versions, so that all rows of the page can be compared.
 """
 
 from __future__ import annotations
@@ -21,27 +21,27 @@ RESULTS = ROOT / "benchmarks" / "results.json"
 
 
 def read() -> dict[str, Any] | None:
-    """Return what is kept; None when there is nothing."""
+    """Return the kept results; None when there are none."""
     if not RESULTS.exists():
         return None
     results: dict[str, Any] = json.loads(RESULTS.read_text(encoding="utf-8"))
     return results
 
 
-def begun(
+def begin(
     machine: Mapping[str, object], ceiling: Mapping[str, float], *, anew: bool
 ) -> dict[str, Any]:
-    """Return the results that a run adds to: those kept, if they may be compared with it."""
+    """Return the results that a run adds to: the kept ones, if they can be compared with it."""
     before = None if anew else read()
     if before is not None and before["machine"] == machine:
         return before
     if before is not None:
-        print("what was kept is of another machine or other versions: it goes")
+        print("the kept results are of another machine or other versions: they are replaced")
     return {"machine": dict(machine), "ceiling": dict(ceiling), "cases": {}, "runs": {}}
 
 
-def keep(results: dict[str, Any], name: str, tables: dict[str, Any], rounds: int) -> None:
-    """Keep one case, in the order of the page, with when and on what it was measured."""
+def add(results: dict[str, Any], name: str, tables: dict[str, Any], rounds: int) -> None:
+    """Keep one case, in the order of the page, with the date and the commit."""
     results["cases"][name] = tables
     results["runs"][name] = {
         "date": datetime.now(timezone.utc).date().isoformat(),
@@ -54,12 +54,12 @@ def keep(results: dict[str, Any], name: str, tables: dict[str, Any], rounds: int
 
 
 def _commit() -> str:
-    """Return the commit that was measured; with a + when the package differs from it."""
+    """Return the measured commit, with a + when the package differs from it."""
     changed = _git("status", "--porcelain", "--", "src")
     return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
 
 
-def _git(*asked: str) -> str:
-    command = ["git", *asked]
+def _git(*arguments: str) -> str:
+    command = ["git", *arguments]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.strip()

@@ -1,4 +1,4 @@
-"""Start a sink in a process of its own, ask it what arrived, find out what it can take."""
+"""Runs the counting server in a process of its own, and measures its limit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.request import ProxyHandler, build_opener
 
-from benchmarks.event import NAME, USER, properties_of
+from benchmarks.event import NAME, USER, make_properties
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 
 
-class RunningSink:
-    """A sink that listens on `url`."""
+class ServerProcess:
+    """A server that listens on `url`."""
 
     def __init__(self, port: int) -> None:
         self.port = port
@@ -29,21 +29,21 @@ class RunningSink:
 
     def summary(self) -> dict[str, int]:
         """Return the counts of what arrived."""
-        with build_opener(ProxyHandler({})).open(f"{self.url}/_sink", timeout=120) as answer:
+        with build_opener(ProxyHandler({})).open(f"{self.url}/_counts", timeout=120) as answer:
             counts: dict[str, int] = json.load(answer)
         return counts
 
 
 @contextmanager
-def running_sink(*, delay: float = 0.0, hang: bool = False) -> Iterator[RunningSink]:
-    """Run a sink as long as the block runs."""
-    command = [sys.executable, "-m", "benchmarks.sink", "--delay", str(delay)]
+def run_server(*, delay: float = 0.0, hang: bool = False) -> Iterator[ServerProcess]:
+    """Run a server while the block runs."""
+    command = [sys.executable, "-m", "benchmarks.counting_server", "--delay", str(delay)]
     process = subprocess.Popen(
         command + (["--hang"] if hang else []), cwd=ROOT, stdout=subprocess.PIPE, text=True
     )
     try:
         assert process.stdout is not None
-        yield RunningSink(int(process.stdout.readline()))
+        yield ServerProcess(int(process.stdout.readline()))
     finally:
         process.kill()
         process.wait()
@@ -52,15 +52,15 @@ def running_sink(*, delay: float = 0.0, hang: bool = False) -> Iterator[RunningS
 
 
 def closed_port_url() -> str:
-    """Return a URL of this machine where nobody listens."""
-    with socket.socket() as place:
-        place.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{place.getsockname()[1]}"
+    """Return a URL of this machine where no process listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{probe.getsockname()[1]}"
 
 
 def ceiling(seconds: float) -> dict[str, float]:
-    """Measure what the sink takes from a bare sender: it must not be the limit."""
-    one = json.dumps({"user": USER, "event": NAME, "properties": properties_of(0)}).encode()
+    """Measure what the server accepts from a bare sender: it must not be the limit."""
+    one = json.dumps({"user": USER, "event": NAME, "properties": make_properties(0)}).encode()
     return {
         "requests of 1 event per second": _rate(one, seconds),
         "events per second in requests of 500": 500 * _rate(b",".join([one] * 500), seconds),
@@ -69,17 +69,17 @@ def ceiling(seconds: float) -> dict[str, float]:
 
 def _rate(body: bytes, seconds: float) -> float:
     message = b"POST /v1/x HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-    with running_sink() as sink, socket.create_connection(("127.0.0.1", sink.port)) as connection:
+    with run_server() as server, socket.create_connection(("127.0.0.1", server.port)) as connection:
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sent, began = 0, time.perf_counter()
         while time.perf_counter() - began < seconds:
             connection.sendall(message)
             if not connection.recv(65536):
-                raise ConnectionError("the sink closed the connection")
+                raise ConnectionError("the server closed the connection")
             sent += 1
         return sent / (time.perf_counter() - began)
 
 
-def lost_of(expected: int, counts: dict[str, int]) -> dict[str, Any]:
-    """Return what every row has to say: events that never came, and those that came again."""
+def count_losses(expected: int, counts: dict[str, int]) -> dict[str, Any]:
+    """Return how many events never arrived, and how many arrived again."""
     return {"lost": expected - counts["unique"], "doubled": counts["doubled"]}

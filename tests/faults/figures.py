@@ -1,7 +1,7 @@
-"""What became of the calls of a soak: pure, apart from the inbox that arrivals are put into.
+"""Compares the calls of a soak with what arrived. Pure, apart from the inbox.
 
-The law: every accepted call arrives; an event is accepted once by its `$message_id`, however often
-it comes; what one thread tracked first arrives first.
+Invariant: every accepted call arrives; an event is accepted once by its `$message_id`, however
+often it arrives; the events of one thread arrive in their order.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 Call = tuple[int, "str | None"]
 
 
-class Came(NamedTuple):
-    """One arrival: what the soak needs of it, so that a long one fits into memory."""
+class Received(NamedTuple):
+    """The part of an arrival that the soak needs, so that a long one fits into memory."""
 
     seq: int
     status: str
@@ -34,32 +34,32 @@ class Came(NamedTuple):
 
 
 class Inbox:
-    """Keeps what arrives; connections of the server call it from their own threads."""
+    """Keeps what arrives. The threads of the server call it."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._arrivals: list[Came] = []
+        self._arrivals: list[Received] = []
 
-    def take(self, arrival: Arrival) -> None:
+    def add(self, arrival: Arrival) -> None:
         """Keep one arrival; one without our marks has the number -1."""
         body = arrival.body if isinstance(arrival.body, dict) else {}
         mark = body.get("properties") if arrival.kind == "event" else body.get("traits")
         mark = mark if isinstance(mark, dict) else {}
         thread, number = mark.get("thread", -1), mark.get("number", -1)
-        came = Came(arrival.seq, arrival.status, thread, number, arrival.message_id)
+        received = Received(arrival.seq, arrival.status, thread, number, arrival.message_id)
         with self._lock:
-            self._arrivals.append(came)
+            self._arrivals.append(received)
 
     @property
-    def arrivals(self) -> list[Came]:
-        """What arrived, in the order in which the server took it."""
+    def arrivals(self) -> list[Received]:
+        """What arrived, in the order of the server."""
         with self._lock:
             return sorted(self._arrivals)
 
 
 @dataclass
 class Figures:
-    """The figures of one round, or of many. `problems` are in words."""
+    """The figures of one round, or the sums of many. `problems` are sentences."""
 
     events: int = 0
     identifies: int = 0
@@ -74,8 +74,8 @@ class Figures:
     problems: list[str] = field(default_factory=list)
 
     @property
-    def wrong(self) -> bool:
-        """Whether anything is not as it must be."""
+    def failed(self) -> bool:
+        """Whether the invariant was violated."""
         return bool(self.lost or self.doubled or self.out_of_order or self.problems)
 
     def __add__(self, other: Figures) -> Self:
@@ -89,36 +89,36 @@ class Figures:
         return type(self)(**sums)
 
 
-def judged(calls: Sequence[Sequence[Call]], arrivals: Sequence[Came], stats: Stats) -> Figures:
-    """Compare what was called, thread by thread, with what arrived and with the client's counts."""
+def compare(calls: Sequence[Sequence[Call]], arrivals: Sequence[Received], stats: Stats) -> Figures:
+    """Compare the calls of each thread with what arrived and with the counts of the client."""
     made = {(thread, number): id_ for thread, own in enumerate(calls) for number, id_ in own}
     events = sum(id_ is not None for id_ in made.values())
     first: dict[tuple[int, int], str | None] = {}
     accepted: Counter[tuple[int, int]] = Counter()
     latest = [-1] * len(calls)
     figures = Figures(events, len(made) - events, stats.requests, stats.retries)
-    for came in arrivals:
-        call = (came.thread, came.number)
-        if call not in made or made[call] != came.message_id or came.status == "refused":
-            figures.problems.append(f"nobody sent what arrived: {came}")
+    for received in arrivals:
+        call = (received.thread, received.number)
+        if call not in made or made[call] != received.message_id or received.status == "refused":
+            figures.problems.append(f"arrived but was not sent: {received}")
             continue
-        if came.status == "accepted" and came.message_id is not None:
+        if received.status == "accepted" and received.message_id is not None:
             accepted[call] += 1
         if call in first:
             figures.duplicates += 1
             continue
-        first[call] = came.message_id
-        if came.number < latest[came.thread]:
+        first[call] = received.message_id
+        if received.number < latest[received.thread]:
             figures.out_of_order += 1
-        latest[came.thread] = max(latest[came.thread], came.number)
+        latest[received.thread] = max(latest[received.thread], received.number)
     figures.lost = len(made.keys() - first.keys())
     figures.doubled = sum(count > 1 for count in accepted.values())
-    figures.problems += _miscounted(stats, len(made))
+    figures.problems += _check_counts(stats, len(made))
     return figures
 
 
-def _miscounted(stats: Stats, calls: int) -> list[str]:
-    """Say where the client's counts are not those of a client that delivered everything."""
+def _check_counts(stats: Stats, calls: int) -> list[str]:
+    """Return a problem unless the client counts everything as delivered."""
     is_right = (
         stats.accepted == stats.delivered == calls
         and stats.held == stats.held_bytes == 0

@@ -1,0 +1,202 @@
+"""`whisperr dev`, `whisperr tail` and `whisperr demo`: options, and calls of `whisperr.dev`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .arguments import (
+    add_command,
+    parse_count,
+    parse_delay,
+    parse_positive,
+    parse_share,
+    parse_status,
+)
+from .terminal import print_error
+
+if TYPE_CHECKING:
+    import argparse
+
+    from whisperr.dev import Fault
+
+
+DEFAULT_PORT = 8722
+_FAULT_OPTIONS = {
+    "hang": "never answer",
+    "cut": "cut the connection before accepting anything",
+    "lose-answer": "accept the request, then cut the connection",
+    "wrong-key": "refuse the key with 401",
+    "legacy": "refuse a whole batch for one bad event",
+}
+
+
+def add_commands(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add the three commands."""
+    dev = add_command(
+        commands,
+        "dev",
+        _dev,
+        "run a local ingestion server that shows what arrives",
+        "Run a local ingestion server: it validates every request as the service does, shows each "
+        "event, in the terminal and on a page for the browser, and injects faults on demand. It "
+        "listens on loopback only.",
+        "  whisperr dev -- python manage.py runserver\n  whisperr dev --store events.jsonl",
+    )
+    _add_dev_options(dev)
+    _add_fault_options(dev)
+    tail = add_command(
+        commands,
+        "tail",
+        _tail,
+        "follow a running local server in a terminal",
+        "Print what arrives at a running `whisperr dev`, also over its restarts.",
+        "  whisperr tail --refused\n  whisperr tail --type 'payment_*' 'amount>100'",
+    )
+    _add_tail_options(tail)
+    demo = add_command(
+        commands,
+        "demo",
+        _demo,
+        "deliver a day of events through an outage, a rate limit and lost answers",
+        "Start a local server, send a day of events of a SaaS product through the client, and "
+        "count. Ends with 1 if a single event is missing or duplicated.",
+        "  whisperr demo\n  whisperr demo --users 30",
+    )
+    demo.add_argument(
+        "--users", type=parse_positive, default=240, help="how many users sign up (%(default)s)"
+    )
+    demo.add_argument("--seed", type=int, default=8842, help="repeats a day (%(default)s)")
+
+
+def _add_dev_options(dev: argparse.ArgumentParser) -> None:
+    dev.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help="0 chooses a free one (%(default)s)"
+    )
+    dev.add_argument("--key", metavar="KEY", help="accept this key only; any when left out")
+    dev.add_argument(
+        "--max-body", type=parse_positive, default=1024 * 1024, metavar="BYTES", help="larger: 413"
+    )
+    dev.add_argument("--seed", type=int, default=0, help="the seed of the rates (%(default)s)")
+    dev.add_argument("--store", metavar="FILE", help="keep what arrives over restarts")
+    dev.add_argument(
+        "command",
+        nargs="*",
+        metavar="-- COMMAND",
+        help="run it with WHISPERR_BASE_URL set, and end with its exit code",
+    )
+
+
+def _add_fault_options(dev: argparse.ArgumentParser) -> None:
+    faults = dev.add_argument_group(
+        "faults", "SHARE is the share of requests, from 0 to 1; all when left out"
+    )
+    faults.add_argument(
+        "--fail",
+        type=parse_status,
+        action="append",
+        default=[],
+        metavar="STATUS[:SHARE]",
+        help="answer with this status; may be given more than once",
+    )
+    faults.add_argument(
+        "--retry-after", metavar="VALUE", help="sent with --fail: seconds or a date"
+    )
+    for name, text in {
+        "latency": "answer late",
+        "drip": "answer byte by byte, so far apart",
+    }.items():
+        faults.add_argument(f"--{name}", type=parse_delay, metavar="SECONDS[:SHARE]", help=text)
+    for name, text in _FAULT_OPTIONS.items():
+        faults.add_argument(
+            f"--{name}", type=parse_share, nargs="?", const=1.0, metavar="SHARE", help=text
+        )
+
+
+def _add_tail_options(tail: argparse.ArgumentParser) -> None:
+    tail.add_argument(
+        "--port", type=int, default=DEFAULT_PORT, help="where the server listens (%(default)s)"
+    )
+    tail.add_argument("--user", metavar="ID", help="only this user")
+    tail.add_argument("--type", metavar="NAME", help="only this type; * matches anything")
+    tail.add_argument("--refused", action="store_true", help="only what the contract refuses")
+    tail.add_argument(
+        "--lines",
+        type=parse_count,
+        default=10,
+        metavar="N",
+        help="begin with the last N (%(default)s)",
+    )
+    tail.add_argument(
+        "--format", choices=("text", "json"), default="text", help="json: one object a line"
+    )
+    tail.add_argument("filter", nargs="*", metavar="FILTER", help="as in the page's filter box")
+
+
+def _dev(arguments: argparse.Namespace) -> int:
+    from whisperr.dev._console.terminal import serve
+    from whisperr.dev._memory.journal import JournalError
+
+    try:
+        return serve(
+            port=arguments.port,
+            api_key=arguments.key,
+            max_body_bytes=arguments.max_body,
+            seed=arguments.seed,
+            faults=get_faults(arguments),
+            store=arguments.store,
+            command=arguments.command,
+        )
+    except JournalError as error:
+        print_error("dev", f"--store {arguments.store}: {error}")
+    except (OSError, OverflowError) as error:
+        print_error(
+            "dev",
+            f"cannot listen on 127.0.0.1:{arguments.port}: {error}; "
+            "choose another port with --port, or --port 0 for a free one",
+        )
+    return 2
+
+
+def _tail(arguments: argparse.Namespace) -> int:
+    from whisperr.dev._console.tail import tail
+
+    filters = {
+        "user": arguments.user,
+        "type": arguments.type,
+        "status": "refused" if arguments.refused else None,
+        "q": " ".join(arguments.filter) or None,
+    }
+    return tail(
+        port=arguments.port,
+        filters={name: value for name, value in filters.items() if value is not None},
+        lines=arguments.lines,
+        as_json=arguments.format == "json",
+    )
+
+
+def _demo(arguments: argparse.Namespace) -> int:
+    from whisperr.dev._console.demo import run
+
+    return run(users=arguments.users, seed=arguments.seed)
+
+
+def get_faults(arguments: argparse.Namespace) -> list[Fault]:
+    """Return the faults of the options; delays and modes first, because they join a failure."""
+    from whisperr.dev import faults
+
+    found = []
+    if arguments.latency:
+        found.append(faults.latency(arguments.latency[0], rate=arguments.latency[1]))
+    if arguments.legacy:
+        found.append(faults.legacy(rate=arguments.legacy))
+    if arguments.wrong_key:
+        found.append(faults.wrong_key(rate=arguments.wrong_key))
+    for code, share in arguments.fail:
+        found.append(faults.status(code, rate=share, retry_after=arguments.retry_after))
+    for name in ("hang", "cut", "lose_answer"):
+        share = getattr(arguments, name)
+        if share:
+            found.append(getattr(faults, name)(rate=share))
+    if arguments.drip:
+        found.append(faults.drip(arguments.drip[0], rate=arguments.drip[1]))
+    return found

@@ -1,0 +1,79 @@
+"""The settings of a framework: WHISPERR_<OPTION> for every option of the client.
+
+Derived from the options themselves; there is no second list. Reads when asked and keeps nothing.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+from whisperr._options import OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from whisperr._options import Option
+
+PREFIX = "WHISPERR_"
+API_KEY = "WHISPERR_API_KEY"
+_MISSING = object()
+
+
+def get_setting_name(option: Option) -> str:
+    """Return the name of the setting of an option."""
+    return PREFIX + option.name.upper()
+
+
+class SettingsReader:
+    """Reads settings from where a framework keeps them.
+
+    - `get`: a function of a name and a default, such as the `get` of a dictionary.
+    - `others`: names of settings that are no options of the client.
+    - `error`: the type of error for a value that is not allowed.
+    """
+
+    def __init__(
+        self,
+        get: Callable[[str, object], object],
+        others: Iterable[str] = (),
+        error: type[Exception] = ValueError,
+    ) -> None:
+        self._get = get
+        self._error = error
+        self.known: frozenset[str] = frozenset({*map(get_setting_name, OPTIONS), *others})
+
+    def read(self) -> dict[str, Any]:
+        """Return the options that are set, all but the key, which no variable holds.
+
+        Raises an error that names the setting and says what is allowed.
+        """
+        return {option.name: self.read_option(option) for option in self.find_set()}
+
+    def find_set(self) -> Iterator[Option]:
+        """Yield the options that are set, all but the key."""
+        for option in OPTIONS:
+            name = get_setting_name(option)
+            if name != API_KEY and self._get(name, _MISSING) is not _MISSING:
+                yield option
+
+    def read_option(self, option: Option) -> Any:  # noqa: ANN401  # options have all kinds of types
+        """Return the checked value of an option that is set."""
+        name = get_setting_name(option)
+        written = self._get(name, None)
+        value = self.convert(option, written)
+        if not option.check(value):
+            raise self._error(f"{name} = {option.redact(written)}: must be {option.allowed}")
+        return value
+
+    def convert(self, option: Option, value: object) -> object:  # noqa: ARG002  # for subclasses
+        """Return what a written value stands for; here, itself."""
+        return value
+
+    def find_unknown(self, names: Iterable[str]) -> Iterator[tuple[str, str | None]]:
+        """Yield each name with our prefix that is no setting, and the setting that is nearest."""
+        ends = [name.removeprefix(PREFIX) for name in self.known]
+        for name in names:
+            if name.startswith(PREFIX) and name not in self.known:
+                near = get_close_matches(name.removeprefix(PREFIX), ends, n=1)
+                yield name, PREFIX + near[0] if near else None

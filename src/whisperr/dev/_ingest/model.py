@@ -1,0 +1,135 @@
+"""What the local server receives, as values: a request, an arrival, and what is wrong with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+ArrivalKind = Literal["event", "identify"]
+ArrivalStatus = Literal["accepted", "duplicate", "refused"]
+
+BATCH_PATH = "/v1/events/batch"
+TRACK_PATH = "/v1/events/track"
+IDENTIFY_PATH = "/v1/identify"
+
+_SECRET_HEADERS = {"x-api-key", "authorization", "proxy-authorization", "cookie"}
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a body: a JSON pointer (RFC 6901), what arrived, what is allowed."""
+
+    pointer: str
+    found: str
+    expected: str
+
+    def __str__(self) -> str:
+        return f"{self.pointer or 'the body'}: {self.found}; expected {self.expected}"
+
+
+@dataclass(frozen=True)
+class ReceivedRequest:
+    """One request as it arrived, and its answer; `status` is None when there was no answer.
+
+    `connection` counts connections from 1. `headers` have lower-case names and contain the key.
+    `fault` names the injected fault that the request met.
+    """
+
+    number: int
+    connection: int
+    received_at: float
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    body: bytes
+    status: int | None
+    fault: str | None
+
+    @property
+    def masked_headers(self) -> dict[str, str]:
+        """The headers as they may be shown and stored: of a key, only its kind."""
+        return {name: _mask(name, value) for name, value in self.headers.items()}
+
+
+def _mask(name: str, value: str) -> str:
+    if name not in _SECRET_HEADERS:
+        return value
+    return f"{value[:4]}…" if value.startswith(("wrk_", "wpk_")) else "…"
+
+
+@dataclass(frozen=True)
+class Arrival:
+    """One event or identify as it arrived: `body` is its JSON, `request` its request's number.
+
+    `index` is its position in that request, from 0.
+    `status`: `"accepted"`, `"duplicate"` (its `$message_id` arrived before) or `"refused"` for
+    `problems`.
+    """
+
+    seq: int
+    received_at: float
+    kind: ArrivalKind
+    status: ArrivalStatus
+    user: str | None
+    type: str | None
+    request: int
+    body: Any
+    problems: tuple[Problem, ...] = ()
+    index: int = 0
+
+    @property
+    def message_id(self) -> str | None:
+        """The `$message_id` of an event; None for an identify."""
+        context = self.body.get("context") if isinstance(self.body, dict) else None
+        value = context.get("$message_id") if isinstance(context, dict) else None
+        return value if isinstance(value, str) else None
+
+    def matches(
+        self,
+        *,
+        kind: str | None = None,
+        user: str | None = None,
+        type: str | None = None,  # noqa: A002  # the word of the filter
+        status: str | None = None,
+        after: int = 0,
+    ) -> bool:
+        """Return whether it passes every filter; `type` may have wildcards: `payment_*`."""
+        return (
+            self.seq > after
+            and kind in {None, self.kind}
+            and user in {None, self.user}
+            and status in {None, self.status}
+            and (type is None or (self.type is not None and fnmatchcase(self.type, type)))
+        )
+
+
+def to_arrival(
+    kind: ArrivalKind,
+    body: Any,  # noqa: ANN401  # any JSON value may have been sent
+    problems: Sequence[Problem],
+    *,
+    number: int,
+    now: float,
+    index: int = 0,
+    seq: int = 0,
+    status: ArrivalStatus | None = None,
+) -> Arrival:
+    """Return the arrival of one validated body; `seq` is 0 until the memory numbers it."""
+    fields = body if isinstance(body, dict) else {}
+    user, name = fields.get("external_user_id"), fields.get("event_type")
+    return Arrival(
+        seq=seq,
+        received_at=now,
+        kind=kind,
+        status=status or ("refused" if problems else "accepted"),
+        user=user if isinstance(user, str) else None,
+        type=name if isinstance(name, str) else None,
+        request=number,
+        body=body,
+        problems=tuple(problems),
+        index=index,
+    )
