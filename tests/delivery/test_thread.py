@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.delivery.pipelines import LIMIT, Calls, batches_of
+from tests.delivery.pipelines import LIMIT, Calls, get_batches
 from tests.delivery.rig import event
 from whisperr._delivery.accounting import Accounting
 from whisperr._delivery.reporter import Reporter
@@ -167,7 +167,7 @@ class TestThread:
             assert not one.flush()
         assert "a bug in the client" in caplog.text
         assert one.flush()
-        assert batches_of(one.transport) == [[1, 2]] * 2
+        assert get_batches(one.transport) == [[1, 2]] * 2
         assert one.accounting.delivered == 2
 
 
