@@ -135,7 +135,7 @@ class LeasedQueue:
     def ack(self, count: int, loss: Loss | None = None) -> int:
         """Forget the first `count` claimed events; return how many were still owned."""
         if self._from_store:
-            # When the store cannot be told, they are sent again.
+            # When the store cannot record it, they are sent again.
             owned = self._use_with_retries(lambda: self._store.ack(count, loss))
             if owned is None or owned == 0 < count:
                 self._from_store = False
