@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whisperr._delivery.accounting import Accounting
+from whisperr._delivery.accounting import ClientAccounting
 from whisperr._delivery.reporter import Reporter
 from whisperr._delivery.scheduler import Scheduler
 from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
@@ -31,7 +31,7 @@ class Process:
         self.now = 0.0
         self._server = server
         self.queue = MemoryQueue(queue, _MAX_BYTES)
-        self.accounting = Accounting(Reporter(None))
+        self.accounting = ClientAccounting(Reporter(None))
         self.scheduler = Scheduler(
             self.queue,
             self,

@@ -104,7 +104,7 @@ class Stats(Frozen):
         self._set(stored=stored)
 
 
-class Accounting:
+class ClientAccounting:
     """The counts of one client in one process, and the one place where losses are reported.
 
     `reporter` emits what was reported.
@@ -171,7 +171,7 @@ class Accounting:
         """Report that delivery pauses; `count` events of the batch are kept."""
         self.reporter.add(type_, message, None, status, count)
 
-    # -- what a queue counts: `protocols.Accounting`
+    # -- what a queue counts: `protocols.ClientAccounting`
 
     def lost(
         self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from whisperr._contract import Answer
     from whisperr.protocols import Queue, SharedQueue, Transport
 
-    from .accounting import Accounting
+    from .accounting import ClientAccounting
     from .backoff import Random
     from .verdict import Verdict
 
@@ -97,7 +97,7 @@ class Scheduler:
         self,
         queue: Queue,
         transport: Transport,
-        accounting: Accounting,
+        accounting: ClientAccounting,
         *,
         flush_at: int,
         flush_interval: float,
