@@ -171,7 +171,7 @@ class ClientAccounting:
         """Report that delivery pauses; `count` events of the batch are kept."""
         self.reporter.add(type_, message, None, status, count)
 
-    # -- what a queue counts: `protocols.ClientAccounting`
+    # -- what a queue counts: `protocols.Accounting`
 
     def lost(
         self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
