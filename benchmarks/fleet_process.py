@@ -66,7 +66,7 @@ class Process:
         """Call the scheduler; return when to call it again."""
         self.now = max(now, self.now)
         next_step = self.scheduler.step()
-        self.scheduler.settle()
+        self.scheduler.set_wake_at()
         return max(next_step, self.now)
 
     def end(self, now: float) -> None:

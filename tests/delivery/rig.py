@@ -140,7 +140,7 @@ class Rig:
             return
         try:
             next_step = self.scheduler.step()
-            self.scheduler.settle()
+            self.scheduler.set_wake_at()
         except Exception as error:
             if not self.survives:
                 raise

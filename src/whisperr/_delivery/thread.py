@@ -94,10 +94,10 @@ class DeliveryThread:
         if scheduler.abandoned:
             scheduler.abandon()
             return
-        # So that further puts do not wake the thread again; `settle` resets it.
+        # So that further puts do not wake the thread again; `set_wake_at` resets it.
         scheduler.wake_at = sys.maxsize
         if not self._ensure_thread():
-            scheduler.settle()  # no thread will: the next event tries again
+            scheduler.set_wake_at()  # no thread will: the next event tries again
         self._wake_up.set()
 
     def wait_until(
@@ -137,7 +137,7 @@ class DeliveryThread:
         self._in_step = _thread.get_ident()
         try:
             next_step = self._scheduler.step()
-            self._scheduler.settle()
+            self._scheduler.set_wake_at()
             return 0.0 if self._scheduler.must_wake else next_step
         finally:
             self._in_step = None
