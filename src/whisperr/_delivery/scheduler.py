@@ -138,8 +138,8 @@ class Scheduler:
         # How many events a sweep of a shared queue has still to send, also those of others.
         self._sweep = 0
         self._asking = RLock()
-        # `put` wakes the thread at this many waiting events: 1 when idle, `flush_at` once some wait,
-        # `full_at` during the pace, never while waking would change nothing.
+        # `put` wakes the thread at this many waiting events: 1 when idle, `flush_at` when some
+        # wait, `full_at` during the pace, never while waking would change nothing.
         self.wake_at = 1
         # True from an answer until its events are counted and reported: `flush` waits for that.
         self.applying = False
