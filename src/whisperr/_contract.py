@@ -53,12 +53,9 @@ class Request:
 
     __slots__ = ("body", "path")
 
-    path: str
-    body: bytes
-
     def __init__(self, path: str, body: bytes) -> None:
-        self.path = path
-        self.body = body
+        self.path: str = path
+        self.body: bytes = body
 
 
 class Answer:
@@ -66,16 +63,12 @@ class Answer:
 
     __slots__ = ("body", "headers", "status")
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
     def __init__(
         self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> None:
-        self.status = status
-        self.headers = headers or {}
-        self.body = body
+        self.status: int = status
+        self.headers: Mapping[str, str] = headers or {}
+        self.body: bytes = body
 
 
 def is_key_accepted(status: int) -> bool | None:

@@ -32,10 +32,11 @@ class Option:
     __slots__ = ("allowed", "check", "default", "meaning", "name")
 
     def __init__(self, name: str, default: object, meaning: str, rule: Rule) -> None:
-        self.name = name
-        self.default = default
-        self.meaning = meaning
-        self.allowed, self.check = rule
+        self.name: str = name
+        self.default: object = default
+        self.meaning: str = meaning
+        self.allowed: str = rule[0]
+        self.check: Callable[[Any], bool] = rule[1]
 
     def redact(self, value: object) -> str:
         """Return a value as errors may show it: of a URL only its type, it may have a password."""

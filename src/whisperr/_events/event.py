@@ -13,7 +13,7 @@ from whisperr.errors import InvalidEvent
 
 from .clock import Clock, MessageIds
 from .layout import EVENT_HEAD, split_at_user
-from .to_json import quote, to_json, to_utf8
+from .to_json import is_enum, quote, to_json, to_utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Vetoed(Exception):  # noqa: N818  # not an error: `before_send` returned N
 class EventEncoder:
     """Encodes the events of one client. Belongs to one process, as its message ids do."""
 
-    __slots__ = ("_before_send", "_clock", "_context", "_ids", "_tail", "_test", "_types")
+    __slots__ = ("_before_send", "_clock", "_context", "_tail", "_test", "_types", "ids")
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class EventEncoder:
         before_send: BeforeSend | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._ids = MessageIds()
-        self._clock = clock or Clock(each_second=self._ids.renew)
+        self.ids = MessageIds()
+        self._clock = clock or Clock(each_second=self.ids.renew)
         self._types: dict[str, str] = {}
         self._before_send = before_send
         self._context: dict[str, str] = {"sdk_name": SDK_NAME, "sdk_version": version}
@@ -90,7 +90,7 @@ class EventEncoder:
         clock = self._clock
         time = clock.format_now() if occurred_at is None else clock.format_time(occurred_at)
         chosen = (
-            self._ids.next() if message_id is None else parse_identifier(message_id, "message_id")
+            self.ids.next() if message_id is None else parse_identifier(message_id, "message_id")
         )
         if type(properties) is dict:
             members = to_json(properties, "properties")
@@ -111,10 +111,6 @@ class EventEncoder:
         if self._before_send is not None and is_complete:
             data = self._call_before_send(data, self._before_send)
         return chosen, data
-
-    def renew_ids(self) -> None:
-        """Draw new random bits for message ids, so that copies of this process do not share any."""
-        self._ids.renew()
 
     def encode_without_user(self, *given: object) -> tuple[str, bytes, bytes]:
         """Return the message id of an event, and its bytes before and after the user.
@@ -216,15 +212,11 @@ def _to_text(value: object, name: str) -> str:
     if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
         raise InvalidEvent(f"{name}: a {kind.__name__} object has no string form; pass its id")
     try:
-        return str(getattr(value, "value", value) if _is_enum(kind) else value)
+        return str(getattr(value, "value", value) if is_enum(value) else value)
     except Exception as error:
         raise InvalidEvent(
             f"{name}: a {kind.__name__} cannot be read ({type(error).__name__})"
         ) from error
-
-
-def _is_enum(kind: type) -> bool:
-    return any((base.__module__, base.__qualname__) == ("enum", "Enum") for base in kind.__mro__)
 
 
 def redact(value: object) -> str:
