@@ -24,9 +24,8 @@ MAX_ANONYMOUS_ID_CHARS = 128
 RESERVED_CONTEXT_KEY = "$message_id"
 
 CHANNELS = ("email", "sms", "push")
-PUSH_KINDS = ("fcm", "apns", "expo", "onesignal_sub")
 PUSH_FIELDS: dict[str, tuple[str, ...]] = {
-    "kind": PUSH_KINDS,
+    "kind": ("fcm", "apns", "expo", "onesignal_sub"),
     "platform": ("ios", "android", "web", "macos", "windows", "linux"),
     "push_env": ("production", "sandbox"),
     "client_app_id": (),

@@ -78,7 +78,7 @@ _FLAG: Rule = ("True or False", lambda value: isinstance(value, bool))
 _CALLBACK: Rule = ("a callable or None", lambda value: value is None or callable(value))
 _KEY: Rule = (
     "a string without white space or control characters",
-    lambda value: isinstance(value, Secret),
+    lambda v: isinstance(v, Secret),
 )
 _URL: Rule = (
     "an http:// or https:// URL without user, query or fragment",

@@ -109,7 +109,7 @@ class EventEncoder:
         except UnicodeEncodeError:
             data = to_utf8(text)
         if self._before_send is not None and is_complete:
-            data = self._call_before_send(data, self._before_send)
+            data = self._call_before_send(data)
         return chosen, data
 
     def encode_without_user(self, *given: object) -> tuple[str, bytes, bytes]:
@@ -122,10 +122,7 @@ class EventEncoder:
 
     def add_user(self, head: bytes, user: object, tail: bytes) -> bytes:
         """Return the event of `encode_without_user` with its user, after `before_send`."""
-        data = join_user(head, user, tail)
-        if self._before_send is not None:
-            data = self._call_before_send(data, self._before_send)
-        return data
+        return self._call_before_send(join_user(head, user, tail))
 
     def _parse_type(self, event_type: object) -> str:
         if not isinstance(event_type, str):
@@ -143,19 +140,18 @@ class EventEncoder:
 
     def _merge_context(self, context: object, message_id: str) -> str:
         """Return the context as JSON. The caller cannot replace the id or the mark of a test."""
-        if context is None:
-            given: dict[str, Any] = {}
-        else:
-            given = json_loads()(to_json_object(context, "context"))
+        given = {} if context is None else json_loads()(to_json_object(context, "context"))
         merged = {**self._context, **given, **self._test, RESERVED_CONTEXT_KEY: message_id}
         return to_json(merged, "context")
 
-    def _call_before_send(self, data: bytes, before_send: BeforeSend) -> bytes:
+    def _call_before_send(self, data: bytes) -> bytes:
         """Return the bytes of the event that `before_send` returns; it is checked again."""
+        if self._before_send is None:
+            return data
         event: dict[str, Any] = json_loads()(data)
         message_id, time = event["context"][RESERVED_CONTEXT_KEY], event["occurred_at"]
         try:
-            result = before_send(event)
+            result = self._before_send(event)
         except Exception as error:
             raise InvalidEvent(
                 f"before_send: raised {type(error).__name__}; the event was dropped"
@@ -184,16 +180,22 @@ def join_user(head: bytes, user: object, tail: bytes) -> bytes:
 
 def parse_identifier(value: object, name: str) -> str:
     """Return an id as a string, as the contract wants it; accepts a primary key of any type."""
+    kind = type(value)
     if isinstance(value, str):
         text = str.__str__(value)
     elif value is None or isinstance(value, _NOT_IDS):
         raise InvalidEvent(f"{name}: must be a string or have a string form, got {redact(value)}")
     elif hasattr(value, "pk"):
-        raise InvalidEvent(
-            f"{name}: got a {type(value).__name__} object; pass its key, such as user.pk"
-        )
+        raise InvalidEvent(f"{name}: got a {kind.__name__} object; pass its key, such as user.pk")
+    elif kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
+        raise InvalidEvent(f"{name}: a {kind.__name__} object has no string form; pass its id")
     else:
-        text = _to_text(value, name)
+        try:
+            text = str(getattr(value, "value", value) if is_enum(value) else value)
+        except Exception as error:
+            raise InvalidEvent(
+                f"{name}: a {kind.__name__} cannot be read ({type(error).__name__})"
+            ) from error
     if not text or text.isspace():
         raise InvalidEvent(f"{name}: must not be empty or blank")
     return text
@@ -205,18 +207,6 @@ def to_json_object(value: object, name: str) -> str:
     if not text.startswith("{"):
         raise InvalidEvent(f"{name}: must be a dict, got {type(value).__name__}")
     return text
-
-
-def _to_text(value: object, name: str) -> str:
-    kind = type(value)
-    if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
-        raise InvalidEvent(f"{name}: a {kind.__name__} object has no string form; pass its id")
-    try:
-        return str(getattr(value, "value", value) if is_enum(value) else value)
-    except Exception as error:
-        raise InvalidEvent(
-            f"{name}: a {kind.__name__} cannot be read ({type(error).__name__})"
-        ) from error
 
 
 def redact(value: object) -> str:

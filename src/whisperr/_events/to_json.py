@@ -132,28 +132,24 @@ def _encode_small(members: dict[str, object], levels: int) -> str:
     return f"{{{text[1:]}}}"
 
 
-def _encode_small_value(value: object, levels: int) -> str:
+def _encode_small_value(value: Any, levels: int) -> str:
     """Return an item of a list, or a value of a type rarer in events than str and int, as JSON."""
     kind = type(value)
     if kind is dict or kind is list:
-        return _encode_small_container(value, levels)
+        if not levels or len(value) > _MAX_SMALL_ITEMS:
+            raise TypeError
+        if kind is dict:
+            return _encode_small(value, levels)
+        return f"[{','.join([_encode_small_value(item, levels - 1) for item in value])}]"
     if kind is str:
-        return quote(value)  # type: ignore[arg-type]  # a str
+        return quote(value)
     if value is None:
         return "null"
     if kind is bool:
         return "true" if value else "false"
-    if kind is int or (kind is float and -_INFINITY < value < _INFINITY):  # type: ignore[operator]  # a float
+    if kind is int or (kind is float and -_INFINITY < value < _INFINITY):
         return repr(value)
     raise TypeError
-
-
-def _encode_small_container(value: Any, levels: int) -> str:
-    if not levels or len(value) > _MAX_SMALL_ITEMS:
-        raise TypeError
-    if type(value) is dict:
-        return _encode_small(value, levels)
-    return f"[{','.join([_encode_small_value(item, levels - 1) for item in value])}]"
 
 
 def _is_plain(root: object) -> bool:

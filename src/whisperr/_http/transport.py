@@ -111,7 +111,10 @@ class HttpTransport:
                     self._send(self._socket, piece, deadline)
             except self._closed_errors as error:
                 # The server may have refused before it read the body, and its answer can be read.
-                answer, _ = read_answer(self._socket, deadline, "POST", instead_of=error)
+                try:
+                    answer, _ = read_answer(self._socket, deadline, "POST")
+                except OSError:
+                    raise error from None
                 self.close()
                 return answer
             answer, reusable = read_answer(self._socket, deadline, "POST")
