@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 OUTBOX = "django"
 """The value of `buffer` that means the outbox of Django; only `whisperr.django` accepts it."""
+OUTBOX_HINT = (
+    "buffer: 'django' is the outbox of a Django project; use whisperr.django.get_client(), "
+    "which makes a client for it"
+)
 
 
 class Option:
@@ -250,10 +254,7 @@ def _get_buffer(given: object) -> object:
     if given is None:
         given = os.environ.get("WHISPERR_BUFFER") or None
     if given == OUTBOX:
-        raise ValueError(
-            "buffer: 'django' is the outbox of a Django project; use whisperr.django.get_client(), "
-            "which makes a client for it"
-        )
+        raise ValueError(OUTBOX_HINT)
     return given
 
 
