@@ -93,8 +93,6 @@ _BUFFERS = (
     "a URL such as sqlite:////var/lib/app/events.db or redis://localhost:6379/0, an object of "
     "whisperr.buffers, or a BufferConfig, Queue or Sink as whisperr.protocols describes them"
 )
-_SSL_CONTEXT: Rule = ("an ssl.SSLContext or None", _has("wrap_socket"))
-_TRANSPORT: Rule = ("an object with send and close", _has("send", "close"))
 
 OPTIONS = (
     Option("api_key", None, "Your server key (`wrk_…`); falls back to `WHISPERR_API_KEY`", _KEY),
@@ -152,13 +150,13 @@ OPTIONS = (
         "ssl_context",
         None,
         "An `ssl.SSLContext` of your own, for a private certificate authority",
-        _SSL_CONTEXT,
+        ("an ssl.SSLContext or None", _has("wrap_socket")),
     ),
     Option(
         "transport",
         None,
         "What sends requests instead of HTTP: an object with the `Transport` methods",
-        _TRANSPORT,
+        ("an object with send and close", _has("send", "close")),
     ),
 )
 

@@ -252,11 +252,6 @@ def _encode_float(value: float, _path: str) -> str:
     return float.__repr__(value) if -_INFINITY < value < _INFINITY else "null"
 
 
-def _encode_decimal(value: Any, _path: str) -> str:
-    """Return a Decimal with all its digits: 19.90 stays 19.90, which a float could not keep."""
-    return str(value) if value.is_finite() else "null"
-
-
 def _encode_datetime(value: Any, _path: str) -> str:
     """Return RFC 3339 with the offset, UTC as Z; without an offset when the value is naive."""
     offset = value.utcoffset()
@@ -290,7 +285,8 @@ _CONVERSIONS: dict[tuple[str, str], Callable[[Any, str], str]] = {
     ("builtins", "bytes"): _encode_bytes,
     ("builtins", "bytearray"): _encode_bytes,
     ("builtins", "memoryview"): _encode_bytes,
-    ("decimal", "Decimal"): _encode_decimal,
+    # With all its digits: 19.90 stays 19.90, which a float could not keep.
+    ("decimal", "Decimal"): lambda value, _path: str(value) if value.is_finite() else "null",
     ("datetime", "datetime"): _encode_datetime,
     ("datetime", "date"): lambda value, _path: quote(value.isoformat()),
     ("datetime", "time"): lambda value, _path: quote(value.isoformat()),
