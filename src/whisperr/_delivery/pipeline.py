@@ -210,7 +210,7 @@ class Pipeline:
 
     def renew_ids(self) -> None:
         """Make new message ids from now on: this process is about to be copied."""
-        self.encoder.renew_ids()
+        self.encoder.ids.renew()
 
     def stats(self) -> Stats:
         """Return the counts of this moment, without any I/O."""

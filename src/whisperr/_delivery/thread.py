@@ -7,13 +7,14 @@ here and nowhere else, always with a bound that the caller or the scheduler sets
 from __future__ import annotations
 
 import _thread
+import os
 import sys
 import time
 from _thread import TIMEOUT_MAX
 
 from whisperr._process.imports import first_use
 from whisperr._process.logger import logger
-from whisperr._process.uwsgi import get_obstacle_here
+from whisperr._process.uwsgi import get_obstacle
 
 from .scheduler import NEVER
 
@@ -157,7 +158,7 @@ class DeliveryThread:
         main = self._threading.main_thread()
         if self._scheduler.abandoned or sys.is_finalizing() or not main.is_alive():
             return False
-        obstacle = get_obstacle_here()
+        obstacle = get_obstacle(sys.modules, os.getpid())
         if obstacle is not None:
             self._warn_once(obstacle)
             return False

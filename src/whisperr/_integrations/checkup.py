@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from whisperr._contract import is_key_accepted
 from whisperr._delivery.verdict import parse_error_code
-from whisperr._events.batch import empty_request
+from whisperr._events.batch import to_request
 from whisperr._frozen import Frozen
 from whisperr._http import transport as _transport
 from whisperr._http.proxy import get_proxy
@@ -151,7 +151,7 @@ def _key(config: Config, exchange: _Exchange) -> Finding:
     )
     began, at = time.monotonic(), time.time()
     try:
-        answer = transport.send(empty_request(), config.request_timeout)
+        answer = transport.send(to_request(()), config.request_timeout)
         exchange.answer, exchange.duration = answer, time.monotonic() - began
         exchange.at = at + exchange.duration / 2
     except OSError as error:
