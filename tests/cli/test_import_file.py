@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from whisperr._cli.checkpoint import Checkpoint, Progress
+from whisperr._cli.progress import Checkpoint, Progress
 from whisperr.dev import LocalServer, faults
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ def send(*lines: Any) -> Events:
     with capture(strict=True) as events:
         for line in lines:
             data = line if isinstance(line, bytes) else json.dumps(line).encode()
-            send_line(client, data, NOW)
+            send_line(client, data)
     return events
 
 

@@ -17,11 +17,10 @@ from whisperr import InvalidEvent
 from whisperr._contract import MAX_BATCH_EVENTS
 from whisperr._terminal import printable
 
-from .arguments import add_command, add_sending_options
-from .checkpoint import Checkpoint, Progress
+from .command import CommandError, UsageError, add_command, add_sending_options
 from .import_lines import read_lines, send_line
-from .sender import Sender, UsageError
-from .terminal import ProgressBar, print_error
+from .progress import Checkpoint, Progress, ProgressBar
+from .sender import Sender
 
 if TYPE_CHECKING:
     import argparse
@@ -66,12 +65,8 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         with _open(arguments.file) as file:
             return _Import(arguments, file).run()
-    except UsageError as error:
-        print_error("import", str(error))
-        return 2
     except OSError as error:  # of the file or of its checkpoint, while importing
-        print_error("import", f"{error}; continue with --resume")
-        return 1
+        raise CommandError(f"{error}; continue with --resume") from None
 
 
 def _open(path: Path) -> BinaryIO:
@@ -123,9 +118,8 @@ class _Import:
         if problem is not None:
             command = shlex.join(["whisperr", "import", str(self._arguments.file), "--resume"])
             stopped = f"stopped after line {progress.line}: {problem}"
-            print_error("import", f"{stopped}; continue with: {command}")
-            return 1
-        self._checkpoint.remove()
+            raise CommandError(f"{stopped}; continue with: {command}")
+        self._checkpoint.path.unlink(missing_ok=True)
         self._sender.client.shutdown()
         spent = time.monotonic() - began
         rate = (progress.delivered - first) / spent if spent else 0.0
@@ -151,15 +145,16 @@ class _Import:
 
     def _send_chunks(self) -> str | None:
         """Send chunk after chunk; return why it stopped, None at the end of the file."""
+        client = self._sender.client
         lines = read_lines(self._file, self._progress.line, self._progress.offset)
         while chunk := _take_chunk(lines):
-            before = self._sender.client.stats()
+            before = client.stats()
             refused = sum(not self._track(line) for line in chunk)
-            if not self._sender.client.flush():
-                problem = self._sender.client.stats().problem or "no answer"
-                self._sender.client.shutdown(0)
+            if not client.flush():
+                problem = client.stats().problem or "no answer"
+                client.shutdown(0)
                 return problem
-            after = self._sender.client.stats()
+            after = client.stats()
             rejected = sum(after.dropped.values()) - sum(before.dropped.values())
             if rejected:
                 span = f"lines {chunk[0].number} to {chunk[-1].number}"

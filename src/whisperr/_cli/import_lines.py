@@ -22,15 +22,8 @@ MAX_LINE_BYTES = 1024 * 1024
 # CONTRACT, Event. `track` itself is not as strict about the future, because of clocks that differ.
 _AHEAD = timedelta(minutes=5)
 _ID_DIGITS = 32
-_EVENT_KEYS = (
-    "external_user_id",
-    "event_type",
-    "occurred_at",
-    "properties",
-    "context",
-    "message_id",
-)
-_IDENTIFY_KEYS = tuple(signature(Whisperr.identify).parameters)[1:]  # without self
+_EVENT_KEYS = tuple(signature(Whisperr.track).parameters)[1:]  # without self
+_IDENTIFY_KEYS = tuple(signature(Whisperr.identify).parameters)[1:]
 
 
 class Line(NamedTuple):
@@ -54,10 +47,10 @@ def read_lines(file: BinaryIO, line: int, offset: int) -> Iterator[Line]:
         yield Line(line, file.tell(), data if whole else None)
 
 
-def send_line(client: Whisperr, data: bytes | None, now: datetime | None = None) -> str | None:
-    """Make the call of one line with a strict client; return its kind, None for a blank line.
+def send_line(client: Whisperr, data: bytes | None) -> None:
+    """Make the call of one line with a strict client; none for a blank line.
 
-    Raises InvalidEvent that says what is wrong with it. `now` replaces the wall clock.
+    Raises InvalidEvent that says what is wrong with the line.
     """
     if data is None:
         raise InvalidEvent(
@@ -68,19 +61,25 @@ def send_line(client: Whisperr, data: bytes | None, now: datetime | None = None)
     except UnicodeDecodeError as error:
         raise InvalidEvent(f"not UTF-8 at byte {error.start}") from None
     if not text:
-        return None
+        return
     try:
         value = parse_json(text)
     except ValueError as error:
         raise InvalidEvent(f"not JSON: {error}") from None
     if not isinstance(value, dict):
         raise InvalidEvent(f"must be a JSON object, got {type(value).__name__}")
-    if "event_type" in value:
-        _track(client, value, now or datetime.now(timezone.utc))
-        return "event"
-    _refuse_unknown(value, _IDENTIFY_KEYS, "an identify (it has no event_type)")
-    client.identify(value.pop("external_user_id", None), **value)
-    return "identify"
+    is_event = "event_type" in value
+    kind = "an event" if is_event else "an identify (it has no event_type)"
+    known = _EVENT_KEYS if is_event else _IDENTIFY_KEYS
+    for key in value:
+        if key not in known:
+            raise InvalidEvent(f"{key[:40]!r}: {kind} has only the keys {', '.join(known)}")
+    arguments = {"external_user_id": None, **value}
+    if is_event:
+        moment = _parse_occurred_at(value.get("occurred_at"))
+        client.track(**{**arguments, "occurred_at": moment, "message_id": get_message_id(value)})
+    else:
+        client.identify(**arguments)
 
 
 def get_message_id(event: Mapping[str, Any]) -> str:
@@ -98,30 +97,15 @@ def get_message_id(event: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:_ID_DIGITS]
 
 
-def _track(client: Whisperr, event: dict[str, Any], now: datetime) -> None:
-    _refuse_unknown(event, _EVENT_KEYS, "an event")
-    stamp = event.get("occurred_at")
+def _parse_occurred_at(stamp: object) -> datetime:
     if not isinstance(stamp, str):
         raise InvalidEvent("occurred_at: an imported event needs the time it happened, as a string")
     try:
         moment = parse_moment(stamp)
     except ValueError as error:
         raise InvalidEvent(f"occurred_at: {error}") from None
-    if moment > now + _AHEAD:
+    if moment > datetime.now(timezone.utc) + _AHEAD:
         raise InvalidEvent(
             f"occurred_at: {stamp} is more than 5 minutes ahead; the server refuses it"
         )
-    client.track(
-        event.get("external_user_id"),
-        event["event_type"],
-        event.get("properties"),
-        event.get("context"),
-        occurred_at=moment,
-        message_id=get_message_id(event),
-    )
-
-
-def _refuse_unknown(value: Mapping[str, Any], known: tuple[str, ...], kind: str) -> None:
-    for key in value:
-        if key not in known:
-            raise InvalidEvent(f"{key[:40]!r}: {kind} has only the keys {', '.join(known)}")
+    return moment

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .arguments import (
+from .command import (
+    UsageError,
     add_command,
     parse_count,
     parse_delay,
@@ -12,7 +13,6 @@ from .arguments import (
     parse_share,
     parse_status,
 )
-from .terminal import print_error
 
 if TYPE_CHECKING:
     import argparse
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 
 DEFAULT_PORT = 8722
+_DELAY_OPTIONS = {"latency": "answer late", "drip": "answer byte by byte, so far apart"}
 _FAULT_OPTIONS = {
     "hang": "never answer",
     "cut": "cut the connection before accepting anything",
@@ -101,14 +102,16 @@ def _add_fault_options(dev: argparse.ArgumentParser) -> None:
     faults.add_argument(
         "--retry-after", metavar="VALUE", help="sent with --fail: seconds or a date"
     )
-    for name, text in {
-        "latency": "answer late",
-        "drip": "answer byte by byte, so far apart",
-    }.items():
+    for name, text in _DELAY_OPTIONS.items():
         faults.add_argument(f"--{name}", type=parse_delay, metavar="SECONDS[:SHARE]", help=text)
     for name, text in _FAULT_OPTIONS.items():
         faults.add_argument(
-            f"--{name}", type=parse_share, nargs="?", const=1.0, metavar="SHARE", help=text
+            f"--{name}",
+            type=parse_share,
+            nargs="?",
+            const={"rate": 1.0},
+            metavar="SHARE",
+            help=text,
         )
 
 
@@ -147,14 +150,12 @@ def _dev(arguments: argparse.Namespace) -> int:
             command=arguments.command,
         )
     except JournalError as error:
-        print_error("dev", f"--store {arguments.store}: {error}")
+        raise UsageError(f"--store {arguments.store}: {error}") from None
     except (OSError, OverflowError) as error:
-        print_error(
-            "dev",
+        raise UsageError(
             f"cannot listen on 127.0.0.1:{arguments.port}: {error}; "
-            "choose another port with --port, or --port 0 for a free one",
-        )
-    return 2
+            "choose another port with --port, or --port 0 for a free one"
+        ) from None
 
 
 def _tail(arguments: argparse.Namespace) -> int:
@@ -184,19 +185,11 @@ def get_faults(arguments: argparse.Namespace) -> list[Fault]:
     """Return the faults of the options; delays and modes first, because they join a failure."""
     from whisperr.dev import faults
 
-    found = []
-    if arguments.latency:
-        found.append(faults.latency(arguments.latency[0], rate=arguments.latency[1]))
-    if arguments.legacy:
-        found.append(faults.legacy(rate=arguments.legacy))
-    if arguments.wrong_key:
-        found.append(faults.wrong_key(rate=arguments.wrong_key))
-    for code, share in arguments.fail:
-        found.append(faults.status(code, rate=share, retry_after=arguments.retry_after))
-    for name in ("hang", "cut", "lose_answer"):
-        share = getattr(arguments, name)
-        if share:
-            found.append(getattr(faults, name)(rate=share))
-    if arguments.drip:
-        found.append(faults.drip(arguments.drip[0], rate=arguments.drip[1]))
-    return found
+    given = vars(arguments)
+
+    def make(*names: str) -> list[Fault]:
+        return [getattr(faults, name)(**given[name]) for name in names if given[name]]
+
+    failures = [faults.status(**one, retry_after=given["retry_after"]) for one in given["fail"]]
+    modes = make("latency", "legacy", "wrong_key")
+    return [*modes, *failures, *make("hang", "cut", "lose_answer", "drip")]

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 from whisperr import Whisperr
 from whisperr._contract import BASE_URL
 
+from .command import CommandError, UsageError
+
 if TYPE_CHECKING:
     from whisperr import WhisperrError
 
@@ -24,10 +26,6 @@ _HINTS = {
     "dropped": "correct the event and send it again",
     "retry_exhausted": "`whisperr doctor` looks for the cause",
 }
-
-
-class UsageError(Exception):
-    """A call that cannot be carried out: one line that says what to do; the exit code is 2."""
 
 
 class Sender:
@@ -54,16 +52,17 @@ class Sender:
         for warning in caught:
             print(f"whisperr: {warning.message}", file=sys.stderr)
 
-    def deliver(self, timeout: float) -> str | None:
-        """Deliver and shut down; return None, or why an event was not delivered."""
+    def deliver(self, timeout: float) -> float:
+        """Deliver, shut down and return the seconds it took; raises CommandError for a failure."""
         began = time.monotonic()
         self.client.flush(timeout)
         stats = self.client.stats()
         self.client.shutdown(0)
-        if stats.delivered == stats.accepted:
-            return None
-        errors = [error for error in self.errors if error.reason != "shutdown"]
-        message = stats.problem or (errors[0].message if errors else None)
         spent = time.monotonic() - began
-        hint = _HINTS[errors[0].type if errors else "retry_exhausted"]
-        return f"{message or f'no answer within {spent:.0f} s'}; {hint}"
+        if stats.delivered != stats.accepted:
+            errors = [error for error in self.errors if error.reason != "shutdown"]
+            message = stats.problem or (errors[0].message if errors else None)
+            hint = _HINTS[errors[0].type if errors else "retry_exhausted"]
+            reason = message or f"no answer within {spent:.0f} s"
+            raise CommandError(f"not delivered: {reason}; {hint}")
+        return spent

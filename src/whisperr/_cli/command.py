@@ -1,8 +1,9 @@
-"""How a command is added to the parser: its help text, shared options, types of values."""
+"""What the commands share: how they are added to the parser, options, types of values, errors."""
 
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from textwrap import fill
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,18 @@ if TYPE_CHECKING:
 
 _HELP_WIDTH = 80
 _MAX_SECONDS = 3600  # an hour
+
+
+class CommandError(Exception):
+    """Ends a command with exit code 1. Its text is printed as one line: what is wrong."""
+
+    code = 1
+
+
+class UsageError(CommandError):
+    """A call that cannot be carried out: the text says what to do; the exit code is 2."""
+
+    code = 2
 
 
 def add_command(
@@ -32,7 +45,7 @@ def add_command(
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(run=run)
+    command.set_defaults(run=run, name=name)
     return command
 
 
@@ -53,9 +66,7 @@ def parse_count(text: str, minimum: int = 0) -> int:
     return int(text)
 
 
-def parse_positive(text: str) -> int:
-    """Return a whole number from 1."""
-    return parse_count(text, 1)
+parse_positive = partial(parse_count, minimum=1)
 
 
 def parse_timeout(text: str) -> float:
@@ -74,29 +85,29 @@ def parse_time(text: str) -> datetime:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def parse_share(text: str) -> float:
-    """Return a share of requests, above 0 and at most 1."""
+def parse_share(text: str) -> dict[str, float]:
+    """Return the rate of a fault from a share of requests, above 0 and at most 1."""
     share = _to_float(text)
     if not 0 < share <= 1:
         raise argparse.ArgumentTypeError(f"{text!r}: a share must be above 0 and at most 1")
-    return share
+    return {"rate": share}
 
 
-def parse_status(text: str) -> tuple[int, float]:
-    """Return the status and the share of STATUS[:SHARE]."""
+def parse_status(text: str) -> dict[str, float]:
+    """Return the code and the rate of STATUS[:SHARE]."""
     status, _, share = text.partition(":")
     if not status.isdecimal() or not 300 <= int(status) <= 599:  # noqa: PLR2004  # HTTP
         raise argparse.ArgumentTypeError(f"{text!r}: the status must be from 300 to 599")
-    return int(status), parse_share(share or "1")
+    return {"code": int(status), **parse_share(share or "1")}
 
 
-def parse_delay(text: str) -> tuple[float, float]:
-    """Return the seconds and the share of SECONDS[:SHARE]."""
+def parse_delay(text: str) -> dict[str, float]:
+    """Return the seconds and the rate of SECONDS[:SHARE]."""
     seconds, _, share = text.partition(":")
     delay = _to_float(seconds)
     if not 0 <= delay <= _MAX_SECONDS:
         raise argparse.ArgumentTypeError(f"{text!r}: the seconds must be from 0 to 3600")
-    return delay, parse_share(share or "1")
+    return {"seconds": delay, **parse_share(share or "1")}
 
 
 def _to_float(text: str) -> float:
