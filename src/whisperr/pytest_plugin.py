@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import pytest
 
+from .errors import InvalidEvent
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
@@ -16,8 +18,6 @@ if TYPE_CHECKING:
 
     from .dev import LocalServer
     from .testing import Events
-
-_MARKER = "whisperr(strict=True): raise InvalidEvent for bad input in this test; False: never"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,7 +32,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
-    config.addinivalue_line("markers", _MARKER)
+    text = "whisperr(strict=True): raise InvalidEvent for bad input in this test; False: never"
+    config.addinivalue_line("markers", text)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -62,8 +63,6 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, None, None]:
     """Make the traceback of a refused call end at the line of the test or the application."""
-    from . import InvalidEvent
-
     if call.excinfo is not None and call.excinfo.errisinstance(InvalidEvent):
         _end_at_the_call(call.excinfo.tb)
     yield

@@ -1,20 +1,35 @@
-"""What the commands share: how they are added to the parser, options, types of values, errors."""
+"""What the commands share: how they are added to the parser, their errors, and their client.
+
+The key is read from the environment only: the arguments of a process are visible to every user of
+the machine.
+"""
 
 from __future__ import annotations
 
 import argparse
-from functools import partial
+import logging
+import os
+import sys
+import time
+import warnings
 from textwrap import fill
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from whisperr._integrations.values import parse_moment
+from whisperr import Whisperr
+from whisperr._contract import BASE_URL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
+    from whisperr import WhisperrError
+
+MAX_SECONDS = 3600  # an hour
 _HELP_WIDTH = 80
-_MAX_SECONDS = 3600  # an hour
+_HINTS = {
+    "auth": "check WHISPERR_API_KEY",
+    "dropped": "correct the event and send it again",
+    "retry_exhausted": "`whisperr doctor` looks for the cause",
+}
 
 
 class CommandError(Exception):
@@ -59,60 +74,53 @@ def add_sending_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def parse_count(text: str, minimum: int = 0) -> int:
-    """Return a whole number from `minimum`."""
-    if not text.isdecimal() or int(text) < minimum:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from {minimum}")
-    return int(text)
-
-
-parse_positive = partial(parse_count, minimum=1)
-
-
-def parse_timeout(text: str) -> float:
-    """Return seconds above 0."""
-    seconds = _to_float(text)
-    if not 0 < seconds <= _MAX_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text!r}: the seconds must be above 0, at most 3600")
-    return seconds
-
-
-def parse_time(text: str) -> datetime:
-    """Return the aware datetime of an RFC 3339 time."""
-    try:
-        return parse_moment(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def parse_share(text: str) -> dict[str, float]:
-    """Return the rate of a fault from a share of requests, above 0 and at most 1."""
-    share = _to_float(text)
-    if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: a share must be above 0 and at most 1")
-    return {"rate": share}
-
-
-def parse_status(text: str) -> dict[str, float]:
-    """Return the code and the rate of STATUS[:SHARE]."""
-    status, _, share = text.partition(":")
-    if not status.isdecimal() or not 300 <= int(status) <= 599:  # noqa: PLR2004  # HTTP
-        raise argparse.ArgumentTypeError(f"{text!r}: the status must be from 300 to 599")
-    return {"code": int(status), **parse_share(share or "1")}
-
-
-def parse_delay(text: str) -> dict[str, float]:
-    """Return the seconds and the rate of SECONDS[:SHARE]."""
-    seconds, _, share = text.partition(":")
-    delay = _to_float(seconds)
-    if not 0 <= delay <= _MAX_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text!r}: the seconds must be from 0 to 3600")
-    return {"seconds": delay, **parse_share(share or "1")}
-
-
-def _to_float(text: str) -> float:
+def to_float(text: str) -> float:
     """Return a number; -1, which is out of every range here, for any other text."""
     try:
         return float(text)
     except ValueError:
         return -1.0
+
+
+class Sender:
+    """A strict client without logging, and the errors it reported.
+
+    Raises UsageError for a wrong configuration.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, **options: Any) -> None:  # noqa: ANN401  # those of Whisperr
+        self.errors: list[WhisperrError] = []
+        logger = logging.getLogger("whisperr")
+        if not logger.handlers:
+            logger.addHandler(logging.NullHandler())
+        if not os.environ.get("WHISPERR_API_KEY", "").strip():
+            raise UsageError("no key: set WHISPERR_API_KEY to your server key (wrk_...)")
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            try:
+                self.client = Whisperr(
+                    base_url=arguments.base_url or BASE_URL,
+                    test_mode=arguments.test,
+                    strict=True,
+                    on_error=self.errors.append,
+                    **options,
+                )
+            except ValueError as error:
+                raise UsageError(str(error)) from None
+        for warning in caught:
+            print(f"whisperr: {warning.message}", file=sys.stderr)
+
+    def deliver(self, timeout: float) -> float:
+        """Deliver, shut down and return the seconds it took; raises CommandError for a failure."""
+        began = time.monotonic()
+        self.client.flush(timeout)
+        stats = self.client.stats()
+        self.client.shutdown(0)
+        spent = time.monotonic() - began
+        if stats.delivered != stats.accepted:
+            errors = [error for error in self.errors if error.reason != "shutdown"]
+            message = stats.problem or (errors[0].message if errors else None)
+            hint = _HINTS[errors[0].type if errors else "retry_exhausted"]
+            reason = message or f"no answer within {spent:.0f} s"
+            raise CommandError(f"not delivered: {reason}; {hint}")
+        return spent

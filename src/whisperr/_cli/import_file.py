@@ -17,10 +17,9 @@ from whisperr import InvalidEvent
 from whisperr._contract import MAX_BATCH_EVENTS
 from whisperr._terminal import printable
 
-from .command import CommandError, UsageError, add_command, add_sending_options
+from .command import CommandError, Sender, UsageError, add_command, add_sending_options
 from .import_lines import read_lines, send_line
 from .progress import Checkpoint, Progress, ProgressBar
-from .sender import Sender
 
 if TYPE_CHECKING:
     import argparse
@@ -90,12 +89,7 @@ class _Import:
         self._progress = self._start(resume=arguments.resume)
         self._reports = 0
         # The client sends only when it is flushed, a chunk at a time.
-        self._sender = Sender(
-            arguments.base_url,
-            test_mode=arguments.test,
-            flush_at=2 * MAX_BATCH_EVENTS,
-            flush_interval=86_400.0,
-        )
+        self._sender = Sender(arguments, flush_at=2 * MAX_BATCH_EVENTS, flush_interval=86_400.0)
         self._bar = ProgressBar(sys.stderr, total=file.seek(0, 2), first=self._progress.line)
         try:
             self._checkpoint.save(file, self._progress)
@@ -145,29 +139,30 @@ class _Import:
 
     def _send_chunks(self) -> str | None:
         """Send chunk after chunk; return why it stopped, None at the end of the file."""
-        client = self._sender.client
+        client, start = self._sender.client, self._progress
         lines = read_lines(self._file, self._progress.line, self._progress.offset)
         while chunk := _take_chunk(lines):
-            before = client.stats()
             refused = sum(not self._track(line) for line in chunk)
             if not client.flush():
                 problem = client.stats().problem or "no answer"
                 client.shutdown(0)
                 return problem
-            after = client.stats()
-            rejected = sum(after.dropped.values()) - sum(before.dropped.values())
+            stats = client.stats()
+            before, self._progress = (
+                self._progress,
+                Progress(
+                    line=chunk[-1].number,
+                    offset=chunk[-1].end,
+                    delivered=start.delivered + stats.delivered,
+                    refused=self._progress.refused + refused,
+                    rejected=start.rejected + sum(stats.dropped.values()),
+                ),
+            )
+            rejected = self._progress.rejected - before.rejected
             if rejected:
                 span = f"lines {chunk[0].number} to {chunk[-1].number}"
                 message = self._sender.errors[-1].message if self._sender.errors else "refused"
                 self._report(f"{span}: {rejected} not accepted by the server: {message}")
-            progress = self._progress
-            self._progress = Progress(
-                line=chunk[-1].number,
-                offset=chunk[-1].end,
-                delivered=progress.delivered + after.delivered - before.delivered,
-                refused=progress.refused + refused,
-                rejected=progress.rejected + rejected,
-            )
             self._checkpoint.save(self._file, self._progress)
             self._bar.show(self._progress)
         return None

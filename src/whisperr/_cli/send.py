@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whisperr._integrations.values import parse_json, parse_members
+from whisperr._integrations.values import parse_json, parse_members, parse_moment
 from whisperr._terminal import printable
 
 from .command import (
+    MAX_SECONDS,
     CommandError,
+    Sender,
     UsageError,
     add_command,
     add_sending_options,
-    parse_time,
-    parse_timeout,
+    to_float,
 )
-from .sender import Sender
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
+    from datetime import datetime
 
     from whisperr import Whisperr
 
@@ -62,9 +63,8 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     track.add_argument("event", metavar="EVENT", help="lowercase snake case: payment_failed")
     track.add_argument("pairs", metavar="key=value", nargs="*", help="properties")
     track.add_argument("--json", metavar="FILE", help="properties: a JSON object; - for stdin")
-    track.add_argument("--at", type=parse_time, metavar="TIME", help="RFC 3339, with its zone")
+    track.add_argument("--at", type=_parse_time, metavar="TIME", help="RFC 3339, with its zone")
     track.add_argument("--message-id", metavar="ID", help="a second event with it is dropped")
-    _add_timeout(track)
     identify = add_command(
         commands,
         "identify",
@@ -82,14 +82,27 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     identify.add_argument("--json", metavar="FILE", help="traits: a JSON object; - for stdin")
     identify.add_argument("--preferred-channel", choices=("email", "sms", "push"))
     identify.add_argument("--anonymous-id", metavar="ID", help="the id of the visitor before")
-    _add_timeout(identify)
+    for command in (track, identify):
+        command.add_argument(
+            "--timeout", type=_parse_timeout, default=30.0, metavar="SECONDS", help="%(default)g"
+        )
+        add_sending_options(command)
 
 
-def _add_timeout(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--timeout", type=parse_timeout, default=30.0, metavar="SECONDS", help="%(default)g"
-    )
-    add_sending_options(command)
+def _parse_timeout(text: str) -> float:
+    """Return seconds above 0."""
+    seconds = to_float(text)
+    if not 0 < seconds <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r}: the seconds must be above 0, at most 3600")
+    return seconds
+
+
+def _parse_time(text: str) -> datetime:
+    """Return the aware datetime of an RFC 3339 time."""
+    try:
+        return parse_moment(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _track(client: Whisperr, arguments: argparse.Namespace) -> str:
@@ -121,7 +134,7 @@ def _send(
 ) -> int:
     """Make one call, deliver it, and print the outcome; `call` returns what it sends."""
     try:
-        sender = Sender(arguments.base_url, test_mode=arguments.test)
+        sender = Sender(arguments)
         name = call(sender.client, arguments)
         spent = sender.deliver(arguments.timeout)
     except ValueError as error:

@@ -15,8 +15,8 @@ _MAX_DISPLAY = 80
 
 
 @dataclass(frozen=True)
-class RecordedEvent:
-    """An event in the shape of the wire: `body` is the decoded JSON object that `track` made."""
+class Recorded:
+    """What events and identifies have in common: `body` is the decoded JSON object."""
 
     body: dict[str, Any]
 
@@ -24,6 +24,10 @@ class RecordedEvent:
     def user(self) -> str:
         """The `external_user_id`, as a string."""
         return str(self.body["external_user_id"])
+
+
+class RecordedEvent(Recorded):
+    """An event in the shape of the wire: `body` is the decoded JSON object that `track` made."""
 
     @property
     def type(self) -> str:
@@ -61,16 +65,8 @@ class RecordedEvent:
         return f"{self.type} of {self.user!r} {to_display(self.properties)}"
 
 
-@dataclass(frozen=True)
-class RecordedIdentify:
+class RecordedIdentify(Recorded):
     """An identify in the shape of the wire: `body` is the JSON object that `identify` made."""
-
-    body: dict[str, Any]
-
-    @property
-    def user(self) -> str:
-        """The `external_user_id`, as a string."""
-        return str(self.body["external_user_id"])
 
     @property
     def traits(self) -> dict[str, Any]:
@@ -107,5 +103,11 @@ def to_recorded(data: bytes) -> RecordedEvent | RecordedIdentify:
 
 def to_display(value: object) -> str:
     """Return a value as one short line for people: the JSON that it becomes."""
-    text = json.dumps(json.loads(to_json(value, "the value")), ensure_ascii=False)
-    return text if len(text) <= _MAX_DISPLAY else f"{text[: _MAX_DISPLAY - 1]}…"
+    return cut(
+        json.dumps(json.loads(to_json(value, "the value")), ensure_ascii=False), _MAX_DISPLAY
+    )
+
+
+def cut(text: str, width: int) -> str:
+    """Return the text, with an ellipsis at its end when it was longer than `width`."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"
