@@ -62,21 +62,16 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
-        with _open(arguments.file) as file:
+        file = arguments.file.open("rb")
+        file.seek(0, 2)
+    except OSError as error:
+        hint = "give a file with an event on each line"
+        raise UsageError(f"{arguments.file}: {error.strerror}; {hint}") from None
+    try:
+        with file:
             return _Import(arguments, file).run()
     except OSError as error:  # of the file or of its checkpoint, while importing
         raise CommandError(f"{error}; continue with --resume") from None
-
-
-def _open(path: Path) -> BinaryIO:
-    try:
-        file = path.open("rb")
-        file.seek(0, 2)
-    except OSError as error:
-        raise UsageError(
-            f"{path}: {error.strerror}; give a file with an event on each line"
-        ) from None
-    return file
 
 
 class _Import:
@@ -86,7 +81,7 @@ class _Import:
         self._file = file
         self._arguments = arguments
         self._checkpoint = Checkpoint(arguments.file, arguments.checkpoint)
-        self._progress = self._start(resume=arguments.resume)
+        self._progress = self._checkpoint.load(file) if arguments.resume else Progress()
         self._reports = 0
         # The client sends only when it is flushed, a chunk at a time.
         self._sender = Sender(arguments, flush_at=2 * MAX_BATCH_EVENTS, flush_interval=86_400.0)
@@ -124,19 +119,6 @@ class _Import:
         )
         return 1 if progress.refused or progress.rejected else 0
 
-    def _start(self, *, resume: bool) -> Progress:
-        if not resume:
-            return Progress()
-        try:
-            saved = self._checkpoint.load(self._file)
-        except ValueError as error:
-            raise UsageError(
-                f"{error}; import without --resume: events that were delivered are not duplicated"
-            ) from None
-        if saved is None:
-            print("whisperr import: no checkpoint; starting with the first line", file=sys.stderr)
-        return saved or Progress()
-
     def _send_chunks(self) -> str | None:
         """Send chunk after chunk; return why it stopped, None at the end of the file."""
         client, start = self._sender.client, self._progress
@@ -148,21 +130,19 @@ class _Import:
                 client.shutdown(0)
                 return problem
             stats = client.stats()
-            before, self._progress = (
-                self._progress,
-                Progress(
-                    line=chunk[-1].number,
-                    offset=chunk[-1].end,
-                    delivered=start.delivered + stats.delivered,
-                    refused=self._progress.refused + refused,
-                    rejected=start.rejected + sum(stats.dropped.values()),
-                ),
-            )
-            rejected = self._progress.rejected - before.rejected
-            if rejected:
+            rejected = start.rejected + sum(stats.dropped.values())
+            fresh = rejected - self._progress.rejected
+            if fresh:
                 span = f"lines {chunk[0].number} to {chunk[-1].number}"
                 message = self._sender.errors[-1].message if self._sender.errors else "refused"
-                self._report(f"{span}: {rejected} not accepted by the server: {message}")
+                self._report(f"{span}: {fresh} not accepted by the server: {message}")
+            self._progress = Progress(
+                line=chunk[-1].number,
+                offset=chunk[-1].end,
+                delivered=start.delivered + stats.delivered,
+                refused=self._progress.refused + refused,
+                rejected=rejected,
+            )
             self._checkpoint.save(self._file, self._progress)
             self._bar.show(self._progress)
         return None

@@ -7,10 +7,13 @@ import json
 import math
 import os
 import shutil
+import sys
 import time
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TextIO
 
 from whisperr._terminal import wants_colour
+
+from .command import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,20 +44,25 @@ class Checkpoint:
     def __init__(self, imported: Path, path: Path | None = None) -> None:
         self.path = path or imported.with_name(f"{imported.name}.checkpoint")
 
-    def load(self, file: BinaryIO) -> Progress | None:
-        """Return the saved progress, None without a file; raises ValueError for a wrong one."""
+    def load(self, file: BinaryIO) -> Progress:
+        """Return the saved progress; raises UsageError for a file that is not its checkpoint."""
         try:
             saved = json.loads(self.path.read_text(encoding="utf-8"))
             prints, progress = saved.pop("prints"), Progress(**saved)
         except FileNotFoundError:
-            return None
+            print("whisperr import: no checkpoint; starting with the first line", file=sys.stderr)
+            return Progress()
         except (OSError, ValueError) as error:
-            raise ValueError(f"{self.path}: {error}") from None
+            problem = f"{self.path}: {error}"
         except (AttributeError, KeyError, TypeError):
-            raise ValueError(f"{self.path} is not a checkpoint of an import") from None
-        if prints != _hash_ends(file, progress.offset):
-            raise ValueError(f"{self.path} belongs to other content: the file was changed")
-        return progress
+            problem = f"{self.path} is not a checkpoint of an import"
+        else:
+            if prints == _hash_ends(file, progress.offset):
+                return progress
+            problem = f"{self.path} belongs to other content: the file was changed"
+        raise UsageError(
+            f"{problem}; import without --resume: events that were delivered are not duplicated"
+        )
 
     def save(self, file: BinaryIO, progress: Progress) -> None:
         """Replace the checkpoint; raises OSError. An interruption leaves the old or the new one."""

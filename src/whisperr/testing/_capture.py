@@ -51,8 +51,21 @@ def capture(*, strict: bool | None = None) -> Iterator[Events]:
     was before, also one that was shut down meanwhile. Captures may overlap: each records all.
     """
     events = Events()
-    with _override_strict(strict), _CAPTURES.add(events):
-        yield events
+    with _override_strict(strict):
+        with get_lock():
+            _captures[id(events)] = events
+            OVERRIDES.pipeline = _get_pipeline
+        try:
+            yield events
+        finally:
+            for pipeline in tuple(_pipelines.values()):
+                pipeline.report()
+            with get_lock():
+                del _captures[id(events)]
+                if not _captures:
+                    OVERRIDES.pipeline = None
+                    while _pipelines:
+                        _pipelines.popitem()[1].leave()
 
 
 @contextmanager
@@ -66,49 +79,13 @@ def strict(strict: bool = True) -> Iterator[None]:  # noqa: FBT001, FBT002  # st
         yield
 
 
-class _Captures:
-    """The captures that are on, and the recording pipelines of the clients that they record."""
-
-    def __init__(self) -> None:
-        self.active: tuple[Events, ...] = ()
-        # The configuration is kept beside its pipeline: its `id` must not be used again.
-        self._pipelines: dict[tuple[int, int], tuple[Config, _RecordingPipeline]] = {}
-
-    def get_pipeline(self, config: Config) -> _RecordingPipeline:
-        """Return the recording pipeline of a client in this process."""
-        key = (os.getpid(), id(config))
-        found = self._pipelines.get(key)
-        if found is None:
-            found = self._pipelines.setdefault(key, (config, _RecordingPipeline(config, self)))
-        return found[1]
-
-    @contextmanager
-    def add(self, events: Events) -> Iterator[None]:
-        """Record into `events` while the block runs."""
-        with get_lock():
-            self.active = (*self.active, events)
-            OVERRIDES.pipeline = self.get_pipeline
-        try:
-            yield
-        finally:
-            for _, pipeline in tuple(self._pipelines.values()):
-                pipeline.report()
-            with get_lock():
-                self.active = tuple(one for one in self.active if one is not events)
-                if not self.active:
-                    OVERRIDES.pipeline = None
-                    pipelines, self._pipelines = self._pipelines, {}
-                    for _, pipeline in pipelines.values():
-                        pipeline.leave()
-
-
 class _RecordingPipeline(Pipeline):
     """A client's pipeline that records instead of delivering."""
 
-    def __init__(self, config: Config, captures: _Captures) -> None:
-        sink = _RecordingSink(config.max_queue_bytes, captures)
+    def __init__(self, config: Config) -> None:
+        sink = _RecordingSink(config.max_queue_bytes)
         super().__init__(config.replace(buffer=sink, transport=None))
-        self._captures = captures
+        self._client_config = config  # kept: its `id` is a key, and must not be used again
 
     def reject(self, error: Exception, call: str, call_site: str | None = None) -> None:
         if not isinstance(error, Vetoed):
@@ -135,7 +112,7 @@ class _RecordingPipeline(Pipeline):
 
     def _record_refusal(self, text: str, call_site: str | None) -> None:
         sentence = f"{text}{get_call_site() if call_site is None else call_site}"
-        for events in self._captures.active:
+        for events in tuple(_captures.values()):
             events.refuse(sentence)
 
 
@@ -144,23 +121,29 @@ class _RecordingSink:
 
     delivered_by = "a capture, which sends nothing"
 
-    def __init__(self, max_bytes: int, captures: _Captures) -> None:
+    def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._captures = captures
 
     def put(self, data: bytes) -> Sequence[bytes]:
         """Record one event; return it when a queue of this client could not hold it."""
         if len(data) + EVENT_OVERHEAD_BYTES > self._max_bytes:
             return (data,)
         recorded = to_recorded(data)
-        for events in self._captures.active:
+        for events in tuple(_captures.values()):
             events.record(recorded)
         return ()
 
 
-_CAPTURES = _Captures()
+_captures: dict[int, Events] = {}  # those that are on, by their `id`
+_pipelines: dict[tuple[int, int], _RecordingPipeline] = {}  # by process and configuration
 _locks: dict[int, RLock] = {}
 _strict_blocks: dict[object, bool] = {}  # the newest one last
+
+
+def _get_pipeline(config: Config) -> _RecordingPipeline:
+    """Return the recording pipeline of a client in this process."""
+    key = (os.getpid(), id(config))
+    return _pipelines.get(key) or _pipelines.setdefault(key, _RecordingPipeline(config))
 
 
 def get_lock() -> RLock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 from whisperr._contract import RESERVED_CONTEXT_KEY
 from whisperr._events.layout import is_identify
@@ -42,14 +42,12 @@ class RecordedEvent(Recorded):
     @property
     def properties(self) -> dict[str, Any]:
         """The properties as JSON values: a date as a string, a Decimal as a number."""
-        properties: dict[str, Any] = self.body["properties"]
-        return properties
+        return cast("dict[str, Any]", self.body["properties"])
 
     @property
     def context(self) -> dict[str, Any]:
         """The context, with `$message_id`, `sdk_name` and `sdk_version`."""
-        context: dict[str, Any] = self.body["context"]
-        return context
+        return cast("dict[str, Any]", self.body["context"])
 
     @property
     def message_id(self) -> str:
@@ -71,14 +69,12 @@ class RecordedIdentify(Recorded):
     @property
     def traits(self) -> dict[str, Any]:
         """The traits as JSON values; empty when there are none."""
-        traits: dict[str, Any] = self.body.get("traits", {})
-        return traits
+        return cast("dict[str, Any]", self.body.get("traits", {}))
 
     @property
     def channels(self) -> list[dict[str, Any]]:
         """The channels, including those of `email=`, `phone=` and `push_token=`."""
-        channels: list[dict[str, Any]] = self.body.get("channels", [])
-        return channels
+        return cast("list[dict[str, Any]]", self.body.get("channels", []))
 
     @property
     def preferred_channel(self) -> str | None:
