@@ -50,13 +50,13 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
     """Apply the marker or the option from the first fixture of a test to its last."""
-    strict = _get_strictness(item)
-    if strict is None:
+    marker = item.get_closest_marker("whisperr")
+    if marker is None and not item.config.getini("whisperr_strict"):
         yield
         return
     from . import testing
 
-    with testing.strict(strict):
+    with testing.strict(marker is None or marker.kwargs.get("strict", True)):
         yield
 
 
@@ -101,14 +101,6 @@ def whisperr_server(
         monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
         monkeypatch.setenv("WHISPERR_API_KEY", "wrk_local")
         yield server
-
-
-def _get_strictness(item: pytest.Item) -> bool | None:
-    """Return the nearest marker's value, else True for the option; None keeps the clients' own."""
-    marker = item.get_closest_marker("whisperr")
-    if marker is not None:
-        return bool(marker.kwargs.get("strict", True))
-    return True if item.config.getini("whisperr_strict") else None
 
 
 def _end_at_the_call(trace: TracebackType) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from whisperr import InvalidEvent, Whisperr
-from whisperr._cli.import_lines import MAX_LINE_BYTES, get_message_id, read_lines, send_line
+from whisperr._cli.import_file import MAX_LINE_BYTES, get_message_id, read_lines, send_line
 from whisperr.testing import Events, capture
 
 NOW = datetime.now(timezone.utc)

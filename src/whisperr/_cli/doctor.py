@@ -92,16 +92,12 @@ def diagnose(
 ) -> Iterator[Finding]:
     """Yield every finding; a wrong configuration is one of them."""
     options = {option.name: option.default for option in OPTIONS}
-    given = {
-        "api_key": Secret(None),
-        "base_url": base_url or BASE_URL,
-        "request_timeout": timeout,
-        "ssl_context": ssl_context,
-    }
+    options.update(api_key=Secret(None), base_url=base_url or BASE_URL)
+    options.update(request_timeout=timeout, ssl_context=ssl_context)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the findings say the same
         try:
-            config = resolve_buffer(Config({**options, **given}))
+            config = resolve_buffer(Config(options))
         except ValueError as error:
             problem = str(error).replace(", or pass disabled=True", " and set WHISPERR_API_KEY")
             yield from inspect_environment(None)

@@ -26,7 +26,10 @@ _CLEAR = "\r\x1b[K"
 
 
 class Progress(NamedTuple):
-    """The progress in a file: everything before `offset` has been delivered or refused."""
+    """The progress in a file: everything before `offset` has been delivered or refused.
+
+    A checkpoint also has `prints`: hashes of the imported content before `offset`.
+    """
 
     line: int = 0
     offset: int = 0
@@ -34,44 +37,35 @@ class Progress(NamedTuple):
     refused: int = 0  # lines that are not valid events
     rejected: int = 0  # events that the server did not accept
 
-
-class Checkpoint:
-    """A file with the progress, and `prints`: hashes of the imported content before `offset`.
-
-    It is replaced atomically, and deleted when everything was imported.
-    """
-
-    def __init__(self, imported: Path, path: Path | None = None) -> None:
-        self.path = path or imported.with_name(f"{imported.name}.checkpoint")
-
-    def load(self, file: BinaryIO) -> Progress:
+    @classmethod
+    def load(cls, checkpoint: Path, file: BinaryIO) -> Progress:
         """Return the saved progress; raises UsageError for a file that is not its checkpoint."""
         try:
-            saved = json.loads(self.path.read_text(encoding="utf-8"))
-            prints, progress = saved.pop("prints"), Progress(**saved)
+            saved = json.loads(checkpoint.read_text(encoding="utf-8"))
+            prints, progress = saved.pop("prints"), cls(**saved)
         except FileNotFoundError:
             print("whisperr import: no checkpoint; starting with the first line", file=sys.stderr)
-            return Progress()
+            return cls()
         except (OSError, ValueError) as error:
-            problem = f"{self.path}: {error}"
+            problem = f"{checkpoint}: {error}"
         except (AttributeError, KeyError, TypeError):
-            problem = f"{self.path} is not a checkpoint of an import"
+            problem = f"{checkpoint} is not a checkpoint of an import"
         else:
             if prints == _hash_ends(file, progress.offset):
                 return progress
-            problem = f"{self.path} belongs to other content: the file was changed"
+            problem = f"{checkpoint} belongs to other content: the file was changed"
         raise UsageError(
             f"{problem}; import without --resume: events that were delivered are not duplicated"
         )
 
-    def save(self, file: BinaryIO, progress: Progress) -> None:
+    def save(self, checkpoint: Path, file: BinaryIO) -> None:
         """Replace the checkpoint; raises OSError. An interruption leaves the old or the new one."""
         position = file.tell()
-        text = json.dumps({**progress._asdict(), "prints": _hash_ends(file, progress.offset)})
+        text = json.dumps({**self._asdict(), "prints": _hash_ends(file, self.offset)})
         file.seek(position)
-        fresh = self.path.with_name(f"{self.path.name}.new")
+        fresh = checkpoint.with_name(f"{checkpoint.name}.new")
         fresh.write_text(text, encoding="utf-8")
-        os.replace(fresh, self.path)  # noqa: PTH105  # the one call that is atomic, by its name
+        os.replace(fresh, checkpoint)  # noqa: PTH105  # the one call that is atomic, by its name
 
 
 def _hash_ends(file: BinaryIO, offset: int) -> list[str]:

@@ -99,19 +99,16 @@ def _encryption(config: Config, host: str, port: int) -> Finding:
             socket.create_connection((host, port), config.request_timeout) as plain,
             context.wrap_socket(plain, server_hostname=host) as secure,
         ):
-            return Finding("encryption", "ok", f"{secure.version()}{_validity(secure)}")
+            ends = (secure.getpeercert() or {}).get("notAfter")
+            validity = ""  # a context that verifies nothing keeps no certificate
+            if isinstance(ends, str):
+                days = (ssl.cert_time_to_seconds(ends) - time.time()) / 86_400
+                validity = f", certificate valid for {days:.0f} more days"
+            return Finding("encryption", "ok", f"{secure.version()}{validity}")
     except ssl.SSLCertVerificationError as error:
         return Finding("encryption", "wrong", f"the certificate: {error.verify_message}")
     except OSError as error:
         return Finding("encryption", "wrong", f"{type(error).__name__}: {error}")
-
-
-def _validity(secure: ssl.SSLSocket) -> str:
-    ends = (secure.getpeercert() or {}).get("notAfter")
-    if not isinstance(ends, str):
-        return ""  # a context that verifies nothing keeps no certificate
-    days = (ssl.cert_time_to_seconds(ends) - time.time()) / 86_400
-    return f", certificate valid for {days:.0f} more days"
 
 
 def _send_request(config: Config) -> Iterator[Finding]:
