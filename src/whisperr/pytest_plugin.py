@@ -14,7 +14,6 @@ from .errors import InvalidEvent
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from types import TracebackType
 
     from .dev import LocalServer
     from .testing import Events
@@ -64,7 +63,13 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, None, None]:
     """Make the traceback of a refused call end at the line of the test or the application."""
     if call.excinfo is not None and call.excinfo.errisinstance(InvalidEvent):
-        _end_at_the_call(call.excinfo.tb)
+        last = call.excinfo.tb
+        entry = last.tb_next
+        while entry is not None:
+            if entry.tb_frame.f_globals.get("__name__", "").split(".")[0] != "whisperr":
+                last = entry
+            entry = entry.tb_next
+        last.tb_next = None  # without the frames of this package that follow
     yield
 
 
@@ -101,13 +106,3 @@ def whisperr_server(
         monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
         monkeypatch.setenv("WHISPERR_API_KEY", "wrk_local")
         yield server
-
-
-def _end_at_the_call(trace: TracebackType) -> None:
-    """Cut off the frames of this package that follow the last frame outside of it."""
-    last, entry = trace, trace.tb_next
-    while entry is not None:
-        if entry.tb_frame.f_globals.get("__name__", "").split(".")[0] != "whisperr":
-            last = entry
-        entry = entry.tb_next
-    last.tb_next = None

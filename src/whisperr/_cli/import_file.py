@@ -102,9 +102,7 @@ class _Import:
         self._checkpoint: Path = arguments.checkpoint or arguments.file.with_name(
             f"{arguments.file.name}.checkpoint"
         )
-        self._progress = Progress()
-        if arguments.resume:
-            self._progress = Progress.load(self._checkpoint, file)
+        self._progress = Progress.load(self._checkpoint, file) if arguments.resume else Progress()
         self._reports = 0
         # The client sends only when it is flushed, a chunk at a time.
         self._sender = Sender(arguments, flush_at=2 * MAX_BATCH_EVENTS, flush_interval=86_400.0)

@@ -9,7 +9,7 @@ or `pytest.approx` compares itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from difflib import SequenceMatcher
 from typing import Any, NamedTuple
 
@@ -45,8 +45,10 @@ def get_differences(wanted: object, found: object, path: str = "") -> list[Diffe
         listed = []
         for key, value in wanted.items():
             at = f"{path}.{key}" if path else str(key)
-            if at == "channels":
-                listed += _get_missing_channels(value, found.get("channels", []))
+            if at == "channels":  # each must match one that was recorded, in any order
+                there = found.get(at, [])
+                missing = [one for one in value if all(get_differences(one, c) for c in there)]
+                listed += [Difference(at, one, there) for one in missing]
             else:
                 listed += get_differences(value, found.get(_to_json_key(key), _MISSING), at)
         return listed
@@ -76,15 +78,6 @@ def to_diff(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     lines = [line for one in listed[:_MAX_DIFFERENCES] for line in one.to_lines()]
     more = len(listed) - _MAX_DIFFERENCES
     return [*lines, f"  and {more} more"] if more > 0 else lines
-
-
-def _get_missing_channels(wanted: Sequence[Any], found: Sequence[Any]) -> list[Difference]:
-    """Return the wanted channels that no found one matches, in any order."""
-    return [
-        Difference("channels", one, found)
-        for one in wanted
-        if all(get_differences(one, channel) for channel in found)
-    ]
 
 
 def _is_equal(wanted: object, found: object) -> bool:
