@@ -65,15 +65,13 @@ class _Traffic:
         for call in calls:
             shares[sum(call.user.encode()) % _THREADS].append(call)
         self._threads = [Thread(target=self._run, args=(share,), daemon=True) for share in shares]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def made(self) -> int:
         """How many calls were made: lengths of lists, since threads lose additions to a number."""
         return len(self.ids) + len(self.identified)
-
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
 
     def wait_for(self, share: float, deadline: float) -> None:
         """Wait until this share of the calls is made, or the deadline (monotonic, seconds)."""
@@ -86,18 +84,16 @@ class _Traffic:
 
     def _run(self, share: Sequence[DayCall]) -> None:
         for call in share:
-            self._make(call)
+            if call.name is None:
+                self._client.identify(call.user, traits=call.values, email=call.email)
+                self.identified.append((call.user, str(call.values["plan"])))
+            else:
+                values, at = call.values, call.at
+                message_id = self._client.track(call.user, call.name, values, occurred_at=at)
+                if message_id is None:
+                    raise RuntimeError(f"{call.name} was not accepted")
+                self.ids.append(message_id)
             self._stop.wait(_INTERVAL)
-
-    def _make(self, call: DayCall) -> None:
-        if call.name is None:
-            self._client.identify(call.user, traits=call.values, email=call.email)
-            self.identified.append((call.user, str(call.values["plan"])))
-            return
-        message_id = self._client.track(call.user, call.name, call.values, occurred_at=call.at)
-        if message_id is None:
-            raise RuntimeError(f"{call.name} was not accepted")
-        self.ids.append(message_id)
 
 
 def run(*, users: int, seed: int) -> int:
@@ -113,7 +109,6 @@ def run(*, users: int, seed: int) -> int:
         client = Whisperr("wrk_demo", base_url=server.url, flush_interval=0.5, on_error=report)
         terminal.line(f"{users} users, {len(calls)} calls, {_THREADS} threads, to {server.url}")
         traffic = _Traffic(client, calls)
-        traffic.start()
         _inject_faults(server, traffic, terminal, started + _TIME_LIMIT)
         traffic.join(started + _TIME_LIMIT)
         client.flush(max(started + _TIME_LIMIT - time.monotonic(), 0.0))

@@ -34,8 +34,20 @@ def run_command(command: Sequence[str], url: str, api_key: str | None) -> int:
     environment = {**os.environ, "WHISPERR_BASE_URL": url}
     if not environment.get("WHISPERR_API_KEY"):
         environment["WHISPERR_API_KEY"] = api_key or _DUMMY_KEY
-    forwarder = _SignalForwarder()
-    before = {number: signal.signal(number, forwarder.handle) for number in _FORWARDED}
+    received: list[int] = []  # the signals
+    child: subprocess.Popen[bytes] | None = None
+
+    def forward(number: int, _frame: object) -> None:
+        """Forward a signal; the interpreter calls it between two instructions of this thread."""
+        received.append(number)
+        if child is None:
+            return  # forwarded below, when the command is started
+        if len(received) > 1:
+            child.kill()
+        elif number == signal.SIGTERM or not _from_terminal():
+            child.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in _FORWARDED}
     try:
         child = subprocess.Popen(list(command), env=environment)  # noqa: S603  # the user's own command
     except OSError as error:
@@ -43,49 +55,25 @@ def run_command(command: Sequence[str], url: str, api_key: str | None) -> int:
             signal.signal(number, handler)
         print(f"whisperr dev: cannot run {command[0]}: {error.strerror}", file=sys.stderr)
         return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
-    forwarder.watch(child)
+    for early in received[-1:]:
+        child.send_signal(early)
+    code = _wait(child, received)
+    return code if code >= 0 else 128 - code
+
+
+def _wait(child: subprocess.Popen[bytes], received: Sequence[int]) -> int:
+    """Return the exit code; after a signal, terminate and then kill what does not end in time."""
+    terminated = False
     while True:
-        signalled = forwarder.count > 0  # a signal while waiting still gets a whole period
+        signalled = bool(received)  # a signal while waiting still gets a whole period
         try:
-            code = child.wait(_GRACE_PERIOD if signalled else _POLL_INTERVAL)
+            return child.wait(_GRACE_PERIOD if signalled else _POLL_INTERVAL)
         except subprocess.TimeoutExpired:
-            if signalled:
-                forwarder.terminate()
-            continue
-        return code if code >= 0 else 128 - code
-
-
-class _SignalForwarder:
-    """Handles signals; the interpreter calls it between two instructions of the main thread."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._child: subprocess.Popen[bytes] | None = None
-        self._early: int | None = None  # a signal that arrived before the command was started
-
-    def watch(self, child: subprocess.Popen[bytes]) -> None:
-        """Forward signals to this command, also one that arrived while it was started."""
-        self._child = child
-        if self._early is not None:
-            child.send_signal(self._early)
-
-    def handle(self, number: int, _frame: object) -> None:
-        self.count += 1
-        if self._child is None:
-            self._early = number
-        elif self.count > 1:
-            self._child.kill()
-        elif number == signal.SIGTERM or not _from_terminal():
-            self._child.send_signal(number)
-
-    def terminate(self) -> None:
-        """Send SIGTERM to a command that did not end in time; the second time, SIGKILL."""
-        self.count += 1
-        assert self._child is not None  # the caller waits for it, so it was started
-        if self.count > 2:  # noqa: PLR2004  # the first was the signal, the second SIGTERM
-            self._child.kill()
-        else:
-            self._child.terminate()
+            if terminated:
+                child.kill()
+            elif signalled:
+                child.terminate()
+                terminated = True
 
 
 def _from_terminal() -> bool:
