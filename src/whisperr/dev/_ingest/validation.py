@@ -113,7 +113,7 @@ def parse_batch(body: bytes) -> list[Any]:
 
 def validate_event(event: object, now: float) -> list[Problem]:
     """Return the problems of one event; `now` is the wall clock in seconds."""
-    rules = {**_EVENT, "occurred_at": partial(_check_time, now=now)}
+    rules: dict[str, _Rule] = {**_EVENT, "occurred_at": partial(_check_time, now=now)}
     problems = _check("", event, rules, required=rules)
     context = event.get("context") if isinstance(event, dict) else None
     if isinstance(context, dict) and (expected := _TEXT(context.get("$message_id"))):
