@@ -35,9 +35,11 @@ class Response:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 
-def refuse(status: int, code: str, message: str) -> Response:
+def refuse(
+    status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+) -> Response:
     """Return the response to a request that is refused as a whole."""
-    return Response(status, {"error": code, "message": message})
+    return Response(status, {"error": code, "message": message}, headers or {})
 
 
 def check_headers(path: str, headers: Mapping[str, str], api_key: str | None) -> Response | None:
@@ -56,7 +58,7 @@ def check_headers(path: str, headers: Mapping[str, str], api_key: str | None) ->
 
 
 def ingest(
-    path: str, body: bytes, *, number: int, now: float, legacy: bool = False
+    path: str, body: bytes, *, now: float, legacy: bool = False
 ) -> tuple[Response, list[Arrival]]:
     """Validate one body; return the documented response and the arrivals, not yet numbered.
 
@@ -64,7 +66,7 @@ def ingest(
     """
     try:
         if path == BATCH_PATH:
-            return _ingest_batch(parse_batch(body), number, now, legacy=legacy)
+            return _ingest_batch(parse_batch(body), now, legacy=legacy)
         value = parse_body(body)
     except Malformed as error:
         return refuse(400, error.code, str(error.problem)), []
@@ -75,17 +77,17 @@ def ingest(
     else:
         kind, problems = "identify", validate_identify(value)
         answer = {"processing": "queued"}
-    arrival = to_arrival(kind, value, problems, number=number, now=now)
+    response = Response(202, answer)
     if problems:
-        return refuse(400, f"invalid_{kind}", str(problems[0])), [arrival]
-    return Response(202, answer), [arrival]
+        response = refuse(400, f"invalid_{kind}", str(problems[0]))
+    return response, [to_arrival(kind, value, problems, now=now)]
 
 
 def _ingest_batch(
-    events: Sequence[Any], number: int, now: float, *, legacy: bool
+    events: Sequence[Any], now: float, *, legacy: bool
 ) -> tuple[Response, list[Arrival]]:
     arrivals = [
-        to_arrival("event", event, validate_event(event, now), number=number, now=now, index=index)
+        to_arrival("event", event, validate_event(event, now), now=now, index=index)
         for index, event in enumerate(events)
     ]
     refused = [arrival for arrival in arrivals if arrival.status == "refused"]

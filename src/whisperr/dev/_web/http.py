@@ -11,6 +11,7 @@ import socket
 import struct
 import sys
 import traceback
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from ipaddress import ip_address
@@ -23,7 +24,7 @@ from whisperr.dev._ingest.service import check_headers, ingest, refuse
 
 from . import api as _api
 from . import stream as _stream
-from .page import get_page
+from .page import get_pages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from whisperr.dev._ingest.model import Arrival
     from whisperr.dev._ingest.service import Response
     from whisperr.dev._memory.arrivals import Arrivals
-    from whisperr.dev.faults import Fault, FaultInjector
+    from whisperr.dev.faults import FaultInjector
 
 # Closing with SO_LINGER 0 resets the connection, so that the client notices the cut.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
@@ -81,10 +82,11 @@ class HttpServer(ThreadingHTTPServer):
             self._count += 1
             return self._count
 
-    def remove(self, connection: socket.socket) -> None:
-        """Forget a connection."""
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401  # as declared
+        """Close a connection and forget it: the last that its thread does."""
+        super().shutdown_request(request)
         with self._changed:
-            self._open.discard(connection)
+            self._open.discard(request)
             self._changed.notify_all()
 
     def close(self) -> None:
@@ -94,20 +96,14 @@ class HttpServer(ThreadingHTTPServer):
         self.server_close()
         with self._changed:
             for connection in self._open:
-                _shut_down(connection)
+                with suppress(OSError):  # the client closed it first
+                    connection.shutdown(socket.SHUT_RDWR)
             self._changed.wait_for(lambda: not self._open, _CLOSE_TIMEOUT)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002  # as declared
         """Ignore clients that disconnect; print a mistake of ours."""
         if not isinstance(sys.exc_info()[1], (OSError, ValueError)):
             traceback.print_exc()
-
-
-def _shut_down(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # the client closed it first
 
 
 class _Connection(BaseHTTPRequestHandler):
@@ -124,41 +120,23 @@ class _Connection(BaseHTTPRequestHandler):
         self._http = cast("HttpServer", self.server)
         self._number = self._http.add(self.connection)
 
-    def finish(self) -> None:
-        try:
-            super().finish()
-        finally:
-            self._http.remove(self.connection)
-
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401  # as declared
         """Log nothing: `whisperr dev` prints what arrives."""
 
     def do_GET(self) -> None:
-        self._route()
-
-    def do_POST(self) -> None:
-        self._route()
-
-    def do_PUT(self) -> None:
-        self._route()
-
-    def do_DELETE(self) -> None:
-        self._route()
-
-    def _route(self) -> None:
+        """Route a request of any method."""
+        url = urlsplit(self.path)
         refusal = self._check_origin()
+        page = get_pages().get(url.path) if self.command == "GET" else None
+        is_api = url.path.startswith(_api.PREFIX)
         if refusal is not None:
             self._answer(refusal, close=True)
-            return
-        url = urlsplit(self.path)
-        page = get_page(url.path) if self.command == "GET" else None
-        is_api = url.path.startswith(_api.PREFIX)
-        if page is not None:
+        elif page is not None:
             self._answer(page)
         elif self.command == "GET" and url.path == _stream.PATH:
             self._stream(url.query)
         elif not is_api and self.command != "POST":
-            self._answer(refuse(405, "method", "only POST"), {"Allow": "POST"}, close=True)
+            self._answer(refuse(405, "method", "only POST", {"Allow": "POST"}), close=True)
         else:
             body = self._read_body(default_size="0" if is_api else "")
             if body is not None and is_api:
@@ -166,6 +144,8 @@ class _Connection(BaseHTTPRequestHandler):
                 self._answer(_api.call(memory, injector, self.command, url.path, url.query, body))
             elif body is not None:
                 self._ingest(url.path, body)
+
+    do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815  # as http.server names them
 
     def _check_origin(self) -> Response | None:
         """Refuse pages of other sites: a name that resolves to loopback, a foreign origin."""
@@ -186,7 +166,7 @@ class _Connection(BaseHTTPRequestHandler):
         size, limit = int(length), self._http.settings.max_body_bytes
         if size > limit:  # answered before the body is read, as load balancers do
             response = refuse(413, "too_large", f"{size} bytes; at most {limit}")
-            self._keep(urlsplit(self.path).path, b"", response.status, None)
+            self._keep(urlsplit(self.path).path, b"", response)
             self._answer(response, close=True)
             return None
         body = self.rfile.read(size)
@@ -197,105 +177,91 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _stream(self, query: str) -> None:
         """Send server-sent events until the reader disconnects or the server closes."""
-        if not self._http.free_streams.acquire(blocking=False):
-            busy = refuse(503, "too_many_streams", "close another page or `whisperr tail`")
-            self._answer(busy, close=True)
-            return
-        try:
-            self._send_stream(query, self.headers.get("Last-Event-ID"))
-        finally:
-            self._http.free_streams.release()
-
-    def _send_stream(self, query: str, last: str | None) -> None:
+        last = self.headers.get("Last-Event-ID")
         try:
             stream = _stream.EventStream(self._http.memory, self._http.injector, query, last)
         except ValueError as error:
             self._answer(refuse(400, "bad_call", str(error)), close=True)
             return
-        self.close_connection = True
-        self.connection.settimeout(_stream.SEND_TIMEOUT)
-        self.send_response(200)
-        for name, value in _stream.HEADERS.items():
-            self.send_header(name, value)
-        self.end_headers()
-        for message in stream.messages(self._http.closing):
-            self.wfile.write(message)
-            self.wfile.flush()
+        if not self._http.free_streams.acquire(blocking=False):
+            busy = refuse(503, "too_many_streams", "close another page or `whisperr tail`")
+            self._answer(busy, close=True)
+            return
+        try:
+            self.connection.settimeout(_stream.SEND_TIMEOUT)
+            self.send_response(200)
+            for name, value in _stream.HEADERS.items():
+                self.send_header(name, value)
+            self.end_headers()
+            for message in stream.messages(self._http.closing):
+                self.wfile.write(message)
+                self.wfile.flush()
+        finally:
+            self._http.free_streams.release()
 
     def _ingest(self, path: str, body: bytes) -> None:
-        """Answer a request of a client; its last fault is the failure, if it meets one."""
+        """Answer a request of a client, or make it meet the last of its faults."""
         faults = self._http.injector.pick(path)
         for fault in faults:
             if fault.kind == "latency":
                 self._http.closing.wait(fault.seconds)
         last = faults[-1] if faults else None
-        if last is not None and last.kind in {"status", "hang", "cut"}:
-            self._fail(path, body, last)
-            return
         kind = None if last is None else last.kind
-        response = check_headers(path, self._plain_headers(), self._http.settings.api_key)
+        response: Response | None = None
         arrivals: list[Arrival] = []
-        number = self._http.memory.next_number()
-        if response is None:
-            now = self._http.settings.now()
-            legacy = any(fault.kind == "legacy" for fault in faults)
-            response, arrivals = ingest(path, body, number=number, now=now, legacy=legacy)
-        status = None if kind == "lose_answer" else response.status
-        self._keep(path, body, status, kind, number, arrivals)
+        if last is not None and kind == "status":
+            headers = {"Retry-After": last.retry_after, "Location": last.location}
+            given = {name: value for name, value in headers.items() if value is not None}
+            response = refuse(last.code, "injected_fault", "an injected fault", given)
+        elif kind not in {"hang", "cut"}:
+            settings = self._http.settings
+            response = check_headers(path, self._plain_headers(), settings.api_key)
+            if response is None:
+                legacy = any(fault.kind == "legacy" for fault in faults)
+                response, arrivals = ingest(path, body, now=settings.now(), legacy=legacy)
         if kind == "lose_answer":
+            response = None
+        self._keep(path, body, response, kind, arrivals)
+        if kind == "hang":
+            self._hang()
+        elif response is None:
             self._cut()
         elif last is not None and kind == "drip":
             self._drip(response, last.seconds)
         else:
             self._answer(response)
 
-    def _fail(self, path: str, body: bytes, fault: Fault) -> None:
-        status = fault.code if fault.kind == "status" else None
-        self._keep(path, body, status, fault.kind)
-        if fault.kind == "hang":
-            self._hang()
-        elif fault.kind == "cut":
-            self._cut()
-        else:
-            headers = {"Retry-After": fault.retry_after, "Location": fault.location}
-            response = refuse(fault.code, "injected_fault", "an injected fault")
-            self._answer(response, {k: v for k, v in headers.items() if v is not None})
-
     def _keep(
         self,
         path: str,
         body: bytes,
-        status: int | None,
-        fault: str | None,
-        number: int = 0,
+        response: Response | None,
+        fault: str | None = None,
         arrivals: Sequence[Arrival] = (),
     ) -> None:
-        memory = self._http.memory
         request = ReceivedRequest(
-            number=number or memory.next_number(),
+            number=0,
             connection=self._number,
             received_at=self._http.settings.now(),
             method=self.command,
             path=path,
             headers=self._plain_headers(),
             body=body,
-            status=status,
+            status=None if response is None else response.status,
             fault=fault,
         )
-        memory.keep(request, arrivals)
+        self._http.memory.keep(request, arrivals)
 
     def _plain_headers(self) -> dict[str, str]:
         return {name.lower(): value for name, value in self.headers.items()}
 
-    def _answer(
-        self, response: Response, headers: dict[str, str] | None = None, *, close: bool = False
-    ) -> None:
+    def _answer(self, response: Response, *, close: bool = False) -> None:
         data = response.data
         self.send_response(response.status)
         self.send_header("Content-Type", response.content_type)
         self.send_header("Content-Length", str(len(data)))
         self.send_header("Cache-Control", "no-store")
-        for name, value in {**response.headers, **(headers or {})}.items():
+        for name, value in response.headers.items():
             self.send_header(name, value)
         if close:
             self.send_header("Connection", "close")
@@ -320,10 +286,9 @@ class _Connection(BaseHTTPRequestHandler):
     def _hang(self) -> None:
         """Send nothing until the client disconnects or the server closes."""
         self.close_connection = True
-        while not self._http.closing.is_set():
+        readable: list[object] = []
+        while not readable and not self._http.closing.is_set():
             readable, _, _ = select.select([self.connection], [], [], _POLL_INTERVAL)
-            if readable:
-                return
 
     def _cut(self) -> None:
         self.close_connection = True

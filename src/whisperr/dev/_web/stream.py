@@ -24,7 +24,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from whisperr.dev._ingest.model import BATCH_PATH
-from whisperr.dev._memory.cursor import Cursor
+from whisperr.dev._memory.arrivals import Cursor
 from whisperr.dev._memory.filter import make_filter
 
 from .api import arrival_to_json, parse_query, request_to_json, select_filters
@@ -34,8 +34,7 @@ if TYPE_CHECKING:
     from threading import Event
 
     from whisperr.dev._ingest.model import Arrival, ReceivedRequest
-    from whisperr.dev._memory.arrivals import Arrivals
-    from whisperr.dev._memory.cursor import Changes
+    from whisperr.dev._memory.arrivals import Arrivals, Changes
     from whisperr.dev.faults import Fault, FaultInjector
 
 PATH = "/_dev/stream"
