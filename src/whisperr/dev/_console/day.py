@@ -32,28 +32,22 @@ class DayCall:
 
 
 def make_day(users: int, seed: int, end: datetime) -> list[DayCall]:
-    """Return the calls of a day that ends at `end`, in order of time."""
+    """Return the calls of a day that ends at `end`, in order of time.
+
+    Each user signs up, tries the product, then subscribes, hesitates or leaves.
+    """
     random = Random(seed)  # noqa: S311  # an invented day, to be repeated
-    calls = [
-        call
-        for number in range(users)
-        for call in _make_user_calls(
-            f"user_{8000 + number}", end - _DAY * (0.2 + 0.8 * random.random()), random
-        )
-    ]
+    calls = []
+    for number in range(users):
+        user = f"user_{8000 + number}"
+        at = end - _DAY * (0.2 + 0.8 * random.random())
+        plan = random.choice(list(_PLANS))
+        traits = {"plan": "trial", "country": random.choice(["DE", "FR", "US"])}
+        calls.append(DayCall(user, at, None, traits, f"{user}@example.com"))
+        for name, values in _make_events(plan, random):
+            at += timedelta(seconds=random.randint(20, 1200))
+            calls.append(DayCall(user, at, name, values))
     return sorted((call for call in calls if call.at <= end), key=lambda call: call.at)
-
-
-def _make_user_calls(user: str, start: datetime, random: Random) -> Iterator[DayCall]:
-    """Yield one user's calls: signs up, tries the product, then subscribes, hesitates or leaves."""
-    at = start
-    plan = random.choice(list(_PLANS))
-    email = f"{user}@example.com"
-    traits = {"plan": "trial", "country": random.choice(["DE", "FR", "US"])}
-    yield DayCall(user, at, None, traits, email)
-    for name, values in _make_events(plan, random):
-        at += timedelta(seconds=random.randint(20, 1200))
-        yield DayCall(user, at, name, values)
 
 
 def _make_events(plan: str, random: Random) -> Iterator[tuple[str | None, dict[str, Any]]]:

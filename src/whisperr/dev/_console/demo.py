@@ -15,7 +15,7 @@ from threading import Event, Thread
 from typing import TYPE_CHECKING
 
 from whisperr import Whisperr
-from whisperr._terminal import printable, wants_colour
+from whisperr._terminal import printable
 from whisperr.dev import faults
 from whisperr.dev._ingest.model import BATCH_PATH
 from whisperr.dev._web.server import LocalServer
@@ -98,7 +98,7 @@ class _Traffic:
 
 def run(*, users: int, seed: int) -> int:
     """Run the day; returns 0 when every event arrived exactly once, else 1."""
-    terminal = Terminal(sys.stdout, colour=wants_colour(sys.stdout))
+    terminal = Terminal(sys.stdout)
     started = time.monotonic()
     calls = make_day(users, seed, datetime.now(timezone.utc))
     with LocalServer(keep=10 * len(calls), seed=seed) as server:

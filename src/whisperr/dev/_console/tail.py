@@ -15,7 +15,6 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from whisperr._terminal import wants_colour
 from whisperr.dev._ingest.model import Arrival, Problem
 from whisperr.dev._web.stream import CHANGES, PATH
 
@@ -38,9 +37,9 @@ class _Refused(Exception):  # noqa: N818  # an answer, not an error of the progr
 
 def tail(*, port: int, filters: Mapping[str, str], lines: int, as_json: bool) -> int:
     """Print what arrives until Ctrl-C; returns 0, or 2 for a call that the server refuses."""
-    terminal = Terminal(sys.stdout, colour=wants_colour(sys.stdout))
+    terminal = Terminal(sys.stdout)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
     try:
         for message in _follow(port, filters, lines):
             for fields in message["arrivals"]:
@@ -121,7 +120,3 @@ def _parse_arrival(fields: dict[str, Any]) -> Arrival:
 
 def _report(text: str) -> None:
     print(f"whisperr tail: {text}", file=sys.stderr, flush=True)
-
-
-def _interrupt(_number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt

@@ -10,7 +10,6 @@ from threading import Event, Lock
 from typing import TYPE_CHECKING, TextIO
 
 from whisperr._terminal import printable, wants_colour
-from whisperr.dev._web.server import LocalServer
 
 from .subprocess import run_command
 
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from whisperr.dev._ingest.model import Arrival, ReceivedRequest
-    from whisperr.dev.faults import Fault
+    from whisperr.dev._web.server import LocalServer
 
 _MAX_DETAILS_CHARS = 100
 _SIGNS = {"accepted": ("✓", "32"), "duplicate": ("=", "36"), "refused": ("✗", "31")}
@@ -27,9 +26,9 @@ _SIGNS = {"accepted": ("✓", "32"), "duplicate": ("=", "36"), "refused": ("✗"
 class Terminal:
     """Writes lines for people to one stream; any thread may call any method."""
 
-    def __init__(self, stream: TextIO, *, colour: bool) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._colour = colour
+        self._colour = wants_colour(stream)
         self._lock = Lock()
 
     def line(self, text: str) -> None:
@@ -63,39 +62,24 @@ class Terminal:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour else text
 
 
-def serve(
-    *,
-    port: int,
-    api_key: str | None,
-    max_body_bytes: int,
-    seed: int,
-    faults: Sequence[Fault],
-    store: str | None,
-    command: Sequence[str],
-) -> int:
-    """Serve until SIGINT or SIGTERM, or until the command ends, and print what arrives.
+def open_terminal(command: Sequence[str]) -> Terminal:
+    """Return a terminal on stderr beside a command, since stdout is for its output."""
+    return Terminal(sys.stderr if command else sys.stdout)
 
-    Returns the exit code. Raises OSError when it cannot listen, JournalError for a wrong store.
+
+def serve(server: LocalServer, terminal: Terminal, command: Sequence[str]) -> int:
+    """Serve until SIGINT or SIGTERM, or until the command ends; return the exit code.
+
+    Raises OSError when it cannot listen.
     """
-    stream = sys.stderr if command else sys.stdout  # stdout is for the command's own output
-    terminal = Terminal(stream, colour=wants_colour(stream))
-    server = LocalServer(
-        port,
-        api_key=api_key,
-        faults=faults,
-        seed=seed,
-        max_body_bytes=max_body_bytes,
-        store=store,
-        on_arrival=terminal.arrival,
-        on_request=terminal.request,
-    )
     with server:
         terminal.line(f"whisperr dev listens on {server.url}; Ctrl-C ends it")
         terminal.line(f"the page: open {server.url} in a browser")
         if not command:
             terminal.line(f"point an app at it: export WHISPERR_BASE_URL={server.url}")
-        for fault in faults:
+        for fault in server.faults:
             terminal.line(f"injecting {fault.kind}, for {fault.rate:.0%} of the requests")
+        api_key = server.api_key
         code = run_command(command, server.url, api_key) if command else _wait_for_signal()
     counts = server.summary()
     terminal.line(

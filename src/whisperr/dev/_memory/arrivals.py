@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 import secrets
-import time
 from bisect import bisect_right
 from collections import Counter, deque
 from dataclasses import dataclass, replace
@@ -190,12 +189,12 @@ class Arrivals:
         with self._changed:
             return [one for one in self._arrivals if passes(one)]
 
-    def changes(self, cursor: Cursor | None, limit: int) -> Changes:
-        """Return the next `limit` arrivals and requests after a cursor; from the start if None."""
+    def changes(self, cursor: Cursor, limit: int) -> Changes:
+        """Return the next `limit` arrivals and requests after a cursor, or of a new epoch."""
         with self._changed:
             end = self.cursor()
-            fresh = cursor is None or cursor.epoch != end.epoch
-            start = Cursor(end.epoch) if cursor is None or fresh else cursor
+            fresh = cursor.epoch != end.epoch
+            start = Cursor(end.epoch) if fresh else cursor
             first = bisect_right(self._arrivals, start.seq, key=lambda arrival: arrival.seq)
             arrivals = tuple(islice(self._arrivals, first, first + limit))
             first_kept = self._arrivals[0].seq if self._arrivals else end.seq + 1
@@ -215,8 +214,7 @@ class Arrivals:
 
     def request(self, number: int) -> ReceivedRequest | None:
         """Return one request, if it is still kept."""
-        with self._changed:
-            return next((one for one in self._requests if one.number == number), None)
+        return next((one for one in self.requests(number - 1) if one.number == number), None)
 
     def requests(self, after: int = 0) -> list[ReceivedRequest]:
         """Return the kept requests with a number above `after`, in the order of their answers."""
@@ -244,14 +242,9 @@ class Arrivals:
 
         `timeout` is in seconds. Returns at once when the memory is closed.
         """
-        deadline = time.monotonic() + timeout
         with self._changed:
-            while not reached():
-                left = deadline - time.monotonic()
-                if left <= 0 or self._closed:
-                    return False
-                self._changed.wait(left)
-            return True
+            self._changed.wait_for(lambda: reached() or self._closed, timeout)
+            return reached()
 
     def wake(self) -> None:
         """Make every wait call `reached()` again, because something outside the memory changed."""

@@ -189,11 +189,10 @@ def _parse_record(line: dict[str, Any]) -> Record:
 
 def _lock(file: int) -> None:
     """Lock the file for this process, where the system has such locks."""
-    try:
+    with suppress(ImportError):  # no such locks on Windows
         import fcntl
-    except ImportError:  # no such locks on Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise JournalError("another whisperr dev is using it") from None
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalError("another whisperr dev is using it") from None

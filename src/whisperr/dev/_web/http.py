@@ -92,6 +92,7 @@ class HttpServer(ThreadingHTTPServer):
     def close(self) -> None:
         """Stop listening, cut the open connections, and wait a few seconds for their threads."""
         self.closing.set()
+        self.memory.end_waits()
         self.shutdown()
         self.server_close()
         with self._changed:
@@ -299,9 +300,6 @@ class _Connection(BaseHTTPRequestHandler):
 def _is_loopback(host: str) -> bool:
     """Return whether a Host header names this machine by a loopback name or address."""
     name = urlsplit(f"//{host}").hostname or ""
-    if name == "localhost":
-        return True
-    try:
+    with suppress(ValueError):
         return ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return name == "localhost"

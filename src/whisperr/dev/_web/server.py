@@ -89,8 +89,6 @@ class LocalServer:
     def close(self) -> None:
         """Stop listening and end all connections; the arrivals can still be read."""
         if self._http is not None and self._thread is not None and self._thread.is_alive():
-            self._http.closing.set()
-            self._memory.end_waits()
             self._http.close()
             self._thread.join()
         self._memory.close_journal()
