@@ -9,39 +9,104 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from random import Random
 from threading import Event, Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from whisperr import Whisperr
 from whisperr._terminal import printable
+from whisperr.billing import BillingEvent
 from whisperr.dev import faults
 from whisperr.dev._ingest.model import BATCH_PATH
 from whisperr.dev._web.server import LocalServer
 
-from .day import make_day
 from .terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from whisperr import Stats, WhisperrError
-
-    from .day import DayCall
 
 _THREADS = 4
 _INTERVAL = 0.02  # seconds between two calls of a thread, so that faults meet live traffic
 _OUTAGE = 2.5  # seconds
 _TIME_LIMIT = 50.0  # seconds
+_DAY = timedelta(hours=23)
+_FEATURES = ("report_exported", "teammate_invited", "dashboard_opened", "api_key_created")
+_SOURCES = ("search", "referral", "newsletter", "ads")
+_DECLINES = ("card_declined", "insufficient_funds", "expired_card")
+_PLANS = {"starter": 19.0, "pro": 49.0, "scale": 199.0}
+
+
+@dataclass(frozen=True)
+class DayCall:
+    """One call to make: `name` is the event type, None for an identify with `values` as traits."""
+
+    user: str
+    at: datetime
+    name: str | None
+    values: dict[str, Any] = field(default_factory=dict)
+    email: str | None = None
+
+
+def make_day(users: int, seed: int, end: datetime) -> list[DayCall]:
+    """Return the calls of a day that ends at `end`, in order of time.
+
+    Each user signs up, tries the product, then subscribes, hesitates or leaves.
+    """
+    random = Random(seed)  # noqa: S311  # an invented day, to be repeated
+    calls = []
+    for number in range(users):
+        user = f"user_{8000 + number}"
+        at = end - _DAY * (0.2 + 0.8 * random.random())
+        plan = random.choice(list(_PLANS))
+        traits = {"plan": "trial", "country": random.choice(["DE", "FR", "US"])}
+        calls.append(DayCall(user, at, None, traits, f"{user}@example.com"))
+        for name, values in _make_events(plan, random):
+            at += timedelta(seconds=random.randint(20, 1200))
+            calls.append(DayCall(user, at, name, values))
+    return sorted((call for call in calls if call.at <= end), key=lambda call: call.at)
+
+
+def _make_events(plan: str, random: Random) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    price = {"plan_id": plan, "price": _PLANS[plan], "currency": "EUR"}
+    yield "account_created", {"source": random.choice(_SOURCES)}
+    yield BillingEvent.TRIAL_STARTED, {"plan_id": plan, "trial_length_days": 14}
+    for _ in range(random.randint(2, 6)):
+        yield random.choice(_FEATURES), {"duration_ms": random.randint(40, 4000)}
+    outcome = random.random()
+    if outcome < 0.35:  # noqa: PLR2004  # shares of an invented day, here and below
+        yield BillingEvent.TRIAL_CONVERTED, {**price, "plan_period": "P1M"}
+        yield None, {"plan": plan}
+    elif outcome < 0.6:  # noqa: PLR2004
+        yield from _fail_payment(price, random)
+    elif outcome < 0.8:  # noqa: PLR2004
+        yield "cancel_page_viewed", {"from": "settings"}
+        yield BillingEvent.TRIAL_AUTO_RENEW_DISABLED, {"store_cancel_reason": "unsubscribe"}
+    else:
+        yield "usage_dropped", {"percent": random.randint(30, 90), "window_days": 7}
+
+
+def _fail_payment(
+    price: dict[str, Any], random: Random
+) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    cents = round(price["price"] * 100)
+    yield "payment_failed", {"amount_cents": cents, "reason": random.choice(_DECLINES)}
+    yield BillingEvent.BILLING_ISSUE_STARTED, {"has_access": True, **price}
+    if random.random() < 0.6:  # noqa: PLR2004
+        yield BillingEvent.BILLING_RECOVERED, price
+    else:
+        yield "payment_failed", {"amount_cents": cents, "reason": random.choice(_DECLINES)}
+        yield BillingEvent.MEMBERSHIP_ENDED, {"end_reason": "billing", **price}
+        yield None, {"plan": "none"}
 
 
 @dataclass(frozen=True)
 class Tally:
     """What the demo proves: each accepted event is at the server once, and nothing else is."""
 
-    tracked: int
-    identified: int
     missing: int
     duplicated: int
     foreign: int
@@ -116,7 +181,7 @@ def run(*, users: int, seed: int) -> int:
         client.shutdown()
         tally = _tally(server, traffic)
         _print_timeline(server, calls, terminal)
-        _print_figures(server, stats, tally, time.monotonic() - started, terminal)
+        _print_figures(server, traffic, stats, tally, time.monotonic() - started, terminal)
     return 0 if tally.is_perfect and traffic.made >= traffic.total else 1
 
 
@@ -166,8 +231,6 @@ def _tally(server: LocalServer, traffic: _Traffic) -> Tally:
     del arrived[None]  # identifies have no id, and may arrive twice without harm
     made = set(traffic.ids)
     return Tally(
-        tracked=len(traffic.ids),
-        identified=len(traffic.identified),
         missing=len(made - set(arrived)) + len(set(traffic.identified) - identified),
         duplicated=sum(count - 1 for count in arrived.values()),
         foreign=len(set(arrived) - made) + server.summary()["refused"],
@@ -191,14 +254,19 @@ def _print_timeline(server: LocalServer, calls: Sequence[DayCall], terminal: Ter
 
 
 def _print_figures(
-    server: LocalServer, stats: Stats, tally: Tally, took: float, terminal: Terminal
+    server: LocalServer,
+    traffic: _Traffic,
+    stats: Stats,
+    tally: Tally,
+    took: float,
+    terminal: Terminal,
 ) -> None:
     counts = server.summary()
     answers = ", ".join(f"{count} x {name}" for name, count in sorted(counts["answers"].items()))
     dropped = sum(stats.dropped.values())
     for line in (
         "",
-        f"sent        {tally.tracked} events and {tally.identified} identifies",
+        f"sent        {len(traffic.ids)} events and {len(traffic.identified)} identifies",
         f"requests    {stats.requests}, {stats.retries} of them retries ({answers})",
         f"duplicates  {counts['duplicates']} dropped by the server",
         f"client      {stats.delivered} delivered, {dropped} dropped, {stats.held} held",

@@ -38,16 +38,6 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 _TEXT = _rule("a string, not empty", lambda value: isinstance(value, str) and value)
 _FLAG = _rule("true or false, or no key", lambda value: isinstance(value, bool))
 _CHANNEL_NAME = _one_of("email", "sms", "push")
-_EVENT: dict[str, _Rule] = {
-    "external_user_id": _TEXT,
-    "event_type": _rule(
-        "lowercase snake case: payment_failed",
-        lambda value: isinstance(value, str) and _EVENT_TYPE.fullmatch(value),
-    ),
-    "occurred_at": _TEXT,  # see _check_time
-    "properties": _rule("an object, {} when none", lambda value: isinstance(value, dict)),
-    "context": _rule("an object with $message_id", lambda value: isinstance(value, dict)),
-}
 _IDENTIFY: dict[str, _Rule] = {
     "external_user_id": _TEXT,
     "anonymous_id": _rule(
@@ -113,7 +103,16 @@ def parse_batch(body: bytes) -> list[Any]:
 
 def validate_event(event: object, now: float) -> list[Problem]:
     """Return the problems of one event; `now` is the wall clock in seconds."""
-    rules: dict[str, _Rule] = {**_EVENT, "occurred_at": partial(_check_time, now=now)}
+    rules: dict[str, _Rule] = {
+        "external_user_id": _TEXT,
+        "event_type": _rule(
+            "lowercase snake case: payment_failed",
+            lambda value: isinstance(value, str) and _EVENT_TYPE.fullmatch(value),
+        ),
+        "occurred_at": partial(_check_time, now=now),
+        "properties": _rule("an object, {} when none", lambda value: isinstance(value, dict)),
+        "context": _rule("an object with $message_id", lambda value: isinstance(value, dict)),
+    }
     problems = _check("", event, rules, required=rules)
     context = event.get("context") if isinstance(event, dict) else None
     if isinstance(context, dict) and (expected := _TEXT(context.get("$message_id"))):

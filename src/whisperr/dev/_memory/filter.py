@@ -30,6 +30,7 @@ MAX_QUERY_CHARS = 2_000
 _LITERALS = {None: "null", True: "true", False: "false"}
 _ORDERS: dict[str, Callable[[Any, Any], bool]] = {">": gt, ">=": ge, "<": lt, "<=": le}
 _NAMED = re.compile(r"([A-Za-z_$][A-Za-z0-9_$.-]*)(:|>=|<=|!=|=|>|<)")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _WORD = re.compile(r'[^\s"]+')
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
@@ -78,18 +79,15 @@ def _negate(term: Predicate) -> Predicate:
 
 def _read_value(query: str, at: int, before: str) -> tuple[str, int]:
     """Return a word or a quoted text, and where it ends."""
-    if query[at : at + 1] != '"':
-        word = _WORD.match(query, at)
-        if word is None:
-            raise FilterError(f"{before} needs a value after it")
-        return word[0], word.end()
-    text, at = "", at + 1
-    while at < len(query) and query[at] != '"':
-        at += query[at] == "\\" and at + 1 < len(query)
-        text, at = text + query[at], at + 1
-    if at >= len(query):
-        raise FilterError('a " is not closed')
-    return text, at + 1
+    if query[at : at + 1] == '"':
+        quoted = _QUOTED.match(query, at)
+        if quoted is None:
+            raise FilterError('a " is not closed')
+        return re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL), quoted.end()
+    word = _WORD.match(query, at)
+    if word is None:
+        raise FilterError(f"{before} needs a value after it")
+    return word[0], word.end()
 
 
 def _named_term(name: str, sign: str, value: str) -> Predicate:

@@ -12,10 +12,11 @@ import struct
 import sys
 import traceback
 from contextlib import suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from ipaddress import ip_address
-from threading import Condition, Event, Semaphore
+from threading import Condition, Event, Semaphore, Thread
 from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
@@ -27,7 +28,7 @@ from . import stream as _stream
 from .page import get_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from whisperr.dev._ingest.model import Arrival
     from whisperr.dev._ingest.service import Response
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _POLL_INTERVAL = 0.5
 _CLOSE_TIMEOUT = 5.0
+_CLOSE = {"Connection": "close"}
 
 
 class Settings(Protocol):
@@ -66,6 +68,9 @@ class HttpServer(ThreadingHTTPServer):
         self._count = 0
         self._changed = Condition()
         super().__init__(("127.0.0.1", port), _Connection)
+        serve = partial(self.serve_forever, poll_interval=0.02)
+        self._thread = Thread(target=serve, name="whisperr-dev", daemon=True)
+        self._thread.start()
 
     def server_bind(self) -> None:
         """Bind without a look-up of this machine's name."""
@@ -90,7 +95,10 @@ class HttpServer(ThreadingHTTPServer):
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Stop listening, cut the open connections, and wait a few seconds for their threads."""
+        """Stop listening, cut the open connections, and wait a few seconds for their threads.
+
+        A second time does nothing.
+        """
         self.closing.set()
         self.memory.end_waits()
         self.shutdown()
@@ -100,6 +108,7 @@ class HttpServer(ThreadingHTTPServer):
                 with suppress(OSError):  # the client closed it first
                     connection.shutdown(socket.SHUT_RDWR)
             self._changed.wait_for(lambda: not self._open, _CLOSE_TIMEOUT)
+        self._thread.join()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002  # as declared
         """Ignore clients that disconnect; print a mistake of ours."""
@@ -131,13 +140,13 @@ class _Connection(BaseHTTPRequestHandler):
         page = get_pages().get(url.path) if self.command == "GET" else None
         is_api = url.path.startswith(_api.PREFIX)
         if refusal is not None:
-            self._answer(refusal, close=True)
+            self._answer(refusal)
         elif page is not None:
             self._answer(page)
         elif self.command == "GET" and url.path == _stream.PATH:
             self._stream(url.query)
         elif not is_api and self.command != "POST":
-            self._answer(refuse(405, "method", "only POST", {"Allow": "POST"}), close=True)
+            self._answer(refuse(405, "method", "only POST", {"Allow": "POST", **_CLOSE}))
         else:
             body = self._read_body(default_size="0" if is_api else "")
             if body is not None and is_api:
@@ -152,23 +161,24 @@ class _Connection(BaseHTTPRequestHandler):
         """Refuse pages of other sites: a name that resolves to loopback, a foreign origin."""
         host = self.headers.get("Host", "")
         if not _is_loopback(host):
-            return refuse(403, "host_not_loopback", "open the local server by a loopback address")
+            text = "open the local server by a loopback address"
+            return refuse(403, "host_not_loopback", text, _CLOSE)
         origin = self.headers.get("Origin")
         if origin is not None and origin != f"http://{host}":
-            return refuse(403, "foreign_origin", "pages of other origins may not call")
+            return refuse(403, "foreign_origin", "pages of other origins may not call", _CLOSE)
         return None
 
     def _read_body(self, default_size: str) -> bytes | None:
         """Return the body; None when there is none to use, after the answer was sent."""
         length = self.headers.get("Content-Length", default_size)
         if not length.isdecimal() or "Transfer-Encoding" in self.headers:
-            self._answer(refuse(411, "length_required", "send Content-Length"), close=True)
+            self._answer(refuse(411, "length_required", "send Content-Length", _CLOSE))
             return None
         size, limit = int(length), self._http.settings.max_body_bytes
         if size > limit:  # answered before the body is read, as load balancers do
-            response = refuse(413, "too_large", f"{size} bytes; at most {limit}")
+            response = refuse(413, "too_large", f"{size} bytes; at most {limit}", _CLOSE)
             self._keep(urlsplit(self.path).path, b"", response)
-            self._answer(response, close=True)
+            self._answer(response)
             return None
         body = self.rfile.read(size)
         if len(body) < size:
@@ -180,21 +190,19 @@ class _Connection(BaseHTTPRequestHandler):
         """Send server-sent events until the reader disconnects or the server closes."""
         last = self.headers.get("Last-Event-ID")
         try:
-            stream = _stream.EventStream(self._http.memory, self._http.injector, query, last)
+            http = self._http
+            messages = _stream.open_stream(http.memory, http.injector, query, last, http.closing)
         except ValueError as error:
-            self._answer(refuse(400, "bad_call", str(error)), close=True)
+            self._answer(refuse(400, "bad_call", str(error), _CLOSE))
             return
         if not self._http.free_streams.acquire(blocking=False):
-            busy = refuse(503, "too_many_streams", "close another page or `whisperr tail`")
-            self._answer(busy, close=True)
+            text = "close another page or `whisperr tail`"
+            self._answer(refuse(503, "too_many_streams", text, _CLOSE))
             return
         try:
             self.connection.settimeout(_stream.SEND_TIMEOUT)
-            self.send_response(200)
-            for name, value in _stream.HEADERS.items():
-                self.send_header(name, value)
-            self.end_headers()
-            for message in stream.messages(self._http.closing):
+            self._send_head(200, _stream.HEADERS)
+            for message in messages:
                 self.wfile.write(message)
                 self.wfile.flush()
         finally:
@@ -256,19 +264,22 @@ class _Connection(BaseHTTPRequestHandler):
     def _plain_headers(self) -> dict[str, str]:
         return {name.lower(): value for name, value in self.headers.items()}
 
-    def _answer(self, response: Response, *, close: bool = False) -> None:
-        data = response.data
-        self.send_response(response.status)
-        self.send_header("Content-Type", response.content_type)
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("Cache-Control", "no-store")
-        for name, value in response.headers.items():
-            self.send_header(name, value)
-        if close:
-            self.send_header("Connection", "close")
-        self.end_headers()
-        self.wfile.write(data)
+    def _answer(self, response: Response) -> None:
+        headers = {
+            "Content-Type": response.content_type,
+            "Content-Length": str(len(response.data)),
+            "Cache-Control": "no-store",
+            **response.headers,
+        }
+        self._send_head(response.status, headers)
+        self.wfile.write(response.data)
         self.wfile.flush()
+
+    def _send_head(self, status: int, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
 
     def _drip(self, response: Response, pause: float) -> None:
         """Send the answer byte by byte, its head included."""
