@@ -15,7 +15,7 @@ from .validation import Malformed, parse_batch, parse_body, validate_event, vali
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .model import Arrival, ArrivalKind
+    from .model import Arrival, ArrivalKind, ReceivedRequest
 
 _PATHS = (BATCH_PATH, TRACK_PATH, IDENTIFY_PATH)
 
@@ -42,32 +42,22 @@ def refuse(
     return Response(status, {"error": code, "message": message}, headers or {})
 
 
-def check_headers(path: str, headers: Mapping[str, str], api_key: str | None) -> Response | None:
-    """Return the refusal of a wrong path, agent, key or type; None when the body may be read."""
-    if path not in _PATHS:
-        return refuse(404, "not_found", f"POST to one of {', '.join(_PATHS)}")
-    agent = headers.get("user-agent", "")
-    if not agent or agent.startswith("Python-urllib"):
-        return refuse(403, "agent_refused", "the default agent is refused; send one of your own")
-    key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
-    if not key or (api_key is not None and key != api_key):
-        return refuse(401, "invalid_api_key", "send the server key in X-API-Key")
-    if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        return refuse(415, "content_type", "send Content-Type: application/json")
-    return None
-
-
 def ingest(
-    path: str, body: bytes, *, now: float, legacy: bool = False
+    request: ReceivedRequest, api_key: str | None, *, legacy: bool = False
 ) -> tuple[Response, list[Arrival]]:
-    """Validate one body; return the documented response and the arrivals, not yet numbered.
+    """Validate one request; return the documented response and the arrivals, not yet numbered.
 
-    `now` is the wall clock in seconds. `legacy`: one bad event fails its batch.
+    `api_key` is the only key that is accepted; None accepts any. `legacy`: one bad event fails
+    its batch.
     """
+    path, now = request.path, request.received_at
+    refusal = _check_headers(path, request.headers, api_key)
+    if refusal is not None:
+        return refusal, []
     try:
         if path == BATCH_PATH:
-            return _ingest_batch(parse_batch(body), now, legacy=legacy)
-        value = parse_body(body)
+            return _ingest_batch(parse_batch(request.body), now, legacy=legacy)
+        value = parse_body(request.body)
     except Malformed as error:
         return refuse(400, error.code, str(error.problem)), []
     kind: ArrivalKind
@@ -81,6 +71,20 @@ def ingest(
     if problems:
         response = refuse(400, f"invalid_{kind}", str(problems[0]))
     return response, [to_arrival(kind, value, problems, now=now)]
+
+
+def _check_headers(path: str, headers: Mapping[str, str], api_key: str | None) -> Response | None:
+    if path not in _PATHS:
+        return refuse(404, "not_found", f"POST to one of {', '.join(_PATHS)}")
+    agent = headers.get("user-agent", "")
+    if not agent or agent.startswith("Python-urllib"):
+        return refuse(403, "agent_refused", "the default agent is refused; send one of your own")
+    key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
+    if not key or (api_key is not None and key != api_key):
+        return refuse(401, "invalid_api_key", "send the server key in X-API-Key")
+    if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        return refuse(415, "content_type", "send Content-Type: application/json")
+    return None
 
 
 def _ingest_batch(

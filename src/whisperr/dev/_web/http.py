@@ -12,6 +12,7 @@ import struct
 import sys
 import traceback
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
@@ -21,14 +22,14 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from urllib.parse import urlsplit
 
 from whisperr.dev._ingest.model import ReceivedRequest
-from whisperr.dev._ingest.service import check_headers, ingest, refuse
+from whisperr.dev._ingest.service import ingest, refuse
 
 from . import api as _api
 from . import stream as _stream
 from .page import get_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from whisperr.dev._ingest.model import Arrival
     from whisperr.dev._ingest.service import Response
@@ -177,7 +178,8 @@ class _Connection(BaseHTTPRequestHandler):
         size, limit = int(length), self._http.settings.max_body_bytes
         if size > limit:  # answered before the body is read, as load balancers do
             response = refuse(413, "too_large", f"{size} bytes; at most {limit}", _CLOSE)
-            self._keep(urlsplit(self.path).path, b"", response)
+            request = self._to_request(urlsplit(self.path).path, b"")
+            self._http.memory.keep(replace(request, status=response.status))
             self._answer(response)
             return None
         body = self.rfile.read(size)
@@ -216,6 +218,7 @@ class _Connection(BaseHTTPRequestHandler):
                 self._http.closing.wait(fault.seconds)
         last = faults[-1] if faults else None
         kind = None if last is None else last.kind
+        request = self._to_request(path, body)
         response: Response | None = None
         arrivals: list[Arrival] = []
         if last is not None and kind == "status":
@@ -223,14 +226,12 @@ class _Connection(BaseHTTPRequestHandler):
             given = {name: value for name, value in headers.items() if value is not None}
             response = refuse(last.code, "injected_fault", "an injected fault", given)
         elif kind not in {"hang", "cut"}:
-            settings = self._http.settings
-            response = check_headers(path, self._plain_headers(), settings.api_key)
-            if response is None:
-                legacy = any(fault.kind == "legacy" for fault in faults)
-                response, arrivals = ingest(path, body, now=settings.now(), legacy=legacy)
+            legacy = any(fault.kind == "legacy" for fault in faults)
+            response, arrivals = ingest(request, self._http.settings.api_key, legacy=legacy)
         if kind == "lose_answer":
             response = None
-        self._keep(path, body, response, kind, arrivals)
+        status = None if response is None else response.status
+        self._http.memory.keep(replace(request, status=status, fault=kind), arrivals)
         if kind == "hang":
             self._hang()
         elif response is None:
@@ -240,39 +241,21 @@ class _Connection(BaseHTTPRequestHandler):
         else:
             self._answer(response)
 
-    def _keep(
-        self,
-        path: str,
-        body: bytes,
-        response: Response | None,
-        fault: str | None = None,
-        arrivals: Sequence[Arrival] = (),
-    ) -> None:
-        request = ReceivedRequest(
-            number=0,
-            connection=self._number,
-            received_at=self._http.settings.now(),
-            method=self.command,
-            path=path,
-            headers=self._plain_headers(),
-            body=body,
-            status=None if response is None else response.status,
-            fault=fault,
-        )
-        self._http.memory.keep(request, arrivals)
-
-    def _plain_headers(self) -> dict[str, str]:
-        return {name.lower(): value for name, value in self.headers.items()}
+    def _to_request(self, path: str, body: bytes) -> ReceivedRequest:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        now = self._http.settings.now()
+        return ReceivedRequest(0, self._number, now, self.command, path, headers, body, None, None)
 
     def _answer(self, response: Response) -> None:
+        data = response.data
         headers = {
             "Content-Type": response.content_type,
-            "Content-Length": str(len(response.data)),
+            "Content-Length": str(len(data)),
             "Cache-Control": "no-store",
             **response.headers,
         }
         self._send_head(response.status, headers)
-        self.wfile.write(response.data)
+        self.wfile.write(data)
         self.wfile.flush()
 
     def _send_head(self, status: int, headers: Mapping[str, str]) -> None:
