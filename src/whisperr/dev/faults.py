@@ -151,9 +151,8 @@ class FaultInjector:
         picked = []
         with self._lock:
             for index, fault in enumerate(self.faults):
-                if fault.path not in {None, path}:
-                    continue
-                if fault.times is not None and self._used[index] >= fault.times:
+                is_used_up = fault.times is not None and self._used[index] >= fault.times
+                if is_used_up or fault.path not in {None, path}:
                     continue
                 if fault.rate < 1 and self._random.random() >= fault.rate:
                     continue

@@ -12,7 +12,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from random import Random
-from threading import Event, Thread
+from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from whisperr import Whisperr
@@ -107,6 +107,8 @@ def _fail_payment(
 class Tally:
     """What the demo proves: each accepted event is at the server once, and nothing else is."""
 
+    tracked: int
+    identified: int
     missing: int
     duplicated: int
     foreign: int
@@ -125,7 +127,6 @@ class _Traffic:
         self.identified: list[tuple[str, str]] = []
         self.total = len(calls)
         self._client = client
-        self._stop = Event()
         shares: list[list[DayCall]] = [[] for _ in range(_THREADS)]
         for call in calls:
             shares[sum(call.user.encode()) % _THREADS].append(call)
@@ -141,7 +142,7 @@ class _Traffic:
     def wait_for(self, share: float, deadline: float) -> None:
         """Wait until this share of the calls is made, or the deadline (monotonic, seconds)."""
         while self.made < share * self.total and time.monotonic() < deadline:
-            self._stop.wait(_INTERVAL)
+            time.sleep(_INTERVAL)
 
     def join(self, deadline: float) -> None:
         for thread in self._threads:
@@ -158,7 +159,7 @@ class _Traffic:
                 if message_id is None:
                     raise RuntimeError(f"{call.name} was not accepted")
                 self.ids.append(message_id)
-            self._stop.wait(_INTERVAL)
+            time.sleep(_INTERVAL)
 
 
 def run(*, users: int, seed: int) -> int:
@@ -181,7 +182,7 @@ def run(*, users: int, seed: int) -> int:
         client.shutdown()
         tally = _tally(server, traffic)
         _print_timeline(server, calls, terminal)
-        _print_figures(server, traffic, stats, tally, time.monotonic() - started, terminal)
+        _print_figures(server, stats, tally, time.monotonic() - started, terminal)
     return 0 if tally.is_perfect and traffic.made >= traffic.total else 1
 
 
@@ -205,7 +206,7 @@ def _inject_faults(
     traffic.wait_for(0.2, deadline)
     server.set_faults(faults.status(503))
     report("the service is down: 503 for everything")
-    Event().wait(_OUTAGE)
+    time.sleep(_OUTAGE)
     server.set_faults()
     report("the service is back; the client tries again after its backoff")
     wait_for_answer("202")
@@ -231,6 +232,8 @@ def _tally(server: LocalServer, traffic: _Traffic) -> Tally:
     del arrived[None]  # identifies have no id, and may arrive twice without harm
     made = set(traffic.ids)
     return Tally(
+        tracked=len(traffic.ids),
+        identified=len(traffic.identified),
         missing=len(made - set(arrived)) + len(set(traffic.identified) - identified),
         duplicated=sum(count - 1 for count in arrived.values()),
         foreign=len(set(arrived) - made) + server.summary()["refused"],
@@ -254,19 +257,14 @@ def _print_timeline(server: LocalServer, calls: Sequence[DayCall], terminal: Ter
 
 
 def _print_figures(
-    server: LocalServer,
-    traffic: _Traffic,
-    stats: Stats,
-    tally: Tally,
-    took: float,
-    terminal: Terminal,
+    server: LocalServer, stats: Stats, tally: Tally, took: float, terminal: Terminal
 ) -> None:
     counts = server.summary()
     answers = ", ".join(f"{count} x {name}" for name, count in sorted(counts["answers"].items()))
     dropped = sum(stats.dropped.values())
     for line in (
         "",
-        f"sent        {len(traffic.ids)} events and {len(traffic.identified)} identifies",
+        f"sent        {tally.tracked} events and {tally.identified} identifies",
         f"requests    {stats.requests}, {stats.retries} of them retries ({answers})",
         f"duplicates  {counts['duplicates']} dropped by the server",
         f"client      {stats.delivered} delivered, {dropped} dropped, {stats.held} held",

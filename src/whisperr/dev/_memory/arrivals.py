@@ -96,7 +96,11 @@ class Arrivals:
         self._requests: deque[ReceivedRequest] = deque(maxlen=_KEPT_REQUESTS)
         self._clear()
         if journal is not None:
-            self._load(journal)
+            for request, arrivals in journal.load():
+                self._add_request(request)
+                for arrival in arrivals:
+                    self._add_arrival(arrival)
+            self._epoch = journal.begin(secrets.token_hex(6), self._records)
 
     def _clear(self) -> None:
         self._epoch = secrets.token_hex(6)
@@ -110,13 +114,6 @@ class Arrivals:
         self._counters: dict[str, Counter[str]] = {
             name: Counter() for name in ("answers", "faults", "types", "agents")
         }
-
-    def _load(self, journal: Journal) -> None:
-        for request, arrivals in journal.load():
-            self._add_request(request)
-            for arrival in arrivals:
-                self._add_arrival(arrival)
-        self._epoch = journal.begin(self._epoch, self._records)
 
     def reset(self) -> None:
         """Forget everything, also which message ids have arrived."""

@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from whisperr.dev._ingest.event_text import find_event_text
-from whisperr.dev._ingest.hints import get_hint
 from whisperr.dev._ingest.model import BATCH_PATH
 from whisperr.dev._ingest.service import Response, refuse
-from whisperr.dev._ingest.validation import Malformed, parse_body
+from whisperr.dev._ingest.validation import Malformed, get_hint, parse_body
 from whisperr.dev.faults import Fault
 
 if TYPE_CHECKING:
@@ -37,7 +36,8 @@ _MAX_WAIT = 60.0
 _FILTERS = ("kind", "user", "type", "status", "q")
 _PARSERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys((*_FILTERS, "last"), str),
-    **dict.fromkeys(("after", "limit", "count", "seq", "recent"), int),
+    **dict.fromkeys(("after", "count", "seq", "recent"), int),
+    "limit": lambda text: max(int(text), 1),
     "timeout": float,
 }
 
@@ -101,7 +101,7 @@ def select_filters(query: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _arrivals(call: _Call) -> _Answer:
-    found = call.memory.arrivals(**select_filters(call.query))[-_limit(call) :]
+    found = call.memory.arrivals(**select_filters(call.query))[-call.query.get("limit", _LIMIT) :]
     return {"arrivals": [arrival_to_json(arrival) for arrival in found]}
 
 
@@ -121,7 +121,7 @@ def _arrival(call: _Call) -> _Answer:
 
 
 def _requests(call: _Call) -> _Answer:
-    found = call.memory.requests(call.query.get("after", 0))[-_limit(call) :]
+    found = call.memory.requests(call.query.get("after", 0))[-call.query.get("limit", _LIMIT) :]
     return {"requests": [{**request_to_json(one), "body": _decode(one.body)} for one in found]}
 
 
@@ -153,11 +153,6 @@ def _set_faults(call: _Call) -> _Answer:
 def _reset(call: _Call) -> _Answer:
     call.memory.reset()
     return _summary(call)
-
-
-def _limit(call: _Call) -> int:
-    limit: int = call.query.get("limit", _LIMIT)
-    return max(limit, 1)
 
 
 def _decode(body: bytes) -> str:

@@ -17,8 +17,9 @@ from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from ipaddress import ip_address
+from socketserver import TCPServer
 from threading import Condition, Event, Semaphore, Thread
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from whisperr.dev._ingest.model import ReceivedRequest
@@ -54,6 +55,7 @@ class Settings(Protocol):
 class HttpServer(ThreadingHTTPServer):
     """Listens on loopback, knows its open connections, and ends them when it closes."""
 
+    allow_reuse_address = os.name == "posix"  # so that a restart waits for no old connections
     daemon_threads = True
     request_queue_size = 128
 
@@ -75,10 +77,7 @@ class HttpServer(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         """Bind without a look-up of this machine's name."""
-        if os.name == "posix":  # else a restart waits for the last run's connections to time out
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        socket.socket.bind(self.socket, self.server_address)
-        self.server_address = self.socket.getsockname()
+        TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
     def add(self, connection: socket.socket) -> int:
@@ -120,6 +119,7 @@ class HttpServer(ThreadingHTTPServer):
 class _Connection(BaseHTTPRequestHandler):
     """One connection: reads requests, and answers each or makes it meet a fault."""
 
+    server: HttpServer
     protocol_version = "HTTP/1.1"
     server_version = "whisperr-dev"
     sys_version = ""
@@ -128,8 +128,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self._http = cast("HttpServer", self.server)
-        self._number = self._http.add(self.connection)
+        self._number = self.server.add(self.connection)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401  # as declared
         """Log nothing: `whisperr dev` prints what arrives."""
@@ -151,7 +150,7 @@ class _Connection(BaseHTTPRequestHandler):
         else:
             body = self._read_body(default_size="0" if is_api else "")
             if body is not None and is_api:
-                memory, injector = self._http.memory, self._http.injector
+                memory, injector = self.server.memory, self.server.injector
                 self._answer(_api.call(memory, injector, self.command, url.path, url.query, body))
             elif body is not None:
                 self._ingest(url.path, body)
@@ -175,11 +174,11 @@ class _Connection(BaseHTTPRequestHandler):
         if not length.isdecimal() or "Transfer-Encoding" in self.headers:
             self._answer(refuse(411, "length_required", "send Content-Length", _CLOSE))
             return None
-        size, limit = int(length), self._http.settings.max_body_bytes
+        size, limit = int(length), self.server.settings.max_body_bytes
         if size > limit:  # answered before the body is read, as load balancers do
             response = refuse(413, "too_large", f"{size} bytes; at most {limit}", _CLOSE)
             request = self._to_request(urlsplit(self.path).path, b"")
-            self._http.memory.keep(replace(request, status=response.status))
+            self.server.memory.keep(replace(request, status=response.status))
             self._answer(response)
             return None
         body = self.rfile.read(size)
@@ -192,12 +191,12 @@ class _Connection(BaseHTTPRequestHandler):
         """Send server-sent events until the reader disconnects or the server closes."""
         last = self.headers.get("Last-Event-ID")
         try:
-            http = self._http
+            http = self.server
             messages = _stream.open_stream(http.memory, http.injector, query, last, http.closing)
         except ValueError as error:
             self._answer(refuse(400, "bad_call", str(error), _CLOSE))
             return
-        if not self._http.free_streams.acquire(blocking=False):
+        if not self.server.free_streams.acquire(blocking=False):
             text = "close another page or `whisperr tail`"
             self._answer(refuse(503, "too_many_streams", text, _CLOSE))
             return
@@ -208,14 +207,14 @@ class _Connection(BaseHTTPRequestHandler):
                 self.wfile.write(message)
                 self.wfile.flush()
         finally:
-            self._http.free_streams.release()
+            self.server.free_streams.release()
 
     def _ingest(self, path: str, body: bytes) -> None:
         """Answer a request of a client, or make it meet the last of its faults."""
-        faults = self._http.injector.pick(path)
+        faults = self.server.injector.pick(path)
         for fault in faults:
             if fault.kind == "latency":
-                self._http.closing.wait(fault.seconds)
+                self.server.closing.wait(fault.seconds)
         last = faults[-1] if faults else None
         kind = None if last is None else last.kind
         request = self._to_request(path, body)
@@ -227,11 +226,11 @@ class _Connection(BaseHTTPRequestHandler):
             response = refuse(last.code, "injected_fault", "an injected fault", given)
         elif kind not in {"hang", "cut"}:
             legacy = any(fault.kind == "legacy" for fault in faults)
-            response, arrivals = ingest(request, self._http.settings.api_key, legacy=legacy)
+            response, arrivals = ingest(request, self.server.settings.api_key, legacy=legacy)
         if kind == "lose_answer":
             response = None
         status = None if response is None else response.status
-        self._http.memory.keep(replace(request, status=status, fault=kind), arrivals)
+        self.server.memory.keep(replace(request, status=status, fault=kind), arrivals)
         if kind == "hang":
             self._hang()
         elif response is None:
@@ -243,7 +242,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _to_request(self, path: str, body: bytes) -> ReceivedRequest:
         headers = {name.lower(): value for name, value in self.headers.items()}
-        now = self._http.settings.now()
+        now = self.server.settings.now()
         return ReceivedRequest(0, self._number, now, self.command, path, headers, body, None, None)
 
     def _answer(self, response: Response) -> None:
@@ -273,7 +272,7 @@ class _Connection(BaseHTTPRequestHandler):
         finally:
             self.wfile = output
         for byte in answer.getvalue():
-            if self._http.closing.wait(pause):
+            if self.server.closing.wait(pause):
                 break
             self.wfile.write(bytes([byte]))
             self.wfile.flush()
@@ -282,7 +281,7 @@ class _Connection(BaseHTTPRequestHandler):
         """Send nothing until the client disconnects or the server closes."""
         self.close_connection = True
         readable: list[object] = []
-        while not readable and not self._http.closing.is_set():
+        while not readable and not self.server.closing.is_set():
             readable, _, _ = select.select([self.connection], [], [], _POLL_INTERVAL)
 
     def _cut(self) -> None:
