@@ -10,6 +10,7 @@ import dataclasses
 import json
 import signal
 import sys
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from threading import Event
 from typing import TYPE_CHECKING, Any
@@ -27,8 +28,6 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 20.0  # seconds, several beats; after that the connection is lost
 _RETRY_INTERVAL = 1.0
-_BUSY = 503
-_OK = 200
 
 
 class _Refused(Exception):  # noqa: N818  # an answer, not an error of the program
@@ -66,7 +65,7 @@ def _follow(port: int, filters: Mapping[str, str], lines: int) -> Iterator[dict[
         try:
             connection.request("GET", f"{PATH}?{urlencode({**filters, **start})}")
             answer = connection.getresponse()
-            if answer.status != _OK:
+            if answer.status != HTTPStatus.OK:
                 _fail(answer, port)
             for event in _parse_events(answer):
                 is_waiting = False
@@ -94,7 +93,7 @@ def _fail(answer: HTTPResponse, port: int) -> NoReturn:
         message = json.loads(text)["message"]
     except (ValueError, TypeError, KeyError):
         raise _Refused(f"the server on port {port} is not a whisperr dev") from None
-    raise OSError(message) if answer.status == _BUSY else _Refused(message)
+    raise OSError(message) if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else _Refused(message)
 
 
 def _parse_events(answer: HTTPResponse) -> Iterator[dict[str, str]]:

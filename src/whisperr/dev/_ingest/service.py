@@ -59,7 +59,7 @@ def ingest(
             return _ingest_batch(parse_batch(request.body), now, legacy=legacy)
         value = parse_body(request.body)
     except Malformed as error:
-        return refuse(400, error.code, str(error.problem)), []
+        return refuse(400, error.code, str(error)), []
     kind: ArrivalKind
     if path == TRACK_PATH:
         kind, problems = "event", validate_event(value, now)

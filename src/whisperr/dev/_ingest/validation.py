@@ -86,12 +86,11 @@ _PUSH_HINT = "This key is for push channels, with one of its allowed values."
 
 
 class Malformed(Exception):  # noqa: N818  # an answer of the service, not an error of the program
-    """The whole request is refused with 400: `code` is in the answer, `problem` says why."""
+    """The whole request is refused with 400; `code` is in the answer, and the problem."""
 
     def __init__(self, code: str, problem: Problem) -> None:
         super().__init__(str(problem))
         self.code = code
-        self.problem = problem
 
 
 def parse_body(body: bytes) -> Any:  # noqa: ANN401  # any JSON value

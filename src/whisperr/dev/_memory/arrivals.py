@@ -209,10 +209,6 @@ class Arrivals:
         with self._changed:
             return Cursor(self._epoch, self._seq, self._number)
 
-    def request(self, number: int) -> ReceivedRequest | None:
-        """Return one request, if it is still kept."""
-        return next((one for one in self.requests(number - 1) if one.number == number), None)
-
     def requests(self, after: int = 0) -> list[ReceivedRequest]:
         """Return the kept requests with a number above `after`, in the order of their answers."""
         with self._changed:

@@ -12,10 +12,11 @@ GET  /_dev/stream     server-sent events, see `stream`
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from whisperr.dev._ingest.event_text import find_event_text
 from whisperr.dev._ingest.model import BATCH_PATH
 from whisperr.dev._ingest.service import Response, refuse
 from whisperr.dev._ingest.validation import Malformed, get_hint, parse_body
@@ -40,6 +41,10 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "limit": lambda text: max(int(text), 1),
     "timeout": float,
 }
+_DECODER = json.JSONDecoder()
+_START = re.compile(r'[ \t\n\r]*[{,][ \t\n\r]*"events"[ \t\n\r]*:[ \t\n\r]*\[[ \t\n\r]*')
+_SEPARATOR = re.compile(r"[ \t\n\r]*(?:,[ \t\n\r]*)?")
+_END = re.compile(r"[ \t\n\r]*}[ \t\n\r]*")
 
 
 class _Call(NamedTuple):
@@ -100,6 +105,32 @@ def select_filters(query: Mapping[str, Any]) -> dict[str, Any]:
     return {name: query[name] for name in (*_FILTERS, "after") if name in query}
 
 
+def find_event_text(body: bytes, index: int) -> str:
+    """Return the text of event `index` of a batch; the whole body when that cannot be found."""
+    text = _decode(body)
+    try:
+        return _split_batch(text)[index]
+    except (ValueError, IndexError, RecursionError):
+        return text
+
+
+def _split_batch(text: str) -> list[str]:
+    """Return the text of each event; the last of several `events` counts, as in JSON."""
+    events: list[str] = []
+    at = 0
+    while start := _START.match(text, at):
+        events, at = [], start.end()
+        while text[at] != "]":
+            _, end = _DECODER.raw_decode(text, at)
+            events.append(text[at:end])
+            separator = _SEPARATOR.match(text, end)
+            at = separator.end() if separator else end
+        at += 1
+    if not _END.fullmatch(text, at):
+        raise ValueError("not a batch, or not written as one usually is")
+    return events
+
+
 def _arrivals(call: _Call) -> _Answer:
     found = call.memory.arrivals(**select_filters(call.query))[-call.query.get("limit", _LIMIT) :]
     return {"arrivals": [arrival_to_json(arrival) for arrival in found]}
@@ -110,8 +141,9 @@ def _arrival(call: _Call) -> _Answer:
     found = next((one for one in call.memory.arrivals(after=seq - 1) if one.seq == seq), None)
     if found is None:
         return refuse(404, "not_kept", f"seq={seq}: is not, or no longer, kept")
+    requests = call.memory.requests(found.request - 1)
+    request = next((one for one in requests if one.number == found.request), None)
     answer: dict[str, Any] = {"arrival": arrival_to_json(found), "raw": None, "request": None}
-    request = call.memory.request(found.request)
     if request is not None:
         in_batch = request.path == BATCH_PATH
         body = request.body
