@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from random import Random
 from threading import Thread
@@ -47,7 +47,7 @@ class DayCall:
     user: str
     at: datetime
     name: str | None
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, Any]
     email: str | None = None
 
 

@@ -56,11 +56,9 @@ _PUSH: dict[str, _Rule] = {
     "provider_project": _TEXT,
 }
 _CHANNEL = {"channel": _CHANNEL_NAME, "address": _TEXT, "opted_in": _FLAG, "verified": _FLAG}
-_PUSH_CHANNEL = {**_CHANNEL, **_PUSH}
-_OTHER_CHANNEL = {
-    **_CHANNEL,
-    **dict.fromkeys(_PUSH, _rule("no such key: for push only", lambda _: False)),
-}
+_PUSH_ONLY = _rule("no such key: for push only", lambda _: False)
+_PUSH_CHANNEL = _CHANNEL | _PUSH
+_OTHER_CHANNEL = _CHANNEL | dict.fromkeys(_PUSH, _PUSH_ONLY)
 # By pointer; each channel as the first.
 _FLAG_HINT = "Send true or false; leave the key out when it is not known."
 _HINTS = {

@@ -82,10 +82,9 @@ class Arrivals:
     def __init__(
         self,
         keep: int,
-        journal: Journal | None = None,
-        *,
-        on_arrival: Callable[[Arrival], object] | None = None,
-        on_request: Callable[[ReceivedRequest], object] | None = None,
+        journal: Journal | None,
+        on_arrival: Callable[[Arrival], object] | None,
+        on_request: Callable[[ReceivedRequest], object] | None,
     ) -> None:
         self._changed = Condition()
         self._closed = False

@@ -95,10 +95,7 @@ class HttpServer(ThreadingHTTPServer):
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Stop listening, cut the open connections, and wait a few seconds for their threads.
-
-        A second time does nothing.
-        """
+        """Stop listening, cut the open connections, and wait a few seconds for their threads."""
         self.closing.set()
         self.memory.end_waits()
         self.shutdown()

@@ -61,12 +61,8 @@ class LocalServer:
         self.max_body_bytes = max_body_bytes
         self.now = clock
         self._port = port
-        self._memory = Arrivals(
-            keep,
-            None if store is None else Journal(store),
-            on_arrival=on_arrival,
-            on_request=on_request,
-        )
+        journal = None if store is None else Journal(store)
+        self._memory = Arrivals(keep, journal, on_arrival, on_request)
         self._injector = FaultInjector(faults, seed, on_change=self._memory.wake)
         self._http: HttpServer | None = None
 
