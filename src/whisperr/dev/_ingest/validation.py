@@ -23,7 +23,7 @@ def _rule(expected: str, is_right: Callable[[Any], object]) -> _Rule:
     return lambda value: None if is_right(value) else expected
 
 
-def _one_of(*allowed: str) -> _Rule:
+def _choice(*allowed: str) -> _Rule:
     return _rule(f"one of {', '.join(allowed)}", lambda value: value in allowed)
 
 
@@ -37,7 +37,7 @@ _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 _TEXT = _rule("a string, not empty", lambda value: isinstance(value, str) and value)
 _FLAG = _rule("true or false, or no key", lambda value: isinstance(value, bool))
-_CHANNEL_NAME = _one_of("email", "sms", "push")
+_CHANNEL_NAME = _choice("email", "sms", "push")
 _IDENTIFY: dict[str, _Rule] = {
     "external_user_id": _TEXT,
     "anonymous_id": _rule(
@@ -49,9 +49,9 @@ _IDENTIFY: dict[str, _Rule] = {
     "channels": _rule("a list", lambda value: isinstance(value, list)),
 }
 _PUSH: dict[str, _Rule] = {
-    "kind": _one_of("fcm", "apns", "expo", "onesignal_sub"),
-    "platform": _one_of("ios", "android", "web", "macos", "windows", "linux"),
-    "push_env": _one_of("production", "sandbox"),
+    "kind": _choice("fcm", "apns", "expo", "onesignal_sub"),
+    "platform": _choice("ios", "android", "web", "macos", "windows", "linux"),
+    "push_env": _choice("production", "sandbox"),
     "client_app_id": _TEXT,
     "provider_project": _TEXT,
 }
