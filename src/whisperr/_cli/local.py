@@ -167,19 +167,23 @@ def _parse_delay(text: str) -> dict[str, float]:
 
 
 def _dev(arguments: argparse.Namespace) -> int:
-    from whisperr.dev._console.terminal import serve
+    from whisperr.dev import LocalServer
+    from whisperr.dev._console.terminal import open_terminal, serve
     from whisperr.dev._memory.journal import JournalError
 
+    terminal = open_terminal(arguments.command)
     try:
-        return serve(
-            port=arguments.port,
+        server = LocalServer(
+            arguments.port,
             api_key=arguments.key,
-            max_body_bytes=arguments.max_body,
-            seed=arguments.seed,
             faults=get_faults(arguments),
+            seed=arguments.seed,
+            max_body_bytes=arguments.max_body,
             store=arguments.store,
-            command=arguments.command,
+            on_arrival=terminal.arrival,
+            on_request=terminal.request,
         )
+        return serve(server, terminal, arguments.command)
     except JournalError as error:
         raise UsageError(f"--store {arguments.store}: {error}") from None
     except (OSError, OverflowError) as error:
