@@ -8,6 +8,7 @@ Threads: any thread may defer an event and any other may queue it. Nothing here 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from whisperr._client import get_pipeline
@@ -24,29 +25,23 @@ if TYPE_CHECKING:
     from whisperr._delivery.pipeline import Pipeline
     from whisperr.protocols import Sink
 
+    # A message id, and the bytes before and after the user.
+    Encoded = tuple[str | None, bytes, bytes | None]
+
 UNKNOWN = object()
 """Stands for a user that is named when the event is queued."""
 
 
+@dataclass(eq=False, repr=False, slots=True)  # its bytes are not for logs
 class DeferredEvent:
     """An encoded event or identify that waits to be queued, once."""
 
-    __slots__ = ("_call", "_call_site", "_client", "_head", "_tail", "message_id")
-
-    def __init__(
-        self,
-        client: Whisperr,
-        call: str,
-        head: bytes,
-        tail: bytes | None = None,
-        message_id: str | None = None,
-    ) -> None:
-        self.message_id: str | None = message_id
-        self._client = client
-        self._call = call
-        self._head = head
-        self._tail = tail  # None: the head is all of it
-        self._call_site = get_call_site()  # later it is not on the stack any more
+    client: Whisperr
+    call: str
+    message_id: str | None
+    head: bytes
+    tail: bytes | None  # None: the head is all of it
+    call_site: str = field(default_factory=get_call_site)  # later it is not on the stack any more
 
     def queue(self, user: object = None) -> bool:
         """Queue it, for this user if it has none yet; return whether it was accepted.
@@ -56,35 +51,35 @@ class DeferredEvent:
         """
         pipeline = self._pipeline()
         if pipeline.closing:
-            pipeline.reject_closed(self._call, self._call_site)
+            pipeline.reject_closed(self.call, self.call_site)
             return False
-        data = self._head
-        if self._tail is not None:
-            join = join_user if self._call == "identify" else pipeline.encoder.add_user
+        data = self.head
+        if self.tail is not None:
+            join = join_user if self.call == "identify" else pipeline.encoder.add_user
             try:
-                data = join(self._head, user, self._tail)
+                data = join(self.head, user, self.tail)
             except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
-                pipeline.reject(error, self._call, self._call_site)
+                pipeline.reject(error, self.call, self.call_site)
                 return False
-        return pipeline.put(data, self._call_site)
+        return pipeline.put(data, self.call_site)
 
     def reject(self, error: Exception) -> None:
         """Report that it will never be queued, and why; strict mode raises the error."""
-        self._pipeline().reject(error, self._call, self._call_site)
+        self._pipeline().reject(error, self.call, self.call_site)
 
     def settle(self, user: object) -> bool:
         """End the wait: queue it for `user`, or report that there is none, or why it is unknown."""
         if isinstance(user, InvalidEvent):
             self.reject(user)
         elif user is None:
-            report_anonymous(self._client, self._call)
+            report_anonymous(self.client, self.call)
         else:
             return self.queue(user)
         return False
 
     def _pipeline(self) -> Pipeline:
         """Return the pipeline of this process, which may be a fork of the one that deferred it."""
-        pipeline = get_pipeline(self._client)
+        pipeline = get_pipeline(self.client)
         assert pipeline is not None  # a disabled client defers nothing
         return pipeline
 
@@ -105,12 +100,10 @@ def defer_event(
     """
     given = (event_type, properties, context, occurred_at, message_id)
 
-    def encode(pipeline: Pipeline) -> DeferredEvent:
+    def encode(pipeline: Pipeline) -> Encoded:
         if user is UNKNOWN:
-            chosen, head, tail = pipeline.encoder.encode_without_user(*given)
-            return DeferredEvent(client, "track", head, tail, chosen)
-        chosen, data = pipeline.encoder.encode(user, *given)
-        return DeferredEvent(client, "track", data, None, chosen)
+            return pipeline.encoder.encode_without_user(*given)
+        return (*pipeline.encoder.encode(user, *given), None)
 
     return _defer(client, "track", encode)
 
@@ -118,15 +111,14 @@ def defer_event(
 def defer_identify(client: Whisperr, **details: object) -> DeferredEvent | None:
     """Encode what is known about a user that is named later; None when it was rejected."""
 
-    def encode(_: Pipeline) -> DeferredEvent:
-        head, tail = split_at_user(encode_identify(NO_USER, **details), NO_USER)
-        return DeferredEvent(client, "identify", head, tail)
+    def encode(_: Pipeline) -> Encoded:
+        return (None, *split_at_user(encode_identify(NO_USER, **details), NO_USER))
 
     return _defer(client, "identify", encode)
 
 
 def _defer(
-    client: Whisperr, call: str, encode: Callable[[Pipeline], DeferredEvent]
+    client: Whisperr, call: str, encode: Callable[[Pipeline], Encoded]
 ) -> DeferredEvent | None:
     pipeline = get_pipeline(client)
     if pipeline is None:
@@ -135,7 +127,7 @@ def _defer(
         pipeline.reject_closed(call)
         return None
     try:
-        return encode(pipeline)
+        return DeferredEvent(client, call, *encode(pipeline))
     except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
         pipeline.reject(error, call)
         return None

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from whisperr.errors import InvalidEvent
@@ -23,6 +24,7 @@ _ENDED = "external_user_id: the request is over and resolve_user is async; await
 _CANCELLED = "external_user_id: the request was cancelled before its user was read"
 
 
+@dataclass(eq=False)
 class Unread:
     """A user that takes an `await` to read.
 
@@ -30,14 +32,9 @@ class Unread:
     user, for reports.
     """
 
-    __slots__ = ("_read", "reader", "source")
-
-    def __init__(
-        self, read: Callable[[], Awaitable[object]], source: object, reader: str = "resolve_user"
-    ) -> None:
-        self._read = read
-        self.source: object = source
-        self.reader: str = reader
+    _read: Callable[[], Awaitable[object]]
+    source: object
+    reader: str = "resolve_user"
 
     async def read(self) -> object:
         """Return the user's id, None for an anonymous visitor, or why it cannot be read."""
@@ -59,8 +56,10 @@ class Pending:
     def __bool__(self) -> bool:
         return bool(self._queue)
 
-    def add(self, deferred: DeferredEvent, user: Unread) -> str | None:
+    def add(self, deferred: DeferredEvent | None, user: Unread) -> str | None:
         """Keep an event until the request ends; return its id, None when it was rejected."""
+        if deferred is None:
+            return None
         if self._ended:
             deferred.reject(InvalidEvent(_ENDED))
             return None

@@ -101,7 +101,7 @@ class UserTracker:
         """Return the user's id, None for an anonymous visitor, or Unread. May raise anything."""
         return self._resolve()
 
-    def _defer(self, deferred: DeferredEvent, user: Unread) -> str | None:
+    def _defer(self, deferred: DeferredEvent | None, user: Unread) -> str | None:
         """Keep an event until its user is read; for trackers whose user may be Unread."""
         raise NotImplementedError
 
@@ -133,12 +133,10 @@ class UserTracker:
         check_names(arguments, TrackArguments)
         client = self._get_client()
         user = self._find_user(client, "track") if client.enabled else None
-        if user is None:
-            return None
-        if not isinstance(user, Unread):
-            return client.track(user, event_type, properties, context, **arguments)
-        deferred = defer_event(client, UNKNOWN, event_type, properties, context, **arguments)
-        return None if deferred is None else self._defer(deferred, user)
+        given = (event_type, properties, context)
+        if isinstance(user, Unread):
+            return self._defer(defer_event(client, UNKNOWN, *given, **arguments), user)
+        return None if user is None else client.track(user, *given, **arguments)
 
     @same_parameters(Whisperr.identify)
     def identify(self, **arguments: Unpack[IdentifyArguments]) -> None:
@@ -147,9 +145,7 @@ class UserTracker:
         client = self._get_client()
         user = self._find_user(client, "identify") if client.enabled else None
         if isinstance(user, Unread):
-            deferred = defer_identify(client, **arguments)
-            if deferred is not None:
-                self._defer(deferred, user)
+            self._defer(defer_identify(client, **arguments), user)
         elif user is not None:
             client.identify(user, **arguments)
 
@@ -183,7 +179,7 @@ class DeferringTracker(UserTracker):
         """Return the user's id, None for an anonymous visitor, or why it cannot be read."""
         raise NotImplementedError
 
-    def _defer(self, deferred: DeferredEvent, user: Unread) -> str | None:
+    def _defer(self, deferred: DeferredEvent | None, user: Unread) -> str | None:
         return self.pending.add(deferred, user)
 
     async def auser_id(self) -> str | None:
@@ -203,19 +199,18 @@ class DeferringTracker(UserTracker):
         **arguments: Unpack[TrackArguments],
     ) -> str | None:
         """Do what `track` does, and read the user before it returns."""
-        client = self._get_client()
-        deferred = defer_event(client, UNKNOWN, event_type, properties, context, **arguments)
-        return None if deferred is None else await self._settle(deferred)
+        given = (event_type, properties, context)
+        return await self._settle(defer_event(self._get_client(), UNKNOWN, *given, **arguments))
 
     @same_parameters(Whisperr.identify)
     async def aidentify(self, **arguments: Unpack[IdentifyArguments]) -> None:
         """Do what `identify` does, and read the user before it returns."""
         check_names(arguments, IdentifyArguments)
-        deferred = defer_identify(self._get_client(), **arguments)
-        if deferred is not None:
-            await self._settle(deferred)
+        await self._settle(defer_identify(self._get_client(), **arguments))
 
-    async def _settle(self, deferred: DeferredEvent) -> str | None:
+    async def _settle(self, deferred: DeferredEvent | None) -> str | None:
+        if deferred is None:
+            return None
         accepted = await self.pending.finish([(deferred, await self._aread_user())])
         return deferred.message_id if accepted else None
 

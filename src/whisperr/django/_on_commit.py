@@ -41,14 +41,16 @@ def track_on_commit(
     """
     client = get_settings_client()
     deferred = defer_event(client, user_id, event_type, properties, context, **arguments)
-    return None if deferred is None else queue_on_commit(deferred, using)
+    return queue_on_commit(deferred, using)
 
 
-def queue_on_commit(deferred: DeferredEvent, using: str | None) -> str | None:
+def queue_on_commit(deferred: DeferredEvent | None, using: str | None) -> str | None:
     """Queue an event when the transaction commits; return its message id, None when rejected.
 
     A row of the outbox follows the transaction by itself, if it is in the same database.
     """
+    if deferred is None:
+        return None
     sink = get_sink(get_settings_client())
     if isinstance(sink, Rows) and sink.follows(using):
         with use_database(using):

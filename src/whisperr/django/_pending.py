@@ -46,8 +46,10 @@ class DjangoPending(Pending):
         super().__init__()
         self._settling = False
 
-    def add(self, deferred: DeferredEvent, user: Unread) -> str | None:
+    def add(self, deferred: DeferredEvent | None, user: Unread) -> str | None:
         """Keep an event until the view ends; after it, as in a stream, a task settles it soon."""
+        if deferred is None:
+            return None
         self._queue.append((deferred, user))
         if self._ended and not self._settling:  # `settle` finds this one as well, in its order
             self._settling = True
@@ -67,7 +69,7 @@ class DjangoPending(Pending):
         """Settle in a sync chain, whose thread usually has no event loop."""
         if in_event_loop():  # a sync request made from async code, as notebooks and tests do
             known = self.pull(lambda user: isinstance(user, KnownUser))
-            settle_all([(one, user.key) for one, user in known if isinstance(user, KnownUser)])
+            settle_all([(deferred, user.source) for deferred, user in known])
             self.reject(_BLOCKED)
         else:
             async_to_sync(self.settle)()
@@ -92,38 +94,24 @@ class DjangoPending(Pending):
             waiting = self.pull(lambda user: isinstance(user, SessionUser))
             settle_all([(deferred, key) for deferred, _ in waiting])
 
-    def logged_out(self, user: object) -> None:
-        """Give what waits to the user that leaves; a resolver cannot be asked any more."""
-        self.found(get_key(user))
-        self.logged_in()
-
-    def logged_in(self) -> None:
-        """Report what waits as lost: its user cannot be read any more, and is not the new one."""
-        self.reject(_CHANGED, lambda user: not isinstance(user, KnownUser))
-
 
 def writes_rows() -> bool:
     """Return whether events become rows of the outbox, which an event loop may not write."""
     return get_sink(get_settings_client()) is not None
 
 
-def _get_pending(request: object) -> DjangoPending | None:
+def _user_changes(signal: object, request: object = None, user: object = None, **_: object) -> None:
+    """Give what waits to the user that leaves; at a login, and for a resolver, report it as lost.
+
+    Its user cannot be read any more, and is not the new one.
+    """
     pending = getattr(getattr(request, "whisperr", None), "pending", None)
-    return pending if isinstance(pending, DjangoPending) else None
-
-
-def _logged_in(request: object = None, **_: object) -> None:
-    pending = _get_pending(request)
-    if pending:
-        pending.logged_in()
-
-
-def _logged_out(request: object = None, user: object = None, **_: object) -> None:
-    pending = _get_pending(request)
-    if pending:
-        pending.logged_out(user)
+    if isinstance(pending, DjangoPending) and pending:
+        if signal is user_logged_out:
+            pending.found(get_key(user))
+        pending.reject(_CHANGED, lambda user: not isinstance(user, KnownUser))
 
 
 # Django sends both before the view continues, so that no event is given to the wrong user.
-user_logged_in.connect(_logged_in, dispatch_uid="whisperr.django.pending")
-user_logged_out.connect(_logged_out, dispatch_uid="whisperr.django.pending")
+user_logged_in.connect(_user_changes, dispatch_uid="whisperr.django.pending")
+user_logged_out.connect(_user_changes, dispatch_uid="whisperr.django.pending")

@@ -62,7 +62,7 @@ class DjangoRequestTracker(DeferringTracker):
         """
         user = self._find_user(self.client, "user_id")
         if isinstance(user, KnownUser):
-            user = user.key
+            user = user.source
         elif isinstance(user, Unread):
             raise SynchronousOnlyOperation("use `await request.whisperr.auser_id()` here")
         return to_user_id(self.client, user)
@@ -87,13 +87,10 @@ class DjangoRequestTracker(DeferringTracker):
         user = self._find_user(client, "track") if client.enabled else None
         if user is None:
             return None
-        known = UNKNOWN if isinstance(user, Unread) else user
-        deferred = defer_event(client, known, event_type, properties, context, **arguments)
-        if deferred is None:
-            return None
+        given = (event_type, properties, context)
         if isinstance(user, Unread):
-            return self.pending.add(deferred, user)
-        return queue_on_commit(deferred, using)
+            return self._defer(defer_event(client, UNKNOWN, *given, **arguments), user)
+        return queue_on_commit(defer_event(client, user, *given, **arguments), using)
 
     def _read_user(self) -> object:
         user = self._resolve()

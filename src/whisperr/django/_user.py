@@ -21,7 +21,7 @@ from whisperr._integrations.pending import Unread, to_invalid_event
 from .conf import RESOLVE_USER, get_resolver, is_async
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Callable
 
     from django.http import HttpRequest
 
@@ -31,26 +31,16 @@ _REQUEST_USER = "reading request.user"
 class SessionUser(Unread):
     """The user that Django finds by the session."""
 
-    __slots__ = ()
-
-    def __init__(self, read: Callable[[], Awaitable[object]], source: object) -> None:
-        async def read_key() -> object:
-            return get_key(await read())
-
-        super().__init__(read_key, source, _REQUEST_USER)
-
 
 class KnownUser(Unread):
     """A user that is known, of an event that waits for a thread that may use the database."""
 
-    __slots__ = ("key",)
-
     def __init__(self, key: object) -> None:
-        super().__init__(self._get, source=self)
-        self.key: object = key
+        self.source: object = key
 
-    async def _get(self) -> object:
-        return self.key
+    async def read(self) -> object:
+        """Return the user's id."""
+        return self.source
 
 
 def read_user(request: HttpRequest) -> object:
@@ -96,13 +86,14 @@ def _resolve(resolve: Callable[[HttpRequest], Any], request: HttpRequest) -> obj
 
 
 def _authenticated(request: HttpRequest) -> object:
-    user = getattr(request, "user", request)
-    if user is request:
+    if not hasattr(request, "user"):
         raise InvalidEvent(
             "external_user_id: the request has no user; put AuthenticationMiddleware before "
             f"WhisperrMiddleware, or set {RESOLVE_USER}"
         )
-    if not _is_unloaded(user) or not in_event_loop():
+    user = request.user
+    is_loaded = not isinstance(user, LazyObject) or vars(user).get("_wrapped") is not empty
+    if is_loaded or not in_event_loop():
         return get_key(user)
     # What Django's own `request.auser` has read already.
     known = vars(request).get("_acached_user")
@@ -110,14 +101,14 @@ def _authenticated(request: HttpRequest) -> object:
         return get_key(known)
     auser = getattr(request, "auser", None)
     if auser is None:
-        return SessionUser(sync_to_async(lambda: get_key(user) and user), user)
+        return SessionUser(sync_to_async(partial(get_key, user)), user, _REQUEST_USER)
     if _reads_the_session(auser) and request.session.session_key is None:
         return None  # without a session cookie Django would find no user either
-    return SessionUser(auser, auser)
 
+    async def read_key() -> object:
+        return get_key(await auser())
 
-def _is_unloaded(user: object) -> bool:
-    return isinstance(user, LazyObject) and vars(user).get("_wrapped") is empty
+    return SessionUser(read_key, auser, _REQUEST_USER)
 
 
 def _reads_the_session(auser: object) -> bool:
