@@ -9,16 +9,14 @@ from __future__ import annotations
 from collections import deque
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from whisperr.errors import InvalidEvent
 
-from .deferred import settle_all
+from .deferred import DeferredEvent, settle_all
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
-
-    from .deferred import DeferredEvent
+    from collections.abc import Callable, Sequence
 
 _ENDED = "external_user_id: the request is over and resolve_user is async; await atrack() there"
 _CANCELLED = "external_user_id: the request was cancelled before its user was read"
@@ -32,7 +30,7 @@ class Unread:
     user, for reports.
     """
 
-    _read: Callable[[], Awaitable[object]]
+    _read: Callable[[], Any]
     source: object
     reader: str = "resolve_user"
 

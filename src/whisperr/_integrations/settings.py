@@ -8,12 +8,10 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
-from whisperr._options import OPTIONS
+from whisperr._options import OPTIONS, Option
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
-
-    from whisperr._options import Option
 
 PREFIX = "WHISPERR_"
 API_KEY = "WHISPERR_API_KEY"

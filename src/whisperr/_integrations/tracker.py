@@ -1,8 +1,8 @@
 """Trackers: the client, for the user of one request or task.
 
-Integrations differ in how they read the user: `_read_user`, and `_aread_user` with an `await`. The
-user is read when something is tracked, never before, and not for a disabled client. A failure to
-read it is reported as bad data is, and the request continues.
+Integrations differ in how they read the user: `_read_user`. It is read when something is tracked,
+never before, and not for a disabled client. A failure is reported as bad data is, and the request
+continues.
 
 `TrackArguments` and `IdentifyArguments` are the only place where the integrations spell what
 `Whisperr.track` and `Whisperr.identify` take; a test compares them with the client.
@@ -12,29 +12,25 @@ Threads: any. A tracker keeps nothing but the deferred events of its request.
 
 from __future__ import annotations
 
-from inspect import Parameter, signature
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from inspect import Parameter, isawaitable, signature
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
 
 from whisperr._client import Whisperr
 from whisperr._events.event import parse_identifier
 from whisperr.errors import InvalidEvent
 
-from .deferred import UNKNOWN, defer_event, defer_identify, report_anonymous
+from .deferred import UNKNOWN, DeferredEvent, defer_event, defer_identify, report_anonymous
 from .pending import Pending, Unread, to_invalid_event
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
-    from typing import Any, Literal, TypeAlias
 
     from typing_extensions import Unpack
 
     from whisperr.channel import ChannelFields
 
-    from .deferred import DeferredEvent
-
-    Fields: TypeAlias = Mapping[str, Any] | None
-
+Fields: TypeAlias = "Mapping[str, Any] | None"
 F = TypeVar("F", bound="Callable[..., object]")
 
 _ASYNC = "external_user_id: resolve_user must not be async here"
@@ -86,6 +82,11 @@ def check_names(given: Mapping[str, object], arguments: type) -> None:
     for name in given:
         if name not in arguments.__annotations__:
             raise TypeError(f"got an unexpected keyword argument {name!r}")
+
+
+def is_async(resolve: Callable[[Any], object], is_coroutine: Callable[[object], bool]) -> bool:
+    """Return whether a resolver is to be awaited; also an object with an async `__call__`."""
+    return is_coroutine(resolve) or is_coroutine(getattr(resolve, "__call__", None))  # noqa: B004  # the method itself
 
 
 class UserTracker:
@@ -177,7 +178,13 @@ class DeferringTracker(UserTracker):
 
     async def _aread_user(self) -> object:
         """Return the user's id, None for an anonymous visitor, or why it cannot be read."""
-        raise NotImplementedError
+        try:
+            user = self._read_user()
+            if isawaitable(user):
+                user = await user
+        except Exception as error:  # noqa: BLE001  # of a project's own function: reported
+            return to_invalid_event(error)
+        return await user.read() if isinstance(user, Unread) else user
 
     def _defer(self, deferred: DeferredEvent | None, user: Unread) -> str | None:
         return self.pending.add(deferred, user)

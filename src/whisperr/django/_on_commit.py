@@ -8,17 +8,14 @@ from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 
 from whisperr import InvalidEvent, Whisperr
-from whisperr._integrations.deferred import defer_event, get_sink
-from whisperr._integrations.tracker import same_parameters
+from whisperr._integrations.deferred import DeferredEvent, defer_event, get_sink
+from whisperr._integrations.tracker import Fields, TrackArguments, same_parameters
 
 from ._client import get_settings_client
 from .outbox.buffer import Rows, use_database
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-    from whisperr._integrations.deferred import DeferredEvent
-    from whisperr._integrations.tracker import Fields, TrackArguments
 
 
 @same_parameters(Whisperr.track)

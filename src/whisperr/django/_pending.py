@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.signals import user_logged_in, user_logged_out
 
-from whisperr._integrations.deferred import get_sink, settle_all
+from whisperr._integrations.deferred import DeferredEvent, get_sink, settle_all
 from whisperr._integrations.pending import Pending, Unread
 
 from ._client import get_settings_client
@@ -22,8 +22,6 @@ from ._user import KnownUser, SessionUser, get_key, in_event_loop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from whisperr._integrations.deferred import DeferredEvent
 
 _CHANGED = (
     "external_user_id: the user changed before it could be read; "

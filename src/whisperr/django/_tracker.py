@@ -19,6 +19,7 @@ from whisperr._integrations.deferred import UNKNOWN, defer_event
 from whisperr._integrations.pending import Unread
 from whisperr._integrations.tracker import (
     DeferringTracker,
+    Fields,
     TrackArguments,
     check_names,
     same_parameters,
@@ -28,12 +29,10 @@ from whisperr._integrations.tracker import (
 from ._client import get_settings_client
 from ._on_commit import queue_on_commit
 from ._pending import DjangoPending, writes_rows
-from ._user import KnownUser, aread_user, in_event_loop, is_session_user, read_user
+from ._user import KnownUser, in_event_loop, is_session_user, read_user
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-    from whisperr._integrations.tracker import Fields
 
 
 class DjangoRequestTracker(DeferringTracker):
@@ -102,7 +101,7 @@ class DjangoRequestTracker(DeferringTracker):
 
     async def _aread_user(self) -> object:
         await self.pending.settle()  # what was tracked first is queued first
-        return await aread_user(self._request)
+        return await super()._aread_user()
 
 
 class WhisperrRequest(HttpRequest):

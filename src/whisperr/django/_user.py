@@ -10,15 +10,16 @@ from asyncio import get_running_loop
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import async_to_sync, sync_to_async
+from asgiref.sync import async_to_sync, iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.core.exceptions import SynchronousOnlyOperation
 from django.utils.functional import LazyObject, empty
 
 from whisperr import InvalidEvent
 from whisperr._integrations.pending import Unread, to_invalid_event
+from whisperr._integrations.tracker import is_async
 
-from .conf import RESOLVE_USER, get_resolver, is_async
+from .conf import RESOLVE_USER, get_resolver
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,15 +54,6 @@ def read_user(request: HttpRequest) -> object:
         raise to_invalid_event(error, reader) from error
 
 
-async def aread_user(request: HttpRequest) -> object:
-    """Return the user's id, None for an anonymous visitor, or why it cannot be read."""
-    try:
-        user = read_user(request)
-    except InvalidEvent as error:
-        return error
-    return await user.read() if isinstance(user, Unread) else user
-
-
 def is_session_user(request: HttpRequest) -> bool:
     """Return whether the user of now is the one that Django found by the session."""
     return get_resolver() is None and isinstance(request.user, LazyObject)
@@ -73,7 +65,7 @@ def get_key(user: Any) -> object:  # noqa: ANN401  # a project's own user model
 
 
 def _resolve(resolve: Callable[[HttpRequest], Any], request: HttpRequest) -> object:
-    if is_async(resolve):
+    if is_async(resolve, iscoroutinefunction):
         if in_event_loop():
             return Unread(partial(resolve, request), resolve, RESOLVE_USER)
         return async_to_sync(resolve)(request)

@@ -9,7 +9,6 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import import_string
@@ -17,8 +16,7 @@ from django.utils.module_loading import import_string
 from whisperr import Whisperr
 from whisperr._delivery.pipeline import resolve_buffer
 from whisperr._integrations.settings import API_KEY, SettingsReader, get_setting_name
-from whisperr._options import OPTIONS, OUTBOX, Config
-from whisperr._queue.memory import MemoryQueue
+from whisperr._options import OPTIONS, OUTBOX, Config, Option
 from whisperr._secret import Secret
 
 from .outbox.buffer import OUTBOX_DATABASE, OutboxBuffer
@@ -26,19 +24,8 @@ from .outbox.buffer import OUTBOX_DATABASE, OutboxBuffer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from whisperr._options import Option
-    from whisperr.protocols import Accounting
-
 RESOLVE_USER = "WHISPERR_RESOLVE_USER"
 DISABLED = "WHISPERR_DISABLED"
-
-
-class InMemory:
-    """The buffer config of a client that delivers by itself, whatever the settings say."""
-
-    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> MemoryQueue:  # noqa: ARG002  # it loses nothing by itself
-        """Return a queue in memory."""
-        return MemoryQueue(max_events, max_bytes)
 
 
 class _DjangoSettings(SettingsReader):
@@ -100,28 +87,19 @@ def get_resolver() -> Callable[[Any], Any] | None:
     value = getattr(settings, RESOLVE_USER, None)
     if value is None:
         return None
-    found = _import(RESOLVE_USER, value) if isinstance(value, str) else value
+    found: object = _import(RESOLVE_USER, value) if isinstance(value, str) else value
     if not callable(found):
         raise ImproperlyConfigured(
             f"{RESOLVE_USER} = {value!r}: must name a function that takes a request"
         )
-    function: Callable[[Any], Any] = found
-    return function
-
-
-def is_async(function: Callable[[Any], Any]) -> bool:
-    """Return whether a resolver is to be awaited; also an object with an async `__call__`."""
-    return iscoroutinefunction(function) or iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004  # the method itself is looked at
-    )
+    return found
 
 
 def _import(name: str, path: str) -> object:
     try:
-        found: object = import_string(path)
+        return import_string(path)
     except ImportError as error:
         raise ImproperlyConfigured(f"{name} = {path!r}: cannot be imported: {error}") from error
-    return found
 
 
 def _make(found: object, option: Option) -> object:

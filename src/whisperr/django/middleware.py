@@ -6,7 +6,7 @@ Django puts no thread between its neighbours for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
@@ -16,7 +16,6 @@ from .conf import get_resolver
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import Any
 
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase

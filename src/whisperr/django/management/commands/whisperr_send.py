@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from whisperr._integrations.values import parse_members
-from whisperr.django.conf import InMemory, new_client
+from whisperr._queue.memory import MemoryQueue
+from whisperr.django.conf import new_client
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from django.core.management.base import CommandParser
 
     from whisperr import WhisperrError
@@ -47,10 +47,11 @@ class Command(BaseCommand):
         """Send it; fails when it was not delivered."""
         reports: list[WhisperrError] = []
         changed: dict[str, Any] = {"test_mode": True} if given["test"] else {}
-        changed.update(strict=True, on_error=reports.append, max_retries=1, buffer=InMemory())
+        changed |= {"strict": True, "on_error": reports.append, "max_retries": 1}
         try:
             properties = parse_members(given["properties"])
-            client = new_client(**changed)
+            # In memory, whatever the settings say: this process delivers it.
+            client = new_client(**changed, buffer=MemoryQueue(1, sys.maxsize))
             chosen = client.track(
                 given["user"], given["event"], properties, message_id=given["message_id"]
             )
