@@ -11,7 +11,7 @@ from whisperr import InvalidEvent, Whisperr
 from whisperr._integrations.deferred import DeferredEvent, defer_event, get_sink
 from whisperr._integrations.tracker import Fields, TrackArguments, same_parameters
 
-from ._client import get_settings_client
+from .conf import get_settings_client
 from .outbox.buffer import Rows, use_database
 
 if TYPE_CHECKING:

@@ -17,8 +17,8 @@ from django.contrib.auth.signals import user_logged_in, user_logged_out
 from whisperr._integrations.deferred import DeferredEvent, get_sink, settle_all
 from whisperr._integrations.pending import Pending, Unread
 
-from ._client import get_settings_client
 from ._user import KnownUser, SessionUser, get_key, in_event_loop
+from .conf import get_settings_client
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -26,10 +26,10 @@ from whisperr._integrations.tracker import (
     to_user_id,
 )
 
-from ._client import get_settings_client
 from ._on_commit import queue_on_commit
 from ._pending import DjangoPending, writes_rows
 from ._user import KnownUser, in_event_loop, is_session_user, read_user
+from .conf import get_settings_client
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack

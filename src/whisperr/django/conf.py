@@ -1,21 +1,29 @@
-"""The settings in Django: WHISPERR_<OPTION> for every option of the client, and the resolver.
+"""The settings in Django, WHISPERR_<OPTION> for every option, and the client that they make.
 
-Reads the settings when asked and keeps nothing.
+Reads the settings when asked; keeps nothing but the client of the process.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from whisperr import Whisperr
 from whisperr._delivery.pipeline import resolve_buffer
-from whisperr._integrations.settings import API_KEY, SettingsReader, get_setting_name
+from whisperr._integrations.client import (
+    API_KEY,
+    PREFIX,
+    DefaultClient,
+    SettingsReader,
+    get_setting_name,
+)
 from whisperr._options import OPTIONS, OUTBOX, Config, Option
 from whisperr._secret import Secret
 
@@ -71,6 +79,40 @@ def new_client(**changed: object) -> Whisperr:
         return Whisperr(getattr(settings, API_KEY, None), **options)
     except ValueError as error:  # such as a wrong address in the environment
         raise ImproperlyConfigured(f"whisperr: {error}") from None
+
+
+def get_settings_client() -> Whisperr:
+    """Return the client of this process; the first call makes it from the settings.
+
+    Raises django.core.exceptions.ImproperlyConfigured for a missing key or a wrong setting: it
+    names the setting and the fix. The middleware calls this when the application starts, so that a
+    mistake is found then.
+    """
+    return _client.get()
+
+
+def _make_client() -> Whisperr:
+    client = new_client()
+    if "celery" in sys.modules:  # looked up: a site without it does not pay for it
+        # Deliver where Celery ends its processes, unless the project has connected it by itself.
+        from whisperr.celery import connect_unless_connected
+
+        connect_unless_connected(get_settings_client)
+    return client
+
+
+_client = DefaultClient(_make_client)
+
+
+def _discard_after_a_change(*, setting: str, **_: object) -> None:
+    """Shut the client down when a test changes its settings; the next use makes a new one."""
+    is_ours = setting.startswith(PREFIX) and setting != RESOLVE_USER
+    client = _client.clear() if is_ours else None
+    if client is not None:
+        client.shutdown()
+
+
+setting_changed.connect(_discard_after_a_change, dispatch_uid="whisperr.django.client")
 
 
 def config() -> Config:

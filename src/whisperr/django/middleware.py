@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
-from ._client import get_settings_client
 from ._tracker import DjangoRequestTracker
-from .conf import get_resolver
+from .conf import get_resolver, get_settings_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
