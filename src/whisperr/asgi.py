@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._client import Whisperr
 from ._integrations.client import get_client_factory
-from ._integrations.pending import Pending, Unread
+from ._integrations.deferred import Pending, Unread
 from ._integrations.tracker import DeferringTracker, is_async
 from ._process.exit import EXIT_TIMEOUT, pipelines
 from .errors import InvalidEvent

@@ -3,13 +3,16 @@
 Everything else about such an event is fixed at once: its bytes, its time and its id. Until it is
 queued it is not accepted, not held, and not counted.
 
-Threads: any thread may defer an event and any other may queue it. Nothing here waits.
+Threads: any thread may defer an event and any other may queue it. The pending events of a request
+belong to its event loop and the threads that its sync code runs in; a `deque` needs no lock.
 """
 
 from __future__ import annotations
 
+from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from whisperr._client import get_pipeline
 from whisperr._delivery.pipeline import get_call_site
@@ -19,7 +22,7 @@ from whisperr._events.layout import split_at_user
 from whisperr.errors import InvalidEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from whisperr._client import Whisperr
     from whisperr._delivery.pipeline import Pipeline
@@ -30,6 +33,9 @@ if TYPE_CHECKING:
 
 UNKNOWN = object()
 """Stands for a user that is named when the event is queued."""
+
+_ENDED = "external_user_id: the request is over and resolve_user is async; await atrack() there"
+_CANCELLED = "external_user_id: the request was cancelled before its user was read"
 
 
 @dataclass(eq=False, repr=False, slots=True)  # its bytes are not for logs
@@ -161,3 +167,106 @@ def report_anonymous(client: Whisperr, call: str) -> None:
     pipeline = get_pipeline(client)
     if pipeline is not None:
         pipeline.accounting.debug("%s: the visitor is anonymous; nothing is sent", call)
+
+
+@dataclass(eq=False)
+class Unread:
+    """A user that takes an `await` to read.
+
+    `source` is the same object for reads that have the same result. `reader` names what reads the
+    user, for reports.
+    """
+
+    _read: Callable[[], Any]
+    source: object
+    reader: str = "resolve_user"
+
+    async def read(self) -> object:
+        """Return the user's id, None for an anonymous visitor, or why it cannot be read."""
+        try:
+            return await self._read()
+        except Exception as error:  # noqa: BLE001  # of a project's own function: reported
+            return to_invalid_event(error, self.reader)
+
+
+class Pending:
+    """Events and identifies of one request that wait for their user."""
+
+    __slots__ = ("_ended", "_queue")
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[DeferredEvent, Unread]] = deque()
+        self._ended = False
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    def add(self, deferred: DeferredEvent | None, user: Unread) -> str | None:
+        """Keep an event until the request ends; return its id, None when it was rejected."""
+        if deferred is None:
+            return None
+        if self._ended:
+            deferred.reject(InvalidEvent(_ENDED))
+            return None
+        self._queue.append((deferred, user))
+        return deferred.message_id
+
+    def end(self) -> None:
+        """End the request: the middleware settles what is pending now, and nothing after that."""
+        self._ended = True
+
+    async def settle(self) -> None:
+        """Read the users, each source once, and queue what is pending.
+
+        Raises InvalidEvent in strict mode only. When the task is cancelled, what still waits for
+        its user is reported as lost.
+        """
+        try:
+            await self._settle()
+        except InvalidEvent:
+            raise
+        except BaseException:
+            with suppress(InvalidEvent):
+                self.reject(_CANCELLED)
+            raise
+
+    async def _settle(self) -> None:
+        # By the id of a source; the source is kept, so that no other object gets its id.
+        users: dict[int, tuple[object, object]] = {}
+        settled: list[tuple[DeferredEvent, object]] = []
+        try:
+            while self._queue:
+                first = self._queue[0]
+                deferred, user = first
+                if id(user.source) not in users:
+                    users[id(user.source)] = (user.source, await user.read())
+                # A login or logout may have taken it meanwhile.
+                if self._queue and self._queue[0] is first:
+                    self._queue.popleft()
+                    settled.append((deferred, users[id(user.source)][1]))
+        finally:
+            await self.finish(settled)
+
+    async def finish(self, settled: Sequence[tuple[DeferredEvent, object]]) -> bool:
+        """Queue events whose users have been read; return whether all were accepted."""
+        return settle_all(settled)
+
+    def pull(
+        self, select: Callable[[Unread], bool] = lambda _: True
+    ) -> list[tuple[DeferredEvent, Unread]]:
+        """Take out what waits for the selected users; the rest stays, in its order."""
+        pending = tuple(self._queue)
+        self._queue.clear()
+        self._queue.extend(pair for pair in pending if not select(pair[1]))
+        return [pair for pair in pending if select(pair[1])]
+
+    def reject(self, reason: str, select: Callable[[Unread], bool] = lambda _: True) -> None:
+        """Report what waits for the selected users as lost."""
+        settle_all([(deferred, InvalidEvent(reason)) for deferred, _ in self.pull(select)])
+
+
+def to_invalid_event(error: Exception, reader: str = "resolve_user") -> InvalidEvent:
+    """Return what is reported; never the text of a foreign error, which may repeat data."""
+    if isinstance(error, InvalidEvent):
+        return error
+    return InvalidEvent(f"external_user_id: {reader} raised {type(error).__name__}")

@@ -19,8 +19,16 @@ from whisperr._client import Whisperr
 from whisperr._events.event import parse_identifier
 from whisperr.errors import InvalidEvent
 
-from .deferred import UNKNOWN, DeferredEvent, defer_event, defer_identify, report_anonymous
-from .pending import Pending, Unread, to_invalid_event
+from .deferred import (
+    UNKNOWN,
+    DeferredEvent,
+    Pending,
+    Unread,
+    defer_event,
+    defer_identify,
+    report_anonymous,
+    to_invalid_event,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
