@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 from ._client import Whisperr
 from ._integrations.client import get_client_factory
 from ._integrations.deferred import Pending, Unread
+from ._integrations.flushing import flush_all
 from ._integrations.tracker import DeferringTracker, is_async
-from ._process.exit import EXIT_TIMEOUT, pipelines
+from ._process.exit import EXIT_TIMEOUT
 from .errors import InvalidEvent
 
 if TYPE_CHECKING:
@@ -128,9 +129,15 @@ def flush_on_shutdown(
     is answered here. Needs a server that speaks lifespan (uvicorn, hypercorn, granian).
     """
 
+    async def flush() -> None:
+        if client is None:
+            await asyncio.to_thread(flush_all, timeout)
+        else:
+            await (client if isinstance(client, Whisperr) else client()).aflush(timeout)
+
     async def wrapped(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _Lifespan(receive, send, lambda: _flush(client, timeout)).run(app, scope)
+            await _Lifespan(receive, send, flush).run(app, scope)
         else:
             await app(scope, receive, send)
 
@@ -178,15 +185,6 @@ class _Lifespan:
 
     def is_answered(self, question: str) -> bool:
         return not self.answered.isdisjoint({f"{question}.complete", f"{question}.failed"})
-
-
-async def _flush(client: Whisperr | Callable[[], Whisperr] | None, timeout: float) -> None:
-    """Flush all at the same time: a slow server of one takes no time from another."""
-    if client is None:
-        flushes = [pipeline.flush for pipeline in pipelines()]
-    else:
-        flushes = [(client if isinstance(client, Whisperr) else client()).flush]
-    await asyncio.gather(*(asyncio.to_thread(flush, timeout) for flush in flushes))
 
 
 def _get_identity(scope: MutableMapping[str, Any]) -> object:

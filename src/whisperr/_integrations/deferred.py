@@ -192,11 +192,10 @@ class Unread:
 class Pending:
     """Events and identifies of one request that wait for their user."""
 
-    __slots__ = ("_ended", "_queue")
+    _ended = False
 
     def __init__(self) -> None:
         self._queue: deque[tuple[DeferredEvent, Unread]] = deque()
-        self._ended = False
 
     def __bool__(self) -> bool:
         return bool(self._queue)

@@ -12,7 +12,7 @@ Threads: any. A tracker keeps nothing but the deferred events of its request.
 
 from __future__ import annotations
 
-from inspect import Parameter, isawaitable, signature
+from inspect import isawaitable, signature
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
 
 from whisperr._client import Whisperr
@@ -69,16 +69,12 @@ def same_parameters(method: Callable[..., object]) -> Callable[[F], F]:
     All of them but the user, and with them what only the decorated function has.
     """
     _self, _user, *shared = signature(method).parameters.values()
-    names = {parameter.name for parameter in shared}
 
     def apply(function: F) -> F:
         own = signature(function)
-        others = [
-            parameter
-            for parameter in own.parameters.values()
-            if parameter.name not in names and parameter.kind is not Parameter.VAR_KEYWORD
-        ]
-        ordered = sorted([*others, *shared], key=lambda parameter: parameter.kind)
+        parameters = {one.name: one for one in (*own.parameters.values(), *shared)}
+        del parameters["arguments"]  # it stands for those of the method
+        ordered = sorted(parameters.values(), key=lambda parameter: parameter.kind)
         vars(function)["__signature__"] = own.replace(parameters=ordered)
         return function
 

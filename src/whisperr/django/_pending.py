@@ -144,11 +144,7 @@ def in_event_loop() -> bool:
 class DjangoPending(Pending):
     """Events and identifies of one request that wait for their user, also after the view."""
 
-    __slots__ = ("_settling",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._settling = False
+    _settling = False
 
     def add(self, deferred: DeferredEvent | None, user: Unread) -> str | None:
         """Keep an event until the view ends; after it, as in a stream, a task settles it soon."""
@@ -165,7 +161,8 @@ class DjangoPending(Pending):
     async def settle(self) -> None:
         self._settling = True
         try:
-            await super().settle()
+            while self:  # also what is added while rows are written
+                await super().settle()
         finally:
             self._settling = False
 

@@ -17,13 +17,7 @@ from django.utils.module_loading import import_string
 
 from whisperr import Whisperr
 from whisperr._delivery.pipeline import resolve_buffer
-from whisperr._integrations.client import (
-    API_KEY,
-    PREFIX,
-    DefaultClient,
-    SettingsReader,
-    get_setting_name,
-)
+from whisperr._integrations.client import API_KEY, DefaultClient, SettingsReader, get_setting_name
 from whisperr._options import OPTIONS, OUTBOX, Config, Option
 from whisperr._secret import Secret
 
@@ -106,8 +100,7 @@ _client = DefaultClient(_make_client)
 
 def _discard_after_a_change(*, setting: str, **_: object) -> None:
     """Shut the client down when a test changes its settings; the next use makes a new one."""
-    is_ours = setting.startswith(PREFIX) and setting != RESOLVE_USER
-    client = _client.clear() if is_ours else None
+    client = _client.clear() if setting in SETTINGS.known - {RESOLVE_USER} else None
     if client is not None:
         client.shutdown()
 

@@ -27,21 +27,14 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the arguments of the command."""
-        parser.add_argument("user", metavar="USER", help="your id of the user")
-        parser.add_argument("event", metavar="EVENT", help="such as payment_failed")
-        parser.add_argument(
-            "properties",
-            metavar="key=value",
-            nargs="*",
-            help="the value as JSON (4900, 19.90, true, [1]); anything else is text",
-        )
-        parser.add_argument("--message-id", metavar="ID", help="an id of your own")
-        parser.add_argument(
-            "--test", action="store_true", help="mark it as a test that touches no user"
-        )
-        parser.add_argument(
-            "--timeout", type=float, default=30.0, metavar="SECONDS", help="%(default)s"
-        )
+        value = "the value as JSON (4900, 19.90, true, [1]); anything else is text"
+        add = parser.add_argument
+        add("user", metavar="USER", help="your id of the user")
+        add("event", metavar="EVENT", help="such as payment_failed")
+        add("properties", metavar="key=value", nargs="*", help=value)
+        add("--message-id", metavar="ID", help="an id of your own")
+        add("--test", action="store_true", help="mark it as a test that touches no user")
+        add("--timeout", type=float, default=30.0, metavar="SECONDS", help="%(default)s")
 
     def handle(self, *_: Any, **given: Any) -> None:  # noqa: ANN401  # as Django calls it
         """Send it; fails when it was not delivered."""
