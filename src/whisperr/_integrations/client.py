@@ -93,12 +93,11 @@ class SettingsReader:
         """
         return {option.name: self.read_option(option) for option in self.find_set()}
 
-    def find_set(self) -> Iterator[Option]:
-        """Yield the options that are set, all but the key."""
-        for option in OPTIONS:
-            name = get_setting_name(option)
-            if name != API_KEY and self._get(name, _MISSING) is not _MISSING:
-                yield option
+    def find_set(self) -> list[Option]:
+        """Return the options that are set, all but the key."""
+        names = {get_setting_name(option): option for option in OPTIONS}
+        del names[API_KEY]
+        return [names[name] for name in names if self._get(name, _MISSING) is not _MISSING]
 
     def read_option(self, option: Option) -> Any:  # noqa: ANN401  # options have all kinds of types
         """Return the checked value of an option that is set."""

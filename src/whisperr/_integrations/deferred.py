@@ -169,7 +169,7 @@ def report_anonymous(client: Whisperr, call: str) -> None:
         pipeline.accounting.debug("%s: the visitor is anonymous; nothing is sent", call)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Unread:
     """A user that takes an `await` to read.
 

@@ -76,11 +76,6 @@ def read_user(request: HttpRequest) -> object:
         raise to_invalid_event(error, reader) from error
 
 
-def is_session_user(request: HttpRequest) -> bool:
-    """Return whether the user of now is the one that Django found by the session."""
-    return get_resolver() is None and isinstance(request.user, LazyObject)
-
-
 def get_key(user: Any) -> object:  # noqa: ANN401  # a project's own user model
     """Return the primary key of an authenticated user, None of any other."""
     return user.pk if user is not None and user.is_authenticated else None

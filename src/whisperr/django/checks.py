@@ -28,7 +28,7 @@ _AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 def check_settings(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # what Django passes to checks
     """Return everything that is wrong with the settings."""
-    return [*_key(), *_values(), *_address(), *_unknown(), *_middleware()]
+    return [*_key(), *_values(), *_unknown(), *_middleware()]
 
 
 def check_app(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # likewise
@@ -63,9 +63,11 @@ def _values() -> Iterator[CheckMessage]:
     try:
         get_resolver()
     except ImproperlyConfigured as error:
-        hint = "is the dotted path of a function that takes a request and returns the user's id"
         yield Error(
-            f"{error}.", hint=f"{RESOLVE_USER} {hint} as a string, or None.", id="whisperr.E002"
+            f"{error}.",
+            hint=f"{RESOLVE_USER} is the dotted path of a function that takes a request and "
+            "returns the user's id as a string, or None.",
+            id="whisperr.E002",
         )
     for option in SETTINGS.find_set():
         try:
@@ -75,9 +77,6 @@ def _values() -> Iterator[CheckMessage]:
     problem = alias_problem()
     if problem is not None:
         yield Error(f"{problem}.", hint="Name one of DATABASES, or remove it.", id="whisperr.E005")
-
-
-def _address() -> Iterator[CheckMessage]:
     given = getattr(settings, "WHISPERR_BASE_URL", None)
     parts = parse_url(get_base_url(given if isinstance(given, str) else None))
     if parts is not None and parts[0] == "http" and parts[1] not in LOOPBACK:
