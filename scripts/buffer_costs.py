@@ -1,4 +1,4 @@
-"""Measure what `track()` costs the caller with each buffer; write the table of docs/durability.md.
+"""Measure what `track()` costs its thread with each buffer; write the table of docs/durability.md.
 
 Needs the extras `test` and `django-test` for Redis and PostgreSQL, which are left out where no
 server can be started.
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the servers are those of the tests
 
 from tests import postgres_server, redis_server  # noqa: E402  # the path comes first
-from tests.outbox.relays import environment_of, manage  # noqa: E402  # likewise
+from tests.outbox.relays import get_environment, manage  # noqa: E402  # likewise
 
 from whisperr import Whisperr  # noqa: E402  # likewise
 
@@ -33,7 +33,7 @@ EVENTS = 5_000
 PROPERTIES = {"amount_cents": 4900, "currency": "EUR", "reason": "card_declined", "attempt": 2}
 
 
-def cost_of(buffer: str | None) -> list[float]:
+def measure_buffer(buffer: str | None) -> list[float]:
     """Return the seconds of each call, shortest first; nothing is delivered meanwhile."""
     client = Whisperr(
         "wrk_costs",
@@ -43,12 +43,12 @@ def cost_of(buffer: str | None) -> list[float]:
         flush_interval=3_600,
         max_queue_size=10 * EVENTS,
     )
-    seconds = timed(client)
+    seconds = measure_calls(client)
     client.shutdown(0)
     return seconds
 
 
-def timed(client: Whisperr) -> list[float]:
+def measure_calls(client: Whisperr) -> list[float]:
     """Return the seconds of each call, shortest first; ends when one was not accepted."""
     seconds = []
     for number in range(EVENTS):
@@ -61,13 +61,13 @@ def timed(client: Whisperr) -> list[float]:
     return sorted(seconds)
 
 
-def costs_of_the_outbox(home: Path) -> list[tuple[str, list[float]]]:
+def measure_outbox(home: Path) -> list[tuple[str, list[float]]]:
     """Return the costs of a row in a PostgreSQL, in a transaction and outside of any."""
     server = postgres_server.PostgresServer(home)
     try:
         database = server.database()
         manage(database, "migrate", "--verbosity", "0")
-        os.environ.update(environment_of(database), WHISPERR_BUFFER="django")
+        os.environ.update(get_environment(database), WHISPERR_BUFFER="django")
         import django
 
         django.setup()
@@ -79,45 +79,51 @@ def costs_of_the_outbox(home: Path) -> list[tuple[str, list[float]]]:
         costs = []
         for name, block in (("in", transaction.atomic()), ("outside of", nullcontext())):
             with block:
-                costs.append((f"Django, PostgreSQL, {name} a transaction", timed(get_client())))
+                costs.append(
+                    (f"Django, PostgreSQL, {name} a transaction", measure_calls(get_client()))
+                )
         connections.close_all()
         return costs
     finally:
         server.stop()
 
 
-def row(name: str, seconds: list[float]) -> str:
+def format_row(name: str, seconds: list[float]) -> str:
     """Return one line of the table, in microseconds."""
     shares = [seconds[int(len(seconds) * share)] for share in (0.5, 0.99, 0.999)]
     return f"| {name} | " + " | ".join(f"{value * 1e6:,.0f} µs" for value in shares) + " |"
 
 
-def table() -> str:
+def make_table() -> str:
     """Measure all buffers."""
     lines = ["| buffer | p50 | p99 | p99.9 |", "|---|---|---|---|"]
     with tempfile.TemporaryDirectory() as home:
-        lines.append(row("memory", cost_of(None)))
+        lines.append(format_row("memory", measure_buffer(None)))
         for synchronous in ("NORMAL", "FULL"):
             url = f"sqlite:///{home}/{synchronous}.db?synchronous={synchronous}"
-            lines.append(row(f"SQLite, `{synchronous}`", cost_of(url)))
+            lines.append(format_row(f"SQLite, `{synchronous}`", measure_buffer(url)))
         if redis_server.why_not() is None:
             redis = redis_server.RedisServer(Path(home))
-            lines.append(row("Redis on the same machine", cost_of(redis.url("costs", timeout=5))))
+            lines.append(
+                format_row(
+                    "Redis on the same machine", measure_buffer(redis.url("costs", timeout=5))
+                )
+            )
             redis.stop()
         if postgres_server.why_not() is None:
             Path(home).chmod(0o755)  # it runs as another user if we are root
-            lines += [row(*cost) for cost in costs_of_the_outbox(Path(home))]
+            lines += [format_row(*cost) for cost in measure_outbox(Path(home))]
     machine = f"{os.cpu_count()} shared cores, {platform.system()}, {platform.machine()}"
-    load = f"load average {os.getloadavg()[0]:.1f}: what others do on it is in these figures"
+    load = f"load average {os.getloadavg()[0]:.1f}: the work of other processes is in these figures"
     python = f"Python {platform.python_version()}"
     return "\n".join([*lines, "", f"{EVENTS:,} events each; {machine}, {python}; {load}.", ""])
 
 
 def main() -> None:
-    """Measure, and put the table in its place."""
+    """Measure, and write the table into the page."""
     before, rest = PAGE.read_text(encoding="utf-8").split(START)
     after = rest.split(END, 1)[1]
-    PAGE.write_text(f"{before}{START}\n{table()}\n{END}{after}", encoding="utf-8")
+    PAGE.write_text(f"{before}{START}\n{make_table()}\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

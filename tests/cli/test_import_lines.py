@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from whisperr import InvalidEvent, Whisperr
-from whisperr._cli.import_lines import MAX_LINE_BYTES, get_message_id, read_lines, send_line
+from whisperr._cli.import_file import MAX_LINE_BYTES, get_message_id, read_lines, send_line
 from whisperr.testing import Events, capture
 
 NOW = datetime.now(timezone.utc)
@@ -23,7 +23,7 @@ def send(*lines: Any) -> Events:
     with capture(strict=True) as events:
         for line in lines:
             data = line if isinstance(line, bytes) else json.dumps(line).encode()
-            send_line(client, data, NOW)
+            send_line(client, data)
     return events
 
 

@@ -23,12 +23,12 @@ LIMIT = 10.0
 KEY = "wrk_secret_1234"
 
 
-def batches_of(transport: MemoryTransport) -> list[list[Any]]:
+def get_batches(transport: MemoryTransport) -> list[list[Any]]:
     """What `n` or `number` is in the events of each request."""
-    return [[number_of(one) for one in sent.events] for sent in transport.sent]
+    return [[get_number(one) for one in sent.events] for sent in transport.sent]
 
 
-def number_of(one: dict[str, Any]) -> Any:
+def get_number(one: dict[str, Any]) -> Any:
     members = one.get("properties") or one.get("traits") or one
     return members.get("n", members.get("number"))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.delivery.pipelines import LIMIT, Calls, Errors, Pipelines, batches_of, shut, track
+from tests.delivery.pipelines import LIMIT, Calls, Errors, Pipelines, get_batches, shut, track
 from whisperr._contract import Answer, Request
 from whisperr.errors import StoreError
 from whisperr.testing import MemoryTransport
@@ -40,7 +40,7 @@ class TestFlush:
         transport.await_request()
         transport.let_go()
         assert calls.join() == [True] * 8
-        assert batches_of(transport) == [[1, 2, 3]]
+        assert get_batches(transport) == [[1, 2, 3]]
 
     @pytest.mark.parametrize("timeout", [0.0, 0.05])
     def test_it_returns_in_time_from_a_transport_that_blocks(
@@ -97,7 +97,7 @@ class TestFlush:
         assert errors.reported.wait(LIMIT / 5)
         assert [error.type for error in errors.seen] == ["retry_exhausted"]
         assert one.flush(LIMIT / 5)
-        assert batches_of(transport) == [[1, 2], [1, 2]]
+        assert get_batches(transport) == [[1, 2], [1, 2]]
 
     @pytest.mark.parametrize("end", [SystemExit(1), GeneratorExit()], ids=repr)
     def test_what_ends_the_thread_loses_nothing(
@@ -108,7 +108,7 @@ class TestFlush:
         track(one, 1, 2)
         one.flush(LIMIT / 5)
         assert one.flush(LIMIT / 5)
-        assert batches_of(transport) == [[1, 2], [1, 2]]
+        assert get_batches(transport) == [[1, 2], [1, 2]]
         assert one.stats().delivered == 2
 
     def test_from_on_error_it_does_not_wait_for_itself(self, pipeline: Pipelines) -> None:
@@ -138,7 +138,7 @@ class TestShutdown:
         one = pipeline(transport)
         track(one, 1, 2)
         assert shut(one)
-        assert batches_of(transport) == [[1, 2]]
+        assert get_batches(transport) == [[1, 2]]
         assert one.stats().state == "closed"
 
     @pytest.mark.parametrize("last", [Answer(401), Answer(500), OSError("refused")])
@@ -239,7 +239,7 @@ class TestReports:
         assert errors.reported.wait(LIMIT)
         assert (errors.seen[0].reason, errors.seen[0].count) == ("queue_full", 2)
         assert one.flush(LIMIT)
-        assert batches_of(transport) == [[1], [4, 5]]
+        assert get_batches(transport) == [[1], [4, 5]]
 
     def test_a_callback_that_exits_does_not_end_delivery(self, pipeline: Pipelines) -> None:
         def leave(_: WhisperrError) -> None:
@@ -286,7 +286,7 @@ class TestSink:
         assert not one.thread.started
         assert shut(one, LIMIT) is True
         assert one.stats().held == 3
-        assert batches_of(transport) == []
+        assert get_batches(transport) == []
 
     def test_what_cannot_be_written_is_not_accepted_and_reported_by_the_thread(
         self, pipeline: Pipelines

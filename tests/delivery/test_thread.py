@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.delivery.pipelines import LIMIT, Calls, batches_of
+from tests.delivery.pipelines import LIMIT, Calls, get_batches
 from tests.delivery.rig import event
-from whisperr._delivery.accounting import Accounting
+from whisperr._delivery.accounting import ClientAccounting
 from whisperr._delivery.reporter import Reporter
 from whisperr._delivery.scheduler import NEVER, Scheduler
 from whisperr._delivery.thread import THREAD_NAME, DeliveryThread
@@ -41,7 +41,7 @@ class Scene:
     ) -> None:
         self.transport = transport
         self.queue = MemoryQueue(10_000, 1 << 26)
-        self.accounting = Accounting(Reporter(on_error), lambda _: None)
+        self.accounting = ClientAccounting(Reporter(on_error))
         self.scheduler = Scheduler(
             self.queue,
             transport,
@@ -167,7 +167,7 @@ class TestThread:
             assert not one.flush()
         assert "a bug in the client" in caplog.text
         assert one.flush()
-        assert batches_of(one.transport) == [[1, 2]] * 2
+        assert get_batches(one.transport) == [[1, 2]] * 2
         assert one.accounting.delivered == 2
 
 

@@ -1,4 +1,4 @@
-"""Relays as real processes, and events to put into their table."""
+"""Relays as real processes, and events for their table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ OFTEN = ("--interval", "0.05")
 
 
 class SQLiteFile:
-    """A file as an outbox; looks as a Database of PostgreSQL does."""
+    """A file as an outbox; has the methods of a Database of PostgreSQL."""
 
     engine = "django.db.backends.sqlite3"
     host = ""
@@ -34,16 +34,18 @@ class SQLiteFile:
 
     def add(self, rows: list[bytes]) -> None:
         """Add rows that wait, in one transaction."""
-        with closing(sqlite3.connect(self.name, timeout=BOUND)) as link, link:
-            link.executemany(
+        with closing(sqlite3.connect(self.name, timeout=BOUND)) as connection, connection:
+            connection.executemany(
                 "INSERT INTO whisperr_outboxevent (data, token) VALUES (?, '')",
                 [(data,) for data in rows],
             )
 
     def count(self) -> int:
         """Count the rows that are left."""
-        with closing(sqlite3.connect(self.name, timeout=BOUND)) as link:
-            return int(link.execute("SELECT count(*) FROM whisperr_outboxevent").fetchone()[0])
+        with closing(sqlite3.connect(self.name, timeout=BOUND)) as connection:
+            return int(
+                connection.execute("SELECT count(*) FROM whisperr_outboxevent").fetchone()[0]
+            )
 
 
 def events(count: int, first: int = 0, type_: str = "payment_failed") -> list[bytes]:
@@ -57,7 +59,7 @@ def identify(user: str) -> bytes:
     return encode_identify(user, traits={"plan": "pro"})
 
 
-def environment_of(database: Database | SQLiteFile) -> dict[str, Any]:
+def get_environment(database: Database | SQLiteFile) -> dict[str, Any]:
     """Return the variables that point the settings at this database."""
     return {
         "DJANGO_SETTINGS_MODULE": "tests.outbox.settings",
@@ -72,19 +74,19 @@ def relay(
 ) -> Host:
     """Start `manage.py whisperr_relay`."""
     command = [sys.executable, "-W", "error", "-m", "django", "whisperr_relay", *OFTEN, *options]
-    return Host(command, server, **environment_of(database), **variables)
+    return Host(command, server, **get_environment(database), **variables)
 
 
 def manage(database: Database | SQLiteFile, *command: str, code: int = 0) -> str:
-    """Run another command of Django, and return what it said."""
-    ended = subprocess.run(
+    """Run another command of Django, and return its output."""
+    result = subprocess.run(
         [sys.executable, "-W", "error", "-m", "django", *command],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **environment_of(database)},
+        env={**os.environ, "PYTHONPATH": str(ROOT), **get_environment(database)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         timeout=BOUND,
         check=False,
     )
-    assert ended.returncode == code, ended.stdout
-    return ended.stdout
+    assert result.returncode == code, result.stdout
+    return result.stdout

@@ -1,4 +1,4 @@
-"""The settings of the processes of these tests: the outbox, in the database that they are told."""
+"""The settings of the processes of these tests; variables of the environment name the database."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Relays as they run: several at once, killed, stopped, with the server or the database away."""
+"""Relays as processes: several at once, killed, stopped, with the server or the database away."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.hosts.host import BOUND, Host
-from tests.outbox.relays import SQLiteFile, environment_of, events, identify, manage, relay
+from tests.outbox.relays import SQLiteFile, events, get_environment, identify, manage, relay
 from whisperr.dev import faults
 
 if TYPE_CHECKING:
@@ -39,13 +39,13 @@ def test_four_relays_lose_nothing_and_send_nothing_twice(
         server.wait(ROWS, timeout=BOUND * 4)
         for one in relays:
             assert one.stop() == 0
-        said = [one.text for one in relays]
+        outputs = [one.text for one in relays]
     assert sorted(numbers(server)) == list(range(ROWS))
     assert server.summary()["duplicates"] == 0
     assert outbox.count() == 0
     delivered = [
         int(count.replace(",", ""))
-        for count in re.findall(r"stopped: delivered ([0-9,]+)", "".join(said))
+        for count in re.findall(r"stopped: delivered ([0-9,]+)", "".join(outputs))
     ]
     assert sum(delivered) == ROWS
     assert sum(count > 0 for count in delivered) > 1, "one relay did it all"
@@ -64,11 +64,11 @@ def test_two_relays_share_a_database_that_cannot_skip_locked_rows(
         server.wait(2_000, timeout=BOUND * 4)
         for one in relays:
             assert one.stop() == 0
-        said = "".join(one.text for one in relays)
+        output = "".join(one.text for one in relays)
     assert sorted(numbers(server)) == list(range(2_000))
     assert server.summary()["duplicates"] == 0
     assert file.count() == 0
-    assert "Traceback" not in said
+    assert "Traceback" not in output
 
 
 def test_one_relay_keeps_the_order_of_the_rows(outbox: Database, server: LocalServer) -> None:
@@ -91,7 +91,7 @@ def test_once_delivers_everything_that_is_there_and_ends(
     assert outbox.count() == 0
 
 
-def test_once_fails_and_says_why_when_it_cannot_deliver(
+def test_once_fails_with_the_reason_when_it_cannot_deliver(
     outbox: Database, server: LocalServer
 ) -> None:
     outbox.add(events(7))
@@ -99,10 +99,10 @@ def test_once_fails_and_says_why_when_it_cannot_deliver(
     with relay(outbox, server, "--once") as once:
         assert once.wait() == 1
         assert "CommandError: not everything was delivered: HTTP 401" in once.text
-    assert outbox.ask("SELECT count(*) FROM whisperr_outboxevent WHERE token = ''") == [(7,)]
+    assert outbox.query("SELECT count(*) FROM whisperr_outboxevent WHERE token = ''") == [(7,)]
 
 
-def test_a_relay_that_is_killed_in_a_request_is_followed_within_its_lease(
+def test_another_relay_takes_over_from_a_killed_one_within_its_lease(
     outbox: Database, server: LocalServer
 ) -> None:
     outbox.add(events(5))
@@ -111,7 +111,7 @@ def test_a_relay_that_is_killed_in_a_request_is_followed_within_its_lease(
         server.wait_requests(1)
         first.send(signal.SIGKILL)
         first.wait()
-        (claimed,) = outbox.ask("SELECT count(*) FROM whisperr_outboxevent WHERE token <> ''")
+        (claimed,) = outbox.query("SELECT count(*) FROM whisperr_outboxevent WHERE token <> ''")
         assert claimed == (5,)
         with relay(outbox, server) as second:
             server.wait(5, timeout=BOUND)
@@ -125,7 +125,7 @@ def test_no_transaction_is_open_during_a_request(outbox: Database, server: Local
     server.set_faults(faults.hang(times=1))
     with relay(outbox, server, OUTBOX_REQUEST_TIMEOUT=3):
         server.wait_requests(1)
-        states = outbox.ask(
+        states = outbox.query(
             "SELECT state, xact_start FROM pg_stat_activity "
             "WHERE datname = %s AND pid <> pg_backend_pid() AND backend_type = 'client backend'",
             outbox.name,
@@ -146,7 +146,7 @@ def test_a_signal_stops_a_relay_cleanly_while_the_server_hangs(
         assert one.stop(number) == 0
         assert "stopped: delivered 0, dead letters 0" in one.text
     free = "SELECT count(*) FROM whisperr_outboxevent WHERE token = '' AND leased_until IS NULL"
-    assert outbox.ask(free) == [(5,)]
+    assert outbox.query(free) == [(5,)]
 
 
 def test_the_server_is_away_and_comes_back(outbox: Database, server: LocalServer) -> None:
@@ -160,12 +160,12 @@ def test_the_server_is_away_and_comes_back(outbox: Database, server: LocalServer
 
 
 def cut_connections(outbox: Database) -> None:
-    """Let the server end all connections to this database, as a failover does."""
+    """End all connections to this database, as a failover does."""
     cut = (
         "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity "
         "WHERE datname = %s AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
     )
-    assert outbox.ask(cut, outbox.name)[0][0] > 0
+    assert outbox.query(cut, outbox.name)[0][0] > 0
 
 
 def test_a_connection_that_is_cut_is_made_again(outbox: Database, server: LocalServer) -> None:
@@ -227,7 +227,7 @@ def test_what_the_server_refuses_is_kept_and_delivered_after_requeue(
     with relay(outbox, server, "--once") as once:
         assert once.wait() == 0
         assert "delivered 4, dead letters 1 (rejected 1)" in once.text
-    ((data, reason, message, status),) = outbox.ask(
+    ((data, reason, message, status),) = outbox.query(
         "SELECT data, reason, message, status FROM whisperr_deadletter"
     )
     assert (bytes(data), reason, status) == (bad, "rejected", 400)
@@ -240,12 +240,12 @@ def test_a_202_that_refuses_some_keeps_all_of_that_request(
     add_with_a_bad_one(outbox)
     with relay(outbox, server, "--once") as once:
         assert once.wait() == 0
-    letters = outbox.ask("SELECT reason, message, status FROM whisperr_deadletter")
+    dead_letters = outbox.query("SELECT reason, message, status FROM whisperr_deadletter")
     message = (
         "the server refused 1 of 5 and did not say which; to requeue them all is harmless, "
         "since the ids are the same"
     )
-    assert letters == [("refused_in_batch", message, 202)] * 5
+    assert dead_letters == [("refused_in_batch", message, 202)] * 5
     manage(outbox, "whisperr_outbox", "--requeue", "--all")
     with relay(outbox, server, "--once") as once:
         assert once.wait() == 0
@@ -272,7 +272,7 @@ with transaction.atomic():
         cursor.execute("SET LOCAL statement_timeout = 200")
         cursor.execute("SAVEPOINT before")
         cursor.execute("ALTER TABLE whisperr_outboxevent RENAME TO elsewhere")
-        assert track("user_2", "payment_failed", {"n": 2}) is None  # and the transaction goes on
+        assert track("user_2", "payment_failed", {"n": 2}) is None  # and the transaction continues
         cursor.execute("ROLLBACK TO SAVEPOINT before")
     assert track("user_3", "payment_failed", {"n": 3})
 stats = get_client().stats()
@@ -284,7 +284,7 @@ os.kill(os.getpid(), signal.SIGKILL)
 def test_what_a_committed_transaction_tracked_arrives_after_the_kill_of_its_process(
     outbox: Database, server: LocalServer
 ) -> None:
-    tracks = {**environment_of(outbox), "WHISPERR_BUFFER": "django"}
+    tracks = {**get_environment(outbox), "WHISPERR_BUFFER": "django"}
     with Host([sys.executable, "-c", TRACK], server, **tracks) as writer:
         assert writer.wait() == -signal.SIGKILL, writer.text
     assert outbox.count() == 2
@@ -293,7 +293,9 @@ def test_what_a_committed_transaction_tracked_arrives_after_the_kill_of_its_proc
     assert numbers(server) == [1, 3]
 
 
-def test_a_relay_says_what_is_missing(postgres_server: PostgresServer, server: LocalServer) -> None:
+def test_a_relay_without_its_tables_fails_with_the_fix(
+    postgres_server: PostgresServer, server: LocalServer
+) -> None:
     empty = postgres_server.database()
     with relay(empty, server) as one:
         assert one.wait() == 1

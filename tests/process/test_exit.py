@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.delivery.pipelines import LIMIT, Pipelines, batches_of, shut, track
+from tests.delivery.pipelines import LIMIT, Pipelines, get_batches, shut, track
 from whisperr import Whisperr
 from whisperr._contract import Answer, Request
 from whisperr._process.exit import pipelines
@@ -84,7 +84,7 @@ class TestSignals:
         assert one.stats().held == 2
         server.free.set()
         assert one.flush(LIMIT)
-        assert batches_of(transport) == [[1, 2]]
+        assert get_batches(transport) == [[1, 2]]
         assert one.stats().delivered == 2
 
     @pytest.mark.parametrize("call", ["flush", "track", "shutdown"])
@@ -119,7 +119,7 @@ def test_a_client_that_is_gone_still_delivers_and_then_its_thread_ends() -> None
     transport.await_request()
     thread.join(LIMIT)
     assert not thread.is_alive()
-    assert batches_of(transport) == [[1]]
+    assert get_batches(transport) == [[1]]
 
 
 def test_what_clients_that_are_gone_have_left_is_not_kept_for_ever() -> None:

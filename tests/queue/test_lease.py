@@ -1,4 +1,4 @@
-"""Beside step 3: whom a lease keeps out, and when to ask again."""
+"""Leases: how long they keep other processes from claiming, and when these ask again."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class TestLease:
     def test_it_keeps_others_out_until_it_ends(self, lease: Lease, now: float, left: float) -> None:
         assert lease.seconds_left(ME, now) == left
 
-    def test_one_from_the_future_keeps_nobody_out(self) -> None:
+    def test_one_from_the_future_does_not_count(self) -> None:
         assert Lease(OTHER, 5_000.0, 5_015.0).seconds_left(ME, 100.0) == 0.0
 
-    def test_it_is_prolonged_for_what_is_to_come_and_a_third_more(self) -> None:
+    def test_it_is_extended_for_the_wait_and_a_third_of_itself(self) -> None:
         assert get_lease_end(100.0, 10.0, 15.0) == 115.0
 
 

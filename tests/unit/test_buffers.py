@@ -16,7 +16,7 @@ CWD = Path.cwd()
 
 class TestSQLiteURL:
     @pytest.mark.parametrize(
-        ("url", "place"),
+        ("url", "config"),
         [
             ("sqlite:////var/lib/app/events.db", SQLiteBuffer("/var/lib/app/events.db")),
             ("sqlite:///events.db", SQLiteBuffer(CWD / "events.db")),
@@ -30,8 +30,8 @@ class TestSQLiteURL:
             ),
         ],
     )
-    def test_it_names_the_file_and_its_options(self, url: str, place: SQLiteBuffer) -> None:
-        assert parse_buffer_url(url) == place
+    def test_it_names_the_file_and_its_options(self, url: str, config: SQLiteBuffer) -> None:
+        assert parse_buffer_url(url) == config
 
     @pytest.mark.parametrize(
         ("url", "fix"),
@@ -58,11 +58,11 @@ class TestSQLiteURL:
         with pytest.raises(ValueError, match=re.escape(fix)):
             Whisperr("wrk_test", buffer=url)
 
-    def test_the_outbox_of_django_is_opened_by_its_door_alone(self) -> None:
+    def test_the_outbox_of_django_is_opened_by_its_integration_only(self) -> None:
         with pytest.raises(ValueError, match=r"use whisperr\.django\.get_client\(\)"):
             Whisperr("wrk_test", buffer="django")
 
-    def test_the_environment_names_the_place_when_no_option_does(
+    def test_the_environment_names_the_buffer_when_no_option_does(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:
         monkeypatch.setenv("WHISPERR_BUFFER", f"sqlite:///{tmp_path}/named.db")
@@ -82,13 +82,13 @@ class TestSQLiteURL:
             Whisperr("wrk_test")
 
 
-class TestPlaces:
-    def test_a_place_is_a_value(self) -> None:
-        place = SQLiteBuffer("/e.db", synchronous="FULL")
-        assert pickle.loads(pickle.dumps(place)) == place
-        assert place != SQLiteBuffer("/e.db")
+class TestConfigs:
+    def test_a_config_is_a_value(self) -> None:
+        config = SQLiteBuffer("/e.db", synchronous="FULL")
+        assert pickle.loads(pickle.dumps(config)) == config
+        assert config != SQLiteBuffer("/e.db")
         with pytest.raises(AttributeError, match="cannot be changed"):
-            place.path = "/other.db"
+            config.path = "/other.db"
 
     def test_a_relative_path_stays_where_it_was(
         self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -17,7 +17,7 @@ from whisperr._queue.memory import count_own
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Literal
 
     from whisperr.errors import ErrorType, Loss, Reason
@@ -104,30 +104,27 @@ class Stats(Frozen):
         self._set(stored=stored)
 
 
-class Accounting:
+class ClientAccounting:
     """The counts of one client in one process, and the one place where losses are reported.
 
-    `notify` is called after each report: it has the report emitted. Its argument says whether the
-    report is the first of its kind that waits.
+    `reporter` emits what was reported.
     """
 
     __slots__ = (
         "_accepted",
         "_lock",
-        "_notify",
-        "_reporter",
         "_store_problem",
         "accept",
         "delivered",
         "dropped",
+        "reporter",
         "requests",
         "retries",
     )
 
-    def __init__(self, reporter: Reporter, notify: Callable[[bool], None]) -> None:
+    def __init__(self, reporter: Reporter) -> None:
         self._lock = RLock()
-        self._reporter = reporter
-        self._notify = notify
+        self.reporter = reporter
         self._store_problem: str | None = None
         self._accepted = itertools.count()
         # Count one event before it is put into the queue. One step in C: nothing can come in
@@ -148,7 +145,7 @@ class Accounting:
     def not_accepted(self, reason: Reason, message: str) -> None:
         """Count and report a call that became no event."""
         self._drop(reason, 1)
-        self._report("dropped", message, reason=reason)
+        self.reporter.add("dropped", message, reason)
 
     def vetoed(self) -> None:
         """Count an event that `before_send` did not want; that is no loss to report."""
@@ -168,11 +165,11 @@ class Accounting:
             # A 202 does not say which events it refused, unless it refused all of them.
             known = part if lost == len(part) else ()
             self._drop(loss.reason, count_own(part[:lost]))
-            self._report("dropped", loss.message, loss.reason, loss.status, lost, known)
+            self.reporter.add("dropped", loss.message, loss.reason, loss.status, lost, known)
 
     def gave_up(self, type_: ErrorType, message: str, status: int | None, count: int) -> None:
         """Report that delivery pauses; `count` events of the batch are kept."""
-        self._report(type_, message, status=status, count=count)
+        self.reporter.add(type_, message, None, status, count)
 
     # -- what a queue counts: `protocols.Accounting`
 
@@ -182,7 +179,7 @@ class Accounting:
         """Count and report accepted events that are gone; events of other processes: report."""
         if events:
             self._drop(reason, count_own(events))
-            self._report("dropped", message, reason, status, len(events), events)
+            self.reporter.add("dropped", message, reason, status, len(events), events)
 
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         """Count own events that another process delivered, or dropped and reported."""
@@ -193,26 +190,11 @@ class Accounting:
 
     def not_durable(self, message: str, count: int) -> None:
         """Report that so many events are kept in memory only."""
-        self._report("not_durable", message, count=count)
+        self.reporter.add("not_durable", message, count=count)
 
     def store_problem(self, problem: str | None) -> None:
         """Keep what is wrong with the store; None when it works again."""
         self._store_problem = problem
-
-    # -- reports and counts
-
-    def emit(self, now: float, *, everything: bool = False) -> None:
-        """Call `on_error` and log what is due at `now` (monotonic, seconds)."""
-        self._reporter.emit(now, everything=everything)
-
-    @property
-    def report_due(self) -> float | None:
-        """The time (monotonic, seconds) of the next report; None when none waits."""
-        return self._reporter.due()
-
-    def debug(self, message: str, *values: object) -> None:
-        """Log one step of delivery; only with the `debug` option."""
-        self._reporter.debug(message, *values)
 
     def stats(self, held_bytes: int, state: State, problem: str | None, stored: int = 0) -> Stats:
         """Return the counts of one moment."""
@@ -243,14 +225,3 @@ class Accounting:
     def _drop(self, reason: Reason, count: int) -> None:
         with self._lock:
             self.dropped[reason] += count
-
-    def _report(
-        self,
-        type_: ErrorType,
-        message: str,
-        reason: Reason | None = None,
-        status: int | None = None,
-        count: int = 1,
-        events: Sequence[bytes] = (),
-    ) -> None:
-        self._notify(self._reporter.add(type_, message, reason, status, count, events))

@@ -22,7 +22,7 @@ from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent, StoreError
 
-from .accounting import Accounting
+from .accounting import ClientAccounting
 from .reporter import Reporter
 from .scheduler import NEVER, Scheduler
 from .thread import DeliveryThread
@@ -54,9 +54,8 @@ class Pipeline:
         self._config = config
         self._http = None if config.transport is not None else _LazyTransport(config)
         self._transport: Transport = self._http or config.transport
-        self.accounting = Accounting(
-            Reporter(config.on_error, debug=config.debug), self._report_added
-        )
+        self.reporter = Reporter(config.on_error, self._report_added, debug=config.debug)
+        self.accounting = ClientAccounting(self.reporter)
         self._built = False  # what is reported while a queue is opened waits for the thread
         # A sink is delivered by others: this process delivers from an empty queue, nothing.
         self.sink: Sink | None = None
@@ -91,7 +90,7 @@ class Pipeline:
         check_host()
         self._built = True
         # What a former process left, or what was reported while the queue was opened.
-        if len(self.queue) or self.accounting.report_due is not None:
+        if len(self.queue) or self.reporter.due() is not None:
             self.thread.wake()
 
     @property
@@ -171,7 +170,7 @@ class Pipeline:
             )
         if self._shared is not None and not self.closing:
             self._shared.poll()  # so that the counts know what other processes delivered
-        self.accounting.emit(time.monotonic())
+        self.reporter.emit(time.monotonic())
         if self.sink is not None and not self._flush_explained:
             self._flush_explained = True
             logger().info("flush() has nothing to wait for: %s delivers", self.sink.delivered_by)
@@ -211,7 +210,7 @@ class Pipeline:
 
     def renew_ids(self) -> None:
         """Make new message ids from now on: this process is about to be copied."""
-        self.encoder.renew_ids()
+        self.encoder.ids.renew()
 
     def stats(self) -> Stats:
         """Return the counts of this moment, without any I/O."""
@@ -249,12 +248,12 @@ class Pipeline:
         where = get_call_site() if call_site is None else call_site
         self.accounting.not_accepted(reason, f"{message}{where}")
 
-    def _report_added(self, first: bool) -> None:  # noqa: FBT001  # a callback of `Accounting`
+    def _report_added(self, first: bool) -> None:  # noqa: FBT001  # a callback of `Reporter`
         """Have a report emitted: by the thread, or here when the thread has ended."""
         if not self._built:
             return
         if self.scheduler.abandoned:
-            self.accounting.emit(time.monotonic())
+            self.reporter.emit(time.monotonic())
         elif first:
             self.thread.wake()
 

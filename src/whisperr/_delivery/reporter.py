@@ -39,14 +39,23 @@ class _Summary:
 
 
 class Reporter:
-    """Collects reports and emits each kind once a second at most."""
+    """Collects reports and emits each kind once a second at most.
 
-    __slots__ = ("_debug", "_last", "_lock", "_on_error", "_waiting")
+    `notify` is called after each report and is to have it emitted; its argument says whether the
+    report is the first of its kind that waits.
+    """
+
+    __slots__ = ("_debug", "_last", "_lock", "_notify", "_on_error", "_waiting")
 
     def __init__(
-        self, on_error: Callable[[WhisperrError], object] | None, *, debug: bool = False
+        self,
+        on_error: Callable[[WhisperrError], object] | None,
+        notify: Callable[[bool], object] = lambda _first: None,
+        *,
+        debug: bool = False,
     ) -> None:
         self._on_error = on_error
+        self._notify = notify
         self._debug = debug
         self._lock = RLock()
         self._waiting: dict[tuple[ErrorType, Reason | None], _Summary] = {}
@@ -60,11 +69,10 @@ class Reporter:
         status: int | None = None,
         count: int = 1,
         events: Sequence[bytes] = (),
-    ) -> bool:
-        """Add one report; return whether it is the first of its kind that waits.
+    ) -> None:
+        """Add one report. A later one of its kind joins the first: the message of the first stands.
 
-        A later one joins the first: its message stands, with the number of events that have
-        another one.
+        The number of events that have another message is shown beside it.
         """
         with self._lock:
             fresh = _Summary(type_, message, status)
@@ -77,7 +85,7 @@ class Reporter:
                     break
                 summary.bytes += size
                 summary.events.append(data)
-            return summary is fresh
+        self._notify(summary is fresh)
 
     def debug(self, message: str, *values: object) -> None:
         """Log one step of delivery; only with the `debug` option."""

@@ -166,7 +166,7 @@ def report_anonymous(client: Whisperr, call: str) -> None:
     """Log, with `debug`, that nothing is sent because the visitor is anonymous."""
     pipeline = get_pipeline(client)
     if pipeline is not None:
-        pipeline.accounting.debug("%s: the visitor is anonymous; nothing is sent", call)
+        pipeline.reporter.debug("%s: the visitor is anonymous; nothing is sent", call)
 
 
 @dataclass(eq=False, repr=False)

@@ -135,7 +135,7 @@ class LeasedQueue:
     def ack(self, count: int, loss: Loss | None = None) -> int:
         """Forget the first `count` claimed events; return how many were still owned."""
         if self._from_store:
-            # When the store cannot be told, they are sent again.
+            # When the store cannot record it, they are sent again.
             owned = self._use_with_retries(lambda: self._store.ack(count, loss))
             if owned is None or owned == 0 < count:
                 self._from_store = False
@@ -176,22 +176,17 @@ class LeasedQueue:
         return self._memory.tail()
 
     def settled(self, position: int) -> bool:
-        """Return whether every event of this process before `position` has ended, anywhere.
-
-        What other processes did with them is reported when this returns True.
-        """
+        """Return whether every event of this process before `position` has ended, anywhere."""
         if position <= self._settled_to:
             return True
         if not self._memory.settled(position) or (self._batch and self._batch_number < position):
             return False
-        if self._settled_to < self._stored_to:
-            if self._closed or not self._use(
-                lambda: self._store.settled(position), otherwise=False
-            ):
-                return False
-            self.poll()
-        self._settled_to = max(self._settled_to, position)
-        return True
+        settled = self._settled_to >= self._stored_to or (
+            not self._closed and self._use(lambda: self._store.settled(position), otherwise=False)
+        )
+        if settled:
+            self._settled_to = max(self._settled_to, position)
+        return settled
 
     def poll(self) -> float:
         """Learn what other processes did; return after how many seconds to poll again."""

@@ -210,8 +210,9 @@ class TableStore:
         token, rows = self._claims.claim(self._batch, self._lease)
         self._token, self._until = token, began + self._lease
         self._more = len(rows) == self._batch
-        self._group = deque(row for row in rows if _is_json_object(row.data))
-        invalid = [row for row in rows if not _is_json_object(row.data)]
+        invalid: list[Row] = []
+        for row in rows:
+            (self._group if _is_json_object(row.data) else invalid).append(row)
         self._keep_result(token, invalid, Loss(len(invalid), "invalid", _INVALID))
         if invalid:
             logger().warning("dropped, invalid: %s (%d)", _INVALID, len(invalid))
