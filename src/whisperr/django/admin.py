@@ -68,20 +68,12 @@ class WaitingPages(ReadOnly):
 
     list_display: tuple[str, ...] = ("id", "kind", "age", "leased_until")
     fields: ClassVar[tuple[str, ...]] = ("id", "kind", "created_at", "leased_until", "content")
-    readonly_fields: ClassVar[tuple[str, ...]] = fields
 
 
 class DeadLetterPages(ReadOnly):
     """The pages of events that were refused, and why."""
 
-    list_display: tuple[str, ...] = (
-        "id",
-        "kind",
-        "reason",
-        "status",
-        "age",
-        "refused_at",
-    )
+    list_display: tuple[str, ...] = ("id", "kind", "reason", "status", "age", "refused_at")
     list_filter: ClassVar[tuple[str, ...]] = ("reason",)
     fields: ClassVar[tuple[str, ...]] = (
         "id",
@@ -93,7 +85,6 @@ class DeadLetterPages(ReadOnly):
         "refused_at",
         "content",
     )
-    readonly_fields: ClassVar[tuple[str, ...]] = fields
 
 
 admin.site.register(OutboxEvent, WaitingPages)

@@ -6,17 +6,15 @@ Django puts no thread between its neighbours for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
-from ._client import get_settings_client
-from ._tracker import DjangoRequestTracker
-from .conf import get_resolver
+from ._tracker import RequestTracker
+from .conf import get_client, get_resolver
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import Any
 
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase
@@ -37,12 +35,12 @@ class WhisperrMiddleware:
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
-        get_settings_client()
+        get_client()
         get_resolver()
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Return the response to a request; a coroutine in an async chain."""
-        tracker = DjangoRequestTracker(request)
+        tracker = RequestTracker(request)
         request.whisperr = tracker  # type: ignore[attr-defined]  # views see a WhisperrRequest
         if self._is_async:
             return self._acall(request, tracker)
@@ -54,7 +52,7 @@ class WhisperrMiddleware:
                 tracker.pending.settle_in_sync()
         return response
 
-    async def _acall(self, request: HttpRequest, tracker: DjangoRequestTracker) -> HttpResponseBase:
+    async def _acall(self, request: HttpRequest, tracker: RequestTracker) -> HttpResponseBase:
         try:
             response: HttpResponseBase = await self.get_response(request)
         finally:
