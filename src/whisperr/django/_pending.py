@@ -31,7 +31,7 @@ from whisperr._integrations.deferred import (
 )
 from whisperr._integrations.tracker import is_async
 
-from .conf import RESOLVE_USER, get_client, get_resolver
+from .conf import RESOLVE_USER, get_resolver, get_settings_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -193,7 +193,7 @@ class DjangoPending(Pending):
 
 def writes_rows() -> bool:
     """Return whether events become rows of the outbox, which an event loop may not write."""
-    return get_sink(get_client()) is not None
+    return get_sink(get_settings_client()) is not None
 
 
 def _user_changes(signal: object, request: object = None, user: object = None, **_: object) -> None:

@@ -28,14 +28,14 @@ from whisperr._integrations.tracker import (
 )
 
 from ._pending import DjangoPending, KnownUser, in_event_loop, read_user, writes_rows
-from .conf import get_client, get_resolver
+from .conf import get_resolver, get_settings_client
 from .outbox.buffer import Rows, use_database
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class RequestTracker(DeferringTracker):
+class DjangoRequestTracker(DeferringTracker):
     """Tracks for the user of one request: `request.whisperr`.
 
     The user is `str(request.user.pk)` or what WHISPERR_RESOLVE_USER returns, at the moment of the
@@ -49,7 +49,7 @@ class RequestTracker(DeferringTracker):
     pending: DjangoPending
 
     def __init__(self, request: HttpRequest) -> None:
-        super().__init__(get_client, partial(read_user, request), DjangoPending())
+        super().__init__(get_settings_client, partial(read_user, request), DjangoPending())
         self._request = request
 
     @property
@@ -111,7 +111,7 @@ class WhisperrRequest(HttpRequest):
         request.whisperr.track("plan_upgraded")
     """
 
-    whisperr: RequestTracker
+    whisperr: DjangoRequestTracker
 
 
 @same_parameters(Whisperr.track)
@@ -132,7 +132,7 @@ def track_on_commit(
 
     With the outbox its row is written now, in the transaction on `using`.
     """
-    client = get_client()
+    client = get_settings_client()
     deferred = defer_event(client, user_id, event_type, properties, context, **arguments)
     return _queue_on_commit(deferred, using)
 
@@ -144,7 +144,7 @@ def _queue_on_commit(deferred: DeferredEvent | None, using: str | None) -> str |
     """
     if deferred is None:
         return None
-    sink = get_sink(get_client())
+    sink = get_sink(get_settings_client())
     if isinstance(sink, Rows) and sink.follows(using):
         with use_database(using):
             return deferred.message_id if deferred.queue() else None

@@ -75,7 +75,7 @@ def new_client(**changed: object) -> Whisperr:
         raise ImproperlyConfigured(f"whisperr: {error}") from None
 
 
-def get_client() -> Whisperr:
+def get_settings_client() -> Whisperr:
     """Return the client of this process; the first call makes it from the settings.
 
     Raises django.core.exceptions.ImproperlyConfigured for a missing key or a wrong setting: it
@@ -91,7 +91,7 @@ def _make_client() -> Whisperr:
         # Deliver where Celery ends its processes, unless the project has connected it by itself.
         from whisperr.celery import connect_unless_connected
 
-        connect_unless_connected(get_client)
+        connect_unless_connected(get_settings_client)
     return client
 
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
-from ._tracker import RequestTracker
-from .conf import get_client, get_resolver
+from ._tracker import DjangoRequestTracker
+from .conf import get_resolver, get_settings_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -35,12 +35,12 @@ class WhisperrMiddleware:
         self._is_async = iscoroutinefunction(get_response)
         if self._is_async:
             markcoroutinefunction(self)
-        get_client()
+        get_settings_client()
         get_resolver()
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Return the response to a request; a coroutine in an async chain."""
-        tracker = RequestTracker(request)
+        tracker = DjangoRequestTracker(request)
         request.whisperr = tracker  # type: ignore[attr-defined]  # views see a WhisperrRequest
         if self._is_async:
             return self._acall(request, tracker)
@@ -52,7 +52,7 @@ class WhisperrMiddleware:
                 tracker.pending.settle_in_sync()
         return response
 
-    async def _acall(self, request: HttpRequest, tracker: RequestTracker) -> HttpResponseBase:
+    async def _acall(self, request: HttpRequest, tracker: DjangoRequestTracker) -> HttpResponseBase:
         try:
             response: HttpResponseBase = await self.get_response(request)
         finally:
