@@ -133,7 +133,7 @@ class FaultInjector:
         *,
         on_change: Callable[[], object] = lambda: None,
     ) -> None:
-        self.faults = tuple(faults)  # also those that have used up their times
+        self.faults: tuple[Fault, ...] = tuple(faults)  # also those that have used up their times
         self._lock = Lock()
         self._random = Random(seed)  # noqa: S311  # a test run, to be repeated
         self._used: Counter[int] = Counter()
