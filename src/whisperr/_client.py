@@ -12,7 +12,6 @@ from os import getpid
 from ._contract import BASE_URL
 from ._delivery.accounting import Stats
 from ._delivery.pipeline import Pipeline, resolve_buffer
-from ._delivery.scheduler import DRAINING
 from ._events.identify import encode_identify
 from ._options import Config
 from ._overrides import OVERRIDES
@@ -110,7 +109,7 @@ class Whisperr:
             pipeline = found
         else:
             pipeline = self._pipelines.get(getpid()) or self._get_pipeline()
-        if pipeline.scheduler.state >= DRAINING:  # `pipeline.closing`, without two calls
+        if pipeline.scheduler.closing:  # `pipeline.closing`, without a call
             pipeline.reject_closed("track")
             return None
         try:
@@ -274,10 +273,11 @@ class Whisperr:
             pipeline = self._pipelines.setdefault(pid, Pipeline(self._config))
             for other in tuple(self._pipelines):
                 if other != pid:
-                    inherited = self._pipelines.pop(other)
-                    inherited.close_in_child()
-                    if inherited.closing:  # a client that was shut down stays so
-                        pipeline.begin_shutdown(time.monotonic())
+                    inherited = self._pipelines.pop(other, None)
+                    if inherited is not None:  # another thread may have been faster
+                        inherited.close_in_child()
+                        if inherited.closing:  # a client that was shut down stays so
+                            pipeline.begin_shutdown(time.monotonic())
         return pipeline
 
 

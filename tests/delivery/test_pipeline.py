@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import time
+import weakref
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.delivery.pipelines import LIMIT, Calls, Errors, Pipelines, get_batches, shut, track
+from whisperr import Whisperr
 from whisperr._contract import Answer, Request
 from whisperr.errors import StoreError
 from whisperr.testing import MemoryTransport
@@ -253,6 +256,37 @@ class TestReports:
         track(one, 2)
         assert one.flush(LIMIT / 5)
         assert one.stats().delivered == 1
+
+
+class TestEnd:
+    def test_reports_that_wait_come_before_the_loss_at_its_end(self, pipeline: Pipelines) -> None:
+        errors = Errors()
+        one = pipeline(MemoryTransport(held=True), on_error=errors)
+        track(one, 1)
+        for _ in range(2):  # the second one waits for a second
+            one.accounting.gave_up("auth", "HTTP 401", 401, 1)
+            one.reporter.emit(time.monotonic())
+        shut(one, timeout=0.0)
+        assert [error.type for error in errors.seen] == ["auth", "auth", "dropped"]
+
+    def test_a_shorter_one_ends_a_longer_one_of_another_thread(self, pipeline: Pipelines) -> None:
+        transport = MemoryTransport(held=True)
+        one = pipeline(transport)
+        track(one, 1)
+        longer = Calls(lambda: shut(one, LIMIT * 6))
+        transport.await_request()
+        assert not shut(one, timeout=0.05)
+        assert longer.join() == [False]
+
+    def test_a_client_without_events_is_freed_without_a_collector(self) -> None:
+        gc.disable()
+        try:
+            client = Whisperr("wrk_test", transport=MemoryTransport())
+            freed = weakref.ref(client._get_pipeline())
+            del client
+            assert freed() is None
+        finally:
+            gc.enable()
 
 
 class FakeSink:

@@ -56,6 +56,25 @@ class TestClosing:
         assert rig.scheduler.abandoned
         assert rig.dropped == {"shutdown": 1}
 
+    @pytest.mark.parametrize("reply", [answer(503, retry_after="60"), answer(500)])
+    def test_one_that_begins_while_an_answer_is_read_waits_for_nothing_longer(
+        self, reply: Reply
+    ) -> None:
+        rig = Rig(reply, random=1.0)
+        rig.track(1)
+        rig.flush()
+        read_clock = rig.scheduler._wall_clock
+
+        def close_and_read_clock() -> float:
+            rig.scheduler.close(rig.clock.now + 0.5)  # in another thread, after the answer came
+            return read_clock()
+
+        rig.scheduler._wall_clock = close_and_read_clock
+        rig.scheduler.step()
+        rig.scheduler.step()
+        assert rig.scheduler.ended
+        assert rig.reports == [("retry_exhausted", None, 1), ("dropped", "shutdown", 1)]
+
     def test_it_ends_a_pause(self) -> None:
         rig = Rig(answer(401))
         rig.track(1)

@@ -187,13 +187,6 @@ class TestRetries:
         verdict = answered(in_flight(), 429, retry_after="soon")
         assert (verdict.wait, verdict.asked) == (1.0, False)
 
-    @pytest.mark.parametrize(("patience", "give_up"), [(1.1, None), (1.0, "retry_exhausted")])
-    def test_a_wait_for_which_there_is_no_time_gives_up(
-        self, patience: float, give_up: str | None
-    ) -> None:
-        verdict = in_flight().take_answer(answer(500), "", NOW, patience)
-        assert (verdict.wait, verdict.give_up) == (1.0, give_up)
-
     def test_retry_after_neither_resets_nor_extends_the_retries(self) -> None:
         one = in_flight(max_retries=2)
         verdicts = [answered(one, 429, retry_after="5") for _ in range(3)]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
+from _weakref import ref  # by itself: `weakref` is a twentieth of the import time
 
 from whisperr._events.event import EventEncoder, Vetoed
 from whisperr._events.layout import is_identify
@@ -29,7 +30,7 @@ from .thread import DeliveryThread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from types import FrameType
 
     from whisperr._contract import Answer, Request
@@ -54,7 +55,7 @@ class Pipeline:
         self._config = config
         self._http = None if config.transport is not None else _LazyTransport(config)
         self._transport: Transport = self._http or config.transport
-        self.reporter = Reporter(config.on_error, self._report_added, debug=config.debug)
+        self.reporter = Reporter(config.on_error, _notify(ref(self)), debug=config.debug)
         self.accounting = ClientAccounting(self.reporter)
         self._built = False  # what is reported while a queue is opened waits for the thread
         # A sink is delivered by others: this process delivers from an empty queue, nothing.
@@ -191,6 +192,7 @@ class Pipeline:
         ended = self.thread.wait_until(lambda: scheduler.ended, lambda: False, deadline)
         if not ended and not self.thread.is_mine:
             scheduler.abandon()
+            self.thread.wake_waiting()
         empty = self.queue.settled(self.queue.tail())
         return ended and empty and not self.accounting.dropped["shutdown"]
 
@@ -248,14 +250,25 @@ class Pipeline:
         where = get_call_site() if call_site is None else call_site
         self.accounting.not_accepted(reason, f"{message}{where}")
 
-    def _report_added(self, first: bool) -> None:  # noqa: FBT001  # a callback of `Reporter`
-        """Have a report emitted: by the thread, or here when the thread has ended."""
+    def report_added(self, first: bool) -> None:  # noqa: FBT001  # a callback of `Reporter`
+        """Have a report emitted: by the thread, or here when everything else has ended."""
         if not self._built:
             return
-        if self.scheduler.abandoned:
+        if self.scheduler.ended:
             self.reporter.emit(time.monotonic())
-        elif first:
+        elif first and not self.scheduler.abandoned:  # `abandon` emits everything at its end
             self.thread.wake()
+
+
+def _notify(pipeline: ref[Pipeline]) -> Callable[[bool], None]:
+    """Return a callback that does not keep its pipeline alive: that would be a cycle."""
+
+    def notify(first: bool) -> None:  # noqa: FBT001  # a callback of `Reporter`
+        alive = pipeline()
+        if alive is not None:
+            alive.report_added(first)
+
+    return notify
 
 
 def _get_random() -> float:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from whisperr._contract import Answer
+    from whisperr.errors import ErrorType
     from whisperr.protocols import Queue, SharedQueue, Transport
 
     from .accounting import ClientAccounting
@@ -127,7 +128,10 @@ class Scheduler:
         self._clock = clock
         self._wall_clock = wall_clock
         self._random = random
-        self.state = OPEN
+        # The states that were reached; the last of them is the state. Adding one is a single step
+        # in C, so that no thread or signal handler can lead back to an earlier one.
+        self._reached = {OPEN}
+        self.closing = False  # whether no further event is accepted; read by every `track()`
         self._deadline = NEVER  # of the state DRAINING
         self._holds = Holds()
         self._in_flight: InFlight | None = None
@@ -158,26 +162,28 @@ class Scheduler:
         if self.state < DRAINING:
             self._deadline = deadline
             self._holds.end_below(BLOCKED)
-            self.state = DRAINING
+            self._reached.add(DRAINING)
+            self.closing = True
 
     def leave(self) -> None:
         """Ask to end as soon as nothing is left: the client is gone, its events are not."""
-        if self.state == OPEN:
-            self.state = LEAVING
+        self._reached.add(LEAVING)
 
     def abandon(self) -> None:
         """End now: what would be lost with the process is dropped for `shutdown` and reported."""
-        self.state = max(self.state, ABANDONED)
+        self._reached.add(ABANDONED)
+        self.closing = True
         self.wake_at = 0  # so that a later `put` calls `wake`, which drops what came after the end
         lost = self._queue.drain()
         self._accounting.lost(lost, "shutdown", "not delivered before shutdown ended")
         self._reporter.emit(self._clock(), everything=True)
-        self.state = CLOSED
+        self._reached.add(CLOSED)
+        self._reporter.emit(self._clock(), everything=True)  # what was reported meanwhile
 
     @property
-    def closing(self) -> bool:
-        """Whether no further event is accepted."""
-        return self.state >= DRAINING
+    def state(self) -> int:
+        """One of the states of the table above."""
+        return max(self._reached)
 
     @property
     def abandoned(self) -> bool:
@@ -332,8 +338,7 @@ class Scheduler:
         now = self._clock()
         self._idle_at = now + _IDLE_CONNECTION
         self._holds.set(PACE, now + _PACE)
-        patience = self._deadline - now
-        verdict = in_flight.take_answer(answer, problem, self._wall_clock(), patience)
+        verdict = in_flight.take_answer(answer, problem, self._wall_clock())
         self.applying = True
         try:
             self._apply(in_flight, part, verdict, now)
@@ -352,22 +357,25 @@ class Scheduler:
         # Not when a shutdown has already given these events up.
         if verdict.settled and self._queue.ack(verdict.settled, verdict.loss) == verdict.settled:
             self._accounting.settled(part, verdict.loss)
-        if verdict.wait is not None and (verdict.asked or verdict.give_up is None):
+        give_up = verdict.give_up
+        if verdict.wait is not None and (verdict.asked or give_up is None):
             self._holds.set(RETRY, now + verdict.wait)
-        if verdict.give_up is not None:
-            self._give_up(in_flight, verdict, now)
+            # Compared after the hold is set: a `close` from now on ends the hold.
+            if now + verdict.wait >= self._deadline:
+                give_up = give_up or "retry_exhausted"
+        if give_up is not None:
+            self._give_up(in_flight, give_up, verdict, now)
         elif not in_flight.part:
             self._in_flight = None
         elif verdict.wait is not None and self._shared is not None:
             self._shared.extend(verdict.wait)
 
-    def _give_up(self, in_flight: InFlight, verdict: Verdict, now: float) -> None:
-        assert verdict.give_up is not None
+    def _give_up(self, in_flight: InFlight, type_: ErrorType, verdict: Verdict, now: float) -> None:
         self._in_flight = None
-        self._accounting.gave_up(verdict.give_up, verdict.message, verdict.status, in_flight.left)
+        self._accounting.gave_up(type_, verdict.message, verdict.status, in_flight.left)
         if self.state == DRAINING:
             self._deadline = now  # no attempt can follow: what is left is lost
-        self._reschedule(now + get_pause(verdict.give_up, self._random))
+        self._reschedule(now + get_pause(type_, self._random))
         self._release()
 
     def _release(self) -> None:

@@ -143,9 +143,10 @@ class DeliveryThread:
         finally:
             self._in_step = None
             self._turn.release()
-            self._wake_waiting()
+            self.wake_waiting()
 
-    def _wake_waiting(self) -> None:
+    def wake_waiting(self) -> None:
+        """Let all waiting threads look again."""
         for wake_up in tuple(self._waiting):
             wake_up.set()
 
@@ -196,11 +197,12 @@ class DeliveryThread:
                     "%s ended the delivery; the next event or flush starts it again",
                     type(error).__name__,
                 )
-                self._thread = None
                 self._scheduler.recover()
-                self._wake_waiting()
+                self._thread = None  # last: until then no report starts another one
+                self.wake_waiting()
                 return
             if next_step is None or next_step > time.monotonic():
                 left = NEVER if next_step is None else next_step - time.monotonic()
                 self._wake_up.wait(left)
         self._scheduler.disconnect()
+        self.wake_waiting()

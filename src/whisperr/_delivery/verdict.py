@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 MAX_EXTRA_REQUESTS = 64
 _LONGEST_CODE = 64
 _IN_CODES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
-_FOREVER = float("inf")
 
 
 class Verdict:
@@ -88,19 +87,16 @@ class InFlight:
         """How many events of the batch are not settled."""
         return sum(map(len, self._parts))
 
-    def take_answer(
-        self, answer: Answer | None, problem: str, now: float, patience: float = _FOREVER
-    ) -> Verdict:
+    def take_answer(self, answer: Answer | None, problem: str, now: float) -> Verdict:
         """Return what the answer to `part` means; None: no answer came, and `problem` says why.
 
-        `now` is the wall clock in seconds, for a Retry-After that names a date. A wait of
-        `patience` seconds or more cannot be made: the verdict is to give up.
+        `now` is the wall clock in seconds, for a Retry-After that names a date.
         """
         status = None if answer is None else answer.status
         outcome = classify(status)
         message = _describe(answer, problem)
         if outcome == RETRY:
-            return self._retry(answer, message, now, patience)
+            return self._retry(answer, message, now)
         self.failures = 0
         if outcome == AUTH:
             return Verdict(status, message, give_up="auth")
@@ -117,7 +113,7 @@ class InFlight:
         reason: Reason = "too_large" if outcome == SPLIT else "rejected"
         return self._settle(status, message, len(self.part), reason)
 
-    def _retry(self, answer: Answer | None, message: str, now: float, patience: float) -> Verdict:
+    def _retry(self, answer: Answer | None, message: str, now: float) -> Verdict:
         self.failures += 1
         status = asked = None
         if answer is not None:
@@ -126,13 +122,12 @@ class InFlight:
                 asked = parse_retry_after(answer.headers.get("retry-after"), now)
         exhausted = self.failures > self._max_retries
         wait = asked if exhausted else get_wait(self.failures, asked, self._random)
-        too_long = wait is not None and wait >= patience
         return Verdict(
             status,
             message,
             wait=wait,
             asked=asked is not None,
-            give_up="retry_exhausted" if exhausted or too_long else None,
+            give_up="retry_exhausted" if exhausted else None,
         )
 
     def _settle(self, status: int | None, message: str, lost: int, reason: Reason) -> Verdict:
