@@ -15,7 +15,7 @@ from os import fspath
 from pathlib import Path
 
 from ._frozen import Frozen
-from ._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
+from ._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

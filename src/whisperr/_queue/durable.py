@@ -253,7 +253,11 @@ class LeasedQueue:
         return max(self._next_number, self._memory.claimed_position)
 
     def _claim_stored(self, max_events: int) -> Sequence[bytes]:
-        batch, expired = self._store.claim(max_events)
+        try:
+            batch, expired = self._store.claim(max_events)
+        except BaseException:  # it may have claimed something all the same
+            self._store.forget()
+            raise
         self._from_store = bool(batch)
         if expired:
             self._accounting.lost(expired, "expired", EXPIRED)

@@ -44,24 +44,23 @@ class RedisConnection:
         """Run a script on the server; its text is sent only if the server does not know it."""
 
         def act(client: Any) -> Any:  # noqa: ANN401  # of redis-py
-            known = self._scripts.get(script)
-            if known is None:
-                known = self._scripts[script] = client.register_script(script)
-            return known(keys=keys, args=values)
+            if script not in self._scripts:
+                self._scripts[script] = client.register_script(script)
+            return self._scripts[script](keys, values, client)
 
-        return self._with_client(act)
+        return self._use(act)
 
     def call(self, *command: str) -> Any:  # noqa: ANN401  # as many shapes as commands
         """Run one command."""
-        return self._with_client(lambda client: client.execute_command(*command))
+        return self._use(lambda client: client.execute_command(*command))
 
     def close(self) -> None:
         """Close the connection; the next call opens another one."""
-        client, self._client, self._scripts = self._client, None, {}
+        client, self._client = self._client, None
         if client is not None:
             client.close()
 
-    def _with_client(self, act: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # likewise
+    def _use(self, act: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # likewise
         if self._client is None:
             self._client = self._make()
         try:

@@ -19,8 +19,10 @@ from whisperr.errors import StoreError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 # The longest that SQLite waits for the lock of another process, in a caller's thread too.
 _BUSY_TIMEOUT = 0.25
@@ -126,21 +128,27 @@ def _prepare(path: str, db: sqlite3.Connection, synchronous: str) -> None:
         raise StoreError(f"{path}: a database of something else; name another file")
     if version < SCHEMA_VERSION:
         fetch_all(db, "PRAGMA journal_mode = WAL")
-        _migrate(db)
+        write(db, _migrate)
 
 
 def _migrate(db: sqlite3.Connection) -> None:
+    for steps in _MIGRATIONS[_get_version(db) :]:  # another process may have been first
+        for step in steps:
+            db.execute(step)
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def write(db: sqlite3.Connection, act: Callable[[sqlite3.Connection], T]) -> T:
+    """Call `act` in a transaction of its own, which is rolled back when that fails."""
     db.execute("BEGIN IMMEDIATE")
     try:
-        for steps in _MIGRATIONS[_get_version(db) :]:  # another process may have been first
-            for step in steps:
-                db.execute(step)
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        result = act(db)
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+    return result
 
 
 def _get_version(db: sqlite3.Connection) -> int:

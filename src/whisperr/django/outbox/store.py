@@ -19,9 +19,8 @@ from django.db import Error
 
 from whisperr._process.logger import logger
 from whisperr._queue.durable import EXPIRED
-from whisperr._queue.lease import get_lease_end
 from whisperr._queue.memory import Foreign, get_size
-from whisperr._queue.store import select_batch
+from whisperr._queue.store import get_lease_end, select_batch
 from whisperr.errors import Loss, StoreError
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from whisperr._contract import MAX_BATCH_EVENTS
 from whisperr._delivery.thread import WakeUp
 from whisperr._process.exit import EXIT_TIMEOUT
-from whisperr._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
+from whisperr._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.django.conf import DISABLED, new_client
 from whisperr.django.outbox.buffer import get_alias
 from whisperr.django.outbox.claims import Claims
