@@ -11,17 +11,20 @@ to choose, and what each promises: docs/durability.md.
 from __future__ import annotations
 
 import re
+from functools import partial
 from os import fspath
 from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ._frozen import Frozen
 from ._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from os import PathLike
     from typing import Any, Literal
 
+    from ._queue.store import Store
     from .protocols import Accounting, BufferConfig, SharedQueue
 
 __all__ = ["RedisBuffer", "SQLiteBuffer", "parse_buffer_url"]
@@ -31,11 +34,29 @@ _REDIS_HINT = "such as redis://localhost:6379/0?stream=whisperr"
 _STREAM = re.compile(r"[A-Za-z0-9_.:{}-]{1,100}")
 _MOST_SHARDS = 64
 _DEFAULT_PORT = 6379
+_TIMEOUTS = (0.01, 10.0)  # `track()` waits for so long
 # The name of the Django outbox, which only `whisperr.django` can open.
 _OUTBOX = "django"
 
 
-class SQLiteBuffer(Frozen):
+class _StoreBuffer(Frozen):
+    """A store; each process opens a leased queue over it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self._fields()), ()
+
+    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
+        """Return the queue of this process; the client calls it once a process."""
+        from ._queue.durable import LeasedQueue
+
+        store = self._open_store(max_events, max_bytes)
+        return LeasedQueue(store, max_events, max_bytes, accounting)
+
+    def _open_store(self, max_events: int, max_bytes: int) -> Store:
+        raise NotImplementedError
+
+
+class SQLiteBuffer(_StoreBuffer):
     """A file that the processes of one machine share; what is in it survives all of them.
 
     - `path`: the file; its directory must exist. It is made with mode 0600. Not on a network
@@ -67,21 +88,15 @@ class SQLiteBuffer(Frozen):
             raise ValueError("path: must be the path of a file")
         # Absolute from now on: the process may change its directory.
         self._set(path=str(Path(path).absolute()), synchronous=synchronous)
-        self._set(lease=_check_lease(lease))
+        self._set(lease=_check_seconds("lease", lease, SHORTEST_LEASE, LONGEST_LEASE))
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _make, (type(self), self._fields())
-
-    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
-        """Return the queue of this process; the client calls it once a process."""
-        from ._queue.durable import LeasedQueue
+    def _open_store(self, max_events: int, max_bytes: int) -> Store:
         from ._queue.sqlite import SQLiteStore
 
-        store = SQLiteStore(self.path, self.synchronous, self.lease, max_events, max_bytes)
-        return LeasedQueue(store, max_events, max_bytes, accounting)
+        return SQLiteStore(self.path, self.synchronous, self.lease, max_events, max_bytes)
 
 
-class RedisBuffer(Frozen):
+class RedisBuffer(_StoreBuffer):
     """Redis Streams that the processes of a fleet share. Needs `pip install whisperr[redis]`.
 
     - `url`: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
@@ -112,17 +127,14 @@ class RedisBuffer(Frozen):
         timeout: float = 0.25,
         lease: float = LEASE,
     ) -> None:
-        _parse_redis_url(url)
+        _get_address(url)
         if not isinstance(stream, str) or not _STREAM.fullmatch(stream):
             raise ValueError(f"stream={stream!r}: must be letters, digits and _ . : {{ }} -")
-        whole = isinstance(shards, (int, float)) and int(shards) == shards
-        if not whole or not 1 <= shards <= _MOST_SHARDS:
+        if shards not in range(1, _MOST_SHARDS + 1):
             raise ValueError(f"shards={shards!r}: must be a whole number from 1 to {_MOST_SHARDS}")
-        self._set(url=url, stream=stream, shards=int(shards), lease=_check_lease(lease))
-        number = isinstance(timeout, (int, float))
-        if not number or not 0.01 <= timeout <= 10:  # noqa: PLR2004  # `track()` waits for so long
-            raise ValueError(f"timeout={timeout!r}: must be from 0.01 to 10 seconds")
-        self._set(timeout=float(timeout))
+        self._set(url=url, stream=stream, shards=int(shards))
+        self._set(lease=_check_seconds("lease", lease, SHORTEST_LEASE, LONGEST_LEASE))
+        self._set(timeout=_check_seconds("timeout", timeout, *_TIMEOUTS))
         try:
             import redis  # noqa: F401  # to fail now and not with the first event
         except ImportError:
@@ -131,34 +143,24 @@ class RedisBuffer(Frozen):
     def __repr__(self) -> str:
         return f"RedisBuffer({self.address!r}, stream={self.stream!r}, shards={self.shards})"
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        return _make, (type(self), self._fields())
-
     @property
     def address(self) -> str:
         """The URL without user and password."""
-        options = _parse_redis_url(self.url)
-        scheme = "rediss" if options.get("ssl") else "redis"
-        return f"{scheme}://{options['host']}:{options['port']}/{options['db']}"
+        return _get_address(self.url)
 
-    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
-        """Return the queue of this process; the client calls it once a process."""
-        from ._queue.durable import LeasedQueue
+    def _open_store(self, max_events: int, max_bytes: int) -> Store:
         from ._queue.redis import RedisStore
         from ._queue.redis_connection import RedisConnection
 
-        connection = RedisConnection(self.address, self.timeout, _parse_redis_url(self.url))
+        connection = RedisConnection(self.address, self.url.partition("?")[0], self.timeout)
         names = [self.stream]
         if self.shards > 1:
             names = [f"{self.stream}:{number}" for number in range(self.shards)]
-        store = RedisStore(connection, names, self.lease, max_events, max_bytes)
-        return LeasedQueue(store, max_events, max_bytes, accounting)
+        return RedisStore(connection, names, self.lease, max_events, max_bytes)
 
 
-def _parse_redis_url(url: str) -> dict[str, Any]:
-    """Return the options of redis-py that a URL stands for. Raises ValueError without password."""
-    from urllib.parse import unquote, urlsplit
-
+def _get_address(url: str) -> str:
+    """Return a Redis URL without user and password. Raises ValueError, without these as well."""
     wrong = f"url: must be redis://[user:password@]host[:port][/database], {_REDIS_HINT}"
     try:
         parts = urlsplit(url)
@@ -168,18 +170,14 @@ def _parse_redis_url(url: str) -> dict[str, Any]:
     database = parts.path.strip("/") or "0"
     if parts.scheme not in {"redis", "rediss"} or not parts.hostname or not database.isdigit():
         raise ValueError(wrong)
-    options: dict[str, Any] = {"host": parts.hostname, "port": port, "db": int(database)}
-    if parts.username:
-        options["username"] = unquote(parts.username)
-    if parts.password:
-        options["password"] = unquote(parts.password)
-    if parts.scheme == "rediss":
-        options["ssl"] = True
-    return options
+    return f"{parts.scheme}://{parts.hostname}:{port}/{int(database)}"
 
 
-def _make(kind: type[Any], fields: dict[str, Any]) -> Any:  # noqa: ANN401  # for `pickle`
-    return kind(**fields)
+def _check_seconds(name: str, value: object, least: float, most: float) -> float:
+    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not number or not least <= float(str(value)) <= most:
+        raise ValueError(f"{name}={value!r}: must be from {least:g} to {most:g} seconds")
+    return float(str(value))
 
 
 def parse_buffer_url(url: str) -> BufferConfig:
@@ -191,32 +189,19 @@ def parse_buffer_url(url: str) -> BufferConfig:
         )
     scheme, colon, rest = url.partition("://")
     if scheme == "sqlite" and colon:
-        return _parse_sqlite(rest)
+        path, _, query = rest.partition("?")
+        if not path.startswith("/") or path == "/":
+            raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
+        return SQLiteBuffer(unquote(path[1:]), **_parse_options(query, {"synchronous", "lease"}))
     if scheme in {"redis", "rediss"} and colon:
-        return _parse_redis(url)
+        server, _, query = url.partition("?")
+        options = _parse_options(query, {"lease", "shards", "stream", "timeout"})
+        return RedisBuffer(server, **options)
     raise ValueError(f"buffer: must be a URL {_FILE_HINT} or {_REDIS_HINT}")
-
-
-def _parse_sqlite(rest: str) -> SQLiteBuffer:
-    from urllib.parse import unquote
-
-    path, _, query = rest.partition("?")
-    if not path.startswith("/") or path == "/":
-        raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
-    options = _parse_options(query, {"synchronous", "lease"})
-    return SQLiteBuffer(unquote(path[1:]), **options)
-
-
-def _parse_redis(url: str) -> RedisBuffer:
-    server, _, query = url.partition("?")
-    options = _parse_options(query, {"lease", "shards", "stream", "timeout"})
-    return RedisBuffer(server, **options)
 
 
 def _parse_options(query: str, known: set[str]) -> dict[str, Any]:
     """Return the options of a URL, numbers as floats. Raises ValueError for unknown ones."""
-    from urllib.parse import parse_qsl
-
     options: dict[str, Any] = {}
     try:
         pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
@@ -228,12 +213,3 @@ def _parse_options(query: str, known: set[str]) -> dict[str, Any]:
             raise ValueError(f"buffer: unknown option {name!r}; allowed: {allowed}")
         options[name] = float(value) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) else value
     return options
-
-
-def _check_lease(lease: object) -> float:
-    ok = isinstance(lease, (int, float)) and not isinstance(lease, bool)
-    if not ok or not SHORTEST_LEASE <= float(str(lease)) <= LONGEST_LEASE:
-        raise ValueError(
-            f"lease={lease!r}: must be from {SHORTEST_LEASE:g} to {LONGEST_LEASE:g} seconds"
-        )
-    return float(str(lease))

@@ -19,7 +19,7 @@ from whisperr._process import forks
 from whisperr._process.logger import logger
 from whisperr.errors import NotNow, StoreError
 
-from .memory import EVENT_OVERHEAD_BYTES, QUEUE_FULL, MemoryQueue
+from .memory import QUEUE_FULL, MemoryQueue, get_size
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,9 +56,10 @@ class LeasedQueue:
     """A queue over a store, with the memory of the process to fall back on."""
 
     # What the log calls the store.
-    name = "the store of events"
+    name: str = "the store of events"
     # Seconds without use after the first failure in a row; doubled with each up to the longest.
-    first_retry = longest_retry = RETRY
+    first_retry: float = RETRY
+    longest_retry: float = RETRY
 
     def __init__(
         self,
@@ -85,8 +86,12 @@ class LeasedQueue:
         self._busy = False
         self._problem: str | None = None
         self._failures = 0  # in a row
-        self._failed_at = self._retry_at = self._report_at = 0.0
-        self._settled_to = self._stored_to = self._next_number = 0
+        self._failed_at = 0.0
+        self._retry_at = 0.0
+        self._report_at = 0.0
+        self._settled_to = 0
+        self._stored_to = 0
+        self._next_number = 0
         self._recovered = False
         self._closed = False
         self._use(self._store.poll, None)  # what a former process left
@@ -114,7 +119,7 @@ class LeasedQueue:
                 self._log_recovery()
                 return batch
             if self._may_overtake():
-                self._claim_from_memory(max_events)
+                self._use(lambda: self._claim_from_memory(max_events), None, anyway=True)
         self._log_recovery()
         if self._batch:
             self._batch_claimed = True
@@ -208,8 +213,7 @@ class LeasedQueue:
     @property
     def held_bytes(self) -> int:
         """What waiting events take, in memory and in the store, in bytes."""
-        batch = () if self._batch_claimed else self._batch
-        size = sum(map(len, batch)) + len(batch) * EVENT_OVERHEAD_BYTES
+        size = get_size(() if self._batch_claimed else self._batch)
         return size + self._memory.held_bytes + self._store.waiting_bytes
 
     # -- into the store and out of it
@@ -219,9 +223,8 @@ class LeasedQueue:
         dropped: list[bytes] = []
         # Once at least: another thread may be storing the event of this call at the moment. And
         # again, for what a signal handler put while this thread was storing.
-        while self._use(lambda: self._move(dropped), None, anyway=anyway):
-            if not len(self._memory):
-                break
+        while self._use(lambda: self._move(dropped), None, anyway=anyway) and len(self._memory):
+            pass
         return dropped
 
     def _move(self, dropped: list[bytes]) -> bool | None:
@@ -274,17 +277,11 @@ class LeasedQueue:
 
     def _claim_from_memory(self, max_events: int) -> None:
         """Claim the next batch from memory, to be delivered from there."""
-        if not self._lock.acquire(timeout=PATIENCE):
-            return
-        try:
-            if not self._busy:
-                batch = self._memory.claim(max_events)
-                self._batch_number = self._number_claimed()
-                self._next_number = self._batch_number + len(batch)
-                self._batch = list(batch)
-                self._memory.ack(len(batch))
-        finally:
-            self._lock.release()
+        batch = self._memory.claim(max_events)
+        self._batch_number = self._number_claimed()
+        self._next_number = self._batch_number + len(batch)
+        self._batch = list(batch)
+        self._memory.ack(len(batch))
 
     def _report_dropped(self, dropped: Sequence[bytes]) -> None:
         if dropped:

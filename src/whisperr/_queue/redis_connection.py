@@ -20,16 +20,16 @@ class RedisConnection:
     Opening the connection takes as long again at most, apart from looking up the host name.
     """
 
-    def __init__(self, name: str, timeout: float, options: dict[str, Any]) -> None:
-        """`name` is for error texts: no password. `options` are those of redis-py."""
+    def __init__(self, name: str, url: str, timeout: float) -> None:
+        """`name` is for error texts: no password."""
         import redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
         self._name = name
         self._errors = (redis.RedisError, OSError)
-        self._make: Callable[[], Any] = lambda: redis.Redis(
-            **options,
+        self._make: Callable[[], Any] = lambda: redis.Redis.from_url(
+            url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             socket_keepalive=True,
