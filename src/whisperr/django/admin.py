@@ -74,14 +74,7 @@ class WaitingPages(ReadOnly):
 class DeadLetterPages(ReadOnly):
     """The pages of events that were refused, and why."""
 
-    list_display: tuple[str, ...] = (
-        "id",
-        "kind",
-        "reason",
-        "status",
-        "age",
-        "refused_at",
-    )
+    list_display: tuple[str, ...] = ("id", "kind", "reason", "status", "age", "refused_at")
     list_filter: ClassVar[tuple[str, ...]] = ("reason",)
     fields: ClassVar[tuple[str, ...]] = (
         "id",

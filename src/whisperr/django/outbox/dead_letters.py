@@ -71,18 +71,14 @@ def get_figures(alias: str) -> Figures:
 
 def get_newest(alias: str, count: int) -> list[Summary]:
     """Return the newest dead letters, newest first."""
-    found = DeadLetter.objects.using(alias).order_by("-pk")[:count]
+    found = (
+        DeadLetter.objects.using(alias)
+        .order_by("-pk")
+        .values_list("pk", "reason", "status", "data", "created_at", "refused_at", "message")
+    )
     return [
-        Summary(
-            one.pk,
-            one.reason,
-            one.status,
-            get_kind(bytes(one.data)),
-            one.created_at,
-            one.refused_at,
-            one.message,
-        )
-        for one in found
+        Summary(id_, reason, status, get_kind(bytes(data)), *rest)
+        for id_, reason, status, data, *rest in found[:count]
     ]
 
 

@@ -7,9 +7,15 @@ from django.db import Error, connections
 
 from whisperr.django.models import DeadLetter, OutboxEvent
 
+from .buffer import get_alias
 
-def check_tables(alias: str) -> None:
-    """Raise CommandError that says what to do when the tables are missing or out of reach."""
+
+def check_tables(using: str | None) -> str:
+    """Return the alias of the database of the outbox.
+
+    Raises CommandError that says what to do when the tables are missing or out of reach.
+    """
+    alias = get_alias(using)
     if alias not in connections:
         raise CommandError(f"there is no database {alias!r} in DATABASES")
     try:
@@ -24,3 +30,4 @@ def check_tables(alias: str) -> None:
             f"the database {alias!r} has no tables of the outbox: run "
             f"manage.py migrate --database {alias}"
         )
+    return alias

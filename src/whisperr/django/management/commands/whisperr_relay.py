@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import contextmanager
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
 
@@ -14,14 +15,13 @@ from whisperr._delivery.thread import WakeUp
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.django.conf import DISABLED, new_client
-from whisperr.django.outbox.buffer import get_alias
 from whisperr.django.outbox.claims import Claims
 from whisperr.django.outbox.relay import RelayBuffer
 from whisperr.django.outbox.store import TableStore
 from whisperr.django.outbox.tables import check_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from django.core.management.base import CommandParser
@@ -83,8 +83,7 @@ class Command(BaseCommand):
         _check("--interval", given["interval"], _LEAST_INTERVAL, _LONGEST_INTERVAL)
         _check("--lease", given["lease"], SHORTEST_LEASE, LONGEST_LEASE)
         self._verbose = given["verbosity"] > 0
-        alias = get_alias(given["using"])
-        check_tables(alias)
+        alias = check_tables(given["using"])
         wake_up = WakeUp()
         store = TableStore(Claims(alias), batch=given["batch"], lease=given["lease"])
 
@@ -92,7 +91,7 @@ class Command(BaseCommand):
             store.stop()
             wake_up.set()
 
-        with _SignalHandlers(stop):
+        with _handle_signals(stop):
             client = _make_client(store, given["interval"], given["batch"])
             self._print(f"relaying from database {alias!r}, {given['batch']} events at most")
             problem = None
@@ -123,20 +122,16 @@ class Command(BaseCommand):
             self.stdout.flush()
 
 
-class _SignalHandlers:
-    """Calls `stop` for a signal while it is entered; only in the main thread, which gets them."""
-
-    def __init__(self, stop: Callable[..., None]) -> None:
-        self._stop = stop
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        if current_thread() is main_thread():
-            self._before = {number: signal.signal(number, self._stop) for number in _SIGNALS}
-
-    def __exit__(self, *_: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
+@contextmanager
+def _handle_signals(stop: Callable[..., None]) -> Iterator[None]:
+    """Call `stop` for a signal; only in the main thread, which gets them."""
+    signals = _SIGNALS if current_thread() is main_thread() else ()
+    before = {number: signal.signal(number, stop) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _make_client(store: TableStore, interval: float, batch: int) -> Whisperr:
