@@ -12,8 +12,7 @@ from tests.queue.processes import LEASE, Processes
 from whisperr._events.event import EventEncoder
 from whisperr.django.models import DeadLetter, OutboxEvent
 from whisperr.django.outbox.claims import Claims
-from whisperr.django.outbox.relay import RelayQueue
-from whisperr.django.outbox.store import TableStore
+from whisperr.django.outbox.relay import RelayQueue, TableStore
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

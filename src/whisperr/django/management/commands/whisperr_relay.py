@@ -16,8 +16,7 @@ from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.django.conf import DISABLED, new_client
 from whisperr.django.outbox.claims import Claims
-from whisperr.django.outbox.relay import RelayBuffer
-from whisperr.django.outbox.store import TableStore
+from whisperr.django.outbox.relay import RelayBuffer, TableStore
 from whisperr.django.outbox.tables import check_tables
 
 if TYPE_CHECKING:
