@@ -298,7 +298,7 @@ class LeasedQueue:
         if not anyway and self._clock() < self._retry_at:
             return otherwise
         if not self._lock.acquire(timeout=PATIENCE):
-            if len(self._memory) and self._clock() >= self._report_at:
+            if len(self._memory):
                 self._report(f"the store was busy for longer than {PATIENCE:g} s")
             return otherwise
         try:
@@ -336,8 +336,8 @@ class LeasedQueue:
         self._accounting.store_problem(message)
         if first:
             self._failed_at = now
-        if first or now >= self._report_at:
-            self._report(message)
+            self._report_at = now
+        self._report(message)
 
     def _recover(self) -> None:
         self._failures = 0
@@ -351,8 +351,10 @@ class LeasedQueue:
             logger().warning("%s can be used again", self.name)
 
     def _report(self, message: str) -> None:
-        self._report_at = self._clock() + _REPORT_INTERVAL
-        self.report_problem(message, len(self._memory) + len(self._batch))
+        now = self._clock()
+        if now >= self._report_at:
+            self._report_at = now + _REPORT_INTERVAL
+            self.report_problem(message, len(self._memory) + len(self._batch))
 
     def report_problem(self, message: str, count: int) -> None:
         """Report that the store cannot be used, while so many events are in memory."""

@@ -39,8 +39,6 @@ _CHECKED_AT_ONCE = 200
 class Stream:
     """One stream as this process last saw it."""
 
-    __slots__ = ("bytes", "keys", "own", "rows")
-
     def __init__(self, name: str, source: bytes) -> None:
         self.keys = (name, f"{name}:state", f"{name}:lease", f"{name}:last:{source.decode()}")
         self.own: deque[tuple[int, bytes]] = deque()  # number and id of own events, oldest first

@@ -6,11 +6,13 @@ must not wait for them.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
 from whisperr.errors import StoreError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any
 
 
@@ -42,17 +44,15 @@ class RedisConnection:
 
     def run(self, script: str, keys: Sequence[str], values: Sequence[object]) -> Any:  # noqa: ANN401  # as many shapes as scripts
         """Run a script on the server; its text is sent only if the server does not know it."""
-
-        def act(client: Any) -> Any:  # noqa: ANN401  # of redis-py
+        with self._use() as client:
             if script not in self._scripts:
                 self._scripts[script] = client.register_script(script)
             return self._scripts[script](keys, values, client)
 
-        return self._use(act)
-
     def call(self, *command: str) -> Any:  # noqa: ANN401  # as many shapes as commands
         """Run one command."""
-        return self._use(lambda client: client.execute_command(*command))
+        with self._use() as client:
+            return client.execute_command(*command)
 
     def close(self) -> None:
         """Close the connection; the next call opens another one."""
@@ -60,11 +60,12 @@ class RedisConnection:
         if client is not None:
             client.close()
 
-    def _use(self, act: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # likewise
+    @contextmanager
+    def _use(self) -> Iterator[Any]:
         if self._client is None:
             self._client = self._make()
         try:
-            return act(self._client)
+            yield self._client
         except self._errors as error:
             self.close()
             raise StoreError(f"{self._name}: {error or type(error).__name__}") from error

@@ -230,23 +230,17 @@ class SQLiteStore:
         if not entries:
             front_to = 0
             entries = _get_oldest(db, 0, _LAST, max_events)
-        batch, expired = select_batch(entries, max_events, self._now())
+        now = self._now()
+        batch, expired = select_batch(entries, max_events, now)
         if expired:
             self._remove(db, expired, claimed=False)
             self._record(db, expired, "expired")
-        now = self._now()
+        token, last = (self._me, batch[-1].key) if batch else (None, 0)
+        size = sum(one.size for one in batch)
         db.execute(
             "UPDATE state SET token = ?, since = ?, until = ?, taken_to = ?, taken_rows = ?, "
             "taken_bytes = ?, front_to = ?",
-            (
-                self._me if batch else None,
-                now,
-                now + self._lease,
-                batch[-1].key if batch else 0,
-                len(batch),
-                sum(one.size for one in batch),
-                front_to,
-            ),
+            (token, now, now + self._lease, last, len(batch), size, front_to),
         )
         self._claimed = batch
         self._see(db)

@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
 
-    from django.db.models import QuerySet
-
 # So many dead letters are requeued in one transaction.
 _REQUEUED_AT_ONCE = 500
 
@@ -87,22 +85,16 @@ def requeue(alias: str, ids: Sequence[int] | None) -> int:
 
     They are moved in several transactions: an interrupted call has moved some.
     """
-    found = DeadLetter.objects.using(alias).order_by("pk")
-    if ids is not None:
-        found = found.filter(pk__in=ids)
-    last = found.values_list("pk", flat=True).last()
-    done = 0
-    while last is not None:  # what is refused again meanwhile is not moved again
-        moved = _move(alias, found.filter(pk__lte=last))
-        done += moved
-        if moved < _REQUEUED_AT_ONCE:
-            break
-    return done
+    dead = DeadLetter.objects.using(alias).order_by("pk")
+    chosen = dead if ids is None else dead.filter(pk__in=ids)
+    # All at once: what is refused again meanwhile is not moved again.
+    found = list(chosen.values_list("pk", flat=True))
+    parts = range(0, len(found), _REQUEUED_AT_ONCE)
+    return sum(_move(alias, found[at : at + _REQUEUED_AT_ONCE]) for at in parts)
 
 
-def _move(alias: str, dead: QuerySet[DeadLetter]) -> int:
+def _move(alias: str, ids: Sequence[int]) -> int:
     with transaction.atomic(using=alias):
-        ids = list(dead.values_list("pk", flat=True)[:_REQUEUED_AT_ONCE])
         some = DeadLetter.objects.using(alias).filter(pk__in=ids)
         # A write first: it locks the rows, on SQLite the file, so that they are not moved twice.
         some.update(reason=F("reason"))

@@ -119,7 +119,7 @@ class TableStore:
         self._claimed, expired = select_batch(self._group, max_events, time.time())
         for _ in range(len(self._claimed) + len(expired)):
             self._group.popleft()
-        self._keep_result(self._token, expired, Loss(len(expired), "expired", EXPIRED))
+        self._keep_result(expired, Loss(len(expired), "expired", EXPIRED))
         self._try(self._write_results, 0)
         self._count_round()
         return [Foreign(row.data) for row in self._claimed], [Foreign(row.data) for row in expired]
@@ -159,7 +159,7 @@ class TableStore:
                 "to requeue them all is harmless, since the ids are the same"
             )
             loss = Loss(lost, loss.reason, message, loss.status)
-        self._keep_result(self._token, part, loss)
+        self._keep_result(part, loss)
         owned = self._try(self._write_results, len(part))
         if owned < len(part):
             self._until = 0.0  # another relay has claimed rows: ask the table before more is sent
@@ -199,19 +199,19 @@ class TableStore:
 
     def _claim_group(self) -> None:
         began = self._clock()
-        token, rows = self._claims.claim(self._batch, self._lease)
-        self._token, self._until = token, began + self._lease
+        self._token, rows = self._claims.claim(self._batch, self._lease)
+        self._until = began + self._lease
         self._more = len(rows) == self._batch
         invalid: list[Row] = []
         for row in rows:
             (self._group if _is_json_object(row.data) else invalid).append(row)
-        self._keep_result(token, invalid, Loss(len(invalid), "invalid", _INVALID))
+        self._keep_result(invalid, Loss(len(invalid), "invalid", _INVALID))
         if invalid:
             logger().warning("dropped, invalid: %s (%d)", _INVALID, len(invalid))
 
-    def _keep_result(self, token: str, rows: Sequence[Row], loss: Loss | None) -> None:
+    def _keep_result(self, rows: Sequence[Row], loss: Loss | None) -> None:
         if rows:
-            self._results.append((token, rows, loss))
+            self._results.append((self._token, rows, loss))
 
     def _write_results(self) -> int:
         """Write down what became of rows; return how many of the last ones were still held."""

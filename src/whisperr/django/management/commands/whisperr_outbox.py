@@ -26,30 +26,16 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Describe the options."""
-        parser.add_argument("--using", metavar="ALIAS", help="as for whisperr_relay")
-        parser.add_argument("--json", action="store_true", help="print one JSON object")
-        parser.add_argument(
-            "--dead",
-            type=int,
-            nargs="?",
-            const=_LISTED,
-            metavar="N",
-            help="list the newest N dead letters, without their content (%(const)s)",
-        )
-        parser.add_argument(
-            "--requeue",
-            type=int,
-            nargs="*",
-            metavar="ID",
-            help="put these dead letters at the end of the outbox, or all with --all",
-        )
-        parser.add_argument("--all", action="store_true", help="with --requeue")
-        parser.add_argument(
-            "--prune",
-            type=float,
-            metavar="DAYS",
-            help="delete dead letters that were refused more than so many days ago",
-        )
+        add = parser.add_argument
+        add("--using", metavar="ALIAS", help="as for whisperr_relay")
+        add("--json", action="store_true", help="print one JSON object")
+        text = "list the newest N dead letters, without their content (%(const)s)"
+        add("--dead", type=int, nargs="?", const=_LISTED, metavar="N", help=text)
+        text = "put these dead letters at the end of the outbox, or all with --all"
+        add("--requeue", type=int, nargs="*", metavar="ID", help=text)
+        add("--all", action="store_true", help="with --requeue")
+        text = "delete dead letters that were refused more than so many days ago"
+        add("--prune", type=float, metavar="DAYS", help=text)
 
     def handle(self, *_: Any, **given: Any) -> None:  # noqa: ANN401  # as Django calls it
         """Do what the options ask for, then show the figures."""

@@ -48,33 +48,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Describe the options."""
-        parser.add_argument(
-            "--once", action="store_true", help="deliver everything that is there, then end"
-        )
-        parser.add_argument(
-            "--batch",
-            type=int,
-            default=MAX_BATCH_EVENTS,
-            metavar="N",
-            help="claim and send at most so many events at once, 1 to 500 (%(default)s)",
-        )
-        parser.add_argument(
-            "--interval",
-            type=float,
-            default=INTERVAL,
-            metavar="SECONDS",
-            help="look into an empty table so often (%(default)s)",
-        )
-        parser.add_argument(
-            "--using", metavar="ALIAS", help="the database; else WHISPERR_OUTBOX_DATABASE"
-        )
-        parser.add_argument(
-            "--lease",
-            type=float,
-            default=LEASE,
-            metavar="SECONDS",
-            help="others take over from a relay that died after so many seconds (%(default)s)",
-        )
+        add = parser.add_argument
+        add("--once", action="store_true", help="deliver everything that is there, then end")
+        text = "claim and send at most so many events at once, 1 to 500 (%(default)s)"
+        add("--batch", type=int, default=MAX_BATCH_EVENTS, metavar="N", help=text)
+        text = "look into an empty table so often (%(default)s)"
+        add("--interval", type=float, default=INTERVAL, metavar="SECONDS", help=text)
+        add("--using", metavar="ALIAS", help="the database; else WHISPERR_OUTBOX_DATABASE")
+        text = "others take over from a relay that died after so many seconds (%(default)s)"
+        add("--lease", type=float, default=LEASE, metavar="SECONDS", help=text)
 
     def handle(self, *_: Any, **given: Any) -> None:  # noqa: ANN401  # as Django calls it
         """Deliver; fails when it cannot begin, and with `--once` when it could not deliver all."""
