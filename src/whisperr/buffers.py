@@ -35,8 +35,6 @@ _STREAM = re.compile(r"[A-Za-z0-9_.:{}-]{1,100}")
 _MOST_SHARDS = 64
 _DEFAULT_PORT = 6379
 _TIMEOUTS = (0.01, 10.0)  # `track()` waits for so long
-# The name of the Django outbox, which only `whisperr.django` can open.
-_OUTBOX = "django"
 
 
 class _StoreBuffer(Frozen):
@@ -182,7 +180,7 @@ def _check_seconds(name: str, value: object, least: float, most: float) -> float
 
 def parse_buffer_url(url: str) -> BufferConfig:
     """Return the buffer that a URL stands for. Raises ValueError that says how to write it."""
-    if url == _OUTBOX:
+    if url == "django":
         raise ValueError(
             "buffer: 'django' is the outbox of a Django project; use whisperr.django.get_client(), "
             "which makes a client for it"

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import time
 from threading import RLock
+from typing import TYPE_CHECKING
 
 from whisperr._process import forks
 from whisperr._process.logger import logger
@@ -21,7 +22,6 @@ from whisperr.errors import NotNow, StoreError
 
 from .memory import QUEUE_FULL, MemoryQueue, get_size
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar

@@ -14,6 +14,7 @@ import os
 import time
 from collections import Counter, deque
 from itertools import islice
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from whisperr._events.layout import get_user
@@ -23,7 +24,6 @@ from . import redis_scripts as scripts
 from .memory import EVENT_OVERHEAD_BYTES
 from .store import Entry, get_lease_end, get_rest, select_batch, to_events
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any

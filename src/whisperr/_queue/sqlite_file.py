@@ -14,10 +14,10 @@ import os
 import sqlite3
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whisperr.errors import StoreError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, TypeVar
@@ -60,8 +60,6 @@ _connections: dict[tuple[int, int], set[tuple[int, int]]] = {}
 
 class OpenFile:
     """One open connection, and the file that it belongs to."""
-
-    __slots__ = ("_identity", "_path", "db")
 
     def __init__(self, path: str, db: sqlite3.Connection, identity: tuple[int, int]) -> None:
         self.db = db

@@ -22,7 +22,7 @@ class OutboxEvent(models.Model):
     """One event or identify that waits to be delivered; deleted after that.
 
     Rows are delivered in the order of their ids. A relay claims some by writing its token and the
-    end of its lease into them, by the clock of the database (`outbox.claims`).
+    end of its lease into them, by the clock of the database (`outbox.tables`).
     """
 
     id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)

@@ -40,8 +40,6 @@ _IN_A_LOOP = (
     "an event loop runs in this thread, where Django may not use the database; "
     "`await request.whisperr.atrack(...)` or `await sync_to_async(get_client().track)(...)`"
 )
-_NESTED = "it interrupts another call of this thread that writes a row"
-_BROKEN = "the transaction has failed already and only waits for its rollback"
 
 # The database that a call names by `using=`.
 _named: ContextVar[str | None] = ContextVar("whisperr.django.using", default=None)
@@ -92,7 +90,7 @@ class Rows:
         if len(data) + EVENT_OVERHEAD_BYTES > self._max_bytes:
             return (data,)
         if getattr(self._own, "busy", False):  # a signal handler, or a receiver of Django's
-            raise StoreError(_NESTED)
+            raise StoreError("it interrupts another call of this thread that writes a row")
         self._own.busy = True
         try:
             _insert(get_alias(self._using), data)
@@ -164,7 +162,7 @@ def _insert(alias: str, data: bytes) -> None:
     try:
         connection = connections[alias]
         if connection.in_atomic_block and connection.needs_rollback:
-            raise StoreError(_BROKEN)
+            raise StoreError("the transaction has failed already and only waits for its rollback")
         _insert_or_reconnect(connection, data)
     except StoreError:
         raise

@@ -16,7 +16,7 @@ from django.db.models.functions import Now
 from whisperr._events.layout import get_kind
 from whisperr.django.models import DeadLetter, OutboxEvent
 
-from .claims import get_free_rows
+from .tables import get_free_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,7 +15,7 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from django.db import Error
+from django.db import Error, connections
 
 from whisperr._process.logger import logger
 from whisperr._queue.durable import EXPIRED, LeasedQueue
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from whisperr.protocols import Accounting
 
-    from .claims import Claims, Row
+    from .tables import Claims, Row
 
     T = TypeVar("T")
 
@@ -130,7 +130,7 @@ class TableStore:
             self.release()
         if not self._claimed:
             return False
-        assert not self._claims.in_transaction
+        assert not connections[self._claims.alias].in_atomic_block  # none may be during a request
         now = self._clock()
         if now + seconds < self._until:
             return True

@@ -15,9 +15,8 @@ from whisperr._delivery.thread import WakeUp
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.django.conf import DISABLED, new_client
-from whisperr.django.outbox.claims import Claims
 from whisperr.django.outbox.relay import RelayBuffer, TableStore
-from whisperr.django.outbox.tables import check_tables
+from whisperr.django.outbox.tables import Claims, check_tables
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
