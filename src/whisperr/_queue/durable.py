@@ -113,21 +113,21 @@ class LeasedQueue:
         if self._batch or len(self._memory):
             # Unlike `put`, this always tries the store first: what is in there is older.
             self._report_dropped(self._store_memory(anyway=True))
+        stored = _NO_EVENTS
         if not self._batch:
-            batch = self._use(lambda: self._claim_stored(max_events), _NO_EVENTS)
-            if batch:
-                self._log_recovery()
-                return batch
-            if self._may_overtake():
+            stored = self._use(lambda: self._claim_stored(max_events), _NO_EVENTS)
+            if not stored and self._may_overtake():
                 self._use(lambda: self._claim_from_memory(max_events), None, anyway=True)
-        self._log_recovery()
+        if self._recovered:  # logged here, without the lock: a handler of the log is foreign code
+            self._recovered = False
+            logger().warning("%s can be used again", self.name)
         if self._batch:
             self._batch_claimed = True
             return tuple(self._batch)
-        if len(self):
+        if not stored and len(self):
             problem = None if len(self._memory) else self._problem
             raise NotNow(max(self._retry_at - self._clock(), self.first_retry / 10), problem)
-        return ()
+        return stored
 
     def extend(self, seconds: float) -> bool:
         """Keep the claim for so long; False when another process has taken over."""
@@ -242,7 +242,8 @@ class LeasedQueue:
             except BaseException:
                 dropped += self._memory.release()
                 raise
-            self._next_number = self._stored_to = number + len(batch)
+            self._next_number = number + len(batch)
+            self._stored_to = self._next_number
             self._memory.ack(len(batch))
             moved = True
         return moved
@@ -313,19 +314,22 @@ class LeasedQueue:
             finally:
                 self._busy = False
             if result is not None and self._failures:
-                self._recover()
+                self._failures = 0
+                self._problem = None
+                self._recovered = True
+                self._accounting.store_problem(None)
             return result
         finally:
             self._lock.release()
 
     def _use_with_retries(self, act: Callable[[], T]) -> T | None:
         """Call `act`, which uses the store, again for some seconds; None when all was in vain."""
-        tries, end = 1, self._clock() + _LONGEST_TRY
-        result = self._use(act, None, anyway=True)
-        while result is None and tries < _TRIES and self._clock() < end:
-            tries += 1
+        end = self._clock() + _LONGEST_TRY
+        for _ in range(_TRIES):
             result = self._use(act, None, anyway=True)
-        return result
+            if result is not None or self._clock() >= end:
+                return result
+        return None
 
     def _fail(self, message: str) -> None:
         now, first = self._clock(), not self._failures
@@ -338,17 +342,6 @@ class LeasedQueue:
             self._failed_at = now
             self._report_at = now
         self._report(message)
-
-    def _recover(self) -> None:
-        self._failures = 0
-        self._problem = None
-        self._accounting.store_problem(None)
-        self._recovered = True  # logged later: a handler of the log is foreign code
-
-    def _log_recovery(self) -> None:
-        if self._recovered:
-            self._recovered = False
-            logger().warning("%s can be used again", self.name)
 
     def _report(self, message: str) -> None:
         now = self._clock()

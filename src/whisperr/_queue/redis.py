@@ -104,7 +104,8 @@ class RedisStore:
 
         Raises NotNow when other processes deliver all that waits.
         """
-        self._see_all()
+        for stream in self._streams:
+            self._run(stream, scripts.SUMS)
         left = 0.0
         for step in range(len(self._streams)):
             stream = self._streams[(self._turn + step) % len(self._streams)]
@@ -163,8 +164,8 @@ class RedisStore:
 
     def poll(self) -> Mapping[str, int]:
         """Learn what waits; return how many own events other processes settled, by outcome."""
-        self._see_all()
         for stream in self._streams:
+            self._run(stream, scripts.SUMS)
             self._is_gone(stream, stream.own[-1][0] + 1 if stream.own else 0)
         raw = self._connection.call("HGETALL", f"{self._endings}{self._me.decode()}")
         total = Counter({outcome.decode(): int(count) for outcome, count in raw.items()})
@@ -202,10 +203,6 @@ class RedisStore:
             self._claimed = []
             return (), ()
         return to_events(batch, self._me), to_events(expired, self._me)
-
-    def _see_all(self) -> None:
-        for stream in self._streams:
-            self._run(stream, scripts.SUMS)
 
     def _run(self, stream: Stream, script: str, *values: object) -> Any:  # noqa: ANN401  # as many shapes as scripts
         """Run a script and return its result; keep how much waits: what is not claimed here."""

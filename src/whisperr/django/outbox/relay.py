@@ -255,8 +255,9 @@ class RelayBuffer(NamedTuple):
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> RelayQueue:
         """Return the queue of this process; the client calls it."""
-        limits = (max_events, max_bytes)
-        return RelayQueue(self.store, *limits, accounting, poll_interval=self.interval)
+        return RelayQueue(
+            self.store, max_events, max_bytes, accounting, poll_interval=self.interval
+        )
 
 
 class RelayQueue(LeasedQueue):
