@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any, Literal
 
-    from ._queue.store import Store
     from .protocols import Accounting, BufferConfig, SharedQueue
 
 __all__ = ["RedisBuffer", "SQLiteBuffer", "parse_buffer_url"]
@@ -33,28 +32,10 @@ _FILE_HINT = "such as sqlite:////var/lib/app/events.db (absolute) or sqlite:///e
 _REDIS_HINT = "such as redis://localhost:6379/0?stream=whisperr"
 _STREAM = re.compile(r"[A-Za-z0-9_.:{}-]{1,100}")
 _MOST_SHARDS = 64
-_DEFAULT_PORT = 6379
 _TIMEOUTS = (0.01, 10.0)  # `track()` waits for so long
 
 
-class _StoreBuffer(Frozen):
-    """A store; each process opens a leased queue over it."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), **self._fields()), ()
-
-    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
-        """Return the queue of this process; the client calls it once a process."""
-        from ._queue.durable import LeasedQueue
-
-        store = self._open_store(max_events, max_bytes)
-        return LeasedQueue(store, max_events, max_bytes, accounting)
-
-    def _open_store(self, max_events: int, max_bytes: int) -> Store:
-        raise NotImplementedError
-
-
-class SQLiteBuffer(_StoreBuffer):
+class SQLiteBuffer(Frozen):
     """A file that the processes of one machine share; what is in it survives all of them.
 
     - `path`: the file; its directory must exist. It is made with mode 0600. Not on a network
@@ -88,13 +69,19 @@ class SQLiteBuffer(_StoreBuffer):
         self._set(path=str(Path(path).absolute()), synchronous=synchronous)
         self._set(lease=_check_seconds("lease", lease, SHORTEST_LEASE, LONGEST_LEASE))
 
-    def _open_store(self, max_events: int, max_bytes: int) -> Store:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self._fields()), ()
+
+    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
+        """Return the queue of this process; the client calls it once a process."""
+        from ._queue.durable import LeasedQueue
         from ._queue.sqlite import SQLiteStore
 
-        return SQLiteStore(self.path, self.synchronous, self.lease, max_events, max_bytes)
+        store = SQLiteStore(self.path, self.synchronous, self.lease, max_events, max_bytes)
+        return LeasedQueue(store, max_events, max_bytes, accounting)
 
 
-class RedisBuffer(_StoreBuffer):
+class RedisBuffer(Frozen):
     """Redis Streams that the processes of a fleet share. Needs `pip install whisperr[redis]`.
 
     - `url`: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
@@ -141,12 +128,17 @@ class RedisBuffer(_StoreBuffer):
     def __repr__(self) -> str:
         return f"RedisBuffer({self.address!r}, stream={self.stream!r}, shards={self.shards})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return partial(type(self), **self._fields()), ()
+
     @property
     def address(self) -> str:
         """The URL without user and password."""
         return _get_address(self.url)
 
-    def _open_store(self, max_events: int, max_bytes: int) -> Store:
+    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
+        """Return the queue of this process; the client calls it once a process."""
+        from ._queue.durable import LeasedQueue
         from ._queue.redis import RedisStore
         from ._queue.redis_connection import RedisConnection
 
@@ -154,7 +146,8 @@ class RedisBuffer(_StoreBuffer):
         names = [self.stream]
         if self.shards > 1:
             names = [f"{self.stream}:{number}" for number in range(self.shards)]
-        return RedisStore(connection, names, self.lease, max_events, max_bytes)
+        store = RedisStore(connection, names, self.lease, max_events, max_bytes)
+        return LeasedQueue(store, max_events, max_bytes, accounting)
 
 
 def _get_address(url: str) -> str:
@@ -162,7 +155,7 @@ def _get_address(url: str) -> str:
     wrong = f"url: must be redis://[user:password@]host[:port][/database], {_REDIS_HINT}"
     try:
         parts = urlsplit(url)
-        port = parts.port or _DEFAULT_PORT
+        port = parts.port or 6379
     except (ValueError, AttributeError, TypeError):
         raise ValueError(wrong) from None
     database = parts.path.strip("/") or "0"

@@ -277,7 +277,6 @@ class LeasedQueue:
         return self._problem is not None and (alone or self._clock() >= self._failed_at + RETRY)
 
     def _claim_from_memory(self, max_events: int) -> None:
-        """Claim the next batch from memory, to be delivered from there."""
         batch = self._memory.claim(max_events)
         self._batch_number = self._number_claimed()
         self._next_number = self._batch_number + len(batch)

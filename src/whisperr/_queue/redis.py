@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter, deque
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -85,17 +85,15 @@ class RedisStore:
 
     def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:
         """Add own events, each to the stream of its user; return the events dropped for them."""
-        shares: dict[int, list[object]] = {}
-        for at, data in enumerate(events):
-            index = crc32(get_user(data)) % len(self._streams) if len(self._streams) > 1 else 0
-            shares.setdefault(index, []).extend((number + at, data))
+        shares: dict[int, list[tuple[int, bytes]]] = {}
+        for numbered in enumerate(events, number):
+            user = get_user(numbered[1]) if len(self._streams) > 1 else b""
+            shares.setdefault(crc32(user) % len(self._streams), []).append(numbered)
         dropped: list[bytes] = []
         for index, share in shares.items():
             stream = self._streams[index]
-            ids, over = self._run(stream, scripts.APPEND, *share)
-            stream.own += [
-                (int(str(n)), id_) for n, id_ in zip(share[::2], ids, strict=True) if id_
-            ]
+            ids, over = self._run(stream, scripts.APPEND, *chain.from_iterable(share))
+            stream.own += [(n, id_) for (n, _), id_ in zip(share, ids, strict=True) if id_]
             dropped += to_events([Entry(*one) for one in over], self._me)
         return dropped
 
@@ -111,8 +109,7 @@ class RedisStore:
             stream = self._streams[(self._turn + step) % len(self._streams)]
             if not stream.rows:
                 continue
-            milliseconds = int(self._lease * 1_000)
-            others, raw = self._run(stream, scripts.CLAIM, milliseconds, max_events)
+            others, raw = self._run(stream, scripts.CLAIM, int(self._lease * 1_000), max_events)
             if raw:
                 self._turn += step + 1
                 self._misses = 0

@@ -156,9 +156,8 @@ class SQLiteStore:
         def act(db: sqlite3.Connection) -> int:
             if self._see(db).token != self._me:
                 return 0
-            self._remove(db, entries, claimed=True)
-            self._record(db, entries[:lost], reason)
-            self._record(db, entries[lost:], "delivered")
+            self._remove(db, entries[:lost], reason, claimed=True)
+            self._remove(db, entries[lost:], "delivered", claimed=True)
             if len(entries) == len(self._claimed):
                 self._end_lease(db)
             return len(entries)
@@ -232,9 +231,7 @@ class SQLiteStore:
             entries = _get_oldest(db, 0, _LAST, max_events)
         now = self._now()
         batch, expired = select_batch(entries, max_events, now)
-        if expired:
-            self._remove(db, expired, claimed=False)
-            self._record(db, expired, "expired")
+        self._remove(db, expired, "expired", claimed=False)
         token, last = (self._me, batch[-1].key) if batch else (None, 0)
         size = sum(one.size for one in batch)
         db.execute(
@@ -259,12 +256,16 @@ class SQLiteStore:
                 rows, size = rows - 1, size - over[-1].size
             if not over:
                 break
-            self._remove(db, over, claimed=False)
-            self._record(db, over, "queue_full")
+            self._remove(db, over, "queue_full", claimed=False)
             dropped += over
         return to_events(dropped, self._me)
 
-    def _remove(self, db: sqlite3.Connection, entries: Sequence[Entry], *, claimed: bool) -> None:
+    def _remove(
+        self, db: sqlite3.Connection, entries: Sequence[Entry], outcome: str, *, claimed: bool
+    ) -> None:
+        """Remove events; leave their outcome for the other processes that put them."""
+        if not entries:
+            return
         db.executemany("DELETE FROM event WHERE position = ?", [(one.key,) for one in entries])
         count, size = len(entries), sum(one.size for one in entries)
         of_claim = (count, size) if claimed else (0, 0)
@@ -274,9 +275,6 @@ class SQLiteStore:
             (count, size, *of_claim),
         )
         self._see(db)
-
-    def _record(self, db: sqlite3.Connection, entries: Sequence[Entry], outcome: str) -> None:
-        """Leave the outcome of events for the other processes that put them."""
         others = [one.source for one in entries if one.source != self._me]
         now = self._now()
         for source in set(others):

@@ -20,7 +20,6 @@ from .tables import get_free_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
 # So many dead letters are requeued in one transaction.
 _REQUEUED_AT_ONCE = 500
@@ -40,18 +39,6 @@ class Figures(NamedTuple):
     dead: dict[str, int]
 
 
-class Summary(NamedTuple):
-    """One dead letter, as lists show it: no payload, no user."""
-
-    id: int
-    reason: str
-    status: int | None
-    kind: str
-    created_at: datetime
-    refused_at: datetime
-    message: str
-
-
 def get_figures(alias: str) -> Figures:
     """Count what is in the outbox."""
     rows = OutboxEvent.objects.using(alias)
@@ -67,16 +54,19 @@ def get_figures(alias: str) -> Figures:
     )
 
 
-def get_newest(alias: str, count: int) -> list[Summary]:
-    """Return the newest dead letters, newest first."""
-    found = (
-        DeadLetter.objects.using(alias)
-        .order_by("-pk")
-        .values_list("pk", "reason", "status", "data", "created_at", "refused_at", "message")
-    )
+def get_newest(alias: str, count: int) -> list[dict[str, object]]:
+    """Return the newest dead letters, newest first, as lists show them: no payload, no user."""
     return [
-        Summary(id_, reason, status, get_kind(bytes(data)), *rest)
-        for id_, reason, status, data, *rest in found[:count]
+        {
+            "id": one.pk,
+            "reason": one.reason,
+            "status": one.status,
+            "kind": get_kind(bytes(one.data)),
+            "created_at": one.created_at,
+            "refused_at": one.refused_at,
+            "message": one.message,
+        }
+        for one in DeadLetter.objects.using(alias).order_by("-pk")[:count]
     ]
 
 

@@ -106,15 +106,11 @@ class TableStore:
             self.release()
             return (), ()
         self.forget()
+        if self._failure is None:
+            self._try(self._fill_group, None)
         if self._failure is not None:
             failure, self._failure = self._failure, None
             raise failure
-        try:
-            self._write_results()
-            if not self._group and self._more:
-                self._claim_group()
-        except Error as error:
-            raise self._fail(error) from None
         self.failures = 0
         self._claimed, expired = select_batch(self._group, max_events, time.time())
         for _ in range(len(self._claimed) + len(expired)):
@@ -197,7 +193,10 @@ class TableStore:
 
     # -- the table
 
-    def _claim_group(self) -> None:
+    def _fill_group(self) -> None:
+        self._write_results()
+        if self._group or not self._more:
+            return
         began = self._clock()
         self._token, rows = self._claims.claim(self._batch, self._lease)
         self._until = began + self._lease

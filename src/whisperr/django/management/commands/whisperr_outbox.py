@@ -49,8 +49,7 @@ class Command(BaseCommand):
             result["pruned"] = dead_letters.prune(alias, given["prune"])
         result |= dead_letters.get_figures(alias)._asdict()
         if given["dead"] is not None:
-            newest = dead_letters.get_newest(alias, given["dead"])
-            result["letters"] = [one._asdict() for one in newest]
+            result["letters"] = dead_letters.get_newest(alias, given["dead"])
         as_json = given["json"]
         self.stdout.write(json.dumps(result, default=str) if as_json else _to_text(result))
 

@@ -32,7 +32,6 @@ _LEAST_INTERVAL, _LONGEST_INTERVAL = 0.01, 3_600.0
 # in a row end it.
 _CHECK_INTERVAL = 0.05
 _MOST_FAILURES = 5
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Command(BaseCommand):
@@ -105,8 +104,9 @@ class Command(BaseCommand):
 @contextmanager
 def _handle_signals(stop: Callable[..., None]) -> Iterator[None]:
     """Call `stop` for a signal; only in the main thread, which gets them."""
-    signals = _SIGNALS if current_thread() is main_thread() else ()
-    before = {number: signal.signal(number, stop) for number in signals}
+    before: dict[signal.Signals, Any] = {}
+    if current_thread() is main_thread():
+        before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
     finally:
