@@ -102,20 +102,17 @@ class RedisStore:
 
         Raises NotNow when other processes deliver all that waits.
         """
-        for stream in self._streams:
-            self._run(stream, scripts.SUMS)
         left = 0.0
         for step in range(len(self._streams)):
             stream = self._streams[(self._turn + step) % len(self._streams)]
-            if not stream.rows:
-                continue
             others, raw = self._run(stream, scripts.CLAIM, int(self._lease * 1_000), max_events)
             if raw:
                 self._turn += step + 1
                 self._misses = 0
                 entries = [Entry(id_, fields[1], fields[5]) for id_, fields in raw]
                 return self._mark(stream, entries, max_events)
-            left = max(left, int(others) / 1_000)
+            if stream.rows:
+                left = max(left, int(others) / 1_000)
         if left:
             self._misses += 1
             raise NotNow(get_rest(self._misses - 1, left))

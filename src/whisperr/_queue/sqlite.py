@@ -196,12 +196,12 @@ class SQLiteStore:
             own = "SELECT outcome, events FROM ending WHERE source = ?"
             return dict(file.fetch_all(db, own, (self._me,)))
 
-        def take(db: sqlite3.Connection) -> dict[str, int]:
+        def remove(db: sqlite3.Connection) -> dict[str, int]:
             endings = read(db)
             db.execute("DELETE FROM ending WHERE source = ?", (self._me,))
             return endings
 
-        return self._read(read) and self._write(take)
+        return self._read(read) and self._write(remove)
 
     def close(self) -> None:
         """Close the connection; the next use opens another one."""
@@ -290,7 +290,7 @@ class SQLiteStore:
 
     def _see(self, db: sqlite3.Connection) -> State:
         """Return the state; keep how much waits: all rows but those that are claimed here."""
-        state = State(*file.fetch_all(db, _STATE)[0])
+        state = State._make(file.fetch_all(db, _STATE)[0])
         mine = state.token == self._me and self._claimed
         self.waiting = state.rows - (state.taken_rows if mine else 0)
         self.waiting_bytes = state.bytes - (state.taken_bytes if mine else 0)
@@ -325,4 +325,4 @@ class SQLiteStore:
 
 def _get_oldest(db: sqlite3.Connection, after: int, to: int, count: int) -> list[Entry]:
     """Return the oldest events behind one position, up to another one."""
-    return [Entry(*row) for row in file.fetch_all(db, _OLDEST, (after, to, count))]
+    return [*map(Entry._make, file.fetch_all(db, _OLDEST, (after, to, count)))]
