@@ -6,13 +6,12 @@ must not wait for them.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
 
@@ -44,15 +43,17 @@ class RedisConnection:
 
     def run(self, script: str, keys: Sequence[str], values: Sequence[object]) -> Any:  # noqa: ANN401  # as many shapes as scripts
         """Run a script on the server; its text is sent only if the server does not know it."""
-        with self._use() as client:
+
+        def act(client: Any) -> Any:  # noqa: ANN401  # of redis-py
             if script not in self._scripts:
                 self._scripts[script] = client.register_script(script)
             return self._scripts[script](keys, values, client)
 
+        return self._use(act)
+
     def call(self, *command: str) -> Any:  # noqa: ANN401  # as many shapes as commands
         """Run one command."""
-        with self._use() as client:
-            return client.execute_command(*command)
+        return self._use(lambda client: client.execute_command(*command))
 
     def close(self) -> None:
         """Close the connection; the next call opens another one."""
@@ -60,12 +61,11 @@ class RedisConnection:
         if client is not None:
             client.close()
 
-    @contextmanager
-    def _use(self) -> Iterator[Any]:
+    def _use(self, act: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # likewise
         if self._client is None:
             self._client = self._make()
         try:
-            yield self._client
+            return act(self._client)
         except self._errors as error:
             self.close()
             raise StoreError(f"{self._name}: {error or type(error).__name__}") from error
