@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whisperr._delivery.accounting import Accounting
+from whisperr._delivery.accounting import ClientAccounting
 from whisperr._delivery.reporter import Reporter
 from whisperr._delivery.scheduler import Scheduler
 from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
@@ -31,7 +31,7 @@ class Process:
         self.now = 0.0
         self._server = server
         self.queue = MemoryQueue(queue, _MAX_BYTES)
-        self.accounting = Accounting(Reporter(None))
+        self.accounting = ClientAccounting(Reporter(None))
         self.scheduler = Scheduler(
             self.queue,
             self,
@@ -66,7 +66,7 @@ class Process:
         """Call the scheduler; return when to call it again."""
         self.now = max(now, self.now)
         next_step = self.scheduler.step()
-        self.scheduler.settle()
+        self.scheduler.set_wake_at()
         return max(next_step, self.now)
 
     def end(self, now: float) -> None:

@@ -16,14 +16,14 @@ from playwright.sync_api import sync_playwright
 
 from whisperr import Whisperr
 from whisperr.dev import LocalServer, faults
-from whisperr.dev._console.day import make_day
+from whisperr.dev._console.demo import make_day
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from playwright.sync_api import Browser, Page
 
-    from whisperr.dev._console.day import DayCall
+    from whisperr.dev._console.demo import DayCall
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")

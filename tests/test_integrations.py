@@ -41,8 +41,11 @@ NEEDED: dict[str, set[str]] = {
     "opentelemetry": {"opentelemetry"},
 }
 INTEGRATIONS = set(NEEDED)
+# What Lambda's own runtimes have is missing elsewhere, and `whisperr.aws_lambda` works without it.
+OPTIONAL = {"aws_lambda"}
 # Frameworks without which an integration cannot be imported; the name is that of the extra, too.
-FRAMEWORKS = ["celery", "django", "fastapi", "flask", "opentelemetry"]
+FRAMEWORKS = sorted(name for name, needed in NEEDED.items() if needed and name not in OPTIONAL)
+PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
 def installed(*names: str) -> list[Any]:
@@ -145,8 +148,20 @@ class TestClear:
             integration,
         )
         assert output.endswith(f": pip install whisperr[{integration}]\n")
-        project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
-        assert re.search(rf"^{integration} = \[", project, re.MULTILINE)
+
+    @pytest.mark.parametrize("integration", FRAMEWORKS)
+    def test_its_extra_is_installed_for_the_tests_in_a_version_that_is_pinned(
+        self, integration: str
+    ) -> None:
+        extra = re.search(rf"^{integration} = \[(.+)\]$", PROJECT, re.MULTILINE)
+        assert extra is not None
+        tested = re.findall(r'"whisperr\[([\w,]+)\]"', PROJECT.partition("\ndev = ")[0])
+        assert integration in {name for names in tested for name in names.split(",")}
+        pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower()
+        packages = re.findall(r'"([\w-]+)>=', extra[1])
+        assert packages
+        for package in packages:
+            assert re.search(rf"^{package}==", pins, re.MULTILINE), package
 
 
 def get_trackers() -> list[Any]:
@@ -311,15 +326,24 @@ def both(tracker: Any) -> Any:
     return tracker.track("plan_upgraded")
 
 
-@pytest.fixture(params=[in_asgi, in_fastapi, in_flask, in_celery])
+RUNS = {"asgi": in_asgi, "celery": in_celery, "fastapi": in_fastapi, "flask": in_flask}
+NO_RUN = {
+    "aws_lambda": "it has no tracker: the function names the user",
+    "django": "it needs a project: tests/django has the same tests",
+    "google_functions": "it has no tracker: the function names the user",
+    "opentelemetry": "it adds the trace to events and has no user",
+}
+
+
+@pytest.fixture(params=installed(*RUNS))
 def run(request: pytest.FixtureRequest) -> Any:
-    framework = request.param.__name__.removeprefix("in_")
-    if framework in FRAMEWORKS and find_spec(framework) is None:
-        pytest.skip(f"{framework} is not installed")
-    return request.param
+    return RUNS[request.param]
 
 
 class TestUsers:
+    def test_every_integration_is_run_or_has_a_reason(self) -> None:
+        assert sorted([*RUNS, *NO_RUN]) == sorted(INTEGRATIONS)
+
     def test_the_user_is_read_at_each_call_and_not_before(
         self, run: Any, client: Whisperr, server: LocalServer
     ) -> None:
@@ -359,35 +383,74 @@ class TestUsers:
         assert not any("ada@example.com" in error.message for error in errors)
 
 
-class TestStarts:
-    """Early. For Celery: tests/celery/test_signals.py; Lambda's client is the caller's."""
-
-    @pytest.mark.parametrize("integration", installed("asgi", "fastapi", "flask"))
-    def test_a_missing_key_is_an_error_when_the_application_is_made(self, integration: str) -> None:
-        module: Any = import_module(f"whisperr.{integration}")
-        made = module.Whisperr if integration == "flask" else module.WhisperrMiddleware
-        app = import_module("flask").Flask("duties") if integration == "flask" else None
-        with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
-            made(app)
-
-
-# How each host ends is a test of its own, with its processes: (the test, a word in it).
-ENDS = {
-    "asgi": ("asgi/test_uvicorn.py", "SIGTERM"),
-    "aws_lambda": ("aws_lambda/test_functions.py", "get_remaining_time_in_millis"),
-    "celery": ("celery/test_worker.py", "--max-tasks-per-child"),
-    "fastapi": ("asgi/test_uvicorn.py", "fastapi_app:app"),
-    "flask": ("flask/test_gunicorn.py", "SIGTERM"),
-    "google_functions": ("aws_lambda/test_functions.py", "functions_framework"),
+# What is made when an application starts, without a key.
+STARTS: dict[str, Callable[[Any], Any]] = {
+    "asgi": lambda module: module.WhisperrMiddleware(None),
+    "fastapi": lambda module: module.WhisperrMiddleware(None),
+    "flask": lambda module: module.Whisperr(import_module("flask").Flask("duties")),
+}
+NO_START = {
+    "aws_lambda": "its client is made by the function's own module",
+    "celery": "it connects to signals: tests/celery/test_signals.py",
+    "django": "it has checks: tests/django/test_checks.py",
+    "google_functions": "its client is made by the function's own module",
+    "opentelemetry": "it is a hook of a client that is there already",
 }
 
 
+class TestStarts:
+    """Early."""
+
+    def test_every_integration_is_started_or_has_a_reason(self) -> None:
+        assert sorted([*STARTS, *NO_START]) == sorted(INTEGRATIONS)
+
+    @pytest.mark.parametrize("integration", installed(*STARTS))
+    def test_a_missing_key_is_an_error_when_the_application_is_made(self, integration: str) -> None:
+        module = import_module(f"whisperr.{integration}")
+        with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
+            STARTS[integration](module)
+
+
+# How each host ends is a test of its own, with its processes: the file, and the test in it.
+ENDS = {
+    "asgi": ("asgi/test_uvicorn.py", "what_waits_is_delivered_before_the_server_ends"),
+    "aws_lambda": (
+        "aws_lambda/test_functions.py",
+        "what_was_tracked_has_arrived_when_the_handler_returns",
+    ),
+    "celery": ("celery/test_worker.py", "a_process_for_each_task_loses_nothing"),
+    "django": (
+        "django/test_servers.py",
+        "everything_is_delivered_when_the_server_is_told_to_end",
+    ),
+    "fastapi": ("asgi/test_uvicorn.py", "what_waits_is_delivered_before_the_server_ends"),
+    "flask": ("flask/test_gunicorn.py", "what_waits_is_delivered_when_the_workers_end"),
+    "google_functions": (
+        "aws_lambda/test_functions.py",
+        "an_http_function_delivers_before_it_answers",
+    ),
+}
+NO_END = {"opentelemetry": "it has no host of its own: nothing of it ends"}
+# Whose tests are in the folder of another one.
+FOLDERS = {"fastapi": "asgi", "google_functions": "aws_lambda"}
+
+
+class TestEnds:
+    """Delivered."""
+
+    def test_every_integration_has_the_test_of_its_end_or_a_reason(self) -> None:
+        assert sorted([*ENDS, *NO_END]) == sorted(INTEGRATIONS)
+
+    @pytest.mark.parametrize("integration", ENDS)
+    def test_the_test_of_its_end_is_in_its_own_folder(self, integration: str) -> None:
+        file, test = ENDS[integration]
+        assert file.split("/")[0] == FOLDERS.get(integration, integration)
+        assert f"def test_{test}(" in (ROOT / "tests" / file).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("integration", sorted(INTEGRATIONS - {"django"}))
-def test_an_integration_has_a_guide_and_the_test_of_its_end(integration: str) -> None:
-    """Delivered: by those tests. Proven: by its guide as well."""
+def test_an_integration_has_a_guide(integration: str) -> None:
+    """Proven: by the tests of its folder as well; tests/docs/test_guides.py runs the guide."""
     rows = [line for line in PAGE.splitlines() if f"`whisperr.{integration}`" in line]
-    guide = re.findall(r"\]\((\w+\.md)\)", rows[0])
-    assert (ROOT / "docs" / guide[0]).is_file()
-    if integration != "opentelemetry":  # no host: nothing of it ends
-        file, word = ENDS[integration]
-        assert word in (ROOT / "tests" / file).read_text(encoding="utf-8")
+    (guide,) = re.findall(r"\]\((\w+\.md)\)", rows[0])
+    assert (ROOT / "docs" / guide).is_file()

@@ -12,6 +12,7 @@ Importing the package loads little of the standard library and nothing else; `so
 from __future__ import annotations
 
 from ._client import Whisperr
+from ._contract import Answer, Request
 from ._delivery.accounting import Stats
 from ._version import __version__
 from .channel import Channel
@@ -20,7 +21,7 @@ from .errors import InvalidEvent, WhisperrError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .billing import BillingEvent
-    from .protocols import Answer, Buffer, Request, Transport
+    from .protocols import Buffer, Transport
 
 __all__ = [
     "Answer",
@@ -37,13 +38,7 @@ __all__ = [
 ]
 
 # Modules that import `typing`, which would be a third of the import time of the package.
-_LATER = {
-    "Answer": "protocols",
-    "BillingEvent": "billing",
-    "Buffer": "protocols",
-    "Request": "protocols",
-    "Transport": "protocols",
-}
+_LATER = {"BillingEvent": "billing", "Buffer": "protocols", "Transport": "protocols"}
 
 
 def __getattr__(name: str) -> object:

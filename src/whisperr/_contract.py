@@ -24,9 +24,8 @@ MAX_ANONYMOUS_ID_CHARS = 128
 RESERVED_CONTEXT_KEY = "$message_id"
 
 CHANNELS = ("email", "sms", "push")
-PUSH_KINDS = ("fcm", "apns", "expo", "onesignal_sub")
 PUSH_FIELDS: dict[str, tuple[str, ...]] = {
-    "kind": PUSH_KINDS,
+    "kind": ("fcm", "apns", "expo", "onesignal_sub"),
     "platform": ("ios", "android", "web", "macos", "windows", "linux"),
     "push_env": ("production", "sandbox"),
     "client_app_id": (),
@@ -53,12 +52,9 @@ class Request:
 
     __slots__ = ("body", "path")
 
-    path: str
-    body: bytes
-
     def __init__(self, path: str, body: bytes) -> None:
-        self.path = path
-        self.body = body
+        self.path: str = path
+        self.body: bytes = body
 
 
 class Answer:
@@ -66,16 +62,12 @@ class Answer:
 
     __slots__ = ("body", "headers", "status")
 
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
     def __init__(
         self, status: int, headers: Mapping[str, str] | None = None, body: bytes = b""
     ) -> None:
-        self.status = status
-        self.headers = headers or {}
-        self.body = body
+        self.status: int = status
+        self.headers: Mapping[str, str] = headers or {}
+        self.body: bytes = body
 
 
 def is_key_accepted(status: int) -> bool | None:

@@ -34,7 +34,7 @@ class Frozen:
     __hash__: ClassVar[None]  # type: ignore[assignment]  # fields may hold dictionaries
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), tuple(self._fields().values())
+        return _make, (type(self), self._fields())
 
     def _fields(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in self.__slots__}
@@ -42,3 +42,7 @@ class Frozen:
     def _set(self, **values: object) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)
+
+
+def _make(kind: type[Frozen], fields: dict[str, Any]) -> Frozen:
+    return kind(**fields)

@@ -20,29 +20,27 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-_DEFAULT_MAX_QUEUE_BYTES = 64 * 1024 * 1024
+    Rule = tuple[str, Callable[[Any], bool]]
+
 OUTBOX = "django"
 """The value of `buffer` that means the outbox of Django; only `whisperr.django` accepts it."""
+OUTBOX_HINT = (
+    "buffer: 'django' is the outbox of a Django project; use whisperr.django.get_client(), "
+    "which makes a client for it"
+)
 
 
 class Option:
-    """One option: its name, default and meaning, the allowed values, and their check."""
+    """One option: its name, default and meaning; its rule: the allowed values, and their check."""
 
     __slots__ = ("allowed", "check", "default", "meaning", "name")
 
-    def __init__(
-        self,
-        name: str,
-        default: object,
-        meaning: str,
-        allowed: str,
-        check: Callable[[Any], bool],
-    ) -> None:
+    def __init__(self, name: str, default: object, meaning: str, rule: Rule) -> None:
         self.name: str = name
         self.default: object = default
         self.meaning: str = meaning
-        self.allowed: str = allowed
-        self.check: Callable[[Any], bool] = check
+        self.allowed: str = rule[0]
+        self.check: Callable[[Any], bool] = rule[1]
 
     def redact(self, value: object) -> str:
         """Return a value as errors may show it: of a URL only its type, it may have a password."""
@@ -50,36 +48,21 @@ class Option:
         return type(value).__name__ if private else repr(value)
 
 
-def _is_number(value: object, least: float) -> bool:
-    return (
-        isinstance(value, (int, float))
-        and not isinstance(value, bool)
-        and least <= value < sys.maxsize
-    )
+def _whole(least: int) -> Rule:
+    def check(value: object) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
-
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_flag(value: object) -> bool:
-    return isinstance(value, bool)
-
-
-def _is_callback(value: object) -> bool:
-    return value is None or callable(value)
-
-
-def _is_text(value: object) -> bool:
-    return value is None or isinstance(value, str)
+    return f"a whole number from {least}", check
 
 
 def _has(*names: str) -> Callable[[object], bool]:
     return lambda value: value is None or all(callable(getattr(value, n, None)) for n in names)
 
 
-_is_openable = _has("open")
-_is_queue = _has("put", "claim", "ack", "release", "drain", "tail", "settled")
+def _is_seconds(value: object) -> bool:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return _SHORTEST <= value < sys.maxsize
 
 
 def _is_buffer(value: object) -> bool:
@@ -91,106 +74,69 @@ def _is_buffer(value: object) -> bool:
     return is_sink or _is_openable(value) or _is_queue(value)
 
 
+_is_openable = _has("open")
+_is_queue = _has("put", "claim", "ack", "release", "drain", "tail", "settled")
+_SHORTEST = 0.001
+_SECONDS: Rule = (f"a number of seconds from {_SHORTEST}", _is_seconds)
+_FLAG: Rule = ("True or False", lambda value: isinstance(value, bool))
+_CALLBACK: Rule = ("a callable or None", lambda value: value is None or callable(value))
+_KEY: Rule = (
+    "a string without white space or control characters",
+    lambda v: isinstance(v, Secret),
+)
+_URL: Rule = (
+    "an http:// or https:// URL without user, query or fragment",
+    lambda value: value is None or (isinstance(value, str) and parse_url(value) is not None),
+)
+_TEXT: Rule = ("a string or None", lambda value: value is None or isinstance(value, str))
+_BUFFERS = (
+    "a URL such as sqlite:////var/lib/app/events.db or redis://localhost:6379/0, an object of "
+    "whisperr.buffers, or a BufferConfig, Queue or Sink as whisperr.protocols describes them"
+)
+
 OPTIONS = (
+    Option("api_key", None, "Your server key (`wrk_…`); falls back to `WHISPERR_API_KEY`", _KEY),
+    Option("base_url", BASE_URL, "Where to send; falls back to `WHISPERR_BASE_URL`", _URL),
+    Option("flush_at", 20, "Deliver as soon as this many events wait", _whole(1)),
+    Option("flush_interval", 10.0, "Deliver after this many seconds at the latest", _SECONDS),
     Option(
-        "api_key",
-        None,
-        "Your server key (`wrk_…`); falls back to `WHISPERR_API_KEY`",
-        "a string without white space or control characters",
-        lambda v: isinstance(v, Secret),
-    ),
-    Option(
-        "base_url",
-        BASE_URL,
-        "Where to send; falls back to `WHISPERR_BASE_URL`",
-        "an http:// or https:// URL without user, query or fragment",
-        lambda v: v is None or (isinstance(v, str) and parse_url(v) is not None),
-    ),
-    Option(
-        "flush_at",
-        20,
-        "Deliver as soon as this many events wait",
-        "a whole number from 1",
-        lambda v: _is_whole(v, 1),
-    ),
-    Option(
-        "flush_interval",
-        10.0,
-        "Deliver after this many seconds at the latest",
-        "a number of seconds from 0.001",
-        lambda v: _is_number(v, 0.001),
-    ),
-    Option(
-        "max_queue_size",
-        10_000,
-        "Hold at most this many events; the oldest are dropped",
-        "a whole number from 1",
-        lambda v: _is_whole(v, 1),
+        "max_queue_size", 10_000, "Hold at most this many events; the oldest are dropped", _whole(1)
     ),
     Option(
         "max_batch_size",
         MAX_BATCH_EVENTS,
         "Send at most this many events per request; above 500 means 500",
-        "a whole number from 1",
-        lambda v: _is_whole(v, 1),
+        _whole(1),
     ),
-    Option(
-        "max_retries",
-        6,
-        "Repeat a failed request this many times before pausing",
-        "a whole number from 0",
-        lambda v: _is_whole(v, 0),
-    ),
+    Option("max_retries", 6, "Repeat a failed request this many times before pausing", _whole(0)),
     Option(
         "request_timeout",
         10.0,
         "Seconds for one request, from connecting to the last byte",
-        "a number of seconds from 0.001",
-        lambda v: _is_number(v, 0.001),
+        _SECONDS,
     ),
-    Option("disabled", False, "Do nothing at all", "True or False", _is_flag),
-    Option("debug", False, "Log what happens to stderr", "True or False", _is_flag),
+    Option("disabled", False, "Do nothing at all", _FLAG),
+    Option("debug", False, "Log what happens to stderr", _FLAG),
     Option(
         "on_error",
         None,
         "Called with a `WhisperrError` when events are lost or delivery pauses",
-        "a callable or None",
-        _is_callback,
+        _CALLBACK,
     ),
-    Option(
-        "app_version",
-        None,
-        "Your version, sent with every event as `app_version`",
-        "a string or None",
-        _is_text,
-    ),
-    Option(
-        "test_mode",
-        False,
-        "Mark every event as a test that touches no production data",
-        "True or False",
-        _is_flag,
-    ),
-    Option(
-        "strict",
-        False,
-        "Raise `InvalidEvent` for bad input; for development and tests",
-        "True or False",
-        _is_flag,
-    ),
+    Option("app_version", None, "Your version, sent with every event as `app_version`", _TEXT),
+    Option("test_mode", False, "Mark every event as a test that touches no production data", _FLAG),
+    Option("strict", False, "Raise `InvalidEvent` for bad input; for development and tests", _FLAG),
     Option(
         "before_send",
         None,
         "Called with every event; returns it, changed or not, or None to veto",
-        "a callable or None",
-        _is_callback,
+        _CALLBACK,
     ),
     Option(
         "max_queue_bytes",
-        _DEFAULT_MAX_QUEUE_BYTES,
+        64 * 1024 * 1024,
         "Hold at most this many bytes of events; the oldest are dropped",
-        "a whole number from 1024",
-        lambda v: _is_whole(v, 1024),
+        _whole(1024),
     ),
     Option(
         "buffer",
@@ -198,23 +144,19 @@ OPTIONS = (
         "Where events are held instead of memory: a URL (`sqlite:////path`, `redis://host`) or "
         "an object; in Django also `django`, the outbox; falls back to `WHISPERR_BUFFER`; see "
         "docs/durability.md and docs/extending.md",
-        "a URL such as sqlite:////var/lib/app/events.db or redis://localhost:6379/0, an object of "
-        "whisperr.buffers, or a BufferConfig, Queue or Sink as whisperr.protocols describes them",
-        _is_buffer,
+        (_BUFFERS, _is_buffer),
     ),
     Option(
         "ssl_context",
         None,
         "An `ssl.SSLContext` of your own, for a private certificate authority",
-        "an ssl.SSLContext or None",
-        _has("wrap_socket"),
+        ("an ssl.SSLContext or None", _has("wrap_socket")),
     ),
     Option(
         "transport",
         None,
         "What sends requests instead of HTTP: an object with the `Transport` methods",
-        "an object with send and close",
-        _has("send", "close"),
+        ("an object with send and close", _has("send", "close")),
     ),
 )
 
@@ -310,10 +252,7 @@ def _get_buffer(given: object) -> object:
     if given is None:
         given = os.environ.get("WHISPERR_BUFFER") or None
     if given == OUTBOX:
-        raise ValueError(
-            "buffer: 'django' is the outbox of a Django project; use whisperr.django.get_client(), "
-            "which makes a client for it"
-        )
+        raise ValueError(OUTBOX_HINT)
     return given
 
 

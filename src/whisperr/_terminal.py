@@ -16,8 +16,6 @@ def wants_colour(stream: TextIO) -> bool:
 
 def printable(text: str) -> str:
     """Return the text with escapes for the characters that could control a terminal."""
-    if text.isprintable():
-        return text
     return "".join(
         char if char.isprintable() else char.encode("unicode_escape").decode() for char in text
     )

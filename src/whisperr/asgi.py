@@ -1,9 +1,8 @@
 """The ASGI integration: `request.state.whisperr`, and delivery before a server's shutdown ends.
 
-Pure ASGI: it needs no framework. The guide is docs/asgi.md.
-
-Servers such as uvicorn end on SIGTERM without running `atexit`; the last thing that they run is the
-lifespan protocol. Not every framework speaks it (Django refuses it), so it is answered here.
+It needs no framework. The guide is docs/asgi.md. Servers such as uvicorn end on SIGTERM without
+running `atexit`; the last thing that they run is the lifespan protocol. Not every framework speaks
+it (Django refuses it), so it is answered here.
 
 Threads: runs in the event loop; waiting for delivery happens in other threads.
 """
@@ -12,24 +11,23 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from ._client import Whisperr, get_pipeline
+from ._client import Whisperr
 from ._integrations.client import get_client_factory
-from ._integrations.pending import Pending, Unread
-from ._integrations.tracker import DeferringTracker
-from ._process.exit import EXIT_TIMEOUT, pipelines
+from ._integrations.deferred import Pending, Unread
+from ._integrations.flushing import flush_all
+from ._integrations.tracker import DeferringTracker, is_async
+from ._process.exit import EXIT_TIMEOUT
 from .errors import InvalidEvent
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
-    from typing import Any
 
-    Message = MutableMapping[str, Any]
-    Scope = MutableMapping[str, Any]
-    Receive = Callable[[], Awaitable[Message]]
-    Send = Callable[[Message], Awaitable[None]]
+    Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+    Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
     # Every framework has types of its own for the three arguments of ASGI.
     App = Callable[[Any, Any, Any], Awaitable[object]]
     Wrapped = Callable[[Any, Any, Any], Coroutine[Any, Any, None]]
@@ -58,17 +56,10 @@ class RequestTracker(DeferringTracker):
     ) -> None:
         resolve = _get_identity if resolve_user is None else resolve_user
         super().__init__(get_client, partial(resolve, scope), Pending())
-        self._is_async = _is_async(resolve)
+        self._is_async = is_async(resolve, inspect.iscoroutinefunction)
 
     def _read_user(self) -> object:
-        return Unread(self._await_resolver, source=self) if self._is_async else self._resolve()
-
-    async def _aread_user(self) -> object:
-        return await Unread(self._await_resolver, source=self).read()
-
-    async def _await_resolver(self) -> object:
-        user = self._resolve()
-        return await user if inspect.isawaitable(user) else user
+        return Unread(self._resolve, source=self) if self._is_async else self._resolve()
 
 
 class WhisperrMiddleware:
@@ -137,26 +128,30 @@ def flush_on_shutdown(
     is answered here. Needs a server that speaks lifespan (uvicorn, hypercorn, granian).
     """
 
+    async def flush() -> None:
+        if client is None:
+            await asyncio.to_thread(flush_all, timeout)
+        else:
+            await (client if isinstance(client, Whisperr) else client()).aflush(timeout)
+
     async def wrapped(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _Lifespan(receive, send, lambda: _flush(client, timeout)).run(app, scope)
+            await _Lifespan(receive, send, flush).run(app, scope)
         else:
             await app(scope, receive, send)
 
     return wrapped
 
 
+@dataclass
 class _Lifespan:
     """One run of the lifespan protocol: the application's answers, and ours where it has none."""
 
-    def __init__(
-        self, receive: Receive, send: Send, flush: Callable[[], Awaitable[object]]
-    ) -> None:
-        self._receive = receive
-        self._send = send
-        self._flush = flush
-        self._asked: set[str] = set()
-        self._answered: set[str] = set()
+    receive_message: Receive
+    send_message: Send
+    flush: Callable[[], Awaitable[object]]
+    asked: set[str] = field(default_factory=set)
+    answered: set[str] = field(default_factory=set)
 
     async def run(self, app: App, scope: MutableMapping[str, Any]) -> None:
         try:
@@ -164,48 +159,31 @@ class _Lifespan:
         except Exception:
             # An application that raises before it has sent anything does not speak lifespan
             # (ASGI, Lifespan Protocol): the server continues.
-            if self._answered:
-                if _SHUTDOWN in self._asked and not self._answered_to(_SHUTDOWN):
-                    await self._flush()
+            if self.answered:
+                if _SHUTDOWN in self.asked and not self.is_answered(_SHUTDOWN):
+                    await self.flush()
                 raise
-        if f"{_STARTUP}.failed" in self._answered:
+        if f"{_STARTUP}.failed" in self.answered:
             return
         for question in (_STARTUP, _SHUTDOWN):
-            while question not in self._asked:
+            while question not in self.asked:
                 await self.receive()
-            if not self._answered_to(question):
+            if not self.is_answered(question):
                 await self.send({"type": f"{question}.complete"})
 
-    async def receive(self) -> Message:
-        message = await self._receive()
-        self._asked.add(message["type"])
+    async def receive(self) -> MutableMapping[str, Any]:
+        message = await self.receive_message()
+        self.asked.add(message["type"])
         return message
 
-    async def send(self, message: Message) -> None:
-        self._answered.add(message["type"])
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        self.answered.add(message["type"])
         if message["type"].startswith(_SHUTDOWN):
-            await self._flush()
-        await self._send(message)
+            await self.flush()
+        await self.send_message(message)
 
-    def _answered_to(self, question: str) -> bool:
-        return not self._answered.isdisjoint({f"{question}.complete", f"{question}.failed"})
-
-
-async def _flush(client: Whisperr | Callable[[], Whisperr] | None, timeout: float) -> None:
-    """Flush all at the same time: a slow server of one takes no time from another."""
-    if client is None:
-        mine = pipelines()
-    else:
-        one = get_pipeline(client if isinstance(client, Whisperr) else client())
-        mine = [] if one is None else [one]
-    await asyncio.gather(*(asyncio.to_thread(pipeline.flush, timeout) for pipeline in mine))
-
-
-def _is_async(function: Callable[[Any], object]) -> bool:
-    """Return whether a resolver is to be awaited; also an object with an async `__call__`."""
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004  # the method itself is looked at
-    )
+    def is_answered(self, question: str) -> bool:
+        return not self.answered.isdisjoint({f"{question}.complete", f"{question}.failed"})
 
 
 def _get_identity(scope: MutableMapping[str, Any]) -> object:

@@ -55,16 +55,12 @@ def flush_after(
     """
 
     def get_timeout(args: tuple[Any, ...]) -> float:
-        remaining = getattr(
-            args[1] if len(args) > 1 else None, "get_remaining_time_in_millis", None
-        )
+        context = args[1] if len(args) > 1 else None
+        remaining = getattr(context, "get_remaining_time_in_millis", None)
         left = timeout if remaining is None else remaining() / 1000 - margin
         return max(min(timeout, left), 0.0)
 
-    def decorate(function: Function) -> Function:
-        return flush_after_calls(function, get_timeout)
-
-    return decorate if handler is None else decorate(handler)
+    return flush_after_calls(handler, get_timeout)
 
 
 def _before_snapshot() -> None:

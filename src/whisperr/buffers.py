@@ -11,15 +11,15 @@ to choose, and what each promises: docs/durability.md.
 from __future__ import annotations
 
 import re
-from functools import partial
 from os import fspath
 from pathlib import Path
-from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ._frozen import Frozen
+from ._options import OUTBOX, OUTBOX_HINT
 from ._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from os import PathLike
     from typing import Any, Literal
@@ -32,7 +32,7 @@ _FILE_HINT = "such as sqlite:////var/lib/app/events.db (absolute) or sqlite:///e
 _REDIS_HINT = "such as redis://localhost:6379/0?stream=whisperr"
 _STREAM = re.compile(r"[A-Za-z0-9_.:{}-]{1,100}")
 _MOST_SHARDS = 64
-_TIMEOUTS = (0.01, 10.0)  # `track()` waits for so long
+_LONGEST_TIMEOUT = 10.0  # seconds; `track()` may wait for so long
 
 
 class SQLiteBuffer(Frozen):
@@ -68,9 +68,6 @@ class SQLiteBuffer(Frozen):
         # Absolute from now on: the process may change its directory.
         self._set(path=str(Path(path).absolute()), synchronous=synchronous)
         self._set(lease=_check_seconds("lease", lease, SHORTEST_LEASE, LONGEST_LEASE))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), **self._fields()), ()
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
         """Return the queue of this process; the client calls it once a process."""
@@ -119,7 +116,7 @@ class RedisBuffer(Frozen):
             raise ValueError(f"shards={shards!r}: must be a whole number from 1 to {_MOST_SHARDS}")
         self._set(url=url, stream=stream, shards=int(shards))
         self._set(lease=_check_seconds("lease", lease, SHORTEST_LEASE, LONGEST_LEASE))
-        self._set(timeout=_check_seconds("timeout", timeout, *_TIMEOUTS))
+        self._set(timeout=_check_seconds("timeout", timeout, 0.01, _LONGEST_TIMEOUT))
         try:
             import redis  # noqa: F401  # to fail now and not with the first event
         except ImportError:
@@ -127,9 +124,6 @@ class RedisBuffer(Frozen):
 
     def __repr__(self) -> str:
         return f"RedisBuffer({self.address!r}, stream={self.stream!r}, shards={self.shards})"
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        return partial(type(self), **self._fields()), ()
 
     @property
     def address(self) -> str:
@@ -164,30 +158,19 @@ def _get_address(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}:{port}/{int(database)}"
 
 
-def _check_seconds(name: str, value: object, least: float, most: float) -> float:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
-    if not number or not least <= float(str(value)) <= most:
-        raise ValueError(f"{name}={value!r}: must be from {least:g} to {most:g} seconds")
-    return float(str(value))
-
-
 def parse_buffer_url(url: str) -> BufferConfig:
     """Return the buffer that a URL stands for. Raises ValueError that says how to write it."""
-    if url == "django":
-        raise ValueError(
-            "buffer: 'django' is the outbox of a Django project; use whisperr.django.get_client(), "
-            "which makes a client for it"
-        )
-    scheme, colon, rest = url.partition("://")
+    if url == OUTBOX:
+        raise ValueError(OUTBOX_HINT)
+    server, _, query = url.partition("?")
+    scheme, colon, path = server.partition("://")
     if scheme == "sqlite" and colon:
-        path, _, query = rest.partition("?")
         if not path.startswith("/") or path == "/":
             raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
         return SQLiteBuffer(unquote(path[1:]), **_parse_options(query, {"synchronous", "lease"}))
     if scheme in {"redis", "rediss"} and colon:
-        server, _, query = url.partition("?")
-        options = _parse_options(query, {"lease", "shards", "stream", "timeout"})
-        return RedisBuffer(server, **options)
+        known = {"lease", "shards", "stream", "timeout"}
+        return RedisBuffer(server, **_parse_options(query, known))
     raise ValueError(f"buffer: must be a URL {_FILE_HINT} or {_REDIS_HINT}")
 
 
@@ -204,3 +187,10 @@ def _parse_options(query: str, known: set[str]) -> dict[str, Any]:
             raise ValueError(f"buffer: unknown option {name!r}; allowed: {allowed}")
         options[name] = float(value) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) else value
     return options
+
+
+def _check_seconds(name: str, value: float, least: float, most: float) -> float:
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or not least <= value <= most:
+        raise ValueError(f"{name}={value!r}: must be from {least:g} to {most:g} seconds")
+    return float(value)

@@ -30,7 +30,7 @@ except ModuleNotFoundError as _missing:
 from werkzeug.local import LocalProxy
 
 from ._client import Whisperr as Client
-from ._integrations.settings import API_KEY, SettingsReader
+from ._integrations.client import API_KEY, SettingsReader
 from ._integrations.tracker import UserTracker
 from .errors import InvalidEvent
 

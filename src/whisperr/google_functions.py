@@ -44,8 +44,4 @@ def flush_after(function: Any = None, /, *, timeout: float = _TIMEOUT) -> Any:
 
     All clients of the process deliver. What is left stays queued for the next call.
     """
-
-    def decorate(wrapped: Function) -> Function:
-        return flush_after_calls(wrapped, lambda _: timeout)
-
-    return decorate if function is None else decorate(function)
+    return flush_after_calls(function, lambda _: timeout)

@@ -36,11 +36,9 @@ class Transport(Protocol):
 
         Any exception means that no answer came: the same bytes are sent again later.
         """
-        ...
 
     def close(self) -> None:
         """Let go of connections; a later `send` may open new ones."""
-        ...
 
 
 class Accounting(Protocol):
@@ -53,22 +51,18 @@ class Accounting(Protocol):
         self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
     ) -> None:
         """Count and report accepted events that are gone; of `Foreign` ones, report only."""
-        ...
 
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         """Count own events that another process delivered, or dropped and reported.
 
         `outcome` is `"delivered"` or the reason of the loss.
         """
-        ...
 
     def not_durable(self, message: str, count: int) -> None:
         """Report that so many events are in memory only, because the store cannot be used."""
-        ...
 
     def store_problem(self, problem: str | None) -> None:
         """Keep what is wrong with the store for `stats().problem`; None when it works again."""
-        ...
 
 
 @runtime_checkable
@@ -78,14 +72,12 @@ class Sink(Protocol):
     @property
     def delivered_by(self) -> str:
         """What delivers, for people, such as "`manage.py whisperr_relay`"."""
-        ...
 
     def put(self, data: bytes) -> Sequence[bytes]:
         """Add one event; return the events that had to be dropped for it, oldest first.
 
         Raises StoreError when the event cannot be stored: it is not accepted then.
         """
-        ...
 
 
 @runtime_checkable
@@ -103,7 +95,6 @@ class Queue(Protocol):
 
         The event itself is the last of them when it cannot be kept at all.
         """
-        ...
 
     def claim(self, max_events: int) -> Sequence[bytes]:
         """Return the next batch: a run of at most `max_events` events, or one identify.
@@ -111,39 +102,31 @@ class Queue(Protocol):
         Empty when nothing waits. Raises NotNow when another process delivers at the moment, or
         when the store cannot be used.
         """
-        ...
 
     def ack(self, count: int, loss: Loss | None = None) -> int:
         """Forget the first `count` claimed events; return how many of them were still owned.
 
         The server has all of them, apart from the first `loss.count`.
         """
-        ...
 
     def release(self) -> Sequence[bytes]:
         """Return what is left of the batch to the front; return the events dropped for it."""
-        ...
 
     def drain(self) -> Sequence[bytes]:
         """Give up what would be lost with the process; return it, oldest first."""
-        ...
 
     def tail(self) -> int:
         """Return the position after the newest event."""
-        ...
 
     def settled(self, position: int) -> bool:
         """Return whether every event before `position` was delivered or dropped."""
-        ...
 
     def __len__(self) -> int:
         """Return how many events wait to be claimed; cheap, it is asked for every event."""
-        ...
 
     @property
     def held_bytes(self) -> int:
         """The memory that waiting events take, in bytes."""
-        ...
 
 
 @runtime_checkable
@@ -155,16 +138,13 @@ class SharedQueue(Queue, Protocol):
 
         Returns False when another process has taken over: the batch is not ours any more.
         """
-        ...
 
     def poll(self) -> float:
         """Learn what other processes did; return after how many seconds to poll again."""
-        ...
 
     @property
     def stored(self) -> int:
         """How many events are in the store, as last seen. No I/O."""
-        ...
 
 
 @runtime_checkable
@@ -173,7 +153,6 @@ class BufferConfig(Protocol):
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> Sink | Queue:
         """Return the sink or the queue of this process. The client calls it once a process."""
-        ...
 
 
 Buffer: TypeAlias = BufferConfig | Queue | Sink

@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import pytest
 
+from .errors import InvalidEvent
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator
-    from types import TracebackType
 
     from .dev import LocalServer
     from .testing import Events
-
-_MARKER = "whisperr(strict=True): raise InvalidEvent for bad input in this test; False: never"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -32,7 +31,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
-    config.addinivalue_line("markers", _MARKER)
+    text = "whisperr(strict=True): raise InvalidEvent for bad input in this test; False: never"
+    config.addinivalue_line("markers", text)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
@@ -49,23 +49,27 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
     """Apply the marker or the option from the first fixture of a test to its last."""
-    strict = _get_strictness(item)
-    if strict is None:
+    marker = item.get_closest_marker("whisperr")
+    if marker is None and not item.config.getini("whisperr_strict"):
         yield
         return
     from . import testing
 
-    with testing.strict(strict):
+    with testing.strict(marker is None or marker.kwargs.get("strict", True)):
         yield
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, None, None]:
     """Make the traceback of a refused call end at the line of the test or the application."""
-    from . import InvalidEvent
-
     if call.excinfo is not None and call.excinfo.errisinstance(InvalidEvent):
-        _end_at_the_call(call.excinfo.tb)
+        last = call.excinfo.tb
+        entry = last.tb_next
+        while entry is not None:
+            if entry.tb_frame.f_globals.get("__name__", "").split(".")[0] != "whisperr":
+                last = entry
+            entry = entry.tb_next
+        last.tb_next = None  # without the frames of this package that follow
     yield
 
 
@@ -102,21 +106,3 @@ def whisperr_server(
         monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
         monkeypatch.setenv("WHISPERR_API_KEY", "wrk_local")
         yield server
-
-
-def _get_strictness(item: pytest.Item) -> bool | None:
-    """Return the nearest marker's value, else True for the option; None keeps the clients' own."""
-    marker = item.get_closest_marker("whisperr")
-    if marker is not None:
-        return bool(marker.kwargs.get("strict", True))
-    return True if item.config.getini("whisperr_strict") else None
-
-
-def _end_at_the_call(trace: TracebackType) -> None:
-    """Cut off the frames of this package that follow the last frame outside of it."""
-    last, entry = trace, trace.tb_next
-    while entry is not None:
-        if entry.tb_frame.f_globals.get("__name__", "").split(".")[0] != "whisperr":
-            last = entry
-        entry = entry.tb_next
-    last.tb_next = None

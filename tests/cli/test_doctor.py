@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.http.raw_server import RawServer, answer, answers
-from whisperr._cli.doctor import diagnose
-from whisperr._cli.environment import get_version, inspect_environment
+from whisperr._cli.doctor import diagnose, get_version, inspect_environment
 from whisperr._cli.main import main
 from whisperr.dev import LocalServer, faults
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from whisperr._cli.checkpoint import Checkpoint, Progress
+from whisperr._cli.progress import Progress
 from whisperr.dev import LocalServer, faults
 
 if TYPE_CHECKING:
@@ -175,30 +175,30 @@ class TestResume:
             for _ in range(700):
                 source.readline()
             done = Progress(line=700, offset=source.tell(), delivered=700)
-            Checkpoint(file).save(source, done)
+            done.save(checkpoint, source)
         ended = call("import", str(file), "--resume")
         assert ended.code == 0
         assert "delivered 1,100 of 1,100 lines" in ended.out
         assert numbers(server) == list(range(700, 1_100))
 
     def test_a_file_that_has_grown_is_the_same_file(
-        self, server: LocalServer, call: Call, file: Path
+        self, server: LocalServer, call: Call, file: Path, checkpoint: Path
     ) -> None:
         write(file, map(event, range(10)))
         with file.open("rb") as source:
             size = source.seek(0, os.SEEK_END)
-            Checkpoint(file).save(source, Progress(line=10, offset=size, delivered=10))
+            Progress(line=10, offset=size, delivered=10).save(checkpoint, source)
         with file.open("a", encoding="utf-8") as appended:
             appended.write(f"{json.dumps(event(10))}\n")
         assert call("import", str(file), "--resume").code == 0
         assert numbers(server) == [10]
 
     def test_a_file_that_was_changed_is_refused(
-        self, server: LocalServer, call: Call, file: Path
+        self, server: LocalServer, call: Call, file: Path, checkpoint: Path
     ) -> None:
         write(file, map(event, range(10)))
         with file.open("rb") as source:
-            Checkpoint(file).save(source, Progress(line=1, offset=100))
+            Progress(line=1, offset=100).save(checkpoint, source)
         write(file, map(event, range(5, 15)))
         ended = call("import", str(file), "--resume")
         assert ended.code == 2

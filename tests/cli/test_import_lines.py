@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from whisperr import InvalidEvent, Whisperr
-from whisperr._cli.import_lines import MAX_LINE_BYTES, get_message_id, read_lines, send_line
+from whisperr._cli.import_file import MAX_LINE_BYTES, get_message_id, read_lines, send_line
 from whisperr.testing import Events, capture
 
 NOW = datetime.now(timezone.utc)
@@ -23,7 +23,7 @@ def send(*lines: Any) -> Events:
     with capture(strict=True) as events:
         for line in lines:
             data = line if isinstance(line, bytes) else json.dumps(line).encode()
-            send_line(client, data, NOW)
+            send_line(client, data)
     return events
 
 
@@ -120,7 +120,7 @@ class TestIdentifies:
             "occurred_at: .*30 days ago",
         ),
         (
-            {**EVENT, "occurred_at": (NOW + timedelta(minutes=6)).isoformat()},
+            {**EVENT, "occurred_at": (NOW + timedelta(hours=1)).isoformat()},
             "occurred_at: .*more than 5 minutes ahead",
         ),
     ],

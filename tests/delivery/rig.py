@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from whisperr._contract import Answer, Request
-from whisperr._delivery.accounting import Accounting
+from whisperr._delivery.accounting import ClientAccounting
 from whisperr._delivery.reporter import Reporter
 from whisperr._delivery.scheduler import NEVER, Scheduler
 from whisperr._events.layout import is_identify
@@ -59,7 +59,7 @@ class Rig:
         self.on_report: Callable[[], object] = lambda: None
         self.survives = False  # whether a bug is survived, as the delivery thread does it
         self.bugs: list[Exception] = []
-        self.accounting = Accounting(Reporter(self._on_error))
+        self.accounting = ClientAccounting(Reporter(self._on_error))
         self.queue = MemoryQueue(
             options.pop("max_queue_size", 10_000), options.pop("max_queue_bytes", 1 << 26)
         )
@@ -140,7 +140,7 @@ class Rig:
             return
         try:
             next_step = self.scheduler.step()
-            self.scheduler.settle()
+            self.scheduler.set_wake_at()
         except Exception as error:
             if not self.survives:
                 raise

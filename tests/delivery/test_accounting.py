@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisperr import Stats
-from whisperr._delivery.accounting import Accounting
+from whisperr._delivery.accounting import ClientAccounting
 from whisperr._delivery.reporter import Reporter
 from whisperr._queue.memory import Foreign
 from whisperr.errors import Loss, WhisperrError
@@ -40,7 +40,7 @@ class Scene:
     def __init__(self, accepted: int = 0) -> None:
         self.errors: list[WhisperrError] = []
         self.notified: list[bool] = []
-        self.accounting = Accounting(Reporter(self.errors.append, self.notified.append))
+        self.accounting = ClientAccounting(Reporter(self.errors.append, self.notified.append))
         for _ in range(accepted):
             self.accounting.accept()
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.delivery.pipelines import LIMIT, Calls, get_batches
 from tests.delivery.rig import event
-from whisperr._delivery.accounting import Accounting
+from whisperr._delivery.accounting import ClientAccounting
 from whisperr._delivery.reporter import Reporter
 from whisperr._delivery.scheduler import NEVER, Scheduler
 from whisperr._delivery.thread import THREAD_NAME, DeliveryThread
@@ -41,7 +41,7 @@ class Scene:
     ) -> None:
         self.transport = transport
         self.queue = MemoryQueue(10_000, 1 << 26)
-        self.accounting = Accounting(Reporter(on_error))
+        self.accounting = ClientAccounting(Reporter(on_error))
         self.scheduler = Scheduler(
             self.queue,
             transport,

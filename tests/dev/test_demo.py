@@ -12,8 +12,7 @@ from typing import Any, cast
 
 import pytest
 
-from whisperr.dev._console.day import make_day
-from whisperr.dev._console.demo import _tally
+from whisperr.dev._console.demo import _tally, make_day
 
 END = datetime(2026, 6, 14, 12, tzinfo=timezone.utc)
 

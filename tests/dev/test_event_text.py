@@ -6,10 +6,9 @@ import re
 
 import pytest
 
-from whisperr.dev._ingest.event_text import find_event_text
-from whisperr.dev._ingest.hints import get_hint
 from whisperr.dev._ingest.model import Problem
-from whisperr.dev._ingest.validation import validate_event, validate_identify
+from whisperr.dev._ingest.validation import get_hint, validate_event, validate_identify
+from whisperr.dev._web.api import find_event_text
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 from tests.dev.wire import BATCH, event, post
 from whisperr.dev import LocalServer
 from whisperr.dev._memory import journal as _journal
-from whisperr.dev._memory.cursor import Cursor
+from whisperr.dev._memory.arrivals import Cursor
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ import pytest
 
 from tests.dev.wire import BATCH, call, event, post
 from whisperr.dev import LocalServer, faults
-from whisperr.dev._memory.cursor import Cursor
+from whisperr.dev._memory.arrivals import Cursor
 from whisperr.dev._web import stream as _stream
 
 if TYPE_CHECKING:

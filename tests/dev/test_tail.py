@@ -16,7 +16,7 @@ import pytest
 
 from tests.dev.wire import BATCH, event, post
 from whisperr.dev import LocalServer
-from whisperr.dev._console.subprocess import run_command
+from whisperr.dev._console.terminal import run_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -12,9 +12,14 @@ from whisperr.dev import Arrival, Problem, ReceivedRequest
 from whisperr.dev._console.terminal import Terminal
 
 
+class ATerminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
 def render(arrival: Arrival, *, colour: bool = False) -> str:
-    stream = io.StringIO()
-    Terminal(stream, colour=colour).arrival(arrival)
+    stream = ATerminal() if colour else io.StringIO()
+    Terminal(stream).arrival(arrival)
     return stream.getvalue()
 
 
@@ -69,7 +74,8 @@ def test_long_properties_are_shortened() -> None:
     assert len(render(arrival(body={"properties": {"k": "x" * 5000}}))) < 200
 
 
-def test_colours_only_on_demand() -> None:
+def test_only_a_terminal_gets_colours(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
     assert "\x1b[32m✓\x1b[0m" in render(arrival(), colour=True)
     assert "\x1b" not in render(arrival())
 
@@ -92,7 +98,7 @@ def test_a_request_is_shown_when_it_failed_or_met_a_fault(
     received: ReceivedRequest, expected: str
 ) -> None:
     stream = io.StringIO()
-    Terminal(stream, colour=False).request(received)
+    Terminal(stream).request(received)
     assert stream.getvalue()[13:].rstrip("\n") == expected
 
 

@@ -259,6 +259,25 @@ def test_a_stream_and_a_task_write_after_the_view(site: Site, ada: User) -> None
     assert [kind for _, kind in get_written()] == ["streamed", "streamed_later"]
 
 
+def test_an_event_of_a_stream_is_written_after_one_whose_row_is_being_written(
+    site: Site, ada: User
+) -> None:
+    async def view(request: Any) -> StreamingHttpResponse:
+        await request.auser()
+
+        async def parts() -> AsyncIterator[str]:
+            request.whisperr.track("streamed")
+            await asyncio.sleep(0)  # its task begins, and waits for a thread
+            request.whisperr.track("meanwhile")
+            await asyncio.gather(*_tasks)
+            yield "one"
+
+        return StreamingHttpResponse(parts())
+
+    assert site.aget(view, ada).streamed == [b"one"]
+    assert [kind for _, kind in get_written()] == ["streamed", "meanwhile"]
+
+
 def test_a_request_that_tracks_nothing_makes_no_query(site: Site) -> None:
     async def view(request: Any) -> HttpResponse:
         return HttpResponse("page")

@@ -12,7 +12,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.test import override_settings
 
 from whisperr import Whisperr
-from whisperr._integrations.settings import get_setting_name
+from whisperr._integrations.client import get_setting_name
 from whisperr._options import OPTIONS
 from whisperr.django import get_client
 from whisperr.django.conf import SETTINGS, config, new_client

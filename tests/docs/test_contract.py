@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import time
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, get_args, get_type_hints
 
@@ -15,6 +16,7 @@ from whisperr._delivery.backoff import parse_retry_after
 from whisperr._delivery.verdict import MAX_EXTRA_REQUESTS
 from whisperr._process.imports import json_loads
 from whisperr._secret import Secret
+from whisperr.dev._ingest.validation import validate_event, validate_identify
 from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
@@ -56,10 +58,22 @@ def test_the_addresses_and_the_limits_are_those_of_the_code() -> None:
     assert f"The base URL is `{_contract.BASE_URL}`" in PAGE
     for path in (_contract.EVENTS_PATH, _contract.IDENTIFY_PATH):
         assert f"| `POST {path}` |" in PAGE
-    assert f"1 to {_contract.MAX_BATCH_EVENTS} events" in PAGE
-    assert f"at most {_contract.MAX_BATCH_BYTES // 1024} KiB" in PAGE
     assert f"for one batch has a limit, {MAX_EXTRA_REQUESTS}" in PAGE
-    assert parse_retry_after("3600", 0.0) == 60.0
+    assert f"capped at {parse_retry_after('3600', 0.0):g} s" in PAGE
+
+
+# What the page says of each limit of the code.
+LIMITS = {
+    "MAX_BATCH_EVENTS": f"1 to {_contract.MAX_BATCH_EVENTS} events",
+    "MAX_BATCH_BYTES": f"A batch has at most {_contract.MAX_BATCH_BYTES // 1024} KiB",
+    "MAX_AGE_DAYS": f"Accepted from {_contract.MAX_AGE_DAYS} days ago",
+    "MAX_ANONYMOUS_ID_CHARS": f"1 to {_contract.MAX_ANONYMOUS_ID_CHARS} characters",
+}
+
+
+def test_every_limit_of_the_code_is_on_the_page() -> None:
+    assert set(LIMITS) == {name for name in vars(_contract) if name.startswith("MAX_")}
+    assert [name for name, sentence in LIMITS.items() if sentence not in PAGE] == []
 
 
 def test_the_headers_are_those_of_the_code() -> None:
@@ -100,17 +114,20 @@ def test_an_identify_has_the_keys_of_the_page() -> None:
     assert set(parameters) - {"email", "phone", "push_token"} == set(given)
 
 
-@pytest.mark.parametrize(("length", "accepted"), [(1, True), (128, True), (129, False)])
-def test_an_anonymous_id_has_the_length_of_the_page(length: int, *, accepted: bool) -> None:
-    assert "1 to 128 characters" in PAGE
-    assert is_accepted(lambda client: client.identify("ada", anonymous_id="x" * length)) is accepted
+@pytest.mark.parametrize(("more", "accepted"), [(0, True), (1, False)])
+def test_an_anonymous_id_has_the_length_of_the_page(more: int, *, accepted: bool) -> None:
+    handle = "x" * (_contract.MAX_ANONYMOUS_ID_CHARS + more)
+    assert is_accepted(lambda client: client.identify("ada", anonymous_id=handle)) is accepted
+    body = {"external_user_id": "ada", "anonymous_id": handle}
+    assert (validate_identify(body) == []) is accepted
 
 
-@pytest.mark.parametrize(("days", "accepted"), [(29.99, True), (30.01, False)])
-def test_an_event_may_be_as_old_as_the_page_says(days: float, *, accepted: bool) -> None:
-    assert "Accepted from 30 days ago" in PAGE
-    then = datetime.now(timezone.utc) - timedelta(days=days)
+@pytest.mark.parametrize(("more", "accepted"), [(-0.01, True), (0.01, False)])
+def test_an_event_may_be_as_old_as_the_page_says(more: float, *, accepted: bool) -> None:
+    then = datetime.now(timezone.utc) - timedelta(days=_contract.MAX_AGE_DAYS + more)
     assert is_accepted(lambda client: client.track("ada", "seen", occurred_at=then)) is accepted
+    event = {**EXAMPLES[0], "occurred_at": f"{then:%Y-%m-%dT%H:%M:%S}.000Z"}
+    assert (validate_event(event, time.time()) == []) is accepted
 
 
 def test_the_closed_lists_of_channels_are_those_of_the_code() -> None:

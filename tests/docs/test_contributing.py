@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
 import inspect
 import json
 import re
 import runpy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.docs.page import ROOT, get_blocks, get_text
-from whisperr import Whisperr, __version__
-from whisperr._cli.main import make_parser
+from whisperr import InvalidEvent, Whisperr, __version__
+from whisperr._cli.main import main
 from whisperr._events.identify import encode_identify
 from whisperr.dev import LocalServer
-from whisperr.testing import Events, RecordedIdentify
+from whisperr.dev._ingest.model import Problem
+from whisperr.dev._ingest.validation import get_hint, validate_identify
+from whisperr.testing import RecordedIdentify, capture
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
 
 PAGE = get_text("CONTRIBUTING.md")
 PROJECT = get_text("pyproject.toml")
@@ -47,6 +52,15 @@ def get_modules() -> set[str]:
     return named
 
 
+@pytest.fixture
+def local(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
+    """Start a local server; the environment has its address and a key."""
+    with LocalServer() as server:
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_test")
+        monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
+        yield server
+
+
 def test_the_map_names_every_module() -> None:
     there = {path.relative_to(SOURCE).as_posix() for path in SOURCE.rglob("*.py")}
     there = {name for name in there if not name.endswith(("__init__.py", "_version.py"))}
@@ -72,6 +86,22 @@ def test_every_make_target_that_is_named_exists() -> None:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def to_wrong(value: Any) -> Any:
+    """Return a value of the same shape that is another one."""
+    if isinstance(value, str):
+        return f"not {value}"
+    if isinstance(value, dict):
+        return {key: to_wrong(member) for key, member in value.items()}
+    return [to_wrong(member) for member in value]
+
+
+def to_assertion(name: str, value: Any) -> dict[str, Any]:
+    """Return the arguments of `assert_identified` that ask for a parameter of `identify`."""
+    if name == "push_token":  # nothing asks for it but its channel
+        return {"channels": [{"channel": "push", "address": value}]}
+    return {name: value}
+
+
 class TestIdentify:
     """A parameter of `identify` is in every place that the recipe names."""
 
@@ -80,42 +110,67 @@ class TestIdentify:
         assert names == list(IDENTIFY)
         assert list(inspect.signature(encode_identify).parameters)[1:] == names
 
-    def test_a_test_can_ask_for_it(self) -> None:
-        known = set(inspect.signature(Events.assert_identified).parameters)
-        assert set(IDENTIFY) - {"push_token"} <= known
-        for name in set(IDENTIFY) - {"email", "phone", "push_token"}:
-            assert hasattr(RecordedIdentify, name), name
-
-    def test_the_command_has_an_option_for_it(self) -> None:
-        commands: Any = next(
-            one for one in make_parser()._actions if isinstance(one, argparse._SubParsersAction)
-        )
-        text = commands.choices["identify"].format_help()
-        for name in set(IDENTIFY) - NOT_ON_A_COMMAND_LINE:
-            assert f"--{name.replace('_', '-').removesuffix('s')}" in text, name
+    @pytest.mark.parametrize("name", IDENTIFY)
+    def test_the_docstring_and_the_page_about_testing_name_it(self, name: str) -> None:
+        assert re.search(rf"\b{name}\b", inspect.getdoc(Whisperr.identify) or "")
+        assert f"{name}=" in get_text("docs/testing.md")
 
     @pytest.mark.parametrize("name", IDENTIFY)
-    def test_the_local_server_accepts_it(self, name: str) -> None:
-        with LocalServer() as server, Whisperr("wrk_test", base_url=server.url) as client:
+    def test_the_encoder_refuses_a_wrong_type(self, name: str) -> None:
+        with pytest.raises(InvalidEvent, match=rf"^{name}: "):
+            encode_identify("ada", **{name: object()})
+
+    @pytest.mark.parametrize("name", IDENTIFY)
+    def test_a_test_can_ask_for_it(self, name: str) -> None:
+        with capture() as events, Whisperr("wrk_test") as client:
+            client.identify("ada", **{name: IDENTIFY[name]})
+            events.assert_identified("ada", **to_assertion(name, IDENTIFY[name]))
+            with pytest.raises(AssertionError):
+                events.assert_identified("ada", **to_assertion(name, to_wrong(IDENTIFY[name])))
+
+    def test_a_record_has_a_property_for_it(self) -> None:
+        for name in set(IDENTIFY) - {"email", "phone", "push_token"}:  # which are channels
+            encoded = encode_identify("ada", **{name: IDENTIFY[name]})
+            assert getattr(RecordedIdentify(json.loads(encoded)), name) == IDENTIFY[name]
+
+    @pytest.mark.parametrize("name", sorted(set(IDENTIFY) - NOT_ON_A_COMMAND_LINE))
+    def test_the_command_sends_it(self, name: str, local: LocalServer) -> None:
+        value = IDENTIFY[name]
+        words = [f"{k}={v}" for k, v in value.items()] if isinstance(value, dict) else [value]
+        option = f"--{name.replace('_', '-').removesuffix('s')}"
+        assert main(["identify", "ada", *(one for word in words for one in (option, word))]) == 0
+        (arrival,) = local.arrivals()
+        assert arrival.problems == ()
+        assert arrival.body == json.loads(encode_identify("ada", **{name: value}))
+
+    @pytest.mark.parametrize("name", IDENTIFY)
+    def test_the_local_server_accepts_it(self, name: str, local: LocalServer) -> None:
+        with Whisperr("wrk_test", base_url=local.url) as client:
             client.identify("ada", **{name: IDENTIFY[name]})
             assert client.flush(10)
-            (arrival,) = server.arrivals()
+        (arrival,) = local.arrivals()
         assert arrival.problems == ()
         assert set(arrival.body) != {"external_user_id"}
 
     @pytest.mark.parametrize("name", IDENTIFY)
-    def test_a_line_of_an_import_may_have_it(
-        self, name: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        from whisperr._cli.main import main
+    def test_the_local_server_refuses_a_wrong_type_with_a_hint(self, name: str) -> None:
+        body = json.loads(encode_identify("ada", **{name: IDENTIFY[name]}))
+        (key,) = set(body) - {"external_user_id"}  # `channels` for the shortcuts
+        wrong = 7 if isinstance(body[key], str) else "text"
+        (problem,) = validate_identify({**body, key: wrong})
+        assert problem.pointer == f"/{key}"
+        assert get_hint(problem) != get_hint(Problem("", "", "")), "the hint of all other keys"
 
+    @pytest.mark.parametrize("name", IDENTIFY)
+    def test_a_line_of_an_import_may_have_it(
+        self, name: str, tmp_path: Path, local: LocalServer
+    ) -> None:
         path = tmp_path / "lines.jsonl"
         path.write_text(json.dumps({"external_user_id": "ada", name: IDENTIFY[name]}) + "\n")
-        with LocalServer() as server:
-            monkeypatch.setenv("WHISPERR_API_KEY", "wrk_test")
-            monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
-            assert main(["import", str(path)]) == 0
-            assert [arrival.status for arrival in server.arrivals()] == ["accepted"]
+        assert main(["import", str(path)]) == 0
+        (arrival,) = local.arrivals()
+        assert arrival.problems == ()
+        assert arrival.body == json.loads(encode_identify("ada", **{name: IDENTIFY[name]}))
 
 
 def test_every_integration_is_in_the_tables() -> None:

@@ -12,11 +12,11 @@ TERMS = re.findall(r"^- \*\*(.+?)\*\*: ", PAGE, re.MULTILINE)
 REQUIRED = """
     accepted, accounting, ack, arrival, backoff, barrier, batch, blocked, buffer config, call
     site, capture, claim, counters, dead letter, deferred event, delivered, delivery thread,
-    drain, dropped, event, extend, fault injection, give-up, held, hint, hold, identify,
-    integration, jitter, lease, loss, message id, not accepted, occurrence key, outbox,
-    override, pace, pause, poll, queue, reason, relay, release, report, resolver, retry,
-    Retry-After, scheduler, settled, shared queue, sink, tail, tracker, validation, verdict,
-    wake-up
+    drain, dropped, event, extend, fault injection, foreign event, give-up, held, hint, hold,
+    identify, in flight, integration, jitter, lease, leased queue, loss, message id, not
+    accepted, occurrence key, outbox, override, own event, pace, part, pause, poll, queue,
+    reason, relay, release, report, resolver, retry, Retry-After, scheduler, settled, shared
+    queue, sink, sweep, tail, tracker, validation, verdict, wake-up
 """
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.docs.page import get_blocks
+from tests.docs.page import PAGES, ROOT, get_blocks
 from whisperr import Whisperr
 from whisperr.dev import LocalServer
 
@@ -117,6 +117,24 @@ GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer],
     "opentelemetry": (("opentelemetry.sdk",), opentelemetry),
     "flask": (("flask",), flask),
 }
+# Which test runs the code of the other pages.
+RUN_BY = {
+    "README.md": "tests/docs/test_readme.py",
+    "docs/django.md": "tests/django/test_page.py",
+    "docs/durability.md": "tests/docs/test_durability.py",
+    "docs/extending.md": "tests/docs/test_extending.py",
+    "docs/local-development.md": "tests/docs/test_local_development.py",
+    "docs/processes.md": "tests/docs/test_processes.py",
+    "docs/queues.md": "tests/task_queues/test_queues.py",
+    "docs/testing.md": "tests/docs/test_testing.py",
+}
+
+
+def test_the_code_of_every_page_is_run() -> None:
+    with_code = {page for page in PAGES if get_blocks(page, "python")}
+    assert with_code == {f"docs/{guide}.md" for guide in GUIDES} | set(RUN_BY)
+    for page, test in RUN_BY.items():
+        assert page.split("/")[-1] in (ROOT / test).read_text(encoding="utf-8"), page
 
 
 @pytest.mark.usefixtures("_no_client_of_the_process")

@@ -1,4 +1,7 @@
-"""README.md holds: its code runs, its tables and figures are those of the code."""
+"""README.md holds: its code runs, its tables and figures are those of the code.
+
+Other pages that repeat the figures of waits are compared here as well.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import shlex
 import subprocess
 import sys
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,15 +19,18 @@ from tests.docs.page import ROOT, get_blocks, get_text
 from whisperr import Whisperr
 from whisperr._cli.main import make_parser
 from whisperr._delivery.accounting import _DROPPED, _NEVER_ACCEPTED
+from whisperr._delivery.backoff import get_backoff, get_pause, parse_retry_after
+from whisperr._delivery.scheduler import _PACE
 from whisperr._delivery.thread import THREAD_NAME
 from whisperr._options import OPTIONS
 from whisperr.dev import LocalServer
 from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from whisperr import WhisperrError
+    from whisperr._delivery.backoff import Random
 
 README = get_text("README.md")
 
@@ -106,15 +113,40 @@ def test_on_error_runs_in_the_threads_that_the_page_names() -> None:
     assert threads == [THREAD_NAME, threading.current_thread().name]
 
 
-def test_the_figures_of_the_retry_policy_are_those_of_the_code() -> None:
-    from whisperr._delivery.backoff import get_backoff, get_pause, parse_retry_after
+def to_range(get_seconds: Callable[[Random], float]) -> str:
+    """Return the least and the most of a wait, as a page says it."""
+    return f"{get_seconds(lambda: 0.0):g} to {get_seconds(lambda: 1.0):g}"
 
-    assert "0.5 to 1, 1 to 2, 2 to 4 … up to 30 seconds" in README
-    ends = [(get_backoff(n, lambda: 0.0), get_backoff(n, lambda: 1.0)) for n in (1, 2, 3)]
-    assert ends == [(0.5, 1.0), (1.0, 2.0), (2.0, 4.0)]
-    assert get_backoff(50, lambda: 1.0) == 30.0
-    assert parse_retry_after("900", 0.0) == 60.0
-    ends_of_random = (lambda: 0.0, lambda: 1.0)
-    assert "30 to 60 seconds, or 60 to 120 for a refused key" in README
-    assert [get_pause("retry_exhausted", random) for random in ends_of_random] == [30.0, 60.0]
-    assert [get_pause("auth", random) for random in ends_of_random] == [60.0, 120.0]
+
+FIRST, SECOND, THIRD = (to_range(partial(get_backoff, failures)) for failures in (1, 2, 3))
+MOST = [f"{get_backoff(failures, lambda: 1.0):g}" for failures in (1, 2, 3, 50)]
+MOST_ASKED = f"{parse_retry_after('900', 0.0):g}"
+EXHAUSTED, AUTH = (to_range(partial(get_pause, kind)) for kind in ("retry_exhausted", "auth"))
+LONGEST_PAUSE = f"{get_pause('retry_exhausted', lambda: 1.0):g}"
+# What each page says about waits, with the figures of the code.
+FIGURES = {
+    "README.md": [
+        f"after {FIRST}, {SECOND}, {THIRD} … up to {MOST[-1]} seconds",
+        f"the time of `Retry-After`, up to {MOST_ASKED} seconds",
+        f"delivery pauses: {EXHAUSTED} seconds, or {AUTH} for a refused key",
+    ],
+    "docs/glossary.md": [
+        f"{FIRST} second, then {SECOND}, up to {MOST[-1]}.",
+        f"after a *give-up*: {EXHAUSTED} seconds, or {AUTH} for a refused key",
+        f"the *hold* of {_PACE * 1000:g} ms after a request",
+        f"asks for in its answer, at most {MOST_ASKED} seconds",
+    ],
+    "docs/operations.md": [
+        f"(seconds of outage + {LONGEST_PAUSE})",
+        f"The {LONGEST_PAUSE} seconds are the pause after giving up",
+        f"each wait is between half and all of {', '.join(MOST[:3])} … {MOST[-1]} seconds",
+        f"a process pauses for {EXHAUSTED} seconds",
+        f"the first retries come after {FIRST}, {SECOND} and {THIRD} seconds",
+    ],
+}
+
+
+@pytest.mark.parametrize("page", FIGURES)
+def test_the_figures_of_waits_and_pauses_are_those_of_the_code(page: str) -> None:
+    text = " ".join(get_text(page).split())
+    assert [sentence for sentence in FIGURES[page] if sentence not in text] == []

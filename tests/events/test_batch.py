@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisperr._contract import MAX_BATCH_BYTES, MAX_BATCH_EVENTS
-from whisperr._events.batch import BatchBuilder, empty_request, take_batch, to_request
+from whisperr._events.batch import BatchBuilder, take_batch, to_request
 from whisperr._events.layout import EVENT_HEAD, IDENTIFY_HEAD
 
 SAME_EACH_TIME = settings(derandomize=True, database=None, deadline=None)
@@ -124,5 +124,5 @@ class TestRequest:
         assert request.body == b'{"external_user_id":"u"}'
 
     def test_the_empty_request_has_no_events(self) -> None:
-        assert empty_request().path == "/v1/events/batch"
-        assert empty_request().body == b'{"events":[]}'
+        assert to_request(()).path == "/v1/events/batch"
+        assert to_request(()).body == b'{"events":[]}'

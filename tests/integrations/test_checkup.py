@@ -11,7 +11,7 @@ import pytest
 from tests.http.raw_server import Behaviour, Connection, RawServer, answer, answers
 from whisperr import Answer
 from whisperr._contract import is_key_accepted
-from whisperr._events.batch import empty_request
+from whisperr._events.batch import to_request
 from whisperr._integrations.checkup import Finding, checkup
 from whisperr._options import OPTIONS, Config
 from whisperr._secret import Secret
@@ -42,8 +42,8 @@ def get_findings(config: Config) -> dict[str, tuple[str, str]]:
 
 
 def test_an_empty_request_has_no_events_and_stores_nothing() -> None:
-    assert empty_request().path == "/v1/events/batch"
-    assert json.loads(empty_request().body) == {"events": []}
+    assert to_request(()).path == "/v1/events/batch"
+    assert json.loads(to_request(()).body) == {"events": []}
     with LocalServer() as server:
         list(checkup(make_config(base_url=server.url)))
         assert [r.status for r in server.requests()] == [400]

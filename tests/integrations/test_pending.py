@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from whisperr import InvalidEvent, Whisperr
-from whisperr._integrations.deferred import UNKNOWN, defer_event
-from whisperr._integrations.pending import Pending, Unread
+from whisperr._integrations.deferred import UNKNOWN, Pending, Unread, defer_event
 from whisperr.testing import capture
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from whisperr._integrations.settings import SettingsReader, get_setting_name
+from whisperr._integrations.client import SettingsReader, get_setting_name
 from whisperr._options import OPTIONS
 
 NOTHING: dict[str, object] = {}

@@ -14,5 +14,5 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def server() -> Iterator[LocalServer]:
-    with LocalServer(keep=100_000) as started:
+    with LocalServer(keep=600_000) as started:
         yield started

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
+import argparse
+from functools import partial
 from typing import TYPE_CHECKING
 
-from .arguments import (
-    add_command,
-    parse_count,
-    parse_delay,
-    parse_positive,
-    parse_share,
-    parse_status,
-)
-from .terminal import print_error
+from .command import MAX_SECONDS, UsageError, add_command, to_float
 
 if TYPE_CHECKING:
-    import argparse
-
     from whisperr.dev import Fault
 
 
 DEFAULT_PORT = 8722
+_DELAY_OPTIONS = {"latency": "answer late", "drip": "answer byte by byte, so far apart"}
 _FAULT_OPTIONS = {
     "hang": "never answer",
     "cut": "cut the connection before accepting anything",
@@ -63,7 +56,10 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "  whisperr demo\n  whisperr demo --users 30",
     )
     demo.add_argument(
-        "--users", type=parse_positive, default=240, help="how many users sign up (%(default)s)"
+        "--users",
+        type=partial(_parse_count, minimum=1),
+        default=240,
+        help="how many users sign up (%(default)s)",
     )
     demo.add_argument("--seed", type=int, default=8842, help="repeats a day (%(default)s)")
 
@@ -74,7 +70,11 @@ def _add_dev_options(dev: argparse.ArgumentParser) -> None:
     )
     dev.add_argument("--key", metavar="KEY", help="accept this key only; any when left out")
     dev.add_argument(
-        "--max-body", type=parse_positive, default=1024 * 1024, metavar="BYTES", help="larger: 413"
+        "--max-body",
+        type=partial(_parse_count, minimum=1),
+        default=1024 * 1024,
+        metavar="BYTES",
+        help="larger: 413",
     )
     dev.add_argument("--seed", type=int, default=0, help="the seed of the rates (%(default)s)")
     dev.add_argument("--store", metavar="FILE", help="keep what arrives over restarts")
@@ -92,7 +92,7 @@ def _add_fault_options(dev: argparse.ArgumentParser) -> None:
     )
     faults.add_argument(
         "--fail",
-        type=parse_status,
+        type=_parse_status,
         action="append",
         default=[],
         metavar="STATUS[:SHARE]",
@@ -101,14 +101,16 @@ def _add_fault_options(dev: argparse.ArgumentParser) -> None:
     faults.add_argument(
         "--retry-after", metavar="VALUE", help="sent with --fail: seconds or a date"
     )
-    for name, text in {
-        "latency": "answer late",
-        "drip": "answer byte by byte, so far apart",
-    }.items():
-        faults.add_argument(f"--{name}", type=parse_delay, metavar="SECONDS[:SHARE]", help=text)
+    for name, text in _DELAY_OPTIONS.items():
+        faults.add_argument(f"--{name}", type=_parse_delay, metavar="SECONDS[:SHARE]", help=text)
     for name, text in _FAULT_OPTIONS.items():
         faults.add_argument(
-            f"--{name}", type=parse_share, nargs="?", const=1.0, metavar="SHARE", help=text
+            f"--{name}",
+            type=_parse_share,
+            nargs="?",
+            const={"rate": 1.0},
+            metavar="SHARE",
+            help=text,
         )
 
 
@@ -121,7 +123,7 @@ def _add_tail_options(tail: argparse.ArgumentParser) -> None:
     tail.add_argument("--refused", action="store_true", help="only what the contract refuses")
     tail.add_argument(
         "--lines",
-        type=parse_count,
+        type=_parse_count,
         default=10,
         metavar="N",
         help="begin with the last N (%(default)s)",
@@ -132,29 +134,63 @@ def _add_tail_options(tail: argparse.ArgumentParser) -> None:
     tail.add_argument("filter", nargs="*", metavar="FILTER", help="as in the page's filter box")
 
 
+def _parse_count(text: str, minimum: int = 0) -> int:
+    """Return a whole number from `minimum`."""
+    if not text.isdecimal() or int(text) < minimum:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from {minimum}")
+    return int(text)
+
+
+def _parse_share(text: str) -> dict[str, float]:
+    """Return the rate of a fault from a share of requests, above 0 and at most 1."""
+    share = to_float(text)
+    if not 0 < share <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r}: a share must be above 0 and at most 1")
+    return {"rate": share}
+
+
+def _parse_status(text: str) -> dict[str, float]:
+    """Return the code and the rate of STATUS[:SHARE]."""
+    status, _, share = text.partition(":")
+    if not status.isdecimal() or not 300 <= int(status) <= 599:  # noqa: PLR2004  # HTTP
+        raise argparse.ArgumentTypeError(f"{text!r}: the status must be from 300 to 599")
+    return {"code": int(status), **_parse_share(share or "1")}
+
+
+def _parse_delay(text: str) -> dict[str, float]:
+    """Return the seconds and the rate of SECONDS[:SHARE]."""
+    seconds, _, share = text.partition(":")
+    delay = to_float(seconds)
+    if not 0 <= delay <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r}: the seconds must be from 0 to 3600")
+    return {"seconds": delay, **_parse_share(share or "1")}
+
+
 def _dev(arguments: argparse.Namespace) -> int:
-    from whisperr.dev._console.terminal import serve
+    from whisperr.dev import LocalServer
+    from whisperr.dev._console.terminal import open_terminal, serve
     from whisperr.dev._memory.journal import JournalError
 
+    terminal = open_terminal(arguments.command)
     try:
-        return serve(
-            port=arguments.port,
+        server = LocalServer(
+            arguments.port,
             api_key=arguments.key,
-            max_body_bytes=arguments.max_body,
-            seed=arguments.seed,
             faults=get_faults(arguments),
+            seed=arguments.seed,
+            max_body_bytes=arguments.max_body,
             store=arguments.store,
-            command=arguments.command,
+            on_arrival=terminal.arrival,
+            on_request=terminal.request,
         )
+        return serve(server, terminal, arguments.command)
     except JournalError as error:
-        print_error("dev", f"--store {arguments.store}: {error}")
+        raise UsageError(f"--store {arguments.store}: {error}") from None
     except (OSError, OverflowError) as error:
-        print_error(
-            "dev",
+        raise UsageError(
             f"cannot listen on 127.0.0.1:{arguments.port}: {error}; "
-            "choose another port with --port, or --port 0 for a free one",
-        )
-    return 2
+            "choose another port with --port, or --port 0 for a free one"
+        ) from None
 
 
 def _tail(arguments: argparse.Namespace) -> int:
@@ -184,19 +220,11 @@ def get_faults(arguments: argparse.Namespace) -> list[Fault]:
     """Return the faults of the options; delays and modes first, because they join a failure."""
     from whisperr.dev import faults
 
-    found = []
-    if arguments.latency:
-        found.append(faults.latency(arguments.latency[0], rate=arguments.latency[1]))
-    if arguments.legacy:
-        found.append(faults.legacy(rate=arguments.legacy))
-    if arguments.wrong_key:
-        found.append(faults.wrong_key(rate=arguments.wrong_key))
-    for code, share in arguments.fail:
-        found.append(faults.status(code, rate=share, retry_after=arguments.retry_after))
-    for name in ("hang", "cut", "lose_answer"):
-        share = getattr(arguments, name)
-        if share:
-            found.append(getattr(faults, name)(rate=share))
-    if arguments.drip:
-        found.append(faults.drip(arguments.drip[0], rate=arguments.drip[1]))
-    return found
+    given = vars(arguments)
+
+    def make(*names: str) -> list[Fault]:
+        return [getattr(faults, name)(**given[name]) for name in names if given[name]]
+
+    failures = [faults.status(**one, retry_after=given["retry_after"]) for one in given["fail"]]
+    modes = make("latency", "legacy", "wrong_key")
+    return [*modes, *failures, *make("hang", "cut", "lose_answer", "drip")]

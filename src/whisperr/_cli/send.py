@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
-import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from whisperr import InvalidEvent
-from whisperr._integrations.values import parse_json, parse_members
+from whisperr._integrations.values import parse_json, parse_members, parse_moment
 from whisperr._terminal import printable
 
-from .arguments import add_command, add_sending_options, parse_time, parse_timeout
-from .sender import Sender, UsageError
-from .terminal import print_error
+from .command import (
+    MAX_SECONDS,
+    CommandError,
+    Sender,
+    UsageError,
+    add_command,
+    add_sending_options,
+    to_float,
+)
 
 if TYPE_CHECKING:
-    import argparse
     from collections.abc import Callable
+    from datetime import datetime
 
+    from whisperr import Whisperr
 
 _KEY = "The key is read from WHISPERR_API_KEY."
 _VALUES = (
@@ -46,7 +53,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     track = add_command(
         commands,
         "track",
-        _track,
+        partial(_send, _track),
         "send one event and print what the server answered",
         f"Send one event and wait for its delivery. {_KEY} {_VALUES}",
         _TRACK_EXAMPLES,
@@ -56,13 +63,12 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     track.add_argument("event", metavar="EVENT", help="lowercase snake case: payment_failed")
     track.add_argument("pairs", metavar="key=value", nargs="*", help="properties")
     track.add_argument("--json", metavar="FILE", help="properties: a JSON object; - for stdin")
-    track.add_argument("--at", type=parse_time, metavar="TIME", help="RFC 3339, with its zone")
+    track.add_argument("--at", type=_parse_time, metavar="TIME", help="RFC 3339, with its zone")
     track.add_argument("--message-id", metavar="ID", help="a second event with it is dropped")
-    _add_timeout(track)
     identify = add_command(
         commands,
         "identify",
-        _identify,
+        partial(_send, _identify),
         "send what is known about a user and print what the server answered",
         f"Send what is known about a user and wait for its delivery. {_KEY} {_VALUES}",
         _IDENTIFY_EXAMPLES,
@@ -76,63 +82,65 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     identify.add_argument("--json", metavar="FILE", help="traits: a JSON object; - for stdin")
     identify.add_argument("--preferred-channel", choices=("email", "sms", "push"))
     identify.add_argument("--anonymous-id", metavar="ID", help="the id of the visitor before")
-    _add_timeout(identify)
-
-
-def _add_timeout(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--timeout", type=parse_timeout, default=30.0, metavar="SECONDS", help="%(default)g"
-    )
-    add_sending_options(command)
-
-
-def _track(arguments: argparse.Namespace) -> int:
-    def call(sender: Sender) -> str:
-        message_id = sender.client.track(
-            arguments.user,
-            arguments.event,
-            _read_object(arguments.json, arguments.pairs),
-            occurred_at=arguments.at,
-            message_id=arguments.message_id,
+    for command in (track, identify):
+        command.add_argument(
+            "--timeout", type=_parse_timeout, default=30.0, metavar="SECONDS", help="%(default)g"
         )
-        return f"{arguments.event} of {arguments.user}, message id {message_id}"
-
-    return _send("track", arguments, call)
+        add_sending_options(command)
 
 
-def _identify(arguments: argparse.Namespace) -> int:
-    def call(sender: Sender) -> str:
-        sender.client.identify(
-            arguments.user,
-            traits=_read_object(arguments.json, arguments.trait),
-            email=arguments.email,
-            phone=arguments.phone,
-            push_token=arguments.push_token,
-            preferred_channel=arguments.preferred_channel,
-            anonymous_id=arguments.anonymous_id,
-        )
-        return f"identify of {arguments.user}"
-
-    return _send("identify", arguments, call)
+def _parse_timeout(text: str) -> float:
+    """Return seconds above 0."""
+    seconds = to_float(text)
+    if not 0 < seconds <= MAX_SECONDS:
+        raise argparse.ArgumentTypeError(f"{text!r}: the seconds must be above 0, at most 3600")
+    return seconds
 
 
-def _send(command: str, arguments: argparse.Namespace, call: Callable[[Sender], str]) -> int:
-    """Make one call, deliver it, and print the outcome."""
+def _parse_time(text: str) -> datetime:
+    """Return the aware datetime of an RFC 3339 time."""
     try:
-        sender = Sender(arguments.base_url, test_mode=arguments.test)
-        name = call(sender)
-        began = time.monotonic()
-        problem = sender.deliver(arguments.timeout)
-        spent = time.monotonic() - began
-    except (UsageError, InvalidEvent) as error:
-        print_error(command, str(error))
-        return 2
+        return parse_moment(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _track(client: Whisperr, arguments: argparse.Namespace) -> str:
+    message_id = client.track(
+        arguments.user,
+        arguments.event,
+        _read_object(arguments.json, arguments.pairs),
+        occurred_at=arguments.at,
+        message_id=arguments.message_id,
+    )
+    return f"{arguments.event} of {arguments.user}, message id {message_id}"
+
+
+def _identify(client: Whisperr, arguments: argparse.Namespace) -> str:
+    client.identify(
+        arguments.user,
+        traits=_read_object(arguments.json, arguments.trait),
+        email=arguments.email,
+        phone=arguments.phone,
+        push_token=arguments.push_token,
+        preferred_channel=arguments.preferred_channel,
+        anonymous_id=arguments.anonymous_id,
+    )
+    return f"identify of {arguments.user}"
+
+
+def _send(
+    call: Callable[[Whisperr, argparse.Namespace], str], arguments: argparse.Namespace
+) -> int:
+    """Make one call, deliver it, and print the outcome; `call` returns what it sends."""
+    try:
+        sender = Sender(arguments)
+        name = call(sender.client, arguments)
+        spent = sender.deliver(arguments.timeout)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     except KeyboardInterrupt:
-        print_error(command, "interrupted; it may have been delivered or not")
-        return 1
-    if problem is not None:
-        print_error(command, f"not delivered: {problem}")
-        return 1
+        raise CommandError("interrupted; it may have been delivered or not") from None
     requests = sender.client.stats().requests
     retried = "" if requests == 1 else f" in {requests} requests"
     print(printable(f"delivered {name}: accepted{retried} after {spent * 1000:.0f} ms"))
@@ -141,18 +149,13 @@ def _send(command: str, arguments: argparse.Namespace, call: Callable[[Sender], 
 
 def _read_object(file: str | None, pairs: list[str]) -> dict[str, Any]:
     """Return the object of a file, with the `key=value` words taking precedence."""
-    try:
-        return {**({} if file is None else _read_file(file)), **parse_members(pairs)}
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def _read_file(file: str) -> dict[str, Any]:
-    try:
-        text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-        value = parse_json(text)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--json {file}: {error}; give a file with a JSON object") from None
-    if not isinstance(value, dict):
-        raise UsageError(f"--json {file}: must be a JSON object, got {type(value).__name__}")
-    return value
+    value: Any = {}
+    if file is not None:
+        try:
+            text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
+            value = parse_json(text)
+        except (OSError, ValueError) as error:
+            raise UsageError(f"--json {file}: {error}; give a file with a JSON object") from None
+        if not isinstance(value, dict):
+            raise UsageError(f"--json {file}: must be a JSON object, got {type(value).__name__}")
+    return {**value, **parse_members(pairs)}

@@ -104,7 +104,7 @@ class Stats(Frozen):
         self._set(stored=stored)
 
 
-class Accounting:
+class ClientAccounting:
     """The counts of one client in one process, and the one place where losses are reported.
 
     `reporter` emits what was reported.

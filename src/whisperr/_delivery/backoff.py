@@ -15,7 +15,7 @@ _EXHAUSTED_PAUSE = 30.0
 
 
 def get_backoff(failures: int, random: Random) -> float:
-    """Return the seconds to wait after so many failures in a row: min(30, 2**n), n from 0.
+    """Return the seconds to wait after this many failures in a row: min(30, 2**(failures - 1)).
 
     Jitter down to half, so that a fleet that failed together does not return together.
     """

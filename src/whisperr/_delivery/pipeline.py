@@ -22,7 +22,7 @@ from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent, StoreError
 
-from .accounting import Accounting
+from .accounting import ClientAccounting
 from .reporter import Reporter
 from .scheduler import NEVER, Scheduler
 from .thread import DeliveryThread
@@ -55,7 +55,7 @@ class Pipeline:
         self._http = None if config.transport is not None else _LazyTransport(config)
         self._transport: Transport = self._http or config.transport
         self.reporter = Reporter(config.on_error, self._report_added, debug=config.debug)
-        self.accounting = Accounting(self.reporter)
+        self.accounting = ClientAccounting(self.reporter)
         self._built = False  # what is reported while a queue is opened waits for the thread
         # A sink is delivered by others: this process delivers from an empty queue, nothing.
         self.sink: Sink | None = None
@@ -210,7 +210,7 @@ class Pipeline:
 
     def renew_ids(self) -> None:
         """Make new message ids from now on: this process is about to be copied."""
-        self.encoder.renew_ids()
+        self.encoder.ids.renew()
 
     def stats(self) -> Stats:
         """Return the counts of this moment, without any I/O."""

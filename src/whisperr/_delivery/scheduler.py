@@ -1,6 +1,6 @@
 """Decides when to deliver. The delivery thread calls `step()`; tests call it with a fake clock.
 
-`step` does what is due, at most one request, and returns when it wants to be called again.
+`step` does what is due, at most one request, and returns the time of its next call.
 
 States, and what moves from one to the next:
 
@@ -13,19 +13,19 @@ States, and what moves from one to the next:
     draining   the deadline, or a wait that reaches it        abandoned
     draining   a give-up, or a store that cannot be used      abandoned
     any        abandon(): a thread stops waiting for the end  abandoned
-    abandoned  what was held is dropped and reported          closed
+    abandoned  what the process would lose is reported        closed
 
 Holds keep a batch from being sent until a moment. Several may be at work at once; a stronger one
 stops more:
 
-    hold     set by                                 stops
-    pace     a request that was made                sending fewer than a whole request, for a while
-    pause    a give-up                              automatic delivery
-    retry    a backoff, or a Retry-After            the batch in flight, and a flush
-    blocked  a store that is busy, or our own bug   everything, also a shutdown
+    hold     set by                                  stops
+    pace     a request that was made                 a request for `flush_at` events, not for more
+    pause    a give-up, a failing store, our bug     automatic delivery
+    retry    a backoff, or a Retry-After             the batch in flight, and a flush
+    blocked  a store that is busy or fails, our bug  everything, also a shutdown
 
-Threads: one caller at a time may be in `step`; everything else may be called from any thread, also
-from a signal handler.
+Threads: one caller at a time is in the methods for the delivery thread; any thread, also in a
+signal handler, may call the others.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from whisperr._contract import Answer
     from whisperr.protocols import Queue, SharedQueue, Transport
 
-    from .accounting import Accounting
+    from .accounting import ClientAccounting
     from .backoff import Random
     from .verdict import Verdict
 
@@ -58,9 +58,10 @@ OPEN, LEAVING, DRAINING, ABANDONED, CLOSED = range(5)
 # The kinds of holds, the weakest first.
 PACE, PAUSE, RETRY, BLOCKED = range(4)
 _IDLE_CONNECTION = 30.0
-# How long a busy queue may fill after a request: at 2,000 events a second one takes 200 of them.
+# Seconds for which a busy queue fills after a request: at 2,000 events a second the next one
+# carries 200.
 _PACE = 0.1
-# After a bug of ours or of a plugged-in part: a loop that fails every time takes no processor time.
+# After a bug of ours or of a plugged-in part, so that a step that fails every time does not spin.
 _AFTER_A_BUG = 1.0
 _NO_WAKE = sys.maxsize
 
@@ -97,7 +98,7 @@ class Scheduler:
         self,
         queue: Queue,
         transport: Transport,
-        accounting: Accounting,
+        accounting: ClientAccounting,
         *,
         flush_at: int,
         flush_interval: float,
@@ -110,7 +111,7 @@ class Scheduler:
         full_at: int | None = None,
         shared: SharedQueue | None = None,
     ) -> None:
-        """`shared` is the queue itself when other processes use it as well."""
+        """`shared`: `queue` again if other processes use it too, else None."""
         self._queue = queue
         self._shared = shared
         self._transport = transport
@@ -119,7 +120,7 @@ class Scheduler:
         self._flush_at = flush_at
         self._flush_interval = flush_interval
         self._max_batch_size = max_batch_size
-        # So many waiting events end the pace: a whole request, or what could fill the queue.
+        # This many waiting events end the pace: a full request, or half of what the queue may hold.
         self._full_at = max(flush_at, max_batch_size if full_at is None else full_at)
         self._max_retries = max_retries
         self._request_timeout = request_timeout
@@ -134,12 +135,13 @@ class Scheduler:
         self._idle_at: float | None = None  # when the connection is closed
         self._poll_at: float | None = None
         self._flush_to = 0
-        self._sweep = 0  # events to send because all are due, also those of other processes
+        # How many events a sweep of a shared queue has still to send, also those of others.
+        self._sweep = 0
         self._asking = RLock()
-        # So many waiting events make `put` wake the thread: 1 to learn that there is something,
-        # then `flush_at`, `full_at` soon after a request; none while waking could change nothing.
+        # `put` wakes the thread at this many waiting events: 1 when idle, `flush_at` when some
+        # wait, `full_at` during the pace, never while waking would change nothing.
         self.wake_at = 1
-        # True from the end of events until they are counted and reported: `flush` waits for it.
+        # True from an answer until its events are counted and reported: `flush` waits for that.
         self.applying = False
         self.give_ups = 0
         self.problem: str | None = None
@@ -147,12 +149,12 @@ class Scheduler:
     # -- for any thread
 
     def ask(self, position: int) -> None:
-        """Ask to deliver all before `position` now; ends a pause, but no Retry-After."""
+        """Ask to deliver all before `position` now; ends a pause, but no backoff or Retry-After."""
         with self._asking:
             self._flush_to = max(self._flush_to, position)
 
     def close(self, deadline: float) -> None:
-        """Ask to deliver everything by `deadline` (monotonic) and to end; cuts every wait."""
+        """Ask to deliver all by `deadline` (monotonic) and to end; ends all holds but BLOCKED."""
         if self.state < DRAINING:
             self._deadline = deadline
             self._holds.end_below(BLOCKED)
@@ -164,9 +166,9 @@ class Scheduler:
             self.state = LEAVING
 
     def abandon(self) -> None:
-        """End now: what is still held is dropped for `shutdown` and reported."""
+        """End now: what would be lost with the process is dropped for `shutdown` and reported."""
         self.state = max(self.state, ABANDONED)
-        self.wake_at = 0  # every later put wakes, and waking a closed client abandons again
+        self.wake_at = 0  # so that a later `put` calls `wake`, which drops what came after the end
         lost = self._queue.drain()
         self._accounting.lost(lost, "shutdown", "not delivered before shutdown ended")
         self._reporter.emit(self._clock(), everything=True)
@@ -195,7 +197,7 @@ class Scheduler:
     # -- for the delivery thread
 
     def step(self) -> float:
-        """Do what is due now. Return the time (monotonic) of the next call, NEVER for "on waking".
+        """Do what is due now. Return the time (monotonic) of the next call, NEVER: at a wake-up.
 
         Returns a time in the past when there is more to do at once.
         """
@@ -219,7 +221,7 @@ class Scheduler:
             self.disconnect()
         return self._get_next_step(now)
 
-    def settle(self) -> None:
+    def set_wake_at(self) -> None:
         """Set how many waiting events wake the thread; called after `step`, before sleeping."""
         busy = self._in_flight is not None or self.state == DRAINING
         now = self._clock()
@@ -236,7 +238,7 @@ class Scheduler:
 
     @property
     def must_wake(self) -> bool:
-        """Whether enough came since `settle` to be awake: what `put` may have seen too early."""
+        """Whether to step again: a `put` may have compared with the former `wake_at`."""
         return len(self._queue) >= self.wake_at
 
     def recover(self) -> None:
@@ -246,7 +248,7 @@ class Scheduler:
         self._holds.set(BLOCKED, now + _AFTER_A_BUG)
         self._reschedule(now + get_pause("retry_exhausted", self._random))
         self._release()
-        self.settle()
+        self.set_wake_at()
 
     # -- decisions
 

@@ -7,13 +7,14 @@ here and nowhere else, always with a bound that the caller or the scheduler sets
 from __future__ import annotations
 
 import _thread
+import os
 import sys
 import time
 from _thread import TIMEOUT_MAX
 
 from whisperr._process.imports import first_use
 from whisperr._process.logger import logger
-from whisperr._process.uwsgi import get_obstacle_here
+from whisperr._process.uwsgi import get_obstacle
 
 from .scheduler import NEVER
 
@@ -94,10 +95,10 @@ class DeliveryThread:
         if scheduler.abandoned:
             scheduler.abandon()
             return
-        # So that further puts do not wake the thread again; `settle` resets it.
+        # So that further puts do not wake the thread again; `set_wake_at` resets it.
         scheduler.wake_at = sys.maxsize
         if not self._ensure_thread():
-            scheduler.settle()  # no thread will: the next event tries again
+            scheduler.set_wake_at()  # no thread will: the next event tries again
         self._wake_up.set()
 
     def wait_until(
@@ -137,7 +138,7 @@ class DeliveryThread:
         self._in_step = _thread.get_ident()
         try:
             next_step = self._scheduler.step()
-            self._scheduler.settle()
+            self._scheduler.set_wake_at()
             return 0.0 if self._scheduler.must_wake else next_step
         finally:
             self._in_step = None
@@ -157,7 +158,7 @@ class DeliveryThread:
         main = self._threading.main_thread()
         if self._scheduler.abandoned or sys.is_finalizing() or not main.is_alive():
             return False
-        obstacle = get_obstacle_here()
+        obstacle = get_obstacle(sys.modules, os.getpid())
         if obstacle is not None:
             self._warn_once(obstacle)
             return False

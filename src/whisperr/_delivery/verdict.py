@@ -69,13 +69,13 @@ class Verdict:
 class InFlight:
     """The batch in flight: its parts in order, the next one to send last in the list."""
 
-    __slots__ = ("_extra", "_failures", "_max_retries", "_parts", "_random")
+    __slots__ = ("_extra", "_max_retries", "_parts", "_random", "failures")
 
     def __init__(self, batch: Sequence[bytes], max_retries: int, random: Random) -> None:
         self._parts = [batch]
         self._max_retries = max_retries
         self._random = random
-        self._failures = 0
+        self.failures = 0  # attempts in a row that failed
         self._extra = 0
 
     @property
@@ -87,11 +87,6 @@ class InFlight:
     def left(self) -> int:
         """How many events of the batch are not settled."""
         return sum(map(len, self._parts))
-
-    @property
-    def failures(self) -> int:
-        """How many attempts in a row failed."""
-        return self._failures
 
     def take_answer(
         self, answer: Answer | None, problem: str, now: float, patience: float = _FOREVER
@@ -106,7 +101,7 @@ class InFlight:
         message = _describe(answer, problem)
         if outcome == RETRY:
             return self._retry(answer, message, now, patience)
-        self._failures = 0
+        self.failures = 0
         if outcome == AUTH:
             return Verdict(status, message, give_up="auth")
         if outcome == OK:
@@ -123,14 +118,14 @@ class InFlight:
         return self._settle(status, message, len(self.part), reason)
 
     def _retry(self, answer: Answer | None, message: str, now: float, patience: float) -> Verdict:
-        self._failures += 1
+        self.failures += 1
         status = asked = None
         if answer is not None:
             status = answer.status
             if status in (429, 503):  # CONTRACT: Retry-After
                 asked = parse_retry_after(answer.headers.get("retry-after"), now)
-        exhausted = self._failures > self._max_retries
-        wait = asked if exhausted else get_wait(self._failures, asked, self._random)
+        exhausted = self.failures > self._max_retries
+        wait = asked if exhausted else get_wait(self.failures, asked, self._random)
         too_long = wait is not None and wait >= patience
         return Verdict(
             status,

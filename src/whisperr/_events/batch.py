@@ -63,7 +63,10 @@ def take_batch(events: list[bytes]) -> list[bytes]:
 
 
 def to_request(batch: Sequence[bytes]) -> Request:
-    """Return the request for a batch of events or for one identify; nothing is encoded again."""
+    """Return the request for a batch of events or for one identify; nothing is encoded again.
+
+    That for no events is refused by the server, which stores nothing (CONTRACT: 400).
+    """
     if not batch:
         return Request(EVENTS_PATH, _FRAME)
     if is_identify(batch[0]):
@@ -74,8 +77,3 @@ def to_request(batch: Sequence[bytes]) -> Request:
     events = [first + batch[0], *batch[1:]]
     events[-1] += last
     return Request(EVENTS_PATH, b",".join(events))
-
-
-def empty_request() -> Request:
-    """Return a request without events: the server refuses it and stores nothing (CONTRACT: 400)."""
-    return to_request(())

@@ -13,7 +13,7 @@ from whisperr.errors import InvalidEvent
 
 from .clock import Clock, MessageIds
 from .layout import EVENT_HEAD, split_at_user
-from .to_json import quote, to_json, to_utf8
+from .to_json import is_enum, quote, to_json, to_utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ class Vetoed(Exception):  # noqa: N818  # not an error: `before_send` returned N
 class EventEncoder:
     """Encodes the events of one client. Belongs to one process, as its message ids do."""
 
-    __slots__ = ("_before_send", "_clock", "_context", "_ids", "_tail", "_test", "_types")
+    __slots__ = ("_before_send", "_clock", "_context", "_tail", "_test", "_types", "ids")
 
     def __init__(
         self,
@@ -55,8 +55,8 @@ class EventEncoder:
         before_send: BeforeSend | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._ids = MessageIds()
-        self._clock = clock or Clock(each_second=self._ids.renew)
+        self.ids = MessageIds()
+        self._clock = clock or Clock(each_second=self.ids.renew)
         self._types: dict[str, str] = {}
         self._before_send = before_send
         self._context: dict[str, str] = {"sdk_name": SDK_NAME, "sdk_version": version}
@@ -90,7 +90,7 @@ class EventEncoder:
         clock = self._clock
         time = clock.format_now() if occurred_at is None else clock.format_time(occurred_at)
         chosen = (
-            self._ids.next() if message_id is None else parse_identifier(message_id, "message_id")
+            self.ids.next() if message_id is None else parse_identifier(message_id, "message_id")
         )
         if type(properties) is dict:
             members = to_json(properties, "properties")
@@ -109,12 +109,8 @@ class EventEncoder:
         except UnicodeEncodeError:
             data = to_utf8(text)
         if self._before_send is not None and is_complete:
-            data = self._call_before_send(data, self._before_send)
+            data = self._call_before_send(data)
         return chosen, data
-
-    def renew_ids(self) -> None:
-        """Draw new random bits for message ids, so that copies of this process do not share any."""
-        self._ids.renew()
 
     def encode_without_user(self, *given: object) -> tuple[str, bytes, bytes]:
         """Return the message id of an event, and its bytes before and after the user.
@@ -126,10 +122,7 @@ class EventEncoder:
 
     def add_user(self, head: bytes, user: object, tail: bytes) -> bytes:
         """Return the event of `encode_without_user` with its user, after `before_send`."""
-        data = join_user(head, user, tail)
-        if self._before_send is not None:
-            data = self._call_before_send(data, self._before_send)
-        return data
+        return self._call_before_send(join_user(head, user, tail))
 
     def _parse_type(self, event_type: object) -> str:
         if not isinstance(event_type, str):
@@ -147,19 +140,18 @@ class EventEncoder:
 
     def _merge_context(self, context: object, message_id: str) -> str:
         """Return the context as JSON. The caller cannot replace the id or the mark of a test."""
-        if context is None:
-            given: dict[str, Any] = {}
-        else:
-            given = json_loads()(to_json_object(context, "context"))
+        given = {} if context is None else json_loads()(to_json_object(context, "context"))
         merged = {**self._context, **given, **self._test, RESERVED_CONTEXT_KEY: message_id}
         return to_json(merged, "context")
 
-    def _call_before_send(self, data: bytes, before_send: BeforeSend) -> bytes:
+    def _call_before_send(self, data: bytes) -> bytes:
         """Return the bytes of the event that `before_send` returns; it is checked again."""
+        if self._before_send is None:
+            return data
         event: dict[str, Any] = json_loads()(data)
         message_id, time = event["context"][RESERVED_CONTEXT_KEY], event["occurred_at"]
         try:
-            result = before_send(event)
+            result = self._before_send(event)
         except Exception as error:
             raise InvalidEvent(
                 f"before_send: raised {type(error).__name__}; the event was dropped"
@@ -188,16 +180,22 @@ def join_user(head: bytes, user: object, tail: bytes) -> bytes:
 
 def parse_identifier(value: object, name: str) -> str:
     """Return an id as a string, as the contract wants it; accepts a primary key of any type."""
+    kind = type(value)
     if isinstance(value, str):
         text = str.__str__(value)
     elif value is None or isinstance(value, _NOT_IDS):
         raise InvalidEvent(f"{name}: must be a string or have a string form, got {redact(value)}")
     elif hasattr(value, "pk"):
-        raise InvalidEvent(
-            f"{name}: got a {type(value).__name__} object; pass its key, such as user.pk"
-        )
+        raise InvalidEvent(f"{name}: got a {kind.__name__} object; pass its key, such as user.pk")
+    elif kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
+        raise InvalidEvent(f"{name}: a {kind.__name__} object has no string form; pass its id")
     else:
-        text = _to_text(value, name)
+        try:
+            text = str(getattr(value, "value", value) if is_enum(value) else value)
+        except Exception as error:
+            raise InvalidEvent(
+                f"{name}: a {kind.__name__} cannot be read ({type(error).__name__})"
+            ) from error
     if not text or text.isspace():
         raise InvalidEvent(f"{name}: must not be empty or blank")
     return text
@@ -209,22 +207,6 @@ def to_json_object(value: object, name: str) -> str:
     if not text.startswith("{"):
         raise InvalidEvent(f"{name}: must be a dict, got {type(value).__name__}")
     return text
-
-
-def _to_text(value: object, name: str) -> str:
-    kind = type(value)
-    if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
-        raise InvalidEvent(f"{name}: a {kind.__name__} object has no string form; pass its id")
-    try:
-        return str(getattr(value, "value", value) if _is_enum(kind) else value)
-    except Exception as error:
-        raise InvalidEvent(
-            f"{name}: a {kind.__name__} cannot be read ({type(error).__name__})"
-        ) from error
-
-
-def _is_enum(kind: type) -> bool:
-    return any((base.__module__, base.__qualname__) == ("enum", "Enum") for base in kind.__mro__)
 
 
 def redact(value: object) -> str:

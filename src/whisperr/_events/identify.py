@@ -31,7 +31,11 @@ def encode_identify(
     """Return one identify as the bytes of its JSON object; raises InvalidEvent."""
     body = f"{IDENTIFY_HEAD.decode()}{quote(parse_identifier(user, 'external_user_id'))}"
     if anonymous_id is not None:
-        body += f',"anonymous_id":{quote(_parse_anonymous_id(anonymous_id))}'
+        handle = parse_identifier(anonymous_id, "anonymous_id")
+        if len(handle) > MAX_ANONYMOUS_ID_CHARS:
+            allowed = f"1 to {MAX_ANONYMOUS_ID_CHARS} characters"
+            raise InvalidEvent(f"anonymous_id: must have {allowed}, got {len(handle)}")
+        body += f',"anonymous_id":{quote(handle)}'
     if traits is not None:
         members = to_json_object(traits, "traits")
         if members != "{}":
@@ -41,20 +45,13 @@ def encode_identify(
         body += f',"preferred_channel":"{chosen}"'
     if channels is None:
         parsed = _to_channels(email=email, phone=phone, push_token=push_token)
+    elif isinstance(channels, (list, tuple)):
+        parsed = [_parse_channel(one, f"channels[{index}]") for index, one in enumerate(channels)]
     else:
-        parsed = _parse_channels(channels)
+        raise InvalidEvent(f"channels: must be a list, got {type(channels).__name__}")
     if parsed:
         body += f',"channels":{to_json(parsed, "channels")}'
     return to_utf8(body + "}")
-
-
-def _parse_anonymous_id(value: object) -> str:
-    text = parse_identifier(value, "anonymous_id")
-    if len(text) > MAX_ANONYMOUS_ID_CHARS:
-        raise InvalidEvent(
-            f"anonymous_id: must have 1 to {MAX_ANONYMOUS_ID_CHARS} characters, got {len(text)}"
-        )
-    return text
 
 
 def _to_channels(**addresses: object) -> list[dict[str, Any]]:
@@ -72,12 +69,6 @@ def _to_channels(**addresses: object) -> list[dict[str, Any]]:
         if address.strip():
             channels.append({"channel": kinds[name], "address": address, "opted_in": True})
     return channels
-
-
-def _parse_channels(channels: object) -> list[dict[str, Any]]:
-    if not isinstance(channels, (list, tuple)):
-        raise InvalidEvent(f"channels: must be a list, got {type(channels).__name__}")
-    return [_parse_channel(given, f"channels[{index}]") for index, given in enumerate(channels)]
 
 
 def _parse_channel(given: object, path: str) -> dict[str, Any]:

@@ -51,20 +51,11 @@ def split_at_user(data: bytes, user: str) -> tuple[bytes, bytes]:
 
 def get_user(data: bytes) -> bytes:
     """Return the user of an event or identify as a JSON string; empty when there is none."""
-    name = data.find(_USER_START)
-    if name < 0:
-        return b""
-    start = name + len(_USER_START) - 1
-    end = data.find(b'"', start + 1)
-    while end > 0 and _is_escaped(data, end):
-        end = data.find(b'"', end + 1)
-    return data[start : end + 1] if end > 0 else b""
-
-
-def _is_escaped(data: bytes, at: int) -> bool:
-    """Return whether an odd number of backslashes precedes the byte at `at`."""
-    before = data[:at]
-    return (len(before) - len(before.rstrip(b"\\"))) % 2 == 1
+    _, _, user = data.partition(_USER_START)
+    # Of the same length, but without escaped quotes: the first quote ends the string.
+    unescaped = user.replace(b"\\\\", b"--").replace(b'\\"', b"--")
+    end = unescaped.find(b'"') + 1
+    return b'"' + user[:end] if end else b""
 
 
 def get_oldest_time(now: float) -> bytes:

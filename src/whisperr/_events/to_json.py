@@ -132,28 +132,24 @@ def _encode_small(members: dict[str, object], levels: int) -> str:
     return f"{{{text[1:]}}}"
 
 
-def _encode_small_value(value: object, levels: int) -> str:
+def _encode_small_value(value: Any, levels: int) -> str:
     """Return an item of a list, or a value of a type rarer in events than str and int, as JSON."""
     kind = type(value)
     if kind is dict or kind is list:
-        return _encode_small_container(value, levels)
+        if not levels or len(value) > _MAX_SMALL_ITEMS:
+            raise TypeError
+        if kind is dict:
+            return _encode_small(value, levels)
+        return f"[{','.join([_encode_small_value(item, levels - 1) for item in value])}]"
     if kind is str:
-        return quote(value)  # type: ignore[arg-type]  # a str
+        return quote(value)
     if value is None:
         return "null"
     if kind is bool:
         return "true" if value else "false"
-    if kind is int or (kind is float and -_INFINITY < value < _INFINITY):  # type: ignore[operator]  # a float
+    if kind is int or (kind is float and -_INFINITY < value < _INFINITY):
         return repr(value)
     raise TypeError
-
-
-def _encode_small_container(value: Any, levels: int) -> str:
-    if not levels or len(value) > _MAX_SMALL_ITEMS:
-        raise TypeError
-    if type(value) is dict:
-        return _encode_small(value, levels)
-    return f"[{','.join([_encode_small_value(item, levels - 1) for item in value])}]"
 
 
 def _is_plain(root: object) -> bool:
@@ -190,37 +186,43 @@ class _GeneralEncoder:
         self._values += 1
         if self._values > MAX_VALUES:
             raise InvalidEvent(f"{path}: more than {MAX_VALUES} values in one event")
-        scalar = _encode_scalar(value, path)
-        if scalar is not None:
-            return scalar
+        try:
+            for base in type(value).__mro__:
+                convert = _CONVERSIONS.get((base.__module__, base.__qualname__))
+                if convert is not None:
+                    return convert(value, path)
+            return self._encode_container(value, path, depth)
+        except InvalidEvent:
+            raise
+        except Exception as error:
+            raise InvalidEvent(
+                f"{path}: a {type(value).__name__} cannot be read ({type(error).__name__}); "
+                "send a plain value instead"
+            ) from error
+
+    def _encode_container(self, value: object, path: str, depth: int) -> str:
         if depth > MAX_DEPTH:
             raise InvalidEvent(f"{path}: more than {MAX_DEPTH} levels deep")
         if id(value) in self._open:
             raise InvalidEvent(f"{path}: contains itself")
         self._open.add(id(value))
         try:
-            return self._encode_container(value, path, depth)
-        except InvalidEvent:
-            raise
-        except Exception as error:
-            raise _to_invalid_event(path, value, error) from error
+            members = _get_members(value)
+            if members is not None:
+                encoded = (
+                    f"{quote(key)}:{self.encode(item, f'{path}.{key}', depth + 1)}"
+                    for key, item in ((_to_key(key), item) for key, item in members.items())
+                )
+                return "{" + ",".join(encoded) + "}"
+            if isinstance(value, _ARRAYS):
+                items = (
+                    self.encode(item, f"{path}[{index}]", depth + 1)
+                    for index, item in enumerate(value)
+                )
+                return "[" + ",".join(items) + "]"
+            return quote(str(value))
         finally:
             self._open.discard(id(value))
-
-    def _encode_container(self, value: object, path: str, depth: int) -> str:
-        members = _get_members(value)
-        if members is not None:
-            encoded = (
-                f"{quote(key)}:{self.encode(item, f'{path}.{key}', depth + 1)}"
-                for key, item in ((_to_key(key), item) for key, item in members.items())
-            )
-            return "{" + ",".join(encoded) + "}"
-        if isinstance(value, _ARRAYS):
-            items = (
-                self.encode(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value)
-            )
-            return "[" + ",".join(items) + "]"
-        return quote(str(value))
 
 
 _ARRAYS = (abc.Sequence, abc.Set, abc.ValuesView, abc.Generator, map, filter, zip)
@@ -239,32 +241,15 @@ def _get_members(value: object) -> Mapping[Any, object] | None:
     return None
 
 
-def _encode_scalar(value: object, path: str) -> str | None:
-    """Return a scalar as JSON, None for a container or an unknown type."""
-    if value is None:
-        return "null"
-    for base in type(value).__mro__:
-        convert = _CONVERSIONS.get((base.__module__, base.__qualname__))
-        if convert is not None:
-            try:
-                converted: str | None = convert(value, path)
-            except InvalidEvent:
-                raise
-            except Exception as error:
-                raise _to_invalid_event(path, value, error) from error
-            return converted
-    return None
+def is_enum(value: object) -> bool:
+    """Return whether a value is of an Enum, without importing `enum`."""
+    mro = type(value).__mro__
+    return any((base.__module__, base.__qualname__) == ("enum", "Enum") for base in mro)
 
 
 def _encode_float(value: float, _path: str) -> str:
     """Return a float as JSON. NaN and the infinities become null: JSON has no number for them."""
-    finite = value == value and value not in (float("inf"), float("-inf"))  # noqa: PLR0124  # NaN test
-    return float.__repr__(value) if finite else "null"
-
-
-def _encode_decimal(value: Any, _path: str) -> str:
-    """Return a Decimal with all its digits: 19.90 stays 19.90, which a float could not keep."""
-    return str(value) if value.is_finite() else "null"
+    return float.__repr__(value) if -_INFINITY < value < _INFINITY else "null"
 
 
 def _encode_datetime(value: Any, _path: str) -> str:
@@ -290,7 +275,8 @@ def _encode_bytes(value: Any, _path: str) -> str:
 
 # By name and not by class, so that this module need not import `datetime` or `decimal`. The classes
 # of a value are tried in the order of its `__mro__`, so a `datetime` is not encoded as a `date`.
-_CONVERSIONS: dict[tuple[str, str], Callable[[Any, str], str | None]] = {
+_CONVERSIONS: dict[tuple[str, str], Callable[[Any, str], str]] = {
+    ("builtins", "NoneType"): lambda _value, _path: "null",
     ("enum", "Enum"): lambda value, path: _GeneralEncoder().encode(value.value, path, 1),
     ("builtins", "str"): lambda value, _path: quote(value),
     ("builtins", "bool"): lambda value, _path: "true" if value else "false",
@@ -299,7 +285,8 @@ _CONVERSIONS: dict[tuple[str, str], Callable[[Any, str], str | None]] = {
     ("builtins", "bytes"): _encode_bytes,
     ("builtins", "bytearray"): _encode_bytes,
     ("builtins", "memoryview"): _encode_bytes,
-    ("decimal", "Decimal"): _encode_decimal,
+    # With all its digits: 19.90 stays 19.90, which a float could not keep.
+    ("decimal", "Decimal"): lambda value, _path: str(value) if value.is_finite() else "null",
     ("datetime", "datetime"): _encode_datetime,
     ("datetime", "date"): lambda value, _path: quote(value.isoformat()),
     ("datetime", "time"): lambda value, _path: quote(value.isoformat()),
@@ -311,21 +298,12 @@ def _to_key(key: object) -> str:
     """Return the key of a member as a string; plain types become what the encoder in C writes."""
     if isinstance(key, str):
         return str.__str__(key)
-    for base in type(key).__mro__:
-        if (base.__module__, base.__qualname__) == ("enum", "Enum"):
-            return _to_key(key.value)  # type: ignore[attr-defined]  # an Enum
+    if is_enum(key):
+        return _to_key(key.value)  # type: ignore[attr-defined]  # an Enum
     if isinstance(key, float):
         return float.__repr__(key)
-    if key is None or isinstance(key, int):
-        text = _encode_scalar(key, "a key")
-        return text if text is not None else str(key)
     if isinstance(key, bytes):
         return key.decode("utf-8", "replace")
+    if key is None or issubclass(type(key), int):  # `isinstance` would accept a proxy
+        return _GeneralEncoder().encode(key, "a key", 1)
     return str(key)
-
-
-def _to_invalid_event(path: str, value: object, error: BaseException) -> InvalidEvent:
-    return InvalidEvent(
-        f"{path}: a {type(value).__name__} cannot be read ({type(error).__name__}); "
-        "send a plain value instead"
-    )

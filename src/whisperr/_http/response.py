@@ -36,29 +36,16 @@ def get_seconds_left(deadline: float) -> float:
     return left
 
 
-def read_answer(
-    connection: socket.socket,
-    deadline: float,
-    method: str,
-    instead_of: OSError | None = None,
-) -> tuple[Answer, bool]:
-    """Return one answer, and whether the connection can be used for another request.
-
-    Raises OSError, or `instead_of` in its place when there is no answer to read.
-    """
+def read_answer(connection: socket.socket, deadline: float, method: str) -> tuple[Answer, bool]:
+    """Return one answer, and whether the connection can be used again; raises OSError."""
     incoming = _Incoming(connection, deadline)
-    try:
+    version, status, headers = _read_head(incoming)
+    while 100 <= status < 200 and status != 101:  # noqa: PLR2004  # interim answers
         version, status, headers = _read_head(incoming)
-        while 100 <= status < 200 and status != 101:  # noqa: PLR2004  # interim answers
-            version, status, headers = _read_head(incoming)
-        if method == "CONNECT":
-            return Answer(status), True
-        body, complete = _read_body(incoming, status, headers)
-    except OSError:
-        if instead_of is not None:
-            raise instead_of from None
-        raise
-    reusable = complete and incoming.is_empty and _stays_open(version, headers)
+    if method == "CONNECT":
+        return Answer(status), True
+    body, complete = _read_body(incoming, status, headers)
+    reusable = complete and not incoming.unread and _stays_open(version, headers)
     return Answer(status, headers, body), reusable
 
 
@@ -123,43 +110,38 @@ def _stays_open(version: bytes, headers: Mapping[str, str]) -> bool:
 class _Incoming:
     """The bytes of one answer. The deadline is for all of them together, not for each `recv`."""
 
-    __slots__ = ("_bytes", "_connection", "_deadline", "_head_bytes")
+    __slots__ = ("_connection", "_deadline", "_head_bytes", "unread")
 
     def __init__(self, connection: socket.socket, deadline: float) -> None:
         self._connection = connection
         self._deadline = deadline
-        self._bytes = bytearray()
+        self.unread = bytearray()
         self._head_bytes = 0
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether all received bytes have been read."""
-        return not self._bytes
 
     def read_line(self) -> bytes:
         """Return the next line without its end; all lines of an answer together have one bound."""
-        while (end := self._bytes.find(b"\n")) < 0:
-            if self._head_bytes + len(self._bytes) > _MAX_HEAD_BYTES:
+        while (end := self.unread.find(b"\n")) < 0:
+            if self._head_bytes + len(self.unread) > _MAX_HEAD_BYTES:
                 raise AnswerError("the head of the answer is longer than 64 KiB")
             if not self._receive():
-                if self._head_bytes or self._bytes:
+                if self._head_bytes or self.unread:
                     raise AnswerError("the answer ended within its head")
                 raise ConnectionResetError("the server closed the connection without an answer")
-        line = bytes(self._bytes[:end])
-        del self._bytes[: end + 1]
+        line = bytes(self.unread[:end])
+        del self.unread[: end + 1]
         self._head_bytes += end + 1
         return line.removesuffix(b"\r")
 
     def read(self, count: int) -> bytes:
         """Return the next `count` bytes; fewer when the server has closed the connection."""
-        while len(self._bytes) < count and self._receive():
+        while len(self.unread) < count and self._receive():
             pass
-        data = bytes(self._bytes[:count])
-        del self._bytes[:count]
+        data = bytes(self.unread[:count])
+        del self.unread[:count]
         return data
 
     def _receive(self) -> bool:
         self._connection.settimeout(get_seconds_left(self._deadline))
         piece = self._connection.recv(_RECV_BYTES)
-        self._bytes += piece
+        self.unread += piece
         return bool(piece)

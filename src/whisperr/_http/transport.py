@@ -2,7 +2,7 @@
 
 Threads: used by one thread at a time, the delivery thread; a forked child calls `close_in_child`.
 Imported with the first request, because that takes twice as long as importing the rest of the
-package. The modules for TLS and for a proxy are imported only when one is used.
+package; `ssl` and what a proxy needs are imported only when one is used.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from .response import get_seconds_left, read_answer
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
+    from collections.abc import Mapping
     from typing import Any
 
     from whisperr._contract import Answer, Request
@@ -42,11 +43,14 @@ class HttpTransport:
         if parts is None:
             raise ValueError("base_url: must be an http:// or https:// URL")
         self._scheme, self._host, self._port, self._prefix = parts
+        name = f"[{self._host}]" if ":" in self._host else self._host
+        self._address = f"{name}:{self._port}"
+        self._authority = self._address.removesuffix(":443" if self._scheme == "https" else ":80")
         self._key = key
         self._ssl_context = ssl_context
         self._socket: socket.socket | None = None
         # The exceptions for a connection that the server has closed, and for one that is not ready.
-        # TLS has exceptions of its own, which `_wrap_tls` adds.
+        # TLS has exceptions of its own, which `_encrypt` adds.
         self._closed_errors: tuple[type[OSError], ...] = (ConnectionError,)
         self._not_ready_errors: tuple[type[OSError], ...] = (BlockingIOError,)
 
@@ -107,7 +111,10 @@ class HttpTransport:
                     self._send(self._socket, piece, deadline)
             except self._closed_errors as error:
                 # The server may have refused before it read the body, and its answer can be read.
-                answer, _ = read_answer(self._socket, deadline, "POST", instead_of=error)
+                try:
+                    answer, _ = read_answer(self._socket, deadline, "POST")
+                except OSError:
+                    raise error from None
                 self.close()
                 return answer
             answer, reusable = read_answer(self._socket, deadline, "POST")
@@ -138,75 +145,67 @@ class HttpTransport:
 
         As views, so that code that prints variables does not print the key in the head.
         """
-        lines = [f"{name}: {value}" for name, value in self._get_headers().items()]
+        headers = {"Host": self._authority, "Accept": "application/json"}
         target = self._prefix + request.path
-        if self._get_proxy() is not None and self._scheme == "http":
-            target = f"http://{self._get_authority()}{target}"
-        lines = [f"POST {target} HTTP/1.1", *lines, f"Content-Length: {len(request.body)}"]
-        head = "\r\n".join([*lines, "", ""]).encode()
-        body = memoryview(request.body)
-        return memoryview(head + body[:_COPIED_BYTES]), body[_COPIED_BYTES:]
-
-    def _get_headers(self) -> dict[str, str]:
-        headers = {"Host": self._get_authority(), "Accept": "application/json"}
         proxy = self._get_proxy()
         if proxy is not None and self._scheme == "http":
+            target = f"http://{self._authority}{target}"
             headers.update(get_credentials(proxy))
-        return {**headers, **get_headers(self._key.reveal(), __version__)}
-
-    def _get_authority(self) -> str:
-        host = f"[{self._host}]" if ":" in self._host else self._host
-        default = 443 if self._scheme == "https" else 80
-        return host if self._port == default else f"{host}:{self._port}"
+        headers["Content-Length"] = str(len(request.body))
+        headers.update(get_headers(self._key.reveal(), __version__))
+        head = _to_head(f"POST {target}", headers)
+        body = memoryview(request.body)
+        return memoryview(head + body[:_COPIED_BYTES]), body[_COPIED_BYTES:]
 
     def _get_proxy(self) -> str | None:
         return get_proxy(self._scheme, self._host, self._port)
 
     def _connect(self, deadline: float) -> socket.socket:
-        proxy = self._get_proxy()
-        if proxy is None:
-            plain = _connect_to(self._host, self._port, deadline)
-        else:
-            plain = self._connect_through(proxy, deadline)
+        """Return a new connection: through a proxy if there is one, and for https encrypted."""
+        host, port, proxy = self._host, self._port, self._get_proxy()
+        if proxy is not None:
+            parts = parse_proxy(proxy)
+            if parts.scheme != "http" or not parts.hostname:
+                raise OSError(f"a proxy must be an http:// URL, got scheme {parts.scheme!r}")
+            host, port = parts.hostname, parts.port or 80
+        connection = _connect_to(host, port, deadline)
         if self._scheme == "http":
-            return plain
-        return self._wrap_tls(plain, deadline)
-
-    def _wrap_tls(self, plain: socket.socket, deadline: float) -> ssl.SSLSocket:
+            return connection
         try:
-            with first_use():
-                from . import tls
-            self._closed_errors = (ConnectionError, *tls.CLOSED)
-            self._not_ready_errors = (BlockingIOError, *tls.NOT_READY)
-            context = self._ssl_context = self._ssl_context or tls.default_context()
+            if proxy is not None:
+                self._open_tunnel(connection, proxy, deadline)
+            connection = encrypted = self._encrypt(connection)
+            encrypted.settimeout(get_seconds_left(deadline))
+            encrypted.do_handshake()
         except BaseException:
-            plain.close()
+            connection.close()
             raise
-        return tls.wrap_tls(plain, self._host, context, deadline)
+        return connection
 
-    def _connect_through(self, proxy: str, deadline: float) -> socket.socket:
-        """Return a connection to a proxy; for https, a tunnel through it (RFC 9110, 9.3.6)."""
-        parts = parse_proxy(proxy)
-        if parts.scheme != "http" or not parts.hostname:
-            raise OSError(f"a proxy must be an http:// URL, got scheme {parts.scheme!r}")
-        plain = _connect_to(parts.hostname, parts.port or 80, deadline)
-        if self._scheme == "http":
-            return plain
-        try:
-            authority = self._get_authority()
-            if self._port == 443:  # noqa: PLR2004  # CONNECT needs the port, also the default one
-                authority += ":443"
-            headers = {"Host": authority, **get_credentials(proxy)}
-            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-            request = f"CONNECT {authority} HTTP/1.1\r\n{lines}\r\n".encode()
-            self._send(plain, memoryview(request), deadline)
-            answer, _ = read_answer(plain, deadline, "CONNECT")
-            if answer.status // 100 != 2:  # noqa: PLR2004  # 2xx
-                raise OSError(f"the proxy refused the tunnel with HTTP {answer.status}")
-        except BaseException:
-            plain.close()
-            raise
-        return plain
+    def _open_tunnel(self, connection: socket.socket, proxy: str, deadline: float) -> None:
+        """Open a tunnel through a proxy (RFC 9110, 9.3.6)."""
+        headers = {"Host": self._address, **get_credentials(proxy)}
+        head = _to_head(f"CONNECT {self._address}", headers)
+        self._send(connection, memoryview(head), deadline)
+        answer, _ = read_answer(connection, deadline, "CONNECT")
+        if answer.status // 100 != 2:  # noqa: PLR2004  # 2xx
+            raise OSError(f"the proxy refused the tunnel with HTTP {answer.status}")
+
+    def _encrypt(self, plain: socket.socket) -> ssl.SSLSocket:
+        """Return a connection that is encrypted once its handshake is done."""
+        with first_use():
+            import ssl
+        self._closed_errors = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+        self._not_ready_errors = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+        self._ssl_context = self._ssl_context or ssl.create_default_context()
+        return self._ssl_context.wrap_socket(
+            plain, server_hostname=self._host, do_handshake_on_connect=False
+        )
+
+
+def _to_head(request: str, headers: Mapping[str, str]) -> bytes:
+    lines = [f"{name}: {value}" for name, value in headers.items()]
+    return "\r\n".join([f"{request} HTTP/1.1", *lines, "", ""]).encode()
 
 
 def _connect_to(host: str, port: int, deadline: float) -> socket.socket:

@@ -6,27 +6,24 @@ Every step is bounded by the time limit of a request.
 
 from __future__ import annotations
 
+import socket
+import ssl
 import time
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from whisperr._contract import is_key_accepted
 from whisperr._delivery.verdict import parse_error_code
-from whisperr._events.batch import empty_request
-from whisperr._frozen import Frozen
-from whisperr._http import transport as _transport
+from whisperr._events.batch import to_request
 from whisperr._http.proxy import get_proxy
+from whisperr._http.transport import HttpTransport
 from whisperr._url import LOOPBACK, parse_url
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Iterator
-    from typing import Literal
 
     from whisperr._contract import Answer
     from whisperr._options import Config
-
-    Verdict = Literal["ok", "doubtful", "wrong", "skipped"]
 
 # CONTRACT, Event: an event more than 5 minutes ahead of the server's clock is refused.
 _MOST_AHEAD = 300.0
@@ -34,26 +31,12 @@ _MOST_AHEAD = 300.0
 _USUAL_SKEW = 10.0
 
 
-class Finding(Frozen):
+class Finding(NamedTuple):
     """What one step found: its name, a verdict, and one line of text that never shows the key."""
 
-    __slots__ = ("name", "state", "text")
-
     name: str
-    state: Verdict
+    state: Literal["ok", "doubtful", "wrong", "skipped"]
     text: str
-
-    def __init__(self, name: str, state: Verdict, text: str) -> None:
-        self._set(name=name, state=state, text=text)
-
-
-class _Exchange:
-    """The one request of a checkup: its answer and its times."""
-
-    def __init__(self) -> None:
-        self.answer: Answer | None = None
-        self.duration = 0.0  # seconds, with connecting
-        self.at = 0.0  # the wall clock in the middle of it, in seconds since 1970
 
 
 def checkup(config: Config, *, measures: bool = False) -> Iterator[Finding]:
@@ -70,17 +53,12 @@ def checkup(config: Config, *, measures: bool = False) -> Iterator[Finding]:
     yield _configuration(config, scheme, host)
     detour = _find_detour(config, scheme, host, port)
     yield Finding("host name", "skipped", detour) if detour else _host_name(host, port)
-    if scheme == "http":
-        yield Finding("encryption", "skipped", "http:// has none")
-    else:
-        yield (
-            Finding("encryption", "skipped", detour) if detour else _encryption(config, host, port)
-        )
-    exchange = _Exchange()
-    yield _key(config, exchange)
+    why_not = "http:// has none" if scheme == "http" else detour
+    yield Finding("encryption", "skipped", why_not) if why_not else _encryption(config, host, port)
+    request = _send_request(config)
+    yield next(request)
     if measures:
-        yield _round_trip(exchange)
-        yield _clock(exchange)
+        yield from request
 
 
 def _configuration(config: Config, scheme: str, host: str) -> Finding:
@@ -106,8 +84,6 @@ def _find_detour(config: Config, scheme: str, host: str, port: int) -> str | Non
 
 
 def _host_name(host: str, port: int) -> Finding:
-    import socket
-
     try:  # the resolver of the system has time limits of its own
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -117,48 +93,50 @@ def _host_name(host: str, port: int) -> Finding:
 
 
 def _encryption(config: Config, host: str, port: int) -> Finding:
-    import socket
-    import ssl
-
     context = config.ssl_context or ssl.create_default_context()
     try:
         with (
             socket.create_connection((host, port), config.request_timeout) as plain,
             context.wrap_socket(plain, server_hostname=host) as secure,
         ):
-            return Finding("encryption", "ok", f"{secure.version()}{_validity(secure)}")
+            ends = (secure.getpeercert() or {}).get("notAfter")
+            validity = ""  # a context that verifies nothing keeps no certificate
+            if isinstance(ends, str):
+                days = (ssl.cert_time_to_seconds(ends) - time.time()) / 86_400
+                validity = f", certificate valid for {days:.0f} more days"
+            return Finding("encryption", "ok", f"{secure.version()}{validity}")
     except ssl.SSLCertVerificationError as error:
         return Finding("encryption", "wrong", f"the certificate: {error.verify_message}")
     except OSError as error:
         return Finding("encryption", "wrong", f"{type(error).__name__}: {error}")
 
 
-def _validity(secure: ssl.SSLSocket) -> str:
-    import ssl
+def _send_request(config: Config) -> Iterator[Finding]:
+    """Yield what the one request finds about the key, then the round trip and the clock."""
+    key, answer, duration, at = Finding("key", "skipped", "disabled"), None, 0.0, 0.0
+    if not config.disabled:
+        transport = config.transport or HttpTransport(
+            config.base_url, config.key, ssl_context=config.ssl_context
+        )
+        began, at = time.monotonic(), time.time()
+        try:
+            answer = transport.send(to_request(()), config.request_timeout)
+            duration = time.monotonic() - began
+            key = _key(answer)
+        except OSError as error:
+            key = Finding("key", "wrong", f"no answer: {type(error).__name__}: {error}")
+        finally:
+            if config.transport is None:
+                transport.close()
+    yield key
+    if answer is None:
+        yield Finding("round trip", "skipped", "no answer")
+    else:
+        yield Finding("round trip", "ok", f"{duration * 1000:.0f} ms, with connecting")
+    yield _clock("" if answer is None else answer.headers.get("date", ""), at + duration / 2)
 
-    ends = (secure.getpeercert() or {}).get("notAfter")
-    if not isinstance(ends, str):
-        return ""  # a context that verifies nothing keeps no certificate
-    days = (ssl.cert_time_to_seconds(ends) - time.time()) / 86_400
-    return f", certificate valid for {days:.0f} more days"
 
-
-def _key(config: Config, exchange: _Exchange) -> Finding:
-    if config.disabled:
-        return Finding("key", "skipped", "disabled")
-    transport = config.transport or _transport.HttpTransport(
-        config.base_url, config.key, ssl_context=config.ssl_context
-    )
-    began, at = time.monotonic(), time.time()
-    try:
-        answer = transport.send(empty_request(), config.request_timeout)
-        exchange.answer, exchange.duration = answer, time.monotonic() - began
-        exchange.at = at + exchange.duration / 2
-    except OSError as error:
-        return Finding("key", "wrong", f"no answer: {type(error).__name__}: {error}")
-    finally:
-        if config.transport is None:
-            transport.close()
+def _key(answer: Answer) -> Finding:
     code = parse_error_code(answer.body)
     status = f"HTTP {answer.status}" + (f", {code}" if code else "")
     accepted = is_key_accepted(answer.status)
@@ -169,21 +147,13 @@ def _key(config: Config, exchange: _Exchange) -> Finding:
     return Finding("key", "wrong", f"refused ({status}); create another one in the dashboard")
 
 
-def _round_trip(exchange: _Exchange) -> Finding:
-    if exchange.answer is None:
-        return Finding("round trip", "skipped", "no answer")
-    return Finding("round trip", "ok", f"{exchange.duration * 1000:.0f} ms, with connecting")
-
-
-def _clock(exchange: _Exchange) -> Finding:
+def _clock(date: str, ours: float) -> Finding:
     """Compare clocks by the answer's Date (RFC 9110, 6.6.1), which is truncated to the second."""
-    answer = exchange.answer
     try:
-        date = parsedate_to_datetime("" if answer is None else answer.headers.get("date", ""))
-        theirs = date.timestamp() + 0.5
+        theirs = parsedate_to_datetime(date).timestamp() + 0.5
     except ValueError:
         return Finding("clock", "skipped", "no answer that has the time")
-    ahead = exchange.at - theirs
+    ahead = ours - theirs
     text = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"
     if ahead > _MOST_AHEAD:
         return Finding("clock", "wrong", f"{text}: it refuses events of its future; set the clock")

@@ -3,12 +3,16 @@
 Everything else about such an event is fixed at once: its bytes, its time and its id. Until it is
 queued it is not accepted, not held, and not counted.
 
-Threads: any thread may defer an event and any other may queue it. Nothing here waits.
+Threads: any thread may defer an event and any other may queue it. The pending events of a request
+belong to its event loop and the threads that its sync code runs in; a `deque` needs no lock.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import deque
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from whisperr._client import get_pipeline
 from whisperr._delivery.pipeline import get_call_site
@@ -18,35 +22,32 @@ from whisperr._events.layout import split_at_user
 from whisperr.errors import InvalidEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Sequence
 
     from whisperr._client import Whisperr
     from whisperr._delivery.pipeline import Pipeline
     from whisperr.protocols import Sink
 
+    # A message id, and the bytes before and after the user.
+    Encoded = tuple[str | None, bytes, bytes | None]
+
 UNKNOWN = object()
 """Stands for a user that is named when the event is queued."""
 
+_ENDED = "external_user_id: the request is over and resolve_user is async; await atrack() there"
+_CANCELLED = "external_user_id: the request was cancelled before its user was read"
 
+
+@dataclass(eq=False, repr=False, slots=True)  # its bytes are not for logs
 class DeferredEvent:
     """An encoded event or identify that waits to be queued, once."""
 
-    __slots__ = ("_call", "_call_site", "_client", "_head", "_tail", "message_id")
-
-    def __init__(
-        self,
-        client: Whisperr,
-        call: str,
-        head: bytes,
-        tail: bytes | None = None,
-        message_id: str | None = None,
-    ) -> None:
-        self.message_id: str | None = message_id
-        self._client = client
-        self._call = call
-        self._head = head
-        self._tail = tail  # None: the head is all of it
-        self._call_site = get_call_site()  # later it is not on the stack any more
+    client: Whisperr
+    call: str
+    message_id: str | None
+    head: bytes
+    tail: bytes | None  # None: the head is all of it
+    call_site: str = field(default_factory=get_call_site)  # later it is not on the stack any more
 
     def queue(self, user: object = None) -> bool:
         """Queue it, for this user if it has none yet; return whether it was accepted.
@@ -56,35 +57,35 @@ class DeferredEvent:
         """
         pipeline = self._pipeline()
         if pipeline.closing:
-            pipeline.reject_closed(self._call, self._call_site)
+            pipeline.reject_closed(self.call, self.call_site)
             return False
-        data = self._head
-        if self._tail is not None:
-            join = join_user if self._call == "identify" else pipeline.encoder.add_user
+        data = self.head
+        if self.tail is not None:
+            join = join_user if self.call == "identify" else pipeline.encoder.add_user
             try:
-                data = join(self._head, user, self._tail)
+                data = join(self.head, user, self.tail)
             except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
-                pipeline.reject(error, self._call, self._call_site)
+                pipeline.reject(error, self.call, self.call_site)
                 return False
-        return pipeline.put(data, self._call_site)
+        return pipeline.put(data, self.call_site)
 
     def reject(self, error: Exception) -> None:
         """Report that it will never be queued, and why; strict mode raises the error."""
-        self._pipeline().reject(error, self._call, self._call_site)
+        self._pipeline().reject(error, self.call, self.call_site)
 
     def settle(self, user: object) -> bool:
         """End the wait: queue it for `user`, or report that there is none, or why it is unknown."""
         if isinstance(user, InvalidEvent):
             self.reject(user)
         elif user is None:
-            report_anonymous(self._client, self._call)
+            report_anonymous(self.client, self.call)
         else:
             return self.queue(user)
         return False
 
     def _pipeline(self) -> Pipeline:
         """Return the pipeline of this process, which may be a fork of the one that deferred it."""
-        pipeline = get_pipeline(self._client)
+        pipeline = get_pipeline(self.client)
         assert pipeline is not None  # a disabled client defers nothing
         return pipeline
 
@@ -105,12 +106,10 @@ def defer_event(
     """
     given = (event_type, properties, context, occurred_at, message_id)
 
-    def encode(pipeline: Pipeline) -> DeferredEvent:
+    def encode(pipeline: Pipeline) -> Encoded:
         if user is UNKNOWN:
-            chosen, head, tail = pipeline.encoder.encode_without_user(*given)
-            return DeferredEvent(client, "track", head, tail, chosen)
-        chosen, data = pipeline.encoder.encode(user, *given)
-        return DeferredEvent(client, "track", data, None, chosen)
+            return pipeline.encoder.encode_without_user(*given)
+        return (*pipeline.encoder.encode(user, *given), None)
 
     return _defer(client, "track", encode)
 
@@ -118,15 +117,14 @@ def defer_event(
 def defer_identify(client: Whisperr, **details: object) -> DeferredEvent | None:
     """Encode what is known about a user that is named later; None when it was rejected."""
 
-    def encode(_: Pipeline) -> DeferredEvent:
-        head, tail = split_at_user(encode_identify(NO_USER, **details), NO_USER)
-        return DeferredEvent(client, "identify", head, tail)
+    def encode(_: Pipeline) -> Encoded:
+        return (None, *split_at_user(encode_identify(NO_USER, **details), NO_USER))
 
     return _defer(client, "identify", encode)
 
 
 def _defer(
-    client: Whisperr, call: str, encode: Callable[[Pipeline], DeferredEvent]
+    client: Whisperr, call: str, encode: Callable[[Pipeline], Encoded]
 ) -> DeferredEvent | None:
     pipeline = get_pipeline(client)
     if pipeline is None:
@@ -135,7 +133,7 @@ def _defer(
         pipeline.reject_closed(call)
         return None
     try:
-        return encode(pipeline)
+        return DeferredEvent(client, call, *encode(pipeline))
     except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
         pipeline.reject(error, call)
         return None
@@ -169,3 +167,105 @@ def report_anonymous(client: Whisperr, call: str) -> None:
     pipeline = get_pipeline(client)
     if pipeline is not None:
         pipeline.reporter.debug("%s: the visitor is anonymous; nothing is sent", call)
+
+
+@dataclass(eq=False, repr=False)
+class Unread:
+    """A user that takes an `await` to read.
+
+    `source` is the same object for reads that have the same result. `reader` names what reads the
+    user, for reports.
+    """
+
+    _read: Callable[[], Any]
+    source: object
+    reader: str = "resolve_user"
+
+    async def read(self) -> object:
+        """Return the user's id, None for an anonymous visitor, or why it cannot be read."""
+        try:
+            return await self._read()
+        except Exception as error:  # noqa: BLE001  # of a project's own function: reported
+            return to_invalid_event(error, self.reader)
+
+
+class Pending:
+    """Events and identifies of one request that wait for their user."""
+
+    _ended = False
+
+    def __init__(self) -> None:
+        self._queue: deque[tuple[DeferredEvent, Unread]] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._queue)
+
+    def add(self, deferred: DeferredEvent | None, user: Unread) -> str | None:
+        """Keep an event until the request ends; return its id, None when it was rejected."""
+        if deferred is None:
+            return None
+        if self._ended:
+            deferred.reject(InvalidEvent(_ENDED))
+            return None
+        self._queue.append((deferred, user))
+        return deferred.message_id
+
+    def end(self) -> None:
+        """End the request: the middleware settles what is pending now, and nothing after that."""
+        self._ended = True
+
+    async def settle(self) -> None:
+        """Read the users, each source once, and queue what is pending.
+
+        Raises InvalidEvent in strict mode only. When the task is cancelled, what still waits for
+        its user is reported as lost.
+        """
+        try:
+            await self._settle()
+        except InvalidEvent:
+            raise
+        except BaseException:
+            with suppress(InvalidEvent):
+                self.reject(_CANCELLED)
+            raise
+
+    async def _settle(self) -> None:
+        # By the id of a source; the source is kept, so that no other object gets its id.
+        users: dict[int, tuple[object, object]] = {}
+        settled: list[tuple[DeferredEvent, object]] = []
+        try:
+            while self._queue:
+                first = self._queue[0]
+                deferred, user = first
+                if id(user.source) not in users:
+                    users[id(user.source)] = (user.source, await user.read())
+                # A login or logout may have taken it meanwhile.
+                if self._queue and self._queue[0] is first:
+                    self._queue.popleft()
+                    settled.append((deferred, users[id(user.source)][1]))
+        finally:
+            await self.finish(settled)
+
+    async def finish(self, settled: Sequence[tuple[DeferredEvent, object]]) -> bool:
+        """Queue events whose users have been read; return whether all were accepted."""
+        return settle_all(settled)
+
+    def pull(
+        self, select: Callable[[Unread], bool] = lambda _: True
+    ) -> list[tuple[DeferredEvent, Unread]]:
+        """Take out what waits for the selected users; the rest stays, in its order."""
+        pending = tuple(self._queue)
+        self._queue.clear()
+        self._queue.extend(pair for pair in pending if not select(pair[1]))
+        return [pair for pair in pending if select(pair[1])]
+
+    def reject(self, reason: str, select: Callable[[Unread], bool] = lambda _: True) -> None:
+        """Report what waits for the selected users as lost."""
+        settle_all([(deferred, InvalidEvent(reason)) for deferred, _ in self.pull(select)])
+
+
+def to_invalid_event(error: Exception, reader: str = "resolve_user") -> InvalidEvent:
+    """Return what is reported; never the text of a foreign error, which may repeat data."""
+    if isinstance(error, InvalidEvent):
+        return error
+    return InvalidEvent(f"external_user_id: {reader} raised {type(error).__name__}")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from functools import wraps
+from functools import partial, wraps
 from inspect import iscoroutinefunction
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from whisperr._process.exit import pipelines
 
@@ -28,13 +28,14 @@ def flush_all(timeout: float) -> bool:
     return all(done)
 
 
-def flush_after_calls(
-    function: Function, get_timeout: Callable[[tuple[Any, ...]], float]
-) -> Function:
-    """Wrap a function, sync or async, to flush after each call, also a failed one.
+def flush_after_calls(function: Any, get_timeout: Callable[[tuple[Any, ...]], float]) -> Any:  # noqa: ANN401  # a function, or a decorator
+    """Wrap a function, sync or async, to flush after each call; without one return a decorator.
 
-    `get_timeout` takes the arguments of the call, after it, and returns the seconds of the flush.
+    It flushes after a failed call, too. `get_timeout` takes the arguments of the call, after it,
+    and returns the seconds of the flush.
     """
+    if function is None:
+        return partial(flush_after_calls, get_timeout=get_timeout)
     if iscoroutinefunction(function):
 
         @wraps(function)
@@ -46,7 +47,7 @@ def flush_after_calls(
             finally:
                 await asyncio.to_thread(flush_all, get_timeout(args))
 
-        return cast("Function", acall)
+        return acall
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # likewise
@@ -55,4 +56,4 @@ def flush_after_calls(
         finally:
             flush_all(get_timeout(args))
 
-    return cast("Function", call)
+    return call

@@ -1,8 +1,8 @@
 """Trackers: the client, for the user of one request or task.
 
-Integrations differ in how they read the user: `_read_user`, and `_aread_user` with an `await`. The
-user is read when something is tracked, never before, and not for a disabled client. A failure to
-read it is reported as bad data is, and the request continues.
+Integrations differ in how they read the user: `_read_user`. It is read when something is tracked,
+never before, and not for a disabled client. A failure is reported as bad data is, and the request
+continues.
 
 `TrackArguments` and `IdentifyArguments` are the only place where the integrations spell what
 `Whisperr.track` and `Whisperr.identify` take; a test compares them with the client.
@@ -12,29 +12,33 @@ Threads: any. A tracker keeps nothing but the deferred events of its request.
 
 from __future__ import annotations
 
-from inspect import Parameter, signature
-from typing import TYPE_CHECKING, TypedDict, TypeVar
+from inspect import isawaitable, signature
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
 
 from whisperr._client import Whisperr
 from whisperr._events.event import parse_identifier
 from whisperr.errors import InvalidEvent
 
-from .deferred import UNKNOWN, defer_event, defer_identify, report_anonymous
-from .pending import Pending, Unread, to_invalid_event
+from .deferred import (
+    UNKNOWN,
+    DeferredEvent,
+    Pending,
+    Unread,
+    defer_event,
+    defer_identify,
+    report_anonymous,
+    to_invalid_event,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
-    from typing import Any, Literal, TypeAlias
 
     from typing_extensions import Unpack
 
     from whisperr.channel import ChannelFields
 
-    from .deferred import DeferredEvent
-
-    Fields: TypeAlias = Mapping[str, Any] | None
-
+Fields: TypeAlias = "Mapping[str, Any] | None"
 F = TypeVar("F", bound="Callable[..., object]")
 
 _ASYNC = "external_user_id: resolve_user must not be async here"
@@ -65,16 +69,12 @@ def same_parameters(method: Callable[..., object]) -> Callable[[F], F]:
     All of them but the user, and with them what only the decorated function has.
     """
     _self, _user, *shared = signature(method).parameters.values()
-    names = {parameter.name for parameter in shared}
 
     def apply(function: F) -> F:
         own = signature(function)
-        others = [
-            parameter
-            for parameter in own.parameters.values()
-            if parameter.name not in names and parameter.kind is not Parameter.VAR_KEYWORD
-        ]
-        ordered = sorted([*others, *shared], key=lambda parameter: parameter.kind)
+        parameters = {one.name: one for one in (*own.parameters.values(), *shared)}
+        del parameters["arguments"]  # it stands for those of the method
+        ordered = sorted(parameters.values(), key=lambda parameter: parameter.kind)
         vars(function)["__signature__"] = own.replace(parameters=ordered)
         return function
 
@@ -86,6 +86,11 @@ def check_names(given: Mapping[str, object], arguments: type) -> None:
     for name in given:
         if name not in arguments.__annotations__:
             raise TypeError(f"got an unexpected keyword argument {name!r}")
+
+
+def is_async(resolve: Callable[[Any], object], is_coroutine: Callable[[object], bool]) -> bool:
+    """Return whether a resolver is to be awaited; also an object with an async `__call__`."""
+    return is_coroutine(resolve) or is_coroutine(getattr(resolve, "__call__", None))  # noqa: B004  # the method itself
 
 
 class UserTracker:
@@ -101,7 +106,7 @@ class UserTracker:
         """Return the user's id, None for an anonymous visitor, or Unread. May raise anything."""
         return self._resolve()
 
-    def _defer(self, deferred: DeferredEvent, user: Unread) -> str | None:
+    def _defer(self, deferred: DeferredEvent | None, user: Unread) -> str | None:
         """Keep an event until its user is read; for trackers whose user may be Unread."""
         raise NotImplementedError
 
@@ -133,12 +138,10 @@ class UserTracker:
         check_names(arguments, TrackArguments)
         client = self._get_client()
         user = self._find_user(client, "track") if client.enabled else None
-        if user is None:
-            return None
-        if not isinstance(user, Unread):
-            return client.track(user, event_type, properties, context, **arguments)
-        deferred = defer_event(client, UNKNOWN, event_type, properties, context, **arguments)
-        return None if deferred is None else self._defer(deferred, user)
+        given = (event_type, properties, context)
+        if isinstance(user, Unread):
+            return self._defer(defer_event(client, UNKNOWN, *given, **arguments), user)
+        return None if user is None else client.track(user, *given, **arguments)
 
     @same_parameters(Whisperr.identify)
     def identify(self, **arguments: Unpack[IdentifyArguments]) -> None:
@@ -147,9 +150,7 @@ class UserTracker:
         client = self._get_client()
         user = self._find_user(client, "identify") if client.enabled else None
         if isinstance(user, Unread):
-            deferred = defer_identify(client, **arguments)
-            if deferred is not None:
-                self._defer(deferred, user)
+            self._defer(defer_identify(client, **arguments), user)
         elif user is not None:
             client.identify(user, **arguments)
 
@@ -181,9 +182,15 @@ class DeferringTracker(UserTracker):
 
     async def _aread_user(self) -> object:
         """Return the user's id, None for an anonymous visitor, or why it cannot be read."""
-        raise NotImplementedError
+        try:
+            user = self._read_user()
+            if isawaitable(user):
+                user = await user
+        except Exception as error:  # noqa: BLE001  # of a project's own function: reported
+            return to_invalid_event(error)
+        return await user.read() if isinstance(user, Unread) else user
 
-    def _defer(self, deferred: DeferredEvent, user: Unread) -> str | None:
+    def _defer(self, deferred: DeferredEvent | None, user: Unread) -> str | None:
         return self.pending.add(deferred, user)
 
     async def auser_id(self) -> str | None:
@@ -203,19 +210,18 @@ class DeferringTracker(UserTracker):
         **arguments: Unpack[TrackArguments],
     ) -> str | None:
         """Do what `track` does, and read the user before it returns."""
-        client = self._get_client()
-        deferred = defer_event(client, UNKNOWN, event_type, properties, context, **arguments)
-        return None if deferred is None else await self._settle(deferred)
+        given = (event_type, properties, context)
+        return await self._settle(defer_event(self._get_client(), UNKNOWN, *given, **arguments))
 
     @same_parameters(Whisperr.identify)
     async def aidentify(self, **arguments: Unpack[IdentifyArguments]) -> None:
         """Do what `identify` does, and read the user before it returns."""
         check_names(arguments, IdentifyArguments)
-        deferred = defer_identify(self._get_client(), **arguments)
-        if deferred is not None:
-            await self._settle(deferred)
+        await self._settle(defer_identify(self._get_client(), **arguments))
 
-    async def _settle(self, deferred: DeferredEvent) -> str | None:
+    async def _settle(self, deferred: DeferredEvent | None) -> str | None:
+        if deferred is None:
+            return None
         accepted = await self.pending.finish([(deferred, await self._aread_user())])
         return deferred.message_id if accepted else None
 

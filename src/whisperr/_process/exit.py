@@ -66,9 +66,7 @@ def keep(pipeline: Running) -> None:
     client holds before it calls `__del__`: the pipeline is not in the registry any more.
     """
     _add(pipeline)
-    for other in tuple(_leaving):
-        if other.ended:
-            _leaving.discard(other)
+    _leaving.difference_update([other for other in tuple(_leaving) if other.ended])
     _leaving.add(pipeline)
 
 

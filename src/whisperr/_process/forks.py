@@ -24,11 +24,9 @@ if TYPE_CHECKING:
 
         def before_fork(self) -> bool:
             """Lock and close the connection; return whether `after_fork` is to unlock."""
-            ...
 
         def after_fork(self) -> None:
             """Unlock, in the parent and in the child."""
-            ...
 
 
 _registered: set[ref[Forkable]] = set()

@@ -13,7 +13,6 @@ The module is looked up and not imported: it exists only inside uWSGI. Any threa
 from __future__ import annotations
 
 import sys
-from os import getpid
 
 from .logger import logger
 
@@ -55,8 +54,3 @@ def get_obstacle(modules: Mapping[str, ModuleType], pid: int) -> str | None:
     if worker_id() != 0 or masterpid() not in {0, pid}:
         return None
     return "uWSGI has not forked its workers yet, so no thread is started in this process"
-
-
-def get_obstacle_here() -> str | None:
-    """Return why this process must start no thread now; None when it may."""
-    return get_obstacle(sys.modules, getpid())

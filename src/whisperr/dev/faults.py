@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import asdict, dataclass, fields
 from random import Random
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -18,15 +18,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 Kind = Literal["status", "latency", "hang", "cut", "lose_answer", "drip", "legacy"]
-KINDS: dict[str, str] = {
-    "status": "answer with this status and accept nothing",
-    "latency": "wait before answering",
-    "hang": "accept nothing and never answer",
-    "cut": "accept nothing and cut the connection",
-    "lose_answer": "accept the request, then cut the connection before the answer",
-    "drip": "accept the request, then send the answer byte by byte",
-    "legacy": "refuse a whole batch with 400 for one bad event",
-}
+KINDS: tuple[Kind, ...] = get_args(Kind)
 
 
 @dataclass(frozen=True)
@@ -51,13 +43,13 @@ class Fault:
         """Raise ValueError that names the wrong value and what is allowed."""
         if self.kind not in KINDS:
             raise ValueError(f"kind={self.kind!r}: must be one of {', '.join(KINDS)}")
-        if not _is_number(self.rate) or not 0 < self.rate <= 1:
+        if not _is_number(self.rate, int, float) or not 0 < self.rate <= 1:
             raise ValueError(f"rate={self.rate!r}: must be above 0 and at most 1")
-        if self.times is not None and not (_is_whole(self.times) and self.times > 0):
+        if self.times is not None and not (_is_number(self.times, int) and self.times > 0):
             raise ValueError(f"times={self.times!r}: must be a whole number from 1, or None")
-        if not _is_whole(self.code) or not 300 <= self.code <= 599:  # noqa: PLR2004  # HTTP
+        if not _is_number(self.code, int) or not 300 <= self.code <= 599:  # noqa: PLR2004  # HTTP
             raise ValueError(f"code={self.code!r}: must be a status from 300 to 599")
-        if not _is_number(self.seconds) or not 0 <= self.seconds <= 3600:  # noqa: PLR2004  # an hour
+        if not _is_number(self.seconds, int, float) or not 0 <= self.seconds <= 3600:  # noqa: PLR2004  # an hour
             raise ValueError(f"seconds={self.seconds!r}: must be from 0 to 3600")
         for name in ("retry_after", "location", "path"):
             text = getattr(self, name)
@@ -141,21 +133,16 @@ class FaultInjector:
         *,
         on_change: Callable[[], object] = lambda: None,
     ) -> None:
+        self.faults: tuple[Fault, ...] = tuple(faults)  # also those that have used up their times
         self._lock = Lock()
         self._random = Random(seed)  # noqa: S311  # a test run, to be repeated
         self._used: Counter[int] = Counter()
-        self._faults = tuple(faults)
         self._on_change = on_change
-
-    @property
-    def faults(self) -> tuple[Fault, ...]:
-        """The faults that are on, also those that have used up their times."""
-        return self._faults
 
     def set(self, faults: Iterable[Fault]) -> None:
         """Replace the faults; their counts of times start at zero."""
         with self._lock:
-            self._faults = tuple(faults)
+            self.faults = tuple(faults)
             self._used.clear()
         self._on_change()
 
@@ -163,10 +150,9 @@ class FaultInjector:
         """Return the faults of a request to `path`: delays and modes, then at most one failure."""
         picked = []
         with self._lock:
-            for index, fault in enumerate(self._faults):
-                if fault.path not in {None, path}:
-                    continue
-                if fault.times is not None and self._used[index] >= fault.times:
+            for index, fault in enumerate(self.faults):
+                is_used_up = fault.times is not None and self._used[index] >= fault.times
+                if is_used_up or fault.path not in {None, path}:
                     continue
                 if fault.rate < 1 and self._random.random() >= fault.rate:
                     continue
@@ -177,9 +163,5 @@ class FaultInjector:
         return picked
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-def _is_whole(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+def _is_number(value: object, *types: type[float]) -> bool:
+    return isinstance(value, types) and not isinstance(value, bool)

@@ -21,11 +21,10 @@ except ModuleNotFoundError as _missing:
 
 from django.core.checks import register as _register
 
-from ._client import get_settings_client as get_client
-from ._on_commit import track_on_commit
 from ._tracker import DjangoRequestTracker as RequestTracker
-from ._tracker import WhisperrRequest
+from ._tracker import WhisperrRequest, track_on_commit
 from .checks import check_app as _check_app
+from .conf import get_settings_client as get_client
 from .middleware import WhisperrMiddleware
 from .outbox.buffer import OutboxBuffer
 

@@ -1,4 +1,4 @@
-"""`request.whisperr`: the client, for the user of one request.
+"""`request.whisperr`, the client for the user of one request, and events that follow a commit.
 
 The user is read when something is tracked, never before. Where reading it takes an `await`, the
 event is encoded at once and waits for its user, until the middleware can read it.
@@ -12,28 +12,27 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import SynchronousOnlyOperation
+from django.db import transaction
 from django.http import HttpRequest
+from django.utils.functional import LazyObject
 
-from whisperr import Whisperr
-from whisperr._integrations.deferred import UNKNOWN, defer_event
-from whisperr._integrations.pending import Unread
+from whisperr import InvalidEvent, Whisperr
+from whisperr._integrations.deferred import UNKNOWN, DeferredEvent, Unread, defer_event, get_sink
 from whisperr._integrations.tracker import (
     DeferringTracker,
+    Fields,
     TrackArguments,
     check_names,
     same_parameters,
     to_user_id,
 )
 
-from ._client import get_settings_client
-from ._on_commit import queue_on_commit
-from ._pending import DjangoPending, writes_rows
-from ._user import KnownUser, aread_user, in_event_loop, is_session_user, read_user
+from ._pending import DjangoPending, KnownUser, in_event_loop, read_user, writes_rows
+from .conf import get_resolver, get_settings_client
+from .outbox.buffer import Rows, use_database
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
-
-    from whisperr._integrations.tracker import Fields
 
 
 class DjangoRequestTracker(DeferringTracker):
@@ -62,7 +61,7 @@ class DjangoRequestTracker(DeferringTracker):
         """
         user = self._find_user(self.client, "user_id")
         if isinstance(user, KnownUser):
-            user = user.key
+            user = user.source
         elif isinstance(user, Unread):
             raise SynchronousOnlyOperation("use `await request.whisperr.auser_id()` here")
         return to_user_id(self.client, user)
@@ -87,25 +86,22 @@ class DjangoRequestTracker(DeferringTracker):
         user = self._find_user(client, "track") if client.enabled else None
         if user is None:
             return None
-        known = UNKNOWN if isinstance(user, Unread) else user
-        deferred = defer_event(client, known, event_type, properties, context, **arguments)
-        if deferred is None:
-            return None
+        given = (event_type, properties, context)
         if isinstance(user, Unread):
-            return self.pending.add(deferred, user)
-        return queue_on_commit(deferred, using)
+            return self._defer(defer_event(client, UNKNOWN, *given, **arguments), user)
+        return _queue_on_commit(defer_event(client, user, *given, **arguments), using)
 
     def _read_user(self) -> object:
         user = self._resolve()
         if isinstance(user, Unread):
             return user
-        if self.pending and is_session_user(self._request):
+        if self.pending and get_resolver() is None and isinstance(self._request.user, LazyObject):
             self.pending.found(user)  # what was tracked first is queued first
         return KnownUser(user) if user is not None and in_event_loop() and writes_rows() else user
 
     async def _aread_user(self) -> object:
         await self.pending.settle()  # what was tracked first is queued first
-        return await aread_user(self._request)
+        return await super()._aread_user()
 
 
 class WhisperrRequest(HttpRequest):
@@ -116,3 +112,50 @@ class WhisperrRequest(HttpRequest):
     """
 
     whisperr: DjangoRequestTracker
+
+
+@same_parameters(Whisperr.track)
+def track_on_commit(
+    user_id: object,
+    event_type: str,
+    properties: Fields = None,
+    context: Fields = None,
+    *,
+    using: str | None = None,
+    **arguments: Unpack[TrackArguments],
+) -> str | None:
+    """Track when the current transaction commits; never when it rolls back.
+
+    The arguments are those of `Whisperr.track`. Everything is encoded and stamped now, and bad
+    data is reported now. Outside a transaction it is queued at once. `using` names the database;
+    the default one when left out. Returns the message id, None when it was rejected.
+
+    With the outbox its row is written now, in the transaction on `using`.
+    """
+    client = get_settings_client()
+    deferred = defer_event(client, user_id, event_type, properties, context, **arguments)
+    return _queue_on_commit(deferred, using)
+
+
+def _queue_on_commit(deferred: DeferredEvent | None, using: str | None) -> str | None:
+    """Queue an event when the transaction commits; return its message id, None when rejected.
+
+    A row of the outbox follows the transaction by itself, if it is in the same database.
+    """
+    if deferred is None:
+        return None
+    sink = get_sink(get_settings_client())
+    if isinstance(sink, Rows) and sink.follows(using):
+        with use_database(using):
+            return deferred.message_id if deferred.queue() else None
+    try:
+        connection = transaction.get_connection(using)
+        if connection.connection is not None:  # else nothing can be open on it, and none is made
+            connection.on_commit(deferred.queue, robust=True)
+            return deferred.message_id
+    except SynchronousOnlyOperation:
+        pass  # an event loop, where Django has no transactions
+    except Exception as error:  # noqa: BLE001  # an unknown database, transactions by hand
+        deferred.reject(InvalidEvent(f"track_on_commit: Django raised {type(error).__name__}"))
+        return None
+    return deferred.message_id if deferred.queue() else None

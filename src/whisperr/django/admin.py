@@ -62,7 +62,6 @@ class WaitingPages(ReadOnly):
 
     list_display: tuple[str, ...] = ("id", "kind", "age", "leased_until")
     fields: ClassVar[tuple[str, ...]] = ("id", "kind", "created_at", "leased_until", "content")
-    readonly_fields: ClassVar[tuple[str, ...]] = fields
 
 
 class DeadLetterPages(ReadOnly):
@@ -80,7 +79,6 @@ class DeadLetterPages(ReadOnly):
         "refused_at",
         "content",
     )
-    readonly_fields: ClassVar[tuple[str, ...]] = fields
 
 
 admin.site.register(OutboxEvent, WaitingPages)

@@ -10,7 +10,7 @@ from django.core.checks import Error
 from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 
-from whisperr._integrations.settings import API_KEY
+from whisperr._integrations.client import API_KEY
 from whisperr._options import OUTBOX, get_base_url
 from whisperr._url import LOOPBACK, parse_url
 
@@ -28,8 +28,7 @@ _AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 def check_settings(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # what Django passes to checks
     """Return everything that is wrong with the settings."""
-    found = [*_key(), *_resolver(), *_options(), *_outbox()]
-    return [*found, *_address(), *_unknown(), *_middleware()]
+    return [*_key(), *_values(), *_unknown(), *_middleware()]
 
 
 def check_app(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # likewise
@@ -60,7 +59,7 @@ def _key() -> Iterator[CheckMessage]:
         )
 
 
-def _resolver() -> Iterator[CheckMessage]:
+def _values() -> Iterator[CheckMessage]:
     try:
         get_resolver()
     except ImproperlyConfigured as error:
@@ -70,40 +69,26 @@ def _resolver() -> Iterator[CheckMessage]:
             "returns the user's id as a string, or None.",
             id="whisperr.E002",
         )
-
-
-def _options() -> Iterator[CheckMessage]:
     for option in SETTINGS.find_set():
         try:
             SETTINGS.read_option(option)
         except ImproperlyConfigured as error:  # noqa: PERF203  # each is reported
             yield Error(f"{error}.", hint=f"{option.meaning}.", id="whisperr.E003")
-
-
-def _outbox() -> Iterator[CheckMessage]:
     problem = alias_problem()
     if problem is not None:
         yield Error(f"{problem}.", hint="Name one of DATABASES, or remove it.", id="whisperr.E005")
-
-
-def _address() -> Iterator[CheckMessage]:
     given = getattr(settings, "WHISPERR_BASE_URL", None)
     parts = parse_url(get_base_url(given if isinstance(given, str) else None))
     if parts is not None and parts[0] == "http" and parts[1] not in LOOPBACK:
-        yield Caution(
-            f"WHISPERR_BASE_URL: http:// sends the key to {parts[1]} unencrypted.",
-            hint="Use https://.",
-            id="whisperr.W002",
-        )
+        text = f"WHISPERR_BASE_URL: http:// sends the key to {parts[1]} unencrypted."
+        yield Caution(text, hint="Use https://.", id="whisperr.W002")
 
 
 def _unknown() -> Iterator[CheckMessage]:
     for name, near in SETTINGS.find_unknown(sorted(dir(settings))):
-        yield Caution(
-            f"{name} is not a setting of whisperr and does nothing.",
-            hint=f"Did you mean {near}?" if near else "Remove it.",
-            id="whisperr.W003",
-        )
+        text = f"{name} is not a setting of whisperr and does nothing."
+        hint = f"Did you mean {near}?" if near else "Remove it."
+        yield Caution(text, hint=hint, id="whisperr.W003")
 
 
 def _middleware() -> Iterator[CheckMessage]:

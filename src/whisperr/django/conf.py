@@ -1,24 +1,24 @@
-"""The settings in Django: WHISPERR_<OPTION> for every option of the client, and the resolver.
+"""The settings in Django, WHISPERR_<OPTION> for every option, and the client that they make.
 
-Reads the settings when asked and keeps nothing.
+Reads the settings when asked; keeps nothing but the client of the process.
 """
 
 from __future__ import annotations
 
 import os
+import sys
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import iscoroutinefunction
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.core.signals import setting_changed
 from django.utils.module_loading import import_string
 
 from whisperr import Whisperr
 from whisperr._delivery.pipeline import resolve_buffer
-from whisperr._integrations.settings import API_KEY, SettingsReader, get_setting_name
-from whisperr._options import OPTIONS, OUTBOX, Config
-from whisperr._queue.memory import MemoryQueue
+from whisperr._integrations.client import API_KEY, DefaultClient, SettingsReader, get_setting_name
+from whisperr._options import OPTIONS, OUTBOX, Config, Option
 from whisperr._secret import Secret
 
 from .outbox.buffer import OUTBOX_DATABASE, OutboxBuffer
@@ -26,19 +26,8 @@ from .outbox.buffer import OUTBOX_DATABASE, OutboxBuffer
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from whisperr._options import Option
-    from whisperr.protocols import Accounting
-
 RESOLVE_USER = "WHISPERR_RESOLVE_USER"
 DISABLED = "WHISPERR_DISABLED"
-
-
-class InMemory:
-    """The buffer config of a client that delivers by itself, whatever the settings say."""
-
-    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> MemoryQueue:  # noqa: ARG002  # it loses nothing by itself
-        """Return a queue in memory."""
-        return MemoryQueue(max_events, max_bytes)
 
 
 class _DjangoSettings(SettingsReader):
@@ -86,6 +75,39 @@ def new_client(**changed: object) -> Whisperr:
         raise ImproperlyConfigured(f"whisperr: {error}") from None
 
 
+def get_settings_client() -> Whisperr:
+    """Return the client of this process; the first call makes it from the settings.
+
+    Raises django.core.exceptions.ImproperlyConfigured for a missing key or a wrong setting: it
+    names the setting and the fix. The middleware calls this when the application starts, so that a
+    mistake is found then.
+    """
+    return _client.get()
+
+
+def _make_client() -> Whisperr:
+    client = new_client()
+    if "celery" in sys.modules:  # looked up: a site without it does not pay for it
+        # Deliver where Celery ends its processes, unless the project has connected it by itself.
+        from whisperr.celery import connect_unless_connected
+
+        connect_unless_connected(get_settings_client)
+    return client
+
+
+_client = DefaultClient(_make_client)
+
+
+def _discard_after_a_change(*, setting: str, **_: object) -> None:
+    """Shut the client down when a test changes its settings; the next use makes a new one."""
+    client = _client.clear() if setting in SETTINGS.known - {RESOLVE_USER} else None
+    if client is not None:
+        client.shutdown()
+
+
+setting_changed.connect(_discard_after_a_change, dispatch_uid="whisperr.django.client")
+
+
 def config() -> Config:
     """Return the checked options of the settings; raises ImproperlyConfigured or ValueError."""
     defaults = {option.name: option.default for option in OPTIONS}
@@ -100,28 +122,19 @@ def get_resolver() -> Callable[[Any], Any] | None:
     value = getattr(settings, RESOLVE_USER, None)
     if value is None:
         return None
-    found = _import(RESOLVE_USER, value) if isinstance(value, str) else value
+    found: object = _import(RESOLVE_USER, value) if isinstance(value, str) else value
     if not callable(found):
         raise ImproperlyConfigured(
             f"{RESOLVE_USER} = {value!r}: must name a function that takes a request"
         )
-    function: Callable[[Any], Any] = found
-    return function
-
-
-def is_async(function: Callable[[Any], Any]) -> bool:
-    """Return whether a resolver is to be awaited; also an object with an async `__call__`."""
-    return iscoroutinefunction(function) or iscoroutinefunction(
-        getattr(function, "__call__", None)  # noqa: B004  # the method itself is looked at
-    )
+    return found
 
 
 def _import(name: str, path: str) -> object:
     try:
-        found: object = import_string(path)
+        return import_string(path)
     except ImportError as error:
         raise ImproperlyConfigured(f"{name} = {path!r}: cannot be imported: {error}") from error
-    return found
 
 
 def _make(found: object, option: Option) -> object:

@@ -6,17 +6,15 @@ Django puts no thread between its neighbours for it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
-from ._client import get_settings_client
 from ._tracker import DjangoRequestTracker
-from .conf import get_resolver
+from .conf import get_resolver, get_settings_client
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import Any
 
     from django.http import HttpRequest
     from django.http.response import HttpResponseBase

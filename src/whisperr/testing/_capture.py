@@ -2,11 +2,10 @@
 
 While a capture is on, the calls of every client are sent to a recording pipeline in place of its
 own: the same class with the same options, so that events are checked, stamped, encoded and
-reported as in production. Its sink records each event. The client's own pipeline is not touched.
+reported as in production. The client's own pipeline is not touched.
 
 Threads: a capture is of the whole process, not of a thread, a task or a context, because events
-come from thread pools, event loops and servers. Any thread may call anything here. A forked child
-records for itself.
+come from thread pools, event loops and servers. A forked child records for itself.
 
 Locks: one for each process, taken where a block begins or ends. Recording takes none.
 """
@@ -29,7 +28,7 @@ from ._events import Events
 from ._recorded import to_recorded
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator, Sequence
 
     from whisperr._options import Config
 
@@ -52,8 +51,21 @@ def capture(*, strict: bool | None = None) -> Iterator[Events]:
     was before, also one that was shut down meanwhile. Captures may overlap: each records all.
     """
     events = Events()
-    with _override_strict(strict), _CAPTURES.add(events):
-        yield events
+    with _override_strict(strict):
+        with get_lock():
+            _captures[id(events)] = events
+            OVERRIDES.pipeline = _get_pipeline
+        try:
+            yield events
+        finally:
+            for pipeline in tuple(_pipelines.values()):
+                pipeline.report()
+            with get_lock():
+                del _captures[id(events)]
+                if not _captures:
+                    OVERRIDES.pipeline = None
+                    while _pipelines:
+                        _pipelines.popitem()[1].leave()
 
 
 @contextmanager
@@ -67,60 +79,13 @@ def strict(strict: bool = True) -> Iterator[None]:  # noqa: FBT001, FBT002  # st
         yield
 
 
-class _Captures:
-    """The captures that are on, and the recording pipelines of the clients that they record."""
-
-    def __init__(self) -> None:
-        self._captures: tuple[Events, ...] = ()
-        # The configuration is kept beside its pipeline: its `id` must not be used again.
-        self._pipelines: dict[tuple[int, int], tuple[Config, _RecordingPipeline]] = {}
-
-    def get_pipeline(self, config: Config) -> _RecordingPipeline:
-        """Return the recording pipeline of a client in this process."""
-        key = (os.getpid(), id(config))
-        found = self._pipelines.get(key)
-        if found is None:
-            found = self._pipelines.setdefault(key, (config, _RecordingPipeline(config, self)))
-        return found[1]
-
-    @contextmanager
-    def add(self, events: Events) -> Iterator[None]:
-        """Record into `events` while the block runs."""
-        with get_lock():
-            self._captures = (*self._captures, events)
-            OVERRIDES.pipeline = self.get_pipeline
-        try:
-            yield
-        finally:
-            for _, pipeline in tuple(self._pipelines.values()):
-                pipeline.report()
-            with get_lock():
-                self._captures = tuple(one for one in self._captures if one is not events)
-                if not self._captures:
-                    OVERRIDES.pipeline = None
-                    pipelines, self._pipelines = self._pipelines, {}
-                    for _, pipeline in pipelines.values():
-                        pipeline.leave()
-
-    def record(self, data: bytes) -> None:
-        """Add one encoded event or identify to every capture that is on."""
-        recorded = to_recorded(data)
-        for events in self._captures:
-            events.record(recorded)
-
-    def refuse(self, sentence: str) -> None:
-        """Add the report of a call that became no event."""
-        for events in self._captures:
-            events.refuse(sentence)
-
-
 class _RecordingPipeline(Pipeline):
     """A client's pipeline that records instead of delivering."""
 
-    def __init__(self, config: Config, captures: _Captures) -> None:
-        recording = _RecordingBuffer(captures.record)
-        super().__init__(config.replace(buffer=recording, transport=None))
-        self._captures = captures
+    def __init__(self, config: Config) -> None:
+        sink = _RecordingSink(config.max_queue_bytes)
+        super().__init__(config.replace(buffer=sink, transport=None))
+        self._client_config = config  # kept: its `id` is a key, and must not be used again
 
     def reject(self, error: Exception, call: str, call_site: str | None = None) -> None:
         if not isinstance(error, Vetoed):
@@ -146,18 +111,9 @@ class _RecordingPipeline(Pipeline):
             self.thread.wait_until(lambda: not self.thread.in_step, lambda: False, end)
 
     def _record_refusal(self, text: str, call_site: str | None) -> None:
-        self._captures.refuse(f"{text}{get_call_site() if call_site is None else call_site}")
-
-
-class _RecordingBuffer:
-    """A buffer config whose sink records."""
-
-    def __init__(self, record: Callable[[bytes], None]) -> None:
-        self._record = record
-
-    def open(self, max_events: int, max_bytes: int, accounting: object = None) -> _RecordingSink:  # noqa: ARG002  # a method of the protocol
-        """Return a sink that accepts what a queue of `max_bytes` could hold."""
-        return _RecordingSink(max_bytes, self._record)
+        sentence = f"{text}{get_call_site() if call_site is None else call_site}"
+        for events in tuple(_captures.values()):
+            events.refuse(sentence)
 
 
 class _RecordingSink:
@@ -165,21 +121,29 @@ class _RecordingSink:
 
     delivered_by = "a capture, which sends nothing"
 
-    def __init__(self, max_bytes: int, record: Callable[[bytes], None]) -> None:
+    def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._record = record
 
     def put(self, data: bytes) -> Sequence[bytes]:
         """Record one event; return it when a queue of this client could not hold it."""
         if len(data) + EVENT_OVERHEAD_BYTES > self._max_bytes:
             return (data,)
-        self._record(data)
+        recorded = to_recorded(data)
+        for events in tuple(_captures.values()):
+            events.record(recorded)
         return ()
 
 
-_CAPTURES = _Captures()
+_captures: dict[int, Events] = {}  # those that are on, by their `id`
+_pipelines: dict[tuple[int, int], _RecordingPipeline] = {}  # by process and configuration
 _locks: dict[int, RLock] = {}
-_strict_blocks: tuple[tuple[object, bool], ...] = ()
+_strict_blocks: dict[object, bool] = {}  # the newest one last
+
+
+def _get_pipeline(config: Config) -> _RecordingPipeline:
+    """Return the recording pipeline of a client in this process."""
+    key = (os.getpid(), id(config))
+    return _pipelines.get(key) or _pipelines.setdefault(key, _RecordingPipeline(config))
 
 
 def get_lock() -> RLock:
@@ -190,17 +154,15 @@ def get_lock() -> RLock:
 @contextmanager
 def _override_strict(strict: bool | None) -> Iterator[None]:  # noqa: FBT001  # None is the third
     """Override strictness until the block ends; of several blocks the newest one decides."""
-    global _strict_blocks  # noqa: PLW0603  # an override for the process
     if strict is None:
         yield
         return
-    block = (object(), strict)
+    block = object()
     with get_lock():
-        _strict_blocks = (*_strict_blocks, block)
-        OVERRIDES.strict = strict
+        _strict_blocks[block] = OVERRIDES.strict = strict
     try:
         yield
     finally:
         with get_lock():
-            _strict_blocks = tuple(one for one in _strict_blocks if one is not block)
-            OVERRIDES.strict = _strict_blocks[-1][1] if _strict_blocks else None
+            del _strict_blocks[block]
+            OVERRIDES.strict = next(reversed(_strict_blocks.values()), None)

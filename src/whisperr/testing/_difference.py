@@ -9,9 +9,9 @@ or `pytest.approx` compares itself.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from difflib import SequenceMatcher
-from typing import Any
+from typing import Any, NamedTuple
 
 from whisperr._events.to_json import to_json
 
@@ -24,15 +24,12 @@ _WEIGHTS = {"event_type": 4.0, "external_user_id": 2.0}
 _SAME_NAME = 2.0
 
 
-class Difference:
+class Difference(NamedTuple):
     """One member that differs: its path, what a test expects there, and what was recorded."""
 
-    __slots__ = ("found", "path", "wanted")
-
-    def __init__(self, path: str, wanted: object, found: object) -> None:
-        self.path = path
-        self.wanted = wanted
-        self.found = found
+    path: str
+    wanted: object
+    found: object
 
     def to_lines(self) -> list[str]:
         """Return the difference as a diff of two lines."""
@@ -48,8 +45,10 @@ def get_differences(wanted: object, found: object, path: str = "") -> list[Diffe
         listed = []
         for key, value in wanted.items():
             at = f"{path}.{key}" if path else str(key)
-            if at == "channels":
-                listed += _get_missing_channels(value, found.get("channels", []))
+            if at == "channels":  # each must match one that was recorded, in any order
+                there = found.get(at, [])
+                missing = [one for one in value if all(get_differences(one, c) for c in there)]
+                listed += [Difference(at, one, there) for one in missing]
             else:
                 listed += get_differences(value, found.get(_to_json_key(key), _MISSING), at)
         return listed
@@ -63,14 +62,13 @@ def get_similarity(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> float
     """Return how similar a recorded object is to a wanted one: a larger number is more similar."""
     score = 0.0
     for key, value in wanted.items():
-        weight = _WEIGHTS.get(key, 1.0)
         if key == "event_type":
             ratio = SequenceMatcher(None, str(value), str(found.get(key))).ratio()
-            score += weight * ratio + (_SAME_NAME if ratio == 1 else 0.0)
+            score += _SAME_NAME if ratio == 1 else 0.0
         else:
-            leaves = _count_leaves(value)
             missed = len(get_differences({key: value}, found))
-            score += weight * max(0.0, 1 - missed / leaves)
+            ratio = max(0.0, 1 - missed / _count_leaves(value))
+        score += _WEIGHTS.get(key, 1.0) * ratio
     return score
 
 
@@ -80,15 +78,6 @@ def to_diff(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
     lines = [line for one in listed[:_MAX_DIFFERENCES] for line in one.to_lines()]
     more = len(listed) - _MAX_DIFFERENCES
     return [*lines, f"  and {more} more"] if more > 0 else lines
-
-
-def _get_missing_channels(wanted: Sequence[Any], found: Sequence[Any]) -> list[Difference]:
-    """Return the wanted channels that no found one matches, in any order."""
-    return [
-        Difference("channels", one, found)
-        for one in wanted
-        if all(get_differences(one, channel) for channel in found)
-    ]
 
 
 def _is_equal(wanted: object, found: object) -> bool:
@@ -106,6 +95,4 @@ def _to_json_key(key: object) -> str:
 
 
 def _count_leaves(value: object) -> int:
-    if isinstance(value, Mapping):
-        return sum(map(_count_leaves, value.values())) or 1
-    return 1
+    return (isinstance(value, Mapping) and sum(map(_count_leaves, value.values()))) or 1

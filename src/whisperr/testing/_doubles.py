@@ -25,12 +25,9 @@ class FakeClock:
     `start` is its first reading, `wall_start` the wall clock then, in seconds since 1970.
     """
 
-    start: float
-    now: float
-
     def __init__(self, start: float = 1_000.0, wall_start: float = 1_781_000_000.0) -> None:
-        self.start = start
-        self.now = start
+        self.start: float = start
+        self.now: float = start
         self._wall_start = wall_start
 
     def __call__(self) -> float:
@@ -49,20 +46,13 @@ class FakeClock:
 class SentRequest:
     """One request as the transport received it, with its time, timeout and thread."""
 
-    at: float
-    request: Request
-    path: str
-    body: bytes
-    timeout: float
-    thread: threading.Thread
-
     def __init__(self, at: float, request: Request, timeout: float) -> None:
-        self.at = at
-        self.request = request
-        self.path = request.path
-        self.body = request.body
-        self.timeout = timeout
-        self.thread = threading.current_thread()
+        self.at: float = at
+        self.request: Request = request
+        self.path: str = request.path
+        self.body: bytes = request.body
+        self.timeout: float = timeout
+        self.thread: threading.Thread = threading.current_thread()
 
     @property
     def events(self) -> list[dict[str, Any]]:
@@ -88,12 +78,6 @@ class MemoryTransport:
     the calls of `close`. Any thread may call any method.
     """
 
-    replies: list[Reply]
-    otherwise: Reply
-    sent: list[SentRequest]
-    taken: list[SentRequest]
-    closes: list[float]
-
     def __init__(
         self,
         *replies: Reply,
@@ -101,11 +85,11 @@ class MemoryTransport:
         held: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.replies = list(replies)
-        self.otherwise = Answer(202) if otherwise is None else otherwise
-        self.sent = []
-        self.taken = []
-        self.closes = []
+        self.replies: list[Reply] = list(replies)
+        self.otherwise: Reply = Answer(202) if otherwise is None else otherwise
+        self.sent: list[SentRequest] = []
+        self.taken: list[SentRequest] = []
+        self.closes: list[float] = []
         self._clock = clock
         self._began = threading.Semaphore(0)
         self._free = threading.Event()

@@ -13,7 +13,7 @@ from whisperr._contract import RESERVED_CONTEXT_KEY
 from whisperr._events.event import parse_identifier
 
 from ._difference import get_differences, get_similarity, to_diff
-from ._recorded import RecordedEvent, RecordedIdentify, to_display
+from ._recorded import RecordedEvent, RecordedIdentify, cut, to_display
 
 _Recorded = RecordedEvent | RecordedIdentify
 
@@ -36,8 +36,6 @@ class Events(Sequence[RecordedEvent]):
     def __init__(self, recorded: Iterable[_Recorded] = (), refused: Iterable[str] = ()) -> None:
         self._recorded = list(recorded)
         self._refused = list(refused)
-
-    # -- as a list
 
     @overload
     def __getitem__(self, index: int) -> RecordedEvent: ...
@@ -79,8 +77,6 @@ class Events(Sequence[RecordedEvent]):
         """The calls that became no event: what was wrong, and where in your code."""
         return list(self._refused)
 
-    # -- queries
-
     def named(self, event_type: str) -> Events:
         """Return the events of this type."""
         chosen = [one for one in self._events() if one.type == event_type]
@@ -96,19 +92,16 @@ class Events(Sequence[RecordedEvent]):
         __tracebackhide__ = True
         chosen = self._events() if event_type is None else list(self.named(event_type))
         if len(chosen) != 1:
-            name = "event" if event_type is None else event_type
+            were = {0: "none was", 1: "1 was"}.get(len(chosen), f"{len(chosen)} were")
+            heading = f"expected exactly one {event_type or 'event'}, {were} tracked"
             lines = _to_list(chosen) if chosen else self._get_summary()
-            raise AssertionError(
-                _to_message(f"expected exactly one {name}, {_to_were(len(chosen))} tracked", lines)
-            )
+            raise AssertionError(_to_message(heading, lines))
         return chosen[0]
 
     def clear(self) -> None:
         """Remove everything recorded so far."""
         self._recorded.clear()
         self._refused.clear()
-
-    # -- assertions
 
     def assert_tracked(
         self,
@@ -125,8 +118,17 @@ class Events(Sequence[RecordedEvent]):
         Members of `properties` and `context` that are not named here are not compared.
         """
         __tracebackhide__ = True
-        wanted = _get_wanted_event(event_type, user, properties, context, message_id)
-        self._check(wanted, self._events(), times, "tracked")
+        if message_id is not None:
+            own = {RESERVED_CONTEXT_KEY: parse_identifier(message_id, "message_id")}
+            context = {**(context or {}), **own}
+        self._check(
+            "tracked",
+            times,
+            event_type=event_type,
+            external_user_id=user,
+            properties=properties,
+            context=context,
+        )
 
     def assert_not_tracked(
         self,
@@ -137,8 +139,9 @@ class Events(Sequence[RecordedEvent]):
     ) -> None:
         """Assert that no such event was tracked; without arguments, that none was at all."""
         __tracebackhide__ = True
-        wanted = _get_wanted_event(event_type, user, properties, None, None)
-        self._check(wanted, self._events(), 0, "tracked")
+        self._check(
+            "tracked", 0, event_type=event_type, external_user_id=user, properties=properties
+        )
 
     def assert_identified(
         self,
@@ -161,16 +164,15 @@ class Events(Sequence[RecordedEvent]):
         asked = [dict(channel) for channel in channels]
         addresses = {"email": email, "sms": phone}
         asked += [{"channel": kind, "address": at} for kind, at in addresses.items() if at]
-        wanted = _drop_none(
-            external_user_id=None if user is None else parse_identifier(user, "user"),
+        self._check(
+            "identified",
+            times,
+            external_user_id=user,
             traits=traits,
             channels=asked or None,
             preferred_channel=preferred_channel,
             anonymous_id=anonymous_id,
         )
-        self._check(wanted, self.identifies, times, "identified")
-
-    # -- for the capture
 
     def record(self, recorded: _Recorded) -> None:
         """Add what was tracked. Any thread may call it, also from a signal handler."""
@@ -180,15 +182,16 @@ class Events(Sequence[RecordedEvent]):
         """Add the report of a call that became no event. Likewise."""
         self._refused.append(sentence)
 
-    # -- internals
-
     def _events(self) -> list[RecordedEvent]:
         return [one for one in tuple(self._recorded) if isinstance(one, RecordedEvent)]
 
-    def _check(
-        self, wanted: Mapping[str, Any], pool: Sequence[_Recorded], times: int | None, verb: str
-    ) -> None:
+    def _check(self, verb: str, times: int | None, **members: object) -> None:
+        """Assert that something with these members was recorded; None is not compared."""
         __tracebackhide__ = True
+        wanted = {name: value for name, value in members.items() if value is not None}
+        if "external_user_id" in wanted:
+            wanted["external_user_id"] = parse_identifier(wanted["external_user_id"], "user")
+        pool: Sequence[_Recorded] = self._events() if verb == "tracked" else self.identifies
         matching = [one for one in pool if not get_differences(wanted, one.body)]
         count = len(matching)
         if count == times or (times is None and count):
@@ -219,28 +222,6 @@ class Events(Sequence[RecordedEvent]):
         return lines
 
 
-def _get_wanted_event(
-    event_type: str | None,
-    user: object,
-    properties: Mapping[str, Any] | None,
-    context: Mapping[str, Any] | None,
-    message_id: object,
-) -> dict[str, Any]:
-    if message_id is not None:
-        own = {RESERVED_CONTEXT_KEY: parse_identifier(message_id, "message_id")}
-        context = {**(context or {}), **own}
-    return _drop_none(
-        event_type=event_type,
-        external_user_id=None if user is None else parse_identifier(user, "user"),
-        properties=properties,
-        context=context,
-    )
-
-
-def _drop_none(**members: object) -> dict[str, Any]:
-    return {name: value for name, value in members.items() if value is not None}
-
-
 def _get_nearest(wanted: Mapping[str, Any], pool: Sequence[_Recorded]) -> list[str]:
     ranked = sorted(pool, key=lambda one: get_similarity(wanted, one.body), reverse=True)
     lines = ["nearest (- expected, + recorded):"] if ranked else []
@@ -269,13 +250,6 @@ def _to_times(times: int) -> str:
     return {0: "not at all", 1: "once"}.get(times, f"{times} times")
 
 
-def _to_were(count: int) -> str:
-    return {0: "none was", 1: "1 was"}.get(count, f"{count} were")
-
-
 def _to_message(heading: str, lines: Iterable[str]) -> str:
     """Return a message that fits on a screen."""
-    all_lines = (heading, *lines)
-    return "\n".join(
-        f"{one[: _MAX_WIDTH - 1]}…" if len(one) > _MAX_WIDTH else one for one in all_lines
-    )
+    return "\n".join(cut(one, _MAX_WIDTH) for one in (heading, *lines))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from typing import Any, cast
 
 from whisperr._contract import RESERVED_CONTEXT_KEY
 from whisperr._events.layout import is_identify
@@ -15,8 +15,8 @@ _MAX_DISPLAY = 80
 
 
 @dataclass(frozen=True)
-class RecordedEvent:
-    """An event in the shape of the wire: `body` is the decoded JSON object that `track` made."""
+class Recorded:
+    """What events and identifies have in common: `body` is the decoded JSON object."""
 
     body: dict[str, Any]
 
@@ -24,6 +24,10 @@ class RecordedEvent:
     def user(self) -> str:
         """The `external_user_id`, as a string."""
         return str(self.body["external_user_id"])
+
+
+class RecordedEvent(Recorded):
+    """An event in the shape of the wire: `body` is the decoded JSON object that `track` made."""
 
     @property
     def type(self) -> str:
@@ -38,14 +42,12 @@ class RecordedEvent:
     @property
     def properties(self) -> dict[str, Any]:
         """The properties as JSON values: a date as a string, a Decimal as a number."""
-        properties: dict[str, Any] = self.body["properties"]
-        return properties
+        return cast("dict[str, Any]", self.body["properties"])
 
     @property
     def context(self) -> dict[str, Any]:
         """The context, with `$message_id`, `sdk_name` and `sdk_version`."""
-        context: dict[str, Any] = self.body["context"]
-        return context
+        return cast("dict[str, Any]", self.body["context"])
 
     @property
     def message_id(self) -> str:
@@ -61,28 +63,18 @@ class RecordedEvent:
         return f"{self.type} of {self.user!r} {to_display(self.properties)}"
 
 
-@dataclass(frozen=True)
-class RecordedIdentify:
+class RecordedIdentify(Recorded):
     """An identify in the shape of the wire: `body` is the JSON object that `identify` made."""
-
-    body: dict[str, Any]
-
-    @property
-    def user(self) -> str:
-        """The `external_user_id`, as a string."""
-        return str(self.body["external_user_id"])
 
     @property
     def traits(self) -> dict[str, Any]:
         """The traits as JSON values; empty when there are none."""
-        traits: dict[str, Any] = self.body.get("traits", {})
-        return traits
+        return cast("dict[str, Any]", self.body.get("traits", {}))
 
     @property
     def channels(self) -> list[dict[str, Any]]:
         """The channels, including those of `email=`, `phone=` and `push_token=`."""
-        channels: list[dict[str, Any]] = self.body.get("channels", [])
-        return channels
+        return cast("list[dict[str, Any]]", self.body.get("channels", []))
 
     @property
     def preferred_channel(self) -> str | None:
@@ -107,5 +99,11 @@ def to_recorded(data: bytes) -> RecordedEvent | RecordedIdentify:
 
 def to_display(value: object) -> str:
     """Return a value as one short line for people: the JSON that it becomes."""
-    text = json.dumps(json.loads(to_json(value, "the value")), ensure_ascii=False)
-    return text if len(text) <= _MAX_DISPLAY else f"{text[: _MAX_DISPLAY - 1]}…"
+    return cut(
+        json.dumps(json.loads(to_json(value, "the value")), ensure_ascii=False), _MAX_DISPLAY
+    )
+
+
+def cut(text: str, width: int) -> str:
+    """Return the text, with an ellipsis at its end when it was longer than `width`."""
+    return text if len(text) <= width else f"{text[: width - 1]}…"

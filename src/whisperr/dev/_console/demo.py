@@ -11,29 +11,96 @@ import time
 from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from threading import Event, Thread
-from typing import TYPE_CHECKING
+from random import Random
+from threading import Thread
+from typing import TYPE_CHECKING, Any
 
 from whisperr import Whisperr
-from whisperr._terminal import printable, wants_colour
+from whisperr._terminal import printable
+from whisperr.billing import BillingEvent
 from whisperr.dev import faults
 from whisperr.dev._ingest.model import BATCH_PATH
 from whisperr.dev._web.server import LocalServer
 
-from .day import make_day
 from .terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from whisperr import Stats, WhisperrError
-
-    from .day import DayCall
 
 _THREADS = 4
 _INTERVAL = 0.02  # seconds between two calls of a thread, so that faults meet live traffic
 _OUTAGE = 2.5  # seconds
 _TIME_LIMIT = 50.0  # seconds
+_DAY = timedelta(hours=23)
+_FEATURES = ("report_exported", "teammate_invited", "dashboard_opened", "api_key_created")
+_SOURCES = ("search", "referral", "newsletter", "ads")
+_DECLINES = ("card_declined", "insufficient_funds", "expired_card")
+_PLANS = {"starter": 19.0, "pro": 49.0, "scale": 199.0}
+
+
+@dataclass(frozen=True)
+class DayCall:
+    """One call to make: `name` is the event type, None for an identify with `values` as traits."""
+
+    user: str
+    at: datetime
+    name: str | None
+    values: dict[str, Any]
+    email: str | None = None
+
+
+def make_day(users: int, seed: int, end: datetime) -> list[DayCall]:
+    """Return the calls of a day that ends at `end`, in order of time.
+
+    Each user signs up, tries the product, then subscribes, hesitates or leaves.
+    """
+    random = Random(seed)  # noqa: S311  # an invented day, to be repeated
+    calls = []
+    for number in range(users):
+        user = f"user_{8000 + number}"
+        at = end - _DAY * (0.2 + 0.8 * random.random())
+        plan = random.choice(list(_PLANS))
+        traits = {"plan": "trial", "country": random.choice(["DE", "FR", "US"])}
+        calls.append(DayCall(user, at, None, traits, f"{user}@example.com"))
+        for name, values in _make_events(plan, random):
+            at += timedelta(seconds=random.randint(20, 1200))
+            calls.append(DayCall(user, at, name, values))
+    return sorted((call for call in calls if call.at <= end), key=lambda call: call.at)
+
+
+def _make_events(plan: str, random: Random) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    price = {"plan_id": plan, "price": _PLANS[plan], "currency": "EUR"}
+    yield "account_created", {"source": random.choice(_SOURCES)}
+    yield BillingEvent.TRIAL_STARTED, {"plan_id": plan, "trial_length_days": 14}
+    for _ in range(random.randint(2, 6)):
+        yield random.choice(_FEATURES), {"duration_ms": random.randint(40, 4000)}
+    outcome = random.random()
+    if outcome < 0.35:  # noqa: PLR2004  # shares of an invented day, here and below
+        yield BillingEvent.TRIAL_CONVERTED, {**price, "plan_period": "P1M"}
+        yield None, {"plan": plan}
+    elif outcome < 0.6:  # noqa: PLR2004
+        yield from _fail_payment(price, random)
+    elif outcome < 0.8:  # noqa: PLR2004
+        yield "cancel_page_viewed", {"from": "settings"}
+        yield BillingEvent.TRIAL_AUTO_RENEW_DISABLED, {"store_cancel_reason": "unsubscribe"}
+    else:
+        yield "usage_dropped", {"percent": random.randint(30, 90), "window_days": 7}
+
+
+def _fail_payment(
+    price: dict[str, Any], random: Random
+) -> Iterator[tuple[str | None, dict[str, Any]]]:
+    cents = round(price["price"] * 100)
+    yield "payment_failed", {"amount_cents": cents, "reason": random.choice(_DECLINES)}
+    yield BillingEvent.BILLING_ISSUE_STARTED, {"has_access": True, **price}
+    if random.random() < 0.6:  # noqa: PLR2004
+        yield BillingEvent.BILLING_RECOVERED, price
+    else:
+        yield "payment_failed", {"amount_cents": cents, "reason": random.choice(_DECLINES)}
+        yield BillingEvent.MEMBERSHIP_ENDED, {"end_reason": "billing", **price}
+        yield None, {"plan": "none"}
 
 
 @dataclass(frozen=True)
@@ -60,25 +127,22 @@ class _Traffic:
         self.identified: list[tuple[str, str]] = []
         self.total = len(calls)
         self._client = client
-        self._stop = Event()
         shares: list[list[DayCall]] = [[] for _ in range(_THREADS)]
         for call in calls:
             shares[sum(call.user.encode()) % _THREADS].append(call)
         self._threads = [Thread(target=self._run, args=(share,), daemon=True) for share in shares]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def made(self) -> int:
         """How many calls were made: lengths of lists, since threads lose additions to a number."""
         return len(self.ids) + len(self.identified)
 
-    def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
-
     def wait_for(self, share: float, deadline: float) -> None:
         """Wait until this share of the calls is made, or the deadline (monotonic, seconds)."""
         while self.made < share * self.total and time.monotonic() < deadline:
-            self._stop.wait(_INTERVAL)
+            time.sleep(_INTERVAL)
 
     def join(self, deadline: float) -> None:
         for thread in self._threads:
@@ -86,23 +150,21 @@ class _Traffic:
 
     def _run(self, share: Sequence[DayCall]) -> None:
         for call in share:
-            self._make(call)
-            self._stop.wait(_INTERVAL)
-
-    def _make(self, call: DayCall) -> None:
-        if call.name is None:
-            self._client.identify(call.user, traits=call.values, email=call.email)
-            self.identified.append((call.user, str(call.values["plan"])))
-            return
-        message_id = self._client.track(call.user, call.name, call.values, occurred_at=call.at)
-        if message_id is None:
-            raise RuntimeError(f"{call.name} was not accepted")
-        self.ids.append(message_id)
+            if call.name is None:
+                self._client.identify(call.user, traits=call.values, email=call.email)
+                self.identified.append((call.user, str(call.values["plan"])))
+            else:
+                values, at = call.values, call.at
+                message_id = self._client.track(call.user, call.name, values, occurred_at=at)
+                if message_id is None:
+                    raise RuntimeError(f"{call.name} was not accepted")
+                self.ids.append(message_id)
+            time.sleep(_INTERVAL)
 
 
 def run(*, users: int, seed: int) -> int:
     """Run the day; returns 0 when every event arrived exactly once, else 1."""
-    terminal = Terminal(sys.stdout, colour=wants_colour(sys.stdout))
+    terminal = Terminal(sys.stdout)
     started = time.monotonic()
     calls = make_day(users, seed, datetime.now(timezone.utc))
     with LocalServer(keep=10 * len(calls), seed=seed) as server:
@@ -113,7 +175,6 @@ def run(*, users: int, seed: int) -> int:
         client = Whisperr("wrk_demo", base_url=server.url, flush_interval=0.5, on_error=report)
         terminal.line(f"{users} users, {len(calls)} calls, {_THREADS} threads, to {server.url}")
         traffic = _Traffic(client, calls)
-        traffic.start()
         _inject_faults(server, traffic, terminal, started + _TIME_LIMIT)
         traffic.join(started + _TIME_LIMIT)
         client.flush(max(started + _TIME_LIMIT - time.monotonic(), 0.0))
@@ -145,7 +206,7 @@ def _inject_faults(
     traffic.wait_for(0.2, deadline)
     server.set_faults(faults.status(503))
     report("the service is down: 503 for everything")
-    Event().wait(_OUTAGE)
+    time.sleep(_OUTAGE)
     server.set_faults()
     report("the service is back; the client tries again after its backoff")
     wait_for_answer("202")

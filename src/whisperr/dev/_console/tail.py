@@ -10,12 +10,12 @@ import dataclasses
 import json
 import signal
 import sys
+from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from threading import Event
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
-from whisperr._terminal import wants_colour
 from whisperr.dev._ingest.model import Arrival, Problem
 from whisperr.dev._web.stream import CHANGES, PATH
 
@@ -28,8 +28,6 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 20.0  # seconds, several beats; after that the connection is lost
 _RETRY_INTERVAL = 1.0
-_BUSY = 503
-_OK = 200
 
 
 class _Refused(Exception):  # noqa: N818  # an answer, not an error of the program
@@ -38,12 +36,11 @@ class _Refused(Exception):  # noqa: N818  # an answer, not an error of the progr
 
 def tail(*, port: int, filters: Mapping[str, str], lines: int, as_json: bool) -> int:
     """Print what arrives until Ctrl-C; returns 0, or 2 for a call that the server refuses."""
-    terminal = Terminal(sys.stdout, colour=wants_colour(sys.stdout))
+    terminal = Terminal(sys.stdout)
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _interrupt)
-    follower = _Follower(port, filters, lines)
+        signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
     try:
-        for message in follower.messages():
+        for message in _follow(port, filters, lines):
             for fields in message["arrivals"]:
                 if as_json:
                     terminal.line(json.dumps(fields))
@@ -59,88 +56,66 @@ def tail(*, port: int, filters: Mapping[str, str], lines: int, as_json: bool) ->
     return 0
 
 
-class _Follower:
-    """Reads the stream of one server, over its restarts."""
-
-    def __init__(self, port: int, filters: Mapping[str, str], lines: int) -> None:
-        self._port = port
-        self._filters = filters
-        self._lines = lines
-        self._last = ""
-        self._waiting = False
-
-    def messages(self) -> Iterator[dict[str, Any]]:
-        while True:
-            connection = HTTPConnection("127.0.0.1", self._port, timeout=_TIMEOUT)
-            try:
-                yield from self._read_stream(connection)
-                self._wait("the server has closed the stream")
-            except (OSError, HTTPException) as error:
-                if isinstance(error, BrokenPipeError):
-                    raise  # the reader of our output has ended
-                self._wait(str(error) or type(error).__name__)
-            finally:
-                connection.close()
-
-    def _read_stream(self, connection: HTTPConnection) -> Iterator[dict[str, Any]]:
-        start = {"last": self._last} if self._last else {"recent": str(self._lines)}
-        connection.request("GET", f"{PATH}?{urlencode({**self._filters, **start})}")
-        answer = connection.getresponse()
-        if answer.status != _OK:
-            self._fail(answer)
-            return
-        for name, data, cursor in _parse_events(answer):
-            self._waiting = False
-            if name == CHANGES:
-                yield json.loads(data)
-                self._last = cursor
-
-    def _fail(self, answer: HTTPResponse) -> None:
-        text = answer.read(10_000).decode("utf-8", "replace")
+def _follow(port: int, filters: Mapping[str, str], lines: int) -> Iterator[dict[str, Any]]:
+    """Yield what the stream of one server reports, over its restarts."""
+    start = {"recent": str(lines)}
+    is_waiting = False
+    while True:
+        connection = HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
         try:
-            message = json.loads(text)["message"]
-        except (ValueError, TypeError, KeyError):
-            raise _Refused(f"the server on port {self._port} is not a whisperr dev") from None
-        if answer.status != _BUSY:
-            raise _Refused(message)
-        raise OSError(message)
-
-    def _wait(self, reason: str) -> None:
-        if not self._waiting:
-            self._waiting = True
+            connection.request("GET", f"{PATH}?{urlencode({**filters, **start})}")
+            answer = connection.getresponse()
+            if answer.status != HTTPStatus.OK:
+                _fail(answer, port)
+            for event in _parse_events(answer):
+                is_waiting = False
+                if event.get("event") == CHANGES:
+                    yield json.loads(event["data"])
+                    start = {"last": event["id"]}
+            reason = "the server has closed the stream"
+        except (OSError, HTTPException) as error:
+            reason = str(error) or type(error).__name__
+        finally:
+            connection.close()
+        if not is_waiting:
+            is_waiting = True
             _report(
-                f"no server on 127.0.0.1:{self._port} ({reason}); "
+                f"no server on 127.0.0.1:{port} ({reason}); "
                 "start one with `whisperr dev`; trying again until then"
             )
         Event().wait(_RETRY_INTERVAL)
 
 
-def _parse_events(answer: HTTPResponse) -> Iterator[tuple[str, str, str]]:
-    """Yield each server-sent event: its name, its data, the last id."""
-    name, data, cursor = "", "", ""
+def _fail(answer: HTTPResponse, port: int) -> NoReturn:
+    """Raise OSError for a refusal that may pass, else _Refused."""
+    text = answer.read(10_000).decode("utf-8", "replace")
+    try:
+        message = json.loads(text)["message"]
+    except (ValueError, TypeError, KeyError):
+        raise _Refused(f"the server on port {port} is not a whisperr dev") from None
+    raise OSError(message) if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else _Refused(message)
+
+
+def _parse_events(answer: HTTPResponse) -> Iterator[dict[str, str]]:
+    """Yield the fields of each server-sent event."""
+    fields: dict[str, str] = {}
     while line := answer.readline():
-        field, _, value = line.decode("utf-8", "replace").rstrip("\n").partition(": ")
-        if field == "event":
-            name = value
-        elif field == "data":
-            data = value
-        elif field == "id":
-            cursor = value
-        elif not field:
-            yield name, data, cursor
-            name, data = "", ""
+        name, separator, value = line.decode("utf-8", "replace").rstrip("\n").partition(": ")
+        if separator:
+            fields[name] = value
+        else:
+            yield fields
+            fields = {}
 
 
 def _parse_arrival(fields: dict[str, Any]) -> Arrival:
     """Return the arrival that the API wrote as JSON."""
-    problems = [{k: v for k, v in one.items() if k != "fix"} for one in fields["problems"]]
+    problems = [
+        Problem(one["pointer"], one["found"], one["expected"]) for one in fields["problems"]
+    ]
     known = {field.name: fields[field.name] for field in dataclasses.fields(Arrival)}
-    return Arrival(**{**known, "problems": tuple(Problem(**problem) for problem in problems)})
+    return Arrival(**{**known, "problems": tuple(problems)})
 
 
 def _report(text: str) -> None:
     print(f"whisperr tail: {text}", file=sys.stderr, flush=True)
-
-
-def _interrupt(_number: int, _frame: object) -> NoReturn:
-    raise KeyboardInterrupt

@@ -1,25 +1,36 @@
-"""`whisperr dev` in a terminal: a line for each event as it arrives, and for each fault."""
+"""`whisperr dev` in a terminal: a line for each event and fault, and a command beside the server.
+
+A terminal sends Ctrl-C to the command as well as to this process, which then only waits. A signal
+that was sent to this process alone is forwarded. A command that does not end within the grace
+period is terminated; a second signal kills it at once.
+"""
 
 from __future__ import annotations
 
 import json
+import os
 import signal
+import subprocess
 import sys
 import time
 from threading import Event, Lock
 from typing import TYPE_CHECKING, TextIO
 
 from whisperr._terminal import printable, wants_colour
-from whisperr.dev._web.server import LocalServer
-
-from .subprocess import run_command
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from whisperr.dev._ingest.model import Arrival, ReceivedRequest
-    from whisperr.dev.faults import Fault
+    from whisperr.dev._web.server import LocalServer
 
+NOT_FOUND = 127
+NOT_RUNNABLE = 126
+
+_GRACE_PERIOD = 10.0  # seconds
+_DUMMY_KEY = "wrk_dev"
+_POLL_INTERVAL = 0.5
+_FORWARDED = (signal.SIGINT, signal.SIGTERM)
 _MAX_DETAILS_CHARS = 100
 _SIGNS = {"accepted": ("✓", "32"), "duplicate": ("=", "36"), "refused": ("✗", "31")}
 
@@ -27,9 +38,9 @@ _SIGNS = {"accepted": ("✓", "32"), "duplicate": ("=", "36"), "refused": ("✗"
 class Terminal:
     """Writes lines for people to one stream; any thread may call any method."""
 
-    def __init__(self, stream: TextIO, *, colour: bool) -> None:
+    def __init__(self, stream: TextIO) -> None:
         self._stream = stream
-        self._colour = colour
+        self._colour = wants_colour(stream)
         self._lock = Lock()
 
     def line(self, text: str) -> None:
@@ -63,39 +74,24 @@ class Terminal:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour else text
 
 
-def serve(
-    *,
-    port: int,
-    api_key: str | None,
-    max_body_bytes: int,
-    seed: int,
-    faults: Sequence[Fault],
-    store: str | None,
-    command: Sequence[str],
-) -> int:
-    """Serve until SIGINT or SIGTERM, or until the command ends, and print what arrives.
+def open_terminal(command: Sequence[str]) -> Terminal:
+    """Return a terminal on stderr beside a command, since stdout is for its output."""
+    return Terminal(sys.stderr if command else sys.stdout)
 
-    Returns the exit code. Raises OSError when it cannot listen, JournalError for a wrong store.
+
+def serve(server: LocalServer, terminal: Terminal, command: Sequence[str]) -> int:
+    """Serve until SIGINT or SIGTERM, or until the command ends; return the exit code.
+
+    Raises OSError when it cannot listen.
     """
-    stream = sys.stderr if command else sys.stdout  # stdout is for the command's own output
-    terminal = Terminal(stream, colour=wants_colour(stream))
-    server = LocalServer(
-        port,
-        api_key=api_key,
-        faults=faults,
-        seed=seed,
-        max_body_bytes=max_body_bytes,
-        store=store,
-        on_arrival=terminal.arrival,
-        on_request=terminal.request,
-    )
     with server:
         terminal.line(f"whisperr dev listens on {server.url}; Ctrl-C ends it")
         terminal.line(f"the page: open {server.url} in a browser")
         if not command:
             terminal.line(f"point an app at it: export WHISPERR_BASE_URL={server.url}")
-        for fault in faults:
+        for fault in server.faults:
             terminal.line(f"injecting {fault.kind}, for {fault.rate:.0%} of the requests")
+        api_key = server.api_key
         code = run_command(command, server.url, api_key) if command else _wait_for_signal()
     counts = server.summary()
     terminal.line(
@@ -112,6 +108,65 @@ def _wait_for_signal() -> int:
     while not stop.wait(1.0):  # a bounded wait, so that a signal is seen on every platform
         continue
     return 0
+
+
+def run_command(command: Sequence[str], url: str, api_key: str | None) -> int:
+    """Run it with WHISPERR_BASE_URL set, and a key if none is; return its exit code.
+
+    128 plus the signal's number when a signal ended it, as in a shell; 127 or 126 when it cannot
+    be started.
+    """
+    environment = {**os.environ, "WHISPERR_BASE_URL": url}
+    if not environment.get("WHISPERR_API_KEY"):
+        environment["WHISPERR_API_KEY"] = api_key or _DUMMY_KEY
+    received: list[int] = []  # the signals
+    child: subprocess.Popen[bytes] | None = None
+
+    def forward(number: int, _frame: object) -> None:
+        """Forward a signal; the interpreter calls it between two instructions of this thread."""
+        received.append(number)
+        if child is None:
+            return  # forwarded below, when the command is started
+        if len(received) > 1:
+            child.kill()
+        elif number == signal.SIGTERM or not _from_terminal():
+            child.send_signal(number)
+
+    before = {number: signal.signal(number, forward) for number in _FORWARDED}
+    try:
+        child = subprocess.Popen(list(command), env=environment)  # noqa: S603  # the user's own command
+    except OSError as error:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        print(f"whisperr dev: cannot run {command[0]}: {error.strerror}", file=sys.stderr)
+        return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
+    for early in received[-1:]:
+        child.send_signal(early)
+    code = _wait(child, received)
+    return code if code >= 0 else 128 - code
+
+
+def _wait(child: subprocess.Popen[bytes], received: Sequence[int]) -> int:
+    """Return the exit code; after a signal, terminate and then kill what does not end in time."""
+    terminated = False
+    while True:
+        signalled = bool(received)  # a signal while waiting still gets a whole period
+        try:
+            return child.wait(_GRACE_PERIOD if signalled else _POLL_INTERVAL)
+        except subprocess.TimeoutExpired:
+            if terminated:
+                child.kill()
+            elif signalled:
+                child.terminate()
+                terminated = True
+
+
+def _from_terminal() -> bool:
+    """Return whether Ctrl-C reaches this process and the command: a terminal's foreground."""
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except (AttributeError, OSError, ValueError):  # no terminal, or a system without groups
+        return False
 
 
 def _format_time(moment: float) -> str:

@@ -112,23 +112,20 @@ def to_arrival(
     body: Any,  # noqa: ANN401  # any JSON value may have been sent
     problems: Sequence[Problem],
     *,
-    number: int,
     now: float,
     index: int = 0,
-    seq: int = 0,
-    status: ArrivalStatus | None = None,
 ) -> Arrival:
-    """Return the arrival of one validated body; `seq` is 0 until the memory numbers it."""
+    """Return the arrival of one validated body; the memory numbers it and its request."""
     fields = body if isinstance(body, dict) else {}
     user, name = fields.get("external_user_id"), fields.get("event_type")
     return Arrival(
-        seq=seq,
+        seq=0,
         received_at=now,
         kind=kind,
-        status=status or ("refused" if problems else "accepted"),
+        status="refused" if problems else "accepted",
         user=user if isinstance(user, str) else None,
         type=name if isinstance(name, str) else None,
-        request=number,
+        request=0,
         body=body,
         problems=tuple(problems),
         index=index,

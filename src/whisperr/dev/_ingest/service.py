@@ -15,7 +15,7 @@ from .validation import Malformed, parse_batch, parse_body, validate_event, vali
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from .model import Arrival, ArrivalKind
+    from .model import Arrival, ArrivalKind, ReceivedRequest
 
 _PATHS = (BATCH_PATH, TRACK_PATH, IDENTIFY_PATH)
 
@@ -35,13 +35,45 @@ class Response:
         return self.body if isinstance(self.body, bytes) else json.dumps(self.body).encode()
 
 
-def refuse(status: int, code: str, message: str) -> Response:
+def refuse(
+    status: int, code: str, message: str, headers: Mapping[str, str] | None = None
+) -> Response:
     """Return the response to a request that is refused as a whole."""
-    return Response(status, {"error": code, "message": message})
+    return Response(status, {"error": code, "message": message}, headers or {})
 
 
-def check_headers(path: str, headers: Mapping[str, str], api_key: str | None) -> Response | None:
-    """Return the refusal of a wrong path, agent, key or type; None when the body may be read."""
+def ingest(
+    request: ReceivedRequest, api_key: str | None, *, legacy: bool = False
+) -> tuple[Response, list[Arrival]]:
+    """Validate one request; return the documented response and the arrivals, not yet numbered.
+
+    `api_key` is the only key that is accepted; None accepts any. `legacy`: one bad event fails
+    its batch.
+    """
+    path, now = request.path, request.received_at
+    refusal = _check_headers(path, request.headers, api_key)
+    if refusal is not None:
+        return refusal, []
+    try:
+        if path == BATCH_PATH:
+            return _ingest_batch(parse_batch(request.body), now, legacy=legacy)
+        value = parse_body(request.body)
+    except Malformed as error:
+        return refuse(400, error.code, str(error)), []
+    kind: ArrivalKind
+    if path == TRACK_PATH:
+        kind, problems = "event", validate_event(value, now)
+        answer: dict[str, Any] = {"event": {"mapping_status": "pending"}, "processing": "queued"}
+    else:
+        kind, problems = "identify", validate_identify(value)
+        answer = {"processing": "queued"}
+    response = Response(202, answer)
+    if problems:
+        response = refuse(400, f"invalid_{kind}", str(problems[0]))
+    return response, [to_arrival(kind, value, problems, now=now)]
+
+
+def _check_headers(path: str, headers: Mapping[str, str], api_key: str | None) -> Response | None:
     if path not in _PATHS:
         return refuse(404, "not_found", f"POST to one of {', '.join(_PATHS)}")
     agent = headers.get("user-agent", "")
@@ -55,37 +87,11 @@ def check_headers(path: str, headers: Mapping[str, str], api_key: str | None) ->
     return None
 
 
-def ingest(
-    path: str, body: bytes, *, number: int, now: float, legacy: bool = False
-) -> tuple[Response, list[Arrival]]:
-    """Validate one body; return the documented response and the arrivals, not yet numbered.
-
-    `now` is the wall clock in seconds. `legacy`: one bad event fails its batch.
-    """
-    try:
-        if path == BATCH_PATH:
-            return _ingest_batch(parse_batch(body), number, now, legacy=legacy)
-        value = parse_body(body)
-    except Malformed as error:
-        return refuse(400, error.code, str(error.problem)), []
-    kind: ArrivalKind
-    if path == TRACK_PATH:
-        kind, problems = "event", validate_event(value, now)
-        answer: dict[str, Any] = {"event": {"mapping_status": "pending"}, "processing": "queued"}
-    else:
-        kind, problems = "identify", validate_identify(value)
-        answer = {"processing": "queued"}
-    arrival = to_arrival(kind, value, problems, number=number, now=now)
-    if problems:
-        return refuse(400, f"invalid_{kind}", str(problems[0])), [arrival]
-    return Response(202, answer), [arrival]
-
-
 def _ingest_batch(
-    events: Sequence[Any], number: int, now: float, *, legacy: bool
+    events: Sequence[Any], now: float, *, legacy: bool
 ) -> tuple[Response, list[Arrival]]:
     arrivals = [
-        to_arrival("event", event, validate_event(event, now), number=number, now=now, index=index)
+        to_arrival("event", event, validate_event(event, now), now=now, index=index)
         for index, event in enumerate(events)
     ]
     refused = [arrival for arrival in arrivals if arrival.status == "refused"]

@@ -1,4 +1,4 @@
-"""Validate bodies against the ingestion contract. Pure: the clock is an argument.
+"""Validate bodies against the ingestion contract, and hint at how to fix them, by tables. Pure.
 
 Written from the contract alone and not from the client's encoder: neither would find a mistake
 that both shared.
@@ -8,39 +8,87 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Container
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from typing import Any, NoReturn
 
 from .model import Problem
 
-MAX_BATCH_EVENTS = 500
-OLDEST = timedelta(days=30)
-AHEAD = timedelta(minutes=5)
+# What is expected in place of a value; None for a value that is right.
+_Rule = Callable[[Any], str | None]
 
-_EVENT_TYPE = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
-_EVENT_KEYS = ("external_user_id", "event_type", "occurred_at", "properties", "context")
-_IDENTIFY_KEYS = ("external_user_id", "anonymous_id", "traits", "preferred_channel", "channels")
-_CHANNELS = ("email", "sms", "push")
-_PUSH_KEYS: dict[str, tuple[str, ...]] = {
-    "kind": ("fcm", "apns", "expo", "onesignal_sub"),
-    "platform": ("ios", "android", "web", "macos", "windows", "linux"),
-    "push_env": ("production", "sandbox"),
-    "client_app_id": (),
-    "provider_project": (),
-}
-_CHANNEL_KEYS = ("channel", "address", "opted_in", "verified", *_PUSH_KEYS)
+
+def _rule(expected: str, is_right: Callable[[Any], object]) -> _Rule:
+    return lambda value: None if is_right(value) else expected
+
+
+def _choice(*allowed: str) -> _Rule:
+    return _rule(f"one of {', '.join(allowed)}", lambda value: value in allowed)
+
+
+MAX_BATCH_EVENTS = 500
+_OLDEST = timedelta(days=30)
+_AHEAD = timedelta(minutes=5)
 _MAX_ANONYMOUS_ID = 128
 _MAX_TEXT_CHARS = 80
+_EVENT_TYPE = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+
+_TEXT = _rule("a string, not empty", lambda value: isinstance(value, str) and value)
+_FLAG = _rule("true or false, or no key", lambda value: isinstance(value, bool))
+_CHANNEL_NAME = _choice("email", "sms", "push")
+_IDENTIFY: dict[str, _Rule] = {
+    "external_user_id": _TEXT,
+    "anonymous_id": _rule(
+        "a string of 1 to 128 characters",
+        lambda value: isinstance(value, str) and 0 < len(value) <= _MAX_ANONYMOUS_ID,
+    ),
+    "traits": _rule("an object", lambda value: isinstance(value, dict)),
+    "preferred_channel": _CHANNEL_NAME,
+    "channels": _rule("a list", lambda value: isinstance(value, list)),
+}
+_PUSH: dict[str, _Rule] = {
+    "kind": _choice("fcm", "apns", "expo", "onesignal_sub"),
+    "platform": _choice("ios", "android", "web", "macos", "windows", "linux"),
+    "push_env": _choice("production", "sandbox"),
+    "client_app_id": _TEXT,
+    "provider_project": _TEXT,
+}
+_CHANNEL = {"channel": _CHANNEL_NAME, "address": _TEXT, "opted_in": _FLAG, "verified": _FLAG}
+_PUSH_ONLY = _rule("no such key: for push only", lambda _: False)
+_PUSH_CHANNEL = _CHANNEL | _PUSH
+_OTHER_CHANNEL = _CHANNEL | dict.fromkeys(_PUSH, _PUSH_ONLY)
+# By pointer; each channel as the first.
+_FLAG_HINT = "Send true or false; leave the key out when it is not known."
+_HINTS = {
+    "": "Send one JSON object with the keys of the contract.",
+    "/external_user_id": "Send the user's id as text: an integer 42 becomes the string 42.",
+    "/event_type": "Rename it: lower-case letters and digits, words joined by one underscore.",
+    "/properties": "Send an object; when there are none, send {}.",
+    "/context": "Send an object that holds $message_id.",
+    "/context/$message_id": (
+        "Give each event an id of its own when it is created, and keep it for retries."
+    ),
+    "/traits": "Send an object, or leave the key out.",
+    "/anonymous_id": "Send the handle as text of 1 to 128 characters, or leave the key out.",
+    "/preferred_channel": "Name the channel email, sms or push, or leave the key out.",
+    "/channels": "Send a list of channels, or leave the key out.",
+    "/channels/0": "Send each channel as an object with channel and address.",
+    "/channels/0/channel": "The key is channel, not type; its value email, sms or push.",
+    "/channels/0/address": "Send the address as text; leave out a channel that has none.",
+    "/channels/0/opted_in": _FLAG_HINT,
+    "/channels/0/verified": _FLAG_HINT,
+}
+_PUSH_HINT = "This key is for push channels, with one of its allowed values."
 
 
 class Malformed(Exception):  # noqa: N818  # an answer of the service, not an error of the program
-    """The whole request is refused with 400: `code` is in the answer, `problem` says why."""
+    """The whole request is refused with 400; `code` is in the answer, and the problem."""
 
     def __init__(self, code: str, problem: Problem) -> None:
         super().__init__(str(problem))
         self.code = code
-        self.problem = problem
 
 
 def parse_body(body: bytes) -> Any:  # noqa: ANN401  # any JSON value
@@ -61,9 +109,8 @@ def parse_batch(body: bytes) -> list[Any]:
     value = parse_body(body)
     if not isinstance(value, dict):
         raise Malformed("invalid_body", _wrong("", value, "an object with the key events"))
-    for key in value:
-        if key != "events":
-            raise Malformed("unknown_key", _unknown("", key, ("events",)))
+    for problem in _find_unknown("", value, ("events",)):
+        raise Malformed("unknown_key", problem)
     events = value.get("events")
     if not isinstance(events, list) or not events:
         raise Malformed("no_events", _wrong("/events", events, "a list of 1 to 500 events"))
@@ -75,119 +122,85 @@ def parse_batch(body: bytes) -> list[Any]:
 
 def validate_event(event: object, now: float) -> list[Problem]:
     """Return the problems of one event; `now` is the wall clock in seconds."""
-    if not isinstance(event, dict):
-        return [_wrong("", event, "an object")]
-    problems = [_unknown("", key, _EVENT_KEYS) for key in event if key not in _EVENT_KEYS]
-    problems += _validate_user(event)
-    name = event.get("event_type")
-    if not isinstance(name, str) or not _EVENT_TYPE.fullmatch(name):
-        problems.append(_wrong("/event_type", name, "lowercase snake case: payment_failed"))
-    problems += _validate_time(event.get("occurred_at"), now)
-    if not isinstance(event.get("properties"), dict):
-        problems.append(_wrong("/properties", event.get("properties"), "an object, {} when none"))
-    context = event.get("context")
-    if not isinstance(context, dict):
-        problems.append(_wrong("/context", context, "an object with $message_id"))
-    elif not _is_text(context.get("$message_id")):
-        found = context.get("$message_id")
-        problems.append(_wrong("/context/$message_id", found, "a string, not empty"))
+    rules: dict[str, _Rule] = {
+        "external_user_id": _TEXT,
+        "event_type": _rule(
+            "lowercase snake case: payment_failed",
+            lambda value: isinstance(value, str) and _EVENT_TYPE.fullmatch(value),
+        ),
+        "occurred_at": partial(_check_time, now=now),
+        "properties": _rule("an object, {} when none", lambda value: isinstance(value, dict)),
+        "context": _rule("an object with $message_id", lambda value: isinstance(value, dict)),
+    }
+    problems = _check("", event, rules, required=rules)
+    context = event.get("context") if isinstance(event, dict) else None
+    if isinstance(context, dict) and (expected := _TEXT(context.get("$message_id"))):
+        problems.append(_wrong("/context/$message_id", context.get("$message_id"), expected))
     return problems
 
 
 def validate_identify(body: object) -> list[Problem]:
     """Return the problems of one identify."""
-    if not isinstance(body, dict):
-        return [_wrong("", body, "an object")]
-    problems = [_unknown("", key, _IDENTIFY_KEYS) for key in body if key not in _IDENTIFY_KEYS]
-    problems += _validate_user(body)
-    if "anonymous_id" in body:
-        handle = body["anonymous_id"]
-        if not _is_text(handle) or len(handle) > _MAX_ANONYMOUS_ID:
-            problems.append(_wrong("/anonymous_id", handle, "a string of 1 to 128 characters"))
-    if "traits" in body and not isinstance(body["traits"], dict):
-        problems.append(_wrong("/traits", body["traits"], "an object"))
-    if "preferred_channel" in body and body["preferred_channel"] not in _CHANNELS:
-        problems.append(_choice("/preferred_channel", body["preferred_channel"], _CHANNELS))
-    channels = body.get("channels", [])
-    if not isinstance(channels, list):
-        return [*problems, _wrong("/channels", channels, "a list")]
-    for index, channel in enumerate(channels):
-        problems += _validate_channel(channel, f"/channels/{index}")
+    problems = _check("", body, _IDENTIFY, required=("external_user_id",))
+    channels = body.get("channels") if isinstance(body, dict) else None
+    for index, channel in enumerate(channels if isinstance(channels, list) else ()):
+        is_push = isinstance(channel, dict) and channel.get("channel") == "push"
+        rules = _PUSH_CHANNEL if is_push else _OTHER_CHANNEL
+        problems += _check(f"/channels/{index}", channel, rules, required=("channel", "address"))
     return problems
 
 
-def _validate_channel(channel: object, at: str) -> list[Problem]:
-    if not isinstance(channel, dict):
-        return [_wrong(at, channel, "an object")]
-    problems = [_unknown(at, key, _CHANNEL_KEYS) for key in channel if key not in _CHANNEL_KEYS]
-    kind = channel.get("channel")
-    if kind not in _CHANNELS:
-        problems.append(_choice(f"{at}/channel", kind, _CHANNELS))
-    if not _is_text(channel.get("address")):
-        problems.append(_wrong(f"{at}/address", channel.get("address"), "a string, not empty"))
-    problems += [
-        _wrong(f"{at}/{flag}", channel[flag], "true or false, or no key")
-        for flag in ("opted_in", "verified")
-        if flag in channel and not isinstance(channel[flag], bool)
-    ]
-    return problems + _validate_push(channel, kind, at)
+def get_hint(problem: Problem) -> str:
+    """Return how to fix a problem, in one sentence."""
+    if problem.found == "an unknown key":
+        name = problem.pointer.rpartition("/")[2].replace("~1", "/").replace("~0", "~")
+        if problem.pointer.startswith("/channels/"):
+            return f"Remove {name} from the channel."
+        where = "traits" if "traits" in problem.expected else "properties"
+        return f"Remove {name}, or move it into {where}."
+    if problem.pointer == "/occurred_at":
+        if problem.expected.startswith("from"):
+            return "Check the clock of the sender; events older than 30 days cannot be sent."
+        return "Write it as 2026-06-14T12:00:00.000Z: in UTC, cut to the millisecond."
+    pointer = re.sub(r"^/channels/\d+", "/channels/0", problem.pointer)
+    return _HINTS.get(pointer, _PUSH_HINT if pointer.startswith("/channels/0/") else _HINTS[""])
 
 
-def _validate_push(channel: dict[str, Any], kind: object, at: str) -> list[Problem]:
-    problems = []
-    for key, allowed in _PUSH_KEYS.items():
-        if key not in channel:
-            continue
-        if kind != "push":
-            problems.append(_wrong(f"{at}/{key}", channel[key], "no such key: for push only"))
-        elif allowed and channel[key] not in allowed:
-            problems.append(_choice(f"{at}/{key}", channel[key], allowed))
-        elif not _is_text(channel[key]):
-            problems.append(_wrong(f"{at}/{key}", channel[key], "a string, not empty"))
+def _check(
+    at: str, value: object, rules: dict[str, _Rule], required: Container[str]
+) -> list[Problem]:
+    if not isinstance(value, dict):
+        return [_wrong(at, value, "an object")]
+    problems = _find_unknown(at, value, tuple(rules))
+    for key, rule in rules.items():
+        if (key in value or key in required) and (expected := rule(value.get(key))):
+            problems.append(_wrong(f"{at}/{key}", value.get(key), expected))
     return problems
 
 
-def _validate_user(body: dict[str, Any]) -> list[Problem]:
-    user = body.get("external_user_id")
-    return [] if _is_text(user) else [_wrong("/external_user_id", user, "a string, not empty")]
-
-
-def _validate_time(value: object, now: float) -> list[Problem]:
-    at, shape = "/occurred_at", "RFC 3339 in UTC with three fraction digits and Z"
+def _check_time(value: object, now: float) -> str | None:
+    shape = "RFC 3339 in UTC with three fraction digits and Z"
     if not isinstance(value, str) or not _TIME.fullmatch(value):
-        return [_wrong(at, value, shape)]
+        return shape
     try:
         moment = datetime.strptime(value, "%Y-%m-%dT%H:%M:%S.%fZ").replace(tzinfo=timezone.utc)
     except ValueError:
-        return [_wrong(at, value, f"a time that exists: {shape}")]
-    present = datetime.fromtimestamp(now, timezone.utc)
-    if not present - OLDEST <= moment <= present + AHEAD:
-        return [_wrong(at, value, "from 30 days ago to 5 minutes ahead")]
-    return []
+        return f"a time that exists: {shape}"
+    age = datetime.fromtimestamp(now, timezone.utc) - moment
+    return None if -_AHEAD <= age <= _OLDEST else "from 30 days ago to 5 minutes ahead"
 
 
-def _is_text(value: object) -> bool:
-    return isinstance(value, str) and value != ""
-
-
-def _unknown(at: str, key: str, allowed: tuple[str, ...]) -> Problem:
-    pointer = f"{at}/{key.replace('~', '~0').replace('/', '~1')}"
-    return Problem(pointer, "an unknown key", f"only {', '.join(allowed)}")
+def _find_unknown(at: str, value: dict[str, Any], allowed: tuple[str, ...]) -> list[Problem]:
+    expected = f"only {', '.join(allowed)}"
+    unknown = [key.replace("~", "~0").replace("/", "~1") for key in value if key not in allowed]
+    return [Problem(f"{at}/{key}", "an unknown key", expected) for key in unknown]
 
 
 def _wrong(pointer: str, value: object, expected: str) -> Problem:
-    return Problem(pointer, _to_text(value), expected)
-
-
-def _choice(pointer: str, value: object, allowed: tuple[str, ...]) -> Problem:
-    return _wrong(pointer, value, f"one of {', '.join(allowed)}")
-
-
-def _to_text(value: object) -> str:
-    if value is None:
-        return "nothing"
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= _MAX_TEXT_CHARS else f"{text[: _MAX_TEXT_CHARS - 1]}…"
+    text = "nothing" if value is None else json.dumps(value, ensure_ascii=False)
+    if len(text) > _MAX_TEXT_CHARS:
+        text = f"{text[: _MAX_TEXT_CHARS - 1]}…"
+    return Problem(pointer, text, expected)
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -1,22 +1,24 @@
 """The memory of a local server: the latest requests and arrivals, and counts of all of them.
 
-Any thread may call any method. A wait ends with an arrival; nothing polls.
+A reader has a cursor and no queue: a slow or absent one costs the server nothing. Arrivals that
+the memory drops meanwhile are counted as missed. A wait ends with an arrival; nothing polls.
+
+Threads: any may call any method.
 """
 
 from __future__ import annotations
 
+import re
 import secrets
-import time
 from bisect import bisect_right
 from collections import Counter, deque
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from threading import Condition
 from typing import TYPE_CHECKING, Any
 
 from whisperr.dev._ingest.model import BATCH_PATH
 
-from .cursor import Changes, Cursor
 from .filter import make_filter
 
 if TYPE_CHECKING:
@@ -29,6 +31,44 @@ if TYPE_CHECKING:
 _KEPT_REQUESTS = 10_000
 _KEPT_BODY_BYTES = 64 * 1024 * 1024
 _REMEMBERED_IDS = 1_000_000
+_CURSOR = re.compile(r"([0-9a-f]{1,32})\.([0-9]{1,15})\.([0-9]{1,15})")
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """The last arrival that a reader has read, and how many requests, in one epoch of the memory.
+
+    A memory that forgets, because of a reset or a restart without a journal, begins a new epoch.
+    """
+
+    epoch: str
+    seq: int = 0
+    requests: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.epoch}.{self.seq}.{self.requests}"
+
+    @classmethod
+    def parse(cls, text: str) -> Cursor | None:
+        """Return the cursor that `str` wrote; None for any other text."""
+        found = _CURSOR.fullmatch(text)
+        return cls(found[1], int(found[2]), int(found[3])) if found else None
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What arrived after a cursor; `cursor` is the new one.
+
+    `fresh`: the reader starts over. `missed` counts arrivals that the memory has dropped.
+    `more`: there is more to read.
+    """
+
+    cursor: Cursor
+    fresh: bool
+    missed: int
+    more: bool
+    arrivals: tuple[Arrival, ...]
+    requests: tuple[ReceivedRequest, ...]
 
 
 class Arrivals:
@@ -42,10 +82,9 @@ class Arrivals:
     def __init__(
         self,
         keep: int,
-        journal: Journal | None = None,
-        *,
-        on_arrival: Callable[[Arrival], object] | None = None,
-        on_request: Callable[[ReceivedRequest], object] | None = None,
+        journal: Journal | None,
+        on_arrival: Callable[[Arrival], object] | None,
+        on_request: Callable[[ReceivedRequest], object] | None,
     ) -> None:
         self._changed = Condition()
         self._closed = False
@@ -56,32 +95,24 @@ class Arrivals:
         self._requests: deque[ReceivedRequest] = deque(maxlen=_KEPT_REQUESTS)
         self._clear()
         if journal is not None:
-            self._load(journal)
+            for request, arrivals in journal.load():
+                self._add_request(request)
+                for arrival in arrivals:
+                    self._add_arrival(arrival)
+            self._epoch = journal.begin(secrets.token_hex(6), self._records)
 
     def _clear(self) -> None:
         self._epoch = secrets.token_hex(6)
-        self._request_count = 0
         self._arrivals.clear()
         self._requests.clear()
+        self._seq = 0  # of the last arrival
+        self._number = 0  # of the last request
         self._body_bytes = 0
-        self._seq = 0
-        self._number = 0
         self._ids: dict[str, None] = {}
-        self._statuses: Counter[str] = Counter()
-        self._kinds: Counter[str] = Counter()
+        self._totals: Counter[str] = Counter()
         self._counters: dict[str, Counter[str]] = {
             name: Counter() for name in ("answers", "faults", "types", "agents")
         }
-        self._batches = 0
-
-    def _load(self, journal: Journal) -> None:
-        for position, request, arrivals in journal.load():
-            self._add_request(request)
-            self._request_count = position
-            self._number = max(self._number, request.number)
-            for arrival in arrivals:
-                self._add_arrival(arrival)
-        self._epoch = journal.begin(self._epoch, self._records)
 
     def reset(self) -> None:
         """Forget everything, also which message ids have arrived."""
@@ -91,25 +122,20 @@ class Arrivals:
                 self._journal.restart(self._epoch)
             self._changed.notify_all()
 
-    def next_number(self) -> int:
-        """Return the number of the next request, from 1."""
-        with self._changed:
-            self._number += 1
-            return self._number
-
     def keep(self, request: ReceivedRequest, arrivals: Iterable[Arrival] = ()) -> None:
         """Keep one request and its arrivals: number them, mark duplicates, end waits."""
         with self._changed:
+            request = replace(request, number=self._number + 1)
             self._add_request(request)
-            self._request_count += 1
             kept = []
             for fresh in arrivals:
                 is_duplicate = fresh.status == "accepted" and fresh.message_id in self._ids
                 status: ArrivalStatus = "duplicate" if is_duplicate else fresh.status
-                kept.append(replace(fresh, seq=self._seq + 1, status=status))
+                seq, number = self._seq + 1, request.number
+                kept.append(replace(fresh, seq=seq, request=number, status=status))
                 self._add_arrival(kept[-1])
             if self._journal is not None:
-                self._journal.append(self._request_count, request, kept)
+                self._journal.append(request, kept)
             self._changed.notify_all()
         if self._on_request is not None:
             self._on_request(request)
@@ -120,8 +146,7 @@ class Arrivals:
     def _add_arrival(self, arrival: Arrival) -> None:
         self._seq = arrival.seq
         self._arrivals.append(arrival)
-        self._statuses[arrival.status] += 1
-        self._kinds[arrival.kind] += 1
+        self._totals.update((arrival.status, arrival.kind))
         if arrival.type is not None:
             self._counters["types"][arrival.type] += 1
         if arrival.status == "accepted" and arrival.message_id is not None:
@@ -131,9 +156,10 @@ class Arrivals:
 
     def _add_request(self, request: ReceivedRequest) -> None:
         """Keep a request and count it; the oldest are dropped when bodies take too much memory."""
+        self._number = max(self._number, request.number)
+        self._totals.update(batches=request.path == BATCH_PATH, requests=1)
         self._counters["answers"][str(request.status or "none")] += 1
         self._counters["agents"][request.headers.get("user-agent", "")] += 1
-        self._batches += request.path == BATCH_PATH
         if request.fault is not None:
             self._counters["faults"][request.fault] += 1
         if len(self._requests) == _KEPT_REQUESTS:
@@ -143,16 +169,12 @@ class Arrivals:
         while self._body_bytes > _KEPT_BODY_BYTES:
             self._body_bytes -= len(self._requests.popleft().body)
 
-    def _records(self) -> list[tuple[int, ReceivedRequest, list[Arrival]]]:
+    def _records(self) -> list[tuple[ReceivedRequest, list[Arrival]]]:
         """Return what is kept as the journal writes it: each request with its arrivals."""
         by_request: dict[int, list[Arrival]] = {}
         for arrival in self._arrivals:
             by_request.setdefault(arrival.request, []).append(arrival)
-        first = self._request_count - len(self._requests) + 1
-        return [
-            (first + index, request, by_request.get(request.number, []))
-            for index, request in enumerate(self._requests)
-        ]
+        return [(one, by_request.get(one.number, [])) for one in self._requests]
 
     def arrivals(self, **filters: Any) -> list[Arrival]:  # noqa: ANN401  # those of `matches`
         """Return the kept arrivals that pass the filters of `Arrival.matches`, oldest first.
@@ -163,12 +185,12 @@ class Arrivals:
         with self._changed:
             return [one for one in self._arrivals if passes(one)]
 
-    def changes(self, cursor: Cursor | None, limit: int) -> Changes:
-        """Return the next `limit` arrivals and requests after a cursor; from the start if None."""
+    def changes(self, cursor: Cursor, limit: int) -> Changes:
+        """Return the next `limit` arrivals and requests after a cursor, or of a new epoch."""
         with self._changed:
             end = self.cursor()
-            fresh = cursor is None or cursor.epoch != end.epoch
-            start = Cursor(end.epoch) if cursor is None or fresh else cursor
+            fresh = cursor.epoch != end.epoch
+            start = Cursor(end.epoch) if fresh else cursor
             first = bisect_right(self._arrivals, start.seq, key=lambda arrival: arrival.seq)
             arrivals = tuple(islice(self._arrivals, first, first + limit))
             first_kept = self._arrivals[0].seq if self._arrivals else end.seq + 1
@@ -184,12 +206,7 @@ class Arrivals:
     def cursor(self) -> Cursor:
         """Return the cursor of a reader that has read everything."""
         with self._changed:
-            return Cursor(self._epoch, self._seq, self._request_count)
-
-    def request(self, number: int) -> ReceivedRequest | None:
-        """Return one request, if it is still kept."""
-        with self._changed:
-            return next((one for one in self._requests if one.number == number), None)
+            return Cursor(self._epoch, self._seq, self._number)
 
     def requests(self, after: int = 0) -> list[ReceivedRequest]:
         """Return the kept requests with a number above `after`, in the order of their answers."""
@@ -199,14 +216,15 @@ class Arrivals:
     def summary(self) -> dict[str, Any]:
         """Return the counts of everything since the start or the last reset."""
         with self._changed:
+            totals = self._totals
             return {
-                "accepted": self._statuses["accepted"],
-                "duplicates": self._statuses["duplicate"],
-                "refused": self._statuses["refused"],
-                "events": self._kinds["event"],
-                "identifies": self._kinds["identify"],
-                "requests": sum(self._counters["answers"].values()),
-                "batches": self._batches,
+                "accepted": totals["accepted"],
+                "duplicates": totals["duplicate"],
+                "refused": totals["refused"],
+                "events": totals["event"],
+                "identifies": totals["identify"],
+                "requests": totals["requests"],
+                "batches": totals["batches"],
                 **{name: dict(counter) for name, counter in self._counters.items()},
                 "last": self._seq,
             }
@@ -216,14 +234,9 @@ class Arrivals:
 
         `timeout` is in seconds. Returns at once when the memory is closed.
         """
-        deadline = time.monotonic() + timeout
         with self._changed:
-            while not reached():
-                left = deadline - time.monotonic()
-                if left <= 0 or self._closed:
-                    return False
-                self._changed.wait(left)
-            return True
+            self._changed.wait_for(lambda: reached() or self._closed, timeout)
+            return reached()
 
     def wake(self) -> None:
         """Make every wait call `reached()` again, because something outside the memory changed."""

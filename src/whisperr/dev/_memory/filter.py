@@ -9,6 +9,7 @@ Every term must hold; `-` before a term negates it. The page has the same gramma
 from __future__ import annotations
 
 import re
+from operator import ge, gt, le, lt
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -18,17 +19,18 @@ if TYPE_CHECKING:
 
     Predicate = Callable[[Arrival], bool]
 
-FIELDS = ("user", "type", "kind", "is", "id")
-STATUSES = {
-    "accepted": "accepted",
-    "valid": "accepted",
-    "refused": "refused",
-    "duplicate": "duplicate",
+_ATTRIBUTES = {"user": "user", "type": "type", "kind": "kind", "is": "status", "id": "message_id"}
+_CHOICES = {
+    "is": ("accepted", "valid", "refused", "duplicate"),
+    "kind": ("event", "identify"),
 }
-KINDS = ("event", "identify")
+FIELDS = tuple(_ATTRIBUTES)
 MAX_QUERY_CHARS = 2_000
 
+_LITERALS = {None: "null", True: "true", False: "false"}
+_ORDERS: dict[str, Callable[[Any, Any], bool]] = {">": gt, ">=": ge, "<": lt, "<=": le}
 _NAMED = re.compile(r"([A-Za-z_$][A-Za-z0-9_$.-]*)(:|>=|<=|!=|=|>|<)")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _WORD = re.compile(r'[^\s"]+')
 _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
@@ -61,13 +63,12 @@ def _parse_terms(query: str) -> Iterator[Predicate]:
             at += 1
             continue
         negated = query[at] == "-" and query[at + 1 : at + 2].strip() != ""
-        at += negated
-        named = _NAMED.match(query, at)
+        named = _NAMED.match(query, at + negated)
         if named:
             value, at = _read_value(query, named.end(), named[0])
             term = _named_term(named[1], named[2], value)
         else:
-            text, at = _read_value(query, at, "")
+            text, at = _read_value(query, at + negated, "")
             term = _contains(text.lower())
         yield _negate(term) if negated else term
 
@@ -78,38 +79,32 @@ def _negate(term: Predicate) -> Predicate:
 
 def _read_value(query: str, at: int, before: str) -> tuple[str, int]:
     """Return a word or a quoted text, and where it ends."""
-    if query[at : at + 1] != '"':
-        word = _WORD.match(query, at)
-        if word is None:
-            raise FilterError(f"{before} needs a value after it")
-        return word[0], word.end()
-    text, at = "", at + 1
-    while at < len(query) and query[at] != '"':
-        at += query[at] == "\\" and at + 1 < len(query)
-        text, at = text + query[at], at + 1
-    if at >= len(query):
-        raise FilterError('a " is not closed')
-    return text, at + 1
+    if query[at : at + 1] == '"':
+        quoted = _QUOTED.match(query, at)
+        if quoted is None:
+            raise FilterError('a " is not closed')
+        return re.sub(r"\\(.)", r"\1", quoted[1], flags=re.DOTALL), quoted.end()
+    word = _WORD.match(query, at)
+    if word is None:
+        raise FilterError(f"{before} needs a value after it")
+    return word[0], word.end()
 
 
 def _named_term(name: str, sign: str, value: str) -> Predicate:
     if sign != ":":
         return _comparison(name, sign, value)
-    if name == "is":
-        if value not in STATUSES:
-            raise FilterError(f"is:{value} is unknown; write is: and one of {', '.join(STATUSES)}")
-        return lambda arrival: arrival.status == STATUSES[value]
-    if name == "kind":
-        if value not in KINDS:
-            raise FilterError(f"kind:{value} is unknown; write kind: and one of {', '.join(KINDS)}")
-        return lambda arrival: arrival.kind == value
-    if name not in FIELDS:
+    if name not in _ATTRIBUTES:
         raise FilterError(
             f"{name}: is not a field; fields are {', '.join(FIELDS)}; "
             f"write {name}=… for a property, or put a text in quotes"
         )
-    pattern = _to_pattern(value)
-    attribute = "message_id" if name == "id" else name
+    choices = _CHOICES.get(name)
+    if choices and value not in choices:
+        raise FilterError(
+            f"{name}:{value} is unknown; write {name}: and one of {', '.join(choices)}"
+        )
+    pattern = _to_pattern("accepted" if (name, value) == ("is", "valid") else value)
+    attribute = _ATTRIBUTES[name]
     return lambda arrival: pattern.fullmatch(getattr(arrival, attribute) or "") is not None
 
 
@@ -117,50 +112,42 @@ def _comparison(name: str, sign: str, value: str) -> Predicate:
     """Compare a property, a trait or, with the prefix `context.`, a key of the context."""
     number = float(value) if _NUMBER.fullmatch(value) else None
     pattern = _to_pattern(value)
+    order = _ORDERS.get(sign)
 
     def same(found: object) -> bool:
         if isinstance(found, list):
             return any(same(one) for one in found if not isinstance(one, list))
         if found is None or isinstance(found, bool):
-            return value == {None: "null", True: "true", False: "false"}[found]
+            return value == _LITERALS[found]
         if isinstance(found, (int, float)):
             return number is not None and _to_float(found) == number
         return isinstance(found, str) and pattern.fullmatch(found) is not None
 
-    def ordered(found: object) -> bool:
-        if isinstance(found, (int, float)) and not isinstance(found, bool) and number is not None:
-            return _in_order(sign, _to_float(found), number)
-        return isinstance(found, str) and number is None and _in_order(sign, found, value)
-
-    def term(arrival: Arrival) -> bool:
-        exists, found = _find_property(arrival, name)
-        if not exists:
-            return False
-        if sign in {"=", "!="}:
+    def holds(found: object) -> bool:
+        if order is None:
             return same(found) == (sign == "=")
-        return ordered(found)
+        if isinstance(found, str):
+            return number is None and order(found, value)
+        if not isinstance(found, (int, float)) or isinstance(found, bool) or number is None:
+            return False
+        return order(_to_float(found), number)
 
-    return term
-
-
-def _in_order(sign: str, found: Any, value: Any) -> bool:  # noqa: ANN401  # two of one type
-    if sign[0] == ">":
-        return bool(found >= value if sign == ">=" else found > value)
-    return bool(found <= value if sign == "<=" else found < value)
+    return lambda arrival: any(holds(found) for found in _find_property(arrival, name))
 
 
-def _find_property(arrival: Arrival, name: str) -> tuple[bool, Any]:
+def _find_property(arrival: Arrival, name: str) -> list[Any]:
+    """Return a list of one value, or an empty one, since a value may be null."""
     body = arrival.body if isinstance(arrival.body, dict) else {}
     value = body.get("properties" if arrival.kind == "event" else "traits")
     if name.startswith("context."):
         value, name = body.get("context"), name.removeprefix("context.")
     if isinstance(value, dict) and name in value:
-        return True, value[name]
+        return [value[name]]
     for part in name.split("."):
         if not isinstance(value, dict) or part not in value:
-            return False, None
+            return []
         value = value[part]
-    return True, value
+    return [value]
 
 
 def _contains(needle: str) -> Predicate:
@@ -178,7 +165,7 @@ def _pieces(body: object) -> Iterator[str]:
         elif isinstance(value, list):
             waiting.extend(value)
         elif value is None or isinstance(value, bool):
-            yield {None: "null", True: "true", False: "false"}[value]
+            yield _LITERALS[value]
         else:
             yield str(value).removesuffix(".0")
 

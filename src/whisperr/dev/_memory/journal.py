@@ -13,7 +13,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from dataclasses import astuple
+from contextlib import suppress
+from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from whisperr.dev._ingest.model import Arrival
 
-    Record = tuple[int, ReceivedRequest, Sequence[Arrival]]
+    Record = tuple[ReceivedRequest, Sequence[Arrival]]
 
 _FORMAT = "whisperr_dev"
 _VERSION = 1
@@ -56,7 +57,6 @@ class Journal:
         except BaseException:
             os.close(self._file)
             raise
-        self._size = os.fstat(self._file).st_size
 
     def load(self) -> Iterator[Record]:
         """Yield what the file holds, oldest first; skip lines that cannot be read."""
@@ -80,16 +80,16 @@ class Journal:
             self._report(f"left out {self._unreadable} lines that cannot be read")
             self._rewrite()
         elif self._unfinished:
-            self._write(b"\n")
+            _write(self._file, b"\n")
         return self._epoch or epoch
 
-    def append(self, position: int, request: ReceivedRequest, arrivals: Sequence[Arrival]) -> None:
+    def append(self, request: ReceivedRequest, arrivals: Sequence[Arrival]) -> None:
         """Write one request; when that fails, report it once and write no more."""
         if self._failed:
             return
         try:
-            self._write(_to_line(position, request, arrivals))
-            if self._size > 2 * _BOUND_BYTES:
+            _write(self._file, _to_line(request, arrivals))
+            if os.fstat(self._file).st_size > 2 * _BOUND_BYTES:
                 self._rewrite()
         except OSError as error:
             self._fail(error)
@@ -99,8 +99,7 @@ class Journal:
         self._epoch = epoch
         try:
             os.ftruncate(self._file, 0)
-            self._size = 0
-            self._write(self._head())
+            _write(self._file, self._head())
             self._failed = False
         except OSError as error:
             self._fail(error)
@@ -116,21 +115,15 @@ class Journal:
             head = lines.readline(1000)
         if not head:
             return
-        try:
+        with suppress(ValueError, TypeError, KeyError):
             found = json.loads(head)
             if found[_FORMAT] == _VERSION and isinstance(found["epoch"], str):
                 self._epoch = found["epoch"]
                 return
-        except (ValueError, TypeError, KeyError):
-            found = None
         raise JournalError("it holds something else and is left as it is; choose another file")
 
     def _head(self) -> bytes:
         return json.dumps({_FORMAT: _VERSION, "epoch": self._epoch}).encode() + b"\n"
-
-    def _write(self, data: bytes) -> None:
-        _write_all(self._file, data)
-        self._size += len(data)
 
     def _rewrite(self) -> None:
         """Replace the file by a new one with the newest records, up to the bound."""
@@ -145,13 +138,13 @@ class Journal:
         file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
         try:
             _lock(file)
-            _write_all(file, b"".join([self._head(), *reversed(lines)]))
+            _write(file, b"".join([self._head(), *reversed(lines)]))
             fresh.replace(self._path)
         except BaseException:
             os.close(file)
             raise
         os.close(self._file)
-        self._file, self._size = file, os.fstat(file).st_size
+        self._file = file
 
     def _fail(self, error: OSError) -> None:
         if not self._failed:
@@ -162,13 +155,13 @@ class Journal:
         print(f"whisperr dev: {self._path}: {text}", file=sys.stderr, flush=True)
 
 
-def _write_all(file: int, data: bytes) -> None:
+def _write(file: int, data: bytes) -> None:
     left = memoryview(data)
     while left:
         left = left[os.write(file, left) :]
 
 
-def _to_line(position: int, request: ReceivedRequest, arrivals: Sequence[Arrival]) -> bytes:
+def _to_line(request: ReceivedRequest, arrivals: Sequence[Arrival]) -> bytes:
     # Bytes that are not UTF-8 become lone surrogates, which JSON escapes and restores.
     body = request.body.decode("utf-8", "surrogateescape")
     fields = {**vars(request), "headers": request.masked_headers, "body": body}
@@ -176,7 +169,7 @@ def _to_line(position: int, request: ReceivedRequest, arrivals: Sequence[Arrival
         (one.seq, one.kind, one.status, one.index, [astuple(each) for each in one.problems])
         for one in arrivals
     ]
-    return json.dumps({"noted": position, "request": fields, "arrivals": rows}).encode() + b"\n"
+    return json.dumps({"request": fields, "arrivals": rows}).encode() + b"\n"
 
 
 def _parse_record(line: dict[str, Any]) -> Record:
@@ -185,29 +178,21 @@ def _parse_record(line: dict[str, Any]) -> Record:
     request = ReceivedRequest(**fields, body=body)
     rows = line["arrivals"]
     value: Any = json.loads(body) if rows else None
-    arrivals = [
-        to_arrival(
-            kind,
-            value["events"][index] if request.path == BATCH_PATH else value,
-            [Problem(*problem) for problem in problems],
-            number=request.number,
-            now=request.received_at,
-            index=index,
-            seq=seq,
-            status=status,
-        )
-        for seq, kind, status, index, problems in rows
-    ]
-    return line["noted"], request, arrivals
+    arrivals = []
+    for seq, kind, status, index, found in rows:
+        one = value["events"][index] if request.path == BATCH_PATH else value
+        problems = [Problem(*problem) for problem in found]
+        arrival = to_arrival(kind, one, problems, now=request.received_at, index=index)
+        arrivals.append(replace(arrival, seq=seq, request=request.number, status=status))
+    return request, arrivals
 
 
 def _lock(file: int) -> None:
     """Lock the file for this process, where the system has such locks."""
-    try:
+    with suppress(ImportError):  # no such locks on Windows
         import fcntl
-    except ImportError:  # no such locks on Windows
-        return
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise JournalError("another whisperr dev is using it") from None
+
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise JournalError("another whisperr dev is using it") from None

@@ -12,14 +12,14 @@ GET  /_dev/stream     server-sent events, see `stream`
 
 from __future__ import annotations
 
+import json
+import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
-from whisperr.dev._ingest.event_text import find_event_text
-from whisperr.dev._ingest.hints import get_hint
 from whisperr.dev._ingest.model import BATCH_PATH
 from whisperr.dev._ingest.service import Response, refuse
-from whisperr.dev._ingest.validation import Malformed, parse_body
+from whisperr.dev._ingest.validation import Malformed, get_hint, parse_body
 from whisperr.dev.faults import Fault
 
 if TYPE_CHECKING:
@@ -29,18 +29,22 @@ if TYPE_CHECKING:
     from whisperr.dev._memory.arrivals import Arrivals
     from whisperr.dev.faults import FaultInjector
 
+    _Answer = Mapping[str, Any] | Response
+
 PREFIX = "/_dev/"
 _LIMIT = 500
 _MAX_WAIT = 60.0
 _FILTERS = ("kind", "user", "type", "status", "q")
-_NUMBERS: dict[str, Callable[[str], float]] = {
-    "after": int,
-    "limit": int,
-    "count": int,
+_PARSERS: dict[str, Callable[[str], Any]] = {
+    **dict.fromkeys((*_FILTERS, "last"), str),
+    **dict.fromkeys(("after", "count", "seq", "recent"), int),
+    "limit": lambda text: max(int(text), 1),
     "timeout": float,
-    "seq": int,
-    "recent": int,
 }
+_DECODER = json.JSONDecoder()
+_START = re.compile(r'[ \t\n\r]*[{,][ \t\n\r]*"events"[ \t\n\r]*:[ \t\n\r]*\[[ \t\n\r]*')
+_SEPARATOR = re.compile(r"[ \t\n\r]*(?:,[ \t\n\r]*)?")
+_END = re.compile(r"[ \t\n\r]*}[ \t\n\r]*")
 
 
 class _Call(NamedTuple):
@@ -62,11 +66,12 @@ def call(
         known = name in _READS or name in _WRITES
         return refuse(405 if known else 404, "no_such_call", f"{method} {path}: not in the API")
     try:
-        return function(_Call(memory, injector, parse_query(query), body))
+        answer = function(_Call(memory, injector, parse_query(query), body))
     except (ValueError, TypeError) as error:
         return refuse(400, "bad_call", str(error))
     except Malformed as error:
         return refuse(400, error.code, str(error))
+    return answer if isinstance(answer, Response) else Response(200, answer)
 
 
 def arrival_to_json(arrival: Arrival) -> dict[str, Any]:
@@ -86,16 +91,12 @@ def parse_query(query: str) -> dict[str, Any]:
     """Return the parameters of a query string; raises ValueError for an unknown or wrong one."""
     parameters: dict[str, Any] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
-        if name in _NUMBERS:
-            try:
-                parameters[name] = _NUMBERS[name](value)
-            except ValueError:
-                raise ValueError(f"{name}={value!r}: must be a number") from None
-        elif name in {*_FILTERS, "last"}:
-            parameters[name] = value
-        else:
-            allowed = ", ".join([*_FILTERS, *_NUMBERS])
-            raise ValueError(f"{name}: unknown; allowed: {allowed}")
+        if name not in _PARSERS:
+            raise ValueError(f"{name}: unknown; allowed: {', '.join(_PARSERS)}")
+        try:
+            parameters[name] = _PARSERS[name](value)
+        except ValueError:
+            raise ValueError(f"{name}={value!r}: must be a number") from None
     return parameters
 
 
@@ -104,50 +105,76 @@ def select_filters(query: Mapping[str, Any]) -> dict[str, Any]:
     return {name: query[name] for name in (*_FILTERS, "after") if name in query}
 
 
-def _arrivals(call: _Call) -> Response:
-    found = call.memory.arrivals(**select_filters(call.query))[-_limit(call) :]
-    return Response(200, {"arrivals": [arrival_to_json(arrival) for arrival in found]})
+def find_event_text(body: bytes, index: int) -> str:
+    """Return the text of event `index` of a batch; the whole body when that cannot be found."""
+    text = _decode(body)
+    try:
+        return _split_batch(text)[index]
+    except (ValueError, IndexError, RecursionError):
+        return text
 
 
-def _arrival(call: _Call) -> Response:
+def _split_batch(text: str) -> list[str]:
+    """Return the text of each event; the last of several `events` counts, as in JSON."""
+    events: list[str] = []
+    at = 0
+    while start := _START.match(text, at):
+        events, at = [], start.end()
+        while text[at] != "]":
+            _, end = _DECODER.raw_decode(text, at)
+            events.append(text[at:end])
+            separator = _SEPARATOR.match(text, end)
+            at = separator.end() if separator else end
+        at += 1
+    if not _END.fullmatch(text, at):
+        raise ValueError("not a batch, or not written as one usually is")
+    return events
+
+
+def _arrivals(call: _Call) -> _Answer:
+    found = call.memory.arrivals(**select_filters(call.query))[-call.query.get("limit", _LIMIT) :]
+    return {"arrivals": [arrival_to_json(arrival) for arrival in found]}
+
+
+def _arrival(call: _Call) -> _Answer:
     seq = call.query.get("seq", 0)
     found = next((one for one in call.memory.arrivals(after=seq - 1) if one.seq == seq), None)
     if found is None:
         return refuse(404, "not_kept", f"seq={seq}: is not, or no longer, kept")
-    request = call.memory.request(found.request)
+    requests = call.memory.requests(found.request - 1)
+    request = next((one for one in requests if one.number == found.request), None)
     answer: dict[str, Any] = {"arrival": arrival_to_json(found), "raw": None, "request": None}
     if request is not None:
         in_batch = request.path == BATCH_PATH
         body = request.body
         answer["raw"] = find_event_text(body, found.index) if in_batch else _decode(body)
         answer["request"] = request_to_json(request)
-    return Response(200, answer)
+    return answer
 
 
-def _requests(call: _Call) -> Response:
-    found = call.memory.requests(call.query.get("after", 0))[-_limit(call) :]
-    answer = [{**request_to_json(request), "body": _decode(request.body)} for request in found]
-    return Response(200, {"requests": answer})
+def _requests(call: _Call) -> _Answer:
+    found = call.memory.requests(call.query.get("after", 0))[-call.query.get("limit", _LIMIT) :]
+    return {"requests": [{**request_to_json(one), "body": _decode(one.body)} for one in found]}
 
 
-def _summary(call: _Call) -> Response:
-    return Response(200, call.memory.summary())
-
-
-def _wait(call: _Call) -> Response:
+def _wait(call: _Call) -> _Answer:
     memory, filters = call.memory, select_filters(call.query)
     count = call.query.get("count", 1)
     timeout = min(call.query.get("timeout", _MAX_WAIT), _MAX_WAIT)
     reached = memory.wait_until(lambda: len(memory.arrivals(**filters)) >= count, timeout)
     found = [arrival_to_json(arrival) for arrival in memory.arrivals(**filters)[:_LIMIT]]
-    return Response(200, {"reached": reached, "arrivals": found})
+    return {"reached": reached, "arrivals": found}
 
 
-def _faults(call: _Call) -> Response:
-    return Response(200, {"faults": [fault.to_json() for fault in call.injector.faults]})
+def _summary(call: _Call) -> _Answer:
+    return call.memory.summary()
 
 
-def _set_faults(call: _Call) -> Response:
+def _faults(call: _Call) -> _Answer:
+    return {"faults": [fault.to_json() for fault in call.injector.faults]}
+
+
+def _set_faults(call: _Call) -> _Answer:
     given = parse_body(call.body)
     if not isinstance(given, list):
         raise TypeError('the body must be a list of faults, such as [{"kind": "hang"}]')
@@ -155,21 +182,16 @@ def _set_faults(call: _Call) -> Response:
     return _faults(call)
 
 
-def _reset(call: _Call) -> Response:
+def _reset(call: _Call) -> _Answer:
     call.memory.reset()
     return _summary(call)
-
-
-def _limit(call: _Call) -> int:
-    limit: int = call.query.get("limit", _LIMIT)
-    return max(limit, 1)
 
 
 def _decode(body: bytes) -> str:
     return body.decode("utf-8", "replace")
 
 
-_READS: dict[str, Callable[[_Call], Response]] = {
+_READS = {
     "arrivals": _arrivals,
     "arrival": _arrival,
     "requests": _requests,
@@ -177,4 +199,4 @@ _READS: dict[str, Callable[[_Call], Response]] = {
     "wait": _wait,
     "faults": _faults,
 }
-_WRITES: dict[str, Callable[[_Call], Response]] = {"faults": _set_faults, "reset": _reset}
+_WRITES = {"faults": _set_faults, "reset": _reset}

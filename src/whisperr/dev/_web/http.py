@@ -11,32 +11,37 @@ import socket
 import struct
 import sys
 import traceback
+from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 from ipaddress import ip_address
-from threading import Condition, Event, Semaphore
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from socketserver import TCPServer
+from threading import Condition, Event, Semaphore, Thread
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from whisperr.dev._ingest.model import ReceivedRequest
-from whisperr.dev._ingest.service import check_headers, ingest, refuse
+from whisperr.dev._ingest.service import ingest, refuse
 
 from . import api as _api
 from . import stream as _stream
-from .page import get_page
+from .page import get_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping
 
     from whisperr.dev._ingest.model import Arrival
     from whisperr.dev._ingest.service import Response
     from whisperr.dev._memory.arrivals import Arrivals
-    from whisperr.dev.faults import Fault, FaultInjector
+    from whisperr.dev.faults import FaultInjector
 
 # Closing with SO_LINGER 0 resets the connection, so that the client notices the cut.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _POLL_INTERVAL = 0.5
 _CLOSE_TIMEOUT = 5.0
+_CLOSE = {"Connection": "close"}
 
 
 class Settings(Protocol):
@@ -50,6 +55,7 @@ class Settings(Protocol):
 class HttpServer(ThreadingHTTPServer):
     """Listens on loopback, knows its open connections, and ends them when it closes."""
 
+    allow_reuse_address = os.name == "posix"  # so that a restart waits for no old connections
     daemon_threads = True
     request_queue_size = 128
 
@@ -65,13 +71,13 @@ class HttpServer(ThreadingHTTPServer):
         self._count = 0
         self._changed = Condition()
         super().__init__(("127.0.0.1", port), _Connection)
+        serve = partial(self.serve_forever, poll_interval=0.02)
+        self._thread = Thread(target=serve, name="whisperr-dev", daemon=True)
+        self._thread.start()
 
     def server_bind(self) -> None:
         """Bind without a look-up of this machine's name."""
-        if os.name == "posix":  # else a restart waits for the last run's connections to time out
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        socket.socket.bind(self.socket, self.server_address)
-        self.server_address = self.socket.getsockname()
+        TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
     def add(self, connection: socket.socket) -> int:
@@ -81,21 +87,25 @@ class HttpServer(ThreadingHTTPServer):
             self._count += 1
             return self._count
 
-    def remove(self, connection: socket.socket) -> None:
-        """Forget a connection."""
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401  # as declared
+        """Close a connection and forget it: the last that its thread does."""
+        super().shutdown_request(request)
         with self._changed:
-            self._open.discard(connection)
+            self._open.discard(request)
             self._changed.notify_all()
 
     def close(self) -> None:
         """Stop listening, cut the open connections, and wait a few seconds for their threads."""
         self.closing.set()
+        self.memory.end_waits()
         self.shutdown()
         self.server_close()
         with self._changed:
             for connection in self._open:
-                _shut_down(connection)
+                with suppress(OSError):  # the client closed it first
+                    connection.shutdown(socket.SHUT_RDWR)
             self._changed.wait_for(lambda: not self._open, _CLOSE_TIMEOUT)
+        self._thread.join()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002  # as declared
         """Ignore clients that disconnect; print a mistake of ours."""
@@ -103,16 +113,10 @@ class HttpServer(ThreadingHTTPServer):
             traceback.print_exc()
 
 
-def _shut_down(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return  # the client closed it first
-
-
 class _Connection(BaseHTTPRequestHandler):
     """One connection: reads requests, and answers each or makes it meet a fault."""
 
+    server: HttpServer
     protocol_version = "HTTP/1.1"
     server_version = "whisperr-dev"
     sys_version = ""
@@ -121,73 +125,58 @@ class _Connection(BaseHTTPRequestHandler):
 
     def setup(self) -> None:
         super().setup()
-        self._http = cast("HttpServer", self.server)
-        self._number = self._http.add(self.connection)
-
-    def finish(self) -> None:
-        try:
-            super().finish()
-        finally:
-            self._http.remove(self.connection)
+        self._number = self.server.add(self.connection)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401  # as declared
         """Log nothing: `whisperr dev` prints what arrives."""
 
     def do_GET(self) -> None:
-        self._route()
-
-    def do_POST(self) -> None:
-        self._route()
-
-    def do_PUT(self) -> None:
-        self._route()
-
-    def do_DELETE(self) -> None:
-        self._route()
-
-    def _route(self) -> None:
-        refusal = self._check_origin()
-        if refusal is not None:
-            self._answer(refusal, close=True)
-            return
+        """Route a request of any method."""
         url = urlsplit(self.path)
-        page = get_page(url.path) if self.command == "GET" else None
+        refusal = self._check_origin()
+        page = get_pages().get(url.path) if self.command == "GET" else None
         is_api = url.path.startswith(_api.PREFIX)
-        if page is not None:
+        if refusal is not None:
+            self._answer(refusal)
+        elif page is not None:
             self._answer(page)
         elif self.command == "GET" and url.path == _stream.PATH:
             self._stream(url.query)
         elif not is_api and self.command != "POST":
-            self._answer(refuse(405, "method", "only POST"), {"Allow": "POST"}, close=True)
+            self._answer(refuse(405, "method", "only POST", {"Allow": "POST", **_CLOSE}))
         else:
             body = self._read_body(default_size="0" if is_api else "")
             if body is not None and is_api:
-                memory, injector = self._http.memory, self._http.injector
+                memory, injector = self.server.memory, self.server.injector
                 self._answer(_api.call(memory, injector, self.command, url.path, url.query, body))
             elif body is not None:
                 self._ingest(url.path, body)
+
+    do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815  # as http.server names them
 
     def _check_origin(self) -> Response | None:
         """Refuse pages of other sites: a name that resolves to loopback, a foreign origin."""
         host = self.headers.get("Host", "")
         if not _is_loopback(host):
-            return refuse(403, "host_not_loopback", "open the local server by a loopback address")
+            text = "open the local server by a loopback address"
+            return refuse(403, "host_not_loopback", text, _CLOSE)
         origin = self.headers.get("Origin")
         if origin is not None and origin != f"http://{host}":
-            return refuse(403, "foreign_origin", "pages of other origins may not call")
+            return refuse(403, "foreign_origin", "pages of other origins may not call", _CLOSE)
         return None
 
     def _read_body(self, default_size: str) -> bytes | None:
         """Return the body; None when there is none to use, after the answer was sent."""
         length = self.headers.get("Content-Length", default_size)
         if not length.isdecimal() or "Transfer-Encoding" in self.headers:
-            self._answer(refuse(411, "length_required", "send Content-Length"), close=True)
+            self._answer(refuse(411, "length_required", "send Content-Length", _CLOSE))
             return None
-        size, limit = int(length), self._http.settings.max_body_bytes
+        size, limit = int(length), self.server.settings.max_body_bytes
         if size > limit:  # answered before the body is read, as load balancers do
-            response = refuse(413, "too_large", f"{size} bytes; at most {limit}")
-            self._keep(urlsplit(self.path).path, b"", response.status, None)
-            self._answer(response, close=True)
+            response = refuse(413, "too_large", f"{size} bytes; at most {limit}", _CLOSE)
+            request = self._to_request(urlsplit(self.path).path, b"")
+            self.server.memory.keep(replace(request, status=response.status))
+            self._answer(response)
             return None
         body = self.rfile.read(size)
         if len(body) < size:
@@ -197,111 +186,79 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _stream(self, query: str) -> None:
         """Send server-sent events until the reader disconnects or the server closes."""
-        if not self._http.free_streams.acquire(blocking=False):
-            busy = refuse(503, "too_many_streams", "close another page or `whisperr tail`")
-            self._answer(busy, close=True)
-            return
+        last = self.headers.get("Last-Event-ID")
         try:
-            self._send_stream(query, self.headers.get("Last-Event-ID"))
-        finally:
-            self._http.free_streams.release()
-
-    def _send_stream(self, query: str, last: str | None) -> None:
-        try:
-            stream = _stream.EventStream(self._http.memory, self._http.injector, query, last)
+            http = self.server
+            messages = _stream.open_stream(http.memory, http.injector, query, last, http.closing)
         except ValueError as error:
-            self._answer(refuse(400, "bad_call", str(error)), close=True)
+            self._answer(refuse(400, "bad_call", str(error), _CLOSE))
             return
-        self.close_connection = True
-        self.connection.settimeout(_stream.SEND_TIMEOUT)
-        self.send_response(200)
-        for name, value in _stream.HEADERS.items():
-            self.send_header(name, value)
-        self.end_headers()
-        for message in stream.messages(self._http.closing):
-            self.wfile.write(message)
-            self.wfile.flush()
+        if not self.server.free_streams.acquire(blocking=False):
+            text = "close another page or `whisperr tail`"
+            self._answer(refuse(503, "too_many_streams", text, _CLOSE))
+            return
+        try:
+            self.connection.settimeout(_stream.SEND_TIMEOUT)
+            self._send_head(200, _stream.HEADERS)
+            for message in messages:
+                self.wfile.write(message)
+                self.wfile.flush()
+        finally:
+            self.server.free_streams.release()
 
     def _ingest(self, path: str, body: bytes) -> None:
-        """Answer a request of a client; its last fault is the failure, if it meets one."""
-        faults = self._http.injector.pick(path)
+        """Answer a request of a client, or make it meet the last of its faults."""
+        faults = self.server.injector.pick(path)
         for fault in faults:
             if fault.kind == "latency":
-                self._http.closing.wait(fault.seconds)
+                self.server.closing.wait(fault.seconds)
         last = faults[-1] if faults else None
-        if last is not None and last.kind in {"status", "hang", "cut"}:
-            self._fail(path, body, last)
-            return
         kind = None if last is None else last.kind
-        response = check_headers(path, self._plain_headers(), self._http.settings.api_key)
+        request = self._to_request(path, body)
+        response: Response | None = None
         arrivals: list[Arrival] = []
-        number = self._http.memory.next_number()
-        if response is None:
-            now = self._http.settings.now()
+        if last is not None and kind == "status":
+            headers = {"Retry-After": last.retry_after, "Location": last.location}
+            given = {name: value for name, value in headers.items() if value is not None}
+            response = refuse(last.code, "injected_fault", "an injected fault", given)
+        elif kind not in {"hang", "cut"}:
             legacy = any(fault.kind == "legacy" for fault in faults)
-            response, arrivals = ingest(path, body, number=number, now=now, legacy=legacy)
-        status = None if kind == "lose_answer" else response.status
-        self._keep(path, body, status, kind, number, arrivals)
+            response, arrivals = ingest(request, self.server.settings.api_key, legacy=legacy)
         if kind == "lose_answer":
+            response = None
+        status = None if response is None else response.status
+        self.server.memory.keep(replace(request, status=status, fault=kind), arrivals)
+        if kind == "hang":
+            self._hang()
+        elif response is None:
             self._cut()
         elif last is not None and kind == "drip":
             self._drip(response, last.seconds)
         else:
             self._answer(response)
 
-    def _fail(self, path: str, body: bytes, fault: Fault) -> None:
-        status = fault.code if fault.kind == "status" else None
-        self._keep(path, body, status, fault.kind)
-        if fault.kind == "hang":
-            self._hang()
-        elif fault.kind == "cut":
-            self._cut()
-        else:
-            headers = {"Retry-After": fault.retry_after, "Location": fault.location}
-            response = refuse(fault.code, "injected_fault", "an injected fault")
-            self._answer(response, {k: v for k, v in headers.items() if v is not None})
+    def _to_request(self, path: str, body: bytes) -> ReceivedRequest:
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        now = self.server.settings.now()
+        return ReceivedRequest(0, self._number, now, self.command, path, headers, body, None, None)
 
-    def _keep(
-        self,
-        path: str,
-        body: bytes,
-        status: int | None,
-        fault: str | None,
-        number: int = 0,
-        arrivals: Sequence[Arrival] = (),
-    ) -> None:
-        memory = self._http.memory
-        request = ReceivedRequest(
-            number=number or memory.next_number(),
-            connection=self._number,
-            received_at=self._http.settings.now(),
-            method=self.command,
-            path=path,
-            headers=self._plain_headers(),
-            body=body,
-            status=status,
-            fault=fault,
-        )
-        memory.keep(request, arrivals)
-
-    def _plain_headers(self) -> dict[str, str]:
-        return {name.lower(): value for name, value in self.headers.items()}
-
-    def _answer(
-        self, response: Response, headers: dict[str, str] | None = None, *, close: bool = False
-    ) -> None:
+    def _answer(self, response: Response) -> None:
         data = response.data
-        self.send_response(response.status)
-        self.send_header("Content-Type", response.content_type)
-        self.send_header("Content-Length", str(len(data)))
-        self.send_header("Cache-Control", "no-store")
-        for name, value in {**response.headers, **(headers or {})}.items():
-            self.send_header(name, value)
-        if close:
-            self.send_header("Connection", "close")
-        self.end_headers()
+        headers = {
+            "Content-Type": response.content_type,
+            "Content-Length": str(len(data)),
+            "Cache-Control": "no-store",
+            **response.headers,
+        }
+        self._send_head(response.status, headers)
         self.wfile.write(data)
         self.wfile.flush()
+
+    def _send_head(self, status: int, headers: Mapping[str, str]) -> None:
+        self.send_response(status)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.end_headers()
 
     def _drip(self, response: Response, pause: float) -> None:
         """Send the answer byte by byte, its head included."""
@@ -312,7 +269,7 @@ class _Connection(BaseHTTPRequestHandler):
         finally:
             self.wfile = output
         for byte in answer.getvalue():
-            if self._http.closing.wait(pause):
+            if self.server.closing.wait(pause):
                 break
             self.wfile.write(bytes([byte]))
             self.wfile.flush()
@@ -320,10 +277,9 @@ class _Connection(BaseHTTPRequestHandler):
     def _hang(self) -> None:
         """Send nothing until the client disconnects or the server closes."""
         self.close_connection = True
-        while not self._http.closing.is_set():
+        readable: list[object] = []
+        while not readable and not self.server.closing.is_set():
             readable, _, _ = select.select([self.connection], [], [], _POLL_INTERVAL)
-            if readable:
-                return
 
     def _cut(self) -> None:
         self.close_connection = True
@@ -334,9 +290,6 @@ class _Connection(BaseHTTPRequestHandler):
 def _is_loopback(host: str) -> bool:
     """Return whether a Host header names this machine by a loopback name or address."""
     name = urlsplit(f"//{host}").hostname or ""
-    if name == "localhost":
-        return True
-    try:
+    with suppress(ValueError):
         return ip_address(name).is_loopback
-    except ValueError:
-        return False
+    return name == "localhost"

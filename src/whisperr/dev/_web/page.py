@@ -1,7 +1,6 @@
 """The page of the local server: static files of the package, sent with a strict policy.
 
-The files are read once, with the first request for one. A path is only looked up among their
-names, so nothing else is ever read.
+The files are read once, with the first request. A path is only looked up among theirs.
 """
 
 from __future__ import annotations
@@ -12,6 +11,7 @@ from pathlib import Path
 from whisperr.dev._ingest.service import Response
 
 PREFIX = "/_dev/page/"
+_FOLDER = Path(__file__).with_name("static")
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -34,18 +34,12 @@ _HEADERS = {
 }
 
 
-def get_page(path: str) -> Response | None:
-    """Return the response with the file of a path; None when there is none."""
-    name = "index.html" if path == "/" else path.removeprefix(PREFIX)
-    if path != "/" and not path.startswith(PREFIX):
-        return None
-    data = _files().get(name)
-    if data is None:
-        return None
-    return Response(200, data, _HEADERS, _TYPES[Path(name).suffix])
-
-
 @cache
-def _files() -> dict[str, bytes]:
-    folder = Path(__file__).with_name("static")
-    return {file.name: file.read_bytes() for file in folder.iterdir() if file.suffix in _TYPES}
+def get_pages() -> dict[str, Response]:
+    """Return the response with each file, by its path."""
+    files = (file for file in _FOLDER.iterdir() if file.suffix in _TYPES)
+    pages = {
+        f"{PREFIX}{file.name}": Response(200, file.read_bytes(), _HEADERS, _TYPES[file.suffix])
+        for file in files
+    }
+    return {"/": pages[f"{PREFIX}index.html"], **pages}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from whisperr.dev._memory.arrivals import Arrivals
@@ -62,37 +61,22 @@ class LocalServer:
         self.max_body_bytes = max_body_bytes
         self.now = clock
         self._port = port
-        self._memory = Arrivals(
-            keep,
-            None if store is None else Journal(store),
-            on_arrival=on_arrival,
-            on_request=on_request,
-        )
+        journal = None if store is None else Journal(store)
+        self._memory = Arrivals(keep, journal, on_arrival, on_request)
         self._injector = FaultInjector(faults, seed, on_change=self._memory.wake)
         self._http: HttpServer | None = None
-        self._thread: Thread | None = None
 
     def start(self) -> Self:
         """Listen and answer in threads of its own; returns the server. Once per server."""
         if self._http is not None:
             raise RuntimeError("this server was started before; create another one")
         self._http = HttpServer(self._port, self, self._memory, self._injector)
-        self._thread = Thread(
-            target=self._http.serve_forever,
-            kwargs={"poll_interval": 0.02},
-            name="whisperr-dev",
-            daemon=True,
-        )
-        self._thread.start()
         return self
 
     def close(self) -> None:
         """Stop listening and end all connections; the arrivals can still be read."""
-        if self._http is not None and self._thread is not None and self._thread.is_alive():
-            self._http.closing.set()
-            self._memory.end_waits()
+        if self._http is not None:
             self._http.close()
-            self._thread.join()
         self._memory.close_journal()
 
     def __enter__(self) -> Self:

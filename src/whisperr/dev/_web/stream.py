@@ -20,11 +20,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from whisperr.dev._ingest.model import BATCH_PATH
-from whisperr.dev._memory.cursor import Cursor
+from whisperr.dev._memory.arrivals import Cursor
 from whisperr.dev._memory.filter import make_filter
 
 from .api import arrival_to_json, parse_query, request_to_json, select_filters
@@ -35,8 +34,8 @@ if TYPE_CHECKING:
 
     from whisperr.dev._ingest.model import Arrival, ReceivedRequest
     from whisperr.dev._memory.arrivals import Arrivals
-    from whisperr.dev._memory.cursor import Changes
-    from whisperr.dev.faults import Fault, FaultInjector
+    from whisperr.dev._memory.filter import Predicate
+    from whisperr.dev.faults import FaultInjector
 
 PATH = "/_dev/stream"
 CHANGES = "news"  # the name of a message; fixed, since readers of earlier versions know it
@@ -57,65 +56,63 @@ _MAX_NAME_CHARS = 500
 _BEAT = b"event: beat\ndata: {}\n\n"
 
 
-class EventStream:
-    """One reader's stream. Raises ValueError for a wrong query string."""
+def open_stream(
+    memory: Arrivals, injector: FaultInjector, query: str, last: str | None, closing: Event
+) -> Iterator[bytes]:
+    """Return the messages and beats for one reader, until the server closes.
 
-    def __init__(
-        self, memory: Arrivals, injector: FaultInjector, query: str, last: str | None
-    ) -> None:
-        parameters = parse_query(query)
-        self._memory = memory
-        self._injector = injector
-        self._passes = make_filter(**select_filters(parameters))
-        cursor = Cursor.parse(last or parameters.get("last", ""))
-        end = memory.cursor()
-        self._fresh = cursor is None or cursor.epoch != end.epoch
-        if cursor is None or self._fresh:
-            cursor = self._rewind(end, parameters.get("recent"))
-        self._cursor = cursor
-
-    def _rewind(self, end: Cursor, recent: int | None) -> Cursor:
-        """Return the cursor before the last `recent` arrivals that pass the filter."""
-        if recent is None:
-            return Cursor(end.epoch)
-        recent = max(recent, 0)
-        found = [one for one in self._memory.arrivals() if self._passes(one)]
+    Raises ValueError for a wrong query string.
+    """
+    parameters = parse_query(query)
+    passes = make_filter(**select_filters(parameters))
+    cursor, end = Cursor.parse(last or parameters.get("last", "")), memory.cursor()
+    if cursor is not None and cursor.epoch == end.epoch:
+        return _messages(memory, injector, passes, cursor, closing, fresh=False)
+    cursor = Cursor(end.epoch)
+    if "recent" in parameters:  # begin before the last of them that pass the filter
+        recent = max(parameters["recent"], 0)
+        found = [one for one in memory.arrivals() if passes(one)]
         seq = found[-recent:][0].seq - 1 if found and recent else end.seq
-        return Cursor(end.epoch, seq, max(end.requests - recent, 0))
+        cursor = Cursor(end.epoch, seq, max(end.requests - recent, 0))
+    return _messages(memory, injector, passes, cursor, closing, fresh=True)
 
-    def messages(self, closing: Event) -> Iterator[bytes]:
-        """Yield messages and beats until the server closes."""
-        while not closing.is_set():
-            changes = self._memory.changes(self._cursor, _MAX_ARRIVALS)
-            faults = self._injector.faults
-            self._cursor = changes.cursor
-            yield self._message(changes, faults)
-            if changes.more:
-                continue
-            closing.wait(_GATHER_TIME)
-            while not self._memory.wait_until(partial(self._is_behind, faults), _BEAT_INTERVAL):
-                if closing.is_set():
-                    return
-                yield _BEAT
 
-    def _is_behind(self, faults: tuple[Fault, ...]) -> bool:
-        return self._memory.cursor() != self._cursor or self._injector.faults != faults
+def _messages(
+    memory: Arrivals,
+    injector: FaultInjector,
+    passes: Predicate,
+    cursor: Cursor,
+    closing: Event,
+    *,
+    fresh: bool,
+) -> Iterator[bytes]:
+    def is_behind() -> bool:
+        return memory.cursor() != cursor or injector.faults != faults
 
-    def _message(self, changes: Changes, faults: tuple[Fault, ...]) -> bytes:
-        summary = self._memory.summary()
+    while not closing.is_set():
+        changes, faults = memory.changes(cursor, _MAX_ARRIVALS), injector.faults
+        cursor = changes.cursor
+        summary = memory.summary()
         del summary["types"]  # there may be many; the page counts those that it holds
         fields = {
-            "fresh": self._fresh or changes.fresh,
+            "fresh": fresh or changes.fresh,
             "missed": changes.missed,
             "more": changes.more,
             "requests": [_to_json(request) for request in changes.requests],
             "summary": summary,
             "faults": [fault.to_json() for fault in faults],
         }
-        self._fresh = False
-        arrivals = ",".join(_to_text(one) for one in changes.arrivals if self._passes(one))
+        fresh = False
+        arrivals = ",".join(_to_text(one) for one in changes.arrivals if passes(one))
         data = f'{json.dumps(fields)[:-1]}, "arrivals": [{arrivals}]}}'
-        return f"event: {CHANGES}\nid: {changes.cursor}\ndata: {data}\n\n".encode()
+        yield f"event: {CHANGES}\nid: {cursor}\ndata: {data}\n\n".encode()
+        if changes.more:
+            continue
+        closing.wait(_GATHER_TIME)
+        while not memory.wait_until(is_behind, _BEAT_INTERVAL):
+            if closing.is_set():
+                return
+            yield _BEAT
 
 
 def _to_text(arrival: Arrival) -> str:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from whisperr._integrations.checkup import Finding, checkup
 from whisperr.django.conf import config
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from typing import Any
 
 
 class Command(BaseCommand):
@@ -29,18 +25,13 @@ class Command(BaseCommand):
         """Run the steps."""
         styles = {"ok": self.style.SUCCESS, "wrong": self.style.ERROR}
         wrong = []
-        for found in _findings():
+        try:
+            findings = checkup(config())
+        except (ImproperlyConfigured, ValueError) as error:
+            findings = iter([Finding("configuration", "wrong", str(error))])
+        for found in findings:
             style = styles.get(found.state, self.style.WARNING)
             self.stdout.write(f"{style(f'{found.state:<8}')} {found.name}: {found.text}")
             wrong += [found.name] if found.state == "wrong" else []
         if wrong:
             raise CommandError(f"wrong: {', '.join(wrong)}")
-
-
-def _findings() -> Iterator[Finding]:
-    try:
-        checked = config()
-    except (ImproperlyConfigured, ValueError) as error:
-        yield Finding("configuration", "wrong", str(error))
-        return
-    yield from checkup(checked)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
 from whisperr._integrations.values import parse_members
-from whisperr.django.conf import InMemory, new_client
+from whisperr._queue.memory import MemoryQueue
+from whisperr.django.conf import new_client
 
 if TYPE_CHECKING:
-    from typing import Any
-
     from django.core.management.base import CommandParser
 
     from whisperr import WhisperrError
@@ -27,30 +27,24 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Add the arguments of the command."""
-        parser.add_argument("user", metavar="USER", help="your id of the user")
-        parser.add_argument("event", metavar="EVENT", help="such as payment_failed")
-        parser.add_argument(
-            "properties",
-            metavar="key=value",
-            nargs="*",
-            help="the value as JSON (4900, 19.90, true, [1]); anything else is text",
-        )
-        parser.add_argument("--message-id", metavar="ID", help="an id of your own")
-        parser.add_argument(
-            "--test", action="store_true", help="mark it as a test that touches no user"
-        )
-        parser.add_argument(
-            "--timeout", type=float, default=30.0, metavar="SECONDS", help="%(default)s"
-        )
+        value = "the value as JSON (4900, 19.90, true, [1]); anything else is text"
+        add = parser.add_argument
+        add("user", metavar="USER", help="your id of the user")
+        add("event", metavar="EVENT", help="such as payment_failed")
+        add("properties", metavar="key=value", nargs="*", help=value)
+        add("--message-id", metavar="ID", help="an id of your own")
+        add("--test", action="store_true", help="mark it as a test that touches no user")
+        add("--timeout", type=float, default=30.0, metavar="SECONDS", help="%(default)s")
 
     def handle(self, *_: Any, **given: Any) -> None:  # noqa: ANN401  # as Django calls it
         """Send it; fails when it was not delivered."""
         reports: list[WhisperrError] = []
         changed: dict[str, Any] = {"test_mode": True} if given["test"] else {}
-        changed.update(strict=True, on_error=reports.append, max_retries=1, buffer=InMemory())
+        changed |= {"strict": True, "on_error": reports.append, "max_retries": 1}
         try:
             properties = parse_members(given["properties"])
-            client = new_client(**changed)
+            # In memory, whatever the settings say: this process delivers it.
+            client = new_client(**changed, buffer=MemoryQueue(1, sys.maxsize))
             chosen = client.track(
                 given["user"], given["event"], properties, message_id=given["message_id"]
             )

@@ -6,8 +6,7 @@ import io
 
 import pytest
 
-from whisperr._cli.checkpoint import Progress
-from whisperr._cli.terminal import ProgressBar
+from whisperr._cli.progress import Progress, ProgressBar
 
 
 class Terminal(io.StringIO):
