@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from ._frozen import Frozen
 from ._options import OUTBOX, OUTBOX_HINT
-from ._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
+from ._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ _FILE_HINT = "such as sqlite:////var/lib/app/events.db (absolute) or sqlite:///e
 _REDIS_HINT = "such as redis://localhost:6379/0?stream=whisperr"
 _STREAM = re.compile(r"[A-Za-z0-9_.:{}-]{1,100}")
 _MOST_SHARDS = 64
-_DEFAULT_PORT = 6379
 _LONGEST_TIMEOUT = 10.0  # seconds; `track()` may wait for so long
 
 
@@ -110,11 +109,10 @@ class RedisBuffer(Frozen):
         timeout: float = 0.25,
         lease: float = LEASE,
     ) -> None:
-        _parse_redis_url(url)
+        _get_address(url)
         if not isinstance(stream, str) or not _STREAM.fullmatch(stream):
             raise ValueError(f"stream={stream!r}: must be letters, digits and _ . : {{ }} -")
-        whole = isinstance(shards, (int, float)) and int(shards) == shards
-        if not whole or not 1 <= shards <= _MOST_SHARDS:
+        if shards not in range(1, _MOST_SHARDS + 1):
             raise ValueError(f"shards={shards!r}: must be a whole number from 1 to {_MOST_SHARDS}")
         self._set(url=url, stream=stream, shards=int(shards))
         self._set(lease=_check_seconds("lease", lease, SHORTEST_LEASE, LONGEST_LEASE))
@@ -130,9 +128,7 @@ class RedisBuffer(Frozen):
     @property
     def address(self) -> str:
         """The URL without user and password."""
-        options = _parse_redis_url(self.url)
-        scheme = "rediss" if options.get("ssl") else "redis"
-        return f"{scheme}://{options['host']}:{options['port']}/{options['db']}"
+        return _get_address(self.url)
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
         """Return the queue of this process; the client calls it once a process."""
@@ -140,7 +136,7 @@ class RedisBuffer(Frozen):
         from ._queue.redis import RedisStore
         from ._queue.redis_connection import RedisConnection
 
-        connection = RedisConnection(self.address, self.timeout, _parse_redis_url(self.url))
+        connection = RedisConnection(self.address, self.url.partition("?")[0], self.timeout)
         names = [self.stream]
         if self.shards > 1:
             names = [f"{self.stream}:{number}" for number in range(self.shards)]
@@ -148,25 +144,18 @@ class RedisBuffer(Frozen):
         return LeasedQueue(store, max_events, max_bytes, accounting)
 
 
-def _parse_redis_url(url: str) -> dict[str, Any]:
-    """Return the options of redis-py that a URL stands for. Raises ValueError without password."""
+def _get_address(url: str) -> str:
+    """Return a Redis URL without user and password. Raises ValueError, without these as well."""
     wrong = f"url: must be redis://[user:password@]host[:port][/database], {_REDIS_HINT}"
     try:
         parts = urlsplit(url)
-        port = parts.port or _DEFAULT_PORT
+        port = parts.port or 6379
     except (ValueError, AttributeError, TypeError):
         raise ValueError(wrong) from None
     database = parts.path.strip("/") or "0"
     if parts.scheme not in {"redis", "rediss"} or not parts.hostname or not database.isdigit():
         raise ValueError(wrong)
-    options: dict[str, Any] = {"host": parts.hostname, "port": port, "db": int(database)}
-    if parts.username:
-        options["username"] = unquote(parts.username)
-    if parts.password:
-        options["password"] = unquote(parts.password)
-    if parts.scheme == "rediss":
-        options["ssl"] = True
-    return options
+    return f"{parts.scheme}://{parts.hostname}:{port}/{int(database)}"
 
 
 def parse_buffer_url(url: str) -> BufferConfig:

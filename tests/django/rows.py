@@ -11,9 +11,8 @@ from django.db.models.functions import Now
 from tests.queue.processes import LEASE, Processes
 from whisperr._events.event import EventEncoder
 from whisperr.django.models import DeadLetter, OutboxEvent
-from whisperr.django.outbox.claims import Claims
-from whisperr.django.outbox.relay import RelayQueue
-from whisperr.django.outbox.store import TableStore
+from whisperr.django.outbox.relay import RelayQueue, TableStore
+from whisperr.django.outbox.tables import Claims
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

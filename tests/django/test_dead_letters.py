@@ -16,7 +16,7 @@ from django.test import Client
 
 from tests.django.rows import add_rows, delete_rows, make_events
 from whisperr.django.models import DeadLetter, OutboxEvent
-from whisperr.django.outbox.claims import Claims
+from whisperr.django.outbox.tables import Claims
 from whisperr.errors import Loss
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from django.test import override_settings
 
 from tests.django.rows import add_rows, delete_rows, make_events
 from whisperr._process.exit import EXIT_TIMEOUT
-from whisperr._queue.lease import LEASE
+from whisperr._queue.store import LEASE
 from whisperr.django.management.commands.whisperr_relay import Command
 from whisperr.django.models import OutboxEvent
 from whisperr.django.outbox.buffer import get_alias

@@ -10,7 +10,7 @@ import pytest
 from tests.docs.page import get_blocks, get_text
 from whisperr import buffers
 from whisperr._queue.durable import PATIENCE, POLL_INTERVAL
-from whisperr._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
+from whisperr._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.buffers import RedisBuffer
 from whisperr.dev import LocalServer
 

@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import pytest
 
-from whisperr._queue.lease import Lease, get_lease_end, get_rest
+from whisperr._queue.sqlite import State
+from whisperr._queue.store import get_lease_end, get_rest
 
 ME, OTHER = 1, 2
+
+
+def make_lease(token: int | None, since: float, until: float) -> State:
+    return State(0, 0, token, since, until, 0, 0, 0, 0)
 
 
 class TestLease:
     @pytest.mark.parametrize(
         ("lease", "now", "left"),
         [
-            (Lease(None, 0.0, 0.0), 100.0, 0.0),
-            (Lease(ME, 100.0, 115.0), 101.0, 0.0),
-            (Lease(OTHER, 100.0, 115.0), 100.0, 15.0),
-            (Lease(OTHER, 100.0, 115.0), 114.5, 0.5),
-            (Lease(OTHER, 100.0, 115.0), 115.0, 0.0),
-            (Lease(OTHER, 100.0, 115.0), 9_999.0, 0.0),
+            (make_lease(None, 0.0, 0.0), 100.0, 0.0),
+            (make_lease(ME, 100.0, 115.0), 101.0, 0.0),
+            (make_lease(OTHER, 100.0, 115.0), 100.0, 15.0),
+            (make_lease(OTHER, 100.0, 115.0), 114.5, 0.5),
+            (make_lease(OTHER, 100.0, 115.0), 115.0, 0.0),
+            (make_lease(OTHER, 100.0, 115.0), 9_999.0, 0.0),
         ],
         ids=["free", "mine", "new", "nearly over", "over", "long over"],
     )
-    def test_it_keeps_others_out_until_it_ends(self, lease: Lease, now: float, left: float) -> None:
+    def test_it_keeps_others_out_until_it_ends(self, lease: State, now: float, left: float) -> None:
         assert lease.seconds_left(ME, now) == left
 
     def test_one_from_the_future_does_not_count(self) -> None:
-        assert Lease(OTHER, 5_000.0, 5_015.0).seconds_left(ME, 100.0) == 0.0
+        assert make_lease(OTHER, 5_000.0, 5_015.0).seconds_left(ME, 100.0) == 0.0
 
     def test_it_is_extended_for_the_wait_and_a_third_of_itself(self) -> None:
         assert get_lease_end(100.0, 10.0, 15.0) == 115.0

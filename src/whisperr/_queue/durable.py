@@ -14,14 +14,14 @@ from __future__ import annotations
 
 import time
 from threading import RLock
+from typing import TYPE_CHECKING
 
 from whisperr._process import forks
 from whisperr._process.logger import logger
 from whisperr.errors import NotNow, StoreError
 
-from .memory import EVENT_OVERHEAD_BYTES, QUEUE_FULL, MemoryQueue
+from .memory import QUEUE_FULL, MemoryQueue, get_size
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
@@ -56,9 +56,10 @@ class LeasedQueue:
     """A queue over a store, with the memory of the process to fall back on."""
 
     # What the log calls the store.
-    name = "the store of events"
+    name: str = "the store of events"
     # Seconds without use after the first failure in a row; doubled with each up to the longest.
-    first_retry = longest_retry = RETRY
+    first_retry: float = RETRY
+    longest_retry: float = RETRY
 
     def __init__(
         self,
@@ -85,8 +86,12 @@ class LeasedQueue:
         self._busy = False
         self._problem: str | None = None
         self._failures = 0  # in a row
-        self._failed_at = self._retry_at = self._report_at = 0.0
-        self._settled_to = self._stored_to = self._next_number = 0
+        self._failed_at = 0.0
+        self._retry_at = 0.0
+        self._report_at = 0.0
+        self._settled_to = 0
+        self._stored_to = 0
+        self._next_number = 0
         self._recovered = False
         self._closed = False
         self._use(self._store.poll, None)  # what a former process left
@@ -108,21 +113,21 @@ class LeasedQueue:
         if self._batch or len(self._memory):
             # Unlike `put`, this always tries the store first: what is in there is older.
             self._report_dropped(self._store_memory(anyway=True))
+        stored = _NO_EVENTS
         if not self._batch:
-            batch = self._use(lambda: self._claim_stored(max_events), _NO_EVENTS)
-            if batch:
-                self._log_recovery()
-                return batch
-            if self._may_overtake():
-                self._claim_from_memory(max_events)
-        self._log_recovery()
+            stored = self._use(lambda: self._claim_stored(max_events), _NO_EVENTS)
+            if not stored and self._may_overtake():
+                self._use(lambda: self._claim_from_memory(max_events), None, anyway=True)
+        if self._recovered:  # logged here, without the lock: a handler of the log is foreign code
+            self._recovered = False
+            logger().warning("%s can be used again", self.name)
         if self._batch:
             self._batch_claimed = True
             return tuple(self._batch)
-        if len(self):
+        if not stored and len(self):
             problem = None if len(self._memory) else self._problem
             raise NotNow(max(self._retry_at - self._clock(), self.first_retry / 10), problem)
-        return ()
+        return stored
 
     def extend(self, seconds: float) -> bool:
         """Keep the claim for so long; False when another process has taken over."""
@@ -208,8 +213,7 @@ class LeasedQueue:
     @property
     def held_bytes(self) -> int:
         """What waiting events take, in memory and in the store, in bytes."""
-        batch = () if self._batch_claimed else self._batch
-        size = sum(map(len, batch)) + len(batch) * EVENT_OVERHEAD_BYTES
+        size = get_size(() if self._batch_claimed else self._batch)
         return size + self._memory.held_bytes + self._store.waiting_bytes
 
     # -- into the store and out of it
@@ -219,9 +223,8 @@ class LeasedQueue:
         dropped: list[bytes] = []
         # Once at least: another thread may be storing the event of this call at the moment. And
         # again, for what a signal handler put while this thread was storing.
-        while self._use(lambda: self._move(dropped), None, anyway=anyway):
-            if not len(self._memory):
-                break
+        while self._use(lambda: self._move(dropped), None, anyway=anyway) and len(self._memory):
+            pass
         return dropped
 
     def _move(self, dropped: list[bytes]) -> bool | None:
@@ -239,7 +242,8 @@ class LeasedQueue:
             except BaseException:
                 dropped += self._memory.release()
                 raise
-            self._next_number = self._stored_to = number + len(batch)
+            self._next_number = number + len(batch)
+            self._stored_to = self._next_number
             self._memory.ack(len(batch))
             moved = True
         return moved
@@ -253,7 +257,11 @@ class LeasedQueue:
         return max(self._next_number, self._memory.claimed_position)
 
     def _claim_stored(self, max_events: int) -> Sequence[bytes]:
-        batch, expired = self._store.claim(max_events)
+        try:
+            batch, expired = self._store.claim(max_events)
+        except BaseException:  # it may have claimed something all the same
+            self._store.forget()
+            raise
         self._from_store = bool(batch)
         if expired:
             self._accounting.lost(expired, "expired", EXPIRED)
@@ -269,18 +277,11 @@ class LeasedQueue:
         return self._problem is not None and (alone or self._clock() >= self._failed_at + RETRY)
 
     def _claim_from_memory(self, max_events: int) -> None:
-        """Claim the next batch from memory, to be delivered from there."""
-        if not self._lock.acquire(timeout=PATIENCE):
-            return
-        try:
-            if not self._busy:
-                batch = self._memory.claim(max_events)
-                self._batch_number = self._number_claimed()
-                self._next_number = self._batch_number + len(batch)
-                self._batch = list(batch)
-                self._memory.ack(len(batch))
-        finally:
-            self._lock.release()
+        batch = self._memory.claim(max_events)
+        self._batch_number = self._number_claimed()
+        self._next_number = self._batch_number + len(batch)
+        self._batch = list(batch)
+        self._memory.ack(len(batch))
 
     def _report_dropped(self, dropped: Sequence[bytes]) -> None:
         if dropped:
@@ -297,7 +298,7 @@ class LeasedQueue:
         if not anyway and self._clock() < self._retry_at:
             return otherwise
         if not self._lock.acquire(timeout=PATIENCE):
-            if len(self._memory) and self._clock() >= self._report_at:
+            if len(self._memory):
                 self._report(f"the store was busy for longer than {PATIENCE:g} s")
             return otherwise
         try:
@@ -312,19 +313,22 @@ class LeasedQueue:
             finally:
                 self._busy = False
             if result is not None and self._failures:
-                self._recover()
+                self._failures = 0
+                self._problem = None
+                self._recovered = True
+                self._accounting.store_problem(None)
             return result
         finally:
             self._lock.release()
 
     def _use_with_retries(self, act: Callable[[], T]) -> T | None:
         """Call `act`, which uses the store, again for some seconds; None when all was in vain."""
-        tries, end = 1, self._clock() + _LONGEST_TRY
-        result = self._use(act, None, anyway=True)
-        while result is None and tries < _TRIES and self._clock() < end:
-            tries += 1
+        end = self._clock() + _LONGEST_TRY
+        for _ in range(_TRIES):
             result = self._use(act, None, anyway=True)
-        return result
+            if result is not None or self._clock() >= end:
+                return result
+        return None
 
     def _fail(self, message: str) -> None:
         now, first = self._clock(), not self._failures
@@ -335,23 +339,14 @@ class LeasedQueue:
         self._accounting.store_problem(message)
         if first:
             self._failed_at = now
-        if first or now >= self._report_at:
-            self._report(message)
-
-    def _recover(self) -> None:
-        self._failures = 0
-        self._problem = None
-        self._accounting.store_problem(None)
-        self._recovered = True  # logged later: a handler of the log is foreign code
-
-    def _log_recovery(self) -> None:
-        if self._recovered:
-            self._recovered = False
-            logger().warning("%s can be used again", self.name)
+            self._report_at = now
+        self._report(message)
 
     def _report(self, message: str) -> None:
-        self._report_at = self._clock() + _REPORT_INTERVAL
-        self.report_problem(message, len(self._memory) + len(self._batch))
+        now = self._clock()
+        if now >= self._report_at:
+            self._report_at = now + _REPORT_INTERVAL
+            self.report_problem(message, len(self._memory) + len(self._batch))
 
     def report_problem(self, message: str, count: int) -> None:
         """Report that the store cannot be used, while so many events are in memory."""

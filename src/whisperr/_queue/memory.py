@@ -55,7 +55,6 @@ class MemoryQueue:
         "_busy",
         "_bytes",
         "_claimed",
-        "_claimed_position",
         "_counted",
         "_front",
         "_front_position",
@@ -65,6 +64,7 @@ class MemoryQueue:
         "_max_bytes",
         "_max_events",
         "_room",
+        "claimed_position",
     )
 
     def __init__(self, max_events: int, max_bytes: int) -> None:
@@ -76,7 +76,7 @@ class MemoryQueue:
         self._front: deque[bytes] = deque()
         self._front_position = 0
         self._claimed: list[bytes] = []
-        self._claimed_position = 0
+        self.claimed_position = 0  # of the first claimed event
         # The bytes of `_front` and of the first `_counted` of `_items`; `_room`: up to which
         # length of `_items` small events can be added, uncounted, with no bound in reach.
         self._bytes = 0
@@ -100,11 +100,6 @@ class MemoryQueue:
                     self._busy = False
             return self._bytes
 
-    @property
-    def claimed_position(self) -> int:
-        """The position of the first claimed event."""
-        return self._claimed_position
-
     def put(self, data: bytes) -> Sequence[bytes]:
         """Add one event at the end; return the events dropped for it: the oldest, or itself."""
         size = len(data) + EVENT_OVERHEAD_BYTES
@@ -125,7 +120,7 @@ class MemoryQueue:
                 events = self._front or self._items
                 batch = take_batch(_slice(events, max_events))
                 # Owned before they leave the queue: `settled` sees each event all the time.
-                self._claimed_position = self._front_position if self._front else self._left
+                self.claimed_position = self._front_position if self._front else self._left
                 self._claimed = batch
                 self._remove(events, batch)
                 self._make_room()
@@ -141,7 +136,7 @@ class MemoryQueue:
         with self._lock:
             owned = min(count, len(self._claimed))
             del self._claimed[:owned]
-            self._claimed_position += owned
+            self.claimed_position += owned
             return owned
 
     def release(self) -> Sequence[bytes]:
@@ -151,7 +146,7 @@ class MemoryQueue:
             try:
                 size = get_size(self._claimed)
                 self._front.extendleft(reversed(self._claimed))
-                self._front_position = self._claimed_position
+                self._front_position = self.claimed_position
                 self._claimed = []
                 self._bytes += size
             finally:
@@ -167,7 +162,7 @@ class MemoryQueue:
         """Return whether every event before `position` was delivered or dropped."""
         with self._lock:
             if self._claimed:
-                return self._claimed_position >= position
+                return self.claimed_position >= position
             if self._front:
                 return self._front_position >= position
             # A signal handler that flushes amid a `_remove` may hold a mark beyond the end.

@@ -12,18 +12,18 @@ from __future__ import annotations
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
+from itertools import chain, islice
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from whisperr._events.layout import get_user
 from whisperr.errors import NotNow
 
 from . import redis_scripts as scripts
-from .lease import get_lease_end, get_rest
-from .memory import EVENT_OVERHEAD_BYTES, Foreign
-from .store import Entry, select_batch
+from .memory import EVENT_OVERHEAD_BYTES
+from .store import Entry, get_lease_end, get_rest, select_batch, to_events
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
@@ -39,11 +39,8 @@ _CHECKED_AT_ONCE = 200
 class Stream:
     """One stream as this process last saw it."""
 
-    __slots__ = ("bytes", "keys", "last", "own", "rows")
-
     def __init__(self, name: str, source: bytes) -> None:
-        self.keys = (name, f"{name}:state", f"{name}:lease")
-        self.last = f"{name}:last:{source.decode()}"
+        self.keys = (name, f"{name}:state", f"{name}:lease", f"{name}:last:{source.decode()}")
         self.own: deque[tuple[int, bytes]] = deque()  # number and id of own events, oldest first
         self.rows = 0
         self.bytes = 0
@@ -63,12 +60,13 @@ class RedisStore:
     ) -> None:
         self._connection = connection
         self._lease = lease
-        # Each stream gets its share of the bounds: no script looks at two of them.
-        self._bounds = (-(-max_events // len(names)), -(-max_bytes // len(names)))
         self._now = wall_clock
         self._me = str(int.from_bytes(os.urandom(8), "big") >> 1).encode()
         self._endings = f"{names[0]}:endings:"
-        self._known_endings: dict[str, int] = {}
+        self._known_endings: Counter[str] = Counter()
+        # Each stream gets its share of the bounds: no script looks at two of them.
+        bounds = (-(-max_events // len(names)), -(-max_bytes // len(names)))
+        self._for_all_scripts = (self._me, self._endings, EVENT_OVERHEAD_BYTES, *bounds)
         self._streams = [Stream(name, self._me) for name in names]
         self._turn = 0
         self._current = self._streams[0]
@@ -87,21 +85,16 @@ class RedisStore:
 
     def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:
         """Add own events, each to the stream of its user; return the events dropped for them."""
-        shares: dict[int, list[object]] = {}
-        for at, data in enumerate(events):
-            index = crc32(get_user(data)) % len(self._streams) if len(self._streams) > 1 else 0
-            shares.setdefault(index, []).extend((number + at, data))
+        shares: dict[int, list[tuple[int, bytes]]] = {}
+        for numbered in enumerate(events, number):
+            user = get_user(numbered[1]) if len(self._streams) > 1 else b""
+            shares.setdefault(crc32(user) % len(self._streams), []).append(numbered)
         dropped: list[bytes] = []
         for index, share in shares.items():
             stream = self._streams[index]
-            fixed = (self._me, self._endings, EVENT_OVERHEAD_BYTES, *self._bounds)
-            keys = (*stream.keys[:2], stream.last)
-            ids, over, sums = self._run(scripts.APPEND, keys, *fixed, *share)
-            stream.own += [
-                (int(str(n)), id_) for n, id_ in zip(share[::2], ids, strict=True) if id_
-            ]
-            self._see(stream, sums)
-            dropped += self._events(over)
+            ids, over = self._run(stream, scripts.APPEND, *chain.from_iterable(share))
+            stream.own += [(n, id_) for (n, _), id_ in zip(share, ids, strict=True) if id_]
+            dropped += to_events([Entry(*one) for one in over], self._me)
         return dropped
 
     def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
@@ -109,21 +102,17 @@ class RedisStore:
 
         Raises NotNow when other processes deliver all that waits.
         """
-        self._see_all()
         left = 0.0
         for step in range(len(self._streams)):
             stream = self._streams[(self._turn + step) % len(self._streams)]
-            if not stream.rows:
-                continue
-            milliseconds = int(self._lease * 1_000)
-            fixed = (self._me, milliseconds, max_events, EVENT_OVERHEAD_BYTES)
-            out, raw = self._run(scripts.CLAIM, stream.keys, *fixed)
+            others, raw = self._run(stream, scripts.CLAIM, int(self._lease * 1_000), max_events)
             if raw:
                 self._turn += step + 1
                 self._misses = 0
                 entries = [Entry(id_, fields[1], fields[5]) for id_, fields in raw]
                 return self._mark(stream, entries, max_events)
-            left = max(left, int(out) / 1_000)
+            if stream.rows:
+                left = max(left, int(others) / 1_000)
         if left:
             self._misses += 1
             raise NotNow(get_rest(self._misses - 1, left))
@@ -134,10 +123,9 @@ class RedisStore:
         if not self._claimed:
             return False
         milliseconds = int(get_lease_end(0.0, seconds, self._lease) * 1_000)
-        held = bool(self._run(scripts.EXTEND, self._current.keys, self._me, milliseconds))
-        if not held:
+        if not self._run(self._current, scripts.EXTEND, milliseconds):
             self._claimed = []
-        return held
+        return bool(self._claimed)
 
     def ack(self, count: int, loss: Loss | None) -> int:
         """Remove the first claimed events; return how many of them were still owned."""
@@ -149,12 +137,9 @@ class RedisStore:
         for at, entry in enumerate(part):
             outcome = "delivered" if loss is None or at >= loss.count else loss.reason
             values += [entry.key, entry.source, entry.size, outcome]
-        owned, sums = self._run(
-            scripts.ACK, self._current.keys, self._me, self._endings, is_all, *values
-        )
+        owned = int(self._run(self._current, scripts.ACK, is_all, *values))
         self._claimed = self._claimed[owned:] if owned else []
-        self._see(self._current, sums)
-        return int(owned)
+        return owned
 
     def forget(self) -> None:
         """Count the claimed batch as waiting again, whatever the stream says."""
@@ -164,35 +149,21 @@ class RedisStore:
         """Give up the claim and the lease; return the events dropped for it."""
         last = self._claimed[-1].key if self._claimed else b""
         self._claimed = []
-        fixed = (self._me, self._endings, EVENT_OVERHEAD_BYTES, *self._bounds, last)
-        over, sums = self._run(scripts.RELEASE, self._current.keys, *fixed)
-        self._see(self._current, sums)
-        return self._events(over)
+        over = self._run(self._current, scripts.RELEASE, last)
+        return to_events([Entry(*one) for one in over], self._me)
 
     def settled(self, number: int) -> bool:
         """Return whether no own event before this number is in a stream."""
-        for stream in self._streams:
-            while stream.own and stream.own[0][0] < number and self._prune(stream):
-                pass
-            if stream.own and stream.own[0][0] < number:
-                return False
-        return True
+        return all(self._is_gone(stream, number) for stream in self._streams)
 
     def poll(self) -> Mapping[str, int]:
         """Learn what waits; return how many own events other processes settled, by outcome."""
-        self._see_all()
         for stream in self._streams:
-            while stream.own and self._prune(stream):
-                pass
-        raw: Mapping[bytes, bytes] = self._connection.call(
-            "HGETALL", f"{self._endings}{self._me.decode()}"
-        )
-        total = {outcome.decode(): int(count) for outcome, count in raw.items()}
-        changes = {
-            outcome: count - self._known_endings.get(outcome, 0)
-            for outcome, count in total.items()
-            if count > self._known_endings.get(outcome, 0)
-        }
+            self._run(stream, scripts.SUMS)
+            self._is_gone(stream, stream.own[-1][0] + 1 if stream.own else 0)
+        raw = self._connection.call("HGETALL", f"{self._endings}{self._me.decode()}")
+        total = Counter({outcome.decode(): int(count) for outcome, count in raw.items()})
+        changes = total - self._known_endings
         self._known_endings = total or self._known_endings
         return changes
 
@@ -200,50 +171,39 @@ class RedisStore:
         """Close the connection; the next use opens another one."""
         self._connection.close()
 
-    def _prune(self, stream: Stream) -> bool:
-        """Forget own entries at the front that are gone; False when one of them is left."""
-        some = [id_ for _, id_ in list(stream.own)[:_CHECKED_AT_ONCE]]
-        gone = int(self._run(scripts.GONE, stream.keys[:1], *some))
-        for _ in range(gone):
-            stream.own.popleft()
-        return gone == len(some)
+    def _is_gone(self, stream: Stream, number: int) -> bool:
+        """Return whether no own event before this number is left; forget those that are gone."""
+        own = stream.own
+        while own and own[0][0] < number:
+            some = [id_ for _, id_ in islice(own, _CHECKED_AT_ONCE)]
+            gone = int(self._run(stream, scripts.GONE, *some))
+            for _ in range(gone):
+                own.popleft()
+            if gone < len(some):
+                break
+        return not own or own[0][0] >= number
 
     def _mark(
         self, stream: Stream, entries: list[Entry], max_events: int
     ) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Choose the batch among the oldest entries, and remove those that are too old."""
         batch, expired = select_batch(entries, max_events, self._now())
-        old: list[object] = []
-        for entry in expired:
-            old += [entry.key, entry.source, entry.size]
         last = batch[-1].key if batch else b""
         size = sum(entry.size for entry in batch)
-        fixed = (self._me, self._endings, last, len(batch), size)
-        owned, sums = self._run(scripts.MARK, stream.keys, *fixed, *old)
-        if not owned:  # it took longer than the lease lasts, and another process claimed them
-            batch, expired = [], []
+        old = [value for one in expired for value in (one.key, one.source, one.size)]
         self._current, self._claimed = stream, batch
-        self._see(stream, sums)
-        return [self._event(one.source, one.data) for one in batch], [
-            self._event(one.source, one.data) for one in expired
-        ]
+        if not self._run(stream, scripts.MARK, last, len(batch), size, *old):
+            # It took longer than the lease lasts, and another process claimed them.
+            self._claimed = []
+            return (), ()
+        return to_events(batch, self._me), to_events(expired, self._me)
 
-    def _see_all(self) -> None:
-        for stream in self._streams:
-            self._see(stream, self._run(scripts.SUMS, stream.keys[:2]))
-
-    def _see(self, stream: Stream, sums: Sequence[Any]) -> None:
-        """Keep how much waits in a stream: all entries but those that this process has claimed."""
+    def _run(self, stream: Stream, script: str, *values: object) -> Any:  # noqa: ANN401  # as many shapes as scripts
+        """Run a script and return its result; keep how much waits: what is not claimed here."""
+        arguments = (*self._for_all_scripts, *values)
+        result, sums = self._connection.run(script, stream.keys, arguments)
         rows, size, owner, claimed_rows, claimed_bytes = sums
         mine = owner == self._me and self._claimed and stream is self._current
         stream.rows = int(rows) - (int(claimed_rows) if mine else 0)
         stream.bytes = int(size) - (int(claimed_bytes) if mine else 0)
-
-    def _event(self, source: bytes, data: bytes) -> bytes:
-        return data if source == self._me else Foreign(data)
-
-    def _events(self, flat: Sequence[bytes]) -> list[bytes]:
-        return [self._event(s, d) for s, d in zip(flat[::2], flat[1::2], strict=True)]
-
-    def _run(self, script: str, keys: Sequence[str], *values: object) -> Any:  # noqa: ANN401  # as many shapes as scripts
-        return self._connection.run(script, keys, values)
+        return result

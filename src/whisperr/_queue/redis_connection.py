@@ -6,9 +6,10 @@ must not wait for them.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from whisperr.errors import StoreError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
@@ -20,16 +21,16 @@ class RedisConnection:
     Opening the connection takes as long again at most, apart from looking up the host name.
     """
 
-    def __init__(self, name: str, timeout: float, options: dict[str, Any]) -> None:
-        """`name` is for error texts: no password. `options` are those of redis-py."""
+    def __init__(self, name: str, url: str, timeout: float) -> None:
+        """`name` is for error texts: no password."""
         import redis
         from redis.backoff import NoBackoff
         from redis.retry import Retry
 
         self._name = name
         self._errors = (redis.RedisError, OSError)
-        self._make: Callable[[], Any] = lambda: redis.Redis(
-            **options,
+        self._make: Callable[[], Any] = lambda: redis.Redis.from_url(
+            url,
             socket_timeout=timeout,
             socket_connect_timeout=timeout,
             socket_keepalive=True,
@@ -44,24 +45,23 @@ class RedisConnection:
         """Run a script on the server; its text is sent only if the server does not know it."""
 
         def act(client: Any) -> Any:  # noqa: ANN401  # of redis-py
-            known = self._scripts.get(script)
-            if known is None:
-                known = self._scripts[script] = client.register_script(script)
-            return known(keys=keys, args=values)
+            if script not in self._scripts:
+                self._scripts[script] = client.register_script(script)
+            return self._scripts[script](keys, values, client)
 
-        return self._with_client(act)
+        return self._use(act)
 
     def call(self, *command: str) -> Any:  # noqa: ANN401  # as many shapes as commands
         """Run one command."""
-        return self._with_client(lambda client: client.execute_command(*command))
+        return self._use(lambda client: client.execute_command(*command))
 
     def close(self) -> None:
         """Close the connection; the next call opens another one."""
-        client, self._client, self._scripts = self._client, None, {}
+        client, self._client = self._client, None
         if client is not None:
             client.close()
 
-    def _with_client(self, act: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # likewise
+    def _use(self, act: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # likewise
         if self._client is None:
             self._client = self._make()
         try:

@@ -13,15 +13,14 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
+from typing import TYPE_CHECKING, NamedTuple
 
 from whisperr.errors import NotNow, StoreError
 
 from . import sqlite_file as file
-from .lease import Lease, get_lease_end, get_rest
-from .memory import Foreign, get_size
-from .store import Entry, select_batch
+from .memory import get_size
+from .store import Entry, get_lease_end, get_rest, select_batch, to_events
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import TypeVar
@@ -42,7 +41,35 @@ _OLDEST = (
     "SELECT position, source, data FROM event WHERE position > ? AND position <= ? "
     "ORDER BY position LIMIT ?"
 )
+_STATE = (
+    "SELECT rows, bytes, token, since, until, taken_to, taken_rows, taken_bytes, front_to "
+    "FROM state"
+)
 _LAST = (1 << 63) - 1
+
+
+class State(NamedTuple):
+    """The sums over all events, the lease, and what its holder has claimed (`taken_`)."""
+
+    rows: int
+    bytes: int
+    token: int | None
+    since: float
+    until: float
+    taken_to: int
+    taken_rows: int
+    taken_bytes: int
+    front_to: int
+
+    def seconds_left(self, mine: int, now: float) -> float:
+        """Return for how long the process with token `mine` may not claim; 0 when it may.
+
+        A lease that begins in the future was written before the clock was set back. It does not
+        count, since its real length is unknown.
+        """
+        if self.token is None or self.token == mine or not self.since <= now < self.until:
+            return 0.0
+        return self.until - now
 
 
 class SQLiteStore:
@@ -69,7 +96,6 @@ class SQLiteStore:
         self._claimed: list[Entry] = []
         self._misses = 0
         self._in_doubt = False
-        self._unclaimed = (0, 0)
         self.waiting = 0
         self.waiting_bytes = 0
 
@@ -80,7 +106,7 @@ class SQLiteStore:
 
         def act(db: sqlite3.Connection) -> list[bytes]:
             rows = [(self._me, number + n, data) for n, data in enumerate(events)]
-            if self._in_doubt:  # the last attempt may have succeeded all the same
+            if in_doubt:  # the last attempt may have succeeded all the same
                 last = "SELECT coalesce(max(number), -1) FROM event WHERE source = ?"
                 stored: int = file.fetch_all(db, last, (self._me,))[0][0]
                 rows = [row for row in rows if row[1] > stored]
@@ -89,6 +115,7 @@ class SQLiteStore:
             db.execute("UPDATE state SET rows = rows + ?, bytes = bytes + ?", (len(rows), size))
             return self._trim(db)
 
+        in_doubt, self._in_doubt = self._in_doubt, True
         dropped = self._write(act)
         self._in_doubt = False
         return dropped
@@ -103,17 +130,17 @@ class SQLiteStore:
             return (), ()
         expired = self._write(lambda db: self._claim(db, max_events))
         self._misses = 0
-        return [self._event(one) for one in self._claimed], [self._event(one) for one in expired]
+        return to_events(self._claimed, self._me), to_events(expired, self._me)
 
     def extend(self, seconds: float) -> bool:
         """Make the lease outlast so many seconds; False when another process has taken it."""
-        lease = self._read(_get_lease)
-        if lease.token != self._me or not self._claimed:
+        state = self._read(self._see)
+        if state.token != self._me or not self._claimed:
             self._claimed = []
             return False
         now = self._now()
         until = get_lease_end(now, seconds, self._lease)
-        if lease.until >= until and lease.since <= now:
+        if state.until >= until and state.since <= now:
             return True
         update = "UPDATE state SET since = ?, until = ? WHERE token = ?"
         values = (now, until, self._me)
@@ -124,15 +151,13 @@ class SQLiteStore:
         entries = self._claimed[:count]
         if not entries:
             return 0
-        lost = 0 if loss is None else loss.count
+        lost, reason = (0, "") if loss is None else (loss.count, loss.reason)
 
         def act(db: sqlite3.Connection) -> int:
-            if _get_lease(db).token != self._me:
+            if self._see(db).token != self._me:
                 return 0
-            self._remove(db, entries, claimed=True)
-            if loss is not None:
-                self._record(db, entries[:lost], loss.reason)
-            self._record(db, entries[lost:], "delivered")
+            self._remove(db, entries[:lost], reason, claimed=True)
+            self._remove(db, entries[lost:], "delivered", claimed=True)
             if len(entries) == len(self._claimed):
                 self._end_lease(db)
             return len(entries)
@@ -150,7 +175,7 @@ class SQLiteStore:
         last = self._claimed[-1].key if self._claimed else 0
 
         def act(db: sqlite3.Connection) -> list[bytes]:
-            if _get_lease(db).token == self._me:
+            if self._see(db).token == self._me:
                 self._end_lease(db)
                 db.execute("UPDATE state SET front_to = max(front_to, ?)", (last,))
             return self._trim(db)
@@ -166,18 +191,17 @@ class SQLiteStore:
     def poll(self) -> Mapping[str, int]:
         """Learn what waits; return how many own events other processes settled, by outcome."""
 
-        def read(db: sqlite3.Connection) -> bool:
+        def read(db: sqlite3.Connection) -> dict[str, int]:
             self._see(db)
-            own = "SELECT 1 FROM ending WHERE source = ? LIMIT 1"
-            return bool(file.fetch_all(db, own, (self._me,)))
-
-        def act(db: sqlite3.Connection) -> dict[str, int]:
             own = "SELECT outcome, events FROM ending WHERE source = ?"
-            endings = dict(file.fetch_all(db, own, (self._me,)))
+            return dict(file.fetch_all(db, own, (self._me,)))
+
+        def remove(db: sqlite3.Connection) -> dict[str, int]:
+            endings = read(db)
             db.execute("DELETE FROM ending WHERE source = ?", (self._me,))
             return endings
 
-        return self._write(act) if self._read(read) else {}
+        return self._read(read) and self._write(remove)
 
     def close(self) -> None:
         """Close the connection; the next use opens another one."""
@@ -187,41 +211,33 @@ class SQLiteStore:
 
     # -- inside a transaction
 
-    def _check_turn(self, db: sqlite3.Connection) -> None:
-        self._see(db)
-        left = _get_lease(db).seconds_left(self._me, self._now())
+    def _check_turn(self, db: sqlite3.Connection) -> State:
+        state = self._see(db)
+        left = state.seconds_left(self._me, self._now())
         if left and self.waiting:
             self._misses += 1
             raise NotNow(get_rest(self._misses - 1, left))
+        return state
 
     def _claim(self, db: sqlite3.Connection, max_events: int) -> list[Entry]:
         """Take the lease and the oldest events; a released batch is claimed alone, as it was.
 
         Return the events that are too old; they are removed.
         """
-        self._check_turn(db)
-        front_to: int = file.fetch_all(db, "SELECT front_to FROM state")[0][0]
+        front_to = self._check_turn(db).front_to
         entries = _get_oldest(db, 0, front_to, max_events)
         if not entries:
             front_to = 0
             entries = _get_oldest(db, 0, _LAST, max_events)
-        batch, expired = select_batch(entries, max_events, self._now())
-        if expired:
-            self._remove(db, expired, claimed=False)
-            self._record(db, expired, "expired")
         now = self._now()
+        batch, expired = select_batch(entries, max_events, now)
+        self._remove(db, expired, "expired", claimed=False)
+        token, last = (self._me, batch[-1].key) if batch else (None, 0)
+        size = sum(one.size for one in batch)
         db.execute(
             "UPDATE state SET token = ?, since = ?, until = ?, taken_to = ?, taken_rows = ?, "
             "taken_bytes = ?, front_to = ?",
-            (
-                self._me if batch else None,
-                now,
-                now + self._lease,
-                batch[-1].key if batch else 0,
-                len(batch),
-                sum(one.size for one in batch),
-                front_to,
-            ),
+            (token, now, now + self._lease, last, len(batch), size, front_to),
         )
         self._claimed = batch
         self._see(db)
@@ -230,22 +246,26 @@ class SQLiteStore:
     def _trim(self, db: sqlite3.Connection) -> list[bytes]:
         """Remove the oldest events that no process has claimed until the bounds hold."""
         dropped: list[Entry] = []
-        claimed_to = self._see(db)
-        rows, size = self._unclaimed
+        state = self._see(db)
+        rows, size = state.rows - state.taken_rows, state.bytes - state.taken_bytes
         while rows > self._max_events or size > self._max_bytes:
-            oldest = _get_oldest(db, claimed_to, _LAST, _TRIMMED_AT_ONCE)
+            oldest = _get_oldest(db, state.taken_to, _LAST, _TRIMMED_AT_ONCE)
             over: list[Entry] = []
             while oldest and (rows > self._max_events or size > self._max_bytes):
                 over.append(oldest.pop(0))
                 rows, size = rows - 1, size - over[-1].size
             if not over:
                 break
-            self._remove(db, over, claimed=False)
-            self._record(db, over, "queue_full")
+            self._remove(db, over, "queue_full", claimed=False)
             dropped += over
-        return [self._event(one) for one in dropped]
+        return to_events(dropped, self._me)
 
-    def _remove(self, db: sqlite3.Connection, entries: Sequence[Entry], *, claimed: bool) -> None:
+    def _remove(
+        self, db: sqlite3.Connection, entries: Sequence[Entry], outcome: str, *, claimed: bool
+    ) -> None:
+        """Remove events; leave their outcome for the other processes that put them."""
+        if not entries:
+            return
         db.executemany("DELETE FROM event WHERE position = ?", [(one.key,) for one in entries])
         count, size = len(entries), sum(one.size for one in entries)
         of_claim = (count, size) if claimed else (0, 0)
@@ -255,9 +275,6 @@ class SQLiteStore:
             (count, size, *of_claim),
         )
         self._see(db)
-
-    def _record(self, db: sqlite3.Connection, entries: Sequence[Entry], outcome: str) -> None:
-        """Leave the outcome of events for the other processes that put them."""
         others = [one.source for one in entries if one.source != self._me]
         now = self._now()
         for source in set(others):
@@ -271,55 +288,30 @@ class SQLiteStore:
     def _end_lease(self, db: sqlite3.Connection) -> None:
         db.execute("UPDATE state SET token = NULL, taken_to = 0, taken_rows = 0, taken_bytes = 0")
 
-    def _see(self, db: sqlite3.Connection) -> int:
-        """Keep how much waits: all rows but those that this process has claimed itself.
-
-        Return up to which position events are claimed, by any process.
-        """
-        rows, size, token, claimed_to, claimed_rows, claimed_bytes = file.fetch_all(
-            db, "SELECT rows, bytes, token, taken_to, taken_rows, taken_bytes FROM state"
-        )[0]
-        self._unclaimed = (rows - claimed_rows, size - claimed_bytes)
-        mine = token == self._me and self._claimed
-        self.waiting, self.waiting_bytes = self._unclaimed if mine else (rows, size)
-        return int(claimed_to)
-
-    def _event(self, entry: Entry) -> bytes:
-        return entry.data if entry.source == self._me else Foreign(entry.data)
+    def _see(self, db: sqlite3.Connection) -> State:
+        """Return the state; keep how much waits: all rows but those that are claimed here."""
+        state = State._make(file.fetch_all(db, _STATE)[0])
+        mine = state.token == self._me and self._claimed
+        self.waiting = state.rows - (state.taken_rows if mine else 0)
+        self.waiting_bytes = state.bytes - (state.taken_bytes if mine else 0)
+        return state
 
     # -- transactions
 
     def _read(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        db = self._connect()
         try:
-            return act(db)
+            return act(self._connect())
         except sqlite3.Error as error:
             raise self._to_store_error(error) from error
 
     def _write(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        db = self._connect()
-        try:
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                result = act(db)
-                db.execute("COMMIT")
-            except BaseException:
-                self._in_doubt = True
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-        except sqlite3.Error as error:
-            raise self._to_store_error(error) from error
-        return result
+        return self._read(lambda db: file.write(db, act))
 
     def _connect(self) -> sqlite3.Connection:
         if self._file is not None and not self._file.is_current():
             self.close()
         if self._file is None:
-            try:
-                self._file = file.open_file(self._path, self._synchronous)
-            except sqlite3.Error as error:
-                raise self._to_store_error(error) from error
+            self._file = file.open_file(self._path, self._synchronous)
         return self._file.db
 
     def _to_store_error(self, error: sqlite3.Error) -> StoreError:
@@ -331,10 +323,6 @@ class SQLiteStore:
         return StoreError(f"{self._path}: {error}{aside}")
 
 
-def _get_lease(db: sqlite3.Connection) -> Lease:
-    return Lease(*file.fetch_all(db, "SELECT token, since, until FROM state")[0])
-
-
 def _get_oldest(db: sqlite3.Connection, after: int, to: int, count: int) -> list[Entry]:
     """Return the oldest events behind one position, up to another one."""
-    return [Entry(*row) for row in file.fetch_all(db, _OLDEST, (after, to, count))]
+    return [*map(Entry._make, file.fetch_all(db, _OLDEST, (after, to, count)))]

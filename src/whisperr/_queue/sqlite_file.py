@@ -14,13 +14,15 @@ import os
 import sqlite3
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from whisperr.errors import StoreError
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Any
+    from collections.abc import Callable, Sequence
+    from typing import Any, TypeVar
+
+    T = TypeVar("T")
 
 # The longest that SQLite waits for the lock of another process, in a caller's thread too.
 _BUSY_TIMEOUT = 0.25
@@ -58,8 +60,6 @@ _connections: dict[tuple[int, int], set[tuple[int, int]]] = {}
 
 class OpenFile:
     """One open connection, and the file that it belongs to."""
-
-    __slots__ = ("_identity", "_path", "db")
 
     def __init__(self, path: str, db: sqlite3.Connection, identity: tuple[int, int]) -> None:
         self.db = db
@@ -126,21 +126,27 @@ def _prepare(path: str, db: sqlite3.Connection, synchronous: str) -> None:
         raise StoreError(f"{path}: a database of something else; name another file")
     if version < SCHEMA_VERSION:
         fetch_all(db, "PRAGMA journal_mode = WAL")
-        _migrate(db)
+        write(db, _migrate)
 
 
 def _migrate(db: sqlite3.Connection) -> None:
+    for steps in _MIGRATIONS[_get_version(db) :]:  # another process may have been first
+        for step in steps:
+            db.execute(step)
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+
+
+def write(db: sqlite3.Connection, act: Callable[[sqlite3.Connection], T]) -> T:
+    """Call `act` in a transaction of its own, which is rolled back when that fails."""
     db.execute("BEGIN IMMEDIATE")
     try:
-        for steps in _MIGRATIONS[_get_version(db) :]:  # another process may have been first
-            for step in steps:
-                db.execute(step)
-        db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        result = act(db)
         db.execute("COMMIT")
     except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+    return result
 
 
 def _get_version(db: sqlite3.Connection) -> int:

@@ -1,20 +1,23 @@
-"""What the leased queue needs of a store, and how a batch is chosen from the oldest events in it.
+"""What the leased queue needs of a store, and what stores share: leases, and the choice of a batch.
 
 A store keeps the events of several processes outside of all of them: a SQLite file, Redis streams,
-the table of the Django outbox.
+the table of the Django outbox. The process that claims a batch writes its lease into the store: a
+token, and from when until when the lease holds, by the wall clock of the machine (SQLite) or of the
+server (Redis, databases).
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any, NamedTuple
+
 from whisperr._events.batch import BatchBuilder
 from whisperr._events.layout import get_oldest_time, is_expired
 
-from .memory import EVENT_OVERHEAD_BYTES
+from .memory import EVENT_OVERHEAD_BYTES, Foreign
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any, Protocol, TypeVar
+    from typing import Protocol, TypeVar
 
     from whisperr.errors import Loss
 
@@ -93,20 +96,44 @@ if TYPE_CHECKING:
             ...
 
 
-class Entry:
+# Seconds that a lease lasts unless it is extended. More than the default `request_timeout`, so that
+# an ordinary batch needs no second write.
+LEASE = 15.0
+SHORTEST_LEASE, LONGEST_LEASE = 1.0, 3_600.0
+# Seconds until the next claim while another process delivers: soon at first, then less often.
+_FIRST_REST = 0.02
+_LONGEST_REST = 0.5
+
+
+class Entry(NamedTuple):
     """One event in a store: its key there, the process that put it, and its bytes."""
 
-    __slots__ = ("data", "key", "source")
-
-    def __init__(self, key: Any, source: Any, data: bytes) -> None:  # noqa: ANN401  # of the store
-        self.key = key
-        self.source = source
-        self.data = data
+    key: Any
+    source: Any
+    data: bytes
 
     @property
     def size(self) -> int:
         """The memory that the event would take, in bytes."""
         return len(self.data) + EVENT_OVERHEAD_BYTES
+
+
+def get_lease_end(now: float, seconds: float, lease: float) -> float:
+    """Return until when to extend a lease for a request or a wait of so many seconds.
+
+    A third of the lease is added: for writing down the result of the request.
+    """
+    return now + seconds + lease / 3
+
+
+def get_rest(misses: int, seconds_left: float) -> float:
+    """Return how long to wait before the next claim, after `misses` claims in vain."""
+    return min(_FIRST_REST * 2.0 ** min(misses, 10), _LONGEST_REST, seconds_left)
+
+
+def to_events(entries: Iterable[Entry], me: object) -> list[bytes]:
+    """Return the events of entries, those that other processes put as Foreign."""
+    return [one.data if one.source == me else Foreign(one.data) for one in entries]
 
 
 def select_batch(

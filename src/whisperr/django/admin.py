@@ -18,7 +18,6 @@ from .models import DeadLetter, OutboxEvent
 
 if TYPE_CHECKING:
     from django.db import models
-    from django.http import HttpRequest
 
     Pages = admin.ModelAdmin[models.Model]
 else:
@@ -31,17 +30,12 @@ class ReadOnly(Pages):
     ordering: ClassVar[tuple[str, ...]] = ("-pk",)
     show_full_result_count: ClassVar[bool] = False  # the table may be long
 
-    def has_add_permission(self, request: HttpRequest) -> bool:  # noqa: ARG002  # Django asks
-        """Return False: `track` and `identify` add rows."""
+    def has_add_permission(self, *_: Any, **__: Any) -> bool:  # noqa: ANN401  # as Django asks
+        """Return False: events add rows, and only the relay and `whisperr_outbox` delete them."""
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ANN401, ARG002  # likewise
-        """Return False: rows are never changed."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ANN401, ARG002  # likewise
-        """Return False: the relay and `manage.py whisperr_outbox` delete rows."""
-        return False
+    has_change_permission = has_add_permission
+    has_delete_permission = has_add_permission
 
     @admin.display(description="event")
     def kind(self, row: Any) -> str:  # noqa: ANN401  # of both models

@@ -1,6 +1,6 @@
 """The tables of the outbox: events that wait for the relay, and those that the server refused.
 
-Only data: `outbox.buffer` adds rows, `outbox.store` delivers them, `outbox.dead_letters` handles
+Only data: `outbox.buffer` adds rows, `outbox.relay` delivers them, `outbox.dead_letters` handles
 what was refused. A row is the bytes of one event or identify as they are sent over the wire, so
 that nothing has to be parsed again.
 """
@@ -22,7 +22,7 @@ class OutboxEvent(models.Model):
     """One event or identify that waits to be delivered; deleted after that.
 
     Rows are delivered in the order of their ids. A relay claims some by writing its token and the
-    end of its lease into them, by the clock of the database (`outbox.claims`).
+    end of its lease into them, by the clock of the database (`outbox.tables`).
     """
 
     id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)

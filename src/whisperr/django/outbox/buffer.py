@@ -25,14 +25,11 @@ from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from typing import TypeVar
+    from collections.abc import Iterator, Sequence
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from whisperr.protocols import Accounting
-
-    T = TypeVar("T")
 
 APP = "whisperr.django"
 OUTBOX_DATABASE = "WHISPERR_OUTBOX_DATABASE"
@@ -43,8 +40,6 @@ _IN_A_LOOP = (
     "an event loop runs in this thread, where Django may not use the database; "
     "`await request.whisperr.atrack(...)` or `await sync_to_async(get_client().track)(...)`"
 )
-_NESTED = "it interrupts another call of this thread that writes a row"
-_BROKEN = "the transaction has failed already and only waits for its rollback"
 
 # The database that a call names by `using=`.
 _named: ContextVar[str | None] = ContextVar("whisperr.django.using", default=None)
@@ -95,7 +90,7 @@ class Rows:
         if len(data) + EVENT_OVERHEAD_BYTES > self._max_bytes:
             return (data,)
         if getattr(self._own, "busy", False):  # a signal handler, or a receiver of Django's
-            raise StoreError(_NESTED)
+            raise StoreError("it interrupts another call of this thread that writes a row")
         self._own.busy = True
         try:
             _insert(get_alias(self._using), data)
@@ -164,23 +159,11 @@ def alias_problem(using: str | None = None) -> str | None:
 
 def _insert(alias: str, data: bytes) -> None:
     """Write one row. Raises StoreError that says why not, without anything of the row."""
-    from whisperr.django.models import OutboxEvent  # not before the apps are loaded
-
-    table = OutboxEvent._meta.db_table  # noqa: SLF001  # documented by Django
-
-    def insert() -> None:
-        # Not through the model: no signal receiver of the project may change, refuse or track it.
-        quote = connection.ops.quote_name
-        columns = ", ".join(map(quote, ("data", "token")))
-        into = f"INSERT INTO {quote(table)} ({columns}) VALUES (%s, %s)"  # noqa: S608  # our names
-        with connection.cursor() as cursor:
-            cursor.execute(into, [BinaryField().get_db_prep_save(data, connection), ""])
-
     try:
         connection = connections[alias]
         if connection.in_atomic_block and connection.needs_rollback:
-            raise StoreError(_BROKEN)
-        _run_or_reconnect(connection, insert)
+            raise StoreError("the transaction has failed already and only waits for its rollback")
+        _insert_or_reconnect(connection, data)
     except StoreError:
         raise
     except SynchronousOnlyOperation as error:
@@ -189,38 +172,38 @@ def _insert(alias: str, data: bytes) -> None:
         raise StoreError(_describe(alias, error)) from error
 
 
-def _run_or_reconnect(connection: BaseDatabaseWrapper, act: Callable[[], T]) -> T:
-    """Call `act`; outside of a transaction once more with a new connection, when it was dead.
+def _insert_or_reconnect(connection: BaseDatabaseWrapper, data: bytes) -> None:
+    """Write one row; outside of a transaction once more with a new connection, if it was dead.
 
     Django replaces a dead one at the next request, which a thread of a worker may never have.
     """
     try:
-        return _run_in_savepoint(connection, act)
+        _insert_in_savepoint(connection, data)
     except Error:
         if connection.in_atomic_block or not connection.autocommit:
             raise
         connection.close_if_unusable_or_obsolete()
         if connection.connection is not None:
             raise
-        return act()
+        _execute_insert(connection, data)
 
 
-def _run_in_savepoint(connection: BaseDatabaseWrapper, act: Callable[[], T]) -> T:
-    """Call `act` in the caller's transaction; a failure leaves that as it was.
+def _insert_in_savepoint(connection: BaseDatabaseWrapper, data: bytes) -> None:
+    """Write one row in the caller's transaction; a failure leaves that as it was.
 
     PostgreSQL refuses everything after a failure until a rollback, so there is a savepoint, also
-    in a transaction by hand. Outside of a transaction Django makes none.
+    in a transaction by hand, where Django's `atomic` could leave a dead connection in use. Outside
+    of a transaction Django makes no savepoint.
     """
     point = connection.savepoint()
     try:
-        result = act()
+        _execute_insert(connection, data)
         if point is not None:
             connection.savepoint_commit(point)
     except BaseException:
         if point is not None:
             _roll_back(connection, point)
         raise
-    return result
 
 
 def _roll_back(connection: BaseDatabaseWrapper, point: str) -> None:
@@ -230,6 +213,17 @@ def _roll_back(connection: BaseDatabaseWrapper, point: str) -> None:
     except Error:  # the whole transaction is gone, and must not seem to commit
         if connection.in_atomic_block:
             transaction.set_rollback(True, using=connection.alias)
+
+
+def _execute_insert(connection: BaseDatabaseWrapper, data: bytes) -> None:
+    """Insert without the model: no signal receiver may change, refuse or track the row."""
+    from whisperr.django.models import OutboxEvent  # not before the apps are loaded
+
+    names = (OutboxEvent._meta.db_table, "data", "token")  # noqa: SLF001  # documented by Django
+    table, *columns = map(connection.ops.quote_name, names)
+    into = f"INSERT INTO {table} ({', '.join(columns)}) VALUES (%s, %s)"  # noqa: S608  # our names
+    with connection.cursor() as cursor:
+        cursor.execute(into, [BinaryField().get_db_prep_save(data, connection), ""])
 
 
 def _describe(alias: str, error: Exception) -> str:

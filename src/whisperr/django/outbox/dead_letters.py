@@ -16,13 +16,10 @@ from django.db.models.functions import Now
 from whisperr._events.layout import get_kind
 from whisperr.django.models import DeadLetter, OutboxEvent
 
-from .claims import get_free_rows
+from .tables import get_free_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
-
-    from django.db.models import QuerySet
 
 # So many dead letters are requeued in one transaction.
 _REQUEUED_AT_ONCE = 500
@@ -42,18 +39,6 @@ class Figures(NamedTuple):
     dead: dict[str, int]
 
 
-class Summary(NamedTuple):
-    """One dead letter, as lists show it: no payload, no user."""
-
-    id: int
-    reason: str
-    status: int | None
-    kind: str
-    created_at: datetime
-    refused_at: datetime
-    message: str
-
-
 def get_figures(alias: str) -> Figures:
     """Count what is in the outbox."""
     rows = OutboxEvent.objects.using(alias)
@@ -69,20 +54,19 @@ def get_figures(alias: str) -> Figures:
     )
 
 
-def get_newest(alias: str, count: int) -> list[Summary]:
-    """Return the newest dead letters, newest first."""
-    found = DeadLetter.objects.using(alias).order_by("-pk")[:count]
+def get_newest(alias: str, count: int) -> list[dict[str, object]]:
+    """Return the newest dead letters, newest first, as lists show them: no payload, no user."""
     return [
-        Summary(
-            one.pk,
-            one.reason,
-            one.status,
-            get_kind(bytes(one.data)),
-            one.created_at,
-            one.refused_at,
-            one.message,
-        )
-        for one in found
+        {
+            "id": one.pk,
+            "reason": one.reason,
+            "status": one.status,
+            "kind": get_kind(bytes(one.data)),
+            "created_at": one.created_at,
+            "refused_at": one.refused_at,
+            "message": one.message,
+        }
+        for one in DeadLetter.objects.using(alias).order_by("-pk")[:count]
     ]
 
 
@@ -91,22 +75,16 @@ def requeue(alias: str, ids: Sequence[int] | None) -> int:
 
     They are moved in several transactions: an interrupted call has moved some.
     """
-    found = DeadLetter.objects.using(alias).order_by("pk")
-    if ids is not None:
-        found = found.filter(pk__in=ids)
-    last = found.values_list("pk", flat=True).last()
-    done = 0
-    while last is not None:  # what is refused again meanwhile is not moved again
-        moved = _move(alias, found.filter(pk__lte=last))
-        done += moved
-        if moved < _REQUEUED_AT_ONCE:
-            break
-    return done
+    dead = DeadLetter.objects.using(alias).order_by("pk")
+    chosen = dead if ids is None else dead.filter(pk__in=ids)
+    # All at once: what is refused again meanwhile is not moved again.
+    found = list(chosen.values_list("pk", flat=True))
+    parts = range(0, len(found), _REQUEUED_AT_ONCE)
+    return sum(_move(alias, found[at : at + _REQUEUED_AT_ONCE]) for at in parts)
 
 
-def _move(alias: str, dead: QuerySet[DeadLetter]) -> int:
+def _move(alias: str, ids: Sequence[int]) -> int:
     with transaction.atomic(using=alias):
-        ids = list(dead.values_list("pk", flat=True)[:_REQUEUED_AT_ONCE])
         some = DeadLetter.objects.using(alias).filter(pk__in=ids)
         # A write first: it locks the rows, on SQLite the file, so that they are not moved twice.
         some.update(reason=F("reason"))

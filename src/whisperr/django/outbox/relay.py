@@ -1,38 +1,279 @@
-"""The buffer of a relay: the leased queue over the table of the outbox."""
+"""The relay: delivers from the table of the outbox, which is the store of a leased queue.
+
+Several rows are claimed at once and handed out in batches. What is delivered is deleted, what is
+refused becomes a dead letter. Invariant: every row is in the table until it is delivered or a dead
+letter, and free again at the latest when its lease runs out.
+
+Threads: one at a time; `LeasedQueue` ensures that. Any thread may call `stop` and read the counts.
+What two relays do to one row is decided in the table, by the token.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+import time
+from collections import Counter, deque
+from typing import TYPE_CHECKING, NamedTuple
+
+from django.db import Error, connections
 
 from whisperr._process.logger import logger
-from whisperr._queue.durable import LeasedQueue
+from whisperr._queue.durable import EXPIRED, LeasedQueue
+from whisperr._queue.memory import Foreign, get_size
+from whisperr._queue.store import get_lease_end, select_batch
+from whisperr.errors import Loss, StoreError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
     from whisperr.protocols import Accounting
 
-    from .store import TableStore
+    from .tables import Claims, Row
+
+    T = TypeVar("T")
+
+_INVALID = "the row is not an event of this package"
 
 
-class RelayBuffer:
+class TableStore:
+    """Claims up to `batch` rows at once, for `lease` seconds.
+
+    - `rounds`: how often no free row was left, and all claimed ones were settled.
+    - `failures`: how often in a row the table could not be used.
+    - `delivered`, `dead_letters`: rows, the latter by reason.
+    """
+
+    def __init__(
+        self,
+        claims: Claims,
+        *,
+        batch: int,
+        lease: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._claims = claims
+        self._batch = batch
+        self._lease = lease
+        self._clock = clock
+        self._token = ""
+        self._until = 0.0  # the lease lasts at least until then, by our clock
+        self._group: deque[Row] = deque()  # claimed in the table and not handed out yet
+        self._claimed: list[Row] = []  # handed out
+        # What became of rows, until the table knows: without a loss, they were delivered.
+        self._results: deque[tuple[str, Sequence[Row], Loss | None]] = deque()
+        self._more = True  # there may be free rows in the table
+        self._failure: StoreError | None = None  # that was passed over, until the next claim
+        self.stopping: bool = False
+        self.rounds: int = 0
+        self.failures: int = 0
+        self.delivered: int = 0
+        self.dead_letters: Counter[str] = Counter()
+
+    def stop(self) -> None:
+        """Claim nothing more, and give back what is not under way. Also from a signal handler."""
+        self.stopping = True
+
+    # -- the methods of a store
+
+    @property
+    def waiting(self) -> int:
+        """How many rows wait, as far as is known; a whole batch where nothing is known."""
+        if self.stopping:
+            return 0
+        return len(self._group) + (self._batch if self._more else 0)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The memory of the claimed rows that were not handed out yet, in bytes."""
+        return get_size([row.data for row in self._group])
+
+    def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:  # noqa: ARG002  # of the protocol
+        """Add rows at the end. A relay tracks nothing itself; a part plugged into it may."""
+        try:
+            self._claims.add(events)
+        except Error as error:
+            raise self._fail(error) from None
+        self._more = True
+        return ()
+
+    def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
+        """Return the next batch of the claimed rows, and those that are too old to send.
+
+        Claims more rows when none are left. What is too old becomes dead letters.
+        """
+        if self.stopping:
+            self.release()
+            return (), ()
+        self.forget()
+        if self._failure is None:
+            self._try(self._fill_group, None)
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+        self.failures = 0
+        self._claimed, expired = select_batch(self._group, max_events, time.time())
+        for _ in range(len(self._claimed) + len(expired)):
+            self._group.popleft()
+        self._keep_result(expired, Loss(len(expired), "expired", EXPIRED))
+        self._try(self._write_results, 0)
+        self._count_round()
+        return [Foreign(row.data) for row in self._claimed], [Foreign(row.data) for row in expired]
+
+    def extend(self, seconds: float) -> bool:
+        """Make the lease outlast a request or a wait; False when another relay has a row."""
+        if self.stopping:
+            self.release()
+        if not self._claimed:
+            return False
+        assert not connections[self._claims.alias].in_atomic_block  # none may be during a request
+        now = self._clock()
+        if now + seconds < self._until:
+            return True
+        until, rows = get_lease_end(now, seconds, self._lease), [*self._claimed, *self._group]
+        extended = self._try(lambda: self._claims.extend(self._token, rows, until - now), None)
+        if extended is None:  # the lease lasts for a while, also if the table cannot be asked
+            extended = now < self._until
+        else:
+            self._until = until if extended else 0.0
+        if not extended:
+            self.release()
+        return extended
+
+    def ack(self, count: int, loss: Loss | None) -> int:
+        """Delete what was delivered, dead-letter what was refused; return how many rows were held.
+
+        When the table cannot be used now, that is made up for before the next claim.
+        """
+        part, self._claimed = self._claimed[:count], self._claimed[count:]
+        if not part:
+            return 0
+        lost = 0 if loss is None else loss.count
+        if loss is not None and lost < len(part):  # the refused ones are unknown: keep all of them
+            message = (
+                f"the server refused {lost} of {len(part)} and did not say which; "
+                "to requeue them all is harmless, since the ids are the same"
+            )
+            loss = Loss(lost, loss.reason, message, loss.status)
+        self._keep_result(part, loss)
+        owned = self._try(self._write_results, len(part))
+        if owned < len(part):
+            self._until = 0.0  # another relay has claimed rows: ask the table before more is sent
+        self.delivered += max(owned - lost, 0)
+        self._count_round()
+        return owned
+
+    def release(self) -> Sequence[bytes]:
+        """Give all claimed rows back, so that any relay may claim them at once."""
+        rows, self._claimed, self._group = [*self._claimed, *self._group], [], deque()
+        self._more = True
+        if rows:  # if the table cannot be used now, the end of the lease frees them
+            self._try(lambda: self._claims.release(self._token, rows), None)
+        return ()
+
+    def forget(self) -> None:
+        """Count the claimed batch as waiting again."""
+        self._group.extendleft(reversed(self._claimed))
+        self._claimed = []
+
+    def settled(self, number: int) -> bool:  # noqa: ARG002  # of the protocol
+        """Return True: a relay has no events of its own to wait for."""
+        return True
+
+    def poll(self) -> None:
+        """Assume that there are free rows again; `claim` looks."""
+        self._more = True
+
+    def close(self) -> None:
+        """Write down what is left to write, and close the connection of this thread."""
+        self._try(self._write_results, 0)  # in vain, they are sent once more, with the same ids
+        if self.stopping:
+            self.release()
+        self._claims.close()
+
+    # -- the table
+
+    def _fill_group(self) -> None:
+        self._write_results()
+        if self._group or not self._more:
+            return
+        began = self._clock()
+        self._token, rows = self._claims.claim(self._batch, self._lease)
+        self._until = began + self._lease
+        self._more = len(rows) == self._batch
+        invalid: list[Row] = []
+        for row in rows:
+            (self._group if _is_json_object(row.data) else invalid).append(row)
+        self._keep_result(invalid, Loss(len(invalid), "invalid", _INVALID))
+        if invalid:
+            logger().warning("dropped, invalid: %s (%d)", _INVALID, len(invalid))
+
+    def _keep_result(self, rows: Sequence[Row], loss: Loss | None) -> None:
+        if rows:
+            self._results.append((self._token, rows, loss))
+
+    def _write_results(self) -> int:
+        """Write down what became of rows; return how many of the last ones were still held."""
+        owned = 0
+        while self._results:
+            token, rows, loss = self._results[0]
+            if loss is None:
+                owned = self._claims.delete(token, rows)
+            else:
+                owned = self._claims.dead_letter(token, rows, loss)
+                self.dead_letters[loss.reason] += owned
+            self._results.popleft()
+        return owned
+
+    def _count_round(self) -> None:
+        if not (self._claimed or self._group or self._more or self._results):
+            self.rounds += 1
+
+    def _try(self, act: Callable[[], T], otherwise: T) -> T:
+        """Call `act`, which uses the table; a failure is raised by the next claim only."""
+        try:
+            return act()
+        except Error as error:
+            self._failure = self._fail(error)
+            return otherwise
+
+    def _fail(self, error: Error) -> StoreError:
+        """Close the connection, and let the next claim ask the table again."""
+        self._claims.close()
+        self.failures += 1
+        self._more = True
+        # The first line only: the others may show the row.
+        return StoreError(f"the outbox: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
+
+
+class RelayBuffer(NamedTuple):
     """Opens the queue of a relay; an idle relay looks into the table every `interval` seconds."""
 
-    def __init__(self, store: TableStore, interval: float) -> None:
-        self._store = store
-        self._interval = interval
+    store: TableStore
+    interval: float
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> RelayQueue:
         """Return the queue of this process; the client calls it."""
         return RelayQueue(
-            self._store, max_events, max_bytes, accounting, poll_interval=self._interval
+            self.store, max_events, max_bytes, accounting, poll_interval=self.interval
         )
 
 
 class RelayQueue(LeasedQueue):
     """The leased queue of a relay. It puts nothing, so that no event ever is in memory only."""
 
-    name = "the outbox"
-    first_retry, longest_retry = 0.1, 5.0
+    name: str = "the outbox"
+    first_retry: float = 0.1
+    longest_retry: float = 5.0
 
     def report_problem(self, message: str, count: int) -> None:  # noqa: ARG002  # nothing is in memory
         """Log that the table cannot be used."""
         logger().warning("%s; trying again", message)
+
+
+def _is_json_object(data: bytes) -> bool:
+    """Return whether a row can be sent: anything else would spoil the batch that it is in."""
+    try:
+        return isinstance(json.loads(data), dict)
+    except (ValueError, RecursionError):
+        return False

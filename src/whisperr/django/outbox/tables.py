@@ -1,15 +1,147 @@
-"""Checks that the tables of the outbox can be used; for the commands."""
+"""The tables of the outbox, as a relay uses them: it claims rows, and deletes or dead-letters them.
+
+The token of a relay and the end of its lease are in the rows themselves. Every method is one short
+transaction, or one statement; none is open when it returns. The clock of leases is the database's.
+A relay changes a row only where its token still stands: a relay that claims a row after its lease
+has run out writes another token.
+
+Threads: any, each with Django's connection of that thread. Raises django.db.Error.
+"""
 
 from __future__ import annotations
 
+import uuid
+from datetime import timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
 from django.core.management.base import CommandError
-from django.db import Error, connections
+from django.db import Error, connections, transaction
+from django.db.models import Q
+from django.db.models.functions import Now
 
 from whisperr.django.models import DeadLetter, OutboxEvent
 
+from .buffer import get_alias
 
-def check_tables(alias: str) -> None:
-    """Raise CommandError that says what to do when the tables are missing or out of reach."""
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from django.db.models import QuerySet
+
+    from whisperr.errors import Loss
+
+
+class Row(NamedTuple):
+    """One claimed row."""
+
+    id: int
+    data: bytes
+    created_at: datetime
+
+
+class Claims:
+    """What one relay may do with the tables of one database."""
+
+    def __init__(self, alias: str) -> None:
+        self.alias = alias
+
+    def claim(self, count: int, lease: float) -> tuple[str, list[Row]]:
+        """Claim at most `count` free rows, the oldest ones, for `lease` seconds.
+
+        Return the token and the rows in their order. Relays that claim at the same moment get
+        different rows, without waiting for each other where the database can skip locked ones.
+        """
+        connection = connections[self.alias]
+        connection.ensure_connection()
+        if not connection.in_atomic_block and not connection.get_autocommit():
+            connection.set_autocommit(True)  # or a transaction would stay open during requests
+        token = uuid.uuid4().hex
+        leased = {"token": token, "leased_until": Now() + timedelta(seconds=lease)}
+        # SQLite silently ignores `skip_locked`: what Django says about the database counts.
+        if connection.features.has_select_for_update_skip_locked:
+            with transaction.atomic(using=self.alias):
+                found = get_free_rows(self.alias).select_for_update(skip_locked=True).order_by("pk")
+                rows = _fetch(found[:count])
+                self._at(rows).update(**leased)
+            return token, rows
+        oldest = list(get_free_rows(self.alias).order_by("pk").values_list("pk", flat=True)[:count])
+        # A faster relay may have claimed some of them meanwhile: the condition decides.
+        if not oldest or not get_free_rows(self.alias).filter(pk__in=oldest).update(**leased):
+            return token, []
+        mine = OutboxEvent.objects.using(self.alias).filter(pk__in=oldest, token=token)
+        return token, _fetch(mine.order_by("pk"))
+
+    def extend(self, token: str, rows: Sequence[Row], seconds: float) -> bool:
+        """Make the lease end so long from now; False when not all rows are held any more."""
+        until = Now() + timedelta(seconds=seconds)
+        return self._held(token, rows).update(leased_until=until) == len(rows)
+
+    def release(self, token: str, rows: Sequence[Row]) -> None:
+        """Give rows back, so that any relay may claim them at once."""
+        self._held(token, rows).update(token="", leased_until=None)
+
+    def delete(self, token: str, rows: Sequence[Row]) -> int:
+        """Delete delivered rows; return how many of them were still held."""
+        return self._held(token, rows).delete()[0] if rows else 0
+
+    def dead_letter(self, token: str, rows: Sequence[Row], loss: Loss) -> int:
+        """Turn rows into dead letters; return how many of them were still held."""
+        with transaction.atomic(using=self.alias):
+            held = self._held(token, rows)
+            # A write first: it locks the rows, on SQLite the file, so that nothing changes below.
+            held.update(token=token)
+            still = set(held.values_list("pk", flat=True))
+            DeadLetter.objects.using(self.alias).bulk_create(
+                DeadLetter(
+                    data=row.data,
+                    reason=loss.reason,
+                    message=loss.message,
+                    status=loss.status,
+                    created_at=row.created_at,
+                )
+                for row in rows
+                if row.id in still
+            )
+            held.delete()
+        return len(still)
+
+    def add(self, events: Sequence[bytes]) -> None:
+        """Add rows that wait, in one transaction."""
+        rows = OutboxEvent.objects.using(self.alias)
+        rows.bulk_create(OutboxEvent(data=data) for data in events)
+
+    def close(self) -> None:
+        """Close the connection of this thread; the next use opens another one."""
+        connections[self.alias].close()
+
+    def _at(self, rows: Sequence[Row]) -> QuerySet[OutboxEvent]:
+        return OutboxEvent.objects.using(self.alias).filter(pk__in=[row.id for row in rows])
+
+    def _held(self, token: str, rows: Sequence[Row]) -> QuerySet[OutboxEvent]:
+        return self._at(rows).filter(token=token)
+
+
+def get_free_rows(alias: str) -> QuerySet[OutboxEvent]:
+    """Return the rows that no relay holds: never claimed, given back, or the lease has run out."""
+    return OutboxEvent.objects.using(alias).filter(
+        Q(leased_until__isnull=True) | Q(leased_until__lt=Now())
+    )
+
+
+def _fetch(found: QuerySet[OutboxEvent]) -> list[Row]:
+    return [
+        Row(id_, bytes(data), created_at)  # some drivers give a view of memory
+        for id_, data, created_at in found.values_list("pk", "data", "created_at")
+    ]
+
+
+def check_tables(using: str | None) -> str:
+    """Return the alias of the database of the outbox.
+
+    Raises CommandError that says what to do when the tables are missing or out of reach.
+    """
+    alias = get_alias(using)
     if alias not in connections:
         raise CommandError(f"there is no database {alias!r} in DATABASES")
     try:
@@ -24,3 +156,4 @@ def check_tables(alias: str) -> None:
             f"the database {alias!r} has no tables of the outbox: run "
             f"manage.py migrate --database {alias}"
         )
+    return alias

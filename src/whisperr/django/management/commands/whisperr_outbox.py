@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from django.core.management.base import BaseCommand, CommandError
 
 from whisperr.django.outbox import dead_letters
-from whisperr.django.outbox.buffer import get_alias
 from whisperr.django.outbox.tables import check_tables
 
 if TYPE_CHECKING:
@@ -27,52 +26,32 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Describe the options."""
-        parser.add_argument("--using", metavar="ALIAS", help="as for whisperr_relay")
-        parser.add_argument("--json", action="store_true", help="print one JSON object")
-        parser.add_argument(
-            "--dead",
-            type=int,
-            nargs="?",
-            const=_LISTED,
-            metavar="N",
-            help="list the newest N dead letters, without their content (%(const)s)",
-        )
-        parser.add_argument(
-            "--requeue",
-            type=int,
-            nargs="*",
-            metavar="ID",
-            help="put these dead letters at the end of the outbox, or all with --all",
-        )
-        parser.add_argument("--all", action="store_true", help="with --requeue")
-        parser.add_argument(
-            "--prune",
-            type=float,
-            metavar="DAYS",
-            help="delete dead letters that were refused more than so many days ago",
-        )
+        add = parser.add_argument
+        add("--using", metavar="ALIAS", help="as for whisperr_relay")
+        add("--json", action="store_true", help="print one JSON object")
+        text = "list the newest N dead letters, without their content (%(const)s)"
+        add("--dead", type=int, nargs="?", const=_LISTED, metavar="N", help=text)
+        text = "put these dead letters at the end of the outbox, or all with --all"
+        add("--requeue", type=int, nargs="*", metavar="ID", help=text)
+        add("--all", action="store_true", help="with --requeue")
+        text = "delete dead letters that were refused more than so many days ago"
+        add("--prune", type=float, metavar="DAYS", help=text)
 
     def handle(self, *_: Any, **given: Any) -> None:  # noqa: ANN401  # as Django calls it
         """Do what the options ask for, then show the figures."""
         _check(given)
-        alias = get_alias(given["using"])
-        check_tables(alias)
+        alias = check_tables(given["using"])
         result: dict[str, Any] = {}
         if given["requeue"] is not None:
-            result["requeued"] = dead_letters.requeue(
-                alias, None if given["all"] else given["requeue"]
-            )
+            ids = None if given["all"] else given["requeue"]
+            result["requeued"] = dead_letters.requeue(alias, ids)
         if given["prune"] is not None:
             result["pruned"] = dead_letters.prune(alias, given["prune"])
         result |= dead_letters.get_figures(alias)._asdict()
         if given["dead"] is not None:
-            result["letters"] = [
-                one._asdict() for one in dead_letters.get_newest(alias, given["dead"])
-            ]
-        if given["json"]:
-            self.stdout.write(json.dumps(result, default=str))
-        else:
-            self.stdout.write("\n".join(_to_lines(result)))
+            result["letters"] = dead_letters.get_newest(alias, given["dead"])
+        as_json = given["json"]
+        self.stdout.write(json.dumps(result, default=str) if as_json else _to_text(result))
 
 
 def _check(given: dict[str, Any]) -> None:
@@ -86,7 +65,7 @@ def _check(given: dict[str, Any]) -> None:
             raise CommandError(f"--{name} {given[name]:g}: must not be below 0")
 
 
-def _to_lines(result: dict[str, Any]) -> list[str]:
+def _to_text(result: dict[str, Any]) -> str:
     lines = [f"{name:<9} {result[name]:,}" for name in ("requeued", "pruned") if name in result]
     age = "" if result["oldest"] is None else f", the oldest row for {result['oldest']:,.0f} s"
     dead = ", ".join(f"{reason} {count:,}" for reason, count in result["dead"].items())
@@ -101,4 +80,4 @@ def _to_lines(result: dict[str, Any]) -> list[str]:
         lines.append(
             f"  {one['id']}  {moment}  {one['kind']}  {one['reason']}{status}: {one['message']}"
         )
-    return lines
+    return "\n".join(lines)

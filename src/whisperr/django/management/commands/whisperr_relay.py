@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+from contextlib import contextmanager
 from threading import current_thread, main_thread
 from typing import TYPE_CHECKING
 
@@ -12,16 +13,13 @@ from django.core.management.base import BaseCommand, CommandError
 from whisperr._contract import MAX_BATCH_EVENTS
 from whisperr._delivery.thread import WakeUp
 from whisperr._process.exit import EXIT_TIMEOUT
-from whisperr._queue.lease import LEASE, LONGEST_LEASE, SHORTEST_LEASE
+from whisperr._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.django.conf import DISABLED, new_client
-from whisperr.django.outbox.buffer import get_alias
-from whisperr.django.outbox.claims import Claims
-from whisperr.django.outbox.relay import RelayBuffer
-from whisperr.django.outbox.store import TableStore
-from whisperr.django.outbox.tables import check_tables
+from whisperr.django.outbox.relay import RelayBuffer, TableStore
+from whisperr.django.outbox.tables import Claims, check_tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Any
 
     from django.core.management.base import CommandParser
@@ -34,7 +32,6 @@ _LEAST_INTERVAL, _LONGEST_INTERVAL = 0.01, 3_600.0
 # in a row end it.
 _CHECK_INTERVAL = 0.05
 _MOST_FAILURES = 5
-_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 class Command(BaseCommand):
@@ -49,33 +46,15 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """Describe the options."""
-        parser.add_argument(
-            "--once", action="store_true", help="deliver everything that is there, then end"
-        )
-        parser.add_argument(
-            "--batch",
-            type=int,
-            default=MAX_BATCH_EVENTS,
-            metavar="N",
-            help="claim and send at most so many events at once, 1 to 500 (%(default)s)",
-        )
-        parser.add_argument(
-            "--interval",
-            type=float,
-            default=INTERVAL,
-            metavar="SECONDS",
-            help="look into an empty table so often (%(default)s)",
-        )
-        parser.add_argument(
-            "--using", metavar="ALIAS", help="the database; else WHISPERR_OUTBOX_DATABASE"
-        )
-        parser.add_argument(
-            "--lease",
-            type=float,
-            default=LEASE,
-            metavar="SECONDS",
-            help="others take over from a relay that died after so many seconds (%(default)s)",
-        )
+        add = parser.add_argument
+        add("--once", action="store_true", help="deliver everything that is there, then end")
+        text = "claim and send at most so many events at once, 1 to 500 (%(default)s)"
+        add("--batch", type=int, default=MAX_BATCH_EVENTS, metavar="N", help=text)
+        text = "look into an empty table so often (%(default)s)"
+        add("--interval", type=float, default=INTERVAL, metavar="SECONDS", help=text)
+        add("--using", metavar="ALIAS", help="the database; else WHISPERR_OUTBOX_DATABASE")
+        text = "others take over from a relay that died after so many seconds (%(default)s)"
+        add("--lease", type=float, default=LEASE, metavar="SECONDS", help=text)
 
     def handle(self, *_: Any, **given: Any) -> None:  # noqa: ANN401  # as Django calls it
         """Deliver; fails when it cannot begin, and with `--once` when it could not deliver all."""
@@ -83,8 +62,7 @@ class Command(BaseCommand):
         _check("--interval", given["interval"], _LEAST_INTERVAL, _LONGEST_INTERVAL)
         _check("--lease", given["lease"], SHORTEST_LEASE, LONGEST_LEASE)
         self._verbose = given["verbosity"] > 0
-        alias = get_alias(given["using"])
-        check_tables(alias)
+        alias = check_tables(given["using"])
         wake_up = WakeUp()
         store = TableStore(Claims(alias), batch=given["batch"], lease=given["lease"])
 
@@ -92,7 +70,7 @@ class Command(BaseCommand):
             store.stop()
             wake_up.set()
 
-        with _SignalHandlers(stop):
+        with _handle_signals(stop):
             client = _make_client(store, given["interval"], given["batch"])
             self._print(f"relaying from database {alias!r}, {given['batch']} events at most")
             problem = None
@@ -123,20 +101,17 @@ class Command(BaseCommand):
             self.stdout.flush()
 
 
-class _SignalHandlers:
-    """Calls `stop` for a signal while it is entered; only in the main thread, which gets them."""
-
-    def __init__(self, stop: Callable[..., None]) -> None:
-        self._stop = stop
-        self._before: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        if current_thread() is main_thread():
-            self._before = {number: signal.signal(number, self._stop) for number in _SIGNALS}
-
-    def __exit__(self, *_: object) -> None:
-        for number, before in self._before.items():
-            signal.signal(number, before)
+@contextmanager
+def _handle_signals(stop: Callable[..., None]) -> Iterator[None]:
+    """Call `stop` for a signal; only in the main thread, which gets them."""
+    before: dict[signal.Signals, Any] = {}
+    if current_thread() is main_thread():
+        before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _make_client(store: TableStore, interval: float, batch: int) -> Whisperr:
