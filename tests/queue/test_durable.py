@@ -12,10 +12,11 @@ from tests.queue.fake_store import EVENTS, Scene
 from tests.queue.queues import QueueMaker, get_stored, take_all
 from tests.queue.test_memory import interrupted
 from whisperr._queue.durable import PATIENCE, POLL_INTERVAL, LeasedQueue
+from whisperr._queue.memory import MemoryQueue
 from whisperr.errors import NotNow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 BUSY = NotNow(0.25)
@@ -72,6 +73,36 @@ class TestStoring:
         assert not scene.queue.extend(5)
         assert scene.queue.ack(2) == 0
         assert scene.store.data == EVENTS[:2]
+
+
+class TestFailures:
+    def test_soon_after_a_failure_a_claim_without_a_try_is_no_failure(self) -> None:
+        scene = Scene()
+        scene.put(0)
+        scene.fail()
+        with pytest.raises(NotNow) as failed:
+            scene.queue.claim(10)
+        with pytest.raises(NotNow) as untried:
+            scene.queue.claim(10)
+        assert failed.value.problem is not None
+        assert untried.value.problem is None
+
+    def test_what_a_handler_adds_while_another_thread_has_moved_ones_event_is_stored(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        scene = Scene()
+        claim, left = MemoryQueue.claim, [1]
+
+        def claim_and_interrupt(self: MemoryQueue, max_events: int) -> Sequence[bytes]:
+            batch = claim(self, max_events)
+            if not batch and left:
+                left.pop()
+                scene.put(0)  # by a signal handler, which leaves it to the interrupted call
+            return batch
+
+        monkeypatch.setattr(MemoryQueue, "claim", claim_and_interrupt)
+        scene.queue._store_memory()
+        assert scene.store.data == EVENTS[:1]
 
 
 class TestDrain:

@@ -126,6 +126,23 @@ class Scene:
 class TestInterruption:
     """A signal handler that tracks runs in the thread whose call it interrupts."""
 
+    @pytest.mark.parametrize("act", ["claim", "put", "release"])
+    def test_a_drain_before_any_line_of_a_call_loses_nothing_and_keeps_the_sums(
+        self, act: str
+    ) -> None:
+        """A handler that shuts down; what it leaves is drained when the call has returned."""
+        for at in itertools.count(1):
+            scene = Scene(room=4)
+            if act == "release":
+                scene.claim()
+            if not interrupted(getattr(scene, act), at, scene.drain):
+                break
+            scene.drain()
+            assert (len(scene.queue), scene.queue.held_bytes) == (0, 0), f"line {at}"
+            assert len(scene.ended) == len(set(scene.ended)), f"line {at}"
+            assert set(scene.ended) == set(scene.put_events), f"line {at}"
+        assert at > 3
+
     @pytest.mark.parametrize("room", [1, 4], ids=["full", "with room"])
     @pytest.mark.parametrize(
         "acts",

@@ -321,7 +321,7 @@ class Scheduler:
 
     def _attempt(self, in_flight: InFlight, now: float) -> None:
         timeout = min(self._request_timeout, self._deadline - now)
-        if timeout <= 0:
+        if timeout <= 0 or self.abandoned:  # abandoned by a handler that interrupted the claim
             self.abandon()
             return
         if self._shared is not None and not self._shared.extend(timeout):

@@ -49,6 +49,7 @@ _TRIES = 20
 _LONGEST_TRY = 5.0
 _FORK_PATIENCE = 2.0
 _NO_EVENTS: Sequence[bytes] = ()
+_UNUSED = "unused"
 EXPIRED = "older than the 30 days that the server accepts"
 
 
@@ -110,6 +111,7 @@ class LeasedQueue:
     def claim(self, max_events: int) -> Sequence[bytes]:
         """Return the next batch: from the store, or from memory while that cannot be used."""
         self._from_store = False
+        failures = self._failures
         if self._batch or len(self._memory):
             # Unlike `put`, this always tries the store first: what is in there is older.
             self._report_dropped(self._store_memory(anyway=True))
@@ -125,7 +127,9 @@ class LeasedQueue:
             self._batch_claimed = True
             return tuple(self._batch)
         if not stored and len(self):
-            problem = None if len(self._memory) else self._problem
+            # Only a failure of this call is a problem: soon after one the store is not even tried.
+            failed = self._failures != failures and not len(self._memory)
+            problem = self._problem if failed else None
             raise NotNow(max(self._retry_at - self._clock(), self.first_retry / 10), problem)
         return stored
 
@@ -221,20 +225,20 @@ class LeasedQueue:
     def _store_memory(self, *, anyway: bool = False) -> list[bytes]:
         """Move everything from memory into the store; return the events it dropped for that."""
         dropped: list[bytes] = []
-        # Once at least: another thread may be storing the event of this call at the moment. And
-        # again, for what a signal handler put while this thread was storing.
+        # At least once, because another thread may be storing the event of this call; again for
+        # what a signal handler added meanwhile. None: the store cannot be used now.
         while self._use(lambda: self._move(dropped), None, anyway=anyway) and len(self._memory):
             pass
         return dropped
 
-    def _move(self, dropped: list[bytes]) -> bool | None:
-        """Return True when something was moved, None when the store was not used."""
-        moved = None
+    def _move(self, dropped: list[bytes]) -> str:
+        """Return whether something was moved: `_UNUSED` when there was nothing."""
+        moved = _UNUSED
         if self._batch and not self._batch_claimed:
             dropped += self._store.append(self._batch, self._batch_number)
             self._stored_to = self._batch_number + len(self._batch)
             self._batch = []
-            moved = True
+            moved = "moved"
         while batch := self._memory.claim(_MOST_STORED_AT_ONCE):
             number = self._number_claimed()
             try:
@@ -245,7 +249,7 @@ class LeasedQueue:
             self._next_number = number + len(batch)
             self._stored_to = self._next_number
             self._memory.ack(len(batch))
-            moved = True
+            moved = "moved"
         return moved
 
     def _number_claimed(self) -> int:
@@ -292,8 +296,8 @@ class LeasedQueue:
     def _use(self, act: Callable[[], T], otherwise: T, *, anyway: bool = False) -> T:
         """Call `act`, which uses the store, alone; return `otherwise` when that cannot be now.
 
-        Soon after a failure it is not even tried, unless `anyway`. An `act` that returns None has
-        not used the store, or proves nothing about it.
+        Soon after a failure it is not even tried, unless `anyway`. An `act` that returns None or
+        `_UNUSED` proves nothing about the store.
         """
         if not anyway and self._clock() < self._retry_at:
             return otherwise
@@ -312,7 +316,7 @@ class LeasedQueue:
                 return otherwise
             finally:
                 self._busy = False
-            if result is not None and self._failures:
+            if result is not None and result is not _UNUSED and self._failures:
                 self._failures = 0
                 self._problem = None
                 self._recovered = True

@@ -171,6 +171,8 @@ class MemoryQueue:
     def drain(self) -> Sequence[bytes]:
         """Give up everything, also what is claimed; return it, oldest first."""
         with self._lock:
+            if self._busy:  # in a signal handler: the interrupted call wakes, which drains again
+                return []
             self._busy = True
             try:
                 rest = [*self._claimed]
