@@ -15,12 +15,12 @@ from ._client import Whisperr
 from ._contract import Answer, Request
 from ._delivery.accounting import Stats
 from ._version import __version__
-from .channel import Channel
 from .errors import InvalidEvent, WhisperrError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .billing import BillingEvent
+    from .channel import Channel
     from .protocols import Buffer, Transport
 
 __all__ = [
@@ -37,8 +37,14 @@ __all__ = [
     "__version__",
 ]
 
-# Modules that import `typing`, which would be a third of the import time of the package.
-_LATER = {"BillingEvent": "billing", "Buffer": "protocols", "Transport": "protocols"}
+# Imported when first asked for. `typing`, which two of these modules import, would be a third of
+# the import time of the package.
+_LATER = {
+    "BillingEvent": "billing",
+    "Buffer": "protocols",
+    "Channel": "channel",
+    "Transport": "protocols",
+}
 
 
 def __getattr__(name: str) -> object:

@@ -13,8 +13,7 @@ from ._contract import BASE_URL
 from ._delivery.accounting import Stats
 from ._delivery.pipeline import Pipeline, resolve_buffer
 from ._events.identify import encode_identify
-from ._options import Config
-from ._overrides import OVERRIDES
+from ._options import OVERRIDES, Config
 from ._process.exit import EXIT_TIMEOUT
 from ._process.logger import log_to_stderr
 from ._secret import Secret

@@ -1,8 +1,8 @@
 """Defines every option of the client, once: its name, default, meaning and check.
 
-`Config` holds the checked values of one client. The options table of the README and the settings
-of Django and Flask are derived from OPTIONS. Pure, apart from reading the environment and warning
-about a publishable key or an unencrypted address.
+`Config` holds the checked values of one client; `OVERRIDES` is what tests set in place of them. The
+options table of the README and the settings of Django and Flask are derived from OPTIONS. Pure,
+apart from reading the environment and warning about a publishable key or an unencrypted address.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import sys
 from ._contract import BASE_URL, MAX_BATCH_EVENTS
 from ._frozen import Frozen
 from ._secret import Secret
-from ._url import LOOPBACK, parse_url
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,6 +20,13 @@ if TYPE_CHECKING:
     from typing import Any
 
     Rule = tuple[str, Callable[[Any], bool]]
+
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+_DIGITS = frozenset("0123456789")
+_IN_HOSTS = _DIGITS | frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._-")
+_IN_ADDRESSES = _DIGITS | frozenset("abcdefABCDEF:.")
+_MAX_PORT_DIGITS = 5
+_NOT_IN_PATHS = frozenset(" ?#")
 
 OUTBOX = "django"
 """The value of `buffer` that means the outbox of Django; only `whisperr.django` accepts it."""
@@ -260,3 +266,46 @@ def _warn(message: str) -> None:
     import warnings
 
     warnings.warn(message, UserWarning, stacklevel=5)
+
+
+def parse_url(url: str) -> tuple[str, str, int, str] | None:
+    """Return scheme, host, port and path of a URL; None when it is not a valid one.
+
+    Written by hand: `urllib.parse` accepts line ends, and both it and `re` cost an import.
+    """
+    scheme, mark, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    if scheme not in {"http", "https"} or not mark:
+        return None
+    if not path.isascii() or not path.isprintable() or not _NOT_IN_PATHS.isdisjoint(path):
+        return None
+    if authority.startswith("["):
+        host, end, port = authority[1:].partition("]")
+        valid = bool(end) and (not port or port.startswith(":")) and _IN_ADDRESSES.issuperset(host)
+        port = port[1:] if len(port) != 1 else "?"
+    else:
+        host, colon, port = authority.partition(":")
+        valid = _IN_HOSTS.issuperset(host)
+        port = port or ("?" if colon else "")
+    if not host or not valid or not _DIGITS.issuperset(port) or len(port) > _MAX_PORT_DIGITS:
+        return None
+    number = int(port or (443 if scheme == "https" else 80))
+    return (scheme, host, number, (slash + path).rstrip("/")) if number < 65536 else None  # noqa: PLR2004  # TCP
+
+
+class Overrides:
+    """Slots that are None in production.
+
+    - `pipeline`: a function of a client's configuration; what it returns takes the calls of that
+      client, in place of the client's own pipeline.
+    - `strict`: whether bad input raises, whatever the option `strict` of a client says.
+    """
+
+    __slots__ = ("pipeline", "strict")
+
+    def __init__(self) -> None:
+        self.pipeline: Callable[[Any], Any] | None = None
+        self.strict: bool | None = None
+
+
+OVERRIDES = Overrides()

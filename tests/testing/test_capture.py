@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from whisperr import InvalidEvent, Whisperr, WhisperrError
-from whisperr._overrides import OVERRIDES
+from whisperr._options import OVERRIDES
 from whisperr.dev import LocalServer
 from whisperr.testing import MemoryTransport, capture, strict
 

@@ -14,10 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisperr import Whisperr
-from whisperr._options import OPTIONS, OUTBOX, Config
+from whisperr._options import OPTIONS, OUTBOX, Config, parse_url
 from whisperr._queue.memory import MemoryQueue
 from whisperr._secret import Secret
-from whisperr._url import parse_url
 
 SAME_EACH_TIME = settings(derandomize=True, database=None, deadline=None)
 SECRET = "s3cr3t"

@@ -17,10 +17,9 @@ from whisperr._contract import BASE_URL
 from whisperr._delivery.pipeline import resolve_buffer
 from whisperr._http.proxy import get_proxy
 from whisperr._integrations.checkup import Finding, checkup
-from whisperr._options import OPTIONS, Config
+from whisperr._options import OPTIONS, Config, parse_url
 from whisperr._secret import Secret
 from whisperr._terminal import printable, wants_colour
-from whisperr._url import parse_url
 
 from .command import add_command
 

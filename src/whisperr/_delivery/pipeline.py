@@ -13,12 +13,11 @@ from _weakref import ref  # by itself: `weakref` is a twentieth of the import ti
 
 from whisperr._events.event import EventEncoder, Vetoed
 from whisperr._events.layout import is_identify
-from whisperr._overrides import OVERRIDES
+from whisperr._options import OVERRIDES
 from whisperr._process import exit as process_exit
 from whisperr._process import forks
 from whisperr._process.imports import first_use
 from whisperr._process.logger import logger
-from whisperr._process.uwsgi import check_host
 from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent, StoreError
@@ -88,7 +87,10 @@ class Pipeline:
         )
         self.thread = DeliveryThread(self.scheduler)
         process_exit.register(self)
-        check_host()
+        if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
+            from whisperr._process.uwsgi import check_host
+
+            check_host()
         self._built = True
         # What a former process left, or what was reported while the queue was opened.
         if len(self.queue) or self.reporter.due() is not None:

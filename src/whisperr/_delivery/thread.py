@@ -14,7 +14,6 @@ from _thread import TIMEOUT_MAX
 
 from whisperr._process.imports import first_use
 from whisperr._process.logger import logger
-from whisperr._process.uwsgi import get_obstacle
 
 from .scheduler import NEVER
 
@@ -159,10 +158,13 @@ class DeliveryThread:
         main = self._threading.main_thread()
         if self._scheduler.abandoned or sys.is_finalizing() or not main.is_alive():
             return False
-        obstacle = get_obstacle(sys.modules, os.getpid())
-        if obstacle is not None:
-            self._warn_once(obstacle)
-            return False
+        if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
+            from whisperr._process.uwsgi import get_obstacle
+
+            obstacle = get_obstacle(sys.modules, os.getpid())
+            if obstacle is not None:
+                self._warn_once(obstacle)
+                return False
         if not self._starting.acquire(blocking=False):
             return True  # another thread is starting it
         try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 
+from whisperr._options import LOOPBACK
 from whisperr._process.imports import first_use
-from whisperr._url import LOOPBACK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ import socket
 import time
 
 from whisperr._contract import get_headers
+from whisperr._options import parse_url
 from whisperr._process.imports import first_use
-from whisperr._url import parse_url
 from whisperr._version import __version__
 
 from .proxy import get_credentials, get_proxy, parse_proxy

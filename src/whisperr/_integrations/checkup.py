@@ -17,7 +17,7 @@ from whisperr._delivery.verdict import parse_error_code
 from whisperr._events.batch import to_request
 from whisperr._http.proxy import get_proxy
 from whisperr._http.transport import HttpTransport
-from whisperr._url import LOOPBACK, parse_url
+from whisperr._options import LOOPBACK, parse_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

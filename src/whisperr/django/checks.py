@@ -11,8 +11,7 @@ from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 
 from whisperr._integrations.client import API_KEY
-from whisperr._options import OUTBOX, get_base_url
-from whisperr._url import LOOPBACK, parse_url
+from whisperr._options import LOOPBACK, OUTBOX, get_base_url, parse_url
 
 from .conf import DISABLED, RESOLVE_USER, SETTINGS, get_key, get_resolver
 from .outbox.buffer import APP, OutboxBuffer, alias_problem, app_problem

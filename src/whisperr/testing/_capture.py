@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from whisperr._delivery.pipeline import Pipeline, get_call_site
 from whisperr._events.event import Vetoed
-from whisperr._overrides import OVERRIDES
+from whisperr._options import OVERRIDES
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import InvalidEvent
 
