@@ -29,7 +29,7 @@ __all__ = [
 
 @runtime_checkable
 class Transport(Protocol):
-    """A way from a request to an answer. Called by one thread at a time; decides nothing."""
+    """Sends a request and returns the answer, without a retry. Called by one thread at a time."""
 
     def send(self, request: Request, timeout: float) -> Answer:
         """Send one request and return its answer within `timeout` seconds, whatever happens.
@@ -44,13 +44,14 @@ class Transport(Protocol):
 class Accounting(Protocol):
     """Counts and reports what becomes of events. A buffer receives it when it is opened.
 
-    Any thread may call any method; none waits, raises or runs foreign code.
+    Any thread may call any method; none waits or raises. After the end of the client a report is
+    emitted at once, in the calling thread.
     """
 
     def lost(
         self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
     ) -> None:
-        """Count and report accepted events that are gone; of `Foreign` ones, report only."""
+        """Report events that are gone, and count those of them that this process accepted."""
 
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         """Count own events that another process delivered, or dropped and reported.
@@ -62,7 +63,7 @@ class Accounting(Protocol):
         """Report that so many events are in memory only, because the store cannot be used."""
 
     def store_problem(self, problem: str | None) -> None:
-        """Keep what is wrong with the store for `stats().problem`; None when it works again."""
+        """Record what is wrong with the store for `stats().problem`; None when it works again."""
 
 
 @runtime_checkable
@@ -71,7 +72,7 @@ class Sink(Protocol):
 
     @property
     def delivered_by(self) -> str:
-        """What delivers, for people, such as "`manage.py whisperr_relay`"."""
+        """A readable name of what delivers, such as "`manage.py whisperr_relay`"."""
 
     def put(self, data: bytes) -> Sequence[bytes]:
         """Add one event; return the events that had to be dropped for it, oldest first.
@@ -86,8 +87,8 @@ class Queue(Protocol):
 
     Any thread may call any method. Nothing here raises but `claim`, and that only NotNow.
 
-    An event is the bytes of one JSON object. Events have positions that grow. What `claim`
-    returned stays owned by the queue until `ack` or `release`.
+    An event is the bytes of one JSON object. The position of an event is larger than that of every
+    earlier one. What `claim` returned stays owned by the queue until `ack` or `release`.
     """
 
     def put(self, data: bytes) -> Sequence[bytes]:
@@ -97,7 +98,9 @@ class Queue(Protocol):
         """
 
     def claim(self, max_events: int) -> Sequence[bytes]:
-        """Return the next batch: a run of at most `max_events` events, or one identify.
+        """Return the next batch: at most `max_events` consecutive events, or one identify.
+
+        The built-in queues also stop at 512 KiB, so that a request stays small.
 
         Empty when nothing waits. Raises NotNow when another process delivers at the moment, or
         when the store cannot be used.
@@ -106,11 +109,11 @@ class Queue(Protocol):
     def ack(self, count: int, loss: Loss | None = None) -> int:
         """Forget the first `count` claimed events; return how many of them were still owned.
 
-        The server has all of them, apart from the first `loss.count`.
+        The server has all of them but `loss.count`; by convention those are the first ones.
         """
 
     def release(self) -> Sequence[bytes]:
-        """Return what is left of the batch to the front; return the events dropped for it."""
+        """Put the rest of the batch back at the front; return the events dropped for it."""
 
     def drain(self) -> Sequence[bytes]:
         """Give up what would be lost with the process; return it, oldest first."""
@@ -122,7 +125,7 @@ class Queue(Protocol):
         """Return whether every event before `position` was delivered or dropped."""
 
     def __len__(self) -> int:
-        """Return how many events wait to be claimed; cheap, it is asked for every event."""
+        """Return how many events wait. It must be cheap: it is called for every event."""
 
     @property
     def held_bytes(self) -> int:
@@ -131,16 +134,16 @@ class Queue(Protocol):
 
 @runtime_checkable
 class SharedQueue(Queue, Protocol):
-    """A queue that several processes share. Only one of them at a time holds a claim."""
+    """A queue that several processes share. Each event is claimed by one of them at a time."""
 
     def extend(self, seconds: float) -> bool:
-        """Keep the claim for so long: a request or a wait begins.
+        """Keep the claim for this many seconds: a request or a wait begins.
 
         Returns False when another process has taken over: the batch is not ours any more.
         """
 
     def poll(self) -> float:
-        """Learn what other processes did; return after how many seconds to poll again."""
+        """Learn what other processes did; return the seconds until the next poll."""
 
     @property
     def stored(self) -> int:
@@ -149,11 +152,11 @@ class SharedQueue(Queue, Protocol):
 
 @runtime_checkable
 class BufferConfig(Protocol):
-    """Says where events wait. Each process of a client opens it for itself."""
+    """Says where events wait. Each process that uses the client opens it for itself."""
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> Sink | Queue:
-        """Return the sink or the queue of this process. The client calls it once a process."""
+        """Return the sink or the queue of this process. The client calls it once per process."""
 
 
 Buffer: TypeAlias = BufferConfig | Queue | Sink
-"""What `buffer=` takes beside a URL: a config that opens one, a queue, or a sink."""
+"""What `buffer=` takes besides a URL: a config that opens one, a queue, or a sink."""

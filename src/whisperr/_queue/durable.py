@@ -1,10 +1,10 @@
 """The leased queue: events pass through memory into a store that outlives the process.
 
 Invariant: an event is in memory (`_memory`), in the batch `_batch` that was claimed from there, or
-in the store. Each move is made under the lock. A call that finds the lock taken by its own thread
-(a signal handler that interrupts another call) leaves its event in memory: the interrupted call
-stores it before it returns. While the store cannot be used, events wait in memory and are delivered
-from there.
+in the store. Moves into the store and out of it are made under the lock. A call that finds the lock
+taken by its own thread (a signal handler that interrupts another call) leaves its event in memory:
+an interrupted `put` stores it before it returns, after any other call the next `put` or `claim`
+does. While the store cannot be used, events wait in memory and are delivered from there.
 
 Threads: any thread may call any method. Waiting for the lock has a bound, and so has every use of
 the store.
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 
 # The longest that a call of `track()` waits for another thread of its process, in seconds.
 PATIENCE = 0.25
-# After a failure the store is not used for so many seconds: not every call shall pay for a try.
+# After a failure, calls do not try the store for this many seconds; a claim and an ack still do.
 RETRY = 1.0
 # Seconds between two looks of an idle process at the store.
 POLL_INTERVAL = 5.0
-# A lasting failure is reported once in so many seconds.
+# A lasting failure is reported once in this many seconds.
 _REPORT_INTERVAL = 60.0
 _MOST_DOUBLINGS = 10
 _MOST_STORED_AT_ONCE = 500
-# What must reach the store is tried again, up to so often and so long (seconds): on a busy machine
-# another process may hold its lock at every single try.
+# Limits for calls that must reach the store: attempts, and seconds in total. On a busy machine
+# another process may hold its lock at every single attempt.
 _TRIES = 20
 _LONGEST_TRY = 5.0
 _FORK_PATIENCE = 2.0
@@ -95,7 +95,7 @@ class LeasedQueue:
         self._next_number = 0
         self._recovered = False
         self._closed = False
-        self._use(self._store.poll, None)  # what a former process left
+        self._use(self._store.poll, None)  # what an earlier process left
         self._use(self._store.close, None)  # so that a fork right after construction inherits none
         forks.register(self)
 
@@ -134,7 +134,7 @@ class LeasedQueue:
         return stored
 
     def extend(self, seconds: float) -> bool:
-        """Keep the claim for so long; False when another process has taken over."""
+        """Keep the claim for this many seconds; False when another process has taken over."""
         if not self._from_store:
             return self._batch_claimed
         # When the store cannot answer, a second copy is better than none.
@@ -198,7 +198,7 @@ class LeasedQueue:
         return settled
 
     def poll(self) -> float:
-        """Learn what other processes did; return after how many seconds to poll again."""
+        """Learn what other processes did; return the seconds until the next poll again."""
         changes = self._use(self._store.poll, None) or {}
         for outcome, count in changes.items():
             self._accounting.settled_elsewhere(outcome, count)
@@ -294,7 +294,7 @@ class LeasedQueue:
     # -- the lock, and what happens when the store fails
 
     def _use(self, act: Callable[[], T], otherwise: T, *, anyway: bool = False) -> T:
-        """Call `act`, which uses the store, alone; return `otherwise` when that cannot be now.
+        """Call `act` on the store under the lock; return `otherwise` if one of the two is not free.
 
         Soon after a failure it is not even tried, unless `anyway`. An `act` that returns None or
         `_UNUSED` proves nothing about the store.
@@ -326,7 +326,7 @@ class LeasedQueue:
             self._lock.release()
 
     def _use_with_retries(self, act: Callable[[], T]) -> T | None:
-        """Call `act`, which uses the store, again for some seconds; None when all was in vain."""
+        """Call `act` on the store again for some seconds; None if every attempt failed."""
         end = self._clock() + _LONGEST_TRY
         for _ in range(_TRIES):
             result = self._use(act, None, anyway=True)

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 else:
     from _collections import deque  # by itself: all of `collections` is a tenth of the import time
 
-# What one event costs beside its bytes: the header of the bytes object and its slot in the queue.
+# What one event costs besides its bytes: the header of the bytes object and its slot in the queue.
 EVENT_OVERHEAD_BYTES = 41
 QUEUE_FULL = "the queue was full; the oldest events were dropped"
 # What is no larger than this, overhead included, may be added without being counted at once.
