@@ -13,6 +13,7 @@ import pytest
 from tests.delivery.pipelines import LIMIT, Calls, Errors, Pipelines, get_batches, shut, track
 from whisperr import Whisperr
 from whisperr._contract import Answer, Request
+from whisperr._queue.memory import MemoryQueue
 from whisperr.errors import StoreError
 from whisperr.testing import MemoryTransport
 
@@ -259,6 +260,18 @@ class TestReports:
         assert one.stats().delivered == 1
 
 
+class Drained(MemoryQueue):
+    """A queue that records when it is drained."""
+
+    def __init__(self, drains: list[bytes]) -> None:
+        super().__init__(10, 10_000)
+        self._drains = drains
+
+    def drain(self) -> Sequence[bytes]:
+        self._drains.append(b"drained")
+        return ()
+
+
 class TestEnd:
     def test_reports_that_wait_come_before_the_loss_at_its_end(self, pipeline: Pipelines) -> None:
         errors = Errors()
@@ -278,6 +291,17 @@ class TestEnd:
         transport.await_request()
         assert not shut(one, timeout=0.05)
         assert longer.join() == [False]
+
+    def test_a_client_that_has_ended_uses_its_queue_no_more_when_it_is_collected(
+        self, pipeline: Pipelines
+    ) -> None:
+        one = pipeline(MemoryTransport())
+        track(one, 1)
+        assert shut(one)
+        drains: list[bytes] = []
+        one.scheduler._queue = Drained(drains)
+        one.leave()
+        assert drains == []
 
     @pytest.mark.skipif(
         sys.implementation.name == "pypy", reason="PyPy frees nothing without its collector"

@@ -201,7 +201,7 @@ class Pipeline:
     def leave(self) -> None:
         """Deliver what is held, then let the thread end: the client object is gone."""
         self.scheduler.leave()
-        if self.thread.started or len(self.queue):
+        if not self.scheduler.abandoned and (self.thread.started or len(self.queue)):
             process_exit.keep(self)
             self.thread.wake()
 
