@@ -138,10 +138,9 @@ def test_what_clients_that_are_gone_have_left_is_not_kept_for_ever() -> None:
         return weakref.ref(left)
 
     first = come_and_go()
-    second = come_and_go()
+    come_and_go()  # the next one that is kept lets go of those that have ended
     gc.collect()
     assert first() is None
-    assert second() is not None  # until the next one
 
 
 class PipeTransport:
