@@ -42,7 +42,7 @@ WORDS = (
         {r"celery|\brq\b|\(Worker\)": "a word of Celery and RQ"},
     ),
     Word(r"\bdice\b|\b_roll\b", "random, jitter"),
-    Word(r"\bforsak", "close_in_child", HISTORY),
+    Word(r"\bforsak", "close_in_child"),
     Word(r"\b[Ll]edgers?\b", "counters, accounting"),
     Word(
         r"\bdef (take|hold|done|passed)\b|\bput_back\b",
@@ -53,7 +53,6 @@ WORDS = (
         r"\b_?told\b|\b_?news\b|\bdef _?tells?\b|self\._?tell\(",
         "reported, changes",
         {
-            "told apart": "plain English",
             r"dev/_web/|dev/test_stream": "the name of a message that readers of the stream know",
         },
     ),
@@ -79,7 +78,6 @@ WORDS = (
         "get_x, parse_x, to_x, or a noun",
         {
             r"^src/whisperr/fastapi.py.*tracker_of": "public",
-            "^docs/": "in the code of an application",
         },
     ),
     Word(
@@ -95,7 +93,6 @@ WORDS = (
         "the actor: the calling thread, the server",
         {
             "opts nobody in|that nobody stated": "of consent: no user at all",
-            "somebody's data": "of a file that is not ours",
         },
     ),
     Word(r"fmt: skip", "a layout that the formatter keeps", HISTORY),

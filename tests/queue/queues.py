@@ -9,7 +9,6 @@ from whisperr._queue.memory import MemoryQueue
 from whisperr._queue.redis import RedisStore
 from whisperr._queue.sqlite import SQLiteStore
 from whisperr.buffers import SQLiteBuffer, parse_buffer_url
-from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,28 +86,6 @@ class QueueMaker:
     def close_all(self) -> None:
         for queue in self._made:
             queue.drain()
-
-
-class FakeSink:
-    """A sink that records, and that can fail; its own buffer config."""
-
-    delivered_by = "`a relay`"
-
-    def __init__(self, max_bytes: int = 10_000) -> None:
-        self.broken = False
-        self.events: list[bytes] = []
-        self._max_bytes = max_bytes
-
-    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> FakeSink:
-        return self
-
-    def put(self, data: bytes) -> Sequence[bytes]:
-        if self.broken:
-            raise StoreError("it is away")
-        if len(data) > self._max_bytes:
-            return (data,)
-        self.events.append(data)
-        return ()
 
 
 def get_stored(queue: LeasedQueue) -> list[bytes]:

@@ -230,7 +230,9 @@ class TestFaults:
     def test_a_corrupt_file_is_set_aside_and_a_new_one_is_made(
         self, processes: SQLiteProcesses
     ) -> None:
-        processes.path.write_bytes(b"This is not a database, but it was somebody's data." * 200)
+        processes.path.write_bytes(
+            b"This is not a database, but the data of another program." * 200
+        )
         queue = processes.start()
         put(queue, 1)
         assert "set aside as" in get_accounting(queue).reports[0]

@@ -159,7 +159,7 @@ class LeasedQueue:
         return owned
 
     def release(self) -> Sequence[bytes]:
-        """Return the rest of the batch to the front; return the events dropped for it."""
+        """Put the rest of the batch back at the front; return the events dropped for it."""
         self._batch_claimed = False
         if not self._from_store:
             return ()
@@ -169,13 +169,13 @@ class LeasedQueue:
         return dropped
 
     def drain(self) -> Sequence[bytes]:
-        """Store what can be stored; give up and return the rest. Other processes deliver it."""
+        """Store what can be stored, for other processes to deliver; give up and return the rest."""
         self._report_dropped(self._store_memory())
         lost = [*self._batch, *self._memory.drain()]
         self._batch = []
         if self._batch_claimed or self._from_store:
             self._report_dropped(self.release())
-        self.settled(self.tail())
+        self.settled(self.tail())  # asked while the store is open, and remembered
         self._use(self._store.close, None)
         self._closed = True
         return lost
@@ -198,7 +198,7 @@ class LeasedQueue:
         return settled
 
     def poll(self) -> float:
-        """Learn what other processes did; return the seconds until the next poll again."""
+        """Learn what other processes did; return the seconds until the next poll."""
         changes = self._use(self._store.poll, None) or {}
         for outcome, count in changes.items():
             self._accounting.settled_elsewhere(outcome, count)

@@ -140,7 +140,7 @@ class MemoryQueue:
             return owned
 
     def release(self) -> Sequence[bytes]:
-        """Return the rest of the batch to the front; return the events dropped for it."""
+        """Put the rest of the batch back at the front; return the events dropped for it."""
         with self._lock:
             self._busy = True
             try:
