@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from whisperr._terminal import printable, wants_colour
+from whisperr._foreign import printable
+from whisperr._terminal import wants_colour
 from whisperr.dev import Arrival, Problem, ReceivedRequest
 from whisperr.dev._console.terminal import Terminal
 

@@ -15,11 +15,12 @@ from urllib.parse import urlsplit
 from whisperr import __version__
 from whisperr._contract import BASE_URL
 from whisperr._delivery.pipeline import resolve_buffer
+from whisperr._foreign import printable
 from whisperr._http.proxy import get_proxy
 from whisperr._integrations.checkup import Finding, checkup
 from whisperr._options import OPTIONS, Config, parse_url
 from whisperr._secret import Secret
-from whisperr._terminal import printable, wants_colour
+from whisperr._terminal import wants_colour
 
 from .command import add_command
 

@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from whisperr import InvalidEvent, Whisperr
 from whisperr._contract import MAX_BATCH_EVENTS
+from whisperr._foreign import printable
 from whisperr._integrations.values import parse_json, parse_moment
-from whisperr._terminal import printable
 
 from .command import CommandError, Sender, UsageError, add_command, add_sending_options
 from .progress import Progress, ProgressBar

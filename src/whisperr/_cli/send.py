@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whisperr._foreign import printable
 from whisperr._integrations.values import parse_json, parse_members, parse_moment
-from whisperr._terminal import printable
 
 from .command import (
     MAX_SECONDS,

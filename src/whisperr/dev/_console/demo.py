@@ -16,7 +16,7 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 from whisperr import Whisperr
-from whisperr._terminal import printable
+from whisperr._foreign import printable
 from whisperr.billing import BillingEvent
 from whisperr.dev import faults
 from whisperr.dev._ingest.model import BATCH_PATH

@@ -16,7 +16,8 @@ import time
 from threading import Event, Lock
 from typing import TYPE_CHECKING, TextIO
 
-from whisperr._terminal import printable, wants_colour
+from whisperr._foreign import printable
+from whisperr._terminal import wants_colour
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -1,0 +1,66 @@
+"""Separates exceptions that interrupt a call from those that the data of the call raised.
+
+A signal handler may raise at any bytecode: time limits of task queues, Ctrl-C, `sys.exit()`. Such
+an exception belongs to the caller of the interrupted call and is never taken for bad data.
+"""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from types import CodeType, TracebackType
+
+# Limits that are Exceptions and may be raised without a signal handler on the stack: RQ's timer
+# raises in another thread, and Celery's pools raise their own. Those that derive from BaseException
+# only (gevent, eventlet, Dramatiq, asyncio) need no name.
+_LIMITS = frozenset(
+    {
+        ("billiard.exceptions", "SoftTimeLimitExceeded"),
+        ("billiard.exceptions", "TimeLimitExceeded"),
+        ("celery.exceptions", "SoftTimeLimitExceeded"),
+        ("celery.exceptions", "TimeLimitExceeded"),
+        ("rq.timeouts", "BaseTimeoutException"),
+        ("huey.exceptions", "TaskTimeout"),
+    }
+)
+
+
+def is_interruption(error: BaseException) -> bool:
+    """Return whether an exception interrupts the call it came out of, and so is for its caller.
+
+    True for all that is no `Exception`, for the time limits of known task queues, and for what a
+    Python signal handler of this process raised. To be asked where the exception is caught.
+    """
+    if not isinstance(error, Exception):
+        return True
+    if any((base.__module__, base.__qualname__) in _LIMITS for base in type(error).__mro__):
+        return True
+    return _is_from_signal_handler(error)
+
+
+def _is_from_signal_handler(error: BaseException) -> bool:
+    signal = sys.modules.get("signal")  # not imported: then no handler was set with it
+    if signal is None or error.__traceback__ is None:
+        return False
+    handlers = {_get_code(signal.getsignal(number)) for number in signal.valid_signals()}
+    entry: TracebackType | None = error.__traceback__
+    while entry is not None:
+        if entry.tb_frame.f_code in handlers:
+            return True
+        entry = entry.tb_next
+    return False
+
+
+def _get_code(handler: object) -> CodeType | None:
+    """Return the code of a function, a method, a partial function or an object with `__call__`."""
+    for _ in range(10):  # partial functions may be nested
+        if type(handler).__name__ != "partial":
+            break
+        handler = getattr(handler, "func", None)
+    for function in (handler, getattr(type(handler), "__call__", None)):  # noqa: B004  # its code
+        code: CodeType | None = getattr(function, "__code__", None)
+        if code is not None:
+            return code
+    return None
