@@ -71,7 +71,7 @@ class Answer:
 
 
 def check_answer(answer: Answer) -> Answer:
-    """Return what a transport returned. Raises TypeError when it is no Answer, or nothing like it."""
+    """Return what a transport returned. Raises TypeError when it is nothing like an Answer."""
     wanted = {"status": int, "headers": object, "body": bytes}
     if not all(isinstance(getattr(answer, name, None), kind) for name, kind in wanted.items()):
         raise TypeError(

@@ -17,13 +17,14 @@ from whisperr._options import OVERRIDES
 from whisperr._process import exit as process_exit
 from whisperr._process import forks
 from whisperr._process.imports import first_use
+from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, CountedQueue, MemoryQueue
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent, StoreError
 
 from .accounting import ClientAccounting
-from .reporter import Reporter
+from .reporter import Reporter, get_raise_site
 from .scheduler import NEVER, Scheduler
 from .thread import DeliveryThread
 
@@ -187,12 +188,21 @@ class Pipeline:
                 deadline,
             )
         if self._shared is not None and not self.closing:
-            self._shared.poll()  # so that the counts know what other processes delivered
+            self._poll(self._shared)
         self.reporter.emit(time.monotonic())
         if self.sink is not None and not self._flush_explained:
             self._flush_explained = True
             log("info", "flush() has nothing to wait for: %s delivers", self.sink.delivered_by)
         return done
+
+    def _poll(self, queue: SharedQueue) -> None:
+        """Have the counts know what other processes delivered."""
+        try:
+            queue.poll()
+        except Exception as error:  # of a queue that is plugged in; the delivery thread reports it
+            if belongs_to_caller(error):
+                raise
+            log("debug", "the queue cannot be polled: %s", get_raise_site(error))
 
     def begin_shutdown(self, deadline: float) -> None:
         """Accept nothing more and deliver what is held until `deadline` (monotonic, seconds)."""
