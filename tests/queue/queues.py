@@ -30,6 +30,9 @@ class RecordingAccounting:
         self.losses: list[tuple[str, list[bytes]]] = []
         self.reports: list[str] = []
         self.problem: str | None = None
+        self.lost_own = 0
+        self.lost_others = 0
+        self.loss_messages: list[str] = []
 
     def lost(
         self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
@@ -38,6 +41,11 @@ class RecordingAccounting:
 
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         self.settled[outcome] = self.settled.get(outcome, 0) + count
+
+    def lost_in_store(self, own: int, message: str, others: int = 0) -> None:
+        self.lost_own += own
+        self.lost_others += others
+        self.loss_messages.append(message)
 
     def not_durable(self, message: str, count: int) -> None:
         self.reports.append(message)

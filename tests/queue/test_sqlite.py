@@ -13,7 +13,7 @@ import pytest
 from tests.delivery.rig import event, identify
 from tests.queue.processes import LEASE, SQLiteProcesses
 from tests.queue.queues import get_accounting, get_stored
-from tests.queue.store_contract import put, to_numbers
+from tests.queue.store_contract import put, to_numbers, trust_clock
 from whisperr._queue import sqlite_file
 from whisperr._queue.sqlite import SQLiteStore
 from whisperr._queue.sqlite_file import SCHEMA_VERSION
@@ -86,7 +86,7 @@ def test_outcomes_that_no_process_asks_for_are_forgotten_after_a_week(
     put(a, 1)
     b.claim(10)
     b.ack(1)
-    processes.now += 8 * 86_400
+    processes.pass_time(8 * 86_400)
     c = processes.start()
     put(c, 2)
     b.claim(10)
@@ -102,6 +102,7 @@ def test_an_event_is_too_old_after_30_days_to_the_second(processes: SQLiteProces
         return event(number)[:-1] + b',"occurred_at":"%b"}' % stamp
 
     a = processes.start()
+    trust_clock(a)
     old = stamped(1, b"2026-05-10T10:13:19.999Z")
     young = [stamped(2, b"2026-05-10T10:13:20.000Z"), stamped(3, b"2026-06-01T00:00:00.000Z")]
     for data in (old, *young, identify(3)):

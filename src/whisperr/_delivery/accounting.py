@@ -34,8 +34,12 @@ _DROPPED: tuple[Reason, ...] = (
     "too_large",
     "expired",
     "shutdown",
+    "lost_in_store",
 )
 _REASONS: tuple[Reason, ...] = (*_NEVER_ACCEPTED, *_DROPPED)
+# Outcomes that this version does not know are counted under their names, up to so many.
+_MOST_REASONS = 30
+_LONGEST_REASON = 40
 
 
 class Stats(Frozen):
@@ -46,7 +50,8 @@ class Stats(Frozen):
 
     - `accepted`, `delivered`, `held`: events and identifies, counted.
     - `dropped`: accepted ones that are gone, by reason (`"queue_full"`, `"rejected"`,
-      `"refused_in_batch"`, `"too_large"`, `"expired"`, `"shutdown"`).
+      `"refused_in_batch"`, `"too_large"`, `"expired"`, `"shutdown"`, `"lost_in_store"`; in a store
+      that a newer version uses too, also a reason of that version).
     - `not_accepted`: calls that became no event, by reason (`"invalid"`, `"vetoed"`, `"closed"`,
       `"not_stored"`).
     - `held_bytes`: what waiting events take, in bytes; with a shared buffer those of all.
@@ -131,7 +136,7 @@ class ClientAccounting:
         # between, and it takes a fifth of the time of the lock.
         self.accept = self._accepted.__next__
         self.delivered = 0
-        self.dropped = dict.fromkeys(_REASONS, 0)
+        self.dropped: dict[str, int] = dict.fromkeys(_REASONS, 0)
         self.requests = 0
         self.retries = 0
 
@@ -186,7 +191,12 @@ class ClientAccounting:
         if outcome == "delivered":
             self._deliver(count)
         else:
-            self._drop(outcome, count)  # type: ignore[arg-type]  # a reason, as it was stored
+            self._drop(self._to_reason(outcome), count)
+
+    def lost_in_store(self, own: int, message: str, others: int = 0) -> None:
+        """Count `own` events that are gone from a store or damaged there; report all of them."""
+        self._drop("lost_in_store", own)
+        self.reporter.add("dropped", message, "lost_in_store", count=own + others)
 
     def not_durable(self, message: str, count: int) -> None:
         """Report that so many events are kept in memory only."""
@@ -203,7 +213,7 @@ class ClientAccounting:
             requests, retries = self.requests, self.retries
             accepted = self.accepted  # last: it counts on, and nothing may end before it began
         refused = {str(why): n for why, n in counts.items() if n and why in _NEVER_ACCEPTED}
-        dropped = {str(why): n for why, n in counts.items() if n and why in _DROPPED}
+        dropped = {str(why): n for why, n in counts.items() if n and why not in _NEVER_ACCEPTED}
         return Stats(
             accepted=accepted,
             delivered=delivered,
@@ -218,10 +228,20 @@ class ClientAccounting:
             stored=stored,
         )
 
+    def _to_reason(self, outcome: str) -> str:
+        """Return the reason to count for an outcome in a store: one it may have, or damage."""
+        known = outcome in _DROPPED
+        if not known and outcome not in _NEVER_ACCEPTED and len(outcome) <= _LONGEST_REASON:
+            known = outcome.isidentifier() and outcome.islower()
+        if known and (outcome in self.dropped or len(self.dropped) < _MOST_REASONS):
+            return outcome
+        return "lost_in_store"
+
     def _deliver(self, count: int) -> None:
         with self._lock:
             self.delivered += count
 
-    def _drop(self, reason: Reason, count: int) -> None:
+    def _drop(self, reason: str, count: int) -> None:
         with self._lock:
+            self.dropped.setdefault(reason, 0)
             self.dropped[reason] += count

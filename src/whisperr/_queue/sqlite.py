@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from whisperr.errors import NotNow, StoreError
 
 from . import sqlite_file as file
+from .clock import ExpiryClock
 from .memory import get_size
 from .store import Entry, get_lease_end, get_rest, select_batch, to_events
 
@@ -83,6 +84,7 @@ class SQLiteStore:
         max_events: int,
         max_bytes: int,
         wall_clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
         self._synchronous = synchronous
@@ -90,12 +92,14 @@ class SQLiteStore:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._now = wall_clock
+        self._expiry_clock = ExpiryClock(wall_clock, monotonic)
         # The source of own events, and the token of the lease: this store, in this process.
         self._me = int.from_bytes(os.urandom(8), "big") >> 1
         self._file: file.OpenFile | None = None
         self._claimed: list[Entry] = []
         self._misses = 0
         self._in_doubt = False
+        self.appended_to = 0
         self.waiting = 0
         self.waiting_bytes = 0
 
@@ -118,6 +122,7 @@ class SQLiteStore:
         in_doubt, self._in_doubt = self._in_doubt, True
         dropped = self._write(act)
         self._in_doubt = False
+        self.appended_to = number + len(events)
         return dropped
 
     def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
@@ -131,6 +136,10 @@ class SQLiteStore:
         expired = self._write(lambda db: self._claim(db, max_events))
         self._misses = 0
         return to_events(self._claimed, self._me), to_events(expired, self._me)
+
+    def take_rejected(self) -> int:
+        """Return how many rows were set aside since the last call."""
+        return 0
 
     def extend(self, seconds: float) -> bool:
         """Make the lease outlast so many seconds; False when another process has taken it."""
@@ -230,7 +239,7 @@ class SQLiteStore:
             front_to = 0
             entries = _get_oldest(db, 0, _LAST, max_events)
         now = self._now()
-        batch, expired = select_batch(entries, max_events, now)
+        batch, expired = select_batch(entries, max_events, self._expiry_clock.get_now())
         self._remove(db, expired, "expired", claimed=False)
         token, last = (self._me, batch[-1].key) if batch else (None, 0)
         size = sum(one.size for one in batch)
@@ -283,7 +292,8 @@ class SQLiteStore:
                 "DO UPDATE SET events = events + excluded.events, at = excluded.at",
                 (source, outcome, others.count(source), now),
             )
-            db.execute("DELETE FROM ending WHERE at < ?", (now - _FORGET_ENDINGS,))
+            forgotten = self._expiry_clock.get_now() - _FORGET_ENDINGS
+            db.execute("DELETE FROM ending WHERE at < ?", (forgotten,))
 
     def _end_lease(self, db: sqlite3.Connection) -> None:
         db.execute("UPDATE state SET token = NULL, taken_to = 0, taken_rows = 0, taken_bytes = 0")

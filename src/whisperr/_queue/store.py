@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whisperr._events.batch import BatchBuilder
 from whisperr._events.layout import get_oldest_time, is_expired
+from whisperr.errors import StoreError
 
 from .memory import EVENT_OVERHEAD_BYTES, Foreign
 
@@ -50,7 +51,16 @@ if TYPE_CHECKING:
         def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:
             """Add own events, the first with this number; return those dropped for them.
 
-            Called again with the same numbers after a failure: none may be stored twice.
+            Called again with the same numbers after a failure: none may be stored twice. Raises
+            StoreFullError when there is no room, but the store works.
+            """
+            ...
+
+        @property
+        def appended_to(self) -> int:
+            """The number after the last event of the latest `append` that stored all. No I/O.
+
+            It is known even when that call was interrupted before it returned.
             """
             ...
 
@@ -61,12 +71,20 @@ if TYPE_CHECKING:
             """
             ...
 
+        def take_rejected(self) -> int:
+            """Return how many entries were set aside since the last call: no events. No I/O."""
+            ...
+
         def extend(self, seconds: float) -> bool:
             """Make the lease outlast so many seconds; False when the claim is lost."""
             ...
 
         def ack(self, count: int, loss: Loss | None) -> int:
-            """Remove the first claimed events; return how many of them were still owned."""
+            """Remove the first claimed events; return how many of them were still owned.
+
+            After a StoreError it is called again, later, with the same arguments; nothing else is
+            claimed, released or forgotten in between.
+            """
             ...
 
         def release(self) -> Sequence[bytes]:
@@ -85,15 +103,24 @@ if TYPE_CHECKING:
             ...
 
         def poll(self) -> Mapping[str, int] | None:
-            """Learn what waits; return how many own events other processes settled, by outcome.
+            """Learn what waits; return how many own events ended elsewhere, by outcome, each once.
 
-            None when that needed no look into the store.
+            LOST_IN_STORE: those that are gone although no process recorded why. None when that
+            needed no look into the store.
             """
             ...
 
         def close(self) -> None:
             """Close the connection; the next use opens another one."""
             ...
+
+
+# What `Store.poll` calls own events that are gone although no process recorded why.
+LOST_IN_STORE = "lost_in_store"
+
+
+class StoreFullError(StoreError):
+    """Raised when a store has no room for more, but can be read and emptied."""
 
 
 # Seconds that a lease lasts unless it is extended. More than the default `request_timeout`, so that
@@ -141,7 +168,7 @@ def select_batch(
 ) -> tuple[list[Stored], list[Stored]]:
     """Return the batch that these events begin with, and those among them that are too old.
 
-    `entries` are the oldest events of the store, in order; `now` is the wall clock in seconds.
+    `entries` are the oldest events of the store, in order; `now` is that of an ExpiryClock.
     """
     oldest, builder = get_oldest_time(now), BatchBuilder(max_events)
     batch: list[Stored] = []
