@@ -104,7 +104,8 @@ def get_stored(queue: LeasedQueue) -> list[bytes]:
         entries = [e for key in keys for e in store._connection.call("XRANGE", key, "-", "+")]
         return [fields[b"d"] for _, fields in entries]
     assert isinstance(store, SQLiteStore)
-    rows = store._read(lambda db: db.execute("SELECT data FROM event ORDER BY position").fetchall())
+    query = "SELECT data FROM event ORDER BY position"
+    rows = store._session.read(lambda db, _: db.execute(query).fetchall())
     return [data for (data,) in rows]
 
 

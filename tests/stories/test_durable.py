@@ -245,7 +245,7 @@ def test_a_full_disk_is_reported_and_no_event_is_lost(
     assert isinstance(queue, LeasedQueue)
     store = queue._store
     assert isinstance(store, SQLiteStore)
-    store._read(lambda db: db.execute("PRAGMA max_page_count = 20"))
+    store._session.read(lambda db, _: db.execute("PRAGMA max_page_count = 20"))
     assert track(client, *range(1, 1_000)) < BOUND
     assert 0 < client.stats().stored < 1_000
     assert "full" in (client.stats().problem or "")
