@@ -194,7 +194,7 @@ class Oldest:
     def _is_event(self, source: object, data: object) -> bool:
         """Return whether a row can be sent: anything else would spoil the batch that it is in.
 
-        What this process put is not decoded: the server judges it, if somebody has changed it.
+        What this process put is not decoded. If it was changed in the file, the server refuses it.
         """
         if type(data) is not bytes:
             return False

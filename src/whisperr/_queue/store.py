@@ -164,8 +164,8 @@ def get_rest(misses: int, seconds_left: float) -> float:
 def to_events(entries: Iterable[Entry], me: object, own: int | None = None) -> list[bytes]:
     """Return the events of entries, those that other processes put as Foreign.
 
-    So are own ones after the first `own` of them: a store that was restored from a copy, or whose
-    rows somebody copied, has events again that have ended before.
+    So are own ones after the first `own` of them: a store that was restored from a copy has events
+    again that have ended before.
     """
     events: list[bytes] = []
     for one in entries:
