@@ -158,8 +158,11 @@ def _check_owner(path: str, real: str) -> None:
 def _check_content(path: str, real: str) -> None:
     """Raise StoreError unless a file that is not empty is ours. It is only read."""
     try:
-        with Path(real).open("rb") as opened:
-            header = opened.read(_HEADER_BYTES)
+        descriptor = os.open(real, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            header = os.read(descriptor, _HEADER_BYTES)
+        finally:
+            os.close(descriptor)
     except PermissionError:
         _check_owner(path, real)  # which says more
         raise StoreError(f"{path}: it cannot be read; chmod 600") from None
