@@ -21,7 +21,7 @@ from tests.django.rows import (
 )
 from tests.postgres_server import postgres_server
 from tests.queue.queues import get_accounting
-from tests.queue.store_contract import StoreContract, claim, put, to_numbers
+from tests.queue.store_contract import StoreContract, claim, put, to_numbers, trust_clock
 from whisperr._queue.memory import Foreign
 from whisperr.django.models import DeadLetter, OutboxEvent
 from whisperr.django.outbox.relay import RelayQueue
@@ -200,6 +200,7 @@ class TestResults:
     def test_what_is_too_old_or_no_event_is_not_sent(
         self, queue: RelayQueue, caplog: pytest.LogCaptureFixture
     ) -> None:
+        trust_clock(queue)
         old, good = make_events(2)
         add_rows([make_old(old), b"nothing", good, b"[" * 100_000])
         assert list(queue.claim(10)) == [good]

@@ -77,12 +77,23 @@ class SQLiteProcesses(Processes):
 
     def make(self, max_events: int, max_bytes: int, accounting: RecordingAccounting) -> LeasedQueue:
         store = SQLiteStore(
-            str(self.path), "NORMAL", LEASE, max_events, max_bytes, lambda: self.now
+            str(self.path),
+            "NORMAL",
+            LEASE,
+            max_events,
+            max_bytes,
+            lambda: self.now,
+            lambda: self.steady,
         )
         return LeasedQueue(store, max_events, max_bytes, accounting, clock=lambda: self.steady)
 
     def get_stored(self) -> list[bytes]:
         return get_stored(self.made[0])
+
+    def pass_time(self, seconds: float) -> None:
+        """Let so much time pass on both clocks."""
+        self.now += seconds
+        self.steady += seconds
 
     def get_lease_left(self) -> float:
         ((until,),) = self.query("SELECT until FROM state")

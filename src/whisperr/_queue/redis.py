@@ -21,6 +21,7 @@ from whisperr._events.layout import get_user
 from whisperr.errors import NotNow
 
 from . import redis_scripts as scripts
+from .clock import ExpiryClock
 from .memory import EVENT_OVERHEAD_BYTES
 from .store import Entry, get_lease_end, get_rest, select_batch, to_events
 
@@ -60,7 +61,6 @@ class RedisStore:
     ) -> None:
         self._connection = connection
         self._lease = lease
-        self._now = wall_clock
         self._me = str(int.from_bytes(os.urandom(8), "big") >> 1).encode()
         self._endings = f"{names[0]}:endings:"
         self._known_endings: Counter[str] = Counter()
@@ -72,6 +72,8 @@ class RedisStore:
         self._current = self._streams[0]
         self._claimed: list[Entry] = []
         self._misses = 0
+        self._expiry_clock = ExpiryClock(wall_clock)
+        self.appended_to = 0
 
     @property
     def waiting(self) -> int:
@@ -95,6 +97,7 @@ class RedisStore:
             ids, over = self._run(stream, scripts.APPEND, *chain.from_iterable(share))
             stream.own += [(n, id_) for (n, _), id_ in zip(share, ids, strict=True) if id_]
             dropped += to_events([Entry(*one) for one in over], self._me)
+        self.appended_to = number + len(events)
         return dropped
 
     def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
@@ -117,6 +120,10 @@ class RedisStore:
             self._misses += 1
             raise NotNow(get_rest(self._misses - 1, left))
         return (), ()
+
+    def take_rejected(self) -> int:
+        """Return how many entries were set aside since the last call."""
+        return 0
 
     def extend(self, seconds: float) -> bool:
         """Make the lease outlast so many seconds; False when another process took the stream."""
@@ -187,7 +194,7 @@ class RedisStore:
         self, stream: Stream, entries: list[Entry], max_events: int
     ) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Choose the batch among the oldest entries, and remove those that are too old."""
-        batch, expired = select_batch(entries, max_events, self._now())
+        batch, expired = select_batch(entries, max_events, self._expiry_clock.get_now())
         last = batch[-1].key if batch else b""
         size = sum(entry.size for entry in batch)
         old = [value for one in expired for value in (one.key, one.source, one.size)]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import Error, connections
 
 from whisperr._process.logger import logger
+from whisperr._queue.clock import ExpiryClock
 from whisperr._queue.durable import EXPIRED, LeasedQueue
 from whisperr._queue.memory import Foreign, get_size
 from whisperr._queue.store import get_lease_end, select_batch
@@ -64,6 +65,8 @@ class TableStore:
         self._results: deque[tuple[str, Sequence[Row], Loss | None]] = deque()
         self._more = True  # there may be free rows in the table
         self._failure: StoreError | None = None  # that was passed over, until the next claim
+        self._expiry_clock = ExpiryClock()
+        self.appended_to: int = 0
         self.stopping: bool = False
         self.rounds: int = 0
         self.failures: int = 0
@@ -88,14 +91,19 @@ class TableStore:
         """The memory of the claimed rows that were not handed out yet, in bytes."""
         return get_size([row.data for row in self._group])
 
-    def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:  # noqa: ARG002  # of the protocol
+    def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:
         """Add rows at the end. A relay tracks nothing itself; a part plugged into it may."""
         try:
             self._claims.add(events)
         except Error as error:
             raise self._fail(error) from None
         self._more = True
+        self.appended_to = number + len(events)
         return ()
+
+    def take_rejected(self) -> int:
+        """Return 0: rows that are no events become dead letters, which are counted."""
+        return 0
 
     def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Return the next batch of the claimed rows, and those that are too old to send.
@@ -112,7 +120,7 @@ class TableStore:
             failure, self._failure = self._failure, None
             raise failure
         self.failures = 0
-        self._claimed, expired = select_batch(self._group, max_events, time.time())
+        self._claimed, expired = select_batch(self._group, max_events, self._expiry_clock.get_now())
         for _ in range(len(self._claimed) + len(expired)):
             self._group.popleft()
         self._keep_result(expired, Loss(len(expired), "expired", EXPIRED))
