@@ -70,7 +70,7 @@ def test_what_was_stored_without_an_answer_is_not_stored_twice(
 def test_a_key_of_another_type_is_a_problem_and_no_error(make_processes: MakeProcesses) -> None:
     processes = make_processes()
     queue = processes.start()
-    processes.store._connection.call("SET", processes.stream, "text")
+    processes.client.set(processes.stream, "text")
     put(queue, 1)
     assert "WRONGTYPE" in (get_accounting(queue).problem or "")
     assert to_numbers(queue.claim(10)) == [1]
@@ -89,8 +89,8 @@ class TestShards:
         queue = processes.start()
         for number in range(40):
             queue.put(make_event(number % 8, number))
-        store = processes.store
-        sizes = [store._connection.call("XLEN", stream.keys[0]) for stream in store._streams]
+        streams = [stream.keys[0] for stream in processes.store._streams]
+        sizes = [processes.client.xlen(stream) for stream in streams]
         assert (sum(sizes), len(sizes)) == (40, 4)
         assert sum(size > 0 for size in sizes) > 1
         claimed: list[int] = []
