@@ -27,11 +27,11 @@ from whisperr.errors import NotNow
 
 from . import redis_scripts as scripts
 from .clock import ExpiryClock
-from .memory import EVENT_OVERHEAD_BYTES
-from .store import LOST_IN_STORE, Entry, get_lease_end, get_rest, select_batch, to_events
+from .memory import EVENT_OVERHEAD_BYTES, Foreign
+from .store import LOST_IN_STORE, Entry, get_lease_end, get_rest, select_batch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
     from typing import Any
 
     from whisperr.errors import Loss
@@ -91,6 +91,8 @@ class RedisStore:
         self._current = self._streams[0]
         self._claimed: list[Entry] = []
         self._dropped: list[bytes] = []  # by an `append` that has not returned yet
+        # Outcomes of an acknowledgement that has not returned: it may have reached the server.
+        self._outcomes: dict[bytes, str] = {}
         self._acks = 0  # a number for the next acknowledgement
         self._misses = 0
         self._rejected = 0
@@ -130,6 +132,7 @@ class RedisStore:
 
         Raises NotNow when other processes deliver all that waits.
         """
+        self._claimed = []
         left = 0.0
         lease = int(self._lease * 1_000)
         for step in range(len(self._streams)):
@@ -170,14 +173,18 @@ class RedisStore:
             return 0
         is_all = int(len(part) == len(self._claimed))
         values: list[object] = []
+        outcomes: dict[bytes, str] = {}
         for at, entry in enumerate(part):
             outcome = "delivered" if loss is None or at >= loss.count else loss.reason
+            outcomes[entry.key] = outcome
             values += [entry.key, entry.source, entry.size, outcome]
+        self._outcomes |= outcomes
         owned = int(self._run(self._current, scripts.ACK, self._acks, is_all, *values))
         rest = self._claimed[owned:] if owned else []
-        ended = _pop(self._current, [entry.key for entry in part[:owned]])
+        ended = _pop(self._current.own, [entry.key for entry in part[:owned]])
+        known = _pop(self._outcomes, [*outcomes])
         # One step for a signal handler: until then the same acknowledgement is made again.
-        _ = [*ended]
+        _ = [*ended], [*known]
         self._claimed = rest
         self._acks += 1
         return owned
@@ -192,8 +199,9 @@ class RedisStore:
         self._claimed = []
         over, foreign = self._run(self._current, scripts.RELEASE, last)
         self._rejected += foreign
-        _ = [*_pop(self._current, [id_ for id_, _, _ in over])]
-        return to_events([Entry(*one) for one in over], self._me)
+        dropped = _to_events([Entry(*one) for one in over], self._current.own)
+        _ = [*_pop(self._current.own, [id_ for id_, _, _ in over])]
+        return dropped
 
     def settled(self, number: int) -> bool:
         """Return whether no own event before this number is in a stream."""
@@ -229,8 +237,9 @@ class RedisStore:
         missing = sum(n not in known for (n, _), id_ in zip(new, ids, strict=True) if not id_)
         # The server gives ids again when the stream was deleted.
         missing += sum(stream.own.get(id_, number) != number for id_, number in added.items())
-        dropped = to_events([Entry(*one) for one in over], self._me)
-        ended = _pop(stream, [id_ for id_, _, _ in over])
+        own = {id_ for id_, _, _ in over if id_ in stream.own or id_ in added}
+        dropped = _to_events([Entry(*one) for one in over], own)
+        ended = _pop(stream.own, [id_ for id_, _, _ in over])
         # One step for a signal handler: until then the script is run again, and finds its entries.
         stream.own |= added
         _ = [*ended]
@@ -259,9 +268,13 @@ class RedisStore:
             gone, raw = self._run(stream, scripts.GONE, *ids)
             self._learn_endings(raw)
             left = len(stream.own) - gone
-            ended = _pop(stream, ids[:gone])
+            ended = _pop(stream.own, ids[:gone])
+            unmatched = self._unmatched + Counter(
+                self._outcomes[id_] for id_ in ids[:gone] if id_ in self._outcomes
+            )
             _ = [*ended]
             self._missing += gone
+            self._unmatched = unmatched
             if gone < _CHECKED_AT_ONCE or not left:
                 break
         # All outcomes until now are known: what has none was not settled by any process.
@@ -300,8 +313,9 @@ class RedisStore:
             self._claimed = []
             return (), ()
         self._rejected += len(damaged)
-        _ = [*_pop(stream, [entry.key for entry in expired])]
-        return to_events(batch, self._me), to_events(expired, self._me)
+        events = _to_events(batch, stream.own), _to_events(expired, stream.own)
+        _ = [*_pop(stream.own, [entry.key for entry in expired])]
+        return events
 
     def _run(self, stream: Stream, script: str, *values: object) -> Any:  # noqa: ANN401  # as many shapes as scripts
         """Run a script and return its result; keep how much waits: what is not claimed here."""
@@ -314,9 +328,17 @@ class RedisStore:
         return result
 
 
-def _pop(stream: Stream, ids: Sequence[bytes]) -> Iterator[object]:
-    """Return what forgets these own events in one step in C, when it is iterated over."""
-    return map(stream.own.pop, ids, repeat(None))
+def _to_events(entries: Sequence[Entry], own: Container[bytes]) -> list[bytes]:
+    """Return the events of entries; all but those of `own` as Foreign.
+
+    An own event that has ended may come back, from a copy of the stream. It counts no second time.
+    """
+    return [one.data if one.key in own else Foreign(one.data) for one in entries]
+
+
+def _pop(known: dict[bytes, Any], ids: Sequence[bytes]) -> Iterator[object]:
+    """Return what forgets these ids in one step in C, when it is iterated over."""
+    return map(known.pop, ids, repeat(None))
 
 
 def _is_event(entry: Entry) -> bool:

@@ -13,7 +13,8 @@ A key of another type is not ours, and stays as it is: the script is refused. Al
 read before the first write, since a script that fails half way is not undone.
 
 A full server (`maxmemory`) refuses a script whose first write may take memory, but none of its
-later writes. So only adding an event is refused: all other scripts begin with a write that takes none.
+later writes. So only adding an event is refused: all other scripts begin with a write that takes
+none.
 
 Every script gets the same KEYS, the same first five of ARGV, then values of its own. It returns its
 result and the sums of the stream. Redis 6.2 and later.
