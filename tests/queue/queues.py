@@ -105,7 +105,8 @@ def get_stored(queue: LeasedQueue) -> list[bytes]:
         entries = [e for stream in store._streams for e in client.xrange(stream.keys[0])]
         return [fields[b"d"] for _, fields in entries]
     assert isinstance(store, SQLiteStore)
-    rows = store._read(lambda db: db.execute("SELECT data FROM event ORDER BY position").fetchall())
+    query = "SELECT data FROM event ORDER BY position"
+    rows = store._session.read(lambda db, _: db.execute(query).fetchall())
     return [data for (data,) in rows]
 
 

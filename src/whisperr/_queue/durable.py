@@ -16,11 +16,11 @@ import time
 from typing import TYPE_CHECKING
 
 from whisperr._process import forks
-from whisperr._process.logger import logger
+from whisperr._process.logger import log
 from whisperr.errors import NotNow, StoreError
 
 from .access import StoreAccess
-from .memory import QUEUE_FULL, count_own
+from .memory import QUEUE_FULL, CountedQueue, count_own
 from .store import LOST_IN_STORE
 from .transit import Transit
 
@@ -51,7 +51,7 @@ _LOST = "gone from the store, or damaged there, by something else than this pack
 _REJECTED = "not written by this package, or damaged in the store; set aside"
 
 
-class LeasedQueue:
+class LeasedQueue(CountedQueue):
     """A queue over a store, with the memory of the process to fall back on."""
 
     # What the log calls the store.
@@ -236,7 +236,7 @@ class LeasedQueue:
         """Log and report without the lock: a handler of the log is foreign code."""
         if self._access.recovered:
             self._access.recovered = False
-            logger().warning("%s can be used again", self.name)
+            log("warning", "%s can be used again", self.name)
         expired, self._expired = self._expired, []
         if expired:
             self._accounting.lost(expired, "expired", EXPIRED)

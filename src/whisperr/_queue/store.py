@@ -127,6 +127,9 @@ class StoreFullError(StoreError):
 # an ordinary batch needs no second write.
 LEASE = 15.0
 SHORTEST_LEASE, LONGEST_LEASE = 1.0, 3_600.0
+# The longest that a claim lasts without being extended again, whatever wait was announced. What
+# says that it lasts longer is damaged.
+LONGEST_CLAIM = 2 * LONGEST_LEASE
 # Seconds until the next claim while another process delivers: soon at first, then less often.
 _FIRST_REST = 0.02
 _LONGEST_REST = 0.5
@@ -150,7 +153,7 @@ def get_lease_end(now: float, seconds: float, lease: float) -> float:
 
     A third of the lease is added: for writing down the result of the request.
     """
-    return now + seconds + lease / 3
+    return now + min(seconds + lease / 3, LONGEST_CLAIM)
 
 
 def get_rest(misses: int, seconds_left: float) -> float:
@@ -158,9 +161,19 @@ def get_rest(misses: int, seconds_left: float) -> float:
     return min(_FIRST_REST * 2.0 ** min(misses, 10), _LONGEST_REST, seconds_left)
 
 
-def to_events(entries: Iterable[Entry], me: object) -> list[bytes]:
-    """Return the events of entries, those that other processes put as Foreign."""
-    return [one.data if one.source == me else Foreign(one.data) for one in entries]
+def to_events(entries: Iterable[Entry], me: object, own: int | None = None) -> list[bytes]:
+    """Return the events of entries, those that other processes put as Foreign.
+
+    So are own ones after the first `own` of them: a store that was restored from a copy has events
+    again that have ended before.
+    """
+    events: list[bytes] = []
+    for one in entries:
+        is_own = one.source == me and own != 0
+        events.append(one.data if is_own else Foreign(one.data))
+        if is_own and own is not None:
+            own -= 1
+    return events
 
 
 def select_batch(
