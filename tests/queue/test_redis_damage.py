@@ -154,7 +154,7 @@ class TestNumbers:
     def test_a_damaged_number_loses_no_event(self, processes: RedisProcesses, number: str) -> None:
         a = processes.start()
         put(a, 1)
-        processes.client.hset(get_key(processes, "last"), "n", number)
+        processes.client.hset(get_key(processes, "last"), "last", number)
         put(a, 2)
         processes.client.delete(get_key(processes, "last"))
         put(a, 3)

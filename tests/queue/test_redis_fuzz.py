@@ -29,7 +29,7 @@ CASES = int(os.environ.get("WHISPERR_FUZZ_CASES", "150"))
 SEED = int(os.environ.get("WHISPERR_FUZZ_SEED", "1"))
 STEPS = 40
 FIELDS = ("rows", "bytes", "newest", "owner", "taken_to", "taken_rows", "taken_bytes", "front_to")
-FIELDS += ("check", "n", "a", "delivered", "queue_full", "lost", "-")
+FIELDS += ("check", "first", "last", "ack", "delivered", "queue_full", "lost", "-")
 VALUES = ("", "abc", "-1", "0", "3", "1e9", "99999999999999999999", "0-0", "5-5", "9" * 19 + "-0")
 ENDS = ("", ":state", ":lease", ":rejected", ":last:{me}", ":endings:{me}")
 

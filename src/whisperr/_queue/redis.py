@@ -19,7 +19,7 @@ import os
 import time
 from collections import Counter
 from itertools import chain, islice, repeat
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from whisperr._events.layout import get_kind, get_user
@@ -57,10 +57,20 @@ class Stream:
             f"{name}:rejected",
         )
         self.own: dict[bytes, int] = {}  # id and number of own events, oldest first
-        self.tried_to = -1  # the highest number that an attempt to add was made with
-        self.added_to = -1  # the highest number whose fate is known
+        self.tried: set[int] = set()  # the numbers of events that may have been added
         self.rows = 0
         self.bytes = 0
+
+
+class _Added(NamedTuple):
+    """What adding to a stream changed: ids, what ends them, and what was dropped for room."""
+
+    stream: Stream
+    numbers: list[int]
+    ids: dict[bytes, int]
+    ended: Iterator[object]
+    missing: int
+    dropped: list[bytes]
 
 
 class RedisStore:
@@ -90,7 +100,6 @@ class RedisStore:
         self._turn = 0
         self._current = self._streams[0]
         self._claimed: list[Entry] = []
-        self._dropped: list[bytes] = []  # by an `append` that has not returned yet
         # Outcomes of an acknowledgement that has not returned: it may have reached the server.
         self._outcomes: dict[bytes, str] = {}
         self._acks = 0  # a number for the next acknowledgement
@@ -115,15 +124,22 @@ class RedisStore:
         for numbered in enumerate(events, number):
             user = get_user(numbered[1]) if len(self._streams) > 1 else b""
             shares.setdefault(crc32(user) % len(self._streams), []).append(numbered)
-        end = number + len(events)
-        for index, share in shares.items():
-            stream = self._streams[index]
-            new = [one for one in share if one[0] > stream.added_to]
-            if new:
-                self._append_to(stream, new)
-        # Without a call in between, which a signal handler could interrupt: until then they are
-        # kept for the next attempt.
-        dropped, self._dropped = self._dropped, []
+        results = [self._append_to(self._streams[at], share) for at, share in shares.items()]
+        # Not before all streams have theirs: else the caller keeps all of them, and what is in one
+        # of the streams is not counted from there.
+        update = map(
+            dict.update, *zip(*((one.stream.own, one.ids) for one in results), strict=True)
+        )
+        known = map(
+            set.difference_update,
+            *zip(*((one.stream.tried, one.numbers) for one in results), strict=True),
+        )
+        end, ended = number + len(events), chain.from_iterable([one.ended for one in results])
+        missing = self._missing + sum(one.missing for one in results)
+        dropped = [data for one in results for data in one.dropped]
+        # One step for a signal handler: until then the scripts run again, and find their entries.
+        _ = [*update], [*known], [*ended]
+        self._missing = missing
         self.appended_to = end
         return dropped
 
@@ -132,7 +148,7 @@ class RedisStore:
 
         Raises NotNow when other processes deliver all that waits.
         """
-        self._claimed = []
+        self.forget()
         left = 0.0
         lease = int(self._lease * 1_000)
         for step in range(len(self._streams)):
@@ -192,11 +208,12 @@ class RedisStore:
     def forget(self) -> None:
         """Count the claimed batch as waiting again, whatever the stream says."""
         self._claimed = []
+        self._acks += 1  # the next acknowledgement is about something else
 
     def release(self) -> Sequence[bytes]:
         """Give up the claim and the lease; return the events dropped for it."""
         last = self._claimed[-1].key if self._claimed else b""
-        self._claimed = []
+        self.forget()
         over, foreign = self._run(self._current, scripts.RELEASE, last)
         self._rejected += foreign
         dropped = _to_events([Entry(*one) for one in over], self._current.own)
@@ -226,27 +243,22 @@ class RedisStore:
         """Close the connection; the next use opens another one."""
         self._connection.close()
 
-    def _append_to(self, stream: Stream, new: Sequence[tuple[int, bytes]]) -> None:
-        """Add own events to one stream; keep the events dropped for them in `_dropped`."""
-        newest, tried_to = new[-1][0], stream.tried_to
-        stream.tried_to = max(tried_to, newest)
-        ids, over, foreign = self._run(stream, scripts.APPEND, tried_to, *chain.from_iterable(new))
-        added = {id_: number for (number, _), id_ in zip(new, ids, strict=True) if id_}
+    def _append_to(self, stream: Stream, share: Sequence[tuple[int, bytes]]) -> _Added:
+        """Add own events to one stream; return what is to be remembered of that."""
+        numbers = [number for number, _ in share]
+        values = [(number, int(number in stream.tried), data) for number, data in share]
+        stream.tried.update(numbers)
+        ids, over, foreign = self._run(stream, scripts.APPEND, *chain.from_iterable(values))
+        self._rejected += foreign
+        added = {id_: number for number, id_ in zip(numbers, ids, strict=True) if id_}
         # Stored by an attempt whose answer was lost, and gone since.
-        known = {*stream.own.values()} if b"" in ids else ()
-        missing = sum(n not in known for (n, _), id_ in zip(new, ids, strict=True) if not id_)
+        missing = ids.count(b"")
         # The server gives ids again when the stream was deleted.
         missing += sum(stream.own.get(id_, number) != number for id_, number in added.items())
         own = {id_ for id_, _, _ in over if id_ in stream.own or id_ in added}
         dropped = _to_events([Entry(*one) for one in over], own)
-        ended = _pop(stream.own, [id_ for id_, _, _ in over])
-        # One step for a signal handler: until then the script is run again, and finds its entries.
-        stream.own |= added
-        _ = [*ended]
-        self._missing += missing
-        self._dropped += dropped
-        self._rejected += foreign
-        stream.added_to = newest
+        ended = _pop(stream.own, [*own])
+        return _Added(stream, numbers, added, ended, missing, dropped)
 
     def _is_gone(self, stream: Stream, number: int) -> bool:
         """Return whether no own event before this number is left."""

@@ -22,9 +22,9 @@ result and the sums of the stream. Redis 6.2 and later.
 
 from __future__ import annotations
 
-# `mine`: what this source alone writes: `n`, the number of the event that it stored last, and `a`,
-# the token of its last acknowledgement. Outcomes are counted for each other process, and forgotten
-# after a week, as `mine` is.
+# `mine`: what this source alone writes: `first` and `last`, the numbers of the events that it
+# stored last, and `ack`, the token of its last acknowledgement. Outcomes are counted for each other
+# process, and forgotten after a week, as `mine` is.
 _COMMON = """
 local stream, state, lease, mine, rejected = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local me, endings = ARGV[1], ARGV[2]
@@ -133,8 +133,8 @@ local function free()
   s.owner, s.taken_to, s.taken_rows, s.taken_bytes = '', '', 0, 0
   redis.call('DEL', lease)
 end
-local function remember(name, value)
-  redis.call('HSET', mine, name, value)
+local function remember(...)
+  redis.call('HSET', mine, ...)
   redis.call('EXPIRE', mine, 604800)
 end
 local function delete(id, bytes)
@@ -185,40 +185,40 @@ def _add_common(body: str) -> str:
     return _COMMON + body
 
 
-# ARGV: up to which number earlier attempts went, then number and data of each event. An event that
-# an earlier attempt stored, whose answer was lost, is not stored twice. Returns the ids, empty for
-# events that were stored earlier and are gone; id, source and data of what was dropped; and how
-# many entries were set aside.
+# ARGV: number, whether an earlier attempt may have stored it, and data of each event. None is
+# stored twice. Returns the ids, empty for events that were stored earlier and are gone; id, source
+# and data of what was dropped; and how many entries were set aside.
 APPEND = _add_common("""
-local tried, newest = tonumber(ARGV[6]), tonumber(redis.call('HGET', mine, 'n') or '')
-if newest and newest > tried then newest = nil end  -- damaged
-local first, earlier = tonumber(ARGV[7]), {}
-if first <= tried and (not newest or first <= newest) then
-  local to, seen_all = '+', false
-  while not seen_all do
-    local some = redis.call('XREVRANGE', stream, to, '-', 'COUNT', 200)
-    for _, entry in ipairs(some) do
-      if read(entry) == me then
-        earlier[entry[2][4]] = entry[1]
-        seen_all = seen_all or tonumber(entry[2][4]) <= first
-      end
-    end
-    if #some < 200 then break end
-    to = '(' .. some[200][1]
+local earlier, was_tried = {}, false
+for at = 7, #ARGV, 3 do was_tried = was_tried or ARGV[at] == '1' end
+local to = '+'
+while was_tried do
+  local some = redis.call('XREVRANGE', stream, to, '-', 'COUNT', 200)
+  for _, entry in ipairs(some) do
+    if read(entry) == me then earlier[entry[2][4]] = entry[1] end
   end
+  if #some < 200 then break end
+  to = '(' .. some[200][1]
 end
+-- What the newest attempt that came here stored: of these, one that is not found is gone.
+local known = redis.call('HMGET', mine, 'first', 'last')
+local first, last = tonumber(known[1] or ''), tonumber(known[2] or '')
 local ids = {}
-for at = 7, #ARGV, 2 do
-  local number, data = tonumber(ARGV[at]), ARGV[at + 1]
-  local id = earlier[ARGV[at]]
-  if not id and (number > tried or not newest or number > newest) then
+for at = 6, #ARGV, 3 do
+  local number, data, id = tonumber(ARGV[at]), ARGV[at + 2], nil
+  local is_gone = false
+  if ARGV[at + 1] == '1' then
+    id = earlier[ARGV[at]]
+    is_gone = not id and first and last and first <= number and number <= last
+  end
+  if not id and not is_gone then
     id = redis.call('XADD', stream, '*', 's', me, 'n', ARGV[at], 'd', data)
     s.rows, s.bytes, s.newest = s.rows + 1, s.bytes + #data + overhead, id
   end
   ids[#ids + 1] = id or ''
 end
 begin()
-remember('n', ARGV[#ARGV - 1])
+remember('first', ARGV[6], 'last', ARGV[#ARGV - 2])
 local dropped, foreign = trim()
 return done({ids, dropped, foreign})
 """)
@@ -302,7 +302,7 @@ return done(1)
 # token was lost.
 ACK = _add_common("""
 local total = (#ARGV - 7) / 4
-if redis.call('HGET', mine, 'a') == ARGV[6] then return done(total) end
+if redis.call('HGET', mine, 'ack') == ARGV[6] then return done(total) end
 if not is_owner() then return done(0) end
 begin()
 for at = 8, #ARGV, 4 do
@@ -312,7 +312,7 @@ for at = 8, #ARGV, 4 do
   end
 end
 if ARGV[7] == '1' then free() end
-remember('a', ARGV[6])
+remember('ack', ARGV[6])
 return done(total)
 """)
 
