@@ -17,7 +17,7 @@ from ._options import OVERRIDES, Config
 from ._process.exit import EXIT_TIMEOUT
 from ._process.interruption import is_interruption
 from ._process.logger import log_to_stderr
-from ._secret import Secret
+from ._secret import Secret, hide_password
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,8 +67,9 @@ class Whisperr:
         ssl_context: ssl.SSLContext | None = None,
         transport: Transport | None = None,
     ) -> None:
-        given = {**locals(), "api_key": Secret(api_key)}
-        del api_key, given["self"]  # no variable of a frame that may raise holds the key
+        given = {**locals(), "api_key": Secret(api_key), "buffer": hide_password(buffer)}
+        # No variable of a frame that may raise holds the key, or the password of a buffer's URL.
+        del api_key, buffer, given["self"]
         self._config = resolve_buffer(Config(given))
         self._off = self._config.disabled
         # By process: a forked child finds no pipeline of its own and makes one. A dictionary,

@@ -20,6 +20,7 @@ from whisperr._process.imports import first_use
 from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, CountedQueue, MemoryQueue
+from whisperr._secret import Secret
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent, StoreError
 
@@ -334,7 +335,7 @@ def get_call_site() -> str:
 
 def resolve_buffer(config: Config) -> Config:
     """Return `config` with the buffer that its URL names. Raises ValueError for a wrong URL."""
-    if not isinstance(config.buffer, str):
+    if not isinstance(config.buffer, (str, Secret)):
         return config
     from whisperr.buffers import parse_buffer_url
 
