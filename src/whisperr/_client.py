@@ -6,7 +6,6 @@ microseconds and never wait.
 
 from __future__ import annotations
 
-import time
 from os import getpid
 
 from ._contract import BASE_URL
@@ -17,6 +16,7 @@ from ._options import OVERRIDES, Config
 from ._process.exit import EXIT_TIMEOUT
 from ._process.interruption import is_interruption
 from ._process.logger import log_to_stderr
+from ._process.real_clock import monotonic
 from ._secret import Secret
 
 TYPE_CHECKING = False
@@ -189,7 +189,7 @@ class Whisperr:
         pipeline = get_pipeline(self)
         if pipeline is None:
             return True
-        deadline = time.monotonic() + max(timeout, 0.0)
+        deadline = monotonic() + max(timeout, 0.0)
         pipeline.begin_shutdown(deadline)
         return pipeline.finish_shutdown(deadline)
 
@@ -281,7 +281,7 @@ class Whisperr:
                     if inherited is not None:  # another thread may have been faster
                         inherited.close_in_child()
                         if inherited.closing:  # a client that was shut down stays so
-                            pipeline.begin_shutdown(time.monotonic())
+                            pipeline.begin_shutdown(monotonic())
         return pipeline
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from _weakref import ref  # by itself: `weakref` is a twentieth of the import time
 
 from whisperr._events.event import EventEncoder, Vetoed
@@ -19,6 +18,7 @@ from whisperr._process import forks
 from whisperr._process.imports import first_use
 from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
+from whisperr._process.real_clock import monotonic
 from whisperr._queue.memory import QUEUE_FULL, CountedQueue, MemoryQueue
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent, StoreError
@@ -88,7 +88,7 @@ class Pipeline:
             max_batch_size=config.max_batch_size,
             max_retries=config.max_retries,
             request_timeout=config.request_timeout,
-            clock=time.monotonic,
+            clock=monotonic,
             random=_get_random,
             full_at=get_full_at(config),
             shared=self._shared,
@@ -169,7 +169,7 @@ class Pipeline:
 
     def flush(self, timeout: float | None) -> bool:
         """Deliver all that was accepted before; see `Whisperr.flush`."""
-        deadline = NEVER if timeout is None else time.monotonic() + timeout
+        deadline = NEVER if timeout is None else monotonic() + timeout
         position, scheduler = self.queue.tail(), self.scheduler
 
         def settled() -> bool:
@@ -189,7 +189,7 @@ class Pipeline:
             )
         if self._shared is not None and not self.closing:
             self._poll(self._shared)
-        self.reporter.emit(time.monotonic())
+        self.reporter.emit(monotonic())
         if self.sink is not None and not self._flush_explained:
             self._flush_explained = True
             log("info", "flush() has nothing to wait for: %s delivers", self.sink.delivered_by)
@@ -206,7 +206,7 @@ class Pipeline:
 
     def begin_shutdown(self, deadline: float) -> None:
         """Accept nothing more and deliver what is held until `deadline` (monotonic, seconds)."""
-        left = max(deadline - time.monotonic(), 0.0)
+        left = max(deadline - monotonic(), 0.0)
         self.scheduler.close(deadline - min(left * _SHARE_FOR_REPORTS, _MOST_FOR_REPORTS))
         if not self.thread.started and not len(self.queue):
             self.scheduler.abandon()
@@ -284,7 +284,7 @@ class Pipeline:
         if not self._built:
             return
         if self.scheduler.ended:
-            self.reporter.emit(time.monotonic())
+            self.reporter.emit(monotonic())
         elif first and not self.scheduler.abandoned:  # `abandon` emits everything at its end
             self.thread.wake()
 

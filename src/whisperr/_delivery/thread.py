@@ -11,7 +11,6 @@ from __future__ import annotations
 import _thread
 import os
 import sys
-import time
 from _thread import TIMEOUT_MAX
 
 from whisperr._process.imports import first_use
@@ -22,6 +21,8 @@ from whisperr._process.interruption import (
 )
 from whisperr._process.logger import log
 from whisperr._process.mutex import Mutex
+from whisperr._process.real_clock import monotonic
+from whisperr._process.signals import block_in_this_thread, get_thread_id
 
 from .scheduler import AFTER_A_BUG, NEVER
 
@@ -123,11 +124,12 @@ class DeliveryThread:
         try:
             self._waiting.add(wake_up)
             while not done():
-                left = deadline - time.monotonic()
+                left = deadline - monotonic()
                 if stuck() or left <= 0 or self.is_mine:
                     return done()
                 if self._ensure_thread():
-                    wake_up.wait(left)
+                    if not wake_up.wait(left):
+                        return done()  # so long has passed, whatever a replaced clock says
                 else:
                     self._work_here(wake_up, left)
             return True
@@ -146,7 +148,7 @@ class DeliveryThread:
         if next_step is None:
             wake_up.wait(left)
         else:
-            self._wake_up.wait(min(next_step - time.monotonic(), left))
+            self._wake_up.wait(min(next_step - monotonic(), left))
 
     def _step(self) -> float | None:
         """Take the turn and one step; None when another thread has the turn."""
@@ -196,7 +198,9 @@ class DeliveryThread:
             # Made again for this thread: gevent may have replaced all locks since the client was
             # made. Nothing is missed by it: the thread looks before it waits.
             self._wake_up = WakeUp()
-            thread = self._threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+            thread = self._threading.Thread(
+                target=self._run, args=(get_thread_id(),), name=THREAD_NAME, daemon=True
+            )
             # Before it runs: an interruption of `start` cannot undo it. One that never came to
             # run is not alive, so that the next event starts another one.
             self._thread = thread
@@ -212,7 +216,8 @@ class DeliveryThread:
             self._warned = True
             log("warning", "%s; events wait for flush() or the exit", obstacle)
 
-    def _run(self) -> None:
+    def _run(self, starter: int | None) -> None:
+        block_in_this_thread(starter)
         enter_own_thread()
         try:
             while not self._scheduler.abandoned and self._go_on():
@@ -233,7 +238,7 @@ class DeliveryThread:
             self._thread = None
             self._scheduler.wake_at = 1  # the next event starts another thread
             return False
-        if next_step is None or next_step > time.monotonic():
-            left = NEVER if next_step is None else next_step - time.monotonic()
+        if next_step is None or next_step > monotonic():
+            left = NEVER if next_step is None else next_step - monotonic()
             self._wake_up.wait(left)
         return True

@@ -9,10 +9,10 @@ from __future__ import annotations
 import atexit
 import os
 import sys
-import time
 from _weakref import ref  # by itself: `weakref` is a twentieth of the import time
 
 from . import forks
+from .real_clock import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def shutdown_all(timeout: float) -> None:
 
     Events that are not delivered then are dropped and reported.
     """
-    deadline = time.monotonic() + timeout
+    deadline = monotonic() + timeout
     mine = pipelines()
     for pipeline in mine:
         pipeline.begin_shutdown(deadline)
