@@ -15,6 +15,7 @@ from whisperr._events.layout import is_identify
 from whisperr._options import OVERRIDES
 from whisperr._process import exit as process_exit
 from whisperr._process import forks
+from whisperr._process.identity import get_process
 from whisperr._process.imports import first_use
 from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
@@ -52,7 +53,7 @@ class Pipeline:
     """Takes encoded events, has them delivered, and reports. Belongs to one process."""
 
     def __init__(self, config: Config) -> None:
-        self.pid = os.getpid()
+        self.process = get_process()
         self._config = config
         self._http = None if config.transport is not None else _LazyTransport(config)
         self._transport: Transport = self._http or config.transport

@@ -7,11 +7,11 @@ and `multiprocessing` in its children. No signal handler is ever installed.
 from __future__ import annotations
 
 import atexit
-import os
 import sys
 from _weakref import ref  # by itself: `weakref` is a twentieth of the import time
 
 from . import forks
+from .identity import get_process
 from .real_clock import monotonic
 
 TYPE_CHECKING = False
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     class Running(Protocol):
         """A pipeline, as the end of its process and the integrations see it."""
 
-        pid: int
+        process: object
 
         @property
         def ended(self) -> bool: ...
@@ -41,7 +41,7 @@ _pipelines: set[ref[Running]] = set()
 # Pipelines whose client is gone and that still deliver: nothing else refers to them.
 _leaving: set[Running] = set()
 _follows_children = False
-_finalized_by: int | None = None
+_finalized_by: object = None
 
 
 def register(pipeline: Running) -> None:
@@ -72,7 +72,8 @@ def keep(pipeline: Running) -> None:
 
 def pipelines() -> list[Running]:
     """Return the pipelines of this process."""
-    return [pipeline for pipeline in _alive() if pipeline.pid == os.getpid()]
+    process = get_process()
+    return [pipeline for pipeline in _alive() if pipeline.process == process]
 
 
 def shutdown_all(timeout: float) -> None:
@@ -101,8 +102,8 @@ def _alive() -> list[Running]:
 def _finalize(end: Callable[[], None]) -> None:
     """Have `multiprocessing` call the end in its children, which run no `atexit` functions."""
     global _finalized_by  # noqa: PLW0603  # once per process
-    if _finalized_by != os.getpid():
-        _finalized_by = os.getpid()
+    if _finalized_by != get_process():
+        _finalized_by = get_process()
         sys.modules["multiprocessing.util"].Finalize(None, end, exitpriority=_FIRST)
 
 

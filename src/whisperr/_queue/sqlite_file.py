@@ -16,6 +16,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whisperr._process.identity import get_process
 from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
 SCHEMA_VERSION = len(_MIGRATIONS)
 
 # Open connections by file, with the process that opened them.
-_connections: dict[tuple[int, int], set[tuple[int, int]]] = {}
+_connections: dict[tuple[int, int], set[tuple[object, int]]] = {}
 
 
 class OpenFile:
@@ -65,7 +66,7 @@ class OpenFile:
         self.db = db
         self._path = path
         self._identity = identity
-        _connections.setdefault(identity, set()).add((os.getpid(), id(self)))
+        _connections.setdefault(identity, set()).add((get_process(), id(self)))
 
     def is_current(self) -> bool:
         """Return whether the path still leads to this file: it may be moved away or deleted."""
@@ -74,7 +75,7 @@ class OpenFile:
     def close(self) -> None:
         """Close the connection."""
         self.db.close()
-        _connections[self._identity].discard((os.getpid(), id(self)))
+        _connections[self._identity].discard((get_process(), id(self)))
 
 
 def open_file(path: str, synchronous: str) -> OpenFile:
@@ -83,7 +84,7 @@ def open_file(path: str, synchronous: str) -> OpenFile:
     identity = _get_identity(path)
     if identity is None:
         raise StoreError(f"{path}: it vanished while it was opened")
-    if any(pid != os.getpid() for pid, _ in _connections.get(identity, ())):
+    if any(process != get_process() for process, _ in _connections.get(identity, ())):
         raise StoreError(
             f"{path}: it was open when this process was forked, without Python's fork hooks; "
             "make the client, or track the first event, after the fork"
