@@ -100,7 +100,9 @@ def test_a_kernel_that_wipes_no_pages_is_noticed(
     assert identity._make_page() is None
 
 
-def test_a_kernel_that_accepts_any_advice_is_not_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_kernel_that_accepts_whatever_is_asked_is_not_believed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     mmap = pytest.importorskip("mmap")
 
     class Agreeing(mmap.mmap):  # type: ignore[misc, name-defined]

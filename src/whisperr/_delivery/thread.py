@@ -13,6 +13,7 @@ import os
 import sys
 from _thread import TIMEOUT_MAX
 
+from whisperr._process import exit as process_exit
 from whisperr._process.imports import first_use
 from whisperr._process.interruption import (
     belongs_to_caller,
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
     from .scheduler import Scheduler
 
-THREAD_NAME = "whisperr-delivery"
+THREAD_NAME = f"{process_exit.THREADS}delivery"
 
 
 class WakeUp:
@@ -80,6 +81,7 @@ class DeliveryThread:
         self._starting = Mutex()
         self._thread: Thread | None = None
         self._warned = False
+        self._calls_deliver = False  # no thread can be started, but others go on that track
 
     @property
     def started(self) -> bool:
@@ -107,6 +109,8 @@ class DeliveryThread:
             scheduler.wake_at = sys.maxsize
             if not self._ensure_thread():
                 scheduler.set_wake_at()  # no thread will: the next event tries again
+                if self._calls_deliver:
+                    self._deliver_in_call()
         except BaseException:  # an interruption
             scheduler.wake_at = 1
             self._wake_up.set()
@@ -135,6 +139,16 @@ class DeliveryThread:
             return True
         finally:
             self._waiting.discard(wake_up)
+
+    def _deliver_in_call(self) -> None:
+        """Do one step in a call such as `track`, and have the next event do another one."""
+        try:
+            self._step()
+        except BaseException as error:  # a bug was reported, and is followed by a wait
+            if belongs_to_caller(error):
+                raise
+        finally:
+            self._scheduler.wake_at = min(self._scheduler.wake_at, 1)
 
     def _work_here(self, wake_up: WakeUp, left: float) -> None:
         """Do one step in the calling thread, or wait for the thread that is in one."""
@@ -179,10 +193,9 @@ class DeliveryThread:
         """Start the thread unless it runs; False where no thread can be started any more."""
         if self._thread is not None and self._thread.is_alive():
             return True
-        # The main thread counts as ended from the moment the interpreter begins to wait for the
-        # others. From there on a new thread is refused (3.12) or may hang its starter (3.11).
-        main = self._threading.main_thread()
-        if self._scheduler.abandoned or sys.is_finalizing() or not main.is_alive():
+        # A main thread that has ended is no obstacle: the interpreter still waits for the others.
+        # After that a new thread is refused (3.12), or its starter waits for ever (3.11).
+        if self._scheduler.abandoned or sys.is_finalizing() or process_exit.has_begun():
             return False
         if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
             from whisperr._process.uwsgi import get_obstacle
@@ -205,16 +218,27 @@ class DeliveryThread:
             # run is not alive, so that the next event starts another one.
             self._thread = thread
             thread.start()
-        except RuntimeError as error:  # 3.12 and later: not while the interpreter shuts down
+        except RuntimeError as error:  # a limit of the system, or the interpreter shuts down
             self._thread = None
-            self._warn_once(error)
+            self._refuse(error)
             return False
         return True
 
-    def _warn_once(self, obstacle: object) -> None:
+    def _refuse(self, error: RuntimeError) -> None:
+        """Report why no thread starts, and choose the thread that delivers instead."""
+        if "shutdown" not in str(error):
+            self._warn_once(error)
+        elif self._threading.main_thread().ident != _thread.get_ident():
+            # 3.12.0 and 3.12.1 refuse from the end of the main thread on, while others go on.
+            self._calls_deliver = True
+            self._warn_once(error, "track() and identify() deliver in the threads that call them")
+
+    def _warn_once(
+        self, obstacle: object, result: str = "events wait for flush() or the exit"
+    ) -> None:
         if not self._warned:
             self._warned = True
-            log("warning", "%s; events wait for flush() or the exit", obstacle)
+            log("warning", "%s; %s", obstacle, result)
 
     def _run(self, starter: int | None) -> None:
         block_in_this_thread(starter)

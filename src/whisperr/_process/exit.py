@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 EXIT_TIMEOUT = 10.0
+THREADS = "whisperr-"  # begins the names of all our threads
 # Before the finalizers that `multiprocessing` gives no priority, so that its queues still work.
 _FIRST = 100
 
@@ -42,6 +43,7 @@ _pipelines: set[ref[Running]] = set()
 _leaving: set[Running] = set()
 _follows_children = False
 _finalized_by: object = None
+_begun_in: object = None  # the process in which the end has begun
 
 
 def register(pipeline: Running) -> None:
@@ -107,9 +109,41 @@ def _finalize(end: Callable[[], None]) -> None:
         sys.modules["multiprocessing.util"].Finalize(None, end, exitpriority=_FIRST)
 
 
+def has_begun() -> bool:
+    """Return whether the end of this process has begun: no thread is started any more."""
+    return _begun_in == get_process()
+
+
 @atexit.register
 def _end() -> None:
+    global _begun_in  # noqa: PLW0603  # once per process
+    _begun_in = get_process()
     shutdown_all(EXIT_TIMEOUT)
+    if not _is_main_interpreter():
+        _join_threads(EXIT_TIMEOUT)
+
+
+def _is_main_interpreter() -> bool:
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from 3.13 on, and before
+        try:
+            interpreters = __import__(name)
+        except ImportError:
+            continue
+        current: bool = interpreters.get_current() == interpreters.get_main()
+        return current
+    return True  # PyPy, which has no others
+
+
+def _join_threads(timeout: float) -> None:
+    """Wait for our threads, all of which end after a shutdown.
+
+    If one is left, the end of a sub-interpreter ends the whole process (`not the last thread`), so
+    a request that is still in flight is waited for. At the end of the process one does no harm.
+    """
+    deadline = monotonic() + timeout
+    for thread in sys.modules["threading"].enumerate() if "threading" in sys.modules else ():
+        if thread.name.startswith(THREADS):
+            thread.join(max(deadline - monotonic(), 0.0))
 
 
 def _close_in_child() -> None:

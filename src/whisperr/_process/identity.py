@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mmap import mmap
 
 _WIPE_ON_FORK = 18  # MADV_WIPEONFORK of Linux, which `mmap` does not name
-_UNKNOWN_ADVICE = -1
+_UNKNOWN_REQUEST = -1
 _BYTES = 8
 _WIPED = bytes(_BYTES)
 
@@ -88,8 +88,8 @@ def _make_page() -> mmap | None:
         page.madvise(_WIPE_ON_FORK)
     except (ImportError, AttributeError, OSError, ValueError):
         return None
-    try:  # old versions of QEMU accept any advice and follow none
-        page.madvise(_UNKNOWN_ADVICE)
+    try:  # old versions of QEMU accept whatever is asked and do nothing
+        page.madvise(_UNKNOWN_REQUEST)
     except (OSError, ValueError):
         return page
     return None
