@@ -16,7 +16,7 @@ from whisperr._options import OVERRIDES
 from whisperr._process import exit as process_exit
 from whisperr._process import forks
 from whisperr._process.identity import get_process
-from whisperr._process.imports import first_use
+from whisperr._process.imports import first_use, import_kept, json_loads, keep_code
 from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
 from whisperr._process.real_clock import monotonic
@@ -46,6 +46,10 @@ if TYPE_CHECKING:
 _SHARE_FOR_REPORTS = 0.05
 _MOST_FOR_REPORTS = 0.25  # seconds
 _TOO_LARGE = "one event is larger than max_queue_bytes"
+_TRANSPORT = "whisperr._http.transport"
+# What a request needs of ours, without what it needs of the standard library.
+_HTTP_MODULES = ("proxy", "response", "transport")
+_FILES_GONE = "if the files of this program have been replaced or deleted, restart the process"
 _LARGE_EVENT_BYTES = 4096  # ten times a usual one; bytes are not looked at for every event
 
 
@@ -94,7 +98,7 @@ class Pipeline:
             full_at=get_full_at(config),
             shared=self._shared,
         )
-        self.thread = DeliveryThread(self.scheduler)
+        self.thread = DeliveryThread(self.scheduler, _to_load(self._http))
         process_exit.register(self)
         if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
             from whisperr._process.uwsgi import check_host
@@ -126,7 +130,7 @@ class Pipeline:
             if self._waiting() >= self.scheduler.wake_at:
                 self.thread.wake()
         except BaseException:  # an interruption; the event may be in the queue
-            self.thread.wake()
+            self.thread.wake(interrupted=True)
             raise
         if not dropped:
             return True
@@ -310,6 +314,20 @@ def _report_to(accounting: ClientAccounting) -> Callable[[list[bytes]], None]:
     return lose_oldest
 
 
+def _to_load(http: _LazyTransport | None) -> Callable[[], None]:
+    """Return what imports all that delivery needs, while the files are there."""
+
+    def load() -> None:
+        try:
+            json_loads()
+            if http is not None:
+                http.load()
+        except Exception as error:  # noqa: BLE001  # reported by the request that needs it
+            log("debug", "an import failed: %s", get_raise_site(error))
+
+    return load
+
+
 def _get_random() -> float:
     """Return a number from 0 to 1; `random` would be a tenth of the time of our import."""
     return int.from_bytes(os.urandom(4), "big") / 2**32
@@ -348,14 +366,23 @@ class _LazyTransport:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._http: HttpTransport | None = None
+        keep_code("whisperr._http", _HTTP_MODULES)
+
+    def load(self) -> None:
+        """Import what a request needs."""
+        import_kept(_TRANSPORT)
+        if self._config.base_url.startswith("https:"):
+            with first_use():
+                import ssl  # noqa: F401  # the transport imports it again
 
     def send(self, request: Request, timeout: float) -> Answer:
         if self._http is None:
-            with first_use():
-                from whisperr._http.transport import HttpTransport
-
+            try:
+                make = import_kept(_TRANSPORT).HttpTransport
+            except ImportError as error:
+                raise OSError(f"{error}; {_FILES_GONE}") from error
             config = self._config
-            self._http = HttpTransport(config.base_url, config.key, ssl_context=config.ssl_context)
+            self._http = make(config.base_url, config.key, ssl_context=config.ssl_context)
         return self._http.send(request, timeout)
 
     def close(self) -> None:

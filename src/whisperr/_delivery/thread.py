@@ -68,13 +68,15 @@ class WakeUp:
 class DeliveryThread:
     """Runs one scheduler in one process, and lets other threads wait for what it does."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, load: Callable[[], object] = bool) -> None:
+        """`load` imports what delivery needs; the thread calls it before all else."""
         # Not when the package is imported, where it would be a third of the time; and not when the
         # thread is started, maybe by one that `threading` would then take for the main thread.
         with first_use():
             import threading
         self._threading = threading
         self._scheduler = scheduler
+        self._load = load
         self._wake_up = WakeUp()
         self._turn = Mutex()  # held by the thread that is in `scheduler.step`
         self._waiting: set[WakeUp] = set()
@@ -98,8 +100,11 @@ class DeliveryThread:
         """Whether the calling thread is in the scheduler: in `on_error`, or interrupting it."""
         return self._turn.is_mine
 
-    def wake(self) -> None:
-        """Call the scheduler soon: there may be something to do. Returns at once."""
+    def wake(self, *, interrupted: bool = False) -> None:
+        """Call the scheduler soon: there may be something to do.
+
+        Returns at once, except where calls deliver; a call that is `interrupted` never does.
+        """
         scheduler = self._scheduler
         if scheduler.abandoned:
             scheduler.abandon()
@@ -109,7 +114,7 @@ class DeliveryThread:
             scheduler.wake_at = sys.maxsize
             if not self._ensure_thread():
                 scheduler.set_wake_at()  # no thread will: the next event tries again
-                if self._calls_deliver:
+                if self._calls_deliver and not interrupted:
                     self._deliver_in_call()
         except BaseException:  # an interruption
             scheduler.wake_at = 1
@@ -244,6 +249,7 @@ class DeliveryThread:
         block_in_this_thread(starter)
         enter_own_thread()
         try:
+            self._load()
             while not self._scheduler.abandoned and self._go_on():
                 pass
             self._scheduler.disconnect()
