@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 from django.core.exceptions import SynchronousOnlyOperation
 from django.db import transaction
 from django.http import HttpRequest
-from django.utils.functional import LazyObject
 
 from whisperr import InvalidEvent, Whisperr
 from whisperr._integrations.deferred import UNKNOWN, DeferredEvent, Unread, defer_event, get_sink
@@ -27,8 +26,9 @@ from whisperr._integrations.tracker import (
     to_user_id,
 )
 
-from ._pending import DjangoPending, KnownUser, in_event_loop, read_user, writes_rows
-from .conf import get_resolver, get_settings_client
+from ._pending import DjangoPending, KnownUser, writes_rows
+from ._user import in_event_loop, read_user
+from .conf import get_settings_client
 from .outbox.buffer import Rows, use_database
 
 if TYPE_CHECKING:
@@ -95,8 +95,8 @@ class DjangoRequestTracker(DeferringTracker):
         user = self._resolve()
         if isinstance(user, Unread):
             return user
-        if self.pending and get_resolver() is None and isinstance(self._request.user, LazyObject):
-            self.pending.found(user)  # what was tracked first is queued first
+        if self.pending:
+            self.pending.settle_loaded()  # what was tracked first is queued first
         return KnownUser(user) if user is not None and in_event_loop() and writes_rows() else user
 
     async def _aread_user(self) -> object:
