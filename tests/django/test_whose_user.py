@@ -71,7 +71,7 @@ class TestLazyUserOfAToken:
         assert site.sent() == [(str(bob.pk), "seen")]
 
     def test_a_wrong_token_is_reported(self, site: Site, ada: User) -> None:
-        site.aget(upgrade, ada, headers={"X-Token": "nobody"})
+        site.aget(upgrade, ada, headers={"X-Token": "unknown"})
         assert "reading request.user raised DoesNotExist" in site.get_reports()[0]
         assert site.sent() == []
 
@@ -200,7 +200,7 @@ class TestSyncResolver:
             site.aget(view)
         assert site.sent() == [
             (f"forgiving_{ada.pk}", "plan_upgraded"),
-            ("forgiving_nobody", "plan_upgraded"),
+            ("forgiving_unknown", "plan_upgraded"),
         ]
 
     def test_it_runs_once_for_all_events_of_a_view(self, site: Site, ada: User) -> None:

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING
 
 from asgiref.sync import async_to_sync, sync_to_async
 from django.contrib.auth.signals import user_logged_in, user_logged_out
+from django.db import Error
 
+from whisperr import InvalidEvent
 from whisperr._integrations.deferred import (
     DeferredEvent,
     Pending,
@@ -89,7 +91,7 @@ class DjangoPending(Pending):
 
     async def finish(self, settled: Sequence[tuple[DeferredEvent, object]]) -> bool:
         if settled and writes_rows():
-            return await sync_to_async(settle_all)(settled)
+            return await sync_to_async(_write_rows)(settled)
         return settle_all(settled)
 
     def settle_loaded(self) -> None:
@@ -107,6 +109,20 @@ class DjangoPending(Pending):
 
 def _to_known(user: Unread) -> Unread:
     return KnownUser(user.get_id()) if isinstance(user, LazyUser) and user.is_loaded else user
+
+
+def _write_rows(settled: Sequence[tuple[DeferredEvent, object]]) -> bool:
+    """Do what `settle_all` does, and settle the others also when a transaction is lost."""
+    accepted = True
+    first: Exception | None = None
+    for pair in settled:
+        try:
+            accepted &= settle_all([pair])
+        except (InvalidEvent, Error) as error:  # noqa: PERF203  # the others are settled as well
+            first = first or error
+    if first is not None:
+        raise first
+    return accepted
 
 
 def writes_rows() -> bool:

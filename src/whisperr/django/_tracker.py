@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import transaction
+from django.db import Error, transaction
 from django.http import HttpRequest
 
 from whisperr import InvalidEvent, Whisperr
@@ -25,6 +25,8 @@ from whisperr._integrations.tracker import (
     same_parameters,
     to_user_id,
 )
+from whisperr._process.interruption import is_interruption
+from whisperr._process.logger import logger
 
 from ._pending import DjangoPending, KnownUser, writes_rows
 from ._user import in_event_loop, read_user
@@ -151,11 +153,27 @@ def _queue_on_commit(deferred: DeferredEvent | None, using: str | None) -> str |
     try:
         connection = transaction.get_connection(using)
         if connection.connection is not None:  # else nothing can be open on it, and none is made
-            connection.on_commit(deferred.queue, robust=True)
+            connection.on_commit(partial(_queue_after_commit, deferred))
             return deferred.message_id
     except SynchronousOnlyOperation:
         pass  # an event loop, where Django has no transactions
-    except Exception as error:  # noqa: BLE001  # an unknown database, transactions by hand
+    except Exception as error:  # an unknown database, transactions by hand
+        if is_interruption(error):
+            raise
         deferred.reject(InvalidEvent(f"track_on_commit: Django raised {type(error).__name__}"))
         return None
     return deferred.message_id if deferred.queue() else None
+
+
+def _queue_after_commit(deferred: DeferredEvent) -> None:
+    """Queue an event after the commit; like a robust callback it stops no other callback.
+
+    A robust one itself would also keep interruptions from the caller, and that another transaction,
+    of the database of the outbox, is lost.
+    """
+    try:
+        deferred.queue()
+    except Exception as error:
+        if is_interruption(error) or isinstance(error, Error):
+            raise
+        logger().exception("track_on_commit: an event was not queued after the commit")
