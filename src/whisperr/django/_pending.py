@@ -66,9 +66,13 @@ class DjangoPending(Pending):
         self._queue.append((deferred, user))
         if self._ended and not self._settling:  # `settle` finds this one as well, in its order
             self._settling = True
-            task = asyncio.get_running_loop().create_task(self.settle())
-            _tasks.add(task)
-            task.add_done_callback(_tasks.discard)
+            try:
+                task = asyncio.get_running_loop().create_task(self.settle())
+                _tasks.add(task)
+                task.add_done_callback(_tasks.discard)
+            except BaseException:  # no loop, or an interruption: the next event tries again
+                self._settling = False
+                raise
         return deferred.message_id
 
     async def settle(self) -> None:

@@ -31,7 +31,7 @@ from whisperr._process.logger import logger
 from ._pending import DjangoPending, KnownUser, writes_rows
 from ._user import in_event_loop, read_user
 from .conf import get_settings_client
-from .outbox.buffer import Rows, use_database
+from .outbox.buffer import Rows, call_with_database
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -148,8 +148,8 @@ def _queue_on_commit(deferred: DeferredEvent | None, using: str | None) -> str |
         return None
     sink = get_sink(get_settings_client())
     if isinstance(sink, Rows) and sink.follows(using):
-        with use_database(using):
-            return deferred.message_id if deferred.queue() else None
+        accepted = call_with_database(using, deferred.queue)
+        return deferred.message_id if accepted else None
     try:
         connection = transaction.get_connection(using)
         if connection.connection is not None:  # else nothing can be open on it, and none is made

@@ -19,6 +19,7 @@ from whisperr import Whisperr
 from whisperr._delivery.pipeline import resolve_buffer
 from whisperr._integrations.client import API_KEY, DefaultClient, SettingsReader, get_setting_name
 from whisperr._options import OPTIONS, OUTBOX, Config, Option
+from whisperr._process.interruption import is_interruption
 from whisperr._secret import Secret
 
 from .outbox.buffer import OUTBOX_DATABASE, OutboxBuffer
@@ -144,6 +145,8 @@ def _make(found: object, option: Option) -> object:
     try:
         return found() if callable(found) else found
     except Exception as error:
+        if is_interruption(error):
+            raise
         raise ImproperlyConfigured(
             f"{get_setting_name(option)}: making it raised {type(error).__name__}: {error}"
         ) from error

@@ -12,7 +12,6 @@ Threads: any; Django gives each its own connection. A running event loop may not
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -28,11 +27,14 @@ from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from whisperr.protocols import Accounting
+
+    T = TypeVar("T")
 
 APP = "whisperr.django"
 OUTBOX_DATABASE = "WHISPERR_OUTBOX_DATABASE"
@@ -135,17 +137,20 @@ def get_alias(using: str | None = None) -> str:
 
         return str(router.db_for_write(OutboxEvent))
     except Exception as error:  # of a project's own router
+        if is_interruption(error):
+            raise
         raise StoreError(f"no database for the outbox: {type(error).__name__}") from error
 
 
-@contextmanager
-def use_database(using: str | None) -> Iterator[None]:
-    """Write the rows of this block to this database; None changes nothing."""
-    token = _named.set(using or _named.get())
+def call_with_database(using: str | None, act: Callable[[], T]) -> T:
+    """Return `act()`, which writes rows to this database; None changes nothing."""
+    before = _named.get()
     try:
-        yield
+        _named.set(using or before)
+        result = act()
     finally:
-        _named.reset(token)
+        _named.set(before)
+    return result
 
 
 def app_problem() -> str | None:
@@ -226,15 +231,24 @@ def _insert_in_savepoint(connection: BaseDatabaseWrapper, data: bytes) -> None:
     try:
         point = connection.savepoint()
         _execute_insert(connection, data)
-        if point is not None:
-            connection.savepoint_commit(point)
     except BaseException as error:
         if _is_in_transaction(connection) and not _undo(connection, point, error):
-            if connection.in_atomic_block:  # it must not seem to commit
-                transaction.set_rollback(True, using=connection.alias)
-            if isinstance(error, Error):
-                raise _TransactionLost(error) from error
+            _give_up(connection, error)
         raise
+    if point is not None:
+        try:  # not above: a savepoint that is released cannot be returned to
+            connection.savepoint_commit(point)
+        except Error as error:
+            _give_up(connection, error)
+            raise
+
+
+def _give_up(connection: BaseDatabaseWrapper, error: BaseException) -> None:
+    """Prevent that a lost transaction seems to commit; raises _TransactionLost for its error."""
+    if connection.in_atomic_block:
+        transaction.set_rollback(True, using=connection.alias)
+    if isinstance(error, Error):
+        raise _TransactionLost(error) from error
 
 
 def _is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
