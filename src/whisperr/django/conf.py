@@ -53,6 +53,13 @@ SETTINGS = _DjangoSettings(
 )
 
 
+def get_outbox_database() -> str | None:
+    """Return the database that the settings name for the outbox, None when the routers decide."""
+    buffer = SETTINGS.read().get("buffer")
+    using = buffer.using if isinstance(buffer, OutboxBuffer) else None
+    return using or getattr(settings, OUTBOX_DATABASE, None)
+
+
 def get_key() -> Secret:
     """Return the key of the settings, or else of the environment, wrapped."""
     return Secret(getattr(settings, API_KEY, None)).or_environment()
