@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from io import StringIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -22,13 +22,13 @@ from tests.queue.queues import get_accounting
 from whisperr.django.conf import get_outbox_database
 from whisperr.django.models import DeadLetter, OutboxEvent
 from whisperr.django.outbox.buffer import get_alias
+from whisperr.django.outbox.relay import RelayQueue
 from whisperr.errors import Loss, NotNow
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from django.db.models import Model
-    from django.http import HttpResponse
 
     from tests.django.site import Site
 
@@ -81,9 +81,15 @@ def run(*options: str) -> list[str]:
     return out.getvalue().splitlines()
 
 
+def start(relays: Relays) -> RelayQueue:
+    queue = relays.start()
+    assert isinstance(queue, RelayQueue)
+    return queue
+
+
 def claim_all(relays: Relays) -> list[bytes]:
     """Claim and acknowledge until nothing is left."""
-    queue = relays.start()
+    queue = start(relays)
     found: list[bytes] = []
     for _ in range(100):
         if not len(queue):
@@ -98,7 +104,7 @@ def claim_all(relays: Relays) -> list[bytes]:
     return found
 
 
-def get_pages(browser: Client, model: type[Model]) -> list[HttpResponse]:
+def get_pages(browser: Client, model: type[Model]) -> list[Any]:
     """Return the list of rows, and the page of each."""
     root = f"/admin/whisperr/{model.__name__.lower()}/"
     keys = model._default_manager.using(get_alias(get_outbox_database())).values_list("pk")
@@ -127,8 +133,8 @@ class TestData:
             assert delivered == [first, b'{"event_type":"a","external_user_id":"u"}', second]
         else:
             assert delivered == [first, second]
-            letter = DeadLetter.objects.values_list("reason", "message").get()
-            assert letter == ("invalid", "the row is not an event of this package")
+            dead = DeadLetter.objects.values_list("reason", "message").get()
+            assert dead == ("invalid", "the row is not an event of this package")
 
     def test_the_commands_and_pages_show_it_and_requeue_it(self, browser: Client) -> None:
         for data in GARBAGE.values():
@@ -153,9 +159,9 @@ class TestData:
         good = make_events(1)
         add_rows([large, *good])
         assert claim_all(relays) == good
-        letter = DeadLetter.objects.get()
-        assert (letter.reason, bytes(letter.data)) == ("too_large", large)
-        assert letter.message == "the row is larger than 1,000 bytes"
+        dead = DeadLetter.objects.get()
+        assert (dead.reason, bytes(dead.data)) == ("too_large", large)
+        assert dead.message == "the row is larger than 1,000 bytes"
         assert {page.status_code for page in get_pages(browser, DeadLetter)} == {200}
 
 
@@ -171,7 +177,7 @@ class TestDates:
         assert run()[0].startswith("waiting   3")
         json.loads("".join(run("--json")))
         relays = Relays()
-        queue = relays.start()
+        queue = start(relays)
         assert list(queue.claim(10)) == [event, event, second]
         assert queue.ack(2, Loss(2, "rejected")) == 2
         assert queue.ack(1) == 1
@@ -195,7 +201,7 @@ def test_what_the_server_says_is_kept_in_characters_that_every_database_takes(
 ) -> None:
     delete_rows(postgres)
     relays = Relays(postgres)
-    queue = relays.start()
+    queue = start(relays)
     queue.put(make_events(1)[0])
     queue.claim(10)
     assert queue.ack(1, Loss(1, "rejected", "no\x00\x1b[31m\ud800" + "x" * 5000)) == 1
@@ -213,7 +219,7 @@ class TestPostgreSQL:
     ) -> None:
         delete_rows(postgres)
         relays = Relays(postgres)
-        queue = relays.start()
+        queue = start(relays)
         first, second = make_events(2)
         queue.put(first)
         queue.put(second)
@@ -244,7 +250,7 @@ class TestDeletedByHand:
     def test_rows_that_vanish_while_they_are_claimed_stop_nothing(self) -> None:
         events = make_events(5)
         add_rows(events)
-        queue = Relays().start()
+        queue = start(Relays())
         assert list(queue.claim(2)) == events[:2]
         gone = list(OutboxEvent.objects.order_by("pk").values_list("pk", flat=True))
         OutboxEvent.objects.filter(pk__in=[gone[0], gone[2]]).delete()
@@ -257,7 +263,7 @@ class TestDeletedByHand:
 
     def test_an_emptied_table_ends_the_round(self) -> None:
         add_rows(make_events(5))
-        queue = Relays().start()
+        queue = start(Relays())
         queue.claim(2)
         execute("DELETE FROM whisperr_outboxevent")
         assert queue.ack(2) == 0

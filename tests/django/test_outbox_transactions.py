@@ -172,7 +172,7 @@ class TestDeadlock:
         self, full: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(connections[full], "_savepoint_allowed", lambda: False)
-        monkeypatch.setattr(connections[full], "vendor", "of somebody else")
+        monkeypatch.setattr(connections[full], "vendor", "another")
 
         @transaction.atomic(using=full)
         def pay() -> None:

@@ -48,7 +48,7 @@ _logged: set[str] = set()  # what is logged once in a process
 class LazyUser(Unread):
     """A lazy `request.user` that was not loaded when something was tracked for it."""
 
-    def __init__(self, request: HttpRequest, user: LazyObject) -> None:
+    def __init__(self, request: HttpRequest, user: LazyObject[Any]) -> None:
         super().__init__(self._load, user, _REQUEST_USER)
         self._request = request
         self._user = user
@@ -69,7 +69,7 @@ class LazyUser(Unread):
 
     async def _load(self) -> object:
         if not self.is_loaded:
-            auser = getattr(self._request, "auser", None)
+            auser: Any = getattr(self._request, "auser", None)
             if _is_of_session(self._user, self._request) and _is_django_auser(auser):
                 return get_key(await auser())  # so that Django keeps what is read
         return await sync_to_async(get_key)(self._user)
@@ -150,7 +150,7 @@ def _authenticated(request: HttpRequest) -> object:
     return LazyUser(request, user)
 
 
-def _get_loaded(request: HttpRequest, user: LazyObject) -> object:
+def _get_loaded(request: HttpRequest, user: LazyObject[Any]) -> object:
     """Return the user behind a lazy object, `empty` while nothing has loaded it."""
     loaded: object = vars(user).get("_wrapped", empty)
     if loaded is empty and _is_of_session(user, request):
@@ -158,7 +158,7 @@ def _get_loaded(request: HttpRequest, user: LazyObject) -> object:
     return loaded
 
 
-def _is_of_session(user: LazyObject, request: HttpRequest) -> bool:
+def _is_of_session(user: LazyObject[Any], request: HttpRequest) -> bool:
     """Return whether AuthenticationMiddleware made this object, for this request.
 
     Any other lazy object may find another user than the session, also where `request.auser` is

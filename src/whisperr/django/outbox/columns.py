@@ -88,9 +88,9 @@ def make_readable(rows: QuerySet[Any], *moments: str) -> QuerySet[Any]:
     vendor = connections[alias].vendor
     if vendor not in _LENIENT:
         return rows
-    text = BinaryField() if vendor == "sqlite" else CharField()
+    text: Any = BinaryField() if vendor == "sqlite" else CharField()
     read: dict[str, Any] = {f"{name}_text": Cast(name, text) for name in moments}
-    head = Substr(get_data(alias), 1, _HEAD_BYTES, output_field=BinaryField())
+    head: Any = Substr(get_data(alias), 1, _HEAD_BYTES, output_field=BinaryField())
     return rows.defer("data", *moments).annotate(data_head=head, **read)
 
 
@@ -126,7 +126,7 @@ def read_data(row: Model, longest: int) -> tuple[bytes, bool]:
     if connections[alias].vendor not in _LENIENT:
         data = to_bytes(vars(row).get("data"))
     else:
-        head = Substr(get_data(alias), 1, longest + 1, output_field=BinaryField())
+        head: Any = Substr(get_data(alias), 1, longest + 1, output_field=BinaryField())
         rows: QuerySet[Any] = type(row)._default_manager.using(alias)  # noqa: SLF001  # likewise
         data = to_bytes(rows.filter(pk=row.pk).values_list(head, flat=True).first())
     return data[:longest], len(data) <= longest

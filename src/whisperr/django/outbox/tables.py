@@ -103,7 +103,7 @@ class Claims:
             # A write first: it locks the rows, on SQLite the file, so that nothing changes below.
             held.update(token=token)
             created = read_moments(held, "created_at")  # of those that are still held
-            letters = [
+            refused = [
                 DeadLetter(
                     data=row.data,
                     reason=loss.reason,
@@ -115,22 +115,22 @@ class Claims:
                 if row.id in created
             ]
             if any(row.is_large for row in rows):
-                self._copy_large(rows, letters, created)
+                self._copy_large(rows, refused, created)
             else:
-                DeadLetter.objects.using(self.alias).bulk_create(letters)
+                DeadLetter.objects.using(self.alias).bulk_create(refused)
             _delete(held)
         return len(created)
 
     def _copy_large(
-        self, rows: Sequence[Row], letters: Sequence[DeadLetter], held: Container[int]
+        self, rows: Sequence[Row], refused: Sequence[DeadLetter], held: Container[int]
     ) -> None:
         """Add dead letters whose data the database copies, so that it is never in memory."""
         data = OutboxEvent.objects.using(self.alias).annotate(bytes=get_data(self.alias))
-        for row, letter in zip((row for row in rows if row.id in held), letters, strict=True):
-            letter.save(using=self.alias, force_insert=True)
+        for row, one in zip((row for row in rows if row.id in held), refused, strict=True):
+            one.save(using=self.alias, force_insert=True)
             if row.is_large:
                 copied = Subquery(data.filter(pk=row.id).values("bytes"))
-                DeadLetter.objects.using(self.alias).filter(pk=letter.pk).update(data=copied)
+                DeadLetter.objects.using(self.alias).filter(pk=one.pk).update(data=copied)
 
     def add(self, events: Sequence[bytes]) -> None:
         """Add rows that wait, in one transaction."""
