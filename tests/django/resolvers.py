@@ -25,6 +25,11 @@ def blocking(request: HttpRequest) -> str | None:
     return f"blocking_{request.user.pk}" if request.user.is_authenticated else None
 
 
+def by_auth(request: Any) -> str | None:
+    """Return the user of django-ninja."""
+    return None if request.auth is None else str(request.auth.pk)
+
+
 def forgiving(request: HttpRequest) -> str | None:
     """Take every failure for a visitor that is not known, as a broad `except` does."""
     calls.append("forgiving")

@@ -10,6 +10,7 @@ Threads: the event loop, and a thread that Django runs for it.
 from __future__ import annotations
 
 import asyncio
+import sys
 from functools import partial
 from inspect import isawaitable
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,18 @@ _MIDDLEWARE = "django.contrib.auth.middleware"
 _AUSER_ALONE = (
     "request.auser was replaced and request.user was not: events are sent for request.user; "
     "set request.user as well"
+)
+_AUTH_ALONE = (
+    "request.user is anonymous, and request.auth is not, as in views of django-ninja: nothing is "
+    f"sent for it; set {RESOLVE_USER} to a function that returns its id"
+)
+_OTHER_AUTH = (
+    "request.auth is another user than request.user: events are sent for request.user; set "
+    f"{RESOLVE_USER} to a function that returns the right id"
+)
+_NOT_AUTHENTICATED = (
+    "external_user_id: this view of Django REST framework has not authenticated yet; read "
+    "request.user before this call"
 )
 _KEYLESS = (
     "external_user_id: request.user is authenticated and has no primary key; set "
@@ -68,6 +81,11 @@ class LazyUser(Unread):
             return to_invalid_event(error, _REQUEST_USER)
 
     async def _load(self) -> object:
+        key = await self._load_key()
+        _log_other_user(self._request, key)
+        return key
+
+    async def _load_key(self) -> object:
         if not self.is_loaded:
             auser: Any = getattr(self._request, "auser", None)
             if _is_of_session(self._user, self._request) and _is_django_auser(auser):
@@ -134,20 +152,55 @@ def _authenticated(request: HttpRequest) -> object:
             "external_user_id: the request has no user; put AuthenticationMiddleware before "
             f"WhisperrMiddleware, or set {RESOLVE_USER}"
         )
+    if _authenticates_later(request):
+        raise InvalidEvent(_NOT_AUTHENTICATED)
     user: object = request.user
-    if not isinstance(user, LazyObject) or not in_event_loop():
-        return get_key(user)
-    loaded = _get_loaded(request, user)
-    if loaded is not empty:
-        return get_key(loaded)
+    if isinstance(user, LazyObject) and in_event_loop():
+        user = _get_loaded(request, user)
+        if user is empty:
+            return _get_unread(request, request.user)
+    key = get_key(user)
+    _log_other_user(request, key)
+    return key
+
+
+def _get_unread(request: HttpRequest, user: Any) -> LazyUser | None:  # noqa: ANN401  # a lazy object
     if _is_of_session(user, request):
         session = request.session
         if session.session_key is None and not session.modified:
+            _log_other_user(request, None)
             return None  # without a session cookie Django would find no user either
         auser = getattr(request, "auser", None)
         if auser is not None and not _is_django_auser(auser):
             _log_once(_AUSER_ALONE)
     return LazyUser(request, user)
+
+
+def _authenticates_later(request: HttpRequest) -> bool:
+    """Return whether a view of Django REST framework runs, and has not read its own user yet.
+
+    Then `request.user` is still that of the session, which the view may not even look at. The
+    framework sets `auth` on Django's request as soon as it has authenticated.
+    """
+    views = sys.modules.get("rest_framework.views")
+    if views is None or "auth" in vars(request):
+        return False
+    view = getattr(getattr(request.resolver_match, "func", None), "cls", None)
+    if not isinstance(view, type) or not issubclass(view, views.APIView):
+        return False
+    session = sys.modules["rest_framework.authentication"].SessionAuthentication
+    return not all(issubclass(one, session) for one in view.authentication_classes)  # type: ignore[attr-defined]  # of the framework
+
+
+def _log_other_user(request: HttpRequest, key: object) -> None:
+    """Log once that a view has found its user by itself, and not set `request.user`."""
+    auth = vars(request).get("auth")  # of django-ninja, and of Django REST framework
+    if auth is None or isinstance(auth, LazyObject):
+        return
+    if key is None:
+        _log_once(_AUTH_ALONE)
+    elif getattr(auth, "is_authenticated", False) is True and getattr(auth, "pk", key) != key:
+        _log_once(_OTHER_AUTH)
 
 
 def _get_loaded(request: HttpRequest, user: LazyObject[Any]) -> object:
