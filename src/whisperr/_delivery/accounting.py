@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from whisperr.errors import ErrorType, Loss, Reason
 
+    from .deferrals import Deferrals
     from .reporter import Reporter
 
     State = Literal["running", "paused", "closed", "disabled"]
@@ -44,7 +45,9 @@ class Stats(Frozen):
     Made from counters, without any I/O. With the Django outbox another process delivers, so that
     what was accepted stays `held` here.
 
-    - `accepted`, `delivered`, `held`: events and identifies, counted.
+    - `accepted`, `delivered`, `held`: events and identifies, counted. Those that wait for their
+      user or for a commit are accepted and held; they leave both again when there is no user, or
+      no commit.
     - `dropped`: accepted ones that are gone, by reason (`"queue_full"`, `"rejected"`,
       `"refused_in_batch"`, `"too_large"`, `"expired"`, `"shutdown"`).
     - `not_accepted`: calls that became no event, by reason (`"invalid"`, `"vetoed"`, `"closed"`,
@@ -181,6 +184,11 @@ class ClientAccounting:
             self._drop(reason, count_own(events))
             self.reporter.add("dropped", message, reason, status, len(events), events)
 
+    def lost_deferred(self, count: int, reason: Reason, message: str) -> None:
+        """Count and report events that were lost while they waited outside of the queue."""
+        self._drop(reason, count)
+        self.reporter.add("dropped", message, reason, count=count)
+
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         """Count own events that another process delivered, or dropped and reported."""
         if outcome == "delivered":
@@ -196,12 +204,22 @@ class ClientAccounting:
         """Keep what is wrong with the store; None when it works again."""
         self._store_problem = problem
 
-    def stats(self, held_bytes: int, state: State, problem: str | None, stored: int = 0) -> Stats:
-        """Return the counts of one moment."""
+    def stats(
+        self,
+        held_bytes: int,
+        state: State,
+        problem: str | None,
+        stored: int = 0,
+        deferrals: Deferrals | None = None,
+    ) -> Stats:
+        """Return the counts of one moment, with those of events that wait outside of the queue."""
         with self._lock:
             delivered, counts = self.delivered, dict(self.dropped)
             requests, retries = self.requests, self.retries
             accepted = self.accepted  # last: it counts on, and nothing may end before it began
+            if deferrals is not None:
+                accepted += deferrals.accepted
+                held_bytes += deferrals.bytes
         refused = {str(why): n for why, n in counts.items() if n and why in _NEVER_ACCEPTED}
         dropped = {str(why): n for why, n in counts.items() if n and why in _DROPPED}
         return Stats(

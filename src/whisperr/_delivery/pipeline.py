@@ -18,11 +18,12 @@ from whisperr._process import exit as process_exit
 from whisperr._process import forks
 from whisperr._process.imports import first_use
 from whisperr._process.logger import logger
-from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
+from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, QUEUE_FULL, MemoryQueue
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent, StoreError
 
 from .accounting import ClientAccounting
+from .deferrals import Deferrals
 from .reporter import Reporter
 from .scheduler import NEVER, Scheduler
 from .thread import DeliveryThread
@@ -40,10 +41,17 @@ if TYPE_CHECKING:
     from whisperr.protocols import Buffer, Queue, SharedQueue, Sink, Transport
 
     from .accounting import State, Stats
+    from .deferrals import Deferred
 
 # The last part of a shutdown is for reporting what could not be delivered.
 _SHARE_FOR_REPORTS = 0.05
 _MOST_FOR_REPORTS = 0.25  # seconds
+TOO_LARGE = "one event is larger than max_queue_bytes"
+DEFERRED_FULL = (
+    "the queue and the events that wait for their user or a commit were full; "
+    "the newest of those were dropped"
+)
+NEVER_SETTLED = "still waited for its user or a commit when the client was shut down"
 _LARGE_EVENT_BYTES = 4096  # ten times a usual one; bytes are not looked at for every event
 
 
@@ -87,6 +95,9 @@ class Pipeline:
             shared=self._shared,
         )
         self.thread = DeliveryThread(self.scheduler)
+        self.deferrals = Deferrals(
+            config.max_queue_size, config.max_queue_bytes, self.thread.wake_waiting
+        )
         process_exit.register(self)
         if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
             from whisperr._process.uwsgi import check_host
@@ -132,6 +143,35 @@ class Pipeline:
         if dropped:
             self._overflow(data, dropped)
         return not dropped
+
+    def defer(self, event: Deferred, size: int) -> bool:
+        """Accept an event that waits outside of the queue, for its user or a commit.
+
+        False when it was dropped: the bounds of the queue hold for both together.
+        """
+        size += EVENT_OVERHEAD_BYTES
+        if self.deferrals.admit(event, size, len(self.queue), self.queue.held_bytes):
+            return True
+        if size > self._config.max_queue_bytes:
+            self.accounting.lost_deferred(1, "too_large", TOO_LARGE)
+        else:
+            self.accounting.lost_deferred(1, "queue_full", DEFERRED_FULL)
+        return False
+
+    def wait_for_deferred(self, deadline: float, waiting: Waiting | None = None) -> int:
+        """Wait until no event waits for its user or a commit; return how many still do.
+
+        Not for a thread that would end such a wait itself.
+        """
+        if waiting is not None:
+            waiting.when_given_up(self.thread.wake_waiting)
+        if self.deferrals.count:
+            self.thread.wait_until(
+                lambda: not self.deferrals.count,
+                lambda: self.scheduler.ended or (waiting is not None and waiting.given_up),
+                deadline,
+            )
+        return self.deferrals.count
 
     def reject(self, error: Exception, call: str, call_site: str | None = None) -> None:
         """Count and report a call that became no event; a veto is counted and not reported.
@@ -202,6 +242,10 @@ class Pipeline:
         if not ended and not self.thread.is_mine:
             scheduler.abandon()
             self.thread.wake_waiting()
+        given_up = self.deferrals.give_up()
+        if given_up:
+            self.accounting.lost_deferred(given_up, "shutdown", NEVER_SETTLED)
+            self.reporter.emit(time.monotonic(), everything=True)
         empty = self.queue.settled(self.queue.tail())
         return ended and empty and not self.accounting.dropped["shutdown"]
 
@@ -229,7 +273,9 @@ class Pipeline:
             "closed" if self.closing else "paused" if self.scheduler.paused else "running"
         )
         stored = 0 if self._shared is None else self._shared.stored
-        return self.accounting.stats(self.queue.held_bytes, state, self.scheduler.problem, stored)
+        return self.accounting.stats(
+            self.queue.held_bytes, state, self.scheduler.problem, stored, self.deferrals
+        )
 
     def _open(self, buffer: Buffer) -> None:
         """Open what `buffer=` was given; which protocol it has is decided here and nowhere else."""
@@ -250,8 +296,7 @@ class Pipeline:
 
     def _overflow(self, data: bytes, events: Sequence[bytes]) -> None:
         if events[-1] is data:
-            message = "one event is larger than max_queue_bytes"
-            self.accounting.lost(events, "too_large", message)
+            self.accounting.lost(events, "too_large", TOO_LARGE)
         else:
             self.accounting.lost(events, "queue_full", QUEUE_FULL)
 
