@@ -91,6 +91,8 @@ def test_an_interrupted_value_interrupts_the_call_that_defers_it(
         def utcoffset(self, moment: datetime | None) -> Any:
             return interrupt()
 
+        dst = tzname = utcoffset
+
     with pytest.raises(TimeLimit):
         defer_event(
             client, UNKNOWN, "report_failed", occurred_at=datetime(2026, 1, 2, tzinfo=Zone())

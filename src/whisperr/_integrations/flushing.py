@@ -10,15 +10,21 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from whisperr._process.event_loop import run_in_thread
 from whisperr._process.exit import pipelines
+from whisperr._process.logger import logger
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
 
     from whisperr._process.event_loop import Waiting
+    from whisperr._process.exit import Running
 
     Function = TypeVar("Function", bound=Callable[..., Any])
     # Takes the arguments of a call; returns how long the flush after it may take, in seconds.
     GetTimeout = Callable[[tuple[Any, ...], dict[str, Any]], float]
+
+
+# Seconds that unfinished requests have at the end of a server whose flush has no bound.
+_LONGEST_WAIT = 10.0
 
 
 def flush_all(timeout: float, waiting: Waiting | None = None) -> bool:
@@ -26,8 +32,31 @@ def flush_all(timeout: float, waiting: Waiting | None = None) -> bool:
 
     What was not delivered stays queued. `waiting` is given up when nothing awaits this any more.
     """
-    deadline = time.monotonic() + timeout
-    mine = pipelines()
+    return _flush(pipelines(), time.monotonic() + timeout, waiting)
+
+
+def flush_before_end(mine: Sequence[Running], timeout: float, waiting: Waiting) -> None:
+    """Deliver what these pipelines hold, and what is still to be queued, within `timeout` seconds.
+
+    For a server that ends while the work of its last requests goes on: what waits for its user
+    has half of the time to get one.
+    """
+    began = time.monotonic()
+    _flush(mine, began + timeout, waiting)
+    left = max(began + timeout - time.monotonic(), 0.0)
+    most = time.monotonic() + min(left / 2, _LONGEST_WAIT)
+    if any(pipeline.wait_for_deferred(0.0) for pipeline in mine):
+        remaining = sum(pipeline.wait_for_deferred(most, waiting) for pipeline in mine)
+        _flush(mine, began + timeout, waiting)
+        if remaining:
+            logger().warning(
+                "%d events still wait for their user while the server ends; they are lost with "
+                "the process",
+                remaining,
+            )
+
+
+def _flush(mine: Sequence[Running], deadline: float, waiting: Waiting | None) -> bool:
     for pipeline in mine[1:]:  # all begin before this thread waits for any
         pipeline.flush(0)
     done = [pipeline.flush(max(deadline - time.monotonic(), 0.0), waiting) for pipeline in mine]
