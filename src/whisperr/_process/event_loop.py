@@ -99,6 +99,14 @@ def is_trio() -> bool:
     return True
 
 
+def in_event_loop() -> bool:
+    """Return whether the calling thread runs an event loop at the moment."""
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001  # documented as public for libraries
+        return True
+    return is_trio()
+
+
 def _asyncio_event(shield: bool) -> tuple[Callable[[], Awaitable[object]], Callable[[], None]]:  # noqa: ARG001, FBT001  # of `make_event`
     import asyncio
 
