@@ -269,6 +269,45 @@ class TestAsyncResolvers:
             assert strict.stats().accepted == 2
 
 
+class TestTrio:
+    def test_a_resolver_that_uses_trio_is_awaited_at_the_end_of_the_request(
+        self, client: Whisperr
+    ) -> None:
+        trio: Any = pytest.importorskip("trio", reason="trio is not installed")
+
+        async def resolve_user(scope: Any) -> str:
+            await trio.sleep(0)
+            return "ada"
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            scope["state"]["whisperr"].track("plan_upgraded")
+            await scope["state"]["whisperr"].atrack("plan_upgraded")
+
+        middleware = WhisperrMiddleware(app, client, resolve_user=resolve_user)
+        trio.run(middleware, {"type": "http"}, receive, send)
+        assert queued(client) == 2
+
+    def test_what_a_cancelled_request_leaves_is_reported(self, client: Whisperr) -> None:
+        trio: Any = pytest.importorskip("trio", reason="trio is not installed")
+
+        async def resolve_user(scope: Any) -> str:
+            await trio.sleep(60)
+            return "ada"
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            scope["state"]["whisperr"].track("plan_upgraded")
+
+        middleware = WhisperrMiddleware(app, client, resolve_user=resolve_user)
+
+        async def main() -> None:
+            with trio.move_on_after(0.05):
+                await middleware({"type": "http"}, receive, send)
+
+        trio.run(main)
+        assert client.stats().not_accepted == {"invalid": 1}
+        assert client.stats().held == 0
+
+
 class TestConnections:
     def test_a_sync_resolver_leaves_the_messages_of_a_websocket_alone(
         self, client: Whisperr, server: LocalServer

@@ -168,6 +168,23 @@ class TestWorkThatIsDoneLater:
             asyncio.run(decorator(handler)({}, None))
         assert len(server.arrivals()) == 1
 
+    def test_of_a_coroutine_under_trio_also_when_it_is_cancelled(
+        self, decorator: Any, client: Whisperr, server: LocalServer
+    ) -> None:
+        trio: Any = pytest.importorskip("trio", reason="trio is not installed")
+
+        @decorator
+        async def handler(event: Any, context: Any) -> None:
+            client.track("ada", "report_failed")
+            await trio.sleep(60)
+
+        async def main() -> None:
+            with trio.move_on_after(0.05):
+                await handler({}, None)
+
+        trio.run(main)
+        assert len(server.arrivals()) == 1
+
     def test_of_a_generator(self, decorator: Any, client: Whisperr, server: LocalServer) -> None:
         @decorator
         def handler(event: Any, context: Any) -> Iterator[int]:

@@ -58,6 +58,13 @@ def test_it_shares_the_bounds_of_the_queue(
     assert deferrals.accepted == 2
 
 
+def test_a_tenth_of_the_bounds_is_theirs_however_full_the_queue_is() -> None:
+    deferrals = make(100, 10_000)
+    assert [deferrals.admit(Event(), SIZE, 100, 10_000) for _ in range(11)] == [True] * 10 + [False]
+    deferrals = make(1_000_000, 10_000)
+    assert [deferrals.admit(Event(), 400, 0, 10_000) for _ in range(3)] == [True, True, False]
+
+
 def test_what_is_given_up_is_lost_and_its_wait_has_ended() -> None:
     deferrals, event = make(), Event()
     deferrals.admit(event, SIZE, 0, 0)

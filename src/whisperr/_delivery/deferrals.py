@@ -1,7 +1,9 @@
 """Events that wait outside of the queue: for their user, or for a commit.
 
 They are accepted and held like those of the queue, and share its bounds: one more is dropped when
-the queue and these together reach them. They never overflow the queue when their wait ends.
+the queue and these together reach them. So they do not overflow the queue when their wait ends.
+A tenth of the bounds is theirs alone: while the service is away and the queue is full, the newest
+events still replace the oldest.
 
 Threads: any, also from a signal handler or a `__del__`. The lock is re-entrant and held for a few
 instructions; no call happens between the reading and the writing of a count, so that no
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
         """An event that waits; only `Deferrals` writes its `counted_bytes`, 0 at first."""
 
         counted_bytes: int
+
+
+_OWN_SHARE = 10
 
 
 class Deferrals:
@@ -65,8 +70,15 @@ class Deferrals:
     def admit(self, event: Deferred, size: int, queued: int, queued_bytes: int) -> bool:
         """Count an event of `size` bytes, unless that exceeds the bounds; then it is lost."""
         with self._lock:
-            is_full = self.count + queued >= self._max_events
-            if self._is_over or is_full or self.bytes + queued_bytes + size > self._max_bytes:
+            events, size_in_all = self.count + 1, self.bytes + size
+            fits = (
+                events + queued <= self._max_events
+                and size_in_all + queued_bytes <= self._max_bytes
+            ) or (
+                events <= self._max_events // _OWN_SHARE
+                and size_in_all <= self._max_bytes // _OWN_SHARE
+            )
+            if self._is_over or not fits:
                 self.lost += 1
                 return False
             event.counted_bytes = size

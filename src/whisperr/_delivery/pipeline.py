@@ -154,6 +154,8 @@ class Pipeline:
             return True
         if size > self._config.max_queue_bytes:
             self.accounting.lost_deferred(1, "too_large", TOO_LARGE)
+        elif self.closing:
+            self.accounting.lost_deferred(1, "shutdown", NEVER_SETTLED)
         else:
             self.accounting.lost_deferred(1, "queue_full", DEFERRED_FULL)
         return False

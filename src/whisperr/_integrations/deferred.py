@@ -267,6 +267,8 @@ def run_in_context(context: Context, work: Coroutine[Any, Any, Any]) -> Generato
             awaited = context.run(step, given)
         except StopIteration as end:
             return end.value
+        finally:
+            given = None  # no cycle of an exception with this frame
         try:
             given = yield awaited
             step = work.send

@@ -142,7 +142,10 @@ def _trio_event(shield: bool) -> tuple[Callable[[], Awaitable[object]], Callable
 
 def _start(work: Callable[[], None]) -> bool:
     with first_use():
-        from threading import Thread
+        from threading import Thread, main_thread
+    # From here on a new thread is refused (3.12) or may hang its starter (3.11).
+    if sys.is_finalizing() or not main_thread().is_alive():
+        return False
     try:
         Thread(target=work, name=THREAD_NAME, daemon=True).start()
     except RuntimeError:  # no more threads, or none any more: the interpreter shuts down
