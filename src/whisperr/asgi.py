@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ._delivery.pipeline import Pipeline
     from ._process.event_loop import Waiting
     from ._process.exit import Running
 
@@ -254,6 +255,20 @@ def _is_flushed(client: Whisperr) -> bool:
     return False
 
 
+def _find_pipeline(client: Whisperr | Callable[[], Whisperr]) -> Pipeline | None:
+    """Return what delivers for this client; a function that fails must not stop the shutdown."""
+    try:
+        return get_pipeline(client if isinstance(client, Whisperr) else client())
+    except Exception as error:  # of a project's own function
+        if is_interruption(error):
+            raise
+        logger().warning(
+            "the function that returns the client raised %s; nothing is delivered at the end",
+            type(error).__name__,
+        )
+        return None
+
+
 def flush_on_shutdown(
     app: App,
     client: Whisperr | Callable[[], Whisperr] | None = None,
@@ -278,7 +293,7 @@ def flush_on_shutdown(
     def flush(waiting: Waiting) -> None:
         mine: Sequence[Running] = pipelines()
         if client is not None:
-            pipeline = get_pipeline(client if isinstance(client, Whisperr) else client())
+            pipeline = _find_pipeline(client)
             mine = [] if pipeline is None else [pipeline]
         flush_before_end(mine, seconds, waiting)
 
