@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import FastAPI, Request
+from fastapi import FastAPI
+from fastapi.requests import HTTPConnection
 
 from whisperr.fastapi import Tracker, WhisperrMiddleware
 
 
 def get_user(scope: dict[str, Any]) -> str | None:
     """Return the user's id; a real application verifies a session or a token here."""
-    return Request(scope).headers.get("x-user")
+    return HTTPConnection(scope).headers.get("x-user")
 
 
 app = FastAPI()

@@ -70,7 +70,7 @@ def python(program: str, *arguments: str) -> str:
 
 def test_every_duty_has_its_tests() -> None:
     here = Path(__file__).read_text(encoding="utf-8")
-    assert len(DUTIES) == 10
+    assert len(DUTIES) == 11
     for duty in DUTIES:
         assert re.search(rf'""".*\b{duty}\b.*"""', here), duty
 
@@ -381,6 +381,41 @@ class TestUsers:
         assert {error.reason for error in errors} == {"invalid"}
         assert all("resolve_user raised LookupError" in error.message for error in errors)
         assert not any("ada@example.com" in error.message for error in errors)
+
+    def test_a_time_limit_that_ends_the_reading_reaches_the_caller(
+        self, run: Any, client: Whisperr, errors: list[WhisperrError]
+    ) -> None:
+        """Never in the way."""
+
+        class BaseTimeoutException(Exception):
+            __module__, __qualname__ = "rq.timeouts", "BaseTimeoutException"
+
+        def takes_too_long() -> str:
+            raise BaseTimeoutException
+
+        # Flask answers with a 500, which is not what the run expects.
+        with pytest.raises((BaseTimeoutException, AssertionError)):
+            run(client, takes_too_long, both)
+        assert client.stats().not_accepted == {}
+        assert errors == []
+
+    def test_an_event_that_waits_for_its_user_is_held(self, client: Whisperr) -> None:
+        """Counted. Django's own tests are in tests/django."""
+        from whisperr.asgi import WhisperrMiddleware
+
+        held = []
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            scope["state"]["whisperr"].track("plan_upgraded")
+            held.append(client.stats().held)
+
+        async def resolve_user(scope: Any) -> None:
+            """Return no user: an anonymous visitor."""
+
+        middleware = WhisperrMiddleware(app, client, resolve_user=resolve_user)
+        asyncio.run(middleware({"type": "http"}, None, None))  # type: ignore[arg-type]  # unused
+        assert held == [1]
+        assert client.stats().held == 0
 
 
 # What is made when an application starts, without a key.

@@ -4,27 +4,40 @@ It needs no framework. The guide is docs/asgi.md. Servers such as uvicorn end on
 running `atexit`; the last thing that they run is the lifespan protocol. Not every framework speaks
 it (Django refuses it), so it is answered here.
 
-Threads: runs in the event loop; waiting for delivery happens in other threads.
+Threads: runs in the event loop, of asyncio or trio; waiting for delivery happens in other threads.
 """
 
 from __future__ import annotations
 
-import asyncio
 import inspect
+from collections.abc import MutableMapping
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from ._client import Whisperr
+from ._client import Whisperr, get_pipeline
 from ._integrations.client import get_client_factory
 from ._integrations.deferred import Pending, Unread
-from ._integrations.flushing import flush_all
+from ._integrations.flushing import flush_before_end
 from ._integrations.tracker import DeferringTracker, is_async
-from ._process.exit import EXIT_TIMEOUT
+from ._options import OVERRIDES
+from ._process.event_loop import in_event_loop, run_in_thread
+from ._process.exit import EXIT_TIMEOUT, pipelines
+from ._process.interruption import is_interruption
+from ._process.logger import logger
+from ._process.timeout import parse_timeout
 from .errors import InvalidEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
+    from collections.abc import Awaitable, Callable, Coroutine, Sequence
+    from typing import NoReturn
+
+    from typing_extensions import Self
+
+    from ._delivery.pipeline import Pipeline
+    from ._process.event_loop import Waiting
+    from ._process.exit import Running
 
     Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
     Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -36,14 +49,21 @@ __all__ = ["RequestTracker", "WhisperrMiddleware", "flush_on_shutdown"]
 
 _STARTUP = "lifespan.startup"
 _SHUTDOWN = "lifespan.shutdown"
+_NAME = "whisperr"  # of the tracker in `scope["state"]`
+_NO_LIFESPAN = (
+    "WhisperrMiddleware has seen no lifespan of the server: waiting events are lost when it ends, "
+    "unless your own code awaits ashutdown() then; wrap the outermost application: "
+    "app = flush_on_shutdown(app)"
+)
 
 
 class RequestTracker(DeferringTracker):
     """Tracks for the user of one request: `request.state.whisperr`.
 
     Nothing is sent for an anonymous visitor. With an async resolver, the events of `track` and
-    `identify` are queued when the request is over, for the user of that moment; `atrack` and
-    `aidentify` ask the resolver before they return.
+    `identify` are queued when the request is over, for the user of that moment; on a websocket
+    before its next message. The resolver runs with the context variables of the call. `atrack` and
+    `aidentify` ask it before they return.
     """
 
     __slots__ = ("_is_async",)
@@ -59,11 +79,25 @@ class RequestTracker(DeferringTracker):
         self._is_async = is_async(resolve, inspect.iscoroutinefunction)
 
     def _read_user(self) -> object:
-        return Unread(self._resolve, source=self) if self._is_async else self._resolve()
+        if not self._is_async:
+            return self._resolve()
+        return Unread(self._resolve, source=self, context=copy_context())
+
+    def settle_at(self, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+        """Return a `receive` or `send` that first queues what waits: a websocket stays for long."""
+        if not self._is_async:  # nothing ever waits
+            return call
+
+        async def settle_and_call(*message: Any) -> Any:  # noqa: ANN401  # of the protocol
+            if self.pending:
+                await self.pending.settle_now()
+            return await call(*message)
+
+        return settle_and_call
 
 
 class WhisperrMiddleware:
-    """Put a `RequestTracker` on every request: `request.state.whisperr`, `scope["state"]`.
+    """Put a `RequestTracker` on every request and websocket: `request.state.whisperr`.
 
         app.add_middleware(WhisperrMiddleware, resolve_user=get_user)
 
@@ -75,7 +109,7 @@ class WhisperrMiddleware:
     - `flush_timeout`: how many seconds delivery may take when the server shuts down; the
       lifespan is treated as by `flush_on_shutdown`.
 
-    The resolver is asked when something is tracked. Websockets pass through untouched.
+    The resolver is asked when something is tracked.
     """
 
     def __init__(
@@ -84,21 +118,29 @@ class WhisperrMiddleware:
         client: Whisperr | Callable[[], Whisperr] | None = None,
         *,
         resolve_user: Callable[[Any], object] | None = None,
-        flush_timeout: float = EXIT_TIMEOUT,
+        flush_timeout: float | None = EXIT_TIMEOUT,
     ) -> None:
+        seconds = parse_timeout(flush_timeout, "flush_timeout")
         self._app = app
         self._get_client = get_client_factory(client)
         self._resolve = resolve_user
-        self._lifespan = flush_on_shutdown(app, self._get_client, timeout=flush_timeout)
-        self._get_client()
+        self._lifespan = flush_on_shutdown(app, self._get_client, timeout=seconds)
+        self._is_lifespan_checked = False
+        self._problem = self._find_problem()
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one connection."""
-        if scope["type"] == "lifespan":
+        kind = scope["type"]
+        if kind == "lifespan":
+            if self._problem is not None:
+                await _refuse_startup(self._problem, receive, send)
             await self._lifespan(scope, receive, send)
-        elif scope["type"] == "http":
+        elif kind in {"http", "websocket"}:
+            self._check()
             tracker = RequestTracker(self._get_client, scope, self._resolve)
-            scope.setdefault("state", {})["whisperr"] = tracker
+            _set_tracker(scope, tracker)
+            if kind == "websocket":
+                receive, send = tracker.settle_at(receive), tracker.settle_at(send)
             try:
                 await self._app(scope, receive, send)
             finally:
@@ -108,12 +150,130 @@ class WhisperrMiddleware:
         else:
             await self._app(scope, receive, send)
 
+    def _find_problem(self) -> Exception | None:
+        """Return why there is no client, where the lifespan can say so; raise it elsewhere.
+
+        Frameworks make their middleware while they serve the lifespan. An exception there means to
+        a server that the application has none, and it goes on.
+        """
+        try:
+            self._get_client()
+        except Exception as error:
+            if is_interruption(error) or not in_event_loop():
+                raise
+            return error
+        return None
+
+    def _check(self) -> None:
+        """Raise why there is no client; report once that nothing delivers at the end."""
+        if self._problem is not None:
+            self._get_client()
+            self._problem = None
+        if not self._is_lifespan_checked:
+            self._is_lifespan_checked = True
+            client = self._get_client()
+            if OVERRIDES.pipeline is None and client.enabled and not _is_flushed(client):
+                logger().warning("%s", _NO_LIFESPAN)
+
+
+class _RequestState(dict[str, Any]):
+    """The `scope["state"]` of one request, where that of the server may be that of others too.
+
+    It has a tracker of its own. All else is written through, because middlewares around ours read
+    what an endpoint writes.
+    """
+
+    __slots__ = ("_of_server",)
+
+    def __init__(self, of_server: MutableMapping[str, Any], tracker: RequestTracker) -> None:
+        super().__init__(of_server, **{_NAME: tracker})
+        self._of_server = of_server
+
+    def __setitem__(self, key: str, value: Any) -> None:  # noqa: ANN401  # of any application
+        super().__setitem__(key, value)
+        if key != _NAME:
+            self._of_server[key] = value
+
+    def __delitem__(self, key: str) -> None:
+        super().__delitem__(key)
+        if key != _NAME:
+            self._of_server.pop(key, None)
+
+    def pop(self, key: str, *default: Any) -> Any:  # noqa: ANN401  # likewise
+        value = super().pop(key, *default)
+        if key != _NAME:
+            self._of_server.pop(key, None)
+        return value
+
+    # The methods of `dict` do not call those above; the ones of MutableMapping do.
+    popitem = MutableMapping.popitem
+    clear = MutableMapping.clear
+    update = MutableMapping.update
+    setdefault = MutableMapping.setdefault
+
+    def __ior__(self, other: Any) -> Self:  # type: ignore[override,misc]  # noqa: ANN401  # as of `dict`
+        self.update(other)
+        return self
+
+
+def _set_tracker(scope: MutableMapping[str, Any], tracker: RequestTracker) -> None:
+    """Put the tracker into the state of this request, never into one that others have too.
+
+    The scope itself is the connection's own, and stays: middlewares around ours read from it what
+    the router found.
+    """
+    state = scope.get("state")
+    scope["state"] = {_NAME: tracker} if state is None else _RequestState(state, tracker)
+
+
+async def _refuse_startup(problem: Exception, receive: Receive, send: Send) -> NoReturn:
+    """Answer that the application cannot start, and raise why (ASGI, Lifespan Protocol)."""
+    while (await receive())["type"] != _STARTUP:
+        pass
+    text = (
+        str(problem) if isinstance(problem, ValueError) else f"{type(problem).__name__}: {problem}"
+    )
+    await send({"type": f"{_STARTUP}.failed", "message": f"whisperr: {text}"})
+    raise problem
+
+
+# What the lifespans that run at the moment will flush: a client, a function, None for every client.
+_flushed: list[Whisperr | Callable[[], Whisperr] | None] = []
+
+
+def _is_flushed(client: Whisperr) -> bool:
+    """Return whether a lifespan that runs will flush this client."""
+    for one in tuple(_flushed):
+        if one is None or one is client:
+            return True
+        try:
+            if not isinstance(one, Whisperr) and one() is client:
+                return True
+        except Exception as error:  # of a project's own function, which the shutdown will show
+            if is_interruption(error):
+                raise
+    return False
+
+
+def _find_pipeline(client: Whisperr | Callable[[], Whisperr]) -> Pipeline | None:
+    """Return what delivers for this client; a function that fails must not stop the shutdown."""
+    try:
+        return get_pipeline(client if isinstance(client, Whisperr) else client())
+    except Exception as error:  # of a project's own function
+        if is_interruption(error):
+            raise
+        logger().warning(
+            "the function that returns the client raised %s; nothing is delivered at the end",
+            type(error).__name__,
+        )
+        return None
+
 
 def flush_on_shutdown(
     app: App,
     client: Whisperr | Callable[[], Whisperr] | None = None,
     *,
-    timeout: float = EXIT_TIMEOUT,
+    timeout: float | None = EXIT_TIMEOUT,
 ) -> Wrapped:
     """Wrap an ASGI application so that what is held is delivered when its server shuts down.
 
@@ -125,20 +285,28 @@ def flush_on_shutdown(
       stays queued; the end of the process may still deliver it.
 
     Requests pass through untouched. The application's own lifespan is kept; when it has none, it
-    is answered here. Needs a server that speaks lifespan (uvicorn, hypercorn, granian).
+    is answered here. Needs a server that speaks lifespan (uvicorn, hypercorn, granian), with
+    asyncio or trio.
     """
+    seconds = parse_timeout(timeout)
 
-    async def flush() -> None:
-        if client is None:
-            await asyncio.to_thread(flush_all, timeout)
-        else:
-            await (client if isinstance(client, Whisperr) else client()).aflush(timeout)
+    def flush(waiting: Waiting) -> None:
+        mine: Sequence[Running] = pipelines()
+        if client is not None:
+            pipeline = _find_pipeline(client)
+            mine = [] if pipeline is None else [pipeline]
+        flush_before_end(mine, seconds, waiting)
 
     async def wrapped(scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _Lifespan(receive, send, flush).run(app, scope)
-        else:
+        if scope["type"] != "lifespan":
             await app(scope, receive, send)
+            return
+        _flushed.append(client)
+        try:
+            lifespan = _Lifespan(receive, send, partial(run_in_thread, flush, shield=True))
+            await lifespan.run(app, scope)
+        finally:
+            _flushed.remove(client)
 
     return wrapped
 

@@ -14,7 +14,8 @@ The middleware is the one of `whisperr.asgi`; the guide is docs/asgi.md.
 from __future__ import annotations
 
 try:
-    from fastapi import Depends, Request
+    from fastapi import Depends
+    from fastapi.requests import HTTPConnection  # noqa: TC002  # FastAPI reads annotations
 except ModuleNotFoundError as _missing:
     if _missing.name != "fastapi":
         raise
@@ -27,15 +28,15 @@ from .asgi import RequestTracker, WhisperrMiddleware, flush_on_shutdown
 __all__ = ["RequestTracker", "Tracker", "WhisperrMiddleware", "flush_on_shutdown", "tracker_of"]
 
 
-async def tracker_of(request: Request) -> RequestTracker:
-    """Return the tracker of a request: the dependency behind `Tracker`.
+async def tracker_of(connection: HTTPConnection) -> RequestTracker:
+    """Return the tracker of a request or a websocket: the dependency behind `Tracker`.
 
     Raises RuntimeError without WhisperrMiddleware.
     """
-    tracker = getattr(request.state, "whisperr", None)
+    tracker = getattr(connection.state, "whisperr", None)
     if not isinstance(tracker, RequestTracker):
         raise RuntimeError(  # noqa: TRY004  # it is the middleware that is missing
-            "the request has no whisperr: app.add_middleware(WhisperrMiddleware)"
+            "the connection has no whisperr: app.add_middleware(WhisperrMiddleware)"
         )
     return tracker
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
 from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
@@ -18,12 +20,15 @@ if TYPE_CHECKING:
 pytest.importorskip("fastapi", reason="FastAPI is not installed")
 
 # Behind the check: these need what it looks for.
+import anyio.lowlevel
+import anyio.to_thread
 from fastapi import BackgroundTasks, Depends, FastAPI, Request, WebSocket
 from fastapi.testclient import TestClient
 from starlette.applications import Starlette
 from starlette.authentication import AuthCredentials, AuthenticationBackend, BaseUser
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
+from starlette.requests import HTTPConnection
 from starlette.responses import PlainTextResponse
 from starlette.routing import Mount, Route
 
@@ -50,7 +55,8 @@ class Header(AuthenticationBackend):
 
 
 def get_user(scope: Any) -> str | None:
-    return Request(scope).headers.get("x-user")
+    headers = HTTPConnection(scope).headers  # of a request or a websocket
+    return headers.get("x-user")
 
 
 async def async_get_user(scope: Any) -> str | None:
@@ -123,9 +129,10 @@ def shop(client: Whisperr, resolve_user: Any, seen: list[str]) -> FastAPI:
         pass
 
     @app.websocket("/socket")
-    async def socket(websocket: WebSocket) -> None:
+    async def socket(websocket: WebSocket, whisperr: Tracker) -> None:
         await websocket.accept()
-        await websocket.send_text(str(hasattr(websocket.state, "whisperr")))
+        await websocket.send_text(str(whisperr.track("joined")))
+        websocket.state.whisperr.track("left")
         await websocket.close()
 
     return app
@@ -160,17 +167,87 @@ class TestFastApi:
             assert server.arrivals() == []
         assert [a.type for a in server.arrivals()] == ["plan_upgraded"]
 
-    def test_a_websocket_passes_through(self, resolve_user: Any, client: Whisperr) -> None:
-        with (
-            TestClient(shop(client, resolve_user, [])) as browser,
-            browser.websocket_connect("/socket") as socket,
-        ):
-            assert socket.receive_text() == "False"
+    def test_a_websocket_tracks_through_the_same_dependency(
+        self, resolve_user: Any, client: Whisperr, server: LocalServer
+    ) -> None:
+        with TestClient(shop(client, resolve_user, [])) as browser:
+            with browser.websocket_connect("/socket", headers={"x-user": "ada"}) as socket:
+                message_id = socket.receive_text()
+            assert sent(client, server) == [("ada", "joined"), ("ada", "left")]
+        assert server.arrivals()[0].body["context"]["$message_id"] == message_id
 
     def test_the_dependency_is_no_parameter_of_the_interface(
         self, resolve_user: Any, client: Whisperr
     ) -> None:
         assert "whisperr" not in str(shop(client, resolve_user, []).openapi())
+
+
+def test_a_middleware_around_ours_reads_what_the_endpoint_left(client: Whisperr) -> None:
+    seen: list[Any] = []
+    app = FastAPI()
+    app.add_middleware(WhisperrMiddleware, client=client, resolve_user=get_user)
+
+    @app.middleware("http")
+    async def log(request: Request, call_next: Any) -> Any:
+        request.state.request_id = "r1"
+        response = await call_next(request)
+        seen.extend((request.state.user_id, request.scope["route"].path))
+        return response
+
+    @app.post("/upgrade")
+    async def upgrade(request: Request) -> str:
+        request.state.user_id = "ada"
+        return str(request.state.request_id)
+
+    with TestClient(app) as browser:
+        assert browser.post("/upgrade").json() == "r1"
+    assert seen == ["ada", "/upgrade"]
+
+
+@pytest.mark.usefixtures("_no_client_of_the_process")
+def test_an_application_whose_client_cannot_be_made_does_not_start() -> None:
+    app = FastAPI()
+    app.add_middleware(WhisperrMiddleware)
+    with pytest.raises(ValueError, match="WHISPERR_API_KEY"), TestClient(app):
+        raise AssertionError("not reached")
+
+
+def test_an_async_resolver_runs_in_the_context_of_the_call_of_any_endpoint(
+    client: Whisperr, server: LocalServer
+) -> None:
+    tenant: ContextVar[str] = ContextVar("tenant", default="unknown")
+
+    async def resolve_user(scope: Any) -> str:
+        await anyio.lowlevel.checkpoint()
+        return await anyio.to_thread.run_sync(tenant.get)
+
+    app = FastAPI()
+    app.add_middleware(WhisperrMiddleware, client=client, resolve_user=resolve_user)
+
+    @app.post("/sync")
+    def downgraded(whisperr: Tracker) -> None:
+        tenant.set("ada")
+        whisperr.track("plan_downgraded")
+        tenant.set("grace")
+        whisperr.track("plan_upgraded")
+
+    @app.post("/async")
+    async def upgraded(whisperr: Tracker) -> None:
+        async def in_a_task(name: str) -> None:
+            tenant.set(name)
+            whisperr.track("seat_added")
+
+        await asyncio.gather(*(in_a_task(name) for name in ("bob", "cy")))
+
+    with TestClient(app) as browser:
+        browser.post("/sync")
+        browser.post("/async")
+        assert sorted(sent(client, server), key=str) == [
+            ("ada", "plan_downgraded"),
+            ("bob", "seat_added"),
+            ("cy", "seat_added"),
+            ("grace", "plan_upgraded"),
+        ]
 
 
 def test_without_the_middleware_the_dependency_says_what_to_do() -> None:

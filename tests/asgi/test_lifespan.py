@@ -164,6 +164,17 @@ def test_a_callable_is_asked_for_the_client_at_the_end(server: LocalServer) -> N
     assert Server().run(flush_on_shutdown(raises_at_once, Whisperr(disabled=True))) == BOTH
 
 
+def test_a_function_for_the_client_that_fails_does_not_stop_the_shutdown(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def make_client() -> Whisperr:
+        raise LookupError("secret")
+
+    assert Server().run(flush_on_shutdown(speaks, make_client)) == BOTH
+    (message,) = [record.getMessage() for record in caplog.records]
+    assert "raised LookupError; nothing is delivered at the end" in message
+
+
 def test_no_server_holds_the_shutdown_up(server: LocalServer) -> None:
     server.set_faults(faults.hang())
     client = Whisperr("wrk_test", base_url=server.url, **QUIET)

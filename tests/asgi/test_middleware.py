@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from whisperr import InvalidEvent, Whisperr
-from whisperr.asgi import RequestTracker, WhisperrMiddleware
+from whisperr.asgi import RequestTracker, WhisperrMiddleware, flush_on_shutdown
+from whisperr.testing import capture
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -67,6 +68,11 @@ def get_reports(client: Whisperr, errors: list[WhisperrError]) -> list[str]:
 def sent(client: Whisperr, server: LocalServer) -> list[tuple[str | None, str | None]]:
     client.flush()
     return [(a.user, a.type) for a in server.arrivals()]
+
+
+def queued(client: Whisperr) -> int:
+    """Return how many events wait for delivery, and no more for their user."""
+    return len(client._get_pipeline().queue)
 
 
 class TestUsers:
@@ -263,18 +269,113 @@ class TestAsyncResolvers:
             assert strict.stats().accepted == 2
 
 
+class TestTrio:
+    def test_a_resolver_that_uses_trio_is_awaited_at_the_end_of_the_request(
+        self, client: Whisperr
+    ) -> None:
+        trio: Any = pytest.importorskip("trio", reason="trio is not installed")
+
+        async def resolve_user(scope: Any) -> str:
+            await trio.sleep(0)
+            return "ada"
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            scope["state"]["whisperr"].track("plan_upgraded")
+            await scope["state"]["whisperr"].atrack("plan_upgraded")
+
+        middleware = WhisperrMiddleware(app, client, resolve_user=resolve_user)
+        trio.run(middleware, {"type": "http"}, receive, send)
+        assert queued(client) == 2
+
+    def test_what_a_cancelled_request_leaves_is_reported(self, client: Whisperr) -> None:
+        trio: Any = pytest.importorskip("trio", reason="trio is not installed")
+
+        async def resolve_user(scope: Any) -> str:
+            await trio.sleep(60)
+            return "ada"
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            scope["state"]["whisperr"].track("plan_upgraded")
+
+        middleware = WhisperrMiddleware(app, client, resolve_user=resolve_user)
+
+        async def main() -> None:
+            with trio.move_on_after(0.05):
+                await middleware({"type": "http"}, receive, send)
+
+        trio.run(main)
+        assert client.stats().not_accepted == {"invalid": 1}
+        assert client.stats().held == 0
+
+
 class TestConnections:
-    def test_a_websocket_passes_through_untouched(self, client: Whisperr) -> None:
+    def test_a_sync_resolver_leaves_the_messages_of_a_websocket_alone(
+        self, client: Whisperr, server: LocalServer
+    ) -> None:
+        seen: list[Any] = []
+
+        async def app(scope: Any, *calls: Any) -> None:
+            seen.extend(calls)
+            scope["state"]["whisperr"].track("joined")
+
+        scope = {"type": "websocket"}
+        middleware = WhisperrMiddleware(app, client, resolve_user=lambda scope: "ada")
+        asyncio.run(middleware(scope, receive, send))
+        assert seen == [receive, send]
+        assert sent(client, server) == [("ada", "joined")]
+
+    def test_on_a_websocket_what_waits_for_its_user_is_queued_before_the_next_message(
+        self, client: Whisperr
+    ) -> None:
+        counts: list[int] = []
+
+        async def message(*_: Any) -> Any:
+            return {"type": "websocket.receive"}
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            for number, call in enumerate((receive, lambda: send({}))):
+                scope["state"]["whisperr"].track("joined", {"n": number})
+                counts.append(queued(client))
+                await call()
+                counts.append(queued(client))
+            scope["state"]["whisperr"].track("left")
+
+        middleware = WhisperrMiddleware(app, client, resolve_user=async_ada)
+        asyncio.run(middleware({"type": "websocket"}, message, message))
+        assert counts == [0, 1, 1, 2]
+        assert queued(client) == 3
+
+    def test_a_cancelled_receive_keeps_what_waits_for_its_user(
+        self, client: Whisperr, server: LocalServer
+    ) -> None:
+        slow = [True]
+
+        async def resolve_user(scope: Any) -> str:
+            if slow.pop():
+                await asyncio.sleep(60)
+            return "ada"
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            scope["state"]["whisperr"].track("joined")
+            with pytest.raises(asyncio.TimeoutError):
+                await asyncio.wait_for(receive(), 0.01)
+            slow.append(False)
+
+        middleware = WhisperrMiddleware(app, client, resolve_user=resolve_user)
+        asyncio.run(middleware({"type": "websocket"}, receive, send))
+        assert sent(client, server) == [("ada", "joined")]
+
+    def test_other_kinds_of_connections_pass_through_untouched(self, client: Whisperr) -> None:
         seen: list[Any] = []
 
         async def app(*given: Any) -> None:
             seen.extend(given)
 
-        scope = {"type": "websocket"}
+        scope = {"type": "telephone"}
         asyncio.run(WhisperrMiddleware(app, client)(scope, receive, send))
         assert seen[0] is scope
         assert seen[1:] == [receive, send]
-        assert scope == {"type": "websocket"}
+        assert scope == {"type": "telephone"}
 
     def test_the_error_of_the_application_passes_on(
         self, client: Whisperr, server: LocalServer
@@ -317,3 +418,191 @@ class TestConnections:
         assert clients[0] is clients[1]
         clients[0].track("ada", "trial_started")
         assert sent(clients[0], server) == [("ada", "trial_started")]
+
+
+class TestTheStateOfTheServer:
+    """hypercorn up to 0.17.3 gives concurrent requests one and the same object."""
+
+    def test_concurrent_requests_that_share_it_keep_their_users_apart(
+        self, client: Whisperr, server: LocalServer
+    ) -> None:
+        shared = {"database": object()}
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            arrived.append(scope["user_pk"])
+            if len(arrived) == 2:  # both have passed the middleware
+                both.set()
+            await both.wait()
+            assert scope["state"]["database"] is shared["database"]
+            scope["state"]["whisperr"].track("plan_upgraded", {"of": scope["user_pk"]})
+
+        arrived: list[str] = []
+        both = asyncio.Event()
+        middleware = WhisperrMiddleware(app, client, resolve_user=lambda scope: scope["user_pk"])
+
+        async def main() -> None:
+            await asyncio.gather(
+                *(
+                    middleware({"type": "http", "state": shared, "user_pk": user}, receive, send)
+                    for user in ("ada", "grace")
+                )
+            )
+
+        asyncio.run(main())
+        client.flush()
+        users = [(a.user, a.body["properties"]["of"]) for a in server.arrivals()]
+        assert sorted(users) == [("ada", "ada"), ("grace", "grace")]
+        assert list(shared) == ["database"]
+
+    def test_what_the_application_writes_reaches_the_middlewares_around(
+        self, client: Whisperr
+    ) -> None:
+        state: dict[str, Any] = {"kept": 1, "deleted": 1, "popped": 1}
+
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            inner = scope["state"]
+            inner["set"] = 1
+            inner.update({"updated": 1}, named=1)
+            inner.setdefault("default", 1)
+            inner.setdefault("kept", 2)
+            inner |= {"joined": 1}
+            assert inner.pop("popped") == 1
+            assert inner.pop("missing", 7) == 7
+            del inner["deleted"]
+            scope["route"] = "/upgrade"
+            assert {**inner}.keys() == {*state, "whisperr"}
+            assert isinstance(inner.pop("whisperr"), RequestTracker)
+
+        scope = {"type": "http", "state": state}
+        asyncio.run(WhisperrMiddleware(app, client)(scope, receive, send))
+        assert state == dict.fromkeys(["kept", "set", "updated", "named", "default", "joined"], 1)
+        assert scope["route"] == "/upgrade"
+
+
+@pytest.mark.usefixtures("_no_client_of_the_process")
+class TestStart:
+    """A missing key, as frameworks meet it: they make their middleware in the lifespan."""
+
+    async def start(self, make: Callable[[], Any]) -> tuple[list[Any], BaseException | None]:
+        messages: list[Any] = []
+
+        async def ask() -> Any:
+            return {"type": "lifespan.startup"}
+
+        async def answer(message: Any) -> None:
+            messages.append(message)
+
+        try:
+            await make()({"type": "lifespan"}, ask, answer)
+        except ValueError as error:
+            return messages, error
+        return messages, None
+
+    def test_the_lifespan_is_answered_with_the_reason(self) -> None:
+        messages, error = asyncio.run(self.start(lambda: WhisperrMiddleware(no_lifespan)))
+        assert [message["type"] for message in messages] == ["lifespan.startup.failed"]
+        assert "WHISPERR_API_KEY" in messages[0]["message"]
+        assert "WHISPERR_API_KEY" in str(error)
+
+    def test_a_request_without_a_lifespan_raises_the_reason_each_time(self) -> None:
+        async def main() -> None:
+            middleware = WhisperrMiddleware(no_lifespan)
+            for _ in range(2):
+                with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
+                    await middleware({"type": "http"}, receive, send)
+
+        asyncio.run(main())
+
+    def test_whatever_a_function_for_the_client_raises_is_the_reason(self) -> None:
+        def make_client() -> Whisperr:
+            raise KeyError("settings")
+
+        async def main() -> list[Any]:
+            messages: list[Any] = []
+
+            async def ask() -> Any:
+                return {"type": "lifespan.startup"}
+
+            async def answer(message: Any) -> None:
+                messages.append(message)
+
+            with pytest.raises(KeyError):
+                await WhisperrMiddleware(no_lifespan, make_client)(
+                    {"type": "lifespan"}, ask, answer
+                )
+            return messages
+
+        (message,) = asyncio.run(main())
+        assert message["message"] == "whisperr: KeyError: 'settings'"
+
+    @pytest.mark.parametrize("timeout", ["10", -1])
+    def test_a_wrong_timeout_is_an_error_at_once(self, timeout: Any) -> None:
+        with pytest.raises((TypeError, ValueError), match="flush_timeout must be"):
+            WhisperrMiddleware(no_lifespan, Whisperr("wrk_test"), flush_timeout=timeout)
+
+
+async def no_lifespan(scope: Any, receive: Any, send: Any) -> None:
+    """Serve nothing."""
+
+
+class TestWithoutALifespan:
+    def run(self, caplog: pytest.LogCaptureFixture, *apps: Any) -> list[str]:
+        async def main() -> None:
+            for app in apps:
+                await app({"type": "http"}, receive, send)
+
+        asyncio.run(main())
+        return [r.getMessage() for r in caplog.records if "no lifespan" in r.getMessage()]
+
+    def test_the_first_request_says_so_once_with_what_to_do(
+        self, client: Whisperr, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        middleware = WhisperrMiddleware(no_lifespan, client)
+        (message,) = self.run(caplog, middleware, middleware)
+        assert message.endswith("wrap the outermost application: app = flush_on_shutdown(app)")
+        assert "\n" not in message
+
+    @pytest.mark.parametrize("flushed", ["its client", "a function", "every client", "another"])
+    def test_a_lifespan_around_it_that_flushes_its_client_is_enough(
+        self, flushed: str, client: Whisperr, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        middleware = WhisperrMiddleware(no_lifespan, client)
+        with Whisperr("wrk_other") as other:
+            given: dict[str, Any] = {
+                "its client": client,
+                "a function": lambda: client,
+                "every client": None,
+                "another": other,
+            }
+            outer = flush_on_shutdown(no_lifespan, given[flushed])
+            questions = ["lifespan.startup", "lifespan.shutdown"]
+            started, end = asyncio.Event(), asyncio.Event()
+
+            async def ask() -> Any:
+                question = questions.pop(0)
+                if question == "lifespan.shutdown":
+                    started.set()
+                    await end.wait()
+                return {"type": question}
+
+            async def main() -> None:
+                lifespan = asyncio.create_task(outer({"type": "lifespan"}, ask, answer))
+                await started.wait()
+                await middleware({"type": "http"}, receive, send)
+                end.set()
+                await lifespan
+
+            async def answer(message: Any) -> None:
+                """Take the answer."""
+
+            asyncio.run(main())
+        said = [r for r in caplog.records if "no lifespan" in r.getMessage()]
+        assert len(said) == (flushed == "another")
+
+    def test_a_disabled_client_and_a_test_that_captures_need_none(
+        self, client: Whisperr, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with capture():
+            assert self.run(caplog, WhisperrMiddleware(no_lifespan, client)) == []
+        off = WhisperrMiddleware(no_lifespan, Whisperr(disabled=True))
+        assert self.run(caplog, off) == []

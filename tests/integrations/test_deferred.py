@@ -100,13 +100,16 @@ def test_the_pieces_are_what_stands_around_the_user() -> None:
     )
 
 
-def test_nothing_is_counted_before_it_is_queued(clients: Any) -> None:
+def test_one_that_waits_is_accepted_and_held_and_queued_in_the_order_of_the_ends(
+    clients: Any,
+) -> None:
     client = clients()
     first = defer_event(client, UNKNOWN, "plan_upgraded", {"n": 1})
     second = defer_event(client, "u", "plan_upgraded", {"n": 2})
     assert first is not None
     assert second is not None
-    assert client.stats().accepted == client.stats().held == 0
+    assert client.stats().accepted == client.stats().held == 2
+    assert client.stats().held_bytes > 200
     assert second.queue() is True
     assert first.queue("later") is True
     assert client.stats().accepted == client.stats().held == 2
@@ -179,8 +182,10 @@ def test_strict_mode_raises_when_it_is_found(clients: Any) -> None:
     assert deferred is not None
     with pytest.raises(InvalidEvent, match="external_user_id"):
         deferred.queue(None)
+    other = defer_event(client, UNKNOWN, "plan_upgraded")
+    assert other is not None
     with pytest.raises(InvalidEvent, match="cancelled"):
-        deferred.reject(InvalidEvent("cancelled"))
+        other.reject(InvalidEvent("cancelled"))
     assert client.stats().accepted == 0
 
 
@@ -190,15 +195,18 @@ def test_one_whose_client_is_shut_down_is_reported(
     client = clients()
     deferred = defer_event(client, UNKNOWN, "plan_upgraded")
     identify = defer_identify(client, email="ada@example.com")
-    client.shutdown(10)
+    assert client.shutdown(10) is False
+    assert [(error.reason, error.count) for error in errors] == [("shutdown", 2)]
     assert deferred is not None
     assert identify is not None
     assert (deferred.queue("u"), identify.queue("u")) == (False, False)
+    deferred.reject(InvalidEvent("it was reported already"))
     assert defer_event(client, "u", "plan_upgraded") is None
     assert defer_identify(client) is None
-    assert client.stats().not_accepted == {"closed": 4}
-    assert client.stats().accepted == 0
-    assert errors[0].message.startswith("track: the client is shut down (at ")
+    stats = client.stats()
+    assert (stats.accepted, stats.dropped, stats.held) == (2, {"shutdown": 2}, 0)
+    assert stats.not_accepted == {"closed": 2}
+    assert errors[1].message.startswith("track: the client is shut down (at ")
 
 
 def test_a_disabled_client_defers_nothing(clients: Any) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import functools
 import os
 import signal
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,6 +29,10 @@ def _raise_deeper(text: str) -> None:
     raise LimitError(text)
 
 
+def _raise_with_any_arguments(*given: Any) -> None:
+    _raise(*given)
+
+
 class Handlers:
     def method(self, number: int, frame: FrameType | None) -> None:
         _raise(number, frame)
@@ -48,8 +52,14 @@ def restore() -> Iterator[None]:
 @pytest.mark.usefixtures("restore")
 @pytest.mark.parametrize(
     "handler",
-    [_raise, Handlers().method, Handlers(), functools.partial(_raise, text="a")],
-    ids=["function", "method", "object", "partial"],
+    [
+        _raise,
+        Handlers().method,
+        Handlers(),
+        functools.partial(_raise, text="a"),
+        _raise_with_any_arguments,
+    ],
+    ids=["function", "method", "object", "partial", "any arguments"],
 )
 def test_what_a_signal_handler_raises_is_an_interruption(handler: signal._HANDLER) -> None:
     signal.signal(signal.SIGUSR1, handler)

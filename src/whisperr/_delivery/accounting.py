@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from whisperr.errors import ErrorType, Loss, Reason
 
+    from .deferrals import Deferrals
     from .reporter import Reporter
 
     State = Literal["running", "paused", "closed", "disabled"]
@@ -51,7 +52,9 @@ class Stats(Frozen):
     Made from counters, without any I/O. With the Django outbox another process delivers, so that
     what was accepted stays `held` here.
 
-    - `accepted`, `delivered`, `held`: events and identifies, counted.
+    - `accepted`, `delivered`, `held`: events and identifies, counted. Those that wait for their
+      user or for a commit are accepted and held; they leave both again when there is no user, or
+      no commit.
     - `dropped`: accepted ones that are gone, by reason (`"queue_full"`, `"rejected"`,
       `"refused_in_batch"`, `"too_large"`, `"expired"`, `"shutdown"`, `"lost_in_store"`; in a store
       that a newer version uses too, also a reason of that version).
@@ -205,6 +208,11 @@ class ClientAccounting:
             tally = Tally(self.dropped, reason, count_own(events), leaving)
             self.reporter.add("dropped", message, reason, None, len(events), events, tally)
 
+    def lost_deferred(self, count: int, reason: Reason, message: str) -> None:
+        """Count and report events that were lost while they waited outside of the queue."""
+        tally = Tally(self.dropped, reason, count)
+        self.reporter.add("dropped", message, reason, count=count, tally=tally)
+
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         """Count own events that another process delivered, or dropped and reported."""
         if outcome == "delivered":
@@ -232,14 +240,21 @@ class ClientAccounting:
         problem: str | None,
         stored: int = 0,
         count_queued: Callable[[], int] = int,
+        deferrals: Deferrals | None = None,
     ) -> Stats:
-        """Return the counts of one moment. `count_queued`: how many events the queue counted."""
+        """Return the counts of one moment, with those of events that wait outside of the queue.
+
+        `count_queued`: how many events the queue counted.
+        """
         with self._lock:
             delivered, counts = self.delivered, dict(self.dropped)
             requests, retries = self.requests, self.retries
             # Last: it counts on, and nothing may end before it began.
             accepted = self.get_accepted(count_queued())
             counts["too_large"] += counts.pop(_LARGER_THAN_QUEUE)
+            if deferrals is not None:
+                accepted += deferrals.accepted
+                held_bytes += deferrals.bytes
         refused = {str(why): n for why, n in counts.items() if n and why in _NEVER_ACCEPTED}
         dropped = {str(why): n for why, n in counts.items() if n and why not in _NEVER_ACCEPTED}
         return Stats(

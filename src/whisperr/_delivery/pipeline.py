@@ -20,12 +20,13 @@ from whisperr._process.imports import first_use, import_kept, json_loads, keep_c
 from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
 from whisperr._process.real_clock import monotonic
-from whisperr._queue.memory import QUEUE_FULL, CountedQueue, MemoryQueue
+from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, QUEUE_FULL, CountedQueue, MemoryQueue
 from whisperr._secret import Secret
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent, StoreError
 
 from .accounting import ClientAccounting
+from .deferrals import Deferrals
 from .reporter import Reporter, get_raise_site
 from .scheduler import NEVER, Scheduler
 from .thread import DeliveryThread
@@ -38,19 +39,26 @@ if TYPE_CHECKING:
     from whisperr._contract import Answer, Request
     from whisperr._http.transport import HttpTransport
     from whisperr._options import Config
+    from whisperr._process.event_loop import Waiting
     from whisperr.errors import Reason
     from whisperr.protocols import Buffer, Queue, SharedQueue, Sink, Transport
 
     from .accounting import State, Stats
+    from .deferrals import Deferred
 
 # The last part of a shutdown is for reporting what could not be delivered.
 _SHARE_FOR_REPORTS = 0.05
 _MOST_FOR_REPORTS = 0.25  # seconds
-_TOO_LARGE = "one event is larger than max_queue_bytes"
 _TRANSPORT = "whisperr._http.transport"
 # What a request needs of ours, without what it needs of the standard library.
 _HTTP_MODULES = ("proxy", "response", "transport")
 _FILES_GONE = "if the files of this program have been replaced or deleted, restart the process"
+TOO_LARGE = "one event is larger than max_queue_bytes"
+DEFERRED_FULL = (
+    "the queue and the events that wait for their user or a commit were full; "
+    "the newest of those were dropped"
+)
+NEVER_SETTLED = "still waited for its user or a commit when the client was shut down"
 _LARGE_EVENT_BYTES = 4096  # ten times a usual one; bytes are not looked at for every event
 
 
@@ -100,6 +108,9 @@ class Pipeline:
             shared=self._shared,
         )
         self.thread = DeliveryThread(self.scheduler, _to_load(self._http))
+        self.deferrals = Deferrals(
+            config.max_queue_size, config.max_queue_bytes, self.thread.wake_waiting
+        )
         process_exit.register(self)
         if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
             from whisperr._process.uwsgi import check_host
@@ -136,7 +147,7 @@ class Pipeline:
         if not dropped:
             return True
         if self._count is None and dropped[-1] is data:
-            self.accounting.too_large(data, _TOO_LARGE)
+            self.accounting.too_large(data, TOO_LARGE)
             return False
         self._overflow(data, dropped)
         return dropped[-1] is not data
@@ -153,6 +164,37 @@ class Pipeline:
         if dropped:
             self._overflow(data, dropped)
         return not dropped
+
+    def defer(self, event: Deferred, size: int) -> bool:
+        """Accept an event that waits outside of the queue, for its user or a commit.
+
+        False when it was dropped: the bounds of the queue hold for both together.
+        """
+        size += EVENT_OVERHEAD_BYTES
+        if self.deferrals.admit(event, size, len(self.queue), self.queue.held_bytes):
+            return True
+        if size > self._config.max_queue_bytes:
+            self.accounting.lost_deferred(1, "too_large", TOO_LARGE)
+        elif self.closing:
+            self.accounting.lost_deferred(1, "shutdown", NEVER_SETTLED)
+        else:
+            self.accounting.lost_deferred(1, "queue_full", DEFERRED_FULL)
+        return False
+
+    def wait_for_deferred(self, deadline: float, waiting: Waiting | None = None) -> int:
+        """Wait until no event waits for its user or a commit; return how many still do.
+
+        Not for a thread that would end such a wait itself.
+        """
+        if waiting is not None:
+            waiting.when_given_up(self.thread.wake_waiting)
+        if self.deferrals.count:
+            self.thread.wait_until(
+                lambda: not self.deferrals.count,
+                lambda: self.scheduler.ended or (waiting is not None and waiting.given_up),
+                deadline,
+            )
+        return self.deferrals.count
 
     def reject(self, error: Exception, call: str, call_site: str | None = None) -> None:
         """Count and report a call that became no event; a veto is counted and not reported.
@@ -173,8 +215,13 @@ class Pipeline:
         """Count and report a call after shutdown."""
         self._not_accepted("closed", f"{call}: the client is shut down", call_site)
 
-    def flush(self, timeout: float | None) -> bool:
-        """Deliver all that was accepted before; see `Whisperr.flush`."""
+    def flush(self, timeout: float | None, waiting: Waiting | None = None) -> bool:
+        """Deliver all that was accepted before; see `Whisperr.flush`.
+
+        `waiting` is given up when the task that awaits this is cancelled.
+        """
+        if waiting is not None:
+            waiting.when_given_up(self.thread.wake_waiting)
         deadline = NEVER if timeout is None else monotonic() + timeout
         position, scheduler = self.queue.tail(), self.scheduler
 
@@ -189,7 +236,8 @@ class Pipeline:
             done = self.thread.wait_until(
                 settled,
                 lambda: (
-                    (scheduler.ended or scheduler.give_ups != given_up) and not scheduler.applying
+                    ((scheduler.ended or scheduler.give_ups != given_up) and not scheduler.applying)
+                    or (waiting is not None and waiting.given_up)
                 ),
                 deadline,
             )
@@ -226,6 +274,10 @@ class Pipeline:
         if not ended and not self.thread.is_mine:
             scheduler.abandon()
             self.thread.wake_waiting()
+        given_up = self.deferrals.give_up()
+        if given_up:
+            self.accounting.lost_deferred(given_up, "shutdown", NEVER_SETTLED)
+            self.reporter.emit(monotonic(), everything=True)
         empty = self.queue.settled(self.queue.tail())
         return ended and empty and not self.accounting.dropped["shutdown"]
 
@@ -255,7 +307,12 @@ class Pipeline:
         stored = 0 if self._shared is None else self._shared.stored
         count_queued = self.queue.tail if self._count is None else int
         return self.accounting.stats(
-            self.queue.held_bytes, state, self.scheduler.problem, stored, count_queued
+            self.queue.held_bytes,
+            state,
+            self.scheduler.problem,
+            stored,
+            count_queued,
+            self.deferrals,
         )
 
     def _open(self, buffer: Buffer) -> None:
@@ -277,7 +334,7 @@ class Pipeline:
 
     def _overflow(self, data: bytes, events: Sequence[bytes]) -> None:
         if events[-1] is data:
-            self.accounting.lost(events, "too_large", _TOO_LARGE)
+            self.accounting.lost(events, "too_large", TOO_LARGE)
         else:
             self.accounting.lost(events, "queue_full", QUEUE_FULL)
 

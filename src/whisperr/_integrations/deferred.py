@@ -1,7 +1,9 @@
 """Events that are encoded now and queued later, when their user is known or a commit has happened.
 
-Everything else about such an event is fixed at once: its bytes, its time and its id. Until it is
-queued it is not accepted, not held, and not counted.
+Everything else about such an event is fixed at once: its bytes, its time and its id, and the
+context variables that its user is read with. While it waits it is accepted and held, within the
+bounds of the queue; what still waits when the client is shut down is reported as lost. One that
+turns out to be no event, because there is no user or no commit, is neither accepted nor held.
 
 Threads: any thread may defer an event and any other may queue it. The pending events of a request
 belong to its event loop and the threads that its sync code runs in; a `deque` needs no lock.
@@ -11,7 +13,7 @@ from __future__ import annotations
 
 from collections import deque
 from contextlib import suppress
-from dataclasses import dataclass, field
+from types import coroutine
 from typing import TYPE_CHECKING, Any
 
 from whisperr._client import get_pipeline
@@ -23,7 +25,8 @@ from whisperr._process.interruption import is_interruption
 from whisperr.errors import InvalidEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Coroutine, Generator, Iterable, Sequence
+    from contextvars import Context
 
     from whisperr._client import Whisperr
     from whisperr._delivery.pipeline import Pipeline
@@ -39,25 +42,58 @@ _ENDED = "external_user_id: the request is over and resolve_user is async; await
 _CANCELLED = "external_user_id: the request was cancelled before its user was read"
 
 
-@dataclass(eq=False, repr=False, slots=True)  # its bytes are not for logs
 class DeferredEvent:
-    """An encoded event or identify that waits to be queued, once."""
+    """An encoded event or identify that waits to be queued, once.
 
-    client: Whisperr
-    call: str
-    message_id: str | None
-    head: bytes
-    tail: bytes | None  # None: the head is all of it
-    call_site: str = field(default_factory=get_call_site)  # later it is not on the stack any more
+    `tail` is None when the head is all of it. `pipeline` is the one that counts it meanwhile.
+    """
+
+    __slots__ = (
+        "_pipeline",
+        "call",
+        "call_site",
+        "client",
+        "counted_bytes",
+        "head",
+        "message_id",
+        "tail",
+    )
+
+    def __init__(
+        self,
+        client: Whisperr,
+        call: str,
+        encoded: Encoded,
+        call_site: str,
+        pipeline: Pipeline,
+    ) -> None:
+        self.counted_bytes = 0  # written by `Deferrals` only
+        self._pipeline = pipeline
+        self.client = client
+        self.call = call
+        self.message_id, self.head, self.tail = encoded
+        self.call_site = call_site  # later it is not on the stack any more
+
+    def cancel(self) -> None:
+        """End its wait, if it still waits: it is no event, and nothing is reported."""
+        if self.counted_bytes:
+            self._pipeline.deferrals.release(self)
+
+    def __del__(self) -> None:
+        """Cancel what nothing can queue any more: its transaction was rolled back."""
+        self.cancel()
 
     def queue(self, user: object = None) -> bool:
         """Queue it, for this user if it has none yet; return whether it was accepted.
 
         `before_send` sees an event without a user now, with the user in place. A rejection is
-        reported with the call site that deferred it, and raised in strict mode.
+        reported with the call site that deferred it, and raised in strict mode. A client that is
+        shutting down still takes it, since it was accepted before.
         """
-        pipeline = self._pipeline()
-        if pipeline.closing:
+        if not self._pipeline.deferrals.release(self):
+            return False  # it was reported as lost when the client was shut down
+        pipeline = self._find_pipeline()
+        if pipeline.closing and pipeline is not self._pipeline:
             pipeline.reject_closed(self.call, self.call_site)
             return False
         data = self.head
@@ -74,19 +110,21 @@ class DeferredEvent:
 
     def reject(self, error: Exception) -> None:
         """Report that it will never be queued, and why; strict mode raises the error."""
-        self._pipeline().reject(error, self.call, self.call_site)
+        if self._pipeline.deferrals.release(self):
+            self._find_pipeline().reject(error, self.call, self.call_site)
 
     def settle(self, user: object) -> bool:
         """End the wait: queue it for `user`, or report that there is none, or why it is unknown."""
         if isinstance(user, InvalidEvent):
             self.reject(user)
         elif user is None:
+            self.cancel()
             report_anonymous(self.client, self.call)
         else:
             return self.queue(user)
         return False
 
-    def _pipeline(self) -> Pipeline:
+    def _find_pipeline(self) -> Pipeline:
         """Return the pipeline of this process, which may be a fork of the one that deferred it."""
         pipeline = get_pipeline(self.client)
         assert pipeline is not None  # a disabled client defers nothing
@@ -103,7 +141,7 @@ def defer_event(
     occurred_at: object = None,
     message_id: object = None,
 ) -> DeferredEvent | None:
-    """Encode one event to be queued later; None when it was rejected, which is reported.
+    """Encode one event to be queued later; None when it was rejected or lost, which is reported.
 
     `user` may be UNKNOWN. With a user the event is complete, so `before_send` sees it here.
     """
@@ -136,12 +174,15 @@ def _defer(
         pipeline.reject_closed(call)
         return None
     try:
-        return DeferredEvent(client, call, *encode(pipeline))
+        encoded = encode(pipeline)
     except Exception as error:  # bad data, whatever it raises, is reported
         if is_interruption(error):
             raise
         pipeline.reject(error, call)
         return None
+    _, head, tail = encoded
+    deferred = DeferredEvent(client, call, encoded, get_call_site(), pipeline)
+    return deferred if pipeline.defer(deferred, len(head) + len(tail or b"")) else None
 
 
 def settle_all(settled: Iterable[tuple[DeferredEvent, object]]) -> bool:
@@ -174,26 +215,74 @@ def report_anonymous(client: Whisperr, call: str) -> None:
         pipeline.reporter.debug("%s: the visitor is anonymous; nothing is sent", call)
 
 
-@dataclass(eq=False, repr=False)
 class Unread:
     """A user that takes an `await` to read.
 
-    `source` is the same object for reads that have the same result. `reader` names what reads the
-    user, for reports.
+    `source` is the same object for reads that have the same result in the same context. `reader`
+    names what reads the user, for reports. `context` has the variables that it is read with: those
+    of the call that tracks. None: those of what settles the event later, where that has them too,
+    and where a framework keeps threads or loops in variables that are dead by then (asgiref).
     """
 
-    _read: Callable[[], Any]
-    source: object
-    reader: str = "resolve_user"
+    _context: Context | None = None
+
+    def __init__(
+        self,
+        read: Callable[[], Any],
+        source: object,
+        reader: str = "resolve_user",
+        context: Context | None = None,
+    ) -> None:
+        self._read = read
+        self.source = source
+        self.reader = reader
+        self._context = context
 
     async def read(self) -> object:
         """Return the user's id, None for an anonymous visitor, or why it cannot be read."""
         try:
-            return await self._read()
+            if self._context is None:
+                return await self._read()
+            return await run_in_context(self._context, self._call())
         except Exception as error:  # of a project's own function: reported
             if is_interruption(error):
                 raise
             return to_invalid_event(error, self.reader)
+
+    async def _call(self) -> object:
+        return await self._read()
+
+    def reads_like(self, other: Unread) -> bool:
+        """Return whether another read has the same result, so that this one is not needed."""
+        return self.source is other.source and _is_same(self._context, other._context)
+
+
+@coroutine
+def run_in_context(context: Context, work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
+    """Await a coroutine, each step of it with these context variables, in any event loop."""
+    step: Callable[[Any], Any] = work.send
+    given: Any = None
+    while True:
+        try:
+            awaited = context.run(step, given)
+        except StopIteration as end:
+            return end.value
+        finally:
+            given = None  # no cycle of an exception with this frame
+        try:
+            given = yield awaited
+            step = work.send
+        except BaseException as error:  # noqa: BLE001  # also a cancellation: for the coroutine
+            step, given = work.throw, error
+
+
+def _is_same(one: Context | None, other: Context | None) -> bool:
+    """Return whether two contexts hold the same objects; no value is compared with `==`."""
+    if one is None or other is None:
+        return one is other
+    return len(one) == len(other) and all(
+        variable in other and other[variable] is value for variable, value in one.items()
+    )
 
 
 class Pending:
@@ -222,7 +311,7 @@ class Pending:
         self._ended = True
 
     async def settle(self) -> None:
-        """Read the users, each source once, and queue what is pending.
+        """Read the users, each source once for a context, and queue what is pending.
 
         Raises InvalidEvent in strict mode only. When the task is cancelled, what still waits for
         its user is reported as lost.
@@ -236,20 +325,25 @@ class Pending:
                 self.reject(_CANCELLED)
             raise
 
+    async def settle_now(self) -> None:
+        """Settle what is pending while the connection goes on: a cancellation loses nothing."""
+        await self._settle()
+
     async def _settle(self) -> None:
-        # By the id of a source; the source is kept, so that no other object gets its id.
-        users: dict[int, tuple[object, object]] = {}
+        reads: list[tuple[Unread, object]] = []
         settled: list[tuple[DeferredEvent, object]] = []
         try:
             while self._queue:
                 first = self._queue[0]
-                deferred, user = first
-                if id(user.source) not in users:
-                    users[id(user.source)] = (user.source, await user.read())
-                # A login or logout may have taken it meanwhile.
+                deferred, unread = first
+                found = [user for other, user in reads if unread.reads_like(other)]
+                if not found:
+                    found = [await unread.read()]
+                    reads.append((unread, found[0]))
+                # A login or logout, or another task, may have taken it meanwhile.
                 if self._queue and self._queue[0] is first:
                     self._queue.popleft()
-                    settled.append((deferred, users[id(user.source)][1]))
+                    settled.append((deferred, found[0]))
         finally:
             await self.finish(settled)
 

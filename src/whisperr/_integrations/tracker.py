@@ -227,7 +227,10 @@ class DeferringTracker(UserTracker):
     async def _settle(self, deferred: DeferredEvent | None) -> str | None:
         if deferred is None:
             return None
-        accepted = await self.pending.finish([(deferred, await self._aread_user())])
+        try:
+            accepted = await self.pending.finish([(deferred, await self._aread_user())])
+        finally:
+            deferred.cancel()  # a cancelled or interrupted call tracks nothing
         return deferred.message_id if accepted else None
 
 
