@@ -14,8 +14,10 @@ from ._delivery.accounting import Stats
 from ._delivery.pipeline import Pipeline, resolve_buffer
 from ._events.identify import encode_identify
 from ._options import OVERRIDES, Config
+from ._process.event_loop import run_in_thread
 from ._process.exit import EXIT_TIMEOUT
 from ._process.logger import log_to_stderr
+from ._process.timeout import parse_timeout
 from ._secret import Secret
 
 TYPE_CHECKING = False
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ._process.event_loop import Waiting
     from .channel import ChannelFields
     from .errors import WhisperrError
     from .protocols import Buffer, Transport
@@ -170,35 +173,50 @@ class Whisperr:
         delivery cannot go on (it gave up and pauses) or `timeout` seconds are over; what is left
         is kept. Events tracked meanwhile do not prolong it. It ends a pause, but waits for a
         Retry-After. Without a timeout it is bounded by the retries. From `on_error` it does not
-        wait.
-        """
-        pipeline = get_pipeline(self)
-        return True if pipeline is None else pipeline.flush(timeout)
+        wait, and nowhere for an event whose user or commit is still to come.
 
-    def shutdown(self, timeout: float = EXIT_TIMEOUT) -> bool:
+        Raises TypeError or ValueError for a timeout that is no number, negative, or NaN.
+        """
+        seconds = parse_timeout(timeout)
+        pipeline = get_pipeline(self)
+        return True if pipeline is None else pipeline.flush(seconds)
+
+    def shutdown(self, timeout: float | None = EXIT_TIMEOUT) -> bool:
         """Deliver what is held within `timeout` seconds and end; True when all of it was.
 
         What could not be delivered is dropped with reason `"shutdown"` and reported. May be
         called more than once. It also runs when the process ends.
+
+        None: without a bound but that of the retries. A wrong timeout is an error, as in `flush`.
         """
+        seconds = parse_timeout(timeout)
         pipeline = get_pipeline(self)
         if pipeline is None:
             return True
-        deadline = time.monotonic() + max(timeout, 0.0)
+        deadline = time.monotonic() + seconds
         pipeline.begin_shutdown(deadline)
         return pipeline.finish_shutdown(deadline)
 
     async def aflush(self, timeout: float | None = None) -> bool:
-        """Do what `flush` does, without blocking the event loop."""
-        import asyncio
+        """Do what `flush` does, without blocking the event loop: asyncio's or trio's.
 
-        return await asyncio.to_thread(self.flush, timeout)
+        It borrows no thread of the application. When it is cancelled, nothing of it goes on.
+        """
+        seconds = parse_timeout(timeout)
 
-    async def ashutdown(self, timeout: float = EXIT_TIMEOUT) -> bool:
-        """Do what `shutdown` does, without blocking the event loop."""
-        import asyncio
+        def flush(waiting: Waiting) -> bool:
+            pipeline = get_pipeline(self)
+            return True if pipeline is None else pipeline.flush(seconds, waiting)
 
-        return await asyncio.to_thread(self.shutdown, timeout)
+        return await run_in_thread(flush)
+
+    async def ashutdown(self, timeout: float | None = EXIT_TIMEOUT) -> bool:
+        """Do what `shutdown` does, without blocking the event loop: asyncio's or trio's.
+
+        When it is cancelled, the client still ends, within `timeout`.
+        """
+        seconds = parse_timeout(timeout)
+        return await run_in_thread(lambda _: self.shutdown(seconds))
 
     def reject(self, call: str, error: Exception) -> None:
         """Report a call that became no event, as bad input of `track` is reported.

@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 from ._integrations.flushing import flush_after_calls, flush_all
 from ._process.exit import EXIT_TIMEOUT, pipelines
+from ._process.interruption import is_interruption
+from ._process.timeout import parse_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,29 +40,43 @@ def flush_after(handler: Function, /) -> Function: ...
 
 @overload
 def flush_after(
-    *, timeout: float = EXIT_TIMEOUT, margin: float = _MARGIN
+    *, timeout: float | None = EXIT_TIMEOUT, margin: float = _MARGIN
 ) -> Callable[[Function], Function]: ...
 
 
 def flush_after(
-    handler: Any = None, /, *, timeout: float = EXIT_TIMEOUT, margin: float = _MARGIN
+    handler: Any = None, /, *, timeout: float | None = EXIT_TIMEOUT, margin: float = _MARGIN
 ) -> Any:
     """Deliver what is held after each invocation of a handler, sync or async, also a failed one.
 
     - `timeout`: how many seconds delivery may take.
     - `margin`: how many seconds before the end of the invocation's own time it stops at the
-      latest.
+      latest. The Lambda context, which knows that time, is found among the arguments of the call:
+      the handler may be a method, and the context may be passed by name.
 
-    All clients of the process deliver. What is left stays queued for the next invocation.
+    All clients of the process deliver. What is left stays queued for the next invocation. Raises
+    TypeError or ValueError for a wrong time, and for what is no function.
     """
+    most, reserve = parse_timeout(timeout), parse_timeout(margin, "margin")
 
-    def get_timeout(args: tuple[Any, ...]) -> float:
-        context = args[1] if len(args) > 1 else None
-        remaining = getattr(context, "get_remaining_time_in_millis", None)
-        left = timeout if remaining is None else remaining() / 1000 - margin
-        return max(min(timeout, left), 0.0)
+    def get_timeout(args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
+        # The context is the last argument that Lambda passes.
+        given = (get_remaining_time(one) for one in (*kwargs.values(), *reversed(args)))
+        left = next((seconds for seconds in given if seconds is not None), most + reserve)
+        return max(min(most, left - reserve), 0.0)
 
     return flush_after_calls(handler, get_timeout)
+
+
+def get_remaining_time(context: object) -> float | None:
+    """Return the seconds that a Lambda context says are left; None for any other object."""
+    try:
+        seconds = context.get_remaining_time_in_millis() / 1000  # type: ignore[attr-defined]  # asked for
+        return float(seconds) if isinstance(seconds, (int, float)) else None
+    except Exception as error:  # of any object that a handler may be given
+        if is_interruption(error):
+            raise
+        return None
 
 
 def _before_snapshot() -> None:

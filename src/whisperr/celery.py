@@ -29,6 +29,7 @@ from ._integrations.client import get_environment_client as get_client
 from ._integrations.flushing import flush_all
 from ._integrations.tracker import UserTracker
 from ._process.exit import EXIT_TIMEOUT, shutdown_all
+from ._process.timeout import parse_timeout
 from .errors import InvalidEvent
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def connect(
     *,
     resolve_user: Callable[[Any], object] | None = None,
     flush_after_task: float | None = None,
-    timeout: float = EXIT_TIMEOUT,
+    timeout: float | None = EXIT_TIMEOUT,
 ) -> None:
     """Deliver when a worker's processes end, all clients of the process together.
 
@@ -71,14 +72,19 @@ def connect(
     - `timeout`: how many seconds delivery may take at the end of a process.
 
     Call it where the Celery application is made. A second call replaces the first. Raises
-    ValueError when there is a resolver and neither a client nor a key in the environment.
+    ValueError when there is a resolver and neither a client nor a key in the environment, and for
+    a time that is negative; TypeError for one that is no number.
     """
+    seconds = parse_timeout(timeout)
+    after_task = None
+    if flush_after_task is not None:
+        after_task = parse_timeout(flush_after_task, "flush_after_task")
     if client is None and resolve_user is not None:
         get_client()
     _connection.get_client = get_client_factory(client)
     _connection.resolve_user = resolve_user
-    _connection.flush_after_task = flush_after_task
-    _connection.timeout = timeout
+    _connection.flush_after_task = after_task
+    _connection.timeout = seconds
     _connection.connected = True
     # Not weak: nothing else refers to them. With an id: a second call connects nothing twice.
     for signal, receiver in (

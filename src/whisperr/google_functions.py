@@ -17,6 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, overload
 
 from ._integrations.flushing import flush_after_calls
+from ._process.timeout import parse_timeout
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,14 +35,16 @@ def flush_after(function: Function, /) -> Function: ...
 
 
 @overload
-def flush_after(*, timeout: float = _TIMEOUT) -> Callable[[Function], Function]: ...
+def flush_after(*, timeout: float | None = _TIMEOUT) -> Callable[[Function], Function]: ...
 
 
-def flush_after(function: Any = None, /, *, timeout: float = _TIMEOUT) -> Any:
+def flush_after(function: Any = None, /, *, timeout: float | None = _TIMEOUT) -> Any:
     """Deliver what is held after each call of a function, sync or async, also a failed one.
 
     - `timeout`: how many seconds delivery may take.
 
-    All clients of the process deliver. What is left stays queued for the next call.
+    All clients of the process deliver. What is left stays queued for the next call. Raises
+    TypeError or ValueError for a wrong timeout, and for what is no function.
     """
-    return flush_after_calls(function, lambda _: timeout)
+    seconds = parse_timeout(timeout)
+    return flush_after_calls(function, lambda _args, _kwargs: seconds)

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("celery", reason="Celery is not installed")
 
 from celery import Celery, signals
+from celery.exceptions import SoftTimeLimitExceeded
 
 from whisperr import Whisperr, WhisperrError
 from whisperr.celery import _Connection, _connection, connect, connect_unless_connected, current
@@ -96,6 +97,29 @@ def test_a_user_who_cannot_be_read_is_reported_and_the_task_goes_on(
     assert run(export, user_id=8842) is None
     client.shutdown()
     assert text in errors[0].message
+
+
+def test_a_time_limit_that_ends_the_resolver_ends_the_task(
+    client: Whisperr, errors: list[WhisperrError]
+) -> None:
+    def resolve_user(task: Any) -> str:
+        raise SoftTimeLimitExceeded(5)
+
+    def export() -> str:
+        current.track("export_failed")
+        return "ran past its limit"
+
+    connect(client, resolve_user=resolve_user)
+    with pytest.raises(SoftTimeLimitExceeded):
+        run(export)
+    assert client.stats().not_accepted == {}
+    assert errors == []
+
+
+@pytest.mark.parametrize("times", [{"timeout": -1}, {"flush_after_task": "2"}])
+def test_a_wrong_time_limit_is_an_error_where_the_application_is_made(times: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"{next(iter(times))} must be"):
+        connect(**times)
 
 
 def test_outside_of_a_task_there_is_no_user(client: Whisperr, errors: list[WhisperrError]) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pytest
+
+from whisperr._process.event_loop import THREAD_NAME
 from whisperr.dev import LocalServer, faults
 
 if TYPE_CHECKING:
@@ -63,6 +67,142 @@ def test_async_with_delivers_at_its_end(server: LocalServer, make_client: MakeCl
 
     asyncio.run(main())
     assert [arrival.type for arrival in server.arrivals()] == ["trial_started"]
+
+
+def test_aflush_keeps_its_bound_while_the_executor_of_the_loop_is_full(
+    server: LocalServer, make_client: MakeClient
+) -> None:
+    client = make_client(**QUIET)
+    end = threading.Event()
+
+    async def main() -> bool:
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(1))
+        busy = loop.run_in_executor(None, end.wait, BOUND)
+        client.track("u", "trial_started")
+        try:
+            return await asyncio.wait_for(client.aflush(BOUND), BOUND / 3)
+        finally:
+            end.set()
+            await busy
+
+    assert asyncio.run(main())
+    assert [arrival.type for arrival in server.arrivals()] == ["trial_started"]
+
+
+def test_both_work_after_the_executor_of_the_loop_was_shut_down(
+    server: LocalServer, make_client: MakeClient
+) -> None:
+    client = make_client(**QUIET)
+
+    async def main() -> list[bool]:
+        await asyncio.to_thread(int)
+        await asyncio.get_running_loop().shutdown_default_executor()
+        client.track("u", "trial_started")
+        return [await client.aflush(BOUND), await client.ashutdown(BOUND)]
+
+    assert asyncio.run(main()) == [True, True]
+    assert [arrival.type for arrival in server.arrivals()] == ["trial_started"]
+
+
+def test_a_loop_ends_at_once_after_cancelled_waits_and_their_threads_end(
+    server: LocalServer, make_client: MakeClient
+) -> None:
+    server.set_faults(faults.hang())
+    client = make_client(**QUIET, request_timeout=BOUND)
+
+    async def main() -> int:
+        client.track("u", "trial_started")
+        flushes = [asyncio.wait_for(client.aflush(), 0.05) for _ in range(10)]
+        outcomes = await asyncio.gather(*flushes, return_exceptions=True)
+        return sum(isinstance(one, asyncio.TimeoutError) for one in outcomes)
+
+    began = time.monotonic()
+    assert asyncio.run(main()) == 10
+    assert time.monotonic() - began < BOUND / 2  # the request alone would take longer
+    for thread in threading.enumerate():
+        if thread.name == THREAD_NAME:
+            thread.join(BOUND / 3)
+            assert not thread.is_alive()
+    client.shutdown(0)
+
+
+def test_a_cancelled_ashutdown_still_ends_the_client(
+    server: LocalServer, make_client: MakeClient
+) -> None:
+    server.set_faults(faults.latency(0.3))
+    client = make_client(**QUIET)
+
+    async def main() -> None:
+        client.track("u", "trial_started")
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(client.ashutdown(BOUND), 0.01)
+
+    asyncio.run(main())
+    assert client.shutdown(BOUND)
+    assert not client.ready
+    assert [arrival.type for arrival in server.arrivals()] == ["trial_started"]
+
+
+class TestTrio:
+    """The same in trio, which has neither the loop nor the executor of asyncio."""
+
+    @pytest.fixture
+    def trio(self) -> Any:
+        return pytest.importorskip("trio", reason="trio is not installed")
+
+    def test_aflush_and_ashutdown_deliver_and_leave_the_loop_free(
+        self, trio: Any, server: LocalServer, make_client: MakeClient
+    ) -> None:
+        server.set_faults(faults.latency(0.3))
+        client = make_client(**QUIET)
+        turns = 0
+
+        async def count() -> None:
+            nonlocal turns
+            while True:
+                await trio.sleep(0.01)
+                turns += 1
+
+        async def main() -> list[bool]:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(count)
+                client.track("u", "trial_started")
+                flushed = await client.aflush(BOUND)
+                client.track("u", "seat_added")
+                ended = await client.ashutdown(BOUND)
+                nursery.cancel_scope.cancel()
+            return [flushed, ended]
+
+        assert trio.run(main) == [True, True]
+        assert turns > 5
+        assert [arrival.type for arrival in server.arrivals()] == ["trial_started", "seat_added"]
+
+    def test_async_with_delivers_at_its_end(
+        self, trio: Any, server: LocalServer, make_client: MakeClient
+    ) -> None:
+        async def main() -> None:
+            async with make_client(**QUIET) as client:
+                client.track("u", "trial_started")
+
+        trio.run(main)
+        assert [arrival.type for arrival in server.arrivals()] == ["trial_started"]
+
+    def test_a_cancelled_aflush_ends_at_once_and_loses_nothing(
+        self, trio: Any, server: LocalServer, make_client: MakeClient
+    ) -> None:
+        server.set_faults(faults.hang(times=1))
+        client = make_client(**QUIET, request_timeout=BOUND)
+
+        async def main() -> bool:
+            client.track("u", "trial_started")
+            with trio.move_on_after(0.05) as scope:
+                await client.aflush()
+            return bool(scope.cancelled_caught)
+
+        assert trio.run(main)
+        assert client.stats().held == 1
+        client.shutdown(0)
 
 
 def test_eight_threads_that_flush_share_their_deliveries(

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from whisperr._contract import Answer, Request
     from whisperr._http.transport import HttpTransport
     from whisperr._options import Config
+    from whisperr._process.event_loop import Waiting
     from whisperr.errors import Reason
     from whisperr.protocols import Buffer, Queue, SharedQueue, Sink, Transport
 
@@ -151,8 +152,13 @@ class Pipeline:
         """Count and report a call after shutdown."""
         self._not_accepted("closed", f"{call}: the client is shut down", call_site)
 
-    def flush(self, timeout: float | None) -> bool:
-        """Deliver all that was accepted before; see `Whisperr.flush`."""
+    def flush(self, timeout: float | None, waiting: Waiting | None = None) -> bool:
+        """Deliver all that was accepted before; see `Whisperr.flush`.
+
+        `waiting` is given up when the task that awaits this is cancelled.
+        """
+        if waiting is not None:
+            waiting.when_given_up(self.thread.wake_waiting)
         deadline = NEVER if timeout is None else time.monotonic() + timeout
         position, scheduler = self.queue.tail(), self.scheduler
 
@@ -167,7 +173,8 @@ class Pipeline:
             done = self.thread.wait_until(
                 settled,
                 lambda: (
-                    (scheduler.ended or scheduler.give_ups != given_up) and not scheduler.applying
+                    ((scheduler.ended or scheduler.give_ups != given_up) and not scheduler.applying)
+                    or (waiting is not None and waiting.given_up)
                 ),
                 deadline,
             )

@@ -3,57 +3,134 @@
 from __future__ import annotations
 
 import time
+from contextlib import aclosing
 from functools import partial, wraps
-from inspect import iscoroutinefunction
+from inspect import isasyncgen, isawaitable, iscoroutinefunction, isgenerator
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from whisperr._process.event_loop import run_in_thread
 from whisperr._process.exit import pipelines
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+
+    from whisperr._process.event_loop import Waiting
 
     Function = TypeVar("Function", bound=Callable[..., Any])
+    # Takes the arguments of a call; returns how long the flush after it may take, in seconds.
+    GetTimeout = Callable[[tuple[Any, ...], dict[str, Any]], float]
 
 
-def flush_all(timeout: float) -> bool:
+def flush_all(timeout: float, waiting: Waiting | None = None) -> bool:
     """Deliver what is held within `timeout` seconds; return whether all of it was.
 
-    What was not delivered stays queued.
+    What was not delivered stays queued. `waiting` is given up when nothing awaits this any more.
     """
     deadline = time.monotonic() + timeout
     mine = pipelines()
     for pipeline in mine[1:]:  # all begin before this thread waits for any
         pipeline.flush(0)
-    done = [pipeline.flush(max(deadline - time.monotonic(), 0.0)) for pipeline in mine]
+    done = [pipeline.flush(max(deadline - time.monotonic(), 0.0), waiting) for pipeline in mine]
     return all(done)
 
 
-def flush_after_calls(function: Any, get_timeout: Callable[[tuple[Any, ...]], float]) -> Any:  # noqa: ANN401  # a function, or a decorator
-    """Wrap a function, sync or async, to flush after each call; without one return a decorator.
+async def aflush_all(timeout: float) -> bool:
+    """Do what `flush_all` does, without blocking the event loop; also where it is cancelled."""
+    return await run_in_thread(partial(flush_all, timeout), shield=True)
 
-    It flushes after a failed call, too. `get_timeout` takes the arguments of the call, after it,
-    and returns the seconds of the flush.
+
+def flush_after_calls(function: Any, get_timeout: GetTimeout) -> Any:  # noqa: ANN401  # a function, or a decorator
+    """Wrap a function to flush after each call; without one return a decorator.
+
+    It flushes when the work is done, also when it fails: for a coroutine or another awaitable when
+    that is over, for a generator, sync or async, when it ends or is closed.
+
+    Raises TypeError for what is no function, such as a class.
     """
     if function is None:
         return partial(flush_after_calls, get_timeout=get_timeout)
-    if iscoroutinefunction(function):
+    _check_function(function)
+    if is_coroutine_function(function):  # so that frameworks see the same kind of function
 
         @wraps(function)
-        async def acall(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # those of the wrapped function
-            import asyncio
-
-            try:
-                return await function(*args, **kwargs)
-            finally:
-                await asyncio.to_thread(flush_all, get_timeout(args))
+        async def acall(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # those of the function
+            return await _end_awaitable(
+                function(*args, **kwargs), partial(get_timeout, args, kwargs)
+            )
 
         return acall
 
     @wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:  # noqa: ANN401  # likewise
+        end = partial(get_timeout, args, kwargs)
         try:
-            return function(*args, **kwargs)
-        finally:
-            flush_all(get_timeout(args))
+            result = function(*args, **kwargs)
+        except BaseException:
+            flush_all(end())
+            raise
+        for is_unfinished, wrap in _UNFINISHED:
+            if is_unfinished(result):
+                return wrap(result, end)
+        flush_all(end())
+        return result
 
     return call
+
+
+def is_coroutine_function(function: object) -> bool:
+    """Return whether a call is to be awaited; also of an object with an async `__call__`."""
+    return iscoroutinefunction(function) or iscoroutinefunction(
+        getattr(function, "__call__", None)  # noqa: B004  # the method itself
+    )
+
+
+def _check_function(function: object) -> None:
+    if isinstance(function, (classmethod, staticmethod)):
+        kind = type(function).__name__
+        raise TypeError(f"flush_after belongs below @{kind}: it wraps the function itself")
+    if isinstance(function, type) or not callable(function):
+        what = "the class" if isinstance(function, type) else "an object of type"
+        name = function.__name__ if isinstance(function, type) else type(function).__name__
+        raise TypeError(
+            f"flush_after wraps a function or an object that can be called, got {what} {name}"
+        )
+
+
+async def _end_awaitable(awaitable: Awaitable[Any], get_timeout: Callable[[], float]) -> Any:  # noqa: ANN401  # any result
+    try:
+        result = await awaitable
+    except GeneratorExit:  # the event loop is gone: nothing can be awaited
+        raise
+    except BaseException:
+        await aflush_all(get_timeout())
+        raise
+    await aflush_all(get_timeout())
+    return result
+
+
+def _end_generator(
+    generator: Generator[Any, Any, Any], get_timeout: Callable[[], float]
+) -> Generator[Any, Any, Any]:
+    try:
+        return (yield from generator)
+    finally:
+        flush_all(get_timeout())
+
+
+async def _end_async_generator(
+    generator: AsyncGenerator[Any, Any], get_timeout: Callable[[], float]
+) -> AsyncGenerator[Any, Any]:
+    try:
+        async with aclosing(generator):
+            async for value in generator:
+                yield value
+    finally:
+        await aflush_all(get_timeout())
+
+
+# What a call may return whose work is still to be done, and what ends it with a flush.
+_UNFINISHED: tuple[tuple[Callable[[object], bool], Callable[..., Any]], ...] = (
+    (isawaitable, _end_awaitable),
+    (isgenerator, _end_generator),
+    (isasyncgen, _end_async_generator),
+)

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from whisperr._options import Config
+    from whisperr._process.event_loop import Waiting
 
 _REPORT_TIMEOUT = 1.0  # seconds, for an `on_error` that runs while a block ends
 
@@ -97,7 +98,7 @@ class _RecordingPipeline(Pipeline):
         self._record_refusal(f"{call}: the client is shut down", call_site)
         super().reject_closed(call, call_site)
 
-    def flush(self, timeout: float | None) -> bool:  # noqa: ARG002  # nothing is waited for
+    def flush(self, timeout: float | None, waiting: Waiting | None = None) -> bool:  # noqa: ARG002  # nothing is waited for
         self.reporter.emit(time.monotonic())
         return True
 

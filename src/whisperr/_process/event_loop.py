@@ -1,0 +1,142 @@
+"""Awaits a blocking call of ours without a thread of the application, in asyncio and in trio.
+
+Each wait has a daemon thread of its own. The executor of an event loop is the application's: it may
+be full, or shut down, and `asyncio.run` does not end before its threads have. Nothing waits for
+these threads, neither the end of a loop nor that of the process.
+
+Threads: the event loop, and the thread of the wait, which runs nothing but the call.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from .imports import first_use
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+    from types import ModuleType
+    from typing import TypeVar
+
+    T = TypeVar("T")
+
+THREAD_NAME = "whisperr-await"
+
+
+class Waiting:
+    """A call that an event loop awaits. Its thread sees `given_up` when nothing awaits it more."""
+
+    __slots__ = ("_wake", "given_up")
+
+    def __init__(self) -> None:
+        self.given_up = False
+        self._wake: Callable[[], object] | None = None
+
+    def when_given_up(self, wake: Callable[[], object]) -> None:
+        """Have `wake` called by the event loop when the wait is given up, to end the call early."""
+        self._wake = wake
+
+    def give_up(self) -> None:
+        """Let the thread end: the task that awaited it was cancelled."""
+        self.given_up = True
+        if self._wake is not None:
+            self._wake()
+
+
+async def run_in_thread(call: Callable[[Waiting], T], *, shield: bool = False) -> T:
+    """Return `call(waiting)`, run in a daemon thread, with the context variables of this task.
+
+    When the task is cancelled, `waiting` says so to the thread, which is not waited for. `shield`:
+    under trio a cancelled scope does not end this wait; asyncio cancels a task once only.
+
+    Where no thread can be started, the call runs here and blocks the event loop for its bound.
+    """
+    with first_use():
+        from contextvars import copy_context
+
+    waiting = Waiting()
+    outcome: list[tuple[T | None, BaseException | None]] = []
+    make_event = _trio_event if is_trio() else _asyncio_event
+    wait, notify = make_event(shield)
+    context = copy_context()
+
+    def work() -> None:
+        try:
+            outcome.append((context.run(call, waiting), None))
+        except BaseException as error:  # noqa: BLE001  # it is raised where the call is awaited
+            outcome.append((None, error))
+        notify()
+
+    if not _start(work):
+        return call(waiting)
+    try:
+        await wait()
+    except BaseException:
+        waiting.give_up()
+        raise
+    result, error = outcome[0]
+    if error is not None:
+        try:
+            raise error
+        finally:
+            del error, outcome  # no cycle of the traceback with this frame
+    return result  # type: ignore[return-value]  # it was set where there was no error
+
+
+def is_trio() -> bool:
+    """Return whether the calling task is one of trio; sniffio knows, which trio depends on."""
+    trio = sys.modules.get("trio")  # looked up: what is not loaded runs nothing
+    if trio is None:
+        return False
+    sniffio = sys.modules.get("sniffio")
+    try:
+        if sniffio is not None:
+            return bool(sniffio.current_async_library() == "trio")
+        trio.lowlevel.current_task()
+    except RuntimeError:  # no task of any library
+        return False
+    return True
+
+
+def _asyncio_event(shield: bool) -> tuple[Callable[[], Awaitable[object]], Callable[[], None]]:  # noqa: ARG001, FBT001  # of `make_event`
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    event = asyncio.Event()
+
+    def notify() -> None:
+        try:  # noqa: SIM105  # `contextlib` is imported for nothing else
+            loop.call_soon_threadsafe(event.set)
+        except RuntimeError:  # the loop has ended: nothing waits
+            pass
+
+    return event.wait, notify
+
+
+def _trio_event(shield: bool) -> tuple[Callable[[], Awaitable[object]], Callable[[], None]]:  # noqa: FBT001  # of `make_event`
+    trio: ModuleType = sys.modules["trio"]
+    token = trio.lowlevel.current_trio_token()
+    event = trio.Event()
+
+    async def wait() -> None:
+        with trio.CancelScope(shield=shield):
+            await event.wait()
+
+    def notify() -> None:
+        try:  # noqa: SIM105  # likewise
+            token.run_sync_soon(event.set)
+        except RuntimeError:  # `trio.RunFinishedError`: nothing waits
+            pass
+
+    return wait, notify
+
+
+def _start(work: Callable[[], None]) -> bool:
+    with first_use():
+        from threading import Thread
+    try:
+        Thread(target=work, name=THREAD_NAME, daemon=True).start()
+    except RuntimeError:  # no more threads, or none any more: the interpreter shuts down
+        return False
+    return True
