@@ -39,6 +39,7 @@ class _Tracer:
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
         if event == "call":
+            frame.f_trace = self.trace  # from 3.13 on, before the next line
             frame.f_trace_opcodes = True
             frame.f_trace_lines = False
         elif event == "opcode":
@@ -58,6 +59,7 @@ def interrupt_at(act: Callable[[], object], at: int | None) -> _Tracer:
     """Run `act`, interrupted at this point (from 1; None: nowhere); Interrupted is caught."""
     tracer = _Tracer(at)
     before = sys.gettrace()
+    sys._getframe().f_trace_opcodes = True  # 3.12 asks for it when tracing begins
     sys.settrace(tracer.trace)
     try:
         act()
