@@ -8,13 +8,14 @@ Threads: any may call any method.
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from bisect import bisect_right
 from collections import Counter, deque
 from dataclasses import dataclass, replace
 from itertools import islice
-from threading import Condition
+from threading import TIMEOUT_MAX, Condition
 from typing import TYPE_CHECKING, Any
 
 from whisperr.dev._ingest.model import BATCH_PATH
@@ -232,10 +233,14 @@ class Arrivals:
     def wait_until(self, reached: Callable[[], bool], timeout: float) -> bool:
         """Wait for `reached()`, called after every change; return whether it came true in time.
 
-        `timeout` is in seconds. Returns at once when the memory is closed.
+        `timeout` is in seconds; raises ValueError when it is not a number. Returns at once when
+        the memory is closed.
         """
+        if math.isnan(timeout):  # a wait for it would end at once, and begin again for ever
+            raise ValueError("timeout: must be a number of seconds, got nan")
         with self._changed:
-            self._changed.wait_for(lambda: reached() or self._closed, timeout)
+            longest = min(timeout, TIMEOUT_MAX)
+            self._changed.wait_for(lambda: reached() or self._closed, longest)
             return reached()
 
     def wake(self) -> None:
