@@ -113,6 +113,14 @@ class TestAnswers:
         assert send_head(server, "Content-Length: 100001\r\n").startswith(b"HTTP/1.1 413 ")
         assert [request.status for request in server.requests()] == [413]
 
+    def test_the_representation_of_a_request_has_no_key_and_no_body(
+        self, server: LocalServer
+    ) -> None:
+        post(server, BATCH, {"events": [event("a", external_user_id="ada")]})
+        (request,) = server.requests()
+        size = len(request.body)
+        assert repr(request) == f"<ReceivedRequest 1: POST {BATCH}, {size} bytes, HTTP 202>"
+
     def test_a_length_of_many_digits_is_too_large(self, server: LocalServer) -> None:
         length = f"Content-Length: {'9' * 5_000}\r\n"
         assert send_head(server, length).startswith(b"HTTP/1.1 413 ")
