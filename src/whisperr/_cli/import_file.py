@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from whisperr import InvalidEvent, Whisperr
 from whisperr._contract import MAX_BATCH_EVENTS
+from whisperr._events.redaction import redact
 from whisperr._foreign import printable
 from whisperr._integrations.values import parse_json, parse_moment
 
@@ -237,7 +238,7 @@ def send_line(client: Whisperr, data: bytes | None) -> None:
     known = _EVENT_KEYS if is_event else _IDENTIFY_KEYS
     for key in value:
         if key not in known:
-            raise InvalidEvent(f"{key[:40]!r}: {kind} has only the keys {', '.join(known)}")
+            raise InvalidEvent(f"{redact(key)}: {kind} has only the keys {', '.join(known)}")
     arguments = {"external_user_id": None, **value}
     if is_event:
         moment = _parse_occurred_at(value.get("occurred_at"))

@@ -101,7 +101,7 @@ def is_checkpoint(path: Path) -> bool:
 def _read(checkpoint: Path) -> tuple[Progress, list[str]] | None:
     """Return what a file holds; None for anything else than a checkpoint.
 
-    Raises OSError, and NotOwned for a checkpoint that somebody else may have written.
+    Raises OSError, and NotOwned for a checkpoint that others may have written.
     """
     opened = open_regular(checkpoint)
     try:

@@ -39,16 +39,21 @@ _SIGNS = {"accepted": ("✓", "32"), "duplicate": ("=", "36"), "refused": ("✗"
 class Terminal:
     """Writes lines for people to one stream; any thread may call any method."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, is_optional: bool = False) -> None:
         self._stream = stream
+        self._is_optional = is_optional  # an error of the stream is then ignored
         self._colour = wants_colour(stream)
         self._lock = Lock()
 
     def line(self, text: str) -> None:
         """Write one line, whole."""
-        with self._lock:
-            self._stream.write(f"{text}\n")
-            self._stream.flush()
+        try:
+            with self._lock:
+                self._stream.write(f"{text}\n")
+                self._stream.flush()
+        except (OSError, ValueError):  # a closed pipe, a full disk, a closed stream
+            if not self._is_optional:
+                raise
 
     def arrival(self, arrival: Arrival) -> None:
         """Write an arrival, and why it was refused."""
@@ -76,8 +81,11 @@ class Terminal:
 
 
 def open_terminal(command: Sequence[str]) -> Terminal:
-    """Return a terminal on stderr beside a command, since stdout is for its output."""
-    return Terminal(sys.stderr if command else sys.stdout)
+    """Return a terminal on stderr beside a command, since stdout is for its output.
+
+    The server goes on when its reader has gone.
+    """
+    return Terminal(sys.stderr if command else sys.stdout, is_optional=True)
 
 
 def serve(server: LocalServer, terminal: Terminal, command: Sequence[str]) -> int:
@@ -139,7 +147,8 @@ def run_command(command: Sequence[str], url: str, api_key: str | None) -> int:
     except OSError as error:
         for number, handler in before.items():
             signal.signal(number, handler)
-        print(f"whisperr dev: cannot run {command[0]}: {error.strerror}", file=sys.stderr)
+        text = f"whisperr dev: cannot run {command[0]}: {error.strerror}"
+        print(printable(text), file=sys.stderr)
         return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
     for early in received[-1:]:
         child.send_signal(early)
