@@ -33,6 +33,9 @@ _DUMMY_KEY = "wrk_dev"
 _POLL_INTERVAL = 0.5
 _FORWARDED = (signal.SIGINT, signal.SIGTERM)
 _MAX_DETAILS_CHARS = 100
+_MAX_NAME_CHARS = 200
+_MAX_PROBLEM_CHARS = 500
+_MAX_PROBLEMS = 20  # of one arrival; the API has all of them
 _SIGNS = {"accepted": ("✓", "32"), "duplicate": ("=", "36"), "refused": ("✗", "31")}
 
 
@@ -61,10 +64,11 @@ class Terminal:
         name = arrival.type or arrival.kind
         user = arrival.user if arrival.user is not None else "(no user)"
         start = f"{_format_time(arrival.received_at)} {self._paint(colour, sign)}"
-        what = f"{printable(name):<28} {printable(user):<16}"
+        what = f"{printable(name, _MAX_NAME_CHARS):<28} {printable(user, _MAX_NAME_CHARS):<16}"
         self.line(f"{start} {what} {_format_details(arrival)}".rstrip())
-        for problem in arrival.problems:
-            self.line(f"{'':15}{self._paint('31', printable(str(problem)))}")
+        for problem in arrival.problems[:_MAX_PROBLEMS]:
+            text = printable(str(problem), _MAX_PROBLEM_CHARS)
+            self.line(f"{'':15}{self._paint('31', text)}")
 
     def request(self, request: ReceivedRequest) -> None:
         """Write a line for a request that failed or met a fault."""
@@ -74,7 +78,8 @@ class Terminal:
         answered = "no answer" if request.status is None else f"HTTP {request.status}"
         injected = f", injected: {request.fault}" if request.fault else ""
         line = f"{_format_time(request.received_at)} {self._paint('33', '!')} "
-        self.line(f"{line}{request.method} {printable(request.path)} {answered}{injected}")
+        path = printable(request.path, _MAX_NAME_CHARS)
+        self.line(f"{line}{request.method} {path} {answered}{injected}")
 
     def _paint(self, colour: str, text: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour else text
@@ -188,5 +193,8 @@ def _format_details(arrival: Arrival) -> str:
     details = {k: v for k, v in body.items() if k in {"traits", "channels"}}
     if arrival.kind == "event":
         details = body.get("properties", {})
-    text = printable(json.dumps(details, ensure_ascii=False)) if details else ""
+    if not details:
+        return ""
+    # Cut first, because escapes make it longer, and then to the width.
+    text = printable(json.dumps(details, ensure_ascii=False)[: _MAX_DETAILS_CHARS + 1])
     return text if len(text) <= _MAX_DETAILS_CHARS else f"{text[: _MAX_DETAILS_CHARS - 1]}…"
