@@ -36,7 +36,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_events",),
     ("_process",),
     ("_options", "protocols"),
-    ("_contract", "_foreign", "_secret", "_terminal", "_version", "billing", "channel"),
+    ("_contract", "_foreign", "_owned", "_secret", "_terminal", "_version", "billing", "channel"),
     ("errors",),
     ("_frozen",),
 )

@@ -129,5 +129,12 @@ class WhisperrError(Frozen):
         names = ("type", "message", "status", "reason", "count", "events")
         return {name: getattr(self, name) for name in names}
 
+    def __repr__(self) -> str:
+        """Return every field but the events, of which it has the number: a log gets no payload."""
+        raw: tuple[object, ...] = object.__getattribute__(self, "_events")
+        names = ("type", "message", "status", "reason", "count")
+        fields = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
+        return f"{type(self).__name__}({fields}, events=<{len(raw)}>)"
+
     def __str__(self) -> str:
         return self.message

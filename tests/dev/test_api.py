@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from http.client import HTTPConnection
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.dev.wire import BATCH, call, event, post
+from tests.dev.wire import BATCH, HEADERS, call, event, post
 from whisperr.dev import LocalServer, faults
 
 if TYPE_CHECKING:
@@ -161,3 +162,73 @@ def test_pages_of_other_origins_may_not_write(server: LocalServer) -> None:
     assert call(server, "POST", "/_dev/reset", headers=headers)[0] == 403
     own = {"Origin": server.url}
     assert call(server, "POST", "/_dev/reset", headers=own)[0] == 200
+
+
+@pytest.mark.parametrize("path", ["arrivals", "arrival", "requests", "wait", "stream"])
+@pytest.mark.parametrize("name", ["after", "count", "seq", "recent", "limit", "timeout"])
+@pytest.mark.parametrize(
+    "number",
+    ["nan", "-nan", "inf", "-inf", "1e999", "-1", "-1e9", "9" * 5_000, "1_0", "", "%D9%A3", "x%0A"],
+)
+def test_a_number_that_is_not_finite_or_not_in_its_bounds_is_refused(
+    server: LocalServer, path: str, name: str, number: str
+) -> None:
+    status, answer = call(server, "GET", f"/_dev/{path}?{name}={number}")
+    assert (status, answer["error"]) == (400, "bad_call")
+    assert answer["message"].startswith(f"{name}=")
+    assert "must be a" in answer["message"]
+    assert answer["message"].isprintable()
+    assert len(answer["message"]) < 200
+
+
+def test_a_longer_wait_than_any_is_a_wait(server: LocalServer) -> None:
+    send(server, event("a"))
+    assert get(server, "wait?timeout=3600")["reached"]
+    assert [one.message_id for one in server.wait(timeout=float("inf"))] == ["a"]
+
+
+def test_a_wait_for_what_is_no_number_is_refused(server: LocalServer) -> None:
+    with pytest.raises(ValueError, match="timeout: must be a number of seconds, got nan"):
+        server.wait(timeout=float("nan"))
+
+
+SITES = ["cross-site", "same-site", "Cross-Site", "anything"]
+
+
+@pytest.mark.parametrize("site", SITES)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", "/_dev/wait?timeout=60"),
+        ("GET", "/_dev/arrivals"),
+        ("GET", "/_dev/stream"),
+        ("GET", "/_dev/page/page.js"),
+        ("POST", "/_dev/reset"),
+        ("PUT", "/_dev/faults"),
+        ("POST", BATCH),
+        ("GET", "/"),
+    ],
+)
+def test_no_request_of_another_site_is_answered_even_without_an_origin(
+    server: LocalServer, site: str, method: str, path: str
+) -> None:
+    send(server, event("a"))
+    for kind in ("image", "iframe", "script", "empty"):
+        headers = {**HEADERS, "Sec-Fetch-Site": site, "Sec-Fetch-Dest": kind}
+        status, answer = call(server, method, path, [], headers)
+        assert (status, answer["error"]) == (403, "foreign_site")
+    assert len(server.arrivals()) == len(server.requests()) == 1
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none"])
+def test_the_page_itself_is_answered(server: LocalServer, site: str) -> None:
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Dest": "empty"}
+    assert call(server, "GET", "/_dev/summary", None, headers)[0] == 200
+
+
+def test_a_link_on_another_site_opens_the_page(server: LocalServer) -> None:
+    connection = HTTPConnection("127.0.0.1", server.port, timeout=30)
+    headers = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Dest": "document"}
+    connection.request("GET", "/", headers=headers)
+    assert connection.getresponse().status == 200
+    connection.close()

@@ -77,6 +77,11 @@ class TestAnswers:
             ({"Content-Type": "text/plain"}, (415, "content_type")),
             ({"Host": "evil.example:80"}, (403, "host_not_loopback")),
             ({"Host": ""}, (403, "host_not_loopback")),
+            ({"Host": "[::1"}, (403, "host_not_loopback")),
+            ({"Host": "127.0.0.1.evil.example"}, (403, "host_not_loopback")),
+            ({"Host": "localhost@evil.example"}, (403, "host_not_loopback")),
+            ({"Host": "evil.example#localhost"}, (403, "host_not_loopback")),
+            ({"X-Large": "x" * 65_000, "X-More": "x" * 600}, (431, "headers_too_large")),
             ({"Origin": "http://evil.example"}, (403, "foreign_origin")),
         ],
     )
@@ -107,6 +112,23 @@ class TestAnswers:
     ) -> None:
         assert send_head(server, "Content-Length: 100001\r\n").startswith(b"HTTP/1.1 413 ")
         assert [request.status for request in server.requests()] == [413]
+
+    def test_the_representation_of_a_request_has_no_key_and_no_body(
+        self, server: LocalServer
+    ) -> None:
+        post(server, BATCH, {"events": [event("a", external_user_id="ada")]})
+        (request,) = server.requests()
+        size = len(request.body)
+        assert repr(request) == f"<ReceivedRequest 1: POST {BATCH}, {size} bytes, HTTP 202>"
+
+    def test_a_length_of_many_digits_is_too_large(self, server: LocalServer) -> None:
+        length = f"Content-Length: {'9' * 5_000}\r\n"
+        assert send_head(server, length).startswith(b"HTTP/1.1 413 ")
+
+    def test_a_path_that_is_no_address_is_refused(self, server: LocalServer) -> None:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=30) as plain:
+            plain.sendall(b"GET http://[::1 HTTP/1.1\r\nHost: localhost\r\n\r\n")
+            assert plain.recv(100).startswith(b"HTTP/1.1 400 ")
 
     @pytest.mark.parametrize("length", ["", "Content-Length: x\r\n", "Content-Length: 2\r\n"])
     def test_a_body_of_unknown_length_is_refused(self, server: LocalServer, length: str) -> None:

@@ -10,13 +10,16 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from datetime import datetime, timezone
+from http.client import HTTPConnection
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
-from tests.dev.wire import BATCH, event, post
+from tests.dev.wire import BATCH, HEADERS, event, post
+from tests.http.raw_server import RawServer, answer, answers, close
 from whisperr.dev import LocalServer
 from whisperr.dev._console.terminal import run_command
+from whisperr.dev._web.stream import CHANGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -236,3 +239,89 @@ class TestCommand:
         finally:
             for number, handler in kept.items():
                 signal.signal(number, handler)
+
+
+def make_stream(*messages: object) -> bytes:
+    text = "".join(f"event: {CHANGES}\nid: a.1.1\ndata: {json.dumps(one)}\n\n" for one in messages)
+    return (
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Type: text/event-stream\r\n\r\n"
+        + text.encode()
+    )
+
+
+EVENT = f"event: {CHANGES}".encode()
+ARRIVAL: dict[str, Any] = {
+    "seq": 1,
+    "received_at": 1.0,
+    "kind": "event",
+    "status": "refused",
+    "user": "u\x1b[2Jser\n",
+    "type": "\u202eevil\x07",
+    "request": 1,
+    "body": {"properties": {"\x1b]0;title\x07": "\u2028\x9b2J\n"}},
+    "problems": [{"pointer": "/\x1b[1A", "found": "\r\n", "expected": "\x00"}],
+    "index": 0,
+}
+EMPTY: dict[str, Any] = {"arrivals": [], "missed": 0, "fresh": False}
+ODD_STREAMS: dict[str, bytes] = {
+    "no JSON": make_stream().replace(b"\r\n\r\n", b"\r\n\r\n" + EVENT + b"\ndata: {\n\n"),
+    "no data": make_stream().replace(b"\r\n\r\n", b"\r\n\r\n" + EVENT + b"\n\n"),
+    "a list": make_stream([]),
+    "no arrivals": make_stream({}),
+    "arrivals of another shape": make_stream({**EMPTY, "arrivals": [{"seq": 1}]}),
+    "a text for an arrival": make_stream({**EMPTY, "arrivals": ["x"]}),
+    "an odd status": make_stream({**EMPTY, "arrivals": [{**ARRIVAL, "status": "x"}]}),
+    "an odd time": make_stream({**EMPTY, "arrivals": [{**ARRIVAL, "received_at": 1e300}]}),
+    "nesting": make_stream().replace(
+        b"\r\n\r\n", b"\r\n\r\n" + EVENT + b"\ndata: " + b"[" * 100_000 + b"\n\n"
+    ),
+    "a refusal": answer("403 Forbidden", b'{"message": "\\u001b[2J\\n' + b"x" * 5_000 + b'"}'),
+    "a refusal that is a number": answer("400 Bad Request", b'{"message": 5}'),
+    "a page": answer("404 Not Found", b"<html>"),
+}
+
+
+class TestOddServers:
+    @pytest.mark.parametrize("name", ODD_STREAMS)
+    def test_what_is_no_local_server_is_one_line_of_error(self, name: str) -> None:
+        data = ODD_STREAMS[name]
+        with (
+            RawServer(answers(data, then=close)) as odd,
+            running("tail", "--port", str(odd.port)) as process,
+        ):
+            out, err = process.communicate(timeout=60)
+        assert (process.returncode, out) == (2, "")
+        assert len(err.splitlines()) == 1
+        assert err.startswith("whisperr tail: ")
+        assert err.rstrip("\n").isprintable()
+        assert len(err) < 1_100
+
+    def test_no_text_of_an_arrival_reaches_the_terminal_raw(self) -> None:
+        data = make_stream({**EMPTY, "arrivals": [ARRIVAL]}, [])
+        with (
+            RawServer(answers(data, then=close)) as odd,
+            running("tail", "--port", str(odd.port)) as process,
+        ):
+            out, err = process.communicate(timeout=60)
+        lines = out.splitlines()
+        assert len(lines) == 2
+        assert all(line.isprintable() for line in [*lines, *err.splitlines()])
+        assert "\\x1b[2J" in lines[0]
+
+    def test_a_server_goes_on_when_nobody_reads_what_it_prints(self) -> None:
+        with running("dev", "--port", "0") as process:
+            found = re.search(r":(\d+)", read_line(process.stdout))
+            assert found is not None
+            assert process.stdout is not None
+            process.stdout.close()
+            port = int(found[1])
+            for number in range(3):
+                body = {"events": [event(str(number), occurred_at=now())]}
+                connection = HTTPConnection("127.0.0.1", port, timeout=30)
+                connection.request("POST", BATCH, json.dumps(body), HEADERS)
+                assert connection.getresponse().status == 202
+                connection.close()
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+            assert process.stderr is not None
+            assert process.stderr.read() == ""

@@ -75,6 +75,17 @@ def test_long_properties_are_shortened() -> None:
     assert len(render(arrival(body={"properties": {"k": "x" * 5000}}))) < 200
 
 
+def test_fields_of_a_megabyte_are_shortened() -> None:
+    large = "\x1b" * 1024 * 1024
+    problems = tuple(Problem(f"/{large}", "x", "y") for _ in range(1_000))
+    shown = render(
+        arrival(status="refused", type=large, user=large, body={large: large}, problems=problems)
+    )
+    lines = shown.splitlines()
+    assert len(lines) == 21
+    assert max(map(len, lines)) < 2_100
+
+
 def test_only_a_terminal_gets_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert "\x1b[32m✓\x1b[0m" in render(arrival(), colour=True)

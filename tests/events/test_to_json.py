@@ -19,7 +19,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from whisperr import InvalidEvent
-from whisperr._events.to_json import MAX_DEPTH, MAX_VALUES, to_json, to_utf8
+from whisperr._events.general import MAX_DEPTH, MAX_VALUES
+from whisperr._events.to_json import to_json, to_utf8
 
 EAST = timezone(timedelta(hours=5, minutes=30))
 LOCAL_MEAN_TIME = timezone(timedelta(minutes=53, seconds=28))

@@ -163,8 +163,14 @@ def _inspect_proxy(config: Config) -> Finding:
     proxy = None if parts is None else get_proxy(*parts[:3])
     if proxy is None:
         return Finding("proxy", "ok", "none for this address")
-    url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
-    address = f"{url.scheme}://{url.hostname}:{url.port or 80}"
+    try:
+        url = urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+        host, port = url.hostname, url.port or 80
+    except ValueError:  # its text would repeat a part of the URL, which may have a password
+        host, port = None, 0
+    if host is None:
+        return Finding("proxy", "wrong", "its URL cannot be read: write it as http://host:port")
+    address = f"{url.scheme}://{host}:{port}"
     if url.scheme != "http":
         return Finding("proxy", "wrong", f"{address}: a proxy must be an http:// URL")
     return Finding("proxy", "ok", f"{address}, from the environment")

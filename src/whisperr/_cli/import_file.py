@@ -13,6 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shlex
+import stat
 import sys
 import time
 from datetime import datetime, timedelta, timezone
@@ -22,11 +23,12 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 from whisperr import InvalidEvent, Whisperr
 from whisperr._contract import MAX_BATCH_EVENTS
+from whisperr._events.redaction import redact
 from whisperr._foreign import printable
 from whisperr._integrations.values import parse_json, parse_moment
 
 from .command import CommandError, Sender, UsageError, add_command, add_sending_options
-from .progress import Progress, ProgressBar
+from .progress import Progress, ProgressBar, is_checkpoint
 
 if TYPE_CHECKING:
     import argparse
@@ -72,11 +74,13 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    hint = "give a file with an event on each line"
     try:
+        # Before it is opened: opening a pipe waits, and a device has no end.
+        if not stat.S_ISREG(arguments.file.stat().st_mode):
+            raise UsageError(f"{arguments.file}: not a regular file; {hint}")
         file = arguments.file.open("rb")
-        file.seek(0, 2)
     except OSError as error:
-        hint = "give a file with an event on each line"
         raise UsageError(f"{arguments.file}: {error.strerror}; {hint}") from None
     try:
         with file:
@@ -99,9 +103,8 @@ class _Import:
     def __init__(self, arguments: argparse.Namespace, file: BinaryIO) -> None:
         self._file = file
         self._arguments = arguments
-        self._checkpoint: Path = arguments.checkpoint or arguments.file.with_name(
-            f"{arguments.file.name}.checkpoint"
-        )
+        beside: Path = arguments.file.with_name(f"{arguments.file.name}.checkpoint")
+        self._checkpoint: Path = arguments.checkpoint or beside
         self._progress = Progress.load(self._checkpoint, file) if arguments.resume else Progress()
         self._reports = 0
         # The client sends only when it is flushed, a chunk at a time.
@@ -127,7 +130,8 @@ class _Import:
             command = shlex.join(["whisperr", "import", str(self._arguments.file), "--resume"])
             stopped = f"stopped after line {progress.line}: {problem}"
             raise CommandError(f"{stopped}; continue with: {command}")
-        self._checkpoint.unlink(missing_ok=True)
+        if is_checkpoint(self._checkpoint):
+            self._checkpoint.unlink(missing_ok=True)
         self._sender.client.shutdown()
         spent = time.monotonic() - began
         rate = (progress.delivered - first) / spent if spent else 0.0
@@ -234,7 +238,7 @@ def send_line(client: Whisperr, data: bytes | None) -> None:
     known = _EVENT_KEYS if is_event else _IDENTIFY_KEYS
     for key in value:
         if key not in known:
-            raise InvalidEvent(f"{key[:40]!r}: {kind} has only the keys {', '.join(known)}")
+            raise InvalidEvent(f"{redact(key)}: {kind} has only the keys {', '.join(known)}")
     arguments = {"external_user_id": None, **value}
     if is_event:
         moment = _parse_occurred_at(value.get("occurred_at"))

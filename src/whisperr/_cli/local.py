@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 
 DEFAULT_PORT = 8722
+_MAX_PORT = 65_535
+_MAX_DIGITS = 18  # of a number on the command line
 _DELAY_OPTIONS = {"latency": "answer late", "drip": "answer byte by byte, so far apart"}
 _FAULT_OPTIONS = {
     "hang": "never answer",
@@ -66,7 +68,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _add_dev_options(dev: argparse.ArgumentParser) -> None:
     dev.add_argument(
-        "--port", type=int, default=DEFAULT_PORT, help="0 chooses a free one (%(default)s)"
+        "--port", type=_parse_count, default=DEFAULT_PORT, help="0 chooses a free one (%(default)s)"
     )
     dev.add_argument("--key", metavar="KEY", help="accept this key only; any when left out")
     dev.add_argument(
@@ -116,7 +118,10 @@ def _add_fault_options(dev: argparse.ArgumentParser) -> None:
 
 def _add_tail_options(tail: argparse.ArgumentParser) -> None:
     tail.add_argument(
-        "--port", type=int, default=DEFAULT_PORT, help="where the server listens (%(default)s)"
+        "--port",
+        type=_parse_count,
+        default=DEFAULT_PORT,
+        help="where the server listens (%(default)s)",
     )
     tail.add_argument("--user", metavar="ID", help="only this user")
     tail.add_argument("--type", metavar="NAME", help="only this type; * matches anything")
@@ -136,8 +141,9 @@ def _add_tail_options(tail: argparse.ArgumentParser) -> None:
 
 def _parse_count(text: str, minimum: int = 0) -> int:
     """Return a whole number from `minimum`."""
-    if not text.isdecimal() or int(text) < minimum:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be a whole number from {minimum}")
+    if not text.isdecimal() or len(text) > _MAX_DIGITS or int(text) < minimum:
+        shown = text[:_MAX_DIGITS]
+        raise argparse.ArgumentTypeError(f"{shown!r}: must be a whole number from {minimum}")
     return int(text)
 
 
@@ -152,7 +158,7 @@ def _parse_share(text: str) -> dict[str, float]:
 def _parse_status(text: str) -> dict[str, float]:
     """Return the code and the rate of STATUS[:SHARE]."""
     status, _, share = text.partition(":")
-    if not status.isdecimal() or not 300 <= int(status) <= 599:  # noqa: PLR2004  # HTTP
+    if not status.isdecimal() or len(status) > _MAX_DIGITS or not 300 <= int(status) <= 599:  # noqa: PLR2004  # HTTP
         raise argparse.ArgumentTypeError(f"{text!r}: the status must be from 300 to 599")
     return {"code": int(status), **_parse_share(share or "1")}
 
@@ -196,6 +202,8 @@ def _dev(arguments: argparse.Namespace) -> int:
 def _tail(arguments: argparse.Namespace) -> int:
     from whisperr.dev._console.tail import tail
 
+    if arguments.port > _MAX_PORT:
+        raise UsageError(f"--port {arguments.port}: choose another port, of at most {_MAX_PORT}")
     filters = {
         "user": arguments.user,
         "type": arguments.type,

@@ -11,6 +11,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple, TextIO
 
+from whisperr._owned import NotOwned, check_owner, create_beside, open_regular
 from whisperr._terminal import wants_colour
 
 from .command import UsageError
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _HEAD_BYTES = 64 * 1024
+_MAX_CHECKPOINT_BYTES = 4 * 1024  # it has five numbers and two hashes
+_NO_DUPLICATES = "events that were delivered are not duplicated"
 _TAIL_BYTES = 4 * 1024
 _INTERVAL = 0.1  # seconds between two drawings of the bar
 _WIDTH = 30
@@ -41,31 +44,88 @@ class Progress(NamedTuple):
     def load(cls, checkpoint: Path, file: BinaryIO) -> Progress:
         """Return the saved progress; raises UsageError for a file that is not its checkpoint."""
         try:
-            saved = json.loads(checkpoint.read_text(encoding="utf-8"))
-            prints, progress = saved.pop("prints"), cls(**saved)
+            saved = _read(checkpoint)
         except FileNotFoundError:
             print("whisperr import: no checkpoint; starting with the first line", file=sys.stderr)
             return cls()
-        except (OSError, ValueError) as error:
-            problem = f"{checkpoint}: {error}"
-        except (AttributeError, KeyError, TypeError):
-            problem = f"{checkpoint} is not a checkpoint of an import"
-        else:
-            if prints == _hash_ends(file, progress.offset):
-                return progress
-            problem = f"{checkpoint} belongs to other content: the file was changed"
-        raise UsageError(
-            f"{problem}; import without --resume: events that were delivered are not duplicated"
-        )
+        except NotOwned as found:
+            raise UsageError(f"{checkpoint}: {found}") from None
+        except OSError as error:
+            raise UsageError(f"{checkpoint}: {error.strerror}; choose another file") from None
+        if saved is None:
+            raise UsageError(
+                f"{checkpoint} is not a checkpoint of an import; remove it and import without "
+                f"--resume: {_NO_DUPLICATES}"
+            )
+        progress, prints = saved
+        if progress.offset > file.seek(0, 2) or prints != _hash_ends(file, progress.offset):
+            raise UsageError(
+                f"{checkpoint} belongs to other content: the file was changed; import without "
+                f"--resume: {_NO_DUPLICATES}"
+            )
+        return progress
 
     def save(self, checkpoint: Path, file: BinaryIO) -> None:
-        """Replace the checkpoint; raises OSError. An interruption leaves the old or the new one."""
+        """Replace the checkpoint; raises OSError. An interruption leaves the old or the new one.
+
+        Raises UsageError, and leaves the file as it is, when it is not a checkpoint.
+        """
+        if not is_checkpoint(checkpoint):
+            raise UsageError(
+                f"{checkpoint} is not a checkpoint of an import and is left as it is; remove it, "
+                "or choose another path with --checkpoint"
+            )
         position = file.tell()
         text = json.dumps({**self._asdict(), "prints": _hash_ends(file, self.offset)})
         file.seek(position)
-        fresh = checkpoint.with_name(f"{checkpoint.name}.new")
-        fresh.write_text(text, encoding="utf-8")
-        os.replace(fresh, checkpoint)  # noqa: PTH105  # the one call that is atomic, by its name
+        opened, fresh = create_beside(checkpoint)
+        try:
+            with os.fdopen(opened, "w", encoding="utf-8") as target:
+                target.write(text)
+            os.replace(fresh, checkpoint)  # noqa: PTH105  # the one call that is atomic, by its name
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Return whether a file may be replaced or removed: it is a checkpoint, or there is none."""
+    try:
+        return _read(path) is not None
+    except FileNotFoundError:
+        return True
+    except NotOwned as found:
+        raise UsageError(f"{path}: {found}") from None
+
+
+def _read(checkpoint: Path) -> tuple[Progress, list[str]] | None:
+    """Return what a file holds; None for anything else than a checkpoint.
+
+    Raises OSError, and NotOwned for a checkpoint that others may have written.
+    """
+    opened = open_regular(checkpoint)
+    try:
+        saved = _parse(os.read(opened, _MAX_CHECKPOINT_BYTES))
+        if saved is not None:
+            check_owner(opened)
+        return saved
+    finally:
+        os.close(opened)
+
+
+def _parse(data: bytes) -> tuple[Progress, list[str]] | None:
+    try:
+        saved = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(saved, dict) or set(saved) != {*Progress._fields, "prints"}:
+        return None
+    prints = saved.pop("prints")
+    if not isinstance(prints, list) or not all(isinstance(one, str) for one in prints):
+        return None
+    if not all(type(one) is int and 0 <= one <= sys.maxsize for one in saved.values()):
+        return None
+    return Progress(**saved), prints
 
 
 def _hash_ends(file: BinaryIO, offset: int) -> list[str]:

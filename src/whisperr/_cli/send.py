@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from whisperr import Whisperr
 
+_MAX_JSON_CHARS = 16 * 1024 * 1024  # more than any server accepts
 _KEY = "The key is read from WHISPERR_API_KEY."
 _VALUES = (
     "A value that is JSON is read as JSON: 4900, true, null, [1]. Everything else is a string; "
@@ -152,10 +153,21 @@ def _read_object(file: str | None, pairs: list[str]) -> dict[str, Any]:
     value: Any = {}
     if file is not None:
         try:
-            text = sys.stdin.read() if file == "-" else Path(file).read_text(encoding="utf-8")
-            value = parse_json(text)
+            value = parse_json(_read_text(file))
         except (OSError, ValueError) as error:
             raise UsageError(f"--json {file}: {error}; give a file with a JSON object") from None
         if not isinstance(value, dict):
             raise UsageError(f"--json {file}: must be a JSON object, got {type(value).__name__}")
     return {**value, **parse_members(pairs)}
+
+
+def _read_text(file: str) -> str:
+    """Return the text of a file, or of stdin for `-`; raises ValueError when it is too long."""
+    if file == "-":
+        text = sys.stdin.read(_MAX_JSON_CHARS + 1)
+    else:
+        with Path(file).open(encoding="utf-8") as opened:
+            text = opened.read(_MAX_JSON_CHARS + 1)  # a device may have no end
+    if len(text) > _MAX_JSON_CHARS:
+        raise ValueError(f"more than {_MAX_JSON_CHARS:,} characters")
+    return text

@@ -11,7 +11,11 @@ from itertools import count
 
 from whisperr._contract import MAX_AGE_DAYS
 from whisperr._process.imports import first_use
+from whisperr._process.interruption import is_interruption
 from whisperr.errors import InvalidEvent
+
+from .general import to_plain_datetime
+from .redaction import get_type_name
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -104,17 +108,25 @@ class Clock:
 
         if not isinstance(moment, datetime):
             raise InvalidEvent(
-                f"occurred_at: must be an aware datetime, got {type(moment).__name__}"
+                f"occurred_at: must be an aware datetime, got {get_type_name(moment)}"
             )
-        if moment.utcoffset() is None:
+        try:
+            plain = to_plain_datetime(moment)  # not the caller's own methods, whose text is unknown
+            offset = plain.utcoffset()
+            utc = plain if offset is None else plain.astimezone(timezone.utc)
+        except OverflowError:
+            raise InvalidEvent(f"occurred_at: {plain.isoformat()} is not a time in UTC") from None
+        except Exception as error:
+            if is_interruption(error):
+                raise
+            raise InvalidEvent(
+                f"occurred_at: a {get_type_name(moment)} cannot be read ({get_type_name(error)})"
+            ) from error
+        if offset is None:
             raise InvalidEvent(
                 "occurred_at: must be an aware datetime, got a naive one; "
                 "add tzinfo, for example datetime.now(timezone.utc)"
             )
-        try:
-            utc = moment.astimezone(timezone.utc)
-        except OverflowError:
-            raise InvalidEvent(f"occurred_at: {moment.isoformat()} is not a time in UTC") from None
         now = self._now()
         if not 0 <= now - self._second[0] < _SECOND:
             self._start_second(now)
@@ -124,4 +136,5 @@ class Clock:
                 f"occurred_at: {utc.isoformat()} is outside what the server accepts, "
                 f"{MAX_AGE_DAYS} days ago to 5 minutes ahead"
             )
-        return f"{utc:%Y-%m-%dT%H:%M:%S}.{utc.microsecond // 1000:03d}Z"
+        text: str = utc.isoformat(timespec="milliseconds")
+        return text[:-6] + "Z"

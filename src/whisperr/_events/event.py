@@ -9,11 +9,14 @@ from __future__ import annotations
 
 from whisperr._contract import RESERVED_CONTEXT_KEY, SDK_NAME
 from whisperr._process.imports import json_loads
+from whisperr._process.interruption import is_interruption
 from whisperr.errors import InvalidEvent
 
 from .clock import Clock, MessageIds
+from .general import is_enum, quote, to_str
 from .layout import EVENT_HEAD, split_at_user
-from .to_json import is_enum, quote, to_json, to_utf8
+from .redaction import get_type_name, redact
+from .to_json import to_json, to_utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,9 +27,6 @@ if TYPE_CHECKING:
 
 # Sets instead of patterns: `re` would be a third of the time that importing the package takes.
 _IN_WORDS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
-# Errors repeat a refused text only when it looks like a mistyped name: no address, no sentence.
-_MAX_NAME_CHARS = 60
-_IN_NAMES = _IN_WORDS | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ_. -")
 # Backends have a few dozen event types; the bound is for programs that generate them.
 _MAX_KNOWN_TYPES = 1_000
 _HEAD = EVENT_HEAD.decode()
@@ -126,8 +126,9 @@ class EventEncoder:
 
     def _parse_type(self, event_type: object) -> str:
         if not isinstance(event_type, str):
-            raise InvalidEvent(f"event_type: must be a string, got {type(event_type).__name__}")
-        name = event_type.strip()
+            raise InvalidEvent(f"event_type: must be a string, got {get_type_name(event_type)}")
+        text = to_str(event_type)
+        name = text.strip()
         if not all(word and _IN_WORDS.issuperset(word) for word in name.split("_")):
             raise InvalidEvent(
                 f"event_type: got {redact(name)}; must be lowercase snake case such as "
@@ -135,7 +136,7 @@ class EventEncoder:
             )
         if len(self._types) >= _MAX_KNOWN_TYPES:
             self._types = {}
-        self._types[str(event_type)] = name
+        self._types[text] = name
         return name
 
     def _merge_context(self, context: object, message_id: str) -> str:
@@ -153,8 +154,10 @@ class EventEncoder:
         try:
             result = self._before_send(event)
         except Exception as error:
+            if is_interruption(error):
+                raise
             raise InvalidEvent(
-                f"before_send: raised {type(error).__name__}; the event was dropped"
+                f"before_send: raised {get_type_name(error)}; the event was dropped"
             ) from error
         if result is None:
             raise Vetoed
@@ -166,6 +169,9 @@ class EventEncoder:
         name = self._parse_type(result["event_type"])
         user = quote(parse_identifier(result["external_user_id"], "external_user_id"))
         members = to_json_object(result["properties"], "properties")
+        if not isinstance(result["context"], dict):
+            kind = get_type_name(result["context"])
+            raise InvalidEvent(f"before_send: context must be a dict, got {kind}")
         context = to_json({**result["context"], RESERVED_CONTEXT_KEY: message_id}, "context")
         return to_utf8(
             f'{_HEAD}{name}","external_user_id":{user},"occurred_at":"{time}",'
@@ -180,39 +186,39 @@ def join_user(head: bytes, user: object, tail: bytes) -> bytes:
 
 def parse_identifier(value: object, name: str) -> str:
     """Return an id as a string, as the contract wants it; accepts a primary key of any type."""
-    kind = type(value)
-    if isinstance(value, str):
-        text = str.__str__(value)
-    elif value is None or isinstance(value, _NOT_IDS):
-        raise InvalidEvent(f"{name}: must be a string or have a string form, got {redact(value)}")
-    elif hasattr(value, "pk"):
-        raise InvalidEvent(f"{name}: got a {kind.__name__} object; pass its key, such as user.pk")
-    elif kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
-        raise InvalidEvent(f"{name}: a {kind.__name__} object has no string form; pass its id")
-    else:
-        try:
-            text = str(getattr(value, "value", value) if is_enum(value) else value)
-        except Exception as error:
-            raise InvalidEvent(
-                f"{name}: a {kind.__name__} cannot be read ({type(error).__name__})"
-            ) from error
+    try:
+        # A proxy for a string is none by its type, and is resolved by str().
+        text = to_str(value) if issubclass(type(value), str) else _format_key(value, name)
+    except InvalidEvent:
+        raise
+    except Exception as error:
+        if is_interruption(error):
+            raise
+        raise InvalidEvent(
+            f"{name}: a {get_type_name(value)} cannot be read ({get_type_name(error)})"
+        ) from error
     if not text or text.isspace():
         raise InvalidEvent(f"{name}: must not be empty or blank")
     return text
+
+
+def _format_key(value: object, name: str) -> str:
+    """Return the string form of a primary key that is no string; raises InvalidEvent for no key."""
+    kind = type(value)
+    if value is None or isinstance(value, _NOT_IDS):
+        raise InvalidEvent(f"{name}: must be a string or have a string form, got {redact(value)}")
+    if hasattr(value, "pk"):
+        problem = f"got a {get_type_name(value)} object; pass its key, such as user.pk"
+        raise InvalidEvent(f"{name}: {problem}")
+    if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
+        problem = f"a {get_type_name(value)} object has no string form; pass its id"
+        raise InvalidEvent(f"{name}: {problem}")
+    return to_str(value.value if is_enum(value) else value)  # type: ignore[attr-defined]  # an Enum
 
 
 def to_json_object(value: object, name: str) -> str:
     """Return `value` as a JSON object; raises InvalidEvent when it is something else."""
     text = to_json(value, name)
     if not text.startswith("{"):
-        raise InvalidEvent(f"{name}: must be a dict, got {type(value).__name__}")
+        raise InvalidEvent(f"{name}: must be a dict, got {get_type_name(value)}")
     return text
-
-
-def redact(value: object) -> str:
-    """Return a refused value as errors may show it: a constant or a name, or else its type."""
-    if value is None or isinstance(value, bool):
-        return repr(value)
-    if isinstance(value, str) and len(value) <= _MAX_NAME_CHARS and _IN_NAMES.issuperset(value):
-        return repr(str.__str__(value))
-    return f"a {type(value).__name__}"

@@ -5,9 +5,11 @@ from __future__ import annotations
 from whisperr._contract import CHANNELS, MAX_ANONYMOUS_ID_CHARS, PUSH_FIELDS
 from whisperr.errors import InvalidEvent
 
-from .event import parse_identifier, redact, to_json_object
+from .event import parse_identifier, to_json_object
+from .general import MAX_VALUES, quote, to_str
 from .layout import IDENTIFY_HEAD
-from .to_json import quote, to_json, to_utf8
+from .redaction import get_type_name, redact
+from .to_json import to_json, to_utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,9 +48,11 @@ def encode_identify(
     if channels is None:
         parsed = _to_channels(email=email, phone=phone, push_token=push_token)
     elif isinstance(channels, (list, tuple)):
+        if len(channels) > MAX_VALUES:  # before a dictionary is made for each
+            raise InvalidEvent(f"channels: more than {MAX_VALUES} values in one event")
         parsed = [_parse_channel(one, f"channels[{index}]") for index, one in enumerate(channels)]
     else:
-        raise InvalidEvent(f"channels: must be a list, got {type(channels).__name__}")
+        raise InvalidEvent(f"channels: must be a list, got {get_type_name(channels)}")
     if parsed:
         body += f',"channels":{to_json(parsed, "channels")}'
     return to_utf8(body + "}")
@@ -65,7 +69,7 @@ def _to_channels(**addresses: object) -> list[dict[str, Any]]:
         if address is None:
             continue
         if not isinstance(address, str):
-            raise InvalidEvent(f"{name}: must be a string, got {type(address).__name__}")
+            raise InvalidEvent(f"{name}: must be a string, got {get_type_name(address)}")
         if address.strip():
             channels.append({"channel": kinds[name], "address": address, "opted_in": True})
     return channels
@@ -74,12 +78,11 @@ def _to_channels(**addresses: object) -> list[dict[str, Any]]:
 def _parse_channel(given: object, path: str) -> dict[str, Any]:
     """Return one checked channel. Callers may write `type`; the wire has `channel` only."""
     if not isinstance(given, dict):
-        raise InvalidEvent(f"{path}: must be a dict, got {type(given).__name__}")
-    unknown = [str(key) for key in given if key not in _CHANNEL_KEYS]
-    if unknown:
-        raise InvalidEvent(
-            f"{path}: unknown key {unknown[0]!r}; allowed: {', '.join(sorted(_CHANNEL_KEYS))}"
-        )
+        raise InvalidEvent(f"{path}: must be a dict, got {get_type_name(given)}")
+    for key in given:
+        if key not in _CHANNEL_KEYS:
+            allowed = ", ".join(sorted(_CHANNEL_KEYS))
+            raise InvalidEvent(f"{path}: unknown key {redact(key)}; allowed: {allowed}")
     given = {key: value for key, value in given.items() if value is not None}
     kind = _parse_choice(given.get("channel", given.get("type")), CHANNELS, f"{path}.channel")
     address = given.get("address")
@@ -109,6 +112,7 @@ def _parse_push_fields(given: dict[str, Any], kind: str, path: str) -> dict[str,
 
 
 def _parse_choice(value: object, allowed: tuple[str, ...], name: str) -> str:
-    if isinstance(value, str) and value in allowed:
-        return str.__str__(value)
+    text = to_str(value) if isinstance(value, str) else None
+    if text is not None and text in allowed:
+        return text
     raise InvalidEvent(f"{name}: must be one of {', '.join(allowed)}, got {redact(value)}")

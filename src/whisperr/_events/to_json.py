@@ -2,7 +2,7 @@
 
 Three encoders give the same result: `_encode_small` writes a small dict of plain values, as nearly
 all events are, in one pass; the encoder of the standard library in C takes larger values of the
-plain JSON types; `_GeneralEncoder` takes everything else: dates, decimals, sets and so on. Tests
+plain JSON types; `GeneralEncoder` takes everything else: dates, decimals, sets and so on. Tests
 compare the three on generated values.
 
 Pure, apart from a cache of encoded names of members. Threads: any thread; no locks.
@@ -10,44 +10,42 @@ Pure, apart from a cache of encoded names of members. Threads: any thread; no lo
 
 from __future__ import annotations
 
-import _collections_abc as abc  # `collections.abc` would import the whole of `collections`
-import sys
-
 try:
-    # The parts of `json.encoder`, directly: `json` imports `re`, and the two would be half of the
+    # A part of `json.encoder`, directly: `json` imports `re`, and the two would be half of the
     # time that importing the package takes.
-    from _json import encode_basestring, make_encoder
+    from _json import make_encoder
 except ImportError:  # PyPy has no encoder in C
-    from json.encoder import encode_basestring
-
     make_encoder = None  # type: ignore[assignment,misc]  # the stubs know CPython only
 
-from whisperr.errors import InvalidEvent
+from whisperr._process.interruption import is_interruption
+
+from .general import MAX_CHARS, GeneralEncoder, quote
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable
     from typing import Any
 
-MAX_DEPTH = 64
-# More than any real event has; it bounds shared references, which multiply when written out.
-MAX_VALUES = 100_000
 # The most containers that `_is_plain` accepts. Not above MAX_DEPTH, so that an accepted value
 # cannot be too deep or contain a cycle.
 _MAX_PLAIN_CONTAINERS = 64
 
-# The limits of `_encode_small`: items of one container, and levels of containers.
+# The most characters that `_is_plain` accepts: each may become six, such as \u0000.
+_MAX_PLAIN_CHARS = MAX_CHARS // 6
+
+# The limits of `_encode_small`: items of one container, levels of containers, and characters, which
+# are looked at when a container is complete: they bound what contains it.
 _MAX_SMALL_ITEMS = 16
 _MAX_SMALL_LEVELS = 3
+_MAX_SMALL_CHARS = 1024 * 1024
 # Backends have a few hundred names of members; the bounds are for programs that generate names.
 _MAX_KNOWN_NAMES = 1_000
 _MAX_NAME_CHARS = 64
 
-_SCALARS = frozenset({str, int, bool, float, type(None)})
+_TEXTS = frozenset({str})
+_NUMBERS = frozenset({int, bool, float, type(None)})
+_MANY = 64  # values of one container, which are looked at in C when they are of one kind
 _INFINITY = float("inf")
-
-quote: Callable[[str], str] = encode_basestring
-"""Returns a string as JSON text with its quotes; non-ASCII characters stay as they are."""
 
 
 def _refuse(value: object) -> object:
@@ -67,6 +65,7 @@ def _make_plain_encoder() -> Callable[[Any, int], Iterable[str]]:
     return make_encoder(None, _refuse, quote, None, ":", ",", False, False, False)  # noqa: FBT003  # positional only
 
 
+_GLOBALS = globals()
 _encode_plain = _make_plain_encoder()
 
 # Raised when a value is not for the encoder that was tried: a name that is no string, a NaN, a
@@ -78,23 +77,36 @@ _UNSUITABLE = (TypeError, ValueError, RuntimeError)
 def to_json(value: object, name: str) -> str:
     """Return `value` as JSON text; errors call it `name`.
 
-    Raises InvalidEvent for a cycle, for more than 64 levels or 100,000 values, and for an object
-    whose own methods raise.
+    Raises InvalidEvent for a cycle, for more than 64 levels, 100,000 values or 64 Mi characters,
+    and for an object whose own methods raise.
     """
     try:
         if type(value) is dict and len(value) <= _MAX_SMALL_ITEMS:
             return _encode_small(value, _MAX_SMALL_LEVELS)
     except KeyError as error:
+        _raise_foreign(error)
         for new in error.args:
             _cache_name(new)  # the next such event is written in one pass
-    except _UNSUITABLE:
-        pass
+    except _UNSUITABLE as error:
+        _raise_foreign(error)
     try:
         if _is_plain(value):
             return "".join(_encode_plain(value, 0))
-    except _UNSUITABLE:
-        pass
-    return _GeneralEncoder().encode(value, name, 1)
+    except _UNSUITABLE as error:
+        _raise_foreign(error)
+    return GeneralEncoder().encode(value, name)
+
+
+def _raise_foreign(error: Exception) -> None:
+    """Raise an exception that interrupts this call; return when this module itself raised it.
+
+    The first look is at where it was raised, because `is_interruption` costs more than an event.
+    """
+    entry: Any = error.__traceback__
+    while entry.tb_next is not None:
+        entry = entry.tb_next
+    if entry.tb_frame.f_globals is not _GLOBALS and is_interruption(error):
+        raise error
 
 
 def to_utf8(text: str) -> bytes:
@@ -129,6 +141,8 @@ def _encode_small(members: dict[str, object], levels: int) -> str:
             text = f"{text}{_prefixes[name]}{value}"
         else:
             text = f"{text}{_prefixes[name]}{_encode_small_value(value, levels - 1)}"
+    if len(text) > _MAX_SMALL_CHARS:
+        raise TypeError
     return f"{{{text[1:]}}}"
 
 
@@ -140,7 +154,10 @@ def _encode_small_value(value: Any, levels: int) -> str:
             raise TypeError
         if kind is dict:
             return _encode_small(value, levels)
-        return f"[{','.join([_encode_small_value(item, levels - 1) for item in value])}]"
+        text = ",".join([_encode_small_value(item, levels - 1) for item in value])
+        if len(text) > _MAX_SMALL_CHARS:
+            raise TypeError
+        return f"[{text}]"
     if kind is str:
         return quote(value)
     if value is None:
@@ -153,157 +170,39 @@ def _encode_small_value(value: Any, levels: int) -> str:
 
 
 def _is_plain(root: object) -> bool:
-    """Return whether only exact JSON types occur, in few enough containers to exclude a cycle."""
+    """Return whether only exact JSON types occur, and not too much of them.
+
+    So few containers exclude a cycle; so few characters, a text that is referred to too often.
+    """
     if type(root) is not dict:
         return False
-    containers: list[Iterable[object]] = [root.values()]
+    containers: list[Any] = [root.values()]
+    chars = 0
     for values in containers:
-        if _SCALARS.issuperset(map(type, values)):
+        chars += len(values)  # their commas
+        if len(values) > _MANY and (known := _count_chars(values)) is not None:
+            chars += known
             continue
         for item in values:
             kind = type(item)
-            if kind is dict:
-                containers.append(item.values())  # type: ignore[attr-defined]  # a dict
+            if kind is str:
+                chars += len(item)
+            elif kind in _NUMBERS:
+                continue
+            elif kind is dict:
+                containers.append(item.values())
+                chars += sum(map(str.__len__, item))
             elif kind is list or kind is tuple:
-                containers.append(item)  # type: ignore[arg-type]  # a list or a tuple
-            elif kind not in _SCALARS:
+                containers.append(item)
+            else:
                 return False
         if len(containers) > _MAX_PLAIN_CONTAINERS:
             return False
-    return True
+    return chars <= _MAX_PLAIN_CHARS
 
 
-class _GeneralEncoder:
-    """Encodes one value of any type; counts its values, and knows the containers around each."""
-
-    __slots__ = ("_open", "_values")
-
-    def __init__(self) -> None:
-        self._open: set[int] = set()
-        self._values = 0
-
-    def encode(self, value: object, path: str, depth: int) -> str:
-        self._values += 1
-        if self._values > MAX_VALUES:
-            raise InvalidEvent(f"{path}: more than {MAX_VALUES} values in one event")
-        try:
-            for base in type(value).__mro__:
-                convert = _CONVERSIONS.get((base.__module__, base.__qualname__))
-                if convert is not None:
-                    return convert(value, path)
-            return self._encode_container(value, path, depth)
-        except InvalidEvent:
-            raise
-        except Exception as error:
-            raise InvalidEvent(
-                f"{path}: a {type(value).__name__} cannot be read ({type(error).__name__}); "
-                "send a plain value instead"
-            ) from error
-
-    def _encode_container(self, value: object, path: str, depth: int) -> str:
-        if depth > MAX_DEPTH:
-            raise InvalidEvent(f"{path}: more than {MAX_DEPTH} levels deep")
-        if id(value) in self._open:
-            raise InvalidEvent(f"{path}: contains itself")
-        self._open.add(id(value))
-        try:
-            members = _get_members(value)
-            if members is not None:
-                encoded = (
-                    f"{quote(key)}:{self.encode(item, f'{path}.{key}', depth + 1)}"
-                    for key, item in ((_to_key(key), item) for key, item in members.items())
-                )
-                return "{" + ",".join(encoded) + "}"
-            if isinstance(value, _ARRAYS):
-                items = (
-                    self.encode(item, f"{path}[{index}]", depth + 1)
-                    for index, item in enumerate(value)
-                )
-                return "[" + ",".join(items) + "]"
-            return quote(str(value))
-        finally:
-            self._open.discard(id(value))
-
-
-_ARRAYS = (abc.Sequence, abc.Set, abc.ValuesView, abc.Generator, map, filter, zip)
-
-
-def _get_members(value: object) -> Mapping[Any, object] | None:
-    """Return the members of a value that becomes an object, None for any other value."""
-    if isinstance(value, abc.Mapping):
-        return value
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):  # a named tuple
-        return dict(zip(value._fields, value, strict=True))  # type: ignore[attr-defined]  # a named tuple
-    if hasattr(type(value), "__dataclass_fields__") and not isinstance(value, type):
-        from dataclasses import fields
-
-        return {field.name: getattr(value, field.name) for field in fields(value)}  # type: ignore[arg-type]  # checked above
-    return None
-
-
-def is_enum(value: object) -> bool:
-    """Return whether a value is of an Enum, without importing `enum`."""
-    mro = type(value).__mro__
-    return any((base.__module__, base.__qualname__) == ("enum", "Enum") for base in mro)
-
-
-def _encode_float(value: float, _path: str) -> str:
-    """Return a float as JSON. NaN and the infinities become null: JSON has no number for them."""
-    return float.__repr__(value) if -_INFINITY < value < _INFINITY else "null"
-
-
-def _encode_datetime(value: Any, _path: str) -> str:
-    """Return RFC 3339 with the offset, UTC as Z; without an offset when the value is naive."""
-    offset = value.utcoffset()
-    if offset is None:
-        return quote(value.isoformat())
-    if offset.total_seconds() % 60:  # RFC 3339 offsets have no seconds; old local times do
-        value = value.astimezone(sys.modules["datetime"].timezone.utc)
-    text: str = value.isoformat()
-    return quote(text[:-6] + "Z" if text.endswith("+00:00") else text)
-
-
-def _encode_bytes(value: Any, _path: str) -> str:
-    raw = bytes(value)
-    try:
-        return quote(raw.decode())
-    except UnicodeDecodeError:
-        from base64 import b64encode
-
-        return quote(b64encode(raw).decode("ascii"))
-
-
-# By name and not by class, so that this module need not import `datetime` or `decimal`. The classes
-# of a value are tried in the order of its `__mro__`, so a `datetime` is not encoded as a `date`.
-_CONVERSIONS: dict[tuple[str, str], Callable[[Any, str], str]] = {
-    ("builtins", "NoneType"): lambda _value, _path: "null",
-    ("enum", "Enum"): lambda value, path: _GeneralEncoder().encode(value.value, path, 1),
-    ("builtins", "str"): lambda value, _path: quote(value),
-    ("builtins", "bool"): lambda value, _path: "true" if value else "false",
-    ("builtins", "int"): lambda value, _path: int.__repr__(value),
-    ("builtins", "float"): _encode_float,
-    ("builtins", "bytes"): _encode_bytes,
-    ("builtins", "bytearray"): _encode_bytes,
-    ("builtins", "memoryview"): _encode_bytes,
-    # With all its digits: 19.90 stays 19.90, which a float could not keep.
-    ("decimal", "Decimal"): lambda value, _path: str(value) if value.is_finite() else "null",
-    ("datetime", "datetime"): _encode_datetime,
-    ("datetime", "date"): lambda value, _path: quote(value.isoformat()),
-    ("datetime", "time"): lambda value, _path: quote(value.isoformat()),
-    ("datetime", "timedelta"): lambda value, path: _encode_float(value.total_seconds(), path),
-}
-
-
-def _to_key(key: object) -> str:
-    """Return the key of a member as a string; plain types become what the encoder in C writes."""
-    if isinstance(key, str):
-        return str.__str__(key)
-    if is_enum(key):
-        return _to_key(key.value)  # type: ignore[attr-defined]  # an Enum
-    if isinstance(key, float):
-        return float.__repr__(key)
-    if isinstance(key, bytes):
-        return key.decode("utf-8", "replace")
-    if key is None or issubclass(type(key), int):  # `isinstance` would accept a proxy
-        return _GeneralEncoder().encode(key, "a key", 1)
-    return str(key)
+def _count_chars(values: Iterable[Any]) -> int | None:
+    """Return the length of texts, or 0 for numbers; None when there is anything else. All in C."""
+    if _NUMBERS.issuperset(map(type, values)):
+        return 0
+    return sum(map(len, values)) if _TEXTS.issuperset(map(type, values)) else None

@@ -18,6 +18,7 @@ from whisperr._events.batch import to_request
 from whisperr._http.proxy import get_proxy
 from whisperr._http.transport import HttpTransport
 from whisperr._options import LOOPBACK, parse_url
+from whisperr._process.interruption import is_interruption
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -88,6 +89,8 @@ def _host_name(host: str, port: int) -> Finding:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except OSError as error:
         return Finding("host name", "wrong", f"{host}: {error.strerror or error}")
+    except ValueError:  # a label that is empty or too long for the names of hosts (IDNA)
+        return Finding("host name", "wrong", f"{host}: no name of a host")
     addresses = sorted({str(address[0]) for *_, address in found})
     return Finding("host name", "ok", f"{host} is {', '.join(addresses)}")
 
@@ -109,6 +112,8 @@ def _encryption(config: Config, host: str, port: int) -> Finding:
         return Finding("encryption", "wrong", f"the certificate: {error.verify_message}")
     except OSError as error:
         return Finding("encryption", "wrong", f"{type(error).__name__}: {error}")
+    except ValueError:
+        return Finding("encryption", "wrong", f"{host}: no name of a host")
 
 
 def _send_request(config: Config) -> Iterator[Finding]:
@@ -125,6 +130,11 @@ def _send_request(config: Config) -> Iterator[Finding]:
             key = _key(answer)
         except OSError as error:
             key = Finding("key", "wrong", f"no answer: {type(error).__name__}: {error}")
+        except Exception as error:
+            if is_interruption(error):
+                raise
+            # Of the transport, or of a wrong address; its text is unknown and may have the key.
+            key = Finding("key", "wrong", f"no answer: {type(error).__name__}")
         finally:
             if config.transport is None:
                 transport.close()
@@ -151,7 +161,7 @@ def _clock(date: str, ours: float) -> Finding:
     """Compare clocks by the answer's Date (RFC 9110, 6.6.1), which is truncated to the second."""
     try:
         theirs = parsedate_to_datetime(date).timestamp() + 0.5
-    except ValueError:
+    except (ValueError, OverflowError, OSError):  # no date, or one of no year that there is
         return Finding("clock", "skipped", "no answer that has the time")
     ahead = ours - theirs
     text = f"{abs(ahead):.0f} s {'ahead of' if ahead > 0 else 'behind'} the server's"

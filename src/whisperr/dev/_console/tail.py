@@ -16,6 +16,7 @@ from threading import Event
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
+from whisperr._foreign import printable
 from whisperr.dev._ingest.model import Arrival, Problem
 from whisperr.dev._web.stream import CHANGES, PATH
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 _TIMEOUT = 20.0  # seconds, several beats; after that the connection is lost
 _RETRY_INTERVAL = 1.0
+_MAX_LINE_BYTES = 64 * 1024 * 1024  # of a message, with the largest events
+_MAX_REPORT_CHARS = 1_000
+# What another server on the port, or another version of this one, may make of our code.
+_WRONG_SHAPE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 class _Refused(Exception):  # noqa: N818  # an answer, not an error of the program
@@ -41,19 +46,26 @@ def tail(*, port: int, filters: Mapping[str, str], lines: int, as_json: bool) ->
         signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
     try:
         for message in _follow(port, filters, lines):
-            for fields in message["arrivals"]:
-                if as_json:
-                    terminal.line(json.dumps(fields))
-                else:
-                    terminal.arrival(_parse_arrival(fields))
-            if message["missed"]:
-                _report(f"missed {message['missed']} events, which the server no longer has")
+            _print(terminal, message, as_json=as_json)
     except KeyboardInterrupt:
         return 0
     except _Refused as refused:
         _report(str(refused))
         return 2
+    except _WRONG_SHAPE:
+        _report(f"the server on port {port} is not a whisperr dev")
+        return 2
     return 0
+
+
+def _print(terminal: Terminal, message: Mapping[str, Any], *, as_json: bool) -> None:
+    for fields in message["arrivals"]:
+        if as_json:
+            terminal.line(json.dumps(fields))
+        else:
+            terminal.arrival(_parse_arrival(fields))
+    if message["missed"]:
+        _report(f"missed {message['missed']} events, which the server no longer has")
 
 
 def _follow(port: int, filters: Mapping[str, str], lines: int) -> Iterator[dict[str, Any]]:
@@ -70,8 +82,8 @@ def _follow(port: int, filters: Mapping[str, str], lines: int) -> Iterator[dict[
             for event in _parse_events(answer):
                 is_waiting = False
                 if event.get("event") == CHANGES:
-                    yield json.loads(event["data"])
-                    start = {"last": event["id"]}
+                    yield _parse_json(event.get("data", ""))
+                    start = {"last": event.get("id", "")}
             reason = "the server has closed the stream"
         except (OSError, HTTPException) as error:
             reason = str(error) or type(error).__name__
@@ -90,8 +102,8 @@ def _fail(answer: HTTPResponse, port: int) -> NoReturn:
     """Raise OSError for a refusal that may pass, else _Refused."""
     text = answer.read(10_000).decode("utf-8", "replace")
     try:
-        message = json.loads(text)["message"]
-    except (ValueError, TypeError, KeyError):
+        message = str(_parse_json(text)["message"])
+    except _WRONG_SHAPE:
         raise _Refused(f"the server on port {port} is not a whisperr dev") from None
     raise OSError(message) if answer.status == HTTPStatus.SERVICE_UNAVAILABLE else _Refused(message)
 
@@ -99,13 +111,23 @@ def _fail(answer: HTTPResponse, port: int) -> NoReturn:
 def _parse_events(answer: HTTPResponse) -> Iterator[dict[str, str]]:
     """Yield the fields of each server-sent event."""
     fields: dict[str, str] = {}
-    while line := answer.readline():
+    while line := answer.readline(_MAX_LINE_BYTES):
+        if len(line) == _MAX_LINE_BYTES:
+            raise HTTPException("a line that is too long")
         name, separator, value = line.decode("utf-8", "replace").rstrip("\n").partition(": ")
         if separator:
             fields[name] = value
         else:
             yield fields
             fields = {}
+
+
+def _parse_json(text: str) -> Any:  # noqa: ANN401  # of any server on that port
+    """Return a JSON value, None for anything else."""
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 def _parse_arrival(fields: dict[str, Any]) -> Arrival:
@@ -118,4 +140,4 @@ def _parse_arrival(fields: dict[str, Any]) -> Arrival:
 
 
 def _report(text: str) -> None:
-    print(f"whisperr tail: {text}", file=sys.stderr, flush=True)
+    print(printable(f"whisperr tail: {text}", _MAX_REPORT_CHARS), file=sys.stderr, flush=True)

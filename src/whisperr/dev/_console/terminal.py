@@ -33,22 +33,30 @@ _DUMMY_KEY = "wrk_dev"
 _POLL_INTERVAL = 0.5
 _FORWARDED = (signal.SIGINT, signal.SIGTERM)
 _MAX_DETAILS_CHARS = 100
+_MAX_NAME_CHARS = 200
+_MAX_PROBLEM_CHARS = 500
+_MAX_PROBLEMS = 20  # of one arrival; the API has all of them
 _SIGNS = {"accepted": ("✓", "32"), "duplicate": ("=", "36"), "refused": ("✗", "31")}
 
 
 class Terminal:
     """Writes lines for people to one stream; any thread may call any method."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, is_optional: bool = False) -> None:
         self._stream = stream
+        self._is_optional = is_optional  # an error of the stream is then ignored
         self._colour = wants_colour(stream)
         self._lock = Lock()
 
     def line(self, text: str) -> None:
         """Write one line, whole."""
-        with self._lock:
-            self._stream.write(f"{text}\n")
-            self._stream.flush()
+        try:
+            with self._lock:
+                self._stream.write(f"{text}\n")
+                self._stream.flush()
+        except (OSError, ValueError):  # a closed pipe, a full disk, a closed stream
+            if not self._is_optional:
+                raise
 
     def arrival(self, arrival: Arrival) -> None:
         """Write an arrival, and why it was refused."""
@@ -56,10 +64,11 @@ class Terminal:
         name = arrival.type or arrival.kind
         user = arrival.user if arrival.user is not None else "(no user)"
         start = f"{_format_time(arrival.received_at)} {self._paint(colour, sign)}"
-        what = f"{printable(name):<28} {printable(user):<16}"
+        what = f"{printable(name, _MAX_NAME_CHARS):<28} {printable(user, _MAX_NAME_CHARS):<16}"
         self.line(f"{start} {what} {_format_details(arrival)}".rstrip())
-        for problem in arrival.problems:
-            self.line(f"{'':15}{self._paint('31', printable(str(problem)))}")
+        for problem in arrival.problems[:_MAX_PROBLEMS]:
+            text = printable(str(problem), _MAX_PROBLEM_CHARS)
+            self.line(f"{'':15}{self._paint('31', text)}")
 
     def request(self, request: ReceivedRequest) -> None:
         """Write a line for a request that failed or met a fault."""
@@ -69,15 +78,19 @@ class Terminal:
         answered = "no answer" if request.status is None else f"HTTP {request.status}"
         injected = f", injected: {request.fault}" if request.fault else ""
         line = f"{_format_time(request.received_at)} {self._paint('33', '!')} "
-        self.line(f"{line}{request.method} {printable(request.path)} {answered}{injected}")
+        path = printable(request.path, _MAX_NAME_CHARS)
+        self.line(f"{line}{request.method} {path} {answered}{injected}")
 
     def _paint(self, colour: str, text: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour else text
 
 
 def open_terminal(command: Sequence[str]) -> Terminal:
-    """Return a terminal on stderr beside a command, since stdout is for its output."""
-    return Terminal(sys.stderr if command else sys.stdout)
+    """Return a terminal on stderr beside a command, since stdout is for its output.
+
+    The server goes on when its reader has gone.
+    """
+    return Terminal(sys.stderr if command else sys.stdout, is_optional=True)
 
 
 def serve(server: LocalServer, terminal: Terminal, command: Sequence[str]) -> int:
@@ -139,7 +152,8 @@ def run_command(command: Sequence[str], url: str, api_key: str | None) -> int:
     except OSError as error:
         for number, handler in before.items():
             signal.signal(number, handler)
-        print(f"whisperr dev: cannot run {command[0]}: {error.strerror}", file=sys.stderr)
+        text = f"whisperr dev: cannot run {command[0]}: {error.strerror}"
+        print(printable(text), file=sys.stderr)
         return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
     for early in received[-1:]:
         child.send_signal(early)
@@ -179,5 +193,8 @@ def _format_details(arrival: Arrival) -> str:
     details = {k: v for k, v in body.items() if k in {"traits", "channels"}}
     if arrival.kind == "event":
         details = body.get("properties", {})
-    text = printable(json.dumps(details, ensure_ascii=False)) if details else ""
+    if not details:
+        return ""
+    # Cut first, because escapes make it longer, and then to the width.
+    text = printable(json.dumps(details, ensure_ascii=False)[: _MAX_DETAILS_CHARS + 1])
     return text if len(text) <= _MAX_DETAILS_CHARS else f"{text[: _MAX_DETAILS_CHARS - 1]}…"

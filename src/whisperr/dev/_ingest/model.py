@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, Literal
 
+from whisperr._foreign import printable
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -16,6 +18,7 @@ BATCH_PATH = "/v1/events/batch"
 TRACK_PATH = "/v1/events/track"
 IDENTIFY_PATH = "/v1/identify"
 
+_MAX_REPR_CHARS = 100
 _SECRET_HEADERS = {"x-api-key", "authorization", "proxy-authorization", "cookie"}
 
 
@@ -48,6 +51,13 @@ class ReceivedRequest:
     body: bytes
     status: int | None
     fault: str | None
+
+    def __repr__(self) -> str:
+        """Return what a log may have: neither the headers, with the key, nor the body."""
+        answered = "no answer" if self.status is None else f"HTTP {self.status}"
+        fault = f", injected: {self.fault}" if self.fault else ""
+        line = printable(f"{self.method} {self.path}", _MAX_REPR_CHARS)
+        return f"<ReceivedRequest {self.number}: {line}, {len(self.body)} bytes, {answered}{fault}>"
 
     @property
     def masked_headers(self) -> dict[str, str]:

@@ -8,18 +8,21 @@ Threads: any may call any method.
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from bisect import bisect_right
-from collections import Counter, deque
+from collections import Counter
 from dataclasses import dataclass, replace
+from hashlib import blake2b
 from itertools import islice
-from threading import Condition
+from threading import TIMEOUT_MAX, Condition
 from typing import TYPE_CHECKING, Any
 
 from whisperr.dev._ingest.model import BATCH_PATH
 
 from .filter import make_filter
+from .sizes import Kept, measure_arrival, measure_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -29,8 +32,12 @@ if TYPE_CHECKING:
     from .journal import Journal
 
 _KEPT_REQUESTS = 10_000
-_KEPT_BODY_BYTES = 64 * 1024 * 1024
+_KEPT_BYTES = 64 * 1024 * 1024  # of requests, and as much of arrivals
 _REMEMBERED_IDS = 1_000_000
+_MAX_ID_CHARS = 64  # of a longer one, a hash is remembered
+_MAX_NAMES = 1_000  # event types, and user agents, that are counted by their names
+_MAX_NAME_CHARS = 200
+_OTHERS = "(others)"
 _CURSOR = re.compile(r"([0-9a-f]{1,32})\.([0-9]{1,15})\.([0-9]{1,15})")
 
 
@@ -53,6 +60,14 @@ class Cursor:
         """Return the cursor that `str` wrote; None for any other text."""
         found = _CURSOR.fullmatch(text)
         return cls(found[1], int(found[2]), int(found[3])) if found else None
+
+
+def _get_id(arrival: Arrival) -> str | None:
+    """Return the message id as it is remembered, in few bytes; None when there is none."""
+    message_id = arrival.message_id
+    if message_id is None or len(message_id) <= _MAX_ID_CHARS:
+        return message_id
+    return blake2b(message_id.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -91,23 +106,24 @@ class Arrivals:
         self._journal = journal
         self._on_arrival = on_arrival
         self._on_request = on_request
-        self._arrivals: deque[Arrival] = deque(maxlen=keep)
-        self._requests: deque[ReceivedRequest] = deque(maxlen=_KEPT_REQUESTS)
+        kept_arrivals: Kept[Arrival] = Kept(keep, _KEPT_BYTES)
+        kept_requests: Kept[ReceivedRequest] = Kept(_KEPT_REQUESTS, _KEPT_BYTES)
+        self._kept_arrivals, self._kept_requests = kept_arrivals, kept_requests
+        self._arrivals, self._requests = kept_arrivals.items, kept_requests.items
         self._clear()
         if journal is not None:
             for request, arrivals in journal.load():
                 self._add_request(request)
                 for arrival in arrivals:
-                    self._add_arrival(arrival)
+                    self._add_arrival(arrival, measure_arrival(arrival))
             self._epoch = journal.begin(secrets.token_hex(6), self._records)
 
     def _clear(self) -> None:
         self._epoch = secrets.token_hex(6)
-        self._arrivals.clear()
-        self._requests.clear()
+        self._kept_arrivals.clear()
+        self._kept_requests.clear()
         self._seq = 0  # of the last arrival
         self._number = 0  # of the last request
-        self._body_bytes = 0
         self._ids: dict[str, None] = {}
         self._totals: Counter[str] = Counter()
         self._counters: dict[str, Counter[str]] = {
@@ -124,16 +140,17 @@ class Arrivals:
 
     def keep(self, request: ReceivedRequest, arrivals: Iterable[Arrival] = ()) -> None:
         """Keep one request and its arrivals: number them, mark duplicates, end waits."""
+        measured = [(one, measure_arrival(one)) for one in arrivals]
         with self._changed:
             request = replace(request, number=self._number + 1)
             self._add_request(request)
             kept = []
-            for fresh in arrivals:
-                is_duplicate = fresh.status == "accepted" and fresh.message_id in self._ids
+            for fresh, size in measured:
+                is_duplicate = fresh.status == "accepted" and _get_id(fresh) in self._ids
                 status: ArrivalStatus = "duplicate" if is_duplicate else fresh.status
                 seq, number = self._seq + 1, request.number
                 kept.append(replace(fresh, seq=seq, request=number, status=status))
-                self._add_arrival(kept[-1])
+                self._add_arrival(kept[-1], size)
             if self._journal is not None:
                 self._journal.append(request, kept)
             self._changed.notify_all()
@@ -143,31 +160,32 @@ class Arrivals:
             for arrival in kept:
                 self._on_arrival(arrival)
 
-    def _add_arrival(self, arrival: Arrival) -> None:
+    def _add_arrival(self, arrival: Arrival, size: int) -> None:
         self._seq = arrival.seq
-        self._arrivals.append(arrival)
+        self._kept_arrivals.add(arrival, size)
         self._totals.update((arrival.status, arrival.kind))
         if arrival.type is not None:
-            self._counters["types"][arrival.type] += 1
-        if arrival.status == "accepted" and arrival.message_id is not None:
-            self._ids[arrival.message_id] = None
+            self._count("types", arrival.type)
+        message_id = _get_id(arrival)
+        if arrival.status == "accepted" and message_id is not None:
+            self._ids[message_id] = None
             if len(self._ids) > _REMEMBERED_IDS:
                 self._ids.pop(next(iter(self._ids)))
 
     def _add_request(self, request: ReceivedRequest) -> None:
-        """Keep a request and count it; the oldest are dropped when bodies take too much memory."""
+        """Keep a request and count it."""
         self._number = max(self._number, request.number)
         self._totals.update(batches=request.path == BATCH_PATH, requests=1)
-        self._counters["answers"][str(request.status or "none")] += 1
-        self._counters["agents"][request.headers.get("user-agent", "")] += 1
+        self._count("answers", str(request.status or "none"))
+        self._count("agents", request.headers.get("user-agent", ""))
         if request.fault is not None:
-            self._counters["faults"][request.fault] += 1
-        if len(self._requests) == _KEPT_REQUESTS:
-            self._body_bytes -= len(self._requests[0].body)
-        self._requests.append(request)
-        self._body_bytes += len(request.body)
-        while self._body_bytes > _KEPT_BODY_BYTES:
-            self._body_bytes -= len(self._requests.popleft().body)
+            self._count("faults", request.fault)
+        self._kept_requests.add(request, measure_request(request))
+
+    def _count(self, what: str, name: str) -> None:
+        """Count a name; those of too many names are counted together."""
+        counter, name = self._counters[what], name[:_MAX_NAME_CHARS]
+        counter[name if name in counter or len(counter) < _MAX_NAMES else _OTHERS] += 1
 
     def _records(self) -> list[tuple[ReceivedRequest, list[Arrival]]]:
         """Return what is kept as the journal writes it: each request with its arrivals."""
@@ -232,10 +250,14 @@ class Arrivals:
     def wait_until(self, reached: Callable[[], bool], timeout: float) -> bool:
         """Wait for `reached()`, called after every change; return whether it came true in time.
 
-        `timeout` is in seconds. Returns at once when the memory is closed.
+        `timeout` is in seconds; raises ValueError when it is not a number. Returns at once when
+        the memory is closed.
         """
+        if math.isnan(timeout):  # a wait for it would end at once, and begin again for ever
+            raise ValueError("timeout: must be a number of seconds, got nan")
         with self._changed:
-            self._changed.wait_for(lambda: reached() or self._closed, timeout)
+            longest = min(timeout, TIMEOUT_MAX)
+            self._changed.wait_for(lambda: reached() or self._closed, longest)
             return reached()
 
     def wake(self) -> None:

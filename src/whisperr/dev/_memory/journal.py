@@ -18,6 +18,7 @@ from dataclasses import astuple, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whisperr._owned import NotOwned, check_owner, create_beside, is_same_file, open_regular
 from whisperr.dev._ingest.model import BATCH_PATH, Problem, ReceivedRequest, to_arrival
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 _FORMAT = "whisperr_dev"
 _VERSION = 1
 _BOUND_BYTES = 64 * 1024 * 1024
+_HEAD_BYTES = 1000
 
 
 class JournalError(ValueError):
@@ -48,19 +50,25 @@ class Journal:
         self._records: Callable[[], Sequence[Record]] = list
         try:
             # It may contain personal data, so only its owner may read it.
-            self._file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+            self._file = open_regular(self._path, create=True)
+        except NotOwned as problem:
+            raise JournalError(str(problem)) from None
         except OSError as error:
             raise JournalError(f"{error.strerror}; choose a file that can be written") from None
         try:
             _lock(self._file)
             self._read_head()
-        except BaseException:
+            check_owner(self._file)
+        except BaseException as problem:
             os.close(self._file)
+            if isinstance(problem, NotOwned):
+                raise JournalError(str(problem)) from None
             raise
 
     def load(self) -> Iterator[Record]:
         """Yield what the file holds, oldest first; skip lines that cannot be read."""
-        with self._path.open("rb") as lines:
+        with os.fdopen(os.dup(self._file), "rb") as lines:
+            lines.seek(0)
             next(lines, None)
             for line in lines:
                 self._unfinished = not line.endswith(b"\n")
@@ -78,7 +86,10 @@ class Journal:
             self.restart(epoch)
         elif self._unreadable:
             self._report(f"left out {self._unreadable} lines that cannot be read")
-            self._rewrite()
+            try:
+                self._rewrite()
+            except OSError as error:
+                raise JournalError(f"cannot write it anew: {error}") from None
         elif self._unfinished:
             _write(self._file, b"\n")
         return self._epoch or epoch
@@ -111,11 +122,11 @@ class Journal:
             self._file, self._failed = -1, True
 
     def _read_head(self) -> None:
-        with self._path.open("rb") as lines:
-            head = lines.readline(1000)
+        os.lseek(self._file, 0, os.SEEK_SET)
+        head = os.read(self._file, _HEAD_BYTES).partition(b"\n")[0]
         if not head:
             return
-        with suppress(ValueError, TypeError, KeyError):
+        with suppress(ValueError, TypeError, KeyError, RecursionError):
             found = json.loads(head)
             if found[_FORMAT] == _VERSION and isinstance(found["epoch"], str):
                 self._epoch = found["epoch"]
@@ -134,14 +145,16 @@ class Journal:
             if size > _BOUND_BYTES:
                 lines.pop()
                 break
-        fresh = self._path.with_name(f"{self._path.name}.new")
-        file = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+        file, fresh = create_beside(self._path)
         try:
             _lock(file)
             _write(file, b"".join([self._head(), *reversed(lines)]))
+            if not is_same_file(self._file, self._path):
+                raise OSError("another file has taken its place")
             fresh.replace(self._path)
         except BaseException:
             os.close(file)
+            fresh.unlink(missing_ok=True)
             raise
         os.close(self._file)
         self._file = file

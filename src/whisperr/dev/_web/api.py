@@ -14,9 +14,11 @@ from __future__ import annotations
 
 import json
 import re
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
+from whisperr._foreign import printable
 from whisperr.dev._ingest.model import BATCH_PATH
 from whisperr.dev._ingest.service import Response, refuse
 from whisperr.dev._ingest.validation import Malformed, get_hint, parse_body
@@ -33,13 +35,36 @@ if TYPE_CHECKING:
 
 PREFIX = "/_dev/"
 _LIMIT = 500
-_MAX_WAIT = 60.0
+_MAX_WAIT = 60.0  # a longer wait ends then; the caller makes another one
+_MAX_COUNT = 2**53  # the largest whole number that every reader of JSON knows exactly
+_MAX_SECONDS = 3600
+_SECONDS = re.compile(r"[0-9]{0,9}\.?[0-9]{1,20}(?:e-?[0-9]{1,3})?")
+_MAX_SHOWN_CHARS = 60
 _FILTERS = ("kind", "user", "type", "status", "q")
+
+
+def _parse_whole(text: str, lowest: int = 0) -> int:
+    digits = len(str(_MAX_COUNT))
+    if not (text.isascii() and text.isdecimal() and len(text) <= digits):
+        raise ValueError(f"must be a whole number from {lowest} to {_MAX_COUNT}")
+    number = int(text)
+    if not lowest <= number <= _MAX_COUNT:
+        raise ValueError(f"must be a whole number from {lowest} to {_MAX_COUNT}")
+    return number
+
+
+def _parse_seconds(text: str) -> float:
+    seconds = float(text) if _SECONDS.fullmatch(text) else -1.0
+    if not 0 <= seconds <= _MAX_SECONDS:
+        raise ValueError(f"must be a number of seconds from 0 to {_MAX_SECONDS}")
+    return seconds
+
+
 _PARSERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys((*_FILTERS, "last"), str),
-    **dict.fromkeys(("after", "count", "seq", "recent"), int),
-    "limit": lambda text: max(int(text), 1),
-    "timeout": float,
+    **dict.fromkeys(("after", "count", "seq", "recent"), _parse_whole),
+    "limit": partial(_parse_whole, lowest=1),
+    "timeout": _parse_seconds,
 }
 _DECODER = json.JSONDecoder()
 _START = re.compile(r'[ \t\n\r]*[{,][ \t\n\r]*"events"[ \t\n\r]*:[ \t\n\r]*\[[ \t\n\r]*')
@@ -92,11 +117,13 @@ def parse_query(query: str) -> dict[str, Any]:
     parameters: dict[str, Any] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in _PARSERS:
-            raise ValueError(f"{name}: unknown; allowed: {', '.join(_PARSERS)}")
+            shown = printable(name, _MAX_SHOWN_CHARS)
+            raise ValueError(f"{shown}: unknown; allowed: {', '.join(_PARSERS)}")
         try:
             parameters[name] = _PARSERS[name](value)
-        except ValueError:
-            raise ValueError(f"{name}={value!r}: must be a number") from None
+        except ValueError as error:
+            shown = printable(value, _MAX_SHOWN_CHARS)
+            raise ValueError(f"{name}={shown!r}: {error}") from None
     return parameters
 
 

@@ -43,6 +43,11 @@ _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
 _POLL_INTERVAL = 0.5
 _CLOSE_TIMEOUT = 5.0
 _CLOSE = {"Connection": "close"}
+_MAX_HEADER_CHARS = 64 * 1024
+_MAX_LENGTH_DIGITS = 18  # of a Content-Length that is read as a number
+# What a browser sends with requests of the page itself, and with those that the user typed.
+_OWN_SITES = frozenset({"same-origin", "none"})
+_LINK_TO_PAGE = ("GET", "/", "document")  # a link on another site may open the page
 
 
 class Settings(Protocol):
@@ -137,8 +142,12 @@ class _Connection(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         """Route a request of any method."""
-        url = urlsplit(self.path)
-        refusal = self._check_origin()
+        try:
+            url = urlsplit(self.path)
+        except ValueError:
+            self._answer(refuse(400, "bad_address", "the path of the request is wrong", _CLOSE))
+            return
+        refusal = self._check_head(url.path)
         page = get_pages().get(url.path) if self.command == "GET" else None
         is_api = url.path.startswith(_api.PREFIX)
         if refusal is not None:
@@ -159,15 +168,25 @@ class _Connection(BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815  # as http.server names them
 
-    def _check_origin(self) -> Response | None:
-        """Refuse pages of other sites: a name that resolves to loopback, a foreign origin."""
-        host = self.headers.get("Host", "")
+    def _check_head(self, path: str) -> Response | None:
+        """Refuse pages of other sites: a name that resolves to loopback, a foreign origin.
+
+        A browser says itself whose page made a request; without an Origin too, such as for an
+        image. Clients and tools send no such header.
+        """
+        host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
         if not _is_loopback(host):
             text = "open the local server by a loopback address"
             return refuse(403, "host_not_loopback", text, _CLOSE)
-        origin = self.headers.get("Origin")
         if origin is not None and origin != f"http://{host}":
             return refuse(403, "foreign_origin", "pages of other origins may not call", _CLOSE)
+        site = self.headers.get("Sec-Fetch-Site", "none").lower()
+        kind = (self.command, path, self.headers.get("Sec-Fetch-Dest", "").lower())
+        if site not in _OWN_SITES and kind != _LINK_TO_PAGE:
+            return refuse(403, "foreign_site", "pages of other sites may not call", _CLOSE)
+        if sum(map(len, (*self.headers.keys(), *self.headers.values()))) > _MAX_HEADER_CHARS:
+            text = f"more than {_MAX_HEADER_CHARS} bytes of headers"
+            return refuse(431, "headers_too_large", text, _CLOSE)
         return None
 
     def _read_body(self, default_size: str) -> bytes | None:
@@ -176,7 +195,8 @@ class _Connection(BaseHTTPRequestHandler):
         if not length.isdecimal() or "Transfer-Encoding" in self.headers:
             self._answer(refuse(411, "length_required", "send Content-Length", _CLOSE))
             return None
-        size, limit = int(length), self.server.settings.max_body_bytes
+        limit = self.server.settings.max_body_bytes
+        size = int(length) if len(length) <= _MAX_LENGTH_DIGITS else sys.maxsize
         if size > limit:  # answered before the body is read, as load balancers do
             response = refuse(413, "too_large", f"{size} bytes; at most {limit}", _CLOSE)
             request = self._to_request(urlsplit(self.path).path, b"")
@@ -294,7 +314,10 @@ class _Connection(BaseHTTPRequestHandler):
 
 def _is_loopback(host: str) -> bool:
     """Return whether a Host header names this machine by a loopback name or address."""
-    name = urlsplit(f"//{host}").hostname or ""
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
     with suppress(ValueError):
         return ip_address(name).is_loopback
     return name == "localhost"

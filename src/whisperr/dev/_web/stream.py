@@ -70,7 +70,7 @@ def open_stream(
         return _messages(memory, injector, passes, cursor, closing, fresh=False)
     cursor = Cursor(end.epoch)
     if "recent" in parameters:  # begin before the last of them that pass the filter
-        recent = max(parameters["recent"], 0)
+        recent = parameters["recent"]
         found = [one for one in memory.arrivals() if passes(one)]
         seq = found[-recent:][0].seq - 1 if found and recent else end.seq
         cursor = Cursor(end.epoch, seq, max(end.requests - recent, 0))

@@ -24,15 +24,20 @@ export function toCurl(raw, kind, origin) {
   ].join("\n");
 }
 
+const IDENTIFY_NAMES = new Set(["anonymous_id", "traits", "preferred_channel", "channels"]);
 const OWN_CONTEXT = new Set(["$message_id", "sdk_name", "sdk_version"]);
 
 /** Return the call of the client that sends the same. */
 export function toPython(raw, kind) {
   const body = parseExact(raw);
   if (kind === "identify") {
-    const { external_user_id: user, ...rest } = body;
-    const named = Object.entries(rest).map(([name, value]) => `${name}=${toLiteral(value, 1)}`);
-    return toCall("whisperr.identify", [toLiteral(user), ...named]);
+    const { external_user_id: user, ...rest } = Object(body);
+    const named = Object.entries(rest).filter(([name]) => IDENTIFY_NAMES.has(name));
+    const values = named.map(([name, value]) => `${name}=${toLiteral(value, 1)}`);
+    // A name that the client does not know is text in a dictionary: as code it could do anything.
+    const others = Object.entries(rest).filter(([name]) => !IDENTIFY_NAMES.has(name));
+    if (others.length) values.push(`**${toLiteral(Object.fromEntries(others), 1)}`);
+    return toCall("whisperr.identify", [toLiteral(user), ...values]);
   }
   const values = [toLiteral(body.external_user_id), toLiteral(body.event_type), toLiteral(body.properties, 1)];
   const context = Object.entries(body.context ?? {}).filter(([name]) => !OWN_CONTEXT.has(name));
@@ -92,11 +97,12 @@ export function toLiteral(value, depth = 0) {
   return `${open}\n${parts.map((part) => `${indent}${part},\n`).join("")}${"    ".repeat(depth)}${close}`;
 }
 
-// JSON's escapes are Python's. Invisible characters are escaped too.
-const INVISIBLE = /[\u007f-\u009f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]/g;
+// JSON's escapes are Python's. What cannot be seen is escaped too: controls, marks of direction, tags.
+const INVISIBLE = /[\p{C}\p{Zl}\p{Zp}]/gu;
 
 function toStringLiteral(value) {
-  return JSON.stringify(value).replace(
-    INVISIBLE, (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, "0")}`,
-  );
+  return JSON.stringify(value).replace(INVISIBLE, (char) => {
+    const digits = char.codePointAt(0).toString(16);
+    return digits.length > 4 ? `\\U${digits.padStart(8, "0")}` : `\\u${digits.padStart(4, "0")}`;
+  });
 }

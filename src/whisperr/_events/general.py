@@ -1,0 +1,234 @@
+"""Encodes values of any type as JSON text: dates, decimals, sets, objects, and what contains them.
+
+A value of a converted type, or of a subclass, is written by the methods of the converted type
+itself: a Decimal that prints as "EUR 19.90" is still the number 19.90. What methods of the caller
+return is only ever written as a JSON string, or encoded again.
+
+Pure. Threads: any thread; no locks.
+"""
+
+from __future__ import annotations
+
+import _collections_abc as abc  # `collections.abc` would import the whole of `collections`
+import sys
+
+try:
+    from _json import encode_basestring  # `json` imports `re`, which is slow to import
+except ImportError:  # PyPy has no encoder in C
+    from json.encoder import encode_basestring
+
+from whisperr._process.interruption import is_interruption
+from whisperr.errors import InvalidEvent
+
+from .redaction import format_path, get_type_name
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import Any, NoReturn
+
+    from .redaction import Path
+
+MAX_DEPTH = 64
+# More than any real event has; it bounds shared references, which multiply when written out.
+MAX_VALUES = 100_000
+# As much as a client holds by default (`max_queue_bytes`). Looked at while encoding: one text of
+# 5 MB that an event refers to a thousand times would be 5 GB.
+MAX_CHARS = 64 * 1024 * 1024
+
+quote: Callable[[str], str] = encode_basestring
+"""Returns a string as JSON text with its quotes; non-ASCII characters stay as they are."""
+
+
+class GeneralEncoder:
+    """Encodes one value; counts its values and characters, and knows the containers around each."""
+
+    __slots__ = ("_open", "_room", "_values")
+
+    def __init__(self) -> None:
+        self._open: set[int] = set()
+        self._values = 0
+        self._room = MAX_CHARS
+
+    def encode(self, value: object, path: Path, depth: int = 1) -> str:
+        """Return `value` as JSON text; raises InvalidEvent, which names the path."""
+        self._values += 1
+        if self._values > MAX_VALUES:
+            refuse(path, f"more than {MAX_VALUES} values in one event")
+        try:
+            for base in type(value).__mro__:
+                name = base.__module__, base.__qualname__
+                to_literal = _LITERALS.get(name)
+                if to_literal is not None:
+                    literal = to_literal(base, value)
+                    self._room -= len(literal) + 1  # the comma
+                    return literal if self._room >= 0 else _refuse_size(path)
+                to_text = _TEXTS.get(name)
+                if to_text is not None:
+                    return self._quote(to_text(base, value), path)
+                if name == _ENUM:
+                    return self.encode(value.value, path, depth + 1)  # type: ignore[attr-defined]  # an Enum
+            return self._encode_container(value, path, depth)
+        except InvalidEvent:
+            raise
+        except Exception as error:
+            if is_interruption(error):
+                raise
+            text = f"a {get_type_name(value)} cannot be read ({get_type_name(error)})"
+            raise InvalidEvent(
+                f"{format_path(path)}: {text}; send a plain value instead"
+            ) from error
+
+    def _encode_container(self, value: object, path: Path, depth: int) -> str:
+        if depth > MAX_DEPTH:
+            refuse(path, f"more than {MAX_DEPTH} levels deep")
+        if id(value) in self._open:
+            refuse(path, "contains itself")
+        self._open.add(id(value))
+        try:
+            members = _get_members(value)
+            if members is not None:
+                return "{" + ",".join(self._encode_members(members, path, depth)) + "}"
+            if isinstance(value, _ARRAYS) and not isinstance(value, str):  # no proxy for a string
+                items = (
+                    self.encode(item, (path, index), depth + 1) for index, item in enumerate(value)
+                )
+                return "[" + ",".join(items) + "]"
+            return self._quote(to_str(value), path)
+        finally:
+            self._open.discard(id(value))
+
+    def _encode_members(
+        self, members: Mapping[Any, object], path: Path, depth: int
+    ) -> Iterator[str]:
+        for key, item in members.items():
+            name = key if type(key) is str else _to_key(key)
+            self._room -= len(name)  # looked at with the value
+            yield f"{quote(name)}:{self.encode(item, (path, name), depth + 1)}"
+
+    def _quote(self, text: str, path: Path) -> str:
+        """Return a string as JSON text; looks at its length first: a character may become six."""
+        if len(text) > self._room:
+            _refuse_size(path)
+        quoted = quote(text)
+        self._room -= len(quoted)
+        return quoted if self._room >= 0 else _refuse_size(path)
+
+
+def refuse(path: Path, problem: str) -> NoReturn:
+    """Raise the InvalidEvent for the value at this path."""
+    raise InvalidEvent(f"{format_path(path)}: {problem}")
+
+
+def _refuse_size(path: Path) -> NoReturn:
+    refuse(path, f"more than {MAX_CHARS:,} characters in one event")
+
+
+_ARRAYS = (abc.Sequence, abc.Set, abc.ValuesView, abc.Generator, map, filter, zip)
+
+
+def _get_members(value: object) -> Mapping[Any, object] | None:
+    """Return the members of a value that becomes an object, None for any other value."""
+    if isinstance(value, abc.Mapping):
+        return value
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):  # a named tuple
+        return dict(zip(value._fields, value, strict=True))  # type: ignore[attr-defined]  # a named tuple
+    if hasattr(type(value), "__dataclass_fields__") and not isinstance(value, type):
+        from dataclasses import fields
+
+        return {field.name: getattr(value, field.name) for field in fields(value)}  # type: ignore[arg-type]  # checked above
+    return None
+
+
+def is_enum(value: object) -> bool:
+    """Return whether a value is of an Enum, without importing `enum`."""
+    return any((base.__module__, base.__qualname__) == _ENUM for base in type(value).__mro__)
+
+
+def to_str(value: object) -> str:
+    """Return `str(value)` as an exact str: also for a subclass of str with methods of its own."""
+    text = value if issubclass(type(value), str) else str(value)
+    return str.__str__(text)
+
+
+def to_plain_datetime(value: Any) -> Any:
+    """Return a datetime of the caller's own class as an exact one, without calling its methods."""
+    base: Any
+    for base in type(value).__mro__:
+        if (base.__module__, base.__qualname__) == _DATETIME:
+            break
+    return value if base is type(value) else base.combine(base.date(value), base.timetz(value))
+
+
+def _format_float(base: Any, value: float) -> str:
+    """Return a float as JSON. NaN and the infinities become null: JSON has no number for them."""
+    text: str = base.__repr__(value)
+    return "null" if text[-1] in "fn" else text
+
+
+def _format_datetime(_base: Any, value: Any) -> str:
+    """Return RFC 3339 with the offset, UTC as Z; without an offset when the value is naive."""
+    moment = to_plain_datetime(value)
+    offset = moment.utcoffset()
+    if offset is not None and offset.total_seconds() % 60:
+        # RFC 3339 offsets have no seconds; old local times do.
+        moment = moment.astimezone(sys.modules["datetime"].timezone.utc)
+    text: str = moment.isoformat()
+    return text[:-6] + "Z" if text.endswith("+00:00") else text
+
+
+def _decode_bytes(raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        from base64 import b64encode
+
+        return b64encode(raw).decode("ascii")
+
+
+# By name and not by class, so that this module need not import `datetime` or `decimal`. The classes
+# of a value are tried in the order of its `__mro__`, so a `datetime` is not encoded as a `date`.
+# Each function gets the converted class, which may be a base of the value's class, and the value.
+_ENUM = ("enum", "Enum")
+_DATETIME = ("datetime", "datetime")
+_FULL = slice(None)  # makes an exact copy
+_LITERALS: dict[tuple[str, str], Callable[[Any, Any], str]] = {
+    ("builtins", "NoneType"): lambda _base, _value: "null",
+    ("builtins", "bool"): lambda _base, value: "true" if value else "false",
+    ("builtins", "int"): lambda base, value: base.__repr__(value),
+    ("builtins", "float"): _format_float,
+    # With all its digits: 19.90 stays 19.90, which a float could not keep.
+    ("decimal", "Decimal"): lambda base, value: (
+        base.__str__(value) if base.is_finite(value) else "null"
+    ),
+    ("datetime", "timedelta"): lambda base, value: _format_float(float, base.total_seconds(value)),
+    # A `datetime` by its class, whose date is meaningless.
+    ("pandas._libs.tslibs.nattype", "NaTType"): lambda _base, _value: "null",
+}
+_TEXTS: dict[tuple[str, str], Callable[[Any, Any], str]] = {
+    ("builtins", "str"): lambda base, value: base.__str__(value),
+    ("builtins", "bytes"): lambda base, value: _decode_bytes(base.__getitem__(value, _FULL)),
+    ("builtins", "bytearray"): lambda base, value: _decode_bytes(
+        bytes(base.__getitem__(value, _FULL))
+    ),
+    ("builtins", "memoryview"): lambda _base, value: _decode_bytes(bytes(value)),
+    _DATETIME: _format_datetime,
+    ("datetime", "date"): lambda base, value: base.isoformat(value),
+    ("datetime", "time"): lambda base, value: base.isoformat(value),
+}
+
+
+def _to_key(key: object) -> str:
+    """Return the key of a member as a string; plain types become what the encoder in C writes."""
+    kind = type(key)  # `isinstance` would accept a proxy
+    if issubclass(kind, str):
+        return str.__str__(key)
+    if is_enum(key):
+        return _to_key(key.value)  # type: ignore[attr-defined]  # an Enum
+    if issubclass(kind, float):
+        return float.__repr__(key)
+    if issubclass(kind, bytes):
+        return bytes.decode(key, "utf-8", "replace")  # type: ignore[arg-type]  # bytes
+    if key is None or issubclass(kind, int):
+        return GeneralEncoder().encode(key, "a key")
+    return to_str(key)

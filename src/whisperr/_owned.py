@@ -1,0 +1,79 @@
+"""Files that only their owner may use: opened, or refused with the reason.
+
+A file that others may write could hold anything by now, and one that others may read would show
+them what is written to it. So neither is used, nor is a file of another user, or a link.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from secrets import token_hex
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_OTHERS = 0o077  # the permissions of group and others
+# Flags that not every system has: no link is followed, and opening a pipe does not wait.
+_FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
+
+
+class NotOwned(Exception):  # noqa: N818  # a finding, not a failure
+    """Why a file is not used, and what to do, in one line that does not name it."""
+
+
+def open_regular(path: Path, *, create: bool = False) -> int:
+    """Return the descriptor of a regular file, for reading and for appending.
+
+    With `create` it is made, for its owner only, when it is missing. Raises NotOwned, or OSError.
+    The caller looks at the content, and calls `check_owner` before it trusts or writes any.
+    """
+    flags = os.O_RDWR | os.O_APPEND | _FLAGS
+    try:
+        _check_kind(path.lstat())  # before it is opened, which alone can change a device
+    except FileNotFoundError:
+        if not create:
+            raise
+        flags |= os.O_CREAT | os.O_EXCL
+    file = os.open(path, flags, 0o600)
+    try:
+        _check_kind(os.fstat(file))
+    except BaseException:
+        os.close(file)
+        raise
+    return file
+
+
+def check_owner(file: int) -> None:
+    """Raise NotOwned when the file is another user's, or when others may use it."""
+    if os.name != "posix":
+        return
+    status = os.fstat(file)
+    if status.st_uid != os.geteuid():
+        raise NotOwned("it belongs to another user; choose another file")
+    if status.st_mode & _OTHERS:
+        mode = stat.S_IMODE(status.st_mode)
+        raise NotOwned(f"others may use it (mode {mode:o}); chmod 600 it, or choose another file")
+
+
+def create_beside(path: Path) -> tuple[int, Path]:
+    """Make a new file next to `path`, for its owner only; return its descriptor and its path."""
+    fresh = path.parent / f"{path.name}.{token_hex(4)}.new"
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _FLAGS
+    return os.open(fresh, flags, 0o600), fresh
+
+
+def is_same_file(file: int, path: Path) -> bool:
+    """Return whether `path` names the file of a descriptor, or nothing."""
+    try:
+        return os.path.samestat(os.fstat(file), path.lstat())
+    except FileNotFoundError:
+        return True
+
+
+def _check_kind(status: os.stat_result) -> None:
+    if stat.S_ISLNK(status.st_mode):
+        raise NotOwned("it is a symbolic link; give the file itself")
+    if not stat.S_ISREG(status.st_mode):
+        raise NotOwned("it is not a regular file; choose a file")
