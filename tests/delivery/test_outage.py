@@ -42,7 +42,9 @@ def test_clients_of_one_address_share_what_they_know() -> None:
     assert not get_outage("http://two.test").is_known(20.0)
 
 
-def close_after(seconds: float, *replies: Answer | OSError, events: int = 1) -> Rig:
+def close_after(
+    seconds: float, *replies: Answer | OSError, events: int = 1, within: float = 10.0
+) -> Rig:
     """Fail from now on, and shut down after so long; the service answers as given then."""
     rig = Rig(*[REFUSED] * 20, max_retries=20)
     rig.track(*range(events))
@@ -51,8 +53,8 @@ def close_after(seconds: float, *replies: Answer | OSError, events: int = 1) -> 
     rig.transport.replies = [*replies]
     rig.transport.otherwise = REFUSED
     rig.transport.sent.clear()
-    rig.close(10.0)
-    rig.advance(10.0)
+    rig.close(within)
+    rig.advance(within)
     return rig
 
 
@@ -66,6 +68,12 @@ def test_a_shutdown_in_a_known_outage_makes_one_short_attempt() -> None:
 def test_a_shutdown_retries_when_attempts_fail_only_since_a_moment_ago() -> None:
     rig = close_after(0.1)
     assert len(rig.transport.sent) > 2
+
+
+def test_a_shutdown_that_has_more_time_than_an_exit_uses_it() -> None:
+    rig = close_after(20.0, within=60.0)
+    assert len(rig.transport.sent) > 1
+    assert max(sent.timeout for sent in rig.transport.sent) == 10.0
 
 
 def test_a_shutdown_delivers_everything_when_the_service_is_back() -> None:

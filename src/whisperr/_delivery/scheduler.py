@@ -36,6 +36,7 @@ from _thread import RLock
 
 from whisperr._contract import check_answer
 from whisperr._events.batch import to_request
+from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
@@ -142,7 +143,9 @@ class Scheduler:
     def close(self, deadline: float) -> None:
         """Ask to deliver all by `deadline` (monotonic) and to end; ends all holds but BLOCKED."""
         if self.state < DRAINING:
-            self._once = self._outage.is_known(self._clock())
+            now = self._clock()
+            # A timeout longer than that of an exit is meant, and is used.
+            self._once = deadline - now <= EXIT_TIMEOUT and self._outage.is_known(now)
             self._deadline = deadline
             self._holds.end_below(BLOCKED)
             self._reached.add(DRAINING)

@@ -120,7 +120,7 @@ def import_kept(name: str) -> Any:  # noqa: ANN401  # a module, whose names are 
             for one in (name, *_kept_code.names):
                 __import__(one)
         finally:
-            sys.meta_path.remove(_kept_code)
+            sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not _kept_code]
         _kept_code.forget()
     return sys.modules[name]
 
