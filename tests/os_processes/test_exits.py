@@ -6,6 +6,7 @@ a process hung.
 
 from __future__ import annotations
 
+import os
 import re
 import time
 from contextlib import ExitStack
@@ -108,3 +109,69 @@ def test_a_timeout_is_kept_against_a_hanging_server(server: LocalServer, method:
     assert 0.9 < time.monotonic() - began < 8
     server.close()  # ends the request that hangs
     client.shutdown(0)
+
+
+# One process a task: a client made before the fork, and children that each end with an event.
+TASKS = """
+import os, sys
+from whisperr import Whisperr
+client = Whisperr("wrk_test", base_url=sys.argv[1], flush_interval=3600)
+for task in range(4):
+    pid = os.fork()
+    if pid == 0:
+        client.track("u", "seat_removed", {"n": task})
+        client.shutdown(10)
+        print(client.stats().requests, flush=True)
+        os._exit(0)
+    assert os.waitpid(pid, 0)[1] == 0
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="os.fork: not on this platform")
+def test_only_the_first_of_many_processes_pays_for_a_service_that_is_away(
+    server: LocalServer,
+) -> None:
+    server.set_faults(faults.status(503))
+    out, err = run(TASKS, server, measured=False)
+    first, *others = map(int, out.split())
+    assert first > 2
+    assert others == [1, 1, 1]
+    assert err.count("dropped, shutdown") == 4
+
+
+def test_only_the_first_of_many_clients_pays_for_a_service_that_is_away(
+    server: LocalServer,
+) -> None:
+    server.set_faults(faults.status(503))
+    made = [Whisperr("wrk_test", base_url=server.url, flush_interval=3600) for _ in range(4)]
+    requests = []
+    for client in made:
+        client.track("u", "trial_started")
+        assert not client.shutdown(10)
+        requests.append(client.stats().requests)
+    assert requests[0] > 2
+    assert requests[1:] == [1, 1, 1]
+
+
+# No thread can be started: the exit delivers in the main thread, one client after the other.
+THREADLESS = """
+import sys, threading
+from whisperr import Whisperr
+
+def start(thread):
+    raise RuntimeError("can't start new thread")
+
+threading.Thread.start = start
+clients = [Whisperr("wrk_test", base_url=url, flush_interval=3600) for url in sys.argv[1:]]
+for client in clients:
+    client.track("u", "seat_removed", {"n": 0})
+"""
+
+
+def test_a_server_that_hangs_leaves_the_other_clients_their_time_at_exit(
+    server: LocalServer,
+) -> None:
+    with LocalServer(faults=[faults.hang()]) as hanging, LocalServer() as other:
+        run(THREADLESS, hanging, server.url, hanging.url, other.url)
+        for healthy in (server, other):
+            assert numbers(healthy.arrivals(), "seat_removed") == [0]

@@ -13,7 +13,7 @@ import pytest
 
 import whisperr
 from tests.os_processes.program import BOUND, HEAD, numbers, run
-from whisperr._delivery.pipeline import _HTTP_MODULES
+from whisperr._delivery.lazy_transport import HTTP_MODULES
 
 if TYPE_CHECKING:
     from whisperr.dev import LocalServer
@@ -62,7 +62,7 @@ def test_a_client_made_before_its_files_vanish_delivers(
 
 def test_the_code_of_all_modules_of_a_request_is_kept() -> None:
     found = {path.stem for path in (PACKAGE / "_http").glob("*.py")}
-    assert found - {"__init__"} == set(_HTTP_MODULES)
+    assert found - {"__init__"} == set(HTTP_MODULES)
 
 
 # Files of the standard library that vanish: it is not read before its first use.

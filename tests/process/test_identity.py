@@ -68,6 +68,7 @@ def test_several_threads_that_number_a_wiped_page_write_the_same(
     monkeypatch.setattr(identity, "_page", page)
     monkeypatch.setattr(identity, "_count", 7)
 
+    wiped: Any = page
     looks = 0
 
     class Raced(mmap.mmap):  # type: ignore[misc, name-defined]
@@ -75,12 +76,12 @@ def test_several_threads_that_number_a_wiped_page_write_the_same(
             nonlocal looks
             looks += 1
             if looks == 1:  # both threads see a wiped page
-                identity._number(page)
+                identity._number(wiped)
                 return bytes(8)
-            return page[key]
+            return wiped[key]
 
         def __setitem__(self, key: Any, value: Any) -> None:
-            page[key] = value
+            wiped[key] = value
 
     identity._number(Raced(-1, 8))
     assert int.from_bytes(page[:8], "little") == identity._count == 8

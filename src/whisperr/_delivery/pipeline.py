@@ -16,7 +16,6 @@ from whisperr._options import OVERRIDES
 from whisperr._process import exit as process_exit
 from whisperr._process import forks
 from whisperr._process.identity import get_process
-from whisperr._process.imports import first_use, import_kept, json_loads, keep_code
 from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
 from whisperr._process.real_clock import monotonic
@@ -27,6 +26,8 @@ from whisperr.errors import InvalidEvent, StoreError
 
 from .accounting import ClientAccounting
 from .deferrals import Deferrals
+from .lazy_transport import LazyTransport, to_load
+from .outage import get_outage
 from .reporter import Reporter, get_raise_site
 from .scheduler import NEVER, Scheduler
 from .thread import DeliveryThread
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import FrameType
 
-    from whisperr._contract import Answer, Request
-    from whisperr._http.transport import HttpTransport
     from whisperr._options import Config
     from whisperr._process.event_loop import Waiting
     from whisperr.errors import Reason
@@ -49,10 +48,6 @@ if TYPE_CHECKING:
 # The last part of a shutdown is for reporting what could not be delivered.
 _SHARE_FOR_REPORTS = 0.05
 _MOST_FOR_REPORTS = 0.25  # seconds
-_TRANSPORT = "whisperr._http.transport"
-# What a request needs of ours, without what it needs of the standard library.
-_HTTP_MODULES = ("proxy", "response", "transport")
-_FILES_GONE = "if the files of this program have been replaced or deleted, restart the process"
 TOO_LARGE = "one event is larger than max_queue_bytes"
 DEFERRED_FULL = (
     "the queue and the events that wait for their user or a commit were full; "
@@ -68,7 +63,7 @@ class Pipeline:
     def __init__(self, config: Config) -> None:
         self.process = get_process()
         self._config = config
-        self._http = None if config.transport is not None else _LazyTransport(config)
+        self._http = None if config.transport is not None else LazyTransport(config)
         self._transport: Transport = self._http or config.transport
         self.reporter = Reporter(config.on_error, _notify(ref(self)), debug=config.debug)
         self.accounting = ClientAccounting(self.reporter)
@@ -93,21 +88,8 @@ class Pipeline:
             test_mode=config.test_mode,
             before_send=config.before_send,
         )
-        self.scheduler = Scheduler(
-            self.queue,
-            self._transport,
-            self.accounting,
-            flush_at=config.flush_at,
-            flush_interval=config.flush_interval,
-            max_batch_size=config.max_batch_size,
-            max_retries=config.max_retries,
-            request_timeout=config.request_timeout,
-            clock=monotonic,
-            random=_get_random,
-            full_at=get_full_at(config),
-            shared=self._shared,
-        )
-        self.thread = DeliveryThread(self.scheduler, _to_load(self._http))
+        self.scheduler = self._make_scheduler(config)
+        self.thread = DeliveryThread(self.scheduler, to_load(self._http))
         self.deferrals = Deferrals(
             config.max_queue_size, config.max_queue_bytes, self.thread.wake_waiting
         )
@@ -121,6 +103,23 @@ class Pipeline:
         if len(self.queue) or self.reporter.due() is not None:
             self.thread.wake()
 
+    def _make_scheduler(self, config: Config) -> Scheduler:
+        return Scheduler(
+            self.queue,
+            self._transport,
+            self.accounting,
+            flush_at=config.flush_at,
+            flush_interval=config.flush_interval,
+            max_batch_size=config.max_batch_size,
+            max_retries=config.max_retries,
+            request_timeout=config.request_timeout,
+            clock=monotonic,
+            random=_get_random,
+            full_at=get_full_at(config),
+            shared=self._shared,
+            outage=None if self._http is None else get_outage(config.base_url),
+        )
+
     @property
     def closing(self) -> bool:
         """Whether no further event is accepted."""
@@ -130,6 +129,11 @@ class Pipeline:
     def ended(self) -> bool:
         """Whether everything is over, the last report included."""
         return self.scheduler.ended
+
+    @property
+    def has_thread(self) -> bool:
+        """Whether a thread delivers; without one a call that waits does."""
+        return self.thread.started
 
     def put(self, data: bytes, call_site: str | None = None) -> bool:
         """Accept one encoded event; False when it was not kept. `call_site` as in `reject`."""
@@ -372,20 +376,6 @@ def _report_to(accounting: ClientAccounting) -> Callable[[list[bytes]], None]:
     return lose_oldest
 
 
-def _to_load(http: _LazyTransport | None) -> Callable[[], None]:
-    """Return what imports all that delivery needs, while the files are there."""
-
-    def load() -> None:
-        try:
-            json_loads()
-            if http is not None:
-                http.load()
-        except Exception as error:  # noqa: BLE001  # reported by the request that needs it
-            log("debug", "an import failed: %s", get_raise_site(error))
-
-    return load
-
-
 def _get_random() -> float:
     """Return a number from 0 to 1; `random` would be a tenth of the time of our import."""
     return int.from_bytes(os.urandom(4), "big") / 2**32
@@ -416,37 +406,3 @@ def resolve_buffer(config: Config) -> Config:
     from whisperr.buffers import parse_buffer_url
 
     return config.replace(buffer=parse_buffer_url(config.buffer))
-
-
-class _LazyTransport:
-    """The HTTP transport, made with its first request: its imports cost more than all of ours."""
-
-    def __init__(self, config: Config) -> None:
-        self._config = config
-        self._http: HttpTransport | None = None
-        keep_code("whisperr._http", _HTTP_MODULES)
-
-    def load(self) -> None:
-        """Import what a request needs."""
-        import_kept(_TRANSPORT)
-        if self._config.base_url.startswith("https:"):
-            with first_use():
-                import ssl  # noqa: F401  # the transport imports it again
-
-    def send(self, request: Request, timeout: float) -> Answer:
-        if self._http is None:
-            try:
-                make = import_kept(_TRANSPORT).HttpTransport
-            except ImportError as error:
-                raise OSError(f"{error}; {_FILES_GONE}") from error
-            config = self._config
-            self._http = make(config.base_url, config.key, ssl_context=config.ssl_context)
-        return self._http.send(request, timeout)
-
-    def close(self) -> None:
-        if self._http is not None:
-            self._http.close()
-
-    def close_in_child(self) -> None:
-        if self._http is not None:
-            self._http.close_in_child()

@@ -36,6 +36,7 @@ from _thread import RLock
 
 from whisperr._contract import check_answer
 from whisperr._events.batch import to_request
+from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
@@ -43,6 +44,7 @@ from whisperr.errors import NotNow
 
 from .backoff import get_pause
 from .holds import BLOCKED, PACE, PAUSE, RETRY, Holds
+from .outage import LAST_ATTEMPT, Outage
 from .reporter import get_raise_site
 from .verdict import InFlight
 
@@ -89,8 +91,10 @@ class Scheduler:
         wall_clock: Callable[[], float] = time.time,
         full_at: int | None = None,
         shared: SharedQueue | None = None,
+        outage: Outage | None = None,
     ) -> None:
         """`shared`: `queue` again if other processes use it too, else None."""
+        self._outage = Outage() if outage is None else outage
         self._queue = queue
         self._shared = shared
         self._transport = transport
@@ -111,6 +115,7 @@ class Scheduler:
         self._reached = {OPEN}
         self.closing = False  # whether no further event is accepted; read by every `track()`
         self._deadline = NEVER  # of the state DRAINING
+        self._once = False  # whether one failed attempt ends a shutdown
         self._holds = Holds()
         self._in_flight: InFlight | None = None
         self._oldest_since: float | None = None
@@ -138,6 +143,9 @@ class Scheduler:
     def close(self, deadline: float) -> None:
         """Ask to deliver all by `deadline` (monotonic) and to end; ends all holds but BLOCKED."""
         if self.state < DRAINING:
+            now = self._clock()
+            # A timeout longer than that of an exit is meant, and is used.
+            self._once = deadline - now <= EXIT_TIMEOUT and self._outage.is_known(now)
             self._deadline = deadline
             self._holds.end_below(BLOCKED)
             self._reached.add(DRAINING)
@@ -325,7 +333,8 @@ class Scheduler:
             self._holds.set(RETRY, 0.0)
 
     def _attempt(self, in_flight: InFlight, now: float) -> None:
-        timeout = min(self._request_timeout, self._deadline - now)
+        longest = min(self._request_timeout, LAST_ATTEMPT) if self._once else self._request_timeout
+        timeout = min(longest, self._deadline - now)
         if timeout <= 0 or self.abandoned:  # abandoned by a handler that interrupted the claim
             self.abandon()
             return
@@ -346,6 +355,7 @@ class Scheduler:
         self._idle_at = now + _IDLE_CONNECTION
         self._holds.set(PACE, now + _PACE)
         verdict = in_flight.take_answer(answer, problem, self._wall_clock())
+        self._outage.note(None if answer is None else answer.status, now)
         self.applying = True
         try:
             self._apply(in_flight, part, verdict, now)
@@ -361,6 +371,7 @@ class Scheduler:
         self.problem = verdict.message if verdict.failed or verdict.loss else None
         if not verdict.failed:
             self._holds.set(PAUSE, 0.0)
+            self._once = False
         # Not when a shutdown has already given these events up.
         if verdict.settled and self._queue.ack(verdict.settled, verdict.loss) == verdict.settled:
             self._accounting.settled(part, verdict.loss)
@@ -368,7 +379,7 @@ class Scheduler:
         if verdict.wait is not None and (verdict.asked or give_up is None):
             self._holds.set(RETRY, now + verdict.wait)
             # Compared after the hold is set: a `close` from now on ends the hold.
-            if now + verdict.wait >= self._deadline:
+            if self._once or now + verdict.wait >= self._deadline:
                 give_up = give_up or "retry_exhausted"
         if give_up is not None:
             self._give_up(in_flight, give_up, verdict, now)

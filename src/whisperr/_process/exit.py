@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
         @property
         def ended(self) -> bool: ...
+        @property
+        def has_thread(self) -> bool: ...
         def flush(self, timeout: float | None, waiting: Waiting | None = None) -> bool: ...
         def wait_for_deferred(self, deadline: float, waiting: Waiting | None = None) -> int: ...
         def begin_shutdown(self, deadline: float) -> None: ...
@@ -88,9 +90,17 @@ def shutdown_all(timeout: float) -> None:
     """
     deadline = monotonic() + timeout
     mine = pipelines()
-    for pipeline in mine:
+    here = [pipeline for pipeline in mine if not pipeline.has_thread]
+    others = [pipeline for pipeline in mine if pipeline.has_thread]
+    for pipeline in others:
         pipeline.begin_shutdown(deadline)
-    for pipeline in mine:
+    # In the calling thread one after the other, and none may take the time of those that follow.
+    for left, pipeline in zip(range(len(here), 0, -1), here, strict=True):
+        now = monotonic()
+        share = now + max(deadline - now, 0.0) / left
+        pipeline.begin_shutdown(share)
+        pipeline.finish_shutdown(share)
+    for pipeline in others:
         pipeline.finish_shutdown(deadline)
 
 

@@ -75,7 +75,8 @@ class _KeptCode:
             return None
         found, _code = self._kept[name]
         package = found.submodule_search_locations is not None
-        spec = type(found)(name, self, origin=found.origin, is_package=package)
+        make: Any = type(found)  # typed for loaders that derive from a class of `importlib.abc`
+        spec: ModuleSpec = make(name, self, origin=found.origin, is_package=package)
         spec.has_location = found.has_location  # so that the module has a `__file__`
         if package:
             spec.submodule_search_locations = found.submodule_search_locations
@@ -119,7 +120,7 @@ def import_kept(name: str) -> Any:  # noqa: ANN401  # a module, whose names are 
             for one in (name, *_kept_code.names):
                 __import__(one)
         finally:
-            sys.meta_path.remove(_kept_code)
+            sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not _kept_code]
         _kept_code.forget()
     return sys.modules[name]
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import _thread
 
+from .imports import first_use
+
 # What the thread itself causes: the kernel kills a process that blocks one of them, and the
 # traceback of `faulthandler` would not be written.
 _OWN = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS", "SIGABRT")
@@ -29,16 +31,9 @@ def block_in_this_thread(starter: int | None) -> None:
     SIGPIPE is one of them: a write to a closed connection fails instead of ending the process.
     Does nothing in a greenlet, whose thread is the application's.
     """
-    try:
-        from _signal import SIG_BLOCK, pthread_sigmask, valid_signals
-    except ImportError:  # Windows, where threads have no signals
-        return
-    if starter is None or get_thread_id() == starter:
-        return
-    pthread_sigmask(SIG_BLOCK, valid_signals() - _get_own())
-
-
-def _get_own() -> set[int]:
-    import _signal
-
-    return {getattr(_signal, name) for name in _OWN if hasattr(_signal, name)}
+    with first_use():
+        import signal
+    if starter is None or get_thread_id() == starter or not hasattr(signal, "pthread_sigmask"):
+        return  # on Windows threads have no signals
+    own = {getattr(signal, name, None) for name in _OWN}
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - own)

@@ -1,0 +1,73 @@
+"""The HTTP transport, imported when it is needed first: that costs more than all our imports.
+
+The files of the program may be gone then: so its code is read at once, the delivery thread imports
+what it needs of the standard library as soon as it starts, and what is missing is reported.
+"""
+
+from __future__ import annotations
+
+from whisperr._process.imports import first_use, import_kept, json_loads, keep_code
+from whisperr._process.logger import log
+
+from .reporter import get_raise_site
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from whisperr._contract import Answer, Request
+    from whisperr._http.transport import HttpTransport
+    from whisperr._options import Config
+
+_TRANSPORT = "whisperr._http.transport"
+# What a request needs of ours, without what it needs of the standard library.
+HTTP_MODULES = ("proxy", "response", "transport")
+_FILES_GONE = "if the files of this program have been replaced or deleted, restart the process"
+
+
+class LazyTransport:
+    """The HTTP transport, made with its first request."""
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._http: HttpTransport | None = None
+        keep_code("whisperr._http", HTTP_MODULES)
+
+    def load(self) -> None:
+        """Import what a request needs."""
+        import_kept(_TRANSPORT)
+        if self._config.base_url.startswith("https:"):
+            with first_use():
+                import ssl  # noqa: F401  # the transport imports it again
+
+    def send(self, request: Request, timeout: float) -> Answer:
+        if self._http is None:
+            try:
+                make = import_kept(_TRANSPORT).HttpTransport
+            except ImportError as error:
+                raise OSError(f"{error}; {_FILES_GONE}") from error
+            config = self._config
+            self._http = make(config.base_url, config.key, ssl_context=config.ssl_context)
+        return self._http.send(request, timeout)
+
+    def close(self) -> None:
+        if self._http is not None:
+            self._http.close()
+
+    def close_in_child(self) -> None:
+        if self._http is not None:
+            self._http.close_in_child()
+
+
+def to_load(http: LazyTransport | None) -> Callable[[], None]:
+    """Return what imports all that delivery needs, while the files are there."""
+
+    def load() -> None:
+        try:
+            json_loads()
+            if http is not None:
+                http.load()
+        except Exception as error:  # noqa: BLE001  # reported by the request that needs it
+            log("debug", "an import failed: %s", get_raise_site(error))
+
+    return load
