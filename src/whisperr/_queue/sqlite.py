@@ -51,7 +51,8 @@ _INSERT = (
 )
 # No event is larger: a process may be allowed more than this one, but never so much more.
 _LONGEST_EVENT = 64 << 20
-# Counting the rows takes no more than a hundredth of the time.
+# Counting the rows takes no more than a hundredth of the time; fewer than this take no time.
+_QUICKLY_COUNTED = 1_000
 _SHARE_OF_COUNTING = 100
 
 
@@ -235,9 +236,9 @@ class SQLiteStore:
     # -- what became of own events
 
     def _is_any_gone(self, db: sqlite3.Connection, view: View, left: int) -> bool:
-        """Count own rows, unless that was done lately; return whether it are not `left`."""
+        """Return whether own rows are missing; False when they are many and were counted lately."""
         began = time.monotonic()
-        if began < self._count_at:
+        if began < self._count_at and view.waiting > _QUICKLY_COUNTED:
             return False
         there = self._count_waiting_own(db, view)
         ended = time.monotonic()
@@ -337,22 +338,24 @@ class SQLiteStore:
             rows.repair_state(db, self._now())  # before good events are dropped for a wrong sum
             self._counted = True
             state = self._session.see(db, view)
-        waiting, size = state.rows - state.taken_rows, state.bytes - state.taken_bytes
-        oldest = rows.Oldest(self._me, max(self._max_bytes, _LONGEST_EVENT))
-        while waiting > self._max_events or size > self._max_bytes:
+        while self._is_over(state):
+            oldest = rows.Oldest(self._me, max(self._max_bytes, _LONGEST_EVENT))
             over: list[Entry] = []
+            size = 0
             with closing(oldest.read(db, state.taken_to, LAST, _TRIMMED_AT_ONCE)) as entries:
                 for entry in entries:
-                    if waiting <= self._max_events and size <= self._max_bytes:
-                        break
                     over.append(entry)
-                    waiting, size = waiting - 1, size - entry.size
-            if not over:
+                    size += entry.size
+                    if not self._is_over(state, -len(over), -size):
+                        break
+            if oldest.rejected:  # they make room, too
+                self._reject(db, view, oldest.rejected)
+            elif over:
+                self._remove(db, over, "queue_full", claimed=False)
+                dropped += over
+            else:
                 break
-            self._remove(db, over, "queue_full", claimed=False)
-            dropped += over
-        if oldest.rejected:
-            self._reject(db, view, oldest.rejected)
+            state = self._session.see(db, view)
         events = to_events(dropped, self._me, view.own)
         view.own -= min(self._count_own(dropped), view.own)
         self._session.see(db, view)

@@ -210,6 +210,9 @@ def _prepare(path: str, real: str, db: sqlite3.Connection, synchronous: str) -> 
         write(db, _make_tables)
     pages = _get_log_pages(real)
     fetch_all(db, f"PRAGMA wal_autocheckpoint = {pages}")
+    # Some builds of SQLite write zeros over all that is deleted: twice the log, and on a full
+    # volume no room for that. What is written anyway is still overwritten.
+    db.execute("PRAGMA secure_delete = FAST")
     fetch_all(db, f"PRAGMA journal_size_limit = {pages * _PAGE_BYTES}")
 
 
