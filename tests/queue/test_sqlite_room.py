@@ -13,7 +13,6 @@ from tests.delivery.rig import event, get_number
 from tests.queue.processes import SQLiteProcesses
 from tests.queue.queues import get_accounting
 from tests.queue.store_contract import claim_all, put
-from whisperr._queue import sqlite_file
 from whisperr._queue.sqlite import SQLiteStore
 from whisperr.errors import NotNow
 
@@ -106,7 +105,6 @@ class TestReserve:
 
         monkeypatch.setattr(os, "statvfs", fail, raising=False)
         put(processes.start(), 1)
-        assert sqlite_file.has_room(str(processes.path))
         assert processes.made[0].stored == 1
 
 
@@ -134,8 +132,25 @@ def test_a_volume_that_the_file_has_filled_by_itself_is_emptied_completely(volum
         sent += len(batch)
         assert queue.ack(len(batch)) == len(batch)
     assert sent == count
+    queue.poll()
+    assert processes.path.stat().st_size < 100_000
     put(queue, 1)
     assert get_accounting(queue).problem is None
+    processes.close_all()
+
+
+def test_a_file_with_room_inside_is_filled_again(volume: Path) -> None:
+    processes = SQLiteProcesses(volume / "events.db")
+    queue = processes.start(max_events=100_000, max_bytes=100 * MIB)
+    large = event(0)[:-1] + b',"text":"%b"}' % (b"x" * 2_000)
+    while get_accounting(queue).problem is None:
+        queue.put(large)
+    for _ in range(3):
+        queue.ack(len(queue.claim(500)))
+    processes.pass_retry()
+    put(queue, *range(200))
+    assert get_accounting(queue).problem is None
+    assert queue.stored > 200
     processes.close_all()
 
 

@@ -109,6 +109,8 @@ class SQLiteStore:
         """Add own events; return the events dropped for them, oldest first."""
 
         def act(db: sqlite3.Connection, view: View) -> list[bytes]:
+            if not file.has_room(self._path, db):
+                raise StoreFullError(f"{self._path}: hardly any room is left on its volume")
             state = self._session.see(db, view)
             numbered = [(self._me, number + n, data) for n, data in enumerate(events)]
             if in_doubt:  # the last attempt may have succeeded all the same
@@ -124,8 +126,6 @@ class SQLiteStore:
             view.waiting_bytes += size
             return self._trim(db, view) if self._is_over(state, count, size) else []
 
-        if not file.has_room(os.path.dirname(self._path)):  # noqa: PTH120  # for every event
-            raise StoreFullError(f"{self._path}: hardly any room is left on its volume")
         in_doubt, self._in_doubt = self._in_doubt, True
         dropped = self._session.write(act)
         self._in_doubt = False
@@ -226,6 +226,8 @@ class SQLiteStore:
 
         if self._session.read(read):
             self._session.write(self._learn)
+        if not self.waiting and not self._session.view.claimed:
+            self._session.read(lambda db, _: file.shrink(db))
         outcomes, self._session.view.outcomes = self._session.view.outcomes, {}
         return outcomes
 
