@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.redis_server import connect
 from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.memory import MemoryQueue
 from whisperr._queue.redis import RedisStore
@@ -100,8 +101,8 @@ def get_stored(queue: LeasedQueue) -> list[bytes]:
     """Return everything in the store of a queue, in order, also what is claimed."""
     store = queue._store
     if isinstance(store, RedisStore):
-        keys = [stream.keys[0] for stream in store._streams]
-        entries = [e for key in keys for e in store._connection.call("XRANGE", key, "-", "+")]
+        client = connect(store._connection._server.port)
+        entries = [e for stream in store._streams for e in client.xrange(stream.keys[0])]
         return [fields[b"d"] for _, fields in entries]
     assert isinstance(store, SQLiteStore)
     query = "SELECT data FROM event ORDER BY position"

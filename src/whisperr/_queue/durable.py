@@ -350,6 +350,8 @@ class LeasedQueue(CountedQueue):
         return result
 
     def _is_proof(self, result: object) -> bool:
+        if self._access.full:  # it can be emptied all the time: only adding shows that it has room
+            return result is True
         return result is not None and result is not False and not len(self._transit)
 
     def _use_with_retries(self, act: Callable[[], T]) -> T | None:
