@@ -118,6 +118,18 @@ class TestState:
         assert queue.ack(2) == 2
         assert claim_all(queue) == [3]
 
+    def test_a_state_that_cannot_be_changed_is_a_failure(self, processes: SQLiteProcesses) -> None:
+        queue = processes.start()
+        put(queue, 1)
+        ignore = "BEGIN SELECT RAISE(IGNORE); END"
+        processes.query(f"CREATE TRIGGER odd BEFORE UPDATE ON state {ignore}")
+        with pytest.raises(NotNow) as caught:
+            queue.claim(10)
+        assert "its state cannot be changed" in (caught.value.problem or "")
+        processes.query("DROP TRIGGER odd")
+        processes.pass_retry()
+        assert claim_all(queue) == [1]
+
 
 class TestRows:
     @pytest.mark.parametrize(

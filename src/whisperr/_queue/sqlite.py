@@ -15,7 +15,7 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from whisperr.errors import NotNow
+from whisperr.errors import NotNow, StoreError
 
 from . import sqlite_file as file
 from . import sqlite_rows as rows
@@ -323,7 +323,8 @@ class SQLiteStore:
         everything = oldest.ended and not front_to
         if oldest.rejected or (everything and oldest.rows != state.rows) or not oldest.rows:
             self._reject(db, view, oldest.rejected)
-        self._session.see(db, view)
+        if self._session.see(db, view).token != token:
+            raise StoreError(f"{self._path}: its state cannot be changed")
         return expired
 
     def _is_over(self, state: State, events: int = 0, size: int = 0) -> bool:
