@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -269,6 +270,23 @@ class TestFailing:
         queue.put(EVENTS[0])
         assert accounting.problem == "IndexError: list index out of range\\n\\x1b[31m"
         assert len(queue) == 1
+
+    def test_a_store_that_loses_every_claim_is_not_asked_all_the_time(self) -> None:
+        scene = Scene()
+        scene.put(0)
+        scene.store.owned = False
+        claims = 0
+        for _ in range(100):
+            with suppress(NotNow):
+                claims += len(scene.queue.claim(1))
+                assert not scene.queue.extend(5)
+            scene.clock.now += RETRY / 10
+        assert claims <= 13
+        scene.store.owned = True
+        scene.clock.now += RETRY
+        assert list(scene.queue.claim(1)) == EVENTS[:1]
+        assert scene.queue.extend(5)
+        assert scene.queue.ack(1) == 1
 
     def test_what_vanished_from_the_store_is_a_loss(self) -> None:
         scene = Scene()

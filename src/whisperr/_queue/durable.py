@@ -42,6 +42,7 @@ POLL_INTERVAL = 5.0
 # Limits for calls that must reach the store: attempts, and seconds in total. On a busy machine
 # another process may hold its lock at every single attempt.
 _TRIES = 20
+_MOST_CLAIMS_LOST = 3
 _LONGEST_TRY = 5.0
 # The longest wait for another thread before a fork, and at the end (seconds).
 _PATIENCE_AT_THE_END = 2.0
@@ -81,6 +82,9 @@ class LeasedQueue(CountedQueue):
         self._from_store = False
         self._stored_batch: list[bytes] = []
         self._expired: list[bytes] = []  # not reported yet
+        # A store that loses every claim at once is asked again after a while only.
+        self._claims_lost = 0  # in a row
+        self._claim_at = 0.0
         # What the server has, and the store does not know: see `_record`.
         self._unrecorded: tuple[int, Loss | None] | None = None
         self._settled_to = 0
@@ -115,6 +119,9 @@ class LeasedQueue(CountedQueue):
             return self._transit.batch_claimed
         # When the store cannot answer, a second copy is better than none.
         self._from_store = self._use_with_retries(lambda: self._store.extend(seconds)) is not False
+        if not self._from_store:
+            self._claims_lost += 1
+            self._claim_at = self._clock() + RETRY
         return self._from_store
 
     def ack(self, count: int, loss: Loss | None = None) -> int:
@@ -130,6 +137,7 @@ class LeasedQueue(CountedQueue):
                 self._from_store = False
                 self._store.forget()
             else:
+                self._claims_lost = 0
                 del self._stored_batch[:owned]
             return owned or 0
         return self._transit.ack(count)
@@ -215,6 +223,9 @@ class LeasedQueue(CountedQueue):
             self._report_dropped(self._store_memory(anyway=True))
         stored = _NO_EVENTS
         if not transit.batch:
+            left = self._claim_at - self._clock()
+            if self._claims_lost >= _MOST_CLAIMS_LOST and left > 0:
+                raise NotNow(left)
             if self._unrecorded is None:
                 # A store that is only full can be emptied.
                 stored = self._use(
