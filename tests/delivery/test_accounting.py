@@ -192,6 +192,37 @@ class TestLosses:
         scene.accounting.settled_elsewhere(outcome, 2)
         assert (scene.stats.held, scene.reports) == (0, [])
 
+    @pytest.mark.parametrize(
+        ("outcome", "counted"),
+        [
+            ("rejected", "rejected"),
+            ("over_quota", "over_quota"),  # of a newer version
+            ("invalid", "lost_in_store"),  # none that an accepted event can have
+            ("", "lost_in_store"),
+            ("x" * 1_000, "lost_in_store"),
+            ("a b", "lost_in_store"),
+            ("\ufffd", "lost_in_store"),
+        ],
+    )
+    def test_any_outcome_in_a_store_is_counted(self, outcome: str, counted: str) -> None:
+        scene = Scene(accepted=3)
+        scene.accounting.settled_elsewhere(outcome, 2)
+        assert (scene.stats.dropped, scene.stats.held) == ({counted: 2}, 1)
+
+    def test_the_number_of_unknown_outcomes_is_bounded(self) -> None:
+        scene = Scene(accepted=1_000)
+        for number in range(1_000):
+            scene.accounting.settled_elsewhere(f"reason_{number}", 1)
+        assert scene.stats.held == 0
+        assert len(scene.stats.dropped) < 40
+
+    def test_what_a_store_lost_is_counted_and_reported_in_one_call(self) -> None:
+        scene = Scene(accepted=5)
+        scene.accounting.lost_in_store(2, "gone", others=1)
+        scene.accounting.reporter.emit(0.0)
+        assert (scene.stats.dropped, scene.stats.held) == ({"lost_in_store": 2}, 3)
+        assert scene.reports == [("dropped", "lost_in_store", "gone", 3, 0)]
+
     def test_the_problem_of_a_store_is_shown_until_it_works(self) -> None:
         scene = Scene()
         scene.accounting.store_problem("the file is locked")

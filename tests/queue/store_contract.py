@@ -293,6 +293,15 @@ class PuttingStoreContract(StoreContract):
         assert get_accounting(a).settled == {"refused_in_batch": 1, "delivered": 3}
         assert get_accounting(b).settled == {}
 
+    def test_at_its_end_a_process_learns_what_others_delivered(self, processes: Processes) -> None:
+        a, b = processes.start(), processes.start()
+        put(a, 1, 2)
+        b.poll()
+        b.ack(len(b.claim(10)))
+        assert list(a.drain()) == []
+        assert get_accounting(a).settled == {"delivered": 2}
+        assert a.settled(a.tail())
+
     def test_the_outcome_of_own_events_is_not_reported(self, processes: Processes) -> None:
         a = processes.start()
         put(a, 1)

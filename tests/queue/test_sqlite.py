@@ -20,6 +20,7 @@ from whisperr._queue import sqlite_file
 from whisperr._queue.sqlite import SQLiteStore
 from whisperr._queue.sqlite_file import SCHEMA_VERSION
 from whisperr._queue.sqlite_rows import fetch_all
+from whisperr._queue.store import LONGEST_CLAIM
 from whisperr.errors import Loss, NotNow, StoreError
 
 if TYPE_CHECKING:
@@ -72,6 +73,27 @@ class TestLease:
         processes.now += 1
         assert to_numbers(b.claim(10)) == [1]
 
+    @pytest.mark.parametrize("until", ["9e15", "1e308", "since + 100000"])
+    def test_one_that_is_longer_than_any_can_be_locks_no_process_out(
+        self, processes: SQLiteProcesses, until: str
+    ) -> None:
+        a, b = processes.start(), processes.start()
+        put(a, 1)
+        a.claim(10)
+        processes.query(f"UPDATE state SET until = {until}")
+        assert to_numbers(b.claim(10)) == [1]
+
+    def test_one_for_a_very_long_request_ends_all_the_same(
+        self, processes: SQLiteProcesses
+    ) -> None:
+        a, b = processes.start(), processes.start()
+        put(a, 1)
+        a.claim(10)
+        assert a.extend(1e9)
+        get_rest(b)
+        processes.now += LONGEST_CLAIM
+        assert to_numbers(b.claim(10)) == [1]
+
     def test_a_clock_that_was_set_back_locks_no_process_out(
         self, processes: SQLiteProcesses
     ) -> None:
@@ -98,6 +120,25 @@ def test_outcomes_that_no_process_asks_for_are_forgotten_after_a_week(
     c.poll()
     assert get_accounting(a).settled == {}
     assert get_accounting(c).settled == {"rejected": 1}
+
+
+def test_a_clock_that_is_far_ahead_for_a_moment_loses_no_outcome_and_no_event(
+    processes: SQLiteProcesses,
+) -> None:
+    a, b = processes.start(), processes.start()
+    processes.pass_time(3_600)
+    young = event(1)[:-1] + b',"occurred_at":"2026-06-01T00:00:00.000Z"}'
+    a.put(young)
+    a.put(event(2))
+    b.claim(1)
+    processes.now += 60 * 86_400
+    b.ack(1)
+    assert to_numbers(b.claim(10)) == [2]
+    b.ack(1)
+    processes.now -= 60 * 86_400
+    a.poll()
+    assert get_accounting(a).settled == {"delivered": 2}
+    assert (get_accounting(a).lost_own, get_accounting(b).losses) == (0, [])
 
 
 def test_an_event_is_too_old_after_30_days_to_the_second(processes: SQLiteProcesses) -> None:

@@ -12,9 +12,10 @@ import pytest
 from tests.delivery.rig import event
 from tests.interrupting import interrupt_everywhere
 from tests.queue.queues import RecordingAccounting
-from whisperr._queue.durable import LeasedQueue
+from whisperr._queue.durable import RETRY, LeasedQueue
 from whisperr._queue.sqlite import SQLiteStore
 from whisperr.errors import NotNow
+from whisperr.testing import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,11 +30,12 @@ class Scene:
 
     numbers = itertools.count()
 
-    def __init__(self, directory: Path, opened: bool = True) -> None:
+    def __init__(self, directory: Path, *, opened: bool = True) -> None:
         self.path = directory / f"{next(self.numbers)}.db"
         self.accounting = RecordingAccounting()
         self.store = SQLiteStore(str(self.path), "NORMAL", 15.0, 100, ROOM)
-        self.queue = LeasedQueue(self.store, 100, ROOM, self.accounting)
+        self.clock = FakeClock()
+        self.queue = LeasedQueue(self.store, 100, ROOM, self.accounting, clock=self.clock)
         self.put = Counter[bytes]()
         self.ended = Counter[bytes]()
         for number in range(3):
@@ -108,7 +110,7 @@ def test_after_it_nothing_is_stuck_and_each_event_is_there_once(
     name: str, opened: bool, tmp_path: Path
 ) -> None:
     def story(interrupt: Callable[[Callable[[], object]], Any]) -> None:
-        scene = Scene(tmp_path, opened)
+        scene = Scene(tmp_path, opened=opened)
         if name in {"ack", "extend", "release"}:
             scene.queue.claim(2)
             if not opened:
@@ -145,14 +147,15 @@ def test_while_the_store_fails_what_is_in_memory_stays_there_once(tmp_path: Path
         locker = sqlite3.connect(scene.path, isolation_level=None)
         locker.execute("BEGIN IMMEDIATE")
         scene.put_event(4)
+        scene.clock.now += RETRY
         interrupt(scene.claim)  # from memory
         locker.close()
-        scene.queue._access.retry_at = 0.0
+        scene.clock.now += RETRY
         scene.queue.release()
         scene.check()
         scene.close()
 
-    assert interrupt_everywhere(story, every=3) > 10
+    assert interrupt_everywhere(story, every=23) > 10
 
 
 def test_a_batch_from_memory_is_stored_once(tmp_path: Path) -> None:
@@ -163,14 +166,15 @@ def test_a_batch_from_memory_is_stored_once(tmp_path: Path) -> None:
         locker.execute("BEGIN IMMEDIATE")
         scene.put_event(4)
         scene.put_event(5)
-        assert len(scene.queue.claim(2)) == 2
+        scene.clock.now += RETRY
+        assert scene.claim()
         scene.queue.release()
         locker.close()
-        scene.queue._access.retry_at = 0.0
+        scene.clock.now += RETRY
         interrupt(lambda: scene.queue.put(event(6)))
         if scene.queue._memory.tail() > 5:
             scene.put[event(6)] += 1
         scene.check()
         scene.close()
 
-    assert interrupt_everywhere(story, every=3) > 10
+    assert interrupt_everywhere(story, every=23) > 10

@@ -197,9 +197,12 @@ class DeliveryThread:
             # made. Nothing is missed by it: the thread looks before it waits.
             self._wake_up = WakeUp()
             thread = self._threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
-            thread.start()
+            # Before it runs: an interruption of `start` cannot undo it. One that never came to
+            # run is not alive, so that the next event starts another one.
             self._thread = thread
+            thread.start()
         except RuntimeError as error:  # 3.12 and later: not while the interpreter shuts down
+            self._thread = None
             self._warn_once(error)
             return False
         return True

@@ -95,6 +95,7 @@ class StoreAccess:
             return otherwise
         if self.failures and proves is not None and proves(result):
             self.failures = 0
+            self.retry_at = 0.0
             self.problem = None
             self.full = False
             self.recovered = self.changed = True

@@ -139,8 +139,9 @@ class LeasedQueue(CountedQueue):
         self._transit.batch_claimed = False
         if not self._from_store:
             return ()
-        self._from_store = False
-        return self._release_stored()
+        dropped = self._release_stored()
+        self._from_store = False  # not before: an interrupted release is repeated by `drain`
+        return dropped
 
     def drain(self) -> Sequence[bytes]:
         """Store what can be stored, for other processes to deliver; give up and return the rest."""
@@ -373,12 +374,10 @@ class LeasedQueue(CountedQueue):
 
         Returns False when another thread holds the lock for too long.
         """
-        mutex = self._access.mutex
-        busy = mutex.is_mine  # a signal handler that forks amid a call
-        if not mutex.acquire(_PATIENCE_AT_THE_END):
+        # False also in a signal handler that forks amid a call: that one has the lock already.
+        if not self._access.mutex.acquire(_PATIENCE_AT_THE_END):
             return False
-        if not busy:
-            self._store.close()
+        self._store.close()
         return True
 
     def after_fork(self) -> None:

@@ -51,7 +51,8 @@ _INSERT = (
 )
 # No event is larger: a process may be allowed more than this one, but never so much more.
 _LONGEST_EVENT = 64 << 20
-# Counting the rows takes no more than a hundredth of the time.
+# Counting the rows takes no more than a hundredth of the time; fewer than this take no time.
+_QUICKLY_COUNTED = 1_000
 _SHARE_OF_COUNTING = 100
 
 
@@ -108,6 +109,8 @@ class SQLiteStore:
         """Add own events; return the events dropped for them, oldest first."""
 
         def act(db: sqlite3.Connection, view: View) -> list[bytes]:
+            if not file.has_room(self._path, db):
+                raise StoreFullError(f"{self._path}: hardly any room is left on its volume")
             state = self._session.see(db, view)
             numbered = [(self._me, number + n, data) for n, data in enumerate(events)]
             if in_doubt:  # the last attempt may have succeeded all the same
@@ -123,8 +126,6 @@ class SQLiteStore:
             view.waiting_bytes += size
             return self._trim(db, view) if self._is_over(state, count, size) else []
 
-        if not file.has_room(os.path.dirname(self._path)):  # noqa: PTH120  # for every event
-            raise StoreFullError(f"{self._path}: hardly any room is left on its volume")
         in_doubt, self._in_doubt = self._in_doubt, True
         dropped = self._session.write(act)
         self._in_doubt = False
@@ -225,6 +226,8 @@ class SQLiteStore:
 
         if self._session.read(read):
             self._session.write(self._learn)
+        if not self.waiting and not self._session.view.claimed:
+            self._session.read(lambda db, _: file.shrink(db))
         outcomes, self._session.view.outcomes = self._session.view.outcomes, {}
         return outcomes
 
@@ -235,9 +238,9 @@ class SQLiteStore:
     # -- what became of own events
 
     def _is_any_gone(self, db: sqlite3.Connection, view: View, left: int) -> bool:
-        """Count own rows, unless that was done lately; return whether it are not `left`."""
+        """Return whether own rows are missing; False when they are many and were counted lately."""
         began = time.monotonic()
-        if began < self._count_at:
+        if began < self._count_at and view.waiting > _QUICKLY_COUNTED:
             return False
         there = self._count_waiting_own(db, view)
         ended = time.monotonic()
@@ -337,22 +340,24 @@ class SQLiteStore:
             rows.repair_state(db, self._now())  # before good events are dropped for a wrong sum
             self._counted = True
             state = self._session.see(db, view)
-        waiting, size = state.rows - state.taken_rows, state.bytes - state.taken_bytes
-        oldest = rows.Oldest(self._me, max(self._max_bytes, _LONGEST_EVENT))
-        while waiting > self._max_events or size > self._max_bytes:
+        while self._is_over(state):
+            oldest = rows.Oldest(self._me, max(self._max_bytes, _LONGEST_EVENT))
             over: list[Entry] = []
+            size = 0
             with closing(oldest.read(db, state.taken_to, LAST, _TRIMMED_AT_ONCE)) as entries:
                 for entry in entries:
-                    if waiting <= self._max_events and size <= self._max_bytes:
-                        break
                     over.append(entry)
-                    waiting, size = waiting - 1, size - entry.size
-            if not over:
+                    size += entry.size
+                    if not self._is_over(state, -len(over), -size):
+                        break
+            if oldest.rejected:  # they make room, too
+                self._reject(db, view, oldest.rejected)
+            elif over:
+                self._remove(db, over, "queue_full", claimed=False)
+                dropped += over
+            else:
                 break
-            self._remove(db, over, "queue_full", claimed=False)
-            dropped += over
-        if oldest.rejected:
-            self._reject(db, view, oldest.rejected)
+            state = self._session.see(db, view)
         events = to_events(dropped, self._me, view.own)
         view.own -= min(self._count_own(dropped), view.own)
         self._session.see(db, view)

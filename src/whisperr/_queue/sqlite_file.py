@@ -48,6 +48,7 @@ _RESERVE_SHARE = 8  # but no more than an eighth of a small volume
 _PAGE_BYTES = 4096
 _LOG_PAGES = 1_000
 _FEWEST_LOG_PAGES = 16
+_MOST_FREE_PAGES = 256  # within a file that holds no event
 
 # Open connections by file, of all processes that this one was forked from.
 _connections: dict[tuple[int, int], WeakSet[OpenFile]] = {}
@@ -210,6 +211,9 @@ def _prepare(path: str, real: str, db: sqlite3.Connection, synchronous: str) -> 
         write(db, _make_tables)
     pages = _get_log_pages(real)
     fetch_all(db, f"PRAGMA wal_autocheckpoint = {pages}")
+    # Some builds of SQLite write zeros over all that is deleted: twice the log, and on a full
+    # volume no room for that. What is written anyway is still overwritten.
+    db.execute("PRAGMA secure_delete = FAST")
     fetch_all(db, f"PRAGMA journal_size_limit = {pages * _PAGE_BYTES}")
 
 
@@ -232,10 +236,25 @@ def write(db: sqlite3.Connection, act: Callable[[sqlite3.Connection], T]) -> T:
     return result
 
 
-def has_room(path: str) -> bool:
-    """Return whether the volume has room for more events, and for taking them out again."""
+def has_room(path: str, db: sqlite3.Connection) -> bool:
+    """Return whether there is room for more events, and for taking them out again."""
     free, reserve = _get_space(path)
-    return free >= reserve
+    return free >= reserve or free + _get_free_pages(db) * _PAGE_BYTES >= 2 * reserve
+
+
+def shrink(db: sqlite3.Connection) -> None:
+    """Give back the room of a file that was large and is empty now, as far as that works."""
+    try:
+        if _get_free_pages(db) > _MOST_FREE_PAGES:
+            db.execute("VACUUM")
+            make_room(db)
+    except sqlite3.Error:  # another process uses the file
+        return
+
+
+def _get_free_pages(db: sqlite3.Connection) -> int:
+    pages: int = fetch_all(db, "PRAGMA freelist_count")[0][0]
+    return pages
 
 
 def _get_log_pages(path: str) -> int:
