@@ -325,9 +325,9 @@ class RedisStore:
             self._claimed = []
             return (), ()
         self._rejected += len(damaged)
-        events = _to_events(batch, stream.own), _to_events(expired, stream.own)
+        result = _to_events(batch, stream.own), _to_events(expired, stream.own)
         _ = [*_pop(stream.own, [entry.key for entry in expired])]
-        return events
+        return result
 
     def _run(self, stream: Stream, script: str, *values: object) -> Any:  # noqa: ANN401  # as many shapes as scripts
         """Run a script and return its result; keep how much waits: what is not claimed here."""
