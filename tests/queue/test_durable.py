@@ -13,12 +13,14 @@ from tests.queue.queues import QueueMaker, get_stored, take_all
 from tests.queue.test_memory import interrupted
 from whisperr._queue.access import PATIENCE
 from whisperr._queue.durable import POLL_INTERVAL, LeasedQueue
-from whisperr._queue.memory import MemoryQueue
+from whisperr._queue.transit import Transit
 from whisperr.errors import NotNow
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from whisperr._queue.store import Store
 
 BUSY = NotNow(0.25)
 
@@ -92,16 +94,16 @@ class TestFailures:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         scene = Scene()
-        claim, left = MemoryQueue.claim, [1]
+        store_all, left = Transit.store_all, [1]
 
-        def claim_and_interrupt(self: MemoryQueue, max_events: int) -> Sequence[bytes]:
-            batch = claim(self, max_events)
-            if not batch and left:
+        def store_and_interrupt(self: Transit, store: Store) -> bool:
+            moved = store_all(self, store)
+            if left:
                 left.pop()
                 scene.put(0)  # by a signal handler, which leaves it to the interrupted call
-            return batch
+            return moved
 
-        monkeypatch.setattr(MemoryQueue, "claim", claim_and_interrupt)
+        monkeypatch.setattr(Transit, "store_all", store_and_interrupt)
         scene.queue._store_memory()
         assert scene.store.data == EVENTS[:1]
 

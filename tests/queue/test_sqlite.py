@@ -355,8 +355,7 @@ class TestFaults:
         self, processes: SQLiteProcesses, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put(processes.start(), 1)
-        pid = os.getpid()
-        monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+        monkeypatch.setattr("whisperr._queue.sqlite_file.get_process", object)
         store = SQLiteStore(str(processes.path), "NORMAL", LEASE, 10, 1_000)
         with pytest.raises(StoreError, match="was open when this process was forked"):
             store.poll()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import sqlite3
 from collections import Counter
 from typing import TYPE_CHECKING
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 ROOM = 1_000_000
+# The default leaves points out; `WHISPERR_INTERRUPT_EVERY=1` tries all of them.
+EVERY = int(os.environ.get("WHISPERR_INTERRUPT_EVERY", "0"))
 
 
 class Scene:
@@ -122,7 +125,9 @@ def test_after_it_nothing_is_stuck_and_each_event_is_there_once(
         scene.check()
         scene.close()
 
-    assert interrupt_everywhere(story) > 10
+    # What opening the file adds is the same for all calls: each of them tries another part of it.
+    every = 2 if opened else 7
+    assert interrupt_everywhere(story, every=EVERY or every) > 10
 
 
 def test_a_drain_that_is_interrupted_can_be_repeated(tmp_path: Path) -> None:
@@ -137,7 +142,7 @@ def test_a_drain_that_is_interrupted_can_be_repeated(tmp_path: Path) -> None:
         scene.check()
         scene.close()
 
-    assert interrupt_everywhere(story) > 10
+    assert interrupt_everywhere(story, every=EVERY or 5) > 10
 
 
 def test_while_the_store_fails_what_is_in_memory_stays_there_once(tmp_path: Path) -> None:
@@ -155,7 +160,7 @@ def test_while_the_store_fails_what_is_in_memory_stays_there_once(tmp_path: Path
         scene.check()
         scene.close()
 
-    assert interrupt_everywhere(story, every=23) > 10
+    assert interrupt_everywhere(story, every=EVERY or 23) > 10
 
 
 def test_a_batch_from_memory_is_stored_once(tmp_path: Path) -> None:
@@ -177,4 +182,4 @@ def test_a_batch_from_memory_is_stored_once(tmp_path: Path) -> None:
         scene.check()
         scene.close()
 
-    assert interrupt_everywhere(story, every=23) > 10
+    assert interrupt_everywhere(story, every=EVERY or 23) > 10

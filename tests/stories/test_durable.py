@@ -314,3 +314,48 @@ def test_a_shutdown_while_redis_is_away_is_bounded_and_reports_the_loss(
     make_client(buffer=redis_server.url(tmp_path.name), flush_interval=0.05)
     server.wait(1, timeout=LIMIT, status="accepted")
     assert arrived(server) == [1]
+
+
+def test_events_that_vanish_with_their_file_are_reported_and_held_no_more(
+    server: LocalServer, make_client: MakeClient, errors: list[WhisperrError], file: Path
+) -> None:
+    client = make_client(buffer=f"sqlite:///{file}", flush_at=10_000, flush_interval=3_600)
+    track(client, *range(5))
+    for path in [*file.parent.glob("events.db*")]:
+        path.unlink()
+    track(client, 5)
+    deliver_all(client)
+    assert arrived(server) == [5]
+    stats = client.stats()
+    assert (stats.dropped, stats.held, stats.delivered) == ({"lost_in_store": 5}, 0, 1)
+    client.shutdown()
+    lost = [error for error in errors if error.reason == "lost_in_store"]
+    assert [(error.type, error.count, error.events) for error in lost] == [("dropped", 5, ())]
+
+
+def test_after_the_end_a_client_has_counted_what_another_one_delivered(
+    server: LocalServer, make_client: MakeClient, file: Path
+) -> None:
+    first = make_client(buffer=f"sqlite:///{file}", flush_at=10_000, flush_interval=3_600)
+    track(first, *range(5))
+    with Whisperr("wrk_test", base_url=server.url, buffer=f"sqlite:///{file}") as other:
+        track(other, 5)
+        deliver_all(other)
+    assert first.shutdown(BOUND)
+    assert (first.stats().delivered, first.stats().held) == (5, 0)
+    assert sorted(arrived(server)) == list(range(6))
+
+
+def test_a_wrong_path_costs_no_file_and_no_event(
+    server: LocalServer, make_client: MakeClient, errors: list[WhisperrError], file: Path
+) -> None:
+    config = file.with_name("config.json")
+    config.write_text('{"debug": true}')
+    client = make_client(buffer=f"sqlite:///{config}", flush_interval=0.05)
+    track(client, *range(5))
+    server.wait(5, timeout=LIMIT)
+    assert "not a database of SQLite" in (client.stats().problem or "")
+    assert client.shutdown(BOUND)
+    assert config.read_text() == '{"debug": true}'
+    assert [path.name for path in file.parent.iterdir()] == ["config.json"]
+    assert "config.json: not a database of SQLite" in not_durable(errors)[0]

@@ -7,9 +7,8 @@ lock when the main thread is busy. Threads: used by the delivery thread.
 
 from __future__ import annotations
 
-import time
-
 from whisperr._contract import Answer
+from whisperr._process.real_clock import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ class AnswerError(OSError):
 
 def get_seconds_left(deadline: float) -> float:
     """Return the seconds until `deadline` (monotonic); raises TimeoutError when it has passed."""
-    left = deadline - time.monotonic()
+    left = deadline - monotonic()
     if left <= 0:
         raise TimeoutError("no complete answer within request_timeout")
     return left

@@ -10,11 +10,11 @@ from __future__ import annotations
 import _socket
 import encodings.idna  # noqa: F401  # `getaddrinfo` would import it, unguarded from forks
 import socket
-import time
 
 from whisperr._contract import get_headers
 from whisperr._options import parse_url
 from whisperr._process.imports import first_use
+from whisperr._process.real_clock import monotonic
 from whisperr._version import __version__
 
 from .proxy import get_credentials, get_proxy, parse_proxy
@@ -60,7 +60,7 @@ class HttpTransport:
         When a kept connection turns out to be closed, the request is sent once more on a new one:
         servers may close idle connections, and that is no failed attempt.
         """
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         if self._socket is not None and not self._is_idle(self._socket):
             self.close()
         kept = self._socket is not None

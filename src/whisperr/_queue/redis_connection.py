@@ -14,11 +14,11 @@ while it opens a connection, and its frames are removed from tracebacks.
 
 from __future__ import annotations
 
-import os
 from hashlib import sha1
 from typing import TYPE_CHECKING
 
 from whisperr._foreign import printable
+from whisperr._process.identity import get_process
 from whisperr._process.interruption import is_interruption
 from whisperr.errors import StoreError
 
@@ -72,7 +72,7 @@ class RedisConnection:
         self._errors = (RedisError, OSError)
         self._no_script = NoScriptError
         self._connection: Any = None
-        self._pid = 0  # of the process that opened it
+        self._process: object = None  # which opened it
         self._digests: dict[str, str] = {}
 
     def run(self, script: str, keys: Sequence[str], values: Sequence[object]) -> Any:  # noqa: ANN401  # as many shapes as scripts
@@ -117,7 +117,7 @@ class RedisConnection:
 
     def _is_usable(self, connection: Any) -> bool:  # noqa: ANN401  # of redis-py
         """Return whether a connection that was not used for a while still is one, and ours."""
-        if self._pid != os.getpid():
+        if self._process != get_process():
             return False  # C code has forked: the parent uses it
         try:
             if not connection.can_read():
@@ -130,7 +130,7 @@ class RedisConnection:
     def _open(self) -> Any:  # noqa: ANN401  # of redis-py
         connection = self._guard(lambda: self._class(**self._options))
         self._guard(connection.connect)
-        self._pid = os.getpid()
+        self._process = get_process()
         return connection
 
     def _guard(self, act: Callable[[], T]) -> T:

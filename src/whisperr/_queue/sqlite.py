@@ -112,13 +112,14 @@ class SQLiteStore:
             if not file.has_room(self._path, db):
                 raise StoreFullError(f"{self._path}: hardly any room is left on its volume")
             state = self._session.see(db, view)
-            numbered = [(self._me, number + n, data) for n, data in enumerate(events)]
+            numbered = [(self._me, at, data) for at, data in enumerate(events, number)]
             if in_doubt:  # the last attempt may have succeeded all the same
                 stored = "SELECT number FROM event WHERE source = ? AND number >= ?"
                 known = {one for (one,) in rows.fetch_all(db, stored, (self._me, number))}
                 numbered = [row for row in numbered if row[1] not in known]
             db.executemany(_INSERT, numbered)
-            count, size = len(numbered), get_size([row[2] for row in numbered])
+            count = len(numbered)
+            size = get_size(events if count == len(events) else [row[2] for row in numbered])
             db.execute("UPDATE state SET rows = rows + ?, bytes = bytes + ?", (count, size))
             view.own += len(events)
             view.appended_to = number + len(events)

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from whisperr._process.identity import get_process
 from whisperr._process.mutex import Mutex
 from whisperr.errors import StoreError
 
@@ -62,7 +63,7 @@ class OpenFile:
 
     def __init__(self, path: str, db: sqlite3.Connection, identity: tuple[int, int]) -> None:
         self.db = db
-        self.pid = os.getpid()
+        self.process = get_process()
         self._path = path
         self._identity = identity
         _connections.setdefault(identity, WeakSet()).add(self)
@@ -91,7 +92,7 @@ def _open(path: str, synchronous: str) -> OpenFile:
     found = _check_kind(path, real)
     identity = found.st_dev, found.st_ino
     known = _connections.get(identity, ())
-    if any(one.pid != os.getpid() for one in known):
+    if any(one.process != get_process() for one in known):
         raise StoreError(
             f"{path}: it was open when this process was forked, without Python's fork hooks; "
             "make the client, or track the first event, after the fork"

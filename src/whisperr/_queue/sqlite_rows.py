@@ -91,25 +91,26 @@ class State(NamedTuple):
     @property
     def has_valid_lease(self) -> bool:
         """Whether the values of the lease are of the kind that is written here."""
-        numbers = (self.taken_to, self.front_to)
-        times = (self.since, self.until)
         return (
-            all(type(one) is int and 0 <= one < LAST for one in numbers)
-            and all(type(one) is float and math.isfinite(one) for one in times)
-            and (self.token is None or type(self.token) is int)
+            (self.token is None or type(self.token) is int)
+            and type(self.since) is type(self.until) is float
+            and math.isfinite(self.until - self.since)
+            and type(self.taken_to) is type(self.front_to) is int
+            and 0 <= self.taken_to < LAST
+            and 0 <= self.front_to < LAST
         )
 
     def is_valid(self, any_rows: int) -> bool:
         """Return whether all values can be right, given whether there are any rows."""
-        numbers = (self.rows, self.bytes, self.taken_rows, self.taken_bytes)
         return (
-            self.has_valid_lease
-            and all(type(one) is int and 0 <= one < LAST for one in numbers)
+            type(self.rows) is type(self.bytes) is int
+            and type(self.taken_rows) is type(self.taken_bytes) is int
             and (self.rows > 0) == bool(any_rows)
-            and self.bytes >= self.rows * EVENT_OVERHEAD_BYTES
+            and self.rows * EVENT_OVERHEAD_BYTES <= self.bytes < LAST
             and (self.rows > 0 or self.bytes == 0)
-            and self.taken_rows <= self.rows
-            and self.taken_bytes <= self.bytes
+            and 0 <= self.taken_rows <= self.rows
+            and 0 <= self.taken_bytes <= self.bytes
+            and self.has_valid_lease
         )
 
 
@@ -122,11 +123,11 @@ def fetch_all(
 
 def read_state(db: sqlite3.Connection) -> State | None:
     """Return the state; None when it is missing or cannot be right."""
-    for row in fetch_all(db, _STATE):
-        state = State._make(row[:-1])
-        if state.is_valid(row[-1]):
-            return state
-    return None
+    found = db.execute(_STATE).fetchall()
+    if not found:
+        return None
+    state = State._make(found[0][:-1])
+    return state if state.is_valid(found[0][-1]) else None
 
 
 def repair_state(db: sqlite3.Connection, now: float) -> None:

@@ -45,7 +45,7 @@ class View:
 
     def copy(self) -> View:
         """Return a copy for one transaction; what is in it is replaced, never changed."""
-        new = View()
+        new = View.__new__(View)
         new.__dict__.update(self.__dict__)
         return new
 

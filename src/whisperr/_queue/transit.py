@@ -75,7 +75,8 @@ class Transit:
             self.reconcile(store)
             moved = True
         try:
-            while batch := self._claim_memory(_MOST_STORED_AT_ONCE):
+            while len(self.memory):
+                batch = self._claim_memory(_MOST_STORED_AT_ONCE)
                 self.dropped += store.append(batch, self._get_number())
                 self.reconcile(store)
                 moved = True

@@ -26,8 +26,9 @@ from whisperr.errors import Loss, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import TypeVar
+    from typing import NoReturn, TypeVar
 
+    from whisperr.errors import Reason
     from whisperr.protocols import Accounting
 
     from .tables import Claims, Row
@@ -209,12 +210,22 @@ class TableStore:
         self._token, rows = self._claims.claim(self._batch, self._lease)
         self._until = began + self._lease
         self._more = len(rows) == self._batch
-        invalid: list[Row] = []
+        refused: dict[tuple[Reason, str], list[Row]] = {}
         for row in rows:
-            (self._group if _is_json_object(row.data) else invalid).append(row)
-        self._keep_result(invalid, Loss(len(invalid), "invalid", _INVALID))
-        if invalid:
-            logger().warning("dropped, invalid: %s (%d)", _INVALID, len(invalid))
+            problem = self._get_problem(row)
+            if problem is None:
+                self._group.append(row)
+            else:
+                refused.setdefault(problem, []).append(row)
+        for (reason, message), some in refused.items():
+            self._keep_result(some, Loss(len(some), reason, message))
+            logger().warning("dropped, %s: %s (%d)", reason, message, len(some))
+
+    def _get_problem(self, row: Row) -> tuple[Reason, str] | None:
+        """Return why a row cannot be sent: it would spoil the batch that it is in."""
+        if row.is_large:
+            return "too_large", f"the row is larger than {self._claims.largest_bytes:,} bytes"
+        return None if _is_json_object(row.data) else ("invalid", _INVALID)
 
     def _keep_result(self, rows: Sequence[Row], loss: Loss | None) -> None:
         if rows:
@@ -280,8 +291,12 @@ class RelayQueue(LeasedQueue):
 
 
 def _is_json_object(data: bytes) -> bool:
-    """Return whether a row can be sent: anything else would spoil the batch that it is in."""
+    """Return whether a row is a JSON object in UTF-8; numbers that JSON has not are none."""
     try:
-        return isinstance(json.loads(data), dict)
+        return isinstance(json.loads(data.decode(), parse_constant=_refuse), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(name)
