@@ -133,6 +133,8 @@ class RedisBuffer(Frozen):
             raise ImportError("buffer: Redis needs redis-py; pip install whisperr[redis]") from None
 
     def __repr__(self) -> str:
+        if not hasattr(self, "timeout"):  # crash reporters show it while it is refused
+            return object.__repr__(self)
         return f"RedisBuffer({self.address!r}, stream={self.stream!r}, shards={self.shards})"
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -182,10 +184,9 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
     del url  # no variable of a frame that may raise holds a password
     if given.reveal() == OUTBOX:
         raise ValueError(OUTBOX_HINT)
-    scheme, colon = given.reveal().partition("://")[:2]
-    if scheme == "sqlite" and colon:
+    if given.reveal().startswith("sqlite://"):
         return _parse_sqlite(given.reveal())
-    if scheme in {"redis", "rediss"} and colon:
+    if given.reveal().startswith(("redis://", "rediss://")):
         if "@" in given.reveal().partition("?")[2]:  # a piece of the password, not of the query
             raise ValueError(_REDIS_FORM)
         known = {"lease", "shards", "stream", "timeout"}

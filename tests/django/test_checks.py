@@ -35,6 +35,12 @@ CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("a path to nothing", {"WHISPERR_ON_ERROR": "a.b"}, ["whisperr.E003"], "Called with a"),
     ("http", {"WHISPERR_BASE_URL": "http://example.org"}, ["whisperr.W002"], "Use https://."),
     ("http to this machine", {"WHISPERR_BASE_URL": "http://localhost:8722"}, [], ""),
+    (
+        "a password in a URL",
+        {"WHISPERR_BUFFER": "redis://user:password@localhost"},
+        ["whisperr.W009"],
+        "Set it to whisperr.buffers.RedisBuffer(URL)",
+    ),
     ("the outbox", {"WHISPERR_BUFFER": "django", "WHISPERR_OUTBOX_DATABASE": "default"}, [], ""),
     (
         "the outbox without its app",

@@ -64,7 +64,7 @@ def test_the_table_of_redis_options_has_the_defaults_of_the_code() -> None:
     pytest.importorskip("redis")
     config = RedisBuffer("redis://localhost")
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", PAGE, re.MULTILINE))
-    assert set(rows) == {*RedisBuffer.__slots__} - {"url"}
+    assert set(rows) == {*RedisBuffer.__slots__} - {"_server"}
     assert {name: f"{getattr(config, name)}" for name in rows} == {**rows, "lease": "15.0"}
 
 

@@ -18,7 +18,7 @@ from whisperr.buffers import RedisBuffer, parse_buffer_url
 from whisperr.errors import NotNow, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from tests.redis_server import RedisServer
@@ -88,6 +88,73 @@ def test_a_key_of_another_type_is_a_problem_and_no_error(make_processes: MakePro
     assert "WRONGTYPE" in (get_accounting(queue).problem or "")
     assert to_numbers(queue.claim(10)) == [1]
     assert queue.ack(1) == 1
+
+
+def test_while_the_server_is_down_it_is_never_called_usable(
+    make_processes: MakeProcesses, caplog: pytest.LogCaptureFixture
+) -> None:
+    processes = make_processes(timeout=0.05)
+    queue = processes.start()
+    counts = get_accounting(queue)
+    put(queue, 1)
+    assert claim_all(queue) == [1]
+    processes.fail()
+    try:
+        put(queue, 2)
+        for number in range(3, 23):
+            processes.steady += 0.4
+            batch: Sequence[bytes] = ()
+            with suppress(NotNow):
+                batch = queue.claim(10)
+            queue.extend(5)
+            queue.ack(len(batch))
+            processes.steady += 2.0
+            queue.settled(queue.tail())
+            assert counts.problem is not None
+            queue.poll()
+            put(queue, number)
+            queue.release()
+            assert counts.problem is not None
+        assert len(counts.reports) == 1
+        assert "can be used again" not in caplog.text
+        processes.steady += 60
+        put(queue, 23)
+        assert len(counts.reports) == 2
+    finally:
+        processes.mend()
+    processes.pass_retry()
+    put(queue, 24)
+    queue.claim(10)
+    assert counts.problem is None
+    assert caplog.text.count("can be used again") == 1
+
+
+def test_a_connection_that_the_server_has_closed_is_replaced(make_processes: MakeProcesses) -> None:
+    processes = make_processes()
+    queue = processes.start()
+    put(queue, 1)
+    processes.client.client_kill_filter(_type="normal", skipme=True)
+    put(queue, 2)
+    assert get_accounting(queue).problem is None
+    assert to_numbers(processes.get_stored()) == [1, 2]
+
+
+def test_what_a_released_batch_held_is_stored_after_newer_events(
+    make_processes: MakeProcesses,
+) -> None:
+    processes = make_processes()
+    queue = processes.start()
+    processes.client.set(processes.stream, "text")
+    put(queue, 1, 2)
+    processes.pass_retry()
+    assert to_numbers(queue.claim(1)) == [1]  # from memory
+    processes.client.delete(processes.stream)
+    processes.pass_retry()
+    put(queue, 3)
+    queue.release()
+    put(queue, 4)
+    assert sorted(to_numbers(processes.get_stored())) == [1, 2, 3, 4]
+    assert sorted(claim_all(queue)) == [1, 2, 3, 4]
 
 
 def make_event(user: int, number: int) -> bytes:

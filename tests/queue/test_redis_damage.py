@@ -220,7 +220,7 @@ class TestForeignEntries:
     def test_damaged_events_are_set_aside(self, processes: RedisProcesses, data: bytes) -> None:
         a = processes.start()
         fields = {b"s": processes.store._me, b"n": b"77", b"d": data}
-        processes.client.xadd(processes.stream, fields)  # type: ignore[arg-type]  # bytes
+        processes.client.xadd(processes.stream, fields)
         put(a, 1)
         assert claim_all(a) == [1]
         assert get_accounting(a).lost_others == 1

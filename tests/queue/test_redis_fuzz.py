@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 CASES = int(os.environ.get("WHISPERR_FUZZ_CASES", "150"))
 SEED = int(os.environ.get("WHISPERR_FUZZ_SEED", "1"))
 STEPS = 40
-FIELDS = ("rows", "bytes", "newest", "owner", "taken_to", "taken_rows", "taken_bytes", "front_to")
-FIELDS += ("check", "first", "last", "ack", "delivered", "queue_full", "lost", "-")
+SUMS = ("rows", "bytes", "newest", "owner", "taken_to", "taken_rows", "taken_bytes", "front_to")
+FIELDS = (*SUMS, "check", "first", "last", "ack", "delivered", "queue_full", "lost", "-")
 VALUES = ("", "abc", "-1", "0", "3", "1e9", "99999999999999999999", "0-0", "5-5", "9" * 19 + "-0")
 ENDS = ("", ":state", ":lease", ":rejected", ":last:{me}", ":endings:{me}")
 
@@ -124,7 +124,7 @@ class Case:
             "persist": lambda: client.persist(key),
             "xadd": lambda: client.xadd(stream, {field: value}),
             "xadd like ours": lambda: client.xadd(stream, {"s": "1", "n": "1", "d": value}),
-            "xadd a copy": lambda: client.xadd(stream, copy),  # type: ignore[arg-type]  # bytes
+            "xadd a copy": lambda: client.xadd(stream, copy),
             "xtrim": lambda: client.xtrim(stream, maxlen=self.random.randrange(5)),
             "xdel": lambda: client.xdel(stream, self.random.choice(client.xrange(stream))[0]),
             "rename": lambda: client.rename(key, f"{stream}-away"),

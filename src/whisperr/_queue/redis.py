@@ -57,7 +57,7 @@ class Stream:
             f"{name}:rejected",
         )
         self.own: dict[bytes, int] = {}  # id and number of own events, oldest first
-        self.tried: set[int] = set()  # the numbers of events that may have been added
+        self.tried_to = -1  # up to which number an earlier attempt may have added events
         self.rows = 0
         self.bytes = 0
 
@@ -66,7 +66,6 @@ class _Added(NamedTuple):
     """What adding to a stream changed: ids, what ends them, and what was dropped for room."""
 
     stream: Stream
-    numbers: list[int]
     ids: dict[bytes, int]
     ended: Iterator[object]
     missing: int
@@ -130,15 +129,11 @@ class RedisStore:
         update = map(
             dict.update, *zip(*((one.stream.own, one.ids) for one in results), strict=True)
         )
-        known = map(
-            set.difference_update,
-            *zip(*((one.stream.tried, one.numbers) for one in results), strict=True),
-        )
         end, ended = number + len(events), chain.from_iterable([one.ended for one in results])
         missing = self._missing + sum(one.missing for one in results)
         dropped = [data for one in results for data in one.dropped]
         # One step for a signal handler: until then the scripts run again, and find their entries.
-        _ = [*update], [*known], [*ended]
+        _ = [*update], [*ended]
         self._missing = missing
         self.appended_to = end
         return dropped
@@ -246,8 +241,8 @@ class RedisStore:
     def _append_to(self, stream: Stream, share: Sequence[tuple[int, bytes]]) -> _Added:
         """Add own events to one stream; return what is to be remembered of that."""
         numbers = [number for number, _ in share]
-        values = [(number, int(number in stream.tried), data) for number, data in share]
-        stream.tried.update(numbers)
+        values = [(number, int(number <= stream.tried_to), data) for number, data in share]
+        stream.tried_to = max(stream.tried_to, numbers[-1])
         ids, over, foreign = self._run(stream, scripts.APPEND, *chain.from_iterable(values))
         self._rejected += foreign
         added = {id_: number for number, id_ in zip(numbers, ids, strict=True) if id_}
@@ -258,7 +253,7 @@ class RedisStore:
         own = {id_ for id_, _, _ in over if id_ in stream.own or id_ in added}
         dropped = _to_events([Entry(*one) for one in over], own)
         ended = _pop(stream.own, [*own])
-        return _Added(stream, numbers, added, ended, missing, dropped)
+        return _Added(stream, added, ended, missing, dropped)
 
     def _is_gone(self, stream: Stream, number: int) -> bool:
         """Return whether no own event before this number is left."""
@@ -325,9 +320,9 @@ class RedisStore:
             self._claimed = []
             return (), ()
         self._rejected += len(damaged)
-        events = _to_events(batch, stream.own), _to_events(expired, stream.own)
+        result = _to_events(batch, stream.own), _to_events(expired, stream.own)
         _ = [*_pop(stream.own, [entry.key for entry in expired])]
-        return events
+        return result
 
     def _run(self, stream: Stream, script: str, *values: object) -> Any:  # noqa: ANN401  # as many shapes as scripts
         """Run a script and return its result; keep how much waits: what is not claimed here."""

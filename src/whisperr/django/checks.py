@@ -15,6 +15,7 @@ from django.db.models import IntegerField
 
 from whisperr._integrations.client import API_KEY
 from whisperr._options import LOOPBACK, OUTBOX, get_base_url, parse_url
+from whisperr._secret import Secret, hide_password
 
 from .conf import DISABLED, RESOLVE_USER, SETTINGS, get_key, get_resolver
 from .outbox.buffer import APP, OutboxBuffer, alias_problem, app_problem
@@ -88,6 +89,12 @@ def _values() -> Iterator[CheckMessage]:
     if parts is not None and parts[0] == "http" and parts[1] not in LOOPBACK:
         text = f"WHISPERR_BASE_URL: http:// sends the key to {parts[1]} unencrypted."
         yield Caution(text, hint="Use https://.", id="whisperr.W002")
+    if isinstance(hide_password(getattr(settings, "WHISPERR_BUFFER", None)), Secret):
+        yield Caution(
+            "WHISPERR_BUFFER is a URL with a password, which the debug page of Django shows.",
+            hint="Set it to whisperr.buffers.RedisBuffer(URL), which shows no password.",
+            id="whisperr.W009",
+        )
 
 
 def _unknown() -> Iterator[CheckMessage]:
