@@ -70,6 +70,13 @@ class Answer:
         self.body: bytes = body
 
 
+class Misconfigured(OSError):  # noqa: N818  # the state of a configuration, told in one line
+    """Raised by a transport when no attempt can succeed until the configuration has changed.
+
+    So it is reported at once, and not only after retries. The text says what is wrong.
+    """
+
+
 def is_key_accepted(status: int) -> bool | None:
     """Return whether the server accepts the key, from the status of its answer to an empty request.
 

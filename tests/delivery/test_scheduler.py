@@ -211,7 +211,7 @@ class TestRetry:
         rig.flush()
         rig.advance()
         assert rig.reports == [("retry_exhausted", None, 1)]
-        assert "https://other.example/v1" in rig.errors[0].message
+        assert "https://other.example;" in rig.errors[0].message
         assert "secret" not in rig.errors[0].message
         assert len(rig.sent) == 1
         assert rig.held == 1

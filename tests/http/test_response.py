@@ -28,12 +28,11 @@ class Pieces:
     def __init__(self, payload: bytes, sizes: tuple[int, ...] = ()) -> None:
         self._payload = payload
         self._sizes = list(sizes)
+        self.unread = bytearray()
 
-    def settimeout(self, seconds: float) -> None:
-        assert seconds > 0
-
-    def recv(self, limit: int) -> bytes:
-        size = min(self._sizes.pop(0) if self._sizes else limit, limit)
+    def receive(self, deadline: float) -> bytes:
+        assert deadline > time.monotonic()
+        size = self._sizes.pop(0) if self._sizes else 16 * 1024
         piece, self._payload = self._payload[:size], self._payload[size:]
         return piece
 

@@ -34,6 +34,7 @@ class TestRequest:
         assert request.body == REQUEST.body
         assert sorted(request.headers) == [
             ("Accept", "application/json"),
+            ("Accept-Encoding", "identity"),
             ("Content-Length", str(len(REQUEST.body))),
             ("Content-Type", "application/json"),
             ("Host", f"127.0.0.1:{server.port}"),
@@ -182,15 +183,3 @@ class TestFirstConnection:
             with pytest.raises(ConnectionError):
                 ask(server)
             assert server.connections == 1
-
-
-def test_a_host_is_resolved_when_gevent_cannot_start_a_thread(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(*given: object, **named: object) -> object:
-        raise RuntimeError("can't create new thread at interpreter shutdown")
-
-    with serving(answers(OK)) as (_, transport):
-        monkeypatch.setattr(socket, "getaddrinfo", refuse)
-        assert transport.send(REQUEST, LIMIT).status == 202
-        monkeypatch.undo()

@@ -13,6 +13,7 @@ import itertools
 from _thread import RLock
 
 from whisperr._frozen import Frozen
+from whisperr._process.logger import logger
 from whisperr._queue.memory import count_own
 
 TYPE_CHECKING = False
@@ -55,7 +56,8 @@ class Stats(Frozen):
     - `requests`, `retries`: requests made, and those of them that repeated a failed one.
     - `state`: `"running"`, `"paused"` (after giving up; a flush or time ends it), `"closed"`,
       `"disabled"`.
-    - `problem`: why the last attempt failed, in one line; None after a success.
+    - `problem`: why the last attempt failed, in one line; None after a success. Also what could not
+      be read of a success.
     """
 
     __slots__ = (
@@ -112,6 +114,7 @@ class ClientAccounting:
 
     __slots__ = (
         "_accepted",
+        "_is_unclear",
         "_lock",
         "_store_problem",
         "accept",
@@ -126,6 +129,7 @@ class ClientAccounting:
         self._lock = RLock()
         self.reporter = reporter
         self._store_problem: str | None = None
+        self._is_unclear = False
         self._accepted = itertools.count()
         # Count one event before it is put into the queue. One step in C: nothing can come in
         # between, and it takes a fifth of the time of the lock.
@@ -170,6 +174,12 @@ class ClientAccounting:
     def gave_up(self, type_: ErrorType, message: str, status: int | None, count: int) -> None:
         """Report that delivery pauses; `count` events of the batch are kept."""
         self.reporter.add(type_, message, None, status, count)
+
+    def unclear(self, message: str) -> None:
+        """Log that the server may have refused more than was counted; once, it may always be so."""
+        if not self._is_unclear:
+            self._is_unclear = True
+            logger().warning("%s", message)
 
     # -- what a queue counts: `protocols.Accounting`
 

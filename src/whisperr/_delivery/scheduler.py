@@ -21,7 +21,7 @@ stops more:
     hold     set by                                  stops
     pace     a request that was made                 a request for `flush_at` events, not for more
     pause    a give-up, a failing store, our bug     automatic delivery
-    retry    a backoff, or a Retry-After             the batch in flight, and a flush
+    retry    a backoff, Retry-After, many halvings   the batch in flight, and a flush
     blocked  a store that is busy or fails, our bug  everything, also a shutdown
 
 Threads: one caller at a time is in the methods for the delivery thread; any thread, also in a
@@ -212,6 +212,8 @@ class Scheduler:
         if self.abandoned:
             self._in_flight = None
             return NEVER
+        if self._idle_at is not None and now >= self._idle_at:
+            self.disconnect()  # before a request: it may be long dead, as after a frozen process
         if self._shared is not None and now >= (self._poll_at or now):
             self._poll_at = now + self._shared.poll()
         if self._in_flight is None and self._is_due(now):
@@ -223,8 +225,6 @@ class Scheduler:
             self.abandon()
             self.disconnect()
             return NEVER
-        if self._idle_at is not None and now >= self._idle_at:
-            self.disconnect()
         return self._get_next_step(now)
 
     def set_wake_at(self) -> None:
@@ -328,30 +328,32 @@ class Scheduler:
             self._in_flight = None  # another process delivers it now
             return
         answer: Answer | None = None
-        problem = ""
+        failure: Exception | None = None
         self._accounting.requested(again=in_flight.failures > 0)
         part = in_flight.part
         try:
             answer = self._transport.send(to_request(part), timeout)
         except Exception as error:  # noqa: BLE001  # whatever a transport raises means: no answer
-            problem = f"{type(error).__name__}: {error}"
+            failure = error.with_traceback(None)  # else it would keep this frame, and itself
         now = self._clock()
         self._idle_at = now + _IDLE_CONNECTION
         self._holds.set(PACE, now + _PACE)
-        verdict = in_flight.take_answer(answer, problem, self._wall_clock())
+        verdict = in_flight.take_answer(answer, failure, self._wall_clock())
         self.applying = True
         try:
             self._apply(in_flight, part, verdict, now)
             self._reporter.emit(now)
         finally:
             self.applying = False
+        if verdict.unclear:
+            self._accounting.unclear(verdict.message)
         again = f"; again in {verdict.wait:.1f} s" if verdict.wait and self._in_flight else ""
         self._reporter.debug("sent %d: %s%s", len(part), verdict.message, again)
 
     def _apply(
         self, in_flight: InFlight, part: Sequence[bytes], verdict: Verdict, now: float
     ) -> None:
-        self.problem = verdict.message if verdict.failed or verdict.loss else None
+        self.problem = verdict.message if verdict.is_doubtful else None
         if not verdict.failed:
             self._holds.set(PAUSE, 0.0)
         # Not when a shutdown has already given these events up.
@@ -363,6 +365,8 @@ class Scheduler:
             # Compared after the hold is set: a `close` from now on ends the hold.
             if now + verdict.wait >= self._deadline:
                 give_up = give_up or "retry_exhausted"
+        elif verdict.pace and self.state < DRAINING:
+            self._holds.set(RETRY, now + verdict.pace)
         if give_up is not None:
             self._give_up(in_flight, give_up, verdict, now)
         elif not in_flight.part:
