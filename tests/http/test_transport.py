@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import pytest
 
@@ -168,6 +169,37 @@ class TestKeepAlive:
             transport.close_in_child()
             transport.close_in_child()
         assert server.connections == 2
+
+
+class TestIdleConnection:
+    """A network may forget a connection without a word; a request on it would wait in vain."""
+
+    @pytest.mark.parametrize("clock", ["monotonic", "time"])
+    def test_one_that_was_not_used_for_half_a_minute_is_not_used_again(
+        self, monkeypatch: pytest.MonkeyPatch, clock: str
+    ) -> None:
+        # One of the clocks: the monotonic one stands still while the machine sleeps.
+        read = getattr(time, clock)
+        with serving(answers(OK, OK), answers(OK, OK)) as (server, transport):
+            transport.send(REQUEST, LIMIT)
+            monkeypatch.setattr(time, clock, lambda: read() + 29)
+            transport.send(REQUEST, LIMIT)
+            assert server.connections == 1
+            monkeypatch.setattr(time, clock, lambda: read() + 29 + 31)
+            transport.send(REQUEST, LIMIT)
+            assert server.connections == 2
+            transport.send(REQUEST, LIMIT)
+            assert server.connections == 2
+
+    def test_a_clock_that_is_set_back_changes_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with serving(answers(OK, OK)) as (server, transport):
+            transport.send(REQUEST, LIMIT)
+            read = time.time
+            monkeypatch.setattr(time, "time", lambda: read() - 100_000)
+            transport.send(REQUEST, LIMIT)
+            assert server.connections == 1
 
 
 class TestFirstConnection:

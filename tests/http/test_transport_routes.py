@@ -333,8 +333,9 @@ class TestTls:
     ) -> None:
         with RawServer(answers(OK)) as proxy, RawServer(answers(OK)) as server:
             place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))
-            monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [place])
             monkeypatch.setenv("http_proxy", proxy.url)
             monkeypatch.setenv("no_proxy", "service.invalid")
-            assert send(f"http://{host}:{server.port}") == 202
+            with monkeypatch.context() as patch:
+                patch.setattr(socket, "getaddrinfo", lambda *_, **__: [place])
+                assert send(f"http://{host}:{server.port}") == 202
             assert proxy.connections == 0
