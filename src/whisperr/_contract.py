@@ -70,7 +70,7 @@ class Answer:
         self.body: bytes = body
 
 
-class Misconfigured(OSError):  # noqa: N818  # the state of a configuration, told in one line
+class Misconfigured(OSError):  # noqa: N818  # a state of the configuration
     """Raised by a transport when no attempt can succeed until the configuration has changed.
 
     So it is reported at once, and not only after retries. The text says what is wrong.

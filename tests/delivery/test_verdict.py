@@ -340,13 +340,13 @@ class TestMessage:
                 307,
                 {"location": "https://other.example/v1?token=secret&to=ada"},
                 None,
-                "HTTP 307 to https://other.example; redirects are not followed",
+                "HTTP 307 to https://other.example/v1; redirects are not followed",
             ),
             (
                 301,
                 {"location": "/login"},
                 None,
-                "HTTP 301 to a path of the same host; redirects are not followed",
+                "HTTP 301 to /login; redirects are not followed",
             ),
             (
                 302,
@@ -358,13 +358,19 @@ class TestMessage:
                 302,
                 {"location": "https://\x1b[2Jother\n.example/"},
                 None,
-                "HTTP 302 to https://\\x1b[2Jother\\n.example; redirects are not followed",
+                "HTTP 302 to https://\\x1b[2Jother\\n.example/; redirects are not followed",
             ),
             (
                 302,
                 {"location": "ada@example.com"},
                 None,
                 "HTTP 302 to another address; redirects are not followed",
+            ),
+            (
+                302,
+                {"location": "https://other.example/of/ada@example.com"},
+                None,
+                "HTTP 302 to https://other.example; redirects are not followed",
             ),
             (202, {}, {"rejected": 3}, "the server refused 3 of 4 in a batch"),
             (202, {}, {"rejected": 9}, "the server refused 4 of 4 in a batch"),
@@ -376,7 +382,7 @@ class TestMessage:
         assert answered(in_flight(), status, body, **headers).message == message
 
     def test_an_endless_target_is_cut(self) -> None:
-        message = answered(in_flight(), 302, location="https://" + "x" * 5_000).message
+        message = answered(in_flight(), 302, location="https://other/" + "x" * 5_000).message
         assert len(message) < 300
 
     def test_the_text_of_a_failure_is_escaped_and_cut(self) -> None:

@@ -15,7 +15,7 @@ from whisperr._http.connector import Connector
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-Place = tuple[str, int]
+Address = tuple[str, int]
 NAME = "collect.example"
 
 
@@ -47,16 +47,16 @@ def accept_all(listener: socket.socket) -> None:
         return
 
 
-def get_closed_place() -> Place:
+def get_closed_address() -> Address:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        place: Place = listener.getsockname()
-    return place
+        address: Address = listener.getsockname()
+    return address
 
 
-def resolve_to(monkeypatch: pytest.MonkeyPatch, *places: Place) -> None:
+def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: Address) -> None:
     """Let the name have these addresses, in this order."""
     resolve_to_found(
-        monkeypatch, [(socket.AF_INET, socket.SOCK_STREAM, 6, "", place) for place in places]
+        monkeypatch, [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
     )
 
 
@@ -69,11 +69,11 @@ def resolve_to_found(monkeypatch: pytest.MonkeyPatch, found: list[Any]) -> None:
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
 
-def connect(connector: Connector, timeout: float = LIMIT) -> Place:
+def connect(connector: Connector, timeout: float = LIMIT) -> Address:
     """Open a connection and close it; return the address of its other end."""
     with connector.connect(NAME, 80, time.monotonic() + timeout) as one:
-        place: Place = one.getpeername()
-    return place
+        address: Address = one.getpeername()
+    return address
 
 
 class TestBlackHole:
@@ -109,7 +109,7 @@ class TestBlackHole:
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with black_hole() as hole, RawServer(close, close) as server:
-            first, good, connector = get_closed_place(), ("127.0.0.1", server.port), Connector()
+            first, good, connector = get_closed_address(), ("127.0.0.1", server.port), Connector()
             resolve_to(monkeypatch, first, good)
             assert connect(connector) == good
             resolve_to(monkeypatch, hole.getsockname())
@@ -135,11 +135,11 @@ class TestRefusal:
     ) -> None:
         with RawServer(close) as server:
             good = ("127.0.0.1", server.port)
-            resolve_to(monkeypatch, get_closed_place(), get_closed_place(), good)
+            resolve_to(monkeypatch, get_closed_address(), get_closed_address(), good)
             assert connect(Connector()) == good
 
     def test_the_last_refusal_is_raised(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        resolve_to(monkeypatch, get_closed_place(), get_closed_place())
+        resolve_to(monkeypatch, get_closed_address(), get_closed_address())
         with pytest.raises(ConnectionRefusedError):
             connect(Connector())
 

@@ -1,4 +1,4 @@
-"""Answers with a Content-Encoding that nobody asked for."""
+"""Answers with a Content-Encoding, although requests ask for none."""
 
 from __future__ import annotations
 

@@ -31,14 +31,14 @@ def attempt(act):
     except OSError as error:
         print(isinstance(error, (ConnectionError, ssl.SSLError)))
 
-def look():
+def show_signals():
     print(signal.getsignal(signal.SIGPIPE) == signal.SIG_DFL)
     print(signal.pthread_sigmask(signal.SIG_BLOCK, ()) == set(), signal.sigpending() == set())
 """
 PLAIN = """
 with RawServer(end) as server:
     attempt(lambda: make_transport(server.url).send(LARGE, 10))
-look()
+show_signals()
 """
 PAIR = """
 ours, theirs = socket.socketpair()
@@ -46,7 +46,7 @@ ours.setblocking(False)
 theirs.close()
 connection = Ours(ours)
 attempt(lambda: connection.send(memoryview(b"x"), time.monotonic() + 10, len))
-look()
+show_signals()
 """
 ENCRYPTED = """
 import threading, trustme
@@ -67,7 +67,7 @@ connection.encrypt(trusting, "localhost", time.monotonic() + 10)
 thread.join(10)
 served[0].close()
 attempt(lambda: connection.send(memoryview(b"x"), time.monotonic() + 10, len))
-look()
+show_signals()
 """
 
 

@@ -30,6 +30,7 @@ EXTRA_AT_ONCE = 64
 _PACE = 0.1
 _LONGEST_CODE = 64
 _IN_CODES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
+_IN_PATHS = _IN_CODES | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ/.-")
 _LONGEST_TEXT = 200
 _PAGES = ("text/html", "application/xhtml+xml")
 
@@ -207,12 +208,12 @@ def _describe_failure(failure: Exception | None) -> str:
 
 
 def _describe(answer: Answer) -> str:
-    """Return in one line what came back; a redirect with its host, an error with its code."""
+    """Return in one line what came back; a redirect with its target, an error with its code."""
     if answer.status < 300:  # noqa: PLR2004  # 2xx: there is no code, and nearly all answers are
         return f"HTTP {answer.status}"
     target = answer.headers.get("location")
     if answer.status < 400 and target:  # noqa: PLR2004  # 3xx
-        return f"HTTP {answer.status} to {_get_host(target)}; redirects are not followed"
+        return f"HTTP {answer.status} to {_get_target(target)}; redirects are not followed"
     code = parse_error_code(answer.body)
     return f"HTTP {answer.status}" + (f" {code}" if code else "")
 
@@ -240,15 +241,17 @@ def _is_code(text: str) -> bool:
     )
 
 
-def _get_host(target: str) -> str:
-    """Return the scheme and the host of a redirect: its path may hold a token."""
-    scheme, mark, rest = target.strip().partition("//")
-    if not mark or scheme.lower() not in ("", "http:", "https:"):
-        return "a path of the same host" if scheme.startswith("/") else "another address"
-    for end in "/?#\\":
-        rest = rest.partition(end)[0]
-    host = rest.rpartition("@")[2]
-    return printable(f"{scheme}//{host}", _LONGEST_TEXT)
+def _get_target(location: str) -> str:
+    """Return the target of a redirect as far as it may be shown: no user, no query.
+
+    A path with other characters than names have may repeat what was sent, and is left out.
+    """
+    target = location.partition("#")[0].partition("?")[0].strip()
+    start, mark, rest = target.partition("//")
+    host, slash, path = rest.partition("/") if mark else ("", "", target)
+    path = slash + path if _IN_PATHS.issuperset(path) else ""
+    shown = f"{start}{mark}{host.rpartition('@')[2]}{path}" if mark else path
+    return printable(shown, _LONGEST_TEXT) or "another address"
 
 
 def _is_page(answer: Answer) -> bool:

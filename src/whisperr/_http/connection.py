@@ -5,8 +5,8 @@ request is still being sent. Sending tries at once before it waits: each system 
 interpreter lock, and getting it back interrupts a program that computes.
 
 A peer that closes during a request must not end the process. Python ignores SIGPIPE, but programs
-set it back to its default action. Plain sockets are told not to raise it (macOS: by the
-connector), and while OpenSSL writes it is blocked in the calling thread, as libpq does it.
+set it back to its default action. Plain sockets do not raise it (on macOS by an option that the
+connector sets), and while OpenSSL writes it is blocked in the calling thread, as libpq does it.
 
 Threads: used by one thread at a time; a forked child calls `close_in_child`.
 """

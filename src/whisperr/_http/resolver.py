@@ -64,7 +64,7 @@ class Resolver:
         lookup = self._lookups.get((host, port))
         if lookup is not None and not lookup.ended:
             return lookup
-        if lookup is not None and lookup.addresses:  # it was late: nobody has waited for it
+        if lookup is not None and lookup.addresses:  # it ended too late for the one before
             self._known[host, port] = lookup.addresses
         if sys.is_finalizing():
             return None
