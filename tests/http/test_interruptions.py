@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.http.raw_server import LIMIT, OK, REQUEST, RawServer, answers, make_transport
+from tests.http.test_connector import NAME, black_hole, resolve_to
 from tests.interrupting import interrupt_everywhere
 from whisperr._contract import Request
 
@@ -62,8 +63,8 @@ def test_a_time_limit_that_looks_like_an_error_of_the_network_reaches_the_caller
 
     def interrupt() -> None:
         assert reached.wait(LIMIT)
-        if where != "connecting":  # which interrupts itself
-            signal.pthread_kill(main, number)
+        ended.wait(0.1)  # so that it comes while the calling thread waits
+        signal.pthread_kill(main, number)
 
     def hang(*_: Any, **__: Any) -> Any:
         reached.set()
@@ -79,15 +80,15 @@ def test_a_time_limit_that_looks_like_an_error_of_the_network_reaches_the_caller
     killer = threading.Thread(target=interrupt)
     killer.start()
     try:
-        with RawServer(behave) as server:
+        with black_hole() as hole, RawServer(behave) as server:
             url = server.url
             if where == "resolving":
                 monkeypatch.setattr(socket, "getaddrinfo", hang)
-                url = "http://collect.example"
+                url = f"http://{NAME}"
             elif where == "connecting":
+                resolve_to(monkeypatch, hole.getsockname(), ("127.0.0.1", server.port))
+                url = f"http://{NAME}"
                 reached.set()
-                killer.join(LIMIT)
-                monkeypatch.setattr(socket, "socket", lambda *_: signal.raise_signal(number))
             body = b"x" * (16 << 20 if where == "sending" else 1)
             with pytest.raises(Limit):
                 make_transport(url).send(Request("/v1/identify", body), LIMIT)
