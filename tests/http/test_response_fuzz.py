@@ -122,7 +122,7 @@ def make_body(random: Random) -> bytes:
 
 def make_chunks(random: Random, body: bytes) -> bytes:
     """Return a body in chunks, some of which are wrong."""
-    pieces = []
+    pieces: list[bytes] = []
     most = random.choice((1, 10, 5_000, 100_000))
     while body and len(pieces) < 3_000:
         size = random.randint(1, most)
