@@ -49,8 +49,9 @@ matrix:  ## Run the tests on Python 3.10 to 3.13, as far as they are installed
 matrix-new:  ## Run the tests on Python 3.14, 3.15 and PyPy, in a Debian testing root
 	$(PYTHON) -m scripts.matrix --new $(MATRIX)
 
-soak: $(VENV)/with-test  ## Track through random faults for a minute (WHISPERR_SOAK_SECONDS, _SEED)
+soak: $(VENV)/with-test  ## Track through random faults, of servers and of stores (WHISPERR_SOAK_SECONDS, _SEED)
 	$(BIN)/python -m tests.faults.soak --seconds $(or $(WHISPERR_SOAK_SECONDS),60) --seed $(or $(WHISPERR_SOAK_SEED),1)
+	$(BIN)/python -m tests.faults.store_soak --seconds $(or $(WHISPERR_SOAK_SECONDS),60) --seed $(or $(WHISPERR_SOAK_SEED),1)
 
 reliability: $(VENV)/with-test,hosts  ## Run every scenario of docs/reliability.md and write what came of it
 	$(BIN)/python -m scripts.reliability

@@ -57,7 +57,6 @@ class Process:
 
     def track(self) -> bool:
         """Add one event; return whether the scheduler has to be called for it."""
-        self.accounting.accept()
         dropped = self.queue.put(_EVENT)
         self.accounting.lost(dropped, "queue_full", QUEUE_FULL)
         return len(self.queue) >= self.scheduler.wake_at

@@ -117,7 +117,7 @@ class Fleet:
 def _counts(process: Process) -> tuple[int, int, int, int]:
     accounting = process.accounting
     return (
-        accounting.accepted,
+        accounting.get_accepted(process.queue.tail()),
         accounting.delivered,
         accounting.dropped["queue_full"],
         accounting.dropped["shutdown"],

@@ -15,6 +15,7 @@ from ._delivery.pipeline import Pipeline, resolve_buffer
 from ._events.identify import encode_identify
 from ._options import OVERRIDES, Config
 from ._process.exit import EXIT_TIMEOUT
+from ._process.interruption import is_interruption
 from ._process.logger import log_to_stderr
 from ._secret import Secret
 
@@ -115,7 +116,9 @@ class Whisperr:
             chosen, data = pipeline.encoder.encode(
                 external_user_id, event_type, properties, context, occurred_at, message_id
             )
-        except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
+        except Exception as error:  # bad data, whatever it raises, is reported
+            if is_interruption(error):
+                raise
             pipeline.reject(error, "track")
             return None
         return chosen if pipeline.put(data) else None
@@ -158,7 +161,9 @@ class Whisperr:
                 channels=channels,
                 anonymous_id=anonymous_id,
             )
-        except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
+        except Exception as error:  # bad data, whatever it raises, is reported
+            if is_interruption(error):
+                raise
             pipeline.reject(error, "identify")
             return
         pipeline.put(data)

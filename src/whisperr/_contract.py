@@ -77,6 +77,17 @@ class Misconfigured(OSError):  # noqa: N818  # a state of the configuration
     """
 
 
+def check_answer(answer: Answer) -> Answer:
+    """Return what a transport returned. Raises TypeError when it is nothing like an Answer."""
+    wanted = {"status": int, "headers": object, "body": bytes}
+    if not all(isinstance(getattr(answer, name, None), kind) for name, kind in wanted.items()):
+        raise TypeError(
+            f"the transport returned a {type(answer).__name__}; send() must return an Answer with "
+            "an int as status, a mapping as headers and bytes as body"
+        )
+    return answer
+
+
 def is_key_accepted(status: int) -> bool | None:
     """Return whether the server accepts the key, from the status of its answer to an empty request.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from whisperr._contract import Answer, Request
 from whisperr._delivery.accounting import ClientAccounting
@@ -46,6 +46,13 @@ class FakeTransport(MemoryTransport):
         super().close()
         if self.close_error is not None:
             raise self.close_error
+
+
+class BrokenHeaders(dict[str, str]):
+    """The headers of an answer of a plugged-in transport that is broken."""
+
+    def get(self, *_: object) -> NoReturn:
+        raise RuntimeError("headers that cannot be read")
 
 
 class Rig:
@@ -93,9 +100,8 @@ class Rig:
     def put(self, data: bytes) -> None:
         """Do what the pipeline does with an encoded event."""
         self.put_count += 1
-        self.accounting.accept()
         dropped = self.queue.put(data)
-        self.accounting._drop("queue_full", len(dropped))
+        self.accounting._count_dropped("queue_full", len(dropped))
         if len(self.queue) >= self.scheduler.wake_at:
             self.wake()
 
@@ -145,7 +151,7 @@ class Rig:
             if not self.survives:
                 raise
             self.bugs.append(error)
-            self.scheduler.recover()
+            self.scheduler.recover(error)
             self._next_step = self.clock.now
             return
         if self.scheduler.abandoned:
@@ -196,8 +202,8 @@ class Rig:
         """The invariant of the counts; it holds after every step."""
         counts = self.accounting
         assert self.transport.failures == []
-        assert counts.accepted == self.put_count
-        assert counts.accepted == counts.delivered + sum(self.dropped.values()) + self.held
+        assert self.queue.tail() == self.put_count
+        assert self.put_count == counts.delivered + sum(self.dropped.values()) + self.held
 
     def _on_error(self, error: WhisperrError) -> None:
         self.errors.append(error)

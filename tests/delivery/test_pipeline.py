@@ -267,9 +267,9 @@ class Drained(MemoryQueue):
         super().__init__(10, 10_000)
         self._drains = drains
 
-    def drain(self) -> Sequence[bytes]:
+    def drain(self) -> list[bytes]:
         self._drains.append(b"drained")
-        return ()
+        return []
 
 
 class TestEnd:

@@ -9,18 +9,8 @@ import pytest
 
 from tests.delivery.rig import Rig, answer
 from whisperr._delivery import scheduler
-from whisperr._delivery.scheduler import (
-    ABANDONED,
-    BLOCKED,
-    CLOSED,
-    DRAINING,
-    LEAVING,
-    OPEN,
-    PACE,
-    PAUSE,
-    RETRY,
-    Holds,
-)
+from whisperr._delivery.holds import BLOCKED, PACE, PAUSE, RETRY, Holds
+from whisperr._delivery.scheduler import ABANDONED, CLOSED, DRAINING, LEAVING, OPEN
 
 NAMES = {
     OPEN: "open",

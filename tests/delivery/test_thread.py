@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.pipelines import LIMIT, Calls, get_batches
-from tests.delivery.rig import event
+from tests.delivery.rig import BrokenHeaders, event
+from whisperr._contract import Answer
 from whisperr._delivery.accounting import ClientAccounting
 from whisperr._delivery.reporter import Reporter
 from whisperr._delivery.scheduler import NEVER, Scheduler
@@ -58,7 +58,6 @@ class Scene:
 
     def put(self, *numbers: int) -> None:
         for number in numbers:
-            self.accounting.accept()
             self.queue.put(event(number))
 
     def flush(self, timeout: float = LIMIT) -> bool:
@@ -161,11 +160,11 @@ class TestThread:
     def test_a_bug_is_logged_and_survived(
         self, scene: Make, caplog: pytest.LogCaptureFixture
     ) -> None:
-        one = scene(lambda _: "no answer at all")
+        one = scene(Answer(404, BrokenHeaders(location="elsewhere")))
         one.put(1, 2)
-        with caplog.at_level(logging.ERROR, "whisperr"):
-            assert not one.flush()
-        assert "a bug in the client" in caplog.text
+        assert not one.flush()
+        one.accounting.reporter.emit(0.0, everything=True)
+        assert "retry_exhausted: delivery failed: RuntimeError at " in caplog.text
         assert one.flush()
         assert get_batches(one.transport) == [[1, 2]] * 2
         assert one.accounting.delivered == 2
@@ -260,10 +259,8 @@ class TestWithoutThreads:
         assert one.accounting.delivered == 1
 
     def test_a_bug_gives_the_turn_back(self, scene: Make) -> None:
-        one = scene(lambda _: "no answer at all", kind=Threadless)
+        one = scene(Answer(404, BrokenHeaders(location="elsewhere")), kind=Threadless)
         one.put(1)
-        with pytest.raises(AttributeError):
-            one.flush()
-        assert not one.thread.is_mine
-        assert one.thread._turn.acquire(blocking=False)
-        one.thread._turn.release()
+        assert not one.flush()
+        assert not one.thread.in_step
+        assert one.accounting.reporter.due() is not None

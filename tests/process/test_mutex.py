@@ -54,3 +54,34 @@ def test_it_is_free_after_an_interruption_anywhere() -> None:
         assert not mutex.is_mine
 
     assert interrupt_everywhere(story) > 3
+
+
+def test_a_waiting_thread_runs_as_soon_as_the_lock_is_free() -> None:
+    mutex = Mutex()
+    waits, go_on = threading.Event(), threading.Event()
+    results: list[str] = []
+
+    def keep_it() -> None:
+        waits.set()
+        go_on.wait(60)
+
+    holding = threading.Thread(target=lambda: mutex.run(keep_it, None))
+    waiting = threading.Thread(target=lambda: results.append(mutex.run(lambda: "done", "busy", 60)))
+    holding.start()
+    assert waits.wait(60)
+    waiting.start()
+    go_on.set()
+    for thread in (holding, waiting):
+        thread.join(60)
+
+    assert results == ["done"]
+
+
+def test_what_was_acquired_is_held_until_it_is_released() -> None:
+    mutex = Mutex()
+
+    assert mutex.acquire(0)
+    assert mutex.is_mine
+    assert mutex.run(lambda: "done", "busy", timeout=60) == "busy"
+    mutex.release()
+    assert mutex.run(lambda: "done", "busy") == "done"

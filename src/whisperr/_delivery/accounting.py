@@ -2,23 +2,24 @@
 
 Invariant: accepted = delivered + dropped + held, at every moment.
 
-Threads: any, also from a signal handler. The lock is re-entrant and held for a few instructions;
-no call happens between the reading and the writing of a count. What every `track()` counts is
-counted in C, without the lock.
+Threads: any, also from a signal handler. The lock, which is the reporter's, is re-entrant and held
+for a few instructions; no call happens between the reading and the writing of a count. The queue
+counts what every `track()` puts, so that no interruption can come between the two.
 """
 
 from __future__ import annotations
 
 import itertools
-from _thread import RLock
 
 from whisperr._frozen import Frozen
-from whisperr._process.logger import logger
+from whisperr._process.logger import log
 from whisperr._queue.memory import count_own
+
+from .reporter import Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Literal
 
     from whisperr.errors import ErrorType, Loss, Reason
@@ -37,6 +38,8 @@ _DROPPED: tuple[Reason, ...] = (
     "shutdown",
 )
 _REASONS: tuple[Reason, ...] = (*_NEVER_ACCEPTED, *_DROPPED)
+# Accepted events that are larger than the whole queue: the queue never held and counted them.
+_LARGER_THAN_QUEUE = "larger_than_queue"
 
 
 class Stats(Frozen):
@@ -113,7 +116,7 @@ class ClientAccounting:
     """
 
     __slots__ = (
-        "_accepted",
+        "_counter",
         "_is_unclear",
         "_lock",
         "_store_problem",
@@ -126,34 +129,43 @@ class ClientAccounting:
     )
 
     def __init__(self, reporter: Reporter) -> None:
-        self._lock = RLock()
+        self._lock = reporter.lock
         self.reporter = reporter
         self._store_problem: str | None = None
         self._is_unclear = False
-        self._accepted = itertools.count()
-        # Count one event before it is put into the queue. One step in C: nothing can come in
-        # between, and it takes a fifth of the time of the lock.
-        self.accept = self._accepted.__next__
+        self._counter = itertools.count()
+        # Count one event that a sink, or a queue that does not count, has taken. One step in C.
+        self.accept = self._counter.__next__
         self.delivered = 0
-        self.dropped = dict.fromkeys(_REASONS, 0)
+        self.dropped: dict[str, int] = dict.fromkeys((*_REASONS, _LARGER_THAN_QUEUE), 0)
         self.requests = 0
         self.retries = 0
 
-    @property
-    def accepted(self) -> int:
-        """How many events were accepted. Only the text of the counter, `count(7)`, can be read."""
-        return int(repr(self._accepted)[len("count(") : -1])
+    def get_accepted(self, queued: int) -> int:
+        """Return how many events were accepted, `queued` of them counted by the queue."""
+        # Only the text of the counter, `count(7)`, can be read.
+        counted = int(repr(self._counter)[len("count(") : -1])
+        return queued + counted + self.dropped[_LARGER_THAN_QUEUE]
+
+    def get_held(self, queued: int) -> int:
+        """Return how many accepted events were neither delivered nor dropped."""
+        gone = sum(n for why, n in self.dropped.items() if why not in _NEVER_ACCEPTED)
+        return self.get_accepted(queued) - self.delivered - gone
 
     # -- what the client and the scheduler count
 
     def not_accepted(self, reason: Reason, message: str) -> None:
         """Count and report a call that became no event."""
-        self._drop(reason, 1)
-        self.reporter.add("dropped", message, reason)
+        self.reporter.add("dropped", message, reason, tally=Tally(self.dropped, reason, 1))
 
     def vetoed(self) -> None:
         """Count an event that `before_send` did not want; that is no loss to report."""
-        self._drop("vetoed", 1)
+        self._count_dropped("vetoed", 1)
+
+    def too_large(self, data: bytes, message: str) -> None:
+        """Count and report an event that was accepted and is larger than the whole queue."""
+        tally = Tally(self.dropped, _LARGER_THAN_QUEUE, 1)
+        self.reporter.add("dropped", message, "too_large", None, 1, (data,), tally)
 
     def requested(self, *, again: bool) -> None:
         """Count a request, and whether it repeats a failed one."""
@@ -168,8 +180,8 @@ class ClientAccounting:
         if loss is not None:
             # A 202 does not say which events it refused, unless it refused all of them.
             known = part if lost == len(part) else ()
-            self._drop(loss.reason, count_own(part[:lost]))
-            self.reporter.add("dropped", loss.message, loss.reason, loss.status, lost, known)
+            tally = Tally(self.dropped, loss.reason, count_own(part[:lost]))
+            self.reporter.add("dropped", loss.message, loss.reason, loss.status, lost, known, tally)
 
     def gave_up(self, type_: ErrorType, message: str, status: int | None, count: int) -> None:
         """Report that delivery pauses; `count` events of the batch are kept."""
@@ -179,7 +191,7 @@ class ClientAccounting:
         """Log that the server may have refused more than was counted; once, it may always be so."""
         if not self._is_unclear:
             self._is_unclear = True
-            logger().warning("%s", message)
+            log("warning", "%s", message)
 
     # -- what a queue counts: `protocols.Accounting`
 
@@ -188,15 +200,22 @@ class ClientAccounting:
     ) -> None:
         """Count and report accepted events that are gone; events of other processes: report."""
         if events:
-            self._drop(reason, count_own(events))
-            self.reporter.add("dropped", message, reason, status, len(events), events)
+            tally = Tally(self.dropped, reason, count_own(events))
+            self.reporter.add("dropped", message, reason, status, len(events), events, tally)
+
+    def lost_from(self, leaving: list[bytes], reason: Reason, message: str) -> None:
+        """Do what `lost` does, and empty the list in the same step: nothing is counted twice."""
+        events = leaving[:]
+        if events:
+            tally = Tally(self.dropped, reason, count_own(events), leaving)
+            self.reporter.add("dropped", message, reason, None, len(events), events, tally)
 
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         """Count own events that another process delivered, or dropped and reported."""
         if outcome == "delivered":
             self._deliver(count)
         else:
-            self._drop(outcome, count)  # type: ignore[arg-type]  # a reason, as it was stored
+            self._count_dropped(outcome, count)
 
     def not_durable(self, message: str, count: int) -> None:
         """Report that so many events are kept in memory only."""
@@ -206,19 +225,28 @@ class ClientAccounting:
         """Keep what is wrong with the store; None when it works again."""
         self._store_problem = problem
 
-    def stats(self, held_bytes: int, state: State, problem: str | None, stored: int = 0) -> Stats:
-        """Return the counts of one moment."""
+    def stats(
+        self,
+        held_bytes: int,
+        state: State,
+        problem: str | None,
+        stored: int = 0,
+        count_queued: Callable[[], int] = int,
+    ) -> Stats:
+        """Return the counts of one moment. `count_queued`: how many events the queue counted."""
         with self._lock:
             delivered, counts = self.delivered, dict(self.dropped)
             requests, retries = self.requests, self.retries
-            accepted = self.accepted  # last: it counts on, and nothing may end before it began
+            # Last: it counts on, and nothing may end before it began.
+            accepted = self.get_accepted(count_queued())
+            counts["too_large"] += counts.pop(_LARGER_THAN_QUEUE)
         refused = {str(why): n for why, n in counts.items() if n and why in _NEVER_ACCEPTED}
-        dropped = {str(why): n for why, n in counts.items() if n and why in _DROPPED}
+        dropped = {str(why): n for why, n in counts.items() if n and why not in _NEVER_ACCEPTED}
         return Stats(
             accepted=accepted,
             delivered=delivered,
             dropped=dropped,
-            held=accepted - delivered - sum(dropped.values()),
+            held=max(accepted - delivered - sum(dropped.values()), 0),
             held_bytes=held_bytes,
             not_accepted=refused,
             problem=problem or self._store_problem,
@@ -232,6 +260,7 @@ class ClientAccounting:
         with self._lock:
             self.delivered += count
 
-    def _drop(self, reason: Reason, count: int) -> None:
+    def _count_dropped(self, reason: str, count: int) -> None:
+        self.dropped.setdefault(reason, 0)  # a newer version may have stored another reason
         with self._lock:
             self.dropped[reason] += count

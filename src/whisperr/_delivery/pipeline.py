@@ -17,13 +17,14 @@ from whisperr._options import OVERRIDES
 from whisperr._process import exit as process_exit
 from whisperr._process import forks
 from whisperr._process.imports import first_use
-from whisperr._process.logger import logger
-from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
+from whisperr._process.interruption import belongs_to_caller
+from whisperr._process.logger import log
+from whisperr._queue.memory import QUEUE_FULL, CountedQueue, MemoryQueue
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent, StoreError
 
 from .accounting import ClientAccounting
-from .reporter import Reporter
+from .reporter import Reporter, get_raise_site
 from .scheduler import NEVER, Scheduler
 from .thread import DeliveryThread
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
 # The last part of a shutdown is for reporting what could not be delivered.
 _SHARE_FOR_REPORTS = 0.05
 _MOST_FOR_REPORTS = 0.25  # seconds
+_TOO_LARGE = "one event is larger than max_queue_bytes"
 _LARGE_EVENT_BYTES = 4096  # ten times a usual one; bytes are not looked at for every event
 
 
@@ -59,10 +61,16 @@ class Pipeline:
         self._built = False  # what is reported while a queue is opened waits for the thread
         # A sink is delivered by others: this process delivers from an empty queue, nothing.
         self.sink: Sink | None = None
-        self.queue: Queue = MemoryQueue(config.max_queue_size, config.max_queue_bytes)
+        self.queue: Queue = MemoryQueue(
+            config.max_queue_size, config.max_queue_bytes, _report_to(self.accounting)
+        )
         self._shared: SharedQueue | None = None
         if config.buffer is not None:
             self._open(config.buffer)
+        # What counts an event that the queue has taken; None: a queue of ours counts it itself.
+        self._count: Callable[[], object] | None = self.accounting.accept
+        if isinstance(self.queue, CountedQueue):
+            self._count = None
         self._waiting = self.queue.__len__  # for every event: `len()` takes twice the time
         self._flush_explained = False
         self.encoder = EventEncoder(
@@ -110,12 +118,20 @@ class Pipeline:
         """Accept one encoded event; False when it was not kept. `call_site` as in `reject`."""
         if self.sink is not None:
             return self._put_into_sink(self.sink, data, call_site)
-        self.accounting.accept()
-        dropped = self.queue.put(data)
-        if self._waiting() >= self.scheduler.wake_at:
+        try:
+            dropped = self.queue.put(data)
+            if self._count is not None:
+                self._count()
+            if self._waiting() >= self.scheduler.wake_at:
+                self.thread.wake()
+        except BaseException:  # an interruption; the event may be in the queue
             self.thread.wake()
+            raise
         if not dropped:
             return True
+        if self._count is None and dropped[-1] is data:
+            self.accounting.too_large(data, _TOO_LARGE)
+            return False
         self._overflow(data, dropped)
         return dropped[-1] is not data
 
@@ -172,12 +188,21 @@ class Pipeline:
                 deadline,
             )
         if self._shared is not None and not self.closing:
-            self._shared.poll()  # so that the counts know what other processes delivered
+            self._poll(self._shared)
         self.reporter.emit(time.monotonic())
         if self.sink is not None and not self._flush_explained:
             self._flush_explained = True
-            logger().info("flush() has nothing to wait for: %s delivers", self.sink.delivered_by)
+            log("info", "flush() has nothing to wait for: %s delivers", self.sink.delivered_by)
         return done
+
+    def _poll(self, queue: SharedQueue) -> None:
+        """Have the counts know what other processes delivered."""
+        try:
+            queue.poll()
+        except Exception as error:  # of a queue that is plugged in; the delivery thread reports it
+            if belongs_to_caller(error):
+                raise
+            log("debug", "the queue cannot be polled: %s", get_raise_site(error))
 
     def begin_shutdown(self, deadline: float) -> None:
         """Accept nothing more and deliver what is held until `deadline` (monotonic, seconds)."""
@@ -222,7 +247,10 @@ class Pipeline:
             "closed" if self.closing else "paused" if self.scheduler.paused else "running"
         )
         stored = 0 if self._shared is None else self._shared.stored
-        return self.accounting.stats(self.queue.held_bytes, state, self.scheduler.problem, stored)
+        count_queued = self.queue.tail if self._count is None else int
+        return self.accounting.stats(
+            self.queue.held_bytes, state, self.scheduler.problem, stored, count_queued
+        )
 
     def _open(self, buffer: Buffer) -> None:
         """Open what `buffer=` was given; which protocol it has is decided here and nowhere else."""
@@ -243,8 +271,7 @@ class Pipeline:
 
     def _overflow(self, data: bytes, events: Sequence[bytes]) -> None:
         if events[-1] is data:
-            message = "one event is larger than max_queue_bytes"
-            self.accounting.lost(events, "too_large", message)
+            self.accounting.lost(events, "too_large", _TOO_LARGE)
         else:
             self.accounting.lost(events, "queue_full", QUEUE_FULL)
 
@@ -273,6 +300,15 @@ def _notify(pipeline: ref[Pipeline]) -> Callable[[bool], None]:
     return notify
 
 
+def _report_to(accounting: ClientAccounting) -> Callable[[list[bytes]], None]:
+    """Return a callback of the queue in memory that does not keep the pipeline alive."""
+
+    def lose_oldest(events: list[bytes]) -> None:
+        accounting.lost_from(events, "queue_full", QUEUE_FULL)
+
+    return lose_oldest
+
+
 def _get_random() -> float:
     """Return a number from 0 to 1; `random` would be a tenth of the time of our import."""
     return int.from_bytes(os.urandom(4), "big") / 2**32
@@ -290,7 +326,8 @@ def get_full_at(config: Config) -> int:
 def get_call_site() -> str:
     """Return where in the caller's code the rejected call stands."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # what `inspect` and `warnings` do
-    while frame is not None and frame.f_globals.get("__name__", "").split(".")[0] == "whisperr":
+    # At the end of the interpreter the names of a module may be gone.
+    while frame is not None and str(frame.f_globals.get("__name__")).split(".")[0] == "whisperr":
         frame = frame.f_back
     return f" (at {frame.f_code.co_filename}:{frame.f_lineno})" if frame else ""
 

@@ -2,8 +2,12 @@
 
 At most one `on_error` call and one log line per kind and second, carrying the count; the first
 report of a kind is emitted at once. Adding a report never waits and never runs foreign code, so
-`track()` may do it anywhere. Emitting runs `on_error` and logging: in the delivery thread, and in a
-thread that calls `flush()` or `shutdown()`, or any method of a client that is closed.
+`track()` may do it anywhere. Emitting runs `on_error` and logging, which are foreign code: in the
+delivery thread, and in a thread that calls `flush()` or `shutdown()`, or any method of a client
+that is closed. What they raise is contained, but for an interruption of the calling thread.
+
+Invariant: a report is added, and counted, in one run of statements without a call, so that no
+signal handler that raises can come between the two (see `_queue.memory`).
 """
 
 from __future__ import annotations
@@ -11,7 +15,8 @@ from __future__ import annotations
 from _thread import RLock
 
 from whisperr._process.imports import json_loads
-from whisperr._process.logger import logger
+from whisperr._process.interruption import belongs_to_caller
+from whisperr._process.logger import log
 from whisperr.errors import WhisperrError
 
 TYPE_CHECKING = False
@@ -20,22 +25,56 @@ if TYPE_CHECKING:
 
     from whisperr.errors import ErrorType, Reason
 
+    Kind = tuple[ErrorType, Reason | None]
+
 _INTERVAL = 1.0
 # Dropped events kept for `on_error` between two calls; beyond it they are counted only.
 _MAX_KEPT_BYTES = 8 * 1024 * 1024
 
 
+class Tally:
+    """What is counted in the step that adds a report.
+
+    `counts[name]` grows by `count`. `leaving`: a list that begins with the events of the report;
+    they leave it in that step, unless another call has removed them before.
+    """
+
+    __slots__ = ("count", "counts", "leaving", "name")
+
+    def __init__(
+        self, counts: dict[str, int], name: str, count: int, leaving: list[bytes] | None = None
+    ) -> None:
+        self.counts = counts
+        self.name = name
+        self.count = count
+        self.leaving = leaving
+
+
 class _Summary:
-    __slots__ = ("bytes", "count", "events", "message", "others", "status", "type")
+    __slots__ = (
+        "bytes",
+        "count",
+        "emitted",
+        "events",
+        "message",
+        "notified",
+        "others",
+        "reports",
+        "status",
+        "type",
+    )
 
     def __init__(self, type_: ErrorType, message: str, status: int | None) -> None:
         self.type = type_
         self.message = message
         self.status = status
-        self.count = 0
+        self.reports = 0
+        self.count = 0  # of events; a report may be about none
         self.others = 0
         self.events: list[bytes] = []
         self.bytes = 0
+        self.notified = False  # whether its emission was asked for
+        self.emitted = False  # whether `on_error` or the log may have seen it
 
 
 class Reporter:
@@ -45,7 +84,7 @@ class Reporter:
     report is the first of its kind that waits.
     """
 
-    __slots__ = ("_debug", "_last", "_lock", "_notify", "_on_error", "_waiting")
+    __slots__ = ("_debug", "_last", "_notify", "_on_error", "_waiting", "lock")
 
     def __init__(
         self,
@@ -57,9 +96,9 @@ class Reporter:
         self._on_error = on_error
         self._notify = notify
         self._debug = debug
-        self._lock = RLock()
-        self._waiting: dict[tuple[ErrorType, Reason | None], _Summary] = {}
-        self._last: dict[tuple[ErrorType, Reason | None], float] = {}
+        self.lock = RLock()
+        self._waiting: dict[Kind, _Summary] = {}
+        self._last: dict[Kind, float] = {}
 
     def add(
         self,
@@ -69,52 +108,116 @@ class Reporter:
         status: int | None = None,
         count: int = 1,
         events: Sequence[bytes] = (),
+        tally: Tally | None = None,
     ) -> None:
         """Add one report. A later one of its kind joins the first: the message of the first stands.
 
-        The number of events that have another message is shown beside it.
+        The number of events that have another message is shown beside it. `tally` is counted in
+        the same step.
         """
-        with self._lock:
-            fresh = _Summary(type_, message, status)
-            summary = self._waiting.setdefault((type_, reason), fresh)
-            summary.count += count
-            summary.others += count if message != summary.message else 0
-            for data in events if self._on_error is not None else ():
-                size = len(data)
-                if summary.bytes + size > _MAX_KEPT_BYTES:
-                    break
-                summary.bytes += size
-                summary.events.append(data)
-        self._notify(summary is fresh)
+        kind = (type_, reason)
+        with self.lock:
+            summary = self._waiting.setdefault(kind, _Summary(type_, message, status))
+            while not self._join(kind, summary, message, count, events, tally):
+                summary = self._waiting.setdefault(kind, _Summary(type_, message, status))
+        first, summary.notified = not summary.notified, True
+        self._notify(first)
+
+    def _join(
+        self,
+        kind: Kind,
+        summary: _Summary,
+        message: str,
+        count: int,
+        events: Sequence[bytes],
+        tally: Tally | None,
+    ) -> bool:
+        """Add to a summary; False when a signal handler has emitted it meanwhile."""
+        kept, size = self._select(summary.bytes, events)
+        others = count if message != summary.message else 0
+        waiting = self._waiting
+        # No call from here on.
+        if kind not in waiting or waiting[kind] is not summary:
+            return False
+        if tally is not None:
+            leaving = tally.leaving
+            if leaving is not None:
+                if not leaving or leaving[0] is not events[0]:
+                    return True
+                del leaving[:count]
+            tally.counts[tally.name] += tally.count
+        summary.reports += 1
+        summary.count += count
+        summary.others += others
+        summary.events += kept
+        summary.bytes += size
+        return True
+
+    def _select(self, size: int, events: Sequence[bytes]) -> tuple[list[bytes], int]:
+        """Return the events that are kept for `on_error`, and their size in bytes."""
+        kept: list[bytes] = []
+        added = 0
+        for data in events if self._on_error is not None else ():
+            if size + added + len(data) > _MAX_KEPT_BYTES:
+                break
+            added += len(data)
+            kept.append(data)
+        return kept, added
 
     def debug(self, message: str, *values: object) -> None:
         """Log one step of delivery; only with the `debug` option."""
         if self._debug:
-            logger().debug(message, *values)
+            log("debug", message, *values)
 
     def due(self) -> float | None:
         """Return the time (monotonic, seconds) of the next report, None when nothing waits."""
-        with self._lock:
+        with self.lock:
             waiting = tuple(self._waiting)
         return min((self._last.get(kind, -_INTERVAL) + _INTERVAL for kind in waiting), default=None)
 
     def emit(self, now: float, *, everything: bool = False) -> None:
-        """Emit what is due at `now` (monotonic, seconds); with `everything`, all that waits."""
+        """Emit what is due at `now` (monotonic, seconds); with `everything`, all that waits.
+
+        Raises an interruption of the calling thread only; what it kept from being emitted is
+        emitted the next time.
+        """
         for kind in tuple(self._waiting):
             if not everything and now < self._last.get(kind, -_INTERVAL) + _INTERVAL:
                 continue
-            with self._lock:
-                summary = self._waiting.pop(kind, None)
-            if summary is not None:
-                self._last[kind] = now
-                self._emit_one(summary, kind[1])
+            summary = None
+            try:
+                with self.lock:
+                    if kind in self._waiting:
+                        summary = self._waiting[kind]
+                        del self._waiting[kind]
+                if summary is not None and summary.reports:
+                    self._last[kind] = now
+                    self._emit_one(summary, kind[1])
+            except BaseException:
+                if summary is not None and not summary.emitted:
+                    self._restore(kind, summary)
+                raise
+
+    def _restore(self, kind: Kind, summary: _Summary) -> None:
+        """Have a summary wait again that an interruption kept from being emitted."""
+        with self.lock:
+            newer = self._waiting.setdefault(kind, summary)
+            if newer is not summary:
+                newer.reports += summary.reports
+                newer.count += summary.count
+                newer.events[:0] = summary.events
 
     def _emit_one(self, summary: _Summary, reason: Reason | None) -> None:
         kept = summary.type != "dropped"
         message = summary.message
         if summary.others:
             message += f"; and {summary.others} others"
-        logger().warning(
+        error = WhisperrError(
+            summary.type, message, summary.status, reason, summary.count, summary.events
+        )
+        summary.emitted = True
+        log(
+            "warning",
             "%s: %s (%s%s)",
             summary.type if reason is None else f"{summary.type}, {reason}",
             message,
@@ -123,20 +226,20 @@ class Reporter:
         )
         if self._on_error is None:
             return
-        if summary.events:
-            json_loads()  # `WhisperrError.events` imports `json`; here no fork can interrupt that
-        error = WhisperrError(
-            summary.type, message, summary.status, reason, summary.count, summary.events
-        )
         try:
+            if summary.events:
+                json_loads()  # `WhisperrError.events` imports it; here no fork can interrupt that
             self._on_error(error)
-        except (Exception, SystemExit) as failure:  # noqa: BLE001  # see below
+        except BaseException as failure:
+            if belongs_to_caller(failure):
+                raise
             # The callback is foreign code; its failure must not stop delivery. Its text is not
             # logged, since it may repeat the events.
-            logger().error("on_error raised %s; delivery goes on", _get_raise_site(failure))
+            log("error", "on_error raised %s; delivery goes on", get_raise_site(failure))
 
 
-def _get_raise_site(failure: BaseException) -> str:
+def get_raise_site(failure: BaseException) -> str:
+    """Return the type of an exception and where it was raised; its text may repeat events."""
     frame = failure.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next

@@ -34,11 +34,16 @@ import sys
 import time
 from _thread import RLock
 
+from whisperr._contract import check_answer
 from whisperr._events.batch import to_request
-from whisperr._queue.memory import QUEUE_FULL
+from whisperr._process.interruption import belongs_to_caller
+from whisperr._process.logger import log
+from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
 from whisperr.errors import NotNow
 
 from .backoff import get_pause
+from .holds import BLOCKED, PACE, PAUSE, RETRY, Holds
+from .reporter import get_raise_site
 from .verdict import InFlight
 
 TYPE_CHECKING = False
@@ -56,40 +61,13 @@ if TYPE_CHECKING:
 NEVER = float("inf")
 # The states, in their order: none is ever left for an earlier one.
 OPEN, LEAVING, DRAINING, ABANDONED, CLOSED = range(5)
-# The kinds of holds, the weakest first.
-PACE, PAUSE, RETRY, BLOCKED = range(4)
 _IDLE_CONNECTION = 30.0
 # Seconds for which a busy queue fills after a request: at 2,000 events a second the next one
 # carries 200.
 _PACE = 0.1
 # After a bug of ours or of a plugged-in part, so that a step that fails every time does not spin.
-_AFTER_A_BUG = 1.0
+AFTER_A_BUG = 1.0
 _NO_WAKE = sys.maxsize
-
-
-class Holds:
-    """Until when (monotonic, seconds) each kind of hold lasts."""
-
-    __slots__ = ("_until",)
-
-    def __init__(self) -> None:
-        self._until = [0.0] * (BLOCKED + 1)
-
-    def set(self, kind: int, until: float) -> None:
-        """Hold until then, whatever was set for this kind before."""
-        self._until[kind] = until
-
-    def end_below(self, kind: int) -> None:
-        """End every weaker hold."""
-        self._until[:kind] = [0.0] * kind
-
-    def until(self, kind: int) -> float:
-        """Return until when holds of this kind last."""
-        return self._until[kind]
-
-    def until_from(self, kind: int) -> float:
-        """Return until when holds of this kind or a stronger one last."""
-        return max(self._until[kind:])
 
 
 class Scheduler:
@@ -175,7 +153,9 @@ class Scheduler:
         self.closing = True
         self.wake_at = 0  # so that a later `put` calls `wake`, which drops what came after the end
         lost = self._queue.drain()
-        self._accounting.lost(lost, "shutdown", "not delivered before shutdown ended")
+        if not isinstance(lost, list):
+            lost = [*lost]
+        self._accounting.lost_from(lost, "shutdown", "not delivered before shutdown ended")
         self._reporter.emit(self._clock(), everything=True)
         self._reached.add(CLOSED)
         self._reporter.emit(self._clock(), everything=True)  # what was reported meanwhile
@@ -247,14 +227,34 @@ class Scheduler:
         """Whether to step again: a `put` may have compared with the former `wake_at`."""
         return len(self._queue) >= self.wake_at
 
-    def recover(self) -> None:
-        """After a bug of ours or of a plugged-in part: give up, keep the events, and wait."""
-        now = self._clock()
+    def resume(self) -> None:
+        """After a step that an interruption of the calling thread ended: send the batch again."""
         self._in_flight = None
-        self._holds.set(BLOCKED, now + _AFTER_A_BUG)
-        self._reschedule(now + get_pause("retry_exhausted", self._random))
+        self.applying = False
         self._release()
+        queue = self._queue
+        if isinstance(queue, MemoryQueue):
+            # What has left the queue, but was not counted before the interruption: it was sent.
+            self._accounting.delivered += self._accounting.get_held(queue.tail()) - queue.held
         self.set_wake_at()
+
+    def recover(self, error: BaseException) -> None:
+        """After a step that failed: give up, report it once, keep the events, and wait."""
+        now = self._clock()
+        left = 0 if self._in_flight is None else self._in_flight.left
+        self._in_flight = None
+        self.applying = False
+        self._holds.set(BLOCKED, now + AFTER_A_BUG)
+        if self._poll_at is not None:
+            self._poll_at = max(self._poll_at, now + AFTER_A_BUG)
+        self._reschedule(now + get_pause("retry_exhausted", self._random))
+        self.problem = f"delivery failed: {get_raise_site(error)}"
+        self._accounting.gave_up("retry_exhausted", self.problem, None, left)
+        self.set_wake_at()
+        try:
+            self._release()
+        except Exception as another:  # noqa: BLE001  # of the same broken queue
+            log("debug", "the queue cannot release: %s", get_raise_site(another))
 
     # -- decisions
 
@@ -303,8 +303,11 @@ class Scheduler:
     # -- actions
 
     def _start(self, now: float) -> None:
+        # A flush waits until expired events, which the claim removes, are reported.
+        self.applying = True
         try:
             batch = self._queue.claim(self._max_batch_size)
+            self._reporter.emit(now)
         except NotNow as later:
             self._holds.set(BLOCKED, now + later.seconds)
             if later.problem is not None:
@@ -313,6 +316,8 @@ class Scheduler:
                 if self.state == DRAINING:
                     self._deadline = now  # what is stored stays there
             return
+        finally:
+            self.applying = False
         self._oldest_since = None
         self._sweep = max(self._sweep - len(batch), 0) if batch else 0
         if batch:
@@ -332,8 +337,10 @@ class Scheduler:
         self._accounting.requested(again=in_flight.failures > 0)
         part = in_flight.part
         try:
-            answer = self._transport.send(to_request(part), timeout)
-        except Exception as error:  # noqa: BLE001  # whatever a transport raises means: no answer
+            answer = check_answer(self._transport.send(to_request(part), timeout))
+        except Exception as error:  # whatever a transport raises means that no answer came
+            if belongs_to_caller(error):
+                raise
             failure = error.with_traceback(None)  # else it would keep this frame, and itself
         now = self._clock()
         self._idle_at = now + _IDLE_CONNECTION
@@ -393,4 +400,9 @@ class Scheduler:
     def disconnect(self) -> None:
         """Close the connection until the next request."""
         self._idle_at = None
-        self._transport.close()
+        try:
+            self._transport.close()
+        except Exception as error:  # of a plugged-in transport
+            if belongs_to_caller(error):
+                raise
+            log("debug", "the transport cannot be closed: %s", get_raise_site(error))

@@ -1,7 +1,9 @@
 """The delivery thread calls the scheduler; where no thread can run, a waiting thread does.
 
 Threads: any thread may call any method, also from a signal handler or from `on_error`. Threads wait
-here and nowhere else, always with a bound that the caller or the scheduler sets.
+here and nowhere else, always with a bound that the caller or the scheduler sets. A step that fails,
+because of a bug of ours or of a plugged-in part, is followed by a wait that nothing cuts short, so
+that a step that fails every time neither spins nor fills a log.
 """
 
 from __future__ import annotations
@@ -13,9 +15,15 @@ import time
 from _thread import TIMEOUT_MAX
 
 from whisperr._process.imports import first_use
-from whisperr._process.logger import logger
+from whisperr._process.interruption import (
+    belongs_to_caller,
+    enter_own_thread,
+    leave_own_thread,
+)
+from whisperr._process.logger import log
+from whisperr._process.mutex import Mutex
 
-from .scheduler import NEVER
+from .scheduler import AFTER_A_BUG, NEVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -66,10 +74,9 @@ class DeliveryThread:
         self._threading = threading
         self._scheduler = scheduler
         self._wake_up = WakeUp()
-        self._turn = _thread.allocate_lock()  # held by the thread that is in `scheduler.step`
-        self._in_step: int | None = None
+        self._turn = Mutex()  # held by the thread that is in `scheduler.step`
         self._waiting: set[WakeUp] = set()
-        self._starting = _thread.allocate_lock()
+        self._starting = Mutex()
         self._thread: Thread | None = None
         self._warned = False
 
@@ -81,12 +88,12 @@ class DeliveryThread:
     @property
     def in_step(self) -> bool:
         """Whether any thread is in the scheduler, where it may be emitting a report."""
-        return self._in_step is not None
+        return self._turn.is_taken
 
     @property
     def is_mine(self) -> bool:
         """Whether the calling thread is in the scheduler: in `on_error`, or interrupting it."""
-        return self._in_step == _thread.get_ident()
+        return self._turn.is_mine
 
     def wake(self) -> None:
         """Call the scheduler soon: there may be something to do. Returns at once."""
@@ -94,10 +101,15 @@ class DeliveryThread:
         if scheduler.abandoned:
             scheduler.abandon()
             return
-        # So that further puts do not wake the thread again; `set_wake_at` resets it.
-        scheduler.wake_at = sys.maxsize
-        if not self._ensure_thread():
-            scheduler.set_wake_at()  # no thread will: the next event tries again
+        try:
+            # So that further puts do not wake the thread again; `set_wake_at` resets it.
+            scheduler.wake_at = sys.maxsize
+            if not self._ensure_thread():
+                scheduler.set_wake_at()  # no thread will: the next event tries again
+        except BaseException:  # an interruption
+            scheduler.wake_at = 1
+            self._wake_up.set()
+            raise
         self._wake_up.set()
 
     def wait_until(
@@ -108,8 +120,8 @@ class DeliveryThread:
         Where no thread can run, at exit, the calling thread does the work itself.
         """
         wake_up = WakeUp()
-        self._waiting.add(wake_up)
         try:
+            self._waiting.add(wake_up)
             while not done():
                 left = deadline - time.monotonic()
                 if stuck() or left <= 0 or self.is_mine:
@@ -124,7 +136,13 @@ class DeliveryThread:
 
     def _work_here(self, wake_up: WakeUp, left: float) -> None:
         """Do one step in the calling thread, or wait for the thread that is in one."""
-        next_step = self._step()
+        try:
+            next_step = self._step()
+        except BaseException as error:
+            if belongs_to_caller(error):
+                raise
+            WakeUp().wait(min(AFTER_A_BUG, left))
+            return
         if next_step is None:
             wake_up.wait(left)
         else:
@@ -132,17 +150,23 @@ class DeliveryThread:
 
     def _step(self) -> float | None:
         """Take the turn and one step; None when another thread has the turn."""
-        if not self._turn.acquire(blocking=False):
-            return None
-        self._in_step = _thread.get_ident()
         try:
-            next_step = self._scheduler.step()
-            self._scheduler.set_wake_at()
-            return 0.0 if self._scheduler.must_wake else next_step
+            return self._turn.run(self._step_alone, None)
         finally:
-            self._in_step = None
-            self._turn.release()
             self.wake_waiting()
+
+    def _step_alone(self) -> float:
+        scheduler = self._scheduler
+        try:
+            next_step = scheduler.step()
+        except BaseException as error:
+            if belongs_to_caller(error):
+                scheduler.resume()
+            else:
+                scheduler.recover(error)
+            raise
+        scheduler.set_wake_at()
+        return 0.0 if scheduler.must_wake else next_step
 
     def wake_waiting(self) -> None:
         """Let all waiting threads look again."""
@@ -165,46 +189,51 @@ class DeliveryThread:
             if obstacle is not None:
                 self._warn_once(obstacle)
                 return False
-        if not self._starting.acquire(blocking=False):
-            return True  # another thread is starting it
+        return self._starting.run(self._start, otherwise=True)  # another thread is starting it
+
+    def _start(self) -> bool:
         try:
             # Made again for this thread: gevent may have replaced all locks since the client was
             # made. Nothing is missed by it: the thread looks before it waits.
             self._wake_up = WakeUp()
             thread = self._threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
-            thread.start()
+            # Before it runs: an interruption of `start` cannot undo it. One that never came to
+            # run is not alive, so that the next event starts another one.
             self._thread = thread
+            thread.start()
         except RuntimeError as error:  # 3.12 and later: not while the interpreter shuts down
+            self._thread = None
             self._warn_once(error)
             return False
-        finally:
-            self._starting.release()
         return True
 
     def _warn_once(self, obstacle: object) -> None:
         if not self._warned:
             self._warned = True
-            logger().warning("%s; events wait for flush() or the exit", obstacle)
+            log("warning", "%s; events wait for flush() or the exit", obstacle)
 
     def _run(self) -> None:
-        while not self._scheduler.abandoned:
-            try:
-                next_step = self._step()
-            except Exception:  # noqa: BLE001  # a bug of ours must not end delivery
-                logger().exception("a bug in the client; delivery pauses")
-                self._scheduler.recover()
-                continue
-            except BaseException as error:  # noqa: BLE001  # raised to end this thread, and it does
-                logger().warning(
-                    "%s ended the delivery; the next event or flush starts it again",
-                    type(error).__name__,
-                )
-                self._scheduler.recover()
-                self._thread = None  # last: until then no report starts another one
-                self.wake_waiting()
-                return
-            if next_step is None or next_step > time.monotonic():
-                left = NEVER if next_step is None else next_step - time.monotonic()
-                self._wake_up.wait(left)
-        self._scheduler.disconnect()
-        self.wake_waiting()
+        enter_own_thread()
+        try:
+            while not self._scheduler.abandoned and self._go_on():
+                pass
+            self._scheduler.disconnect()
+        finally:
+            leave_own_thread()
+            self.wake_waiting()
+
+    def _go_on(self) -> bool:
+        """Do one step and wait for the next; False when something ends this thread."""
+        try:
+            next_step = self._step()
+        except Exception:  # noqa: BLE001  # a bug, which was reported, must not end delivery
+            WakeUp().wait(AFTER_A_BUG)
+            return True
+        except BaseException:  # noqa: BLE001  # raised to end this thread, and it does
+            self._thread = None
+            self._scheduler.wake_at = 1  # the next event starts another thread
+            return False
+        if next_step is None or next_step > time.monotonic():
+            left = NEVER if next_step is None else next_step - time.monotonic()
+            self._wake_up.wait(left)
+        return True

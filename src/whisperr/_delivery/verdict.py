@@ -9,7 +9,7 @@ from __future__ import annotations
 from whisperr._contract import AUTH, HALVE, OK, RETRY, SPLIT, Misconfigured, classify
 from whisperr._foreign import printable
 from whisperr._process.imports import json_loads
-from whisperr._process.interruption import is_interruption
+from whisperr._process.interruption import belongs_to_caller
 from whisperr.errors import Loss
 
 from .backoff import get_wait, parse_retry_after
@@ -201,7 +201,7 @@ def _describe_failure(failure: Exception | None) -> str:
     try:
         text = f"{name}: {failure}"
     except Exception as error:  # the text of a foreign exception is foreign code
-        if is_interruption(error):
+        if belongs_to_caller(error):
             raise
         text = name
     return f"no answer: {printable(text, _LONGEST_TEXT)}"
@@ -271,7 +271,7 @@ def _get_object(body: bytes) -> dict[str, object] | None:
     try:
         answer = json_loads()(body)
     except (ValueError, RecursionError) as error:
-        if is_interruption(error):
+        if belongs_to_caller(error):
             raise
         return None
     return answer if isinstance(answer, dict) else None

@@ -6,6 +6,7 @@ an exception belongs to the caller of the interrupted call and is never taken fo
 
 from __future__ import annotations
 
+import _thread
 import sys
 
 TYPE_CHECKING = False
@@ -25,6 +26,28 @@ _LIMITS = frozenset(
         ("huey.exceptions", "TaskTimeout"),
     }
 )
+
+
+# Threads of ours: no caller is there, so what is raised in them interrupts no call.
+_own_threads: set[int] = set()
+
+
+def enter_own_thread() -> None:
+    """Record that the calling thread is one of ours."""
+    _own_threads.add(_thread.get_ident())
+
+
+def leave_own_thread() -> None:
+    """Record that the calling thread ends."""
+    _own_threads.discard(_thread.get_ident())
+
+
+def belongs_to_caller(error: BaseException) -> bool:
+    """Return whether an exception that foreign code let through is to be raised on.
+
+    True for an interruption, except in a thread of ours: there it would end delivery.
+    """
+    return _thread.get_ident() not in _own_threads and is_interruption(error)
 
 
 def is_interruption(error: BaseException) -> bool:

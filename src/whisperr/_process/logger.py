@@ -1,10 +1,14 @@
-"""The logger `whisperr`; `logging` is imported when there is something to log."""
+"""The logger `whisperr`; `logging` is imported when there is something to log.
+
+Handlers and filters are foreign code: what they raise never reaches the code that logs.
+"""
 
 from __future__ import annotations
 
 import sys
 
 from .imports import first_use
+from .interruption import belongs_to_caller
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,6 +24,19 @@ def logger() -> logging.Logger:
         import logging
 
     return logging.getLogger("whisperr")
+
+
+def log(level: str, message: str, *values: object) -> None:
+    """Log one record, `level` being the name of a method of a logger, such as "warning".
+
+    Raises interruptions only. All else is given up: a handler or a filter failed, or the
+    interpreter ends and `logging` cannot be imported any more; there is no better place to say so.
+    """
+    try:
+        getattr(logger(), level)(message, *values)
+    except BaseException as error:
+        if belongs_to_caller(error):
+            raise
 
 
 def log_to_stderr() -> None:

@@ -20,7 +20,7 @@ from whisperr._process import forks
 from whisperr._process.logger import logger
 from whisperr.errors import NotNow, StoreError
 
-from .memory import QUEUE_FULL, MemoryQueue, get_size
+from .memory import QUEUE_FULL, CountedQueue, MemoryQueue, get_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,7 +53,7 @@ _UNUSED = "unused"
 EXPIRED = "older than the 30 days that the server accepts"
 
 
-class LeasedQueue:
+class LeasedQueue(CountedQueue):
     """A queue over a store, with the memory of the process to fall back on."""
 
     # What the log calls the store.

@@ -2,7 +2,13 @@
 
 Threads: any thread may call any method, also from a signal handler or a `__del__` that interrupts
 another call here. No call waits: the lock is re-entrant and held for a few instructions. What
-interrupts a call can only add at the end (`_busy`), and sums change in single statements.
+interrupts a call can only add at the end (`_busy`).
+
+Invariant: every event that was put has left, or is in exactly one of `_items`, `_front`,
+`_claimed`, `_dropped` and `_drained`, and the sums agree with that; also when a signal handler
+raises in the middle of a call. So an event moves, and the sums change, in one run of statements
+without a call or a loop: CPython runs signal handlers only after calls, at the start of functions
+and at the end of loops. A list display moves any number of events in one such run (`_popping`).
 
 Adding takes no lock while there is room (`_room`): `deque.append` is atomic. Everything else takes
 it, so that events leave the queue under the lock only. A bound may be exceeded for a moment, by the
@@ -19,7 +25,7 @@ from whisperr._events.batch import take_batch
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections import deque
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from whisperr.errors import Loss
 else:
@@ -30,6 +36,8 @@ EVENT_OVERHEAD_BYTES = 41
 QUEUE_FULL = "the queue was full; the oldest events were dropped"
 # What is no larger than this, overhead included, may be added without being counted at once.
 _SMALL_BYTES = 4096
+# So many of the oldest events are looked at together when the bytes exceed their bound.
+_LOOK_AHEAD = 8
 
 
 class Foreign(bytes):
@@ -43,7 +51,13 @@ def count_own(events: Sequence[bytes]) -> int:
     return len(events) - [*map(type, events)].count(Foreign)
 
 
-class MemoryQueue:
+class CountedQueue:
+    """A queue whose positions count its events: `tail()` is how many were ever put."""
+
+    __slots__ = ()
+
+
+class MemoryQueue(CountedQueue):
     """The default queue: in the memory of one process, bounded by count and by bytes.
 
     Events have positions, counted from the first one ever put. What `claim` returned stays owned
@@ -56,20 +70,31 @@ class MemoryQueue:
         "_bytes",
         "_claimed",
         "_counted",
+        "_drained",
+        "_dropped",
         "_front",
         "_front_position",
         "_items",
         "_left",
         "_lock",
+        "_lost",
         "_max_bytes",
         "_max_events",
         "_room",
         "claimed_position",
     )
 
-    def __init__(self, max_events: int, max_bytes: int) -> None:
+    def __init__(
+        self, max_events: int, max_bytes: int, lost: Callable[[list[bytes]], object] | None = None
+    ) -> None:
+        """`lost` is called with dropped events, and empties the list in the step that counts them.
+
+        So no interruption can come between the two. Without `lost` the queue returns what it
+        dropped, and is done with it.
+        """
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self._lost = lost
         self._lock = RLock()
         self._items: deque[bytes] = deque()
         self._left = 0  # how many events have left `_items`: the position of its first one
@@ -77,6 +102,9 @@ class MemoryQueue:
         self._front_position = 0
         self._claimed: list[bytes] = []
         self.claimed_position = 0  # of the first claimed event
+        # What was dropped or drained, until it is counted as such.
+        self._dropped: list[bytes] = []
+        self._drained: list[bytes] = []
         # The bytes of `_front` and of the first `_counted` of `_items`; `_room`: up to which
         # length of `_items` small events can be added, uncounted, with no bound in reach.
         self._bytes = 0
@@ -100,6 +128,13 @@ class MemoryQueue:
                     self._busy = False
             return self._bytes
 
+    @property
+    def held(self) -> int:
+        """How many events have been put and have not left."""
+        with self._lock:
+            given_up = len(self._dropped) + len(self._drained)
+            return len(self._claimed) + given_up + len(self._front) + len(self._items)
+
     def put(self, data: bytes) -> Sequence[bytes]:
         """Add one event at the end; return the events dropped for it: the oldest, or itself."""
         size = len(data) + EVENT_OVERHEAD_BYTES
@@ -110,19 +145,33 @@ class MemoryQueue:
         if len(items) <= self._room and size <= _SMALL_BYTES:
             return ()
         with self._lock:
-            return () if self._busy else self._overflow()
+            if not self._busy:
+                self._overflow()
+        return self._report_dropped()
 
     def claim(self, max_events: int) -> Sequence[bytes]:
         """Return the next batch, a run of events or one identify; empty when there is nothing."""
         with self._lock:
             self._busy = True
             try:
+                from_front = bool(self._front)
                 events = self._front or self._items
                 batch = take_batch(_slice(events, max_events))
-                # Owned before they leave the queue: `settled` sees each event all the time.
-                self.claimed_position = self._front_position if self._front else self._left
-                self._claimed = batch
-                self._remove(events, batch)
+                count = len(batch)
+                popping = _popping(events, count)
+                counted = min(count, self._counted)
+                size = get_size(batch if from_front else batch[:counted])
+                # No call from here on.
+                self._claimed = [*popping]
+                self._bytes -= size
+                if from_front:
+                    self.claimed_position = self._front_position
+                    self._front_position += count
+                else:
+                    self.claimed_position = self._left
+                    self._left += count
+                    self._counted -= counted
+                    self._room -= count
                 self._make_room()
             finally:
                 self._busy = False
@@ -135,6 +184,7 @@ class MemoryQueue:
         """
         with self._lock:
             owned = min(count, len(self._claimed))
+            # No call from here on.
             del self._claimed[:owned]
             self.claimed_position += owned
             return owned
@@ -145,13 +195,17 @@ class MemoryQueue:
             self._busy = True
             try:
                 size = get_size(self._claimed)
-                self._front.extendleft(reversed(self._claimed))
+                front = deque(self._claimed)
+                front.extend(self._front)
+                # No call from here on.
+                self._front = front
                 self._front_position = self.claimed_position
                 self._claimed = []
                 self._bytes += size
             finally:
                 self._busy = False
-            return self._overflow()
+            self._overflow()
+        return self._report_dropped()
 
     def tail(self) -> int:
         """Return the position after the newest event: the mark that `flush` waits for."""
@@ -160,6 +214,8 @@ class MemoryQueue:
 
     def settled(self, position: int) -> bool:
         """Return whether every event before `position` was delivered or dropped."""
+        if self._lost is not None:  # what an interrupted call left
+            self._report_dropped()
         with self._lock:
             if self._claimed:
                 return self.claimed_position >= position
@@ -168,72 +224,109 @@ class MemoryQueue:
             # A signal handler that flushes amid a `_remove` may hold a mark beyond the end.
             return self._left >= position or not self._items
 
-    def drain(self) -> Sequence[bytes]:
-        """Give up everything, also what is claimed; return it, oldest first."""
+    def drain(self) -> list[bytes]:
+        """Give up everything, also what is claimed; return it, oldest first.
+
+        With `lost`, what is still in the list at the next call is returned again.
+        """
         with self._lock:
             if self._busy:  # in a signal handler: the interrupted call wakes, which drains again
                 return []
             self._busy = True
             try:
-                rest = [*self._claimed]
-                self._claimed = []
-                for events in (self._front, self._items):
-                    while events:
-                        part = _slice(events, len(events))
-                        rest += part
-                        self._remove(events, part)
+                while self._claimed or self._front or self._items:
+                    self._drain_once()
                 self._make_room()
             finally:
                 self._busy = False
-            return rest
+            if self._lost is not None:
+                return self._drained
+            drained, self._drained = self._drained, []
+            return drained
 
-    def _overflow(self) -> Sequence[bytes]:
-        """Remove the oldest until the bounds hold; the lock is held."""
+    def _drain_once(self) -> None:
+        """Give up what is here now; a signal handler or another thread may be adding."""
+        total, front = len(self._items), deque[bytes]()
+        popping = _popping(self._items, total)
+        # No call from here on.
+        self._drained += [*self._claimed, *self._front, *popping]
+        self._claimed = []
+        self._front = front
+        self._bytes = 0
+        self._left += total
+        self._counted = 0
+        self._room = 0
+
+    def _overflow(self) -> None:
+        """Give up the oldest until the bounds hold; the lock is held."""
         self._busy = True
-        dropped: list[bytes] = []
         try:
             self._room = 0  # a call that adds from here on enforces the bounds after this one
             self._count()
             while len(self) > self._max_events or self._bytes > self._max_bytes:
                 events = self._front or self._items
-                dropped += _slice(events, 1)
-                self._remove(events, dropped[-1:])
+                count, size = self._get_excess(events)
+                of_items = 0 if events is self._front else count
+                popping = _popping(events, count)
+                # No call from here on.
+                self._dropped += [*popping]
+                self._bytes -= size
+                self._left += of_items
+                self._counted -= of_items
+                self._front_position += count - of_items
             self._make_room()
         finally:
             self._busy = False
-        return dropped
+
+    def _get_excess(self, events: deque[bytes]) -> tuple[int, int]:
+        """Return how many of the oldest `events` exceed the bounds, and their size in bytes."""
+        over = len(self) - self._max_events
+        count = size = 0
+        for data in _slice(events, max(over, 0) + _LOOK_AHEAD):
+            if count >= over and self._bytes - size <= self._max_bytes:
+                break
+            count += 1
+            size += len(data) + EVENT_OVERHEAD_BYTES
+        return count, size
+
+    def _report_dropped(self) -> Sequence[bytes]:
+        """Have dropped events counted, or return them for that."""
+        if not self._dropped:
+            return ()
+        if self._lost is not None:
+            self._lost(self._dropped)
+            return ()
+        with self._lock:
+            dropped, self._dropped = self._dropped, []
+            return dropped
 
     # -- the sums; the lock is held, and what interrupts only adds to `_items`
 
     def _count(self) -> None:
         fresh = _slice(self._items, len(self._items), self._counted)
-        size = get_size(fresh)
+        size, count = get_size(fresh), len(fresh)
+        # No call from here on.
         self._bytes += size
-        self._counted += len(fresh)
-
-    def _remove(self, events: deque[bytes], part: list[bytes]) -> None:
-        """Remove `part`, which are the first of `events`."""
-        counted = part
-        if events is self._items:
-            self._room -= len(part)
-            counted = part[: self._counted]
-            self._counted -= len(counted)
-            self._left += len(part)
-        else:
-            self._front_position += len(part)
-        size = get_size(counted)
-        self._bytes -= size
-        for _ in part:
-            events.popleft()
+        self._counted += count
 
     def _make_room(self) -> None:
+        """Compute `_room`; it stays 0 when this is interrupted, or while dropped events wait."""
         uncounted = max(self._max_bytes - self._bytes, 0) // _SMALL_BYTES
-        self._room = min(self._max_events - len(self._front), self._counted + uncounted)
+        room = min(self._max_events - len(self._front), self._counted + uncounted)
+        self._room = 0 if self._dropped and self._lost is not None else room
 
 
 def get_size(events: Sequence[bytes]) -> int:
     """Return the memory that these events take, in bytes."""
     return sum(map(len, events)) + len(events) * EVENT_OVERHEAD_BYTES
+
+
+def _popping(events: deque[bytes], count: int) -> Iterator[bytes]:
+    """Return an iterator that removes the first `count` events; a list display runs it in C.
+
+    Nothing is removed before, and between two events nothing else can run.
+    """
+    return islice(iter(events.popleft, None), count)
 
 
 def _slice(events: deque[bytes], end: int, start: int = 0) -> list[bytes]:

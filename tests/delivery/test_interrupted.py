@@ -1,0 +1,135 @@
+"""A signal handler that raises may interrupt any public call, at any point of it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.interrupting import interrupt_everywhere
+from whisperr import Whisperr
+from whisperr.testing import MemoryTransport
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from whisperr._contract import Request
+
+LIMIT = 10.0
+
+pytestmark = pytest.mark.skipif(
+    sys.implementation.name != "cpython", reason="CPython's rules of where signal handlers run"
+)
+
+
+class Scene:
+    """A client that holds two events, and what it has sent."""
+
+    def __init__(self, **options: Any) -> None:
+        self.transport = MemoryTransport()
+        self.client = Whisperr(
+            "wrk_test", transport=self.transport, flush_interval=3_600, **options
+        )
+        self.ids = [self.client.track("u", "some_event", {"number": n}) for n in range(2)]
+
+    @property
+    def sent(self) -> list[str]:
+        events = [event for request in self.transport.taken for event in request.events]
+        return [event["context"]["$message_id"] for event in events if "context" in event]
+
+    def check(self) -> None:
+        """Nothing is stuck, the counts are right, and what was accepted has arrived once."""
+        last = self.client.track("u", "some_event", {"number": 99})
+        assert self.client.flush(LIMIT)
+        stats = self.client.stats()
+        assert stats.held == 0
+        assert stats.accepted == stats.delivered + sum(stats.dropped.values())
+        assert stats.delivered == sum(len(one.events) for one in self.transport.taken)
+        assert stats.held_bytes == 0
+        assert len(set(self.sent)) == len(self.sent)
+        assert self.sent[-1] == last
+        assert not self.client._get_pipeline().thread.in_step
+
+    def close(self) -> None:
+        assert self.client.shutdown(LIMIT)
+
+
+CALLS: dict[str, Callable[[Scene], object]] = {
+    "track": lambda scene: scene.client.track("u", "some_event", {"number": 2, "at": [1, {}]}),
+    "identify": lambda scene: scene.client.identify("u", email="a@example.com"),
+    "invalid": lambda scene: scene.client.track("u", "Not A Name"),
+    "flush": lambda scene: scene.client.flush(LIMIT),
+    "stats": lambda scene: scene.client.stats(),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"max_queue_size": 2}], ids=["with room", "full"])
+@pytest.mark.parametrize("call", CALLS)
+def test_a_call_that_is_interrupted_anywhere_leaves_nothing_undone(
+    call: str, options: dict[str, int]
+) -> None:
+    def story(interrupt: Callable[[Callable[[], object]], object]) -> None:
+        scene = Scene(**options)
+        interrupt(lambda: CALLS[call](scene))
+        scene.check()
+        scene.close()
+
+    assert interrupt_everywhere(story) > 5
+
+
+def test_a_shutdown_that_is_interrupted_anywhere_can_be_repeated() -> None:
+    def story(interrupt: Callable[[Callable[[], object]], object]) -> None:
+        scene = Scene()
+        interrupt(lambda: scene.client.shutdown(LIMIT))
+        assert scene.client.shutdown(LIMIT)
+        stats = scene.client.stats()
+        assert (stats.accepted, stats.delivered, stats.held) == (2, 2, 0)
+        assert scene.sent == scene.ids
+
+    assert interrupt_everywhere(story) > 5
+
+
+def test_a_shutdown_that_reports_losses_reports_them_once_when_it_is_interrupted() -> None:
+    def story(interrupt: Callable[[Callable[[], object]], object]) -> None:
+        reported: list[int] = []
+        client = Whisperr(
+            "wrk_test",
+            transport=MemoryTransport(held=True),
+            on_error=lambda error: reported.append(error.count),
+        )
+        client.track("u", "some_event")
+        interrupt(lambda: client.shutdown(0.0))
+        assert not client.shutdown(0.0)
+        stats = client.stats()
+        assert (stats.accepted, stats.dropped, stats.held) == (1, {"shutdown": 1}, 0)
+        transport = client._config.transport
+        assert isinstance(transport, MemoryTransport)
+        transport.let_go()
+
+    assert interrupt_everywhere(story) > 5
+
+
+def test_a_limit_that_is_raised_in_a_transport_in_the_calling_thread_reaches_the_caller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Where no thread can be started, the calling thread delivers."""
+
+    class TimeLimitExceeded(Exception):  # the name that a task queue gives it
+        __module__, __qualname__ = "celery.exceptions", "TimeLimitExceeded"
+
+    limits = [TimeLimitExceeded()]
+
+    def answer(_: Request) -> Any:
+        from whisperr.protocols import Answer
+
+        return limits.pop() if limits else Answer(202)
+
+    client = Whisperr("wrk_test", transport=MemoryTransport(otherwise=answer))
+    monkeypatch.setattr(client._get_pipeline().thread, "_ensure_thread", lambda: False)
+    client.track("u", "some_event")
+    with pytest.raises(TimeLimitExceeded):
+        client.flush(LIMIT)
+    assert client.flush(LIMIT)
+    assert (client.stats().delivered, client.stats().held) == (1, 0)
+    client.shutdown()
