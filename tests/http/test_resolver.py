@@ -201,6 +201,36 @@ class TestWithoutThreads:
             monkeypatch.undo()
 
 
+IN_SUB_INTERPRETER = """
+import _xxsubinterpreters as interpreters
+other = interpreters.create(isolated=False)
+interpreters.run_string(other, '''
+import sys, time, _thread
+sys.path[:0] = {path!r}
+from whisperr._http.resolver import Resolver
+_thread.start_new_thread = None
+assert Resolver().resolve("localhost", 80, time.monotonic() + 10)
+print("resolved", flush=True)
+'''.replace("{path!r}", repr(__import__("sys").path)))
+interpreters.destroy(other)
+"""
+
+
+@pytest.mark.skipif(
+    not (3, 10) <= sys.version_info < (3, 13) or sys.implementation.name == "pypy",
+    reason="sub-interpreters are made differently here",
+)
+def test_a_sub_interpreter_gets_no_thread_that_could_end_the_process() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", IN_SUB_INTERPRETER],
+        capture_output=True,
+        check=False,  # what it said is part of the failure
+        text=True,
+        timeout=50,
+    )
+    assert done.stdout == "resolved\n", done.stderr
+
+
 AT_EXIT = """
 import atexit, socket, sys, threading, time
 from tests.http.raw_server import *

@@ -66,7 +66,7 @@ class Resolver:
             return lookup
         if lookup is not None and lookup.addresses:  # it ended too late for the one before
             self._known[host, port] = lookup.addresses
-        if sys.is_finalizing():
+        if sys.is_finalizing() or not _is_main_interpreter():
             return None
         lookup = self._lookups[host, port] = _Lookup()
         try:
@@ -106,6 +106,18 @@ class _Lookup:
     def wait(self, timeout: float) -> bool:
         """Return whether the lookup has ended within `timeout` seconds."""
         return self.ended or self._end.acquire(timeout=min(timeout, _thread.TIMEOUT_MAX))
+
+
+def _is_main_interpreter() -> bool:
+    """Return whether this is no sub-interpreter: a thread that hangs there ends the process."""
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from Python 3.13 on, and before
+        try:
+            interpreters = __import__(name)
+        except ImportError:
+            continue
+        current: bool = interpreters.get_current() == interpreters.get_main()
+        return current
+    return True  # PyPy, which has no others
 
 
 def _block_signals() -> None:
