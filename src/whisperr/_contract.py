@@ -70,6 +70,13 @@ class Answer:
         self.body: bytes = body
 
 
+class Misconfigured(OSError):  # noqa: N818  # a state of the configuration
+    """Raised by a transport when no attempt can succeed until the configuration has changed.
+
+    So it is reported at once, and not only after retries. The text says what is wrong.
+    """
+
+
 def check_answer(answer: Answer) -> Answer:
     """Return what a transport returned. Raises TypeError when it is nothing like an Answer."""
     wanted = {"status": int, "headers": object, "body": bytes}

@@ -159,6 +159,39 @@ FAILURES: list[Reply] = [
 ]
 
 
+class TestIdleConnection:
+    def test_after_a_frozen_process_the_connection_is_closed_before_a_request_that_is_due(
+        self,
+    ) -> None:
+        rig = Rig()
+        rig.track(1)
+        rig.flush()
+        rig.advance()
+        rig.track(2)
+        rig.clock.now += 35.0  # nothing ran meanwhile
+        rig.flush()
+        rig.advance()
+        assert rig.batches == [[1], [2]]
+        assert rig.transport.closes == [rig.clock.now]
+
+    def test_one_that_was_used_lately_is_kept(self) -> None:
+        rig = Rig()
+        rig.track(1)
+        rig.flush()
+        rig.advance(29.0)
+        rig.track(2)
+        rig.flush()
+        rig.advance()
+        assert rig.transport.closes == []
+
+    def test_one_that_is_not_used_is_closed_once(self) -> None:
+        rig = Rig()
+        rig.track(1)
+        rig.flush()
+        rig.advance(100.0)
+        assert rig.transport.closes == [rig.clock.start + 30.0]
+
+
 class TestRetry:
     @pytest.mark.parametrize("failure", FAILURES)
     def test_the_same_bytes_are_sent_again_after_the_backoff(self, failure: Reply) -> None:

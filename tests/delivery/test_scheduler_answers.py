@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.delivery.rig import Rig, answer, event, ok, refuses, takes_at_most
-from whisperr._contract import Answer
+from whisperr._contract import Answer, Misconfigured
 
 
 class TestRefusals:
@@ -22,15 +22,41 @@ class TestRefusals:
         assert len(rig.sent) <= 20
 
     @pytest.mark.parametrize("status", [400, 422])
-    def test_halving_keeps_the_order_and_ends(self, status: int) -> None:
+    def test_halving_keeps_the_order_and_costs_no_good_event(self, status: int) -> None:
         rig = Rig()
         rig.transport.otherwise = refuses(*range(0, 500, 2), status=status)
         rig.track(*range(500))
         rig.flush()
-        rig.advance()
+        rig.advance(100)
         assert rig.held == 0
-        assert rig.accepted == sorted(rig.accepted)
-        assert len(rig.sent) <= 66  # one batch, and the bound on what halving adds
+        assert rig.accepted == list(range(1, 500, 2))
+        assert rig.dropped == {"rejected": 250}
+
+    def test_past_64_extra_requests_halving_goes_on_at_a_pace(self) -> None:
+        rig = Rig()
+        rig.transport.otherwise = refuses(*range(500))
+        rig.track(*range(500))
+        rig.flush()
+        rig.advance()
+        assert 60 <= len(rig.sent) <= 70
+        sent = len(rig.sent)
+        rig.flush()  # neither a flush nor new events hurry it
+        rig.track(*range(500, 520))
+        rig.advance(1.05)
+        assert sent + 10 <= len(rig.sent) <= sent + 11
+
+    def test_a_shutdown_does_not_wait_for_the_pace(self) -> None:
+        rig = Rig()
+        rig.transport.otherwise = refuses(*range(0, 500, 2))
+        rig.track(*range(500))
+        rig.flush()
+        rig.advance()
+        assert rig.held
+        rig.close(10.0)
+        rig.advance(0.2)
+        assert rig.scheduler.ended
+        assert rig.accepted == list(range(1, 500, 2))
+        assert rig.dropped == {"rejected": 250}
 
     @pytest.mark.parametrize("status", [402, 404, 405, 409, 410, 415, 418, 451])
     def test_any_other_4xx_drops_the_batch_and_delivery_continues(self, status: int) -> None:
@@ -75,14 +101,48 @@ class TestRefusals:
         assert [lost["number"] for lost in rig.errors[0].events] == [1, 2]
 
     @pytest.mark.parametrize(
-        "body", [b"", b"<html>", b"[]", b'{"rejected":-1}', b'{"rejected":true}', b"[" * 5_000]
+        ("body", "is_clear"),
+        [
+            (b"", True),
+            (b'{"rejected":-1}', True),
+            (b'{"rejected":true}', True),
+            (b"[]", False),
+            (b"[" * 5_000, False),
+        ],
     )
-    def test_a_202_is_a_success_whatever_its_body_says(self, body: bytes) -> None:
-        rig = Rig(Answer(202, {}, body))
+    def test_a_202_is_a_success_and_says_so_when_its_body_cannot_be_read(
+        self, body: bytes, is_clear: bool, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        rig = Rig(*[Answer(202, {}, body)] * 2, max_batch_size=1)
         rig.track(1, 2)
         rig.flush()
         rig.advance()
         assert (rig.accounting.delivered, rig.errors) == (2, [])
+        assert len(caplog.messages) == (0 if is_clear else 1)
+        assert (rig.scheduler.problem is None) == is_clear
+
+    def test_a_page_of_a_captive_portal_keeps_the_events_until_the_service_answers(self) -> None:
+        rig = Rig(
+            *[Answer(200, {"content-type": "text/html"}, b"<html>Sign in")] * 3, max_retries=2
+        )
+        rig.track(1, 2)
+        rig.flush()
+        rig.advance(10)
+        assert (rig.accounting.delivered, rig.held) == (0, 2)
+        assert rig.reports == [("retry_exhausted", None, 2)]
+        assert "base_url" in rig.errors[0].message
+        rig.flush()
+        rig.advance()
+        assert rig.accounting.delivered == 2
+
+    def test_a_configuration_that_no_retry_can_help_is_reported_at_once(self) -> None:
+        rig = Rig(Misconfigured("no such proxy"))
+        rig.track(1, 2)
+        rig.flush()
+        rig.advance()
+        assert rig.reports == [("retry_exhausted", None, 2)]
+        assert "no such proxy" in rig.errors[0].message
+        assert rig.held == 2
 
     @pytest.mark.parametrize("status", [200, 201, 204, 299])
     def test_success_is_judged_by_the_class_of_the_status(self, status: int) -> None:

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from whisperr._contract import Answer
-from whisperr._delivery.verdict import MAX_EXTRA_REQUESTS, InFlight, Verdict
+from whisperr._contract import Answer, Misconfigured
+from whisperr._delivery.verdict import EXTRA_AT_ONCE, InFlight, Verdict
 
 SAME_EACH_TIME = settings(derandomize=True, database=None, deadline=None)
 NOW = 1_781_438_400.0  # 2026-06-14T12:00:00Z
@@ -30,7 +30,7 @@ def answer(status: int | None, body: object = None, **headers: str) -> Answer | 
 
 
 def answered(one: InFlight, status: int | None, body: object = None, **headers: str) -> Verdict:
-    return one.take_answer(answer(status, body, **headers), "OSError: no route", NOW)
+    return one.take_answer(answer(status, body, **headers), OSError("no route"), NOW)
 
 
 def count_delivered(verdict: Verdict) -> int:
@@ -47,6 +47,7 @@ def get_facts(verdict: Verdict) -> dict[str, Any]:
         "wait": verdict.wait,
         "asked": verdict.asked,
         "give_up": verdict.give_up,
+        "unclear": verdict.unclear,
     }
     return {name: value for name, value in facts.items() if value}
 
@@ -59,6 +60,7 @@ class Story:
         self.dropped: list[bytes] = []
         self.settled: list[bytes] = []
         self.requests = 0
+        self.paces: list[float] = []
         one = in_flight(batch)
         while one.part:
             self._round(one, bad, refusal)
@@ -69,6 +71,7 @@ class Story:
         self.requests += 1
         verdict = answered(one, refusal if bad.intersection(part) else 202)
         assert one.left == before - verdict.settled
+        self.paces.append(verdict.pace)
         settled = part[: verdict.settled]
         self.settled += settled
         if count_delivered(verdict):
@@ -90,7 +93,10 @@ class TestVerdict:
             (202, {"rejected": 1}, {"settled": 4, "delivered": 3, "reason": "refused_in_batch"}),
             (202, {"rejected": 4}, {"settled": 4, "delivered": 0, "reason": "refused_in_batch"}),
             (202, {"rejected": 99}, {"settled": 4, "delivered": 0, "reason": "refused_in_batch"}),
-            (299, "text", {"settled": 4, "delivered": 4}),
+            (299, {"unknown": 1}, {"settled": 4, "delivered": 4}),
+            (299, "text", {"settled": 4, "delivered": 4, "unclear": True}),
+            (202, [], {"settled": 4, "delivered": 4, "unclear": True}),
+            (200, "<html>", {"settled": 4, "delivered": 4, "unclear": True}),
             (302, None, {"wait": 1.0}),
             (401, None, {"give_up": "auth"}),
             (403, None, {"give_up": "auth"}),
@@ -194,6 +200,61 @@ class TestRetries:
         assert (verdicts[2].wait, verdicts[2].asked) == (5.0, True)
 
 
+class TestMisconfigured:
+    def test_what_no_retry_can_help_is_given_up_at_once(self) -> None:
+        one = in_flight(max_retries=6)
+        verdict = one.take_answer(None, Misconfigured("no such proxy"), NOW)
+        assert get_facts(verdict) == {"give_up": "retry_exhausted"}
+        assert verdict.message == "no answer: Misconfigured: no such proxy"
+        assert one.left == 4
+
+
+class TestUnreadableSuccess:
+    @pytest.mark.parametrize(
+        ("body", "kind"),
+        [
+            (b"<html><body>Please sign in", ""),
+            (b"\r\n <!doctype html>", "application/json"),
+            (b"Please sign in", "Text/HTML; charset=utf-8"),
+            (b"\x1f\x8b\x08 in an unknown encoding", "text/html"),
+            (b"<", "application/xhtml+xml"),
+        ],
+    )
+    @pytest.mark.parametrize("status", [200, 202])
+    def test_a_web_page_is_no_answer_of_the_service_and_keeps_every_event(
+        self, status: int, body: bytes, kind: str
+    ) -> None:
+        one = in_flight()
+        verdict = one.take_answer(Answer(status, {"content-type": kind}, body), None, NOW)
+        assert get_facts(verdict) == {"status": status, "wait": 1.0}
+        assert one.left == 4
+        assert verdict.message == (
+            f"HTTP {status} with a web page, which is no answer of the service; is base_url right?"
+        )
+
+    def test_json_that_is_called_a_page_is_an_answer(self) -> None:
+        reply = Answer(202, {"content-type": "text/html"}, b'{"rejected":1}')
+        verdict = in_flight().take_answer(reply, None, NOW)
+        assert count_delivered(verdict) == 3
+        assert not verdict.unclear
+
+    @pytest.mark.parametrize("body", [b"OK", b"[" * 5_000, b'{"rejected":', b"\xff", b"null"])
+    def test_a_success_that_cannot_be_read_says_so(self, body: bytes) -> None:
+        verdict = in_flight().take_answer(Answer(202, {}, body), None, NOW)
+        assert get_facts(verdict) == {
+            "status": 202,
+            "settled": 4,
+            "delivered": 4,
+            "unclear": True,
+        }
+        assert "cannot be read" in verdict.message
+
+    @pytest.mark.parametrize("status", [200, 204])
+    def test_a_success_without_a_body_is_clear(self, status: int) -> None:
+        verdict = in_flight().take_answer(Answer(status, {"content-type": "text/html"}), None, NOW)
+        assert get_facts(verdict) == {"status": status, "settled": 4, "delivered": 4}
+
+
 class TestDividing:
     @pytest.mark.parametrize("status", [400, 413, 422])
     def test_the_first_half_is_sent_first(self, status: int) -> None:
@@ -215,32 +276,40 @@ class TestDividing:
         extra = {Story(batch, {bad}).requests - 1 for bad in batch}
         assert extra == {16, 18}
 
-    def test_requests_that_halving_adds_have_a_limit(self) -> None:
+    def test_past_64_extra_requests_each_one_waits_a_tenth_of_a_second(self) -> None:
         batch = numbered(500)
         story = Story(batch, set(batch))
-        assert story.requests == 1 + MAX_EXTRA_REQUESTS
+        assert story.requests == 999
         assert story.dropped == list(batch)
+        at_once = story.paces.index(0.1)
+        assert at_once - 1 <= EXTRA_AT_ONCE
+        assert set(story.paces[at_once:-1]) == {0.1}
+        assert story.paces[-1] == 0.0  # nothing is left to wait for
+
+    def test_a_batch_with_few_bad_events_never_waits(self) -> None:
+        batch = numbered(500)
+        assert set(Story(batch, {batch[7], batch[300], batch[301]}).paces) == {0.0}
+
+    @pytest.mark.parametrize("bad", [5, 20, 100, 499])
+    def test_however_many_events_are_bad_no_good_one_is_lost(self, bad: int) -> None:
+        batch = numbered(500)
+        step = 500 // bad
+        offending = set(batch[::step][:bad])
+        story = Story(batch, offending)
+        assert set(story.dropped) == offending
+        assert story.delivered == [one for one in batch if one not in offending]
 
     @SAME_EACH_TIME
     @given(st.integers(1, 500), st.sets(st.integers(0, 499), max_size=60))
-    def test_whatever_is_bad_everything_ends_once_in_order_within_the_limit(
+    def test_whatever_is_bad_everything_ends_once_in_order_and_costs_nothing_else(
         self, count: int, bad_numbers: set[int]
     ) -> None:
         batch = numbered(count)
         bad = {batch[number] for number in bad_numbers if number < count}
         story = Story(batch, bad)
         assert story.settled == list(batch)
-        assert bad <= set(story.dropped)
-        assert story.requests <= 1 + MAX_EXTRA_REQUESTS
-
-    @SAME_EACH_TIME
-    @given(st.integers(1, 500), st.sets(st.integers(0, 499), max_size=3))
-    def test_a_few_bad_events_cost_nothing_but_themselves(
-        self, count: int, bad_numbers: set[int]
-    ) -> None:
-        batch = numbered(count)
-        bad = {batch[number] for number in bad_numbers if number < count}
-        assert set(Story(batch, bad).dropped) == bad
+        assert set(story.dropped) == bad
+        assert story.requests <= 2 * count - 1
 
     def test_a_body_that_is_too_large_is_split_as_often_as_it_takes(self) -> None:
         batch = numbered(500)
@@ -279,6 +348,30 @@ class TestMessage:
                 None,
                 "HTTP 301 to /login; redirects are not followed",
             ),
+            (
+                302,
+                {"location": "//ada:secret@other.example:80?ada"},
+                None,
+                "HTTP 302 to //other.example:80; redirects are not followed",
+            ),
+            (
+                302,
+                {"location": "https://\x1b[2Jother\n.example/"},
+                None,
+                "HTTP 302 to https://\\x1b[2Jother\\n.example/; redirects are not followed",
+            ),
+            (
+                302,
+                {"location": "ada@example.com"},
+                None,
+                "HTTP 302 to another address; redirects are not followed",
+            ),
+            (
+                302,
+                {"location": "https://other.example/of/ada@example.com"},
+                None,
+                "HTTP 302 to https://other.example; redirects are not followed",
+            ),
             (202, {}, {"rejected": 3}, "the server refused 3 of 4 in a batch"),
             (202, {}, {"rejected": 9}, "the server refused 4 of 4 in a batch"),
         ],
@@ -291,6 +384,19 @@ class TestMessage:
     def test_an_endless_target_is_cut(self) -> None:
         message = answered(in_flight(), 302, location="https://other/" + "x" * 5_000).message
         assert len(message) < 300
+
+    def test_the_text_of_a_failure_is_escaped_and_cut(self) -> None:
+        failure = OSError("\x1b[2J\nforged: line" + "x" * 5_000)
+        message = in_flight().take_answer(None, failure, NOW).message
+        assert message.startswith("no answer: OSError: \\x1b[2J\\nforged: line")
+        assert len(message) < 300
+
+    def test_a_failure_whose_text_cannot_be_made_is_named_by_its_type(self) -> None:
+        class Silent(Exception):
+            def __str__(self) -> str:
+                raise ValueError("no text")
+
+        assert in_flight().take_answer(None, Silent(), NOW).message == "no answer: Silent"
 
     @pytest.mark.parametrize("status", STATUSES)
     @pytest.mark.parametrize("name", ["error", "code", "message", "events"])

@@ -13,7 +13,7 @@ import pytest
 from tests.docs.page import ROOT, get_text
 from whisperr import InvalidEvent, Whisperr, _contract, billing
 from whisperr._delivery.backoff import parse_retry_after
-from whisperr._delivery.verdict import MAX_EXTRA_REQUESTS
+from whisperr._delivery.verdict import EXTRA_AT_ONCE
 from whisperr._process.imports import json_loads
 from whisperr._secret import Secret
 from whisperr.dev._ingest.validation import validate_event, validate_identify
@@ -58,7 +58,9 @@ def test_the_addresses_and_the_limits_are_those_of_the_code() -> None:
     assert f"The base URL is `{_contract.BASE_URL}`" in PAGE
     for path in (_contract.EVENTS_PATH, _contract.IDENTIFY_PATH):
         assert f"| `POST {path}` |" in PAGE
-    assert f"for one batch has a limit, {MAX_EXTRA_REQUESTS}" in PAGE
+    most = 2 * _contract.MAX_BATCH_EVENTS - 2
+    assert f"for one batch has a limit, {most} for {_contract.MAX_BATCH_EVENTS} events" in PAGE
+    assert f"past the first {EXTRA_AT_ONCE} each waits" in PAGE
     assert f"capped at {parse_retry_after('3600', 0.0):g} s" in PAGE
 
 

@@ -106,6 +106,7 @@ class Connection:
 
 
 Behaviour = Callable[[Connection], object]
+Encrypted = Callable[[str, Behaviour], Behaviour]
 
 
 class RawServer:

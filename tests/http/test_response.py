@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import time
 from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any
@@ -28,12 +29,11 @@ class Pieces:
     def __init__(self, payload: bytes, sizes: tuple[int, ...] = ()) -> None:
         self._payload = payload
         self._sizes = list(sizes)
+        self.unread = bytearray()
 
-    def settimeout(self, seconds: float) -> None:
-        assert seconds > 0
-
-    def recv(self, limit: int) -> bytes:
-        size = min(self._sizes.pop(0) if self._sizes else limit, limit)
+    def receive(self, deadline: float) -> bytes:
+        assert deadline > time.monotonic()
+        size = self._sizes.pop(0) if self._sizes else 16 * 1024
         piece, self._payload = self._payload[:size], self._payload[size:]
         return piece
 
@@ -158,6 +158,32 @@ def test_only_a_complete_answer_without_further_bytes_keeps_the_connection(
 def test_a_malformed_answer_is_refused(payload: bytes) -> None:
     with pytest.raises(AnswerError):
         read(payload)
+
+
+@pytest.mark.parametrize(
+    ("payload", "kind"),
+    [
+        (b'{"external_user_id":"ada@example.com"}\r\n', "text, 38 bytes"),
+        (b"ada\x1b[2J\r\n", "binary data, 7 bytes"),
+        (b"<html>ada\r\n", "a page without a head, 9 bytes"),
+        (b"SSH-2.0-ada\r\n", "an SSH server, 11 bytes"),
+        (b"HTTP/2 ada\r\n", "a status line that is not one of HTTP/1, 10 bytes"),
+        (b"HTTP/1.1 ada\r\n", "a status line that is not one of HTTP/1, 12 bytes"),
+        (b"\x15\x03\x01\x00\n", "a TLS record, so the address may need https://, 4 bytes"),
+        (b"\n", "text, 0 bytes"),
+    ],
+)
+def test_what_is_no_answer_is_named_and_not_repeated(payload: bytes, kind: str) -> None:
+    with pytest.raises(AnswerError) as caught:
+        read(payload)
+    assert str(caught.value) == f"not an HTTP/1 answer: {kind}"
+
+
+@pytest.mark.parametrize("payload", [b"ada@example.com\r\n", b"ada\x1b[2J\r\n", b"\xff" * 9_000])
+def test_the_size_of_a_chunk_is_not_repeated(payload: bytes) -> None:
+    with pytest.raises(AnswerError) as caught:
+        read(OK + CHUNKED + payload + b"\r\n")
+    assert re.fullmatch(r"not the size of a chunk: \d+ bytes", str(caught.value))
 
 
 def test_an_end_before_the_first_byte_is_a_closed_connection() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 
 import pytest
 
@@ -34,6 +35,7 @@ class TestRequest:
         assert request.body == REQUEST.body
         assert sorted(request.headers) == [
             ("Accept", "application/json"),
+            ("Accept-Encoding", "identity"),
             ("Content-Length", str(len(REQUEST.body))),
             ("Content-Type", "application/json"),
             ("Host", f"127.0.0.1:{server.port}"),
@@ -169,6 +171,37 @@ class TestKeepAlive:
         assert server.connections == 2
 
 
+class TestIdleConnection:
+    """A network may forget a connection without a word; a request on it would wait in vain."""
+
+    @pytest.mark.parametrize("clock", ["monotonic", "time"])
+    def test_one_that_was_not_used_for_half_a_minute_is_not_used_again(
+        self, monkeypatch: pytest.MonkeyPatch, clock: str
+    ) -> None:
+        # One of the clocks: the monotonic one stands still while the machine sleeps.
+        read = getattr(time, clock)
+        with serving(answers(OK, OK), answers(OK, OK)) as (server, transport):
+            transport.send(REQUEST, LIMIT)
+            monkeypatch.setattr(time, clock, lambda: read() + 29)
+            transport.send(REQUEST, LIMIT)
+            assert server.connections == 1
+            monkeypatch.setattr(time, clock, lambda: read() + 29 + 31)
+            transport.send(REQUEST, LIMIT)
+            assert server.connections == 2
+            transport.send(REQUEST, LIMIT)
+            assert server.connections == 2
+
+    def test_a_clock_that_is_set_back_changes_nothing(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with serving(answers(OK, OK)) as (server, transport):
+            transport.send(REQUEST, LIMIT)
+            read = time.time
+            monkeypatch.setattr(time, "time", lambda: read() - 100_000)
+            transport.send(REQUEST, LIMIT)
+            assert server.connections == 1
+
+
 class TestFirstConnection:
     def test_a_refused_connection_raises(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -182,15 +215,3 @@ class TestFirstConnection:
             with pytest.raises(ConnectionError):
                 ask(server)
             assert server.connections == 1
-
-
-def test_a_host_is_resolved_when_gevent_cannot_start_a_thread(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    def refuse(*given: object, **named: object) -> object:
-        raise RuntimeError("can't create new thread at interpreter shutdown")
-
-    with serving(answers(OK)) as (_, transport):
-        monkeypatch.setattr(socket, "getaddrinfo", refuse)
-        assert transport.send(REQUEST, LIMIT).status == 202
-        monkeypatch.undo()

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
+import traceback
 from base64 import b64encode
-from collections.abc import Callable
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import Any
 
 import pytest
 
@@ -17,18 +18,16 @@ from tests.http.raw_server import (
     REQUEST,
     Behaviour,
     Connection,
+    Encrypted,
     RawServer,
     after_reading,
     answer,
     answers,
     close,
 )
-from whisperr._contract import Request
+from whisperr._contract import Misconfigured, Request
 from whisperr._http.transport import HttpTransport
 from whisperr._secret import Secret
-
-if TYPE_CHECKING:
-    import trustme
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 # A loopback address that is not in the list of those that never use a proxy.
@@ -41,40 +40,6 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.delenv("REQUEST_METHOD", raising=False)  # with it HTTP_PROXY is not trusted
-
-
-@pytest.fixture(scope="module")
-def authority() -> trustme.CA:
-    made: trustme.CA = pytest.importorskip("trustme", reason="trustme: not installed").CA()
-    return made
-
-
-@pytest.fixture(scope="module")
-def trusting_context(authority: trustme.CA) -> ssl.SSLContext:
-    """Return a context of a client that trusts the authority of these tests."""
-    context = ssl.create_default_context()
-    authority.configure_trust(context)
-    return context
-
-
-Encrypted = Callable[[str, Behaviour], Behaviour]
-
-
-@pytest.fixture(scope="module")
-def encrypted(authority: trustme.CA) -> Encrypted:
-    """Return a function that makes a behaviour: a TLS handshake for a host, then another one."""
-
-    def make(host: str, then: Behaviour) -> Behaviour:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        authority.issue_cert(host).configure_cert(context)
-
-        def behave(connection: Connection) -> None:
-            connection.encrypt(context)
-            then(connection)
-
-        return behave
-
-    return make
 
 
 def tunnel(then: Behaviour) -> Behaviour:
@@ -96,6 +61,15 @@ def send(url: str, context: ssl.SSLContext | None = None, times: int = 1) -> int
     finally:
         transport.close()
     return status
+
+
+def show_with_variables(error: BaseException) -> str:
+    """Return an error with the variables of the package, as crash reporters show it."""
+    report = traceback.TracebackException.from_exception(error, capture_locals=True)
+    ours = [frame for frame in report.stack if "/whisperr/" in frame.filename]
+    assert report.__cause__ is None
+    assert report.__context__ is None or report.__suppress_context__
+    return str(error) + "".join(traceback.StackSummary.from_list(ours).format())
 
 
 class TestPlainProxy:
@@ -164,14 +138,63 @@ class TestPlainProxy:
             assert send(f"http://{UNLISTED_LOOPBACK}:9") == 202
         assert proxy.connections == 1
 
-    @pytest.mark.parametrize("proxy", ["socks5://ada:secret@127.0.0.1:9", "http://", "https://x:1"])
-    def test_the_error_for_another_kind_of_proxy_has_no_credentials(
-        self, monkeypatch: pytest.MonkeyPatch, proxy: str
+    def test_a_proxy_that_wants_another_password_costs_no_event(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with RawServer(answers(answer("407 Proxy Authentication Required"))) as proxy:
+            monkeypatch.setenv("http_proxy", proxy.url)
+            with pytest.raises(Misconfigured, match="the proxy refused the request with HTTP 407"):
+                send("http://service.invalid")
+
+
+class TestUnusableProxy:
+    @pytest.mark.parametrize("name", ["http_proxy", "ALL_PROXY"])
+    @pytest.mark.parametrize("kind", ["socks5", "socks5h", "socks4", "https"])
+    def test_a_proxy_of_another_kind_is_an_error_of_the_configuration(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
+    ) -> None:
+        monkeypatch.setenv(name, f"{kind}://ada:secret@127.0.0.1:9")
+        with pytest.raises(Misconfigured, match=f"must be an http:// URL, not {kind}://$"):
+            send("http://service.invalid")
+
+    @pytest.mark.parametrize("url", ["http://service.invalid", "https://service.invalid"])
+    @pytest.mark.parametrize(
+        "proxy",
+        [
+            "http://",
+            "http://ada:s/ecret@127.0.0.1:9",
+            "http://ada:s#ecret@127.0.0.1:9",
+            "http://ada:secret[@127.0.0.1:9",
+            "http://ada:secret@127.0.0.1:ecret",
+            "http://ada:secret@127.0.0.1:99999",
+            "http://ada:secret\u2100@127.0.0.1:9",
+            "ada:se://ecret@127.0.0.1:9",
+            "secret://127.0.0.1:9",
+        ],
+    )
+    def test_no_error_has_a_piece_of_the_url_of_a_proxy(
+        self, monkeypatch: pytest.MonkeyPatch, url: str, proxy: str
     ) -> None:
         monkeypatch.setenv("http_proxy", proxy)
-        with pytest.raises(OSError, match="a proxy must be an http:// URL") as caught:
-            send("http://service.invalid")
-        assert "secret" not in str(caught.value)
+        monkeypatch.setenv("https_proxy", proxy)
+        with pytest.raises(Misconfigured, match=r"must be an http:// URL$") as caught:
+            send(url)
+        text = show_with_variables(caught.value)
+        assert "scheme = " in text
+        assert "ecret" not in text.replace("Secret(", "")
+        assert "ada" not in text
+
+    def test_a_failure_behind_a_proxy_does_not_show_its_password(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with RawServer(answers(answer("502 Bad Gateway"))) as proxy:
+            monkeypatch.setenv("https_proxy", f"http://ada:secret@127.0.0.1:{proxy.port}")
+            with pytest.raises(OSError, match="HTTP 502") as caught:
+                send("https://service.invalid")
+        text = show_with_variables(caught.value)
+        assert "deadline = " in text
+        for shown in ("ada:", "secret", b64encode(b"ada:secret").decode()):
+            assert shown not in text
 
 
 class TestTunnel:
@@ -284,3 +307,35 @@ class TestTls:
                 server.await_closed()
             assert transport.send(Request("/v1/identify", b"x" * size), LIMIT).status == 202
         assert server.connections == 2
+
+    def test_a_dot_at_the_end_of_the_host_is_for_the_resolver_only(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        encrypted: Encrypted,
+        trusting_context: ssl.SSLContext,
+    ) -> None:
+        with RawServer(encrypted("collect.example", answers(OK))) as server:
+            place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))
+            asked: list[str] = []
+
+            def resolve(host: str, *_: Any, **__: Any) -> list[Any]:
+                asked.append(host)
+                return [place]
+
+            monkeypatch.setattr(socket, "getaddrinfo", resolve)
+            assert send(f"https://collect.example.:{server.port}", trusting_context) == 202
+        assert asked[0] == "collect.example."
+        assert server.requests[0].header("Host") == f"collect.example:{server.port}"
+
+    @pytest.mark.parametrize("host", ["localhost.", "service.invalid."])
+    def test_a_dot_at_the_end_of_the_host_does_not_hide_it_from_no_proxy(
+        self, monkeypatch: pytest.MonkeyPatch, host: str
+    ) -> None:
+        with RawServer(answers(OK)) as proxy, RawServer(answers(OK)) as server:
+            place = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", server.port))
+            monkeypatch.setenv("http_proxy", proxy.url)
+            monkeypatch.setenv("no_proxy", "service.invalid")
+            with monkeypatch.context() as patch:
+                patch.setattr(socket, "getaddrinfo", lambda *_, **__: [place])
+                assert send(f"http://{host}:{server.port}") == 202
+            assert proxy.connections == 0

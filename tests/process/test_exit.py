@@ -15,7 +15,7 @@ import pytest
 from tests.delivery.pipelines import LIMIT, Pipelines, get_batches, shut, track
 from whisperr import Whisperr
 from whisperr._contract import Answer, Request
-from whisperr._process.exit import pipelines
+from whisperr._process.exit import pipelines, shutdown_all
 from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
@@ -225,3 +225,27 @@ def test_a_collector_that_comes_while_the_clients_are_listed_breaks_nothing() ->
         finally:
             gc.set_threshold(*threshold)
             gc.enable()
+
+
+@pytest.mark.parametrize("failure", [RuntimeError("a"), KeyboardInterrupt()], ids=repr)
+def test_a_client_whose_shutdown_fails_does_not_keep_the_others_from_theirs(
+    failure: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def on_error(_: object) -> None:
+        raise failure
+
+    broken = Whisperr("wrk_test", transport=MemoryTransport(Answer(404)), on_error=on_error)
+    others = [Whisperr("wrk_test", transport=MemoryTransport()) for _ in range(3)]
+    clients = [broken, *others]
+    for client in clients:
+        # The calling thread delivers, as at the end of an interpreter: it hears what is raised.
+        monkeypatch.setattr(client._get_pipeline().thread, "_ensure_thread", lambda: False)
+        client.track("u", "some_event")
+    raised = None
+    try:
+        shutdown_all(LIMIT)
+    except KeyboardInterrupt as error:
+        raised = error
+    assert raised is (failure if isinstance(failure, KeyboardInterrupt) else None)
+    assert [client.stats().delivered for client in others] == [1, 1, 1]
+    assert [client.stats().held for client in clients] == [0] * 4

@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 
 from whisperr._frozen import Frozen
+from whisperr._process.logger import log
 from whisperr._queue.memory import count_own
 
 from .reporter import Tally
@@ -66,7 +67,8 @@ class Stats(Frozen):
     - `requests`, `retries`: requests made, and those of them that repeated a failed one.
     - `state`: `"running"`, `"paused"` (after giving up; a flush or time ends it), `"closed"`,
       `"disabled"`.
-    - `problem`: why the last attempt failed, in one line; None after a success.
+    - `problem`: why the last attempt failed, in one line; None after a success. Also what could not
+      be read of a success.
     """
 
     __slots__ = (
@@ -123,6 +125,7 @@ class ClientAccounting:
 
     __slots__ = (
         "_counter",
+        "_is_unclear",
         "_lock",
         "_store_problem",
         "accept",
@@ -137,6 +140,7 @@ class ClientAccounting:
         self._lock = reporter.lock
         self.reporter = reporter
         self._store_problem: str | None = None
+        self._is_unclear = False
         self._counter = itertools.count()
         # Count one event that a sink, or a queue that does not count, has taken. One step in C.
         self.accept = self._counter.__next__
@@ -190,6 +194,12 @@ class ClientAccounting:
     def gave_up(self, type_: ErrorType, message: str, status: int | None, count: int) -> None:
         """Report that delivery pauses; `count` events of the batch are kept."""
         self.reporter.add(type_, message, None, status, count)
+
+    def unclear(self, message: str) -> None:
+        """Log that the server may have refused more than was counted; once, it may always be so."""
+        if not self._is_unclear:
+            self._is_unclear = True
+            log("warning", "%s", message)
 
     # -- what a queue counts: `protocols.Accounting`
 

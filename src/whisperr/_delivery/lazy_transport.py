@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 
 _TRANSPORT = "whisperr._http.transport"
 # What a request needs of ours, without what it needs of the standard library.
-HTTP_MODULES = ("proxy", "response", "transport")
+HTTP_MODULES = (
+    "connection",
+    "connector",
+    "encoding",
+    "proxy",
+    "readiness",
+    "resolver",
+    "response",
+    "transport",
+)
 _FILES_GONE = "if the files of this program have been replaced or deleted, restart the process"
 
 

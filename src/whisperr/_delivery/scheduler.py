@@ -21,7 +21,7 @@ stops more:
     hold     set by                                  stops
     pace     a request that was made                 a request for `flush_at` events, not for more
     pause    a give-up, a failing store, our bug     automatic delivery
-    retry    a backoff, or a Retry-After             the batch in flight, and a flush
+    retry    a backoff, Retry-After, many halvings   the batch in flight, and a flush
     blocked  a store that is busy or fails, our bug  everything, also a shutdown
 
 Threads: one caller at a time is in the methods for the delivery thread; any thread, also in a
@@ -190,29 +190,30 @@ class Scheduler:
 
     # -- for the delivery thread
 
-    def step(self) -> float:
+    def step(self, longest: float = NEVER) -> float:
         """Do what is due now. Return the time (monotonic) of the next call, NEVER: at a wake-up.
 
-        Returns a time in the past when there is more to do at once.
+        Returns a time in the past when there is more to do at once. A request takes `longest`
+        seconds at most: a thread that delivers while it waits may have less than request_timeout.
         """
         now = self._clock()
         self._reporter.emit(now)
         if self.abandoned:
             self._in_flight = None
             return NEVER
+        if self._idle_at is not None and now >= self._idle_at:
+            self.disconnect()  # before a request: it may be long dead, as after a frozen process
         if self._shared is not None and now >= (self._poll_at or now):
             self._poll_at = now + self._shared.poll()
         if self._in_flight is None and self._is_due(now):
             self._start(now)
         if self._in_flight is not None and now >= self._holds.until(RETRY):
-            self._attempt(self._in_flight, now)
+            self._attempt(self._in_flight, now, longest)
             return now
         if self._may_end(now):
             self.abandon()
             self.disconnect()
             return NEVER
-        if self._idle_at is not None and now >= self._idle_at:
-            self.disconnect()
         return self._get_next_step(now)
 
     def set_wake_at(self) -> None:
@@ -332,9 +333,10 @@ class Scheduler:
             self._in_flight = InFlight(batch, self._max_retries, self._random)
             self._holds.set(RETRY, 0.0)
 
-    def _attempt(self, in_flight: InFlight, now: float) -> None:
-        longest = min(self._request_timeout, LAST_ATTEMPT) if self._once else self._request_timeout
-        timeout = min(longest, self._deadline - now)
+    def _attempt(self, in_flight: InFlight, now: float, longest: float) -> None:
+        if self._once:
+            longest = min(longest, LAST_ATTEMPT)
+        timeout = min(longest, self._request_timeout, self._deadline - now)
         if timeout <= 0 or self.abandoned:  # abandoned by a handler that interrupted the claim
             self.abandon()
             return
@@ -342,7 +344,7 @@ class Scheduler:
             self._in_flight = None  # another process delivers it now
             return
         answer: Answer | None = None
-        problem = ""
+        failure: Exception | None = None
         self._accounting.requested(again=in_flight.failures > 0)
         part = in_flight.part
         try:
@@ -350,11 +352,11 @@ class Scheduler:
         except Exception as error:  # whatever a transport raises means that no answer came
             if belongs_to_caller(error):
                 raise
-            problem = f"{type(error).__name__}: {error}"
+            failure = error.with_traceback(None)  # else it would keep this frame, and itself
         now = self._clock()
         self._idle_at = now + _IDLE_CONNECTION
         self._holds.set(PACE, now + _PACE)
-        verdict = in_flight.take_answer(answer, problem, self._wall_clock())
+        verdict = in_flight.take_answer(answer, failure, self._wall_clock())
         self._outage.note(None if answer is None else answer.status, now)
         self.applying = True
         try:
@@ -362,13 +364,15 @@ class Scheduler:
             self._reporter.emit(now)
         finally:
             self.applying = False
+        if verdict.unclear:
+            self._accounting.unclear(verdict.message)
         again = f"; again in {verdict.wait:.1f} s" if verdict.wait and self._in_flight else ""
         self._reporter.debug("sent %d: %s%s", len(part), verdict.message, again)
 
     def _apply(
         self, in_flight: InFlight, part: Sequence[bytes], verdict: Verdict, now: float
     ) -> None:
-        self.problem = verdict.message if verdict.failed or verdict.loss else None
+        self.problem = verdict.message if verdict.is_doubtful else None
         if not verdict.failed:
             self._holds.set(PAUSE, 0.0)
             self._once = False
@@ -381,6 +385,8 @@ class Scheduler:
             # Compared after the hold is set: a `close` from now on ends the hold.
             if self._once or now + verdict.wait >= self._deadline:
                 give_up = give_up or "retry_exhausted"
+        elif verdict.pace and self.state < DRAINING:
+            self._holds.set(RETRY, now + verdict.pace)
         if give_up is not None:
             self._give_up(in_flight, give_up, verdict, now)
         elif not in_flight.part:

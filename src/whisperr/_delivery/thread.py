@@ -158,7 +158,7 @@ class DeliveryThread:
     def _work_here(self, wake_up: WakeUp, left: float) -> None:
         """Do one step in the calling thread, or wait for the thread that is in one."""
         try:
-            next_step = self._step()
+            next_step = self._step(left)
         except BaseException as error:
             if belongs_to_caller(error):
                 raise
@@ -169,17 +169,17 @@ class DeliveryThread:
         else:
             self._wake_up.wait(min(next_step - monotonic(), left))
 
-    def _step(self) -> float | None:
+    def _step(self, longest: float = NEVER) -> float | None:
         """Take the turn and one step; None when another thread has the turn."""
         try:
-            return self._turn.run(self._step_alone, None)
+            return self._turn.run(lambda: self._step_alone(longest), None)
         finally:
             self.wake_waiting()
 
-    def _step_alone(self) -> float:
+    def _step_alone(self, longest: float) -> float:
         scheduler = self._scheduler
         try:
-            next_step = scheduler.step()
+            next_step = scheduler.step(longest)
         except BaseException as error:
             if belongs_to_caller(error):
                 scheduler.resume()

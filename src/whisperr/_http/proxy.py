@@ -1,17 +1,48 @@
-"""Finds the proxy that the environment names for an address, and its credentials."""
+"""Finds the proxy that the environment names for an address, and its credentials.
+
+The URL of a proxy may have a password: no error repeats a piece of it, and it stands in no variable
+of a frame that an error passes through.
+"""
 
 from __future__ import annotations
 
 import os
 
+from whisperr._contract import Misconfigured
 from whisperr._options import LOOPBACK
 from whisperr._process.imports import first_use
-
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from urllib.parse import SplitResult
+from whisperr._secret import Secret
 
 _VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+# Kinds of proxies that can be named in an error; any other text may be a piece of a password.
+_OTHER_KINDS = ("https", "socks", "socks4", "socks4a", "socks5", "socks5h")
+_ONLY_HTTP = "the proxy that the environment names for this address: a proxy must be an http:// URL"
+
+
+class Proxy:
+    """A proxy: its kind, which is a scheme of URLs, its address, and its credentials, wrapped."""
+
+    __slots__ = ("_credentials", "host", "kind", "port")
+
+    def __init__(self, kind: str, host: str, port: int, credentials: Secret | None) -> None:
+        self.kind = kind
+        self.host = host
+        self.port = port
+        self._credentials = credentials
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The header that authenticates the client to the proxy; empty without a user."""
+        if self._credentials is None:
+            return {}
+        return {"Proxy-Authorization": f"Basic {self._credentials.reveal()}"}
+
+    def check(self) -> None:
+        """Raise Misconfigured for a proxy that cannot be used."""
+        if self.kind in _OTHER_KINDS:
+            raise Misconfigured(f"{_ONLY_HTTP}, not {self.kind}://")
+        if self.kind != "http" or not self.host:
+            raise Misconfigured(_ONLY_HTTP)
 
 
 def get_proxy(scheme: str, host: str, port: int) -> str | None:
@@ -29,20 +60,39 @@ def get_proxy(scheme: str, host: str, port: int) -> str | None:
     return proxies.get(scheme) or proxies.get("all")
 
 
-def parse_proxy(proxy: str) -> SplitResult:
-    """Return the parts of the URL of a proxy; a URL without a scheme is one of http."""
+def find_proxy(scheme: str, host: str, port: int) -> Proxy | None:
+    """Return the proxy for an address, None for a direct connection; raises Misconfigured."""
+    proxy = _find(scheme, host, port)
+    if proxy is not None:
+        proxy.check()
+    return proxy
+
+
+def _find(scheme: str, host: str, port: int) -> Proxy | None:
+    url = get_proxy(scheme, host, port)
+    return None if url is None else parse_proxy(url)
+
+
+def parse_proxy(url: str) -> Proxy:
+    """Return a proxy from its URL; one without a scheme is one of http. Never raises.
+
+    One that cannot be parsed has no host, and one whose kind is unknown has no kind.
+    """
     with first_use():
         from urllib.parse import urlsplit
-    return urlsplit(proxy if "://" in proxy else f"http://{proxy}")
+    try:
+        parts = urlsplit(url if "://" in url else f"http://{url}")
+        kind = parts.scheme if parts.scheme in ("http", *_OTHER_KINDS) else ""
+        host, port = parts.hostname or "", parts.port or 80
+        credentials = _encode(parts.username, parts.password or "") if parts.username else None
+    except ValueError:  # its text repeats a piece of the URL
+        return Proxy("", "", 0, None)
+    return Proxy(kind, host, port, credentials)
 
 
-def get_credentials(proxy: str) -> dict[str, str]:
-    """Return the header that authenticates the client to a proxy; empty without a user."""
-    parts = parse_proxy(proxy)
-    if not parts.username:
-        return {}
+def _encode(user: str, password: str) -> Secret:
     with first_use():
         from base64 import b64encode
         from urllib.parse import unquote
-    pair = f"{unquote(parts.username)}:{unquote(parts.password or '')}".encode()
-    return {"Proxy-Authorization": f"Basic {b64encode(pair).decode('ascii')}"}
+    pair = f"{unquote(user)}:{unquote(password)}".encode()
+    return Secret(b64encode(pair).decode("ascii"))

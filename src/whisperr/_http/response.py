@@ -2,50 +2,90 @@
 
 Written by hand: `http.client` parses headers with the `email` package, which takes three times as
 long and imports many modules. Each of those imports would wait several times for the interpreter
-lock when the main thread is busy. Threads: used by the delivery thread.
+lock when the main thread is busy. Nothing of what a server sends is repeated in an error: one that
+echoes would put events into the log. Threads: used by the delivery thread.
 """
 
 from __future__ import annotations
 
 from whisperr._contract import Answer
+from whisperr._process.interruption import is_interruption
 from whisperr._process.real_clock import monotonic
+
+from .encoding import decode
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Mapping
 
+    from .connection import Connection
+
 # More than any documented answer. The rest of a longer one is not read; its connection is closed.
-_MAX_ANSWER_BYTES = 64 * 1024
+MAX_ANSWER_BYTES = 64 * 1024
 _MAX_HEAD_BYTES = 64 * 1024
-_RECV_BYTES = 16 * 1024
 _MAX_LENGTH_DIGITS = 18
 _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
+# How the first line of other protocols begins.
+_KINDS = {
+    b"HTTP/": "a status line that is not one of HTTP/1",
+    b"SSH-": "an SSH server",
+    b"<": "a page without a head",
+    b"\x15\x03": "a TLS record, so the address may need https://",
+    b"\x16\x03": "a TLS record, so the address may need https://",
+}
+_STATUS_BYTES = len(b"HTTP/1.1 202")
+# Seconds for the body of an answer that came before the whole request was sent. Its status says
+# what to do, and such a server may keep the connection open without an end of the body.
+_EARLY_BODY_SECONDS = 1.0
 
 
 class AnswerError(OSError):
     """Raised when the server sent something else than one complete HTTP/1 answer."""
 
 
-def get_seconds_left(deadline: float) -> float:
-    """Return the seconds until `deadline` (monotonic); raises TimeoutError when it has passed."""
-    left = deadline - monotonic()
-    if left <= 0:
-        raise TimeoutError("no complete answer within request_timeout")
-    return left
+def read_answer(
+    connection: Connection, deadline: float, method: str, *, early: bool = False
+) -> tuple[Answer, bool]:
+    """Return one answer, and whether the connection can be used again; raises OSError.
 
+    `early`: the server has not received the whole request. Then it has accepted nothing, whatever
+    the answer says, and the connection cannot be used again.
 
-def read_answer(connection: socket.socket, deadline: float, method: str) -> tuple[Answer, bool]:
-    """Return one answer, and whether the connection can be used again; raises OSError."""
+    A body that does not come to its end is left out when the status alone says what to do.
+    """
     incoming = _Incoming(connection, deadline)
     version, status, headers = _read_head(incoming)
     while 100 <= status < 200 and status != 101:  # noqa: PLR2004  # interim answers
         version, status, headers = _read_head(incoming)
     if method == "CONNECT":
         return Answer(status), True
-    body, complete = _read_body(incoming, status, headers)
-    reusable = complete and not incoming.unread and _stays_open(version, headers)
+    succeeded = status // 100 == 2  # noqa: PLR2004  # 2xx
+    if early and succeeded:
+        raise AnswerError(f"HTTP {status} before the server had the whole request")
+    if early:
+        incoming.hurry(_EARLY_BODY_SECONDS)
+    try:
+        body, complete = _read_body(incoming, status, headers)
+    except (AnswerError, ConnectionError, TimeoutError) as error:
+        if succeeded or is_interruption(error):
+            raise
+        body, complete = b"", False
+    body = decode(body, headers.get("content-encoding", ""), MAX_ANSWER_BYTES)
+    reusable = complete and not early and not incoming.unread and _stays_open(version, headers)
     return Answer(status, headers, body), reusable
+
+
+def begins_answer(unread: bytearray) -> bool:
+    """Return whether an answer begins here that is no interim one; interim ones are removed."""
+    while len(unread) >= _STATUS_BYTES:
+        is_interim = unread.startswith(b"HTTP/1.") and unread[8:10] == b" 1"
+        if not is_interim or unread[9:12] == b"101":
+            return True
+        end = unread.find(b"\n\r\n")
+        if end < 0:
+            return len(unread) > _MAX_HEAD_BYTES
+        del unread[: end + len(b"\n\r\n")]
+    return False
 
 
 def _read_head(incoming: _Incoming) -> tuple[bytes, int, dict[str, str]]:
@@ -53,13 +93,21 @@ def _read_head(incoming: _Incoming) -> tuple[bytes, int, dict[str, str]]:
     line = incoming.read_line()
     version, code, *_ = *line.split(b" ", 2), b""
     if not version.startswith(b"HTTP/1.") or len(code) != 3 or not code.isdigit():  # noqa: PLR2004  # RFC 9112, 4
-        raise AnswerError(f"not an HTTP/1 answer: {line[:60]!r}")
+        raise AnswerError(f"not an HTTP/1 answer: {_get_kind(line)}, {len(line)} bytes")
     headers: dict[str, str] = {}
     while line := incoming.read_line():
         name, colon, value = line.partition(b":")
         if colon:  # a line without one is no header, and is ignored
             headers[name.strip().lower().decode("latin-1")] = value.strip().decode("latin-1")
     return version, int(code), headers
+
+
+def _get_kind(line: bytes) -> str:
+    """Return what a line looks like that should have been a status line."""
+    for start, kind in _KINDS.items():
+        if line.startswith(start):
+            return kind
+    return "text" if line.decode("latin-1").isprintable() else "binary data"
 
 
 def _read_body(incoming: _Incoming, status: int, headers: Mapping[str, str]) -> tuple[bytes, bool]:
@@ -70,8 +118,8 @@ def _read_body(incoming: _Incoming, status: int, headers: Mapping[str, str]) -> 
         return _read_chunks(incoming)
     length = headers.get("content-length", "")
     if not length.isdecimal() or len(length) > _MAX_LENGTH_DIGITS:
-        return incoming.read(_MAX_ANSWER_BYTES), False
-    wanted = min(int(length), _MAX_ANSWER_BYTES)
+        return incoming.read(MAX_ANSWER_BYTES), False
+    wanted = min(int(length), MAX_ANSWER_BYTES)
     body = incoming.read(wanted)
     if len(body) < wanted:
         raise AnswerError(f"the answer ended after {len(body)} of {length} bytes")
@@ -83,13 +131,13 @@ def _read_chunks(incoming: _Incoming) -> tuple[bytes, bool]:
     while True:
         size_text = incoming.read_line().partition(b";")[0].strip()
         if not size_text or not _HEX_DIGITS.issuperset(size_text):
-            raise AnswerError(f"not the size of a chunk: {size_text[:60]!r}")
+            raise AnswerError(f"not the size of a chunk: {len(size_text)} bytes")
         size = int(size_text, 16)
         if size == 0:
             while incoming.read_line():
                 pass  # trailers
             return body, True
-        wanted = min(size, _MAX_ANSWER_BYTES - len(body))
+        wanted = min(size, MAX_ANSWER_BYTES - len(body))
         piece = incoming.read(wanted)
         body += piece
         if len(piece) < wanted:
@@ -111,11 +159,15 @@ class _Incoming:
 
     __slots__ = ("_connection", "_deadline", "_head_bytes", "unread")
 
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
+    def __init__(self, connection: Connection, deadline: float) -> None:
         self._connection = connection
         self._deadline = deadline
-        self.unread = bytearray()
+        self.unread = connection.unread  # what was received while the request was being sent
         self._head_bytes = 0
+
+    def hurry(self, seconds: float) -> None:
+        """Let the rest of the answer take so many seconds at most."""
+        self._deadline = min(self._deadline, monotonic() + seconds)
 
     def read_line(self) -> bytes:
         """Return the next line without its end; all lines of an answer together have one bound."""
@@ -140,7 +192,6 @@ class _Incoming:
         return data
 
     def _receive(self) -> bool:
-        self._connection.settimeout(get_seconds_left(self._deadline))
-        piece = self._connection.recv(_RECV_BYTES)
+        piece = self._connection.receive(self._deadline)
         self.unread += piece
         return bool(piece)

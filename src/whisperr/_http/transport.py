@@ -7,30 +7,36 @@ package; `ssl` and what a proxy needs are imported only when one is used.
 
 from __future__ import annotations
 
-import _socket
-import encodings.idna  # noqa: F401  # `getaddrinfo` would import it, unguarded from forks
-import socket
+import time
 
-from whisperr._contract import get_headers
-from whisperr._options import parse_url
+from whisperr._contract import Misconfigured, get_headers
+from whisperr._options import LOOPBACK, parse_url
 from whisperr._process.imports import first_use
+from whisperr._process.interruption import is_interruption
 from whisperr._process.real_clock import monotonic
 from whisperr._version import __version__
 
-from .proxy import get_credentials, get_proxy, parse_proxy
-from .response import get_seconds_left, read_answer
+from .connection import Connection
+from .connector import Connector
+from .proxy import find_proxy
+from .response import begins_answer, read_answer
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
-    from typing import Any
 
     from whisperr._contract import Answer, Request
     from whisperr._secret import Secret
 
+    from .proxy import Proxy
+
 # How much of a body is copied behind the head, so that one system call sends both.
 _COPIED_BYTES = 64 * 1024
+# Seconds after which an unused connection is not used again: something between may have forgotten
+# it without a word, and a request on it would wait until its time limit.
+_LONGEST_IDLE = 30.0
+_PROXY_REFUSES = 407
 
 
 class HttpTransport:
@@ -43,16 +49,19 @@ class HttpTransport:
         if parts is None:
             raise ValueError("base_url: must be an http:// or https:// URL")
         self._scheme, self._host, self._port, self._prefix = parts
-        name = f"[{self._host}]" if ":" in self._host else self._host
+        # A dot at the end is for the resolver only: it keeps search domains away. Certificates are
+        # without it (RFC 6066, 3), and servers know their own name without it.
+        self._server = self._host.removesuffix(".") or self._host
+        if self._server in LOOPBACK:
+            self._host = self._server  # not every resolver knows `localhost.`
+        name = f"[{self._server}]" if ":" in self._server else self._server
         self._address = f"{name}:{self._port}"
         self._authority = self._address.removesuffix(":443" if self._scheme == "https" else ":80")
         self._key = key
         self._ssl_context = ssl_context
-        self._socket: socket.socket | None = None
-        # The exceptions for a connection that the server has closed, and for one that is not ready.
-        # TLS has exceptions of its own, which `_encrypt` adds.
-        self._closed_errors: tuple[type[OSError], ...] = (ConnectionError,)
-        self._not_ready_errors: tuple[type[OSError], ...] = (BlockingIOError,)
+        self._connector = Connector()
+        self._connection: Connection | None = None
+        self._used_at = (0.0, 0.0)  # when an answer was last received, by either clock
 
     def send(self, request: Request, timeout: float) -> Answer:
         """Send a request and return its answer within `timeout` seconds; raises OSError.
@@ -61,173 +70,143 @@ class HttpTransport:
         servers may close idle connections, and that is no failed attempt.
         """
         deadline = monotonic() + timeout
-        if self._socket is not None and not self._is_idle(self._socket):
+        kept = self._connection
+        if kept is not None and not (self._is_recent() and kept.is_idle()):
             self.close()
-        kept = self._socket is not None
+            kept = None
         try:
             return self._exchange(request, deadline)
-        except self._closed_errors:
-            if not kept:
+        except OSError as error:
+            is_closed = kept is not None and isinstance(error, kept.closed_errors)
+            if not is_closed or is_interruption(error):
                 raise
         return self._exchange(request, deadline)
 
     def close(self) -> None:
         """Close the connection, if there is one."""
-        connection, self._socket = self._socket, None
+        connection, self._connection = self._connection, None
         if connection is not None:
             connection.close()
 
     def close_in_child(self) -> None:
-        """Close an inherited connection in a forked child, without sending anything.
-
-        Closes only the descriptor: the closing message of TLS would end the parent's session.
-        """
-        connection, self._socket = self._socket, None
+        """Close an inherited connection in a forked child, without sending anything."""
+        connection, self._connection = self._connection, None
         if connection is not None:
-            socket.close(connection.detach())
+            connection.close_in_child()
 
-    def _is_idle(self, connection: socket.socket) -> bool:
-        """Return whether a kept connection can be used: it is open, and nothing was received.
+    def _is_recent(self) -> bool:
+        """Return whether the connection was used lately, by both clocks.
 
-        A server may send a 408 before it closes an idle connection; that must not be taken for the
-        answer to the next request.
+        The monotonic one may stand still while the machine sleeps, and the wall clock may be set:
+        then a connection is opened that was not needed.
         """
-        try:
-            connection.settimeout(0.0)
-            connection.recv(1)
-        except self._not_ready_errors:
-            return True
-        except OSError:
-            return False
-        return False
+        used_at, wall = self._used_at
+        idle = max(monotonic() - used_at, time.time() - wall)
+        return idle < _LONGEST_IDLE
 
     def _exchange(self, request: Request, deadline: float) -> Answer:
         """Send a request and return its answer; keep the connection only if that is complete."""
         try:
-            if self._socket is None:
-                self._socket = self._connect(deadline)
-            try:
-                for piece in self._to_pieces(request):
-                    self._send(self._socket, piece, deadline)
-            except self._closed_errors as error:
-                # The server may have refused before it read the body, and its answer can be read.
-                try:
-                    answer, _ = read_answer(self._socket, deadline, "POST")
-                except OSError:
-                    raise error from None
-                self.close()
-                return answer
-            answer, reusable = read_answer(self._socket, deadline, "POST")
+            proxy = self._find_proxy()
+            if self._connection is None:
+                self._connection = self._connect(proxy, deadline)
+            connection = self._connection
+            sent = self._send_request(connection, self._to_pieces(request, proxy), deadline)
+            answer, reusable = read_answer(connection, deadline, "POST", early=not sent)
+            if proxy is not None and answer.status == _PROXY_REFUSES:
+                raise Misconfigured(f"the proxy refused the request with HTTP {answer.status}")
         except BaseException:
             self.close()
             raise
-        if not reusable:
+        if reusable:
+            self._used_at = monotonic(), time.time()
+        else:
             self.close()
         return answer
 
-    def _send(self, connection: socket.socket, message: memoryview, deadline: float) -> None:
-        """Send everything: without waiting if possible, else with a timeout.
+    def _send_request(
+        self, connection: Connection, pieces: tuple[memoryview, memoryview], deadline: float
+    ) -> bool:
+        """Send a request; False when the server answers before it has received all of it."""
+        try:
+            return all(connection.send(piece, deadline, begins_answer) for piece in pieces)
+        except connection.closed_errors as error:
+            # The server may have refused before it read the body, and its answer can be read.
+            if is_interruption(error) or not self._has_answer(connection, deadline):
+                raise
+            return False
 
-        With a timeout Python polls before it sends. Each system call releases the interpreter lock,
-        and getting it back interrupts a program that computes.
-        """
-        while message:
-            try:
-                connection.settimeout(0.0)
-                sent = connection.send(message)
-            except self._not_ready_errors:
-                connection.settimeout(get_seconds_left(deadline))
-                sent = connection.send(message)
-            message = message[sent:]
+    def _has_answer(self, connection: Connection, deadline: float) -> bool:
+        """Return whether the server sent an answer before it closed the connection."""
+        try:
+            while not begins_answer(connection.unread):
+                piece = connection.receive(deadline)
+                if not piece:
+                    return False
+                connection.unread += piece
+        except OSError as error:
+            if is_interruption(error):
+                raise
+            return False
+        return True
 
-    def _to_pieces(self, request: Request) -> tuple[memoryview, memoryview]:
+    def _to_pieces(
+        self, request: Request, proxy: Proxy | None = None
+    ) -> tuple[memoryview, memoryview]:
         """Return the head with the first part of the body, and the rest, which may be large.
 
         As views, so that code that prints variables does not print the key in the head.
         """
-        headers = {"Host": self._authority, "Accept": "application/json"}
+        headers = {
+            "Host": self._authority,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+        }
         target = self._prefix + request.path
-        proxy = self._get_proxy()
         if proxy is not None and self._scheme == "http":
             target = f"http://{self._authority}{target}"
-            headers.update(get_credentials(proxy))
+            headers.update(proxy.headers)
         headers["Content-Length"] = str(len(request.body))
         headers.update(get_headers(self._key.reveal(), __version__))
         head = _to_head(f"POST {target}", headers)
         body = memoryview(request.body)
         return memoryview(head + body[:_COPIED_BYTES]), body[_COPIED_BYTES:]
 
-    def _get_proxy(self) -> str | None:
-        return get_proxy(self._scheme, self._host, self._port)
+    def _find_proxy(self) -> Proxy | None:
+        return find_proxy(self._scheme, self._server, self._port)
 
-    def _connect(self, deadline: float) -> socket.socket:
+    def _connect(self, proxy: Proxy | None, deadline: float) -> Connection:
         """Return a new connection: through a proxy if there is one, and for https encrypted."""
-        host, port, proxy = self._host, self._port, self._get_proxy()
-        if proxy is not None:
-            parts = parse_proxy(proxy)
-            if parts.scheme != "http" or not parts.hostname:
-                raise OSError(f"a proxy must be an http:// URL, got scheme {parts.scheme!r}")
-            host, port = parts.hostname, parts.port or 80
-        connection = _connect_to(host, port, deadline)
+        host, port = (self._host, self._port) if proxy is None else (proxy.host, proxy.port)
+        connection = Connection(self._connector.connect(host, port, deadline))
         if self._scheme == "http":
             return connection
         try:
             if proxy is not None:
                 self._open_tunnel(connection, proxy, deadline)
-            connection = encrypted = self._encrypt(connection)
-            encrypted.settimeout(get_seconds_left(deadline))
-            encrypted.do_handshake()
+            with first_use():
+                import ssl
+            self._ssl_context = self._ssl_context or ssl.create_default_context()
+            connection.encrypt(self._ssl_context, self._server, deadline)
         except BaseException:
             connection.close()
             raise
         return connection
 
-    def _open_tunnel(self, connection: socket.socket, proxy: str, deadline: float) -> None:
+    def _open_tunnel(self, connection: Connection, proxy: Proxy, deadline: float) -> None:
         """Open a tunnel through a proxy (RFC 9110, 9.3.6)."""
-        headers = {"Host": self._address, **get_credentials(proxy)}
-        head = _to_head(f"CONNECT {self._address}", headers)
-        self._send(connection, memoryview(head), deadline)
+        headers = {"Host": self._address, **proxy.headers}
+        head = memoryview(_to_head(f"CONNECT {self._address}", headers))
+        del headers  # with the password of the proxy: no frame that may raise holds it
+        connection.send(head, deadline, begins_answer)
         answer, _ = read_answer(connection, deadline, "CONNECT")
+        message = f"the proxy refused the tunnel with HTTP {answer.status}"
+        if answer.status == _PROXY_REFUSES:
+            raise Misconfigured(message)
         if answer.status // 100 != 2:  # noqa: PLR2004  # 2xx
-            raise OSError(f"the proxy refused the tunnel with HTTP {answer.status}")
-
-    def _encrypt(self, plain: socket.socket) -> ssl.SSLSocket:
-        """Return a connection that is encrypted once its handshake is done."""
-        with first_use():
-            import ssl
-        self._closed_errors = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
-        self._not_ready_errors = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
-        self._ssl_context = self._ssl_context or ssl.create_default_context()
-        return self._ssl_context.wrap_socket(
-            plain, server_hostname=self._host, do_handshake_on_connect=False
-        )
+            raise OSError(message)
 
 
 def _to_head(request: str, headers: Mapping[str, str]) -> bytes:
     lines = [f"{name}: {value}" for name, value in headers.items()]
     return "\r\n".join([f"{request} HTTP/1.1", *lines, "", ""]).encode()
-
-
-def _connect_to(host: str, port: int, deadline: float) -> socket.socket:
-    """Return a connection to the first address that accepts; one deadline is for all of them."""
-    failure: OSError | None = None
-    for family, kind, protocol, _, address in _resolve_addresses(host, port):
-        connection = socket.socket(family, kind, protocol)
-        try:
-            connection.settimeout(get_seconds_left(deadline))
-            connection.connect(address)
-            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        except OSError as error:
-            failure = error
-            connection.close()
-        else:
-            return connection
-    raise failure or OSError(f"no address for {host}")
-
-
-def _resolve_addresses(host: str, port: int) -> list[tuple[Any, ...]]:
-    try:
-        return [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
-    except RuntimeError:
-        # gevent resolves in a thread, and Python 3.12 starts none during shutdown: bypass gevent.
-        return [*_socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]

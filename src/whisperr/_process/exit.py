@@ -11,7 +11,9 @@ import sys
 from _weakref import ref  # by itself: `weakref` is a twentieth of the import time
 
 from . import forks
-from .identity import get_process
+from .identity import get_process, is_main_interpreter
+from .interruption import belongs_to_caller
+from .logger import log
 from .real_clock import monotonic
 
 TYPE_CHECKING = False
@@ -86,22 +88,37 @@ def pipelines() -> list[Running]:
 def shutdown_all(timeout: float) -> None:
     """Shut all clients down within `timeout` seconds; begin all before waiting for any.
 
-    Events that are not delivered then are dropped and reported.
+    Events that are not delivered then are dropped and reported. What ends the shutdown of one
+    client does not keep the others from theirs; an interruption is raised when all have ended.
     """
     deadline = monotonic() + timeout
     mine = pipelines()
     here = [pipeline for pipeline in mine if not pipeline.has_thread]
     others = [pipeline for pipeline in mine if pipeline.has_thread]
+    raised: list[BaseException] = []
     for pipeline in others:
-        pipeline.begin_shutdown(deadline)
+        _contain(pipeline.begin_shutdown, deadline, raised)
     # In the calling thread one after the other, and none may take the time of those that follow.
     for left, pipeline in zip(range(len(here), 0, -1), here, strict=True):
         now = monotonic()
         share = now + max(deadline - now, 0.0) / left
-        pipeline.begin_shutdown(share)
-        pipeline.finish_shutdown(share)
+        _contain(pipeline.begin_shutdown, share, raised)
+        _contain(pipeline.finish_shutdown, share, raised)
     for pipeline in others:
-        pipeline.finish_shutdown(deadline)
+        _contain(pipeline.finish_shutdown, deadline, raised)
+    if raised:
+        raise raised[0]
+
+
+def _contain(act: Callable[[float], object], deadline: float, raised: list[BaseException]) -> None:
+    """Do one step of a shutdown; keep what it raises for later if that is for the caller."""
+    try:
+        act(deadline)
+    except BaseException as error:  # noqa: BLE001  # the other clients end as well
+        if belongs_to_caller(error):
+            raised.append(error)
+        else:
+            log("error", "a client could not be shut down: %s", type(error).__name__)
 
 
 def _add(pipeline: Running) -> None:
@@ -132,19 +149,8 @@ def _end() -> None:
     global _begun_in  # noqa: PLW0603  # once per process
     _begun_in = get_process()
     shutdown_all(EXIT_TIMEOUT)
-    if not _is_main_interpreter():
+    if not is_main_interpreter():
         _join_threads(EXIT_TIMEOUT)
-
-
-def _is_main_interpreter() -> bool:
-    for name in ("_interpreters", "_xxsubinterpreters"):  # from 3.13 on, and before
-        try:
-            interpreters = __import__(name)
-        except ImportError:
-            continue
-        current: bool = interpreters.get_current() == interpreters.get_main()
-        return current
-    return True  # PyPy, which has no others
 
 
 def _join_threads(timeout: float) -> None:

@@ -93,3 +93,15 @@ def _make_page() -> mmap | None:
     except (OSError, ValueError):
         return page
     return None
+
+
+def is_main_interpreter() -> bool:
+    """Return whether this is no sub-interpreter: a thread that is left in one ends the process."""
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from Python 3.13 on, and before
+        try:
+            interpreters = __import__(name)
+        except ImportError:
+            continue
+        current: bool = interpreters.get_current() == interpreters.get_main()
+        return current
+    return True  # PyPy, which has no others

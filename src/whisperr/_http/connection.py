@@ -1,0 +1,168 @@
+"""One open connection, plain or encrypted. Every wait ends by the deadline of the attempt.
+
+The socket never blocks: what is not ready is waited for here, so that an answer is seen while a
+request is still being sent. Sending tries at once before it waits: each system call releases the
+interpreter lock, and getting it back interrupts a program that computes.
+
+A peer that closes during a request must not end the process. Python ignores SIGPIPE, but programs
+set it back to its default action. Plain sockets do not raise it (on macOS by an option that the
+connector sets), and while OpenSSL writes it is blocked in the calling thread, as libpq does it.
+
+Threads: used by one thread at a time; a forked child calls `close_in_child`.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+
+from whisperr._process.imports import first_use
+from whisperr._process.interruption import is_interruption
+
+from .readiness import READ, WRITE, get_seconds_left, wait_ready
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+    from typing import ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    T = TypeVar("T")
+
+_RECV_BYTES = 16 * 1024
+_NO_SIGPIPE = getattr(socket, "MSG_NOSIGNAL", 0)
+
+
+class Connection:
+    """Sends and receives bytes by a deadline (monotonic). `unread` is what was received early."""
+
+    __slots__ = ("_is_encrypted", "_socket", "_want_read", "_want_write", "closed_errors", "unread")
+
+    def __init__(self, connected: socket.socket) -> None:
+        """Use a connected socket, which must be in non-blocking mode."""
+        self._socket = connected
+        self._is_encrypted = False
+        self._want_read: tuple[type[OSError], ...] = (BlockingIOError,)
+        self._want_write: tuple[type[OSError], ...] = (BlockingIOError,)
+        # The exceptions for a connection that the peer has closed.
+        self.closed_errors: tuple[type[OSError], ...] = (ConnectionError,)
+        self.unread = bytearray()
+
+    def encrypt(self, context: ssl.SSLContext, host: str, deadline: float) -> None:
+        """Do the client's side of a TLS handshake; `host` is who the certificate must name."""
+        with first_use():
+            import ssl
+        self.closed_errors = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
+        self._want_read = (ssl.SSLWantReadError,)
+        self._want_write = (ssl.SSLWantWriteError,)
+        encrypted = context.wrap_socket(
+            self._socket, server_hostname=host, do_handshake_on_connect=False
+        )
+        self._socket = encrypted
+        self._is_encrypted = True
+        while flags := self._shake_hands(encrypted):
+            self._wait(flags, deadline)
+
+    def _shake_hands(self, encrypted: ssl.SSLSocket) -> int:
+        """Do what is possible of the handshake; return what to wait for, 0 when it is done."""
+        try:
+            _without_sigpipe(encrypted.do_handshake)
+        except self._want_read:
+            return READ
+        except self._want_write:
+            return WRITE
+        return 0
+
+    def send(
+        self, message: memoryview, deadline: float, is_answered: Callable[[bytearray], bool]
+    ) -> bool:
+        """Send everything; False when the peer has answered before it had all of it.
+
+        `is_answered` is called with what was received meanwhile.
+        """
+        while message:
+            sent, wanted = self._send_some(message)
+            if not sent and READ & self._wait(wanted, deadline):
+                # The peer may have answered, and may not read any more.
+                piece = self._receive_some()
+                if piece == b"":
+                    raise ConnectionResetError("the server closed the connection during a request")
+                self.unread += piece or b""
+                if piece and is_answered(self.unread):
+                    return False
+            message = message[sent:]
+        return True
+
+    def receive(self, deadline: float) -> bytes:
+        """Return the next bytes; empty when the peer has closed its side."""
+        if not self._is_encrypted:  # nothing is buffered here
+            self._wait(READ, deadline)
+        while (piece := self._receive_some()) is None:
+            self._wait(READ, deadline)
+        return piece
+
+    def is_idle(self) -> bool:
+        """Return whether a kept connection can be used: it is open, and nothing was received.
+
+        A server may send a 408 before it closes an idle connection; that must not be taken for the
+        answer to the next request.
+        """
+        try:
+            return self._receive_some() is None
+        except OSError as error:
+            if is_interruption(error):
+                raise
+            return False
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._socket.close()
+
+    def close_in_child(self) -> None:
+        """Close an inherited connection in a forked child, without sending anything.
+
+        Closes only the descriptor: the closing message of TLS would end the parent's session.
+        """
+        socket.close(self._socket.detach())
+
+    def _send_some(self, message: memoryview) -> tuple[int, int]:
+        """Return how many bytes were sent, and, if none, what to wait for."""
+        try:
+            if self._is_encrypted:
+                sent = _without_sigpipe(self._socket.send, message)
+            else:
+                sent = self._socket.send(message, _NO_SIGPIPE)
+        except self._want_write:
+            sent = 0
+        except self._want_read:  # TLS has to receive something first
+            return 0, READ
+        return sent, READ | WRITE  # gevent returns 0 where there is no room
+
+    def _receive_some(self) -> bytes | None:
+        """Return what is there; None when nothing is, empty when the peer has closed its side."""
+        try:
+            return self._socket.recv(_RECV_BYTES)
+        except (*self._want_read, *self._want_write):
+            return None
+
+    def _wait(self, flags: int, deadline: float) -> int:
+        """Return which of the flags is possible now; raises TimeoutError."""
+        ready = wait_ready({self._socket: flags}, get_seconds_left(deadline))
+        if not ready:
+            raise TimeoutError("no complete answer within request_timeout")
+        return ready[self._socket]
+
+
+def _without_sigpipe(act: Callable[P, T], *given: P.args, **named: P.kwargs) -> T:
+    """Call something that writes to a socket, and must not end the process by SIGPIPE."""
+    if not hasattr(signal, "sigtimedwait") or signal.getsignal(signal.SIGPIPE) != signal.SIG_DFL:
+        return act(*given, **named)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGPIPE,))
+        return act(*given, **named)
+    finally:
+        if signal.SIGPIPE not in before:
+            signal.sigtimedwait((signal.SIGPIPE,), 0)  # the one that was raised meanwhile
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -1,0 +1,142 @@
+"""Opens connections to a host that may have several addresses, some of which do not answer.
+
+As RFC 8305 describes it: the next address is tried when the one before has failed, or has not
+answered for a moment; the first one that answers is used. One deadline is for all of them.
+
+Threads: used by one thread at a time.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import sys
+from itertools import zip_longest
+
+from whisperr._process.interruption import is_interruption
+
+from .readiness import WRITE, get_seconds_left, wait_ready
+from .resolver import Resolver
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    Address = tuple[Any, ...]
+
+# Seconds until the next address is tried as well. RFC 8305, 5: the recommended delay.
+_DELAY = 0.25
+_IN_PROGRESS = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
+_SO_NOSIGPIPE = 0x1022  # of macOS: Python does not name it
+
+
+class Connector:
+    """Opens connections, and remembers which addresses did not answer."""
+
+    def __init__(self) -> None:
+        self._resolver = Resolver()
+        self._passed_over: set[Address | None] = set()
+
+    def connect(self, host: str, port: int, deadline: float) -> socket.socket:
+        """Return a connection that does not block, by `deadline` (monotonic); raises OSError.
+
+        Addresses that failed or were too slow are tried last the next time.
+        """
+        found = _take_turns(self._resolver.resolve(host, port, deadline))
+        found.sort(key=lambda one: one[4] in self._passed_over)
+        race = _Race(found, deadline)
+        try:
+            winner = race.run()
+        except OSError:
+            self._passed_over = set()  # none is better than another
+            raise
+        finally:
+            race.close()
+        self._passed_over |= race.tried
+        self._passed_over.discard(race.won)
+        return winner
+
+
+class _Race:
+    """The attempts to connect to the addresses of one host."""
+
+    def __init__(self, addresses: list[Address], deadline: float) -> None:
+        self._left = addresses[::-1]  # the next one is the last
+        self._deadline = deadline
+        # A deadline that is near must leave time for each address.
+        self._delay = min(_DELAY, get_seconds_left(deadline) / len(addresses))
+        self._open: dict[socket.socket, Address] = {}
+        self._failure: OSError | None = None
+        self.tried: set[Address] = set()
+        self.won: Address | None = None
+
+    def run(self) -> socket.socket:
+        """Return the first connection; raises the last failure, or TimeoutError."""
+        while True:
+            if self._left:
+                self._start(self._left.pop())
+            if not self._open:
+                if self._left:
+                    continue
+                raise self._failure or OSError("the host has no address")
+            # Paced by how long a wait takes, not by a clock, which tests may stop.
+            left = get_seconds_left(self._deadline)
+            wanted = dict.fromkeys(self._open, WRITE)
+            ready = wait_ready(wanted, min(self._delay, left) if self._left else left)
+            if not ready and not self._left:
+                raise TimeoutError("no connection within request_timeout")
+            winner = self._find_connected(ready)
+            if winner is not None:
+                return winner
+
+    def close(self) -> None:
+        """Close what is not the winner."""
+        while self._open:
+            self._open.popitem()[0].close()
+
+    def _start(self, address: Address) -> None:
+        family, kind, protocol, _, place = address
+        self.tried.add(place)
+        try:
+            one = socket.socket(family, kind, protocol)
+        except OSError as error:
+            if is_interruption(error):
+                raise
+            self._failure = error
+            return
+        self._open[one] = place
+        one.settimeout(0.0)
+        self._check(one, one.connect_ex(place), _IN_PROGRESS)
+
+    def _find_connected(self, ready: Iterable[socket.socket]) -> socket.socket | None:
+        for one in ready:
+            if self._check(one, one.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), (0,)):
+                return self._finish(one)
+        return None
+
+    def _check(self, one: socket.socket, code: int, fine: tuple[int, ...]) -> bool:
+        """Return whether this attempt goes on; otherwise it is over."""
+        if code in fine:
+            return True
+        self._failure = OSError(code, os.strerror(code))
+        del self._open[one]
+        one.close()
+        return False
+
+    def _finish(self, winner: socket.socket) -> socket.socket:
+        winner.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sys.platform == "darwin":  # a closed connection must not end the process
+            winner.setsockopt(socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
+        self.won = self._open.pop(winner)
+        return winner
+
+
+def _take_turns(addresses: list[Address]) -> list[Address]:
+    """Return the addresses with the families in turn, that of the first one first."""
+    families: dict[int, list[Address]] = {}
+    for one in addresses:
+        families.setdefault(one[0], []).append(one)
+    rows = zip_longest(*families.values())
+    return [one for row in rows for one in row if one is not None]

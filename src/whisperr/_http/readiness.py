@@ -1,0 +1,73 @@
+"""Waits until one of several sockets can be read or written, and what is left of a deadline.
+
+With `poll` where the system has it: `select` refuses sockets whose number is 1024 or more. Both are
+looked up at each call, because gevent and eventlet replace them.
+"""
+
+from __future__ import annotations
+
+import math
+import select
+
+from whisperr._process.real_clock import monotonic
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Mapping
+
+    Wanted = Mapping[socket.socket, int]
+
+READ = 1
+WRITE = 2
+_LONGEST_WAIT = 86_400.0  # seconds; `poll` takes milliseconds in 32 bits
+
+
+def get_seconds_left(deadline: float) -> float:
+    """Return the seconds until `deadline` (monotonic); raises TimeoutError when it has passed."""
+    left = deadline - monotonic()
+    if left <= 0:
+        raise TimeoutError("no complete answer within request_timeout")
+    return left
+
+
+def wait_ready(wanted: Wanted, timeout: float) -> dict[socket.socket, int]:
+    """Return which of READ and WRITE are possible on which socket; empty after `timeout` seconds.
+
+    `wanted` says what to wait for on which socket. An error of a socket makes both possible: the
+    next call on it raises that error.
+    """
+    timeout = min(max(timeout, 0.0), _LONGEST_WAIT)
+    make_poll = getattr(select, "poll", None)
+    if make_poll is None:
+        return _select(wanted, timeout)
+    poller = make_poll()
+    sockets = {}
+    for one, flags in wanted.items():
+        number = one.fileno()
+        sockets[number] = one
+        events = (select.POLLIN if flags & READ else 0) | (select.POLLOUT if flags & WRITE else 0)
+        poller.register(number, events)
+    return {
+        sockets[number]: _to_flags(event)
+        for number, event in poller.poll(math.ceil(timeout * 1000))
+    }
+
+
+def _to_flags(event: int) -> int:
+    if event & ~(select.POLLIN | select.POLLOUT):  # an error, or the other side hung up
+        return READ | WRITE
+    return (READ if event & select.POLLIN else 0) | (WRITE if event & select.POLLOUT else 0)
+
+
+def _select(wanted: Wanted, timeout: float) -> dict[socket.socket, int]:
+    """Wait with `select`; Windows reports a failed connection as an exceptional condition."""
+    to_read = [one for one, flags in wanted.items() if flags & READ]
+    to_write = [one for one, flags in wanted.items() if flags & WRITE]
+    readable, writable, failed = select.select(to_read, to_write, to_write, timeout)
+    ready = dict.fromkeys(failed, READ | WRITE)
+    for one in readable:
+        ready[one] = ready.get(one, 0) | READ
+    for one in writable:
+        ready[one] = ready.get(one, 0) | WRITE
+    return ready
