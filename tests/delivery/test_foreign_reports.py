@@ -115,7 +115,7 @@ def test_an_interruption_of_a_callback_in_the_calling_thread_reaches_the_caller(
 
 
 class WrongAnswer:
-    """What a transport of somebody's own might return by mistake."""
+    """What a transport of a user might return by mistake."""
 
 
 @pytest.mark.parametrize(
@@ -185,13 +185,13 @@ class ExpiringQueue(MemoryQueue):
 
 def test_a_flush_returns_after_on_error_has_heard_of_expired_events() -> None:
     for _ in range(50):
-        heard: list[WhisperrError] = []
+        reported: list[WhisperrError] = []
         queue = ExpiringQueue(100, 100_000)
         client = Whisperr(
-            "wrk_test", transport=MemoryTransport(), buffer=queue, on_error=heard.append
+            "wrk_test", transport=MemoryTransport(), buffer=queue, on_error=reported.append
         )
         queue.accounting = client._get_pipeline().accounting
         client.track("u", "some_event")
         assert client.flush(LIMIT)
-        assert [error.reason for error in heard] == ["expired"]
+        assert [error.reason for error in reported] == ["expired"]
         assert client.shutdown(LIMIT)
