@@ -66,6 +66,7 @@ class _Added(NamedTuple):
     """What adding to a stream changed: ids, what ends them, and what was dropped for room."""
 
     stream: Stream
+    vanished: Iterator[object]
     ids: dict[bytes, int]
     ended: Iterator[object]
     missing: int
@@ -129,11 +130,12 @@ class RedisStore:
         update = map(
             dict.update, *zip(*((one.stream.own, one.ids) for one in results), strict=True)
         )
+        vanished = chain.from_iterable([one.vanished for one in results])
         end, ended = number + len(events), chain.from_iterable([one.ended for one in results])
         missing = self._missing + sum(one.missing for one in results)
         dropped = [data for one in results for data in one.dropped]
         # One step for a signal handler: until then the scripts run again, and find their entries.
-        _ = [*update], [*ended]
+        _ = [*vanished], [*update], [*ended]
         self._missing = missing
         self.appended_to = end
         return dropped
@@ -249,11 +251,12 @@ class RedisStore:
         # Stored by an attempt whose answer was lost, and gone since.
         missing = ids.count(b"")
         # The server gives ids again when the stream was deleted.
-        missing += sum(stream.own.get(id_, number) != number for id_, number in added.items())
+        again = [id_ for id_, number in added.items() if stream.own.get(id_, number) != number]
+        missing += len(again)
         own = {id_ for id_, _, _ in over if id_ in stream.own or id_ in added}
         dropped = _to_events([Entry(*one) for one in over], own)
         ended = _pop(stream.own, [*own])
-        return _Added(stream, added, ended, missing, dropped)
+        return _Added(stream, _pop(stream.own, again), added, ended, missing, dropped)
 
     def _is_gone(self, stream: Stream, number: int) -> bool:
         """Return whether no own event before this number is left."""

@@ -105,7 +105,11 @@ end
 load()
 
 -- To be called before the first other write, unless a full server is to refuse the script.
-local function begin() redis.call('HDEL', state, '') end
+local has_begun = false
+local function begin()
+  if not has_begun then redis.call('HDEL', state, '') end
+  has_begun = true
+end
 local function save()
   local values, fields = {}, {}
   for at, name in ipairs(NAMES) do
@@ -201,8 +205,11 @@ while was_tried do
   to = '(' .. some[200][1]
 end
 -- What the newest attempt that came here stored: of these, one that is not found is gone.
-local known = redis.call('HMGET', mine, 'first', 'last')
-local first, last = tonumber(known[1] or ''), tonumber(known[2] or '')
+local first, last
+if was_tried then
+  local known = redis.call('HMGET', mine, 'first', 'last')
+  first, last = tonumber(known[1] or ''), tonumber(known[2] or '')
+end
 local ids = {}
 for at = 6, #ARGV, 3 do
   local number, data, id = tonumber(ARGV[at]), ARGV[at + 2], nil
@@ -214,6 +221,7 @@ for at = 6, #ARGV, 3 do
   if not id and not is_gone then
     id = redis.call('XADD', stream, '*', 's', me, 'n', ARGV[at], 'd', data)
     s.rows, s.bytes, s.newest = s.rows + 1, s.bytes + #data + overhead, id
+    has_begun = true
   end
   ids[#ids + 1] = id or ''
 end
