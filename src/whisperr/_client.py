@@ -6,18 +6,17 @@ microseconds and never wait.
 
 from __future__ import annotations
 
-import time
-from os import getpid
-
 from ._contract import BASE_URL
 from ._delivery.accounting import Stats
 from ._delivery.pipeline import Pipeline, resolve_buffer
 from ._events.identify import encode_identify
 from ._options import OVERRIDES, Config
 from ._process.exit import EXIT_TIMEOUT
+from ._process.identity import get_process, get_reader
 from ._process.interruption import is_interruption
 from ._process.logger import log_to_stderr
-from ._secret import Secret
+from ._process.real_clock import monotonic
+from ._secret import Secret, hide_password
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -67,13 +66,15 @@ class Whisperr:
         ssl_context: ssl.SSLContext | None = None,
         transport: Transport | None = None,
     ) -> None:
-        given = {**locals(), "api_key": Secret(api_key)}
-        del api_key, given["self"]  # no variable of a frame that may raise holds the key
+        given = {**locals(), "api_key": Secret(api_key), "buffer": hide_password(buffer)}
+        # No variable of a frame that may raise holds the key, or the password of a buffer's URL.
+        del api_key, buffer, given["self"]
         self._config = resolve_buffer(Config(given))
         self._off = self._config.disabled
         # By process: a forked child finds no pipeline of its own and makes one. A dictionary,
         # because `setdefault` settles a race between threads without a lock.
-        self._pipelines: dict[int, Pipeline] = {}
+        self._pipelines: dict[object, Pipeline] = {}
+        self._read_process = get_reader()
         if self._config.debug and not self._off:
             log_to_stderr()
         get_pipeline(self)
@@ -108,7 +109,7 @@ class Whisperr:
                 return None
             pipeline = found
         else:
-            pipeline = self._pipelines.get(getpid()) or self._get_pipeline()
+            pipeline = self._pipelines.get(self._read_process()) or self._get_pipeline()
         if pipeline.scheduler.closing:  # `pipeline.closing`, without a call
             pipeline.reject_closed("track")
             return None
@@ -189,7 +190,7 @@ class Whisperr:
         pipeline = get_pipeline(self)
         if pipeline is None:
             return True
-        deadline = time.monotonic() + max(timeout, 0.0)
+        deadline = monotonic() + max(timeout, 0.0)
         pipeline.begin_shutdown(deadline)
         return pipeline.finish_shutdown(deadline)
 
@@ -266,22 +267,22 @@ class Whisperr:
     def __del__(self) -> None:
         """End the thread once everything is delivered: no call can add an event any more."""
         for pipeline in tuple(getattr(self, "_pipelines", {}).values()):
-            if pipeline.pid == getpid():
+            if pipeline.process == get_process():
                 pipeline.leave()
 
     def _get_pipeline(self) -> Pipeline:
         """Return the pipeline of this process; make it, and close a parent's, after a fork."""
-        pid = getpid()
-        pipeline = self._pipelines.get(pid)
+        process = get_process()
+        pipeline = self._pipelines.get(process)
         if pipeline is None:
-            pipeline = self._pipelines.setdefault(pid, Pipeline(self._config))
+            pipeline = self._pipelines.setdefault(process, Pipeline(self._config))
             for other in tuple(self._pipelines):
-                if other != pid:
+                if other != process:
                     inherited = self._pipelines.pop(other, None)
                     if inherited is not None:  # another thread may have been faster
                         inherited.close_in_child()
                         if inherited.closing:  # a client that was shut down stays so
-                            pipeline.begin_shutdown(time.monotonic())
+                            pipeline.begin_shutdown(monotonic())
         return pipeline
 
 

@@ -12,7 +12,7 @@ import sys
 
 from ._contract import BASE_URL, MAX_BATCH_EVENTS
 from ._frozen import Frozen
-from ._secret import Secret
+from ._secret import Secret, hide_password
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ class Option:
 
     def redact(self, value: object) -> str:
         """Return a value as errors may show it: of a URL only its type, it may have a password."""
+        if isinstance(value, Secret):
+            return "str"
         private = self.name == "base_url" or (self.name == "buffer" and isinstance(value, str))
         return type(value).__name__ if private else repr(value)
 
@@ -72,6 +74,8 @@ def _is_seconds(value: object) -> bool:
 
 
 def _is_buffer(value: object) -> bool:
+    if isinstance(value, Secret):
+        return "://" in value.reveal()
     if isinstance(value, str):
         return "://" in value or value == OUTBOX
     if hasattr(value, "__fspath__"):
@@ -170,7 +174,8 @@ OPTIONS = (
 class Config(Frozen):
     """The checked options of one client, under their names; only `api_key` is called `key`.
 
-    `buffer` may be a URL, until `resolve_buffer` of `_delivery.pipeline` replaces it.
+    `buffer` may be a URL, wrapped when it may have a password, until `resolve_buffer` of
+    `_delivery.pipeline` replaces it.
     """
 
     __slots__ = ("key", *(option.name for option in OPTIONS if option.name != "api_key"))
@@ -256,7 +261,7 @@ def _get_checked_base_url(given: str | None) -> str:
 def _get_buffer(given: object) -> object:
     """Return the given buffer, or the URL of one from the environment, or None for memory."""
     if given is None:
-        given = os.environ.get("WHISPERR_BUFFER") or None
+        given = hide_password(os.environ.get("WHISPERR_BUFFER") or None)
     if given == OUTBOX:
         raise ValueError(OUTBOX_HINT)
     return given

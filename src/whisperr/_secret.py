@@ -1,7 +1,8 @@
-"""Wraps the key, so that code that prints variables does not print it.
+"""Wraps the key and URLs with a password, so that code that prints variables does not print them.
 
 Crash reporters print the variables of every frame that an exception passes. Invariant: no frame of
-the package that may raise holds the unwrapped key. So checks return a sentence, and callers raise.
+the package that may raise holds the unwrapped key, or such a URL. So checks return a sentence, and
+callers raise.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _VARIABLE = "WHISPERR_API_KEY"
 
 
 class Secret:
-    """A key, or whatever was given as the key. Only `reveal` returns it."""
+    """A key, or whatever was given as the key, or a URL. Only `reveal` returns it."""
 
     __slots__ = ("_value",)
 
@@ -24,7 +25,7 @@ class Secret:
         self._value = value.strip() if isinstance(value, str) else value
 
     def reveal(self) -> str:
-        """Return the key itself. Only for the header of a request."""
+        """Return the key itself, only for the header of a request; or the URL, only to parse it."""
         return str(self._value)
 
     def or_environment(self) -> Secret:
@@ -53,7 +54,12 @@ class Secret:
         return "Secret('***')"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a key cannot be pickled: anyone could read it in the pickle")
+        raise TypeError("a key or password cannot be pickled: anyone could read it in the pickle")
+
+
+def hide_password(value: object) -> object:
+    """Return a URL that may have a password wrapped, and any other value as it is."""
+    return Secret(value) if isinstance(value, str) and "@" in value else value
 
 
 _WHERE = "create a server key (wrk_...) in the Whisperr dashboard, or pass disabled=True"

@@ -13,23 +13,30 @@ from __future__ import annotations
 import re
 from os import fspath
 from pathlib import Path
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from ._frozen import Frozen
 from ._options import OUTBOX, OUTBOX_HINT
+from ._queue.redis_url import parse_server
 from ._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
+from ._secret import Secret
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from os import PathLike
     from typing import Any, Literal
 
+    from ._queue.redis_url import Server
     from .protocols import Accounting, BufferConfig, SharedQueue
 
 __all__ = ["RedisBuffer", "SQLiteBuffer", "parse_buffer_url"]
 
 _FILE_HINT = "such as sqlite:////var/lib/app/events.db (absolute) or sqlite:///events.db (relative)"
 _REDIS_HINT = "such as redis://localhost:6379/0?stream=whisperr"
+_REDIS_FORM = (
+    f"url: must be redis://[user:password@]host[:port][/database], {_REDIS_HINT}; a password with "
+    "/ ? # @ : or % in it is percent-encoded (? is %3F)"
+)
 _STREAM = re.compile(r"[A-Za-z0-9_.:{}-]{1,100}")
 _MOST_SHARDS = 64
 _LONGEST_TIMEOUT = 10.0  # seconds; `track()` may wait for so long
@@ -92,9 +99,9 @@ class RedisBuffer(Frozen):
     Raises ValueError for a wrong value, ImportError without redis-py.
     """
 
-    __slots__ = ("lease", "shards", "stream", "timeout", "url")
+    __slots__ = ("_server", "lease", "shards", "stream", "timeout")
 
-    url: str
+    _server: Server
     stream: str
     shards: int
     timeout: float
@@ -109,12 +116,15 @@ class RedisBuffer(Frozen):
         timeout: float = 0.25,
         lease: float = LEASE,
     ) -> None:
-        _get_address(url)
+        server = parse_server(Secret(url)) if isinstance(url, str) else None
+        del url  # no variable of a frame that may raise holds a password
+        if server is None:
+            raise ValueError(_REDIS_FORM)
         if not isinstance(stream, str) or not _STREAM.fullmatch(stream):
             raise ValueError(f"stream={stream!r}: must be letters, digits and _ . : {{ }} -")
         if shards not in range(1, _MOST_SHARDS + 1):
             raise ValueError(f"shards={shards!r}: must be a whole number from 1 to {_MOST_SHARDS}")
-        self._set(url=url, stream=stream, shards=int(shards))
+        self._set(_server=server, stream=stream, shards=int(shards))
         self._set(lease=_check_seconds("lease", lease, SHORTEST_LEASE, LONGEST_LEASE))
         self._set(timeout=_check_seconds("timeout", timeout, 0.01, _LONGEST_TIMEOUT))
         try:
@@ -125,10 +135,28 @@ class RedisBuffer(Frozen):
     def __repr__(self) -> str:
         return f"RedisBuffer({self.address!r}, stream={self.stream!r}, shards={self.shards})"
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._server.has_password:
+            raise TypeError(
+                "a RedisBuffer with a password cannot be pickled: the pickle would show it"
+            )
+        return super().__reduce__()
+
+    def __copy__(self) -> RedisBuffer:
+        return self
+
+    def __deepcopy__(self, _: object) -> RedisBuffer:
+        return self
+
+    @property
+    def url(self) -> str:
+        """The URL as it was given, with the password: not for logs."""
+        return self._server.url.reveal()
+
     @property
     def address(self) -> str:
         """The URL without user and password."""
-        return _get_address(self.url)
+        return self._server.address
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
         """Return the queue of this process; the client calls it once a process."""
@@ -136,42 +164,42 @@ class RedisBuffer(Frozen):
         from ._queue.redis import RedisStore
         from ._queue.redis_connection import RedisConnection
 
-        connection = RedisConnection(self.address, self.url.partition("?")[0], self.timeout)
+        connection = RedisConnection(self._server, self.timeout)
         names = [self.stream]
         if self.shards > 1:
             names = [f"{self.stream}:{number}" for number in range(self.shards)]
         store = RedisStore(connection, names, self.lease, max_events, max_bytes)
         return LeasedQueue(store, max_events, max_bytes, accounting)
 
-
-def _get_address(url: str) -> str:
-    """Return a Redis URL without user and password. Raises ValueError, without these as well."""
-    wrong = f"url: must be redis://[user:password@]host[:port][/database], {_REDIS_HINT}"
-    try:
-        parts = urlsplit(url)
-        port = parts.port or 6379
-    except (ValueError, AttributeError, TypeError):
-        raise ValueError(wrong) from None
-    database = parts.path.strip("/") or "0"
-    if parts.scheme not in {"redis", "rediss"} or not parts.hostname or not database.isdigit():
-        raise ValueError(wrong)
-    return f"{parts.scheme}://{parts.hostname}:{port}/{int(database)}"
+    def _fields(self) -> dict[str, Any]:
+        options = {name: getattr(self, name) for name in self.__slots__ if name != "_server"}
+        return {"url": self.url, **options}
 
 
-def parse_buffer_url(url: str) -> BufferConfig:
+def parse_buffer_url(url: str | Secret) -> BufferConfig:
     """Return the buffer that a URL stands for. Raises ValueError that says how to write it."""
-    if url == OUTBOX:
+    given = url if isinstance(url, Secret) else Secret(url)
+    del url  # no variable of a frame that may raise holds a password
+    if given.reveal() == OUTBOX:
         raise ValueError(OUTBOX_HINT)
-    server, _, query = url.partition("?")
-    scheme, colon, path = server.partition("://")
+    scheme, colon = given.reveal().partition("://")[:2]
     if scheme == "sqlite" and colon:
-        if not path.startswith("/") or path == "/":
-            raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
-        return SQLiteBuffer(unquote(path[1:]), **_parse_options(query, {"synchronous", "lease"}))
+        return _parse_sqlite(given.reveal())
     if scheme in {"redis", "rediss"} and colon:
+        if "@" in given.reveal().partition("?")[2]:  # a piece of the password, not of the query
+            raise ValueError(_REDIS_FORM)
         known = {"lease", "shards", "stream", "timeout"}
-        return RedisBuffer(server, **_parse_options(query, known))
+        options = _parse_options(given.reveal().partition("?")[2], known)
+        return RedisBuffer(given.reveal().partition("?")[0], **options)
     raise ValueError(f"buffer: must be a URL {_FILE_HINT} or {_REDIS_HINT}")
+
+
+def _parse_sqlite(url: str) -> SQLiteBuffer:
+    server, _, query = url.partition("?")
+    path = server.removeprefix("sqlite://")
+    if not path.startswith("/") or path == "/":
+        raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
+    return SQLiteBuffer(unquote(path[1:]), **_parse_options(query, {"synchronous", "lease"}))
 
 
 def _parse_options(query: str, known: set[str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         "too_large",
         "expired",
         "shutdown",
+        "lost_in_store",
         "invalid",
         "vetoed",
         "closed",
@@ -87,12 +88,13 @@ class WhisperrError(Frozen):
     - `message`: one line for people. It contains no key and no payload.
     - `status`: the HTTP status, None when there was no answer or no request.
     - `reason`: why events were dropped (`"queue_full"`, `"rejected"`, `"refused_in_batch"`,
-      `"too_large"`, `"expired"`, `"shutdown"`) or never accepted (`"invalid"`, `"vetoed"`,
-      `"closed"`, `"not_stored"`); None for the types that keep them.
+      `"too_large"`, `"expired"`, `"shutdown"`, `"lost_in_store"`) or never accepted (`"invalid"`,
+      `"vetoed"`, `"closed"`, `"not_stored"`); None for the types that keep them.
     - `count`: how many events the report is about.
     - `events`: the dropped events as dictionaries in the format of the wire, so that they can be
       stored elsewhere. May be fewer than `count`: it leaves out events that were never accepted,
-      events that the server refused without naming them, and everything over 8 MiB.
+      events that the server refused without naming them, those that are gone from a store, and
+      everything over 8 MiB.
     """
 
     __slots__ = ("_events", "count", "message", "reason", "status", "type")

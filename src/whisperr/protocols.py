@@ -56,7 +56,14 @@ class Accounting(Protocol):
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         """Count own events that another process delivered, or dropped and reported.
 
-        `outcome` is `"delivered"` or the reason of the loss.
+        `outcome` is `"delivered"` or the reason of the loss; a newer version of this package may
+        have stored one that this version does not know.
+        """
+
+    def lost_in_store(self, own: int, message: str, others: int = 0) -> None:
+        """Count and report events that a store lost, or that were damaged in it.
+
+        `own` of them this process accepted; `others` are reported only.
         """
 
     def not_durable(self, message: str, count: int) -> None:

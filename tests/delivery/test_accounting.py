@@ -30,6 +30,7 @@ DROPPED: tuple[Reason, ...] = (
     "too_large",
     "expired",
     "shutdown",
+    "lost_in_store",
 )
 NEVER_ACCEPTED: tuple[Reason, ...] = ("invalid", "vetoed", "closed", "not_stored")
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import SynchronousOnlyOperation
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
+
+calls: list[str] = []
 
 
 def by_header(request: HttpRequest) -> str | None:
@@ -21,6 +23,25 @@ async def later(request: HttpRequest) -> str | None:
 
 def blocking(request: HttpRequest) -> str | None:
     return f"blocking_{request.user.pk}" if request.user.is_authenticated else None
+
+
+def by_auth(request: Any) -> str | None:
+    """Return the user of django-ninja."""
+    return None if request.auth is None else str(request.auth.pk)
+
+
+def forgiving(request: HttpRequest) -> str | None:
+    """Take every failure for a visitor that is not known, as a broad `except` does."""
+    calls.append("forgiving")
+    try:
+        return f"forgiving_{request.user.pk or 'unknown'}"
+    except Exception:  # noqa: BLE001  # what the tests need it for
+        return None
+
+
+def in_disguise(request: HttpRequest) -> Any:
+    """Return something to await, which the function does not look like."""
+    return later(request)
 
 
 def broken(request: HttpRequest) -> str | None:

@@ -122,14 +122,16 @@ class TestResolver:
         expected = user.format(ada.pk)
         assert site.sent() == [(expected, "plan_upgraded"), (expected, "awaited")]
 
-    def test_a_sync_resolver_is_called_at_once(self, site: Site) -> None:
+    def test_a_sync_resolver_is_called_after_the_view(self, site: Site) -> None:
         async def view(request: Any) -> None:
             await upgrade(request)
-            assert get_accepted() == 1
+            assert get_accepted() == 0
+            await request.whisperr.atrack("awaited")
+            assert get_accepted() == 2
 
         with override_settings(WHISPERR_RESOLVE_USER="tests.django.resolvers.by_header"):
             site.aget(view, headers={"X-Account": "acct_7"})
-        assert site.sent() == [("acct_7", "plan_upgraded")]
+        assert site.sent() == [("acct_7", "plan_upgraded"), ("acct_7", "awaited")]
 
     def test_a_resolver_that_raises_is_reported_with_the_line_of_the_view(self, site: Site) -> None:
         async def view(request: Any) -> str:

@@ -59,6 +59,44 @@ CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
     ),
     ("no source of users", {"MIDDLEWARE": [OURS]}, ["whisperr.W006"], "Add one of the two"),
     (
+        "an outbox for each tenant",
+        {
+            "WHISPERR_BUFFER": "django",
+            "SHARED_APPS": ["django.contrib.auth"],
+            "TENANT_APPS": ["whisperr.django"],
+        },
+        ["whisperr.W007"],
+        'Move "whisperr.django" to SHARED_APPS',
+    ),
+    ("no outbox for each tenant", {"TENANT_APPS": ["whisperr.django"]}, [], ""),
+    (
+        "users of each tenant",
+        {"TENANT_APPS": ["django.contrib.auth"]},
+        ["whisperr.W008"],
+        "Set WHISPERR_RESOLVE_USER to a function that returns an id with the tenant",
+    ),
+    (
+        "users of each tenant of a type",
+        {
+            "TENANT_TYPES": {
+                "public": {"APPS": ["whisperr.django"]},
+                "shop": {"APPS": ["django.contrib.auth.apps.AuthConfig"]},
+            }
+        },
+        ["whisperr.W008"],
+        "Set WHISPERR_RESOLVE_USER",
+    ),
+    (
+        "users of each tenant with a resolver",
+        {
+            "TENANT_APPS": ["django.contrib.auth"],
+            "WHISPERR_RESOLVE_USER": "tests.django.resolvers.by_header",
+        },
+        [],
+        "",
+    ),
+    ("users of all tenants", {"SHARED_APPS": ["django.contrib.auth"], "TENANT_APPS": []}, [], ""),
+    (
         "a resolver instead of authentication",
         {"MIDDLEWARE": [OURS], "WHISPERR_RESOLVE_USER": "tests.django.resolvers.by_header"},
         [],

@@ -226,15 +226,18 @@ def test_an_async_view_behind_a_sync_chain_is_settled(site: Site, ada: User) -> 
     assert get_written() == [(str(ada.pk), "unread"), (str(ada.pk), "known")]
 
 
-def test_a_sync_chain_inside_an_event_loop_reports_what_it_cannot_write(site: Site) -> None:
+def test_a_sync_chain_inside_an_event_loop_reports_what_it_cannot_write(
+    site: Site, ada: User
+) -> None:
     def respond(request: Any) -> HttpResponse:
         assert request.whisperr.track("plan_upgraded") is not None
         return HttpResponse("page")
 
     async def respond_in_loop() -> None:
-        with override_settings(WHISPERR_RESOLVE_USER=BY_HEADER):
-            WhisperrMiddleware(respond)(RequestFactory(headers={"X-Account": "acct_7"}).get("/"))
-            assert get_client().stats().not_accepted == {"not_stored": 1}
+        request: Any = RequestFactory().get("/")
+        request.user = ada
+        WhisperrMiddleware(respond)(request)
+        assert get_client().stats().not_accepted == {"not_stored": 1}
 
     async_to_sync(respond_in_loop)()
     assert "track: an event loop runs in this thread" in site.get_reports()[0]

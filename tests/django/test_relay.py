@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import connection
 from django.test import override_settings
 
 from tests.django.rows import add_rows, delete_rows, make_events
@@ -52,6 +53,13 @@ class TestCommand:
         assert signal.getsignal(signal.SIGTERM) is before
         assert len(site.server.arrivals(status="accepted")) == 5
         assert run("--once", "--verbosity", "0") == []
+
+    def test_once_ends_where_rows_are_no_events(self, site: Site) -> None:
+        add_rows([b"nothing", *make_events(1), b"[1]"])
+        with connection.cursor() as cursor:
+            cursor.execute("UPDATE whisperr_outboxevent SET data = 'text' WHERE data = X'5b315d'")
+        last = "stopped: delivered 1, dead letters 2 (invalid 2)"
+        assert run("--once", "--batch", "1", "--interval", "0.05")[-1] == last
 
     def test_until_a_signal_ends_it_it_prints_what_it_delivered(self, site: Site) -> None:
         class Frequent(Command):

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import logging
-from copy import deepcopy
 from typing import TYPE_CHECKING
 
 import pytest
-from django.core.management import call_command
-from django.db import connections
 
+from tests.django.postgres import postgres, postgres_database, postgres_server
 from tests.django.rows import (
     BATCH,
     Relays,
@@ -19,9 +17,8 @@ from tests.django.rows import (
     make_events,
     make_old,
 )
-from tests.postgres_server import postgres_server
 from tests.queue.queues import get_accounting
-from tests.queue.store_contract import StoreContract, claim, put, to_numbers
+from tests.queue.store_contract import StoreContract, claim, put, to_numbers, trust_clock
 from whisperr._queue.memory import Foreign
 from whisperr.django.models import DeadLetter, OutboxEvent
 from whisperr.django.outbox.relay import RelayQueue
@@ -30,11 +27,8 @@ from whisperr.errors import Loss, NotNow
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.postgres_server import PostgresServer
+__all__ = ["postgres", "postgres_database", "postgres_server"]  # fixtures
 
-__all__ = ["postgres_server"]  # a fixture of this file
-
-POSTGRES = "postgres"
 REJECTED = Loss(1, "rejected", "HTTP 400 invalid_event", 400)
 
 
@@ -43,24 +37,6 @@ class TestOnSQLite(StoreContract):
     def processes(self) -> Iterator[Relays]:
         yield Relays()
         delete_rows()
-
-
-@pytest.fixture(scope="module")
-def postgres(postgres_server: PostgresServer) -> Iterator[str]:
-    """The alias of a database in a real PostgreSQL, with the tables of the outbox."""
-    database = postgres_server.database()
-    connections.settings[POSTGRES] = {
-        **deepcopy(connections.settings["default"]),
-        "ENGINE": database.engine,
-        "NAME": database.name,
-        "HOST": database.host,
-        "USER": "postgres",
-    }
-    call_command("migrate", "whisperr", database=POSTGRES, verbosity=0)
-    yield POSTGRES
-    connections[POSTGRES].close()
-    del connections[POSTGRES]
-    del connections.settings[POSTGRES]
 
 
 class TestOnPostgreSQL(StoreContract):
@@ -200,6 +176,7 @@ class TestResults:
     def test_what_is_too_old_or_no_event_is_not_sent(
         self, queue: RelayQueue, caplog: pytest.LogCaptureFixture
     ) -> None:
+        trust_clock(queue)
         old, good = make_events(2)
         add_rows([make_old(old), b"nothing", good, b"[" * 100_000])
         assert list(queue.claim(10)) == [good]

@@ -9,7 +9,8 @@ import pytest
 
 from tests.docs.page import get_blocks, get_text
 from whisperr import buffers
-from whisperr._queue.durable import PATIENCE, POLL_INTERVAL
+from whisperr._queue.access import PATIENCE
+from whisperr._queue.durable import POLL_INTERVAL
 from whisperr._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.buffers import RedisBuffer
 from whisperr.dev import LocalServer

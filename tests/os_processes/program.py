@@ -36,6 +36,7 @@ def start(
     env = {name: text for name, text in os.environ.items() if measured or "COVERAGE" not in name}
     return subprocess.Popen(
         command,
+        stdin=subprocess.PIPE,  # ends when `wait_for_output` begins
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.os_processes.program import HEAD, numbers, run
+from whisperr._process import identity
+from whisperr._process.identity import get_process
 
 if TYPE_CHECKING:
     from whisperr.dev import LocalServer
@@ -133,3 +135,55 @@ def test_a_fork_during_an_import_leaves_the_child_complete_modules(server: Local
     arrivals = server.arrivals()
     assert numbers(arrivals, "parent_event") == [0]
     assert numbers(arrivals, "child_event") == [1]
+
+
+# Each generation is process 1 of a new pid namespace, as a container in a container is. With
+# "c" the fork is one of C code, which calls none of Python's hooks, as uWSGI's. No thread may run
+# in the parent then, for the same reason as under uWSGI: it could hold the interpreter's lock.
+NAMESPACES = f"""
+import ctypes, os, sys, types
+libc = ctypes.PyDLL(None, use_errno=True)
+
+def fork_into_namespace(fork):
+    if libc.unshare(0x20000000):  # CLONE_NEWPID
+        os.write(1, b"refused")
+        os._exit(0)
+    pid = fork()
+    if pid:
+        os._exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+
+fork_into_namespace(os.fork)
+{HEAD}
+import faulthandler
+faulthandler.dump_traceback_later(100, exit=True)
+assert os.getpid() == 1
+server = types.ModuleType("uwsgi")
+server.has_threads, server.worker_id, server.masterpid = 1, lambda: 0, lambda: 0
+if sys.argv[2] == "c":
+    sys.modules["uwsgi"] = server
+client.track("u", "generation", {{"n": 0}})
+pid = 0
+if libc.unshare(0x20000000) == 0:
+    pid = os.fork() if sys.argv[2] == "python" else libc.fork()
+if pid:
+    status = os.waitpid(pid, 0)[1]
+    os._exit(0 if client.shutdown(60) and status == 0 else 1)
+assert os.getpid() == 1
+server.worker_id = lambda: 1
+client.track("u", "generation", {{"n": 1}})
+os._exit(0 if client.shutdown(60) else 1)
+"""
+
+
+@pytest.mark.parametrize("by", ["python", "c"])
+def test_a_child_with_the_process_id_of_its_parent_sends_only_its_own(
+    server: LocalServer, by: str
+) -> None:
+    if by == "c" and get_process() and identity._page is None:
+        pytest.skip("this kernel wipes no pages, so a fork of C code is known by its process id")
+    out, _ = run(NAMESPACES, server, by, measured=False)
+    if out == "refused":
+        pytest.skip("this user may make no pid namespaces")
+    arrivals = server.arrivals()
+    assert sorted(numbers(arrivals, "generation")) == [0, 1]
+    assert server.summary()["duplicates"] == 0

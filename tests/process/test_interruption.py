@@ -86,3 +86,21 @@ def test_what_data_raises_is_no_interruption(error: Exception) -> None:
         raise error
 
     assert not is_interruption(raised.value)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a signal of POSIX")
+@pytest.mark.usefixtures("restore")
+def test_what_wraps_an_interruption_is_one() -> None:
+    """As the codecs of Python wrap what is raised in them."""
+
+    def encode() -> None:
+        try:
+            signal.raise_signal(signal.SIGUSR1)
+        except LimitError as limit:
+            raise UnicodeError("encoding failed") from limit
+
+    signal.signal(signal.SIGUSR1, _raise)
+    with pytest.raises(UnicodeError) as raised:
+        encode()
+
+    assert is_interruption(raised.value)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from tests.delivery.rig import event
 from tests.queue.queues import RecordingAccounting
 from whisperr._queue.durable import RETRY, LeasedQueue
+from whisperr._queue.store import StoreFullError
 from whisperr.errors import StoreError
 from whisperr.testing import FakeClock
 
@@ -30,6 +31,9 @@ class FakeStore:
         self.outcomes: dict[str, int] = {}
         self.owned = True
         self.calls: list[str] = []
+        self.appended_to = 0
+        self.rejected = 0
+        self.full = False
         self.free = threading.Event()
         self.free.set()
 
@@ -49,8 +53,15 @@ class FakeStore:
 
     def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:
         self._record("append")
+        if self.full:
+            raise StoreFullError("no room")
         self.rows += [(number + at, data) for at, data in enumerate(events)]
+        self.appended_to = number + len(events)
         return ()
+
+    def take_rejected(self) -> int:
+        rejected, self.rejected = self.rejected, 0
+        return rejected
 
     def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
         self._record("claim")

@@ -77,12 +77,23 @@ class SQLiteProcesses(Processes):
 
     def make(self, max_events: int, max_bytes: int, accounting: RecordingAccounting) -> LeasedQueue:
         store = SQLiteStore(
-            str(self.path), "NORMAL", LEASE, max_events, max_bytes, lambda: self.now
+            str(self.path),
+            "NORMAL",
+            LEASE,
+            max_events,
+            max_bytes,
+            lambda: self.now,
+            lambda: self.steady,
         )
         return LeasedQueue(store, max_events, max_bytes, accounting, clock=lambda: self.steady)
 
     def get_stored(self) -> list[bytes]:
         return get_stored(self.made[0])
+
+    def pass_time(self, seconds: float) -> None:
+        """Let so much time pass on both clocks."""
+        self.now += seconds
+        self.steady += seconds
 
     def get_lease_left(self) -> float:
         ((until,),) = self.query("SELECT until FROM state")
@@ -115,6 +126,7 @@ class RedisProcesses(Processes):
         super().__init__()
         self.redis = redis
         self.stream = stream
+        self.client = redis.connect()  # of an administrator
         self._options = options
 
     def make(self, max_events: int, max_bytes: int, accounting: RecordingAccounting) -> LeasedQueue:
@@ -135,10 +147,10 @@ class RedisProcesses(Processes):
         return get_stored(self.made[0])
 
     def get_lease_left(self) -> float:
-        return int(self.store._connection.call("PTTL", f"{self.stream}:lease")) / 1_000
+        return int(self.client.pttl(f"{self.stream}:lease")) / 1_000
 
     def end_lease(self) -> None:
-        assert self.store._connection.call("DEL", f"{self.stream}:lease") == 1
+        assert self.client.delete(f"{self.stream}:lease") == 1
 
     def fail(self) -> None:
         self.redis.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from tests.redis_server import connect
 from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.memory import MemoryQueue
 from whisperr._queue.redis import RedisStore
@@ -30,6 +31,9 @@ class RecordingAccounting:
         self.losses: list[tuple[str, list[bytes]]] = []
         self.reports: list[str] = []
         self.problem: str | None = None
+        self.lost_own = 0
+        self.lost_others = 0
+        self.loss_messages: list[str] = []
 
     def lost(
         self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
@@ -38,6 +42,11 @@ class RecordingAccounting:
 
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         self.settled[outcome] = self.settled.get(outcome, 0) + count
+
+    def lost_in_store(self, own: int, message: str, others: int = 0) -> None:
+        self.lost_own += own
+        self.lost_others += others
+        self.loss_messages.append(message)
 
     def not_durable(self, message: str, count: int) -> None:
         self.reports.append(message)
@@ -92,11 +101,12 @@ def get_stored(queue: LeasedQueue) -> list[bytes]:
     """Return everything in the store of a queue, in order, also what is claimed."""
     store = queue._store
     if isinstance(store, RedisStore):
-        keys = [stream.keys[0] for stream in store._streams]
-        entries = [e for key in keys for e in store._connection.call("XRANGE", key, "-", "+")]
+        client = connect(store._connection._server.port)
+        entries = [e for stream in store._streams for e in client.xrange(stream.keys[0])]
         return [fields[b"d"] for _, fields in entries]
     assert isinstance(store, SQLiteStore)
-    rows = store._read(lambda db: db.execute("SELECT data FROM event ORDER BY position").fetchall())
+    query = "SELECT data FROM event ORDER BY position"
+    rows = store._session.read(lambda db, _: db.execute(query).fetchall())
     return [data for (data,) in rows]
 
 

@@ -11,7 +11,8 @@ import pytest
 from tests.queue.fake_store import EVENTS, Scene
 from tests.queue.queues import QueueMaker, get_stored, take_all
 from tests.queue.test_memory import interrupted
-from whisperr._queue.durable import PATIENCE, POLL_INTERVAL, LeasedQueue
+from whisperr._queue.access import PATIENCE
+from whisperr._queue.durable import POLL_INTERVAL, LeasedQueue
 from whisperr._queue.memory import MemoryQueue
 from whisperr.errors import NotNow
 

@@ -10,7 +10,7 @@ from tests.delivery.rig import event, identify
 from tests.queue.fake_store import EVENTS, FakeStore, Scene
 from tests.queue.queues import RecordingAccounting
 from whisperr._queue.durable import RETRY, LeasedQueue
-from whisperr.errors import NotNow
+from whisperr.errors import Loss, NotNow
 from whisperr.testing import FakeClock
 
 if TYPE_CHECKING:
@@ -173,14 +173,115 @@ class TestFailing:
         assert 0 < caught.value.seconds <= RETRY
         assert not scene.queue.settled(1)
 
-    def test_what_cannot_be_acknowledged_is_claimed_again(self) -> None:
+    def test_what_is_delivered_and_cannot_be_recorded_is_not_sent_again(self) -> None:
+        scene = Scene()
+        scene.put(0, 1, 2)
+        scene.queue.claim(2)
+        scene.fail()
+        assert scene.queue.ack(2) == 0
+        for _ in range(5):
+            scene.clock.now += RETRY
+            with pytest.raises(NotNow) as caught:
+                scene.queue.claim(10)
+            assert caught.value.problem == "disk full"
+        assert scene.accounting.settled == {}
+        scene.mend()
+        assert list(scene.queue.claim(10)) == EVENTS[2:3]
+        assert scene.accounting.settled == {"delivered": 2}
+
+    def test_what_could_not_be_recorded_is_recorded_when_polling(self) -> None:
         scene = Scene()
         scene.put(0)
-        scene.queue.claim(10)
+        scene.queue.claim(1)
+        scene.fail()
+        assert scene.queue.ack(1, Loss(1, "rejected", "the server refused it", 400)) == 0
+        assert not scene.queue.settled(1)
+        scene.mend()
+        scene.queue.poll()
+        assert scene.queue.settled(1)
+        assert scene.accounting.losses == [("rejected", EVENTS[:1])]
+
+    def test_the_rest_of_a_batch_whose_beginning_could_not_be_recorded_is_sent(self) -> None:
+        scene = Scene()
+        scene.put(0, 1, 2)
+        scene.queue.claim(3)
+        scene.fail()
+        assert scene.queue.ack(1) == 0
+        assert not scene.queue.extend(5)
+        scene.mend()
+        assert list(scene.queue.claim(10)) == EVENTS[1:3]
+
+    def test_what_another_process_took_over_meanwhile_is_counted_by_that_one(self) -> None:
+        scene = Scene()
+        scene.put(0)
+        scene.queue.claim(1)
         scene.fail()
         assert scene.queue.ack(1) == 0
         scene.mend()
+        scene.store.owned = False
+        scene.queue.poll()
+        assert scene.accounting.settled == {}
+        scene.store.owned = True
         assert list(scene.queue.claim(10)) == EVENTS[:1]
+
+    def test_a_store_without_room_is_still_emptied(self) -> None:
+        scene = Scene()
+        scene.put(0, 1)
+        scene.store.full = True
+        scene.put(2)
+        assert list(scene.queue.claim(10)) == EVENTS[:2]
+        assert scene.queue.ack(2) == 2
+        assert scene.accounting.problem == "no room"
+        assert scene.queue.stored == 0
+
+    def test_a_store_that_can_only_be_read_has_not_recovered(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        scene = Scene(max_events=1_000)
+        scene.store.full = True
+        for _ in range(130):
+            scene.put(0)
+            scene.queue.poll()
+            scene.queue.settled(1)
+            assert scene.accounting.problem == "no room"
+            scene.clock.now += 1.0
+        assert len(scene.accounting.reports) == 3
+        assert caplog.messages == []
+
+    def test_a_failure_that_comes_and_goes_is_reported_once_a_minute(self) -> None:
+        scene = Scene(max_events=1_000)
+        for _ in range(30):
+            scene.fail()
+            scene.put(0)
+            scene.clock.now += RETRY
+            scene.mend()
+            scene.put(0)
+            assert scene.accounting.problem is None
+        assert len(scene.accounting.reports) == 1
+
+    def test_an_error_that_no_store_should_raise_is_a_failure_of_the_store(self) -> None:
+        class Damaged(FakeStore):
+            def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:
+                raise IndexError("list index out of range\n\x1b[31m")
+
+        accounting = RecordingAccounting()
+        queue = LeasedQueue(Damaged(), 10, 10_000, accounting)
+        queue.put(EVENTS[0])
+        assert accounting.problem == "IndexError: list index out of range\\n\\x1b[31m"
+        assert len(queue) == 1
+
+    def test_what_vanished_from_the_store_is_a_loss(self) -> None:
+        scene = Scene()
+        scene.store.outcomes = {"lost_in_store": 3, "delivered": 1}
+        scene.queue.poll()
+        assert (scene.accounting.lost_own, scene.accounting.settled) == (3, {"delivered": 1})
+
+    def test_what_is_set_aside_because_it_is_no_event_is_reported(self) -> None:
+        scene = Scene()
+        scene.store.rejected = 2
+        scene.queue.claim(10)
+        scene.queue.claim(10)
+        assert (scene.accounting.lost_own, scene.accounting.lost_others) == (0, 2)
 
     def test_memory_is_bounded_and_the_oldest_events_are_dropped(self) -> None:
         scene = Scene(max_events=3)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from whisperr._queue.sqlite import State
-from whisperr._queue.store import get_lease_end, get_rest
+from whisperr._queue.sqlite_rows import State
+from whisperr._queue.store import LONGEST_CLAIM, get_lease_end, get_rest
 
 ME, OTHER = 1, 2
 
@@ -32,6 +32,13 @@ class TestLease:
 
     def test_one_from_the_future_does_not_count(self) -> None:
         assert make_lease(OTHER, 5_000.0, 5_015.0).seconds_left(ME, 100.0) == 0.0
+
+    def test_one_that_is_longer_than_any_can_be_does_not_count(self) -> None:
+        assert make_lease(OTHER, 100.0, 9e15).seconds_left(ME, 101.0) == 0.0
+        assert make_lease(OTHER, 100.0, 100.0 + LONGEST_CLAIM).seconds_left(ME, 100.0) > 0.0
+
+    def test_no_extension_is_longer_than_that(self) -> None:
+        assert get_lease_end(100.0, 1e9, 15.0) == 100.0 + LONGEST_CLAIM
 
     def test_it_is_extended_for_the_wait_and_a_third_of_itself(self) -> None:
         assert get_lease_end(100.0, 10.0, 15.0) == 115.0

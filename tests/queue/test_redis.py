@@ -5,17 +5,17 @@ from __future__ import annotations
 import re
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.delivery.rig import event
 from tests.queue.processes import RedisProcesses
 from tests.queue.queues import get_accounting
-from tests.queue.store_contract import put, to_numbers
+from tests.queue.store_contract import claim_all, put, to_numbers
 from whisperr import Whisperr
 from whisperr.buffers import RedisBuffer, parse_buffer_url
-from whisperr.errors import NotNow
+from whisperr.errors import NotNow, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -62,15 +62,28 @@ def test_what_was_stored_without_an_answer_is_not_stored_twice(
     processes = make_processes()
     a = processes.start()
     put(a, 1, 2)
-    processes.store.append([event(2), event(3)], 1)
-    assert to_numbers(processes.get_stored()) == [1, 2, 3]
+    run = processes.store._connection.run
+
+    def run_without_answer(*arguments: Any) -> None:
+        run(*arguments)
+        processes.store._connection.run = run  # type: ignore[method-assign]  # of this object
+        raise StoreError("no answer")
+
+    processes.store._connection.run = run_without_answer  # type: ignore[method-assign,assignment]
+    a.put(event(3))
+    processes.pass_retry()
+    a.put(event(4))
+    assert to_numbers(processes.get_stored()) == [1, 2, 3, 4]
     assert not a.settled(2)
+    assert claim_all(a) == [1, 2, 3, 4]
+    a.poll()
+    assert (a.settled(a.tail()), get_accounting(a).lost_own) == (True, 0)
 
 
 def test_a_key_of_another_type_is_a_problem_and_no_error(make_processes: MakeProcesses) -> None:
     processes = make_processes()
     queue = processes.start()
-    processes.store._connection.call("SET", processes.stream, "text")
+    processes.client.set(processes.stream, "text")
     put(queue, 1)
     assert "WRONGTYPE" in (get_accounting(queue).problem or "")
     assert to_numbers(queue.claim(10)) == [1]
@@ -89,8 +102,8 @@ class TestShards:
         queue = processes.start()
         for number in range(40):
             queue.put(make_event(number % 8, number))
-        store = processes.store
-        sizes = [store._connection.call("XLEN", stream.keys[0]) for stream in store._streams]
+        streams = [stream.keys[0] for stream in processes.store._streams]
+        sizes = [processes.client.xlen(stream) for stream in streams]
         assert (sum(sizes), len(sizes)) == (40, 4)
         assert sum(size > 0 for size in sizes) > 1
         claimed: list[int] = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import sqlite3
 import stat
+import subprocess
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +15,11 @@ import pytest
 from tests.delivery.rig import event, identify
 from tests.queue.processes import LEASE, SQLiteProcesses
 from tests.queue.queues import get_accounting, get_stored
-from tests.queue.store_contract import put, to_numbers
+from tests.queue.store_contract import put, to_numbers, trust_clock
 from whisperr._queue import sqlite_file
 from whisperr._queue.sqlite import SQLiteStore
 from whisperr._queue.sqlite_file import SCHEMA_VERSION
+from whisperr._queue.sqlite_rows import fetch_all
 from whisperr.errors import Loss, NotNow, StoreError
 
 if TYPE_CHECKING:
@@ -86,7 +89,7 @@ def test_outcomes_that_no_process_asks_for_are_forgotten_after_a_week(
     put(a, 1)
     b.claim(10)
     b.ack(1)
-    processes.now += 8 * 86_400
+    processes.pass_time(8 * 86_400)
     c = processes.start()
     put(c, 2)
     b.claim(10)
@@ -102,6 +105,7 @@ def test_an_event_is_too_old_after_30_days_to_the_second(processes: SQLiteProces
         return event(number)[:-1] + b',"occurred_at":"%b"}' % stamp
 
     a = processes.start()
+    trust_clock(a)
     old = stamped(1, b"2026-05-10T10:13:19.999Z")
     young = [stamped(2, b"2026-05-10T10:13:20.000Z"), stamped(3, b"2026-06-01T00:00:00.000Z")]
     for data in (old, *young, identify(3)):
@@ -109,6 +113,19 @@ def test_an_event_is_too_old_after_30_days_to_the_second(processes: SQLiteProces
     assert list(a.claim(10)) == young
     assert get_accounting(a).losses == [("expired", [old])]
     assert get_stored(a) == [*young, identify(3)]
+
+
+def put_in_another_process(path: Path) -> None:
+    program = """
+import sys
+from tests.delivery.rig import event
+from tests.queue.queues import RecordingAccounting
+from whisperr.buffers import SQLiteBuffer
+queue = SQLiteBuffer(sys.argv[1]).open(10, 100_000, RecordingAccounting())
+queue.put(event(1))
+queue.drain()
+"""
+    subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=60)
 
 
 class TestFile:
@@ -127,11 +144,11 @@ class TestFile:
         self, processes: SQLiteProcesses, synchronous: str, level: int
     ) -> None:
         store = SQLiteStore(str(processes.path), synchronous, LEASE, 10, 1_000)
-        asked: Callable[[sqlite3.Connection], list[object]] = lambda db: [
+        asked: Callable[[sqlite3.Connection, object], list[object]] = lambda db, _: [
             db.execute(f"PRAGMA {name}").fetchone()[0]
             for name in ("synchronous", "journal_mode", "user_version")
         ]
-        assert store._read(asked) == [level, "wal", SCHEMA_VERSION]
+        assert store._session.read(asked) == [level, b"wal", SCHEMA_VERSION]
         store.close()
 
     def test_what_is_in_it_is_there_for_the_next_process(self, processes: SQLiteProcesses) -> None:
@@ -158,16 +175,16 @@ class TestFile:
     def test_one_that_another_process_makes_meanwhile_is_no_other_one(
         self, processes: SQLiteProcesses, monkeypatch: pytest.MonkeyPatch, at: int
     ) -> None:
-        read, queries = sqlite_file.fetch_all, []
+        read, queries = fetch_all, []
 
-        def fetch_all(*given: Any) -> list[tuple[Any, ...]]:
+        def fetch_and_put(*given: Any) -> list[tuple[Any, ...]]:
             rows = read(*given)
             queries.append(given[1])
             if len(queries) == at + 1:
-                put(processes.start(), 1)
+                put_in_another_process(processes.path)
             return rows
 
-        monkeypatch.setattr(sqlite_file, "fetch_all", fetch_all)
+        monkeypatch.setattr(sqlite_file, "fetch_all", fetch_and_put)
         b = processes.start()
         put(b, 2)
         assert get_accounting(b).problem is None
@@ -212,13 +229,13 @@ class TestFaults:
         put(queue, 0)
         store = queue._store
         assert isinstance(store, SQLiteStore)
-        store._read(lambda db: db.execute("PRAGMA max_page_count = 30"))
+        store._session.read(lambda db, _: db.execute("PRAGMA max_page_count = 30"))
         for number in range(1, 2_000):
             put(queue, number)
         assert "full" in (get_accounting(queue).problem or "")
         assert 0 < queue.stored < 2_000
         assert len(queue) == 2_000
-        store._read(lambda db: db.execute("PRAGMA max_page_count = 100000"))
+        store._session.read(lambda db, _: db.execute("PRAGMA max_page_count = 100000"))
         processes.steady += 1
         put(queue, 2_000)
         assert to_numbers(get_stored(queue)) == list(range(2_001))
@@ -230,9 +247,11 @@ class TestFaults:
     def test_a_corrupt_file_is_set_aside_and_a_new_one_is_made(
         self, processes: SQLiteProcesses
     ) -> None:
-        processes.path.write_bytes(
-            b"This is not a database, but the data of another program." * 200
-        )
+        put(processes.start(), 0)
+        processes.close_all()
+        with processes.path.open("r+b") as file:
+            file.seek(100)  # behind the header, which says that the file is ours
+            file.write(b"\xff" * 10_000)
         queue = processes.start()
         put(queue, 1)
         assert "set aside as" in get_accounting(queue).reports[0]
@@ -241,7 +260,7 @@ class TestFaults:
         assert to_numbers(get_stored(queue)) == [1, 2]
         aside = [path for path in processes.path.parent.iterdir() if "corrupt" in path.name]
         assert len(aside) == 1
-        assert aside[0].read_bytes().startswith(b"This is not a database")
+        assert b"\xff" * 10_000 in aside[0].read_bytes()
 
     def test_a_file_that_breaks_while_it_is_open_is_set_aside(
         self, processes: SQLiteProcesses
@@ -295,8 +314,7 @@ class TestFaults:
         self, processes: SQLiteProcesses, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put(processes.start(), 1)
-        pid = os.getpid()
-        monkeypatch.setattr(os, "getpid", lambda: pid + 1)
+        monkeypatch.setattr("whisperr._queue.sqlite_file.get_process", object)
         store = SQLiteStore(str(processes.path), "NORMAL", LEASE, 10, 1_000)
         with pytest.raises(StoreError, match="was open when this process was forked"):
             store.poll()

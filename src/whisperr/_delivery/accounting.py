@@ -36,8 +36,12 @@ _DROPPED: tuple[Reason, ...] = (
     "too_large",
     "expired",
     "shutdown",
+    "lost_in_store",
 )
 _REASONS: tuple[Reason, ...] = (*_NEVER_ACCEPTED, *_DROPPED)
+# Outcomes that this version does not know are counted under their names, up to so many.
+_MOST_REASONS = 30
+_LONGEST_REASON = 40
 # Accepted events that are larger than the whole queue: the queue never held and counted them.
 _LARGER_THAN_QUEUE = "larger_than_queue"
 
@@ -50,7 +54,8 @@ class Stats(Frozen):
 
     - `accepted`, `delivered`, `held`: events and identifies, counted.
     - `dropped`: accepted ones that are gone, by reason (`"queue_full"`, `"rejected"`,
-      `"refused_in_batch"`, `"too_large"`, `"expired"`, `"shutdown"`).
+      `"refused_in_batch"`, `"too_large"`, `"expired"`, `"shutdown"`, `"lost_in_store"`; in a store
+      that a newer version uses too, also a reason of that version).
     - `not_accepted`: calls that became no event, by reason (`"invalid"`, `"vetoed"`, `"closed"`,
       `"not_stored"`).
     - `held_bytes`: what waiting events take, in bytes; with a shared buffer those of all.
@@ -215,7 +220,12 @@ class ClientAccounting:
         if outcome == "delivered":
             self._deliver(count)
         else:
-            self._count_dropped(outcome, count)
+            self._count_dropped(self._to_reason(outcome), count)
+
+    def lost_in_store(self, own: int, message: str, others: int = 0) -> None:
+        """Count `own` events that are gone from a store or damaged there; report all of them."""
+        tally = Tally(self.dropped, "lost_in_store", own)
+        self.reporter.add("dropped", message, "lost_in_store", count=own + others, tally=tally)
 
     def not_durable(self, message: str, count: int) -> None:
         """Report that so many events are kept in memory only."""
@@ -255,6 +265,15 @@ class ClientAccounting:
             state=state,
             stored=stored,
         )
+
+    def _to_reason(self, outcome: str) -> str:
+        """Return the reason to count for an outcome in a store: one it may have, or damage."""
+        known = outcome in _DROPPED
+        if not known and outcome not in _NEVER_ACCEPTED and len(outcome) <= _LONGEST_REASON:
+            known = outcome.isidentifier() and outcome.islower()
+        if known and (outcome in self.dropped or len(self.dropped) < _MOST_REASONS):
+            return outcome
+        return "lost_in_store"
 
     def _deliver(self, count: int) -> None:
         with self._lock:

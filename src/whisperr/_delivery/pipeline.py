@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from _weakref import ref  # by itself: `weakref` is a twentieth of the import time
 
 from whisperr._events.event import EventEncoder, Vetoed
@@ -16,10 +15,13 @@ from whisperr._events.layout import is_identify
 from whisperr._options import OVERRIDES
 from whisperr._process import exit as process_exit
 from whisperr._process import forks
-from whisperr._process.imports import first_use
+from whisperr._process.identity import get_process
+from whisperr._process.imports import first_use, import_kept, json_loads, keep_code
 from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
+from whisperr._process.real_clock import monotonic
 from whisperr._queue.memory import QUEUE_FULL, CountedQueue, MemoryQueue
+from whisperr._secret import Secret
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent, StoreError
 
@@ -45,6 +47,10 @@ if TYPE_CHECKING:
 _SHARE_FOR_REPORTS = 0.05
 _MOST_FOR_REPORTS = 0.25  # seconds
 _TOO_LARGE = "one event is larger than max_queue_bytes"
+_TRANSPORT = "whisperr._http.transport"
+# What a request needs of ours, without what it needs of the standard library.
+_HTTP_MODULES = ("proxy", "response", "transport")
+_FILES_GONE = "if the files of this program have been replaced or deleted, restart the process"
 _LARGE_EVENT_BYTES = 4096  # ten times a usual one; bytes are not looked at for every event
 
 
@@ -52,7 +58,7 @@ class Pipeline:
     """Takes encoded events, has them delivered, and reports. Belongs to one process."""
 
     def __init__(self, config: Config) -> None:
-        self.pid = os.getpid()
+        self.process = get_process()
         self._config = config
         self._http = None if config.transport is not None else _LazyTransport(config)
         self._transport: Transport = self._http or config.transport
@@ -88,12 +94,12 @@ class Pipeline:
             max_batch_size=config.max_batch_size,
             max_retries=config.max_retries,
             request_timeout=config.request_timeout,
-            clock=time.monotonic,
+            clock=monotonic,
             random=_get_random,
             full_at=get_full_at(config),
             shared=self._shared,
         )
-        self.thread = DeliveryThread(self.scheduler)
+        self.thread = DeliveryThread(self.scheduler, _to_load(self._http))
         process_exit.register(self)
         if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
             from whisperr._process.uwsgi import check_host
@@ -125,7 +131,7 @@ class Pipeline:
             if self._waiting() >= self.scheduler.wake_at:
                 self.thread.wake()
         except BaseException:  # an interruption; the event may be in the queue
-            self.thread.wake()
+            self.thread.wake(interrupted=True)
             raise
         if not dropped:
             return True
@@ -169,7 +175,7 @@ class Pipeline:
 
     def flush(self, timeout: float | None) -> bool:
         """Deliver all that was accepted before; see `Whisperr.flush`."""
-        deadline = NEVER if timeout is None else time.monotonic() + timeout
+        deadline = NEVER if timeout is None else monotonic() + timeout
         position, scheduler = self.queue.tail(), self.scheduler
 
         def settled() -> bool:
@@ -189,7 +195,7 @@ class Pipeline:
             )
         if self._shared is not None and not self.closing:
             self._poll(self._shared)
-        self.reporter.emit(time.monotonic())
+        self.reporter.emit(monotonic())
         if self.sink is not None and not self._flush_explained:
             self._flush_explained = True
             log("info", "flush() has nothing to wait for: %s delivers", self.sink.delivered_by)
@@ -206,7 +212,7 @@ class Pipeline:
 
     def begin_shutdown(self, deadline: float) -> None:
         """Accept nothing more and deliver what is held until `deadline` (monotonic, seconds)."""
-        left = max(deadline - time.monotonic(), 0.0)
+        left = max(deadline - monotonic(), 0.0)
         self.scheduler.close(deadline - min(left * _SHARE_FOR_REPORTS, _MOST_FOR_REPORTS))
         if not self.thread.started and not len(self.queue):
             self.scheduler.abandon()
@@ -284,7 +290,7 @@ class Pipeline:
         if not self._built:
             return
         if self.scheduler.ended:
-            self.reporter.emit(time.monotonic())
+            self.reporter.emit(monotonic())
         elif first and not self.scheduler.abandoned:  # `abandon` emits everything at its end
             self.thread.wake()
 
@@ -307,6 +313,20 @@ def _report_to(accounting: ClientAccounting) -> Callable[[list[bytes]], None]:
         accounting.lost_from(events, "queue_full", QUEUE_FULL)
 
     return lose_oldest
+
+
+def _to_load(http: _LazyTransport | None) -> Callable[[], None]:
+    """Return what imports all that delivery needs, while the files are there."""
+
+    def load() -> None:
+        try:
+            json_loads()
+            if http is not None:
+                http.load()
+        except Exception as error:  # noqa: BLE001  # reported by the request that needs it
+            log("debug", "an import failed: %s", get_raise_site(error))
+
+    return load
 
 
 def _get_random() -> float:
@@ -334,7 +354,7 @@ def get_call_site() -> str:
 
 def resolve_buffer(config: Config) -> Config:
     """Return `config` with the buffer that its URL names. Raises ValueError for a wrong URL."""
-    if not isinstance(config.buffer, str):
+    if not isinstance(config.buffer, (str, Secret)):
         return config
     from whisperr.buffers import parse_buffer_url
 
@@ -347,14 +367,23 @@ class _LazyTransport:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._http: HttpTransport | None = None
+        keep_code("whisperr._http", _HTTP_MODULES)
+
+    def load(self) -> None:
+        """Import what a request needs."""
+        import_kept(_TRANSPORT)
+        if self._config.base_url.startswith("https:"):
+            with first_use():
+                import ssl  # noqa: F401  # the transport imports it again
 
     def send(self, request: Request, timeout: float) -> Answer:
         if self._http is None:
-            with first_use():
-                from whisperr._http.transport import HttpTransport
-
+            try:
+                make = import_kept(_TRANSPORT).HttpTransport
+            except ImportError as error:
+                raise OSError(f"{error}; {_FILES_GONE}") from error
             config = self._config
-            self._http = HttpTransport(config.base_url, config.key, ssl_context=config.ssl_context)
+            self._http = make(config.base_url, config.key, ssl_context=config.ssl_context)
         return self._http.send(request, timeout)
 
     def close(self) -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 import _thread
 import os
 import sys
-import time
 from _thread import TIMEOUT_MAX
 
+from whisperr._process import exit as process_exit
 from whisperr._process.imports import first_use
 from whisperr._process.interruption import (
     belongs_to_caller,
@@ -22,6 +22,8 @@ from whisperr._process.interruption import (
 )
 from whisperr._process.logger import log
 from whisperr._process.mutex import Mutex
+from whisperr._process.real_clock import monotonic
+from whisperr._process.signals import block_in_this_thread, get_thread_id
 
 from .scheduler import AFTER_A_BUG, NEVER
 
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
     from .scheduler import Scheduler
 
-THREAD_NAME = "whisperr-delivery"
+THREAD_NAME = f"{process_exit.THREADS}delivery"
 
 
 class WakeUp:
@@ -66,19 +68,22 @@ class WakeUp:
 class DeliveryThread:
     """Runs one scheduler in one process, and lets other threads wait for what it does."""
 
-    def __init__(self, scheduler: Scheduler) -> None:
+    def __init__(self, scheduler: Scheduler, load: Callable[[], object] = bool) -> None:
+        """`load` imports what delivery needs; the thread calls it before all else."""
         # Not when the package is imported, where it would be a third of the time; and not when the
         # thread is started, maybe by one that `threading` would then take for the main thread.
         with first_use():
             import threading
         self._threading = threading
         self._scheduler = scheduler
+        self._load = load
         self._wake_up = WakeUp()
         self._turn = Mutex()  # held by the thread that is in `scheduler.step`
         self._waiting: set[WakeUp] = set()
         self._starting = Mutex()
         self._thread: Thread | None = None
         self._warned = False
+        self._calls_deliver = False  # no thread can be started, but others go on that track
 
     @property
     def started(self) -> bool:
@@ -95,8 +100,11 @@ class DeliveryThread:
         """Whether the calling thread is in the scheduler: in `on_error`, or interrupting it."""
         return self._turn.is_mine
 
-    def wake(self) -> None:
-        """Call the scheduler soon: there may be something to do. Returns at once."""
+    def wake(self, *, interrupted: bool = False) -> None:
+        """Call the scheduler soon: there may be something to do.
+
+        Returns at once, except where calls deliver; a call that is `interrupted` never does.
+        """
         scheduler = self._scheduler
         if scheduler.abandoned:
             scheduler.abandon()
@@ -106,6 +114,8 @@ class DeliveryThread:
             scheduler.wake_at = sys.maxsize
             if not self._ensure_thread():
                 scheduler.set_wake_at()  # no thread will: the next event tries again
+                if self._calls_deliver and not interrupted:
+                    self._deliver_in_call()
         except BaseException:  # an interruption
             scheduler.wake_at = 1
             self._wake_up.set()
@@ -123,16 +133,27 @@ class DeliveryThread:
         try:
             self._waiting.add(wake_up)
             while not done():
-                left = deadline - time.monotonic()
+                left = deadline - monotonic()
                 if stuck() or left <= 0 or self.is_mine:
                     return done()
                 if self._ensure_thread():
-                    wake_up.wait(left)
+                    if not wake_up.wait(left):
+                        return done()  # so long has passed, whatever a replaced clock says
                 else:
                     self._work_here(wake_up, left)
             return True
         finally:
             self._waiting.discard(wake_up)
+
+    def _deliver_in_call(self) -> None:
+        """Do one step in a call such as `track`, and have the next event do another one."""
+        try:
+            self._step()
+        except BaseException as error:  # a bug was reported, and is followed by a wait
+            if belongs_to_caller(error):
+                raise
+        finally:
+            self._scheduler.wake_at = min(self._scheduler.wake_at, 1)
 
     def _work_here(self, wake_up: WakeUp, left: float) -> None:
         """Do one step in the calling thread, or wait for the thread that is in one."""
@@ -146,7 +167,7 @@ class DeliveryThread:
         if next_step is None:
             wake_up.wait(left)
         else:
-            self._wake_up.wait(min(next_step - time.monotonic(), left))
+            self._wake_up.wait(min(next_step - monotonic(), left))
 
     def _step(self) -> float | None:
         """Take the turn and one step; None when another thread has the turn."""
@@ -177,10 +198,9 @@ class DeliveryThread:
         """Start the thread unless it runs; False where no thread can be started any more."""
         if self._thread is not None and self._thread.is_alive():
             return True
-        # The main thread counts as ended from the moment the interpreter begins to wait for the
-        # others. From there on a new thread is refused (3.12) or may hang its starter (3.11).
-        main = self._threading.main_thread()
-        if self._scheduler.abandoned or sys.is_finalizing() or not main.is_alive():
+        # A main thread that has ended is no obstacle: the interpreter still waits for the others.
+        # After that a new thread is refused (3.12), or its starter waits for ever (3.11).
+        if self._scheduler.abandoned or sys.is_finalizing() or process_exit.has_begun():
             return False
         if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
             from whisperr._process.uwsgi import get_obstacle
@@ -196,25 +216,40 @@ class DeliveryThread:
             # Made again for this thread: gevent may have replaced all locks since the client was
             # made. Nothing is missed by it: the thread looks before it waits.
             self._wake_up = WakeUp()
-            thread = self._threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
+            thread = self._threading.Thread(
+                target=self._run, args=(get_thread_id(),), name=THREAD_NAME, daemon=True
+            )
             # Before it runs: an interruption of `start` cannot undo it. One that never came to
             # run is not alive, so that the next event starts another one.
             self._thread = thread
             thread.start()
-        except RuntimeError as error:  # 3.12 and later: not while the interpreter shuts down
+        except RuntimeError as error:  # a limit of the system, or the interpreter shuts down
             self._thread = None
-            self._warn_once(error)
+            self._refuse(error)
             return False
         return True
 
-    def _warn_once(self, obstacle: object) -> None:
+    def _refuse(self, error: RuntimeError) -> None:
+        """Report why no thread starts, and choose the thread that delivers instead."""
+        if "shutdown" not in str(error):
+            self._warn_once(error)
+        elif self._threading.main_thread().ident != _thread.get_ident():
+            # 3.12.0 and 3.12.1 refuse from the end of the main thread on, while others go on.
+            self._calls_deliver = True
+            self._warn_once(error, "track() and identify() deliver in the threads that call them")
+
+    def _warn_once(
+        self, obstacle: object, result: str = "events wait for flush() or the exit"
+    ) -> None:
         if not self._warned:
             self._warned = True
-            log("warning", "%s; events wait for flush() or the exit", obstacle)
+            log("warning", "%s; %s", obstacle, result)
 
-    def _run(self) -> None:
+    def _run(self, starter: int | None) -> None:
+        block_in_this_thread(starter)
         enter_own_thread()
         try:
+            self._load()
             while not self._scheduler.abandoned and self._go_on():
                 pass
             self._scheduler.disconnect()
@@ -233,7 +268,7 @@ class DeliveryThread:
             self._thread = None
             self._scheduler.wake_at = 1  # the next event starts another thread
             return False
-        if next_step is None or next_step > time.monotonic():
-            left = NEVER if next_step is None else next_step - time.monotonic()
+        if next_step is None or next_step > monotonic():
+            left = NEVER if next_step is None else next_step - monotonic()
             self._wake_up.wait(left)
         return True

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import select
-import time
+
+from whisperr._process.real_clock import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ _LONGEST_WAIT = 86_400.0  # seconds; `poll` takes milliseconds in 32 bits
 
 def get_seconds_left(deadline: float) -> float:
     """Return the seconds until `deadline` (monotonic); raises TimeoutError when it has passed."""
-    left = deadline - time.monotonic()
+    left = deadline - monotonic()
     if left <= 0:
         raise TimeoutError("no complete answer within request_timeout")
     return left

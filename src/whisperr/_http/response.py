@@ -8,10 +8,9 @@ echoes would put events into the log. Threads: used by the delivery thread.
 
 from __future__ import annotations
 
-import time
-
 from whisperr._contract import Answer
 from whisperr._process.interruption import is_interruption
+from whisperr._process.real_clock import monotonic
 
 from .encoding import decode
 
@@ -168,7 +167,7 @@ class _Incoming:
 
     def hurry(self, seconds: float) -> None:
         """Let the rest of the answer take so many seconds at most."""
-        self._deadline = min(self._deadline, time.monotonic() + seconds)
+        self._deadline = min(self._deadline, monotonic() + seconds)
 
     def read_line(self) -> bytes:
         """Return the next line without its end; all lines of an answer together have one bound."""

@@ -13,6 +13,7 @@ from whisperr._contract import Misconfigured, get_headers
 from whisperr._options import LOOPBACK, parse_url
 from whisperr._process.imports import first_use
 from whisperr._process.interruption import is_interruption
+from whisperr._process.real_clock import monotonic
 from whisperr._version import __version__
 
 from .connection import Connection
@@ -68,7 +69,7 @@ class HttpTransport:
         When a kept connection turns out to be closed, the request is sent once more on a new one:
         servers may close idle connections, and that is no failed attempt.
         """
-        deadline = time.monotonic() + timeout
+        deadline = monotonic() + timeout
         kept = self._connection
         if kept is not None and not (self._is_recent() and kept.is_idle()):
             self.close()
@@ -99,8 +100,8 @@ class HttpTransport:
         The monotonic one may stand still while the machine sleeps, and the wall clock may be set:
         then a connection is opened that was not needed.
         """
-        monotonic, wall = self._used_at
-        idle = max(time.monotonic() - monotonic, time.time() - wall)
+        used_at, wall_used_at = self._used_at
+        idle = max(monotonic() - used_at, time.time() - wall_used_at)
         return idle < _LONGEST_IDLE
 
     def _exchange(self, request: Request, deadline: float) -> Answer:
@@ -118,7 +119,7 @@ class HttpTransport:
             self.close()
             raise
         if reusable:
-            self._used_at = time.monotonic(), time.time()
+            self._used_at = monotonic(), time.time()
         else:
             self.close()
         return answer

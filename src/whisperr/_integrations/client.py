@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from whisperr._client import Whisperr
 from whisperr._options import OPTIONS, Option
+from whisperr._secret import hide_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -103,6 +104,8 @@ class SettingsReader:
         """Return the checked value of an option that is set."""
         name = get_setting_name(option)
         written = self._get(name, None)
+        if option.name == "buffer":
+            written = hide_password(written)
         value = self.convert(option, written)
         if not option.check(value):
             raise self._error(f"{name} = {option.redact(written)}: must be {option.allowed}")

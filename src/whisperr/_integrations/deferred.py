@@ -19,6 +19,7 @@ from whisperr._delivery.pipeline import get_call_site
 from whisperr._events.event import NO_USER, join_user
 from whisperr._events.identify import encode_identify
 from whisperr._events.layout import split_at_user
+from whisperr._process.interruption import is_interruption
 from whisperr.errors import InvalidEvent
 
 if TYPE_CHECKING:
@@ -64,7 +65,9 @@ class DeferredEvent:
             join = join_user if self.call == "identify" else pipeline.encoder.add_user
             try:
                 data = join(self.head, user, self.tail)
-            except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
+            except Exception as error:  # bad data, whatever it raises, is reported
+                if is_interruption(error):
+                    raise
                 pipeline.reject(error, self.call, self.call_site)
                 return False
         return pipeline.put(data, self.call_site)
@@ -134,7 +137,9 @@ def _defer(
         return None
     try:
         return DeferredEvent(client, call, *encode(pipeline))
-    except Exception as error:  # noqa: BLE001  # bad data, whatever it raises, is reported
+    except Exception as error:  # bad data, whatever it raises, is reported
+        if is_interruption(error):
+            raise
         pipeline.reject(error, call)
         return None
 
@@ -185,7 +190,9 @@ class Unread:
         """Return the user's id, None for an anonymous visitor, or why it cannot be read."""
         try:
             return await self._read()
-        except Exception as error:  # noqa: BLE001  # of a project's own function: reported
+        except Exception as error:  # of a project's own function: reported
+            if is_interruption(error):
+                raise
             return to_invalid_event(error, self.reader)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from functools import partial, wraps
 from inspect import iscoroutinefunction
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from whisperr._process.exit import pipelines
+from whisperr._process.real_clock import monotonic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,11 +20,11 @@ def flush_all(timeout: float) -> bool:
 
     What was not delivered stays queued.
     """
-    deadline = time.monotonic() + timeout
+    deadline = monotonic() + timeout
     mine = pipelines()
     for pipeline in mine[1:]:  # all begin before this thread waits for any
         pipeline.flush(0)
-    done = [pipeline.flush(max(deadline - time.monotonic(), 0.0)) for pipeline in mine]
+    done = [pipeline.flush(max(deadline - monotonic(), 0.0)) for pipeline in mine]
     return all(done)
 
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
 
 from whisperr._client import Whisperr
 from whisperr._events.event import parse_identifier
+from whisperr._process.interruption import is_interruption
 from whisperr.errors import InvalidEvent
 
 from .deferred import (
@@ -161,7 +162,9 @@ class UserTracker:
             if hasattr(user, "__await__"):
                 getattr(user, "close", int)()  # a coroutine that nothing awaits would warn
                 raise InvalidEvent(_ASYNC)
-        except Exception as error:  # noqa: BLE001  # of a project's own function: reported
+        except Exception as error:  # of a project's own function: reported
+            if is_interruption(error):
+                raise
             client.reject(call, to_invalid_event(error))
             return None
         if user is None:
@@ -186,7 +189,9 @@ class DeferringTracker(UserTracker):
             user = self._read_user()
             if isawaitable(user):
                 user = await user
-        except Exception as error:  # noqa: BLE001  # of a project's own function: reported
+        except Exception as error:  # of a project's own function: reported
+            if is_interruption(error):
+                raise
             return to_invalid_event(error)
         return await user.read() if isinstance(user, Unread) else user
 

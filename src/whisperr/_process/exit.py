@@ -7,12 +7,12 @@ and `multiprocessing` in its children. No signal handler is ever installed.
 from __future__ import annotations
 
 import atexit
-import os
 import sys
-import time
 from _weakref import ref  # by itself: `weakref` is a twentieth of the import time
 
 from . import forks
+from .identity import get_process
+from .real_clock import monotonic
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     class Running(Protocol):
         """A pipeline, as the end of its process and the integrations see it."""
 
-        pid: int
+        process: object
 
         @property
         def ended(self) -> bool: ...
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 
 EXIT_TIMEOUT = 10.0
+THREADS = "whisperr-"  # begins the names of all our threads
 # Before the finalizers that `multiprocessing` gives no priority, so that its queues still work.
 _FIRST = 100
 
@@ -41,7 +42,8 @@ _pipelines: set[ref[Running]] = set()
 # Pipelines whose client is gone and that still deliver: nothing else refers to them.
 _leaving: set[Running] = set()
 _follows_children = False
-_finalized_by: int | None = None
+_finalized_by: object = None
+_begun_in: object = None  # the process in which the end has begun
 
 
 def register(pipeline: Running) -> None:
@@ -72,7 +74,8 @@ def keep(pipeline: Running) -> None:
 
 def pipelines() -> list[Running]:
     """Return the pipelines of this process."""
-    return [pipeline for pipeline in _alive() if pipeline.pid == os.getpid()]
+    process = get_process()
+    return [pipeline for pipeline in _alive() if pipeline.process == process]
 
 
 def shutdown_all(timeout: float) -> None:
@@ -80,7 +83,7 @@ def shutdown_all(timeout: float) -> None:
 
     Events that are not delivered then are dropped and reported.
     """
-    deadline = time.monotonic() + timeout
+    deadline = monotonic() + timeout
     mine = pipelines()
     for pipeline in mine:
         pipeline.begin_shutdown(deadline)
@@ -101,14 +104,46 @@ def _alive() -> list[Running]:
 def _finalize(end: Callable[[], None]) -> None:
     """Have `multiprocessing` call the end in its children, which run no `atexit` functions."""
     global _finalized_by  # noqa: PLW0603  # once per process
-    if _finalized_by != os.getpid():
-        _finalized_by = os.getpid()
+    if _finalized_by != get_process():
+        _finalized_by = get_process()
         sys.modules["multiprocessing.util"].Finalize(None, end, exitpriority=_FIRST)
+
+
+def has_begun() -> bool:
+    """Return whether the end of this process has begun: no thread is started any more."""
+    return _begun_in == get_process()
 
 
 @atexit.register
 def _end() -> None:
+    global _begun_in  # noqa: PLW0603  # once per process
+    _begun_in = get_process()
     shutdown_all(EXIT_TIMEOUT)
+    if not _is_main_interpreter():
+        _join_threads(EXIT_TIMEOUT)
+
+
+def _is_main_interpreter() -> bool:
+    for name in ("_interpreters", "_xxsubinterpreters"):  # from 3.13 on, and before
+        try:
+            interpreters = __import__(name)
+        except ImportError:
+            continue
+        current: bool = interpreters.get_current() == interpreters.get_main()
+        return current
+    return True  # PyPy, which has no others
+
+
+def _join_threads(timeout: float) -> None:
+    """Wait for our threads, all of which end after a shutdown.
+
+    If one is left, the end of a sub-interpreter ends the whole process (`not the last thread`), so
+    a request that is still in flight is waited for. At the end of the process one does no harm.
+    """
+    deadline = monotonic() + timeout
+    for thread in sys.modules["threading"].enumerate() if "threading" in sys.modules else ():
+        if thread.name.startswith(THREADS):
+            thread.join(max(deadline - monotonic(), 0.0))
 
 
 def _close_in_child() -> None:

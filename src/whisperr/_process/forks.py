@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 from _weakref import ref  # by itself: `weakref` is a twentieth of the import time
 
-from . import imports
+from . import identity, imports
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ def _after_in_parent() -> None:
 
 def _after_in_child() -> None:
     imports.after_fork_in_child()
+    identity.after_fork_in_child()
     _unlock()
     for function in _in_child:
         function()

@@ -4,17 +4,24 @@ A child that is forked while another thread imports keeps the half-made module f
 the importing thread does not exist in the child. So a fork waits for the import, for a bounded
 time: code that forks while it is imported itself may be what the import waits for.
 
+The files of a running program may be replaced or deleted, with the directory or the archive of its
+release. Modules of ours that are executed at their first use therefore have their code read when a
+client is made (`keep_code`), and executed from there.
+
 Threads: any. The lock is reentrant: a signal handler may interrupt an import with one of its own.
 """
 
 from __future__ import annotations
 
+import sys
 from _thread import RLock  # `threading` is a third of the import time of the package
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from importlib.machinery import ModuleSpec
+    from types import CodeType, ModuleType
     from typing import Any
 
 _LONGEST_WAIT = 5.0  # seconds; an import takes a few hundredths of one
@@ -32,6 +39,93 @@ def json_loads() -> Callable[[bytes | str], Any]:
     with _lock:
         from json import loads
     return loads
+
+
+class _KeptCode:
+    """Finds and loads modules whose code was read before: what `sys.meta_path` may hold."""
+
+    def __init__(self) -> None:
+        self._kept: dict[str, tuple[ModuleSpec, CodeType]] = {}
+
+    def add(self, name: str, path: list[str] | None) -> list[str] | None:
+        """Read the code of a module; return where the modules in it are found, if it has any."""
+        for finder in sys.meta_path:
+            spec = finder.find_spec(name, path)
+            if spec is not None:
+                break
+        else:
+            return None
+        code = getattr(spec.loader, "get_code", _get_none)(name)
+        if code is not None:
+            self._kept[name] = spec, code
+        return spec.submodule_search_locations
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modules whose code is kept."""
+        return tuple(self._kept)
+
+    def forget(self) -> None:
+        """Keep no code any longer: all of it was executed."""
+        self._kept.clear()
+
+    def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
+        """Return what is known of a module; None when its code is not kept."""
+        if name not in self._kept:
+            return None
+        found, _code = self._kept[name]
+        package = found.submodule_search_locations is not None
+        spec = type(found)(name, self, origin=found.origin, is_package=package)
+        spec.has_location = found.has_location  # so that the module has a `__file__`
+        if package:
+            spec.submodule_search_locations = found.submodule_search_locations
+        return spec
+
+    def create_module(self, _: ModuleSpec) -> None:
+        """Leave it to Python to make the module."""
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Execute the code of a module, which from then on looks as if it came from its file."""
+        found, code = self._kept[module.__name__]
+        module.__spec__, module.__loader__ = found, found.loader
+        exec(code, vars(module))  # noqa: S102  # as the loader does that has read the code
+
+
+_kept_code = _KeptCode()
+
+
+def keep_code(package: str, names: tuple[str, ...]) -> None:
+    """Read the code of a package of ours and of modules in it, before their first use.
+
+    What cannot be read is found by Python at its first use, or is not.
+    """
+    with _lock:
+        if package in sys.modules or _kept_code.find_spec(package) is not None:
+            return
+        parent = sys.modules[package.rpartition(".")[0]]
+        try:
+            path = _kept_code.add(package, list(parent.__path__))
+            for name in names:
+                _kept_code.add(f"{package}.{name}", path)
+        except Exception:  # noqa: BLE001  # loaders are foreign code, and the files are there
+            return
+
+
+def import_kept(name: str) -> Any:  # noqa: ANN401  # a module, whose names are not known here
+    """Return a module, imported together with all modules whose code is kept."""
+    with _lock:
+        try:
+            sys.meta_path.insert(0, _kept_code)  # for now only: it is asked for every module
+            for one in (name, *_kept_code.names):
+                __import__(one)
+        finally:
+            sys.meta_path.remove(_kept_code)
+        _kept_code.forget()
+    return sys.modules[name]
+
+
+def _get_none(_: str) -> None:
+    return None
 
 
 def before_fork() -> None:

@@ -28,6 +28,8 @@ _LIMITS = frozenset(
 )
 
 
+_LONGEST_CHAIN = 10  # causes that are looked at
+
 # Threads of ours: no caller is there, so what is raised in them interrupts no call.
 _own_threads: set[int] = set()
 
@@ -54,13 +56,21 @@ def is_interruption(error: BaseException) -> bool:
     """Return whether an exception interrupts the call it came out of, and so is for its caller.
 
     True for all that is no `Exception`, for the time limits of known task queues, and for what a
-    Python signal handler of this process raised. To be asked where the exception is caught.
+    Python signal handler of this process raised; also when one of these is its cause, as for the
+    codecs of Python, which wrap what is raised in them. To be asked where the exception is caught.
     """
-    if not isinstance(error, Exception):
-        return True
-    if any((base.__module__, base.__qualname__) in _LIMITS for base in type(error).__mro__):
-        return True
-    return _is_from_signal_handler(error)
+    cause: BaseException | None = error
+    for _ in range(_LONGEST_CHAIN):
+        if cause is None:
+            return False
+        if not isinstance(cause, Exception) or _is_limit(cause) or _is_from_signal_handler(cause):
+            return True
+        cause = cause.__cause__
+    return False
+
+
+def _is_limit(error: Exception) -> bool:
+    return any((base.__module__, base.__qualname__) in _LIMITS for base in type(error).__mro__)
 
 
 def _is_from_signal_handler(error: BaseException) -> bool:

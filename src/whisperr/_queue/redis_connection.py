@@ -1,18 +1,41 @@
 """The connection to Redis: one, opened when needed, closed after any doubt.
 
-The only file that uses redis-py (the extra `redis`). Its own retries are off: a call of `track()`
-must not wait for them.
+The only file that uses redis-py (the extra `redis`). Of that it uses the connection alone: a pool
+has locks, which an exception of a signal handler may leave taken, and retries, for which a call of
+`track()` must not wait.
+
+Invariant: a connection that is in use is in no attribute. It is put back after its answer has been
+read completely, so an interruption at any moment, or two of them, leaves none behind that has half
+an answer in it.
+
+Invariant: variables of frames that an exception passes hold no password. Only redis-py needs it,
+while it opens a connection, and its frames are removed from tracebacks.
 """
 
 from __future__ import annotations
 
+from hashlib import sha1
 from typing import TYPE_CHECKING
 
+from whisperr._foreign import printable
+from whisperr._process.identity import get_process
+from whisperr._process.interruption import is_interruption
 from whisperr.errors import StoreError
+
+from .redis_url import get_credentials
+from .store import StoreFullError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Any
+    from types import TracebackType
+    from typing import Any, TypeVar
+
+    from .redis_url import Server
+
+    T = TypeVar("T")
+
+_LONGEST_ERROR = 300
+_OUT_OF_MEMORY = "command not allowed when used memory > 'maxmemory'"
 
 
 class RedisConnection:
@@ -21,54 +44,170 @@ class RedisConnection:
     Opening the connection takes as long again at most, apart from looking up the host name.
     """
 
-    def __init__(self, name: str, url: str, timeout: float) -> None:
-        """`name` is for error texts: no password."""
+    def __init__(self, server: Server, timeout: float) -> None:
         import redis
         from redis.backoff import NoBackoff
+        from redis.exceptions import NoScriptError, RedisError
         from redis.retry import Retry
 
-        self._name = name
-        self._errors = (redis.RedisError, OSError)
-        self._make: Callable[[], Any] = lambda: redis.Redis.from_url(
-            url,
-            socket_timeout=timeout,
-            socket_connect_timeout=timeout,
-            socket_keepalive=True,
-            max_connections=1,
-            retry=Retry(NoBackoff(), 0),
-            protocol=2,
-        )
-        self._client: Any = None
-        self._scripts: dict[str, Any] = {}
+        class Credentials(redis.CredentialProvider):  # type: ignore[misc]  # redis-py may be absent
+            def get_credentials(self) -> tuple[str, ...]:
+                return get_credentials(server.url)
+
+        self._server = server
+        self._class = redis.SSLConnection if server.has_tls else redis.Connection
+        self._options: dict[str, Any] = {
+            "host": server.host,
+            "port": server.port,
+            "db": server.database,
+            "credential_provider": Credentials() if server.has_password else None,
+            "socket_timeout": timeout,
+            "socket_connect_timeout": timeout,
+            "socket_keepalive": True,
+            "retry": Retry(NoBackoff(), 0),
+            "protocol": 2,
+        }
+        if server.has_tls:  # redis-py 5 does not check the name by itself
+            self._options |= {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
+        self._errors = (RedisError, OSError)
+        self._no_script = NoScriptError
+        self._connection: Any = None
+        self._process: object = None  # which opened it
+        self._digests: dict[str, str] = {}
 
     def run(self, script: str, keys: Sequence[str], values: Sequence[object]) -> Any:  # noqa: ANN401  # as many shapes as scripts
         """Run a script on the server; its text is sent only if the server does not know it."""
-
-        def act(client: Any) -> Any:  # noqa: ANN401  # of redis-py
-            if script not in self._scripts:
-                self._scripts[script] = client.register_script(script)
-            return self._scripts[script](keys, values, client)
-
-        return self._use(act)
-
-    def call(self, *command: str) -> Any:  # noqa: ANN401  # as many shapes as commands
-        """Run one command."""
-        return self._use(lambda client: client.execute_command(*command))
+        connection, self._connection = self._connection, None
+        if connection is None or not self._is_usable(connection):
+            connection = self._open()
+        try:
+            answer = self._guard(lambda: self._evaluate(connection, script, keys, values))
+        except StoreFullError:
+            self._connection = connection
+            raise
+        except BaseException:  # an interrupted call leaves an answer in the connection
+            connection.disconnect()
+            raise
+        self._connection = connection
+        return answer
 
     def close(self) -> None:
         """Close the connection; the next call opens another one."""
-        client, self._client = self._client, None
-        if client is not None:
-            client.close()
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.disconnect()
 
-    def _use(self, act: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # likewise
-        if self._client is None:
-            self._client = self._make()
+    def _evaluate(
+        self,
+        connection: Any,  # noqa: ANN401  # of redis-py
+        script: str,
+        keys: Sequence[str],
+        values: Sequence[object],
+    ) -> Any:  # noqa: ANN401  # as many shapes as scripts
+        digest = self._digests.get(script)
+        if digest is None:
+            digest = sha1(script.encode(), usedforsecurity=False).hexdigest()
+            self._digests[script] = digest
+        connection.send_command("EVALSHA", digest, len(keys), *keys, *values)
         try:
-            return act(self._client)
-        except self._errors as error:
-            self.close()
-            raise StoreError(f"{self._name}: {error or type(error).__name__}") from error
-        except BaseException:  # an interrupted call leaves an answer in the connection
-            self.close()
-            raise
+            return connection.read_response()
+        except self._no_script:
+            connection.send_command("EVAL", script, len(keys), *keys, *values)
+            return connection.read_response()
+
+    def _is_usable(self, connection: Any) -> bool:  # noqa: ANN401  # of redis-py
+        """Return whether a connection that was not used for a while still is one, and ours."""
+        if self._process != get_process():
+            return False  # C code has forked: the parent uses it
+        try:
+            if not connection.can_read():
+                return True
+        except self._errors:
+            pass
+        connection.disconnect()  # the server has closed it, or sent something unasked
+        return False
+
+    def _open(self) -> Any:  # noqa: ANN401  # of redis-py
+        connection = self._guard(lambda: self._class(**self._options))
+        self._guard(connection.connect)
+        self._process = get_process()
+        return connection
+
+    def _guard(self, act: Callable[[], T]) -> T:
+        """Return `act()`; raises an interruption as it is, and StoreError for any other error."""
+        failure: BaseException
+        try:
+            return act()
+        except BaseException as error:  # noqa: BLE001  # raised below, without frames of redis-py
+            failure = _get_interruption(error) or self._to_store_error(error)
+            _remove_frames(failure)
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback has this frame
+
+    def _to_store_error(self, error: BaseException) -> StoreError:
+        text = printable(str(error) or type(error).__name__, _LONGEST_ERROR)
+        name = self._server.address
+        if _OUT_OF_MEMORY in text:
+            return StoreFullError(
+                f"{name}: the server is full (maxmemory), and takes no more events"
+            )
+        return StoreError(f"{name}: {text}")
+
+
+def _get_interruption(error: BaseException) -> BaseException | None:
+    """Return the interruption that an error is, or that redis-py has taken for one of a socket.
+
+    A signal handler may raise TimeoutError, which is an OSError. What was raised before our call is
+    in `__context__` as well, but did not pass redis-py.
+    """
+    one: BaseException | None = error
+    while one is not None:
+        if is_interruption(one) and (one is error or _passed_redis(one)):
+            return one
+        one = one.__context__
+    return None
+
+
+def _passed_redis(error: BaseException) -> bool:
+    entry = error.__traceback__
+    while entry is not None:
+        if _is_of_redis(entry):
+            return True
+        entry = entry.tb_next
+    return False
+
+
+def _is_of_redis(entry: TracebackType) -> bool:
+    return str(entry.tb_frame.f_globals.get("__name__")).split(".")[0] == "redis"
+
+
+def _remove_frames(error: BaseException) -> None:
+    """Remove the frames of redis-py, and those that it called, from the tracebacks of an error.
+
+    Those of a signal handler stay: they are what the error is about.
+    """
+    todo: list[BaseException | None] = [error]
+    done: set[int] = set()
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in done:
+            continue
+        done.add(id(one))
+        one.__traceback__ = _without_password(one.__traceback__)
+        todo += [one.__cause__, one.__context__]
+
+
+def _without_password(entry: TracebackType | None) -> TracebackType | None:
+    kept: list[TracebackType] = []
+    while entry is not None:
+        module = entry.tb_frame.f_globals.get("__name__")
+        private = module == "urllib.parse" or entry.tb_frame.f_code is get_credentials.__code__
+        if not private and not _is_of_redis(entry):
+            kept.append(entry)
+        entry = entry.tb_next
+    following: TracebackType | None = None
+    for one in reversed(kept):
+        one.tb_next, following = following, one
+    return following

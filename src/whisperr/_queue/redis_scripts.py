@@ -6,53 +6,177 @@ the last claim and does not expire. So a process whose lease ran out still owns 
 another process claims it. `taken_to`, `taken_rows` and `taken_bytes` in the state say what is
 claimed.
 
+Any client of the server can change these keys, and a server that is full may evict them. So
+each script checks what it reads. The state has a checksum, and knows how many entries the stream
+has and the id of the newest one: after any change that no script made, the sums are counted anew.
+A key of another type is not ours, and stays as it is: the script is refused. All that can fail is
+read before the first write, since a script that fails half way is not undone.
+
+A full server (`maxmemory`) refuses a script whose first write may take memory, but none of its
+later writes. So only adding an event is refused: all other scripts begin with a write that takes
+none.
+
 Every script gets the same KEYS, the same first five of ARGV, then values of its own. It returns its
 result and the sums of the stream. Redis 6.2 and later.
 """
 
 from __future__ import annotations
 
-# `last`: the number of the event that this source stored last. Outcomes are counted for each other
-# process, and forgotten after a week.
+# `mine`: what this source alone writes: `first` and `last`, the numbers of the events that it
+# stored last, and `ack`, the token of its last acknowledgement. Outcomes are counted for each other
+# process, and forgotten after a week, as `mine` is.
 _COMMON = """
-local stream, state, lease, last = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local stream, state, lease, mine, rejected = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local me, endings = ARGV[1], ARGV[2]
 local overhead, max_rows, max_bytes = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 
-local function sums()
-  local known = redis.call('HMGET', state, 'bytes', 'owner', 'taken_rows', 'taken_bytes')
-  return {redis.call('XLEN', stream), known[1] or '0', known[2] or '', known[3] or '0',
-    known[4] or '0'}
+for at, expected in ipairs({'stream', 'hash', 'string', 'hash'}) do
+  local found = redis.call('TYPE', KEYS[at]).ok
+  if found ~= expected and found ~= 'none' then
+    return redis.error_reply('WRONGTYPE the key ' .. KEYS[at] .. ' holds a ' .. found ..
+      ', which this buffer did not put there: rename it, or use another stream=')
+  end
 end
+
+-- The source and the data of an entry that a process added; nothing for any other entry.
+local function read(entry)
+  local f = entry[2]
+  if #f == 6 and f[1] == 's' and f[3] == 'n' and f[5] == 'd' and #f[2] < 20
+      and string.find(f[2], '^%d+$') and string.find(f[4], '^%d+$') then return f[2], f[6] end
+end
+local function size(entry)
+  local _, data = read(entry)
+  if data then return #data + overhead end
+  local bytes = overhead
+  for _, text in ipairs(entry[2]) do bytes = bytes + #text end
+  return bytes
+end
+local function count(from, to)
+  local rows, bytes = 0, 0
+  while true do
+    local some = redis.pcall('XRANGE', stream, from, to, 'COUNT', 500)  -- no id is above the last
+    for _, entry in ipairs(some) do rows, bytes = rows + 1, bytes + size(entry) end
+    if #some < 500 then return rows, bytes end
+    from = '(' .. some[500][1]
+  end
+end
+
+local NAMES = {'rows', 'bytes', 'newest', 'owner', 'taken_to', 'taken_rows', 'taken_bytes',
+  'front_to'}
+local COUNTS = {rows = true, bytes = true, taken_rows = true, taken_bytes = true}
+local function is_id(text)
+  local time, number = string.match(text, '^(%d+)%-(%d+)$')
+  return time and #time < 20 and #number < 20
+end
+local s, stored = {}, nil
+local function checksum(values) return redis.sha1hex(table.concat(values, ' ')) end
+local function load()
+  local raw = redis.call('HMGET', state, 'check', unpack(NAMES))
+  local values = {}
+  for at, name in ipairs(NAMES) do
+    values[at] = raw[at + 1] or ''
+    s[name] = COUNTS[name] and tonumber(values[at]) or values[at]
+  end
+  stored = raw[1]
+  local sound = stored == checksum(values)
+  if not sound then
+    -- '?': the process that claimed is not known. It may go on while it has the lease.
+    local known = string.find(s.owner, '^%d+$') and is_id(s.taken_to)
+    if not known then s.owner, s.taken_to = '?', '' end
+    s.rows, s.bytes, s.newest, s.front_to = -1, 0, '', ''
+  end
+  local rows = redis.call('XLEN', stream)
+  if sound and s.newest ~= '' then  -- what another client added
+    local more = redis.pcall('XRANGE', stream, '(' .. s.newest, '+', 'COUNT', 1)
+    if more[1] then
+      local added_rows, added_bytes = count('(' .. s.newest, '+')
+      s.rows, s.bytes = s.rows + added_rows, s.bytes + added_bytes
+      s.newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1][1]
+    end
+  end
+  if s.rows ~= rows then
+    s.rows, s.bytes = count('-', '+')
+    s.taken_rows, s.taken_bytes = 0, 0
+    if s.taken_to ~= '' then s.taken_rows, s.taken_bytes = count('-', s.taken_to) end
+    local newest = redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1)[1]
+    s.newest = newest and newest[1] or '0-0'
+  end
+end
+load()
+
+-- To be called before the first other write, unless a full server is to refuse the script.
+local function begin() redis.call('HDEL', state, '') end
+local function save()
+  local values, fields = {}, {}
+  for at, name in ipairs(NAMES) do
+    values[at] = COUNTS[name] and string.format('%.0f', s[name]) or s[name]
+    fields[2 * at - 1], fields[2 * at] = name, values[at]
+  end
+  local check = checksum(values)
+  if check == stored then return end
+  begin()
+  redis.call('HSET', state, 'check', check, unpack(fields))
+  stored = check
+end
+local function done(result)
+  save()
+  local is_mine = s.owner == me and 1 or 0
+  return {result, {s.rows, s.bytes, is_mine, s.taken_rows, s.taken_bytes}}
+end
+
 local function is_owner()
-  return redis.call('HGET', state, 'owner') == me
+  if s.owner ~= '?' then return s.owner == me end
+  local holder = redis.call('GET', lease)
+  return not holder or holder == me
 end
 local function free()
-  redis.call('HDEL', state, 'owner', 'taken_to', 'taken_rows', 'taken_bytes')
+  s.owner, s.taken_to, s.taken_rows, s.taken_bytes = '', '', 0, 0
   redis.call('DEL', lease)
 end
-local function remove(id, source, bytes, outcome)
+local function remember(...)
+  redis.call('HSET', mine, ...)
+  redis.call('EXPIRE', mine, 604800)
+end
+local function delete(id, bytes)
   if redis.call('XDEL', stream, id) == 0 then return false end
-  redis.call('HINCRBY', state, 'bytes', -bytes)
+  s.rows, s.bytes = s.rows - 1, s.bytes - bytes
+  return true
+end
+-- What is damaged or has another type cannot be counted up: then it counts from 1, or not at all.
+local function remove(id, source, bytes, outcome)
+  if not delete(id, bytes) then return false end
   if source ~= me then
-    redis.call('HINCRBY', endings .. source, outcome, 1)
+    local counted = redis.pcall('HINCRBY', endings .. source, outcome, 1)
+    if type(counted) == 'table' then redis.pcall('HSET', endings .. source, outcome, 1) end
     redis.call('EXPIRE', endings .. source, 604800)
   end
   return true
 end
+-- The newest 100 of what is no event stay in a stream beside, shortened.
+local function reject(entry, reason)
+  if not delete(entry[1], size(entry)) then return end
+  local kept = {}
+  for at = 1, math.min(#entry[2], 20) do kept[at] = string.sub(entry[2][at], 1, 1024) end
+  redis.pcall('XADD', rejected, 'MAXLEN', 100, '*', 'reason', reason, 'id', entry[1],
+    unpack(kept))
+  redis.call('EXPIRE', rejected, 2592000)
+end
 local function trim()
-  local dropped = {}
-  while true do
-    local known = redis.call('HMGET', state, 'bytes', 'taken_to', 'taken_rows', 'taken_bytes')
-    local rows = redis.call('XLEN', stream) - (known[3] or 0)
-    local bytes = (known[1] or 0) - (known[4] or 0)
-    if rows <= max_rows and bytes <= max_bytes then return dropped end
-    local from = known[2] and ('(' .. known[2]) or '-'
-    local over = redis.call('XRANGE', stream, from, '+', 'COUNT', 1)[1]
-    if not over then return dropped end
-    remove(over[1], over[2][2], #over[2][6] + overhead, 'queue_full')
-    dropped[#dropped + 1] = {over[1], over[2][2], over[2][6]}
+  local dropped, foreign = {}, 0
+  while s.rows - s.taken_rows > max_rows or s.bytes - s.taken_bytes > max_bytes do
+    local from = s.taken_to ~= '' and '(' .. s.taken_to or '-'
+    local entry = redis.pcall('XRANGE', stream, from, '+', 'COUNT', 1)[1]
+    if not entry then break end
+    local source, data = read(entry)
+    if source then
+      remove(entry[1], source, #data + overhead, 'queue_full')
+      dropped[#dropped + 1] = {entry[1], source, data}
+    else
+      reject(entry, 'not added by this buffer')
+      foreign = foreign + 1
+    end
   end
+  return dropped, foreign
 end
 """
 
@@ -61,101 +185,158 @@ def _add_common(body: str) -> str:
     return _COMMON + body
 
 
-SUMS = _add_common("return {0, sums()}")
-
-# ARGV: number and data of each event. An event that an earlier attempt stored, whose answer was
-# lost, is not stored twice. Returns the ids, and id, source and data of what was dropped.
+# ARGV: number, whether an earlier attempt may have stored it, and data of each event. None is
+# stored twice. Returns the ids, empty for events that were stored earlier and are gone; id, source
+# and data of what was dropped; and how many entries were set aside.
 APPEND = _add_common("""
-local newest = tonumber(redis.call('GET', last) or '-1')
-local ids, bytes = {}, 0
-for at = 6, #ARGV, 2 do
-  local number, id = tonumber(ARGV[at]), nil
-  if number > newest then
-    id = redis.call('XADD', stream, '*', 's', me, 'n', ARGV[at], 'd', ARGV[at + 1])
-    bytes = bytes + #ARGV[at + 1] + overhead
-    newest = number
-  else
-    for _, entry in ipairs(redis.call('XREVRANGE', stream, '+', '-', 'COUNT', 1000)) do
-      if entry[2][2] == me and entry[2][4] == ARGV[at] then id = entry[1] end
-    end
+local earlier, was_tried = {}, false
+for at = 7, #ARGV, 3 do was_tried = was_tried or ARGV[at] == '1' end
+local to = '+'
+while was_tried do
+  local some = redis.call('XREVRANGE', stream, to, '-', 'COUNT', 200)
+  for _, entry in ipairs(some) do
+    if read(entry) == me then earlier[entry[2][4]] = entry[1] end
+  end
+  if #some < 200 then break end
+  to = '(' .. some[200][1]
+end
+-- What the newest attempt that came here stored: of these, one that is not found is gone.
+local known = redis.call('HMGET', mine, 'first', 'last')
+local first, last = tonumber(known[1] or ''), tonumber(known[2] or '')
+local ids = {}
+for at = 6, #ARGV, 3 do
+  local number, data, id = tonumber(ARGV[at]), ARGV[at + 2], nil
+  local is_gone = false
+  if ARGV[at + 1] == '1' then
+    id = earlier[ARGV[at]]
+    is_gone = not id and first and last and first <= number and number <= last
+  end
+  if not id and not is_gone then
+    id = redis.call('XADD', stream, '*', 's', me, 'n', ARGV[at], 'd', data)
+    s.rows, s.bytes, s.newest = s.rows + 1, s.bytes + #data + overhead, id
   end
   ids[#ids + 1] = id or ''
 end
-redis.call('SET', last, newest, 'EX', 604800)
-redis.call('HINCRBY', state, 'bytes', bytes)
-return {{ids, trim()}, sums()}
+begin()
+remember('first', ARGV[6], 'last', ARGV[#ARGV - 2])
+local dropped, foreign = trim()
+return done({ids, dropped, foreign})
 """)
 
-# ARGV: milliseconds, most events. Returns for how many milliseconds the lease of another process
-# lasts, and the oldest events, which no other process may claim or drop from now on.
+# ARGV: milliseconds, the most of them that any process asks for, most events. Returns for how many
+# milliseconds the lease of another process lasts; id, source and data of the oldest events, which
+# no other process may claim or drop from now on; and how many entries were set aside.
 CLAIM = _add_common("""
 local holder = redis.call('GET', lease)
-if holder and holder ~= me then return {{redis.call('PTTL', lease), {}}, sums()} end
-local front = redis.call('HGET', state, 'front_to')
-local entries = {}
-if front then entries = redis.call('XRANGE', stream, '-', front, 'COUNT', ARGV[7]) end
-if #entries == 0 then
-  redis.call('HDEL', state, 'front_to')
-  entries = redis.call('XRANGE', stream, '-', '+', 'COUNT', ARGV[7])
+if holder and holder ~= me then
+  local left = redis.call('PTTL', lease)
+  if left < 0 or left > tonumber(ARGV[7]) then  -- damaged: no process sets such a lease
+    redis.call('PEXPIRE', lease, ARGV[6])
+    left = tonumber(ARGV[6])
+  end
+  return done({left, {}, 0})
 end
-if #entries == 0 then return {{0, {}}, sums()} end
-redis.call('SET', lease, me, 'PX', ARGV[6])
-local bytes = 0
-for _, entry in ipairs(entries) do bytes = bytes + #entry[2][6] + overhead end
-redis.call('HSET', state, 'owner', me, 'taken_to', entries[#entries][1],
-  'taken_rows', #entries, 'taken_bytes', bytes)
-return {{0, entries}, sums()}
+begin()
+local events, foreign, rows, bytes, last = {}, 0, 0, 0, ''
+local front = is_id(s.front_to) and s.front_to
+for _ = 1, 20 do
+  local some = front and redis.call('XRANGE', stream, '-', front, 'COUNT', ARGV[8]) or {}
+  if #some == 0 then
+    front, s.front_to = nil, ''
+    some = redis.call('XRANGE', stream, '-', '+', 'COUNT', ARGV[8])
+  end
+  for _, entry in ipairs(some) do
+    local source, data = read(entry)
+    if source then
+      events[#events + 1] = {entry[1], source, data}
+      rows, bytes, last = rows + 1, bytes + #data + overhead, entry[1]
+    else
+      reject(entry, 'not added by this buffer')
+      foreign = foreign + 1
+    end
+  end
+  if rows > 0 or #some == 0 then break end
+end
+if rows > 0 then
+  redis.call('SET', lease, me, 'PX', ARGV[6])
+  s.owner, s.taken_to, s.taken_rows, s.taken_bytes = me, last, rows, bytes
+end
+return done({0, events, foreign})
 """)
 
-# ARGV: the last id of the batch (or none), its rows, its bytes, then id, source and bytes of each
-# event that is too old. Returns whether the claim was still owned.
+# ARGV: the last id of the batch (or none), its rows, its bytes, for how many events that are too
+# old id, source and bytes follow, then the ids of what is no event. Returns whether the claim was
+# still owned.
 MARK = _add_common("""
-if not is_owner() then return {0, sums()} end
-for at = 9, #ARGV, 3 do remove(ARGV[at], ARGV[at + 1], ARGV[at + 2], 'expired') end
+if not is_owner() then return done(0) end
+begin()
+local old_to = 9 + 3 * tonumber(ARGV[9])
+for at = 10, old_to, 3 do remove(ARGV[at], ARGV[at + 1], ARGV[at + 2], 'expired') end
+for at = old_to + 1, #ARGV do
+  local entry = redis.call('XRANGE', stream, ARGV[at], ARGV[at])[1]
+  if entry then reject(entry, 'damaged') end
+end
 if ARGV[6] == '' then
   free()
 else
-  redis.call('HSET', state, 'taken_to', ARGV[6], 'taken_rows', ARGV[7], 'taken_bytes', ARGV[8])
+  s.owner, s.taken_to = me, ARGV[6]
+  s.taken_rows, s.taken_bytes = tonumber(ARGV[7]), tonumber(ARGV[8])
 end
-return {1, sums()}
+return done(1)
 """)
 
 # ARGV: milliseconds. Returns whether the claim was still owned.
 EXTEND = _add_common("""
-if not is_owner() then return {0, sums()} end
-if redis.call('PTTL', lease) < tonumber(ARGV[6]) then
+if not is_owner() then return done(0) end
+local left = redis.call('PTTL', lease)
+if left < tonumber(ARGV[6]) or s.owner == '?' then
+  begin()
+  s.owner = me
   redis.call('SET', lease, me, 'PX', ARGV[6])
 end
-return {1, sums()}
+return done(1)
 """)
 
-# ARGV: whether it is the whole batch, then id, source, bytes and outcome of each event. Returns how
-# many of them were still owned.
+# ARGV: a token, whether it is the whole batch, then id, source, bytes and outcome of each event.
+# Returns how many of them were still owned; the same again when the answer of an attempt with this
+# token was lost.
 ACK = _add_common("""
-if not is_owner() then return {0, sums()} end
-for at = 7, #ARGV, 4 do
-  if remove(ARGV[at], ARGV[at + 1], ARGV[at + 2], ARGV[at + 3]) then
-    redis.call('HINCRBY', state, 'taken_rows', -1)
-    redis.call('HINCRBY', state, 'taken_bytes', -ARGV[at + 2])
+local total = (#ARGV - 7) / 4
+if redis.call('HGET', mine, 'ack') == ARGV[6] then return done(total) end
+if not is_owner() then return done(0) end
+begin()
+for at = 8, #ARGV, 4 do
+  local bytes = tonumber(ARGV[at + 2])
+  if remove(ARGV[at], ARGV[at + 1], bytes, ARGV[at + 3]) and s.taken_rows > 0 then
+    s.taken_rows, s.taken_bytes = s.taken_rows - 1, s.taken_bytes - bytes
   end
 end
-if ARGV[6] == '1' then free() end
-return {(#ARGV - 6) / 4, sums()}
+if ARGV[7] == '1' then free() end
+remember('ack', ARGV[6])
+return done(total)
 """)
 
-# ARGV: the last id of the batch. Returns id, source and data of what was dropped.
+# ARGV: the last id of the batch. Returns id, source and data of what was dropped, and how many
+# entries were set aside.
 RELEASE = _add_common("""
+begin()
 if is_owner() then
   free()
-  if ARGV[6] ~= '' then redis.call('HSETNX', state, 'front_to', ARGV[6]) end
+  if ARGV[6] ~= '' and s.front_to == '' then s.front_to = ARGV[6] end
 end
-return {trim(), sums()}
+local dropped, foreign = trim()
+return done({dropped, foreign})
 """)
 
-# ARGV: ids, oldest first. Returns how many at the front are gone.
+# ARGV: ids of own events, oldest first. Returns how many at the front are gone, and the outcomes
+# that other processes have recorded until now.
 GONE = _add_common("""
+local gone = 0
 for at = 6, #ARGV do
-  if #redis.call('XRANGE', stream, ARGV[at], ARGV[at]) > 0 then return {at - 6, sums()} end
+  local entry = redis.call('XRANGE', stream, ARGV[at], ARGV[at])[1]
+  if entry and read(entry) == me then break end
+  gone = gone + 1
 end
-return {#ARGV - 5, sums()}
+local outcomes = redis.pcall('HGETALL', endings .. me)
+return done({gone, outcomes.err and {} or outcomes})
 """)

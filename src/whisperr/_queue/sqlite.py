@@ -11,23 +11,35 @@ none may be open in a process that is made by a fork.
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
-from typing import TYPE_CHECKING, NamedTuple
+from contextlib import closing
+from typing import TYPE_CHECKING
 
-from whisperr.errors import NotNow, StoreError
+from whisperr.errors import NotNow
 
 from . import sqlite_file as file
+from . import sqlite_rows as rows
+from .clock import ExpiryClock
 from .memory import get_size
-from .store import Entry, get_lease_end, get_rest, select_batch, to_events
+from .sqlite_rows import LAST
+from .sqlite_session import Session
+from .store import (
+    LOST_IN_STORE,
+    Entry,
+    StoreFullError,
+    get_lease_end,
+    get_rest,
+    to_events,
+)
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Callable, Mapping, Sequence
-    from typing import TypeVar
 
     from whisperr.errors import Loss
 
-    T = TypeVar("T")
+    from .sqlite_rows import State
+    from .sqlite_session import View
 
 # Outcomes that the process of their events never asks for are forgotten after a week (seconds).
 _FORGET_ENDINGS = 7 * 86_400.0
@@ -37,39 +49,10 @@ _INSERT = (
     "INSERT INTO event SELECT max(front_to, (SELECT coalesce(max(position), 0) FROM event)) + 1, "
     "?, ?, ? FROM state"
 )
-_OLDEST = (
-    "SELECT position, source, data FROM event WHERE position > ? AND position <= ? "
-    "ORDER BY position LIMIT ?"
-)
-_STATE = (
-    "SELECT rows, bytes, token, since, until, taken_to, taken_rows, taken_bytes, front_to "
-    "FROM state"
-)
-_LAST = (1 << 63) - 1
-
-
-class State(NamedTuple):
-    """The sums over all events, the lease, and what its holder has claimed (`taken_`)."""
-
-    rows: int
-    bytes: int
-    token: int | None
-    since: float
-    until: float
-    taken_to: int
-    taken_rows: int
-    taken_bytes: int
-    front_to: int
-
-    def seconds_left(self, mine: int, now: float) -> float:
-        """Return for how long the process with token `mine` may not claim; 0 when it may.
-
-        A lease that begins in the future was written before the clock was set back. It does not
-        count, since its real length is unknown.
-        """
-        if self.token is None or self.token == mine or not self.since <= now < self.until:
-            return 0.0
-        return self.until - now
+# No event is larger: a process may be allowed more than this one, but never so much more.
+_LONGEST_EVENT = 64 << 20
+# Counting the rows takes no more than a hundredth of the time.
+_SHARE_OF_COUNTING = 100
 
 
 class SQLiteStore:
@@ -83,40 +66,67 @@ class SQLiteStore:
         max_events: int,
         max_bytes: int,
         wall_clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._path = path
-        self._synchronous = synchronous
         self._lease = lease
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._now = wall_clock
+        self._expiry_clock = ExpiryClock(wall_clock, monotonic)
         # The source of own events, and the token of the lease: this store, in this process.
         self._me = int.from_bytes(os.urandom(8), "big") >> 1
-        self._file: file.OpenFile | None = None
-        self._claimed: list[Entry] = []
+        self._session = Session(path, synchronous, self._me, wall_clock)
         self._misses = 0
         self._in_doubt = False
-        self.waiting = 0
-        self.waiting_bytes = 0
+        self._counted = False  # whether the sums were compared with the rows since the last poll
+        self._count_at = 0.0
 
     # -- the methods of a store
+
+    @property
+    def waiting(self) -> int:
+        """How many events it held when last used, without those claimed here."""
+        return self._session.view.waiting
+
+    @property
+    def waiting_bytes(self) -> int:
+        """The memory that they would take, in bytes."""
+        return self._session.view.waiting_bytes
+
+    @property
+    def appended_to(self) -> int:
+        """The number after the last event of the latest `append` that was committed."""
+        return self._session.view.appended_to
+
+    def take_rejected(self) -> int:
+        """Return how many rows were set aside since the last call."""
+        rejected, self._session.view.rejected = self._session.view.rejected, 0
+        return rejected
 
     def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:
         """Add own events; return the events dropped for them, oldest first."""
 
-        def act(db: sqlite3.Connection) -> list[bytes]:
-            rows = [(self._me, number + n, data) for n, data in enumerate(events)]
+        def act(db: sqlite3.Connection, view: View) -> list[bytes]:
+            state = self._session.see(db, view)
+            numbered = [(self._me, number + n, data) for n, data in enumerate(events)]
             if in_doubt:  # the last attempt may have succeeded all the same
-                last = "SELECT coalesce(max(number), -1) FROM event WHERE source = ?"
-                stored: int = file.fetch_all(db, last, (self._me,))[0][0]
-                rows = [row for row in rows if row[1] > stored]
-            db.executemany(_INSERT, rows)
-            size = get_size([row[2] for row in rows])
-            db.execute("UPDATE state SET rows = rows + ?, bytes = bytes + ?", (len(rows), size))
-            return self._trim(db)
+                stored = "SELECT number FROM event WHERE source = ? AND number >= ?"
+                known = {one for (one,) in rows.fetch_all(db, stored, (self._me, number))}
+                numbered = [row for row in numbered if row[1] not in known]
+            db.executemany(_INSERT, numbered)
+            count, size = len(numbered), get_size([row[2] for row in numbered])
+            db.execute("UPDATE state SET rows = rows + ?, bytes = bytes + ?", (count, size))
+            view.own += len(events)
+            view.appended_to = number + len(events)
+            view.waiting += count
+            view.waiting_bytes += size
+            return self._trim(db, view) if self._is_over(state, count, size) else []
 
+        if not file.has_room(os.path.dirname(self._path)):  # noqa: PTH120  # for every event
+            raise StoreFullError(f"{self._path}: hardly any room is left on its volume")
         in_doubt, self._in_doubt = self._in_doubt, True
-        dropped = self._write(act)
+        dropped = self._session.write(act)
         self._in_doubt = False
         return dropped
 
@@ -125,18 +135,20 @@ class SQLiteStore:
 
         Raises NotNow while another process holds the lease.
         """
-        self._read(self._check_turn)
+        self._session.read(self._check_turn)
         if not self.waiting:
             return (), ()
-        expired = self._write(lambda db: self._claim(db, max_events))
+        own = self._session.view.own
+        expired = self._session.write(lambda db, view: self._claim(db, view, max_events))
         self._misses = 0
-        return to_events(self._claimed, self._me), to_events(expired, self._me)
+        events = to_events([*expired, *self._session.view.claimed], self._me, own)
+        return events[len(expired) :], events[: len(expired)]
 
     def extend(self, seconds: float) -> bool:
         """Make the lease outlast so many seconds; False when another process has taken it."""
-        state = self._read(self._see)
-        if state.token != self._me or not self._claimed:
-            self._claimed = []
+        state = self._session.read(self._session.see)
+        if state.token != self._me or not self._session.view.claimed:
+            self.forget()
             return False
         now = self._now()
         until = get_lease_end(now, seconds, self._lease)
@@ -144,121 +156,213 @@ class SQLiteStore:
             return True
         update = "UPDATE state SET since = ?, until = ? WHERE token = ?"
         values = (now, until, self._me)
-        return self._write(lambda db: db.execute(update, values).rowcount == 1)
+        return self._session.write(lambda db, _: db.execute(update, values).rowcount == 1)
 
     def ack(self, count: int, loss: Loss | None) -> int:
         """Remove the first claimed events; return how many of them were still owned."""
-        entries = self._claimed[:count]
+        entries = self._session.view.claimed[:count]
         if not entries:
             return 0
         lost, reason = (0, "") if loss is None else (loss.count, loss.reason)
 
-        def act(db: sqlite3.Connection) -> int:
-            if self._see(db).token != self._me:
+        def act(db: sqlite3.Connection, view: View) -> int:
+            token = self._session.see(db, view).token
+            there = rows.find(db, entries)
+            if token != self._me and (token is not None or not self._is_free(db, entries, there)):
+                view.claimed = []
                 return 0
-            self._remove(db, entries[:lost], reason, claimed=True)
-            self._remove(db, entries[lost:], "delivered", claimed=True)
-            if len(entries) == len(self._claimed):
+            gone = there != entries
+            refused = set(entries[:lost])
+            self._remove(db, [one for one in there if one in refused], reason, claimed=True)
+            self._remove(
+                db, [one for one in there if one not in refused], "delivered", claimed=True
+            )
+            view.own -= min(self._count_own(entries), view.own)
+            view.claimed = view.claimed[len(entries) :]
+            if not view.claimed:
                 self._end_lease(db)
+            if gone:
+                rows.repair_state(db, self._now())
+            self._session.see(db, view)
             return len(entries)
 
-        owned = self._write(act)
-        self._claimed = self._claimed[owned:] if owned else []
-        return owned
+        return self._session.write(act)
 
     def forget(self) -> None:
         """Count the claimed batch as waiting again, whatever the file says."""
-        self._claimed = []
+        view, claimed = self._session.view, self._session.view.claimed
+        view.claimed = []
+        view.waiting += len(claimed)
+        view.waiting_bytes += sum(one.size for one in claimed)
 
     def release(self) -> Sequence[bytes]:
         """Give up the claim and the lease; return the events dropped for it."""
-        last = self._claimed[-1].key if self._claimed else 0
 
-        def act(db: sqlite3.Connection) -> list[bytes]:
-            if self._see(db).token == self._me:
+        def act(db: sqlite3.Connection, view: View) -> list[bytes]:
+            last = view.claimed[-1].key[0] if view.claimed else 0
+            view.claimed = []
+            if self._session.see(db, view).token == self._me:
                 self._end_lease(db)
                 db.execute("UPDATE state SET front_to = max(front_to, ?)", (last,))
-            return self._trim(db)
+            return self._trim(db, view)
 
-        self._claimed = []
-        return self._write(act)
+        return self._session.write(act)
 
     def settled(self, number: int) -> bool:
         """Return whether no own event before this number is in the file."""
         own = "SELECT 1 FROM event WHERE source = ? AND number < ? LIMIT 1"
-        return not self._read(lambda db: file.fetch_all(db, own, (self._me, number)))
+        return not self._session.read(lambda db, _: rows.fetch_all(db, own, (self._me, number)))
 
     def poll(self) -> Mapping[str, int]:
-        """Learn what waits; return how many own events other processes settled, by outcome."""
+        """Learn what waits; return what became of own events elsewhere: how many, by outcome."""
+        self._counted = False
 
-        def read(db: sqlite3.Connection) -> dict[str, int]:
-            self._see(db)
-            own = "SELECT outcome, events FROM ending WHERE source = ?"
-            return dict(file.fetch_all(db, own, (self._me,)))
+        def read(db: sqlite3.Connection, view: View) -> bool:
+            self._session.see(db, view)
+            endings = sum(rows.read_endings(db, self._me).values())
+            left = view.own - self._count_own(view.claimed) - endings
+            return endings > 0 or (left > 0 and self._is_any_gone(db, view, left))
 
-        def remove(db: sqlite3.Connection) -> dict[str, int]:
-            endings = read(db)
-            db.execute("DELETE FROM ending WHERE source = ?", (self._me,))
-            return endings
-
-        return self._read(read) and self._write(remove)
+        if self._session.read(read):
+            self._session.write(self._learn)
+        outcomes, self._session.view.outcomes = self._session.view.outcomes, {}
+        return outcomes
 
     def close(self) -> None:
         """Close the connection; the next use opens another one."""
-        current, self._file = self._file, None
-        if current is not None:
-            current.close()
+        self._session.close()
+
+    # -- what became of own events
+
+    def _is_any_gone(self, db: sqlite3.Connection, view: View, left: int) -> bool:
+        """Count own rows, unless that was done lately; return whether it are not `left`."""
+        began = time.monotonic()
+        if began < self._count_at:
+            return False
+        there = self._count_waiting_own(db, view)
+        ended = time.monotonic()
+        self._count_at = ended + _SHARE_OF_COUNTING * (ended - began)
+        return there < left
+
+    def _count_waiting_own(self, db: sqlite3.Connection, view: View) -> int:
+        query = "SELECT count(*) FROM event WHERE source = ? AND position > ?"
+        last = view.claimed[-1].key[0] if view.claimed else 0
+        there: int = rows.fetch_all(db, query, (self._me, last))[0][0]
+        return there
+
+    def _learn(self, db: sqlite3.Connection, view: View) -> None:
+        """Take over what other processes settled, and what is gone without that."""
+        left = max(view.own - self._count_own(view.claimed), 0)
+        outcomes = dict(view.outcomes)
+        for outcome, events in rows.read_endings(db, self._me).items():
+            believed = min(events, left)  # a damaged count must not end what is still here
+            outcomes[outcome] = outcomes.get(outcome, 0) + believed
+            left -= believed
+            view.own -= believed
+        lost = left - self._count_waiting_own(db, view)
+        if lost > 0:
+            outcomes[LOST_IN_STORE] = outcomes.get(LOST_IN_STORE, 0) + lost
+            view.own -= lost
+            rows.repair_state(db, self._now())
+        db.execute("DELETE FROM ending WHERE source = ?", (self._me,))
+        view.outcomes = outcomes
+        self._session.see(db, view)
+
+    def _is_free(
+        self, db: sqlite3.Connection, entries: Sequence[Entry], there: Sequence[Entry]
+    ) -> bool:
+        """Return whether no other process has delivered what was claimed here.
+
+        The state was removed or made anew: the claim is not in there any more.
+        """
+        gone = self._count_own(entries) - self._count_own(there)
+        endings = sum(rows.read_endings(db, self._me).values())
+        query = "SELECT count(*) FROM event WHERE source = ?"
+        left: int = rows.fetch_all(db, query, (self._me,))[0][0]
+        return gone <= max(self._session.view.own - endings - left, 0)
+
+    def _count_own(self, entries: Sequence[Entry]) -> int:
+        return [one.source for one in entries].count(self._me)
 
     # -- inside a transaction
 
-    def _check_turn(self, db: sqlite3.Connection) -> State:
-        state = self._see(db)
+    def _check_turn(self, db: sqlite3.Connection, view: View) -> State:
+        state = self._session.see(db, view)
         left = state.seconds_left(self._me, self._now())
-        if left and self.waiting:
+        if left and view.waiting:
             self._misses += 1
             raise NotNow(get_rest(self._misses - 1, left))
         return state
 
-    def _claim(self, db: sqlite3.Connection, max_events: int) -> list[Entry]:
+    def _claim(self, db: sqlite3.Connection, view: View, max_events: int) -> list[Entry]:
         """Take the lease and the oldest events; a released batch is claimed alone, as it was.
 
         Return the events that are too old; they are removed.
         """
-        front_to = self._check_turn(db).front_to
-        entries = _get_oldest(db, 0, front_to, max_events)
-        if not entries:
+        state = self._check_turn(db, view)
+        front_to, now = state.front_to, self._now()
+        oldest = rows.Oldest(self._me, max(self._max_bytes, _LONGEST_EVENT))
+        batch, expired = oldest.select(db, front_to, max_events, self._expiry_clock.get_now())
+        if not oldest.rows:
             front_to = 0
-            entries = _get_oldest(db, 0, _LAST, max_events)
-        now = self._now()
-        batch, expired = select_batch(entries, max_events, now)
+            batch, expired = oldest.select(db, LAST, max_events, self._expiry_clock.get_now())
         self._remove(db, expired, "expired", claimed=False)
-        token, last = (self._me, batch[-1].key) if batch else (None, 0)
+        view.own -= min(self._count_own(expired), view.own)
+        token, last = (self._me, batch[-1].key[0]) if batch else (None, 0)
         size = sum(one.size for one in batch)
         db.execute(
             "UPDATE state SET token = ?, since = ?, until = ?, taken_to = ?, taken_rows = ?, "
             "taken_bytes = ?, front_to = ?",
             (token, now, now + self._lease, last, len(batch), size, front_to),
         )
-        self._claimed = batch
-        self._see(db)
+        view.claimed = batch
+        everything = oldest.ended and not front_to
+        if oldest.rejected or (everything and oldest.rows != state.rows) or not oldest.rows:
+            self._reject(db, view, oldest.rejected)
+        self._session.see(db, view)
         return expired
 
-    def _trim(self, db: sqlite3.Connection) -> list[bytes]:
+    def _is_over(self, state: State, events: int = 0, size: int = 0) -> bool:
+        """Return whether what waits exceeds a bound, with these events added."""
+        return (
+            state.rows + events - state.taken_rows > self._max_events
+            or state.bytes + size - state.taken_bytes > self._max_bytes
+        )
+
+    def _trim(self, db: sqlite3.Connection, view: View) -> list[bytes]:
         """Remove the oldest events that no process has claimed until the bounds hold."""
         dropped: list[Entry] = []
-        state = self._see(db)
-        rows, size = state.rows - state.taken_rows, state.bytes - state.taken_bytes
-        while rows > self._max_events or size > self._max_bytes:
-            oldest = _get_oldest(db, state.taken_to, _LAST, _TRIMMED_AT_ONCE)
+        state = self._session.see(db, view)
+        if not self._counted and self._is_over(state):
+            rows.repair_state(db, self._now())  # before good events are dropped for a wrong sum
+            self._counted = True
+            state = self._session.see(db, view)
+        waiting, size = state.rows - state.taken_rows, state.bytes - state.taken_bytes
+        oldest = rows.Oldest(self._me, max(self._max_bytes, _LONGEST_EVENT))
+        while waiting > self._max_events or size > self._max_bytes:
             over: list[Entry] = []
-            while oldest and (rows > self._max_events or size > self._max_bytes):
-                over.append(oldest.pop(0))
-                rows, size = rows - 1, size - over[-1].size
+            with closing(oldest.read(db, state.taken_to, LAST, _TRIMMED_AT_ONCE)) as entries:
+                for entry in entries:
+                    if waiting <= self._max_events and size <= self._max_bytes:
+                        break
+                    over.append(entry)
+                    waiting, size = waiting - 1, size - entry.size
             if not over:
                 break
             self._remove(db, over, "queue_full", claimed=False)
             dropped += over
-        return to_events(dropped, self._me)
+        if oldest.rejected:
+            self._reject(db, view, oldest.rejected)
+        events = to_events(dropped, self._me, view.own)
+        view.own -= min(self._count_own(dropped), view.own)
+        self._session.see(db, view)
+        return events
+
+    def _reject(self, db: sqlite3.Connection, view: View, positions: Sequence[int]) -> None:
+        """Set rows aside that are no events, and correct the sums."""
+        rows.reject(db, positions, self._now())
+        view.rejected += len(positions)
+        rows.repair_state(db, self._now())
 
     def _remove(
         self, db: sqlite3.Connection, entries: Sequence[Entry], outcome: str, *, claimed: bool
@@ -266,7 +370,7 @@ class SQLiteStore:
         """Remove events; leave their outcome for the other processes that put them."""
         if not entries:
             return
-        db.executemany("DELETE FROM event WHERE position = ?", [(one.key,) for one in entries])
+        db.executemany("DELETE FROM event WHERE position = ?", [one.key[:1] for one in entries])
         count, size = len(entries), sum(one.size for one in entries)
         of_claim = (count, size) if claimed else (0, 0)
         db.execute(
@@ -274,7 +378,6 @@ class SQLiteStore:
             "taken_rows = taken_rows - ?, taken_bytes = taken_bytes - ?",
             (count, size, *of_claim),
         )
-        self._see(db)
         others = [one.source for one in entries if one.source != self._me]
         now = self._now()
         for source in set(others):
@@ -283,46 +386,8 @@ class SQLiteStore:
                 "DO UPDATE SET events = events + excluded.events, at = excluded.at",
                 (source, outcome, others.count(source), now),
             )
-            db.execute("DELETE FROM ending WHERE at < ?", (now - _FORGET_ENDINGS,))
+            forgotten = self._expiry_clock.get_now() - _FORGET_ENDINGS
+            db.execute("DELETE FROM ending WHERE at < ?", (forgotten,))
 
     def _end_lease(self, db: sqlite3.Connection) -> None:
         db.execute("UPDATE state SET token = NULL, taken_to = 0, taken_rows = 0, taken_bytes = 0")
-
-    def _see(self, db: sqlite3.Connection) -> State:
-        """Return the state; keep how much waits: all rows but those that are claimed here."""
-        state = State._make(file.fetch_all(db, _STATE)[0])
-        mine = state.token == self._me and self._claimed
-        self.waiting = state.rows - (state.taken_rows if mine else 0)
-        self.waiting_bytes = state.bytes - (state.taken_bytes if mine else 0)
-        return state
-
-    # -- transactions
-
-    def _read(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            return act(self._connect())
-        except sqlite3.Error as error:
-            raise self._to_store_error(error) from error
-
-    def _write(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        return self._read(lambda db: file.write(db, act))
-
-    def _connect(self) -> sqlite3.Connection:
-        if self._file is not None and not self._file.is_current():
-            self.close()
-        if self._file is None:
-            self._file = file.open_file(self._path, self._synchronous)
-        return self._file.db
-
-    def _to_store_error(self, error: sqlite3.Error) -> StoreError:
-        """Return what went wrong, for people; set a corrupt file aside."""
-        aside = ""
-        if file.is_corrupt(error):
-            aside = file.set_aside(self._path, self._file)
-            self.close()
-        return StoreError(f"{self._path}: {error}{aside}")
-
-
-def _get_oldest(db: sqlite3.Connection, after: int, to: int, count: int) -> list[Entry]:
-    """Return the oldest events behind one position, up to another one."""
-    return [*map(Entry._make, file.fetch_all(db, _OLDEST, (after, to, count)))]

@@ -1,7 +1,9 @@
-"""The file of the SQLite store: made, opened, migrated, set aside.
+"""The file of the SQLite store: checked, made, opened, migrated, set aside.
 
-Invariant: only their owner can read the file and those that SQLite puts beside it. A file that is
-not ours, or that a newer version wrote, is refused. A corrupt one is renamed, never deleted.
+Invariant: a file is ours only when it begins like a database of SQLite and has our application id.
+Anything else is refused, and never moved, renamed or written; so is a file that others than its
+owner can use, or that belongs to another user, or that a newer version wrote. A corrupt file of
+ours is renamed, never deleted.
 
 Processes: a connection that is open during a fork must never be used or closed in the child, and
 even its presence makes locks of the child unsafe. So the child of such a fork does not open the
@@ -12,15 +14,21 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
+from whisperr._process.identity import get_process
+from whisperr._process.mutex import Mutex
 from whisperr.errors import StoreError
 
+from .sqlite_rows import TABLES, fetch_all
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from typing import Any, TypeVar
+    from collections.abc import Callable
+    from typing import TypeVar
 
     T = TypeVar("T")
 
@@ -28,34 +36,25 @@ if TYPE_CHECKING:
 _BUSY_TIMEOUT = 0.25
 _APPLICATION_ID = 0x77687370  # "whsp"
 _OWNER_ONLY = 0o600
+_FOR_OTHERS = 0o077
+# The header of a database: its first bytes, and where the application id stands in it.
+_MAGIC = b"SQLite format 3\x00"
+_HEADER_BYTES = 100
+_ID_AT = 68
+SCHEMA_VERSION = 1
+# The part of a volume that is left free for taking events out: the log that SQLite writes before
+# the file (4 MiB), as much for the file to grow when that is copied, and as much again.
+_RESERVE_BYTES = 12 << 20
+_RESERVE_SHARE = 8  # but no more than an eighth of a small volume
+_PAGE_BYTES = 4096
+_LOG_PAGES = 1_000
+_FEWEST_LOG_PAGES = 16
 
-# What leads from each schema version to the next. A released step never changes: a change of the
-# schema is a new step.
-_MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        # `source` is the process that put the event, `number` its count there.
-        """CREATE TABLE event (
-            position INTEGER PRIMARY KEY, source INTEGER NOT NULL, number INTEGER NOT NULL,
-            data BLOB NOT NULL)""",
-        # One row: the sums over `event`, the lease, and what its holder has claimed (`taken_`).
-        # `front_to`: the last position of a batch that was released, to be sent again as it was.
-        """CREATE TABLE state (
-            one INTEGER PRIMARY KEY CHECK (one = 1),
-            rows INTEGER NOT NULL, bytes INTEGER NOT NULL,
-            token INTEGER, since REAL NOT NULL, until REAL NOT NULL,
-            taken_to INTEGER NOT NULL, taken_rows INTEGER NOT NULL, taken_bytes INTEGER NOT NULL,
-            front_to INTEGER NOT NULL)""",
-        "INSERT INTO state VALUES (1, 0, 0, NULL, 0, 0, 0, 0, 0, 0)",
-        """CREATE TABLE ending (
-            source INTEGER NOT NULL, outcome TEXT NOT NULL, events INTEGER NOT NULL,
-            at REAL NOT NULL, PRIMARY KEY (source, outcome)) WITHOUT ROWID""",
-        f"PRAGMA application_id = {_APPLICATION_ID}",
-    ),
-)
-SCHEMA_VERSION = len(_MIGRATIONS)
-
-# Open connections by file, with the process that opened them.
-_connections: dict[tuple[int, int], set[tuple[int, int]]] = {}
+# Open connections by file, of all processes that this one was forked from.
+_connections: dict[tuple[int, int], WeakSet[OpenFile]] = {}
+# A file may be read while it is checked only if this process has no connection to it: closing any
+# descriptor of a file ends all locks that the process holds on it.
+_opening = Mutex()
 
 
 class OpenFile:
@@ -63,9 +62,10 @@ class OpenFile:
 
     def __init__(self, path: str, db: sqlite3.Connection, identity: tuple[int, int]) -> None:
         self.db = db
+        self.process = get_process()
         self._path = path
         self._identity = identity
-        _connections.setdefault(identity, set()).add((os.getpid(), id(self)))
+        _connections.setdefault(identity, WeakSet()).add(self)
 
     def is_current(self) -> bool:
         """Return whether the path still leads to this file: it may be moved away or deleted."""
@@ -74,72 +74,156 @@ class OpenFile:
     def close(self) -> None:
         """Close the connection."""
         self.db.close()
-        _connections[self._identity].discard((os.getpid(), id(self)))
+        _connections[self._identity].discard(self)
 
 
 def open_file(path: str, synchronous: str) -> OpenFile:
     """Open the file; make or migrate it if needed. Raises StoreError and sqlite3.Error."""
-    _make(path)
-    identity = _get_identity(path)
-    if identity is None:
-        raise StoreError(f"{path}: it vanished while it was opened")
-    if any(pid != os.getpid() for pid, _ in _connections.get(identity, ())):
+    opened = _opening.run(lambda: _open(path, synchronous), None, _BUSY_TIMEOUT)
+    if opened is None:
+        raise StoreError(f"{path}: another call is opening a file")
+    return opened
+
+
+def _open(path: str, synchronous: str) -> OpenFile:
+    real = os.path.realpath(path)  # beside which SQLite keeps its other files
+    _make(path, real)
+    found = _check_kind(path, real)
+    identity = found.st_dev, found.st_ino
+    known = _connections.get(identity, ())
+    if any(one.process != get_process() for one in known):
         raise StoreError(
             f"{path}: it was open when this process was forked, without Python's fork hooks; "
             "make the client, or track the first event, after the fork"
         )
-    db = sqlite3.connect(path, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
+    if found.st_size and not known:
+        _check_content(path, real)
+    for end in ("", "-wal", "-shm"):
+        _check_owner(path + end, real + end)
+    db = sqlite3.connect(real, timeout=_BUSY_TIMEOUT, isolation_level=None, check_same_thread=False)
     try:
-        _prepare(path, db, synchronous)
+        db.text_factory = bytes  # text is not decoded: it may be damaged
+        _prepare(path, real, db, synchronous)
+        return OpenFile(path, db, identity)
     except BaseException:
         db.close()
         raise
-    return OpenFile(path, db, identity)
 
 
-def _make(path: str) -> None:
+def _make(path: str, real: str) -> None:
     """Make the file with its mode before SQLite opens it: -wal and -shm get the same mode.
 
-    It is opened here only if it is new: closing any descriptor of a file ends all locks that the
-    process holds on it.
+    It is opened here only if it is new.
     """
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, _OWNER_ONLY))
+        os.close(os.open(real, os.O_RDWR | os.O_CREAT | os.O_EXCL, _OWNER_ONLY))
     except FileExistsError:
         return
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error
 
 
-def _prepare(path: str, db: sqlite3.Connection, synchronous: str) -> None:
+def _check_kind(path: str, real: str) -> os.stat_result:
+    """Return what the system says of the path. Raises StoreError if that is no file."""
+    try:
+        found = os.stat(real)  # noqa: PTH116  # as below
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    if not stat.S_ISREG(found.st_mode):
+        raise StoreError(f"{path}: not a file; name another one")
+    return found
+
+
+def _check_owner(path: str, real: str) -> None:
+    """Raise StoreError unless the user of this process owns a file, and only that user can use it.
+
+    Not on Windows, which has no such modes.
+    """
+    if not hasattr(os, "geteuid"):
+        return
+    try:
+        found, user = os.stat(real), os.geteuid()  # noqa: PTH116  # as below
+    except OSError:  # there need be none of the files beside it
+        return
+    if found.st_uid != user:
+        raise StoreError(
+            f"{path}: it belongs to the user with id {found.st_uid}, and this process runs as "
+            f"{user}; change its owner (chown {user}), or make the client after the process has "
+            "changed its user"
+        )
+    if found.st_mode & _FOR_OTHERS:
+        mode = stat.S_IMODE(found.st_mode)
+        raise StoreError(f"{path}: others than its owner can use it (mode {mode:04o}); chmod 600")
+
+
+def _check_content(path: str, real: str) -> None:
+    """Raise StoreError unless a file that is not empty is ours. It is only read."""
+    try:
+        descriptor = os.open(real, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        try:
+            header = os.read(descriptor, _HEADER_BYTES)
+        finally:
+            os.close(descriptor)
+    except PermissionError:
+        _check_owner(path, real)  # which says more
+        raise StoreError(f"{path}: it cannot be read; chmod 600") from None
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+        raise StoreError(
+            f"{path}: not a database of SQLite, so not a file of this package; it is left as it "
+            "is: name another file, or move it away if its beginning is damaged"
+        )
+    application = int.from_bytes(header[_ID_AT : _ID_AT + 4], "big")
+    # Without an id it may be ours all the same: a former version wrote the id into the log of
+    # SQLite (-wal) first.
+    if application != _APPLICATION_ID and (application or not _is_ours_or_empty(real)):
+        raise StoreError(f"{path}: a database of something else; name another file")
+
+
+def _is_ours_or_empty(real: str) -> bool:
+    db = sqlite3.connect(f"{Path(real).as_uri()}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT)
+    try:
+        ours: bool = fetch_all(db, "PRAGMA application_id")[0][0] == _APPLICATION_ID
+        return ours or not fetch_all(db, "SELECT 1 FROM sqlite_master LIMIT 1")
+    finally:
+        db.close()
+
+
+def _prepare(path: str, real: str, db: sqlite3.Connection, synchronous: str) -> None:
     db.execute(f"PRAGMA synchronous = {synchronous}")
-    version = _get_version(db)
+    version: int = fetch_all(db, "PRAGMA user_version")[0][0]
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"{path}: written by a newer whisperr (schema {version}, this one knows "
             f"{SCHEMA_VERSION}); upgrade this process, or name another file"
         )
     # In this order: another process may make the tables, and with them the id, in between.
-    tables: int = fetch_all(db, "SELECT count(*) FROM sqlite_master")[0][0]
+    tables = {name for (name,) in fetch_all(db, "SELECT name FROM sqlite_master")}
     application: int = fetch_all(db, "PRAGMA application_id")[0][0]
     if application != _APPLICATION_ID and tables:
         raise StoreError(f"{path}: a database of something else; name another file")
     if version < SCHEMA_VERSION:
+        if application != _APPLICATION_ID:  # into the file itself, before there is a log
+            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
         fetch_all(db, "PRAGMA journal_mode = WAL")
-        write(db, _migrate)
+    if version < SCHEMA_VERSION or not TABLES.keys() <= tables:  # some may have been removed
+        write(db, _make_tables)
+    pages = _get_log_pages(real)
+    fetch_all(db, f"PRAGMA wal_autocheckpoint = {pages}")
+    fetch_all(db, f"PRAGMA journal_size_limit = {pages * _PAGE_BYTES}")
 
 
-def _migrate(db: sqlite3.Connection) -> None:
-    for steps in _MIGRATIONS[_get_version(db) :]:  # another process may have been first
-        for step in steps:
-            db.execute(step)
+def _make_tables(db: sqlite3.Connection) -> None:
+    for statement in TABLES.values():
+        db.execute(statement)
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
 
 
 def write(db: sqlite3.Connection, act: Callable[[sqlite3.Connection], T]) -> T:
     """Call `act` in a transaction of its own, which is rolled back when that fails."""
-    db.execute("BEGIN IMMEDIATE")
     try:
+        db.execute("BEGIN IMMEDIATE")
         result = act(db)
         db.execute("COMMIT")
     except BaseException:
@@ -149,32 +233,63 @@ def write(db: sqlite3.Connection, act: Callable[[sqlite3.Connection], T]) -> T:
     return result
 
 
-def _get_version(db: sqlite3.Connection) -> int:
-    version: int = fetch_all(db, "PRAGMA user_version")[0][0]
-    return version
+def has_room(path: str) -> bool:
+    """Return whether the volume has room for more events, and for taking them out again."""
+    free, reserve = _get_space(path)
+    return free >= reserve
 
 
-def fetch_all(
-    db: sqlite3.Connection, query: str, values: Sequence[object] = ()
-) -> list[tuple[Any, ...]]:
-    """Run a query and return all its rows: on PyPy an unfinished one allows no commit."""
-    return db.execute(query, values).fetchall()
+def _get_log_pages(path: str) -> int:
+    """Return after how many pages the log of SQLite is copied into the file: fewer, if small."""
+    _, reserve = _get_space(path)
+    return min(max(reserve // 3 // _PAGE_BYTES, _FEWEST_LOG_PAGES), _LOG_PAGES)
+
+
+def _get_space(path: str) -> tuple[int, int]:
+    """Return how many bytes of the volume are free, and how many are reserved."""
+    try:
+        space = os.statvfs(path)
+    except (AttributeError, OSError):  # not on Windows
+        return _RESERVE_BYTES, _RESERVE_BYTES
+    total = space.f_blocks * space.f_frsize
+    if not total:  # some file systems do not say
+        return _RESERVE_BYTES, _RESERVE_BYTES
+    return space.f_bavail * space.f_frsize, min(_RESERVE_BYTES, total // _RESERVE_SHARE)
+
+
+def make_room(db: sqlite3.Connection) -> None:
+    """Copy the log into the file and shorten it, as far as that works."""
+    try:
+        fetch_all(db, "PRAGMA wal_checkpoint(TRUNCATE)")
+    except sqlite3.Error:
+        return
+
+
+def is_full(error: sqlite3.Error) -> bool:
+    """Return whether there is no room on the volume."""
+    return "is full" in str(error)
 
 
 def is_corrupt(error: sqlite3.Error) -> bool:
-    """Return whether the error means a broken file; by its text, since codes came with 3.11."""
-    return "malformed" in str(error) or "not a database" in str(error)
+    """Return whether the error means a broken file; by its text, since codes came with 3.11.
+
+    Tables that have other columns than ours are as useless as a broken file.
+    """
+    text = str(error)
+    broken = ("malformed", "not a database", "no such column", "has no column", "were supplied")
+    return any(part in text for part in broken)
 
 
 def set_aside(path: str, current: OpenFile | None) -> str:
     """Rename a corrupt file, unless another process has done that; return the end of a report."""
     if current is not None and not current.is_current():
         return ""
-    target = f"{path}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
+    real = os.path.realpath(path)
+    target = f"{real}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.getpid()}"
     try:
         for end in ("", "-wal", "-shm"):
-            if Path(path + end).exists():
-                Path(path + end).rename(target + end)
+            if Path(real + end).exists():
+                Path(real + end).rename(target + end)
     except OSError as error:
         return f"; it could not be set aside: {error.strerror}"
     return f"; set aside as {target}"

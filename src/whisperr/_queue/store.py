@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whisperr._events.batch import BatchBuilder
 from whisperr._events.layout import get_oldest_time, is_expired
+from whisperr.errors import StoreError
 
 from .memory import EVENT_OVERHEAD_BYTES, Foreign
 
@@ -50,7 +51,16 @@ if TYPE_CHECKING:
         def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:
             """Add own events, the first with this number; return those dropped for them.
 
-            Called again with the same numbers after a failure: none may be stored twice.
+            Called again with the same numbers after a failure: none may be stored twice. Raises
+            StoreFullError when there is no room, but the store works.
+            """
+            ...
+
+        @property
+        def appended_to(self) -> int:
+            """The number after the last event of the latest `append` that stored all. No I/O.
+
+            It is known even when that call was interrupted before it returned.
             """
             ...
 
@@ -61,12 +71,20 @@ if TYPE_CHECKING:
             """
             ...
 
+        def take_rejected(self) -> int:
+            """Return how many entries were set aside since the last call: no events. No I/O."""
+            ...
+
         def extend(self, seconds: float) -> bool:
             """Make the lease outlast so many seconds; False when the claim is lost."""
             ...
 
         def ack(self, count: int, loss: Loss | None) -> int:
-            """Remove the first claimed events; return how many of them were still owned."""
+            """Remove the first claimed events; return how many of them were still owned.
+
+            After a StoreError it is called again, later, with the same arguments; nothing else is
+            claimed, released or forgotten in between.
+            """
             ...
 
         def release(self) -> Sequence[bytes]:
@@ -85,9 +103,10 @@ if TYPE_CHECKING:
             ...
 
         def poll(self) -> Mapping[str, int] | None:
-            """Learn what waits; return how many own events other processes settled, by outcome.
+            """Learn what waits; return how many own events ended elsewhere, by outcome, each once.
 
-            None when that needed no look into the store.
+            LOST_IN_STORE: those that are gone although no process recorded why. None when that
+            needed no look into the store.
             """
             ...
 
@@ -96,10 +115,21 @@ if TYPE_CHECKING:
             ...
 
 
+# What `Store.poll` calls own events that are gone although no process recorded why.
+LOST_IN_STORE = "lost_in_store"
+
+
+class StoreFullError(StoreError):
+    """Raised when a store has no room for more, but can be read and emptied."""
+
+
 # Seconds that a lease lasts unless it is extended. More than the default `request_timeout`, so that
 # an ordinary batch needs no second write.
 LEASE = 15.0
 SHORTEST_LEASE, LONGEST_LEASE = 1.0, 3_600.0
+# The longest that a claim lasts without being extended again, whatever wait was announced. What
+# says that it lasts longer is damaged.
+LONGEST_CLAIM = 2 * LONGEST_LEASE
 # Seconds until the next claim while another process delivers: soon at first, then less often.
 _FIRST_REST = 0.02
 _LONGEST_REST = 0.5
@@ -123,7 +153,7 @@ def get_lease_end(now: float, seconds: float, lease: float) -> float:
 
     A third of the lease is added: for writing down the result of the request.
     """
-    return now + seconds + lease / 3
+    return now + min(seconds + lease / 3, LONGEST_CLAIM)
 
 
 def get_rest(misses: int, seconds_left: float) -> float:
@@ -131,9 +161,19 @@ def get_rest(misses: int, seconds_left: float) -> float:
     return min(_FIRST_REST * 2.0 ** min(misses, 10), _LONGEST_REST, seconds_left)
 
 
-def to_events(entries: Iterable[Entry], me: object) -> list[bytes]:
-    """Return the events of entries, those that other processes put as Foreign."""
-    return [one.data if one.source == me else Foreign(one.data) for one in entries]
+def to_events(entries: Iterable[Entry], me: object, own: int | None = None) -> list[bytes]:
+    """Return the events of entries, those that other processes put as Foreign.
+
+    So are own ones after the first `own` of them: a store that was restored from a copy has events
+    again that have ended before.
+    """
+    events: list[bytes] = []
+    for one in entries:
+        is_own = one.source == me and own != 0
+        events.append(one.data if is_own else Foreign(one.data))
+        if is_own and own is not None:
+            own -= 1
+    return events
 
 
 def select_batch(
@@ -141,7 +181,7 @@ def select_batch(
 ) -> tuple[list[Stored], list[Stored]]:
     """Return the batch that these events begin with, and those among them that are too old.
 
-    `entries` are the oldest events of the store, in order; `now` is the wall clock in seconds.
+    `entries` are the oldest events of the store, in order; `now` is that of an ExpiryClock.
     """
     oldest, builder = get_oldest_time(now), BatchBuilder(max_events)
     batch: list[Stored] = []

@@ -12,9 +12,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import SynchronousOnlyOperation
-from django.db import transaction
+from django.db import Error, transaction
 from django.http import HttpRequest
-from django.utils.functional import LazyObject
 
 from whisperr import InvalidEvent, Whisperr
 from whisperr._integrations.deferred import UNKNOWN, DeferredEvent, Unread, defer_event, get_sink
@@ -26,10 +25,13 @@ from whisperr._integrations.tracker import (
     same_parameters,
     to_user_id,
 )
+from whisperr._process.interruption import is_interruption
+from whisperr._process.logger import logger
 
-from ._pending import DjangoPending, KnownUser, in_event_loop, read_user, writes_rows
-from .conf import get_resolver, get_settings_client
-from .outbox.buffer import Rows, use_database
+from ._pending import DjangoPending, KnownUser, writes_rows
+from ._user import in_event_loop, read_user
+from .conf import get_settings_client
+from .outbox.buffer import Rows, call_with_database
 
 if TYPE_CHECKING:
     from typing_extensions import Unpack
@@ -95,8 +97,8 @@ class DjangoRequestTracker(DeferringTracker):
         user = self._resolve()
         if isinstance(user, Unread):
             return user
-        if self.pending and get_resolver() is None and isinstance(self._request.user, LazyObject):
-            self.pending.found(user)  # what was tracked first is queued first
+        if self.pending:
+            self.pending.settle_loaded()  # what was tracked first is queued first
         return KnownUser(user) if user is not None and in_event_loop() and writes_rows() else user
 
     async def _aread_user(self) -> object:
@@ -146,16 +148,32 @@ def _queue_on_commit(deferred: DeferredEvent | None, using: str | None) -> str |
         return None
     sink = get_sink(get_settings_client())
     if isinstance(sink, Rows) and sink.follows(using):
-        with use_database(using):
-            return deferred.message_id if deferred.queue() else None
+        accepted = call_with_database(using, deferred.queue)
+        return deferred.message_id if accepted else None
     try:
         connection = transaction.get_connection(using)
         if connection.connection is not None:  # else nothing can be open on it, and none is made
-            connection.on_commit(deferred.queue, robust=True)
+            connection.on_commit(partial(_queue_after_commit, deferred))
             return deferred.message_id
     except SynchronousOnlyOperation:
         pass  # an event loop, where Django has no transactions
-    except Exception as error:  # noqa: BLE001  # an unknown database, transactions by hand
+    except Exception as error:  # an unknown database, transactions by hand
+        if is_interruption(error):
+            raise
         deferred.reject(InvalidEvent(f"track_on_commit: Django raised {type(error).__name__}"))
         return None
     return deferred.message_id if deferred.queue() else None
+
+
+def _queue_after_commit(deferred: DeferredEvent) -> None:
+    """Queue an event after the commit; like a robust callback it stops no other callback.
+
+    A robust one itself would also keep interruptions from the caller, and that another transaction,
+    of the database of the outbox, is lost.
+    """
+    try:
+        deferred.queue()
+    except Exception as error:
+        if is_interruption(error) or isinstance(error, Error):
+            raise
+        logger().exception("track_on_commit: an event was not queued after the commit")

@@ -1,7 +1,8 @@
 """Read-only pages of the outbox; Django's admin imports this file, where it is installed.
 
 Lists show no payload and no user. The page of one row shows its JSON, to users with the permission
-to view it. `manage.py whisperr_outbox` requeues and deletes dead letters.
+to view it. `manage.py whisperr_outbox` requeues and deletes dead letters. All pages show the
+database that the rows are written to; a damaged row stops none of them.
 """
 
 from __future__ import annotations
@@ -14,14 +15,24 @@ from django.utils.timesince import timesince
 
 from whisperr._events.layout import get_kind
 
+from .conf import get_outbox_database
 from .models import DeadLetter, OutboxEvent
+from .outbox.buffer import get_alias
+from .outbox.columns import get_head, get_moment, make_readable, read_data
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from django.db import models
+    from django.db.models import QuerySet
+    from django.http import HttpRequest
 
     Pages = admin.ModelAdmin[models.Model]
 else:
     Pages = admin.ModelAdmin
+
+
+_LONGEST_CONTENT = 64 * 1024  # bytes of an event that a page shows
 
 
 class ReadOnly(Pages):
@@ -29,6 +40,12 @@ class ReadOnly(Pages):
 
     ordering: ClassVar[tuple[str, ...]] = ("-pk",)
     show_full_result_count: ClassVar[bool] = False  # the table may be long
+    moments: ClassVar[tuple[str, ...]] = ("created_at",)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[models.Model]:
+        """Return the rows of the outbox's database, for every page."""
+        rows = super().get_queryset(request).using(get_alias(get_outbox_database()))
+        return make_readable(rows, *self.moments)
 
     def has_add_permission(self, *_: Any, **__: Any) -> bool:  # noqa: ANN401  # as Django asks
         """Return False: events add rows, and only the relay and `whisperr_outbox` delete them."""
@@ -40,17 +57,25 @@ class ReadOnly(Pages):
     @admin.display(description="event")
     def kind(self, row: Any) -> str:  # noqa: ANN401  # of both models
         """Return what it is, without payload."""
-        return get_kind(bytes(row.data))
+        return get_kind(get_head(row))
 
     @admin.display(description="age", ordering="created_at")
     def age(self, row: Any) -> str:  # noqa: ANN401  # likewise
         """Return how long ago it was tracked."""
-        return timesince(row.created_at)
+        moment = get_moment(row, "created_at")
+        return "unknown" if moment is None or isinstance(moment, str) else timesince(moment)
+
+    @admin.display(description="created at", ordering="created_at")
+    def created(self, row: Any) -> datetime | str | None:  # noqa: ANN401  # likewise
+        """Return when it was tracked."""
+        return get_moment(row, "created_at")
 
     @admin.display(description="content")
     def content(self, row: Any) -> str:  # noqa: ANN401  # likewise
         """Return the JSON of one row; bytes that are none as they are."""
-        data = bytes(row.data)
+        data, is_all = read_data(row, _LONGEST_CONTENT)
+        if not is_all:
+            return f"the first {_LONGEST_CONTENT:,} bytes: {data!r}"
         try:
             return json.dumps(json.loads(data), indent=2, ensure_ascii=False)
         except (ValueError, RecursionError):
@@ -60,14 +85,21 @@ class ReadOnly(Pages):
 class WaitingPages(ReadOnly):
     """The pages of events that wait, or that a relay has claimed."""
 
-    list_display: tuple[str, ...] = ("id", "kind", "age", "leased_until")
-    fields: ClassVar[tuple[str, ...]] = ("id", "kind", "created_at", "leased_until", "content")
+    moments: ClassVar[tuple[str, ...]] = ("created_at", "leased_until")
+    list_display: tuple[str, ...] = ("id", "kind", "age", "lease")
+    fields: ClassVar[tuple[str, ...]] = ("id", "kind", "created", "lease", "content")
+
+    @admin.display(description="leased until", ordering="leased_until")
+    def lease(self, row: Any) -> datetime | str | None:  # noqa: ANN401  # a row
+        """Return until when a relay has claimed it."""
+        return get_moment(row, "leased_until")
 
 
 class DeadLetterPages(ReadOnly):
     """The pages of events that were refused, and why."""
 
-    list_display: tuple[str, ...] = ("id", "kind", "reason", "status", "age", "refused_at")
+    moments: ClassVar[tuple[str, ...]] = ("created_at", "refused_at")
+    list_display: tuple[str, ...] = ("id", "kind", "reason", "status", "age", "refused")
     list_filter: ClassVar[tuple[str, ...]] = ("reason",)
     fields: ClassVar[tuple[str, ...]] = (
         "id",
@@ -75,10 +107,15 @@ class DeadLetterPages(ReadOnly):
         "reason",
         "status",
         "message",
-        "created_at",
-        "refused_at",
+        "created",
+        "refused",
         "content",
     )
+
+    @admin.display(description="refused at", ordering="refused_at")
+    def refused(self, row: Any) -> datetime | str | None:  # noqa: ANN401  # a row
+        """Return when it was refused."""
+        return get_moment(row, "refused_at")
 
 
 admin.site.register(OutboxEvent, WaitingPages)

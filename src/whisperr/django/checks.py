@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from django.apps import apps
 from django.conf import settings
+from django.contrib.auth import get_user_model
 from django.core.checks import Error
 from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import IntegerField
 
 from whisperr._integrations.client import API_KEY
 from whisperr._options import LOOPBACK, OUTBOX, get_base_url, parse_url
@@ -27,17 +30,21 @@ _AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 def check_settings(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # what Django passes to checks
     """Return everything that is wrong with the settings."""
-    return [*_key(), *_values(), *_unknown(), *_middleware()]
+    return [*_key(), *_values(), *_unknown(), *_middleware(), *_tenants()]
 
 
 def check_app(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # likewise
     """Find an outbox without its table. Registered also where the app is not installed."""
-    value = getattr(settings, "WHISPERR_BUFFER", None) or os.environ.get("WHISPERR_BUFFER")
-    problem = app_problem() if value == OUTBOX or isinstance(value, OutboxBuffer) else None
+    problem = app_problem() if _has_outbox() else None
     if problem is None:
         return []
     hint = f'Add "{APP}" to INSTALLED_APPS, then run manage.py migrate.'
     return [Error(f"{problem}.", hint=hint, id="whisperr.E004")]
+
+
+def _has_outbox() -> bool:
+    value = getattr(settings, "WHISPERR_BUFFER", None) or os.environ.get("WHISPERR_BUFFER")
+    return value == OUTBOX or isinstance(value, OutboxBuffer)
 
 
 def _key() -> Iterator[CheckMessage]:
@@ -106,7 +113,7 @@ def _middleware() -> Iterator[CheckMessage]:
             hint="Move it behind AuthenticationMiddleware.",
             id="whisperr.W005",
         )
-    elif _AUTHENTICATION not in chain and not getattr(settings, RESOLVE_USER, None):
+    elif _AUTHENTICATION not in chain and not _has_resolver():
         yield Caution(
             "No AuthenticationMiddleware and no WHISPERR_RESOLVE_USER: request.whisperr cannot "
             "know the user.",
@@ -114,3 +121,48 @@ def _middleware() -> Iterator[CheckMessage]:
             f"this check, or set {RESOLVE_USER}.",
             id="whisperr.W006",
         )
+
+
+def _tenants() -> Iterator[CheckMessage]:
+    """Find what django-tenants keeps for each tenant: tables of the same name in many schemas."""
+    own = set(_get_tenant_apps())
+    if _has_outbox() and own & _get_names("whisperr"):
+        yield Caution(
+            f"{APP} is an app of each tenant: its outbox is in the schema of the tenant, where no "
+            "relay looks for events.",
+            hint=f'Move "{APP}" to SHARED_APPS only.',
+            id="whisperr.W007",
+        )
+    label = settings.AUTH_USER_MODEL.partition(".")[0]
+    if not _has_resolver() and own & _get_names(label) and _are_users_counted():
+        yield Caution(
+            "Each tenant has users of its own, which are counted from 1: users of different "
+            "tenants have the same id, and are one user for whisperr.",
+            hint=f"Set {RESOLVE_USER} to a function that returns an id with the tenant in it.",
+            id="whisperr.W008",
+        )
+
+
+def _has_resolver() -> bool:
+    return bool(getattr(settings, RESOLVE_USER, None))
+
+
+def _are_users_counted() -> bool:
+    return isinstance(get_user_model()._meta.pk, IntegerField)  # noqa: SLF001  # documented by Django
+
+
+def _get_tenant_apps() -> Iterator[str]:
+    """Return the names of what is installed in the schema of each tenant, or of some of them."""
+    yield from getattr(settings, "TENANT_APPS", ())
+    public = getattr(settings, "PUBLIC_SCHEMA_NAME", "public")
+    for name, kind in getattr(settings, "TENANT_TYPES", {}).items():
+        yield from kind.get("APPS", ()) if name != public else ()
+
+
+def _get_names(label: str) -> set[str]:
+    """Return the names that an app may have in a setting: its own, and that of its AppConfig."""
+    try:
+        config = apps.get_app_config(label)
+    except LookupError:
+        return set()
+    return {config.name, f"{type(config).__module__}.{type(config).__name__}"}

@@ -19,6 +19,7 @@ from whisperr import Whisperr
 from whisperr._delivery.pipeline import resolve_buffer
 from whisperr._integrations.client import API_KEY, DefaultClient, SettingsReader, get_setting_name
 from whisperr._options import OPTIONS, OUTBOX, Config, Option
+from whisperr._process.interruption import is_interruption
 from whisperr._secret import Secret
 
 from .outbox.buffer import OUTBOX_DATABASE, OutboxBuffer
@@ -50,6 +51,13 @@ class _DjangoSettings(SettingsReader):
 SETTINGS = _DjangoSettings(
     partial(getattr, settings), (OUTBOX_DATABASE, RESOLVE_USER), ImproperlyConfigured
 )
+
+
+def get_outbox_database() -> str | None:
+    """Return the database that the settings name for the outbox, None when the routers decide."""
+    buffer = SETTINGS.read().get("buffer")
+    using = buffer.using if isinstance(buffer, OutboxBuffer) else None
+    return using or getattr(settings, OUTBOX_DATABASE, None)
 
 
 def get_key() -> Secret:
@@ -144,6 +152,8 @@ def _make(found: object, option: Option) -> object:
     try:
         return found() if callable(found) else found
     except Exception as error:
+        if is_interruption(error):
+            raise
         raise ImproperlyConfigured(
             f"{get_setting_name(option)}: making it raised {type(error).__name__}: {error}"
         ) from error

@@ -14,6 +14,8 @@ from django.db.models.functions import Now
 
 from whisperr._events.layout import get_kind
 
+from .outbox.columns import get_head
+
 if TYPE_CHECKING:
     from datetime import datetime
 
@@ -44,7 +46,7 @@ class OutboxEvent(models.Model):
         verbose_name_plural: str = "waiting events"
 
     def __str__(self) -> str:
-        return f"{get_kind(bytes(self.data))} {self.pk}"
+        return f"{get_kind(get_head(self))} {self.pk}"
 
 
 class DeadLetter(models.Model):
@@ -73,4 +75,4 @@ class DeadLetter(models.Model):
         verbose_name_plural: str = "dead letters"
 
     def __str__(self) -> str:
-        return f"{get_kind(bytes(self.data))} {self.pk}: {self.reason}"
+        return f"{get_kind(get_head(self))} {self.pk}: {self.reason}"

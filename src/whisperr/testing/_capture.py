@@ -12,7 +12,6 @@ Locks: one for each process, taken where a block begins or ends. Recording takes
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import contextmanager
 from threading import RLock
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING
 from whisperr._delivery.pipeline import Pipeline, get_call_site
 from whisperr._events.event import Vetoed
 from whisperr._options import OVERRIDES
+from whisperr._process.identity import get_process
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import InvalidEvent
 
@@ -103,7 +103,7 @@ class _RecordingPipeline(Pipeline):
 
     def report(self) -> None:
         """Pass waiting reports to `on_error` and the log before the block ends."""
-        if self.pid == os.getpid():
+        if self.process == get_process():
             now = time.monotonic()
             self.reporter.emit(now, everything=True)
             # The delivery thread may be reporting what it has already taken out: wait for it.
@@ -135,20 +135,20 @@ class _RecordingSink:
 
 
 _captures: dict[int, Events] = {}  # those that are on, by their `id`
-_pipelines: dict[tuple[int, int], _RecordingPipeline] = {}  # by process and configuration
-_locks: dict[int, RLock] = {}
+_pipelines: dict[tuple[object, int], _RecordingPipeline] = {}  # by process and configuration
+_locks: dict[object, RLock] = {}
 _strict_blocks: dict[object, bool] = {}  # the newest one last
 
 
 def _get_pipeline(config: Config) -> _RecordingPipeline:
     """Return the recording pipeline of a client in this process."""
-    key = (os.getpid(), id(config))
+    key = (get_process(), id(config))
     return _pipelines.get(key) or _pipelines.setdefault(key, _RecordingPipeline(config))
 
 
 def get_lock() -> RLock:
     """Return the lock of this process: a thread of the parent may hold the parent's for ever."""
-    return _locks.setdefault(os.getpid(), RLock())
+    return _locks.setdefault(get_process(), RLock())
 
 
 @contextmanager

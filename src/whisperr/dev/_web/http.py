@@ -22,6 +22,7 @@ from threading import Condition, Event, Semaphore, Thread
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
+from whisperr._process.signals import block_in_this_thread, get_thread_id
 from whisperr.dev._ingest.model import ReceivedRequest
 from whisperr.dev._ingest.service import ingest, refuse
 
@@ -71,9 +72,13 @@ class HttpServer(ThreadingHTTPServer):
         self._count = 0
         self._changed = Condition()
         super().__init__(("127.0.0.1", port), _Connection)
-        serve = partial(self.serve_forever, poll_interval=0.02)
+        serve = partial(self._serve, get_thread_id())
         self._thread = Thread(target=serve, name="whisperr-dev", daemon=True)
         self._thread.start()
+
+    def _serve(self, starter: int | None) -> None:
+        block_in_this_thread(starter)  # the threads of the connections inherit that
+        self.serve_forever(poll_interval=0.02)
 
     def server_bind(self) -> None:
         """Bind without a look-up of this machine's name."""

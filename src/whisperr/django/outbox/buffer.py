@@ -2,7 +2,9 @@
 
 Invariant: a put is one INSERT through the connection that the calling thread has anyway, and
 nothing else: no thread, no connection of our own, nothing in memory. A commit keeps the row, a
-rollback discards it. When the row cannot be written, the caller's transaction is left as it was.
+rollback discards it. When the row cannot be written, the caller's transaction is left as it was;
+where the database has ended that transaction, the caller gets the error of the database, and
+nothing of the transaction can be committed.
 
 Threads: any; Django gives each its own connection. A running event loop may not use one.
 """
@@ -10,7 +12,6 @@ Threads: any; Django gives each its own connection. A running event loop may not
 from __future__ import annotations
 
 import threading
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -21,15 +22,19 @@ from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
 from django.db.models import BinaryField
 
 from whisperr._frozen import Frozen
+from whisperr._process.interruption import is_interruption
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
     from whisperr.protocols import Accounting
+
+    T = TypeVar("T")
 
 APP = "whisperr.django"
 OUTBOX_DATABASE = "WHISPERR_OUTBOX_DATABASE"
@@ -40,6 +45,10 @@ _IN_A_LOOP = (
     "an event loop runs in this thread, where Django may not use the database; "
     "`await request.whisperr.atrack(...)` or `await sync_to_async(get_client().track)(...)`"
 )
+
+_TRANSACTION_LOST = "a row could not be written, which has ended the transaction of the caller"
+# PostgreSQL cannot commit the transaction any more, also where a savepoint seems to save it.
+_SERIALIZATION_FAILURE = "40001"
 
 # The database that a call names by `using=`.
 _named: ContextVar[str | None] = ContextVar("whisperr.django.using", default=None)
@@ -86,7 +95,10 @@ class Rows:
         self._failed = False
 
     def put(self, data: bytes) -> Sequence[bytes]:
-        """Add one row; return the event itself when it is too large. Raises StoreError."""
+        """Add one row; return the event itself when it is too large.
+
+        Raises StoreError, or django.db.Error when the transaction of the caller is lost.
+        """
         if len(data) + EVENT_OVERHEAD_BYTES > self._max_bytes:
             return (data,)
         if getattr(self._own, "busy", False):  # a signal handler, or a receiver of Django's
@@ -94,9 +106,11 @@ class Rows:
         self._own.busy = True
         try:
             _insert(get_alias(self._using), data)
-        except StoreError as error:
+        except (StoreError, Error) as error:
             self._failed = True
-            self._accounting.store_problem(str(error))
+            self._accounting.store_problem(
+                _TRANSACTION_LOST if isinstance(error, Error) else str(error)
+            )
             raise
         finally:
             self._own.busy = False
@@ -123,17 +137,20 @@ def get_alias(using: str | None = None) -> str:
 
         return str(router.db_for_write(OutboxEvent))
     except Exception as error:  # of a project's own router
+        if is_interruption(error):
+            raise
         raise StoreError(f"no database for the outbox: {type(error).__name__}") from error
 
 
-@contextmanager
-def use_database(using: str | None) -> Iterator[None]:
-    """Write the rows of this block to this database; None changes nothing."""
-    token = _named.set(using or _named.get())
+def call_with_database(using: str | None, act: Callable[[], T]) -> T:
+    """Return `act()`, which writes rows to this database; None changes nothing."""
+    before = _named.get()
     try:
-        yield
+        _named.set(using or before)
+        result = act()
     finally:
-        _named.reset(token)
+        _named.set(before)
+    return result
 
 
 def app_problem() -> str | None:
@@ -157,8 +174,19 @@ def alias_problem(using: str | None = None) -> str | None:
     )
 
 
+class _TransactionLost(Exception):  # noqa: N818  # it is a state
+    """The database has ended the transaction of the caller, with this error."""
+
+    def __init__(self, error: Error) -> None:
+        super().__init__()
+        self.error = error
+
+
 def _insert(alias: str, data: bytes) -> None:
-    """Write one row. Raises StoreError that says why not, without anything of the row."""
+    """Write one row. Raises StoreError that says why not, without anything of the row.
+
+    Raises the error of the database itself when that has ended the caller's transaction.
+    """
     try:
         connection = connections[alias]
         if connection.in_atomic_block and connection.needs_rollback:
@@ -166,9 +194,13 @@ def _insert(alias: str, data: bytes) -> None:
         _insert_or_reconnect(connection, data)
     except StoreError:
         raise
+    except _TransactionLost as lost:
+        raise lost.error from lost.error.__cause__
     except SynchronousOnlyOperation as error:
         raise StoreError(_IN_A_LOOP) from error
     except Exception as error:  # of any database, or of a wrapper that the project has installed
+        if is_interruption(error):
+            raise
         raise StoreError(_describe(alias, error)) from error
 
 
@@ -180,7 +212,7 @@ def _insert_or_reconnect(connection: BaseDatabaseWrapper, data: bytes) -> None:
     try:
         _insert_in_savepoint(connection, data)
     except Error:
-        if connection.in_atomic_block or not connection.autocommit:
+        if _is_in_transaction(connection):
             raise
         connection.close_if_unusable_or_obsolete()
         if connection.connection is not None:
@@ -193,26 +225,60 @@ def _insert_in_savepoint(connection: BaseDatabaseWrapper, data: bytes) -> None:
 
     PostgreSQL refuses everything after a failure until a rollback, so there is a savepoint, also
     in a transaction by hand, where Django's `atomic` could leave a dead connection in use. Outside
-    of a transaction Django makes no savepoint.
+    of a transaction Django makes no savepoint. Raises _TransactionLost when it could not help.
     """
-    point = connection.savepoint()
+    point: str | None = None
     try:
+        point = connection.savepoint()
         _execute_insert(connection, data)
-        if point is not None:
-            connection.savepoint_commit(point)
-    except BaseException:
-        if point is not None:
-            _roll_back(connection, point)
+    except BaseException as error:
+        if _is_in_transaction(connection) and not _undo(connection, point, error):
+            _give_up(connection, error)
         raise
+    if point is not None:
+        try:  # not above: a savepoint that is released cannot be returned to
+            connection.savepoint_commit(point)
+        except Error as error:
+            _give_up(connection, error)
+            raise
 
 
-def _roll_back(connection: BaseDatabaseWrapper, point: str) -> None:
+def _give_up(connection: BaseDatabaseWrapper, error: BaseException) -> None:
+    """Prevent that a lost transaction seems to commit; raises _TransactionLost for its error."""
+    if connection.in_atomic_block:
+        transaction.set_rollback(True, using=connection.alias)
+    if isinstance(error, Error):
+        raise _TransactionLost(error) from error
+
+
+def _is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
+    by_hand = connection.connection is not None and not connection.autocommit
+    return connection.in_atomic_block or by_hand
+
+
+def _undo(connection: BaseDatabaseWrapper, point: str | None, error: BaseException) -> bool:
+    """Return to the savepoint; return whether the transaction is as it was before."""
+    if point is None:
+        return not isinstance(error, Error) or _is_alive_without_savepoint(connection)
     try:
         connection.savepoint_rollback(point)
         connection.savepoint_commit(point)
-    except Error:  # the whole transaction is gone, and must not seem to commit
-        if connection.in_atomic_block:
-            transaction.set_rollback(True, using=connection.alias)
+    except Exception as second:  # SQLite and MariaDB have none left after they rolled back
+        if is_interruption(second):
+            raise
+        return False
+    return _get_code(error.__cause__) != _SERIALIZATION_FAILURE
+
+
+def _is_alive_without_savepoint(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether a transaction certainly goes on after a failure without a savepoint.
+
+    There is none when the database refused to make it, or where Django makes none: on SQLite in a
+    transaction by hand, and on MySQL's tables that know no transactions, where none can be lost.
+    """
+    if connection.vendor == "sqlite":
+        return bool(connection.connection.in_transaction)
+    return connection.vendor == "mysql" and not connection.features.uses_savepoints
 
 
 def _execute_insert(connection: BaseDatabaseWrapper, data: bytes) -> None:

@@ -14,12 +14,16 @@ from django.db.models import Count, DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 
 from whisperr._events.layout import get_kind
+from whisperr._process.interruption import is_interruption
 from whisperr.django.models import DeadLetter, OutboxEvent
 
+from .columns import get_data, get_head, get_moment, make_readable, read_moments, to_bytes
 from .tables import get_free_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from django.db.models import QuerySet
 
 # So many dead letters are requeued in one transaction.
 _REQUEUED_AT_ONCE = 500
@@ -29,7 +33,8 @@ class Figures(NamedTuple):
     """The outbox at one moment.
 
     - `waiting`: rows that any relay may claim. `claimed`: rows that a relay holds.
-    - `oldest`: the age of the oldest row of both, in seconds; None when there is none.
+    - `oldest`: the age of the oldest row of both, in seconds; None when there is none, or when its
+      date is damaged.
     - `dead`: how many dead letters there are, by reason.
     """
 
@@ -43,30 +48,44 @@ def get_figures(alias: str) -> Figures:
     """Count what is in the outbox."""
     rows = OutboxEvent.objects.using(alias)
     total, waiting = rows.count(), get_free_rows(alias).count()
-    age = ExpressionWrapper(Now() - F("created_at"), DurationField())
-    oldest = rows.order_by("pk").annotate(age=age).values_list("age", flat=True).first()
     reasons = DeadLetter.objects.using(alias).values_list("reason").order_by("reason")
     return Figures(
         waiting,
         max(total - waiting, 0),  # two counts, at two moments
-        None if oldest is None else max(oldest.total_seconds(), 0.0),
+        _get_oldest_age(rows),
         dict(reasons.annotate(count=Count("pk"))),
     )
 
 
+def _get_oldest_age(rows: QuerySet[OutboxEvent]) -> float | None:
+    age = ExpressionWrapper(Now() - F("created_at"), DurationField())
+    try:
+        oldest = rows.order_by("pk").annotate(age=age).values_list("age", flat=True).first()
+    except Exception as error:  # a date that is none, which the database or Python refuses
+        if is_interruption(error):
+            raise
+        return None
+    return None if oldest is None else max(oldest.total_seconds(), 0.0)
+
+
 def get_newest(alias: str, count: int) -> list[dict[str, object]]:
-    """Return the newest dead letters, newest first, as lists show them: no payload, no user."""
+    """Return the newest dead letters, newest first, as lists show them: no payload, no user.
+
+    A date that cannot be read is the text that it is.
+    """
+    dead = DeadLetter.objects.using(alias).order_by("-pk")
+    newest = make_readable(dead, "created_at", "refused_at")
     return [
         {
             "id": one.pk,
             "reason": one.reason,
             "status": one.status,
-            "kind": get_kind(bytes(one.data)),
-            "created_at": one.created_at,
-            "refused_at": one.refused_at,
+            "kind": get_kind(get_head(one)),
+            "created_at": get_moment(one, "created_at"),
+            "refused_at": get_moment(one, "refused_at"),
             "message": one.message,
         }
-        for one in DeadLetter.objects.using(alias).order_by("-pk")[:count]
+        for one in newest[:count]
     ]
 
 
@@ -88,15 +107,16 @@ def _move(alias: str, ids: Sequence[int]) -> int:
         some = DeadLetter.objects.using(alias).filter(pk__in=ids)
         # A write first: it locks the rows, on SQLite the file, so that they are not moved twice.
         some.update(reason=F("reason"))
-        found = list(some.order_by("pk"))
+        created = read_moments(some, "created_at")
+        found = some.order_by("pk").values_list("pk", get_data(alias))
         OutboxEvent.objects.using(alias).bulk_create(
-            OutboxEvent(data=one.data, created_at=one.created_at) for one in found
+            OutboxEvent(data=to_bytes(data), created_at=created[key]) for key, data in found
         )
-        some.delete()
-    return len(found)
+        some.only("pk").delete()
+    return len(created)
 
 
 def prune(alias: str, days: float) -> int:
     """Delete dead letters that were refused more than `days` ago; return how many."""
     dead = DeadLetter.objects.using(alias)
-    return dead.filter(refused_at__lt=Now() - timedelta(days=days)).delete()[0]
+    return dead.filter(refused_at__lt=Now() - timedelta(days=days)).only("pk").delete()[0]

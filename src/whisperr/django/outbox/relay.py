@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import Error, connections
 
 from whisperr._process.logger import logger
+from whisperr._queue.clock import ExpiryClock
 from whisperr._queue.durable import EXPIRED, LeasedQueue
 from whisperr._queue.memory import Foreign, get_size
 from whisperr._queue.store import get_lease_end, select_batch
@@ -25,8 +26,9 @@ from whisperr.errors import Loss, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import TypeVar
+    from typing import NoReturn, TypeVar
 
+    from whisperr.errors import Reason
     from whisperr.protocols import Accounting
 
     from .tables import Claims, Row
@@ -64,6 +66,8 @@ class TableStore:
         self._results: deque[tuple[str, Sequence[Row], Loss | None]] = deque()
         self._more = True  # there may be free rows in the table
         self._failure: StoreError | None = None  # that was passed over, until the next claim
+        self._expiry_clock = ExpiryClock()
+        self.appended_to: int = 0
         self.stopping: bool = False
         self.rounds: int = 0
         self.failures: int = 0
@@ -88,14 +92,19 @@ class TableStore:
         """The memory of the claimed rows that were not handed out yet, in bytes."""
         return get_size([row.data for row in self._group])
 
-    def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:  # noqa: ARG002  # of the protocol
+    def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:
         """Add rows at the end. A relay tracks nothing itself; a part plugged into it may."""
         try:
             self._claims.add(events)
         except Error as error:
             raise self._fail(error) from None
         self._more = True
+        self.appended_to = number + len(events)
         return ()
+
+    def take_rejected(self) -> int:
+        """Return 0: rows that are no events become dead letters, which are counted."""
+        return 0
 
     def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Return the next batch of the claimed rows, and those that are too old to send.
@@ -112,7 +121,7 @@ class TableStore:
             failure, self._failure = self._failure, None
             raise failure
         self.failures = 0
-        self._claimed, expired = select_batch(self._group, max_events, time.time())
+        self._claimed, expired = select_batch(self._group, max_events, self._expiry_clock.get_now())
         for _ in range(len(self._claimed) + len(expired)):
             self._group.popleft()
         self._keep_result(expired, Loss(len(expired), "expired", EXPIRED))
@@ -201,12 +210,22 @@ class TableStore:
         self._token, rows = self._claims.claim(self._batch, self._lease)
         self._until = began + self._lease
         self._more = len(rows) == self._batch
-        invalid: list[Row] = []
+        refused: dict[tuple[Reason, str], list[Row]] = {}
         for row in rows:
-            (self._group if _is_json_object(row.data) else invalid).append(row)
-        self._keep_result(invalid, Loss(len(invalid), "invalid", _INVALID))
-        if invalid:
-            logger().warning("dropped, invalid: %s (%d)", _INVALID, len(invalid))
+            problem = self._get_problem(row)
+            if problem is None:
+                self._group.append(row)
+            else:
+                refused.setdefault(problem, []).append(row)
+        for (reason, message), some in refused.items():
+            self._keep_result(some, Loss(len(some), reason, message))
+            logger().warning("dropped, %s: %s (%d)", reason, message, len(some))
+
+    def _get_problem(self, row: Row) -> tuple[Reason, str] | None:
+        """Return why a row cannot be sent: it would spoil the batch that it is in."""
+        if row.is_large:
+            return "too_large", f"the row is larger than {self._claims.largest_bytes:,} bytes"
+        return None if _is_json_object(row.data) else ("invalid", _INVALID)
 
     def _keep_result(self, rows: Sequence[Row], loss: Loss | None) -> None:
         if rows:
@@ -272,8 +291,12 @@ class RelayQueue(LeasedQueue):
 
 
 def _is_json_object(data: bytes) -> bool:
-    """Return whether a row can be sent: anything else would spoil the batch that it is in."""
+    """Return whether a row is a JSON object in UTF-8; numbers that JSON has not are none."""
     try:
-        return isinstance(json.loads(data), dict)
+        return isinstance(json.loads(data.decode(), parse_constant=_refuse), dict)
     except (ValueError, RecursionError):
         return False
+
+
+def _refuse(name: str) -> NoReturn:
+    raise ValueError(name)

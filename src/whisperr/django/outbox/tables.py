@@ -16,35 +16,47 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.core.management.base import CommandError
 from django.db import Error, connections, transaction
-from django.db.models import Q
+from django.db.models import Q, Subquery
 from django.db.models.functions import Now
 
+from whisperr._foreign import printable
 from whisperr.django.models import DeadLetter, OutboxEvent
 
 from .buffer import get_alias
+from .columns import get_data, get_limited_data, read_moments, to_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from collections.abc import Container, Sequence
+    from typing import Any
 
+    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import QuerySet
 
     from whisperr.errors import Loss
 
 
+# A larger row is not even read. It is eight times the largest batch: an event of that size can only
+# be answered with 413, and some hundred of them would fill the memory of a relay.
+LARGEST_ROW_BYTES = 4 * 1024 * 1024
+# No relay claims rows for longer: a lease lasts for an hour at most, and is extended by minutes.
+_LONGEST_CLAIM = timedelta(days=1)
+_LONGEST_MESSAGE = 2_000  # characters of what the server says
+
+
 class Row(NamedTuple):
-    """One claimed row."""
+    """One claimed row; a large one without its data."""
 
     id: int
     data: bytes
-    created_at: datetime
+    is_large: bool = False
 
 
 class Claims:
     """What one relay may do with the tables of one database."""
 
-    def __init__(self, alias: str) -> None:
+    def __init__(self, alias: str, largest_bytes: int = LARGEST_ROW_BYTES) -> None:
         self.alias = alias
+        self.largest_bytes = largest_bytes
 
     def claim(self, count: int, lease: float) -> tuple[str, list[Row]]:
         """Claim at most `count` free rows, the oldest ones, for `lease` seconds.
@@ -58,11 +70,10 @@ class Claims:
             connection.set_autocommit(True)  # or a transaction would stay open during requests
         token = uuid.uuid4().hex
         leased = {"token": token, "leased_until": Now() + timedelta(seconds=lease)}
-        # SQLite silently ignores `skip_locked`: what Django says about the database counts.
-        if connection.features.has_select_for_update_skip_locked:
+        if _can_lock_some(connection):
             with transaction.atomic(using=self.alias):
                 found = get_free_rows(self.alias).select_for_update(skip_locked=True).order_by("pk")
-                rows = _fetch(found[:count])
+                rows = self._fetch(found[:count])
                 self._at(rows).update(**leased)
             return token, rows
         oldest = list(get_free_rows(self.alias).order_by("pk").values_list("pk", flat=True)[:count])
@@ -70,7 +81,7 @@ class Claims:
         if not oldest or not get_free_rows(self.alias).filter(pk__in=oldest).update(**leased):
             return token, []
         mine = OutboxEvent.objects.using(self.alias).filter(pk__in=oldest, token=token)
-        return token, _fetch(mine.order_by("pk"))
+        return token, self._fetch(mine.order_by("pk"))
 
     def extend(self, token: str, rows: Sequence[Row], seconds: float) -> bool:
         """Make the lease end so long from now; False when not all rows are held any more."""
@@ -83,7 +94,7 @@ class Claims:
 
     def delete(self, token: str, rows: Sequence[Row]) -> int:
         """Delete delivered rows; return how many of them were still held."""
-        return self._held(token, rows).delete()[0] if rows else 0
+        return _delete(self._held(token, rows)) if rows else 0
 
     def dead_letter(self, token: str, rows: Sequence[Row], loss: Loss) -> int:
         """Turn rows into dead letters; return how many of them were still held."""
@@ -91,20 +102,35 @@ class Claims:
             held = self._held(token, rows)
             # A write first: it locks the rows, on SQLite the file, so that nothing changes below.
             held.update(token=token)
-            still = set(held.values_list("pk", flat=True))
-            DeadLetter.objects.using(self.alias).bulk_create(
+            created = read_moments(held, "created_at")  # of those that are still held
+            refused = [
                 DeadLetter(
                     data=row.data,
                     reason=loss.reason,
-                    message=loss.message,
+                    message=printable(loss.message, _LONGEST_MESSAGE),
                     status=loss.status,
-                    created_at=row.created_at,
+                    created_at=created[row.id],
                 )
                 for row in rows
-                if row.id in still
-            )
-            held.delete()
-        return len(still)
+                if row.id in created
+            ]
+            if any(row.is_large for row in rows):
+                self._copy_large(rows, refused, created)
+            else:
+                DeadLetter.objects.using(self.alias).bulk_create(refused)
+            _delete(held)
+        return len(created)
+
+    def _copy_large(
+        self, rows: Sequence[Row], refused: Sequence[DeadLetter], held: Container[int]
+    ) -> None:
+        """Add dead letters whose data the database copies, so that it is never in memory."""
+        data = OutboxEvent.objects.using(self.alias).annotate(bytes=get_data(self.alias))
+        for row, one in zip((row for row in rows if row.id in held), refused, strict=True):
+            one.save(using=self.alias, force_insert=True)
+            if row.is_large:
+                copied = Subquery(data.filter(pk=row.id).values("bytes"))
+                DeadLetter.objects.using(self.alias).filter(pk=one.pk).update(data=copied)
 
     def add(self, events: Sequence[bytes]) -> None:
         """Add rows that wait, in one transaction."""
@@ -118,22 +144,45 @@ class Claims:
     def _at(self, rows: Sequence[Row]) -> QuerySet[OutboxEvent]:
         return OutboxEvent.objects.using(self.alias).filter(pk__in=[row.id for row in rows])
 
+    def _fetch(self, found: QuerySet[OutboxEvent]) -> list[Row]:
+        columns = get_limited_data(self.alias, self.largest_bytes)
+        return [
+            Row(key, to_bytes(data), is_large=(size or 0) > self.largest_bytes)
+            for key, data, size in found.values_list("pk", *columns)
+        ]
+
     def _held(self, token: str, rows: Sequence[Row]) -> QuerySet[OutboxEvent]:
         return self._at(rows).filter(token=token)
 
 
 def get_free_rows(alias: str) -> QuerySet[OutboxEvent]:
-    """Return the rows that no relay holds: never claimed, given back, or the lease has run out."""
+    """Return the rows that no relay holds: never claimed, given back, or the lease has run out.
+
+    Also rows with a lease that is too long to be one.
+    """
     return OutboxEvent.objects.using(alias).filter(
-        Q(leased_until__isnull=True) | Q(leased_until__lt=Now())
+        Q(leased_until__isnull=True)
+        | Q(leased_until__lt=Now())
+        | Q(leased_until__gt=Now() + _LONGEST_CLAIM)
     )
 
 
-def _fetch(found: QuerySet[OutboxEvent]) -> list[Row]:
-    return [
-        Row(id_, bytes(data), created_at)  # some drivers give a view of memory
-        for id_, data, created_at in found.values_list("pk", "data", "created_at")
-    ]
+def _can_lock_some(connection: BaseDatabaseWrapper) -> bool:
+    """Return whether the database can lock the oldest free rows, and skip those locked by others.
+
+    SQLite silently ignores `skip_locked`, and Oracle has no limit for rows that are locked: what
+    Django says about the database counts.
+    """
+    features = connection.features
+    return (
+        features.has_select_for_update_skip_locked
+        and features.supports_select_for_update_with_limit
+    )
+
+
+def _delete(rows: QuerySet[Any]) -> int:
+    """Delete rows without reading them, also where receivers of signals let Django load them."""
+    return rows.only("pk").delete()[0]
 
 
 def check_tables(using: str | None) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from django.core.management.base import BaseCommand, CommandError
 
+from whisperr.django.conf import get_outbox_database
 from whisperr.django.outbox import dead_letters
 from whisperr.django.outbox.tables import check_tables
 
@@ -40,7 +42,7 @@ class Command(BaseCommand):
     def handle(self, *_: Any, **given: Any) -> None:  # noqa: ANN401  # as Django calls it
         """Do what the options ask for, then show the figures."""
         _check(given)
-        alias = check_tables(given["using"])
+        alias = check_tables(given["using"] or get_outbox_database())
         result: dict[str, Any] = {}
         if given["requeue"] is not None:
             ids = None if given["all"] else given["requeue"]
@@ -76,7 +78,9 @@ def _to_text(result: dict[str, Any]) -> str:
     ]
     for one in result.get("letters", ()):
         status = "" if one["status"] is None else f" {one['status']}"
-        moment = one["refused_at"].isoformat(sep=" ", timespec="seconds")
+        moment = one["refused_at"]
+        if isinstance(moment, datetime):
+            moment = moment.isoformat(sep=" ", timespec="seconds")
         lines.append(
             f"  {one['id']}  {moment}  {one['kind']}  {one['reason']}{status}: {one['message']}"
         )

@@ -14,7 +14,7 @@ from whisperr._contract import MAX_BATCH_EVENTS
 from whisperr._delivery.thread import WakeUp
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
-from whisperr.django.conf import DISABLED, new_client
+from whisperr.django.conf import DISABLED, get_outbox_database, new_client
 from whisperr.django.outbox.relay import RelayBuffer, TableStore
 from whisperr.django.outbox.tables import Claims, check_tables
 
@@ -62,7 +62,7 @@ class Command(BaseCommand):
         _check("--interval", given["interval"], _LEAST_INTERVAL, _LONGEST_INTERVAL)
         _check("--lease", given["lease"], SHORTEST_LEASE, LONGEST_LEASE)
         self._verbose = given["verbosity"] > 0
-        alias = check_tables(given["using"])
+        alias = check_tables(given["using"] or get_outbox_database())
         wake_up = WakeUp()
         store = TableStore(Claims(alias), batch=given["batch"], lease=given["lease"])
 
