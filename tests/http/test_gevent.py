@@ -40,12 +40,34 @@ with RawServer(serve) as server:
 """
 
 
-def test_a_large_request_over_tls_waits_for_room_and_does_not_spin() -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LARGE_REQUESTS],
+RESOLVING = """
+from gevent import monkey
+monkey.patch_all()
+import contextlib, signal
+from tests.http.raw_server import *
+
+with RawServer(answers(OK)) as server:
+    with contextlib.closing(make_transport(f"http://localhost:{server.port}")) as transport:
+        print(transport.send(REQUEST, 20).status)
+print(signal.SIGTERM in signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+"""
+
+
+def run(program: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program],
         capture_output=True,
         check=False,  # what it said is part of the failure
         text=True,
         timeout=50,
     )
+
+
+def test_a_lookup_blocks_no_signals_of_the_thread_that_it_shares() -> None:
+    done = run(RESOLVING)
+    assert done.stdout == "202\nFalse\n", done.stderr
+
+
+def test_a_large_request_over_tls_waits_for_room_and_does_not_spin() -> None:
+    done = run(LARGE_REQUESTS)
     assert done.stdout == "202\n202\n", done.stderr

@@ -14,11 +14,11 @@ from __future__ import annotations
 import _socket
 import _thread
 import encodings.idna  # noqa: F401  # `getaddrinfo` would import it, unguarded from forks
-import signal
 import socket
 import sys
 
 from whisperr._process.identity import is_main_interpreter
+from whisperr._process.signals import block_in_this_thread, get_thread_id
 
 from .readiness import get_seconds_left
 
@@ -84,11 +84,12 @@ class Resolver:
 class _Lookup:
     """One call of the resolver, in a thread of its own."""
 
-    __slots__ = ("_end", "addresses", "ended", "error", "is_late")
+    __slots__ = ("_end", "_starter", "addresses", "ended", "error", "is_late")
 
     def __init__(self) -> None:
         self._end = _thread.allocate_lock()  # under gevent: one of its own
         self._end.acquire()
+        self._starter = get_thread_id()
         self.addresses: Addresses = []
         self.error: Exception | None = None
         self.ended = False
@@ -97,7 +98,7 @@ class _Lookup:
     def run(self, host: str, port: int) -> None:
         """Resolve the name. In the thread of the lookup."""
         try:
-            _block_signals()
+            block_in_this_thread(self._starter)
             self.addresses = _resolve(host, port)
         except Exception as error:  # noqa: BLE001  # raised again where it is waited for
             self.error = error
@@ -108,12 +109,6 @@ class _Lookup:
     def wait(self, timeout: float) -> bool:
         """Return whether the lookup has ended within `timeout` seconds."""
         return self.ended or self._end.acquire(timeout=min(timeout, _thread.TIMEOUT_MAX))
-
-
-def _block_signals() -> None:
-    """Keep the signals of the application away: this thread would run none of their handlers."""
-    if hasattr(signal, "pthread_sigmask"):
-        signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 
 
 def _get_found(lookup: _Lookup, known: Addresses | None, host: str, port: int) -> Addresses:

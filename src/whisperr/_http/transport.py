@@ -100,8 +100,8 @@ class HttpTransport:
         The monotonic one may stand still while the machine sleeps, and the wall clock may be set:
         then a connection is opened that was not needed.
         """
-        used_at, wall = self._used_at
-        idle = max(monotonic() - used_at, time.time() - wall)
+        used_at, wall_used_at = self._used_at
+        idle = max(monotonic() - used_at, time.time() - wall_used_at)
         return idle < _LONGEST_IDLE
 
     def _exchange(self, request: Request, deadline: float) -> Answer:
