@@ -8,6 +8,7 @@ gap between two steps is left to chance. Only the calling thread is interrupted,
 from __future__ import annotations
 
 import dis
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any
 
+_HANDLER = dis.opmap.get("PUSH_EXC_INFO")  # the first opcode of an `except`; none in 3.10
 PACKAGE = str(Path(whisperr.__file__).parent)
 _OPCODES = {number for name, number in dis.opmap.items() if name.startswith(("CALL", "RESUME"))}
 _OPCODES |= {number for name, number in dis.opmap.items() if name == "JUMP_BACKWARD"}
@@ -28,9 +30,16 @@ class Interrupted(BaseException):
     """What the signal handler of these tests would raise."""
 
 
-class _Tracer:
-    def __init__(self, at: int | None) -> None:
+def _interrupt() -> None:
+    raise Interrupted
+
+
+class Tracer:
+    """Counts the points of a call; calls `strike` at one of them (from 1; None: nowhere)."""
+
+    def __init__(self, at: int | None, strike: Callable[[], object] = _interrupt) -> None:
         self.at = at
+        self._strike = strike
         self.points = 0
         self.where = ""
         self._last: dict[int, int] = {}
@@ -45,21 +54,24 @@ class _Tracer:
         elif event == "opcode":
             last = self._last.get(id(frame))
             self._last[id(frame)] = frame.f_code.co_code[frame.f_lasti]
+            if self._last[id(frame)] == _HANDLER:
+                return self.trace  # the call raised: no signal handler runs on that way
             if last is None or last in _OPCODES:  # the first opcode: the start of the function
                 self.points += 1
                 if self.points == self.at:
                     self.where = f"{frame.f_code.co_filename}:{frame.f_lineno}"
-                    raise Interrupted
+                    self._strike()
         elif event == "return":
             self._last.pop(id(frame), None)
         return self.trace
 
 
-def interrupt_at(act: Callable[[], object], at: int | None) -> _Tracer:
+def interrupt_at(act: Callable[[], object], at: int | None) -> Tracer:
     """Run `act`, interrupted at this point (from 1; None: nowhere); Interrupted is caught."""
-    tracer = _Tracer(at)
+    tracer = Tracer(at)
     before = sys.gettrace()
     sys._getframe().f_trace_opcodes = True  # 3.12 asks for it when tracing begins
+    gc.disable()  # what is raised in a `__del__` reaches no caller
     sys.settrace(tracer.trace)
     try:
         act()
@@ -69,11 +81,12 @@ def interrupt_at(act: Callable[[], object], at: int | None) -> _Tracer:
         assert not tracer.where, f"the interruption at {tracer.where} did not reach the caller"
     finally:
         sys.settrace(before)
+        gc.enable()
     return tracer
 
 
 def interrupt_everywhere(
-    story: Callable[[Callable[[Callable[[], object]], _Tracer]], object], *, every: int = 1
+    story: Callable[[Callable[[Callable[[], object]], Tracer]], object], *, every: int = 1
 ) -> int:
     """Run `story` for every point; it calls its argument with what is to be interrupted.
 
@@ -81,7 +94,7 @@ def interrupt_everywhere(
     """
     points = 0
 
-    def count(act: Callable[[], object]) -> _Tracer:
+    def count(act: Callable[[], object]) -> Tracer:
         nonlocal points
         tracer = interrupt_at(act, None)
         points = tracer.points
@@ -89,9 +102,9 @@ def interrupt_everywhere(
 
     story(count)
     for at in range(1, points + 1, every):
-        tracer = _Tracer(None)
+        tracer = Tracer(None)
 
-        def interrupt(act: Callable[[], object], at: int = at) -> _Tracer:
+        def interrupt(act: Callable[[], object], at: int = at) -> Tracer:
             nonlocal tracer
             tracer = interrupt_at(act, at)
             return tracer

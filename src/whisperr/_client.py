@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ._process.event_loop import Waiting
     from .channel import ChannelFields
     from .errors import WhisperrError
     from .protocols import Buffer, Transport
@@ -209,12 +208,10 @@ class Whisperr:
         It borrows no thread of the application. When it is cancelled, nothing of it goes on.
         """
         seconds = parse_timeout(timeout)
-
-        def flush(waiting: Waiting) -> bool:
-            pipeline = get_pipeline(self)
-            return True if pipeline is None else pipeline.flush(seconds, waiting)
-
-        return await run_in_thread(flush)
+        pipeline = get_pipeline(self)
+        if pipeline is None:
+            return True
+        return await run_in_thread(lambda waiting: pipeline.flush(seconds, waiting))
 
     async def ashutdown(self, timeout: float | None = EXIT_TIMEOUT) -> bool:
         """Do what `shutdown` does, without blocking the event loop: asyncio's or trio's.
@@ -222,6 +219,8 @@ class Whisperr:
         When it is cancelled, the client still ends, within `timeout`.
         """
         seconds = parse_timeout(timeout)
+        if get_pipeline(self) is None:
+            return True
         return await run_in_thread(lambda _: self.shutdown(seconds))
 
     def reject(self, call: str, error: Exception) -> None:

@@ -105,13 +105,13 @@ def test_a_time_limit_that_ends_the_resolver_ends_the_task(
     def resolve_user(task: Any) -> str:
         raise SoftTimeLimitExceeded(5)
 
-    def export() -> str:
+    def export_for_too_long() -> str:
         current.track("export_failed")
         return "ran past its limit"
 
     connect(client, resolve_user=resolve_user)
     with pytest.raises(SoftTimeLimitExceeded):
-        run(export)
+        run(export_for_too_long)
     assert client.stats().not_accepted == {}
     assert errors == []
 

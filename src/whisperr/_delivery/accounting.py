@@ -13,7 +13,7 @@ import itertools
 
 from whisperr._frozen import Frozen
 from whisperr._process.logger import log
-from whisperr._queue.memory import count_own
+from whisperr._queue.memory import QUEUE_FULL, count_own
 
 from .reporter import Tally
 
@@ -217,6 +217,10 @@ class ClientAccounting:
         if events:
             tally = Tally(self.dropped, reason, count_own(events), leaving)
             self.reporter.add("dropped", message, reason, None, len(events), events, tally)
+
+    def overflowed(self, events: list[bytes]) -> None:
+        """Count and report the oldest events, which a full queue in memory has given up."""
+        self.lost_from(events, "queue_full", QUEUE_FULL)
 
     def lost_deferred(self, count: int, reason: Reason, message: str) -> None:
         """Count and report events that were lost while they waited outside of the queue."""

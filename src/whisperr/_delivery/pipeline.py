@@ -28,14 +28,13 @@ from .accounting import ClientAccounting
 from .deferrals import Deferrals
 from .lazy_transport import LazyTransport, to_load
 from .outage import get_outage
-from .reporter import Reporter, get_raise_site
+from .reporter import Reporter, get_call_site, get_raise_site
 from .scheduler import NEVER, Scheduler
 from .thread import DeliveryThread
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from types import FrameType
 
     from whisperr._options import Config
     from whisperr._process.event_loop import Waiting
@@ -71,15 +70,14 @@ class Pipeline:
         # A sink is delivered by others: this process delivers from an empty queue, nothing.
         self.sink: Sink | None = None
         self.queue: Queue = MemoryQueue(
-            config.max_queue_size, config.max_queue_bytes, _report_to(self.accounting)
+            config.max_queue_size, config.max_queue_bytes, self.accounting.overflowed
         )
         self._shared: SharedQueue | None = None
         if config.buffer is not None:
             self._open(config.buffer)
         # What counts an event that the queue has taken; None: a queue of ours counts it itself.
-        self._count: Callable[[], object] | None = self.accounting.accept
-        if isinstance(self.queue, CountedQueue):
-            self._count = None
+        counts = isinstance(self.queue, CountedQueue)
+        self._count: Callable[[], object] | None = None if counts else self.accounting.accept
         self._waiting = self.queue.__len__  # for every event: `len()` takes twice the time
         self._flush_explained = False
         self.encoder = EventEncoder(
@@ -367,15 +365,6 @@ def _notify(pipeline: ref[Pipeline]) -> Callable[[bool], None]:
     return notify
 
 
-def _report_to(accounting: ClientAccounting) -> Callable[[list[bytes]], None]:
-    """Return a callback of the queue in memory that does not keep the pipeline alive."""
-
-    def lose_oldest(events: list[bytes]) -> None:
-        accounting.lost_from(events, "queue_full", QUEUE_FULL)
-
-    return lose_oldest
-
-
 def _get_random() -> float:
     """Return a number from 0 to 1; `random` would be a tenth of the time of our import."""
     return int.from_bytes(os.urandom(4), "big") / 2**32
@@ -388,15 +377,6 @@ def get_full_at(config: Config) -> int:
         config.max_queue_size // 2,
         config.max_queue_bytes // (2 * _LARGE_EVENT_BYTES),
     )
-
-
-def get_call_site() -> str:
-    """Return where in the caller's code the rejected call stands."""
-    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # what `inspect` and `warnings` do
-    # At the end of the interpreter the names of a module may be gone.
-    while frame is not None and str(frame.f_globals.get("__name__")).split(".")[0] == "whisperr":
-        frame = frame.f_back
-    return f" (at {frame.f_code.co_filename}:{frame.f_lineno})" if frame else ""
 
 
 def resolve_buffer(config: Config) -> Config:

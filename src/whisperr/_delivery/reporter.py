@@ -12,6 +12,7 @@ signal handler that raises can come between the two (see `_queue.memory`).
 
 from __future__ import annotations
 
+import sys
 from _thread import RLock
 
 from whisperr._process.imports import json_loads
@@ -22,6 +23,7 @@ from whisperr.errors import WhisperrError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from types import FrameType
 
     from whisperr.errors import ErrorType, Reason
 
@@ -245,3 +247,12 @@ def get_raise_site(failure: BaseException) -> str:
         frame = frame.tb_next
     where = f" at {frame.tb_frame.f_code.co_filename}:{frame.tb_lineno}" if frame else ""
     return f"{type(failure).__name__}{where}"
+
+
+def get_call_site() -> str:
+    """Return where in the caller's code the rejected call stands."""
+    frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # what `inspect` and `warnings` do
+    # At the end of the interpreter the names of a module may be gone.
+    while frame is not None and str(frame.f_globals.get("__name__")).split(".")[0] == "whisperr":
+        frame = frame.f_back
+    return f" (at {frame.f_code.co_filename}:{frame.f_lineno})" if frame else ""

@@ -17,7 +17,7 @@ from types import coroutine
 from typing import TYPE_CHECKING, Any
 
 from whisperr._client import get_pipeline
-from whisperr._delivery.pipeline import get_call_site
+from whisperr._delivery.reporter import get_call_site
 from whisperr._events.event import NO_USER, join_user
 from whisperr._events.identify import encode_identify
 from whisperr._events.layout import split_at_user

@@ -17,7 +17,8 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import TYPE_CHECKING
 
-from whisperr._delivery.pipeline import Pipeline, get_call_site
+from whisperr._delivery.pipeline import Pipeline
+from whisperr._delivery.reporter import get_call_site
 from whisperr._events.event import Vetoed
 from whisperr._options import OVERRIDES
 from whisperr._process.identity import get_process

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 _KEPT_REQUESTS = 10_000
 _KEPT_BYTES = 64 * 1024 * 1024  # of requests, and as much of arrivals
+_ARRIVAL_BYTES = 6_554  # on average, which is as much for the 10,000 that are kept by default
 _REMEMBERED_IDS = 1_000_000
 _MAX_ID_CHARS = 64  # of a longer one, a hash is remembered
 _MAX_NAMES = 1_000  # event types, and user agents, that are counted by their names
@@ -106,7 +107,7 @@ class Arrivals:
         self._journal = journal
         self._on_arrival = on_arrival
         self._on_request = on_request
-        kept_arrivals: Kept[Arrival] = Kept(keep, _KEPT_BYTES)
+        kept_arrivals: Kept[Arrival] = Kept(keep, max(_KEPT_BYTES, keep * _ARRIVAL_BYTES))
         kept_requests: Kept[ReceivedRequest] = Kept(_KEPT_REQUESTS, _KEPT_BYTES)
         self._kept_arrivals, self._kept_requests = kept_arrivals, kept_requests
         self._arrivals, self._requests = kept_arrivals.items, kept_requests.items

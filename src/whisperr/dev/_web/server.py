@@ -34,7 +34,8 @@ class LocalServer:
     - `api_key`: the only key that is accepted; None accepts any.
     - `faults`, `seed`: the faults to inject from the start, and the seed of the rates; see `Fault`.
     - `max_body_bytes`: a larger request is answered 413 before its body is read.
-    - `keep`: how many arrivals are kept; all of them are counted.
+    - `keep`: how many arrivals are kept; all of them are counted. Fewer are kept when they take
+      more than 64 MiB, or more than 6.4 KiB each on average, whichever is more.
     - `store`: a file that keeps what arrives over restarts; None keeps it in memory only.
     - `clock`: returns the wall clock in seconds, for the window of `occurred_at`.
     - `on_arrival`, `on_request`: called in the connection's thread with each arrival and request.
