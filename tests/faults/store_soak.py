@@ -250,7 +250,9 @@ def soak(kind: str, seed: int, seconds: float) -> Result:
         tempfile.TemporaryDirectory() as other,
         LocalServer(keep=1_000_000) as server,
     ):
-        store = (SQLiteFaults if kind == "sqlite" else RedisFaults)(directory, rng)
+        # Redis on a volume with room: one that cannot write its own file refuses everything.
+        is_file = kind == "sqlite"
+        store = SQLiteFaults(directory, rng) if is_file else RedisFaults(Path(other), rng)
         ids = Path(other) / "ids"
         try:
             faults, output = _run_process(server, store, rng, ids, seconds)
