@@ -45,7 +45,7 @@ _CANCELLED = "external_user_id: the request was cancelled before its user was re
 class DeferredEvent:
     """An encoded event or identify that waits to be queued, once.
 
-    `tail` is None when the head is all of it. `pipeline` is the one that counts it meanwhile.
+    `tail` is None when the head is all of it. The client's pipeline of now counts it meanwhile.
     """
 
     __slots__ = (
@@ -65,14 +65,16 @@ class DeferredEvent:
         call: str,
         encoded: Encoded,
         call_site: str,
-        pipeline: Pipeline,
     ) -> None:
-        self.counted_bytes = 0  # written by `Deferrals` only
-        self._pipeline = pipeline
-        self.client = client
-        self.call = call
+        self.counted_bytes: int = 0  # written by `Deferrals` only
+        self._pipeline = _require_pipeline(client)
+        self.client: Whisperr = client
+        self.call: str = call
+        self.message_id: str | None
+        self.head: bytes
+        self.tail: bytes | None
         self.message_id, self.head, self.tail = encoded
-        self.call_site = call_site  # later it is not on the stack any more
+        self.call_site: str = call_site  # later it is not on the stack any more
 
     def cancel(self) -> None:
         """End its wait, if it still waits: it is no event, and nothing is reported."""
@@ -92,7 +94,8 @@ class DeferredEvent:
         """
         if not self._pipeline.deferrals.release(self):
             return False  # it was reported as lost when the client was shut down
-        pipeline = self._find_pipeline()
+        # That of this process, which may be a fork of the one that deferred it.
+        pipeline = _require_pipeline(self.client)
         if pipeline.closing and pipeline is not self._pipeline:
             pipeline.reject_closed(self.call, self.call_site)
             return False
@@ -111,7 +114,7 @@ class DeferredEvent:
     def reject(self, error: Exception) -> None:
         """Report that it will never be queued, and why; strict mode raises the error."""
         if self._pipeline.deferrals.release(self):
-            self._find_pipeline().reject(error, self.call, self.call_site)
+            _require_pipeline(self.client).reject(error, self.call, self.call_site)
 
     def settle(self, user: object) -> bool:
         """End the wait: queue it for `user`, or report that there is none, or why it is unknown."""
@@ -124,11 +127,11 @@ class DeferredEvent:
             return self.queue(user)
         return False
 
-    def _find_pipeline(self) -> Pipeline:
-        """Return the pipeline of this process, which may be a fork of the one that deferred it."""
-        pipeline = get_pipeline(self.client)
-        assert pipeline is not None  # a disabled client defers nothing
-        return pipeline
+
+def _require_pipeline(client: Whisperr) -> Pipeline:
+    pipeline = get_pipeline(client)
+    assert pipeline is not None  # a disabled client defers nothing
+    return pipeline
 
 
 def defer_event(
@@ -181,7 +184,7 @@ def _defer(
         pipeline.reject(error, call)
         return None
     _, head, tail = encoded
-    deferred = DeferredEvent(client, call, encoded, get_call_site(), pipeline)
+    deferred = DeferredEvent(client, call, encoded, get_call_site())
     return deferred if pipeline.defer(deferred, len(head) + len(tail or b"")) else None
 
 
