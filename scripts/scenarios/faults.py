@@ -155,7 +155,7 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "the URL of a Redis buffer is wrong, or has a password",
-            "no error, variable of a frame, pickle or page repeats a piece of it",
+            "no error, variable of a frame or pickle repeats a piece of it",
             ("tests/queue/test_redis_passwords.py", "tests/django/test_passwords.py"),
         ),
     ),
