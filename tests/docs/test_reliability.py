@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-import runpy
 from pathlib import Path
-from typing import Any
 
 import pytest
+from scripts.scenarios import SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
-SCENARIOS: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "scenarios.py"))["SCENARIOS"]
 ROWS = [row for rows in SCENARIOS.values() for row in rows]
 
 

@@ -1,12 +1,8 @@
-"""Lists what can happen to a client, what is promised then, and which tests show it.
-
-Data only: `reliability.py` runs the tests and writes docs/reliability.md. A test compares the page
-with this file and checks that every named test exists.
-"""
+"""What a client goes through: forks, hosts, calls within calls, exits, a failing server."""
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from scripts.scenarios.scenario import Scenario
 
 FORKS = "tests/os_processes/test_forks.py"
 CALLS = "tests/os_processes/test_interruptions.py"
@@ -21,15 +17,7 @@ CHILDREN = "tests/os_processes/test_multiprocessing.py"
 LOOPS = "tests/stories/test_asyncio.py"
 
 
-class Scenario(NamedTuple):
-    """One row: what happens, what is promised, and the tests (pytest node ids) that show it."""
-
-    name: str
-    promise: str
-    tests: tuple[str, ...]
-
-
-SCENARIOS: dict[str, tuple[Scenario, ...]] = {
+LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
     "Forks": (
         Scenario(
             "200 forks while other threads track",

@@ -1,0 +1,13 @@
+"""Defines what a row of docs/reliability.md consists of."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Scenario(NamedTuple):
+    """One row: what happens, what is promised, and the tests (pytest node ids) that show it."""
+
+    name: str
+    promise: str
+    tests: tuple[str, ...]
