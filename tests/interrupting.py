@@ -22,8 +22,13 @@ if TYPE_CHECKING:
 
 _HANDLER = dis.opmap.get("PUSH_EXC_INFO")  # the first opcode of an `except`; none in 3.10
 PACKAGE = str(Path(whisperr.__file__).parent)
-_OPCODES = {number for name, number in dis.opmap.items() if name.startswith(("CALL", "RESUME"))}
-_OPCODES |= {number for name, number in dis.opmap.items() if name == "JUMP_BACKWARD"}
+# After these CPython looks for signals; the intrinsics of 3.12 are no calls.
+_OPCODES = {
+    number
+    for name, number in dis.opmap.items()
+    if name.startswith(("CALL", "RESUME", "JUMP_BACKWARD"))
+    and not name.startswith(("CALL_INTRINSIC", "JUMP_BACKWARD_NO_INTERRUPT"))
+}
 
 
 class Interrupted(BaseException):
@@ -54,7 +59,7 @@ class Tracer:
         elif event == "opcode":
             last = self._last.get(id(frame))
             self._last[id(frame)] = frame.f_code.co_code[frame.f_lasti]
-            if self._last[id(frame)] == _HANDLER:
+            if self._last[id(frame)] == _HANDLER or frame.f_lineno is None:
                 return self.trace  # the call raised: no signal handler runs on that way
             if last is None or last in _OPCODES:  # the first opcode: the start of the function
                 self.points += 1

@@ -27,6 +27,9 @@ ROOM = 1_000_000
 # The default leaves points out; `WHISPERR_INTERRUPT_EVERY=1` tries all of them.
 EVERY = int(os.environ.get("WHISPERR_INTERRUPT_EVERY", "0"))
 
+# A connection that is interrupted before it has a name is closed when its last reference ends.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
 
 class Scene:
     """A queue over a file of its own, with three events in the file and one in memory."""

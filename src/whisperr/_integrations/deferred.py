@@ -83,7 +83,8 @@ class DeferredEvent:
 
     def __del__(self) -> None:
         """Cancel what nothing can queue any more: its transaction was rolled back."""
-        self.cancel()
+        if hasattr(self, "counted_bytes"):  # not when an interruption came before the first line
+            self.cancel()
 
     def queue(self, user: object = None) -> bool:
         """Queue it, for this user if it has none yet; return whether it was accepted.
