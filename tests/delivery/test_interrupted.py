@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -49,7 +50,9 @@ class Scene:
         assert stats.held_bytes == 0
         assert len(set(self.sent)) == len(self.sent)
         assert self.sent[-1] == last
-        assert not self.client._get_pipeline().thread.in_step
+        thread = self.client._get_pipeline().thread
+        end = time.monotonic() + LIMIT
+        assert thread.wait_until(lambda: not thread.in_step, lambda: False, end)
 
     def close(self) -> None:
         assert self.client.shutdown(LIMIT)

@@ -138,7 +138,7 @@ def test_bad_data_is_reported_at_once_with_its_line(site: Site) -> None:
         assert track_on_commit(None, "payment_failed") is None
         assert get_client().stats().not_accepted == {"invalid": 2}
     line = test_bad_data_is_reported_at_once_with_its_line.__code__.co_firstlineno + 2
-    assert site.get_reports()[0].endswith(f"(at {__file__}:{line})")
+    assert f"(at {__file__}:{line})" in site.get_reports()[0]
     assert accepted() == 0
 
 

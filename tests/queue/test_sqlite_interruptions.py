@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import sqlite3
@@ -19,7 +20,7 @@ from whisperr.errors import NotNow
 from whisperr.testing import FakeClock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import Any
 
@@ -29,6 +30,13 @@ EVERY = int(os.environ.get("WHISPERR_INTERRUPT_EVERY", "0"))
 
 # A connection that is interrupted before it has a name is closed when its last reference ends.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture(autouse=True)
+def collect() -> Iterator[None]:
+    """Have it closed in its own test."""
+    yield
+    gc.collect()
 
 
 class Scene:
