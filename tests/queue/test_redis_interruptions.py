@@ -1,15 +1,11 @@
 """An exception of a signal handler at any point of a call that uses Redis.
 
-`WHISPERR_FUZZ_CASES=10000 WHISPERR_FUZZ_SEED=7` makes more calls with a random time limit.
+Random time limits are in `tests.faults.interrupts`, in a process that nothing measures.
 """
 
 from __future__ import annotations
 
 import itertools
-import os
-import random
-import signal
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,14 +21,12 @@ from whisperr.buffers import parse_buffer_url
 from whisperr.errors import NotNow
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from typing import Any
 
     from tests.redis_server import RedisServer
 
 ROOM = 1_000_000
-CASES = int(os.environ.get("WHISPERR_FUZZ_CASES", "300"))
-SEED = int(os.environ.get("WHISPERR_FUZZ_SEED", "1"))
 NAMES = ["put", "claim", "ack", "extend", "release", "settled", "poll"]
 
 
@@ -146,47 +140,3 @@ def test_also_within_redis_py(name: str, redis_server: RedisServer, tmp_path: Pa
 
     # The next prime number: points in loops are not always the same ones.
     assert interrupt_everywhere(story, every=13) > 100
-
-
-class TaskTimeout(OSError):
-    """As some handlers raise: redis-py takes it for an error of the socket."""
-
-
-@pytest.fixture
-def alarms() -> Iterator[Callable[[float], None]]:
-    def handle(*_: object) -> None:
-        raise TaskTimeout("time limit")
-
-    before = signal.signal(signal.SIGALRM, handle)
-    yield lambda seconds: signal.setitimer(signal.ITIMER_REAL, seconds) and None
-    signal.setitimer(signal.ITIMER_REAL, 0)
-    signal.signal(signal.SIGALRM, before)
-
-
-@pytest.mark.filterwarnings(*UNCLOSED)
-@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs SIGALRM")
-def test_time_limits_at_random_moments_reach_the_caller_and_lose_nothing(
-    redis_server: RedisServer, tmp_path: Path, alarms: Callable[[float], None]
-) -> None:
-    scene = Scene(redis_server, tmp_path.name)
-    choose = random.Random(SEED)
-    reached = 0
-    for _ in range(CASES):
-        name = choose.choice(NAMES)
-        try:
-            alarms(choose.uniform(0.00002, 0.002))
-            scene.act(name)
-            alarms(0)
-        except TaskTimeout:
-            reached += 1
-    alarms(0)
-    assert reached > CASES / 30
-    other: list[object] = []
-    thread = threading.Thread(target=lambda: other.append(scene.queue.put(event(7))))
-    thread.start()
-    thread.join(30)
-    try:
-        assert other == [[]]
-        scene.check()
-    except AssertionError as error:
-        raise AssertionError(f"seed {SEED}: {error}") from error
