@@ -25,7 +25,7 @@ from ._options import OVERRIDES
 from ._process.event_loop import in_event_loop, run_in_thread
 from ._process.exit import EXIT_TIMEOUT, pipelines
 from ._process.interruption import is_interruption
-from ._process.logger import logger
+from ._process.logger import log
 from ._process.timeout import parse_timeout
 from .errors import InvalidEvent
 
@@ -173,7 +173,7 @@ class WhisperrMiddleware:
             self._is_lifespan_checked = True
             client = self._get_client()
             if OVERRIDES.pipeline is None and client.enabled and not _is_flushed(client):
-                logger().warning("%s", _NO_LIFESPAN)
+                log("warning", "%s", _NO_LIFESPAN)
 
 
 class _RequestState(dict[str, Any]):
@@ -262,7 +262,8 @@ def _find_pipeline(client: Whisperr | Callable[[], Whisperr]) -> Pipeline | None
     except Exception as error:  # of a project's own function
         if is_interruption(error):
             raise
-        logger().warning(
+        log(
+            "warning",
             "the function that returns the client raised %s; nothing is delivered at the end",
             type(error).__name__,
         )

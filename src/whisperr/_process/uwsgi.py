@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import sys
 
-from .logger import logger
+from .logger import log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def check_host() -> None:
     problem = get_problem(sys.modules)
     if problem is not None and not _warned:
         _warned = True
-        logger().warning("%s", problem)
+        log("warning", "%s", problem)
 
 
 def get_obstacle(modules: Mapping[str, ModuleType], pid: int) -> str | None:

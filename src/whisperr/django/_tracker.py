@@ -26,7 +26,7 @@ from whisperr._integrations.tracker import (
     to_user_id,
 )
 from whisperr._process.interruption import is_interruption
-from whisperr._process.logger import logger
+from whisperr._process.logger import log
 
 from ._pending import DjangoPending, KnownUser, writes_rows
 from ._user import in_event_loop, read_user
@@ -176,4 +176,4 @@ def _queue_after_commit(deferred: DeferredEvent) -> None:
     except Exception as error:
         if is_interruption(error) or isinstance(error, Error):
             raise
-        logger().exception("track_on_commit: an event was not queued after the commit")
+        log("exception", "track_on_commit: an event was not queued after the commit")

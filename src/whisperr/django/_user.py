@@ -23,7 +23,7 @@ from whisperr import InvalidEvent
 from whisperr._integrations.deferred import Unread, to_invalid_event
 from whisperr._integrations.tracker import is_async
 from whisperr._process.interruption import is_interruption
-from whisperr._process.logger import logger
+from whisperr._process.logger import log
 
 from .conf import RESOLVE_USER, get_resolver
 
@@ -232,4 +232,4 @@ def _is_django_auser(auser: object) -> bool:
 def _log_once(text: str) -> None:
     if text not in _logged:
         _logged.add(text)
-        logger().warning(text)
+        log("warning", "%s", text)

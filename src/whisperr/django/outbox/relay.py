@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import Error, connections
 
-from whisperr._process.logger import logger
+from whisperr._process.logger import log
 from whisperr._queue.clock import ExpiryClock
 from whisperr._queue.durable import EXPIRED, LeasedQueue
 from whisperr._queue.memory import Foreign, get_size
@@ -219,7 +219,7 @@ class TableStore:
                 refused.setdefault(problem, []).append(row)
         for (reason, message), some in refused.items():
             self._keep_result(some, Loss(len(some), reason, message))
-            logger().warning("dropped, %s: %s (%d)", reason, message, len(some))
+            log("warning", "dropped, %s: %s (%d)", reason, message, len(some))
 
     def _get_problem(self, row: Row) -> tuple[Reason, str] | None:
         """Return why a row cannot be sent: it would spoil the batch that it is in."""
@@ -287,7 +287,7 @@ class RelayQueue(LeasedQueue):
 
     def report_problem(self, message: str, count: int) -> None:  # noqa: ARG002  # nothing is in memory
         """Log that the table cannot be used."""
-        logger().warning("%s; trying again", message)
+        log("warning", "%s; trying again", message)
 
 
 def _is_json_object(data: bytes) -> bool:
