@@ -13,7 +13,8 @@ interruption can leave an event counted that is not, or the other way round.
 from __future__ import annotations
 
 from _thread import RLock
-from os import getpid
+
+from whisperr._process.identity import get_process
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ class Deferrals:
         "_lock",
         "_max_bytes",
         "_max_events",
-        "_pid",
+        "_process",
         "_when_empty",
         "bytes",
         "count",
@@ -54,7 +55,7 @@ class Deferrals:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._when_empty = when_empty
-        self._pid = getpid()
+        self._process = get_process()
         self._lock = RLock()
         self._is_over = False
         self.count = 0
@@ -88,7 +89,8 @@ class Deferrals:
 
     def release(self, event: Deferred) -> bool:
         """End the wait of an event; False when it has ended: it was released, or given up."""
-        if self._pid != getpid():  # a copy in a forked child, where the lock may be taken for ever
+        # In the copy of a forked child the lock may be taken for ever.
+        if self._process != get_process():
             return True
         with self._lock:
             size = event.counted_bytes
