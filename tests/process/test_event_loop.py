@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 import threading
@@ -127,3 +128,12 @@ def test_a_task_of_asyncio_is_none_of_trio() -> None:
 
     assert asyncio.run(main()) is False
     assert is_trio() is False  # no event loop at all
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs POSIX signals")
+def test_the_thread_of_a_wait_takes_no_signal_of_the_application() -> None:
+    async def main() -> set[signal.Signals | int]:
+        return await run_in_thread(lambda _: set(signal.pthread_sigmask(signal.SIG_BLOCK, ())))
+
+    assert signal.SIGTERM in asyncio.run(main())
+    assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -1,4 +1,4 @@
-"""The number of a process: its own for as long as it lives, whoever forks it."""
+"""The number of a process is its own for as long as the process lives, after every fork."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ import os
 import sys
 from _thread import TIMEOUT_MAX
 
-from whisperr._process import exit as process_exit
+from whisperr._process import threads
 from whisperr._process.imports import first_use
 from whisperr._process.interruption import (
     belongs_to_caller,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from .scheduler import Scheduler
 
-THREAD_NAME = f"{process_exit.THREADS}delivery"
+THREAD_NAME = f"{threads.NAMES}delivery"
 
 
 class WakeUp:
@@ -198,9 +198,7 @@ class DeliveryThread:
         """Start the thread unless it runs; False where no thread can be started any more."""
         if self._thread is not None and self._thread.is_alive():
             return True
-        # A main thread that has ended is no obstacle: the interpreter still waits for the others.
-        # After that a new thread is refused (3.12), or its starter waits for ever (3.11).
-        if self._scheduler.abandoned or sys.is_finalizing() or process_exit.has_begun():
+        if self._scheduler.abandoned or not threads.may_start():
             return False
         if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
             from whisperr._process.uwsgi import get_obstacle

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import sys
 
+from . import threads
 from .imports import first_use
+from .signals import block_in_this_thread, get_thread_id
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-THREAD_NAME = "whisperr-await"
+THREAD_NAME = f"{threads.NAMES}await"
 
 
 class Waiting:
@@ -61,8 +63,11 @@ async def run_in_thread(call: Callable[[Waiting], T], *, shield: bool = False) -
     wait, notify = make_event(shield)
     context = copy_context()
 
+    starter = get_thread_id()
+
     def work() -> None:
         try:
+            block_in_this_thread(starter)
             outcome.append((context.run(call, waiting), None))
         except BaseException as error:  # noqa: BLE001  # it is raised where the call is awaited
             outcome.append((None, error))
@@ -141,11 +146,10 @@ def _trio_event(shield: bool) -> tuple[Callable[[], Awaitable[object]], Callable
 
 
 def _start(work: Callable[[], None]) -> bool:
-    with first_use():
-        from threading import Thread, main_thread
-    # From here on a new thread is refused (3.12) or may hang its starter (3.11).
-    if sys.is_finalizing() or not main_thread().is_alive():
+    if not threads.may_start():
         return False
+    with first_use():
+        from threading import Thread
     try:
         Thread(target=work, name=THREAD_NAME, daemon=True).start()
     except RuntimeError:  # no more threads, or none any more: the interpreter shuts down

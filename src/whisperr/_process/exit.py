@@ -10,7 +10,7 @@ import atexit
 import sys
 from _weakref import ref  # by itself: `weakref` is a twentieth of the import time
 
-from . import forks
+from . import forks, threads
 from .identity import get_process, is_main_interpreter
 from .interruption import belongs_to_caller
 from .logger import log
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
 
 
 EXIT_TIMEOUT = 10.0
-THREADS = "whisperr-"  # begins the names of all our threads
 # Before the finalizers that `multiprocessing` gives no priority, so that its queues still work.
 _FIRST = 100
 
@@ -50,7 +49,6 @@ _pipelines: set[ref[Running]] = set()
 _leaving: set[Running] = set()
 _follows_children = False
 _finalized_by: object = None
-_begun_in: object = None  # the process in which the end has begun
 
 
 def register(pipeline: Running) -> None:
@@ -139,15 +137,9 @@ def _finalize(end: Callable[[], None]) -> None:
         sys.modules["multiprocessing.util"].Finalize(None, end, exitpriority=_FIRST)
 
 
-def has_begun() -> bool:
-    """Return whether the end of this process has begun: no thread is started any more."""
-    return _begun_in == get_process()
-
-
 @atexit.register
 def _end() -> None:
-    global _begun_in  # noqa: PLW0603  # once per process
-    _begun_in = get_process()
+    threads.begin_exit()
     shutdown_all(EXIT_TIMEOUT)
     if not is_main_interpreter():
         _join_threads(EXIT_TIMEOUT)
@@ -161,7 +153,7 @@ def _join_threads(timeout: float) -> None:
     """
     deadline = monotonic() + timeout
     for thread in sys.modules["threading"].enumerate() if "threading" in sys.modules else ():
-        if thread.name.startswith(THREADS):
+        if thread.name.startswith(threads.NAMES):
             thread.join(max(deadline - monotonic(), 0.0))
 
 

@@ -2,7 +2,7 @@
 
 A process id does not: in a new pid namespace a child has number 1 like its parent, and the number
 of an ancestor that has ended is given out again. So the number of a process is kept in a page that
-the kernel wipes in every child, whoever forks: Python, or C code that calls none of its hooks.
+the kernel wipes in every child: of a fork by Python, and of one by C code without Python's hooks.
 
 Where the kernel cannot do that (it came with Linux 4.14), the number is made of a count that the
 hook of Python's forks advances, and of the process id, which covers most of the other forks.
