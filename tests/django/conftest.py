@@ -24,7 +24,7 @@ django.setup()
 
 from django.core.management import call_command  # noqa: E402  # after the set-up
 from django.db import connections  # noqa: E402  # likewise
-from django.test import override_settings  # noqa: E402  # likewise
+from django.test import Client, override_settings  # noqa: E402  # likewise
 
 from tests.django.site import Site  # noqa: E402  # likewise
 from whisperr.dev import LocalServer  # noqa: E402  # likewise
@@ -96,3 +96,15 @@ def _user(name: str) -> Iterator[User]:
     user = User.objects.create_user(name, password="secret")
     yield user
     User.objects.filter(pk=user.pk).delete()
+
+
+@pytest.fixture
+def browser(site: Site) -> Iterator[Client]:
+    """A browser that is logged in as an administrator."""
+    from django.contrib.auth.models import User
+
+    root = User.objects.create_superuser("root", password="secret")
+    browser = Client()
+    browser.force_login(root)
+    yield browser
+    root.delete()

@@ -11,7 +11,6 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connections
 from django.test import Client, override_settings
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
 
     from django.db.models import Model
 
-    from tests.django.site import Site
 
 __all__ = ["postgres", "postgres_database", "postgres_server"]  # fixtures
 
@@ -109,15 +107,6 @@ def get_pages(browser: Client, model: type[Model]) -> list[Any]:
     root = f"/admin/whisperr/{model.__name__.lower()}/"
     keys = model._default_manager.using(get_alias(get_outbox_database())).values_list("pk")
     return [browser.get(root), *(browser.get(f"{root}{key}/change/") for (key,) in keys)]
-
-
-@pytest.fixture
-def browser(site: Site) -> Iterator[Client]:
-    root = User.objects.create_superuser("root", password="secret")
-    browser = Client()
-    browser.force_login(root)
-    yield browser
-    root.delete()
 
 
 class TestData:

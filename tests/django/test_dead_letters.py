@@ -8,11 +8,9 @@ from io import StringIO
 from typing import TYPE_CHECKING
 
 import pytest
-from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db.models.functions import Now
-from django.test import Client
 
 from tests.django.rows import add_rows, delete_rows, make_events
 from whisperr.django.models import DeadLetter, OutboxEvent
@@ -22,7 +20,8 @@ from whisperr.errors import Loss
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.django.site import Site
+    from django.test import Client
+
     from whisperr.errors import Reason
 
 
@@ -110,14 +109,6 @@ class TestCommand:
 
 
 class TestAdmin:
-    @pytest.fixture
-    def browser(self, site: Site) -> Iterator[Client]:
-        root = User.objects.create_superuser("root", password="secret")
-        browser = Client()
-        browser.force_login(root)
-        yield browser
-        root.delete()
-
     def test_the_lists_show_no_payload(self, browser: Client) -> None:
         add_dead_letters(1)
         add_rows([*make_events(1), b"nothing", b'{"external_user_id":"user_1"}'])

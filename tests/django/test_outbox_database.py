@@ -6,7 +6,6 @@ from io import StringIO
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection, connections
 from django.test import Client, override_settings
@@ -40,15 +39,6 @@ def make_buffer() -> OutboxBuffer:
 def _empty_tables() -> Iterator[None]:
     yield
     delete_rows()
-
-
-@pytest.fixture
-def browser(site: Site) -> Iterator[Client]:
-    root = User.objects.create_superuser("root", password="secret")
-    browser = Client()
-    browser.force_login(root)
-    yield browser
-    root.delete()
 
 
 @pytest.mark.parametrize("way", WAYS)
