@@ -11,6 +11,8 @@ from .command import MAX_SECONDS, UsageError, add_command, to_float
 if TYPE_CHECKING:
     from whisperr.dev import Fault
 
+    from .command import Parser
+
 
 DEFAULT_PORT = 8722
 _MAX_PORT = 65_535
@@ -25,7 +27,7 @@ _FAULT_OPTIONS = {
 }
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the three commands."""
     dev = add_command(
         commands,
@@ -36,6 +38,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "event, in the terminal and on a page for the browser, and injects faults on demand. It "
         "listens on loopback only.",
         "  whisperr dev -- python manage.py runserver\n  whisperr dev --store events.jsonl",
+        usage="[-- COMMAND]",
     )
     _add_dev_options(dev)
     _add_fault_options(dev)
@@ -46,6 +49,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "follow a running local server in a terminal",
         "Print what arrives at a running `whisperr dev`, also over its restarts.",
         "  whisperr tail --refused\n  whisperr tail --type 'payment_*' 'amount>100'",
+        usage="[FILTER ...]",
     )
     _add_tail_options(tail)
     demo = add_command(
@@ -56,6 +60,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "Start a local server, send a day of events of a SaaS product through the client, and "
         "count. Ends with 1 if a single event is missing or duplicated.",
         "  whisperr demo\n  whisperr demo --users 30",
+        usage="",
     )
     demo.add_argument(
         "--users",
@@ -136,6 +141,7 @@ def _add_tail_options(tail: argparse.ArgumentParser) -> None:
     tail.add_argument(
         "--format", choices=("text", "json"), default="text", help="json: one object a line"
     )
+    tail.set_defaults(rest_to="filter")
     tail.add_argument("filter", nargs="*", metavar="FILTER", help="as in the page's filter box")
 
 
