@@ -69,14 +69,14 @@ class Parser(argparse.ArgumentParser):
         if first is not None and first not in known:
             near = _suggest(first, (*known, "--help", "--version"))
             shown = printable(first, _MAX_SHOWN_CHARS)
-            self.error(f"{shown!r} is no command{near}; there are {', '.join(known)}")
+            self.error(f"'{shown}' is no command{near}; there are {', '.join(known)}")
 
     def refuse(self, words: Sequence[str], hint: str = "") -> NoReturn:
         """End with an error about words that no argument takes."""
         word = words[0]
         shown = printable(word, _MAX_SHOWN_CHARS)
         if not word.startswith("-"):
-            self.error(f"{shown!r} is one argument too many{hint}")
+            self.error(f"'{shown}' is one argument too many{hint}")
         near = _suggest(word.partition("=")[0], self._option_string_actions)
         self.error(f"there is no option {shown}{near or hint}; see {self.prog} --help")
 

@@ -184,8 +184,7 @@ class _Import:
         self._report_left_out()
         if problem is not None:
             raise (Interrupted if interrupted else CommandError)(self._describe_stop(problem))
-        if self._checkpoint is not None and is_checkpoint(self._checkpoint):
-            self._checkpoint.unlink(missing_ok=True)
+        self._remove_checkpoint()
         self._sender.client.shutdown()
         self._print_summary(time.monotonic() - began, first)
         return 1 if self._progress.refused or self._progress.rejected else 0
@@ -259,6 +258,11 @@ class _Import:
     def _save(self) -> None:
         if self._checkpoint is not None and self._dry_run is None:
             self._progress.save(self._checkpoint)
+
+    def _remove_checkpoint(self) -> None:
+        if self._checkpoint is not None and self._dry_run is None:
+            if is_checkpoint(self._checkpoint):
+                self._checkpoint.unlink(missing_ok=True)
 
     def _report(self, text: str) -> None:
         self._reports += 1

@@ -134,7 +134,7 @@ def is_target(name: str) -> bool:
 def _check_target(target: str, option: str) -> str:
     if not is_target(target):
         raise UsageError(
-            f"{option}: {printable(target, _MAX_NAME_CHARS)!r} is no target; the targets are "
+            f"{option}: {show_name(target)} is no target; the targets are "
             f"{', '.join(_KEYS)}, properties.NAME, context.NAME and traits.NAME"
         )
     return target
@@ -155,7 +155,7 @@ def _parse_entry(word: str) -> _Entry:
     types = _get_types(_check_target(target, shown))
     if kind not in {"", *types}:
         raise UsageError(
-            f"{shown}: no type {printable(kind, _MAX_NAME_CHARS)!r}; {target} may have "
+            f"{shown}: no type {show_name(kind)}; {target} may have "
             f"{', '.join(f':{name}' for name in types)}"
         )
     return _Entry(source, target, kind)
