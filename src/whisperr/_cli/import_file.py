@@ -260,9 +260,10 @@ class _Import:
             self._progress.save(self._checkpoint)
 
     def _remove_checkpoint(self) -> None:
-        if self._checkpoint is not None and self._dry_run is None:
-            if is_checkpoint(self._checkpoint):
-                self._checkpoint.unlink(missing_ok=True)
+        if self._checkpoint is None or self._dry_run is not None:
+            return
+        if is_checkpoint(self._checkpoint):
+            self._checkpoint.unlink(missing_ok=True)
 
     def _report(self, text: str) -> None:
         self._reports += 1
