@@ -1,19 +1,16 @@
 """The `whisperr` command: how it starts and ends.
 
-The commands are imported after an interrupt can be caught, so that none shows a traceback.
+The commands are imported after an interrupt can be caught, so that none shows a traceback: this
+module imports next to nothing itself.
 """
 
 from __future__ import annotations
 
 import io
 import os
-import signal
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING
 
-from whisperr._foreign import printable
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
@@ -32,9 +29,10 @@ _HINTS = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit code. Without `argv` it is the command of this process."""
-    catches = argv is None and _catch_interrupt()
     words = list(sys.argv[1:] if argv is None else argv)
+    catches = False
     try:
+        catches = argv is None and _catch_interrupt()
         _open_streams()
         return _run(words)
     except BrokenPipeError:  # `whisperr tail | head`
@@ -45,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _INTERRUPTED
     finally:
         if catches:  # what follows is the end of the interpreter
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+            _end_at_interrupt()
 
 
 def _run(words: list[str]) -> int:
@@ -94,15 +92,23 @@ def _catch_interrupt() -> bool:
 
     Returns whether it does; not where this process ignores Ctrl-C.
     """
+    import signal
+
     if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
         return False
 
     def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        _end_at_interrupt()
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)
     return True
+
+
+def _end_at_interrupt() -> None:
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def _open_streams() -> None:
@@ -112,23 +118,31 @@ def _open_streams() -> None:
     """
     for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
         if getattr(sys, name) is None:
-            with suppress(OSError):  # the lowest free number, which is this one
+            try:  # the lowest free number, which is this one
                 opened = os.open(os.devnull, os.O_RDWR)
                 setattr(sys, name, os.fdopen(opened, mode, closefd=opened != number))
+            except OSError:
+                continue
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # "?" on a terminal whose encoding has no "✓"
 
 
 def _print_error(text: str) -> None:
-    with suppress(OSError):  # stderr may be closed as well
+    from whisperr._foreign import printable
+
+    try:
         print(printable(text), file=sys.stderr, flush=True)
+    except OSError:  # stderr may be closed as well
+        return
 
 
 def _discard_output() -> None:
     """Send what is still buffered for stdout nowhere: the interpreter flushes it at its end."""
-    with suppress(OSError, ValueError):  # a stdout of tests, which has no descriptor
+    try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # a stdout of tests, which has no descriptor
+        return
 
 
 def make_parser() -> Parser:

@@ -182,8 +182,8 @@ def _send(
     except KeyboardInterrupt:
         sender.client.shutdown(0)  # or the end of the process would wait for the delivery
         raise Interrupted(
-            "interrupted; it may have been delivered or not; `whisperr track` with --message-id "
-            "can be repeated without a duplicate"
+            "interrupted; it may have been delivered or not; with --message-id it can be repeated "
+            "without a duplicate"
             if arguments.name == "track"
             else "interrupted; it may have been delivered or not; it can be repeated"
         ) from None
