@@ -76,7 +76,7 @@ clean:  ## Remove everything that can be made again
 $(VENV)/with-nothing: pyproject.toml constraints.txt
 	$(PYTHON) scripts/new_enough.py
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) hatchling editables
+	$(PIP) hatchling hatch-fancy-pypi-readme editables
 	$(PIP) --no-build-isolation --editable .
 	touch $@
 
