@@ -1,0 +1,40 @@
+"""The command: `python -m scripts.upgrade [--write]`; the second writes docs/upgrading.md.
+
+Installs the published package and this checkout side by side, runs the same programs under both,
+and prints what differs. Exits with 1 when a difference has no note, or a note no difference.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from scripts.upgrade.compare import compare
+from scripts.upgrade.environments import get_current, get_published
+from scripts.upgrade.page import PAGE, to_page
+
+
+def main() -> int:
+    """Compare, print, and write the page if asked to."""
+    parser = argparse.ArgumentParser(description="Compare with the published package.")
+    parser.add_argument("--write", action="store_true", help="write docs/upgrading.md")
+    given = parser.parse_args()
+    results = compare(get_published(), get_current())
+    wrong = 0
+    for title, rows in results.items():
+        print(f"\n== {title}")
+        for row in rows:
+            print(f"{'=' if row.same else '!'} {row.program.question}")
+            print(f"    0.2.1: {row.published}")
+            if not row.same:
+                print(f"    now:   {row.current}")
+                print(f"    note:  {row.program.note or 'MISSING'}")
+            wrong += not row.same and not row.program.note
+    if given.write:
+        PAGE.write_text(to_page(results), encoding="utf-8")
+        print(f"wrote {PAGE.name}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

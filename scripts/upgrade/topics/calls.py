@@ -1,0 +1,205 @@
+"""What the methods return, and what becomes of the data that they are given."""
+
+from scripts.upgrade.looks import show_first, show_types
+from scripts.upgrade.program import Program, Topic
+
+RETURNS = Topic(
+    "Return values and signatures",
+    "Calls that were right with 0.2.1 are right now. More arguments exist.",
+    (
+        Program(
+            "`track()` returns",
+            "print(type(make().track('user_1', 'feature_used')).__name__)",
+            "The message id of the event; `None` when the event was not accepted.",
+        ),
+        Program("`identify()` returns", "print(make().identify('user_1', email='a@example.com'))"),
+        Program(
+            "`flush()` returns",
+            "client = make()\nclient.track('user_1', 'feature_used')\nprint(client.flush())",
+            "`True`: everything tracked before has been delivered or dropped.",
+        ),
+        Program(
+            "`flush(5)`, `flush(timeout=5)`",
+            "make().flush(timeout=5)\nprint('accepted')",
+            "New: a bound in seconds.",
+        ),
+        Program(
+            "`shutdown()` returns",
+            "print(make().shutdown())",
+            "`True`: nothing was left behind. It takes 10 seconds at most; `shutdown(None)` has no bound.",
+        ),
+        Program("`client.ready`", "print(make().ready)"),
+        Program(
+            "`track()` after `shutdown()`",
+            "client = make()\nclient.shutdown()\nclient.track('user_1', 'feature_used')\nclient.flush()",
+            "`shutdown()` is the end: the event is dropped, and reported with the reason `closed`.",
+            show_types,
+        ),
+        Program(
+            "`track('user_1', 'feature_used', {}, {}, 'id')`, a fifth positional argument",
+            "make().track('user_1', 'feature_used', {}, {}, 'id')",
+        ),
+    ),
+)
+
+TRACK = Topic(
+    "What `track()` accepts",
+    "0.2.1 encoded the data in its thread, so that one wrong value lost or blocked the whole batch. "
+    "Now every event is checked and encoded in the call, and one wrong event costs that event.",
+    (
+        Program(
+            "an integer as user: `track(8842, …)`",
+            "client = make()\nclient.track(8842, 'feature_used')\nclient.flush()",
+            "The server refuses a number, and the whole batch of 0.2.1 with it.",
+            show_types,
+        ),
+        Program(
+            "a `UUID` as user",
+            "from uuid import UUID\nclient = make()\n"
+            "client.track(UUID(int=1), 'feature_used')\nclient.flush()",
+            "A `UUID` becomes its text.",
+            show_types,
+        ),
+        Program(
+            "no user: `track(None, …)`, `track('', …)`",
+            "errors = []\nclient = make(on_error=errors.append)\nclient.track(None, 'feature_used')\n"
+            "client.track('', 'feature_used')\nclient.flush()\n"
+            "print('reported' if errors else 'not reported')",
+            "Such calls are counted in `stats().not_accepted` and reported once a minute at most.",
+            show_types,
+        ),
+        Program(
+            "no event type: `track('user_1', '')`",
+            "errors = []\nclient = make(on_error=errors.append)\nclient.track('user_1', '')\n"
+            "client.flush()\nprint(*(error.type for error in errors) or ['not reported'])",
+            "It is reported like any other wrong name.",
+        ),
+        Program(
+            "an event type with spaces around it: `' feature_used '`",
+            "client = make()\nclient.track('user_1', ' feature_used ')\nclient.flush()",
+            look=show_types,
+        ),
+        Program(
+            "a wrong event type: `'Feature Used'`",
+            "errors = []\nclient = make(on_error=errors.append)\n"
+            "client.track('user_1', 'Feature Used')\nclient.flush()\n"
+            "print(*(error.type for error in errors) or ['not reported'])",
+            look=show_types,
+        ),
+        Program(
+            "a number as event type: `track('user_1', 7)`",
+            "client = make()\nclient.track('user_1', 7)\nclient.flush()",
+            "`track()` never raises on data; `strict=True` does.",
+            show_types,
+        ),
+        Program(
+            "a `datetime` in the properties",
+            "from datetime import datetime, timezone\nclient = make()\n"
+            "client.track('user_1', 'feature_used')\n"
+            "client.track('user_1', 'trial_ended', {'at': datetime.now(timezone.utc)})\nclient.flush()",
+            "0.2.1 raised from `flush()` and lost the whole batch. "
+            "Remove your own conversions if you like.",
+            show_types,
+        ),
+        Program(
+            "a `Decimal` in the properties",
+            "from decimal import Decimal\nclient = make()\n"
+            "client.track('user_1', 'feature_used', {'price': Decimal('9.90')})\nclient.flush()",
+            "A number, with its own digits.",
+            show_first("properties"),
+        ),
+        Program(
+            "`float('nan')` in the properties",
+            "client = make()\nclient.track('user_1', 'feature_used', {'ratio': float('nan')})\n"
+            "client.flush()",
+            "0.2.1 sent `NaN`, which is no JSON.",
+            show_first("properties"),
+        ),
+        Program(
+            "a list as properties",
+            "client = make()\nclient.track('user_1', 'feature_used')\n"
+            "client.track('user_1', 'feature_used', [1])\nclient.flush()",
+            "The server refused the whole batch of 0.2.1.",
+            show_types,
+        ),
+        Program(
+            "properties that the caller changes after `track()`",
+            "client = make()\nseats = {'seats': 1}\nclient.track('user_1', 'feature_used', seats)\n"
+            "seats['seats'] = 2\nclient.flush()",
+            "The event is what it was when `track()` was called.",
+            show_first("properties"),
+        ),
+        Program(
+            "a text as `context`",
+            "client = make()\nclient.track('user_1', 'feature_used', {}, 'web')\nclient.flush()",
+            "It must be a dictionary. The event is dropped and reported.",
+            show_types,
+        ),
+        Program(
+            "`context={'sdk_name': 'mine'}`",
+            "client = make()\nclient.track('user_1', 'feature_used', {}, {'sdk_name': 'mine'})\n"
+            "client.flush()",
+            look=show_first("context", "sdk_name"),
+        ),
+        Program(
+            "`context={'$message_id': 'mine'}`",
+            "client = make()\nclient.track('user_1', 'feature_used', {}, {'$message_id': 'mine'})\n"
+            "client.flush()\nprint('arrived')",
+            look=lambda server: "with the id of the caller"
+            if server.arrivals()[0].body["context"]["$message_id"] == "mine"
+            else "with an id of the SDK",
+        ),
+    ),
+)
+
+IDENTIFY = Topic(
+    "What `identify()` accepts",
+    "",
+    (
+        Program(
+            "`email=`, `phone=`, `push_token=`",
+            "client = make()\nclient.identify('user_1', email='a@example.com', phone='+4915112345678', "
+            "push_token='t1')\nclient.flush()",
+            look=show_first("channels"),
+        ),
+        Program(
+            "a channel without `opted_in`",
+            "client = make()\nclient.identify('user_1', channels=[{'type': 'sms', 'address': '+4915112345678'}])\n"
+            "client.flush()",
+            "0.2.1 claimed a consent that the caller had not stated. "
+            "**Add `'opted_in': True` where the user has agreed.**",
+            show_first("channels"),
+        ),
+        Program(
+            "a channel with the key `channel` in place of `type`",
+            "client = make()\nclient.identify('user_1', channels=[{'channel': 'sms', "
+            "'address': '+4915112345678', 'opted_in': True}])\nclient.flush()",
+            look=show_first("channels"),
+        ),
+        Program(
+            "a channel without `address`",
+            "client = make()\nclient.identify('user_1', channels=[{'type': 'sms'}])\nclient.flush()\n"
+            "client.track('user_1', 'feature_used')\nclient.flush()",
+            "`flush()` raised, and the identify was lost. Now the call is dropped and reported.",
+            show_types,
+        ),
+        Program(
+            "`preferred_channel='fax'`",
+            "errors = []\nclient = make(on_error=errors.append)\n"
+            "client.identify('user_1', preferred_channel='fax')\nclient.flush()\n"
+            "print(*(error.type for error in errors) or ['not reported'])",
+        ),
+        Program(
+            "a `date` in the traits",
+            "from datetime import date\nclient = make()\n"
+            "client.identify('user_1', traits={'since': date(2026, 1, 31)})\nclient.flush()",
+            "Values become JSON as in `track()`.",
+            show_first("traits"),
+        ),
+        Program(
+            "no user: `identify(None, …)`",
+            "client = make()\nclient.identify(None, email='a@example.com')\nclient.flush()",
+            look=show_types,
+        ),
+    ),
+)
