@@ -1,7 +1,7 @@
-"""The command: `python -m scripts.upgrade [--write]`; the second writes docs/upgrading.md.
+"""The command: `python -m scripts.upgrade [--write]`, which compares, and writes docs/upgrading.md.
 
 Installs the published package and this checkout side by side, runs the same programs under both,
-and prints what differs. Exits with 1 when a difference has no note, or a note no difference.
+and prints what differs. Exits with 1 when a difference has no note that says what to do.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import argparse
 import sys
 
 from scripts.upgrade.compare import compare
-from scripts.upgrade.environments import get_current, get_published
+from scripts.upgrade.environments import get_current, get_published, get_versions
 from scripts.upgrade.page import PAGE, to_page
+from scripts.upgrade.suite import run_suite
 
 
 def main() -> int:
@@ -19,7 +20,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Compare with the published package.")
     parser.add_argument("--write", action="store_true", help="write docs/upgrading.md")
     given = parser.parse_args()
-    results = compare(get_published(), get_current())
+    published, current = get_published(), get_current()
+    results = compare(published, current)
     wrong = 0
     for title, rows in results.items():
         print(f"\n== {title}")
@@ -31,7 +33,8 @@ def main() -> int:
                 print(f"    note:  {row.program.note or 'MISSING'}")
             wrong += not row.same and not row.program.note
     if given.write:
-        PAGE.write_text(to_page(results), encoding="utf-8")
+        page = to_page(results, get_versions(published, current), run_suite())
+        PAGE.write_text(page, encoding="utf-8")
         print(f"wrote {PAGE.name}")
     return 1 if wrong else 0
 

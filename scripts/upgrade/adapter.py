@@ -21,6 +21,7 @@ from whisperr._contract import get_headers
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_Client = whisperr.Whisperr
 # What the transport of 0.2.1 returned, as the status that means it.
 _STATUSES = {"ok": 202, "auth": 401, "retry": 503, "drop": 400}
 # What 0.2.1 called the end of a batch, by the type of the report.
@@ -46,7 +47,7 @@ def _to_identify(body: dict[str, Any]) -> dict[str, Any]:
 class _FakeTransport:
     """Hands requests to an object with the two methods of 0.2.1's transport."""
 
-    def __init__(self, fake: Any) -> None:
+    def __init__(self, fake: Any) -> None:  # noqa: ANN401  # an object of a test
         self._fake = fake
 
     def send(self, request: whisperr.Request, timeout: float) -> whisperr.Answer:
@@ -78,9 +79,9 @@ class _PostingTransport:
 
 
 def _post_with_urllib(base_url: str, api_key: str) -> Callable[[str, Any], int]:
-    """Return a function that sends with `urlopen`, which the tests replace, and returns the status."""
+    """Return a function that sends with `urlopen`, which the tests replace; it returns a status."""
 
-    def post(path: str, body: Any) -> int:
+    def post(path: str, body: object) -> int:
         request = urllib.request.Request(  # noqa: S310  # `urlopen` is replaced, nothing is sent
             base_url.rstrip("/") + path,
             data=json.dumps(body).encode(),
@@ -96,10 +97,10 @@ def _post_with_urllib(base_url: str, api_key: str) -> Callable[[str, Any], int]:
     return post
 
 
-class Whisperr(whisperr.Whisperr):
+class Whisperr(_Client):
     """The client, with the transport of 0.2.1 and its view of the queue."""
 
-    def __init__(self, api_key: str, *, transport: Any = None, **options: Any) -> None:
+    def __init__(self, api_key: str, *, transport: object = None, **options: Any) -> None:  # noqa: ANN401  # those of the client
         if transport is None:
             url = options.get("base_url", "https://api.whisperr.net")
             adapted: Any = _PostingTransport(_post_with_urllib(url, api_key))
@@ -122,6 +123,8 @@ class Transport:
         self._post: Callable[[str, Any], Any] = _post_with_urllib(base_url, api_key)
 
     def send_batch(self, events: list[dict[str, Any]]) -> str:
+        """Send events, and return the word of 0.2.1 for the answer."""
+
         def track(client: whisperr.Whisperr) -> None:
             for event in events:
                 client.track(
@@ -135,14 +138,15 @@ class Transport:
         return self._send(track)
 
     def send_identify(self, operation: dict[str, Any]) -> str:
+        """Send an identify, and return the word of 0.2.1 for the answer."""
         given = {key: value for key, value in operation.items() if key != "kind"}
         return self._send(lambda client: client.identify(given.pop("external_user_id"), **given))
 
     def _send(self, call: Callable[[whisperr.Whisperr], None]) -> str:
         errors: list[whisperr.WhisperrError] = []
-        client = whisperr.Whisperr(
+        client = _Client(
             self._key,
-            transport=_PostingTransport(lambda path, body: self._post(path, body)),
+            transport=_PostingTransport(self._post),
             max_retries=0,
             on_error=errors.append,
         )

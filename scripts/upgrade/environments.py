@@ -1,6 +1,6 @@
-"""The two environments of the comparison, under `.venvs/upgrade`: the published package, and this one.
+"""The two environments of the comparison, in `.venvs/upgrade`: with 0.2.1 and with this checkout.
 
-Both have the same Django and pytest. Each is made once, and again when what it is made from changes.
+Both have the same Django and pytest. Each is made once, and anew when what it is made from changes.
 """
 
 from __future__ import annotations
@@ -34,11 +34,32 @@ def download_source(folder: Path) -> Path:
     wanted = folder / "wanted.txt"
     wanted.write_text(f"whisperr=={PUBLISHED} --hash=sha256:{PUBLISHED_SHA256}\n", encoding="utf-8")
     pip = [str(get_current()), "-m", "pip", "--disable-pip-version-check", "--quiet", "download"]
-    _run([*pip, "--no-deps", "--no-binary=:all:", "--no-build-isolation"]
-         + ["--dest", str(folder), "--requirement", str(wanted)])
+    unbuilt = ["--no-deps", "--no-binary=:all:", "--no-build-isolation"]
+    _run([*pip, *unbuilt, "--dest", str(folder), "--requirement", str(wanted)])
     archive = folder / f"whisperr-{PUBLISHED}.tar.gz"
     _run([sys.executable, "-m", "tarfile", "-e", str(archive), str(folder)])
     return folder / f"whisperr-{PUBLISHED}"
+
+
+# Prints the versions that an installed package asks for.
+_ASK = """
+from importlib.metadata import metadata
+found = metadata("whisperr")
+extra = [line for line in found.get_all("Requires-Dist") if line.endswith("extra == 'django'")]
+print(found["Requires-Python"], extra[0].split(";")[0].removeprefix("django"))
+"""
+
+
+def get_versions(published: Path, current: Path) -> dict[str, tuple[str, str]]:
+    """Return which Python and which Django both packages need, by name: before, and now."""
+    (python, django), (new_python, new_django) = (
+        _run([str(one), "-c", _ASK]).replace(">=", "from ").split("from ")[1:]
+        for one in (published, current)
+    )
+    return {
+        "Python": (f"{python.strip()} and newer", f"{new_python.strip()} and newer"),
+        "Django": (f"{django.strip()} and newer", f"{new_django.strip()} and newer"),
+    }
 
 
 def _make(name: str, package: list[str]) -> Path:
@@ -58,10 +79,11 @@ def _make(name: str, package: list[str]) -> Path:
     return python
 
 
-def _run(command: list[str]) -> None:
-    """Run a command for at most five minutes; show what it wrote when it fails."""
+def _run(command: list[str]) -> str:
+    """Return what a command printed within five minutes; end with its errors when it fails."""
     ended = subprocess.run(
         command, cwd=ROOT, check=False, capture_output=True, text=True, timeout=300
     )
     if ended.returncode:
         sys.exit(f"{' '.join(command)}\n{ended.stdout}{ended.stderr}")
+    return ended.stdout

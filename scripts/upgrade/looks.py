@@ -6,7 +6,10 @@ import json
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scripts.upgrade.program import Look
+
     from whisperr.dev import LocalServer
+    from whisperr.dev._ingest.model import ReceivedRequest
 
 
 def _to_text(value: object) -> str:
@@ -16,15 +19,15 @@ def _to_text(value: object) -> str:
 def show_types(server: LocalServer) -> str:
     """Return the types of the accepted events in order, and the statuses of refused requests."""
     arrived = [arrival.type or "identify" for arrival in server.arrivals(status="accepted")]
-    refused = [f"answered {request.status}" for request in server.requests() if _is_refused(request)]
+    refused = [f"answered {one.status}" for one in server.requests() if not _is_accepted(one)]
     return "arrived: " + (", ".join([*arrived, *refused]) or "nothing")
 
 
-def _is_refused(request: Any) -> bool:  # noqa: ANN401  # of the server that runs, whatever its version
-    return bool(request.status is not None and request.status >= 300)  # noqa: PLR2004  # HTTP
+def _is_accepted(request: ReceivedRequest) -> bool:
+    return request.status is None or request.status < 300  # noqa: PLR2004  # HTTP
 
 
-def show_first(*names: str) -> Any:  # noqa: ANN401  # a Look
+def show_first(*names: str) -> Look:
     """Return a function that shows parts of the first event or identify that was sent."""
 
     def show(server: LocalServer) -> str:
@@ -43,9 +46,3 @@ def count_copies(server: LocalServer) -> str:
     """Return how often each event was sent."""
     copies = len(server.arrivals())
     return f"arrived: {copies} time{'s' if copies != 1 else ''}"
-
-
-def count_requests(server: LocalServer) -> str:
-    """Return how many requests came."""
-    count = len(server.requests())
-    return f"{count} request{'s' if count != 1 else ''}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from textwrap import dedent
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ Look = Callable[[Any], str]
 
 # Every program begins with these lines. The interval is long, so that only `flush()`, `shutdown()`
 # and the end of the process deliver.
-PRELUDE = '''\
+PRELUDE = """\
 import os, sys, time
 from whisperr import Whisperr
 
@@ -24,7 +25,7 @@ def make(*key, **options):
     options = {"base_url": URL, "flush_interval": 3600, **options}
     return Whisperr(*(key or ["wrk_test"]), **options)
 
-'''
+"""
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Program:
     - `faults`: what the server does wrong meanwhile.
     - `timed`: add the seconds that the process took, without those of an empty one.
     - `logs`: add what the process wrote to stderr.
+    - `django`: the program needs Django.
     - `note`: what to do where the answers differ, or why they do.
     """
 
@@ -46,6 +48,10 @@ class Program:
     timed: bool = False
     logs: bool = False
     django: bool = False
+
+    def to_text(self) -> str:
+        """Return the whole program."""
+        return PRELUDE + dedent(self.code)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,17 @@ get_client().flush()
 """
 
 
+_WITH_SESSIONS = """{
+    "INSTALLED_APPS": [
+        "django.contrib.sessions", "django.contrib.contenttypes", "django.contrib.auth"
+    ],
+    "SESSION_ENGINE": "django.contrib.sessions.backends.signed_cookies",
+    "MIDDLEWARE": [
+        "django.contrib.sessions.middleware.SessionMiddleware",
+        "django.contrib.auth.middleware.AuthenticationMiddleware",
+        "whisperr.django.WhisperrMiddleware",
+    ],
+}"""
 _VISIT = "print(Client().get('/').content.decode())"
 
 DJANGO = Topic(
@@ -76,7 +87,10 @@ DJANGO = Topic(
         ),
         Program(
             "no user",
-            _site("{'WHISPERR_RESOLVE_USER': '__main__.resolve'}", "print(Client().get('/').status_code)"),
+            _site(
+                "{'WHISPERR_RESOLVE_USER': '__main__.resolve'}",
+                "print(Client().get('/').status_code)",
+            ),
             "Not counted, not reported; `debug` says so.",
             look=show_types,
             django=True,
@@ -101,11 +115,7 @@ DJANGO = Topic(
         Program(
             "a view that does not use `request.whisperr`: `Vary` with Django's own sessions",
             _site(
-                "{'INSTALLED_APPS': ['django.contrib.sessions', 'django.contrib.contenttypes', "
-                "'django.contrib.auth'], 'SESSION_ENGINE': 'django.contrib.sessions.backends.signed_cookies', "
-                "'MIDDLEWARE': ['django.contrib.sessions.middleware.SessionMiddleware', "
-                "'django.contrib.auth.middleware.AuthenticationMiddleware', "
-                "'whisperr.django.WhisperrMiddleware']}",
+                _WITH_SESSIONS,
                 "print(Client().get('/plain').headers.get('Vary', 'no Vary'))",
             ),
             "0.2.1 read the session of every request, which made every page uncacheable.",

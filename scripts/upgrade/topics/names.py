@@ -8,33 +8,50 @@ NAMES = Topic(
     (
         Program(
             "the names of `whisperr.__all__` in 0.2.1",
-            "from whisperr import BillingEvent, SDK_NAME, Whisperr, WhisperrError, __version__\n"
-            "print(SDK_NAME, BillingEvent.TRIAL_STARTED)",
+            """
+            from whisperr import BillingEvent, SDK_NAME, Whisperr, WhisperrError, __version__
+            print(SDK_NAME, BillingEvent.TRIAL_STARTED)
+            """,
         ),
         Program(
             "`from whisperr.django import WhisperrMiddleware, get_client`",
-            "from whisperr.django import WhisperrMiddleware, get_client\nprint('imported')",
+            """
+            from whisperr.django import WhisperrMiddleware, get_client
+            print('imported')
+            """,
             django=True,
         ),
         Program(
             "`from whisperr.client import Whisperr`",
-            "from whisperr.client import Whisperr\nprint('imported')",
+            """
+            from whisperr.client import Whisperr
+            print('imported')
+            """,
             "Write `from whisperr import Whisperr`.",
         ),
         Program(
             "`whisperr.client`",
-            "import whisperr\nprint(type(whisperr.client).__name__)",
+            """
+            import whisperr
+            print(type(whisperr.client).__name__)
+            """,
             "Import the public names from `whisperr`.",
         ),
         Program(
             "`from whisperr.transport import Transport`",
-            "from whisperr.transport import Transport\nprint('imported')",
+            """
+            from whisperr.transport import Transport
+            print('imported')
+            """,
             "A transport of your own has `send` and `close`: [extending.md](extending.md). Tests "
             "need none: [testing.md](testing.md).",
         ),
         Program(
             "`from whisperr import Channel`",
-            "from whisperr import Channel\nprint(Channel.email('a@example.com'))",
+            """
+            from whisperr import Channel
+            print(Channel.email('a@example.com'))
+            """,
             "New: `Channel.email()`, `.sms()` and `.push()` make channels.",
         ),
         Program(

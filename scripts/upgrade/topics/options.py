@@ -22,15 +22,21 @@ OPTIONS = Topic(
             "The key may also come from `WHISPERR_API_KEY`.",
         ),
         Program("an empty key: `Whisperr('')`", "Whisperr('')", "Likewise."),
-        Program(
-            "no key, `disabled=True`", "print(Whisperr('', disabled=True).ready)"
+        Program("no key, `disabled=True`", "print(Whisperr('', disabled=True).ready)"),
+        _try(
+            "a key with a line end: `Whisperr('wrk_test\\n')`",
+            "'wrk_test\\n'",
+            "Remove it: no header can carry one.",
         ),
-        _try("a key with a line end: `Whisperr('wrk_test\\n')`", "'wrk_test\\n'", "Remove it: no header can carry one."),
         Program(
             "a publishable key: `Whisperr('wpk_test')`",
-            "import warnings\nwith warnings.catch_warnings(record=True) as seen:\n"
-            "    warnings.simplefilter('always')\n    make('wpk_test')\n"
-            "print(*(w.category.__name__ for w in seen) or ['no warning'])",
+            """
+            import warnings
+            with warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter('always')
+                make('wpk_test')
+            print(*(w.category.__name__ for w in seen) or ['no warning'])
+            """,
             "A backend needs a server key (`wrk_…`).",
         ),
         _try("`base_url='HTTP://…'`", "base_url='HTTP' + URL[4:]"),
@@ -48,13 +54,21 @@ OPTIONS = Topic(
             "0.2.1 took every text for true.",
         ),
         Program("`disabled=None`", "print(make(disabled=None).ready)", "Write `False`."),
-        _try("`flush_at='20'`", "flush_at='20'", "Write a number; the variables and settings may be text."),
+        _try(
+            "`flush_at='20'`",
+            "flush_at='20'",
+            "Write a number; the variables and settings may be text.",
+        ),
         _try("`flush_at=0`", "flush_at=0", "Write 1 to deliver at once."),
         _try("`max_queue_size=0`", "max_queue_size=0", "0.2.1 dropped every event."),
         _try("`max_batch_size=0`", "max_batch_size=0", "0.2.1 never sent anything."),
         _try("`max_batch_size=1000`", "max_batch_size=1000"),
         _try("`max_retries=-1`", "max_retries=-1", "Write 0 for no retry."),
-        _try("`request_timeout=0`", "request_timeout=0, max_retries=0", "Write the seconds that one request may take."),
+        _try(
+            "`request_timeout=0`",
+            "request_timeout=0, max_retries=0",
+            "Write the seconds that one request may take.",
+        ),
         _try("`request_timeout=5` (a whole number)", "request_timeout=5"),
         _try("`app_version='  '`", "app_version='  '"),
         Program(
