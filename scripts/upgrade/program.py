@@ -25,6 +25,13 @@ def make(*key, **options):
     options = {"base_url": URL, "flush_interval": 3600, **options}
     return Whisperr(*(key or ["wrk_test"]), **options)
 
+def show(errors):
+    # A thread reports, perhaps a moment after the call that caused it.
+    end = time.monotonic() + 5
+    while not errors and time.monotonic() < end:
+        time.sleep(0.05)
+    print(*({f"{e.type} {e.status or ''}".strip(): 0 for e in errors} or ["not reported"]))
+
 """
 
 

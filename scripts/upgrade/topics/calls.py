@@ -67,7 +67,7 @@ TRACK = Topic(
             client = make(on_error=errors.append)
             client.track(8842, 'feature_used')
             client.flush()
-            print(*(error.type for error in errors) or ['not reported'])
+            show(errors)
             """,
             "The server rejects a number; 0.2.1 did not look at that. It becomes its text.",
             show_types,
@@ -91,7 +91,7 @@ TRACK = Topic(
             client.track(None, 'feature_used')
             client.track('', 'feature_used')
             client.flush()
-            print('reported' if errors else 'not reported')
+            show(errors)
             """,
             "Such calls are counted in `stats().not_accepted` and reported once a minute at most.",
             show_types,
@@ -103,7 +103,7 @@ TRACK = Topic(
             client = make(on_error=errors.append)
             client.track('user_1', '')
             client.flush()
-            print(*(error.type for error in errors) or ['not reported'])
+            show(errors)
             """,
             "It is reported like any other wrong name.",
         ),
@@ -123,7 +123,7 @@ TRACK = Topic(
             client = make(on_error=errors.append)
             client.track('user_1', 'Feature Used')
             client.flush()
-            print(*(error.type for error in errors) or ['not reported'])
+            show(errors)
             """,
             look=show_types,
         ),
@@ -178,7 +178,7 @@ TRACK = Topic(
             client = make(on_error=errors.append)
             client.track('user_1', 'feature_used', [1])
             client.flush()
-            print(*(error.type for error in errors) or ['not reported'])
+            show(errors)
             """,
             "0.2.1 did not look at what the server had rejected.",
             show_types,
@@ -284,7 +284,7 @@ IDENTIFY = Topic(
             client = make(on_error=errors.append)
             client.identify('user_1', preferred_channel='fax')
             client.flush()
-            print(*(error.type for error in errors) or ['not reported'])
+            show(errors)
             """,
         ),
         Program(

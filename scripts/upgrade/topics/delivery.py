@@ -7,7 +7,7 @@ from whisperr.dev import faults
 
 _COLLECT = "errors = []\nclient = make(on_error=errors.append, max_retries=0)\n"
 _ONE = "client.track('user_1', 'feature_used')\n"
-_SHOW = "client.flush()\nprint(*(f'{e.type} {e.status}' for e in errors) or ['not called'])"
+_SHOW = "client.flush()\nshow(errors)"
 _REFUSED_ADDRESS = "base_url='http://127.0.0.1:1'"
 
 ON_ERROR = Topic(
@@ -56,7 +56,7 @@ ON_ERROR = Topic(
         ),
         Program(
             "`dataclasses.asdict(error)`",
-            _COLLECT + _ONE + "client.flush()\nimport dataclasses\n"
+            _COLLECT + _ONE + "client.flush()\nshow(errors)\nimport dataclasses\n"
             "print(sorted(dataclasses.asdict(errors[0])))",
             "It is no dataclass: read the attributes.",
             faults=(faults.status(400),),
