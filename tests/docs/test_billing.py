@@ -60,7 +60,7 @@ def test_a_webhook_that_arrives_twice_is_one_event() -> None:
         )
         assert isinstance(names["whisperr"], Whisperr)
         webhook = {"id": "evt_1", "customer": "ada", "amount_cents": 4900}
-        webhook["created"] = int(events[0].occurred_at.timestamp()) - 3600  # type: ignore[assignment]  # an int
+        webhook["created"] = int(events[0].occurred_at.timestamp()) - 3600
         for _ in range(2):
             names["on_payment_failed"](webhook)
     first, second = events.named("billing_issue_started")
