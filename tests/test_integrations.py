@@ -147,7 +147,7 @@ class TestClear:
             "    print(error)",
             integration,
         )
-        assert output.endswith(f": pip install whisperr[{integration}]\n")
+        assert output.endswith(f": pip install 'whisperr[{integration}]'\n")
 
     @pytest.mark.parametrize("integration", FRAMEWORKS)
     def test_its_extra_is_installed_for_the_tests_in_a_version_that_is_pinned(

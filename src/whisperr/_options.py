@@ -1,7 +1,7 @@
 """Defines every option of the client, once: its name, default, meaning and check.
 
 `Config` holds the checked values of one client; `OVERRIDES` is what tests set in place of them. The
-options table of the README and the settings of Django and Flask are derived from OPTIONS. Pure,
+table of docs/options.md and the settings of Django and Flask are derived from OPTIONS. Pure,
 apart from reading the environment and warning about a publishable key or an unencrypted address.
 """
 

@@ -86,7 +86,7 @@ class SQLiteBuffer(Frozen):
 
 
 class RedisBuffer(Frozen):
-    """Redis Streams that the processes of a fleet share. Needs `pip install whisperr[redis]`.
+    """Redis Streams that the processes of a fleet share. Needs `pip install 'whisperr[redis]'`.
 
     - `url`: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
     - `stream`: the name of the stream; keys beside it begin with the same name.
@@ -130,7 +130,9 @@ class RedisBuffer(Frozen):
         try:
             import redis  # noqa: F401  # to fail now and not with the first event
         except ImportError:
-            raise ImportError("buffer: Redis needs redis-py; pip install whisperr[redis]") from None
+            raise ImportError(
+                "buffer: Redis needs redis-py; pip install 'whisperr[redis]'"
+            ) from None
 
     def __repr__(self) -> str:
         if not hasattr(self, "timeout"):  # crash reporters show it while it is refused

@@ -25,7 +25,7 @@ try:
 except ModuleNotFoundError as _missing:
     if _missing.name != "flask":
         raise
-    raise ImportError("whisperr.flask needs Flask: pip install whisperr[flask]") from _missing
+    raise ImportError("whisperr.flask needs Flask: pip install 'whisperr[flask]'") from _missing
 
 from werkzeug.local import LocalProxy
 

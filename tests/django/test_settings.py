@@ -167,7 +167,7 @@ except ImportError as error:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout == "whisperr.django needs Django: pip install whisperr[django]\n"
+    assert done.stdout == "whisperr.django needs Django: pip install 'whisperr[django]'\n"
 
 
 def test_a_broken_django_is_not_called_missing() -> None:
