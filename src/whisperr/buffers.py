@@ -184,9 +184,10 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
     del url  # no variable of a frame that may raise holds a password
     if given.reveal() == OUTBOX:
         raise ValueError(OUTBOX_HINT)
-    if given.reveal().startswith("sqlite://"):
+    scheme = given.reveal().partition("://")[0].lower()  # a URL may write it in any case
+    if scheme == "sqlite":
         return _parse_sqlite(given.reveal())
-    if given.reveal().startswith(("redis://", "rediss://")):
+    if scheme in {"redis", "rediss"}:
         if "@" in given.reveal().partition("?")[2]:  # a piece of the password, not of the query
             raise ValueError(_REDIS_FORM)
         known = {"lease", "shards", "stream", "timeout"}
@@ -197,7 +198,7 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
 
 def _parse_sqlite(url: str) -> SQLiteBuffer:
     server, _, query = url.partition("?")
-    path = server.removeprefix("sqlite://")
+    path = server[len("sqlite://") :]
     if not path.startswith("/") or path == "/":
         raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
     return SQLiteBuffer(unquote(path[1:]), **_parse_options(query, {"synchronous", "lease"}))
