@@ -184,16 +184,20 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
     del url  # no variable of a frame that may raise holds a password
     if given.reveal() == OUTBOX:
         raise ValueError(OUTBOX_HINT)
-    scheme = given.reveal().partition("://")[0].lower()  # a URL may write it in any case
-    if scheme == "sqlite":
+    if _has_scheme(given, "sqlite"):
         return _parse_sqlite(given.reveal())
-    if scheme in {"redis", "rediss"}:
+    if _has_scheme(given, "redis") or _has_scheme(given, "rediss"):
         if "@" in given.reveal().partition("?")[2]:  # a piece of the password, not of the query
             raise ValueError(_REDIS_FORM)
         known = {"lease", "shards", "stream", "timeout"}
         options = _parse_options(given.reveal().partition("?")[2], known)
         return RedisBuffer(given.reveal().partition("?")[0], **options)
     raise ValueError(f"buffer: must be a URL {_FILE_HINT} or {_REDIS_HINT}")
+
+
+def _has_scheme(url: Secret, scheme: str) -> bool:
+    """Return whether a URL has a scheme, in any case. It stays in no variable; see `_secret`."""
+    return url.reveal().lower().startswith(f"{scheme}://")
 
 
 def _parse_sqlite(url: str) -> SQLiteBuffer:
