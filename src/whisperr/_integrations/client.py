@@ -106,9 +106,9 @@ class SettingsReader:
         written = self._get(name, None)
         if option.name == "buffer":
             written = hide_password(written)
-        value = self.convert(option, written)
+        value = self.convert(option, option.convert(written))
         if not option.check(value):
-            raise self._error(f"{name} = {option.redact(written)}: must be {option.allowed}")
+            raise self._error(f"{name} = {option.refuse(written)}")
         return value
 
     def convert(self, option: Option, value: object) -> object:  # noqa: ARG002  # for subclasses

@@ -18,7 +18,7 @@ from django.utils.module_loading import import_string
 from whisperr import Whisperr
 from whisperr._delivery.pipeline import resolve_buffer
 from whisperr._integrations.client import API_KEY, DefaultClient, SettingsReader, get_setting_name
-from whisperr._options import OPTIONS, OUTBOX, Config, Option
+from whisperr._options import OPTIONS, OUTBOX, Config, Option, get_flag
 from whisperr._process.interruption import is_interruption
 from whisperr._secret import Secret
 
@@ -65,13 +65,21 @@ def get_key() -> Secret:
     return Secret(getattr(settings, API_KEY, None)).or_environment()
 
 
+def is_disabled(given: object) -> bool:
+    """Return whether a client with this option does nothing; raises ImproperlyConfigured."""
+    try:
+        return get_flag("disabled", given=bool(given))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"whisperr: {error}") from None
+
+
 def new_client(**changed: object) -> Whisperr:
     """Make a client from the settings; `changed` options win.
 
     Raises ImproperlyConfigured for a missing key or a wrong setting, with the way to fix it.
     """
     options: dict[str, Any] = {**SETTINGS.read(), **changed}
-    problem = None if options.get("disabled") else get_key().problem
+    problem = None if is_disabled(options.get("disabled")) else get_key().problem
     if problem is not None:
         raise ImproperlyConfigured(
             f"{API_KEY}: {problem.partition(';')[0]}. Set it in the settings to a server key "
