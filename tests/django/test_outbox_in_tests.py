@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import DatabaseError, transaction
-from django.test import SimpleTestCase, TestCase, TransactionTestCase, override_settings
+from django.test import SimpleTestCase, TestCase, override_settings
 
 from tests.django.outboxes import get_rows
 from tests.django.urls import CurrentView
@@ -101,10 +101,8 @@ class InATestCase(TestCase):
 
 
 @pytest.mark.usefixtures("outbox")
-class InATransactionTestCase(TransactionTestCase):
-    """Its transactions are real."""
-
-    available_apps: ClassVar[list[str]] = []
+class TestRealTransactions:
+    """As in a TransactionTestCase."""
 
     def test_what_commits_is_recorded_in_the_order_of_the_calls(self) -> None:
         with capture() as events:

@@ -337,12 +337,12 @@ class TestForks:
     def test_a_fork_while_another_thread_begins_a_capture_does_not_hang_the_child(
         self, client: Whisperr
     ) -> None:
-        from whisperr.testing import _capture
+        from whisperr.testing import _overrides
 
         taken, free = threading.Event(), threading.Event()
 
         def lock() -> None:
-            with _capture.get_lock():
+            with _overrides.get_lock():
                 taken.set()
                 free.wait(LIMIT)
 
