@@ -36,7 +36,7 @@ NEEDED: dict[str, set[str]] = {
     "celery": {"celery"},
     "django": {"asgiref", "django"},
     "fastapi": {"fastapi"},
-    "flask": {"flask", "werkzeug"},
+    "flask": {"click", "flask", "werkzeug"},
     "google_functions": set(),
     "opentelemetry": {"opentelemetry"},
 }

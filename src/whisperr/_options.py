@@ -13,7 +13,7 @@ import sys
 from ._contract import BASE_URL, MAX_BATCH_EVENTS
 from ._conversion import ALLOWED_WORDS, same, to_flag, to_number, to_whole
 from ._frozen import Frozen
-from ._secret import Secret, hide_password
+from ._secret import MissingKey, Secret, hide_password
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -257,6 +257,7 @@ class Config(Frozen):
         for name in FLAGS_OF_ENVIRONMENT:
             values[name] = get_flag(name, given=values[name])
         values["key"] = _get_key(values.pop("api_key"), disabled=values["disabled"])
+        values["disabled"] = values["disabled"] or values["key"].is_missing  # only in tests
         values["base_url"] = _get_checked_base_url(values["base_url"])
         values["max_batch_size"] = min(values["max_batch_size"], MAX_BATCH_EVENTS)
         values["buffer"] = _get_buffer(values["buffer"])
@@ -276,6 +277,10 @@ def _get_key(given: Secret, *, disabled: bool) -> Secret:
     if disabled:
         return Secret("")
     key = given.or_environment()
+    if key.is_missing:
+        if OVERRIDES.needs_no_key:
+            return Secret("")
+        raise MissingKey(f"api_key: {key.problem}")
     if key.problem is not None:
         raise ValueError(f"api_key: {key.problem}")
     if key.is_publishable:
@@ -369,13 +374,22 @@ class Overrides:
     - `pipeline`: a function of a client's configuration; what it returns takes the calls of that
       client, in place of the client's own pipeline.
     - `strict`: whether bad input raises, whatever the option `strict` of a client says.
+    - `clients`: the clients that integrations make while `pipeline` is set; they end with it.
+    - `keyless`: whether a client without a key is made, as a disabled one, and raises nothing.
     """
 
-    __slots__ = ("pipeline", "strict")
+    __slots__ = ("clients", "keyless", "pipeline", "strict")
 
     def __init__(self) -> None:
         self.pipeline: Callable[[Any], Any] | None = None
         self.strict: bool | None = None
+        self.clients: dict[object, Any] | None = None
+        self.keyless: bool | None = None
+
+    @property
+    def needs_no_key(self) -> bool:
+        """Whether a client may be made without a key: nothing of it is sent to the service."""
+        return self.pipeline is not None or bool(self.keyless)
 
 
 OVERRIDES = Overrides()

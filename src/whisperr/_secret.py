@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 _VARIABLE = "WHISPERR_API_KEY"
 
 
+class MissingKey(ValueError):  # noqa: N818  # it is a state
+    """There is no key: none was given, and the environment has none; or it is empty."""
+
+
 class Secret:
     """A key, or whatever was given as the key, or a URL. Only `reveal` returns it."""
 
@@ -44,6 +48,11 @@ class Secret:
         if not self._value.isascii() or not self._value.isprintable() or " " in self._value:
             return "must not contain white space, control or non-ASCII characters"
         return None
+
+    @property
+    def is_missing(self) -> bool:
+        """Whether there is none: not given, or empty, as a variable of a container often is."""
+        return self._value is None or self._value == ""
 
     @property
     def is_publishable(self) -> bool:

@@ -15,7 +15,8 @@ CONTENT_TYPES = "django.contrib.contenttypes"
 OURS = "whisperr.django.WhisperrMiddleware"
 CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("all is well", {}, [], ""),
-    ("no key", {"WHISPERR_API_KEY": None}, ["whisperr.E001"], "Set WHISPERR_API_KEY to a server"),
+    ("no key", {"WHISPERR_API_KEY": None}, ["whisperr.W010"], "Set WHISPERR_API_KEY in the"),
+    ("an empty key", {"WHISPERR_API_KEY": ""}, ["whisperr.W010"], "Set WHISPERR_API_KEY in the"),
     ("no key, disabled", {"WHISPERR_API_KEY": None, "WHISPERR_DISABLED": True}, [], ""),
     ("no key, disabled by text", {"WHISPERR_API_KEY": None, "WHISPERR_DISABLED": "1"}, [], ""),
     ("text that disables nothing", {"WHISPERR_DISABLED": "no", "WHISPERR_FLUSH_AT": "20"}, [], ""),
@@ -155,4 +156,4 @@ def test_every_setting_is_known_by_its_own_name() -> None:
 
 def test_the_checks_run_with_all_others() -> None:
     with override_settings(WHISPERR_API_KEY=None):
-        assert "whisperr.E001" in [message.id for message in run_checks()]
+        assert "whisperr.W010" in [message.id for message in run_checks()]

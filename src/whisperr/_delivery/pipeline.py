@@ -160,7 +160,7 @@ class Pipeline:
             dropped = sink.put(data)
         except StoreError as error:
             call = "identify" if is_identify(data) else "track"
-            self._not_accepted("not_stored", f"{call}: {error}", call_site)
+            self.not_accepted("not_stored", f"{call}: {error}", call_site)
             return False
         self.accounting.accept()
         if dropped:
@@ -214,11 +214,11 @@ class Pipeline:
         interval = INTERVAL
         if isinstance(error, AnonymousUser):
             text, interval = f"{text}; for an anonymous visitor, skip the call", ANONYMOUS_INTERVAL
-        self._not_accepted("invalid", f"{call}: {text}", call_site, interval)
+        self.not_accepted("invalid", f"{call}: {text}", call_site, interval)
 
     def reject_closed(self, call: str, call_site: str | None = None) -> None:
         """Count and report a call after shutdown."""
-        self._not_accepted("closed", f"{call}: the client is shut down", call_site)
+        self.not_accepted("closed", f"{call}: the client is shut down", call_site)
 
     def flush(self, timeout: float | None, waiting: Waiting | None = None) -> bool:
         """Deliver all that was accepted before; see `Whisperr.flush`.
@@ -343,9 +343,10 @@ class Pipeline:
         else:
             self.accounting.lost(events, "queue_full", QUEUE_FULL)
 
-    def _not_accepted(
+    def not_accepted(
         self, reason: Reason, message: str, call_site: str | None, interval: float = INTERVAL
     ) -> None:
+        """Count and report a call whose event was not accepted."""
         where = get_call_site() if call_site is None else call_site
         self.accounting.not_accepted(reason, f"{message}{where}", interval)
 

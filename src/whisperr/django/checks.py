@@ -57,9 +57,18 @@ def _has_outbox() -> bool:
 
 def _key() -> Iterator[CheckMessage]:
     key = get_key()
-    if key.problem is not None and not _is_disabled():
+    is_off = _is_disabled()
+    if key.is_missing and not is_off:
+        yield Caution(
+            f"{API_KEY} is not set: a server does not start, and commands send nothing.",
+            hint=f"Set {API_KEY} in the environment or in the settings to a server key (wrk_...) "
+            f"from the Whisperr dashboard, or set {DISABLED} = True to send nothing. A build that "
+            "has no key may ignore this.",
+            id="whisperr.W010",
+        )
+    elif key.problem is not None and not is_off:
         yield Error(
-            f"{API_KEY}: {key.problem.partition(';')[0]}.",
+            f"{API_KEY}: {key.problem}.",
             hint=f"Set {API_KEY} to a server key (wrk_...) from the Whisperr dashboard, "
             f"or set {DISABLED} = True to send nothing.",
             id="whisperr.E001",
