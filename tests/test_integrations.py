@@ -17,8 +17,10 @@ import pytest
 
 import whisperr
 from whisperr import Whisperr, WhisperrError
+from whisperr._integrations.client import environment_client
 from whisperr._integrations.tracker import IdentifyArguments, TrackArguments, UserTracker
 from whisperr.dev import LocalServer
+from whisperr.testing import capture, send_to
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -417,6 +419,28 @@ class TestUsers:
         asyncio.run(middleware({"type": "http"}, None, None))  # type: ignore[arg-type]  # unused
         assert held == [1]
         assert client.stats().held == 0
+
+
+class TestInTests:
+    """Tests of an application, whose client may be there before they begin."""
+
+    def test_a_capture_records_and_a_local_server_gets_what_is_tracked(
+        self, run: Any, server: LocalServer
+    ) -> None:
+        for made in (Whisperr("wrk_real", base_url="http://127.0.0.1:9"), Whisperr(disabled=True)):
+            with capture() as events:
+                assert run(made, lambda: "ada", both)
+            events.assert_tracked("plan_upgraded", user="ada", times=1)
+            with send_to(server.url):
+                assert run(made, lambda: "grace", both)
+            assert made.stats().accepted == 0
+        assert [a.user for a in server.arrivals()] == ["grace"] * 4
+
+    @pytest.mark.parametrize("integration", installed("asgi", "fastapi", "flask"))
+    def test_an_application_starts_without_a_key(self, integration: str) -> None:
+        with capture():
+            STARTS[integration](import_module(f"whisperr.{integration}"))
+        assert environment_client.clear() is None
 
 
 # What is made when an application starts, without a key.

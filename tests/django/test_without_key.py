@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -13,6 +10,7 @@ from django.core.handlers.wsgi import WSGIHandler
 from django.core.management import CommandError, call_command
 from django.test import Client, override_settings
 
+from tests.django.projects import run_in, start_project
 from whisperr.django import get_client, track_on_commit
 from whisperr.testing import capture, send_to
 
@@ -23,7 +21,11 @@ if TYPE_CHECKING:
     from tests.django.site import Site
     from whisperr.dev import LocalServer
 
-LIMIT = 120  # seconds for a command; far more than it takes
+SETTINGS = """
+INSTALLED_APPS += ["whisperr.django", "tracking.apps.Tracking"]
+MIDDLEWARE += ["whisperr.django.WhisperrMiddleware"]
+STATIC_ROOT = BASE_DIR / "static"
+"""
 # A receiver tracks while a migration runs, as one of a project does that identifies new users.
 TRACKING_APP = """
 from django.apps import AppConfig
@@ -50,39 +52,9 @@ def _no_key() -> Iterator[None]:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A new project that uses the middleware, the app and the client, without a key."""
-    subprocess.run(
-        [sys.executable, "-m", "django", "startproject", "shop", str(tmp_path)],
-        check=True,
-        timeout=LIMIT,
-    )
-    (tmp_path / "tracking").mkdir()
-    (tmp_path / "tracking" / "__init__.py").touch()
-    (tmp_path / "tracking" / "apps.py").write_text(TRACKING_APP, encoding="utf-8")
-    with (tmp_path / "shop" / "settings.py").open("a", encoding="utf-8") as settings:
-        settings.write(
-            'INSTALLED_APPS += ["whisperr.django", "tracking.apps.Tracking"]\n'
-            'MIDDLEWARE += ["whisperr.django.WhisperrMiddleware"]\n'
-            'STATIC_ROOT = BASE_DIR / "static"\n'
-        )
+    files = {"tracking/__init__.py": "", "tracking/apps.py": TRACKING_APP}
+    start_project(tmp_path, SETTINGS, files)
     return tmp_path
-
-
-def run(project: Path, *command: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run a program in the project, without any variable of ours."""
-    inherited = {
-        name: value
-        for name, value in os.environ.items()
-        if name != "DJANGO_SETTINGS_MODULE" and not name.startswith("WHISPERR_")
-    }
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=project,
-        env={**inherited, **variables},
-        capture_output=True,
-        text=True,
-        timeout=LIMIT,
-        check=False,
-    )
 
 
 def test_the_commands_of_a_container_build_go_on(project: Path) -> None:
@@ -93,26 +65,26 @@ def test_the_commands_of_a_container_build_go_on(project: Path) -> None:
         ("collectstatic", "--noinput", "-v0"),
         ("test",),
     ):
-        done = run(project, "manage.py", *command)
+        done = run_in(project, "manage.py", *command)
         assert done.returncode == 0, done.stderr
         if command != ("collectstatic", "--noinput", "-v0"):
             assert "whisperr.W010" in done.stderr
         if command[0] == "migrate":
             (line,) = [text for text in done.stderr.splitlines() if "no key:" in text]
             assert "WHISPERR_API_KEY is not set, so no event of this process is accepted" in line
-    done = run(project, "manage.py", "check", "--fail-level", "WARNING")
+    done = run_in(project, "manage.py", "check", "--fail-level", "WARNING")
     assert done.returncode == 1
 
 
 @pytest.mark.parametrize("module", ["wsgi", "asgi"])
 def test_a_server_does_not_start_and_says_what_to_set(project: Path, module: str) -> None:
-    done = run(project, "-c", f"import shop.{module}")
+    done = run_in(project, "-c", f"import shop.{module}")
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
     assert last.startswith("django.core.exceptions.ImproperlyConfigured: WHISPERR_API_KEY is not")
     for text in ("WHISPERR_DISABLED=1", '"whisperr dev -- python manage.py runserver"'):
         assert text in last
-    done = run(project, "-c", f"import shop.{module}", WHISPERR_API_KEY="wrk_test")
+    done = run_in(project, "-c", f"import shop.{module}", WHISPERR_API_KEY="wrk_test")
     assert done.returncode == 0, done.stderr
 
 

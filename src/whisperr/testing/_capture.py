@@ -109,9 +109,11 @@ class _RecordingPipeline(Pipeline):
             self._record_refusal(f"{call}: {error}", call_site)
             raise
 
-    def not_accepted(self, reason: Reason, message: str, call_site: str | None) -> None:
+    def not_accepted(
+        self, reason: Reason, message: str, call_site: str | None, *rest: float
+    ) -> None:
         self._record_refusal(message, call_site)
-        super().not_accepted(reason, message, call_site)
+        super().not_accepted(reason, message, call_site, *rest)
 
     def flush(self, timeout: float | None, waiting: Waiting | None = None) -> bool:  # noqa: ARG002  # nothing is waited for
         self.reporter.emit(time.monotonic())
