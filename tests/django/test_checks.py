@@ -129,7 +129,7 @@ def test_a_check_says_what_is_wrong(settings: dict[str, Any], ids: list[str], hi
 
 @pytest.mark.parametrize(
     ("written", "ids"),
-    [("1", []), ("0", ["whisperr.E001"]), ("maybe", ["whisperr.E001", "whisperr.E003"])],
+    [("1", []), ("0", ["whisperr.W010"]), ("maybe", ["whisperr.W010", "whisperr.E003"])],
 )
 def test_the_environment_disables_too_and_a_wrong_word_there_is_an_error(
     monkeypatch: pytest.MonkeyPatch, written: str, ids: list[str]

@@ -38,6 +38,15 @@ RETURNS = Topic(
         ),
         Program("`client.ready`", "print(make().ready)"),
         Program(
+            "`client.ready` after `shutdown()`",
+            """
+            client = make()
+            client.shutdown()
+            print(client.ready)
+            """,
+            "It says whether events are accepted.",
+        ),
+        Program(
             "`track()` after `shutdown()`",
             """
             client = make()
@@ -94,6 +103,16 @@ TRACK = Topic(
             show(errors)
             """,
             "Such calls are counted in `stats().not_accepted` and reported once a minute at most.",
+            show_types,
+        ),
+        Program(
+            "the number 0 as user: `track(0, …)`",
+            """
+            client = make()
+            client.track(0, 'feature_used')
+            client.flush()
+            """,
+            "0 is a user like any other number.",
             show_types,
         ),
         Program(

@@ -98,13 +98,23 @@ DJANGO = Topic(
         Program(
             "`WHISPERR_API_KEY` is missing",
             _site("{'WHISPERR_API_KEY': ...}", "print(Client().get('/plain').status_code)"),
+            "A server does not start either; commands such as `migrate` and `check` do.",
             django=True,
         ),
         Program(
             "`WHISPERR_DISABLED = 'false'`",
             _site("{'WHISPERR_DISABLED': 'false'}", "print(get_client().ready)"),
-            "0.2.1 took every text for true.",
+            "0.2.1 took every text but the empty one for true.",
             django=True,
+        ),
+        Program(
+            "`mock.patch('whisperr.client.Whisperr')` in a test",
+            """
+            from unittest import mock
+            with mock.patch('whisperr.client.Whisperr'):
+                print('patched')
+            """,
+            "Patch it where it is used, or better record what is sent: [testing.md](testing.md).",
         ),
         Program(
             "`WHISPERR_FLUSH_AT = '5'`",

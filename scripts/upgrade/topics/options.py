@@ -51,9 +51,10 @@ OPTIONS = Topic(
         Program(
             "`disabled='false'`",
             "print(make(disabled='false').ready)",
-            "0.2.1 took every text for true.",
+            "**0.2.1 took every text but the empty one for true, also `'0'` and `'no'`.** Such a "
+            "client sends now.",
         ),
-        Program("`disabled=None`", "print(make(disabled=None).ready)", "Write `False`."),
+        Program("`disabled=None`", "print(make(disabled=None).ready)"),
         _try(
             "`flush_at='20'`",
             "flush_at='20'",
@@ -63,6 +64,11 @@ OPTIONS = Topic(
         _try("`max_queue_size=0`", "max_queue_size=0", "0.2.1 dropped every event."),
         _try("`max_batch_size=0`", "max_batch_size=0", "0.2.1 never sent anything."),
         _try("`max_batch_size=1000`", "max_batch_size=1000"),
+        _try(
+            "`flush_interval=None`",
+            "flush_interval=None",
+            "Write a number of seconds; leave the option out for the default.",
+        ),
         _try("`max_retries=-1`", "max_retries=-1", "Write 0 for no retry."),
         _try(
             "`request_timeout=0`",
