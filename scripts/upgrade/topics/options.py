@@ -58,7 +58,7 @@ OPTIONS = Topic(
         _try(
             "`flush_at='20'`",
             "flush_at='20'",
-            "Write a number; the variables and settings may be text.",
+            "Text that is a number counts as one.",
         ),
         _try("`flush_at=0`", "flush_at=0", "Write 1 to deliver at once."),
         _try("`max_queue_size=0`", "max_queue_size=0", "0.2.1 dropped every event."),
