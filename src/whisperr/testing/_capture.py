@@ -22,10 +22,10 @@ from whisperr._process.identity import get_process
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import InvalidEvent
 
+from ._buffers import Transactional
 from ._events import Events
 from ._overrides import get_lock, override_pipelines, override_strict
 from ._recorded import to_recorded
-from ._transactional import Transactional
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
