@@ -159,6 +159,19 @@ def test_an_event_that_no_row_could_hold_is_dropped(outbox: None) -> None:
     assert events == []
 
 
+def test_a_disabled_client_is_recorded_and_sends_too(outbox: None) -> None:
+    with override_settings(WHISPERR_DISABLED=True, WHISPERR_API_KEY=None):
+        with capture() as events:
+            pay(declined=True)
+        assert get_types(events) == OUTSIDE
+        with LocalServer() as server, send_to(server.url):
+            pay(declined=True)
+            assert get_client().flush(30)
+            assert [a.type for a in server.arrivals()] == OUTSIDE
+        pay()
+    assert get_rows() == []
+
+
 def test_after_the_block_rows_are_written_again(site: Site, outbox: None) -> None:
     get_client().track("u", "before")
     with capture():
