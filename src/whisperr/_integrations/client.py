@@ -10,6 +10,7 @@ record: a missing setting must stop neither a migration nor a payment.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from whisperr._client import Whisperr
@@ -38,7 +39,11 @@ class DefaultClient:
     first at the same moment, both make a client; one of them, which has done nothing, is discarded.
     """
 
-    def __init__(self, make: Callable[[], Whisperr], make_disabled: Callable[[], Whisperr]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Whisperr],
+        make_disabled: Callable[[], Whisperr] = partial(Whisperr, disabled=True),
+    ) -> None:
         self._make = make
         self._make_disabled = make_disabled
         self._made: dict[object, Whisperr] = {}  # `setdefault` settles a race without a lock
@@ -81,7 +86,7 @@ def report_missing_key() -> None:
     )
 
 
-environment_client = DefaultClient(Whisperr, lambda: Whisperr(disabled=True))
+environment_client = DefaultClient(Whisperr)
 
 
 def get_environment_client() -> Whisperr:
