@@ -71,4 +71,8 @@ def hide_password(value: object) -> object:
     return Secret(value) if isinstance(value, str) and "@" in value else value
 
 
-_WHERE = "create a server key (wrk_...) in the Whisperr dashboard, or pass disabled=True"
+_WHERE = (
+    "create a server key (wrk_...) in the Whisperr dashboard, then pass api_key= or set "
+    f'{_VARIABLE}; to try it without a key run "whisperr dev -- COMMAND"; to send nothing pass '
+    "disabled=True or set WHISPERR_DISABLED=1"
+)

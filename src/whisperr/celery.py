@@ -20,7 +20,7 @@ try:
 except ModuleNotFoundError as _missing:
     if _missing.name != "celery":
         raise
-    raise ImportError("whisperr.celery needs Celery: pip install whisperr[celery]") from _missing
+    raise ImportError("whisperr.celery needs Celery: pip install 'whisperr[celery]'") from _missing
 
 from typing import TYPE_CHECKING, Any
 

@@ -26,7 +26,7 @@ try:
 except ModuleNotFoundError as _missing:
     if _missing.name != "flask":
         raise
-    raise ImportError("whisperr.flask needs Flask: pip install whisperr[flask]") from _missing
+    raise ImportError("whisperr.flask needs Flask: pip install 'whisperr[flask]'") from _missing
 
 from click import get_current_context  # what the commands of Flask are made with
 from werkzeug.local import LocalProxy

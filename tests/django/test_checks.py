@@ -18,6 +18,9 @@ CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("no key", {"WHISPERR_API_KEY": None}, ["whisperr.W010"], "Set WHISPERR_API_KEY in the"),
     ("an empty key", {"WHISPERR_API_KEY": ""}, ["whisperr.W010"], "Set WHISPERR_API_KEY in the"),
     ("no key, disabled", {"WHISPERR_API_KEY": None, "WHISPERR_DISABLED": True}, [], ""),
+    ("no key, disabled by text", {"WHISPERR_API_KEY": None, "WHISPERR_DISABLED": "1"}, [], ""),
+    ("text that disables nothing", {"WHISPERR_DISABLED": "no", "WHISPERR_FLUSH_AT": "20"}, [], ""),
+    ("a wrong word", {"WHISPERR_DISABLED": "maybe"}, ["whisperr.E003"], "Do nothing at all"),
     ("a key with a space", {"WHISPERR_API_KEY": "wrk a"}, ["whisperr.E001"], "Set WHISPERR_API"),
     ("a publishable key", {"WHISPERR_API_KEY": "wpk_a"}, ["whisperr.W001"], "Use a server key"),
     (
@@ -122,6 +125,21 @@ def test_a_check_says_what_is_wrong(settings: dict[str, Any], ids: list[str], hi
     for message in found:
         assert message.hint is not None
         assert message.hint.startswith(hint)
+
+
+@pytest.mark.parametrize(
+    ("written", "ids"),
+    [("1", []), ("0", ["whisperr.W010"]), ("maybe", ["whisperr.W010", "whisperr.E003"])],
+)
+def test_the_environment_disables_too_and_a_wrong_word_there_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, written: str, ids: list[str]
+) -> None:
+    monkeypatch.setenv("WHISPERR_DISABLED", written)
+    with override_settings(WHISPERR_API_KEY=None):
+        found = run_checks(tags=["whisperr"])
+    assert [message.id for message in found] == ids
+    wrong = [message.msg for message in found if message.id == "whisperr.E003"]
+    assert all(text.startswith("WHISPERR_DISABLED='maybe': must be 1, true") for text in wrong)
 
 
 def test_the_key_is_never_shown() -> None:

@@ -30,7 +30,7 @@ class DefaultClient:
     """Holds one client of a process, made by a function on first use.
 
     - `make`: returns the client; raises MissingKey without a key.
-    - `make_disabled`: returns one for a process without a key.
+    - `make_disabled`: returns one for a process without a key; left out, it has no other option.
 
     A client that is made while a test captures, or sends to its own server, ends with that.
 
@@ -42,10 +42,10 @@ class DefaultClient:
     def __init__(
         self,
         make: Callable[[], Whisperr],
-        make_disabled: Callable[[], Whisperr] = partial(Whisperr, disabled=True),
+        make_disabled: Callable[[], Whisperr] | None = None,
     ) -> None:
         self._make = make
-        self._make_disabled = make_disabled
+        self._make_disabled = make_disabled or partial(Whisperr, disabled=True)
         self._made: dict[object, Whisperr] = {}  # `setdefault` settles a race without a lock
 
     def get(self) -> Whisperr:
@@ -158,9 +158,9 @@ class SettingsReader:
         written = self._get(name, None)
         if option.name == "buffer":
             written = hide_password(written)
-        value = self.convert(option, written)
+        value = self.convert(option, option.convert(written))
         if not option.check(value):
-            raise self._error(f"{name} = {option.redact(written)}: must be {option.allowed}")
+            raise self._error(f"{name} = {option.refuse(written)}")
         return value
 
     def convert(self, option: Option, value: object) -> object:  # noqa: ARG002  # for subclasses

@@ -14,10 +14,17 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.models import IntegerField
 
 from whisperr._integrations.client import API_KEY
-from whisperr._options import LOOPBACK, OUTBOX, get_base_url, parse_url
+from whisperr._options import (
+    FLAGS_OF_ENVIRONMENT,
+    LOOPBACK,
+    OUTBOX,
+    get_base_url,
+    get_flag,
+    parse_url,
+)
 from whisperr._secret import Secret, hide_password
 
-from .conf import DISABLED, RESOLVE_USER, SETTINGS, get_key, get_resolver
+from .conf import DISABLED, RESOLVE_USER, SETTINGS, get_key, get_resolver, is_disabled
 from .outbox.buffer import APP, OutboxBuffer, alias_problem, app_problem
 
 if TYPE_CHECKING:
@@ -50,7 +57,7 @@ def _has_outbox() -> bool:
 
 def _key() -> Iterator[CheckMessage]:
     key = get_key()
-    is_off = getattr(settings, DISABLED, False) is True
+    is_off = _is_disabled()
     if key.is_missing and not is_off:
         yield Caution(
             f"{API_KEY} is not set: a server does not start, and commands send nothing.",
@@ -75,6 +82,14 @@ def _key() -> Iterator[CheckMessage]:
         )
 
 
+def _is_disabled() -> bool:
+    """Return whether nothing is sent. A wrong value counts as no: another check reports it."""
+    try:
+        return is_disabled(SETTINGS.read().get("disabled"))
+    except ImproperlyConfigured:
+        return False
+
+
 def _values() -> Iterator[CheckMessage]:
     try:
         get_resolver()
@@ -90,6 +105,11 @@ def _values() -> Iterator[CheckMessage]:
             SETTINGS.read_option(option)
         except ImproperlyConfigured as error:  # noqa: PERF203  # each is reported
             yield Error(f"{error}.", hint=f"{option.meaning}.", id="whisperr.E003")
+    for name in FLAGS_OF_ENVIRONMENT:
+        try:
+            get_flag(name)
+        except ValueError as error:  # noqa: PERF203  # likewise
+            yield Error(f"{error}.", hint="Correct the environment.", id="whisperr.E003")
     problem = alias_problem()
     if problem is not None:
         yield Error(f"{problem}.", hint="Name one of DATABASES, or remove it.", id="whisperr.E005")

@@ -18,7 +18,7 @@ from django.utils.module_loading import import_string
 from whisperr import Whisperr
 from whisperr._delivery.pipeline import resolve_buffer
 from whisperr._integrations.client import API_KEY, DefaultClient, SettingsReader, get_setting_name
-from whisperr._options import OPTIONS, OUTBOX, Config, Option
+from whisperr._options import OPTIONS, OUTBOX, Config, Option, get_flag
 from whisperr._process.interruption import is_interruption
 from whisperr._secret import MissingKey, Secret
 
@@ -70,6 +70,14 @@ def get_key() -> Secret:
     return Secret(getattr(settings, API_KEY, None)).or_environment()
 
 
+def is_disabled(given: object) -> bool:
+    """Return whether a client with this option does nothing; raises ImproperlyConfigured."""
+    try:
+        return get_flag("disabled", given=bool(given))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"whisperr: {error}") from None
+
+
 def new_client(**changed: object) -> Whisperr:
     """Make a client from the settings; `changed` options win.
 
@@ -106,7 +114,7 @@ def get_settings_client() -> Whisperr:
 def _new_client(**changed: object) -> Whisperr:
     options: dict[str, Any] = {**SETTINGS.read(), **changed}
     key = get_key()
-    if key.problem is not None and not key.is_missing and not options.get("disabled"):
+    if key.problem is not None and not key.is_missing and not is_disabled(options.get("disabled")):
         raise _to_improperly_configured(key)
     try:
         return Whisperr(getattr(settings, API_KEY, None), **options)
