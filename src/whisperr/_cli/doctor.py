@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable, Iterator
 
+    from .command import Parser
+
 _SIGNS = {"ok": ("✓", "32"), "doubtful": ("!", "33"), "wrong": ("✗", "31"), "skipped": ("-", "2")}
 _EXAMPLES = """\
   whisperr doctor
@@ -50,7 +52,7 @@ _HOSTS = {
 }
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the command."""
     parser = add_command(
         commands,
@@ -62,6 +64,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "events: nothing is stored. The key is read from WHISPERR_API_KEY. Ends with 1 when "
         "something is wrong.",
         _EXAMPLES,
+        usage="",
     )
     parser.add_argument(
         "--base-url", metavar="URL", help="else WHISPERR_BASE_URL, else the service"
