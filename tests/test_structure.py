@@ -27,7 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "google_functions",
         "opentelemetry",
     ),
-    ("dev", "testing", "_integrations"),
+    ("dev", "testing", "_integrations", "_checkup"),
     ("__init__",),
     ("_client",),
     ("_delivery",),
