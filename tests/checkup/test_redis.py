@@ -33,7 +33,6 @@ def admin(redis_server: RedisServer) -> Iterator[redis.Redis]:
     client.flushall()
     yield client
     client.config_set("requirepass", "")
-    client.config_set("appendonly", "yes")
     client.config_set("maxmemory", "0")
     client.config_set("maxmemory-policy", "noeviction")
     client.flushall()
@@ -122,7 +121,6 @@ def test_keys_beside_the_stream_that_hold_something_else_are_no_traceback(
 @pytest.mark.parametrize(
     ("settings", "name", "state", "code"),
     [
-        ({"appendonly": "no"}, "persistence", "doubtful", "not_persistent"),
         (
             {"maxmemory": "100mb", "maxmemory-policy": "allkeys-lru"},
             "space",
@@ -231,6 +229,10 @@ class TestAnswers:
     def test_an_old_version_is_wrong(self, version: str, is_old: bool) -> None:
         finding = inspect_answers(INFO=f"redis_version:{version}\r\n".encode())["buffer"]
         assert (finding.hint == HINTS["redis_old"].fix) is is_old
+
+    def test_a_redis_without_an_append_only_file_is_doubtful(self) -> None:
+        finding = inspect_answers(INFO=b"aof_enabled:0\r\n")["persistence"]
+        assert finding.hint == HINTS["not_persistent"].fix
 
     def test_a_disk_that_cannot_be_written_is_wrong(self) -> None:
         info = b"rdb_last_bgsave_status:err\r\naof_enabled:1\r\n"

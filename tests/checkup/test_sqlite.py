@@ -131,6 +131,21 @@ class TestPlace:
         gaps = {"user": os.geteuid(), "folder": file.parent}
         assert_wrong(inspect_quietly(file), "folder_closed", **gaps)
 
+    @as_root
+    def test_a_directory_that_may_not_be_entered(self, file: Path) -> None:
+        closed = file.parent / "closed"
+        closed.mkdir(0o700)
+        pid = os.fork()
+        if not pid:
+            code = 1
+            try:
+                os.setuid(NOBODY)
+                found = inspect(closed / "more" / "events.db")
+                code = 0 if [one.state for one in found] == ["wrong"] else 2
+            finally:
+                os._exit(code)
+        assert os.waitpid(pid, 0)[1] == 0
+
     def test_a_directory_in_place_of_the_file(self, file: Path) -> None:
         file.mkdir()
         assert_wrong(inspect_quietly(file), "file_foreign")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     InspectBuffer = Callable[[Config], Iterator[Finding]]
 
-API_KEY = "WHISPERR_API_KEY"
+_OF_THE_KEY = ("api_key: ", "WHISPERR_API_KEY: ")  # how errors about the key begin
 _DISABLED = "WHISPERR_DISABLED"
 _QUOTES = ("'", '"')
 
@@ -61,10 +61,10 @@ def _configure(read: Callable[[], Config]) -> Generator[Finding, None, Config | 
 
 
 def _to_trouble(text: str) -> Finding:
-    if API_KEY in text:
-        return find("no_key", text.partition(";")[0])
     if "white space" in text:
         return find("key_spaces", text)
+    if text.startswith(_OF_THE_KEY):
+        return find("no_key", text.partition(";")[0])  # the fix is said by the hint
     return find("invalid", text)
 
 

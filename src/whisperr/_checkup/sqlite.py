@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whisperr._events.layout import get_time
+from whisperr._process.interruption import is_interruption
 from whisperr._queue import sqlite_file as file
 from whisperr._queue.sqlite_rows import LAST, count, fetch_all, read_state
 
@@ -45,26 +46,19 @@ _NO_TOKEN = -1  # of no process
 def inspect_sqlite(buffer: SQLiteBuffer, config: Config) -> Iterator[Finding]:
     """Yield the findings about the file of a buffer."""
     real = Path(os.path.realpath(buffer.path))  # beside which SQLite keeps its other files
-    trouble = _inspect_directory(buffer.path, real)
-    if trouble is not None:
-        yield trouble
-        return
     try:
-        status = real.stat()
-    except FileNotFoundError:
-        text = f"the file {buffer.path} is not there yet; the first event makes it"
-        yield Finding("buffer", "ok", text)
-        yield _inspect_space(real)
-        return
-    except OSError as error:
-        yield find("file_unusable", f"{buffer.path}: {error.strerror}")
-        return
-    place = _inspect_file(buffer.path, real, status)
+        place = _inspect_directory(buffer.path, real) or _inspect_file(buffer.path, real)
+        exists = real.exists()
+    except OSError as error:  # such as a directory that may not be entered
+        if is_interruption(error):
+            raise
+        place = find("file_unusable", f"{buffer.path}: {error.strerror}")
     yield place
     if place.state == "wrong":
         return
     yield _inspect_space(real)
-    yield from _inspect_content(real, config)
+    if exists:
+        yield from _inspect_content(real, config)
 
 
 def _inspect_directory(path: str, real: Path) -> Finding | None:
@@ -77,28 +71,42 @@ def _inspect_directory(path: str, real: Path) -> Finding | None:
     return None
 
 
-def _inspect_file(path: str, real: Path, status: os.stat_result) -> Finding:
+def _inspect_file(path: str, real: Path) -> Finding:
+    try:
+        status = real.stat()
+    except FileNotFoundError:
+        return Finding(
+            "buffer", "ok", f"the file {path} is not there yet; the first event makes it"
+        )
     if not stat.S_ISREG(status.st_mode):
         return find("file_foreign", f"{path} is not a regular file")
-    beside = [real, *(Path(f"{real}{end}") for end in ("-wal", "-shm"))]
-    found = [(one, one.stat()) for one in beside if one.exists()]
-    as_root = None
-    for one, its in found if hasattr(os, "geteuid") else ():
-        if its.st_mode & _FOR_OTHERS:
-            mode = f"{stat.S_IMODE(its.st_mode):04o}"
-            return find("file_mode", f"{one}: others may use it (mode {mode})", file=one)
-        if its.st_uid != os.geteuid():
-            text = f"{one} belongs to the user with id {its.st_uid}; this is {_get_user()}"
-            if os.geteuid():
-                return find("file_of_others", text, file=one, user=_get_user())
-            as_root = find("file_of_root", text, owner=its.st_uid)
-    if not os.access(real, os.R_OK | os.W_OK):
-        return find("file_mode", f"{path} may not be read and written", file=real)
+    access = _inspect_access(real)
+    if access is not None and access.state == "wrong":
+        return access
     try:
         trouble = _identify(path, real) if status.st_size else None
     except sqlite3.Error as error:
         return _to_trouble(path, error)
-    return trouble or as_root or Finding("buffer", "ok", f"the file {path}{_get_mode(status)}")
+    return trouble or access or Finding("buffer", "ok", f"the file {path}{_get_mode(status)}")
+
+
+def _inspect_access(real: Path) -> Finding | None:
+    """Return what is wrong with the owner or the mode of the file, or of those beside it."""
+    as_root = None
+    beside = [real, *(Path(f"{real}{end}") for end in ("-wal", "-shm"))]
+    for one in [one for one in beside if one.exists()] if hasattr(os, "geteuid") else ():
+        status = one.stat()
+        if status.st_mode & _FOR_OTHERS:
+            mode = f"{stat.S_IMODE(status.st_mode):04o}"
+            return find("file_mode", f"{one}: others may use it (mode {mode})", file=one)
+        if status.st_uid != os.geteuid():
+            text = f"{one} belongs to the user with id {status.st_uid}; this is {_get_user()}"
+            if os.geteuid():
+                return find("file_of_others", text, file=one, user=_get_user())
+            as_root = find("file_of_root", text, owner=status.st_uid)
+    if not os.access(real, os.R_OK | os.W_OK):
+        return find("file_mode", f"{real} may not be read and written", file=real)
+    return as_root
 
 
 def _get_mode(status: os.stat_result) -> str:
