@@ -205,7 +205,8 @@ class TestPlace:
     @with_modes
     def test_a_volume_without_room(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         leave(file, 1)
-        space = SimpleNamespace(f_blocks=1 << 20, f_frsize=4096, f_bavail=(5 << 20) // 4096)
+        left = (5 << 20) // 4096
+        space = SimpleNamespace(f_blocks=1 << 20, f_frsize=4096, f_bavail=left, f_bfree=left)
         monkeypatch.setattr(os, "statvfs", lambda _: space)
         found = inspect_quietly(file)
         assert found["space"].state == "wrong"

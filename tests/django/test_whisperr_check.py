@@ -154,8 +154,14 @@ class TestOutbox:
         Claims("default").claim(2, 60.0)
         lines, failure = check()
         assert failure == ""
-        assert lines["backlog"].startswith("✓ 1 row waits, 2 claimed by relays; ")
+        assert lines["backlog"].startswith("! 1 row waits, 2 claimed by relays; ")
+        assert lines["backlog"].endswith(f"ago fix: {HINTS['relay_late'].fix}")
         assert lines["relay"] == "✓ a relay holds 2 rows"
+
+    def test_a_relay_that_keeps_pace_is_well(self) -> None:
+        add_rows(3, age=100.0)
+        Claims("default").claim(2, 60.0)
+        assert check()[0]["backlog"].startswith("✓ 1 row waits, 2 claimed by relays; ")
 
     def test_a_relay_that_died_is_not_taken_for_one_that_runs(self) -> None:
         add_rows(1, age=3_600.0)

@@ -1,7 +1,4 @@
-"""What each trouble means and what to do: the fixes that commands show, and docs/doctor.md lists.
-
-Pure. `find` of `findings` looks them up by their code, and fills the gaps in braces.
-"""
+"""What each trouble means and what to do. `find` of `findings` fills the gaps in braces. Pure."""
 
 from __future__ import annotations
 
@@ -61,11 +58,6 @@ HINTS: dict[str, Hint] = {
         "configuration",
         "an option or a variable has a wrong value",
         "correct the value that the line names",
-    ),
-    "outbox_elsewhere": _doubtful(
-        "buffer",
-        "WHISPERR_BUFFER is django, and the command is not Django's",
-        "python manage.py whisperr_check, which knows the database",
     ),
     "disabled": _doubtful(
         "configuration",
@@ -243,6 +235,11 @@ HINTS: dict[str, Hint] = {
         "the clocks differ by more than 10 seconds",
         "keep the clock of this machine set: timedatectl set-ntp true",
     ),
+    "outbox_elsewhere": _doubtful(
+        "buffer",
+        "WHISPERR_BUFFER is django, and the command is not Django's",
+        "python manage.py whisperr_check, which knows the database",
+    ),
     "folder_missing": _wrong(
         "buffer",
         "the directory of the file is missing",
@@ -280,11 +277,6 @@ HINTS: dict[str, Hint] = {
     "file_busy": _doubtful("buffer", "the file is locked at the moment", "try again"),
     "file_unusable": _wrong(
         "buffer", "SQLite cannot use the file", "check the file, or name another one"
-    ),
-    "disk_full": _wrong(
-        "space",
-        "hardly any room is left on the volume of the file",
-        "free space on the volume of {folder}, or move the buffer to another one",
     ),
     "redis_away": _wrong(
         "buffer",
@@ -325,6 +317,22 @@ HINTS: dict[str, Hint] = {
         "the key of the stream holds something else",
         "use another stream= in the URL of the buffer; the key is left as it is",
     ),
+    "outbox_unset": _wrong(
+        "buffer",
+        "the settings of the outbox are incomplete",
+        'add "whisperr.django" to INSTALLED_APPS, then run python manage.py migrate; the alias is '
+        "one of DATABASES",
+    ),
+    "database_away": _wrong(
+        "buffer",
+        "the database of the outbox cannot be used",
+        "check DATABASES and whether the database runs",
+    ),
+    "tables_missing": _wrong(
+        "buffer",
+        "the tables of the outbox are missing, or a migration is",
+        "python manage.py migrate whisperr --database {alias}",
+    ),
     "not_persistent": _doubtful(
         "persistence",
         "Redis writes no append-only file: a crash loses what came after its last snapshot",
@@ -334,6 +342,11 @@ HINTS: dict[str, Hint] = {
         "persistence",
         "Redis cannot write to its disk, and may refuse events",
         "look at the log of Redis; free space on its disk",
+    ),
+    "disk_full": _wrong(
+        "space",
+        "hardly any room is left on the volume of the file",
+        "free space on the volume of {folder}, or move the buffer to another one",
     ),
     "evicting": _doubtful(
         "space",
@@ -360,6 +373,11 @@ HINTS: dict[str, Hint] = {
         f"the oldest event is nearly {MAX_AGE_DAYS} days old: the server refuses older ones",
         "deliver them now: start an application with this buffer",
     ),
+    "relay_late": _doubtful(
+        "backlog",
+        "rows of the outbox wait for more than 5 minutes, although a relay works",
+        "look at the log of the relay; if it delivers all the time, run more relays",
+    ),
     "set_aside": _doubtful(
         "set aside",
         "something that is no event was in the store, and was set aside",
@@ -369,22 +387,6 @@ HINTS: dict[str, Hint] = {
         "set aside",
         "a damaged file was set aside",
         "its events are not sent; keep or delete {file}",
-    ),
-    "outbox_unset": _wrong(
-        "buffer",
-        "the settings of the outbox are incomplete",
-        'add "whisperr.django" to INSTALLED_APPS, then run python manage.py migrate; the alias is '
-        "one of DATABASES",
-    ),
-    "database_away": _wrong(
-        "buffer",
-        "the database of the outbox cannot be used",
-        "check DATABASES and whether the database runs",
-    ),
-    "tables_missing": _wrong(
-        "buffer",
-        "the tables of the outbox are missing, or a migration is",
-        "python manage.py migrate whisperr --database {alias}",
     ),
     "no_relay": _wrong(
         "relay",

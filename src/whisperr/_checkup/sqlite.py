@@ -9,6 +9,7 @@ file is opened past SQLite: closing it would end the locks of this process.
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import time
@@ -56,7 +57,7 @@ def inspect_sqlite(buffer: SQLiteBuffer, config: Config) -> Iterator[Finding]:
     yield place
     if place.state == "wrong":
         return
-    yield _inspect_space(real)
+    yield _inspect_space(real.parent)
     if exists:
         yield from _inspect_content(real, config)
 
@@ -141,11 +142,12 @@ def _connect(real: Path, *, immutable: bool) -> sqlite3.Connection:
     return db
 
 
-def _inspect_space(real: Path) -> Finding:
-    free, reserve = file.get_space(str(real if real.exists() else real.parent))
-    text = f"{to_size(free)} free on the volume of {real.parent}"
+def _inspect_space(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free
+    _, reserve = file.get_space(str(folder))
+    text = f"{to_size(free)} free on the volume of {folder}"
     if free < reserve:
-        return find("disk_full", f"{text}; {to_size(reserve)} are kept free", folder=real.parent)
+        return find("disk_full", f"{text}; {to_size(reserve)} are kept free", folder=folder)
     return Finding("space", "ok", text)
 
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 # A relay looks for rows every second, unless `--interval` says otherwise.
 _LONGEST_UNCLAIMED = 60.0
+# Longer than any pause of a relay after it has given up.
+_LATE = 300.0
 _LABEL = "whisperr"
 _MIGRATIONS = "whisperr.django.migrations"
 
@@ -101,6 +103,8 @@ def _inspect_backlog(figures: Figures) -> Finding:
     text = f"{to_count(figures.waiting, 'row')} {verb}, {figures.claimed:,} claimed by relays"
     if figures.oldest is not None:
         text += f"; the oldest was added {to_duration(figures.oldest)} ago"
+        if figures.claimed and figures.oldest > _LATE:
+            return find("relay_late", text)
     return Finding("backlog", "ok", text)
 
 
