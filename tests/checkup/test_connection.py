@@ -320,19 +320,41 @@ class TestEncryption:
         if file is not None:
             monkeypatch.setenv("SSL_CERT_FILE", file)
         context = ssl.create_default_context() if own else None
-        with RawServer(issue()) as server:
+        with RawServer(issue(), issue()) as server:
             found = inspect(f"https://localhost:{server.port}", ssl_context=context)
         text = assert_stopped(found, "encryption", code)
-        assert text.startswith("the certificate of localhost: ")
+        assert text.startswith("the certificate of localhost (issued by trustme v")
 
     def test_a_machine_without_authorities(
         self, issue: Callable[..., Behaviour], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         none = SimpleNamespace(cafile=None, capath=None)
         monkeypatch.setattr(ssl, "get_default_verify_paths", lambda: none)
-        with RawServer(issue()) as server:
+        with RawServer(issue(), issue()) as server:
             found = inspect(f"https://localhost:{server.port}")
         assert_stopped(found, "encryption", "no_authorities")
+
+    def test_an_authority_that_is_not_known_is_named_through_a_proxy(
+        self, issue: Callable[..., Behaviour], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def behave(connection: Connection) -> None:
+            connection.read_request()
+            connection.send(answer("200 Connection established", b""))
+            issue("service.invalid")(connection)
+
+        with RawServer(behave, behave) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", PROXY.format(proxy.port))
+            found = inspect("https://service.invalid")
+        text = assert_stopped(found, "encryption", "unknown_authority")
+        assert text.startswith("the certificate of service.invalid (issued by trustme v")
+
+    def test_an_authority_that_does_not_say_who_it_is_is_no_traceback(
+        self, issue: Callable[..., Behaviour]
+    ) -> None:
+        with RawServer(issue(), close) as server:
+            found = inspect(f"https://localhost:{server.port}")
+        text = assert_stopped(found, "encryption", "unknown_authority")
+        assert text.startswith("the certificate of localhost: ")
 
     def test_a_certificate_of_another_name(
         self, issue: Callable[..., Behaviour], trusting: ssl.SSLContext

@@ -64,15 +64,16 @@ class Connection:
         while flags := self._shake_hands(encrypted):
             self._wait(flags, deadline)
 
-    def get_session(self) -> tuple[str, Mapping[str, object]]:
-        """Return the version of TLS, and the certificate of the server as `ssl` decodes it.
+    def get_session(self) -> tuple[str, Mapping[str, object], bytes]:
+        """Return the version of TLS, and the server's certificate: decoded by `ssl`, and in DER.
 
-        The certificate is empty where it was not verified, or nothing is encrypted.
+        The decoded one is empty when it was not verified; all are, when nothing is encrypted.
         """
         if not self._is_encrypted:
-            return "", {}
+            return "", {}, b""
         encrypted: ssl.SSLSocket = self._socket  # type: ignore[assignment]  # `encrypt` has set it
-        return encrypted.version() or "", encrypted.getpeercert() or {}
+        version, der = encrypted.version() or "", encrypted.getpeercert(binary_form=True) or b""
+        return version, encrypted.getpeercert() or {}, der
 
     def _shake_hands(self, encrypted: ssl.SSLSocket) -> int:
         """Do what is possible of the handshake; return what to wait for, 0 when it is done."""
