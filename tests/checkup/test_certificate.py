@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 @pytest.fixture(scope="module")
 def authority() -> trustme.CA:
     made = pytest.importorskip("trustme", reason="trustme: not installed")
-    return made.CA(organization_name="Zażółć Proxy", organization_unit_name="Security")
+    authority: trustme.CA = made.CA(
+        organization_name="Zażółć Proxy", organization_unit_name="Security"
+    )
+    return authority
 
 
 @pytest.fixture(scope="module")
