@@ -16,6 +16,7 @@ from whisperr._checkup.environment import get_installed_version, inspect_hosts, 
 from whisperr._checkup.findings import Finding, to_duration, to_size, to_text
 from whisperr._checkup.hints import HINTS
 from whisperr._events.batch import to_request
+from whisperr._secret import MissingKey
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
@@ -89,12 +90,11 @@ def test_a_check_runs_when_its_finding_is_asked_for() -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (ValueError("api_key: none given and WHISPERR_API_KEY is not set; so"), "no_key"),
-        (ValueError("api_key: is empty; create a server key"), "no_key"),
-        (ValueError("WHISPERR_API_KEY: is empty. Set it in the settings"), "no_key"),
+        (MissingKey("api_key: none given and WHISPERR_API_KEY is not set; so"), "no_key"),
+        (MissingKey("api_key: is empty; create a server key"), "no_key"),
         (ValueError("api_key: must not contain white space, control or"), "key_spaces"),
         (ValueError("flush_at=0: must be a whole number from 1"), "invalid"),
-        (ImportError("buffer: Redis needs redis-py; pip install whisperr[redis]"), "invalid"),
+        (ImportError("buffer: Redis needs redis-py; pip install it"), "no_driver"),
     ],
 )
 def test_a_configuration_that_makes_no_client_is_wrong_and_ends_the_checks(

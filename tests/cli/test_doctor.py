@@ -158,7 +158,7 @@ class TestSettings:
         monkeypatch.setitem(sys.modules, "redis", None)
         ended = call("doctor")
         assert (ended.code, ended.err) == (1, "wrong: configuration\n")
-        assert "pip install whisperr[redis]" in ended.out
+        assert "fix: install it in this environment: pip install 'whisperr[redis]'" in ended.out
         assert "secret" not in ended.out
 
     def test_a_private_authority_is_known_by_the_variable_of_openssl(

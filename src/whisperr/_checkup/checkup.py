@@ -11,6 +11,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 from whisperr._options import LOOPBACK, parse_url
+from whisperr._secret import MissingKey
 
 from .buffer import inspect_buffer
 from .connection import inspect_connection
@@ -19,14 +20,14 @@ from .findings import Finding, find
 from .service import inspect_service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
+    from collections.abc import Callable, Iterator
 
     from whisperr._options import Config
     from whisperr._secret import Secret
 
     InspectBuffer = Callable[[Config], Iterator[Finding]]
 
-_OF_THE_KEY = ("api_key: ", "WHISPERR_API_KEY: ")  # how errors about the key begin
+_KEY_SPACES = "must not contain white space"  # of an error about the key
 _DISABLED = "WHISPERR_DISABLED"
 _QUOTES = ("'", '"')
 
@@ -41,8 +42,10 @@ def checkup(
     of the framework that has the settings.
     """
     yield from inspect_machine()
-    config = yield from _configure(read)
-    if config is not None:
+    config = _configure(read)
+    if isinstance(config, Finding):
+        yield config
+    else:
         yield from _inspect_configuration(config)
         reached = yield from inspect_connection(config)
         yield from inspect_service(config, reached=reached)
@@ -50,22 +53,18 @@ def checkup(
     yield from inspect_hosts()
 
 
-def _configure(read: Callable[[], Config]) -> Generator[Finding, None, Config | None]:
+def _configure(read: Callable[[], Config]) -> Config | Finding:
+    """Return the configuration, or why there is none."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the findings say the same
         try:
             return read()
-        except (ValueError, ImportError) as error:
-            yield _to_trouble(str(error))
-            return None
-
-
-def _to_trouble(text: str) -> Finding:
-    if "white space" in text:
-        return find("key_spaces", text)
-    if text.startswith(_OF_THE_KEY):
-        return find("no_key", text.partition(";")[0])  # the fix is said by the hint
-    return find("invalid", text)
+        except MissingKey as error:
+            return find("no_key", str(error).partition(";")[0])  # the rest is the fix
+        except ImportError as error:
+            return find("no_driver", str(error).partition(";")[0])
+        except ValueError as error:
+            return find("key_spaces" if _KEY_SPACES in str(error) else "invalid", str(error))
 
 
 def _inspect_configuration(config: Config) -> Iterator[Finding]:

@@ -59,6 +59,11 @@ HINTS: dict[str, Hint] = {
         "an option or a variable has a wrong value",
         "correct the value that the line names",
     ),
+    "no_driver": _wrong(
+        "configuration",
+        "the buffer needs a package that is not installed",
+        "install it in this environment: pip install 'whisperr[redis]'",
+    ),
     "disabled": _doubtful(
         "configuration",
         "a client with this configuration sends nothing",
