@@ -36,11 +36,8 @@ _BUSY_TIMEOUT = 1.0
 _FOR_OTHERS = 0o077
 # The oldest events that are looked at for a time: an identify has none.
 _LOOKED_AT = 100
-_LONGEST_READ = 1_000_000
-_OLDEST = (
-    "SELECT CASE WHEN length(data) <= ? THEN data END FROM event WHERE position > 0 "
-    "ORDER BY position LIMIT ?"
-)
+_HEAD_BYTES = 2_000  # of each; its time stands behind its type and its user
+_OLDEST = "SELECT substr(data, 1, ?) FROM event WHERE position > 0 ORDER BY position LIMIT ?"
 _NO_TOKEN = -1  # of no process
 
 
@@ -172,7 +169,7 @@ def _read_backlog(db: sqlite3.Connection) -> Backlog:
     now, state = time.time(), read_state(db)
     events, size = count(db, 0, LAST) if state is None else (state.rows, state.bytes)
     is_claimed = state is not None and state.seconds_left(_NO_TOKEN, now) > 0
-    rows = fetch_all(db, _OLDEST, (_LONGEST_READ, _LOOKED_AT))
+    rows = fetch_all(db, _OLDEST, (_HEAD_BYTES, _LOOKED_AT))
     age = next((age for (data,) in rows if (age := _get_age(data, now)) is not None), None)
     return Backlog(events, size, age, "happened", is_claimed=is_claimed)
 
