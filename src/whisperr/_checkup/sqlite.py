@@ -149,17 +149,31 @@ def _inspect_space(folder: Path) -> Finding:
 
 
 def _inspect_content(real: Path, config: Config) -> Iterator[Finding]:
-    in_use = Path(f"{real}-wal").exists()
     try:
-        with closing(_connect(real, immutable=not in_use)) as db:
-            db.execute("BEGIN")  # all is read as it is at one moment
-            backlog = _read_backlog(db)
-            rejected = _count_rejected(db)
+        backlog, rejected = _read(real)
     except sqlite3.Error as error:
         yield _to_trouble(str(real), error)._replace(name="backlog")
         return
     yield inspect_backlog(backlog, config)
     yield from _inspect_set_aside(real, rejected)
+
+
+def _read(real: Path) -> tuple[Backlog, int]:
+    """Return what waits, and how many rows were set aside."""
+    log = Path(f"{real}-wal")  # which is there while a process has the file open
+    if not log.exists():
+        try:
+            return _read_through(_connect(real, immutable=True))
+        except sqlite3.Error:
+            if not log.exists():
+                raise
+    return _read_through(_connect(real, immutable=False))
+
+
+def _read_through(db: sqlite3.Connection) -> tuple[Backlog, int]:
+    with closing(db):
+        db.execute("BEGIN")  # all is read as it is at one moment
+        return _read_backlog(db), _count_rejected(db)
 
 
 def _read_backlog(db: sqlite3.Connection) -> Backlog:
