@@ -11,14 +11,17 @@ import os
 import re
 import sys
 import tempfile
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whisperr import Whisperr
+from whisperr import __version__
 from whisperr._checkup.hints import HINTS
 from whisperr._cli.main import main as run_command
+from whisperr._events.event import EventEncoder
+from whisperr._queue.sqlite import SQLiteStore
+from whisperr._queue.store import LEASE
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
@@ -62,19 +65,18 @@ def make_samples() -> dict[str, str]:
             options = {"WHISPERR_BASE_URL": server.url, "WHISPERR_BUFFER": buffer}
             with _use_environment(WHISPERR_API_KEY=KEY, **options):
                 well = _run()
-            _leave_events(buffer)
+            _leave_events(Path(folder, "events.db"))
             with _use_environment(WHISPERR_API_KEY="wrk_other", **options):
                 wrong = _run()
     return {"well": well, "wrong": wrong}
 
 
-def _leave_events(buffer: str) -> None:
-    with _use_environment():
-        client = Whisperr(KEY, base_url="http://127.0.0.1:1", buffer=buffer, flush_interval=3600.0)
-        at = datetime.now(timezone.utc) - timedelta(hours=5)
-        for _ in range(3):
-            client.track("user_8842", "payment_failed", {"plan": "pro"}, occurred_at=at)
-        client.shutdown(0)
+def _leave_events(file: Path) -> None:
+    at = datetime.now(timezone.utc) - timedelta(hours=5)
+    encoder = EventEncoder(__version__)
+    events = [encoder.encode("user_8842", "payment_failed", occurred_at=at)[1] for _ in range(3)]
+    with closing(SQLiteStore(str(file), "NORMAL", LEASE, 1_000, 1 << 20)) as store:
+        store.append(events, 0)
 
 
 def _run() -> str:

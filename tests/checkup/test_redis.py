@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.checkup.conftest import by_name, make_config
-from whisperr import Whisperr
 from whisperr._checkup.buffer import inspect_buffer
 from whisperr._checkup.hints import HINTS
 from whisperr._checkup.redis import inspect_server
+from whisperr._events.event import EventEncoder
+from whisperr._queue.redis import RedisStore
+from whisperr._queue.redis_connection import RedisConnection
+from whisperr._queue.redis_url import parse_server
+from whisperr._secret import Secret
 from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
@@ -48,12 +53,13 @@ def dump(admin: redis.Redis) -> dict[bytes, tuple[object, object]]:
 
 
 def leave(url: str, events: int) -> None:
-    client = Whisperr(
-        "wrk_test", base_url="http://127.0.0.1:1", buffer=url, flush_at=1_000, flush_interval=3600
-    )
-    for count in range(events):
-        client.track(f"user_{count}", "payment_failed")
-    client.shutdown(0)
+    """Leave events in the streams. No process is connected then."""
+    buffer, encoder = make_config(buffer=url).buffer, EventEncoder("1.0.0")
+    server = parse_server(Secret(buffer.url))
+    assert server is not None
+    with closing(RedisConnection(server, 10.0)) as connection:
+        store = RedisStore(connection, buffer.streams, 15.0, 10_000, 1 << 26)
+        store.append([encoder.encode(f"user_{n}", "payment_failed")[1] for n in range(events)], 0)
 
 
 def test_an_empty_redis_is_ok(redis_server: RedisServer, admin: redis.Redis) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -20,13 +21,16 @@ from whisperr import Whisperr
 from whisperr._checkup.backlog import Backlog, inspect_backlog
 from whisperr._checkup.buffer import OutboxElsewhere, inspect_buffer
 from whisperr._checkup.hints import HINTS
+from whisperr._events.event import EventEncoder
+from whisperr._events.identify import encode_identify
 from whisperr._queue import sqlite_file
+from whisperr._queue.sqlite import SQLiteStore
 from whisperr._queue.sqlite_file import write
 from whisperr._queue.sqlite_rows import reject
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from tests.http.raw_server import Connection
@@ -61,13 +65,13 @@ def make_client(file: Path, **options: Any) -> Whisperr:
     return Whisperr("wrk_test", buffer=f"sqlite:///{file}", flush_at=1_000, **options)
 
 
-def leave(file: Path, *ages: float) -> None:
-    """Leave events in the file that happened so many seconds ago."""
-    client = make_client(file)
-    for age in ages:
-        at = datetime.now(timezone.utc) - timedelta(seconds=age)
-        assert client.track("ada", "payment_failed", occurred_at=at)
-    client.shutdown(0)
+def leave(file: Path, *ages: float, others: Sequence[bytes] = ()) -> None:
+    """Leave events in the file that happened so many seconds ago. Nothing has it open then."""
+    encoder, now = EventEncoder("1.0.0"), datetime.now(timezone.utc)
+    times = [now - timedelta(seconds=age) for age in ages]
+    events = [encoder.encode("ada", "payment_failed", occurred_at=at)[1] for at in times]
+    with closing(SQLiteStore(str(file), "NORMAL", 15.0, 10_000, 1 << 26)) as store:
+        store.append([*others, *events], 0)
 
 
 def get_state(folder: Path) -> dict[str, tuple[object, ...]]:
@@ -226,9 +230,8 @@ class TestContent:
         assert found["set aside"] == ("set aside", "ok", "nothing", "")
 
     def test_an_identify_has_no_time(self, file: Path) -> None:
-        client = make_client(file)
-        client.identify("ada", email="ada@example.com")
-        client.shutdown(0)
+        identify = encode_identify("ada", email="ada@example.com")
+        leave(file, others=[identify])
         assert "oldest" not in inspect_quietly(file)["backlog"].text
         leave(file, 60)
         assert "; the oldest happened 6" in inspect_quietly(file)["backlog"].text
@@ -246,7 +249,8 @@ class TestContent:
                 assert found["buffer"].state == "ok"
                 assert found["backlog"].text.startswith(f"{count + 1} event")
             assert client.flush(LIMIT)
-            assert inspect_quietly(file)["backlog"].text == "nothing waits"
+            found = {one.name: one for one in inspect(file)}
+            assert found["backlog"].text == "nothing waits"
             assert client.shutdown(LIMIT)
             assert len(server.arrivals()) == times
         assert errors == []
@@ -268,7 +272,7 @@ class TestContent:
             flushing.start()
             try:
                 assert asked.wait(LIMIT)
-                text = inspect_quietly(file)["backlog"].text
+                (text,) = [one.text for one in inspect(file) if one.name == "backlog"]
             finally:
                 looked.set()
                 flushing.join(LIMIT)
