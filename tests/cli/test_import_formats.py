@@ -425,6 +425,7 @@ class TestHints:
                 "--map occurred_at=occurred_at:utc",
             ),
             ("user_id,event", [], "--format csv"),
+            ("{", [], "is an object written over several lines?"),
         ],
     )
     def test_a_refused_line_is_followed_by_what_to_write(

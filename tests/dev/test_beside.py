@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -13,11 +14,29 @@ from tests.dev.test_tail import SHOW, TRACK
 from tests.http.raw_server import RawServer, answer, answers, close
 from whisperr._cli.main import main
 from whisperr.dev import LocalServer
-from whisperr.dev._console.running import get_counts
+from whisperr.dev._console.running import find_owners, get_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+IS_ROOT_ON_LINUX = sys.platform.startswith("linux") and os.geteuid() == 0
+AS_OTHER_USER = """
+import os, socket, sys, threading
+from whisperr.dev._console.running import get_counts
+
+def answer_one(listener):
+    connection, _ = listener.accept()
+    with connection:
+        connection.recv(4096)
+        connection.sendall(os.fsencode(sys.argv[1]))
+
+for user in (0, 65_534):
+    os.seteuid(user)  # whose socket it is
+    listener = socket.create_server(("127.0.0.1", 0))
+    os.seteuid(0)
+    threading.Thread(target=answer_one, args=(listener,), daemon=True).start()
+    print(get_counts(listener.getsockname()[1]) is not None)
+"""
 COUNTS = {"accepted": 1, "duplicates": 0, "refused": 0, "requests": 1}
 
 
@@ -125,6 +144,24 @@ class TestForeign:
         assert get_counts(server.port) == dict.fromkeys([*COUNTS, "refused_keys"], 0)
         with RawServer(answers(to_answer(json.dumps(COUNTS).encode()), then=close)) as alike:
             assert get_counts(alike.port) == {**COUNTS, "refused_keys": 0}
+
+    @pytest.mark.skipif(not IS_ROOT_ON_LINUX, reason="only root can listen as another user")
+    def test_the_server_of_another_user_is_not_used(self) -> None:
+        given = to_answer(json.dumps(COUNTS).encode()).decode()
+        command = [sys.executable, "-c", AS_OTHER_USER, given]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        assert (done.stdout, done.stderr) == ("True\nFalse\n", "")
+
+    def test_the_owners_are_those_of_the_sockets_that_listen_on_the_port(self) -> None:
+        rest = "00000000:00000000 00:00000000 00000000"
+        rows = (
+            f"0: 0100007F:2212 00000000:0000 0A {rest} 1000 0 1",
+            f"1: 0100007F:2213 00000000:0000 0A {rest} 1001 0 2",
+            f"2: 0100007F:2212 0100007F:9999 01 {rest} 1002 0 3",
+        )
+        table = "\n".join(["  sl  local_address rem_address   st", *rows])
+        assert find_owners(table, 0x2212) == {1000}
+        assert find_owners(table, 80) == set()
 
     def test_a_port_that_was_asked_for_is_an_error(self) -> None:
         with RawServer(answers(b"", then=close)) as foreign:

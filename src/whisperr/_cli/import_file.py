@@ -251,6 +251,10 @@ class _Import:
             text = f"if all of them are in UTC, write --map {source}={TIME}:utc"
         elif value is not None and not self._fields and (options := guess_options(value)):
             text = f"these are names of another tool; write: {self._join(*options)}"
+        elif record.number == 1 and value is None and record.data.lstrip().startswith(b"{"):
+            text = (
+                "is an object written over several lines? Put each on one line, or all in an array"
+            )
         elif record.number == 1 and looks_like_csv(record.data):
             text = f"is it CSV? Then write: {self._join('--format csv')}"
         if text:

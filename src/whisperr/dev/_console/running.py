@@ -1,15 +1,18 @@
 """Finds a `whisperr dev` that already runs on a port of this machine.
 
 What listens there may be any program: it is asked one question, within a limit of time and size,
-and believed only when it answers as the API of the local server does.
+and believed only when it answers as the API of the local server does. Where the system says whose
+socket it is, that of another user is not used: the events of a program are not for others.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import socket
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whisperr.dev._web.api import PREFIX
@@ -21,6 +24,7 @@ if TYPE_CHECKING:
 _TIMEOUT = 3.0  # seconds for the whole answer
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024  # a summary has at most 1,000 names of 200 characters, twice
 _COUNTS = ("accepted", "duplicates", "refused", "requests")
+_LISTENS = "0A"  # TCP_LISTEN
 REFUSED_KEYS = "refused_keys"
 
 
@@ -30,11 +34,13 @@ def get_url(port: int) -> str:
 
 
 def get_counts(port: int) -> dict[str, int] | None:
-    """Return what has arrived at the `whisperr dev` on a port; None when there is none.
+    """Return what has arrived at this user's `whisperr dev` on a port; None when there is none.
 
     They are those of `to_counts`.
     """
     with suppress(OSError, ValueError, RecursionError):
+        if _is_of_another_user(port):
+            return None
         head, _, body = _ask(port).partition(b"\r\n\r\n")
         status, *headers = head.decode("latin-1").split("\r\n")
         if " 200 " in status and f"Server: {SERVER_NAME}" in (line.rstrip() for line in headers):
@@ -42,6 +48,26 @@ def get_counts(port: int) -> dict[str, int] | None:
             if isinstance(summary, dict) and all(type(summary.get(n)) is int for n in _COUNTS):
                 return to_counts(summary)
     return None
+
+
+def _is_of_another_user(port: int) -> bool:
+    """Return whether only other users listen on a port; False where the system does not tell."""
+    try:
+        table = Path("/proc/net/tcp").read_text(encoding="ascii")
+    except OSError:  # not Linux
+        return False
+    owners = find_owners(table, port)
+    return bool(owners) and os.geteuid() not in owners
+
+
+def find_owners(table: str, port: int) -> set[int]:
+    """Return the user ids of the sockets that listen on a port, from Linux's table of sockets."""
+    owners = set()
+    for line in table.splitlines()[1:]:
+        _, local, _, state, _, _, _, owner, *_ = line.split()
+        if state == _LISTENS and int(local.rpartition(":")[2], 16) == port:
+            owners.add(int(owner))
+    return owners
 
 
 def to_counts(summary: Mapping[str, Any]) -> dict[str, int]:
