@@ -18,6 +18,7 @@ from whisperr.dev._console.running import find_owners, get_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 IS_ROOT_ON_LINUX = sys.platform.startswith("linux") and os.geteuid() == 0
 AS_OTHER_USER = """
@@ -83,10 +84,13 @@ class TestOurs:
         assert "accepted 1, duplicates 0, refused 0, in 1 request" in ended.stderr
 
     @pytest.mark.parametrize(
-        "words", [["--hang"], ["--fail", "503"], ["--store", "x"], ["--max-body", "9"]]
+        "words", [["--hang"], ["--fail", "503"], ["--store", "{store}"], ["--max-body", "9"]]
     )
-    def test_options_of_a_server_are_refused(self, server: LocalServer, words: list[str]) -> None:
-        ended = run_dev("--port", str(server.port), *words)
+    def test_options_of_a_server_are_refused(
+        self, server: LocalServer, words: list[str], tmp_path: Path
+    ) -> None:
+        given = [word.format(store=tmp_path / "store") for word in words]
+        ended = run_dev("--port", str(server.port), *given)
         assert (ended.returncode, ended.stdout) == (2, "")
         assert f"runs already at {server.url}, without your {words[0]}: end that" in ended.stderr
         assert ended.stderr.count("\n") == 1
