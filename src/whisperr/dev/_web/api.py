@@ -1,8 +1,9 @@
 """The JSON API under `/_dev/`, for tests in any language and for people.
 
-GET  /_dev/arrivals   kind, user, type, status, q (the filter box of the page), after, limit
+GET  /_dev/arrivals   kind, user, type, status, q (the filter box of the page), after, before, limit
 GET  /_dev/arrival    seq: one of them with its text as sent and its request
 GET  /_dev/requests   after, limit
+GET  /_dev/request    number: one of them with its body and its arrivals
 GET  /_dev/summary
 GET  /_dev/wait       count, timeout, and the filters of arrivals: answers when there are enough
 GET  /_dev/faults     and PUT: a list of faults
@@ -20,7 +21,7 @@ from urllib.parse import parse_qsl
 
 from whisperr._foreign import printable
 from whisperr.dev._ingest.model import BATCH_PATH
-from whisperr.dev._ingest.service import Response, refuse
+from whisperr.dev._ingest.service import Response, get_request_hint, refuse
 from whisperr.dev._ingest.validation import Malformed, get_hint, parse_body
 from whisperr.dev.faults import Fault
 
@@ -62,7 +63,7 @@ def _parse_seconds(text: str) -> float:
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys((*_FILTERS, "last"), str),
-    **dict.fromkeys(("after", "count", "seq", "recent"), _parse_whole),
+    **dict.fromkeys(("after", "before", "count", "number", "seq", "recent"), _parse_whole),
     "limit": partial(_parse_whole, lowest=1),
     "timeout": _parse_seconds,
 }
@@ -107,7 +108,13 @@ def arrival_to_json(arrival: Arrival) -> dict[str, Any]:
 
 def request_to_json(request: ReceivedRequest) -> dict[str, Any]:
     """Return a request as the API shows it, with its key masked and without its body."""
-    fields = {**vars(request), "headers": request.masked_headers, "bytes": len(request.body)}
+    fields = {
+        **vars(request),
+        "headers": request.masked_headers,
+        "bytes": len(request.body),
+        "events": request.events,
+        "fix": get_request_hint(request.error),
+    }
     del fields["body"]
     return fields
 
@@ -129,7 +136,7 @@ def parse_query(query: str) -> dict[str, Any]:
 
 def select_filters(query: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that select arrivals."""
-    return {name: query[name] for name in (*_FILTERS, "after") if name in query}
+    return {name: query[name] for name in (*_FILTERS, "after", "before") if name in query}
 
 
 def find_event_text(body: bytes, index: int) -> str:
@@ -168,8 +175,7 @@ def _arrival(call: _Call) -> _Answer:
     found = next((one for one in call.memory.arrivals(after=seq - 1) if one.seq == seq), None)
     if found is None:
         return refuse(404, "not_kept", f"seq={seq}: is not, or no longer, kept")
-    requests = call.memory.requests(found.request - 1)
-    request = next((one for one in requests if one.number == found.request), None)
+    request = _find_request(call.memory, found.request)
     answer: dict[str, Any] = {"arrival": arrival_to_json(found), "raw": None, "request": None}
     if request is not None:
         in_batch = request.path == BATCH_PATH
@@ -181,7 +187,28 @@ def _arrival(call: _Call) -> _Answer:
 
 def _requests(call: _Call) -> _Answer:
     found = call.memory.requests(call.query.get("after", 0))[-call.query.get("limit", _LIMIT) :]
-    return {"requests": [{**request_to_json(one), "body": _decode(one.body)} for one in found]}
+    return {"requests": [_with_body(one) for one in found]}
+
+
+def _request(call: _Call) -> _Answer:
+    number = call.query.get("number", 0)
+    request = _find_request(call.memory, number)
+    if request is None:
+        return refuse(404, "not_kept", f"number={number}: is not, or no longer, kept")
+    own = [arrival for arrival in call.memory.arrivals() if arrival.request == number]
+    return {
+        "request": _with_body(request),
+        "arrivals": [arrival_to_json(arrival) for arrival in own[:_LIMIT]],
+    }
+
+
+def _find_request(memory: Arrivals, number: int) -> ReceivedRequest | None:
+    kept = memory.requests(number - 1)
+    return next((request for request in kept if request.number == number), None)
+
+
+def _with_body(request: ReceivedRequest) -> dict[str, Any]:
+    return {**request_to_json(request), "body": _decode(request.body)}
 
 
 def _wait(call: _Call) -> _Answer:
@@ -222,6 +249,7 @@ _READS = {
     "arrivals": _arrivals,
     "arrival": _arrival,
     "requests": _requests,
+    "request": _request,
     "summary": _summary,
     "wait": _wait,
     "faults": _faults,
