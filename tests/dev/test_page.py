@@ -185,4 +185,10 @@ class TestSnippets:
         client = names["whisperr"]
         assert isinstance(client, whisperr.Whisperr)
         assert client.shutdown() is True
-        assert [a.status for a in server.arrivals(user="user_8842")] == ["accepted", "accepted"]
+        assert [a.status for a in server.arrivals(user="user_8842")] == ["accepted"]
+
+    def test_the_steps_are_install_code_and_run(self) -> None:
+        text = re.sub(r"<[^>]+>", "", (PAGE / "index.html").read_text(encoding="utf-8"))
+        steps = ("pip install whisperr", snippets()["python"], "whisperr dev -- python app.py")
+        assert [text.count(step) for step in steps] == [1, 1, 1]
+        assert sorted(steps, key=text.index) == list(steps)

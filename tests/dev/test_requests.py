@@ -51,7 +51,11 @@ def send_bytes(server: LocalServer, data: bytes) -> bytes:
         ({"X-API-Key": None}, (401, "invalid_api_key", "no key; send the server key in X-API-Key")),
         (
             {"X-API-Key": "wrk_other"},
-            (401, "invalid_api_key", "the key is not the one that --key names"),
+            (
+                401,
+                "invalid_api_key",
+                "another key than the one that whisperr dev was started with (--key)",
+            ),
         ),
         (
             {"User-Agent": None},

@@ -128,7 +128,11 @@ def _check_headers(path: str, headers: Mapping[str, str], api_key: str | None) -
     if not key:
         return refuse(401, "invalid_api_key", "no key; send the server key in X-API-Key")
     if api_key is not None and key != api_key:
-        return refuse(401, "invalid_api_key", "the key is not the one that --key names")
+        return refuse(
+            401,
+            "invalid_api_key",
+            "another key than the one that whisperr dev was started with (--key)",
+        )
     if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         return refuse(415, "content_type", "send Content-Type: application/json")
     return None

@@ -1,6 +1,7 @@
 """The JSON API under `/_dev/`, for tests in any language and for people.
 
-GET  /_dev/arrivals   kind, user, type, status, q (the filter box of the page), after, before, limit
+GET  /_dev/arrivals   kind, user, type, status, q (the filter box of the page), after, before,
+                      limit; short=1 leaves out bodies that are very large or have no JSON
 GET  /_dev/arrival    seq: one of them with its text as sent and its request
 GET  /_dev/requests   after, limit
 GET  /_dev/request    number: one of them with its body and its arrivals
@@ -26,7 +27,7 @@ from whisperr.dev._ingest.validation import Malformed, get_hint, parse_body
 from whisperr.dev.faults import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from whisperr.dev._ingest.model import Arrival, ReceivedRequest
     from whisperr.dev._memory.arrivals import Arrivals
@@ -41,6 +42,9 @@ _MAX_COUNT = 2**53  # the largest whole number that every reader of JSON knows e
 _MAX_SECONDS = 3600
 _SECONDS = re.compile(r"[0-9]{0,9}\.?[0-9]{1,20}(?:e-?[0-9]{1,3})?")
 _MAX_SHOWN_CHARS = 60
+_MAX_ARRIVAL_CHARS = 32_000
+_MAX_PROBLEMS = 20
+MAX_NAME_CHARS = 500
 _FILTERS = ("kind", "user", "type", "status", "q")
 
 
@@ -63,7 +67,7 @@ def _parse_seconds(text: str) -> float:
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys((*_FILTERS, "last"), str),
-    **dict.fromkeys(("after", "before", "count", "number", "seq", "recent"), _parse_whole),
+    **dict.fromkeys(("after", "before", "count", "number", "seq", "short", "recent"), _parse_whole),
     "limit": partial(_parse_whole, lowest=1),
     "timeout": _parse_seconds,
 }
@@ -104,6 +108,22 @@ def arrival_to_json(arrival: Arrival) -> dict[str, Any]:
     """Return an arrival as the API shows it."""
     problems = [{**vars(problem), "fix": get_hint(problem)} for problem in arrival.problems]
     return {**vars(arrival), "message_id": arrival.message_id, "problems": problems}
+
+
+def arrival_to_text(arrival: Arrival) -> str:
+    """Return an arrival as JSON; without a body that is very large or has no JSON."""
+    fields = arrival_to_json(arrival)
+    try:
+        text = json.dumps({**fields, "cut": False}, allow_nan=False)
+    except (ValueError, RecursionError):  # 1e999 is infinite; a thousand brackets
+        text = ""
+    if text and len(text) <= _MAX_ARRIVAL_CHARS:
+        return text
+    for name in ("user", "type", "message_id"):
+        if fields[name] is not None:
+            fields[name] = fields[name][:MAX_NAME_CHARS]
+    problems = fields["problems"][:_MAX_PROBLEMS]
+    return json.dumps({**fields, "problems": problems, "body": None, "cut": True})
 
 
 def request_to_json(request: ReceivedRequest) -> dict[str, Any]:
@@ -167,6 +187,8 @@ def _split_batch(text: str) -> list[str]:
 
 def _arrivals(call: _Call) -> _Answer:
     found = call.memory.arrivals(**select_filters(call.query))[-call.query.get("limit", _LIMIT) :]
+    if call.query.get("short"):
+        return _add_arrivals({}, found)
     return {"arrivals": [arrival_to_json(arrival) for arrival in found]}
 
 
@@ -176,13 +198,25 @@ def _arrival(call: _Call) -> _Answer:
     if found is None:
         return refuse(404, "not_kept", f"seq={seq}: is not, or no longer, kept")
     request = _find_request(call.memory, found.request)
-    answer: dict[str, Any] = {"arrival": arrival_to_json(found), "raw": None, "request": None}
+    fields = arrival_to_json(found)
+    if not _has_json(fields):
+        fields = {**fields, "body": None}  # its text is in `raw`
+    answer: dict[str, Any] = {"arrival": fields, "raw": None, "request": None}
     if request is not None:
         in_batch = request.path == BATCH_PATH
         body = request.body
         answer["raw"] = find_event_text(body, found.index) if in_batch else _decode(body)
         answer["request"] = request_to_json(request)
     return answer
+
+
+def _has_json(value: object) -> bool:
+    """Return whether every reader of JSON can read it: 1e999 is infinite, and has none."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _requests(call: _Call) -> _Answer:
@@ -196,10 +230,14 @@ def _request(call: _Call) -> _Answer:
     if request is None:
         return refuse(404, "not_kept", f"number={number}: is not, or no longer, kept")
     own = [arrival for arrival in call.memory.arrivals() if arrival.request == number]
-    return {
-        "request": _with_body(request),
-        "arrivals": [arrival_to_json(arrival) for arrival in own[:_LIMIT]],
-    }
+    return _add_arrivals({"request": _with_body(request)}, own[:_LIMIT])
+
+
+def _add_arrivals(fields: Mapping[str, Any], arrivals: Iterable[Arrival]) -> Response:
+    """Return an answer with these fields, and these arrivals as the stream shows them."""
+    texts = ", ".join(map(arrival_to_text, arrivals))
+    separator = ", " if fields else ""
+    return Response(200, f'{json.dumps(fields)[:-1]}{separator}"arrivals": [{texts}]}}'.encode())
 
 
 def _find_request(memory: Arrivals, number: int) -> ReceivedRequest | None:

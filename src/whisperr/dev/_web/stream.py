@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from whisperr.dev._memory.arrivals import Cursor
 from whisperr.dev._memory.filter import make_filter
 
-from .api import arrival_to_json, parse_query, request_to_json, select_filters
+from .api import MAX_NAME_CHARS, arrival_to_text, parse_query, request_to_json, select_filters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from threading import Event
 
-    from whisperr.dev._ingest.model import Arrival, ReceivedRequest
+    from whisperr.dev._ingest.model import ReceivedRequest
     from whisperr.dev._memory.arrivals import Arrivals
     from whisperr.dev._memory.filter import Predicate
     from whisperr.dev.faults import FaultInjector
@@ -52,8 +52,6 @@ MAX_STREAMS = 32
 _BEAT_INTERVAL = 5.0
 _GATHER_TIME = 0.05  # requests that arrive this close together become one message
 _MAX_ARRIVALS = 200  # in one message
-_MAX_ARRIVAL_CHARS = 32_000
-_MAX_NAME_CHARS = 500
 _MAX_HEADERS = 50
 _BEAT = b"event: beat\ndata: {}\n\n"
 
@@ -110,7 +108,7 @@ def _messages(
             "any_key": source.any_key,
         }
         fresh = False
-        arrivals = ",".join(_to_text(one) for one in changes.arrivals if passes(one))
+        arrivals = ",".join(arrival_to_text(one) for one in changes.arrivals if passes(one))
         data = f'{json.dumps(fields)[:-1]}, "arrivals": [{arrivals}]}}'
         yield f"event: {CHANGES}\nid: {cursor}\ndata: {data}\n\n".encode()
         if changes.more:
@@ -122,28 +120,12 @@ def _messages(
             yield _BEAT
 
 
-def _to_text(arrival: Arrival) -> str:
-    """Return an arrival as JSON; without a body that is very large or has no JSON."""
-    fields = arrival_to_json(arrival)
-    try:
-        text = json.dumps({**fields, "cut": False}, allow_nan=False)
-    except (ValueError, RecursionError):  # 1e999 is infinite; a thousand brackets
-        text = ""
-    if text and len(text) <= _MAX_ARRIVAL_CHARS:
-        return text
-    for name in ("user", "type", "message_id"):
-        if fields[name] is not None:
-            fields[name] = fields[name][:_MAX_NAME_CHARS]
-    problems = fields["problems"][:20]
-    return json.dumps({**fields, "problems": problems, "body": None, "cut": True})
-
-
 def _to_json(request: ReceivedRequest) -> dict[str, Any]:
     fields = request_to_json(request)
     headers = list(fields["headers"].items())[:_MAX_HEADERS]
     return {
         **fields,
-        "path": request.path[:_MAX_NAME_CHARS],
-        "headers": {name[:_MAX_NAME_CHARS]: value[:_MAX_NAME_CHARS] for name, value in headers},
+        "path": request.path[:MAX_NAME_CHARS],
+        "headers": {name[:MAX_NAME_CHARS]: value[:MAX_NAME_CHARS] for name, value in headers},
         "digest": hashlib.blake2b(request.body, digest_size=8).hexdigest(),
     }
