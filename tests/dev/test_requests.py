@@ -64,7 +64,11 @@ def send_bytes(server: LocalServer, data: bytes) -> bytes:
         ({"Content-Type": None}, (415, "content_type", "send Content-Type: application/json")),
         (
             {"Host": "machine:8722"},
-            (403, "host_not_loopback", "open the local server by a loopback address"),
+            (
+                403,
+                "host_not_loopback",
+                "the host 'machine:8722' is no loopback address; open the local server by one",
+            ),
         ),
     ],
 )

@@ -120,7 +120,7 @@ def ingest(
 
 def _check_headers(path: str, headers: Mapping[str, str], api_key: str | None) -> Response | None:
     if path not in PATHS:
-        return refuse(404, "not_found", f"POST to one of {', '.join(PATHS)}")
+        return refuse(404, "not_found", f"no such path; POST to one of {', '.join(PATHS)}")
     agent = headers.get("user-agent", "")
     if not agent or agent.startswith("Python-urllib"):
         return refuse(403, "agent_refused", "the default agent is refused; send one of your own")

@@ -11,6 +11,7 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from whisperr._foreign import printable
 from whisperr.dev._ingest.service import refuse
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from whisperr.dev._ingest.service import Response
 
 _MAX_HEADER_CHARS = 64 * 1024
+_MAX_SHOWN_CHARS = 60
 _CLOSE = {"Connection": "close"}
 # What a browser sends with requests of the page itself, and with those that the user typed.
 _OWN_SITES = frozenset({"same-origin", "none"})
@@ -29,7 +31,8 @@ def check_head(method: str, path: str, headers: Message) -> Response | None:
     """Return the response that refuses a request by its headers; None for one that is answered."""
     host, origin = headers.get("Host", ""), headers.get("Origin")
     if not _is_loopback(host):
-        text = "open the local server by a loopback address"
+        shown = printable(host, _MAX_SHOWN_CHARS)
+        text = f"the host {shown!r} is no loopback address; open the local server by one"
         return refuse(403, "host_not_loopback", text, _CLOSE)
     if origin is not None and origin != f"http://{host}":
         return refuse(403, "foreign_origin", "pages of other origins may not call", _CLOSE)

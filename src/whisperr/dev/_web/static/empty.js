@@ -7,14 +7,14 @@ const DEFAULT_PORT = "8722";
 
 /** Prepare the snippets: the address of this server, the choice of a framework, the buttons that copy. */
 export function prepareEmptyPage(notify) {
-  for (const code of document.querySelectorAll(".address")) code.textContent = location.origin;
+  for (const code of document.querySelectorAll("#empty .address")) code.textContent = location.origin;
   if (location.port !== DEFAULT_PORT) {
-    for (const code of document.querySelectorAll(".port")) code.textContent = `--port ${location.port} `;
+    for (const code of document.querySelectorAll("#empty .port")) code.textContent = `--port ${location.port} `;
   }
   for (const choice of document.querySelectorAll("[data-snippet]")) {
     choice.addEventListener("click", () => chooseSnippet(choice));
   }
-  for (const button of document.querySelectorAll(".copy")) {
+  for (const button of document.querySelectorAll("#empty .copy")) {
     button.addEventListener("click", () => copySnippet(button, notify));
   }
 }
@@ -42,5 +42,5 @@ async function copySnippet(button, notify) {
 /** Show whether any key is accepted. */
 export function showKey(anyKey) {
   setText(byId("any-key"), anyKey ? "It accepts any key." : "It accepts the key of --key only.");
-  for (const code of document.querySelectorAll(".key")) setText(code, anyKey ? "wrk_dev" : "the-key-of---key");
+  for (const code of document.querySelectorAll("#empty .dev-key")) setText(code, anyKey ? "wrk_dev" : "the-key-of---key");
 }

@@ -96,7 +96,6 @@ export function showCount({ listed, held, all, noun, missed = 0 }) {
 export function showOlder(older, waiting, isFiltered) {
   const box = byId("older");
   box.hidden = waiting === 0 || older.from === 0;
-  if (box.hidden) return;
   setText(byId("older-text"), older.isFull
     ? `No more older events are loaded; narrow the filter. ${count(waiting, "event")} are only on the server.`
     : `The page holds the latest ${HELD.toLocaleString("en")} events; `

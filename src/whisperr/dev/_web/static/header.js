@@ -3,7 +3,7 @@
 import { byId, el, setText } from "./dom.js";
 import { hasTerm, quote } from "./filter.js";
 
-const MAX_AGENTS = 2;
+const MAX_AGENTS = 1; // there is no room for more
 
 export class Header {
   /** Calls `onTerm(view, term)` when a counter or a user agent is chosen. */

@@ -51,10 +51,12 @@ const requestDetail = new RequestDetail({
 });
 const farEvent = new Single({
   address: "/_dev/arrival?seq=", convert: ({ arrival }) => toEvent(arrival), onLoaded: draw,
+  mayExist: (seq) => seq >= memory.oldest && seq <= memory.summary.last,
   onMissing: (seq) => notify(`the server does not, or no longer, keep event ${seq}`),
 });
 const farRequest = new Single({
   address: "/_dev/request?number=", convert: ({ request }) => toRequest(request), onLoaded: draw,
+  mayExist: (number) => number > 0 && number <= (memory.requests.at(-1)?.number ?? 0),
   onMissing: (number) => notify(`the server does not, or no longer, keep request ${number}`),
 });
 memory.onDropped = (events) => older.keep(events);
@@ -174,6 +176,7 @@ function showSection(name) {
     byId(id).hidden = id !== name;
   }
   document.body.classList.toggle("is-empty", name === "empty" || name === "refusals");
+  document.body.classList.toggle("has-no-events", memory.events.length === 0);
 }
 
 function drawRequests() {

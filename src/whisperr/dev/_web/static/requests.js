@@ -24,7 +24,10 @@ const getState = (request) => {
 
 const describeStatus = ({ status }) => (status === null ? "none" : String(status));
 const describeCall = ({ method, path }) => `${method} ${path}`.trim() || "(no HTTP)";
-const describeEvents = ({ path, events }) => (path.endsWith("/identify") && events === 1 ? "identify" : count(events, "event"));
+function describeEvents({ path, events }) {
+  if (path.endsWith("/identify") && events === 1) return "identify";
+  return events ? count(events, "event") : "–";
+}
 const getAgent = ({ headers }) => headers["user-agent"] || "(none)";
 
 function describeReason(request) {
@@ -102,7 +105,7 @@ export class RequestDetail {
       arrived: `${formatDate(request.at)} ${formatTime(request.at, true)}`,
       duration: request.status === null ? "no answer" : formatDuration(request.duration),
       size: count(request.bytes, "byte"),
-      events: [describeEvents(request), describeReason({ ...request, reason: null })].filter(Boolean).join(", "),
+      events: [request.events ? describeEvents(request) : "none were read", describeReason({ ...request, reason: null })].filter(Boolean).join(", "),
       "user agent": getAgent(request),
       ...(request.retry ? { retry: `number ${request.retry}, of a request with the same body` } : {}),
       ...(request.fault ? { "injected fault": request.fault } : {}),
@@ -120,7 +123,7 @@ export class RequestDetail {
     byId("request-events").replaceChildren(...arrivals.slice(0, MAX_EVENTS).map((one) => this.makeEventItem(one)));
     byId("request-list-events").hidden = arrivals.length === 0;
     setText(byId("request-list-events"), `Show ${arrivals.length === 1 ? "it" : `all ${arrivals.length}`} in the list of events`);
-    if (!arrivals.length) setText(byId("request-none"), events ? "None was read, or the server no longer keeps them." : "It has no events.");
+    if (!arrivals.length) setText(byId("request-none"), events ? "None was accepted, or the server no longer keeps them." : "No events were read.");
     byId("request-body").replaceChildren(pretty(request.body.slice(0, MAX_CHARS)));
     byId("request-body-box").hidden = !request.body;
   }

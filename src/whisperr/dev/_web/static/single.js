@@ -1,9 +1,9 @@
 // One event or request that the page does not hold, from the server: a link may lead to it.
 
 export class Single {
-  /** `convert(answer)` returns the item of an answer; `onLoaded` is called when it is there. */
-  constructor({ address, convert, onLoaded, onMissing }) {
-    Object.assign(this, { address, convert, onLoaded, onMissing });
+  /** `mayExist(number)` is asked before the server is; `convert(answer)` returns the item of its answer. */
+  constructor({ address, mayExist, convert, onLoaded, onMissing }) {
+    Object.assign(this, { address, mayExist, convert, onLoaded, onMissing });
     this.clear();
   }
 
@@ -23,7 +23,7 @@ export class Single {
   async load(number) {
     let found = null;
     try {
-      const answer = await fetch(`${this.address}${number}`);
+      const answer = this.mayExist(number) ? await fetch(`${this.address}${number}`) : { ok: false };
       if (answer.ok) found = this.convert(await answer.json());
     } catch {
       if (this.number === number) this.clear(); // the next drawing tries again
