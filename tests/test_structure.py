@@ -36,7 +36,19 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_events",),
     ("_process",),
     ("_options", "protocols"),
-    ("_contract", "_foreign", "_owned", "_secret", "_terminal", "_version", "billing", "channel"),
+    (
+        "_contract",
+        "_conversion",
+        "_foreign",
+        "_owned",
+        "_secret",
+        "_terminal",
+        "_version",
+        "billing",
+        "channel",
+        "client",
+        "transport",
+    ),
     ("errors",),
     ("_frozen",),
 )
@@ -54,7 +66,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
 DEPENDENCIES_ALLOWED = {
     "django": {"django", "asgiref"},
     "fastapi": {"fastapi"},
-    "flask": {"flask", "werkzeug"},
+    "flask": {"click", "flask", "werkzeug"},
     "celery": {"celery"},
     "aws_lambda": {"snapshot_restore_py"},  # part of Lambda's own Python runtimes
     "opentelemetry": {"opentelemetry"},

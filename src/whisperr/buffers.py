@@ -86,7 +86,7 @@ class SQLiteBuffer(Frozen):
 
 
 class RedisBuffer(Frozen):
-    """Redis Streams that the processes of a fleet share. Needs `pip install whisperr[redis]`.
+    """Redis Streams that the processes of a fleet share. Needs `pip install 'whisperr[redis]'`.
 
     - `url`: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
     - `stream`: the name of the stream; keys beside it begin with the same name.
@@ -130,7 +130,9 @@ class RedisBuffer(Frozen):
         try:
             import redis  # noqa: F401  # to fail now and not with the first event
         except ImportError:
-            raise ImportError("buffer: Redis needs redis-py; pip install whisperr[redis]") from None
+            raise ImportError(
+                "buffer: Redis needs redis-py; pip install 'whisperr[redis]'"
+            ) from None
 
     def __repr__(self) -> str:
         if not hasattr(self, "timeout"):  # crash reporters show it while it is refused
@@ -184,9 +186,9 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
     del url  # no variable of a frame that may raise holds a password
     if given.reveal() == OUTBOX:
         raise ValueError(OUTBOX_HINT)
-    if given.reveal().startswith("sqlite://"):
+    if _has_scheme(given, "sqlite"):
         return _parse_sqlite(given.reveal())
-    if given.reveal().startswith(("redis://", "rediss://")):
+    if _has_scheme(given, "redis") or _has_scheme(given, "rediss"):
         if "@" in given.reveal().partition("?")[2]:  # a piece of the password, not of the query
             raise ValueError(_REDIS_FORM)
         known = {"lease", "shards", "stream", "timeout"}
@@ -195,9 +197,14 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
     raise ValueError(f"buffer: must be a URL {_FILE_HINT} or {_REDIS_HINT}")
 
 
+def _has_scheme(url: Secret, scheme: str) -> bool:
+    """Return whether a URL has a scheme, in any case. It stays in no variable; see `_secret`."""
+    return url.reveal().lower().startswith(f"{scheme}://")
+
+
 def _parse_sqlite(url: str) -> SQLiteBuffer:
     server, _, query = url.partition("?")
-    path = server.removeprefix("sqlite://")
+    path = server[len("sqlite://") :]
     if not path.startswith("/") or path == "/":
         raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
     return SQLiteBuffer(unquote(path[1:]), **_parse_options(query, {"synchronous", "lease"}))

@@ -20,11 +20,11 @@ try:
 except ModuleNotFoundError as _missing:
     if _missing.name != "celery":
         raise
-    raise ImportError("whisperr.celery needs Celery: pip install whisperr[celery]") from _missing
+    raise ImportError("whisperr.celery needs Celery: pip install 'whisperr[celery]'") from _missing
 
 from typing import TYPE_CHECKING, Any
 
-from ._integrations.client import get_client_factory
+from ._integrations.client import get_client_factory, require_client
 from ._integrations.client import get_environment_client as get_client
 from ._integrations.flushing import flush_all
 from ._integrations.tracker import UserTracker
@@ -80,7 +80,7 @@ def connect(
     if flush_after_task is not None:
         after_task = parse_timeout(flush_after_task, "flush_after_task")
     if client is None and resolve_user is not None:
-        get_client()
+        require_client(client)
     _connection.get_client = get_client_factory(client)
     _connection.resolve_user = resolve_user
     _connection.flush_after_task = after_task

@@ -1,5 +1,8 @@
 """Provides the pytest plugin: the fixtures `whisperr_events` and `whisperr_server`, and strictness.
 
+In a test run a client needs no key: without one it is made, and is a disabled one until a fixture
+records what it tracks, or sends that to the local server.
+
 Every test run of an environment that has this package loads it, so it imports pytest and nothing
 else; the first test that needs `whisperr.testing` or the local server imports them. It is
 registered as `whisperr`: `-p no:whisperr` leaves it out.
@@ -9,6 +12,7 @@ from __future__ import annotations
 
 import pytest
 
+from ._options import OVERRIDES
 from .errors import InvalidEvent
 
 TYPE_CHECKING = False
@@ -17,6 +21,21 @@ if TYPE_CHECKING:
 
     from .dev import LocalServer
     from .testing import Events
+
+
+_NO_KEY_NEEDED: pytest.StashKey[bool | None] = pytest.StashKey()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Let clients be made without a key, also by what a conftest.py imports."""
+    early_config.stash[_NO_KEY_NEEDED] = OVERRIDES.keyless
+    OVERRIDES.keyless = True
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End that with the test run."""
+    OVERRIDES.keyless = config.stash.get(_NO_KEY_NEEDED, None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -75,7 +94,7 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, No
 
 @pytest.fixture
 def whisperr_events() -> Iterator[Events]:
-    """Record what every client of the process tracks in this test; nothing is sent.
+    """Record what every client of the process tracks in this test; nothing is sent, no key needed.
 
     See `whisperr.testing.capture`.
     """
@@ -89,10 +108,10 @@ def whisperr_events() -> Iterator[Events]:
 def whisperr_server(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LocalServer]:
-    """Start a local ingestion server on a free port for this test.
+    """Start a local ingestion server on a free port for this test; every client sends to it.
 
-    Clients made in the test and processes that it starts find the server by WHISPERR_BASE_URL and
-    WHISPERR_API_KEY.
+    Also those that exist already, and those without a key; see `whisperr.testing.send_to`.
+    Processes that the test starts find it by WHISPERR_BASE_URL and WHISPERR_API_KEY.
     """
     if "whisperr_events" in request.fixturenames:
         pytest.fail(
@@ -101,8 +120,10 @@ def whisperr_server(
             pytrace=False,
         )
     from .dev import LocalServer
+    from .testing import send_to
 
-    with LocalServer() as server:
+    with LocalServer() as server, send_to(server.url):
         monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
         monkeypatch.setenv("WHISPERR_API_KEY", "wrk_local")
+        monkeypatch.delenv("WHISPERR_DISABLED", raising=False)
         yield server

@@ -101,6 +101,6 @@ class TestSend:
             command_output("whisperr_send", "8842", "payment_failed")
         with (
             override_settings(WHISPERR_API_KEY=""),
-            pytest.raises(CommandError, match="WHISPERR_API_KEY: is empty"),
+            pytest.raises(CommandError, match="WHISPERR_API_KEY is not set, or empty"),
         ):
             command_output("whisperr_send", "8842", "payment_failed")

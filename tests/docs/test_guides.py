@@ -119,12 +119,18 @@ GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer],
 }
 # Which test runs the code of the other pages.
 RUN_BY = {
-    "README.md": "tests/docs/test_readme.py",
+    "README.md": "tests/docs/test_pasted.py",
+    "docs/billing.md": "tests/docs/test_pasted.py",
     "docs/django.md": "tests/django/test_page.py",
     "docs/durability.md": "tests/docs/test_durability.py",
+    "docs/events.md": "tests/docs/test_pasted.py",
     "docs/extending.md": "tests/docs/test_extending.py",
     "docs/local-development.md": "tests/docs/test_local_development.py",
+    "docs/logging.md": "tests/docs/test_logging.py",
+    "docs/options.md": "tests/docs/test_options.py",
+    "docs/privacy.md": "tests/docs/test_privacy.py",
     "docs/processes.md": "tests/docs/test_processes.py",
+    "docs/proxies.md": "tests/docs/test_proxies.py",
     "docs/queues.md": "tests/task_queues/test_queues.py",
     "docs/testing.md": "tests/docs/test_testing.py",
 }

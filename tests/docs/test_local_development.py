@@ -45,7 +45,7 @@ def test_every_block_of_python_runs_in_order(monkeypatch: pytest.MonkeyPatch) ->
 def test_every_call_of_the_command_is_understood() -> None:
     lines = [line for text in blocks("console") for line in text.splitlines()]
     calls = [shlex.split(line) for line in lines if line.startswith("whisperr ")]
-    assert len(calls) == 7
+    assert len(calls) == 10
     for words in calls:
         arguments = make_parser().parse_args(words[1:])
         parse_filter(" ".join(getattr(arguments, "filter", [])))
@@ -63,7 +63,7 @@ def test_every_term_of_the_table_is_in_the_grammar() -> None:
 
 
 def test_the_table_of_the_api_has_every_call_and_every_parameter() -> None:
-    section = TEXT.partition("## From a program\n")[2].partition("\n## ")[0]
+    section = TEXT.partition("## Over HTTP\n")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| `(\w+) /_dev/(\w+)` \| (.*?) \|", section, re.MULTILINE)
     calls = {(method, name) for method, name, _ in rows}
     expected = {("GET", name) for name in (*_READS, "stream")} | {("POST", "reset")}

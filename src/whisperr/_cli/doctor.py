@@ -99,7 +99,7 @@ def diagnose(
         try:
             config = resolve_buffer(Config(options))
         except ValueError as error:
-            problem = str(error).replace(", or pass disabled=True", " and set WHISPERR_API_KEY")
+            problem = str(error).partition("; to try it")[0]  # for a missing key: no ways around it
             yield from inspect_environment(None)
             yield Finding("configuration", "wrong", problem)
             return

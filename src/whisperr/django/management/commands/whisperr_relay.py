@@ -120,7 +120,8 @@ def _make_client(store: TableStore, interval: float, batch: int) -> Whisperr:
     except ImproperlyConfigured as error:
         raise CommandError(str(error)) from None
     if not client.ready:
-        raise CommandError(f"{DISABLED} = True: nothing is delivered; set it to False here")
+        where = "in the settings or in the environment"
+        raise CommandError(f"{DISABLED} is on, {where}: nothing is delivered; remove it here")
     return client
 
 
