@@ -77,9 +77,11 @@ class TestRefused:
             "POST /v1/events/batch from whisperr-python/0",
         ):
             assert part in shown
+        page.get_by_role("button", name="Show it").focus()
         refuse(server)
         page.wait_for_selector("#refusals:has-text('2 requests')")
-        page.get_by_role("button", name="Show them").click()
+        assert page.evaluate("() => document.activeElement.textContent") == "Show them"
+        page.keyboard.press("Enter")
         wait_text(page, "#count", "2 requests")
         assert page.input_value("#filter") == "status:401 error:invalid_api_key"
         assert SECRET not in page.content()

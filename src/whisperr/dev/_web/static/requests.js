@@ -149,11 +149,17 @@ export function showRefusals(requests, onQuery) {
     groups.delete(key); // so that the map has the order of the latest
     groups.set(key, { request, count: before + 1 });
   }
-  const latest = [...groups.values()].slice(-MAX_REFUSALS).reverse();
-  byId("refusals-list").replaceChildren(...latest.map((group) => makeRefusal(group, onQuery)));
+  const latest = [...groups].slice(-MAX_REFUSALS).reverse();
+  const list = byId("refusals-list");
+  const drawn = JSON.stringify(latest.map(([key, { count: times, request }]) => [key, times, request.number]));
+  if (list.dataset.drawn === drawn) return; // a selection in it is kept
+  list.dataset.drawn = drawn;
+  const focused = list.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+  list.replaceChildren(...latest.map(([key, group]) => makeRefusal(key, group, onQuery)));
+  if (focused !== null) [...list.querySelectorAll("button")].find((one) => one.dataset.key === focused)?.focus();
 }
 
-function makeRefusal({ request, count: times }, onQuery) {
+function makeRefusal(key, { request, count: times }, onQuery) {
   const query = request.status === null ? "status:none" : `status:${request.status}`;
   return el("li", { class: "refusal" },
     el("p", { class: "refusal-head is-refused" },
@@ -163,7 +169,7 @@ function makeRefusal({ request, count: times }, onQuery) {
     el("p", { class: "quiet" }, `${count(times, "request")}, the latest at ${formatTime(request.at)}: `,
       `${describeCall(request)} from ${getAgent(request)}. `,
       el("button", {
-        type: "button", class: "link",
+        type: "button", class: "link", "data-key": key,
         onclick: () => onQuery(request.error ? `${query} error:${quote(request.error)}` : query),
       }, times === 1 ? "Show it" : "Show them")));
 }
