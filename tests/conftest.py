@@ -13,7 +13,6 @@ from hypothesis import HealthCheck, settings
 
 from tests.redis_server import redis_server
 from whisperr._integrations.client import environment_client
-from whisperr._options import OVERRIDES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,12 +58,6 @@ def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the variables of the machine that change what a client does."""
     for name in ("API_KEY", "BASE_URL", "BUFFER", "DISABLED", "DEBUG", "TEST_MODE"):
         monkeypatch.delenv(f"WHISPERR_{name}", raising=False)
-
-
-@pytest.fixture(autouse=True)
-def _a_key_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Undo what the pytest plugin of the package does: these tests are about programs."""
-    monkeypatch.setattr(OVERRIDES, "keyless", None)
 
 
 @pytest.fixture

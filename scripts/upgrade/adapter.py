@@ -159,7 +159,7 @@ class Transport:
 
 def pytest_configure() -> None:
     """Put the adapted names where the tests of 0.2.1 import them from."""
-    whisperr.Whisperr = Whisperr  # type: ignore[misc]  # for the tests that import it from here
+    whisperr.Whisperr = Whisperr  # type: ignore[assignment,misc]  # for the tests that import it from here
     module = ModuleType("whisperr.transport")
     module.Transport = Transport  # type: ignore[attr-defined]  # a module made here
     sys.modules[module.__name__] = module

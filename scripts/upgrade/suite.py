@@ -15,8 +15,6 @@ from pathlib import Path
 from scripts.upgrade.environments import PUBLISHED, ROOT, download_source, get_current
 
 DIFFERENT = {
-    "test_missing_api_key_raises": "under pytest the plugin of this package lets a client be made "
-    "without a key, so that tests need none; everywhere else it is a `ValueError`",
     "test_transport_batch_wire_shape": "it asks its transport for a context without `sdk_name` and "
     "`sdk_version`, which its client added; here one part makes the whole event",
     "test_transport_accepts_wire_shaped_explicit_channels": "it expects that a channel without "

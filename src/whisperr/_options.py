@@ -375,7 +375,8 @@ class Overrides:
       client, in place of the client's own pipeline.
     - `strict`: whether bad input raises, whatever the option `strict` of a client says.
     - `clients`: the clients that integrations make while `pipeline` is set; they end with it.
-    - `keyless`: whether a client without a key is made, as a disabled one, and raises nothing.
+    - `keyless`: a function that returns whether a client without a key may be made now; it is a
+      disabled one.
     """
 
     __slots__ = ("clients", "keyless", "pipeline", "strict")
@@ -384,12 +385,12 @@ class Overrides:
         self.pipeline: Callable[[Any], Any] | None = None
         self.strict: bool | None = None
         self.clients: dict[object, Any] | None = None
-        self.keyless: bool | None = None
+        self.keyless: Callable[[], bool] | None = None
 
     @property
     def needs_no_key(self) -> bool:
         """Whether a client may be made without a key: nothing of it is sent to the service."""
-        return self.pipeline is not None or bool(self.keyless)
+        return self.pipeline is not None or (self.keyless is not None and self.keyless())
 
 
 OVERRIDES = Overrides()

@@ -162,6 +162,13 @@ class RedisBuffer(Frozen):
         """The URL without user and password."""
         return self._server.address
 
+    @property
+    def streams(self) -> list[str]:
+        """The names of its streams: one for each shard."""
+        if self.shards == 1:
+            return [self.stream]
+        return [f"{self.stream}:{number}" for number in range(self.shards)]
+
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
         """Return the queue of this process; the client calls it once a process."""
         from ._queue.durable import LeasedQueue
@@ -169,10 +176,7 @@ class RedisBuffer(Frozen):
         from ._queue.redis_connection import RedisConnection
 
         connection = RedisConnection(self._server, self.timeout)
-        names = [self.stream]
-        if self.shards > 1:
-            names = [f"{self.stream}:{number}" for number in range(self.shards)]
-        store = RedisStore(connection, names, self.lease, max_events, max_bytes)
+        store = RedisStore(connection, self.streams, self.lease, max_events, max_bytes)
         return LeasedQueue(store, max_events, max_bytes, accounting)
 
     def _fields(self) -> dict[str, Any]:

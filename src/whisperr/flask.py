@@ -79,7 +79,18 @@ class Whisperr:
         the log says so.
         """
         client = self._client or _make_client(app.config)
-        app.extensions[_NAME] = UserTracker(lambda: client, self._resolve)
+        app.extensions[_NAME] = _RequestTracker(lambda: client, self._resolve)
+
+
+class _RequestTracker(UserTracker):
+    """The tracker of whichever request is running."""
+
+    __slots__ = ()
+
+    def _explain_no_user(self) -> str:
+        if not has_request_context():
+            return "no request is running, so there is no user; track with current.client"
+        return super()._explain_no_user()
 
 
 def _current() -> UserTracker:

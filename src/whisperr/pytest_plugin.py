@@ -1,7 +1,8 @@
 """Provides the pytest plugin: the fixtures `whisperr_events` and `whisperr_server`, and strictness.
 
-In a test run a client needs no key: without one it is made, and is a disabled one until a fixture
-records what it tracks, or sends that to the local server.
+In a test run a client that is made while its module is imported needs no key: without one it is a
+disabled client, until a fixture records what it tracks, or sends that to the local server. No
+fixture is active at that moment.
 
 Every test run of an environment that has this package loads it, so it imports pytest and nothing
 else; the first test that needs `whisperr.testing` or the local server imports them. It is
@@ -10,6 +11,8 @@ registered as `whisperr`: `-p no:whisperr` leaves it out.
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from ._options import OVERRIDES
@@ -17,25 +20,41 @@ from .errors import InvalidEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from .dev import LocalServer
     from .testing import Events
 
 
-_NO_KEY_NEEDED: pytest.StashKey[bool | None] = pytest.StashKey()
+_KEYLESS: pytest.StashKey[Callable[[], bool] | None] = pytest.StashKey()
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Let clients be made without a key, also by what a conftest.py imports."""
-    early_config.stash[_NO_KEY_NEEDED] = OVERRIDES.keyless
-    OVERRIDES.keyless = True
+    """Let modules make clients without a key, also those that a conftest.py imports."""
+    early_config.stash[_KEYLESS] = OVERRIDES.keyless
+    OVERRIDES.keyless = _is_importing
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
     """End that with the test run."""
-    OVERRIDES.keyless = config.stash.get(_NO_KEY_NEEDED, None)
+    OVERRIDES.keyless = config.stash.get(_KEYLESS, None)
+
+
+def _is_importing() -> bool:
+    """Return whether the calling thread runs the top level of a module.
+
+    Not that of the program itself. What `exec` runs, as in the workers of pytest-xdist, has no
+    `__spec__`.
+    """
+    frame = sys._getframe()  # noqa: SLF001  # `inspect` would be imported for the same
+    while frame is not None:
+        names = frame.f_globals
+        is_module = frame.f_code.co_name == "<module>" and names.get("__spec__") is not None
+        if is_module and names.get("__name__") != "__main__":
+            return True
+        frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
+    return False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -63,7 +63,9 @@ class TestRefused:
         self, strict: tuple[Page, LocalServer]
     ) -> None:
         page, server = strict
-        page.wait_for_selector("#any-key:has-text('accepts the key of --key only')")
+        page.wait_for_selector("#any-key:has-text('only the key that it was started with')")
+        run = f"whisperr dev --port {server.port} --key YOUR_KEY -- python app.py"
+        assert page.locator("#empty pre").filter(has_text=run).is_visible()
         refuse(server)
         page.wait_for_selector("#refusals:visible")
         assert not page.locator("#empty").is_visible()

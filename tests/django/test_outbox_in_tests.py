@@ -6,6 +6,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from django.db import DatabaseError, transaction
 from django.test import SimpleTestCase, TestCase, override_settings
 
@@ -158,6 +159,19 @@ def test_an_event_that_no_row_could_hold_is_dropped(outbox: None) -> None:
     assert events == []
 
 
+def test_a_disabled_client_is_recorded_and_sends_too(outbox: None) -> None:
+    with override_settings(WHISPERR_DISABLED=True, WHISPERR_API_KEY=None):
+        with capture() as events:
+            pay(declined=True)
+        assert get_types(events) == OUTSIDE
+        with LocalServer() as server, send_to(server.url):
+            pay(declined=True)
+            assert get_client().flush(30)
+            assert [a.type for a in server.arrivals()] == OUTSIDE
+        pay()
+    assert get_rows() == []
+
+
 def test_after_the_block_rows_are_written_again(site: Site, outbox: None) -> None:
     get_client().track("u", "before")
     with capture():
@@ -167,3 +181,21 @@ def test_after_the_block_rows_are_written_again(site: Site, outbox: None) -> Non
     get_client().track("u", "after")
     assert len(get_rows()) == 2
     assert site.server.wait(1, timeout=30)[0].type == "sent"
+
+
+def test_a_relay_delivers_the_rows_that_are_there_to_the_server_of_the_test(outbox: None) -> None:
+    get_client().track("u", "row_of_before")
+    with LocalServer() as server, send_to(server.url):
+        get_client().track("u", "sent_at_once")
+        call_command("whisperr_relay", "--once", verbosity=0)
+        assert get_client().flush(30)
+        assert {a.type for a in server.arrivals()} == {"row_of_before", "sent_at_once"}
+    assert get_rows() == []
+
+
+def test_a_relay_in_a_capture_is_an_error_and_delivers_nothing(outbox: None) -> None:
+    get_client().track("u", "row_of_before")
+    with capture() as events, pytest.raises(CommandError, match="a capture is on"):
+        call_command("whisperr_relay", "--once", verbosity=0)
+    assert events == []
+    assert len(get_rows()) == 1

@@ -87,7 +87,7 @@ class TestCommand:
             (["--lease", "0.5"], {}, "--lease 0.5: must be from 1 to 3600"),
             (["--interval", "0"], {}, "--interval 0: must be from 0.01 to 3600"),
             (["--using", "nowhere"], {}, "there is no database 'nowhere' in DATABASES"),
-            ([], {"WHISPERR_API_KEY": ""}, "WHISPERR_API_KEY is not set, or empty"),
+            ([], {"WHISPERR_API_KEY": ""}, "WHISPERR_API_KEY: is empty"),
             ([], {"WHISPERR_DISABLED": True}, "WHISPERR_DISABLED is on, in the settings or"),
         ],
     )

@@ -117,8 +117,8 @@ def test_a_wrong_flag_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"API_KEY": None}, "WHISPERR_API_KEY is not set, or empty. Set it in the environment or in"),
-    ({"API_KEY": ""}, "WHISPERR_API_KEY is not set, or empty. Set it in the environment or in"),
+    ({"API_KEY": None}, "WHISPERR_API_KEY: none given and WHISPERR_API_KEY is not set. Set it in"),
+    ({"API_KEY": ""}, "WHISPERR_API_KEY: is empty. Set it in the settings to a server key"),
     ({"API_KEY": "wrk_a b"}, "WHISPERR_API_KEY: must not contain white space"),
     ({"FLUSH_AT": 0}, "WHISPERR_FLUSH_AT = 0: must be a whole number from 1"),
     ({"FLUSH_AT": "many"}, "WHISPERR_FLUSH_AT = 'many': must be a whole number from 1"),
@@ -137,7 +137,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("settings", "text"), WRONG, ids=str)
+@pytest.mark.parametrize(("settings", "text"), WRONG, ids=[text for _, text in WRONG])
 def test_a_mistake_is_found_when_the_site_starts(settings: dict[str, Any], text: str) -> None:
     names = {f"WHISPERR_{name}": value for name, value in settings.items()}
     with override_settings(**{"WHISPERR_API_KEY": "wrk_test", **names}):

@@ -58,9 +58,11 @@ def flask(names: dict[str, Any], server: LocalServer) -> None:
 def celery(names: dict[str, Any], server: LocalServer) -> None:
     names["app"].conf.task_always_eager = True
     names["export"].delay(user_id="user_8842")
+    names["export"].delay("user_8844")
     names["expire"].delay("user_8843")
     assert [(a.user, a.type) for a in server.arrivals()] == [
         ("user_8842", "export_failed"),
+        ("user_8844", "export_failed"),
         ("user_8843", "trial_expired"),
     ]
 

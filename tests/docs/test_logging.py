@@ -15,6 +15,7 @@ from tests.docs.page import ROOT, get_blocks, get_names, get_rows, get_text, pas
 from tests.docs.pasted import run, run_python
 from whisperr import Whisperr
 from whisperr._delivery.accounting import _DROPPED, _NEVER_ACCEPTED, Stats
+from whisperr._delivery.reporter import ANONYMOUS_INTERVAL, INTERVAL
 from whisperr._delivery.thread import THREAD_NAME
 from whisperr.dev import LocalServer
 from whisperr.errors import WhisperrError
@@ -74,6 +75,13 @@ def test_every_level_that_is_logged_is_in_the_table() -> None:
     }
     used = {"ERROR" if level == "EXCEPTION" else level for level in used}
     assert used == {get_names(row[0])[0] for row in get_rows(PAGE, "Levels")}
+
+
+def test_a_kind_is_reported_as_often_as_the_page_says() -> None:
+    assert (INTERVAL, ANONYMOUS_INTERVAL) == (1.0, 60.0)
+    text = " ".join(get_text(PAGE).split())
+    assert "each kind comes at most once a second" in text
+    assert "calls without a user, come once a minute at most" in text
 
 
 def test_without_a_setting_a_record_is_one_line_on_stderr(tmp_path: Path) -> None:

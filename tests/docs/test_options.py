@@ -12,8 +12,8 @@ import pytest
 from tests.docs.page import ROOT, get_blocks, get_names, get_rows, get_text, paste
 from tests.docs.pasted import run
 from whisperr import Whisperr
-from whisperr._integrations.client import get_setting_name
-from whisperr._options import OPTIONS
+from whisperr._integrations.client import SettingsReader, get_setting_name
+from whisperr._options import FLAGS_OF_ENVIRONMENT, OPTIONS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,8 +35,29 @@ def test_the_table_has_every_variable_that_the_client_reads() -> None:
     files = [ROOT / "src/whisperr" / name for name in ("_options.py", "_secret.py")]
     texts = [path.read_text(encoding="utf-8") for path in files]
     read = {name for text in texts for name in READ.findall(text)}
-    assert shown >= read >= {"WHISPERR_API_KEY", "WHISPERR_BASE_URL"}
-    assert shown <= {get_setting_name(option) for option in OPTIONS}
+    read |= {f"WHISPERR_{name.upper()}" for name in FLAGS_OF_ENVIRONMENT}
+    assert shown == read
+
+
+def test_the_words_of_the_flags_are_those_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    (paragraph,) = [text for text in PAGE.split("\n\n") if "switch their option on" in text]
+    flags = [name for name in get_names(paragraph) if name.startswith("WHISPERR_")]
+    assert flags == [f"WHISPERR_{name.upper()}" for name in FLAGS_OF_ENVIRONMENT]
+    words = [name for name in get_names(paragraph.split("They are")[1]) if name != "ValueError"]
+    for number, word in enumerate(words):
+        monkeypatch.setenv("WHISPERR_DISABLED", word.upper())
+        assert Whisperr("wrk_test", disabled=False).enabled is (number >= len(words) // 2)
+    assert len(words) == 8
+    monkeypatch.setenv("WHISPERR_DISABLED", "")
+    assert Whisperr("wrk_test").enabled
+    monkeypatch.setenv("WHISPERR_DISABLED", "perhaps")
+    with pytest.raises(ValueError, match="WHISPERR_DISABLED"):
+        Whisperr("wrk_test")
+
+
+def test_a_setting_may_be_text() -> None:
+    texts = {"WHISPERR_FLUSH_AT": "20", "WHISPERR_DISABLED": "off"}
+    assert SettingsReader(texts.get).read() == {"flush_at": 20, "disabled": False}
 
 
 def test_every_option_is_in_the_help_of_the_client() -> None:

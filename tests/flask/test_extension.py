@@ -247,6 +247,18 @@ class TestFlaskLogin:
             assert current.client.track(7, "seen") is not None
         assert sent(app, server) == [("7", "seen")]
 
+    def test_debug_tells_an_anonymous_visitor_from_a_missing_request(
+        self, app: Flask, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        app.config["WHISPERR_DEBUG"] = True
+        Whisperr(app)
+        visit(app, lambda: current.track("seen"))
+        with app.app_context():
+            current.track("seen")
+        found = [text for text in caplog.messages if text.endswith("; nothing is sent")]
+        assert ["the visitor is anonymous" in text for text in found] == [True, False]
+        assert "no request is running, so there is no user" in found[1]
+
 
 class TestWithoutAKey:
     """A command of `flask` goes on; a server does not start."""

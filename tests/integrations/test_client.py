@@ -25,10 +25,6 @@ def client(errors: list[WhisperrError]) -> Iterator[Whisperr]:
         yield made
 
 
-def make_disabled() -> Whisperr:
-    return Whisperr(disabled=True)
-
-
 class TestDefaultClient:
     def test_it_is_made_on_first_use_and_kept_until_it_is_cleared(self) -> None:
         made: list[Whisperr] = []
@@ -37,7 +33,7 @@ class TestDefaultClient:
             made.append(Whisperr(disabled=True))
             return made[-1]
 
-        default = DefaultClient(make, make_disabled)
+        default = DefaultClient(make)
         assert made == []
         assert default.get() is default.get() is made[0]
         assert default.clear() is made[0]
@@ -55,7 +51,7 @@ class TestDefaultClient:
             return second
 
         inside: list[bool] = []
-        default = DefaultClient(make, make_disabled)
+        default = DefaultClient(make)
         assert default.get() is second
         assert default.get() is second
 
@@ -63,7 +59,7 @@ class TestDefaultClient:
         def make() -> Whisperr:
             raise ValueError("no key")
 
-        default = DefaultClient(make, make_disabled)
+        default = DefaultClient(make)
         with pytest.raises(ValueError, match="no key"):
             default.get()
         assert default.clear() is None
@@ -72,7 +68,7 @@ class TestDefaultClient:
 class TestWithoutAKey:
     @pytest.fixture
     def default(self) -> DefaultClient:
-        return DefaultClient(Whisperr, make_disabled)
+        return DefaultClient(Whisperr)
 
     def test_the_start_of_a_server_is_an_error(self, default: DefaultClient) -> None:
         with pytest.raises(ValueError, match="WHISPERR_API_KEY is not set"):

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from whisperr import Whisperr
-
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -254,6 +252,30 @@ def test_an_application_without_a_key_is_imported_recorded_and_sends_to_the_serv
     done.assert_outcomes(passed=4)
 
 
+def test_it_is_so_in_several_processes(run: RunTests, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(production=PRODUCTION)
+    done = run(
+        """
+        import production
+        import pytest
+        from whisperr import Whisperr
+
+        @pytest.mark.parametrize("n", range(4))
+        def test_one(whisperr_events, n):
+            production.upgrade(n)
+            assert [event.user for event in whisperr_events] == [str(n)] * 2
+
+        def test_two():
+            with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
+                Whisperr()
+        """,
+        "-n",
+        "2",
+        process=True,
+    )
+    done.assert_outcomes(passed=5)
+
+
 def test_without_the_plugin_a_client_needs_a_key(run: RunTests, pytester: pytest.Pytester) -> None:
     pytester.makepyfile(production=PRODUCTION)
     done = run("import production", "-p", "no:whisperr", process=True)
@@ -269,12 +291,29 @@ def test_a_wrong_key_is_an_error_with_the_plugin_too(
     run("import production", process=True).assert_outcomes(errors=1)
 
 
-def test_a_key_is_needed_again_after_the_run(run: RunTests) -> None:
-    run(
-        "from whisperr import Whisperr\n\ndef test_one():\n    assert not Whisperr().ready\n"
-    ).assert_outcomes(passed=1)
-    with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
-        Whisperr()
+def test_a_client_that_a_test_makes_needs_a_key_unless_a_fixture_is_on(run: RunTests) -> None:
+    done = run(
+        """
+        import pytest
+        from whisperr import Whisperr
+
+        client = Whisperr()
+
+        def test_one():
+            with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
+                Whisperr()
+
+        def test_two(whisperr_events):
+            Whisperr().track("42", "trial_started")
+            assert len(whisperr_events) == 1
+
+        def test_three(whisperr_server):
+            Whisperr().track("42", "trial_started")
+            assert len(whisperr_server.wait(1)) == 1
+        """,
+        "--import-mode=importlib",
+    )
+    done.assert_outcomes(passed=3)
 
 
 def test_both_fixtures_together_are_an_error(run: RunTests) -> None:

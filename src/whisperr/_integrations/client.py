@@ -10,6 +10,7 @@ record: a missing setting must stop neither a migration nor a payment.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from whisperr._client import Whisperr
@@ -29,7 +30,7 @@ class DefaultClient:
     """Holds one client of a process, made by a function on first use.
 
     - `make`: returns the client; raises MissingKey without a key.
-    - `make_disabled`: returns one for a process without a key.
+    - `make_disabled`: returns one for a process without a key; left out, it has no other option.
 
     A client that is made while a test captures, or sends to its own server, ends with that.
 
@@ -38,9 +39,13 @@ class DefaultClient:
     first at the same moment, both make a client; one of them, which has done nothing, is discarded.
     """
 
-    def __init__(self, make: Callable[[], Whisperr], make_disabled: Callable[[], Whisperr]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Whisperr],
+        make_disabled: Callable[[], Whisperr] | None = None,
+    ) -> None:
         self._make = make
-        self._make_disabled = make_disabled
+        self._make_disabled = make_disabled or partial(Whisperr, disabled=True)
         self._made: dict[object, Whisperr] = {}  # `setdefault` settles a race without a lock
 
     def get(self) -> Whisperr:
@@ -81,7 +86,7 @@ def report_missing_key() -> None:
     )
 
 
-environment_client = DefaultClient(Whisperr, lambda: Whisperr(disabled=True))
+environment_client = DefaultClient(Whisperr)
 
 
 def get_environment_client() -> Whisperr:

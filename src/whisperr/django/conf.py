@@ -29,11 +29,10 @@ if TYPE_CHECKING:
 
 RESOLVE_USER = "WHISPERR_RESOLVE_USER"
 DISABLED = "WHISPERR_DISABLED"
-_NO_KEY = (
-    f"{API_KEY} is not set, or empty. Set it in the environment or in the settings to a server key "
-    "(wrk_...) from the Whisperr dashboard; to try it without one, run "
-    f'"whisperr dev -- python manage.py runserver"; to send nothing, set {DISABLED}=1 in the '
-    f"environment or {DISABLED} = True in the settings"
+_WAYS_OUT = (
+    "Set it in the settings to a server key (wrk_...) from the Whisperr dashboard, or in the "
+    'environment; to try it without one, run "whisperr dev -- python manage.py runserver"; to send '
+    f"nothing, set {DISABLED} = True, or {DISABLED}=1 in the environment"
 )
 
 
@@ -87,7 +86,7 @@ def new_client(**changed: object) -> Whisperr:
     try:
         return _new_client(**changed)
     except MissingKey:
-        raise ImproperlyConfigured(_NO_KEY) from None
+        raise _to_improperly_configured(get_key()) from None
 
 
 def require_settings_client() -> Whisperr:
@@ -98,7 +97,7 @@ def require_settings_client() -> Whisperr:
     try:
         return _client.require()
     except MissingKey:
-        raise ImproperlyConfigured(_NO_KEY) from None
+        raise _to_improperly_configured(get_key()) from None
 
 
 def get_settings_client() -> Whisperr:
@@ -116,16 +115,18 @@ def _new_client(**changed: object) -> Whisperr:
     options: dict[str, Any] = {**SETTINGS.read(), **changed}
     key = get_key()
     if key.problem is not None and not key.is_missing and not is_disabled(options.get("disabled")):
-        raise ImproperlyConfigured(
-            f"{API_KEY}: {key.problem}. Set it to a server key (wrk_...) from the Whisperr "
-            f"dashboard, or set {DISABLED} = True to send nothing"
-        )
+        raise _to_improperly_configured(key)
     try:
         return Whisperr(getattr(settings, API_KEY, None), **options)
     except MissingKey:
         raise
     except ValueError as error:  # such as a wrong address in the environment
         raise ImproperlyConfigured(f"whisperr: {error}") from None
+
+
+def _to_improperly_configured(key: Secret) -> ImproperlyConfigured:
+    reason = (key.problem or "").partition(";")[0]
+    return ImproperlyConfigured(f"{API_KEY}: {reason}. {_WAYS_OUT}")
 
 
 def _make_client() -> Whisperr:

@@ -17,15 +17,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from whisperr._delivery.pipeline import Pipeline
-from whisperr._delivery.reporter import get_call_site
+from whisperr._delivery.reporter import INTERVAL, get_call_site
 from whisperr._process.identity import get_process
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import InvalidEvent
 
+from ._buffers import Transactional
 from ._events import Events
 from ._overrides import get_lock, override_pipelines, override_strict
 from ._recorded import to_recorded
-from ._transactional import Transactional
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -110,10 +110,10 @@ class _RecordingPipeline(Pipeline):
             raise
 
     def not_accepted(
-        self, reason: Reason, message: str, call_site: str | None, *rest: float
+        self, reason: Reason, message: str, call_site: str | None, interval: float = INTERVAL
     ) -> None:
         self._record_refusal(message, call_site)
-        super().not_accepted(reason, message, call_site, *rest)
+        super().not_accepted(reason, message, call_site, interval)
 
     def flush(self, timeout: float | None, waiting: Waiting | None = None) -> bool:  # noqa: ARG002  # nothing is waited for
         self.reporter.emit(time.monotonic())

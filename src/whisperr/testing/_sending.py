@@ -19,8 +19,8 @@ from whisperr._process.identity import get_process
 from whisperr._process.real_clock import monotonic
 from whisperr._secret import Secret
 
+from ._buffers import Relaying, Transactional
 from ._overrides import override_pipelines
-from ._transactional import Transactional
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +97,7 @@ class _Destination:
             key=Secret(KEY),
             base_url=self._url.rstrip("/"),
             flush_interval=_FLUSH_INTERVAL if is_default else config.flush_interval,
-            buffer=None,
+            buffer=config.buffer if isinstance(config.buffer, Relaying) else None,
             ssl_context=None,
             disabled=False,
         )

@@ -41,6 +41,8 @@ async function copySnippet(button, notify) {
 
 /** Show whether any key is accepted. */
 export function showKey(anyKey) {
-  setText(byId("any-key"), anyKey ? "It accepts any key." : "It accepts the key of --key only.");
-  for (const code of document.querySelectorAll("#empty .dev-key")) setText(code, anyKey ? "wrk_dev" : "the-key-of---key");
+  setText(byId("any-key"), anyKey ? "It accepts any key."
+    : "It accepts only the key that it was started with (--key): write it in place of YOUR_KEY.");
+  for (const code of document.querySelectorAll("#empty .dev-key")) setText(code, anyKey ? "wrk_dev" : "YOUR_KEY");
+  setText(byId("run-key"), anyKey ? "" : "--key YOUR_KEY ");
 }

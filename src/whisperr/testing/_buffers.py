@@ -1,4 +1,4 @@
-"""Describes the buffers whose events follow a transaction of the caller, for tests. Pure."""
+"""Describes the buffers that a capture or `send_to` treats in a way of their own. Pure."""
 
 from __future__ import annotations
 
@@ -19,3 +19,12 @@ class Transactional(Protocol):
 
         It calls `put` with each event when the transaction commits that the event is in.
         """
+
+
+@runtime_checkable
+class Relaying(Protocol):
+    """A buffer config of a program that delivers what others have stored, such as a relay."""
+
+    @property
+    def relays(self) -> bool:
+        """True."""
