@@ -17,6 +17,7 @@ from whisperr.dev._console.running import get_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 COUNTS = {"accepted": 1, "duplicates": 0, "refused": 0, "requests": 1}
 
@@ -56,10 +57,13 @@ class TestOurs:
         assert "accepted 1, duplicates 0, refused 0, in 1 request" in ended.stderr
 
     @pytest.mark.parametrize(
-        "words", [["--hang"], ["--fail", "503"], ["--store", "x"], ["--max-body", "9"]]
+        "words", [["--hang"], ["--fail", "503"], ["--store", "FILE"], ["--max-body", "9"]]
     )
-    def test_options_of_a_server_are_refused(self, server: LocalServer, words: list[str]) -> None:
-        ended = run_dev("--port", str(server.port), *words)
+    def test_options_of_a_server_are_refused(
+        self, server: LocalServer, words: list[str], tmp_path: Path
+    ) -> None:
+        given = [str(tmp_path / "kept") if word == "FILE" else word for word in words]
+        ended = run_dev("--port", str(server.port), *given)
         assert (ended.returncode, ended.stdout) == (2, "")
         assert f"runs already at {server.url}, without your {words[0]}: end that" in ended.stderr
         assert ended.stderr.count("\n") == 1
