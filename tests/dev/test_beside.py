@@ -51,6 +51,14 @@ class TestOurs:
         assert ended.stdout == f"{server.url} {key}\n"
         assert "nothing arrived" in ended.stderr
 
+    def test_a_key_that_the_server_refuses_is_named(self) -> None:
+        with LocalServer(api_key="wrk_a") as server:
+            ended = run_dev("--port", str(server.port), program=TRACK)
+            right = run_dev("--port", str(server.port), "--key", "wrk_a", program=TRACK)
+        assert "a key was refused (401): the server was started with --key" in ended.stderr
+        assert "401" not in right.stderr
+        assert "accepted 1" in right.stderr
+
     def test_what_arrived_before_is_not_counted(self, server: LocalServer) -> None:
         for _ in range(2):
             ended = run_dev("--port", str(server.port), program=TRACK)
@@ -118,9 +126,9 @@ class TestForeign:
             assert get_counts(foreign.port) is None
 
     def test_what_answers_as_the_api_is_ours(self, server: LocalServer) -> None:
-        assert get_counts(server.port) == dict.fromkeys(COUNTS, 0)
+        assert get_counts(server.port) == dict.fromkeys([*COUNTS, "refused_keys"], 0)
         with RawServer(answers(to_answer(json.dumps(COUNTS).encode()), then=close)) as alike:
-            assert get_counts(alike.port) == COUNTS
+            assert get_counts(alike.port) == {**COUNTS, "refused_keys": 0}
 
     def test_a_port_that_was_asked_for_is_an_error(self) -> None:
         with RawServer(answers(b"", then=close)) as foreign:
