@@ -84,12 +84,12 @@ class TestOurs:
         assert "accepted 1, duplicates 0, refused 0, in 1 request" in ended.stderr
 
     @pytest.mark.parametrize(
-        "words", [["--hang"], ["--fail", "503"], ["--store", "{store}"], ["--max-body", "9"]]
+        "words", [["--hang"], ["--fail", "503"], ["--store", "FILE"], ["--max-body", "9"]]
     )
     def test_options_of_a_server_are_refused(
         self, server: LocalServer, words: list[str], tmp_path: Path
     ) -> None:
-        given = [word.format(store=tmp_path / "store") for word in words]
+        given = [str(tmp_path / "kept") if word == "FILE" else word for word in words]
         ended = run_dev("--port", str(server.port), *given)
         assert (ended.returncode, ended.stdout) == (2, "")
         assert f"runs already at {server.url}, without your {words[0]}: end that" in ended.stderr

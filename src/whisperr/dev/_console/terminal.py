@@ -74,15 +74,18 @@ class Terminal:
             self.line(f"{'':15}{self._paint('31', text)}")
 
     def request(self, request: ReceivedRequest) -> None:
-        """Write a line for a request that failed or met a fault."""
+        """Write a line for a request that failed or met a fault, and why it was refused."""
         fine = request.status is not None and request.status // 100 == 2  # noqa: PLR2004  # 2xx
         if fine and request.fault is None:
             return
         answered = "no answer" if request.status is None else f"HTTP {request.status}"
         injected = f", injected: {request.fault}" if request.fault else ""
         line = f"{_format_time(request.received_at)} {self._paint('33', '!')} "
-        path = printable(request.path, _MAX_NAME_CHARS)
-        self.line(f"{line}{request.method} {path} {answered}{injected}")
+        called = f"{request.method} {request.path}".strip() or "(no HTTP)"
+        self.line(f"{line}{printable(called, _MAX_NAME_CHARS)} {answered}{injected}")
+        if request.reason is not None and not (request.fault or request.refused):
+            text = printable(request.reason, _MAX_PROBLEM_CHARS)
+            self.line(f"{'':15}{self._paint('31', text)}")
 
     def _paint(self, colour: str, text: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour else text
