@@ -74,7 +74,7 @@ class TestOurs:
         with LocalServer(api_key="wrk_a") as server:
             ended = run_dev("--port", str(server.port), program=TRACK)
             right = run_dev("--port", str(server.port), "--key", "wrk_a", program=TRACK)
-        assert "a key was refused (401): the server was started with --key" in ended.stderr
+        assert "it answered 401: was it started with --key KEY?" in ended.stderr
         assert "401" not in right.stderr
         assert "accepted 1" in right.stderr
 

@@ -36,7 +36,7 @@ def get_url(port: int) -> str:
 def get_counts(port: int) -> dict[str, int] | None:
     """Return what has arrived at this user's `whisperr dev` on a port; None when there is none.
 
-    They are those of `to_counts`.
+    They are `accepted`, `duplicates`, `refused`, `requests`, and the keys that were refused.
     """
     with suppress(OSError, ValueError, RecursionError):
         if _is_of_another_user(port):
@@ -46,7 +46,7 @@ def get_counts(port: int) -> dict[str, int] | None:
         if " 200 " in status and f"Server: {SERVER_NAME}" in (line.rstrip() for line in headers):
             summary: Any = json.loads(body)
             if isinstance(summary, dict) and all(type(summary.get(n)) is int for n in _COUNTS):
-                return to_counts(summary)
+                return _to_counts(summary)
     return None
 
 
@@ -70,7 +70,7 @@ def find_owners(table: str, port: int) -> set[int]:
     return owners
 
 
-def to_counts(summary: Mapping[str, Any]) -> dict[str, int]:
+def _to_counts(summary: Mapping[str, Any]) -> dict[str, int]:
     """Return what a summary counts: what arrived, the requests, and the keys that were refused."""
     answers = summary.get("answers")
     refused = answers.get("401") if isinstance(answers, dict) else None

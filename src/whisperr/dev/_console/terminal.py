@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TextIO
 from whisperr._foreign import printable
 from whisperr._terminal import wants_colour
 
-from .running import REFUSED_KEYS, get_counts, get_url, to_counts
+from .running import REFUSED_KEYS, get_counts, get_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,7 +116,7 @@ def serve(server: LocalServer, terminal: Terminal, command: Sequence[str]) -> in
         code = run_command(command, server.url, api_key) if command else _wait_for_signal()
     finally:
         server.close()
-    _end(terminal, to_counts(server.summary()), has_run=bool(command) and code not in _NOT_RUN)
+    _end(terminal, server.summary(), has_run=bool(command) and code not in _NOT_RUN)
     return code
 
 
@@ -131,6 +131,8 @@ def run_beside(port: int, terminal: Terminal, command: Sequence[str], api_key: s
         terminal.line(f"the whisperr dev at {url} has ended meanwhile")
     else:
         counts = {name: max(count - before.get(name, 0), 0) for name, count in after.items()}
+        if counts[REFUSED_KEYS]:  # a server of its own prints that itself
+            terminal.line("it answered 401: was it started with --key KEY? Then give the same here")
         _end(terminal, counts, has_run=code not in _NOT_RUN)
     return code
 
@@ -141,10 +143,6 @@ def _end(terminal: Terminal, counts: Mapping[str, int], *, has_run: bool) -> Non
         terminal.line(
             "nothing arrived: does the command call track()? A client with base_url=... or "
             "disabled=True does not send to this server"
-        )
-    if counts[REFUSED_KEYS]:
-        terminal.line(
-            "a key was refused (401): the server was started with --key, and takes no other"
         )
     terminal.line(
         f"accepted {counts['accepted']}, duplicates {counts['duplicates']}, "
