@@ -160,7 +160,7 @@ class TestThread:
     def test_a_bug_is_logged_and_survived(
         self, scene: Make, caplog: pytest.LogCaptureFixture
     ) -> None:
-        one = scene(Answer(404, BrokenHeaders(location="elsewhere")))
+        one = scene(Answer(410, BrokenHeaders(location="elsewhere")))
         one.put(1, 2)
         assert not one.flush()
         one.accounting.reporter.emit(0.0, everything=True)
@@ -259,7 +259,7 @@ class TestWithoutThreads:
         assert one.accounting.delivered == 1
 
     def test_a_bug_gives_the_turn_back(self, scene: Make) -> None:
-        one = scene(Answer(404, BrokenHeaders(location="elsewhere")), kind=Threadless)
+        one = scene(Answer(410, BrokenHeaders(location="elsewhere")), kind=Threadless)
         one.put(1)
         assert not one.flush()
         assert not one.thread.in_step

@@ -197,7 +197,7 @@ class TestEnding:
         assert asyncio.run(asyncio.wait_for(main(), LIMIT * 2))
 
     def test_stats_count_what_happened(self, client: Clients, transport: MemoryTransport) -> None:
-        transport.replies = [Answer(202), Answer(404), Answer(401)]
+        transport.replies = [Answer(202), Answer(410), Answer(401)]
         one = client(max_batch_size=2)
         for _ in range(6):
             one.track("u", "e")

@@ -26,6 +26,7 @@ from whisperr.errors import InvalidEvent, StoreError
 
 from .accounting import ClientAccounting
 from .deferrals import Deferrals
+from .description import UNKNOWN
 from .lazy_transport import LazyTransport, to_load
 from .outage import get_outage
 from .reporter import Reporter, get_call_site, get_raise_site
@@ -116,6 +117,7 @@ class Pipeline:
             full_at=get_full_at(config),
             shared=self._shared,
             outage=None if self._http is None else get_outage(config.base_url),
+            peer=self._http or UNKNOWN,
         )
 
     @property
