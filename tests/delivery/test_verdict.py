@@ -401,9 +401,9 @@ class TestMessage:
             ),
             (
                 302,
-                {"location": "https://\x1b[2Jother\n.example/"},
+                {"location": "//\x1b[2Jother\n.example/"},
                 None,
-                f"{ANSWERED} HTTP 302 to https://\\x1b[2Jother\\n.example/; redirects are not followed",
+                f"{ANSWERED} HTTP 302 to //\\x1b[2Jother\\n.example/; redirects are not followed",
             ),
             (
                 302,

@@ -216,14 +216,14 @@ class InFlight:
         *,
         unclear: bool = False,
     ) -> Verdict:
-        size, status = len(self._parts.pop()), answer.status
-        loss = None
+        loss, status = None, answer.status
         hint = ""
         if lost:
             skew = describe_skew(answer.headers.get("date"), now)
             if skew is not None:
                 message, hint = f"{message}; {skew}", SET_CLOCK
             loss = Loss(lost, reason, message, status)
+        size = len(self._parts.pop())
         pace = self._pace
         return Verdict(
             status, message, settled=size, loss=loss, pace=pace, unclear=unclear, hint=hint
