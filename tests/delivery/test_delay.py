@@ -56,7 +56,7 @@ class TestDelay:
         delay = Delay()
         assert delay.note_success(1.0) is None
         delay.note_failure(3, 10.0)
-        assert delay.note_success(11.0) is None  # nobody has read of it
+        assert delay.note_success(11.0) is None  # it was not reported
         delay.note_failure(1, 20.0)
         delay.note_report(20.0)
         assert delay.note_success(72.0) == 52.0
@@ -158,7 +158,7 @@ class TestReports:
         assert gave_up.type == "retry_exhausted"
         assert "; 2 events not delivered, and the shutdown has no time for" in gave_up.message
         cause = (
-            "not delivered before shutdown ended: no answer: OSError: no route; 2 events dropped"
+            "not delivered before shutdown ended; no answer: OSError: no route; 2 events dropped"
         )
         assert lost.message.startswith(cause)
 
@@ -174,5 +174,5 @@ class TestReports:
             rig.accounting.lost(dropped, "queue_full", "the queue was full")
         rig.accounting.reporter.emit(rig.clock.now)
         assert rig.errors[-1].message.startswith(
-            "the queue was full: the server refused the API key (HTTP 401); 6 events dropped"
+            "the queue was full; the server refused the API key (HTTP 401); 6 events dropped"
         )

@@ -119,8 +119,8 @@ class TestSummary:
     @pytest.mark.parametrize(
         ("reason", "start"),
         [
-            ("queue_full", "full: cannot reach collect:443 (connection refused); 1 event dropped"),
-            ("shutdown", "full: cannot reach collect:443 (connection refused); 1 event dropped"),
+            ("queue_full", "full; cannot reach collect:443 (connection refused); 1 event dropped"),
+            ("shutdown", "full; cannot reach collect:443 (connection refused); 1 event dropped"),
             ("rejected", "full; 1 event dropped"),
         ],
     )

@@ -111,7 +111,10 @@ class TestDirect:
         ("behaviour", "reason"),
         [
             (close, "the server closed the connection without an answer"),
-            (lambda one: one.send(b"SSH-2.0-x\r\n"), "not an HTTP/1 answer: an SSH server, 9 bytes"),
+            (
+                lambda one: one.send(b"SSH-2.0-x\r\n"),
+                "not an HTTP/1 answer: an SSH server, 9 bytes",
+            ),
         ],
     )
     def test_a_server_that_sends_no_answer(

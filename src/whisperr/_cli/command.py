@@ -27,6 +27,7 @@ MAX_SECONDS = 3600  # an hour
 _HELP_WIDTH = 80
 _HINTS = {
     "auth": "check WHISPERR_API_KEY",
+    "delayed": "`whisperr doctor` looks for the cause",
     "dropped": "correct the event and send it again",
     "retry_exhausted": "`whisperr doctor` looks for the cause",
 }

@@ -46,6 +46,7 @@ _MOST_REASONS = 30
 _LONGEST_REASON = 40
 # Accepted events that are larger than the whole queue: the queue never held and counted them.
 _LARGER_THAN_QUEUE = "larger_than_queue"
+_END_FIRST = "let requests and transactions end before the client is shut down"
 
 
 class Stats(Frozen):
@@ -237,7 +238,8 @@ class ClientAccounting:
     def lost_deferred(self, count: int, reason: Reason, message: str) -> None:
         """Count and report events that were lost while they waited outside of the queue."""
         tally = Tally(self.dropped, reason, count)
-        self.reporter.add("dropped", message, reason, count=count, tally=tally)
+        then = _END_FIRST if reason == "shutdown" else ""
+        self.reporter.add("dropped", message, reason, count=count, tally=tally, then=then)
 
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         """Count own events that another process delivered, or dropped and reported."""

@@ -46,7 +46,7 @@ class Delay:
         self._reported_at = now
 
     def note_success(self, now: float) -> float | None:
-        """Note that the server answers; return the seconds that it took, None: nobody knows of it.
+        """Note that the server answers; return the seconds that it took, None if no report said so.
 
         The time counts from the end of the first attempt that failed.
         """

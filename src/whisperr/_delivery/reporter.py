@@ -226,7 +226,7 @@ class Reporter:
                 newer.events[:0] = summary.events
 
     def _emit_one(self, summary: _Summary, reason: Reason | None) -> None:
-        cause = "" if self.cause is None or reason not in _CAUSED else f": {self.cause}"
+        cause = "" if self.cause is None or reason not in _CAUSED else f"; {self.cause}"
         message = compose(
             summary.type,
             reason,

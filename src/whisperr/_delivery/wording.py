@@ -44,7 +44,8 @@ def compose(
         step = then or _NEXT_STEPS.get(str(reason), DOCTOR)
         return f"{message}; {events} {fate} ({reason}){more}; {step}"
     if type_ == "not_durable":
-        return f"{message}; events are kept in memory only, {count} now; {then or DOCTOR}"
+        events = events if count else "events"
+        return f"{message}; {events} kept in memory only, until it works again; {then or DOCTOR}"
     return f"{message}; {events} {then or f'kept; {DOCTOR}'}"
 
 

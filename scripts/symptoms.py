@@ -1,0 +1,356 @@
+"""Causes every fault of docs/troubleshooting.md, and writes the log lines of that page.
+
+    python -m scripts.symptoms            # all faults, and the page
+    python -m scripts.symptoms tls dns    # some, without the page
+    python -m scripts.symptoms --source /elsewhere/src    # of another version, without the page
+
+Each fault meets a program of its own, with the default options, that tracks 20 events. The table
+has the seconds until the first record, and the record. All is on loopback; what is missing here,
+such as a Redis client, is named. Needs the extra `test`, and root for the full disk.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any, NamedTuple
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))  # the servers are those of the tests
+
+from tests.http.raw_server import (  # noqa: E402  # the path comes first
+    Connection,
+    RawServer,
+    answer,
+    answers,
+)
+from tests.http.test_connector import black_hole, get_closed_address  # noqa: E402  # likewise
+
+from whisperr.dev import Fault, LocalServer, faults  # noqa: E402  # likewise
+
+PAGE = ROOT / "docs" / "troubleshooting.md"
+MARK = re.compile(r"<!-- record: (\w+) -->\n.*?<!-- /record -->", re.DOTALL)
+DAY = 86_400
+# Longer than version 0.2.1 or any earlier state took for its first record.
+LIMIT = 150.0
+_MOST_ROOM = "1m"
+_ENDED = "the program ended without a record"
+
+PROGRAM = """\
+import json, logging, os, socket, sys, threading, time
+
+given = json.loads(sys.argv[1])
+seen, began = threading.Event(), time.monotonic()
+
+class Show(logging.Handler):
+    def emit(self, record):
+        if record.levelno < logging.WARNING:
+            return
+        print(json.dumps([time.monotonic() - began, record.getMessage()]), flush=True)
+        if given["until"] in record.getMessage():
+            seen.set()
+
+logging.getLogger().addHandler(Show())
+if given["unknown_host"]:
+    def resolve(*_, **__):
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+    socket.getaddrinfo = resolve
+from whisperr import Whisperr
+client = Whisperr("wrk_symptoms", **given["options"])
+for number in range(given["events"]):
+    client.track("u1", "signed_up", {"n": number, "x": "x" * given["size"]})
+if given["ends"]:
+    client.shutdown(given["ends"])
+seen.wait(given["limit"])
+os._exit(0)
+"""
+
+
+class Scene(NamedTuple):
+    """What the program of a fault gets: options of its client, and variables of its environment.
+
+    - `until`: text of the record that ends it. `ends`: the time limit of a shutdown, 0 for none.
+    """
+
+    options: dict[str, Any]
+    environment: dict[str, str] = {}  # noqa: RUF012  # a default that nothing changes
+    until: str = ""
+    unknown_host: bool = False
+    events: int = 20
+    size: int = 0
+    ends: float = 0.0
+
+
+class Outcome(NamedTuple):
+    """What a fault led to: the seconds until the first record, and all records."""
+
+    seconds: float | None
+    records: list[str]
+
+
+Start = Callable[[], AbstractContextManager[Scene]]
+
+
+class Symptom(NamedTuple):
+    """A fault: what it is called in the table, how it is caused, whether it shows within seconds."""
+
+    title: str
+    start: Start
+    is_fast: bool = True
+
+
+def serve(*given: Fault, path: str = "") -> Start:
+    """Return the start of the local server with faults."""
+
+    @contextmanager
+    def start() -> Iterator[Scene]:
+        with LocalServer(faults=given) as server:
+            yield Scene({"base_url": server.url + path})
+
+    return start
+
+
+def refuse_by_clock(days: int) -> Start:
+    """Return the start of a server that refuses events, and whose clock is so far from ours."""
+
+    @contextmanager
+    def start() -> Iterator[Scene]:
+        date = f"Date: {formatdate(time.time() + days * DAY, usegmt=True)}"
+        refusal = answer("400 Bad Request", b'{"error":"invalid_event"}', date)
+        with RawServer(answers(*[refusal] * 99)) as server:
+            yield Scene({"base_url": server.url})
+
+    return start
+
+
+@contextmanager
+def own_authority() -> Iterator[Scene]:
+    """Serve TLS with a certificate of an authority that nobody knows."""
+    import ssl
+
+    import trustme
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+
+    def handshake(connection: Connection) -> None:
+        connection.encrypt(context)
+
+    with RawServer(*[handshake] * 9) as server:
+        yield Scene({"base_url": f"https://localhost:{server.port}"})
+
+
+@contextmanager
+def proxy_refuses() -> Iterator[Scene]:
+    """Run a proxy that refuses every tunnel."""
+    with RawServer(*[answers(answer("403 Forbidden"))] * 9) as proxy:
+        yield through_proxy(proxy.port)
+
+
+@contextmanager
+def proxy_away() -> Iterator[Scene]:
+    """Name a proxy where nothing listens."""
+    yield through_proxy(get_closed_address()[1])
+
+
+def through_proxy(port: int) -> Scene:
+    url = f"http://127.0.0.1:{port}"
+    return Scene({"base_url": "https://collect.example"}, {"HTTPS_PROXY": url, "NO_PROXY": ""})
+
+
+@contextmanager
+def unknown_host() -> Iterator[Scene]:
+    """Name a host that the resolver does not know."""
+    yield Scene({"base_url": "https://collect.example"}, {"NO_PROXY": "*"}, unknown_host=True)
+
+
+@contextmanager
+def silence() -> Iterator[Scene]:
+    """Accept connections and never answer."""
+    with RawServer(*[Connection.await_close] * 9) as server:
+        yield Scene({"base_url": server.url})
+
+
+@contextmanager
+def firewall() -> Iterator[Scene]:
+    """Have an address that answers no connection, as behind a firewall that drops packets."""
+    with black_hole() as hole:
+        yield Scene({"base_url": "http://127.0.0.1:{}".format(hole.getsockname()[1])})
+
+
+@contextmanager
+def closed_port() -> Iterator[Scene]:
+    """Name a port where nothing listens."""
+    yield Scene({"base_url": f"http://127.0.0.1:{get_closed_address()[1]}"})
+
+
+@contextmanager
+def web_page() -> Iterator[Scene]:
+    """Run a web server that is not the service, as behind a captive portal."""
+    page = answer("200 OK", b"<html>Please sign in", "Content-Type: text/html")
+    with RawServer(answers(*[page] * 9)) as server:
+        yield Scene({"base_url": server.url})
+
+
+@contextmanager
+def full_disk() -> Iterator[Scene]:
+    """Keep events in a SQLite file on a volume without room."""
+    with tempfile.TemporaryDirectory() as folder, volume(Path(folder)), silence() as scene:
+        buffer = f"sqlite:///{folder}/events.db"
+        yield scene._replace(options={**scene.options, "buffer": buffer}, events=2_000, size=1_000)
+
+
+@contextmanager
+def volume(folder: Path) -> Iterator[None]:
+    """Mount a small volume in this folder; raises LookupError where that is not permitted."""
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={_MOST_ROOM},mode=700", "none", str(folder)]
+    with suppress(OSError):
+        if subprocess.run(mount, capture_output=True, check=False, timeout=30).returncode == 0:
+            try:
+                yield
+            finally:
+                subprocess.run(["umount", "-l", str(folder)], check=True, timeout=30)
+            return
+    raise LookupError("mount: not permitted")
+
+
+@contextmanager
+def redis_away() -> Iterator[Scene]:
+    """Keep events in a Redis that is not there."""
+    port = get_closed_address()[1]
+    with LocalServer() as server:
+        yield Scene({"base_url": server.url, "buffer": f"redis://127.0.0.1:{port}/0"})
+
+
+@contextmanager
+def full_queue() -> Iterator[Scene]:
+    """Track more than the queue holds while the service is away."""
+    with closed_port() as scene:
+        options = {**scene.options, "max_queue_size": 100}
+        yield scene._replace(options=options, events=500, until="queue_full")
+
+
+@contextmanager
+def short_script() -> Iterator[Scene]:
+    """End a script while the service is away."""
+    with closed_port() as scene:
+        yield scene._replace(events=3, ends=2.0, until="(shutdown)")
+
+
+SYMPTOMS: dict[str, Symptom] = {
+    "key": Symptom("wrong key", serve(faults.wrong_key())),
+    "error_500": Symptom("the service answers 500", serve(faults.status(500))),
+    "tls": Symptom("authority of your own", own_authority),
+    "proxy_403": Symptom("the proxy refuses (403)", proxy_refuses),
+    "proxy_away": Symptom("the proxy is away", proxy_away),
+    "dns": Symptom("DNS does not know the name", unknown_host),
+    "hang": Symptom("the service does not answer", silence, is_fast=False),
+    "firewall": Symptom("a firewall drops the packets", firewall, is_fast=False),
+    "refused": Symptom("connection refused", closed_port),
+    "clock_behind": Symptom("clock 40 days behind", refuse_by_clock(40)),
+    "clock_ahead": Symptom("clock 40 days ahead", refuse_by_clock(-40)),
+    "wrong_path": Symptom("wrong path in base_url (404)", serve(path="/api")),
+    "web_page": Symptom("a web page answers", web_page),
+    "full_disk": Symptom("disk full", full_disk, is_fast=False),
+    "redis_away": Symptom("Redis away", redis_away),
+    "full_queue": Symptom("the queue is full", full_queue),
+    "short_script": Symptom("a script ends", short_script),
+}
+
+
+def run(symptom: Symptom, source: Path = ROOT / "src", limit: float = LIMIT) -> Outcome:
+    """Cause the fault for a program that uses the package of this folder.
+
+    Raises LookupError or ImportError when something that it needs is missing.
+    """
+    with symptom.start() as scene:
+        given = {**scene._asdict(), "limit": limit}
+        environment = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith("WHISPERR_") and not name.lower().endswith("_proxy")
+        }
+        environment |= {"PYTHONPATH": str(source), "PYTHONWARNINGS": "ignore", **scene.environment}
+        ended = subprocess.run(
+            [sys.executable, "-c", PROGRAM, json.dumps(given)],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=limit + 60,
+            check=False,
+        )
+    if ended.returncode:
+        raise LookupError(f"the program failed: {ended.stderr.strip().splitlines()[-1:]}")
+    found = [json.loads(line) for line in ended.stdout.splitlines()]
+    return Outcome(found[0][0] if found else None, [record for _, record in found])
+
+
+def normalise(record: str) -> str:
+    """Return a record without what differs from run to run: ports, waits, counts, paths."""
+    for pattern, text in (
+        (r"(127\.0\.0\.1|localhost):\d+", r"\1:4040"),
+        (r"next attempt in [\d.]+ s", "next attempt in 1 s"),
+        (r"/\S*/events\.db", "/var/lib/app/events.db"),
+        (r"\b\d+ events\b", "20 events"),
+        (r"in memory only, \d+ now", "in memory only, 20 now"),
+        (r"certificate verify failed: [^)]*", "certificate verify failed: self-signed certificate"),
+    ):
+        record = re.sub(pattern, text, record)
+    return record
+
+
+def get_lines(outcome: Outcome) -> list[str]:
+    """Return the records as the page shows them: each once."""
+    return list(dict.fromkeys(map(normalise, outcome.records)))
+
+
+def write_page(outcomes: dict[str, Outcome]) -> None:
+    """Write the records of these faults into the page."""
+
+    def replace(match: re.Match[str]) -> str:
+        name = match[1]
+        if name not in outcomes:
+            return match[0]
+        lines = "\n".join(get_lines(outcomes[name]))
+        return f"<!-- record: {name} -->\n```text\n{lines}\n```\n<!-- /record -->"
+
+    PAGE.write_text(MARK.sub(replace, PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+def main() -> int:
+    """Cause the faults, print the table, write the page."""
+    parser = argparse.ArgumentParser(description=main.__doc__)
+    parser.add_argument("names", nargs="*", choices=[*SYMPTOMS, []], metavar="fault")
+    parser.add_argument("--source", type=Path, help="the `src` of another version")
+    parser.add_argument("--limit", type=float, default=LIMIT, help="seconds for a first record")
+    given = parser.parse_args()
+    outcomes: dict[str, Outcome] = {}
+    print("| fault | seconds to the first record | record |\n|---|---|---|")
+    for name in given.names or SYMPTOMS:
+        title = SYMPTOMS[name].title
+        try:
+            outcome = run(SYMPTOMS[name], given.source or ROOT / "src", given.limit)
+        except (LookupError, ImportError) as missing:
+            print(f"| {title} | | not run: {missing} |", flush=True)
+            continue
+        outcomes[name] = outcome
+        seconds = "" if outcome.seconds is None else f"{outcome.seconds:.1f}"
+        print(f"| {title} | {seconds} | {(outcome.records or [_ENDED])[0]} |", flush=True)
+    if not given.names and given.source is None:
+        write_page(outcomes)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
