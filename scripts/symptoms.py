@@ -15,27 +15,27 @@ import argparse
 import json
 import os
 import re
-import socket
+import socketserver
+import ssl
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from email.utils import formatdate
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the servers are those of the tests
 
-from tests.http.raw_server import (  # noqa: E402  # the path comes first
-    Connection,
-    RawServer,
-    answer,
-    answers,
+from tests.http.test_connector import (  # noqa: E402  # the path comes first
+    black_hole,
+    get_closed_address,
 )
-from tests.http.test_connector import black_hole, get_closed_address  # noqa: E402  # likewise
 
 from whisperr.dev import Fault, LocalServer, faults  # noqa: E402  # likewise
 
@@ -103,7 +103,7 @@ Start = Callable[[], AbstractContextManager[Scene]]
 
 
 class Symptom(NamedTuple):
-    """A fault: what it is called in the table, how it is caused, whether it shows within seconds."""
+    """A fault: its name in the table, how it is caused, whether it shows within seconds."""
 
     title: str
     start: Start
@@ -121,41 +121,107 @@ def serve(*given: Fault, path: str = "") -> Start:
     return start
 
 
-def refuse_by_clock(days: int) -> Start:
-    """Return the start of a server that refuses events, and whose clock is so far from ours."""
+class Fixed(BaseHTTPRequestHandler):
+    """Gives every request the same answer."""
+
+    protocol_version = "HTTP/1.1"
+    status = 200
+    body = b""
+    kind = "application/json"
+    ahead = 0  # seconds by which its clock is ahead of ours
+
+    def do_POST(self) -> None:  # the name that the library looks for
+        """Read the request, and answer."""
+        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.send_response(self.status)
+        self.send_header("Content-Type", self.kind)
+        self.send_header("Content-Length", str(len(self.body)))
+        self.end_headers()
+        self.wfile.write(self.body)
+
+    do_CONNECT = do_POST  # noqa: N815  # likewise
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return the Date header."""
+        return formatdate((timestamp or time.time()) + self.ahead, usegmt=True)
+
+    def log_message(self, *_: object) -> None:
+        """Log nothing."""
+
+
+class Silent(socketserver.BaseRequestHandler):
+    """Accepts connections, and never answers."""
+
+    def handle(self) -> None:
+        """Wait until the client closes the connection."""
+        with suppress(OSError):
+            while self.request.recv(65_536):
+                pass
+
+
+class Untrusted(socketserver.BaseRequestHandler):
+    """Serves TLS with a certificate of an authority that no client has."""
+
+    context: ssl.SSLContext
+
+    def handle(self) -> None:
+        """Do the handshake, as far as the client goes on with it."""
+        with suppress(OSError):
+            self.context.wrap_socket(self.request, server_side=True).close()
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """Listens on loopback; connections that are open at the end do not keep it."""
+
+    daemon_threads = True
+    block_on_close = False
+
+
+@contextmanager
+def listen(handler: type[socketserver.BaseRequestHandler], **facts: object) -> Iterator[int]:
+    """Serve with this handler, and return the port; `facts` become attributes of the handler."""
+    with Server(("127.0.0.1", 0), type("Handler", (handler,), facts)) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join(10)
+
+
+def answer_always(**facts: object) -> Start:
+    """Return the start of a server that gives each request this answer."""
 
     @contextmanager
     def start() -> Iterator[Scene]:
-        date = f"Date: {formatdate(time.time() + days * DAY, usegmt=True)}"
-        refusal = answer("400 Bad Request", b'{"error":"invalid_event"}', date)
-        with RawServer(answers(*[refusal] * 99)) as server:
-            yield Scene({"base_url": server.url})
+        with listen(Fixed, **facts) as port:
+            yield Scene({"base_url": f"http://127.0.0.1:{port}"})
 
     return start
 
 
+def refuse_by_clock(days: int) -> Start:
+    """Return the start of a server that refuses events, and whose clock is so far from ours."""
+    return answer_always(status=400, body=b'{"error":"invalid_event"}', ahead=days * DAY)
+
+
 @contextmanager
 def own_authority() -> Iterator[Scene]:
-    """Serve TLS with a certificate of an authority that nobody knows."""
-    import ssl
-
+    """Serve TLS with a certificate of an authority that the client does not know."""
     import trustme
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("localhost").configure_cert(context)
-
-    def handshake(connection: Connection) -> None:
-        connection.encrypt(context)
-
-    with RawServer(*[handshake] * 9) as server:
-        yield Scene({"base_url": f"https://localhost:{server.port}"})
+    with listen(Untrusted, context=context) as port:
+        yield Scene({"base_url": f"https://localhost:{port}"})
 
 
 @contextmanager
 def proxy_refuses() -> Iterator[Scene]:
     """Run a proxy that refuses every tunnel."""
-    with RawServer(*[answers(answer("403 Forbidden"))] * 9) as proxy:
-        yield through_proxy(proxy.port)
+    with listen(Fixed, status=403) as port:
+        yield through_proxy(port)
 
 
 @contextmanager
@@ -165,6 +231,7 @@ def proxy_away() -> Iterator[Scene]:
 
 
 def through_proxy(port: int) -> Scene:
+    """Return a scene whose environment names a proxy on this port."""
     url = f"http://127.0.0.1:{port}"
     return Scene({"base_url": "https://collect.example"}, {"HTTPS_PROXY": url, "NO_PROXY": ""})
 
@@ -178,29 +245,22 @@ def unknown_host() -> Iterator[Scene]:
 @contextmanager
 def silence() -> Iterator[Scene]:
     """Accept connections and never answer."""
-    with RawServer(*[Connection.await_close] * 9) as server:
-        yield Scene({"base_url": server.url})
+    with listen(Silent) as port:
+        yield Scene({"base_url": f"http://127.0.0.1:{port}"})
 
 
 @contextmanager
 def firewall() -> Iterator[Scene]:
     """Have an address that answers no connection, as behind a firewall that drops packets."""
     with black_hole() as hole:
-        yield Scene({"base_url": "http://127.0.0.1:{}".format(hole.getsockname()[1])})
+        port = hole.getsockname()[1]
+        yield Scene({"base_url": f"http://127.0.0.1:{port}"})
 
 
 @contextmanager
 def closed_port() -> Iterator[Scene]:
     """Name a port where nothing listens."""
     yield Scene({"base_url": f"http://127.0.0.1:{get_closed_address()[1]}"})
-
-
-@contextmanager
-def web_page() -> Iterator[Scene]:
-    """Run a web server that is not the service, as behind a captive portal."""
-    page = answer("200 OK", b"<html>Please sign in", "Content-Type: text/html")
-    with RawServer(answers(*[page] * 9)) as server:
-        yield Scene({"base_url": server.url})
 
 
 @contextmanager
@@ -258,10 +318,16 @@ SYMPTOMS: dict[str, Symptom] = {
     "hang": Symptom("the service does not answer", silence, is_fast=False),
     "firewall": Symptom("a firewall drops the packets", firewall, is_fast=False),
     "refused": Symptom("connection refused", closed_port),
+    "redirect": Symptom(
+        "a redirect", serve(faults.status(307, location="https://collect.example/v1/events/batch"))
+    ),
+    "rate_limit": Symptom("too many requests (429)", serve(faults.status(429))),
     "clock_behind": Symptom("clock 40 days behind", refuse_by_clock(40)),
     "clock_ahead": Symptom("clock 40 days ahead", refuse_by_clock(-40)),
     "wrong_path": Symptom("wrong path in base_url (404)", serve(path="/api")),
-    "web_page": Symptom("a web page answers", web_page),
+    "web_page": Symptom(
+        "a web page answers", answer_always(kind="text/html", body=b"<html>Please sign in")
+    ),
     "full_disk": Symptom("disk full", full_disk, is_fast=False),
     "redis_away": Symptom("Redis away", redis_away),
     "full_queue": Symptom("the queue is full", full_queue),

@@ -186,8 +186,10 @@ class TestResults:
             *["invalid"] * 2,
         ]
         assert caplog.messages == [
-            "whisperr: the row is not an event of this package; 2 rows set aside as dead letters "
-            '(invalid); run "manage.py whisperr_outbox"'
+            (
+                "whisperr: the row is not an event of this package; 2 rows set aside as dead letters "
+                '(invalid); run "manage.py whisperr_outbox"'
+            )
         ]
         assert str(OutboxEvent.objects.get()).startswith("payment_failed ")
 

@@ -246,7 +246,7 @@ class DeliveryThread:
     def _warn_once(
         self,
         obstacle: object,
-        result: str = "events are kept, and wait for flush() or the exit",
+        result: str = "events wait for flush() or the exit",
     ) -> None:
         if not self._warned:
             self._warned = True

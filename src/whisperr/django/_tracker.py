@@ -179,7 +179,7 @@ def _queue_after_commit(deferred: DeferredEvent) -> None:
             raise
         log(
             "error",
-            "track_on_commit: 1 event is lost, because it could not be queued after the commit: %s; "
+            "track_on_commit: 1 event is lost, as it could not be queued after the commit: %s; "
             'run "manage.py whisperr_check"',
             get_raise_site(error),
         )
