@@ -185,12 +185,10 @@ class TestResults:
             "expired",
             *["invalid"] * 2,
         ]
-        assert caplog.messages == [
-            (
-                "whisperr: the row is not an event of this package; 2 rows set aside as dead letters "
-                '(invalid); run "manage.py whisperr_outbox"'
-            )
-        ]
+        line = (
+            "whisperr: the row is not an event of this package; 2 rows set aside as dead letters "
+        )
+        assert caplog.messages == [line + '(invalid); run "manage.py whisperr_outbox"']
         assert str(OutboxEvent.objects.get()).startswith("payment_failed ")
 
     def test_a_stop_gives_back_what_is_not_under_way(self, queue: RelayQueue) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -60,6 +61,25 @@ class TestFailing:
         LeasedQueue(store, 10, 1_000, accounting)
         assert accounting.reports == ["no such directory"]
         assert accounting.problem == "no such directory"
+
+    def test_a_store_that_was_only_busy_before_is_reported_when_it_fails(self) -> None:
+        scene = Scene()
+        access = scene.queue._access
+        taken, done = threading.Event(), threading.Event()
+
+        def keep_busy() -> None:
+            access.mutex.run(lambda: (taken.set(), done.wait(10)), None)
+
+        other = threading.Thread(target=keep_busy)
+        other.start()
+        assert taken.wait(10)
+        scene.queue.poll()  # it holds no event, so that nothing is reported
+        done.set()
+        other.join(10)
+        assert scene.accounting.reports == []
+        scene.fail()
+        scene.put(0)
+        assert scene.accounting.reports == ["disk full"]
 
     def test_a_store_that_fails_with_nothing_in_memory_is_reported_once_a_minute(
         self, caplog: pytest.LogCaptureFixture
