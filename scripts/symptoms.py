@@ -22,7 +22,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler
@@ -343,7 +343,10 @@ SYMPTOMS: dict[str, Symptom] = {
 
 
 def run(
-    symptom: Symptom, source: Path = ROOT / "src", limit: float = LIMIT, **options: object
+    symptom: Symptom,
+    options: Mapping[str, object] = {},
+    source: Path = ROOT / "src",
+    limit: float = LIMIT,
 ) -> Outcome:
     """Cause the fault for a program that uses the package of this folder, with these options.
 
@@ -414,7 +417,7 @@ def main() -> int:
     for name in given.names or SYMPTOMS:
         title = SYMPTOMS[name].title
         try:
-            outcome = run(SYMPTOMS[name], given.source or ROOT / "src", given.limit)
+            outcome = run(SYMPTOMS[name], {}, given.source or ROOT / "src", given.limit)
         except (LookupError, ImportError) as missing:
             print(f"| {title} | | not run: {missing} |", flush=True)
             continue

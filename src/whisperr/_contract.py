@@ -41,7 +41,7 @@ AUTH = "auth"
 RETRY = "retry"
 SPLIT = "split"
 HALVE = "halve"
-WRONG_PATH = "wrong_path"
+WRONG_PATH = "wrong path"
 DROP = "drop"
 
 

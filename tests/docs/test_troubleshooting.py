@@ -33,7 +33,7 @@ def test_a_fault_leads_to_the_record_on_the_page(name: str) -> None:
     if name == "tls":
         pytest.importorskip("trustme", reason="trustme: not installed")
     try:
-        outcome = run(SYMPTOMS[name], limit=LIMIT, **OPTIONS.get(name, {}))
+        outcome = run(SYMPTOMS[name], OPTIONS.get(name, {}), limit=LIMIT)
     except LookupError as missing:
         pytest.skip(str(missing))
     assert normalise(outcome.record) == SHOWN[name]

@@ -68,7 +68,11 @@ class TestFailing:
         taken, done = threading.Event(), threading.Event()
 
         def keep_busy() -> None:
-            access.mutex.run(lambda: (taken.set(), done.wait(10)), None)
+            access.mutex.run(stay, None)
+
+        def stay() -> None:
+            taken.set()
+            done.wait(10)
 
         other = threading.Thread(target=keep_busy)
         other.start()
