@@ -16,7 +16,7 @@ from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, count_own
 
 from .description import DOCTOR
-from .reporter import Tally
+from .reporter import INTERVAL, Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,9 +164,10 @@ class ClientAccounting:
 
     # -- what the client and the scheduler count
 
-    def not_accepted(self, reason: Reason, message: str) -> None:
-        """Count and report a call that became no event."""
-        self.reporter.add("dropped", message, reason, tally=Tally(self.dropped, reason, 1))
+    def not_accepted(self, reason: Reason, message: str, interval: float = INTERVAL) -> None:
+        """Count and report a call that became no event; `interval` as in `Reporter.add`."""
+        tally = Tally(self.dropped, reason, 1)
+        self.reporter.add("dropped", message, reason, tally=tally, interval=interval)
 
     def vetoed(self) -> None:
         """Count an event that `before_send` did not want; that is no loss to report."""
@@ -195,7 +196,7 @@ class ClientAccounting:
             known = part if lost == len(part) else ()
             tally = Tally(self.dropped, loss.reason, count_own(part[:lost]))
             self.reporter.add(
-                "dropped", loss.message, loss.reason, loss.status, lost, known, tally, hint
+                "dropped", loss.message, loss.reason, loss.status, lost, known, tally, then=hint
             )
 
     def failing(

@@ -19,7 +19,7 @@ from whisperr._version import __version__
 from .connection import Connection
 from .connector import Connector
 from .explanation import ENCRYPT, EXCHANGE, TUNNEL, Attempt, name_peer
-from .proxy import ProxyRefusal, find_proxy
+from .proxy import PROXY_REFUSES, ProxyRefusal, find_proxy, request_tunnel
 from .response import begins_answer, read_answer
 
 TYPE_CHECKING = False
@@ -37,7 +37,6 @@ _COPIED_BYTES = 64 * 1024
 # Seconds after which an unused connection is not used again: something between may have forgotten
 # it without a word, and a request on it would wait until its time limit.
 _LONGEST_IDLE = 30.0
-_PROXY_REFUSES = 407
 
 
 class HttpTransport:
@@ -126,7 +125,7 @@ class HttpTransport:
             self._attempt.step = EXCHANGE
             sent = self._send_request(connection, self._to_pieces(request, proxy), deadline)
             answer, reusable = read_answer(connection, deadline, "POST", early=not sent)
-            if proxy is not None and answer.status == _PROXY_REFUSES:
+            if proxy is not None and answer.status == PROXY_REFUSES:
                 raise Misconfigured(
                     f"the proxy {proxy.address} refused the request to {self._address} "
                     f"(HTTP {answer.status})"
@@ -211,20 +210,13 @@ class HttpTransport:
         return connection
 
     def _open_tunnel(self, connection: Connection, proxy: Proxy, deadline: float) -> None:
-        """Open a tunnel through a proxy (RFC 9110, 9.3.6)."""
+        """Open a tunnel through a proxy; raises OSError."""
         self._attempt.step = TUNNEL
-        headers = {"Host": self._address, **proxy.headers}
-        head = memoryview(_to_head(f"CONNECT {self._address}", headers))
-        del headers  # with the password of the proxy: no frame that may raise holds it
-        connection.send(head, deadline, begins_answer)
-        answer, _ = read_answer(connection, deadline, "CONNECT")
-        message = (
-            f"the proxy {proxy.address} refused the tunnel to {self._address} "
-            f"(HTTP {answer.status})"
-        )
-        if answer.status == _PROXY_REFUSES:
+        status = request_tunnel(connection, proxy, self._address, deadline)
+        message = f"the proxy {proxy.address} refused the tunnel to {self._address} (HTTP {status})"
+        if status == PROXY_REFUSES:
             raise Misconfigured(message)
-        if answer.status // 100 != 2:  # noqa: PLR2004  # 2xx
+        if status // 100 != 2:  # noqa: PLR2004  # 2xx
             raise ProxyRefusal(message)
 
 
