@@ -36,7 +36,7 @@ _HINTS = {
     "auth": "check WHISPERR_API_KEY",
     "delayed": "`whisperr doctor` looks for the cause",
     "dropped": "correct the event and send it again",
-    "retry_exhausted": "`whisperr doctor` looks for the cause",
+    "retry_exhausted": 'run "whisperr doctor"',
 }
 
 
@@ -201,5 +201,6 @@ class Sender:
             message = stats.problem or (errors[0].message if errors else None)
             hint = _HINTS[errors[0].type if errors else "retry_exhausted"]
             reason = message or f"no answer within {spent:.0f} s"
-            raise CommandError(f"not delivered: {reason}; {hint}")
+            named = "whisperr doctor" in reason  # by the report itself
+            raise CommandError(f"not delivered: {reason}{'' if named else f'; {hint}'}")
         return spent
