@@ -41,6 +41,7 @@ AUTH = "auth"
 RETRY = "retry"
 SPLIT = "split"
 HALVE = "halve"
+WRONG_PATH = "wrong path"
 DROP = "drop"
 
 
@@ -75,6 +76,22 @@ class Misconfigured(OSError):  # noqa: N818  # a state of the configuration
 
     So it is reported at once, and not only after retries. The text says what is wrong.
     """
+
+
+class Failure:
+    """Why no answer came, for people.
+
+    - `text`: what happened, in one line, with the address.
+    - `hint`: the next step.
+    - `patience`: how many attempts in a row fail before it is reported.
+    """
+
+    __slots__ = ("hint", "patience", "text")
+
+    def __init__(self, text: str, hint: str, patience: int) -> None:
+        self.text: str = text
+        self.hint: str = hint
+        self.patience: int = patience
 
 
 def check_answer(answer: Answer) -> Answer:
@@ -113,7 +130,8 @@ def classify(status: int | None) -> str:
 
     No answer is RETRY although the server may have received the batch: it drops a second copy by
     its message id, whereas a lost event stays lost. A redirect is RETRY and is not followed: the
-    key must not reach another host, and a redirected POST can arrive as a GET.
+    key must not reach another host, and a redirected POST can arrive as a GET. A path that the
+    server does not know, or knows for other methods only, says nothing about the events.
     """
     if status is None or status == 408 or status == 429:  # noqa: PLR1714, PLR2004  # named in CONTRACT
         return RETRY
@@ -123,5 +141,7 @@ def classify(status: int | None) -> str:
         return SPLIT
     if status in (400, 422):
         return HALVE
+    if status in (404, 405):
+        return WRONG_PATH
     family = status // 100
     return OK if family == 2 else DROP if family == 4 else RETRY  # noqa: PLR2004  # 2xx, 4xx

@@ -269,7 +269,8 @@ def _find_pipeline(client: Whisperr | Callable[[], Whisperr]) -> Pipeline | None
             raise
         log(
             "warning",
-            "the function that returns the client raised %s; nothing is delivered at the end",
+            "the function that returns the client raised %s, so nothing is delivered at the end; "
+            "correct the function that flush_on_shutdown() was given",
             type(error).__name__,
         )
         return None

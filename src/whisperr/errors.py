@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Literal
 
-    ErrorType = Literal["auth", "dropped", "not_durable", "retry_exhausted"]
+    ErrorType = Literal["auth", "delayed", "dropped", "not_durable", "retry_exhausted"]
     Reason = Literal[
         "queue_full",
         "rejected",
@@ -81,16 +81,22 @@ class Loss(Frozen):
 class WhisperrError(Frozen):
     """The argument of `on_error`: one loss or one pause, or a summary of many of the same kind.
 
-    - `type`: `"auth"` (the server refused the key; events are kept), `"retry_exhausted"` (the
-      server did not answer or answered 429 or 5xx too often; events are kept), `"dropped"`
-      (events are lost) or `"not_durable"` (only with a durable buffer: its store cannot be used,
-      so events are kept in memory and would be lost with the process).
-    - `message`: one line for people. It contains no key and no payload.
+    - `type`:
+      - `"dropped"`: events are lost, or a call became no event.
+      - `"auth"`: the server refused the key. Delivery pauses; events are kept.
+      - `"retry_exhausted"`: delivery pauses after too many attempts, or at once when no attempt can
+        succeed, as with a wrong path in `base_url`; events are kept.
+      - `"delayed"`: delivery fails and is tried again; events are kept. Reported once in an outage:
+        at the first failure to connect, after two time-outs, after three answers of 429 or 5xx.
+      - `"not_durable"`: the store of a durable buffer cannot be used, so events are kept in memory
+        and would be lost with the process.
+    - `message`: the line of the log without `whisperr: `: what happened, where, what becomes of the
+      events, and the next step. It contains no key and no payload.
     - `status`: the HTTP status, None when there was no answer or no request.
     - `reason`: why events were dropped (`"queue_full"`, `"rejected"`, `"refused_in_batch"`,
       `"too_large"`, `"expired"`, `"shutdown"`, `"lost_in_store"`) or never accepted (`"invalid"`,
       `"vetoed"`, `"closed"`, `"not_stored"`); None for the types that keep them.
-    - `count`: how many events the report is about.
+    - `count`: how many events the report is about; of a type that keeps them, how many wait.
     - `events`: the dropped events as dictionaries in the format of the wire, so that they can be
       stored elsewhere. May be fewer than `count`: it leaves out events that were never accepted,
       events that the server refused without naming them, those that are gone from a store, and

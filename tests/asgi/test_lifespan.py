@@ -172,7 +172,7 @@ def test_a_function_for_the_client_that_fails_does_not_stop_the_shutdown(
 
     assert Server().run(flush_on_shutdown(speaks, make_client)) == BOTH
     (message,) = [record.getMessage() for record in caplog.records]
-    assert "raised LookupError; nothing is delivered at the end" in message
+    assert "raised LookupError, so nothing is delivered at the end" in message
 
 
 def test_no_server_holds_the_shutdown_up(server: LocalServer) -> None:

@@ -143,7 +143,8 @@ class TestRefused:
         server.set_faults(faults.status(410))
         ended = call("import", str(file))
         assert ended.code == 1
-        assert ended.err.startswith("lines 1 to 3: 3 not accepted by the server: HTTP 410")
+        assert ended.err.startswith("lines 1 to 3: 3 not accepted by the server: ")
+        assert "HTTP 410" in ended.err
         assert "delivered 0 of 3 lines" in ended.out
         assert "by the server 3" in ended.out
 
@@ -163,7 +164,7 @@ class TestResume:
         ended = call("import", str(file))
         assert ended.code == 1
         assert re.match(
-            r"whisperr import: stopped after line 0: HTTP 401.*; continue with: "
+            r"whisperr import: stopped after line 0: .*HTTP 401.*; continue with: "
             r"whisperr import \S+events.jsonl --resume\n",
             ended.err,
         )

@@ -140,7 +140,7 @@ def test_a_server_that_is_not_there_is_1(call: Call, server: LocalServer) -> Non
     server.close()
     ended = call("track", "42", "login", "--timeout", "0.5")
     assert ended.code == 1
-    assert "Connection refused" in ended.err
+    assert "connection refused" in ended.err
     assert 'run "whisperr doctor"' in ended.err
 
 

@@ -59,9 +59,13 @@ class Scene:
 
     @property
     def reports(self) -> list[tuple[str, str | None, str, int, int]]:
-        """Emit what waits; return type, reason, message, count and how many events are shown."""
+        """Emit what waits; return type, reason, cause, count and how many events are shown."""
         self.accounting.reporter.emit(0.0, everything=True)
-        return [(e.type, e.reason, e.message, e.count, len(e.events)) for e in self.errors]
+        said = [e.message.partition(";")[0] for e in self.errors]
+        return [
+            (e.type, e.reason, text, e.count, len(e.events))
+            for e, text in zip(self.errors, said, strict=True)
+        ]
 
 
 class TestCounts:
@@ -180,7 +184,7 @@ class TestLosses:
 
     def test_a_give_up_is_reported_and_loses_nothing(self) -> None:
         scene = Scene(3)
-        scene.accounting.gave_up("auth", "HTTP 401", 401, 3)
+        scene.accounting.failing("auth", "HTTP 401", 401, 3)
         assert scene.stats.held == 3
         assert scene.reports == [("auth", None, "HTTP 401", 3, 0)]
 

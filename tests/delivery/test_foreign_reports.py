@@ -55,7 +55,7 @@ def test_a_log_filter_that_raises_does_not_stop_delivery(
     failure: BaseException, log_filter: Callable[[BaseException], list[str]]
 ) -> None:
     seen = log_filter(failure)
-    client, _ = make(Answer(404))
+    client, _ = make(Answer(410))
     client.track("u", "some_event")
     assert client.flush(LIMIT)
     client.track("u", "some_event")
@@ -70,7 +70,7 @@ def test_a_callback_that_raises_does_not_stop_delivery(failure: BaseException) -
     def on_error(_: WhisperrError) -> None:
         raise failure
 
-    client, _ = make(Answer(404), Answer(202), flush_at=1, on_error=on_error)
+    client, _ = make(Answer(410), Answer(202), flush_at=1, on_error=on_error)
     client.track("u", "some_event")
     pipeline = client._get_pipeline()
     pipeline.thread.wait_until(

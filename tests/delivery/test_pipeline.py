@@ -196,7 +196,7 @@ class TestShutdown:
 
     def test_from_on_error_it_does_not_wait_for_itself(self, pipeline: Pipelines) -> None:
         errors = Errors(lambda _: shut(one))
-        one: Pipeline = pipeline(MemoryTransport(Answer(404)), on_error=errors)
+        one: Pipeline = pipeline(MemoryTransport(Answer(410)), on_error=errors)
         track(one, 1)
         one.flush(LIMIT)
         assert errors.reported.wait(LIMIT)
@@ -251,7 +251,7 @@ class TestReports:
             raise SystemExit(1)
 
         errors = Errors(leave)
-        one = pipeline(MemoryTransport(Answer(404)), on_error=errors)
+        one = pipeline(MemoryTransport(Answer(410)), on_error=errors)
         track(one, 1)
         one.flush(LIMIT / 5)
         assert errors.reported.wait(LIMIT)
@@ -278,7 +278,7 @@ class TestEnd:
         one = pipeline(MemoryTransport(held=True), on_error=errors)
         track(one, 1)
         for _ in range(2):  # the second one waits for a second
-            one.accounting.gave_up("auth", "HTTP 401", 401, 1)
+            one.accounting.failing("auth", "HTTP 401", 401, 1)
             one.reporter.emit(time.monotonic())
         shut(one, timeout=0.0)
         assert [error.type for error in errors.seen] == ["auth", "auth", "dropped"]

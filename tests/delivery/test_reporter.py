@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from whisperr import WhisperrError
 from whisperr._delivery.reporter import Reporter
-from whisperr._process.logger import log_to_stderr, logger
+from whisperr._process.logger import log, log_to_stderr, logger
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from whisperr import WhisperrError
 
 MEBIBYTE = 1024 * 1024
 
@@ -102,10 +103,35 @@ class TestSummary:
         scene.drop(2, "HTTP 410", status=410)
         scene.drop(1, "HTTP 404", status=404)
         scene.reporter.emit(0.0)
-        message = "HTTP 404; and 2 others"
-        assert scene.errors == [
-            WhisperrError("dropped", message, status=404, reason="rejected", count=4)
-        ]
+        (error,) = scene.errors
+        assert (error.status, error.count) == (404, 4)
+        start = "HTTP 404; 4 events dropped (rejected), 2 of them for other causes; "
+        assert error.message.startswith(start)
+
+    def test_of_events_that_are_kept_the_last_number_counts(self) -> None:
+        scene = Scene()
+        for count, then in ((4, "kept, next attempt in 1 s"), (7, "kept, next attempt in 9 s")):
+            scene.reporter.add("delayed", "away", count=count, then=then)
+        scene.reporter.emit(0.0)
+        assert scene.counts == [7]
+        assert scene.errors[0].message == "away; 7 events kept, next attempt in 9 s"
+
+    @pytest.mark.parametrize(
+        ("reason", "start"),
+        [
+            ("queue_full", "full; cannot reach collect:443 (connection refused); 1 event dropped"),
+            ("shutdown", "full; cannot reach collect:443 (connection refused); 1 event dropped"),
+            ("rejected", "full; 1 event dropped"),
+        ],
+    )
+    def test_a_loss_that_a_failure_leads_to_names_that_failure(
+        self, reason: str, start: str
+    ) -> None:
+        scene = Scene()
+        scene.reporter.cause = "cannot reach collect:443 (connection refused)"
+        scene.drop(1, "full", reason=reason)
+        scene.reporter.emit(0.0)
+        assert scene.errors[0].message.startswith(start)
 
     def test_when_asked_for_all_of_it_nothing_waits(self) -> None:
         scene = Scene()
@@ -191,10 +217,10 @@ class TestLog:
     @pytest.mark.parametrize(
         ("type_", "reason", "count", "line"),
         [
-            ("dropped", "queue_full", 1, "dropped, queue_full: why (1 event)"),
-            ("dropped", "rejected", 60_000, "dropped, rejected: why (60000 events)"),
-            ("auth", None, 2, "auth: why (2 events, kept)"),
-            ("retry_exhausted", None, 1, "retry_exhausted: why (1 event, kept)"),
+            ("dropped", "queue_full", 1, "why; 1 event dropped (queue_full); raise max_queue_size"),
+            ("dropped", "rejected", 60_000, "why; 60000 events dropped (rejected); correct"),
+            ("auth", None, 2, 'why; 2 events kept; run "whisperr doctor"'),
+            ("retry_exhausted", None, 1, 'why; 1 event kept; run "whisperr doctor"'),
         ],
     )
     def test_a_line_says_what_happened_to_how_many(
@@ -203,7 +229,9 @@ class TestLog:
         reporter = Reporter(None)
         reporter.add(type_, "why", reason=reason, count=count)
         reporter.emit(0.0)
-        assert get_lines(caplog) == [("WARNING", line)]
+        ((level, text),) = get_lines(caplog)
+        assert level == "WARNING"
+        assert text.startswith(f"whisperr: {line}")
         assert caplog.records[0].name == "whisperr"
 
     @pytest.mark.parametrize("listener", [None, lambda _: None])
@@ -224,9 +252,11 @@ class TestLog:
         reporter = Reporter(None)
         reporter.add("dropped", "100 %s %d", reason="rejected")
         reporter.emit(0.0)
-        assert get_lines(caplog) == [("WARNING", "dropped, rejected: 100 %s %d (1 event)")]
+        assert get_lines(caplog)[0][1].startswith("whisperr: 100 %s %d; 1 event dropped (rejected)")
 
-    @pytest.mark.parametrize(("debug", "lines"), [(True, [("DEBUG", "sent 3")]), (False, [])])
+    @pytest.mark.parametrize(
+        ("debug", "lines"), [(True, [("DEBUG", "whisperr: sent 3")]), (False, [])]
+    )
     def test_details_are_for_debugging_only(
         self, debug: bool, lines: list[tuple[str, str]], caplog: pytest.LogCaptureFixture
     ) -> None:
@@ -247,8 +277,8 @@ class TestListener:
         reporter.emit(0.0)
         level, line = get_lines(caplog)[-1]
         assert level == "ERROR"
-        assert line.startswith(f"on_error raised KeyError at {__file__}:")
-        assert line.endswith("; delivery goes on")
+        assert line.startswith(f"whisperr: on_error raised KeyError at {__file__}:")
+        assert "; delivery goes on; " in line
         assert "ada" not in caplog.text
         assert caplog.records[-1].exc_info is None
 
@@ -256,7 +286,7 @@ class TestListener:
         seen: list[str] = []
 
         def fail(error: WhisperrError) -> None:
-            seen.append(error.message)
+            seen.append(error.message.partition(";")[0])
             raise ValueError
 
         reporter = Reporter(fail)
@@ -282,7 +312,7 @@ class TestListener:
         seen: list[str] = []
 
         def ask_for_more(error: WhisperrError) -> None:
-            seen.append(error.message)
+            seen.append(error.message.partition(";")[0])
             reporter.emit(0.0, everything=True)
 
         reporter = Reporter(ask_for_more)
@@ -295,22 +325,23 @@ class TestListener:
 @pytest.fixture
 def plain_logger() -> Iterator[logging.Logger]:
     """Lend the logger of the package without handlers; afterwards it is as it was."""
-    log = logger()
-    handlers, level = list(log.handlers), log.level
-    log.handlers.clear()
-    yield log
-    log.handlers[:] = handlers
-    log.setLevel(level)
+    lent = logger()
+    handlers, level = list(lent.handlers), lent.level
+    lent.handlers.clear()
+    yield lent
+    lent.handlers[:] = handlers
+    lent.setLevel(level)
 
 
 class TestDebug:
-    def test_it_shows_everything_on_stderr_once(
-        self, plain_logger: logging.Logger, capsys: pytest.CaptureFixture[str]
-    ) -> None:
+    @pytest.mark.usefixtures("plain_logger")
+    def test_it_shows_everything_on_stderr_once(self, capsys: pytest.CaptureFixture[str]) -> None:
         log_to_stderr()
         log_to_stderr()
-        plain_logger.debug("one line")
-        assert capsys.readouterr().err.count("whisperr DEBUG one line") == 1
+        log("debug", "one %s", "line")
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.endswith(" DEBUG whisperr: one line")
+        assert line.count("whisperr") == 1
 
     def test_a_handler_of_the_application_stays(self, plain_logger: logging.Logger) -> None:
         own = logging.NullHandler()

@@ -232,7 +232,7 @@ class TestRetry:
         rig.track(1)
         rig.flush()
         rig.advance()
-        assert rig.scheduler.problem == "HTTP 500"
+        assert rig.scheduler.problem == "the server answered HTTP 500"
         rig.advance(1)
         assert rig.scheduler.problem == "no answer: OSError: reset by peer"
         rig.advance(5)
@@ -307,7 +307,7 @@ class TestRetryAfter:
         rig.flush()
         rig.advance(20)
         assert rig.times == [0.0, 2.0, 4.0, 6.0]
-        assert rig.reports == [("retry_exhausted", None, 1)]
+        assert rig.reports == [("delayed", None, 1), ("retry_exhausted", None, 1)]
 
     def test_closing_cuts_it_short(self) -> None:
         rig = Rig(answer(429, retry_after="60"))

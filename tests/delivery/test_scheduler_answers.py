@@ -58,7 +58,7 @@ class TestRefusals:
         assert rig.accepted == list(range(1, 500, 2))
         assert rig.dropped == {"rejected": 250}
 
-    @pytest.mark.parametrize("status", [402, 404, 405, 409, 410, 415, 418, 451])
+    @pytest.mark.parametrize("status", [402, 406, 409, 410, 415, 418, 451])
     def test_any_other_4xx_drops_the_batch_and_delivery_continues(self, status: int) -> None:
         rig = Rig(answer(status), max_batch_size=2)
         rig.track(1, 2, 3)
@@ -67,6 +67,24 @@ class TestRefusals:
         assert rig.batches == [[1, 2], [3]]
         assert rig.reports == [("dropped", "rejected", 2)]
         assert rig.errors[0].status == status
+
+    @pytest.mark.parametrize("status", [404, 405])
+    def test_a_wrong_path_keeps_the_events_and_pauses_as_long_as_a_refused_key(
+        self, status: int
+    ) -> None:
+        rig = Rig(answer(status), max_batch_size=2, random=0.0)
+        rig.track(1, 2, 3)
+        rig.flush()
+        rig.advance()
+        assert rig.batches == [[1, 2]]  # nothing is halved
+        assert rig.reports == [("retry_exhausted", None, 3)]
+        assert "; 3 events kept, next attempt in 60 s; correct base_url" in rig.errors[0].message
+        rig.track(*range(4, 40))  # new events do not end the pause
+        rig.advance(59)
+        assert len(rig.sent) == 1
+        rig.advance(1)
+        assert rig.accepted[:3] == [1, 2, 3]
+        assert rig.dropped == {}
 
     def test_a_body_that_is_too_large_is_split(self) -> None:
         rig = Rig()
@@ -129,7 +147,7 @@ class TestRefusals:
         rig.flush()
         rig.advance(10)
         assert (rig.accounting.delivered, rig.held) == (0, 2)
-        assert rig.reports == [("retry_exhausted", None, 2)]
+        assert rig.reports == [("delayed", None, 2), ("retry_exhausted", None, 2)]
         assert "base_url" in rig.errors[0].message
         rig.flush()
         rig.advance()
@@ -271,7 +289,7 @@ class TestGivingUp:
 
     def test_reports_of_a_kind_come_once_a_second_with_their_count(self) -> None:
         rig = Rig(max_batch_size=1, flush_at=1)
-        rig.transport.otherwise = answer(404)
+        rig.transport.otherwise = answer(410)
         rig.track(*range(50))
         rig.advance(5)
         assert [count for _, _, count in rig.reports] == [1, 49]

@@ -188,7 +188,7 @@ class TestConnection:
 
 class TestRecovering:
     def test_after_a_bug_the_events_are_kept_and_sent_after_a_pause(self) -> None:
-        rig = Rig(Answer(404, BrokenHeaders(location="elsewhere")), random=0.0)
+        rig = Rig(Answer(410, BrokenHeaders(location="elsewhere")), random=0.0)
         rig.survives = True
         rig.track(1, 2)
         rig.flush()
@@ -199,7 +199,7 @@ class TestRecovering:
         assert rig.accepted == [1, 2]
 
     def test_a_flush_that_waits_learns_of_it(self) -> None:
-        rig = Rig(Answer(404, BrokenHeaders(location="elsewhere")))
+        rig = Rig(Answer(410, BrokenHeaders(location="elsewhere")))
         rig.survives = True
         rig.track(1)
         rig.flush()

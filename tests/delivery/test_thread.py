@@ -160,11 +160,11 @@ class TestThread:
     def test_a_bug_is_logged_and_survived(
         self, scene: Make, caplog: pytest.LogCaptureFixture
     ) -> None:
-        one = scene(Answer(404, BrokenHeaders(location="elsewhere")))
+        one = scene(Answer(410, BrokenHeaders(location="elsewhere")))
         one.put(1, 2)
         assert not one.flush()
         one.accounting.reporter.emit(0.0, everything=True)
-        assert "retry_exhausted: delivery failed: RuntimeError at " in caplog.text
+        assert "whisperr: delivery failed: RuntimeError at " in caplog.text
         assert one.flush()
         assert get_batches(one.transport) == [[1, 2]] * 2
         assert one.accounting.delivered == 2
@@ -259,7 +259,7 @@ class TestWithoutThreads:
         assert one.accounting.delivered == 1
 
     def test_a_bug_gives_the_turn_back(self, scene: Make) -> None:
-        one = scene(Answer(404, BrokenHeaders(location="elsewhere")), kind=Threadless)
+        one = scene(Answer(410, BrokenHeaders(location="elsewhere")), kind=Threadless)
         one.put(1)
         assert not one.flush()
         assert not one.thread.in_step

@@ -15,6 +15,7 @@ from whisperr._delivery.verdict import EXTRA_AT_ONCE, InFlight, Verdict
 SAME_EACH_TIME = settings(derandomize=True, database=None, deadline=None)
 NOW = 1_781_438_400.0  # 2026-06-14T12:00:00Z
 BATCH = (b"1", b"2", b"3", b"4")
+ANSWERED = "the server answered"
 STATUSES = (None, 202, 302, 400, 401, 404, 408, 413, 429, 500, 503)
 
 
@@ -100,7 +101,8 @@ class TestVerdict:
             (302, None, {"wait": 1.0}),
             (401, None, {"give_up": "auth"}),
             (403, None, {"give_up": "auth"}),
-            (404, None, {"settled": 4, "reason": "rejected"}),
+            (404, None, {"give_up": "retry_exhausted"}),
+            (405, None, {"give_up": "retry_exhausted"}),
             (410, {"rejected": 1}, {"settled": 4, "reason": "rejected"}),
             (408, None, {"wait": 1.0}),
             (400, None, {}),
@@ -228,9 +230,36 @@ class TestUnreadableSuccess:
         verdict = one.take_answer(Answer(status, {"content-type": kind}, body), None, NOW)
         assert get_facts(verdict) == {"status": status, "wait": 1.0}
         assert one.left == 4
-        assert verdict.message == (
-            f"HTTP {status} with a web page, which is no answer of the service; is base_url right?"
-        )
+        assert verdict.message.startswith(f"the server answered HTTP {status} with a web page")
+        assert verdict.hint.startswith("correct base_url")
+        assert verdict.patience == 1
+
+    @pytest.mark.parametrize("status", [400, 404, 405, 410, 418, 422, 451])
+    def test_a_refusal_that_is_a_web_page_is_none_of_the_service_and_keeps_every_event(
+        self, status: int
+    ) -> None:
+        one = in_flight()
+        page = Answer(status, {"content-type": "text/html"}, b"<html>nginx")
+        verdict = one.take_answer(page, None, NOW)
+        assert get_facts(verdict) == {"status": status, "give_up": "retry_exhausted"}
+        assert verdict.is_lasting
+        assert (one.left, tuple(one.part)) == (4, BATCH)  # nothing is halved
+
+    @pytest.mark.parametrize(
+        ("status", "expected"),
+        [
+            (401, {"give_up": "auth"}),
+            (413, {}),
+            (429, {"wait": 1.0}),
+            (502, {"wait": 1.0}),
+        ],
+    )
+    def test_a_page_changes_nothing_about_what_keeps_events_anyway(
+        self, status: int, expected: dict[str, Any]
+    ) -> None:
+        page = Answer(status, {"content-type": "text/html"}, b"<html>")
+        verdict = in_flight().take_answer(page, None, NOW)
+        assert get_facts(verdict) == {"status": status, **expected}
 
     def test_json_that_is_called_a_page_is_an_answer(self) -> None:
         reply = Answer(202, {"content-type": "text/html"}, b'{"rejected":1}')
@@ -332,45 +361,61 @@ class TestMessage:
         ("status", "headers", "body", "message"),
         [
             (None, {}, None, "no answer: OSError: no route"),
-            (500, {}, None, "HTTP 500"),
-            (401, {}, {"error": "invalid_key"}, "HTTP 401 invalid_key"),
-            (404, {"location": "https://other"}, None, "HTTP 404"),
-            (302, {}, None, "HTTP 302"),
+            (500, {}, None, "the server answered HTTP 500"),
+            (
+                401,
+                {},
+                {"error": "invalid_key"},
+                "the server refused the API key (HTTP 401 invalid_key)",
+            ),
+            (
+                403,
+                {},
+                None,
+                "the server refused the API key or the request (HTTP 403)",
+            ),
+            (
+                404,
+                {"location": "https://other"},
+                None,
+                "the server does not have the path of the service (HTTP 404)",
+            ),
+            (302, {}, None, f"{ANSWERED} HTTP 302"),
             (
                 307,
                 {"location": "https://other.example/v1?token=secret&to=ada"},
                 None,
-                "HTTP 307 to https://other.example/v1; redirects are not followed",
+                f"{ANSWERED} HTTP 307 to https://other.example/v1; redirects are not followed",
             ),
             (
                 301,
                 {"location": "/login"},
                 None,
-                "HTTP 301 to /login; redirects are not followed",
+                f"{ANSWERED} HTTP 301 to /login; redirects are not followed",
             ),
             (
                 302,
                 {"location": "//ada:secret@other.example:80?ada"},
                 None,
-                "HTTP 302 to //other.example:80; redirects are not followed",
+                f"{ANSWERED} HTTP 302 to //other.example:80; redirects are not followed",
             ),
             (
                 302,
-                {"location": "https://\x1b[2Jother\n.example/"},
+                {"location": "//\x1b[2Jother\n.example/"},
                 None,
-                "HTTP 302 to https://\\x1b[2Jother\\n.example/; redirects are not followed",
+                f"{ANSWERED} HTTP 302 to //\\x1b[2Jother\\n.example/; redirects are not followed",
             ),
             (
                 302,
                 {"location": "ada@example.com"},
                 None,
-                "HTTP 302 to another address; redirects are not followed",
+                f"{ANSWERED} HTTP 302 to another address; redirects are not followed",
             ),
             (
                 302,
                 {"location": "https://other.example/of/ada@example.com"},
                 None,
-                "HTTP 302 to https://other.example; redirects are not followed",
+                f"{ANSWERED} HTTP 302 to https://other.example; redirects are not followed",
             ),
             (202, {}, {"rejected": 3}, "the server refused 3 of 4 in a batch"),
             (202, {}, {"rejected": 9}, "the server refused 4 of 4 in a batch"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from threading import Condition
 from typing import TYPE_CHECKING, Any
 
@@ -79,7 +80,7 @@ class Site:
             self._changed.notify_all()
 
     def get_reports(self) -> list[str]:
-        """Return the messages that `on_error` has got, as soon as there is one."""
+        """Return what happened in the reports of `on_error`, as soon as there is one."""
         with self._changed:
             assert self._changed.wait_for(lambda: self.errors, 30)
-            return [error.message for error in self.errors]
+            return [re.split(r"; \d+ events? ", error.message)[0] for error in self.errors]

@@ -170,7 +170,8 @@ class TestProcess:
             assert [client.flush(), client.flush(0)] == [True, True]
         (record,) = caplog.records
         assert record.getMessage() == (
-            "flush() has nothing to wait for: `manage.py whisperr_relay` delivers"
+            "whisperr: flush() has nothing to wait for: the events are stored, and "
+            "`manage.py whisperr_relay` delivers them"
         )
         assert record.levelname == "INFO"
 

@@ -77,9 +77,9 @@ def test_nothing_is_sent_for_an_anonymous_visitor(
         assert site.errors == []
     messages = [r.getMessage() for r in caplog.records if "anonymous" in r.getMessage()]
     assert messages == [
-        "track: the visitor is anonymous; nothing is sent",
-        "identify: the visitor is anonymous; nothing is sent",
-        "track: the visitor is anonymous; nothing is sent",
+        "whisperr: track: the visitor is anonymous; nothing is sent",
+        "whisperr: identify: the visitor is anonymous; nothing is sent",
+        "whisperr: track: the visitor is anonymous; nothing is sent",
     ]
 
 

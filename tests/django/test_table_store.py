@@ -185,7 +185,10 @@ class TestResults:
             "expired",
             *["invalid"] * 2,
         ]
-        assert caplog.messages == ["dropped, invalid: the row is not an event of this package (2)"]
+        line = (
+            "whisperr: the row is not an event of this package; 2 rows set aside as dead letters "
+        )
+        assert caplog.messages == [line + '(invalid); run "manage.py whisperr_outbox"']
         assert str(OutboxEvent.objects.get()).startswith("payment_failed ")
 
     def test_a_stop_gives_back_what_is_not_under_way(self, queue: RelayQueue) -> None:
@@ -230,8 +233,11 @@ class TestFailures:
         relays.mend()
         relays.steady += 5
         assert claim(queue) == [1]
-        line = "the outbox: OperationalError: it is away; trying again"
-        assert caplog.messages == [line, line, "the outbox can be used again"]
+        line = (
+            "whisperr: the outbox: OperationalError: it is away; the rows are kept, and the relay "
+            'tries again; run "manage.py whisperr_check"'
+        )
+        assert caplog.messages == [line, line, "whisperr: the outbox can be used again"]
         accounting = get_accounting(queue)
         assert (accounting.problem, accounting.reports) == (None, [])
 

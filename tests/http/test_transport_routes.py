@@ -143,7 +143,9 @@ class TestPlainProxy:
     ) -> None:
         with RawServer(answers(answer("407 Proxy Authentication Required"))) as proxy:
             monkeypatch.setenv("http_proxy", proxy.url)
-            with pytest.raises(Misconfigured, match="the proxy refused the request with HTTP 407"):
+            with pytest.raises(
+                Misconfigured, match=r"refused the request to service.invalid:80 \(HTTP 407\)"
+            ):
                 send("http://service.invalid")
 
 
@@ -241,7 +243,9 @@ class TestTunnel:
     ) -> None:
         with RawServer(answers(answer(status))) as proxy:
             monkeypatch.setenv("https_proxy", proxy.url)
-            with pytest.raises(OSError, match=f"refused the tunnel with HTTP {status[:3]}"):
+            with pytest.raises(
+                OSError, match=rf"the tunnel to service.invalid:443 \(HTTP {status[:3]}\)"
+            ):
                 send("https://service.invalid")
 
     def test_a_silent_proxy_ends_by_the_deadline(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -185,7 +185,7 @@ class TestTheEnd:
             timeout=BOUND,
             check=True,
         )
-        assert "dropped, shutdown: still waited for its user or a commit" in done.stderr
+        assert "whisperr: still waited for its user or a commit" in done.stderr
         assert "Traceback" not in done.stderr
 
 

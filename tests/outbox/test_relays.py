@@ -98,7 +98,7 @@ def test_once_fails_with_the_reason_when_it_cannot_deliver(
     server.set_faults(faults.wrong_key())
     with relay(outbox, server, "--once") as once:
         assert once.wait() == 1
-        assert "CommandError: not everything was delivered: HTTP 401" in once.text
+        assert re.search(r"CommandError: not everything was delivered: .*HTTP 401", once.text)
     assert outbox.query("SELECT count(*) FROM whisperr_outboxevent WHERE token = ''") == [(7,)]
 
 
@@ -177,7 +177,7 @@ def test_a_connection_that_is_cut_is_made_again(outbox: Database, server: LocalS
         server.wait(6, timeout=BOUND)
         one.wait_for_output("the outbox can be used again")
         assert one.stop() == 0
-        assert one.text.count("trying again") == 1
+        assert one.text.count("the relay tries again") == 1
         assert "Traceback" not in one.text
     assert numbers(server) == list(range(6))
     assert server.summary()["duplicates"] == 0
@@ -231,7 +231,7 @@ def test_what_the_server_refuses_is_kept_and_delivered_after_requeue(
         "SELECT data, reason, message, status FROM whisperr_deadletter"
     )
     assert (bytes(data), reason, status) == (bad, "rejected", 400)
-    assert message.startswith("HTTP 400")
+    assert "answered HTTP 400" in message
 
 
 def test_a_202_that_refuses_some_keeps_all_of_that_request(

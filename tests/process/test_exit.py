@@ -234,7 +234,7 @@ def test_a_client_whose_shutdown_fails_does_not_keep_the_others_from_theirs(
     def on_error(_: object) -> None:
         raise failure
 
-    broken = Whisperr("wrk_test", transport=MemoryTransport(Answer(404)), on_error=on_error)
+    broken = Whisperr("wrk_test", transport=MemoryTransport(Answer(410)), on_error=on_error)
     others = [Whisperr("wrk_test", transport=MemoryTransport()) for _ in range(3)]
     clients = [broken, *others]
     for client in clients:

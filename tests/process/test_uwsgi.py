@@ -45,7 +45,7 @@ Whisperr("wrk_test"), Whisperr("wrk_test")
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, check=True, text=True, timeout=60
     )
-    assert done.stderr.startswith("made\nuWSGI runs no background threads")
+    assert done.stderr.startswith("made\nwhisperr: uWSGI runs no background threads")
     assert done.stderr.count("enable-threads = true") == 1
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -52,14 +53,37 @@ class TestFailing:
             reports.append(len(scene.accounting.reports))
             scene.clock.now += 1.0
         assert reports == [1] * 60 + [2] * 60 + [3] * 10
-        assert scene.accounting.reports[0] == "disk full; events are kept in memory"
+        assert scene.accounting.reports[0] == "disk full"
 
     def test_a_problem_at_construction_is_reported(self) -> None:
         store, accounting = FakeStore(), RecordingAccounting()
         store.problem = "no such directory"
         LeasedQueue(store, 10, 1_000, accounting)
-        assert accounting.reports == ["no such directory; events are kept in memory"]
+        assert accounting.reports == ["no such directory"]
         assert accounting.problem == "no such directory"
+
+    def test_a_store_that_was_only_busy_before_is_reported_when_it_fails(self) -> None:
+        scene = Scene()
+        access = scene.queue._access
+        taken, done = threading.Event(), threading.Event()
+
+        def keep_busy() -> None:
+            access.mutex.run(stay, None)
+
+        def stay() -> None:
+            taken.set()
+            done.wait(10)
+
+        other = threading.Thread(target=keep_busy)
+        other.start()
+        assert taken.wait(10)
+        scene.queue.poll()  # it holds no event, so that nothing is reported
+        done.set()
+        other.join(10)
+        assert scene.accounting.reports == []
+        scene.fail()
+        scene.put(0)
+        assert scene.accounting.reports == ["disk full"]
 
     def test_a_store_that_fails_with_nothing_in_memory_is_reported_once_a_minute(
         self, caplog: pytest.LogCaptureFixture
@@ -78,7 +102,7 @@ class TestFailing:
         assert caplog.messages == []
         scene.mend()
         assert list(scene.queue.claim(10)) == EVENTS[:1]
-        assert caplog.messages == ["the store of events can be used again"]
+        assert caplog.messages == ["whisperr: the store of events can be used again"]
 
     def test_a_queue_may_wait_longer_after_each_failure(self) -> None:
         class Patient(LeasedQueue):

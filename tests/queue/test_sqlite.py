@@ -281,9 +281,7 @@ class TestFaults:
         put(queue, 2_000)
         assert to_numbers(get_stored(queue)) == list(range(2_001))
         assert get_accounting(queue).problem is None
-        assert [text.split(";")[1:] for text in get_accounting(queue).reports] == [
-            [" events are kept in memory"]
-        ]
+        assert len(get_accounting(queue).reports) == 1
 
     def test_a_corrupt_file_is_set_aside_and_a_new_one_is_made(
         self, processes: SQLiteProcesses

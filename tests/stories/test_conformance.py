@@ -210,7 +210,8 @@ class TestAnswers:
         ("status", "type_", "reason"),
         [
             (400, "dropped", "rejected"),
-            (404, "dropped", "rejected"),
+            (404, "retry_exhausted", None),
+            (405, "retry_exhausted", None),
             (409, "dropped", "rejected"),
             (413, "dropped", "too_large"),
             (422, "dropped", "rejected"),

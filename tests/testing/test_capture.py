@@ -173,7 +173,7 @@ class TestAsInProduction:
         assert events == []
         assert sum(error.count for error in reported) == 2
         assert {error.reason for error in reported} == {"invalid"}
-        assert "dropped, invalid" in caplog.text
+        assert "not accepted (invalid)" in caplog.text
         first, second = events.refused
         assert first.startswith("track: event_type: got 'Payment Failed'; must be lowercase")
         assert second.startswith("identify: external_user_id: ")

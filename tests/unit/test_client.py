@@ -197,7 +197,7 @@ class TestEnding:
         assert asyncio.run(asyncio.wait_for(main(), LIMIT * 2))
 
     def test_stats_count_what_happened(self, client: Clients, transport: MemoryTransport) -> None:
-        transport.replies = [Answer(202), Answer(404), Answer(401)]
+        transport.replies = [Answer(202), Answer(410), Answer(401)]
         one = client(max_batch_size=2)
         for _ in range(6):
             one.track("u", "e")
@@ -206,7 +206,10 @@ class TestEnding:
         assert (stats.accepted, stats.delivered, stats.held) == (6, 2, 2)
         assert stats.dropped == {"rejected": 2}
         assert (stats.requests, stats.retries) == (3, 0)
-        assert (stats.state, stats.problem) == ("paused", "HTTP 401")
+        assert (stats.state, stats.problem) == (
+            "paused",
+            "the server refused the API key (HTTP 401)",
+        )
         assert stats.held_bytes > 0
 
     def test_repr_names_the_address_and_never_the_key(self, client: Clients) -> None:

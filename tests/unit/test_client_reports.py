@@ -116,7 +116,7 @@ class TestOnError:
         def call(_: WhisperrError) -> None:
             CALLBACKS[name](one)
 
-        transport.replies = [Answer(404)]
+        transport.replies = [Answer(410)]
         errors = Errors(call)
         one: Whisperr = client(on_error=errors)
         one.track("u", "refused")
@@ -133,7 +133,7 @@ class TestOnError:
         def fail(_: WhisperrError) -> None:
             raise KeyError("ada@example.com")
 
-        transport.replies = [Answer(404)]
+        transport.replies = [Answer(410)]
         errors = Errors(fail)
         one = client(on_error=errors)
         one.track("u", "refused")

@@ -15,6 +15,7 @@ from whisperr._frozen import Frozen
 from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, count_own
 
+from .description import DOCTOR
 from .reporter import INTERVAL, Tally
 
 TYPE_CHECKING = False
@@ -45,6 +46,7 @@ _MOST_REASONS = 30
 _LONGEST_REASON = 40
 # Accepted events that are larger than the whole queue: the queue never held and counted them.
 _LARGER_THAN_QUEUE = "larger_than_queue"
+_END_FIRST = "let requests and transactions end before the client is shut down"
 
 
 class Stats(Frozen):
@@ -182,25 +184,36 @@ class ClientAccounting:
             self.requests += 1
             self.retries += again
 
-    def settled(self, part: Sequence[bytes], loss: Loss | None) -> None:
-        """Count the events of a request: delivered, but for the first `loss.count` of them."""
+    def settled(self, part: Sequence[bytes], loss: Loss | None, hint: str = "") -> None:
+        """Count the events of a request: delivered, but for the first `loss.count` of them.
+
+        `hint`: what to do about the loss, where its reason alone does not say it.
+        """
         lost = 0 if loss is None else loss.count
         self._deliver(count_own(part[lost:]))
         if loss is not None:
             # A 202 does not say which events it refused, unless it refused all of them.
             known = part if lost == len(part) else ()
             tally = Tally(self.dropped, loss.reason, count_own(part[:lost]))
-            self.reporter.add("dropped", loss.message, loss.reason, loss.status, lost, known, tally)
+            self.reporter.add(
+                "dropped", loss.message, loss.reason, loss.status, lost, known, tally, then=hint
+            )
 
-    def gave_up(self, type_: ErrorType, message: str, status: int | None, count: int) -> None:
-        """Report that delivery pauses; `count` events of the batch are kept."""
-        self.reporter.add(type_, message, None, status, count)
+    def failing(
+        self, type_: ErrorType, message: str, status: int | None, count: int, then: str = ""
+    ) -> None:
+        """Report that delivery fails or pauses; `count` events wait, and `then` is their fate."""
+        self.reporter.add(type_, message, None, status, count, then=then)
+
+    def recovered(self, peer: str, seconds: float) -> None:
+        """Log that delivery works again, for those who have read that it does not."""
+        log("info", "delivering to %s again after %.0f s", peer, seconds)
 
     def unclear(self, message: str) -> None:
         """Log that the server may have refused more than was counted; once, it may always be so."""
         if not self._is_unclear:
             self._is_unclear = True
-            log("warning", "%s", message)
+            log("warning", "%s; %s", message, DOCTOR)
 
     # -- what a queue counts: `protocols.Accounting`
 
@@ -226,7 +239,8 @@ class ClientAccounting:
     def lost_deferred(self, count: int, reason: Reason, message: str) -> None:
         """Count and report events that were lost while they waited outside of the queue."""
         tally = Tally(self.dropped, reason, count)
-        self.reporter.add("dropped", message, reason, count=count, tally=tally)
+        then = _END_FIRST if reason == "shutdown" else ""
+        self.reporter.add("dropped", message, reason, count=count, tally=tally, then=then)
 
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         """Count own events that another process delivered, or dropped and reported."""

@@ -9,13 +9,14 @@ from __future__ import annotations
 from whisperr._process.imports import first_use, import_kept, json_loads, keep_code
 from whisperr._process.logger import log
 
+from .description import UNKNOWN
 from .reporter import get_raise_site
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from whisperr._contract import Answer, Request
+    from whisperr._contract import Answer, Failure, Request
     from whisperr._http.transport import HttpTransport
     from whisperr._options import Config
 
@@ -25,6 +26,7 @@ HTTP_MODULES = (
     "connection",
     "connector",
     "encoding",
+    "explanation",
     "proxy",
     "readiness",
     "resolver",
@@ -58,6 +60,20 @@ class LazyTransport:
             config = self._config
             self._http = make(config.base_url, config.key, ssl_context=config.ssl_context)
         return self._http.send(request, timeout)
+
+    @property
+    def peer(self) -> str:
+        """What answered the last request, as messages name it."""
+        return UNKNOWN.peer if self._http is None else self._http.peer
+
+    @property
+    def base_url(self) -> str:
+        """Where requests are sent; it has no password."""
+        return self._config.base_url
+
+    def explain(self, error: Exception) -> Failure:
+        """Return why the last request got no answer."""
+        return (UNKNOWN if self._http is None else self._http).explain(error)
 
     def close(self) -> None:
         if self._http is not None:

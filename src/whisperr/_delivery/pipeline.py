@@ -26,6 +26,7 @@ from whisperr.errors import InvalidEvent, StoreError
 
 from .accounting import ClientAccounting
 from .deferrals import Deferrals
+from .description import UNKNOWN
 from .lazy_transport import LazyTransport, to_load
 from .outage import get_outage
 from .reporter import ANONYMOUS_INTERVAL, INTERVAL, Reporter, get_call_site, get_raise_site
@@ -49,8 +50,8 @@ _SHARE_FOR_REPORTS = 0.05
 _MOST_FOR_REPORTS = 0.25  # seconds
 TOO_LARGE = "one event is larger than max_queue_bytes"
 DEFERRED_FULL = (
-    "the queue and the events that wait for their user or a commit were full; "
-    "the newest of those were dropped"
+    "the queue and the events that wait for their user or a commit were full, so the newest of "
+    "those were dropped"
 )
 NEVER_SETTLED = "still waited for its user or a commit when the client was shut down"
 _LARGE_EVENT_BYTES = 4096  # ten times a usual one; bytes are not looked at for every event
@@ -116,6 +117,7 @@ class Pipeline:
             full_at=get_full_at(config),
             shared=self._shared,
             outage=None if self._http is None else get_outage(config.base_url),
+            peer=self._http or UNKNOWN,
         )
 
     @property
@@ -251,7 +253,11 @@ class Pipeline:
         self.reporter.emit(monotonic())
         if self.sink is not None and not self._flush_explained:
             self._flush_explained = True
-            log("info", "flush() has nothing to wait for: %s delivers", self.sink.delivered_by)
+            log(
+                "info",
+                "flush() has nothing to wait for: the events are stored, and %s delivers them",
+                self.sink.delivered_by,
+            )
         return done
 
     def _poll(self, queue: SharedQueue) -> None:

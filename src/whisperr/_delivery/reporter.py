@@ -21,6 +21,8 @@ from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
 from whisperr.errors import WhisperrError
 
+from .wording import compose
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,6 +39,8 @@ INTERVAL = 1.0
 ANONYMOUS_INTERVAL = 60.0
 # Dropped events kept for `on_error` between two calls; beyond it they are counted only.
 _MAX_KEPT_BYTES = 8 * 1024 * 1024
+# Losses that failing delivery leads to: their reports name the failure.
+_CAUSED = ("queue_full", "shutdown")
 
 
 class Tally:
@@ -68,6 +72,7 @@ class _Summary:
         "others",
         "reports",
         "status",
+        "then",
         "type",
     )
 
@@ -77,6 +82,7 @@ class _Summary:
         self.status = status
         self.reports = 0
         self.count = 0  # of events; a report may be about none
+        self.then = ""
         self.others = 0
         self.events: list[bytes] = []
         self.bytes = 0
@@ -89,9 +95,12 @@ class Reporter:
 
     `notify` is called after each report and is to have it emitted; its argument says whether the
     report is the first of its kind that waits.
+
+    `cause`: why delivery fails at the moment, in one line; None when it does not. Written by the
+    delivery thread.
     """
 
-    __slots__ = ("_debug", "_last", "_notify", "_on_error", "_waiting", "lock")
+    __slots__ = ("_debug", "_last", "_notify", "_on_error", "_waiting", "cause", "lock")
 
     def __init__(
         self,
@@ -104,6 +113,7 @@ class Reporter:
         self._notify = notify
         self._debug = debug
         self.lock = RLock()
+        self.cause: str | None = None
         self._waiting: dict[Kind, _Summary] = {}
         self._last: dict[Kind, float] = {}
 
@@ -117,16 +127,17 @@ class Reporter:
         events: Sequence[bytes] = (),
         tally: Tally | None = None,
         interval: float = INTERVAL,
+        then: str = "",
     ) -> None:
         """Add one report. A later one of its kind joins the first: the message of the first stands.
 
-        The number of events that have another message is shown beside it. `tally` is counted in
-        the same step.
+        The number of lost events that have another message is shown beside it. `tally` is counted
+        in the same step. `then`: what becomes of the events and what to do, as `compose` takes it.
         """
         kind = (type_, reason, interval)
         with self.lock:
             summary = self._waiting.setdefault(kind, _Summary(type_, message, status))
-            while not self._join(kind, summary, message, count, events, tally):
+            while not self._join(kind, summary, message, count, events, tally, then):
                 summary = self._waiting.setdefault(kind, _Summary(type_, message, status))
         first, summary.notified = not summary.notified, True
         self._notify(first)
@@ -139,10 +150,12 @@ class Reporter:
         count: int,
         events: Sequence[bytes],
         tally: Tally | None,
+        then: str,
     ) -> bool:
         """Add to a summary; False when a signal handler has emitted it meanwhile."""
         kept, size = self._select(summary.bytes, events)
         others = count if message != summary.message else 0
+        is_lost = kind[0] == "dropped"
         waiting = self._waiting
         # No call from here on.
         if kind not in waiting or waiting[kind] is not summary:
@@ -155,7 +168,9 @@ class Reporter:
                 del leaving[:count]
             tally.counts[tally.name] += tally.count
         summary.reports += 1
-        summary.count += count
+        # Of events that are kept it is how many wait now.
+        summary.count = summary.count + count if is_lost else count
+        summary.then = then
         summary.others += others
         summary.events += kept
         summary.bytes += size
@@ -216,26 +231,25 @@ class Reporter:
             newer = self._waiting.setdefault(kind, summary)
             if newer is not summary:
                 newer.reports += summary.reports
-                newer.count += summary.count
+                if kind[0] == "dropped":
+                    newer.count += summary.count
                 newer.events[:0] = summary.events
 
     def _emit_one(self, summary: _Summary, reason: Reason | None) -> None:
-        kept = summary.type != "dropped"
-        message = summary.message
-        if summary.others:
-            message += f"; and {summary.others} others"
+        cause = "" if self.cause is None or reason not in _CAUSED else f"; {self.cause}"
+        message = compose(
+            summary.type,
+            reason,
+            f"{summary.message}{cause}",
+            summary.count,
+            summary.others,
+            summary.then,
+        )
         error = WhisperrError(
             summary.type, message, summary.status, reason, summary.count, summary.events
         )
         summary.emitted = True
-        log(
-            "warning",
-            "%s: %s (%s%s)",
-            summary.type if reason is None else f"{summary.type}, {reason}",
-            message,
-            "1 event" if summary.count == 1 else f"{summary.count} events",
-            ", kept" if kept else "",
-        )
+        log("warning", "%s", message)
         if self._on_error is None:
             return
         try:
@@ -247,7 +261,11 @@ class Reporter:
                 raise
             # The callback is foreign code; its failure must not stop delivery. Its text is not
             # logged, since it may repeat the events.
-            log("error", "on_error raised %s; delivery goes on", get_raise_site(failure))
+            log(
+                "error",
+                "on_error raised %s; delivery goes on; correct the function that on_error is",
+                get_raise_site(failure),
+            )
 
 
 def get_raise_site(failure: BaseException) -> str:

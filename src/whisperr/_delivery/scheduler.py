@@ -43,10 +43,13 @@ from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
 from whisperr.errors import NotNow
 
 from .backoff import get_pause
+from .delay import Delay
+from .description import UNKNOWN
 from .holds import BLOCKED, PACE, PAUSE, RETRY, Holds
 from .outage import LAST_ATTEMPT, Outage
 from .reporter import get_raise_site
 from .verdict import InFlight
+from .wording import to_fate
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -58,6 +61,7 @@ if TYPE_CHECKING:
 
     from .accounting import ClientAccounting
     from .backoff import Random
+    from .description import Peer
     from .verdict import Verdict
 
 NEVER = float("inf")
@@ -92,8 +96,14 @@ class Scheduler:
         full_at: int | None = None,
         shared: SharedQueue | None = None,
         outage: Outage | None = None,
+        peer: Peer = UNKNOWN,
     ) -> None:
-        """`shared`: `queue` again if other processes use it too, else None."""
+        """`shared`: `queue` again if other processes use it too, else None.
+
+        `peer`: what reports say about whom `transport` talks to.
+        """
+        self._peer = peer
+        self._delay = Delay()
         self._outage = Outage() if outage is None else outage
         self._queue = queue
         self._shared = shared
@@ -256,9 +266,11 @@ class Scheduler:
         self._holds.set(BLOCKED, now + AFTER_A_BUG)
         if self._poll_at is not None:
             self._poll_at = max(self._poll_at, now + AFTER_A_BUG)
-        self._reschedule(now + get_pause("retry_exhausted", self._random))
-        self.problem = f"delivery failed: {get_raise_site(error)}"
-        self._accounting.gave_up("retry_exhausted", self.problem, None, left)
+        pause = get_pause("retry_exhausted", self._random)
+        self._reschedule(now + pause)
+        problem = self.problem = self._reporter.cause = f"delivery failed: {get_raise_site(error)}"
+        fate = to_fate(pause, "report this line to the maintainers", stored=False)
+        self._accounting.failing("retry_exhausted", problem, None, left + len(self._queue), fate)
         self.set_wake_at()
         try:
             self._release()
@@ -320,7 +332,7 @@ class Scheduler:
         except NotNow as later:
             self._holds.set(BLOCKED, now + later.seconds)
             if later.problem is not None:
-                self.problem = later.problem
+                self.problem = self._reporter.cause = later.problem
                 self._reschedule(now + later.seconds)
                 if self.state == DRAINING:
                     self._deadline = now  # what is stored stays there
@@ -330,7 +342,7 @@ class Scheduler:
         self._oldest_since = None
         self._sweep = max(self._sweep - len(batch), 0) if batch else 0
         if batch:
-            self._in_flight = InFlight(batch, self._max_retries, self._random)
+            self._in_flight = InFlight(batch, self._max_retries, self._random, self._peer)
             self._holds.set(RETRY, 0.0)
 
     def _attempt(self, in_flight: InFlight, now: float, longest: float) -> None:
@@ -364,6 +376,9 @@ class Scheduler:
             self._reporter.emit(now)
         finally:
             self.applying = False
+        seconds = None if verdict.failed else self._delay.note_success(now)
+        if seconds is not None:
+            self._accounting.recovered(self._peer.peer, seconds)
         if verdict.unclear:
             self._accounting.unclear(verdict.message)
         again = f"; again in {verdict.wait:.1f} s" if verdict.wait and self._in_flight else ""
@@ -373,12 +388,13 @@ class Scheduler:
         self, in_flight: InFlight, part: Sequence[bytes], verdict: Verdict, now: float
     ) -> None:
         self.problem = verdict.message if verdict.is_doubtful else None
+        self._reporter.cause = verdict.message if verdict.failed else None
         if not verdict.failed:
             self._holds.set(PAUSE, 0.0)
             self._once = False
         # Not when a shutdown has already given these events up.
         if verdict.settled and self._queue.ack(verdict.settled, verdict.loss) == verdict.settled:
-            self._accounting.settled(part, verdict.loss)
+            self._accounting.settled(part, verdict.loss, verdict.hint)
         give_up = verdict.give_up
         if verdict.wait is not None and (verdict.asked or give_up is None):
             self._holds.set(RETRY, now + verdict.wait)
@@ -391,16 +407,36 @@ class Scheduler:
             self._give_up(in_flight, give_up, verdict, now)
         elif not in_flight.part:
             self._in_flight = None
-        elif verdict.wait is not None and self._shared is not None:
-            self._shared.extend(verdict.wait)
+        elif verdict.wait is not None:
+            self._keep_trying(in_flight, verdict, verdict.wait, now)
+
+    def _keep_trying(self, in_flight: InFlight, verdict: Verdict, wait: float, now: float) -> None:
+        """Keep the batch for the next attempt; report the failure if it is time for that."""
+        if self._shared is not None:
+            self._shared.extend(wait)
+        if self._delay.note_failure(verdict.patience, now):
+            self._report("delayed", in_flight.left, verdict, wait, now)
 
     def _give_up(self, in_flight: InFlight, type_: ErrorType, verdict: Verdict, now: float) -> None:
         self._in_flight = None
-        self._accounting.gave_up(type_, verdict.message, verdict.status, in_flight.left)
+        self._delay.note_failure(verdict.patience, now)
+        pause = get_pause("auth" if verdict.is_lasting else type_, self._random)
+        wait: float | None = max(pause, verdict.wait or 0.0)
         if self.state == DRAINING:
             self._deadline = now  # no attempt can follow: what is left is lost
-        self._reschedule(now + get_pause(type_, self._random))
+            wait = None
+        self._report(type_, in_flight.left, verdict, wait, now)
+        self._reschedule(now + pause)
         self._release()
+
+    def _report(
+        self, type_: ErrorType, left: int, verdict: Verdict, wait: float | None, now: float
+    ) -> None:
+        """Report a failure; `left` events of the batch wait, and those of the queue."""
+        self._delay.note_report(now)
+        fate = to_fate(wait, verdict.hint, stored=self._shared is not None)
+        count = left + len(self._queue)
+        self._accounting.failing(type_, verdict.message, verdict.status, count, fate)
 
     def _release(self) -> None:
         self._accounting.lost(self._queue.release(), "queue_full", QUEUE_FULL)

@@ -13,6 +13,7 @@ import os
 import sys
 from _thread import TIMEOUT_MAX
 
+from whisperr._foreign import printable
 from whisperr._process import threads
 from whisperr._process.imports import first_use
 from whisperr._process.interruption import (
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
     from .scheduler import Scheduler
 
+_LONGEST_TEXT = 300
+_NO_THREAD = "the delivery thread cannot be started"
+_NEXT = "call flush() where events must not wait"
 THREAD_NAME = f"{threads.NAMES}delivery"
 
 
@@ -230,18 +234,23 @@ class DeliveryThread:
     def _refuse(self, error: RuntimeError) -> None:
         """Report why no thread starts, and choose the thread that delivers instead."""
         if "shutdown" not in str(error):
-            self._warn_once(error)
+            self._warn_once(f"{_NO_THREAD}: {error}")
         elif self._threading.main_thread().ident != _thread.get_ident():
             # 3.12.0 and 3.12.1 refuse from the end of the main thread on, while others go on.
             self._calls_deliver = True
-            self._warn_once(error, "track() and identify() deliver in the threads that call them")
+            self._warn_once(
+                f"{_NO_THREAD}: {error}",
+                "track() and identify() deliver in the threads that call them",
+            )
 
     def _warn_once(
-        self, obstacle: object, result: str = "events wait for flush() or the exit"
+        self,
+        obstacle: object,
+        result: str = "events wait for flush() or the exit",
     ) -> None:
         if not self._warned:
             self._warned = True
-            log("warning", "%s; %s", obstacle, result)
+            log("warning", "%s; %s; %s", printable(str(obstacle), _LONGEST_TEXT), result, _NEXT)
 
     def _run(self, starter: int | None) -> None:
         block_in_this_thread(starter)

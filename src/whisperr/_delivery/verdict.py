@@ -6,22 +6,34 @@ in, and does what the verdict says.
 
 from __future__ import annotations
 
-from whisperr._contract import AUTH, HALVE, OK, RETRY, SPLIT, Misconfigured, classify
-from whisperr._foreign import printable
+from whisperr._contract import (
+    AUTH,
+    DROP,
+    HALVE,
+    OK,
+    RETRY,
+    SPLIT,
+    WRONG_PATH,
+    Misconfigured,
+    classify,
+)
 from whisperr._process.imports import json_loads
 from whisperr._process.interruption import belongs_to_caller
 from whisperr.errors import Loss
 
 from .backoff import get_wait, parse_retry_after
+from .description import NOTHING, UNKNOWN, describe
+from .skew import SET_CLOCK, describe_skew
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from whisperr._contract import Answer
+    from whisperr._contract import Answer, Failure
     from whisperr.errors import ErrorType, Reason
 
     from .backoff import Random
+    from .description import Peer
 
 # Requests that halving may add for one batch before it slows down. Finding one bad event among 500
 # takes 18, and finding 500 takes 998.
@@ -30,8 +42,6 @@ EXTRA_AT_ONCE = 64
 _PACE = 0.1
 _LONGEST_CODE = 64
 _IN_CODES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
-_IN_PATHS = _IN_CODES | frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ/.-")
-_LONGEST_TEXT = 200
 _PAGES = ("text/html", "application/xhtml+xml")
 
 
@@ -41,18 +51,23 @@ class Verdict:
     - `settled`: how many events, from the front, are over: delivered, but for those of `loss`.
     - `wait`: seconds before the next attempt; None when none is waited for.
     - `asked`: whether the server asked for that wait (Retry-After).
-    - `give_up`: release the rest of the batch and pause; None otherwise.
+    - `give_up`: release the rest of the batch and pause; None otherwise. `is_lasting`: the answer
+      stays the same until a person changes something.
     - `pace`: seconds before the next request of a batch that needs many.
     - `unclear`: whether the events are accepted, but an answer that may limit that is not readable.
-    - `message`: one line that says what the answer was.
+    - `message`: one line that says what the answer was. `hint`: what to do about it; "" where the
+      reason of the loss says it. `patience`: how many attempts in a row fail before it is reported.
     """
 
     __slots__ = (
         "asked",
         "give_up",
+        "hint",
+        "is_lasting",
         "loss",
         "message",
         "pace",
+        "patience",
         "settled",
         "status",
         "unclear",
@@ -71,9 +86,15 @@ class Verdict:
         give_up: ErrorType | None = None,
         pace: float = 0.0,
         unclear: bool = False,
+        is_lasting: bool = False,
+        hint: str = "",
+        patience: int = 1,
     ) -> None:
         self.status = status
         self.message = message
+        self.is_lasting = is_lasting
+        self.hint = hint
+        self.patience = patience
         self.settled = settled
         self.loss = loss
         self.wait = wait
@@ -96,10 +117,13 @@ class Verdict:
 class InFlight:
     """The batch in flight: its parts in order, the next one to send last in the list."""
 
-    __slots__ = ("_extra", "_max_retries", "_parts", "_random", "failures")
+    __slots__ = ("_extra", "_max_retries", "_parts", "_peer", "_random", "failures")
 
-    def __init__(self, batch: Sequence[bytes], max_retries: int, random: Random) -> None:
+    def __init__(
+        self, batch: Sequence[bytes], max_retries: int, random: Random, peer: Peer = UNKNOWN
+    ) -> None:
         self._parts = [batch]
+        self._peer = peer
         self._max_retries = max_retries
         self._random = random
         self.failures = 0  # attempts in a row that failed
@@ -120,27 +144,35 @@ class InFlight:
 
         `now` is the wall clock in seconds, for a Retry-After that names a date.
         """
-        status = None if answer is None else answer.status
-        outcome = classify(status)
-        message = _describe_failure(failure) if answer is None else _describe(answer)
-        if answer is not None and outcome == OK and _is_page(answer):
-            outcome = RETRY
-            message += " with a web page, which is no answer of the service; is base_url right?"
+        if answer is None:
+            cause = NOTHING if failure is None else self._peer.explain(failure)
+            return self._retry(None, cause, now, hopeless=isinstance(failure, Misconfigured))
+        page = _is_page(answer)
+        outcome = _classify(answer.status, page=page)
+        if outcome == OK:
+            self.failures = 0
+            return self._accept(answer, now)
+        cause = describe(answer, outcome, parse_error_code(answer.body), self._peer, page=page)
         if outcome == RETRY:
-            hopeless = isinstance(failure, Misconfigured)
-            return self._retry(answer, message, now, hopeless=hopeless)
+            return self._retry(answer, cause, now, hopeless=False)
         self.failures = 0
-        if outcome == AUTH:
-            return Verdict(status, message, give_up="auth")
-        if answer is not None and outcome == OK:
-            return self._accept(answer, message)
+        if outcome in (AUTH, WRONG_PATH):
+            return Verdict(
+                answer.status,
+                cause.text,
+                give_up="auth" if outcome == AUTH else "retry_exhausted",
+                is_lasting=True,
+                hint=cause.hint,
+            )
         if outcome in (SPLIT, HALVE) and len(self.part) > 1:
             self._divide(outcome)
-            return Verdict(status, message, pace=self._pace)
+            return Verdict(answer.status, cause.text, pace=self._pace)
         reason: Reason = "too_large" if outcome == SPLIT else "rejected"
-        return self._settle(status, message, len(self.part), reason)
+        return self._settle(answer, now, cause.text, len(self.part), reason)
 
-    def _retry(self, answer: Answer | None, message: str, now: float, *, hopeless: bool) -> Verdict:
+    def _retry(
+        self, answer: Answer | None, cause: Failure, now: float, *, hopeless: bool
+    ) -> Verdict:
         self.failures += 1
         status = asked = None
         if answer is not None:
@@ -151,35 +183,51 @@ class InFlight:
         wait = asked if exhausted else get_wait(self.failures, asked, self._random)
         return Verdict(
             status,
-            message,
+            cause.text,
             wait=wait,
             asked=asked is not None,
             give_up="retry_exhausted" if exhausted else None,
+            hint=cause.hint,
+            patience=cause.patience,
         )
 
-    def _accept(self, answer: Answer, message: str) -> Verdict:
+    def _accept(self, answer: Answer, now: float) -> Verdict:
         """Return the verdict on a success; its body may say that some events are refused."""
         size = len(self.part)
         refused = min(parse_rejected(answer.body), size)
+        message = f"HTTP {answer.status}"  # for each batch: not yet the address
         if refused:
-            message = f"the server refused {refused} of {size} in a batch"
+            message = f"{self._peer.peer} refused {refused} of {size} in a batch"
         unclear = bool(answer.body) and not _is_object(answer.body)
         if unclear:
-            message += ": accepted, but the answer cannot be read: it may have refused some events"
-        return self._settle(answer.status, message, refused, "refused_in_batch", unclear=unclear)
+            message = (
+                f"{self._peer.peer} answered {message}: accepted, but the answer cannot be read: "
+                "it may have refused some events"
+            )
+        return self._settle(answer, now, message, refused, "refused_in_batch", unclear=unclear)
 
     def _settle(
         self,
-        status: int | None,
+        answer: Answer,
+        now: float,
         message: str,
         lost: int,
         reason: Reason,
         *,
         unclear: bool = False,
     ) -> Verdict:
+        loss, status = None, answer.status
+        hint = ""
+        if lost:
+            skew = describe_skew(answer.headers.get("date"), now)
+            if skew is not None:
+                message, hint = f"{message}; {skew}", SET_CLOCK
+            loss = Loss(lost, reason, message, status)
         size = len(self._parts.pop())
-        loss = Loss(lost, reason, message, status) if lost else None
-        return Verdict(status, message, settled=size, loss=loss, pace=self._pace, unclear=unclear)
+        pace = self._pace
+        return Verdict(
+            status, message, settled=size, loss=loss, pace=pace, unclear=unclear, hint=hint
+        )
 
     @property
     def _pace(self) -> float:
@@ -193,29 +241,15 @@ class InFlight:
         self._extra += 2 if outcome == HALVE else 0
 
 
-def _describe_failure(failure: Exception | None) -> str:
-    """Return in one line why no answer came; a transport of other people may raise anything."""
-    if failure is None:
-        return "no answer: the transport returned None"
-    name = type(failure).__name__
-    try:
-        text = f"{name}: {failure}"
-    except Exception as error:  # the text of a foreign exception is foreign code
-        if belongs_to_caller(error):
-            raise
-        text = name
-    return f"no answer: {printable(text, _LONGEST_TEXT)}"
+def _classify(status: int, *, page: bool) -> str:
+    """Return the class of an answer; a web page is none of the service, which answers in JSON.
 
-
-def _describe(answer: Answer) -> str:
-    """Return in one line what came back; a redirect with its target, an error with its code."""
-    if answer.status < 300:  # noqa: PLR2004  # 2xx: there is no code, and nearly all answers are
-        return f"HTTP {answer.status}"
-    target = answer.headers.get("location")
-    if answer.status < 400 and target:  # noqa: PLR2004  # 3xx
-        return f"HTTP {answer.status} to {_get_target(target)}; redirects are not followed"
-    code = parse_error_code(answer.body)
-    return f"HTTP {answer.status}" + (f" {code}" if code else "")
+    So it has accepted nothing, and it cannot say that an event is bad.
+    """
+    outcome = classify(status)
+    if page and outcome == OK:
+        return RETRY
+    return WRONG_PATH if page and outcome in (HALVE, DROP) else outcome
 
 
 def parse_rejected(body: bytes) -> int:
@@ -241,21 +275,8 @@ def _is_code(text: str) -> bool:
     )
 
 
-def _get_target(location: str) -> str:
-    """Return the target of a redirect as far as it may be shown: no user, no query.
-
-    A path with other characters than names have may repeat what was sent, and is left out.
-    """
-    target = location.partition("#")[0].partition("?")[0].strip()
-    start, mark, rest = target.partition("//")
-    host, slash, path = rest.partition("/") if mark else ("", "", target)
-    path = slash + path if _IN_PATHS.issuperset(path) else ""
-    shown = f"{start}{mark}{host.rpartition('@')[2]}{path}" if mark else path
-    return printable(shown, _LONGEST_TEXT) or "another address"
-
-
 def _is_page(answer: Answer) -> bool:
-    """Return whether a success is a page for people: of a captive portal, or of a wrong address."""
+    """Return whether an answer is a page for people: of a captive portal, or of a wrong address."""
     if not answer.body:
         return False
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()

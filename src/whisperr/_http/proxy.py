@@ -27,6 +27,10 @@ _OTHER_KINDS = ("https", "socks", "socks4", "socks4a", "socks5", "socks5h")
 _ONLY_HTTP = "the proxy that the environment names for this address: a proxy must be an http:// URL"
 
 
+class ProxyRefusal(OSError):  # noqa: N818  # a proxy refuses, nothing is broken
+    """Raised when a proxy answers in place of the server. The text has the addresses."""
+
+
 class Proxy:
     """A proxy: its kind, which is a scheme of URLs, its address, and its credentials, wrapped."""
 
@@ -37,6 +41,12 @@ class Proxy:
         self.host = host
         self.port = port
         self._credentials = credentials
+
+    @property
+    def address(self) -> str:
+        """Its host and port, as messages show them."""
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
 
     @property
     def headers(self) -> dict[str, str]:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     Addresses = list[tuple[Any, ...]]  # as `getaddrinfo` returns them
 
 
+class LookUpTimeoutError(TimeoutError):
+    """Raised when the resolver has not answered in time."""
+
+
 class Resolver:
     """Resolves the names of hosts for one transport."""
 
@@ -53,7 +57,7 @@ class Resolver:
         elif not lookup.wait(left if not known else 0.0 if lookup.is_late else left / 2):
             lookup.is_late = True
             if not known:
-                raise TimeoutError("the host name was not resolved within request_timeout")
+                raise LookUpTimeoutError("the host name was not resolved within request_timeout")
             return known
         else:
             self._lookups.pop((host, port), None)

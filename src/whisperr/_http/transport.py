@@ -18,7 +18,8 @@ from whisperr._version import __version__
 
 from .connection import Connection
 from .connector import Connector
-from .proxy import PROXY_REFUSES, find_proxy, request_tunnel
+from .explanation import ENCRYPT, EXCHANGE, TUNNEL, Attempt, name_peer
+from .proxy import PROXY_REFUSES, ProxyRefusal, find_proxy, request_tunnel
 from .response import begins_answer, read_answer
 
 TYPE_CHECKING = False
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import Mapping
 
-    from whisperr._contract import Answer, Request
+    from whisperr._contract import Answer, Failure, Request
     from whisperr._secret import Secret
 
     from .proxy import Proxy
@@ -61,6 +62,7 @@ class HttpTransport:
         self._connector = Connector()
         self._connection: Connection | None = None
         self._used_at = (0.0, 0.0)  # when an answer was last received, by either clock
+        self._attempt = Attempt(self._address, 0.0)  # the last one
 
     def send(self, request: Request, timeout: float) -> Answer:
         """Send a request and return its answer within `timeout` seconds; raises OSError.
@@ -69,6 +71,7 @@ class HttpTransport:
         servers may close idle connections, and that is no failed attempt.
         """
         deadline = monotonic() + timeout
+        self._attempt = Attempt(self._address, timeout)
         kept = self._connection
         if kept is not None and not (self._is_recent() and kept.is_idle()):
             self.close()
@@ -80,6 +83,15 @@ class HttpTransport:
             if not is_closed or is_interruption(error):
                 raise
         return self._exchange(request, deadline)
+
+    def explain(self, error: Exception) -> Failure:
+        """Return why the last request got no answer; `error` is what `send` raised."""
+        return self._attempt.explain(error)
+
+    @property
+    def peer(self) -> str:
+        """What answered the last request: host and port, and the proxy if there is one."""
+        return name_peer(self._address, self._attempt.proxy)
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -106,14 +118,18 @@ class HttpTransport:
     def _exchange(self, request: Request, deadline: float) -> Answer:
         """Send a request and return its answer; keep the connection only if that is complete."""
         try:
-            proxy = self._find_proxy()
+            proxy = self._attempt.proxy = self._find_proxy()
             if self._connection is None:
                 self._connection = self._connect(proxy, deadline)
             connection = self._connection
+            self._attempt.step = EXCHANGE
             sent = self._send_request(connection, self._to_pieces(request, proxy), deadline)
             answer, reusable = read_answer(connection, deadline, "POST", early=not sent)
             if proxy is not None and answer.status == PROXY_REFUSES:
-                raise Misconfigured(f"the proxy refused the request with HTTP {answer.status}")
+                raise Misconfigured(
+                    f"the proxy {proxy.address} refused the request to {self._address} "
+                    f"(HTTP {answer.status})"
+                )
         except BaseException:
             self.close()
             raise
@@ -185,6 +201,7 @@ class HttpTransport:
                 self._open_tunnel(connection, proxy, deadline)
             with first_use():
                 import ssl
+            self._attempt.step = ENCRYPT
             self._ssl_context = self._ssl_context or ssl.create_default_context()
             connection.encrypt(self._ssl_context, self._server, deadline)
         except BaseException:
@@ -194,12 +211,13 @@ class HttpTransport:
 
     def _open_tunnel(self, connection: Connection, proxy: Proxy, deadline: float) -> None:
         """Open a tunnel through a proxy; raises OSError."""
+        self._attempt.step = TUNNEL
         status = request_tunnel(connection, proxy, self._address, deadline)
-        message = f"the proxy refused the tunnel with HTTP {status}"
+        message = f"the proxy {proxy.address} refused the tunnel to {self._address} (HTTP {status})"
         if status == PROXY_REFUSES:
             raise Misconfigured(message)
         if status // 100 != 2:  # noqa: PLR2004  # 2xx
-            raise OSError(message)
+            raise ProxyRefusal(message)
 
 
 def _to_head(request: str, headers: Mapping[str, str]) -> bytes:

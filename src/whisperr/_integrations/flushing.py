@@ -51,8 +51,8 @@ def flush_before_end(mine: Sequence[Running], timeout: float, waiting: Waiting) 
         if remaining:
             log(
                 "warning",
-                "%d events still wait for their user while the server ends; they are lost with "
-                "the process",
+                "%d events still wait for their user while the server ends, and are lost with the "
+                "process; see what keeps their requests from ending",
                 remaining,
             )
 

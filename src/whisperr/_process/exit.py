@@ -116,7 +116,12 @@ def _contain(act: Callable[[float], object], deadline: float, raised: list[BaseE
         if belongs_to_caller(error):
             raised.append(error)
         else:
-            log("error", "a client could not be shut down: %s", type(error).__name__)
+            log(
+                "error",
+                "a client could not be shut down, and its events may be lost: %s; report this line "
+                "to the maintainers",
+                type(error).__name__,
+            )
 
 
 def _add(pipeline: Running) -> None:

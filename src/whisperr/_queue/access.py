@@ -28,6 +28,7 @@ PATIENCE = 0.25
 _REPORT_INTERVAL = 60.0
 _MOST_DOUBLINGS = 10
 _LONGEST_MESSAGE = 300
+_BUSY, _FAILED = range(2)
 
 
 class StoreAccess:
@@ -50,7 +51,8 @@ class StoreAccess:
         self.changed = False
         self._first_retry = first_retry
         self._longest_retry = longest_retry
-        self._report_at = 0.0
+        # When the next report may be made: that it was busy does not keep a failure from the log.
+        self._report_at = [0.0, 0.0]
         self._unreported: str | None = None
 
     def use(
@@ -69,7 +71,7 @@ class StoreAccess:
 
         result = self.mutex.run(try_act, otherwise, PATIENCE)
         if not refused:
-            self._note(f"the store was busy for longer than {PATIENCE:g} s", now)
+            self._note(_BUSY, f"the store was busy for longer than {PATIENCE:g} s", now)
         return result
 
     def take_report(self) -> str | None:
@@ -109,11 +111,11 @@ class StoreAccess:
         self.failures += 1
         self.full = full
         self.problem = printable(message, _LONGEST_MESSAGE)
-        self._note(self.problem, now)
+        self._note(_FAILED, self.problem, now)
         self.changed = True
 
-    def _note(self, message: str, now: float) -> None:
-        if now >= self._report_at:
-            self._report_at = now + _REPORT_INTERVAL
+    def _note(self, kind: int, message: str, now: float) -> None:
+        if now >= self._report_at[kind]:
+            self._report_at[kind] = now + _REPORT_INTERVAL
             self._unreported = message
             self.changed = True

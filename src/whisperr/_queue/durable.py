@@ -376,7 +376,7 @@ class LeasedQueue(CountedQueue):
 
     def report_problem(self, message: str, count: int) -> None:
         """Report that the store cannot be used, while so many events are in memory."""
-        self._accounting.not_durable(f"{message}; events are kept in memory", count)
+        self._accounting.not_durable(message, count)
 
     # -- forks
 

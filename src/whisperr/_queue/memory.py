@@ -33,7 +33,7 @@ else:
 
 # What one event costs besides its bytes: the header of the bytes object and its slot in the queue.
 EVENT_OVERHEAD_BYTES = 41
-QUEUE_FULL = "the queue was full; the oldest events were dropped"
+QUEUE_FULL = "the queue was full, so the oldest events were dropped"
 # What is no larger than this, overhead included, may be added without being counted at once.
 _SMALL_BYTES = 4096
 # So many of the oldest events are looked at together when the bytes exceed their bound.

@@ -16,6 +16,7 @@ from django.db import Error, transaction
 from django.http import HttpRequest
 
 from whisperr import InvalidEvent, Whisperr
+from whisperr._delivery.reporter import get_raise_site
 from whisperr._integrations.deferred import UNKNOWN, DeferredEvent, Unread, defer_event, get_sink
 from whisperr._integrations.tracker import (
     DeferringTracker,
@@ -176,4 +177,9 @@ def _queue_after_commit(deferred: DeferredEvent) -> None:
     except Exception as error:
         if is_interruption(error) or isinstance(error, Error):
             raise
-        log("exception", "track_on_commit: an event was not queued after the commit")
+        log(
+            "error",
+            "track_on_commit: 1 event is lost, as it could not be queued after the commit: %s; "
+            'run "manage.py whisperr_check"',
+            get_raise_site(error),
+        )

@@ -6,6 +6,7 @@ at the end are counted on both sides.
 
 from __future__ import annotations
 
+import logging
 import sys
 import time
 from collections import Counter
@@ -165,12 +166,13 @@ class _Traffic:
 def run(*, users: int, seed: int) -> int:
     """Run the day; returns 0 when every event arrived exactly once, else 1."""
     terminal = Terminal(sys.stdout)
+    logging.getLogger("whisperr").addHandler(logging.NullHandler())  # `report` shows it
     started = time.monotonic()
     calls = make_day(users, seed, datetime.now(timezone.utc))
     with LocalServer(keep=10 * len(calls), seed=seed) as server:
 
         def report(error: WhisperrError) -> None:
-            terminal.line(f"  client: {error.type}: {error.message} ({error.count} events)")
+            terminal.line(f"  client: {error.type}: {error.message}")
 
         client = Whisperr("wrk_demo", base_url=server.url, flush_interval=0.5, on_error=report)
         terminal.line(f"{users} users, {len(calls)} calls, {_THREADS} threads, to {server.url}")

@@ -219,7 +219,13 @@ class TableStore:
                 refused.setdefault(problem, []).append(row)
         for (reason, message), some in refused.items():
             self._keep_result(some, Loss(len(some), reason, message))
-            log("warning", "dropped, %s: %s (%d)", reason, message, len(some))
+            log(
+                "warning",
+                '%s; %d rows set aside as dead letters (%s); run "manage.py whisperr_outbox"',
+                message,
+                len(some),
+                reason,
+            )
 
     def _get_problem(self, row: Row) -> tuple[Reason, str] | None:
         """Return why a row cannot be sent: it would spoil the batch that it is in."""
@@ -292,7 +298,11 @@ class RelayQueue(LeasedQueue):
 
     def report_problem(self, message: str, count: int) -> None:  # noqa: ARG002  # nothing is in memory
         """Log that the table cannot be used."""
-        log("warning", "%s; trying again", message)
+        log(
+            "warning",
+            '%s; the rows are kept, and the relay tries again; run "manage.py whisperr_check"',
+            message,
+        )
 
 
 def _is_json_object(data: bytes) -> bool:

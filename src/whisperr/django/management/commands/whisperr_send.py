@@ -56,6 +56,6 @@ class Command(BaseCommand):
         stats = client.stats()
         client.shutdown(0)
         if not stats.delivered:
-            reason = "; ".join(error.message for error in reports) or stats.problem or "no answer"
+            reason = stats.problem or "; ".join(error.message for error in reports) or "no answer"
             raise CommandError(f"not delivered: {reason}")
         self.stdout.write(self.style.SUCCESS(f"delivered, message id {chosen}"))

@@ -1,0 +1,109 @@
+"""Says in one line what came back from the server, or why nothing did, and what to do about it.
+
+Pure. Nothing of the body of an answer is repeated but an error code of one word: a server that
+echoes would put events into the log.
+"""
+
+from __future__ import annotations
+
+from whisperr._contract import AUTH, WRONG_PATH, Failure
+from whisperr._foreign import printable
+from whisperr._process.interruption import belongs_to_caller
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Protocol
+
+    from whisperr._contract import Answer
+
+    class Peer(Protocol):
+        """What sends the requests of a client, as far as messages need it."""
+
+        @property
+        def peer(self) -> str:
+            """What answered the last request: the host with its port, and the proxy."""
+
+        @property
+        def base_url(self) -> str:
+            """Where requests are sent."""
+
+        def explain(self, error: Exception) -> Failure:
+            """Return why the last request got no answer."""
+
+
+DOCTOR = 'run "whisperr doctor"'
+# Attempts in a row that fail before a kind of failure is reported; what is worse counts as well.
+_AT_ONCE = 1
+# A request may be slow once.
+_AFTER_TWO = 2
+# Behind a load balancer a restart is a 502 or a 503 for a second or two, and the third attempt is
+# made 1.5 to 3 seconds after the first; a 429 is how a server asks for patience.
+_AFTER_THREE = 3
+_TIMED_OUT = 408
+_LONGEST_TEXT = 200
+_IN_PATHS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_ABCDEFGHIJKLMNOPQRSTUVWXYZ/.-")
+
+
+class _Unknown:
+    """What is known of the server of a plugged-in transport."""
+
+    peer = "the server"
+    base_url = "what the transport uses"
+
+    def explain(self, error: Exception) -> Failure:
+        """Return why no answer came; a transport of other people may raise anything."""
+        name = type(error).__name__
+        try:
+            text = f"{name}: {error}"
+        except Exception as another:  # the text of a foreign exception is foreign code
+            if belongs_to_caller(another):
+                raise
+            text = name
+        return Failure(f"no answer: {printable(text, _LONGEST_TEXT)}", DOCTOR, _AFTER_TWO)
+
+
+UNKNOWN: Peer = _Unknown()
+NOTHING = Failure("no answer: the transport returned None", DOCTOR, _AFTER_TWO)
+
+
+def describe(answer: Answer, outcome: str, code: str | None, peer: Peer, *, page: bool) -> Failure:
+    """Return what an answer that is no plain success was, with its error code if it has one.
+
+    `outcome` is its class; `page`: whether it is a web page, which the service never sends.
+    """
+    status = f"HTTP {answer.status}" + (f" {code}" if code else "")
+    if outcome == WRONG_PATH:
+        text = f"{peer.peer} does not have the path of the service ({status})"
+        if page and answer.status not in (404, 405):
+            text = f"{peer.peer} is not the service: it sent a web page ({status})"
+        return Failure(text, f"correct base_url, now {peer.base_url}; {DOCTOR}", _AT_ONCE)
+    if outcome == AUTH:
+        what = "the API key" if answer.status == 401 else "the API key or the request"  # noqa: PLR2004  # CONTRACT
+        hint = f"set WHISPERR_API_KEY or api_key= to a valid server key; {DOCTOR}"
+        return Failure(f"{peer.peer} refused {what} ({status})", hint, _AT_ONCE)
+    text = f"{peer.peer} answered {status}"
+    if answer.status < 300:  # noqa: PLR2004  # 2xx
+        if not page:
+            return Failure(text, DOCTOR, _AT_ONCE)
+        text += " with a web page, so it is not the service, or something stands before it"
+        return Failure(text, f"correct base_url, now {peer.base_url}; {DOCTOR}", _AT_ONCE)
+    if answer.status < 400:  # noqa: PLR2004  # 3xx
+        target = answer.headers.get("location")
+        if target:
+            text += f" to {_get_target(target)}; redirects are not followed"
+        return Failure(text, f"set base_url to where the service is; {DOCTOR}", _AT_ONCE)
+    patience = _AFTER_TWO if answer.status == _TIMED_OUT else _AFTER_THREE
+    return Failure(text, DOCTOR, patience)
+
+
+def _get_target(location: str) -> str:
+    """Return the target of a redirect as far as it may be shown: no user, no query.
+
+    A path with other characters than names have may repeat what was sent, and is left out.
+    """
+    target = location.partition("#")[0].partition("?")[0].strip()
+    start, mark, rest = target.partition("//")
+    host, slash, path = rest.partition("/") if mark else ("", "", target)
+    path = slash + path if _IN_PATHS.issuperset(path) else ""
+    shown = f"{start}{mark}{host.rpartition('@')[2]}{path}" if mark else path
+    return printable(shown, _LONGEST_TEXT) or "another address"

@@ -1,0 +1,69 @@
+"""The line of a report: what happened, what becomes of the events, and the next step. Pure."""
+
+from __future__ import annotations
+
+from .description import DOCTOR
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from whisperr.errors import ErrorType, Reason
+
+_NOT_ACCEPTED: dict[str, str] = {
+    "invalid": "correct this call",
+    "closed": "call shutdown() after the last event",
+    "not_stored": "correct the database of the outbox; the call may be made again",
+}
+# What to do about lost events, by their reason.
+_NEXT_STEPS: dict[str, str] = {
+    **_NOT_ACCEPTED,
+    "queue_full": f"raise max_queue_size if this is the usual rate; {DOCTOR}",
+    "rejected": "correct what tracks them: on_error receives the events, "
+    '"whisperr dev" says what is wrong',
+    "refused_in_batch": 'correct what tracks them: "whisperr dev" says what is wrong',
+    "too_large": "track less in one event",
+    "expired": f"check what kept them from being delivered, and this machine's clock; {DOCTOR}",
+    "shutdown": f"give shutdown() more time, or set a buffer that outlives the process; {DOCTOR}",
+    "lost_in_store": "let nothing else use the store of the buffer",
+}
+
+
+def compose(
+    type_: ErrorType, reason: Reason | None, message: str, count: int, others: int, then: str
+) -> str:
+    """Return the line of a report.
+
+    - `message`: what happened, with the host where there is one. `count`: the events it is about,
+      `others` of them for other causes.
+    - `then`: what to do about them; of a type that keeps them also what becomes of them. "": what
+      the reason says.
+    """
+    events = "1 event" if count == 1 else f"{count} events"
+    if type_ == "dropped":
+        fate = "not accepted" if reason in _NOT_ACCEPTED else "dropped"
+        more = f", {others} of them for other causes" if others else ""
+        step = then or _NEXT_STEPS.get(str(reason), DOCTOR)
+        return f"{message}; {events} {fate} ({reason}){more}; {step}"
+    if type_ == "not_durable":
+        events = events if count else "events"
+        return f"{message}; {events} kept in memory only, until it works again; {then or DOCTOR}"
+    return f"{message}; {events} {then or f'kept; {DOCTOR}'}"
+
+
+def to_fate(wait: float | None, hint: str, *, stored: bool) -> str:
+    """Return what becomes of events whose delivery failed, and what to do.
+
+    `wait`: seconds until the next attempt; None when there is none.
+    `stored`: whether they are in a store that outlives the process.
+    """
+    if wait is not None:
+        fate = f"kept, next attempt in {_to_text(wait)}"
+    elif stored:
+        fate = "kept in the store for the next process"
+    else:
+        fate = "not delivered, and the shutdown has no time for another attempt"
+    return f"{fate}; {hint}"
+
+
+def _to_text(wait: float) -> str:
+    """Return a wait for people: 0.5 s, 7 s, 30 s."""
+    return f"{wait:.1g} s" if wait < 1 else f"{wait:.0f} s"

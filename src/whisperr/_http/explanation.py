@@ -1,0 +1,117 @@
+"""Says why no answer came: what failed, at which address, and what to do about it.
+
+Pure, apart from reading the exception. Imported with the transport.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+
+from whisperr._contract import Failure, Misconfigured
+from whisperr._foreign import printable
+
+from .proxy import ProxyRefusal
+from .resolver import LookUpTimeoutError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .proxy import Proxy
+
+# The steps of an attempt, in their order.
+CONNECT, TUNNEL, ENCRYPT, EXCHANGE = range(4)
+
+_AT_ONCE = 1  # it rarely heals by itself within seconds, or is worth knowing when it does
+_AFTER_TWO = 2  # one slow answer, or one server that ends amid a request, is nothing unusual
+_DOCTOR = 'run "whisperr doctor"'
+_CHECK_PROXY = "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
+_LONGEST_TEXT = 200
+# Codes of OpenSSL's verification (x509_vfy.h) that a wrong clock causes.
+_NOT_YET_VALID, _EXPIRED = 9, 10
+
+
+class Attempt:
+    """What an attempt was doing when it failed: the step, the addresses, and its time limit."""
+
+    __slots__ = ("proxy", "server", "step", "timeout")
+
+    def __init__(self, server: str, timeout: float) -> None:
+        self.server = server
+        self.timeout = timeout
+        self.proxy: Proxy | None = None
+        self.step = CONNECT
+
+    def explain(self, error: Exception) -> Failure:
+        """Return why there was no answer; the text of the error is foreign, and is escaped."""
+        if isinstance(error, (Misconfigured, ProxyRefusal)):
+            text = _get_text(error)
+            if self.proxy is None:
+                text = f"cannot reach {self.server}: {text}"
+            return Failure(text, f"{_CHECK_PROXY}; {_DOCTOR}", _AT_ONCE)
+        if self.step == EXCHANGE:
+            return Failure(self._explain_exchange(error), _DOCTOR, _AFTER_TWO)
+        patience = _AFTER_TWO if isinstance(error, TimeoutError) else _AT_ONCE
+        detail, hint = self._explain_opening(error)
+        if self.proxy is None:
+            return Failure(f"cannot reach {self.server} ({detail})", hint, patience)
+        if self.step in (CONNECT, TUNNEL):
+            text = f"cannot reach the proxy {self.proxy.address} for {self.server} ({detail})"
+            return Failure(text, f"{_CHECK_PROXY}; {_DOCTOR}", patience)
+        text = f"cannot reach {self.server} through the proxy {self.proxy.address} ({detail})"
+        return Failure(text, hint, patience)
+
+    def _explain_exchange(self, error: Exception) -> str:
+        if isinstance(error, TimeoutError):
+            return f"no answer from {self._peer} within {self.timeout:.3g} s"
+        return f"no answer from {self._peer} ({_get_detail(error)})"
+
+    def _explain_opening(self, error: Exception) -> tuple[str, str]:
+        """Return why there is no connection, and the next step."""
+        if self.step == ENCRYPT:
+            return _explain_tls(error, self.timeout)
+        if isinstance(error, TimeoutError):
+            is_dns = isinstance(error, LookUpTimeoutError)
+            what = "DNS: no answer" if is_dns else "no connection"
+            return f"{what} within {self.timeout:.3g} s", _DOCTOR
+        if isinstance(error, socket.gaierror):
+            return f"DNS: {_get_detail(error)}", f"check the name of the host; {_DOCTOR}"
+        return _get_detail(error), _DOCTOR
+
+    @property
+    def _peer(self) -> str:
+        return name_peer(self.server, self.proxy)
+
+
+def name_peer(server: str, proxy: Proxy | None) -> str:
+    """Return how messages name what answers: the server, and the proxy in between."""
+    return server if proxy is None else f"{server} through the proxy {proxy.address}"
+
+
+def _explain_tls(error: Exception, timeout: float) -> tuple[str, str]:
+    import ssl  # it is there: the step needs it
+
+    if isinstance(error, TimeoutError):
+        return f"TLS: no handshake within {timeout:.3g} s", _DOCTOR
+    if not isinstance(error, ssl.SSLCertVerificationError):
+        return f"TLS: {_get_detail(error)}", _DOCTOR
+    hint = "for an authority of your own set SSL_CERT_FILE or ssl_context"
+    if error.verify_code in (_NOT_YET_VALID, _EXPIRED):
+        hint = "check this machine's clock"
+    message = printable(error.verify_message.rstrip("."), _LONGEST_TEXT)
+    return f"TLS: certificate verify failed: {message}", f"{hint}; {_DOCTOR}"
+
+
+def _get_detail(error: Exception) -> str:
+    """Return the reason in an error: that of TLS as words, else the text of the system."""
+    reason = getattr(error, "reason", None)
+    if isinstance(reason, str):  # of an `SSLError`, such as WRONG_VERSION_NUMBER
+        return printable(reason.replace("_", " ").lower(), _LONGEST_TEXT)
+    code = getattr(error, "errno", None)
+    if code == errno.ECONNREFUSED:
+        return "connection refused"
+    text = getattr(error, "strerror", None)
+    return printable(text[:1].lower() + text[1:], _LONGEST_TEXT) if text else _get_text(error)
+
+
+def _get_text(error: Exception) -> str:
+    return printable(str(error) or type(error).__name__, _LONGEST_TEXT)

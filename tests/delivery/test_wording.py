@@ -1,0 +1,60 @@
+"""The line of each report: what happened, what becomes of the events, and the next step."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from whisperr import errors
+from whisperr._delivery.wording import compose, to_fate
+
+NOT_ACCEPTED = ("invalid", "closed", "not_stored")
+
+
+def get_literals(name: str) -> tuple[str, ...]:
+    """Return the values of a type that exists for type checkers only."""
+    import ast
+    import inspect
+
+    for node in ast.walk(ast.parse(inspect.getsource(errors))):
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
+            found: tuple[str, ...] = get_args(
+                eval(ast.unparse(node.value), vars(__import__("typing")))
+            )
+            return found
+    raise LookupError(name)
+
+
+@pytest.mark.parametrize("reason", get_literals("Reason"))
+def test_every_loss_says_how_many_and_what_to_do(reason: str) -> None:
+    line = compose("dropped", reason, "why", 2, 0, "")  # type: ignore[arg-type]
+    fate = "not accepted" if reason in NOT_ACCEPTED else "dropped"
+    start = f"why; 2 events {fate} ({reason}); "
+    assert line.startswith(start)
+    assert len(line) > len(start) + 10
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize("kind", sorted({*get_literals("ErrorType")} - {"dropped"}))
+def test_every_report_of_kept_events_says_that_they_are(kind: str) -> None:
+    line = compose(kind, None, "why", 1, 0, "")  # type: ignore[arg-type]
+    assert line.startswith("why; ")
+    assert "kept" in line
+    assert line.endswith('; run "whisperr doctor"')
+
+
+@pytest.mark.parametrize(
+    ("wait", "stored", "fate"),
+    [
+        (0.55, False, "kept, next attempt in 0.6 s; do it"),
+        (1.5, False, "kept, next attempt in 2 s; do it"),
+        (30.0, True, "kept, next attempt in 30 s; do it"),
+        (None, True, "kept in the store for the next process; do it"),
+        (None, False, "not delivered, and the shutdown has no time for another attempt; do it"),
+    ],
+)
+def test_what_becomes_of_events_whose_delivery_failed(
+    wait: float | None, stored: bool, fate: str
+) -> None:
+    assert to_fate(wait, "do it", stored=stored) == fate
