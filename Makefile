@@ -9,7 +9,7 @@ PARALLEL := -n 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-django test check lint types wheel matrix matrix-new matrix-django soak reliability \
-	hosts bench fleet format clean
+	hosts upgrade bench fleet format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -62,6 +62,10 @@ hosts: $(VENV)/with-test  ## End every host of docs/processes.md while an event 
 matrix-django:  ## Run the tests of the Django integration on every Django that it supports
 	$(PYTHON) -m scripts.django_matrix
 
+upgrade: $(VENV)/with-nothing  ## Compare with the published 0.2.1, run its tests, and write docs/upgrading.md
+	$(BIN)/python -m scripts.upgrade --write
+	$(BIN)/python -m scripts.upgrade.suite
+
 bench: $(VENV)/with-nothing  ## Measure beside other packages and write docs/performance.md (BENCH=--quick for a look)
 	$(BIN)/python -m benchmarks $(BENCH)
 
@@ -79,7 +83,7 @@ clean:  ## Remove everything that can be made again
 $(VENV)/with-nothing: pyproject.toml constraints.txt
 	$(PYTHON) scripts/new_enough.py
 	$(PYTHON) -m venv $(VENV)
-	$(PIP) hatchling editables
+	$(PIP) hatchling hatch-fancy-pypi-readme editables
 	$(PIP) --no-build-isolation --editable .
 	touch $@
 

@@ -35,7 +35,16 @@ def get_python(name: str) -> Path:
         pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
         _run([*pip, "--requirement", str(pins)])
         if name in _WITH_CHECKOUT:
-            _run([*pip, "--constraint", "constraints.txt", "hatchling", "editables"])
+            _run(
+                [
+                    *pip,
+                    "--constraint",
+                    "constraints.txt",
+                    "hatchling",
+                    "hatch-fancy-pypi-readme",
+                    "editables",
+                ]
+            )
             _run([*pip, "--no-build-isolation", "--no-deps", "--editable", "."])
     except subprocess.CalledProcessError as error:
         last = (error.stderr or "").strip().splitlines()[-1:] or [str(error)]

@@ -3,7 +3,7 @@
 whisperr dev                                    # in one terminal
 export WHISPERR_API_KEY=wrk_test WHISPERR_BASE_URL=http://127.0.0.1:8722
 celery --workdir examples -A celery_app worker  # in another one
-celery --workdir examples -A celery_app call shop.export --kwargs '{"user_id": "user_8842"}'
+celery --workdir examples -A celery_app call shop.export --args '["user_8842"]'
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tempfile import gettempdir
 
 from celery import Celery
 
-from whisperr.celery import connect, current
+from whisperr.celery import connect, current, from_argument
 
 folder = Path(os.environ.get("BROKER_FOLDER") or Path(gettempdir()) / "whisperr-example")
 for name in ("messages", "control"):
@@ -26,7 +26,7 @@ app.conf.broker_transport_options = {
     "data_folder_out": str(folder / "messages"),
     "control_folder": str(folder / "control"),
 }
-connect(resolve_user=lambda task: task.request.kwargs["user_id"])
+connect(resolve_user=from_argument("user_id"))
 
 
 @app.task(name="shop.export")  # type: ignore[untyped-decorator]  # Celery has no types

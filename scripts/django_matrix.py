@@ -42,7 +42,9 @@ def make_environment(django: str, version: str, interpreter: str) -> Path:
         pins.flush()
         pip = [str(python), "-m", "pip", "--disable-pip-version-check", "--quiet", "install"]
         pinned = [*pip, "--constraint", pins.name]
-        subprocess.run([*pinned, "hatchling", "editables"], cwd=ROOT, check=True)
+        subprocess.run(
+            [*pinned, "hatchling", "hatch-fancy-pypi-readme", "editables"], cwd=ROOT, check=True
+        )
         wanted = [
             "--no-build-isolation",
             "--editable",

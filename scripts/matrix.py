@@ -83,7 +83,7 @@ def make_environment(
     here = [*pinned, "--no-build-isolation", "--editable"]
     for command in (
         [interpreter, "-m", "venv", home],
-        [*pinned, "hatchling", "editables"],
+        [*pinned, "hatchling", "hatch-fancy-pypi-readme", "editables"],
         [*here, f".[{extras[0]}]"],
     ):
         code = system.run(command).returncode

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import tempfile
@@ -35,12 +36,13 @@ def get_problems(wheel: Path) -> list[str]:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
         metadata = next(n for n in names if n.endswith(".dist-info/METADATA"))
-        required = [
-            line
-            for line in archive.read(metadata).decode().splitlines()
-            if line.startswith("Requires-Dist:") and "extra ==" not in line
-        ]
+        lines = archive.read(metadata).decode().splitlines()
+    required = [li for li in lines if li.startswith("Requires-Dist:") and "extra ==" not in li]
     wrong = [f"a dependency: {line}" for line in required]
+    links = re.findall(r"\]\(([^)]+)\)", "\n".join(lines))
+    # The package page is no place from which a path leads to a file of the repository.
+    wrong += [f"a relative link: {link}" for link in links if "://" not in link]
+    wrong += [] if links else ["the README is missing"]
     wrong += [f"not ours: {n}" for n in names if not n.startswith(("whisperr/", "whisperr-"))]
     page = Path(__file__).resolve().parent.parent / "src" / "whisperr" / "dev" / "_web" / "static"
     wanted = ["whisperr/py.typed", "whisperr/dev/__init__.py"]

@@ -56,8 +56,8 @@ def _logger_as_before() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _no_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the variables of the machine that change what a client does."""
-    for name in ("WHISPERR_API_KEY", "WHISPERR_BASE_URL", "WHISPERR_BUFFER"):
-        monkeypatch.delenv(name, raising=False)
+    for name in ("API_KEY", "BASE_URL", "BUFFER", "DISABLED", "DEBUG", "TEST_MODE"):
+        monkeypatch.delenv(f"WHISPERR_{name}", raising=False)
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ Importing the package loads little of the standard library and nothing else; `so
 from __future__ import annotations
 
 from ._client import Whisperr
-from ._contract import Answer, Request
+from ._contract import SDK_NAME, Answer, Request
 from ._delivery.accounting import Stats
 from ._version import __version__
 from .errors import InvalidEvent, WhisperrError
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .protocols import Buffer, Transport
 
 __all__ = [
+    "SDK_NAME",
     "Answer",
     "BillingEvent",
     "Buffer",
@@ -47,11 +48,20 @@ _LATER = {
 }
 
 
+# Modules of whisperr 0.2, where `import whisperr` was enough to use them.
+_MODULES = ("billing", "client", "transport")
+
+
 def __getattr__(name: str) -> object:
-    if name not in _LATER:
+    if name not in _LATER and name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
+    if name in _MODULES:
+        try:
+            return import_module(f".{name}", __name__)
+        except ImportError as error:  # it is gone; the text says what to write
+            raise AttributeError(str(error)) from None
     value: object = getattr(import_module(f".{_LATER[name]}", __name__), name)
     globals()[name] = value
     return value

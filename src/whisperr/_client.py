@@ -41,8 +41,21 @@ class Whisperr:
     with retries. The thread starts with the first event. What is queued is delivered when the
     process ends, for 10 seconds at most.
 
-    Every option is described in the README. Raises ValueError for a wrong option: it names the
-    option, the value and what is allowed. After construction nothing raises on data.
+    - `api_key`: your server key (`wrk_...`); left out, `WHISPERR_API_KEY` of the environment.
+    - `base_url`: where to send; `WHISPERR_BASE_URL` of the environment replaces the default.
+    - `flush_at`, `flush_interval`: deliver when so many events wait, or after so many seconds.
+    - `max_queue_size`, `max_queue_bytes`: how much is held; the oldest events are dropped beyond.
+    - `max_batch_size`, `max_retries`, `request_timeout`: of one request, the last in seconds.
+    - `on_error`: a function that is called with a WhisperrError for losses and pauses.
+    - `before_send`: a function that gets each event, and returns it, changed or not, or None.
+    - `strict`: raise InvalidEvent for bad input. `debug`: log each step to stderr.
+    - `test_mode`: mark events as tests. `disabled`: do nothing at all; needs no key.
+    - `app_version`: the version of your application, sent with each event.
+    - `buffer`: where events are held instead of memory, such as `"sqlite:////path"`.
+    - `ssl_context`, `transport`: for a private certificate authority; instead of HTTP.
+
+    Raises ValueError for a wrong option: it names the option, the value and what is allowed. After
+    construction nothing raises on data.
     """
 
     def __init__(

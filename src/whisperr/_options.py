@@ -1,7 +1,7 @@
-"""Defines every option of the client, once: its name, default, meaning and check.
+"""Defines every option of the client, once: its name, default, meaning and rule.
 
 `Config` holds the checked values of one client; `OVERRIDES` is what tests set in place of them. The
-options table of the README and the settings of Django and Flask are derived from OPTIONS. Pure,
+table of docs/options.md and the settings of Django and Flask are derived from OPTIONS. Pure,
 apart from reading the environment and warning about a publishable key or an unencrypted address.
 """
 
@@ -11,15 +11,17 @@ import os
 import sys
 
 from ._contract import BASE_URL, MAX_BATCH_EVENTS
+from ._conversion import ALLOWED_WORDS, same, to_flag, to_number, to_whole
 from ._frozen import Frozen
-from ._secret import Secret, hide_password
+from ._secret import MissingKey, Secret, hide_password
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    Rule = tuple[str, Callable[[Any], bool]]
+    # What is allowed, in words; its check; what a value of another type stands for.
+    Rule = tuple[str, Callable[[Any], bool], Callable[[Any], Any]]
 
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DIGITS = frozenset("0123456789")
@@ -27,6 +29,11 @@ _IN_HOSTS = _DIGITS | frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTU
 _IN_ADDRESSES = _DIGITS | frozenset("abcdefABCDEF:.")
 _MAX_PORT_DIGITS = 5
 _NOT_IN_PATHS = frozenset(" ?#")
+
+_LONGEST_VALUE = 100  # characters of a wrong value in an error
+
+FLAGS_OF_ENVIRONMENT = ("disabled", "debug", "test_mode")
+"""The options that `WHISPERR_DISABLED` and so on switch on."""
 
 OUTBOX = "django"
 """The value of `buffer` that means the outbox of Django; only `whisperr.django` accepts it."""
@@ -37,9 +44,13 @@ OUTBOX_HINT = (
 
 
 class Option:
-    """One option: its name, default and meaning; its rule: the allowed values, and their check."""
+    """One option: its name, default and meaning, and the rule of its values.
 
-    __slots__ = ("allowed", "check", "default", "meaning", "name")
+    `convert` before `check`: values come from code, from the settings of a framework and from the
+    environment, which has only text. So 1, "true" and "on" stand for True; "20" and 20.0 for 20.
+    """
+
+    __slots__ = ("allowed", "check", "convert", "default", "meaning", "name")
 
     def __init__(self, name: str, default: object, meaning: str, rule: Rule) -> None:
         self.name: str = name
@@ -47,20 +58,32 @@ class Option:
         self.meaning: str = meaning
         self.allowed: str = rule[0]
         self.check: Callable[[Any], bool] = rule[1]
+        self.convert: Callable[[Any], Any] = rule[2]
 
     def redact(self, value: object) -> str:
         """Return a value as errors may show it: of a URL only its type, it may have a password."""
         if isinstance(value, Secret):
             return "str"
         private = self.name == "base_url" or (self.name == "buffer" and isinstance(value, str))
-        return type(value).__name__ if private else repr(value)
+        return type(value).__name__ if private else _quote(value)
+
+    def refuse(self, value: object) -> str:
+        """Return what an error says about a value that is not allowed, after the option's name."""
+        is_old = self.name == "transport" and _is_old_transport(value)
+        return f"{self.redact(value)}: must be {self.allowed}{_OLD_TRANSPORT if is_old else ''}"
+
+
+def _quote(value: object) -> str:
+    from ._foreign import printable  # only for an error
+
+    return printable(repr(value), _LONGEST_VALUE)
 
 
 def _whole(least: int) -> Rule:
     def check(value: object) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
-    return f"a whole number from {least}", check
+    return f"a whole number from {least}", check, to_whole
 
 
 def _has(*names: str) -> Callable[[object], bool]:
@@ -71,6 +94,10 @@ def _is_seconds(value: object) -> bool:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         return False
     return _SHORTEST <= value < sys.maxsize
+
+
+def _is_old_transport(value: object) -> bool:
+    return hasattr(value, "send_batch") or hasattr(value, "send_identify")
 
 
 def _is_buffer(value: object) -> bool:
@@ -84,21 +111,32 @@ def _is_buffer(value: object) -> bool:
     return is_sink or _is_openable(value) or _is_queue(value)
 
 
+_OLD_TRANSPORT = (
+    "; only whisperr 0.2 called send_batch and send_identify. Write the methods of "
+    "whisperr.protocols.Transport; in tests use whisperr.testing.capture() or MemoryTransport"
+)
 _is_openable = _has("open")
 _is_queue = _has("put", "claim", "ack", "release", "drain", "tail", "settled")
 _SHORTEST = 0.001
-_SECONDS: Rule = (f"a number of seconds from {_SHORTEST}", _is_seconds)
-_FLAG: Rule = ("True or False", lambda value: isinstance(value, bool))
-_CALLBACK: Rule = ("a callable or None", lambda value: value is None or callable(value))
+_SECONDS: Rule = (f"a number of seconds from {_SHORTEST}", _is_seconds, to_number)
+_FLAG: Rule = (
+    f"True or False, or as text {ALLOWED_WORDS}",
+    lambda value: isinstance(value, bool),
+    to_flag,
+)
+_CALLBACK: Rule = ("a callable or None", lambda value: value is None or callable(value), same)
 _KEY: Rule = (
     "a string without white space or control characters",
     lambda v: isinstance(v, Secret),
+    same,
 )
+_ALLOWED_URL = "an http:// or https:// URL without white space, user, query or fragment"
 _URL: Rule = (
-    "an http:// or https:// URL without user, query or fragment",
+    _ALLOWED_URL,
     lambda value: value is None or (isinstance(value, str) and parse_url(value) is not None),
+    same,
 )
-_TEXT: Rule = ("a string or None", lambda value: value is None or isinstance(value, str))
+_TEXT: Rule = ("a string or None", lambda value: value is None or isinstance(value, str), same)
 _BUFFERS = (
     "a URL such as sqlite:////var/lib/app/events.db or redis://localhost:6379/0, an object of "
     "whisperr.buffers, or a BufferConfig, Queue or Sink as whisperr.protocols describes them"
@@ -125,8 +163,8 @@ OPTIONS = (
         "Seconds for one request, from connecting to the last byte",
         _SECONDS,
     ),
-    Option("disabled", False, "Do nothing at all", _FLAG),
-    Option("debug", False, "Log what happens to stderr", _FLAG),
+    Option("disabled", False, "Do nothing at all; also with `WHISPERR_DISABLED`", _FLAG),
+    Option("debug", False, "Log what happens to stderr; also with `WHISPERR_DEBUG`", _FLAG),
     Option(
         "on_error",
         None,
@@ -134,7 +172,13 @@ OPTIONS = (
         _CALLBACK,
     ),
     Option("app_version", None, "Your version, sent with every event as `app_version`", _TEXT),
-    Option("test_mode", False, "Mark every event as a test that touches no production data", _FLAG),
+    Option(
+        "test_mode",
+        False,
+        "Mark every event as a test that touches no production data; also with "
+        "`WHISPERR_TEST_MODE`",
+        _FLAG,
+    ),
     Option("strict", False, "Raise `InvalidEvent` for bad input; for development and tests", _FLAG),
     Option(
         "before_send",
@@ -154,19 +198,19 @@ OPTIONS = (
         "Where events are held instead of memory: a URL (`sqlite:////path`, `redis://host`) or "
         "an object; in Django also `django`, the outbox; falls back to `WHISPERR_BUFFER`; see "
         "docs/durability.md and docs/extending.md",
-        (_BUFFERS, _is_buffer),
+        (_BUFFERS, _is_buffer, same),
     ),
     Option(
         "ssl_context",
         None,
         "An `ssl.SSLContext` of your own, for a private certificate authority",
-        ("an ssl.SSLContext or None", _has("wrap_socket")),
+        ("an ssl.SSLContext or None", _has("wrap_socket"), same),
     ),
     Option(
         "transport",
         None,
         "What sends requests instead of HTTP: an object with the `Transport` methods",
-        ("an object with send and close", _has("send", "close")),
+        ("an object with send and close", _has("send", "close"), same),
     ),
 )
 
@@ -205,12 +249,15 @@ class Config(Frozen):
 
         `given` has every option by its name, the key as a Secret.
         """
+        values: dict[str, Any] = {}
         for option in OPTIONS:
-            value = given[option.name]
-            if not option.check(value):
-                raise ValueError(f"{option.name}={option.redact(value)}: must be {option.allowed}")
-        values = dict(given)
+            values[option.name] = option.convert(given[option.name])
+            if not option.check(values[option.name]):
+                raise ValueError(f"{option.name}={option.refuse(given[option.name])}")
+        for name in FLAGS_OF_ENVIRONMENT:
+            values[name] = get_flag(name, given=values[name])
         values["key"] = _get_key(values.pop("api_key"), disabled=values["disabled"])
+        values["disabled"] = values["disabled"] or values["key"].is_missing  # only in tests
         values["base_url"] = _get_checked_base_url(values["base_url"])
         values["max_batch_size"] = min(values["max_batch_size"], MAX_BATCH_EVENTS)
         values["buffer"] = _get_buffer(values["buffer"])
@@ -230,6 +277,10 @@ def _get_key(given: Secret, *, disabled: bool) -> Secret:
     if disabled:
         return Secret("")
     key = given.or_environment()
+    if key.is_missing:
+        if OVERRIDES.needs_no_key:
+            return Secret("")
+        raise MissingKey(f"api_key: {key.problem}")
     if key.problem is not None:
         raise ValueError(f"api_key: {key.problem}")
     if key.is_publishable:
@@ -238,6 +289,20 @@ def _get_key(given: Secret, *, disabled: bool) -> Secret:
             "not opt anybody in for it. A backend needs a server key (wrk_...)"
         )
     return key
+
+
+def get_flag(name: str, *, given: bool = False) -> bool:
+    """Return whether an option is on: as given, or by its variable in the environment.
+
+    The variable cannot switch it off: `False` in the code may be the default. Raises ValueError
+    for a wrong variable.
+    """
+    variable = f"WHISPERR_{name.upper()}"
+    written = os.environ.get(variable)
+    found = to_flag(written)
+    if found is not True and found is not False:
+        raise ValueError(f"{variable}={_quote(written)}: must be {ALLOWED_WORDS}")
+    return found or given
 
 
 def get_base_url(given: str | None) -> str:
@@ -252,10 +317,10 @@ def _get_checked_base_url(given: str | None) -> str:
     url = get_base_url(given)
     parts = parse_url(url)
     if parts is None:
-        raise ValueError("WHISPERR_BASE_URL: must be an http:// or https:// URL")
+        raise ValueError(f"WHISPERR_BASE_URL: must be {_ALLOWED_URL}")
     if parts[0] == "http" and parts[1] not in LOOPBACK:
         _warn(f"base_url: http:// sends the key to {parts[1]} unencrypted; use https://")
-    return url.rstrip("/")
+    return f"{parts[0]}://{url.partition('://')[2]}".rstrip("/")
 
 
 def _get_buffer(given: object) -> object:
@@ -276,10 +341,13 @@ def _warn(message: str) -> None:
 def parse_url(url: str) -> tuple[str, str, int, str] | None:
     """Return scheme, host, port and path of a URL; None when it is not a valid one.
 
+    Scheme and host are in lower case: a URL may write them in any.
+
     Written by hand: `urllib.parse` accepts line ends, and both it and `re` cost an import.
     """
     scheme, mark, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
+    scheme = scheme.lower()
     if scheme not in {"http", "https"} or not mark:
         return None
     if not path.isascii() or not path.isprintable() or not _NOT_IN_PATHS.isdisjoint(path):
@@ -295,7 +363,9 @@ def parse_url(url: str) -> tuple[str, str, int, str] | None:
     if not host or not valid or not _DIGITS.issuperset(port) or len(port) > _MAX_PORT_DIGITS:
         return None
     number = int(port or (443 if scheme == "https" else 80))
-    return (scheme, host, number, (slash + path).rstrip("/")) if number < 65536 else None  # noqa: PLR2004  # TCP
+    if number >= 65536:  # noqa: PLR2004  # TCP
+        return None
+    return scheme, host.lower(), number, (slash + path).rstrip("/")
 
 
 class Overrides:
@@ -304,13 +374,23 @@ class Overrides:
     - `pipeline`: a function of a client's configuration; what it returns takes the calls of that
       client, in place of the client's own pipeline.
     - `strict`: whether bad input raises, whatever the option `strict` of a client says.
+    - `clients`: the clients that integrations make while `pipeline` is set; they end with it.
+    - `keyless`: a function that returns whether a client without a key may be made now; it is a
+      disabled one.
     """
 
-    __slots__ = ("pipeline", "strict")
+    __slots__ = ("clients", "keyless", "pipeline", "strict")
 
     def __init__(self) -> None:
         self.pipeline: Callable[[Any], Any] | None = None
         self.strict: bool | None = None
+        self.clients: dict[object, Any] | None = None
+        self.keyless: Callable[[], bool] | None = None
+
+    @property
+    def needs_no_key(self) -> bool:
+        """Whether a client may be made without a key: nothing of it is sent to the service."""
+        return self.pipeline is not None or (self.keyless is not None and self.keyless())
 
 
 OVERRIDES = Overrides()

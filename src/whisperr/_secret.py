@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 _VARIABLE = "WHISPERR_API_KEY"
 
 
+class MissingKey(ValueError):  # noqa: N818  # it is a state
+    """There is no key: none was given, and the environment has none; or it is empty."""
+
+
 class Secret:
     """A key, or whatever was given as the key, or a URL. Only `reveal` returns it."""
 
@@ -46,6 +50,11 @@ class Secret:
         return None
 
     @property
+    def is_missing(self) -> bool:
+        """Whether there is none: not given, or empty, as a variable of a container often is."""
+        return self._value is None or self._value == ""
+
+    @property
     def is_publishable(self) -> bool:
         """Whether this is a key for apps and browsers (CONTRACT: `wpk_`)."""
         return self.reveal().startswith("wpk_")
@@ -62,4 +71,8 @@ def hide_password(value: object) -> object:
     return Secret(value) if isinstance(value, str) and "@" in value else value
 
 
-_WHERE = "create a server key (wrk_...) in the Whisperr dashboard, or pass disabled=True"
+_WHERE = (
+    "create a server key (wrk_...) in the Whisperr dashboard, then pass api_key= or set "
+    f'{_VARIABLE}; to try it without a key run "whisperr dev -- COMMAND"; to send nothing pass '
+    "disabled=True or set WHISPERR_DISABLED=1"
+)

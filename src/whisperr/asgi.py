@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._client import Whisperr, get_pipeline
-from ._integrations.client import get_client_factory
+from ._integrations.client import get_client_factory, require_client
 from ._integrations.deferred import Pending, Unread
 from ._integrations.flushing import flush_before_end
 from ._integrations.tracker import DeferringTracker, is_async
@@ -102,7 +102,8 @@ class WhisperrMiddleware:
         app.add_middleware(WhisperrMiddleware, resolve_user=get_user)
 
     - `client`: a client, or a function that returns one. None: one for the process, made from the
-      environment; a missing key is a ValueError when the application starts.
+      environment; a missing key is a ValueError when the application starts. A server that has no
+      lifespan does not ask then: requests go on with a disabled client, and the log says so.
     - `resolve_user`: a function, sync or async, that takes the ASGI scope and returns the user's
       id, None for an anonymous visitor. Left out: the `identity` of `scope["user"]`, as
       Starlette's AuthenticationMiddleware sets it.
@@ -126,7 +127,7 @@ class WhisperrMiddleware:
         self._resolve = resolve_user
         self._lifespan = flush_on_shutdown(app, self._get_client, timeout=seconds)
         self._is_lifespan_checked = False
-        self._problem = self._find_problem()
+        self._problem = _find_problem(client)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
         """Serve one connection."""
@@ -150,22 +151,11 @@ class WhisperrMiddleware:
         else:
             await self._app(scope, receive, send)
 
-    def _find_problem(self) -> Exception | None:
-        """Return why there is no client, where the lifespan can say so; raise it elsewhere.
-
-        Frameworks make their middleware while they serve the lifespan. An exception there means to
-        a server that the application has none, and it goes on.
-        """
-        try:
-            self._get_client()
-        except Exception as error:
-            if is_interruption(error) or not in_event_loop():
-                raise
-            return error
-        return None
-
     def _check(self) -> None:
-        """Raise why there is no client; report once that nothing delivers at the end."""
+        """Report once that nothing delivers at the end; raise why there is no client.
+
+        A missing key stops no request: a server without a lifespan could not be stopped for it.
+        """
         if self._problem is not None:
             self._get_client()
             self._problem = None
@@ -224,6 +214,21 @@ def _set_tracker(scope: MutableMapping[str, Any], tracker: RequestTracker) -> No
     """
     state = scope.get("state")
     scope["state"] = {_NAME: tracker} if state is None else _RequestState(state, tracker)
+
+
+def _find_problem(client: Whisperr | Callable[[], Whisperr] | None) -> Exception | None:
+    """Return why there is no client, where the lifespan can say so; raise it elsewhere.
+
+    Frameworks make their middleware while they serve the lifespan. An exception there means to a
+    server that the application has none, and it goes on.
+    """
+    try:
+        require_client(client)
+    except Exception as error:
+        if is_interruption(error) or not in_event_loop():
+            raise
+        return error
+    return None
 
 
 async def _refuse_startup(problem: Exception, receive: Receive, send: Send) -> NoReturn:

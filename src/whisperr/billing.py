@@ -1,7 +1,8 @@
 """The reserved billing events, for backends without a connected billing source (CONTRACT).
 
 Names are constants; properties are typed dictionaries with their allowed values. They help editors
-and type checkers only: the client accepts any event with any properties.
+and type checkers only: the client accepts any event with any properties. The names have to be
+registered with Whisperr first; docs/billing.md is the guide, and a test compares it with this.
 """
 
 from __future__ import annotations
@@ -47,7 +48,14 @@ class BillingEvent:
 
 
 class BillingProperties(TypedDict, total=False):
-    """Properties that any billing event may have. `price` is in major units: 9.99."""
+    """Properties that any billing event may have; all are optional.
+
+    - `price`: a number in major units, such as `9.99`. `currency`: ISO 4217, upper case.
+    - `plan_id`, `transaction_id`, `store`: your own strings.
+
+    Of the events below: `plan_period` is an ISO 8601 duration such as `P1M`; the names that end in
+    `_ends_at` are RFC 3339 with a zone.
+    """
 
     plan_id: str
     price: float
@@ -57,7 +65,7 @@ class BillingProperties(TypedDict, total=False):
 
 
 class TrialStarted(BillingProperties, total=False):
-    """Properties of `trial_started`; `plan_period` is an ISO 8601 duration such as `P1M`."""
+    """Properties of `trial_started`: a free trial starts."""
 
     trial_length_days: int
     trial_ends_at: str
@@ -65,21 +73,24 @@ class TrialStarted(BillingProperties, total=False):
 
 
 class TrialConverted(BillingProperties, total=False):
-    """Properties of `trial_converted`."""
+    """Properties of `trial_converted`: the trial becomes the first paid period."""
 
     plan_period: str
     current_period_ends_at: str
 
 
 class TrialAutoRenewDisabled(BillingProperties, total=False):
-    """Properties of `trial_auto_renew_disabled`."""
+    """Properties of `trial_auto_renew_disabled`: the user cancels during the trial."""
 
     trial_ends_at: str
     store_cancel_reason: StoreCancelReason
 
 
 class MembershipStarted(BillingProperties, total=False):
-    """Properties of `membership_started`: a paid start, never a renewal."""
+    """Properties of `membership_started`: a paid membership starts.
+
+    It is never for a renewal or a change of plan.
+    """
 
     plan_period: str
     is_resubscribe: bool
@@ -90,25 +101,25 @@ class MembershipStarted(BillingProperties, total=False):
 
 
 class RenewalSucceeded(BillingProperties, total=False):
-    """Properties of `renewal_succeeded`."""
+    """Properties of `renewal_succeeded`: a paid period renews."""
 
     paid_periods_count: int
     current_period_ends_at: str
 
 
 class AutoRenewDisabled(BillingProperties, total=False):
-    """Properties of `auto_renew_disabled`: access continues until `access_ends_at`."""
+    """Properties of `auto_renew_disabled`: the user cancels; access goes on until its end."""
 
     access_ends_at: str
     store_cancel_reason: StoreCancelReason
 
 
 class AutoRenewEnabled(BillingProperties, total=False):
-    """Properties of `auto_renew_enabled`."""
+    """Properties of `auto_renew_enabled`: the user takes the cancellation back."""
 
 
 class MembershipEnded(BillingProperties, total=False):
-    """Properties of `membership_ended`."""
+    """Properties of `membership_ended`: access ends."""
 
     end_reason: EndReason
     plan_period: str
@@ -116,15 +127,15 @@ class MembershipEnded(BillingProperties, total=False):
 
 
 class BillingIssueStarted(BillingProperties, total=False):
-    """Properties of `billing_issue_started`."""
+    """Properties of `billing_issue_started`: a payment fails."""
 
     has_access: bool
     grace_ends_at: str
 
 
 class BillingRecovered(BillingProperties, total=False):
-    """Properties of `billing_recovered`."""
+    """Properties of `billing_recovered`: the payment works again."""
 
 
 class RefundGranted(BillingProperties, total=False):
-    """Properties of `refund_granted`."""
+    """Properties of `refund_granted`: a refund is granted."""

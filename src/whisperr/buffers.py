@@ -86,7 +86,7 @@ class SQLiteBuffer(Frozen):
 
 
 class RedisBuffer(Frozen):
-    """Redis Streams that the processes of a fleet share. Needs `pip install whisperr[redis]`.
+    """Redis Streams that the processes of a fleet share. Needs `pip install 'whisperr[redis]'`.
 
     - `url`: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
     - `stream`: the name of the stream; keys beside it begin with the same name.
@@ -130,7 +130,9 @@ class RedisBuffer(Frozen):
         try:
             import redis  # noqa: F401  # to fail now and not with the first event
         except ImportError:
-            raise ImportError("buffer: Redis needs redis-py; pip install whisperr[redis]") from None
+            raise ImportError(
+                "buffer: Redis needs redis-py; pip install 'whisperr[redis]'"
+            ) from None
 
     def __repr__(self) -> str:
         if not hasattr(self, "timeout"):  # crash reporters show it while it is refused
@@ -160,6 +162,13 @@ class RedisBuffer(Frozen):
         """The URL without user and password."""
         return self._server.address
 
+    @property
+    def streams(self) -> list[str]:
+        """The names of its streams: one for each shard."""
+        if self.shards == 1:
+            return [self.stream]
+        return [f"{self.stream}:{number}" for number in range(self.shards)]
+
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
         """Return the queue of this process; the client calls it once a process."""
         from ._queue.durable import LeasedQueue
@@ -167,10 +176,7 @@ class RedisBuffer(Frozen):
         from ._queue.redis_connection import RedisConnection
 
         connection = RedisConnection(self._server, self.timeout)
-        names = [self.stream]
-        if self.shards > 1:
-            names = [f"{self.stream}:{number}" for number in range(self.shards)]
-        store = RedisStore(connection, names, self.lease, max_events, max_bytes)
+        store = RedisStore(connection, self.streams, self.lease, max_events, max_bytes)
         return LeasedQueue(store, max_events, max_bytes, accounting)
 
     def _fields(self) -> dict[str, Any]:
@@ -184,9 +190,9 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
     del url  # no variable of a frame that may raise holds a password
     if given.reveal() == OUTBOX:
         raise ValueError(OUTBOX_HINT)
-    if given.reveal().startswith("sqlite://"):
+    if _has_scheme(given, "sqlite"):
         return _parse_sqlite(given.reveal())
-    if given.reveal().startswith(("redis://", "rediss://")):
+    if _has_scheme(given, "redis") or _has_scheme(given, "rediss"):
         if "@" in given.reveal().partition("?")[2]:  # a piece of the password, not of the query
             raise ValueError(_REDIS_FORM)
         known = {"lease", "shards", "stream", "timeout"}
@@ -195,9 +201,14 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
     raise ValueError(f"buffer: must be a URL {_FILE_HINT} or {_REDIS_HINT}")
 
 
+def _has_scheme(url: Secret, scheme: str) -> bool:
+    """Return whether a URL has a scheme, in any case. It stays in no variable; see `_secret`."""
+    return url.reveal().lower().startswith(f"{scheme}://")
+
+
 def _parse_sqlite(url: str) -> SQLiteBuffer:
     server, _, query = url.partition("?")
-    path = server.removeprefix("sqlite://")
+    path = server[len("sqlite://") :]
     if not path.startswith("/") or path == "/":
         raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
     return SQLiteBuffer(unquote(path[1:]), **_parse_options(query, {"synchronous", "lease"}))

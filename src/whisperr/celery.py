@@ -1,9 +1,9 @@
 """The Celery integration: delivers what tasks track before their process ends.
 
-    from whisperr.celery import connect, current
+    from whisperr.celery import connect, current, from_argument
 
     app = Celery("shop")
-    connect(resolve_user=lambda task: task.request.kwargs.get("user_id"))
+    connect(resolve_user=from_argument("user_id"))
 
     @app.task
     def export(user_id):
@@ -20,11 +20,12 @@ try:
 except ModuleNotFoundError as _missing:
     if _missing.name != "celery":
         raise
-    raise ImportError("whisperr.celery needs Celery: pip install whisperr[celery]") from _missing
+    raise ImportError("whisperr.celery needs Celery: pip install 'whisperr[celery]'") from _missing
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
-from ._integrations.client import get_client_factory
+from ._integrations.client import get_client_factory, require_client
 from ._integrations.client import get_environment_client as get_client
 from ._integrations.flushing import flush_all
 from ._integrations.tracker import UserTracker
@@ -37,7 +38,14 @@ if TYPE_CHECKING:
 
     from ._client import Whisperr
 
-__all__ = ["UserTracker", "connect", "connect_unless_connected", "current", "get_client"]
+__all__ = [
+    "UserTracker",
+    "connect",
+    "connect_unless_connected",
+    "current",
+    "from_argument",
+    "get_client",
+]
 
 
 class _Connection:
@@ -66,7 +74,7 @@ def connect(
     - `client`: what `current` tracks with: a client or a function that returns one. None: one for
       the process, made from the environment.
     - `resolve_user`: a function that takes the running task and returns the user's id, None for
-      none; called when `current` tracks.
+      none; called when `current` tracks. `from_argument` makes the usual one.
     - `flush_after_task`: how many seconds delivery may take after each task, for workers whose
       processes are killed. None: no delivery there.
     - `timeout`: how many seconds delivery may take at the end of a process.
@@ -80,7 +88,7 @@ def connect(
     if flush_after_task is not None:
         after_task = parse_timeout(flush_after_task, "flush_after_task")
     if client is None and resolve_user is not None:
-        get_client()
+        require_client(client)
     _connection.get_client = get_client_factory(client)
     _connection.resolve_user = resolve_user
     _connection.flush_after_task = after_task
@@ -111,6 +119,27 @@ def connect_unless_connected(client: Callable[[], Whisperr]) -> None:
         connect(client)
 
 
+def from_argument(name: str) -> Callable[[Any], object]:
+    """Return a `resolve_user` that reads an argument of the running task by its name.
+
+    It does not matter whether the task was called with it by position or by name, or has it by
+    default. A task without such an argument has no user.
+    """
+
+    def resolve_user(task: Any) -> object:  # noqa: ANN401  # a task of Celery, which has no types
+        request = task.request
+        if name in request.kwargs:
+            return request.kwargs[name]
+        parameters = signature(task.run)
+        if name not in parameters.parameters:
+            return None
+        bound = parameters.bind_partial(*request.args, **request.kwargs)
+        bound.apply_defaults()
+        return bound.arguments.get(name)
+
+    return resolve_user
+
+
 def _client() -> Whisperr:
     return _connection.get_client()
 
@@ -123,7 +152,19 @@ def _user() -> object:
     return _connection.resolve_user(current_task)
 
 
-current: UserTracker = UserTracker(_client, _user)
+class _TaskTracker(UserTracker):
+    """The tracker of whichever task is running."""
+
+    __slots__ = ()
+
+    def _explain_no_user(self) -> str:
+        return (
+            f"the task {current_task.name} has no user, because resolve_user returned None (does "
+            "the task have the argument that it reads?)"
+        )
+
+
+current: UserTracker = _TaskTracker(_client, _user)
 """The tracker of the running task: `track`, `identify`, `user_id`, and its `client`."""
 
 

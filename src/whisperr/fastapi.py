@@ -19,7 +19,9 @@ try:
 except ModuleNotFoundError as _missing:
     if _missing.name != "fastapi":
         raise
-    raise ImportError("whisperr.fastapi needs FastAPI: pip install whisperr[fastapi]") from _missing
+    raise ImportError(
+        "whisperr.fastapi needs FastAPI: pip install 'whisperr[fastapi]'"
+    ) from _missing
 
 from typing import Annotated
 

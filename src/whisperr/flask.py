@@ -22,16 +22,19 @@ from typing import TYPE_CHECKING, Any
 
 try:
     from flask import current_app, has_request_context
+    from flask.cli import ScriptInfo, run_command
 except ModuleNotFoundError as _missing:
     if _missing.name != "flask":
         raise
-    raise ImportError("whisperr.flask needs Flask: pip install whisperr[flask]") from _missing
+    raise ImportError("whisperr.flask needs Flask: pip install 'whisperr[flask]'") from _missing
 
+from click import get_current_context  # what the commands of Flask are made with
 from werkzeug.local import LocalProxy
 
 from ._client import Whisperr as Client
-from ._integrations.client import API_KEY, SettingsReader
+from ._integrations.client import API_KEY, SettingsReader, report_missing_key
 from ._integrations.tracker import UserTracker
+from ._secret import MissingKey
 from .errors import InvalidEvent
 
 if TYPE_CHECKING:
@@ -70,9 +73,24 @@ class Whisperr:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Give an application its client. Raises ValueError that names what is wrong."""
+        """Give an application its client. Raises ValueError that names what is wrong.
+
+        A missing key stops no command of `flask` but `run`: the client is a disabled one there, and
+        the log says so.
+        """
         client = self._client or _make_client(app.config)
-        app.extensions[_NAME] = UserTracker(lambda: client, self._resolve)
+        app.extensions[_NAME] = _RequestTracker(lambda: client, self._resolve)
+
+
+class _RequestTracker(UserTracker):
+    """The tracker of whichever request is running."""
+
+    __slots__ = ()
+
+    def _explain_no_user(self) -> str:
+        if not has_request_context():
+            return "no request is running, so there is no user; track with current.client"
+        return super()._explain_no_user()
 
 
 def _current() -> UserTracker:
@@ -93,7 +111,25 @@ def _make_client(config: dict[str, Any]) -> Client:
     for name, near in settings.find_unknown(config):
         hint = f"; did you mean {near}?" if near else ""
         warnings.warn(f"{name} is not a setting of whisperr{hint}", UserWarning, stacklevel=4)
-    return Client(config.get(API_KEY), **settings.read())
+    options = settings.read()
+    try:
+        return Client(config.get(API_KEY), **options)
+    except MissingKey:
+        if not _is_in_command():
+            raise
+        report_missing_key()
+        return Client(**{**options, "disabled": True})
+
+
+def _is_in_command() -> bool:
+    """Return whether a command of `flask` makes the application, one that is not a server.
+
+    Other servers have commands of click, too, but not the object of Flask's own.
+    """
+    context = get_current_context(silent=True)
+    if context is None or context.find_object(ScriptInfo) is None:
+        return False
+    return context.command is not run_command
 
 
 def _login_user() -> object:

@@ -16,7 +16,7 @@ except ModuleNotFoundError as _missing:
     if _missing.name != "opentelemetry":
         raise
     raise ImportError(
-        "whisperr.opentelemetry needs OpenTelemetry: pip install whisperr[opentelemetry]"
+        "whisperr.opentelemetry needs OpenTelemetry: pip install 'whisperr[opentelemetry]'"
     ) from _missing
 
 from typing import Any

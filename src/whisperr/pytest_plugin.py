@@ -1,5 +1,9 @@
 """Provides the pytest plugin: the fixtures `whisperr_events` and `whisperr_server`, and strictness.
 
+In a test run a client that is made while its module is imported needs no key: without one it is a
+disabled client, until a fixture records what it tracks, or sends that to the local server. No
+fixture is active at that moment.
+
 Every test run of an environment that has this package loads it, so it imports pytest and nothing
 else; the first test that needs `whisperr.testing` or the local server imports them. It is
 registered as `whisperr`: `-p no:whisperr` leaves it out.
@@ -7,16 +11,50 @@ registered as `whisperr`: `-p no:whisperr` leaves it out.
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
+from ._options import OVERRIDES
 from .errors import InvalidEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
     from .dev import LocalServer
     from .testing import Events
+
+
+_KEYLESS: pytest.StashKey[Callable[[], bool] | None] = pytest.StashKey()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Let modules make clients without a key, also those that a conftest.py imports."""
+    early_config.stash[_KEYLESS] = OVERRIDES.keyless
+    OVERRIDES.keyless = _is_importing
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End that with the test run."""
+    OVERRIDES.keyless = config.stash.get(_KEYLESS, None)
+
+
+def _is_importing() -> bool:
+    """Return whether the calling thread runs the top level of a module.
+
+    Not that of the program itself. What `exec` runs, as in the workers of pytest-xdist, has no
+    `__spec__`.
+    """
+    frame = sys._getframe()  # noqa: SLF001  # `inspect` would be imported for the same
+    while frame is not None:
+        names = frame.f_globals
+        is_module = frame.f_code.co_name == "<module>" and names.get("__spec__") is not None
+        if is_module and names.get("__name__") != "__main__":
+            return True
+        frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
+    return False
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -75,7 +113,7 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, No
 
 @pytest.fixture
 def whisperr_events() -> Iterator[Events]:
-    """Record what every client of the process tracks in this test; nothing is sent.
+    """Record what every client of the process tracks in this test; nothing is sent, no key needed.
 
     See `whisperr.testing.capture`.
     """
@@ -89,10 +127,10 @@ def whisperr_events() -> Iterator[Events]:
 def whisperr_server(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[LocalServer]:
-    """Start a local ingestion server on a free port for this test.
+    """Start a local ingestion server on a free port for this test; every client sends to it.
 
-    Clients made in the test and processes that it starts find the server by WHISPERR_BASE_URL and
-    WHISPERR_API_KEY.
+    Also those that exist already, and those without a key; see `whisperr.testing.send_to`.
+    Processes that the test starts find it by WHISPERR_BASE_URL and WHISPERR_API_KEY.
     """
     if "whisperr_events" in request.fixturenames:
         pytest.fail(
@@ -101,8 +139,10 @@ def whisperr_server(
             pytrace=False,
         )
     from .dev import LocalServer
+    from .testing import send_to
 
-    with LocalServer() as server:
+    with LocalServer() as server, send_to(server.url):
         monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
         monkeypatch.setenv("WHISPERR_API_KEY", "wrk_local")
+        monkeypatch.delenv("WHISPERR_DISABLED", raising=False)
         yield server

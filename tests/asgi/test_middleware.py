@@ -504,11 +504,33 @@ class TestStart:
         assert "WHISPERR_API_KEY" in messages[0]["message"]
         assert "WHISPERR_API_KEY" in str(error)
 
-    def test_a_request_without_a_lifespan_raises_the_reason_each_time(self) -> None:
+    def test_without_a_lifespan_requests_go_on_and_the_log_says_it_once(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def app(scope: Any, receive: Any, send: Any) -> None:
+            tracked.append(scope["state"]["whisperr"].track("plan_upgraded"))
+
+        async def main() -> None:
+            middleware = WhisperrMiddleware(app, resolve_user=lambda scope: "ada")
+            for _ in range(2):
+                await middleware({"type": "http"}, receive, send)
+
+        tracked: list[str | None] = []
+        asyncio.run(main())
+        assert tracked == [None, None]
+        (record,) = caplog.records
+        assert record.levelname == "ERROR"
+        assert "WHISPERR_API_KEY is not set" in record.getMessage()
+
+    def test_a_wrong_key_is_raised_by_each_request_without_a_lifespan(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WHISPERR_API_KEY", "two words")
+
         async def main() -> None:
             middleware = WhisperrMiddleware(no_lifespan)
             for _ in range(2):
-                with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
+                with pytest.raises(ValueError, match="white space"):
                     await middleware({"type": "http"}, receive, send)
 
         asyncio.run(main())

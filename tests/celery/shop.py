@@ -8,13 +8,13 @@ from celery import signals
 from examples.celery_app import app
 
 from whisperr import Whisperr
-from whisperr.celery import connect
+from whisperr.celery import connect, from_argument
 
 __all__ = ["app"]
 
 connect(
     Whisperr(flush_interval=3600.0),
-    resolve_user=lambda task: task.request.kwargs["user_id"],
+    resolve_user=from_argument("user_id"),
     flush_after_task=float(os.environ.get("FLUSH_AFTER_TASK", "0")) or None,
 )
 if "WITHOUT_THE_DOOR" in os.environ:

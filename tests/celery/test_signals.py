@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 pytest.importorskip("celery", reason="Celery is not installed")
 
-from celery import Celery, signals
+from celery import Celery, current_task, signals
 from celery.exceptions import SoftTimeLimitExceeded
 
 from whisperr import Whisperr, WhisperrError
-from whisperr.celery import _Connection, _connection, connect, connect_unless_connected, current
+from whisperr.celery import (
+    _Connection,
+    _connection,
+    connect,
+    connect_unless_connected,
+    current,
+    from_argument,
+)
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
@@ -81,6 +89,63 @@ def test_the_user_is_the_one_of_the_task(client: Whisperr, server: LocalServer) 
         ("8842", "export_failed"),
     ]
     assert server.arrivals()[1].body["context"]["$message_id"] == message_id
+
+
+class TestFromArgument:
+    """The user is an argument of the task, however the task was called."""
+
+    def resolve(self, function: Any, *args: Any, **options: Any) -> list[object]:
+        """Return what is read while the task runs with these arguments."""
+        found: list[object] = []
+
+        @wraps(function)
+        def task(*given: Any, **named: Any) -> None:
+            found.append(from_argument("user_id")(current_task))
+
+        kwargs = options.pop("kwargs", {})
+        app = Celery("test", set_as_current=False)
+        app.task(task, **options).apply(args=args, kwargs=kwargs, throw=True).get()
+        return found
+
+    def test_by_position_by_name_or_by_default(self) -> None:
+        def task(rows: int, user_id: str = "ada@work", *more: int) -> None: ...
+
+        assert self.resolve(task, 3, "ada") == ["ada"]
+        assert self.resolve(task, 3, "ada", 5, 6) == ["ada"]
+        assert self.resolve(task, 3, kwargs={"user_id": "ada"}) == ["ada"]
+        assert self.resolve(task, 3) == ["ada@work"]
+
+    def test_of_a_bound_task_and_of_one_that_is_retried(self) -> None:
+        def task(self: Any, user_id: str) -> None: ...
+
+        assert self.resolve(task, "ada", bind=True) == ["ada"]
+        assert self.resolve(task, "ada", bind=True, autoretry_for=(OSError,)) == ["ada"]
+
+    def test_among_any_names(self) -> None:
+        def task(**fields: str) -> None: ...
+
+        assert self.resolve(task, kwargs={"user_id": "ada"}) == ["ada"]
+        assert self.resolve(task, kwargs={"user": "ada"}) == [None]
+
+    def test_a_task_without_it_has_no_user(self) -> None:
+        def task(user: str) -> None: ...
+
+        assert self.resolve(task, "ada") == [None]
+
+
+def test_a_task_without_a_user_is_named_with_debug(
+    server: LocalServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    def report(account_id: int) -> str | None:
+        return current.track("export_failed")
+
+    with Whisperr("wrk_test", base_url=server.url, debug=True) as client:
+        connect(client, resolve_user=from_argument("user_id"))
+        run(report, account_id=7)
+    texts = [text for text in caplog.messages if "has no user" in text]
+    assert len(texts) == 1
+    assert "report has no user, because resolve_user returned None" in texts[0]
+    assert server.arrivals() == []
 
 
 @pytest.mark.parametrize(

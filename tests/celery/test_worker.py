@@ -34,7 +34,7 @@ def server() -> Iterator[LocalServer]:
 
 
 def queue_tasks(folder: Path) -> None:
-    """Send the tasks as another process would: by name."""
+    """Send the tasks as another process would: by name, half of the users by position."""
     from celery import Celery
 
     for name in ("messages", "control"):
@@ -47,12 +47,16 @@ def queue_tasks(folder: Path) -> None:
     with Celery("sender", broker="filesystem://", set_as_current=False) as app:
         app.conf.broker_transport_options = options
         for n in range(TASKS):
-            app.send_task("shop.export", kwargs={"user_id": f"user_{n}"})
+            by_name = n % 2 == 0
+            user = f"user_{n}"
+            given = {"kwargs": {"user_id": user}} if by_name else {"args": (user,)}
+            app.send_task("shop.export", **given)
 
 
 def worker(server: LocalServer, folder: Path, *options: Any, **more: str) -> Hosted:
     command = ["-A", "tests.celery.shop", "worker", "-l", "INFO", *options]
-    given = {"BROKER_FOLDER": str(folder), "PYTHONPATH": str(EXAMPLES.parent)}
+    path = os.pathsep.join([str(EXAMPLES.parent), *filter(None, [os.environ.get("PYTHONPATH")])])
+    given = {"BROKER_FOLDER": str(folder), "PYTHONPATH": path}
     return Hosted("celery", *command, server=server, **given, **more)
 
 

@@ -1,27 +1,24 @@
-"""`whisperr doctor`: its findings, as text and as JSON, with servers that fail."""
+"""`whisperr doctor`: its output, as text and as JSON, its exit status, and its settings."""
 
 from __future__ import annotations
 
 import json
-import socket
 import ssl
 import sys
-import threading
-from datetime import datetime, timedelta, timezone
-from email.utils import format_datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.http.raw_server import RawServer, answer, answers
-from whisperr._cli.doctor import diagnose, get_version, inspect_environment
 from whisperr._cli.main import main
 from whisperr.dev import LocalServer, faults
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import trustme
 
-    from whisperr._integrations.checkup import Finding
+    from tests.http.raw_server import Connection
 
     from .conftest import Call
 
@@ -33,10 +30,8 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
         monkeypatch.delenv(name.upper(), raising=False)
-
-
-def run_doctor(url: str, **options: Any) -> dict[str, Finding]:
-    return {one.name: one for one in diagnose(url, options.pop("timeout", 10.0), **options)}
+    monkeypatch.delenv("WHISPERR_BUFFER", raising=False)
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
 
 
 class TestCommand:
@@ -56,6 +51,20 @@ class TestCommand:
         assert "\x1b" not in ended.out
         assert server.arrivals() == []
         assert len(server.requests()) == 1
+        names = [line[2:20].strip() for line in lines]
+        at = names.index("configuration")
+        assert names[at : at + 10] == [
+            "configuration",
+            "kind of key",
+            "proxy",
+            "host name",
+            "connection",
+            "encryption",
+            "key",
+            "round trip",
+            "clock",
+            "buffer",
+        ]
 
     def test_programs_get_json(self, server: LocalServer, call: Call) -> None:
         ended = call("doctor", "--json")
@@ -64,6 +73,7 @@ class TestCommand:
         named = {one["name"]: one for one in report["findings"]}
         assert named["key"]["state"] == "ok"
         assert named["versions"]["text"].startswith("whisperr ")
+        assert named["key"].keys() == {"name", "state", "text", "hint"}
 
     def test_a_key_that_is_refused_is_1(self, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WHISPERR_API_KEY", "wrk_wrong")
@@ -81,7 +91,8 @@ class TestCommand:
         monkeypatch.delenv("WHISPERR_API_KEY", raising=False)
         ended = call("doctor")
         assert ended.code == 1
-        assert "none given and WHISPERR_API_KEY is not set; create a server key" in ended.out
+        assert "✗ configuration     api_key: " in ended.out
+        assert "fix: set WHISPERR_API_KEY to a server key (wrk_...)" in ended.out
         assert "disabled" not in ended.out
 
     def test_it_is_coloured_on_a_terminal_unless_no_color_is_set(
@@ -100,125 +111,74 @@ class TestCommand:
         assert "\x1b" not in capsys.readouterr().out
 
 
-@pytest.mark.usefixtures("server")
-class TestNetwork:
-    def test_a_server_that_is_not_there(self) -> None:
-        with socket.create_server(("127.0.0.1", 0)) as taken:
-            port = taken.getsockname()[1]
-        report = run_doctor(f"http://127.0.0.1:{port}")
-        assert report["key"].state == "wrong"
-        assert "Connection refused" in report["key"].text
-        assert report["round trip"].state == report["clock"].state == "skipped"
+class TestSettings:
+    """The settings are those that a client in this environment would have."""
 
-    def test_a_server_that_never_answers(self, server: LocalServer) -> None:
+    @pytest.mark.parametrize("timeout", ["nan", "inf", "-1", "0", "1e999", "9" * 400, "soon", ""])
+    def test_a_time_limit_that_is_none_is_a_wrong_call(self, call: Call, timeout: str) -> None:
+        ended = call("doctor", "--timeout", timeout)
+        assert (ended.code, ended.out) == (2, "")
+        assert ended.err.startswith("whisperr doctor: --timeout ")
+        assert ended.err.endswith(": must be from 0.001 to 3600 seconds\n")
+
+    def test_a_server_that_never_answers_is_given_up(self, server: LocalServer, call: Call) -> None:
         server.set_faults(faults.hang())
-        report = run_doctor(server.url, timeout=0.3)
-        assert report["key"].state == "wrong"
-        assert report["key"].text.startswith("no answer: TimeoutError")
+        ended = call("doctor", "--timeout", "0.3")
+        assert ended.code == 1
+        assert "✗ key               no answer: TimeoutError" in ended.out
+        assert ended.err == "wrong: key\n"
 
-    def test_a_server_that_is_slow(self, server: LocalServer) -> None:
-        server.set_faults(faults.latency(0.3))
-        report = run_doctor(server.url)
-        assert report["key"].state == "ok"
-        assert int(report["round trip"].text.split()[0]) >= 300
+    def test_the_buffer_of_the_environment_is_checked(
+        self, server: LocalServer, call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
+        monkeypatch.setenv("WHISPERR_BUFFER", f"sqlite:///{tmp_path}/events.db")
+        ended = call("doctor")
+        assert ended.code == 0
+        assert f"✓ buffer            the file {tmp_path}/events.db is not there yet" in ended.out
+        monkeypatch.setenv("WHISPERR_BUFFER", f"sqlite:///{tmp_path}/no/events.db")
+        ended = call("doctor")
+        assert (ended.code, ended.err) == (1, "wrong: buffer\n")
+        assert "\n                    fix: make it, for the user of the application: " in ended.out
 
-    def test_a_server_that_is_down(self, server: LocalServer) -> None:
-        server.set_faults(faults.status(503))
-        assert run_doctor(server.url)["key"].state == "doubtful"
+    def test_the_outbox_is_left_to_the_command_of_django(
+        self, server: LocalServer, call: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WHISPERR_BUFFER", "django")
+        ended = call("doctor")
+        assert ended.code == 0
+        assert "! buffer            the outbox of a Django project" in ended.out
+        assert "fix: python manage.py whisperr_check, which knows the database" in ended.out
+        assert "✓ key" in ended.out
 
-    def test_an_invalid_address(self) -> None:
-        report = run_doctor("nowhere")
-        assert report["configuration"].state == "wrong"
-        assert "key" not in report
+    def test_a_driver_that_is_missing_is_a_finding(
+        self, call: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_test")
+        monkeypatch.setenv("WHISPERR_BUFFER", "redis://:secret@127.0.0.1:1/0")
+        monkeypatch.setitem(sys.modules, "redis", None)
+        ended = call("doctor")
+        assert (ended.code, ended.err) == (1, "wrong: configuration\n")
+        assert "fix: install it in this environment: pip install 'whisperr[redis]'" in ended.out
+        assert "secret" not in ended.out
 
-    @pytest.mark.parametrize(
-        ("theirs", "state", "text"),
-        [
-            (timedelta(), "ok", "the server's"),
-            (timedelta(seconds=60), "doubtful", "behind the server's: events are stamped with it"),
-            (timedelta(seconds=-60), "doubtful", "ahead of the server's"),
-            (timedelta(seconds=-400), "wrong", "it refuses events of its future; set the clock"),
-        ],
-    )
-    def test_clocks_that_differ(self, theirs: timedelta, state: str, text: str) -> None:
-        date = format_datetime(datetime.now(timezone.utc) + theirs, usegmt=True)
-        reply = answer("400 Bad Request", b'{"error":"no_events"}', f"Date: {date}")
-        with RawServer(answers(reply)) as raw:
-            clock = run_doctor(raw.url)["clock"]
-        assert (clock.state, text in clock.text) == (state, True)
-
-    @pytest.mark.parametrize("date", [None, "soon"])
-    def test_a_server_without_a_date(self, date: str | None) -> None:
-        lines = [] if date is None else [f"Date: {date}"]
-        with RawServer(answers(answer("400 Bad Request", b"{}", *lines))) as raw:
-            assert run_doctor(raw.url)["clock"].state == "skipped"
-
-
-class TestEncryption:
-    def test_a_certificate_of_a_private_authority(self, server: LocalServer) -> None:
+    def test_a_private_authority_is_known_by_the_variable_of_openssl(
+        self, call: Call, server: LocalServer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    ) -> None:
         authority: trustme.CA = pytest.importorskip("trustme", reason="trustme: not installed").CA()
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(context)
-        trusting = ssl.create_default_context()
-        authority.configure_trust(trusting)
+        authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
 
-        def behave(connection: Any) -> None:
+        def behave(connection: Connection) -> None:
             connection.encrypt(context)
             answers(REFUSED)(connection)
 
         with RawServer(behave, behave) as raw:
-            report = run_doctor(f"https://localhost:{raw.port}", ssl_context=trusting)
-        assert report["encryption"].text.startswith("TLSv1.3, certificate valid for ")
-        assert report["key"].state == "ok"
+            url = f"https://localhost:{raw.port}"
+            assert "✗ encryption" in call("doctor", "--base-url", url).out
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "ca.pem"))
         with RawServer(behave, behave) as raw:
-            report = run_doctor(f"https://localhost:{raw.port}")
-        assert report["encryption"].text.startswith("the certificate: ")
-        assert report["key"].state == "wrong"
-
-
-@pytest.mark.usefixtures("server")
-class TestEnvironment:
-    def test_the_proxy_is_named_without_its_password(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        with RawServer(answers(REFUSED)) as proxy:
-            monkeypatch.setenv("http_proxy", f"http://ada:secret@127.0.0.1:{proxy.port}")
-            report = run_doctor("http://service.invalid")
-        assert report["proxy"].text == f"http://127.0.0.1:{proxy.port}, from the environment"
-        assert report["key"].state == "ok"
-        assert not any("secret" in one.text for one in report.values())
-
-    def test_a_proxy_of_another_kind_is_wrong(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("http_proxy", "socks5://127.0.0.1:1080")
-        assert run_doctor("http://service.invalid")["proxy"].state == "wrong"
-
-    @pytest.mark.parametrize(
-        ("key", "state"),
-        [("wrk_test", "ok"), ("wpk_test", "doubtful"), ("sk_test", "doubtful")],
-    )
-    def test_the_kind_of_the_key(
-        self, server: LocalServer, monkeypatch: pytest.MonkeyPatch, key: str, state: str
-    ) -> None:
-        monkeypatch.setenv("WHISPERR_API_KEY", key)
-        assert run_doctor(server.url)["kind of key"].state == state
-
-    def test_installed_hosts_are_listed_with_their_requirements(self) -> None:
-        installed = {"uwsgi": "2.0.25", "gevent": "25.9"}
-        report = {one.name: one for one in inspect_environment(None, installed.get)}
-        assert report["uwsgi 2.0.25"].state == "doubtful"
-        assert "enable-threads" in report["uwsgi 2.0.25"].text
-        assert "monkey.patch_all()" in report["gevent 25.9"].text
-        assert not any(name.startswith("celery") for name in report)
-
-    def test_installed_packages_are_looked_up(self) -> None:
-        assert get_version("pytest") == pytest.__version__
-        assert get_version("no-such-package-8842") is None
-
-    def test_threads_that_cannot_be_started_are_a_finding(
-        self, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        def refuse(_: threading.Thread) -> None:
-            raise RuntimeError("can't start new thread")
-
-        assert {one.name: one.state for one in inspect_environment(None)}["threads"] == "ok"
-        monkeypatch.setattr(threading.Thread, "start", refuse)
-        report = {one.name: one for one in inspect_environment(None)}
-        assert report["threads"].text.startswith("can't start new thread: events wait for")
+            ended = call("doctor", "--base-url", f"https://localhost:{raw.port}")
+        assert ended.code == 0
+        assert "✓ encryption        TLSv1.3, certificate valid for " in ended.out
+        assert "✓ key               accepted" in ended.out

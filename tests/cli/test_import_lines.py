@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -10,12 +9,18 @@ from typing import Any
 import pytest
 
 from whisperr import InvalidEvent, Whisperr
-from whisperr._cli.import_file import MAX_LINE_BYTES, get_message_id, read_lines, send_line
+from whisperr._cli.calls import get_message_id, parse_object, send_object
 from whisperr.testing import Events, capture
 
 NOW = datetime.now(timezone.utc)
 YESTERDAY = (NOW - timedelta(days=1)).isoformat()
 EVENT = {"external_user_id": "42", "event_type": "login", "occurred_at": YESTERDAY}
+
+
+def send_line(client: Whisperr, data: bytes) -> None:
+    value = parse_object(data)
+    if value is not None:
+        send_object(client, value)
 
 
 def send(*lines: Any) -> Events:
@@ -25,25 +30,6 @@ def send(*lines: Any) -> Events:
             data = line if isinstance(line, bytes) else json.dumps(line).encode()
             send_line(client, data)
     return events
-
-
-class TestReading:
-    def test_lines_have_their_number_and_their_end(self) -> None:
-        file = io.BytesIO(b"a\n\nccc\nd")
-        expected = [(1, 2, b"a\n"), (2, 3, b"\n"), (3, 7, b"ccc\n"), (4, 8, b"d")]
-        assert [tuple(line) for line in read_lines(file, 0, 0)] == expected
-        assert [line.number for line in read_lines(file, 2, 3)] == [3, 4]
-
-    @pytest.mark.parametrize("size", [MAX_LINE_BYTES, 3 * MAX_LINE_BYTES + 1])
-    @pytest.mark.parametrize("end", [b"\nnext\n", b""])
-    def test_a_line_that_is_too_long_is_skipped(self, size: int, end: bytes) -> None:
-        first, *rest = read_lines(io.BytesIO(b"x" * size + end), 0, 0)
-        assert first.data is None or len(first.data) == size <= MAX_LINE_BYTES
-        assert [line.data for line in rest] == ([b"next\n"] if end else [])
-
-    def test_a_line_of_the_largest_size_is_read(self) -> None:
-        (line,) = read_lines(io.BytesIO(b"x" * (MAX_LINE_BYTES - 1) + b"\n"), 0, 0)
-        assert line.data is not None
 
 
 class TestEvents:
@@ -129,8 +115,3 @@ class TestIdentifies:
 def test_a_wrong_line_is_refused_with_the_reason(line: Any, why: str) -> None:
     with pytest.raises(InvalidEvent, match=why):
         send(line)
-
-
-def test_a_line_that_is_too_long_is_refused() -> None:
-    with pytest.raises(InvalidEvent, match="longer than 1048576 bytes"):
-        send_line(Whisperr(disabled=True), None)

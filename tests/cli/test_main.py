@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +19,10 @@ from whisperr.dev import Fault, LocalServer, faults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from .conftest import Call
+
+NOW = datetime.now(timezone.utc).isoformat()
 
 
 def parse_faults(*options: str) -> list[Fault]:
@@ -74,6 +79,54 @@ def test_a_wrong_call_is_2_and_says_why(
     assert "error:" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("", "which command? dev, tail, demo, track, identify, import, doctor; whisperr --help"),
+        ("trak u1", "'trak' is no command (did you mean track?); there are dev, tail, "),
+        ("help", "did you mean --help?"),
+        ("--verison", "there is no option --verison (did you mean --version?)"),
+        (
+            "track",
+            "snake case) are missing; such as: whisperr track user_8842 payment_failed ",
+        ),
+        (
+            "track u1",
+            "error: event_type (what happened, in lowercase snake case) is missing; such as: whis",
+        ),
+        ("track u1 --test a=1", "such as: whisperr track u1 payment_failed a=1\n"),
+        (
+            "track u1 login --amount 5",
+            "there is no option --amount; properties are written as key=value; see whisperr track",
+        ),
+        ("identify", "external_user_id (your id of the user) is missing; such as: whisperr id"),
+        ("identify u1 plan=pro", "'plan=pro' is one argument too many; traits are written: --trai"),
+        ("import", "which file? Give its path, or - for standard input"),
+        ("import a b", "'b' is one argument too many"),
+        ("import a --dryrun", "there is no option --dryrun (did you mean --dry-run?)"),
+        ("dev --prot 5", "there is no option --prot (did you mean --port?)"),
+        ("dev uvicorn app --reload", "follow after --, as in: whisperr dev -- python app.py"),
+        ("demo 5", "'5' is one argument too many"),
+        ("demo \x1b[2J", "'\\x1b[2J' is one argument too many"),
+    ],
+)
+def test_a_wrong_call_says_what_is_right(
+    words: str, text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(words.split(" ") if words else [])
+    assert ended.value.code == 2
+    usage, error = capsys.readouterr().err.splitlines(keepends=True)
+    assert usage.startswith("usage: whisperr")
+    assert text in error
+
+
+def test_words_may_follow_options(server: LocalServer, call: Call) -> None:
+    assert call("track", "--test", "u1", "--timeout", "30", "login", "--at", NOW, "a=1").code == 0
+    body = server.arrivals()[0].body
+    assert (body["event_type"], body["properties"]) == ("login", {"a": 1})
+
+
 def test_the_version_is_the_one_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["--version"])
@@ -103,7 +156,7 @@ def test_the_dev_server_prints_what_arrives_and_ends_cleanly(number: signal.Sign
     assert process.returncode == 0
     assert '✓ payment_failed               user_8842        {"amount_cents": 4900}' in rest
     assert "injected: latency" in rest
-    assert rest.endswith("accepted 1, duplicates 0, refused 0, in 1 requests\n")
+    assert rest.endswith("accepted 1, duplicates 0, refused 0, in 1 request\n")
 
 
 def test_headers_and_path_of_these_tests_are_those_of_the_client() -> None:

@@ -205,7 +205,8 @@ def test_without_a_key_the_error_says_what_to_do(
     ended = call("track", "42", "login")
     assert ended.code == 2
     assert ended.err == (
-        "whisperr track: no key: set WHISPERR_API_KEY to your server key (wrk_...)\n"
+        "whisperr track: no key: set WHISPERR_API_KEY to your server key (wrk_...); to try it "
+        "without one, run it in a local server: whisperr dev -- whisperr track 42 login\n"
     )
 
 

@@ -15,8 +15,12 @@ CONTENT_TYPES = "django.contrib.contenttypes"
 OURS = "whisperr.django.WhisperrMiddleware"
 CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("all is well", {}, [], ""),
-    ("no key", {"WHISPERR_API_KEY": None}, ["whisperr.E001"], "Set WHISPERR_API_KEY to a server"),
+    ("no key", {"WHISPERR_API_KEY": None}, ["whisperr.W010"], "Set WHISPERR_API_KEY in the"),
+    ("an empty key", {"WHISPERR_API_KEY": ""}, ["whisperr.W010"], "Set WHISPERR_API_KEY in the"),
     ("no key, disabled", {"WHISPERR_API_KEY": None, "WHISPERR_DISABLED": True}, [], ""),
+    ("no key, disabled by text", {"WHISPERR_API_KEY": None, "WHISPERR_DISABLED": "1"}, [], ""),
+    ("text that disables nothing", {"WHISPERR_DISABLED": "no", "WHISPERR_FLUSH_AT": "20"}, [], ""),
+    ("a wrong word", {"WHISPERR_DISABLED": "maybe"}, ["whisperr.E003"], "Do nothing at all"),
     ("a key with a space", {"WHISPERR_API_KEY": "wrk a"}, ["whisperr.E001"], "Set WHISPERR_API"),
     ("a publishable key", {"WHISPERR_API_KEY": "wpk_a"}, ["whisperr.W001"], "Use a server key"),
     (
@@ -123,6 +127,21 @@ def test_a_check_says_what_is_wrong(settings: dict[str, Any], ids: list[str], hi
         assert message.hint.startswith(hint)
 
 
+@pytest.mark.parametrize(
+    ("written", "ids"),
+    [("1", []), ("0", ["whisperr.W010"]), ("maybe", ["whisperr.W010", "whisperr.E003"])],
+)
+def test_the_environment_disables_too_and_a_wrong_word_there_is_an_error(
+    monkeypatch: pytest.MonkeyPatch, written: str, ids: list[str]
+) -> None:
+    monkeypatch.setenv("WHISPERR_DISABLED", written)
+    with override_settings(WHISPERR_API_KEY=None):
+        found = run_checks(tags=["whisperr"])
+    assert [message.id for message in found] == ids
+    wrong = [message.msg for message in found if message.id == "whisperr.E003"]
+    assert all(text.startswith("WHISPERR_DISABLED='maybe': must be 1, true") for text in wrong)
+
+
 def test_the_key_is_never_shown() -> None:
     with override_settings(WHISPERR_API_KEY="wrk_secret key"):
         assert "wrk_secret" not in repr(run_checks(tags=["whisperr"]))
@@ -137,4 +156,4 @@ def test_every_setting_is_known_by_its_own_name() -> None:
 
 def test_the_checks_run_with_all_others() -> None:
     with override_settings(WHISPERR_API_KEY=None):
-        assert "whisperr.E001" in [message.id for message in run_checks()]
+        assert "whisperr.W010" in [message.id for message in run_checks()]

@@ -1,4 +1,4 @@
-"""`manage.py whisperr_check` and `whisperr_send`, against the local server."""
+"""`manage.py whisperr_send`, against the local server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import override_settings
 
-from whisperr.dev import LocalServer, faults
+from whisperr.dev import faults
 
 if TYPE_CHECKING:
     from tests.django.site import Site
@@ -20,34 +20,6 @@ def command_output(*command: str) -> list[str]:
     out = StringIO()
     call_command(*command, stdout=out, no_color=True)
     return out.getvalue().splitlines()
-
-
-class TestCheck:
-    def test_it_says_step_by_step_that_all_is_well_and_stores_nothing(self, site: Site) -> None:
-        assert command_output("whisperr_check") == [
-            f"ok       configuration: sends to {site.server.url}",
-            "ok       host name: 127.0.0.1 is 127.0.0.1",
-            "skipped  encryption: http:// has none",
-            "ok       key: accepted (HTTP 400, no_events for a request without events)",
-        ]
-        assert site.server.arrivals() == []
-
-    def test_it_fails_when_the_key_is_refused(self) -> None:
-        with (
-            LocalServer(api_key="wrk_right") as server,
-            override_settings(WHISPERR_API_KEY="wrk_wrong", WHISPERR_BASE_URL=server.url),
-            pytest.raises(CommandError, match="wrong: key"),
-        ):
-            call_command("whisperr_check", stdout=StringIO())
-
-    def test_it_fails_for_a_wrong_setting(self, site: Site) -> None:
-        out = StringIO()
-        with (
-            override_settings(WHISPERR_FLUSH_AT=0),
-            pytest.raises(CommandError, match="wrong: configuration"),
-        ):
-            call_command("whisperr_check", stdout=out)
-        assert "WHISPERR_FLUSH_AT = 0: must be a whole number from 1" in out.getvalue()
 
 
 class TestSend:

@@ -15,6 +15,7 @@ from django.test import override_settings
 
 from tests.django import settings as site_settings
 from tests.django.outboxes import get_written
+from tests.django.projects import run_in, start_project
 from whisperr.django import RequestTracker, checks, get_client
 from whisperr.django.conf import SETTINGS
 
@@ -38,7 +39,11 @@ def get_module_name(block: str) -> str:
 def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
     """Every block of the page, run as the file that it is of."""
     monkeypatch.setenv("WHISPERR_API_KEY", "wrk_page")
-    made: dict[str, ModuleType] = {}
+    made = {"settings": ModuleType("settings")}
+    vars(made["settings"]).update(  # what the settings of a new project have already
+        INSTALLED_APPS=[app for app in site_settings.INSTALLED_APPS if "whisperr" not in app],
+        MIDDLEWARE=[one for one in site_settings.MIDDLEWARE if "whisperr" not in one],
+    )
     for number, block in enumerate(PYTHON):
         name = get_module_name(block)
         module = made.setdefault(name, ModuleType(name))
@@ -51,11 +56,9 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
 def test_the_settings_are_real_ones(files: dict[str, ModuleType], site: Site) -> None:
     names = {name for name in vars(files["settings"]) if name.startswith("WHISPERR_")}
     assert names <= SETTINGS.known
-    assert {"WHISPERR_API_KEY", "WHISPERR_RESOLVE_USER", "WHISPERR_ON_ERROR"} <= names
+    assert {"WHISPERR_RESOLVE_USER", "WHISPERR_ON_ERROR"} <= names
     settings: Any = files["settings"]
-    assert set(settings.INSTALLED_APPS) <= set(
-        site_settings.INSTALLED_APPS
-    )  # it has the admin, too
+    assert settings.INSTALLED_APPS == site_settings.INSTALLED_APPS
     assert settings.MIDDLEWARE == site_settings.MIDDLEWARE
     with override_settings(**{name: getattr(settings, name) for name in names}):
         assert checks.check_settings() == []
@@ -116,18 +119,24 @@ def test_the_resolver_and_the_callback_are_used(files: dict[str, Any], site: Sit
         assert get_client()._config.on_error is files["losses"].write_down
 
 
-def test_the_test_case_type_the_page_passes(files: dict[str, Any], site: Site, ada: User) -> None:
-    import unittest
-
-    from tests.django.urls import CurrentView
-
-    CurrentView.view = staticmethod(files["views"].upgrade)
-    case_type: type[Any] = files["tests"].UpgradeTests
-    case_type.user = ada
-    with override_settings(ROOT_URLCONF="tests.django.page_urls"):
-        result = unittest.TestResult()
-        unittest.TestSuite([case_type("test_an_upgrade_is_tracked")]).run(result)
-    assert (result.testsRun, result.errors, result.failures) == (1, [], [])
+@pytest.mark.parametrize("buffer", ["", "django"])
+def test_a_newcomer_pastes_the_page_into_a_new_project_and_its_tests_pass(
+    tmp_path: Path, buffer: str
+) -> None:
+    blocks = {get_module_name(block): block for block in reversed(PYTHON)}  # the first of a name
+    names = ("views", "tests", "test_delivery", "payments", "tasks")
+    files = {f"{name}.py": blocks[name] for name in names} | {"shop/urls.py": blocks["urls"]}
+    start_project(tmp_path, blocks["settings"], files)
+    for command in (("check",), ("migrate", "-v0"), ("test",)):
+        done = run_in(tmp_path, "manage.py", *command, WHISPERR_BUFFER=buffer)
+        assert done.returncode == 0, done.stderr
+    assert "Ran 2 tests" in done.stderr
+    assert "whisperr.W010" in done.stderr
+    broken = blocks["tests"].replace('"plan_upgraded"', '"plan_downgraded"')
+    (tmp_path / "tests.py").write_text(broken, encoding="utf-8")
+    done = run_in(tmp_path, "manage.py", "test", "tests", WHISPERR_BUFFER=buffer)
+    assert done.returncode == 1
+    assert "all that was recorded: plan_upgraded (1)" in done.stderr
 
 
 def test_the_types_are_there(files: dict[str, Any]) -> None:

@@ -88,7 +88,7 @@ class TestCommand:
             (["--interval", "0"], {}, "--interval 0: must be from 0.01 to 3600"),
             (["--using", "nowhere"], {}, "there is no database 'nowhere' in DATABASES"),
             ([], {"WHISPERR_API_KEY": ""}, "WHISPERR_API_KEY: is empty"),
-            ([], {"WHISPERR_DISABLED": True}, "WHISPERR_DISABLED = True: nothing is delivered"),
+            ([], {"WHISPERR_DISABLED": True}, "WHISPERR_DISABLED is on, in the settings or"),
         ],
     )
     def test_a_wrong_option_or_setting_is_named(

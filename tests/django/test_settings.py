@@ -93,12 +93,36 @@ def test_the_environment_gives_key_and_address(monkeypatch: pytest.MonkeyPatch) 
         assert get_client()._config.base_url == "http://127.0.0.1:2"
 
 
+@pytest.mark.parametrize("source", ["settings", "environment"])
+def test_what_is_disabled_by_text_needs_no_key(
+    monkeypatch: pytest.MonkeyPatch, source: str
+) -> None:
+    names: dict[str, Any] = {"WHISPERR_API_KEY": None}
+    if source == "settings":
+        names["WHISPERR_DISABLED"] = "1"
+    else:
+        monkeypatch.setenv("WHISPERR_DISABLED", "true")
+    with override_settings(**names):
+        assert not get_client().enabled
+        assert config().disabled
+
+
+def test_a_wrong_flag_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WHISPERR_DISABLED", "maybe")
+    with (
+        override_settings(WHISPERR_API_KEY=None),
+        pytest.raises(ImproperlyConfigured, match="WHISPERR_DISABLED='maybe': must be 1, true"),
+    ):
+        get_client()
+
+
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"API_KEY": None}, "WHISPERR_API_KEY: none given and WHISPERR_API_KEY is not set. Set it in"),
     ({"API_KEY": ""}, "WHISPERR_API_KEY: is empty. Set it in the settings to a server key"),
     ({"API_KEY": "wrk_a b"}, "WHISPERR_API_KEY: must not contain white space"),
     ({"FLUSH_AT": 0}, "WHISPERR_FLUSH_AT = 0: must be a whole number from 1"),
-    ({"FLUSH_AT": "20"}, "WHISPERR_FLUSH_AT = '20': must be a whole number from 1"),
+    ({"FLUSH_AT": "many"}, "WHISPERR_FLUSH_AT = 'many': must be a whole number from 1"),
+    ({"DEBUG": "maybe"}, "WHISPERR_DEBUG = 'maybe': must be True or False, or as text 1, true, y"),
     ({"BASE_URL": "ftp://a:b@c"}, "WHISPERR_BASE_URL = str: must be an http:// or https:// URL"),
     ({"ON_ERROR": 7}, "WHISPERR_ON_ERROR = 7: must be a callable or None"),
     (
@@ -120,7 +144,7 @@ def test_a_mistake_is_found_when_the_site_starts(settings: dict[str, Any], text:
         with pytest.raises(ImproperlyConfigured) as raised:
             WSGIHandler()
         assert str(raised.value).startswith(text)
-        if "RESOLVE_USER" not in settings:
+        if "RESOLVE_USER" not in settings and settings.get("API_KEY", "wrk_test"):
             with pytest.raises(ImproperlyConfigured):
                 get_client()
 
@@ -167,7 +191,7 @@ except ImportError as error:
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
-    assert done.stdout == "whisperr.django needs Django: pip install whisperr[django]\n"
+    assert done.stdout == "whisperr.django needs Django: pip install 'whisperr[django]'\n"
 
 
 def test_a_broken_django_is_not_called_missing() -> None:

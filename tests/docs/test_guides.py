@@ -58,9 +58,11 @@ def flask(names: dict[str, Any], server: LocalServer) -> None:
 def celery(names: dict[str, Any], server: LocalServer) -> None:
     names["app"].conf.task_always_eager = True
     names["export"].delay(user_id="user_8842")
+    names["export"].delay("user_8844")
     names["expire"].delay("user_8843")
     assert [(a.user, a.type) for a in server.arrivals()] == [
         ("user_8842", "export_failed"),
+        ("user_8844", "export_failed"),
         ("user_8843", "trial_expired"),
     ]
 
@@ -119,12 +121,18 @@ GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer],
 }
 # Which test runs the code of the other pages.
 RUN_BY = {
-    "README.md": "tests/docs/test_readme.py",
+    "README.md": "tests/docs/test_pasted.py",
+    "docs/billing.md": "tests/docs/test_pasted.py",
     "docs/django.md": "tests/django/test_page.py",
     "docs/durability.md": "tests/docs/test_durability.py",
+    "docs/events.md": "tests/docs/test_pasted.py",
     "docs/extending.md": "tests/docs/test_extending.py",
     "docs/local-development.md": "tests/docs/test_local_development.py",
+    "docs/logging.md": "tests/docs/test_logging.py",
+    "docs/options.md": "tests/docs/test_options.py",
+    "docs/privacy.md": "tests/docs/test_privacy.py",
     "docs/processes.md": "tests/docs/test_processes.py",
+    "docs/proxies.md": "tests/docs/test_proxies.py",
     "docs/queues.md": "tests/task_queues/test_queues.py",
     "docs/testing.md": "tests/docs/test_testing.py",
 }

@@ -6,6 +6,7 @@ import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.request import Request, urlopen
 
 from whisperr._cli.local import DEFAULT_PORT
 from whisperr._cli.main import make_parser
@@ -42,7 +43,7 @@ def test_every_block_of_python_runs_in_order(monkeypatch: pytest.MonkeyPatch) ->
 def test_every_call_of_the_command_is_understood() -> None:
     lines = [line for text in blocks("console") for line in text.splitlines()]
     calls = [shlex.split(line) for line in lines if line.startswith("whisperr ")]
-    assert len(calls) == 7
+    assert len(calls) == 10
     for call in calls:
         arguments = make_parser().parse_args(call[1:])
         parse_filter(" ".join(getattr(arguments, "filter", [])))
@@ -75,3 +76,17 @@ def test_the_figures_are_those_of_the_code() -> None:
     )
     assert "min-width: 320px" in css
     assert "from 320 pixels on" in TEXT
+
+
+def test_the_server_answers_the_requests_of_the_page() -> None:
+    rows = re.findall(r"^\| (`GET.*?|`POST.*?) \| ", TEXT, re.MULTILINE)
+    asked = [path for row in rows for path in re.findall(r"/_dev/\w+", row)]
+    assert len(asked) == 7
+    with LocalServer() as server:
+        for path in asked:
+            if path in {"/_dev/stream", "/_dev/reset"}:
+                continue  # the one does not end, the other is a POST
+            with urlopen(f"{server.url}{path}?timeout=0&count=0", timeout=30) as answer:
+                assert answer.status == 200
+        with urlopen(Request(f"{server.url}/_dev/reset", method="POST"), timeout=30) as answer:
+            assert answer.status // 100 == 2

@@ -1,92 +1,53 @@
-"""README.md holds: its code runs, its tables and figures are those of the code.
+"""README.md is short, its commands are understood, and its figures are those of the code.
 
-Other pages that repeat the figures of waits are compared here as well.
+`test_pasted.py` runs its code. Other pages with the figures of waits are compared here as well.
 """
 
 from __future__ import annotations
 
 import re
 import shlex
-import subprocess
-import sys
-import threading
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.docs.page import ROOT, get_blocks, get_text
-from whisperr import Whisperr
+from tests.docs.page import PAGES, get_blocks, get_text
 from whisperr._cli.main import make_parser
-from whisperr._delivery.accounting import _DROPPED, _NEVER_ACCEPTED
 from whisperr._delivery.backoff import get_backoff, get_pause, parse_retry_after
 from whisperr._delivery.scheduler import _PACE
-from whisperr._delivery.thread import THREAD_NAME
-from whisperr._options import OPTIONS
-from whisperr.dev import LocalServer
-from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from whisperr import WhisperrError
     from whisperr._delivery.backoff import Random
 
 README = get_text("README.md")
+LONGEST = 120  # lines: what does not fit has a page of its own
+# Pages whose commands no other test reads.
+COMMANDS = ["README.md", *(page for page in PAGES if page.endswith(("options.md", "proxies.md")))]
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
-    with LocalServer() as started:
-        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_readme")
-        monkeypatch.setenv("WHISPERR_BASE_URL", started.url)
-        yield started
+def test_it_is_short() -> None:
+    assert len(README.splitlines()) <= LONGEST
 
 
-def test_every_block_of_python_runs_in_order(
-    server: LocalServer, capsys: pytest.CaptureFixture[str]
-) -> None:
-    names: dict[str, Any] = {"__name__": "readme", "save": list}
-    clients: list[Whisperr] = []
-    for number, text in enumerate(get_blocks("README.md", "python")):
-        exec(compile(text, f"README.md, block {number + 1}", "exec"), names)
-        if not clients:  # the quick start shuts its client down; what follows uses another one
-            names["whisperr"].shutdown()
-            names["whisperr"] = Whisperr()
-        # Blocks put clients in the place of earlier ones, which PyPy would collect much later.
-        made = [names[name] for name in ("whisperr", "strict") if name in names]
-        clients += [one for one in made if one not in clients]
-    names["handler"]({"user": "user_8842"}, None)
-    assert len(clients) == 3
-    for one in clients:
-        assert one.shutdown() is True
-    refused = "external_user_id: must be a string or have a string form, got None\n"
-    assert capsys.readouterr().out == refused
-    assert [a.problems for a in server.arrivals(status="refused")] == []
-    sent = {arrival.type for arrival in server.arrivals(kind="event")}
-    assert {"payment_failed", "seat_removed", "membership_ended", "report_failed"} <= sent
-    assert len(server.arrivals(kind="identify")) == 2
+def test_extras_are_quoted_because_shells_know_brackets() -> None:
+    pages = {page: get_text(page) for page in PAGES}
+    found = re.findall(r"pip install .*?whisperr\[", "".join(pages.values()))
+    assert len(found) > 3
+    assert {text for text in found if "'whisperr[" not in text} == set()
 
 
-def test_the_options_table_is_the_one_of_the_code() -> None:
-    command = [sys.executable, "scripts/options_table.py", "--check"]
-    assert subprocess.run(command, cwd=ROOT, timeout=60, check=False).returncode == 0
-    assert README.count("| `api_key` |") == 1
-    assert all(f"| `{option.name}` |" in README for option in OPTIONS)
-
-
-def test_the_table_of_losses_has_every_reason_that_is_reported() -> None:
-    listed = set(re.findall(r"^\| `dropped` \| `(\w+)`", README, re.MULTILINE))
-    assert listed == {*_DROPPED, *_NEVER_ACCEPTED} - {"vetoed"}  # which the caller wanted
-
-
-def test_every_call_of_the_command_is_understood() -> None:
-    lines = [line for text in get_blocks("README.md", "console") for line in text.splitlines()]
-    calls = [shlex.split(line, comments=True) for line in lines if line.startswith("whisperr ")]
-    assert len(calls) >= 4
+@pytest.mark.parametrize("page", COMMANDS)
+def test_every_call_of_the_command_is_understood(page: str) -> None:
+    lines = [line for text in get_blocks(page, "console") for line in text.splitlines()]
+    calls = [shlex.split(line, comments=True) for line in lines]
+    assert calls
     for call in calls:
-        make_parser().parse_args(call[1:])
-    for option in re.findall(r"--[a-z][a-z-]+", README):
+        if call[:1] == ["whisperr"]:
+            make_parser().parse_args(call[1:])
+    for option in re.findall(r"--[a-z][a-z-]+", get_text(page)):
         assert option in _parser_help()
 
 
@@ -94,23 +55,6 @@ def _parser_help() -> str:
     commands = next(a for a in make_parser()._actions if a.choices is not None)
     choices: Any = commands.choices
     return "".join(parser.format_help() for parser in choices.values())
-
-
-def test_on_error_runs_in_the_threads_that_the_page_names() -> None:
-    threads: list[str] = []
-    called = threading.Event()
-
-    def report(error: WhisperrError) -> None:
-        threads.append(threading.current_thread().name)
-        called.set()
-
-    client = Whisperr("wrk_readme", transport=MemoryTransport(), on_error=report)
-    client.track("ada", "Not Snake Case")
-    assert called.wait(60)
-    assert threads == [THREAD_NAME]
-    client.shutdown()
-    client.track("ada", "seen")
-    assert threads == [THREAD_NAME, threading.current_thread().name]
 
 
 def to_range(get_seconds: Callable[[Random], float]) -> str:

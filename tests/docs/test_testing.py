@@ -4,25 +4,17 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
+from tests.docs.page import get_blocks
 from whisperr import testing
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+\.py)\n")
-SETTINGS = """
-import django
-from django.conf import settings
-
-settings.configure(
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-    USE_TZ=True,
-)
-django.setup()
-"""
 BARE = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-W", "error")
 LIMIT = 120  # seconds for one run; far more than it takes
 
@@ -56,27 +48,39 @@ def test_every_module_passes_under_pytest(
     done.assert_outcomes(passed=tests)
 
 
-@pytest.mark.skipif(importlib.util.find_spec("django") is None, reason="django: not installed")
-def test_the_tests_of_django_run_with_its_own_runner(
-    written: dict[str, str], pytester: pytest.Pytester
+def test_the_tests_of_unittest_run_with_its_own_runner(
+    written: dict[str, str], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    program = pytester.path / "run_them.py"
-    program.write_text(
-        SETTINGS + "from django.test.utils import get_runner\n"
-        "raise SystemExit(get_runner(settings)().run_tests(['test_with_django']))\n",
-        encoding="utf-8",
-    )
-    done = pytester.runpython(program)
+    assert "WHISPERR_DISABLED=1 python -m unittest\n" in PAGE
+    monkeypatch.setenv("WHISPERR_DISABLED", "1")
+    modules = [name.removesuffix(".py") for name, text in written.items() if "(unittest." in text]
+    done = pytester.run(sys.executable, "-m", "unittest", *modules, timeout=LIMIT)
     assert done.ret == 0
-    done.stderr.fnmatch_lines(["Ran 2 tests*", "OK"])
+    done.stderr.fnmatch_lines([f"Ran {len(modules)} tests*", "OK"])
+
+
+@pytest.mark.skipif(importlib.util.find_spec("django") is None, reason="django: not installed")
+def test_the_test_of_django_runs_in_the_project_of_its_guide(tmp_path: Path) -> None:
+    from tests.django.projects import run_in, start_project
+
+    guide = {}
+    for block in reversed(get_blocks("docs/django.md", "python")):
+        guide[block.partition("\n")[0].removeprefix("# ")] = block
+    modules = {text.partition("\n")[0].removeprefix("# "): text for _, text in BLOCK.findall(PAGE)}
+    test = "test_with_django.py"
+    files = {"views.py": guide["views.py"], "shop/urls.py": guide["urls.py"], test: modules[test]}
+    start_project(tmp_path, guide["settings.py"], files)
+    done = run_in(tmp_path, "manage.py", "test", WHISPERR_DISABLED="1")
+    assert done.returncode == 0, done.stderr
+    assert "Ran 1 test" in done.stderr
 
 
 def test_the_shown_failure_is_the_real_one() -> None:
     (expected,) = [text for kind, text in BLOCK.findall(PAGE) if kind == "text"]
     billing: dict[str, object] = {}
     source = next(text for _, text in BLOCK.findall(PAGE) if text.startswith("# billing.py"))
-    exec(compile(source, "billing.py", "exec"), billing)
     with testing.capture() as events:
+        exec(compile(source, "billing.py", "exec"), billing)
         billing["upgrade"](42, "pro")  # type: ignore[operator]  # a function of the page
     with pytest.raises(AssertionError) as caught:
         events.assert_tracked("plan_upgraded", user=42, properties={"plan": "team"})

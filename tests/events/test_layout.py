@@ -11,6 +11,7 @@ from whisperr._events.layout import (
     EVENT_HEAD,
     get_kind,
     get_oldest_time,
+    get_time,
     get_user,
     is_expired,
     is_identify,
@@ -98,3 +99,19 @@ class TestAge:
 
     def test_bytes_without_a_time_are_not_expired(self) -> None:
         assert is_expired(b"{}", get_oldest_time(NOW)) is False
+
+
+@pytest.mark.parametrize(
+    ("data", "time"),
+    [
+        (
+            b'{"event_type":"a","external_user_id":"u","occurred_at":"2026-06-14T12:00:00.000Z"}',
+            b"2026-06-14T12:00:00.000Z",
+        ),
+        (b'{"event_type":"a","occurred_at":"soon"}', b'soon"}'),
+        (b'{"external_user_id":"u","occurred_at":"2026-06-14T12:00:00.000Z"}', None),
+        (b"{}", None),
+    ],
+)
+def test_the_time_of_an_event_is_read_as_it_is_written(data: bytes, time: bytes | None) -> None:
+    assert get_time(data) == time

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 pytest.importorskip("flask", reason="Flask is not installed")
 
+import click
 from flask import Flask, request, session
 
 from whisperr import Whisperr as Client
@@ -15,6 +20,7 @@ from whisperr.flask import Whisperr, current
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from whisperr import WhisperrError
     from whisperr.dev import LocalServer
@@ -240,3 +246,74 @@ class TestFlaskLogin:
             assert current.track("seen") is None
             assert current.client.track(7, "seen") is not None
         assert sent(app, server) == [("7", "seen")]
+
+    def test_debug_tells_an_anonymous_visitor_from_a_missing_request(
+        self, app: Flask, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        app.config["WHISPERR_DEBUG"] = True
+        Whisperr(app)
+        visit(app, lambda: current.track("seen"))
+        with app.app_context():
+            current.track("seen")
+        found = [text for text in caplog.messages if text.endswith("; nothing is sent")]
+        assert ["the visitor is anonymous" in text for text in found] == [True, False]
+        assert "no request is running, so there is no user" in found[1]
+
+
+class TestWithoutAKey:
+    """A command of `flask` goes on; a server does not start."""
+
+    PROGRAM = """
+import click
+from flask import Flask
+from whisperr.flask import Whisperr, current
+
+def create_app():
+    app = Flask(__name__)
+    Whisperr(app, resolve_user=lambda: "ada")
+
+    @app.cli.command("build")
+    def build():
+        click.echo(f"built, {current.client.track('ada', 'site_built')}")
+
+    return app
+"""
+
+    def run(self, home: Path, *command: str, **variables: str) -> tuple[int, str]:
+        (home / "shop.py").write_text(self.PROGRAM, encoding="utf-8")
+        inherited = {k: v for k, v in os.environ.items() if not k.startswith("WHISPERR_")}
+        done = subprocess.run(
+            [sys.executable, "-m", *command],
+            cwd=home,
+            env={**inherited, **variables},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        return done.returncode, done.stdout
+
+    @pytest.mark.parametrize("command", [("build",), ("routes",)])
+    def test_a_command_goes_on_and_the_log_says_so(
+        self, tmp_path: Path, command: tuple[str, ...]
+    ) -> None:
+        code, output = self.run(tmp_path, "flask", "--app", "shop", *command)
+        assert code == 0, output
+        assert output.count("WHISPERR_API_KEY is not set") == 1
+        assert ("built, None" in output) == (command == ("build",))
+
+    @pytest.mark.parametrize(
+        "server",
+        [("flask", "--app", "shop", "run"), ("gunicorn", "--check-config", "shop:create_app()")],
+    )
+    def test_a_server_does_not_start(self, tmp_path: Path, server: tuple[str, ...]) -> None:
+        if importlib.util.find_spec(server[0]) is None:
+            pytest.skip(f"{server[0]} is not installed")
+        code, output = self.run(tmp_path, *server)
+        assert code != 0
+        assert "api_key: none given and WHISPERR_API_KEY is not set" in output
+
+    def test_a_command_of_another_server_is_no_command_of_flask(self) -> None:
+        with click.Context(click.Command("uvicorn")), pytest.raises(ValueError, match="api_key"):
+            Whisperr(Flask("shop"))

@@ -8,6 +8,7 @@ import pytest
 
 from whisperr import InvalidEvent, Whisperr, WhisperrError
 from whisperr._integrations.client import DefaultClient, get_client_factory, get_environment_client
+from whisperr.testing import capture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,6 +63,78 @@ class TestDefaultClient:
         with pytest.raises(ValueError, match="no key"):
             default.get()
         assert default.clear() is None
+
+
+class TestWithoutAKey:
+    @pytest.fixture
+    def default(self) -> DefaultClient:
+        return DefaultClient(Whisperr)
+
+    def test_the_start_of_a_server_is_an_error(self, default: DefaultClient) -> None:
+        with pytest.raises(ValueError, match="WHISPERR_API_KEY is not set"):
+            default.require()
+
+    def test_everything_else_gets_a_disabled_client_and_one_record(
+        self, default: DefaultClient, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        client = default.get()
+        assert default.get() is client
+        assert client.track("u", "trial_started") is None
+        assert client.stats().state == "disabled"
+        (record,) = caplog.records
+        assert (record.name, record.levelname) == ("whisperr", "ERROR")
+        for text in ("WHISPERR_API_KEY is not set", "WHISPERR_DISABLED=1", '"whisperr doctor"'):
+            assert text in record.getMessage()
+
+    def test_a_server_that_starts_afterwards_does_so_only_with_a_key(
+        self, default: DefaultClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        disabled = default.get()
+        with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
+            default.require()
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_test")
+        assert default.require().enabled
+        assert default.get() is not disabled
+
+    @pytest.mark.parametrize("key", ["", "   "])
+    def test_an_empty_key_is_none(
+        self, default: DefaultClient, monkeypatch: pytest.MonkeyPatch, key: str
+    ) -> None:
+        monkeypatch.setenv("WHISPERR_API_KEY", key)
+        assert not default.get().enabled
+        with pytest.raises(ValueError, match="is empty"):
+            default.require()
+
+    def test_a_wrong_key_is_an_error_everywhere(
+        self, default: DefaultClient, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WHISPERR_API_KEY", "two words")
+        for ask in (default.get, default.require):
+            with pytest.raises(ValueError, match="white space"):
+                ask()
+
+    def test_it_is_forgotten_like_any_other(self, default: DefaultClient) -> None:
+        disabled = default.get()
+        assert default.clear() is disabled
+        assert default.clear() is None
+
+    def test_a_client_that_is_made_in_a_test_ends_with_its_block(
+        self, default: DefaultClient, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        with capture() as events:
+            made = default.require()
+            assert default.get() is made
+            made.track("u", "trial_started")
+        assert len(events) == 1
+        assert caplog.records == []
+        assert default.get() is not made
+        assert len(caplog.records) == 1
+
+    def test_one_that_is_forgotten_in_a_block_is_made_again(self, default: DefaultClient) -> None:
+        with capture():
+            made = default.get()
+            assert default.clear() is made
+            assert default.get() is not made
 
 
 def test_a_client_is_given_as_itself_as_a_function_or_not_at_all(client: Whisperr) -> None:

@@ -30,6 +30,23 @@ def test_a_wrong_value_is_an_error_that_names_the_setting() -> None:
         SettingsReader(settings.get, error=LookupError).read()
 
 
+def test_settings_may_be_the_text_of_the_environment() -> None:
+    settings: dict[str, object] = {
+        "WHISPERR_FLUSH_AT": "20",
+        "WHISPERR_REQUEST_TIMEOUT": "2.5",
+        "WHISPERR_DEBUG": "yes",
+        "WHISPERR_STRICT": "False",
+        "WHISPERR_DISABLED": "",
+    }
+    assert SettingsReader(settings.get).read() == {
+        "flush_at": 20,
+        "request_timeout": 2.5,
+        "debug": True,
+        "strict": False,
+        "disabled": False,
+    }
+
+
 def test_an_address_is_not_shown() -> None:
     settings: dict[str, object] = {"WHISPERR_BASE_URL": "https://ada:secret@host"}
     with pytest.raises(ValueError, match="WHISPERR_BASE_URL = str: must be"):

@@ -79,9 +79,10 @@ def relay(
 
 def manage(database: Database | SQLiteFile, *command: str, code: int = 0) -> str:
     """Run another command of Django, and return its output."""
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     result = subprocess.run(
         [sys.executable, "-W", "error", "-m", "django", *command],
-        env={**os.environ, "PYTHONPATH": str(ROOT), **get_environment(database)},
+        env={**os.environ, "PYTHONPATH": path, **get_environment(database)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

@@ -212,6 +212,8 @@ class TestURL:
         ("url", "expected"),
         [
             ("redis://localhost", RedisBuffer("redis://localhost:6379/0")),
+            ("REDIS://localhost?shards=2", RedisBuffer("redis://localhost:6379/0", shards=2)),
+            ("RedisS://localhost", RedisBuffer("rediss://localhost:6379/0")),
             (
                 "redis://localhost:7000/3?stream=churn&shards=4&timeout=0.5&lease=30",
                 RedisBuffer(

@@ -56,6 +56,16 @@ class TestRecording:
         assert fresh.shutdown(LIMIT)
         assert transport.sent == []
 
+    def test_a_client_without_a_key_is_made_recorded_and_disabled_afterwards(self) -> None:
+        with capture() as events:
+            client = Whisperr()
+            client.track("42", "payment_failed")
+        assert len(events) == 1
+        assert not client.enabled
+        assert client.track("42", "payment_failed") is None
+        with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
+            Whisperr()
+
     def test_nothing_reaches_a_server_that_is_there(self) -> None:
         with LocalServer() as server, Whisperr("wrk_test", base_url=server.url) as client:
             with capture() as events:
@@ -327,12 +337,12 @@ class TestForks:
     def test_a_fork_while_another_thread_begins_a_capture_does_not_hang_the_child(
         self, client: Whisperr
     ) -> None:
-        from whisperr.testing import _capture
+        from whisperr.testing import _overrides
 
         taken, free = threading.Event(), threading.Event()
 
         def lock() -> None:
-            with _capture.get_lock():
+            with _overrides.get_lock():
                 taken.set()
                 free.wait(LIMIT)
 

@@ -203,6 +203,119 @@ def test_clients_and_processes_of_a_test_find_the_server(run: RunTests) -> None:
     done.assert_outcomes(passed=2)
 
 
+# An application as it is written for production: its clients are made when it is imported.
+PRODUCTION = """
+    from whisperr import Whisperr
+    from whisperr._integrations.client import get_environment_client
+
+    client = Whisperr()
+
+    def upgrade(user):
+        client.track(user, "plan_upgraded")
+        get_environment_client().track(user, "seen")
+"""
+
+
+@pytest.mark.parametrize("importer", ["the test", "a conftest", "in the test"])
+def test_an_application_without_a_key_is_imported_recorded_and_sends_to_the_server(
+    run: RunTests, pytester: pytest.Pytester, importer: str
+) -> None:
+    pytester.makepyfile(production=PRODUCTION)
+    if importer == "a conftest":
+        pytester.makeconftest("import production")
+    done = run(
+        f"""
+        {"import production" if importer != "in the test" else ""}
+
+        def test_of_something_else():
+            import production
+            production.upgrade("lost")
+            assert not production.client.ready
+
+        def test_one(whisperr_events):
+            import production
+            production.upgrade("42")
+            assert [event.type for event in whisperr_events] == ["plan_upgraded", "seen"]
+
+        def test_two(whisperr_server):
+            import production
+            production.upgrade("43")
+            assert [a.user for a in whisperr_server.wait(2)] == ["43", "43"]
+
+        def test_three(whisperr_events):
+            assert whisperr_events == []
+            import production
+            assert not production.client.stats().accepted
+        """,
+        process=True,
+    )
+    done.assert_outcomes(passed=4)
+
+
+def test_it_is_so_in_several_processes(run: RunTests, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(production=PRODUCTION)
+    done = run(
+        """
+        import production
+        import pytest
+        from whisperr import Whisperr
+
+        @pytest.mark.parametrize("n", range(4))
+        def test_one(whisperr_events, n):
+            production.upgrade(n)
+            assert [event.user for event in whisperr_events] == [str(n)] * 2
+
+        def test_two():
+            with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
+                Whisperr()
+        """,
+        "-n",
+        "2",
+        process=True,
+    )
+    done.assert_outcomes(passed=5)
+
+
+def test_without_the_plugin_a_client_needs_a_key(run: RunTests, pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(production=PRODUCTION)
+    done = run("import production", "-p", "no:whisperr", process=True)
+    done.assert_outcomes(errors=1)
+    done.stdout.fnmatch_lines(["E*api_key: none given and WHISPERR_API_KEY is not set*"])
+
+
+def test_a_wrong_key_is_an_error_with_the_plugin_too(
+    run: RunTests, pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WHISPERR_API_KEY", "two words")
+    pytester.makepyfile(production=PRODUCTION)
+    run("import production", process=True).assert_outcomes(errors=1)
+
+
+def test_a_client_that_a_test_makes_needs_a_key_unless_a_fixture_is_on(run: RunTests) -> None:
+    done = run(
+        """
+        import pytest
+        from whisperr import Whisperr
+
+        client = Whisperr()
+
+        def test_one():
+            with pytest.raises(ValueError, match="WHISPERR_API_KEY"):
+                Whisperr()
+
+        def test_two(whisperr_events):
+            Whisperr().track("42", "trial_started")
+            assert len(whisperr_events) == 1
+
+        def test_three(whisperr_server):
+            Whisperr().track("42", "trial_started")
+            assert len(whisperr_server.wait(1)) == 1
+        """,
+        "--import-mode=importlib",
+    )
+    done.assert_outcomes(passed=3)
+
+
 def test_both_fixtures_together_are_an_error(run: RunTests) -> None:
     done = run("def test_one(whisperr_server, whisperr_events):\n    pass\n")
     done.assert_outcomes(errors=1)

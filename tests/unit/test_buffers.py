@@ -23,6 +23,7 @@ class TestSQLiteURL:
             ("sqlite:///data/events.db", SQLiteBuffer(CWD / "data" / "events.db")),
             ("sqlite:////a%20b/%C3%BC.db", SQLiteBuffer("/a b/ü.db")),
             ("sqlite:////e.db?synchronous=FULL", SQLiteBuffer("/e.db", synchronous="FULL")),
+            ("SQLite:////E.db", SQLiteBuffer("/E.db")),
             ("sqlite:////e.db?lease=30", SQLiteBuffer("/e.db", lease=30.0)),
             (
                 "sqlite:////e.db?lease=2.5&synchronous=NORMAL",

@@ -7,6 +7,7 @@ import math
 import re
 import ssl
 import warnings
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from whisperr import Whisperr
-from whisperr._options import OPTIONS, OUTBOX, Config, parse_url
+from whisperr._options import FLAGS_OF_ENVIRONMENT, OPTIONS, OUTBOX, Config, parse_url
 from whisperr._queue.memory import MemoryQueue
 from whisperr._secret import Secret
 
@@ -23,16 +24,22 @@ SECRET = "s3cr3t"
 DEFAULTS = {option.name: option.default for option in OPTIONS}
 ALLOWED = {option.name: option.allowed for option in OPTIONS}
 
-WHOLE: tuple[Any, ...] = (0, -1, 1.0, True, "5", None, math.nan)
-SECONDS: tuple[Any, ...] = (0, -1.0, True, "5", None, math.inf, math.nan)
-FLAG: tuple[Any, ...] = (0, 1, None, "yes", "")
+WHOLE: tuple[Any, ...] = (
+    *(0, -1, 2.5, True, None, math.inf, math.nan, Decimal(5)),
+    *("", " ", "0", "-1", "2.5", "five", "inf", "nan", "1e999", b"5"),
+)
+SECONDS: tuple[Any, ...] = (
+    *(0, -1.0, True, None, math.inf, math.nan),
+    *("", "0", "-1", "soon", "inf", "nan", "10 s", b"5"),
+)
+FLAG: tuple[Any, ...] = (2, -1, 0.5, math.nan, "maybe", "2", "None", b"1", [], {}, object())
 OBJECT: tuple[Any, ...] = (5, "text", object(), [])
 REFUSED: dict[str, tuple[Any, ...]] = {
     "flush_at": WHOLE,
     "flush_interval": SECONDS,
     "max_queue_size": WHOLE,
     "max_batch_size": WHOLE,
-    "max_retries": (-1, 1.0, True, "5", None),
+    "max_retries": (-1, 1.5, True, "-1", "many", None),
     "request_timeout": SECONDS,
     "disabled": FLAG,
     "debug": FLAG,
@@ -46,6 +53,8 @@ REFUSED: dict[str, tuple[Any, ...]] = {
     "ssl_context": OBJECT,
     "transport": OBJECT,
 }
+NUMBERS = ("flush_at", "max_queue_size", "max_batch_size", "max_retries")
+SECONDS_OPTIONS = ("flush_interval", "request_timeout")
 NOT_A_URL = (
     "",
     "api.whisperr.net",
@@ -68,6 +77,7 @@ NOT_A_URL = (
     " https://api.whisperr.net",
     "https://[::1",
     "https://\u00e4.example",
+    "https://\u212aelvin.example",  # whose lower case is ASCII
 )
 
 
@@ -79,13 +89,6 @@ class Sender:
 
     def close(self) -> None:
         raise NotImplementedError
-
-
-@pytest.fixture(autouse=True)
-def empty_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("WHISPERR_API_KEY", raising=False)
-    monkeypatch.delenv("WHISPERR_BASE_URL", raising=False)
-    monkeypatch.delenv("WHISPERR_BUFFER", raising=False)
 
 
 def config(**options: Any) -> Config:
@@ -186,6 +189,46 @@ class TestChecks:
     def test_a_value_at_the_limit_is_accepted(self, name: str, value: object) -> None:
         assert getattr(config(**{name: value}), name) == value
 
+    @pytest.mark.parametrize(
+        ("name", "value", "used"),
+        [
+            *[(name, value, 7) for name in NUMBERS for value in ("7", " 7\n", "7.0", 7.0, "+7")],
+            ("max_queue_bytes", "1_048_576", 1_048_576),
+            ("flush_interval", "2.5", 2.5),
+            ("request_timeout", " 30", 30.0),
+        ],
+    )
+    def test_a_number_may_be_written_as_text(self, name: str, value: object, used: object) -> None:
+        found = getattr(config(**{name: value}), name)
+        assert (found, isinstance(found, int)) == (used, name not in SECONDS_OPTIONS)
+
+    @pytest.mark.parametrize("name", ["disabled", "debug", "test_mode", "strict"])
+    @pytest.mark.parametrize(
+        ("value", "used"),
+        [
+            *[(value, True) for value in (True, 1, 1.0, "1", "true", "True", "YES", " on\n")],
+            *[(value, False) for value in (False, 0, 0.0, "0", "false", "False", "no", "OFF")],
+            *[(value, False) for value in (None, "", " ")],
+        ],
+    )
+    def test_a_flag_may_be_a_number_or_a_word(self, name: str, value: object, used: bool) -> None:
+        assert getattr(config(**{name: value}), name) is used
+
+    @pytest.mark.parametrize(
+        ("value", "shown"),
+        [("x" * 5_000, "'" + "x" * 99 + "\u2026"), ("\x1b[2J\n", r"'\x1b[2J\n'")],
+    )
+    def test_a_wrong_value_is_shown_escaped_and_shortened(self, value: str, shown: str) -> None:
+        with pytest.raises(ValueError, match=f"^{re.escape(f'debug={shown}: must be')}"):
+            config(debug=value)
+
+    @pytest.mark.parametrize("name", ["send_batch", "send_identify"])
+    def test_the_error_for_a_transport_of_the_old_kind_says_what_to_write(self, name: str) -> None:
+        old = type("Fake", (), {name: lambda *_: "ok"})()
+        fix = r"send and close; only .* whisperr\.protocols\.Transport; .* MemoryTransport$"
+        with pytest.raises(ValueError, match=fix):
+            Whisperr("wrk_1", transport=old)
+
     @pytest.mark.parametrize(("given_size", "used"), [(1, 1), (499, 499), (500, 500), (9_999, 500)])
     def test_a_batch_is_never_larger_than_the_server_takes(
         self, given_size: int, used: int
@@ -197,10 +240,73 @@ class TestChecks:
             Whisperr("wrk_1", flush_at=0)
 
 
+class TestFlagsOfTheEnvironment:
+    @pytest.mark.parametrize("name", FLAGS_OF_ENVIRONMENT)
+    @pytest.mark.parametrize("given_value", [True, False])
+    @pytest.mark.parametrize(
+        ("written", "used"),
+        [
+            *[(text, True) for text in ("1", "true", "TRUE", "Yes", "on", " 1 ")],
+            *[(text, None) for text in ("0", "false", "False", "NO", "off", "", " ")],
+        ],
+    )
+    def test_a_variable_switches_an_option_on_and_never_off(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        name: str,
+        written: str,
+        used: bool | None,
+        given_value: bool,
+    ) -> None:
+        monkeypatch.setenv(f"WHISPERR_{name.upper()}", written)
+        assert getattr(config(**{name: given_value}), name) is (used or given_value)
+
+    @pytest.mark.parametrize("name", FLAGS_OF_ENVIRONMENT)
+    @pytest.mark.parametrize(
+        ("written", "shown"),
+        [
+            ("maybe", "'maybe'"),
+            ("2", "'2'"),
+            ("truee", "'truee'"),
+            ("\x1b[2J", r"'\x1b[2J'"),
+            ("x" * 5_000, "'" + "x" * 99 + "\u2026"),
+        ],
+    )
+    def test_the_error_for_a_wrong_variable_names_it_and_the_words(
+        self, monkeypatch: pytest.MonkeyPatch, name: str, written: str, shown: str
+    ) -> None:
+        variable = f"WHISPERR_{name.upper()}"
+        monkeypatch.setenv(variable, written)
+        text = f"{variable}={shown}: must be 1, true, yes, on, 0, false, no or off"
+        with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
+            config()
+
+    def test_a_client_that_the_environment_disables_needs_no_key(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WHISPERR_DISABLED", "1")
+        client = Whisperr()
+        assert not client.enabled
+        assert client.track("u", "e") is None
+        assert client.stats().state == "disabled"
+
+    def test_the_documented_options_name_their_variables(self) -> None:
+        named = {o.name for o in OPTIONS if f"`WHISPERR_{o.name.upper()}`" in o.meaning}
+        assert named == {"api_key", "base_url", "buffer", *FLAGS_OF_ENVIRONMENT}
+
+
 class TestKey:
-    def test_the_error_for_a_missing_key_tells_where_to_get_one(self) -> None:
-        with pytest.raises(ValueError, match=r"WHISPERR_API_KEY is not set.*dashboard"):
-            config(api_key=None)
+    @pytest.mark.parametrize("key", [None, "", " "])
+    def test_the_error_for_a_missing_key_names_all_ways_out_in_one_line(
+        self, key: str | None
+    ) -> None:
+        with pytest.raises(ValueError, match="api_key") as caught:
+            config(api_key=key)
+        text = str(caught.value)
+        ways = ("api_key=", "set WHISPERR_API_KEY", '"whisperr dev -- COMMAND"', "disabled=True")
+        assert all(way in text for way in (*ways, "WHISPERR_DISABLED=1", "dashboard"))
+        assert text.isprintable()
+        assert text.startswith("api_key: none given" if key is None else "api_key: is empty")
 
     @pytest.mark.parametrize("key", ["", " ", "\n"])
     def test_a_blank_key_counts_as_missing(self, key: str) -> None:
@@ -304,6 +410,22 @@ class TestBaseUrl:
         monkeypatch.setenv("WHISPERR_BASE_URL", "")
         assert config(base_url=None).base_url == "https://api.whisperr.net"
 
+    @pytest.mark.parametrize(
+        ("url", "used"),
+        [
+            ("HTTP://localhost:8080/", "http://localhost:8080"),
+            ("HTTPS://eu.example/V1/", "https://eu.example/V1"),
+            ("hTtPs://EU.example", "https://EU.example"),
+        ],
+    )
+    @pytest.mark.parametrize("from_environment", [False, True])
+    def test_the_scheme_may_be_in_any_case(
+        self, monkeypatch: pytest.MonkeyPatch, url: str, used: str, from_environment: bool
+    ) -> None:
+        if from_environment:
+            monkeypatch.setenv("WHISPERR_BASE_URL", url)
+        assert config(**{} if from_environment else {"base_url": url}).base_url == used
+
     @pytest.mark.parametrize("url", [*NOT_A_URL, 5, b"https://api.whisperr.net"])
     def test_the_error_for_a_wrong_url_does_not_contain_it(self, url: object) -> None:
         text = re.escape(f"base_url={type(url).__name__}: must be {ALLOWED['base_url']}")
@@ -324,7 +446,11 @@ class TestBaseUrl:
         assert [warning.filename for warning in caught] == [__file__]
 
     @pytest.mark.parametrize(
-        "url", ["http://localhost", "http://127.0.0.1:8080", "http://[::1]:80", "https://other"]
+        "url",
+        [
+            *("http://localhost", "http://127.0.0.1:8080", "http://[::1]:80", "https://other"),
+            "http://LOCALHOST",
+        ],
     )
     def test_https_and_loopback_do_not_warn(self, url: str) -> None:
         with warnings.catch_warnings():
@@ -341,6 +467,7 @@ class TestParts:
             ("http://localhost", ("http", "localhost", 80, "")),
             ("http://127.0.0.1:8080", ("http", "127.0.0.1", 8080, "")),
             ("http://[::1]:81/a/b/", ("http", "::1", 81, "/a/b")),
+            ("HTTP://LocalHost:81/A", ("http", "localhost", 81, "/A")),
             ("https://h_1.example:65535/x", ("https", "h_1.example", 65_535, "/x")),
             *[(url, None) for url in NOT_A_URL],
         ],

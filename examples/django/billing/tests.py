@@ -6,11 +6,12 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.core.management import call_command
-from django.test import TestCase, override_settings
+from django.test import TestCase
 from django.utils import timezone
 
 from whisperr.dev import Arrival, LocalServer
 from whisperr.django import get_client
+from whisperr.testing import send_to
 
 from .models import Subscription
 from .signature import sign
@@ -22,9 +23,9 @@ class TrackingTestCase(TestCase):
     def setUp(self) -> None:
         self.server = LocalServer().start()
         self.addCleanup(self.server.close)
-        settings = override_settings(WHISPERR_API_KEY="wrk_test", WHISPERR_BASE_URL=self.server.url)
-        settings.enable()
-        self.addCleanup(settings.disable)  # shuts the client down
+        sending = send_to(self.server.url)  # whatever the settings say
+        sending.__enter__()
+        self.addCleanup(sending.__exit__, None, None, None)
 
     def sent(self, **filters: Any) -> list[Arrival]:
         """Deliver what is queued; return what arrived."""

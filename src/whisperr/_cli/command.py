@@ -9,22 +9,29 @@ from __future__ import annotations
 import argparse
 import logging
 import os
+import shlex
 import sys
 import time
 import warnings
+from difflib import get_close_matches
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
 from whisperr import Whisperr
 from whisperr._contract import BASE_URL
+from whisperr._foreign import printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import NoReturn
 
     from whisperr import WhisperrError
 
 MAX_SECONDS = 3600  # an hour
 _HELP_WIDTH = 80
+_MAX_SHOWN_CHARS = 60
+_ALIKE = 0.7  # of two words, from 0 to 1: "--dryrun" is, "--amount" and "--timeout" are not
+_NO_KEY = "wrk_not_sent"
 _HINTS = {
     "auth": "check WHISPERR_API_KEY",
     "dropped": "correct the event and send it again",
@@ -44,23 +51,66 @@ class UsageError(CommandError):
     code = 2
 
 
+class Interrupted(CommandError):  # noqa: N818  # of the user, not of the program
+    """Ctrl-C: the text says what was sent and how to go on; the exit code is 130."""
+
+    code = 130  # what a shell reports for a command that Ctrl-C ended
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser that says what would be right, for itself and for the parsers of its commands."""
+
+    def check_command(self, words: Sequence[str], commands: Iterable[str]) -> None:
+        """End with an error unless the first word that is no option is a command."""
+        known = list(commands)
+        first = next((word for word in words if not word.startswith("-")), None)
+        if first is None and not words:
+            self.error(f"which command? {', '.join(known)}; whisperr --help describes them")
+        if first is not None and first not in known:
+            near = _suggest(first, (*known, "--help", "--version"))
+            shown = printable(first, _MAX_SHOWN_CHARS)
+            self.error(f"'{shown}' is no command{near}; there are {', '.join(known)}")
+
+    def refuse(self, words: Sequence[str], hint: str = "") -> NoReturn:
+        """End with an error about words that no argument takes."""
+        word = words[0]
+        shown = printable(word, _MAX_SHOWN_CHARS)
+        if not word.startswith("-"):
+            self.error(f"'{shown}' is one argument too many{hint}")
+        near = _suggest(word.partition("=")[0], self._option_string_actions)
+        self.error(f"there is no option {shown}{near or hint}; see {self.prog} --help")
+
+
+def _suggest(word: str, known: Iterable[str]) -> str:
+    bare = {one.strip("-"): one for one in known}
+    found = get_close_matches(word.strip("-"), bare, n=1, cutoff=_ALIKE)
+    return f" (did you mean {bare[found[0]]}?)" if found else ""
+
+
 def add_command(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: argparse._SubParsersAction[Parser],
     name: str,
     run: Callable[[argparse.Namespace], int],
     summary: str,
     description: str,
     examples: str,
-) -> argparse.ArgumentParser:
-    """Add a command; `run` returns its exit code, `examples` has calls and what they do."""
+    *,
+    usage: str,
+) -> Parser:
+    """Add a command.
+
+    `run` returns its exit code, `usage` is what follows its name, `examples` has calls and what
+    they do.
+    """
     command = commands.add_parser(
         name,
         help=summary,
+        usage=f"whisperr {name} [options] {usage}".rstrip(),
         description=fill(description, _HELP_WIDTH),
         epilog=f"examples:\n{examples}",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    command.set_defaults(run=run, name=name)
+    command.set_defaults(run=run, name=name, parser=command)
     return command
 
 
@@ -74,6 +124,17 @@ def add_sending_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def join_words(arguments: argparse.Namespace, *more: str, without: str = "") -> str:
+    """Return the command line of these arguments, with more words, as a shell reads it."""
+    words = [word for word in arguments.line if word != without]
+    return printable(shlex.join(["whisperr", *words, *more]))
+
+
+def format_count(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 event", "1,200 events"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def to_float(text: str) -> float:
     """Return a number; -1, which is out of every range here, for any other text."""
     try:
@@ -85,7 +146,9 @@ def to_float(text: str) -> float:
 class Sender:
     """A strict client without logging, and the errors it reported.
 
-    Raises UsageError for a wrong configuration.
+    It keeps its events in memory, whatever WHISPERR_BUFFER says: a command waits for the delivery
+    itself, and what an application keeps in its store is for the application to send. With a
+    `transport` it needs no key. Raises UsageError for a wrong configuration.
     """
 
     def __init__(self, arguments: argparse.Namespace, **options: Any) -> None:  # noqa: ANN401  # those of Whisperr
@@ -93,12 +156,26 @@ class Sender:
         logger = logging.getLogger("whisperr")
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())
-        if not os.environ.get("WHISPERR_API_KEY", "").strip():
-            raise UsageError("no key: set WHISPERR_API_KEY to your server key (wrk_...)")
+        if not os.environ.get("WHISPERR_API_KEY", "").strip() and "transport" not in options:
+            raise UsageError(
+                "no key: set WHISPERR_API_KEY to your server key (wrk_...); to try it without one, "
+                f"run it in a local server: whisperr dev -- {join_words(arguments)}"
+            )
+        buffer = os.environ.pop("WHISPERR_BUFFER", None)
+        try:
+            self.client = self._make_client(arguments, options)
+        finally:
+            if buffer is not None:
+                os.environ["WHISPERR_BUFFER"] = buffer
+        if not self.client.enabled:
+            raise UsageError("WHISPERR_DISABLED is set, so nothing would be sent: unset it")
+
+    def _make_client(self, arguments: argparse.Namespace, options: dict[str, Any]) -> Whisperr:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             try:
-                self.client = Whisperr(
+                client = Whisperr(
+                    _NO_KEY if "transport" in options else None,
                     base_url=arguments.base_url or BASE_URL,
                     test_mode=arguments.test,
                     strict=True,
@@ -109,6 +186,7 @@ class Sender:
                 raise UsageError(str(error)) from None
         for warning in caught:
             print(f"whisperr: {warning.message}", file=sys.stderr)
+        return client
 
     def deliver(self, timeout: float) -> float:
         """Deliver, shut down and return the seconds it took; raises CommandError for a failure."""

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import errno
 from functools import partial
 from typing import TYPE_CHECKING
 
 from .command import MAX_SECONDS, UsageError, add_command, to_float
 
 if TYPE_CHECKING:
-    from whisperr.dev import Fault
+    from whisperr.dev import Fault, LocalServer
+    from whisperr.dev._console.terminal import Terminal
+
+    from .command import Parser
 
 
 DEFAULT_PORT = 8722
@@ -23,9 +27,17 @@ _FAULT_OPTIONS = {
     "wrong-key": "refuse the key with 401",
     "legacy": "refuse a whole batch for one bad event",
 }
+# The options of a server of its own.
+_OF_SERVER = (
+    *("max_body", "seed", "store", "fail", "retry_after"),
+    *(name.replace("-", "_") for name in (*_DELAY_OPTIONS, *_FAULT_OPTIONS)),
+)
+_OURS = "ours"
+_FOREIGN = "foreign"
+_ANOTHER_PORT = "choose another port with --port, or --port 0 for a free one"
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the three commands."""
     dev = add_command(
         commands,
@@ -36,6 +48,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "event, in the terminal and on a page for the browser, and injects faults on demand. It "
         "listens on loopback only.",
         "  whisperr dev -- python manage.py runserver\n  whisperr dev --store events.jsonl",
+        usage="[-- COMMAND]",
     )
     _add_dev_options(dev)
     _add_fault_options(dev)
@@ -46,6 +59,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "follow a running local server in a terminal",
         "Print what arrives at a running `whisperr dev`, also over its restarts.",
         "  whisperr tail --refused\n  whisperr tail --type 'payment_*' 'amount>100'",
+        usage="[FILTER ...]",
     )
     _add_tail_options(tail)
     demo = add_command(
@@ -56,6 +70,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "Start a local server, send a day of events of a SaaS product through the client, and "
         "count. Ends with 1 if a single event is missing or duplicated.",
         "  whisperr demo\n  whisperr demo --users 30",
+        usage="",
     )
     demo.add_argument(
         "--users",
@@ -68,7 +83,10 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
 
 def _add_dev_options(dev: argparse.ArgumentParser) -> None:
     dev.add_argument(
-        "--port", type=_parse_count, default=DEFAULT_PORT, help="0 chooses a free one (%(default)s)"
+        "--port",
+        type=_parse_count,
+        help=f"else {DEFAULT_PORT}; 0 chooses a free one; a command uses a whisperr dev that runs "
+        "there already",
     )
     dev.add_argument("--key", metavar="KEY", help="accept this key only; any when left out")
     dev.add_argument(
@@ -84,7 +102,7 @@ def _add_dev_options(dev: argparse.ArgumentParser) -> None:
         "command",
         nargs="*",
         metavar="-- COMMAND",
-        help="run it with WHISPERR_BASE_URL set, and end with its exit code",
+        help="run it with WHISPERR_BASE_URL and a key set, and end with its exit code",
     )
 
 
@@ -136,6 +154,7 @@ def _add_tail_options(tail: argparse.ArgumentParser) -> None:
     tail.add_argument(
         "--format", choices=("text", "json"), default="text", help="json: one object a line"
     )
+    tail.set_defaults(rest_to="filter")
     tail.add_argument("filter", nargs="*", metavar="FILTER", help="as in the page's filter box")
 
 
@@ -173,30 +192,73 @@ def _parse_delay(text: str) -> dict[str, float]:
 
 
 def _dev(arguments: argparse.Namespace) -> int:
-    from whisperr.dev import LocalServer
-    from whisperr.dev._console.terminal import open_terminal, serve
+    from whisperr.dev._console.terminal import open_terminal, run_beside, serve
     from whisperr.dev._memory.journal import JournalError
 
     terminal = open_terminal(arguments.command)
+    port = DEFAULT_PORT if arguments.port is None else arguments.port
     try:
-        server = LocalServer(
-            arguments.port,
-            api_key=arguments.key,
-            faults=get_faults(arguments),
-            seed=arguments.seed,
-            max_body_bytes=arguments.max_body,
-            store=arguments.store,
-            on_arrival=terminal.arrival,
-            on_request=terminal.request,
-        )
-        return serve(server, terminal, arguments.command)
+        server = _start_server(arguments, terminal, port)
     except JournalError as error:
         raise UsageError(f"--store {arguments.store}: {error}") from None
     except (OSError, OverflowError) as error:
+        other = getattr(error, "errno", None) == errno.EADDRINUSE and _find_other(arguments, port)
+        if other == _OURS:
+            return run_beside(port, terminal, arguments.command, arguments.key)
+        if other != _FOREIGN:
+            raise UsageError(
+                f"cannot listen on 127.0.0.1:{port}: {error}; {_ANOTHER_PORT}"
+            ) from None
+        terminal.line(f"another program uses port {port}; taking a free one")
+        server = _start_server(arguments, terminal, 0)
+    return serve(server, terminal, arguments.command)
+
+
+def _start_server(arguments: argparse.Namespace, terminal: Terminal, port: int) -> LocalServer:
+    from whisperr.dev import LocalServer
+
+    server = LocalServer(
+        port,
+        api_key=arguments.key,
+        faults=get_faults(arguments),
+        seed=arguments.seed,
+        max_body_bytes=arguments.max_body,
+        store=arguments.store,
+        on_arrival=terminal.arrival,
+        on_request=terminal.request,
+    )
+    try:
+        return server.start()
+    except BaseException:
+        server.close()  # its journal
+        raise
+
+
+def _find_other(arguments: argparse.Namespace, port: int) -> str | None:
+    """Return whose server takes the port, if a command can be run all the same; None if not.
+
+    A running `whisperr dev` is used, if nothing else was asked for than to run the command. For a
+    program of others another port is taken, unless this one was asked for.
+    """
+    from whisperr.dev._console.running import get_counts, get_url
+
+    if get_counts(port) is None:
+        return _FOREIGN if arguments.command and arguments.port is None else None
+    url = get_url(port)
+    if not arguments.command:
         raise UsageError(
-            f"cannot listen on 127.0.0.1:{arguments.port}: {error}; "
-            "choose another port with --port, or --port 0 for a free one"
-        ) from None
+            f"a whisperr dev runs already at {url}: open it in a browser, or follow it with: "
+            f"whisperr tail --port {port}; for a second one, {_ANOTHER_PORT}"
+        )
+    parser = arguments.parser
+    for name in _OF_SERVER:
+        if getattr(arguments, name) != parser.get_default(name):
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(
+                f"a whisperr dev runs already at {url}, without your {option}: end that one, or "
+                f"{_ANOTHER_PORT}"
+            )
+    return _OURS
 
 
 def _tail(arguments: argparse.Namespace) -> int:

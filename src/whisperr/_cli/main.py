@@ -1,53 +1,68 @@
-"""The `whisperr` command: its parser, and how it starts and ends."""
+"""The `whisperr` command: how it starts and ends.
+
+The commands are imported after an interrupt can be caught, so that none shows a traceback: this
+module imports next to nothing itself.
+"""
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
 import sys
-from contextlib import suppress
-from typing import TYPE_CHECKING
 
-from whisperr._foreign import printable
-from whisperr._version import __version__
-
-from . import doctor, import_file, local, send
-from .command import CommandError
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Sequence
+    from types import FrameType
+    from typing import NoReturn
+
+    from .command import Parser
 
 _INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
+_HINTS = {
+    "track": "; properties are written as key=value",
+    "identify": "; traits are written as --trait key=value",
+    "dev": "; options of the command follow after --, as in: whisperr dev -- python app.py",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code."""
-    _open_missing_streams()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="replace")  # "?" on a terminal whose encoding has no "✓"
+    """Run one command; return its exit code. Without `argv` it is the command of this process."""
     words = list(sys.argv[1:] if argv is None else argv)
+    catches = False
+    try:
+        catches = argv is None and _catch_interrupt()
+        _open_streams()
+        return _run(words)
+    except BrokenPipeError:  # `whisperr tail | head`
+        _discard_output()
+        return 0
+    except KeyboardInterrupt:
+        _print_error(" ".join(["whisperr", *words[:1]]) + ": interrupted")
+        return _INTERRUPTED
+    finally:
+        if catches:  # what follows is the end of the interpreter
+            _end_at_interrupt()
+
+
+def _run(words: list[str]) -> int:
+    from .command import CommandError
+
     name = "whisperr"
     try:
         try:
-            arguments = make_parser().parse_args(words)
+            arguments = _parse(words)
         finally:
             sys.stdout.flush()  # help, before argparse ends the process
-        if words[:1] == ["dev"] and "--" in words:  # argparse would consume a second "--"
-            arguments.command = words[words.index("--") + 1 :]
         name = f"whisperr {arguments.name}"
         code = int(arguments.run(arguments))
         sys.stdout.flush()  # here, so that a full disk is an error of the command
     except CommandError as error:
         _print_error(f"{name}: {' '.join(str(error).split())}")
         return error.code
-    except BrokenPipeError:  # `whisperr tail | head`
-        _discard_output()
-        return 0
-    except KeyboardInterrupt:
-        _print_error(f"{name}: interrupted")
-        return _INTERRUPTED
+    except BrokenPipeError:
+        raise
     except OSError as error:  # such as a standard output on a full disk
         _discard_output()
         _print_error(f"{name}: {error}")
@@ -55,36 +70,98 @@ def main(argv: Sequence[str] | None = None) -> int:
     return code
 
 
-def _open_missing_streams() -> None:
+def _parse(words: list[str]) -> argparse.Namespace:
+    """Return the arguments; wrong ones end the process with 2 and a sentence."""
+    parser, commands = _make_parsers()
+    parser.check_command(words, commands)
+    arguments, rest = parser.parse_known_args(words)
+    if "name" not in arguments:  # options only
+        parser.refuse(rest or words)
+    arguments.line = words
+    if words[:1] == ["dev"] and "--" in words:  # argparse would consume a second "--"
+        arguments.command = words[words.index("--") + 1 :]
+    elif rest and "rest_to" in arguments and not any(word.startswith("-") for word in rest):
+        getattr(arguments, arguments.rest_to).extend(rest)  # words after an option
+    elif rest:
+        arguments.parser.refuse(rest, _HINTS.get(arguments.name, ""))
+    return arguments
+
+
+def _catch_interrupt() -> bool:
+    """Let the first Ctrl-C raise KeyboardInterrupt, and a second one end the process at once.
+
+    Returns whether it does; not where this process ignores Ctrl-C.
+    """
+    import signal
+
+    if signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        return False
+
+    def interrupt(_number: int, _frame: FrameType | None) -> NoReturn:
+        _end_at_interrupt()
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+    return True
+
+
+def _end_at_interrupt() -> None:
+    import signal
+
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _open_streams() -> None:
     """Open the null device for each standard stream that is closed (`whisperr doctor >&-`).
 
     Without one, Python has None in its place, and the next file that is opened gets its number.
     """
     for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
         if getattr(sys, name) is None:
-            with suppress(OSError):  # the lowest free number, which is this one
+            try:  # the lowest free number, which is this one
                 opened = os.open(os.devnull, os.O_RDWR)
                 setattr(sys, name, os.fdopen(opened, mode, closefd=opened != number))
+            except OSError:
+                continue
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # "?" on a terminal whose encoding has no "✓"
 
 
 def _print_error(text: str) -> None:
-    with suppress(OSError):  # stderr may be closed as well
+    from whisperr._foreign import printable
+
+    try:
         print(printable(text), file=sys.stderr, flush=True)
+    except OSError:  # stderr may be closed as well
+        return
 
 
 def _discard_output() -> None:
     """Send what is still buffered for stdout nowhere: the interpreter flushes it at its end."""
-    with suppress(OSError, ValueError):  # a stdout of tests, which has no descriptor
+    try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError):  # a stdout of tests, which has no descriptor
+        return
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> Parser:
     """Return the parser; each command sets its `name` and `run`, which returns the exit code."""
-    parser = argparse.ArgumentParser(
+    return _make_parsers()[0]
+
+
+def _make_parsers() -> tuple[Parser, list[str]]:
+    """Return the parser and the names of its commands."""
+    from whisperr._version import __version__
+
+    from . import doctor, import_file, local, send
+    from .command import Parser
+
+    parser = Parser(
         prog="whisperr", description="Tools for the development and operation of whisperr."
     )
     parser.add_argument("--version", action="version", version=f"whisperr {__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND")
     for module in (local, send, import_file, doctor):
         module.add_to(commands)
-    return parser
+    return parser, list(commands.choices)

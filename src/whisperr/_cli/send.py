@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,8 @@ from whisperr._integrations.values import parse_json, parse_members, parse_momen
 
 from .command import (
     MAX_SECONDS,
-    CommandError,
+    Interrupted,
+    Parser,
     Sender,
     UsageError,
     add_command,
@@ -33,6 +35,10 @@ _VALUES = (
     "A value that is JSON is read as JSON: 4900, true, null, [1]. Everything else is a string; "
     "so is a text in the quotation marks of JSON: '\"4900\"'."
 )
+_USER = "external_user_id (your id of the user)"
+_EVENT = "event_type (what happened, in lowercase snake case)"
+_TRACK = "whisperr track user_8842 payment_failed amount_cents=4900"
+_IDENTIFY = "whisperr identify user_8842 --trait plan=pro"
 _TRACK_EXAMPLES = """\
   whisperr track user_8842 payment_failed amount_cents=4900 reason=card_declined
       one number, one string
@@ -49,8 +55,17 @@ _IDENTIFY_EXAMPLES = """\
 """
 
 
-def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the two commands."""
+    for command in (_add_track(commands), _add_identify(commands)):
+        command.set_defaults(rest_to="words")
+        command.add_argument(
+            "--timeout", type=_parse_timeout, default=30.0, metavar="SECONDS", help="%(default)g"
+        )
+        add_sending_options(command)
+
+
+def _add_track(commands: argparse._SubParsersAction[Parser]) -> Parser:
     track = add_command(
         commands,
         "track",
@@ -58,14 +73,21 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "send one event and print what the server answered",
         f"Send one event and wait for its delivery. {_KEY} {_VALUES}",
         _TRACK_EXAMPLES,
+        usage="USER EVENT [key=value ...]",
     )
-    track.usage = "whisperr track [options] USER EVENT [key=value ...]"
-    track.add_argument("user", metavar="USER", help="your id of the user")
-    track.add_argument("event", metavar="EVENT", help="lowercase snake case: payment_failed")
-    track.add_argument("pairs", metavar="key=value", nargs="*", help="properties")
+    track.add_argument(
+        "words",
+        metavar="USER EVENT key=value",
+        nargs="*",
+        help="your id of the user; what happened, in lowercase snake case; properties",
+    )
     track.add_argument("--json", metavar="FILE", help="properties: a JSON object; - for stdin")
     track.add_argument("--at", type=_parse_time, metavar="TIME", help="RFC 3339, with its zone")
     track.add_argument("--message-id", metavar="ID", help="a second event with it is dropped")
+    return track
+
+
+def _add_identify(commands: argparse._SubParsersAction[Parser]) -> Parser:
     identify = add_command(
         commands,
         "identify",
@@ -73,8 +95,9 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
         "send what is known about a user and print what the server answered",
         f"Send what is known about a user and wait for its delivery. {_KEY} {_VALUES}",
         _IDENTIFY_EXAMPLES,
+        usage="USER",
     )
-    identify.add_argument("user", metavar="USER", help="your id of the user")
+    identify.add_argument("words", metavar="USER", nargs="*", help="your id of the user")
     for name in ("email", "phone", "push-token"):
         identify.add_argument(f"--{name}", metavar="ADDRESS", help="the user has opted in to it")
     identify.add_argument(
@@ -83,11 +106,7 @@ def add_to(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> Non
     identify.add_argument("--json", metavar="FILE", help="traits: a JSON object; - for stdin")
     identify.add_argument("--preferred-channel", choices=("email", "sms", "push"))
     identify.add_argument("--anonymous-id", metavar="ID", help="the id of the visitor before")
-    for command in (track, identify):
-        command.add_argument(
-            "--timeout", type=_parse_timeout, default=30.0, metavar="SECONDS", help="%(default)g"
-        )
-        add_sending_options(command)
+    return identify
 
 
 def _parse_timeout(text: str) -> float:
@@ -104,6 +123,25 @@ def _parse_time(text: str) -> datetime:
         return parse_moment(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _read_words(arguments: argparse.Namespace) -> None:
+    """Set the user, the event and the pairs; end with an error that names what is missing."""
+    user, event, *pairs = [*arguments.words, "", ""][: max(len(arguments.words), 2)]
+    is_track = arguments.name == "track"
+    if not arguments.words:
+        missing = f"{_USER} and {_EVENT} are" if is_track else f"{_USER} is"
+        example = _TRACK if is_track else _IDENTIFY
+        arguments.parser.error(f"{missing} missing; such as: {example}")
+    if not is_track:
+        pairs = arguments.words[1:]
+        if pairs:
+            options = shlex.join(word for pair in pairs for word in ("--trait", pair))
+            arguments.parser.refuse(pairs, f"; traits are written: {printable(options)}")
+    elif not event or "=" in event:
+        words = ["whisperr", "track", user, "payment_failed", *arguments.words[1:]]
+        arguments.parser.error(f"{_EVENT} is missing; such as: {printable(shlex.join(words))}")
+    arguments.user, arguments.event, arguments.pairs = user, event, pairs
 
 
 def _track(client: Whisperr, arguments: argparse.Namespace) -> str:
@@ -134,14 +172,21 @@ def _send(
     call: Callable[[Whisperr, argparse.Namespace], str], arguments: argparse.Namespace
 ) -> int:
     """Make one call, deliver it, and print the outcome; `call` returns what it sends."""
+    _read_words(arguments)
+    sender = Sender(arguments)
     try:
-        sender = Sender(arguments)
         name = call(sender.client, arguments)
         spent = sender.deliver(arguments.timeout)
     except ValueError as error:
         raise UsageError(str(error)) from None
     except KeyboardInterrupt:
-        raise CommandError("interrupted; it may have been delivered or not") from None
+        sender.client.shutdown(0)  # or the end of the process would wait for the delivery
+        raise Interrupted(
+            "interrupted; it may have been delivered or not; with --message-id it can be repeated "
+            "without a duplicate"
+            if arguments.name == "track"
+            else "interrupted; it may have been delivered or not; it can be repeated"
+        ) from None
     requests = sender.client.stats().requests
     retried = "" if requests == 1 else f" in {requests} requests"
     print(printable(f"delivered {name}: accepted{retried} after {spent * 1000:.0f} ms"))

@@ -15,7 +15,7 @@ from whisperr._frozen import Frozen
 from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, count_own
 
-from .reporter import Tally
+from .reporter import INTERVAL, Tally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -162,9 +162,10 @@ class ClientAccounting:
 
     # -- what the client and the scheduler count
 
-    def not_accepted(self, reason: Reason, message: str) -> None:
-        """Count and report a call that became no event."""
-        self.reporter.add("dropped", message, reason, tally=Tally(self.dropped, reason, 1))
+    def not_accepted(self, reason: Reason, message: str, interval: float = INTERVAL) -> None:
+        """Count and report a call that became no event; `interval` as in `Reporter.add`."""
+        tally = Tally(self.dropped, reason, 1)
+        self.reporter.add("dropped", message, reason, tally=tally, interval=interval)
 
     def vetoed(self) -> None:
         """Count an event that `before_send` did not want; that is no loss to report."""

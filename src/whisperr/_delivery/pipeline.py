@@ -10,7 +10,7 @@ import os
 import sys
 from _weakref import ref  # by itself: `weakref` is a twentieth of the import time
 
-from whisperr._events.event import EventEncoder, Vetoed
+from whisperr._events.event import AnonymousUser, EventEncoder, Vetoed
 from whisperr._events.layout import is_identify
 from whisperr._options import OVERRIDES
 from whisperr._process import exit as process_exit
@@ -28,7 +28,7 @@ from .accounting import ClientAccounting
 from .deferrals import Deferrals
 from .lazy_transport import LazyTransport, to_load
 from .outage import get_outage
-from .reporter import Reporter, get_call_site, get_raise_site
+from .reporter import ANONYMOUS_INTERVAL, INTERVAL, Reporter, get_call_site, get_raise_site
 from .scheduler import NEVER, Scheduler
 from .thread import DeliveryThread
 
@@ -160,7 +160,7 @@ class Pipeline:
             dropped = sink.put(data)
         except StoreError as error:
             call = "identify" if is_identify(data) else "track"
-            self._not_accepted("not_stored", f"{call}: {error}", call_site)
+            self.not_accepted("not_stored", f"{call}: {error}", call_site)
             return False
         self.accounting.accept()
         if dropped:
@@ -211,11 +211,14 @@ class Pipeline:
             self.accounting.vetoed()
             return
         text = str(error) if isinstance(error, InvalidEvent) else type(error).__name__
-        self._not_accepted("invalid", f"{call}: {text}", call_site)
+        interval = INTERVAL
+        if isinstance(error, AnonymousUser):
+            text, interval = f"{text}; for an anonymous visitor, skip the call", ANONYMOUS_INTERVAL
+        self.not_accepted("invalid", f"{call}: {text}", call_site, interval)
 
     def reject_closed(self, call: str, call_site: str | None = None) -> None:
         """Count and report a call after shutdown."""
-        self._not_accepted("closed", f"{call}: the client is shut down", call_site)
+        self.not_accepted("closed", f"{call}: the client is shut down", call_site)
 
     def flush(self, timeout: float | None, waiting: Waiting | None = None) -> bool:
         """Deliver all that was accepted before; see `Whisperr.flush`.
@@ -340,9 +343,12 @@ class Pipeline:
         else:
             self.accounting.lost(events, "queue_full", QUEUE_FULL)
 
-    def _not_accepted(self, reason: Reason, message: str, call_site: str | None) -> None:
+    def not_accepted(
+        self, reason: Reason, message: str, call_site: str | None, interval: float = INTERVAL
+    ) -> None:
+        """Count and report a call whose event was not accepted."""
         where = get_call_site() if call_site is None else call_site
-        self.accounting.not_accepted(reason, f"{message}{where}")
+        self.accounting.not_accepted(reason, f"{message}{where}", interval)
 
     def report_added(self, first: bool) -> None:  # noqa: FBT001  # a callback of `Reporter`
         """Have a report emitted: by the thread, or here when everything else has ended."""

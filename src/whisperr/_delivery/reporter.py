@@ -1,10 +1,11 @@
 """Losses and pauses are reported in summary: to `on_error` and to the logger `whisperr`.
 
-At most one `on_error` call and one log line per kind and second, carrying the count; the first
-report of a kind is emitted at once. Adding a report never waits and never runs foreign code, so
-`track()` may do it anywhere. Emitting runs `on_error` and logging, which are foreign code: in the
-delivery thread, and in a thread that calls `flush()` or `shutdown()`, or any method of a client
-that is closed. What they raise is contained, but for an interruption of the calling thread.
+At most one `on_error` call and one log line per kind and second, carrying the count (for some kinds
+per minute); the first report of a kind is emitted at once. Adding a report never waits and never
+runs foreign code, so `track()` may do it anywhere. Emitting runs `on_error` and logging, which are
+foreign code: in the delivery thread, and in a thread that calls `flush()` or `shutdown()`, or any
+method of a client that is closed. What they raise is contained, but for an interruption of the
+calling thread.
 
 Invariant: a report is added, and counted, in one run of statements without a call, so that no
 signal handler that raises can come between the two (see `_queue.memory`).
@@ -27,9 +28,13 @@ if TYPE_CHECKING:
 
     from whisperr.errors import ErrorType, Reason
 
-    Kind = tuple[ErrorType, Reason | None]
+    # Reports with another interval (seconds) are of another kind.
+    Kind = tuple[ErrorType, Reason | None, float]
 
-_INTERVAL = 1.0
+INTERVAL = 1.0
+# Seconds. Much code tracks each page view, also of each anonymous visitor: that is one mistake, and
+# no event is missing. A minute is short enough to find it in the log after a deployment.
+ANONYMOUS_INTERVAL = 60.0
 # Dropped events kept for `on_error` between two calls; beyond it they are counted only.
 _MAX_KEPT_BYTES = 8 * 1024 * 1024
 
@@ -80,7 +85,7 @@ class _Summary:
 
 
 class Reporter:
-    """Collects reports and emits each kind once a second at most.
+    """Collects reports and emits each kind once in its interval at most.
 
     `notify` is called after each report and is to have it emitted; its argument says whether the
     report is the first of its kind that waits.
@@ -111,13 +116,14 @@ class Reporter:
         count: int = 1,
         events: Sequence[bytes] = (),
         tally: Tally | None = None,
+        interval: float = INTERVAL,
     ) -> None:
         """Add one report. A later one of its kind joins the first: the message of the first stands.
 
         The number of events that have another message is shown beside it. `tally` is counted in
         the same step.
         """
-        kind = (type_, reason)
+        kind = (type_, reason, interval)
         with self.lock:
             summary = self._waiting.setdefault(kind, _Summary(type_, message, status))
             while not self._join(kind, summary, message, count, events, tally):
@@ -175,7 +181,11 @@ class Reporter:
         """Return the time (monotonic, seconds) of the next report, None when nothing waits."""
         with self.lock:
             waiting = tuple(self._waiting)
-        return min((self._last.get(kind, -_INTERVAL) + _INTERVAL for kind in waiting), default=None)
+        return min((self._get_due(kind) for kind in waiting), default=None)
+
+    def _get_due(self, kind: Kind) -> float:
+        interval = kind[2]
+        return self._last.get(kind, -interval) + interval
 
     def emit(self, now: float, *, everything: bool = False) -> None:
         """Emit what is due at `now` (monotonic, seconds); with `everything`, all that waits.
@@ -184,7 +194,7 @@ class Reporter:
         emitted the next time.
         """
         for kind in tuple(self._waiting):
-            if not everything and now < self._last.get(kind, -_INTERVAL) + _INTERVAL:
+            if not everything and now < self._get_due(kind):
                 continue
             summary = None
             try:

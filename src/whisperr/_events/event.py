@@ -32,6 +32,8 @@ _MAX_KNOWN_TYPES = 1_000
 _HEAD = EVENT_HEAD.decode()
 # The user of an event that is encoded before its user is known; replaced by `add_user`.
 NO_USER = "-"
+_USER = "external_user_id"
+_USER_OF_HOOK = f"before_send: {_USER}"
 _EVENT_KEYS = {"external_user_id", "event_type", "occurred_at", "properties", "context"}
 # Types whose str() does not identify a user.
 _NOT_IDS = (bool, float, bytes, bytearray, dict, list, tuple, set, frozenset)
@@ -39,6 +41,13 @@ _NOT_IDS = (bool, float, bytes, bytearray, dict, list, tuple, set, frozenset)
 
 class Vetoed(Exception):  # noqa: N818  # not an error: `before_send` returned None
     """Raised when the caller's `before_send` returns None for an event."""
+
+
+class AnonymousUser(InvalidEvent):
+    """Raised for a user that is None or blank text, which code often passes for a visitor.
+
+    Such calls may be very many, so they are reported less often than other mistakes.
+    """
 
 
 class EventEncoder:
@@ -83,7 +92,7 @@ class EventEncoder:
         InvalidEvent, or Vetoed when `before_send` returns None.
         """
         if type(user) is not str or not user or user.isspace():
-            user = parse_identifier(user, "external_user_id")
+            user = parse_identifier(user, _USER)
         name = self._types.get(event_type) if type(event_type) is str else None
         if name is None:
             name = self._parse_type(event_type)
@@ -167,7 +176,7 @@ class EventEncoder:
         if result["occurred_at"] != time:
             raise InvalidEvent("before_send: occurred_at cannot be changed; pass it to track()")
         name = self._parse_type(result["event_type"])
-        user = quote(parse_identifier(result["external_user_id"], "external_user_id"))
+        user = quote(parse_identifier(result[_USER], _USER_OF_HOOK))
         members = to_json_object(result["properties"], "properties")
         if not isinstance(result["context"], dict):
             kind = get_type_name(result["context"])
@@ -181,7 +190,7 @@ class EventEncoder:
 
 def join_user(head: bytes, user: object, tail: bytes) -> bytes:
     """Return an event or identify with its user inserted; raises InvalidEvent for a bad user."""
-    return head + to_utf8(quote(parse_identifier(user, "external_user_id"))) + tail
+    return head + to_utf8(quote(parse_identifier(user, _USER))) + tail
 
 
 def parse_identifier(value: object, name: str) -> str:
@@ -198,15 +207,21 @@ def parse_identifier(value: object, name: str) -> str:
             f"{name}: a {get_type_name(value)} cannot be read ({get_type_name(error)})"
         ) from error
     if not text or text.isspace():
-        raise InvalidEvent(f"{name}: must not be empty or blank")
+        raise _get_error(name)(f"{name}: must not be empty or blank")
     return text
+
+
+def _get_error(name: str) -> type[InvalidEvent]:
+    """Return the error for an id that is not there."""
+    return AnonymousUser if name == _USER else InvalidEvent
 
 
 def _format_key(value: object, name: str) -> str:
     """Return the string form of a primary key that is no string; raises InvalidEvent for no key."""
     kind = type(value)
     if value is None or isinstance(value, _NOT_IDS):
-        raise InvalidEvent(f"{name}: must be a string or have a string form, got {redact(value)}")
+        error = _get_error(name) if value is None else InvalidEvent
+        raise error(f"{name}: must be a string or have a string form, got {redact(value)}")
     if hasattr(value, "pk"):
         problem = f"got a {get_type_name(value)} object; pass its key, such as user.pk"
         raise InvalidEvent(f"{name}: {problem}")

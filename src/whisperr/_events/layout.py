@@ -65,10 +65,16 @@ def get_oldest_time(now: float) -> bytes:
     ).encode()
 
 
-def is_expired(data: bytes, oldest: bytes) -> bool:
-    """Return whether an event happened before `oldest`; an identify has no time, never expires."""
+def get_time(data: bytes) -> bytes | None:
+    """Return when an event happened, as it is written; None for an identify, which has no time."""
     at = -1 if is_identify(data) else data.find(_TIME_NAME)
     if at < 0:
-        return False
+        return None
     start = at + len(_TIME_NAME)
-    return data[start : start + _TIME_BYTES] < oldest
+    return data[start : start + _TIME_BYTES]
+
+
+def is_expired(data: bytes, oldest: bytes) -> bool:
+    """Return whether an event happened before `oldest`; an identify has no time, never expires."""
+    at = get_time(data)
+    return at is not None and at < oldest

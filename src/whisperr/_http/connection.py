@@ -24,7 +24,7 @@ from .readiness import READ, WRITE, get_seconds_left, wait_ready
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import ParamSpec, TypeVar
 
     P = ParamSpec("P")
@@ -63,6 +63,17 @@ class Connection:
         self._is_encrypted = True
         while flags := self._shake_hands(encrypted):
             self._wait(flags, deadline)
+
+    def get_session(self) -> tuple[str, Mapping[str, object], bytes]:
+        """Return the version of TLS, and the server's certificate: decoded by `ssl`, and in DER.
+
+        The decoded one is empty when it was not verified; all are, when nothing is encrypted.
+        """
+        if not self._is_encrypted:
+            return "", {}, b""
+        encrypted: ssl.SSLSocket = self._socket  # type: ignore[assignment]  # `encrypt` has set it
+        version, der = encrypted.version() or "", encrypted.getpeercert(binary_form=True) or b""
+        return version, encrypted.getpeercert() or {}, der
 
     def _shake_hands(self, encrypted: ssl.SSLSocket) -> int:
         """Do what is possible of the handshake; return what to wait for, 0 when it is done."""

@@ -44,7 +44,11 @@ class Connector:
 
         Addresses that failed or were too slow are tried last the next time.
         """
-        found = _take_turns(self._resolver.resolve(host, port, deadline))
+        return self.connect_to(self._resolver.resolve(host, port, deadline), deadline)
+
+    def connect_to(self, addresses: list[Address], deadline: float) -> socket.socket:
+        """Do the same to addresses that are known, as `getaddrinfo` returns them."""
+        found = _take_turns(addresses)
         found.sort(key=lambda one: one[4] in self._passed_over)
         race = _Race(found, deadline)
         try:

@@ -1,4 +1,4 @@
-"""Finds the proxy that the environment names for an address, and its credentials.
+"""Finds the proxy that the environment names for an address; asks it for a tunnel.
 
 The URL of a proxy may have a password: no error repeats a piece of it, and it stands in no variable
 of a frame that an error passes through.
@@ -13,6 +13,14 @@ from whisperr._options import LOOPBACK
 from whisperr._process.imports import first_use
 from whisperr._secret import Secret
 
+from .response import begins_answer, read_answer
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from .connection import Connection
+
+PROXY_REFUSES = 407
+"""The status of a proxy that wants other credentials (RFC 9110, 15.5.8)."""
 _VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
 # Kinds of proxies that can be named in an error; any other text may be a piece of a password.
 _OTHER_KINDS = ("https", "socks", "socks4", "socks4a", "socks5", "socks5h")
@@ -60,6 +68,18 @@ def get_proxy(scheme: str, host: str, port: int) -> str | None:
     return proxies.get(scheme) or proxies.get("all")
 
 
+def get_variable(scheme: str) -> str | None:
+    """Return the variable of the environment that names the proxy for a scheme, as it is spelled.
+
+    None when none does. The lower-case one counts if there are both.
+    """
+    for wanted in (f"{scheme}_proxy", "all_proxy"):
+        for name in (wanted, *os.environ):
+            if name.lower() == wanted and os.environ.get(name):
+                return name
+    return None
+
+
 def find_proxy(scheme: str, host: str, port: int) -> Proxy | None:
     """Return the proxy for an address, None for a direct connection; raises Misconfigured."""
     proxy = _find(scheme, host, port)
@@ -88,6 +108,17 @@ def parse_proxy(url: str) -> Proxy:
     except ValueError:  # its text repeats a piece of the URL
         return Proxy("", "", 0, None)
     return Proxy(kind, host, port, credentials)
+
+
+def request_tunnel(connection: Connection, proxy: Proxy, address: str, deadline: float) -> int:
+    """Ask a proxy for a tunnel to an address (RFC 9110, 9.3.6); return the status of its answer."""
+    lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
+    lines += [f"{name}: {value}" for name, value in proxy.headers.items()]
+    head = memoryview("\r\n".join([*lines, "", ""]).encode())
+    del lines  # with the password of the proxy: no frame that may raise holds it
+    connection.send(head, deadline, begins_answer)
+    answer, _ = read_answer(connection, deadline, "CONNECT")
+    return answer.status
 
 
 def _encode(user: str, password: str) -> Secret:

@@ -18,7 +18,7 @@ from whisperr._version import __version__
 
 from .connection import Connection
 from .connector import Connector
-from .proxy import find_proxy
+from .proxy import PROXY_REFUSES, find_proxy, request_tunnel
 from .response import begins_answer, read_answer
 
 TYPE_CHECKING = False
@@ -36,7 +36,6 @@ _COPIED_BYTES = 64 * 1024
 # Seconds after which an unused connection is not used again: something between may have forgotten
 # it without a word, and a request on it would wait until its time limit.
 _LONGEST_IDLE = 30.0
-_PROXY_REFUSES = 407
 
 
 class HttpTransport:
@@ -113,7 +112,7 @@ class HttpTransport:
             connection = self._connection
             sent = self._send_request(connection, self._to_pieces(request, proxy), deadline)
             answer, reusable = read_answer(connection, deadline, "POST", early=not sent)
-            if proxy is not None and answer.status == _PROXY_REFUSES:
+            if proxy is not None and answer.status == PROXY_REFUSES:
                 raise Misconfigured(f"the proxy refused the request with HTTP {answer.status}")
         except BaseException:
             self.close()
@@ -194,16 +193,12 @@ class HttpTransport:
         return connection
 
     def _open_tunnel(self, connection: Connection, proxy: Proxy, deadline: float) -> None:
-        """Open a tunnel through a proxy (RFC 9110, 9.3.6)."""
-        headers = {"Host": self._address, **proxy.headers}
-        head = memoryview(_to_head(f"CONNECT {self._address}", headers))
-        del headers  # with the password of the proxy: no frame that may raise holds it
-        connection.send(head, deadline, begins_answer)
-        answer, _ = read_answer(connection, deadline, "CONNECT")
-        message = f"the proxy refused the tunnel with HTTP {answer.status}"
-        if answer.status == _PROXY_REFUSES:
+        """Open a tunnel through a proxy; raises OSError."""
+        status = request_tunnel(connection, proxy, self._address, deadline)
+        message = f"the proxy refused the tunnel with HTTP {status}"
+        if status == PROXY_REFUSES:
             raise Misconfigured(message)
-        if answer.status // 100 != 2:  # noqa: PLR2004  # 2xx
+        if status // 100 != 2:  # noqa: PLR2004  # 2xx
             raise OSError(message)
 
 

@@ -2,15 +2,21 @@
 
 The settings are WHISPERR_<OPTION> for every option, derived from the options themselves; there is
 no second list. They are read when asked for and not kept.
+
+A missing key: where a server starts, `require` raises, so that none runs without a key by mistake.
+Everywhere else, as in a command, a task or a request, `get` returns a disabled client and logs one
+record: a missing setting must stop neither a migration nor a payment.
 """
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from whisperr._client import Whisperr
-from whisperr._options import OPTIONS, Option
-from whisperr._secret import hide_password
+from whisperr._options import OPTIONS, OVERRIDES, Option
+from whisperr._process.logger import log
+from whisperr._secret import MissingKey, hide_password
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -23,23 +29,61 @@ _MISSING = object()
 class DefaultClient:
     """Holds one client of a process, made by a function on first use.
 
+    - `make`: returns the client; raises MissingKey without a key.
+    - `make_disabled`: returns one for a process without a key; left out, it has no other option.
+
+    A client that is made while a test captures, or sends to its own server, ends with that.
+
     Threads: any. There is no lock, because a forked child could find it taken for ever, and a
     signal handler that tracks would wait for the thread that it interrupts. When two threads come
     first at the same moment, both make a client; one of them, which has done nothing, is discarded.
     """
 
-    def __init__(self, make: Callable[[], Whisperr]) -> None:
+    def __init__(
+        self,
+        make: Callable[[], Whisperr],
+        make_disabled: Callable[[], Whisperr] | None = None,
+    ) -> None:
         self._make = make
-        self._made: dict[str, Whisperr] = {}  # `setdefault` settles a race without a lock
+        self._make_disabled = make_disabled or partial(Whisperr, disabled=True)
+        self._made: dict[object, Whisperr] = {}  # `setdefault` settles a race without a lock
 
     def get(self) -> Whisperr:
-        """Return the client; the first call makes it."""
-        client = self._made.get("client")
-        return self._made.setdefault("client", self._make()) if client is None else client
+        """Return the client; the first call makes it, a disabled one when there is no key."""
+        client = self._made.get(self) or self._made.get(MissingKey)
+        if client is not None:
+            return client
+        try:
+            return self.require()
+        except MissingKey:
+            report_missing_key()
+            return self._made.setdefault(MissingKey, self._make_disabled())
+
+    def require(self) -> Whisperr:
+        """Return the client, for the start of a server; raises MissingKey without a key."""
+        client = self._made.get(self)
+        if client is not None:
+            return client
+        of_test = OVERRIDES.clients
+        made = self._made if of_test is None else of_test
+        client = made.get(self)
+        return made.setdefault(self, self._make()) if client is None else client
 
     def clear(self) -> Whisperr | None:
         """Return the client, if there is one, and forget it: the next `get` makes another."""
-        return self._made.pop("client", None)
+        disabled = self._made.pop(MissingKey, None)
+        of_test = (OVERRIDES.clients or {}).pop(self, None)
+        return self._made.pop(self, None) or of_test or disabled
+
+
+def report_missing_key() -> None:
+    """Log that this process goes on without a key."""
+    log(
+        "error",
+        "no key: %s is not set, so no event of this process is accepted; set it to a server key "
+        '(wrk_...), or WHISPERR_DISABLED=1 to send nothing; then run "whisperr doctor"',
+        API_KEY,
+    )
 
 
 environment_client = DefaultClient(Whisperr)
@@ -48,8 +92,8 @@ environment_client = DefaultClient(Whisperr)
 def get_environment_client() -> Whisperr:
     """Return the client of this process; the first call makes it from the environment.
 
-    WHISPERR_API_KEY is the key, WHISPERR_BASE_URL the address if it is not the default one.
-    Raises ValueError when there is no key, or a wrong value.
+    WHISPERR_API_KEY is the key, WHISPERR_BASE_URL the address if it is not the default one. Without
+    a key it is a disabled client, which the log says once. Raises ValueError for a wrong value.
     """
     return environment_client.get()
 
@@ -62,6 +106,14 @@ def get_client_factory(client: Whisperr | Callable[[], Whisperr] | None) -> Call
     if client is None:
         return get_environment_client
     return (lambda: client) if isinstance(client, Whisperr) else client
+
+
+def require_client(client: Whisperr | Callable[[], Whisperr] | None) -> Whisperr:
+    """Return the client that an integration was given, when its application starts.
+
+    Raises ValueError when that is the one of the environment, and there is no key.
+    """
+    return environment_client.require() if client is None else get_client_factory(client)()
 
 
 def get_setting_name(option: Option) -> str:
@@ -106,9 +158,9 @@ class SettingsReader:
         written = self._get(name, None)
         if option.name == "buffer":
             written = hide_password(written)
-        value = self.convert(option, written)
+        value = self.convert(option, option.convert(written))
         if not option.check(value):
-            raise self._error(f"{name} = {option.redact(written)}: must be {option.allowed}")
+            raise self._error(f"{name} = {option.refuse(written)}")
         return value
 
     def convert(self, option: Option, value: object) -> object:  # noqa: ARG002  # for subclasses

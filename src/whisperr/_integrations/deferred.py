@@ -212,11 +212,11 @@ def get_sink(client: Whisperr) -> Sink | None:
     return None if pipeline is None else pipeline.sink
 
 
-def report_anonymous(client: Whisperr, call: str) -> None:
-    """Log, with `debug`, that nothing is sent because the visitor is anonymous."""
+def report_anonymous(client: Whisperr, call: str, reason: str = "the visitor is anonymous") -> None:
+    """Log, with `debug`, that nothing is sent, because there is no user."""
     pipeline = get_pipeline(client)
     if pipeline is not None:
-        pipeline.reporter.debug("%s: the visitor is anonymous; nothing is sent", call)
+        pipeline.reporter.debug("%s: %s; nothing is sent", call, reason)
 
 
 class Unread:

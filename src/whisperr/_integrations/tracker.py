@@ -168,8 +168,12 @@ class UserTracker:
             client.reject(call, to_invalid_event(error))
             return None
         if user is None:
-            report_anonymous(client, call)
+            report_anonymous(client, call, self._explain_no_user())
         return user
+
+    def _explain_no_user(self) -> str:
+        """Return why there is no user, for the log: in a request, a visitor without a login."""
+        return "the visitor is anonymous"
 
 
 class DeferringTracker(UserTracker):
@@ -203,7 +207,7 @@ class DeferringTracker(UserTracker):
         client = self._get_client()
         user = await self._aread_user()
         if user is None:
-            report_anonymous(client, "user_id")
+            report_anonymous(client, "user_id", self._explain_no_user())
         return to_user_id(client, user)
 
     @same_parameters(Whisperr.track)

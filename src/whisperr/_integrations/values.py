@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# RFC 3339, also with a space for the T, without seconds, and with any number of fraction digits.
+# RFC 3339, also with a space for the T, without seconds, with any number of fraction digits, and
+# with a zone of hours only, as PostgreSQL writes it.
 _MOMENT = re.compile(
-    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d)?(?:\.(\d{1,9}))?([Zz]|[+-]\d\d:?\d\d)?"
+    r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d)?(?:\.(\d{1,9}))?([Zz]|[+-]\d\d(?::?\d\d)?)?"
 )
 
 
@@ -57,7 +58,7 @@ def parse_moment(text: str) -> datetime:
     day, time, seconds, fraction, zone = found.groups()
     if zone is None:
         raise ValueError(f"{text!r}: add the zone, as in {text.strip()}Z or {text.strip()}+02:00")
-    zone = "+00:00" if zone in "Zz" else f"{zone[:3]}:{zone[-2:]}"
+    zone = "+00:00" if zone in "Zz" else f"{zone[:3]}:{zone[3:].lstrip(':') or '00'}"
     micro = (fraction or "").ljust(6, "0")[:6]
     try:
         return datetime.fromisoformat(f"{day}T{time}{seconds or ':00'}.{micro}{zone}")

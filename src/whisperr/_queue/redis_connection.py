@@ -77,11 +77,24 @@ class RedisConnection:
 
     def run(self, script: str, keys: Sequence[str], values: Sequence[object]) -> Any:  # noqa: ANN401  # as many shapes as scripts
         """Run a script on the server; its text is sent only if the server does not know it."""
+        return self._use(lambda connection: self._evaluate(connection, script, keys, values))
+
+    def ask(self, *words: object) -> Any:  # noqa: ANN401  # as many shapes as commands
+        """Send one command, and return the answer."""
+
+        def ask(connection: Any) -> Any:  # noqa: ANN401  # of redis-py
+            connection.send_command(*words)
+            return connection.read_response()
+
+        return self._use(ask)
+
+    def _use(self, act: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # likewise
+        """Return `act` of a connection that can be used."""
         connection, self._connection = self._connection, None
         if connection is None or not self._is_usable(connection):
             connection = self._open()
         try:
-            answer = self._guard(lambda: self._evaluate(connection, script, keys, values))
+            answer = self._guard(lambda: act(connection))
         except StoreFullError:
             self._connection = connection
             raise

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 # The longest that SQLite waits for the lock of another process, in a caller's thread too.
 _BUSY_TIMEOUT = 0.25
-_APPLICATION_ID = 0x77687370  # "whsp"
+APPLICATION_ID = 0x77687370  # "whsp"
 _OWNER_ONLY = 0o600
 _FOR_OTHERS = 0o077
 # The header of a database: its first bytes, and where the application id stands in it.
@@ -178,14 +178,14 @@ def _check_content(path: str, real: str) -> None:
     application = int.from_bytes(header[_ID_AT : _ID_AT + 4], "big")
     # Without an id it may be ours all the same: a former version wrote the id into the log of
     # SQLite (-wal) first.
-    if application != _APPLICATION_ID and (application or not _is_ours_or_empty(real)):
+    if application != APPLICATION_ID and (application or not _is_ours_or_empty(real)):
         raise StoreError(f"{path}: a database of something else; name another file")
 
 
 def _is_ours_or_empty(real: str) -> bool:
     db = sqlite3.connect(f"{Path(real).as_uri()}?mode=ro", uri=True, timeout=_BUSY_TIMEOUT)
     try:
-        ours: bool = fetch_all(db, "PRAGMA application_id")[0][0] == _APPLICATION_ID
+        ours: bool = fetch_all(db, "PRAGMA application_id")[0][0] == APPLICATION_ID
         return ours or not fetch_all(db, "SELECT 1 FROM sqlite_master LIMIT 1")
     finally:
         db.close()
@@ -202,11 +202,11 @@ def _prepare(path: str, real: str, db: sqlite3.Connection, synchronous: str) -> 
     # In this order: another process may make the tables, and with them the id, in between.
     tables = {name for (name,) in fetch_all(db, "SELECT name FROM sqlite_master")}
     application: int = fetch_all(db, "PRAGMA application_id")[0][0]
-    if application != _APPLICATION_ID and tables:
+    if application != APPLICATION_ID and tables:
         raise StoreError(f"{path}: a database of something else; name another file")
     if version < SCHEMA_VERSION:
-        if application != _APPLICATION_ID:  # into the file itself, before there is a log
-            db.execute(f"PRAGMA application_id = {_APPLICATION_ID}")
+        if application != APPLICATION_ID:  # into the file itself, before there is a log
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         fetch_all(db, "PRAGMA journal_mode = WAL")
     if version < SCHEMA_VERSION or not TABLES.keys() <= tables:  # some may have been removed
         write(db, _make_tables)
@@ -239,7 +239,7 @@ def write(db: sqlite3.Connection, act: Callable[[sqlite3.Connection], T]) -> T:
 
 def has_room(path: str, db: sqlite3.Connection) -> bool:
     """Return whether there is room for more events, and for taking them out again."""
-    free, reserve = _get_space(path)
+    free, reserve = get_space(path)
     return free >= reserve or free + _get_free_pages(db) * _PAGE_BYTES >= 2 * reserve
 
 
@@ -260,11 +260,11 @@ def _get_free_pages(db: sqlite3.Connection) -> int:
 
 def _get_log_pages(path: str) -> int:
     """Return after how many pages the log of SQLite is copied into the file: fewer, if small."""
-    _, reserve = _get_space(path)
+    _, reserve = get_space(path)
     return min(max(reserve // 3 // _PAGE_BYTES, _FEWEST_LOG_PAGES), _LOG_PAGES)
 
 
-def _get_space(path: str) -> tuple[int, int]:
+def get_space(path: str) -> tuple[int, int]:
     """Return how many bytes of the volume are free, and how many are reserved."""
     try:
         space = os.statvfs(path)

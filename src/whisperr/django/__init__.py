@@ -17,7 +17,7 @@ try:
 except ModuleNotFoundError as _missing:
     if _missing.name != "django":
         raise
-    raise ImportError("whisperr.django needs Django: pip install whisperr[django]") from _missing
+    raise ImportError("whisperr.django needs Django: pip install 'whisperr[django]'") from _missing
 
 from django.core.checks import register as _register
 

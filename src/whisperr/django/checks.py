@@ -14,10 +14,17 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db.models import IntegerField
 
 from whisperr._integrations.client import API_KEY
-from whisperr._options import LOOPBACK, OUTBOX, get_base_url, parse_url
+from whisperr._options import (
+    FLAGS_OF_ENVIRONMENT,
+    LOOPBACK,
+    OUTBOX,
+    get_base_url,
+    get_flag,
+    parse_url,
+)
 from whisperr._secret import Secret, hide_password
 
-from .conf import DISABLED, RESOLVE_USER, SETTINGS, get_key, get_resolver
+from .conf import DISABLED, RESOLVE_USER, SETTINGS, get_key, get_resolver, is_disabled
 from .outbox.buffer import APP, OutboxBuffer, alias_problem, app_problem
 
 if TYPE_CHECKING:
@@ -50,9 +57,18 @@ def _has_outbox() -> bool:
 
 def _key() -> Iterator[CheckMessage]:
     key = get_key()
-    if key.problem is not None and getattr(settings, DISABLED, False) is not True:
+    is_off = _is_disabled()
+    if key.is_missing and not is_off:
+        yield Caution(
+            f"{API_KEY} is not set: a server does not start, and commands send nothing.",
+            hint=f"Set {API_KEY} in the environment or in the settings to a server key (wrk_...) "
+            f"from the Whisperr dashboard, or set {DISABLED} = True to send nothing. A build that "
+            "has no key may ignore this.",
+            id="whisperr.W010",
+        )
+    elif key.problem is not None and not is_off:
         yield Error(
-            f"{API_KEY}: {key.problem.partition(';')[0]}.",
+            f"{API_KEY}: {key.problem}.",
             hint=f"Set {API_KEY} to a server key (wrk_...) from the Whisperr dashboard, "
             f"or set {DISABLED} = True to send nothing.",
             id="whisperr.E001",
@@ -64,6 +80,14 @@ def _key() -> Iterator[CheckMessage]:
             hint="Use a server key (wrk_...) in a backend.",
             id="whisperr.W001",
         )
+
+
+def _is_disabled() -> bool:
+    """Return whether nothing is sent. A wrong value counts as no: another check reports it."""
+    try:
+        return is_disabled(SETTINGS.read().get("disabled"))
+    except ImproperlyConfigured:
+        return False
 
 
 def _values() -> Iterator[CheckMessage]:
@@ -81,6 +105,11 @@ def _values() -> Iterator[CheckMessage]:
             SETTINGS.read_option(option)
         except ImproperlyConfigured as error:  # noqa: PERF203  # each is reported
             yield Error(f"{error}.", hint=f"{option.meaning}.", id="whisperr.E003")
+    for name in FLAGS_OF_ENVIRONMENT:
+        try:
+            get_flag(name)
+        except ValueError as error:  # noqa: PERF203  # likewise
+            yield Error(f"{error}.", hint="Correct the environment.", id="whisperr.E003")
     problem = alias_problem()
     if problem is not None:
         yield Error(f"{problem}.", hint="Name one of DATABASES, or remove it.", id="whisperr.E005")

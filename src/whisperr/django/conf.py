@@ -18,9 +18,9 @@ from django.utils.module_loading import import_string
 from whisperr import Whisperr
 from whisperr._delivery.pipeline import resolve_buffer
 from whisperr._integrations.client import API_KEY, DefaultClient, SettingsReader, get_setting_name
-from whisperr._options import OPTIONS, OUTBOX, Config, Option
+from whisperr._options import OPTIONS, OUTBOX, Config, Option, get_flag
 from whisperr._process.interruption import is_interruption
-from whisperr._secret import Secret
+from whisperr._secret import MissingKey, Secret
 
 from .outbox.buffer import OUTBOX_DATABASE, OutboxBuffer
 
@@ -29,6 +29,11 @@ if TYPE_CHECKING:
 
 RESOLVE_USER = "WHISPERR_RESOLVE_USER"
 DISABLED = "WHISPERR_DISABLED"
+_WAYS_OUT = (
+    "Set it in the settings to a server key (wrk_...) from the Whisperr dashboard, or in the "
+    'environment; to try it without one, run "whisperr dev -- python manage.py runserver"; to send '
+    f"nothing, set {DISABLED} = True, or {DISABLED}=1 in the environment"
+)
 
 
 class _DjangoSettings(SettingsReader):
@@ -65,36 +70,67 @@ def get_key() -> Secret:
     return Secret(getattr(settings, API_KEY, None)).or_environment()
 
 
+def is_disabled(given: object) -> bool:
+    """Return whether a client with this option does nothing; raises ImproperlyConfigured."""
+    try:
+        return get_flag("disabled", given=bool(given))
+    except ValueError as error:
+        raise ImproperlyConfigured(f"whisperr: {error}") from None
+
+
 def new_client(**changed: object) -> Whisperr:
     """Make a client from the settings; `changed` options win.
 
     Raises ImproperlyConfigured for a missing key or a wrong setting, with the way to fix it.
     """
-    options: dict[str, Any] = {**SETTINGS.read(), **changed}
-    problem = None if options.get("disabled") else get_key().problem
-    if problem is not None:
-        raise ImproperlyConfigured(
-            f"{API_KEY}: {problem.partition(';')[0]}. Set it in the settings to a server key "
-            f"(wrk_...) from the Whisperr dashboard, or set {DISABLED} = True to send nothing"
-        )
     try:
-        return Whisperr(getattr(settings, API_KEY, None), **options)
-    except ValueError as error:  # such as a wrong address in the environment
-        raise ImproperlyConfigured(f"whisperr: {error}") from None
+        return _new_client(**changed)
+    except MissingKey:
+        raise _to_improperly_configured(get_key()) from None
+
+
+def require_settings_client() -> Whisperr:
+    """Return the client of this process, for the start of a server.
+
+    Raises ImproperlyConfigured for a missing key or a wrong setting, with the way to fix it.
+    """
+    try:
+        return _client.require()
+    except MissingKey:
+        raise _to_improperly_configured(get_key()) from None
 
 
 def get_settings_client() -> Whisperr:
     """Return the client of this process; the first call makes it from the settings.
 
-    Raises django.core.exceptions.ImproperlyConfigured for a missing key or a wrong setting: it
-    names the setting and the fix. The middleware calls this when the application starts, so that a
-    mistake is found then.
+    The middleware makes it when the application starts, so that a mistake is found then. Raises
+    django.core.exceptions.ImproperlyConfigured for a wrong setting: it names the setting and the
+    fix. Without a key it is a disabled client, which the log says once: no command, migration or
+    task fails for that.
     """
     return _client.get()
 
 
+def _new_client(**changed: object) -> Whisperr:
+    options: dict[str, Any] = {**SETTINGS.read(), **changed}
+    key = get_key()
+    if key.problem is not None and not key.is_missing and not is_disabled(options.get("disabled")):
+        raise _to_improperly_configured(key)
+    try:
+        return Whisperr(getattr(settings, API_KEY, None), **options)
+    except MissingKey:
+        raise
+    except ValueError as error:  # such as a wrong address in the environment
+        raise ImproperlyConfigured(f"whisperr: {error}") from None
+
+
+def _to_improperly_configured(key: Secret) -> ImproperlyConfigured:
+    reason = (key.problem or "").partition(";")[0]
+    return ImproperlyConfigured(f"{API_KEY}: {reason}. {_WAYS_OUT}")
+
+
 def _make_client() -> Whisperr:
-    client = new_client()
+    client = _new_client()
     if "celery" in sys.modules:  # looked up: a site without it does not pay for it
         # Deliver where Celery ends its processes, unless the project has connected it by itself.
         from whisperr.celery import connect_unless_connected
@@ -103,7 +139,7 @@ def _make_client() -> Whisperr:
     return client
 
 
-_client = DefaultClient(_make_client)
+_client = DefaultClient(_make_client, lambda: _new_client(disabled=True))
 
 
 def _discard_after_a_change(*, setting: str, **_: object) -> None:

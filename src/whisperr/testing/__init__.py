@@ -16,6 +16,7 @@ from ._capture import capture, strict
 from ._doubles import FakeClock, MemoryTransport, Reply, SentRequest
 from ._events import Events
 from ._recorded import RecordedEvent, RecordedIdentify
+from ._sending import send_to
 
 __all__ = [
     "Events",
@@ -26,5 +27,6 @@ __all__ = [
     "Reply",
     "SentRequest",
     "capture",
+    "send_to",
     "strict",
 ]

@@ -7,25 +7,24 @@ reported as in production. The client's own pipeline is not touched.
 Threads: a capture is of the whole process, not of a thread, a task or a context, because events
 come from thread pools, event loops and servers. A forked child records for itself.
 
-Locks: one for each process, taken where a block begins or ends. Recording takes none.
+Locks: that of the overrides, taken where a block begins or ends. Recording takes none.
 """
 
 from __future__ import annotations
 
 import time
 from contextlib import contextmanager
-from threading import RLock
 from typing import TYPE_CHECKING
 
 from whisperr._delivery.pipeline import Pipeline
-from whisperr._delivery.reporter import get_call_site
-from whisperr._events.event import Vetoed
-from whisperr._options import OVERRIDES
+from whisperr._delivery.reporter import INTERVAL, get_call_site
 from whisperr._process.identity import get_process
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import InvalidEvent
 
+from ._buffers import Transactional
 from ._events import Events
+from ._overrides import get_lock, override_pipelines, override_strict
 from ._recorded import to_recorded
 
 if TYPE_CHECKING:
@@ -33,13 +32,15 @@ if TYPE_CHECKING:
 
     from whisperr._options import Config
     from whisperr._process.event_loop import Waiting
+    from whisperr.errors import Reason
+    from whisperr.protocols import Buffer
 
 _REPORT_TIMEOUT = 1.0  # seconds, for an `on_error` that runs while a block ends
 
 
 @contextmanager
 def capture(*, strict: bool | None = None) -> Iterator[Events]:
-    """Record the events of every client of this process, disabled ones as well; send nothing.
+    """Record the events of every client of this process; send nothing. Needs no key.
 
         with whisperr.testing.capture() as events:
             ...
@@ -48,26 +49,30 @@ def capture(*, strict: bool | None = None) -> Iterator[Events]:
     - `strict`: True raises InvalidEvent for bad input at the line of the call, False never does;
       None leaves it to each client, and to a `strict` around this block.
 
+    Every client: those that exist already, disabled ones as well, and those of integrations. With
+    the outbox of Django an event is recorded when the transaction around it commits.
+
     What is recorded is never delivered. In the block `flush()` and `shutdown()` return True at
     once, and `stats()` counts what the block recorded, as held. At its end every client is as it
     was before, also one that was shut down meanwhile. Captures may overlap: each records all.
     """
-    events = Events()
-    with _override_strict(strict):
+    events = Events(count_waiting=_count_waiting)
+    with override_strict(strict):
         with get_lock():
             _captures[id(events)] = events
-            OVERRIDES.pipeline = _get_pipeline
         try:
-            yield events
+            with override_pipelines(_get_pipeline):
+                try:
+                    yield events
+                finally:
+                    for pipeline in tuple(_pipelines.values()):
+                        pipeline.report()
+                    events.end(_count_waiting())
         finally:
-            for pipeline in tuple(_pipelines.values()):
-                pipeline.report()
             with get_lock():
                 del _captures[id(events)]
-                if not _captures:
-                    OVERRIDES.pipeline = None
-                    while _pipelines:
-                        _pipelines.popitem()[1].leave()
+                while _pipelines and not _captures:
+                    _pipelines.popitem()[1].leave()
 
 
 @contextmanager
@@ -75,9 +80,9 @@ def strict(strict: bool = True) -> Iterator[None]:  # noqa: FBT001, FBT002  # st
     """Make every client of this process raise InvalidEvent for bad input, or with False none.
 
     It replaces the option `strict` of each client. A disabled client checks nothing outside of
-    `capture`.
+    `capture` and `send_to`.
     """
-    with _override_strict(strict):
+    with override_strict(strict):
         yield
 
 
@@ -85,19 +90,30 @@ class _RecordingPipeline(Pipeline):
     """A client's pipeline that records instead of delivering."""
 
     def __init__(self, config: Config) -> None:
-        sink = _RecordingSink(config.max_queue_bytes)
+        self._recording = _RecordingSink(config.max_queue_bytes)
+        sink: Buffer = self._recording
+        if isinstance(config.buffer, Transactional):
+            sink = config.buffer.follow(self._recording.put)
         super().__init__(config.replace(buffer=sink, transport=None))
         self._client_config = config  # kept: its `id` is a key, and must not be used again
 
-    def reject(self, error: Exception, call: str, call_site: str | None = None) -> None:
-        if not isinstance(error, Vetoed):
-            text = str(error) if isinstance(error, InvalidEvent) else type(error).__name__
-            self._record_refusal(f"{call}: {text}", call_site)
-        super().reject(error, call, call_site)
+    @property
+    def waiting(self) -> int:
+        """How many events wait for a commit or their user, and are not recorded so far."""
+        return max(self.stats().held - self._recording.count, 0)
 
-    def reject_closed(self, call: str, call_site: str | None = None) -> None:
-        self._record_refusal(f"{call}: the client is shut down", call_site)
-        super().reject_closed(call, call_site)
+    def reject(self, error: Exception, call: str, call_site: str | None = None) -> None:
+        try:
+            super().reject(error, call, call_site)
+        except InvalidEvent:  # strict
+            self._record_refusal(f"{call}: {error}", call_site)
+            raise
+
+    def not_accepted(
+        self, reason: Reason, message: str, call_site: str | None, interval: float = INTERVAL
+    ) -> None:
+        self._record_refusal(message, call_site)
+        super().not_accepted(reason, message, call_site, interval)
 
     def flush(self, timeout: float | None, waiting: Waiting | None = None) -> bool:  # noqa: ARG002  # nothing is waited for
         self.reporter.emit(time.monotonic())
@@ -119,17 +135,19 @@ class _RecordingPipeline(Pipeline):
 
 
 class _RecordingSink:
-    """Records the events that are put into it."""
+    """Records the events that are put into it; `count` is how many that were."""
 
     delivered_by = "a capture, which sends nothing"
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
+        self.count = 0
 
     def put(self, data: bytes) -> Sequence[bytes]:
         """Record one event; return it when a queue of this client could not hold it."""
         if len(data) + EVENT_OVERHEAD_BYTES > self._max_bytes:
             return (data,)
+        self.count += 1
         recorded = to_recorded(data)
         for events in tuple(_captures.values()):
             events.record(recorded)
@@ -138,8 +156,6 @@ class _RecordingSink:
 
 _captures: dict[int, Events] = {}  # those that are on, by their `id`
 _pipelines: dict[tuple[object, int], _RecordingPipeline] = {}  # by process and configuration
-_locks: dict[object, RLock] = {}
-_strict_blocks: dict[object, bool] = {}  # the newest one last
 
 
 def _get_pipeline(config: Config) -> _RecordingPipeline:
@@ -148,23 +164,7 @@ def _get_pipeline(config: Config) -> _RecordingPipeline:
     return _pipelines.get(key) or _pipelines.setdefault(key, _RecordingPipeline(config))
 
 
-def get_lock() -> RLock:
-    """Return the lock of this process: a thread of the parent may hold the parent's for ever."""
-    return _locks.setdefault(get_process(), RLock())
-
-
-@contextmanager
-def _override_strict(strict: bool | None) -> Iterator[None]:  # noqa: FBT001  # None is the third
-    """Override strictness until the block ends; of several blocks the newest one decides."""
-    if strict is None:
-        yield
-        return
-    block = object()
-    with get_lock():
-        _strict_blocks[block] = OVERRIDES.strict = strict
-    try:
-        yield
-    finally:
-        with get_lock():
-            del _strict_blocks[block]
-            OVERRIDES.strict = next(reversed(_strict_blocks.values()), None)
+def _count_waiting() -> int:
+    """Return how many events of this process wait for a commit or their user."""
+    pipelines = tuple(_pipelines.values())
+    return sum(one.waiting for one in pipelines if one.process == get_process())

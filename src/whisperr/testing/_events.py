@@ -6,7 +6,7 @@ Threads: any thread may add while another reads; each call here reads a snapshot
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, overload
 
 from whisperr._contract import RESERVED_CONTEXT_KEY
@@ -21,6 +21,10 @@ _MAX_NEAREST = 3
 _MAX_LISTED = 10
 _MAX_REFUSED = 3
 _MAX_WIDTH = 300
+_NO_COMMIT = (
+    "a commit or its user; a TestCase of Django never commits: track in the block "
+    "`with self.captureOnCommitCallbacks(execute=True)`"
+)
 
 
 class Events(Sequence[RecordedEvent]):
@@ -33,9 +37,16 @@ class Events(Sequence[RecordedEvent]):
     An assertion that fails raises AssertionError, which shows the nearest events as a diff.
     """
 
-    def __init__(self, recorded: Iterable[_Recorded] = (), refused: Iterable[str] = ()) -> None:
+    def __init__(
+        self,
+        recorded: Iterable[_Recorded] = (),
+        refused: Iterable[str] = (),
+        count_waiting: Callable[[], int] = int,
+    ) -> None:
+        """`count_waiting` returns how many were tracked and may still be recorded later."""
         self._recorded = list(recorded)
         self._refused = list(refused)
+        self._count_waiting = count_waiting
 
     @overload
     def __getitem__(self, index: int) -> RecordedEvent: ...
@@ -80,12 +91,13 @@ class Events(Sequence[RecordedEvent]):
     def named(self, event_type: str) -> Events:
         """Return the events of this type."""
         chosen = [one for one in self._events() if one.type == event_type]
-        return Events(chosen, self._refused)
+        return Events(chosen, self._refused, self._count_waiting)
 
     def for_user(self, user: object) -> Events:
         """Return the events and identifies of this user; `user` may be a key of any type."""
         text = parse_identifier(user, "user")
-        return Events([one for one in tuple(self._recorded) if one.user == text], self._refused)
+        chosen = [one for one in tuple(self._recorded) if one.user == text]
+        return Events(chosen, self._refused, self._count_waiting)
 
     def one(self, event_type: str | None = None) -> RecordedEvent:
         """Return the only event (of this type); AssertionError when there are none or more."""
@@ -182,6 +194,10 @@ class Events(Sequence[RecordedEvent]):
         """Add the report of a call that became no event. Likewise."""
         self._refused.append(sentence)
 
+    def end(self, waiting: int) -> None:
+        """End the recording: so many events still wait, and will not be recorded."""
+        self._count_waiting = lambda: waiting
+
     def _events(self) -> list[RecordedEvent]:
         return [one for one in tuple(self._recorded) if isinstance(one, RecordedEvent)]
 
@@ -215,6 +231,9 @@ class Events(Sequence[RecordedEvent]):
         if self.identifies:
             listed.append(f"identify ({len(self.identifies)})")
         lines = [f"all that was recorded: {', '.join(listed) or 'nothing'}"]
+        waiting = self._count_waiting()
+        if waiting:
+            lines.append(f"{waiting} more {'waits' if waiting == 1 else 'wait'} for {_NO_COMMIT}")
         refused = self.refused
         lines += [f"refused: {sentence}" for sentence in refused[:_MAX_REFUSED]]
         if len(refused) > _MAX_REFUSED:

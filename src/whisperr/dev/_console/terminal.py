@@ -19,14 +19,17 @@ from typing import TYPE_CHECKING, TextIO
 from whisperr._foreign import printable
 from whisperr._terminal import wants_colour
 
+from .running import get_counts, get_url
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from whisperr.dev._ingest.model import Arrival, ReceivedRequest
     from whisperr.dev._web.server import LocalServer
 
 NOT_FOUND = 127
 NOT_RUNNABLE = 126
+_NOT_RUN = (NOT_FOUND, NOT_RUNNABLE)
 
 _GRACE_PERIOD = 10.0  # seconds
 _DUMMY_KEY = "wrk_dev"
@@ -96,23 +99,50 @@ def open_terminal(command: Sequence[str]) -> Terminal:
 def serve(server: LocalServer, terminal: Terminal, command: Sequence[str]) -> int:
     """Serve until SIGINT or SIGTERM, or until the command ends; return the exit code.
 
-    Raises OSError when it cannot listen.
+    The server is started, and is closed at the end.
     """
-    with server:
-        terminal.line(f"whisperr dev listens on {server.url}; Ctrl-C ends it")
-        terminal.line(f"the page: open {server.url} in a browser")
+    try:
+        end = "ends with the command" if command else "Ctrl-C ends it"
+        terminal.line(f"whisperr dev listens on {server.url} (open it in a browser); {end}")
         if not command:
-            terminal.line(f"point an app at it: export WHISPERR_BASE_URL={server.url}")
+            key = "" if server.api_key is not None else f" WHISPERR_API_KEY={_DUMMY_KEY}"
+            terminal.line(f"point an app at it: export WHISPERR_BASE_URL={server.url}{key}")
         for fault in server.faults:
             terminal.line(f"injecting {fault.kind}, for {fault.rate:.0%} of the requests")
         api_key = server.api_key
         code = run_command(command, server.url, api_key) if command else _wait_for_signal()
-    counts = server.summary()
+    finally:
+        server.close()
+    _end(terminal, server.summary(), has_run=bool(command) and code not in _NOT_RUN)
+    return code
+
+
+def run_beside(port: int, terminal: Terminal, command: Sequence[str], api_key: str | None) -> int:
+    """Run a command with the `whisperr dev` that already runs on a port; return the exit code."""
+    url = get_url(port)
+    terminal.line(f"using the whisperr dev that runs at {url}: events are shown there")
+    before = get_counts(port) or {}
+    code = run_command(command, url, api_key)
+    after = get_counts(port)
+    if after is None:
+        terminal.line(f"the whisperr dev at {url} has ended meanwhile")
+    else:
+        counts = {name: max(count - before.get(name, 0), 0) for name, count in after.items()}
+        _end(terminal, counts, has_run=code not in _NOT_RUN)
+    return code
+
+
+def _end(terminal: Terminal, counts: Mapping[str, int], *, has_run: bool) -> None:
+    requests = counts["requests"]
+    if has_run and not requests:
+        terminal.line(
+            "nothing arrived: does the command call track()? A client with base_url=... or "
+            "disabled=True does not send to this server"
+        )
     terminal.line(
         f"accepted {counts['accepted']}, duplicates {counts['duplicates']}, "
-        f"refused {counts['refused']}, in {counts['requests']} requests"
+        f"refused {counts['refused']}, in {requests} request{'' if requests == 1 else 's'}"
     )
-    return code
 
 
 def _wait_for_signal() -> int:

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 # Closing with SO_LINGER 0 resets the connection, so that the client notices the cut.
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+SERVER_NAME = "whisperr-dev"
 _POLL_INTERVAL = 0.5
 _CLOSE_TIMEOUT = 5.0
 _CLOSE = {"Connection": "close"}
@@ -128,7 +129,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     server: HttpServer
     protocol_version = "HTTP/1.1"
-    server_version = "whisperr-dev"
+    server_version = SERVER_NAME
     sys_version = ""
     disable_nagle_algorithm = True
     wbufsize = -1  # an answer is sent in one piece

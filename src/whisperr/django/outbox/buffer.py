@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING
 
 from django.apps import apps
@@ -20,6 +21,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
 from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
 from django.db.models import BinaryField
+from django.utils.asyncio import async_unsafe
 
 from whisperr._frozen import Frozen
 from whisperr._process.interruption import is_interruption
@@ -46,6 +48,7 @@ _IN_A_LOOP = (
     "`await request.whisperr.atrack(...)` or `await sync_to_async(get_client().track)(...)`"
 )
 
+_FAILED = "the transaction has failed already and only waits for its rollback"
 _TRANSACTION_LOST = "a row could not be written, which has ended the transaction of the caller"
 # PostgreSQL cannot commit the transaction any more, also where a savepoint seems to save it.
 _SERIALIZATION_FAILURE = "40001"
@@ -81,16 +84,45 @@ class OutboxBuffer(Frozen):
                 raise ImproperlyConfigured(problem)
         return Rows(self.using, max_bytes, accounting)
 
+    def follow(self, put: Callable[[bytes], object]) -> FollowingBuffer:
+        """Return a buffer for tests, which writes no row and needs neither table nor database.
+
+        It calls `put` with each event when the transaction commits that its row would be in.
+        """
+        return FollowingBuffer(self.using, put)
+
+
+class FollowingBuffer:
+    """What `OutboxBuffer.follow` returns; see there."""
+
+    def __init__(self, using: str | None, put: Callable[[bytes], object]) -> None:
+        self._using = using
+        self._put = put
+
+    def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> Rows:  # noqa: ARG002  # no row is ever dropped
+        """Return the sink of this process."""
+        return Rows(self._using, max_bytes, accounting, partial(_follow_transaction, self._put))
+
 
 class Rows:
-    """The table as a sink: it adds rows, and `manage.py whisperr_relay` delivers them."""
+    """The table as a sink: it adds rows, and `manage.py whisperr_relay` delivers them.
+
+    `insert` writes one row to a database; as a parameter for tests, which write none.
+    """
 
     delivered_by = "`manage.py whisperr_relay`"
 
-    def __init__(self, using: str | None, max_bytes: int, accounting: Accounting) -> None:
+    def __init__(
+        self,
+        using: str | None,
+        max_bytes: int,
+        accounting: Accounting,
+        insert: Callable[[str, bytes], None] | None = None,
+    ) -> None:
         self._using = using
         self._max_bytes = max_bytes
         self._accounting = accounting
+        self._insert = insert or _insert
         self._own = threading.local()
         self._failed = False
 
@@ -105,7 +137,7 @@ class Rows:
             raise StoreError("it interrupts another call of this thread that writes a row")
         self._own.busy = True
         try:
-            _insert(get_alias(self._using), data)
+            self._insert(get_alias(self._using), data)
         except (StoreError, Error) as error:
             self._failed = True
             self._accounting.store_problem(
@@ -190,7 +222,7 @@ def _insert(alias: str, data: bytes) -> None:
     try:
         connection = connections[alias]
         if connection.in_atomic_block and connection.needs_rollback:
-            raise StoreError("the transaction has failed already and only waits for its rollback")
+            raise StoreError(_FAILED)
         _insert_or_reconnect(connection, data)
     except StoreError:
         raise
@@ -202,6 +234,30 @@ def _insert(alias: str, data: bytes) -> None:
         if is_interruption(error):
             raise
         raise StoreError(_describe(alias, error)) from error
+
+
+def _follow_transaction(put: Callable[[bytes], object], alias: str, data: bytes) -> None:
+    """Call `put(data)` when a row that is written now would be there for others.
+
+    Raises StoreError where no row can be written. The transactions that a TestCase opens around a
+    test are none of the application's.
+    """
+    connection = connections[alias]
+    try:
+        _check_no_event_loop()
+    except SynchronousOnlyOperation as error:
+        raise StoreError(_IN_A_LOOP) from error
+    if connection.in_atomic_block and connection.needs_rollback:
+        raise StoreError(_FAILED)
+    if all(getattr(block, "_from_testcase", False) for block in connection.atomic_blocks):
+        put(data)
+    else:
+        connection.on_commit(partial(put, data))
+
+
+@async_unsafe(_IN_A_LOOP)
+def _check_no_event_loop() -> None:
+    """Do nothing; Django raises SynchronousOnlyOperation where a loop runs."""
 
 
 def _insert_or_reconnect(connection: BaseDatabaseWrapper, data: bytes) -> None:

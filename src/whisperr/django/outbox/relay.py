@@ -277,6 +277,11 @@ class RelayBuffer(NamedTuple):
             self.store, max_events, max_bytes, accounting, poll_interval=self.interval
         )
 
+    @property
+    def relays(self) -> bool:
+        """True: in a test that sends to its own server a relay still delivers the table."""
+        return True
+
 
 class RelayQueue(LeasedQueue):
     """The leased queue of a relay. It puts nothing, so that no event ever is in memory only."""

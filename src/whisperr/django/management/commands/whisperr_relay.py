@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError
 
+from whisperr._client import get_pipeline
 from whisperr._contract import MAX_BATCH_EVENTS
 from whisperr._delivery.thread import WakeUp
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.django.conf import DISABLED, get_outbox_database, new_client
-from whisperr.django.outbox.relay import RelayBuffer, TableStore
+from whisperr.django.outbox.relay import RelayBuffer, RelayQueue, TableStore
 from whisperr.django.outbox.tables import Claims, check_tables
 
 if TYPE_CHECKING:
@@ -72,6 +73,7 @@ class Command(BaseCommand):
 
         with _handle_signals(stop):
             client = _make_client(store, given["interval"], given["batch"])
+            _check_no_capture(client)
             self._print(f"relaying from database {alias!r}, {given['batch']} events at most")
             problem = None
             try:
@@ -120,8 +122,15 @@ def _make_client(store: TableStore, interval: float, batch: int) -> Whisperr:
     except ImproperlyConfigured as error:
         raise CommandError(str(error)) from None
     if not client.ready:
-        raise CommandError(f"{DISABLED} = True: nothing is delivered; set it to False here")
+        where = "in the settings or in the environment"
+        raise CommandError(f"{DISABLED} is on, {where}: nothing is delivered; remove it here")
     return client
+
+
+def _check_no_capture(client: Whisperr) -> None:
+    pipeline = get_pipeline(client)
+    if pipeline is None or not isinstance(pipeline.queue, RelayQueue):
+        raise CommandError("a capture is on (whisperr.testing): events are no rows, and not sent")
 
 
 def _wait_until_empty(client: Whisperr, store: TableStore, wake_up: WakeUp) -> str | None:

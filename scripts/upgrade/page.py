@@ -1,0 +1,101 @@
+"""Writes docs/upgrading.md from the comparison and from the run of the published tests."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from scripts.upgrade.environments import PUBLISHED, ROOT
+from scripts.upgrade.suite import DIFFERENT
+from scripts.upgrade.topics import TOPICS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from scripts.upgrade.compare import Compared
+
+PAGE = ROOT / "docs" / "upgrading.md"
+
+_HEAD = f"""\
+# Upgrading from {PUBLISHED}
+
+<!-- written by `python -m scripts.upgrade --write`; do not edit -->
+
+```console
+pip install --upgrade 'whisperr>=1,<2'
+```
+
+Most programs need no change: the README of {PUBLISHED} works as it stands. Look for these first:
+
+1. Python {{python}} and, with the Django integration, Django {{django}} are needed.
+2. A channel without `opted_in` no longer claims consent. Add `"opted_in": True` where the user has
+   agreed.
+3. Tests that pass a fake `transport=` fail with an error. Use [`whisperr.testing`](testing.md).
+4. Imports from `whisperr.client` and `whisperr.transport` fail with an error. Import from
+   `whisperr`.
+5. Losses and pauses are logged as warnings of the logger `whisperr`. If you count log lines, see
+   [logging.md](logging.md).
+6. Data that {PUBLISHED} lost silently now arrives or is reported. Expect new reports on the first
+   day.
+
+To find wrong calls before they reach production, run your tests with `strict=True`
+([testing.md](testing.md)). To look at what you send, run `whisperr dev -- python app.py`
+([local-development.md](local-development.md)).
+
+The tables below come from programs that ran under {PUBLISHED} and under this version, each against
+a local server.
+"""
+
+_SUITE = """\
+## The tests of {published}
+
+`python -m scripts.upgrade.suite` runs the tests that {published} was published with, against this
+version. An adapter stands in for the parts that are gone. {passed} of {total} pass. The others:
+
+| test | why it differs |
+|---|---|
+{rows}
+"""
+
+
+def to_page(
+    results: Mapping[str, Sequence[Compared]],
+    versions: Mapping[str, tuple[str, str]],
+    outcomes: Mapping[str, str],
+) -> str:
+    """Return the page.
+
+    `versions`: of Python and Django, before and now. `outcomes`: the failure of each published
+    test, empty when it passed.
+    """
+    parts = [_HEAD.format(python=versions["Python"][1], django=versions["Django"][1])]
+    parts += ["## Versions\n", _to_versions(versions)]
+    for topic in TOPICS:
+        parts += _to_section(topic.title, topic.text, results[topic.title])
+    rows = "\n".join(f"| `{name}` | {DIFFERENT[name]} |" for name in DIFFERENT)
+    passed = sum(not text for text in outcomes.values())
+    parts.append(_SUITE.format(published=PUBLISHED, passed=passed, total=len(outcomes), rows=rows))
+    return "\n".join(parts)
+
+
+def _to_versions(versions: Mapping[str, tuple[str, str]]) -> str:
+    rows = [f"| {name} | {before} | {now} |" for name, (before, now) in versions.items()]
+    return "\n".join([f"| of | {PUBLISHED} | now |", "|---|---|---|", *rows, ""])
+
+
+def _to_section(title: str, text: str, results: Sequence[Compared]) -> list[str]:
+    """Return the heading, a table of what differs, and a list of what does not."""
+    lines = [f"## {title}", ""]
+    if text:
+        lines += [text, ""]
+    different = [row for row in results if not row.same]
+    if different:
+        lines += [f"| what | {PUBLISHED} | now | what to do, or why |", "|---|---|---|---|"]
+        lines += [
+            f"| {row.program.question} | {row.published} | {row.current} | {row.program.note} |"
+            for row in different
+        ]
+        lines.append("")
+    same = [f"- {row.program.question}: {row.current}" for row in results if row.same]
+    if same:
+        lines += ["The same in both:", "", *same, ""]
+    return lines

@@ -1,0 +1,63 @@
+"""What can be imported."""
+
+from scripts.upgrade.program import Program, Topic
+
+NAMES = Topic(
+    "Names",
+    "What the README of 0.2.1 named is where it was. Its inner modules are gone.",
+    (
+        Program(
+            "the names of `whisperr.__all__` in 0.2.1",
+            """
+            from whisperr import BillingEvent, SDK_NAME, Whisperr, WhisperrError, __version__
+            print(SDK_NAME, BillingEvent.TRIAL_STARTED)
+            """,
+        ),
+        Program(
+            "`from whisperr.django import WhisperrMiddleware, get_client`",
+            """
+            from whisperr.django import WhisperrMiddleware, get_client
+            print('imported')
+            """,
+            django=True,
+        ),
+        Program(
+            "`from whisperr.client import Whisperr`",
+            """
+            from whisperr.client import Whisperr
+            print('imported')
+            """,
+            "Write `from whisperr import Whisperr`.",
+        ),
+        Program(
+            "`whisperr.client`",
+            """
+            import whisperr
+            print(type(whisperr.client).__name__)
+            """,
+            "Import the public names from `whisperr`.",
+        ),
+        Program(
+            "`from whisperr.transport import Transport`",
+            """
+            from whisperr.transport import Transport
+            print('imported')
+            """,
+            "A transport of your own has `send` and `close`: [extending.md](extending.md). Tests "
+            "need none: [testing.md](testing.md).",
+        ),
+        Program(
+            "`from whisperr import Channel`",
+            """
+            from whisperr import Channel
+            print(Channel.email('a@example.com'))
+            """,
+            "New: `Channel.email()`, `.sms()` and `.push()` make channels.",
+        ),
+        Program(
+            "an attribute that begins with an underscore, such as `client._buf`",
+            "print(len(make()._buf))",
+            "`client.stats().held` counts the events that wait.",
+        ),
+    ),
+)

@@ -1,0 +1,93 @@
+"""Runs all checks in their order: this machine, the configuration, the service, the buffer.
+
+It sends one request, which the service refuses because it has no events, so nothing is stored; of a
+buffer it only reads. Every step is bounded by the time limit of a request.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from typing import TYPE_CHECKING
+
+from whisperr._options import LOOPBACK, parse_url
+from whisperr._secret import MissingKey
+
+from .buffer import inspect_buffer
+from .connection import inspect_connection
+from .environment import inspect_hosts, inspect_machine
+from .findings import Finding, find
+from .service import inspect_service
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from whisperr._options import Config
+    from whisperr._secret import Secret
+
+    InspectBuffer = Callable[[Config], Iterator[Finding]]
+
+_KEY_SPACES = "must not contain white space"  # of an error about the key
+_DISABLED = "WHISPERR_DISABLED"
+_QUOTES = ("'", '"')
+
+
+def checkup(
+    read: Callable[[], Config], inspect_buffer: InspectBuffer = inspect_buffer
+) -> Iterator[Finding]:
+    """Yield every finding; a wrong configuration is one of them.
+
+    A check runs when its finding is asked for, so that a command can show each at once. `read`
+    returns the configuration, or raises ValueError, ImportError for a missing driver, or an error
+    of the framework that has the settings.
+    """
+    yield from inspect_machine()
+    config = _configure(read)
+    if isinstance(config, Finding):
+        yield config
+    else:
+        yield from _inspect_configuration(config)
+        reached = yield from inspect_connection(config)
+        yield from inspect_service(config, reached=reached)
+        yield from inspect_buffer(config)
+    yield from inspect_hosts()
+
+
+def _configure(read: Callable[[], Config]) -> Config | Finding:
+    """Return the configuration, or why there is none."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the findings say the same
+        try:
+            return read()
+        except MissingKey as error:
+            return find("no_key", str(error).partition(";")[0])  # the rest is the fix
+        except ImportError as error:
+            return find("no_driver", str(error).partition(";")[0])
+        except ValueError as error:
+            return find("key_spaces" if _KEY_SPACES in str(error) else "invalid", str(error))
+
+
+def _inspect_configuration(config: Config) -> Iterator[Finding]:
+    parts = parse_url(config.base_url)
+    assert parts is not None  # `Config` has checked it
+    if config.disabled:
+        by = f", by {_DISABLED}" if os.environ.get(_DISABLED) else ""
+        yield find("disabled", f"disabled{by}: a client with this sends nothing")
+        return
+    mode = " in test mode" if config.test_mode else ""
+    if parts[0] == "http" and parts[1] not in LOOPBACK:
+        yield find("unencrypted", f"{config.base_url}: http:// sends the key unencrypted")
+    else:
+        yield Finding("configuration", "ok", f"sends to {config.base_url}{mode}")
+    yield _inspect_kind(config.key)
+
+
+def _inspect_kind(key: Secret) -> Finding:
+    """Return the finding about the kind of the key, which shows nothing of it."""
+    if key.is_publishable:
+        return find("key_publishable", "wpk_, publishable, for apps; a backend needs wrk_")
+    if key.reveal().startswith("wrk_") and not key.reveal().endswith(_QUOTES):
+        return Finding("kind of key", "ok", "wrk_, a server key")
+    if key.reveal().startswith(_QUOTES) or key.reveal().endswith(_QUOTES):
+        return find("key_quoted", "it has a quotation mark at its beginning or end")
+    return find("key_unknown", "neither wrk_ nor wpk_: is it a key of whisperr?")

@@ -1,0 +1,77 @@
+"""Checks this machine and this environment: versions, threads, hosts that end processes."""
+
+from __future__ import annotations
+
+import platform
+import ssl
+import threading
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from whisperr import __version__
+
+from .findings import Finding, find
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+_START_TIMEOUT = 5.0  # seconds for a thread to start
+# Packages that start and end processes and threads, and what each of them requires.
+_HOSTS = {
+    "celery": "children of its prefork pool end without Python's exit: call shutdown() in "
+    "worker_process_shutdown",
+    "eventlet": "no test of whisperr covers it; check that events arrive",
+    "gevent": "call monkey.patch_all() before the first event is tracked",
+    "rq": "a job's process ends without Python's exit: call flush() in the job",
+    "uvicorn": "it ends by the signal that stops it: call ashutdown() in the lifespan",
+    "uwsgi": "before 2.0.27 a background thread runs only with enable-threads = true; SIGTERM "
+    "means reload unless hook-master-start says otherwise",
+    "waitress": "it gives no hook on SIGTERM: use a smaller flush_interval",
+}
+
+
+def inspect_machine() -> Iterator[Finding]:
+    """Yield the versions, and whether threads can be started."""
+    yield Finding(
+        "versions",
+        "ok",
+        f"whisperr {__version__}, {platform.python_implementation()} "
+        f"{platform.python_version()}, {ssl.OPENSSL_VERSION}, {platform.system()}",
+    )
+    yield _inspect_threads()
+
+
+def inspect_hosts(get_version: Callable[[str], str | None] | None = None) -> Iterator[Finding]:
+    """Yield what installed hosts require; `get_version` returns the version of a package."""
+    get_version = get_version or get_installed_version
+    for package, hint in _HOSTS.items():
+        found = get_version(package)
+        if found is not None:
+            yield Finding(
+                f"{package} {found}", "doubtful", f"if the application runs in it: {hint}"
+            )
+    yield Finding(
+        "end of a process",
+        "ok",
+        "delivers at the end of the program and on Ctrl-C; not on SIGTERM, unless it is handled",
+    )
+
+
+def get_installed_version(package: str) -> str | None:
+    """Return the version of an installed package; None when it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _inspect_threads() -> Finding:
+    """Start a thread, as the first event does."""
+    ran = threading.Event()
+    try:
+        threading.Thread(target=ran.set, daemon=True).start()
+    except RuntimeError as error:
+        return find("threads_refused", f"{error}: events wait for flush() or the exit")
+    if not ran.wait(_START_TIMEOUT):
+        return find("threads_stopped", "a thread starts and does not run")
+    return Finding("threads", "ok", "can be started")

@@ -1,0 +1,234 @@
+"""Checks the file of the SQLite store without touching it, also while applications use it.
+
+Invariant: nothing is written, made, renamed or locked for longer than a read. A file that no
+process has open is read as immutable, so that SQLite makes no files beside it; one that is in use
+is read in a transaction of a read-only connection, for which no writer waits. No descriptor of the
+file is opened past SQLite: closing it would end the locks of this process.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import stat
+import time
+from calendar import timegm
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whisperr._events.layout import get_time
+from whisperr._process.interruption import is_interruption
+from whisperr._queue import sqlite_file as file
+from whisperr._queue.sqlite_rows import LAST, count, fetch_all, read_state
+
+from .backlog import Backlog, inspect_backlog
+from .findings import Finding, find, to_count, to_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from whisperr._options import Config
+    from whisperr.buffers import SQLiteBuffer
+
+_BUSY_TIMEOUT = 1.0
+_FOR_OTHERS = 0o077
+# The oldest events that are looked at for a time: an identify has none.
+_LOOKED_AT = 100
+_HEAD_BYTES = 2_000  # of each; its time stands behind its type and its user
+_OLDEST = "SELECT substr(data, 1, ?) FROM event WHERE position > 0 ORDER BY position LIMIT ?"
+_NO_TOKEN = -1  # of no process
+
+
+def inspect_sqlite(buffer: SQLiteBuffer, config: Config) -> Iterator[Finding]:
+    """Yield the findings about the file of a buffer."""
+    real = Path(os.path.realpath(buffer.path))  # beside which SQLite keeps its other files
+    try:
+        place = _inspect_directory(buffer.path, real) or _inspect_file(buffer.path, real)
+        exists = real.exists()
+    except OSError as error:  # such as a directory that may not be entered
+        if is_interruption(error):
+            raise
+        place = find("file_unusable", f"{buffer.path}: {error.strerror}")
+    yield place
+    if place.state == "wrong":
+        return
+    yield _inspect_space(real.parent)
+    if exists:
+        yield from _inspect_content(real, config)
+
+
+def _inspect_directory(path: str, real: Path) -> Finding | None:
+    folder = real.parent
+    values = {"folder": folder, "user": _get_user()}
+    if not folder.is_dir():
+        return find("folder_missing", f"{path}: there is no directory {folder}", **values)
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return find("folder_closed", f"{path}: {folder} may not be written to", **values)
+    return None
+
+
+def _inspect_file(path: str, real: Path) -> Finding:
+    try:
+        status = real.stat()
+    except FileNotFoundError:
+        return Finding(
+            "buffer", "ok", f"the file {path} is not there yet; the first event makes it"
+        )
+    if not stat.S_ISREG(status.st_mode):
+        return find("file_foreign", f"{path} is not a regular file")
+    access = _inspect_access(real)
+    if access is not None and access.state == "wrong":
+        return access
+    try:
+        trouble = _identify(path, real) if status.st_size else None
+    except sqlite3.Error as error:
+        return _to_trouble(path, error)
+    return trouble or access or Finding("buffer", "ok", f"the file {path}{_get_mode(status)}")
+
+
+def _inspect_access(real: Path) -> Finding | None:
+    """Return what is wrong with the owner or the mode of the file, or of those beside it."""
+    as_root = None
+    beside = [real, *(Path(f"{real}{end}") for end in ("-wal", "-shm"))]
+    for one in [one for one in beside if one.exists()] if hasattr(os, "geteuid") else ():
+        status = one.stat()
+        if status.st_mode & _FOR_OTHERS:
+            mode = f"{stat.S_IMODE(status.st_mode):04o}"
+            return find("file_mode", f"{one}: others may use it (mode {mode})", file=one)
+        if status.st_uid != os.geteuid():
+            text = f"{one} belongs to the user with id {status.st_uid}; this is {_get_user()}"
+            if os.geteuid():
+                return find("file_of_others", text, file=one, user=_get_user())
+            as_root = find("file_of_root", text, owner=status.st_uid)
+    if not os.access(real, os.R_OK | os.W_OK):
+        return find("file_mode", f"{real} may not be read and written", file=real)
+    return as_root
+
+
+def _get_mode(status: os.stat_result) -> str:
+    return f", mode {stat.S_IMODE(status.st_mode):04o}" if os.name == "posix" else ""
+
+
+def _get_user() -> str:
+    return str(os.geteuid()) if hasattr(os, "geteuid") else "this user"
+
+
+def _identify(path: str, real: Path) -> Finding | None:
+    """Return why a file is not ours, from the file alone: what is in the log of SQLite is not read.
+
+    A file without an id is ours if it has no tables: they are in the log then, as the id is.
+    """
+    with closing(_connect(real, immutable=True)) as db:
+        ((application,),) = fetch_all(db, "PRAGMA application_id")
+        ((version,),) = fetch_all(db, "PRAGMA user_version")
+        if application != file.APPLICATION_ID:
+            if application or fetch_all(db, "SELECT 1 FROM sqlite_master LIMIT 1"):
+                return find("file_foreign", f"{path} is a database of something else")
+        elif version > file.SCHEMA_VERSION:
+            known = f"schema {version}, this one knows {file.SCHEMA_VERSION}"
+            return find("file_newer", f"{path}: written by a newer whisperr ({known})")
+    return None
+
+
+def _connect(real: Path, *, immutable: bool) -> sqlite3.Connection:
+    uri = f"{real.as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+    db = sqlite3.connect(uri, uri=True, timeout=_BUSY_TIMEOUT, isolation_level=None)
+    db.text_factory = bytes  # text is not decoded: it may be damaged
+    return db
+
+
+def _inspect_space(folder: Path) -> Finding:
+    free = shutil.disk_usage(folder).free
+    _, reserve = file.get_space(str(folder))
+    text = f"{to_size(free)} free on the volume of {folder}"
+    if free < reserve:
+        return find("disk_full", f"{text}; {to_size(reserve)} are kept free", folder=folder)
+    return Finding("space", "ok", text)
+
+
+def _inspect_content(real: Path, config: Config) -> Iterator[Finding]:
+    try:
+        backlog, rejected = _read(real)
+    except sqlite3.Error as error:
+        yield _to_trouble(str(real), error)._replace(name="backlog")
+        return
+    yield inspect_backlog(backlog, config)
+    yield from _inspect_set_aside(real, rejected)
+
+
+def _read(real: Path) -> tuple[Backlog, int]:
+    """Return what waits, and how many rows were set aside."""
+    log = Path(f"{real}-wal")  # which is there while a process has the file open
+    if not log.exists():
+        try:
+            return _read_through(_connect(real, immutable=True))
+        except sqlite3.Error:
+            if not log.exists():
+                raise
+    return _read_through(_connect(real, immutable=False))
+
+
+def _read_through(db: sqlite3.Connection) -> tuple[Backlog, int]:
+    with closing(db):
+        db.execute("BEGIN")  # all is read as it is at one moment
+        return _read_backlog(db), _count_rejected(db)
+
+
+def _read_backlog(db: sqlite3.Connection) -> Backlog:
+    tables = {name for (name,) in fetch_all(db, "SELECT name FROM sqlite_master")}
+    if not {b"event", b"state"} <= tables:  # the next use makes them
+        return Backlog(0, None, None, "", is_claimed=False)
+    now, state = time.time(), read_state(db)
+    events, size = count(db, 0, LAST) if state is None else (state.rows, state.bytes)
+    is_claimed = state is not None and state.seconds_left(_NO_TOKEN, now) > 0
+    rows = fetch_all(db, _OLDEST, (_HEAD_BYTES, _LOOKED_AT))
+    age = next((age for (data,) in rows if (age := _get_age(data, now)) is not None), None)
+    return Backlog(events, size, age, "happened", is_claimed=is_claimed)
+
+
+def _get_age(data: object, now: float) -> float | None:
+    """Return how long ago an event happened; None for an identify, or what is no event."""
+    text = get_time(data) if type(data) is bytes else None
+    if text is None:
+        return None
+    try:
+        moment = time.strptime(text.decode("ascii", "replace")[:19], "%Y-%m-%dT%H:%M:%S")
+        return max(now - timegm(moment), 0.0)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _count_rejected(db: sqlite3.Connection) -> int:
+    query = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'rejected'"
+    if not fetch_all(db, query):
+        return 0
+    ((rows,),) = fetch_all(db, "SELECT count(*) FROM rejected")
+    return int(rows)
+
+
+def _inspect_set_aside(real: Path, rejected: int) -> Iterator[Finding]:
+    aside = sorted(
+        one for one in real.parent.glob("*.corrupt-*") if one.name.startswith(f"{real.name}.corr")
+    )
+    aside = [one for one in aside if not one.name.endswith(("-wal", "-shm"))]
+    if rejected:
+        command = f"sqlite3 -readonly {real} .dump rejected"
+        text = f"{to_count(rejected, 'row')} in the table rejected"
+        yield find("set_aside", text, store=real, command=command)
+    if aside:
+        text = f"{to_count(len(aside), 'damaged file')} beside it, the newest {aside[-1].name}"
+        yield find("file_set_aside", text, file=aside[-1])
+    if not rejected and not aside:
+        yield Finding("set aside", "ok", "nothing")
+
+
+def _to_trouble(path: str, error: sqlite3.Error) -> Finding:
+    if file.is_corrupt(error):
+        if "not a database" in str(error):
+            return find("file_foreign", f"{path} is not a database of SQLite")
+        return find("file_damaged", f"{path}: {error}")
+    if "locked" in str(error) or "busy" in str(error):
+        return find("file_busy", f"{path}: {error}")
+    return find("file_unusable", f"{path}: {error}")

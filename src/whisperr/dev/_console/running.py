@@ -1,0 +1,59 @@
+"""Finds a `whisperr dev` that already runs on a port of this machine.
+
+What listens there may be any program: it is asked one question, within a limit of time and size,
+and believed only when it answers as the API of the local server does.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from contextlib import suppress
+from typing import Any
+
+from whisperr.dev._web.api import PREFIX
+from whisperr.dev._web.http import SERVER_NAME
+
+_TIMEOUT = 3.0  # seconds for the whole answer
+_MAX_ANSWER_BYTES = 4 * 1024 * 1024  # a summary has at most 1,000 names of 200 characters, twice
+_COUNTS = ("accepted", "duplicates", "refused", "requests")
+
+
+def get_url(port: int) -> str:
+    """Return the address of a local server on a port."""
+    return f"http://127.0.0.1:{port}"
+
+
+def get_counts(port: int) -> dict[str, int] | None:
+    """Return what has arrived at the `whisperr dev` on a port; None when there is none.
+
+    The counts are those of `accepted`, `duplicates`, `refused` and `requests`.
+    """
+    with suppress(OSError, ValueError, RecursionError):
+        head, _, body = _ask(port).partition(b"\r\n\r\n")
+        status, *headers = head.decode("latin-1").split("\r\n")
+        if " 200 " in status and f"Server: {SERVER_NAME}" in (line.rstrip() for line in headers):
+            summary: Any = json.loads(body)
+            if isinstance(summary, dict) and all(type(summary.get(n)) is int for n in _COUNTS):
+                return {name: summary[name] for name in _COUNTS}
+    return None
+
+
+def _ask(port: int) -> bytes:
+    """Return the whole answer to a request for the summary; raises OSError."""
+    deadline = time.monotonic() + _TIMEOUT
+    request = f"GET {PREFIX}summary HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nConnection: close\r\n\r\n"
+    answer = bytearray()
+    with socket.create_connection(("127.0.0.1", port), _TIMEOUT) as connection:
+        connection.sendall(request.encode())
+        while len(answer) < _MAX_ANSWER_BYTES:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
+                raise TimeoutError
+            connection.settimeout(remaining)
+            data = connection.recv(64 * 1024)
+            if not data:
+                return bytes(answer)
+            answer += data
+    raise OSError("an answer that is too long")

@@ -1,0 +1,72 @@
+"""Sets the slots of OVERRIDES for blocks of tests, and restores them in any order of their ends.
+
+Of several blocks that are on at once the newest one decides.
+
+Locks: one for each process, taken where a block begins or ends.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from threading import RLock
+from typing import TYPE_CHECKING
+
+from whisperr._options import OVERRIDES
+from whisperr._process.identity import get_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from whisperr._delivery.pipeline import Pipeline
+    from whisperr._options import Config
+
+    GetPipeline = Callable[[Config], Pipeline]
+
+_locks: dict[object, RLock] = {}
+# By block, the newest one last.
+_strict_blocks: dict[object, bool] = {}
+_pipeline_blocks: dict[object, GetPipeline] = {}
+
+
+def get_lock() -> RLock:
+    """Return the lock of this process: a thread of the parent may hold the parent's for ever."""
+    return _locks.setdefault(get_process(), RLock())
+
+
+@contextmanager
+def override_strict(strict: bool | None) -> Iterator[None]:  # noqa: FBT001  # None is the third
+    """Override strictness until the block ends; None changes nothing."""
+    if strict is None:
+        yield
+        return
+    block = object()
+    with get_lock():
+        _strict_blocks[block] = OVERRIDES.strict = strict
+    try:
+        yield
+    finally:
+        with get_lock():
+            del _strict_blocks[block]
+            OVERRIDES.strict = next(reversed(_strict_blocks.values()), None)
+
+
+@contextmanager
+def override_pipelines(get_pipeline: GetPipeline) -> Iterator[None]:
+    """Give the calls of every client to the pipeline that this returns, until the block ends.
+
+    Clients that integrations make meanwhile end with the last such block: they know an address, or
+    a missing key, of the test.
+    """
+    block = object()
+    with get_lock():
+        if OVERRIDES.clients is None:
+            OVERRIDES.clients = {}
+        _pipeline_blocks[block] = OVERRIDES.pipeline = get_pipeline
+    try:
+        yield
+    finally:
+        with get_lock():
+            del _pipeline_blocks[block]
+            OVERRIDES.pipeline = next(reversed(_pipeline_blocks.values()), None)
+            if not _pipeline_blocks:
+                OVERRIDES.clients = None

@@ -1,0 +1,127 @@
+"""docs/privacy.md lists all that is sent; its code redacts; files are private."""
+
+from __future__ import annotations
+
+import json
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.docs.page import get_names, get_rows, get_text, paste
+from tests.docs.pasted import run
+from tests.http.raw_server import OK, RawServer, answers
+from whisperr import Whisperr
+from whisperr.dev import LocalServer
+from whisperr.testing import MemoryTransport
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.http.raw_server import RawRequest
+    from whisperr import WhisperrError
+
+PAGE = "docs/privacy.md"
+KEY = "wrk_private_1234"
+TABLES = get_rows(PAGE, "Everything that is sent")
+KEYS = [get_names(row[0])[0] for row in TABLES if len(row) == 3]
+HEADERS = [get_names(row[0])[0] for row in TABLES if len(row) == 2]
+EVERYTHING = """
+whisperr = Whisperr(app_version="2.3.0", test_mode=True)
+whisperr.track("ada", "seen", {"n": 1})
+whisperr.identify(
+    "ada",
+    traits={"plan": "pro"},
+    channels=[{"channel": "email", "address": "ada@example.com"}],
+    preferred_channel="email",
+    anonymous_id="3f2c",
+)
+"""
+
+
+@pytest.fixture
+def requests(tmp_path: Path) -> list[RawRequest]:
+    """Return what a process sends, byte by byte, that uses every option that adds something."""
+    with RawServer(answers(OK, OK)) as server:
+        program = f"from whisperr import Whisperr\n{EVERYTHING}"
+        run(tmp_path, program, WHISPERR_BASE_URL=server.url, WHISPERR_API_KEY=KEY)
+    return server.requests
+
+
+def test_an_event_has_the_keys_of_the_page_and_no_others(requests: list[RawRequest]) -> None:
+    (event,) = json.loads(requests[0].body)["events"]
+    sent = {*event, *(f"context.{key}" for key in event["context"])}
+    assert sent == set(KEYS)
+    assert list(json.loads(requests[0].body)) == ["events"]
+    assert event["properties"] == {"n": 1}
+
+
+def test_an_identify_has_what_was_passed_and_nothing_more(requests: list[RawRequest]) -> None:
+    assert json.loads(requests[1].body) == {
+        "external_user_id": "ada",
+        "anonymous_id": "3f2c",
+        "traits": {"plan": "pro"},
+        "preferred_channel": "email",
+        "channels": [{"channel": "email", "address": "ada@example.com"}],
+    }
+    text = get_text(PAGE).split("An identify has")[1].split("The headers")[0]
+    assert set(get_names(text)) == set(json.loads(requests[1].body))
+
+
+def test_the_headers_are_those_of_the_page(requests: list[RawRequest]) -> None:
+    rows = dict(row for row in TABLES if len(row) == 2)
+    for request in requests:
+        assert sorted(name for name, _ in request.headers) == sorted(HEADERS)
+        for name, value in request.headers:
+            fixed = get_names(rows[f"`{name}`"])
+            assert not fixed or value.startswith(fixed[0]), name
+        assert request.header("X-API-Key") == KEY
+
+
+def test_the_code_of_the_page_redacts_and_vetoes(tmp_path: Path) -> None:
+    with LocalServer() as server:
+        program = paste(PAGE) + "print(whisperr.stats().not_accepted)\n"
+        done = run(tmp_path, program, WHISPERR_BASE_URL=server.url, WHISPERR_API_KEY=KEY)
+        (arrival,) = server.arrivals()
+    assert arrival.body["properties"] == {"email": "removed", "amount_cents": 4900}
+    assert done.stdout == "{'vetoed': 1}\n"
+    assert done.stderr == ""
+
+
+def test_nothing_is_sent_that_a_failing_before_send_has_not_seen() -> None:
+    transport, errors = MemoryTransport(), list[Any]()
+
+    def fail(event: dict[str, Any]) -> dict[str, Any]:
+        raise LookupError(event["properties"]["email"])
+
+    with Whisperr(KEY, transport=transport, before_send=fail, on_error=errors.append) as client:
+        client.track("ada", "seen", {"email": "ada@example.com"})
+        client.identify("ada", traits={"plan": "pro"})  # which it does not see
+    assert [list(event) for request in transport.sent for event in request.events] == [
+        ["external_user_id", "traits"]
+    ]
+    assert [error.reason for error in errors] == ["invalid"]
+    assert "ada@example.com" not in str(errors[0])
+
+
+def test_a_log_of_a_report_shows_how_many_events_and_not_what_is_in_them() -> None:
+    errors: list[WhisperrError] = []
+    client = Whisperr(KEY, transport=MemoryTransport(), on_error=errors.append, flush_interval=60)
+    client.track("ada", "seen", {"email": "ada@example.com"})
+    client.shutdown(0)
+    (error,) = errors
+    assert error.events[0]["properties"] == {"email": "ada@example.com"}
+    assert "events=<1>" in repr(error)
+    assert "ada" not in repr(error)
+
+
+def test_a_file_of_events_is_for_its_owner_only_and_has_no_key(tmp_path: Path) -> None:
+    file = tmp_path / "events.db"
+    transport = MemoryTransport()
+    client = Whisperr(KEY, buffer=f"sqlite:///{file}", transport=transport, flush_interval=60)
+    client.track("ada", "seen")
+    files = sorted(tmp_path.iterdir())
+    assert [path.name for path in files] == ["events.db", "events.db-shm", "events.db-wal"]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert not any(KEY.encode() in path.read_bytes() for path in files)
+    client.shutdown()
