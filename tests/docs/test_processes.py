@@ -13,6 +13,7 @@ from tests.docs.page import ROOT, get_blocks, get_text
 from tests.hosts.trials import LIFESPAN, TRIALS, Trial
 from tests.hosts.trials.table import Row, parse_rows, to_anchor, to_page
 from tests.hosts.trials.trial import get_block
+from whisperr._checkup.environment import inspect_hosts
 
 PAGE = "docs/processes.md"
 ROWS = parse_rows(get_text(PAGE))
@@ -109,6 +110,16 @@ def test_the_options_of_uwsgi_are_those_of_the_tests() -> None:
     }
     assert all(f"--{name}" in hosts for name in options)
     assert options["hook-master-start"] in hosts
+
+
+def test_the_doctor_has_a_hint_for_each_installed_host_that_loses() -> None:
+    # uvicorn-worker comes with uvicorn. The own servers of Flask and Django are for development.
+    quiet = {"uvicorn-worker", "flask", "django"}
+    losing = {trial.packages[0] for trial in TRIALS if trial.packages and not trial.delivers}
+    hints = {finding.name.partition(" ")[0] for finding in inspect_hosts(lambda package: "1.0")}
+    silent = {trial.packages[0] for trial in TRIALS if trial.packages} - losing
+    assert losing - quiet <= hints
+    assert not silent & hints
 
 
 class TestGuides:
