@@ -9,7 +9,7 @@ PARALLEL := -n 4 --dist loadfile
 
 .DEFAULT_GOAL := help
 .PHONY: help demo demo-django test check lint types wheel matrix matrix-new matrix-django soak reliability \
-	upgrade bench fleet format clean
+	hosts upgrade bench fleet format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -55,6 +55,9 @@ soak: $(VENV)/with-test  ## Track through random faults, of servers and of store
 
 reliability: $(VENV)/with-test,hosts  ## Run every scenario of docs/reliability.md and write what came of it
 	$(BIN)/python -m scripts.reliability
+
+hosts: $(VENV)/with-test  ## End every host of docs/processes.md while an event waits, and write its table (HOSTS=--only uvicorn)
+	$(BIN)/python -m scripts.hosts $(HOSTS)
 
 matrix-django:  ## Run the tests of the Django integration on every Django that it supports
 	$(PYTHON) -m scripts.django_matrix

@@ -39,7 +39,7 @@ WORDS = (
     Word(
         r"\._?worker\b|\bWorker\b",
         "scheduler",
-        {r"celery|\brq\b|\(Worker\)": "a word of Celery and RQ"},
+        {r"celery|\brq\b|\(Worker\)|sanic|Worker ready": "a word of Celery, RQ and Sanic"},
     ),
     Word(r"\bdice\b|\b_roll\b", "random, jitter"),
     Word(r"\bforsak", "close_in_child"),

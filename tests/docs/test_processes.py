@@ -1,76 +1,104 @@
-"""docs/processes.md holds: its code runs and delivers, and every host it names has a test."""
+"""docs/processes.md holds: its table is that of the trials, and every block in it is one of theirs.
+
+`tests/hosts/test_trials.py` and `python -m scripts.hosts` run the blocks in the real hosts.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import re
-import signal
-import sys
-from types import ModuleType, SimpleNamespace
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.docs.page import ROOT, get_blocks, get_text
-from whisperr.dev import LocalServer
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from tests.hosts.trials import LIFESPAN, TRIALS, Trial
+from tests.hosts.trials.table import Row, parse_rows, to_anchor, to_page
+from tests.hosts.trials.trial import get_block
+from whisperr._checkup.environment import inspect_hosts
 
 PAGE = "docs/processes.md"
+ROWS = parse_rows(get_text(PAGE))
+# Where the versions of the table are pinned.
+PINNED = ("constraints.txt", "scripts/hosts/pins/hosts.txt", "scripts/hosts/pins/arq.txt")
+GUIDES = ("asgi", "aws_lambda", "celery", "django", "flask", "queues")
+# What the code of a guide adds, as a section of the page.
+PROVIDED = {"asgi": LIFESPAN, "celery": "Celery", "queues": "RQ"}
+# The rows of the guides, each with the hosts of the table that it is about.
+CLAIMS: dict[tuple[str, str], tuple[str, ...]] = {
+    ("asgi", "uvicorn, also with `--workers`, and as the worker class of gunicorn"): (
+        "uvicorn",
+        "uvicorn, `--workers 2`",
+        "gunicorn, `uvicorn_worker.UvicornWorker`",
+    ),
+    ("asgi", "hypercorn with one worker, with asyncio or trio"): ("hypercorn",),
+    ("asgi", "hypercorn with several workers"): ("hypercorn, `--workers 2`",),
+    ("asgi", "granian, gunicorn's own `asgi` workers"): ("granian, ASGI", "gunicorn, `asgi`"),
+    ("asgi", "daphne, which has no lifespan"): ("daphne",),
+    ("asgi", "any"): (),
+    ("aws_lambda", "AWS Lambda"): (),
+    ("aws_lambda", "Google Cloud Functions"): (),
+    ("aws_lambda", "both"): (),
+    ("celery", "prefork, also with `max_tasks_per_child`"): ("Celery, prefork",),
+    ("celery", "threads, solo"): ("Celery, threads",),
+    ("celery", "any"): (),
+    ("flask", "gunicorn (sync, gthread), also with `--preload`"): (
+        "gunicorn, `sync`",
+        "gunicorn, `gthread`",
+    ),
+    ("flask", "`flask run`, waitress"): ("`flask run`", "waitress", "`waitress-serve`"),
+    ("flask", "any"): (),
+    ("queues", "RQ, `DeliveringWorker`"): ("RQ",),
+    ("queues", "Dramatiq"): ("Dramatiq",),
+    ("queues", "Huey, processes or threads"): ("Huey, threads", "Huey, processes"),
+    ("queues", "any"): (),
+}
 
 
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
-    before = signal.getsignal(signal.SIGTERM)
-    with LocalServer() as started:
-        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_page")
-        monkeypatch.setenv("WHISPERR_BASE_URL", started.url)
-        yield started
-    signal.signal(signal.SIGTERM, before)
+def to_package(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
-class FakeSignal:
-    """Stands in for a signal of Celery; keeps what is connected to it."""
-
-    def __init__(self) -> None:
-        self.receivers: list[Any] = []
-
-    def connect(self, receiver: Any) -> Any:
-        self.receivers.append(receiver)
-        return receiver
+def get_pins() -> set[str]:
+    pins = re.findall(r"^([\w.-]+)==([\w.]+)", "".join(map(get_text, PINNED)), re.MULTILINE)
+    return {f"{to_package(name)} {version}" for name, version in pins}
 
 
-@pytest.fixture
-def shutdown_signal(monkeypatch: pytest.MonkeyPatch) -> FakeSignal:
-    """Put a small `celery.signals` in place; tests/hosts uses the real one."""
-    fake, module = FakeSignal(), ModuleType("celery.signals")
-    vars(module)["worker_process_shutdown"] = fake
-    monkeypatch.setitem(sys.modules, "celery", ModuleType("celery"))
-    monkeypatch.setitem(sys.modules, "celery.signals", module)
-    return fake
+class TestTable:
+    def test_it_has_a_row_for_each_trial_in_their_order(self) -> None:
+        assert list(ROWS) == [trial.host for trial in TRIALS]
+
+    def test_it_is_as_the_script_writes_it(self) -> None:
+        assert to_page(get_text(PAGE), list(ROWS.values())) == get_text(PAGE)
+
+    @pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: trial.host)
+    def test_a_row_says_what_the_trial_expects(self, trial: Trial) -> None:
+        row = ROWS[trial.host]
+        assert (row.delivered, row.section, row.loses_to_all) == (
+            trial.delivers,
+            trial.section,
+            trial.loses_to_all,
+        )
+
+    @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.host)
+    def test_a_row_was_tried_with_the_version_that_is_pinned(self, row: Row) -> None:
+        assert row.version.startswith("Python ") or row.version in get_pins()
+
+    def test_a_host_that_loses_has_a_section_that_exists(self) -> None:
+        headings = re.findall(r"^## (.+)$", get_text(PAGE), re.MULTILINE)
+        for row in ROWS.values():
+            assert row.delivered or row.section, row.host
+            assert not row.section or row.section in headings, row.host
+
+    def test_a_trial_that_make_test_leaves_out_names_the_tests_that_cover_its_host(self) -> None:
+        for trial in TRIALS:
+            if trial.tested_by:
+                text = (ROOT / trial.tested_by).read_text(encoding="utf-8").lower()
+                assert re.split(r"[ ,]", trial.host.removeprefix("a "))[0].lower() in text
 
 
-def test_every_block_of_python_runs_in_order_and_delivers(
-    server: LocalServer, shutdown_signal: FakeSignal
-) -> None:
-    names: dict[str, Any] = {"__name__": "page"}
-    for number, text in enumerate(get_blocks(PAGE, "python")):
-        exec(compile(text, f"{PAGE}, block {number + 1}", "exec"), names)
-    with pytest.raises(SystemExit):
-        signal.raise_signal(signal.SIGTERM)
-
-    names["charge"]("user_8842")
-    assert [a.type for a in server.arrivals(status="accepted")] == ["payment_failed"]
-
-    async def run() -> None:
-        async with names["lifespan"](SimpleNamespace()):
-            names["whisperr"].track("user_8842", "seat_removed")
-
-    asyncio.run(run())
-    assert [a.type for a in server.arrivals()] == ["payment_failed", "seat_removed"]
-    assert not names["whisperr"].ready
-    assert [receiver() for receiver in shutdown_signal.receivers] == [None]
+def test_every_block_of_python_runs_in_a_trial() -> None:
+    sections = {trial.section for trial in TRIALS} - {""}
+    blocks = {get_block(section) for section in sections - {"RQ"}}
+    assert set(get_blocks(PAGE, "python")) == blocks
 
 
 def test_the_options_of_uwsgi_are_those_of_the_tests() -> None:
@@ -84,23 +112,43 @@ def test_the_options_of_uwsgi_are_those_of_the_tests() -> None:
     assert options["hook-master-start"] in hosts
 
 
-def test_every_host_of_the_table_has_a_test() -> None:
-    rows = re.findall(r"^\| ([^|]+) \|", get_text(PAGE), re.MULTILINE)
-    tests = "".join(
-        path.read_text(encoding="utf-8")
-        for folder in (
-            "hosts",
-            "os_processes",
-            "asgi",
-            "aws_lambda",
-            "celery",
-            "django",
-            "flask",
-            "task_queues",
-        )
-        for path in sorted((ROOT / "tests" / folder).glob("test_*.py"))
-    ).lower()
-    named = [re.split(r"[ ,:]", row.replace("a plain", "plain").strip("`"))[0] for row in rows[1:]]
-    assert len(named) >= 10
-    for name in named[1:] if named[0].startswith("-") else named:
-        assert name.strip("`").lower() in tests, name
+def test_the_doctor_has_a_hint_for_each_installed_host_that_loses() -> None:
+    # uvicorn-worker comes with uvicorn. The own servers of Flask and Django are for development.
+    quiet = {"uvicorn-worker", "flask", "django"}
+    losing = {trial.packages[0] for trial in TRIALS if trial.packages and not trial.delivers}
+    hints = {finding.name.partition(" ")[0] for finding in inspect_hosts(lambda package: "1.0")}
+    silent = {trial.packages[0] for trial in TRIALS if trial.packages} - losing
+    assert losing - quiet <= hints
+    assert not silent & hints
+
+
+class TestGuides:
+    """What a guide says of the end of processes agrees with the table."""
+
+    @pytest.mark.parametrize("guide", GUIDES)
+    def test_a_guide_links_to_the_table(self, guide: str) -> None:
+        assert "(processes.md#the-table)" in get_text(f"docs/{guide}.md")
+
+    @pytest.mark.parametrize("guide", GUIDES)
+    def test_every_row_of_a_guide_is_compared_with_the_table(self, guide: str) -> None:
+        assert get_ends(guide).keys() == {host for name, host in CLAIMS if name == guide}
+
+    @pytest.mark.parametrize(("guide", "host"), CLAIMS)
+    def test_a_row_of_a_guide_promises_what_the_table_shows(self, guide: str, host: str) -> None:
+        cells = get_ends(guide)[host]
+        for name in CLAIMS[guide, host]:
+            row = ROWS[name]
+            if row.delivered or row.section == PROVIDED.get(guide):
+                assert cells[-1].startswith("delivered")
+            else:
+                assert f"(processes.md#{to_anchor(row.section)})" in " ".join(cells)
+                assert "lost" in cells[-1]
+        if not CLAIMS[guide, host] and host in {"any", "both"}:
+            assert "lost" in cells[-1]
+
+
+def get_ends(guide: str) -> dict[str, list[str]]:
+    """Return the rows of the table of ends in a guide, by their first cells."""
+    table = get_text(f"docs/{guide}.md").partition("| what is promised |\n")[2].partition("\n\n")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
+    return {cells[0]: cells[1:] for cells in rows[1:]}

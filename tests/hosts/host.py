@@ -135,6 +135,10 @@ class Host:
         """Send a signal to the process that was started."""
         self._process.send_signal(number)
 
+    def send_to_all(self, number: int) -> None:
+        """Send a signal to the process that was started and to its children."""
+        os.killpg(self._process.pid, number)
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Send a signal to the process that was started and wait for the end of all of them."""
         self.send(number)

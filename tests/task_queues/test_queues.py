@@ -1,6 +1,6 @@
 """The code of docs/queues.md in the real workers of RQ, Dramatiq and Huey.
 
-Its client is given an interval that never comes: only the hook can deliver.
+Its client is given an interval that never comes: only the end of a process, or of a job, delivers.
 """
 
 from __future__ import annotations

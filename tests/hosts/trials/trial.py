@@ -1,0 +1,232 @@
+"""Runs a trial: a real host, one event that waits in it, and the end by SIGTERM.
+
+The application of a trial is a file in `apps`. What docs/processes.md recommends for its host
+stands in it as the page shows it, or is left out: both are tried.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import signal
+import socket
+import sys
+import tempfile
+from contextlib import ExitStack, closing, suppress
+from http.client import HTTPConnection
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from shutil import rmtree
+from threading import Event
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from tests.hosts.host import BOUND, ROOT, Host
+from tests.hosts.trials.apps.waiting import WAITS
+from tests.postgres_server import PostgresServer
+from tests.postgres_server import why_not as why_no_postgres
+from tests.redis_server import RedisServer
+from tests.redis_server import why_not as why_no_redis
+from whisperr.dev import LocalServer
+from whisperr.dev.faults import latency
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+PAGE = ROOT / "docs" / "processes.md"
+APPS = Path(__file__).parent / "apps"
+MARK = "# The page's lines stand here.\n"
+PORTS = (20_000, 30_000)
+_ATTEMPTS = 600  # a tenth of a second apart: no machine takes so long to listen
+
+
+class Trial(NamedTuple):
+    """One row of the table in docs/processes.md."""
+
+    host: str
+    # The packages that must be there. The first one is the host: the page names its version.
+    packages: tuple[str, ...]
+    app: str
+    # What `python` runs, with the names of `get_environment` in braces.
+    command: str
+    # Without the lines of the page. With them every event is delivered.
+    delivers: bool
+    # The section whose first block of Python is added to the application.
+    section: str = ""
+    # What the output says when the host handles signals.
+    ready: str = ""
+    # What is run before, as a program.
+    sends: bool = False
+    # A job brings the event, and not a request.
+    works: bool = False
+    services: tuple[str, ...] = ()
+    environment: tuple[tuple[str, str], ...] = ()
+    # What the command has in addition when the lines are there.
+    options: str = ""
+    # Seconds that the server takes to answer, as over a network: an end that does not wait loses.
+    latency: float = 0.2
+    # Runs in which all of its processes got SIGTERM at once lost the event, or did not end.
+    loses_to_all: bool = False
+    # The tests that show the same; then `make test` does not run this trial.
+    tested_by: str = ""
+
+    @property
+    def version(self) -> str:
+        """The host that is installed, with its version."""
+        if not self.packages:
+            return f"Python {sys.version_info.major}.{sys.version_info.minor}"
+        return f"{self.packages[0]} {version(self.packages[0])}"
+
+    def why_not(self) -> str | None:
+        """Return why it cannot be tried here; None when it can."""
+        if os.name != "posix":
+            return "the signals of POSIX"
+        for package in self.packages:
+            if not is_installed(package):
+                return f"{package} is not installed here: `python -m scripts.hosts` tries it"
+        reasons = {"redis": why_no_redis, "postgres": why_no_postgres}
+        return next((reason for name in self.services if (reason := reasons[name]())), None)
+
+
+def is_installed(package: str) -> bool:
+    """Return whether a distribution is installed."""
+    try:
+        version(package)
+    except PackageNotFoundError:
+        return False
+    return True
+
+
+class Services:
+    """A Redis and a PostgreSQL, which start when a trial needs them first."""
+
+    def __init__(self) -> None:
+        self._stack = ExitStack()
+        self._redis: RedisServer | None = None
+        self._postgres: PostgresServer | None = None
+
+    def get_environment(self, names: tuple[str, ...]) -> dict[str, str]:
+        """Return where they are; they are empty."""
+        found = {}
+        if "redis" in names:
+            self._redis = self._redis or self._start_redis()
+            connection = self._redis.connect()
+            connection.flushall()
+            connection.close()
+            found["REDIS_URL"] = f"redis://127.0.0.1:{self._redis.port}/0"
+        if "postgres" in names:
+            self._postgres = self._postgres or self._start_postgres()
+            database = self._postgres.database()
+            found["POSTGRES"] = f"host={database.host} dbname={database.name} user=postgres"
+        return found
+
+    def _start_redis(self) -> RedisServer:
+        server = RedisServer(self._make_home())
+        self._stack.callback(server.stop)
+        return server
+
+    def _start_postgres(self) -> PostgresServer:
+        server = PostgresServer(self._make_home())
+        self._stack.callback(server.stop)
+        return server
+
+    def _make_home(self) -> Path:
+        home = Path(tempfile.mkdtemp(prefix="whisperr-trials-"))
+        self._stack.callback(rmtree, home, ignore_errors=True)
+        return home
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stack.close()
+
+
+def get_block(section: str) -> str:
+    """Return the first block of Python in a section of the page, or of the guide that it names."""
+    for page in (PAGE, PAGE.with_name("queues.md")):
+        _, _, rest = page.read_text(encoding="utf-8").partition(f"\n## {section}\n")
+        text = rest.partition("\n## ")[0]
+        block = re.search(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+        if block:
+            # The client of a block waits and reports as that of the application does.
+            return block[1].replace("from whisperr import Whisperr\n", "")
+    raise AssertionError(f"no page has a section {section!r} with a block of Python")
+
+
+def write_app(trial: Trial, home: Path, *, added: bool) -> None:
+    """Write the application of a trial as the module `shop`."""
+    text = (APPS / f"{trial.app}.py").read_text(encoding="utf-8")
+    if trial.section:
+        assert text.count(MARK) == 1, trial.app
+        text = text.replace(MARK, get_block(trial.section) if added else "")
+    (home / "shop.py").write_text(text, encoding="utf-8")
+
+
+def run(trial: Trial, home: Path, services: Services, *, added: bool, to_all: bool = False) -> bool:
+    """Run a trial in an empty directory; return whether its event arrived, which it does once.
+
+    - `added`: the application has what the page recommends.
+    - `to_all`: SIGTERM is sent to all processes of the host, and not only to the first.
+    """
+    write_app(trial, home, added=added)
+    environment: dict[str, Any] = {
+        "PYTHONPATH": os.pathsep.join(
+            filter(None, [str(home), str(ROOT), os.environ.get("PYTHONPATH")])
+        ),
+        "FOLDER": str(home),
+        "PORT": str(get_free_port()),
+        **dict(trial.environment),
+        **services.get_environment(trial.services),
+    }
+    options = f" {trial.options}" if added and trial.options else ""
+    command = [sys.executable, *f"{trial.command}{options}".format(**environment).split()]
+    with LocalServer(faults=[latency(trial.latency)]) as server:
+        if trial.sends:
+            with Host([sys.executable, str(home / "shop.py")], server, **environment) as sender:
+                assert sender.wait() == 0, sender.text
+        with Host(command, server, **environment) as host:
+            if trial.ready:
+                host.wait_for_output(trial.ready)
+            if not trial.works:
+                visit(int(environment["PORT"]), host)
+            host.wait_for_output(WAITS)
+            assert server.arrivals() == [], "nothing waits"
+            (host.send_to_all if to_all else host.send)(signal.SIGTERM)
+            host.wait()
+        assert len(server.arrivals()) <= 1, "it arrived twice"
+        return len(server.arrivals()) == 1
+
+
+def get_free_port() -> int:
+    """Return a port of the loopback interface that nothing listens on.
+
+    It is below those that systems hand out for port 0, so that no other program gets it meanwhile.
+    """
+    for _ in range(_ATTEMPTS):
+        port = random.randrange(*PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"no port is free in {PORTS}")
+
+
+def visit(port: int, host: Host) -> None:
+    """Make one request, as soon as the host listens."""
+    for _ in range(_ATTEMPTS):
+        with (
+            suppress(ConnectionError),
+            closing(HTTPConnection("127.0.0.1", port, BOUND)) as visitor,
+        ):
+            visitor.request("GET", "/")
+            assert visitor.getresponse().read() == b"thank you", host.text
+            return
+        Event().wait(0.1)
+    raise AssertionError(f"no process listens:\n{host.text}")
