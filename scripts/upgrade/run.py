@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Longer than any exit of 0.2.1 that the programs provoke.
 _LONGEST = 90.0  # seconds
-_MAX_CHARS = 260
+_MAX_CHARS = 300
 # What differs from one run to the next.
 _CHANGING = (
     (re.compile(r"127\.0\.0\.1:\d+"), "127.0.0.1:PORT"),
@@ -25,7 +25,7 @@ _CHANGING = (
     (re.compile(r"\d{4}-\d\d-\d\dT[\d:.]+(Z|\+00:00)"), "TIME"),
     (re.compile(r"(?<![\w:/])(/[\w.-]+)+/"), ""),
     (re.compile(r" object at 0x[0-9a-f]+"), " object"),
-    (re.compile(r"\b\d+\.\d+ s\b"), "N s"),
+    (re.compile(r"\b\d+(\.\d+)? s\b"), "N s"),
 )
 
 
@@ -69,7 +69,7 @@ def _get_parts(program: Program, ended: subprocess.CompletedProcess[str]) -> lis
     parts = [" ".join(ended.stdout.split("\n")).strip()]
     lines = ended.stderr.strip().splitlines()
     if program.logs:
-        parts.append(f"logged: `{' '.join(lines[:2])}`" if lines else "nothing on stderr")
+        parts.append(f"logged: `{lines[0]}`" if lines else "nothing on stderr")
     elif ended.returncode:
         parts.append(f"`{lines[-1]}`" if lines else f"exit status {ended.returncode}")
     return [part for part in parts if part]
