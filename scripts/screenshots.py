@@ -123,7 +123,15 @@ def take_screenshots(browser: Browser, server: LocalServer) -> None:
     page.reload()
     page.locator(".row.is-refused").first.click()
     page.wait_for_selector("#detail:not([aria-busy])")
-    save(page, "detail")
+    save(page, "detail", height=660)
+    page.goto(f"{server.url}#view=requests")
+    page.reload()
+    page.locator(".request", has_text="refused").first.click()
+    page.wait_for_selector("#request:not([aria-busy])")
+    page.locator("#request-list").evaluate(  # begin with a whole row
+        "list => { list.scrollTop = Math.ceil(list.scrollTop / 36) * 36; }"
+    )
+    save(page, "requests")
     page.goto(f"{server.url}#view=types&q=payment")
     page.reload()
     page.wait_for_selector(".type")
@@ -141,6 +149,19 @@ def take_screenshots(browser: Browser, server: LocalServer) -> None:
     page.reload()
     page.wait_for_selector(".row")
     save(page, "narrow")
+
+
+def take_refused(browser: Browser) -> None:
+    """Take the screenshot of a server that refuses the key of its client."""
+    page = browser.new_page(viewport=WIDE, color_scheme="light")  # type: ignore[arg-type]  # a dict
+    with LocalServer(api_key="wrk_right") as server:
+        page.goto(server.url)
+        with Whisperr("wrk_wrong", base_url=server.url) as client:
+            client.track("user_8842", "payment_failed", {"amount_cents": 4900})
+            client.flush(30)
+        page.wait_for_selector("#refusals:visible")
+        save(page, "refused", height=330)
+        page.close()
 
 
 def save(page: Page, name: str, height: int | None = None) -> None:
@@ -166,6 +187,7 @@ def main() -> None:
         fill(server, clock)
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         take_screenshots(browser, server)
+        take_refused(browser)
         browser.close()
 
 

@@ -321,6 +321,8 @@ class TestAccessibility:
             "view=types": ".type",
             f"user={'u' * 200}": ".story-event",
             "event=1": "#detail-name",
+            "view=requests": ".request",
+            "view=requests&request=1": "#request-events li",
         }
         for address, shown in addresses.items():
             page.evaluate("address => { location.hash = address; }", address)

@@ -54,7 +54,11 @@ def filter_by(page: Page, query: str, count: str) -> None:
 class TestArrival:
     def test_an_empty_page_shows_how_to_begin(self, page: Page, server: LocalServer) -> None:
         assert text(page, "#empty-title") == "Nothing has arrived yet"
-        assert server.url in text(page, "#empty pre >> nth=0")
+        run = f"whisperr dev --port {server.port} -- python app.py"
+        assert text(page, "#empty pre >> nth=0") == "pip install whisperr"
+        assert page.locator("#empty pre").filter(has_text=run).is_visible()
+        page.get_by_text("with two variables").click()
+        assert page.locator("#empty pre").filter(has_text=server.url).is_visible()
         page.get_by_role("button", name="FastAPI").click()
         assert "lifespan" in text(page, "#snippet-fastapi")
         assert not page.locator("#snippet-python").is_visible()
@@ -131,7 +135,7 @@ class TestArrival:
             ]
             send(server, *events)
         wait_text(page, "#total-accepted", "6,000")
-        page.wait_for_function("() => /^5,?[0-5]..? events$/.test(count.textContent)")
+        wait_text(page, "#count", "latest 5,000 of 6,000 events")
         assert page.locator("#list .row").count() < 80
         assert page.locator("#users li").count() == 100
         assert page.evaluate("() => document.querySelectorAll('*').length") < 2_000

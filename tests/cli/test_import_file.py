@@ -140,10 +140,10 @@ class TestRefused:
         self, server: LocalServer, call: Call, file: Path
     ) -> None:
         write(file, map(event, range(3)))
-        server.set_faults(faults.status(404))
+        server.set_faults(faults.status(410))
         ended = call("import", str(file))
         assert ended.code == 1
-        assert ended.err.startswith("lines 1 to 3: 3 not accepted by the server: HTTP 404")
+        assert ended.err.startswith("lines 1 to 3: 3 not accepted by the server: HTTP 410")
         assert "delivered 0 of 3 lines" in ended.out
         assert "by the server 3" in ended.out
 

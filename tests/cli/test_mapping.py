@@ -244,6 +244,13 @@ class TestObjects:
         record = {"event_type": "a", "properties": {"distinct_id": "u"}}
         assert fields.apply(record)["external_user_id"] == "u"
 
+    def test_a_null_stays_one_whatever_its_type(self) -> None:
+        fields = FieldMap(["a=properties.a:number", "e=event_type:snake_case"], [])
+        assert fields.apply({"a": None, "e": None}) == {
+            "properties": {"a": None},
+            "event_type": None,
+        }
+
     def test_a_member_cannot_be_set_in_what_is_no_object(self) -> None:
         fields = FieldMap(["a=properties", "b=properties.x"], [])
         with pytest.raises(InvalidEvent, match="properties: must be an object"):

@@ -164,8 +164,10 @@ def test_pages_of_other_origins_may_not_write(server: LocalServer) -> None:
     assert call(server, "POST", "/_dev/reset", headers=own)[0] == 200
 
 
-@pytest.mark.parametrize("path", ["arrivals", "arrival", "requests", "wait", "stream"])
-@pytest.mark.parametrize("name", ["after", "count", "seq", "recent", "limit", "timeout"])
+@pytest.mark.parametrize("path", ["arrivals", "arrival", "requests", "request", "wait", "stream"])
+@pytest.mark.parametrize(
+    "name", ["after", "before", "count", "number", "seq", "recent", "limit", "timeout"]
+)
 @pytest.mark.parametrize(
     "number",
     ["nan", "-nan", "inf", "-inf", "1e999", "-1", "-1e9", "9" * 5_000, "1_0", "", "%D9%A3", "x%0A"],

@@ -17,6 +17,7 @@ from whisperr.dev._console.running import get_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 COUNTS = {"accepted": 1, "duplicates": 0, "refused": 0, "requests": 1}
 
@@ -50,16 +51,27 @@ class TestOurs:
         assert ended.stdout == f"{server.url} {key}\n"
         assert "nothing arrived" in ended.stderr
 
+    def test_a_key_that_the_server_refuses_is_named(self) -> None:
+        with LocalServer(api_key="wrk_a") as server:
+            ended = run_dev("--port", str(server.port), program=TRACK)
+            right = run_dev("--port", str(server.port), "--key", "wrk_a", program=TRACK)
+        assert "a key was refused (401): the server was started with --key" in ended.stderr
+        assert "401" not in right.stderr
+        assert "accepted 1" in right.stderr
+
     def test_what_arrived_before_is_not_counted(self, server: LocalServer) -> None:
         for _ in range(2):
             ended = run_dev("--port", str(server.port), program=TRACK)
         assert "accepted 1, duplicates 0, refused 0, in 1 request" in ended.stderr
 
     @pytest.mark.parametrize(
-        "words", [["--hang"], ["--fail", "503"], ["--store", "x"], ["--max-body", "9"]]
+        "words", [["--hang"], ["--fail", "503"], ["--store", "FILE"], ["--max-body", "9"]]
     )
-    def test_options_of_a_server_are_refused(self, server: LocalServer, words: list[str]) -> None:
-        ended = run_dev("--port", str(server.port), *words)
+    def test_options_of_a_server_are_refused(
+        self, server: LocalServer, words: list[str], tmp_path: Path
+    ) -> None:
+        given = [str(tmp_path / "kept") if word == "FILE" else word for word in words]
+        ended = run_dev("--port", str(server.port), *given)
         assert (ended.returncode, ended.stdout) == (2, "")
         assert f"runs already at {server.url}, without your {words[0]}: end that" in ended.stderr
         assert ended.stderr.count("\n") == 1
@@ -114,9 +126,9 @@ class TestForeign:
             assert get_counts(foreign.port) is None
 
     def test_what_answers_as_the_api_is_ours(self, server: LocalServer) -> None:
-        assert get_counts(server.port) == dict.fromkeys(COUNTS, 0)
+        assert get_counts(server.port) == dict.fromkeys([*COUNTS, "refused_keys"], 0)
         with RawServer(answers(to_answer(json.dumps(COUNTS).encode()), then=close)) as alike:
-            assert get_counts(alike.port) == COUNTS
+            assert get_counts(alike.port) == {**COUNTS, "refused_keys": 0}
 
     def test_a_port_that_was_asked_for_is_an_error(self) -> None:
         with RawServer(answers(b"", then=close)) as foreign:

@@ -19,7 +19,7 @@ TABLE: dict[str, Any] = json.loads(
 def arrival(name: str) -> Arrival:
     fields = dict(TABLE["arrivals"][name])
     del fields["message_id"]
-    return Arrival(seq=1, received_at=0.0, request=1, **fields)
+    return Arrival(seq=1, received_at=0.0, **fields)
 
 
 @pytest.mark.parametrize(("query", "expected"), TABLE["cases"])

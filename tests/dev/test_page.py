@@ -185,4 +185,12 @@ class TestSnippets:
         client = names["whisperr"]
         assert isinstance(client, whisperr.Whisperr)
         assert client.shutdown() is True
-        assert [a.status for a in server.arrivals(user="user_8842")] == ["accepted", "accepted"]
+        assert [a.status for a in server.arrivals(user="user_8842")] == ["accepted"]
+
+    def test_the_steps_are_those_of_the_quick_start_of_the_readme(self) -> None:
+        page = re.sub(r"<[^>]+>", "", (PAGE / "index.html").read_text(encoding="utf-8"))
+        readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+        steps = ("pip install whisperr", snippets()["python"], "whisperr dev -- python app.py")
+        for text in (page, readme.partition("## Quick start")[2]):
+            assert all(step in text for step in steps)
+            assert sorted(steps, key=text.index) == list(steps)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -112,6 +113,24 @@ def test_a_request_is_shown_when_it_failed_or_met_a_fault(
     stream = io.StringIO()
     Terminal(stream).request(received)
     assert stream.getvalue()[13:].rstrip("\n") == expected
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"status": 401}, ["! POST /v1/identify HTTP 401", "no \\x1b[2Jkey"]),
+        ({"status": None, "method": "", "path": ""}, ["! (no HTTP) no answer", "no \\x1b[2Jkey"]),
+        # The lines of its events say it, or the name of the fault does.
+        ({"status": 400, "refused": 1}, ["! POST /v1/identify HTTP 400"]),
+        ({"status": 503, "fault": "status"}, ["! POST /v1/identify HTTP 503, injected: status"]),
+    ],
+)
+def test_a_refused_request_shows_its_reason(changes: dict[str, Any], expected: list[str]) -> None:
+    stream = io.StringIO()
+    refused = {"error": "invalid_api_key", "reason": "no \x1b[2Jkey", **changes}
+    Terminal(stream).request(replace(request(401), **refused))
+    lines = stream.getvalue().splitlines()
+    assert [lines[0][13:], *(line.strip() for line in lines[1:])] == expected
 
 
 def test_plain_text_is_unchanged() -> None:

@@ -6,13 +6,14 @@ import re
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.request import Request, urlopen
 
+from tests.dev.wire import call, post
 from whisperr._cli.local import DEFAULT_PORT
 from whisperr._cli.main import make_parser
 from whisperr.dev import LocalServer
 from whisperr.dev._memory.filter import FIELDS, parse_filter
 from whisperr.dev._memory.journal import _BOUND_BYTES
+from whisperr.dev._web.api import _PARSERS, _READS, _WRITES
 
 if TYPE_CHECKING:
     import pytest
@@ -22,6 +23,7 @@ TEXT = PAGE.read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SCREENSHOTS = sorted((PAGE.parent / "screenshots").glob("*.png"))
 MOST_BYTES = 150_000
+STATIC = PAGE.parents[1] / "src" / "whisperr" / "dev" / "_web" / "static"
 
 
 def blocks(language: str) -> list[str]:
@@ -44,19 +46,40 @@ def test_every_call_of_the_command_is_understood() -> None:
     lines = [line for text in blocks("console") for line in text.splitlines()]
     calls = [shlex.split(line) for line in lines if line.startswith("whisperr ")]
     assert len(calls) == 10
-    for call in calls:
-        arguments = make_parser().parse_args(call[1:])
+    for words in calls:
+        arguments = make_parser().parse_args(words[1:])
         parse_filter(" ".join(getattr(arguments, "filter", [])))
     assert f"http://127.0.0.1:{DEFAULT_PORT}" in TEXT
 
 
 def test_every_term_of_the_table_is_in_the_grammar() -> None:
-    rows = re.findall(r"^\| (`.*?) \|", TEXT, re.MULTILINE)
+    section = TEXT.partition("### The filter\n")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
     terms = [term for row in rows for term in re.findall(r"`([^`]+)`", row)]
     assert len(terms) > 10
     for term in terms:
         parse_filter(term)
     assert {term.split(":")[0] for term in terms if ":" in term} == set(FIELDS)
+
+
+def test_the_table_of_the_api_has_every_call_and_every_parameter() -> None:
+    section = TEXT.partition("## Over HTTP\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+) /_dev/(\w+)` \| (.*?) \|", section, re.MULTILINE)
+    calls = {(method, name) for method, name, _ in rows}
+    expected = {("GET", name) for name in (*_READS, "stream")} | {("POST", "reset")}
+    assert calls == expected
+    assert set(_WRITES) == {"faults", "reset"}
+    named = {word for _, _, cell in rows for word in re.findall(r"`(\w+)`", cell)}
+    assert named == set(_PARSERS)
+
+
+def test_the_fields_of_a_request_are_those_of_the_api() -> None:
+    with LocalServer() as server:
+        post(server, "/v1/identify", {"external_user_id": "u"})
+        (request,) = call(server, "GET", "/_dev/requests")[1]["requests"]
+    sentence = TEXT.partition("\nA request has ")[2].partition(". `limit`")[0]
+    named = set(re.findall(r"`(\w+)`", sentence))
+    assert named == set(request) - {"body", "connection", "method", "number", "path", "received_at"}
 
 
 def test_every_screenshot_is_there_and_small_and_shown() -> None:
@@ -71,22 +94,9 @@ def test_the_figures_are_those_of_the_code() -> None:
     from inspect import signature
 
     assert signature(LocalServer).parameters["keep"].default == 10_000
-    css = Path(PAGE.parents[1] / "src/whisperr/dev/_web/static/page.css").read_text(
-        encoding="utf-8"
-    )
+    css = (STATIC / "page.css").read_text(encoding="utf-8")
     assert "min-width: 320px" in css
+    held = re.search(r"HELD = (\d+);", (STATIC / "memory.js").read_text(encoding="utf-8"))
+    assert held
+    assert f"the latest {int(held[1]):,} events and {int(held[1]):,} requests" in TEXT
     assert "from 320 pixels on" in TEXT
-
-
-def test_the_server_answers_the_requests_of_the_page() -> None:
-    rows = re.findall(r"^\| (`GET.*?|`POST.*?) \| ", TEXT, re.MULTILINE)
-    asked = [path for row in rows for path in re.findall(r"/_dev/\w+", row)]
-    assert len(asked) == 7
-    with LocalServer() as server:
-        for path in asked:
-            if path in {"/_dev/stream", "/_dev/reset"}:
-                continue  # the one does not end, the other is a POST
-            with urlopen(f"{server.url}{path}?timeout=0&count=0", timeout=30) as answer:
-                assert answer.status == 200
-        with urlopen(Request(f"{server.url}/_dev/reset", method="POST"), timeout=30) as answer:
-            assert answer.status // 100 == 2

@@ -35,7 +35,7 @@ _NO_KEY = "wrk_not_sent"
 _HINTS = {
     "auth": "check WHISPERR_API_KEY",
     "dropped": "correct the event and send it again",
-    "retry_exhausted": "`whisperr doctor` looks for the cause",
+    "retry_exhausted": 'run "whisperr doctor"',
 }
 
 
@@ -200,5 +200,6 @@ class Sender:
             message = stats.problem or (errors[0].message if errors else None)
             hint = _HINTS[errors[0].type if errors else "retry_exhausted"]
             reason = message or f"no answer within {spent:.0f} s"
-            raise CommandError(f"not delivered: {reason}; {hint}")
+            named = "whisperr doctor" in reason  # by the report itself
+            raise CommandError(f"not delivered: {reason}{'' if named else f'; {hint}'}")
         return spent

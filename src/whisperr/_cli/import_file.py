@@ -134,13 +134,18 @@ def _run(arguments: argparse.Namespace) -> int:
         command = _join_command(arguments, *error.options)
         raise UsageError(f"{arguments.file}: {error}; write: {command}") from None
     except OSError as error:  # of the checkpoint, while importing
-        raise CommandError(f"{error}; continue with: {_join_command(arguments)}") from None
+        raise CommandError(f"{error}; continue with: {_join_resume(arguments)}") from None
 
 
 def _join_command(arguments: argparse.Namespace, *options: str) -> str:
     """Return the command that was called, with more options."""
     words = [word for option in options for word in option.split(" ", 1)]
     return join_words(arguments, *words)
+
+
+def _join_resume(arguments: argparse.Namespace) -> str:
+    """Return the command that continues this one."""
+    return join_words(arguments, "--resume", without="--resume")
 
 
 class _Import:
@@ -283,8 +288,7 @@ class _Import:
             return text
         if self._checkpoint is None:
             return f"{text}; import the same again: what was delivered is not duplicated"
-        command = join_words(self._arguments, "--resume", without="--resume")
-        return f"{text}; continue with: {command}"
+        return f"{text}; continue with: {_join_resume(self._arguments)}"
 
     def _report_left_out(self) -> None:
         names = self._fields.left_out

@@ -112,7 +112,7 @@ class _Entry(NamedTuple):
 
     def convert(self, value: object) -> object:
         """Return the value in the given type; raises InvalidEvent."""
-        if not self.type:
+        if not self.type or value is None:  # a null of JSON stays one
             return value
         try:
             return _get_types(self.target)[self.type](value)

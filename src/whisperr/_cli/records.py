@@ -24,6 +24,7 @@ _TOO_LONG = f"longer than {MAX_RECORD_BYTES} bytes"
 _LINE_TOO_LONG = f"{_TOO_LONG}; is every event on a line of its own?"
 _MAX_ROW_LINES = 10_000
 _UNCLOSED = "a quotation mark is opened and not closed"
+_ENDED = ("unexpected end of data", "newline inside string")  # of CPython, of PyPy
 _SEPARATORS = ",;\t"
 _QUOTED = re.compile('"[^"]*"')
 _SPACE = re.compile(rb"[ \t\r\n]*")
@@ -214,9 +215,9 @@ def read_rows(stream: BinaryIO) -> Iterator[Record]:
             return
         except (csv.Error, _WrongLineError) as error:
             feed.read_again(1)
-            problem = _UNCLOSED if str(error) == "unexpected end of data" else f"not CSV: {error}"
-            if isinstance(error, _WrongLineError):
-                problem = str(error)
+            problem = str(error)
+            if isinstance(error, csv.Error):
+                problem = _UNCLOSED if problem in _ENDED else f"not CSV: {problem}"
         if cells or problem:
             data = b"".join(one.data for one in feed.row)
             yield Record(feed.row[0].number, data, problem, tuple(cells))

@@ -10,14 +10,18 @@ import json
 import socket
 import time
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from whisperr.dev._web.api import PREFIX
 from whisperr.dev._web.http import SERVER_NAME
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 _TIMEOUT = 3.0  # seconds for the whole answer
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024  # a summary has at most 1,000 names of 200 characters, twice
 _COUNTS = ("accepted", "duplicates", "refused", "requests")
+REFUSED_KEYS = "refused_keys"
 
 
 def get_url(port: int) -> str:
@@ -28,7 +32,7 @@ def get_url(port: int) -> str:
 def get_counts(port: int) -> dict[str, int] | None:
     """Return what has arrived at the `whisperr dev` on a port; None when there is none.
 
-    The counts are those of `accepted`, `duplicates`, `refused` and `requests`.
+    They are those of `to_counts`.
     """
     with suppress(OSError, ValueError, RecursionError):
         head, _, body = _ask(port).partition(b"\r\n\r\n")
@@ -36,8 +40,16 @@ def get_counts(port: int) -> dict[str, int] | None:
         if " 200 " in status and f"Server: {SERVER_NAME}" in (line.rstrip() for line in headers):
             summary: Any = json.loads(body)
             if isinstance(summary, dict) and all(type(summary.get(n)) is int for n in _COUNTS):
-                return {name: summary[name] for name in _COUNTS}
+                return to_counts(summary)
     return None
+
+
+def to_counts(summary: Mapping[str, Any]) -> dict[str, int]:
+    """Return what a summary counts: what arrived, the requests, and the keys that were refused."""
+    answers = summary.get("answers")
+    refused = answers.get("401") if isinstance(answers, dict) else None
+    counts = {name: summary[name] for name in _COUNTS}
+    return {**counts, REFUSED_KEYS: refused if type(refused) is int else 0}
 
 
 def _ask(port: int) -> bytes:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, TextIO
 from whisperr._foreign import printable
 from whisperr._terminal import wants_colour
 
-from .running import get_counts, get_url
+from .running import REFUSED_KEYS, get_counts, get_url, to_counts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,15 +74,18 @@ class Terminal:
             self.line(f"{'':15}{self._paint('31', text)}")
 
     def request(self, request: ReceivedRequest) -> None:
-        """Write a line for a request that failed or met a fault."""
+        """Write a line for a request that failed or met a fault, and why it was refused."""
         fine = request.status is not None and request.status // 100 == 2  # noqa: PLR2004  # 2xx
         if fine and request.fault is None:
             return
         answered = "no answer" if request.status is None else f"HTTP {request.status}"
         injected = f", injected: {request.fault}" if request.fault else ""
         line = f"{_format_time(request.received_at)} {self._paint('33', '!')} "
-        path = printable(request.path, _MAX_NAME_CHARS)
-        self.line(f"{line}{request.method} {path} {answered}{injected}")
+        called = f"{request.method} {request.path}".strip() or "(no HTTP)"
+        self.line(f"{line}{printable(called, _MAX_NAME_CHARS)} {answered}{injected}")
+        if request.reason is not None and not (request.fault or request.refused):
+            text = printable(request.reason, _MAX_PROBLEM_CHARS)
+            self.line(f"{'':15}{self._paint('31', text)}")
 
     def _paint(self, colour: str, text: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour else text
@@ -113,7 +116,7 @@ def serve(server: LocalServer, terminal: Terminal, command: Sequence[str]) -> in
         code = run_command(command, server.url, api_key) if command else _wait_for_signal()
     finally:
         server.close()
-    _end(terminal, server.summary(), has_run=bool(command) and code not in _NOT_RUN)
+    _end(terminal, to_counts(server.summary()), has_run=bool(command) and code not in _NOT_RUN)
     return code
 
 
@@ -138,6 +141,10 @@ def _end(terminal: Terminal, counts: Mapping[str, int], *, has_run: bool) -> Non
         terminal.line(
             "nothing arrived: does the command call track()? A client with base_url=... or "
             "disabled=True does not send to this server"
+        )
+    if counts[REFUSED_KEYS]:
+        terminal.line(
+            "a key was refused (401): the server was started with --key, and takes no other"
         )
     terminal.line(
         f"accepted {counts['accepted']}, duplicates {counts['duplicates']}, "

@@ -17,6 +17,7 @@ ArrivalStatus = Literal["accepted", "duplicate", "refused"]
 BATCH_PATH = "/v1/events/batch"
 TRACK_PATH = "/v1/events/track"
 IDENTIFY_PATH = "/v1/identify"
+PATHS = (BATCH_PATH, TRACK_PATH, IDENTIFY_PATH)
 
 _MAX_REPR_CHARS = 100
 _SECRET_HEADERS = {"x-api-key", "authorization", "proxy-authorization", "cookie"}
@@ -40,6 +41,9 @@ class ReceivedRequest:
 
     `connection` counts connections from 1. `headers` have lower-case names and contain the key.
     `fault` names the injected fault that the request met.
+    `error`, `reason`: why it was refused as a whole, as a code and in words; None when it was not.
+    `duration`: seconds from its head to its answer, or to where the server decided to give none.
+    `accepted`, `duplicates`, `refused`: what became of its events and identifies.
     """
 
     number: int
@@ -51,6 +55,12 @@ class ReceivedRequest:
     body: bytes
     status: int | None
     fault: str | None
+    error: str | None = None
+    reason: str | None = None
+    duration: float = 0.0
+    accepted: int = 0
+    duplicates: int = 0
+    refused: int = 0
 
     def __repr__(self) -> str:
         """Return what a log may have: neither the headers, with the key, nor the body."""
@@ -58,6 +68,15 @@ class ReceivedRequest:
         fault = f", injected: {self.fault}" if self.fault else ""
         line = printable(f"{self.method} {self.path}", _MAX_REPR_CHARS)
         return f"<ReceivedRequest {self.number}: {line}, {len(self.body)} bytes, {answered}{fault}>"
+
+    @property
+    def events(self) -> int:
+        """How many events it has; of one that was not read, as many as have a user."""
+        if self.status is not None and self.status // 100 == 2:  # noqa: PLR2004  # 2xx
+            return self.accepted + self.duplicates + self.refused
+        if self.path == BATCH_PATH:
+            return self.body.count(b'"external_user_id"')
+        return int(self.path in PATHS and bool(self.body))
 
     @property
     def masked_headers(self) -> dict[str, str]:
@@ -106,10 +125,12 @@ class Arrival:
         type: str | None = None,  # noqa: A002  # the word of the filter
         status: str | None = None,
         after: int = 0,
+        before: int | None = None,
     ) -> bool:
         """Return whether it passes every filter; `type` may have wildcards: `payment_*`."""
         return (
             self.seq > after
+            and (before is None or self.seq < before)
             and kind in {None, self.kind}
             and user in {None, self.user}
             and status in {None, self.status}

@@ -6,10 +6,10 @@ Invariant: an arrival is made for every event of a batch that could be read, val
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from .model import BATCH_PATH, IDENTIFY_PATH, TRACK_PATH, to_arrival
+from .model import BATCH_PATH, PATHS, TRACK_PATH, to_arrival
 from .validation import Malformed, parse_batch, parse_body, validate_event, validate_identify
 
 if TYPE_CHECKING:
@@ -17,7 +17,33 @@ if TYPE_CHECKING:
 
     from .model import Arrival, ArrivalKind, ReceivedRequest
 
-_PATHS = (BATCH_PATH, TRACK_PATH, IDENTIFY_PATH)
+MAX_REASON_CHARS = 500
+_SILENT_FAULTS = {
+    "hang": "never answered, by an injected fault",
+    "cut": "the connection was cut before anything was accepted, by an injected fault",
+    "lose_answer": "accepted, and the answer was lost, by an injected fault",
+}
+# How to fix what a request was refused for, by its code; the other reasons say it themselves.
+_HINTS = {
+    "invalid_api_key": (
+        "Set WHISPERR_API_KEY, or api_key=, to the key that --key names; "
+        "a server that was started without --key accepts any."
+    ),
+    "agent_refused": "Send a User-Agent that names your program; the SDK sends its own.",
+    "not_found": "Set WHISPERR_BASE_URL, or base_url=, to this server's address without a path.",
+    "content_type": "Send the header Content-Type: application/json.",
+    "host_not_loopback": (
+        "Set WHISPERR_BASE_URL, or base_url=, to the address that whisperr dev has printed; "
+        "from a container, run whisperr dev inside of it."
+    ),
+    "tls": "Set WHISPERR_BASE_URL, or base_url=, to the address with http:// in place of https://.",
+    "method": "Send it with POST.",
+    "length_required": "Send the whole body with its Content-Length, not in chunks.",
+    "too_large": "Send fewer events in a request, or start the server with a larger --max-body.",
+    "headers_too_large": "Send fewer or shorter headers; look for large cookies.",
+    "injected_fault": "Turn the fault off on the page, or start the server without it.",
+    "disconnected": "The client gave up or crashed: see its log, and compare its timeout.",
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +66,25 @@ def refuse(
 ) -> Response:
     """Return the response to a request that is refused as a whole."""
     return Response(status, {"error": code, "message": message}, headers or {})
+
+
+def get_request_hint(error: str | None) -> str | None:
+    """Return how to fix what a request was refused for; None when its reason says it all."""
+    return None if error is None else _HINTS.get(error)
+
+
+def with_response(
+    request: ReceivedRequest, response: Response | None, fault: str | None = None
+) -> ReceivedRequest:
+    """Return the request with its answer, and the reason when it was refused or lost by a fault."""
+    request = replace(request, fault=fault)
+    if response is None:
+        return replace(request, error="injected_fault", reason=_SILENT_FAULTS.get(fault or ""))
+    body = response.body
+    if isinstance(body, bytes) or "error" not in body:
+        return replace(request, status=response.status)
+    reason = str(body["message"])[:MAX_REASON_CHARS]
+    return replace(request, status=response.status, error=body["error"], reason=reason)
 
 
 def ingest(
@@ -74,14 +119,20 @@ def ingest(
 
 
 def _check_headers(path: str, headers: Mapping[str, str], api_key: str | None) -> Response | None:
-    if path not in _PATHS:
-        return refuse(404, "not_found", f"POST to one of {', '.join(_PATHS)}")
+    if path not in PATHS:
+        return refuse(404, "not_found", f"no such path; POST to one of {', '.join(PATHS)}")
     agent = headers.get("user-agent", "")
     if not agent or agent.startswith("Python-urllib"):
         return refuse(403, "agent_refused", "the default agent is refused; send one of your own")
     key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
-    if not key or (api_key is not None and key != api_key):
-        return refuse(401, "invalid_api_key", "send the server key in X-API-Key")
+    if not key:
+        return refuse(401, "invalid_api_key", "no key; send the server key in X-API-Key")
+    if api_key is not None and key != api_key:
+        return refuse(
+            401,
+            "invalid_api_key",
+            "another key than the one that whisperr dev was started with (--key)",
+        )
     if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         return refuse(415, "content_type", "send Content-Type: application/json")
     return None

@@ -71,18 +71,30 @@ def _get_id(arrival: Arrival) -> str | None:
     return blake2b(message_id.encode("utf-8", "surrogatepass"), digest_size=20).hexdigest()
 
 
+def _count_arrivals(request: ReceivedRequest, arrivals: Iterable[Arrival]) -> ReceivedRequest:
+    """Return the request with the counts of what became of its arrivals."""
+    counts = Counter(arrival.status for arrival in arrivals)
+    return replace(
+        request,
+        accepted=counts["accepted"],
+        duplicates=counts["duplicate"],
+        refused=counts["refused"],
+    )
+
+
 @dataclass(frozen=True)
 class Changes:
     """What arrived after a cursor; `cursor` is the new one.
 
     `fresh`: the reader starts over. `missed` counts arrivals that the memory has dropped.
-    `more`: there is more to read.
+    `more`: there is more to read. `oldest`: the number of the oldest arrival that is kept.
     """
 
     cursor: Cursor
     fresh: bool
     missed: int
     more: bool
+    oldest: int
     arrivals: tuple[Arrival, ...]
     requests: tuple[ReceivedRequest, ...]
 
@@ -143,15 +155,15 @@ class Arrivals:
         """Keep one request and its arrivals: number them, mark duplicates, end waits."""
         measured = [(one, measure_arrival(one)) for one in arrivals]
         with self._changed:
-            request = replace(request, number=self._number + 1)
-            self._add_request(request)
+            number = self._number + 1
             kept = []
             for fresh, size in measured:
                 is_duplicate = fresh.status == "accepted" and _get_id(fresh) in self._ids
                 status: ArrivalStatus = "duplicate" if is_duplicate else fresh.status
-                seq, number = self._seq + 1, request.number
-                kept.append(replace(fresh, seq=seq, request=number, status=status))
+                kept.append(replace(fresh, seq=self._seq + 1, request=number, status=status))
                 self._add_arrival(kept[-1], size)
+            request = _count_arrivals(replace(request, number=number), kept)
+            self._add_request(request)
             if self._journal is not None:
                 self._journal.append(request, kept)
             self._changed.notify_all()
@@ -176,7 +188,8 @@ class Arrivals:
     def _add_request(self, request: ReceivedRequest) -> None:
         """Keep a request and count it."""
         self._number = max(self._number, request.number)
-        self._totals.update(batches=request.path == BATCH_PATH, requests=1)
+        self._totals["requests"] += 1
+        self._totals["batches"] += request.path == BATCH_PATH
         self._count("answers", str(request.status or "none"))
         self._count("agents", request.headers.get("user-agent", ""))
         if request.fault is not None:
@@ -220,7 +233,8 @@ class Arrivals:
         count = min(max(start.requests, dropped) + len(requests), end.requests)
         new = Cursor(end.epoch, seq, count)
         missed = 0 if fresh else max(first_kept - 1 - start.seq, 0)
-        return Changes(new, fresh, missed, new != end, arrivals, requests)
+        more = new != end
+        return Changes(new, fresh, missed, more, first_kept, arrivals, requests)
 
     def cursor(self) -> Cursor:
         """Return the cursor of a reader that has read everything."""

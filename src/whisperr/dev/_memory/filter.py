@@ -19,7 +19,14 @@ if TYPE_CHECKING:
 
     Predicate = Callable[[Arrival], bool]
 
-_ATTRIBUTES = {"user": "user", "type": "type", "kind": "kind", "is": "status", "id": "message_id"}
+_ATTRIBUTES = {
+    "user": "user",
+    "type": "type",
+    "kind": "kind",
+    "is": "status",
+    "id": "message_id",
+    "request": "request",
+}
 _CHOICES = {
     "is": ("accepted", "valid", "refused", "duplicate"),
     "kind": ("event", "identify"),
@@ -105,7 +112,7 @@ def _named_term(name: str, sign: str, value: str) -> Predicate:
         )
     pattern = _to_pattern("accepted" if (name, value) == ("is", "valid") else value)
     attribute = _ATTRIBUTES[name]
-    return lambda arrival: pattern.fullmatch(getattr(arrival, attribute) or "") is not None
+    return lambda arrival: pattern.fullmatch(str(getattr(arrival, attribute) or "")) is not None
 
 
 def _comparison(name: str, sign: str, value: str) -> Predicate:

@@ -48,7 +48,8 @@ class Kept(Generic[_T]):
 def measure_request(request: ReceivedRequest) -> int:
     """Return the bytes that a request takes, with its headers and its body."""
     headers: Mapping[str, str] = request.headers
-    return _OBJECT_BYTES + len(request.body) + len(request.path) + measure_json(dict(headers))
+    text = len(request.path) + len(request.reason or "")
+    return _OBJECT_BYTES + len(request.body) + text + measure_json(dict(headers))
 
 
 def measure_arrival(arrival: Arrival) -> int:

@@ -1,8 +1,10 @@
 """The JSON API under `/_dev/`, for tests in any language and for people.
 
-GET  /_dev/arrivals   kind, user, type, status, q (the filter box of the page), after, limit
+GET  /_dev/arrivals   kind, user, type, status, q (the filter box of the page), after, before,
+                      limit; short=1 leaves out bodies that are very large or have no JSON
 GET  /_dev/arrival    seq: one of them with its text as sent and its request
 GET  /_dev/requests   after, limit
+GET  /_dev/request    number: one of them with its body and its arrivals
 GET  /_dev/summary
 GET  /_dev/wait       count, timeout, and the filters of arrivals: answers when there are enough
 GET  /_dev/faults     and PUT: a list of faults
@@ -20,12 +22,12 @@ from urllib.parse import parse_qsl
 
 from whisperr._foreign import printable
 from whisperr.dev._ingest.model import BATCH_PATH
-from whisperr.dev._ingest.service import Response, refuse
+from whisperr.dev._ingest.service import Response, get_request_hint, refuse
 from whisperr.dev._ingest.validation import Malformed, get_hint, parse_body
 from whisperr.dev.faults import Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from whisperr.dev._ingest.model import Arrival, ReceivedRequest
     from whisperr.dev._memory.arrivals import Arrivals
@@ -40,6 +42,9 @@ _MAX_COUNT = 2**53  # the largest whole number that every reader of JSON knows e
 _MAX_SECONDS = 3600
 _SECONDS = re.compile(r"[0-9]{0,9}\.?[0-9]{1,20}(?:e-?[0-9]{1,3})?")
 _MAX_SHOWN_CHARS = 60
+_MAX_ARRIVAL_CHARS = 32_000
+_MAX_PROBLEMS = 20
+MAX_NAME_CHARS = 500
 _FILTERS = ("kind", "user", "type", "status", "q")
 
 
@@ -62,7 +67,7 @@ def _parse_seconds(text: str) -> float:
 
 _PARSERS: dict[str, Callable[[str], Any]] = {
     **dict.fromkeys((*_FILTERS, "last"), str),
-    **dict.fromkeys(("after", "count", "seq", "recent"), _parse_whole),
+    **dict.fromkeys(("after", "before", "count", "number", "seq", "short", "recent"), _parse_whole),
     "limit": partial(_parse_whole, lowest=1),
     "timeout": _parse_seconds,
 }
@@ -105,9 +110,31 @@ def arrival_to_json(arrival: Arrival) -> dict[str, Any]:
     return {**vars(arrival), "message_id": arrival.message_id, "problems": problems}
 
 
+def arrival_to_text(arrival: Arrival) -> str:
+    """Return an arrival as JSON; without a body that is very large or has no JSON."""
+    fields = arrival_to_json(arrival)
+    try:
+        text = json.dumps({**fields, "cut": False}, allow_nan=False)
+    except (ValueError, RecursionError):  # 1e999 is infinite; a thousand brackets
+        text = ""
+    if text and len(text) <= _MAX_ARRIVAL_CHARS:
+        return text
+    for name in ("user", "type", "message_id"):
+        if fields[name] is not None:
+            fields[name] = fields[name][:MAX_NAME_CHARS]
+    problems = fields["problems"][:_MAX_PROBLEMS]
+    return json.dumps({**fields, "problems": problems, "body": None, "cut": True})
+
+
 def request_to_json(request: ReceivedRequest) -> dict[str, Any]:
     """Return a request as the API shows it, with its key masked and without its body."""
-    fields = {**vars(request), "headers": request.masked_headers, "bytes": len(request.body)}
+    fields = {
+        **vars(request),
+        "headers": request.masked_headers,
+        "bytes": len(request.body),
+        "events": request.events,
+        "fix": get_request_hint(request.error),
+    }
     del fields["body"]
     return fields
 
@@ -129,7 +156,7 @@ def parse_query(query: str) -> dict[str, Any]:
 
 def select_filters(query: Mapping[str, Any]) -> dict[str, Any]:
     """Return the parameters that select arrivals."""
-    return {name: query[name] for name in (*_FILTERS, "after") if name in query}
+    return {name: query[name] for name in (*_FILTERS, "after", "before") if name in query}
 
 
 def find_event_text(body: bytes, index: int) -> str:
@@ -160,6 +187,8 @@ def _split_batch(text: str) -> list[str]:
 
 def _arrivals(call: _Call) -> _Answer:
     found = call.memory.arrivals(**select_filters(call.query))[-call.query.get("limit", _LIMIT) :]
+    if call.query.get("short"):
+        return _add_arrivals({}, found)
     return {"arrivals": [arrival_to_json(arrival) for arrival in found]}
 
 
@@ -168,9 +197,11 @@ def _arrival(call: _Call) -> _Answer:
     found = next((one for one in call.memory.arrivals(after=seq - 1) if one.seq == seq), None)
     if found is None:
         return refuse(404, "not_kept", f"seq={seq}: is not, or no longer, kept")
-    requests = call.memory.requests(found.request - 1)
-    request = next((one for one in requests if one.number == found.request), None)
-    answer: dict[str, Any] = {"arrival": arrival_to_json(found), "raw": None, "request": None}
+    request = _find_request(call.memory, found.request)
+    fields = arrival_to_json(found)
+    if not _has_json(fields):
+        fields = {**fields, "body": None}  # its text is in `raw`
+    answer: dict[str, Any] = {"arrival": fields, "raw": None, "request": None}
     if request is not None:
         in_batch = request.path == BATCH_PATH
         body = request.body
@@ -179,9 +210,43 @@ def _arrival(call: _Call) -> _Answer:
     return answer
 
 
+def _has_json(value: object) -> bool:
+    """Return whether every reader of JSON can read it: 1e999 is infinite, and has none."""
+    try:
+        json.dumps(value, allow_nan=False)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
 def _requests(call: _Call) -> _Answer:
     found = call.memory.requests(call.query.get("after", 0))[-call.query.get("limit", _LIMIT) :]
-    return {"requests": [{**request_to_json(one), "body": _decode(one.body)} for one in found]}
+    return {"requests": [_with_body(one) for one in found]}
+
+
+def _request(call: _Call) -> _Answer:
+    number = call.query.get("number", 0)
+    request = _find_request(call.memory, number)
+    if request is None:
+        return refuse(404, "not_kept", f"number={number}: is not, or no longer, kept")
+    own = [arrival for arrival in call.memory.arrivals() if arrival.request == number]
+    return _add_arrivals({"request": _with_body(request)}, own[:_LIMIT])
+
+
+def _add_arrivals(fields: Mapping[str, Any], arrivals: Iterable[Arrival]) -> Response:
+    """Return an answer with these fields, and these arrivals as the stream shows them."""
+    texts = ", ".join(map(arrival_to_text, arrivals))
+    separator = ", " if fields else ""
+    return Response(200, f'{json.dumps(fields)[:-1]}{separator}"arrivals": [{texts}]}}'.encode())
+
+
+def _find_request(memory: Arrivals, number: int) -> ReceivedRequest | None:
+    kept = memory.requests(number - 1)
+    return next((request for request in kept if request.number == number), None)
+
+
+def _with_body(request: ReceivedRequest) -> dict[str, Any]:
+    return {**request_to_json(request), "body": _decode(request.body)}
 
 
 def _wait(call: _Call) -> _Answer:
@@ -222,6 +287,7 @@ _READS = {
     "arrivals": _arrivals,
     "arrival": _arrival,
     "requests": _requests,
+    "request": _request,
     "summary": _summary,
     "wait": _wait,
     "faults": _faults,

@@ -14,24 +14,26 @@ import traceback
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
+from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
-from ipaddress import ip_address
 from socketserver import TCPServer
 from threading import Condition, Event, Semaphore, Thread
+from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from whisperr._process.signals import block_in_this_thread, get_thread_id
 from whisperr.dev._ingest.model import ReceivedRequest
-from whisperr.dev._ingest.service import ingest, refuse
+from whisperr.dev._ingest.service import MAX_REASON_CHARS, ingest, refuse, with_response
 
 from . import api as _api
 from . import stream as _stream
+from .origin import check_head, is_of_browser
 from .page import get_pages
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from whisperr.dev._ingest.model import Arrival
     from whisperr.dev._ingest.service import Response
@@ -44,11 +46,9 @@ SERVER_NAME = "whisperr-dev"
 _POLL_INTERVAL = 0.5
 _CLOSE_TIMEOUT = 5.0
 _CLOSE = {"Connection": "close"}
-_MAX_HEADER_CHARS = 64 * 1024
+_TLS_HANDSHAKE = b"\x16"  # the first byte of a connection with TLS
+_UNREAD_INTERVAL = 1.0
 _MAX_LENGTH_DIGITS = 18  # of a Content-Length that is read as a number
-# What a browser sends with requests of the page itself, and with those that the user typed.
-_OWN_SITES = frozenset({"same-origin", "none"})
-_LINK_TO_PAGE = ("GET", "/", "document")  # a link on another site may open the page
 
 
 class Settings(Protocol):
@@ -77,6 +77,7 @@ class HttpServer(ThreadingHTTPServer):
         self._open: set[socket.socket] = set()
         self._count = 0
         self._changed = Condition()
+        self._next_unread = 0.0
         super().__init__(("127.0.0.1", port), _Connection)
         serve = partial(self._serve, get_thread_id())
         self._thread = Thread(target=serve, name="whisperr-dev", daemon=True)
@@ -104,6 +105,18 @@ class HttpServer(ThreadingHTTPServer):
         with self._changed:
             self._open.discard(request)
             self._changed.notify_all()
+
+    def may_keep_unread(self) -> bool:
+        """Return whether a request without a readable head is recorded: one per second is.
+
+        Pages of other sites can make a browser send such, which tell nothing of their origin.
+        """
+        now = monotonic()
+        with self._changed:
+            is_allowed = now >= self._next_unread
+            if is_allowed:
+                self._next_unread = now + _UNREAD_INTERVAL
+        return is_allowed
 
     def close(self) -> None:
         """Stop listening, cut the open connections, and wait a few seconds for their threads."""
@@ -141,26 +154,39 @@ class _Connection(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002, ANN401  # as declared
         """Log nothing: `whisperr dev` prints what arrives."""
 
+    def handle(self) -> None:
+        """Serve the connection; one that begins as TLS does is recorded, and ended at once."""
+        self._started = perf_counter()
+        if self.connection.recv(1, socket.MSG_PEEK) != _TLS_HANDSHAKE:
+            super().handle()
+            return
+        text = "the client speaks TLS (https://); this server speaks plain HTTP only"
+        self._keep_unread(None, "tls", text)
+
     def do_GET(self) -> None:
         """Route a request of any method."""
+        self._started = perf_counter()
         try:
             url = urlsplit(self.path)
         except ValueError:
-            self._answer(refuse(400, "bad_address", "the path of the request is wrong", _CLOSE))
+            self._refuse(
+                self.path, refuse(400, "bad_address", "the path of the request is wrong", _CLOSE)
+            )
             return
-        refusal = self._check_head(url.path)
+        refusal = check_head(self.command, url.path, self.headers)
         page = get_pages().get(url.path) if self.command == "GET" else None
         is_api = url.path.startswith(_api.PREFIX)
         if refusal is not None:
-            self._answer(refusal)
+            self._refuse(url.path, refusal)
         elif page is not None:
             self._answer(page)
         elif self.command == "GET" and url.path == _stream.PATH:
             self._stream(url.query)
         elif not is_api and self.command != "POST":
-            self._answer(refuse(405, "method", "only POST", {"Allow": "POST", **_CLOSE}))
+            text = f"{self.command} is not allowed; only POST is"
+            self._refuse(url.path, refuse(405, "method", text, {"Allow": "POST", **_CLOSE}))
         else:
-            body = self._read_body(default_size="0" if is_api else "")
+            body = self._read_body(url.path, default_size="0" if is_api else "")
             if body is not None and is_api:
                 memory, injector = self.server.memory, self.server.injector
                 self._answer(_api.call(memory, injector, self.command, url.path, url.query, body))
@@ -169,53 +195,70 @@ class _Connection(BaseHTTPRequestHandler):
 
     do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815  # as http.server names them
 
-    def _check_head(self, path: str) -> Response | None:
-        """Refuse pages of other sites: a name that resolves to loopback, a foreign origin.
-
-        A browser says itself whose page made a request; without an Origin too, such as for an
-        image. Clients and tools send no such header.
-        """
-        host, origin = self.headers.get("Host", ""), self.headers.get("Origin")
-        if not _is_loopback(host):
-            text = "open the local server by a loopback address"
-            return refuse(403, "host_not_loopback", text, _CLOSE)
-        if origin is not None and origin != f"http://{host}":
-            return refuse(403, "foreign_origin", "pages of other origins may not call", _CLOSE)
-        site = self.headers.get("Sec-Fetch-Site", "none").lower()
-        kind = (self.command, path, self.headers.get("Sec-Fetch-Dest", "").lower())
-        if site not in _OWN_SITES and kind != _LINK_TO_PAGE:
-            return refuse(403, "foreign_site", "pages of other sites may not call", _CLOSE)
-        if sum(map(len, (*self.headers.keys(), *self.headers.values()))) > _MAX_HEADER_CHARS:
-            text = f"more than {_MAX_HEADER_CHARS} bytes of headers"
-            return refuse(431, "headers_too_large", text, _CLOSE)
-        return None
-
-    def _read_body(self, default_size: str) -> bytes | None:
+    def _read_body(self, path: str, default_size: str) -> bytes | None:
         """Return the body; None when there is none to use, after the answer was sent."""
         length = self.headers.get("Content-Length", default_size)
         if not length.isdecimal() or "Transfer-Encoding" in self.headers:
-            self._answer(refuse(411, "length_required", "send Content-Length", _CLOSE))
+            self._refuse(path, refuse(411, "length_required", "send Content-Length", _CLOSE))
             return None
         limit = self.server.settings.max_body_bytes
         size = int(length) if len(length) <= _MAX_LENGTH_DIGITS else sys.maxsize
         if size > limit:  # answered before the body is read, as load balancers do
-            response = refuse(413, "too_large", f"{size} bytes; at most {limit}", _CLOSE)
-            request = self._to_request(urlsplit(self.path).path, b"")
-            self.server.memory.keep(replace(request, status=response.status))
-            self._answer(response)
+            text = f"a body of {length[:20]} bytes; at most {limit} are allowed"
+            self._refuse(path, refuse(413, "too_large", text, _CLOSE))
             return None
         body = self.rfile.read(size)
         if len(body) < size:
             self.close_connection = True  # the client disconnected while sending
+            if not path.startswith(_api.PREFIX):
+                text = f"the client disconnected after {len(body)} of {size} bytes"
+                request = self._to_request(path, body)
+                self._keep(replace(request, error="disconnected", reason=text))
             return None
         return body
+
+    def _refuse(self, path: str, response: Response) -> None:
+        """Answer a request that is refused by its head, and record it."""
+        if not path.startswith(_api.PREFIX) and not is_of_browser(self.headers):
+            self._keep(with_response(self._to_request(path, b""), response))
+        self._answer(response)
+
+    def _keep(self, request: ReceivedRequest, arrivals: Iterable[Arrival] = ()) -> None:
+        """Record a request, with the time that it took so far."""
+        duration = perf_counter() - self._started
+        self.server.memory.keep(replace(request, duration=duration), arrivals)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer a head that cannot be read, or an unknown method, and record the request."""
+        self._started = perf_counter()
+        text = message or "the head of the request is too large"
+        if code != HTTPStatus.NOT_IMPLEMENTED:
+            self._keep_unread(int(code), "not_http", text)
+        elif not is_of_browser(self.headers):
+            request = self._to_request(self.path.partition("?")[0], b"")
+            self._keep(with_response(request, refuse(int(code), "method", text)))
+        super().send_error(code, message, explain)
+
+    def _keep_unread(self, status: int | None, error: str, reason: str) -> None:
+        """Record a request whose head could not be read."""
+        if self.server.may_keep_unread():
+            now, reason = self.server.settings.now(), reason[:MAX_REASON_CHARS]
+            self._keep(
+                ReceivedRequest(
+                    *(0, self._number, now, "", "", {}, b"", status, None),
+                    error=error,
+                    reason=reason,
+                )
+            )
 
     def _stream(self, query: str) -> None:
         """Send server-sent events until the reader disconnects or the server closes."""
         last = self.headers.get("Last-Event-ID")
         try:
             http = self.server
-            messages = _stream.open_stream(http.memory, http.injector, query, last, http.closing)
+            any_key = http.settings.api_key is None
+            source = _stream.Source(http.memory, http.injector, any_key)
+            messages = _stream.open_stream(source, query, last, http.closing)
         except ValueError as error:
             self._answer(refuse(400, "bad_call", str(error), _CLOSE))
             return
@@ -252,8 +295,7 @@ class _Connection(BaseHTTPRequestHandler):
             response, arrivals = ingest(request, self.server.settings.api_key, legacy=legacy)
         if kind == "lose_answer":
             response = None
-        status = None if response is None else response.status
-        self.server.memory.keep(replace(request, status=status, fault=kind), arrivals)
+        self._keep(with_response(request, response, kind), arrivals)
         if kind == "hang":
             self._hang()
         elif response is None:
@@ -311,14 +353,3 @@ class _Connection(BaseHTTPRequestHandler):
         self.close_connection = True
         self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
         self.connection.close()
-
-
-def _is_loopback(host: str) -> bool:
-    """Return whether a Host header names this machine by a loopback name or address."""
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    with suppress(ValueError):
-        return ip_address(name).is_loopback
-    return name == "localhost"

@@ -108,7 +108,7 @@ class LocalServer:
         return self._memory.arrivals(**filters)
 
     def requests(self, after: int = 0) -> list[ReceivedRequest]:
-        """Return the requests with a number above `after`, also those that met a fault."""
+        """Return the requests above a number, also refused ones and those that met a fault."""
         return self._memory.requests(after)
 
     def summary(self) -> dict[str, Any]:

@@ -6,9 +6,11 @@ Each message `news` is one JSON object:
 
 - `fresh`: the reader must start over: what it has is of another epoch. `missed`: how many
   arrivals were dropped before they were read. `more`: another message follows at once.
-- `arrivals`, `requests`: what arrived, as in the API. A request has a `digest` instead of its body;
-  an arrival that is very large or cannot be written has `body` null and `cut` true.
-- `summary`, `faults`: as they are now.
+- `arrivals`, `requests`: what arrived, as in the API. A request has a `digest` instead of its body,
+  and its texts are cut; an arrival that is very large or cannot be written has `body` null and
+  `cut` true.
+- `summary`, `faults`: as they are now. `oldest`: the `seq` of the oldest arrival that is kept.
+- `any_key`: whether the server accepts any key.
 
 A message `beat` shows that the server is alive. A reader has a cursor in the memory and no queue:
 a slow one costs nothing, and ingestion never waits for it.
@@ -20,19 +22,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from whisperr.dev._ingest.model import BATCH_PATH
 from whisperr.dev._memory.arrivals import Cursor
 from whisperr.dev._memory.filter import make_filter
 
-from .api import arrival_to_json, parse_query, request_to_json, select_filters
+from .api import MAX_NAME_CHARS, arrival_to_text, parse_query, request_to_json, select_filters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from threading import Event
 
-    from whisperr.dev._ingest.model import Arrival, ReceivedRequest
+    from whisperr.dev._ingest.model import ReceivedRequest
     from whisperr.dev._memory.arrivals import Arrivals
     from whisperr.dev._memory.filter import Predicate
     from whisperr.dev.faults import FaultInjector
@@ -51,41 +52,43 @@ MAX_STREAMS = 32
 _BEAT_INTERVAL = 5.0
 _GATHER_TIME = 0.05  # requests that arrive this close together become one message
 _MAX_ARRIVALS = 200  # in one message
-_MAX_ARRIVAL_CHARS = 32_000
-_MAX_NAME_CHARS = 500
+_MAX_HEADERS = 50
 _BEAT = b"event: beat\ndata: {}\n\n"
 
 
-def open_stream(
-    memory: Arrivals, injector: FaultInjector, query: str, last: str | None, closing: Event
-) -> Iterator[bytes]:
+class Source(NamedTuple):
+    """What a stream reads."""
+
+    memory: Arrivals
+    injector: FaultInjector
+    any_key: bool
+
+
+def open_stream(source: Source, query: str, last: str | None, closing: Event) -> Iterator[bytes]:
     """Return the messages and beats for one reader, until the server closes.
 
     Raises ValueError for a wrong query string.
     """
+    memory = source.memory
     parameters = parse_query(query)
     passes = make_filter(**select_filters(parameters))
     cursor, end = Cursor.parse(last or parameters.get("last", "")), memory.cursor()
     if cursor is not None and cursor.epoch == end.epoch:
-        return _messages(memory, injector, passes, cursor, closing, fresh=False)
+        return _messages(source, passes, cursor, closing, fresh=False)
     cursor = Cursor(end.epoch)
     if "recent" in parameters:  # begin before the last of them that pass the filter
         recent = parameters["recent"]
         found = [one for one in memory.arrivals() if passes(one)]
         seq = found[-recent:][0].seq - 1 if found and recent else end.seq
         cursor = Cursor(end.epoch, seq, max(end.requests - recent, 0))
-    return _messages(memory, injector, passes, cursor, closing, fresh=True)
+    return _messages(source, passes, cursor, closing, fresh=True)
 
 
 def _messages(
-    memory: Arrivals,
-    injector: FaultInjector,
-    passes: Predicate,
-    cursor: Cursor,
-    closing: Event,
-    *,
-    fresh: bool,
+    source: Source, passes: Predicate, cursor: Cursor, closing: Event, *, fresh: bool
 ) -> Iterator[bytes]:
+    memory, injector = source.memory, source.injector
+
     def is_behind() -> bool:
         return memory.cursor() != cursor or injector.faults != faults
 
@@ -101,9 +104,11 @@ def _messages(
             "requests": [_to_json(request) for request in changes.requests],
             "summary": summary,
             "faults": [fault.to_json() for fault in faults],
+            "oldest": changes.oldest,
+            "any_key": source.any_key,
         }
         fresh = False
-        arrivals = ",".join(_to_text(one) for one in changes.arrivals if passes(one))
+        arrivals = ",".join(arrival_to_text(one) for one in changes.arrivals if passes(one))
         data = f'{json.dumps(fields)[:-1]}, "arrivals": [{arrivals}]}}'
         yield f"event: {CHANGES}\nid: {cursor}\ndata: {data}\n\n".encode()
         if changes.more:
@@ -115,23 +120,12 @@ def _messages(
             yield _BEAT
 
 
-def _to_text(arrival: Arrival) -> str:
-    """Return an arrival as JSON; without a body that is very large or has no JSON."""
-    fields = arrival_to_json(arrival)
-    try:
-        text = json.dumps({**fields, "cut": False}, allow_nan=False)
-    except (ValueError, RecursionError):  # 1e999 is infinite; a thousand brackets
-        text = ""
-    if text and len(text) <= _MAX_ARRIVAL_CHARS:
-        return text
-    for name in ("user", "type", "message_id"):
-        if fields[name] is not None:
-            fields[name] = fields[name][:_MAX_NAME_CHARS]
-    problems = fields["problems"][:20]
-    return json.dumps({**fields, "problems": problems, "body": None, "cut": True})
-
-
 def _to_json(request: ReceivedRequest) -> dict[str, Any]:
-    digest = hashlib.blake2b(request.body, digest_size=8).hexdigest()
-    events = request.body.count(b'"external_user_id"') if request.path == BATCH_PATH else 1
-    return {**request_to_json(request), "digest": digest, "events": events}
+    fields = request_to_json(request)
+    headers = list(fields["headers"].items())[:_MAX_HEADERS]
+    return {
+        **fields,
+        "path": request.path[:MAX_NAME_CHARS],
+        "headers": {name[:MAX_NAME_CHARS]: value[:MAX_NAME_CHARS] for name, value in headers},
+        "digest": hashlib.blake2b(request.body, digest_size=8).hexdigest(),
+    }

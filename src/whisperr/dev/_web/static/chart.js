@@ -5,7 +5,15 @@ import { byId, formatTime, setText, svg } from "./dom.js";
 const BARS = 60;
 const WIDTH = 600;
 const HEIGHT = 56;
+const FEW = 20; // events
 const STATUSES = ["accepted", "duplicate", "refused"];
+
+/** Return how high the bars are: a few events need no room. */
+function getSize(sums) {
+  const total = sums.reduce((one, other) => one + other, 0);
+  if (total === 0) return "none";
+  return total > FEW ? "high" : "low";
+}
 
 export class Chart {
   constructor(onSelect) {
@@ -35,7 +43,9 @@ export class Chart {
     this.memory = memory;
     this.bars = memory.bars(Date.now(), this.width, BARS);
     const sum = (bar) => bar.accepted + bar.refused + bar.duplicate;
-    const most = Math.max(...this.bars.map(sum), 1);
+    const sums = this.bars.map(sum);
+    const most = Math.max(...sums, 1);
+    if (this.start === undefined) this.root.parentElement.dataset.size = getSize(sums);
     this.bars.forEach((bar, index) => {
       let y = HEIGHT;
       STATUSES.forEach((status, layer) => {
@@ -47,7 +57,7 @@ export class Chart {
         rect.setAttribute("height", visible);
       });
     });
-    setText(byId("chart-most"), most > 1 ? `max ${most} per bar` : "");
+    setText(byId("chart-most"), most > 1 ? `max ${most.toLocaleString("en")} per bar` : "");
     setText(byId("chart-from"), formatTime(this.bars[0].from));
     this.shadeRange();
   }

@@ -1,18 +1,21 @@
 // One event: its content, why it was refused, its request, and ways to copy it.
 
+import { copyText, markDone } from "./clipboard.js";
 import { toCurl, toPytest, toPython } from "./copies.js";
 import { byId, el, formatDate, formatTime, setText } from "./dom.js";
 import { pretty } from "./pretty.js";
+import { nameEvent } from "./summary.js";
 
 const MAX_CHARS = 200000;
 
 export class Detail {
-  constructor({ onUser, onClose, notify }) {
+  constructor({ onUser, onRequest, onClose, notify }) {
     this.notify = notify;
     this.seq = null;
     this.root = byId("detail");
     byId("detail-close").addEventListener("click", onClose);
     byId("detail-user").addEventListener("click", () => this.event && onUser(this.event.user));
+    byId("detail-open-request").addEventListener("click", () => this.event && onRequest(this.event.request));
     for (const [id, text] of Object.entries({
       "copy-json": () => this.raw,
       "copy-curl": () => toCurl(this.raw, this.event.kind, location.origin),
@@ -51,7 +54,8 @@ export class Detail {
 
   fill(request) {
     const { event } = this;
-    setText(byId("detail-name"), event.type ?? event.kind);
+    setText(byId("detail-name"), nameEvent(event));
+    setText(byId("detail-open-request"), `request ${event.request}`);
     const badge = byId("detail-status");
     setText(badge, event.status);
     badge.className = `badge is-${event.status}`;
@@ -91,29 +95,13 @@ export class Detail {
       this.notify(`this cannot be copied: ${error.message}`);
       return;
     }
-    try {
-      await navigator.clipboard.writeText(copy);
-    } catch {
-      if (!copyBySelection(copy)) {
-        this.notify("the browser refused access to the clipboard");
-        return;
-      }
+    if (!await copyText(copy)) {
+      this.notify("the browser refused access to the clipboard");
+      return;
     }
     this.notify(`copied: ${button.textContent}`);
-    button.classList.add("done");
-    setTimeout(() => button.classList.remove("done"), 1200);
+    markDone(button);
   }
-}
-
-/** Copy in a browser that gives a page of this address no clipboard. */
-function copyBySelection(text) {
-  const box = el("textarea", { class: "away", "aria-hidden": "true" });
-  box.value = text;
-  document.body.append(box);
-  box.select();
-  const done = document.execCommand("copy");
-  box.remove();
-  return done;
 }
 
 function makeProblemItem({ pointer, found, expected, fix }) {

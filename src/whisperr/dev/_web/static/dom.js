@@ -42,6 +42,17 @@ export function formatDate(ms) {
   return `${at.getFullYear()}-${pad(at.getMonth() + 1)}-${pad(at.getDate())}`;
 }
 
+/** Return 4 ms or 1.2 s. */
+export function formatDuration(seconds) {
+  const ms = seconds * 1000;
+  if (ms < 1) return "< 1 ms";
+  return ms < 1000 ? `${Math.round(ms)} ms` : `${Number(seconds.toFixed(seconds < 10 ? 1 : 0))} s`;
+}
+
+/** Return 1 event, 2 events or 5,000 events. */
+export const count = (number, one, many = `${one}s`) =>
+  `${number.toLocaleString("en")} ${number === 1 ? one : many}`;
+
 /** Return +3 m 12 s: the two largest units of a duration. */
 export function formatGap(ms) {
   const seconds = Math.max(ms, 0) / 1000;
@@ -53,17 +64,6 @@ export function formatGap(ms) {
   if (d) return `+${d} d ${h} h`;
   if (h) return `+${h} h ${m} m`;
   return m ? `+${m} m ${s} s` : `+${s} s`;
-}
-
-/** Return the line for an event: its properties, or its traits and channels. */
-export function summarize(event) {
-  const body = isObject(event.body) ? event.body : {};
-  if (event.cut) return "too large for the list; open it";
-  const details = event.kind === "event"
-    ? body.properties
-    : { ...(isObject(body.traits) ? body.traits : {}), ...(body.channels ? { channels: body.channels } : {}) };
-  if (!isObject(details)) return details === undefined ? "" : shorten(JSON.stringify(details), 200);
-  return shorten(Object.entries(details).map(([key, value]) => `${key}: ${toText(value)}`).join("   "), 300);
 }
 
 export const isObject = (value) =>

@@ -1,6 +1,7 @@
 // Switches for faults, and how the clients react: retries and recoveries, seen in the requests.
 
-import { byId, el, formatGap, formatTime, setText } from "./dom.js";
+import { byId, count, el, formatGap, formatTime, setText } from "./dom.js";
+import { isFailed } from "./filter.js";
 
 const PRESETS = [
   { name: "Outage", hint: "503 for everything", fault: { kind: "status", code: 503 } },
@@ -10,19 +11,14 @@ const PRESETS = [
   { name: "Lost answers", hint: "half of the answers", fault: { kind: "lose_answer", rate: 0.5 } },
 ];
 const MAX_LINES = 60;
-const MAX_ATTEMPTS = 500;
 
 const isSame = (fault, wanted) =>
   Object.entries({ rate: 1, times: null, path: null, ...wanted }).every(([key, value]) => fault[key] === value);
 
-const count = (number, one, many) => `${number} ${number === 1 ? one : many}`;
-
 export class FaultPanel {
   constructor(onError) {
     this.onError = onError;
-    this.attempts = new Map();
     this.lines = [];
-    this.retries = this.recoveries = 0;
     this.faults = null;
     this.switches = PRESETS.map((preset) => this.makeSwitch(preset.name, preset.hint, preset.fault));
     byId("faults").append(...this.switches.map((one) => one.item));
@@ -74,39 +70,26 @@ export class FaultPanel {
     }
   }
 
-  /** Show how the clients react, by their requests. */
-  addRequests(requests) {
+  /** Show how the clients react, by their requests, with their retries marked. */
+  addRequests(requests, { retries, recoveries }) {
     for (const request of requests) this.addRequest(request);
-    setText(byId("reaction-counts"), `${count(this.retries, "retry", "retries")}, `
-      + count(this.recoveries, "recovery", "recoveries"));
-    setText(byId("recovered"), `${this.retries} / ${this.recoveries}`);
+    setText(byId("reaction-counts"), `${count(retries, "retry", "retries")}, `
+      + count(recoveries, "recovery", "recoveries"));
     byId("reactions").replaceChildren(...this.lines.map(({ at, kind, text }) => el("li", { class: kind },
       el("span", { class: "time" }, formatTime(at, true)), el("span", {}, text))));
   }
 
   addRequest(request) {
-    const at = request.received_at * 1000;
-    const name = request.path.endsWith("identify") ? "identify" : `batch of ${request.events}`;
-    const answered = request.status === null ? "no answer" : `HTTP ${request.status}`;
-    const succeeded = request.status !== null && request.status >= 200 && request.status < 300;
-    const before = this.attempts.get(request.digest);
-    if (before) {
-      this.retries += 1;
-      before.tries += 1;
-    }
-    if (succeeded) {
-      if (!before) return;
-      this.attempts.delete(request.digest);
-      this.recoveries += 1;
-      this.addLine(at, "recovery", `${name}: delivered by retry ${before.tries}, ${formatGap(at - before.at)}`);
-      return;
-    }
-    if (before) this.addLine(at, "retry", `${name}: retry ${before.tries}, ${answered}, ${formatGap(at - before.at)}`);
-    else {
-      this.attempts.set(request.digest, { at, tries: 0 });
+    const { at, retry, since, status, path, events } = request;
+    const name = path.endsWith("identify") ? "identify" : `batch of ${events}`;
+    const answered = status === null ? "no answer" : `HTTP ${status}`;
+    if (!isFailed(request)) {
+      if (retry) this.addLine(at, "recovery", `${name}: delivered by retry ${retry}, ${formatGap(since)}`);
+    } else if (retry) {
+      this.addLine(at, "retry", `${name}: retry ${retry}, ${answered}, ${formatGap(since)}`);
+    } else {
       this.addLine(at, "failure", `${name}: ${answered}${request.fault ? ", injected" : ""}`);
     }
-    if (this.attempts.size > MAX_ATTEMPTS) this.attempts.delete(this.attempts.keys().next().value);
   }
 
   addLine(at, kind, text) {
@@ -115,9 +98,7 @@ export class FaultPanel {
   }
 
   clear() {
-    this.attempts.clear();
     this.lines = [];
-    this.retries = this.recoveries = 0;
-    this.addRequests([]);
+    this.addRequests([], { retries: 0, recoveries: 0 });
   }
 }

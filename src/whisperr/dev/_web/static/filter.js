@@ -1,8 +1,5 @@
-// The grammar of the filter box, the same as in `_memory/filter.py`: both run one table of cases.
+// The grammar of the filter box; that of events is the same as in `_memory/filter.py`: both run one table of cases.
 
-const FIELDS = ["user", "type", "kind", "is", "id"];
-const STATUSES = { accepted: "accepted", valid: "accepted", refused: "refused", duplicate: "duplicate" };
-const KINDS = ["event", "identify"];
 const MAX_QUERY_CHARS = 2000;
 
 const NAMED = /([A-Za-z_$][A-Za-z0-9_$.-]*)(:|>=|<=|!=|=|>|<)/y;
@@ -12,21 +9,33 @@ const NUMBER = /^-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?$/;
 /** What is wrong with a filter, for the person who types it. */
 export class FilterError extends Error {}
 
-/** Return the predicate that a filter means; throws FilterError. */
-export function parseFilter(query) {
+/** Return the predicate that a filter of events, or of requests, means; throws FilterError. */
+export function parseFilter(query, target = EVENTS) {
   if ([...query].length > MAX_QUERY_CHARS) {
     throw new FilterError(`a filter has at most ${MAX_QUERY_CHARS} characters`);
   }
-  const terms = [...parseTerms(query)];
-  return (event) => terms.every((term) => term(event));
+  const terms = [...parseTerms(query, target)];
+  return (item) => terms.every((term) => term(item));
 }
+
+const TERM = /-?(?:[^\s"]*"(?:[^"\\]|\\.)*"|\S+)/gs;
+
+/** Return the filter with a term in place of others of its field, or without it if it is there. */
+export function toggleTerm(query, term) {
+  const terms = query.match(TERM) ?? [];
+  const [field] = term.match(/^[^:<>=!]+[:<>=!]+/);
+  const others = terms.filter((one) => !one.startsWith(field) && !one.startsWith(`-${field}`));
+  return (terms.includes(term) ? others : [...others, term]).join(" ");
+}
+
+export const hasTerm = (query, term) => (query.match(TERM) ?? []).includes(term);
 
 /** Return a value as a filter needs it: in quotes where necessary. */
 export function quote(value) {
   return /^[^\s"]+$/.test(value) ? value : `"${value.replace(/[\\"]/g, "\\$&")}"`;
 }
 
-function* parseTerms(query) {
+function* parseTerms(query, target) {
   let at = 0;
   while (at < query.length) {
     if (/\s/.test(query[at])) {
@@ -41,11 +50,11 @@ function* parseTerms(query) {
     if (named) {
       const [value, end] = readValue(query, NAMED.lastIndex, named[0]);
       at = end;
-      term = namedTerm(named[1], named[2], value);
+      term = namedTerm(target, named[1], named[2], value);
     } else {
       const [text, end] = readValue(query, at, "");
       at = end;
-      term = contains(text.toLowerCase());
+      term = contains(target, text.toLowerCase());
     }
     yield negated ? (event) => !term(event) : term;
   }
@@ -70,35 +79,30 @@ function readValue(query, start, before) {
   return [text, at + 1];
 }
 
-function namedTerm(name, sign, value) {
-  if (sign !== ":") return comparison(name, sign, value);
-  if (name === "is") {
-    if (!Object.hasOwn(STATUSES, value)) {
-      throw new FilterError(
-        `is:${value} is unknown; write is: and one of ${Object.keys(STATUSES).join(", ")}`,
-      );
-    }
-    return (event) => event.status === STATUSES[value];
-  }
-  if (name === "kind") {
-    if (!KINDS.includes(value)) {
-      throw new FilterError(`kind:${value} is unknown; write kind: and one of ${KINDS.join(", ")}`);
-    }
-    return (event) => event.kind === value;
-  }
-  if (!FIELDS.includes(name)) {
+function namedTerm(target, name, sign, value) {
+  if (sign !== ":") return comparison(target, name, sign, value);
+  if (!Object.hasOwn(target.fields, name)) {
     throw new FilterError(
-      `${name}: is not a field; fields are ${FIELDS.join(", ")}; ` +
-        `write ${name}=… for a property, or put a text in quotes`,
+      `${name}: is not a field; fields are ${Object.keys(target.fields).join(", ")}; ` +
+        `write ${target.compared(name)}, or put a text in quotes`,
     );
   }
+  const get = target.fields[name];
+  if (Object.hasOwn(target.choices, name)) {
+    const choices = target.choices[name];
+    if (!Object.hasOwn(choices, value)) {
+      throw new FilterError(
+        `${name}:${value} is unknown; write ${name}: and one of ${Object.keys(choices).join(", ")}`,
+      );
+    }
+    return (item) => get(item) === choices[value];
+  }
   const pattern = toPattern(value);
-  const attribute = name === "id" ? "message_id" : name;
-  return (event) => pattern.test(event[attribute] ?? "");
+  return (item) => pattern.test(get(item) ?? "");
 }
 
 /** Compare a property, a trait or, with the prefix `context.`, a key of the context. */
-function comparison(name, sign, value) {
+function comparison(target, name, sign, value) {
   const number = NUMBER.test(value) ? Number(value) : null;
   const pattern = toPattern(value);
   const same = (found) => {
@@ -111,8 +115,8 @@ function comparison(name, sign, value) {
     if (typeof found === "number") return number !== null && inOrder(sign, found, number);
     return typeof found === "string" && number === null && inOrder(sign, found, value);
   };
-  return (event) => {
-    const [exists, found] = findProperty(event, name);
+  return (item) => {
+    const [exists, found] = target.find(item, name);
     if (!exists) return false;
     return sign === "=" || sign === "!=" ? same(found) === (sign === "=") : ordered(found);
   };
@@ -141,9 +145,9 @@ function findProperty(event, fullName) {
   return [true, value];
 }
 
-function contains(needle) {
-  return (event) => {
-    for (const piece of pieces(event.body)) if (piece.toLowerCase().includes(needle)) return true;
+function contains(target, needle) {
+  return (item) => {
+    for (const piece of pieces(target.body(item))) if (piece.toLowerCase().includes(needle)) return true;
     return false;
   };
 }
@@ -168,3 +172,45 @@ function toPattern(value) {
   const parts = value.split("*").map((part) => part.replace(/[\\^$.*+?()[\]{}|/-]/g, "\\$&"));
   return new RegExp(`^(?:${parts.join(".*")})$`, "s");
 }
+
+const sameChoices = (...names) => Object.fromEntries(names.map((name) => [name, name]));
+
+const EVENTS = {
+  fields: {
+    user: (event) => event.user,
+    type: (event) => event.type,
+    kind: (event) => event.kind,
+    is: (event) => event.status,
+    id: (event) => event.message_id,
+    request: (event) => event.request,
+  },
+  choices: {
+    is: { accepted: "accepted", valid: "accepted", refused: "refused", duplicate: "duplicate" },
+    kind: sameChoices("event", "identify"),
+  },
+  compared: (name) => `${name}=… for a property`,
+  find: findProperty,
+  body: (event) => event.body,
+};
+
+const NUMBERS = ["number", "status", "duration", "bytes", "events", "accepted", "duplicates", "refused", "retry"];
+
+/** Requests have the same grammar with other fields. */
+export const REQUESTS = {
+  fields: {
+    status: (request) => request.status ?? "none",
+    method: (request) => request.method,
+    path: (request) => request.path,
+    agent: (request) => request.headers["user-agent"],
+    error: (request) => request.error,
+    fault: (request) => request.fault,
+    is: (request) => (isFailed(request) ? "failed" : "ok"),
+  },
+  choices: { is: sameChoices("ok", "failed") },
+  compared: () => `a comparison of ${NUMBERS.join(", ")}`,
+  find: (request, name) => [NUMBERS.includes(name), request[name]],
+  body: ({ method, path, status, error, reason, headers }) => [method, path, status, error, reason, headers],
+};
+
+/** Return whether a request was not answered with success. */
+export const isFailed = ({ status }) => status === null || status < 200 || status > 299;

@@ -1,4 +1,6 @@
-// What the page holds: the latest events, counts for the chart; and what is derived from them.
+// What the page holds: the latest events and requests, counts for the chart; what is derived from them.
+
+import { Attempts } from "./attempts.js";
 
 export const HELD = 5000;
 const BUCKET_MS = 5000;
@@ -10,25 +12,60 @@ export class Memory {
     this.clear();
     this.summary = {};
     this.faults = [];
+    this.anyKey = true;
+    this.onDropped = () => {}; // called with the events that are dropped for the limit
   }
 
   clear() {
     this.events = [];
+    this.requests = [];
+    this.attempts = new Attempts();
     this.buckets = new Map();
     this.missed = 0;
+    this.isBehind = false; // whether more follows at once
+    this.oldest = 1; // the seq of the oldest event that the server keeps
+  }
+
+  /** Take what a message of the stream says; return its requests, with the retries marked. */
+  take(changes) {
+    this.missed += changes.missed;
+    this.summary = changes.summary;
+    this.faults = changes.faults;
+    this.oldest = changes.oldest;
+    this.anyKey = changes.any_key;
+    this.isBehind = changes.more;
+    this.add(changes.arrivals);
+    const requests = changes.requests.map(toRequest);
+    for (const request of requests) this.attempts.mark(request);
+    this.requests.push(...requests);
+    trim(this.requests);
+    return requests;
+  }
+
+  /** The latest events: what is held above the limit is not shown. */
+  get latest() {
+    return this.events.length > HELD ? this.events.slice(-HELD) : this.events;
+  }
+
+  get latestRequests() {
+    return this.requests.length > HELD ? this.requests.slice(-HELD) : this.requests;
+  }
+
+  /** How many events before the one with this seq are only on the server. */
+  countOlder(seq) {
+    return Math.max(seq - this.oldest, 0);
   }
 
   add(arrivals) {
     for (const one of arrivals) {
-      const event = { ...one, at: one.received_at * 1000, occurred: parseOccurredAt(one) };
+      const event = toEvent(one);
       this.events.push(event);
       const bucket = Math.floor(event.at / BUCKET_MS);
       const counts = this.buckets.get(bucket) ?? { accepted: 0, refused: 0, duplicate: 0 };
       counts[event.status] += 1;
       this.buckets.set(bucket, counts);
     }
-    // Dropping a tenth at a time keeps an arrival cheap.
-    if (this.events.length > HELD * 1.1) this.events.splice(0, this.events.length - HELD);
+    this.onDropped(trim(this.events));
     while (this.buckets.size > BUCKETS) this.buckets.delete(this.buckets.keys().next().value);
   }
 
@@ -57,6 +94,21 @@ export class Memory {
     }
     return found;
   }
+}
+
+/** Keep the latest, and return the others; dropping a tenth at a time keeps an arrival cheap. */
+function trim(items) {
+  return items.length > HELD * 1.1 ? items.splice(0, items.length - HELD) : [];
+}
+
+/** Return an arrival of the API as an event of the page. */
+export function toEvent(arrival) {
+  return { ...arrival, at: arrival.received_at * 1000, occurred: parseOccurredAt(arrival) };
+}
+
+/** Return a request of the API as the page holds it. */
+export function toRequest(request) {
+  return { ...request, at: request.received_at * 1000, retry: 0, since: 0 };
 }
 
 function parseOccurredAt(arrival) {

@@ -1,35 +1,65 @@
-// The page: mirrors the selection in the address, and draws what is held at a bounded rate.
+// The page: takes what arrives and what the user selects, and draws what is held at a bounded rate.
 
 import { Chart } from "./chart.js";
 import { Detail } from "./detail.js";
-import { byId, formatTime, setText } from "./dom.js";
+import { byId, count, formatTime, setText } from "./dom.js";
+import { prepareEmptyPage, showKey } from "./empty.js";
+import { makeEventList, Older, showCount, showOlder } from "./events.js";
 import { FaultPanel } from "./faults.js";
 import { Feed } from "./feed.js";
-import { parseFilter, quote } from "./filter.js";
-import { List, showCount } from "./list.js";
-import { HELD, Memory } from "./memory.js";
+import { parseFilter, quote, REQUESTS, toggleTerm } from "./filter.js";
+import { Header } from "./header.js";
+import { HELD, Memory, toEvent, toRequest } from "./memory.js";
+import { makeRequestList, RequestDetail, showRefusals } from "./requests.js";
+import { Selection } from "./selection.js";
+import { Single } from "./single.js";
+import { prepareTheme } from "./theme.js";
 import { showTypes } from "./types.js";
 import { showStory, showUsers } from "./users.js";
 
 const CONNECTION = { live: "connected", lost: "reconnecting", paused: "paused", hidden: "in the background" };
+const PLACEHOLDERS = {
+  events: 'user:42 type:payment_* is:refused amount>100 "text"',
+  requests: 'status:401 is:failed path:*/batch duration>0.5 "text"',
+};
 const DRAW_MS = 80;
 
 const memory = new Memory();
-const selection = { q: "", view: "events", user: null, event: null, range: null };
-let passes = () => true;
+const selection = new Selection();
+const passes = { events: () => true, requests: () => true };
 let order = []; // the seqs of the story, for the keyboard
 let drawing = null;
 let pressed = false;
 let typesDrawn = "";
 
-const list = new List(choose);
+const list = makeEventList(choose);
+const requestList = makeRequestList(choose);
 const chart = new Chart((range) => select({ range }));
+const header = new Header(toggle);
 const faultPanel = new FaultPanel(notify);
+const older = new Older(draw, notify);
 const detail = new Detail({
-  onUser: (user) => select({ user, view: "events" }),
+  onUser: (user) => select({ user, view: "events", request: null }),
+  onRequest: (request) => open("requests", "", { request }),
   onClose: () => choose(null),
   notify,
 });
+const requestDetail = new RequestDetail({
+  onEvent: (event) => open("events", "", { event }),
+  onEvents: (number) => open("events", `request:${number}`),
+  onClose: () => choose(null),
+});
+const farEvent = new Single({
+  address: "/_dev/arrival?seq=", convert: ({ arrival }) => toEvent(arrival), onLoaded: draw,
+  mayExist: (seq) => seq >= memory.oldest && seq <= memory.summary.last,
+  onMissing: (seq) => notify(`the server does not, or no longer, keep event ${seq}`),
+});
+const farRequest = new Single({
+  address: "/_dev/request?number=", convert: ({ request }) => toRequest(request), onLoaded: draw,
+  mayExist: (number) => number > 0 && number <= (memory.requests.at(-1)?.number ?? 0),
+  onMissing: (number) => notify(`the server does not, or no longer, keep request ${number}`),
+});
+memory.onDropped = (events) => older.keep(events);
 
 function notify(text) {
   const notice = byId("notice");
@@ -38,59 +68,77 @@ function notify(text) {
   notify.timer = setTimeout(() => setText(notice, ""), 4000);
 }
 
-// -- the selection, and the address
+// -- the selection
 
 function select(changes) {
   Object.assign(selection, changes);
-  const params = new URLSearchParams();
-  if (selection.q) params.set("q", selection.q);
-  if (selection.view !== "events") params.set("view", selection.view);
-  if (selection.user !== null) params.set("user", selection.user);
-  if (selection.range) {
-    params.set("from", selection.range.from / 1000);
-    params.set("to", selection.range.to / 1000);
-  }
-  if (selection.event !== null) params.set("event", selection.event);
-  const hash = params.toString();
-  history.replaceState(null, "", hash ? `#${hash}` : location.pathname);
+  selection.write();
   draw();
 }
 
+/** Open a view with another filter, and what is chosen in it. */
+function open(view, query, chosen = {}) {
+  select({ view, user: null, event: null, request: null, range: null, ...chosen });
+  setFilter(query);
+  reveal();
+}
+
+function toggle(target, term) {
+  const isThere = selection.target === target;
+  const query = toggleTerm(isThere ? selection.query : "", term);
+  select({ view: isThere ? selection.view : target, user: null, event: null, request: null });
+  setFilter(query);
+}
+
 function readAddress() {
-  const params = new URLSearchParams(location.hash.slice(1));
-  const [from, to] = [Number(params.get("from")) * 1000, Number(params.get("to")) * 1000];
-  selection.view = ["types", "users"].includes(params.get("view")) ? params.get("view") : "events";
-  selection.user = params.get("user");
-  selection.event = params.has("event") ? Number(params.get("event")) : null;
-  selection.range = from > 0 && to > from ? { from, to } : null;
-  byId("filter").value = params.get("q") ?? "";
-  filter(byId("filter").value);
+  selection.read();
+  for (const target of ["events", "requests"]) parse(target, selection.queries[target]);
+  showFilter();
+  draw();
+}
+
+/** Make the predicate of a filter; return what is wrong with it, or an empty text. */
+function parse(target, text) {
+  try {
+    passes[target] = parseFilter(text, target === "requests" ? REQUESTS : undefined);
+    return "";
+  } catch (error) {
+    return error.message;
+  }
 }
 
 function filter(text) {
-  const box = byId("filter");
-  try {
-    passes = parseFilter(text);
-    setText(byId("filter-error"), "");
-    box.removeAttribute("aria-invalid");
-    select({ q: text.trim() });
-  } catch (error) {
-    setText(byId("filter-error"), error.message);
-    box.setAttribute("aria-invalid", "true");
-  }
+  const wrong = parse(selection.target, text);
+  setText(byId("filter-error"), wrong);
+  byId("filter").removeAttribute("aria-invalid");
+  if (wrong) byId("filter").setAttribute("aria-invalid", "true");
+  else select({ queries: { ...selection.queries, [selection.target]: text.trim() } });
 }
 
 function setFilter(text) {
   byId("filter").value = text;
+  byId("filter").placeholder = PLACEHOLDERS[selection.target];
   filter(text);
 }
 
-function choose(seq) {
-  select({ event: seq });
-  if (seq !== null) list.reveal(seq);
+/** Show the filter of the view. */
+function showFilter() {
+  setFilter(selection.query);
+}
+
+function choose(number) {
+  const name = selection.view === "requests" ? "request" : "event";
+  select({ event: null, request: null, [name]: number });
+  if (number !== null) reveal();
   // Where the detail covers the page, it takes the focus and returns it.
   if (!matchMedia("(max-width: 760px)").matches) return;
-  setTimeout(() => byId(seq === null ? "list" : "detail-close").focus(), 2 * DRAW_MS);
+  const from = name === "request" ? "request-list" : "list";
+  setTimeout(() => byId(number === null ? from : byId("detail").hidden ? "request-close" : "detail-close").focus(), 2 * DRAW_MS);
+}
+
+function reveal() {
+  if (selection.request !== null) requestList.reveal(selection.request);
+  else if (selection.event !== null) list.reveal(selection.event);
 }
 
 // -- drawing
@@ -105,64 +153,109 @@ function drawNow() {
   drawNow.soon = true;
   setTimeout(() => { drawNow.soon = false; }, DRAW_MS);
   const { range } = selection;
-  const events = memory.events.filter(
-    (event) => passes(event) && (!range || (event.at >= range.from && event.at < range.to)));
-  drawHeader();
+  header.draw(memory, selection);
+  showKey(memory.anyKey);
   chart.draw(memory);
   chart.show(range);
   byId("range").hidden = !range;
   if (range) setText(byId("range-text"), `${formatTime(range.from)} to ${formatTime(range.to)}`);
-  showCount(events.length, memory.events.length, memory.missed);
-  drawViews(events);
-  const event = selection.event === null ? undefined : memory.find(selection.event);
-  if (event) detail.show(event);
-  else if (selection.event === null || !detail.seq) detail.close();
-  document.body.classList.toggle("has-detail", !byId("detail").hidden);
-}
-
-function drawViews(events) {
-  const empty = memory.events.length === 0;
-  const story = selection.view === "events" && selection.user !== null;
-  byId("empty").hidden = !empty;
-  byId("list-box").hidden = empty || selection.view !== "events" || story;
-  byId("story").hidden = empty || !story;
-  byId("types").hidden = empty || selection.view !== "types";
   document.body.dataset.view = selection.view;
   for (const tab of document.querySelectorAll("[data-tab]")) {
     tab.setAttribute("aria-pressed", String(tab.dataset.tab === selection.view));
   }
-  showUsers(events, selection.user, (user) => select({ user, view: "events" }));
-  const key = `${selection.view} ${selection.q} ${selection.range?.from} ${selection.range?.to}`;
-  const isRead = byId("types").matches(":focus-within, :hover"); // then it must not move
-  if (selection.view === "types" && !(isRead && key === typesDrawn)) {
-    showTypes(events, choose, (name) => { setFilter(`type:${quote(name)}`); select({ view: "events" }); });
-  }
-  typesDrawn = key;
-  if (story) order = showStory(events, selection.user, selection.event, choose);
-  else list.show(events, selection.event);
+  if (selection.view === "requests") drawRequests();
+  else drawEvents();
+  drawDetail();
 }
 
-function drawHeader() {
-  const { accepted = 0, refused = 0, duplicates = 0, batches = 0, agents = {} } = memory.summary;
-  for (const [id, value] of Object.entries({ accepted, refused, duplicates, batches })) {
-    setText(byId(`total-${id}`), value.toLocaleString("en"));
+const isIn = (range) => (item) => !range || (item.at >= range.from && item.at < range.to);
+
+/** Show one of the sections of the page. */
+function showSection(name) {
+  for (const id of ["empty", "refusals", "no-match", "list-box", "story", "types", "requests"]) {
+    byId(id).hidden = id !== name;
   }
-  const names = Object.keys(agents).filter(Boolean);
-  setText(byId("agents"), names.slice(0, 3).join(", ") + (names.length > 3 ? `, ${names.length - 3} more` : ""));
-  byId("agents").title = names.slice(0, 20).join("\n");
-  document.title = refused ? `(${refused}) whisperr dev` : "whisperr dev";
+  document.body.classList.toggle("is-empty", name === "empty" || name === "refusals");
+  document.body.classList.toggle("has-no-events", memory.events.length === 0);
+}
+
+function drawRequests() {
+  const all = memory.latestRequests;
+  const found = all.filter((one) => passes.requests(one) && isIn(selection.range)(one));
+  showSection(!all.length ? "empty" : found.length ? "requests" : "no-match");
+  requestList.show(found, selection.request);
+  const arrived = memory.isBehind ? all.length : all.at(-1)?.number ?? 0;
+  showCount({ listed: found.length, held: all.length, all: arrived, noun: "request" });
+  const isPart = all.length < arrived;
+  if (all.length && !found.length) showNoMatch(`${isPart ? "the latest " : ""}${count(all.length, "request")}`);
+  byId("older").hidden = true;
+}
+
+function drawEvents() {
+  const { view, user, range, event } = selection;
+  const loaded = older.get(selection.queries.events, user);
+  const latest = older.isUsed ? memory.events : memory.latest;
+  const all = [...loaded, ...latest];
+  const events = all.filter((one) => passes.events(one) && isIn(range)(one));
+  const isEmpty = memory.events.length === 0;
+  const story = view === "events" && user !== null;
+  const noMatch = !isEmpty && !events.some((one) => !story || one.user === user);
+  const shown = story ? "story" : view === "types" ? "types" : "list-box";
+  showSection(!isEmpty ? (noMatch ? "no-match" : shown) : memory.requests.length ? "refusals" : "empty");
+  showCount({
+    listed: events.length, held: all.length, noun: "event", missed: memory.missed,
+    all: memory.isBehind ? all.length : Math.max(all.length, memory.countOlder((latest.at(-1)?.seq ?? 0) + 1)),
+  });
+  if (isEmpty) showRefusals(memory.requests, (query) => open("requests", query));
+  showUsers(events, user, (id) => select({ user: id, view: "events", request: null }));
+  if (view === "types") drawTypes(events);
+  if (story) order = showStory(events, user, event, choose);
+  else list.show(events, event);
+  const waiting = isEmpty ? 0 : memory.countOlder(older.from ?? latest[0].seq);
+  showOlder(older, older.from === 0 || memory.isBehind ? 0 : waiting, selection.isFiltered || story);
+  const isPart = waiting > 0 && older.from !== 0;
+  if (noMatch) showNoMatch(`${isPart ? "the latest " : ""}${count(all.length, "event")}${older.from === 0 ? " and all older ones of the server" : ""}`);
+}
+
+function drawTypes(events) {
+  const { queries, range } = selection;
+  const key = `${queries.events} ${range?.from} ${range?.to}`;
+  const isRead = byId("types").matches(":focus-within, :hover"); // then it must not move
+  if (isRead && key === typesDrawn) return;
+  showTypes(events, choose, (name) => open("events", `type:${quote(name)}`));
+  typesDrawn = key;
+}
+
+function showNoMatch(searched) {
+  const { query, user, range } = selection;
+  const parts = [query, range && `the time from ${formatTime(range.from)} to ${formatTime(range.to)}`,
+    user !== null && selection.view !== "requests" && `the user ${user}`].filter(Boolean);
+  setText(byId("no-match-text"), `Searched ${searched}: no match for ${parts.join(" and ")}.`);
+  byId("no-match-filter").hidden = !query;
+  byId("no-match-range").hidden = !range;
+}
+
+function drawDetail() {
+  const { event: seq, request: number } = selection;
+  const isReady = feed.last !== "" && !memory.isBehind;
+  const event = seq === null ? undefined
+    : memory.find(seq) ?? older.events.find((one) => one.seq === seq) ?? (isReady ? farEvent.get(seq) : undefined);
+  if (event) detail.show(event);
+  else if (seq === null || detail.seq !== seq) detail.close();
+  const request = number === null ? undefined
+    : memory.requests.find((one) => one.number === number) ?? (isReady ? farRequest.get(number) : undefined);
+  if (request) requestDetail.show(request);
+  else if (number === null || requestDetail.number !== number) requestDetail.close();
+  document.body.classList.toggle("has-detail", !byId("detail").hidden || !byId("request").hidden);
 }
 
 // -- changes from the server
 
 const feed = new Feed((changes) => {
   if (changes.fresh) startOver();
-  memory.missed += changes.missed;
-  memory.add(changes.arrivals);
-  memory.summary = changes.summary;
-  memory.faults = changes.faults;
+  const requests = memory.take(changes);
   faultPanel.show(changes.faults);
-  faultPanel.addRequests(changes.requests);
+  faultPanel.addRequests(requests, memory.attempts);
   draw();
 }, (state) => {
   setText(byId("connection-text"), CONNECTION[state]);
@@ -172,8 +265,13 @@ const feed = new Feed((changes) => {
 function startOver() {
   memory.clear();
   list.clear();
+  requestList.clear();
+  older.reset("", null);
+  farEvent.clear();
+  farRequest.clear();
   faultPanel.clear();
   detail.close();
+  requestDetail.close();
 }
 
 setInterval(() => {
@@ -195,7 +293,7 @@ byId("clear").addEventListener("click", async () => {
   }
   startOver();
   memory.summary = await answer.json();
-  select({ event: null, user: null, range: null });
+  select({ event: null, request: null, user: null, range: null });
 });
 byId("faults-button").addEventListener("click", (event) => {
   const panel = byId("faults-panel");
@@ -204,38 +302,45 @@ byId("faults-button").addEventListener("click", (event) => {
 });
 byId("filter").addEventListener("input", (event) => filter(event.target.value));
 byId("range-clear").addEventListener("click", () => select({ range: null }));
+byId("no-match-range").addEventListener("click", () => select({ range: null }));
+byId("no-match-filter").addEventListener("click", () => {
+  setFilter("");
+  byId("filter").focus();
+});
+byId("older-load").addEventListener("click", () => {
+  older.load(older.from ?? memory.events[0].seq);
+  draw();
+});
 byId("story-close").addEventListener("click", () => select({ user: null }));
 for (const tab of document.querySelectorAll("[data-tab]")) {
-  tab.addEventListener("click", () => select({ view: tab.dataset.tab, user: null }));
-}
-for (const snippet of document.querySelectorAll("[data-snippet]")) {
-  snippet.addEventListener("click", () => {
-    for (const box of document.querySelectorAll(".snippet")) box.hidden = box.id !== snippet.dataset.snippet;
-    for (const one of document.querySelectorAll("[data-snippet]")) {
-      one.setAttribute("aria-pressed", String(one === snippet));
-    }
+  tab.addEventListener("click", () => {
+    const keeps = (tab.dataset.tab === "requests") === (selection.view === "requests");
+    select({ view: tab.dataset.tab, user: null, ...(keeps ? {} : { event: null, request: null }) });
+    showFilter();
   });
 }
-for (const code of document.querySelectorAll(".address")) code.textContent = location.origin;
+prepareEmptyPage(notify);
+prepareTheme();
 
 function step(by) {
   const story = !byId("story").hidden;
-  const seqs = story ? order : null;
-  const size = story ? seqs.length : list.events.length;
-  const now = story ? seqs.indexOf(selection.event) : list.indexOf(selection.event);
-  const index = story || now < 0 ? now : size - 1 - now;
+  const shown = selection.view === "requests" ? requestList : list;
+  const chosen = selection.view === "requests" ? selection.request : selection.event;
+  const size = story ? order.length : shown.items.length;
   if (!size) return;
+  const now = story ? order.indexOf(chosen) : shown.indexOf(chosen);
+  const index = story || now < 0 ? now : size - 1 - now;
   const next = index < 0 ? 0 : Math.min(Math.max(index + by, 0), size - 1);
-  choose(story ? seqs[next] : list.at(next).seq);
+  choose(story ? order[next] : shown.at(next)[shown.key]);
 }
 
 function escape() {
   const box = byId("filter");
   if (document.activeElement === box) box.blur();
-  else if (selection.event !== null) choose(null);
+  else if (selection.event !== null || selection.request !== null) choose(null);
   else if (selection.user !== null) select({ user: null });
   else if (selection.range) select({ range: null });
-  else if (selection.q || box.value) setFilter("");
+  else if (selection.query || box.value) setFilter("");
 }
 
 function release() {
@@ -250,44 +355,20 @@ addEventListener("pointermove", (event) => {
 document.addEventListener("keydown", (event) => {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   const typing = event.target.closest("input:not([type=checkbox]), select, textarea");
+  const isList = event.target.role === "listbox";
   if (event.key === "Escape") escape();
   else if (typing) return;
   else if (event.key === "/") {
     event.preventDefault();
     byId("filter").focus();
-  } else if (event.key === "j" || (event.key === "ArrowDown" && event.target.id === "list")) {
+  } else if (event.key === "j" || (event.key === "ArrowDown" && isList)) {
     event.preventDefault();
     step(1);
-  } else if (event.key === "k" || (event.key === "ArrowUp" && event.target.id === "list")) {
+  } else if (event.key === "k" || (event.key === "ArrowUp" && isList)) {
     event.preventDefault();
     step(-1);
   }
 });
-
-// -- light and dark
-
-const THEMES = ["auto", "light", "dark"];
-function setTheme(name) {
-  document.documentElement.dataset.theme = name;
-  setText(byId("theme"), `◐ ${name}`);
-  byId("theme").setAttribute("aria-label", `Theme: ${name}`);
-  try {
-    localStorage.setItem("theme", name);
-  } catch {
-    return; // without storage, the theme holds for this visit
-  }
-}
-byId("theme").addEventListener("click", () => {
-  setTheme(THEMES[(THEMES.indexOf(document.documentElement.dataset.theme) + 1) % THEMES.length]);
-});
-function readTheme() {
-  try {
-    return localStorage.getItem("theme");
-  } catch {
-    return null; // likewise
-  }
-}
-setTheme(THEMES.find((name) => name === readTheme()) ?? "auto");
 
 addEventListener("hashchange", readAddress);
 readAddress();

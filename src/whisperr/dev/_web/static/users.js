@@ -1,9 +1,10 @@
 // Users with their last event and counts, and the story of one of them.
 
 import {
-  byId, el, formatDate, formatGap, formatTime, setText, shorten, SIGNS, summarize, toText,
+  byId, el, formatDate, formatGap, formatTime, setText, shorten, SIGNS, toText,
 } from "./dom.js";
 import { buildStory, groupByUser } from "./memory.js";
+import { makeSummary, nameEvent } from "./summary.js";
 
 const MAX_EVENTS = 200;
 const MAX_TRAITS = 40;
@@ -30,7 +31,7 @@ function makeUserItem(user, isChosen, onChoose) {
   el("span", { class: "counts" }, ...counts.map((status) => el("span", {
     class: `is-${status}`, title: status, "aria-label": `${user[status]} ${status}`,
   }, `${SIGNS[status]} ${user[status]}`))),
-  el("span", { class: "last" }, `${user.last.type ?? user.last.kind}, ${formatTime(user.last.at)}`)));
+  el("span", { class: "last" }, `${nameEvent(user.last)}, ${formatTime(user.last.at)}`)));
 }
 
 /** Fill the story of one user; return the seqs of its events in order, for the keyboard. */
@@ -68,8 +69,8 @@ function makeStoryItem({ event, at, gap: since }, date, isChosen, onChoose) {
     el("span", { class: "time" }, formatTime(at)),
     el("span", { class: "gap" }, since === null ? "first" : formatGap(since)),
     el("span", { class: "sign", "aria-label": event.status, title: event.status }, SIGNS[event.status]),
-    el("span", { class: "name" }, event.type ?? event.kind),
-    el("span", { class: "details" }, summarize(event))));
+    el("span", { class: "name" }, nameEvent(event)),
+    el("span", { class: "details" }, ...makeSummary(event))));
 }
 
 const makeFact = (name, value) =>
