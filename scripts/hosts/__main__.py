@@ -58,7 +58,7 @@ def make_environment(name: str) -> Path:
     limits = ["--constraint", str(constraints), "--constraint", str(pins)] if EXTRAS[name] else []
     for arguments in (
         [*limits, "--requirement", str(pins)],
-        ["--constraint", str(constraints), "hatchling", "editables"],
+        ["--constraint", str(constraints), "hatchling", "hatch-fancy-pypi-readme", "editables"],
         [*limits, "--no-build-isolation", "--editable", f".[{EXTRAS[name]}]".replace("[]", "")],
     ):
         subprocess.run([*pip, *arguments], cwd=ROOT, check=True)
