@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from whisperr._contract import Failure
 
 ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-CHECK_PROXY = 'check HTTPS_PROXY, HTTP_PROXY and NO_PROXY; run "whisperr doctor"'
+CHECK_PROXY = 'check https_proxy and NO_PROXY; run "whisperr doctor"'
 DOCTOR = 'run "whisperr doctor"'
 
 

@@ -34,7 +34,7 @@ _ALIKE = 0.7  # of two words, from 0 to 1: "--dryrun" is, "--amount" and "--time
 _NO_KEY = "wrk_not_sent"
 _HINTS = {
     "auth": "check WHISPERR_API_KEY",
-    "delayed": "`whisperr doctor` looks for the cause",
+    "delayed": 'run "whisperr doctor"',
     "dropped": "correct the event and send it again",
     "retry_exhausted": 'run "whisperr doctor"',
 }

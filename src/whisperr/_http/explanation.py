@@ -1,6 +1,6 @@
 """Says why no answer came: what failed, at which address, and what to do about it.
 
-Pure, apart from reading the exception. Imported with the transport.
+Pure, apart from the variables that name a proxy. Imported with the transport.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import socket
 from whisperr._contract import Failure, Misconfigured
 from whisperr._foreign import printable
 
-from .proxy import ProxyRefusal
+from .proxy import ProxyRefusal, get_variable
 from .resolver import LookUpTimeoutError
 
 TYPE_CHECKING = False
@@ -24,7 +24,6 @@ CONNECT, TUNNEL, ENCRYPT, EXCHANGE = range(4)
 _AT_ONCE = 1  # it rarely heals by itself within seconds, or is worth knowing when it does
 _AFTER_TWO = 2  # one slow answer, or one server that ends amid a request, is nothing unusual
 _DOCTOR = 'run "whisperr doctor"'
-_CHECK_PROXY = "check HTTPS_PROXY, HTTP_PROXY and NO_PROXY"
 _LONGEST_TEXT = 200
 # Codes of OpenSSL's verification (x509_vfy.h) that a wrong clock causes.
 _NOT_YET_VALID, _EXPIRED = 9, 10
@@ -33,9 +32,10 @@ _NOT_YET_VALID, _EXPIRED = 9, 10
 class Attempt:
     """What an attempt was doing when it failed: the step, the addresses, and its time limit."""
 
-    __slots__ = ("proxy", "server", "step", "timeout")
+    __slots__ = ("proxy", "scheme", "server", "step", "timeout")
 
-    def __init__(self, server: str, timeout: float) -> None:
+    def __init__(self, scheme: str, server: str, timeout: float) -> None:
+        self.scheme = scheme
         self.server = server
         self.timeout = timeout
         self.proxy: Proxy | None = None
@@ -47,7 +47,7 @@ class Attempt:
             text = _get_text(error)
             if self.proxy is None:
                 text = f"cannot reach {self.server}: {text}"
-            return Failure(text, f"{_CHECK_PROXY}; {_DOCTOR}", _AT_ONCE)
+            return Failure(text, self._check_proxy, _AT_ONCE)
         if self.step == EXCHANGE:
             return Failure(self._explain_exchange(error), _DOCTOR, _AFTER_TWO)
         patience = _AFTER_TWO if isinstance(error, TimeoutError) else _AT_ONCE
@@ -56,7 +56,7 @@ class Attempt:
             return Failure(f"cannot reach {self.server} ({detail})", hint, patience)
         if self.step in (CONNECT, TUNNEL):
             text = f"cannot reach the proxy {self.proxy.address} for {self.server} ({detail})"
-            return Failure(text, f"{_CHECK_PROXY}; {_DOCTOR}", patience)
+            return Failure(text, self._check_proxy, patience)
         text = f"cannot reach {self.server} through the proxy {self.proxy.address} ({detail})"
         return Failure(text, hint, patience)
 
@@ -76,6 +76,11 @@ class Attempt:
         if isinstance(error, socket.gaierror):
             return f"DNS: {_get_detail(error)}", f"check the name of the host; {_DOCTOR}"
         return _get_detail(error), _DOCTOR
+
+    @property
+    def _check_proxy(self) -> str:
+        """The next step for a proxy: the variable that names it, as it is spelled."""
+        return f"check {get_variable(self.scheme) or 'the proxy'} and NO_PROXY; {_DOCTOR}"
 
     @property
     def _peer(self) -> str:

@@ -62,7 +62,7 @@ class HttpTransport:
         self._connector = Connector()
         self._connection: Connection | None = None
         self._used_at = (0.0, 0.0)  # when an answer was last received, by either clock
-        self._attempt = Attempt(self._address, 0.0)  # the last one
+        self._attempt = Attempt(self._scheme, self._address, 0.0)  # the last one
 
     def send(self, request: Request, timeout: float) -> Answer:
         """Send a request and return its answer within `timeout` seconds; raises OSError.
@@ -71,7 +71,7 @@ class HttpTransport:
         servers may close idle connections, and that is no failed attempt.
         """
         deadline = monotonic() + timeout
-        self._attempt = Attempt(self._address, timeout)
+        self._attempt = Attempt(self._scheme, self._address, timeout)
         kept = self._connection
         if kept is not None and not (self._is_recent() and kept.is_idle()):
             self.close()
