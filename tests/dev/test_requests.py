@@ -121,12 +121,12 @@ def test_a_request_that_ends_early_is_recorded_with_what_arrived(server: LocalSe
     assert request["reason"] == "the client disconnected after 2 of 9 bytes"
 
 
-def test_a_client_that_speaks_tls_is_recorded_and_disconnected_at_once(
+def test_a_client_that_speaks_tls_is_recorded_and_refused_at_once(
     server: LocalServer,
 ) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=30) as plain:
         plain.sendall(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03")
-        assert plain.recv(100) == b""
+        assert plain.recv(100).startswith(b"HTTP/1.1 400 ")
     request = get_last(server)
     assert (request["method"], request["status"], request["error"]) == ("", None, "tls")
     assert "http:// in place of https://" in request["fix"]

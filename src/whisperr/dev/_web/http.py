@@ -46,6 +46,8 @@ SERVER_NAME = "whisperr-dev"
 _POLL_INTERVAL = 0.5
 _CLOSE_TIMEOUT = 5.0
 _CLOSE = {"Connection": "close"}
+_MAX_HANDSHAKE_BYTES = 64 * 1024
+_NO_TLS = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TLS_HANDSHAKE = b"\x16"  # the first byte of a connection with TLS
 _UNREAD_INTERVAL = 1.0
 _MAX_LENGTH_DIGITS = 18  # of a Content-Length that is read as a number
@@ -155,13 +157,17 @@ class _Connection(BaseHTTPRequestHandler):
         """Log nothing: `whisperr dev` prints what arrives."""
 
     def handle(self) -> None:
-        """Serve the connection; one that begins as TLS does is recorded, and ended at once."""
+        """Serve the connection; one that begins as TLS does is recorded, and refused at once."""
         self._started = perf_counter()
         if self.connection.recv(1, socket.MSG_PEEK) != _TLS_HANDSHAKE:
             super().handle()
             return
         text = "the client speaks TLS (https://); this server speaks plain HTTP only"
         self._keep_unread(None, "tls", text)
+        # As other servers answer: the client sees from it that no TLS is spoken here. The handshake
+        # is read before, since closing with unread bytes could discard the answer.
+        self.connection.recv(_MAX_HANDSHAKE_BYTES)
+        self.connection.sendall(_NO_TLS)
 
     def do_GET(self) -> None:
         """Route a request of any method."""
