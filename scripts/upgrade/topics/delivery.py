@@ -153,8 +153,8 @@ EXIT = Topic(
         Program(
             "the connection is refused",
             f"client = make({_REFUSED_ADDRESS})\n" + _ONE,
-            "The exit retries, in case the service is back: for 10 seconds at most, and not as long "
-            "when it has been away for a while. `client.shutdown(timeout)` sets another bound.",
+            "The exit retries, in case the service is back: for 10 seconds at most, and less when "
+            "it has been away for a while. `client.shutdown(timeout)` sets another bound.",
             timed=True,
         ),
         Program(
