@@ -25,7 +25,7 @@ def make(*key, **options):
     options = {"base_url": URL, "flush_interval": 3600, **options}
     return Whisperr(*(key or ["wrk_test"]), **options)
 
-def tell(client):
+def describe(client):
     print("sends" if client.ready else "does nothing")
 
 def wait(errors):

@@ -22,7 +22,7 @@ OPTIONS = Topic(
             "The key may also come from `WHISPERR_API_KEY`.",
         ),
         Program("an empty key: `Whisperr('')`", "Whisperr('')", "Likewise."),
-        Program("no key, `disabled=True`", "tell(Whisperr('', disabled=True))"),
+        Program("no key, `disabled=True`", "describe(Whisperr('', disabled=True))"),
         _try(
             "a key with a line end: `Whisperr('wrk_test\\n')`",
             "'wrk_test\\n'",
@@ -47,18 +47,18 @@ OPTIONS = Topic(
         ),
         Program(
             "`base_url=None`",
-            "tell(make(base_url=None))",
+            "describe(make(base_url=None))",
             "`None` means the default.",
         ),
         _try("`debug=0`, `disabled=0`", "debug=0, disabled=0"),
-        Program("`disabled=1`", "tell(make(disabled=1))"),
+        Program("`disabled=1`", "describe(make(disabled=1))"),
         Program(
             "`disabled='false'`",
-            "tell(make(disabled='false'))",
+            "describe(make(disabled='false'))",
             "**0.2.1 took every text but the empty one for true, also `'0'` and `'no'`.** Such a "
             "client sends now.",
         ),
-        Program("`disabled=None`", "tell(make(disabled=None))"),
+        Program("`disabled=None`", "describe(make(disabled=None))"),
         _try(
             "`flush_at='20'`",
             "flush_at='20'",
