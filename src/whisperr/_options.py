@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     # What is allowed, in words; its check; what a value of another type stands for.
     Rule = tuple[str, Callable[[Any], bool], Callable[[Any], Any]]
 
+BASE_URL_VARIABLE = "WHISPERR_BASE_URL"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DIGITS = frozenset("0123456789")
 _IN_HOSTS = _DIGITS | frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._-")
@@ -308,7 +309,7 @@ def get_flag(name: str, *, given: bool = False) -> bool:
 def get_base_url(given: str | None) -> str:
     """Return the address to use; the environment replaces the default, not another given one."""
     if given is None or given == BASE_URL:
-        return os.environ.get("WHISPERR_BASE_URL") or BASE_URL
+        return os.environ.get(BASE_URL_VARIABLE) or BASE_URL
     return given
 
 

@@ -162,7 +162,9 @@ def _open_tunnel(target: Target, connection: Connection) -> Finding | None:
     except OSError as error:
         if is_interruption(error):
             raise
-        text = f"the proxy at {target.next_hop} gave no answer to CONNECT: {describe(error)}"
+        is_late = isinstance(error, TimeoutError)
+        why = f" within {to_duration(target.timeout)}" if is_late else f": {describe(error)}"
+        text = f"the proxy at {target.next_hop} gave no answer to CONNECT{why}"
         return find("proxy_silent", text, address=target.next_hop)
     return None if status // 100 == 2 else _to_refusal(target, status)  # noqa: PLR2004  # 2xx
 

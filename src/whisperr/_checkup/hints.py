@@ -69,6 +69,11 @@ HINTS: dict[str, Hint] = {
         "a client with this configuration sends nothing",
         "remove disabled=True or WHISPERR_DISABLED where events are wanted",
     ),
+    "this_machine": _doubtful(
+        "configuration",
+        "events go to a server on this machine",
+        "none is needed beside whisperr dev; to reach the service remove {source}",
+    ),
     "unencrypted": _doubtful(
         "configuration", "http:// sends the key unencrypted", "write https:// in base_url"
     ),
@@ -195,14 +200,14 @@ HINTS: dict[str, Hint] = {
         "find what answers between this machine and the service: a proxy, a firewall, a gateway",
     ),
     "proxy_refuses": _wrong(
-        "key",
+        "round trip",
         "the proxy refuses the request",
         "write its user and password into the variable of the proxy, or allow the host in it",
     ),
     "no_answer": _wrong(
-        "key",
+        "round trip",
         "the connection is there, and the request gets no answer",
-        "try again with a longer --timeout; if it lasts, look at what base_url leads to",
+        "find out why what listens there gives no answer; a longer --timeout tells if it is slow",
     ),
     "redirected": _wrong(
         "round trip", "the answer is a redirect, which no client follows", _ADDRESS
@@ -219,6 +224,11 @@ HINTS: dict[str, Hint] = {
         "round trip",
         "the service fails (5xx)",
         "wait: events are kept and sent again; ask the support of Whisperr if it lasts",
+    ),
+    "gateway_fails": _wrong(
+        "round trip",
+        "a failure (5xx) that the service has not written",
+        "if {address} is the right address, wait: events are kept; else correct base_url",
     ),
     "too_many": _doubtful(
         "round trip",

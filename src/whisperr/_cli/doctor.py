@@ -100,4 +100,4 @@ def diagnose(
             options["buffer"] = OutboxElsewhere()
         return resolve_buffer(Config(options))
 
-    return checkup(read)
+    return checkup(read, given="--base-url")
