@@ -16,8 +16,8 @@ from whisperr._checkup.environment import get_installed_version, inspect_hosts, 
 from whisperr._checkup.findings import Finding, to_duration, to_size, to_text
 from whisperr._checkup.hints import HINTS
 from whisperr._events.batch import to_request
-from whisperr._secret import MissingKey
 from whisperr.dev import LocalServer
+from whisperr.errors import MissingKey
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,9 @@ import os
 import warnings
 from typing import TYPE_CHECKING
 
-from whisperr._options import BASE_URL_VARIABLE, LOOPBACK, get_base_url, parse_url
-from whisperr._secret import MissingKey
+from whisperr._address import LOOPBACK, parse_url
+from whisperr._options import get_base_url
+from whisperr.errors import MissingKey
 
 from .buffer import inspect_buffer
 from .connection import STEPS, inspect_connection
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     InspectBuffer = Callable[[Config], Iterator[Finding]]
 
 _KEY_SPACES = "must not contain white space"  # of an error about the key
+_BASE_URL = "WHISPERR_BASE_URL"
 _DISABLED = "WHISPERR_DISABLED"
 _QUOTES = ("'", '"')
 _UNUSED_WHEN_DISABLED = ("kind of key", *STEPS, *CHECKS, "buffer")
@@ -97,7 +99,7 @@ def _get_source(parts: Address, given: str) -> str | None:
     """Return what names an address; None when it is the default."""
     if parse_url(get_base_url(None)) != parts:
         return given
-    return BASE_URL_VARIABLE if os.environ.get(BASE_URL_VARIABLE) else None
+    return _BASE_URL if os.environ.get(_BASE_URL) else None
 
 
 def _inspect_kind(key: Secret) -> Finding:

@@ -11,10 +11,10 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from whisperr._address import LOOPBACK, parse_url
 from whisperr._contract import Misconfigured
 from whisperr._http.proxy import PROXY_REFUSES, get_proxy, get_variable, parse_proxy
 from whisperr._http.resolver import Resolver
-from whisperr._options import LOOPBACK, parse_url
 from whisperr._process.interruption import is_interruption
 
 from .encryption import inspect_encryption

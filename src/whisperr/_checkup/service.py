@@ -13,11 +13,11 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from whisperr._address import LOOPBACK
 from whisperr._contract import AUTH, MAX_AGE_DAYS, RETRY, Misconfigured, classify, is_key_accepted
 from whisperr._delivery.verdict import parse_error_code
 from whisperr._events.batch import to_request
 from whisperr._http.transport import HttpTransport
-from whisperr._options import LOOPBACK
 from whisperr._process.interruption import is_interruption
 
 from .findings import Finding, find, to_duration, to_milliseconds

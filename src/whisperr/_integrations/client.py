@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from whisperr._client import Whisperr
 from whisperr._options import OPTIONS, OVERRIDES, Option
 from whisperr._process.logger import log
-from whisperr._secret import MissingKey, hide_password
+from whisperr._secret import hide_password
+from whisperr.errors import MissingKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

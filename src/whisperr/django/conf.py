@@ -20,7 +20,8 @@ from whisperr._delivery.pipeline import resolve_buffer
 from whisperr._integrations.client import API_KEY, DefaultClient, SettingsReader, get_setting_name
 from whisperr._options import OPTIONS, OUTBOX, Config, Option, get_flag
 from whisperr._process.interruption import is_interruption
-from whisperr._secret import MissingKey, Secret
+from whisperr._secret import Secret
+from whisperr.errors import MissingKey
 
 from .outbox.buffer import OUTBOX_DATABASE, OutboxBuffer
 
