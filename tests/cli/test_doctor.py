@@ -146,6 +146,22 @@ class TestSettings:
         assert (ended.code, ended.err) == (0, "")
         assert "- host name         disabled" in ended.out
 
+    def test_a_wrong_address_is_named_as_it_was_given(
+        self, call: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_test")
+        ended = call("doctor", "--base-url", "localhost:8722")
+        assert "✗ configuration     --base-url 'localhost:8722': must be an http:// " in ended.out
+        assert "; did you mean 'http://localhost:8722'?\n" in ended.out
+        monkeypatch.setenv("WHISPERR_BASE_URL", "127.0.0.1:8722")
+        ended = call("doctor")
+        assert "✗ configuration     WHISPERR_BASE_URL='127.0.0.1:8722': must be " in ended.out
+
+    def test_an_address_without_its_option_is_a_wrong_call_that_names_it(self, call: Call) -> None:
+        ended = call("doctor", "http://localhost:8722")
+        assert (ended.code, ended.out) == (2, "")
+        assert "one argument too many; an address is written --base-url URL" in ended.err
+
     def test_the_buffer_of_the_environment_is_checked(
         self, server: LocalServer, call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
     ) -> None:

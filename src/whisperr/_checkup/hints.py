@@ -105,7 +105,8 @@ HINTS: dict[str, Hint] = {
     "unresolved": _wrong(
         "host name",
         "the name of the host is not found",
-        "correct base_url, WHISPERR_BASE_URL or the proxy, or ask DNS: getent hosts {host}",
+        "correct base_url, WHISPERR_BASE_URL or the proxy, or ask DNS: getent hosts {host}; on "
+        "macOS nslookup {host}",
     ),
     "resolver_late": _wrong(
         "host name",
@@ -167,7 +168,8 @@ HINTS: dict[str, Hint] = {
     "no_authorities": _wrong(
         "encryption",
         "this machine has no certificates of authorities",
-        "install them (apt-get install ca-certificates), or set SSL_CERT_FILE",
+        "install them (Debian: ca-certificates; macOS: Install Certificates.command), or set "
+        "SSL_CERT_FILE",
     ),
     "certificate_dates": _wrong(
         "encryption",
@@ -238,17 +240,17 @@ HINTS: dict[str, Hint] = {
     "clock_ahead": _wrong(
         "clock",
         "this machine's clock is more than 5 minutes ahead of the server's",
-        "set the clock of this machine, and keep it set: timedatectl set-ntp true",
+        "set the clock of this machine, and keep it set by NTP (Linux: timedatectl set-ntp true)",
     ),
     "clock_behind": _wrong(
         "clock",
         "this machine's clock is more than 5 minutes behind the server's",
-        "set the clock of this machine, and keep it set: timedatectl set-ntp true",
+        "set the clock of this machine, and keep it set by NTP (Linux: timedatectl set-ntp true)",
     ),
     "clock_differs": _doubtful(
         "clock",
         "the clocks differ by more than 10 seconds",
-        "keep the clock of this machine set: timedatectl set-ntp true",
+        "keep the clock of this machine set by NTP (Linux: timedatectl set-ntp true)",
     ),
     "outbox_elsewhere": _doubtful(
         "buffer",

@@ -140,7 +140,9 @@ def _make_client() -> Whisperr:
     return client
 
 
-_client = DefaultClient(_make_client, lambda: _new_client(disabled=True))
+_client = DefaultClient(
+    _make_client, lambda: _new_client(disabled=True), "python manage.py whisperr_check"
+)
 
 
 def _discard_after_a_change(*, setting: str, **_: object) -> None:
