@@ -57,7 +57,7 @@ HINTS: dict[str, Hint] = {
     "invalid": _wrong(
         "configuration",
         "an option or a variable has a wrong value",
-        "correct the value that the line names",
+        "correct the option or the variable that the line names",
     ),
     "no_driver": _wrong(
         "configuration",
