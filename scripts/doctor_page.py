@@ -34,7 +34,7 @@ KEY = "wrk_sample"
 STATES = {"wrong": "✗", "doubtful": "!"}
 # What differs from run to run, and a usual value.
 USUAL = {
-    r"whisperr \S+, .*": "whisperr 1.0.0, CPython 3.12.8, OpenSSL 3.0.15, Linux",
+    r"whisperr \d\S*, .*": "whisperr 1.0.0, CPython 3.12.8, OpenSSL 3.0.15, Linux",
     r"127\.0\.0\.1:\d+": "127.0.0.1:8722",
     r"\d+ ms": "2 ms",
     r"\d+ s (ahead of|behind)": "0 s behind",

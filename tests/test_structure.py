@@ -37,6 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_process",),
     ("_options", "protocols"),
     (
+        "_address",
         "_contract",
         "_conversion",
         "_foreign",

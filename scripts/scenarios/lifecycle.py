@@ -300,7 +300,7 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
             "line ends in the key or the address",
             "refused at construction",
             (
-                "tests/unit/test_options.py::TestParts::test_no_part_can_end_a_line_of_a_request",
+                "tests/unit/test_address.py::TestParts::test_no_part_can_end_a_line_of_a_request",
                 "tests/unit/test_secret.py::test_what_is_wrong_with_a_key_is_said",
             ),
         ),

@@ -10,10 +10,12 @@ from __future__ import annotations
 import os
 import sys
 
+from ._address import ALLOWED_URL, LOOPBACK, parse_url, refuse_url
 from ._contract import BASE_URL, MAX_BATCH_EVENTS
 from ._conversion import ALLOWED_WORDS, same, to_flag, to_number, to_whole
 from ._frozen import Frozen
-from ._secret import MissingKey, Secret, hide_password
+from ._secret import Secret, hide_password
+from .errors import MissingKey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,13 +24,6 @@ if TYPE_CHECKING:
 
     # What is allowed, in words; its check; what a value of another type stands for.
     Rule = tuple[str, Callable[[Any], bool], Callable[[Any], Any]]
-
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-_DIGITS = frozenset("0123456789")
-_IN_HOSTS = _DIGITS | frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._-")
-_IN_ADDRESSES = _DIGITS | frozenset("abcdefABCDEF:.")
-_MAX_PORT_DIGITS = 5
-_NOT_IN_PATHS = frozenset(" ?#")
 
 _LONGEST_VALUE = 100  # characters of a wrong value in an error
 
@@ -61,14 +56,16 @@ class Option:
         self.convert: Callable[[Any], Any] = rule[2]
 
     def redact(self, value: object) -> str:
-        """Return a value as errors may show it: of a URL only its type, it may have a password."""
+        """Return a value as errors may show it: of what may have a password only its type."""
         if isinstance(value, Secret):
             return "str"
-        private = self.name == "base_url" or (self.name == "buffer" and isinstance(value, str))
+        private = self.name == "base_url" or (self.name == "buffer" and "@" in str(value))
         return type(value).__name__ if private else _quote(value)
 
     def refuse(self, value: object) -> str:
         """Return what an error says about a value that is not allowed, after the option's name."""
+        if self.name == "base_url" and isinstance(value, str):
+            return refuse_url(value)
         is_old = self.name == "transport" and _is_old_transport(value)
         return f"{self.redact(value)}: must be {self.allowed}{_OLD_TRANSPORT if is_old else ''}"
 
@@ -130,9 +127,8 @@ _KEY: Rule = (
     lambda v: isinstance(v, Secret),
     same,
 )
-_ALLOWED_URL = "an http:// or https:// URL without white space, user, query or fragment"
 _URL: Rule = (
-    _ALLOWED_URL,
+    ALLOWED_URL,
     lambda value: value is None or (isinstance(value, str) and parse_url(value) is not None),
     same,
 )
@@ -317,7 +313,7 @@ def _get_checked_base_url(given: str | None) -> str:
     url = get_base_url(given)
     parts = parse_url(url)
     if parts is None:
-        raise ValueError(f"WHISPERR_BASE_URL: must be {_ALLOWED_URL}")
+        raise ValueError(f"WHISPERR_BASE_URL={refuse_url(url)}")
     if parts[0] == "http" and parts[1] not in LOOPBACK:
         _warn(f"base_url: http:// sends the key to {parts[1]} unencrypted; use https://")
     return f"{parts[0]}://{url.partition('://')[2]}".rstrip("/")
@@ -336,36 +332,6 @@ def _warn(message: str) -> None:
     import warnings
 
     warnings.warn(message, UserWarning, stacklevel=5)
-
-
-def parse_url(url: str) -> tuple[str, str, int, str] | None:
-    """Return scheme, host, port and path of a URL; None when it is not a valid one.
-
-    Scheme and host are in lower case: a URL may write them in any.
-
-    Written by hand: `urllib.parse` accepts line ends, and both it and `re` cost an import.
-    """
-    scheme, mark, rest = url.partition("://")
-    authority, slash, path = rest.partition("/")
-    scheme = scheme.lower()
-    if scheme not in {"http", "https"} or not mark:
-        return None
-    if not path.isascii() or not path.isprintable() or not _NOT_IN_PATHS.isdisjoint(path):
-        return None
-    if authority.startswith("["):
-        host, end, port = authority[1:].partition("]")
-        valid = bool(end) and (not port or port.startswith(":")) and _IN_ADDRESSES.issuperset(host)
-        port = port[1:] if len(port) != 1 else "?"
-    else:
-        host, colon, port = authority.partition(":")
-        valid = _IN_HOSTS.issuperset(host)
-        port = port or ("?" if colon else "")
-    if not host or not valid or not _DIGITS.issuperset(port) or len(port) > _MAX_PORT_DIGITS:
-        return None
-    number = int(port or (443 if scheme == "https" else 80))
-    if number >= 65536:  # noqa: PLR2004  # TCP
-        return None
-    return scheme, host.lower(), number, (slash + path).rstrip("/")
 
 
 class Overrides:

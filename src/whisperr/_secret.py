@@ -16,10 +16,6 @@ if TYPE_CHECKING:
 _VARIABLE = "WHISPERR_API_KEY"
 
 
-class MissingKey(ValueError):  # noqa: N818  # it is a state
-    """There is no key: none was given, and the environment has none; or it is empty."""
-
-
 class Secret:
     """A key, or whatever was given as the key, or a URL. Only `reveal` returns it."""
 

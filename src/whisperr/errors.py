@@ -36,6 +36,13 @@ class InvalidEvent(ValueError):  # noqa: N818  # a public name
     """
 
 
+class MissingKey(ValueError):  # noqa: N818  # a state
+    """Raised when a client is made without a key: none is given, or in the environment; or empty.
+
+    The text says where to get one, and how to go on without.
+    """
+
+
 class NotNow(Exception):  # noqa: N818  # a result, not a failure
     """Raised by `Queue.claim` when events may wait, but this process cannot claim them now.
 

@@ -34,8 +34,7 @@ from werkzeug.local import LocalProxy
 from ._client import Whisperr as Client
 from ._integrations.client import API_KEY, SettingsReader, report_missing_key
 from ._integrations.tracker import UserTracker
-from ._secret import MissingKey
-from .errors import InvalidEvent
+from .errors import InvalidEvent, MissingKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,10 +16,13 @@ from whisperr._checkup.environment import get_installed_version, inspect_hosts, 
 from whisperr._checkup.findings import Finding, to_duration, to_size, to_text
 from whisperr._checkup.hints import HINTS
 from whisperr._events.batch import to_request
-from whisperr._secret import MissingKey
 from whisperr.dev import LocalServer
+from whisperr.errors import MissingKey
 
 if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import Any
+
     from whisperr import Request
     from whisperr._checkup.findings import State
     from whisperr._options import Config
@@ -62,13 +65,16 @@ def test_a_right_configuration_is_ok_in_every_check_and_in_this_order() -> None:
     }
     address = server.url.removeprefix("http://")
     assert list(texts.items()) == [
-        ("configuration", ("ok", f"sends to {server.url}")),
+        (
+            "configuration",
+            ("doubtful", f"sends to {server.url}, from base_url: this machine, not the service"),
+        ),
         ("kind of key", ("ok", "wrk_, a server key")),
         ("proxy", ("ok", "none")),
         ("host name", ("ok", "127.0.0.1 is an address")),
         ("connection", ("ok", f"{address} at 127.0.0.1 (1 ms)")),
         ("encryption", ("skipped", "http:// has none")),
-        ("key", ("ok", "accepted (HTTP 400, no_events for a request without events)")),
+        ("key", ("ok", "accepted by whisperr dev, not the service (HTTP 400, no_events)")),
         ("round trip", ("ok", "1 ms, with connecting")),
         ("clock", ("ok", found["clock"].text)),
         ("buffer", ("ok", "memory: at most 10,000 events, lost when the process is killed")),
@@ -119,18 +125,67 @@ def test_the_transport_of_the_caller_is_used_and_the_way_is_not_checked() -> Non
     assert list(states.values()) == ["skipped", "skipped", "skipped", "wrong"]
 
 
-def test_a_disabled_client_is_doubtful_and_its_key_is_not_checked(
-    monkeypatch: pytest.MonkeyPatch,
+def test_a_disabled_client_is_doubtful_and_nothing_else_is_checked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     transport = RecordingTransport()
-    found = run(make_config(disabled=True, transport=transport))
+    given: dict[str, Any] = {
+        "disabled": True,
+        "base_url": "https://nowhere.invalid",
+        "buffer": f"sqlite:///{tmp_path}/no/events.db",
+    }
+    found = run(make_config(**given))
     assert found["configuration"].state == "doubtful"
     assert found["configuration"].text == "disabled: a client with this sends nothing"
-    assert found["key"] == ("key", "skipped", "disabled", "")
+    names = [name for name, one in found.items() if one == (name, "skipped", "disabled", "")]
+    assert names == [
+        *("kind of key", "proxy", "host name", "connection", "encryption"),
+        *("key", "round trip", "clock", "buffer"),
+    ]
+    assert not [one for one in found.values() if one.state == "wrong"]
+    run(make_config(disabled=True, transport=transport))
     assert transport.requests == []
     monkeypatch.setenv("WHISPERR_DISABLED", "1")
     text = run(make_config(disabled=True, transport=transport))["configuration"].text
     assert text.startswith("disabled, by WHISPERR_DISABLED: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "variable", "state", "text"),
+    [
+        (None, None, "ok", "sends to https://api.whisperr.net, the default"),
+        (None, "https://eu.example/", "ok", "sends to https://eu.example, from WHISPERR_BASE_URL"),
+        (
+            "https://a.example/v",
+            "https://eu.example",
+            "ok",
+            "sends to https://a.example/v, from SETTING",
+        ),
+        (
+            None,
+            "HTTP://localhost:8722/",
+            "doubtful",
+            "sends to http://localhost:8722, from WHISPERR_BASE_URL: this machine, not the service",
+        ),
+        (
+            "http://[::1]:8722",
+            None,
+            "doubtful",
+            "sends to http://[::1]:8722, from SETTING: this machine, not the service",
+        ),
+    ],
+)
+def test_the_address_is_named_with_its_source(
+    monkeypatch: pytest.MonkeyPatch, given: str | None, variable: str | None, state: str, text: str
+) -> None:
+    if variable:
+        monkeypatch.setenv("WHISPERR_BASE_URL", variable)
+    config = make_config(base_url=given, transport=RecordingTransport())
+    found = by_name(checkup(lambda: config, given="SETTING"))["configuration"]
+    assert (found.state, found.text) == (state, text)
+    source = "WHISPERR_BASE_URL" if variable else "SETTING"
+    fix = HINTS["this_machine"].fix.format(source=source)
+    assert found.hint == (fix if state == "doubtful" else "")
 
 
 def test_the_test_mode_is_named() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+import threading
 import time
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -207,6 +208,22 @@ class TestProxy:
             address = f"127.0.0.1:{proxy.port}"
             found = inspect("https://service.invalid", request_timeout=5.0)
             assert_stopped(found, "connection", "proxy_silent", address=address)
+
+    def test_a_proxy_that_never_answers_is_named_with_the_time_limit(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        released = threading.Event()
+
+        def hang(_: Connection) -> None:
+            released.wait(30)
+
+        with RawServer(hang) as proxy:
+            monkeypatch.setenv("HTTPS_PROXY", PROXY.format(proxy.port))
+            address = f"127.0.0.1:{proxy.port}"
+            found = inspect("https://service.invalid", request_timeout=1.0)
+            released.set()
+            text = assert_stopped(found, "connection", "proxy_silent", address=address)
+        assert text == f"the proxy at {address} gave no answer to CONNECT within 1 s"
 
     def test_one_of_another_kind_is_wrong(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("HTTPS_PROXY", "socks5://ada:secret@127.0.0.1:1080")

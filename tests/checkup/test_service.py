@@ -61,6 +61,17 @@ def test_a_refused_key_is_wrong() -> None:
     assert found["round trip"].state == "ok"
 
 
+def test_the_key_is_accepted_by_what_answers() -> None:
+    body = b'{"error":"no_events"}'
+    assert ask(Answer(400, {}, body))["key"].text == (
+        "accepted (HTTP 400, no_events for a request without events)"
+    )
+    with LocalServer() as server:
+        config = make_config(base_url=server.url)
+        found = by_name(inspect_service(config, reached=True))
+    assert found["key"].text == "accepted by whisperr dev, not the service (HTTP 400, no_events)"
+
+
 @pytest.mark.parametrize(
     ("reply", "key", "code"),
     [
@@ -82,7 +93,7 @@ def test_a_key_that_something_else_refuses_is_told_apart(
         (Answer(404, {}, b'{"error":"not_found"}'), "wrong", "path_wrong"),
         (Answer(405), "wrong", "path_wrong"),
         (Answer(500), "wrong", "service_fails"),
-        (Answer(503, {}, b"<html>"), "wrong", "service_fails"),
+        (Answer(503, {}, b'{"error":"overloaded"}'), "wrong", "service_fails"),
         (Answer(429), "doubtful", "too_many"),
         (Answer(302, {"location": "https://x.example/"}), "wrong", "redirected"),
         (Answer(200, {}, b"<html>welcome</html>"), "wrong", "not_the_service"),
@@ -102,6 +113,26 @@ def test_an_answer_that_says_nothing_about_the_key_is_a_trouble_of_the_round_tri
     assert found["key"].state == "doubtful"
     assert found["key"].text.endswith("says nothing about the key")
     assert (found["round trip"].state, found["round trip"].hint) == (state, HINTS[code].fix)
+
+
+@pytest.mark.parametrize("body", [b"<html>501</html>", b"upstream connect error", b"[]"])
+@pytest.mark.parametrize(
+    ("url", "address", "authors"),
+    [
+        ("http://127.0.0.1:8722", "127.0.0.1:8722", "the service or of whisperr dev"),
+        ("https://[::1]:8722/x", "[::1]:8722", "the service or of whisperr dev"),
+        ("https://api.whisperr.net", "api.whisperr.net", "the service"),
+    ],
+)
+def test_a_failure_in_other_words_than_those_of_the_service_is_of_a_gateway_or_another_program(
+    body: bytes, url: str, address: str, authors: str
+) -> None:
+    transport = Replies(Answer(501, {}, body))
+    config = make_config(base_url=url, transport=transport)
+    finding = by_name(inspect_service(config, reached=True))["round trip"]
+    assert finding.text.endswith(f" ms: not in the words of {authors}")
+    assert finding.text.startswith("HTTP 501 after ")
+    assert finding.hint == HINTS["gateway_fails"].fix.format(address=address)
 
 
 @pytest.mark.parametrize(
@@ -130,8 +161,10 @@ def test_a_redirect_is_shown_with_its_host_only(location: str, shown: str) -> No
 )
 def test_no_answer_is_wrong_and_the_rest_is_skipped(error: Exception, code: str, text: str) -> None:
     found = ask(error)
-    assert found["key"] == ("key", "wrong", text, HINTS[code].fix)
-    assert found["round trip"].state == found["clock"].state == "skipped"
+    assert found["key"] == ("key", "skipped", "not checked: no answer", "")
+    assert found["round trip"] == ("round trip", "wrong", text, HINTS[code].fix)
+    assert found["clock"].state == "skipped"
+    assert list(found) == ["key", "round trip", "clock"]
 
 
 def test_without_a_connection_nothing_is_sent() -> None:
@@ -147,7 +180,9 @@ def test_a_server_that_accepts_connections_and_never_answers_is_wrong_after_the_
         config = make_config(base_url=server.url, request_timeout=0.3)
         found = by_name(inspect_service(config, reached=True))
         server.set_faults()
-    assert found["key"].text.startswith("no answer: TimeoutError")
+    assert found["key"].state == "skipped"
+    address = server.url.removeprefix("http://")
+    assert found["round trip"].text == f"no answer from {address} within 0.3 s"
 
 
 def test_the_round_trip_is_measured() -> None:

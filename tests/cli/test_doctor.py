@@ -39,10 +39,11 @@ class TestCommand:
         ended = call("doctor")
         assert (ended.code, ended.err) == (0, "")
         lines = ended.out.splitlines()
-        assert f"✓ configuration     sends to {server.url}" in lines
+        address = f"sends to {server.url}, from WHISPERR_BASE_URL: this machine, not the service"
+        assert f"! configuration     {address}" in lines
         assert "✓ kind of key       wrk_, a server key" in lines
         assert (
-            "✓ key               accepted (HTTP 400, no_events for a request without events)"
+            "✓ key               accepted by whisperr dev, not the service (HTTP 400, no_events)"
             in lines
         )
         assert "- encryption        http:// has none" in lines
@@ -51,7 +52,7 @@ class TestCommand:
         assert "\x1b" not in ended.out
         assert server.arrivals() == []
         assert len(server.requests()) == 1
-        names = [line[2:20].strip() for line in lines]
+        names = [line[2:20].strip() for line in lines if not line.startswith(" ")]
         at = names.index("configuration")
         assert names[at : at + 10] == [
             "configuration",
@@ -83,6 +84,7 @@ class TestCommand:
         assert ended.code == 1
         assert "✗ key               refused (HTTP 401, invalid_api_key)" in ended.out
         assert ended.err == "wrong: key\n"
+        assert f"sends to {server.url}, from --base-url: " in ended.out
         assert report["ok"] is False
 
     def test_without_a_key_it_says_where_to_create_one(
@@ -125,8 +127,40 @@ class TestSettings:
         server.set_faults(faults.hang())
         ended = call("doctor", "--timeout", "0.3")
         assert ended.code == 1
-        assert "✗ key               no answer: TimeoutError" in ended.out
-        assert ended.err == "wrong: key\n"
+        address = server.url.removeprefix("http://")
+        assert "- key               not checked: no answer" in ended.out
+        assert f"✗ round trip        no answer from {address} within 0.3 s" in ended.out
+        assert ended.err == "wrong: round trip\n"
+
+    @pytest.mark.parametrize("variable", ["WHISPERR_API_KEY", None])
+    def test_a_disabled_environment_is_0_whatever_else_is_wrong(
+        self, call: Call, monkeypatch: pytest.MonkeyPatch, variable: str | None
+    ) -> None:
+        monkeypatch.delenv("WHISPERR_API_KEY", raising=False)
+        monkeypatch.setenv("WHISPERR_BASE_URL", "https://nowhere.invalid")
+        monkeypatch.setenv("WHISPERR_BUFFER", "sqlite:////no/such/folder/events.db")
+        monkeypatch.setenv("WHISPERR_DISABLED", "1")
+        if variable:
+            monkeypatch.setenv(variable, "wrk_test")
+        ended = call("doctor")
+        assert (ended.code, ended.err) == (0, "")
+        assert "- host name         disabled" in ended.out
+
+    def test_a_wrong_address_is_named_as_it_was_given(
+        self, call: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_test")
+        ended = call("doctor", "--base-url", "localhost:8722")
+        assert "✗ configuration     --base-url 'localhost:8722': must be an http:// " in ended.out
+        assert "; did you mean 'http://localhost:8722'?\n" in ended.out
+        monkeypatch.setenv("WHISPERR_BASE_URL", "127.0.0.1:8722")
+        ended = call("doctor")
+        assert "✗ configuration     WHISPERR_BASE_URL='127.0.0.1:8722': must be " in ended.out
+
+    def test_an_address_without_its_option_is_a_wrong_call_that_names_it(self, call: Call) -> None:
+        ended = call("doctor", "http://localhost:8722")
+        assert (ended.code, ended.out) == (2, "")
+        assert "one argument too many; an address is written --base-url URL" in ended.err
 
     def test_the_buffer_of_the_environment_is_checked(
         self, server: LocalServer, call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -123,7 +123,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"FLUSH_AT": 0}, "WHISPERR_FLUSH_AT = 0: must be a whole number from 1"),
     ({"FLUSH_AT": "many"}, "WHISPERR_FLUSH_AT = 'many': must be a whole number from 1"),
     ({"DEBUG": "maybe"}, "WHISPERR_DEBUG = 'maybe': must be True or False, or as text 1, true, y"),
-    ({"BASE_URL": "ftp://a:b@c"}, "WHISPERR_BASE_URL = str: must be an http:// or https:// URL"),
+    (
+        {"BASE_URL": "ftp://a:b@c"},
+        "WHISPERR_BASE_URL = (a str of 11 characters): must be an http:// or https:// URL",
+    ),
+    ({"BASE_URL": "localhost:80"}, "WHISPERR_BASE_URL = 'localhost:80': must be an http:// or "),
     ({"ON_ERROR": 7}, "WHISPERR_ON_ERROR = 7: must be a callable or None"),
     (
         {"ON_ERROR": "handler"},
@@ -150,10 +154,12 @@ def test_a_mistake_is_found_when_the_site_starts(settings: dict[str, Any], text:
 
 
 def test_a_wrong_address_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("WHISPERR_BASE_URL", "nowhere")
+    monkeypatch.setenv("WHISPERR_BASE_URL", "nowhere:80")
     with (
         override_settings(WHISPERR_API_KEY="wrk_test"),
-        pytest.raises(ImproperlyConfigured, match="whisperr: WHISPERR_BASE_URL: must be"),
+        pytest.raises(
+            ImproperlyConfigured, match="whisperr: WHISPERR_BASE_URL='nowhere:80': must be"
+        ),
     ):
         get_client()
 

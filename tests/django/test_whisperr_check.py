@@ -70,11 +70,12 @@ class TestSettings:
     def test_it_says_step_by_step_that_all_is_well_and_stores_nothing(self, site: Site) -> None:
         lines, failure = check()
         assert failure == ""
-        assert lines["configuration"] == f"✓ sends to {site.server.url}"
+        address = f"{site.server.url}, from WHISPERR_BASE_URL in the settings: this machine"
+        assert lines["configuration"].startswith(f"! sends to {address}, not the service fix: ")
         assert lines["host name"] == "✓ 127.0.0.1 is an address"
         assert lines["connection"].startswith("✓ 127.0.0.1:")
         assert lines["encryption"] == "- http:// has none"
-        assert lines["key"] == "✓ accepted (HTTP 400, no_events for a request without events)"
+        assert lines["key"] == "✓ accepted by whisperr dev, not the service (HTTP 400, no_events)"
         assert lines["clock"].startswith("✓ ")
         assert lines["buffer"].startswith("✓ memory: ")
         assert site.server.arrivals() == []

@@ -98,6 +98,7 @@ class TestProcess:
         (record,) = caplog.records
         assert record.levelname == "ERROR"
         assert "WHISPERR_API_KEY is not set" in record.getMessage()
+        assert record.getMessage().endswith('then run "python manage.py whisperr_check"')
 
     def test_that_client_does_not_let_a_server_start(self) -> None:
         get_client()

@@ -11,8 +11,8 @@ import pytest
 from tests.docs.page import get_blocks, get_names, get_rows, get_text, paste
 from tests.docs.pasted import run
 from tests.http.raw_server import OK, Connection, RawServer, answers
+from whisperr._address import LOOPBACK
 from whisperr._http.proxy import get_proxy
-from whisperr._options import LOOPBACK
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -187,7 +187,10 @@ def test_a_client_that_is_given_is_shared(server: LocalServer) -> None:
         ({"WHISPERR_FLUSH_AT": 0}, "WHISPERR_FLUSH_AT = 0: must be a whole number from 1"),
         ({"WHISPERR_API_KEY": None}, "WHISPERR_API_KEY"),
         ({"WHISPERR_API_KEY": "two words"}, "white space"),
-        ({"WHISPERR_BASE_URL": "ftp://u:password@h"}, r"WHISPERR_BASE_URL = str: must be an"),
+        (
+            {"WHISPERR_BASE_URL": "ftp://u:password@h"},
+            r"WHISPERR_BASE_URL = \(a str of 18 ",
+        ),
     ],
 )
 def test_a_wrong_setting_is_found_when_the_application_is_made(

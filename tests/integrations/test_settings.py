@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from whisperr._integrations.client import SettingsReader, get_setting_name
@@ -47,9 +49,13 @@ def test_settings_may_be_the_text_of_the_environment() -> None:
     }
 
 
-def test_an_address_is_not_shown() -> None:
-    settings: dict[str, object] = {"WHISPERR_BASE_URL": "https://ada:secret@host"}
-    with pytest.raises(ValueError, match="WHISPERR_BASE_URL = str: must be"):
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [("https://ada:secret@host", "(a str of 23 characters)"), ("host:80", "'host:80'")],
+)
+def test_an_address_is_shown_unless_it_may_have_a_password(url: str, shown: str) -> None:
+    settings: dict[str, object] = {"WHISPERR_BASE_URL": url}
+    with pytest.raises(ValueError, match=re.escape(f"WHISPERR_BASE_URL = {shown}: must be")):
         SettingsReader(settings.get).read()
 
 

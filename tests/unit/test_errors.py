@@ -6,14 +6,16 @@ import copy
 import inspect
 import pickle
 import sys
+import traceback
 import weakref
 from typing import Any
 from unittest.mock import ANY
 
 import pytest
 
-from whisperr import InvalidEvent, WhisperrError
+from whisperr import InvalidEvent, Whisperr, WhisperrError
 from whisperr._frozen import Frozen
+from whisperr.errors import MissingKey
 
 EVENTS = (b'{"event_type":"a","properties":{"n":[1]}}', {"event_type": "b"})
 FIELDS: dict[str, Any] = {
@@ -115,6 +117,18 @@ class TestWhisperrError:
     def test_it_can_be_copied(self) -> None:
         assert copy.copy(error()) == error()
         assert copy.deepcopy(error()) == error()
+
+
+class TestMissingKey:
+    def test_a_client_without_a_key_raises_it_under_its_public_name(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.delenv("WHISPERR_API_KEY", raising=False)
+        with pytest.raises(MissingKey, match="WHISPERR_API_KEY is not set") as caught:
+            Whisperr()
+        assert isinstance(caught.value, ValueError)
+        last = traceback.format_exception_only(caught.value)[-1]
+        assert last.startswith("whisperr.errors.MissingKey: api_key: none given")
 
 
 class TestInvalidEvent:

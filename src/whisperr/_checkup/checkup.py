@@ -10,14 +10,15 @@ import os
 import warnings
 from typing import TYPE_CHECKING
 
-from whisperr._options import LOOPBACK, parse_url
-from whisperr._secret import MissingKey
+from whisperr._address import LOOPBACK, parse_url
+from whisperr._options import get_base_url
+from whisperr.errors import MissingKey
 
 from .buffer import inspect_buffer
-from .connection import inspect_connection
+from .connection import STEPS, inspect_connection
 from .environment import inspect_hosts, inspect_machine
 from .findings import Finding, find
-from .service import inspect_service
+from .service import CHECKS, inspect_service
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -25,28 +26,39 @@ if TYPE_CHECKING:
     from whisperr._options import Config
     from whisperr._secret import Secret
 
+    Address = tuple[str, str, int, str]
     InspectBuffer = Callable[[Config], Iterator[Finding]]
 
 _KEY_SPACES = "must not contain white space"  # of an error about the key
+_BASE_URL = "WHISPERR_BASE_URL"
 _DISABLED = "WHISPERR_DISABLED"
 _QUOTES = ("'", '"')
+_UNUSED_WHEN_DISABLED = ("kind of key", *STEPS, *CHECKS, "buffer")
 
 
 def checkup(
-    read: Callable[[], Config], inspect_buffer: InspectBuffer = inspect_buffer
+    read: Callable[[], Config],
+    inspect_buffer: InspectBuffer = inspect_buffer,
+    given: str = "base_url",
 ) -> Iterator[Finding]:
     """Yield every finding; a wrong configuration is one of them.
 
     A check runs when its finding is asked for, so that a command can show each at once. `read`
     returns the configuration, or raises ValueError, ImportError for a missing driver, or an error
-    of the framework that has the settings.
+    of the framework that has the settings. `given` names where an address comes from that neither
+    the environment nor the default is.
     """
     yield from inspect_machine()
     config = _configure(read)
     if isinstance(config, Finding):
         yield config
+    elif config.disabled:
+        by = f", by {_DISABLED}" if os.environ.get(_DISABLED) else ""
+        yield find("disabled", f"disabled{by}: a client with this sends nothing")
+        # No client uses the rest, so what is wrong there is no reason to fail.
+        yield from (Finding(name, "skipped", "disabled") for name in _UNUSED_WHEN_DISABLED)
     else:
-        yield from _inspect_configuration(config)
+        yield from _inspect_configuration(config, given)
         reached = yield from inspect_connection(config)
         yield from inspect_service(config, reached=reached)
         yield from inspect_buffer(config)
@@ -67,19 +79,27 @@ def _configure(read: Callable[[], Config]) -> Config | Finding:
             return find("key_spaces" if _KEY_SPACES in str(error) else "invalid", str(error))
 
 
-def _inspect_configuration(config: Config) -> Iterator[Finding]:
+def _inspect_configuration(config: Config, given: str) -> Iterator[Finding]:
     parts = parse_url(config.base_url)
     assert parts is not None  # `Config` has checked it
-    if config.disabled:
-        by = f", by {_DISABLED}" if os.environ.get(_DISABLED) else ""
-        yield find("disabled", f"disabled{by}: a client with this sends nothing")
-        return
-    mode = " in test mode" if config.test_mode else ""
-    if parts[0] == "http" and parts[1] not in LOOPBACK:
-        yield find("unencrypted", f"{config.base_url}: http:// sends the key unencrypted")
+    source = _get_source(parts, given)
+    text = f"{config.base_url}, {f'from {source}' if source else 'the default'}"
+    mode = ", in test mode" if config.test_mode else ""
+    if parts[1] in LOOPBACK:
+        text = f"sends to {text}{mode}: this machine, not the service"
+        yield find("this_machine", text, source=source)
+    elif parts[0] == "http":
+        yield find("unencrypted", f"{text}: http:// sends the key unencrypted")
     else:
-        yield Finding("configuration", "ok", f"sends to {config.base_url}{mode}")
+        yield Finding("configuration", "ok", f"sends to {text}{mode}")
     yield _inspect_kind(config.key)
+
+
+def _get_source(parts: Address, given: str) -> str | None:
+    """Return what names an address; None when it is the default."""
+    if parse_url(get_base_url(None)) != parts:
+        return given
+    return _BASE_URL if os.environ.get(_BASE_URL) else None
 
 
 def _inspect_kind(key: Secret) -> Finding:

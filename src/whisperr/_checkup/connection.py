@@ -11,10 +11,10 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+from whisperr._address import LOOPBACK, parse_url
 from whisperr._contract import Misconfigured
 from whisperr._http.proxy import PROXY_REFUSES, get_proxy, get_variable, parse_proxy
 from whisperr._http.resolver import Resolver
-from whisperr._options import LOOPBACK, parse_url
 from whisperr._process.interruption import is_interruption
 
 from .encryption import inspect_encryption
@@ -162,7 +162,9 @@ def _open_tunnel(target: Target, connection: Connection) -> Finding | None:
     except OSError as error:
         if is_interruption(error):
             raise
-        text = f"the proxy at {target.next_hop} gave no answer to CONNECT: {describe(error)}"
+        is_late = isinstance(error, TimeoutError)
+        why = f" within {to_duration(target.timeout)}" if is_late else f": {describe(error)}"
+        text = f"the proxy at {target.next_hop} gave no answer to CONNECT{why}"
         return find("proxy_silent", text, address=target.next_hop)
     return None if status // 100 == 2 else _to_refusal(target, status)  # noqa: PLR2004  # 2xx
 

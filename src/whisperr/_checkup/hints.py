@@ -57,7 +57,7 @@ HINTS: dict[str, Hint] = {
     "invalid": _wrong(
         "configuration",
         "an option or a variable has a wrong value",
-        "correct the value that the line names",
+        "correct the option or the variable that the line names",
     ),
     "no_driver": _wrong(
         "configuration",
@@ -68,6 +68,11 @@ HINTS: dict[str, Hint] = {
         "configuration",
         "a client with this configuration sends nothing",
         "remove disabled=True or WHISPERR_DISABLED where events are wanted",
+    ),
+    "this_machine": _doubtful(
+        "configuration",
+        "events go to a server on this machine",
+        "none is needed beside whisperr dev; to reach the service remove {source}",
     ),
     "unencrypted": _doubtful(
         "configuration", "http:// sends the key unencrypted", "write https:// in base_url"
@@ -100,7 +105,8 @@ HINTS: dict[str, Hint] = {
     "unresolved": _wrong(
         "host name",
         "the name of the host is not found",
-        "correct base_url, WHISPERR_BASE_URL or the proxy, or ask DNS: getent hosts {host}",
+        "correct base_url, WHISPERR_BASE_URL or the proxy, or ask DNS: getent hosts {host}; on "
+        "macOS nslookup {host}",
     ),
     "resolver_late": _wrong(
         "host name",
@@ -162,7 +168,8 @@ HINTS: dict[str, Hint] = {
     "no_authorities": _wrong(
         "encryption",
         "this machine has no certificates of authorities",
-        "install them (apt-get install ca-certificates), or set SSL_CERT_FILE",
+        "install them (Debian: ca-certificates; macOS: Install Certificates.command), or set "
+        "SSL_CERT_FILE",
     ),
     "certificate_dates": _wrong(
         "encryption",
@@ -195,14 +202,14 @@ HINTS: dict[str, Hint] = {
         "find what answers between this machine and the service: a proxy, a firewall, a gateway",
     ),
     "proxy_refuses": _wrong(
-        "key",
+        "round trip",
         "the proxy refuses the request",
         "write its user and password into the variable of the proxy, or allow the host in it",
     ),
     "no_answer": _wrong(
-        "key",
+        "round trip",
         "the connection is there, and the request gets no answer",
-        "try again with a longer --timeout; if it lasts, look at what base_url leads to",
+        "find out why what listens there gives no answer; a longer --timeout tells if it is slow",
     ),
     "redirected": _wrong(
         "round trip", "the answer is a redirect, which no client follows", _ADDRESS
@@ -220,6 +227,11 @@ HINTS: dict[str, Hint] = {
         "the service fails (5xx)",
         "wait: events are kept and sent again; ask the support of Whisperr if it lasts",
     ),
+    "gateway_fails": _wrong(
+        "round trip",
+        "a failure (5xx) that the service has not written",
+        "if {address} is the right address, wait: events are kept; else correct base_url",
+    ),
     "too_many": _doubtful(
         "round trip",
         "the service asks for fewer requests (429)",
@@ -228,17 +240,17 @@ HINTS: dict[str, Hint] = {
     "clock_ahead": _wrong(
         "clock",
         "this machine's clock is more than 5 minutes ahead of the server's",
-        "set the clock of this machine, and keep it set: timedatectl set-ntp true",
+        "set the clock of this machine, and keep it set by NTP (Linux: timedatectl set-ntp true)",
     ),
     "clock_behind": _wrong(
         "clock",
         "this machine's clock is more than 5 minutes behind the server's",
-        "set the clock of this machine, and keep it set: timedatectl set-ntp true",
+        "set the clock of this machine, and keep it set by NTP (Linux: timedatectl set-ntp true)",
     ),
     "clock_differs": _doubtful(
         "clock",
         "the clocks differ by more than 10 seconds",
-        "keep the clock of this machine set: timedatectl set-ntp true",
+        "keep the clock of this machine set by NTP (Linux: timedatectl set-ntp true)",
     ),
     "outbox_elsewhere": _doubtful(
         "buffer",

@@ -13,6 +13,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from whisperr._address import LOOPBACK
 from whisperr._contract import AUTH, MAX_AGE_DAYS, RETRY, Misconfigured, classify, is_key_accepted
 from whisperr._delivery.verdict import parse_error_code
 from whisperr._events.batch import to_request
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from whisperr._contract import Answer
     from whisperr._options import Config
 
+CHECKS = ("key", "round trip", "clock")
+# What the local server of `whisperr.dev` calls itself; its key says nothing about the service.
+_LOCAL_SERVER = "whisperr-dev"
 # CONTRACT, Event: an event more than 5 minutes ahead of the server's clock is refused. As much
 # behind is as wrong: events are stored with times at which they did not happen.
 _MOST_SKEW = 300.0
@@ -40,20 +44,20 @@ _TOO_MANY = 429
 
 def inspect_service(config: Config, *, reached: bool) -> Iterator[Finding]:
     """Yield what one request finds about the key, the round trip and the clock."""
-    if config.disabled or not reached:
-        why = "disabled" if config.disabled else "not checked"
-        yield from (Finding(name, "skipped", why) for name in ("key", "round trip", "clock"))
+    if not reached:
+        yield from (Finding(name, "skipped", "not checked") for name in CHECKS)
         return
     began, at = time.monotonic(), time.time()
     answer = _send(config)
     duration = time.monotonic() - began
     if isinstance(answer, Finding):
+        yield Finding("key", "skipped", "not checked: no answer")
         yield answer
-        yield from (Finding(name, "skipped", "no answer") for name in ("round trip", "clock"))
+        yield Finding("clock", "skipped", "no answer")
         return
     is_ours = _is_object(answer.body)
     yield _inspect_key(answer, is_ours=is_ours)
-    yield _inspect_answer(answer, duration, is_ours=is_ours)
+    yield _inspect_answer(answer, duration, config.base_url, is_ours=is_ours)
     yield inspect_clock(answer.headers.get("date", ""), at + duration / 2)
 
 
@@ -69,6 +73,8 @@ def _send(config: Config) -> Answer | Finding:
     except OSError as error:
         if is_interruption(error):
             raise
+        if config.transport is None:
+            return find("no_answer", transport.explain(error).text)
         return find("no_answer", f"no answer: {type(error).__name__}: {error}")
     except Exception as error:
         if is_interruption(error):
@@ -99,10 +105,12 @@ def _inspect_key(answer: Answer, *, is_ours: bool) -> Finding:
         return find("key_refused", f"refused ({status})")
     if accepted is None or not is_ours:
         return Finding("key", "doubtful", f"{status}: says nothing about the key")
+    if answer.headers.get("server") == _LOCAL_SERVER:
+        return Finding("key", "ok", f"accepted by whisperr dev, not the service ({status})")
     return Finding("key", "ok", f"accepted ({status} for a request without events)")
 
 
-def _inspect_answer(answer: Answer, duration: float, *, is_ours: bool) -> Finding:
+def _inspect_answer(answer: Answer, duration: float, url: str, *, is_ours: bool) -> Finding:
     status, took = answer.status, to_milliseconds(duration)
     text = f"HTTP {status} after {took}"
     if status // 100 == 3:  # noqa: PLR2004  # 3xx
@@ -110,12 +118,22 @@ def _inspect_answer(answer: Answer, duration: float, *, is_ours: bool) -> Findin
     if status == _TOO_MANY:
         return find("too_many", text)
     if classify(status) == RETRY:
-        return find("service_fails", f"{text}: the service cannot take events now")
+        return _to_failure(text, url, is_ours=is_ours or not answer.body)
     if classify(status) != AUTH and is_key_accepted(status) is None:
         return find("path_wrong", f"{text}: there is no such path")
     if classify(status) != AUTH and not is_ours:
         return find("not_the_service", f"{text}: no answer of the service")
     return Finding("round trip", "ok", f"{took}, with connecting")
+
+
+def _to_failure(text: str, url: str, *, is_ours: bool) -> Finding:
+    """Return the finding about a 5xx: of the service, a gateway before it, or another program."""
+    if is_ours:
+        return find("service_fails", f"{text}: the service cannot take events now")
+    parts = urlsplit(url)
+    authors = "the service or of whisperr dev" if parts.hostname in LOOPBACK else "the service"
+    text = f"{text}: not in the words of {authors}"
+    return find("gateway_fails", text, address=parts.netloc)
 
 
 def _get_target(answer: Answer) -> str:

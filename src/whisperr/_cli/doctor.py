@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _COLOURS = {"ok": "32", "doubtful": "33", "wrong": "31", "skipped": "2"}
 _LEAST_SECONDS = 0.001
+_OPTION = "base_url="  # how an error of the client begins
 _EXAMPLES = """\
   whisperr doctor
       with the environment of the application
@@ -98,6 +99,12 @@ def diagnose(
         options.update(request_timeout=timeout, ssl_context=ssl_context)
         if os.environ.get("WHISPERR_BUFFER") == OUTBOX:
             options["buffer"] = OutboxElsewhere()
-        return resolve_buffer(Config(options))
+        try:
+            return resolve_buffer(Config(options))
+        except ValueError as error:
+            text = str(error)
+            if text.startswith(_OPTION):  # the command's name of it
+                raise ValueError(f"--base-url {text.removeprefix(_OPTION)}") from None
+            raise
 
-    return checkup(read)
+    return checkup(read, given="--base-url")

@@ -23,6 +23,7 @@ _INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
 _HINTS = {
     "track": "; properties are written as key=value",
     "identify": "; traits are written as --trait key=value",
+    "doctor": "; an address is written --base-url URL",
     "dev": "; options of the command follow after --, as in: whisperr dev -- python app.py",
 }
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 
+from whisperr._address import LOOPBACK
 from whisperr._contract import Misconfigured
-from whisperr._options import LOOPBACK
 from whisperr._process.imports import first_use
 from whisperr._secret import Secret
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import time
 
+from whisperr._address import LOOPBACK, parse_url
 from whisperr._contract import Misconfigured, get_headers
-from whisperr._options import LOOPBACK, parse_url
 from whisperr._process.imports import first_use
 from whisperr._process.interruption import is_interruption
 from whisperr._process.real_clock import monotonic

@@ -16,13 +16,15 @@ from typing import TYPE_CHECKING, Any
 from whisperr._client import Whisperr
 from whisperr._options import OPTIONS, OVERRIDES, Option
 from whisperr._process.logger import log
-from whisperr._secret import MissingKey, hide_password
+from whisperr._secret import hide_password
+from whisperr.errors import MissingKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
 PREFIX = "WHISPERR_"
 API_KEY = "WHISPERR_API_KEY"
+DOCTOR = "whisperr doctor"
 _MISSING = object()
 
 
@@ -31,6 +33,7 @@ class DefaultClient:
 
     - `make`: returns the client; raises MissingKey without a key.
     - `make_disabled`: returns one for a process without a key; left out, it has no other option.
+    - `doctor`: the command that finds out what is wrong.
 
     A client that is made while a test captures, or sends to its own server, ends with that.
 
@@ -43,8 +46,10 @@ class DefaultClient:
         self,
         make: Callable[[], Whisperr],
         make_disabled: Callable[[], Whisperr] | None = None,
+        doctor: str = DOCTOR,
     ) -> None:
         self._make = make
+        self._doctor = doctor
         self._make_disabled = make_disabled or partial(Whisperr, disabled=True)
         self._made: dict[object, Whisperr] = {}  # `setdefault` settles a race without a lock
 
@@ -56,7 +61,7 @@ class DefaultClient:
         try:
             return self.require()
         except MissingKey:
-            report_missing_key()
+            report_missing_key(self._doctor)
             return self._made.setdefault(MissingKey, self._make_disabled())
 
     def require(self) -> Whisperr:
@@ -76,13 +81,14 @@ class DefaultClient:
         return self._made.pop(self, None) or of_test or disabled
 
 
-def report_missing_key() -> None:
-    """Log that this process goes on without a key."""
+def report_missing_key(doctor: str = DOCTOR) -> None:
+    """Log that this process goes on without a key; `doctor` is the command to run next."""
     log(
         "error",
         "no key: %s is not set, so no event of this process is accepted; set it to a server key "
-        '(wrk_...), or WHISPERR_DISABLED=1 to send nothing; then run "whisperr doctor"',
+        '(wrk_...), or WHISPERR_DISABLED=1 to send nothing; then run "%s"',
         API_KEY,
+        doctor,
     )
 
 

@@ -13,15 +13,9 @@ from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import IntegerField
 
+from whisperr._address import LOOPBACK, parse_url
 from whisperr._integrations.client import API_KEY
-from whisperr._options import (
-    FLAGS_OF_ENVIRONMENT,
-    LOOPBACK,
-    OUTBOX,
-    get_base_url,
-    get_flag,
-    parse_url,
-)
+from whisperr._options import FLAGS_OF_ENVIRONMENT, OUTBOX, get_base_url, get_flag
 from whisperr._secret import Secret, hide_password
 
 from .conf import DISABLED, RESOLVE_USER, SETTINGS, get_key, get_resolver, is_disabled

@@ -20,7 +20,8 @@ from whisperr._delivery.pipeline import resolve_buffer
 from whisperr._integrations.client import API_KEY, DefaultClient, SettingsReader, get_setting_name
 from whisperr._options import OPTIONS, OUTBOX, Config, Option, get_flag
 from whisperr._process.interruption import is_interruption
-from whisperr._secret import MissingKey, Secret
+from whisperr._secret import Secret
+from whisperr.errors import MissingKey
 
 from .outbox.buffer import OUTBOX_DATABASE, OutboxBuffer
 
@@ -139,7 +140,9 @@ def _make_client() -> Whisperr:
     return client
 
 
-_client = DefaultClient(_make_client, lambda: _new_client(disabled=True))
+_client = DefaultClient(
+    _make_client, lambda: _new_client(disabled=True), "python manage.py whisperr_check"
+)
 
 
 def _discard_after_a_change(*, setting: str, **_: object) -> None:

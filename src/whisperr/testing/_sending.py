@@ -12,9 +12,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from whisperr._address import parse_url
 from whisperr._delivery.pipeline import Pipeline
 from whisperr._foreign import printable
-from whisperr._options import OPTIONS, parse_url
+from whisperr._options import OPTIONS
 from whisperr._process.identity import get_process
 from whisperr._process.real_clock import monotonic
 from whisperr._secret import Secret
