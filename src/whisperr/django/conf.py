@@ -78,8 +78,8 @@ def is_disabled(given: object) -> bool:
         raise ImproperlyConfigured(f"whisperr: {error}") from None
 
 
-def new_client(command: str, **changed: object) -> Whisperr:
-    """Make a client from the settings, for a command of manage.py; `changed` options win.
+def new_client(command: str = "runserver", **changed: object) -> Whisperr:
+    """Make a client from the settings, in a command of manage.py; `changed` options win.
 
     Raises ImproperlyConfigured for a missing key or a wrong setting, with the way to fix it.
     """
