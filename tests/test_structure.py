@@ -41,6 +41,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "_contract",
         "_conversion",
         "_foreign",
+        "_keyless",
         "_owned",
         "_secret",
         "_terminal",

@@ -342,7 +342,7 @@ class Overrides:
     - `strict`: whether bad input raises, whatever the option `strict` of a client says.
     - `clients`: the clients that integrations make while `pipeline` is set; they end with it.
     - `keyless`: a function that returns whether a client without a key may be made now; it is a
-      disabled one.
+      disabled one. None: while unittest imports a module.
     """
 
     __slots__ = ("clients", "keyless", "pipeline", "strict")
@@ -356,7 +356,9 @@ class Overrides:
     @property
     def needs_no_key(self) -> bool:
         """Whether a client may be made without a key: nothing of it is sent to the service."""
-        return self.pipeline is not None or (self.keyless is not None and self.keyless())
+        from ._keyless import is_loaded_by_unittest  # only where a key is missing
+
+        return self.pipeline is not None or (self.keyless or is_loaded_by_unittest)()
 
 
 OVERRIDES = Overrides()

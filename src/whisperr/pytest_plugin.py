@@ -11,8 +11,6 @@ registered as `whisperr`: `-p no:whisperr` leaves it out.
 
 from __future__ import annotations
 
-import sys
-
 import pytest
 
 from ._options import OVERRIDES
@@ -42,19 +40,9 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def _is_importing() -> bool:
-    """Return whether the calling thread runs the top level of a module.
+    from ._keyless import is_importing
 
-    Not that of the program itself. What `exec` runs, as in the workers of pytest-xdist, has no
-    `__spec__`.
-    """
-    frame = sys._getframe()  # noqa: SLF001  # `inspect` would be imported for the same
-    while frame is not None:
-        names = frame.f_globals
-        is_module = frame.f_code.co_name == "<module>" and names.get("__spec__") is not None
-        if is_module and names.get("__name__") != "__main__":
-            return True
-        frame = frame.f_back  # type: ignore[assignment]  # None ends the loop
-    return False
+    return is_importing()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

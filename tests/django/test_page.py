@@ -16,6 +16,7 @@ from django.test import override_settings
 from tests.django import settings as site_settings
 from tests.django.outboxes import get_written
 from tests.django.projects import run_in, start_project
+from whisperr.dev import LocalServer
 from whisperr.django import RequestTracker, checks, get_client
 from whisperr.django.conf import SETTINGS
 
@@ -28,6 +29,16 @@ PAGE = Path(__file__).resolve().parents[2] / "docs" / "django.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 PYTHON = [text for kind, text in BLOCKS if kind == "python"]
+
+# What a browser does: an anonymous visit, the form of the admin, and a visit of the user.
+LOG_IN = """
+from django.test import Client
+browser = Client(SERVER_NAME="localhost")
+before = browser.get("/upgrade/").content.decode()
+form = {"username": "ada", "password": "correct horse", "next": "/upgrade/"}
+after = browser.post("/admin/login/", form, follow=True).content.decode()
+print("shows:", before + ", " + after)
+"""
 
 
 def get_module_name(block: str) -> str:
@@ -139,6 +150,28 @@ def test_a_newcomer_pastes_the_page_into_a_new_project_and_its_tests_pass(
     assert "all that was recorded: plan_upgraded (1)" in done.stderr
 
 
+def test_a_newcomer_logs_in_and_the_event_of_the_page_arrives(tmp_path: Path) -> None:
+    blocks = {get_module_name(block): block for block in reversed(PYTHON)}
+    files = {"views.py": blocks["views"], "shop/urls.py": blocks["urls"]}
+    start_project(tmp_path, blocks["settings"], files)
+    with LocalServer() as server:
+        variables = {
+            "WHISPERR_BASE_URL": server.url,  # what `whisperr dev` sets
+            "WHISPERR_API_KEY": "wrk_dev",
+            "DJANGO_SUPERUSER_PASSWORD": "correct horse",
+        }
+        answers = ("--noinput", "--username=ada", "--email=ada@example.com")
+        for command in (("migrate", "-v0"), ("createsuperuser", *answers), ("shell", "-c", LOG_IN)):
+            done = run_in(tmp_path, "manage.py", *command, **variables)
+            assert done.returncode == 0, done.stderr
+        (arrival,) = server.arrivals()
+    assert "shows: thank you, thank you" in done.stdout
+    assert (arrival.user, arrival.type, arrival.status) == ("1", "plan_upgraded", "accepted")
+    lines = [line for kind, text in BLOCKS if kind == "console" for line in text.splitlines()]
+    for name in ("python manage.py migrate", "python manage.py createsuperuser"):
+        assert name in lines
+
+
 def test_the_types_are_there(files: dict[str, Any]) -> None:
     assert files["requests"].ShopRequest.__annotations__["whisperr"] is RequestTracker
     assert callable(files["asgi"].application)
@@ -160,8 +193,9 @@ def test_the_table_of_checks_is_the_one_of_the_code() -> None:
 def test_the_commands_are_understood() -> None:
     lines = [line for kind, text in BLOCKS if kind == "console" for line in text.splitlines()]
     calls = [shlex.split(line)[2:] for line in lines if line.startswith("python manage.py")]
-    assert [call[0] for call in calls] == ["whisperr_check", "whisperr_send"]
-    for name, *arguments in calls:
+    own = [call for call in calls if call[0].startswith("whisperr_")]
+    assert [call[0] for call in own] == ["whisperr_check", "whisperr_send"]
+    for name, *arguments in own:
         command: Any = load_command_class("whisperr.django", name)
         command.create_parser("manage.py", name).parse_args(arguments)
 

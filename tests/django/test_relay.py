@@ -19,8 +19,9 @@ from django.test import override_settings
 from tests.django.rows import add_rows, delete_rows, make_events
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._queue.store import LEASE
+from whisperr.dev import faults
 from whisperr.django.management.commands.whisperr_relay import Command
-from whisperr.django.models import OutboxEvent
+from whisperr.django.models import DeadLetter, OutboxEvent
 from whisperr.django.outbox.buffer import get_alias
 from whisperr.django.outbox.relay import RelayQueue
 
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.django.site import Site
+    from whisperr.dev.faults import Fault
 
 
 @pytest.fixture(autouse=True)
@@ -98,15 +100,61 @@ class TestCommand:
             run("--once", *options)
         assert str(raised.value).startswith(text)
 
-    def test_once_fails_with_the_reason(self, site: Site) -> None:
-        from whisperr.dev import faults
+    @pytest.mark.parametrize(
+        ("fault", "type_", "text"),
+        [
+            (faults.wrong_key(), "auth", "refused the API key (HTTP 401 injected_fault)"),
+            (faults.status(404), "retry_exhausted", "does not have the path of the service (HTTP "),
+            (faults.status(405), "retry_exhausted", "does not have the path of the service (HTTP "),
+        ],
+    )
+    def test_once_fails_with_the_reason_and_keeps_the_rows(
+        self, site: Site, fault: Fault, type_: str, text: str
+    ) -> None:
+        add_rows(make_events(1))
+        site.server.set_faults(fault)
+        with pytest.raises(CommandError, match="not everything was delivered: ") as raised:
+            run("--once")
+        assert text in str(raised.value)
+        assert str(raised.value).endswith('; run "manage.py whisperr_check"')
+        assert OutboxEvent.objects.filter(token="", leased_until=None).count() == 1
+        assert DeadLetter.objects.count() == 0
+        assert [error.type for error in site.errors] == [type_]
+
+    def test_once_says_at_the_first_failure_how_long_it_tries_and_at_a_signal_what_failed(
+        self, site: Site
+    ) -> None:
+        def end() -> None:
+            for _ in range(3_000):
+                if site.server.wait_until(lambda: "not delivered yet" in out.getvalue(), 0.02):
+                    break
+            os.kill(os.getpid(), signal.SIGTERM)
 
         add_rows(make_events(1))
-        site.server.set_faults(faults.wrong_key())
-        with pytest.raises(CommandError, match=r"not everything was delivered: .*\(HTTP 401"):
-            run("--once")
+        site.server.set_faults(faults.status(503))
+        out = StringIO()
+        helper = Thread(target=end, daemon=True)
+        helper.start()
+        with pytest.raises(CommandError) as raised:
+            call_command("whisperr_relay", "--once", stdout=out, no_color=True)
+        helper.join(60)
+        failed = f"{site.server.url.removeprefix('http://')} answered HTTP 503 injected_fault"
+        tries = "up to 6 more attempts, with 61 s of waits at most in all"
+        assert out.getvalue().splitlines()[1:] == [
+            f"not delivered yet: {failed}; {tries}; Ctrl-C ends it, and keeps the rows",
+            f"stopped: delivered 0, dead letters 0; last problem: {failed}",
+        ]
+        assert str(raised.value).startswith(f"not everything was delivered: {failed}")
         assert OutboxEvent.objects.filter(token="", leased_until=None).count() == 1
-        assert [error.type for error in site.errors] == ["auth"]
+
+
+@pytest.mark.parametrize("command", [("whisperr_relay",), ("whisperr_send", "42", "a_b")])
+def test_without_a_key_a_command_names_itself_as_what_to_run(
+    site: Site, command: tuple[str, ...]
+) -> None:
+    with override_settings(WHISPERR_API_KEY=""), pytest.raises(CommandError) as raised:
+        call_command(*command)
+    assert f'run "whisperr dev -- python manage.py {command[0]}";' in str(raised.value)
 
 
 def test_the_database_is_named_by_the_call_then_the_setting_then_the_router() -> None:

@@ -119,6 +119,15 @@ class TestClaim:
         queue.poll()
         assert len(queue) == BATCH
 
+    def test_during_a_request_only_claimed_rows_are_known_to_wait(self, relays: Relays) -> None:
+        add_rows(make_events(1))
+        store = get_store(relays.start())
+        assert len(store.claim(BATCH)[0]) == 1
+        store.poll()
+        assert store.waiting == 0
+        store.ack(1, None)
+        assert store.waiting == BATCH
+
 
 class TestResults:
     def test_a_round_ends_when_no_free_row_is_left(self, queue: RelayQueue) -> None:

@@ -35,24 +35,37 @@ def written(pytester: pytest.Pytester) -> dict[str, str]:
     return files
 
 
+@pytest.mark.parametrize("disabled", ["", "1"])
+@pytest.mark.parametrize("left_out", ["", "conftest.py"])
 def test_every_module_passes_under_pytest(
-    written: dict[str, str], pytester: pytest.Pytester
+    written: dict[str, str],
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    disabled: str,
+    left_out: str,
 ) -> None:
-    done = pytester.runpytest_subprocess(*BARE, "--ignore=test_with_django.py", timeout=LIMIT)
+    monkeypatch.setenv("WHISPERR_DISABLED", disabled)
+    if left_out:
+        (pytester.path / left_out).unlink()
+    done = pytester.runpytest_subprocess(*BARE, "--ignore=tests.py", timeout=LIMIT)
     tests = sum(
         len(re.findall(r"^ *(?:async )?def test_", text, re.MULTILINE))
         for name, text in written.items()
-        if name != "test_with_django.py"
+        if name != "tests.py"
     )
     assert tests >= 8
     done.assert_outcomes(passed=tests)
 
 
+@pytest.mark.parametrize("disabled", ["", "1"])
 def test_the_tests_of_unittest_run_with_its_own_runner(
-    written: dict[str, str], pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+    written: dict[str, str],
+    pytester: pytest.Pytester,
+    monkeypatch: pytest.MonkeyPatch,
+    disabled: str,
 ) -> None:
-    assert "WHISPERR_DISABLED=1 python -m unittest\n" in PAGE
-    monkeypatch.setenv("WHISPERR_DISABLED", "1")
+    assert "\npython -m unittest\n" in PAGE
+    monkeypatch.setenv("WHISPERR_DISABLED", disabled)
     modules = [name.removesuffix(".py") for name, text in written.items() if "(unittest." in text]
     done = pytester.run(sys.executable, "-m", "unittest", *modules, timeout=LIMIT)
     assert done.ret == 0
@@ -67,9 +80,9 @@ def test_the_test_of_django_runs_in_the_project_of_its_guide(tmp_path: Path) -> 
     for block in reversed(get_blocks("docs/django.md", "python")):
         guide[block.partition("\n")[0].removeprefix("# ")] = block
     modules = {text.partition("\n")[0].removeprefix("# "): text for _, text in BLOCK.findall(PAGE)}
-    test = "test_with_django.py"
-    files = {"views.py": guide["views.py"], "shop/urls.py": guide["urls.py"], test: modules[test]}
-    start_project(tmp_path, guide["settings.py"], files)
+    assert modules["tests.py"] == guide["tests.py"]
+    files = {name: guide[name] for name in ("views.py", "tests.py")}
+    start_project(tmp_path, guide["settings.py"], files | {"shop/urls.py": guide["urls.py"]})
     done = run_in(tmp_path, "manage.py", "test", WHISPERR_DISABLED="1")
     assert done.returncode == 0, done.stderr
     assert "Ran 1 test" in done.stderr

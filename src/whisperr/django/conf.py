@@ -32,7 +32,7 @@ RESOLVE_USER = "WHISPERR_RESOLVE_USER"
 DISABLED = "WHISPERR_DISABLED"
 _WAYS_OUT = (
     "Set it in the settings to a server key (wrk_...) from the Whisperr dashboard, or in the "
-    'environment; to try it without one, run "whisperr dev -- python manage.py runserver"; to send '
+    'environment; to try it without one, run "whisperr dev -- python manage.py {}"; to send '
     f"nothing, set {DISABLED} = True, or {DISABLED}=1 in the environment"
 )
 
@@ -79,15 +79,15 @@ def is_disabled(given: object) -> bool:
         raise ImproperlyConfigured(f"whisperr: {error}") from None
 
 
-def new_client(**changed: object) -> Whisperr:
-    """Make a client from the settings; `changed` options win.
+def new_client(command: str = "runserver", **changed: object) -> Whisperr:
+    """Make a client from the settings, in a command of manage.py; `changed` options win.
 
     Raises ImproperlyConfigured for a missing key or a wrong setting, with the way to fix it.
     """
     try:
         return _new_client(**changed)
     except MissingKey:
-        raise _to_improperly_configured(get_key()) from None
+        raise _to_improperly_configured(get_key(), command) from None
 
 
 def require_settings_client() -> Whisperr:
@@ -125,9 +125,9 @@ def _new_client(**changed: object) -> Whisperr:
         raise ImproperlyConfigured(f"whisperr: {error}") from None
 
 
-def _to_improperly_configured(key: Secret) -> ImproperlyConfigured:
+def _to_improperly_configured(key: Secret, command: str = "runserver") -> ImproperlyConfigured:
     reason = (key.problem or "").partition(";")[0]
-    return ImproperlyConfigured(f"{API_KEY}: {reason}. {_WAYS_OUT}")
+    return ImproperlyConfigured(f"{API_KEY}: {reason}. {_WAYS_OUT.format(command)}")
 
 
 def _make_client() -> Whisperr:

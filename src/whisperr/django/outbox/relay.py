@@ -82,10 +82,14 @@ class TableStore:
 
     @property
     def waiting(self) -> int:
-        """How many rows wait, as far as is known; a whole batch where nothing is known."""
+        """How many rows wait, as far as is known.
+
+        A whole batch where there may be free rows, so that the table is asked. Not during a
+        request: a report of it counts what waits.
+        """
         if self.stopping:
             return 0
-        return len(self._group) + (self._batch if self._more else 0)
+        return len(self._group) + (self._batch if self._more and not self._claimed else 0)
 
     @property
     def waiting_bytes(self) -> int:

@@ -12,10 +12,12 @@ from django.core.management.base import BaseCommand, CommandError
 
 from whisperr._client import get_pipeline
 from whisperr._contract import MAX_BATCH_EVENTS
+from whisperr._delivery.backoff import get_backoff
 from whisperr._delivery.thread import WakeUp
+from whisperr._options import OPTIONS
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
-from whisperr.django.conf import DISABLED, get_outbox_database, new_client
+from whisperr.django.conf import DISABLED, SETTINGS, get_outbox_database, new_client
 from whisperr.django.outbox.relay import RelayBuffer, RelayQueue, TableStore
 from whisperr.django.outbox.tables import Claims, check_tables
 
@@ -33,6 +35,7 @@ _LEAST_INTERVAL, _LONGEST_INTERVAL = 0.01, 3_600.0
 # in a row end it.
 _CHECK_INTERVAL = 0.05
 _MOST_FAILURES = 5
+_MOST_COUNTED = 1_000  # retries whose waits are added up: more than eight hours of them
 
 
 class Command(BaseCommand):
@@ -78,15 +81,18 @@ class Command(BaseCommand):
             problem = None
             try:
                 if given["once"]:
-                    problem = _wait_until_empty(client, store, wake_up)
+                    problem = self._wait_until_empty(client, store, wake_up)
                 else:
                     self._report_until_stopped(store, wake_up)
             finally:
                 store.stop()
                 client.shutdown(EXIT_TIMEOUT)
-        self._print(f"stopped: {_summarize(store)}")
+        last = client.stats().problem
+        self._print(f"stopped: {_summarize(store)}" + f"; last problem: {last}" * bool(last))
         if problem is not None:
-            raise CommandError(f"not everything was delivered: {problem}")
+            raise CommandError(
+                f'not everything was delivered: {problem}; run "manage.py whisperr_check"'
+            )
 
     def _report_until_stopped(self, store: TableStore, wake_up: WakeUp) -> None:
         reported = _summarize(store)
@@ -96,6 +102,19 @@ class Command(BaseCommand):
             if now != reported and not store.stopping:
                 self._print(now)
                 reported = now
+
+    def _wait_until_empty(self, client: Whisperr, store: TableStore, wake_up: WakeUp) -> str | None:
+        """Wait until no free row is left; return why not everything could be delivered."""
+        is_told = False
+        while not (store.stopping or store.rounds):
+            wake_up.wait(_CHECK_INTERVAL)
+            stats = client.stats()
+            if store.failures >= _MOST_FAILURES or (stats.state == "paused" and not store.failures):
+                return stats.problem or "delivery pauses"
+            if stats.problem and not (is_told or store.stopping):
+                is_told = True
+                self._print(f"not delivered yet: {stats.problem}; {_describe_patience()}")
+        return None if store.rounds else client.stats().problem or "a signal stopped it"
 
     def _print(self, line: str) -> None:
         if self._verbose:
@@ -118,7 +137,12 @@ def _handle_signals(stop: Callable[..., None]) -> Iterator[None]:
 
 def _make_client(store: TableStore, interval: float, batch: int) -> Whisperr:
     try:
-        client = new_client(buffer=RelayBuffer(store, interval), flush_at=1, max_batch_size=batch)
+        client = new_client(
+            "whisperr_relay",
+            buffer=RelayBuffer(store, interval),
+            flush_at=1,
+            max_batch_size=batch,
+        )
     except ImproperlyConfigured as error:
         raise CommandError(str(error)) from None
     if not client.ready:
@@ -133,14 +157,20 @@ def _check_no_capture(client: Whisperr) -> None:
         raise CommandError("a capture is on (whisperr.testing): events are no rows, and not sent")
 
 
-def _wait_until_empty(client: Whisperr, store: TableStore, wake_up: WakeUp) -> str | None:
-    """Wait until no free row is left; return why not everything could be delivered."""
-    while not (store.stopping or store.rounds):
-        wake_up.wait(_CHECK_INTERVAL)
-        stats = client.stats()
-        if store.failures >= _MOST_FAILURES or (stats.state == "paused" and not store.failures):
-            return stats.problem or "delivery pauses"
-    return None
+def _describe_patience() -> str:
+    """Return for how long `--once` tries, in words."""
+    defaults = {option.name: option.default for option in OPTIONS}
+    retries = (defaults | SETTINGS.read())["max_retries"]
+    counted = range(1, min(retries, _MOST_COUNTED) + 1)
+    waits = sum(get_backoff(failures, _get_longest) for failures in counted)
+    return (
+        f"up to {retries:,} more attempts, with {waits:,.0f} s of waits at most in all; Ctrl-C "
+        "ends it, and keeps the rows"
+    )
+
+
+def _get_longest() -> float:
+    return 1.0
 
 
 def _summarize(store: TableStore) -> str:

@@ -44,7 +44,7 @@ class Command(BaseCommand):
         try:
             properties = parse_members(given["properties"])
             # In memory, whatever the settings say: this process delivers it.
-            client = new_client(**changed, buffer=MemoryQueue(1, sys.maxsize))
+            client = new_client("whisperr_send", **changed, buffer=MemoryQueue(1, sys.maxsize))
             chosen = client.track(
                 given["user"], given["event"], properties, message_id=given["message_id"]
             )
