@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.delivery.rig import Rig, answer
-from whisperr._delivery.pipeline import get_full_at
+from whisperr._delivery.holds import get_full_at
 
 PACE = 0.1
 

@@ -58,3 +58,11 @@ def test_what_becomes_of_events_whose_delivery_failed(
     wait: float | None, stored: bool, fate: str
 ) -> None:
     assert to_fate(wait, "do it", stored=stored) == fate
+
+
+@pytest.mark.parametrize(
+    ("reason", "where"), [("closed", "at other places"), ("rejected", "for other causes")]
+)
+def test_a_summary_says_how_its_other_events_differ(reason: str, where: str) -> None:
+    line = compose("dropped", reason, "why", 5, 4, "do it")  # type: ignore[arg-type]
+    assert line.endswith(f"({reason}), 4 of them {where}; do it")

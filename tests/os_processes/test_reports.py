@@ -80,3 +80,112 @@ sys.modules["last"] = builtins.last = Last()
     out, err = run(program, server, measured=False)
     assert out == "nothing raised"
     assert "Traceback" not in err
+
+
+LATE = (
+    HEAD.replace("client = ", "import os\nclient = ").replace(
+        "flush_at=1_000_000", "on_error=lambda e: print(e.reason, e.count), flush_at=1_000_000"
+    )
+    + """
+def track(*clients):
+    for _ in range(5):
+        for one in clients or [client]:
+            one.track("u", "late_event")
+"""
+)
+
+
+@pytest.mark.parametrize("first", ["", "track()"], ids=["idle", "delivered"])
+def test_calls_after_a_shutdown_are_all_reported_at_the_exit(
+    server: LocalServer, first: str
+) -> None:
+    out, err = run(f"{LATE}\n{first}\nclient.shutdown(60)\ntrack()", server)
+    assert out == "closed 1\nclosed 4\n"
+    assert err.count("not accepted (closed)") == 2
+
+
+def test_calls_of_a_client_that_is_gone_are_all_reported_at_the_exit(server: LocalServer) -> None:
+    out, _ = run(f"{LATE}\ntrack()\nclient.shutdown(60)\ntrack()\ndel client", server)
+    assert out == "closed 1\nclosed 4\n"
+
+
+def test_visitors_without_a_user_are_all_reported_at_the_exit(server: LocalServer) -> None:
+    program = """
+client.track("u", "some_event")
+client.shutdown(60)
+for _ in range(5):
+    client.track(None, "late_event")
+    client.reject(TypeError(), "track")
+"""
+    out, _ = run(f"{LATE}{program}", server)
+    assert sorted(out.splitlines()) == ["closed 1", "closed 4", "invalid 1", "invalid 4"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+@pytest.mark.parametrize("first", ["", "track()"], ids=["idle", "delivered"])
+def test_a_forked_child_reports_all_its_own_late_calls_at_its_exit(
+    server: LocalServer, first: str
+) -> None:
+    program = f"""{LATE}
+{first}
+client.shutdown(60)
+track()
+sys.stdout.flush()
+pid = os.fork()
+if pid == 0:
+    print("child", flush=True)
+    track()
+else:
+    assert os.waitpid(pid, 0)[1] == 0
+    print("parent", flush=True)
+"""
+    out, _ = run(program, server, measured=False)
+    reports = "closed 1\n{}\nclosed 1\nclosed 4\n{}\nclosed 4\n"
+    assert out == reports.format("child", "parent")
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_child_of_multiprocessing_reports_all_its_late_calls_at_its_end(
+    server: LocalServer,
+) -> None:
+    program = f"""{LATE}
+import multiprocessing
+def work():
+    client.shutdown(60)
+    track()
+child = multiprocessing.get_context("fork").Process(target=work)
+child.start()
+child.join()
+sys.exit(child.exitcode)
+"""
+    out, _ = run(program, server, measured=False)
+    assert out == "closed 1\nclosed 4\n"
+
+
+def test_what_is_tracked_after_the_exit_of_the_library_is_reported_at_once(
+    server: LocalServer,
+) -> None:
+    """`atexit` functions that were registered before the library run after its own."""
+    program = f"import atexit\natexit.register(lambda: track())\n{LATE}"
+    out, err = run(program, server)
+    assert out == "closed 1\n" * 5
+    assert err.count("not accepted (closed)") == 5
+
+
+def test_a_client_that_is_made_after_the_exit_of_the_library_says_so(server: LocalServer) -> None:
+    program = f"""
+import atexit
+def work():
+    late = Whisperr("wrk_test", base_url=sys.argv[1])
+    for _ in range(2):
+        late.track("u", "late_event")
+        late.track("u", "Not A Name")
+    if sys.argv[2] == "flush":
+        print(late.flush(60), late.stats().delivered)
+atexit.register(work)
+{HEAD}
+"""
+    out, err = run(program, server, "no")
+    assert (out, err.count("made after the exit"), err.count("(invalid)")) == ("", 1, 2)
+    out, _ = run(program, server, "flush")
+    assert out == "True 2\n"

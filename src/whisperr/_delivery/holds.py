@@ -5,8 +5,13 @@ Pure. One caller at a time sets a hold; any thread may end or read them.
 
 from __future__ import annotations
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from whisperr._options import Config
+
 # The kinds of holds, the weakest first.
 PACE, PAUSE, RETRY, BLOCKED = range(4)
+_LARGE_EVENT_BYTES = 4096  # ten times a usual one; bytes are not looked at for every event
 
 
 class Holds:
@@ -32,3 +37,12 @@ class Holds:
     def until_from(self, kind: int) -> float:
         """Return until when holds of this kind or a stronger one last."""
         return max(self._until[kind:])
+
+
+def get_full_at(config: Config) -> int:
+    """Return how many waiting events end the pace: at half of a bound nothing may wait for it."""
+    return min(
+        config.max_batch_size,
+        config.max_queue_size // 2,
+        config.max_queue_bytes // (2 * _LARGE_EVENT_BYTES),
+    )

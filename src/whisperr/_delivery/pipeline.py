@@ -19,6 +19,7 @@ from whisperr._process.identity import get_process
 from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
 from whisperr._process.real_clock import monotonic
+from whisperr._process.threads import is_after_exit
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, QUEUE_FULL, CountedQueue, MemoryQueue
 from whisperr._secret import Secret
 from whisperr._version import __version__
@@ -27,6 +28,7 @@ from whisperr.errors import InvalidEvent, StoreError
 from .accounting import ClientAccounting
 from .deferrals import Deferrals
 from .description import UNKNOWN
+from .holds import get_full_at
 from .lazy_transport import LazyTransport, to_load
 from .outage import get_outage
 from .reporter import ANONYMOUS_INTERVAL, INTERVAL, Reporter, get_call_site, get_raise_site
@@ -54,7 +56,6 @@ DEFERRED_FULL = (
     "those were dropped"
 )
 NEVER_SETTLED = "still waited for its user or a commit when the client was shut down"
-_LARGE_EVENT_BYTES = 4096  # ten times a usual one; bytes are not looked at for every event
 
 
 class Pipeline:
@@ -128,7 +129,7 @@ class Pipeline:
     @property
     def ended(self) -> bool:
         """Whether everything is over, the last report included."""
-        return self.scheduler.ended
+        return self.scheduler.ended and self.reporter.due() is None
 
     @property
     def has_thread(self) -> bool:
@@ -288,9 +289,15 @@ class Pipeline:
         given_up = self.deferrals.give_up()
         if given_up:
             self.accounting.lost_deferred(given_up, "shutdown", NEVER_SETTLED)
-            self.reporter.emit(monotonic(), everything=True)
+        self.report_rest()
+        process_exit.report_rest()
         empty = self.queue.settled(self.queue.tail())
         return ended and empty and not self.accounting.dropped["shutdown"]
+
+    def report_rest(self) -> None:
+        """Once all else is over: report what waits, such as calls after the shutdown."""
+        if self.scheduler.ended:
+            self.reporter.emit(monotonic(), everything=True)
 
     def leave(self) -> None:
         """Deliver what is held, then let the thread end: the client object is gone."""
@@ -298,6 +305,8 @@ class Pipeline:
         if not self.scheduler.abandoned and (self.thread.started or len(self.queue)):
             process_exit.keep(self)
             self.thread.wake()
+        elif self.reporter.due() is not None:  # not here: a collector may have called this
+            process_exit.keep(self)
 
     def close_in_child(self) -> None:
         """In a forked child: close the inherited socket; everything else is the parent's."""
@@ -360,8 +369,9 @@ class Pipeline:
         """Have a report emitted: by the thread, or here when everything else has ended."""
         if not self._built:
             return
-        if self.scheduler.ended:
-            self.reporter.emit(monotonic())
+        after_exit = is_after_exit()  # then nothing emits what waits
+        if after_exit or self.scheduler.ended:
+            self.reporter.emit(monotonic(), everything=after_exit)
         elif first and not self.scheduler.abandoned:  # `abandon` emits everything at its end
             self.thread.wake()
 
@@ -380,15 +390,6 @@ def _notify(pipeline: ref[Pipeline]) -> Callable[[bool], None]:
 def _get_random() -> float:
     """Return a number from 0 to 1; `random` would be a tenth of the time of our import."""
     return int.from_bytes(os.urandom(4), "big") / 2**32
-
-
-def get_full_at(config: Config) -> int:
-    """Return how many waiting events end the pace: at half of a bound nothing may wait for it."""
-    return min(
-        config.max_batch_size,
-        config.max_queue_size // 2,
-        config.max_queue_bytes // (2 * _LARGE_EVENT_BYTES),
-    )
 
 
 def resolve_buffer(config: Config) -> Config:

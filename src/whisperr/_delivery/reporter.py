@@ -13,6 +13,7 @@ signal handler that raises can come between the two (see `_queue.memory`).
 
 from __future__ import annotations
 
+import _thread
 import sys
 from _thread import RLock
 
@@ -100,7 +101,16 @@ class Reporter:
     delivery thread.
     """
 
-    __slots__ = ("_debug", "_last", "_notify", "_on_error", "_waiting", "cause", "lock")
+    __slots__ = (
+        "_debug",
+        "_emitting",
+        "_last",
+        "_notify",
+        "_on_error",
+        "_waiting",
+        "cause",
+        "lock",
+    )
 
     def __init__(
         self,
@@ -114,6 +124,7 @@ class Reporter:
         self._debug = debug
         self.lock = RLock()
         self.cause: str | None = None
+        self._emitting: set[int] = set()  # the threads that are in `emit`
         self._waiting: dict[Kind, _Summary] = {}
         self._last: dict[Kind, float] = {}
 
@@ -205,9 +216,22 @@ class Reporter:
     def emit(self, now: float, *, everything: bool = False) -> None:
         """Emit what is due at `now` (monotonic, seconds); with `everything`, all that waits.
 
+        In a call of `on_error` it is only what is due: else one that tracks each report as an event
+        of a client that is shut down would never end.
+
         Raises an interruption of the calling thread only; what it kept from being emitted is
         emitted the next time.
         """
+        thread = _thread.get_ident()  # looked up now: gevent replaces it
+        outermost = thread not in self._emitting
+        try:
+            self._emitting.add(thread)
+            self._emit_waiting(now, everything=everything and outermost)
+        finally:
+            if outermost:
+                self._emitting.discard(thread)
+
+    def _emit_waiting(self, now: float, *, everything: bool) -> None:
         for kind in tuple(self._waiting):
             if not everything and now < self._get_due(kind):
                 continue

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 _LONGEST_TEXT = 300
 _NO_THREAD = "the delivery thread cannot be started"
+_TOO_LATE = "this client was made after the exit has ended the clients of the process"
 _NEXT = "call flush() where events must not wait"
 THREAD_NAME = f"{threads.NAMES}delivery"
 
@@ -202,7 +203,11 @@ class DeliveryThread:
         """Start the thread unless it runs; False where no thread can be started any more."""
         if self._thread is not None and self._thread.is_alive():
             return True
-        if self._scheduler.abandoned or not threads.may_start():
+        if self._scheduler.abandoned:
+            return False
+        if not threads.may_start():
+            if threads.is_after_exit():
+                self._warn_once(_TOO_LATE, "nothing but flush() delivers its events")
             return False
         if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
             from whisperr._process.uwsgi import get_obstacle

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 _NOT_ACCEPTED: dict[str, str] = {
     "invalid": "correct this call",
-    "closed": "call shutdown() after the last event",
+    "closed": "track before shutdown() or the exit; flush() delivers and ends nothing",
     "not_stored": "correct the database of the outbox; the call may be made again",
 }
 # What to do about lost events, by their reason.
@@ -33,14 +33,15 @@ def compose(
     """Return the line of a report.
 
     - `message`: what happened, with the host where there is one. `count`: the events it is about,
-      `others` of them for other causes.
+      `others` of them with other messages.
     - `then`: what to do about them; of a type that keeps them also what becomes of them. "": what
       the reason says.
     """
     events = "1 event" if count == 1 else f"{count} events"
     if type_ == "dropped":
         fate = "not accepted" if reason in _NOT_ACCEPTED else "dropped"
-        more = f", {others} of them for other causes" if others else ""
+        other = "at other places" if reason == "closed" else "for other causes"
+        more = f", {others} of them {other}" if others else ""
         step = then or _NEXT_STEPS.get(str(reason), DOCTOR)
         return f"{message}; {events} {fate} ({reason}){more}; {step}"
     if type_ == "not_durable":

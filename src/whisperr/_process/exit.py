@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         def finish_shutdown(self, deadline: float) -> bool: ...
         def close_in_child(self) -> None: ...
         def renew_ids(self) -> None: ...
+        def report_rest(self) -> None: ...
 
 
 EXIT_TIMEOUT = 10.0
@@ -75,6 +76,20 @@ def keep(pipeline: Running) -> None:
     _add(pipeline)
     _leaving.difference_update([other for other in tuple(_leaving) if other.ended])
     _leaving.add(pipeline)
+
+
+def report_rest() -> None:
+    """Have clients that are gone report what waits; called when another client has ended.
+
+    At the latest the exit does it. A program that makes one client after the other does not keep
+    all of them until then.
+    """
+    process = get_process()
+    for pipeline in tuple(_leaving):
+        if pipeline.process == process:
+            pipeline.report_rest()
+            if pipeline.ended:
+                _leaving.discard(pipeline)
 
 
 def pipelines() -> list[Running]:
@@ -145,7 +160,10 @@ def _finalize(end: Callable[[], None]) -> None:
 @atexit.register
 def _end() -> None:
     threads.begin_exit()
-    shutdown_all(EXIT_TIMEOUT)
+    try:
+        shutdown_all(EXIT_TIMEOUT)
+    finally:
+        threads.end_exit()
     if not is_main_interpreter():
         _join_threads(EXIT_TIMEOUT)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import sys
 
 from .identity import get_process
@@ -9,12 +10,27 @@ from .identity import get_process
 NAMES = "whisperr-"  # begins the names of all our threads
 
 _exit_began_in: object = None  # the process in which our exit has begun
+_exit_ended_in: tuple[object, int] | None = None  # the process and the thread that ended it
 
 
 def begin_exit() -> None:
     """Start no thread any more in this process."""
     global _exit_began_in  # noqa: PLW0603  # once per process
     _exit_began_in = get_process()
+
+
+def end_exit() -> None:
+    """Have `is_after_exit` return True in this thread: the clients of this process have ended."""
+    global _exit_ended_in  # noqa: PLW0603  # once per process
+    _exit_ended_in = get_process(), _thread.get_ident()
+
+
+def is_after_exit() -> bool:
+    """Return whether the calling thread runs what comes after our exit, such as older `atexit`s.
+
+    Not in other threads: Python may stop them amid any call, also while they have locked stderr.
+    """
+    return _exit_ended_in is not None and _exit_ended_in == (get_process(), _thread.get_ident())
 
 
 def may_start() -> bool:
