@@ -5,11 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 from decimal import Decimal
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whisperr._foreign import printable
 from whisperr._integrations.values import parse_moment
 
+from .content import STDIN
 from .mapping import OTHER_NAMES, TIME, TYPE, USER, find_value, guess_name, show_name
 from .records import looks_like_csv
 
@@ -40,7 +42,7 @@ def get_hint(
     `value` is its object, None when it has none. `join` returns the command with more options.
     """
     if "not UTF-8 at byte" in error:
-        return f"is it in another encoding? Convert it: {_join_pipe('iconv -f latin1', file)}"
+        return f"is it in another encoding? Convert it: {_join_conversion(file)}"
     if value is None:
         return _get_hint_for_text(record, join)
     if error.startswith(f"{TYPE}: got "):
@@ -93,13 +95,23 @@ def _get_hint_for_list(value: Mapping[str, Any], file: str) -> str:
     """Return how to import a list inside of an object, if that is what it is."""
     for name, member in value.items():
         if USER not in value and isinstance(member, list) and name.isidentifier():
-            command = _join_pipe(f"jq -c '.{printable(name)}[]'", file)
-            return f"are the events in a list inside of an object? Take them out: {command}"
+            command = f"jq -c '.{printable(name)}[]'"
+            if file != STDIN:
+                command += f" {shlex.quote(printable(file))}"
+            return (
+                "are the events in a list inside of an object? Take them out: "
+                f"{command} | whisperr import -"
+            )
     return ""
 
 
-def _join_pipe(command: str, file: str) -> str:
-    return f"{command} {shlex.quote(printable(file))} | whisperr import -"
+def _join_conversion(file: str) -> str:
+    command = "iconv -f latin1 -t utf-8"
+    if file == STDIN:
+        return f"{command} | whisperr import -"
+    path = Path(printable(file))
+    target = path.with_name(f"utf8-{path.name}")
+    return f"{command} {shlex.quote(str(path))} > {shlex.quote(str(target))}"
 
 
 def guess_options(record: Mapping[str, Any]) -> list[str]:

@@ -296,9 +296,7 @@ def _tail(arguments: argparse.Namespace) -> int:
         if word.startswith(("http://", "https://")):
             port = word.rstrip("/").rpartition(":")[2]
             right = f"whisperr tail --port {port if port.isdecimal() else DEFAULT_PORT}"
-            raise UsageError(
-                f"{printable(word, 200)} is no filter; the address is given by {right}"
-            )
+            raise UsageError(f"{printable(word, 200)} is no filter; write: {right}")
     filters = {
         "user": arguments.user,
         "type": arguments.type,

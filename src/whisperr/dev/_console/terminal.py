@@ -91,9 +91,8 @@ class Terminal:
     def request(self, request: ReceivedRequest) -> None:
         """Write a line for a request that failed or met a fault, and why it was refused."""
         if request.status == _REFUSED_BODY and _is_probe(request):
-            self.line(
-                f"{_format_time(request.received_at)} - whisperr doctor asked, and is answered"
-            )
+            moment = _format_time(request.received_at)
+            self.line(f"{moment} - whisperr doctor asked about the key: it is accepted")
             return
         fine = request.status is not None and request.status // 100 == 2  # noqa: PLR2004  # 2xx
         if fine and request.fault is None:
@@ -167,22 +166,27 @@ def run_beside(port: int, terminal: Terminal, command: Sequence[str], api_key: s
     return code
 
 
-def _warn_if_disabled(terminal: Terminal) -> None:
-    """Say so when the environment, which the command inherits, disables its client."""
+def _is_disabled() -> bool:
+    """Return whether the environment, which the command inherits, disables its client."""
     try:
-        disabled = get_flag("disabled")
-    except ValueError:  # its client says so
-        return
-    if disabled:
+        return get_flag("disabled")
+    except ValueError:  # its client says what is wrong
+        return False
+
+
+def _warn_if_disabled(terminal: Terminal) -> None:
+    if _is_disabled():
         terminal.line("WHISPERR_DISABLED is set, so the command will send nothing: unset it")
 
 
 def _end(terminal: Terminal, counts: Mapping[str, int], code: int | None) -> None:
-    """Say what arrived, and why nothing may have; `code` is that of the command, if there is one."""
+    """Print what arrived, or why nothing may have; `code` is that of the command, if any."""
     requests = counts["requests"]
     if code is not None and code not in _NOT_RUN and not requests:
         if 0 < code < _SIGNALLED:
             terminal.line(f"nothing arrived: the command ended with {code}; see above")
+        elif _is_disabled():
+            terminal.line("nothing arrived: WHISPERR_DISABLED is set")
         else:
             for line in _NOTHING:
                 terminal.line(line)
