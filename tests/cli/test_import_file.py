@@ -255,6 +255,29 @@ def test_a_file_that_cannot_be_read_is_2(
     assert ended.err.endswith("give a file with an event on each line, or - for standard input\n")
 
 
+def test_a_wrong_path_stops_the_import_and_says_what_to_correct(
+    server: LocalServer, call: Call, file: Path, checkpoint: Path
+) -> None:
+    write(file, map(event, range(1_200)))
+    ended = call("import", str(file), "--base-url", f"{server.url}/api")
+    assert ended.code == 1
+    assert ended.err.startswith("whisperr import: stopped after line 0: ")
+    assert f"correct WHISPERR_BASE_URL or --base-url, now {server.url}/api; run " in ended.err
+    assert len(server.requests()) == 1
+    assert call("import", str(file), "--resume").code == 0
+    assert numbers(server) == list(range(1_200))
+
+
+def test_an_import_that_waits_says_so_once(server: LocalServer, call: Call, file: Path) -> None:
+    write(file, map(event, range(600)))  # two chunks, and each waits
+    server.set_faults(faults.latency(3.5))
+    ended = call("import", str(file))
+    assert ended.code == 0
+    assert ended.err == (
+        "whisperr import: no answer within 3 s; trying again for one or two minutes; Ctrl-C stops\n"
+    )
+
+
 @pytest.fixture
 def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
     """Start a server that answers two requests and never the third."""

@@ -404,6 +404,8 @@ class TestHints:
         assert [line.split(":")[0] for line in lines] == ["line 1", "hint", "line 2"]
         ended = call(*shlex.split(lines[1].split("write: whisperr ")[1]))
         assert ended.code == 0
+        assert "import the identifies from a file of their own, with --map userId=ext" in lines[1]
+        assert "the last option leaves out what it knows about the device" in lines[1]
         (first, second) = server.arrivals()
         assert (first.user, first.type, first.message_id) == ("u1", "order_completed", "m1")
         assert first.body["properties"] == {"n": 5}
@@ -426,6 +428,23 @@ class TestHints:
             ),
             ("user_id,event", [], "--format csv"),
             ("{", [], "is an object written over several lines?"),
+            (
+                {"data": [event(1)]},
+                [],
+                "inside of an object? Take them out: jq -c '.data[]' ",
+            ),
+            (event(1, occurred_at=1_795_898_980), [], "--map occurred_at=occurred_at:unix"),
+            (event(1, occurred_at="1795898980"), [], "--map occurred_at=occurred_at:unix"),
+            (
+                {**event(1, occurred_at=None), "t": "1795898980123"},
+                ["--map=t=occurred_at:utc"],
+                "milliseconds since 1970, write --map t=occurred_at:unix_ms",
+            ),
+            (
+                {**event(1), "t": 1_795_898_980},
+                ["--map=t=occurred_at:unix_ms"],
+                "since 1970, write --map t=occurred_at:unix",
+            ),
         ],
     )
     def test_a_refused_line_is_followed_by_what_to_write(
@@ -436,6 +455,50 @@ class TestHints:
         err = call("import", str(file), *words).err.splitlines()
         assert [one.split(":")[0] for one in err[:3]] == ["line 1", "hint", "line 2"]
         assert hint in err[1]
+
+    @pytest.mark.parametrize(
+        ("name", "data"),
+        [
+            ("my events.csv", b"external_user_id,event_type,occurred_at\nJos\xe9,a,b\n"),
+            ("events.jsonl", b'{"external_user_id": "Jos\xe9"}\n'),
+        ],
+    )
+    def test_another_encoding_is_hinted_with_a_command(
+        self, server: LocalServer, call: Call, tmp_path: Path, name: str, data: bytes
+    ) -> None:
+        file = tmp_path / name
+        file.write_bytes(data)
+        err = call("import", str(file)).err.splitlines()
+        assert "not UTF-8 at byte" in err[0]
+        target = shlex.quote(str(tmp_path / f"utf8-{name}"))
+        source = shlex.quote(str(file))
+        command = f"iconv -f latin1 -t utf-8 {source} > {target}"
+        assert err[1] == f"hint: is it in another encoding? Convert it: {command}"
+
+    def test_rows_that_may_be_users_get_a_command_that_identifies_them(
+        self, server: LocalServer, call: Call, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "users.csv"
+        file.write_text("id,plan,Email,seats\n1,pro,ada@example.com,3\n", encoding="utf-8")
+        ended = call("import", str(file))
+        assert ended.code == 2
+        assert "--set event_type=signed_up" in ended.err
+        command = ended.err.split("; or, if the rows are users: whisperr ")[1]
+        ended = call(*shlex.split(command))
+        assert ended.code == 0
+        assert ended.err.splitlines()[-1] == (
+            "an address that the users have opted in to is a channel: --map 'Email'=email"
+        )
+        (arrival,) = server.arrivals(kind="identify")
+        assert (arrival.user, arrival.body["traits"]) == ("1", {"plan": "pro"})
+
+    def test_nothing_to_import_is_said(
+        self, server: LocalServer, call: Call, tmp_path: Path
+    ) -> None:
+        file = tmp_path / "events.jsonl"
+        file.touch()
+        ended = call("import", str(file))
+        assert (ended.code, ended.err) == (0, f"whisperr import: {file} is empty\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")

@@ -50,7 +50,7 @@ def start(*words: str, shell: str = "") -> Iterator[subprocess.Popen[str]]:
             "with --message-id it can be repeated without a duplicate",
         ),
         (
-            ["identify", "u1"],
+            ["identify", "u1", "--trait", "plan=pro"],
             "it can be repeated",
         ),
         (["doctor"], ""),

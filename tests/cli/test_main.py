@@ -105,7 +105,15 @@ def test_a_wrong_call_is_2_and_says_why(
         ("import a b", "'b' is one argument too many"),
         ("import a --dryrun", "there is no option --dryrun (did you mean --dry-run?)"),
         ("dev --prot 5", "there is no option --prot (did you mean --port?)"),
-        ("dev uvicorn app --reload", "follow after --, as in: whisperr dev -- python app.py"),
+        (
+            "dev --port 99999",
+            "argument --port: '99999': must be at most 65535; choose another port",
+        ),
+        ("dev --fail 503:2", "argument --fail: '503:2': a share must be above 0 and at most 1"),
+        ("dev --hang python app.py", "a share must be above 0 and at most 1; write -- before a co"),
+        ("dev --retry-after soon", "'soon': must be whole seconds or an HTTP date"),
+        ("tail -f", "there is no option -f; it always follows;"),
+        ("tail --port 65536", "must be at most 65535"),
         ("demo 5", "'5' is one argument too many"),
         ("demo \x1b[2J", "'\\x1b[2J' is one argument too many"),
     ],
@@ -121,6 +129,16 @@ def test_a_wrong_call_says_what_is_right(
     assert text in error
 
 
+@pytest.mark.parametrize("port", [8742, None])
+def test_an_address_is_no_filter(port: int | None, call: Call) -> None:
+    url = "http://127.0.0.1" if port is None else f"http://127.0.0.1:{port}/"
+    ended = call("tail", url)
+    assert (ended.code, ended.out) == (2, "")
+    assert ended.err == (
+        f"whisperr tail: {url} is no filter; write: whisperr tail --port {port or 8722}\n"
+    )
+
+
 def test_words_may_follow_options(server: LocalServer, call: Call) -> None:
     assert call("track", "--test", "u1", "--timeout", "30", "login", "--at", NOW, "a=1").code == 0
     body = server.arrivals()[0].body
@@ -133,12 +151,9 @@ def test_the_version_is_the_one_of_the_package(capsys: pytest.CaptureFixture[str
     assert (ended.value.code, capsys.readouterr().out) == (0, f"whisperr {__version__}\n")
 
 
-@pytest.mark.parametrize("port", [None, "70000"])
-def test_a_port_that_cannot_be_used_is_an_error(
-    port: str | None, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_port_that_is_taken_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
     with LocalServer() as taken:
-        assert main(["dev", "--port", port or str(taken.port)]) == 2
+        assert main(["dev", "--port", str(taken.port)]) == 2
     assert "choose another port" in capsys.readouterr().err
 
 

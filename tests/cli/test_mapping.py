@@ -9,7 +9,8 @@ import pytest
 
 from whisperr import InvalidEvent
 from whisperr._cli.command import UsageError
-from whisperr._cli.mapping import FieldMap, ShapeError, guess_options, to_snake_case
+from whisperr._cli.hints import guess_options, guess_unit
+from whisperr._cli.mapping import FieldMap, ShapeError, to_snake_case
 
 MAPS = ["user_id=external_user_id", "event=event_type", "time=occurred_at"]
 COLUMNS = ("user_id", "event", "time")
@@ -311,3 +312,21 @@ def test_the_names_of_other_tools_are_recognised(record: dict[str, Any], options
             "--map ts=occurred_at:unix_ms",
         ]
     assert guess_options(record) == options
+
+
+@pytest.mark.parametrize(
+    ("value", "unit"),
+    [
+        (1_795_898_980, "unix"),
+        ("1795898980", "unix"),
+        ("1795898980.5", "unix"),
+        (Decimal(1795898980123), "unix_ms"),
+        ("1795898980123", "unix_ms"),
+        ("20261128", ""),  # a day
+        (True, ""),
+        (None, ""),
+        ("noon", ""),
+    ],
+)
+def test_a_time_that_is_a_number_has_a_unit(value: object, unit: str) -> None:
+    assert guess_unit(value) == unit

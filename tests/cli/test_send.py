@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import shlex
 import subprocess
 import sys
 from datetime import datetime, timedelta, timezone
@@ -136,6 +137,31 @@ def test_an_event_that_the_server_refuses_is_1(server: LocalServer, call: Call) 
     assert server.arrivals()[0].status == "refused"
 
 
+def test_a_wrong_path_is_1_and_says_what_to_correct(server: LocalServer, call: Call) -> None:
+    ended = call("track", "42", "login", "--base-url", f"{server.url}/api")
+    assert ended.code == 1
+    assert "does not have the path of the service (HTTP 404 not_found)" in ended.err
+    fix = f"correct WHISPERR_BASE_URL or --base-url, now {server.url}/api; run"
+    assert fix in ended.err
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [(faults.latency(4), "no answer within 3 s"), (faults.status(503, times=3), "HTTP 503")],
+    ids=str,
+)
+def test_what_takes_long_is_said_once_with_its_reason(
+    server: LocalServer, call: Call, fault: Any, reason: str
+) -> None:
+    server.set_faults(fault)
+    ended = call("track", "42", "login", "--timeout", "30")
+    assert ended.code == 0
+    (line,) = ended.err.splitlines()
+    assert line.startswith("whisperr track: ")
+    assert reason in line
+    assert line.endswith("; trying again for up to 30 s; Ctrl-C stops")
+
+
 def test_a_server_that_is_not_there_is_1(call: Call, server: LocalServer) -> None:
     server.close()
     ended = call("track", "42", "login", "--timeout", "0.5")
@@ -154,6 +180,9 @@ def test_a_server_that_is_not_there_is_1(call: Call, server: LocalServer) -> Non
         (["track", "42", "login", "--at", "2020-01-01T00:00:00Z"], "30 days ago"),
         (["track", "42", "login", "--json", "/nowhere"], "give a file with a JSON object"),
         (["identify", "42", "--trait", "a"], "write key=value"),
+        (["identify", "42"], "nothing is known about the user: give --email, --phone or --trait"),
+        (["identify", "42", "--email", ""], "--email is empty: is a variable of the shell not"),
+        (["identify", "42", "--push-token", " ", "--trait", "a=1"], "--push-token is empty"),
         (["identify", "42", "--anonymous-id", "x" * 129], "1 to 128 characters"),
     ],
 )
@@ -233,6 +262,28 @@ def test_the_help_has_examples(call: Call, command: str) -> None:
     ended = call(command, "--help")
     assert ended.code == 0
     assert f"examples:\n  whisperr {command}" in ended.out
+
+
+def test_every_example_of_the_help_is_accepted(
+    server: LocalServer, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "invoice.json").write_text('{"number": 7}', encoding="utf-8")
+    for command in ("track", "identify"):
+        lines = call(command, "--help").out.split("examples:\n")[1].splitlines()
+        examples = [line.strip() for line in lines if line.startswith("  whisperr ")]
+        assert len(examples) > 1
+        for example in examples:
+            ended = call(*shlex.split(example)[1:])
+            assert (ended.code, ended.err) == (0, ""), example
+    assert {one.status for one in server.arrivals()} == {"accepted"}
+
+
+def test_a_message_id_that_is_given_may_be_a_duplicate(server: LocalServer, call: Call) -> None:
+    outs = [call("track", "42", "login", "--message-id", "m1").out for _ in range(2)]
+    for out in outs:
+        assert out.endswith("; dropped by the server if the message id has arrived before\n")
+    assert [one.status for one in server.arrivals()] == ["accepted", "duplicate"]
 
 
 def test_it_is_a_command_of_the_shell(server: LocalServer) -> None:

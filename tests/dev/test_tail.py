@@ -213,6 +213,52 @@ class TestCommand:
             process.communicate(timeout=60)
         assert process.returncode == 128 + 9
 
+    def test_options_after_its_name_are_those_of_the_command(self) -> None:
+        show = "import sys; print(*sys.argv[1:])"
+        words = ["--port", "5000", "--", "--hang"]
+        with running(*dev("-c", show, *words)) as process:
+            assert process.communicate(timeout=60)[0] == "--port 5000 -- --hang\n"
+        bare = [word for word in dev("-c", show) if word != "--"]
+        with running(*bare, *words) as process:
+            assert process.communicate(timeout=60)[0] == "--port 5000 -- --hang\n"
+
+    def test_why_nothing_arrived_depends_on_how_the_command_ended(self) -> None:
+        with running(*dev("-c", "")) as process:
+            fine = process.communicate(timeout=60)[1]
+        for reason in ("neither track() nor identify()", "anonymous", "disabled=True", "outbox"):
+            assert reason in fine
+        with running(*dev("-c", "raise SystemExit(3)")) as process:
+            failed = process.communicate(timeout=60)[1]
+        assert "nothing arrived: the command ended with 3; see above" in failed
+        assert "anonymous" not in failed
+
+    def test_a_disabled_client_is_named_before_and_after_the_command(self) -> None:
+        with running(*dev("-c", TRACK), env={"WHISPERR_DISABLED": "1"}) as process:
+            err = process.communicate(timeout=60)[1].splitlines()
+        assert err[1] == "WHISPERR_DISABLED is set, so the command will send nothing: unset it"
+        with running(*dev("-c", ""), env={"WHISPERR_DISABLED": "on"}) as process:
+            err = process.communicate(timeout=60)[1].splitlines()
+        assert err[2] == "nothing arrived: WHISPERR_DISABLED is set"
+
+    def test_what_the_doctor_sends_is_no_failure(self) -> None:
+        program = "from whisperr._cli.main import main; main(['doctor'])"
+        with running(*dev("-c", program)) as process:
+            err = process.communicate(timeout=60)[1]
+        assert " - whisperr doctor asked about the key: it is accepted\n" in err
+        assert "HTTP 400" not in err
+
+    def test_an_injected_status_is_named(self) -> None:
+        words = ["dev", "--port", "0", "--fail", "503:0.5", "--", sys.executable, "-c", ""]
+        with running(*words) as process:
+            err = process.communicate(timeout=60)[1].splitlines()
+        assert err[1] == "injecting status 503, for 50% of the requests"
+
+    def test_a_command_in_quotation_marks_is_explained(
+        self, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        assert run_command(["python app.py"], "http://127.0.0.1:1", None) == 127
+        assert "write the command without quotation marks around it" in capsys.readouterr().err
+
     def test_a_command_that_cannot_be_run_is_an_error(
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:

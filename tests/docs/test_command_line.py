@@ -34,8 +34,11 @@ SEGMENT = {
 }
 
 
-def get_block(language: str) -> str:
-    (block,) = get_blocks(PAGE, language)
+IDENTIFY = {"type": "identify", "userId": "user_8842", "traits": {"email": "ada@example.com"}}
+
+
+def get_block(language: str, number: int = 0) -> str:
+    block = get_blocks(PAGE, language)[number]
     return re.sub(r"\d{4}-\d\d-\d\d", YESTERDAY, block)
 
 
@@ -46,7 +49,10 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "events.jsonl").write_bytes(lines)
     (tmp_path / "events.jsonl.gz").write_bytes(gzip.compress(lines))
     (tmp_path / "events.csv").write_text(get_block("csv"), encoding="utf-8")
+    (tmp_path / "users.csv").write_text(get_block("csv", 1), encoding="utf-8")
     (tmp_path / "segment.jsonl").write_text(json.dumps(SEGMENT), encoding="utf-8")
+    mixed = f"{json.dumps(SEGMENT)}\n{json.dumps(IDENTIFY)}\n"
+    (tmp_path / "mixed.jsonl").write_text(mixed, encoding="utf-8")
     return tmp_path
 
 
@@ -94,6 +100,22 @@ class TestCommands:
         assert arrival.body["properties"] == {"amount": 49.0, "plan": "pro"}
         assert arrival.body["occurred_at"] == f"{YESTERDAY}T12:00:00.000Z"
         assert "left out: 'email'" in ended.stderr
+
+    def test_each_kind_of_call_arrives_by_a_run_of_its_own(self, folder: Path) -> None:
+        block = next(one for one in get_blocks(PAGE, "console") if "mixed.jsonl" in one)
+        with LocalServer() as server:
+            run(block, folder, server.url)
+            event, identify = server.arrivals()
+        assert (event.type, identify.kind) == ("order_completed", "identify")
+        assert identify.body["channels"][0]["address"] == "ada@example.com"
+
+    def test_a_list_of_users_arrives_as_the_page_says(self, folder: Path) -> None:
+        block = next(one for one in get_blocks(PAGE, "console") if "users.csv" in one)
+        with LocalServer() as server:
+            run(block, folder, server.url)
+            (arrival,) = server.arrivals(kind="identify")
+        assert arrival.body["traits"] == {"plan": "pro", "seats": 9}
+        assert arrival.body["channels"][0]["address"] == "ada@example.com"
 
     def test_a_dry_run_prints_what_the_page_shows(self, folder: Path) -> None:
         (shown,) = get_blocks(PAGE, "text")

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from whisperr import Whisperr
 from whisperr._contract import BASE_URL
 from whisperr._foreign import printable
+from whisperr._options import get_base_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -32,12 +33,16 @@ _HELP_WIDTH = 80
 _MAX_SHOWN_CHARS = 60
 _ALIKE = 0.7  # of two words, from 0 to 1: "--dryrun" is, "--amount" and "--timeout" are not
 _NO_KEY = "wrk_not_sent"
+_DOCTOR = 'run "whisperr doctor"'
 _HINTS = {
     "auth": "check WHISPERR_API_KEY",
-    "delayed": 'run "whisperr doctor"',
+    "delayed": _DOCTOR,
     "dropped": "correct the event and send it again",
-    "retry_exhausted": 'run "whisperr doctor"',
+    "retry_exhausted": _DOCTOR,
 }
+# Seconds without an outcome after which a command says what it waits for. Restarts and lost
+# requests are over before that.
+_PATIENCE = 3.0
 
 
 class CommandError(Exception):
@@ -154,6 +159,8 @@ class Sender:
 
     def __init__(self, arguments: argparse.Namespace, **options: Any) -> None:  # noqa: ANN401  # those of Whisperr
         self.errors: list[WhisperrError] = []
+        self._reported: set[str] = set()
+        self._base_url = get_base_url(arguments.base_url or BASE_URL)
         logger = logging.getLogger("whisperr")
         if not logger.handlers:
             logger.addHandler(logging.NullHandler())
@@ -189,18 +196,44 @@ class Sender:
             print(f"whisperr: {warning.message}", file=sys.stderr)
         return client
 
-    def deliver(self, timeout: float) -> float:
+    def flush(self, timeout: float | None, report: Callable[[str], None]) -> bool:
+        """Deliver what was accepted; False when it cannot be delivered within the time.
+
+        What takes long is reported once, with why, and until when it is tried. Without a timeout
+        the retries bound it.
+        """
+        began = time.monotonic()
+        if self.client.flush(_PATIENCE if timeout is None else min(_PATIENCE, timeout)):
+            return True
+        stats = self.client.stats()
+        if stats.state != "running" or (timeout is not None and timeout <= _PATIENCE):
+            return False
+        problem = stats.problem or f"no answer within {_PATIENCE:.0f} s"
+        if problem not in self._reported:  # of an import every chunk may be slow
+            self._reported.add(problem)
+            limit = "one or two minutes" if timeout is None else f"up to {timeout:g} s"
+            report(f"{problem}; trying again for {limit}; Ctrl-C stops")
+        spent = time.monotonic() - began
+        return self.client.flush(None if timeout is None else max(timeout - spent, 0.0))
+
+    def describe_failure(self, default: str) -> str:
+        """Return why something was not delivered, and what to do about it."""
+        latest = self.errors[-1] if self.errors else None
+        reason = self.client.stats().problem or (latest.message if latest else default)
+        hint = _HINTS[latest.type if latest else "retry_exhausted"]
+        if latest and "base_url" in latest.message:  # such as a path that is not there
+            hint = f"correct WHISPERR_BASE_URL or --base-url, now {self._base_url}; {_DOCTOR}"
+        named = "whisperr doctor" in reason  # by the report itself
+        return reason if named else f"{reason}; {hint}"
+
+    def deliver(self, timeout: float, report: Callable[[str], None]) -> float:
         """Deliver, shut down and return the seconds it took; raises CommandError for a failure."""
         began = time.monotonic()
-        self.client.flush(timeout)
+        self.flush(timeout, report)
         stats = self.client.stats()
-        self.client.shutdown(0)
         spent = time.monotonic() - began
+        failure = self.describe_failure(f"no answer within {spent:.0f} s")
+        self.client.shutdown(0)
         if stats.delivered != stats.accepted:
-            errors = [error for error in self.errors if error.reason != "shutdown"]
-            message = stats.problem or (errors[0].message if errors else None)
-            hint = _HINTS[errors[0].type if errors else "retry_exhausted"]
-            reason = message or f"no answer within {spent:.0f} s"
-            named = "whisperr doctor" in reason  # by the report itself
-            raise CommandError(f"not delivered: {reason}{'' if named else f'; {hint}'}")
+            raise CommandError(f"not delivered: {failure}")
         return spent

@@ -33,10 +33,10 @@ from .command import (
 )
 from .content import STDIN, open_content
 from .dry_run import DryRun
-from .mapping import TIME, TYPE, FieldMap, ShapeError, guess_options
+from .hints import get_hint
+from .mapping import FieldMap, ShapeError
 from .progress import Progress, ProgressBar, is_checkpoint
 from .reader import Reader
-from .records import looks_like_csv
 
 if TYPE_CHECKING:
     import argparse
@@ -131,8 +131,10 @@ def _run(arguments: argparse.Namespace) -> int:
             reader = Reader(content, fields, is_csv=_is_csv(arguments))
             return _Import(arguments, reader, fields).run(content)
     except ShapeError as error:
-        command = _join_command(arguments, *error.options)
-        raise UsageError(f"{arguments.file}: {error}; write: {command}") from None
+        text = f"{arguments.file}: {error}; write: {_join_command(arguments, *error.options)}"
+        if error.instead:
+            text += f"; or, if the rows are users: {_join_command(arguments, *error.instead)}"
+        raise UsageError(text) from None
     except OSError as error:  # of the checkpoint, while importing
         raise CommandError(f"{error}; continue with: {_join_resume(arguments)}") from None
 
@@ -191,6 +193,8 @@ class _Import:
             raise (Interrupted if interrupted else CommandError)(self._describe_stop(problem))
         self._remove_checkpoint()
         self._sender.client.shutdown()
+        if not self._progress.records:
+            self._bar.line(f"whisperr import: {printable(self._arguments.file)} is empty")
         self._print_summary(time.monotonic() - began, first)
         return 1 if self._progress.refused or self._progress.rejected else 0
 
@@ -199,8 +203,8 @@ class _Import:
         client, start = self._sender.client, self._progress
         while chunk := self._reader.take_chunk():
             refused = sum(not self._send(record) for record in chunk)
-            if not client.flush():
-                problem = client.stats().problem or "no answer"
+            if not self._sender.flush(None, self._report_waiting):
+                problem = self._sender.describe_failure("no answer")
                 client.shutdown(0)
                 return problem
             stats = client.stats()
@@ -242,21 +246,8 @@ class _Import:
         """Report, once, the options that would make something of a record that was refused."""
         if self._hinted:
             return
-        text = ""
-        if error.startswith(f"{TYPE}: got "):
-            source = self._fields.get_source(TYPE)
-            text = f"to make such names snake case, write --map {source}={TYPE}:snake_case"
-        elif error.startswith(f"{TIME}: ") and "add the zone" in error:
-            source = self._fields.get_source(TIME)
-            text = f"if all of them are in UTC, write --map {source}={TIME}:utc"
-        elif value is not None and not self._fields and (options := guess_options(value)):
-            text = f"these are names of another tool; write: {self._join(*options)}"
-        elif record.number == 1 and value is None and record.data.lstrip().startswith(b"{"):
-            text = (
-                "is an object written over several lines? Put each on one line, or all in an array"
-            )
-        elif record.number == 1 and looks_like_csv(record.data):
-            text = f"is it CSV? Then write: {self._join('--format csv')}"
+        file = self._arguments.file
+        text = get_hint(record, value, error, self._fields, file, self._join)
         if text:
             self._hinted = True
             self._bar.line(f"hint: {text}")
@@ -281,6 +272,9 @@ class _Import:
         elif self._reports == _MAX_REPORTS + 1:
             self._bar.line(f"further {self._reader.noun}s are only counted")
 
+    def _report_waiting(self, text: str) -> None:
+        self._bar.line(printable(f"whisperr import: {text}"))
+
     def _describe_stop(self, problem: str) -> str:
         progress = self._progress
         done = "would have sent" if self._dry_run is not None else "delivered"
@@ -300,6 +294,10 @@ class _Import:
             self._bar.line(
                 f"left out: {', '.join(names)}; to send one: --map NAME={self._fields.group}.NAME; "
                 f"all of them: --map '*={self._fields.group}.*'"
+            )
+        if options := self._fields.addresses:
+            self._bar.line(
+                f"an address that the users have opted in to is a channel: {' '.join(options)}"
             )
 
     def _print_summary(self, spent: float, first: int) -> None:

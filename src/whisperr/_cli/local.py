@@ -7,6 +7,9 @@ import errno
 from functools import partial
 from typing import TYPE_CHECKING
 
+from whisperr._delivery.backoff import parse_retry_after
+from whisperr._foreign import printable
+
 from .command import MAX_SECONDS, UsageError, add_command, to_float
 
 if TYPE_CHECKING:
@@ -84,7 +87,7 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
 def _add_dev_options(dev: argparse.ArgumentParser) -> None:
     dev.add_argument(
         "--port",
-        type=_parse_count,
+        type=_parse_port,
         help=f"else {DEFAULT_PORT}; 0 chooses a free one; a command uses a whisperr dev that runs "
         "there already",
     )
@@ -100,7 +103,7 @@ def _add_dev_options(dev: argparse.ArgumentParser) -> None:
     dev.add_argument("--store", metavar="FILE", help="keep what arrives over restarts")
     dev.add_argument(
         "command",
-        nargs="*",
+        nargs=argparse.REMAINDER,  # its options are its own
         metavar="-- COMMAND",
         help="run it with WHISPERR_BASE_URL and a key set, and end with its exit code",
     )
@@ -119,7 +122,10 @@ def _add_fault_options(dev: argparse.ArgumentParser) -> None:
         help="answer with this status; may be given more than once",
     )
     faults.add_argument(
-        "--retry-after", metavar="VALUE", help="sent with --fail: seconds or a date"
+        "--retry-after",
+        type=_parse_retry_after,
+        metavar="VALUE",
+        help="sent with --fail: seconds or a date",
     )
     for name, text in _DELAY_OPTIONS.items():
         faults.add_argument(f"--{name}", type=_parse_delay, metavar="SECONDS[:SHARE]", help=text)
@@ -137,7 +143,7 @@ def _add_fault_options(dev: argparse.ArgumentParser) -> None:
 def _add_tail_options(tail: argparse.ArgumentParser) -> None:
     tail.add_argument(
         "--port",
-        type=_parse_count,
+        type=_parse_port,
         default=DEFAULT_PORT,
         help="where the server listens (%(default)s)",
     )
@@ -166,12 +172,32 @@ def _parse_count(text: str, minimum: int = 0) -> int:
     return int(text)
 
 
-def _parse_share(text: str) -> dict[str, float]:
-    """Return the rate of a fault from a share of requests, above 0 and at most 1."""
+def _parse_port(text: str) -> int:
+    port = _parse_count(text)
+    if port > _MAX_PORT:
+        raise argparse.ArgumentTypeError(
+            f"{text!r}: must be at most {_MAX_PORT}; choose another port"
+        )
+    return port
+
+
+def _parse_share(text: str, given: str | None = None) -> dict[str, float]:
+    """Return the rate of a fault from a share of requests, above 0 and at most 1.
+
+    `given` is the whole word, for errors.
+    """
     share = to_float(text)
     if not 0 < share <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r}: a share must be above 0 and at most 1")
+        shown = f"{text!r}" if given is None else f"{given!r}"
+        hint = "" if given else "; write -- before a command"
+        raise argparse.ArgumentTypeError(f"{shown}: a share must be above 0 and at most 1{hint}")
     return {"rate": share}
+
+
+def _parse_retry_after(text: str) -> str:
+    if parse_retry_after(text, 0.0) is None:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be whole seconds or an HTTP date")
+    return text
 
 
 def _parse_status(text: str) -> dict[str, float]:
@@ -179,7 +205,7 @@ def _parse_status(text: str) -> dict[str, float]:
     status, _, share = text.partition(":")
     if not status.isdecimal() or len(status) > _MAX_DIGITS or not 300 <= int(status) <= 599:  # noqa: PLR2004  # HTTP
         raise argparse.ArgumentTypeError(f"{text!r}: the status must be from 300 to 599")
-    return {"code": int(status), **_parse_share(share or "1")}
+    return {"code": int(status), **_parse_share(share or "1", text)}
 
 
 def _parse_delay(text: str) -> dict[str, float]:
@@ -188,13 +214,15 @@ def _parse_delay(text: str) -> dict[str, float]:
     delay = to_float(seconds)
     if not 0 <= delay <= MAX_SECONDS:
         raise argparse.ArgumentTypeError(f"{text!r}: the seconds must be from 0 to 3600")
-    return {"seconds": delay, **_parse_share(share or "1")}
+    return {"seconds": delay, **_parse_share(share or "1", text)}
 
 
 def _dev(arguments: argparse.Namespace) -> int:
     from whisperr.dev._console.terminal import open_terminal, run_beside, serve
     from whisperr.dev._memory.journal import JournalError
 
+    if arguments.command[:1] == ["--"]:
+        del arguments.command[0]
     terminal = open_terminal(arguments.command)
     port = DEFAULT_PORT if arguments.port is None else arguments.port
     try:
@@ -264,8 +292,11 @@ def _find_other(arguments: argparse.Namespace, port: int) -> str | None:
 def _tail(arguments: argparse.Namespace) -> int:
     from whisperr.dev._console.tail import tail
 
-    if arguments.port > _MAX_PORT:
-        raise UsageError(f"--port {arguments.port}: choose another port, of at most {_MAX_PORT}")
+    for word in arguments.filter:
+        if word.startswith(("http://", "https://")):
+            port = word.rstrip("/").rpartition(":")[2]
+            right = f"whisperr tail --port {port if port.isdecimal() else DEFAULT_PORT}"
+            raise UsageError(f"{printable(word, 200)} is no filter; write: {right}")
     filters = {
         "user": arguments.user,
         "type": arguments.type,

@@ -24,7 +24,8 @@ _HINTS = {
     "track": "; properties are written as key=value",
     "identify": "; traits are written as --trait key=value",
     "doctor": "; an address is written --base-url URL",
-    "dev": "; options of the command follow after --, as in: whisperr dev -- python app.py",
+    "dev": "; options of a command follow its name, as in: whisperr dev -- python app.py --debug",
+    "tail": "; it always follows; a filter that begins with - is written after --",
 }
 
 
@@ -79,9 +80,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     if "name" not in arguments:  # options only
         parser.refuse(rest or words)
     arguments.line = words
-    if words[:1] == ["dev"] and "--" in words:  # argparse would consume a second "--"
-        arguments.command = words[words.index("--") + 1 :]
-    elif rest and "rest_to" in arguments and not any(word.startswith("-") for word in rest):
+    if rest and "rest_to" in arguments and not any(word.startswith("-") for word in rest):
         getattr(arguments, arguments.rest_to).extend(rest)  # words after an option
     elif rest:
         arguments.parser.refuse(rest, _HINTS.get(arguments.name, ""))

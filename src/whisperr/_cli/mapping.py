@@ -37,13 +37,18 @@ _MAX_NAME_CHARS = 60
 _MAX_NAMES = 20
 _SYNTAX = "write COLUMN=TARGET, such as user_id=external_user_id or amount=properties.amount:number"
 # Names that other tools give to what these targets are, without their signs and capitals.
-_OTHER_NAMES = {
+OTHER_NAMES = {
     USER: ("userid", "uid", "user", "customerid", "memberid", "distinctid", "externaluserid"),
     TYPE: ("event", "eventname", "eventtype", "action"),
     TIME: ("timestamp", "time", "datetime", "createdat", "date", "ts", "occurredat"),
     "message_id": ("messageid", "insertid", "eventid"),
 }
-_SNAKE_CASE = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
+# Likewise of the addresses, which are never taken by their name alone.
+_ADDRESS_NAMES = {
+    **dict.fromkeys(("email", "mail", "emailaddress"), "email"),
+    **dict.fromkeys(("phone", "phonenumber", "mobile"), "phone"),
+}
+_TRAIT = re.compile(r"[A-Za-z]\w*", re.ASCII)
 _WORDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 _BOOLEANS = {
     **dict.fromkeys(("true", "t", "yes", "y", "1"), True),
@@ -198,6 +203,12 @@ class FieldMap:
         return [show_name(name) for name in self._left_out]
 
     @property
+    def addresses(self) -> list[str]:
+        """The options that take what is left out as addresses of the users, going by its name."""
+        found = {name: _ADDRESS_NAMES.get(_to_plain(name)) for name in self._left_out}
+        return [f"--map {show_name(name)}={kind}" for name, kind in found.items() if kind]
+
+    @property
     def group(self) -> str:
         """Where the other values of a record belong: the properties, or the traits of a user."""
         return "traits" if self._columns is not None and TYPE not in self._targets else "properties"
@@ -206,6 +217,10 @@ class FieldMap:
         """Return the name of the column or key that becomes a target, as it may be shown."""
         sources = [one.source for one in self._entries if one.target == target]
         return printable(sources[0] if sources else target, _MAX_NAME_CHARS)
+
+    def get_type(self, target: str) -> str:
+        """Return the type that a target has been given; "" for none."""
+        return next((one.type for one in self._entries if one.target == target), "")
 
     def set_columns(self, columns: Sequence[str]) -> None:
         """Set the columns of a file of rows. Raises UsageError when they do not fit."""
@@ -238,10 +253,11 @@ class FieldMap:
         missing = [target for target in needed if target not in groups]
         if missing:
             guesses = [_guess_column(target, columns) for target in missing]
-            raise ShapeError(
-                f"no column is {' and none '.join(missing)}; the columns are {show_names(columns)}",
-                guesses,
+            text = (
+                f"no column is {' and none '.join(missing)}; the columns are {show_names(columns)}"
             )
+            may_be_users = not (groups - {USER} or guess_name(TYPE, columns))
+            raise ShapeError(text, guesses, _guess_user_columns(columns) if may_be_users else ())
 
     def to_object(self, cells: Sequence[str]) -> dict[str, Any]:
         """Return the object of a row, without its empty cells; raises InvalidEvent."""
@@ -256,7 +272,7 @@ class FieldMap:
         for target, value in self._constants:
             _put(found, target, value)
         for entry in self._entries:
-            value = _find(record, entry.source) if entry.target else _MISSING
+            value = find_value(record, entry.source) if entry.target else _MISSING
             if value is not _MISSING:
                 _put(found, entry.target, entry.convert(value))
         for name, value in record.items():
@@ -284,11 +300,15 @@ class FieldMap:
 
 
 class ShapeError(UsageError):
-    """The names of a file are those of another tool; `options` are what would map them."""
+    """The names of a file are those of another tool; `options` are what would map them.
 
-    def __init__(self, text: str, options: Sequence[str]) -> None:
+    `instead`: what would make identifies of rows that may be users and not events.
+    """
+
+    def __init__(self, text: str, options: Sequence[str], instead: Sequence[str] = ()) -> None:
         super().__init__(text)
         self.options = tuple(options)
+        self.instead = tuple(instead)
 
 
 def _is_column_target(name: str) -> bool:
@@ -313,7 +333,7 @@ def _put(found: dict[str, Any], target: str, value: object) -> None:
         members[member] = value
 
 
-def _find(record: Mapping[str, Any], source: str) -> object:
+def find_value(record: Mapping[str, Any], source: str) -> object:
     """Return the value of a source, also one inside of another object."""
     if source in record:
         return record[source]
@@ -336,53 +356,31 @@ def show_names(names: Sequence[str]) -> str:
     return ", ".join(map(show_name, names[:_MAX_NAMES])) + more
 
 
-def _guess(target: str, names: Iterable[str]) -> str | None:
+def _to_plain(name: str) -> str:
+    return re.sub("[^a-z]", "", name.lower())
+
+
+def guess_name(target: str, names: Iterable[str]) -> str | None:
     """Return the name that another tool gives to a target."""
-    known = _OTHER_NAMES[target]
-    alike = {name: re.sub("[^a-z]", "", name.rpartition(".")[2].lower()) for name in names}
+    known = OTHER_NAMES[target]
+    alike = {name: _to_plain(name.rpartition(".")[2]) for name in names}
     found = [name for name, plain in alike.items() if plain in known]
     return min(found, key=lambda name: known.index(alike[name]), default=None)
 
 
 def _guess_column(target: str, columns: Sequence[str]) -> str:
-    found = _guess(target, columns)
+    found = guess_name(target, columns)
     if found is None:
         return "--set event_type=signed_up" if target == TYPE else f"--map COLUMN={target}"
     return f"--map {found}={target}"
 
 
-def guess_options(record: Mapping[str, Any]) -> list[str]:
-    """Return the options that map a JSON object of another tool; none for one that looks ours."""
-    if USER in record:
-        return []
-    inner = record.get("properties")
-    members = [f"properties.{name}" for name in inner] if isinstance(inner, dict) else []
-    found = {}
-    for target in _OTHER_NAMES:
-        name = _guess(target, record) or (None if target == TYPE else _guess(target, members))
-        if name is not None:
-            found[target] = name
-    if USER not in found:
-        return []
-    if TYPE not in found:  # an identify has no time and no id
-        return [f"--map {found[USER]}={USER}"]
-    options = []
-    for target, name in found.items():
-        kind = _guess_type(target, _find(record, name))
-        options.append(f"--map {name}={target}{kind}")
-    if "type" in record and isinstance(record.get("context"), dict):
-        options.append("--map context=")  # of Segment: what its library knows about a device
-    return options
-
-
-def _guess_type(target: str, value: object) -> str:
-    if target == TYPE and not _SNAKE_CASE.fullmatch(str(value)):
-        return ":snake_case"
-    if target == TIME and isinstance(value, (int, float, Decimal)):
-        return ":unix" if value < 1e11 else ":unix_ms"  # noqa: PLR2004  # seconds until the year 5138
-    if target == TIME and isinstance(value, str):
-        try:
-            parse_moment(value)
-        except ValueError:
-            return ":utc"
-    return ""
+def _guess_user_columns(columns: Sequence[str]) -> list[str]:
+    """Return the options that make identifies of rows."""
+    user = guess_name(USER, columns) or next((one for one in columns if one.lower() == "id"), None)
+    others = [one for one in columns if one != user and _to_plain(one) not in _ADDRESS_NAMES]
+    trait = next((one for one in others if _TRAIT.fullmatch(one)), None)
+    return [
+        f"--map {user or 'COLUMN'}={USER}",
+        f"--map {trait or 'COLUMN'}=traits.{trait or 'NAME'}",
+    ]

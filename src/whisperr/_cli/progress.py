@@ -42,7 +42,11 @@ class Progress(NamedTuple):
         try:
             saved = _read(checkpoint)
         except FileNotFoundError:
-            print("whisperr import: no checkpoint; starting with the first line", file=sys.stderr)
+            print(
+                "whisperr import: no checkpoint, as after an import that was complete; starting "
+                "with the first line",
+                file=sys.stderr,
+            )
             return cls()
         except NotOwned as found:
             raise UsageError(f"{checkpoint}: {found}") from None

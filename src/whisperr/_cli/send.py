@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from contextlib import suppress
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +27,6 @@ from .command import (
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from whisperr import Whisperr
 
@@ -42,8 +43,8 @@ _IDENTIFY = "whisperr identify user_8842 --trait plan=pro"
 _TRACK_EXAMPLES = """\
   whisperr track user_8842 payment_failed amount_cents=4900 reason=card_declined
       one number, one string
-  whisperr track user_8842 trial_started --at 2026-06-14T12:00:00Z
-      when it happened, if that is not now
+  whisperr track user_8842 trial_started --at {an_hour_ago}
+      when it happened, if that is not now, at most 30 days ago
   whisperr track user_8842 invoice_overdue --json invoice.json
       the properties from a file, - for stdin
 """
@@ -72,7 +73,7 @@ def _add_track(commands: argparse._SubParsersAction[Parser]) -> Parser:
         partial(_send, _track),
         "send one event and print what the server answered",
         f"Send one event and wait for its delivery. {_KEY} {_VALUES}",
-        _TRACK_EXAMPLES,
+        _TRACK_EXAMPLES.replace("{an_hour_ago}", _format_an_hour_ago()),
         usage="USER EVENT [key=value ...]",
     )
     track.add_argument(
@@ -107,6 +108,12 @@ def _add_identify(commands: argparse._SubParsersAction[Parser]) -> Parser:
     identify.add_argument("--preferred-channel", choices=("email", "sms", "push"))
     identify.add_argument("--anonymous-id", metavar="ID", help="the id of the visitor before")
     return identify
+
+
+def _format_an_hour_ago() -> str:
+    """Return a time that the server accepts, today and on every other day."""
+    moment = datetime.now(timezone.utc) - timedelta(hours=1)
+    return f"{moment:%Y-%m-%dT%H:%M:00Z}"
 
 
 def _parse_timeout(text: str) -> float:
@@ -156,9 +163,11 @@ def _track(client: Whisperr, arguments: argparse.Namespace) -> str:
 
 
 def _identify(client: Whisperr, arguments: argparse.Namespace) -> str:
+    traits = _read_object(arguments.json, arguments.trait)
+    _check_known(arguments, traits)
     client.identify(
         arguments.user,
-        traits=_read_object(arguments.json, arguments.trait),
+        traits=traits,
         email=arguments.email,
         phone=arguments.phone,
         push_token=arguments.push_token,
@@ -166,6 +175,21 @@ def _identify(client: Whisperr, arguments: argparse.Namespace) -> str:
         anonymous_id=arguments.anonymous_id,
     )
     return f"identify of {arguments.user}"
+
+
+def _check_known(arguments: argparse.Namespace, traits: dict[str, Any]) -> None:
+    """Raise UsageError for an empty address, and when nothing at all is given."""
+    names = ("email", "phone", "push_token", "preferred_channel", "anonymous_id")
+    given = {name: getattr(arguments, name) for name in names}
+    for name, value in given.items():
+        if value is not None and not value.strip():
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} is empty: is a variable of the shell not set?")
+    if not traits and not any(given.values()):
+        raise UsageError(
+            "nothing is known about the user: give --email, --phone or --trait, such as: "
+            f"{_IDENTIFY}"
+        )
 
 
 def _send(
@@ -176,7 +200,7 @@ def _send(
     sender = Sender(arguments)
     try:
         name = call(sender.client, arguments)
-        spent = sender.deliver(arguments.timeout)
+        spent = sender.deliver(arguments.timeout, partial(_report, arguments.name))
     except ValueError as error:
         raise UsageError(str(error)) from None
     except KeyboardInterrupt:
@@ -189,8 +213,16 @@ def _send(
         ) from None
     requests = sender.client.stats().requests
     retried = "" if requests == 1 else f" in {requests} requests"
-    print(printable(f"delivered {name}: accepted{retried} after {spent * 1000:.0f} ms"))
+    text = f"delivered {name}: accepted{retried} after {spent * 1000:.0f} ms"
+    if getattr(arguments, "message_id", None) is not None:  # the answer does not tell
+        text += "; dropped by the server if the message id has arrived before"
+    print(printable(text))
     return 0
+
+
+def _report(name: str, text: str) -> None:
+    with suppress(OSError):  # stderr may be closed
+        print(printable(f"whisperr {name}: {text}"), file=sys.stderr, flush=True)
 
 
 def _read_object(file: str | None, pairs: list[str]) -> dict[str, Any]:

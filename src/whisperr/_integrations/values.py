@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime
+from datetime import datetime, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -54,7 +54,8 @@ def parse_moment(text: str) -> datetime:
     """Return an aware datetime for RFC 3339 with a zone; raises ValueError for anything else."""
     found = _MOMENT.fullmatch(text.strip())
     if found is None:
-        raise ValueError(f"{text!r}: write a time as 2026-06-14T12:00:00Z or with +02:00")
+        today = f"{datetime.now(timezone.utc):%Y-%m-%d}"  # an older day may be refused
+        raise ValueError(f"{text!r}: write a time as {today}T12:00:00Z or with +02:00")
     day, time, seconds, fraction, zone = found.groups()
     if zone is None:
         raise ValueError(f"{text!r}: add the zone, as in {text.strip()}Z or {text.strip()}+02:00")

@@ -86,7 +86,8 @@ def _follow(port: int, filters: Mapping[str, str], lines: int) -> Iterator[dict[
                     start = {"last": event.get("id", "")}
             reason = "the server has closed the stream"
         except (OSError, HTTPException) as error:
-            reason = str(error) or type(error).__name__
+            text = getattr(error, "strerror", None) or str(error)
+            reason = text.lower() or type(error).__name__
         finally:
             connection.close()
         if not is_waiting:

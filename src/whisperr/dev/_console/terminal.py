@@ -16,7 +16,10 @@ import time
 from threading import Event, Lock
 from typing import TYPE_CHECKING, TextIO
 
+from whisperr._contract import SDK_NAME
+from whisperr._events.batch import to_request
 from whisperr._foreign import printable
+from whisperr._options import get_flag
 from whisperr._terminal import wants_colour
 
 from .running import REFUSED_KEYS, get_counts, get_url
@@ -35,10 +38,22 @@ _GRACE_PERIOD = 10.0  # seconds
 _DUMMY_KEY = "wrk_dev"
 _POLL_INTERVAL = 0.5
 _FORWARDED = (signal.SIGINT, signal.SIGTERM)
+_REFUSED_BODY = 400
 _MAX_DETAILS_CHARS = 100
 _MAX_NAME_CHARS = 200
 _MAX_PROBLEM_CHARS = 500
 _MAX_PROBLEMS = 20  # of one arrival; the API has all of them
+# The reasons why a command ended well and sent nothing.
+_NOTHING = (
+    "nothing arrived. It may be that:",
+    "  - the command called neither track() nor identify(), or all calls were refused: see above",
+    "  - the visitor is anonymous: the integrations send nothing until a user is logged in",
+    "  - the client has base_url=... or disabled=True",
+    "  - an outbox or a buffer keeps the events: Django's outbox needs a second terminal with",
+    "    whisperr dev -- python manage.py whisperr_relay",
+    "With WHISPERR_DEBUG=1 a client logs what becomes of each call",
+)
+_SIGNALLED = 128  # from here on a signal ended a command, such as Ctrl-C
 _SIGNS = {"accepted": ("✓", "32"), "duplicate": ("=", "36"), "refused": ("✗", "31")}
 
 
@@ -75,6 +90,10 @@ class Terminal:
 
     def request(self, request: ReceivedRequest) -> None:
         """Write a line for a request that failed or met a fault, and why it was refused."""
+        if request.status == _REFUSED_BODY and _is_probe(request):
+            moment = _format_time(request.received_at)
+            self.line(f"{moment} - whisperr doctor asked about the key: it is accepted")
+            return
         fine = request.status is not None and request.status // 100 == 2  # noqa: PLR2004  # 2xx
         if fine and request.fault is None:
             return
@@ -89,6 +108,12 @@ class Terminal:
 
     def _paint(self, colour: str, text: str) -> str:
         return f"\x1b[{colour}m{text}\x1b[0m" if self._colour else text
+
+
+def _is_probe(request: ReceivedRequest) -> bool:
+    """Return whether it is what the doctor sends: a request of the client without events."""
+    agent = request.headers.get("user-agent", "")
+    return request.body == to_request(()).body and agent.startswith(f"{SDK_NAME}/")
 
 
 def open_terminal(command: Sequence[str]) -> Terminal:
@@ -111,12 +136,15 @@ def serve(server: LocalServer, terminal: Terminal, command: Sequence[str]) -> in
             key = "" if server.api_key is not None else f" WHISPERR_API_KEY={_DUMMY_KEY}"
             terminal.line(f"point an app at it: export WHISPERR_BASE_URL={server.url}{key}")
         for fault in server.faults:
-            terminal.line(f"injecting {fault.kind}, for {fault.rate:.0%} of the requests")
+            kind = f"status {fault.code}" if fault.kind == "status" else fault.kind
+            terminal.line(f"injecting {kind}, for {fault.rate:.0%} of the requests")
+        if command:
+            _warn_if_disabled(terminal)
         api_key = server.api_key
         code = run_command(command, server.url, api_key) if command else _wait_for_signal()
     finally:
         server.close()
-    _end(terminal, server.summary(), has_run=bool(command) and code not in _NOT_RUN)
+    _end(terminal, server.summary(), code if command else None)
     return code
 
 
@@ -124,6 +152,7 @@ def run_beside(port: int, terminal: Terminal, command: Sequence[str], api_key: s
     """Run a command with the `whisperr dev` that already runs on a port; return the exit code."""
     url = get_url(port)
     terminal.line(f"using the whisperr dev that runs at {url}: events are shown there")
+    _warn_if_disabled(terminal)
     before = get_counts(port) or {}
     code = run_command(command, url, api_key)
     after = get_counts(port)
@@ -133,17 +162,34 @@ def run_beside(port: int, terminal: Terminal, command: Sequence[str], api_key: s
         counts = {name: max(count - before.get(name, 0), 0) for name, count in after.items()}
         if counts[REFUSED_KEYS]:  # a server of its own prints that itself
             terminal.line("it answered 401: was it started with --key KEY? Then give the same here")
-        _end(terminal, counts, has_run=code not in _NOT_RUN)
+        _end(terminal, counts, code)
     return code
 
 
-def _end(terminal: Terminal, counts: Mapping[str, int], *, has_run: bool) -> None:
+def _is_disabled() -> bool:
+    """Return whether the environment, which the command inherits, disables its client."""
+    try:
+        return get_flag("disabled")
+    except ValueError:  # its client says what is wrong
+        return False
+
+
+def _warn_if_disabled(terminal: Terminal) -> None:
+    if _is_disabled():
+        terminal.line("WHISPERR_DISABLED is set, so the command will send nothing: unset it")
+
+
+def _end(terminal: Terminal, counts: Mapping[str, int], code: int | None) -> None:
+    """Print what arrived, or why nothing may have; `code` is that of the command, if any."""
     requests = counts["requests"]
-    if has_run and not requests:
-        terminal.line(
-            "nothing arrived: does the command call track()? A client with base_url=... or "
-            "disabled=True does not send to this server"
-        )
+    if code is not None and code not in _NOT_RUN and not requests:
+        if 0 < code < _SIGNALLED:
+            terminal.line(f"nothing arrived: the command ended with {code}; see above")
+        elif _is_disabled():
+            terminal.line("nothing arrived: WHISPERR_DISABLED is set")
+        else:
+            for line in _NOTHING:
+                terminal.line(line)
     terminal.line(
         f"accepted {counts['accepted']}, duplicates {counts['duplicates']}, "
         f"refused {counts['refused']}, in {requests} request{'' if requests == 1 else 's'}"
@@ -188,6 +234,8 @@ def run_command(command: Sequence[str], url: str, api_key: str | None) -> int:
         for number, handler in before.items():
             signal.signal(number, handler)
         text = f"whisperr dev: cannot run {command[0]}: {error.strerror}"
+        if len(command) == 1 and " " in command[0]:
+            text += "; write the command without quotation marks around it"
         print(printable(text), file=sys.stderr)
         return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
     for early in received[-1:]:
