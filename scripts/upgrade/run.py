@@ -59,9 +59,8 @@ def run(program: Program, python: Path, path: str = "") -> str:
         # A program that failed before it sent anything has said so.
         if program.look is not None and (server.requests() or not ended.returncode):
             parts.append(program.look(server))
-        if program.timed:
-            parts.append(_to_seconds(took))
-    return _shorten("; ".join(parts))
+    answer = _shorten("; ".join(parts))
+    return "; ".join(filter(None, (answer, _to_seconds(took) if program.timed else "")))
 
 
 def _get_parts(program: Program, ended: subprocess.CompletedProcess[str]) -> list[str]:
