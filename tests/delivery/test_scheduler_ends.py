@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.delivery.rig import BrokenHeaders, Rig, answer, identify, ok
+from tests.delivery.rig import BrokenHeaders, Rig, answer, event, identify, ok
 from whisperr._contract import Answer
+from whisperr._queue.memory import MemoryQueue
 
 if TYPE_CHECKING:
     from whisperr.testing import Reply
@@ -197,6 +199,40 @@ class TestRecovering:
         assert len(rig.bugs) == 1
         rig.advance(1)
         assert rig.accepted == [1, 2]
+
+    def test_a_queue_that_cannot_even_be_counted_is_reported(self) -> None:
+        broken: list[bool] = []
+
+        class Broken(MemoryQueue):
+            def __len__(self) -> int:
+                if broken:
+                    raise RuntimeError("a queue that fails")
+                return super().__len__()
+
+        rig = Rig()
+        queue = Broken(10, 1_000)
+        queue.put(event(1))
+        broken.append(True)
+        scheduler = rig.scheduler
+        scheduler._queue = queue
+        with pytest.raises(RuntimeError) as caught:
+            scheduler.step()
+        scheduler.recover(caught.value)
+        rig.accounting.reporter.emit(rig.clock.now)
+        assert rig.reports == [("retry_exhausted", None, 0)]
+        assert "delivery failed: RuntimeError at " in rig.errors[0].message
+
+    def test_after_a_bug_it_is_logged_that_delivery_works_again(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        caplog.set_level(logging.INFO, "whisperr")
+        rig = Rig(Answer(410, BrokenHeaders(location="elsewhere")), random=0.0)
+        rig.survives = True
+        rig.track(1)
+        rig.flush()
+        rig.advance(31)
+        assert rig.accepted == [1]
+        assert caplog.messages[-1] == "whisperr: delivering to the server again after 30 s"
 
     def test_a_flush_that_waits_learns_of_it(self) -> None:
         rig = Rig(Answer(410, BrokenHeaders(location="elsewhere")))

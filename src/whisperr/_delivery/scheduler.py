@@ -270,7 +270,15 @@ class Scheduler:
         self._reschedule(now + pause)
         problem = self.problem = self._reporter.cause = f"delivery failed: {get_raise_site(error)}"
         fate = to_fate(pause, "report this line to the maintainers", stored=False)
-        self._accounting.failing("retry_exhausted", problem, None, left + len(self._queue), fate)
+        self._delay.note_failure(1, now)
+        self._delay.note_report(now)
+        try:
+            left += len(self._queue)
+        except Exception as another:  # of the same broken queue
+            if belongs_to_caller(another):
+                raise
+            log("debug", "the queue cannot be counted: %s", get_raise_site(another))
+        self._accounting.failing("retry_exhausted", problem, None, left, fate)
         self.set_wake_at()
         try:
             self._release()
