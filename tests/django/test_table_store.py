@@ -119,9 +119,9 @@ class TestClaim:
         queue.poll()
         assert len(queue) == BATCH
 
-    def test_during_a_request_only_claimed_rows_are_known_to_wait(self, relays: Relays) -> None:
+    def test_during_a_request_only_claimed_rows_are_known_to_wait(self, queue: RelayQueue) -> None:
         add_rows(make_events(1))
-        store = get_store(relays.start())
+        store = get_store(queue)
         assert len(store.claim(BATCH)[0]) == 1
         store.poll()
         assert store.waiting == 0

@@ -159,8 +159,8 @@ def _check_no_capture(client: Whisperr) -> None:
 
 def _describe_patience() -> str:
     """Return for how long `--once` tries, in words."""
-    defaults = {option.name: option.default for option in OPTIONS}
-    retries = (defaults | SETTINGS.read())["max_retries"]
+    (option,) = (option for option in OPTIONS if option.name == "max_retries")
+    retries: int = SETTINGS.read().get(option.name, option.default)
     counted = range(1, min(retries, _MOST_COUNTED) + 1)
     waits = sum(get_backoff(failures, _get_longest) for failures in counted)
     return (
