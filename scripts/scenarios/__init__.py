@@ -6,6 +6,7 @@ with these modules and checks that every named test exists. The page has the gro
 
 from __future__ import annotations
 
+from scripts.scenarios.diagnosis import DIAGNOSIS
 from scripts.scenarios.faults import FAULTS
 from scripts.scenarios.integrations import INTEGRATIONS
 from scripts.scenarios.lifecycle import LIFECYCLE
@@ -14,4 +15,10 @@ from scripts.scenarios.stores import STORES
 
 __all__ = ["SCENARIOS", "Scenario"]
 
-SCENARIOS: dict[str, tuple[Scenario, ...]] = {**LIFECYCLE, **FAULTS, **STORES, **INTEGRATIONS}
+SCENARIOS: dict[str, tuple[Scenario, ...]] = {
+    **LIFECYCLE,
+    **FAULTS,
+    **STORES,
+    **INTEGRATIONS,
+    **DIAGNOSIS,
+}

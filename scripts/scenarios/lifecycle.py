@@ -92,8 +92,13 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
             (f"{HOSTS}/test_gevent.py",),
         ),
         Scenario(
+            "36 servers and workers get `SIGTERM` while an event waits",
+            "it arrives, by itself or with the lines of [the page](processes.md)",
+            (f"{HOSTS}/test_trials.py",),
+        ),
+        Scenario(
             "waitress, `SIGTERM` without a handler, `SIGKILL`",
-            "no hook: the last events are lost, those older than `flush_interval` have arrived",
+            "not handled: the last events are lost, those older than `flush_interval` have arrived",
             (
                 f"{HOSTS}/test_plain.py::test_events_older_than_the_interval_have_arrived",
                 f"{HOSTS}/test_plain.py::test_the_last_events_are_lost",

@@ -29,12 +29,16 @@ Most programs need no change: the README of {PUBLISHED} works as it stands. Look
 1. Python {{python}} and, with the Django integration, Django {{django}} are needed.
 2. A channel without `opted_in` no longer claims consent. Add `"opted_in": True` where the user has
    agreed.
-3. Tests that pass a fake `transport=` fail with an error. Use [`whisperr.testing`](testing.md).
-4. Imports from `whisperr.client` and `whisperr.transport` fail with an error. Import from
+3. `shutdown()` is final: calls after it are dropped and reported. Where the process goes on, as in
+   a serverless handler that runs again, call `flush()`.
+4. Tests that pass a fake `transport=` fail with an error. Use [`whisperr.testing`](testing.md).
+5. Imports from `whisperr.client` and `whisperr.transport` fail with an error. Import from
    `whisperr`.
-5. Losses and pauses are logged as warnings of the logger `whisperr`. If you count log lines, see
+6. `os.environ["WHISPERR_API_KEY"]` in settings still fails where there is no variable. Remove the
+   line: the variable is read by itself, and commands then run without a key.
+7. Losses and pauses are logged as warnings of the logger `whisperr`. If you count log lines, see
    [logging.md](logging.md).
-6. Data that {PUBLISHED} lost silently now arrives or is reported. Expect new reports on the first
+8. Data that {PUBLISHED} lost silently now arrives or is reported. Expect new reports on the first
    day.
 
 To find wrong calls before they reach production, run your tests with `strict=True`

@@ -25,11 +25,17 @@ def make(*key, **options):
     options = {"base_url": URL, "flush_interval": 3600, **options}
     return Whisperr(*(key or ["wrk_test"]), **options)
 
-def show(errors):
+def describe(client):
+    print("sends" if client.ready else "does nothing")
+
+def wait(errors):
     # A thread reports, perhaps a moment after the call that caused it.
     end = time.monotonic() + 5
     while not errors and time.monotonic() < end:
         time.sleep(0.05)
+
+def show(errors):
+    wait(errors)
     print(*({f"{e.type} {e.status or ''}".strip(): 0 for e in errors} or ["not reported"]))
 
 """

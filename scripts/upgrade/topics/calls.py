@@ -149,9 +149,11 @@ TRACK = Topic(
         Program(
             "a number as event type: `track('user_1', 7)`",
             """
-            client = make()
+            errors = []
+            client = make(on_error=errors.append)
             client.track('user_1', 7)
             client.flush()
+            show(errors)
             """,
             "`track()` never raises on data; `strict=True` does.",
             show_types,
@@ -217,9 +219,11 @@ TRACK = Topic(
         Program(
             "a text as `context`",
             """
-            client = make()
+            errors = []
+            client = make(on_error=errors.append)
             client.track('user_1', 'feature_used', {}, 'web')
             client.flush()
+            show(errors)
             """,
             "It must be a dictionary. The event is dropped and reported.",
             show_types,
@@ -287,11 +291,11 @@ IDENTIFY = Topic(
         Program(
             "a channel without `address`",
             """
-            client = make()
+            errors = []
+            client = make(on_error=errors.append)
             client.identify('user_1', channels=[{'type': 'sms'}])
             client.flush()
-            client.track('user_1', 'feature_used')
-            client.flush()
+            show(errors)
             """,
             "`flush()` raised, and the identify was lost. Now the call is dropped and reported.",
             show_types,

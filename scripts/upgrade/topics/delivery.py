@@ -56,7 +56,7 @@ ON_ERROR = Topic(
         ),
         Program(
             "`dataclasses.asdict(error)`",
-            _COLLECT + _ONE + "client.flush()\nshow(errors)\nimport dataclasses\n"
+            _COLLECT + _ONE + "client.flush()\nwait(errors)\nimport dataclasses\n"
             "print(sorted(dataclasses.asdict(errors[0])))",
             "It is no dataclass: read the attributes.",
             faults=(faults.status(400),),
@@ -153,8 +153,8 @@ EXIT = Topic(
         Program(
             "the connection is refused",
             f"client = make({_REFUSED_ADDRESS})\n" + _ONE,
-            "The exit retries for up to 10 seconds, in case the service is back: "
-            "`client.shutdown(timeout)` is another bound.",
+            "The exit retries, in case the service is back: for 10 seconds at most, and less when "
+            "it has been away for a while. `client.shutdown(timeout)` sets another bound.",
             timed=True,
         ),
         Program(

@@ -98,7 +98,7 @@ DJANGO = Topic(
         Program(
             "`WHISPERR_API_KEY` is missing",
             _site("{'WHISPERR_API_KEY': ...}", "print(Client().get('/plain').status_code)"),
-            "A server does not start either; commands such as `migrate` and `check` do.",
+            "A server does not start; commands such as `migrate` and `check` go on.",
             django=True,
         ),
         Program(

@@ -7,10 +7,10 @@ NAMES = Topic(
     "What the README of 0.2.1 named is where it was. Its inner modules are gone.",
     (
         Program(
-            "the names of `whisperr.__all__` in 0.2.1",
+            "`from whisperr import BillingEvent, SDK_NAME, Whisperr, WhisperrError`",
             """
             from whisperr import BillingEvent, SDK_NAME, Whisperr, WhisperrError, __version__
-            print(SDK_NAME, BillingEvent.TRIAL_STARTED)
+            print('imported')
             """,
         ),
         Program(
@@ -33,7 +33,7 @@ NAMES = Topic(
             "`whisperr.client`",
             """
             import whisperr
-            print(type(whisperr.client).__name__)
+            print('a', type(whisperr.client).__name__)
             """,
             "Import the public names from `whisperr`.",
         ),
@@ -56,7 +56,7 @@ NAMES = Topic(
         ),
         Program(
             "an attribute that begins with an underscore, such as `client._buf`",
-            "print(len(make()._buf))",
+            "print(len(make()._buf), 'events wait')",
             "`client.stats().held` counts the events that wait.",
         ),
     ),

@@ -22,11 +22,11 @@ OPTIONS = Topic(
             "The key may also come from `WHISPERR_API_KEY`.",
         ),
         Program("an empty key: `Whisperr('')`", "Whisperr('')", "Likewise."),
-        Program("no key, `disabled=True`", "print(Whisperr('', disabled=True).ready)"),
+        Program("no key, `disabled=True`", "describe(Whisperr('', disabled=True))"),
         _try(
             "a key with a line end: `Whisperr('wrk_test\\n')`",
             "'wrk_test\\n'",
-            "Remove it: no header can carry one.",
+            "White space around the key is ignored now.",
         ),
         Program(
             "a publishable key: `Whisperr('wpk_test')`",
@@ -35,7 +35,7 @@ OPTIONS = Topic(
             with warnings.catch_warnings(record=True) as seen:
                 warnings.simplefilter('always')
                 make('wpk_test')
-            print(*(w.category.__name__ for w in seen) or ['no warning'])
+            print(*[w.category.__name__ for w in seen] or ['no warning'])
             """,
             "A backend needs a server key (`wrk_…`).",
         ),
@@ -45,16 +45,20 @@ OPTIONS = Topic(
             "base_url='localhost:8080', max_retries=0",
             "Write the scheme: `http://localhost:8080`.",
         ),
-        _try("`base_url=None`", "base_url=None, disabled=True", "`None` means the default."),
+        Program(
+            "`base_url=None`",
+            "describe(make(base_url=None))",
+            "`None` means the default.",
+        ),
         _try("`debug=0`, `disabled=0`", "debug=0, disabled=0"),
-        Program("`disabled=1`", "print(make(disabled=1).ready)"),
+        Program("`disabled=1`", "describe(make(disabled=1))"),
         Program(
             "`disabled='false'`",
-            "print(make(disabled='false').ready)",
+            "describe(make(disabled='false'))",
             "**0.2.1 took every text but the empty one for true, also `'0'` and `'no'`.** Such a "
             "client sends now.",
         ),
-        Program("`disabled=None`", "print(make(disabled=None).ready)"),
+        Program("`disabled=None`", "describe(make(disabled=None))"),
         _try(
             "`flush_at='20'`",
             "flush_at='20'",
