@@ -9,6 +9,7 @@ import pytest
 
 from tests.delivery.pipelines import LIMIT
 from whisperr import Whisperr
+from whisperr._process.exit import report_rest
 from whisperr._queue.memory import MemoryQueue
 from whisperr.protocols import Answer
 from whisperr.testing import MemoryTransport
@@ -26,6 +27,7 @@ def log_filter() -> Iterator[Callable[[BaseException], list[str]]]:
     """Make every log record of ours raise this; return the list that the records go to."""
     log = logging.getLogger("whisperr")
     added: list[logging.Filter] = []
+    report_rest()  # what clients of other tests have left would be reported by the next shutdown
 
     def add(failure: BaseException) -> list[str]:
         seen: list[str] = []

@@ -133,6 +133,42 @@ class TestSummary:
         scene.reporter.emit(0.0)
         assert scene.errors[0].message.startswith(start)
 
+    @pytest.mark.parametrize(
+        ("remedy", "step"),
+        [("correct the key", "correct the key"), ("", "raise max_queue_size if")],
+    )
+    def test_its_next_step_is_that_of_the_failure_where_there_is_one(
+        self, remedy: str, step: str
+    ) -> None:
+        scene = Scene()
+        scene.reporter.cause, scene.reporter.remedy = "the key is refused", remedy
+        scene.drop(1, "full", reason="queue_full")
+        scene.reporter.emit(0.0)
+        assert (
+            f"the key is refused; 1 event dropped (queue_full); {step}" in scene.errors[0].message
+        )
+
+    def test_a_loss_with_a_cause_of_its_own_does_not_name_the_failure(self) -> None:
+        scene = Scene()
+        scene.reporter.cause = "cannot reach collect:443 (connection refused)"
+        scene.drop(1, "waited", reason="shutdown", then="commit first")
+        scene.drop(1, "not delivered", reason="shutdown")
+        scene.reporter.emit(0.0)
+        assert scene.errors[0].message == (
+            "waited; 2 events dropped (shutdown), 1 of them for other causes; commit first"
+        )
+
+    @pytest.mark.parametrize(("quiet", "level"), [(True, "DEBUG"), (False, "WARNING")])
+    def test_a_quiet_one_is_for_on_error_and_for_debugging(
+        self, caplog: pytest.LogCaptureFixture, level: str, *, quiet: bool
+    ) -> None:
+        caplog.set_level(logging.DEBUG, "whisperr")
+        scene = Scene()
+        scene.reporter.add("auth", "refused", quiet=quiet)
+        scene.reporter.emit(0.0)
+        assert scene.counts == [1]
+        assert [record.levelname for record in caplog.records] == [level]
+
     def test_when_asked_for_all_of_it_nothing_waits(self) -> None:
         scene = Scene()
         scene.drop(1)

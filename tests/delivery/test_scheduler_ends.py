@@ -77,6 +77,26 @@ class TestClosing:
         assert rig.scheduler.ended
         assert rig.reports == [("retry_exhausted", None, 1), ("dropped", "shutdown", 1)]
 
+    @pytest.mark.parametrize(
+        ("reply", "type_", "step"),
+        [
+            (answer(401), "auth", "set WHISPERR_API_KEY"),
+            (answer(404), "retry_exhausted", "correct base_url"),
+            (answer(429, retry_after="60"), "retry_exhausted", "give shutdown() more time"),
+        ],
+    )
+    def test_one_loss_is_one_line_with_the_failure_and_what_to_do_about_it(
+        self, reply: Reply, type_: str, step: str, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        rig = Rig(reply)
+        rig.track(1)
+        rig.close(within=10)
+        rig.advance()
+        assert rig.reports == [(type_, None, 1), ("dropped", "shutdown", 1)]
+        (line,) = [record.getMessage() for record in caplog.records]
+        assert line.startswith("whisperr: not delivered before shutdown ended; the server ")
+        assert f"; 1 event dropped (shutdown); {step}" in line
+
     def test_it_ends_a_pause(self) -> None:
         rig = Rig(answer(401))
         rig.track(1)

@@ -200,10 +200,17 @@ class ClientAccounting:
             )
 
     def failing(
-        self, type_: ErrorType, message: str, status: int | None, count: int, then: str = ""
+        self,
+        type_: ErrorType,
+        message: str,
+        status: int | None,
+        count: int,
+        then: str = "",
+        *,
+        quiet: bool = False,
     ) -> None:
         """Report that delivery fails or pauses; `count` events wait, and `then` is their fate."""
-        self.reporter.add(type_, message, None, status, count, then=then)
+        self.reporter.add(type_, message, None, status, count, then=then, quiet=quiet)
 
     def recovered(self, peer: str, seconds: float) -> None:
         """Log that delivery works again, for those who have read that it does not."""

@@ -294,10 +294,11 @@ class Pipeline:
         empty = self.queue.settled(self.queue.tail())
         return ended and empty and not self.accounting.dropped["shutdown"]
 
-    def report_rest(self) -> None:
-        """Once all else is over: report what waits, such as calls after the shutdown."""
+    def report_rest(self) -> bool:
+        """Report what waits if all else is over, and return whether it is."""
         if self.scheduler.ended:
             self.reporter.emit(monotonic(), everything=True)
+        return self.scheduler.ended
 
     def leave(self) -> None:
         """Deliver what is held, then let the thread end: the client object is gone."""
@@ -324,14 +325,12 @@ class Pipeline:
         state: State = (
             "closed" if self.closing else "paused" if self.scheduler.paused else "running"
         )
-        stored = 0 if self._shared is None else self._shared.stored
-        count_queued = self.queue.tail if self._count is None else int
         return self.accounting.stats(
             self.queue.held_bytes,
             state,
             self.scheduler.problem,
-            stored,
-            count_queued,
+            0 if self._shared is None else self._shared.stored,
+            self.queue.tail if self._count is None else int,
             self.deferrals,
         )
 

@@ -71,19 +71,23 @@ class _Summary:
         "message",
         "notified",
         "others",
+        "quiet",
         "reports",
         "status",
         "then",
         "type",
     )
 
-    def __init__(self, type_: ErrorType, message: str, status: int | None) -> None:
+    def __init__(
+        self, type_: ErrorType, message: str, status: int | None, then: str, *, quiet: bool
+    ) -> None:
         self.type = type_
         self.message = message
         self.status = status
         self.reports = 0
         self.count = 0  # of events; a report may be about none
-        self.then = ""
+        self.then = then
+        self.quiet = quiet
         self.others = 0
         self.events: list[bytes] = []
         self.bytes = 0
@@ -97,8 +101,8 @@ class Reporter:
     `notify` is called after each report and is to have it emitted; its argument says whether the
     report is the first of its kind that waits.
 
-    `cause`: why delivery fails at the moment, in one line; None when it does not. Written by the
-    delivery thread.
+    `cause`: why delivery fails at the moment, in one line; None when it does not. `remedy`: what to
+    do about it, "" where that depends on the loss. Both are written by the delivery thread.
     """
 
     __slots__ = (
@@ -110,6 +114,7 @@ class Reporter:
         "_waiting",
         "cause",
         "lock",
+        "remedy",
     )
 
     def __init__(
@@ -124,6 +129,7 @@ class Reporter:
         self._debug = debug
         self.lock = RLock()
         self.cause: str | None = None
+        self.remedy = ""
         self._emitting: set[int] = set()  # the threads that are in `emit`
         self._waiting: dict[Kind, _Summary] = {}
         self._last: dict[Kind, float] = {}
@@ -139,17 +145,22 @@ class Reporter:
         tally: Tally | None = None,
         interval: float = INTERVAL,
         then: str = "",
+        *,
+        quiet: bool = False,
     ) -> None:
         """Add one report. A later one of its kind joins the first: the message of the first stands.
 
         The number of lost events that have another message is shown beside it. `tally` is counted
         in the same step. `then`: what becomes of the events and what to do, as `compose` takes it.
+        `quiet`: log it for debugging only, since a report of the same events follows.
         """
         kind = (type_, reason, interval)
         with self.lock:
-            summary = self._waiting.setdefault(kind, _Summary(type_, message, status))
+            new = _Summary(type_, message, status, then, quiet=quiet)
+            summary = self._waiting.setdefault(kind, new)
             while not self._join(kind, summary, message, count, events, tally, then):
-                summary = self._waiting.setdefault(kind, _Summary(type_, message, status))
+                new = _Summary(type_, message, status, then, quiet=quiet)
+                summary = self._waiting.setdefault(kind, new)
         first, summary.notified = not summary.notified, True
         self._notify(first)
 
@@ -181,7 +192,7 @@ class Reporter:
         summary.reports += 1
         # Of events that are kept it is how many wait now.
         summary.count = summary.count + count if is_lost else count
-        summary.then = then
+        summary.then = summary.then if is_lost else then
         summary.others += others
         summary.events += kept
         summary.bytes += size
@@ -260,20 +271,15 @@ class Reporter:
                 newer.events[:0] = summary.events
 
     def _emit_one(self, summary: _Summary, reason: Reason | None) -> None:
-        cause = "" if self.cause is None or reason not in _CAUSED else f"; {self.cause}"
-        message = compose(
-            summary.type,
-            reason,
-            f"{summary.message}{cause}",
-            summary.count,
-            summary.others,
-            summary.then,
-        )
+        message, then = summary.message, summary.then
+        if self.cause is not None and reason in _CAUSED and not then:
+            message, then = f"{message}; {self.cause}", self.remedy
+        message = compose(summary.type, reason, message, summary.count, summary.others, then)
         error = WhisperrError(
             summary.type, message, summary.status, reason, summary.count, summary.events
         )
         summary.emitted = True
-        log("warning", "%s", message)
+        log("debug" if summary.quiet else "warning", "%s", message)
         if self._on_error is None:
             return
         try:

@@ -44,7 +44,7 @@ from whisperr.errors import NotNow
 
 from .backoff import get_pause
 from .delay import Delay
-from .description import UNKNOWN
+from .description import DOCTOR, UNKNOWN
 from .holds import BLOCKED, PACE, PAUSE, RETRY, Holds
 from .outage import LAST_ATTEMPT, Outage
 from .reporter import get_raise_site
@@ -269,7 +269,8 @@ class Scheduler:
         pause = get_pause("retry_exhausted", self._random)
         self._reschedule(now + pause)
         problem = self.problem = self._reporter.cause = f"delivery failed: {get_raise_site(error)}"
-        fate = to_fate(pause, "report this line to the maintainers", stored=False)
+        remedy = self._reporter.remedy = "report this line to the maintainers"
+        fate = to_fate(pause, remedy, stored=False)
         self._delay.note_failure(1, now)
         self._delay.note_report(now)
         try:
@@ -341,6 +342,7 @@ class Scheduler:
             self._holds.set(BLOCKED, now + later.seconds)
             if later.problem is not None:
                 self.problem = self._reporter.cause = later.problem
+                self._reporter.remedy = ""
                 self._reschedule(now + later.seconds)
                 if self.state == DRAINING:
                     self._deadline = now  # what is stored stays there
@@ -397,6 +399,8 @@ class Scheduler:
     ) -> None:
         self.problem = verdict.message if verdict.is_doubtful else None
         self._reporter.cause = verdict.message if verdict.failed else None
+        # Where it says no more than DOCTOR, the step for the kind of loss says more.
+        self._reporter.remedy = "" if verdict.hint == DOCTOR else verdict.hint
         if not verdict.failed:
             self._holds.set(PAUSE, 0.0)
             self._once = False
@@ -444,7 +448,9 @@ class Scheduler:
         self._delay.note_report(now)
         fate = to_fate(wait, verdict.hint, stored=self._shared is not None)
         count = left + len(self._queue)
-        self._accounting.failing(type_, verdict.message, verdict.status, count, fate)
+        # In memory they are dropped next, and that report names the failure.
+        ends = wait is None and isinstance(self._queue, MemoryQueue)
+        self._accounting.failing(type_, verdict.message, verdict.status, count, fate, quiet=ends)
 
     def _release(self) -> None:
         self._accounting.lost(self._queue.release(), "queue_full", QUEUE_FULL)

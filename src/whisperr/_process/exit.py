@@ -38,7 +38,7 @@ if TYPE_CHECKING:
         def finish_shutdown(self, deadline: float) -> bool: ...
         def close_in_child(self) -> None: ...
         def renew_ids(self) -> None: ...
-        def report_rest(self) -> None: ...
+        def report_rest(self) -> bool: ...
 
 
 EXIT_TIMEOUT = 10.0
@@ -46,7 +46,7 @@ EXIT_TIMEOUT = 10.0
 _FIRST = 100
 
 _pipelines: set[ref[Running]] = set()
-# Pipelines whose client is gone and that still deliver: nothing else refers to them.
+# Pipelines whose client is gone and that still deliver or report: nothing else refers to them.
 _leaving: set[Running] = set()
 _follows_children = False
 _finalized_by: object = None
@@ -86,10 +86,9 @@ def report_rest() -> None:
     """
     process = get_process()
     for pipeline in tuple(_leaving):
-        if pipeline.process == process:
-            pipeline.report_rest()
-            if pipeline.ended:
-                _leaving.discard(pipeline)
+        # Also one whose `on_error` leads to another report each time is let go of.
+        if pipeline.process == process and pipeline.report_rest():
+            _leaving.discard(pipeline)
 
 
 def pipelines() -> list[Running]:
