@@ -34,11 +34,14 @@ Most programs need no change: the README of {PUBLISHED} works as it stands. Look
 4. Tests that pass a fake `transport=` fail with an error. Use [`whisperr.testing`](testing.md).
 5. Imports from `whisperr.client` and `whisperr.transport` fail with an error. Import from
    `whisperr`.
-6. `os.environ["WHISPERR_API_KEY"]` in settings still fails where there is no variable. Remove the
+6. The environment is read: `WHISPERR_DISABLED=1` switches a client off, `WHISPERR_BASE_URL` leads
+   it elsewhere, `WHISPERR_DEBUG` and `WHISPERR_BUFFER` work too. 0.2.1 read no variable; rename
+   one of your own that has such a name.
+7. `os.environ["WHISPERR_API_KEY"]` in settings still fails where there is no variable. Remove the
    line: the variable is read by itself, and commands then run without a key.
-7. Losses and pauses are logged as warnings of the logger `whisperr`. If you count log lines, see
+8. Losses and pauses are logged as warnings of the logger `whisperr`. If you count log lines, see
    [logging.md](logging.md).
-8. Data that {PUBLISHED} lost silently now arrives or is reported. Expect new reports on the first
+9. Data that {PUBLISHED} lost silently now arrives or is reported. Expect new reports on the first
    day.
 
 To find wrong calls before they reach production, run your tests with `strict=True`

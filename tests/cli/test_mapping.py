@@ -54,6 +54,21 @@ class TestRows:
         assert "properties" not in fields.apply(fields.to_object([*CELLS, "pro", "a@b", "x"]))
         assert fields.left_out == ["'plan'", "'email'"]
 
+    @pytest.mark.parametrize(
+        ("maps", "record", "group"),
+        [
+            (MAPS, {"user_id": "u", "event": "a", "time": "t"}, "properties"),
+            (MAPS[:1], {"user_id": "u", "type": "identify"}, "traits"),
+            (MAPS[:1], {"user_id": "u", "event_type": "a"}, "properties"),
+        ],
+    )
+    def test_what_is_left_out_is_offered_where_it_belongs(
+        self, maps: list[str], record: dict[str, str], group: str
+    ) -> None:
+        fields = FieldMap(maps, [])
+        fields.apply(record)
+        assert fields.group == group
+
     def test_a_star_takes_all_others(self) -> None:
         found = apply({"plan": "pro", "": "x", "secret": "x"}, "*=properties.*", "secret=")
         assert found["properties"] == {"plan": "pro"}

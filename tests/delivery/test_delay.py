@@ -156,7 +156,7 @@ class TestReports:
         assert rig.dropped == {"shutdown": 2}
         gave_up, lost = rig.errors[-2:]
         assert gave_up.type == "retry_exhausted"
-        assert "; 2 events not delivered, and the shutdown has no time for" in gave_up.message
+        assert "; 2 events not delivered before the shutdown ends" in gave_up.message
         cause = (
             "not delivered before shutdown ended; no answer: OSError: no route; 2 events dropped"
         )

@@ -82,7 +82,7 @@ class TestClosing:
         [
             (answer(401), "auth", "set WHISPERR_API_KEY"),
             (answer(404), "retry_exhausted", "correct base_url"),
-            (answer(429, retry_after="60"), "retry_exhausted", "give shutdown() more time"),
+            (answer(429, retry_after="60"), "retry_exhausted", "set a buffer that outlives"),
         ],
     )
     def test_one_loss_is_one_line_with_the_failure_and_what_to_do_about_it(

@@ -51,7 +51,7 @@ def test_every_report_of_kept_events_says_that_they_are(kind: str) -> None:
         (1.5, False, "kept, next attempt in 2 s; do it"),
         (30.0, True, "kept, next attempt in 30 s; do it"),
         (None, True, "kept in the store for the next process; do it"),
-        (None, False, "not delivered, and the shutdown has no time for another attempt; do it"),
+        (None, False, "not delivered before the shutdown ends; do it"),
     ],
 )
 def test_what_becomes_of_events_whose_delivery_failed(

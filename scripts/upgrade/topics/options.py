@@ -51,6 +51,15 @@ OPTIONS = Topic(
             "`None` means the default.",
         ),
         _try("`debug=0`, `disabled=0`", "debug=0, disabled=0"),
+        Program(
+            "`WHISPERR_DISABLED=1` in the environment",
+            """
+            os.environ['WHISPERR_DISABLED'] = '1'
+            describe(make())
+            """,
+            "Three flags, the key, the address and the buffer can come from the environment: "
+            "[options.md](options.md#in-the-environment).",
+        ),
         Program("`disabled=1`", "describe(make(disabled=1))"),
         Program(
             "`disabled='false'`",

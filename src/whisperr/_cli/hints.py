@@ -66,6 +66,7 @@ def _get_hint_for_names(value: Mapping[str, Any], join: Callable[..., str]) -> s
         else:
             notes = f"; import the identifies from a file of their own, with {options[0]}"
             notes += " --map traits.email=email"
+            notes += f" {_NO_CONTEXT}" if _NO_CONTEXT in options else ""
     if _NO_CONTEXT in options:
         notes += "; the last option leaves out what it knows about the device"
     return f"these are names of another tool{notes}; write: {join(*options)}"

@@ -188,6 +188,7 @@ class FieldMap:
         self._targets: dict[str, str] = {}
         self._columns: tuple[str, ...] | None = None
         self._left_out: dict[str, None] = {}
+        self._has_events = False
         given = [(one.target, show_name(one.source)) for one in self._entries if one.target]
         for target, source in [*given, *((target, "--set") for target, _ in self._constants)]:
             if target in self._targets:
@@ -211,7 +212,7 @@ class FieldMap:
     @property
     def group(self) -> str:
         """Where the other values of a record belong: the properties, or the traits of a user."""
-        return "traits" if self._columns is not None and TYPE not in self._targets else "properties"
+        return "properties" if self._has_events or TYPE in self._targets else "traits"
 
     def get_source(self, target: str) -> str:
         """Return the name of the column or key that becomes a target, as it may be shown."""
@@ -281,6 +282,7 @@ class FieldMap:
         for target in (USER, TYPE, TIME):
             if target in self._targets and target not in found:
                 raise InvalidEvent(f"{target}: {self._targets[target]} is missing or empty")
+        self._has_events = self._has_events or TYPE in found
         return found
 
     def _apply_other(self, found: dict[str, Any], name: str, value: object) -> None:

@@ -22,7 +22,7 @@ _NEXT_STEPS: dict[str, str] = {
     "refused_in_batch": 'correct what tracks them: "whisperr dev" says what is wrong',
     "too_large": "track less in one event",
     "expired": f"check what kept them from being delivered, and this machine's clock; {DOCTOR}",
-    "shutdown": f"give shutdown() more time, or set a buffer that outlives the process; {DOCTOR}",
+    "shutdown": f"set a buffer that outlives the process; {DOCTOR}",
     "lost_in_store": "let nothing else use the store of the buffer",
 }
 
@@ -61,7 +61,7 @@ def to_fate(wait: float | None, hint: str, *, stored: bool) -> str:
     elif stored:
         fate = "kept in the store for the next process"
     else:
-        fate = "not delivered, and the shutdown has no time for another attempt"
+        fate = "not delivered before the shutdown ends"
     return f"{fate}; {hint}"
 
 
