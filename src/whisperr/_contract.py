@@ -78,6 +78,15 @@ class Misconfigured(OSError):  # noqa: N818  # a state of the configuration
     """
 
 
+DOCTOR = 'run "whisperr doctor"'
+# How many attempts in a row fail before a kind of failure is reported; worse ones count as well.
+AT_ONCE = 1  # it rarely heals by itself within seconds, or is worth knowing when it does
+AFTER_TWO = 2  # one slow answer, or one server that ends amid a request, is nothing unusual
+# Behind a load balancer a restart is a 502 or a 503 for a second or two, and the third attempt is
+# made 1.5 to 3 seconds after the first; a 429 is how a server asks for patience.
+AFTER_THREE = 3
+
+
 class Failure:
     """Why no answer came, for people.
 

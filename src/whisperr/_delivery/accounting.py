@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import itertools
 
+from whisperr._contract import DOCTOR
 from whisperr._frozen import Frozen
 from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, count_own
 
-from .description import DOCTOR
 from .reporter import INTERVAL, Tally
 
 TYPE_CHECKING = False

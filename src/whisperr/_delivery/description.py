@@ -6,7 +6,15 @@ echoes would put events into the log.
 
 from __future__ import annotations
 
-from whisperr._contract import AUTH, WRONG_PATH, Failure
+from whisperr._contract import (
+    AFTER_THREE,
+    AFTER_TWO,
+    AT_ONCE,
+    AUTH,
+    DOCTOR,
+    WRONG_PATH,
+    Failure,
+)
 from whisperr._foreign import printable
 from whisperr._process.interruption import belongs_to_caller
 
@@ -31,14 +39,6 @@ if TYPE_CHECKING:
             """Return why the last request got no answer."""
 
 
-DOCTOR = 'run "whisperr doctor"'
-# Attempts in a row that fail before a kind of failure is reported; what is worse counts as well.
-_AT_ONCE = 1
-# A request may be slow once.
-_AFTER_TWO = 2
-# Behind a load balancer a restart is a 502 or a 503 for a second or two, and the third attempt is
-# made 1.5 to 3 seconds after the first; a 429 is how a server asks for patience.
-_AFTER_THREE = 3
 _TIMED_OUT = 408
 _LONGEST_TEXT = 200
 _IN_PATHS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_ABCDEFGHIJKLMNOPQRSTUVWXYZ/.-")
@@ -59,11 +59,11 @@ class _Unknown:
             if belongs_to_caller(another):
                 raise
             text = name
-        return Failure(f"no answer: {printable(text, _LONGEST_TEXT)}", DOCTOR, _AFTER_TWO)
+        return Failure(f"no answer: {printable(text, _LONGEST_TEXT)}", DOCTOR, AFTER_TWO)
 
 
 UNKNOWN: Peer = _Unknown()
-NOTHING = Failure("no answer: the transport returned None", DOCTOR, _AFTER_TWO)
+NOTHING = Failure("no answer: the transport returned None", DOCTOR, AFTER_TWO)
 
 
 def describe(answer: Answer, outcome: str, code: str | None, peer: Peer, *, page: bool) -> Failure:
@@ -76,23 +76,23 @@ def describe(answer: Answer, outcome: str, code: str | None, peer: Peer, *, page
         text = f"{peer.peer} does not have the path of the service ({status})"
         if page and answer.status not in (404, 405):
             text = f"{peer.peer} is not the service: it sent a web page ({status})"
-        return Failure(text, f"correct base_url, now {peer.base_url}; {DOCTOR}", _AT_ONCE)
+        return Failure(text, f"correct base_url, now {peer.base_url}; {DOCTOR}", AT_ONCE)
     if outcome == AUTH:
         what = "the API key" if answer.status == 401 else "the API key or the request"  # noqa: PLR2004  # CONTRACT
         hint = f"set WHISPERR_API_KEY or api_key= to a valid server key; {DOCTOR}"
-        return Failure(f"{peer.peer} refused {what} ({status})", hint, _AT_ONCE)
+        return Failure(f"{peer.peer} refused {what} ({status})", hint, AT_ONCE)
     text = f"{peer.peer} answered {status}"
     if answer.status < 300:  # noqa: PLR2004  # 2xx
         if not page:
-            return Failure(text, DOCTOR, _AT_ONCE)
+            return Failure(text, DOCTOR, AT_ONCE)
         text += " with a web page, so it is not the service, or something stands before it"
-        return Failure(text, f"correct base_url, now {peer.base_url}; {DOCTOR}", _AT_ONCE)
+        return Failure(text, f"correct base_url, now {peer.base_url}; {DOCTOR}", AT_ONCE)
     if answer.status < 400:  # noqa: PLR2004  # 3xx
         target = answer.headers.get("location")
         if target:
             text += f" to {_get_target(target)}; redirects are not followed"
-        return Failure(text, f"set base_url to where the service is; {DOCTOR}", _AT_ONCE)
-    patience = _AFTER_TWO if answer.status == _TIMED_OUT else _AFTER_THREE
+        return Failure(text, f"set base_url to where the service is; {DOCTOR}", AT_ONCE)
+    patience = AFTER_TWO if answer.status == _TIMED_OUT else AFTER_THREE
     return Failure(text, DOCTOR, patience)
 
 

@@ -34,7 +34,7 @@ import sys
 import time
 from _thread import RLock
 
-from whisperr._contract import check_answer
+from whisperr._contract import DOCTOR, check_answer
 from whisperr._events.batch import to_request
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._process.interruption import belongs_to_caller
@@ -44,7 +44,7 @@ from whisperr.errors import NotNow
 
 from .backoff import get_pause
 from .delay import Delay
-from .description import DOCTOR, UNKNOWN
+from .description import UNKNOWN
 from .holds import BLOCKED, PACE, PAUSE, RETRY, Holds
 from .outage import LAST_ATTEMPT, Outage
 from .reporter import get_raise_site

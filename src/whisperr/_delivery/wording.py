@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .description import DOCTOR
+from whisperr._contract import DOCTOR
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

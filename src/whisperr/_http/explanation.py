@@ -8,7 +8,7 @@ from __future__ import annotations
 import errno
 import socket
 
-from whisperr._contract import Failure, Misconfigured
+from whisperr._contract import AFTER_TWO, AT_ONCE, DOCTOR, Failure, Misconfigured
 from whisperr._foreign import printable
 
 from .proxy import ProxyRefusal, get_variable
@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 # The steps of an attempt, in their order.
 CONNECT, TUNNEL, ENCRYPT, EXCHANGE = range(4)
 
-_AT_ONCE = 1  # it rarely heals by itself within seconds, or is worth knowing when it does
-_AFTER_TWO = 2  # one slow answer, or one server that ends amid a request, is nothing unusual
-_DOCTOR = 'run "whisperr doctor"'
 _LONGEST_TEXT = 200
 # Codes of OpenSSL's verification (x509_vfy.h) that a wrong clock causes.
 _NOT_YET_VALID, _EXPIRED = 9, 10
@@ -47,10 +44,10 @@ class Attempt:
             text = _get_text(error)
             if self.proxy is None:
                 text = f"cannot reach {self.server}: {text}"
-            return Failure(text, self._check_proxy, _AT_ONCE)
+            return Failure(text, self._check_proxy, AT_ONCE)
         if self.step == EXCHANGE:
-            return Failure(self._explain_exchange(error), _DOCTOR, _AFTER_TWO)
-        patience = _AFTER_TWO if isinstance(error, TimeoutError) else _AT_ONCE
+            return Failure(self._explain_exchange(error), DOCTOR, AFTER_TWO)
+        patience = AFTER_TWO if isinstance(error, TimeoutError) else AT_ONCE
         detail, hint = self._explain_opening(error)
         if self.proxy is None:
             return Failure(f"cannot reach {self.server} ({detail})", hint, patience)
@@ -72,15 +69,15 @@ class Attempt:
         if isinstance(error, TimeoutError):
             is_dns = isinstance(error, LookUpTimeoutError)
             what = "DNS: no answer" if is_dns else "no connection"
-            return f"{what} within {self.timeout:.3g} s", _DOCTOR
+            return f"{what} within {self.timeout:.3g} s", DOCTOR
         if isinstance(error, socket.gaierror):
-            return f"DNS: {_get_detail(error)}", f"check the name of the host; {_DOCTOR}"
-        return _get_detail(error), _DOCTOR
+            return f"DNS: {_get_detail(error)}", f"check the name of the host; {DOCTOR}"
+        return _get_detail(error), DOCTOR
 
     @property
     def _check_proxy(self) -> str:
         """The next step for a proxy: the variable that names it, as it is spelled."""
-        return f"check {get_variable(self.scheme) or 'the proxy'} and NO_PROXY; {_DOCTOR}"
+        return f"check {get_variable(self.scheme) or 'the proxy'} and NO_PROXY; {DOCTOR}"
 
     @property
     def _peer(self) -> str:
@@ -96,14 +93,14 @@ def _explain_tls(error: Exception, timeout: float) -> tuple[str, str]:
     import ssl  # it is there: the step needs it
 
     if isinstance(error, TimeoutError):
-        return f"TLS: no handshake within {timeout:.3g} s", _DOCTOR
+        return f"TLS: no handshake within {timeout:.3g} s", DOCTOR
     if not isinstance(error, ssl.SSLCertVerificationError):
-        return f"TLS: {_get_detail(error)}", _DOCTOR
+        return f"TLS: {_get_detail(error)}", DOCTOR
     hint = "for an authority of your own set SSL_CERT_FILE or ssl_context"
     if error.verify_code in (_NOT_YET_VALID, _EXPIRED):
         hint = "check this machine's clock"
     message = printable(error.verify_message.rstrip("."), _LONGEST_TEXT)
-    return f"TLS: certificate verify failed: {message}", f"{hint}; {_DOCTOR}"
+    return f"TLS: certificate verify failed: {message}", f"{hint}; {DOCTOR}"
 
 
 def _get_detail(error: Exception) -> str:
