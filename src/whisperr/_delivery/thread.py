@@ -11,7 +11,6 @@ from __future__ import annotations
 import _thread
 import os
 import sys
-from _thread import TIMEOUT_MAX
 
 from whisperr._foreign import printable
 from whisperr._process import threads
@@ -25,6 +24,7 @@ from whisperr._process.logger import log
 from whisperr._process.mutex import Mutex
 from whisperr._process.real_clock import monotonic
 from whisperr._process.signals import block_in_this_thread, get_thread_id
+from whisperr._process.wake_up import WakeUp
 
 from .scheduler import AFTER_A_BUG, NEVER
 
@@ -40,34 +40,6 @@ _NO_THREAD = "the delivery thread cannot be started"
 _TOO_LATE = "this client was made after the exit has ended the clients of the process"
 _NEXT = "call flush() where events must not wait"
 THREAD_NAME = f"{threads.NAMES}delivery"
-
-
-class WakeUp:
-    """Wakes one waiting thread: a binary semaphore on a raw lock.
-
-    `Event`, `Condition` and `queue.Queue` hold a lock inside for a while; a signal handler that
-    interrupts them at the wrong instruction waits for itself for ever. `set` never waits.
-
-    Under gevent, locks that were made before it patched the standard library stop all greenlets
-    at once. So `allocate_lock` is looked up when a wake-up is made, not when this is imported.
-    """
-
-    __slots__ = ("_lock",)
-
-    def __init__(self) -> None:
-        self._lock = _thread.allocate_lock()
-        self._lock.acquire()
-
-    def set(self) -> None:
-        """Let one `wait` return, now or later. Any thread, also from a signal handler."""
-        try:
-            self._lock.release()
-        except RuntimeError:
-            return  # it is set already
-
-    def wait(self, timeout: float) -> bool:
-        """Wait for `set`, `timeout` seconds at most; return whether it came, and reset it."""
-        return self._lock.acquire(timeout=min(max(timeout, 0.0), TIMEOUT_MAX))
 
 
 class DeliveryThread:

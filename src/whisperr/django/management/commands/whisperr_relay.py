@@ -13,9 +13,9 @@ from django.core.management.base import BaseCommand, CommandError
 from whisperr._client import get_pipeline
 from whisperr._contract import MAX_BATCH_EVENTS
 from whisperr._delivery.backoff import get_backoff
-from whisperr._delivery.thread import WakeUp
 from whisperr._options import OPTIONS
 from whisperr._process.exit import EXIT_TIMEOUT
+from whisperr._process.wake_up import WakeUp
 from whisperr._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr.django.conf import DISABLED, SETTINGS, get_outbox_database, new_client
 from whisperr.django.outbox.relay import RelayBuffer, RelayQueue, TableStore

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from whisperr._delivery.thread import WakeUp
+from whisperr._process.wake_up import WakeUp
 
 SOON = 5.0  # the bound of every wait in here: reached only when a test fails
 
