@@ -44,15 +44,12 @@ class Adoption:
         self.dropped: list[bytes] = []
         self.rejected = 0
 
-    def is_any_left(self) -> bool:
-        """Return whether a process has left a log, without holding it: the process may fork."""
+    def is_any_there(self) -> bool:
+        """Return whether there is a log, also of a process that runs: it may end, or store it."""
         try:
-            self._current = self._logs.adopt()
+            return self._logs.is_any_there()
         except StoreError:
             return False  # `move_some` raises it, to be reported
-        found = self._current is not None
-        self.close()
-        return found
 
     def move_some(self) -> bool:
         """Move one group of events; return whether there may be more. Raises StoreError."""

@@ -172,10 +172,10 @@ class LeasedQueue(Intake):
     def poll(self) -> float:
         """Learn what other processes did; return the seconds until the next poll."""
         self._record()
-        if not self._transit.is_idle:  # a log, or what an interrupted call left
+        more = self._adopt()
+        if not (more or self._transit.is_idle):  # a log, or what an interrupted call left
             self._scheduled = False
             self._report_dropped(self._store_transit())
-        more = self._adopt()
         changes = self._use(self._store.poll, None, proves=True) or {}
         for outcome, count in changes.items():
             if outcome == LOST_IN_STORE:
@@ -200,6 +200,8 @@ class LeasedQueue(Intake):
         self._from_store = False
         failures = access.failures
         self._record()
+        if self._may_adopt:
+            self._adopt()  # older than what this process tracks
         if not (transit.is_idle or self._scheduled):
             # Unlike `put`, this always tries the store first: what is in there is older.
             self._report_dropped(self._store_transit(anyway=True))

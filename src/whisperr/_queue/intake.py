@@ -81,7 +81,7 @@ class Intake(CountedQueue):
         self._transit = Transit(max_events, max_bytes, log, clock)
         self._log_report_at = 0.0
         self._adoption = adoption
-        self._may_adopt = adoption is not None and adoption.is_any_left()
+        self._may_adopt = adoption is not None and adoption.is_any_there()
         self._storer = storer
         self._scheduled = False  # whether the storer is going to call `store_pending`
         self._closed = False
@@ -121,8 +121,7 @@ class Intake(CountedQueue):
     @property
     def stored(self) -> int:
         """How many events wait where they survive this process; those of all, as last seen."""
-        transit = self._transit
-        return self._store.waiting + max(len(transit) - transit.in_memory, 0)
+        return self._store.waiting + self._transit.in_log
 
     @property
     def unstored(self) -> int:
@@ -165,7 +164,7 @@ class Intake(CountedQueue):
         more = True
         for _ in range(_MOST_ADOPTED):
             more = more and self._use(adoption.move_some, otherwise=False, adds=True)
-        self._may_adopt = False
+        self._may_adopt = more
         self._report_dropped(adoption.take_dropped())
         rejected = adoption.take_rejected()
         if rejected:

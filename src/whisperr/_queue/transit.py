@@ -16,6 +16,7 @@ interrupted as well: it is taken again. All methods but `put` need the lock for 
 from __future__ import annotations
 
 import time
+from _thread import RLock
 from typing import TYPE_CHECKING
 
 from whisperr._events.batch import take_batch
@@ -63,6 +64,7 @@ class Transit:
         self._max_bytes = max_bytes
         self._clock = clock
         # Whether events are added to memory, and what their positions there lack to their numbers.
+        self._switching = RLock()
         self._uses_memory = log is None
         self._shift = 0
         self._log_retry_at = 0.0
@@ -75,6 +77,8 @@ class Transit:
         self._claiming = False
         self._in_batch = False
         self._storing_batch = False
+        # Number of the first event, and how many, of what a log that was closed has left behind.
+        self._left_behind = 0, 0
         # What is on its way out of the log: the number of the first event, and how many.
         self._moving_of_log: tuple[int, int] | None = None
 
@@ -91,6 +95,11 @@ class Transit:
     def in_memory(self) -> int:
         """How many events are nowhere but in the memory of this process."""
         return len(self.memory) + (0 if self._is_of_log else len(self.batch))
+
+    @property
+    def in_log(self) -> int:
+        """How many events are in files of the log, also in those that were left behind."""
+        return self._left_behind[1] + (0 if self.log is None else len(self.log))
 
     @property
     def held_bytes(self) -> int:
@@ -112,30 +121,29 @@ class Transit:
             return self.memory.put(data)
         if len(data) + EVENT_OVERHEAD_BYTES > self._max_bytes:
             return (data,)
-        with log.lock:
-            if self._uses_memory:
-                self._return_to(log)
-            if not self._uses_memory:
-                try:
-                    log.write(data)
-                except StoreError as error:
-                    self._leave(log, str(error))
-                else:
-                    return log.overflow()
-            return self.memory.put(data)
+        if self._uses_memory:
+            return self._put_beside(log, data)
+        try:
+            log.write(data)
+        except StoreError as error:
+            self._leave(log, str(error))
+            return self._put_beside(log, data)
+        return log.overflow()
 
     def tail(self) -> int:
         """Return the number after that of the newest event."""
-        if self.log is None:
-            return self.memory.tail()
-        with self.log.lock:
-            return self._shift + self.memory.tail() if self._uses_memory else self.log.written
+        with self._switching:
+            if self.log is None or self._uses_memory:
+                return self._shift + self.memory.tail()
+            return self.log.written
 
     def settled(self, position: int) -> bool:
         """Return whether no event before `position` is here."""
         if self.batch and self._batch_number < position:
             return False
         if self.log is not None and len(self.log) and self.log.first < position:
+            return False
+        if self._left_behind[1] and self._left_behind[0] < position:
             return False
         return self.memory.settled(position - self._shift)
 
@@ -221,8 +229,12 @@ class Transit:
             self._give_back_to_log()
         lost = [*self.batch, *self.memory.drain()]
         self.batch = []
-        if self.log is not None:
-            self.log.close()
+        log = self.log
+        if log is not None:
+            if len(log):
+                first, count = self._left_behind if self._left_behind[1] else (log.first, 0)
+                self._left_behind = first, count + len(log)
+            log.close()
         return lost
 
     def reconcile(self, store: Store) -> None:
@@ -252,19 +264,24 @@ class Transit:
 
     # -- the log
 
-    def _leave(self, log: Log, problem: str) -> None:
-        """Add events to memory from now on; the lock of the log is held."""
-        self.log_problem = problem
-        self._log_retry_at = self._clock() + _LOG_RETRY
-        self._shift = log.written - self.memory.tail()
-        self._uses_memory = True
+    def _put_beside(self, log: Log, data: bytes) -> Sequence[bytes]:
+        """Add an event to memory; to the log again, if memory is empty and it is time for a try."""
+        with self._switching:
+            if self._uses_memory and not self.memory.held and self._clock() >= self._log_retry_at:
+                log.skip_to(self._shift + self.memory.tail())
+                self._uses_memory = False
+            if self._uses_memory:
+                return self.memory.put(data)
+        return self.put(data)
 
-    def _return_to(self, log: Log) -> None:
-        """Add events to the log again, if memory is empty and it is time; its lock is held."""
-        if self.memory.held or self._clock() < self._log_retry_at:
-            return
-        log.skip_to(self._shift + self.memory.tail())
-        self._uses_memory = False
+    def _leave(self, log: Log, problem: str) -> None:
+        """Add events to memory from now on."""
+        with self._switching:
+            self.log_problem = problem
+            self._log_retry_at = self._clock() + _LOG_RETRY
+            if not self._uses_memory:
+                self._shift = log.stop() - self.memory.tail()
+                self._uses_memory = True
 
     def _move_of_log(self, store: Store) -> bool:
         """Move the oldest events of the log into the store; return whether there were any."""
