@@ -10,7 +10,7 @@ dead. Nothing is lost by that: the events wait in the file until the child ends 
 descriptor. The owner of a lock releases it explicitly, so such a child cannot hold it up.
 
 Windows: one byte far behind the content, since locks there are mandatory and would keep readers
-out. The system releases them with the handle.
+out, as long as its process lives. The system releases them with the handle.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from typing import TYPE_CHECKING
 from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
-    from typing import Any
+    from types import ModuleType
 
 
-def _import(name: str) -> Any:
+def _import(name: str) -> ModuleType | None:
     try:
         return __import__(name)
     except ImportError:
@@ -33,7 +33,8 @@ def _import(name: str) -> Any:
 
 
 _fcntl, _msvcrt = _import("fcntl"), _import("msvcrt")
-_LOCKED_BYTE = 1 << 40
+# Far behind the content, and below 2 GiB: C's `_locking` knows no larger offset.
+_LOCKED_BYTE = 1 << 30
 # What `msvcrt.locking` raises when another handle has the byte.
 _TAKEN = {errno.EACCES, errno.EDEADLK, getattr(errno, "EDEADLOCK", errno.EDEADLK)}
 
@@ -76,9 +77,7 @@ def unlock(file: int) -> None:
 def _use_byte(file: int, name: str) -> None:
     """Lock or unlock the byte; the offset of the descriptor stays what it was."""
     if _msvcrt is None:
-        raise StoreError(
-            "this Python can lock no files (neither fcntl nor msvcrt), so it has no log"
-        )
+        raise StoreError("this Python can lock no file (no module fcntl or msvcrt): no log here")
     before = os.lseek(file, 0, os.SEEK_CUR)
     try:
         os.lseek(file, _LOCKED_BYTE, os.SEEK_SET)

@@ -24,9 +24,9 @@ file; files are closed and deleted without it. With `fsync` it is held for that 
 
 from __future__ import annotations
 
+import _thread
 import errno
 import os
-from _thread import RLock
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -50,6 +50,8 @@ _MOST_EMPTIED_BYTES = 1 << 20
 # What `claim` returns at most, unless the first line alone is larger.
 _MOST_GROUP_BYTES = 1 << 20
 _LINE_OVERHEAD_BYTES = EVENT_OVERHEAD_BYTES - 1  # the end of a line is counted as its own byte
+# So many new files may be deleted in a row, by processes that look for logs, or by an operator.
+_MOST_TRIES = 10
 # So many of the oldest lines are looked at together when the bytes exceed their bound.
 _LOOK_AHEAD = 8
 _NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
@@ -59,7 +61,11 @@ _sync = getattr(os, "fdatasync", os.fsync)
 
 
 class Log:
-    """The log of one process. `source`: its random number; `written`: the index of the next line."""
+    """The log of one process.
+
+    `source`: its random number. `written`: how many lines were ever written, so the index of the
+    next one.
+    """
 
     def __init__(
         self, directory: str, owner: str, max_events: int, max_bytes: int, *, fsync: bool
@@ -73,7 +79,7 @@ class Log:
         self._forget_all()
 
     def _forget_all(self) -> None:
-        self._lock = RLock()
+        self._lock = _thread.RLock()  # looked up here, because gevent may have replaced it
         self.source = get_new_source()
         self.written = 0
         self._position = 0  # how many bytes of lines were ever written
@@ -84,7 +90,7 @@ class Log:
         self._group: list[bytes] = []
         self._group_at = (0, 0)
         self._claimed = False
-        self._dropped: list[bytes] = []
+        self._dropped: deque[bytes] = deque()
         # What was written and is not counted yet: result, file and event; what was cut off again.
         self._fresh: list[tuple[int, LogFile, bytes]] = []
         self._torn: list[bytes] = []
@@ -162,9 +168,9 @@ class Log:
                 pass
             self._keep_progress()
         self._let_go()
-        with self._lock:
-            dropped, self._dropped = self._dropped, []
-            return dropped
+        popping = _popping(self._dropped, len(self._dropped))
+        # No call from here on.
+        return [*popping]
 
     # -- for one thread at a time
 
@@ -179,8 +185,8 @@ class Log:
             if self._file is not None and not self._file.is_there():
                 self._file = None  # the next write begins another one
             if not self._group:
-                count = _count_group(islice(self._lines, max_events))
-                taken = [*islice(self._lines, count)]
+                taken = _take_group(_slice(self._lines, max_events))
+                count = len(taken)
                 size = _get_size(taken)
                 popping = _popping(self._lines, count)
                 index, position = self._lines_at
@@ -232,9 +238,9 @@ class Log:
             self._count = self._bytes = 0
             self._keep_progress()
         self._let_go()
-        with self._lock:
-            dropped, self._dropped = self._dropped, []
-            return dropped
+        popping = _popping(self._dropped, len(self._dropped))
+        # No call from here on.
+        return [*popping]
 
     def close(self) -> None:
         """Let go of the files: the next process adopts those in which lines wait.
@@ -319,7 +325,7 @@ class Log:
     def _fail(self, error: OSError, data: bytes) -> None:
         """Raise what is to be raised when nothing was written, or write to another file."""
         file = self._file
-        if error.errno == _TOO_LARGE and file is not None:
+        if error.errno == _TOO_LARGE and file is not None and file.size:
             self._write_elsewhere(file, data)
             return
         if error.errno not in _NO_ROOM:
@@ -340,31 +346,32 @@ class Log:
 
     def _begin_file(self) -> LogFile:
         """Return the file to write to: a new one, or one that a signal handler has just begun."""
-        while True:
-            name = Name(self._owner, self.source, self._number)
+        for _ in range(_MOST_TRIES):
+            number = self._number
+            self._number += 1  # at once: what interrupts may begin a file as well
+            name = Name(self._owner, self.source, number)
             path = os.path.join(self._directory, str(name))  # noqa: PTH118  # as in `log_file`
             file = LogFile(path, self.source, self.written, self._position)
-            # No call from here on. Whatever interrupts `create` finds the file among those that are
-            # open, and deletes it.
-            self._number += 1
-            self._files += (file,)
+            self._files += (file,)  # where it is found, and deleted, if this is interrupted
             try:
-                self._create(file)
+                made = self._create(file)
             except OSError as error:
                 self._keep_progress()
                 self._let_go()
                 raise self._to_store_error(error) from error
             # No call from here on.
-            if self._file is None and file.index == self.written:
+            if self._file is None and made and file.index == self.written:
                 self._file = file
             if self._file is not None:
                 return self._file
+        raise StoreError(f"{self._directory}: each new file is deleted at once")
 
-    def _create(self, file: LogFile) -> None:
+    def _create(self, file: LogFile) -> bool:
         make_directory(self._directory)
-        file.create()
+        made = file.create()
         if self._fsync:
             _sync_directory(self._directory)
+        return made
 
     def _to_store_error(self, error: OSError) -> StoreError:
         kind = StoreFullError if error.errno in _NO_ROOM else StoreError
@@ -376,10 +383,10 @@ class Log:
     def _drop_some(self) -> bool:
         """Give up the oldest lines that are not claimed, as far as needed; False without any."""
         from_group = bool(self._group) and not self._claimed
-        lines: Iterable[bytes] = self._group if from_group else self._lines
+        lines = self._group if from_group else self._lines
         over = max(self._count - self._max_events, 0)
         count = size = 0
-        for data in [*islice(lines, over + _LOOK_AHEAD)]:
+        for data in _slice(lines, over + _LOOK_AHEAD):
             held = self._bytes - size - count * _LINE_OVERHEAD_BYTES
             if count >= over and held <= self._max_bytes:
                 break
@@ -462,15 +469,22 @@ def _get_size(lines: Iterable[bytes]) -> int:
     return sum(sizes) + len(sizes)
 
 
-def _count_group(lines: Iterable[bytes]) -> int:
-    """Return how many of these lines are one group: at least one, if there is any."""
-    count = size = 0
-    for data in [*lines]:
+def _take_group(lines: list[bytes]) -> list[bytes]:
+    """Return those of these lines that are one group: at least one, if there is any."""
+    size = 0
+    for count, data in enumerate(lines):
         size += len(data) + 1
         if count and size > _MOST_GROUP_BYTES:
-            break
-        count += 1
-    return count
+            return lines[:count]
+    return lines
+
+
+def _slice(lines: deque[bytes] | list[bytes], end: int) -> list[bytes]:
+    """Return the first lines; a signal handler may add some at the end meanwhile."""
+    try:
+        return [*islice(lines, end)]
+    except RuntimeError:  # by index that does not matter
+        return [*map(lines.__getitem__, range(min(end, len(lines))))]
 
 
 def _popping(lines: deque[bytes], count: int) -> Iterator[bytes]:

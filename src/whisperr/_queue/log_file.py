@@ -35,10 +35,10 @@ _HEX = frozenset("0123456789abcdef")
 _HEX_DIGITS = 16
 _NUMBER_BITS = 63
 _OTHERS_WRITE = 0o022
-_FLAGS = sum(
-    getattr(os, name, 0)
-    for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY", "O_NOINHERIT")
-)
+# Flags that not every system has. No link is followed, opening a pipe does not wait, and programs
+# that this one starts inherit nothing.
+_NAMES = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY", "O_NOINHERIT")
+_FLAGS = sum(getattr(os, name, 0) for name in _NAMES)
 
 
 class Name(NamedTuple):
@@ -113,18 +113,29 @@ class LogFile:
         self.source = source
         self._progress = (-1, -1)
 
-    def create(self) -> None:
-        """Make the file, lock it and write its header. Raises OSError, StoreError."""
+    def __del__(self) -> None:
+        """Close what no caller has, such as a file that an interrupted call has just opened."""
+        try:
+            self.close_in_child()
+        except AttributeError:
+            return  # interrupted before it had any
+
+    def create(self) -> bool:
+        """Make the file, lock it and write its header; False when it was deleted meanwhile.
+
+        Raises OSError. Another process that looks for logs may get the lock of a file that is still
+        empty, and deletes it: the process that made it may have been killed.
+        """
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS
         self.descriptors.extend(map(os.open, (self.path,), (flags,), (0o600,)))
         (file,) = self.descriptors
-        # Another process that looks for logs may have an empty file for a moment, and delete it.
         lock(file)
         if not os.fstat(file).st_nlink:
-            raise StoreError(f"{self.path}: another process deleted it when it was made")
+            return False
         self._open_again()
         self.write_progress(0, self.index)
         os.lseek(file, HEADER_BYTES, os.SEEK_SET)
+        return True
 
     def open(self) -> int:
         """Open a file that is there; return its descriptor. Raises OSError."""
