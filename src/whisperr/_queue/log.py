@@ -27,6 +27,7 @@ from __future__ import annotations
 import _thread
 import errno
 import os
+import time
 from collections import deque
 from itertools import islice
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ from typing import TYPE_CHECKING
 from whisperr.errors import StoreError
 
 from .log_file import LogFile, Name, get_new_source, make_directory
-from .memory import EVENT_OVERHEAD_BYTES
+from .memory import EVENT_OVERHEAD_BYTES, get_size
 from .store import StoreFullError
 
 if TYPE_CHECKING:
@@ -76,6 +77,7 @@ class Log:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._fsync = fsync
+        self._stopped = False
         self._forget_all()
 
     def _forget_all(self) -> None:
@@ -90,12 +92,13 @@ class Log:
         self._group: list[bytes] = []
         self._group_at = (0, 0)
         self._claimed = False
+        self._claimed_size = 0, 0  # events, and the memory that they take
         self._dropped: deque[bytes] = deque()
         # What was written and is not counted yet: result, file and event; what was cut off again.
         self._fresh: list[tuple[int, LogFile, bytes]] = []
         self._torn: list[bytes] = []
         self._writing = False
-        self._number = 0  # of the next file
+        self._number = 0  # of the newest file
         # The file that is written to; all that are open; those to be deleted or only closed.
         self._file: LogFile | None = None
         self._files: list[LogFile] = []
@@ -111,6 +114,8 @@ class Log:
         with self._lock:
             if self._fresh:
                 self._account()
+            if self._stopped:
+                raise StoreError(f"{self._directory}: not written to at the moment")
             file = self._file
             if file is not None and file.size + size > _MOST_FILE_BYTES and not self._writing:
                 self._file = file = None
@@ -195,8 +200,10 @@ class Log:
                 self._group = [*popping]
                 self._group_at = (index, position)
                 self._lines_at = after
+            claimed = len(self._group), get_size(self._group)
             # No call from here on.
             self._claimed = self._group != []
+            self._claimed_size = claimed
             return self.first, self._group.copy()
 
     def ack(self, count: int) -> None:
@@ -207,12 +214,13 @@ class Log:
             if not self._claimed:
                 return
             left, rest = self._group[:count], self._group[count:]
-            number, size = len(left), _get_size(left)
+            number, size, held = len(left), _get_size(left), get_size(left)
             index, position = self._group_at
             # No call from here on.
             self._group = rest
             self._group_at = (index + number, position + size)
             self._claimed = rest != []
+            self._claimed_size = self._claimed_size[0] - number, self._claimed_size[1] - held
             self._count -= number
             self._bytes -= size + number * _LINE_OVERHEAD_BYTES
             self._keep_progress()
@@ -221,6 +229,30 @@ class Log:
     def release(self) -> None:
         """Let the claimed lines wait again."""
         self._claimed = False
+        self._claimed_size = 0, 0
+
+    def stop(self) -> int:
+        """Refuse lines until `skip_to`; return the index that the next one would have had."""
+        with self._lock:
+            if self._fresh:
+                self._account()
+            self._stopped = True
+            return self.written
+
+    def skip_to(self, index: int) -> None:
+        """Take lines again, the next one with this index; the log is empty, if that is another."""
+        with self._lock:
+            if self._fresh:
+                self._account()
+            at = (index, self._position)
+            # No call from here on.
+            if index != self.written:
+                self._file = None  # the lines of one file have successive indices
+                self.written = index
+                self._lines_at = at
+            self._stopped = False
+            self._keep_progress()
+        self._let_go()
 
     def give_up(self) -> list[bytes]:
         """Give up everything, also what is claimed; return it, oldest first."""
@@ -235,6 +267,7 @@ class Log:
             self._lines = lines
             self._lines_at = end
             self._claimed = False
+            self._claimed_size = 0, 0
             self._count = self._bytes = 0
             self._keep_progress()
         self._let_go()
@@ -263,6 +296,7 @@ class Log:
             self._file = None
             self._group = []
             self._claimed = False
+            self._claimed_size = 0, 0
             self._lines = lines
             self._lines_at = (self.written, self._position)
             self._count = self._bytes = 0
@@ -347,8 +381,9 @@ class Log:
     def _begin_file(self) -> LogFile:
         """Return the file to write to: a new one, or one that a signal handler has just begun."""
         for _ in range(_MOST_TRIES):
-            number = self._number
-            self._number += 1  # at once: what interrupts may begin a file as well
+            # The time, so that several logs that were left are adopted in their order. Counted on
+            # at once: what interrupts may begin a file as well.
+            self._number = number = max(self._number + 1, time.time_ns())
             name = Name(self._owner, self.source, number)
             path = os.path.join(self._directory, str(name))  # noqa: PTH118  # as in `log_file`
             file = LogFile(path, self.source, self.written, self._position)
@@ -378,16 +413,21 @@ class Log:
         return kind(f"{self._directory}: {error.strerror or error}")
 
     def _holds_bounds(self) -> bool:
-        return self._count <= self._max_events and self._bytes <= self._max_bytes
+        if self._count <= self._max_events and self._bytes <= self._max_bytes:
+            return True
+        # What is claimed is about to leave.
+        claimed, size = self._claimed_size
+        return self._count - claimed <= self._max_events and self._bytes - size <= self._max_bytes
 
     def _drop_some(self) -> bool:
         """Give up the oldest lines that are not claimed, as far as needed; False without any."""
         from_group = bool(self._group) and not self._claimed
         lines = self._group if from_group else self._lines
-        over = max(self._count - self._max_events, 0)
+        claimed, claimed_bytes = self._claimed_size
+        over = max(self._count - claimed - self._max_events, 0)
         count = size = 0
         for data in _slice(lines, over + _LOOK_AHEAD):
-            held = self._bytes - size - count * _LINE_OVERHEAD_BYTES
+            held = self._bytes - claimed_bytes - size - count * _LINE_OVERHEAD_BYTES
             if count >= over and held <= self._max_bytes:
                 break
             count += 1
