@@ -111,6 +111,13 @@ def get_stored(queue: LeasedQueue) -> list[bytes]:
     return [data for (data,) in rows]
 
 
+def store(queue: Queue, data: bytes) -> None:
+    """Put an event that is in the store, where there is one, when this returns."""
+    queue.put(data)
+    if isinstance(queue, LeasedQueue):
+        queue.store_pending()
+
+
 def take_all(queue: Queue) -> list[bytes]:
     """Take everything out, also what is claimed, oldest first."""
     if not isinstance(queue, LeasedQueue):
