@@ -65,8 +65,12 @@ def get_accounting(queue: LeasedQueue) -> RecordingAccounting:
 class QueueMaker:
     """Makes queues of one kind, each in a store of its own, and closes them all."""
 
-    def __init__(self, kind: str, directory: Path, redis: RedisServer | None = None) -> None:
+    def __init__(
+        self, kind: str, directory: Path, redis: RedisServer | None = None, *, log: bool = True
+    ) -> None:
+        """Without `log`, an event is in the file when `put` returns."""
         self.kind = kind
+        self._log = log
         self._redis = redis
         self._directory = directory
         self._made: list[Queue] = []
@@ -85,7 +89,10 @@ class QueueMaker:
             return MemoryQueue(max_events, max_bytes)
         if self.kind == "sqlite":
             file = SQLiteBuffer(self._directory / f"{name}.db")
-            return file.open(max_events, max_bytes, accounting)
+            if self._log:
+                return file.open(max_events, max_bytes, accounting)
+            store = SQLiteStore(file.path, file.synchronous, file.lease, max_events, max_bytes)
+            return LeasedQueue(store, max_events, max_bytes, accounting)
         assert self._redis is not None
         stream = f"{self._directory.name} {name}".replace(" ", "-")
         config = parse_buffer_url(self._redis.url(stream, timeout=5))

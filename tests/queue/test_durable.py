@@ -196,7 +196,7 @@ class TestThreads:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[QueueMaker]:
-    made = QueueMaker("sqlite", tmp_path)
+    made = QueueMaker("sqlite", tmp_path, log=False)
     yield made
     made.close_all()
 

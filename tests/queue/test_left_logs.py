@@ -115,7 +115,7 @@ class TestAdoption:
     ) -> None:
         """An adopter may have the lock of a file that was made and has no header yet."""
         log = make_log(directory)
-        from whisperr._queue import log_file  # noqa: PLC0415  # patched here only
+        from whisperr._queue import log_file  # patched here only
 
         real_lock = log_file.lock
         found = []
@@ -182,7 +182,7 @@ class TestDamage:
     def test_a_line_without_an_end_is_no_event_however_long(
         self, directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from whisperr._queue import left_logs  # noqa: PLC0415  # patched here only
+        from whisperr._queue import left_logs  # patched here only
 
         monkeypatch.setattr(left_logs, "_CHUNK_BYTES", 64)
         monkeypatch.setattr(left_logs, "_LONGEST_LINE", 256)
@@ -194,7 +194,7 @@ class TestDamage:
     def test_an_event_longer_than_a_chunk_is_read(
         self, directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from whisperr._queue import left_logs  # noqa: PLC0415  # patched here only
+        from whisperr._queue import left_logs  # patched here only
 
         monkeypatch.setattr(left_logs, "_CHUNK_BYTES", 16)
         leave(directory, *range(20))

@@ -85,7 +85,8 @@ class StoreAccess:
         if not anyway and now < self.retry_at:
             return otherwise
         mutex = self.adding if adds else self.mutex
-        refused = mutex.is_mine
+        # That another thread is adding over a connection of its own is no trouble of the store.
+        refused = mutex.is_mine or mutex is not self.mutex
 
         def try_act() -> T:
             nonlocal refused

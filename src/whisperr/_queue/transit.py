@@ -185,7 +185,7 @@ class Transit:
         if self.log is not None and len(self.log):
             number, lines = self.log.claim(max_events)
             # In one step, as below: there is no call in between that could be interrupted.
-            batch = take_batch(lines)
+            batch = take_batch(lines[:max_events])
             self.batch = batch
             self._batch_number = number
             self._is_of_log = batch != []
