@@ -1,4 +1,4 @@
-"""One file of a log: a header, then one event a line. Whoever writes it holds it locked.
+"""One file of a log: a header, then one event a line. The process that writes it holds it locked.
 
 The header says whose log it is and how far its lines have left (the progress). It is written with
 one call in place, and has a checksum. A header that cannot be right never loses an event: the lines
