@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from tests.delivery.rig import event
 from tests.queue.queues import RecordingAccounting
-from whisperr._queue.durable import RETRY, LeasedQueue
+from whisperr._queue.durable import LeasedQueue
+from whisperr._queue.intake import RETRY
 from whisperr._queue.store import StoreFullError
 from whisperr.errors import StoreError
 from whisperr.testing import FakeClock

@@ -98,7 +98,8 @@ class QueueMaker:
 
 
 def get_stored(queue: LeasedQueue) -> list[bytes]:
-    """Return everything in the store of a queue, in order, also what is claimed."""
+    """Store what is in transit; return everything in the store, in order, also what is claimed."""
+    queue.store_pending()
     store = queue._store
     if isinstance(store, RedisStore):
         client = connect(store._connection._server.port)

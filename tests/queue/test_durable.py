@@ -104,7 +104,7 @@ class TestFailures:
             return moved
 
         monkeypatch.setattr(Transit, "store_all", store_and_interrupt)
-        scene.queue._store_memory()
+        scene.queue._store_transit()
         assert scene.store.data == EVENTS[:1]
 
 
@@ -234,7 +234,7 @@ class TestInterruption:
             queue.claim(1)  # stores what an interrupted call left, if it was not a put
             queue.release()
             if act == "put":
-                assert len(queue._memory) == 0, f"line {at}"
+                assert len(queue._transit.memory) == 0, f"line {at}"
             stored = get_stored(queue)
             assert sorted(stored) == sorted(put_events[len(put_events) - len(stored) :]), (
                 f"line {at}"

@@ -17,6 +17,7 @@ from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
     from whisperr._queue.log import Log
 
@@ -175,10 +176,10 @@ class TestBounds:
         assert (len(log), log.held_bytes) == (0, 0)
 
     def test_a_claimed_group_stays_and_what_is_behind_it_is_given_up(self, directory: Path) -> None:
-        log = make_log(directory, max_events=4)
-        write(log, 0, 1, 2, 3)
+        log = make_log(directory, max_events=2)
+        write(log, 0, 1)
         log.claim(2)
-        write(log, 4, 5)
+        write(log, 2, 3, 4, 5)
         assert log.overflow() == [event(2), event(3)]
         assert log.first == 0
         log.ack(1)
@@ -188,24 +189,24 @@ class TestBounds:
         assert get_claimed(log) == (4, [4, 5])
 
     def test_a_released_group_is_the_oldest_again(self, directory: Path) -> None:
-        log = make_log(directory, max_events=4)
-        write(log, 0, 1, 2, 3)
+        log = make_log(directory, max_events=2)
+        write(log, 0, 1)
         log.claim(2)
-        write(log, 4)
+        write(log, 2, 3, 4)
         assert log.overflow() == [event(2)]
         log.release()
         write(log, 5)
-        assert log.overflow() == [event(0)]
-        assert get_claimed(log) == (1, [1])
-        log.ack(1)
-        assert get_claimed(log) == (3, [3, 4, 5])
+        assert log.overflow() == [event(0), event(1), event(3)]
+        assert get_claimed(log) == (4, [4, 5])
 
-    def test_a_claimed_group_larger_than_the_bounds_stays(self, directory: Path) -> None:
-        log = make_log(directory, max_events=1)
+    @pytest.mark.parametrize("bound", [{"max_events": 1}, {"max_bytes": get_size([event(0)])}])
+    def test_what_is_claimed_does_not_count(self, directory: Path, bound: dict[str, Any]) -> None:
+        log = make_log(directory, **bound)
         write(log, 0, 1)
         log.claim(2)
-        assert log.overflow() == []
         write(log, 2)
+        assert log.overflow() == []
+        write(log, 3)
         assert log.overflow() == [event(2)]
 
     def test_what_was_given_up_is_not_left_for_the_next_process(self, directory: Path) -> None:
@@ -333,6 +334,38 @@ class TestFiles:
         log.ack(1)
         log.close()
         assert read_events(directory) == [event(2)]
+
+
+class TestPauses:
+    """While the log fails, events wait elsewhere, with numbers of the same series."""
+
+    def test_while_it_is_stopped_lines_are_refused_and_can_be_claimed(
+        self, log: Log, directory: Path
+    ) -> None:
+        write(log, 0, 1)
+        assert log.stop() == 2
+        with pytest.raises(StoreError, match="not written to at the moment"):
+            log.write(event(2))
+        assert get_claimed(log) == (0, [0, 1])
+        log.ack(2)
+        log.skip_to(2)
+        write(log, 2)
+        assert get_claimed(log) == (2, [2])
+        assert len(get_files(directory)) == 1
+
+    def test_the_next_line_can_have_a_later_index(self, log: Log, directory: Path) -> None:
+        write(log, 0)
+        log.claim(1)
+        log.ack(1)
+        log.stop()
+        log.skip_to(7)
+        assert (log.first, log.written, len(log)) == (7, 7, 0)
+        write(log, 7, 8)
+        assert get_claimed(log, 1) == (7, [7])
+        log.ack(1)
+        source = log.source
+        log.close()
+        assert read_left(directory) == [(source, 8, event(8))]
 
 
 class TestErrors:

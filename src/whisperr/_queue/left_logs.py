@@ -73,6 +73,10 @@ class LeftLogs:
                 tried.discard(name.source)  # the next file is the oldest now
         return None
 
+    def is_any_there(self) -> bool:
+        """Return whether there is a log, also one that a process holds. Raises StoreError."""
+        return bool(self._list())
+
     def _list(self) -> Sequence[Name]:
         """Return the names of the logs of this store, the oldest files first."""
         try:

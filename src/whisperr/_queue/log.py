@@ -28,24 +28,22 @@ import _thread
 import errno
 import os
 from collections import deque
-from itertools import islice
 from typing import TYPE_CHECKING
+
+from whisperr.errors import StoreError
 
 from .log_file import get_new_source
 from .log_files import NO_ROOM, LogFiles
-from .memory import EVENT_OVERHEAD_BYTES
+from .log_lines import get_line_bytes, popping_lines, slice_lines, take_group
+from .memory import EVENT_OVERHEAD_BYTES, get_size
 from .store import StoreFullError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from .log_file import LogFile
 
 # A file that would exceed this is continued in another one, so that the room of what has left can
 # be given back, whatever waits behind it.
 _MOST_FILE_BYTES = 8 << 20
-# What `claim` returns at most, unless the first line alone is larger.
-_MOST_GROUP_BYTES = 1 << 20
 _LINE_OVERHEAD_BYTES = EVENT_OVERHEAD_BYTES - 1  # the end of a line is counted as its own byte
 # So many of the oldest lines are looked at together when the bytes exceed their bound.
 _LOOK_AHEAD = 8
@@ -64,6 +62,7 @@ class Log:
         self._max_events = max_events
         self._max_bytes = max_bytes
         self._fsync = fsync
+        self._stopped = False
         self._forget_all()
 
     def _forget_all(self) -> None:
@@ -77,7 +76,7 @@ class Log:
         self._lines_at = (0, 0)  # index and position of its first line
         self._group: list[bytes] = []
         self._group_at = (0, 0)
-        self._claimed = False
+        self._claimed = 0, 0  # how many lines of the group, and the memory that they take
         self._dropped: deque[bytes] = deque()
         # What was written and is not counted yet: result, file and event; what was cut off again.
         self._fresh: list[tuple[int, LogFile, bytes]] = []
@@ -93,15 +92,18 @@ class Log:
         with self._lock:
             if self._fresh:
                 self._account()
+            if self._stopped:
+                raise StoreError(f"{self._directory}: not written to at the moment")
             file = self._files.current
             if file is not None and file.size + size > _MOST_FILE_BYTES and not self._writing:
                 self._files.current = file = None
             if file is None:
                 file = self._files.begin(self._get_end)
+            descriptor = file.descriptors[0]
             self._writing = True
             try:
                 self._fresh.extend(
-                    zip(map(os.write, file.descriptors, (line,)), (file,), (data,))  # noqa: B905  # slower
+                    zip(map(os.write, (descriptor,), (line,)), (file,), (data,))  # noqa: B905  # slower
                 )
             except OSError as error:
                 self._fail(error, file, data)
@@ -155,7 +157,7 @@ class Log:
                 pass
             self._keep_progress()
         self._files.let_go()
-        popping = _popping(self._dropped, len(self._dropped))
+        popping = popping_lines(self._dropped, len(self._dropped))
         # No call from here on.
         return [*popping]
 
@@ -171,18 +173,19 @@ class Log:
                 self._account()
             self._files.find_out_whether_deleted()
             if not self._group:
-                taken = _take_group(_slice(self._lines, max_events))
+                taken = take_group(slice_lines(self._lines, max_events))
                 count = len(taken)
-                size = _get_size(taken)
-                popping = _popping(self._lines, count)
+                size = get_line_bytes(taken)
+                popping = popping_lines(self._lines, count)
                 index, position = self._lines_at
                 after = (index + count, position + size)
                 # No call from here on.
                 self._group = [*popping]
                 self._group_at = (index, position)
                 self._lines_at = after
+            claimed = len(self._group), get_size(self._group)
             # No call from here on.
-            self._claimed = self._group != []
+            self._claimed = claimed
             return self.first, self._group.copy()
 
     def ack(self, count: int) -> None:
@@ -190,15 +193,15 @@ class Log:
         with self._lock:
             if self._fresh:
                 self._account()
-            if not self._claimed:
+            if not self._claimed[0]:
                 return
             left, rest = self._group[:count], self._group[count:]
-            number, size = len(left), _get_size(left)
+            number, size, held = len(left), get_line_bytes(left), get_size(left)
             index, position = self._group_at
             # No call from here on.
             self._group = rest
             self._group_at = (index + number, position + size)
-            self._claimed = rest != []
+            self._claimed = self._claimed[0] - number, self._claimed[1] - held
             self._count -= number
             self._bytes -= size + number * _LINE_OVERHEAD_BYTES
             self._keep_progress()
@@ -206,7 +209,30 @@ class Log:
 
     def release(self) -> None:
         """Let the claimed lines wait again."""
-        self._claimed = False
+        self._claimed = 0, 0
+
+    def stop(self) -> int:
+        """Refuse lines until `skip_to`; return the index that the next one would have had."""
+        with self._lock:
+            if self._fresh:
+                self._account()
+            self._stopped = True
+            return self.written
+
+    def skip_to(self, index: int) -> None:
+        """Take lines again, the next one with this index; the log is empty, if that is another."""
+        with self._lock:
+            if self._fresh:
+                self._account()
+            at = (index, self._position)
+            # No call from here on.
+            if index != self.written:
+                self._files.current = None  # the lines of one file have successive indices
+                self.written = index
+                self._lines_at = at
+            self._stopped = False
+            self._keep_progress()
+        self._files.let_go()
 
     def give_up(self) -> list[bytes]:
         """Give up everything, also what is claimed; return it, oldest first."""
@@ -220,11 +246,11 @@ class Log:
             self._group = []
             self._lines = lines
             self._lines_at = end
-            self._claimed = False
+            self._claimed = 0, 0
             self._count = self._bytes = 0
             self._keep_progress()
         self._files.let_go()
-        popping = _popping(self._dropped, len(self._dropped))
+        popping = popping_lines(self._dropped, len(self._dropped))
         # No call from here on.
         return [*popping]
 
@@ -249,7 +275,7 @@ class Log:
             files.opened = []
             files.current = None
             self._group = []
-            self._claimed = False
+            self._claimed = 0, 0
             self._lines = lines
             self._lines_at = (self.written, self._position)
             self._count = self._bytes = 0
@@ -326,21 +352,26 @@ class Log:
         return self.written, self._position
 
     def _holds_bounds(self) -> bool:
-        return self._count <= self._max_events and self._bytes <= self._max_bytes
+        if self._count <= self._max_events and self._bytes <= self._max_bytes:
+            return True
+        # What is claimed is about to leave.
+        claimed, size = self._claimed
+        return self._count - claimed <= self._max_events and self._bytes - size <= self._max_bytes
 
     def _drop_some(self) -> bool:
         """Give up the oldest lines that are not claimed, as far as needed; False without any."""
-        from_group = bool(self._group) and not self._claimed
+        from_group = bool(self._group) and not self._claimed[0]
         lines = self._group if from_group else self._lines
-        over = max(self._count - self._max_events, 0)
+        claimed, claimed_bytes = self._claimed
+        over = max(self._count - claimed - self._max_events, 0)
         count = size = 0
-        for data in _slice(lines, over + _LOOK_AHEAD):
-            held = self._bytes - size - count * _LINE_OVERHEAD_BYTES
+        for data in slice_lines(lines, over + _LOOK_AHEAD):
+            held = self._bytes - claimed_bytes - size - count * _LINE_OVERHEAD_BYTES
             if count >= over and held <= self._max_bytes:
                 break
             count += 1
             size += len(data) + 1
-        rest, popping = self._group[count:], _popping(self._lines, count)
+        rest, popping = self._group[count:], popping_lines(self._lines, count)
         index, position = self._group_at if from_group else self._lines_at
         after = (index + count, position + size)
         # No call from here on.
@@ -364,32 +395,3 @@ class Log:
 
     def _is_empty(self) -> bool:
         return not (self._count or self._fresh)
-
-
-def _get_size(lines: Iterable[bytes]) -> int:
-    """Return how many bytes these lines take in a file."""
-    sizes = [*map(len, lines)]
-    return sum(sizes) + len(sizes)
-
-
-def _take_group(lines: list[bytes]) -> list[bytes]:
-    """Return those of these lines that are one group: at least one, if there is any."""
-    size = 0
-    for count, data in enumerate(lines):
-        size += len(data) + 1
-        if count and size > _MOST_GROUP_BYTES:
-            return lines[:count]
-    return lines
-
-
-def _slice(lines: deque[bytes] | list[bytes], end: int) -> list[bytes]:
-    """Return the first lines; a signal handler may add some at the end meanwhile."""
-    try:
-        return [*islice(lines, end)]
-    except RuntimeError:  # by index that does not matter
-        return [*map(lines.__getitem__, range(min(end, len(lines))))]
-
-
-def _popping(lines: deque[bytes], count: int) -> Iterator[bytes]:
-    """Return an iterator that removes the first `count` lines; a list display runs it in C."""
-    return islice(iter(lines.popleft, None), count)

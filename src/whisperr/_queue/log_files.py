@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 from typing import TYPE_CHECKING
 
 from whisperr.errors import StoreError
@@ -44,7 +45,7 @@ class LogFiles:
         self.opened: list[LogFile] = []
         self.done_with: list[LogFile] = []
         self.left_behind: list[LogFile] = []
-        self._number = 0  # of the next file
+        self._number = 0  # of the newest file
 
     def begin(self, get_end: Callable[[], tuple[int, int]]) -> LogFile:
         """Return the file to write to: a new one, or one that a signal handler has just begun.
@@ -52,8 +53,9 @@ class LogFiles:
         `get_end` returns the index of the next line, and how many bytes of lines there were.
         """
         for _ in range(_MOST_TRIES):
-            number = self._number
-            self._number += 1  # at once: what interrupts may begin a file as well
+            # The time, so that logs that were left are adopted in their order. Counted on at once:
+            # what interrupts may begin a file as well.
+            self._number = number = max(self._number + 1, time.time_ns())
             path = os.path.join(  # noqa: PTH118  # as in `log_file`
                 self._directory, str(Name(self._owner, self.source, number))
             )
@@ -62,7 +64,10 @@ class LogFiles:
             try:
                 made = self._create(file)
             except OSError as error:
+                self._discard(file)
                 raise self.to_store_error(error) from error
+            if not made:
+                self._discard(file)
             index, _ = get_end()
             # No call from here on.
             if self.current is None and made and file.index == index:
@@ -77,6 +82,11 @@ class LogFiles:
         if self._fsync:
             _sync_directory(self._directory)
         return made
+
+    def _discard(self, file: LogFile) -> None:
+        """Delete a file that could not be made."""
+        file.delete()
+        _remove(self.opened, file)
 
     def cut(self, file: LogFile) -> None:
         """Remove a part of a line from the end of a file, or write to another one from now on."""
@@ -132,10 +142,10 @@ class LogFiles:
         """Close and delete what is not needed, which may take a while: without a lock."""
         for one in [*self.done_with]:
             one.delete()
-            _discard(self.done_with, one)
+            _remove(self.done_with, one)
         for one in [*self.left_behind]:
             one.close()
-            _discard(self.left_behind, one)
+            _remove(self.left_behind, one)
 
     def close_in_child(self) -> None:
         """Close the descriptors only."""
@@ -148,7 +158,7 @@ class LogFiles:
         return kind(f"{self._directory}: {error.strerror or error}")
 
 
-def _discard(files: list[LogFile], one: LogFile) -> None:
+def _remove(files: list[LogFile], one: LogFile) -> None:
     try:
         files.remove(one)
     except ValueError:
