@@ -17,6 +17,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+from whisperr._contract import DOCTOR
 from whisperr._process import forks
 from whisperr._process.identity import get_process
 from whisperr._process.logger import log
@@ -46,7 +47,7 @@ PATIENCE_AT_THE_END = 2.0
 _ROUNDS = 2
 # So many groups of events are adopted in one poll; the next one follows at once.
 _MOST_ADOPTED = 20
-# A log that cannot be written is reported once in so many seconds.
+# A trouble that puts no event at risk is reported once in so many seconds.
 _LOG_REPORT_INTERVAL = 60.0
 REJECTED = "not written by this package, or damaged in the store; set aside"
 
@@ -79,7 +80,7 @@ class Intake(CountedQueue):
         self._clock = clock
         self._access = StoreAccess(self.first_retry, self.longest_retry, concurrent=concurrent)
         self._transit = Transit(max_events, max_bytes, log, clock)
-        self._log_report_at = 0.0
+        self._log_report_at: dict[str, float] = {}
         self._adoption = adoption
         self._may_adopt = adoption is not None and adoption.is_any_there()
         self._storer = storer
@@ -178,10 +179,20 @@ class Intake(CountedQueue):
 
     def _report_log(self) -> None:
         """Log that the log cannot be written, which makes calls slower or less durable."""
-        problem, now = self._transit.take_log_problem(), self._clock()
-        if problem is not None and now >= self._log_report_at:
-            self._log_report_at = now + _LOG_REPORT_INTERVAL
-            log("warning", "%s; events go into %s without the log", problem, self.name)
+        problem = self._transit.take_log_problem()
+        if problem is not None:
+            self._log_once("%s; events go to the store without it; %s", problem)
+
+    def _report_in_log(self, problem: str | None) -> None:
+        """Log that the store cannot be used, while all that waits is in the log."""
+        if problem is not None:
+            self._log_once("%s; events wait in the log before it; %s", problem)
+
+    def _log_once(self, message: str, problem: str) -> None:
+        now = self._clock()
+        if now >= self._log_report_at.get(message, 0.0):
+            self._log_report_at[message] = now + _LOG_REPORT_INTERVAL
+            log("warning", message, problem, DOCTOR)
 
     def _report_dropped(self, dropped: Sequence[bytes]) -> None:
         if dropped:
@@ -211,8 +222,11 @@ class Intake(CountedQueue):
         if access.changed and not access.is_mine:
             access.changed = False
             self._accounting.store_problem(access.problem)
-            message = access.take_report()
             count = self._transit.in_memory
+            if self._transit.log is not None and not count:
+                self._report_in_log(access.problem)
+                return result
+            message = access.take_report()
             if message is not None and (count or access.problem is not None):
                 self.report_problem(message, count)
         return result
