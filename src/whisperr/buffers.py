@@ -206,19 +206,19 @@ class RedisBuffer(Frozen):
         from ._queue.redis_connection import RedisConnection
         from ._queue.storer import get_storer
 
-        connections = (RedisConnection(self._server, self.timeout) for _ in range(2))
-        log, adoption, source = None, None, None
+        log, logs = None, None
         if self.log is not None:
             owner = sha1(f"{self.address} {self.stream}".encode(), usedforsecurity=False)
-            log, logs = _open_log(
-                self.log, owner.hexdigest()[:16], max_events, max_bytes, fsync=False
-            )
-            source = log.source
+            log, logs = _open_log(self.log, owner.hexdigest()[:16], max_events, max_bytes)
         store = RedisStore(
-            *connections, self.streams, self.lease, max_events, max_bytes, source=source
+            RedisConnection(self._server, self.timeout),
+            self.streams,
+            self.lease,
+            max_events,
+            max_bytes,
+            source=None if log is None else log.source,
         )
-        if log is not None:
-            adoption = Adoption(logs, store)
+        adoption = None if logs is None else Adoption(logs, store)
         return LeasedQueue(
             store,
             max_events,
@@ -281,7 +281,7 @@ def _parse_options(query: str, known: set[str]) -> dict[str, Any]:
 
 
 def _open_log(
-    directory: str, owner: str, max_events: int, max_bytes: int, *, fsync: bool
+    directory: str, owner: str, max_events: int, max_bytes: int, *, fsync: bool = False
 ) -> tuple[Log, LeftLogs]:
     """Return the log of this process, and where those of others are found that have ended."""
     from ._queue.left_logs import LeftLogs

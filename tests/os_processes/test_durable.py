@@ -33,7 +33,7 @@ def buffer_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/events.db?lease=1"
     redis: RedisServer = request.getfixturevalue("redis_server")
-    return redis.url(tmp_path.name, lease=1, timeout=5)
+    return redis.url(tmp_path.name, lease=1, timeout=5, log=tmp_path / "log")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="reads what a killed process wrote to a pipe")

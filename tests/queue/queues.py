@@ -91,6 +91,7 @@ class QueueMaker:
         config = parse_buffer_url(self._redis.url(stream, timeout=5))
         queue = config.open(max_events, max_bytes, accounting)
         assert isinstance(queue, LeasedQueue)
+        queue._storer = None  # so that an event is in the store when `put` returns
         return queue
 
     def close_all(self) -> None:
@@ -99,8 +100,9 @@ class QueueMaker:
 
 
 def get_stored(queue: LeasedQueue) -> list[bytes]:
-    """Store what is in transit; return everything in the store, in order, also what is claimed."""
-    queue.store_pending()
+    """Return everything in the store of a queue, in order, also what is claimed."""
+    if queue._transit.log is not None:
+        queue.store_pending()
     store = queue._store
     if isinstance(store, RedisStore):
         assert isinstance(store._connection, RedisConnection)

@@ -8,6 +8,7 @@ import time
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,7 +19,7 @@ from whisperr._queue.sqlite import SQLiteStore
 from whisperr.dev import LocalServer, faults
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from tests.redis_server import RedisServer
     from whisperr import WhisperrError
@@ -56,6 +57,19 @@ def deliver_all(client: Whisperr) -> None:
     deadline = time.monotonic() + LIMIT
     while not client.flush(BOUND):
         assert time.monotonic() < deadline, client.stats()
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    """Wait until something holds that other threads bring about."""
+    deadline = time.monotonic() + LIMIT
+    while not holds():
+        assert time.monotonic() < deadline
+        Event().wait(0.005)
+
+
+def wait_until_stored(client: Whisperr) -> None:
+    """Wait until nothing is in memory only."""
+    wait_until(lambda: client.stats().unstored == 0)
 
 
 def not_durable(errors: list[WhisperrError]) -> list[str]:
@@ -274,11 +288,14 @@ def test_while_redis_is_away_calls_return_and_nothing_is_lost(
     url = redis_server.url(tmp_path.name, timeout=1)
     client = make_client(buffer=url, flush_at=10_000, flush_interval=3_600)
     track(client, *range(10))
+    wait_until_stored(client)
     redis_server.stop()
     try:
         assert track(client, *range(10, 300)) < BOUND
         assert counts_add_up(client)
+        wait_until(lambda: client.stats().problem is not None)
         assert "redis://127.0.0.1" in (client.stats().problem or "")
+        assert (client.stats().stored, client.stats().unstored) == (10, 290)
     finally:
         redis_server.start()
     deliver_all(client)
@@ -308,6 +325,7 @@ def test_a_shutdown_while_redis_is_away_is_bounded_and_reports_the_loss(
     server.set_faults(faults.status(503))
     client = make_client(buffer=redis_server.url(tmp_path.name, timeout=1))
     track(client, 1)
+    wait_until_stored(client)
     redis_server.stop()
     try:
         track(client, 2, 3)
