@@ -62,10 +62,10 @@ for number in range(1_000_000):
     if chosen is None:
         sys.exit("not accepted")
     os.write(1, f"{chosen} {time.monotonic()}\\n".encode())
-    if number % 10 == 9 and client.stats().unstored == 0:
-        os.write(1, b"stored\\n")
     if number % 20 == 19:
         pause.wait(random.choice((0, 0, 0.001, 0.01, 0.05)))  # else none lives to deliver
+        if client.stats().unstored == 0:
+            os.write(1, b"stored\\n")
     if number % 100 == 99:
         client.flush(0.1)  # also ends a pause
 """
