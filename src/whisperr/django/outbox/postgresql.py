@@ -14,7 +14,6 @@ from whisperr.django.models import OutboxEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import timedelta
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -23,11 +22,12 @@ if TYPE_CHECKING:
 # Made while the table was empty or all rows were claimed, they say that hardly any row is free;
 # then the planner reads and sorts the whole table for each claim, in place of its first ids.
 _CLAIM = """\
-UPDATE {table} SET token = %s, leased_until = STATEMENT_TIMESTAMP() + %s
+UPDATE {table} SET token = %s, leased_until = STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second'
 WHERE id = ANY(ARRAY(
     SELECT id FROM {table}
     WHERE COALESCE(leased_until, '-infinity')
-        NOT BETWEEN STATEMENT_TIMESTAMP() AND STATEMENT_TIMESTAMP() + %s{above}
+        NOT BETWEEN STATEMENT_TIMESTAMP()
+        AND STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second'{above}
     ORDER BY id LIMIT %s FOR UPDATE SKIP LOCKED))
 RETURNING id, CASE WHEN LENGTH(data) <= %s THEN data END, LENGTH(data)"""
 _ABOVE = " AND id > %s"
@@ -40,14 +40,14 @@ def claim_rows(
     count: int,
     last: int | None,
     *,
-    lease: timedelta,
-    longest: timedelta,
+    lease: float,
+    longest: float,
     largest_bytes: int,
 ) -> list[tuple[int, object, int]]:
     """Claim the first `count` free rows, those above `last` if that is an id.
 
     Return the id, the data and its size of each, in the order of the ids; no data above
-    `largest_bytes`. A lease that lasts longer than `longest` is none.
+    `largest_bytes`. A lease lasts for `lease` seconds; one of more than `longest` is none.
     """
     above, ids = ("", ()) if last is None else (_ABOVE, (last,))
     query = _CLAIM.format(table=_get_table(connection), above=above)

@@ -74,8 +74,8 @@ class Claims:
                 token,
                 count,
                 last,
-                lease=timedelta(seconds=lease),
-                longest=_LONGEST_CLAIM,
+                lease=lease,
+                longest=_LONGEST_CLAIM.total_seconds(),
                 largest_bytes=self.largest_bytes,
             )
             return token, [self._to_row(*values) for values in found]
