@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from django.db import Error, connections
 
 from whisperr._process.logger import log
+from whisperr._queue.claim_range import ClaimRange
 from whisperr._queue.clock import ExpiryClock
 from whisperr._queue.durable import EXPIRED, LeasedQueue
 from whisperr._queue.memory import Foreign, get_size
@@ -67,6 +68,7 @@ class TableStore:
         self._more = True  # there may be free rows in the table
         self._failure: StoreError | None = None  # that was passed over, until the next claim
         self._expiry_clock = ExpiryClock()
+        self._range = ClaimRange(clock)
         self.appended_to: int = 0
         self.stopping: bool = False
         self.rounds: int = 0
@@ -180,6 +182,7 @@ class TableStore:
         """Give all claimed rows back, so that any relay may claim them at once."""
         rows, self._claimed, self._group = [*self._claimed, *self._group], [], deque()
         self._more = True
+        self._range.reset()  # what is given back is claimed first, before what came after it
         if rows:  # if the table cannot be used now, the end of the lease frees them
             self._try(lambda: self._claims.release(self._token, rows), None)
         return ()
@@ -210,10 +213,8 @@ class TableStore:
         self._write_results()
         if self._group or not self._more:
             return
-        began = self._clock()
-        self._token, rows = self._claims.claim(self._batch, self._lease)
-        self._until = began + self._lease
-        self._more = len(rows) == self._batch
+        rows = self._range.scan(self._claim_above, self._batch)
+        self._more = self._range.may_find_more
         refused: dict[tuple[Reason, str], list[Row]] = {}
         for row in rows:
             problem = self._get_problem(row)
@@ -230,6 +231,12 @@ class TableStore:
                 len(some),
                 reason,
             )
+
+    def _claim_above(self, last: int | None) -> Sequence[Row]:
+        began = self._clock()
+        self._token, rows = self._claims.claim(self._batch, self._lease, last)
+        self._until = began + self._lease
+        return rows
 
     def _get_problem(self, row: Row) -> tuple[Reason, str] | None:
         """Return why a row cannot be sent: it would spoil the batch that it is in."""
@@ -255,7 +262,8 @@ class TableStore:
         return owned
 
     def _count_round(self) -> None:
-        if not (self._claimed or self._group or self._more or self._results):
+        left = self._claimed or self._group or self._more or self._results
+        if not left and self._range.is_exhausted:
             self.rounds += 1
 
     def _try(self, act: Callable[[], T], otherwise: T) -> T:
@@ -271,6 +279,7 @@ class TableStore:
         self._claims.close()
         self.failures += 1
         self._more = True
+        self._range.reset()  # it may be another server, with other rows
         # The first line only: the others may show the row.
         return StoreError(f"the outbox: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
 
