@@ -32,19 +32,21 @@ def get_default_context() -> ssl.SSLContext:
     global _made  # noqa: PLW0603  # one context a process
     with first_use():
         import ssl
+        from _ssl import get_default_verify_paths  # that of `ssl` also looks whether they exist
 
+        variable, default, *_ = get_default_verify_paths()
         # `gevent` and `truststore` put classes of their own into `ssl`, maybe after the first use.
-        state = _get_state(ssl.get_default_verify_paths().cafile), ssl.SSLContext
+        state = _get_state(os.environ.get(variable) or default), ssl.SSLContext
         if _made is None or _made[0] != state:
             _made = state, ssl.create_default_context()
         return _made[1]
 
 
-def _get_state(file: str | None) -> State:
+def _get_state(file: str) -> State:
     """Return what a context is made from: variables, and the file of the authorities."""
     named = tuple(map(os.environ.get, _VARIABLES))
     try:
-        found = None if file is None else os.stat(file)  # noqa: PTH116  # nor is `pathlib` imported
-    except OSError:  # removed at this moment
-        found = None
-    return named if found is None else (*named, found.st_mtime_ns, found.st_size, found.st_ino)
+        found = os.stat(file)  # noqa: PTH116  # without the import of `pathlib`
+    except OSError:  # there is none
+        return named
+    return (*named, found.st_mtime_ns, found.st_size, found.st_ino)
