@@ -143,7 +143,7 @@ def _best_peer(values: Values, figure: Figure) -> str:
     found = ratio(ours, whole[name])
     if found is None:
         return ""
-    return f"The {figure.label} of {OURS} is {format_number(found, 2)} times that of {name}."
+    return f"Beside {name}, the best of the others: {format_number(found, 2)} times its {figure.label}."
 
 
 def _is_faulty(figures: dict[str, list[float]]) -> bool:
