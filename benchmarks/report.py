@@ -143,7 +143,8 @@ def _best_peer(values: Values, figure: Figure) -> str:
     found = ratio(ours, whole[name])
     if found is None:
         return ""
-    return f"Beside {name}, the best of the others: {format_number(found, 2)} times its {figure.label}."
+    times = format_number(found, 2)
+    return f"Beside {name}, the best of the others: {times} times its {figure.label}."
 
 
 def _is_faulty(figures: dict[str, list[float]]) -> bool:

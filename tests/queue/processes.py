@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from tests.queue.queues import ROOM, RecordingAccounting, get_stored
 from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.redis import RedisStore
+from whisperr._queue.redis_keys import get_key
 from whisperr._queue.sqlite import SQLiteStore
 from whisperr.buffers import parse_buffer_url
 from whisperr.testing import FakeClock
@@ -134,6 +135,7 @@ class RedisProcesses(Processes):
         queue = parse_buffer_url(url).open(max_events, max_bytes, accounting)
         assert isinstance(queue, LeasedQueue)
         queue._clock = lambda: self.steady
+        queue._storer = None  # so that an event is in the store when `put` returns
         return queue
 
     @property
@@ -147,10 +149,10 @@ class RedisProcesses(Processes):
         return get_stored(self.made[0])
 
     def get_lease_left(self) -> float:
-        return int(self.client.pttl(f"{self.stream}:lease")) / 1_000
+        return int(self.client.pttl(get_key(self.stream, "lease"))) / 1_000
 
     def end_lease(self) -> None:
-        assert self.client.delete(f"{self.stream}:lease") == 1
+        assert self.client.delete(get_key(self.stream, "lease")) == 1
 
     def fail(self) -> None:
         self.redis.stop()
