@@ -131,11 +131,6 @@ class Pipeline:
         """Whether everything is over, the last report included."""
         return self.scheduler.ended and self.reporter.due() is None
 
-    @property
-    def has_thread(self) -> bool:
-        """Whether a thread delivers; without one a call that waits does."""
-        return self.thread.started
-
     def put(self, data: bytes, call_site: str | None = None) -> bool:
         """Accept one encoded event; False when it was not kept. `call_site` as in `reject`."""
         if self.sink is not None:
@@ -285,7 +280,7 @@ class Pipeline:
         ended = self.thread.wait_until(lambda: scheduler.ended, lambda: False, deadline)
         if not ended and not self.thread.is_mine:
             scheduler.abandon()
-            self.thread.wake_waiting()
+            self.thread.release()
         given_up = self.deferrals.give_up()
         if given_up:
             self.accounting.lost_deferred(given_up, "shutdown", NEVER_SETTLED)
