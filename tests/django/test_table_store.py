@@ -20,8 +20,8 @@ from tests.django.rows import (
 from tests.queue.queues import get_accounting
 from tests.queue.store_contract import StoreContract, claim, put, to_numbers, trust_clock
 from whisperr._queue.memory import Foreign
+from whisperr._queue.table_store import RelayQueue
 from whisperr.django.models import DeadLetter, OutboxEvent
-from whisperr.django.outbox.relay import RelayQueue
 from whisperr.errors import Loss, NotNow
 
 if TYPE_CHECKING:
