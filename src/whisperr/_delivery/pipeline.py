@@ -122,6 +122,11 @@ class Pipeline:
         )
 
     @property
+    def max_bytes(self) -> int:
+        """The most that the events of this client may take, in bytes."""
+        return self._config.max_queue_bytes
+
+    @property
     def closing(self) -> bool:
         """Whether no further event is accepted."""
         return self.scheduler.closing
@@ -139,7 +144,7 @@ class Pipeline:
     def put(self, data: bytes, call_site: str | None = None) -> bool:
         """Accept one encoded event; False when it was not kept. `call_site` as in `reject`."""
         if self.sink is not None:
-            return self._put_into_sink(self.sink, data, call_site)
+            return self.put_into(self.sink, data, call_site)
         try:
             dropped = self.queue.put(data)
             if self._count is not None:
@@ -157,7 +162,7 @@ class Pipeline:
         self._overflow(data, dropped)
         return dropped[-1] is not data
 
-    def _put_into_sink(self, sink: Sink, data: bytes, call_site: str | None) -> bool:
+    def put_into(self, sink: Sink, data: bytes, call_site: str | None = None) -> bool:
         """Put one event where another process takes it from; it is accepted when it is there."""
         try:
             dropped = sink.put(data)
