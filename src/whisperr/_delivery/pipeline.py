@@ -64,6 +64,7 @@ class Pipeline:
     def __init__(self, config: Config) -> None:
         self.process = get_process()
         self._config = config
+        self.max_bytes: int = config.max_queue_bytes  # of its events, wherever they wait
         self._http = None if config.transport is not None else LazyTransport(config)
         self._transport: Transport = self._http or config.transport
         self.reporter = Reporter(config.on_error, _notify(ref(self)), debug=config.debug)
@@ -120,11 +121,6 @@ class Pipeline:
             outage=None if self._http is None else get_outage(config.base_url),
             peer=self._http or UNKNOWN,
         )
-
-    @property
-    def max_bytes(self) -> int:
-        """The most that the events of this client may take, in bytes."""
-        return self._config.max_queue_bytes
 
     @property
     def closing(self) -> bool:

@@ -37,10 +37,13 @@ if TYPE_CHECKING:
             """Whether a transaction is open in this thread's connection. No I/O."""
             ...
 
-        def claim(self, count: int, lease: float) -> tuple[str, Sequence[Row]]:
+        def claim(
+            self, count: int, lease: float, last: int | None = None
+        ) -> tuple[str, Sequence[Row]]:
             """Claim at most `count` free rows, the oldest, for `lease` seconds.
 
-            Return the token of the claim and the rows in their order.
+            With `last` only rows with a higher id. Return the token of the claim and the rows in
+            the order of their ids.
             """
             ...
 

@@ -19,6 +19,7 @@ from whisperr._foreign import printable
 from whisperr._process.logger import log
 from whisperr.errors import Loss, StoreError
 
+from .claim_range import ClaimRange
 from .clock import ExpiryClock
 from .durable import EXPIRED, LeasedQueue
 from .memory import Foreign, get_size
@@ -68,6 +69,7 @@ class TableStore:
         self._more = True  # there may be free rows in the table
         self._failure: StoreError | None = None  # that was passed over, until the next claim
         self._expiry_clock = ExpiryClock()
+        self._range = ClaimRange(clock)
         self.appended_to: int = 0
         self.stopping: bool = False
         self.rounds: int = 0
@@ -186,6 +188,7 @@ class TableStore:
         """Give all claimed rows back, so that any relay may claim them at once."""
         rows, self._claimed, self._group = [*self._claimed, *self._group], [], deque()
         self._more = True
+        self._range.reset()  # what is given back is claimed first, before what came after it
         if rows:  # if the table cannot be used now, the end of the lease frees them
             self._try(lambda: self._claims.release(self._token, rows), None)
         return ()
@@ -216,10 +219,8 @@ class TableStore:
         self._write_results()
         if self._group or not self._more:
             return
-        began = self._clock()
-        self._token, rows = self._claims.claim(self._batch, self._lease)
-        self._until = began + self._lease
-        self._more = len(rows) == self._batch
+        rows = self._range.scan(self._claim_above, self._batch)
+        self._more = self._range.may_find_more
         refused: dict[tuple[Reason, str], list[Row]] = {}
         for row in rows:
             problem = self._get_problem(row)
@@ -237,6 +238,12 @@ class TableStore:
                 reason,
                 self._claims.tools.outbox,
             )
+
+    def _claim_above(self, last: int | None) -> Sequence[Row]:
+        began = self._clock()
+        self._token, rows = self._claims.claim(self._batch, self._lease, last)
+        self._until = began + self._lease
+        return rows
 
     def _get_problem(self, row: Row) -> tuple[Reason, str] | None:
         """Return why a row cannot be sent: it would spoil the batch that it is in."""
@@ -262,7 +269,8 @@ class TableStore:
         return owned
 
     def _count_round(self) -> None:
-        if not (self._claimed or self._group or self._more or self._results):
+        left = self._claimed or self._group or self._more or self._results
+        if not left and self._range.is_exhausted:
             self.rounds += 1
 
     def _try(self, act: Callable[[], T], otherwise: T) -> T:
@@ -278,6 +286,7 @@ class TableStore:
         self._claims.close()
         self.failures += 1
         self._more = True
+        self._range.reset()  # it may be another server, with other rows
         # The first line only: the others may show the row.
         return StoreError(f"the outbox: {type(error).__name__}: {get_first_line(error)}")
 

@@ -55,9 +55,10 @@ class Claims:
         """Whether a transaction is open in this thread's connection."""
         return bool(connections[self.alias].in_atomic_block)
 
-    def claim(self, count: int, lease: float) -> tuple[str, list[Row]]:
+    def claim(self, count: int, lease: float, last: int | None = None) -> tuple[str, list[Row]]:
         """Claim at most `count` free rows, the oldest ones, for `lease` seconds.
 
+        With `last` only rows with a higher id: the database does not walk over those before it.
         Return the token and the rows in their order. Relays that claim at the same moment get
         different rows, without waiting for each other where the database can skip locked ones.
         """
@@ -67,13 +68,15 @@ class Claims:
             connection.set_autocommit(True)  # or a transaction would stay open during requests
         token = uuid.uuid4().hex
         leased = {"token": token, "leased_until": Now() + timedelta(seconds=lease)}
+        free = get_free_rows(self.alias).order_by("pk")
+        if last is not None:
+            free = free.filter(pk__gt=last)
         if _can_lock_some(connection):
             with transaction.atomic(using=self.alias):
-                found = get_free_rows(self.alias).select_for_update(skip_locked=True).order_by("pk")
-                rows = self._fetch(found[:count])
+                rows = self._fetch(free.select_for_update(skip_locked=True)[:count])
                 self._at(rows).update(**leased)
             return token, rows
-        oldest = list(get_free_rows(self.alias).order_by("pk").values_list("pk", flat=True)[:count])
+        oldest = list(free.values_list("pk", flat=True)[:count])
         # A faster relay may have claimed some of them meanwhile: the condition decides.
         if not oldest or not get_free_rows(self.alias).filter(pk__in=oldest).update(**leased):
             return token, []
