@@ -91,9 +91,7 @@ class Pipeline:
         )
         self.scheduler = self._make_scheduler(config)
         self.thread = DeliveryThread(self.scheduler, to_load(self._http))
-        self.deferrals = Deferrals(
-            config.max_queue_size, config.max_queue_bytes, self.thread.wake_waiting
-        )
+        self.deferrals = Deferrals(config.max_queue_size, self.max_bytes, self.thread.wake_waiting)
         process_exit.register(self)
         if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
             from whisperr._process.uwsgi import check_host

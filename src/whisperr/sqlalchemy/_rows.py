@@ -128,32 +128,18 @@ def _insert(connection: Connection, statement: Insert, data: bytes) -> None:
 
     Raises _TransactionLost when the database does not.
     """
-    values = {"data": data}
-    if connection.dialect.name == "sqlite":
-        _insert_into_sqlite(connection, statement, values)
-    elif _is_autocommit(connection):  # there is no transaction that could be lost
-        connection.execute(statement, values)
-    else:
-        _insert_in_savepoint(connection, statement, values)
-
-
-def _insert_into_sqlite(connection: Connection, statement: Insert, values: dict[str, Any]) -> None:
-    """Write one row; SQLite undoes a failed statement by itself, and keeps the transaction.
-
-    There is no savepoint: outside of a transaction that SQLite knows of, where Python's driver is
-    until the first change, its release would be a commit.
-    """
-    was_open = _is_open(connection)
-    try:
-        connection.execute(statement, values)
-    except SQLAlchemyError as error:
-        if was_open and not _is_open(connection):  # such as on a full disk
-            _give_up(connection, error)
-        raise
+    if _has_transaction(connection):
+        _insert_in_savepoint(connection, statement, {"data": data})
+    else:  # none that could be lost
+        connection.execute(statement, {"data": data})
 
 
 def _insert_in_savepoint(connection: Connection, statement: Insert, values: dict[str, Any]) -> None:
-    """Write one row; PostgreSQL refuses everything after a failure until a rollback."""
+    """Write one row; PostgreSQL refuses everything after a failure until a rollback.
+
+    Raises _TransactionLost, also where SQLite and MySQL have ended the transaction by themselves:
+    on a full disk, or after a deadlock. Then they have no savepoint left to return to.
+    """
     savepoint = connection.begin_nested()
     try:
         connection.execute(statement, values)
@@ -185,19 +171,21 @@ def _give_up(connection: Connection, error: SQLAlchemyError) -> None:
     raise _TransactionLost(error) from error
 
 
-def _is_open(connection: Connection) -> bool:
-    """Return whether SQLite's own driver is in a transaction."""
-    return bool(getattr(connection.connection.driver_connection, "in_transaction", True))
+def _has_transaction(connection: Connection) -> bool:
+    """Return whether the database is in a transaction, or in one with the next statement.
 
-
-def _is_autocommit(connection: Connection) -> bool:
+    The driver of SQLite begins one with the first change only. A savepoint before that would be a
+    transaction of its own, and its release a commit.
+    """
+    if connection.dialect.name == "sqlite":
+        return bool(getattr(connection.connection.driver_connection, "in_transaction", False))
     detect = getattr(connection.dialect, "detect_autocommit_setting", None)  # since 2.0.43
     if detect is not None:
         try:
-            return bool(detect(connection.connection.dbapi_connection))
+            return not detect(connection.connection.dbapi_connection)
         except NotImplementedError:  # of a dialect that does not know
             pass
-    return connection.get_execution_options().get("isolation_level") == "AUTOCOMMIT"
+    return connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT"
 
 
 def _describe(events: Table, error: Exception) -> str:

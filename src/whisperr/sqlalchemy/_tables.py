@@ -54,9 +54,10 @@ def whisperr_table(metadata: MetaData, schema: str | None = None) -> Table:
 def make_tables(metadata: MetaData, schema: str | None = None) -> Tables:
     """Return both tables, which are added to `metadata` unless they are in it."""
     where = metadata.schema if schema is None else schema
+    events, dead_letters = (_find(metadata, name, where) for name in (EVENTS, DEAD_LETTERS))
     return Tables(
-        _find(metadata, EVENTS, where) or _make_events(metadata, schema),
-        _find(metadata, DEAD_LETTERS, where) or _make_dead_letters(metadata, schema),
+        _make_events(metadata, schema) if events is None else events,
+        _make_dead_letters(metadata, schema) if dead_letters is None else dead_letters,
     )
 
 
