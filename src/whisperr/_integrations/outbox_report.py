@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 
 LISTED = 20
+_LARGEST_ID = 2**63 - 1
 _MOST = 1_000_000  # dead letters in a list; or days, of which a calendar has not many more
 
 
@@ -72,6 +73,8 @@ def check_outbox_options(given: dict[str, Any]) -> None:
         raise ValueError("--requeue: name the ids of dead letters, or say --all")
     if given["all"] and given["requeue"] is None:
         raise ValueError("--all: only with --requeue")
+    for wrong in (one for one in given["requeue"] or () if not 0 < one <= _LARGEST_ID):
+        raise ValueError(f"--requeue {wrong}: is no id of a dead letter; --dead lists them")
     for name in ("prune", "dead"):
         value = given[name]
         if value is not None and not value >= 0:  # also NaN
