@@ -217,15 +217,10 @@ class TestOutbox:
         line = ended.out.splitlines()[-1]
         assert "payment_failed  rejected 400: " in line
         assert "user_0" not in ended.out
-        (letter,) = json.loads(
-            call("outbox", "--database", database.url, "--dead", "5", "--json").out
-        )["letters"]
-        assert (letter["reason"], letter["status"], letter["kind"]) == (
-            "rejected",
-            400,
-            "payment_failed",
-        )
-        assert letter["created_at"] < letter["refused_at"]
+        shown = call("outbox", "--database", database.url, "--dead", "5", "--json")
+        (one,) = json.loads(shown.out)["letters"]
+        assert (one["reason"], one["status"], one["kind"]) == ("rejected", 400, "payment_failed")
+        assert one["created_at"] < one["refused_at"]
 
     def test_what_is_requeued_is_delivered(
         self, call: Call, server: LocalServer, database: SQLDatabase
