@@ -271,7 +271,7 @@ class TestWrongUse:
         from sqlalchemy.orm import Session
 
         with pytest.raises(TypeError, match=r"atrack: must get an AsyncSession or .* not Session"):
-            asyncio.run(atrack(Outbox(client), Session(), 1))  # type: ignore[arg-type]  # a coroutine
+            asyncio.run(atrack(Outbox(client), Session(), 1))
 
     @pytest.mark.filterwarnings("ignore:.*coroutine")  # SQLAlchemy makes one, and awaits it not
     def test_the_inner_session_of_an_async_one_is_told_apart(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -186,6 +188,23 @@ class TestDatabases:
         assert ended.code == 1
         assert "cannot be used: (sqlite3.DatabaseError) file is not a database" in ended.err
         assert path.read_text().startswith("nothing of the kind")
+
+
+@pytest.mark.parametrize("command", ["relay", "outbox"])
+def test_without_sqlalchemy_the_commands_say_what_to_install(command: str) -> None:
+    program = (
+        "import sys\n"
+        "sys.modules['sqlalchemy'] = None  # as if it were not installed\n"
+        "from whisperr._cli.main import main\n"
+        "sys.exit(main([sys.argv[1], '--database', 'sqlite:///app.db']))"
+    )
+    words = [sys.executable, "-c", program, command]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 2
+    assert done.stderr == (
+        f"whisperr {command}: whisperr.sqlalchemy needs SQLAlchemy: "
+        "pip install 'whisperr[sqlalchemy]'\n"
+    )
 
 
 class TestOutbox:

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 EVENTS, DEAD = make_tables(MetaData())
 DIALECTS: dict[str, Dialect] = {
-    "mysql": mysql.dialect(),  # type: ignore[no-untyped-call]  # of SQLAlchemy
-    "mariadb": MariaDBDialect(),  # type: ignore[no-untyped-call]  # likewise
+    "mysql": mysql.dialect(),
+    "mariadb": MariaDBDialect(),
     "postgresql": postgresql.dialect(),  # type: ignore[no-untyped-call]  # likewise
-    "sqlite": sqlite.dialect(),  # type: ignore[no-untyped-call]  # likewise
+    "sqlite": sqlite.dialect(),
 }
 ROWS = [Row(1, b""), Row(2, b"")]
 LEASED = {"token": "x", "leased_until": Later(15.0)}
@@ -93,7 +93,7 @@ class TestMySQL:
 
     def test_what_is_refused_is_copied_by_the_database(self, name: str) -> None:
         held = statements.is_held(EVENTS, "x", ROWS)
-        details = {"reason": literal("rejected"), "status": literal(400)}
+        details: dict[str, Any] = {"reason": literal("rejected"), "status": literal(400)}
         copied = statements.select_copied(EVENTS, details, Now()).where(held)
         names = ["data", "created_at", "reason", "status", "refused_at"]
         assert compile_for(name, insert(DEAD).inline().from_select(names, copied)) == (
@@ -132,7 +132,7 @@ class TestMySQL:
     def test_old_versions_skip_no_locked_rows(
         self, is_mariadb: bool, version: tuple[int, ...] | None, skips: bool
     ) -> None:
-        dialect: Any = mysql.dialect()  # type: ignore[no-untyped-call]  # of SQLAlchemy
+        dialect: Any = mysql.dialect()
         dialect.is_mariadb, dialect.server_version_info = is_mariadb, version
         assert statements.skips_locked(dialect) is skips
         assert not statements.claims_at_once(dialect)
