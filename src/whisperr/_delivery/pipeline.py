@@ -64,6 +64,7 @@ class Pipeline:
     def __init__(self, config: Config) -> None:
         self.process = get_process()
         self._config = config
+        self.max_bytes: int = config.max_queue_bytes  # of its events, wherever they wait
         self._http = None if config.transport is not None else LazyTransport(config)
         self._transport: Transport = self._http or config.transport
         self.reporter = Reporter(config.on_error, _notify(ref(self)), debug=config.debug)
@@ -90,9 +91,7 @@ class Pipeline:
         )
         self.scheduler = self._make_scheduler(config)
         self.thread = DeliveryThread(self.scheduler, to_load(self._http))
-        self.deferrals = Deferrals(
-            config.max_queue_size, config.max_queue_bytes, self.thread.wake_waiting
-        )
+        self.deferrals = Deferrals(config.max_queue_size, self.max_bytes, self.thread.wake_waiting)
         process_exit.register(self)
         if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
             from whisperr._process.uwsgi import check_host
@@ -134,7 +133,7 @@ class Pipeline:
     def put(self, data: bytes, call_site: str | None = None) -> bool:
         """Accept one encoded event; False when it was not kept. `call_site` as in `reject`."""
         if self.sink is not None:
-            return self._put_into_sink(self.sink, data, call_site)
+            return self.put_into(self.sink, data, call_site)
         try:
             dropped = self.queue.put(data)
             if self._count is not None:
@@ -152,7 +151,7 @@ class Pipeline:
         self._overflow(data, dropped)
         return dropped[-1] is not data
 
-    def _put_into_sink(self, sink: Sink, data: bytes, call_site: str | None) -> bool:
+    def put_into(self, sink: Sink, data: bytes, call_site: str | None = None) -> bool:
         """Put one event where another process takes it from; it is accepted when it is there."""
         try:
             dropped = sink.put(data)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from django.core.management.base import CommandError
 from django.db import Error, connections, transaction
@@ -20,6 +20,7 @@ from django.db.models import Q, Subquery
 from django.db.models.functions import Now
 
 from whisperr._foreign import printable
+from whisperr._queue.claims import LARGEST_ROW_BYTES, LONGEST_MESSAGE, Row, Tools
 from whisperr.django.models import DeadLetter, OutboxEvent
 
 from . import postgresql
@@ -35,29 +36,25 @@ if TYPE_CHECKING:
 
     from whisperr.errors import Loss
 
-
-# A larger row is not even read. It is eight times the largest batch: an event of that size can only
-# be answered with 413, and some hundred of them would fill the memory of a relay.
-LARGEST_ROW_BYTES = 4 * 1024 * 1024
 # No relay claims rows for longer: a lease lasts for an hour at most, and is extended by minutes.
 _LONGEST_CLAIM = timedelta(days=1)
-_LONGEST_MESSAGE = 2_000  # characters of what the server says
-
-
-class Row(NamedTuple):
-    """One claimed row; a large one without its data."""
-
-    id: int
-    data: bytes
-    is_large: bool = False
+TOOLS = Tools("manage.py whisperr_outbox", "manage.py whisperr_check")
 
 
 class Claims:
     """What one relay may do with the tables of one database."""
 
+    errors: tuple[type[Exception], ...] = (Error,)
+    tools: Tools = TOOLS
+
     def __init__(self, alias: str, largest_bytes: int = LARGEST_ROW_BYTES) -> None:
         self.alias = alias
         self.largest_bytes = largest_bytes
+
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open in this thread's connection."""
+        return bool(connections[self.alias].in_atomic_block)
 
     def claim(self, count: int, lease: float, last: int | None = None) -> tuple[str, list[Row]]:
         """Claim at most `count` free rows, the oldest ones, for `lease` seconds.
@@ -127,7 +124,7 @@ class Claims:
                 DeadLetter(
                     data=row.data,
                     reason=loss.reason,
-                    message=printable(loss.message, _LONGEST_MESSAGE),
+                    message=printable(loss.message, LONGEST_MESSAGE),
                     status=loss.status,
                     created_at=created[row.id],
                 )

@@ -1,4 +1,4 @@
-"""The relay: delivers from the table of the outbox, which is the store of a leased queue.
+"""The table of an outbox as the store of a leased queue, from which a relay delivers.
 
 Several rows are claimed at once and handed out in batches. What is delivered is deleted, what is
 refused becomes a dead letter. Invariant: every row is in the table until it is delivered or a dead
@@ -15,15 +15,15 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from django.db import Error, connections
-
+from whisperr._foreign import printable
 from whisperr._process.logger import log
-from whisperr._queue.claim_range import ClaimRange
-from whisperr._queue.clock import ExpiryClock
-from whisperr._queue.durable import EXPIRED, LeasedQueue
-from whisperr._queue.memory import Foreign, get_size
-from whisperr._queue.store import get_lease_end, select_batch
 from whisperr.errors import Loss, StoreError
+
+from .claim_range import ClaimRange
+from .clock import ExpiryClock
+from .durable import EXPIRED, LeasedQueue
+from .memory import Foreign, get_size
+from .store import get_lease_end, select_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,11 +32,12 @@ if TYPE_CHECKING:
     from whisperr.errors import Reason
     from whisperr.protocols import Accounting
 
-    from .tables import Claims, Row
+    from .claims import Claims, Row, Tools
 
     T = TypeVar("T")
 
 _INVALID = "the row is not an event of this package"
+_LONGEST_PROBLEM = 300  # characters of what a database says
 
 
 class TableStore:
@@ -76,6 +77,11 @@ class TableStore:
         self.delivered: int = 0
         self.dead_letters: Counter[str] = Counter()
 
+    @property
+    def tools(self) -> Tools:
+        """The commands that reports name."""
+        return self._claims.tools
+
     def stop(self) -> None:
         """Claim nothing more, and give back what is not under way. Also from a signal handler."""
         self.stopping = True
@@ -102,7 +108,7 @@ class TableStore:
         """Add rows at the end. A relay tracks nothing itself; a part plugged into it may."""
         try:
             self._claims.add(events)
-        except Error as error:
+        except self._claims.errors as error:
             raise self._fail(error) from None
         self._more = True
         self.appended_to = number + len(events)
@@ -141,7 +147,7 @@ class TableStore:
             self.release()
         if not self._claimed:
             return False
-        assert not connections[self._claims.alias].in_atomic_block  # none may be during a request
+        assert not self._claims.in_transaction  # none may be open during a request
         now = self._clock()
         if now + seconds < self._until:
             return True
@@ -226,10 +232,11 @@ class TableStore:
             self._keep_result(some, Loss(len(some), reason, message))
             log(
                 "warning",
-                '%s; %d rows set aside as dead letters (%s); run "manage.py whisperr_outbox"',
+                '%s; %d rows set aside as dead letters (%s); run "%s"',
                 message,
                 len(some),
                 reason,
+                self._claims.tools.outbox,
             )
 
     def _claim_above(self, last: int | None) -> Sequence[Row]:
@@ -270,18 +277,18 @@ class TableStore:
         """Call `act`, which uses the table; a failure is raised by the next claim only."""
         try:
             return act()
-        except Error as error:
+        except self._claims.errors as error:
             self._failure = self._fail(error)
             return otherwise
 
-    def _fail(self, error: Error) -> StoreError:
+    def _fail(self, error: Exception) -> StoreError:
         """Close the connection, and let the next claim ask the table again."""
         self._claims.close()
         self.failures += 1
         self._more = True
         self._range.reset()  # it may be another server, with other rows
         # The first line only: the others may show the row.
-        return StoreError(f"the outbox: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        return StoreError(f"the outbox: {type(error).__name__}: {get_first_line(error)}")
 
 
 class RelayBuffer(NamedTuple):
@@ -309,13 +316,34 @@ class RelayQueue(LeasedQueue):
     first_retry: float = 0.1
     longest_retry: float = 5.0
 
+    def __init__(
+        self,
+        store: TableStore,
+        max_events: int,
+        max_bytes: int,
+        accounting: Accounting,
+        *,
+        poll_interval: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._check = store.tools.check
+        super().__init__(
+            store, max_events, max_bytes, accounting, poll_interval=poll_interval, clock=clock
+        )
+
     def report_problem(self, message: str, count: int) -> None:  # noqa: ARG002  # nothing is in memory
         """Log that the table cannot be used."""
         log(
             "warning",
-            '%s; the rows are kept, and the relay tries again; run "manage.py whisperr_check"',
+            '%s; the rows are kept, and the relay tries again; run "%s"',
             message,
+            self._check,
         )
+
+
+def get_first_line(error: Exception) -> str:
+    """Return what a database says, without what follows: that may show a row."""
+    return printable(str(error).partition("\n")[0], _LONGEST_PROBLEM)
 
 
 def _is_json_object(data: bytes) -> bool:
