@@ -15,6 +15,7 @@ from os import fspath
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
+from ._conversion import ALLOWED_WORDS, to_flag
 from ._frozen import Frozen
 from ._options import OUTBOX, OUTBOX_HINT
 from ._queue.redis_url import parse_server
@@ -51,15 +52,18 @@ class SQLiteBuffer(Frozen):
       for a write to the disk in every `track()`.
     - `lease`: seconds after which another process takes over from one that died while it
       delivered, from 1 to 3600. Longer requests and waits extend it.
+    - `dead_letters`: keep what the server refuses, with the reason; `whisperr dead-letters` shows,
+      replays and drops it.
 
     Raises ValueError for a wrong value.
     """
 
-    __slots__ = ("lease", "path", "synchronous")
+    __slots__ = ("dead_letters", "lease", "path", "synchronous")
 
     path: str
     synchronous: Literal["NORMAL", "FULL"]
     lease: float
+    dead_letters: bool
 
     def __init__(
         self,
@@ -67,6 +71,7 @@ class SQLiteBuffer(Frozen):
         *,
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
         lease: float = LEASE,
+        dead_letters: bool = False,
     ) -> None:
         if synchronous not in ("NORMAL", "FULL"):
             raise ValueError(f"synchronous={synchronous!r}: must be NORMAL or FULL")
@@ -75,13 +80,21 @@ class SQLiteBuffer(Frozen):
         # Absolute from now on: the process may change its directory.
         self._set(path=str(Path(path).absolute()), synchronous=synchronous)
         self._set(lease=_check_seconds("lease", lease, SHORTEST_LEASE, LONGEST_LEASE))
+        self._set(dead_letters=_check_flag("dead_letters", dead_letters))
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
         """Return the queue of this process; the client calls it once a process."""
         from ._queue.durable import LeasedQueue
         from ._queue.sqlite import SQLiteStore
 
-        store = SQLiteStore(self.path, self.synchronous, self.lease, max_events, max_bytes)
+        store = SQLiteStore(
+            self.path,
+            self.synchronous,
+            self.lease,
+            max_events,
+            max_bytes,
+            dead_letters=self.dead_letters,
+        )
         return LeasedQueue(store, max_events, max_bytes, accounting)
 
 
@@ -211,7 +224,8 @@ def _parse_sqlite(url: str) -> SQLiteBuffer:
     path = server[len("sqlite://") :]
     if not path.startswith("/") or path == "/":
         raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
-    return SQLiteBuffer(unquote(path[1:]), **_parse_options(query, {"synchronous", "lease"}))
+    options = _parse_options(query, {"dead_letters", "lease", "synchronous"})
+    return SQLiteBuffer(unquote(path[1:]), **options)
 
 
 def _parse_options(query: str, known: set[str]) -> dict[str, Any]:
@@ -227,6 +241,13 @@ def _parse_options(query: str, known: set[str]) -> dict[str, Any]:
             raise ValueError(f"buffer: unknown option {name!r}; allowed: {allowed}")
         options[name] = float(value) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) else value
     return options
+
+
+def _check_flag(name: str, value: object) -> bool:
+    flag = to_flag(value)
+    if flag not in (True, False):
+        raise ValueError(f"{name}={value!r}: must be {ALLOWED_WORDS}")
+    return flag is True
 
 
 def _check_seconds(name: str, value: float, least: float, most: float) -> float:

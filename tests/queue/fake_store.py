@@ -34,6 +34,7 @@ class FakeStore:
         self.appended_to = 0
         self.rejected = 0
         self.full = False
+        self.kept: str | None = None
         self.free = threading.Event()
         self.free.set()
 

@@ -45,7 +45,10 @@ class TestSQLiteURL:
             ("sqlite://events.db", "three slashes, then the path"),
             ("sqlite://", "three slashes, then the path"),
             ("sqlite:///", "three slashes, then the path"),
-            ("sqlite:////e.db?sync=FULL", "unknown option 'sync'; allowed: lease, synchronous"),
+            (
+                "sqlite:////e.db?sync=FULL",
+                "unknown option 'sync'; allowed: dead_letters, lease, synchronous",
+            ),
             ("sqlite:////e.db?synchronous=full", "must be NORMAL or FULL"),
             ("sqlite:////e.db?synchronous=", "must be NORMAL or FULL"),
             ("sqlite:////e.db?synchronous", "is not name=value"),

@@ -154,7 +154,7 @@ def _make_parsers() -> tuple[Parser, list[str]]:
     """Return the parser and the names of its commands."""
     from whisperr._version import __version__
 
-    from . import doctor, import_file, local, send
+    from . import dead_letters, doctor, import_file, local, send
     from .command import Parser
 
     parser = Parser(
@@ -162,6 +162,6 @@ def _make_parsers() -> tuple[Parser, list[str]]:
     )
     parser.add_argument("--version", action="version", version=f"whisperr {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (local, send, import_file, doctor):
+    for module in (local, send, import_file, doctor, dead_letters):
         module.add_to(commands)
     return parser, list(commands.choices)

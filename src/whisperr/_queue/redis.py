@@ -107,6 +107,7 @@ class RedisStore:
         self._rejected = 0
         self._expiry_clock = ExpiryClock(wall_clock)
         self.appended_to = 0
+        self.kept: str | None = None
 
     @property
     def waiting(self) -> int:

@@ -68,6 +68,7 @@ class TableStore:
         self._failure: StoreError | None = None  # that was passed over, until the next claim
         self._expiry_clock = ExpiryClock()
         self.appended_to: int = 0
+        self.kept: str | None = None  # what is kept is counted, and reported by the relay
         self.stopping: bool = False
         self.rounds: int = 0
         self.failures: int = 0
