@@ -10,6 +10,7 @@ from tests.queue.queues import ROOM, RecordingAccounting, get_stored
 from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.redis import RedisStore
 from whisperr._queue.sqlite import SQLiteStore
+from whisperr._queue.sqlite_dead_letters import SQLiteDeadLetters
 from whisperr.buffers import parse_buffer_url
 from whisperr.testing import FakeClock
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.redis_server import RedisServer
+    from whisperr._queue.dead_letters import DeadLetters
 
 LEASE = 15.0
 
@@ -27,6 +29,7 @@ class Processes(ABC):
     def __init__(self) -> None:
         self.steady = 0.0  # their monotonic clock
         self.made: list[LeasedQueue] = []
+        self.dead_letters = False  # whether those that start from now on keep them
 
     def start(self, max_events: int = 100, max_bytes: int = ROOM) -> LeasedQueue:
         """Return the queue of a new process."""
@@ -58,6 +61,10 @@ class Processes(ABC):
         """Make the lease in the store run out."""
 
     @abstractmethod
+    def open_dead_letters(self) -> DeadLetters:
+        """Return the dead letters, as the command opens them."""
+
+    @abstractmethod
     def fail(self) -> None:
         """Make the store unusable."""
 
@@ -84,11 +91,15 @@ class SQLiteProcesses(Processes):
             max_bytes,
             lambda: self.now,
             lambda: self.steady,
+            dead_letters=self.dead_letters,
         )
         return LeasedQueue(store, max_events, max_bytes, accounting, clock=lambda: self.steady)
 
     def get_stored(self) -> list[bytes]:
         return get_stored(self.made[0])
+
+    def open_dead_letters(self) -> SQLiteDeadLetters:
+        return SQLiteDeadLetters(str(self.path))
 
     def pass_time(self, seconds: float) -> None:
         """Let so much time pass on both clocks."""
@@ -145,6 +156,9 @@ class RedisProcesses(Processes):
 
     def get_stored(self) -> list[bytes]:
         return get_stored(self.made[0])
+
+    def open_dead_letters(self) -> DeadLetters:
+        raise NotImplementedError
 
     def get_lease_left(self) -> float:
         return int(self.client.pttl(f"{self.stream}:lease")) / 1_000

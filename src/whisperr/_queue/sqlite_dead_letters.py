@@ -14,8 +14,9 @@ import os
 import sqlite3
 import time
 from functools import partial
+from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from whisperr._process.interruption import is_interruption
 from whisperr.errors import StoreError
@@ -49,14 +50,17 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# An id is given once: what a person has read of is never another one by now.
+# An id is given once: what a person has read of is never another one by now. `total`: the bytes of
+# all rows up to this one, also of those that are gone.
 _TABLE = """CREATE TABLE IF NOT EXISTS dead_letter (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, reason TEXT NOT NULL, status INTEGER,
-    message TEXT NOT NULL, data BLOB NOT NULL)"""
+    message TEXT NOT NULL, total INTEGER NOT NULL, data BLOB NOT NULL)"""
 _IS_THERE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'dead_letter'"
-_INSERT = "INSERT INTO dead_letter (at, reason, status, message, data) VALUES (?, ?, ?, ?, ?)"
+_INSERT = (
+    "INSERT INTO dead_letter (at, reason, status, message, total, data) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_LAST = "SELECT id, total FROM dead_letter ORDER BY id DESC LIMIT 1"
 _DELETE = "DELETE FROM dead_letter WHERE id = ?"
-_DELETE_TO = "DELETE FROM dead_letter WHERE id <= ?"
 _DELETE_OLD = "DELETE FROM dead_letter WHERE at < ?"
 # What is longer than all of them may be is not read.
 _COLUMNS = "id, at, reason, status, message, CASE WHEN length(data) <= ? THEN data END"
@@ -65,12 +69,29 @@ _ONE = f"SELECT {_COLUMNS} FROM dead_letter WHERE id = ?"  # noqa: S608  # of a 
 _SIZES = "SELECT id, length(data) FROM dead_letter ORDER BY id DESC"
 _REPLAY = "INSERT INTO event VALUES (?, ?, ?, ?)"
 _LAST_ID = (1 << 63) - 1
+_MOST_TOTAL = 1 << 62
 _MOST_DIGITS = 18
 _READ_AT_ONCE = 100
+# What is left when there was too much: the rows are counted again after many more only.
+_KEPT_SHARE = 15 / 16
 _MOVED_AT_ONCE = 500
 _PRUNE_INTERVAL = 3_600.0  # seconds
 # A person waits for longer than a request does.
 _BUSY_TIMEOUT = 5_000  # milliseconds
+
+
+class _Sums(NamedTuple):
+    """How many rows there were, and their bytes, when the last of them was this one."""
+
+    id: int
+    total: int
+    rows: int
+    bytes: int
+
+    def may_hold(self, last: int, total: int) -> bool:
+        """Return whether the bounds must hold, whatever was added until the last one is this."""
+        rows, size = last - self.id, total - self.total
+        return 0 <= rows <= MOST - self.rows and 0 <= size <= MOST_BYTES - self.bytes
 
 
 class DeadLetterTable:
@@ -89,6 +110,7 @@ class DeadLetterTable:
         self._trusted_now = trusted_now  # at which nothing is too old while the clock is doubtful
         self._has_room = True
         self._prune_at = 0.0
+        self._sums = _Sums(0, 0, MOST, MOST_BYTES)  # none: they are counted at first
         self.wanted = wanted
 
     def write(self, session: Session, act: Callable[[sqlite3.Connection, View], T]) -> T:
@@ -141,17 +163,30 @@ class DeadLetterTable:
     def _insert(self, db: sqlite3.Connection, entries: Sequence[Entry], loss: Loss) -> str:
         """Insert, and delete the oldest beyond the bounds; return what became of the events."""
         db.execute(_TABLE)
-        now, message = self._now(), explain(loss, len(entries))
-        values = [(now, loss.reason, loss.status, message, one.data) for one in entries]
+        common = self._now(), loss.reason, loss.status, explain(loss, len(entries))
+        totals = accumulate((one.size for one in entries), initial=_read_last(db)[1])
+        next(totals)
+        values = [
+            (*common, *one) for one in zip(totals, (one.data for one in entries), strict=True)
+        ]
         db.executemany(_INSERT, values)
+        if self._sums.may_hold(*_read_last(db)):
+            return KEPT
+        return self._trim(db)
+
+    def _trim(self, db: sqlite3.Connection) -> str:
+        """Count all, and delete the oldest if that is too much; some more, to count rarely."""
         db.execute(_DELETE_OLD, (self._trusted_now() - LONGEST_AGE,))
-        size = 0
-        for number, (id_, length) in enumerate(fetch_all(db, _SIZES), 1):
-            size += length + EVENT_OVERHEAD_BYTES
-            if number > MOST or size > MOST_BYTES:
-                db.execute(_DELETE_TO, (id_,))
-                return KEPT_FOR_OLDEST
-        return KEPT
+        sizes = [(id_, length + EVENT_OVERHEAD_BYTES) for id_, length in fetch_all(db, _SIZES)]
+        size = sum(one for _, one in sizes)
+        is_over = len(sizes) > MOST or size > MOST_BYTES
+        share = _KEPT_SHARE if is_over else 1.0
+        while len(sizes) > 1 and (len(sizes) > MOST * share or size > MOST_BYTES * share):
+            id_, one = sizes.pop()
+            db.execute(_DELETE, (id_,))
+            size -= one
+        self._sums = _Sums(*_read_last(db), len(sizes), size)
+        return KEPT_FOR_OLDEST if is_over else KEPT
 
 
 class SQLiteDeadLetters:
@@ -198,7 +233,9 @@ class SQLiteDeadLetters:
     def _replay(
         self, db: sqlite3.Connection, ids: Sequence[str], max_events: int, max_bytes: int
     ) -> Moved:
-        found = [row for row in _find(db, ids) if type(row[5]) is bytes]
+        found = [row for row in _find(db, [*dict.fromkeys(ids)]) if type(row[5]) is bytes]
+        if not found:
+            return Moved(0, 0)
         state = self._read_state(db)
         query = "SELECT coalesce(max(position), 0) FROM event"
         last = max(state.front_to, fetch_all(db, query)[0][0])
@@ -256,6 +293,12 @@ class SQLiteDeadLetters:
             )
         if not found.st_size:
             raise StoreError(f"{self._path}: it is empty, so no client has used it yet")
+
+
+def _read_last(db: sqlite3.Connection) -> tuple[int, int]:
+    for id_, total in fetch_all(db, _LAST):
+        return id_, total if type(total) is int and 0 <= total <= _MOST_TOTAL else 0
+    return 0, 0
 
 
 def _split(ids: Sequence[str]) -> Iterator[Sequence[str]]:
