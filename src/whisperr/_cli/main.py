@@ -25,6 +25,10 @@ _HINTS = {
     "identify": "; traits are written as --trait key=value",
     "doctor": "; an address is written --base-url URL",
     "dev": "; options of a command follow its name, as in: whisperr dev -- python app.py --debug",
+    **{
+        f"dead-letters {action}": "; a filter that begins with - is written after --"
+        for action in ("list", "show", "replay", "drop")
+    },
     "tail": "; it always follows; a filter that begins with - is written after --",
 }
 
