@@ -47,7 +47,7 @@ def test_every_block_of_python_runs_in_order(
             "django",
             ["whisperr.django"],
         )
-        assert len(clients) == 4
+        assert len(clients) == 5
         assert len(server.arrivals(status="accepted")) == len(clients) + 1
         assert (tmp_path / "whisperr.db").exists()
 
