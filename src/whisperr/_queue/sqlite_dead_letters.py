@@ -295,6 +295,14 @@ class SQLiteDeadLetters:
             raise StoreError(f"{self._path}: it is empty, so no client has used it yet")
 
 
+def count_dead_letters(db: sqlite3.Connection) -> dict[str, int] | None:
+    """Return how many there are, by reason; None where there never was one."""
+    if not fetch_all(db, _IS_THERE):
+        return None
+    counts = fetch_all(db, "SELECT reason, count(*) FROM dead_letter GROUP BY reason")
+    return {_to_text(reason): count for reason, count in counts}
+
+
 def _read_last(db: sqlite3.Connection) -> tuple[int, int]:
     for id_, total in fetch_all(db, _LAST):
         return id_, total if type(total) is int and 0 <= total <= _MOST_TOTAL else 0
