@@ -107,18 +107,19 @@ class RedisBuffer(Frozen):
       that as many processes can deliver at a time; each user's order is kept. All processes must
       be given the same number.
     - `timeout`: the most that a call of Redis takes, in seconds, also in the calling thread.
-    - `lease`: as in SQLiteBuffer.
+    - `lease`, `dead_letters`: as in SQLiteBuffer.
 
     Raises ValueError for a wrong value, ImportError without redis-py.
     """
 
-    __slots__ = ("_server", "lease", "shards", "stream", "timeout")
+    __slots__ = ("_server", "dead_letters", "lease", "shards", "stream", "timeout")
 
     _server: Server
     stream: str
     shards: int
     timeout: float
     lease: float
+    dead_letters: bool
 
     def __init__(
         self,
@@ -128,6 +129,7 @@ class RedisBuffer(Frozen):
         shards: int = 1,
         timeout: float = 0.25,
         lease: float = LEASE,
+        dead_letters: bool = False,
     ) -> None:
         server = parse_server(Secret(url)) if isinstance(url, str) else None
         del url  # no variable of a frame that may raise holds a password
@@ -138,6 +140,7 @@ class RedisBuffer(Frozen):
         if shards not in range(1, _MOST_SHARDS + 1):
             raise ValueError(f"shards={shards!r}: must be a whole number from 1 to {_MOST_SHARDS}")
         self._set(_server=server, stream=stream, shards=int(shards))
+        self._set(dead_letters=_check_flag("dead_letters", dead_letters))
         self._set(lease=_check_seconds("lease", lease, SHORTEST_LEASE, LONGEST_LEASE))
         self._set(timeout=_check_seconds("timeout", timeout, 0.01, _LONGEST_TIMEOUT))
         try:
@@ -208,7 +211,7 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
     if _has_scheme(given, "redis") or _has_scheme(given, "rediss"):
         if "@" in given.reveal().partition("?")[2]:  # a piece of the password, not of the query
             raise ValueError(_REDIS_FORM)
-        known = {"lease", "shards", "stream", "timeout"}
+        known = {"dead_letters", "lease", "shards", "stream", "timeout"}
         options = _parse_options(given.reveal().partition("?")[2], known)
         return RedisBuffer(given.reveal().partition("?")[0], **options)
     raise ValueError(f"buffer: must be a URL {_FILE_HINT} or {_REDIS_HINT}")

@@ -121,6 +121,8 @@ class TestList:
         code, out, _ = call("dead-letters", "list")
         assert (code, out[:15]) == (0, "no dead letters")
         assert "?dead_letters=true" in out
+        url = f"{buffer.url}?dead_letters=true"
+        assert call("dead-letters", "list", "--buffer", url).out == "no dead letters\n"
         buffer.refuse(make_event(1))
         ended = call("dead-letters", "list", "--user", "other")
         assert ended == (0, "no dead letter matches, of 1\n", "")
@@ -306,6 +308,10 @@ class TestRefusals:
             (["list", "--reason", "no"], "invalid choice: 'no'"),
             (["list", "--lines", "-1"], "must be a whole number from 0"),
             (["list", "--lines", "1e3"], "must be a whole number from 0"),
+            (
+                ["list", "--bufer", "x"],
+                "whisperr dead-letters list: error: there is no option --bufer",
+            ),
             (["list", "--bufer", "x"], "did you mean --buffer?"),
             (["list", "--all"], "there is no option --all"),
             (["list", "--buffer", ""], "no buffer: write --buffer URL"),

@@ -25,6 +25,9 @@ class TestSQLiteURL:
             ("sqlite:////e.db?synchronous=FULL", SQLiteBuffer("/e.db", synchronous="FULL")),
             ("SQLite:////E.db", SQLiteBuffer("/E.db")),
             ("sqlite:////e.db?lease=30", SQLiteBuffer("/e.db", lease=30.0)),
+            ("sqlite:////e.db?dead_letters=true", SQLiteBuffer("/e.db", dead_letters=True)),
+            ("sqlite:////e.db?dead_letters=1", SQLiteBuffer("/e.db", dead_letters=True)),
+            ("sqlite:////e.db?dead_letters=off", SQLiteBuffer("/e.db")),
             (
                 "sqlite:////e.db?lease=2.5&synchronous=NORMAL",
                 SQLiteBuffer("/e.db", synchronous="NORMAL", lease=2.5),
@@ -52,6 +55,11 @@ class TestSQLiteURL:
             ("sqlite:////e.db?synchronous=full", "must be NORMAL or FULL"),
             ("sqlite:////e.db?synchronous=", "must be NORMAL or FULL"),
             ("sqlite:////e.db?synchronous", "is not name=value"),
+            (
+                "sqlite:////e.db?dead_letters=2",
+                "dead_letters=2.0: must be 1, true, yes, on, 0, false",
+            ),
+            ("sqlite:////e.db?dead_letters=maybe", "dead_letters='maybe': must be 1, true, yes"),
             ("sqlite:////e.db?lease=0.5", "must be from 1 to 3600 seconds"),
             ("sqlite:////e.db?lease=-5", "must be from 1 to 3600 seconds"),
             ("sqlite:////e.db?lease=soon", "must be from 1 to 3600 seconds"),

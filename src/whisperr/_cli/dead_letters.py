@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from whisperr._queue.dead_letters import DeadLetter, DeadLetters
-    from whisperr.protocols import BufferConfig
 
     from .command import Parser
 
@@ -66,7 +65,7 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         _EXAMPLES,
         usage="list | show | replay | drop",
     )
-    actions = parser.add_subparsers(title="actions", metavar="ACTION")
+    actions = parser.add_subparsers(title="actions", metavar="ACTION", prog=f"whisperr {_NAME}")
     most: dict[str, Any] = {"type": _parse_count, "metavar": "N"}
     for name, (act, summary) in _ACTIONS.items():
         action = _add_action(actions, name, act, summary)
@@ -121,7 +120,9 @@ def _refuse(arguments: argparse.Namespace) -> int:
 
 
 def _run(arguments: argparse.Namespace, act: Act) -> int:
-    found = open_dead_letters(_get_buffer(arguments))
+    buffer = _get_buffer(arguments)
+    arguments.keeps = buffer.dead_letters
+    found = open_dead_letters(buffer)
     try:
         return act(arguments, found)
     except StoreError as error:
@@ -130,7 +131,7 @@ def _run(arguments: argparse.Namespace, act: Act) -> int:
         found.close()
 
 
-def _get_buffer(arguments: argparse.Namespace) -> BufferConfig:
+def _get_buffer(arguments: argparse.Namespace) -> SQLiteBuffer | RedisBuffer:
     """Return the buffer that an option or the environment names."""
     given = arguments.buffer if arguments.buffer is not None else os.environ.get("WHISPERR_BUFFER")
     if not given:
@@ -141,18 +142,19 @@ def _get_buffer(arguments: argparse.Namespace) -> BufferConfig:
     if given == OUTBOX:
         raise UsageError(_OUTBOX)
     try:
-        return parse_buffer_url(given)
+        buffer = parse_buffer_url(given)
     except (ValueError, ImportError) as error:
         raise UsageError(str(error)) from None
+    assert isinstance(buffer, (SQLiteBuffer, RedisBuffer))
+    return buffer
 
 
-def open_dead_letters(buffer: BufferConfig) -> DeadLetters:
+def open_dead_letters(buffer: SQLiteBuffer | RedisBuffer) -> DeadLetters:
     """Return the dead letters of a buffer; nothing is opened yet."""
     if isinstance(buffer, SQLiteBuffer):
         from whisperr._queue.sqlite_dead_letters import SQLiteDeadLetters
 
         return SQLiteDeadLetters(buffer.path)
-    assert isinstance(buffer, RedisBuffer)
     raise UsageError("a Redis buffer has no dead letters yet")
 
 
@@ -177,7 +179,8 @@ def _list(arguments: argparse.Namespace, found: DeadLetters) -> int:
     if len(shown) < matching:
         print(f"{matching - len(shown):,} more; --lines {matching} shows all")
     elif not total:
-        print("no dead letters; a buffer keeps them with ?dead_letters=true in its URL")
+        hint = "" if arguments.keeps else "; a buffer keeps them with ?dead_letters=true in its URL"
+        print(f"no dead letters{hint}")
     elif not matching:
         print(f"no dead letter matches, of {total:,}")
     return 0
