@@ -192,7 +192,14 @@ class RedisBuffer(Frozen):
         from ._queue.redis_connection import RedisConnection
 
         connection = RedisConnection(self._server, self.timeout)
-        store = RedisStore(connection, self.streams, self.lease, max_events, max_bytes)
+        store = RedisStore(
+            connection,
+            self.streams,
+            self.lease,
+            max_events,
+            max_bytes,
+            dead_letters=self.dead_letters,
+        )
         return LeasedQueue(store, max_events, max_bytes, accounting)
 
     def _fields(self) -> dict[str, Any]:

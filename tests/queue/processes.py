@@ -9,9 +9,14 @@ from typing import TYPE_CHECKING
 from tests.queue.queues import ROOM, RecordingAccounting, get_stored
 from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.redis import RedisStore
+from whisperr._queue.redis_connection import RedisConnection
+from whisperr._queue.redis_dead_letters import RedisDeadLetters
+from whisperr._queue.redis_keys import get_key
+from whisperr._queue.redis_url import parse_server
 from whisperr._queue.sqlite import SQLiteStore
 from whisperr._queue.sqlite_dead_letters import SQLiteDeadLetters
-from whisperr.buffers import parse_buffer_url
+from whisperr._secret import Secret
+from whisperr.buffers import RedisBuffer, parse_buffer_url
 from whisperr.testing import FakeClock
 
 if TYPE_CHECKING:
@@ -141,11 +146,14 @@ class RedisProcesses(Processes):
         self._options = options
 
     def make(self, max_events: int, max_bytes: int, accounting: RecordingAccounting) -> LeasedQueue:
-        url = self.redis.url(self.stream, **{"timeout": 5, **self._options})
-        queue = parse_buffer_url(url).open(max_events, max_bytes, accounting)
+        queue = parse_buffer_url(self._get_url()).open(max_events, max_bytes, accounting)
         assert isinstance(queue, LeasedQueue)
         queue._clock = lambda: self.steady
         return queue
+
+    def _get_url(self) -> str:
+        options = {"timeout": 5, "dead_letters": self.dead_letters, **self._options}
+        return self.redis.url(self.stream, **options)
 
     @property
     def store(self) -> RedisStore:
@@ -157,14 +165,18 @@ class RedisProcesses(Processes):
     def get_stored(self) -> list[bytes]:
         return get_stored(self.made[0])
 
-    def open_dead_letters(self) -> DeadLetters:
-        raise NotImplementedError
+    def open_dead_letters(self) -> RedisDeadLetters:
+        config = parse_buffer_url(self._get_url())
+        assert isinstance(config, RedisBuffer)
+        server = parse_server(Secret(config.url))
+        assert server is not None
+        return RedisDeadLetters(RedisConnection(server, 5.0), config.streams)
 
     def get_lease_left(self) -> float:
-        return int(self.client.pttl(f"{self.stream}:lease")) / 1_000
+        return int(self.client.pttl(get_key(self.stream, "lease"))) / 1_000
 
     def end_lease(self) -> None:
-        assert self.client.delete(f"{self.stream}:lease") == 1
+        assert self.client.delete(get_key(self.stream, "lease")) == 1
 
     def fail(self) -> None:
         self.redis.stop()

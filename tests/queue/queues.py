@@ -8,6 +8,7 @@ from tests.redis_server import connect
 from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.memory import MemoryQueue
 from whisperr._queue.redis import RedisStore
+from whisperr._queue.redis_connection import RedisConnection
 from whisperr._queue.sqlite import SQLiteStore
 from whisperr.buffers import SQLiteBuffer, parse_buffer_url
 
@@ -109,9 +110,10 @@ def get_stored(queue: LeasedQueue) -> list[bytes]:
     """Return everything in the store of a queue, in order, also what is claimed."""
     store = queue._store
     if isinstance(store, RedisStore):
+        assert isinstance(store._connection, RedisConnection)
         client = connect(store._connection._server.port)
         entries = [e for stream in store._streams for e in client.xrange(stream.keys[0])]
-        return [fields[b"d"] for _, fields in entries]
+        return [data for _, fields in entries for data in fields.values()]
     assert isinstance(store, SQLiteStore)
     query = "SELECT data FROM event ORDER BY position"
     rows = store._session.read(lambda db, _: db.execute(query).fetchall())

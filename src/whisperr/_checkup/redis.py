@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from whisperr._process.interruption import is_interruption
 from whisperr._queue.redis_connection import RedisConnection
+from whisperr._queue.redis_keys import get_key
 from whisperr._queue.redis_url import parse_server
 from whisperr._secret import Secret
 from whisperr.errors import StoreError
@@ -152,9 +153,9 @@ def _inspect_streams(redis: Asks, buffer: RedisBuffer, config: Config) -> Iterat
     now = int(seconds) + int(microseconds) / 1e6  # its clock has made the ids
     for stream in buffer.streams:
         events += redis.ask("XLEN", stream)
-        size += _to_int(_ask_leniently(redis, "HGET", f"{stream}:state", "bytes"))
-        is_claimed |= bool(_ask_leniently(redis, "EXISTS", f"{stream}:lease"))
-        rejected += _to_int(_ask_leniently(redis, "XLEN", f"{stream}:rejected"))
+        size += _to_int(_ask_leniently(redis, "HGET", get_key(stream, "state"), "bytes"))
+        is_claimed |= bool(_ask_leniently(redis, "EXISTS", get_key(stream, "lease")))
+        rejected += _to_int(_ask_leniently(redis, "XLEN", get_key(stream, "rejected")))
         first = redis.ask("XRANGE", stream, "-", "+", "COUNT", 1)
         oldest += [now - int(id_.partition(b"-")[0]) / 1e3 for id_, _ in first]
     age = max(*oldest, 0.0) if oldest else None
@@ -163,8 +164,10 @@ def _inspect_streams(redis: Asks, buffer: RedisBuffer, config: Config) -> Iterat
     if not rejected:
         yield Finding("set aside", "ok", "nothing")
         return
-    command = f"redis-cli -n {_get_database(buffer)} XRANGE {buffer.streams[0]}:rejected - +"
-    text = f"{to_count(rejected, 'entry').replace('entrys', 'entries')} in {buffer.stream}:rejected"
+    key = get_key(buffer.streams[0], "rejected")
+    command = f"redis-cli -n {_get_database(buffer)} XRANGE '{key}' - +"
+    count = to_count(rejected, "entry").replace("entrys", "entries")
+    text = f"{count} in {get_key(buffer.stream, 'rejected')}"
     yield find("set_aside", text, store=f"the stream {buffer.stream}", command=command)
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from whisperr._events.layout import get_kind, get_oldest_time, is_expired
 from whisperr._foreign import printable
 from whisperr._options import OPTIONS, OUTBOX
+from whisperr._queue.redis_url import parse_server
+from whisperr._secret import Secret
 from whisperr.buffers import RedisBuffer, SQLiteBuffer, parse_buffer_url
 from whisperr.errors import StoreError
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
 _NAME = "dead-letters"
 _LISTED = 20
+_TIMEOUT = 5.0  # a person waits for longer than a request does
 _LONGEST_LINE = 300
 _LONGEST_COUNT = 12  # digits
 _OUTBOX = (
@@ -155,7 +158,13 @@ def open_dead_letters(buffer: SQLiteBuffer | RedisBuffer) -> DeadLetters:
         from whisperr._queue.sqlite_dead_letters import SQLiteDeadLetters
 
         return SQLiteDeadLetters(buffer.path)
-    raise UsageError("a Redis buffer has no dead letters yet")
+    from whisperr._queue.redis_connection import RedisConnection
+    from whisperr._queue.redis_dead_letters import RedisDeadLetters
+
+    server = parse_server(Secret(buffer.url))
+    assert server is not None  # `RedisBuffer` has checked it
+    connection = RedisConnection(server, max(buffer.timeout, _TIMEOUT))
+    return RedisDeadLetters(connection, buffer.streams)
 
 
 # -- list and show
