@@ -36,12 +36,14 @@ class Backlog(NamedTuple):
     is_claimed: bool
 
 
-def inspect_dead_letters(reasons: Mapping[str, int]) -> Finding:
-    """Return the finding about what the server refused and the store kept, by reason."""
-    if not reasons:
+def inspect_dead_letters(count: int, reasons: Mapping[str, int] | None = None) -> Finding:
+    """Return the finding about what the server refused and the store kept, by reason if known."""
+    if not count:
         return Finding("dead letters", "ok", "none")
-    parts = ", ".join(f"{reason} {count:,}" for reason, count in sorted(reasons.items()))
-    return find("kept_refused", f"{sum(reasons.values()):,}: {printable(parts, _LONGEST_TEXT)}")
+    parts = ", ".join(f"{reason} {number:,}" for reason, number in sorted((reasons or {}).items()))
+    return find(
+        "kept_refused", f"{count:,}{': ' if parts else ''}{printable(parts, _LONGEST_TEXT)}"
+    )
 
 
 def inspect_backlog(backlog: Backlog, config: Config) -> Finding:

@@ -158,7 +158,7 @@ def _inspect_content(real: Path, buffer: SQLiteBuffer, config: Config) -> Iterat
     yield inspect_backlog(backlog, config)
     yield from _inspect_set_aside(real, rejected)
     if dead is not None or buffer.dead_letters:
-        yield inspect_dead_letters(dead or {})
+        yield inspect_dead_letters(sum((dead or {}).values()), dead)
 
 
 def _read(real: Path) -> tuple[Backlog, int, dict[str, int] | None]:

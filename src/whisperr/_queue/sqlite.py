@@ -15,13 +15,11 @@ import time
 from contextlib import closing
 from typing import TYPE_CHECKING
 
-from whisperr.errors import Loss, NotNow, StoreError
+from whisperr.errors import NotNow, StoreError
 
 from . import sqlite_file as file
 from . import sqlite_rows as rows
 from .clock import ExpiryClock
-from .dead_letters import NOT_KEPT
-from .durable import EXPIRED
 from .memory import get_size
 from .sqlite_dead_letters import DeadLetterTable
 from .sqlite_rows import LAST
@@ -38,6 +36,8 @@ from .store import (
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Mapping, Sequence
+
+    from whisperr.errors import Loss
 
     from .sqlite_rows import State
     from .sqlite_session import View
@@ -81,9 +81,9 @@ class SQLiteStore:
         # The source of own events, and the token of the lease: this store, in this process.
         self._me = int.from_bytes(os.urandom(8), "big") >> 1
         self._session = Session(path, synchronous, self._me, wall_clock)
-        self._session.view.kept = NOT_KEPT if dead_letters else None
-        trusted_now = self._expiry_clock.get_now
-        self._dead_letters = DeadLetterTable(path, wall_clock, trusted_now, wanted=dead_letters)
+        self._dead_letters = DeadLetterTable(
+            path, self._session, wall_clock, self._expiry_clock, wanted=dead_letters
+        )
         self._misses = 0
         self._in_doubt = False
         self._counted = False  # whether the sums were compared with the rows since the last poll
@@ -152,9 +152,7 @@ class SQLiteStore:
         if not self.waiting:
             return (), ()
         own = self._session.view.own
-        expired = self._dead_letters.write(
-            self._session, lambda db, view: self._claim(db, view, max_events)
-        )
+        expired = self._dead_letters.write(lambda db, view: self._claim(db, view, max_events))
         self._misses = 0
         events = to_events([*expired, *self._session.view.claimed], self._me, own)
         return events[len(expired) :], events[: len(expired)]
@@ -202,7 +200,7 @@ class SQLiteStore:
             self._session.see(db, view)
             return len(entries)
 
-        return self._dead_letters.write(self._session, act)
+        return self._dead_letters.write(act)
 
     def forget(self) -> None:
         """Count the claimed batch as waiting again, whatever the file says."""
@@ -232,7 +230,7 @@ class SQLiteStore:
     def poll(self) -> Mapping[str, int]:
         """Learn what waits; return what became of own events elsewhere: how many, by outcome."""
         self._counted = False
-        self._dead_letters.prune(self._session)
+        self._dead_letters.prune()
 
         def read(db: sqlite3.Connection, view: View) -> bool:
             self._session.see(db, view)
@@ -325,7 +323,7 @@ class SQLiteStore:
         if not oldest.rows:
             front_to = 0
             batch, expired = oldest.select(db, LAST, max_events, self._expiry_clock.get_now())
-        self._dead_letters.keep(db, view, expired, Loss(len(expired), "expired", EXPIRED))
+        self._dead_letters.keep_expired(db, view, expired)
         self._remove(db, expired, "expired", claimed=False)
         view.own -= min(self._count_own(expired), view.own)
         token, last = (self._me, batch[-1].key[0]) if batch else (None, 0)

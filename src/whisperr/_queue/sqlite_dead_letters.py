@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from whisperr._process.interruption import is_interruption
-from whisperr.errors import StoreError
+from whisperr.errors import Loss, StoreError
 
 from . import sqlite_file as file
 from .dead_letters import (
@@ -34,6 +34,7 @@ from .dead_letters import (
     Moved,
     explain,
 )
+from .durable import EXPIRED
 from .memory import EVENT_OVERHEAD_BYTES
 from .sqlite_rows import fetch_all, read_state, repair_state
 from .store import StoreFullError
@@ -42,8 +43,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any, TypeVar
 
-    from whisperr.errors import Loss
-
+    from .clock import ExpiryClock
     from .sqlite_rows import State
     from .sqlite_session import Session, View
     from .store import Entry
@@ -100,28 +100,31 @@ class DeadLetterTable:
     def __init__(
         self,
         path: str,
+        session: Session,
         now: Callable[[], float],
-        trusted_now: Callable[[], float],
+        expiry_clock: ExpiryClock,
         *,
         wanted: bool,
     ) -> None:
         self._path = path
+        self._session = session
         self._now = now
-        self._trusted_now = trusted_now  # at which nothing is too old while the clock is doubtful
+        self._expiry_clock = expiry_clock
         self._has_room = True
         self._prune_at = 0.0
         self._sums = _Sums(0, 0, MOST, MOST_BYTES)  # none: they are counted at first
-        self.wanted = wanted
+        self._wanted = wanted
+        session.view.kept = NOT_KEPT if wanted else None
 
-    def write(self, session: Session, act: Callable[[sqlite3.Connection, View], T]) -> T:
+    def write(self, act: Callable[[sqlite3.Connection, View], T]) -> T:
         """Run a transaction that may keep events; without that where there is no room for both."""
         try:
-            return session.write(act)
+            return self._session.write(act)
         except StoreFullError:
-            if not self.wanted:
+            if not self._wanted:
                 raise
             self._has_room = False
-            return session.write(act)
+            return self._session.write(act)
         finally:
             self._has_room = True
 
@@ -129,7 +132,7 @@ class DeadLetterTable:
         self, db: sqlite3.Connection, view: View, entries: Sequence[Entry], loss: Loss | None
     ) -> None:
         """Keep the events of one request that were lost; note in the view what became of them."""
-        if not self.wanted or loss is None or not entries:
+        if not self._wanted or loss is None or not entries:
             return
         view.kept = NOT_KEPT
         if not self._has_room or not file.has_room(self._path, db):
@@ -145,20 +148,24 @@ class DeadLetterTable:
             db.execute("ROLLBACK TO dead_letters")
             db.execute("RELEASE dead_letters")
 
-    def prune(self, session: Session) -> None:
+    def keep_expired(self, db: sqlite3.Connection, view: View, entries: Sequence[Entry]) -> None:
+        """Keep events that are too old to be sent."""
+        self.keep(db, view, entries, Loss(len(entries), "expired", EXPIRED))
+
+    def prune(self) -> None:
         """Delete what is older than is kept, once an hour."""
         now = self._now()
-        if not self.wanted or 0 <= self._prune_at - now <= _PRUNE_INTERVAL:
+        if not self._wanted or 0 <= self._prune_at - now <= _PRUNE_INTERVAL:
             return
         self._prune_at = now + _PRUNE_INTERVAL
-        oldest = self._trusted_now() - LONGEST_AGE
+        oldest = self._expiry_clock.get_now() - LONGEST_AGE
 
         def is_any_old(db: sqlite3.Connection, _: View) -> bool:
             first = "SELECT 1 FROM dead_letter WHERE at < ? LIMIT 1"
             return bool(fetch_all(db, _IS_THERE) and fetch_all(db, first, (oldest,)))
 
-        if oldest > 0 and session.read(is_any_old):
-            session.write(lambda db, _: db.execute(_DELETE_OLD, (oldest,)))
+        if oldest > 0 and self._session.read(is_any_old):
+            self._session.write(lambda db, _: db.execute(_DELETE_OLD, (oldest,)))
 
     def _insert(self, db: sqlite3.Connection, entries: Sequence[Entry], loss: Loss) -> str:
         """Insert, and delete the oldest beyond the bounds; return what became of the events."""
@@ -176,7 +183,7 @@ class DeadLetterTable:
 
     def _trim(self, db: sqlite3.Connection) -> str:
         """Count all, and delete the oldest if that is too much; some more, to count rarely."""
-        db.execute(_DELETE_OLD, (self._trusted_now() - LONGEST_AGE,))
+        db.execute(_DELETE_OLD, (self._expiry_clock.get_now() - LONGEST_AGE,))
         sizes = [(id_, length + EVENT_OVERHEAD_BYTES) for id_, length in fetch_all(db, _SIZES)]
         size = sum(one for _, one in sizes)
         is_over = len(sizes) > MOST or size > MOST_BYTES
