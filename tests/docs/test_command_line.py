@@ -162,8 +162,8 @@ def test_the_actions_and_reasons_of_dead_letters_are_those_of_the_code() -> None
     row = next(line for line in text.splitlines() if line.startswith("| `--reason`"))
     assert tuple(re.findall("`([a-z_]+)`", row)) == REASONS
     durability = " ".join(get_text("docs/durability.md").split())
-    assert f"At most {MOST:,} are kept, {MOST_BYTES >> 20} MiB of them" in durability
-    assert f"for {LONGEST_AGE_DAYS} days" in durability
+    assert f"At most {MOST:,} are kept, and at most {MOST_BYTES >> 20} MiB, for" in durability
+    assert f"MiB, for {LONGEST_AGE_DAYS} days" in durability
     assert set(REASONS) <= set(re.findall(r"\| `(\w+)` \| (?:an|all) ", durability))
 
 

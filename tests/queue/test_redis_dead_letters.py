@@ -186,7 +186,7 @@ def test_over_several_streams_each_has_its_own_and_all_are_shown(
     with closing(processes.open_dead_letters()) as found:
         every = [*found.read()]
         assert len(every) == 30
-        times = [one.refused_at for one in every]
+        times = [one.refused_at or 0.0 for one in every]
         assert times == sorted(times, reverse=True)
         ids = get_ids(every)
         assert {one.partition("@")[2] for one in ids} == {"0", "1", "2"}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from whisperr._queue.dead_letters import DeadLetter
-    from whisperr.dev._ingest.model import Arrival
+    from whisperr.dev._ingest.model import Arrival, ArrivalKind
 
 REASONS = ("rejected", "refused_in_batch", "too_large", "expired")
 _LONGEST_SHOWN = 60
@@ -95,7 +95,7 @@ def _to_arrival(one: DeadLetter) -> Arrival:
         body = json.loads(one.data)
     except (ValueError, RecursionError):
         body = None
-    kind = "identify" if is_identify(one.data) else "event"
+    kind: ArrivalKind = "identify" if is_identify(one.data) else "event"
     return to_arrival(kind, body, [Problem("", one.reason, "")], now=one.refused_at or 0.0)
 
 

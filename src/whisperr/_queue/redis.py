@@ -257,7 +257,7 @@ class RedisStore:
         _ = [*ended], [*known]
         self._claimed = rest
         self._acks += 1
-        return owned
+        return int(owned)
 
     def forget(self) -> None:
         """Count the claimed batch as waiting again, whatever the stream says."""
@@ -340,7 +340,7 @@ class RedisStore:
         # Nearly always the claim is what CLAIM has written down.
         if is_late or len(batch) < len(entries):
             others = count_others(expired, repeat(EXPIRED), self._me)
-            loss = Loss(len(expired), EXPIRED, EXPIRED_MESSAGE) if expired else None
+            loss = Loss(len(expired), "expired", EXPIRED_MESSAGE) if expired else None
             owned, kept = self._run(
                 stream,
                 scripts.MARK,
