@@ -164,7 +164,11 @@ class SharedQueue(Queue, Protocol):
 
     @property
     def stored(self) -> int:
-        """How many events are in the store, as last seen. No I/O."""
+        """How many events are where they survive this process, as last seen. No I/O."""
+
+    @property
+    def unstored(self) -> int:
+        """How many events are in the memory of this process only. No I/O."""
 
 
 @runtime_checkable

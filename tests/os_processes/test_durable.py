@@ -32,7 +32,7 @@ def buffer_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path}/events.db?lease=1"
     redis: RedisServer = request.getfixturevalue("redis_server")
-    return redis.url(tmp_path.name, lease=1, timeout=5)
+    return redis.url(tmp_path.name, lease=1, timeout=5, log=tmp_path / "log")
 
 
 def test_killed_processes_lose_and_double_nothing(buffer_url: str) -> None:
@@ -197,7 +197,9 @@ HANDLER = """
 import faulthandler, itertools, signal, sys
 from whisperr import Whisperr
 faulthandler.dump_traceback_later(100, exit=True)
-client = Whisperr("wrk_test", base_url=sys.argv[1], buffer=sys.argv[2], flush_at=50)
+client = Whisperr(
+    "wrk_test", base_url=sys.argv[1], buffer=sys.argv[2], flush_at=50, max_queue_size=100_000
+)
 made = itertools.count()
 
 def handler(*_):  # one signal may come while another is handled
@@ -205,7 +207,7 @@ def handler(*_):  # one signal may come while another is handled
 
 signal.signal(signal.SIGVTALRM, handler)
 signal.setitimer(signal.ITIMER_VIRTUAL, 0.001, 0.001)
-for number in range(5_000):
+for number in range(20_000):
     client.track("u", "from_loop", {"n": number})
 signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 assert client.flush(60), client.stats()
@@ -223,4 +225,4 @@ def test_a_signal_handler_that_interrupts_track_may_track(
     arrivals = server.arrivals()
     assert int(out) > 10
     assert sorted(numbers(arrivals, "from_handler")) == list(range(int(out)))
-    assert numbers(arrivals, "from_loop") == list(range(5_000))
+    assert numbers(arrivals, "from_loop") == list(range(20_000))

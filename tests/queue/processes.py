@@ -149,6 +149,7 @@ class RedisProcesses(Processes):
         queue = parse_buffer_url(self._get_url()).open(max_events, max_bytes, accounting)
         assert isinstance(queue, LeasedQueue)
         queue._clock = lambda: self.steady
+        queue._storer = None  # so that an event is in the store when `put` returns
         return queue
 
     def _get_url(self) -> str:

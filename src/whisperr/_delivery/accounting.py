@@ -65,8 +65,10 @@ class Stats(Frozen):
     - `not_accepted`: calls that became no event, by reason (`"invalid"`, `"vetoed"`, `"closed"`,
       `"not_stored"`).
     - `held_bytes`: what waiting events take, in bytes; with a shared buffer those of all.
-    - `stored`: events in a shared buffer, those of all processes, as last seen; 0 for one in
-      memory and for the Django outbox, whose table `manage.py whisperr_outbox` counts.
+    - `stored`: events in a durable buffer or its log, those of all processes, as last seen; 0 for
+      a buffer in memory and for an outbox, whose table its commands count.
+    - `unstored`: events that a durable buffer has in the memory of this process only: on their way
+      to a Redis without a log, or because the store and the log cannot be used.
     - `requests`, `retries`: requests made, and those of them that repeated a failed one.
     - `state`: `"running"`, `"paused"` (after giving up; a flush or time ends it), `"closed"`,
       `"disabled"`.
@@ -86,6 +88,7 @@ class Stats(Frozen):
         "retries",
         "state",
         "stored",
+        "unstored",
     )
 
     accepted: int
@@ -99,6 +102,7 @@ class Stats(Frozen):
     retries: int
     state: State
     stored: int
+    unstored: int
 
     def __init__(
         self,
@@ -113,11 +117,12 @@ class Stats(Frozen):
         retries: int = 0,
         state: State = "running",
         stored: int = 0,
+        unstored: int = 0,
     ) -> None:
         self._set(accepted=accepted, delivered=delivered, held=held, held_bytes=held_bytes)
         self._set(dropped=dict(dropped or {}), not_accepted=dict(not_accepted or {}))
         self._set(problem=problem, requests=requests, retries=retries, state=state)
-        self._set(stored=stored)
+        self._set(stored=stored, unstored=unstored)
 
 
 class ClientAccounting:
@@ -292,12 +297,13 @@ class ClientAccounting:
         held_bytes: int,
         state: State,
         problem: str | None,
-        stored: int = 0,
+        stored: tuple[int, int] = (0, 0),
         count_queued: Callable[[], int] = int,
         deferrals: Deferrals | None = None,
     ) -> Stats:
         """Return the counts of one moment, with those of events that wait outside of the queue.
 
+        `stored`: how many events are in a store, and how many in memory on their way there.
         `count_queued`: how many events the queue counted.
         """
         with self._lock:
@@ -322,7 +328,8 @@ class ClientAccounting:
             requests=requests,
             retries=retries,
             state=state,
-            stored=stored,
+            stored=stored[0],
+            unstored=stored[1],
         )
 
     def _to_reason(self, outcome: str) -> str:

@@ -329,7 +329,7 @@ class Pipeline:
             self.queue.held_bytes,
             state,
             self.scheduler.problem,
-            0 if self._shared is None else self._shared.stored,
+            (0, 0) if self._shared is None else (self._shared.stored, self._shared.unstored),
             self.queue.tail if self._count is None else int,
             self.deferrals,
         )

@@ -70,6 +70,7 @@ class SQLiteStore:
         wall_clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
         *,
+        source: int | None = None,
         dead_letters: bool = False,
     ) -> None:
         self._path = path
@@ -79,7 +80,7 @@ class SQLiteStore:
         self._now = wall_clock
         self._expiry_clock = ExpiryClock(wall_clock, monotonic)
         # The source of own events, and the token of the lease: this store, in this process.
-        self._me = int.from_bytes(os.urandom(8), "big") >> 1
+        self._me = int.from_bytes(os.urandom(8), "big") >> 1 if source is None else source
         self._session = Session(path, synchronous, self._me, wall_clock)
         self._dead_letters = DeadLetterTable(
             path, self._session, wall_clock, self._expiry_clock, wanted=dead_letters
@@ -142,6 +143,23 @@ class SQLiteStore:
         dropped = self._session.write(act)
         self._in_doubt = False
         return dropped
+
+    def adopt(self, events, source, number):
+        def act(db, view):
+            self._session.see(db, view)
+            numbered = [(source, at, data) for at, data in enumerate(events, number)]
+            stored = "SELECT number FROM event WHERE source = ? AND number >= ?"
+            known = {one for (one,) in rows.fetch_all(db, stored, (source, number))}
+            numbered = [row for row in numbered if row[1] not in known]
+            db.executemany(_INSERT, numbered)
+            count = len(numbered)
+            size = get_size([row[2] for row in numbered])
+            db.execute("UPDATE state SET rows = rows + ?, bytes = bytes + ?", (count, size))
+            view.waiting += count
+            view.waiting_bytes += size
+            return self._trim(db, view)
+
+        return self._session.write(act)
 
     def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Take the lease; return the next batch, and the events that were too old to send.
