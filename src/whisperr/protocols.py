@@ -49,9 +49,19 @@ class Accounting(Protocol):
     """
 
     def lost(
-        self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
+        self,
+        events: Sequence[bytes],
+        reason: Reason,
+        message: str,
+        status: int | None = None,
+        *,
+        kept: str | None = None,
     ) -> None:
-        """Report events that are gone, and count those of them that this process accepted."""
+        """Report events that are gone, and count those of them that this process accepted.
+
+        `kept`: where the buffer has them as dead letters, and what to do with them; "" when it
+        could not keep them, None when it keeps none.
+        """
 
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         """Count own events that another process delivered, or dropped and reported.

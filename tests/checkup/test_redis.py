@@ -15,6 +15,7 @@ from whisperr._checkup.redis import inspect_server
 from whisperr._events.event import EventEncoder
 from whisperr._queue.redis import RedisStore
 from whisperr._queue.redis_connection import RedisConnection
+from whisperr._queue.redis_keys import get_key
 from whisperr._queue.redis_url import parse_server
 from whisperr._secret import Secret
 from whisperr.errors import StoreError
@@ -292,3 +293,15 @@ def test_a_redis_that_is_away(free_port: int) -> None:
     assert list(found) == ["buffer"]
     assert found["buffer"].hint == HINTS["redis_away"].fix
     assert SECRET not in str(found)
+
+
+def test_dead_letters_are_reported_where_they_are_kept(
+    redis_server: RedisServer, admin: redis.Redis
+) -> None:
+    url = redis_server.url("refusals")
+    assert "dead letters" not in inspect(url)
+    assert inspect(f"{url}&dead_letters=true")["dead letters"].text == "none"
+    admin.xadd(get_key("refusals", "dead"), {"data": "x"})
+    finding = inspect(url)["dead letters"]
+    assert (finding.state, finding.text) == ("doubtful", "1")
+    assert "whisperr dead-letters list" in finding.hint

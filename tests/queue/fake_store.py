@@ -43,6 +43,7 @@ class FakeStore:
         self.adopted: list[tuple[int, int, bytes]] = []
         self.rejected = 0
         self.full = False
+        self.kept: str | None = None
         self.free = threading.Event()
         self.free.set()
 

@@ -30,6 +30,7 @@ class RecordingAccounting:
     def __init__(self) -> None:
         self.settled: dict[str, int] = {}
         self.losses: list[tuple[str, list[bytes]]] = []
+        self.kept: list[str | None] = []
         self.reports: list[str] = []
         self.problem: str | None = None
         self.lost_own = 0
@@ -37,9 +38,16 @@ class RecordingAccounting:
         self.loss_messages: list[str] = []
 
     def lost(
-        self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
+        self,
+        events: Sequence[bytes],
+        reason: Reason,
+        message: str,
+        status: int | None = None,
+        *,
+        kept: str | None = None,
     ) -> None:
         self.losses.append((reason, list(events)))
+        self.kept.append(kept)
 
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         self.settled[outcome] = self.settled.get(outcome, 0) + count

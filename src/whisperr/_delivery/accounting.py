@@ -17,6 +17,7 @@ from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, count_own
 
 from .reporter import INTERVAL, Tally
+from .wording import describe_kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -189,10 +190,17 @@ class ClientAccounting:
             self.requests += 1
             self.retries += again
 
-    def settled(self, part: Sequence[bytes], loss: Loss | None, hint: str = "") -> None:
+    def settled(
+        self,
+        part: Sequence[bytes],
+        loss: Loss | None,
+        hint: str = "",
+        kept: str | None = None,
+    ) -> None:
         """Count the events of a request: delivered, but for the first `loss.count` of them.
 
-        `hint`: what to do about the loss, where its reason alone does not say it.
+        `hint`: what to do about the loss, where its reason alone does not say it. `kept`: as in
+        `lost`.
         """
         lost = 0 if loss is None else loss.count
         self._deliver(count_own(part[lost:]))
@@ -200,8 +208,9 @@ class ClientAccounting:
             # A 202 does not say which events it refused, unless it refused all of them.
             known = part if lost == len(part) else ()
             tally = Tally(self.dropped, loss.reason, count_own(part[:lost]))
+            message, then = describe_kept(loss.message, hint, kept)
             self.reporter.add(
-                "dropped", loss.message, loss.reason, loss.status, lost, known, tally, then=hint
+                "dropped", message, loss.reason, loss.status, lost, known, tally, then=then
             )
 
     def failing(
@@ -230,12 +239,21 @@ class ClientAccounting:
     # -- what a queue counts: `protocols.Accounting`
 
     def lost(
-        self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
+        self,
+        events: Sequence[bytes],
+        reason: Reason,
+        message: str,
+        status: int | None = None,
+        *,
+        kept: str | None = None,
     ) -> None:
         """Count and report accepted events that are gone; events of other processes: report."""
         if events:
             tally = Tally(self.dropped, reason, count_own(events))
-            self.reporter.add("dropped", message, reason, status, len(events), events, tally)
+            message, then = describe_kept(message, "", kept)
+            self.reporter.add(
+                "dropped", message, reason, status, len(events), events, tally, then=then
+            )
 
     def lost_from(self, leaving: list[bytes], reason: Reason, message: str) -> None:
         """Do what `lost` does, and empty the list in the same step: nothing is counted twice."""

@@ -39,7 +39,7 @@ from whisperr._events.batch import to_request
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
-from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
+from whisperr._queue.memory import QUEUE_FULL, CountedQueue, MemoryQueue
 from whisperr.errors import NotNow
 
 from .backoff import get_pause
@@ -422,7 +422,8 @@ class Scheduler:
             self._once = False
         # Not when a shutdown has already given these events up.
         if verdict.settled and self._queue.ack(verdict.settled, verdict.loss) == verdict.settled:
-            self._accounting.settled(part, verdict.loss, verdict.hint)
+            kept = self._queue.kept if isinstance(self._queue, CountedQueue) else None
+            self._accounting.settled(part, verdict.loss, verdict.hint, kept)
         give_up = verdict.give_up
         if verdict.wait is not None and (verdict.asked or give_up is None):
             self._holds.set(RETRY, now + verdict.wait)

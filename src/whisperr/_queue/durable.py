@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from whisperr._process.logger import log
 from whisperr.errors import NotNow, StoreError
 
+from .dead_letters import NOT_KEPT
 from .intake import PATIENCE_AT_THE_END, REJECTED, RETRY, Intake
 from .memory import count_own
 from .store import LOST_IN_STORE
@@ -118,6 +119,7 @@ class LeasedQueue(Intake):
         """
         if self._from_store:
             owned = self._use_with_retries(lambda: self._store.ack(count, loss))
+            self.kept = self._store.kept
             if owned is None:
                 self._unrecorded, self._from_store = (count, loss), False
             elif owned == 0 < count:
@@ -127,6 +129,7 @@ class LeasedQueue(Intake):
                 self._claims_lost = 0
                 del self._stored_batch[:owned]
             return owned or 0
+        self.kept = None if self._store.kept is None else NOT_KEPT  # it cannot be used
         return self._transit.ack(count)
 
     def release(self) -> Sequence[bytes]:
@@ -238,7 +241,7 @@ class LeasedQueue(Intake):
             log("warning", "%s can be used again", self.name)
         expired, self._expired = self._expired, []
         if expired:
-            self._accounting.lost(expired, "expired", EXPIRED)
+            self._accounting.lost(expired, "expired", EXPIRED, kept=self._store.kept)
         rejected = self._store.take_rejected()
         if rejected:
             self._accounting.lost_in_store(0, REJECTED, rejected)
@@ -284,7 +287,8 @@ class LeasedQueue(Intake):
             lost = 0 if loss is None else min(loss.count, len(part))
             self._accounting.settled_elsewhere("delivered", count_own(part[lost:]))
             if loss is not None:
-                self._accounting.lost(part[:lost], loss.reason, loss.message, loss.status)
+                why = loss.reason, loss.message, loss.status
+                self._accounting.lost(part[:lost], *why, kept=self._store.kept)
         if part and self._stored_batch:
             self._report_dropped(self._release_stored())
         else:  # nothing is left of the batch, or another process has taken over

@@ -26,12 +26,13 @@ from zlib import crc32
 
 from whisperr._contract import MAX_BATCH_BYTES
 from whisperr._events.layout import get_user
-from whisperr._foreign import printable
-from whisperr.errors import NotNow
+from whisperr.errors import Loss, NotNow
 
 from . import redis_scripts as scripts
 from .clock import ExpiryClock
+from .durable import EXPIRED as EXPIRED_MESSAGE
 from .memory import EVENT_OVERHEAD_BYTES
+from .redis_dead_letters import DeadLetterStreams
 from .redis_entries import count_others, is_event, parse_entries, to_events, to_list
 from .redis_keys import get_key
 from .redis_own import OwnEvents
@@ -42,8 +43,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
-    from whisperr.errors import Loss
-
     from .redis_connection import Connection
     from .redis_entries import Entry
 
@@ -52,7 +51,6 @@ _CHECKED_AT_FIRST = 10
 _CHECKED_AT_ONCE = 1_000
 # No process sets a lease that lasts for longer: a request has seconds, a wait a minute.
 _LONGEST_LEASE_MS = 86_400_000
-_LONGEST_MESSAGE = 300
 
 
 class _Added(NamedTuple):
@@ -83,6 +81,7 @@ class RedisStore:
         wall_clock: Callable[[], float] = time.time,
         *,
         source: int | None = None,
+        dead_letters: bool = False,
     ) -> None:
         self._connection = connection
         self._append_connection = connection.make_another()
@@ -101,6 +100,7 @@ class RedisStore:
         self._misses = 0
         self._rejected: deque[int] = deque()  # how many were set aside, by each script
         self._expiry_clock = ExpiryClock(wall_clock)
+        self._dead_letters = DeadLetterStreams(len(names), wanted=dead_letters)
 
     @property
     def waiting(self) -> int:
@@ -116,6 +116,11 @@ class RedisStore:
     def appended_to(self) -> int:
         """The number after the last event of the latest `append` that stored all."""
         return self._own.appended_to
+
+    @property
+    def kept(self) -> str | None:
+        """What became of the events that the latest `claim` or `ack` lost."""
+        return self._dead_letters.kept
 
     # -- the thread that appends
 
@@ -235,13 +240,14 @@ class RedisStore:
         if not part:
             return 0
         lost = min(loss.count, len(part)) if loss is not None else 0
-        reason, message, status = _describe(loss)
-        outcomes = [*repeat(reason, lost), *repeat(DELIVERED, len(part) - lost)]
+        described = self._dead_letters.describe(loss, len(part))
+        outcomes = [*repeat(described[0], lost), *repeat(DELIVERED, len(part) - lost)]
         mine = {one.number: end for one, end in zip(part, outcomes, strict=True) if one.is_own}
         own.outcomes |= mine
-        values = (self._acks, len(self._claimed), lost, reason, message, status)
+        values = (self._acks, len(self._claimed), lost, *described)
         others = count_others(part, outcomes, self._me) if len(mine) < len(part) else ()
-        owned = int(self._run(self._current, scripts.ACK, *values, *to_list(part), *others))
+        owned, kept = self._run(self._current, scripts.ACK, *values, *to_list(part), *others)
+        self._dead_letters.note(loss, kept)
         rest = self._claimed[owned:] if owned else []
         if owned:
             own.note_ends(part, outcomes)
@@ -251,7 +257,7 @@ class RedisStore:
         _ = [*ended], [*known]
         self._claimed = rest
         self._acks += 1
-        return owned
+        return int(owned)
 
     def forget(self) -> None:
         """Count the claimed batch as waiting again, whatever the stream says."""
@@ -274,6 +280,7 @@ class RedisStore:
 
     def poll(self) -> Mapping[str, int]:
         """Learn what waits; return how many own events ended elsewhere, by outcome, each once."""
+        self._dead_letters.prune(self._connection, [one.keys for one in self._streams])
         ended = self._own.take_gone()
         for stream in self._streams:
             self._find_gone(stream)
@@ -333,7 +340,8 @@ class RedisStore:
         # Nearly always the claim is what CLAIM has written down.
         if is_late or len(batch) < len(entries):
             others = count_others(expired, repeat(EXPIRED), self._me)
-            if not self._run(
+            loss = Loss(len(expired), "expired", EXPIRED_MESSAGE) if expired else None
+            owned, kept = self._run(
                 stream,
                 scripts.MARK,
                 batch[-1].id if batch else b"",
@@ -342,8 +350,11 @@ class RedisStore:
                 len(entries),
                 *to_list(expired),
                 b" ".join(one.id for one in damaged),
+                *self._dead_letters.describe(loss, len(expired)),
                 *others,
-            ):
+            )
+            self._dead_letters.note(loss, kept)
+            if not owned:
                 # It took longer than the lease lasts, and another process claimed them.
                 self._claimed = []
                 return (), ()
@@ -363,11 +374,3 @@ class RedisStore:
 
 
 _NOTHING = Sums()
-
-
-def _describe(loss: Loss | None) -> tuple[str, str, object]:
-    """Return reason, message and status, as the script gets them."""
-    if loss is None:
-        return "", "", ""
-    status = "" if loss.status is None else loss.status
-    return loss.reason, printable(loss.message, _LONGEST_MESSAGE), status

@@ -16,7 +16,7 @@ def get_key(stream: str, what: str) -> str:
 
 def get_keys(stream: str, source: int) -> tuple[str, ...]:
     """Return the keys that the scripts of a source get, in their order."""
-    what = ("state", "lease", f"last:{source}", "rejected", "endings:0", "endings:1")
+    what = ("state", "lease", f"last:{source}", "rejected", "endings:0", "endings:1", "dead")
     return (stream, *(get_key(stream, one) for one in what))
 
 

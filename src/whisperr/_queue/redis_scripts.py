@@ -11,6 +11,7 @@ nothing. Redis 6.2 and later.
 
 from __future__ import annotations
 
+from .redis_dead_letters import KEEPING
 from .redis_lua import REMOVAL, STATE, TRIMMING
 
 # ARGV: the source of the events; up to which number an earlier attempt may have stored them; the
@@ -136,17 +137,20 @@ return done({0, table.concat(heads, ' '), table.concat(data), foreign})
 )
 
 # ARGV: the last id of the batch (or none), its rows, its bytes; how many events CLAIM returned; the
-# ids of those that are too old, and the size of these; the ids of what is no event; then source,
-# outcome and number of what other processes added and is too old. Returns whether the claim was
-# still owned.
+# ids of those that are too old, and the size of these; the ids of what is no event; reason, message
+# and status to keep the former with, and the bounds of dead letters (or none); then source, outcome
+# and number of what other processes added and is too old. Returns whether the claim was still
+# owned, and whether they were kept.
 MARK = (
     STATE
     + REMOVAL
+    + KEEPING
     + """
-if not is_owner() then return done(0) end
-begin()
+if not is_owner() then return done({0, 0}) end
 local expired = split(ARGV[9])
-settle(expired, tonumber(ARGV[10]), #expired, 'expired', '', s.taken_rows == tonumber(ARGV[8]), 12)
+local kept = keep(expired, ARGV[15], ARGV[12], ARGV[13], ARGV[14])
+begin()
+settle(expired, tonumber(ARGV[10]), #expired, 'expired', '', s.taken_rows == tonumber(ARGV[8]), 16)
 for _, id in ipairs(split(ARGV[11])) do
   local entry = redis.call('XRANGE', stream, id, id)[1]
   if entry then reject(entry, 'damaged') end
@@ -157,7 +161,7 @@ else
   s.owner, s.taken_to = me, ARGV[5]
   s.taken_rows, s.taken_bytes = tonumber(ARGV[6]), tonumber(ARGV[7])
 end
-return done(1)
+return done({1, kept})
 """
 )
 
@@ -176,26 +180,29 @@ return done(1)
 """
 )
 
-# ARGV: a token; how many events are claimed; how many of the first of them were lost, why, and the
-# message and the status of the server (or none); the ids of all that have ended, and their size;
-# then source, outcome and number of what other processes added. Returns how many ended while they
-# were owned; the same again when the answer of an attempt with this token was lost.
+# ARGV: a token; how many events are claimed; how many of the first of them were lost, why, the
+# message and the status of the server (or none), and the bounds of dead letters (or none); the ids
+# of all that have ended, and their size; then source, outcome and number of what other processes
+# added. Returns how many ended while they were owned, and whether they were kept; the same again
+# when the answer of an attempt with this token was lost.
 ACK = (
     STATE
     + REMOVAL
+    + KEEPING
     + """
-local ids = split(ARGV[11])
-if known[1] == ARGV[5] then return done(#ids) end
-if not is_owner() then return done(0) end
+local ids = split(ARGV[12])
+if known[1] == ARGV[5] then return done({#ids, 1}) end
+if not is_owner() then return done({0, 0}) end
+local kept = tonumber(ARGV[7]) > 0 and keep(ids, ARGV[11], ARGV[8], ARGV[9], ARGV[10]) or 0
 begin()
 local claimed = tonumber(ARGV[6])
-local removed, bytes = settle(ids, tonumber(ARGV[12]), tonumber(ARGV[7]), ARGV[8], 'delivered',
-  s.taken_rows == claimed, 13)
+local removed, bytes = settle(ids, tonumber(ARGV[13]), tonumber(ARGV[7]), ARGV[8], 'delivered',
+  s.taken_rows == claimed, 14)
 s.taken_rows = math.max(s.taken_rows - removed, 0)
 s.taken_bytes = math.max(s.taken_bytes - bytes, 0)
 if #ids == claimed then free() end
 remember('ack', ARGV[5])
-return done(#ids)
+return done({#ids, kept})
 """
 )
 

@@ -21,6 +21,7 @@ from . import sqlite_file as file
 from . import sqlite_rows as rows
 from .clock import ExpiryClock
 from .memory import get_size
+from .sqlite_dead_letters import DeadLetterTable
 from .sqlite_rows import LAST
 from .sqlite_session import Session
 from .store import (
@@ -68,7 +69,9 @@ class SQLiteStore:
         max_bytes: int,
         wall_clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
+        *,
         source: int | None = None,
+        dead_letters: bool = False,
     ) -> None:
         self._path = path
         self._lease = lease
@@ -79,6 +82,9 @@ class SQLiteStore:
         # The source of own events, and the token of the lease: this store, in this process.
         self._me = int.from_bytes(os.urandom(8), "big") >> 1 if source is None else source
         self._session = Session(path, synchronous, self._me, wall_clock)
+        self._dead_letters = DeadLetterTable(
+            path, self._session, wall_clock, self._expiry_clock, wanted=dead_letters
+        )
         self._misses = 0
         self._in_doubt = False
         self._counted = False  # whether the sums were compared with the rows since the last poll
@@ -100,6 +106,11 @@ class SQLiteStore:
     def appended_to(self) -> int:
         """The number after the last event of the latest `append` that was committed."""
         return self._session.view.appended_to
+
+    @property
+    def kept(self) -> str | None:
+        """What became of the events that the latest `claim` or `ack` lost."""
+        return self._session.view.kept
 
     def take_rejected(self) -> int:
         """Return how many rows were set aside since the last call."""
@@ -159,7 +170,7 @@ class SQLiteStore:
         if not self.waiting:
             return (), ()
         own = self._session.view.own
-        expired = self._session.write(lambda db, view: self._claim(db, view, max_events))
+        expired = self._dead_letters.write(lambda db, view: self._claim(db, view, max_events))
         self._misses = 0
         events = to_events([*expired, *self._session.view.claimed], self._me, own)
         return events[len(expired) :], events[: len(expired)]
@@ -192,6 +203,7 @@ class SQLiteStore:
                 view.claimed = []
                 return 0
             gone = there != entries
+            self._dead_letters.keep(db, view, there, loss)
             refused = set(entries[:lost])
             self._remove(db, [one for one in there if one in refused], reason, claimed=True)
             self._remove(
@@ -206,7 +218,7 @@ class SQLiteStore:
             self._session.see(db, view)
             return len(entries)
 
-        return self._session.write(act)
+        return self._dead_letters.write(act)
 
     def forget(self) -> None:
         """Count the claimed batch as waiting again, whatever the file says."""
@@ -236,6 +248,7 @@ class SQLiteStore:
     def poll(self) -> Mapping[str, int]:
         """Learn what waits; return what became of own events elsewhere: how many, by outcome."""
         self._counted = False
+        self._dead_letters.prune()
 
         def read(db: sqlite3.Connection, view: View) -> bool:
             self._session.see(db, view)
@@ -328,6 +341,7 @@ class SQLiteStore:
         if not oldest.rows:
             front_to = 0
             batch, expired = oldest.select(db, LAST, max_events, self._expiry_clock.get_now())
+        self._dead_letters.keep_expired(db, view, expired)
         self._remove(db, expired, "expired", claimed=False)
         view.own -= min(self._count_own(expired), view.own)
         token, last = (self._me, batch[-1].key[0]) if batch else (None, 0)

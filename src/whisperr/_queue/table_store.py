@@ -71,6 +71,7 @@ class TableStore:
         self._expiry_clock = ExpiryClock()
         self._range = ClaimRange(clock)
         self.appended_to: int = 0
+        self.kept: str | None = None  # what is kept is counted, and reported by the relay
         self.stopping: bool = False
         self.rounds: int = 0
         self.failures: int = 0
