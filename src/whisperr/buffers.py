@@ -17,7 +17,8 @@ from urllib.parse import parse_qsl, unquote
 
 from ._frozen import Frozen
 from ._options import OUTBOX, OUTBOX_HINT
-from ._queue.redis_url import parse_server
+from ._queue.redis_keys import get_problem
+from ._queue.redis_url import SCHEMES, parse_server
 from ._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from ._secret import Secret
 
@@ -34,8 +35,9 @@ __all__ = ["RedisBuffer", "SQLiteBuffer", "parse_buffer_url"]
 _FILE_HINT = "such as sqlite:////var/lib/app/events.db (absolute) or sqlite:///events.db (relative)"
 _REDIS_HINT = "such as redis://localhost:6379/0?stream=whisperr"
 _REDIS_FORM = (
-    f"url: must be redis://[user:password@]host[:port][/database], {_REDIS_HINT}; a password with "
-    "/ ? # @ : or % in it is percent-encoded (? is %3F)"
+    f"url: must be redis://[user:password@]host[:port][/database], {_REDIS_HINT}, or "
+    "redis+sentinel://host[:port][,...]/service, or redis+cluster://host[:port][,...]; a password "
+    "with / ? # @ : or % in it is percent-encoded (? is %3F)"
 )
 _STREAM = re.compile(r"[A-Za-z0-9_.:{}-]{1,100}")
 _MOST_SHARDS = 64
@@ -88,8 +90,10 @@ class SQLiteBuffer(Frozen):
 class RedisBuffer(Frozen):
     """Redis Streams that the processes of a fleet share. Needs `pip install 'whisperr[redis]'`.
 
-    - `url`: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
-    - `stream`: the name of the stream; keys beside it begin with the same name.
+    - `url`: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS. With
+      sentinels `redis+sentinel://[user:password@]host[:port][,...]/service[/database]`, in a
+      cluster `redis+cluster://[user:password@]host[:port][,...]`: the first hosts to ask.
+    - `stream`: the name of the stream; keys beside it are named after it: `{whisperr}:state`.
     - `shards`: the number of streams, from 1 to 64. Events are spread over them by their user, so
       that as many processes can deliver at a time; each user's order is kept. All processes must
       be given the same number.
@@ -122,6 +126,8 @@ class RedisBuffer(Frozen):
             raise ValueError(_REDIS_FORM)
         if not isinstance(stream, str) or not _STREAM.fullmatch(stream):
             raise ValueError(f"stream={stream!r}: must be letters, digits and _ . : {{ }} -")
+        if problem := get_problem(stream):
+            raise ValueError(f"stream={stream!r}: {problem}")
         if shards not in range(1, _MOST_SHARDS + 1):
             raise ValueError(f"shards={shards!r}: must be a whole number from 1 to {_MOST_SHARDS}")
         self._set(_server=server, stream=stream, shards=int(shards))
@@ -173,9 +179,9 @@ class RedisBuffer(Frozen):
         """Return the queue of this process; the client calls it once a process."""
         from ._queue.durable import LeasedQueue
         from ._queue.redis import RedisStore
-        from ._queue.redis_connection import RedisConnection
+        from ._queue.redis_servers import connect
 
-        connection = RedisConnection(self._server, self.timeout)
+        connection = connect(self._server, self.timeout)
         store = RedisStore(connection, self.streams, self.lease, max_events, max_bytes)
         return LeasedQueue(store, max_events, max_bytes, accounting)
 
@@ -192,7 +198,7 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
         raise ValueError(OUTBOX_HINT)
     if _has_scheme(given, "sqlite"):
         return _parse_sqlite(given.reveal())
-    if _has_scheme(given, "redis") or _has_scheme(given, "rediss"):
+    if any(_has_scheme(given, scheme) for scheme in SCHEMES):
         if "@" in given.reveal().partition("?")[2]:  # a piece of the password, not of the query
             raise ValueError(_REDIS_FORM)
         known = {"lease", "shards", "stream", "timeout"}
