@@ -11,7 +11,7 @@ import pytest
 from tests.delivery.rig import event
 from tests.queue.logs import OWNER, get_files, make_log, read_events, read_left
 from whisperr._queue import left_logs, log_file
-from whisperr._queue.file_lock import lock
+from whisperr._queue.file_lock import lock, try_lock
 from whisperr._queue.left_logs import LeftLogs
 from whisperr._queue.log_file import HEADER_BYTES
 from whisperr.errors import StoreError
@@ -101,6 +101,24 @@ class TestAdoption:
         assert second.source == first.source
         assert second.claim(5) == (1, [big])
         second.close()
+
+    def test_a_file_that_another_process_has_just_taken_and_deleted_is_not_read_again(
+        self, directory: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Its progress may not be in the file: it could not be written, say."""
+        leave(directory, 0, 1)
+        others: list[bytes] = []
+
+        def try_lock_late(file: int) -> bool:
+            with monkeypatch.context() as patch:
+                patch.setattr(left_logs, "try_lock", try_lock)
+                patch.setattr(log_file.LogFile, "write_progress", lambda *_: None)
+                others.extend(read_events(directory))
+            return try_lock(file)
+
+        monkeypatch.setattr(left_logs, "try_lock", try_lock_late)
+        assert read_left(directory) == []
+        assert others == get_events([0, 1])
 
     def test_a_file_in_which_nothing_waits_is_deleted(self, directory: Path) -> None:
         log = make_log(directory)
