@@ -198,7 +198,6 @@ class TestBeforeTheAnswer:
         assert store.poll() == {}
         assert take(store) == [(0, True), (1, True)]
 
-
     def test_what_is_added_after_a_poll_found_nothing_is_not_lost(self, scene: Scene) -> None:
         store, other = scene.start(), scene.start()
         store.append(make(0), 0)
