@@ -123,16 +123,16 @@ class TestOutcomes:
     def test_those_of_two_weeks_are_added_up_once(self) -> None:
         stream = Stream("s", 7)
         seen = []
-        for weeks in (
-            [[b"2"], []],
-            [[b"2"], [b"1"]],
-            [[b"3"], [b"1"]],
-            [[None], [b"4"]],  # the first week is over
-            [[b"1"], [b"4"]],  # and its turn has come again
-            [[b"x"], [b"-1"]],
-            [[b"9" * 20], [b"5"]],
+        for first, second in (
+            (b"2", None),
+            (b"2", b"1"),
+            (b"3", b"1"),
+            (None, b"4"),  # the first week is over
+            (b"1", b"4"),  # and its turn has come again
+            (b"x", b"-1"),
+            (b"9" * 20, b"5"),
         ):
-            counts, changes = stream.count_endings(weeks)
+            counts, changes = stream.count_endings([[first], [second]])
             stream.endings = counts
             seen.append(changes.total())
         assert seen == [2, 1, 1, 3, 1, 0, 5]
