@@ -184,6 +184,17 @@ class TestNumbers:
         counts = get_accounting(a)
         assert counts.settled.get("delivered", 0) + counts.lost_own == 1
 
+    def test_outcomes_are_kept_for_a_week_at_least_and_not_for_ever(
+        self, processes: RedisProcesses
+    ) -> None:
+        a, b = processes.start(), processes.start()
+        put(a, 1)
+        assert claim_all(b) == [1]
+        left = [processes.client.ttl(key) for key in get_endings(processes)]
+        week = 7 * 86_400
+        assert min(left) == -2
+        assert week < max(left) <= 2 * week
+
     def test_too_many_outcomes_count_no_event_twice(self, processes: RedisProcesses) -> None:
         a = processes.start()
         put(a, 1, 2)

@@ -16,6 +16,7 @@ from tests.delivery.rig import event
 from tests.interrupting import PACKAGE, interrupt_everywhere
 from tests.queue.queues import RecordingAccounting
 from whisperr._queue.durable import LeasedQueue
+from whisperr._queue.memory import count_own
 from whisperr._queue.redis import RedisStore
 from whisperr.buffers import parse_buffer_url
 from whisperr.errors import NotNow
@@ -140,3 +141,33 @@ def test_also_within_redis_py(name: str, redis_server: RedisServer, tmp_path: Pa
 
     # The next prime number: points in loops are not always the same ones.
     assert interrupt_everywhere(story, every=13) > 100
+
+
+@pytest.mark.parametrize("name", ["append", "adopt"])
+def test_adding_again_after_it_stores_none_twice_and_each_ends_once(
+    name: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
+    """The thread that appends calls the store again with the same numbers."""
+    events = [event(number) for number in range(20, 25)]
+
+    def story(interrupt: Callable[[Callable[[], object]], Any]) -> None:
+        scene = Scene(redis_server, tmp_path.name)
+        store, first = scene.store, 3 if name == "append" else 0
+
+        def add() -> None:
+            if name == "adopt":
+                store.adopt(events, 5, first)
+            elif store.appended_to != first + len(events):
+                store.append(events, first)
+
+        interrupt(add)
+        add()
+        assert store.waiting == 3 + len(events)
+        batch, _ = store.claim(100)
+        assert len(batch) == 3 + len(events)
+        assert count_own(batch) == (len(batch) if name == "append" else 3)
+        assert store.ack(len(batch), None) == len(batch)
+        assert (store.poll(), store.settled(first + len(events))) == ({}, True)
+        scene.queue.drain()
+
+    assert interrupt_everywhere(story, every=1) > 10

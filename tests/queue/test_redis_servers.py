@@ -15,6 +15,8 @@ from tests.queue.queues import ROOM, RecordingAccounting
 from tests.queue.store_contract import put, to_numbers
 from tests.redis_server import get_free_port
 from tests.redis_servers import LIMIT, SERVICE, Sentinel, cluster, guarded, wait_until
+from whisperr._checkup.redis import inspect_redis
+from whisperr._options import OPTIONS, Config
 from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.redis_keys import get_key, get_keys, get_problem
 from whisperr._queue.redis_servers import ClusterConnection, connect, parse_node
@@ -205,6 +207,21 @@ class TestCluster:
         assert new.connect().xlen("moves") == 3
         assert to_numbers(queue.claim(10)) == [1, 2, 3]
         assert queue.ack(3) == 3
+
+
+def test_the_doctor_looks_at_the_servers_that_are_used(cluster: Cluster, guarded: Guarded) -> None:
+    for url in (cluster.url("seen", shards=4), guarded.url("seen")):
+        buffer = parse_buffer_url(url)
+        assert isinstance(buffer, RedisBuffer)
+        queue = buffer.open(ROOM, ROOM, RecordingAccounting())
+        for number in range(8):
+            queue.put(make_event(number, number))
+        queue.drain()
+        options = {option.name: option.default for option in OPTIONS}
+        config = Config({**options, "api_key": Secret("wrk_test"), "buffer": buffer})
+        findings = {one.name: one for one in inspect_redis(buffer, config)}
+        assert findings["buffer"].state == "ok"
+        assert findings["backlog"].text.startswith("8 events")
 
 
 class RedirectingServer:

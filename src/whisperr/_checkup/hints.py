@@ -313,7 +313,7 @@ HINTS: dict[str, Hint] = {
     "redis_forbids": _wrong(
         "buffer",
         "the user may not run a command, or not use the keys",
-        "allow both in Redis: ACL SETUSER user ~STREAM* +@all",
+        "allow both in Redis: ACL SETUSER user ~*STREAM* +@all",
     ),
     "redis_odd": _wrong(
         "buffer",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from whisperr._process.interruption import is_interruption
 from whisperr._queue.redis_keys import get_key
 from whisperr._queue.redis_servers import connect
-from whisperr._queue.redis_url import parse_server
+from whisperr._queue.redis_url import CLUSTER, parse_server
 from whisperr._secret import Secret
 from whisperr.errors import StoreError
 
@@ -171,7 +171,7 @@ def _inspect_set_aside(buffer: RedisBuffer, rejected: int) -> Finding:
     if not rejected:
         return Finding("set aside", "ok", "nothing")
     key = get_key(buffer.streams[0], "rejected")
-    command = f"redis-cli -n {_get_database(buffer)} XRANGE '{key}' - +"
+    command = f"redis-cli {_get_place(buffer)} XRANGE '{key}' - +"
     count = to_count(rejected, "entry").replace("entrys", "entries")
     text = f"{count} in {get_key(buffer.stream, 'rejected')}"
     return find("set_aside", text, store=f"the stream {buffer.stream}", command=command)
@@ -192,5 +192,8 @@ def _to_int(value: object) -> int:
     return int(text) if is_count else 0
 
 
-def _get_database(buffer: RedisBuffer) -> str:
-    return buffer.address.rpartition("/")[2]
+def _get_place(buffer: RedisBuffer) -> str:
+    """Return the option of redis-cli for the database, or for a cluster."""
+    server = parse_server(Secret(buffer.url))
+    assert server is not None  # `RedisBuffer` has checked it
+    return "-c" if server.kind == CLUSTER else f"-n {server.database}"
