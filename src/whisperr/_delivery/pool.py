@@ -163,6 +163,7 @@ class DeliveryThreads:
         self._allocate_lock = _thread.allocate_lock
         self._wake_up = WakeUp()
         self._starting = Mutex()
+        self._wanted = False  # whether a thread was asked for since one was last started
         self._threads: set[PoolThread] = set()
         self._members: dict[Member, None] = {}
         self._needed_at = -LINGER
@@ -209,9 +210,15 @@ class DeliveryThreads:
 
         Raises RuntimeError when the system or the interpreter refuses.
         """
-        return self._starting.run(lambda: self._add_thread(spare=spare), otherwise=True)
+        self._wanted = result = True
+        while self._wanted:
+            if self._starting.is_taken:
+                return True  # that thread looks again: the new one may be blocked already
+            result = self._starting.run(lambda: self._add_thread(spare=spare), otherwise=True)
+        return result
 
     def _add_thread(self, *, spare: bool) -> bool:
+        self._wanted = False
         if _thread.allocate_lock is not self._allocate_lock:
             # gevent has replaced all locks and threads since: greenlets would wait for locks that
             # stop all of them.
@@ -222,7 +229,7 @@ class DeliveryThreads:
         alive = tuple(self._threads)
         if len(alive) >= MOST_THREADS:
             return False
-        if not spare and not all(one.blocked for one in alive):
+        if alive and not spare and not self._is_short(alive):
             return True  # another calling thread was faster
         one = PoolThread(self)
         # Before it runs: an interruption of `start` cannot undo it.
@@ -233,6 +240,12 @@ class DeliveryThreads:
             self._threads.discard(one)
             raise
         return True
+
+    def _is_short(self, alive: Iterable[PoolThread]) -> bool:
+        """Return whether clients have something to do and all threads are blocked by others."""
+        return all(one.blocked for one in alive) and any(
+            place.ready_at < NEVER and not place.in_step for place in tuple(self._members)
+        )
 
     def prepare_exit(self) -> None:
         """Start a thread for each client that holds events, while threads may be started.
