@@ -42,7 +42,9 @@ def pipeline() -> Iterator[Pipelines]:
     made.end()
 
 
-def hang(pipeline: Pipelines, count: int, **options: object) -> list[tuple[Pipeline, object]]:
+def hang(
+    pipeline: Pipelines, count: int, **options: object
+) -> list[tuple[Pipeline, MemoryTransport]]:
     """Make clients whose server hangs, each with a request on its way."""
     made = []
     for _ in range(count):
@@ -85,7 +87,6 @@ class TestHangingServers:
         self, pipeline: Pipelines
     ) -> None:
         for _one, transport in hang(pipeline, MOST_THREADS):
-            assert isinstance(transport, MemoryTransport)
             transport.await_request()
         mine = MemoryTransport()
         one = pipeline(mine)
@@ -116,7 +117,6 @@ class TestHangingServers:
             assert get_batches(transport) == [[number]]
             await_end(one.thread)
         assert hanging.stats().held == 1
-        assert isinstance(held, MemoryTransport)
         held.let_go()
         assert hanging.flush(LIMIT)
         assert hanging.stats().delivered == 1
@@ -173,14 +173,14 @@ class TestReports:
         inside: list[int] = []
         most: list[int] = []
 
-        def look(_: WhisperrError) -> None:
+        def note(_: WhisperrError) -> None:
             inside.append(1)
             most.append(len(inside))
             threading.Event().wait(0.01)
             inside.pop()
 
         hang(pipeline, 3)
-        errors = Errors(look)
+        errors = Errors(note)
         one = pipeline(MemoryTransport(*[Answer(410)] * 20), on_error=errors, **AT_ONCE)
         for number in range(5):
             track(one, number)

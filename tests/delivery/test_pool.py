@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 NOW = 1_000.0
 
 
-@dataclass(frozen=True)
-class Place:
+@dataclass
+class Client:
     """A client as it stands at one moment."""
 
     ready_at: float = NEVER
@@ -39,20 +39,20 @@ class Place:
     urgent: bool = False
 
 
-DUE = Place(NOW - 0.01)
-LATE = Place(NOW - PATIENCE)
-LATER = Place(NOW + 5.0)
-BEFORE_LATER = Place(NOW + 3.0)
-SERVED = Place(NOW - 1.0, in_step=True)
-WAITED_FOR = Place(NOW, urgent=True)
-SLOW = Place(NOW - 2.0, slow=True)
+DUE = Client(NOW - 0.01)
+LATE = Client(NOW - PATIENCE)
+LATER = Client(NOW + 5.0)
+BEFORE_LATER = Client(NOW + 3.0)
+SERVED = Client(NOW - 1.0, in_step=True)
+WAITED_FOR = Client(NOW, urgent=True)
+SLOW = Client(NOW - 2.0, slow=True)
 
 
 @pytest.mark.parametrize(
-    ("places", "chosen", "look_at"),
+    ("clients", "chosen", "look_at"),
     [
         ([], None, NEVER),
-        ([Place()], None, NEVER),
+        ([Client()], None, NEVER),
         ([DUE], DUE, None),
         ([LATER], None, LATER.ready_at),
         ([LATER, BEFORE_LATER], None, BEFORE_LATER.ready_at),
@@ -64,16 +64,16 @@ SLOW = Place(NOW - 2.0, slow=True)
     ],
 )
 def test_the_client_that_has_waited_longest_is_next(
-    places: list[Place], chosen: Place | None, look_at: float | None
+    clients: list[Client], chosen: Client | None, look_at: float | None
 ) -> None:
     for rested in (True, False):
-        found, until = choose(places, NOW, rested=rested, busy=False, slow_full=False)
+        found, until = choose(clients, NOW, rested=rested, busy=False, slow_full=False)
         assert found is chosen
         assert look_at is None or until == look_at
 
 
 @pytest.mark.parametrize(
-    ("places", "chosen", "look_at"),
+    ("clients", "chosen", "look_at"),
     [
         ([DUE], None, DUE.ready_at + PATIENCE),
         ([LATE], LATE, None),
@@ -83,27 +83,27 @@ def test_the_client_that_has_waited_longest_is_next(
     ],
 )
 def test_a_thread_that_stands_by_leaves_what_is_not_late_to_the_one_that_is_busy(
-    places: list[Place], chosen: Place | None, look_at: float | None
+    clients: list[Client], chosen: Client | None, look_at: float | None
 ) -> None:
-    found, until = choose(places, NOW, rested=True, busy=True, slow_full=False)
+    found, until = choose(clients, NOW, rested=True, busy=True, slow_full=False)
     assert found is chosen
     assert look_at is None or until == look_at
     # One that has just served a client goes on with the next.
-    assert choose(places, NOW, rested=False, busy=True, slow_full=False)[0] is not None or (
-        places == [LATER]
+    assert choose(clients, NOW, rested=False, busy=True, slow_full=False)[0] is not None or (
+        clients == [LATER]
     )
 
 
 def test_slow_clients_wait_while_others_of_them_have_their_share_of_threads() -> None:
-    for places in ([SLOW, DUE], [DUE, SLOW]):
-        assert choose(places, NOW, rested=False, busy=True, slow_full=True)[0] is DUE
-        assert choose(places, NOW, rested=False, busy=True, slow_full=False)[0] is SLOW
+    for clients in ([SLOW, DUE], [DUE, SLOW]):
+        assert choose(clients, NOW, rested=False, busy=True, slow_full=True)[0] is DUE
+        assert choose(clients, NOW, rested=False, busy=True, slow_full=False)[0] is SLOW
     # No time is given for them: the thread that ends one of them looks again.
     assert choose([SLOW], NOW, rested=True, busy=True, slow_full=True) == (None, NEVER)
 
 
 @pytest.mark.parametrize(
-    ("resting", "needed", "prepared", "until"),
+    ("resting", "needed", "kept", "until"),
     [
         (0, -NEVER, -NEVER, NOW + 30.0),  # the only one that waits stays
         (1, NOW - 1.0, -NEVER, NOW - 1.0 + LINGER),  # one stands by for a while
@@ -114,19 +114,19 @@ def test_slow_clients_wait_while_others_of_them_have_their_share_of_threads() ->
     ],
 )
 def test_a_thread_without_work_waits_or_ends(
-    resting: int, needed: float, prepared: float, until: float | None
+    resting: int, needed: float, kept: float, until: float | None
 ) -> None:
-    planned = plan_rest(NOW, NOW + 30.0, resting=resting, needed_at=needed, prepared_until=prepared)
+    planned = plan_rest(NOW, NOW + 30.0, resting=resting, needed_at=needed, kept_until=kept)
     assert planned == until
 
 
 def test_a_thread_that_stands_by_looks_when_a_client_is_late() -> None:
-    planned = plan_rest(NOW, NOW + 2.0, resting=1, needed_at=NOW, prepared_until=-NEVER)
+    planned = plan_rest(NOW, NOW + 2.0, resting=1, needed_at=NOW, kept_until=-NEVER)
     assert planned == NOW + 2.0 + PATIENCE
 
 
 class FakeMember:
-    """A client whose steps are told what to do, and that counts them."""
+    """A client whose steps block or return as the test says."""
 
     def __init__(self, pool: DeliveryThreads, *, takes: threading.Event | None = None) -> None:
         self._pool = pool
@@ -221,9 +221,6 @@ def scene() -> Iterator[Scene]:
     for thread in one.end():
         assert not thread.is_alive()
     assert not one.pool.alive
-
-
-Wait = "Callable[[], bool]"
 
 
 def test_clients_whose_turns_do_not_meet_are_served_by_one_thread(scene: Scene) -> None:

@@ -143,7 +143,8 @@ class DeliveryThread:
 
     def _signal(self) -> None:
         pool = self._pool
-        self._wake_up.set()
+        if self._waiting:
+            self._wake_up.set()
         if pool is not None:
             pool.wake()
 
