@@ -6,6 +6,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,6 +17,7 @@ import click
 from flask import Flask, request, session
 
 from whisperr import Whisperr as Client
+from whisperr._delivery.pool import THREAD_NAME
 from whisperr.flask import Whisperr, current
 
 if TYPE_CHECKING:
@@ -320,3 +322,23 @@ def create_app():
     def test_a_command_of_another_server_is_no_command_of_flask(self) -> None:
         with click.Context(click.Command("uvicorn")), pytest.raises(ValueError, match="api_key"):
             Whisperr(Flask("shop"))
+
+
+def test_sixty_applications_of_a_factory_share_their_delivery_threads(server: LocalServer) -> None:
+    def count() -> int:
+        return sum(thread.name == THREAD_NAME for thread in threading.enumerate())
+
+    before = count()
+    apps = [make_app(server) for _ in range(60)]
+    for app in apps:
+        Whisperr(app, resolve_user=user)
+        visit(app, lambda: current.track("plan_upgraded"), "ada")
+    assert count() <= before + 2
+    for app in apps:
+        with app.app_context():
+            assert current.client.flush(10)
+    assert count() <= before + 2
+    for app in apps:
+        with app.app_context():
+            assert current.client.shutdown(10)
+    assert len(server.arrivals()) == 60

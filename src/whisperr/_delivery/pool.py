@@ -1,18 +1,18 @@
 """The delivery threads of a process serve all of its clients, one step of one client at a time.
 
 One thread is enough as long as no client blocks it. A thread that is about to block, in a request
-or in `on_error`, sees to it that another one stands by if other clients have something to do
-meanwhile. That one leaves what falls due to the first, and takes it when it is late by `PATIENCE`,
-or at once if a thread waits for it. So quick servers share one thread, each server that hangs takes
-one of its own, and there are `MOST_THREADS` at most. Clients whose last request was slow share
-`MOST_SLOW` of them, so that hanging servers leave the others their turn.
+or in `on_error`, has another one stand by if other clients have something to do meanwhile. That one
+leaves what falls due to the first, and takes it when it is late by `PATIENCE`, or at once if a
+calling thread waits for it. So quick servers share one thread, and each that hangs takes one of its
+own, of `MOST_THREADS`. Clients whose last request was slow have `MOST_SLOW` of them at most, so
+that the others have their turn.
 
 Invariant: while a client has something to do, a thread runs that is not blocked, unless there are
-`MOST_THREADS` or the system refuses another. Each side writes what it does before it reads what the
-other does: a client that is woken is marked before `serves` is asked, a thread is marked as blocked
-before it looks whether clients wait, and it leaves `_threads` before it ends.
+`MOST_THREADS` or the system refuses another. Each side writes before it reads what the other wrote:
+a client is marked as woken before `serves` is asked, a thread is marked as blocked before it looks
+whether clients wait, and it leaves `_threads` before it looks whether it may end.
 
-Threads: any, also in a signal handler. Nothing here waits, but for the threads of the pool.
+Threads: any, also in a signal handler. None waits here but those of the pool.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Protocol, TypeVar
 
-    class Place(Protocol):
+    class Candidate(Protocol):
         """A client, as the choice of the next one sees it."""
 
         slow: bool  # whether its last blocking step took `SLOW` or longer
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
         def urgent(self) -> bool:
             """Whether a thread waits for it, or its end has a deadline."""
 
-    class Member(Place, Protocol):
+    class Member(Candidate, Protocol):
         """A client, as the threads see it."""
 
         @property
@@ -63,11 +63,11 @@ if TYPE_CHECKING:
         def let_go(self) -> None: ...
         def wake_waiting(self) -> None: ...
 
-    P = TypeVar("P", bound=Place)
+    C = TypeVar("C", bound=Candidate)
 
 THREAD_NAME = f"{threads.NAMES}delivery"
 NEVER = float("inf")
-# Enough that ten servers which hang at once hold nobody up; a thread that waits takes some 50 kB.
+# Enough for ten servers that hang at once; a thread that waits takes some 50 kB.
 MOST_THREADS = 16
 MOST_SLOW = 8
 # Seconds. A request takes about a tenth of one, and events wait for ten: so a client that is late
@@ -80,40 +80,40 @@ LINGER = 15.0
 
 
 def choose(
-    places: Iterable[P], now: float, *, rested: bool, busy: bool, slow_full: bool
-) -> tuple[P | None, float]:
+    candidates: Iterable[C], now: float, *, rested: bool, busy: bool, slow_full: bool
+) -> tuple[C | None, float]:
     """Return the client that a thread serves now, or None and when it has to look again.
 
     What has waited longest comes first. `rested`: the thread has waited and not just served
     another client. `busy`: another thread serves one, and may be free in a moment. `slow_full`:
     slow clients have all the threads they may have; one of these looks again when it is free.
     """
-    best: P | None = None
+    best: C | None = None
     best_at = look_at = NEVER
-    for place in places:
-        ready_at = place.ready_at
-        if ready_at >= best_at or place.in_step or (slow_full and place.slow):
+    for one in candidates:
+        ready_at = one.ready_at
+        if ready_at >= best_at or one.in_step or (slow_full and one.slow):
             continue
-        at = ready_at + PATIENCE if rested and busy and not place.urgent else ready_at
+        at = ready_at + PATIENCE if rested and busy and not one.urgent else ready_at
         if at <= now:
-            best, best_at = place, ready_at
+            best, best_at = one, ready_at
         else:
             look_at = min(look_at, at)
     return best, look_at
 
 
 def plan_rest(
-    now: float, look_at: float, *, resting: int, needed_at: float, prepared_until: float
+    now: float, look_at: float, *, resting: int, needed_at: float, kept_until: float
 ) -> float | None:
     """Return until when a thread without work waits; None when it is not needed and ends.
 
     `resting`: how many others wait. `needed_at`: when a thread last had to stand by.
-    `prepared_until`: until then the exit has threads kept for it.
+    `kept_until`: until then the exit has threads kept for it.
     """
     if not resting:
         return look_at
-    until = max(needed_at + LINGER, prepared_until)
-    if now >= until or (resting > 1 and now >= prepared_until):
+    until = max(needed_at + LINGER, kept_until)
+    if now >= until or (resting > 1 and now >= kept_until):
         return None
     return min(until, look_at + PATIENCE)
 
@@ -163,10 +163,11 @@ class DeliveryThreads:
         self._allocate_lock = _thread.allocate_lock
         self._wake_up = WakeUp()
         self._starting = Mutex()
+        self._wanted = False  # whether a thread was asked for since one was last started
         self._threads: set[PoolThread] = set()
         self._members: dict[Member, None] = {}
         self._needed_at = -LINGER
-        self._prepared_until = -LINGER
+        self._kept_until = -LINGER
 
     # -- for clients
 
@@ -185,7 +186,7 @@ class DeliveryThreads:
     def serves(self, member: Member) -> bool:
         """Return whether a thread will look after a client soon, or serves it already."""
         for one in tuple(self._threads):
-            if one.is_free or (one.member is member and one.thread.is_alive()):
+            if (not one.blocked or one.member is member) and one.thread.is_alive():
                 return True
         return False
 
@@ -207,22 +208,26 @@ class DeliveryThreads:
     def add_thread(self, *, spare: bool = False) -> bool:
         """Start a thread if all are blocked, or with `spare` in any case; False when none may be.
 
-        Raises RuntimeError when the system or the interpreter refuses.
+        Raises RuntimeError when the system refuses.
         """
-        return self._starting.run(lambda: self._add_thread(spare=spare), otherwise=True)
+        self._wanted = result = True
+        while self._wanted:
+            if self._starting.is_taken:
+                return True  # that thread looks again: the new one may be blocked already
+            result = self._starting.run(lambda: self._add_thread(spare=spare), otherwise=True)
+        return result
 
     def _add_thread(self, *, spare: bool) -> bool:
+        self._wanted = False
         if _thread.allocate_lock is not self._allocate_lock:
-            # gevent has replaced all locks and threads since: greenlets would wait for locks that
-            # stop all of them.
-            return False
+            return False  # gevent has replaced all locks since: these would stop all greenlets
         for one in tuple(self._threads):
             if not one.thread.is_alive():  # an interruption kept it from being started
                 self._threads.discard(one)
         alive = tuple(self._threads)
         if len(alive) >= MOST_THREADS:
             return False
-        if not spare and not all(one.blocked for one in alive):
+        if alive and not spare and not self._is_short(alive):
             return True  # another calling thread was faster
         one = PoolThread(self)
         # Before it runs: an interruption of `start` cannot undo it.
@@ -234,6 +239,12 @@ class DeliveryThreads:
             raise
         return True
 
+    def _is_short(self, alive: Iterable[PoolThread]) -> bool:
+        """Return whether clients have something to do and all threads are blocked by others."""
+        return all(one.blocked for one in alive) and any(
+            other.ready_at < NEVER and not other.in_step for other in tuple(self._members)
+        )
+
     def prepare_exit(self) -> None:
         """Start a thread for each client that holds events, while threads may be started.
 
@@ -243,11 +254,11 @@ class DeliveryThreads:
         missing = min(holding, MOST_THREADS) - len(self._threads)
         if missing <= 0 or not threads.may_start():
             return
-        self._prepared_until = monotonic() + process_exit.EXIT_TIMEOUT
+        self._kept_until = monotonic() + process_exit.EXIT_TIMEOUT
         try:
             for _ in range(missing):
                 self.add_thread(spare=True)
-        except RuntimeError as error:  # Python 3.12.0 to 3.12.2 start none at that time
+        except RuntimeError as error:  # the first Pythons 3.12 start none at that time
             log("debug", "no further thread for the exit: %s", type(error).__name__)
 
     # -- for its threads
@@ -295,12 +306,12 @@ class DeliveryThreads:
         if not goes_on:
             self._threads.discard(one)
             member.wake_waiting()
-            if any(place.ready_at < NEVER for place in tuple(self._members)):
+            if any(other.ready_at < NEVER for other in tuple(self._members)):
                 self._add_another()  # for the others
         return goes_on
 
     def _add_another(self) -> None:
-        """Start a thread in place of one that blocks or ends, if that is possible."""
+        """Start a thread in other of one that blocks or ends, if that is possible."""
         if threads.may_start():
             try:
                 self.add_thread()
@@ -316,7 +327,7 @@ class DeliveryThreads:
                 look_at,
                 resting=self._count_resting(one),
                 needed_at=self._needed_at,
-                prepared_until=self._prepared_until,
+                kept_until=self._kept_until,
             )
         if until is None:
             return not self._end(one)
@@ -347,8 +358,8 @@ class DeliveryThreads:
         """Have a thread that waits look in time, or start one, while `one` may be blocked."""
         if not self.shared:
             return
-        others = [place for place in tuple(self._members) if place is not one.member]
-        first = min((place.ready_at for place in others if not place.in_step), default=NEVER)
+        others = [other for other in tuple(self._members) if other is not one.member]
+        first = min((other.ready_at for other in others if not other.in_step), default=NEVER)
         now = monotonic()
         if first >= now + longest:
             return
@@ -381,9 +392,8 @@ def get_pool() -> DeliveryThreads:
 
 
 def _prepare_exit() -> None:
-    process = get_process()
-    for (owner, _), pool in tuple(_pools.items()):
-        if owner == process:
+    for (process, _), pool in tuple(_pools.items()):
+        if process == get_process():
             pool.prepare_exit()
 
 

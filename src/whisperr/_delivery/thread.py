@@ -142,9 +142,11 @@ class DeliveryThread:
             self._woken_at = monotonic()
 
     def _signal(self) -> None:
-        self._wake_up.set()
-        if self._pool is not None:
-            self._pool.wake()
+        pool = self._pool
+        if self._waiting:
+            self._wake_up.set()
+        if pool is not None:
+            pool.wake()
 
     def _is_alone(self) -> bool:
         pool = self._pool
@@ -175,8 +177,9 @@ class DeliveryThread:
             WakeUp().wait(min(AFTER_A_BUG, left))
             return
         finally:
-            if self._pool is not None:
-                self._pool.wake()  # the delivery threads did not look while this one was in a step
+            pool = self._pool
+            if pool is not None:
+                pool.wake()  # the delivery threads did not look while this one was in a step
         if next_step is None:
             wake_up.wait(left)
         else:

@@ -183,7 +183,7 @@ def _end() -> None:
         for function in _first:
             function()
     except Exception as error:  # noqa: BLE001  # the clients end without it
-        log("debug", "the exit was not prepared: %s", type(error).__name__)
+        log("debug", "no further threads for the exit: %s", type(error).__name__)
     threads.begin_exit()
     try:
         shutdown_all(EXIT_TIMEOUT)
