@@ -10,6 +10,7 @@ round trip instead of three.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from django.db import Error, transaction
@@ -137,6 +138,7 @@ class _Insertion:
             return _return_at_once(connection) and _may_commit(error)
         if self._is_written:  # and something raised after that, such as a signal handler
             _delete_last(connection, self._data)
+            state = _get_state(connection)
         return state == _IN_TRANSACTION or state == self._before == _IDLE
 
 
@@ -167,15 +169,12 @@ def _put_in_savepoint(connection: BaseDatabaseWrapper, statement: str) -> str:
 
 
 def _return_at_once(connection: BaseDatabaseWrapper) -> bool:
-    """Return to the savepoint and release it; return False when there is none."""
+    """Return to the savepoint and release it; return whether the transaction goes on."""
     ops = connection.ops
     back, end = ops.savepoint_rollback_sql(_POINT), ops.savepoint_commit_sql(_POINT)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(f"{back}; {end}")
-    except Error:
-        return False
-    return True
+    with suppress(Error), connection.cursor() as cursor:  # there is no such savepoint
+        cursor.execute(f"{back}; {end}")
+    return _get_state(connection) == _IN_TRANSACTION
 
 
 def _delete_last(connection: BaseDatabaseWrapper, data: bytes) -> None:
@@ -190,7 +189,8 @@ def _delete_last(connection: BaseDatabaseWrapper, data: bytes) -> None:
         with connection.cursor() as cursor:
             cursor.execute(_put_in_savepoint(connection, last), [table, values[0]])
     except Error:
-        _return_at_once(connection)
+        if _get_state(connection) == _IN_ERROR:
+            _return_at_once(connection)
 
 
 def _get_state(connection: BaseDatabaseWrapper) -> int | None:
