@@ -25,6 +25,7 @@ from whisperr._integrations.tracker import (
 from whisperr._options import OVERRIDES
 
 from ._rows import Rows
+from ._statements import insert_event
 from ._tables import whisperr_table
 from ._waiting import get_waiting_events
 
@@ -70,6 +71,7 @@ class Outbox:
             raise TypeError(f"events: must be what whisperr_table returns, not {events!r:.80}")
         self._get_client = get_client_factory(client)
         self._events = whisperr_table(MetaData()) if events is None else events
+        self._insert = insert_event(self._events)
 
     @property
     def client(self) -> Whisperr:
@@ -200,7 +202,7 @@ class Outbox:
                 return target
             return target.connection(bind_arguments={"clause": events})  # which flushes nothing
 
-        return Rows(events, connect, pipeline.max_bytes, pipeline.accounting)
+        return Rows(self._insert, connect, pipeline.max_bytes, pipeline.accounting)
 
 
 def _encode_event(

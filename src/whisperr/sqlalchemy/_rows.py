@@ -27,13 +27,11 @@ from whisperr._process.interruption import is_interruption
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import StoreError
 
-from ._statements import insert_event
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from sqlalchemy import Connection, Insert, Table
+    from sqlalchemy import Connection, Insert
 
     from whisperr.protocols import Accounting
 
@@ -65,18 +63,21 @@ _writing: ContextVar[bool] = ContextVar("whisperr.sqlalchemy.writing", default=F
 
 
 class Rows:
-    """The table as a sink, through the connection that `connect` returns."""
+    """The table as a sink, through the connection that `connect` returns.
+
+    `statement` adds one row; it is made once, because that takes longer than a use of it.
+    """
 
     delivered_by = "`whisperr relay`"
 
     def __init__(
         self,
-        events: Table,
+        statement: Insert,
         connect: Callable[[], Connection],
         max_bytes: int,
         accounting: Accounting,
     ) -> None:
-        self._events = events
+        self._statement = statement
         self._connect = connect
         self._max_bytes = max_bytes
         self._accounting = accounting
@@ -100,7 +101,7 @@ class Rows:
     def _write(self, data: bytes) -> None:
         """Write one row. Raises StoreError that says why not, without anything of the row."""
         try:
-            _insert(self._connect(), insert_event(self._events), data)
+            _insert(self._connect(), self._statement, data)
         except StoreError:
             raise
         except _TransactionLost as lost:
@@ -109,7 +110,7 @@ class Rows:
         except Exception as error:  # of any database, or of a listener of the application
             if is_interruption(error):
                 raise
-            reason = _describe(self._events, error)
+            reason = _describe(self._statement, error)
             self._accounting.store_problem(reason)
             raise StoreError(reason) from error
         self._accounting.store_problem(None)
@@ -188,7 +189,7 @@ def _has_transaction(connection: Connection) -> bool:
     return connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT"
 
 
-def _describe(events: Table, error: Exception) -> str:
+def _describe(statement: Insert, error: Exception) -> str:
     """Return what is reported; never the text of the database, which may repeat the row."""
     if not isinstance(error, DBAPIError):
         hint = ""
@@ -201,7 +202,7 @@ def _describe(events: Table, error: Exception) -> str:
         return _FAILED
     if code in _MISSING or any(words in str(error.orig) for words in _MISSING_IN_SQLITE):
         return (
-            f"the database has no table {events.fullname}; run a migration, or "
+            f"the database has no table {statement.table.fullname}; run a migration, or "
             "metadata.create_all(engine), with the metadata that whisperr_table was given"
         )
     suffix = "" if code is None else f" ({code})"
