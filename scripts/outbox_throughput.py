@@ -1,7 +1,10 @@
 """Measure how many events relays deliver from a real PostgreSQL; write it into docs/durability.md.
 
-The local server answers on the same machine, and its work is in the figures. Ends with 1 if an
-event was lost or came twice. Needs the extra `django-test`.
+    python scripts/outbox_throughput.py --write          all that the page shows, for minutes
+    python scripts/outbox_throughput.py --relays 4 --rows 1000000 --kill-every 5 --old-snapshot
+
+The server that answers is on the same machine: it keeps what arrives, and counts by message id.
+Ends with 1 if an event is missing. Needs the extra `django-test`.
 """
 
 from __future__ import annotations
@@ -11,79 +14,150 @@ import os
 import platform
 import sys
 import tempfile
-import time
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))  # the PostgreSQL server is that of the tests
 
-from tests.outbox.relays import events, manage, relay  # noqa: E402  # the path comes first
+from tests.outbox.killed_relays import Outcome, add_rows, deliver  # noqa: E402  # the path comes first
+from tests.outbox.relays import manage  # noqa: E402  # likewise
 from tests.postgres_server import PostgresServer, why_not  # noqa: E402  # likewise
 
-from whisperr.dev import LocalServer  # noqa: E402  # likewise
+if TYPE_CHECKING:
+    from tests.postgres_server import Database
 
 PAGE = ROOT / "docs" / "durability.md"
 START = "<!-- relays: written by `python scripts/outbox_throughput.py --write` -->\n"
 END = "<!-- /relays -->"
-LIMIT = 600.0
+LIMIT = 1_800.0
+RELAYS = (1, 2, 4)
+ROWS, MANY_ROWS = 200_000, 1_000_000
+KILL_EVERY = 5.0
+# The shares of the rows between which a rate is measured: all, at the start, at the end. Before the
+# first relays start, and after the last the leases of killed ones run out.
+STEADY, FIRST, LAST = (0.1, 0.9), (0.02, 0.2), (0.75, 0.93)
 
 
-def measure(postgres: PostgresServer, template: str, rows: int, relays: int) -> float:
-    """Return the events per second of so many relays, from the commit to the last event."""
-    database = postgres.database(template=template)
-    with LocalServer(keep=10 * rows) as server:
+class Bench:
+    """A PostgreSQL, and a database in it with tables to copy."""
+
+    def __init__(self, home: str) -> None:
+        self.server = PostgresServer(Path(home))
+        self._template = self.server.database()
+        manage(self._template, "migrate", "--verbosity", "0")
+
+    def run(
+        self, relays: int, rows: int, kill_every: float | None = None, *, old_snapshot: bool = False
+    ) -> Outcome:
+        """Deliver so many rows; with `old_snapshot` a transaction is open that began before."""
+        database = self.server.database(template=self._template.name)
         with ExitStack() as stack:
-            running = [stack.enter_context(relay(database, server)) for _ in range(relays)]
-            for one in running:
-                one.wait_for_output("relaying")
-            database.add(events(rows))
-            began = time.monotonic()
-            server.wait(rows, timeout=LIMIT)
-            seconds = time.monotonic() - began
-            codes = [one.stop() for one in running]
-        summary = server.summary()
-        numbers = {a.body["properties"]["n"] for a in server.arrivals(status="accepted")}
-        left = database.count()
-    print(f"{relays} relays, {rows} rows: {seconds:.1f} s, {summary['requests']} requests")
-    if any(codes) or left or summary["duplicates"] or numbers != set(range(rows)):
-        sys.exit(f"codes {codes}, {left} rows left, {summary}, {len(numbers)} different events")
-    return rows / seconds
+            if old_snapshot:
+                hold_snapshot(stack, database)
+            add_rows(database, rows)
+            outcome = deliver(
+                database,
+                rows,
+                relays,
+                lambda seconds, _: kill_every is not None and seconds >= kill_every,
+                "--interval",
+                "1",
+                limit=LIMIT,
+            )
+        report(outcome, f"{relays} relays" + ", old snapshot" * old_snapshot)
+        self.server.drop(database)
+        return outcome
+
+
+def hold_snapshot(stack: ExitStack, database: Database) -> None:
+    """Open a transaction that sees the table as it is now, until the stack ends."""
+    import psycopg
+
+    connection = stack.enter_context(closing(psycopg.connect(database.address)))
+    connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+    connection.execute("SELECT count(*) FROM whisperr_outboxevent")
+
+
+def report(outcome: Outcome, name: str) -> None:
+    """Print one outcome; ends the process if an event is missing."""
+    before, after = (size / 1e6 for size in outcome.sizes)
+    rate, first, last = (outcome.get_rate(*part) for part in (STEADY, FIRST, LAST))
+    print(
+        f"{name}, {outcome.rows:,} rows: {rate:,.0f} events/s "
+        f"({first:,.0f} at the start, {last:,.0f} at the end), "
+        f"all after {outcome.seconds:.1f} s, empty after {outcome.emptied:.1f} s, "
+        f"{outcome.kills} kills, {outcome.doubled:,} sent again, {before:.0f} MB before, "
+        f"{after:.0f} MB after with {outcome.dead:,} deleted rows",
+        flush=True,
+    )
+    if outcome.unique != outcome.rows:
+        sys.exit(f"{outcome.rows - outcome.unique} events are missing")
+
+
+def make_tables(bench: Bench) -> str:
+    """Measure everything that the page shows."""
+    lines = ["| relays | events per second |", "|---|---|"]
+    for relays in RELAYS:
+        rate = bench.run(relays, ROWS).get_rate(*STEADY)
+        lines.append(f"| {relays} | {rate:,.0f} |")
+    killed = [bench.run(4, MANY_ROWS, KILL_EVERY, old_snapshot=old) for old in (False, True)]
+    lines += [
+        "",
+        f"{ROWS:,} rows wait. And with {MANY_ROWS:,}, four relays of which one is killed",
+        f"(`SIGKILL`) every {KILL_EVERY:g} s, with and without a transaction that stays open:",
+        "",
+        "| | no other transaction | one is open |",
+        "|---|---|---|",
+    ]
+    cells = {
+        "events per second, at the start": lambda one: f"{one.get_rate(*FIRST):,.0f}",
+        "events per second, at the end": lambda one: f"{one.get_rate(*LAST):,.0f}",
+        "relays killed": lambda one: f"{one.kills}",
+        "different events that arrived": lambda one: f"{one.unique:,}",
+        "sent again, and dropped by the server by the id": lambda one: f"{one.doubled:,}",
+        "table and index before, MB": lambda one: f"{one.sizes[0] / 1e6:,.0f}",
+        "table and index after, MB": lambda one: f"{one.sizes[1] / 1e6:,.0f}",
+        "deleted rows that it still has": lambda one: f"{one.dead:,}",
+    }
+    lines += [f"| {name} | {' | '.join(map(cell, killed))} |" for name, cell in cells.items()]
+    where = f"{os.cpu_count()} cores, {platform.system()}, {platform.machine()}"
+    lines += [
+        "",
+        "The relays, PostgreSQL and the server that answers share",
+        f"{where}; Python {platform.python_version()}.",
+    ]
+    return "\n".join(lines)
 
 
 def main() -> None:
-    """Measure 1, 2 and 4 relays."""
+    """Measure one case, or all of the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=20_000)
-    parser.add_argument("--write", action="store_true", help="write the table into the page")
+    parser.add_argument("--relays", type=int, default=4)
+    parser.add_argument("--rows", type=int, default=ROWS)
+    parser.add_argument("--kill-every", type=float, metavar="SECONDS", help="kill one so often")
+    parser.add_argument("--old-snapshot", action="store_true", help="with a transaction open")
+    parser.add_argument("--write", action="store_true", help="measure all, write it into the page")
     asked = parser.parse_args()
     reason = why_not()
     if reason is not None:
         sys.exit(reason)
-    lines = ["| relays | events per second |", "|---|---|"]
     with tempfile.TemporaryDirectory(prefix="whisperr-postgres-") as home:
-        postgres = PostgresServer(Path(home))
+        bench = Bench(home)
         try:
-            template = postgres.database()
-            manage(template, "migrate", "--verbosity", "0")
-            for relays in (1, 2, 4):
-                rate = measure(postgres, template.name, asked.rows, relays)
-                lines.append(f"| {relays} | {rate:,.0f} |")
+            if not asked.write:
+                bench.run(
+                    asked.relays, asked.rows, asked.kill_every, old_snapshot=asked.old_snapshot
+                )
+                return
+            text = make_tables(bench)
         finally:
-            postgres.stop()
-    where = f"{os.cpu_count()} cores, {platform.system()}, {platform.machine()}"
-    lines += [
-        "",
-        f"{asked.rows:,} rows, 0 lost, 0 sent twice. The relays, PostgreSQL and the server",
-    ]
-    lines += [f"that answers share {where}; Python {platform.python_version()}."]
-    text = "\n".join(lines)
-    print(text)
-    if asked.write:
-        page = PAGE.read_text("utf-8")
-        before, _, rest = page.partition(START)
-        _, _, after = rest.partition(END)
-        PAGE.write_text(f"{before}{START}\n{text}\n\n{END}{after}", encoding="utf-8")
+            bench.server.stop()
+    page = PAGE.read_text("utf-8")
+    before, _, rest = page.partition(START)
+    _, _, after = rest.partition(END)
+    PAGE.write_text(f"{before}{START}\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
 if __name__ == "__main__":

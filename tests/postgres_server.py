@@ -37,7 +37,7 @@ class Database:
         """Run one statement in a connection of its own, and return its rows."""
         import psycopg
 
-        with closing(psycopg.connect(self._address, autocommit=True)) as connection:
+        with closing(psycopg.connect(self.address, autocommit=True)) as connection:
             cursor = connection.execute(query, values or None)
             return cursor.fetchall() if cursor.description else []
 
@@ -45,7 +45,7 @@ class Database:
         """Add rows that wait, in one transaction."""
         import psycopg
 
-        with psycopg.connect(self._address) as connection, connection.cursor() as cursor:
+        with psycopg.connect(self.address) as connection, connection.cursor() as cursor:
             cursor.executemany(
                 "INSERT INTO whisperr_outboxevent (data, token) VALUES (%s, '')",
                 [(data,) for data in events],
@@ -57,7 +57,8 @@ class Database:
         return int(self.query(f"SELECT count(*) FROM {table}")[0][0])
 
     @property
-    def _address(self) -> str:
+    def address(self) -> str:
+        """What a driver connects to."""
         return f"host={self.host} dbname={self.name} user=postgres"
 
 
@@ -80,6 +81,10 @@ class PostgresServer:
         name = f"outbox_{self._made}"
         Database(self.host, "postgres").query(f"CREATE DATABASE {name} TEMPLATE {template}")
         return Database(self.host, name)
+
+    def drop(self, database: Database) -> None:
+        """Delete a database, and end its connections."""
+        Database(self.host, "postgres").query(f"DROP DATABASE {database.name} WITH (FORCE)")
 
     def stop(self) -> None:
         """Stop at once, whatever is connected."""

@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.django.outboxes import get_rows, get_written
 from tests.django.postgres import POSTGRES, postgres, postgres_database, postgres_server
-from tests.django.rows import delete_rows
+from tests.django.rows import delete_rows, make_events
 from tests.interrupting import interrupt_everywhere
 from whisperr.django import get_client
 
@@ -166,6 +166,36 @@ class TestFailures:
         assert [user for user, _ in get_written(POSTGRES)] == ["before", "after"]
         assert get_client().stats().not_accepted == {"not_stored": 1}
 
+    def test_a_row_that_something_else_has_written_after_it_is_not_taken_for_it(
+        self, db: BaseDatabaseWrapper
+    ) -> None:
+        (other,) = make_events(1)
+
+        def wrapper(run: Callable[..., Any], sql: str, *given: Any) -> Any:
+            run(sql, *given)
+            if is_insert(sql):
+                into = f"INSERT INTO {TABLE} (data, token) VALUES (%s, '')"
+                db.connection.execute(into, [other])
+                raise OperationalError(sql)
+
+        with transaction.atomic(using=POSTGRES), db.execute_wrapper(wrapper):
+            assert track("refused") is None
+        assert get_rows(POSTGRES)[-1] == other
+
+    def test_a_wrapper_that_refuses_every_statement_when_it_is_done_costs_the_event_only(
+        self, db: BaseDatabaseWrapper
+    ) -> None:
+        def wrapper(run: Callable[..., Any], sql: str, *given: Any) -> Any:
+            run(sql, *given)
+            raise OperationalError(sql)
+
+        with transaction.atomic(using=POSTGRES):
+            track("before")
+            with db.execute_wrapper(wrapper):
+                assert track("refused") is None
+            track("after")
+        assert [user for user, _ in get_written(POSTGRES)] == ["before", "after"]
+
     def test_a_row_that_must_not_be_deleted_stays_and_the_transaction_goes_on(
         self, db: BaseDatabaseWrapper
     ) -> None:
@@ -230,9 +260,12 @@ class TestInterruptions:
     def test_an_interruption_before_the_insert_undoes_no_earlier_row(
         self, db: BaseDatabaseWrapper, limit: Callable[..., None]
     ) -> None:
+        def wrapper(run: Callable[..., Any], sql: str, *given: Any) -> Any:
+            return limit() if is_insert(sql) else run(sql, *given)
+
         with transaction.atomic(using=POSTGRES):
             get_client().identify("u", email="a@example.com")
-            with pytest.raises(TimeLimitError), db.execute_wrapper(limit):
+            with pytest.raises(TimeLimitError), db.execute_wrapper(wrapper):
                 get_client().identify("u", email="a@example.com")
         assert get_written(POSTGRES) == [("u", None)]
 

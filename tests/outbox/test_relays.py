@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.hosts.host import BOUND, Host
+from tests.outbox.killed_relays import add_rows, deliver
 from tests.outbox.relays import SQLiteFile, events, get_environment, identify, manage, relay
 from whisperr.dev import faults
 
@@ -49,6 +50,21 @@ def test_four_relays_lose_nothing_and_send_nothing_twice(
     ]
     assert sum(delivered) == ROWS
     assert sum(count > 0 for count in delivered) > 1, "one relay did it all"
+
+
+def test_relays_that_are_killed_again_and_again_lose_nothing(outbox: Database) -> None:
+    """What they had sent without recording it is sent again; the server counts by the ids."""
+    rows, kills = 12_000, 3
+    add_rows(outbox, rows)
+
+    def is_due(_: float, events: int) -> bool:
+        return events >= rows // (kills + 1)
+
+    outcome = deliver(outbox, rows, 4, is_due, "--batch", "100", "--lease", "2", limit=BOUND * 4)
+    assert outcome.unique == rows
+    assert 1 <= outcome.kills <= kills
+    assert outcome.doubled <= outcome.kills * 100
+    assert outbox.count() == 0
 
 
 def test_two_relays_share_a_database_that_cannot_skip_locked_rows(

@@ -10,10 +10,10 @@ round trip instead of three.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import Error, transaction
-from django.db.models import BinaryField
 
 from whisperr._process.interruption import is_interruption
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from django.db.backends.base.base import BaseDatabaseWrapper
+    from django.db.backends.base.operations import BaseDatabaseOperations
     from django.db.backends.utils import CursorWrapper
 
 # After it no savepoint helps, also where it seems to.
@@ -58,8 +59,7 @@ def insert(connection: BaseDatabaseWrapper, data: bytes) -> None:
         connection.close_if_unusable_or_obsolete()
         if connection.connection is not None:
             raise
-        with connection.cursor() as cursor:
-            cursor.execute(*_get_statement(connection, data))
+        _execute_insert(connection, data)
 
 
 def get_code(cause: BaseException | None) -> str | int | None:
@@ -116,14 +116,15 @@ class _Insertion:
                     self._write_at_once(cursor)
                     return
         self.point = connection.savepoint()
-        with connection.cursor() as cursor:
-            cursor.execute(*_get_statement(connection, self._data))
+        _execute_insert(connection, self._data)
 
     def _write_at_once(self, cursor: CursorWrapper) -> None:
         self._before, self._at_once = _get_state(self._connection), True
-        into, values = _get_statement(self._connection, self._data)
         try:
-            cursor.execute(_put_in_savepoint(self._connection, into), values)
+            cursor.execute(
+                _get_texts(self._connection).insert_at_once,
+                [_to_value(self._connection, self._data), ""],
+            )
         finally:
             self._is_written = cursor.statusmessage in _DONE
 
@@ -137,7 +138,13 @@ class _Insertion:
             return _return_at_once(connection) and _may_commit(error)
         if self._is_written:  # and something raised after that, such as a signal handler
             _delete_last(connection, self._data)
+            state = _get_state(connection)
         return state == _IN_TRANSACTION or state == self._before == _IDLE
+
+
+def _execute_insert(connection: BaseDatabaseWrapper, data: bytes) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_get_texts(connection).insert, [_to_value(connection, data), ""])
 
 
 def _may_send_at_once(connection: BaseDatabaseWrapper) -> bool:
@@ -145,7 +152,7 @@ def _may_send_at_once(connection: BaseDatabaseWrapper) -> bool:
     return (
         connection.vendor == "postgresql"
         and connection.features.uses_savepoints
-        and not connection.get_autocommit()
+        and (connection.in_atomic_block or not connection.get_autocommit())
     )
 
 
@@ -160,22 +167,11 @@ def _takes_several_statements(cursor: Any) -> bool:  # noqa: ANN401  # of psycop
     return session is None or not session.pipeline_status
 
 
-def _put_in_savepoint(connection: BaseDatabaseWrapper, statement: str) -> str:
-    ops = connection.ops
-    begin, end = ops.savepoint_create_sql(_POINT), ops.savepoint_commit_sql(_POINT)
-    return f"{begin}; {statement}; {end}"
-
-
 def _return_at_once(connection: BaseDatabaseWrapper) -> bool:
-    """Return to the savepoint and release it; return False when there is none."""
-    ops = connection.ops
-    back, end = ops.savepoint_rollback_sql(_POINT), ops.savepoint_commit_sql(_POINT)
-    try:
-        with connection.cursor() as cursor:
-            cursor.execute(f"{back}; {end}")
-    except Error:
-        return False
-    return True
+    """Return to the savepoint and release it; return whether the transaction goes on."""
+    with suppress(Error), connection.cursor() as cursor:  # there is no such savepoint
+        cursor.execute(_get_texts(connection).return_at_once)
+    return _get_state(connection) == _IN_TRANSACTION
 
 
 def _delete_last(connection: BaseDatabaseWrapper, data: bytes) -> None:
@@ -183,21 +179,22 @@ def _delete_last(connection: BaseDatabaseWrapper, data: bytes) -> None:
 
     Where that fails, for example because the role must not delete, the row stays.
     """
-    _, values = _get_statement(connection, data)
-    table = _quote_names(connection)[0]
-    last = f"DELETE FROM {table} WHERE {_IS_LAST}"  # noqa: S608  # our names
+    texts = _get_texts(connection)
     try:
         with connection.cursor() as cursor:
-            cursor.execute(_put_in_savepoint(connection, last), [table, values[0]])
+            cursor.execute(texts.delete_last, [texts.table, _to_value(connection, data)])
     except Error:
-        _return_at_once(connection)
+        if _get_state(connection) == _IN_ERROR:
+            _return_at_once(connection)
 
 
 def _get_state(connection: BaseDatabaseWrapper) -> int | None:
     """Return the state of a PostgreSQL transaction by the number of libpq; it asks no server."""
-    if connection.connection is None:
+    driver = connection.connection
+    if driver is None:
         return None
-    return int(connection.connection.info.transaction_status)
+    session = getattr(driver, "pgconn", None)  # of psycopg 3
+    return int(driver.get_transaction_status() if session is None else session.transaction_status)
 
 
 def _give_up(connection: BaseDatabaseWrapper, error: BaseException) -> None:
@@ -243,18 +240,47 @@ def _is_alive_without_savepoint(connection: BaseDatabaseWrapper) -> bool:
     return connection.vendor == "mysql" and not connection.features.uses_savepoints
 
 
-def _get_statement(connection: BaseDatabaseWrapper, data: bytes) -> tuple[str, list[Any]]:
-    """Return the INSERT and its values, without the model.
+class _Texts(NamedTuple):
+    """The statements of one kind of database, and the name of the table in them."""
 
-    So no signal receiver may change, refuse or track the row.
-    """
-    table, *columns = _quote_names(connection)
-    into = f"INSERT INTO {table} ({', '.join(columns)}) VALUES (%s, %s)"  # noqa: S608  # our names
-    return into, [BinaryField().get_db_prep_save(data, connection), ""]
+    table: str
+    insert: str
+    insert_at_once: str
+    delete_last: str
+    return_at_once: str
 
 
-def _quote_names(connection: BaseDatabaseWrapper) -> list[str]:
+# By the class of `connection.ops`, which decides how names are quoted.
+_texts: dict[type[object], _Texts] = {}
+
+
+def _get_texts(connection: BaseDatabaseWrapper) -> _Texts:
+    known = _texts.get(type(connection.ops))
+    if known is None:
+        known = _texts[type(connection.ops)] = _make_texts(connection.ops)
+    return known
+
+
+def _make_texts(ops: BaseDatabaseOperations) -> _Texts:
+    """Write them without the model: no signal receiver may change, refuse or track the row."""
     from whisperr.django.models import OutboxEvent  # not before the apps are loaded
 
     names = (OutboxEvent._meta.db_table, "data", "token")  # noqa: SLF001  # documented by Django
-    return [connection.ops.quote_name(name) for name in names]
+    table, *columns = map(ops.quote_name, names)
+    into = f"INSERT INTO {table} ({', '.join(columns)}) VALUES (%s, %s)"  # noqa: S608  # our names
+    last = f"DELETE FROM {table} WHERE {_IS_LAST}"  # noqa: S608  # likewise
+    begin, end = ops.savepoint_create_sql(_POINT), ops.savepoint_commit_sql(_POINT)
+    return _Texts(
+        table,
+        into,
+        f"{begin}; {into}; {end}",
+        f"{begin}; {last}; {end}",
+        f"{ops.savepoint_rollback_sql(_POINT)}; {end}",
+    )
+
+
+def _to_value(connection: BaseDatabaseWrapper, data: bytes) -> Any:  # noqa: ANN401  # of the driver
+    from whisperr.django.models import OutboxEvent  # not before the apps are loaded
+
+    field: Any = OutboxEvent._meta.get_field("data")  # noqa: SLF001  # documented by Django
+    return field.get_db_prep_save(data, connection)
