@@ -300,6 +300,17 @@ class TestFailures:
         assert outbox.client.stats().problem is None
         assert database.get_numbers() == [2]
 
+    def test_a_problem_of_the_clients_own_buffer_stays(
+        self, outbox: Outbox, session: Session
+    ) -> None:
+        from whisperr._client import get_pipeline
+
+        pipeline = get_pipeline(outbox.client)
+        assert pipeline is not None
+        pipeline.accounting.store_problem("the buffer is away")
+        track(outbox, session, 1)
+        assert outbox.client.stats().problem == "the buffer is away"
+
     def test_a_flush_that_failed_waits_for_its_rollback(
         self, outbox: Outbox, session: Session
     ) -> None:
@@ -481,8 +492,8 @@ class TestWrongUse:
         with pytest.raises(TypeError, match="client: must be a Whisperr"):
             Outbox(client)
 
-    def test_what_is_no_table_is_an_error(self, client: Whisperr) -> None:
-        wrong: Any = "events"
+    @pytest.mark.parametrize("wrong", ["events", User.__table__])
+    def test_what_is_no_table_of_an_outbox_is_an_error(self, client: Whisperr, wrong: Any) -> None:
         with pytest.raises(TypeError, match="events: must be what whisperr_table returns"):
             Outbox(client, wrong)
 

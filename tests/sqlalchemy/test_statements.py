@@ -50,7 +50,7 @@ class TestMySQL:
             assert "created_at DATETIME(6) NOT NULL" in table
         assert "created_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)" in events
         assert "leased_until DATETIME(6)," in events
-        assert "token VARCHAR(32) NOT NULL DEFAULT ''" in events
+        assert "token VARCHAR(32) NOT NULL," in events
         assert "refused_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)" in dead
 
     def test_a_row_has_the_time_of_the_database_in_utc(self, name: str) -> None:

@@ -62,6 +62,22 @@ _SERIALIZATION_FAILURE = "40001"
 _writing: ContextVar[bool] = ContextVar("whisperr.sqlalchemy.writing", default=False)
 
 
+class Trouble:
+    """What is wrong with the table, for `stats().problem`; one for each outbox.
+
+    It clears only what it has said itself: the buffer of the client may have a problem of its own.
+    """
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def say(self, accounting: Accounting, problem: str | None) -> None:
+        """Record a problem; None when the table could be used."""
+        if problem is not None or self._said:
+            self._said = problem is not None
+            accounting.store_problem(problem)
+
+
 class Rows:
     """The table as a sink, through the connection that `connect` returns.
 
@@ -76,7 +92,9 @@ class Rows:
         connect: Callable[[], Connection],
         max_bytes: int,
         accounting: Accounting,
+        trouble: Trouble,
     ) -> None:
+        self._trouble = trouble
         self._statement = statement
         self._connect = connect
         self._max_bytes = max_bytes
@@ -105,15 +123,15 @@ class Rows:
         except StoreError:
             raise
         except _TransactionLost as lost:
-            self._accounting.store_problem(_TRANSACTION_LOST)
+            self._trouble.say(self._accounting, _TRANSACTION_LOST)
             raise lost.error from lost.error.__cause__
         except Exception as error:  # of any database, or of a listener of the application
             if is_interruption(error):
                 raise
             reason = _describe(self._statement, error)
-            self._accounting.store_problem(reason)
+            self._trouble.say(self._accounting, reason)
             raise StoreError(reason) from error
-        self._accounting.store_problem(None)
+        self._trouble.say(self._accounting, None)
 
 
 class _TransactionLost(Exception):  # noqa: N818  # it is a state
