@@ -11,6 +11,8 @@ from tests.django.postgres import postgres, postgres_database, postgres_server
 from tests.django.rows import delete_rows
 from tests.outbox.relays import events
 from tests.queue.claims_contract import LEASE, REJECTED, ClaimsContract, OutboxTables
+from whisperr.django.models import OutboxEvent
+from whisperr.django.outbox.columns import UtcNow
 from whisperr.django.outbox.tables import Claims
 
 if TYPE_CHECKING:
@@ -119,3 +121,9 @@ class TestBothKinds:
         assert (figures.waiting, figures.dead) == (2, {})
         assert figures.oldest is not None
         other.close()
+
+
+def test_leases_are_by_the_clock_of_utc_on_mysql_too(sqlite: DjangoTables) -> None:
+    connection = connections[sqlite.alias]
+    compiler = OutboxEvent.objects.all().query.get_compiler(connection=connection)
+    assert UtcNow().as_mysql(compiler, connection)[0] == "UTC_TIMESTAMP(6)"

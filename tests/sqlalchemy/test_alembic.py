@@ -87,5 +87,7 @@ def test_nothing_is_to_do_when_the_tables_are_there(database: SQLDatabase) -> No
     metadata = MetaData()
     whisperr_table(metadata)
     with database.engine.connect() as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "compare_server_default": True}
+        )
         assert compare_metadata(context, metadata) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -119,6 +120,24 @@ class TestTransactions:
         with Session(engine) as session:
             assert track(outbox, session, 1)
             assert database.get_numbers() == [1]
+
+    def test_with_an_engine_of_autocommit_too(self, outbox: Outbox, database: SQLDatabase) -> None:
+        engine = create_engine(database.url, isolation_level="AUTOCOMMIT")
+        with engine.connect() as connection:
+            assert track(outbox, connection, 1)
+        engine.dispose()
+        assert database.get_numbers() == [1]
+
+    def test_it_is_tracked_during_a_flush(
+        self, outbox: Outbox, session: Session, database: SQLDatabase
+    ) -> None:
+        def listen(session: Session, *_: Any) -> None:
+            outbox.track(session, "user_1", "plan_upgraded", {"n": len(session.new)})
+
+        event.listen(session, "before_flush", listen)
+        session.add(User(name="ada"))
+        session.commit()
+        assert database.get_numbers() == [1]
 
     def test_a_session_of_several_databases_writes_where_the_table_is(
         self, outbox: Outbox, database: SQLDatabase, tmp_path: Path
@@ -281,6 +300,17 @@ class TestFailures:
         assert outbox.client.stats().problem is None
         assert database.get_numbers() == [2]
 
+    def test_a_problem_of_the_clients_own_buffer_stays(
+        self, outbox: Outbox, session: Session
+    ) -> None:
+        from whisperr._client import get_pipeline
+
+        pipeline = get_pipeline(outbox.client)
+        assert pipeline is not None
+        pipeline.accounting.store_problem("the buffer is away")
+        track(outbox, session, 1)
+        assert outbox.client.stats().problem == "the buffer is away"
+
     def test_a_flush_that_failed_waits_for_its_rollback(
         self, outbox: Outbox, session: Session
     ) -> None:
@@ -308,6 +338,34 @@ class TestFailures:
             assert "only waits for its rollback" in str(client.stats().problem)
             connection.rollback()
             assert track(outbox, connection, 2)
+
+    def test_a_read_only_transaction_goes_on(self, client: Whisperr, postgres: SQLDatabase) -> None:
+        outbox = Outbox(client, postgres.events)
+        with postgres.engine.connect() as connection:
+            connection.execute(text("SET TRANSACTION READ ONLY"))
+            assert track(outbox, connection, 1) is None
+            assert connection.scalar(text("SELECT 1")) == 1
+        assert "(25006)" in str(client.stats().problem)
+
+    def test_a_connection_that_was_cut_commits_nothing_of_the_transaction(
+        self, client: Whisperr, postgres: SQLDatabase
+    ) -> None:
+        outbox = Outbox(client, postgres.events)
+        Base.metadata.create_all(postgres.engine)
+        with Session(postgres.engine) as session:
+            session.add(User(name="ada"))
+            session.flush()
+            pid = session.scalar(text("SELECT pg_backend_pid()"))
+            postgres.execute(f"SELECT pg_terminate_backend({pid})")
+            assert track(outbox, session, 1) is None
+            with pytest.raises(SQLAlchemyError):
+                session.commit()
+            session.rollback()
+            assert track(outbox, session, 2)  # with another connection
+            session.commit()
+            assert session.scalars(select(User)).all() == []
+        assert postgres.get_numbers() == [2]
+        assert client.stats().not_accepted == {"not_stored": 1}
 
     def test_a_serialization_failure_reaches_the_caller_and_nothing_can_be_committed(
         self, client: Whisperr, postgres: SQLDatabase
@@ -405,6 +463,15 @@ class TestFailures:
         assert database.get_numbers() == [2]
 
 
+class TestSameWords:
+    @pytest.mark.parametrize("name", ["track", "identify", "atrack", "aidentify"])
+    def test_the_parameters_are_those_of_the_client_after_the_session(self, name: str) -> None:
+        _, session, *ours = signature(getattr(Outbox, name)).parameters.values()
+        _, *theirs = signature(getattr(Whisperr, name.removeprefix("a"))).parameters.values()
+        assert session.name == "session"
+        assert ours == theirs
+
+
 class TestWrongUse:
     @pytest.mark.parametrize("wrong", [None, "session", object()])
     def test_what_is_no_session_is_an_error_that_says_what_is_one(
@@ -425,8 +492,8 @@ class TestWrongUse:
         with pytest.raises(TypeError, match="client: must be a Whisperr"):
             Outbox(client)
 
-    def test_what_is_no_table_is_an_error(self, client: Whisperr) -> None:
-        wrong: Any = "events"
+    @pytest.mark.parametrize("wrong", ["events", User.__table__])
+    def test_what_is_no_table_of_an_outbox_is_an_error(self, client: Whisperr, wrong: Any) -> None:
         with pytest.raises(TypeError, match="events: must be what whisperr_table returns"):
             Outbox(client, wrong)
 

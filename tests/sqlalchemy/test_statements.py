@@ -50,7 +50,7 @@ class TestMySQL:
             assert "created_at DATETIME(6) NOT NULL" in table
         assert "created_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)" in events
         assert "leased_until DATETIME(6)," in events
-        assert "token VARCHAR(32) NOT NULL DEFAULT ''" in events
+        assert "token VARCHAR(32) NOT NULL," in events
         assert "refused_at DATETIME(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6)" in dead
 
     def test_a_row_has_the_time_of_the_database_in_utc(self, name: str) -> None:
@@ -69,7 +69,7 @@ class TestMySQL:
             "(whisperr_outboxevent.leased_until IS NULL "
             "OR whisperr_outboxevent.leased_until < UTC_TIMESTAMP(6) "
             "OR whisperr_outboxevent.leased_until > "
-            "(UTC_TIMESTAMP(6) + INTERVAL (86400.0 * 1000000) MICROSECOND)) "
+            "UTC_TIMESTAMP(6) + INTERVAL (86400.0 * 1000000) MICROSECOND) "
             "AND whisperr_outboxevent.id > 7 ORDER BY whisperr_outboxevent.id "
             "LIMIT 500 FOR UPDATE SKIP LOCKED"
         )
@@ -92,7 +92,7 @@ class TestMySQL:
         )
 
     def test_what_is_refused_is_copied_by_the_database(self, name: str) -> None:
-        held = statements.is_held(EVENTS, "x", ROWS)
+        held = statements.is_held(EVENTS, "x", ROWS, DIALECTS[name])
         details: dict[str, Any] = {"reason": literal("rejected"), "status": literal(400)}
         copied = statements.select_copied(EVENTS, details, Now()).where(held)
         names = ["data", "created_at", "reason", "status", "refused_at"]
@@ -105,7 +105,9 @@ class TestMySQL:
         )
 
     def test_what_is_held_is_deleted(self, name: str) -> None:
-        assert compile_for(name, delete(EVENTS).where(statements.is_held(EVENTS, "x", ROWS))) == (
+        assert compile_for(
+            name, delete(EVENTS).where(statements.is_held(EVENTS, "x", ROWS, DIALECTS[name]))
+        ) == (
             "DELETE FROM whisperr_outboxevent WHERE whisperr_outboxevent.id IN (1, 2) "
             "AND whisperr_outboxevent.token = 'x'"
         )
@@ -143,10 +145,11 @@ class TestOthers:
         free = statements.select_free(EVENTS, 500, None)
         claim = statements.claim_at_once(EVENTS, free, LEASED, 100)
         text = compile_for("postgresql", claim)
-        assert text.startswith("WITH found AS (SELECT whisperr_outboxevent.id AS id FROM")
-        assert "LIMIT 500 FOR UPDATE SKIP LOCKED) UPDATE whisperr_outboxevent SET token='x'" in text
+        assert text.startswith("UPDATE whisperr_outboxevent SET token='x', leased_until=(STATEMENT")
+        assert "WHERE whisperr_outboxevent.id = ANY (ARRAY(SELECT whisperr_outboxevent.id" in text
+        assert "COALESCE(whisperr_outboxevent.leased_until, '-infinity') NOT BETWEEN" in text
         assert "(STATEMENT_TIMESTAMP() + MAKE_INTERVAL(SECS => 15.0))" in text
-        assert "IN (SELECT found.id FROM found) RETURNING whisperr_outboxevent.id" in text
+        assert "LIMIT 500 FOR UPDATE SKIP LOCKED)) RETURNING whisperr_outboxevent.id" in text
         assert statements.skips_locked(DIALECTS["postgresql"])
 
     def test_sqlite_keeps_ids_and_milliseconds(self) -> None:

@@ -83,18 +83,18 @@ class Claims:
 
     def extend(self, token: str, rows: Sequence[Row], seconds: float) -> bool:
         """Make the lease end so long from now; False when not all rows are held any more."""
-        held = statements.is_held(self.tables.events, token, rows)
+        held = self._is_held(token, rows)
         extend = update(self.tables.events).where(held).values(leased_until=Later(seconds))
         return self._execute(extend) == len(rows)
 
     def release(self, token: str, rows: Sequence[Row]) -> None:
         """Give rows back, so that any relay may claim them at once."""
-        held = statements.is_held(self.tables.events, token, rows)
+        held = self._is_held(token, rows)
         self._execute(update(self.tables.events).where(held).values(token="", leased_until=None))
 
     def delete(self, token: str, rows: Sequence[Row]) -> int:
         """Delete delivered rows; return how many of them were still held."""
-        held = statements.is_held(self.tables.events, token, rows)
+        held = self._is_held(token, rows)
         return self._execute(delete(self.tables.events).where(held)) if rows else 0
 
     def dead_letter(self, token: str, rows: Sequence[Row], loss: Loss) -> int:
@@ -103,7 +103,7 @@ class Claims:
         The database copies them, also those that are too large to be read.
         """
         events, dead = self.tables
-        held = statements.is_held(events, token, rows)
+        held = self._is_held(token, rows)
         details: dict[str, ColumnElement[Any]] = {
             "reason": literal(loss.reason),
             "message": literal(printable(loss.message, LONGEST_MESSAGE)),
@@ -142,6 +142,9 @@ class Claims:
     def _execute(self, statement: Any) -> int:  # noqa: ANN401  # an UPDATE or DELETE
         with self.begin() as connection:
             return connection.execute(statement).rowcount
+
+    def _is_held(self, token: str, rows: Sequence[Row]) -> ColumnElement[bool]:
+        return statements.is_held(self.tables.events, token, rows, self._engine.dialect)
 
     def _fetch(self, token: str, ids: Sequence[int]) -> list[Row]:
         """Return the rows with these ids that this claim got."""

@@ -24,8 +24,9 @@ from whisperr._integrations.tracker import (
 )
 from whisperr._options import OVERRIDES
 
-from ._rows import Rows
-from ._tables import whisperr_table
+from ._rows import Rows, Trouble
+from ._statements import insert_event
+from ._tables import is_outbox, whisperr_table
 from ._waiting import get_waiting_events
 
 if TYPE_CHECKING:
@@ -66,10 +67,12 @@ class Outbox:
             raise TypeError(
                 f"client: must be a Whisperr, or a function that returns it, not {client!r:.80}"
             )
-        if events is not None and not isinstance(events, Table):
+        if events is not None and not (isinstance(events, Table) and is_outbox(events)):
             raise TypeError(f"events: must be what whisperr_table returns, not {events!r:.80}")
         self._get_client = get_client_factory(client)
         self._events = whisperr_table(MetaData()) if events is None else events
+        self._insert = insert_event(self._events)
+        self._trouble = Trouble()
 
     @property
     def client(self) -> Whisperr:
@@ -200,7 +203,7 @@ class Outbox:
                 return target
             return target.connection(bind_arguments={"clause": events})  # which flushes nothing
 
-        return Rows(events, connect, pipeline.max_bytes, pipeline.accounting)
+        return Rows(self._insert, connect, pipeline.max_bytes, pipeline.accounting, self._trouble)
 
 
 def _encode_event(

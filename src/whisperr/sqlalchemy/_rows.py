@@ -27,13 +27,11 @@ from whisperr._process.interruption import is_interruption
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import StoreError
 
-from ._statements import insert_event
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from sqlalchemy import Connection, Insert, Table
+    from sqlalchemy import Connection, Insert
 
     from whisperr.protocols import Accounting
 
@@ -64,19 +62,40 @@ _SERIALIZATION_FAILURE = "40001"
 _writing: ContextVar[bool] = ContextVar("whisperr.sqlalchemy.writing", default=False)
 
 
+class Trouble:
+    """What is wrong with the table, for `stats().problem`; one for each outbox.
+
+    It clears only what it has said itself: the buffer of the client may have a problem of its own.
+    """
+
+    def __init__(self) -> None:
+        self._said = False
+
+    def say(self, accounting: Accounting, problem: str | None) -> None:
+        """Record a problem; None when the table could be used."""
+        if problem is not None or self._said:
+            self._said = problem is not None
+            accounting.store_problem(problem)
+
+
 class Rows:
-    """The table as a sink, through the connection that `connect` returns."""
+    """The table as a sink, through the connection that `connect` returns.
+
+    `statement` adds one row; it is made once, because that takes longer than a use of it.
+    """
 
     delivered_by = "`whisperr relay`"
 
     def __init__(
         self,
-        events: Table,
+        statement: Insert,
         connect: Callable[[], Connection],
         max_bytes: int,
         accounting: Accounting,
+        trouble: Trouble,
     ) -> None:
-        self._events = events
+        self._trouble = trouble
+        self._statement = statement
         self._connect = connect
         self._max_bytes = max_bytes
         self._accounting = accounting
@@ -100,19 +119,19 @@ class Rows:
     def _write(self, data: bytes) -> None:
         """Write one row. Raises StoreError that says why not, without anything of the row."""
         try:
-            _insert(self._connect(), insert_event(self._events), data)
+            _insert(self._connect(), self._statement, data)
         except StoreError:
             raise
         except _TransactionLost as lost:
-            self._accounting.store_problem(_TRANSACTION_LOST)
+            self._trouble.say(self._accounting, _TRANSACTION_LOST)
             raise lost.error from lost.error.__cause__
         except Exception as error:  # of any database, or of a listener of the application
             if is_interruption(error):
                 raise
-            reason = _describe(self._events, error)
-            self._accounting.store_problem(reason)
+            reason = _describe(self._statement, error)
+            self._trouble.say(self._accounting, reason)
             raise StoreError(reason) from error
-        self._accounting.store_problem(None)
+        self._trouble.say(self._accounting, None)
 
 
 class _TransactionLost(Exception):  # noqa: N818  # it is a state
@@ -188,7 +207,7 @@ def _has_transaction(connection: Connection) -> bool:
     return connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT"
 
 
-def _describe(events: Table, error: Exception) -> str:
+def _describe(statement: Insert, error: Exception) -> str:
     """Return what is reported; never the text of the database, which may repeat the row."""
     if not isinstance(error, DBAPIError):
         hint = ""
@@ -201,7 +220,7 @@ def _describe(events: Table, error: Exception) -> str:
         return _FAILED
     if code in _MISSING or any(words in str(error.orig) for words in _MISSING_IN_SQLITE):
         return (
-            f"the database has no table {events.fullname}; run a migration, or "
+            f"the database has no table {statement.table.fullname}; run a migration, or "
             "metadata.create_all(engine), with the metadata that whisperr_table was given"
         )
     suffix = "" if code is None else f" ({code})"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import DateTime, Float, LargeBinary
+from sqlalchemy import ARRAY, BigInteger, DateTime, Float, LargeBinary
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import NullType
@@ -62,6 +62,24 @@ class RawText(FunctionElement[Any]):
     inherit_cache: bool = True
 
 
+class IsFree(FunctionElement[bool]):
+    """Whether a lease is none: NULL, in the past, or further away than so many seconds.
+
+    PostgreSQL keeps statistics of a column. Made while hardly a row was free, they have it read
+    and sort the whole table for each claim, so that the column is hidden from them.
+    """
+
+    type: TypeEngine[Any] = NullType()  # of a boolean some databases would be asked whether it is 1
+    inherit_cache: bool = True
+
+
+class ArrayOf(FunctionElement[Any]):
+    """The array of what a subquery finds, for PostgreSQL."""
+
+    type: TypeEngine[Any] = ARRAY(BigInteger())
+    inherit_cache: bool = True
+
+
 _MYSQL = ("mysql", "mariadb")
 _OTHERS: tuple[str, ...] = ()
 _SQLITE_NOW = "STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW'"
@@ -83,6 +101,21 @@ _TEMPLATES: dict[type[FunctionElement[Any]], Mapping[tuple[str, ...], str]] = {
         ("sqlite",): "((JULIANDAY('NOW') - JULIANDAY({0})) * 86400.0)",
         _MYSQL: "(TIMESTAMPDIFF(MICROSECOND, {0}, UTC_TIMESTAMP(6)) / 1000000.0)",
     },
+    IsFree: {
+        ("postgresql",): (
+            "COALESCE({0}, '-infinity') NOT BETWEEN STATEMENT_TIMESTAMP() "
+            "AND STATEMENT_TIMESTAMP() + MAKE_INTERVAL(SECS => {1})"
+        ),
+        ("sqlite",): (
+            f"({{0}} IS NULL OR {{0}} < {_SQLITE_NOW}) "
+            f"OR {{0}} > {_SQLITE_NOW}, {{1}} || ' seconds'))"
+        ),
+        _MYSQL: (
+            "({0} IS NULL OR {0} < UTC_TIMESTAMP(6) "
+            "OR {0} > UTC_TIMESTAMP(6) + INTERVAL ({1} * 1000000) MICROSECOND)"
+        ),
+    },
+    ArrayOf: {_OTHERS: "ARRAY{0}"},
     RawData: {("sqlite",): "CAST({0} AS BLOB)", _OTHERS: "{0}"},
     RawText: {
         ("sqlite",): "CAST({0} AS BLOB)",

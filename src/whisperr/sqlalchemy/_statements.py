@@ -5,20 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import (
+    ARRAY,
+    BigInteger,
     LargeBinary,
     and_,
+    any_,
     bindparam,
     case,
     func,
     insert,
+    literal,
     null,
-    or_,
     select,
     type_coerce,
     update,
 )
 
-from ._sql import Later, Now, RawData
+from ._sql import ArrayOf, IsFree, Now, RawData
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,13 +60,22 @@ def is_free(events: Table) -> ColumnElement[bool]:
 
     Also with a lease that is too long to be one.
     """
-    until = events.c.leased_until
-    return or_(until.is_(None), until < Now(), until > Later(_LONGEST_CLAIM))
+    return IsFree(events.c.leased_until, literal(_LONGEST_CLAIM))
 
 
-def is_held(events: Table, token: str, rows: Sequence[Row]) -> ColumnElement[bool]:
+def is_among(column: ColumnElement[Any], ids: Sequence[int], dialect: Dialect) -> Any:  # noqa: ANN401  # a condition
+    """Return the condition that a key is one of these; for PostgreSQL with one parameter."""
+    if dialect.name == "postgresql":
+        return column == any_(literal(list(ids), ARRAY(BigInteger())))
+    return column.in_(ids)
+
+
+def is_held(
+    events: Table, token: str, rows: Sequence[Row], dialect: Dialect
+) -> ColumnElement[bool]:
     """Return the condition that a row is one of these, and still of this claim."""
-    return and_(events.c.id.in_([row.id for row in rows]), events.c.token == token)
+    ids = [row.id for row in rows]
+    return and_(is_among(events.c.id, ids, dialect), events.c.token == token)
 
 
 def select_free(events: Table, count: int, last: int | None) -> Select[Any]:
@@ -75,10 +87,11 @@ def select_free(events: Table, count: int, last: int | None) -> Select[Any]:
 def claim_at_once(events: Table, free: Select[Any], leased: Mapping[str, Any], largest: int) -> Any:  # noqa: ANN401  # an UPDATE with RETURNING
     """Return the statement that claims and returns rows in one round trip.
 
-    The rows are found in a CTE: a subquery may be carried out more than once, and exceed the limit.
+    An array is made once, before the rows are looked up by their ids. PostgreSQL may carry out a
+    subquery more than once, and exceed the limit.
     """
-    found = free.with_for_update(skip_locked=True).cte("found")
-    claim = update(events).where(events.c.id.in_(select(found.c.id))).values(leased)
+    found = ArrayOf(free.with_for_update(skip_locked=True).scalar_subquery())
+    claim = update(events).where(events.c.id == any_(found)).values(leased)
     return claim.returning(events.c.id, *_limit_data(events, largest))
 
 

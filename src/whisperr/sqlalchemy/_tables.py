@@ -61,6 +61,11 @@ def make_tables(metadata: MetaData, schema: str | None = None) -> Tables:
     )
 
 
+def is_outbox(table: Table) -> bool:
+    """Return whether a table has the columns of waiting events, also a reflected one of Django."""
+    return {"id", "data", "created_at", "token", "leased_until"} <= {one.name for one in table.c}
+
+
 def _find(metadata: MetaData, name: str, schema: str | None) -> Table | None:
     found = metadata.tables.get(name if schema is None else f"{schema}.{name}")
     if found is not None and _OURS not in found.info:
@@ -78,7 +83,7 @@ def _make_events(metadata: MetaData, schema: str | None) -> Table:
         Column("id", _get_key(), primary_key=True),
         Column("data", _get_data(), nullable=False),
         Column("created_at", _get_moment(), nullable=False, server_default=DefaultNow()),
-        Column("token", String(32), nullable=False, server_default=""),
+        Column("token", String(32), nullable=False),
         Column("leased_until", _get_moment(), nullable=True),
         schema=schema,
         sqlite_autoincrement=True,  # no id is used twice: their order is that of delivery

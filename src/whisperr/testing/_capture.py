@@ -50,7 +50,7 @@ def capture(*, strict: bool | None = None) -> Iterator[Events]:
       None leaves it to each client, and to a `strict` around this block.
 
     Every client: those that exist already, disabled ones as well, and those of integrations. With
-    the outbox of Django an event is recorded when the transaction around it commits.
+    an outbox an event is recorded when the transaction around it commits.
 
     What is recorded is never delivered. In the block `flush()` and `shutdown()` return True at
     once, and `stats()` counts what the block recorded, as held. At its end every client is as it

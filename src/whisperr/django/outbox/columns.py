@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from django.db import connections
 from django.db.models import BinaryField, Case, CharField, F, Value, When
-from django.db.models.functions import Cast, Length, Substr
+from django.db.models.functions import Cast, Length, Now, Substr
 from django.db.models.lookups import GreaterThan
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -22,8 +22,10 @@ from whisperr._process.interruption import is_interruption
 if TYPE_CHECKING:
     from datetime import datetime
 
+    from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import Model, QuerySet
     from django.db.models.expressions import Combinable
+    from django.db.models.sql.compiler import SQLCompiler
 
 # Enough for the kind of an event, and not more: a list of the admin reads it of each row.
 _HEAD_BYTES = 256
@@ -32,6 +34,22 @@ _LONGEST_MOMENT = 40  # characters
 _LENIENT = frozenset({"sqlite", "postgresql"})
 # Where LENGTH counts the bytes of a binary column. (Oracle's has no such function for them.)
 _MEASURING = frozenset({"sqlite", "postgresql", "mysql"})
+
+
+class UtcNow(Now):
+    """The present by the clock of the database, in UTC also where the server of MySQL is not.
+
+    Leases are compared with those of other relays, and local time jumps.
+    """
+
+    def as_mysql(
+        self,
+        compiler: SQLCompiler,
+        connection: BaseDatabaseWrapper,
+        **context: Any,  # noqa: ANN401  # as Django calls it
+    ) -> tuple[str, Any]:
+        """Return the SQL for MySQL and MariaDB."""
+        return self.as_sql(compiler, connection, template="UTC_TIMESTAMP(6)", **context)
 
 
 def get_data(alias: str) -> Combinable:

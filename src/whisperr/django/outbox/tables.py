@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 from django.core.management.base import CommandError
 from django.db import Error, connections, transaction
 from django.db.models import Q, Subquery
-from django.db.models.functions import Now
 
 from whisperr._foreign import printable
 from whisperr._queue.claims import LARGEST_ROW_BYTES, LONGEST_MESSAGE, Row, Tools
@@ -25,7 +24,7 @@ from whisperr.django.models import DeadLetter, OutboxEvent
 
 from . import postgresql
 from .buffer import get_alias
-from .columns import get_data, get_limited_data, read_moments, to_bytes
+from .columns import UtcNow, get_data, get_limited_data, read_moments, to_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -76,7 +75,7 @@ class Claims:
                 largest_bytes=self.largest_bytes,
             )
             return token, [self._to_row(*values) for values in found]
-        leased = {"token": token, "leased_until": Now() + timedelta(seconds=lease)}
+        leased = {"token": token, "leased_until": UtcNow() + timedelta(seconds=lease)}
         free = get_free_rows(self.alias).order_by("pk")
         if last is not None:
             free = free.filter(pk__gt=last)
@@ -95,7 +94,7 @@ class Claims:
     def extend(self, token: str, rows: Sequence[Row], seconds: float) -> bool:
         """Make the lease end so long from now; False when not all rows are held any more."""
         self._connect()
-        until = Now() + timedelta(seconds=seconds)
+        until = UtcNow() + timedelta(seconds=seconds)
         return self._held(token, rows).update(leased_until=until) == len(rows)
 
     def release(self, token: str, rows: Sequence[Row]) -> None:
@@ -192,8 +191,8 @@ def get_free_rows(alias: str) -> QuerySet[OutboxEvent]:
     """
     return OutboxEvent.objects.using(alias).filter(
         Q(leased_until__isnull=True)
-        | Q(leased_until__lt=Now())
-        | Q(leased_until__gt=Now() + _LONGEST_CLAIM)
+        | Q(leased_until__lt=UtcNow())
+        | Q(leased_until__gt=UtcNow() + _LONGEST_CLAIM)
     )
 
 
