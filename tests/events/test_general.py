@@ -258,6 +258,12 @@ WRITTEN_TOO_OFTEN: dict[str, Callable[[], Any]] = {
     "a list of numbers": lambda: {"a": [1] * 12_000_000, "b": [1] * 30_000_000},
     "bytes": lambda: {"a": [LARGE.encode()] * 1_000},
     "numbers with many digits": lambda: {"a": [Decimal("1." + "1" * MEGABYTE)] * 1_000},
+    "integers with many digits": lambda: {"a": [10**4_000] * 17_000},
+    "numbers and a date": lambda: {"a": [Decimal("1." + "1" * MEGABYTE)] * 1_000, "b": date.min},
+    "a list of many texts and a date": lambda: {"a": [LARGE, date.min] * 1_000},
+    "a list of ranges": lambda: {"a": [range(90_000)] * 1_000},
+    "names of dicts in lists": lambda: {"a": [[{LARGE: 1}]] * 100},
+    "texts of an enum": lambda: {"a": [enum.Enum("E", {"A": LARGE}).A] * 1_000},  # type: ignore[attr-defined]  # made here
     "control characters": lambda: {"a": ["\0" * MEGABYTE] * 1_000},
     "one text": lambda: {"a": "x" * (65 * MEGABYTE)},
     "texts of objects": lambda: {"a": [Proxy(LARGE)] * 1_000},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
+from collections import OrderedDict
 from datetime import datetime, timezone, tzinfo
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -105,6 +106,10 @@ def is_interrupted(call: Callable[[], object], at: int, limit: type[Exception]) 
 EVENTS: dict[str, dict[str, Any]] = {
     "few members": {"plan": "pro", "count": 3, "more": [1, "x", {"ok": True}]},
     "many members": {**dict.fromkeys(map(str, range(20)), 1), "deep": [[[["x"]]]]},
+    "many containers": {
+        "many": [{"n": n, "at": datetime.now(timezone.utc)} for n in range(3)] * 30
+    },
+    "a container that is copied": {"odd": [{1.5: float("nan")}, OrderedDict(a=1)]},
     "any values": {"amount": Decimal("19.90"), "at": datetime.now(timezone.utc), "of": {1, 2}},
 }
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from tests.events.test_to_json import TEXT, Text, Word
 from whisperr import InvalidEvent
+from whisperr._events import levels
 from whisperr._events import to_json as module
 from whisperr._events.to_json import to_json
 
@@ -39,14 +40,14 @@ def test_a_small_dict_becomes_what_the_general_encoder_makes_of_it(value: dict[s
 def in_c(monkeypatch: pytest.MonkeyPatch) -> list[object]:
     """Return a list of the values that the encoder in C gets from now on; no name is cached."""
     recorded: list[object] = []
-    encode = module._encode_plain
+    encode = levels._encode_plain
 
     def record(value: object, level: int) -> Any:
         recorded.append(value)
         return encode(value, level)
 
     monkeypatch.setattr(module, "_prefixes", {})
-    monkeypatch.setattr(module, "_encode_plain", record)
+    monkeypatch.setattr(levels, "_encode_plain", record)
     return recorded
 
 

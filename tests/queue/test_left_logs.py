@@ -10,6 +10,8 @@ import pytest
 
 from tests.delivery.rig import event
 from tests.queue.logs import OWNER, get_files, make_log, read_events, read_left
+from whisperr._queue import left_logs, log_file
+from whisperr._queue.file_lock import lock
 from whisperr._queue.left_logs import LeftLogs
 from whisperr._queue.log_file import HEADER_BYTES
 from whisperr.errors import StoreError
@@ -115,17 +117,14 @@ class TestAdoption:
     ) -> None:
         """An adopter may have the lock of a file that was made and has no header yet."""
         log = make_log(directory)
-        from whisperr._queue import log_file  # patched here only
+        found: list[object] = []
 
-        real_lock = log_file.lock
-        found = []
-
-        def lock(file: int) -> None:
+        def lock_late(file: int) -> None:
             if not found:
                 found.append(read_left(directory))
-            real_lock(file)
+            lock(file)
 
-        monkeypatch.setattr(log_file, "lock", lock)
+        monkeypatch.setattr(log_file, "lock", lock_late)
         log.write(event(0))
         assert found == [[]]
         log.close()
@@ -182,8 +181,6 @@ class TestDamage:
     def test_a_line_without_an_end_is_no_event_however_long(
         self, directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from whisperr._queue import left_logs  # patched here only
-
         monkeypatch.setattr(left_logs, "_CHUNK_BYTES", 64)
         monkeypatch.setattr(left_logs, "_LONGEST_LINE", 256)
         file, _ = leave(directory, 7)
@@ -194,8 +191,6 @@ class TestDamage:
     def test_an_event_longer_than_a_chunk_is_read(
         self, directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        from whisperr._queue import left_logs  # patched here only
-
         monkeypatch.setattr(left_logs, "_CHUNK_BYTES", 16)
         leave(directory, *range(20))
         assert read_events(directory) == get_events(range(20))
@@ -293,12 +288,12 @@ class TestForeignFiles:
     ) -> None:
         file, _ = leave(directory, 0)
         target = file.rename(directory / "target")
-        make = {
-            "link": lambda: file.symlink_to(target),
-            "pipe": lambda: os.mkfifo(file),
-            "directory": file.mkdir,
-        }
-        make[kind]()
+        if kind == "link":
+            file.symlink_to(target)
+        elif kind == "pipe":
+            os.mkfifo(file)
+        else:
+            file.mkdir()
         assert read_left(directory) == []
         assert len(caplog.messages) == 1
         assert file.is_symlink() or file.exists()

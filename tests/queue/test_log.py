@@ -17,6 +17,7 @@ from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from typing import Any
 
     from whisperr._queue.log import Log
 
@@ -94,15 +95,14 @@ class TestWriting:
         synced: list[bytes] = []
 
         def sync(file: int) -> None:
-            os.lseek(file, 0, os.SEEK_CUR)
+            assert os.fstat(file).st_size
             synced.append(get_files(directory)[0].read_bytes())
 
         monkeypatch.setattr(log_module, "_sync", sync)
         log = make_log(directory, fsync=True)
         write(log, 1, 2)
-        assert [data.endswith(event(at + 1) + b"\n") for at, data in enumerate(synced)] == [
-            True
-        ] * 2
+        size = len(event(0)) + 1
+        assert [data[-size:] for data in synced] == [event(1) + b"\n", event(2) + b"\n"]
 
     def test_without_fsync_nothing_waits_for_the_disk(
         self, log: Log, monkeypatch: pytest.MonkeyPatch
@@ -200,7 +200,7 @@ class TestBounds:
         assert get_claimed(log) == (4, [4, 5])
 
     @pytest.mark.parametrize("bound", [{"max_events": 1}, {"max_bytes": get_size([event(0)])}])
-    def test_what_is_claimed_does_not_count(self, directory: Path, bound: dict[str, int]) -> None:
+    def test_what_is_claimed_does_not_count(self, directory: Path, bound: dict[str, Any]) -> None:
         log = make_log(directory, **bound)
         write(log, 0, 1)
         log.claim(2)
@@ -334,6 +334,38 @@ class TestFiles:
         log.ack(1)
         log.close()
         assert read_events(directory) == [event(2)]
+
+
+class TestPauses:
+    """While the log fails, events wait elsewhere, with numbers of the same series."""
+
+    def test_while_it_is_stopped_lines_are_refused_and_can_be_claimed(
+        self, log: Log, directory: Path
+    ) -> None:
+        write(log, 0, 1)
+        assert log.stop() == 2
+        with pytest.raises(StoreError, match="not written to at the moment"):
+            log.write(event(2))
+        assert get_claimed(log) == (0, [0, 1])
+        log.ack(2)
+        log.skip_to(2)
+        write(log, 2)
+        assert get_claimed(log) == (2, [2])
+        assert len(get_files(directory)) == 1
+
+    def test_the_next_line_can_have_a_later_index(self, log: Log, directory: Path) -> None:
+        write(log, 0)
+        log.claim(1)
+        log.ack(1)
+        log.stop()
+        log.skip_to(7)
+        assert (log.first, log.written, len(log)) == (7, 7, 0)
+        write(log, 7, 8)
+        assert get_claimed(log, 1) == (7, [7])
+        log.ack(1)
+        source = log.source
+        log.close()
+        assert read_left(directory) == [(source, 8, event(8))]
 
 
 class TestErrors:

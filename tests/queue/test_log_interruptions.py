@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sys
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,15 +14,18 @@ from tests.delivery.rig import event
 from tests.interrupting import Tracer, interrupt_everywhere
 from tests.queue.logs import OWNER, get_files, make_log, read_left
 from whisperr._queue import log as log_module
+from whisperr._queue import log_files
 from whisperr._queue.left_logs import LeftLogs
 from whisperr._queue.memory import get_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
     from typing import Any
 
+    from whisperr._queue.left_logs import LeftLog
+
 MOST = 4
+DESCRIPTORS = Path("/proc/self/fd")
 CALLS = ("write", "claim", "ack", "release", "overflow", "give_up", "close", "held")
 # In which state the log is when the call begins.
 STATES = ("new", "empty", "waiting", "claimed", "full", "idle", "at the end of a file", "closed")
@@ -32,8 +36,8 @@ def small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have files end, be emptied and be replaced with a few events."""
     size = len(event(0)) + 1
     monkeypatch.setattr(log_module, "_MOST_FILE_BYTES", 3 * size)
-    monkeypatch.setattr(log_module, "_MOST_IDLE_BYTES", size)
-    monkeypatch.setattr(log_module, "_MOST_EMPTIED_BYTES", 2 * size)
+    monkeypatch.setattr(log_files, "_MOST_IDLE_BYTES", size)
+    monkeypatch.setattr(log_files, "_MOST_EMPTIED_BYTES", 2 * size)
 
 
 class Scene:
@@ -109,8 +113,8 @@ class Scene:
         log_source, waiting, held = self.log.source, len(self.log), self.log.held_bytes
         self.log.close()
         assert not self.log._fresh
-        assert not self.log._done_with
-        assert not self.log._left_behind
+        assert not self.log._files.done_with
+        assert not self.log._files.left_behind
         rest = read_left(self.directory)
         assert len({(source, index) for source, index, _ in rest}) == len(rest)
         own = [data for source, _, data in rest if source == log_source]
@@ -146,7 +150,7 @@ def test_a_signal_handler_may_write_at_any_point_of_a_call(
     while True:
         at += 1
         scene = Scene(tmp_path, state)
-        tracer = Tracer(at, lambda scene=scene: scene.write(event(30)))
+        tracer = Tracer(at, partial(scene.write, event(30)))
         before = sys.gettrace()
         sys._getframe().f_trace_opcodes = True
         act = scene.get_act(name)
@@ -183,21 +187,22 @@ def test_a_log_that_is_being_adopted_is_left_as_it_is(name: str, tmp_path: Path)
         logs = LeftLogs(str(scene.directory), OWNER)
         found: list[bytes] = []
         if name == "adopt":
-            adopted = []
+            adopted: list[LeftLog | None] = []
             interrupt(lambda: adopted.append(logs.adopt()))
-            for one in adopted:
+            for one in filter(None, adopted):
                 one.close()
-        elif name == "close":
-            left = logs.adopt()
-            interrupt(left.close)
-            left.close()
         else:
             left = logs.adopt()
             assert left is not None
             lines = left.claim(2)[1]
-            interrupt({"claim": lambda: left.claim(1), "ack": lambda: left.ack(1)}[name])
-            before = left.claim(2)[1]
-            found += [one for one in lines if one not in before]
+            calls: dict[str, Callable[[], object]] = {
+                "claim": partial(left.claim, 1),
+                "ack": partial(left.ack, 1),
+            }
+            interrupt(calls.get(name, left.close))
+            if name != "close":
+                before = left.claim(2)[1]
+                found += [one for one in lines if one not in before]
             left.close()
         found += [data for _, _, data in read_left(scene.directory)]
         assert found == scene.sure
@@ -205,9 +210,9 @@ def test_a_log_that_is_being_adopted_is_left_as_it_is(name: str, tmp_path: Path)
     assert interrupt_everywhere(story) > 3
 
 
-@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="counts descriptors in /proc")
+@pytest.mark.skipif(not DESCRIPTORS.exists(), reason="counts descriptors in /proc")
 def test_no_descriptor_is_lost(tmp_path: Path) -> None:
-    before = len(os.listdir("/proc/self/fd"))
+    before = len([*DESCRIPTORS.iterdir()])
     test_after_it_nothing_is_stuck_and_each_event_is_there_once("write", "new", tmp_path)
     test_after_it_nothing_is_stuck_and_each_event_is_there_once("close", "waiting", tmp_path)
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len([*DESCRIPTORS.iterdir()]) == before

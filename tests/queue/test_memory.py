@@ -191,9 +191,79 @@ def test_a_part_of_the_queue_is_read_though_another_thread_adds_to_it_meanwhile(
         def __iter__(self) -> Iterator[bytes]:
             raise RuntimeError("deque mutated during iteration")
 
+        __reversed__ = __iter__
+
     events = Busy([b"1", b"2", b"3"])
     assert memory._slice(events, 2) == [b"1", b"2"]
-    assert memory._slice(events, 9, 1) == [b"2", b"3"]
+    assert memory._get_last(events, 1) == [b"2", b"3"]
+
+
+def test_what_is_added_while_the_newest_are_counted_is_counted_once() -> None:
+    class Adding(deque[bytes]):
+        """Another thread adds an event as soon as the length is asked for."""
+
+        added = False
+
+        def __len__(self) -> int:
+            if not self.added:
+                self.added = True
+                self.append(b"added")
+            return super().__len__()
+
+    events = Adding([b"1", b"2", b"3"])
+    assert sorted(memory._get_last(events, 1)) == [b"2", b"3", b"added"]
+
+
+class Walked(deque[bytes]):
+    """Counts the events that a call walks over."""
+
+    steps = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for data in super().__iter__():
+            self.steps += 1
+            yield data
+
+    def __reversed__(self) -> Iterator[bytes]:
+        for data in super().__reversed__():
+            self.steps += 1
+            yield data
+
+    def __getitem__(self, at: Any) -> Any:
+        self.steps += min(abs(at), abs(len(self) - at))
+        return super().__getitem__(at)
+
+
+CALLS: dict[str, Callable[[MemoryQueue], object]] = {
+    "put": lambda queue: queue.put(b"new"),
+    "claim": lambda queue: queue.claim(10),
+    "claim, ack and put": lambda queue: (queue.claim(10), queue.ack(5), queue.put(b"new")),
+    "claim and release": lambda queue: (queue.claim(10), queue.release()),
+    "held_bytes": lambda queue: queue.held_bytes,
+    "held": lambda queue: queue.held,
+    "len": len,
+    "tail": lambda queue: queue.tail(),
+    "settled": lambda queue: queue.settled(queue.tail()),
+}
+
+
+@pytest.mark.parametrize("bound", ["count", "bytes"])
+@pytest.mark.parametrize("call", CALLS)
+def test_no_call_walks_over_all_that_waits_in_a_full_queue(call: str, bound: str) -> None:
+    steps = []
+    for waiting in (1_000, 50_000):
+        size = waiting * get_size([b"new"])
+        queue = MemoryQueue(*((waiting, 9 * ROOM) if bound == "count" else (ROOM, size)))
+        for _ in range(waiting):
+            queue.put(b"new")
+        assert queue.held_bytes == size  # each event is counted once
+        queue._items = walked = Walked(queue._items)
+        walked.steps = 0
+        for _ in range(3):
+            CALLS[call](queue)
+        assert len(queue) > waiting - 50
+        steps.append(walked.steps)
+    assert steps[0] == steps[1] < 200
 
 
 def test_after_a_drain_every_position_is_settled() -> None:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 
     from .redaction import Path
 
+    # What an iterator yields, by the id of that iterator, which is the first of the pair.
+    Conversion = tuple[str, Any, Callable[[Any, Any], str] | None]
+    Read = dict[int, tuple[object, Iterator[object]]]
+
 MAX_DEPTH = 64
 # More than any real event has; it bounds shared references, which multiply when written out.
 MAX_VALUES = 100_000
@@ -43,10 +47,12 @@ quote: Callable[[str], str] = encode_basestring
 class GeneralEncoder:
     """Encodes one value; counts its values and characters, and knows the containers around each."""
 
-    __slots__ = ("_open", "_room", "_values")
+    __slots__ = ("_open", "_read", "_room", "_values")
 
-    def __init__(self) -> None:
+    def __init__(self, read: Read | None = None) -> None:
+        """`read`: what iterators yielded that another encoder has read already."""
         self._open: set[int] = set()
+        self._read = {} if read is None else read
         self._values = 0
         self._room = MAX_CHARS
 
@@ -56,18 +62,15 @@ class GeneralEncoder:
         if self._values > MAX_VALUES:
             refuse(path, f"more than {MAX_VALUES} values in one event")
         try:
-            for base in type(value).__mro__:
-                name = base.__module__, base.__qualname__
-                to_literal = _LITERALS.get(name)
-                if to_literal is not None:
-                    literal = to_literal(base, value)
-                    self._room -= len(literal) + 1  # the comma
-                    return literal if self._room >= 0 else _refuse_size(path)
-                to_text = _TEXTS.get(name)
-                if to_text is not None:
-                    return self._quote(to_text(base, value), path)
-                if name == _ENUM:
-                    return self.encode(value.value, path, depth + 1)  # type: ignore[attr-defined]  # an Enum
+            way, base, convert = get_conversion(type(value))
+            if convert is not None:
+                text = convert(base, value)
+                if way is TEXT:
+                    return self._quote(text, path)
+                self._room -= len(text) + 1  # the comma
+                return text if self._room >= 0 else _refuse_size(path)
+            if way is ENUM:
+                return self.encode(value.value, path, depth + 1)  # type: ignore[attr-defined]  # an Enum
             return self._encode_container(value, path, depth)
         except InvalidEvent:
             raise
@@ -86,12 +89,13 @@ class GeneralEncoder:
             refuse(path, "contains itself")
         self._open.add(id(value))
         try:
-            members = _get_members(value)
+            members = get_members(value)
             if members is not None:
                 return "{" + ",".join(self._encode_members(members, path, depth)) + "}"
-            if isinstance(value, _ARRAYS) and not isinstance(value, str):  # no proxy for a string
+            if isinstance(value, SEQUENCES) and not isinstance(value, str):  # no proxy for a string
+                _, found = self._read.get(id(value), (None, value))
                 items = (
-                    self.encode(item, (path, index), depth + 1) for index, item in enumerate(value)
+                    self.encode(item, (path, index), depth + 1) for index, item in enumerate(found)
                 )
                 return "[" + ",".join(items) + "]"
             return self._quote(to_str(value), path)
@@ -102,7 +106,7 @@ class GeneralEncoder:
         self, members: Mapping[Any, object], path: Path, depth: int
     ) -> Iterator[str]:
         for key, item in members.items():
-            name = key if type(key) is str else _to_key(key)
+            name = key if type(key) is str else to_key(key)
             self._room -= len(name)  # looked at with the value
             yield f"{quote(name)}:{self.encode(item, (path, name), depth + 1)}"
 
@@ -124,10 +128,10 @@ def _refuse_size(path: Path) -> NoReturn:
     refuse(path, f"more than {MAX_CHARS:,} characters in one event")
 
 
-_ARRAYS = (abc.Sequence, abc.Set, abc.ValuesView, abc.Generator, map, filter, zip)
+SEQUENCES = (abc.Sequence, abc.Set, abc.ValuesView, abc.Generator, map, filter, zip)
 
 
-def _get_members(value: object) -> Mapping[Any, object] | None:
+def get_members(value: object) -> Mapping[Any, object] | None:
     """Return the members of a value that becomes an object, None for any other value."""
     if isinstance(value, abc.Mapping):
         return value
@@ -142,7 +146,7 @@ def _get_members(value: object) -> Mapping[Any, object] | None:
 
 def is_enum(value: object) -> bool:
     """Return whether a value is of an Enum, without importing `enum`."""
-    return any((base.__module__, base.__qualname__) == _ENUM for base in type(value).__mro__)
+    return any((base.__module__, base.__qualname__) == _ENUM_NAME for base in type(value).__mro__)
 
 
 def to_str(value: object) -> str:
@@ -189,7 +193,7 @@ def _decode_bytes(raw: bytes) -> str:
 # By name and not by class, so that this module need not import `datetime` or `decimal`. The classes
 # of a value are tried in the order of its `__mro__`, so a `datetime` is not encoded as a `date`.
 # Each function gets the converted class, which may be a base of the value's class, and the value.
-_ENUM = ("enum", "Enum")
+_ENUM_NAME = ("enum", "Enum")
 _DATETIME = ("datetime", "datetime")
 _FULL = slice(None)  # makes an exact copy
 _LITERALS: dict[tuple[str, str], Callable[[Any, Any], str]] = {
@@ -218,13 +222,55 @@ _TEXTS: dict[tuple[str, str], Callable[[Any, Any], str]] = {
 }
 
 
-def _to_key(key: object) -> str:
+# The ways in which a value is converted.
+LITERAL, TEXT, ENUM, OBJECT = "literal", "text", "enum", "object"
+
+
+def get_conversion(kind: type) -> Conversion:
+    """Return how values of this class are converted: the way, the converted class, the function.
+
+    The function gets that class and a value. The value of an Enum is converted by itself, and an
+    object is a container or becomes its text, so these two have no function.
+    """
+    for base in kind.__mro__:
+        name = base.__module__, base.__qualname__
+        if name in _LITERALS:
+            return LITERAL, base, _LITERALS[name]
+        if name in _TEXTS:
+            return TEXT, base, _TEXTS[name]
+        if name == _ENUM_NAME:
+            return ENUM, base, None
+    return OBJECT, kind, None
+
+
+# The classes of the standard library whose values become JSON by themselves, most often.
+_COMMON = frozenset(
+    {
+        ("decimal", "Decimal"),
+        ("uuid", "UUID"),
+        *(("datetime", name) for name in ("datetime", "date", "time", "timedelta")),
+    }
+)
+
+
+def get_common_encoder(kind: type) -> Callable[[Any], str] | None:
+    """Return how a value of a common class becomes JSON text; None for any other class."""
+    name = kind.__module__, kind.__qualname__
+    if name not in _COMMON or getattr(sys.modules.get(name[0]), name[1], None) is not kind:
+        return None
+    way, base, convert = get_conversion(kind)
+    if convert is None:
+        return lambda value: quote(to_str(value))
+    return lambda value: convert(base, value) if way is LITERAL else quote(convert(base, value))
+
+
+def to_key(key: object) -> str:
     """Return the key of a member as a string; plain types become what the encoder in C writes."""
     kind = type(key)  # `isinstance` would accept a proxy
     if issubclass(kind, str):
         return str.__str__(key)
     if is_enum(key):
-        return _to_key(key.value)  # type: ignore[attr-defined]  # an Enum
+        return to_key(key.value)  # type: ignore[attr-defined]  # an Enum
     if issubclass(kind, float):
         return float.__repr__(key)
     if issubclass(kind, bytes):

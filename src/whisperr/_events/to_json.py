@@ -1,8 +1,8 @@
 """Encodes any Python value as JSON text, in the call of `track()` or `identify()`.
 
 Three encoders give the same result: `_encode_small` writes a small dict of plain values, as nearly
-all events are, in one pass; the encoder of the standard library in C takes larger values of the
-plain JSON types; `GeneralEncoder` takes everything else: dates, decimals, sets and so on. Tests
+all events are, in one pass; `LevelEncoder` takes larger values, and those with dates, decimals,
+sets and so on; `GeneralEncoder` takes what is left, and reports what cannot be encoded. Tests
 compare the three on generated values.
 
 Pure, apart from a cache of encoded names of members. Threads: any thread; no locks.
@@ -10,28 +10,17 @@ Pure, apart from a cache of encoded names of members. Threads: any thread; no lo
 
 from __future__ import annotations
 
-try:
-    # A part of `json.encoder`, directly: `json` imports `re`, and the two would be half of the
-    # time that importing the package takes.
-    from _json import make_encoder
-except ImportError:  # PyPy has no encoder in C
-    make_encoder = None  # type: ignore[assignment,misc]  # the stubs know CPython only
-
 from whisperr._process.interruption import is_interruption
 
-from .general import MAX_CHARS, GeneralEncoder, quote
+from .general import GeneralEncoder, get_common_encoder, quote
+from .levels import LevelEncoder
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from typing import Any
 
-# The most containers that `_is_plain` accepts. Not above MAX_DEPTH, so that an accepted value
-# cannot be too deep or contain a cycle.
-_MAX_PLAIN_CONTAINERS = 64
-
-# The most characters that `_is_plain` accepts: each may become six, such as \u0000.
-_MAX_PLAIN_CHARS = MAX_CHARS // 6
+    from .general import Read
 
 # The limits of `_encode_small`: items of one container, levels of containers, and characters, which
 # are looked at when a container is complete: they bound what contains it.
@@ -42,31 +31,11 @@ _MAX_SMALL_CHARS = 1024 * 1024
 _MAX_KNOWN_NAMES = 1_000
 _MAX_NAME_CHARS = 64
 
-_TEXTS = frozenset({str})
-_NUMBERS = frozenset({int, bool, float, type(None)})
-_MANY = 64  # values of one container, which are looked at in C when they are of one kind
 _INFINITY = float("inf")
-
-
-def _refuse(value: object) -> object:
-    """Make the encoder in C fail, so that the general encoder takes the value."""
-    raise TypeError(type(value).__name__)
-
-
-def _make_plain_encoder() -> Callable[[Any, int], Iterable[str]]:
-    """Return the encoder in C. Made once: `json.dumps` makes a new one at every call (1.2 us)."""
-    if make_encoder is None:
-        from json.encoder import JSONEncoder
-
-        encoder = JSONEncoder(
-            ensure_ascii=False, check_circular=False, allow_nan=False, separators=(",", ":")
-        )
-        return lambda value, _level: (encoder.encode(value),)
-    return make_encoder(None, _refuse, quote, None, ":", ",", False, False, False)  # noqa: FBT003  # positional only
+_CONSTANTS = {None: "null", True: "true", False: "false"}
 
 
 _GLOBALS = globals()
-_encode_plain = _make_plain_encoder()
 
 # Raised when a value is not for the encoder that was tried: a name that is no string, a NaN, a
 # number of over 4,300 digits, a dictionary that another thread changed meanwhile. The next encoder
@@ -89,12 +58,13 @@ def to_json(value: object, name: str) -> str:
             _cache_name(new)  # the next such event is written in one pass
     except _UNSUITABLE as error:
         _raise_foreign(error)
-    try:
-        if _is_plain(value):
-            return "".join(_encode_plain(value, 0))
-    except _UNSUITABLE as error:
-        _raise_foreign(error)
-    return GeneralEncoder().encode(value, name)
+    read: Read = {}
+    encoder = LevelEncoder(read)
+    text = encoder.encode(value)
+    for kind in encoder.conversions:
+        if kind not in _common and (to_text := get_common_encoder(kind)) is not None:
+            _common[kind] = to_text
+    return GeneralEncoder(read).encode(value, name) if text is None else text
 
 
 def _raise_foreign(error: Exception) -> None:
@@ -119,6 +89,8 @@ def to_utf8(text: str) -> bytes:
 
 # The text before the value of a member, by the name of the member: a comma, the name, a colon.
 _prefixes: dict[str, str] = {}
+# How a value of a common class becomes text, by that class; for those that were seen.
+_common: dict[type, Callable[[Any], str]] = {}
 
 
 def _cache_name(name: object) -> None:
@@ -160,49 +132,21 @@ def _encode_small_value(value: Any, levels: int) -> str:
         return f"[{text}]"
     if kind is str:
         return quote(value)
-    if value is None:
-        return "null"
-    if kind is bool:
-        return "true" if value else "false"
+    if value is None or kind is bool:
+        return _CONSTANTS[value]
     if kind is int or (kind is float and -_INFINITY < value < _INFINITY):
         return repr(value)
-    raise TypeError
+    return _encode_common(value)
 
 
-def _is_plain(root: object) -> bool:
-    """Return whether only exact JSON types occur, and not too much of them.
-
-    So few containers exclude a cycle; so few characters, a text that is referred to too often.
-    """
-    if type(root) is not dict:
-        return False
-    containers: list[Any] = [root.values()]
-    chars = 0
-    for values in containers:
-        chars += len(values)  # their commas
-        if len(values) > _MANY and (known := _count_chars(values)) is not None:
-            chars += known
-            continue
-        for item in values:
-            kind = type(item)
-            if kind is str:
-                chars += len(item)
-            elif kind in _NUMBERS:
-                continue
-            elif kind is dict:
-                containers.append(item.values())
-                chars += sum(map(str.__len__, item))
-            elif kind is list or kind is tuple:
-                containers.append(item)
-            else:
-                return False
-        if len(containers) > _MAX_PLAIN_CONTAINERS:
-            return False
-    return chars <= _MAX_PLAIN_CHARS
-
-
-def _count_chars(values: Iterable[Any]) -> int | None:
-    """Return the length of texts, or 0 for numbers; None when there is anything else. All in C."""
-    if _NUMBERS.issuperset(map(type, values)):
-        return 0
-    return sum(map(len, values)) if _TEXTS.issuperset(map(type, values)) else None
+def _encode_common(value: Any) -> str:
+    """Return a value of a common class, such as a date, as JSON; raises TypeError for another."""
+    to_text = _common.get(type(value))
+    if to_text is None:
+        raise TypeError
+    try:
+        return to_text(value)
+    except Exception as error:  # of a time zone of the caller: it is reported with its place
+        if is_interruption(error):
+            raise
+        raise TypeError from None

@@ -88,7 +88,7 @@ class LeftLogs:
             raise StoreError(f"{self._directory}: {error.strerror}") from error
         names = [parse_name(one) for one in entries]
         ours = [one for one in names if one is not None and one.owner == self._owner]
-        return sorted(ours, key=lambda one: one.number)
+        return sorted(ours, key=lambda one: (one.number, one.source))
 
 
 class LeftLog:
@@ -103,6 +103,13 @@ class LeftLog:
         self._reader = Reader(file.descriptors[0], header)
         file.set_first(*self._reader.first)
         self._group: list[bytes] = []
+
+    def __del__(self) -> None:
+        """Release the lock of a file that an interrupted call has adopted for no caller."""
+        try:
+            self._file.close_in_child()
+        except AttributeError:
+            return  # interrupted before it had one
 
     @property
     def source(self) -> int:
@@ -174,11 +181,11 @@ class Reader:
         self._file = file
         self.rejected = 0
         self._in_damage = False
-        self.offset, self.index = header.offset, header.index
+        self.offset, self.index = header.offset, header.oldest
         self.first = header.source, header.first
         size = os.fstat(file).st_size - HEADER_BYTES
         if header.offset > size:  # all that there was has left, and the file was emptied
-            self.offset, self.first = 0, (header.source, header.index)
+            self.offset, self.first = 0, (header.source, header.oldest)
         elif header.offset and self._read_at(header.offset - 1, 1) != b"\n":
             self.offset = self.index = 0
             self.first = get_new_source(), 0

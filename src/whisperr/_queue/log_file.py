@@ -1,4 +1,4 @@
-"""One file of a log: a header, then one event a line. Whoever writes it holds it locked.
+"""One file of a log: a header, then one event a line. The process that writes it holds it locked.
 
 The header says whose log it is and how far its lines have left (the progress). It is written with
 one call in place, and has a checksum. A header that cannot be right never loses an event: the lines
@@ -112,13 +112,6 @@ class LogFile:
         self.descriptors: list[int] = []  # one while it is open
         self.source = source
         self._progress = (-1, -1)
-
-    def __del__(self) -> None:
-        """Close what no caller has, such as a file that an interrupted call has just opened."""
-        try:
-            self.close_in_child()
-        except AttributeError:
-            return  # interrupted before it had any
 
     def create(self) -> bool:
         """Make the file, lock it and write its header; False when it was deleted meanwhile.
@@ -239,7 +232,7 @@ class Header(NamedTuple):
     source: int
     first: int  # the index of the first line
     offset: int  # of the oldest line that waits, among the lines
-    index: int  # of that line
+    oldest: int  # the index of that line
 
 
 def parse_header(header: bytes) -> Header | None:

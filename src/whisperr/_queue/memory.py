@@ -307,7 +307,8 @@ class MemoryQueue(CountedQueue):
     # -- the sums; the lock is held, and what interrupts only adds to `_items`
 
     def _count(self) -> None:
-        fresh = _slice(self._items, len(self._items), self._counted)
+        """Add up what is new. It is at the end: from there, however many wait before it."""
+        fresh = _get_last(self._items, self._counted)
         size, count = get_size(fresh), len(fresh)
         # No call from here on.
         self._bytes += size
@@ -333,8 +334,19 @@ def _popping(events: deque[bytes], count: int) -> Iterator[bytes]:
     return islice(iter(events.popleft, None), count)
 
 
-def _slice(events: deque[bytes], end: int, start: int = 0) -> list[bytes]:
+def _slice(events: deque[bytes], end: int) -> list[bytes]:
+    """Return the first events up to `end`."""
     try:
-        return [*islice(events, start, end)]
+        return [*islice(events, end)]
     except RuntimeError:  # another thread added meanwhile; by index that does not matter
-        return [*map(events.__getitem__, range(start, min(end, len(events))))]
+        return [*map(events.__getitem__, range(min(end, len(events))))]
+
+
+def _get_last(events: deque[bytes], start: int) -> list[bytes]:
+    """Return the events from `start` on, the newest first; it does not walk over those before."""
+    try:
+        # The iterator first: it refuses to go on after any event that the length would count too.
+        backwards = reversed(events)
+        return [*islice(backwards, len(events) - start)]
+    except RuntimeError:  # another thread added meanwhile
+        return [*map(events.__getitem__, range(start, len(events)))]

@@ -10,9 +10,8 @@ none may be open in a process that is made by a fork.
 
 from __future__ import annotations
 
-import os
 import time
-from contextlib import closing
+from functools import partial
 from typing import TYPE_CHECKING
 
 from whisperr.errors import NotNow, StoreError
@@ -20,18 +19,11 @@ from whisperr.errors import NotNow, StoreError
 from . import sqlite_file as file
 from . import sqlite_rows as rows
 from .clock import ExpiryClock
-from .memory import get_size
 from .sqlite_dead_letters import DeadLetterTable
+from .sqlite_own import count_left, skip_ended
 from .sqlite_rows import LAST
-from .sqlite_session import Session
-from .store import (
-    LOST_IN_STORE,
-    Entry,
-    StoreFullError,
-    get_lease_end,
-    get_rest,
-    to_events,
-)
+from .sqlite_session import Session, make_id
+from .store import LOST_IN_STORE, Entry, StoreFullError, get_lease_end, get_rest, to_events
 
 if TYPE_CHECKING:
     import sqlite3
@@ -42,23 +34,22 @@ if TYPE_CHECKING:
     from .sqlite_rows import State
     from .sqlite_session import View
 
-# Outcomes that the process of their events never asks for are forgotten after a week (seconds).
-_FORGET_ENDINGS = 7 * 86_400.0
-_TRIMMED_AT_ONCE = 100
-# Behind all rows and everything that was released, also when the last row is gone.
-_INSERT = (
-    "INSERT INTO event SELECT max(front_to, (SELECT coalesce(max(position), 0) FROM event)) + 1, "
-    "?, ?, ? FROM state"
-)
+# What is kept for a process that never asks for it is forgotten after a week (seconds).
+_FORGET_AFTER = 7 * 86_400.0
+_TRIMMED_AT_ONCE = 500
 # No event is larger: a process may be allowed more than this one, but never so much more.
 _LONGEST_EVENT = 64 << 20
-# Counting the rows takes no more than a hundredth of the time; fewer than this take no time.
+# So few rows are counted before events are dropped for their sums.
 _QUICKLY_COUNTED = 1_000
-_SHARE_OF_COUNTING = 100
+# Seconds between two looks for what is to be forgotten.
+_FORGET_EVERY = 3_600.0
 
 
 class SQLiteStore:
     """The file, as one process uses it."""
+
+    # Every use of the connection is under one lock.
+    concurrent_append = False
 
     def __init__(
         self,
@@ -73,6 +64,7 @@ class SQLiteStore:
         source: int | None = None,
         dead_letters: bool = False,
     ) -> None:
+        """`source`: that of own events, when they come from a log; else a random one."""
         self._path = path
         self._lease = lease
         self._max_events = max_events
@@ -80,15 +72,16 @@ class SQLiteStore:
         self._now = wall_clock
         self._expiry_clock = ExpiryClock(wall_clock, monotonic)
         # The source of own events, and the token of the lease: this store, in this process.
-        self._me = int.from_bytes(os.urandom(8), "big") >> 1 if source is None else source
-        self._session = Session(path, synchronous, self._me, wall_clock)
+        self._me = make_id() if source is None else source
+        self._token = make_id()
+        self._session = Session(path, synchronous, self._token, wall_clock)
         self._dead_letters = DeadLetterTable(
             path, self._session, wall_clock, self._expiry_clock, wanted=dead_letters
         )
         self._misses = 0
         self._in_doubt = False
-        self._counted = False  # whether the sums were compared with the rows since the last poll
-        self._count_at = 0.0
+        self._counted = False  # whether few rows were compared with their sums since the last poll
+        self._forget_at = 0.0
 
     # -- the methods of a store
 
@@ -121,42 +114,31 @@ class SQLiteStore:
         """Add own events; return the events dropped for them, oldest first."""
 
         def act(db: sqlite3.Connection, view: View) -> list[bytes]:
-            if not file.has_room(self._path, db):
-                raise StoreFullError(f"{self._path}: hardly any room is left on its volume")
-            state = self._session.see(db, view)
-            numbered = [(self._me, at, data) for at, data in enumerate(events, number)]
+            known = 0
             if in_doubt:  # the last attempt may have succeeded all the same
-                stored = "SELECT number FROM event WHERE source = ? AND number >= ?"
-                known = {one for (one,) in rows.fetch_all(db, stored, (self._me, number))}
-                numbered = [row for row in numbered if row[1] not in known]
-            db.executemany(_INSERT, numbered)
-            count = len(numbered)
-            size = get_size(events if count == len(events) else [row[2] for row in numbered])
-            db.execute("UPDATE state SET rows = rows + ?, bytes = bytes + ?", (count, size))
+                known, position = rows.get_known(db, self._me, number, len(events))
+                view.runs = view.runs.add(position, known, number)
+            position = self._add(db, events[known:], self._me, number + known)
+            view.runs = view.runs.add(position, len(events) - known, number + known)
             view.own += len(events)
             view.appended_to = number + len(events)
-            view.waiting += count
-            view.waiting_bytes += size
-            return self._trim(db, view) if self._is_over(state, count, size) else []
+            return self._trim(db, view)
 
         in_doubt, self._in_doubt = self._in_doubt, True
         dropped = self._session.write(act)
         self._in_doubt = False
         return dropped
 
-    def adopt(self, events, source, number):
-        def act(db, view):
-            self._session.see(db, view)
-            numbered = [(source, at, data) for at, data in enumerate(events, number)]
-            stored = "SELECT number FROM event WHERE source = ? AND number >= ?"
-            known = {one for (one,) in rows.fetch_all(db, stored, (source, number))}
-            numbered = [row for row in numbered if row[1] not in known]
-            db.executemany(_INSERT, numbered)
-            count = len(numbered)
-            size = get_size([row[2] for row in numbered])
-            db.execute("UPDATE state SET rows = rows + ?, bytes = bytes + ?", (count, size))
-            view.waiting += count
-            view.waiting_bytes += size
+    def adopt(self, events: Sequence[bytes], source: int, number: int) -> Sequence[bytes]:
+        """Add events of a process that has ended, each once; return the events dropped for them.
+
+        They have its source, and the numbers from this one on. Those that were added before, by
+        that process or from its log, are not added again, also when they are gone by now.
+        """
+
+        def act(db: sqlite3.Connection, view: View) -> list[bytes]:
+            known, _ = rows.get_known(db, source, number, len(events))
+            self._add(db, events[known:], source, number + known)
             return self._trim(db, view)
 
         return self._session.write(act)
@@ -178,7 +160,7 @@ class SQLiteStore:
     def extend(self, seconds: float) -> bool:
         """Make the lease outlast so many seconds; False when another process has taken it."""
         state = self._session.read(self._session.see)
-        if state.token != self._me or not self._session.view.claimed:
+        if state.token != self._token or not self._session.view.claimed:
             self.forget()
             return False
         now = self._now()
@@ -186,7 +168,7 @@ class SQLiteStore:
         if state.until >= until and state.since <= now:
             return True
         update = "UPDATE state SET since = ?, until = ? WHERE token = ?"
-        values = (now, until, self._me)
+        values = (now, until, self._token)
         return self._session.write(lambda db, _: db.execute(update, values).rowcount == 1)
 
     def ack(self, count: int, loss: Loss | None) -> int:
@@ -199,20 +181,21 @@ class SQLiteStore:
         def act(db: sqlite3.Connection, view: View) -> int:
             token = self._session.see(db, view).token
             there = rows.find(db, entries)
-            if token != self._me and (token is not None or not self._is_free(db, entries, there)):
+            if token != self._token and (
+                token is not None or not self._is_free(db, entries, there)
+            ):
                 view.claimed = []
                 return 0
             gone = there != entries
             self._dead_letters.keep(db, view, there, loss)
             refused = set(entries[:lost])
             self._remove(db, [one for one in there if one in refused], reason, claimed=True)
-            self._remove(
-                db, [one for one in there if one not in refused], "delivered", claimed=True
-            )
+            delivered = [one for one in there if one not in refused]
+            self._remove(db, delivered, "delivered", claimed=True)
             view.own -= min(self._count_own(entries), view.own)
             view.claimed = view.claimed[len(entries) :]
             if not view.claimed:
-                self._end_lease(db)
+                rows.end_lease(db)
             if gone:
                 rows.repair_state(db, self._now())
             self._session.see(db, view)
@@ -233,8 +216,8 @@ class SQLiteStore:
         def act(db: sqlite3.Connection, view: View) -> list[bytes]:
             last = view.claimed[-1].key[0] if view.claimed else 0
             view.claimed = []
-            if self._session.see(db, view).token == self._me:
-                self._end_lease(db)
+            if self._session.see(db, view).token == self._token:
+                rows.end_lease(db)
                 db.execute("UPDATE state SET front_to = max(front_to, ?)", (last,))
             return self._trim(db, view)
 
@@ -242,8 +225,8 @@ class SQLiteStore:
 
     def settled(self, number: int) -> bool:
         """Return whether no own event before this number is in the file."""
-        own = "SELECT 1 FROM event WHERE source = ? AND number < ? LIMIT 1"
-        return not self._session.read(lambda db, _: rows.fetch_all(db, own, (self._me, number)))
+        first = self._session.read(self._find_first)
+        return first is None or first >= number
 
     def poll(self) -> Mapping[str, int]:
         """Learn what waits; return what became of own events elsewhere: how many, by outcome."""
@@ -254,7 +237,7 @@ class SQLiteStore:
             self._session.see(db, view)
             endings = sum(rows.read_endings(db, self._me).values())
             left = view.own - self._count_own(view.claimed) - endings
-            return endings > 0 or (left > 0 and self._is_any_gone(db, view, left))
+            return endings > 0 or (left > 0 and self._count_waiting_own(db, view) < left)
 
         if self._session.read(read):
             self._session.write(self._learn)
@@ -269,21 +252,16 @@ class SQLiteStore:
 
     # -- what became of own events
 
-    def _is_any_gone(self, db: sqlite3.Connection, view: View, left: int) -> bool:
-        """Return whether own rows are missing; False when they are many and were counted lately."""
-        began = time.monotonic()
-        if began < self._count_at and view.waiting > _QUICKLY_COUNTED:
-            return False
-        there = self._count_waiting_own(db, view)
-        ended = time.monotonic()
-        self._count_at = ended + _SHARE_OF_COUNTING * (ended - began)
-        return there < left
+    def _find_first(self, db: sqlite3.Connection, view: View) -> int | None:
+        """Return the number of the first own event that is in the file."""
+        view.runs, number = skip_ended(db, self._me, view.runs)
+        return number
 
     def _count_waiting_own(self, db: sqlite3.Connection, view: View) -> int:
-        query = "SELECT count(*) FROM event WHERE source = ? AND position > ?"
+        """Return how many own events are behind the claimed ones, as far as the first one tells."""
+        self._find_first(db, view)
         last = view.claimed[-1].key[0] if view.claimed else 0
-        there: int = rows.fetch_all(db, query, (self._me, last))[0][0]
-        return there
+        return count_left(db, self._me, view.runs, last)
 
     def _learn(self, db: sqlite3.Connection, view: View) -> None:
         """Take over what other processes settled, and what is gone without that."""
@@ -312,9 +290,9 @@ class SQLiteStore:
         """
         gone = self._count_own(entries) - self._count_own(there)
         endings = sum(rows.read_endings(db, self._me).values())
-        query = "SELECT count(*) FROM event WHERE source = ?"
-        left: int = rows.fetch_all(db, query, (self._me,))[0][0]
-        return gone <= max(self._session.view.own - endings - left, 0)
+        view = self._session.view
+        left = count_left(db, self._me, view.runs, 0)
+        return gone <= max(view.own - endings - left, 0)
 
     def _count_own(self, entries: Sequence[Entry]) -> int:
         return [one.source for one in entries].count(self._me)
@@ -323,7 +301,7 @@ class SQLiteStore:
 
     def _check_turn(self, db: sqlite3.Connection, view: View) -> State:
         state = self._session.see(db, view)
-        left = state.seconds_left(self._me, self._now())
+        left = state.seconds_left(self._token, self._now())
         if left and view.waiting:
             self._misses += 1
             raise NotNow(get_rest(self._misses - 1, left))
@@ -344,7 +322,7 @@ class SQLiteStore:
         self._dead_letters.keep_expired(db, view, expired)
         self._remove(db, expired, "expired", claimed=False)
         view.own -= min(self._count_own(expired), view.own)
-        token, last = (self._me, batch[-1].key[0]) if batch else (None, 0)
+        token, last = (self._token, batch[-1].key[0]) if batch else (None, 0)
         size = sum(one.size for one in batch)
         db.execute(
             "UPDATE state SET token = ?, since = ?, until = ?, taken_to = ?, taken_rows = ?, "
@@ -359,6 +337,14 @@ class SQLiteStore:
             raise StoreError(f"{self._path}: its state cannot be changed")
         return expired
 
+    def _add(
+        self, db: sqlite3.Connection, events: Sequence[bytes], source: int, number: int
+    ) -> int:
+        """Add events; return the position of the first."""
+        if not file.has_room(self._path, db):
+            raise StoreFullError(f"{self._path}: hardly any room is left on its volume")
+        return rows.append(db, events, source, number, self._now())
+
     def _is_over(self, state: State, events: int = 0, size: int = 0) -> bool:
         """Return whether what waits exceeds a bound, with these events added."""
         return (
@@ -368,22 +354,17 @@ class SQLiteStore:
 
     def _trim(self, db: sqlite3.Connection, view: View) -> list[bytes]:
         """Remove the oldest events that no process has claimed until the bounds hold."""
-        dropped: list[Entry] = []
         state = self._session.see(db, view)
-        if not self._counted and self._is_over(state):
+        if not self._is_over(state):
+            return []
+        dropped: list[Entry] = []
+        quick, self._counted = state.rows <= _QUICKLY_COUNTED and not self._counted, True
+        if quick or not rows.can_be_right(db, state):
             rows.repair_state(db, self._now())  # before good events are dropped for a wrong sum
-            self._counted = True
             state = self._session.see(db, view)
         while self._is_over(state):
             oldest = rows.Oldest(self._me, max(self._max_bytes, _LONGEST_EVENT))
-            over: list[Entry] = []
-            size = 0
-            with closing(oldest.read(db, state.taken_to, LAST, _TRIMMED_AT_ONCE)) as entries:
-                for entry in entries:
-                    over.append(entry)
-                    size += entry.size
-                    if not self._is_over(state, -len(over), -size):
-                        break
+            over = oldest.take(db, state.taken_to, _TRIMMED_AT_ONCE, partial(self._is_over, state))
             if oldest.rejected:  # they make room, too
                 self._reject(db, view, oldest.rejected)
             elif over:
@@ -409,24 +390,9 @@ class SQLiteStore:
         """Remove events; leave their outcome for the other processes that put them."""
         if not entries:
             return
-        db.executemany("DELETE FROM event WHERE position = ?", [one.key[:1] for one in entries])
-        count, size = len(entries), sum(one.size for one in entries)
-        of_claim = (count, size) if claimed else (0, 0)
-        db.execute(
-            "UPDATE state SET rows = rows - ?, bytes = bytes - ?, "
-            "taken_rows = taken_rows - ?, taken_bytes = taken_bytes - ?",
-            (count, size, *of_claim),
-        )
-        others = [one.source for one in entries if one.source != self._me]
-        now = self._now()
-        for source in set(others):
-            db.execute(
-                "INSERT INTO ending VALUES (?, ?, ?, ?) ON CONFLICT (source, outcome) "
-                "DO UPDATE SET events = events + excluded.events, at = excluded.at",
-                (source, outcome, others.count(source), now),
-            )
-            forgotten = self._expiry_clock.get_now() - _FORGET_ENDINGS
-            db.execute("DELETE FROM ending WHERE at < ?", (forgotten,))
-
-    def _end_lease(self, db: sqlite3.Connection) -> None:
-        db.execute("UPDATE state SET token = NULL, taken_to = 0, taken_rows = 0, taken_bytes = 0")
+        rows.remove(db, entries, claimed=claimed)
+        rows.add_outcome(db, outcome, entries, self._me, self._now())
+        now = self._expiry_clock.get_now()
+        if abs(now - self._forget_at) >= _FORGET_EVERY:
+            self._forget_at = now
+            rows.forget(db, now - _FORGET_AFTER)

@@ -12,17 +12,19 @@ from contextlib import closing
 from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
-from .memory import EVENT_OVERHEAD_BYTES
+from .memory import EVENT_OVERHEAD_BYTES, get_size
 from .store import LONGEST_CLAIM, Entry, select_batch
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from typing import Any
 
 # Made in this order. `source` of an event is the process that put it, `number` its count there.
 # `state` has one row: the sums over `event`, the lease, and what its holder has claimed (`taken_`).
 # `front_to`: the last position of a batch that was released, to be sent again as it was.
+# `source`: number and position behind the last row of a process, added by itself or, from its log,
+# by another one: what is before that is there, or was.
 TABLES = {
     b"event": """CREATE TABLE IF NOT EXISTS event (
         position INTEGER PRIMARY KEY, source INTEGER NOT NULL, number INTEGER NOT NULL,
@@ -33,6 +35,9 @@ TABLES = {
         token INTEGER, since REAL NOT NULL, until REAL NOT NULL,
         taken_to INTEGER NOT NULL, taken_rows INTEGER NOT NULL, taken_bytes INTEGER NOT NULL,
         front_to INTEGER NOT NULL)""",
+    b"source": """CREATE TABLE IF NOT EXISTS source (
+        source INTEGER PRIMARY KEY, number INTEGER NOT NULL, position INTEGER NOT NULL,
+        at REAL NOT NULL)""",
     b"ending": """CREATE TABLE IF NOT EXISTS ending (
         source INTEGER NOT NULL, outcome TEXT NOT NULL, events INTEGER NOT NULL,
         at REAL NOT NULL, PRIMARY KEY (source, outcome)) WITHOUT ROWID""",
@@ -45,8 +50,19 @@ _LONGEST_REJECTED = 100_000
 
 _STATE = (
     "SELECT rows, bytes, token, since, until, taken_to, taken_rows, taken_bytes, front_to, "
-    "EXISTS (SELECT 1 FROM event) FROM state"
+    "EXISTS (SELECT 1 FROM event WHERE position >= -9223372036854775808) FROM state"
 )
+_LAST_POSITION = "SELECT max(position) FROM event"
+# Rows are added in groups of these sizes: one statement for many takes a quarter of the time, and
+# another thread that waits for the interpreter gets it once for each statement, not for each row.
+_INSERTS = {
+    size: "INSERT INTO event VALUES "  # noqa: S608  # of our numbers only
+    + ",".join(f"(?1 + {at}, ?2, ?3 + {at}, ?{at + 4})" for at in range(size))
+    for size in (250, 50, 10, 1)
+}
+_DELETE = "DELETE FROM event WHERE position >= ? AND position <= ?"
+_SOURCE = "SELECT number, position FROM source WHERE source = ?"
+_SET_SOURCE = "INSERT OR REPLACE INTO source VALUES (?, ?, ?, ?)"
 # What is longer than the bound is not read.
 _OLDEST = (
     "SELECT position, source, number, CASE WHEN length(data) <= ? THEN data END FROM event "
@@ -146,6 +162,101 @@ def repair_state(db: sqlite3.Connection, now: float) -> None:
     db.execute("INSERT INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
 
 
+def append(
+    db: sqlite3.Connection, events: Sequence[bytes], source: int, number: int, now: float
+) -> int:
+    """Add events behind all rows and everything that was released; return the first position.
+
+    The first of them has this number. The sums of the state are corrected.
+    """
+    state = read_state(db)
+    ((last,),) = fetch_all(db, _LAST_POSITION)
+    if state is None or (last or 0) >= LAST - len(events):
+        # No position of ours, which leaves no room behind it.
+        repair_state(db, now)
+        state = read_state(db)
+        ((last,),) = fetch_all(db, _LAST_POSITION)
+    front_to = 0 if state is None else state.front_to
+    first = max(front_to, last or 0) + 1
+    at = 0
+    for size, statement in _INSERTS.items():
+        while len(events) - at >= size:
+            group = events[at : at + size]
+            db.execute(statement, (first + at, source, number + at, *group))
+            at += size
+    update = "UPDATE state SET rows = rows + ?, bytes = bytes + ?"
+    db.execute(update, (len(events), get_size(events)))
+    db.execute(_SET_SOURCE, (source, number + len(events), first + len(events), now))
+    return first
+
+
+def get_known(db: sqlite3.Connection, source: int, number: int, count: int) -> tuple[int, int]:
+    """Return how many of so many events from this number on were added before.
+
+    Also the position that the first of them had.
+    """
+    found = fetch_all(db, _SOURCE, (source,))
+    if not found or any(type(one) is not int for one in found[0]):
+        return 0, 0
+    next_number, next_position = found[0]
+    return min(max(next_number - number, 0), count), next_position - (next_number - number)
+
+
+def delete(db: sqlite3.Connection, positions: Sequence[int]) -> None:
+    """Remove the rows with these positions, which are in order: all that follow at once."""
+    first = 0
+    for at in range(1, len(positions) + 1):
+        if at == len(positions) or positions[at] != positions[at - 1] + 1:
+            db.execute(_DELETE, (positions[first], positions[at - 1]))
+            first = at
+
+
+def remove(db: sqlite3.Connection, entries: Sequence[Entry], *, claimed: bool) -> None:
+    """Remove events, which are in order, and correct the sums of the state."""
+    delete(db, [one.key[0] for one in entries])
+    count, size = len(entries), get_size([one.data for one in entries])
+    of_claim = (count, size) if claimed else (0, 0)
+    db.execute(
+        "UPDATE state SET rows = rows - ?, bytes = bytes - ?, "
+        "taken_rows = taken_rows - ?, taken_bytes = taken_bytes - ?",
+        (count, size, *of_claim),
+    )
+
+
+def add_outcome(
+    db: sqlite3.Connection, outcome: str, entries: Sequence[Entry], me: int, now: float
+) -> None:
+    """Leave the outcome of events for the other processes that put them."""
+    others: dict[Any, int] = {}
+    for entry in entries:
+        if entry.source != me:
+            others[entry.source] = others.get(entry.source, 0) + 1
+    for source, events in others.items():
+        db.execute(
+            "INSERT INTO ending VALUES (?, ?, ?, ?) ON CONFLICT (source, outcome) "
+            "DO UPDATE SET events = events + excluded.events, at = excluded.at",
+            (source, outcome, events, now),
+        )
+
+
+def forget(db: sqlite3.Connection, before: float) -> None:
+    """Remove what was left for processes, or recorded of them, before this time."""
+    db.execute("DELETE FROM ending WHERE at < ?", (before,))
+    db.execute("DELETE FROM source WHERE at < ?", (before,))
+
+
+def end_lease(db: sqlite3.Connection) -> None:
+    """Let any process claim."""
+    db.execute("UPDATE state SET token = NULL, taken_to = 0, taken_rows = 0, taken_bytes = 0")
+
+
+def can_be_right(db: sqlite3.Connection, state: State) -> bool:
+    """Return whether there can be so many rows: there are as many positions."""
+    query = "SELECT (SELECT min(position) FROM event), (SELECT max(position) FROM event)"
+    ((first, last),) = fetch_all(db, query)
+    return first is not None and state.rows <= last - first + 1
+
+
 def count(db: sqlite3.Connection, after: int, to: int) -> tuple[int, int]:
     """Return how many events there are between two positions, and what they take in bytes."""
     query = (
@@ -175,6 +286,24 @@ class Oldest:
         """Return the batch that the events up to a position begin with, and the too old ones."""
         with closing(self.read(db, 0, to, max_events)) as entries:
             return select_batch(entries, max_events, now)
+
+    def take(
+        self,
+        db: sqlite3.Connection,
+        after: int,
+        most: int,
+        is_over: Callable[[int, int], bool],
+    ) -> list[Entry]:
+        """Return the oldest events that are too many; `is_over` says whether, with a change."""
+        over: list[Entry] = []
+        size = 0
+        with closing(self.read(db, after, LAST, most)) as entries:
+            for entry in entries:
+                over.append(entry)
+                size += entry.size
+                if not is_over(-len(over), -size):
+                    break
+        return over
 
     def read(
         self, db: sqlite3.Connection, after: int, to: int, most: int

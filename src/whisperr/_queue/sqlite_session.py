@@ -7,6 +7,7 @@ stays open, and every failure is a StoreError to the caller.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from whisperr._process.interruption import is_interruption
 from whisperr.errors import NotNow, StoreError
 
 from . import sqlite_file as file
+from .sqlite_own import make_runs
 from .sqlite_rows import read_state, repair_state
 from .store import StoreFullError
 
@@ -21,22 +23,30 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
+    from .sqlite_own import Runs
     from .sqlite_rows import State
     from .store import Entry
 
     T = TypeVar("T")
 
 
+def make_id() -> int:
+    """Return a number that no other process has, as SQLite can keep it."""
+    return int.from_bytes(os.urandom(8), "big") >> 1
+
+
 class View:
     """What one process knows of the file.
 
-    - `own`: how many own events are in the file; `claimed`: the batch that is claimed here.
+    - `own`: how many own events are in the file, and `runs` where; `claimed`: the batch that is
+      claimed here.
     - `outcomes`: what became of own events, which `poll` has not returned yet.
     - `kept`: what became of events that were lost last, as `Store.kept` has it.
     """
 
     def __init__(self) -> None:
         self.own = 0
+        self.runs: Runs = make_runs()
         self.claimed: list[Entry] = []
         self.appended_to = 0
         self.waiting = 0
@@ -59,11 +69,11 @@ class _DamagedError(Exception):
 class Session:
     """Runs transactions, each with the connection that the path leads to at that time."""
 
-    def __init__(self, path: str, synchronous: str, me: int, now: Callable[[], float]) -> None:
+    def __init__(self, path: str, synchronous: str, token: int, now: Callable[[], float]) -> None:
         self.view = View()
         self._path = path
         self._synchronous = synchronous
-        self._me = me
+        self._token = token
         self._now = now
         self._file: file.OpenFile | None = None
 
@@ -107,7 +117,7 @@ class Session:
             state = read_state(db)
             if state is None:
                 raise StoreError(f"{self._path}: its state cannot be repaired")
-        mine = state.token == self._me and view.claimed
+        mine = state.token == self._token and view.claimed
         view.waiting = state.rows - (state.taken_rows if mine else 0)
         view.waiting_bytes = state.bytes - (state.taken_bytes if mine else 0)
         return state

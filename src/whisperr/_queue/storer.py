@@ -102,7 +102,7 @@ class Storer:
             leave_own_thread()
 
     def _run_while_needed(self) -> None:
-        pause = WakeUp()  # nobody sets it
+        pause = WakeUp()  # never set: it only waits
         while self._members:
             self._wake_up.wait(self._get_wait())
             if self._scheduled or self._retry_at:

@@ -1,0 +1,128 @@
+"""Where the rows of one process are in the file of the SQLite store: to look only there.
+
+The rows that one `append` adds have consecutive positions and numbers. Such runs are kept, so that
+no question about own rows has to look through those of other processes, however many there are. A
+row that is gone is noticed when all before it are gone, too: events leave in order.
+
+Threads: one at a time, as for the store.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from .sqlite_rows import fetch_all
+
+if TYPE_CHECKING:
+    import sqlite3
+
+# Removed runs are taken out of the list when they are so many, and half of it.
+_MANY = 1_000
+# The first own row between two positions. In there are rows of others only after damage.
+_FIRST = (
+    "SELECT position FROM event WHERE position >= ? AND position <= ? AND source = ? "
+    "ORDER BY position LIMIT 1"
+)
+
+
+class Run(NamedTuple):
+    """Own rows of consecutive positions and numbers: the first and the last position."""
+
+    first: int
+    last: int
+    number: int
+
+    @property
+    def size(self) -> int:
+        """How many rows it had."""
+        return self.last - self.first + 1
+
+
+class Runs(NamedTuple):
+    """The runs of one process, oldest first; a new value for every change.
+
+    Those between `start` and `end` of the list, and `last`. The list is shared by all values: a
+    new run is written behind the end of the value that it is added to, and changes no other one.
+    """
+
+    older: list[Run]
+    start: int
+    end: int
+    last: Run | None
+    count: int  # the size of all runs together
+
+    def add(self, first: int, size: int, number: int) -> Runs:
+        """Return them with a run behind the others; what was behind it is there no more."""
+        if not size:
+            return self
+        runs = self._without_from(first)
+        new, last = Run(first, first + size - 1, number), runs.last
+        if last is not None and (last.last + 1, last.number + last.size) == (first, number):
+            return runs._replace(last=last._replace(last=new.last), count=runs.count + size)
+        if last is None:
+            return runs._replace(last=new, count=size)
+        del runs.older[runs.end :]
+        runs.older.append(last)
+        return runs._replace(end=runs.end + 1, last=new, count=runs.count + size)
+
+    def _without_from(self, position: int) -> Runs:
+        """Return them without the positions from this one on."""
+        runs = self
+        while runs.last is not None and runs.last.last >= position:
+            last = runs.last
+            if last.first < position:
+                kept = last._replace(last=position - 1)
+                return runs._replace(last=kept, count=runs.count - last.size + kept.size)
+            any_left = runs.end > runs.start
+            runs = runs._replace(
+                last=runs.older[runs.end - 1] if any_left else None,
+                end=runs.end - 1 if any_left else runs.end,
+                count=runs.count - last.size,
+            )
+        return runs
+
+    def get(self, index: int) -> Run | None:
+        """Return the run with this index, from the oldest one, which has 0."""
+        at = self.start + index
+        if at < self.end:
+            return self.older[at]
+        return self.last if at == self.end else None
+
+    def without_oldest(self) -> Runs:
+        """Return them without the oldest run."""
+        oldest = self.get(0)
+        if oldest is None or self.start == self.end:
+            return make_runs()
+        older, start, end = self.older, self.start + 1, self.end
+        if start >= _MANY and 2 * start >= len(older):
+            older, start, end = older[start:end], 0, end - start
+        return Runs(older, start, end, self.last, self.count - oldest.size)
+
+
+def make_runs() -> Runs:
+    """Return no runs."""
+    return Runs([], 0, 0, None, 0)
+
+
+def skip_ended(db: sqlite3.Connection, source: int, runs: Runs) -> tuple[Runs, int | None]:
+    """Return the runs from the first one that has a row left, and the number of that row."""
+    while (run := runs.get(0)) is not None:
+        found = fetch_all(db, _FIRST, (run.first, run.last, source))
+        if found:
+            return runs, run.number + found[0][0] - run.first
+        runs = runs.without_oldest()
+    return runs, None
+
+
+def count_left(db: sqlite3.Connection, source: int, runs: Runs, after: int) -> int:
+    """Return how many own rows there are behind a position; too many when some between are gone."""
+    left, index = runs.count, 0
+    while (run := runs.get(index)) is not None:
+        first = max(run.first, after + 1)
+        found = fetch_all(db, _FIRST, (first, run.last, source)) if first <= run.last else []
+        if found:
+            skipped: int = found[0][0] - run.first
+            return left - skipped
+        left -= run.size
+        index += 1
+    return 0
