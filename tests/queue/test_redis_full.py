@@ -10,10 +10,11 @@ import pytest
 from tests.delivery.rig import event
 from tests.queue.processes import RedisProcesses
 from tests.queue.queues import get_accounting
-from tests.queue.store_contract import claim, claim_all, put, to_numbers
+from tests.queue.store_contract import OLD, claim, claim_all, put, to_numbers, trust_clock
 from whisperr import Whisperr
 from whisperr._queue.redis_keys import get_key
-from whisperr.errors import NotNow
+from whisperr._queue.store import StoreFullError
+from whisperr.errors import Loss, NotNow
 from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
@@ -138,3 +139,76 @@ def test_a_client_delivers_from_it_under_traffic(
     assert client.shutdown(30)
     left.poll()
     assert get_accounting(left).settled == {"delivered": 1_200}
+
+
+class Calls:
+    """Runs every script once, in a way that makes it write all that it can write."""
+
+    def __init__(self, processes: RedisProcesses) -> None:
+        self.processes = processes
+        self.client = processes.client
+        self.stream = processes.stream
+        self.queues = [processes.start(max_events=4) for _ in range(2)]
+        self.a, self.b = (queue._store for queue in self.queues)
+
+    def claim(self) -> None:
+        """CLAIM sets entries aside; MARK removes old and damaged ones."""
+        self.client.delete(get_key(self.stream, "lease"))
+        self.client.hdel(get_key(self.stream, "state"), "bytes")
+        batch, expired = self.b.claim(10)
+        assert to_numbers(batch) == [2, 3]
+        assert len(expired) == 1
+        assert self.b.take_rejected() == 2
+
+    def lease(self) -> None:
+        """CLAIM gives a lease without an end one; EXTEND renews one whose claim is forgotten."""
+        assert to_numbers(self.b.claim(1)[0]) == [4]
+        self.client.delete(get_key(self.stream, "state"), get_key(self.stream, "lease"))
+        assert self.b.extend(60)
+        self.client.persist(get_key(self.stream, "lease"))
+        with pytest.raises(NotNow):
+            self.a.claim(10)
+        assert self.client.pttl(get_key(self.stream, "lease")) > 0
+        assert [*self.b.release()] == []
+
+    def ack(self) -> None:
+        """ACK counts for another process, also when a part of the batch has vanished."""
+        self.client.xdel(self.stream, self.client.xrange(self.stream)[0][0])
+        assert self.b.ack(1, Loss(1, "rejected", "no", 400)) == 1
+
+    def release(self) -> None:
+        """RELEASE drops what is too much, and counts it for another process."""
+        dropped = self.b.release()
+        assert to_numbers(dropped) == [3]
+
+    def poll(self) -> None:
+        """GONE heals the sums."""
+        self.client.hdel(get_key(self.stream, "state"), "rows")
+        found = self.a.poll() or {}
+        assert dict(found) == {"expired": 1, "lost_in_store": 1, "queue_full": 1}
+
+
+def test_every_script_but_that_which_adds_runs_while_it_is_full(
+    processes: RedisProcesses,
+) -> None:
+    calls = Calls(processes)
+    a, b = calls.queues
+    trust_clock(b)
+    a.put(OLD)
+    put(a, 2, 3)
+    processes.client.xadd(processes.stream, {"foo": "bar"})
+    processes.client.xadd(processes.stream, {"1:1": "{damaged"})
+    set_full(processes, full=True)
+    calls.claim()
+    calls.ack()
+    set_full(processes, full=False)
+    put(b, 4, 5, 6, 7)
+    set_full(processes, full=True)
+    calls.release()
+    calls.poll()
+    calls.lease()
+    with pytest.raises(StoreFullError):
+        calls.a.append([event(8)], 3)
+    with pytest.raises(StoreFullError):
+        calls.b.adopt([event(8)], 5, 0)  # type: ignore[attr-defined]  # of the Redis store
+    assert claim_all(a) == [4, 5, 6, 7]

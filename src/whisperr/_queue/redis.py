@@ -315,13 +315,13 @@ class RedisStore:
             stream.get_first(own.live)
             numbers, text = stream.get_oldest(most, own.live, claimed)
             before = own.appends
-            oldest, gone, *endings = self._run(stream, scripts.GONE, text, *OUTCOMES)
+            gone_to, gone, *endings = self._run(stream, scripts.GONE, text, *OUTCOMES)
             counts, unmatched = stream.count_endings(endings)
             unmatched += own.unmatched
             own.unmatched, stream.endings = unmatched, counts
             found = numbers[:gone]
             if gone == len(numbers) > 0:
-                found += stream.get_before(oldest, claimed)
+                found += stream.get_before(gone_to, claimed)
             own.miss(found, before)
             if gone < len(numbers) or not numbers:
                 return

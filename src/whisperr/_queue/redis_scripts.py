@@ -221,8 +221,8 @@ return done({trim()})
 """
 )
 
-# ARGV: ids and numbers of own events, oldest first; then outcomes. Returns the id of the oldest
-# entry (or none), how many of the own ones at the front are gone, and for each outcome how many own
+# ARGV: ids and numbers of own events, oldest first; then outcomes. Returns an id of which all lower
+# ones are gone, how many of the own ones at the front are gone, and for each outcome how many own
 # events other processes have recorded with it until now, in each of two weeks.
 GONE = (
     STATE
@@ -241,6 +241,6 @@ for at = 6, 7 do
   local week = redis.pcall('HMGET', KEYS[at], unpack(fields))
   counts[at - 5] = week.err and {} or week
 end
-return done({oldest and oldest[1] or '', gone, counts[1], counts[2]})
+return done({oldest and oldest[1] or s.newest, gone, counts[1], counts[2]})
 """
 )

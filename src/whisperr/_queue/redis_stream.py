@@ -139,10 +139,10 @@ class Stream:
         return found, b" ".join(words)
 
     def get_before(self, id_: bytes, claimed: Container[int]) -> list[int]:
-        """Return the numbers of the oldest events whose ids are lower; of all, if there is none."""
+        """Return the numbers of the oldest events whose ids are lower."""
         found: list[int] = []
         for run in self._get_runs():
-            count = run.count_before(parse_id(id_)) if id_ else len(run.numbers)
+            count = run.count_before(parse_id(id_))
             found += run.numbers[run.at : count]
             if count < len(run.numbers):
                 break
