@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import closing
 from typing import TYPE_CHECKING
@@ -12,19 +13,26 @@ from tests.delivery.rig import event
 from tests.interrupting import interrupt_everywhere
 from tests.queue.dead_letter_contract import REFUSED, DeadLetterContract, get_ids, read, refuse
 from tests.queue.processes import RedisProcesses
-from tests.queue.queues import get_accounting
+from tests.queue.queues import ROOM, RecordingAccounting, get_accounting
 from tests.queue.store_contract import claim, put, to_numbers
+from tests.redis_servers import cluster, wait_until
+from whisperr._cli.main import main
 from whisperr._queue import redis_dead_letters
 from whisperr._queue.dead_letters import KEPT, KEPT_FOR_OLDEST, LONGEST_AGE, Moved
+from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.redis_keys import get_key
-from whisperr.errors import Loss, StoreError
+from whisperr.buffers import parse_buffer_url
+from whisperr.errors import Loss, NotNow, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from typing import Any
 
     from tests.redis_server import RedisServer
+    from tests.redis_servers import Cluster
+
+__all__ = ["cluster"]  # a fixture
 
 
 @pytest.fixture
@@ -202,6 +210,44 @@ def test_over_several_streams_each_has_its_own_and_all_are_shown(
         replayed += a.ack(len(batch))
     assert (replayed, get_accounting(a).lost_own) == (27, 0)
     processes.close_all()
+
+
+def claim_now(queue: LeasedQueue, max_events: int) -> Sequence[bytes]:
+    """Return what can be claimed; nothing while what was put is not stored yet."""
+    queue.poll()
+    try:
+        return queue.claim(max_events)
+    except NotNow:
+        return ()
+
+
+def test_in_a_cluster_they_are_kept_shown_and_replayed_by_the_command(
+    cluster: Cluster, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = cluster.url("refused", shards=4, dead_letters=True)
+    queue = parse_buffer_url(url).open(ROOM, ROOM, RecordingAccounting())
+    assert isinstance(queue, LeasedQueue)
+    for number in range(12):
+        queue.put(event(number).replace(b'"u"', b'"user_%d"' % number))
+    refused: list[bytes] = []
+
+    def is_refused() -> bool:
+        for data in claim_now(queue, 1):
+            assert queue.ack(1, REFUSED) == 1
+            refused.append(data)
+        return len(refused) == 12
+
+    wait_until(is_refused, "not all are claimed")
+    assert queue.kept == KEPT
+    assert main(["dead-letters", "list", "--json", "--buffer", url]) == 0
+    assert json.loads(capsys.readouterr().out)["total"] == 12
+    assert main(["dead-letters", "replay", "--user", "user_7", "--buffer", url]) == 0
+    assert main(["dead-letters", "drop", "--all", "--buffer", url]) == 0
+    assert "deleted 11 dead letters" in capsys.readouterr().out
+    (data,) = claim_now(queue, 10)
+    assert b'"user_7"' in data
+    assert queue.ack(1) == 1
+    queue.drain()
 
 
 def test_an_interrupted_ack_keeps_an_event_once(redis_server: RedisServer, tmp_path: Path) -> None:

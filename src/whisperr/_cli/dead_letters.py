@@ -158,13 +158,12 @@ def open_dead_letters(buffer: SQLiteBuffer | RedisBuffer) -> DeadLetters:
         from whisperr._queue.sqlite_dead_letters import SQLiteDeadLetters
 
         return SQLiteDeadLetters(buffer.path)
-    from whisperr._queue.redis_connection import RedisConnection
     from whisperr._queue.redis_dead_letters import RedisDeadLetters
+    from whisperr._queue.redis_servers import connect
 
     server = parse_server(Secret(buffer.url))
     assert server is not None  # `RedisBuffer` has checked it
-    connection = RedisConnection(server, max(buffer.timeout, _TIMEOUT))
-    return RedisDeadLetters(connection, buffer.streams)
+    return RedisDeadLetters(connect(server, max(buffer.timeout, _TIMEOUT)), buffer.streams)
 
 
 # -- list and show

@@ -36,7 +36,7 @@ from .dead_letters import (
 )
 from .durable import EXPIRED
 from .memory import EVENT_OVERHEAD_BYTES
-from .sqlite_rows import fetch_all, read_state, repair_state
+from .sqlite_rows import append, fetch_all, read_state, repair_state
 from .store import StoreFullError
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ _COLUMNS = "id, at, reason, status, message, CASE WHEN length(data) <= ? THEN da
 _NEWEST = f"SELECT {_COLUMNS} FROM dead_letter WHERE id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608  # of a constant
 _ONE = f"SELECT {_COLUMNS} FROM dead_letter WHERE id = ?"  # noqa: S608  # of a constant
 _SIZES = "SELECT id, length(data) FROM dead_letter ORDER BY id DESC"
-_REPLAY = "INSERT INTO event VALUES (?, ?, ?, ?)"
 _LAST_ID = (1 << 63) - 1
 _MOST_TOTAL = 1 << 62
 _MOST_DIGITS = 18
@@ -244,19 +243,17 @@ class SQLiteDeadLetters:
         if not found:
             return Moved(0, 0)
         state = self._read_state(db)
-        query = "SELECT coalesce(max(position), 0) FROM event"
-        last = max(state.front_to, fetch_all(db, query)[0][0])
-        rows, size = state.rows, state.bytes
-        values: list[tuple[object, ...]] = []
-        for id_, *_, data in found:
-            if rows >= max_events or size + len(data) + EVENT_OVERHEAD_BYTES > max_bytes:
+        events: list[bytes] = []
+        size = state.bytes
+        for *_, data in found:
+            size += len(data) + EVENT_OVERHEAD_BYTES
+            if state.rows + len(events) >= max_events or size > max_bytes:
                 break
-            rows, size = rows + 1, size + len(data) + EVENT_OVERHEAD_BYTES
-            values.append((last + len(values) + 1, SOURCE, id_, data))
-        db.executemany(_REPLAY, values)
-        db.execute("UPDATE state SET rows = ?, bytes = ?", (rows, size))
-        db.executemany(_DELETE, [(id_,) for _, _, id_, _ in values])
-        return Moved(len(values), len(found) - len(values))
+            events.append(data)
+        if events:
+            append(db, events, SOURCE, 0, self._now())
+            db.executemany(_DELETE, [(id_,) for id_, *_ in found[: len(events)]])
+        return Moved(len(events), len(found) - len(events))
 
     def _read_state(self, db: sqlite3.Connection) -> State:
         state = read_state(db)

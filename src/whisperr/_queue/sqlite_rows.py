@@ -17,7 +17,7 @@ from .store import LONGEST_CLAIM, Entry, select_batch
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Generator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from typing import Any
 
 # Made in this order. `source` of an event is the process that put it, `number` its count there.
@@ -286,6 +286,24 @@ class Oldest:
         """Return the batch that the events up to a position begin with, and the too old ones."""
         with closing(self.read(db, 0, to, max_events)) as entries:
             return select_batch(entries, max_events, now)
+
+    def take(
+        self,
+        db: sqlite3.Connection,
+        after: int,
+        most: int,
+        is_over: Callable[[int, int], bool],
+    ) -> list[Entry]:
+        """Return the oldest events that are too many; `is_over` says whether, with a change."""
+        over: list[Entry] = []
+        size = 0
+        with closing(self.read(db, after, LAST, most)) as entries:
+            for entry in entries:
+                over.append(entry)
+                size += entry.size
+                if not is_over(-len(over), -size):
+                    break
+        return over
 
     def read(
         self, db: sqlite3.Connection, after: int, to: int, most: int
