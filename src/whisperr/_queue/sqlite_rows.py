@@ -169,6 +169,8 @@ def append(
 
     The first of them has this number. The sums of the state are corrected.
     """
+    if not events:  # what is recorded of the source may be further
+        return 0
     state = read_state(db)
     ((last,),) = fetch_all(db, _LAST_POSITION)
     if state is None or (last or 0) >= LAST - len(events):
