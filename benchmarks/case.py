@@ -26,9 +26,10 @@ class Figure(NamedTuple):
 class Variant(NamedTuple):
     """One table of a case: the arguments of its processes, and their server.
 
-    `server`: "healthy", "hanging" or "refusing"; `delay`: seconds before each of its answers.
-    `limit`: seconds after which the process is killed. `counted`: whether events that do not
-    arrive are losses; at a server that never answers they are not.
+    `server`: "healthy", "encrypted", "hanging" or "refusing"; `delay`: seconds before each of its
+    answers. `limit`: seconds after which the process is killed. `counted`: whether events that do
+    not arrive are losses; at a server that never answers they are not. `parallel`: whether all rows
+    run at the same time, because they do nothing but wait.
     """
 
     given: dict[str, Any]
@@ -36,21 +37,30 @@ class Variant(NamedTuple):
     delay: float = 0.0
     limit: float = 120.0
     counted: bool = True
+    parallel: bool = False
 
 
 class Row(NamedTuple):
-    """One row of a table: its name, the environment it runs in and the adapter it uses."""
+    """One row of a table: its name, the environment it runs in and the adapter it uses.
+
+    `compared`: whether `--base` adds a row of the checkout that it names. `path`: where such a row
+    finds the package. `share`: of the events of a case that measures a rate, for a package that
+    would take minutes.
+    """
 
     name: str
     environment: str
     adapter: str
+    compared: bool = False
+    path: str = ""
+    share: float = 1.0
 
 
 class Case(NamedTuple):
     """A case with its variants for a full and for a quick run; none: not in that run.
 
     `module`: the module of `cases` that measures, when its name is not the case's. `program`:
-    "case" for the usual process, "start" for the one that imports nothing. `rows`: other rows
+    "case" for the usual process, else the mode of the one that imports nothing. `rows`: other rows
     than the packages. `rounds`: how often, when once is enough. `baseline`: the row that ratios
     are to, when it is not the published SDK. `plot`: the figure that is drawn.
     """

@@ -3,7 +3,7 @@
 During a measurement it only keeps what arrives. `GET /_counts` counts, so that counting costs no
 package anything. It listens on loopback only.
 
-    python -m benchmarks.counting_server [--delay SECONDS] [--hang]
+    python -m benchmarks.counting_server [--delay SECONDS] [--hang] [--certificate FILE]
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import argparse
 import asyncio
 import json
 import re
+import ssl
 import time
 import zlib
 from collections import Counter
@@ -130,9 +131,15 @@ class Connection(asyncio.Protocol):
             self._transport.write(answer)
 
 
-async def _serve(server: CountingServer) -> None:
+async def _serve(server: CountingServer, certificate: str | None) -> None:
     loop = asyncio.get_running_loop()
-    listener = await loop.create_server(lambda: Connection(server), "127.0.0.1", 0, backlog=1024)
+    context = None
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+    listener = await loop.create_server(
+        lambda: Connection(server), "127.0.0.1", 0, backlog=1024, ssl=context
+    )
     print(listener.sockets[0].getsockname()[1], flush=True)
     await listener.serve_forever()
 
@@ -142,8 +149,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--delay", type=float, default=0.0, help="seconds before each answer")
     parser.add_argument("--hang", action="store_true", help="read and never answer")
+    parser.add_argument("--certificate", help="its key and chain, in one file: encrypt")
     given = parser.parse_args()
-    asyncio.run(_serve(CountingServer(given.delay, hang=given.hang)))
+    asyncio.run(_serve(CountingServer(given.delay, hang=given.hang), given.certificate))
 
 
 if __name__ == "__main__":

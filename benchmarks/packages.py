@@ -8,13 +8,14 @@ OURS = "whisperr"
 PUBLISHED = "whisperr 0.2.1"
 
 PACKAGES: tuple[Row, ...] = (
-    Row(OURS, "whisperr", "whisperr_now"),
+    Row(OURS, "whisperr", "whisperr_now", compared=True),
     Row(PUBLISHED, "whisperr-0.2.1", "whisperr_0_2_1"),
-    Row("PostHog", "posthog", "posthog"),
-    Row("Segment", "segment", "segment"),
-    Row("RudderStack", "rudder", "rudder"),
-    Row("Mixpanel", "mixpanel", "mixpanel"),
-    Row("Amplitude", "amplitude", "amplitude"),
-    Row("Sentry", "sentry", "sentry"),
-    Row("OpenTelemetry", "opentelemetry", "opentelemetry"),
+    Row("PostHog", "posthog", "posthog", share=0.2),
+    Row("Segment", "segment", "segment", share=0.2),
+    Row("RudderStack", "rudder", "rudder", share=0.2),
+    Row("Mixpanel", "mixpanel", "mixpanel", share=0.2),
+    Row("Amplitude", "amplitude", "amplitude", share=0.2),
+    Row("Sentry", "sentry", "sentry", share=0.04),  # a request for each event
+    Row("OpenTelemetry", "opentelemetry", "opentelemetry", share=0.2),
 )
+PEERS = tuple(row.name for row in PACKAGES if row.name not in {OURS, PUBLISHED})

@@ -1,4 +1,4 @@
-"""Writes docs/performance.md and its drawings from the kept figures.
+"""Writes docs/performance.md, its drawings and the table of docs/durability.md from kept figures.
 
 python -m benchmarks.page
 """
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import record
 from benchmarks.environments import ROOT
+from benchmarks.overview import to_cost_lines, to_overview_lines
 from benchmarks.plots import bars
 from benchmarks.registry import CASES
 from benchmarks.report import to_lines
-from benchmarks.verdict import to_better_peer_lines, to_missed_lines, to_target_lines
+from benchmarks.verdict import to_bar_lines, to_better_peer_lines, to_missed_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,40 +22,55 @@ if TYPE_CHECKING:
 
 PAGE = ROOT / "docs" / "performance.md"
 PLOTS = ROOT / "docs" / "performance"
+DURABILITY = ROOT / "docs" / "durability.md"
+COSTS = "<!-- costs: written by `make bench` -->\n", "<!-- /costs -->"
 
 _HEAD = """\
 # Performance
 
 <!-- written by `make bench`; do not edit -->
 
-whisperr and its alternatives: the published SDK 0.2.1, other event SDKs, and two packages for
-telemetry. Each package has its own environment and its default options, except the
-address and a queue that is large enough for the case. All send to the same server on this machine,
-which answers at once and counts what arrives. Every measurement is a fresh process; within a case
-the packages take turns, round after round. A cell is the median with the least and the most of all
-rounds. A fast figure with a lost event is a failure.
+What whisperr costs the program that uses it, on one machine:
+"""
+
+_HOW = """\
+These are times of one small machine, which other programs share: yours are different. The
+multiples, measured in one process or in turn, are what you can expect to find again.
+
+## How this is measured
+
+- Every measurement is a fresh process, and all send to one server on the same machine, which
+  answers at once and counts what arrives. Each package has its own environment and its default
+  options, except the address and a queue that is large enough for the case. The packages take
+  turns, round after round.
+- The event has six properties, one of them nested: 400 bytes on the wire. The floor is `json.dumps`
+  of these properties, timed in the same process and in turn with the calls.
+- A cell is the median, with the least and the most of all rounds. Other packages, and the published
+  SDK 0.2.1, are there for comparison: what they do beside the call differs. A fast figure with a
+  lost event is a failure.
+- A row "before" is whisperr at an earlier commit, in turn with this one.
 
 `make bench` repeats all measurements and rewrites this page; `make bench BENCH="--cases burst"`
-repeats one case.
+repeats one case, `--base REVISION` adds the rows of an earlier commit, and `--quick` shows figures
+within minutes and keeps none.
 """
 
 
 def to_page(results: dict[str, Any]) -> str:
     """Return the page as Markdown."""
-    lines = [_HEAD, "## In short", "", *to_target_lines(results["cases"]), *_reading(results)]
+    cases = results["cases"]
+    lines = [_HEAD, *to_overview_lines(cases), "", _HOW]
+    lines += ["## What it has to reach", "", *to_bar_lines(cases)]
+    missed = to_missed_lines(cases)
+    lines += ["What was missed, and why:", "", *missed, ""] if missed else []
+    lines += ["## Where another package is better", "", *to_better_peer_lines(cases), ""]
     lines += ["## Case by case", ""]
-    for name, variants in results["cases"].items():
+    for name, variants in cases.items():
         lines += to_lines(name, variants)
         lines += [
             f"![{file.stem}](performance/{file.name})\n" for file, _ in _plots(name, variants)
         ]
     return "\n".join([*lines, *_where(results)]) + "\n"
-
-
-def _reading(results: dict[str, Any]) -> list[str]:
-    cases = results["cases"]
-    missed = ["## What was not reached, and why", "", *to_missed_lines(cases), ""]
-    return [*missed, "## Where a peer is better", "", *to_better_peer_lines(cases), ""]
 
 
 def _where(results: dict[str, Any]) -> list[str]:
@@ -82,6 +98,7 @@ def _runs(runs: dict[str, dict[str, Any]]) -> list[str]:
     groups: dict[str, list[str]] = {}
     for name, run in runs.items():
         label = f"{run['date']}, whisperr at commit {run['commit']}, rounds: {run['rounds']}"
+        label += f", before: commit {run['base']}" if run.get("base") else ""
         groups.setdefault(label, []).append(name)
     lines = [f"- {label}: {', '.join(names)}" for label, names in groups.items()]
     missing = [name for name in CASES if name not in runs]
@@ -109,6 +126,17 @@ def write(results: dict[str, Any]) -> None:
         for file, drawing in _plots(name, variants):
             file.write_text(drawing, encoding="utf-8")
     PAGE.write_text(to_page(results), encoding="utf-8")
+    if "buffers" in results["cases"]:
+        text = DURABILITY.read_text(encoding="utf-8")
+        DURABILITY.write_text(replace_costs(text, results), encoding="utf-8")
+
+
+def replace_costs(text: str, results: dict[str, Any]) -> str:
+    """Return a page with the table of costs written anew."""
+    start, end = COSTS
+    before, rest = text.split(start)
+    table = "\n".join(to_cost_lines(results))
+    return f"{before}{start}\n{table}\n\n{end}{rest.split(end, 1)[1]}"
 
 
 def main() -> int:

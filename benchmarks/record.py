@@ -40,13 +40,16 @@ def begin(
     return {"machine": dict(machine), "ceiling": dict(ceiling), "cases": {}, "runs": {}}
 
 
-def add(results: dict[str, Any], name: str, tables: dict[str, Any], rounds: int) -> None:
-    """Keep one case, in the order of the page, with the date and the commit."""
+def add(
+    results: dict[str, Any], name: str, tables: dict[str, Any], rounds: int, base: str = ""
+) -> None:
+    """Keep one case, in the order of the page, with the date and the commits."""
     results["cases"][name] = tables
     results["runs"][name] = {
         "date": datetime.now(timezone.utc).date().isoformat(),
         "commit": _commit(),
         "rounds": CASES[name].rounds or rounds,
+        "base": base,
     }
     for part in ("cases", "runs"):
         results[part] = {one: results[part][one] for one in CASES if one in results[part]}

@@ -9,6 +9,7 @@ from benchmarks.cases import (
     burst,
     django,
     exit,  # noqa: A004  # the end of a process is its subject
+    first_request,
     growth,
     instructions,
     memory,
@@ -16,6 +17,7 @@ from benchmarks.cases import (
     slowdown,
     start,
     steady,
+    threads,
     throughput,
 )
 
@@ -24,7 +26,7 @@ if TYPE_CHECKING:
 
 CASES: dict[str, Case] = {
     "start": start.CASE,
-    "instructions": instructions.CASE,
+    "first_request": first_request.CASE,
     "burst": burst.CASE,
     "steady": steady.CASE,
     "throughput": throughput.CASE,
@@ -34,5 +36,7 @@ CASES: dict[str, Case] = {
     "slow_network": slow_network.CASE,
     "django": django.CASE,
     "buffers": buffers.CASE,
+    "threads": threads.CASE,
+    "instructions": instructions.CASE,
     **growth.CASES,
 }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.case import HIGH, LOW, PLAIN
-from benchmarks.packages import OURS, PUBLISHED
+from benchmarks.packages import OURS, PEERS, PUBLISHED
 from benchmarks.registry import CASES
 from benchmarks.summary import get_spread, ratio
 
@@ -32,22 +32,26 @@ def to_lines(name: str, variants: Mapping[str, Any]) -> list[str]:
 
 
 def _table(case: Case, values: Values, unavailable: dict[str, str]) -> list[str]:
-    baseline = case.baseline or PUBLISHED
+    baseline, main = case.baseline or PUBLISHED, get_main_figure(case)
+    is_compared = main.best != PLAIN and main.name in values.get(baseline, {})
     heads = [_head(figure) for figure in case.figures]
-    lines = [
-        "| | " + " | ".join([*heads, f"ratio to {baseline}", "lost", "doubled"]) + " |",
-        "|---" * (len(heads) + 4) + "|",
-    ]
+    heads += [f"{main.label}, times {baseline}"] if is_compared else []
+    has_faults = any("lost" in figures for figures in values.values())
+    heads += ["lost", "doubled"] if has_faults else []
+    lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
     for row, figures in values.items():
         cells = [_cell(figures, figure) for figure in case.figures]
-        ratios = [_ratio(figures, values.get(baseline, {}), figure) for figure in case.figures]
-        ratio_cell = " · ".join(part for part in ratios if part)
-        lines.append(f"| {row} | " + " | ".join([*cells, ratio_cell, *_faults(figures)]) + " |")
+        cells += [_ratio(figures, values[baseline], main)] if is_compared else []
+        cells += _faults(figures) if has_faults else []
+        lines.append(f"| {row} | " + " | ".join(cells) + " |")
     lines += [f"| {row} | not available: {reason} |" for row, reason in _to_rows(unavailable)]
-    best = [text for figure in case.figures if (text := _best_peer(values, figure))]
-    if best:
-        lines += ["", "Ratio to the best peer: " + "; ".join(best) + "."]
-    return [*lines, ""]
+    best = _best_peer(values, main)
+    return [*lines, *(["", best] if best else []), ""]
+
+
+def get_main_figure(case: Case) -> Figure:
+    """Return the figure that a case is about: the one that is drawn, else the first."""
+    return next((one for one in case.figures if one.name == case.plot), case.figures[0])
 
 
 def _side_by_side(case: Case, variants: Mapping[str, Any]) -> list[str]:
@@ -95,11 +99,23 @@ def format_number(value: float, digits: int) -> str:
     return f"{round(value, digits) + 0.0:,.{digits}f}"  # no -0.00
 
 
+def format_figure(value: float, figure: Figure, *, exact: bool = False) -> str:
+    """Return a value with its unit; `exact`: it was not measured, so that it has no rounding."""
+    text = f"{value:,g}" if exact else format_number(value, figure.digits)
+    return f"{text} {figure.unit}".rstrip()
+
+
+def get_median(values: Values, row: str, figure: str) -> float | None:
+    """Return the median of one figure of one row; None when it was not measured."""
+    found = values.get(row, {}).get(figure)
+    return get_spread(found).median if found else None
+
+
 def _ratio(figures: dict[str, list[float]], base: dict[str, list[float]], figure: Figure) -> str:
-    if figure.best == PLAIN or figure.name not in figures or figure.name not in base:
+    if figure.name not in figures:
         return ""
     found = ratio(get_spread(figures[figure.name]).median, get_spread(base[figure.name]).median)
-    return "" if found is None else f"{found:.2f}"
+    return "" if found is None else format_number(found, 2)
 
 
 def _faults(figures: dict[str, list[float]]) -> list[str]:
@@ -112,19 +128,23 @@ def _faults(figures: dict[str, list[float]]) -> list[str]:
 
 
 def _best_peer(values: Values, figure: Figure) -> str:
-    """Return our ratio to the best of the others that lost and doubled nothing."""
+    """Return a sentence with our multiple of the best of the others that had no faults."""
     whole = {
-        row: get_spread(figures[figure.name]).median
-        for row, figures in values.items()
-        if row != OURS and figure.name in figures and not _is_faulty(figures)
+        row: median
+        for row in (PUBLISHED, *PEERS)
+        if (median := get_median(values, row, figure.name)) is not None
+        and not _is_faulty(values[row])
     }
-    ours = values.get(OURS, {}).get(figure.name)
+    ours = get_median(values, OURS, figure.name)
     if figure.best == PLAIN or not whole or ours is None:
         return ""
     pick = {LOW: min, HIGH: max}[figure.best]
     name = pick(whole, key=whole.__getitem__)
-    found = ratio(get_spread(ours).median, whole[name])
-    return "" if found is None else f"{figure.label} {found:.2f} ({name})"
+    found = ratio(ours, whole[name])
+    if found is None:
+        return ""
+    times = format_number(found, 2)
+    return f"Beside {name}, the best of the others: {times} times its {figure.label}."
 
 
 def _is_faulty(figures: dict[str, list[float]]) -> bool:

@@ -7,16 +7,19 @@ import json
 import os
 import subprocess
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from benchmarks.base import add_rows, get_name_now
 from benchmarks.environments import ROOT, Unavailable, get_python
-from benchmarks.packages import PACKAGES
+from benchmarks.packages import PACKAGES, PEERS
 from benchmarks.server_process import ServerProcess, closed_port_url, count_losses, run_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from benchmarks.base import Base
     from benchmarks.case import Case, Row, Variant
 
 _START = "from benchmarks.start_child import main; main()"
@@ -32,20 +35,45 @@ class Table(NamedTuple):
     unavailable: dict[str, str]
 
 
-def run_case(
-    name: str, case: Case, variants: dict[str, Variant], rounds: int, only: Sequence[str]
-) -> dict[str, Table]:
+class Plan(NamedTuple):
+    """How much of a case is run.
+
+    `rounds`: how often; `peer_rounds`: how often a package that is no whisperr at most, because it
+    is there for comparison only. `only`: the packages that are measured; empty: all of them.
+    `base`: the earlier state that is measured as well.
+    """
+
+    rounds: int
+    peer_rounds: int
+    only: Sequence[str] = ()
+    base: Base | None = None
+
+
+def run_case(name: str, case: Case, variants: dict[str, Variant], plan: Plan) -> dict[str, Table]:
     """Run every variant; the rows take turns within a round, each round begins with another."""
+    packages = [row for row in PACKAGES if not plan.only or row.name in plan.only]
+    rows = add_rows(case.rows or packages, plan.base)
     tables = {}
     for variant_name, variant in variants.items():
         table = Table({}, {})
-        rows = list(case.rows) or [row for row in PACKAGES if not only or row.name in only]
-        for turn in range(case.rounds or rounds):
+        for turn in range(case.rounds or plan.rounds):
             shift = turn % max(len(rows), 1)
-            for row in rows[shift:] + rows[:shift]:
-                if row.name not in table.unavailable:
-                    _measure_into(table, name, case, variant, row)
-        tables[variant_name] = table
+            due = [
+                row
+                for row in rows[shift:] + rows[:shift]
+                if row.name not in table.unavailable
+                and (row.name not in PEERS or turn < plan.peer_rounds)
+            ]
+            with ThreadPoolExecutor(len(due) if variant.parallel and due else 1) as pool:
+                list(pool.map(lambda row: _measure_into(table, name, case, variant, row), due))  # noqa: B023  # used in the loop only
+        tables[variant_name] = Table(
+            {row.name: table.values[row.name] for row in rows if row.name in table.values},
+            {
+                row.name: table.unavailable[row.name]
+                for row in rows
+                if row.name in table.unavailable
+            },
+        )
         print(f"{name} {variant_name}".strip(), "done", flush=True)
     return tables
 
@@ -69,14 +97,15 @@ def measure(module_name: str, case: Case, variant: Variant, row: Row) -> dict[st
     if subject in adapter.UNABLE:
         raise Unavailable(adapter.UNABLE[subject])
     python = str(get_python(row.environment))
-    given = json.dumps({**variant.given, "row": row.name})
+    given = json.dumps({"share": row.share, **variant.given, "row": get_name_now(row.name)})
     with _server(variant) as server:
         url = closed_port_url() if server is None else server.url
-        if case.program == "start":
-            command = [python, "-c", _START, "all", row.adapter, url, given]
-        else:
+        if case.program == "case":
             command = [python, "-m", "benchmarks.child", module_name, row.adapter, url, given]
-        figures = _child(command, variant.limit)
+        else:
+            mode = variant.given.get("mode", case.program)
+            command = [python, "-c", _START, mode, row.adapter, url, given]
+        figures = _child(command, variant.limit, _environment(row, server))
         if "unavailable" in figures:
             raise Unavailable(figures["unavailable"])
         time.sleep(_SETTLE)
@@ -95,16 +124,17 @@ def _server(variant: Variant) -> Iterator[ServerProcess | None]:
     if variant.server == "refusing":
         yield None
         return
-    with run_server(delay=variant.delay, hang=variant.server == "hanging") as server:
+    hang, encrypted = variant.server == "hanging", variant.server == "encrypted"
+    with run_server(delay=variant.delay, hang=hang, encrypted=encrypted) as server:
         yield server
 
 
-def _child(command: list[str], limit: float) -> dict[str, Any]:
+def _child(command: list[str], limit: float, environment: dict[str, str]) -> dict[str, Any]:
     """Run the measured process; keep the time of its end, and kill it when it takes too long."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,
-        env=_environment(),
+        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -125,9 +155,15 @@ def _child(command: list[str], limit: float) -> dict[str, Any]:
     return {**figures, "exited_ns": exited_ns, "killed": killed}
 
 
-def _environment() -> dict[str, str]:
+def _environment(row: Row, server: ServerProcess | None) -> dict[str, str]:
     """Return an environment without settings for any package, and without proxies."""
     inherited = {name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ}
-    extra = os.environ.get("WHISPERR_BENCH_PATH")
-    path = os.pathsep.join([*([extra] if extra else []), str(ROOT)])
-    return {**inherited, "PYTHONPATH": path, "PYTHONHASHSEED": "0", "NO_PROXY": "*"}
+    path = os.pathsep.join([*([row.path] if row.path else []), str(ROOT)])
+    trusted = {} if server is None else server.environment
+    return {
+        **inherited,
+        "PYTHONPATH": path,
+        "PYTHONHASHSEED": "0",
+        "NO_PROXY": "*",
+        **trusted,
+    }

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import subprocess
 import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.request import ProxyHandler, build_opener
+from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
+from benchmarks.certificate import Certificate, get_certificate
 from benchmarks.event import NAME, USER, make_properties
 
 if TYPE_CHECKING:
@@ -21,29 +23,45 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 class ServerProcess:
-    """A server that listens on `url`."""
+    """A server that listens on `url`; `environment` is what a client needs to trust it."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, certificate: Certificate | None = None) -> None:
         self.port = port
-        self.url = f"http://127.0.0.1:{port}"
+        self._certificate = certificate
+        self.url = (
+            f"http://127.0.0.1:{port}" if certificate is None else f"https://localhost:{port}"
+        )
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The variables that make a client trust this server."""
+        found = self._certificate
+        return {} if found is None else {"SSL_CERT_FILE": str(found.authorities)}
 
     def summary(self) -> dict[str, int]:
         """Return the counts of what arrived."""
-        with build_opener(ProxyHandler({})).open(f"{self.url}/_counts", timeout=120) as answer:
+        handlers: list[Any] = [ProxyHandler({})]
+        if self._certificate is not None:
+            trusting = ssl.create_default_context(cafile=str(self._certificate.authorities))
+            handlers.append(HTTPSHandler(context=trusting))
+        with build_opener(*handlers).open(f"{self.url}/_counts", timeout=120) as answer:
             counts: dict[str, int] = json.load(answer)
         return counts
 
 
 @contextmanager
-def run_server(*, delay: float = 0.0, hang: bool = False) -> Iterator[ServerProcess]:
+def run_server(
+    *, delay: float = 0.0, hang: bool = False, encrypted: bool = False
+) -> Iterator[ServerProcess]:
     """Run a server while the block runs."""
+    certificate = get_certificate() if encrypted else None
     command = [sys.executable, "-m", "benchmarks.counting_server", "--delay", str(delay)]
-    process = subprocess.Popen(
-        command + (["--hang"] if hang else []), cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    command += ["--hang"] if hang else []
+    command += [] if certificate is None else ["--certificate", str(certificate.server)]
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        yield ServerProcess(int(process.stdout.readline()))
+        yield ServerProcess(int(process.stdout.readline()), certificate)
     finally:
         process.kill()
         process.wait()

@@ -1,136 +1,148 @@
-"""Compares the figures with our targets, and finds where a peer is better. Pure."""
+"""The bars that figures have to reach, as data, and where a peer is better. Pure."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+from benchmarks import stores
+from benchmarks.base import get_name_before
 from benchmarks.case import HIGH, PLAIN
-from benchmarks.packages import OURS, PUBLISHED
+from benchmarks.packages import OURS, PEERS, PUBLISHED
 from benchmarks.registry import CASES
-from benchmarks.report import format_number
-from benchmarks.summary import get_spread
+from benchmarks.report import format_figure, get_median
+
+BEST_OF_OTHERS = "the best other package"
+_LESS = "less than"
 
 
-class Target(NamedTuple):
-    """What a figure has to reach: as a ratio to the published SDK, or absolute."""
+class Bar(NamedTuple):
+    """What a figure of one row has to reach: by itself, or as a multiple of that of another row.
+
+    `to`: the other row; BEST_OF_OTHERS is the best of all packages that lost nothing. The bar is
+    `most` or `least`; `strict`: it must be passed, not only reached.
+    """
 
     case: str
     figure: str
     label: str
     most: float | None = None
     least: float | None = None
-    absolute: bool = False
+    row: str = OURS
+    to: str = ""
     variant: str = ""
+    strict: bool = False
     why: str = ""  # the reason that is shown where it is missed
 
 
-_ENCODING = "more than half of a call in a row is encoding the properties."
-TARGETS = (
-    Target(
-        "start",
-        "import",
-        "import time over bare",
-        most=0.15,
+_COLD = "after each pause the caches of the processor are cold, for all that runs then."
+_SQLITE_BEFORE = get_name_before(stores.SQLITE)
+BARS = (
+    Bar("start", "import", "`import whisperr`", most=0.15, to=PUBLISHED),
+    Bar("burst", "times", "`track()` in a burst, p50", most=1.5),
+    Bar("burst", "times99", "`track()` in a burst, p99", most=4),
+    Bar("steady", "p50", "`track()` at a steady rate, p50", most=0.5, to=PUBLISHED, why=_COLD),
+    Bar("slowdown", "slowdown", "slowdown of the application", most=5),
+    Bar("slowdown", "slowdown", "slowdown of the application", 1, to=BEST_OF_OTHERS, strict=True),
+    Bar("throughput", "times", "CPU per delivered event", most=4),
+    Bar("throughput", "rate", "throughput", least=4, to=PUBLISHED),
+    Bar("throughput", "connections", "connections", most=1),
+    Bar("memory", "bytes", "memory per held event", most=0.3, to=PUBLISHED),
+    Bar("memory", "objects", "held events, for the garbage collector", most=0),
+    Bar("exit", "seconds", "exit with a hanging server", most=10.5, variant="hanging server"),
+    Bar("buffers", "p50", "SQLite: a call, p50", 0.25, row=stores.SQLITE, to=_SQLITE_BEFORE),
+    Bar("buffers", "p999", "SQLite: a call, p99.9", 0.1, row=stores.SQLITE, to=_SQLITE_BEFORE),
+    Bar(
+        "buffers",
+        "rate",
+        "SQLite: events, end to end",
+        least=2.5,
+        row=stores.SQLITE,
+        to=_SQLITE_BEFORE,
     ),
-    Target("burst", "p50", "`track()` in a burst, p50", most=0.45, why=_ENCODING),
-    Target(
-        "burst",
-        "p99",
-        "`track()` in a burst, p99",
-        most=0.05,
-        why="the target was set where 0.2.1 took 519 µs, so at 26 µs. Where 0.2.1 takes less, a "
-        "twentieth of it can be less than the median call of either: one call in ten needs a new "
-        "page of memory.",
-    ),
-    Target(
-        "steady",
-        "p50",
-        "`track()` at a steady rate, p50",
-        most=0.5,
-        why="after each pause the caches of the processor are cold. Encoding the properties alone "
-        "then takes 8 µs, in a row 2.",
-    ),
-    Target("throughput", "rate", "throughput", least=4.0, why=_ENCODING),
-    Target("throughput", "cpu", "CPU per 1,000 events", most=0.3, why=_ENCODING),
-    Target("throughput", "connections", "connections", most=1, absolute=True),
-    Target("memory", "bytes", "bytes per held event", most=0.3),
-    Target("memory", "objects", "objects for the collector, per event", most=0, absolute=True),
-    Target(
-        "slowdown",
-        "slowdown",
-        "slowdown of the application",
-        most=0.10,
-        why="the target was set where 0.2.1 cost the loop 55 %, so at 5.5 %. Two threads share one "
-        "interpreter, so that what an event costs is added to the step: with the caches cold after "
-        "a step that computes, 13 µs for the call and some 8 µs for the delivery.",
-    ),
-    Target(
-        "exit",
-        "seconds",
-        "exit, hanging server, seconds",
-        most=10.5,
-        absolute=True,
-        variant="hanging server",
-    ),
+    Bar("buffers", "p50", "Redis: a call, p50", most=2, row=stores.REDIS, to=stores.MEMORY),
+    Bar("buffers", "rate", "Redis: events, end to end", least=30_000, row=stores.REDIS),
 )
 
 
-class CheckedTarget(NamedTuple):
-    """A target with what was measured; `found` is None when nothing was."""
+class Check(NamedTuple):
+    """A bar with what was measured: the figure, and what is compared with the bar.
 
-    target: Target
-    ours: float | None
-    theirs: float | None
-    found: float | None
-    reached: bool
+    Both are None when the figure, or the one it is compared with, was not measured.
+    """
 
-
-def check_targets(cases: dict[str, Any]) -> list[CheckedTarget]:
-    """Return every target with whether the figures reach it."""
-    return [
-        _check_target(target, cases.get(target.case, {}).get(target.variant, {}))
-        for target in TARGETS
-    ]
+    bar: Bar
+    figure: float | None = None
+    found: float | None = None
+    reached: bool = False
 
 
-def _check_target(target: Target, table: dict[str, Any]) -> CheckedTarget:
+def check_bars(cases: dict[str, Any]) -> list[Check]:
+    """Return every bar with whether the figures reach it."""
+    return [_check(bar, cases.get(bar.case, {}).get(bar.variant, {})) for bar in BARS]
+
+
+def _check(bar: Bar, table: dict[str, Any]) -> Check:
     values = table.get("values", {})
-    ours, theirs = (_median(values, row, target.figure) for row in (OURS, PUBLISHED))
-    if ours is None or (theirs is None and not target.absolute):
-        return CheckedTarget(target, ours, theirs, None, reached=False)
-    found = ours if target.absolute else ours / (theirs or 1.0)
-    reached = found <= target.most if target.most is not None else found >= (target.least or 0.0)
-    return CheckedTarget(target, ours, theirs, found, reached)
+    figure = get_median(values, bar.row, bar.figure)
+    other = _get_other(bar, values)
+    if figure is None or (bar.to and not other):
+        return Check(bar)
+    found = figure / other if other else figure
+    if bar.most is not None:
+        reached = found < bar.most if bar.strict else found <= bar.most
+    else:
+        reached = found >= (bar.least or 0.0)
+    return Check(bar, figure, found, reached)
 
 
-def to_target_lines(cases: dict[str, Any]) -> list[str]:
-    """Return a table: each figure, the ratio to the published SDK, what it has to reach."""
-    lines = [
-        f"| figure | {OURS} | {PUBLISHED} | ratio | to reach | |",
-        "|---|---|---|---|---|---|",
-    ]
-    for target, ours, theirs, found, reached in check_targets(cases):
-        if ours is None or found is None:
-            lines.append(f"| {target.label} | | | | | not measured |")
+def _get_other(bar: Bar, values: dict[str, Any]) -> float | None:
+    """Return the figure that a bar compares with; None for a bar that compares with nothing."""
+    if bar.to != BEST_OF_OTHERS:
+        return get_median(values, bar.to, bar.figure) if bar.to else None
+    whole = [row for row in (PUBLISHED, *PEERS) if not sum(values.get(row, {}).get("lost", []))]
+    medians = [get_median(values, row, bar.figure) for row in whole]
+    measured = [one for one in medians if one is not None]
+    if not measured:
+        return None
+    return max(measured) if _get_figure(bar).best == HIGH else min(measured)
+
+
+def to_bar_lines(cases: dict[str, Any]) -> list[str]:
+    """Return a table of what was measured: each figure, and the bar it has to reach."""
+    lines = ["| what | measured | as a multiple | to reach | |", "|---|---|---|---|---|"]
+    for bar, figure, found, reached in check_bars(cases):
+        if figure is None or found is None:
             continue
-        limit = f"≥ {target.least:g}" if target.most is None else f"≤ {target.most:g}"
-        digits = next(one.digits for one in CASES[target.case].figures if one.name == target.figure)
+        multiple = f"{found:.2f} times {bar.to}" if bar.to else ""
         lines.append(
-            f"| {target.label} | {format_number(ours, digits)} | "
-            f"{'' if theirs is None else format_number(theirs, digits)} | "
-            f"{'' if target.absolute else f'{found:.2f}'} | {limit} | "
-            f"{'reached' if reached else '**missed**'} |"
+            f"| {bar.label} | {format_figure(figure, _get_figure(bar))} | {multiple} | "
+            f"{_to_limit(bar)} | {'reached' if reached else '**missed**'} |"
         )
-    return [*lines, ""]
+    left = [check.bar for check in check_bars(cases) if check.found is None]
+    names = ", ".join(f"{bar.label}{f' beside {bar.to}' if bar.to else ''}" for bar in left)
+    return [*lines, "", *([f"Not measured: {names}.", ""] if left else [])]
+
+
+def _to_limit(bar: Bar) -> str:
+    """Return what a bar asks for, with its unit."""
+    sign, limit = ("≥", bar.least) if bar.most is None else ("≤", bar.most)
+    value = 0.0 if limit is None else limit
+    if bar.to:
+        return f"{_LESS if bar.strict else sign} {value:g} times {bar.to}"
+    return f"{sign} {format_figure(value, _get_figure(bar), exact=True)}"
+
+
+def _get_figure(bar: Bar) -> Any:  # noqa: ANN401  # a Figure
+    return next(one for one in CASES[bar.case].figures if one.name == bar.figure)
 
 
 def to_missed_lines(cases: dict[str, Any]) -> list[str]:
-    """Return a line for each target that was missed, with the reason."""
+    """Return a line for each bar that was missed, with the reason; empty when none was."""
     return [
-        f"- {one.target.label}: {one.target.why or 'no reason is known'}"
-        for one in check_targets(cases)
+        f"- {one.bar.label} ({_to_limit(one.bar)}): {one.bar.why or 'no reason is known'}"
+        for one in check_bars(cases)
         if one.found is not None and not one.reached
-    ] or ["Nothing of what was measured."]
+    ]
 
 
 def to_better_peer_lines(cases: dict[str, Any]) -> list[str]:
@@ -148,20 +160,17 @@ def to_better_peer_lines(cases: dict[str, Any]) -> list[str]:
 
 
 def _better(values: dict[str, Any], figure: Any) -> str:  # noqa: ANN401  # a Figure
-    ours = _median(values, OURS, figure.name)
+    ours = get_median(values, OURS, figure.name)
     if ours is None or figure.best == PLAIN:
         return ""
-    others = {row: _median(values, row, figure.name) for row in values if row != OURS}
     texts = []
-    for row, value in others.items():
+    for row in (PUBLISHED, *PEERS):
+        value = get_median(values, row, figure.name)
         if value is None or not (value > ours if figure.best == HIGH else value < ours):
+            continue
+        if format_figure(value, figure) == format_figure(ours, figure):
             continue
         lost = sum(values[row].get("lost", []))
         note = f" (and lost {lost:,.0f} events)" if lost else ""
-        texts.append(f"{row} {format_number(value, figure.digits)}{note}")
-    return f"{OURS} {format_number(ours, figure.digits)}; " + ", ".join(texts) if texts else ""
-
-
-def _median(values: dict[str, Any], row: str, figure: str) -> float | None:
-    found = values.get(row, {}).get(figure)
-    return get_spread(found).median if found else None
+        texts.append(f"{row} {format_figure(value, figure)}{note}")
+    return f"{OURS} {format_figure(ours, figure)}; " + ", ".join(texts) if texts else ""

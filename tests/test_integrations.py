@@ -41,6 +41,7 @@ NEEDED: dict[str, set[str]] = {
     "flask": {"click", "flask", "werkzeug"},
     "google_functions": set(),
     "opentelemetry": {"opentelemetry"},
+    "sqlalchemy": {"sqlalchemy"},
 }
 INTEGRATIONS = set(NEEDED)
 # What Lambda's own runtimes have is missing elsewhere, and `whisperr.aws_lambda` works without it.
@@ -335,6 +336,7 @@ NO_RUN = {
     "django": "it needs a project: tests/django has the same tests",
     "google_functions": "it has no tracker: the function names the user",
     "opentelemetry": "it adds the trace to events and has no user",
+    "sqlalchemy": "it has no tracker: the call names the user",
 }
 
 
@@ -455,6 +457,7 @@ NO_START = {
     "django": "it has checks: tests/django/test_checks.py",
     "google_functions": "its client is made by the function's own module",
     "opentelemetry": "it is a hook of a client that is there already",
+    "sqlalchemy": "it is given a client that is there already",
 }
 
 
@@ -490,7 +493,10 @@ ENDS = {
         "an_http_function_delivers_before_it_answers",
     ),
 }
-NO_END = {"opentelemetry": "it has no host of its own: nothing of it ends"}
+NO_END = {
+    "opentelemetry": "it has no host of its own: nothing of it ends",
+    "sqlalchemy": "nothing of it waits in a process: the events are rows",
+}
 # Whose tests are in the folder of another one.
 FOLDERS = {"fastapi": "asgi", "google_functions": "aws_lambda"}
 

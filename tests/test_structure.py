@@ -26,6 +26,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "flask",
         "google_functions",
         "opentelemetry",
+        "sqlalchemy",
     ),
     ("dev", "testing", "_integrations", "_checkup"),
     ("__init__",),
@@ -72,6 +73,7 @@ DEPENDENCIES_ALLOWED = {
     "celery": {"celery"},
     "aws_lambda": {"snapshot_restore_py"},  # part of Lambda's own Python runtimes
     "opentelemetry": {"opentelemetry"},
+    "sqlalchemy": {"sqlalchemy"},
     "pytest_plugin": {"pytest"},  # which loads it
     # The extra `redis`, imported when a queue in Redis is first used.
     "_queue": {"redis"},

@@ -2,112 +2,111 @@
 
 from __future__ import annotations
 
-import shutil
-import socket
-import subprocess
-import tempfile
 import time
-from contextlib import contextmanager
+from contextlib import nullcontext
 from typing import TYPE_CHECKING
 
-from benchmarks.case import HIGH, Case, Figure, Row, Variant
-from benchmarks.event import make_properties
+from benchmarks import stores
+from benchmarks.case import HIGH, Case, Figure, Variant
+from benchmarks.event import NAME, USER, make_properties
 from benchmarks.latency import flush_within, get_percentiles
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
     from typing import Any
 
+    from benchmarks.client import Client
+
 EVENTS = 5_000
-_STARTS_WITHIN = 10.0
+LIMIT = 60.0
+_EVENTS_IN_A_TRANSACTION = 10
 
 
 def measure(adapter: Any, url: str, given: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401  # it takes options
     """Track everything in a row, timing each call, and flush."""
-    with _make_buffer(given["row"]) as (buffer, problem):
-        if problem:
-            return {"unavailable": problem}
-        options = {} if buffer is None else {"buffer": buffer}
-        try:
-            client = adapter.start(url, 2 * given["events"], **options)
-        except ValueError as error:
-            return {"unavailable": f"not in this checkout ({error})"}
-        first_ns = time.monotonic_ns()
-        times = []
-        for number in range(given["events"]):
-            properties = make_properties(number)
-            began = time.perf_counter_ns()
-            client.track(properties)
-            times.append(time.perf_counter_ns() - began)
-        flush_within(client, 60.0)
-    return {**get_percentiles(times), "expected": given["events"], "first_ns": first_ns}
+    events = given["events"]
+    try:
+        with stores.run_store(given["row"]) as buffer:
+            if buffer == "django":
+                times = _track_rows(events, alone=given["row"] == stores.ROW_ALONE)
+                return {**get_percentiles(times), "expected": 0}
+            client = make_client(adapter, url, 2 * events, buffer)
+            first_ns = time.monotonic_ns()
+            times = _track(client.track, 0, events)
+            flush_within(client, LIMIT)
+    except stores.NoStoreError as reason:
+        return {"unavailable": str(reason)}
+    except ValueError as error:
+        return {"unavailable": f"not in this checkout ({error})"}
+    figures = {**get_percentiles(times), "expected": events, "first_ns": first_ns}
+    return {**figures, "at_once": True}  # the store has ended, and the client would wait for it
+
+
+def make_client(adapter: Any, url: str, capacity: int, buffer: str | None) -> Client:  # noqa: ANN401  # likewise
+    """Make a client with a buffer; raises ValueError where the package does not know it."""
+    client: Client = adapter.start(url, capacity, **({} if buffer is None else {"buffer": buffer}))
+    return client
+
+
+def _track(track: Callable[[dict[str, object]], object], first: int, events: int) -> list[int]:
+    """Return the nanoseconds of each call."""
+    times = []
+    for number in range(first, first + events):
+        properties = make_properties(number)
+        began = time.perf_counter_ns()
+        track(properties)
+        times.append(time.perf_counter_ns() - began)
+    return times
+
+
+def _track_rows(events: int, *, alone: bool) -> list[int]:
+    """Return the nanoseconds of each call that writes a row; the relay would deliver it."""
+    from django.db import connections, transaction
+
+    from whisperr.django import get_client
+
+    client, times = get_client(), []
+
+    def track(properties: dict[str, object]) -> object:
+        return client.track(USER, NAME, properties)
+
+    for first in range(0, events, _EVENTS_IN_A_TRANSACTION):
+        with nullcontext() if alone else transaction.atomic():
+            times += _track(track, first, _EVENTS_IN_A_TRANSACTION)
+    connections.close_all()
+    return times
 
 
 def finish(figures: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
-    """Add the rate until the last acknowledgement."""
+    """Add the rate until the last acknowledgement; a row is delivered by a relay."""
+    if "first_ns" not in figures:
+        return {}
     return {"rate": counts["unique"] / ((counts["last_ns"] - figures["first_ns"]) / 1e9)}
 
 
-@contextmanager
-def _make_buffer(row: str) -> Iterator[tuple[str | None, str]]:
-    """Make a store and yield its URL, else the reason why that is not possible."""
-    with tempfile.TemporaryDirectory() as folder:
-        if row == "memory":
-            yield None, ""
-        elif row == "SQLite":
-            yield f"sqlite:///{folder}/events.db", ""
-        elif program := shutil.which("redis-server"):
-            with _redis(program, folder) as url:
-                yield url, ""
-        else:
-            yield None, "redis-server is not installed"
-
-
-@contextmanager
-def _redis(program: str, folder: str) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    server = subprocess.Popen(
-        [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", folder],
-        stdout=subprocess.DEVNULL,
-    )
-    try:
-        _wait_for(port)
-        yield f"redis://127.0.0.1:{port}/0"
-    finally:
-        server.terminate()
-        server.wait()
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + _STARTS_WITHIN
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-        except OSError:  # noqa: PERF203  # it tries again
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.05)
-        else:
-            return
-
-
-def rows() -> tuple[Row, ...]:
-    """Return a row per buffer, all of this checkout."""
-    return tuple(Row(name, "buffers", "whisperr_now") for name in ("memory", "SQLite", "Redis"))
-
-
+FIGURES = (
+    Figure("p50", "p50", "µs"),
+    Figure("p99", "p99", "µs"),
+    Figure("p999", "p99.9", "µs", digits=0),
+    Figure("max", "maximum", "µs", digits=0),
+    Figure("rate", "events, end to end", "per s", HIGH, digits=0),
+)
 CASE = Case(
     title="Buffers",
-    about="5,000 events in a row with each buffer, the call timed in the caller's thread.",
-    figures=(
-        Figure("p50", "p50", "µs"),
-        Figure("p99", "p99", "µs"),
-        Figure("max", "maximum", "µs", digits=0),
-        Figure("rate", "events per second", "", HIGH, digits=0),
+    about=(
+        f"{EVENTS:,} events in a row with each buffer, the call timed in the caller's thread, "
+        "until the server has acknowledged the last one. The stores run on this machine: Redis "
+        "with its append-only file, and a PostgreSQL for Django, where "
+        f"{_EVENTS_IN_A_TRANSACTION} events are written in each transaction and a relay, which "
+        "does not run here, would deliver them."
     ),
+    figures=FIGURES,
     full={"": Variant({"events": EVENTS})},
     quick={"": Variant({"events": 1_000})},
-    rows=rows(),
+    rows=stores.get_rows(
+        *(stores.MEMORY, stores.SQLITE, stores.SQLITE_FULL, stores.REDIS, stores.REDIS_LOG),
+        *(stores.ROW, stores.ROW_ALONE),
+    ),
+    rounds=3,
+    baseline=stores.MEMORY,
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import time
 from typing import TYPE_CHECKING
 
-from benchmarks.case import Case, Figure, Variant
+from benchmarks.case import PLAIN, Case, Figure, Variant
 from benchmarks.event import make_properties
-from benchmarks.latency import flush_within, get_percentiles
+from benchmarks.latency import compare_with_floor, flush_within
 
 if TYPE_CHECKING:
     from typing import Any
@@ -24,25 +25,35 @@ def at(factor: float, events: int = EVENTS) -> dict[str, Any]:
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
-    """Track all of them in a row and time each call."""
+    """Track all of them in a row and time each call, in turn with the encoding of others."""
     client = adapter.start(url, max(10_000, 2 * given["events"]))
     client.track(make_properties(given["events"]))  # the first call is part of the case "start"
     events = [make_properties(number) for number in range(given["events"])]
-    track, now = client.track, time.perf_counter_ns
-    times = []
-    for properties in events:
+    others = [make_properties(number) for number in range(given["events"])]
+    track, encode, now = client.track, json.dumps, time.perf_counter_ns
+    times, floor = [], []
+    for properties, other in zip(events, others, strict=True):
         began = now()
         track(properties)
-        times.append(now() - began)
+        tracked = now()
+        encode(other)
+        floor.append(now() - tracked)
+        times.append(tracked - began)
     flush_within(client, 60.0)
-    return {**get_percentiles(times), "expected": given["events"] + 1}
+    return {**compare_with_floor(times, floor), "expected": given["events"] + 1}
 
 
 CASE = Case(
     title="track() in a burst",
-    about="5,000 events in a row, each call timed in the caller's thread.",
+    about=(
+        "5,000 events in a row, each call timed in the caller's thread, in turn with `json.dumps` "
+        "of the same properties of another event: what encoding alone takes."
+    ),
     figures=(
         Figure("p50", "p50", "µs", digits=2),
+        Figure("floor", "`json.dumps`, p50", "µs", PLAIN, digits=2),
+        Figure("times", "p50", "times `json.dumps`"),
+        Figure("times99", "p99", "times `json.dumps`"),
         Figure("p99", "p99", "µs"),
         Figure("p999", "p99.9", "µs"),
         Figure("max", "maximum", "µs", digits=0),

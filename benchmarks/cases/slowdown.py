@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from benchmarks.client import Adapter, Client
 
-STEPS = 4_000
+STEPS = 3_000
 STEP_SECONDS = 0.0005
 PAIRS = 20
 COST = "extra"
@@ -95,7 +95,7 @@ def _without(rounds: int, steps: int) -> float:
 CASE = Case(
     title="Slowdown of the application",
     about=(
-        "4,000 steps of 0.5 ms that compute, one event each, against the same steps without: 20 "
+        "3,000 steps of 0.5 ms that compute, one event each, against the same steps without: 20 "
         "blocks of each in turn, the median of the pairs. After a block with events everything is "
         "flushed, and the CPU time of that is included."
     ),

@@ -14,10 +14,10 @@ CASE = Case(
         Figure("import", "import", "ms"),
         Figure("first", "import to first track() done", "ms"),
         Figure("memory", "memory", "MB"),
-        Figure("modules", "modules", "", digits=0),
+        Figure("modules", "loaded with it", "modules", digits=0),
     ),
     full={"": Variant({})},
     quick={"": Variant({})},
-    program="start",
+    program="all",
     plot="import",
 )

@@ -11,10 +11,13 @@ to choose, and what each promises: docs/durability.md.
 from __future__ import annotations
 
 import re
+from hashlib import sha1
 from os import fspath
+from os.path import realpath
 from pathlib import Path
 from urllib.parse import parse_qsl, unquote
 
+from ._conversion import ALLOWED_WORDS, to_flag
 from ._frozen import Frozen
 from ._options import OUTBOX, OUTBOX_HINT
 from ._queue.redis_url import parse_server
@@ -26,6 +29,8 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any, Literal
 
+    from ._queue.left_logs import LeftLogs
+    from ._queue.log import Log
     from ._queue.redis_url import Server
     from .protocols import Accounting, BufferConfig, SharedQueue
 
@@ -45,21 +50,27 @@ _LONGEST_TIMEOUT = 10.0  # seconds; `track()` may wait for so long
 class SQLiteBuffer(Frozen):
     """A file that the processes of one machine share; what is in it survives all of them.
 
-    - `path`: the file; its directory must exist. It is made with mode 0600. Not on a network
-      file system: the locks of SQLite do not work there.
+    A log of each process stands before it, in the directory `<path>-log`: `track()` appends to
+    that, and delivery moves it into the file. Events are as safe in one as in the other.
+
+    - `path`: the file; its directory must exist. Both are made for their owner only. Not on a
+      network file system: the locks do not work there.
     - `synchronous`: `"NORMAL"` survives the end of any process, `"FULL"` also the loss of power,
       for a write to the disk in every `track()`.
     - `lease`: seconds after which another process takes over from one that died while it
       delivered, from 1 to 3600. Longer requests and waits extend it.
+    - `dead_letters`: keep what the server refuses, with the reason; `whisperr dead-letters` shows,
+      replays and drops it.
 
     Raises ValueError for a wrong value.
     """
 
-    __slots__ = ("lease", "path", "synchronous")
+    __slots__ = ("dead_letters", "lease", "path", "synchronous")
 
     path: str
     synchronous: Literal["NORMAL", "FULL"]
     lease: float
+    dead_letters: bool
 
     def __init__(
         self,
@@ -67,6 +78,7 @@ class SQLiteBuffer(Frozen):
         *,
         synchronous: Literal["NORMAL", "FULL"] = "NORMAL",
         lease: float = LEASE,
+        dead_letters: bool = False,
     ) -> None:
         if synchronous not in ("NORMAL", "FULL"):
             raise ValueError(f"synchronous={synchronous!r}: must be NORMAL or FULL")
@@ -75,14 +87,32 @@ class SQLiteBuffer(Frozen):
         # Absolute from now on: the process may change its directory.
         self._set(path=str(Path(path).absolute()), synchronous=synchronous)
         self._set(lease=_check_seconds("lease", lease, SHORTEST_LEASE, LONGEST_LEASE))
+        self._set(dead_letters=_check_flag("dead_letters", dead_letters))
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
         """Return the queue of this process; the client calls it once a process."""
+        from ._queue.adoption import Adoption
         from ._queue.durable import LeasedQueue
         from ._queue.sqlite import SQLiteStore
 
-        store = SQLiteStore(self.path, self.synchronous, self.lease, max_events, max_bytes)
-        return LeasedQueue(store, max_events, max_bytes, accounting)
+        fsync = self.synchronous == "FULL"
+        log, logs = _open_log(self.log, "events", max_events, max_bytes, fsync=fsync)
+        store = SQLiteStore(
+            self.path,
+            self.synchronous,
+            self.lease,
+            max_events,
+            max_bytes,
+            source=log.source,
+            dead_letters=self.dead_letters,
+        )
+        adoption = Adoption(logs, store)
+        return LeasedQueue(store, max_events, max_bytes, accounting, log=log, adoption=adoption)
+
+    @property
+    def log(self) -> str:
+        """The directory of the logs that stand before the file."""
+        return f"{realpath(self.path)}-log"
 
 
 class RedisBuffer(Frozen):
@@ -94,18 +124,25 @@ class RedisBuffer(Frozen):
       that as many processes can deliver at a time; each user's order is kept. All processes must
       be given the same number.
     - `timeout`: the most that a call of Redis takes, in seconds, also in the calling thread.
-    - `lease`: as in SQLiteBuffer.
+    - `lease`, `dead_letters`: as in SQLiteBuffer.
+    - `log`: a directory of this machine, which is made if it is missing. `track()` appends to a
+      log in it before the event is stored, so that `kill -9` loses nothing. Without it, what was
+      tracked in the last 5 milliseconds may be lost with the process.
+
+    Events are stored by a thread of their own, in groups: `track()` never waits for the server.
 
     Raises ValueError for a wrong value, ImportError without redis-py.
     """
 
-    __slots__ = ("_server", "lease", "shards", "stream", "timeout")
+    __slots__ = ("_server", "dead_letters", "lease", "log", "shards", "stream", "timeout")
 
     _server: Server
     stream: str
     shards: int
     timeout: float
     lease: float
+    dead_letters: bool
+    log: str | None
 
     def __init__(
         self,
@@ -115,6 +152,8 @@ class RedisBuffer(Frozen):
         shards: int = 1,
         timeout: float = 0.25,
         lease: float = LEASE,
+        log: str | PathLike[str] | None = None,
+        dead_letters: bool = False,
     ) -> None:
         server = parse_server(Secret(url)) if isinstance(url, str) else None
         del url  # no variable of a frame that may raise holds a password
@@ -125,6 +164,11 @@ class RedisBuffer(Frozen):
         if shards not in range(1, _MOST_SHARDS + 1):
             raise ValueError(f"shards={shards!r}: must be a whole number from 1 to {_MOST_SHARDS}")
         self._set(_server=server, stream=stream, shards=int(shards))
+        self._set(dead_letters=_check_flag("dead_letters", dead_letters))
+        if log is not None and (not fspath(log) or "\0" in fspath(log)):
+            raise ValueError("log: must be the path of a directory")
+        # Absolute from now on: the process may change its directory.
+        self._set(log=None if log is None else str(Path(log).absolute()))
         self._set(lease=_check_seconds("lease", lease, SHORTEST_LEASE, LONGEST_LEASE))
         self._set(timeout=_check_seconds("timeout", timeout, 0.01, _LONGEST_TIMEOUT))
         try:
@@ -171,13 +215,36 @@ class RedisBuffer(Frozen):
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
         """Return the queue of this process; the client calls it once a process."""
+        from ._queue.adoption import Adoption
         from ._queue.durable import LeasedQueue
         from ._queue.redis import RedisStore
         from ._queue.redis_connection import RedisConnection
+        from ._queue.storer import get_storer
 
-        connection = RedisConnection(self._server, self.timeout)
-        store = RedisStore(connection, self.streams, self.lease, max_events, max_bytes)
-        return LeasedQueue(store, max_events, max_bytes, accounting)
+        log, logs = None, None
+        if self.log is not None:
+            owner = sha1(f"{self.address} {self.stream}".encode(), usedforsecurity=False)
+            log, logs = _open_log(self.log, owner.hexdigest()[:16], max_events, max_bytes)
+        store = RedisStore(
+            RedisConnection(self._server, self.timeout),
+            self.streams,
+            self.lease,
+            max_events,
+            max_bytes,
+            dead_letters=self.dead_letters,
+            source=None if log is None else log.source,
+        )
+        adoption = None if logs is None else Adoption(logs, store)
+        return LeasedQueue(
+            store,
+            max_events,
+            max_bytes,
+            accounting,
+            log=log,
+            adoption=adoption,
+            storer=get_storer(),
+            concurrent=True,
+        )
 
     def _fields(self) -> dict[str, Any]:
         options = {name: getattr(self, name) for name in self.__slots__ if name != "_server"}
@@ -195,7 +262,7 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
     if _has_scheme(given, "redis") or _has_scheme(given, "rediss"):
         if "@" in given.reveal().partition("?")[2]:  # a piece of the password, not of the query
             raise ValueError(_REDIS_FORM)
-        known = {"lease", "shards", "stream", "timeout"}
+        known = {"dead_letters", "lease", "log", "shards", "stream", "timeout"}
         options = _parse_options(given.reveal().partition("?")[2], known)
         return RedisBuffer(given.reveal().partition("?")[0], **options)
     raise ValueError(f"buffer: must be a URL {_FILE_HINT} or {_REDIS_HINT}")
@@ -211,7 +278,8 @@ def _parse_sqlite(url: str) -> SQLiteBuffer:
     path = server[len("sqlite://") :]
     if not path.startswith("/") or path == "/":
         raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
-    return SQLiteBuffer(unquote(path[1:]), **_parse_options(query, {"synchronous", "lease"}))
+    options = _parse_options(query, {"dead_letters", "lease", "synchronous"})
+    return SQLiteBuffer(unquote(path[1:]), **options)
 
 
 def _parse_options(query: str, known: set[str]) -> dict[str, Any]:
@@ -227,6 +295,23 @@ def _parse_options(query: str, known: set[str]) -> dict[str, Any]:
             raise ValueError(f"buffer: unknown option {name!r}; allowed: {allowed}")
         options[name] = float(value) if re.fullmatch(r"[0-9]+(\.[0-9]+)?", value) else value
     return options
+
+
+def _check_flag(name: str, value: object) -> bool:
+    flag = to_flag(value)
+    if flag not in (True, False):
+        raise ValueError(f"{name}={value!r}: must be {ALLOWED_WORDS}")
+    return flag is True
+
+
+def _open_log(
+    directory: str, owner: str, max_events: int, max_bytes: int, *, fsync: bool = False
+) -> tuple[Log, LeftLogs]:
+    """Return the log of this process, and where those of others are found that have ended."""
+    from ._queue.left_logs import LeftLogs
+    from ._queue.log import Log
+
+    return Log(directory, owner, max_events, max_bytes, fsync=fsync), LeftLogs(directory, owner)
 
 
 def _check_seconds(name: str, value: float, least: float, most: float) -> float:

@@ -49,9 +49,19 @@ class Accounting(Protocol):
     """
 
     def lost(
-        self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
+        self,
+        events: Sequence[bytes],
+        reason: Reason,
+        message: str,
+        status: int | None = None,
+        *,
+        kept: str | None = None,
     ) -> None:
-        """Report events that are gone, and count those of them that this process accepted."""
+        """Report events that are gone, and count those of them that this process accepted.
+
+        `kept`: where the buffer has them as dead letters, and what to do with them; "" when it
+        could not keep them, None when it keeps none.
+        """
 
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         """Count own events that another process delivered, or dropped and reported.
@@ -154,7 +164,11 @@ class SharedQueue(Queue, Protocol):
 
     @property
     def stored(self) -> int:
-        """How many events are in the store, as last seen. No I/O."""
+        """How many events are where they survive this process, as last seen. No I/O."""
+
+    @property
+    def unstored(self) -> int:
+        """How many events are in the memory of this process only. No I/O."""
 
 
 @runtime_checkable

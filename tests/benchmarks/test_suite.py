@@ -10,14 +10,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import pytest
 from benchmarks import page, record
+from benchmarks.case import Figure
 from benchmarks.counting_server import CountingServer
+from benchmarks.latency import compare_with_floor
 from benchmarks.packages import OURS, PUBLISHED
 from benchmarks.plots import bars
 from benchmarks.registry import CASES
-from benchmarks.report import format_number, to_lines
+from benchmarks.report import format_figure, format_number, to_lines
 from benchmarks.server_process import count_losses, run_server
 from benchmarks.summary import get_spread, percentile
-from benchmarks.verdict import TARGETS, to_better_peer_lines, to_missed_lines, to_target_lines
+from benchmarks.verdict import (
+    to_better_peer_lines,
+)
+
+from tests.benchmarks.tables import MACHINE, VARIANTS, measured, to_table
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -76,63 +82,54 @@ def test_a_number_is_shown_with_few_digits(value: float, digits: int, expected: 
     assert format_number(value, digits) == expected
 
 
-def measured(rate: float, lost: int = 0) -> dict[str, list[float]]:
-    return {"rate": [rate], "cpu": [1.0], "lost": [lost], "doubled": [0]}
+@pytest.mark.parametrize(
+    ("figure", "value", "expected"),
+    [
+        (Figure("p50", "p50", "µs"), 6.78, "6.8 µs"),
+        (Figure("rate", "events", "per s", digits=0), 92_753.4, "92,753 per s"),
+        (Figure("connections", "connections", ""), 1.0, "1.0"),
+    ],
+)
+def test_a_figure_is_shown_with_its_unit(figure: Figure, value: float, expected: str) -> None:
+    assert format_figure(value, figure) == expected
+
+
+def test_calls_are_compared_with_the_median_of_encoding() -> None:
+    found = compare_with_floor([3_000] * 98 + [8_000] * 2, [1_000] * 60 + [90_000] * 40)
+    assert (found["p50"], found["p99"], found["floor"]) == (3.0, 8.0, 1.0)
+    assert (found["times"], found["times99"]) == (3.0, 8.0)
 
 
 class TestTables:
-    VARIANTS: ClassVar[dict[str, Any]] = {
-        "": {
-            "values": {
-                OURS: measured(4000),
-                PUBLISHED: measured(1000),
-                "PostHog": measured(9000, lost=7),
-            },
-            "unavailable": {"Sentry": "cannot be installed: no\nwheel"},
-        }
-    }
-
-    def test_a_row_shows_its_ratio_and_its_losses(self) -> None:
-        text = "\n".join(to_lines("throughput", self.VARIANTS))
-        assert "| whisperr | 4,000 | 1.0 |  |  |  | 4.00 · 1.00 | 0 | 0 |" in text
+    def test_a_row_shows_its_multiple_and_its_losses(self) -> None:
+        text = "\n".join(to_lines("throughput", VARIANTS))
+        assert "| whisperr | 4,000 | 1.0 |  | 3.0 |  |  |  | 4.00 | 0 | 0 |" in text
         assert "| **7** | 0 |" in text
 
     def test_an_unavailable_package_is_named_with_the_reason(self) -> None:
-        lines = to_lines("throughput", self.VARIANTS)
+        lines = to_lines("throughput", VARIANTS)
         assert "| Sentry | not available: cannot be installed: no wheel |" in lines
 
     def test_a_fast_package_that_lost_events_is_not_the_best(self) -> None:
-        assert "events per second 4.00 (whisperr 0.2.1)" in "\n".join(
-            to_lines("throughput", self.VARIANTS)
+        assert "Beside whisperr 0.2.1, the best of the others: 4.00 times its events." in "\n".join(
+            to_lines("throughput", VARIANTS)
         )
 
     def test_a_better_peer_is_shown_with_its_losses(self) -> None:
-        (line,) = to_better_peer_lines({"throughput": self.VARIANTS})
-        assert "PostHog 9,000 (and lost 7 events)" in line
+        rate, times = to_better_peer_lines({"throughput": VARIANTS})
+        assert "whisperr 4,000 per s; PostHog 9,000 per s (and lost 7 events)" in rate
+        assert "whisperr 3.0 times `json.dumps`; PostHog 2.0 times" in times
 
-    def test_targets_are_reached_missed_or_not_measured(self) -> None:
-        lines = to_target_lines({"throughput": self.VARIANTS})
-        assert "| throughput | 4,000 | 1,000 | 4.00 | ≥ 4 | reached |" in lines
-        assert "| CPU per 1,000 events | 1.0 | 1.0 | 1.00 | ≤ 0.3 | **missed** |" in lines
-        assert "| bytes per held event | | | | | not measured |" in lines
-
-    def test_a_missed_target_is_shown_with_its_reason(self) -> None:
-        (cpu,) = [target for target in TARGETS if target.figure == "cpu"]
-        assert to_missed_lines({"throughput": self.VARIANTS}) == [f"- {cpu.label}: {cpu.why}"]
+    def test_a_figure_that_looks_the_same_is_not_better(self) -> None:
+        table = to_table(**{OURS: measured(4000.2), "PostHog": measured(4000.4)})
+        assert to_better_peer_lines({"throughput": table}) == ["In no figure of this run."]
 
     def test_a_drawing_has_a_bar_for_every_row(self) -> None:
-        drawing = bars(CASES["throughput"], self.VARIANTS[""]["values"])
+        drawing = bars(CASES["throughput"], VARIANTS[""]["values"])
         assert drawing.count("<line") == 3
 
 
 class TestRecord:
-    MACHINE: ClassVar[dict[str, object]] = {
-        "python": "CPython 3.11",
-        "system": "Linux",
-        "processor": "one",
-        "cores": 2,
-        "versions": {},
-    }
     TABLES: ClassVar[dict[str, Any]] = {
         "": {"values": {OURS: {"p50": [1.0]}, PUBLISHED: {"p50": [2.0]}}, "unavailable": {}}
     }
@@ -143,7 +140,7 @@ class TestRecord:
         monkeypatch.setattr(record, "_git", lambda *asked: "abc" if asked[0] == "rev-parse" else "")
 
     def _keep(self, name: str, *, anew: bool = False, **other: object) -> dict[str, Any]:
-        results = record.begin({**self.MACHINE, **other}, {"requests": 1.0}, anew=anew)
+        results = record.begin({**MACHINE, **other}, {"requests": 1.0}, anew=anew)
         record.add(results, name, self.TABLES, 3)
         return record.read() or {}
 
@@ -165,4 +162,4 @@ class TestRecord:
     def test_the_page_shows_what_was_measured_when_and_what_was_not(self) -> None:
         text = page.to_page(self._keep("burst"))
         assert "whisperr at commit abc, rounds: 3: burst" in text
-        assert "not measured: start, instructions, steady" in text
+        assert "not measured: start, first_request, steady" in text

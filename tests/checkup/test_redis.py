@@ -15,6 +15,7 @@ from whisperr._checkup.redis import inspect_server
 from whisperr._events.event import EventEncoder
 from whisperr._queue.redis import RedisStore
 from whisperr._queue.redis_connection import RedisConnection
+from whisperr._queue.redis_keys import get_key
 from whisperr._queue.redis_url import parse_server
 from whisperr._secret import Secret
 from whisperr.errors import StoreError
@@ -91,7 +92,7 @@ def test_a_process_that_delivers_is_seen_by_its_lease(
     redis_server: RedisServer, admin: redis.Redis
 ) -> None:
     leave(redis_server.url("shop"), 1)
-    admin.set("shop:lease", "1", px=60_000)
+    admin.set("{shop}:lease", "1", px=60_000)
     assert inspect(redis_server.url("shop"))["backlog"].text.endswith("; a process delivers now")
 
 
@@ -99,7 +100,7 @@ def test_the_age_of_the_oldest_is_by_the_clock_of_redis(
     redis_server: RedisServer, admin: redis.Redis
 ) -> None:
     milliseconds = int((time.time() - 7_300) * 1_000)
-    admin.xadd("shop", {"s": "1", "n": "1", "d": "{}"}, id=f"{milliseconds}-0")
+    admin.xadd("shop", {"1:1": "{}"}, id=f"{milliseconds}-0")
     finding = inspect(redis_server.url("shop"))["backlog"]
     assert finding.text.startswith("1 event; the oldest was added 2 h ago; ")
     assert finding.hint == HINTS["backlog_late"].fix
@@ -108,10 +109,10 @@ def test_the_age_of_the_oldest_is_by_the_clock_of_redis(
 def test_entries_that_were_set_aside_are_reported(
     redis_server: RedisServer, admin: redis.Redis
 ) -> None:
-    admin.xadd("shop:rejected", {"reason": "damaged"})
+    admin.xadd("{shop}:rejected", {"reason": "damaged"})
     finding = inspect(redis_server.url("shop"))["set aside"]
-    assert (finding.state, finding.text) == ("doubtful", "1 entry in shop:rejected")
-    assert finding.hint.endswith("redis-cli -n 0 XRANGE shop:rejected - +")
+    assert (finding.state, finding.text) == ("doubtful", "1 entry in {shop}:rejected")
+    assert finding.hint.endswith("redis-cli -n 0 XRANGE '{shop}:rejected' - +")
 
 
 def test_keys_beside_the_stream_that_hold_something_else_are_no_traceback(
@@ -119,8 +120,8 @@ def test_keys_beside_the_stream_that_hold_something_else_are_no_traceback(
 ) -> None:
     leave(redis_server.url("shop"), 1)
     for end in ("state", "lease", "rejected"):
-        admin.delete(f"shop:{end}")
-        admin.rpush(f"shop:{end}", "x")
+        admin.delete(f"{{shop}}:{end}")
+        admin.rpush(f"{{shop}}:{end}", "x")
     assert inspect(redis_server.url("shop"))["backlog"].text.startswith("1 event; ")
 
 
@@ -292,3 +293,15 @@ def test_a_redis_that_is_away(free_port: int) -> None:
     assert list(found) == ["buffer"]
     assert found["buffer"].hint == HINTS["redis_away"].fix
     assert SECRET not in str(found)
+
+
+def test_dead_letters_are_reported_where_they_are_kept(
+    redis_server: RedisServer, admin: redis.Redis
+) -> None:
+    url = redis_server.url("refusals")
+    assert "dead letters" not in inspect(url)
+    assert inspect(f"{url}&dead_letters=true")["dead letters"].text == "none"
+    admin.xadd(get_key("refusals", "dead"), {"data": "x"})
+    finding = inspect(url)["dead letters"]
+    assert (finding.state, finding.text) == ("doubtful", "1")
+    assert "whisperr dead-letters list" in finding.hint

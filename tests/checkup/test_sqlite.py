@@ -25,9 +25,11 @@ from whisperr._events.event import EventEncoder
 from whisperr._events.identify import encode_identify
 from whisperr._queue import sqlite_file
 from whisperr._queue.sqlite import SQLiteStore
+from whisperr._queue.sqlite_dead_letters import SQLiteDeadLetters
 from whisperr._queue.sqlite_file import write
 from whisperr._queue.sqlite_rows import reject
 from whisperr.dev import LocalServer
+from whisperr.errors import Loss
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -301,6 +303,20 @@ class TestContent:
         found = inspect_quietly(file)
         assert found["set aside"].state == "doubtful"
         assert found["set aside"].text == "1 row in the table rejected"
+
+    def test_dead_letters_are_reported_where_they_are_kept(self, file: Path) -> None:
+        leave(file, 1)
+        assert "dead letters" not in inspect_quietly(file)
+        store = SQLiteStore(str(file), "NORMAL", 15.0, 10_000, 1 << 26, dead_letters=True)
+        with closing(store):
+            store.claim(1)
+            store.ack(1, Loss(1, "rejected", "why", 400))
+        finding = inspect_quietly(file)["dead letters"]
+        assert (finding.state, finding.text) == ("doubtful", "1: rejected 1")
+        assert "whisperr dead-letters list" in finding.hint
+        with closing(SQLiteDeadLetters(str(file))) as found:
+            assert found.drop(["1"]) == 1
+        assert inspect_quietly(file)["dead letters"].text == "none"
 
     def test_a_damaged_file_that_was_set_aside_is_reported(self, file: Path) -> None:
         leave(file, 1)

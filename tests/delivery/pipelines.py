@@ -15,6 +15,7 @@ from whisperr._secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from whisperr._delivery.thread import DeliveryThread
     from whisperr.errors import WhisperrError
     from whisperr.testing import MemoryTransport
 
@@ -31,6 +32,12 @@ def get_batches(transport: MemoryTransport) -> list[list[Any]]:
 def get_number(one: dict[str, Any]) -> Any:
     members = one.get("properties") or one.get("traits") or one
     return members.get("n", members.get("number"))
+
+
+def await_end(delivery: DeliveryThread) -> None:
+    """Wait until the delivery threads have let go of a client that has ended."""
+    end = time.monotonic() + LIMIT
+    assert delivery.wait_until(lambda: not delivery.started, lambda: False, end)
 
 
 class Pipelines:
@@ -56,10 +63,7 @@ class Pipelines:
         for one, transport in self._made:
             transport.let_go()
             shut(one, timeout=0.0)
-            thread = one.thread._thread
-            if thread is not None:
-                thread.join(LIMIT)
-                assert not thread.is_alive()
+            await_end(one.thread)
 
 
 class Clients:

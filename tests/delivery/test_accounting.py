@@ -286,3 +286,29 @@ class TestStats:
         documented = inspect.getdoc(Stats) or ""
         assert [name for name in Stats.__slots__ if f"`{name}`" not in documented] == []
         assert list(inspect.signature(Stats).parameters) == list(Stats.__slots__)
+
+
+class TestDeadLetters:
+    def test_what_is_kept_is_dropped_all_the_same_and_its_report_says_where_it_is(self) -> None:
+        scene = Scene(5)
+        scene.accounting.settled([b"{}"] * 3, Loss(1, "rejected", "why", 400), kept="kept; look")
+        scene.accounting.lost([b"{}"], "expired", "old", kept="kept; look")
+        scene.accounting.reporter.emit(0.0, everything=True)
+        assert [one.message for one in scene.errors] == [
+            "why; 1 event dropped (rejected); kept; look",
+            "old; 1 event dropped (expired); kept; look",
+        ]
+        stats = scene.stats
+        assert stats.dropped == {"rejected": 1, "expired": 1}
+        assert stats.accepted == stats.delivered + sum(stats.dropped.values()) + stats.held
+
+    def test_a_summary_says_how_many_could_not_be_kept(self) -> None:
+        scene = Scene(3)
+        loss = Loss(1, "rejected", "why", 400)
+        scene.accounting.settled([b"{}"], loss, kept="kept; look")
+        scene.accounting.settled([b"{}"], loss, kept="")
+        scene.accounting.reporter.emit(0.0, everything=True)
+        (one,) = scene.errors
+        assert one.message == (
+            "why; 2 events dropped (rejected), 1 of them for other causes; kept; look"
+        )

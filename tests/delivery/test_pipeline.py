@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.delivery.pipelines import LIMIT, Calls, Errors, Pipelines, get_batches, shut, track
+from tests.delivery.pipelines import (
+    LIMIT,
+    Calls,
+    Errors,
+    Pipelines,
+    await_end,
+    get_batches,
+    shut,
+    track,
+)
 from whisperr import Whisperr
 from whisperr._contract import Answer, Request
 from whisperr._queue.memory import MemoryQueue
@@ -188,9 +197,7 @@ class TestShutdown:
         track(one, 1)
         shut(one, timeout=0.05)
         transport.let_go()
-        thread = one.thread._thread
-        assert thread is not None
-        thread.join(LIMIT)
+        await_end(one.thread)
         stats = one.stats()
         assert (stats.accepted, stats.delivered, stats.dropped) == (1, 0, {"shutdown": 1})
 

@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 
 from whisperr import errors
-from whisperr._delivery.wording import compose, to_fate
+from whisperr._delivery.wording import compose, describe_kept, to_fate
 
 NOT_ACCEPTED = ("invalid", "closed", "not_stored")
 
@@ -66,3 +66,24 @@ def test_what_becomes_of_events_whose_delivery_failed(
 def test_a_summary_says_how_its_other_events_differ(reason: str, where: str) -> None:
     line = compose("dropped", reason, "why", 5, 4, "do it")  # type: ignore[arg-type]
     assert line.endswith(f"({reason}), 4 of them {where}; do it")
+
+
+@pytest.mark.parametrize(
+    ("hint", "kept", "message", "then"),
+    [
+        ("", None, "why", ""),
+        ("do it", None, "why", "do it"),
+        ("", "kept there; look", "why", "kept there; look"),
+        ("do it", "kept there; look", "why", "kept there; look; do it"),
+        (
+            "do it",
+            "",
+            "why; not kept as a dead letter, since the buffer cannot take it now",
+            "do it",
+        ),
+    ],
+)
+def test_a_loss_says_whether_it_is_kept(
+    hint: str, kept: str | None, message: str, then: str
+) -> None:
+    assert describe_kept("why", hint, kept) == (message, then)

@@ -17,7 +17,7 @@ from django.test.utils import CaptureQueriesContext
 
 from tests.django.outboxes import get_bodies, get_rows, get_written, migrate_second
 from whisperr import InvalidEvent, Whisperr
-from whisperr._delivery.thread import THREAD_NAME
+from whisperr._delivery.pool import THREAD_NAME
 from whisperr.django import OutboxBuffer, conf, get_client, track_on_commit
 from whisperr.testing import capture
 

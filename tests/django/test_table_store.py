@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+from itertools import count
 from typing import TYPE_CHECKING
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from tests.django.postgres import postgres, postgres_database, postgres_server
 from tests.django.rows import (
@@ -19,10 +22,11 @@ from tests.django.rows import (
 )
 from tests.queue.queues import get_accounting
 from tests.queue.store_contract import StoreContract, claim, put, to_numbers, trust_clock
+from whisperr._queue.claim_range import FULL_SCAN_INTERVAL
 from whisperr._queue.memory import Foreign
+from whisperr._queue.table_store import RelayQueue, TableStore
 from whisperr.django.models import DeadLetter, OutboxEvent
-from whisperr.django.outbox.relay import RelayQueue
-from whisperr.errors import Loss, NotNow
+from whisperr.errors import Loss, NotNow, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -127,6 +131,87 @@ class TestClaim:
         assert store.waiting == 0
         store.ack(1, None)
         assert store.waiting == BATCH
+
+
+class TestRange:
+    """Where a relay looks for free rows; `tests/queue/test_claim_range.py` has the cases."""
+
+    @pytest.fixture
+    def events(self, queue: RelayQueue) -> list[bytes]:
+        """Three batches and two more, the first batch of which is delivered."""
+        events = make_events(3 * BATCH + 2)
+        add_rows(events)
+        assert list(queue.claim(BATCH)) == events[:BATCH]
+        queue.ack(BATCH)
+        return events
+
+    def add_with_id(self, key: int) -> bytes:
+        (data,) = make_events(1, first=9_000)
+        OutboxEvent.objects.create(pk=key, data=data)
+        return data
+
+    def test_a_relay_does_not_walk_over_the_rows_before_its_last_claim(
+        self, queue: RelayQueue, events: list[bytes]
+    ) -> None:
+        last = OutboxEvent.objects.earliest("pk").pk - 1
+        with CaptureQueriesContext(connection) as queries:
+            assert list(queue.claim(BATCH)) == events[BATCH : 2 * BATCH]
+        (select,) = [q["sql"] for q in queries if "leased_until" in q["sql"]][:1]
+        assert f'"id" > {last}' in select
+
+    def test_a_row_with_a_lower_id_is_claimed_within_a_second(
+        self, queue: RelayQueue, events: list[bytes], relays: Relays
+    ) -> None:
+        late = self.add_with_id(OutboxEvent.objects.earliest("pk").pk - 1)
+        relays.steady += FULL_SCAN_INTERVAL
+        assert list(queue.claim(BATCH)) == [late, *events[BATCH : 2 * BATCH - 1]]
+
+    def test_what_is_given_back_is_claimed_before_what_came_after_it(
+        self, queue: RelayQueue, events: list[bytes]
+    ) -> None:
+        queue.claim(BATCH)
+        queue.release()
+        assert list(queue.claim(BATCH)) == events[BATCH : 2 * BATCH]
+
+    def test_after_a_failure_the_whole_table_is_asked(
+        self, queue: RelayQueue, events: list[bytes], relays: Relays
+    ) -> None:
+        late = self.add_with_id(OutboxEvent.objects.earliest("pk").pk - 1)
+        store = get_store(queue)
+        relays.fail()
+        with pytest.raises(StoreError):
+            store.claim(BATCH)
+        relays.mend()
+        assert store.claim(BATCH)[0] == [late, *events[BATCH : 2 * BATCH - 1]]
+
+    def test_a_round_does_not_end_before_the_whole_table_was_asked(
+        self, queue: RelayQueue, events: list[bytes]
+    ) -> None:
+        late = self.add_with_id(OutboxEvent.objects.earliest("pk").pk - 1)
+        for _ in range(2):
+            queue.ack(len(queue.claim(BATCH)))
+        assert list(queue.claim(BATCH)) == events[3 * BATCH :]
+        queue.ack(2)
+        assert get_store(queue).rounds == 0
+        assert list(queue.claim(BATCH)) == [late]
+        queue.ack(1)
+        assert get_store(queue).rounds == 1
+
+    def test_nor_while_full_scans_are_so_slow_that_they_pause(self, relays: Relays) -> None:
+        ticks = count()
+        store = TableStore(relays.claims, batch=BATCH, lease=3_600, clock=lambda: next(ticks))
+        add_rows(make_events(BATCH + 2))
+        delivered = []
+        while not store.rounds:
+            assert len(delivered) < 100
+            delivered.append(len(store.claim(BATCH)[0]))
+            store.ack(delivered[-1], None)
+            if len(delivered) == 2:
+                self.add_with_id(0)  # lower than all others
+            store.poll()
+        assert delivered[:2] == [BATCH, 2]
+        assert sum(delivered) == BATCH + 3
+        assert not OutboxEvent.objects.exists()
 
 
 class TestResults:

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from argparse import ArgumentParser
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,11 @@ from tests.docs.page import get_blocks, get_text
 from whisperr._cli.command import UsageError
 from whisperr._cli.main import make_parser
 from whisperr._cli.mapping import FieldMap, is_target
+from whisperr._cli.selection import REASONS
+from whisperr._queue.dead_letters import LONGEST_AGE_DAYS, MOST, MOST_BYTES
+from whisperr._queue.sqlite import SQLiteStore
 from whisperr.dev import LocalServer
+from whisperr.errors import Loss
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,8 +57,20 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "users.csv").write_text(get_block("csv", 1), encoding="utf-8")
     (tmp_path / "segment.jsonl").write_text(json.dumps(SEGMENT), encoding="utf-8")
     mixed = f"{json.dumps(SEGMENT)}\n{json.dumps(IDENTIFY)}\n"
+    _make_dead_letters(tmp_path / "whisperr.db")
     (tmp_path / "mixed.jsonl").write_text(mixed, encoding="utf-8")
     return tmp_path
+
+
+def _make_dead_letters(path: Path) -> None:
+    """Make a buffer with 17 dead letters, the last of them with the type of the page."""
+    store = SQLiteStore(str(path), "NORMAL", 15.0, 100, 1 << 20, dead_letters=True)
+    event = b'{"event_type":"payment_failed","external_user_id":"user_8842"}'
+    for number in range(17):
+        store.append([event], number)
+        store.claim(1)
+        assert store.ack(1, Loss(1, "rejected", "the service answered HTTP 400", 400)) == 1
+    store.close()
 
 
 def run(block: str, folder: Path, url: str) -> subprocess.CompletedProcess[str]:
@@ -68,7 +85,7 @@ def run(block: str, folder: Path, url: str) -> subprocess.CompletedProcess[str]:
         "WHISPERR_BASE_URL": url,
     }
     return subprocess.run(
-        ["sh", "-ec", block],
+        ["sh", "-ec", block.replace("/var/lib/app", str(folder))],
         capture_output=True,
         text=True,
         cwd=folder,
@@ -88,7 +105,7 @@ class TestCommands:
             ended = run(block, folder, server.url)
             assert ended.returncode == 0, ended.stderr
             assert server.arrivals(status="refused") == []
-            elsewhere = "--dry-run" in block or "whisperr dev" in block
+            elsewhere = any(one in block for one in ("--dry-run", "whisperr dev", "dead-letters"))
             assert bool(server.arrivals()) is not elsewhere or "doctor" in block
 
     def test_the_rows_arrive_as_the_page_says(self, folder: Path) -> None:
@@ -125,14 +142,37 @@ class TestCommands:
         assert out.startswith(start)
 
 
+def _get_parser(command: str) -> ArgumentParser:
+    commands = next(a for a in make_parser()._actions if a.choices is not None)
+    found = dict(commands.choices or ())[command]
+    assert isinstance(found, ArgumentParser)
+    return found
+
+
 def test_every_command_is_in_the_table() -> None:
-    listed = re.findall(r"^\| `whisperr (\w+)`", get_text(PAGE), re.MULTILINE)
+    listed = re.findall(r"^\| `whisperr ([\w-]+)`", get_text(PAGE), re.MULTILINE)
     commands = next(a for a in make_parser()._actions if a.choices is not None)
     assert listed == list(commands.choices or ())
 
 
+def test_the_actions_and_reasons_of_dead_letters_are_those_of_the_code() -> None:
+    text = get_text(PAGE).split("## Dead letters")[1]
+    actions = next(a for a in _get_parser("dead-letters")._actions if a.choices is not None)
+    assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(actions.choices or ())
+    row = next(line for line in text.splitlines() if line.startswith("| `--reason`"))
+    assert tuple(re.findall("`([a-z_]+)`", row)) == REASONS
+    durability = " ".join(get_text("docs/durability.md").split())
+    assert f"At most {MOST:,} are kept, and at most {MOST_BYTES >> 20} MiB, for" in durability
+    assert f"MiB, for {LONGEST_AGE_DAYS} days" in durability
+    assert set(REASONS) <= set(re.findall(r"\| `(\w+)` \| (?:an|all) ", durability))
+
+
+def _get_targets() -> str:
+    return get_text(PAGE).split("| target |")[1].split("\n## ")[0]
+
+
 def test_the_targets_have_the_types_of_the_table() -> None:
-    rows = re.findall(r"^\| (`.*?) \|(.*)\|$", get_text(PAGE).split("| target |")[1], re.MULTILINE)
+    rows = re.findall(r"^\| (`.*?) \|(.*)\|$", _get_targets(), re.MULTILINE)
     targets = {
         target: re.findall(r":(\w+)", types)
         for names, types in rows

@@ -47,7 +47,7 @@ def test_every_block_of_python_runs_in_order(
             "django",
             ["whisperr.django"],
         )
-        assert len(clients) == 4
+        assert len(clients) == 5
         assert len(server.arrivals(status="accepted")) == len(clients) + 1
         assert (tmp_path / "whisperr.db").exists()
 
@@ -65,7 +65,11 @@ def test_the_table_of_redis_options_has_the_defaults_of_the_code() -> None:
     config = RedisBuffer("redis://localhost")
     rows = dict(re.findall(r"^\| `(\w+)` \| `([^`]+)` \|", PAGE, re.MULTILINE))
     assert set(rows) == {*RedisBuffer.__slots__} - {"_server"}
-    assert {name: f"{getattr(config, name)}" for name in rows} == {**rows, "lease": "15.0"}
+    assert {name: f"{getattr(config, name)}" for name in rows} == {
+        **rows,
+        "lease": "15.0",
+        "dead_letters": "False",
+    }
 
 
 def test_every_buffer_is_in_the_guide_and_in_the_table_of_costs() -> None:

@@ -11,10 +11,12 @@ import pytest
 
 from tests.docs.page import PAGES, ROOT, get_blocks
 from whisperr import Whisperr
+from whisperr._cli.main import main
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from whisperr import WhisperrError
 
@@ -27,9 +29,21 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
         yield started
 
 
+async def create_tables(names: dict[str, Any]) -> None:
+    async with names["engine"].begin() as connection:
+        await connection.run_sync(names["metadata"].create_all)
+
+
 def asgi(names: dict[str, Any], server: LocalServer) -> None:
     from starlette.testclient import TestClient
 
+    asyncio.run(create_tables(names))
+    with TestClient(names["api"]) as browser:
+        assert browser.post("/orders").status_code == 200
+    assert main(["relay", "--database", "sqlite:///app.db", "--once"]) == 0
+    (placed,) = server.arrivals()
+    assert (placed.user, placed.type) == ("user_8842", "order_placed")
+    server.reset()
     for app, path in (("app", "/cancel"), ("api", "/upgrade"), ("application", "/export")):
         with TestClient(names[app]) as browser:
             assert browser.post(path, headers={"x-user": "user_8842"}).status_code == 200
@@ -43,10 +57,16 @@ def asgi(names: dict[str, Any], server: LocalServer) -> None:
 
 def flask(names: dict[str, Any], server: LocalServer) -> None:
     browser = names["app"].test_client()
+    names["metadata"].create_all(names["engine"])
     assert browser.post("/cancel").json == {"message_id": None}
     with browser.session_transaction() as session:
         session["user_id"] = "user_8842"
     assert browser.post("/cancel").json != {"message_id": None}
+    assert browser.post("/orders").text == "placed"
+    assert main(["relay", "--database", "sqlite:///app.db", "--once"]) == 0
+    assert [a.type for a in server.arrivals()] == ["order_placed"]
+    server.reset()
+    names["engine"].dispose()
     done = names["app"].test_cli_runner().invoke(args=["expire-trials"])
     assert done.exit_code == 0, done.output
     for app in ("app", "shop"):
@@ -90,6 +110,15 @@ def opentelemetry(names: dict[str, Any], server: LocalServer) -> None:
     assert server.arrivals()[1].body["properties"] == {"n": 1}
 
 
+def sqlalchemy(names: dict[str, Any], server: LocalServer) -> None:
+    asyncio.run(names["downgrade"](1))
+    assert main(["relay", "--database", "sqlite:///app.db", "--once"]) == 0
+    assert [(a.user, a.type, a.body["properties"]) for a in server.arrivals()] == [
+        ("1", "plan_upgraded", {"plan": "pro"}),
+        ("1", "plan_downgraded", {"plan": "free"}),
+    ]
+
+
 def integrations(names: dict[str, Any], server: LocalServer) -> None:
     errors: list[WhisperrError] = []
 
@@ -112,12 +141,13 @@ def integrations(names: dict[str, Any], server: LocalServer) -> None:
 
 # What each guide needs, and what its code does when it is used.
 GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer], None]]] = {
-    "asgi": (("fastapi",), asgi),
+    "asgi": (("fastapi", "sqlalchemy", "aiosqlite", "greenlet"), asgi),
     "aws_lambda": ((), aws_lambda),
     "celery": (("celery",), celery),
     "integrations": ((), integrations),
     "opentelemetry": (("opentelemetry.sdk",), opentelemetry),
-    "flask": (("flask",), flask),
+    "flask": (("flask", "sqlalchemy"), flask),
+    "sqlalchemy": (("sqlalchemy", "aiosqlite", "greenlet"), sqlalchemy),
 }
 # Which test runs the code of the other pages.
 RUN_BY = {
@@ -147,7 +177,10 @@ def test_the_code_of_every_page_is_run() -> None:
 
 @pytest.mark.usefixtures("_no_client_of_the_process")
 @pytest.mark.parametrize("guide", GUIDES)
-def test_the_code_of_a_guide_runs_and_does_what_it_says(guide: str, server: LocalServer) -> None:
+def test_the_code_of_a_guide_runs_and_does_what_it_says(
+    guide: str, server: LocalServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where their databases are
     needed, use = GUIDES[guide]
     for module in needed:
         if find_spec(module.partition(".")[0]) is None or find_spec(module) is None:
@@ -156,6 +189,7 @@ def test_the_code_of_a_guide_runs_and_does_what_it_says(guide: str, server: Loca
     blocks = get_blocks(f"docs/{guide}.md", "python")
     assert blocks
     for number, block in enumerate(blocks):
-        exec(compile(block, f"docs/{guide}.md, block {number + 1}", "exec"), names)
+        code = compile(block, f"docs/{guide}.md, block {number + 1}", "exec", dont_inherit=True)
+        exec(code, names)
     use(names, server)
     assert [a.problems for a in server.arrivals(status="refused")] == []

@@ -15,8 +15,8 @@ from tests.docs.page import ROOT, get_blocks, get_names, get_rows, get_text, pas
 from tests.docs.pasted import run, run_python
 from whisperr import Whisperr
 from whisperr._delivery.accounting import _DROPPED, _NEVER_ACCEPTED, Stats
+from whisperr._delivery.pool import THREAD_NAME
 from whisperr._delivery.reporter import ANONYMOUS_INTERVAL, INTERVAL
-from whisperr._delivery.thread import THREAD_NAME
 from whisperr.dev import LocalServer
 from whisperr.errors import WhisperrError
 from whisperr.testing import MemoryTransport

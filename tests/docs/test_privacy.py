@@ -120,8 +120,12 @@ def test_a_file_of_events_is_for_its_owner_only_and_has_no_key(tmp_path: Path) -
     transport = MemoryTransport()
     client = Whisperr(KEY, buffer=f"sqlite:///{file}", transport=transport, flush_interval=60)
     client.track("ada", "seen")
-    files = sorted(tmp_path.iterdir())
+    client._get_pipeline().queue.poll()  # type: ignore[attr-defined]  # a shared queue: it stores
+    (log,) = (tmp_path / "events.db-log").iterdir()
+    files = sorted(path for path in tmp_path.iterdir() if path.is_file())
     assert [path.name for path in files] == ["events.db", "events.db-shm", "events.db-wal"]
+    files.append(log)
     assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert stat.S_IMODE(log.parent.stat().st_mode) == 0o700
     assert not any(KEY.encode() in path.read_bytes() for path in files)
     client.shutdown()

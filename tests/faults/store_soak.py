@@ -174,7 +174,7 @@ class RedisFaults:
         }
 
     def damage_sums(self) -> None:
-        self._run("HSET", "soak:state", "bytes", "abc", "taken_rows", "-7")
+        self._run("HSET", "{soak}:state", "bytes", "abc", "taken_rows", "-7")
 
     def add_foreign_entry(self) -> None:
         self._run("XADD", "soak", "*", "foo", "bar")
@@ -183,10 +183,10 @@ class RedisFaults:
         self._run("DEL", "soak")
 
     def remove_state(self) -> None:
-        self._run("DEL", "soak:state")
+        self._run("DEL", "{soak}:state")
 
     def take_lease(self) -> None:
-        self._run("SET", "soak:lease", "x", "KEEPTTL")
+        self._run("SET", "{soak}:lease", "x", "KEEPTTL")
 
     def remove_everything(self) -> None:
         self._run("FLUSHALL")

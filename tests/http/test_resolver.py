@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.http.raw_server import LIMIT, OK, REQUEST, answers, make_transport, serving
-from whisperr._http.resolver import Resolver
+from whisperr._http.resolver import Resolver, encode_host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,9 +168,9 @@ class TestWithoutThreads:
     def test_the_name_is_resolved_in_the_calling_thread(
         self, monkeypatch: pytest.MonkeyPatch, system: System
     ) -> None:
-        asked: list[str] = []
+        asked: list[bytes] = []
 
-        def here(host: str, *_: Any, **named: Any) -> list[Any]:
+        def here(host: bytes, *_: Any, **named: Any) -> list[Any]:
             if named.get("flags"):
                 raise socket.gaierror(socket.EAI_NONAME, "not a number")
             asked.append(host)
@@ -179,7 +179,7 @@ class TestWithoutThreads:
         refuse_threads(monkeypatch)
         monkeypatch.setattr(_socket, "getaddrinfo", here)
         assert resolve(Resolver()) == [PLACE]
-        assert (asked, system.calls) == (["collect.example"], 0)
+        assert (asked, system.calls) == ([b"collect.example"], 0)
 
     def test_known_addresses_are_used_without_asking(
         self, monkeypatch: pytest.MonkeyPatch, system: System
@@ -207,7 +207,7 @@ other = interpreters.create(isolated=False)
 interpreters.run_string(other, '''
 import sys, time, _thread
 sys.path[:0] = {path!r}
-from whisperr._http.resolver import Resolver
+from whisperr._http.resolver import Resolver, encode_host
 _thread.start_new_thread = None
 assert Resolver().resolve("localhost", 80, time.monotonic() + 10)
 print("resolved", flush=True)
@@ -257,3 +257,24 @@ def test_a_resolver_that_hangs_does_not_hold_up_the_exit() -> None:
     )
     assert done.stdout == "202\n", done.stderr
     assert time.monotonic() - began < 40
+
+
+class TestNames:
+    @pytest.mark.parametrize(
+        "host",
+        [
+            *("localhost", "localhost.", "127.0.0.1", "::1", "fd00::1%lo", "A_b.example"),
+            *("x" * 63, "xn--bcher-kva.example", "b\u00fccher.example", "\uff11\uff12\uff17.0.0.1"),
+        ],
+    )
+    def test_a_name_is_encoded_as_python_does(self, host: str) -> None:
+        assert encode_host(host) == host.encode("idna")
+
+    @pytest.mark.parametrize(
+        "host", ["a..b", "..", ".example", "x" * 64, "x" * 64 + ".b", "\u00fc..b", "\u00fc" * 64]
+    )
+    def test_what_python_cannot_encode_is_an_error_of_the_connection(self, host: str) -> None:
+        with pytest.raises(UnicodeError):
+            host.encode("idna")
+        with pytest.raises(OSError, match="not the name of a host"):
+            encode_host(host)

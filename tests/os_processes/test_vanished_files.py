@@ -38,11 +38,12 @@ print(client.shutdown(60))
 """
 
 
+@pytest.mark.parametrize("before", ["", "import socket"], ids=["bare", "sockets loaded"])
 @pytest.mark.parametrize(
     ("kind", "end"), [("directory", "deleted"), ("directory", "replaced"), ("archive", "deleted")]
 )
 def test_a_client_made_before_its_files_vanish_delivers(
-    server: LocalServer, tmp_path: Path, kind: str, end: str
+    server: LocalServer, tmp_path: Path, kind: str, end: str, before: str
 ) -> None:
     release = tmp_path / "release"
     shutil.copytree(PACKAGE, release / "whisperr")
@@ -51,7 +52,7 @@ def test_a_client_made_before_its_files_vanish_delivers(
     # Not measured: a report of coverage would look for the files.
     env = {name: text for name, text in os.environ.items() if "COVERAGE" not in name}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, server.url, str(release), end],
+        [sys.executable, "-c", f"{before}\n{PROGRAM}", server.url, str(release), end],
         env={**env, "PYTHONPATH": str(release)},
         capture_output=True,
         text=True,

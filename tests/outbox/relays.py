@@ -77,6 +77,15 @@ def relay(
     return Host(command, server, **get_environment(database), **variables)
 
 
+def relay_by_url(database: Database | SQLiteFile, server: LocalServer, *options: str) -> Host:
+    """Start `whisperr relay`, which knows nothing of Django."""
+    url = f"sqlite:///{database.name}"
+    if database.host:
+        url = f"postgresql+psycopg://postgres@/{database.name}?host={database.host}"
+    command = [sys.executable, "-W", "error", "-m", "whisperr", "relay", *OFTEN, *options]
+    return Host(command, server, WHISPERR_DATABASE_URL=url)
+
+
 def manage(database: Database | SQLiteFile, *command: str, code: int = 0) -> str:
     """Run another command of Django, and return its output."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))

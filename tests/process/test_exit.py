@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.delivery.pipelines import LIMIT, Pipelines, get_batches, shut, track
+from tests.delivery.pipelines import LIMIT, Pipelines, await_end, get_batches, shut, track
 from whisperr import Whisperr
 from whisperr._contract import Answer, Request
 from whisperr._process.exit import pipelines, shutdown_all
@@ -108,17 +108,15 @@ class TestSignals:
         assert one.stats().delivered == (2 if call == "track" else 1)
 
 
-def test_a_client_that_is_gone_still_delivers_and_then_its_thread_ends() -> None:
+def test_a_client_that_is_gone_still_delivers_and_then_no_thread_keeps_it() -> None:
     transport = MemoryTransport()
     client = Whisperr("wrk_test", flush_interval=3_600.0, transport=transport)
     client.track("u", "e", {"n": 1})
-    thread = client._get_pipeline().thread._thread
-    assert thread is not None
+    delivery = client._get_pipeline().thread
     del client
     gc.collect()
     transport.await_request()
-    thread.join(LIMIT)
-    assert not thread.is_alive()
+    await_end(delivery)
     assert get_batches(transport) == [[1]]
 
 
@@ -127,14 +125,13 @@ def test_what_clients_that_are_gone_have_left_is_not_kept_for_ever() -> None:
         transport = MemoryTransport()
         client = Whisperr("wrk_test", flush_interval=3_600.0, transport=transport)
         client.track("u", "e", {"n": 1})
-        thread = client._get_pipeline().thread._thread
+        delivery = client._get_pipeline().thread
         del client
         gc.collect()
         # The exit would wait for it. A weak reference from before may be dead: see `exit.keep`.
         (left,) = [one for one in pipelines() if vars(one)["_transport"] is transport]
         transport.await_request()
-        assert thread is not None
-        thread.join(LIMIT)
+        await_end(delivery)
         return weakref.ref(left)
 
     first = come_and_go()

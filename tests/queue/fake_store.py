@@ -7,16 +7,24 @@ from typing import TYPE_CHECKING
 
 from tests.delivery.rig import event
 from tests.queue.queues import RecordingAccounting
-from whisperr._queue.durable import RETRY, LeasedQueue
+from whisperr._queue.adoption import Adoption
+from whisperr._queue.durable import LeasedQueue
+from whisperr._queue.intake import RETRY
+from whisperr._queue.left_logs import LeftLogs
+from whisperr._queue.log import Log
 from whisperr._queue.store import StoreFullError
 from whisperr.errors import StoreError
 from whisperr.testing import FakeClock
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from pathlib import Path
 
+    from whisperr._queue.storer import Storer
     from whisperr.errors import Loss, NotNow
 
+OWNER = "events"
+ROOM = 1_000_000
 EVENTS = [event(number) for number in range(8)]
 
 
@@ -32,8 +40,10 @@ class FakeStore:
         self.owned = True
         self.calls: list[str] = []
         self.appended_to = 0
+        self.adopted: list[tuple[int, int, bytes]] = []
         self.rejected = 0
         self.full = False
+        self.kept: str | None = None
         self.free = threading.Event()
         self.free.set()
 
@@ -57,6 +67,14 @@ class FakeStore:
             raise StoreFullError("no room")
         self.rows += [(number + at, data) for at, data in enumerate(events)]
         self.appended_to = number + len(events)
+        return ()
+
+    def adopt(self, events: Sequence[bytes], source: int, number: int) -> Sequence[bytes]:
+        self._record("adopt")
+        known = {at for of, at, _ in self.adopted if of == source}
+        new = [(source, at, one) for at, one in enumerate(events, number) if at not in known]
+        self.adopted += new
+        self.rows += [(at - 1_000, data) for _, at, data in new]
         return ()
 
     def take_rejected(self) -> int:
@@ -111,12 +129,29 @@ class FakeStore:
 class Scene:
     """A leased queue over a fake store, and what it reports."""
 
-    def __init__(self, max_events: int = 100) -> None:
+    def __init__(
+        self,
+        max_events: int = 100,
+        *,
+        logs: Path | None = None,
+        storer: Storer | None = None,
+        store: FakeStore | None = None,
+    ) -> None:
+        """`logs`: the directory of a log before the store."""
         self.clock = FakeClock()
-        self.store = FakeStore()
+        self.store = FakeStore() if store is None else store
         self.accounting = RecordingAccounting()
+        self.log = None if logs is None else Log(str(logs), OWNER, max_events, ROOM, fsync=False)
         self.queue = LeasedQueue(
-            self.store, max_events, 1_000_000, self.accounting, clock=self.clock
+            self.store,
+            max_events,
+            ROOM,
+            self.accounting,
+            clock=self.clock,
+            log=self.log,
+            adoption=None if logs is None else Adoption(LeftLogs(str(logs), OWNER), self.store),
+            storer=storer,
+            concurrent=storer is not None,
         )
 
     def put(self, *numbers: int) -> list[bytes]:

@@ -9,14 +9,21 @@ from typing import TYPE_CHECKING
 from tests.queue.queues import ROOM, RecordingAccounting, get_stored
 from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.redis import RedisStore
+from whisperr._queue.redis_connection import RedisConnection
+from whisperr._queue.redis_dead_letters import RedisDeadLetters
+from whisperr._queue.redis_keys import get_key
+from whisperr._queue.redis_url import parse_server
 from whisperr._queue.sqlite import SQLiteStore
-from whisperr.buffers import parse_buffer_url
+from whisperr._queue.sqlite_dead_letters import SQLiteDeadLetters
+from whisperr._secret import Secret
+from whisperr.buffers import RedisBuffer, parse_buffer_url
 from whisperr.testing import FakeClock
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.redis_server import RedisServer
+    from whisperr._queue.dead_letters import DeadLetters
 
 LEASE = 15.0
 
@@ -27,6 +34,7 @@ class Processes(ABC):
     def __init__(self) -> None:
         self.steady = 0.0  # their monotonic clock
         self.made: list[LeasedQueue] = []
+        self.dead_letters = False  # whether those that start from now on keep them
 
     def start(self, max_events: int = 100, max_bytes: int = ROOM) -> LeasedQueue:
         """Return the queue of a new process."""
@@ -57,6 +65,10 @@ class Processes(ABC):
     def end_lease(self) -> None:
         """Make the lease in the store run out."""
 
+    def open_dead_letters(self) -> DeadLetters:
+        """Return the dead letters, as the command opens them; those of outboxes have another."""
+        raise NotImplementedError
+
     @abstractmethod
     def fail(self) -> None:
         """Make the store unusable."""
@@ -84,11 +96,15 @@ class SQLiteProcesses(Processes):
             max_bytes,
             lambda: self.now,
             lambda: self.steady,
+            dead_letters=self.dead_letters,
         )
         return LeasedQueue(store, max_events, max_bytes, accounting, clock=lambda: self.steady)
 
     def get_stored(self) -> list[bytes]:
         return get_stored(self.made[0])
+
+    def open_dead_letters(self) -> SQLiteDeadLetters:
+        return SQLiteDeadLetters(str(self.path))
 
     def pass_time(self, seconds: float) -> None:
         """Let so much time pass on both clocks."""
@@ -130,11 +146,15 @@ class RedisProcesses(Processes):
         self._options = options
 
     def make(self, max_events: int, max_bytes: int, accounting: RecordingAccounting) -> LeasedQueue:
-        url = self.redis.url(self.stream, **{"timeout": 5, **self._options})
-        queue = parse_buffer_url(url).open(max_events, max_bytes, accounting)
+        queue = parse_buffer_url(self._get_url()).open(max_events, max_bytes, accounting)
         assert isinstance(queue, LeasedQueue)
         queue._clock = lambda: self.steady
+        queue._storer = None  # so that an event is in the store when `put` returns
         return queue
+
+    def _get_url(self) -> str:
+        options = {"timeout": 5, "dead_letters": self.dead_letters, **self._options}
+        return self.redis.url(self.stream, **options)
 
     @property
     def store(self) -> RedisStore:
@@ -146,11 +166,18 @@ class RedisProcesses(Processes):
     def get_stored(self) -> list[bytes]:
         return get_stored(self.made[0])
 
+    def open_dead_letters(self) -> RedisDeadLetters:
+        config = parse_buffer_url(self._get_url())
+        assert isinstance(config, RedisBuffer)
+        server = parse_server(Secret(config.url))
+        assert server is not None
+        return RedisDeadLetters(RedisConnection(server, 5.0), config.streams)
+
     def get_lease_left(self) -> float:
-        return int(self.client.pttl(f"{self.stream}:lease")) / 1_000
+        return int(self.client.pttl(get_key(self.stream, "lease"))) / 1_000
 
     def end_lease(self) -> None:
-        assert self.client.delete(f"{self.stream}:lease") == 1
+        assert self.client.delete(get_key(self.stream, "lease")) == 1
 
     def fail(self) -> None:
         self.redis.stop()

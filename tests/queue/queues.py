@@ -8,6 +8,7 @@ from tests.redis_server import connect
 from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.memory import MemoryQueue
 from whisperr._queue.redis import RedisStore
+from whisperr._queue.redis_connection import RedisConnection
 from whisperr._queue.sqlite import SQLiteStore
 from whisperr.buffers import SQLiteBuffer, parse_buffer_url
 
@@ -29,6 +30,7 @@ class RecordingAccounting:
     def __init__(self) -> None:
         self.settled: dict[str, int] = {}
         self.losses: list[tuple[str, list[bytes]]] = []
+        self.kept: list[str | None] = []
         self.reports: list[str] = []
         self.problem: str | None = None
         self.lost_own = 0
@@ -36,9 +38,16 @@ class RecordingAccounting:
         self.loss_messages: list[str] = []
 
     def lost(
-        self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
+        self,
+        events: Sequence[bytes],
+        reason: Reason,
+        message: str,
+        status: int | None = None,
+        *,
+        kept: str | None = None,
     ) -> None:
         self.losses.append((reason, list(events)))
+        self.kept.append(kept)
 
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         self.settled[outcome] = self.settled.get(outcome, 0) + count
@@ -64,8 +73,12 @@ def get_accounting(queue: LeasedQueue) -> RecordingAccounting:
 class QueueMaker:
     """Makes queues of one kind, each in a store of its own, and closes them all."""
 
-    def __init__(self, kind: str, directory: Path, redis: RedisServer | None = None) -> None:
+    def __init__(
+        self, kind: str, directory: Path, redis: RedisServer | None = None, *, log: bool = True
+    ) -> None:
+        """Without `log`, an event is in the file when `put` returns."""
         self.kind = kind
+        self._log = log
         self._redis = redis
         self._directory = directory
         self._made: list[Queue] = []
@@ -84,12 +97,16 @@ class QueueMaker:
             return MemoryQueue(max_events, max_bytes)
         if self.kind == "sqlite":
             file = SQLiteBuffer(self._directory / f"{name}.db")
-            return file.open(max_events, max_bytes, accounting)
+            if self._log:
+                return file.open(max_events, max_bytes, accounting)
+            store = SQLiteStore(file.path, file.synchronous, file.lease, max_events, max_bytes)
+            return LeasedQueue(store, max_events, max_bytes, accounting)
         assert self._redis is not None
         stream = f"{self._directory.name} {name}".replace(" ", "-")
         config = parse_buffer_url(self._redis.url(stream, timeout=5))
         queue = config.open(max_events, max_bytes, accounting)
         assert isinstance(queue, LeasedQueue)
+        queue._storer = None  # so that an event is in the store when `put` returns
         return queue
 
     def close_all(self) -> None:
@@ -99,15 +116,25 @@ class QueueMaker:
 
 def get_stored(queue: LeasedQueue) -> list[bytes]:
     """Return everything in the store of a queue, in order, also what is claimed."""
+    if queue._transit.log is not None:
+        queue.store_pending()
     store = queue._store
     if isinstance(store, RedisStore):
+        assert isinstance(store._connection, RedisConnection)
         client = connect(store._connection._server.port)
         entries = [e for stream in store._streams for e in client.xrange(stream.keys[0])]
-        return [fields[b"d"] for _, fields in entries]
+        return [data for _, fields in entries for data in fields.values()]
     assert isinstance(store, SQLiteStore)
     query = "SELECT data FROM event ORDER BY position"
     rows = store._session.read(lambda db, _: db.execute(query).fetchall())
     return [data for (data,) in rows]
+
+
+def store(queue: Queue, data: bytes) -> None:
+    """Put an event that is in the store, where there is one, when this returns."""
+    queue.put(data)
+    if isinstance(queue, LeasedQueue):
+        queue.store_pending()
 
 
 def take_all(queue: Queue) -> list[bytes]:

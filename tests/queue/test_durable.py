@@ -104,7 +104,7 @@ class TestFailures:
             return moved
 
         monkeypatch.setattr(Transit, "store_all", store_and_interrupt)
-        scene.queue._store_memory()
+        scene.queue._store_transit()
         assert scene.store.data == EVENTS[:1]
 
 
@@ -196,7 +196,7 @@ class TestThreads:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[QueueMaker]:
-    made = QueueMaker("sqlite", tmp_path)
+    made = QueueMaker("sqlite", tmp_path, log=False)
     yield made
     made.close_all()
 
@@ -234,7 +234,7 @@ class TestInterruption:
             queue.claim(1)  # stores what an interrupted call left, if it was not a put
             queue.release()
             if act == "put":
-                assert len(queue._memory) == 0, f"line {at}"
+                assert len(queue._transit.memory) == 0, f"line {at}"
             stored = get_stored(queue)
             assert sorted(stored) == sorted(put_events[len(put_events) - len(stored) :]), (
                 f"line {at}"

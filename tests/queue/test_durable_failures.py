@@ -11,7 +11,8 @@ import pytest
 from tests.delivery.rig import event, identify
 from tests.queue.fake_store import EVENTS, FakeStore, Scene
 from tests.queue.queues import RecordingAccounting
-from whisperr._queue.durable import RETRY, LeasedQueue
+from whisperr._queue.durable import LeasedQueue
+from whisperr._queue.intake import RETRY
 from whisperr.errors import Loss, NotNow
 from whisperr.testing import FakeClock
 

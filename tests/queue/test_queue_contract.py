@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.queue.queues import KINDS, QueueMaker, take_all
+from tests.queue.queues import KINDS, QueueMaker, store, take_all
 from whisperr._contract import MAX_BATCH_BYTES
 from whisperr._events.layout import IDENTIFY_HEAD
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, get_size
@@ -173,7 +173,7 @@ class TestRelease:
     def test_without_room_the_oldest_events_are_dropped(self, make: QueueMaker) -> None:
         queue = make(b"a", b"b", b"c", max_events=3)
         queue.claim(2)
-        queue.put(b"d")
+        store(queue, b"d")
         assert list(queue.release()) == [b"a"]
         assert take_all(queue) == [b"b", b"c", b"d"]
 

@@ -62,14 +62,14 @@ def test_what_was_stored_without_an_answer_is_not_stored_twice(
     processes = make_processes()
     a = processes.start()
     put(a, 1, 2)
-    run = processes.store._connection.run
+    run = processes.store._append_connection.run
 
     def run_without_answer(*arguments: Any) -> None:
         run(*arguments)
-        processes.store._connection.run = run  # type: ignore[method-assign]  # of this object
+        processes.store._append_connection.run = run  # type: ignore[method-assign]  # of this object
         raise StoreError("no answer")
 
-    processes.store._connection.run = run_without_answer  # type: ignore[method-assign,assignment]
+    processes.store._append_connection.run = run_without_answer  # type: ignore[method-assign,assignment]
     a.put(event(3))
     processes.pass_retry()
     a.put(event(4))

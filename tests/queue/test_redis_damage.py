@@ -11,6 +11,7 @@ from tests.queue.processes import RedisProcesses
 from tests.queue.queues import get_accounting
 from tests.queue.store_contract import claim, claim_all, put, to_numbers
 from whisperr import Whisperr
+from whisperr._queue import redis_keys
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.testing import MemoryTransport
 
@@ -34,15 +35,15 @@ def processes(redis_server: RedisServer, tmp_path: Path) -> Iterator[RedisProces
 
 def get_key(processes: RedisProcesses, what: str) -> str:
     """Return the name of a key of the first process, or of the stream without `what`."""
-    store = processes.store
-    return {
-        "stream": processes.stream,
-        "state": f"{processes.stream}:state",
-        "lease": f"{processes.stream}:lease",
-        "last": f"{processes.stream}:last:{store._me.decode()}",
-        "endings": f"{processes.stream}:endings:{store._me.decode()}",
-        "rejected": f"{processes.stream}:rejected",
-    }[what]
+    if what == "stream":
+        return processes.stream
+    suffix = f":{processes.store._me.decode()}" if what == "last" else ""
+    return redis_keys.get_key(processes.stream, what + suffix)
+
+
+def get_endings(processes: RedisProcesses) -> list[str]:
+    """Return the keys in which outcomes are counted: one of them for this week."""
+    return [redis_keys.get_key(processes.stream, f"endings:{number}") for number in range(2)]
 
 
 def set_field(field: str, value: str) -> Callable[[Redis, str], object]:
@@ -120,12 +121,13 @@ class TestTypes:
         assert get_accounting(a).problem is None
         assert claim_all(a) == [2]
 
-    @pytest.mark.parametrize("what", ["endings", "rejected"])
+    @pytest.mark.parametrize("what", ["endings:0", "endings:1", "rejected"])
     def test_keys_beside_it_of_another_type_stop_nothing(
         self, processes: RedisProcesses, what: str
     ) -> None:
         a, b = processes.start(), processes.start()
-        processes.client.set(get_key(processes, what), "not ours")
+        key = get_key(processes, what)
+        processes.client.set(key, "not ours")
         put(a, 1)
         processes.client.xadd(processes.stream, {"foo": "bar"})
         put(a, 2)
@@ -133,6 +135,7 @@ class TestTypes:
         a.poll()
         assert a.settled(a.tail())
         assert get_accounting(a).problem is get_accounting(b).problem is None
+        assert (processes.client.get(key), processes.client.ttl(key)) == (b"not ours", -1)
 
 
 class TestLease:
@@ -147,6 +150,11 @@ class TestLease:
             assert 0 < processes.client.pttl(key) <= 15_000
         processes.client.delete(key)
         assert claim_all(a) == [1]
+
+
+def to_fields(processes: RedisProcesses, outcomes: dict[str, str]) -> dict[str, str]:
+    source = processes.store._me.decode()
+    return {f"{source}:{outcome}": count for outcome, count in outcomes.items()}
 
 
 class TestNumbers:
@@ -165,7 +173,8 @@ class TestNumbers:
         self, processes: RedisProcesses, outcomes: dict[str, str]
     ) -> None:
         a, b = processes.start(), processes.start()
-        processes.client.hset(get_key(processes, "endings"), mapping=outcomes)
+        for key in get_endings(processes):
+            processes.client.hset(key, mapping=to_fields(processes, outcomes))
         put(a, 1)
         assert claim(b) == [1]
         a.poll()
@@ -178,7 +187,8 @@ class TestNumbers:
     def test_too_many_outcomes_count_no_event_twice(self, processes: RedisProcesses) -> None:
         a = processes.start()
         put(a, 1, 2)
-        processes.client.hset(get_key(processes, "endings"), "delivered", "500")
+        for key in get_endings(processes):
+            processes.client.hset(key, mapping=to_fields(processes, {"delivered": "500"}))
         a.poll()
         assert get_accounting(a).settled == {}
         assert claim_all(a) == [1, 2]
@@ -191,7 +201,7 @@ class TestForeignEntries:
         a = processes.start()
         processes.client.xadd(processes.stream, {"foo": "bar"})
         put(a, 1)
-        processes.client.xadd(processes.stream, {"s": "1", "n": "x", "d": "{}"})
+        processes.client.xadd(processes.stream, {"1:x": "{}"})
         many = {str(number): "value" for number in range(9_000)}
         processes.client.xadd(processes.stream, {"long": "v" * 5_000, **many})
         put(a, 2)
@@ -219,7 +229,7 @@ class TestForeignEntries:
     @pytest.mark.parametrize("data", [b"", b"text", b'{"event_type":"cut', b"\xff\xfe", b"[1]"])
     def test_damaged_events_are_set_aside(self, processes: RedisProcesses, data: bytes) -> None:
         a = processes.start()
-        fields = {b"s": processes.store._me, b"n": b"77", b"d": data}
+        fields = {processes.store._me + b":77": data}
         processes.client.xadd(processes.stream, fields)
         put(a, 1)
         assert claim_all(a) == [1]
@@ -273,7 +283,7 @@ class TestSums:
 
 
 def delete_all(processes: RedisProcesses) -> None:
-    for key in processes.client.scan_iter(f"{processes.stream}*"):
+    for key in processes.client.scan_iter(f"*{processes.stream}*"):
         processes.client.delete(key)
 
 

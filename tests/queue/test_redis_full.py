@@ -12,6 +12,7 @@ from tests.queue.processes import RedisProcesses
 from tests.queue.queues import get_accounting
 from tests.queue.store_contract import claim, claim_all, put, to_numbers
 from whisperr import Whisperr
+from whisperr._queue.redis_keys import get_key
 from whisperr.errors import NotNow
 from whisperr.testing import MemoryTransport
 
@@ -98,13 +99,13 @@ def test_damage_heals_while_it_is_full(processes: RedisProcesses) -> None:
     a = processes.start()
     put(a, 1)
     processes.client.xadd(processes.stream, {"foo": "bar"})
-    processes.client.hset(f"{processes.stream}:state", "bytes", "abc")
-    processes.client.set(f"{processes.stream}:lease", "another")
+    processes.client.hset(get_key(processes.stream, "state"), "bytes", "abc")
+    processes.client.set(get_key(processes.stream, "lease"), "another")
     set_full(processes, full=True)
     a.poll()
     with pytest.raises(NotNow):
         a.claim(10)
-    processes.client.delete(f"{processes.stream}:lease")
+    processes.client.delete(get_key(processes.stream, "lease"))
     assert claim_all(a) == [1]
     assert get_accounting(a).lost_others == 1
 

@@ -15,6 +15,7 @@ from tests.delivery.rig import event
 from tests.queue.processes import RedisProcesses
 from tests.queue.queues import get_accounting
 from whisperr._queue.memory import count_own
+from whisperr._queue.redis_keys import get_key
 from whisperr.errors import NotNow
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ CASES = int(os.environ.get("WHISPERR_FUZZ_CASES", "150"))
 SEED = int(os.environ.get("WHISPERR_FUZZ_SEED", "1"))
 STEPS = 40
 SUMS = ("rows", "bytes", "newest", "owner", "taken_to", "taken_rows", "taken_bytes", "front_to")
-FIELDS = (*SUMS, "check", "first", "last", "ack", "delivered", "queue_full", "lost", "-")
+FIELDS = (*SUMS, "check", "first", "last", "from", "to", "ack", "delivered", "queue_full", "-")
 VALUES = ("", "abc", "-1", "0", "3", "1e9", "99999999999999999999", "0-0", "5-5", "9" * 19 + "-0")
-ENDS = ("", ":state", ":lease", ":rejected", ":last:{me}", ":endings:{me}")
+ENDS = ("", "state", "lease", "rejected", "last:{me}", "endings:0", "endings:1")
 
 
 class Case:
@@ -101,7 +102,7 @@ class Case:
 
     def end_leases(self) -> None:
         for stream in self.streams:
-            self.client.delete(f"{stream}:lease")
+            self.client.delete(get_key(stream, "lease"))
 
     def count(self, at: int, events: Sequence[bytes]) -> None:
         self.ended[at] += count_own(events)
@@ -111,10 +112,12 @@ class Case:
         me = store._me.decode()  # type: ignore[attr-defined]  # of the Redis store
         stream = self.random.choice(self.streams)
         end = self.random.choice(ENDS).format(me=me)
-        key = (self.streams[0] if "endings" in end else stream) + end
+        key = get_key(stream, end) if end else stream
         field, value = self.random.choice(FIELDS), self.random.choice(VALUES)
         client = self.client
-        copy = {b"s": me.encode(), b"n": b"%d" % self.accepted[at], b"d": event(1)}
+        if "endings" in end:
+            field = f"{me}:{field}"
+        copy = {f"{me}:{self.accepted[at]}": event(1)}
         acts: dict[str, Callable[[], object]] = {
             "hset": lambda: client.hset(key, field, value),
             "hdel": lambda: client.hdel(key, field),
@@ -123,7 +126,7 @@ class Case:
             "lpush": lambda: client.lpush(key, value),
             "persist": lambda: client.persist(key),
             "xadd": lambda: client.xadd(stream, {field: value}),
-            "xadd like ours": lambda: client.xadd(stream, {"s": "1", "n": "1", "d": value}),
+            "xadd like ours": lambda: client.xadd(stream, {"1:1": value}),
             "xadd a copy": lambda: client.xadd(stream, copy),
             "xtrim": lambda: client.xtrim(stream, maxlen=self.random.randrange(5)),
             "xdel": lambda: client.xdel(stream, self.random.choice(client.xrange(stream))[0]),
@@ -137,12 +140,14 @@ class Case:
 
     def finish(self) -> None:
         """Repair what has another type; then everything must end."""
-        types = {"": b"stream", ":state": b"hash", ":lease": b"string"}
         for stream in self.streams:
-            for key in self.client.scan_iter(f"{stream}*"):
-                end = key.decode().removeprefix(stream)
-                expected = types.get(end, b"stream" if end == ":rejected" else b"hash")
-                if self.client.type(key) != expected:
+            types = {
+                stream: b"stream",
+                get_key(stream, "rejected"): b"stream",
+                get_key(stream, "lease"): b"string",
+            }
+            for key in self.client.scan_iter(f"*{stream}*"):
+                if self.client.type(key) != types.get(key.decode(), b"hash"):
                     self.client.delete(key)
         for turn in range(200):
             at = turn % 2
@@ -162,7 +167,7 @@ class Case:
             assert get_accounting(queue).problem is None
             assert self.get_ended(at, queue) == self.accepted[at]
             queue.drain()
-        self.client.delete(*self.client.scan_iter(f"{self.processes.stream}*"))
+        self.client.delete(*self.client.scan_iter(f"*{self.processes.stream}*"))
 
     def get_ended(self, at: int, queue: LeasedQueue) -> int:
         counts = get_accounting(queue)

@@ -52,7 +52,7 @@ class Scene:
 
     @property
     def accepted(self) -> int:
-        return self.queue._memory.tail()
+        return self.queue.tail()
 
     def claim(self) -> Sequence[bytes]:
         try:

@@ -196,4 +196,4 @@ def test_a_password_that_is_encoded_is_decoded(redis_server: RedisServer) -> Non
     finally:
         queue.drain()  # type: ignore[union-attr]  # a queue
         admin.acl_deluser("whisperr-test")
-        admin.delete(*admin.scan_iter("encoded*"))
+        admin.delete(*admin.scan_iter("*encoded*"))

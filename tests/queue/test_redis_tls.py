@@ -27,13 +27,14 @@ LIMIT = 30.0
 
 
 class Front:
-    """A TLS server in front of a Redis, one connection at a time."""
+    """A TLS server in front of a Redis, with a thread for each connection."""
 
     def __init__(self, context: ssl.SSLContext, redis_port: int) -> None:
         self._context = context
         self._redis_port = redis_port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
+        self._connections: list[threading.Thread] = []
         self._thread = threading.Thread(target=self._serve, daemon=True)
         self._thread.start()
 
@@ -42,6 +43,8 @@ class Front:
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self._thread.join(LIMIT)
+        for thread in self._connections:
+            thread.join(LIMIT)
 
     def _serve(self) -> None:
         while True:
@@ -49,11 +52,16 @@ class Front:
                 plain, _ = self._listener.accept()
             except OSError:
                 return
-            plain.settimeout(LIMIT)
-            with plain, suppress(OSError):  # the client may refuse the certificate
-                client = self._context.wrap_socket(plain, server_side=True)
-                with client, socket.create_connection(("127.0.0.1", self._redis_port)) as server:
-                    self._relay(client, server)
+            thread = threading.Thread(target=self._serve_one, args=(plain,), daemon=True)
+            self._connections.append(thread)
+            thread.start()
+
+    def _serve_one(self, plain: socket.socket) -> None:
+        plain.settimeout(LIMIT)
+        with plain, suppress(OSError):  # the client may refuse the certificate
+            client = self._context.wrap_socket(plain, server_side=True)
+            with client, socket.create_connection(("127.0.0.1", self._redis_port)) as server:
+                self._relay(client, server)
 
     def _relay(self, client: ssl.SSLSocket, server: socket.socket) -> None:
         """Copy in both directions until one end is closed, in one thread: SSL objects need that."""

@@ -14,7 +14,8 @@ import pytest
 from tests.delivery.rig import event
 from tests.interrupting import interrupt_everywhere
 from tests.queue.queues import RecordingAccounting
-from whisperr._queue.durable import RETRY, LeasedQueue
+from whisperr._queue.durable import LeasedQueue
+from whisperr._queue.intake import RETRY
 from whisperr._queue.sqlite import SQLiteStore
 from whisperr.errors import NotNow
 from whisperr.testing import FakeClock
@@ -130,7 +131,7 @@ def test_after_it_nothing_is_stuck_and_each_event_is_there_once(
             if not opened:
                 scene.store.close()
         interrupt(act_on(scene, name))
-        if name == "put" and not scene.queue._memory.tail() > 3:
+        if name == "put" and not scene.queue.tail() > 3:
             scene.put[event(5)] -= 1  # interrupted before it was accepted
             scene.put = +scene.put
         scene.check()
@@ -188,7 +189,7 @@ def test_a_batch_from_memory_is_stored_once(tmp_path: Path) -> None:
         locker.close()
         scene.clock.now += RETRY
         interrupt(lambda: scene.queue.put(event(6)))
-        if scene.queue._memory.tail() > 5:
+        if scene.queue.tail() > 5:
             scene.put[event(6)] += 1
         scene.check()
         scene.close()

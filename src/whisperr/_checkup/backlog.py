@@ -5,15 +5,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from whisperr._contract import MAX_AGE_DAYS
+from whisperr._foreign import printable
 
 from .findings import Finding, find, to_count, to_duration, to_size
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from whisperr._options import Config
 
 # The longest pause after giving up is two minutes: what waits for longer is not delivered.
 _LATE = 300.0
 _INTERVALS = 10
+_LONGEST_TEXT = 200
 _NEARLY_FULL = 0.9
 _DAYS_BEFORE_REFUSAL = 3
 _NEARLY_TOO_OLD = (MAX_AGE_DAYS - _DAYS_BEFORE_REFUSAL) * 86_400.0
@@ -30,6 +34,16 @@ class Backlog(NamedTuple):
     age: float | None
     since: str
     is_claimed: bool
+
+
+def inspect_dead_letters(count: int, reasons: Mapping[str, int] | None = None) -> Finding:
+    """Return the finding about what the server refused and the store kept, by reason if known."""
+    if not count:
+        return Finding("dead letters", "ok", "none")
+    parts = ", ".join(f"{reason} {number:,}" for reason, number in sorted((reasons or {}).items()))
+    return find(
+        "kept_refused", f"{count:,}{': ' if parts else ''}{printable(parts, _LONGEST_TEXT)}"
+    )
 
 
 def inspect_backlog(backlog: Backlog, config: Config) -> Finding:

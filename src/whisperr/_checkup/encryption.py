@@ -9,6 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whisperr._http.tls import get_default_context
 from whisperr._process.interruption import is_interruption
 
 from .certificate import get_issuer
@@ -50,7 +51,7 @@ def inspect_encryption(
     """
     began = time.monotonic()
     try:
-        used = context or ssl.create_default_context()
+        used = context or get_default_context()
         connection.encrypt(used, target.server, target.deadline)
     except OSError as error:
         if is_interruption(error):
@@ -59,8 +60,6 @@ def inspect_encryption(
             issuer = _find_issuer(target, addresses)
             return _to_unknown_authority(target, error, issuer, has_own=context is not None)
         return _to_failure(target, error)
-    except ValueError:  # of `wrap_socket`, for a name that no certificate can have
-        return find("tls_failed", f"{target.server}: no name of a host")
     version, certificate, _ = connection.get_session()
     return Finding(
         "encryption", "ok", f"{version}{_describe_certificate(certificate)}{took(began)}"

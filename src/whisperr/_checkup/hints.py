@@ -410,6 +410,11 @@ HINTS: dict[str, Hint] = {
         "rows wait, and no relay has claimed them for a minute",
         "run python manage.py whisperr_relay as a service; its log says why if it runs",
     ),
+    "kept_refused": _doubtful(
+        "dead letters",
+        "the server has refused events, and the buffer has kept them",
+        "look at them: whisperr dead-letters list; then replay or drop them",
+    ),
     "dead_letters": _doubtful(
         "dead letters",
         "the server has refused events for good",

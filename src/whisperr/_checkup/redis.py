@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from whisperr._process.interruption import is_interruption
 from whisperr._queue.redis_connection import RedisConnection
+from whisperr._queue.redis_keys import get_key
 from whisperr._queue.redis_url import parse_server
 from whisperr._secret import Secret
 from whisperr.errors import StoreError
 
-from .backlog import Backlog, inspect_backlog
+from .backlog import Backlog, inspect_backlog, inspect_dead_letters
 from .findings import Finding, find, to_count, to_milliseconds, to_size
 
 if TYPE_CHECKING:
@@ -146,26 +147,34 @@ def _inspect_memory(info: Mapping[str, str]) -> Finding:
 
 
 def _inspect_streams(redis: Asks, buffer: RedisBuffer, config: Config) -> Iterator[Finding]:
-    events, size, rejected, is_claimed = 0, 0, 0, False
+    events, size, rejected, dead, is_claimed = 0, 0, 0, 0, False
     oldest: list[float] = []
     seconds, microseconds = redis.ask("TIME")
     now = int(seconds) + int(microseconds) / 1e6  # its clock has made the ids
     for stream in buffer.streams:
         events += redis.ask("XLEN", stream)
-        size += _to_int(_ask_leniently(redis, "HGET", f"{stream}:state", "bytes"))
-        is_claimed |= bool(_ask_leniently(redis, "EXISTS", f"{stream}:lease"))
-        rejected += _to_int(_ask_leniently(redis, "XLEN", f"{stream}:rejected"))
+        size += _to_int(_ask_leniently(redis, "HGET", get_key(stream, "state"), "bytes"))
+        is_claimed |= bool(_ask_leniently(redis, "EXISTS", get_key(stream, "lease")))
+        rejected += _to_int(_ask_leniently(redis, "XLEN", get_key(stream, "rejected")))
+        dead += _to_int(_ask_leniently(redis, "XLEN", get_key(stream, "dead")))
         first = redis.ask("XRANGE", stream, "-", "+", "COUNT", 1)
         oldest += [now - int(id_.partition(b"-")[0]) / 1e3 for id_, _ in first]
     age = max(*oldest, 0.0) if oldest else None
     backlog = Backlog(events, size or None, age, "was added", is_claimed=is_claimed)
     yield inspect_backlog(backlog, config)
+    yield _inspect_set_aside(buffer, rejected)
+    if dead or buffer.dead_letters:
+        yield inspect_dead_letters(dead)
+
+
+def _inspect_set_aside(buffer: RedisBuffer, rejected: int) -> Finding:
     if not rejected:
-        yield Finding("set aside", "ok", "nothing")
-        return
-    command = f"redis-cli -n {_get_database(buffer)} XRANGE {buffer.streams[0]}:rejected - +"
-    text = f"{to_count(rejected, 'entry').replace('entrys', 'entries')} in {buffer.stream}:rejected"
-    yield find("set_aside", text, store=f"the stream {buffer.stream}", command=command)
+        return Finding("set aside", "ok", "nothing")
+    key = get_key(buffer.streams[0], "rejected")
+    command = f"redis-cli -n {_get_database(buffer)} XRANGE '{key}' - +"
+    count = to_count(rejected, "entry").replace("entrys", "entries")
+    text = f"{count} in {get_key(buffer.stream, 'rejected')}"
+    return find("set_aside", text, store=f"the stream {buffer.stream}", command=command)
 
 
 def _ask_leniently(redis: Asks, *words: object) -> Any:  # noqa: ANN401  # as `ask`

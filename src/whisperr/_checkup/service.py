@@ -6,7 +6,6 @@ trusted but its status, the error code in it, and its `Date`.
 
 from __future__ import annotations
 
-import json
 import time
 from datetime import timezone
 from email.utils import parsedate_to_datetime
@@ -15,7 +14,7 @@ from urllib.parse import urlsplit
 
 from whisperr._address import LOOPBACK
 from whisperr._contract import AUTH, MAX_AGE_DAYS, RETRY, Misconfigured, classify, is_key_accepted
-from whisperr._delivery.verdict import parse_error_code
+from whisperr._delivery.body import get_error_code, parse_object
 from whisperr._events.batch import to_request
 from whisperr._http.transport import HttpTransport
 from whisperr._process.interruption import is_interruption
@@ -55,7 +54,7 @@ def inspect_service(config: Config, *, reached: bool) -> Iterator[Finding]:
         yield answer
         yield Finding("clock", "skipped", "no answer")
         return
-    is_ours = _is_object(answer.body)
+    is_ours = parse_object(answer.body) is not None
     yield _inspect_key(answer, is_ours=is_ours)
     yield _inspect_answer(answer, duration, config.base_url, is_ours=is_ours)
     yield inspect_clock(answer.headers.get("date", ""), at + duration / 2)
@@ -87,16 +86,8 @@ def _send(config: Config) -> Answer | Finding:
     return answer
 
 
-def _is_object(body: bytes) -> bool:
-    """Return whether an answer is a JSON object, as all answers of the service are."""
-    try:
-        return isinstance(json.loads(body), dict)
-    except (ValueError, RecursionError):
-        return False
-
-
 def _inspect_key(answer: Answer, *, is_ours: bool) -> Finding:
-    code = parse_error_code(answer.body)
+    code = get_error_code(parse_object(answer.body))
     status = f"HTTP {answer.status}" + (f", {code}" if code else "")
     accepted = is_key_accepted(answer.status)
     if accepted is False and answer.body and not is_ours:

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING
 from whisperr._events.layout import get_time
 from whisperr._process.interruption import is_interruption
 from whisperr._queue import sqlite_file as file
+from whisperr._queue.sqlite_dead_letters import count_dead_letters
 from whisperr._queue.sqlite_rows import LAST, count, fetch_all, read_state
 
-from .backlog import Backlog, inspect_backlog
+from .backlog import Backlog, inspect_backlog, inspect_dead_letters
 from .findings import Finding, find, to_count, to_size
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def inspect_sqlite(buffer: SQLiteBuffer, config: Config) -> Iterator[Finding]:
         return
     yield _inspect_space(real.parent)
     if exists:
-        yield from _inspect_content(real, config)
+        yield from _inspect_content(real, buffer, config)
 
 
 def _inspect_directory(path: str, real: Path) -> Finding | None:
@@ -148,18 +149,20 @@ def _inspect_space(folder: Path) -> Finding:
     return Finding("space", "ok", text)
 
 
-def _inspect_content(real: Path, config: Config) -> Iterator[Finding]:
+def _inspect_content(real: Path, buffer: SQLiteBuffer, config: Config) -> Iterator[Finding]:
     try:
-        backlog, rejected = _read(real)
+        backlog, rejected, dead = _read(real)
     except sqlite3.Error as error:
         yield _to_trouble(str(real), error)._replace(name="backlog")
         return
     yield inspect_backlog(backlog, config)
     yield from _inspect_set_aside(real, rejected)
+    if dead is not None or buffer.dead_letters:
+        yield inspect_dead_letters(sum((dead or {}).values()), dead)
 
 
-def _read(real: Path) -> tuple[Backlog, int]:
-    """Return what waits, and how many rows were set aside."""
+def _read(real: Path) -> tuple[Backlog, int, dict[str, int] | None]:
+    """Return what waits, how many rows were set aside, and the dead letters by reason."""
     log = Path(f"{real}-wal")  # which is there while a process has the file open
     if not log.exists():
         try:
@@ -170,10 +173,12 @@ def _read(real: Path) -> tuple[Backlog, int]:
     return _read_through(_connect(real, immutable=False))
 
 
-def _read_through(db: sqlite3.Connection) -> tuple[Backlog, int]:
+def _read_through(
+    db: sqlite3.Connection,
+) -> tuple[Backlog, int, dict[str, int] | None]:
     with closing(db):
         db.execute("BEGIN")  # all is read as it is at one moment
-        return _read_backlog(db), _count_rejected(db)
+        return _read_backlog(db), _count_rejected(db), count_dead_letters(db)
 
 
 def _read_backlog(db: sqlite3.Connection) -> Backlog:

@@ -25,6 +25,10 @@ _HINTS = {
     "identify": "; traits are written as --trait key=value",
     "doctor": "; an address is written --base-url URL",
     "dev": "; options of a command follow its name, as in: whisperr dev -- python app.py --debug",
+    **{
+        f"dead-letters {action}": "; a filter that begins with - is written after --"
+        for action in ("list", "show", "replay", "drop")
+    },
     "tail": "; it always follows; a filter that begins with - is written after --",
 }
 
@@ -154,7 +158,7 @@ def _make_parsers() -> tuple[Parser, list[str]]:
     """Return the parser and the names of its commands."""
     from whisperr._version import __version__
 
-    from . import doctor, import_file, local, send
+    from . import dead_letters, doctor, import_file, local, outbox, relay, send
     from .command import Parser
 
     parser = Parser(
@@ -162,6 +166,6 @@ def _make_parsers() -> tuple[Parser, list[str]]:
     )
     parser.add_argument("--version", action="version", version=f"whisperr {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (local, send, import_file, doctor):
+    for module in (local, send, import_file, doctor, dead_letters, relay, outbox):
         module.add_to(commands)
     return parser, list(commands.choices)

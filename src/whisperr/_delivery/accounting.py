@@ -17,6 +17,7 @@ from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, count_own
 
 from .reporter import INTERVAL, Tally
+from .wording import describe_kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -64,8 +65,10 @@ class Stats(Frozen):
     - `not_accepted`: calls that became no event, by reason (`"invalid"`, `"vetoed"`, `"closed"`,
       `"not_stored"`).
     - `held_bytes`: what waiting events take, in bytes; with a shared buffer those of all.
-    - `stored`: events in a shared buffer, those of all processes, as last seen; 0 for one in
-      memory and for the Django outbox, whose table `manage.py whisperr_outbox` counts.
+    - `stored`: events in a durable buffer or its log, those of all processes, as last seen; 0 for
+      a buffer in memory and for an outbox, whose table its commands count.
+    - `unstored`: events that a durable buffer has in the memory of this process only: on their way
+      to a Redis without a log, or because the store and the log cannot be used.
     - `requests`, `retries`: requests made, and those of them that repeated a failed one.
     - `state`: `"running"`, `"paused"` (after giving up; a flush or time ends it), `"closed"`,
       `"disabled"`.
@@ -85,6 +88,7 @@ class Stats(Frozen):
         "retries",
         "state",
         "stored",
+        "unstored",
     )
 
     accepted: int
@@ -98,6 +102,7 @@ class Stats(Frozen):
     retries: int
     state: State
     stored: int
+    unstored: int
 
     def __init__(
         self,
@@ -112,11 +117,12 @@ class Stats(Frozen):
         retries: int = 0,
         state: State = "running",
         stored: int = 0,
+        unstored: int = 0,
     ) -> None:
         self._set(accepted=accepted, delivered=delivered, held=held, held_bytes=held_bytes)
         self._set(dropped=dict(dropped or {}), not_accepted=dict(not_accepted or {}))
         self._set(problem=problem, requests=requests, retries=retries, state=state)
-        self._set(stored=stored)
+        self._set(stored=stored, unstored=unstored)
 
 
 class ClientAccounting:
@@ -184,10 +190,17 @@ class ClientAccounting:
             self.requests += 1
             self.retries += again
 
-    def settled(self, part: Sequence[bytes], loss: Loss | None, hint: str = "") -> None:
+    def settled(
+        self,
+        part: Sequence[bytes],
+        loss: Loss | None,
+        hint: str = "",
+        kept: str | None = None,
+    ) -> None:
         """Count the events of a request: delivered, but for the first `loss.count` of them.
 
-        `hint`: what to do about the loss, where its reason alone does not say it.
+        `hint`: what to do about the loss, where its reason alone does not say it. `kept`: as in
+        `lost`.
         """
         lost = 0 if loss is None else loss.count
         self._deliver(count_own(part[lost:]))
@@ -195,8 +208,9 @@ class ClientAccounting:
             # A 202 does not say which events it refused, unless it refused all of them.
             known = part if lost == len(part) else ()
             tally = Tally(self.dropped, loss.reason, count_own(part[:lost]))
+            message, then = describe_kept(loss.message, hint, kept)
             self.reporter.add(
-                "dropped", loss.message, loss.reason, loss.status, lost, known, tally, then=hint
+                "dropped", message, loss.reason, loss.status, lost, known, tally, then=then
             )
 
     def failing(
@@ -225,12 +239,21 @@ class ClientAccounting:
     # -- what a queue counts: `protocols.Accounting`
 
     def lost(
-        self, events: Sequence[bytes], reason: Reason, message: str, status: int | None = None
+        self,
+        events: Sequence[bytes],
+        reason: Reason,
+        message: str,
+        status: int | None = None,
+        *,
+        kept: str | None = None,
     ) -> None:
         """Count and report accepted events that are gone; events of other processes: report."""
         if events:
             tally = Tally(self.dropped, reason, count_own(events))
-            self.reporter.add("dropped", message, reason, status, len(events), events, tally)
+            message, then = describe_kept(message, "", kept)
+            self.reporter.add(
+                "dropped", message, reason, status, len(events), events, tally, then=then
+            )
 
     def lost_from(self, leaving: list[bytes], reason: Reason, message: str) -> None:
         """Do what `lost` does, and empty the list in the same step: nothing is counted twice."""
@@ -274,12 +297,13 @@ class ClientAccounting:
         held_bytes: int,
         state: State,
         problem: str | None,
-        stored: int = 0,
+        stored: tuple[int, int] = (0, 0),
         count_queued: Callable[[], int] = int,
         deferrals: Deferrals | None = None,
     ) -> Stats:
         """Return the counts of one moment, with those of events that wait outside of the queue.
 
+        `stored`: how many events are in a store, and how many in memory on their way there.
         `count_queued`: how many events the queue counted.
         """
         with self._lock:
@@ -304,7 +328,8 @@ class ClientAccounting:
             requests=requests,
             retries=retries,
             state=state,
-            stored=stored,
+            stored=stored[0],
+            unstored=stored[1],
         )
 
     def _to_reason(self, outcome: str) -> str:

@@ -1,12 +1,15 @@
 """The HTTP transport, imported when it is needed first: that costs more than all our imports.
 
-The files of the program may be gone then: so its code is read at once, the delivery thread imports
-what it needs of the standard library as soon as it starts, and what is missing is reported.
+Where the process has imported what the transport needs of the standard library, it is imported at
+once. Elsewhere the files of the program may be gone by then: so its code is read at once, the
+delivery thread imports all else as soon as it starts, and what is missing is reported.
 """
 
 from __future__ import annotations
 
-from whisperr._process.imports import first_use, import_kept, json_loads, keep_code
+import sys
+
+from whisperr._process.imports import first_use, import_kept, keep_code
 from whisperr._process.logger import log
 
 from .description import UNKNOWN
@@ -31,6 +34,7 @@ HTTP_MODULES = (
     "readiness",
     "resolver",
     "response",
+    "tls",
     "transport",
 )
 _FILES_GONE = "if the files of this program have been replaced or deleted, restart the process"
@@ -42,7 +46,15 @@ class LazyTransport:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._http: HttpTransport | None = None
-        keep_code("whisperr._http", HTTP_MODULES)
+        if "socket" not in sys.modules:
+            keep_code("whisperr._http", HTTP_MODULES)
+            return
+        # As in most servers. What is missing is our own code only, and importing it here takes
+        # a millisecond; in the delivery thread each file waits for a main thread that computes.
+        try:
+            import_kept(_TRANSPORT)
+        except ImportError:  # reported by the request that needs it
+            return
 
     def load(self) -> None:
         """Import what a request needs."""
@@ -89,7 +101,6 @@ def to_load(http: LazyTransport | None) -> Callable[[], None]:
 
     def load() -> None:
         try:
-            json_loads()
             if http is not None:
                 http.load()
         except Exception as error:  # noqa: BLE001  # reported by the request that needs it

@@ -64,6 +64,7 @@ class Pipeline:
     def __init__(self, config: Config) -> None:
         self.process = get_process()
         self._config = config
+        self.max_bytes: int = config.max_queue_bytes  # of its events, wherever they wait
         self._http = None if config.transport is not None else LazyTransport(config)
         self._transport: Transport = self._http or config.transport
         self.reporter = Reporter(config.on_error, _notify(ref(self)), debug=config.debug)
@@ -90,9 +91,7 @@ class Pipeline:
         )
         self.scheduler = self._make_scheduler(config)
         self.thread = DeliveryThread(self.scheduler, to_load(self._http))
-        self.deferrals = Deferrals(
-            config.max_queue_size, config.max_queue_bytes, self.thread.wake_waiting
-        )
+        self.deferrals = Deferrals(config.max_queue_size, self.max_bytes, self.thread.wake_waiting)
         process_exit.register(self)
         if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
             from whisperr._process.uwsgi import check_host
@@ -131,15 +130,10 @@ class Pipeline:
         """Whether everything is over, the last report included."""
         return self.scheduler.ended and self.reporter.due() is None
 
-    @property
-    def has_thread(self) -> bool:
-        """Whether a thread delivers; without one a call that waits does."""
-        return self.thread.started
-
     def put(self, data: bytes, call_site: str | None = None) -> bool:
         """Accept one encoded event; False when it was not kept. `call_site` as in `reject`."""
         if self.sink is not None:
-            return self._put_into_sink(self.sink, data, call_site)
+            return self.put_into(self.sink, data, call_site)
         try:
             dropped = self.queue.put(data)
             if self._count is not None:
@@ -157,7 +151,7 @@ class Pipeline:
         self._overflow(data, dropped)
         return dropped[-1] is not data
 
-    def _put_into_sink(self, sink: Sink, data: bytes, call_site: str | None) -> bool:
+    def put_into(self, sink: Sink, data: bytes, call_site: str | None = None) -> bool:
         """Put one event where another process takes it from; it is accepted when it is there."""
         try:
             dropped = sink.put(data)
@@ -285,7 +279,7 @@ class Pipeline:
         ended = self.thread.wait_until(lambda: scheduler.ended, lambda: False, deadline)
         if not ended and not self.thread.is_mine:
             scheduler.abandon()
-            self.thread.wake_waiting()
+            self.thread.release()
         given_up = self.deferrals.give_up()
         if given_up:
             self.accounting.lost_deferred(given_up, "shutdown", NEVER_SETTLED)
@@ -329,7 +323,7 @@ class Pipeline:
             self.queue.held_bytes,
             state,
             self.scheduler.problem,
-            0 if self._shared is None else self._shared.stored,
+            (0, 0) if self._shared is None else (self._shared.stored, self._shared.unstored),
             self.queue.tail if self._count is None else int,
             self.deferrals,
         )

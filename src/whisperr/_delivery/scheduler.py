@@ -39,7 +39,7 @@ from whisperr._events.batch import to_request
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
-from whisperr._queue.memory import QUEUE_FULL, MemoryQueue
+from whisperr._queue.memory import QUEUE_FULL, CountedQueue, MemoryQueue
 from whisperr.errors import NotNow
 
 from .backoff import get_pause
@@ -194,33 +194,50 @@ class Scheduler:
         return self.state == CLOSED
 
     @property
+    def holds_events(self) -> bool:
+        """Whether events of this process wait or are being sent."""
+        return self._in_flight is not None or not self._queue.settled(self._queue.tail())
+
+    @property
     def paused(self) -> bool:
         """Whether automatic delivery pauses after giving up."""
         return self._holds.until(PAUSE) > self._clock()
 
     # -- for the delivery thread
 
-    def step(self, longest: float = NEVER) -> float:
+    def step(
+        self, longest: float = NEVER, about_to_block: Callable[[float], object] = bool
+    ) -> float:
         """Do what is due now. Return the time (monotonic) of the next call, NEVER: at a wake-up.
 
         Returns a time in the past when there is more to do at once. A request takes `longest`
         seconds at most: a thread that delivers while it waits may have less than request_timeout.
+        `about_to_block` is called before what may take long, with its limit in seconds.
         """
         now = self._clock()
-        self._reporter.emit(now)
+        reports_at = self._reporter.due()
+        if reports_at is not None and reports_at <= now:
+            about_to_block(NEVER)
+            self._reporter.emit(now)
         if self.abandoned:
             self._in_flight = None
             return NEVER
         if self._idle_at is not None and now >= self._idle_at:
+            about_to_block(0.0)
             self.disconnect()  # before a request: it may be long dead, as after a frozen process
         if self._shared is not None and now >= (self._poll_at or now):
+            about_to_block(NEVER)
             self._poll_at = now + self._shared.poll()
         if self._in_flight is None and self._is_due(now):
+            if self._shared is not None:
+                about_to_block(NEVER)
             self._start(now)
         if self._in_flight is not None and now >= self._holds.until(RETRY):
+            about_to_block(min(longest, self._request_timeout))
             self._attempt(self._in_flight, now, longest)
             return now
         if self._may_end(now):
+            about_to_block(NEVER)  # it reports what is left
             self.abandon()
             self.disconnect()
             return NEVER
@@ -312,8 +329,7 @@ class Scheduler:
     def _may_end(self, now: float) -> bool:
         if self.state == OPEN:
             return False
-        empty = self._in_flight is None and self._queue.settled(self._queue.tail())
-        return empty or (self.state == DRAINING and now >= self._deadline)
+        return not self.holds_events or (self.state == DRAINING and now >= self._deadline)
 
     def _get_next_step(self, now: float) -> float:
         holds = self._holds
@@ -406,7 +422,8 @@ class Scheduler:
             self._once = False
         # Not when a shutdown has already given these events up.
         if verdict.settled and self._queue.ack(verdict.settled, verdict.loss) == verdict.settled:
-            self._accounting.settled(part, verdict.loss, verdict.hint)
+            kept = self._queue.kept if isinstance(self._queue, CountedQueue) else None
+            self._accounting.settled(part, verdict.loss, verdict.hint, kept)
         give_up = verdict.give_up
         if verdict.wait is not None and (verdict.asked or give_up is None):
             self._holds.set(RETRY, now + verdict.wait)

@@ -1,4 +1,4 @@
-"""The delivery thread calls the scheduler; where no thread can run, a waiting thread does.
+"""What a client has of the delivery threads; where none can run, a waiting thread does their work.
 
 Threads: any thread may call any method, also from a signal handler or from `on_error`. Threads wait
 here and nowhere else, always with a bound that the caller or the scheduler sets. A step that fails,
@@ -15,57 +15,59 @@ import sys
 from whisperr._foreign import printable
 from whisperr._process import threads
 from whisperr._process.imports import first_use
-from whisperr._process.interruption import (
-    belongs_to_caller,
-    enter_own_thread,
-    leave_own_thread,
-)
+from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
 from whisperr._process.mutex import Mutex
 from whisperr._process.real_clock import monotonic
-from whisperr._process.signals import block_in_this_thread, get_thread_id
 from whisperr._process.wake_up import WakeUp
 
+from .pool import PATIENCE, get_pool
 from .scheduler import AFTER_A_BUG, NEVER
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from threading import Thread
 
+    from .pool import DeliveryThreads, PoolThread
     from .scheduler import Scheduler
 
 _LONGEST_TEXT = 300
 _NO_THREAD = "the delivery thread cannot be started"
 _TOO_LATE = "this client was made after the exit has ended the clients of the process"
 _NEXT = "call flush() where events must not wait"
-THREAD_NAME = f"{threads.NAMES}delivery"
 
 
 class DeliveryThread:
-    """Runs one scheduler in one process, and lets other threads wait for what it does."""
+    """Has one scheduler run by the delivery threads, and lets other threads wait for what it does.
+
+    It joins them with its first wake-up, and leaves them when its scheduler has ended.
+    """
 
     def __init__(self, scheduler: Scheduler, load: Callable[[], object] = bool) -> None:
-        """`load` imports what delivery needs; the thread calls it before all else."""
+        """`load` imports what delivery needs; the delivery thread calls it before all else."""
         # Not when the package is imported, where it would be a third of the time; and not when the
         # thread is started, maybe by one that `threading` would then take for the main thread.
         with first_use():
             import threading
         self._threading = threading
         self._scheduler = scheduler
-        self._load = load
-        self._wake_up = WakeUp()
+        self._load: Callable[[], object] | None = load
+        self._pool: DeliveryThreads | None = None
+        self._wake_up = WakeUp()  # for a waiting thread that does the work
         self._turn = Mutex()  # held by the thread that is in `scheduler.step`
         self._waiting: set[WakeUp] = set()
-        self._starting = Mutex()
-        self._thread: Thread | None = None
         self._warned = False
         self._calls_deliver = False  # no thread can be started, but others go on that track
+        # When there is something to do: what the last step said, or since when it was woken.
+        self._due_at = NEVER
+        self._woken_at = NEVER
+        self._blocked_until = 0.0  # after a step that failed
+        self.slow = False
 
     @property
     def started(self) -> bool:
-        """Whether the thread was started, and nothing has ended it."""
-        return self._thread is not None
+        """Whether it has joined the delivery threads, and nothing has ended that."""
+        return self._pool is not None
 
     @property
     def in_step(self) -> bool:
@@ -89,38 +91,69 @@ class DeliveryThread:
         try:
             # So that further puts do not wake the thread again; `set_wake_at` resets it.
             scheduler.wake_at = sys.maxsize
+            self._set_woken()
             if not self._ensure_thread():
                 scheduler.set_wake_at()  # no thread will: the next event tries again
                 if self._calls_deliver and not interrupted:
                     self._deliver_in_call()
         except BaseException:  # an interruption
             scheduler.wake_at = 1
-            self._wake_up.set()
+            self._signal()
             raise
-        self._wake_up.set()
+        self._signal()
+
+    def release(self) -> None:
+        """Have all go on that wait for a scheduler that was abandoned."""
+        self._set_woken()  # so that a delivery thread closes the connection
+        self._signal()
+        self.wake_waiting()
 
     def wait_until(
         self, done: Callable[[], bool], stuck: Callable[[], bool], deadline: float
     ) -> bool:
         """Wait until `done()`; False when `stuck()` or at `deadline` (monotonic, seconds).
 
-        Where no thread can run, at exit, the calling thread does the work itself.
+        The calling thread does the work itself where no thread can run, as at exit, and where all
+        delivery threads are with other clients and no further one can be started.
         """
         wake_up = WakeUp()
         try:
             self._waiting.add(wake_up)
+            pool = self._pool
+            if pool is not None and pool.shared:
+                pool.wake()  # a thread that stands by serves a client at once that is waited for
             while not done():
                 left = deadline - monotonic()
                 if stuck() or left <= 0 or self.is_mine:
                     return done()
-                if self._ensure_thread():
-                    if not wake_up.wait(left):
-                        return done()  # so long has passed, whatever a replaced clock says
-                else:
+                if not self._ensure_thread() or self._is_held_up():
                     self._work_here(wake_up, left)
+                    continue
+                # Other clients may come to hold all threads up.
+                longest = left if self._is_alone() else min(left, PATIENCE)
+                if not wake_up.wait(longest) and longest == left:
+                    return done()  # so long has passed, whatever a replaced clock says
             return True
         finally:
             self._waiting.discard(wake_up)
+
+    def _set_woken(self) -> None:
+        if self._woken_at == NEVER:
+            self._woken_at = monotonic()
+
+    def _signal(self) -> None:
+        self._wake_up.set()
+        if self._pool is not None:
+            self._pool.wake()
+
+    def _is_alone(self) -> bool:
+        pool = self._pool
+        return pool is None or not pool.shared
+
+    def _is_held_up(self) -> bool:
+        """Return whether all delivery threads are with other clients, and none is with this one."""
+        pool = self._pool
+        return not (pool is None or self.in_step or pool.starting or pool.serves(self))
 
     def _deliver_in_call(self) -> None:
         """Do one step in a call such as `track`, and have the next event do another one."""
@@ -141,6 +174,9 @@ class DeliveryThread:
                 raise
             WakeUp().wait(min(AFTER_A_BUG, left))
             return
+        finally:
+            if self._pool is not None:
+                self._pool.wake()  # the delivery threads did not look while this one was in a step
         if next_step is None:
             wake_up.wait(left)
         else:
@@ -149,38 +185,99 @@ class DeliveryThread:
     def _step(self, longest: float = NEVER) -> float | None:
         """Take the turn and one step; None when another thread has the turn."""
         try:
-            return self._turn.run(lambda: self._step_alone(longest), None)
+            return self._turn.run(lambda: self._step_alone(longest, bool), None)
         finally:
             self.wake_waiting()
 
-    def _step_alone(self, longest: float) -> float:
+    def _step_alone(self, longest: float, about_to_block: Callable[[float], object]) -> float:
         scheduler = self._scheduler
+        self._woken_at = NEVER
         try:
-            next_step = scheduler.step(longest)
+            next_step = scheduler.step(longest, about_to_block)
         except BaseException as error:
             if belongs_to_caller(error):
+                self._due_at = 0.0
                 scheduler.resume()
             else:
+                self._due_at = self._blocked_until = monotonic() + AFTER_A_BUG
                 scheduler.recover(error)
             raise
         scheduler.set_wake_at()
-        return 0.0 if scheduler.must_wake else next_step
+        if scheduler.must_wake:
+            next_step = 0.0
+        # Not before now: a client that always has something to do takes turns with the others.
+        self._due_at = max(next_step, monotonic())
+        return next_step
 
     def wake_waiting(self) -> None:
         """Let all waiting threads look again."""
         for wake_up in tuple(self._waiting):
             wake_up.set()
 
+    # -- for the delivery threads
+
+    @property
+    def ready_at(self) -> float:
+        """When there is something to do (monotonic, seconds)."""
+        return max(min(self._due_at, self._woken_at), self._blocked_until)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether a thread waits for this client, or its end has a deadline."""
+        return bool(self._waiting) or self._scheduler.closing
+
+    @property
+    def ended(self) -> bool:
+        """Whether the delivery threads have nothing to do for this client any more."""
+        return self._scheduler.abandoned
+
+    @property
+    def holds_events(self) -> bool:
+        """Whether events of this process wait or are being sent."""
+        return self._scheduler.holds_events
+
+    def serve(self, thread: PoolThread) -> bool:
+        """Do one step in a delivery thread; False when something was raised to end that thread."""
+        try:
+            self._turn.run(lambda: self._serve_alone(thread), None)
+        except Exception:  # noqa: BLE001  # a bug, which was reported, must not end delivery
+            return True
+        except BaseException:  # noqa: BLE001  # raised to end this thread, and it does
+            self._due_at = NEVER
+            self._scheduler.wake_at = 1  # the next event has it served again
+            return False
+        finally:
+            self.wake_waiting()
+        return True
+
+    def _serve_alone(self, thread: PoolThread) -> None:
+        try:
+            if self._load is not None:
+                load, self._load = self._load, None
+                load()
+            if not self.ended:
+                self._step_alone(NEVER, thread.about_to_block)
+            if self.ended:
+                self._scheduler.disconnect()
+        finally:
+            thread.is_back()
+
+    def let_go(self) -> None:
+        """Note that the delivery threads serve this client no more."""
+        self._pool = None
+        self.wake_waiting()
+
     def _ensure_thread(self) -> bool:
-        """Start the thread unless it runs; False where no thread can be started any more."""
-        if self._thread is not None and self._thread.is_alive():
+        """Have a thread look after this client; False where none runs and none can be started."""
+        pool = self._pool
+        if pool is not None and pool.serves(self):
             return True
         if self._scheduler.abandoned:
             return False
         if not threads.may_start():
             if threads.is_after_exit():
                 self._warn_once(_TOO_LATE, "nothing but flush() delivers its events")
-            return False
+            return pool is not None and pool.alive
         if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
             from whisperr._process.uwsgi import get_obstacle
 
@@ -188,22 +285,23 @@ class DeliveryThread:
             if obstacle is not None:
                 self._warn_once(obstacle)
                 return False
-        return self._starting.run(self._start, otherwise=True)  # another thread is starting it
+        return self._start()
 
     def _start(self) -> bool:
+        pool = self._pool
+        if pool is None or not pool.alive:
+            if pool is not None:
+                pool.leave(self)
+            pool = get_pool()
+        pool.join(self)  # first: an interruption must not leave it behind without having joined
+        self._pool = pool
         try:
-            # Made again for this thread: gevent may have replaced all locks since the client was
-            # made. Nothing is missed by it: the thread looks before it waits.
-            self._wake_up = WakeUp()
-            thread = self._threading.Thread(
-                target=self._run, args=(get_thread_id(),), name=THREAD_NAME, daemon=True
-            )
-            # Before it runs: an interruption of `start` cannot undo it. One that never came to
-            # run is not alive, so that the next event starts another one.
-            self._thread = thread
-            thread.start()
+            pool.add_thread()
         except RuntimeError as error:  # a limit of the system, or the interpreter shuts down
-            self._thread = None
+            if pool.alive:
+                return True
+            pool.leave(self)
+            self._pool = None
             self._refuse(error)
             return False
         return True
@@ -228,31 +326,3 @@ class DeliveryThread:
         if not self._warned:
             self._warned = True
             log("warning", "%s; %s; %s", printable(str(obstacle), _LONGEST_TEXT), result, _NEXT)
-
-    def _run(self, starter: int | None) -> None:
-        block_in_this_thread(starter)
-        enter_own_thread()
-        try:
-            self._load()
-            while not self._scheduler.abandoned and self._go_on():
-                pass
-            self._scheduler.disconnect()
-        finally:
-            leave_own_thread()
-            self.wake_waiting()
-
-    def _go_on(self) -> bool:
-        """Do one step and wait for the next; False when something ends this thread."""
-        try:
-            next_step = self._step()
-        except Exception:  # noqa: BLE001  # a bug, which was reported, must not end delivery
-            WakeUp().wait(AFTER_A_BUG)
-            return True
-        except BaseException:  # noqa: BLE001  # raised to end this thread, and it does
-            self._thread = None
-            self._scheduler.wake_at = 1  # the next event starts another thread
-            return False
-        if next_step is None or next_step > monotonic():
-            left = NEVER if next_step is None else next_step - monotonic()
-            self._wake_up.wait(left)
-        return True

@@ -17,11 +17,10 @@ from whisperr._contract import (
     Misconfigured,
     classify,
 )
-from whisperr._process.imports import json_loads
-from whisperr._process.interruption import belongs_to_caller
 from whisperr.errors import Loss
 
 from .backoff import get_wait, parse_retry_after
+from .body import get_error_code, get_rejected, is_page, parse_object
 from .description import NOTHING, UNKNOWN, describe
 from .skew import SET_CLOCK, describe_skew
 
@@ -40,9 +39,6 @@ if TYPE_CHECKING:
 EXTRA_AT_ONCE = 64
 # Seconds between requests from there on: as often as a busy client makes them, so no flood.
 _PACE = 0.1
-_LONGEST_CODE = 64
-_IN_CODES = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_")
-_PAGES = ("text/html", "application/xhtml+xml")
 
 
 class Verdict:
@@ -147,12 +143,13 @@ class InFlight:
         if answer is None:
             cause = NOTHING if failure is None else self._peer.explain(failure)
             return self._retry(None, cause, now, hopeless=isinstance(failure, Misconfigured))
-        page = _is_page(answer)
+        page = is_page(answer)
         outcome = _classify(answer.status, page=page)
         if outcome == OK:
             self.failures = 0
             return self._accept(answer, now)
-        cause = describe(answer, outcome, parse_error_code(answer.body), self._peer, page=page)
+        code = get_error_code(parse_object(answer.body))
+        cause = describe(answer, outcome, code, self._peer, page=page)
         if outcome == RETRY:
             return self._retry(answer, cause, now, hopeless=False)
         self.failures = 0
@@ -194,11 +191,12 @@ class InFlight:
     def _accept(self, answer: Answer, now: float) -> Verdict:
         """Return the verdict on a success; its body may say that some events are refused."""
         size = len(self.part)
-        refused = min(parse_rejected(answer.body), size)
+        members = parse_object(answer.body)
+        refused = min(get_rejected(members), size)
         message = f"HTTP {answer.status}"  # for each batch: not yet the address
         if refused:
             message = f"{self._peer.peer} refused {refused} of {size} in a batch"
-        unclear = bool(answer.body) and not _is_object(answer.body)
+        unclear = bool(answer.body) and members is None
         if unclear:
             message = (
                 f"{self._peer.peer} answered {message}: accepted, but the answer cannot be read: "
@@ -250,54 +248,3 @@ def _classify(status: int, *, page: bool) -> str:
     if page and outcome == OK:
         return RETRY
     return WRONG_PATH if page and outcome in (HALVE, DROP) else outcome
-
-
-def parse_rejected(body: bytes) -> int:
-    """Return `rejected` of a 202: how many events of the batch failed the check of their shape."""
-    value = _get_member(body, "rejected")
-    return value if isinstance(value, int) and value > 0 and value is not True else 0
-
-
-def parse_error_code(body: bytes) -> str | None:
-    """Return the server's error code when it is one word: free text may repeat a payload."""
-    for name in ("code", "error"):
-        value = _get_member(body, name)
-        if isinstance(value, str) and _is_code(value):
-            return value
-    return None
-
-
-def _is_code(text: str) -> bool:
-    return (
-        0 < len(text) <= _LONGEST_CODE
-        and text[0] not in "0123456789_"
-        and _IN_CODES.issuperset(text)
-    )
-
-
-def _is_page(answer: Answer) -> bool:
-    """Return whether an answer is a page for people: of a captive portal, or of a wrong address."""
-    if not answer.body:
-        return False
-    kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
-    looks_like_one = kind in _PAGES or answer.body.lstrip()[:1] == b"<"
-    return looks_like_one and not _is_object(answer.body)
-
-
-def _is_object(body: bytes) -> bool:
-    return _get_object(body) is not None
-
-
-def _get_object(body: bytes) -> dict[str, object] | None:
-    try:
-        answer = json_loads()(body)
-    except (ValueError, RecursionError) as error:
-        if belongs_to_caller(error):
-            raise
-        return None
-    return answer if isinstance(answer, dict) else None
-
-
-def _get_member(body: bytes, name: str) -> object:
-    answer = _get_object(body)
-    return None if answer is None else answer.get(name)

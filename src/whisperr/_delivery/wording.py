@@ -25,6 +25,7 @@ _NEXT_STEPS: dict[str, str] = {
     "shutdown": f"set a buffer that outlives the process; {DOCTOR}",
     "lost_in_store": "let nothing else use the store of the buffer",
 }
+_NOT_KEPT = "not kept as a dead letter, since the buffer cannot take it now"
 
 
 def compose(
@@ -48,6 +49,19 @@ def compose(
         events = events if count else "events"
         return f"{message}; {events} kept in memory only, until it works again; {then or DOCTOR}"
     return f"{message}; {events} {then or f'kept; {DOCTOR}'}"
+
+
+def describe_kept(message: str, hint: str, kept: str | None) -> tuple[str, str]:
+    """Return the message and the next step of a loss, with what became of the lost events.
+
+    `kept`: as `Accounting.lost` has it. What was not kept has another message, so that a summary
+    with what was kept says how many those are.
+    """
+    if kept is None:
+        return message, hint
+    if not kept:
+        return f"{message}; {_NOT_KEPT}", hint
+    return message, f"{kept}; {hint}" if hint else kept
 
 
 def to_fate(wait: float | None, hint: str, *, stored: bool) -> str:

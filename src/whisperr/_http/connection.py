@@ -13,22 +13,25 @@ Threads: used by one thread at a time; a forked child calls `close_in_child`.
 
 from __future__ import annotations
 
-import signal
 import socket
 
 from whisperr._process.imports import first_use
 from whisperr._process.interruption import is_interruption
 
 from .readiness import READ, WRITE, get_seconds_left, wait_ready
+from .resolver import encode_host
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    import signal
     import ssl
     from collections.abc import Callable, Mapping
     from typing import ParamSpec, TypeVar
 
     P = ParamSpec("P")
     T = TypeVar("T")
+else:
+    import _signal as signal  # `signal` by itself adds enumerations, and is one more import
 
 _RECV_BYTES = 16 * 1024
 _NO_SIGPIPE = getattr(socket, "MSG_NOSIGNAL", 0)
@@ -56,8 +59,11 @@ class Connection:
         self.closed_errors = (ConnectionError, ssl.SSLEOFError, ssl.SSLZeroReturnError)
         self._want_read = (ssl.SSLWantReadError,)
         self._want_write = (ssl.SSLWantWriteError,)
+        name: str | bytes = encode_host(host)
+        if type(context).__module__ != "ssl":
+            name = host  # a context of another library expects text
         encrypted = context.wrap_socket(
-            self._socket, server_hostname=host, do_handshake_on_connect=False
+            self._socket, server_hostname=name, do_handshake_on_connect=False
         )
         self._socket = encrypted
         self._is_encrypted = True

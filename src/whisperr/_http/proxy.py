@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 PROXY_REFUSES = 407
 """The status of a proxy that wants other credentials (RFC 9110, 15.5.8)."""
-_VARIABLES = frozenset({"http_proxy", "https_proxy", "all_proxy"})
+_SUFFIX = "_proxy"
 # Kinds of proxies that can be named in an error; any other text may be a piece of a password.
 _OTHER_KINDS = ("https", "socks", "socks4", "socks4a", "socks5", "socks5h")
 _ONLY_HTTP = "the proxy that the environment names for this address: a proxy must be an http:// URL"
@@ -66,16 +66,43 @@ class Proxy:
 def get_proxy(scheme: str, host: str, port: int) -> str | None:
     """Return the URL of the proxy for an address; None for a direct connection.
 
-    The loopback addresses never use a proxy.
+    The loopback addresses never use a proxy. The variables mean what they mean to `urllib.request`,
+    which takes 70 modules to import.
     """
-    if host in LOOPBACK or _VARIABLES.isdisjoint(name.lower() for name in os.environ):
+    if host in LOOPBACK:
         return None
-    with first_use():
-        from urllib import request
-    if request.proxy_bypass_environment(f"{host}:{port}"):  # type: ignore[attr-defined]  # not in the stubs
+    named = _get_named()
+    if not named or _is_excepted(host, port, named.get("no", "")):
         return None
-    proxies = request.getproxies_environment()
-    return proxies.get(scheme) or proxies.get("all")
+    return named.get(scheme) or named.get("all")
+
+
+def _get_named() -> dict[str, str]:
+    """Return what the variables `<kind>_proxy` name, by their kind.
+
+    Those in lower case come first, and an empty one means no proxy. A visitor can set `HTTP_PROXY`
+    of a CGI program, which has `REQUEST_METHOD`.
+    """
+    named: dict[str, str] = {}
+    lower: dict[str, str] = {}
+    for name in tuple(os.environ):
+        kind, end = name[: -len(_SUFFIX)].lower(), name[-len(_SUFFIX) :]
+        if end.lower() == _SUFFIX and (value := os.environ.get(name)) is not None:
+            if end == _SUFFIX:
+                lower[kind] = value
+            elif value:
+                named[kind] = value
+    if "REQUEST_METHOD" in os.environ:
+        named.pop("http", None)
+    return {kind: value for kind, value in {**named, **lower}.items() if value}
+
+
+def _is_excepted(host: str, port: int, exceptions: str) -> bool:
+    """Return whether `NO_PROXY` has a host: itself, with its port, or a domain it is in."""
+    if exceptions == "*":
+        return True
+    names = (name.strip().lstrip(".").lower() for name in exceptions.split(",") if name.strip())
+    return any(f".{one}".endswith(f".{name}") for name in names for one in (host, f"{host}:{port}"))
 
 
 def get_variable(scheme: str) -> str | None:

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import _socket
 import _thread
-import encodings.idna  # noqa: F401  # `getaddrinfo` would import it, unguarded from forks
 import socket
 import sys
 
 from whisperr._process.identity import is_main_interpreter
+from whisperr._process.imports import first_use
 from whisperr._process.signals import block_in_this_thread, get_thread_id
 
 from .readiness import get_seconds_left
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from typing import Any
 
     Addresses = list[tuple[Any, ...]]  # as `getaddrinfo` returns them
+
+_LONGEST_LABEL = 63  # RFC 1035, 2.3.4
+_NO_NAME = "base_url or a proxy: not the name of a host"
 
 
 class LookUpTimeoutError(TimeoutError):
@@ -131,21 +134,52 @@ def _get_found(lookup: _Lookup, known: Addresses | None, host: str, port: int) -
 
 
 def _resolve(host: str, port: int) -> Addresses:
+    resolve = socket.getaddrinfo
+    name: str | bytes = encode_host(host)
+    if type(resolve) is not type(_resolve) or resolve.__globals__ is not vars(socket):
+        name = host  # what an application puts in its place expects text
+        _import_codec()
     try:
-        return [*socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+        return [*resolve(name, port, type=socket.SOCK_STREAM)]
     except UnicodeError:
-        raise OSError("base_url or a proxy: not the name of a host") from None
+        raise OSError(_NO_NAME) from None
 
 
 def _resolve_here(host: str, port: int) -> Addresses:
     """Resolve in the calling thread, past gevent: the only way where no thread can be started."""
-    return [*_socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    return [*_socket.getaddrinfo(encode_host(host), port, type=socket.SOCK_STREAM)]
 
 
 def _resolve_numeric(host: str, port: int) -> Addresses | None:
     """Return the address when the host is one, without asking the resolver."""
+    if not host.isascii():
+        return None
     try:
         flags = socket.AI_NUMERICHOST
-        return [*_socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)]
-    except (OSError, UnicodeError):
+        return [*_socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM, flags=flags)]
+    except OSError:
         return None
+
+
+def encode_host(host: str) -> bytes:
+    """Return the name of a host as resolvers and certificates have it. Raises OSError for no name.
+
+    Given text, Python imports a codec for the scripts of the world, and its tables of a megabyte;
+    a name in ASCII it leaves as it is.
+    """
+    if host.isascii():
+        labels = host.removesuffix(".").split(".")
+        if not all(0 < len(label) <= _LONGEST_LABEL for label in labels):
+            raise OSError(_NO_NAME)
+        return host.encode()
+    _import_codec()
+    try:
+        return host.encode("idna")
+    except UnicodeError:
+        raise OSError(_NO_NAME) from None
+
+
+def _import_codec() -> None:
+    """Import what Python would import by itself, where a fork could cut the import in half."""
+    with first_use():
+        import encodings.idna  # noqa: F401  # see above

@@ -11,7 +11,6 @@ import time
 
 from whisperr._address import LOOPBACK, parse_url
 from whisperr._contract import Misconfigured, get_headers
-from whisperr._process.imports import first_use
 from whisperr._process.interruption import is_interruption
 from whisperr._process.real_clock import monotonic
 from whisperr._version import __version__
@@ -21,6 +20,7 @@ from .connector import Connector
 from .explanation import ENCRYPT, EXCHANGE, TUNNEL, Attempt, name_peer
 from .proxy import PROXY_REFUSES, ProxyRefusal, find_proxy, request_tunnel
 from .response import begins_answer, read_answer
+from .tls import get_default_context
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -199,10 +199,8 @@ class HttpTransport:
         try:
             if proxy is not None:
                 self._open_tunnel(connection, proxy, deadline)
-            with first_use():
-                import ssl
             self._attempt.step = ENCRYPT
-            self._ssl_context = self._ssl_context or ssl.create_default_context()
+            self._ssl_context = self._ssl_context or get_default_context()
             connection.encrypt(self._ssl_context, self._server, deadline)
         except BaseException:
             connection.close()

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from whisperr._delivery.pipeline import Pipeline
     from whisperr.protocols import Sink
 
-    # A message id, and the bytes before and after the user.
+    # A message id, and the bytes before and after the user; None: all are before it.
     Encoded = tuple[str | None, bytes, bytes | None]
 
 UNKNOWN = object()
@@ -59,13 +59,7 @@ class DeferredEvent:
         "tail",
     )
 
-    def __init__(
-        self,
-        client: Whisperr,
-        call: str,
-        encoded: Encoded,
-        call_site: str,
-    ) -> None:
+    def __init__(self, client: Whisperr, call: str, encoded: Encoded, call_site: str) -> None:
         self.counted_bytes: int = 0  # written by `Deferrals` only
         self._pipeline = _require_pipeline(client)
         self.client: Whisperr = client
@@ -93,12 +87,8 @@ class DeferredEvent:
         reported with the call site that deferred it, and raised in strict mode. A client that is
         shutting down still takes it, since it was accepted before.
         """
-        if not self._pipeline.deferrals.release(self):
-            return False  # it was reported as lost when the client was shut down
-        # That of this process, which may be a fork of the one that deferred it.
-        pipeline = _require_pipeline(self.client)
-        if pipeline.closing and pipeline is not self._pipeline:
-            pipeline.reject_closed(self.call, self.call_site)
+        pipeline = self._end_wait()
+        if pipeline is None:
             return False
         data = self.head
         if self.tail is not None:
@@ -111,6 +101,28 @@ class DeferredEvent:
                 pipeline.reject(error, self.call, self.call_site)
                 return False
         return pipeline.put(data, self.call_site)
+
+    def store(self, sink: Sink) -> bool:
+        """Put it into this sink, which is not the client's own; return whether it was accepted."""
+        pipeline = self._end_wait()
+        return pipeline is not None and pipeline.put_into(sink, self.head, self.call_site)
+
+    def _end_wait(self) -> Pipeline | None:
+        """Return the pipeline that takes the event now; None when none does, which is reported."""
+        if not self._pipeline.deferrals.release(self):
+            return None  # it was reported as lost when the client was shut down
+        # That of this process, which may be a fork of the one that deferred it.
+        pipeline = _require_pipeline(self.client)
+        if pipeline.closing and pipeline is not self._pipeline:
+            pipeline.reject_closed(self.call, self.call_site)
+            return None
+        return pipeline
+
+    def refuse(self, reason: str) -> None:
+        """Report that it could not be stored, and why."""
+        pipeline = self._end_wait()
+        if pipeline is not None:
+            pipeline.not_accepted("not_stored", f"{self.call}: {reason}", self.call_site)
 
     def reject(self, error: Exception) -> None:
         """Report that it will never be queued, and why; strict mode raises the error."""
@@ -156,7 +168,7 @@ def defer_event(
             return pipeline.encoder.encode_without_user(*given)
         return (*pipeline.encoder.encode(user, *given), None)
 
-    return _defer(client, "track", encode)
+    return defer(client, "track", encode)
 
 
 def defer_identify(client: Whisperr, **details: object) -> DeferredEvent | None:
@@ -165,12 +177,25 @@ def defer_identify(client: Whisperr, **details: object) -> DeferredEvent | None:
     def encode(_: Pipeline) -> Encoded:
         return (None, *split_at_user(encode_identify(NO_USER, **details), NO_USER))
 
-    return _defer(client, "identify", encode)
+    return defer(client, "identify", encode)
 
 
-def _defer(
+def defer(
     client: Whisperr, call: str, encode: Callable[[Pipeline], Encoded]
 ) -> DeferredEvent | None:
+    """Keep what `encode` returns until later; None when it was rejected or lost."""
+    encoded = encode_now(client, call, encode)
+    if encoded is None:
+        return None
+    deferred = DeferredEvent(client, call, encoded, get_call_site())
+    size = len(deferred.head) + len(deferred.tail or b"")
+    return deferred if _require_pipeline(client).defer(deferred, size) else None
+
+
+def encode_now(
+    client: Whisperr, call: str, encode: Callable[[Pipeline], Encoded]
+) -> Encoded | None:
+    """Return what `encode` does for the client of now; None when it was rejected."""
     pipeline = get_pipeline(client)
     if pipeline is None:
         return None
@@ -178,15 +203,12 @@ def _defer(
         pipeline.reject_closed(call)
         return None
     try:
-        encoded = encode(pipeline)
+        return encode(pipeline)
     except Exception as error:  # bad data, whatever it raises, is reported
         if is_interruption(error):
             raise
         pipeline.reject(error, call)
         return None
-    _, head, tail = encoded
-    deferred = DeferredEvent(client, call, encoded, get_call_site())
-    return deferred if pipeline.defer(deferred, len(head) + len(tail or b"")) else None
 
 
 def settle_all(settled: Iterable[tuple[DeferredEvent, object]]) -> bool:

@@ -23,15 +23,26 @@ if TYPE_CHECKING:
 
     from .event_loop import Waiting
 
+    class Delivering(Protocol):
+        """What runs a pipeline."""
+
+        @property
+        def started(self) -> bool:
+            """Whether a thread delivers; without one a call that waits does."""
+
+        @property
+        def in_step(self) -> bool:
+            """Whether a thread delivers at this moment."""
+
     class Running(Protocol):
         """A pipeline, as the end of its process and the integrations see it."""
 
         process: object
 
         @property
-        def ended(self) -> bool: ...
+        def thread(self) -> Delivering: ...
         @property
-        def has_thread(self) -> bool: ...
+        def ended(self) -> bool: ...
         def flush(self, timeout: float | None, waiting: Waiting | None = None) -> bool: ...
         def wait_for_deferred(self, deadline: float, waiting: Waiting | None = None) -> int: ...
         def begin_shutdown(self, deadline: float) -> None: ...
@@ -43,13 +54,19 @@ if TYPE_CHECKING:
 
 EXIT_TIMEOUT = 10.0
 # Before the finalizers that `multiprocessing` gives no priority, so that its queues still work.
-_FIRST = 100
+_PRIORITY = 100
 
 _pipelines: set[ref[Running]] = set()
 # Pipelines whose client is gone and that still deliver or report: nothing else refers to them.
 _leaving: set[Running] = set()
+_first: list[Callable[[], None]] = []
 _follows_children = False
 _finalized_by: object = None
+
+
+def call_first(function: Callable[[], None]) -> None:
+    """Call a function when the exit begins, while threads may still be started."""
+    _first.append(function)
 
 
 def register(pipeline: Running) -> None:
@@ -105,8 +122,8 @@ def shutdown_all(timeout: float) -> None:
     """
     deadline = monotonic() + timeout
     mine = pipelines()
-    here = [pipeline for pipeline in mine if not pipeline.has_thread]
-    others = [pipeline for pipeline in mine if pipeline.has_thread]
+    here = [pipeline for pipeline in mine if not pipeline.thread.started]
+    others = [pipeline for pipeline in mine if pipeline.thread.started]
     raised: list[BaseException] = []
     for pipeline in others:
         _contain(pipeline.begin_shutdown, deadline, raised)
@@ -116,7 +133,11 @@ def shutdown_all(timeout: float) -> None:
         share = now + max(deadline - now, 0.0) / left
         _contain(pipeline.begin_shutdown, share, raised)
         _contain(pipeline.finish_shutdown, share, raised)
-    for pipeline in others:
+    while others:
+        # One that a thread is busy with comes last: where no further threads start, the calling
+        # thread delivers for the others meanwhile.
+        pipeline = next((one for one in others if not one.thread.in_step), others[0])
+        others.remove(pipeline)
         _contain(pipeline.finish_shutdown, deadline, raised)
     if raised:
         raise raised[0]
@@ -153,11 +174,16 @@ def _finalize(end: Callable[[], None]) -> None:
     global _finalized_by  # noqa: PLW0603  # once per process
     if _finalized_by != get_process():
         _finalized_by = get_process()
-        sys.modules["multiprocessing.util"].Finalize(None, end, exitpriority=_FIRST)
+        sys.modules["multiprocessing.util"].Finalize(None, end, exitpriority=_PRIORITY)
 
 
 @atexit.register
 def _end() -> None:
+    try:
+        for function in _first:
+            function()
+    except Exception as error:  # noqa: BLE001  # the clients end without it
+        log("debug", "the exit was not prepared: %s", type(error).__name__)
     threads.begin_exit()
     try:
         shutdown_all(EXIT_TIMEOUT)

@@ -9,7 +9,11 @@ from __future__ import annotations
 
 import _thread
 
-from .imports import first_use
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+else:
+    import _signal as signal  # `signal` adds enumerations to it, which take a module of their own
 
 # What the thread itself causes: the kernel kills a process that blocks one of them, and the
 # traceback of `faulthandler` would not be written.
@@ -31,9 +35,7 @@ def block_in_this_thread(starter: int | None) -> None:
     SIGPIPE is one of them: a write to a closed connection fails instead of ending the process.
     Does nothing in a greenlet, whose thread is the application's.
     """
-    with first_use():
-        import signal
     if starter is None or get_thread_id() == starter or not hasattr(signal, "pthread_sigmask"):
         return  # on Windows threads have no signals
     own = {getattr(signal, name, None) for name in _OWN}
-    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals() - own)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {*signal.valid_signals()} - own)

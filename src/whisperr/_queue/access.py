@@ -1,8 +1,11 @@
 """Lets one call at a time use a store, and leaves a store that fails alone for a while.
 
+A store that is added to over a connection of its own has two locks: one for adding and one for all
+else, so that neither waits for the other. What is known of its failures is one.
+
 Threads: any. A call that interrupts another one of its thread (in a signal handler) is refused, and
 so is one that waits too long for another thread. Nothing is reported from here, since reports run
-foreign code: `changed` says that there is something to report, without the lock.
+foreign code: `changed` says that there is something to report, without a lock.
 """
 
 from __future__ import annotations
@@ -32,16 +35,20 @@ _BUSY, _FAILED = range(2)
 
 
 class StoreAccess:
-    """The lock of one store in one process, and what is known of its failures.
+    """The locks of one store in one process, and what is known of its failures.
 
+    - `mutex`: for all calls but those that add; `adding`: for those, the same one if they share.
     - `problem`: what is wrong with the store; None when it works.
     - `failures`: how many there were in a row; `failed_at`: when the first of them was.
     - `retry_at`: when the store is used again. `full`: it only has no room for more.
     - `recovered`: it works again, which is not logged yet.
     """
 
-    def __init__(self, first_retry: float, longest_retry: float) -> None:
+    def __init__(
+        self, first_retry: float, longest_retry: float, *, concurrent: bool = False
+    ) -> None:
         self.mutex = Mutex()
+        self.adding = Mutex() if concurrent else self.mutex
         self.problem: str | None = None
         self.failures = 0
         self.failed_at = 0.0
@@ -55,24 +62,56 @@ class StoreAccess:
         self._report_at = [0.0, 0.0]
         self._unreported: str | None = None
 
-    def use(
-        self, act: Callable[[], T], otherwise: T, now: float, proves: Callable[[T], bool] | None
-    ) -> T:
-        """Call `act` under the lock; return `otherwise` when the store or the lock is not free.
+    @property
+    def is_mine(self) -> bool:
+        """Whether the calling thread uses the store, so that no foreign code may run in it."""
+        return self.mutex.is_mine or self.adding.is_mine
 
+    def use(
+        self,
+        act: Callable[[], T],
+        otherwise: T,
+        now: float,
+        *,
+        anyway: bool = False,
+        adds: bool = False,
+        proves: Callable[[T], bool] | None = None,
+    ) -> T:
+        """Call `act` under a lock; return `otherwise` when the store or the lock is not free.
+
+        Soon after a failure it is not even tried, unless `anyway`. `adds`: under the lock for that.
         `proves` says of a result whether it shows that the store works again.
         """
-        refused = self.mutex.is_mine
+        if not anyway and now < self.retry_at:
+            return otherwise
+        mutex = self.adding if adds else self.mutex
+        # That another thread is adding over a connection of its own is no trouble of the store.
+        refused = mutex.is_mine or mutex is not self.mutex
 
         def try_act() -> T:
             nonlocal refused
             refused = True  # nothing to say about the lock
             return self._try(act, otherwise, now, proves)
 
-        result = self.mutex.run(try_act, otherwise, PATIENCE)
+        result = mutex.run(try_act, otherwise, PATIENCE)
         if not refused:
             self._note(_BUSY, f"the store was busy for longer than {PATIENCE:g} s", now)
         return result
+
+    def acquire_all(self, timeout: float) -> bool:
+        """Take both locks, for a fork; False, and neither taken, after `timeout` seconds each."""
+        if not self.mutex.acquire(timeout):
+            return False
+        if self.adding is self.mutex or self.adding.acquire(timeout):
+            return True
+        self.mutex.release()
+        return False
+
+    def release_all(self) -> None:
+        """Release what `acquire_all` took."""
+        if self.adding is not self.mutex:
+            self.adding.release()
+        self.mutex.release()
 
     def take_report(self) -> str | None:
         """Return what is to be reported now, once."""

@@ -52,9 +52,13 @@ def count_own(events: Sequence[bytes]) -> int:
 
 
 class CountedQueue:
-    """A queue whose positions count its events: `tail()` is how many were ever put."""
+    """A queue whose positions count its events: `tail()` is how many were ever put.
+
+    `kept`: what became of the events that the latest `ack` lost, as `Store.kept` has it.
+    """
 
     __slots__ = ()
+    kept: str | None = None
 
 
 class MemoryQueue(CountedQueue):

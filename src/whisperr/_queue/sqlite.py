@@ -11,7 +11,6 @@ none may be open in a process that is made by a fork.
 from __future__ import annotations
 
 import time
-from contextlib import closing
 from typing import TYPE_CHECKING
 
 from whisperr.errors import NotNow, StoreError
@@ -19,7 +18,8 @@ from whisperr.errors import NotNow, StoreError
 from . import sqlite_file as file
 from . import sqlite_rows as rows
 from .clock import ExpiryClock
-from .sqlite_own import count_left, skip_ended
+from .sqlite_dead_letters import DeadLetterTable
+from .sqlite_own import count_left, count_of, skip_ended
 from .sqlite_rows import LAST
 from .sqlite_session import Session, make_id
 from .store import (
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
 # What is kept for a process that never asks for it is forgotten after a week (seconds).
 _FORGET_AFTER = 7 * 86_400.0
-_TRIMMED_AT_ONCE = 500
 # No event is larger: a process may be allowed more than this one, but never so much more.
 _LONGEST_EVENT = 64 << 20
 # So few rows are counted before events are dropped for their sums.
@@ -68,8 +67,12 @@ class SQLiteStore:
         monotonic: Callable[[], float] = time.monotonic,
         *,
         source: int | None = None,
+        dead_letters: bool = False,
     ) -> None:
-        """`source`: that of own events, when they come from a log; else a random one."""
+        """`source`: that of own events, when they come from a log; else a random one.
+
+        `dead_letters`: whether to keep what is lost.
+        """
         self._path = path
         self._lease = lease
         self._max_events = max_events
@@ -80,6 +83,9 @@ class SQLiteStore:
         self._me = make_id() if source is None else source
         self._token = make_id()
         self._session = Session(path, synchronous, self._token, wall_clock)
+        self._dead_letters = DeadLetterTable(
+            path, self._session, wall_clock, self._expiry_clock, wanted=dead_letters
+        )
         self._misses = 0
         self._in_doubt = False
         self._counted = False  # whether few rows were compared with their sums since the last poll
@@ -101,6 +107,11 @@ class SQLiteStore:
     def appended_to(self) -> int:
         """The number after the last event of the latest `append` that was committed."""
         return self._session.view.appended_to
+
+    @property
+    def kept(self) -> str | None:
+        """What became of the events that the latest `claim` or `ack` lost."""
+        return self._session.view.kept
 
     def take_rejected(self) -> int:
         """Return how many rows were set aside since the last call."""
@@ -149,7 +160,7 @@ class SQLiteStore:
         if not self.waiting:
             return (), ()
         own = self._session.view.own
-        expired = self._session.write(lambda db, view: self._claim(db, view, max_events))
+        expired = self._dead_letters.write(lambda db, view: self._claim(db, view, max_events))
         self._misses = 0
         events = to_events([*expired, *self._session.view.claimed], self._me, own)
         return events[len(expired) :], events[: len(expired)]
@@ -184,12 +195,13 @@ class SQLiteStore:
                 view.claimed = []
                 return 0
             gone = there != entries
+            self._dead_letters.keep(db, view, there, loss)
             refused = set(entries[:lost])
             self._remove(db, [one for one in there if one in refused], reason, claimed=True)
             self._remove(
                 db, [one for one in there if one not in refused], "delivered", claimed=True
             )
-            view.own -= min(self._count_own(entries), view.own)
+            view.own -= min(count_of(self._me, entries), view.own)
             view.claimed = view.claimed[len(entries) :]
             if not view.claimed:
                 rows.end_lease(db)
@@ -198,7 +210,7 @@ class SQLiteStore:
             self._session.see(db, view)
             return len(entries)
 
-        return self._session.write(act)
+        return self._dead_letters.write(act)
 
     def forget(self) -> None:
         """Count the claimed batch as waiting again, whatever the file says."""
@@ -228,11 +240,12 @@ class SQLiteStore:
     def poll(self) -> Mapping[str, int]:
         """Learn what waits; return what became of own events elsewhere: how many, by outcome."""
         self._counted = False
+        self._dead_letters.prune()
 
         def read(db: sqlite3.Connection, view: View) -> bool:
             self._session.see(db, view)
             endings = sum(rows.read_endings(db, self._me).values())
-            left = view.own - self._count_own(view.claimed) - endings
+            left = view.own - count_of(self._me, view.claimed) - endings
             return endings > 0 or (left > 0 and self._count_waiting_own(db, view) < left)
 
         if self._session.read(read):
@@ -261,7 +274,7 @@ class SQLiteStore:
 
     def _learn(self, db: sqlite3.Connection, view: View) -> None:
         """Take over what other processes settled, and what is gone without that."""
-        left = max(view.own - self._count_own(view.claimed), 0)
+        left = max(view.own - count_of(self._me, view.claimed), 0)
         outcomes = dict(view.outcomes)
         for outcome, events in rows.read_endings(db, self._me).items():
             believed = min(events, left)  # a damaged count must not end what is still here
@@ -284,14 +297,11 @@ class SQLiteStore:
 
         The state was removed or made anew: the claim is not in there any more.
         """
-        gone = self._count_own(entries) - self._count_own(there)
+        gone = count_of(self._me, entries) - count_of(self._me, there)
         endings = sum(rows.read_endings(db, self._me).values())
         view = self._session.view
         left = count_left(db, self._me, view.runs, 0)
         return gone <= max(view.own - endings - left, 0)
-
-    def _count_own(self, entries: Sequence[Entry]) -> int:
-        return [one.source for one in entries].count(self._me)
 
     # -- inside a transaction
 
@@ -315,8 +325,9 @@ class SQLiteStore:
         if not oldest.rows:
             front_to = 0
             batch, expired = oldest.select(db, LAST, max_events, self._expiry_clock.get_now())
+        self._dead_letters.keep_expired(db, view, expired)
         self._remove(db, expired, "expired", claimed=False)
-        view.own -= min(self._count_own(expired), view.own)
+        view.own -= min(count_of(self._me, expired), view.own)
         token, last = (self._token, batch[-1].key[0]) if batch else (None, 0)
         size = sum(one.size for one in batch)
         db.execute(
@@ -340,12 +351,8 @@ class SQLiteStore:
             raise StoreFullError(f"{self._path}: hardly any room is left on its volume")
         return rows.append(db, events, source, number, self._now())
 
-    def _is_over(self, state: State, events: int = 0, size: int = 0) -> bool:
-        """Return whether what waits exceeds a bound, with these events added."""
-        return (
-            state.rows + events - state.taken_rows > self._max_events
-            or state.bytes + size - state.taken_bytes > self._max_bytes
-        )
+    def _is_over(self, state: State) -> bool:
+        return state.exceeds(self._max_events, self._max_bytes)
 
     def _trim(self, db: sqlite3.Connection, view: View) -> list[bytes]:
         """Remove the oldest events that no process has claimed until the bounds hold."""
@@ -359,14 +366,7 @@ class SQLiteStore:
             state = self._session.see(db, view)
         while self._is_over(state):
             oldest = rows.Oldest(self._me, max(self._max_bytes, _LONGEST_EVENT))
-            over: list[Entry] = []
-            size = 0
-            with closing(oldest.read(db, state.taken_to, LAST, _TRIMMED_AT_ONCE)) as entries:
-                for entry in entries:
-                    over.append(entry)
-                    size += entry.size
-                    if not self._is_over(state, -len(over), -size):
-                        break
+            over = oldest.select_excess(db, state, self._max_events, self._max_bytes)
             if oldest.rejected:  # they make room, too
                 self._reject(db, view, oldest.rejected)
             elif over:
@@ -376,7 +376,7 @@ class SQLiteStore:
                 break
             state = self._session.see(db, view)
         events = to_events(dropped, self._me, view.own)
-        view.own -= min(self._count_own(dropped), view.own)
+        view.own -= min(count_of(self._me, dropped), view.own)
         self._session.see(db, view)
         return events
 

@@ -78,6 +78,7 @@ _REJECT = (
 )
 # Positions count from 1; those that were not given by us would leave no room behind them.
 LAST = 1 << 62
+_TRIMMED_AT_ONCE = 500
 _NO_EVENT = "no event of this package"
 
 
@@ -128,6 +129,11 @@ class State(NamedTuple):
             and 0 <= self.taken_bytes <= self.bytes
             and self.has_valid_lease
         )
+
+    def exceeds(self, max_events: int, max_bytes: int) -> bool:
+        """Return whether what no process has claimed exceeds one of the bounds."""
+        waiting, size = self.rows - self.taken_rows, self.bytes - self.taken_bytes
+        return waiting > max_events or size > max_bytes
 
 
 def fetch_all(
@@ -304,6 +310,19 @@ class Oldest:
             self.ended = self.rows < most
         finally:
             cursor.close()
+
+    def select_excess(
+        self, db: sqlite3.Connection, state: State, max_events: int, max_bytes: int
+    ) -> list[Entry]:
+        """Return the oldest unclaimed events without which the bounds hold; not all if many."""
+        excess: list[Entry] = []
+        with closing(self.read(db, state.taken_to, LAST, _TRIMMED_AT_ONCE)) as entries:
+            for entry in entries:
+                excess.append(entry)
+                state = state._replace(rows=state.rows - 1, bytes=state.bytes - entry.size)
+                if not state.exceeds(max_events, max_bytes):
+                    break
+        return excess
 
     def _is_event(self, source: object, data: object) -> bool:
         """Return whether a row can be sent: anything else would spoil the batch that it is in.

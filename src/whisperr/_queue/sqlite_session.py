@@ -41,6 +41,7 @@ class View:
     - `own`: how many own events are in the file, and `runs` where; `claimed`: the batch that is
       claimed here.
     - `outcomes`: what became of own events, which `poll` has not returned yet.
+    - `kept`: what became of events that were lost last, as `Store.kept` has it.
     """
 
     def __init__(self) -> None:
@@ -52,6 +53,7 @@ class View:
         self.waiting_bytes = 0
         self.rejected = 0
         self.outcomes: dict[str, int] = {}
+        self.kept: str | None = None
 
     def copy(self) -> View:
         """Return a copy for one transaction; what is in it is replaced, never changed."""

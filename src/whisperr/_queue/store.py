@@ -75,6 +75,15 @@ if TYPE_CHECKING:
             """Return how many entries were set aside since the last call: no events. No I/O."""
             ...
 
+        @property
+        def kept(self) -> str | None:
+            """What became of the events that the latest `claim` or `ack` lost. No I/O.
+
+            For reports: that they are kept as dead letters, and what to do. "" when they could not
+            be kept; None for a store that keeps none.
+            """
+            ...
+
         def extend(self, seconds: float) -> bool:
             """Make the lease outlast so many seconds; False when the claim is lost."""
             ...

@@ -1,42 +1,75 @@
-"""The events of a leased queue that are in memory: on their way into the store, or around it.
+"""The events of a leased queue that are not in the store: on their way there, or around it.
 
-Invariant: an event is in `memory`, in `batch`, or gone: into the store or to its end. `batch` was
-claimed from memory because the store could not be used. It is older than what is in `memory`.
+They wait in the log of this process (`log`), where there is one and it can be written, else in
+`memory`. While memory has any, nothing is added to the log: so all of the log is older than all of
+memory, and events have one order and one series of numbers.
+
+Invariant: an event is in the log, in `memory`, in `batch`, or gone: into the store or to its end.
+`batch` is to be delivered from here, because the store could not be used. What was taken from
+memory for it is in the batch only; what was read from the log is still there as well, until `ack`.
 
 Interruptions: an exception of a signal handler may end any call at any point. What it left half
 moved is completed or undone by `reconcile`, before anything else is moved. Each step of that may be
-interrupted as well: it is taken again. All methods but `put` need the lock of the store.
+interrupted as well: it is taken again. All methods but `put` need the lock for adding to the store.
 """
 
 from __future__ import annotations
 
+import time
+from _thread import RLock
 from typing import TYPE_CHECKING
 
-from .memory import MemoryQueue, get_size
+from whisperr._events.batch import take_batch
+from whisperr.errors import StoreError
+
+from .memory import EVENT_OVERHEAD_BYTES, MemoryQueue, get_size
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
+    from .log import Log
     from .store import Store
 
-_MOST_STORED_AT_ONCE = 500
+# So many events at most are moved by one call of the store: a connection stays responsive.
+_MOST_MOVED_AT_ONCE = 1_000
+# What one `store_all` moves out of a log: so much that it cannot keep a claim waiting for long.
+_MOST_GROUPS = 5
+# After it failed, the log is not tried for so many seconds.
+_LOG_RETRY = 1.0
 
 
 class Transit:
-    """What is in memory, and how it moves.
+    """What is not in the store yet, and how it moves.
 
-    - `batch`: claimed from memory to be delivered from there (`batch_claimed`), or released.
+    - `batch`: to be delivered from here (`batch_claimed`), or released.
     - `stored_to`: the number after the newest event that was moved into the store.
     - `dropped`: what the store dropped for room, until it is reported.
+    - `log_problem`: why the log could not be written the last time, until that is reported.
     """
 
-    def __init__(self, max_events: int, max_bytes: int) -> None:
+    def __init__(
+        self,
+        max_events: int,
+        max_bytes: int,
+        log: Log | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.memory = MemoryQueue(max_events, max_bytes)
+        self.log = log
         self.batch: list[bytes] = []
         self.batch_claimed = False
         self.stored_to = 0
         self.dropped: list[bytes] = []
+        self.log_problem: str | None = None
+        self._max_bytes = max_bytes
+        self._clock = clock
+        # Whether events are added to memory, and what their positions there lack to their numbers.
+        self._switching = RLock()
+        self._uses_memory = log is None
+        self._shift = 0
+        self._log_retry_at = 0.0
         self._batch_number = 0  # of its first event
+        self._is_of_log = False  # whether the batch was read from the log
         self._next_number = 0
         # What is on its way out of `memory`: number and position of the first event, and how many.
         # `_claiming`: this may be so. `_in_batch`: it has arrived in `batch`.
@@ -44,53 +77,122 @@ class Transit:
         self._claiming = False
         self._in_batch = False
         self._storing_batch = False
+        # Number of the first event, and how many, of what a log that was closed has left behind.
+        self._left_behind = 0, 0
+        # What is on its way out of the log: the number of the first event, and how many.
+        self._moving_of_log: tuple[int, int] | None = None
 
     def __len__(self) -> int:
         """Return how many events wait here, without a batch that is being delivered."""
-        return len(self.memory) + (0 if self.batch_claimed else len(self.batch))
+        waiting = len(self.memory)
+        if self.log is not None:
+            waiting += len(self.log)
+        if self.batch:
+            waiting += self._to_waiting(len(self.batch))
+        return waiting
+
+    @property
+    def in_memory(self) -> int:
+        """How many events are nowhere but in the memory of this process."""
+        return len(self.memory) + (0 if self._is_of_log else len(self.batch))
+
+    @property
+    def in_log(self) -> int:
+        """How many events are in files of the log, also in those that were left behind."""
+        return self._left_behind[1] + (0 if self.log is None else len(self.log))
 
     @property
     def held_bytes(self) -> int:
-        """What they take, in bytes."""
-        return self.memory.held_bytes + get_size(() if self.batch_claimed else self.batch)
+        """What waits here takes, in bytes."""
+        size = self.memory.held_bytes + (0 if self.log is None else self.log.held_bytes)
+        if self.batch:
+            size += self._to_waiting(get_size(self.batch))
+        return size
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits here and nothing was left half moved."""
-        return not (len(self) or self._claiming or self._storing_batch)
+        return not (len(self) or self._claiming or self._storing_batch or self._moving_of_log)
+
+    def put(self, data: bytes) -> Sequence[bytes]:
+        """Add one event; return the events that had to be dropped for it, as a queue does."""
+        log = self.log
+        if log is None:
+            return self.memory.put(data)
+        if len(data) + EVENT_OVERHEAD_BYTES > self._max_bytes:
+            return (data,)
+        if self._uses_memory:
+            return self._put_beside(log, data)
+        try:
+            log.write(data)
+        except StoreError as error:
+            self._leave(log, str(error))
+            return self._put_beside(log, data)
+        return log.overflow()
+
+    def tail(self) -> int:
+        """Return the number after that of the newest event."""
+        with self._switching:
+            if self.log is None or self._uses_memory:
+                return self._shift + self.memory.tail()
+            return self.log.written
 
     def settled(self, position: int) -> bool:
         """Return whether no event before `position` is here."""
         if self.batch and self._batch_number < position:
             return False
-        return self.memory.settled(position)
+        if self.log is not None and len(self.log) and self.log.first < position:
+            return False
+        if self._left_behind[1] and self._left_behind[0] < position:
+            return False
+        return self.memory.settled(position - self._shift)
 
     def store_all(self, store: Store) -> bool:
         """Move everything but a claimed batch into the store; return whether there was any."""
         self.reconcile(store)
         moved = False
+        if self._is_of_log:
+            if self.batch_claimed:  # all else is newer, and waits
+                return False
+            self._give_back_to_log()
         if self.batch and not self.batch_claimed:
             self._storing_batch = True
             self.dropped += store.append(self.batch, self._batch_number)
             self.reconcile(store)
             moved = True
         try:
-            while len(self.memory):
-                batch = self._claim_memory(_MOST_STORED_AT_ONCE)
+            groups = 0
+            while groups < _MOST_GROUPS and self._move_of_log(store):
+                groups += 1
+                moved = True
+            # Not what other threads add meanwhile, which may be more than the store can take.
+            left = 0 if groups == _MOST_GROUPS else len(self.memory)
+            while left > 0:
+                batch = self._claim_memory(min(left, _MOST_MOVED_AT_ONCE))
+                if not batch:
+                    break
                 self.dropped += store.append(batch, self._get_number())
                 self.reconcile(store)
+                left -= len(batch)
                 moved = True
         finally:
             self.reconcile(store)
         return moved
 
     def claim(self, max_events: int, store: Store) -> None:
-        """Claim the next batch from memory, to be delivered from there."""
+        """Claim the next batch, to be delivered from here."""
         self.reconcile(store)
+        if self.log is not None and len(self.log):
+            number, lines = self.log.claim(max_events)
+            # In one step, as below: there is no call in between that could be interrupted.
+            batch = take_batch(lines[:max_events])
+            self.batch = batch
+            self._batch_number = number
+            self._is_of_log = batch != []
+            return
         batch = [*self._claim_memory(max_events)]
         number = self._get_number()
         if batch:
-            # In one step: there is no call in between that could be interrupted.
             self.batch = batch
             self._batch_number = number
             self._in_batch = True
@@ -101,10 +203,13 @@ class Transit:
         if not self.batch_claimed:
             return 0
         owned = min(count, len(self.batch))
-        rest = self.batch[owned:]
+        rest, of_log = self.batch[owned:], self._is_of_log
         self.batch = rest
         self._batch_number += owned
         self.batch_claimed = rest != []
+        self._is_of_log = of_log and rest != []
+        if of_log and self.log is not None:
+            self.log.ack(owned)
         return owned
 
     def take_dropped(self) -> list[bytes]:
@@ -112,11 +217,24 @@ class Transit:
         dropped, self.dropped = self.dropped, []
         return dropped
 
+    def take_log_problem(self) -> str | None:
+        """Return why the log could not be written, once."""
+        problem, self.log_problem = self.log_problem, None
+        return problem
+
     def drain(self, store: Store) -> list[bytes]:
-        """Give up everything, also what is claimed; return it, oldest first."""
+        """Give up everything but the log, also what is claimed; return it, oldest first."""
         self.reconcile(store)
+        if self._is_of_log:
+            self._give_back_to_log()
         lost = [*self.batch, *self.memory.drain()]
         self.batch = []
+        log = self.log
+        if log is not None:
+            if len(log):
+                first, count = self._left_behind if self._left_behind[1] else (log.first, 0)
+                self._left_behind = first, count + len(log)
+            log.close()
         return lost
 
     def reconcile(self, store: Store) -> None:
@@ -127,6 +245,9 @@ class Transit:
                 self.stored_to = max(self.stored_to, end)
                 self.batch = []
             self._storing_batch = False
+        if self._moving_of_log is not None and self.log is not None:
+            self._reconcile_log(self.log, *self._moving_of_log, store.appended_to)
+            self._moving_of_log = None
         if not self._claiming:
             return
         if self._moving is None:
@@ -136,6 +257,61 @@ class Transit:
             self._moving = None
         self._in_batch = False
         self._claiming = False
+
+    def _to_waiting(self, batch: int) -> int:
+        """Return what the batch adds to what waits: it may be claimed, or in the log as well."""
+        return (0 if self.batch_claimed else batch) - (batch if self._is_of_log else 0)
+
+    # -- the log
+
+    def _put_beside(self, log: Log, data: bytes) -> Sequence[bytes]:
+        """Add an event to memory; to the log again, if memory is empty and it is time for a try."""
+        with self._switching:
+            if self._uses_memory and not self.memory.held and self._clock() >= self._log_retry_at:
+                log.skip_to(self._shift + self.memory.tail())
+                self._uses_memory = False
+            if self._uses_memory:
+                return self.memory.put(data)
+        return self.put(data)
+
+    def _leave(self, log: Log, problem: str) -> None:
+        """Add events to memory from now on."""
+        with self._switching:
+            self.log_problem = problem
+            self._log_retry_at = self._clock() + _LOG_RETRY
+            if not self._uses_memory:
+                self._shift = log.stop() - self.memory.tail()
+                self._uses_memory = True
+
+    def _move_of_log(self, store: Store) -> bool:
+        """Move the oldest events of the log into the store; return whether there were any."""
+        if self.log is None or not len(self.log):
+            return False
+        number, lines = self.log.claim(_MOST_MOVED_AT_ONCE)
+        if not lines:
+            return False
+        self._moving_of_log = number, len(lines)
+        self.dropped += store.append(lines, number)
+        self.reconcile(store)
+        return True
+
+    def _give_back_to_log(self) -> None:
+        """Forget a batch that was read from the log: it is there."""
+        self.batch = []
+        self._is_of_log = False
+        if self.log is not None:
+            self.log.release()
+
+    def _reconcile_log(self, log: Log, number: int, count: int, appended_to: int) -> None:
+        if appended_to != number + count:
+            log.release()
+            return
+        self.stored_to = max(self.stored_to, appended_to)
+        left = number + count - log.first
+        if left > 0:
+            log.ack(left)
+
+    # -- memory
 
     def _reconcile_memory(self, number: int, position: int, count: int, appended_to: int) -> None:
         stored = appended_to == number + count
@@ -158,7 +334,8 @@ class Transit:
             position = self.memory.claimed_position
             # The position alone would do, were it not read while this call interrupts a put that
             # is half done: then it is one too low. No number is given twice.
-            self._moving = (max(self._next_number, position), position, len(batch))
+            number = max(self._next_number, self._shift + position)
+            self._moving = (number, position, len(batch))
         else:
             self._claiming = False
         return batch

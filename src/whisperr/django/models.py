@@ -1,7 +1,7 @@
 """The tables of the outbox: events that wait for the relay, and those that the server refused.
 
-Only data: `outbox.buffer` adds rows, `outbox.relay` delivers them, `outbox.dead_letters` handles
-what was refused. A row is the bytes of one event or identify as they are sent over the wire, so
+Only data: `outbox.buffer` adds rows, a relay delivers them, `outbox.dead_letters` handles what was
+refused. A row is the bytes of one event or identify as they are sent over the wire, so
 that nothing has to be parsed again.
 """
 

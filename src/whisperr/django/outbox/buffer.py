@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured, SynchronousOnlyOperation
-from django.db import DEFAULT_DB_ALIAS, Error, connections, router, transaction
-from django.db.models import BinaryField
+from django.db import DEFAULT_DB_ALIAS, Error, connections, router
 from django.utils.asyncio import async_unsafe
 
 from whisperr._frozen import Frozen
@@ -28,11 +27,11 @@ from whisperr._process.interruption import is_interruption
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import StoreError
 
+from .insertion import TransactionLost, get_code, insert
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import TypeVar
-
-    from django.db.backends.base.base import BaseDatabaseWrapper
 
     from whisperr.protocols import Accounting
 
@@ -50,9 +49,6 @@ _IN_A_LOOP = (
 
 _FAILED = "the transaction has failed already and only waits for its rollback"
 _TRANSACTION_LOST = "a row could not be written, which has ended the transaction of the caller"
-# PostgreSQL cannot commit the transaction any more, also where a savepoint seems to save it.
-_SERIALIZATION_FAILURE = "40001"
-
 # The database that a call names by `using=`.
 _named: ContextVar[str | None] = ContextVar("whisperr.django.using", default=None)
 
@@ -206,14 +202,6 @@ def alias_problem(using: str | None = None) -> str | None:
     )
 
 
-class _TransactionLost(Exception):  # noqa: N818  # it is a state
-    """The database has ended the transaction of the caller, with this error."""
-
-    def __init__(self, error: Error) -> None:
-        super().__init__()
-        self.error = error
-
-
 def _insert(alias: str, data: bytes) -> None:
     """Write one row. Raises StoreError that says why not, without anything of the row.
 
@@ -223,10 +211,10 @@ def _insert(alias: str, data: bytes) -> None:
         connection = connections[alias]
         if connection.in_atomic_block and connection.needs_rollback:
             raise StoreError(_FAILED)
-        _insert_or_reconnect(connection, data)
+        insert(connection, data)
     except StoreError:
         raise
-    except _TransactionLost as lost:
+    except TransactionLost as lost:
         raise lost.error from lost.error.__cause__
     except SynchronousOnlyOperation as error:
         raise StoreError(_IN_A_LOOP) from error
@@ -260,106 +248,11 @@ def _check_no_event_loop() -> None:
     """Do nothing; Django raises SynchronousOnlyOperation where a loop runs."""
 
 
-def _insert_or_reconnect(connection: BaseDatabaseWrapper, data: bytes) -> None:
-    """Write one row; outside of a transaction once more with a new connection, if it was dead.
-
-    Django replaces a dead one at the next request, which a thread of a worker may never have.
-    """
-    try:
-        _insert_in_savepoint(connection, data)
-    except Error:
-        if _is_in_transaction(connection):
-            raise
-        connection.close_if_unusable_or_obsolete()
-        if connection.connection is not None:
-            raise
-        _execute_insert(connection, data)
-
-
-def _insert_in_savepoint(connection: BaseDatabaseWrapper, data: bytes) -> None:
-    """Write one row in the caller's transaction; a failure leaves that as it was.
-
-    PostgreSQL refuses everything after a failure until a rollback, so there is a savepoint, also
-    in a transaction by hand, where Django's `atomic` could leave a dead connection in use. Outside
-    of a transaction Django makes no savepoint. Raises _TransactionLost when it could not help.
-    """
-    point: str | None = None
-    try:
-        point = connection.savepoint()
-        _execute_insert(connection, data)
-    except BaseException as error:
-        if _is_in_transaction(connection) and not _undo(connection, point, error):
-            _give_up(connection, error)
-        raise
-    if point is not None:
-        try:  # not above: a savepoint that is released cannot be returned to
-            connection.savepoint_commit(point)
-        except Error as error:
-            _give_up(connection, error)
-            raise
-
-
-def _give_up(connection: BaseDatabaseWrapper, error: BaseException) -> None:
-    """Prevent that a lost transaction seems to commit; raises _TransactionLost for its error."""
-    if connection.in_atomic_block:
-        transaction.set_rollback(True, using=connection.alias)
-    if isinstance(error, Error):
-        raise _TransactionLost(error) from error
-
-
-def _is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
-    by_hand = connection.connection is not None and not connection.autocommit
-    return connection.in_atomic_block or by_hand
-
-
-def _undo(connection: BaseDatabaseWrapper, point: str | None, error: BaseException) -> bool:
-    """Return to the savepoint; return whether the transaction is as it was before."""
-    if point is None:
-        return not isinstance(error, Error) or _is_alive_without_savepoint(connection)
-    try:
-        connection.savepoint_rollback(point)
-        connection.savepoint_commit(point)
-    except Exception as second:  # SQLite and MariaDB have none left after they rolled back
-        if is_interruption(second):
-            raise
-        return False
-    return _get_code(error.__cause__) != _SERIALIZATION_FAILURE
-
-
-def _is_alive_without_savepoint(connection: BaseDatabaseWrapper) -> bool:
-    """Return whether a transaction certainly goes on after a failure without a savepoint.
-
-    There is none when the database refused to make it, or where Django makes none: on SQLite in a
-    transaction by hand, and on MySQL's tables that know no transactions, where none can be lost.
-    """
-    if connection.vendor == "sqlite":
-        return bool(connection.connection.in_transaction)
-    return connection.vendor == "mysql" and not connection.features.uses_savepoints
-
-
-def _execute_insert(connection: BaseDatabaseWrapper, data: bytes) -> None:
-    """Insert without the model: no signal receiver may change, refuse or track the row."""
-    from whisperr.django.models import OutboxEvent  # not before the apps are loaded
-
-    names = (OutboxEvent._meta.db_table, "data", "token")  # noqa: SLF001  # documented by Django
-    table, *columns = map(connection.ops.quote_name, names)
-    into = f"INSERT INTO {table} ({', '.join(columns)}) VALUES (%s, %s)"  # noqa: S608  # our names
-    with connection.cursor() as cursor:
-        cursor.execute(into, [BinaryField().get_db_prep_save(data, connection), ""])
-
-
 def _describe(alias: str, error: Exception) -> str:
     """Return what is reported; never the text of the database, which may repeat the row."""
-    code = _get_code(error.__cause__)
+    code = get_code(error.__cause__)
     if code in _MISSING or any(words in str(error) for words in _MISSING_IN_SQLITE):
         option = "" if alias == DEFAULT_DB_ALIAS else f" --database {alias}"
         return f"the database {alias!r} has no table of the outbox; `manage.py migrate{option}`"
     suffix = "" if code is None else f" ({code})"
     return f"the row could not be written to the database {alias!r}: {type(error).__name__}{suffix}"
-
-
-def _get_code(cause: BaseException | None) -> str | int | None:
-    """Return the number of an error of psycopg 3 and 2, or of MySQL's drivers."""
-    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
-    first = cause.args[0] if cause is not None and cause.args else None
-    return state if isinstance(state, str) else first if isinstance(first, int) else None

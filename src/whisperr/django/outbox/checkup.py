@@ -25,8 +25,9 @@ from .tables import check_tables
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from whisperr._integrations.outbox_report import Figures
+
     from .buffer import OutboxBuffer
-    from .dead_letters import Figures
 
 # A relay looks for rows every second, unless `--interval` says otherwise.
 _LONGEST_UNCLAIMED = 60.0

@@ -7,13 +7,14 @@ Raises django.db.Error.
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from django.db import transaction
 from django.db.models import Count, DurationField, ExpressionWrapper, F
 from django.db.models.functions import Now
 
 from whisperr._events.layout import get_kind
+from whisperr._integrations.outbox_report import Figures
 from whisperr._process.interruption import is_interruption
 from whisperr.django.models import DeadLetter, OutboxEvent
 
@@ -27,21 +28,6 @@ if TYPE_CHECKING:
 
 # So many dead letters are requeued in one transaction.
 _REQUEUED_AT_ONCE = 500
-
-
-class Figures(NamedTuple):
-    """The outbox at one moment.
-
-    - `waiting`: rows that any relay may claim. `claimed`: rows that a relay holds.
-    - `oldest`: the age of the oldest row of both, in seconds; None when there is none, or when its
-      date is damaged.
-    - `dead`: how many dead letters there are, by reason.
-    """
-
-    waiting: int
-    claimed: int
-    oldest: float | None
-    dead: dict[str, int]
 
 
 def get_figures(alias: str) -> Figures:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import uuid
 from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from django.core.management.base import CommandError
 from django.db import Error, connections, transaction
@@ -20,8 +20,10 @@ from django.db.models import Q, Subquery
 from django.db.models.functions import Now
 
 from whisperr._foreign import printable
+from whisperr._queue.claims import LARGEST_ROW_BYTES, LONGEST_MESSAGE, Row, Tools
 from whisperr.django.models import DeadLetter, OutboxEvent
 
+from . import postgresql
 from .buffer import get_alias
 from .columns import get_data, get_limited_data, read_moments, to_bytes
 
@@ -34,49 +36,56 @@ if TYPE_CHECKING:
 
     from whisperr.errors import Loss
 
-
-# A larger row is not even read. It is eight times the largest batch: an event of that size can only
-# be answered with 413, and some hundred of them would fill the memory of a relay.
-LARGEST_ROW_BYTES = 4 * 1024 * 1024
 # No relay claims rows for longer: a lease lasts for an hour at most, and is extended by minutes.
 _LONGEST_CLAIM = timedelta(days=1)
-_LONGEST_MESSAGE = 2_000  # characters of what the server says
-
-
-class Row(NamedTuple):
-    """One claimed row; a large one without its data."""
-
-    id: int
-    data: bytes
-    is_large: bool = False
+TOOLS = Tools("manage.py whisperr_outbox", "manage.py whisperr_check")
 
 
 class Claims:
     """What one relay may do with the tables of one database."""
 
+    errors: tuple[type[Exception], ...] = (Error,)
+    tools: Tools = TOOLS
+
     def __init__(self, alias: str, largest_bytes: int = LARGEST_ROW_BYTES) -> None:
         self.alias = alias
         self.largest_bytes = largest_bytes
 
-    def claim(self, count: int, lease: float) -> tuple[str, list[Row]]:
+    @property
+    def in_transaction(self) -> bool:
+        """Whether a transaction is open in this thread's connection."""
+        return bool(connections[self.alias].in_atomic_block)
+
+    def claim(self, count: int, lease: float, last: int | None = None) -> tuple[str, list[Row]]:
         """Claim at most `count` free rows, the oldest ones, for `lease` seconds.
 
+        With `last` only rows with a higher id: the database does not walk over those before it.
         Return the token and the rows in their order. Relays that claim at the same moment get
         different rows, without waiting for each other where the database can skip locked ones.
         """
-        connection = connections[self.alias]
-        connection.ensure_connection()
-        if not connection.in_atomic_block and not connection.get_autocommit():
-            connection.set_autocommit(True)  # or a transaction would stay open during requests
+        connection = self._connect()
         token = uuid.uuid4().hex
+        if connection.vendor == "postgresql":
+            found = postgresql.claim_rows(
+                connection,
+                token,
+                count,
+                last,
+                lease=lease,
+                longest=_LONGEST_CLAIM.total_seconds(),
+                largest_bytes=self.largest_bytes,
+            )
+            return token, [self._to_row(*values) for values in found]
         leased = {"token": token, "leased_until": Now() + timedelta(seconds=lease)}
+        free = get_free_rows(self.alias).order_by("pk")
+        if last is not None:
+            free = free.filter(pk__gt=last)
         if _can_lock_some(connection):
             with transaction.atomic(using=self.alias):
-                found = get_free_rows(self.alias).select_for_update(skip_locked=True).order_by("pk")
-                rows = self._fetch(found[:count])
+                rows = self._fetch(free.select_for_update(skip_locked=True)[:count])
                 self._at(rows).update(**leased)
             return token, rows
-        oldest = list(get_free_rows(self.alias).order_by("pk").values_list("pk", flat=True)[:count])
+        oldest = list(free.values_list("pk", flat=True)[:count])
         # A faster relay may have claimed some of them meanwhile: the condition decides.
         if not oldest or not get_free_rows(self.alias).filter(pk__in=oldest).update(**leased):
             return token, []
@@ -85,19 +94,27 @@ class Claims:
 
     def extend(self, token: str, rows: Sequence[Row], seconds: float) -> bool:
         """Make the lease end so long from now; False when not all rows are held any more."""
+        self._connect()
         until = Now() + timedelta(seconds=seconds)
         return self._held(token, rows).update(leased_until=until) == len(rows)
 
     def release(self, token: str, rows: Sequence[Row]) -> None:
         """Give rows back, so that any relay may claim them at once."""
+        self._connect()
         self._held(token, rows).update(token="", leased_until=None)
 
     def delete(self, token: str, rows: Sequence[Row]) -> int:
         """Delete delivered rows; return how many of them were still held."""
-        return _delete(self._held(token, rows)) if rows else 0
+        if not rows:
+            return 0
+        connection = self._connect()
+        if connection.vendor == "postgresql":
+            return postgresql.delete_rows(connection, token, [row.id for row in rows])
+        return _delete(self._held(token, rows))
 
     def dead_letter(self, token: str, rows: Sequence[Row], loss: Loss) -> int:
         """Turn rows into dead letters; return how many of them were still held."""
+        self._connect()
         with transaction.atomic(using=self.alias):
             held = self._held(token, rows)
             # A write first: it locks the rows, on SQLite the file, so that nothing changes below.
@@ -107,7 +124,7 @@ class Claims:
                 DeadLetter(
                     data=row.data,
                     reason=loss.reason,
-                    message=printable(loss.message, _LONGEST_MESSAGE),
+                    message=printable(loss.message, LONGEST_MESSAGE),
                     status=loss.status,
                     created_at=created[row.id],
                 )
@@ -134,6 +151,7 @@ class Claims:
 
     def add(self, events: Sequence[bytes]) -> None:
         """Add rows that wait, in one transaction."""
+        self._connect()
         rows = OutboxEvent.objects.using(self.alias)
         rows.bulk_create(OutboxEvent(data=data) for data in events)
 
@@ -141,15 +159,27 @@ class Claims:
         """Close the connection of this thread; the next use opens another one."""
         connections[self.alias].close()
 
+    def _connect(self) -> BaseDatabaseWrapper:
+        """Return the open connection; each statement of it is a transaction of its own.
+
+        A project with `AUTOCOMMIT: False` would have one open during requests, and what a failure
+        rolls back would be unknown.
+        """
+        connection = connections[self.alias]
+        connection.ensure_connection()
+        if not connection.in_atomic_block and not connection.get_autocommit():
+            connection.set_autocommit(True)
+        return connection
+
     def _at(self, rows: Sequence[Row]) -> QuerySet[OutboxEvent]:
         return OutboxEvent.objects.using(self.alias).filter(pk__in=[row.id for row in rows])
 
     def _fetch(self, found: QuerySet[OutboxEvent]) -> list[Row]:
         columns = get_limited_data(self.alias, self.largest_bytes)
-        return [
-            Row(key, to_bytes(data), is_large=(size or 0) > self.largest_bytes)
-            for key, data, size in found.values_list("pk", *columns)
-        ]
+        return [self._to_row(*values) for values in found.values_list("pk", *columns)]
+
+    def _to_row(self, key: int, data: object, size: int | None) -> Row:
+        return Row(key, to_bytes(data), is_large=(size or 0) > self.largest_bytes)
 
     def _held(self, token: str, rows: Sequence[Row]) -> QuerySet[OutboxEvent]:
         return self._at(rows).filter(token=token)

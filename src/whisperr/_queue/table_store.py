@@ -1,4 +1,4 @@
-"""The relay: delivers from the table of the outbox, which is the store of a leased queue.
+"""The table of an outbox as the store of a leased queue, from which a relay delivers.
 
 Several rows are claimed at once and handed out in batches. What is delivered is deleted, what is
 refused becomes a dead letter. Invariant: every row is in the table until it is delivered or a dead
@@ -15,14 +15,15 @@ import time
 from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from django.db import Error, connections
-
+from whisperr._foreign import printable
 from whisperr._process.logger import log
-from whisperr._queue.clock import ExpiryClock
-from whisperr._queue.durable import EXPIRED, LeasedQueue
-from whisperr._queue.memory import Foreign, get_size
-from whisperr._queue.store import get_lease_end, select_batch
 from whisperr.errors import Loss, StoreError
+
+from .claim_range import ClaimRange
+from .clock import ExpiryClock
+from .durable import EXPIRED, LeasedQueue
+from .memory import Foreign, get_size
+from .store import get_lease_end, select_batch
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,11 +32,12 @@ if TYPE_CHECKING:
     from whisperr.errors import Reason
     from whisperr.protocols import Accounting
 
-    from .tables import Claims, Row
+    from .claims import Claims, Row, Tools
 
     T = TypeVar("T")
 
 _INVALID = "the row is not an event of this package"
+_LONGEST_PROBLEM = 300  # characters of what a database says
 
 
 class TableStore:
@@ -67,12 +69,19 @@ class TableStore:
         self._more = True  # there may be free rows in the table
         self._failure: StoreError | None = None  # that was passed over, until the next claim
         self._expiry_clock = ExpiryClock()
+        self._range = ClaimRange(clock)
         self.appended_to: int = 0
+        self.kept: str | None = None  # what is kept is counted, and reported by the relay
         self.stopping: bool = False
         self.rounds: int = 0
         self.failures: int = 0
         self.delivered: int = 0
         self.dead_letters: Counter[str] = Counter()
+
+    @property
+    def tools(self) -> Tools:
+        """The commands that reports name."""
+        return self._claims.tools
 
     def stop(self) -> None:
         """Claim nothing more, and give back what is not under way. Also from a signal handler."""
@@ -100,7 +109,7 @@ class TableStore:
         """Add rows at the end. A relay tracks nothing itself; a part plugged into it may."""
         try:
             self._claims.add(events)
-        except Error as error:
+        except self._claims.errors as error:
             raise self._fail(error) from None
         self._more = True
         self.appended_to = number + len(events)
@@ -139,7 +148,7 @@ class TableStore:
             self.release()
         if not self._claimed:
             return False
-        assert not connections[self._claims.alias].in_atomic_block  # none may be during a request
+        assert not self._claims.in_transaction  # none may be open during a request
         now = self._clock()
         if now + seconds < self._until:
             return True
@@ -180,6 +189,7 @@ class TableStore:
         """Give all claimed rows back, so that any relay may claim them at once."""
         rows, self._claimed, self._group = [*self._claimed, *self._group], [], deque()
         self._more = True
+        self._range.reset()  # what is given back is claimed first, before what came after it
         if rows:  # if the table cannot be used now, the end of the lease frees them
             self._try(lambda: self._claims.release(self._token, rows), None)
         return ()
@@ -210,10 +220,8 @@ class TableStore:
         self._write_results()
         if self._group or not self._more:
             return
-        began = self._clock()
-        self._token, rows = self._claims.claim(self._batch, self._lease)
-        self._until = began + self._lease
-        self._more = len(rows) == self._batch
+        rows = self._range.scan(self._claim_above, self._batch)
+        self._more = self._range.may_find_more
         refused: dict[tuple[Reason, str], list[Row]] = {}
         for row in rows:
             problem = self._get_problem(row)
@@ -225,11 +233,18 @@ class TableStore:
             self._keep_result(some, Loss(len(some), reason, message))
             log(
                 "warning",
-                '%s; %d rows set aside as dead letters (%s); run "manage.py whisperr_outbox"',
+                '%s; %d rows set aside as dead letters (%s); run "%s"',
                 message,
                 len(some),
                 reason,
+                self._claims.tools.outbox,
             )
+
+    def _claim_above(self, last: int | None) -> Sequence[Row]:
+        began = self._clock()
+        self._token, rows = self._claims.claim(self._batch, self._lease, last)
+        self._until = began + self._lease
+        return rows
 
     def _get_problem(self, row: Row) -> tuple[Reason, str] | None:
         """Return why a row cannot be sent: it would spoil the batch that it is in."""
@@ -255,24 +270,26 @@ class TableStore:
         return owned
 
     def _count_round(self) -> None:
-        if not (self._claimed or self._group or self._more or self._results):
+        left = self._claimed or self._group or self._more or self._results
+        if not left and self._range.is_exhausted:
             self.rounds += 1
 
     def _try(self, act: Callable[[], T], otherwise: T) -> T:
         """Call `act`, which uses the table; a failure is raised by the next claim only."""
         try:
             return act()
-        except Error as error:
+        except self._claims.errors as error:
             self._failure = self._fail(error)
             return otherwise
 
-    def _fail(self, error: Error) -> StoreError:
+    def _fail(self, error: Exception) -> StoreError:
         """Close the connection, and let the next claim ask the table again."""
         self._claims.close()
         self.failures += 1
         self._more = True
+        self._range.reset()  # it may be another server, with other rows
         # The first line only: the others may show the row.
-        return StoreError(f"the outbox: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        return StoreError(f"the outbox: {type(error).__name__}: {get_first_line(error)}")
 
 
 class RelayBuffer(NamedTuple):
@@ -300,13 +317,34 @@ class RelayQueue(LeasedQueue):
     first_retry: float = 0.1
     longest_retry: float = 5.0
 
+    def __init__(
+        self,
+        store: TableStore,
+        max_events: int,
+        max_bytes: int,
+        accounting: Accounting,
+        *,
+        poll_interval: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._check = store.tools.check
+        super().__init__(
+            store, max_events, max_bytes, accounting, poll_interval=poll_interval, clock=clock
+        )
+
     def report_problem(self, message: str, count: int) -> None:  # noqa: ARG002  # nothing is in memory
         """Log that the table cannot be used."""
         log(
             "warning",
-            '%s; the rows are kept, and the relay tries again; run "manage.py whisperr_check"',
+            '%s; the rows are kept, and the relay tries again; run "%s"',
             message,
+            self._check,
         )
+
+
+def get_first_line(error: Exception) -> str:
+    """Return what a database says, without what follows: that may show a row."""
+    return printable(str(error).partition("\n")[0], _LONGEST_PROBLEM)
 
 
 def _is_json_object(data: bytes) -> bool:

@@ -1,0 +1,264 @@
+"""How events come into a leased queue: through the log or memory of this process into the store.
+
+With a log, `put` writes to that and is done; `LeasedQueue.claim` has the log moved into the store.
+Else, with a storer, its thread moves what `put` adds within some milliseconds. Without either, or
+where these do not work, `put` stores the event before it returns.
+
+Moves are made under the lock for adding. A call that finds it taken by its own thread (a signal
+handler that interrupts another call) leaves its event in transit: an interrupted `put` stores it
+before it returns, after any other call the next `put`, `claim` or `poll` does.
+
+Threads: any thread may call any method. Waiting for a lock has a bound, and so has every use of the
+store. Reports are made without a lock: they run foreign code.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from whisperr._contract import DOCTOR
+from whisperr._process import forks
+from whisperr._process.identity import get_process
+from whisperr._process.logger import log
+
+from .access import StoreAccess
+from .memory import QUEUE_FULL, CountedQueue
+from .transit import Transit
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import TypeVar
+
+    from whisperr.protocols import Accounting
+
+    from .adoption import Adoption
+    from .log import Log
+    from .store import Store
+    from .storer import Storer
+
+    T = TypeVar("T")
+
+# After a failure, calls do not try the store for this many seconds; a claim and an ack still do.
+RETRY = 1.0
+# The longest wait for another thread before a fork, and at the end (seconds).
+PATIENCE_AT_THE_END = 2.0
+# How often a call moves what is in transit: once, and once for what a signal handler added.
+_ROUNDS = 2
+# So many groups of events are adopted in one poll; the next one follows at once.
+_MOST_ADOPTED = 20
+# A trouble that puts no event at risk is reported once in so many seconds.
+_LOG_REPORT_INTERVAL = 60.0
+REJECTED = "not written by this package, or damaged in the store; set aside"
+
+
+class Intake(CountedQueue):
+    """The half of a leased queue that takes events in; `LeasedQueue` is the other one."""
+
+    # What the log calls the store.
+    name: str = "the store of events"
+    # Seconds without use after the first failure in a row; doubled with each up to the longest.
+    first_retry: float = RETRY
+    longest_retry: float = RETRY
+
+    def __init__(
+        self,
+        store: Store,
+        max_events: int,
+        max_bytes: int,
+        accounting: Accounting,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        log: Log | None = None,
+        adoption: Adoption | None = None,
+        storer: Storer | None = None,
+        concurrent: bool = False,
+    ) -> None:
+        """`concurrent`: the store is added to over a connection of its own."""
+        self._store = store
+        self._accounting = accounting
+        self._clock = clock
+        self._access = StoreAccess(self.first_retry, self.longest_retry, concurrent=concurrent)
+        self._transit = Transit(max_events, max_bytes, log, clock)
+        self._log_report_at: dict[str, float] = {}
+        self._adoption = adoption
+        self._may_adopt = adoption is not None and adoption.is_any_there()
+        self._storer = storer
+        self._scheduled = False  # whether the storer is going to call `store_pending`
+        self._closed = False
+        self._process = get_process()
+        self._use(self._store.poll, None)  # what an earlier process left
+        self._use(self._store.close, None)  # so that a fork right after construction inherits none
+        forks.register(self)
+
+    def put(self, data: bytes) -> Sequence[bytes]:
+        """Add one event and store it; return the events that had to be dropped for it."""
+        transit = self._transit
+        dropped = transit.put(data)
+        if dropped and dropped[-1] is data:
+            return dropped
+        storer = self._storer
+        if storer is not None and (self._scheduled or self._schedule(storer)):
+            return dropped
+        if transit.log is not None and not transit.in_memory:
+            return dropped
+        return [*dropped, *self._store_transit()]
+
+    def store_pending(self) -> float | None:
+        """Move what is in transit into the store; return when to try again, in seconds.
+
+        None when all is moved. Called by the storer.
+        """
+        self._scheduled = False  # before: what is added from here on schedules it again
+        self._report_dropped(self._store_transit())
+        if self._transit.is_idle or self._closed:
+            return None
+        return max(self._access.retry_at - self._clock(), self.first_retry / 100)
+
+    def tail(self) -> int:
+        """Return the number after that of the newest event of this process."""
+        return self._transit.tail()
+
+    @property
+    def stored(self) -> int:
+        """How many events wait where they survive this process; those of all, as last seen."""
+        return self._store.waiting + self._transit.in_log
+
+    @property
+    def unstored(self) -> int:
+        """How many events are in the memory of this process only."""
+        return self._transit.in_memory
+
+    # -- into the store
+
+    def _schedule(self, storer: Storer) -> bool:
+        """Have the storer move what is in transit; False when it cannot."""
+        self._scheduled = True
+        self._scheduled = storer.schedule(self)
+        return self._scheduled
+
+    def _store_transit(self, *, anyway: bool = False, everything: bool = False) -> list[bytes]:
+        """Move what is in transit into the store; return the events it dropped for that.
+
+        Of a log so much at most that a claim can follow soon. `everything`: all of memory, also
+        what other threads add meanwhile.
+        """
+        # At least once, because another thread may be moving the event of this call; again for
+        # what a signal handler added meanwhile. None: the store cannot be used now.
+        transit = self._transit
+        rounds, moved = 0, True
+        while rounds < 1 or (
+            moved is not None and transit.in_memory and (rounds < _ROUNDS or everything)
+        ):
+            moved = self._use(
+                lambda: transit.store_all(self._store), None, anyway=anyway, proves=True, adds=True
+            )
+            rounds += 1
+        self._report_log()
+        return transit.take_dropped()
+
+    def _adopt(self) -> bool:
+        """Take over what processes that have ended left in logs; return whether there is more."""
+        adoption = self._adoption
+        if adoption is None:
+            return False
+        more = True
+        for _ in range(_MOST_ADOPTED):
+            more = more and self._use(adoption.move_some, otherwise=False, adds=True)
+        self._may_adopt = more
+        self._report_dropped(adoption.take_dropped())
+        rejected = adoption.take_rejected()
+        if rejected:
+            self._accounting.lost_in_store(0, REJECTED, rejected)
+        return more
+
+    def _leave_transit(self) -> Sequence[bytes]:
+        if self._adoption is not None:
+            self._adoption.close()
+        return self._transit.drain(self._store)
+
+    def _report_log(self) -> None:
+        """Log that the log cannot be written, which makes calls slower or less durable."""
+        problem = self._transit.take_log_problem()
+        if problem is not None:
+            self._log_once("%s; events go to the store without it; %s", problem)
+
+    def _report_in_log(self, problem: str | None) -> None:
+        """Log that the store cannot be used, while all that waits is in the log."""
+        if problem is not None:
+            self._log_once("%s; events wait in the log before it; %s", problem)
+
+    def _log_once(self, message: str, problem: str) -> None:
+        now = self._clock()
+        if now >= self._log_report_at.get(message, 0.0):
+            self._log_report_at[message] = now + _LOG_REPORT_INTERVAL
+            log("warning", message, problem, DOCTOR)
+
+    def _report_dropped(self, dropped: Sequence[bytes]) -> None:
+        if dropped:
+            self._accounting.lost(dropped, "queue_full", QUEUE_FULL)
+
+    # -- the lock, and what happens when the store fails
+
+    def _use(
+        self,
+        act: Callable[[], T],
+        otherwise: T,
+        *,
+        anyway: bool = False,
+        proves: bool = False,
+        adds: bool = False,
+    ) -> T:
+        """Call `act` on the store under a lock; return `otherwise` if one of the two is not free.
+
+        `proves`: a result other than None and False shows that the store works, if nothing is left
+        in transit. The rest is as in `StoreAccess.use`.
+        """
+        access = self._access
+        is_proof = self._is_proof if proves else None
+        result = access.use(
+            act, otherwise, self._clock(), anyway=anyway, adds=adds, proves=is_proof
+        )
+        if access.changed and not access.is_mine:
+            access.changed = False
+            self._accounting.store_problem(access.problem)
+            count = self._transit.in_memory
+            if self._transit.log is not None and not count:
+                self._report_in_log(access.problem)
+                return result
+            message = access.take_report()
+            if message is not None and (count or access.problem is not None):
+                self.report_problem(message, count)
+        return result
+
+    def _is_proof(self, result: object) -> bool:
+        if self._access.full:  # it can be emptied all the time: only adding shows that it has room
+            return result is True
+        return result is not None and result is not False and not len(self._transit)
+
+    def report_problem(self, message: str, count: int) -> None:
+        """Report that the store cannot be used, while so many events are in memory."""
+        self._accounting.not_durable(message, count)
+
+    # -- forks
+
+    def before_fork(self) -> bool:
+        """Take the locks and close connections, so that a child inherits none.
+
+        Returns False when another thread holds a lock for too long.
+        """
+        if self._transit.in_memory:  # the parent may end at once, as one that becomes a daemon
+            self._report_dropped(self._store_transit())
+        # False also in a signal handler that forks amid a call: that one has the lock already.
+        if not self._access.acquire_all(PATIENCE_AT_THE_END):
+            return False
+        if self._adoption is not None:
+            self._adoption.close()
+        self._store.close()
+        return True
+
+    def after_fork(self) -> None:
+        """Let other threads use the store again; called in the parent and in the child."""
+        self._access.release_all()
+        if self._transit.log is not None and self._process != get_process():
+            self._transit.log.close_in_child()

@@ -1,0 +1,176 @@
+"""The files of one log: which one is written to, which are kept, which are deleted.
+
+Invariant: every file that was made is in one of three lists, in the order in which they were made,
+until it is closed: `opened`, `done_with` (to be deleted), `left_behind` (to be closed). A file that
+an interrupted call has half made is in `opened`, and is deleted in its turn, because it is not
+`current` and has no lines.
+
+Interruptions: what interrupts a call here can only write, so it may begin a file of its own.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import time
+from typing import TYPE_CHECKING
+
+from whisperr.errors import StoreError
+
+from .log_file import LogFile, Name, get_new_source, make_directory
+from .store import StoreFullError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+# When all has left, a file up to this size is used on as it is, one up to the next is emptied in
+# place (under the lock of the log: about 40 µs), a larger one is deleted (without it).
+_MOST_IDLE_BYTES = 64 << 10
+_MOST_EMPTIED_BYTES = 1 << 20
+# So many new files may be deleted in a row, by processes that look for logs, or by an operator.
+_MOST_TRIES = 10
+NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
+
+
+class LogFiles:
+    """The files of one log. `current`: the one that is written to; None: begin another one."""
+
+    def __init__(self, directory: str, owner: str, *, fsync: bool) -> None:
+        """No I/O."""
+        self._directory = directory
+        self._owner = owner
+        self._fsync = fsync
+        self.source = get_new_source()
+        self.current: LogFile | None = None
+        self.opened: list[LogFile] = []
+        self.done_with: list[LogFile] = []
+        self.left_behind: list[LogFile] = []
+        self._number = 0  # of the newest file
+
+    def begin(self, get_end: Callable[[], tuple[int, int]]) -> LogFile:
+        """Return the file to write to: a new one, or one that a signal handler has just begun.
+
+        `get_end` returns the index of the next line, and how many bytes of lines there were.
+        """
+        for _ in range(_MOST_TRIES):
+            # The time, so that logs that were left are adopted in their order. Counted on at once:
+            # what interrupts may begin a file as well.
+            self._number = number = max(self._number + 1, time.time_ns())
+            path = os.path.join(  # noqa: PTH118  # as in `log_file`
+                self._directory, str(Name(self._owner, self.source, number))
+            )
+            file = LogFile(path, self.source, *get_end())
+            self.opened += (file,)
+            try:
+                made = self._create(file)
+            except OSError as error:
+                self._discard(file)
+                raise self.to_store_error(error) from error
+            if not made:
+                self._discard(file)
+            index, _ = get_end()
+            # No call from here on.
+            if self.current is None and made and file.index == index:
+                self.current = file
+            if self.current is not None:
+                return self.current
+        raise StoreError(f"{self._directory}: each new file is deleted at once")
+
+    def _create(self, file: LogFile) -> bool:
+        make_directory(self._directory)
+        made = file.create()
+        if self._fsync:
+            _sync_directory(self._directory)
+        return made
+
+    def _discard(self, file: LogFile) -> None:
+        """Delete a file that could not be made."""
+        file.delete()
+        _remove(self.opened, file)
+
+    def cut(self, file: LogFile) -> None:
+        """Remove a part of a line from the end of a file, or write to another one from now on."""
+        self.current = None
+        try:
+            file.cut()
+        except OSError:
+            return  # the part has no end of a line, so that it is never read
+        # No call from here on.
+        if self.current is None:
+            self.current = file
+
+    def find_out_whether_deleted(self) -> None:
+        """Begin another file with the next write, if an operator moved or deleted this one."""
+        current = self.current
+        if current is not None and not current.is_there() and self.current is current:
+            self.current = None
+
+    def empty(self, index: int, position: int, is_empty: Callable[[], bool]) -> None:
+        """Give back the room of the current file, if all of it has left and it is large."""
+        file = self.current
+        if file is None or file.size <= _MOST_IDLE_BYTES:
+            return
+        self.current = None
+        # Only now nothing is added to it any more.
+        if not is_empty() or file.size > _MOST_EMPTIED_BYTES:
+            return
+        try:
+            file.empty(index, position)
+        except OSError:
+            return
+        # No call from here on.
+        if self.current is None:
+            self.current = file
+
+    def keep_progress(self, index: int, position: int) -> None:
+        """Write down which line is the oldest that waits, and retire the files before it."""
+        while self.opened:
+            file = self.opened[0]
+            if file is self.current or file.position + file.size > position:
+                break
+            # No call from here on.
+            self.done_with += (file,)
+            del self.opened[0]
+        if not self.opened:
+            return
+        try:
+            self.opened[0].write_progress(position - self.opened[0].position, index)
+        except OSError:
+            return  # after a crash some events arrive twice
+
+    def let_go(self) -> None:
+        """Close and delete what is not needed, which may take a while: without a lock."""
+        for one in [*self.done_with]:
+            one.delete()
+            _remove(self.done_with, one)
+        for one in [*self.left_behind]:
+            one.close()
+            _remove(self.left_behind, one)
+
+    def close_in_child(self) -> None:
+        """Close the descriptors only."""
+        for one in [*self.opened, *self.done_with, *self.left_behind]:
+            one.close_in_child()
+
+    def to_store_error(self, error: OSError) -> StoreError:
+        """Return what is raised for an error of the system."""
+        kind = StoreFullError if error.errno in NO_ROOM else StoreError
+        return kind(f"{self._directory}: {error.strerror or error}")
+
+
+def _remove(files: list[LogFile], one: LogFile) -> None:
+    try:
+        files.remove(one)
+    except ValueError:
+        return  # another thread did the same
+
+
+def _sync_directory(path: str) -> None:
+    """Have the name of a new file on the disk as well."""
+    if os.name == "nt":  # where directories cannot be opened
+        return
+    directory = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)

@@ -1,0 +1,73 @@
+"""Entries of a stream: events as the scripts return them, and what is said of several. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from whisperr._events.layout import get_kind
+
+from .memory import EVENT_OVERHEAD_BYTES, Foreign
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+
+class Entry(NamedTuple):
+    """One event in a stream: its id, the process that added it and its number there, its bytes.
+
+    `is_own`: it is counted here when it ends, and nowhere else.
+    """
+
+    id: bytes
+    source: bytes
+    number: int
+    data: bytes
+    is_own: bool = False
+
+    @property
+    def size(self) -> int:
+        """The memory that the event would take, in bytes."""
+        return len(self.data) + EVENT_OVERHEAD_BYTES
+
+
+def parse_entries(heads: bytes, data: bytes) -> list[Entry]:
+    """Return the entries that a script returned as two texts."""
+    words = heads.split()
+    entries: list[Entry] = []
+    at = 0
+    for id_, field, size in zip(words[::3], words[1::3], words[2::3], strict=True):
+        source, _, number = field.partition(b":")
+        end = at + int(size)
+        entries.append(Entry(id_, source, int(number), data[at:end]))
+        at = end
+    return entries
+
+
+def to_list(entries: Sequence[Entry]) -> tuple[bytes, int]:
+    """Return the ids of entries, as the scripts get them, and what they take."""
+    return b" ".join([one.id for one in entries]), sum(one.size for one in entries)
+
+
+def to_events(entries: Sequence[Entry]) -> list[bytes]:
+    """Return the events of entries; all but the own ones as Foreign.
+
+    An own event that has ended may come back, from a copy of the stream. It counts no second time.
+    """
+    return [one.data if one.is_own else Foreign(one.data) for one in entries]
+
+
+def is_event(entry: Entry) -> bool:
+    """Return whether data begins and ends as an event or an identify does."""
+    return entry.data.endswith(b"}") and get_kind(entry.data) != "unreadable"
+
+
+def count_others(entries: Iterable[Entry], outcomes: Iterable[str], me: bytes) -> Iterator[object]:
+    """Yield source, outcome and number of those that other processes have added."""
+    counts = Counter(
+        (one.source, outcome)
+        for one, outcome in zip(entries, outcomes, strict=False)
+        if one.source != me
+    )
+    for (source, outcome), count in counts.items():
+        yield from (source, outcome, count)

@@ -1,0 +1,194 @@
+"""Counts the own events of a process that are in streams: each ends once, whatever becomes of it.
+
+Two threads end events: the one that appends, when the server drops the oldest ones for room, and
+the one that delivers. They share no lock. An event ends for the one that takes its number out of
+`live`: `dict.pop` is one step in C, and so is `map` over it, also for signal handlers.
+
+- `live`: the numbers of the own events that have not ended. They are in it from before the script
+  is sent that adds them: the other thread may claim them before the answer is here.
+- `early`: of numbers whose append has no answer yet, those that have ended, and how; nothing when
+  that was counted. Such an event is not added again.
+- `suspects`: found gone while an append was on its way, whose answer may say that it has dropped
+  them; with the number of that append.
+- `missing`, `unmatched`: how many were found gone whose outcome is not known, and outcomes of own
+  events, recorded by other processes, of which it is not known which events they are about.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from itertools import repeat
+from typing import TYPE_CHECKING
+
+from .memory import Foreign
+from .store import LOST_IN_STORE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from .redis_entries import Entry
+
+_COUNTED = ""
+
+
+class OwnEvents:
+    """The own events of one process."""
+
+    def __init__(self, source: bytes) -> None:
+        self._source = source
+        self.live: dict[int, int] = {}
+        self.appended_to = 0
+        self._tried_to = -1
+        self._early: dict[int, str] = {}
+        self._late: list[str] = []  # outcomes of events that were not known as own when they ended
+        self._late_seen = 0
+        # Appends that have begun, and that have ended; what they found gone, and what they dropped
+        # of what was found gone.
+        self._begun = 0
+        self._ended = 0
+        self._gone: deque[Sequence[int]] = deque()
+        self._explained = 0
+        self._explained_seen = 0
+        self._suspects: dict[int, int] = {}
+        self._found: deque[int | None] = deque()  # numbers found gone, not in `missing` yet
+        self._missing = 0
+        self.unmatched: Counter[str] = Counter()
+        # Outcomes of an acknowledgement that has not returned: it may have reached the server.
+        self.outcomes: dict[int, str] = {}
+
+    # -- the thread that appends
+
+    def begin_append(self, numbers: Sequence[int]) -> None:
+        """Expect these events in the streams from now on."""
+        self._begun += 1
+        self._tried_to = max(self._tried_to, numbers[-1])
+        for number in [*self._early]:
+            if number < self.appended_to:  # it has come to its end otherwise
+                self._early.pop(number, None)
+        expected = [number for number in numbers if number not in self._early]
+        self.live.update(zip(expected, expected, strict=True))
+
+    def end_append(self, numbers: Sequence[int], *, has_failed: bool) -> None:
+        """Expect them no more, if the append has failed: it is not known whether they are there."""
+        if has_failed:
+            _ = [*map(self.live.pop, numbers, repeat(None))]
+        self._ended = self._begun
+
+    def commit(
+        self, numbers: Sequence[int], gone: Sequence[int], dropped: Sequence[Entry]
+    ) -> list[bytes]:
+        """Take the answers of an append that has stored all; return the events it dropped."""
+        if gone:
+            self._gone.append(gone)
+        for number in numbers if self._early else ():
+            outcome = self._early.pop(number, _COUNTED)
+            if outcome != _COUNTED:
+                self._late.append(outcome)
+        own = [one.number for one in dropped if one.source == self._source]
+        # One step for a signal handler: until then the scripts run again, and find their entries.
+        ended = [*map(self.live.pop, own, repeat(None))]
+        self.appended_to = numbers[-1] + 1
+        return self._to_dropped(dropped, ended)
+
+    # -- both threads
+
+    def drop(self, entries: Sequence[Entry]) -> list[bytes]:
+        """End what the server has dropped; return it, what others count as Foreign."""
+        own = [one.number for one in entries if one.source == self._source]
+        return self._to_dropped(entries, [*map(self.live.pop, own, repeat(None))])
+
+    def _to_dropped(self, entries: Sequence[Entry], ended: Sequence[int | None]) -> list[bytes]:
+        """Return dropped events; `ended`: what was in `live` of each that is of this source."""
+        results = iter(ended)
+        events: list[bytes] = []
+        for one in entries:
+            is_own = False
+            if one.source == self._source:
+                is_own = next(results) is not None
+                if not is_own and self._suspects.pop(one.number, None) is not None:
+                    is_own = True
+                    self._explained += 1
+            events.append(one.data if is_own else Foreign(one.data))
+        return events
+
+    # -- the thread that delivers
+
+    def mark(self, entries: Sequence[Entry]) -> list[Entry]:
+        """Return entries, the own ones among them marked; of two with one number the first."""
+        seen: set[int] = set()
+        marked: list[Entry] = []
+        for one in entries:
+            number = one.number
+            if one.source == self._source and number in self.live and number not in seen:
+                seen.add(number)
+                marked.append(one._replace(is_own=True))
+            else:
+                marked.append(one)
+        return marked
+
+    def note_ends(self, entries: Sequence[Entry], outcomes: Iterable[str]) -> None:
+        """Prepare the end of entries, before the marked ones are taken out of `live`.
+
+        An append may have no answer yet, or may have been answered after they were claimed.
+        """
+        are_certain = self._tried_to < self.appended_to
+        marked = {one.number for one in entries if one.is_own}  # of two with one number the first
+        for one, outcome in zip(entries, outcomes, strict=False):
+            if one.source != self._source or (one.is_own and are_certain):
+                continue
+            is_uncertain = self.appended_to <= one.number <= self._tried_to
+            if is_uncertain:
+                self._early[one.number] = _COUNTED if one.is_own else outcome
+            if one.number not in marked and self.live.pop(one.number, None) is not None:
+                if is_uncertain:
+                    self._early[one.number] = _COUNTED
+                self._late.append(outcome)
+
+    @property
+    def appends(self) -> tuple[int, int]:
+        """How many appends have begun, and how many have ended."""
+        return self._begun, self._ended
+
+    def miss(self, numbers: Sequence[int], before: tuple[int, int]) -> None:
+        """End events that are gone from a stream; `before`: `appends` when that was asked."""
+        begun = self._begun
+        if before != (begun, begun):
+            self._suspects.update(zip(numbers, repeat(begun)))
+        self._found.extend(map(self.live.pop, numbers, repeat(None)))
+
+    def take_gone(self) -> int:
+        """Take what appends have found gone; return how many appends had ended before."""
+        ended = self._ended
+        while self._gone:
+            self._found.extend(map(self.live.pop, self._gone[0], repeat(None)))
+            self._gone.popleft()
+        return ended
+
+    def settle(self, ended: int) -> Mapping[str, int]:
+        """Return how many own events ended elsewhere, by outcome, each once.
+
+        To be called when all outcomes are known until now. What has none was not settled by any
+        process. `ended`: what `take_gone` has returned before that.
+        """
+        found = [number for number in self._found if number is not None]
+        explained, late = self._explained, len(self._late)
+        suspects = {n: begun for n, begun in [*self._suspects.items()] if begun > ended}
+        missing = self._missing + len(found) - (explained - self._explained_seen)
+        unmatched = self.unmatched + Counter(
+            self.outcomes[number] for number in found if number in self.outcomes
+        )
+        changes = Counter(self._late[self._late_seen : late])
+        for outcome, count in [*unmatched.items()]:
+            matched = min(count, missing)
+            changes[outcome] += matched
+            unmatched[outcome] -= matched
+            missing -= matched
+        lost = max(missing - len(suspects), 0)
+        changes[LOST_IN_STORE] = lost
+        result = {outcome: count for outcome, count in changes.items() if count}
+        nothing: deque[int | None] = deque()
+        missing -= lost
+        # One step for a signal handler.
+        self._missing, self.unmatched, self._found = missing, unmatched, nothing
+        self._suspects, self._explained_seen, self._late_seen = suspects, explained, late
+        return result

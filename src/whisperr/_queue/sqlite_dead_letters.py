@@ -1,0 +1,361 @@
+"""The dead letters of the SQLite store: a table beside the events, in the same file.
+
+Invariant: an event becomes a dead letter in the transaction that removes it from the queue, and is
+put back in the one that deletes the dead letter. Keeping never keeps an event from being removed:
+where it fails, as on a full disk, the event is dropped without it.
+
+The table is made when it is needed. `DeadLetterTable` keeps, for a store; `SQLiteDeadLetters` is
+for people, beside processes that use the file, without a lease.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from functools import partial
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from whisperr._process.interruption import is_interruption
+from whisperr.errors import Loss, StoreError
+
+from . import sqlite_file as file
+from .dead_letters import (
+    KEPT,
+    KEPT_FOR_OLDEST,
+    LONGEST_AGE,
+    MOST,
+    MOST_BYTES,
+    NOT_KEPT,
+    SOURCE,
+    DeadLetter,
+    Moved,
+    explain,
+)
+from .durable import EXPIRED
+from .memory import EVENT_OVERHEAD_BYTES
+from .sqlite_rows import fetch_all, read_state, repair_state
+from .store import StoreFullError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from typing import Any, TypeVar
+
+    from .clock import ExpiryClock
+    from .sqlite_rows import State
+    from .sqlite_session import Session, View
+    from .store import Entry
+
+    T = TypeVar("T")
+
+# An id is given once: what a person has read of is never another one by now. `total`: the bytes of
+# all rows up to this one, also of those that are gone.
+_TABLE = """CREATE TABLE IF NOT EXISTS dead_letter (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, reason TEXT NOT NULL, status INTEGER,
+    message TEXT NOT NULL, total INTEGER NOT NULL, data BLOB NOT NULL)"""
+_IS_THERE = "SELECT 1 FROM sqlite_master WHERE type = 'table' AND name = 'dead_letter'"
+_INSERT = (
+    "INSERT INTO dead_letter (at, reason, status, message, total, data) VALUES (?, ?, ?, ?, ?, ?)"
+)
+_LAST = "SELECT id, total FROM dead_letter ORDER BY id DESC LIMIT 1"
+_DELETE = "DELETE FROM dead_letter WHERE id = ?"
+_DELETE_OLD = "DELETE FROM dead_letter WHERE at < ?"
+# What is longer than all of them may be is not read.
+_COLUMNS = "id, at, reason, status, message, CASE WHEN length(data) <= ? THEN data END"
+_NEWEST = f"SELECT {_COLUMNS} FROM dead_letter WHERE id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608  # of a constant
+_ONE = f"SELECT {_COLUMNS} FROM dead_letter WHERE id = ?"  # noqa: S608  # of a constant
+_SIZES = "SELECT id, length(data) FROM dead_letter ORDER BY id DESC"
+_REPLAY = "INSERT INTO event VALUES (?, ?, ?, ?)"
+_LAST_ID = (1 << 63) - 1
+_MOST_TOTAL = 1 << 62
+_MOST_DIGITS = 18
+_READ_AT_ONCE = 100
+# What is left when there was too much: the rows are counted again after many more only.
+_KEPT_SHARE = 15 / 16
+_MOVED_AT_ONCE = 500
+_PRUNE_INTERVAL = 3_600.0  # seconds
+# A person waits for longer than a request does.
+_BUSY_TIMEOUT = 5_000  # milliseconds
+
+
+class _Sums(NamedTuple):
+    """How many rows there were, and their bytes, when the last of them was this one."""
+
+    id: int
+    total: int
+    rows: int
+    bytes: int
+
+    def may_hold(self, last: int, total: int) -> bool:
+        """Return whether the bounds must hold, whatever was added until the last one is this."""
+        rows, size = last - self.id, total - self.total
+        return 0 <= rows <= MOST - self.rows and 0 <= size <= MOST_BYTES - self.bytes
+
+
+class DeadLetterTable:
+    """Keeps the lost events of one store, if that is `wanted`."""
+
+    def __init__(
+        self,
+        path: str,
+        session: Session,
+        now: Callable[[], float],
+        expiry_clock: ExpiryClock,
+        *,
+        wanted: bool,
+    ) -> None:
+        self._path = path
+        self._session = session
+        self._now = now
+        self._expiry_clock = expiry_clock
+        self._has_room = True
+        self._prune_at = 0.0
+        self._sums = _Sums(0, 0, MOST, MOST_BYTES)  # none: they are counted at first
+        self._wanted = wanted
+        session.view.kept = NOT_KEPT if wanted else None
+
+    def write(self, act: Callable[[sqlite3.Connection, View], T]) -> T:
+        """Run a transaction that may keep events; without that where there is no room for both."""
+        try:
+            return self._session.write(act)
+        except StoreFullError:
+            if not self._wanted:
+                raise
+            self._has_room = False
+            return self._session.write(act)
+        finally:
+            self._has_room = True
+
+    def keep(
+        self, db: sqlite3.Connection, view: View, entries: Sequence[Entry], loss: Loss | None
+    ) -> None:
+        """Keep the events of one request that were lost; note in the view what became of them."""
+        if not self._wanted or loss is None or not entries:
+            return
+        view.kept = NOT_KEPT
+        if not self._has_room or not file.has_room(self._path, db):
+            return
+        db.execute("SAVEPOINT dead_letters")
+        try:
+            view.kept = self._insert(db, entries, loss)
+            db.execute("RELEASE dead_letters")
+        except sqlite3.Error:
+            # Such as a table of other columns. A full disk may have ended the whole transaction.
+            if not db.in_transaction:
+                raise
+            db.execute("ROLLBACK TO dead_letters")
+            db.execute("RELEASE dead_letters")
+
+    def keep_expired(self, db: sqlite3.Connection, view: View, entries: Sequence[Entry]) -> None:
+        """Keep events that are too old to be sent."""
+        self.keep(db, view, entries, Loss(len(entries), "expired", EXPIRED))
+
+    def prune(self) -> None:
+        """Delete what is older than is kept, once an hour."""
+        now = self._now()
+        if not self._wanted or 0 <= self._prune_at - now <= _PRUNE_INTERVAL:
+            return
+        self._prune_at = now + _PRUNE_INTERVAL
+        oldest = self._expiry_clock.get_now() - LONGEST_AGE
+
+        def is_any_old(db: sqlite3.Connection, _: View) -> bool:
+            first = "SELECT 1 FROM dead_letter WHERE at < ? LIMIT 1"
+            return bool(fetch_all(db, _IS_THERE) and fetch_all(db, first, (oldest,)))
+
+        if oldest > 0 and self._session.read(is_any_old):
+            self._session.write(lambda db, _: db.execute(_DELETE_OLD, (oldest,)))
+
+    def _insert(self, db: sqlite3.Connection, entries: Sequence[Entry], loss: Loss) -> str:
+        """Insert, and delete the oldest beyond the bounds; return what became of the events."""
+        db.execute(_TABLE)
+        common = self._now(), loss.reason, loss.status, explain(loss, len(entries))
+        totals = accumulate((one.size for one in entries), initial=_read_last(db)[1])
+        next(totals)
+        values = [
+            (*common, *one) for one in zip(totals, (one.data for one in entries), strict=True)
+        ]
+        db.executemany(_INSERT, values)
+        if self._sums.may_hold(*_read_last(db)):
+            return KEPT
+        return self._trim(db)
+
+    def _trim(self, db: sqlite3.Connection) -> str:
+        """Count all, and delete the oldest if that is too much; some more, to count rarely."""
+        db.execute(_DELETE_OLD, (self._expiry_clock.get_now() - LONGEST_AGE,))
+        sizes = [(id_, length + EVENT_OVERHEAD_BYTES) for id_, length in fetch_all(db, _SIZES)]
+        size = sum(one for _, one in sizes)
+        is_over = len(sizes) > MOST or size > MOST_BYTES
+        share = _KEPT_SHARE if is_over else 1.0
+        while len(sizes) > 1 and (len(sizes) > MOST * share or size > MOST_BYTES * share):
+            id_, one = sizes.pop()
+            db.execute(_DELETE, (id_,))
+            size -= one
+        self._sums = _Sums(*_read_last(db), len(sizes), size)
+        return KEPT_FOR_OLDEST if is_over else KEPT
+
+
+class SQLiteDeadLetters:
+    """The dead letters of a file that is there; raises StoreError for one that cannot be used.
+
+    A damaged file is left to the processes that use it.
+    """
+
+    def __init__(self, path: str, now: Callable[[], float] = time.time) -> None:
+        self._path = path
+        self._now = now
+        self._open: file.OpenFile | None = None
+
+    def read(self) -> Iterator[DeadLetter]:
+        """Yield the dead letters, newest first."""
+        before = _LAST_ID
+        while rows := self._use(partial(_read_some, before=before)):
+            yield from map(_to_dead_letter, rows)
+            before = rows[-1][0]
+
+    def find(self, ids: Sequence[str]) -> Sequence[DeadLetter]:
+        """Return those of these ids that are there."""
+        return self._use(lambda db: [_to_dead_letter(row) for row in _find(db, ids)])
+
+    def replay(self, ids: Sequence[str], max_events: int, max_bytes: int) -> Moved:
+        """Put these at the end of the queue, in several transactions, as far as they fit."""
+        replayed = left = 0
+        for some in _split(ids):
+            act = partial(self._replay, ids=some, max_events=max_events, max_bytes=max_bytes)
+            moved = self._write(act)
+            replayed, left = replayed + moved.replayed, left + moved.left
+        return Moved(replayed, left)
+
+    def drop(self, ids: Sequence[str]) -> int:
+        """Delete these, in several transactions; return how many were there."""
+        return sum(self._write(partial(_drop, ids=some)) for some in _split(ids))
+
+    def close(self) -> None:
+        """Close the connection."""
+        if self._open is not None:
+            self._open.close()
+            self._open = None
+
+    def _replay(
+        self, db: sqlite3.Connection, ids: Sequence[str], max_events: int, max_bytes: int
+    ) -> Moved:
+        found = [row for row in _find(db, [*dict.fromkeys(ids)]) if type(row[5]) is bytes]
+        if not found:
+            return Moved(0, 0)
+        state = self._read_state(db)
+        query = "SELECT coalesce(max(position), 0) FROM event"
+        last = max(state.front_to, fetch_all(db, query)[0][0])
+        rows, size = state.rows, state.bytes
+        values: list[tuple[object, ...]] = []
+        for id_, *_, data in found:
+            if rows >= max_events or size + len(data) + EVENT_OVERHEAD_BYTES > max_bytes:
+                break
+            rows, size = rows + 1, size + len(data) + EVENT_OVERHEAD_BYTES
+            values.append((last + len(values) + 1, SOURCE, id_, data))
+        db.executemany(_REPLAY, values)
+        db.execute("UPDATE state SET rows = ?, bytes = ?", (rows, size))
+        db.executemany(_DELETE, [(id_,) for _, _, id_, _ in values])
+        return Moved(len(values), len(found) - len(values))
+
+    def _read_state(self, db: sqlite3.Connection) -> State:
+        state = read_state(db)
+        if state is None:
+            repair_state(db, self._now())
+            state = read_state(db)
+        if state is None:
+            raise StoreError(f"{self._path}: its state cannot be repaired")
+        return state
+
+    def _write(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        return self._use(lambda db: file.write(db, act))
+
+    def _use(self, act: Callable[[sqlite3.Connection], T]) -> T:
+        """Call `act`; raise what goes wrong as StoreError."""
+        try:
+            if self._open is None:
+                self._check()
+                self._open = file.open_file(self._path, "NORMAL")
+                self._open.db.execute(f"PRAGMA busy_timeout = {_BUSY_TIMEOUT}")
+            return act(self._open.db)
+        except StoreError:
+            raise
+        except sqlite3.Error as error:
+            raise StoreError(f"{self._path}: {error}") from error
+        except Exception as error:
+            if is_interruption(error):
+                raise
+            raise StoreError(f"{self._path}: damaged content: {type(error).__name__}") from error
+
+    def _check(self) -> None:
+        """Raise StoreError for a file that opening it would make, or that is another user's."""
+        try:
+            found = Path(self._path).stat()
+        except OSError as error:
+            raise StoreError(f"{self._path}: {(error.strerror or str(error)).lower()}") from None
+        if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+            raise StoreError(
+                f"{self._path}: it belongs to the user with id {found.st_uid}; run the command as "
+                f"that user, so that no file beside it becomes yours"
+            )
+        if not found.st_size:
+            raise StoreError(f"{self._path}: it is empty, so no client has used it yet")
+
+
+def count_dead_letters(db: sqlite3.Connection) -> dict[str, int] | None:
+    """Return how many there are, by reason; None where there never was one."""
+    if not fetch_all(db, _IS_THERE):
+        return None
+    counts = fetch_all(db, "SELECT reason, count(*) FROM dead_letter GROUP BY reason")
+    return {_to_text(reason): count for reason, count in counts}
+
+
+def _read_last(db: sqlite3.Connection) -> tuple[int, int]:
+    for id_, total in fetch_all(db, _LAST):
+        return id_, total if type(total) is int and 0 <= total <= _MOST_TOTAL else 0
+    return 0, 0
+
+
+def _split(ids: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (ids[at : at + _MOVED_AT_ONCE] for at in range(0, len(ids), _MOVED_AT_ONCE))
+
+
+def _read_some(db: sqlite3.Connection, before: int) -> list[tuple[Any, ...]]:
+    if not fetch_all(db, _IS_THERE):
+        return []
+    return fetch_all(db, _NEWEST, (MOST_BYTES, before, _READ_AT_ONCE))
+
+
+def _find(db: sqlite3.Connection, ids: Sequence[str]) -> list[tuple[Any, ...]]:
+    if not fetch_all(db, _IS_THERE):
+        return []
+    numbers = [int(one) for one in ids if _is_id(one)]
+    return [row for one in numbers for row in fetch_all(db, _ONE, (MOST_BYTES, one))]
+
+
+def _drop(db: sqlite3.Connection, ids: Sequence[str]) -> int:
+    if not fetch_all(db, _IS_THERE):
+        return 0
+    numbers = [(int(one),) for one in ids if _is_id(one)]
+    return max(db.executemany(_DELETE, numbers).rowcount, 0)
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text.isdecimal() and len(text) <= _MOST_DIGITS
+
+
+def _to_dead_letter(row: Sequence[Any]) -> DeadLetter:
+    """Return what a row says; any program may have written it."""
+    id_, at, reason, status, message, data = row
+    return DeadLetter(
+        str(id_),
+        float(at) if type(at) in (int, float) else None,
+        _to_text(reason),
+        status if type(status) is int else None,
+        _to_text(message),
+        data if type(data) is bytes else b"",
+    )
+
+
+def _to_text(value: object) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)

@@ -1,0 +1,35 @@
+"""The outbox for SQLAlchemy 2: an event is a row of the transaction that it belongs to.
+
+    from whisperr.sqlalchemy import Outbox, whisperr_table
+
+    events = whisperr_table(metadata)
+    outbox = Outbox(client, events)
+
+    with Session(engine) as session, session.begin():
+        user.plan = "pro"
+        outbox.track(session, user.id, "plan_upgraded", {"plan": "pro"})
+
+`whisperr relay --database URL` delivers what was committed. The guide is docs/sqlalchemy.md.
+"""
+
+from __future__ import annotations
+
+try:
+    import sqlalchemy as _sqlalchemy
+except ModuleNotFoundError as _missing:
+    if _missing.name != "sqlalchemy":
+        raise
+    raise ImportError(
+        "whisperr.sqlalchemy needs SQLAlchemy: pip install 'whisperr[sqlalchemy]'"
+    ) from _missing
+
+if int(_sqlalchemy.__version__.partition(".")[0]) < 2:  # noqa: PLR2004  # the version it is made for
+    raise ImportError(
+        f"whisperr.sqlalchemy needs SQLAlchemy 2, not {_sqlalchemy.__version__}: "
+        "pip install 'whisperr[sqlalchemy]'"
+    )
+
+from ._outbox import Outbox
+from ._tables import whisperr_table
+
+__all__ = ["Outbox", "whisperr_table"]

@@ -1,0 +1,250 @@
+"""The outbox as an application sees it: `track` and `identify` within a transaction.
+
+Threads: any, each with a session of its own, as SQLAlchemy wants it.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import Connection, MetaData, Table
+from sqlalchemy.orm import Session, scoped_session
+
+from whisperr._client import Whisperr, get_pipeline
+from whisperr._events.identify import encode_identify
+from whisperr._integrations.client import get_client_factory
+from whisperr._integrations.deferred import defer, encode_now
+from whisperr._integrations.tracker import (
+    Fields,
+    IdentifyArguments,
+    TrackArguments,
+    check_names,
+    same_parameters,
+)
+from whisperr._options import OVERRIDES
+
+from ._rows import Rows
+from ._tables import whisperr_table
+from ._waiting import get_waiting_events
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession, async_scoped_session
+    from typing_extensions import Unpack
+
+    from whisperr._delivery.pipeline import Pipeline
+    from whisperr._integrations.deferred import Encoded
+
+    AnySession: TypeAlias = (
+        "Session | scoped_session[Any] | Connection | AsyncSession | async_scoped_session[Any]"
+    )
+    AsyncTarget: TypeAlias = "AsyncSession | async_scoped_session[Any] | AsyncConnection"
+    Encode: TypeAlias = "Callable[[Pipeline], Encoded]"
+
+_ASYNC = "sqlalchemy.ext.asyncio"
+
+
+class Outbox:
+    """Adds events as rows to the transactions that they belong to; `whisperr relay` delivers them.
+
+    - `client`: the client whose options and counts are those of the events, or a function that
+      returns it. It delivers none of them itself.
+    - `events`: what `whisperr_table` returned; left out, the table of that name in the default
+      schema of the database.
+
+    Whatever session is given, a commit keeps the row, a rollback discards it, of a savepoint too,
+    and nothing of the caller's is flushed or committed for it.
+    """
+
+    def __init__(
+        self, client: Whisperr | Callable[[], Whisperr], events: Table | None = None
+    ) -> None:
+        if not (isinstance(client, Whisperr) or callable(client)):
+            raise TypeError(
+                f"client: must be a Whisperr, or a function that returns it, not {client!r:.80}"
+            )
+        if events is not None and not isinstance(events, Table):
+            raise TypeError(f"events: must be what whisperr_table returns, not {events!r:.80}")
+        self._get_client = get_client_factory(client)
+        self._events = whisperr_table(MetaData()) if events is None else events
+
+    @property
+    def client(self) -> Whisperr:
+        """The client itself."""
+        return self._get_client()
+
+    @same_parameters(Whisperr.track)
+    def track(
+        self,
+        session: AnySession,
+        external_user_id: object,
+        event_type: str,
+        properties: Fields = None,
+        context: Fields = None,
+        **arguments: Unpack[TrackArguments],
+    ) -> str | None:
+        """Add one event to the transaction; return its message id, None if it was not accepted.
+
+        - `session`: a Session, scoped_session or Connection, whose row is written before this
+          returns. Or an AsyncSession, whose row is written when it commits.
+
+        The other arguments are those of `Whisperr.track`, and so is what happens to bad input. An
+        event that cannot be stored is reported as `not_stored`, and the transaction continues.
+        Raises what the database raised when that has ended the transaction; TypeError for another
+        kind of session.
+        """
+        check_names(arguments, TrackArguments)
+        given = (external_user_id, event_type, properties, context)
+        return self._add(session, "track", _encode_event(given, arguments))
+
+    @same_parameters(Whisperr.identify)
+    def identify(
+        self,
+        session: AnySession,
+        external_user_id: object,
+        **arguments: Unpack[IdentifyArguments],
+    ) -> None:
+        """Add what is known about a user to the transaction; `session` as in `track`.
+
+        The other arguments are those of `Whisperr.identify`.
+        """
+        check_names(arguments, IdentifyArguments)
+        self._add(session, "identify", _encode_details(external_user_id, arguments))
+
+    @same_parameters(Whisperr.track)
+    async def atrack(
+        self,
+        session: AsyncTarget,
+        external_user_id: object,
+        event_type: str,
+        properties: Fields = None,
+        context: Fields = None,
+        **arguments: Unpack[TrackArguments],
+    ) -> str | None:
+        """Do what `track` does, in an AsyncSession or AsyncConnection.
+
+        The row is written before this returns.
+        """
+        check_names(arguments, TrackArguments)
+        given = (external_user_id, event_type, properties, context)
+        return await self._add_async(session, "atrack", _encode_event(given, arguments))
+
+    @same_parameters(Whisperr.identify)
+    async def aidentify(
+        self,
+        session: AsyncTarget,
+        external_user_id: object,
+        **arguments: Unpack[IdentifyArguments],
+    ) -> None:
+        """Do what `identify` does, in an AsyncSession or AsyncConnection."""
+        check_names(arguments, IdentifyArguments)
+        encode = _encode_details(external_user_id, arguments)
+        await self._add_async(session, "aidentify", encode)
+
+    def _add(self, given: object, call: str, encode: Encode) -> str | None:
+        target = _resolve(given)
+        if isinstance(target, (Session, Connection)):
+            return self._write(target, call, encode)
+        if isinstance(target, _get_async("AsyncSession")):
+            inner: Session = vars(target)["sync_session"]
+            return self._wait(inner, call, encode)
+        raise _to_type_error(call, given)
+
+    async def _add_async(self, given: object, call: str, encode: Encode) -> str | None:
+        target: Any = _resolve(given)
+        kinds = (*_get_async("AsyncSession"), *_get_async("AsyncConnection"))
+        is_async = isinstance(target, kinds)
+        if not is_async:
+            raise _to_type_error(call, given)
+        if not self.client.enabled:
+            return None
+        chosen: str | None = await target.run_sync(
+            lambda sync: self._write(sync, call.removeprefix("a"), encode)
+        )
+        return chosen
+
+    def _write(self, target: Session | Connection, call: str, encode: Encode) -> str | None:
+        """Write the row now; while a test captures, let the event wait for the commit."""
+        if OVERRIDES.pipeline is not None and isinstance(target, Session):
+            return self._wait(target, call, encode)
+        client = self.client
+        encoded = encode_now(client, call, encode)
+        pipeline = get_pipeline(client)
+        if encoded is None or pipeline is None:
+            return None
+        chosen, data, _ = encoded
+        if OVERRIDES.pipeline is not None:  # of a connection no commit is seen
+            accepted = pipeline.put(data)
+        else:
+            accepted = pipeline.put_into(self._open(target, pipeline), data)
+        return chosen if accepted else None
+
+    def _wait(self, session: Session, call: str, encode: Encode) -> str | None:
+        """Let the event wait for the commit of the session."""
+        deferred = defer(self.client, call, encode)
+        pipeline = get_pipeline(self.client)
+        if deferred is None or pipeline is None:
+            return None
+        sink = None if OVERRIDES.pipeline is not None else self._open(session, pipeline)
+        get_waiting_events(session).add(session, deferred, sink)
+        return deferred.message_id
+
+    def _open(self, target: Session | Connection, pipeline: Pipeline) -> Rows:
+        events = self._events
+
+        def connect() -> Connection:
+            if isinstance(target, Connection):
+                return target
+            return target.connection(bind_arguments={"clause": events})  # which flushes nothing
+
+        return Rows(events, connect, pipeline.max_bytes, pipeline.accounting)
+
+
+def _encode_event(
+    given: tuple[object, object, object, object], arguments: TrackArguments
+) -> Encode:
+    occurred_at, message_id = arguments.get("occurred_at"), arguments.get("message_id")
+
+    def encode(pipeline: Pipeline) -> Encoded:
+        return (*pipeline.encoder.encode(*given, occurred_at, message_id), None)
+
+    return encode
+
+
+def _encode_details(user: object, arguments: IdentifyArguments) -> Encode:
+    return lambda _: (None, encode_identify(user, **arguments), None)
+
+
+def _resolve(given: Any) -> object:  # noqa: ANN401  # anything may be given
+    """Return the session of now for a registry of sessions, and everything else as it is."""
+    is_registry = isinstance(given, (scoped_session, *_get_async("async_scoped_session")))
+    return given() if is_registry else given
+
+
+def _get_async(name: str) -> tuple[type[Any], ...]:
+    """Return a class of SQLAlchemy's asyncio, which an object is only of when that is loaded.
+
+    It needs greenlet, which an application without asyncio has not.
+    """
+    module = sys.modules.get(_ASYNC)
+    return () if module is None else (getattr(module, name),)
+
+
+def _to_type_error(call: str, given: object) -> TypeError:
+    kind = type(given).__name__
+    if call.startswith("a"):
+        return TypeError(
+            f"outbox.{call}: must get an AsyncSession or AsyncConnection, not {kind}; "
+            f"outbox.{call.removeprefix('a')}(session, ...) is for sessions that are not async"
+        )
+    if isinstance(given, _get_async("AsyncConnection")):
+        return TypeError(
+            f"outbox.{call}: an AsyncConnection cannot write in a call that is not awaited: "
+            f"await outbox.a{call}(connection, ...)"
+        )
+    return TypeError(
+        f"outbox.{call}: must get a Session, scoped_session, Connection or AsyncSession, not {kind}"
+    )

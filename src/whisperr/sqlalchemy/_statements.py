@@ -1,0 +1,109 @@
+"""The statements of a relay, and what the databases can do. Pure: nothing is executed here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import (
+    LargeBinary,
+    and_,
+    bindparam,
+    case,
+    func,
+    insert,
+    null,
+    or_,
+    select,
+    type_coerce,
+    update,
+)
+
+from ._sql import Later, Now, RawData
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from sqlalchemy import ColumnElement, Dialect, Insert, Select, Table
+
+    from whisperr._queue.claims import Row
+
+# No relay claims rows for longer: a lease lasts for an hour at most, and is extended by minutes.
+_LONGEST_CLAIM = 86_400.0
+# The versions from which on a database skips rows that others have locked.
+_MYSQL_SKIPS, _MARIADB_SKIPS = (8, 0, 1), (10, 6)
+
+
+def claims_at_once(dialect: Dialect) -> bool:
+    """Return whether one statement can claim the rows and return them."""
+    return dialect.name == "postgresql"
+
+
+def skips_locked(dialect: Dialect) -> bool:
+    """Return whether the database can lock free rows, and skip those locked by others."""
+    if dialect.name not in {"mysql", "mariadb"}:
+        return dialect.name == "postgresql"
+    version = dialect.server_version_info or ()
+    return version >= (_MARIADB_SKIPS if getattr(dialect, "is_mariadb", False) else _MYSQL_SKIPS)
+
+
+def insert_event(events: Table) -> Insert:
+    """Return the statement that adds one row; its key is not asked for."""
+    values = {"data": bindparam("data"), "token": "", "created_at": Now()}
+    return insert(events).values(values).inline()
+
+
+def is_free(events: Table) -> ColumnElement[bool]:
+    """Return the condition that no relay holds a row: never claimed, given back, or run out.
+
+    Also with a lease that is too long to be one.
+    """
+    until = events.c.leased_until
+    return or_(until.is_(None), until < Now(), until > Later(_LONGEST_CLAIM))
+
+
+def is_held(events: Table, token: str, rows: Sequence[Row]) -> ColumnElement[bool]:
+    """Return the condition that a row is one of these, and still of this claim."""
+    return and_(events.c.id.in_([row.id for row in rows]), events.c.token == token)
+
+
+def select_free(events: Table, count: int, last: int | None) -> Select[Any]:
+    """Return the statement that finds the oldest free rows, behind `last` if that is given."""
+    found = select(events.c.id).where(is_free(events)).order_by(events.c.id).limit(count)
+    return found if last is None else found.where(events.c.id > last)
+
+
+def claim_at_once(events: Table, free: Select[Any], leased: Mapping[str, Any], largest: int) -> Any:  # noqa: ANN401  # an UPDATE with RETURNING
+    """Return the statement that claims and returns rows in one round trip.
+
+    The rows are found in a CTE: a subquery may be carried out more than once, and exceed the limit.
+    """
+    found = free.with_for_update(skip_locked=True).cte("found")
+    claim = update(events).where(events.c.id.in_(select(found.c.id))).values(leased)
+    return claim.returning(events.c.id, *_limit_data(events, largest))
+
+
+def select_claimed(events: Table, token: str, ids: Sequence[int], largest: int) -> Select[Any]:
+    """Return the statement that reads the rows of a claim."""
+    columns = (events.c.id, *_limit_data(events, largest))
+    return select(*columns).where(events.c.id.in_(ids), events.c.token == token)
+
+
+def select_copied(
+    table: Table, details: Mapping[str, ColumnElement[Any]], moment: ColumnElement[Any]
+) -> Select[Any]:
+    """Return the statement that reads what a copy of rows in the other table consists of."""
+    values = (value.label(name) for name, value in details.items())
+    columns = (RawData(table.c.data).label("data"), table.c.created_at, *values)
+    return select(*columns, moment.label("refused_at")).order_by(table.c.id)
+
+
+def _limit_data(events: Table, largest: int) -> tuple[ColumnElement[Any], ColumnElement[Any]]:
+    """Return the bytes of an event, NULL for more than `largest`, and their number."""
+    data = RawData(events.c.data)
+    size = func.length(data)
+    return type_coerce(case((size > largest, null()), else_=data), LargeBinary()), size
+
+
+def cut_data(table: Table, longest: int) -> ColumnElement[Any]:
+    """Return the first bytes of an event."""
+    return type_coerce(func.substr(RawData(table.c.data), 1, longest), LargeBinary())

@@ -1,0 +1,100 @@
+"""Events of a session that are written when it commits.
+
+An AsyncSession cannot do I/O in a call that is not awaited, so the row of such a call is written
+just before the commit. What is rolled back before is dropped with its savepoint or transaction.
+While a test captures, no row is written: the events are passed on after the commit.
+
+Threads: that of the session. The state of a session is in its `info`, and ends with it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from sqlalchemy import event
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy.orm import Session, SessionTransaction
+
+    from whisperr._integrations.deferred import DeferredEvent
+    from whisperr.protocols import Sink
+
+_KEY = "whisperr.sqlalchemy"
+_TOO_LATE = "it was called while the session committed; `await outbox.atrack(...)` there"
+
+
+class _Waiting(NamedTuple):
+    transaction: SessionTransaction
+    event: DeferredEvent
+    sink: Sink | None  # None: a test captures
+
+
+class WaitingEvents:
+    """What one session has to write or to pass on."""
+
+    def __init__(self, session: Session) -> None:
+        self._waiting: list[_Waiting] = []
+        event.listen(session, "before_commit", self._before_commit)
+        event.listen(session, "after_commit", self._after_commit)
+        event.listen(session, "after_transaction_end", self._after_end)
+
+    def add(self, session: Session, deferred: DeferredEvent, sink: Sink | None) -> None:
+        """Keep an event until the innermost transaction of the session ends."""
+        if session.get_transaction() is None:
+            session.begin()
+        transaction = _get_innermost(session)
+        assert transaction is not None  # it has just begun
+        self._waiting.append(_Waiting(transaction, deferred, sink))
+
+    def _before_commit(self, session: Session) -> None:
+        """Write what waits, in the order of the calls; a savepoint only passes it on."""
+        transaction = _get_innermost(session)
+        outer = None if transaction is None else transaction.parent
+        if outer is not None:
+            self._waiting = [
+                one._replace(transaction=outer) if one.transaction is transaction else one
+                for one in self._waiting
+            ]
+            return
+        for one in self._pull(transaction, lambda one: one.sink is not None):
+            assert one.sink is not None
+            one.event.store(one.sink)
+
+    def _after_commit(self, session: Session) -> None:
+        transaction = _get_innermost(session)
+        if transaction is not None and transaction.parent is not None:
+            return
+        for one in self._pull(transaction):
+            if one.sink is None:
+                one.event.queue()
+            else:
+                one.event.refuse(_TOO_LATE)
+
+    def _after_end(self, _: Session, transaction: SessionTransaction) -> None:
+        """Drop what was rolled back."""
+        for one in self._pull(transaction):
+            one.event.cancel()
+
+    def _pull(
+        self,
+        transaction: SessionTransaction | None,
+        select: Callable[[_Waiting], bool] = lambda _: True,
+    ) -> list[_Waiting]:
+        """Take out what waits for the end of a transaction."""
+        pulled = [one for one in self._waiting if one.transaction is transaction and select(one)]
+        self._waiting = [one for one in self._waiting if one not in pulled]
+        return pulled
+
+
+def get_waiting_events(session: Session) -> WaitingEvents:
+    """Return what waits in a session; the first call begins to listen to its commits."""
+    found = session.info.get(_KEY)
+    if not isinstance(found, WaitingEvents):
+        found = session.info[_KEY] = WaitingEvents(session)
+    return found
+
+
+def _get_innermost(session: Session) -> SessionTransaction | None:
+    return session.get_nested_transaction() or session.get_transaction()
