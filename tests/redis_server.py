@@ -43,6 +43,13 @@ def why_not() -> str | None:
     )
 
 
+def get_free_port() -> int:
+    """Return a port of the loopback interface that nothing listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 def connect(port: int) -> redis.Redis:
     """Return a client of the server on this port."""
     import redis
@@ -55,9 +62,7 @@ class RedisServer:
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port: int = probe.getsockname()[1]
+        self.port = get_free_port()
         self._process: subprocess.Popen[bytes] | None = None
         self.start()
 

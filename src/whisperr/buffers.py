@@ -20,7 +20,8 @@ from urllib.parse import parse_qsl, unquote
 from ._conversion import ALLOWED_WORDS, to_flag
 from ._frozen import Frozen
 from ._options import OUTBOX, OUTBOX_HINT
-from ._queue.redis_url import parse_server
+from ._queue.redis_keys import get_problem
+from ._queue.redis_url import SCHEMES, parse_server
 from ._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from ._secret import Secret
 
@@ -39,8 +40,9 @@ __all__ = ["RedisBuffer", "SQLiteBuffer", "parse_buffer_url"]
 _FILE_HINT = "such as sqlite:////var/lib/app/events.db (absolute) or sqlite:///events.db (relative)"
 _REDIS_HINT = "such as redis://localhost:6379/0?stream=whisperr"
 _REDIS_FORM = (
-    f"url: must be redis://[user:password@]host[:port][/database], {_REDIS_HINT}; a password with "
-    "/ ? # @ : or % in it is percent-encoded (? is %3F)"
+    f"url: must be redis://[user:password@]host[:port][/database], {_REDIS_HINT}, or "
+    "redis+sentinel://host[:port][,...]/service, or redis+cluster://host[:port][,...]; a password "
+    "with / ? # @ : or % in it is percent-encoded (? is %3F)"
 )
 _STREAM = re.compile(r"[A-Za-z0-9_.:{}-]{1,100}")
 _MOST_SHARDS = 64
@@ -118,8 +120,10 @@ class SQLiteBuffer(Frozen):
 class RedisBuffer(Frozen):
     """Redis Streams that the processes of a fleet share. Needs `pip install 'whisperr[redis]'`.
 
-    - `url`: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS.
-    - `stream`: the name of the stream; keys beside it begin with the same name.
+    - `url`: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS. With
+      sentinels `redis+sentinel://[user:password@]host[:port][,...]/service[/database]`, in a
+      cluster `redis+cluster://[user:password@]host[:port][,...]`: the first hosts to ask.
+    - `stream`: the name of the stream; keys beside it are named after it: `{whisperr}:state`.
     - `shards`: the number of streams, from 1 to 64. Events are spread over them by their user, so
       that as many processes can deliver at a time; each user's order is kept. All processes must
       be given the same number.
@@ -161,6 +165,8 @@ class RedisBuffer(Frozen):
             raise ValueError(_REDIS_FORM)
         if not isinstance(stream, str) or not _STREAM.fullmatch(stream):
             raise ValueError(f"stream={stream!r}: must be letters, digits and _ . : {{ }} -")
+        if problem := get_problem(stream):
+            raise ValueError(f"stream={stream!r}: {problem}")
         if shards not in range(1, _MOST_SHARDS + 1):
             raise ValueError(f"shards={shards!r}: must be a whole number from 1 to {_MOST_SHARDS}")
         self._set(_server=server, stream=stream, shards=int(shards))
@@ -218,7 +224,7 @@ class RedisBuffer(Frozen):
         from ._queue.adoption import Adoption
         from ._queue.durable import LeasedQueue
         from ._queue.redis import RedisStore
-        from ._queue.redis_connection import RedisConnection
+        from ._queue.redis_servers import connect
         from ._queue.storer import get_storer
 
         log, logs = None, None
@@ -226,7 +232,7 @@ class RedisBuffer(Frozen):
             owner = sha1(f"{self.address} {self.stream}".encode(), usedforsecurity=False)
             log, logs = _open_log(self.log, owner.hexdigest()[:16], max_events, max_bytes)
         store = RedisStore(
-            RedisConnection(self._server, self.timeout),
+            connect(self._server, self.timeout),
             self.streams,
             self.lease,
             max_events,
@@ -259,7 +265,7 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
         raise ValueError(OUTBOX_HINT)
     if _has_scheme(given, "sqlite"):
         return _parse_sqlite(given.reveal())
-    if _has_scheme(given, "redis") or _has_scheme(given, "rediss"):
+    if any(_has_scheme(given, scheme) for scheme in SCHEMES):
         if "@" in given.reveal().partition("?")[2]:  # a piece of the password, not of the query
             raise ValueError(_REDIS_FORM)
         known = {"dead_letters", "lease", "log", "shards", "stream", "timeout"}

@@ -18,6 +18,7 @@ from whisperr import Whisperr
 from whisperr._integrations.client import SettingsReader
 from whisperr._options import OPTIONS, Config
 from whisperr._queue.redis_connection import RedisConnection
+from whisperr._queue.redis_servers import connect as open_servers
 from whisperr._queue.redis_url import parse_server
 from whisperr._secret import Secret
 from whisperr.buffers import RedisBuffer, parse_buffer_url
@@ -66,6 +67,13 @@ WRONG_URLS = [
     f"redis://:{SECRET}@host?shards=0",
     f"redis://:{SECRET}@host?unknown=1",
     f"redis:/:{SECRET}@host",
+    f"redis+sentinel://:{SECRET}@host",
+    f"redis+sentinel://:{SECRET}/x@host,other/main",
+    f"redis+sentinel://:a?{SECRET}@host/main",
+    f"redis+sentinel://:{SECRET}@host,:1/main",
+    f"redis+cluster://:{SECRET}@host,other:port",
+    f"redis+cluster://:a#{SECRET}@host",
+    f"redis+other://:{SECRET}@host",
     f"postgres://:{SECRET}@host",
 ]
 
@@ -127,6 +135,19 @@ def test_a_server_that_cannot_be_used_does_not_show_it(redis_server: RedisServer
         text = get_error(lambda port=port: connect(port).run("return 1", [], []), StoreError)  # type: ignore[misc]
         assert "127.0.0.1" in text
         assert SECRET not in text
+
+
+@pytest.mark.parametrize("rest", ["127.0.0.1:1,127.0.0.1:{port}/main", "127.0.0.1:{port}"])
+def test_nor_do_sentinels_and_servers_of_a_cluster(rest: str, redis_server: RedisServer) -> None:
+    kind = "sentinel" if "/" in rest else "cluster"
+    url = f"redis+{kind}://user:{SECRET}@{rest.format(port=redis_server.port)}"
+    server = parse_server(Secret(url))
+    assert server is not None
+    assert SECRET not in repr(server) + server.address
+    connection = open_servers(server, 5.0)
+    text = get_error(lambda: connection.run("return 1", ["key"], []), StoreError)
+    assert f"redis+{kind}://127.0.0.1" in text
+    assert SECRET not in text
 
 
 class TimeLimit(Exception):

@@ -7,8 +7,8 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from whisperr._process.interruption import is_interruption
-from whisperr._queue.redis_connection import RedisConnection
 from whisperr._queue.redis_keys import get_key
+from whisperr._queue.redis_servers import connect
 from whisperr._queue.redis_url import parse_server
 from whisperr._secret import Secret
 from whisperr.errors import StoreError
@@ -47,7 +47,7 @@ def inspect_redis(buffer: RedisBuffer, config: Config) -> Iterator[Finding]:
     """Yield the findings about the server and the streams of a buffer."""
     server = parse_server(Secret(buffer.url))
     assert server is not None  # `RedisBuffer` has checked it
-    with closing(RedisConnection(server, max(buffer.timeout, _TIMEOUT))) as redis:
+    with closing(connect(server, max(buffer.timeout, _TIMEOUT))) as redis:
         yield from inspect_server(redis, buffer, config)
 
 

@@ -212,7 +212,7 @@ class RedisStore:
             if heads:
                 self._turn += step + 1
                 self._misses = 0
-                entries = self._own.mark(parse_entries(heads, data))
+                entries = parse_entries(heads, data, self._own.get_marker())
                 return self._choose(stream, entries, max_events, began)
             if stream.sums.rows:
                 left = max(left, others / 1_000)

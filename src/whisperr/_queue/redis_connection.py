@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from types import TracebackType
     from typing import Any, Protocol, TypeVar
 
-    from .redis_url import Server
+    from .redis_url import Node, Server
 
     T = TypeVar("T")
 
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
         def run(self, script: str, keys: Sequence[str], values: Sequence[object]) -> Any:  # noqa: ANN401  # as many shapes as scripts
             """Run a script where the keys are, and return its result."""
+            ...
+
+        def ask(self, *words: object) -> Any:  # noqa: ANN401  # as many shapes as commands
+            """Send one command, whose key is its second word, and return the answer."""
             ...
 
         def make_another(self) -> Connection:
@@ -54,6 +58,24 @@ _LONGEST_ERROR = 300
 _OUT_OF_MEMORY = "command not allowed when used memory > 'maxmemory'"
 
 
+class UnreachableError(StoreError):
+    """Raised when a server cannot be reached: nothing of the call was sent to it."""
+
+
+class RedirectError(StoreError):
+    """Raised when a server of a cluster answers that another one has the key.
+
+    `target`: the slot and the address. `is_once`: the other one has it for this call only, as far
+    as the server knows. `sender`: the server, where the caller has not chosen it.
+    """
+
+    def __init__(self, message: str, target: str, *, is_once: bool) -> None:
+        super().__init__(message)
+        self.target = target
+        self.is_once = is_once
+        self.sender: Node | None = None
+
+
 class RedisConnection:
     """One connection to one Redis server; every call ends within `timeout` or raises StoreError.
 
@@ -63,7 +85,7 @@ class RedisConnection:
     def __init__(self, server: Server, timeout: float) -> None:
         import redis
         from redis.backoff import NoBackoff
-        from redis.exceptions import NoScriptError, RedisError
+        from redis.exceptions import AskError, MovedError, NoScriptError, RedisError
         from redis.retry import Retry
 
         class Credentials(redis.CredentialProvider):  # type: ignore[misc]  # redis-py may be absent
@@ -74,8 +96,6 @@ class RedisConnection:
         self._timeout = timeout
         self._class = redis.SSLConnection if server.has_tls else redis.Connection
         self._options: dict[str, Any] = {
-            "host": server.host,
-            "port": server.port,
             "db": server.database,
             "credential_provider": Credentials() if server.has_password else None,
             "socket_timeout": timeout,
@@ -88,13 +108,15 @@ class RedisConnection:
             self._options |= {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
         self._errors = (RedisError, OSError)
         self._no_script = NoScriptError
+        self._redirects = (MovedError, AskError)
+        self._ask_error = AskError
         self._connection: Any = None
         self._process: object = None  # which opened it
         self._digests: dict[str, str] = {}
 
     def run(self, script: str, keys: Sequence[str], values: Sequence[object]) -> Any:  # noqa: ANN401  # as many shapes as scripts
         """Run a script on the server; its text is sent only if the server does not know it."""
-        return self._use(lambda connection: self._evaluate(connection, script, keys, values))
+        return self.use(lambda connection: self.evaluate(connection, script, keys, values))
 
     def make_another(self) -> RedisConnection:
         """Return a connection to the same server that can be used at the same time."""
@@ -102,21 +124,16 @@ class RedisConnection:
 
     def ask(self, *words: object) -> Any:  # noqa: ANN401  # as many shapes as commands
         """Send one command, and return the answer."""
+        return self.use(lambda connection: send(connection, *words))
 
-        def ask(connection: Any) -> Any:  # noqa: ANN401  # of redis-py
-            connection.send_command(*words)
-            return connection.read_response()
-
-        return self._use(ask)
-
-    def _use(self, act: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # likewise
+    def use(self, act: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # likewise
         """Return `act` of a connection that can be used."""
         connection, self._connection = self._connection, None
         if connection is None or not self._is_usable(connection):
             connection = self._open()
         try:
             answer = self._guard(lambda: act(connection))
-        except StoreFullError:
+        except (StoreFullError, RedirectError):  # answers, which were read completely
             self._connection = connection
             raise
         except BaseException:  # an interrupted call leaves an answer in the connection
@@ -131,23 +148,27 @@ class RedisConnection:
         if connection is not None:
             connection.disconnect()
 
-    def _evaluate(
+    def evaluate(
         self,
         connection: Any,  # noqa: ANN401  # of redis-py
         script: str,
         keys: Sequence[str],
         values: Sequence[object],
+        before: str = "",
     ) -> Any:  # noqa: ANN401  # as many shapes as scripts
+        """Run a script; `before`: a command that is sent before it each time."""
         digest = self._digests.get(script)
         if digest is None:
             digest = sha1(script.encode(), usedforsecurity=False).hexdigest()
             self._digests[script] = digest
-        connection.send_packed_command(pack("EVALSHA", digest, len(keys), *keys, *values))
         try:
-            return connection.read_response()
+            if before:
+                send(connection, before)
+            return send(connection, "EVALSHA", digest, len(keys), *keys, *values)
         except self._no_script:
-            connection.send_packed_command(pack("EVAL", script, len(keys), *keys, *values))
-            return connection.read_response()
+            if before:
+                send(connection, before)
+            return send(connection, "EVAL", script, len(keys), *keys, *values)
 
     def _is_usable(self, connection: Any) -> bool:  # noqa: ANN401  # of redis-py
         """Return whether a connection that was not used for a while still is one, and ours."""
@@ -162,10 +183,21 @@ class RedisConnection:
         return False
 
     def _open(self) -> Any:  # noqa: ANN401  # of redis-py
-        connection = self._guard(lambda: self._class(**self._options))
-        self._guard(connection.connect)
-        self._process = get_process()
-        return connection
+        """Return a connection that can be used. Raises StoreError before anything was sent."""
+        return self._connect(self._server.nodes[0])
+
+    def _connect(self, node: Node, **options: object) -> Any:  # noqa: ANN401  # of redis-py
+        host, port = node
+        all_options = {**self._options, "host": host, "port": port, **options}
+        connection = self._guard(lambda: self._class(**all_options))
+        try:
+            self._guard(connection.connect)
+        except StoreError as error:
+            problem = str(error)
+        else:
+            self._process = get_process()
+            return connection
+        raise UnreachableError(problem)
 
     def _guard(self, act: Callable[[], T]) -> T:
         """Return `act()`; raises an interruption as it is, and StoreError for any other error."""
@@ -183,11 +215,21 @@ class RedisConnection:
     def _to_store_error(self, error: BaseException) -> StoreError:
         text = printable(str(error) or type(error).__name__, _LONGEST_ERROR)
         name = self._server.address
+        if isinstance(error, self._redirects):
+            return RedirectError(
+                f"{name}: redirected to {text}", text, is_once=isinstance(error, self._ask_error)
+            )
         if _OUT_OF_MEMORY in text:
             return StoreFullError(
                 f"{name}: the server is full (maxmemory), and takes no more events"
             )
         return StoreError(f"{name}: {text}")
+
+
+def send(connection: Any, *words: object) -> Any:  # noqa: ANN401  # of redis-py; as many shapes as commands
+    """Send one command, and return the answer."""
+    connection.send_packed_command(pack(*words))
+    return connection.read_response()
 
 
 def pack(*words: object) -> list[bytes]:

@@ -10,7 +10,7 @@ from whisperr._events.layout import get_kind
 from .memory import EVENT_OVERHEAD_BYTES, Foreign
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 
 class Entry(NamedTuple):
@@ -31,15 +31,21 @@ class Entry(NamedTuple):
         return len(self.data) + EVENT_OVERHEAD_BYTES
 
 
-def parse_entries(heads: bytes, data: bytes) -> list[Entry]:
+def _is_not_own(_source: bytes, _number: int) -> bool:
+    return False
+
+
+def parse_entries(
+    heads: bytes, data: bytes, is_own: Callable[[bytes, int], bool] = _is_not_own
+) -> list[Entry]:
     """Return the entries that a script returned as two texts."""
     words = heads.split()
     entries: list[Entry] = []
     at = 0
     for id_, field, size in zip(words[::3], words[1::3], words[2::3], strict=True):
         source, _, number = field.partition(b":")
-        end = at + int(size)
-        entries.append(Entry(id_, source, int(number), data[at:end]))
+        end, own_number = at + int(size), int(number)
+        entries.append(Entry(id_, source, own_number, data[at:end], is_own(source, own_number)))
         at = end
     return entries
 

@@ -24,7 +24,7 @@ from .memory import Foreign
 from .store import LOST_IN_STORE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from .redis_entries import Entry
 
@@ -113,18 +113,21 @@ class OwnEvents:
 
     # -- the thread that delivers
 
-    def mark(self, entries: Sequence[Entry]) -> list[Entry]:
-        """Return entries, the own ones among them marked; of two with one number the first."""
+    def get_marker(self) -> Callable[[bytes, int], bool]:
+        """Return what says of the entries of one claim whether they are own, by source and number.
+
+        Of two with one number only the first is: the other one is a copy.
+        """
+        me, live = self._source, self.live
         seen: set[int] = set()
-        marked: list[Entry] = []
-        for one in entries:
-            number = one.number
-            if one.source == self._source and number in self.live and number not in seen:
-                seen.add(number)
-                marked.append(one._replace(is_own=True))
-            else:
-                marked.append(one)
-        return marked
+
+        def is_own(source: bytes, number: int) -> bool:
+            if source != me or number not in live or number in seen:
+                return False
+            seen.add(number)
+            return True
+
+        return is_own
 
     def note_ends(self, entries: Sequence[Entry], outcomes: Iterable[str]) -> None:
         """Prepare the end of entries, before the marked ones are taken out of `live`.

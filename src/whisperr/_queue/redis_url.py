@@ -1,46 +1,105 @@
-"""Reads the URL of a Redis server; the URL itself stays wrapped, for its password. Pure."""
+"""Reads the URL of Redis servers; the URL itself stays wrapped, for its password. Pure.
+
+    redis://[user:password@]host[:port][/database]
+    redis+sentinel://[user:password@]host[:port][,host[:port]...]/service[/database]
+    redis+cluster://[user:password@]host[:port][,host[:port]...]
+
+`rediss` instead of `redis` is TLS, to all of them.
+"""
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 if TYPE_CHECKING:
     from whisperr._secret import Secret
 
+    Node = tuple[str, int]
+
+SERVER, SENTINEL, CLUSTER = "", "sentinel", "cluster"
+SCHEMES = tuple(
+    f"{tls}{kind}" for tls in ("redis", "rediss") for kind in ("", "+sentinel", "+cluster")
+)
+_PORTS = {SERVER: 6379, SENTINEL: 26379, CLUSTER: 6379}
+_MOST_DIGITS = 9
+_SERVICE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
+
 
 class Server(NamedTuple):
-    """Where a Redis is; `url` has the user and the password as well."""
+    """Where a Redis is; `url` has the user and the password as well.
+
+    `nodes`: the server, or the sentinels that know the master of `service`, or some of a cluster.
+    """
 
     url: Secret
-    host: str
-    port: int
+    kind: str
+    nodes: tuple[Node, ...]
+    service: str
     database: int
     has_tls: bool
     has_password: bool
 
     @property
+    def host(self) -> str:
+        """The first host."""
+        return self.nodes[0][0]
+
+    @property
+    def port(self) -> int:
+        """The port of the first host."""
+        return self.nodes[0][1]
+
+    @property
     def address(self) -> str:
         """The URL without user and password."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
         scheme = "rediss" if self.has_tls else "redis"
-        return f"{scheme}://{host}:{self.port}/{self.database}"
+        nodes = ",".join(to_address(node) for node in self.nodes)
+        if self.kind == CLUSTER:
+            return f"{scheme}+cluster://{nodes}"
+        if self.kind == SENTINEL:
+            return f"{scheme}+sentinel://{nodes}/{self.service}/{self.database}"
+        return f"{scheme}://{nodes}/{self.database}"
+
+
+def to_address(node: Node) -> str:
+    """Return host and port as a URL has them."""
+    host, port = node
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_server(url: Secret) -> Server | None:
-    """Return the server of a Redis URL; None when it is not a valid one. Never raises."""
+    """Return the servers of a Redis URL; None when it is not a valid one. Never raises."""
     try:
         parts = urlsplit(url.reveal())
-        host, port = parts.hostname, parts.port or 6379
+        scheme, _, kind = parts.scheme.partition("+")
+        if parts.scheme not in SCHEMES or parts.query or parts.fragment:
+            return None
+        nodes = tuple(_parse_node(one, kind) for one in parts.netloc.rpartition("@")[2].split(","))
     except ValueError:
         return None
-    database = parts.path.strip("/") or "0"
-    valid = parts.scheme in {"redis", "rediss"} and host and not parts.query and not parts.fragment
-    if not valid or not database.isdecimal() or not database.isascii():
+    way = parts.path.strip("/").split("/")
+    service = way.pop(0) if kind == SENTINEL else ""
+    database = "/".join(way) or "0"
+    is_valid = database.isdecimal() and database.isascii() and len(database) <= _MOST_DIGITS
+    if (
+        not is_valid
+        or (kind == SERVER and len(nodes) > 1)
+        or (kind == SENTINEL and not _SERVICE.fullmatch(service))
+        or (kind == CLUSTER and int(database))
+    ):
         return None
-    return Server(
-        url, unquote(str(host)), port, int(database), parts.scheme == "rediss", "@" in parts.netloc
-    )
+    has_password = "@" in parts.netloc
+    return Server(url, kind, nodes, service, int(database), scheme == "rediss", has_password)
+
+
+def _parse_node(text: str, kind: str) -> Node:
+    """Return host and port. Raises ValueError for what has none."""
+    parts = urlsplit(f"//{text}")
+    if not parts.hostname or parts.path:
+        raise ValueError("no host")
+    return unquote(parts.hostname), parts.port or _PORTS[kind]
 
 
 def get_credentials(url: Secret) -> tuple[str, ...]:

@@ -1,0 +1,235 @@
+"""Several Redis servers behind one URL: those of a cluster, or a master that sentinels know.
+
+A call asks a server at most once to run a script: whether an attempt without an answer has reached
+it is for the caller to find out. Another server is tried only when the first cannot be reached, or
+answers that it does not have the key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+from whisperr._foreign import printable
+from whisperr.errors import StoreError
+
+from .redis_connection import RedirectError, RedisConnection, UnreachableError, send
+from .redis_url import CLUSTER, SENTINEL, to_address
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from typing import Any
+
+    from .redis_connection import Connection
+    from .redis_url import Node, Server
+
+# So many times a cluster may send a call to another server: while slots move, one knows of another.
+_MOST_REDIRECTS = 4
+# Servers are tried one after the other for so many times the limit of one call.
+_MOST_TIMEOUTS = 2.0
+_LONGEST_NAME = 255
+_MOST_PORT = 65_535
+
+
+def connect(server: Server, timeout: float) -> Connection:
+    """Return a connection to what a URL names; it is opened when it is used."""
+    if server.kind == CLUSTER:
+        return ClusterConnection(server, timeout)
+    return (SentinelConnection if server.kind == SENTINEL else RedisConnection)(server, timeout)
+
+
+class SentinelConnection(RedisConnection):
+    """A connection to the master of a service; the sentinels are asked each time it is opened.
+
+    After any error that is not an answer of ours the connection is closed (`RedisConnection`): also
+    when the server has become a replica, loads its data, or has lost its master.
+    """
+
+    def __init__(self, server: Server, timeout: float) -> None:
+        super().__init__(server, timeout)
+        self._sentinels = deque(server.nodes)  # the one that answered last comes first
+
+    def make_another(self) -> SentinelConnection:
+        """Return a connection to the same service that can be used at the same time."""
+        return SentinelConnection(self._server, self._timeout)
+
+    def _open(self) -> Any:  # noqa: ANN401  # of redis-py
+        deadline = time.monotonic() + _MOST_TIMEOUTS * self._timeout
+        for _ in range(len(self._sentinels)):
+            try:
+                return self._open_master(self._sentinels[0])
+            except UnreachableError as error:
+                problem = str(error)
+            self._sentinels.rotate(-1)  # it is the last to be asked again
+            if time.monotonic() >= deadline:
+                break
+        name = f"{self._server.address}: no master of {self._server.service!r}"
+        raise UnreachableError(f"{name}: {problem}")
+
+    def _open_master(self, sentinel: Node) -> Any:  # noqa: ANN401  # of redis-py
+        """Return a connection to the master that a sentinel names."""
+        master = self._find_master(sentinel)
+        connection = self._connect(master)
+        role = self._get_role(connection)
+        if role in (b"slave", b"sentinel"):
+            connection.disconnect()
+            raise UnreachableError(f"{to_address(master)} is no master, but a {role.decode()}")
+        return connection
+
+    def _find_master(self, sentinel: Node) -> Node:
+        """Return the master that a sentinel names."""
+        words = ("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self._server.service)
+        try:
+            found = self._ask_sentinel(sentinel, *words, credential_provider=None)
+        except StoreError as error:
+            if not self._server.has_password or "uthentication" not in str(error):
+                raise UnreachableError(str(error)) from None
+            found = self._ask_sentinel(sentinel, *words)
+        name = to_address(sentinel)
+        if found is None:
+            raise UnreachableError(f"the sentinel {name} does not know this service")
+        master = parse_node(*found) if isinstance(found, list) and len(found) == 2 else None  # noqa: PLR2004  # host and port
+        if master is None:
+            raise UnreachableError(f"the sentinel {name} answers what is no address")
+        return master
+
+    def _ask_sentinel(self, sentinel: Node, *words: str, **options: object) -> Any:  # noqa: ANN401  # as many shapes as commands
+        connection = self._connect(sentinel, db=0, **options)
+        try:
+            return self._guard(lambda: send(connection, *words))
+        finally:
+            connection.disconnect()
+
+    def _get_role(self, connection: Any) -> bytes:  # noqa: ANN401  # of redis-py
+        """Return the role of a server; nothing when this user may not ask."""
+        try:
+            role = self._guard(lambda: send(connection, "ROLE"))
+        except StoreError as error:
+            connection.disconnect()
+            if "ermission" in str(error):
+                self._guard(connection.connect)
+                return b""
+            raise UnreachableError(str(error)) from None
+        except BaseException:
+            connection.disconnect()
+            raise
+        return role[0] if isinstance(role, list) and isinstance(role[:1], list) and role else b""
+
+
+class ClusterConnection:
+    """Connections to the servers of a cluster, one to each that has a stream of ours.
+
+    Where a stream is, is learned from the answers: a server that does not have it names the one
+    that has.
+    """
+
+    def __init__(self, server: Server, timeout: float) -> None:
+        self._server = server
+        self._timeout = timeout
+        self._connections: dict[Node, RedisConnection] = {}
+        self._places: dict[str, Node] = {}  # of keys: the server that had them last
+        self._nodes = deque(server.nodes)  # the next to be asked where a key is comes first
+
+    def make_another(self) -> ClusterConnection:
+        """Return connections to the same cluster that can be used at the same time."""
+        return ClusterConnection(self._server, self._timeout)
+
+    def run(self, script: str, keys: Sequence[str], values: Sequence[object]) -> Any:  # noqa: ANN401  # as many shapes as scripts
+        """Run a script on the server that has the keys."""
+
+        def run(node: RedisConnection, before: str) -> Any:  # noqa: ANN401  # likewise
+            return node.use(lambda one: node.evaluate(one, script, keys, values, before))
+
+        return self._follow(keys[0], run)
+
+    def ask(self, *words: object) -> Any:  # noqa: ANN401  # as many shapes as commands
+        """Send one command, whose key is its second word, and return the answer."""
+
+        def ask(node: RedisConnection, before: str) -> Any:  # noqa: ANN401  # likewise
+            def act(connection: Any) -> Any:  # noqa: ANN401  # of redis-py
+                if before:
+                    send(connection, before)
+                return send(connection, *words)
+
+            return node.use(act)
+
+        return self._follow(str(words[1]) if len(words) > 1 else "", ask)
+
+    def close(self) -> None:
+        """Close all connections; the next call opens those that it needs."""
+        for connection in [*self._connections.values()]:
+            connection.close()
+
+    def _follow(self, key: str, act: Callable[[RedisConnection, str], Any]) -> Any:  # noqa: ANN401  # as `act` returns
+        """Return `act` of the connection to the server that has a key."""
+        place, before = self._places.get(key), ""
+        for _ in range(_MOST_REDIRECTS + 1):
+            answer = self._try(place, before, key, act) if place else self._try_all(key, act)
+            if not isinstance(answer, RedirectError):
+                return answer
+            place = self._parse_target(answer)
+            before = "ASKING" if answer.is_once else ""
+            if not answer.is_once:
+                self._places[key] = place
+        raise StoreError(f"{self._server.address}: its servers send each other's calls in a circle")
+
+    def _try_all(self, key: str, act: Callable[[RedisConnection, str], Any]) -> Any:  # noqa: ANN401  # as `act` returns
+        """Return `act` of the first server of the URL that can be reached, or where it sends it."""
+        deadline = time.monotonic() + _MOST_TIMEOUTS * self._timeout
+        for _ in range(len(self._nodes)):
+            node = self._nodes[0]
+            try:
+                answer = self._try(node, "", key, act)
+            except UnreachableError as error:
+                problem = str(error)
+                self._nodes.rotate(-1)  # it is the last to be asked again
+                if time.monotonic() >= deadline:
+                    break
+                continue
+            if not isinstance(answer, RedirectError):
+                self._places[key] = node
+            return answer
+        raise UnreachableError(problem)
+
+    def _try(
+        self, node: Node, before: str, key: str, act: Callable[[RedisConnection, str], Any]
+    ) -> Any:  # noqa: ANN401  # as `act` returns
+        try:
+            return act(self._get_connection(node), before)
+        except RedirectError as error:
+            error.sender = node
+            return error
+        except StoreError:
+            # Another server may have taken over; the next call asks the others for it.
+            self._places.pop(key, None)
+            raise
+
+    def _parse_target(self, error: RedirectError) -> Node:
+        """Return the server that an answer names: `<slot> <host>:<port>`."""
+        host, _, port = error.target.rpartition(" ")[2].rpartition(":")
+        if not host and error.sender is not None:  # the host of the server that says so
+            host = error.sender[0]
+        target = parse_node(host, port)
+        if target is None:
+            raise StoreError(f"{self._server.address}: redirected to what is no address: {error}")
+        return target
+
+    def _get_connection(self, node: Node) -> RedisConnection:
+        found = self._connections.get(node)
+        if found is None:
+            found = RedisConnection(self._server._replace(nodes=(node,)), self._timeout)
+            self._connections[node] = found
+        return found
+
+
+def parse_node(host: object, port: object) -> Node | None:
+    """Return host and port as a server names them; None for anything else."""
+    name, digits = (
+        one.decode("ascii", "replace") if isinstance(one, bytes) else one for one in (host, port)
+    )
+    if not isinstance(name, str) or not isinstance(digits, str):
+        return None
+    is_name = 0 < len(name) <= _LONGEST_NAME and printable(name, _LONGEST_NAME) == name
+    is_port = digits.isascii() and digits.isdecimal() and 0 < int(digits[:6]) <= _MOST_PORT
+    return (name, int(digits)) if is_name and " " not in name and is_port else None
