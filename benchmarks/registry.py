@@ -19,6 +19,7 @@ from benchmarks.cases import (
     steady,
     threads,
     throughput,
+    waiting,
 )
 
 if TYPE_CHECKING:
@@ -39,4 +40,5 @@ CASES: dict[str, Case] = {
     "threads": threads.CASE,
     "instructions": instructions.CASE,
     **growth.CASES,
+    **waiting.CASES,
 }
