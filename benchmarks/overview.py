@@ -98,5 +98,5 @@ def to_cost_lines(results: dict[str, Any]) -> list[str]:
             lines.append(f"| {row.name} | {' | '.join(shown)} |")
     machine, run = results["machine"], results["runs"]["buffers"]
     where = f"{machine['cores']} cores, {machine['system']}, {machine['python']}"
-    how = f"Medians of {run['rounds']} processes with 5,000 events each, delivered meanwhile"
+    how = f"Medians of {run['rounds']} processes for each row, which deliver the events meanwhile"
     return [*lines, "", f"{how}; {where}. [Performance](performance.md) has the ranges."]

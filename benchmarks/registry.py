@@ -8,6 +8,7 @@ from benchmarks.cases import (
     buffers,
     burst,
     django,
+    event_loop,
     exit,  # noqa: A004  # the end of a process is its subject
     first_request,
     growth,
@@ -38,6 +39,7 @@ CASES: dict[str, Case] = {
     "django": django.CASE,
     "buffers": buffers.CASE,
     "threads": threads.CASE,
+    "event_loop": event_loop.CASE,
     "instructions": instructions.CASE,
     **growth.CASES,
     **waiting.CASES,

@@ -6,6 +6,7 @@ The servers come with wheels of the environment "buffers", where there are some 
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -24,6 +25,28 @@ MEMORY, SQLITE, SQLITE_FULL = "memory", "SQLite", "SQLite, `FULL`"
 REDIS, REDIS_LOG = "Redis", "Redis with a log"
 ROW, ROW_ALONE = "Django, row in a transaction", "Django, row on its own"
 _STARTS_WITHIN = 10.0
+# Those that wait for a disk or a database in each call get fewer events.
+_SLOW, _SHARE_OF_THE_SLOW = (SQLITE_FULL, ROW, ROW_ALONE), 0.25
+
+
+class Store:
+    """What a buffer needs: its URL, None for memory, and the process that serves it, if any."""
+
+    def __init__(self, url: str | None, server: subprocess.Popen[bytes] | None = None) -> None:
+        self.url = url
+        self._server = server
+
+    def hang(self) -> None:
+        """Let the server accept connections and answer nothing."""
+        self._signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Let the server answer again."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        if self._server is not None:
+            self._server.send_signal(number)
 
 
 class NoStoreError(Exception):
@@ -32,12 +55,21 @@ class NoStoreError(Exception):
 
 def get_rows(*names: str) -> tuple[Row, ...]:
     """Return a row for each buffer, all of this checkout; `?log=` is compared with nothing."""
-    return tuple(Row(name, "buffers", "whisperr_now", name != REDIS_LOG) for name in names)
+    return tuple(
+        Row(
+            name,
+            "buffers",
+            "whisperr_now",
+            compared=name != REDIS_LOG,
+            share=_SHARE_OF_THE_SLOW if name in _SLOW else 1.0,
+        )
+        for name in names
+    )
 
 
 @contextmanager
-def run_store(row: str) -> Iterator[str | None]:
-    """Run the store of a row while the block runs; yield the URL of the buffer, None for memory.
+def run_store(row: str) -> Iterator[Store]:
+    """Run the store of a row while the block runs.
 
     Raises NoStoreError. With Django, `settings` are configured and the tables are made.
     """
@@ -45,15 +77,16 @@ def run_store(row: str) -> Iterator[str | None]:
     with tempfile.TemporaryDirectory(prefix="whisperr-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         if row == MEMORY:
-            yield None
+            yield Store(None)
         elif row in {SQLITE, SQLITE_FULL}:
-            yield f"sqlite:///{folder}/events.db{'' if row == SQLITE else '?synchronous=FULL'}"
+            options = "" if row == SQLITE else "?synchronous=FULL"
+            yield Store(f"sqlite:///{folder}/events.db{options}")
         elif row in {REDIS, REDIS_LOG}:
-            with _run_redis(folder) as url:
-                yield url if row == REDIS else f"{url}?log={folder}/log"
+            with _run_redis(folder, "" if row == REDIS else f"?log={folder}/log") as store:
+                yield store
         else:
             with _run_postgres(folder):
-                yield "django"
+                yield Store("django")
 
 
 def _find_redis() -> str:
@@ -69,7 +102,7 @@ def _find_redis() -> str:
 
 
 @contextmanager
-def _run_redis(folder: Path) -> Iterator[str]:
+def _run_redis(folder: Path, options: str) -> Iterator[Store]:
     program = _find_redis()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -79,9 +112,9 @@ def _run_redis(folder: Path) -> Iterator[str]:
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     try:
         _wait_for(port)
-        yield f"redis://127.0.0.1:{port}/0"
+        yield Store(f"redis://127.0.0.1:{port}/0{options}", server)
     finally:
-        server.terminate()
+        server.kill()  # it may hang, and its data is thrown away
         server.wait()
 
 

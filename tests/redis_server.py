@@ -92,6 +92,11 @@ class RedisServer:
             self._process.wait(_LIMIT)
             self._process = None
 
+    def send_signal(self, number: int) -> None:
+        """Send a signal to its process: one that is stopped accepts connections and hangs."""
+        if self._process is not None:
+            self._process.send_signal(number)
+
     def _answers(self) -> bool:
         try:
             with socket.create_connection(("127.0.0.1", self.port), timeout=0.1) as connection:

@@ -113,6 +113,11 @@ INTEGRATIONS: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
+            "Redis hangs while an event loop tracks",
+            "no call waits for it; every event is delivered when it answers again",
+            (f"{LOOPS}::test_a_redis_that_hangs_does_not_block_the_loop",),
+        ),
+        Scenario(
             "the default executor of the loop is full, or shut down",
             "`aflush()` keeps its bound",
             (

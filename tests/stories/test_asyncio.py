@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -10,10 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests import redis_server
 from whisperr._process.event_loop import THREAD_NAME
 from whisperr.dev import LocalServer, faults
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.stories.conftest import MakeClient
     from whisperr import WhisperrError
 
@@ -240,3 +244,49 @@ def test_on_error_may_flush_while_threads_flush(
     assert answers  # the flush did not wait for the thread that it runs in
     assert client.flush(BOUND)
     assert [arrival.type for arrival in server.arrivals()] == ["loss_noted"]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="SIGSTOP: not on this system")
+@pytest.mark.parametrize("logged", [False, True], ids=["alone", "with a log"])
+def test_a_redis_that_hangs_does_not_block_the_loop(
+    server: LocalServer, make_client: MakeClient, tmp_path: Path, *, logged: bool
+) -> None:
+    reason = redis_server.why_not()
+    if reason is not None:
+        pytest.skip(reason)
+    redis = redis_server.RedisServer(tmp_path)
+    log = {"log": tmp_path / "log"} if logged else {}
+    # A call that waited for the answer of this Redis would wait for all of its time limit.
+    client = make_client(buffer=redis.url("hangs", timeout=5, **log), flush_interval=0.05)
+    ended = asyncio.Event()
+
+    async def find_longest_blockage() -> float:
+        longest, last = 0.0, time.monotonic()
+        while not ended.is_set():
+            await asyncio.sleep(0.001)
+            longest, last = max(longest, time.monotonic() - last), time.monotonic()
+        return longest
+
+    async def track() -> None:
+        for number in range(60):
+            if number == 20:
+                redis.send_signal(signal.SIGSTOP)
+            client.track("u", "seat_removed", {"n": number})
+            client.stats()
+            await asyncio.sleep(0.005)
+        ended.set()
+
+    async def main() -> float:
+        return (await asyncio.gather(find_longest_blockage(), track()))[0]
+
+    try:
+        longest = asyncio.run(main())
+        assert longest < 2.5
+        redis.send_signal(signal.SIGCONT)
+        assert client.flush(BOUND)
+    finally:
+        redis.send_signal(signal.SIGCONT)
+        client.shutdown(BOUND)
+        redis.stop()
+    found = [a.body["properties"]["n"] for a in server.arrivals(status="accepted")]
+    assert sorted(found) == list(range(60))
