@@ -20,6 +20,7 @@ from benchmarks.cases import (
     steady,
     threads,
     throughput,
+    waiting,
 )
 
 if TYPE_CHECKING:
@@ -41,4 +42,5 @@ CASES: dict[str, Case] = {
     "event_loop": event_loop.CASE,
     "instructions": instructions.CASE,
     **growth.CASES,
+    **waiting.CASES,
 }

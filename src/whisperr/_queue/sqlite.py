@@ -11,7 +11,6 @@ none may be open in a process that is made by a fork.
 from __future__ import annotations
 
 import time
-from functools import partial
 from typing import TYPE_CHECKING
 
 from whisperr.errors import NotNow, StoreError
@@ -20,10 +19,17 @@ from . import sqlite_file as file
 from . import sqlite_rows as rows
 from .clock import ExpiryClock
 from .sqlite_dead_letters import DeadLetterTable
-from .sqlite_own import count_left, skip_ended
+from .sqlite_own import count_left, count_of, skip_ended
 from .sqlite_rows import LAST
 from .sqlite_session import Session, make_id
-from .store import LOST_IN_STORE, Entry, StoreFullError, get_lease_end, get_rest, to_events
+from .store import (
+    LOST_IN_STORE,
+    Entry,
+    StoreFullError,
+    get_lease_end,
+    get_rest,
+    to_events,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -36,7 +42,6 @@ if TYPE_CHECKING:
 
 # What is kept for a process that never asks for it is forgotten after a week (seconds).
 _FORGET_AFTER = 7 * 86_400.0
-_TRIMMED_AT_ONCE = 500
 # No event is larger: a process may be allowed more than this one, but never so much more.
 _LONGEST_EVENT = 64 << 20
 # So few rows are counted before events are dropped for their sums.
@@ -64,7 +69,10 @@ class SQLiteStore:
         source: int | None = None,
         dead_letters: bool = False,
     ) -> None:
-        """`source`: that of own events, when they come from a log; else a random one."""
+        """`source`: that of own events, when they come from a log; else a random one.
+
+        `dead_letters`: whether to keep what is lost.
+        """
         self._path = path
         self._lease = lease
         self._max_events = max_events
@@ -190,9 +198,10 @@ class SQLiteStore:
             self._dead_letters.keep(db, view, there, loss)
             refused = set(entries[:lost])
             self._remove(db, [one for one in there if one in refused], reason, claimed=True)
-            delivered = [one for one in there if one not in refused]
-            self._remove(db, delivered, "delivered", claimed=True)
-            view.own -= min(self._count_own(entries), view.own)
+            self._remove(
+                db, [one for one in there if one not in refused], "delivered", claimed=True
+            )
+            view.own -= min(count_of(self._me, entries), view.own)
             view.claimed = view.claimed[len(entries) :]
             if not view.claimed:
                 rows.end_lease(db)
@@ -236,7 +245,7 @@ class SQLiteStore:
         def read(db: sqlite3.Connection, view: View) -> bool:
             self._session.see(db, view)
             endings = sum(rows.read_endings(db, self._me).values())
-            left = view.own - self._count_own(view.claimed) - endings
+            left = view.own - count_of(self._me, view.claimed) - endings
             return endings > 0 or (left > 0 and self._count_waiting_own(db, view) < left)
 
         if self._session.read(read):
@@ -265,7 +274,7 @@ class SQLiteStore:
 
     def _learn(self, db: sqlite3.Connection, view: View) -> None:
         """Take over what other processes settled, and what is gone without that."""
-        left = max(view.own - self._count_own(view.claimed), 0)
+        left = max(view.own - count_of(self._me, view.claimed), 0)
         outcomes = dict(view.outcomes)
         for outcome, events in rows.read_endings(db, self._me).items():
             believed = min(events, left)  # a damaged count must not end what is still here
@@ -288,14 +297,11 @@ class SQLiteStore:
 
         The state was removed or made anew: the claim is not in there any more.
         """
-        gone = self._count_own(entries) - self._count_own(there)
+        gone = count_of(self._me, entries) - count_of(self._me, there)
         endings = sum(rows.read_endings(db, self._me).values())
         view = self._session.view
         left = count_left(db, self._me, view.runs, 0)
         return gone <= max(view.own - endings - left, 0)
-
-    def _count_own(self, entries: Sequence[Entry]) -> int:
-        return [one.source for one in entries].count(self._me)
 
     # -- inside a transaction
 
@@ -321,7 +327,7 @@ class SQLiteStore:
             batch, expired = oldest.select(db, LAST, max_events, self._expiry_clock.get_now())
         self._dead_letters.keep_expired(db, view, expired)
         self._remove(db, expired, "expired", claimed=False)
-        view.own -= min(self._count_own(expired), view.own)
+        view.own -= min(count_of(self._me, expired), view.own)
         token, last = (self._token, batch[-1].key[0]) if batch else (None, 0)
         size = sum(one.size for one in batch)
         db.execute(
@@ -345,12 +351,8 @@ class SQLiteStore:
             raise StoreFullError(f"{self._path}: hardly any room is left on its volume")
         return rows.append(db, events, source, number, self._now())
 
-    def _is_over(self, state: State, events: int = 0, size: int = 0) -> bool:
-        """Return whether what waits exceeds a bound, with these events added."""
-        return (
-            state.rows + events - state.taken_rows > self._max_events
-            or state.bytes + size - state.taken_bytes > self._max_bytes
-        )
+    def _is_over(self, state: State) -> bool:
+        return state.exceeds(self._max_events, self._max_bytes)
 
     def _trim(self, db: sqlite3.Connection, view: View) -> list[bytes]:
         """Remove the oldest events that no process has claimed until the bounds hold."""
@@ -364,7 +366,7 @@ class SQLiteStore:
             state = self._session.see(db, view)
         while self._is_over(state):
             oldest = rows.Oldest(self._me, max(self._max_bytes, _LONGEST_EVENT))
-            over = oldest.take(db, state.taken_to, _TRIMMED_AT_ONCE, partial(self._is_over, state))
+            over = oldest.select_excess(db, state, self._max_events, self._max_bytes)
             if oldest.rejected:  # they make room, too
                 self._reject(db, view, oldest.rejected)
             elif over:
@@ -374,7 +376,7 @@ class SQLiteStore:
                 break
             state = self._session.see(db, view)
         events = to_events(dropped, self._me, view.own)
-        view.own -= min(self._count_own(dropped), view.own)
+        view.own -= min(count_of(self._me, dropped), view.own)
         self._session.see(db, view)
         return events
 

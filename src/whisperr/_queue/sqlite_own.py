@@ -15,6 +15,9 @@ from .sqlite_rows import fetch_all
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
+
+    from .store import Entry
 
 # Removed runs are taken out of the list when they are so many, and half of it.
 _MANY = 1_000
@@ -97,6 +100,11 @@ class Runs(NamedTuple):
         if start >= _MANY and 2 * start >= len(older):
             older, start, end = older[start:end], 0, end - start
         return Runs(older, start, end, self.last, self.count - oldest.size)
+
+
+def count_of(source: int, entries: Sequence[Entry]) -> int:
+    """Return how many of these events are of this source."""
+    return [one.source for one in entries].count(source)
 
 
 def make_runs() -> Runs:

@@ -78,6 +78,7 @@ _REJECT = (
 )
 # Positions count from 1; those that were not given by us would leave no room behind them.
 LAST = 1 << 62
+_TRIMMED_AT_ONCE = 500
 _NO_EVENT = "no event of this package"
 
 
@@ -129,6 +130,11 @@ class State(NamedTuple):
             and self.has_valid_lease
         )
 
+    def exceeds(self, max_events: int, max_bytes: int) -> bool:
+        """Return whether what no process has claimed exceeds one of the bounds."""
+        waiting, size = self.rows - self.taken_rows, self.bytes - self.taken_bytes
+        return waiting > max_events or size > max_bytes
+
 
 def fetch_all(
     db: sqlite3.Connection, query: str, values: Sequence[object] = ()
@@ -169,6 +175,8 @@ def append(
 
     The first of them has this number. The sums of the state are corrected.
     """
+    if not events:  # what is recorded of the source may be further
+        return 0
     state = read_state(db)
     ((last,),) = fetch_all(db, _LAST_POSITION)
     if state is None or (last or 0) >= LAST - len(events):
@@ -287,24 +295,6 @@ class Oldest:
         with closing(self.read(db, 0, to, max_events)) as entries:
             return select_batch(entries, max_events, now)
 
-    def take(
-        self,
-        db: sqlite3.Connection,
-        after: int,
-        most: int,
-        is_over: Callable[[int, int], bool],
-    ) -> list[Entry]:
-        """Return the oldest events that are too many; `is_over` says whether, with a change."""
-        over: list[Entry] = []
-        size = 0
-        with closing(self.read(db, after, LAST, most)) as entries:
-            for entry in entries:
-                over.append(entry)
-                size += entry.size
-                if not is_over(-len(over), -size):
-                    break
-        return over
-
     def read(
         self, db: sqlite3.Connection, after: int, to: int, most: int
     ) -> Generator[Entry, None, None]:
@@ -320,6 +310,19 @@ class Oldest:
             self.ended = self.rows < most
         finally:
             cursor.close()
+
+    def select_excess(
+        self, db: sqlite3.Connection, state: State, max_events: int, max_bytes: int
+    ) -> list[Entry]:
+        """Return the oldest unclaimed events without which the bounds hold; not all if many."""
+        excess: list[Entry] = []
+        with closing(self.read(db, state.taken_to, LAST, _TRIMMED_AT_ONCE)) as entries:
+            for entry in entries:
+                excess.append(entry)
+                state = state._replace(rows=state.rows - 1, bytes=state.bytes - entry.size)
+                if not state.exceeds(max_events, max_bytes):
+                    break
+        return excess
 
     def _is_event(self, source: object, data: object) -> bool:
         """Return whether a row can be sent: anything else would spoil the batch that it is in.
