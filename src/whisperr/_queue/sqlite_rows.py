@@ -17,7 +17,7 @@ from .store import LONGEST_CLAIM, Entry, select_batch
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Generator, Sequence
+    from collections.abc import Generator, Sequence
     from typing import Any
 
 # Made in this order. `source` of an event is the process that put it, `number` its count there.
