@@ -146,7 +146,8 @@ class Intake(CountedQueue):
         # At least once, because another thread may be moving the event of this call; again for
         # what a signal handler added meanwhile. None: the store cannot be used now.
         transit = self._transit
-        rounds, moved = 0, True
+        rounds = 0
+        moved: bool | None = True
         while rounds < 1 or (
             moved is not None and transit.in_memory and (rounds < _ROUNDS or everything)
         ):
