@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
+import os
 import sys
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,12 +14,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import event
-from tests.interrupting import Tracer, interrupt_everywhere
+from tests.interrupting import Tracer, interrupt_at, interrupt_everywhere
 from tests.queue.logs import OWNER, get_files, make_log, read_left
 from whisperr._queue import log as log_module
 from whisperr._queue import log_files
 from whisperr._queue.left_logs import LeftLogs
 from whisperr._queue.memory import get_size
+from whisperr._queue.store import StoreFullError
+from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +33,10 @@ MOST = 4
 DESCRIPTORS = Path("/proc/self/fd")
 CALLS = ("write", "claim", "ack", "release", "overflow", "give_up", "close", "held")
 # In which state the log is when the call begins.
-STATES = ("new", "empty", "waiting", "claimed", "full", "idle", "at the end of a file", "closed")
+STATES = (
+    *("new", "empty", "waiting", "claimed", "full", "idle", "at the end of a file", "closed"),
+    "uncounted",  # an interrupted write has left a line in the file
+)
 
 
 @pytest.fixture(autouse=True)
@@ -61,11 +69,24 @@ class Scene:
             self.log.claim(2)
         if state == "closed":
             self.log.close()
+        if state == "uncounted":
+            self.interrupt_write()
 
     def write(self, data: bytes) -> None:
         self.tried.append(data)
         self.log.write(data)
         self.sure.append(data)
+
+    def write_in_vain(self) -> None:
+        with suppress(StoreError):
+            self.write(event(20))
+
+    def interrupt_write(self) -> None:
+        """Interrupt writes, each at a later point, until one is in the file and not counted."""
+        for at in itertools.count(1):
+            interrupt_at(partial(self.write, event(1_000 + at)), at)
+            if self.log._fresh:
+                return
 
     def move(self, most: int) -> None:
         _, lines = self.log.claim(most)
@@ -146,6 +167,13 @@ def test_after_it_nothing_is_stuck_and_each_event_is_there_once(
 def test_a_signal_handler_may_write_at_any_point_of_a_call(
     name: str, state: str, tmp_path: Path
 ) -> None:
+    points = check_nested_writes(tmp_path, state, name)
+    if name not in {"held", "release", "overflow"}:
+        assert points > 5
+
+
+def check_nested_writes(tmp_path: Path, state: str, name: str) -> int:
+    """Write within a call at each of its points; return how many there are."""
     at = 0
     while True:
         at += 1
@@ -156,24 +184,64 @@ def test_a_signal_handler_may_write_at_any_point_of_a_call(
         act = scene.get_act(name)
         sys.settrace(tracer.trace)
         try:
-            act()
+            with suppress(StoreFullError):
+                act()
         finally:
             sys.settrace(before)
         if not tracer.where:
-            break
+            return at
         try:
             scene.check()
         except AssertionError as error:
             error.args = (f"interrupted at {tracer.where} (point {at}): {error}",)
             raise
-    if name not in {"held", "release", "overflow"}:
-        assert at > 5
 
 
-def test_a_write_that_waits_for_the_disk_can_be_interrupted(tmp_path: Path) -> None:
+def write_only_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the volume take only a part of event 20, again and again."""
+    real = os.write
+
+    def write(file: int, data: bytes) -> int:
+        return real(file, data[:9] if data.startswith(event(20)) else data)
+
+    monkeypatch.setattr(os, "write", write)
+
+
+@pytest.mark.parametrize("state", ["new", "waiting", "uncounted"])
+def test_a_part_of_a_line_is_cut_off_although_the_call_is_interrupted(
+    state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_only_a_part(monkeypatch)
+
+    def story(interrupt: Callable[[Callable[[], object]], Any]) -> None:
+        scene = Scene(tmp_path, state)
+        interrupt(scene.write_in_vain)
+        scene.check()
+
+    assert interrupt_everywhere(story) > 10
+
+
+@pytest.mark.parametrize("state", ["new", "waiting", "uncounted"])
+def test_a_part_of_a_line_is_cut_off_although_a_signal_handler_writes(
+    state: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_only_a_part(monkeypatch)
+    check_nested_writes(tmp_path, state, "write")
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_a_write_that_waits_for_the_disk_can_be_interrupted(
+    failing: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def sync(_: int) -> None:
+        raise OSError(errno.EIO, "the disk fails")
+
     def story(interrupt: Callable[[Callable[[], object]], Any]) -> None:
         scene = Scene(tmp_path, "waiting", fsync=True)
-        interrupt(scene.get_act("write"))
+        with monkeypatch.context() as patch:
+            if failing:
+                patch.setattr(log_module, "_sync", sync)
+            interrupt(scene.write_in_vain)
         scene.check()
 
     assert interrupt_everywhere(story) > 5

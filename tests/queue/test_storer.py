@@ -52,6 +52,12 @@ class TestStoring:
         scene.store.free.set()
         wait_until(lambda: scene.store.data == EVENTS[:3])
 
+    def test_what_is_on_its_way_to_the_store_counts_as_not_stored(self, scene: Scene) -> None:
+        scene.store.free.clear()
+        scene.put(0)
+        wait_until(lambda: "append" in scene.store.calls)
+        assert scene.queue.unstored == 1
+
     def test_what_comes_while_it_stores_follows_as_one_group(self, scene: Scene) -> None:
         scene.store.free.clear()
         scene.put(0)

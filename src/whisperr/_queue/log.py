@@ -342,10 +342,13 @@ class Log:
         try:
             _sync(file.descriptors[0])
         except OSError as error:
-            if entry in self._fresh:  # else what interrupted this has counted it
-                del self._fresh[0]
-                self._files.cut(file)
+            # Retired first: then the indices in it are right, whatever interrupts this.
+            if self._files.current is file:
                 self._files.current = None
+            self._files.cut(file)
+            fresh = self._fresh
+            if fresh and fresh[0] is entry:  # else what interrupted this has counted it
+                del fresh[0]
                 raise self._files.to_store_error(error) from error
 
     def _get_end(self) -> tuple[int, int]:

@@ -90,14 +90,12 @@ class LogFiles:
 
     def cut(self, file: LogFile) -> None:
         """Remove a part of a line from the end of a file, or write to another one from now on."""
-        self.current = None
         try:
             file.cut()
         except OSError:
-            return  # the part has no end of a line, so that it is never read
-        # No call from here on.
-        if self.current is None:
-            self.current = file
+            # The part has no end of a line, so that it is never read.
+            if self.current is file:
+                self.current = None
 
     def find_out_whether_deleted(self) -> None:
         """Begin another file with the next write, if an operator moved or deleted this one."""

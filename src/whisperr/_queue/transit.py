@@ -93,8 +93,8 @@ class Transit:
 
     @property
     def in_memory(self) -> int:
-        """How many events are nowhere but in the memory of this process."""
-        return len(self.memory) + (0 if self._is_of_log else len(self.batch))
+        """How many events are in the memory of this process only, or on their way out of it."""
+        return self.memory.held + (0 if self._is_of_log else len(self.batch))
 
     @property
     def in_log(self) -> int:
