@@ -154,7 +154,9 @@ class Case:
         assert set(self.ended.values()) <= {1}
         # What was dropped for room is not known when the answer that says so is lost.
         is_explained = self.room == ROOM or "no answer to the append" not in self.done
-        expected = {"delivered", "rejected", "queue_full"} | (set() if is_explained else {LOST_IN_STORE})
+        expected = {"delivered", "rejected", "queue_full"} | (
+            set() if is_explained else {LOST_IN_STORE}
+        )
         assert set(self.outcomes) <= expected
         assert self.ended.total() + self.outcomes.total() == self.accepted
         assert not self.store._own.live
