@@ -121,7 +121,7 @@ def lose_answer(store: RedisStore, then: Callable[[], object] = lambda: None) ->
     get_appending(store).after = fail
 
 
-def take(store: RedisStore, count: int = 500) -> list[tuple[int, bool]]:
+def deliver(store: RedisStore, count: int = 500) -> list[tuple[int, bool]]:
     """Claim and acknowledge a batch; return its numbers, and whether they are own."""
     batch, _ = store.claim(count)
     assert store.ack(len(batch), None) == len(batch)
@@ -132,10 +132,10 @@ def test_a_claim_does_not_wait_for_an_append_nor_the_reverse(scene: Scene) -> No
     store = scene.start()
     store.append(make(0), 0)
     done: list[object] = []
-    get_appending(store).before = lambda: done.append(take(store))
+    get_appending(store).before = lambda: done.append(deliver(store))
     store.append(make(1), 1)
     get_delivering(store).before = lambda: done.append(store.append(make(2), 2))
-    assert take(store) == [(1, True), (2, True)]
+    assert deliver(store) == [(1, True), (2, True)]
     assert done == [[(0, True)], []]
 
 
@@ -145,15 +145,15 @@ class TestBeforeTheAnswer:
     @pytest.mark.parametrize("shards", [1, 3])
     def test_they_are_own_and_end_once(self, scene: Scene, shards: int) -> None:
         store = scene.start(shards=shards)
-        taken: list[tuple[int, bool]] = []
+        delivered: list[tuple[int, bool]] = []
 
-        def take_all() -> None:
-            while batch := take(store):
-                taken.extend(batch)
+        def deliver_all() -> None:
+            while batch := deliver(store):
+                delivered.extend(batch)
 
-        get_appending(store).after = take_all
+        get_appending(store).after = deliver_all
         store.append(make(0, 1), 0)
-        assert taken == [(0, True), (1, True)]
+        assert delivered == [(0, True), (1, True)]
         assert store.settled(2)
         assert store.poll() == {}
         assert (store.waiting, store.appended_to) == (0, 2)
@@ -180,11 +180,11 @@ class TestBeforeTheAnswer:
         get_appending(store).after = claim_and_release
         store.append(make(0, 1), 0)
         assert store.waiting == 2
-        assert take(store) == [(0, True), (1, True)]
+        assert deliver(store) == [(0, True), (1, True)]
 
     def test_another_process_may_deliver_them(self, scene: Scene) -> None:
         store, other = scene.start(), scene.start()
-        get_appending(store).after = lambda: take(other)
+        get_appending(store).after = lambda: deliver(other)
         store.append(make(0, 1), 0)
         assert store.poll() == {"delivered": 2}
         assert store.settled(2)
@@ -196,15 +196,15 @@ class TestBeforeTheAnswer:
         store.append(make(0, 1), 0)
         assert polled == [{}]
         assert store.poll() == {}
-        assert take(store) == [(0, True), (1, True)]
+        assert deliver(store) == [(0, True), (1, True)]
 
     def test_what_is_added_after_a_poll_found_nothing_is_not_lost(self, scene: Scene) -> None:
         store, other = scene.start(), scene.start()
         store.append(make(0), 0)
-        take(other)
+        deliver(other)
         get_delivering(store).after = lambda: store.append(make(1), 1)
         assert store.poll() == {"delivered": 1}
-        assert take(store) == [(1, True)]
+        assert deliver(store) == [(1, True)]
         assert (store.poll(), store.settled(2)) == ({}, True)
 
 
@@ -213,14 +213,14 @@ class TestWithoutAnAnswer:
 
     def test_what_was_claimed_meanwhile_is_counted_once_as_own(self, scene: Scene) -> None:
         store = scene.start()
-        taken: list[tuple[int, bool]] = []
-        lose_answer(store, lambda: taken.extend(take(store)))
+        delivered: list[tuple[int, bool]] = []
+        lose_answer(store, lambda: delivered.extend(deliver(store)))
         with pytest.raises(StoreError):
             store.append(make(0, 1), 0)
-        assert taken == [(0, True), (1, True)]
+        assert delivered == [(0, True), (1, True)]
         assert list(store.append(make(0, 1, 2), 0)) == []
         assert scene.get_stored() == [2]
-        assert take(store) == [(2, True)]
+        assert deliver(store) == [(2, True)]
         assert (store.poll(), store.settled(3)) == ({}, True)
 
     def test_what_is_claimed_afterwards_is_counted_by_the_next_append(self, scene: Scene) -> None:
@@ -229,7 +229,7 @@ class TestWithoutAnAnswer:
         with pytest.raises(StoreError):
             store.append(make(0, 1), 0)
         # The caller still has them, and may deliver them from memory.
-        assert take(store) == [(0, False), (1, False)]
+        assert deliver(store) == [(0, False), (1, False)]
         assert store.poll() == {}
         assert list(store.append(make(0, 1), 0)) == []
         assert scene.get_stored() == []
@@ -261,7 +261,7 @@ class TestWithoutAnAnswer:
 
     def test_what_others_delivered_meanwhile_is_learned(self, scene: Scene) -> None:
         store, other = scene.start(), scene.start()
-        lose_answer(store, lambda: take(other))
+        lose_answer(store, lambda: deliver(other))
         with pytest.raises(StoreError):
             store.append(make(0, 1), 0)
         assert store.poll() == {}  # whose they are is not known yet
@@ -290,7 +290,7 @@ class TestWithoutAnAnswer:
             store.append(make(3, 4), 3)
         store.append(make(3, 4, 5), 3)
         assert scene.get_stored() == [0, 1, 2, 3, 4, 5]
-        assert take(store) == [(number, True) for number in range(6)]
+        assert deliver(store) == [(number, True) for number in range(6)]
 
     def test_only_what_may_have_been_added_is_looked_at(self, scene: Scene) -> None:
         store, other = scene.start(), scene.start()
@@ -339,7 +339,7 @@ class TestRoom:
         get_delivering(store).after = lambda: store.append(make(2), 2)
         store.poll()  # its answer is older than that of the append
         assert store.waiting == 3
-        get_appending(store).after = lambda: take(store, 2)
+        get_appending(store).after = lambda: deliver(store, 2)
         store.append(make(3), 3)  # its answer is older than that of the acknowledgement
         assert store.waiting == 2
         store.claim(1)
@@ -354,7 +354,7 @@ class TestAdoption:
     ) -> None:
         dead, store = scene.start(source=SOURCE), scene.start()
         dead.append(make(0, 1, 2), 0)
-        assert take(store, 1) == [(0, False)]
+        assert deliver(store, 1) == [(0, False)]
         # Its log has all but the first of them, and more.
         for _ in range(2):
             assert list(store.adopt(make(1, 2, 3, 4), SOURCE, 1)) == []
@@ -362,23 +362,23 @@ class TestAdoption:
         store.adopt(make(5), SOURCE, 5)
         store.adopt(make(3, 4), SOURCE, 3)
         store.append(make(0), 0)
-        assert take(store) == [*((number, False) for number in range(1, 6)), (0, True)]
+        assert deliver(store) == [*((number, False) for number in range(1, 6)), (0, True)]
         assert (store.poll(), store.settled(1), store.appended_to) == ({}, True, 1)
 
     def test_what_has_ended_is_not_stored_again(self, scene: Scene) -> None:
         store = scene.start()
         store.adopt(make(0, 1), SOURCE, 0)
-        assert len(take(store)) == 2
+        assert len(deliver(store)) == 2
         store.adopt(make(0, 1), SOURCE, 0)
         assert scene.get_stored() == []
 
     def test_the_same_process_may_adopt_while_another_thread_delivers(self, scene: Scene) -> None:
         store = scene.start()
         store.append(make(9), 0)
-        taken: list[tuple[int, bool]] = []
-        get_appending(store).after = lambda: taken.extend(take(store))
+        delivered: list[tuple[int, bool]] = []
+        get_appending(store).after = lambda: delivered.extend(deliver(store))
         store.adopt(make(0, 1), SOURCE, 0)
-        assert taken == [(9, True), (0, False), (1, False)]
+        assert delivered == [(9, True), (0, False), (1, False)]
 
     def test_it_returns_what_was_dropped_for_room(self, scene: Scene) -> None:
         store = scene.start(max_events=2)
