@@ -87,10 +87,8 @@ def _cell(figures: dict[str, list[float]], figure: Figure) -> str:
     text = format_number(spread.median, figure.digits)
     if any(figures.get("killed", [])):
         text = f"over {text} (ended by force)"
-    if spread.least == spread.most:
-        return text
     least, most = (format_number(value, figure.digits) for value in (spread.least, spread.most))
-    return f"{text} ({least} to {most})"
+    return text if least == most else f"{text} ({least} to {most})"
 
 
 def format_number(value: float, digits: int) -> str:

@@ -12,7 +12,6 @@ from benchmarks.registry import CASES
 from benchmarks.report import format_figure, get_median
 
 BEST_OF_OTHERS = "the best other package"
-_LESS = "less than"
 
 
 class Bar(NamedTuple):
@@ -54,13 +53,13 @@ BARS = (
     Bar(
         "buffers",
         "rate",
-        "SQLite: events, end to end",
+        "SQLite, end to end",
         least=2.5,
         row=stores.SQLITE,
         to=_SQLITE_BEFORE,
     ),
     Bar("buffers", "p50", "Redis: a call, p50", most=2, row=stores.REDIS, to=stores.MEMORY),
-    Bar("buffers", "rate", "Redis: events, end to end", least=30_000, row=stores.REDIS),
+    Bar("buffers", "rate", "Redis, end to end", least=30_000, row=stores.REDIS),
 )
 
 
@@ -119,7 +118,7 @@ def to_bar_lines(cases: dict[str, Any]) -> list[str]:
             f"{_to_limit(bar)} | {'reached' if reached else '**missed**'} |"
         )
     left = [check.bar for check in check_bars(cases) if check.found is None]
-    names = ", ".join(f"{bar.label}{f' beside {bar.to}' if bar.to else ''}" for bar in left)
+    names = "; ".join(f"{bar.label}{f' beside {bar.to}' if bar.to else ''}" for bar in left)
     return [*lines, "", *([f"Not measured: {names}.", ""] if left else [])]
 
 
@@ -127,8 +126,10 @@ def _to_limit(bar: Bar) -> str:
     """Return what a bar asks for, with its unit."""
     sign, limit = ("≥", bar.least) if bar.most is None else ("≤", bar.most)
     value = 0.0 if limit is None else limit
+    if bar.strict:
+        return f"less than {bar.to}" if value == 1 else f"less than {value:g} times {bar.to}"
     if bar.to:
-        return f"{_LESS if bar.strict else sign} {value:g} times {bar.to}"
+        return f"{sign} {value:g} times {bar.to}"
     return f"{sign} {format_figure(value, _get_figure(bar), exact=True)}"
 
 

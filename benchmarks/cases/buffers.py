@@ -97,7 +97,7 @@ FIGURES = (
     Figure("p99", "p99", "µs"),
     Figure("p999", "p99.9", "µs", digits=0),
     Figure("max", "maximum", "µs", digits=0),
-    Figure("rate", "events, end to end", "per s", HIGH, digits=0),
+    Figure("rate", "end to end", "events per s", HIGH, digits=0),
 )
 CASE = Case(
     title="Buffers",

@@ -52,8 +52,8 @@ CASE = Case(
     figures=(
         Figure("p50", "p50", "µs", digits=2),
         Figure("floor", "`json.dumps`, p50", "µs", PLAIN, digits=2),
-        Figure("times", "p50", "times `json.dumps`"),
-        Figure("times99", "p99", "times `json.dumps`"),
+        Figure("times", "p50", "times `json.dumps`", digits=2),
+        Figure("times99", "p99", "times `json.dumps`", digits=2),
         Figure("p99", "p99", "µs"),
         Figure("p999", "p99.9", "µs"),
         Figure("max", "maximum", "µs", digits=0),

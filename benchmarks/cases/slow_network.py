@@ -49,7 +49,7 @@ CASE = Case(
         f"What has not arrived after {LIMIT:.0f} s counts as lost."
     ),
     figures=(
-        Figure("rate", "events", "per s", HIGH, digits=0),
+        Figure("rate", "throughput", "events per s", HIGH, digits=0),
         Figure("requests", "requests", "", PLAIN, digits=0),
     ),
     full=_variant(EVENTS, LIMIT),

@@ -57,7 +57,7 @@ CASE = Case(
     figures=(
         Figure("p50", "p50", "µs"),
         Figure("floor", "`json.dumps`, p50", "µs", PLAIN),
-        Figure("times", "p50", "times `json.dumps`"),
+        Figure("times", "p50", "times `json.dumps`", digits=2),
         Figure("p99", "p99", "µs"),
         Figure("p999", "p99.9", "µs"),
         Figure("max", "maximum", "µs", digits=0),

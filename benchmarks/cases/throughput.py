@@ -89,10 +89,10 @@ CASE = Case(
         "properties, and beside `json.dumps` of them."
     ),
     figures=(
-        Figure("rate", "events", "per s", HIGH, digits=0),
+        Figure("rate", "throughput", "events per s", HIGH, digits=0),
         Figure("cpu", "CPU per event", "µs"),
         Figure("floor", "`json.dumps`, CPU", "µs", PLAIN, digits=2),
-        Figure("times", "CPU per event", "times `json.dumps`"),
+        Figure("times", "CPU per event", "times `json.dumps`", digits=2),
         Figure("requests", "requests", "", PLAIN, digits=0),
         Figure("connections", "connections", "", digits=0),
         Figure("bytes", "bytes per event", "", PLAIN, digits=0),

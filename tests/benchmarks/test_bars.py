@@ -89,11 +89,11 @@ class TestBars:
     def test_bars_are_shown_with_units_and_what_was_not_measured_is_named(self) -> None:
         lines = to_bar_lines({"throughput": VARIANTS})
         assert (
-            "| throughput | 4,000 per s | 4.00 times whisperr 0.2.1 | ≥ 4 times whisperr 0.2.1 "
-            "| reached |"
+            "| throughput | 4,000 events per s | 4.00 times whisperr 0.2.1 "
+            "| ≥ 4 times whisperr 0.2.1 | reached |"
         ) in lines
         assert (
-            "| CPU per delivered event | 3.0 times `json.dumps` |  | ≤ 4 times `json.dumps` "
+            "| CPU per delivered event | 3.00 times `json.dumps` |  | ≤ 4 times `json.dumps` "
             "| reached |"
         ) in lines
         assert "memory per held event beside whisperr 0.2.1" in lines[-2]

@@ -29,10 +29,10 @@ class TestOverview:
     def test_the_first_sentence_is_what_a_call_takes_beside_encoding(self) -> None:
         first, second, third, last = to_overview_lines(self.CASES)
         assert "takes 3.51 µs**, and 99 of 100 take at most 9.0 µs" in first
-        assert "1.2 times `json.dumps` of the same properties" in first
+        assert "1.24 times `json.dumps` of the same properties" in first
         assert "becomes 3.0 % slower**" in second
         assert "(with other packages 11.0 to 220 %)" in second
-        assert "4.0 µs with SQLite (70,000 per s delivered)" in third
+        assert "4.0 µs with SQLite (70,000 events per s delivered)" in third
         assert "No event of whisperr was lost" in last
 
     def test_a_lost_event_is_said(self) -> None:

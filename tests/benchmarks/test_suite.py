@@ -103,7 +103,7 @@ def test_calls_are_compared_with_the_median_of_encoding() -> None:
 class TestTables:
     def test_a_row_shows_its_multiple_and_its_losses(self) -> None:
         text = "\n".join(to_lines("throughput", VARIANTS))
-        assert "| whisperr | 4,000 | 1.0 |  | 3.0 |  |  |  | 4.00 | 0 | 0 |" in text
+        assert "| whisperr | 4,000 | 1.0 |  | 3.00 |  |  |  | 4.00 | 0 | 0 |" in text
         assert "| **7** | 0 |" in text
 
     def test_an_unavailable_package_is_named_with_the_reason(self) -> None:
@@ -111,14 +111,15 @@ class TestTables:
         assert "| Sentry | not available: cannot be installed: no wheel |" in lines
 
     def test_a_fast_package_that_lost_events_is_not_the_best(self) -> None:
-        assert "Beside whisperr 0.2.1, the best of the others: 4.00 times its events." in "\n".join(
-            to_lines("throughput", VARIANTS)
+        assert (
+            "Beside whisperr 0.2.1, the best of the others: 4.00 times its throughput."
+            in "\n".join(to_lines("throughput", VARIANTS))
         )
 
     def test_a_better_peer_is_shown_with_its_losses(self) -> None:
         rate, times = to_better_peer_lines({"throughput": VARIANTS})
-        assert "whisperr 4,000 per s; PostHog 9,000 per s (and lost 7 events)" in rate
-        assert "whisperr 3.0 times `json.dumps`; PostHog 2.0 times" in times
+        assert "whisperr 4,000 events per s; PostHog 9,000 events per s (and lost 7 events)" in rate
+        assert "whisperr 3.00 times `json.dumps`; PostHog 2.00 times" in times
 
     def test_a_figure_that_looks_the_same_is_not_better(self) -> None:
         table = to_table(**{OURS: measured(4000.2), "PostHog": measured(4000.4)})

@@ -83,12 +83,5 @@ def test_every_buffer_is_in_the_guide_and_in_the_table_of_costs() -> None:
 
 def test_the_table_of_costs_is_filled() -> None:
     costs = PAGE.split("<!-- costs:")[1].split("<!-- /costs -->")[0]
-    assert re.findall(r"^\| ([A-Za-z]+)", costs, re.MULTILINE) == [
-        "buffer",
-        "memory",
-        "SQLite",
-        "SQLite",
-        "Redis",
-        "Django",
-        "Django",
-    ]
+    kinds = dict.fromkeys(re.findall(r"^\| ([A-Za-z]+)", costs, re.MULTILINE))
+    assert list(kinds) == ["buffer", "memory", "SQLite", "Redis", "Django"]
