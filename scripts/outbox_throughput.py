@@ -125,8 +125,9 @@ def make_tables(bench: Bench) -> str:
     where = f"{os.cpu_count()} cores, {platform.system()}, {platform.machine()}"
     lines += [
         "",
-        "The relays, PostgreSQL and the server that answers share",
-        f"{where}; Python {platform.python_version()}.",
+        f"The relays, PostgreSQL and the server that answers share {where};",
+        f"Python {platform.python_version()}; load average {os.getloadavg()[0]:.1f} at the end:",
+        "the work of other processes is in these figures.",
     ]
     return "\n".join(lines)
 
