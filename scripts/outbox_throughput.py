@@ -125,18 +125,27 @@ def make_tables(bench: Bench) -> str:
     where = f"{os.cpu_count()} cores, {platform.system()}, {platform.machine()}"
     lines += [
         "",
-        "The relays, PostgreSQL and the server that answers share",
-        f"{where}; Python {platform.python_version()}.",
+        f"The relays, PostgreSQL and the server that answers share {where};",
+        f"Python {platform.python_version()}; load average {os.getloadavg()[0]:.1f} at the end:",
+        "the work of other processes is in these figures.",
     ]
     return "\n".join(lines)
+
+
+def positive(text: str) -> int:
+    """Return a number of the command line."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least 1")
+    return number
 
 
 def main() -> None:
     """Measure one case, or all of the page."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--relays", type=int, default=4)
-    parser.add_argument("--rows", type=int, default=ROWS)
-    parser.add_argument("--kill-every", type=float, metavar="SECONDS", help="kill one so often")
+    parser.add_argument("--relays", type=positive, default=4)
+    parser.add_argument("--rows", type=positive, default=ROWS)
+    parser.add_argument("--kill-every", type=positive, metavar="SECONDS", help="kill one so often")
     parser.add_argument("--old-snapshot", action="store_true", help="with a transaction open")
     parser.add_argument("--write", action="store_true", help="measure all, write it into the page")
     asked = parser.parse_args()

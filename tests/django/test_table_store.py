@@ -201,7 +201,7 @@ class TestRange:
         ticks = count()
         store = TableStore(relays.claims, batch=BATCH, lease=3_600, clock=lambda: next(ticks))
         add_rows(make_events(BATCH + 2))
-        delivered = []
+        delivered: list[int] = []
         while not store.rounds:
             assert len(delivered) < 100
             delivered.append(len(store.claim(BATCH)[0]))

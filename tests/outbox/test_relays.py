@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,6 +64,24 @@ def test_relays_that_are_killed_again_and_again_lose_nothing(outbox: Database) -
     assert outcome.unique == rows
     assert 1 <= outcome.kills <= kills
     assert outcome.doubled <= outcome.kills * 100
+    assert outbox.count() == 0
+
+
+def test_a_row_whose_transaction_commits_late_is_delivered_after_those_with_later_ids(
+    outbox: Database, server: LocalServer
+) -> None:
+    from psycopg import connect
+
+    late, *others = events(1_001)
+    with relay(outbox, server, "--batch", "100") as one, closing(connect(outbox.address)) as open_:
+        one.wait_for_output("relaying")
+        open_.execute("INSERT INTO whisperr_outboxevent (data, token) VALUES (%s, '')", [late])
+        outbox.add(others)
+        server.wait(1_000, timeout=BOUND)
+        open_.commit()
+        server.wait(1_001, timeout=BOUND)
+        assert one.stop() == 0
+    assert numbers(server) == [*range(1, 1_001), 0]
     assert outbox.count() == 0
 
 
