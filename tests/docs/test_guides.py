@@ -32,6 +32,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
 async def create_tables(names: dict[str, Any]) -> None:
     async with names["engine"].begin() as connection:
         await connection.run_sync(names["metadata"].create_all)
+    await names["engine"].dispose()
 
 
 def asgi(names: dict[str, Any], server: LocalServer) -> None:
@@ -40,6 +41,7 @@ def asgi(names: dict[str, Any], server: LocalServer) -> None:
     asyncio.run(create_tables(names))
     with TestClient(names["api"]) as browser:
         assert browser.post("/orders").status_code == 200
+    asyncio.run(names["engine"].dispose())
     assert main(["relay", "--database", "sqlite:///app.db", "--once"]) == 0
     (placed,) = server.arrivals()
     assert (placed.user, placed.type) == ("user_8842", "order_placed")
@@ -111,7 +113,12 @@ def opentelemetry(names: dict[str, Any], server: LocalServer) -> None:
 
 
 def sqlalchemy(names: dict[str, Any], server: LocalServer) -> None:
-    asyncio.run(names["downgrade"](1))
+    async def downgrade() -> None:
+        await names["downgrade"](1)
+        await names["sessions"].kw["bind"].dispose()
+
+    asyncio.run(downgrade())
+    names["engine"].dispose()
     assert main(["relay", "--database", "sqlite:///app.db", "--once"]) == 0
     assert [(a.user, a.type, a.body["properties"]) for a in server.arrivals()] == [
         ("1", "plan_upgraded", {"plan": "pro"}),
