@@ -233,9 +233,7 @@ class TestOwners:
             pass
         os.seteuid(NO_USER)
         try:
-            client = Whisperr(
-                "wrk_test", base_url="http://127.0.0.1:9", buffer=f"sqlite:///{path}"
-            )
+            client = Whisperr("wrk_test", base_url="http://127.0.0.1:9", buffer=f"sqlite:///{path}")
             assert client.shutdown(5)
         finally:
             os.seteuid(0)

@@ -364,7 +364,9 @@ class SQLiteStore:
             state = self._session.see(db, view)
         while self._is_over(state):
             oldest = rows.Oldest(self._me, max(self._max_bytes, _LONGEST_EVENT))
-            over = oldest.take(db, state.taken_to, _TRIMMED_AT_ONCE, partial(self._is_over, state))
+            over = oldest.select_excess(
+                db, state.taken_to, _TRIMMED_AT_ONCE, partial(self._is_over, state)
+            )
             if oldest.rejected:  # they make room, too
                 self._reject(db, view, oldest.rejected)
             elif over:

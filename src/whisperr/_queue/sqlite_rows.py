@@ -287,7 +287,7 @@ class Oldest:
         with closing(self.read(db, 0, to, max_events)) as entries:
             return select_batch(entries, max_events, now)
 
-    def take(
+    def select_excess(
         self,
         db: sqlite3.Connection,
         after: int,
