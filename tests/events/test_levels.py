@@ -254,10 +254,11 @@ def test_what_changes_a_container_while_it_is_read_breaks_nothing() -> None:
             self.names.clear()
             return "changed"
 
-    for make_value in (
+    values: list[Callable[[Changing], Any]] = [
         lambda one: {"a": one.other, "b": one, "c": [[[one.names]]], "d": {1.5: one.names}},
         lambda one: {"a": [[one]], "b": one.other, "c": one.names, "d": [OrderedDict(x=one.other)]},
-    ):
+    ]
+    for make_value in values:
         changing = Changing()
         text = by_to_json(make_value(changing))
         assert text.startswith("error: properties") or json.loads(text)["d"] is not None

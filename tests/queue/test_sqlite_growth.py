@@ -382,11 +382,11 @@ def test_runs_know_what_is_left_whatever_happens_to_the_rows(steps: Any, many: i
                 left = [one for one in own if one > after]
                 assert count_left(db, 1, runs, after) >= len(left)
                 assert (count_left(db, 1, runs, after) > 0) == bool(left)
-        assert runs.count >= len(own) if steps else runs == make_runs()
+        assert runs.rows >= len(own) if steps else runs == make_runs()
     sqlite_own._MANY = before
 
 
 def test_a_run_goes_on_as_long_as_no_other_process_adds() -> None:
     runs: Runs = make_runs().add(1, 5, 0).add(6, 5, 5).add(20, 1, 10)
     assert [runs.get(index) for index in range(3)] == [Run(1, 10, 0), Run(20, 20, 10), None]
-    assert runs.count == 11
+    assert runs.rows == 11

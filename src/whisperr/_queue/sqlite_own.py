@@ -52,7 +52,7 @@ class Runs(NamedTuple):
     start: int
     end: int
     last: Run | None
-    count: int  # the size of all runs together
+    rows: int  # the size of all runs together
 
     def add(self, first: int, size: int, number: int) -> Runs:
         """Return them with a run behind the others; what was behind it is there no more."""
@@ -61,12 +61,12 @@ class Runs(NamedTuple):
         runs = self._without_from(first)
         new, last = Run(first, first + size - 1, number), runs.last
         if last is not None and (last.last + 1, last.number + last.size) == (first, number):
-            return runs._replace(last=last._replace(last=new.last), count=runs.count + size)
+            return runs._replace(last=last._replace(last=new.last), rows=runs.rows + size)
         if last is None:
-            return runs._replace(last=new, count=size)
+            return runs._replace(last=new, rows=size)
         del runs.older[runs.end :]
         runs.older.append(last)
-        return runs._replace(end=runs.end + 1, last=new, count=runs.count + size)
+        return runs._replace(end=runs.end + 1, last=new, rows=runs.rows + size)
 
     def _without_from(self, position: int) -> Runs:
         """Return them without the positions from this one on."""
@@ -75,12 +75,12 @@ class Runs(NamedTuple):
             last = runs.last
             if last.first < position:
                 kept = last._replace(last=position - 1)
-                return runs._replace(last=kept, count=runs.count - last.size + kept.size)
+                return runs._replace(last=kept, rows=runs.rows - last.size + kept.size)
             any_left = runs.end > runs.start
             runs = runs._replace(
                 last=runs.older[runs.end - 1] if any_left else None,
                 end=runs.end - 1 if any_left else runs.end,
-                count=runs.count - last.size,
+                rows=runs.rows - last.size,
             )
         return runs
 
@@ -99,7 +99,7 @@ class Runs(NamedTuple):
         older, start, end = self.older, self.start + 1, self.end
         if start >= _MANY and 2 * start >= len(older):
             older, start, end = older[start:end], 0, end - start
-        return Runs(older, start, end, self.last, self.count - oldest.size)
+        return Runs(older, start, end, self.last, self.rows - oldest.size)
 
 
 def count_of(source: int, entries: Sequence[Entry]) -> int:
@@ -124,7 +124,7 @@ def skip_ended(db: sqlite3.Connection, source: int, runs: Runs) -> tuple[Runs, i
 
 def count_left(db: sqlite3.Connection, source: int, runs: Runs, after: int) -> int:
     """Return how many own rows there are behind a position; too many when some between are gone."""
-    left, index = runs.count, 0
+    left, index = runs.rows, 0
     while (run := runs.get(index)) is not None:
         first = max(run.first, after + 1)
         found = fetch_all(db, _FIRST, (first, run.last, source)) if first <= run.last else []
