@@ -82,7 +82,10 @@ def test_a_wrong_call_is_2_and_says_why(
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ("", "which command? dev, tail, demo, track, identify, import, doctor, dead-letters, relay, "),
+        (
+            "",
+            "which command? dev, tail, demo, track, identify, import, doctor, dead-letters, relay, ",
+        ),
         ("trak u1", "'trak' is no command (did you mean track?); there are dev, tail, "),
         ("help", "did you mean --help?"),
         ("--verison", "there is no option --verison (did you mean --version?)"),
