@@ -6,26 +6,26 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-pytest.importorskip("sqlalchemy")
-
 from tests.postgres_server import postgres_server
-from tests.sqlalchemy.databases import SQLDatabase, make_postgres, make_sqlite
 from whisperr import Whisperr
 from whisperr.dev import LocalServer
-from whisperr.sqlalchemy import Outbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from tests.postgres_server import Database, PostgresServer
+    from tests.sqlalchemy.databases import SQLDatabase
     from whisperr import WhisperrError
+    from whisperr.sqlalchemy import Outbox
 
 __all__ = ["postgres_server"]  # a fixture of this folder
 
 
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[SQLDatabase]:
+    from tests.sqlalchemy.databases import make_sqlite
+
     made = make_sqlite(tmp_path / "app.sqlite3")
     yield made
     made.engine.dispose()
@@ -38,6 +38,8 @@ def postgres_database(postgres_server: PostgresServer) -> Database:
 
 @pytest.fixture
 def postgres(request: pytest.FixtureRequest) -> Iterator[SQLDatabase]:
+    from tests.sqlalchemy.databases import make_postgres
+
     found: Database = request.getfixturevalue("postgres_database")
     found.query("DROP SCHEMA IF EXISTS crm CASCADE")
     found.query("DROP SCHEMA public CASCADE")
@@ -68,6 +70,8 @@ def client(errors: list[WhisperrError]) -> Iterator[Whisperr]:
 
 @pytest.fixture
 def outbox(client: Whisperr, database: SQLDatabase) -> Outbox:
+    from whisperr.sqlalchemy import Outbox
+
     return Outbox(client, database.events)
 
 

@@ -8,16 +8,16 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from sqlalchemy import MetaData, create_engine, inspect
 
-from whisperr.sqlalchemy import Outbox
+pytest.importorskip("sqlalchemy")
 
 pytest.importorskip("alembic")
 
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from sqlalchemy import MetaData, create_engine, inspect
 
-from whisperr.sqlalchemy import whisperr_table
+from whisperr.sqlalchemy import Outbox, whisperr_table
 
 if TYPE_CHECKING:
     from pathlib import Path

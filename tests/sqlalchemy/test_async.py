@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+pytest.importorskip("sqlalchemy")
+
 pytest.importorskip("aiosqlite")
 pytest.importorskip("greenlet")
 

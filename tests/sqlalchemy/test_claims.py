@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+pytest.importorskip("sqlalchemy")
+
 from tests.queue.claims_contract import ClaimsContract
 from tests.queue.store_contract import StoreContract
 from tests.sqlalchemy.databases import Relays

@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+pytest.importorskip("sqlalchemy")
 
 from tests.cli.conftest import call, server
 from tests.outbox.relays import events
@@ -118,6 +121,8 @@ class TestRelay:
 
 
 SECRET = "hunter2"
+HAS_MYSQL = any(find_spec(name) is not None for name in ("MySQLdb", "pymysql", "mysql"))
+NEEDS_PSYCOPG = pytest.mark.skipif(find_spec("psycopg") is None, reason="psycopg: not installed")
 
 
 class TestDatabases:
@@ -136,18 +141,30 @@ class TestDatabases:
             ("sqlite://", 2, "names a database in memory, which no other process can see"),
             ("sqlite:///:memory:", 2, "names a database in memory"),
             ("sqlite:////nowhere/app.db", 1, "there is no file '/nowhere/app.db'"),
-            (f"mysql+asyncmy://a:{SECRET}@h/x", 2, "needs a driver for mysql (asyncmy is for"),
-            (
+            pytest.param(
+                f"mysql+asyncmy://a:{SECRET}@h/x",
+                2,
+                "needs a driver for mysql (asyncmy is for asyncio only): pip install mysqlclient",
+                marks=pytest.mark.skipif(HAS_MYSQL, reason="a driver of MySQL is installed"),
+            ),
+            pytest.param(
                 f"postgres://ada:{SECRET}@127.0.0.1:9/x",
                 1,
                 "the postgresql database 'x' at 127.0.0.1 cannot be used: ",
+                marks=NEEDS_PSYCOPG,
             ),
-            (
+            pytest.param(
                 f"postgresql+asyncpg://ada:{SECRET}@127.0.0.1:9/x?ssl=disable",
                 1,
                 "the postgresql database 'x' at 127.0.0.1 cannot be used: ",
+                marks=NEEDS_PSYCOPG,
             ),
-            (f"postgresql://127.0.0.1:9/x?password={SECRET}&no=1", 1, "cannot be used: "),
+            pytest.param(
+                f"postgresql://127.0.0.1:9/x?password={SECRET}&no=1",
+                1,
+                "cannot be used: ",
+                marks=NEEDS_PSYCOPG,
+            ),
             (f"postgresql+nothing://a:{SECRET}@h/x", 1, "cannot be used: "),
         ],
     )

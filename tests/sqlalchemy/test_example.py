@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+pytest.importorskip("sqlalchemy")
+
 pytest.importorskip("fastapi")
 pytest.importorskip("aiosqlite")
 

@@ -6,6 +6,9 @@ from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
+pytest.importorskip("sqlalchemy")
+
 from sqlalchemy import Column, Integer, MetaData, String, Table, create_engine, event, select, text
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.orm import (
