@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import event
-from tests.queue.queues import ROOM, RecordingAccounting
+from tests.queue.queues import ROOM, RecordingAccounting, open_directly
 from tests.queue.store_contract import put, to_numbers
 from tests.redis_server import get_free_port
 from tests.redis_servers import LIMIT, SERVICE, Sentinel, cluster, guarded, wait_until
@@ -39,8 +39,7 @@ def open_queue() -> Iterator[Callable[[str], LeasedQueue]]:
     made: list[LeasedQueue] = []
 
     def open_one(url: str) -> LeasedQueue:
-        queue = parse_buffer_url(url).open(ROOM, ROOM, RecordingAccounting())
-        assert isinstance(queue, LeasedQueue)
+        queue = open_directly(parse_buffer_url(url), ROOM, ROOM, RecordingAccounting())
         made.append(queue)
         queue._clock = lambda: len(made) + next(ticks)
         return queue

@@ -100,7 +100,7 @@ class Intake(CountedQueue):
         storer = self._storer
         if storer is not None and (self._scheduled or self._schedule(storer)):
             return dropped
-        if transit.log is not None and not transit.in_memory:
+        if transit.log is not None and not len(transit.memory):
             return dropped
         return [*dropped, *self._store_transit()]
 

@@ -102,7 +102,7 @@ class Runs(NamedTuple):
         return Runs(older, start, end, self.last, self.rows - oldest.size)
 
 
-def count_of(source: int, entries: Sequence[Entry]) -> int:
+def count_from(source: int, entries: Sequence[Entry]) -> int:
     """Return how many of these events are of this source."""
     return [one.source for one in entries].count(source)
 
