@@ -200,5 +200,5 @@ def test_a_log_does_what_a_list_would_do(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(log_files, "_MOST_IDLE_BYTES", 0)
     monkeypatch.setattr(log_files, "_MOST_EMPTIED_BYTES", 0)
     run_state_machine_as_test(
-        LogMachine, settings=settings(max_examples=100, stateful_step_count=60, deadline=None)
+        LogMachine, settings=settings(max_examples=60, stateful_step_count=60, deadline=None)
     )
