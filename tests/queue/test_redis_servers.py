@@ -17,7 +17,6 @@ from tests.redis_server import get_free_port
 from tests.redis_servers import LIMIT, SERVICE, Sentinel, cluster, guarded, wait_until
 from whisperr._checkup.redis import inspect_redis
 from whisperr._options import OPTIONS, Config
-from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.redis_keys import get_key, get_keys, get_problem
 from whisperr._queue.redis_servers import ClusterConnection, connect, parse_node
 from whisperr._queue.redis_url import parse_server
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.redis_servers import Cluster, Guarded
+    from whisperr._queue.durable import LeasedQueue
 
 __all__ = ["cluster", "guarded"]  # fixtures
 
