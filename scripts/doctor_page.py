@@ -20,7 +20,7 @@ from whisperr import __version__
 from whisperr._checkup.hints import HINTS
 from whisperr._cli.main import main as run_command
 from whisperr._events.event import EventEncoder
-from whisperr._queue.sqlite import SQLiteStore
+from whisperr._queue.sqlite.store import SQLiteStore
 from whisperr._queue.store import LEASE
 from whisperr.dev import LocalServer
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from tests.redis_server import connect
 from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.memory import MemoryQueue
-from whisperr._queue.redis import RedisStore
-from whisperr._queue.redis_connection import RedisConnection
-from whisperr._queue.sqlite import SQLiteStore
+from whisperr._queue.redis.connection import RedisConnection
+from whisperr._queue.redis.store import RedisStore
+from whisperr._queue.sqlite.store import SQLiteStore
 from whisperr.buffers import SQLiteBuffer, parse_buffer_url
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from hypothesis.stateful import (
 
 from tests.delivery.rig import event
 from tests.queue.logs import OWNER, get_files, make_log
-from whisperr._queue import log as log_module
-from whisperr._queue import log_files
-from whisperr._queue.left_logs import LeftLogs
+from whisperr._queue.log import files as log_files
+from whisperr._queue.log import log as log_module
+from whisperr._queue.log.left import LeftLogs
 from whisperr._queue.memory import get_size
 from whisperr._queue.store import StoreFullError
 

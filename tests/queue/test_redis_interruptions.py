@@ -16,7 +16,7 @@ from tests.delivery.rig import event
 from tests.interrupting import PACKAGE, interrupt_everywhere
 from tests.queue.queues import RecordingAccounting, open_directly
 from whisperr._queue.memory import count_own
-from whisperr._queue.redis import RedisStore
+from whisperr._queue.redis.store import RedisStore
 from whisperr.buffers import parse_buffer_url
 from whisperr.errors import NotNow
 

@@ -17,9 +17,9 @@ from tests.queue.test_redis_interruptions import UNCLOSED
 from whisperr import Whisperr
 from whisperr._integrations.client import SettingsReader
 from whisperr._options import OPTIONS, Config
-from whisperr._queue.redis_connection import RedisConnection
-from whisperr._queue.redis_servers import connect as open_servers
-from whisperr._queue.redis_url import parse_server
+from whisperr._queue.redis.connection import RedisConnection
+from whisperr._queue.redis.servers import connect as open_servers
+from whisperr._queue.redis.url import parse_server
 from whisperr._secret import Secret
 from whisperr.buffers import RedisBuffer, parse_buffer_url
 from whisperr.errors import StoreError

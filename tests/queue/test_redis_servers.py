@@ -17,9 +17,9 @@ from tests.redis_server import get_free_port
 from tests.redis_servers import LIMIT, SERVICE, Sentinel, cluster, guarded, wait_until
 from whisperr._checkup.redis import inspect_redis
 from whisperr._options import OPTIONS, Config
-from whisperr._queue.redis_keys import get_key, get_keys, get_problem
-from whisperr._queue.redis_servers import ClusterConnection, connect, parse_node
-from whisperr._queue.redis_url import parse_server
+from whisperr._queue.redis.keys import get_key, get_keys, get_problem
+from whisperr._queue.redis.servers import ClusterConnection, connect, parse_node
+from whisperr._queue.redis.url import parse_server
 from whisperr._secret import Secret
 from whisperr.buffers import RedisBuffer, parse_buffer_url
 from whisperr.errors import StoreError

@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING
 
 from whisperr._events.layout import get_time
 from whisperr._process.interruption import is_interruption
-from whisperr._queue import sqlite_file as file
-from whisperr._queue.sqlite_dead_letters import count_dead_letters
-from whisperr._queue.sqlite_rows import LAST, count, fetch_all, read_state
+from whisperr._queue.sqlite import file
+from whisperr._queue.sqlite.dead_letters import count_dead_letters
+from whisperr._queue.sqlite.rows import LAST, count, fetch_all, read_state
 
 from .backlog import Backlog, inspect_backlog, inspect_dead_letters
 from .findings import Finding, find, to_count, to_size

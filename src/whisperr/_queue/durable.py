@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from whisperr.errors import Loss
     from whisperr.protocols import Accounting
 
-    from .adoption import Adoption
-    from .log import Log
+    from .log.adoption import Adoption
+    from .log.log import Log
     from .store import Store
     from .storer import Storer
 

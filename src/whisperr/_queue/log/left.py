@@ -19,8 +19,7 @@ from whisperr._foreign import printable
 from whisperr._process.logger import log
 from whisperr.errors import StoreError
 
-from .file_lock import try_lock
-from .log_file import (
+from .file import (
     HEADER_BYTES,
     Header,
     LogFile,
@@ -30,6 +29,7 @@ from .log_file import (
     parse_header,
     parse_name,
 )
+from .lock import try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

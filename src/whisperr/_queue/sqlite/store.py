@@ -13,16 +13,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from whisperr.errors import NotNow, StoreError
-
-from . import sqlite_file as file
-from . import sqlite_rows as rows
-from .clock import ExpiryClock
-from .sqlite_dead_letters import DeadLetterTable
-from .sqlite_own import count_from, count_left, skip_ended
-from .sqlite_rows import LAST
-from .sqlite_session import Session, make_id
-from .store import (
+from whisperr._queue.clock import ExpiryClock
+from whisperr._queue.store import (
     LOST_IN_STORE,
     Entry,
     StoreFullError,
@@ -30,6 +22,13 @@ from .store import (
     get_rest,
     to_events,
 )
+from whisperr.errors import NotNow, StoreError
+
+from . import file, rows
+from .dead_letters import DeadLetterTable
+from .own import count_from, count_left, skip_ended
+from .rows import LAST
+from .session import Session, make_id
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
 
     from whisperr.errors import Loss
 
-    from .sqlite_rows import State
-    from .sqlite_session import View
+    from .rows import State
+    from .session import View
 
 # What is kept for a process that never asks for it is forgotten after a week (seconds).
 _FORGET_AFTER = 7 * 86_400.0

@@ -11,8 +11,8 @@ nothing. Redis 6.2 and later.
 
 from __future__ import annotations
 
-from .redis_dead_letters import KEEPING
-from .redis_lua import REMOVAL, STATE, TRIMMING
+from .dead_letters import KEEPING
+from .lua import REMOVAL, STATE, TRIMMING
 
 # ARGV: the source of the events; up to which number an earlier attempt may have stored them; the
 # first number; all numbers, or nothing when each is one more than the one before; the data of each.

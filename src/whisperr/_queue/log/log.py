@@ -30,16 +30,16 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING
 
+from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, get_size
+from whisperr._queue.store import StoreFullError
 from whisperr.errors import StoreError
 
-from .log_file import get_new_source
-from .log_files import NO_ROOM, LogFiles
-from .log_lines import get_line_bytes, popping_lines, slice_lines, take_group
-from .memory import EVENT_OVERHEAD_BYTES, get_size
-from .store import StoreFullError
+from .file import get_new_source
+from .files import NO_ROOM, LogFiles
+from .lines import get_line_bytes, popping_lines, slice_lines, take_group
 
 if TYPE_CHECKING:
-    from .log_file import LogFile
+    from .file import LogFile
 
 # A file that would exceed this is continued in another one, so that the room of what has left can
 # be given back, whatever waits behind it.

@@ -15,10 +15,10 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from whisperr._queue.store import StoreFullError
 from whisperr.errors import StoreError
 
-from .log_file import LogFile, Name, get_new_source, make_directory
-from .store import StoreFullError
+from .file import LogFile, Name, get_new_source, make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
