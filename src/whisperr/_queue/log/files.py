@@ -56,7 +56,7 @@ class LogFiles:
             # The time, so that logs that were left are adopted in their order. Counted on at once:
             # what interrupts may begin a file as well.
             self._number = number = max(self._number + 1, time.time_ns())
-            path = os.path.join(  # noqa: PTH118  # as in `log_file`
+            path = os.path.join(  # noqa: PTH118  # as in `file`
                 self._directory, str(Name(self._owner, self.source, number))
             )
             file = LogFile(path, self.source, *get_end())

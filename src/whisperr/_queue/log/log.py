@@ -1,7 +1,7 @@
 """The log: the events that one process accepted and that are not in the store yet, in its files.
 
 `write` appends one line to a file that this process holds locked. The line survives the process
-from then on. When a process has ended, another one adopts its files (`left_logs`), because the
+from then on. When a process has ended, another one adopts its files (`left`), because the
 kernel has released the lock.
 
 The lines stay in memory as well, until they have left: so nothing is ever read from the files here,

@@ -1,7 +1,7 @@
-"""The Lua scripts that the Redis server runs, each as one step; what they share is in `redis_lua`.
+"""The Lua scripts that the Redis server runs, each as one step; what they share is in `lua`.
 
 Every script gets the same KEYS, the same first four of ARGV, then values of its own. Every key that
-it uses is in KEYS, and all of them have one hash tag (`redis_keys`): in a cluster they are on one
+it uses is in KEYS, and all of them have one hash tag (`keys`): in a cluster they are on one
 server.
 
 It returns its result and the sums of the stream. What it returns of several entries is two texts:

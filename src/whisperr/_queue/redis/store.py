@@ -2,7 +2,7 @@
 
 Invariant: an entry of a stream is an event, in the order of its id. The user of an event decides
 which stream it is added to, so each user's order is kept. The process that claimed a stream last
-delivers from it; everything that changes a stream is one script (`redis_scripts`). A process
+delivers from it; everything that changes a stream is one script (`scripts`). A process
 delivers from one stream at a time, from all of them in turn.
 
 Invariant: `OwnEvents.live` has the own events that have not ended as far as this process knows. One
@@ -27,8 +27,8 @@ from zlib import crc32
 from whisperr._contract import MAX_BATCH_BYTES
 from whisperr._events.layout import get_user
 from whisperr._queue.clock import ExpiryClock
-from whisperr._queue.durable import EXPIRED as EXPIRED_MESSAGE
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
+from whisperr._queue.store import EXPIRED as EXPIRED_MESSAGE
 from whisperr._queue.store import get_lease_end, get_rest, select_batch
 from whisperr.errors import Loss, NotNow
 

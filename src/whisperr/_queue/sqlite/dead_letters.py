@@ -31,9 +31,8 @@ from whisperr._queue.dead_letters import (
     Moved,
     explain,
 )
-from whisperr._queue.durable import EXPIRED
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
-from whisperr._queue.store import StoreFullError
+from whisperr._queue.store import EXPIRED, StoreFullError
 from whisperr.errors import Loss, StoreError
 
 from . import file
