@@ -22,12 +22,15 @@ from tests.delivery.pipelines import (
 )
 from whisperr import Whisperr
 from whisperr._contract import Answer, Request
+from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.memory import MemoryQueue
+from whisperr.buffers import SQLiteBuffer
 from whisperr.errors import StoreError
 from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
 
     from whisperr import WhisperrError
     from whisperr._delivery.pipeline import Pipeline
@@ -237,6 +240,29 @@ class TestReports:
         assert one.stats().dropped == {"too_large": 1}
         assert errors.reported.wait(LIMIT / 5)
         assert errors.seen[0].reason == "too_large"
+
+    def test_an_event_that_other_threads_have_pushed_out_at_once_is_no_larger_than_the_queue(
+        self, pipeline: Pipelines, tmp_path: Path
+    ) -> None:
+        errors = Errors()
+        buffer = SQLiteBuffer(tmp_path / "events.db")
+        one = pipeline(
+            MemoryTransport(), on_error=errors, max_queue_size=2, buffer=buffer, flush_interval=60
+        )
+        assert isinstance(one.queue, LeasedQueue)
+        log = one.queue._transit.log
+        assert log is not None
+        write = log.write
+
+        def write_with_others(data: bytes) -> None:
+            write(data)
+            for number in range(2):
+                write(b'{"external_user_id":"%d"}' % number)
+
+        log.write = write_with_others  # type: ignore[method-assign]  # of this log
+        assert one.put(b'{"external_user_id":"mine"}')
+        stats = one.stats()
+        assert (stats.accepted, stats.held, stats.dropped) == (3, 2, {"queue_full": 1})
 
     def test_an_overflow_drops_the_oldest_and_is_reported(self, pipeline: Pipelines) -> None:
         errors = Errors()

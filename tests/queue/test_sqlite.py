@@ -243,7 +243,7 @@ class TestFile:
         nowhere = SQLiteProcesses(tmp_path / "nowhere" / "events.db")
         queue = nowhere.start()
         put(queue, 1)
-        assert "No such file or directory" in (get_accounting(queue).problem or "")
+        assert "does not exist; make it" in (get_accounting(queue).problem or "")
         assert to_numbers(queue.claim(10)) == [1]
         assert queue.ack(1) == 1
         (tmp_path / "nowhere").mkdir()

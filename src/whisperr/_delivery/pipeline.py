@@ -79,8 +79,11 @@ class Pipeline:
         if config.buffer is not None:
             self._open(config.buffer)
         # What counts an event that the queue has taken; None: a queue of ours counts it itself.
-        counts = isinstance(self.queue, CountedQueue)
-        self._count: Callable[[], object] | None = None if counts else self.accounting.accept
+        counted = self.queue if isinstance(self.queue, CountedQueue) else None
+        self._count: Callable[[], object] | None = (
+            self.accounting.accept if counted is None else None
+        )
+        self._largest = 0 if counted is None else counted.largest
         self._waiting = self.queue.__len__  # for every event: `len()` takes twice the time
         self._flush_explained = False
         self.encoder = EventEncoder(
@@ -145,11 +148,15 @@ class Pipeline:
             raise
         if not dropped:
             return True
-        if self._count is None and dropped[-1] is data:
+        if self._count is not None:
+            self._overflow(data, dropped)
+            return dropped[-1] is not data
+        if len(data) > self._largest:  # a queue of ours has not counted it
             self.accounting.too_large(data, TOO_LARGE)
             return False
-        self._overflow(data, dropped)
-        return dropped[-1] is not data
+        # Maybe this one as well, where other threads have added as many as there may be meanwhile.
+        self.accounting.lost(dropped, "queue_full", QUEUE_FULL)
+        return True
 
     def put_into(self, sink: Sink, data: bytes, call_site: str | None = None) -> bool:
         """Put one event where another process takes it from; it is accepted when it is there."""

@@ -23,7 +23,7 @@ from whisperr._process.identity import get_process
 from whisperr._process.logger import log
 
 from .access import StoreAccess
-from .memory import QUEUE_FULL, CountedQueue
+from .memory import EVENT_OVERHEAD_BYTES, QUEUE_FULL, CountedQueue
 from .transit import Transit
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Intake(CountedQueue):
         self._clock = clock
         self._access = StoreAccess(self.first_retry, self.longest_retry, concurrent=concurrent)
         self._transit = Transit(max_events, max_bytes, log, clock)
+        self.largest = max_bytes - EVENT_OVERHEAD_BYTES
         self._log_report_at: dict[str, float] = {}
         self._adoption = adoption
         self._may_adopt = adoption is not None and adoption.is_any_there()
@@ -95,7 +96,7 @@ class Intake(CountedQueue):
         """Add one event and store it; return the events that had to be dropped for it."""
         transit = self._transit
         dropped = transit.put(data)
-        if dropped and dropped[-1] is data:
+        if dropped and len(data) > self.largest:
             return dropped
         storer = self._storer
         if storer is not None and (self._scheduled or self._schedule(storer)):
@@ -179,15 +180,22 @@ class Intake(CountedQueue):
         return self._transit.drain(self._store)
 
     def _report_log(self) -> None:
-        """Log that the log cannot be written, which makes calls slower or less durable."""
+        """Log that the log cannot be written, which makes calls slower or less durable.
+
+        Not while the store cannot be used either: what is reported of that says more.
+        """
         problem = self._transit.take_log_problem()
-        if problem is not None:
+        if problem is not None and self._access.problem is None:
             self._log_once("%s; events go to the store without it; %s", problem)
 
     def _report_in_log(self, problem: str | None) -> None:
-        """Log that the store cannot be used, while all that waits is in the log."""
-        if problem is not None:
+        """Log that the store cannot be used, while all that waits is in the log, or nothing."""
+        if problem is None:
+            return
+        if self._transit.in_log:
             self._log_once("%s; events wait in the log before it; %s", problem)
+        else:
+            self._log_once("%s; %s", problem)
 
     def _log_once(self, message: str, problem: str) -> None:
         now = self._clock()

@@ -54,11 +54,14 @@ def count_own(events: Sequence[bytes]) -> int:
 class CountedQueue:
     """A queue whose positions count its events: `tail()` is how many were ever put.
 
-    `kept`: what became of the events that the latest `ack` lost, as `Store.kept` has it.
+    - `kept`: what became of the events that the latest `ack` lost, as `Store.kept` has it.
+    - `largest`: the size of the largest event that it holds, in bytes. `put` returns a larger one
+      alone, and does not count it.
     """
 
     __slots__ = ()
     kept: str | None = None
+    largest: int
 
 
 class MemoryQueue(CountedQueue):
@@ -86,6 +89,7 @@ class MemoryQueue(CountedQueue):
         "_max_events",
         "_room",
         "claimed_position",
+        "largest",
     )
 
     def __init__(
@@ -98,6 +102,7 @@ class MemoryQueue(CountedQueue):
         """
         self._max_events = max_events
         self._max_bytes = max_bytes
+        self.largest = max_bytes - EVENT_OVERHEAD_BYTES
         self._lost = lost
         self._lock = RLock()
         self._items: deque[bytes] = deque()

@@ -15,7 +15,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
-from whisperr._queue.store import StoreFullError
+from whisperr._queue.store import NO_DIRECTORY, StoreFullError
 from whisperr.errors import StoreError
 
 from .file import LogFile, Name, get_new_source, make_directory
@@ -152,6 +152,8 @@ class LogFiles:
 
     def to_store_error(self, error: OSError) -> StoreError:
         """Return what is raised for an error of the system."""
+        if isinstance(error, FileNotFoundError):
+            return StoreError(f"{self._directory}: {NO_DIRECTORY}")
         kind = StoreFullError if error.errno in NO_ROOM else StoreError
         return kind(f"{self._directory}: {error.strerror or error}")
 

@@ -22,6 +22,7 @@ from weakref import WeakSet
 
 from whisperr._process.identity import get_process
 from whisperr._process.mutex import Mutex
+from whisperr._queue.store import NO_DIRECTORY
 from whisperr.errors import StoreError
 
 from .rows import TABLES, fetch_all
@@ -120,6 +121,8 @@ def _make(path: str, real: str) -> None:
         os.close(os.open(real, os.O_RDWR | os.O_CREAT | os.O_EXCL, _OWNER_ONLY))
     except FileExistsError:
         return
+    except FileNotFoundError as error:
+        raise StoreError(f"{path}: {NO_DIRECTORY}") from error
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error
 
