@@ -271,12 +271,22 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
         known = {"dead_letters", "lease", "log", "shards", "stream", "timeout"}
         options = _parse_options(given.reveal().partition("?")[2], known)
         return RedisBuffer(given.reveal().partition("?")[0], **options)
-    raise ValueError(f"buffer: must be a URL {_FILE_HINT} or {_REDIS_HINT}")
+    if _has_scheme_of_database(given):
+        raise ValueError(
+            "buffer: a database is no buffer; events in the transactions of your own database are "
+            "what whisperr.sqlalchemy and whisperr.django are for"
+        )
+    raise ValueError(f"buffer: must be a URL, {_FILE_HINT}, or {_REDIS_HINT}")
 
 
 def _has_scheme(url: Secret, scheme: str) -> bool:
     """Return whether a URL has a scheme, in any case. It stays in no variable; see `_secret`."""
     return url.reveal().lower().startswith(f"{scheme}://")
+
+
+def _has_scheme_of_database(url: Secret) -> bool:
+    scheme = url.reveal().lower().partition("://")[0].partition("+")[0]
+    return scheme in {"postgres", "postgresql", "mysql", "mariadb", "oracle", "mssql"}
 
 
 def _parse_sqlite(url: str) -> SQLiteBuffer:

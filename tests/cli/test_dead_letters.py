@@ -144,7 +144,8 @@ class TestList:
         assert found == {"total": 2, "matching": 2}
         assert one == {
             "id": "2",
-            "kind": "payment_failed",
+            "kind": "event",
+            "type": "payment_failed",
             "reason": "rejected",
             "status": 400,
             "refused_at": NOW,

@@ -43,7 +43,6 @@ class TestSQLiteURL:
             ("", "sqlite:////var/lib/app/events.db"),
             ("events.db", "sqlite:////var/lib/app/events.db"),
             ("/var/lib/app/events.db", "sqlite:////var/lib/app/events.db"),
-            ("postgres://localhost/app", "sqlite:////var/lib/app/events.db"),
             ("sqlite:events.db", "sqlite:////var/lib/app/events.db"),
             ("sqlite://events.db", "three slashes, then the path"),
             ("sqlite://", "three slashes, then the path"),
@@ -92,6 +91,12 @@ class TestSQLiteURL:
         monkeypatch.setenv("WHISPERR_BUFFER", "nonsense")
         with pytest.raises(ValueError, match="must be a URL"):
             Whisperr("wrk_test")
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql+psycopg", "mysql", "MariaDB"])
+def test_the_url_of_a_database_is_led_to_the_outboxes(scheme: str) -> None:
+    with pytest.raises(ValueError, match=r"is no buffer; .* whisperr\.sqlalchemy and whisperr\.dj"):
+        parse_buffer_url(f"{scheme}://user:secret@host/db")
 
 
 class TestConfigs:

@@ -231,9 +231,11 @@ def _decode(one: DeadLetter) -> Any:  # noqa: ANN401  # any JSON
 
 def _to_dict(one: DeadLetter) -> dict[str, object]:
     """Return what lists show: no content, no user."""
+    kind = get_kind(one.data)
     return {
         "id": one.id,
-        "kind": get_kind(one.data),
+        "kind": kind if kind in {"identify", "unreadable"} else "event",
+        "type": None if kind in {"identify", "unreadable"} else kind,
         "reason": one.reason,
         "status": one.status,
         "refused_at": one.refused_at,

@@ -49,8 +49,8 @@ _NOTHING = (
     "  - the command called neither track() nor identify(), or all calls were refused: see above",
     "  - the visitor is anonymous: the integrations send nothing until a user is logged in",
     "  - the client has base_url=... or disabled=True",
-    "  - an outbox or a buffer keeps the events: Django's outbox needs a second terminal with",
-    "    whisperr dev -- python manage.py whisperr_relay",
+    "  - an outbox or a buffer keeps the events: an outbox needs a second terminal with its relay,",
+    "    whisperr dev -- python manage.py whisperr_relay, or -- whisperr relay --database URL",
     "With WHISPERR_DEBUG=1 a client logs what becomes of each call",
 )
 _SIGNALLED = 128  # from here on a signal ended a command, such as Ctrl-C
