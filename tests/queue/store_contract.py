@@ -92,6 +92,26 @@ class StoreContract:
         assert a.ack(1) == 1
         assert claim(a) == [2, 3]
 
+    def test_after_a_claim_is_lost_nothing_is_taken_for_lost_in_the_store(
+        self, processes: Processes
+    ) -> None:
+        a, b = processes.start(), processes.start()
+        put(b, 0)
+        put(a, 1, 2)
+        assert claim(a)[:1] == [0]
+        processes.end_lease()
+        assert claim(b) == [0, 1, 2]
+        assert b.ack(3) == 3
+        put(a, 3, 4)
+        a.poll()  # while its request is still on its way
+        assert get_accounting(a).lost_own == 0
+        assert claim(b) == [3, 4]
+        assert b.ack(2) == 2
+        assert a.ack(3) == 0
+        a.poll()
+        accounting = get_accounting(a)
+        assert (accounting.settled, accounting.lost_own) == ({"delivered": 4}, 0)
+
     def test_what_is_acknowledged_is_removed(self, processes: Processes) -> None:
         a = processes.start()
         put(a, 1, 2, 3)

@@ -107,6 +107,18 @@ class TestFailures:
         scene.queue._store_transit()
         assert scene.store.data == EVENTS[:1]
 
+    def test_a_batch_that_was_released_is_stored_before_what_is_newer(self) -> None:
+        scene = Scene()
+        scene.fail()
+        scene.put(0)
+        assert list(scene.queue.claim(5)) == EVENTS[:1]
+        scene.mend()
+        scene.put(1)
+        scene.queue.release()
+        scene.put(2)
+        # A store that knows a newer number takes an older one for stored, if it is in doubt.
+        assert scene.store.rows == [*enumerate(EVENTS[:3])]
+
 
 class TestDrain:
     def test_it_gives_up_only_what_is_in_memory(self) -> None:

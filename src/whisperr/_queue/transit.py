@@ -148,14 +148,17 @@ class Transit:
         return self.memory.settled(position - self._shift)
 
     def store_all(self, store: Store) -> bool:
-        """Move everything but a claimed batch into the store; return whether there was any."""
+        """Move what there is into the store; return whether there was any.
+
+        Nothing while a batch is claimed: the rest is newer, and stores get numbers in order.
+        """
         self.reconcile(store)
+        if self.batch_claimed:
+            return False
         moved = False
         if self._is_of_log:
-            if self.batch_claimed:  # all else is newer, and waits
-                return False
             self._give_back_to_log()
-        if self.batch and not self.batch_claimed:
+        if self.batch:
             self._storing_batch = True
             self.dropped += store.append(self.batch, self._batch_number)
             self.reconcile(store)

@@ -242,7 +242,8 @@ class SQLiteStore:
         self._dead_letters.prune()
 
         def read(db: sqlite3.Connection, view: View) -> bool:
-            self._session.see(db, view)
+            if self._session.see(db, view).token != self._token and view.claimed:
+                return False  # the claim is lost, or the state is damaged: `ack` finds out
             endings = sum(rows.read_endings(db, self._me).values())
             left = view.own - count_from(self._me, view.claimed) - endings
             return endings > 0 or (left > 0 and self._count_waiting_own(db, view) < left)
