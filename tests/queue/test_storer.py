@@ -15,6 +15,8 @@ from whisperr._queue.storer import NAME, Storer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from whisperr._queue.storer import Pending
+
 LIMIT = 30.0
 
 
@@ -82,6 +84,19 @@ class TestStoring:
         scene.queue._scheduled = True  # it is going to, but not yet
         scene.queue._transit.put(EVENTS[0])
         assert list(scene.queue.claim(5)) == EVENTS[:1]
+
+    def test_what_follows_a_group_that_was_stored_at_once_is_stored_as_well(self) -> None:
+        class AtOnce(Storer):
+            """Stores before `schedule` returns, as a thread may."""
+
+            def schedule(self, queue: Pending) -> bool:
+                queue.store_pending()
+                return True
+
+        scene = Scene(storer=AtOnce())
+        scene.put(0)
+        scene.put(1)
+        assert scene.store.data == EVENTS[:2]
 
     def test_a_store_that_fails_is_tried_again(self, scene: Scene) -> None:
         scene.fail()

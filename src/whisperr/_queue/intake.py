@@ -135,8 +135,10 @@ class Intake(CountedQueue):
     def _schedule(self, storer: Storer) -> bool:
         """Have the storer move what is in transit; False when it cannot."""
         self._scheduled = True
-        self._scheduled = storer.schedule(self)
-        return self._scheduled
+        if storer.schedule(self):  # and maybe it has called `store_pending` by now
+            return True
+        self._scheduled = False
+        return False
 
     def _store_transit(self, *, anyway: bool = False, everything: bool = False) -> list[bytes]:
         """Move what is in transit into the store; return the events it dropped for that.
