@@ -86,6 +86,10 @@ def get_state(folder: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
+def log_of(file: Path) -> Path:
+    return file.parent / f"{file.name}-log"
+
+
 def inspect(file: Path | str, **options: Any) -> list[Finding]:
     return list(inspect_buffer(make_config(buffer=f"sqlite:///{file}", **options)))
 
@@ -245,16 +249,20 @@ class TestContent:
         errors: list[object] = []
         with LocalServer() as server:
             client = make_client(file, base_url=server.url, on_error=errors.append)
+            client.track("ada", "payment_failed")
+            assert client.flush(LIMIT)  # from now on the delivery thread has the file open
             for count in range(times):
                 client.track("ada", "payment_failed")
                 found = inspect_quietly(file)
-                assert found["buffer"].state == "ok"
-                assert found["backlog"].text.startswith(f"{count + 1} event")
+                assert found["buffer"].state == found["log"].state == "ok"
+                text = found["backlog"].text
+                assert text.startswith(f"{count + 1} event")
+                assert f": {count + 1} in the log of a running process; the oldest" in text
             assert client.flush(LIMIT)
             found = {one.name: one for one in inspect(file)}
             assert found["backlog"].text == "nothing waits"
             assert client.shutdown(LIMIT)
-            assert len(server.arrivals()) == times
+            assert len(server.arrivals()) == times + 1
         assert errors == []
 
     def test_a_process_that_delivers_is_seen_by_its_lease(self, file: Path) -> None:
@@ -290,10 +298,17 @@ class TestContent:
         )
         assert process.stdout is not None
         assert process.stdout.readline() == b"tracked\n"
-        assert inspect_quietly(file)["backlog"].text.startswith("3 events")
+        # Its delivery thread may open the file beside at any moment, so only the log is compared.
+        before = get_state(log_of(file))
+        (text,) = [one.text for one in inspect(file) if one.name == "backlog"]
+        assert get_state(log_of(file)) == before
+        assert text.startswith("3 events, ")
+        assert ": 3 in the log of a running process; the oldest happened " in text
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=LIMIT)
-        assert inspect_quietly(file)["backlog"].text.startswith("3 events")
+        text = inspect_quietly(file)["backlog"].text
+        assert text.startswith("3 events, ")
+        assert ": 3 in the log of a process that has ended; the oldest happened " in text
 
     def test_rows_that_are_no_events_are_reported(self, file: Path) -> None:
         leave(file, 1, 1)
