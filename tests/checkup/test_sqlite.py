@@ -86,7 +86,7 @@ def get_state(folder: Path) -> dict[str, tuple[object, ...]]:
     return found
 
 
-def log_of(file: Path) -> Path:
+def get_log(file: Path) -> Path:
     return file.parent / f"{file.name}-log"
 
 
@@ -299,9 +299,9 @@ class TestContent:
         assert process.stdout is not None
         assert process.stdout.readline() == b"tracked\n"
         # Its delivery thread may open the file beside at any moment, so only the log is compared.
-        before = get_state(log_of(file))
+        before = get_state(get_log(file))
         (text,) = [one.text for one in inspect(file) if one.name == "backlog"]
-        assert get_state(log_of(file)) == before
+        assert get_state(get_log(file)) == before
         assert text.startswith("3 events, ")
         assert ": 3 in the log of a running process; the oldest happened " in text
         process.send_signal(signal.SIGKILL)

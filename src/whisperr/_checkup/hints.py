@@ -352,7 +352,7 @@ HINTS: dict[str, Hint] = {
     ),
     "log_no_parent": _wrong(
         "log",
-        "the directory in which that of the log would be made is missing",
+        "the directory above that of the log is missing",
         "make it, for the user of the application: mkdir -p {folder}",
     ),
     "log_closed": _wrong(
@@ -428,7 +428,7 @@ HINTS: dict[str, Hint] = {
     "backlog_late": _doubtful(
         "backlog",
         "events wait for longer than any pause of a client lasts",
-        "start an application with this buffer, which delivers them; what it logs has the reason",
+        "start an application with this buffer: it delivers them, or logs why it cannot",
     ),
     "backlog_large": _doubtful(
         "backlog",

@@ -60,7 +60,7 @@ def inspect_log(path: str, owner: str, most_bytes: int) -> tuple[Finding, Sequen
 
 
 def _inspect_directory(folder: Path) -> Finding:
-    """Return the finding about a directory as `log_file.check_directory` judges it."""
+    """Return the finding about a directory by the rules of `log_file.check_directory`."""
     try:
         status = folder.lstat()
     except FileNotFoundError:
