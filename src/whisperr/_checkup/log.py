@@ -142,7 +142,7 @@ def _read_all(folder: Path, owner: str, troubles: list[Finding]) -> Iterator[Log
             troubles.append(found)
         elif found is not None:
             content, rejected = found
-            if rejected and not content.is_running:
+            if rejected:
                 lines = f"{to_count(rejected, 'line')} of {path}"
                 no_events = "are no events" if rejected > 1 else "is no event"
                 troubles.append(find("log_damaged", f"{lines} {no_events}", file=path))
@@ -170,13 +170,13 @@ def _read(path: Path, name: Name, expected: int) -> Finding | tuple[LogContent, 
         if os.name == "posix" and mode & _OWNER_ONLY != _OWNER_ONLY:
             return _find_closed(path, f"its owner may not read and write it (mode {mode:04o})")
         header = _read_header(descriptor)
-        if not header:
-            return None
         parsed = parse_header(header)
         if parsed is None:
             text = f"{path}: not written by this package, or by another version of it"
             return find("log_file_foreign", text, file=path)
-        is_running = len(header) < HEADER_BYTES or is_locked(descriptor)
+        if len(header) < HEADER_BYTES:
+            return None
+        is_running = is_locked(descriptor)
         return _read_lines(Reader(descriptor, parsed), name.source, is_running=is_running)
     finally:
         file.close()
