@@ -20,8 +20,8 @@ from whisperr import __version__
 from whisperr._checkup.hints import HINTS
 from whisperr._cli.main import main as run_command
 from whisperr._events.event import EventEncoder
-from whisperr._queue.log_file import make_directory
-from whisperr._queue.sqlite import SQLiteStore
+from whisperr._queue.log.file import make_directory
+from whisperr._queue.sqlite.store import SQLiteStore
 from whisperr._queue.store import LEASE
 from whisperr.buffers import SQLiteBuffer
 from whisperr.dev import LocalServer

@@ -20,8 +20,8 @@ from urllib.parse import parse_qsl, unquote
 from ._conversion import ALLOWED_WORDS, to_flag
 from ._frozen import Frozen
 from ._options import OUTBOX, OUTBOX_HINT
-from ._queue.redis_keys import get_problem
-from ._queue.redis_url import SCHEMES, parse_server
+from ._queue.redis.keys import get_problem
+from ._queue.redis.url import SCHEMES, parse_server
 from ._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from ._secret import Secret
 
@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from os import PathLike
     from typing import Any, Literal
 
-    from ._queue.left_logs import LeftLogs
-    from ._queue.log import Log
-    from ._queue.redis_url import Server
+    from ._queue.log.left import LeftLogs
+    from ._queue.log.log import Log
+    from ._queue.redis.url import Server
     from .protocols import Accounting, BufferConfig, SharedQueue
 
 __all__ = ["RedisBuffer", "SQLiteBuffer", "parse_buffer_url"]
@@ -93,9 +93,9 @@ class SQLiteBuffer(Frozen):
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
         """Return the queue of this process; the client calls it once a process."""
-        from ._queue.adoption import Adoption
         from ._queue.durable import LeasedQueue
-        from ._queue.sqlite import SQLiteStore
+        from ._queue.log.adoption import Adoption
+        from ._queue.sqlite.store import SQLiteStore
 
         fsync = self.synchronous == "FULL"
         log, logs = _open_log(self.log, self.log_owner, max_events, max_bytes, fsync=fsync)
@@ -232,10 +232,10 @@ class RedisBuffer(Frozen):
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
         """Return the queue of this process; the client calls it once a process."""
-        from ._queue.adoption import Adoption
         from ._queue.durable import LeasedQueue
-        from ._queue.redis import RedisStore
-        from ._queue.redis_servers import connect
+        from ._queue.log.adoption import Adoption
+        from ._queue.redis.servers import connect
+        from ._queue.redis.store import RedisStore
         from ._queue.storer import get_storer
 
         log, logs = None, None
@@ -324,8 +324,8 @@ def _open_log(
     directory: str, owner: str, max_events: int, max_bytes: int, *, fsync: bool = False
 ) -> tuple[Log, LeftLogs]:
     """Return the log of this process, and where those of others are found that have ended."""
-    from ._queue.left_logs import LeftLogs
-    from ._queue.log import Log
+    from ._queue.log.left import LeftLogs
+    from ._queue.log.log import Log
 
     return Log(directory, owner, max_events, max_bytes, fsync=fsync), LeftLogs(directory, owner)
 

@@ -21,11 +21,11 @@ from whisperr._checkup.hints import HINTS
 from whisperr._checkup.log import inspect_log
 from whisperr._events.event import EventEncoder
 from whisperr._events.identify import encode_identify
-from whisperr._queue import log_file
-from whisperr._queue.left_logs import LeftLogs
-from whisperr._queue.log import Log
-from whisperr._queue.log_file import HEADER_BYTES, check_directory
-from whisperr._queue.sqlite import SQLiteStore
+from whisperr._queue.log import file as log_file
+from whisperr._queue.log.file import HEADER_BYTES, check_directory
+from whisperr._queue.log.left import LeftLogs
+from whisperr._queue.log.log import Log
+from whisperr._queue.sqlite.store import SQLiteStore
 from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class TestContent:
 
 HOLDER = """
 import sys
-from whisperr._queue.log import Log
+from whisperr._queue.log.log import Log
 log = Log(sys.argv[1], "events", 1_000, 1 << 20, fsync=False)
 for _ in range(3):
     log.write(sys.argv[2].encode())

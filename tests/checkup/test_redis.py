@@ -13,11 +13,11 @@ from whisperr._checkup.buffer import inspect_buffer
 from whisperr._checkup.hints import HINTS
 from whisperr._checkup.redis import inspect_server
 from whisperr._events.event import EventEncoder
-from whisperr._queue.log import Log
-from whisperr._queue.redis import RedisStore
-from whisperr._queue.redis_connection import RedisConnection
-from whisperr._queue.redis_keys import get_key
-from whisperr._queue.redis_url import parse_server
+from whisperr._queue.log.log import Log
+from whisperr._queue.redis.connection import RedisConnection
+from whisperr._queue.redis.keys import get_key
+from whisperr._queue.redis.store import RedisStore
+from whisperr._queue.redis.url import parse_server
 from whisperr._secret import Secret
 from whisperr.errors import StoreError
 

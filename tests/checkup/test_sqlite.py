@@ -23,11 +23,11 @@ from whisperr._checkup.buffer import OutboxElsewhere, inspect_buffer
 from whisperr._checkup.hints import HINTS
 from whisperr._events.event import EventEncoder
 from whisperr._events.identify import encode_identify
-from whisperr._queue import sqlite_file
-from whisperr._queue.sqlite import SQLiteStore
-from whisperr._queue.sqlite_dead_letters import SQLiteDeadLetters
-from whisperr._queue.sqlite_file import write
-from whisperr._queue.sqlite_rows import reject
+from whisperr._queue.sqlite import file as sqlite_file
+from whisperr._queue.sqlite.dead_letters import SQLiteDeadLetters
+from whisperr._queue.sqlite.file import write
+from whisperr._queue.sqlite.rows import reject
+from whisperr._queue.sqlite.store import SQLiteStore
 from whisperr.dev import LocalServer
 from whisperr.errors import Loss
 

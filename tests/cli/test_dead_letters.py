@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import identify
-from whisperr._queue.sqlite import SQLiteStore
+from whisperr._queue.sqlite.store import SQLiteStore
 from whisperr.errors import Loss
 
 if TYPE_CHECKING:

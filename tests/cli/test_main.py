@@ -84,7 +84,7 @@ def test_a_wrong_call_is_2_and_says_why(
     [
         (
             "",
-            "which command? dev, tail, demo, track, identify, import, doctor, dead-letters, relay, ",
+            "which command? dev, tail, demo, track, identify, import, doctor, dead-letters, ",
         ),
         ("trak u1", "'trak' is no command (did you mean track?); there are dev, tail, "),
         ("help", "did you mean --help?"),

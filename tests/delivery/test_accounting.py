@@ -254,6 +254,7 @@ FULL = Stats(
     retries=3,
     state="paused",
     stored=4,
+    unstored=1,
 )
 
 

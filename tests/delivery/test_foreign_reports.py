@@ -150,7 +150,7 @@ class BrokenQueue(MemoryQueue):
         self.calls += 1
         raise ValueError("invalid literal for int()")
 
-    stored = 0
+    stored = unstored = 0
 
 
 def test_a_step_that_fails_every_time_neither_spins_nor_fills_the_log(

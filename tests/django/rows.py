@@ -10,7 +10,7 @@ from django.db.models.functions import Now
 
 from tests.queue.processes import LEASE, Processes
 from whisperr._events.event import EventEncoder
-from whisperr._queue.table_store import RelayQueue, TableStore
+from whisperr._queue.table.store import RelayQueue, TableStore
 from whisperr.django.models import DeadLetter, OutboxEvent
 from whisperr.django.outbox.tables import Claims
 

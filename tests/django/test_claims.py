@@ -18,7 +18,7 @@ from whisperr.django.outbox.tables import Claims
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from whisperr._queue.claims import Claims as AnyClaims
+    from whisperr._queue.table.claims import Claims as AnyClaims
 
 __all__ = ["postgres", "postgres_database", "postgres_server"]  # fixtures
 

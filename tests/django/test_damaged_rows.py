@@ -18,7 +18,7 @@ from django.test import Client, override_settings
 from tests.django.postgres import postgres, postgres_database, postgres_server
 from tests.django.rows import Relays, add_rows, delete_rows, get_store, make_events
 from tests.queue.queues import get_accounting
-from whisperr._queue.table_store import RelayQueue
+from whisperr._queue.table.store import RelayQueue
 from whisperr.django.conf import get_outbox_database
 from whisperr.django.models import DeadLetter, OutboxEvent
 from whisperr.django.outbox.buffer import get_alias

@@ -19,7 +19,7 @@ from django.test import override_settings
 from tests.django.rows import add_rows, delete_rows, make_events
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._queue.store import LEASE
-from whisperr._queue.table_store import RelayQueue
+from whisperr._queue.table.store import RelayQueue
 from whisperr.dev import faults
 from whisperr.django.management.commands.whisperr_relay import Command
 from whisperr.django.models import DeadLetter, OutboxEvent

@@ -22,9 +22,9 @@ from tests.django.rows import (
 )
 from tests.queue.queues import get_accounting
 from tests.queue.store_contract import StoreContract, claim, put, to_numbers, trust_clock
-from whisperr._queue.claim_range import FULL_SCAN_INTERVAL
 from whisperr._queue.memory import Foreign
-from whisperr._queue.table_store import RelayQueue, TableStore
+from whisperr._queue.table.range import FULL_SCAN_INTERVAL
+from whisperr._queue.table.store import RelayQueue, TableStore
 from whisperr.django.models import DeadLetter, OutboxEvent
 from whisperr.errors import Loss, NotNow, StoreError
 

@@ -20,7 +20,7 @@ from whisperr._cli.main import make_parser
 from whisperr._cli.mapping import FieldMap, is_target
 from whisperr._cli.selection import REASONS
 from whisperr._queue.dead_letters import LONGEST_AGE_DAYS, MOST, MOST_BYTES
-from whisperr._queue.sqlite import SQLiteStore
+from whisperr._queue.sqlite.store import SQLiteStore
 from whisperr.dev import LocalServer
 from whisperr.errors import Loss
 

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.outbox.relays import events
-from whisperr._queue.claims import Row
+from whisperr._queue.table.claims import Row
 from whisperr.errors import Loss
 
 if TYPE_CHECKING:
-    from whisperr._queue.claims import Claims
+    from whisperr._queue.table.claims import Claims
 
 REJECTED = Loss(1, "rejected", "HTTP 400 \x1b[31minvalid_event", 400)
 LEASE = 15.0

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from tests.delivery.rig import event
 from tests.queue.queues import RecordingAccounting
-from whisperr._queue.adoption import Adoption
 from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.intake import RETRY
-from whisperr._queue.left_logs import LeftLogs
-from whisperr._queue.log import Log
+from whisperr._queue.log.adoption import Adoption
+from whisperr._queue.log.left import LeftLogs
+from whisperr._queue.log.log import Log
 from whisperr._queue.store import StoreFullError
 from whisperr.errors import StoreError
 from whisperr.testing import FakeClock

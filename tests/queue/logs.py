@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from whisperr._queue.left_logs import LeftLogs
-from whisperr._queue.log import Log
+from whisperr._queue.log.left import LeftLogs
+from whisperr._queue.log.log import Log
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from tests.queue.queues import ROOM, RecordingAccounting, get_stored
 from whisperr._queue.durable import LeasedQueue
-from whisperr._queue.redis import RedisStore
-from whisperr._queue.redis_connection import RedisConnection
-from whisperr._queue.redis_dead_letters import RedisDeadLetters
-from whisperr._queue.redis_keys import get_key
-from whisperr._queue.redis_url import parse_server
-from whisperr._queue.sqlite import SQLiteStore
-from whisperr._queue.sqlite_dead_letters import SQLiteDeadLetters
+from whisperr._queue.redis.connection import RedisConnection
+from whisperr._queue.redis.dead_letters import RedisDeadLetters
+from whisperr._queue.redis.keys import get_key
+from whisperr._queue.redis.store import RedisStore
+from whisperr._queue.redis.url import parse_server
+from whisperr._queue.sqlite.dead_letters import SQLiteDeadLetters
+from whisperr._queue.sqlite.store import SQLiteStore
 from whisperr._secret import Secret
 from whisperr.buffers import RedisBuffer, parse_buffer_url
 from whisperr.testing import FakeClock

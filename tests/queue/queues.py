@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from tests.redis_server import connect
 from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.memory import MemoryQueue
-from whisperr._queue.redis import RedisStore
-from whisperr._queue.redis_connection import RedisConnection
-from whisperr._queue.sqlite import SQLiteStore
+from whisperr._queue.redis.connection import RedisConnection
+from whisperr._queue.redis.store import RedisStore
+from whisperr._queue.sqlite.store import SQLiteStore
 from whisperr.buffers import SQLiteBuffer, parse_buffer_url
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from tests.redis_server import RedisServer
     from whisperr.errors import Reason
-    from whisperr.protocols import Accounting, Queue
+    from whisperr.protocols import Accounting, BufferConfig, Queue
 
 KINDS = ("memory", "sqlite", "redis")
 ROOM = 1_000_000
@@ -70,6 +70,19 @@ def get_accounting(queue: LeasedQueue) -> RecordingAccounting:
     return accounting
 
 
+def open_directly(
+    config: BufferConfig, max_events: int, max_bytes: int, accounting: Accounting
+) -> LeasedQueue:
+    """Open a queue without a log and without a storer: `put` returns when an event is stored."""
+    if isinstance(config, SQLiteBuffer):
+        store = SQLiteStore(config.path, config.synchronous, config.lease, max_events, max_bytes)
+        return LeasedQueue(store, max_events, max_bytes, accounting)
+    queue = config.open(max_events, max_bytes, accounting)
+    assert isinstance(queue, LeasedQueue)
+    queue._storer = None
+    return queue
+
+
 class QueueMaker:
     """Makes queues of one kind, each in a store of its own, and closes them all."""
 
@@ -99,15 +112,11 @@ class QueueMaker:
             file = SQLiteBuffer(self._directory / f"{name}.db")
             if self._log:
                 return file.open(max_events, max_bytes, accounting)
-            store = SQLiteStore(file.path, file.synchronous, file.lease, max_events, max_bytes)
-            return LeasedQueue(store, max_events, max_bytes, accounting)
+            return open_directly(file, max_events, max_bytes, accounting)
         assert self._redis is not None
         stream = f"{self._directory.name} {name}".replace(" ", "-")
         config = parse_buffer_url(self._redis.url(stream, timeout=5))
-        queue = config.open(max_events, max_bytes, accounting)
-        assert isinstance(queue, LeasedQueue)
-        queue._storer = None  # so that an event is in the store when `put` returns
-        return queue
+        return open_directly(config, max_events, max_bytes, accounting)
 
     def close_all(self) -> None:
         for queue in self._made:

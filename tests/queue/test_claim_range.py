@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from whisperr._queue.claim_range import FULL_SCAN_INTERVAL, ClaimRange
+from whisperr._queue.table.range import FULL_SCAN_INTERVAL, ClaimRange
 
 
 class Row(NamedTuple):

@@ -12,8 +12,8 @@ import pytest
 
 from tests.delivery.rig import event
 from tests.queue.logs import make_log, read_events
-from whisperr._queue import file_lock
-from whisperr._queue.file_lock import is_locked, lock, try_lock, unlock
+from whisperr._queue.log import lock as file_lock
+from whisperr._queue.log.lock import is_locked, lock, try_lock, unlock
 from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ def test_without_either_module_there_is_no_log(
 
 HOLDER = """
 import os, sys
-from whisperr._queue.file_lock import lock
+from whisperr._queue.log.lock import lock
 file = os.open(sys.argv[1], os.O_RDWR)
 lock(file)
 print("locked", flush=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from whisperr._queue.sqlite_rows import State
+from whisperr._queue.sqlite.rows import State
 from whisperr._queue.store import LONGEST_CLAIM, get_lease_end, get_rest
 
 ME, OTHER = 1, 2

@@ -10,17 +10,18 @@ import pytest
 
 from tests.delivery.rig import event
 from tests.queue.logs import OWNER, get_files, make_log, read_events, read_left
-from whisperr._queue import left_logs, log_file
-from whisperr._queue.file_lock import lock, try_lock
-from whisperr._queue.left_logs import LeftLogs
-from whisperr._queue.log_file import HEADER_BYTES
+from whisperr._queue.log import file as log_file
+from whisperr._queue.log import left as left_logs
+from whisperr._queue.log.file import HEADER_BYTES
+from whisperr._queue.log.left import LeftLogs
+from whisperr._queue.log.lock import lock, try_lock
 from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from whisperr._queue.left_logs import LeftLog
+    from whisperr._queue.log.left import LeftLog
 
 
 @pytest.fixture

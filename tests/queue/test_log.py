@@ -11,7 +11,7 @@ import pytest
 
 from tests.delivery.rig import event, get_number, identify
 from tests.queue.logs import get_files, make_log, read_events, read_left
-from whisperr._queue import log as log_module
+from whisperr._queue.log import log as log_module
 from whisperr._queue.memory import get_size
 from whisperr.errors import StoreError
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from whisperr._queue.log import Log
+    from whisperr._queue.log.log import Log
 
 BOUND = 60.0
 MIB = 1 << 20

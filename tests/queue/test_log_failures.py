@@ -14,8 +14,8 @@ import pytest
 
 from tests.delivery.rig import event, get_number
 from tests.queue.logs import get_files, make_log, read_events
-from whisperr._queue import log as log_module
-from whisperr._queue.log_file import HEADER_BYTES
+from whisperr._queue.log import log as log_module
+from whisperr._queue.log.file import HEADER_BYTES
 from whisperr._queue.store import StoreFullError
 from whisperr.errors import StoreError
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Any
 
-    from whisperr._queue.log import Log
+    from whisperr._queue.log.log import Log
 
 BOUND = 60
 

@@ -16,9 +16,9 @@ import pytest
 from tests.delivery.rig import event
 from tests.interrupting import Tracer, interrupt_at, interrupt_everywhere
 from tests.queue.logs import OWNER, get_files, make_log, read_left
-from whisperr._queue import log as log_module
-from whisperr._queue import log_files
-from whisperr._queue.left_logs import LeftLogs
+from whisperr._queue.log import files as log_files
+from whisperr._queue.log import log as log_module
+from whisperr._queue.log.left import LeftLogs
 from whisperr._queue.memory import get_size
 from whisperr._queue.store import StoreFullError
 from whisperr.errors import StoreError
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from whisperr._queue.left_logs import LeftLog
+    from whisperr._queue.log.left import LeftLog
 
 MOST = 4
 DESCRIPTORS = Path("/proc/self/fd")

@@ -20,9 +20,9 @@ from hypothesis.stateful import (
 
 from tests.delivery.rig import event
 from tests.queue.logs import OWNER, get_files, make_log
-from whisperr._queue import log as log_module
-from whisperr._queue import log_files
-from whisperr._queue.left_logs import LeftLogs
+from whisperr._queue.log import files as log_files
+from whisperr._queue.log import log as log_module
+from whisperr._queue.log.left import LeftLogs
 from whisperr._queue.memory import get_size
 from whisperr._queue.store import StoreFullError
 
@@ -200,5 +200,5 @@ def test_a_log_does_what_a_list_would_do(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(log_files, "_MOST_IDLE_BYTES", 0)
     monkeypatch.setattr(log_files, "_MOST_EMPTIED_BYTES", 0)
     run_state_machine_as_test(
-        LogMachine, settings=settings(max_examples=100, stateful_step_count=60, deadline=None)
+        LogMachine, settings=settings(max_examples=60, stateful_step_count=60, deadline=None)
     )

@@ -17,15 +17,15 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.queue.queues import RecordingAccounting
+from tests.queue.queues import RecordingAccounting, open_directly
 from whisperr._contract import MAX_BATCH_BYTES
 from whisperr._events.layout import EVENT_HEAD, IDENTIFY_HEAD, is_identify
-from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, MemoryQueue
 from whisperr.buffers import SQLiteBuffer, parse_buffer_url
 
 if TYPE_CHECKING:
     from tests.redis_server import RedisServer
+    from whisperr._queue.durable import LeasedQueue
     from whisperr.protocols import BufferConfig, Queue
 
 LARGE = MAX_BATCH_BYTES // 3
@@ -155,9 +155,8 @@ class LeasedQueueMachine(QueueMachine):
 
     def new(self) -> Queue:
         self.accounting = RecordingAccounting()
-        queue = self.configure().open(self.max_events, self.max_bytes, self.accounting)
-        assert isinstance(queue, LeasedQueue)
-        return queue
+        config = self.configure()
+        return open_directly(config, self.max_events, self.max_bytes, self.accounting)
 
     def configure(self) -> BufferConfig:
         raise NotImplementedError

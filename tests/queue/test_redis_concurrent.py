@@ -11,10 +11,10 @@ import pytest
 
 from tests.delivery.rig import event, get_number
 from whisperr._queue.memory import Foreign
-from whisperr._queue.redis import RedisStore
-from whisperr._queue.redis_connection import RedisConnection
-from whisperr._queue.redis_keys import get_key
-from whisperr._queue.redis_url import parse_server
+from whisperr._queue.redis.connection import RedisConnection
+from whisperr._queue.redis.keys import get_key
+from whisperr._queue.redis.store import RedisStore
+from whisperr._queue.redis.url import parse_server
 from whisperr._queue.store import LOST_IN_STORE
 from whisperr._secret import Secret
 from whisperr.errors import NotNow, StoreError

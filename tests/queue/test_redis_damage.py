@@ -11,8 +11,8 @@ from tests.queue.processes import RedisProcesses
 from tests.queue.queues import get_accounting
 from tests.queue.store_contract import claim, claim_all, put, to_numbers
 from whisperr import Whisperr
-from whisperr._queue import redis_keys
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
+from whisperr._queue.redis import keys as redis_keys
 from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:

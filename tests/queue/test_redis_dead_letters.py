@@ -17,10 +17,10 @@ from tests.queue.queues import ROOM, RecordingAccounting, get_accounting
 from tests.queue.store_contract import claim, put, to_numbers
 from tests.redis_servers import cluster, wait_until
 from whisperr._cli.main import main
-from whisperr._queue import redis_dead_letters
 from whisperr._queue.dead_letters import KEPT, KEPT_FOR_OLDEST, LONGEST_AGE, Moved
 from whisperr._queue.durable import LeasedQueue
-from whisperr._queue.redis_keys import get_key
+from whisperr._queue.redis import dead_letters as redis_dead_letters
+from whisperr._queue.redis.keys import get_key
 from whisperr.buffers import parse_buffer_url
 from whisperr.errors import Loss, NotNow, StoreError
 

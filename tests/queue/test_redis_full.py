@@ -12,7 +12,7 @@ from tests.queue.processes import RedisProcesses
 from tests.queue.queues import get_accounting
 from tests.queue.store_contract import OLD, claim, claim_all, put, to_numbers, trust_clock
 from whisperr import Whisperr
-from whisperr._queue.redis_keys import get_key
+from whisperr._queue.redis.keys import get_key
 from whisperr._queue.store import StoreFullError
 from whisperr.errors import Loss, NotNow
 from whisperr.testing import MemoryTransport

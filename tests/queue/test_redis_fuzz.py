@@ -15,7 +15,7 @@ from tests.delivery.rig import event
 from tests.queue.processes import RedisProcesses
 from tests.queue.queues import get_accounting
 from whisperr._queue.memory import count_own
-from whisperr._queue.redis_keys import get_key
+from whisperr._queue.redis.keys import get_key
 from whisperr.errors import NotNow
 
 if TYPE_CHECKING:

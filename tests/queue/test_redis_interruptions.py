@@ -14,10 +14,9 @@ import pytest
 from tests import interrupting
 from tests.delivery.rig import event
 from tests.interrupting import PACKAGE, interrupt_everywhere
-from tests.queue.queues import RecordingAccounting
-from whisperr._queue.durable import LeasedQueue
+from tests.queue.queues import RecordingAccounting, open_directly
 from whisperr._queue.memory import count_own
-from whisperr._queue.redis import RedisStore
+from whisperr._queue.redis.store import RedisStore
 from whisperr.buffers import parse_buffer_url
 from whisperr.errors import NotNow
 
@@ -43,8 +42,7 @@ class Scene:
     def __init__(self, server: RedisServer, name: str) -> None:
         self.accounting = RecordingAccounting()
         url = server.url(f"{name}-{next(self.numbers)}", timeout=5)
-        queue = parse_buffer_url(url).open(ROOM, 1_000 * ROOM, self.accounting)
-        assert isinstance(queue, LeasedQueue)
+        queue = open_directly(parse_buffer_url(url), ROOM, 1_000 * ROOM, self.accounting)
         assert isinstance(queue._store, RedisStore)
         self.queue, self.store = queue, queue._store
         self.ended = 0

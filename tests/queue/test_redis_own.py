@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from whisperr._queue.memory import Foreign
-from whisperr._queue.redis_entries import Entry, count_others, parse_entries
-from whisperr._queue.redis_own import OwnEvents
-from whisperr._queue.redis_stream import Run, Stream, Sums, parse_id, parse_runs
+from whisperr._queue.redis.entries import Entry, count_others, parse_entries
+from whisperr._queue.redis.own import OwnEvents
+from whisperr._queue.redis.stream import Run, Stream, Sums, parse_id, parse_runs
 from whisperr._queue.store import LOST_IN_STORE
 
 

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.queue.queues import ROOM, RecordingAccounting
+from tests.queue.queues import ROOM, RecordingAccounting, open_directly
 from tests.queue.test_redis_interruptions import UNCLOSED
 from whisperr import Whisperr
 from whisperr._integrations.client import SettingsReader
 from whisperr._options import OPTIONS, Config
-from whisperr._queue.redis_connection import RedisConnection
-from whisperr._queue.redis_servers import connect as open_servers
-from whisperr._queue.redis_url import parse_server
+from whisperr._queue.redis.connection import RedisConnection
+from whisperr._queue.redis.servers import connect as open_servers
+from whisperr._queue.redis.url import parse_server
 from whisperr._secret import Secret
 from whisperr.buffers import RedisBuffer, parse_buffer_url
 from whisperr.errors import StoreError
@@ -210,11 +210,12 @@ def test_a_password_that_is_encoded_is_decoded(redis_server: RedisServer) -> Non
     )
     url = f"redis://whisperr-test:%20a%2Fb%3Fc%23d%40e%3Af%25g%20@127.0.0.1:{redis_server.port}/0"
     accounting = RecordingAccounting()
-    queue = parse_buffer_url(f"{url}?stream=encoded&timeout=5").open(10, ROOM, accounting)
+    config = parse_buffer_url(f"{url}?stream=encoded&timeout=5")
+    queue = open_directly(config, 10, ROOM, accounting)
     try:
         assert queue.put(b"{}") == []
         assert accounting.problem is None
     finally:
-        queue.drain()  # type: ignore[union-attr]  # a queue
+        queue.drain()
         admin.acl_deluser("whisperr-test")
         admin.delete(*admin.scan_iter("*encoded*"))

@@ -11,16 +11,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import event
-from tests.queue.queues import ROOM, RecordingAccounting
+from tests.queue.queues import ROOM, RecordingAccounting, open_directly
 from tests.queue.store_contract import put, to_numbers
 from tests.redis_server import get_free_port
 from tests.redis_servers import LIMIT, SERVICE, Sentinel, cluster, guarded, wait_until
 from whisperr._checkup.redis import inspect_redis
 from whisperr._options import OPTIONS, Config
-from whisperr._queue.durable import LeasedQueue
-from whisperr._queue.redis_keys import get_key, get_keys, get_problem
-from whisperr._queue.redis_servers import ClusterConnection, connect, parse_node
-from whisperr._queue.redis_url import parse_server
+from whisperr._queue.redis.keys import get_key, get_keys, get_problem
+from whisperr._queue.redis.servers import ClusterConnection, connect, parse_node
+from whisperr._queue.redis.url import parse_server
 from whisperr._secret import Secret
 from whisperr.buffers import RedisBuffer, parse_buffer_url
 from whisperr.errors import StoreError
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.redis_servers import Cluster, Guarded
+    from whisperr._queue.durable import LeasedQueue
 
 __all__ = ["cluster", "guarded"]  # fixtures
 
@@ -39,8 +39,7 @@ def open_queue() -> Iterator[Callable[[str], LeasedQueue]]:
     made: list[LeasedQueue] = []
 
     def open_one(url: str) -> LeasedQueue:
-        queue = parse_buffer_url(url).open(ROOM, ROOM, RecordingAccounting())
-        assert isinstance(queue, LeasedQueue)
+        queue = open_directly(parse_buffer_url(url), ROOM, ROOM, RecordingAccounting())
         made.append(queue)
         queue._clock = lambda: len(made) + next(ticks)
         return queue

@@ -16,10 +16,10 @@ from tests.delivery.rig import event, identify
 from tests.queue.processes import LEASE, SQLiteProcesses
 from tests.queue.queues import get_accounting, get_stored
 from tests.queue.store_contract import put, to_numbers, trust_clock
-from whisperr._queue import sqlite_file
-from whisperr._queue.sqlite import SQLiteStore
-from whisperr._queue.sqlite_file import SCHEMA_VERSION
-from whisperr._queue.sqlite_rows import fetch_all
+from whisperr._queue.sqlite import file as sqlite_file
+from whisperr._queue.sqlite.file import SCHEMA_VERSION
+from whisperr._queue.sqlite.rows import fetch_all
+from whisperr._queue.sqlite.store import SQLiteStore
 from whisperr._queue.store import LONGEST_CLAIM
 from whisperr.errors import Loss, NotNow, StoreError
 
@@ -353,7 +353,7 @@ class TestFaults:
         self, processes: SQLiteProcesses, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         put(processes.start(), 1)
-        monkeypatch.setattr("whisperr._queue.sqlite_file.get_process", object)
+        monkeypatch.setattr("whisperr._queue.sqlite.file.get_process", object)
         store = SQLiteStore(str(processes.path), "NORMAL", LEASE, 10, 1_000)
         with pytest.raises(StoreError, match="was open when this process was forked"):
             store.poll()

@@ -15,9 +15,10 @@ from tests.queue.dead_letter_contract import REFUSED, DeadLetterContract, read, 
 from tests.queue.processes import SQLiteProcesses
 from tests.queue.queues import get_accounting
 from tests.queue.store_contract import claim, put, to_numbers, trust_clock
-from whisperr._queue import sqlite_dead_letters, sqlite_file
 from whisperr._queue.dead_letters import KEPT, KEPT_FOR_OLDEST, LONGEST_AGE, Moved
-from whisperr._queue.sqlite_dead_letters import SQLiteDeadLetters
+from whisperr._queue.sqlite import dead_letters as sqlite_dead_letters
+from whisperr._queue.sqlite import file as sqlite_file
+from whisperr._queue.sqlite.dead_letters import SQLiteDeadLetters
 from whisperr.errors import StoreError
 
 if TYPE_CHECKING:

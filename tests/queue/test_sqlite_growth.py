@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from tests.delivery.rig import event
 from tests.interrupting import interrupt_everywhere
 from tests.queue.store_contract import OLD, to_numbers
-from whisperr._queue import sqlite_own
 from whisperr._queue.memory import Foreign
-from whisperr._queue.sqlite import SQLiteStore
-from whisperr._queue.sqlite_own import Run, Runs, count_left, make_runs, skip_ended
+from whisperr._queue.sqlite import own as sqlite_own
+from whisperr._queue.sqlite.own import Run, Runs, count_left, make_runs, skip_ended
+from whisperr._queue.sqlite.store import SQLiteStore
 from whisperr.errors import Loss, StoreError
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ class TestAdoption:
         self, stores: Stores, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         a = stores.open()
-        monkeypatch.setattr("whisperr._queue.sqlite_file.get_space", lambda _: (0, 1 << 30))
+        monkeypatch.setattr("whisperr._queue.sqlite.file.get_space", lambda _: (0, 1 << 30))
         with pytest.raises(StoreError, match="hardly any room"):
             a.adopt(events(1), 77, 0)
         monkeypatch.undo()

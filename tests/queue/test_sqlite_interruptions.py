@@ -16,7 +16,7 @@ from tests.interrupting import interrupt_everywhere
 from tests.queue.queues import RecordingAccounting
 from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.intake import RETRY
-from whisperr._queue.sqlite import SQLiteStore
+from whisperr._queue.sqlite.store import SQLiteStore
 from whisperr.errors import NotNow
 from whisperr.testing import FakeClock
 

@@ -13,7 +13,7 @@ from tests.delivery.rig import event, get_number
 from tests.queue.processes import SQLiteProcesses
 from tests.queue.queues import get_accounting
 from tests.queue.store_contract import claim_all, put
-from whisperr._queue.sqlite import SQLiteStore
+from whisperr._queue.sqlite.store import SQLiteStore
 from whisperr.errors import NotNow
 
 if TYPE_CHECKING:

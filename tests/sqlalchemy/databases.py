@@ -9,7 +9,7 @@ from sqlalchemy import MetaData, create_engine, select
 
 from tests.queue.claims_contract import OutboxTables
 from tests.queue.processes import LEASE, Processes
-from whisperr._queue.table_store import RelayQueue, TableStore
+from whisperr._queue.table.store import RelayQueue, TableStore
 from whisperr.sqlalchemy import whisperr_table
 from whisperr.sqlalchemy._claims import Claims
 from whisperr.sqlalchemy._sql import Later

@@ -13,7 +13,7 @@ from sqlalchemy.dialects import mysql, postgresql, sqlite
 from sqlalchemy.dialects.mysql.mariadb import MariaDBDialect
 from sqlalchemy.schema import CreateTable
 
-from whisperr._queue.claims import Row
+from whisperr._queue.table.claims import Row
 from whisperr.sqlalchemy import _statements as statements
 from whisperr.sqlalchemy._sql import Age, Later, Now, RawText
 from whisperr.sqlalchemy._tables import make_tables

@@ -15,7 +15,7 @@ import pytest
 
 from whisperr import Whisperr
 from whisperr._queue.durable import LeasedQueue
-from whisperr._queue.sqlite import SQLiteStore
+from whisperr._queue.sqlite.store import SQLiteStore
 from whisperr.dev import LocalServer, faults
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whisperr._process.interruption import is_interruption
-from whisperr._queue.file_lock import is_locked
-from whisperr._queue.left_logs import Reader
-from whisperr._queue.log_file import HEADER_BYTES, LogFile, Name, parse_header, parse_name
+from whisperr._queue.log.file import HEADER_BYTES, LogFile, Name, parse_header, parse_name
+from whisperr._queue.log.left import Reader
+from whisperr._queue.log.lock import is_locked
 from whisperr._queue.memory import get_size
 
 from .backlog import LogContent, get_age
@@ -60,7 +60,7 @@ def inspect_log(path: str, owner: str, most_bytes: int) -> tuple[Finding, Sequen
 
 
 def _inspect_directory(folder: Path) -> Finding:
-    """Return the finding about a directory by the rules of `log_file.check_directory`."""
+    """Return the finding about a directory by the rules of `_queue.log.file.check_directory`."""
     try:
         status = folder.lstat()
     except FileNotFoundError:

@@ -7,9 +7,9 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from whisperr._process.interruption import is_interruption
-from whisperr._queue.redis_keys import get_key
-from whisperr._queue.redis_servers import connect
-from whisperr._queue.redis_url import CLUSTER, parse_server
+from whisperr._queue.redis.keys import get_key
+from whisperr._queue.redis.servers import connect
+from whisperr._queue.redis.url import CLUSTER, parse_server
 from whisperr._secret import Secret
 from whisperr.errors import StoreError
 

@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whisperr._process.interruption import is_interruption
-from whisperr._queue import sqlite_file as file
-from whisperr._queue.sqlite_dead_letters import count_dead_letters
-from whisperr._queue.sqlite_rows import LAST, count, fetch_all, get_known, read_state
+from whisperr._queue.sqlite import file
+from whisperr._queue.sqlite.dead_letters import count_dead_letters
+from whisperr._queue.sqlite.rows import LAST, count, fetch_all, get_known, read_state
 
 from .backlog import NOTHING, Backlog, add_logs, get_age, inspect_backlog, inspect_dead_letters
 from .findings import Finding, find, get_user, to_count, to_size

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from whisperr._events.layout import get_kind, get_oldest_time, is_expired
 from whisperr._foreign import printable
 from whisperr._options import OPTIONS, OUTBOX
-from whisperr._queue.redis_url import parse_server
+from whisperr._queue.redis.url import parse_server
 from whisperr._secret import Secret
 from whisperr.buffers import RedisBuffer, SQLiteBuffer, parse_buffer_url
 from whisperr.errors import StoreError
@@ -155,11 +155,11 @@ def _get_buffer(arguments: argparse.Namespace) -> SQLiteBuffer | RedisBuffer:
 def open_dead_letters(buffer: SQLiteBuffer | RedisBuffer) -> DeadLetters:
     """Return the dead letters of a buffer; nothing is opened yet."""
     if isinstance(buffer, SQLiteBuffer):
-        from whisperr._queue.sqlite_dead_letters import SQLiteDeadLetters
+        from whisperr._queue.sqlite.dead_letters import SQLiteDeadLetters
 
         return SQLiteDeadLetters(buffer.path)
-    from whisperr._queue.redis_dead_letters import RedisDeadLetters
-    from whisperr._queue.redis_servers import connect
+    from whisperr._queue.redis.dead_letters import RedisDeadLetters
+    from whisperr._queue.redis.servers import connect
 
     server = parse_server(Secret(buffer.url))
     assert server is not None  # `RedisBuffer` has checked it

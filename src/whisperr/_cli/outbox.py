@@ -51,7 +51,7 @@ def _run(arguments: argparse.Namespace) -> int:
     except ValueError as error:
         raise UsageError(str(error)) from None
     claims, name = open_outbox(arguments)
-    from whisperr._queue.table_store import get_first_line
+    from whisperr._queue.table.store import get_first_line
     from whisperr.sqlalchemy._dead_letters import DeadLetters
 
     try:

@@ -17,7 +17,7 @@ from whisperr._delivery.backoff import get_backoff
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._process.wake_up import WakeUp
 from whisperr._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
-from whisperr._queue.table_store import RelayBuffer, RelayQueue, TableStore
+from whisperr._queue.table.store import RelayBuffer, RelayQueue, TableStore
 
 if TYPE_CHECKING:
     import argparse
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from whisperr._client import Whisperr
-    from whisperr._queue.claims import Claims
+    from whisperr._queue.table.claims import Claims
 
 INTERVAL = 1.0
 _LEAST_INTERVAL, _LONGEST_INTERVAL = 0.01, 3_600.0

@@ -90,7 +90,7 @@ def _make_page() -> mmap | None:
         return None
     try:  # old versions of QEMU accept whatever is asked and do nothing
         page.madvise(_UNKNOWN_REQUEST)
-    except (OSError, ValueError):
+    except (OSError, ValueError, SystemError):  # the last one is what PyPy 8 makes of an OSError
         return page
     return None
 

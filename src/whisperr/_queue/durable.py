@@ -19,7 +19,7 @@ from whisperr.errors import NotNow, StoreError
 from .dead_letters import NOT_KEPT
 from .intake import PATIENCE_AT_THE_END, REJECTED, RETRY, Intake
 from .memory import count_own
-from .store import LOST_IN_STORE
+from .store import EXPIRED, LOST_IN_STORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from whisperr.errors import Loss
     from whisperr.protocols import Accounting
 
-    from .adoption import Adoption
-    from .log import Log
+    from .log.adoption import Adoption
+    from .log.log import Log
     from .store import Store
     from .storer import Storer
 
@@ -43,7 +43,6 @@ _TRIES = 20
 _MOST_CLAIMS_LOST = 3
 _LONGEST_TRY = 5.0
 _NO_EVENTS: Sequence[bytes] = ()
-EXPIRED = "older than the 30 days that the server accepts"
 _LOST = "gone from the store, or damaged there, by something else than this package"
 
 

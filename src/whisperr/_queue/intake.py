@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
     from whisperr.protocols import Accounting
 
-    from .adoption import Adoption
-    from .log import Log
+    from .log.adoption import Adoption
+    from .log.log import Log
     from .store import Store
     from .storer import Storer
 
@@ -100,7 +100,7 @@ class Intake(CountedQueue):
         storer = self._storer
         if storer is not None and (self._scheduled or self._schedule(storer)):
             return dropped
-        if transit.log is not None and not transit.in_memory:
+        if transit.log is not None and not len(transit.memory):
             return dropped
         return [*dropped, *self._store_transit()]
 

@@ -124,6 +124,8 @@ if TYPE_CHECKING:
             ...
 
 
+# What is said of events that a store removes because of their age.
+EXPIRED = "older than the 30 days that the server accepts"
 # What `Store.poll` calls own events that are gone although no process recorded why.
 LOST_IN_STORE = "lost_in_store"
 

@@ -27,7 +27,7 @@ from .memory import EVENT_OVERHEAD_BYTES, MemoryQueue, get_size
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from .log import Log
+    from .log.log import Log
     from .store import Store
 
 # So many events at most are moved by one call of the store: a connection stays responsive.

@@ -18,7 +18,7 @@ from sqlalchemy import MetaData, delete, insert, literal, update
 from sqlalchemy.exc import SQLAlchemyError
 
 from whisperr._foreign import printable
-from whisperr._queue.claims import LARGEST_ROW_BYTES, LONGEST_MESSAGE, Row, Tools
+from whisperr._queue.table.claims import LARGEST_ROW_BYTES, LONGEST_MESSAGE, Row, Tools
 
 from . import _statements as statements
 from ._sql import Later, Now

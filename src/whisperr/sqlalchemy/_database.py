@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from whisperr._foreign import printable
-from whisperr._queue.table_store import get_first_line
+from whisperr._queue.table.store import get_first_line
 
 from ._claims import Claims
 

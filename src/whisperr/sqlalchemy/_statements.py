@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Dialect, Insert, Select, Table
 
-    from whisperr._queue.claims import Row
+    from whisperr._queue.table.claims import Row
 
 # No relay claims rows for longer: a lease lasts for an hour at most, and is extended by minutes.
 _LONGEST_CLAIM = 86_400.0

@@ -19,7 +19,7 @@ from django.db import Error, connections, transaction
 from django.db.models import Q, Subquery
 
 from whisperr._foreign import printable
-from whisperr._queue.claims import LARGEST_ROW_BYTES, LONGEST_MESSAGE, Row, Tools
+from whisperr._queue.table.claims import LARGEST_ROW_BYTES, LONGEST_MESSAGE, Row, Tools
 from whisperr.django.models import DeadLetter, OutboxEvent
 
 from . import postgresql

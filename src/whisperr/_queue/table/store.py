@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from whisperr._foreign import printable
 from whisperr._process.logger import log
+from whisperr._queue.clock import ExpiryClock
+from whisperr._queue.durable import LeasedQueue
+from whisperr._queue.memory import Foreign, get_size
+from whisperr._queue.store import EXPIRED, get_lease_end, select_batch
 from whisperr.errors import Loss, StoreError
 
-from .claim_range import ClaimRange
-from .clock import ExpiryClock
-from .durable import EXPIRED, LeasedQueue
-from .memory import Foreign, get_size
-from .store import get_lease_end, select_batch
+from .range import ClaimRange
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -20,17 +20,17 @@ from typing import TYPE_CHECKING
 from whisperr._foreign import printable
 from whisperr._process.identity import get_process
 from whisperr._process.interruption import is_interruption
+from whisperr._queue.store import StoreFullError
 from whisperr.errors import StoreError
 
-from .redis_url import get_credentials
-from .store import StoreFullError
+from .url import get_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
     from typing import Any, Protocol, TypeVar
 
-    from .redis_url import Node, Server
+    from .url import Node, Server
 
     T = TypeVar("T")
 

@@ -19,10 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from whisperr._process.interruption import is_interruption
-from whisperr.errors import Loss, StoreError
-
-from . import sqlite_file as file
-from .dead_letters import (
+from whisperr._queue.dead_letters import (
     KEPT,
     KEPT_FOR_OLDEST,
     LONGEST_AGE,
@@ -34,19 +31,22 @@ from .dead_letters import (
     Moved,
     explain,
 )
-from .durable import EXPIRED
-from .memory import EVENT_OVERHEAD_BYTES
-from .sqlite_rows import append, fetch_all, read_state, repair_state
-from .store import StoreFullError
+from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
+from whisperr._queue.store import EXPIRED, StoreFullError
+from whisperr.errors import Loss, StoreError
+
+from . import file
+from .rows import append, fetch_all, read_state, repair_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from typing import Any, TypeVar
 
-    from .clock import ExpiryClock
-    from .sqlite_rows import State
-    from .sqlite_session import Session, View
-    from .store import Entry
+    from whisperr._queue.clock import ExpiryClock
+    from whisperr._queue.store import Entry
+
+    from .rows import State
+    from .session import Session, View
 
     T = TypeVar("T")
 

@@ -17,8 +17,7 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from whisperr._foreign import printable
-
-from .dead_letters import (
+from whisperr._queue.dead_letters import (
     KEPT,
     KEPT_FOR_OLDEST,
     LONGEST_AGE,
@@ -30,16 +29,17 @@ from .dead_letters import (
     Moved,
     explain,
 )
-from .memory import EVENT_OVERHEAD_BYTES
-from .redis_keys import get_keys
-from .redis_lua import STATE
+from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
+
+from .keys import get_keys
+from .lua import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from whisperr.errors import Loss
 
-    from .redis_connection import Connection
+    from .connection import Connection
 
 # For the scripts that remove events. `keep` is called before the first write: then a full server
 # refuses the dead letter, and not the rest. Returns 0 when they were not kept, 1 when they were,

@@ -19,8 +19,7 @@ from whisperr._foreign import printable
 from whisperr._process.logger import log
 from whisperr.errors import StoreError
 
-from .file_lock import try_lock
-from .log_file import (
+from .file import (
     HEADER_BYTES,
     Header,
     LogFile,
@@ -30,6 +29,7 @@ from .log_file import (
     parse_header,
     parse_name,
 )
+from .lock import try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +62,7 @@ class LeftLogs:
             if name.source in tried:
                 continue
             tried.add(name.source)
-            path = os.path.join(self._directory, str(name))  # noqa: PTH118  # as in `log_file`
+            path = os.path.join(self._directory, str(name))  # noqa: PTH118  # as in `file`
             left = _open(path)
             if left is None:
                 continue
@@ -81,7 +81,7 @@ class LeftLogs:
         """Return the names of the logs of this store, the oldest files first."""
         try:
             check_directory(self._directory)
-            entries = os.listdir(self._directory)  # noqa: PTH208  # as in `log_file`
+            entries = os.listdir(self._directory)  # noqa: PTH208  # as in `file`
         except FileNotFoundError:
             return ()
         except OSError as error:

@@ -15,10 +15,10 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from whisperr._queue.store import StoreFullError
 from whisperr.errors import StoreError
 
-from .log_file import LogFile, Name, get_new_source, make_directory
-from .store import StoreFullError
+from .file import LogFile, Name, get_new_source, make_directory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +56,7 @@ class LogFiles:
             # The time, so that logs that were left are adopted in their order. Counted on at once:
             # what interrupts may begin a file as well.
             self._number = number = max(self._number + 1, time.time_ns())
-            path = os.path.join(  # noqa: PTH118  # as in `log_file`
+            path = os.path.join(  # noqa: PTH118  # as in `file`
                 self._directory, str(Name(self._owner, self.source, number))
             )
             file = LogFile(path, self.source, *get_end())

@@ -20,13 +20,13 @@ from collections import Counter, deque
 from itertools import repeat
 from typing import TYPE_CHECKING
 
-from .memory import Foreign
-from .store import LOST_IN_STORE
+from whisperr._queue.memory import Foreign
+from whisperr._queue.store import LOST_IN_STORE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from .redis_entries import Entry
+    from .entries import Entry
 
 _COUNTED = ""
 

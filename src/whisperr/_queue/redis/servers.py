@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from whisperr._foreign import printable
 from whisperr.errors import StoreError
 
-from .redis_connection import RedirectError, RedisConnection, UnreachableError, send
-from .redis_url import CLUSTER, SENTINEL, to_address
+from .connection import RedirectError, RedisConnection, UnreachableError, send
+from .url import CLUSTER, SENTINEL, to_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any
 
-    from .redis_connection import Connection
-    from .redis_url import Node, Server
+    from .connection import Connection
+    from .url import Node, Server
 
 # So many times a cluster may send a call to another server: while slots move, one knows of another.
 _MOST_REDIRECTS = 4

@@ -24,7 +24,7 @@ from whisperr._process.identity import get_process
 from whisperr._process.mutex import Mutex
 from whisperr.errors import StoreError
 
-from .sqlite_rows import TABLES, fetch_all
+from .rows import TABLES, fetch_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,16 +13,8 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from whisperr.errors import NotNow, StoreError
-
-from . import sqlite_file as file
-from . import sqlite_rows as rows
-from .clock import ExpiryClock
-from .sqlite_dead_letters import DeadLetterTable
-from .sqlite_own import count_left, count_of, skip_ended
-from .sqlite_rows import LAST
-from .sqlite_session import Session, make_id
-from .store import (
+from whisperr._queue.clock import ExpiryClock
+from whisperr._queue.store import (
     LOST_IN_STORE,
     Entry,
     StoreFullError,
@@ -30,6 +22,13 @@ from .store import (
     get_rest,
     to_events,
 )
+from whisperr.errors import NotNow, StoreError
+
+from . import file, rows
+from .dead_letters import DeadLetterTable
+from .own import count_from, count_left, skip_ended
+from .rows import LAST
+from .session import Session, make_id
 
 if TYPE_CHECKING:
     import sqlite3
@@ -37,8 +36,8 @@ if TYPE_CHECKING:
 
     from whisperr.errors import Loss
 
-    from .sqlite_rows import State
-    from .sqlite_session import View
+    from .rows import State
+    from .session import View
 
 # What is kept for a process that never asks for it is forgotten after a week (seconds).
 _FORGET_AFTER = 7 * 86_400.0
@@ -201,7 +200,7 @@ class SQLiteStore:
             self._remove(
                 db, [one for one in there if one not in refused], "delivered", claimed=True
             )
-            view.own -= min(count_of(self._me, entries), view.own)
+            view.own -= min(count_from(self._me, entries), view.own)
             view.claimed = view.claimed[len(entries) :]
             if not view.claimed:
                 rows.end_lease(db)
@@ -245,7 +244,7 @@ class SQLiteStore:
         def read(db: sqlite3.Connection, view: View) -> bool:
             self._session.see(db, view)
             endings = sum(rows.read_endings(db, self._me).values())
-            left = view.own - count_of(self._me, view.claimed) - endings
+            left = view.own - count_from(self._me, view.claimed) - endings
             return endings > 0 or (left > 0 and self._count_waiting_own(db, view) < left)
 
         if self._session.read(read):
@@ -274,7 +273,7 @@ class SQLiteStore:
 
     def _learn(self, db: sqlite3.Connection, view: View) -> None:
         """Take over what other processes settled, and what is gone without that."""
-        left = max(view.own - count_of(self._me, view.claimed), 0)
+        left = max(view.own - count_from(self._me, view.claimed), 0)
         outcomes = dict(view.outcomes)
         for outcome, events in rows.read_endings(db, self._me).items():
             believed = min(events, left)  # a damaged count must not end what is still here
@@ -297,7 +296,7 @@ class SQLiteStore:
 
         The state was removed or made anew: the claim is not in there any more.
         """
-        gone = count_of(self._me, entries) - count_of(self._me, there)
+        gone = count_from(self._me, entries) - count_from(self._me, there)
         endings = sum(rows.read_endings(db, self._me).values())
         view = self._session.view
         left = count_left(db, self._me, view.runs, 0)
@@ -327,7 +326,7 @@ class SQLiteStore:
             batch, expired = oldest.select(db, LAST, max_events, self._expiry_clock.get_now())
         self._dead_letters.keep_expired(db, view, expired)
         self._remove(db, expired, "expired", claimed=False)
-        view.own -= min(count_of(self._me, expired), view.own)
+        view.own -= min(count_from(self._me, expired), view.own)
         token, last = (self._token, batch[-1].key[0]) if batch else (None, 0)
         size = sum(one.size for one in batch)
         db.execute(
@@ -376,7 +375,7 @@ class SQLiteStore:
                 break
             state = self._session.see(db, view)
         events = to_events(dropped, self._me, view.own)
-        view.own -= min(count_of(self._me, dropped), view.own)
+        view.own -= min(count_from(self._me, dropped), view.own)
         self._session.see(db, view)
         return events
 

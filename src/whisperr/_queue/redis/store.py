@@ -2,7 +2,7 @@
 
 Invariant: an entry of a stream is an event, in the order of its id. The user of an event decides
 which stream it is added to, so each user's order is kept. The process that claimed a stream last
-delivers from it; everything that changes a stream is one script (`redis_scripts`). A process
+delivers from it; everything that changes a stream is one script (`scripts`). A process
 delivers from one stream at a time, from all of them in turn.
 
 Invariant: `OwnEvents.live` has the own events that have not ended as far as this process knows. One
@@ -26,25 +26,25 @@ from zlib import crc32
 
 from whisperr._contract import MAX_BATCH_BYTES
 from whisperr._events.layout import get_user
+from whisperr._queue.clock import ExpiryClock
+from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
+from whisperr._queue.store import EXPIRED as EXPIRED_MESSAGE
+from whisperr._queue.store import get_lease_end, get_rest, select_batch
 from whisperr.errors import Loss, NotNow
 
-from . import redis_scripts as scripts
-from .clock import ExpiryClock
-from .durable import EXPIRED as EXPIRED_MESSAGE
-from .memory import EVENT_OVERHEAD_BYTES
-from .redis_dead_letters import DeadLetterStreams
-from .redis_entries import count_others, is_event, parse_entries, to_events, to_list
-from .redis_keys import get_key
-from .redis_own import OwnEvents
-from .redis_stream import DELIVERED, DROPPED, EXPIRED, OUTCOMES, Run, Stream, Sums, parse_runs
-from .store import get_lease_end, get_rest, select_batch
+from . import scripts
+from .dead_letters import DeadLetterStreams
+from .entries import count_others, is_event, parse_entries, to_events, to_list
+from .keys import get_key
+from .own import OwnEvents
+from .stream import DELIVERED, DROPPED, EXPIRED, OUTCOMES, Run, Stream, Sums, parse_runs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import Any
 
-    from .redis_connection import Connection
-    from .redis_entries import Entry
+    from .connection import Connection
+    from .entries import Entry
 
 # How many own entries one script checks: few, since the oldest is nearly always there; then many.
 _CHECKED_AT_FIRST = 10

@@ -12,8 +12,8 @@ from contextlib import closing
 from json import loads
 from typing import TYPE_CHECKING, NamedTuple
 
-from .memory import EVENT_OVERHEAD_BYTES, get_size
-from .store import LONGEST_CLAIM, Entry, select_batch
+from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, get_size
+from whisperr._queue.store import LONGEST_CLAIM, Entry, select_batch
 
 if TYPE_CHECKING:
     import sqlite3

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from typing import TYPE_CHECKING, NamedTuple
 
-from .redis_keys import get_keys
+from .keys import get_keys
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence

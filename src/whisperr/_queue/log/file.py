@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from whisperr.errors import StoreError
 
-from .file_lock import lock, unlock
+from .lock import lock, unlock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Protocol
 
-    from .left_logs import LeftLog, LeftLogs
+    from .left import LeftLog, LeftLogs
 
     class AdoptingStore(Protocol):
         """A store that takes events of processes which have ended."""

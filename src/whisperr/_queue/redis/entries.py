@@ -6,8 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from whisperr._events.layout import get_kind
-
-from .memory import EVENT_OVERHEAD_BYTES, Foreign
+from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, Foreign
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -12,20 +12,21 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 from whisperr._process.interruption import is_interruption
+from whisperr._queue.store import StoreFullError
 from whisperr.errors import NotNow, StoreError
 
-from . import sqlite_file as file
-from .sqlite_own import make_runs
-from .sqlite_rows import read_state, repair_state
-from .store import StoreFullError
+from . import file
+from .own import make_runs
+from .rows import read_state, repair_state
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TypeVar
 
-    from .sqlite_own import Runs
-    from .sqlite_rows import State
-    from .store import Entry
+    from whisperr._queue.store import Entry
+
+    from .own import Runs
+    from .rows import State
 
     T = TypeVar("T")
 

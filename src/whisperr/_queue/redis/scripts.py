@@ -1,7 +1,7 @@
-"""The Lua scripts that the Redis server runs, each as one step; what they share is in `redis_lua`.
+"""The Lua scripts that the Redis server runs, each as one step; what they share is in `lua`.
 
 Every script gets the same KEYS, the same first four of ARGV, then values of its own. Every key that
-it uses is in KEYS, and all of them have one hash tag (`redis_keys`): in a cluster they are on one
+it uses is in KEYS, and all of them have one hash tag (`keys`): in a cluster they are on one
 server.
 
 It returns its result and the sums of the stream. What it returns of several entries is two texts:
@@ -11,8 +11,8 @@ nothing. Redis 6.2 and later.
 
 from __future__ import annotations
 
-from .redis_dead_letters import KEEPING
-from .redis_lua import REMOVAL, STATE, TRIMMING
+from .dead_letters import KEEPING
+from .lua import REMOVAL, STATE, TRIMMING
 
 # ARGV: the source of the events; up to which number an earlier attempt may have stored them; the
 # first number; all numbers, or nothing when each is one more than the one before; the data of each.

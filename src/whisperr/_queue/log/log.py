@@ -1,7 +1,7 @@
 """The log: the events that one process accepted and that are not in the store yet, in its files.
 
 `write` appends one line to a file that this process holds locked. The line survives the process
-from then on. When a process has ended, another one adopts its files (`left_logs`), because the
+from then on. When a process has ended, another one adopts its files (`left`), because the
 kernel has released the lock.
 
 The lines stay in memory as well, until they have left: so nothing is ever read from the files here,
@@ -30,16 +30,16 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING
 
+from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, get_size
+from whisperr._queue.store import StoreFullError
 from whisperr.errors import StoreError
 
-from .log_file import get_new_source
-from .log_files import NO_ROOM, LogFiles
-from .log_lines import get_line_bytes, popping_lines, slice_lines, take_group
-from .memory import EVENT_OVERHEAD_BYTES, get_size
-from .store import StoreFullError
+from .file import get_new_source
+from .files import NO_ROOM, LogFiles
+from .lines import get_line_bytes, popping_lines, slice_lines, take_group
 
 if TYPE_CHECKING:
-    from .log_file import LogFile
+    from .file import LogFile
 
 # A file that would exceed this is continued in another one, so that the room of what has left can
 # be given back, whatever waits behind it.

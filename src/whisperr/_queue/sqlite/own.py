@@ -11,13 +11,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from .sqlite_rows import fetch_all
+from .rows import fetch_all
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Sequence
 
-    from .store import Entry
+    from whisperr._queue.store import Entry
 
 # Removed runs are taken out of the list when they are so many, and half of it.
 _MANY = 1_000
@@ -102,7 +102,7 @@ class Runs(NamedTuple):
         return Runs(older, start, end, self.last, self.rows - oldest.size)
 
 
-def count_of(source: int, entries: Sequence[Entry]) -> int:
+def count_from(source: int, entries: Sequence[Entry]) -> int:
     """Return how many of these events are of this source."""
     return [one.source for one in entries].count(source)
 

@@ -1,0 +1,1 @@
+"""The Redis store: streams that a fleet shares."""

@@ -1,0 +1,1 @@
+"""The SQLite store: a file that the processes of one machine share."""

@@ -1,0 +1,1 @@
+"""The store of a relay: a table of an application's own database."""
