@@ -20,8 +20,10 @@ from whisperr import __version__
 from whisperr._checkup.hints import HINTS
 from whisperr._cli.main import main as run_command
 from whisperr._events.event import EventEncoder
+from whisperr._queue.log.file import make_directory
 from whisperr._queue.sqlite.store import SQLiteStore
 from whisperr._queue.store import LEASE
+from whisperr.buffers import SQLiteBuffer
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ def _leave_events(file: Path) -> None:
     at = datetime.now(timezone.utc) - timedelta(hours=5)
     encoder = EventEncoder(__version__)
     events = [encoder.encode("user_8842", "payment_failed", occurred_at=at)[1] for _ in range(3)]
+    make_directory(SQLiteBuffer(file).log)
     with closing(SQLiteStore(str(file), "NORMAL", LEASE, 1_000, 1 << 20)) as store:
         store.append(events, 0)
 

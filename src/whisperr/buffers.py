@@ -98,7 +98,7 @@ class SQLiteBuffer(Frozen):
         from ._queue.sqlite.store import SQLiteStore
 
         fsync = self.synchronous == "FULL"
-        log, logs = _open_log(self.log, "events", max_events, max_bytes, fsync=fsync)
+        log, logs = _open_log(self.log, self.log_owner, max_events, max_bytes, fsync=fsync)
         store = SQLiteStore(
             self.path,
             self.synchronous,
@@ -115,6 +115,11 @@ class SQLiteBuffer(Frozen):
     def log(self) -> str:
         """The directory of the logs that stand before the file."""
         return f"{realpath(self.path)}-log"
+
+    @property
+    def log_owner(self) -> str:
+        """What the names of their files begin with."""
+        return "events"
 
 
 class RedisBuffer(Frozen):
@@ -219,6 +224,12 @@ class RedisBuffer(Frozen):
             return [self.stream]
         return [f"{self.stream}:{number}" for number in range(self.shards)]
 
+    @property
+    def log_owner(self) -> str:
+        """What the names of files in the log begin with: one directory may serve many streams."""
+        name = f"{self.address} {self.stream}".encode()
+        return sha1(name, usedforsecurity=False).hexdigest()[:16]
+
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
         """Return the queue of this process; the client calls it once a process."""
         from ._queue.durable import LeasedQueue
@@ -229,8 +240,7 @@ class RedisBuffer(Frozen):
 
         log, logs = None, None
         if self.log is not None:
-            owner = sha1(f"{self.address} {self.stream}".encode(), usedforsecurity=False)
-            log, logs = _open_log(self.log, owner.hexdigest()[:16], max_events, max_bytes)
+            log, logs = _open_log(self.log, self.log_owner, max_events, max_bytes)
         store = RedisStore(
             connect(self._server, self.timeout),
             self.streams,

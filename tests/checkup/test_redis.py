@@ -13,6 +13,7 @@ from whisperr._checkup.buffer import inspect_buffer
 from whisperr._checkup.hints import HINTS
 from whisperr._checkup.redis import inspect_server
 from whisperr._events.event import EventEncoder
+from whisperr._queue.log.log import Log
 from whisperr._queue.redis.connection import RedisConnection
 from whisperr._queue.redis.keys import get_key
 from whisperr._queue.redis.store import RedisStore
@@ -22,6 +23,7 @@ from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     import redis
 
@@ -305,3 +307,61 @@ def test_dead_letters_are_reported_where_they_are_kept(
     finding = inspect(url)["dead letters"]
     assert (finding.state, finding.text) == ("doubtful", "1")
     assert "whisperr dead-letters list" in finding.hint
+
+
+def leave_in_log(url: str, events: int) -> Log:
+    """Leave events in the log of a buffer; nothing of them is in Redis."""
+    buffer, encoder = make_config(buffer=url).buffer, EventEncoder("1.0.0")
+    log = Log(buffer.log, buffer.log_owner, 1_000, 1 << 20, fsync=False)
+    for _ in range(events):
+        log.write(encoder.encode("ada", "payment_failed")[1])
+    return log
+
+
+def test_what_waits_in_a_log_is_counted_with_what_is_in_redis(
+    redis_server: RedisServer, admin: redis.Redis, tmp_path: Path
+) -> None:
+    url = redis_server.url("shop", log=tmp_path / "log")
+    assert list(inspect(url)) == [*NAMES[:3], "log", *NAMES[3:]]
+    assert inspect(url)["log"].text.endswith("is not there yet; the first event makes it")
+    leave(url, 1)
+    log = leave_in_log(url, 2)
+    before = dump(admin)
+    found = inspect(url)
+    assert dump(admin) == before
+    assert found["log"].state == "ok"
+    assert found["backlog"].text.startswith("3 events, ")
+    assert ": 1 in Redis, 2 in the log of a running process; the oldest " in found["backlog"].text
+    log.close()
+    text = inspect(url)["backlog"].text
+    assert ": 1 in Redis, 2 in the log of a process that has ended; " in text
+
+
+def test_one_directory_serves_many_streams(redis_server: RedisServer, tmp_path: Path) -> None:
+    leave_in_log(redis_server.url("shop", log=tmp_path / "log"), 1).close()
+    found = inspect(redis_server.url("other", log=tmp_path / "log"))
+    assert found["backlog"].text == "nothing waits"
+
+
+@pytest.mark.parametrize("events", [0, 2])
+def test_the_log_is_checked_when_redis_is_away(free_port: int, tmp_path: Path, events: int) -> None:
+    url = f"redis://127.0.0.1:{free_port}/0?log={tmp_path / 'log'}"
+    leave_in_log(url, events).close()
+    found = inspect(url)
+    assert found["buffer"].hint == HINTS["redis_away"].fix
+    assert found["log"].state == "ok"
+    if events:
+        assert ": 2 in the log of a process that has ended; " in found["backlog"].text
+    else:
+        assert "backlog" not in found
+
+
+def test_the_log_is_counted_when_the_key_holds_something_else(
+    redis_server: RedisServer, admin: redis.Redis, tmp_path: Path
+) -> None:
+    admin.set("shop", "open")
+    url = redis_server.url("shop", log=tmp_path / "log")
+    leave_in_log(url, 2).close()
+    found = inspect(url)
+    assert found["buffer"].hint == HINTS["redis_key"].fix
+    assert found["backlog"].text.startswith("2 events, ")

@@ -13,7 +13,7 @@ import pytest
 from tests.delivery.rig import event
 from tests.queue.logs import make_log, read_events
 from whisperr._queue.log import lock as file_lock
-from whisperr._queue.log.lock import lock, try_lock, unlock
+from whisperr._queue.log.lock import is_locked, lock, try_lock, unlock
 from whisperr.errors import StoreError
 
 if TYPE_CHECKING:
@@ -32,6 +32,20 @@ def files(tmp_path: Path) -> Iterator[tuple[int, int]]:
     yield opened
     for one in opened:
         os.close(one)
+
+
+def test_asking_whether_a_file_is_locked_needs_no_right_to_write(
+    files: tuple[int, int], tmp_path: Path
+) -> None:
+    file = os.open(tmp_path / "file", os.O_RDONLY)
+    try:
+        lock(files[0])
+        assert is_locked(file)
+        unlock(files[0])
+        assert not is_locked(file)
+        assert try_lock(files[1]), "it keeps no lock"
+    finally:
+        os.close(file)
 
 
 class FakeMsvcrt:
@@ -68,10 +82,13 @@ def msvcrt(monkeypatch: pytest.MonkeyPatch) -> FakeMsvcrt:
 def check_lock(files: tuple[int, int]) -> None:
     first, second = files
     os.lseek(first, 3, os.SEEK_SET)
+    assert not is_locked(second)
     lock(first)
+    assert is_locked(second)
     assert not try_lock(second)
     unlock(first)
     unlock(first)
+    assert not is_locked(second)
     assert try_lock(second)
     assert not try_lock(first)
     assert os.lseek(first, 0, os.SEEK_CUR) == 3

@@ -1,16 +1,19 @@
-"""Describes what waits in a store, and says whether that is usual. Pure."""
+"""Describes what waits in a store and in the logs before it, and whether that is usual. Pure."""
 
 from __future__ import annotations
 
+import time
+from calendar import timegm
 from typing import TYPE_CHECKING, NamedTuple
 
 from whisperr._contract import MAX_AGE_DAYS
+from whisperr._events.layout import get_time
 from whisperr._foreign import printable
 
 from .findings import Finding, find, to_count, to_duration, to_size
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from whisperr._options import Config
 
@@ -27,6 +30,7 @@ class Backlog(NamedTuple):
     """What waits: how many events, their bytes, the age of the oldest.
 
     - `since`: what the age counts from. `is_claimed`: whether a process holds a lease now.
+    - `places`: where the events are, if some of them are in logs.
     """
 
     events: int
@@ -34,6 +38,65 @@ class Backlog(NamedTuple):
     age: float | None
     since: str
     is_claimed: bool
+    places: str = ""
+
+
+NOTHING = Backlog(0, None, None, "", is_claimed=False)
+
+
+class LogContent(NamedTuple):
+    """What waits in one file of a log.
+
+    - `log`: the number of the log, which all its files have. `is_running`: its process lives.
+    - `source`, `first`: as a store knows the oldest event, unless it is new to all of them.
+    - `sizes`: of the events, in bytes, in their order. `age`: of the oldest that says it.
+    """
+
+    log: int
+    is_running: bool
+    source: int
+    first: int
+    sizes: list[int]
+    age: float | None
+
+
+def add_logs(backlog: Backlog, store: str, logs: Sequence[LogContent]) -> Backlog:
+    """Return what waits in a store, and in the logs; `store`: as a sentence names it."""
+    logs = [one for one in logs if one.sizes]
+    if not logs:
+        return backlog
+    places = [f"{backlog.events:,} in {store}"] if backlog.events else []
+    places += _count(logs, is_running=True, one="a running process", many="running processes")
+    places += _count(
+        logs, is_running=False, one="a process that has ended", many="processes that have ended"
+    )
+    size = (backlog.size or 0) + sum(sum(one.sizes) for one in logs)
+    age, since = backlog.age, backlog.since
+    oldest = max((one.age for one in logs if one.age is not None), default=None)
+    if oldest is not None and (age is None or oldest > age):
+        age, since = oldest, "happened"
+    events = backlog.events + sum(len(one.sizes) for one in logs)
+    return Backlog(events, size, age, since, backlog.is_claimed, ", ".join(places))
+
+
+def _count(logs: Sequence[LogContent], *, is_running: bool, one: str, many: str) -> list[str]:
+    logs = [log for log in logs if log.is_running is is_running]
+    events, processes = sum(len(log.sizes) for log in logs), len({log.log for log in logs})
+    if processes > 1:
+        return [f"{events:,} in the logs of {processes:,} {many}"]
+    return [f"{events:,} in the log of {one}"] if events else []
+
+
+def get_age(data: object, now: float) -> float | None:
+    """Return how long ago an event happened; None for an identify, or what is no event."""
+    text = get_time(data) if type(data) is bytes else None
+    if text is None:
+        return None
+    try:
+        moment = time.strptime(text.decode("ascii", "replace")[:19], "%Y-%m-%dT%H:%M:%S")
+        return max(now - timegm(moment), 0.0)
+    except (ValueError, OverflowError):
+        return None
 
 
 def inspect_dead_letters(count: int, reasons: Mapping[str, int] | None = None) -> Finding:
@@ -53,6 +116,8 @@ def inspect_backlog(backlog: Backlog, config: Config) -> Finding:
     text = to_count(backlog.events, "event")
     if backlog.size is not None:
         text += f", {to_size(backlog.size)}"
+    if backlog.places:
+        text += f": {backlog.places}"
     if backlog.age is not None:
         text += f"; the oldest {backlog.since} {to_duration(backlog.age)} ago"
     by = "a process delivers now" if backlog.is_claimed else "no process delivers at this moment"

@@ -6,6 +6,7 @@ Pure. The text of a finding never has the key or a password. It may have foreign
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from whisperr._foreign import printable
@@ -57,6 +58,11 @@ def _can_encode(encoding: str | None) -> bool:
     except (UnicodeEncodeError, LookupError):
         return False
     return True
+
+
+def get_user() -> str:
+    """Return the id of the user that this process runs as."""
+    return str(os.geteuid()) if hasattr(os, "geteuid") else "this user"
 
 
 def to_duration(seconds: float) -> str:

@@ -350,6 +350,56 @@ HINTS: dict[str, Hint] = {
         "the tables of the outbox are missing, or a migration is",
         "python manage.py migrate whisperr --database {alias}",
     ),
+    "log_no_parent": _wrong(
+        "log",
+        "the directory above that of the log is missing",
+        "make it, for the user of the application: mkdir -p {folder}",
+    ),
+    "log_closed": _wrong(
+        "log",
+        "the directory of the log cannot be made there, or not be entered",
+        "give {folder} to the user of the application: chown {user} {folder}",
+    ),
+    "log_foreign": _wrong(
+        "log",
+        "a link or a file has the place of the directory",
+        "move it away: the next event makes a directory; or name the directory itself in log=",
+    ),
+    "log_of_root": _doubtful(
+        "log",
+        "root looks at a log that belongs to the user of the application",
+        "run this command as the user with id {owner}, to see what the application sees",
+    ),
+    "log_of_others": _wrong(
+        "log",
+        "the directory of the log belongs to another user",
+        "run this command as the user of the application, or: chown -R {user} {folder}",
+    ),
+    "log_mode": _wrong(
+        "log",
+        "others may write the directory of the log, or its owner may not",
+        "chmod 700 {folder}",
+    ),
+    "log_file_closed": _wrong(
+        "log",
+        "a file of the log belongs to another user, or may not be read and written",
+        "give it to the user of the application: chown {user} {file}; chmod 600 {file}",
+    ),
+    "log_file_foreign": _doubtful(
+        "log",
+        "a file with the name of a log is none, or of another version",
+        "look at {file}, and move it away: nothing reads it",
+    ),
+    "log_damaged": _doubtful(
+        "log",
+        "a log has lines that are no events",
+        "none is needed: what takes over the log skips them; find what else writes to {file}",
+    ),
+    "log_no_room": _doubtful(
+        "log",
+        "the volume has less room than the log of one process may take (max_queue_bytes)",
+        "free space on the volume of {folder}, or lower max_queue_bytes",
+    ),
     "not_persistent": _doubtful(
         "persistence",
         "Redis writes no append-only file: a crash loses what came after its last snapshot",
@@ -378,7 +428,7 @@ HINTS: dict[str, Hint] = {
     "backlog_late": _doubtful(
         "backlog",
         "events wait for longer than any pause of a client lasts",
-        "start an application with this buffer, which delivers them; its log has the reason",
+        "start an application with this buffer: it delivers them, or logs why it cannot",
     ),
     "backlog_large": _doubtful(
         "backlog",

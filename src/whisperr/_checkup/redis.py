@@ -13,15 +13,18 @@ from whisperr._queue.redis.url import CLUSTER, parse_server
 from whisperr._secret import Secret
 from whisperr.errors import StoreError
 
-from .backlog import Backlog, inspect_backlog, inspect_dead_letters
+from .backlog import NOTHING, Backlog, add_logs, inspect_backlog, inspect_dead_letters
 from .findings import Finding, find, to_count, to_milliseconds, to_size
+from .log import inspect_log
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
     from typing import Protocol
 
     from whisperr._options import Config
     from whisperr.buffers import RedisBuffer
+
+    from .backlog import LogContent
 
     class Asks(Protocol):
         """Sends one command to a server, and returns its answer; raises StoreError."""
@@ -41,10 +44,11 @@ _TROUBLES = {
 }
 _NEARLY_FULL = 0.95
 _MOST_DIGITS = 16
+_STORE = "Redis"
 
 
 def inspect_redis(buffer: RedisBuffer, config: Config) -> Iterator[Finding]:
-    """Yield the findings about the server and the streams of a buffer."""
+    """Yield the findings about the server and the streams of a buffer, and its log."""
     server = parse_server(Secret(buffer.url))
     assert server is not None  # `RedisBuffer` has checked it
     with closing(connect(server, max(buffer.timeout, _TIMEOUT))) as redis:
@@ -65,14 +69,40 @@ def inspect_server(
         yield trouble or _inspect_speed(buffer, duration, info)
         name = "backlog"
         yield from _inspect_settings(info)
+        logs = yield from _inspect_log(buffer, config)
         if trouble is None:
-            yield from _inspect_streams(redis, buffer, config)
+            yield from _inspect_streams(redis, buffer, config, logs)
+        else:
+            yield from _inspect_left(logs, config)
     except StoreError as error:
         yield _to_trouble(str(error))._replace(name=name)
     except (AttributeError, IndexError, TypeError, ValueError) as error:  # of what was answered
         if is_interruption(error):
             raise
         yield find("redis_odd", f"{buffer.address} answers what no Redis does")._replace(name=name)
+    else:
+        return
+    if name == "buffer":
+        logs = yield from _inspect_log(buffer, config)
+        yield from _inspect_left(logs, config)
+
+
+def _inspect_log(
+    buffer: RedisBuffer, config: Config
+) -> Generator[Finding, None, Sequence[LogContent]]:
+    """Yield the finding about the log, if there is to be one; return what waits in it."""
+    if buffer.log is None:
+        return ()
+    finding, logs = inspect_log(buffer.log, buffer.log_owner, config.max_queue_bytes)
+    yield finding
+    return logs
+
+
+def _inspect_left(logs: Sequence[LogContent], config: Config) -> Iterator[Finding]:
+    """Yield what waits in the logs, where the streams cannot be read."""
+    backlog = add_logs(NOTHING, _STORE, logs)
+    if backlog.events:
+        yield inspect_backlog(backlog, config)
 
 
 def _to_trouble(text: str) -> Finding:
@@ -146,7 +176,9 @@ def _inspect_memory(info: Mapping[str, str]) -> Finding:
     return find("redis_full", text) if used > _NEARLY_FULL * most else Finding("space", "ok", text)
 
 
-def _inspect_streams(redis: Asks, buffer: RedisBuffer, config: Config) -> Iterator[Finding]:
+def _inspect_streams(
+    redis: Asks, buffer: RedisBuffer, config: Config, logs: Sequence[LogContent]
+) -> Iterator[Finding]:
     events, size, rejected, dead, is_claimed = 0, 0, 0, 0, False
     oldest: list[float] = []
     seconds, microseconds = redis.ask("TIME")
@@ -161,7 +193,7 @@ def _inspect_streams(redis: Asks, buffer: RedisBuffer, config: Config) -> Iterat
         oldest += [now - int(id_.partition(b"-")[0]) / 1e3 for id_, _ in first]
     age = max(*oldest, 0.0) if oldest else None
     backlog = Backlog(events, size or None, age, "was added", is_claimed=is_claimed)
-    yield inspect_backlog(backlog, config)
+    yield inspect_backlog(add_logs(backlog, _STORE, logs), config)
     yield _inspect_set_aside(buffer, rejected)
     if dead or buffer.dead_letters:
         yield inspect_dead_letters(dead)

@@ -13,25 +13,28 @@ import shutil
 import sqlite3
 import stat
 import time
-from calendar import timegm
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from whisperr._events.layout import get_time
 from whisperr._process.interruption import is_interruption
 from whisperr._queue.sqlite import file
 from whisperr._queue.sqlite.dead_letters import count_dead_letters
-from whisperr._queue.sqlite.rows import LAST, count, fetch_all, read_state
+from whisperr._queue.sqlite.rows import LAST, count, fetch_all, get_known, read_state
 
-from .backlog import Backlog, inspect_backlog, inspect_dead_letters
-from .findings import Finding, find, to_count, to_size
+from .backlog import NOTHING, Backlog, add_logs, get_age, inspect_backlog, inspect_dead_letters
+from .findings import Finding, find, get_user, to_count, to_size
+from .log import inspect_log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from whisperr._options import Config
     from whisperr.buffers import SQLiteBuffer
+
+    from .backlog import LogContent
+
+    Content = tuple[Backlog, int, dict[str, int] | None]
 
 _BUSY_TIMEOUT = 1.0
 _FOR_OTHERS = 0o077
@@ -40,6 +43,7 @@ _LOOKED_AT = 100
 _HEAD_BYTES = 2_000  # of each; its time stands behind its type and its user
 _OLDEST = "SELECT substr(data, 1, ?) FROM event WHERE position > 0 ORDER BY position LIMIT ?"
 _NO_TOKEN = -1  # of no process
+_STORE = "the file"
 
 
 def inspect_sqlite(buffer: SQLiteBuffer, config: Config) -> Iterator[Finding]:
@@ -56,13 +60,18 @@ def inspect_sqlite(buffer: SQLiteBuffer, config: Config) -> Iterator[Finding]:
     if place.state == "wrong":
         return
     yield _inspect_space(real.parent)
+    # Before the file: what is moved meanwhile is seen in both then, and `_read` knows it.
+    log, logs = inspect_log(buffer.log, buffer.log_owner, config.max_queue_bytes)
+    yield log
     if exists:
-        yield from _inspect_content(real, buffer, config)
+        yield from _inspect_content(real, buffer, config, logs)
+    elif logs:
+        yield inspect_backlog(add_logs(NOTHING, _STORE, logs), config)
 
 
 def _inspect_directory(path: str, real: Path) -> Finding | None:
     folder = real.parent
-    values = {"folder": folder, "user": _get_user()}
+    values = {"folder": folder, "user": get_user()}
     if not folder.is_dir():
         return find("folder_missing", f"{path}: there is no directory {folder}", **values)
     if not os.access(folder, os.W_OK | os.X_OK):
@@ -99,9 +108,9 @@ def _inspect_access(real: Path) -> Finding | None:
             mode = f"{stat.S_IMODE(status.st_mode):04o}"
             return find("file_mode", f"{one}: others may use it (mode {mode})", file=one)
         if status.st_uid != os.geteuid():
-            text = f"{one} belongs to the user with id {status.st_uid}; this is {_get_user()}"
+            text = f"{one} belongs to the user with id {status.st_uid}; this is {get_user()}"
             if os.geteuid():
-                return find("file_of_others", text, file=one, user=_get_user())
+                return find("file_of_others", text, file=one, user=get_user())
             as_root = find("file_of_root", text, owner=status.st_uid)
     if not os.access(real, os.R_OK | os.W_OK):
         return find("file_mode", f"{real} may not be read and written", file=real)
@@ -110,10 +119,6 @@ def _inspect_access(real: Path) -> Finding | None:
 
 def _get_mode(status: os.stat_result) -> str:
     return f", mode {stat.S_IMODE(status.st_mode):04o}" if os.name == "posix" else ""
-
-
-def _get_user() -> str:
-    return str(os.geteuid()) if hasattr(os, "geteuid") else "this user"
 
 
 def _identify(path: str, real: Path) -> Finding | None:
@@ -149,9 +154,11 @@ def _inspect_space(folder: Path) -> Finding:
     return Finding("space", "ok", text)
 
 
-def _inspect_content(real: Path, buffer: SQLiteBuffer, config: Config) -> Iterator[Finding]:
+def _inspect_content(
+    real: Path, buffer: SQLiteBuffer, config: Config, logs: Sequence[LogContent]
+) -> Iterator[Finding]:
     try:
-        backlog, rejected, dead = _read(real)
+        backlog, rejected, dead = _read(real, logs)
     except sqlite3.Error as error:
         yield _to_trouble(str(real), error)._replace(name="backlog")
         return
@@ -161,48 +168,46 @@ def _inspect_content(real: Path, buffer: SQLiteBuffer, config: Config) -> Iterat
         yield inspect_dead_letters(sum((dead or {}).values()), dead)
 
 
-def _read(real: Path) -> tuple[Backlog, int, dict[str, int] | None]:
+def _read(real: Path, logs: Sequence[LogContent]) -> Content:
     """Return what waits, how many rows were set aside, and the dead letters by reason."""
     log = Path(f"{real}-wal")  # which is there while a process has the file open
     if not log.exists():
         try:
-            return _read_through(_connect(real, immutable=True))
+            return _read_through(_connect(real, immutable=True), logs)
         except sqlite3.Error:
             if not log.exists():
                 raise
-    return _read_through(_connect(real, immutable=False))
+    return _read_through(_connect(real, immutable=False), logs)
 
 
-def _read_through(
-    db: sqlite3.Connection,
-) -> tuple[Backlog, int, dict[str, int] | None]:
+def _read_through(db: sqlite3.Connection, logs: Sequence[LogContent]) -> Content:
     with closing(db):
         db.execute("BEGIN")  # all is read as it is at one moment
-        return _read_backlog(db), _count_rejected(db), count_dead_letters(db)
+        backlog = add_logs(_read_backlog(db), _STORE, [_drop_known(db, one) for one in logs])
+        return backlog, _count_rejected(db), count_dead_letters(db)
 
 
 def _read_backlog(db: sqlite3.Connection) -> Backlog:
-    tables = {name for (name,) in fetch_all(db, "SELECT name FROM sqlite_master")}
-    if not {b"event", b"state"} <= tables:  # the next use makes them
-        return Backlog(0, None, None, "", is_claimed=False)
+    if not _has_tables(db, b"event", b"state"):  # the next use makes them
+        return NOTHING
     now, state = time.time(), read_state(db)
     events, size = count(db, 0, LAST) if state is None else (state.rows, state.bytes)
     is_claimed = state is not None and state.seconds_left(_NO_TOKEN, now) > 0
     rows = fetch_all(db, _OLDEST, (_HEAD_BYTES, _LOOKED_AT))
-    age = next((age for (data,) in rows if (age := _get_age(data, now)) is not None), None)
+    age = next((age for (data,) in rows if (age := get_age(data, now)) is not None), None)
     return Backlog(events, size, age, "happened", is_claimed=is_claimed)
 
 
-def _get_age(data: object, now: float) -> float | None:
-    """Return how long ago an event happened; None for an identify, or what is no event."""
-    text = get_time(data) if type(data) is bytes else None
-    if text is None:
-        return None
-    try:
-        moment = time.strptime(text.decode("ascii", "replace")[:19], "%Y-%m-%dT%H:%M:%S")
-        return max(now - timegm(moment), 0.0)
-    except (ValueError, OverflowError):
-        return None
+def _drop_known(db: sqlite3.Connection, log: LogContent) -> LogContent:
+    """Return what is in a log only: its process may be moving it, or was killed while it did."""
+    if not _has_tables(db, b"source"):
+        return log
+    known, _ = get_known(db, log.source, log.first, len(log.sizes))
+    return log._replace(sizes=log.sizes[known:])
+
+
+def _has_tables(db: sqlite3.Connection, *names: bytes) -> bool:
+    return {*names} <= {name for (name,) in fetch_all(db, "SELECT name FROM sqlite_master")}
 
 
 def _count_rejected(db: sqlite3.Connection) -> int:

@@ -130,9 +130,9 @@ class LogFile:
         os.lseek(file, HEADER_BYTES, os.SEEK_SET)
         return True
 
-    def open(self) -> int:
+    def open(self, mode: int = os.O_RDWR) -> int:
         """Open a file that is there; return its descriptor. Raises OSError."""
-        self.descriptors.extend(map(os.open, (self.path,), (os.O_RDWR | _FLAGS,)))
+        self.descriptors.extend(map(os.open, (self.path,), (mode | _FLAGS,)))
         return self.descriptors[0]
 
     def set_first(self, source: int, index: int) -> None:

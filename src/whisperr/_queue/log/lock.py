@@ -63,6 +63,25 @@ def try_lock(file: int) -> bool:
     return True
 
 
+def is_locked(file: int) -> bool:
+    """Return whether another open file has the lock, for which a descriptor to read will do.
+
+    The lock is shared for an instant where it is free: `try_lock` of another process may then
+    return False, and `lock` waits for that long. Raises OSError.
+    """
+    if _fcntl is None:
+        free = try_lock(file)
+    else:
+        try:
+            _fcntl.flock(file, _fcntl.LOCK_SH | _fcntl.LOCK_NB)
+            free = True
+        except BlockingIOError:
+            free = False
+    if free:
+        unlock(file)
+    return not free
+
+
 def unlock(file: int) -> None:
     """Release the lock, also for the copies of the descriptor in forked children."""
     try:

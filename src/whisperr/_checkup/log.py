@@ -1,0 +1,208 @@
+"""Checks the logs that stand before a store, also while their processes write to them.
+
+Invariant: files are opened to be read only; nothing is made, deleted, moved or kept locked. Whether
+a process holds a file is asked only when its header is written, so that no process which has just
+made a file waits for that lock. A process that looks for logs in that instant takes this file for
+one that is held, and adopts it the next time.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from whisperr._process.interruption import is_interruption
+from whisperr._queue.log.file import HEADER_BYTES, LogFile, Name, parse_header, parse_name
+from whisperr._queue.log.left import Reader
+from whisperr._queue.log.lock import is_locked
+from whisperr._queue.memory import get_size
+
+from .backlog import LogContent, get_age
+from .findings import Finding, find, get_user, to_count, to_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+_FOR_OWNER = 0o700
+_OTHERS_WRITE = 0o022
+_OWNER_ONLY = 0o600
+# The oldest events that are looked at for a time: an identify has none.
+_LOOKED_AT = 100
+# A header is read until it is twice the same: its process may be writing it.
+_TRIES = 5
+_MOST_EVENTS = 1 << 20  # more than there are in what a reader reads at once
+
+
+def inspect_log(path: str, owner: str, most_bytes: int) -> tuple[Finding, Sequence[LogContent]]:
+    """Return the finding about a directory of logs, and what waits in those of one store.
+
+    `owner` names the store, `most_bytes` is what the log of one process may take.
+    """
+    folder = Path(path)
+    try:
+        place = _inspect_directory(folder)
+        if place.hint and place.state == "wrong":
+            return place, _read_anyway(folder, owner)
+        room = _inspect_room(folder, most_bytes)
+        troubles: list[Finding] = []
+        logs = list(_read_all(folder, owner, troubles))
+    except OSError as error:
+        if is_interruption(error):
+            raise
+        text = f"{path}: {error.strerror}"
+        return find("log_closed", text, folder=folder.parent, user=get_user()), ()
+    troubles.sort(key=lambda one: one.state != "wrong")  # what is wrong before what is doubtful
+    return [*troubles, room or place, place][0], logs
+
+
+def _inspect_directory(folder: Path) -> Finding:
+    """Return the finding about a directory by the rules of `_queue.log.file.check_directory`."""
+    try:
+        status = folder.lstat()
+    except FileNotFoundError:
+        return _inspect_parent(folder)
+    if not stat.S_ISDIR(status.st_mode):
+        kind = "a link" if stat.S_ISLNK(status.st_mode) else "not a directory"
+        return find("log_foreign", f"{folder}: {kind}")
+    if not hasattr(os, "geteuid"):  # Windows has no such modes
+        return Finding("log", "ok", f"the directory {folder}")
+    return _inspect_access(folder, status)
+
+
+def _inspect_access(folder: Path, status: os.stat_result) -> Finding:
+    values = {"folder": folder, "user": get_user()}
+    mode, is_own = stat.S_IMODE(status.st_mode), status.st_uid == os.geteuid()
+    owner = f"{folder} belongs to the user with id {status.st_uid}; this is {get_user()}"
+    if not is_own and os.geteuid():
+        return find("log_of_others", owner, **values)
+    if mode & _OTHERS_WRITE:
+        return find("log_mode", f"{folder}: others may write it (mode {mode:04o})", **values)
+    if mode & _FOR_OWNER != _FOR_OWNER:
+        text = f"{folder}: its owner may not use it (mode {mode:04o})"
+        return find("log_mode", text, **values)
+    if not is_own:
+        return find("log_of_root", owner, owner=status.st_uid)
+    return Finding("log", "ok", f"the directory {folder}, mode {mode:04o}")
+
+
+def _inspect_parent(folder: Path) -> Finding:
+    values = {"folder": folder.parent, "user": get_user()}
+    if not folder.parent.is_dir():
+        return find("log_no_parent", f"{folder}: there is no directory {folder.parent}", **values)
+    if not os.access(folder.parent, os.W_OK | os.X_OK):
+        return find("log_closed", f"{folder}: {folder.parent} may not be written to", **values)
+    return Finding(
+        "log", "ok", f"the directory {folder} is not there yet; the first event makes it"
+    )
+
+
+def _inspect_room(folder: Path, most_bytes: int) -> Finding | None:
+    parent = folder if folder.exists() else folder.parent
+    free = shutil.disk_usage(parent).free
+    if free >= most_bytes:
+        return None
+    text = f"{to_size(free)} free for {folder}; a log may take {to_size(most_bytes)}"
+    return find("log_no_room", text, folder=parent)
+
+
+def _read_anyway(folder: Path, owner: str) -> Sequence[LogContent]:
+    """Return what waits in a directory that processes do not use as it is, if it can be read."""
+    try:
+        return list(_read_all(folder, owner, [])) if not folder.is_symlink() else ()
+    except OSError as error:
+        if is_interruption(error):
+            raise
+        return ()
+
+
+def _read_all(folder: Path, owner: str, troubles: list[Finding]) -> Iterator[LogContent]:
+    """Yield what waits in each log of a store, and add what is wrong with their files."""
+    try:
+        paths = sorted(folder.iterdir())
+        expected = folder.stat().st_uid
+    except FileNotFoundError:
+        return
+    for path in paths:
+        name = parse_name(path.name)
+        if name is None or name.owner != owner:
+            continue
+        try:
+            found = _read(path, name, expected)
+        except FileNotFoundError:
+            continue  # its process has deleted it, with nothing left in it
+        except OSError as error:
+            if is_interruption(error):
+                raise
+            found = _find_closed(path, error.strerror or "cannot be read")
+        if isinstance(found, Finding):
+            troubles.append(found)
+        elif found is not None:
+            content, rejected = found
+            if rejected:
+                lines = f"{to_count(rejected, 'line')} of {path}"
+                no_events = "are no events" if rejected > 1 else "is no event"
+                troubles.append(find("log_damaged", f"{lines} {no_events}", file=path))
+            yield content
+
+
+def _find_closed(path: Path, reason: str) -> Finding:
+    return find("log_file_closed", f"{path}: {reason}", file=path, user=get_user())
+
+
+def _read(path: Path, name: Name, expected: int) -> Finding | tuple[LogContent, int] | None:
+    """Return what waits in a file, and how many lines are no events; None in one without a header.
+
+    Its process is about to write that, or was killed before. Raises OSError.
+    """
+    if not stat.S_ISREG(path.lstat().st_mode):
+        return find("log_file_foreign", f"{path} is not a regular file", file=path)
+    file = LogFile(str(path), 0, 0, 0)
+    try:
+        descriptor = file.open(os.O_RDONLY)
+        status = os.fstat(descriptor)
+        mode = stat.S_IMODE(status.st_mode)
+        if hasattr(os, "geteuid") and status.st_uid != expected:
+            return _find_closed(path, f"belongs to the user with id {status.st_uid}")
+        if os.name == "posix" and mode & _OWNER_ONLY != _OWNER_ONLY:
+            return _find_closed(path, f"its owner may not read and write it (mode {mode:04o})")
+        header = _read_header(descriptor)
+        parsed = parse_header(header)
+        if parsed is None:
+            text = f"{path}: not written by this package, or by another version of it"
+            return find("log_file_foreign", text, file=path)
+        if len(header) < HEADER_BYTES:
+            return None
+        is_running = is_locked(descriptor)
+        return _read_lines(Reader(descriptor, parsed), name.source, is_running=is_running)
+    finally:
+        file.close()
+
+
+def _read_header(file: int) -> bytes:
+    header, again = b"", None
+    for _ in range(_TRIES):
+        os.lseek(file, 0, os.SEEK_SET)
+        header, again = os.read(file, HEADER_BYTES), header
+        if header == again:
+            break
+    return header
+
+
+def _read_lines(reader: Reader, log: int, *, is_running: bool) -> tuple[LogContent, int]:
+    # The source of the header is that of the first line, unless the header is damaged.
+    source, first = reader.first[0], None
+    sizes: list[int] = []
+    age, now, looked_at = None, time.time(), 0
+    while events := reader.read(_MOST_EVENTS):
+        if first is None:
+            first = reader.index
+        for data in events[: max(_LOOKED_AT - looked_at, 0)]:
+            age = get_age(data, now) if age is None else age
+        looked_at += len(events)
+        sizes += [get_size((data,)) for data in events]
+        reader.skip(events)
+    return LogContent(log, is_running, source, first or 0, sizes, age), reader.rejected
