@@ -7,7 +7,6 @@ events), a new connection, new message ids, and a new thread when needed.
 from __future__ import annotations
 
 import os
-import sys
 from _weakref import ref  # by itself: `weakref` is a twentieth of the import time
 
 from whisperr._events.event import AnonymousUser, EventEncoder, Vetoed
@@ -19,7 +18,7 @@ from whisperr._process.identity import get_process
 from whisperr._process.interruption import belongs_to_caller
 from whisperr._process.logger import log
 from whisperr._process.real_clock import monotonic
-from whisperr._process.threads import is_after_exit
+from whisperr._process.threads import check_host, is_after_exit
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, QUEUE_FULL, CountedQueue, MemoryQueue
 from whisperr._secret import Secret
 from whisperr._version import __version__
@@ -78,12 +77,12 @@ class Pipeline:
         self._shared: SharedQueue | None = None
         if config.buffer is not None:
             self._open(config.buffer)
-        # What counts an event that the queue has taken; None: a queue of ours counts it itself.
-        counted = self.queue if isinstance(self.queue, CountedQueue) else None
-        self._count: Callable[[], object] | None = (
-            self.accounting.accept if counted is None else None
-        )
-        self._largest = 0 if counted is None else counted.largest
+        # What counts an event that the queue has taken; None: a queue of ours counts it itself,
+        # unless the event is larger than this.
+        self._count: Callable[[], object] | None = self.accounting.accept
+        self._largest = 0
+        if isinstance(self.queue, CountedQueue):
+            self._count, self._largest = None, self.queue.largest
         self._waiting = self.queue.__len__  # for every event: `len()` takes twice the time
         self._flush_explained = False
         self.encoder = EventEncoder(
@@ -96,10 +95,7 @@ class Pipeline:
         self.thread = DeliveryThread(self.scheduler, to_load(self._http))
         self.deferrals = Deferrals(config.max_queue_size, self.max_bytes, self.thread.wake_waiting)
         process_exit.register(self)
-        if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
-            from whisperr._process.uwsgi import check_host
-
-            check_host()
+        check_host()
         self._built = True
         # What a former process left, or what was reported while the queue was opened.
         if len(self.queue) or self.reporter.due() is not None:
@@ -151,10 +147,10 @@ class Pipeline:
         if self._count is not None:
             self._overflow(data, dropped)
             return dropped[-1] is not data
-        if len(data) > self._largest:  # a queue of ours has not counted it
+        if len(data) > self._largest:
             self.accounting.too_large(data, TOO_LARGE)
             return False
-        # Maybe this one as well, where other threads have added as many as there may be meanwhile.
+        # Maybe this one, too: other threads may have added as many as there may be meanwhile.
         self.accounting.lost(dropped, "queue_full", QUEUE_FULL)
         return True
 

@@ -40,3 +40,11 @@ def may_start() -> bool:
     that a new thread is refused (3.12), or its starter waits for ever (3.11).
     """
     return not sys.is_finalizing() and _exit_began_in != get_process()
+
+
+def check_host() -> None:
+    """Warn once if the server that runs this process lets no thread run."""
+    if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
+        from . import uwsgi
+
+        uwsgi.check_host()
