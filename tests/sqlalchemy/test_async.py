@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -110,6 +111,17 @@ class TestAwaited:
         run(database, work)
         assert database.execute("SELECT n FROM other ORDER BY n") == [(1,), (2,)]
         assert outbox.client.stats().not_accepted == {"not_stored": 1}
+
+    def test_a_call_that_is_refused_is_named_with_its_line(
+        self, outbox: Outbox, database: SQLDatabase, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        async def work(engine: AsyncEngine) -> None:
+            async with AsyncSession(engine) as session, session.begin():
+                assert await outbox.atrack(session, "user_1", "Bad Name") is None
+
+        run(database, work)
+        outbox.client.shutdown()  # reports
+        assert f"{Path(__file__).name}:" in caplog.text
 
     def test_tasks_of_one_loop_write_at_the_same_time(
         self, outbox: Outbox, postgres: SQLDatabase

@@ -265,7 +265,9 @@ def test_a_full_disk_is_reported_and_no_event_is_lost(
     assert isinstance(queue, LeasedQueue)
     store = queue._store
     assert isinstance(store, SQLiteStore)
-    store._session.read(lambda db, _: db.execute("PRAGMA max_page_count = 20"))
+    queue.poll()  # so that the file is there
+    session = store._session
+    queue._use(lambda: session.read(lambda db, _: db.execute("PRAGMA max_page_count = 20")), None)
     assert track(client, *range(1, 1_000)) < BOUND
     queue.poll()
     assert store.waiting < 1_000

@@ -193,21 +193,27 @@ def defer(
 
 
 def encode_now(
-    client: Whisperr, call: str, encode: Callable[[Pipeline], Encoded]
+    client: Whisperr,
+    call: str,
+    encode: Callable[[Pipeline], Encoded],
+    call_site: str | None = None,
 ) -> Encoded | None:
-    """Return what `encode` does for the client of now; None when it was rejected."""
+    """Return what `encode` does for the client of now; None when it was rejected.
+
+    `call_site` is where the call stands when that is not on the stack any more.
+    """
     pipeline = get_pipeline(client)
     if pipeline is None:
         return None
     if pipeline.closing:
-        pipeline.reject_closed(call)
+        pipeline.reject_closed(call, call_site)
         return None
     try:
         return encode(pipeline)
     except Exception as error:  # bad data, whatever it raises, is reported
         if is_interruption(error):
             raise
-        pipeline.reject(error, call)
+        pipeline.reject(error, call, call_site)
         return None
 
 

@@ -195,6 +195,11 @@ class LeasedQueue(Intake):
         """What waiting events take, in memory and in the store, in bytes."""
         return self._transit.held_bytes + self._store.waiting_bytes
 
+    @property
+    def stored(self) -> int:
+        """How many events are where they survive this process; those of all, as last seen."""
+        return super().stored + (len(self._stored_batch) if self._from_store else 0)
+
     # -- out of the store
 
     def _claim(self, max_events: int) -> Sequence[bytes]:

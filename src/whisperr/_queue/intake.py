@@ -171,6 +171,9 @@ class Intake(CountedQueue):
             more = more and self._use(adoption.move_some, otherwise=False, adds=True)
         self._may_adopt = more
         self._report_dropped(adoption.take_dropped())
+        problem = adoption.take_problem()
+        if problem is not None:
+            self._log_once("%s; what ended processes left in logs there waits; %s", problem)
         rejected = adoption.take_rejected()
         if rejected:
             self._accounting.lost_in_store(0, REJECTED, rejected)

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, MetaData, Table
 from sqlalchemy.orm import Session, scoped_session
 
 from whisperr._client import Whisperr, get_pipeline
+from whisperr._delivery.reporter import get_call_site
 from whisperr._events.identify import encode_identify
 from whisperr._integrations.client import get_client_factory
 from whisperr._integrations.deferred import defer, encode_now
@@ -164,17 +165,24 @@ class Outbox:
             raise _to_type_error(call, given)
         if not self.client.enabled:
             return None
+        call_site = get_call_site()  # in `run_sync` it is not on the stack
         chosen: str | None = await target.run_sync(
-            lambda sync: self._write(sync, call.removeprefix("a"), encode)
+            lambda sync: self._write(sync, call.removeprefix("a"), encode, call_site)
         )
         return chosen
 
-    def _write(self, target: Session | Connection, call: str, encode: Encode) -> str | None:
+    def _write(
+        self,
+        target: Session | Connection,
+        call: str,
+        encode: Encode,
+        call_site: str | None = None,
+    ) -> str | None:
         """Write the row now; while a test captures, let the event wait for the commit."""
         if OVERRIDES.pipeline is not None and isinstance(target, Session):
             return self._wait(target, call, encode)
         client = self.client
-        encoded = encode_now(client, call, encode)
+        encoded = encode_now(client, call, encode, call_site)
         pipeline = get_pipeline(client)
         if encoded is None or pipeline is None:
             return None
@@ -182,7 +190,7 @@ class Outbox:
         if OVERRIDES.pipeline is not None:  # of a connection no commit is seen
             accepted = pipeline.put(data)
         else:
-            accepted = pipeline.put_into(self._open(target, pipeline), data)
+            accepted = pipeline.put_into(self._open(target, pipeline), data, call_site)
         return chosen if accepted else None
 
     def _wait(self, session: Session, call: str, encode: Encode) -> str | None:

@@ -44,10 +44,15 @@ def whisperr_table(metadata: MetaData, schema: str | None = None) -> Table:
 
     Called again for the same `metadata` and `schema` it returns the same table. The other one, of
     dead letters, is made with it: `metadata.create_all(engine)` and Alembic's autogenerate see
-    both. Raises ValueError when `metadata` has another table of this name.
+    both. Raises ValueError when `metadata` has another table of this name, and TypeError when it is
+    something else.
 
     - `schema`: where the tables are; left out, the schema of `metadata`, if it has one.
     """
+    if not isinstance(metadata, MetaData):
+        raise TypeError(
+            f"metadata: must be a MetaData, such as Base.metadata, not {metadata!r:.80}"
+        )
     return make_tables(metadata, schema).events
 
 

@@ -35,6 +35,7 @@ class Adoption:
 
     - `dropped`: what the store dropped for room, until it is reported.
     - `rejected`: how many lines were no events, until that is reported.
+    - `problem`: why logs could not be looked at, until that is reported.
     """
 
     def __init__(self, logs: LeftLogs, store: AdoptingStore) -> None:
@@ -42,6 +43,7 @@ class Adoption:
         self._store = store
         self._current: LeftLog | None = None
         self.dropped: list[bytes] = []
+        self.problem: str | None = None
         self.rejected = 0
 
     def is_any_there(self) -> bool:
@@ -49,16 +51,21 @@ class Adoption:
         try:
             return self._logs.is_any_there()
         except StoreError:
-            return False  # `move_some` raises it, to be reported
+            return False  # `move_some` finds it again, to be reported
 
     def move_some(self) -> bool:
         """Move one group of events; return whether there may be more. Raises StoreError."""
-        if self._current is None:
-            self._current = self._logs.adopt()
-        left = self._current
-        if left is None:
+        try:
+            if self._current is None:
+                self._current = self._logs.adopt()
+            left = self._current
+            if left is None:
+                return False
+            number, events = left.claim(_MOST_MOVED_AT_ONCE)
+        except StoreError as error:  # of the logs; the store may work
+            self.problem = str(error)
+            self.close()
             return False
-        number, events = left.claim(_MOST_MOVED_AT_ONCE)
         if events:
             self.dropped += self._store.adopt(events, left.source, number)
             left.ack(len(events))
@@ -77,6 +84,11 @@ class Adoption:
         """Return what the store dropped for room, once."""
         dropped, self.dropped = self.dropped, []
         return dropped
+
+    def take_problem(self) -> str | None:
+        """Return why logs could not be looked at, once."""
+        problem, self.problem = self.problem, None
+        return problem
 
     def take_rejected(self) -> int:
         """Return how many lines were no events, once."""
