@@ -18,6 +18,7 @@ import pytest
 from tests.checkup.conftest import make_config
 from tests.http.raw_server import RawServer, answer
 from whisperr import Whisperr
+from whisperr._checkup import sqlite
 from whisperr._checkup.backlog import Backlog, inspect_backlog
 from whisperr._checkup.buffer import OutboxElsewhere, inspect_buffer
 from whisperr._checkup.hints import HINTS
@@ -157,6 +158,11 @@ class TestPlace:
     def test_a_directory_in_place_of_the_file(self, file: Path) -> None:
         file.mkdir()
         assert_wrong(inspect_quietly(file), "file_foreign")
+
+    def test_whose_file_it_is_is_known_while_an_application_is_writing_it(self, file: Path) -> None:
+        leave(file, 1)
+        file.write_bytes(file.read_bytes()[:5_000])  # the rest is on its way into it
+        assert sqlite._identify(str(file), file) is None
 
     @with_modes
     @pytest.mark.parametrize("end", ["", "-wal"])

@@ -492,7 +492,7 @@ class TestWrongUse:
 
     @pytest.mark.parametrize("client", [None, "wrk_secret"])
     def test_what_is_no_client_is_an_error(self, client: Any) -> None:
-        with pytest.raises(TypeError, match="metadata: must be a MetaData, such as Base.metadata"):
+        with pytest.raises(TypeError, match="metadata: must be a MetaData, such as Base"):
             whisperr_table(object())  # type: ignore[arg-type]  # that is the test
         with pytest.raises(TypeError, match="client: must be a Whisperr"):
             Outbox(client)

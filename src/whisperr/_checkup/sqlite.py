@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     Content = tuple[Backlog, int, dict[str, int] | None]
 
 _BUSY_TIMEOUT = 1.0
+_MAGIC = b"SQLite format 3\0"
+_HEADER_BYTES = 100
+_IN_HEADER = (60, 68)  # where its version and its application id stand
 _FOR_OTHERS = 0o077
 # The oldest events that are looked at for a time: an identify has none.
 _LOOKED_AT = 100
@@ -124,18 +127,28 @@ def _get_mode(status: os.stat_result) -> str:
 def _identify(path: str, real: Path) -> Finding | None:
     """Return why a file is not ours, from the file alone: what is in the log of SQLite is not read.
 
-    A file without an id is ours if it has no tables: they are in the log then, as the id is.
+    Its header says it, if it is a database. SQLite would take a file for damaged into which an
+    application is just copying that log.
     """
-    with closing(_connect(real, immutable=True)) as db:
-        ((application,),) = fetch_all(db, "PRAGMA application_id")
-        ((version,),) = fetch_all(db, "PRAGMA user_version")
-        if application != file.APPLICATION_ID:
-            if application or fetch_all(db, "SELECT 1 FROM sqlite_master LIMIT 1"):
-                return find("file_foreign", f"{path} is a database of something else")
-        elif version > file.SCHEMA_VERSION:
-            known = f"schema {version}, this one knows {file.SCHEMA_VERSION}"
-            return find("file_newer", f"{path}: written by a newer whisperr ({known})")
+    with real.open("rb") as opened:
+        header = opened.read(_HEADER_BYTES)
+    version, application = (int.from_bytes(header[at : at + 4], "big") for at in _IN_HEADER)
+    if not header.startswith(_MAGIC):
+        _has_any_table(real)  # it raises: SQLite says that it is no database
+    elif application != file.APPLICATION_ID:
+        # Without an id it is ours if it has no tables: they are in the log then, as the id is.
+        if application or _has_any_table(real):
+            return find("file_foreign", f"{path} is a database of something else")
+    elif version > file.SCHEMA_VERSION:
+        known = f"schema {version}, this one knows {file.SCHEMA_VERSION}"
+        return find("file_newer", f"{path}: written by a newer whisperr ({known})")
     return None
+
+
+def _has_any_table(real: Path) -> bool:
+    """Return whether the file has tables. Raises sqlite3.Error when it is no database."""
+    with closing(_connect(real, immutable=True)) as db:
+        return bool(fetch_all(db, "SELECT 1 FROM sqlite_master LIMIT 1"))
 
 
 def _connect(real: Path, *, immutable: bool) -> sqlite3.Connection:

@@ -148,7 +148,8 @@ class Relay:
             stats = client.stats()
             if store.failures >= _MOST_FAILURES or (stats.state == "paused" and not store.failures):
                 return stats.problem or "delivery pauses"
-            if stats.problem and not (is_told or store.stopping):
+            # Without rows under way it is what was said of some that the server has refused.
+            if stats.problem and store.under_way and not (is_told or store.stopping):
                 is_told = True
                 patience = _describe_patience(self._max_retries)
                 self._report(f"not delivered yet: {stats.problem}; {patience}")

@@ -101,6 +101,11 @@ class TableStore:
         return len(self._group) + (self._batch if self._more and not self._claimed else 0)
 
     @property
+    def under_way(self) -> int:
+        """How many rows are being sent, or wait to be sent again."""
+        return len(self._claimed)
+
+    @property
     def waiting_bytes(self) -> int:
         """The memory of the claimed rows that were not handed out yet, in bytes."""
         return get_size([row.data for row in self._group])
