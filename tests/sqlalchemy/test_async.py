@@ -112,6 +112,20 @@ class TestAwaited:
         assert database.execute("SELECT n FROM other ORDER BY n") == [(1,), (2,)]
         assert outbox.client.stats().not_accepted == {"not_stored": 1}
 
+    def test_a_session_that_was_made_with_the_info_of_another_one_writes_its_own(
+        self, outbox: Outbox, database: SQLDatabase
+    ) -> None:
+        async def work(engine: AsyncEngine) -> None:
+            async with AsyncSession(engine) as first:
+                track(outbox, first, 1)
+                await first.commit()
+            async with AsyncSession(engine, info=first.info) as second:
+                track(outbox, second, 2)
+                await second.commit()
+
+        run(database, work)
+        assert database.get_numbers() == [1, 2]
+
     def test_a_call_that_is_refused_is_named_with_its_line(
         self, outbox: Outbox, database: SQLDatabase, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     # A message id, and the bytes before and after the user; None: all are before it.
     Encoded = tuple[str | None, bytes, bytes | None]
+    Encode = Callable[["Pipeline"], Encoded]
 
 UNKNOWN = object()
 """Stands for a user that is named when the event is queued."""
@@ -180,9 +181,7 @@ def defer_identify(client: Whisperr, **details: object) -> DeferredEvent | None:
     return defer(client, "identify", encode)
 
 
-def defer(
-    client: Whisperr, call: str, encode: Callable[[Pipeline], Encoded]
-) -> DeferredEvent | None:
+def defer(client: Whisperr, call: str, encode: Encode) -> DeferredEvent | None:
     """Keep what `encode` returns until later; None when it was rejected or lost."""
     encoded = encode_now(client, call, encode)
     if encoded is None:
@@ -193,10 +192,7 @@ def defer(
 
 
 def encode_now(
-    client: Whisperr,
-    call: str,
-    encode: Callable[[Pipeline], Encoded],
-    call_site: str | None = None,
+    client: Whisperr, call: str, encode: Encode, call_site: str | None = None
 ) -> Encoded | None:
     """Return what `encode` does for the client of now; None when it was rejected.
 

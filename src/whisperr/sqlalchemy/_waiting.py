@@ -10,6 +10,7 @@ Threads: that of the session. The state of a session is in its `info`, and ends 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
+from weakref import ref
 
 from sqlalchemy import event
 
@@ -36,9 +37,14 @@ class WaitingEvents:
 
     def __init__(self, session: Session) -> None:
         self._waiting: list[_Waiting] = []
+        self._session = ref(session)
         event.listen(session, "before_commit", self._before_commit)
         event.listen(session, "after_commit", self._after_commit)
         event.listen(session, "after_transaction_end", self._after_end)
+
+    def is_of(self, session: Session) -> bool:
+        """Return whether these are of this session; another one may be made with its `info`."""
+        return self._session() is session
 
     def add(self, session: Session, deferred: DeferredEvent, sink: Sink | None) -> None:
         """Keep an event until the innermost transaction of the session ends."""
@@ -91,7 +97,7 @@ class WaitingEvents:
 def get_waiting_events(session: Session) -> WaitingEvents:
     """Return what waits in a session; the first call begins to listen to its commits."""
     found = session.info.get(_KEY)
-    if not isinstance(found, WaitingEvents):
+    if not (isinstance(found, WaitingEvents) and found.is_of(session)):
         found = session.info[_KEY] = WaitingEvents(session)
     return found
 
