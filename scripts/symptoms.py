@@ -37,6 +37,7 @@ from tests.http.test_connector import (  # noqa: E402  # the path comes first
     get_closed_address,
 )
 
+from whisperr import Whisperr  # noqa: E402  # likewise
 from whisperr.dev import Fault, LocalServer, faults  # noqa: E402  # likewise
 
 PAGE = ROOT / "docs" / "troubleshooting.md"
@@ -275,6 +276,8 @@ def full_disk() -> Iterator[Scene]:
     ):
         buffer = f"sqlite:///{folder}/events.db"
         options = {**scene.options, "buffer": buffer}
+        with Whisperr("wrk_symptoms", **options):
+            pass  # makes the file, while there is room
         yield scene._replace(options=options, until="in memory only", events=2_000, size=1_000)
 
 

@@ -55,7 +55,7 @@ def test_what_was_refused_is_replayed_and_arrives_with_its_id(
     assert (stats.accepted, stats.delivered, stats.dropped) == (1, 0, {"rejected": 1})
 
     (listed,) = json.loads(call(capsys, "list", "--json"))["dead_letters"]
-    assert (listed["kind"], listed["reason"], listed["status"]) == (
+    assert (listed["type"], listed["reason"], listed["status"]) == (
         *("payment_failed", "rejected"),
         400,
     )

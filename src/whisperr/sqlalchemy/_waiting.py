@@ -42,7 +42,7 @@ class WaitingEvents:
         event.listen(session, "after_commit", self._after_commit)
         event.listen(session, "after_transaction_end", self._after_end)
 
-    def is_of(self, session: Session) -> bool:
+    def belong_to(self, session: Session) -> bool:
         """Return whether these are of this session; another one may be made with its `info`."""
         return self._session() is session
 
@@ -97,7 +97,7 @@ class WaitingEvents:
 def get_waiting_events(session: Session) -> WaitingEvents:
     """Return what waits in a session; the first call begins to listen to its commits."""
     found = session.info.get(_KEY)
-    if not (isinstance(found, WaitingEvents) and found.is_of(session)):
+    if not (isinstance(found, WaitingEvents) and found.belong_to(session)):
         found = session.info[_KEY] = WaitingEvents(session)
     return found
 
