@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from threading import Event
 from typing import TYPE_CHECKING
 
 import pytest
@@ -393,6 +395,10 @@ class TestVanishedEvents:
         )
         for number in range(3):
             client.track("u", "e", {"n": number})
+        deadline = time.monotonic() + 30
+        while client.stats().unstored:  # the storer moves them
+            assert time.monotonic() < deadline
+            Event().wait(0.002)
         delete_all(processes)
         client.track("u", "e", {"n": 3})
         assert client.flush(30)
