@@ -82,7 +82,7 @@ class TestBothKinds:
         claimed = [[row.id for row in rows] for _, rows in (first, second, third)]
         assert claimed == [ids[:2], ids[2:4], ids[4:]]
         assert first[1][0].data.startswith(b'{"event_type"')
-        assert other.dead_letter(*first, REJECTED) == 2  # whoever knows the token
+        assert other.dead_letter(*first, REJECTED) == 2  # the token counts, not the relay
         assert ours.delete(*second) == 2
         other.release(*third)
         assert [row.id for row in ours.claim(10, LEASE)[1]] == ids[4:]
