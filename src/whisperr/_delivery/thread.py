@@ -9,7 +9,6 @@ that a step that fails every time neither spins nor fills a log.
 from __future__ import annotations
 
 import _thread
-import os
 import sys
 
 from whisperr._foreign import printable
@@ -281,13 +280,10 @@ class DeliveryThread:
             if threads.is_after_exit():
                 self._warn_once(_TOO_LATE, "nothing but flush() delivers its events")
             return pool is not None and pool.alive
-        if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
-            from whisperr._process.uwsgi import get_obstacle
-
-            obstacle = get_obstacle(sys.modules, os.getpid())
-            if obstacle is not None:
-                self._warn_once(obstacle)
-                return False
+        obstacle = threads.get_obstacle()
+        if obstacle is not None:
+            self._warn_once(obstacle)
+            return False
         return self._start()
 
     def _start(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import _thread
+import os
 import sys
 
 from .identity import get_process
@@ -40,6 +41,15 @@ def may_start() -> bool:
     that a new thread is refused (3.12), or its starter waits for ever (3.11).
     """
     return not sys.is_finalizing() and _exit_began_in != get_process()
+
+
+def get_obstacle() -> str | None:
+    """Return why the server that runs this process lets no thread start yet; None when it does."""
+    if "uwsgi" not in sys.modules:  # only there: other programs do not pay for the import
+        return None
+    from . import uwsgi
+
+    return uwsgi.get_obstacle(sys.modules, os.getpid())
 
 
 def check_host() -> None:

@@ -23,7 +23,7 @@ from whisperr._process.identity import get_process
 from whisperr._process.logger import log
 
 from .access import StoreAccess
-from .memory import EVENT_OVERHEAD_BYTES, QUEUE_FULL, CountedQueue
+from .memory import QUEUE_FULL, CountedQueue
 from .transit import Transit
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Intake(CountedQueue):
         self._clock = clock
         self._access = StoreAccess(self.first_retry, self.longest_retry, concurrent=concurrent)
         self._transit = Transit(max_events, max_bytes, log, clock)
-        self.largest = max_bytes - EVENT_OVERHEAD_BYTES
+        self.largest = self._transit.memory.largest
         self._log_report_at: dict[str, float] = {}
         self._adoption = adoption
         self._may_adopt = adoption is not None and adoption.is_any_there()

@@ -9,7 +9,6 @@ Threads: any thread may call `schedule` and `leave`, also in a signal handler; n
 
 from __future__ import annotations
 
-import os
 import sys
 from typing import TYPE_CHECKING
 from weakref import WeakSet
@@ -132,14 +131,13 @@ class Storer:
 
 
 def _may_start() -> bool:
-    if not threads.may_start():
+    if not threads.may_start() or threads.get_obstacle() is not None:
         return False
     if "uwsgi" not in sys.modules:  # only there: other programs do not pay for the import
         return True
-    from whisperr._process.uwsgi import get_obstacle, get_problem
+    from whisperr._process.uwsgi import get_problem
 
-    modules = sys.modules
-    return get_obstacle(modules, os.getpid()) is None and get_problem(modules) is None
+    return get_problem(sys.modules) is None
 
 
 class _OfProcess:

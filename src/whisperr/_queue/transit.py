@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from whisperr._events.batch import take_batch
 from whisperr.errors import StoreError
 
-from .memory import EVENT_OVERHEAD_BYTES, MemoryQueue, get_size
+from .memory import MemoryQueue, get_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -61,7 +61,6 @@ class Transit:
         self.stored_to = 0
         self.dropped: list[bytes] = []
         self.log_problem: str | None = None
-        self._max_bytes = max_bytes
         self._clock = clock
         # Whether events are added to memory, and what their positions there lack to their numbers.
         self._switching = RLock()
@@ -119,7 +118,7 @@ class Transit:
         log = self.log
         if log is None:
             return self.memory.put(data)
-        if len(data) + EVENT_OVERHEAD_BYTES > self._max_bytes:
+        if len(data) > self.memory.largest:
             return (data,)
         if self._uses_memory:
             return self._put_beside(log, data)

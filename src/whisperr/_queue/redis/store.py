@@ -68,9 +68,6 @@ class RedisStore:
     `source` names this process, from 0 to 2**63 - 1: that of its log, or a random number.
     """
 
-    # `append` and `adopt` may run while another method does.
-    concurrent_append = True
-
     def __init__(
         self,
         connection: Connection,

@@ -52,9 +52,6 @@ _FORGET_EVERY = 3_600.0
 class SQLiteStore:
     """The file, as one process uses it."""
 
-    # Every use of the connection is under one lock.
-    concurrent_append = False
-
     def __init__(
         self,
         path: str,
