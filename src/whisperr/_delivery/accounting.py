@@ -53,7 +53,7 @@ _END_FIRST = "let requests and transactions end before the client is shut down"
 class Stats(Frozen):
     """What one client did in this process so far; accepted = delivered + dropped + held.
 
-    Made from counters, without any I/O. With the Django outbox another process delivers, so that
+    Made from counters, without any I/O. With an outbox another process delivers, so that
     what was accepted stays `held` here.
 
     - `accepted`, `delivered`, `held`: events and identifies, counted. Those that wait for their
