@@ -53,20 +53,20 @@ soak: $(VENV)/with-test  ## Track through random faults, of servers and of store
 	$(BIN)/python -m tests.faults.soak --seconds $(or $(WHISPERR_SOAK_SECONDS),60) --seed $(or $(WHISPERR_SOAK_SEED),1)
 	$(BIN)/python -m tests.faults.store_soak --seconds $(or $(WHISPERR_SOAK_SECONDS),60) --seed $(or $(WHISPERR_SOAK_SEED),1)
 
-reliability: $(VENV)/with-test,hosts  ## Run every scenario of docs/reliability.md and write what came of it
+reliability: $(VENV)/with-test,hosts  ## Run every scenario of docs/about/reliability.md and write what came of it
 	$(BIN)/python -m scripts.reliability
 
-hosts: $(VENV)/with-test  ## End every host of docs/processes.md while an event waits, and write its table (HOSTS=--only uvicorn)
+hosts: $(VENV)/with-test  ## End every host of docs/delivery/processes.md while an event waits, and write its table (HOSTS=--only uvicorn)
 	$(BIN)/python -m scripts.hosts $(HOSTS)
 
 matrix-django:  ## Run the tests of the Django integration on every Django that it supports
 	$(PYTHON) -m scripts.django_matrix
 
-upgrade: $(VENV)/with-nothing  ## Compare with the published 0.2.1, run its tests, and write docs/upgrading.md
+upgrade: $(VENV)/with-nothing  ## Compare with the published 0.2.1, run its tests, and write docs/start/upgrade.md
 	$(BIN)/python -m scripts.upgrade --write
 	$(BIN)/python -m scripts.upgrade.suite
 
-bench: $(VENV)/with-nothing  ## Measure beside other packages and write docs/performance.md (BENCH=--quick for a look)
+bench: $(VENV)/with-nothing  ## Measure beside other packages and write docs/about/performance.md (BENCH=--quick for a look)
 	$(BIN)/python -m benchmarks $(BENCH)
 
 fleet: $(VENV)/with-nothing  ## Simulate 10,000 processes through outages and draw docs/operations

@@ -1,8 +1,8 @@
 """The command: `python -m benchmarks [--quick] [--base REVISION] [--cases …] [--packages …]`.
 
 A full run keeps its figures in benchmarks/results.json, case by case, and writes
-docs/performance.md and the table of docs/durability.md from them. A run of some cases replaces
-those. The figures of quick runs and of single packages are only printed.
+docs/about/performance.md and the table of docs/delivery/durability.md from them. A run of some
+cases replaces those. The figures of quick runs and of single packages are only printed.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> int:
     print("\n".join(to_bar_lines(cases)))
     if results is not None:
         page.write(results)
-        print("wrote benchmarks/results.json, docs/performance.md and docs/durability.md")
+        print("wrote benchmarks/results.json, about/performance.md and delivery/durability.md")
     return 1 if _count_our_faults(cases) else 0
 
 

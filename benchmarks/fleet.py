@@ -3,7 +3,7 @@
     python -m benchmarks.fleet [--processes N] [--seed N] [--write]
 
 The real scheduler runs in 10,000 simulated processes (`fleet_process`). `--write` rewrites the
-figures and the drawing of docs/operations.md.
+figures and the drawing of docs/delivery/operations.md.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from benchmarks.fleet_run import EVENTS_PER_SECOND, Fleet, Result, Scenario
 from benchmarks.fleet_server import Trouble
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "operations.md"
-DRAWING = ROOT / "docs" / "operations.svg"
+PAGE = ROOT / "docs" / "delivery" / "operations.md"
+DRAWING = ROOT / "docs" / "delivery" / "operations.svg"
 BEGIN, END = "<!-- fleet: written by `make fleet` -->", "<!-- /fleet -->"
 
 PROCESSES = 10_000
@@ -86,7 +86,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--processes", type=int, default=PROCESSES)
     parser.add_argument("--seed", type=int, default=SEED)
-    parser.add_argument("--write", action="store_true", help="write docs/operations.md")
+    parser.add_argument("--write", action="store_true", help="write docs/delivery/operations.md")
     given = parser.parse_args()
     logging.getLogger("whisperr").disabled = True  # thousands of processes would report one outage
     fleet_scenarios = scenarios(given.processes)

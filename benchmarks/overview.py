@@ -88,7 +88,7 @@ def _show(cases: dict[str, Any], case: str, figure: str, row: str = OURS) -> str
 
 
 def to_cost_lines(results: dict[str, Any]) -> list[str]:
-    """Return the table of docs/durability.md: what a call costs with each buffer."""
+    """Return the table of docs/delivery/durability.md: what a call costs with each buffer."""
     names = ("p50", "p99", "p999")
     lines = ["| buffer | p50 | p99 | p99.9 |", "|---|---|---|---|"]
     cases = results["cases"]
@@ -99,4 +99,4 @@ def to_cost_lines(results: dict[str, Any]) -> list[str]:
     machine, run = results["machine"], results["runs"]["buffers"]
     where = f"{machine['cores']} cores, {machine['system']}, {machine['python']}"
     how = f"Medians of {run['rounds']} processes for each row, which deliver the events meanwhile"
-    return [*lines, "", f"{how}; {where}. [Performance](performance.md) has the ranges."]
+    return [*lines, "", f"{how}; {where}. [Performance](../about/performance.md) has the ranges."]

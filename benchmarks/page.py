@@ -1,4 +1,4 @@
-"""Writes docs/performance.md, its drawings and the table of docs/durability.md from kept figures.
+"""Writes docs/about/performance.md, its drawings and a table of docs/delivery/durability.md.
 
 python -m benchmarks.page
 """
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-PAGE = ROOT / "docs" / "performance.md"
-PLOTS = ROOT / "docs" / "performance"
-DURABILITY = ROOT / "docs" / "durability.md"
+PAGE = ROOT / "docs" / "about" / "performance.md"
+PLOTS = ROOT / "docs" / "about" / "performance"
+DURABILITY = ROOT / "docs" / "delivery" / "durability.md"
 COSTS = "<!-- costs: written by `make bench` -->\n", "<!-- /costs -->"
 
 _HEAD = """\

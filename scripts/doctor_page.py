@@ -1,4 +1,4 @@
-"""Write the samples and the table of fixes of docs/doctor.md. A test compares them with the code.
+"""Write the samples and the table of fixes of docs/trouble/doctor.md; a test compares them.
 
 The samples are what the command prints here, against the local server; what differs from machine
 to machine, such as versions and times, is replaced by usual values.
@@ -29,7 +29,7 @@ from whisperr.dev import LocalServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "doctor.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "trouble" / "doctor.md"
 MARK = "written by `python scripts/doctor_page.py`, compared by a test"
 PARTS = ("well", "wrong", "fixes")
 KEY = "wrk_sample"

@@ -1,4 +1,4 @@
-"""Write the table of docs/options.md from `whisperr._options`. A test compares the two."""
+"""Write the table of docs/reference/options.md from `whisperr._options`; a test compares them."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 from whisperr._integrations.client import get_setting_name
 from whisperr._options import OPTIONS, Option
 
-PAGE = Path(__file__).resolve().parent.parent / "docs" / "options.md"
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "options.md"
 START = "<!-- options: written by `python scripts/options_table.py`, compared by a test -->\n"
 END = "<!-- /options -->"
-_PAGE_NAME = re.compile(r"docs/(\w+)\.md")
+_PAGE_NAME = re.compile(r"\bdocs/([a-z-]+)/([a-z-]+)\.md\b")
 _VARIABLE = re.compile(r"`(WHISPERR_[A-Z_]+)`")
 
 
@@ -40,7 +40,7 @@ def get_variable(option: Option) -> str | None:
 def get_meaning(option: Option) -> str:
     """Return what an option means, without the variable, which has a column of its own."""
     parts = [part for part in option.meaning.split("; ") if _VARIABLE.search(part) is None]
-    return _PAGE_NAME.sub(r"[\1](\1.md)", "; ".join(parts))
+    return _PAGE_NAME.sub(r"[\2](../\1/\2.md)", "; ".join(parts))
 
 
 def to_code(default: object) -> str:

@@ -1,4 +1,4 @@
-"""Measure how many events relays deliver from a real PostgreSQL; write it into docs/durability.md.
+"""Measure how many events relays deliver from a real PostgreSQL, for docs/delivery/durability.md.
 
     python scripts/outbox_throughput.py --write          all that the page shows, for minutes
     python scripts/outbox_throughput.py --relays 4 --rows 1000000 --kill-every 5 --old-snapshot
@@ -28,7 +28,7 @@ from tests.postgres_server import PostgresServer, why_not  # noqa: E402  # likew
 if TYPE_CHECKING:
     from tests.postgres_server import Database
 
-PAGE = ROOT / "docs" / "durability.md"
+PAGE = ROOT / "docs" / "delivery" / "durability.md"
 START = "<!-- relays: written by `python scripts/outbox_throughput.py --write` -->\n"
 END = "<!-- /relays -->"
 LIMIT = 1_800.0

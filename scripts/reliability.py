@@ -1,4 +1,4 @@
-"""Runs every scenario and writes docs/reliability.md: the promises, their tests, the results.
+"""Runs every scenario and writes docs/about/reliability.md: the promises, their tests, the results.
 
     make reliability
 
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 from scripts.scenarios import SCENARIOS, Scenario
 
 ROOT = Path(__file__).resolve().parent.parent
-PAGE = ROOT / "docs" / "reliability.md"
+PAGE = ROOT / "docs" / "about" / "reliability.md"
 REPOSITORY = ".."
 
 HEAD = """\

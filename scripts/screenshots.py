@@ -1,4 +1,4 @@
-"""Make the screenshots of docs/local-development.md: a day of events in a real browser.
+"""Make the screenshots of docs/develop/local-server.md: a day of events in a real browser.
 
 Needs `pip install -e '.[browser]'` and Chromium at /usr/bin/chromium, or named by CHROMIUM.
 """
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from whisperr.dev._console.demo import DayCall
 
-FOLDER = Path(__file__).resolve().parent.parent / "docs" / "screenshots"
+FOLDER = Path(__file__).resolve().parent.parent / "docs" / "develop" / "screenshots"
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
 FLAGS = [
     "--headless",

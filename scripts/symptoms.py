@@ -1,4 +1,4 @@
-"""Causes every fault of docs/troubleshooting.md, and writes the log lines of that page.
+"""Causes every fault of docs/trouble/symptoms.md, and writes the log lines of that page.
 
     python -m scripts.symptoms            # all faults, and the page
     python -m scripts.symptoms tls dns    # some, without the page
@@ -40,7 +40,7 @@ from tests.http.test_connector import (  # noqa: E402  # the path comes first
 from whisperr import Whisperr  # noqa: E402  # likewise
 from whisperr.dev import Fault, LocalServer, faults  # noqa: E402  # likewise
 
-PAGE = ROOT / "docs" / "troubleshooting.md"
+PAGE = ROOT / "docs" / "trouble" / "symptoms.md"
 MARK = re.compile(r"<!-- record: (\w+) -->\n.*?<!-- /record -->", re.DOTALL)
 DAY = 86_400
 # Longer than version 0.2.1 or any earlier state took for its first record.

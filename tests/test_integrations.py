@@ -1,4 +1,4 @@
-"""Our own integrations keep the duties that docs/integrations.md gives to any integration."""
+"""Our integrations keep the duties that docs/frameworks/write-your-own.md gives to all."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PACKAGE = Path(whisperr.__file__).parent
 ROOT = Path(__file__).resolve().parents[1]
-PAGE = (ROOT / "docs" / "integrations.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "frameworks" / "write-your-own.md").read_text(encoding="utf-8")
 DUTIES = re.findall(r"^- \[ \] \*\*(.+?)\*\*", PAGE, re.MULTILINE)
 # What each integration needs besides the standard library.
 NEEDED: dict[str, set[str]] = {
@@ -518,5 +518,5 @@ class TestEnds:
 def test_an_integration_has_a_guide(integration: str) -> None:
     """Proven: by the tests of its folder as well; tests/docs/test_guides.py runs the guide."""
     rows = [line for line in PAGE.splitlines() if f"`whisperr.{integration}`" in line]
-    (guide,) = re.findall(r"\]\((\w+\.md)\)", rows[0])
-    assert (ROOT / "docs" / guide).is_file()
+    (guide,) = re.findall(r"\]\(([\w./-]+\.md)\)", rows[0])
+    assert (ROOT / "docs" / "frameworks" / guide).is_file()

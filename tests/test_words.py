@@ -2,7 +2,7 @@
 
 Each row of WORDS is a pattern, the word to use instead, and the exceptions with their reasons. An
 exception is a pattern too: a hit is allowed when the exception matches in the line of the hit, or
-in `path: line`. The terms themselves are defined in docs/glossary.md.
+in `path: line`. The terms themselves are defined in docs/reference/glossary.md.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Word(NamedTuple):
     allowed: dict[str, str] = {}  # noqa: RUF012  # a default that nothing changes
 
 
-HISTORY = {r"^docs/decisions/|^CHANGELOG.md": "it names what was replaced"}
+HISTORY = {r"^docs/about/decisions/|^CHANGELOG.md": "it names what was replaced"}
 
 WORDS = (
     Word(r"\bdoors?\b", "integration"),

@@ -1,4 +1,4 @@
-"""Tries every host of docs/processes.md with SIGTERM and one waiting event; writes its table.
+"""Ends every host of docs/delivery/processes.md while one event waits; writes its table.
 
 `make hosts` makes pinned environments for them, once, under `.venvs/hosts`. With `--only TEXT` it
 tries the hosts whose names have that text, and writes nothing. Exits with 0 when each did what

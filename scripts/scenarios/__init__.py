@@ -1,7 +1,8 @@
 """Lists what can happen to a client, what is promised then, and which tests show it.
 
-Data only: `reliability.py` runs the tests and writes docs/reliability.md. A test compares the page
-with these modules and checks that every named test exists. The page has the groups in this order.
+Data only: `reliability.py` runs the tests and writes docs/about/reliability.md. A test compares
+the page with these modules and checks that every named test exists. The page has the groups in
+this order.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "36 servers and workers get `SIGTERM` while an event waits",
-            "it arrives, by itself or with the lines of [the page](processes.md)",
+            "it arrives, by itself or with the lines of [the page](../delivery/processes.md)",
             (f"{HOSTS}/test_trials.py",),
         ),
         Scenario(

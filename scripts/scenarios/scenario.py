@@ -1,4 +1,4 @@
-"""Defines what a row of docs/reliability.md consists of."""
+"""Defines what a row of docs/about/reliability.md consists of."""
 
 from __future__ import annotations
 

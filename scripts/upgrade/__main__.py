@@ -1,4 +1,4 @@
-"""The command: `python -m scripts.upgrade [--write]`, which compares, and writes docs/upgrading.md.
+"""The command: `python -m scripts.upgrade [--write]` compares, and writes docs/start/upgrade.md.
 
 Installs the published package and this checkout side by side, runs the same programs under both,
 and prints what differs. Exits with 1 when a difference has no note that says what to do.
@@ -18,7 +18,7 @@ from scripts.upgrade.suite import run_suite
 def main() -> int:
     """Compare, print, and write the page if asked to."""
     parser = argparse.ArgumentParser(description="Compare with the published package.")
-    parser.add_argument("--write", action="store_true", help="write docs/upgrading.md")
+    parser.add_argument("--write", action="store_true", help="write docs/start/upgrade.md")
     given = parser.parse_args()
     published, current = get_published(), get_current()
     results = compare(published, current)

@@ -1,4 +1,4 @@
-"""Writes docs/upgrading.md from the comparison and from the run of the published tests."""
+"""Writes docs/start/upgrade.md from the comparison and from the run of the published tests."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from scripts.upgrade.compare import Compared
 
-PAGE = ROOT / "docs" / "upgrading.md"
+PAGE = ROOT / "docs" / "start" / "upgrade.md"
 
 _HEAD = f"""\
 # Upgrading from {PUBLISHED}
@@ -31,7 +31,8 @@ Most programs need no change: the README of {PUBLISHED} works as it stands. Look
    agreed.
 3. `shutdown()` is final: calls after it are dropped and reported. Where the process goes on, as in
    a serverless handler that runs again, call `flush()`.
-4. Tests that pass a fake `transport=` fail with an error. Use [`whisperr.testing`](testing.md).
+4. Tests that pass a fake `transport=` fail with an error. Use
+   [`whisperr.testing`](../develop/testing.md).
 5. Imports from `whisperr.client` and `whisperr.transport` fail with an error. Import from
    `whisperr`.
 6. The environment is read: `WHISPERR_DISABLED=1` switches a client off, `WHISPERR_BASE_URL` leads
@@ -40,13 +41,13 @@ Most programs need no change: the README of {PUBLISHED} works as it stands. Look
 7. `os.environ["WHISPERR_API_KEY"]` in settings still fails where there is no variable. Remove the
    line: the variable is read by itself, and commands then run without a key.
 8. Losses and pauses are logged as warnings of the logger `whisperr`. If you count log lines, see
-   [logging.md](logging.md).
+   [logging.md](../trouble/logging.md).
 9. Data that {PUBLISHED} lost silently now arrives or is reported. Expect new reports on the first
    day.
 
 To find wrong calls before they reach production, run your tests with `strict=True`
-([testing.md](testing.md)). To look at what you send, run `whisperr dev -- python app.py`
-([local-development.md](local-development.md)).
+([testing.md](../develop/testing.md)). To look at what you send, run `whisperr dev -- python app.py`
+([local-server.md](../develop/local-server.md)).
 
 The tables below come from programs that ran under {PUBLISHED} and under this version, each against
 a local server.

@@ -1,6 +1,6 @@
 """The facts of the ingestion service: paths, headers, names, limits, and the class of each status.
 
-Pure. "CONTRACT" in comments of this package means docs/contract.md.
+Pure. "CONTRACT" in comments of this package means docs/reference/contract.md.
 """
 
 from __future__ import annotations

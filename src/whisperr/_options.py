@@ -1,8 +1,9 @@
 """Defines every option of the client, once: its name, default, meaning and rule.
 
 `Config` holds the checked values of one client; `OVERRIDES` is what tests set in place of them. The
-table of docs/options.md and the settings of Django and Flask are derived from OPTIONS. Pure,
-apart from reading the environment and warning about a publishable key or an unencrypted address.
+table of docs/reference/options.md and the settings of Django and Flask are derived from OPTIONS.
+Pure, apart from reading the environment and warning about a publishable key or an unencrypted
+address.
 """
 
 from __future__ import annotations
@@ -193,7 +194,7 @@ OPTIONS = (
         None,
         "Where events are held instead of memory: a URL (`sqlite:////path`, `redis://host`) or "
         "an object; in Django also `django`, the outbox; falls back to `WHISPERR_BUFFER`; see "
-        "docs/durability.md and docs/extending.md",
+        "docs/delivery/durability.md and docs/delivery/extending.md",
         (_BUFFERS, _is_buffer, same),
     ),
     Option(

@@ -1,8 +1,8 @@
 """The ASGI integration: `request.state.whisperr`, and delivery before a server's shutdown ends.
 
-It needs no framework. The guide is docs/asgi.md. Servers such as uvicorn end on SIGTERM without
-running `atexit`; the last thing that they run is the lifespan protocol. Not every framework speaks
-it (Django refuses it), so it is answered here.
+It needs no framework. The guide is docs/frameworks/asgi.md. Servers such as uvicorn end on SIGTERM
+without running `atexit`; the last thing that they run is the lifespan protocol. Not every framework
+speaks it (Django refuses it), so it is answered here.
 
 Threads: runs in the event loop, of asyncio or trio; waiting for delivery happens in other threads.
 """

@@ -8,7 +8,7 @@
 
 Between two invocations nothing runs, not even threads, and the environment may end without notice,
 so each invocation delivers what it tracked, within the time that it has left. This module needs no
-package: the context is what Lambda passes. The guide is docs/aws_lambda.md.
+package: the context is what Lambda passes. The guide is docs/frameworks/functions.md.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Names are constants; properties are typed dictionaries with their allowed values. They help editors
 and type checkers only: the client accepts any event with any properties. The names have to be
-registered with Whisperr first; docs/billing.md is the guide, and a test compares it with this.
+registered with Whisperr first; docs/billing/events.md is the guide, which a test compares.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
     Whisperr(buffer="redis://localhost:6379/0?stream=whisperr")
 
 They say where events wait. Each process that uses a client opens the queue for itself. Which buffer
-to choose, and what each promises: docs/durability.md.
+to choose, and what each promises: docs/delivery/durability.md.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@
         current.track("export_failed")
 
 Celery ends its pool processes with `os._exit`, which runs no `atexit` functions; the signal
-`worker_process_shutdown` is the last that runs. The guide is docs/celery.md.
+`worker_process_shutdown` is the last that runs. The guide is docs/frameworks/celery.md.
 """
 
 from __future__ import annotations

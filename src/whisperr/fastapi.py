@@ -8,7 +8,7 @@
     async def upgrade(whisperr: Tracker) -> dict[str, str]:
         whisperr.track("plan_upgraded")
 
-The middleware is the one of `whisperr.asgi`; the guide is docs/asgi.md.
+The middleware is the one of `whisperr.asgi`; the guide is docs/frameworks/asgi.md.
 """
 
 from __future__ import annotations

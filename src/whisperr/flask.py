@@ -8,7 +8,8 @@
     def upgrade():
         current.track("plan_upgraded")
 
-One client for each application, made from `WHISPERR_*` in its config. The guide is docs/flask.md.
+One client for each application, made from `WHISPERR_*` in its config. The guide is
+docs/frameworks/flask.md.
 
 `Whisperr` is here the extension, as Flask's extensions are called. The client, `whisperr.Whisperr`,
 is called `Client` in this module.

@@ -9,7 +9,7 @@
         return "done"
 
 After the answer the instance may get no CPU time, and it may end without notice. This module needs
-no package. The guide is docs/aws_lambda.md.
+no package. The guide is docs/frameworks/functions.md.
 """
 
 from __future__ import annotations

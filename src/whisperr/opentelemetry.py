@@ -5,7 +5,7 @@
     client = Whisperr(before_send=add_trace_id)
 
 `before_send` runs in the calling thread, where the current span is. The guide is
-docs/opentelemetry.md.
+docs/frameworks/opentelemetry.md.
 """
 
 from __future__ import annotations

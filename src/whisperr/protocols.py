@@ -1,6 +1,6 @@
 """What a client can be given in place of its own parts: `buffer=` and `transport=`.
 
-The guide with a worked example of each is docs/extending.md.
+The guide with a worked example of each is docs/delivery/extending.md.
 """
 
 from __future__ import annotations

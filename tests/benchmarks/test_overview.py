@@ -1,4 +1,4 @@
-"""The sentences that say what the figures mean, and the table of docs/durability.md."""
+"""The sentences that say what the figures mean, and the table of docs/delivery/durability.md."""
 
 from __future__ import annotations
 

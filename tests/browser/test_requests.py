@@ -194,7 +194,7 @@ class TestList:
         assert not page.locator("#filter-error").is_visible()
 
     def test_the_terms_of_the_guide_are_in_the_grammar(self, page: Page) -> None:
-        guide = Path(__file__).parents[2] / "docs" / "local-development.md"
+        guide = Path(__file__).parents[2] / "docs" / "develop" / "local-server.md"
         section = guide.read_text(encoding="utf-8").partition("The filter has other fields here:")[
             2
         ]

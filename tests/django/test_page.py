@@ -1,4 +1,4 @@
-"""docs/django.md holds: every block of Python runs, and does what the page says."""
+"""docs/frameworks/django.md holds: every block of Python runs, and does what the page says."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from tests.django.site import Site
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "django.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "frameworks" / "django.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 PYTHON = [text for kind, text in BLOCKS if kind == "python"]
@@ -59,7 +59,7 @@ def files(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
         name = get_module_name(block)
         module = made.setdefault(name, ModuleType(name))
         monkeypatch.setitem(sys.modules, name, module)
-        place = f"docs/django.md, block {number + 1}"
+        place = f"docs/frameworks/django.md, block {number + 1}"
         exec(compile(block, place, "exec", dont_inherit=True), vars(module))
     return made
 
@@ -206,6 +206,6 @@ def test_every_link_leads_somewhere() -> None:
 
 
 def test_the_supported_versions_are_those_that_are_tested() -> None:
-    matrix = (PAGE.parent.parent / "scripts" / "django_matrix.py").read_text(encoding="utf-8")
+    matrix = (PAGE.parents[2] / "scripts" / "django_matrix.py").read_text(encoding="utf-8")
     tested = re.findall(r'^    "(\d+\.\d+)": \(', matrix, re.MULTILINE)
     assert f"Django {', '.join(tested[:-1])} and {tested[-1]}, under" in TEXT

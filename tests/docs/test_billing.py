@@ -1,4 +1,4 @@
-"""docs/billing.md has the events, properties and lists of `whisperr.billing`, and no others."""
+"""docs/billing/events.md has the events, properties and lists of `whisperr.billing`, no others."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tests.docs.page import get_names, get_rows, paste
 from whisperr import BillingEvent, Whisperr, billing
 from whisperr.testing import capture
 
-PAGE = "docs/billing.md"
+PAGE = "docs/billing/events.md"
 EVENTS = get_rows(PAGE, "The events")
 SHARED = set(get_type_hints(billing.BillingProperties))
 CONSTANTS = {name: value for name, value in vars(BillingEvent).items() if name.isupper()}

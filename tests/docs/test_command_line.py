@@ -1,4 +1,4 @@
-"""docs/command-line.md: its commands run, and its tables are those of the code."""
+"""docs/develop/command-line.md: its commands run, and its tables are those of the code."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from whisperr.errors import Loss
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGE = "docs/command-line.md"
+PAGE = "docs/develop/command-line.md"
 YESTERDAY = f"{datetime.now(timezone.utc) - timedelta(days=1):%Y-%m-%d}"
 SEGMENT = {
     "type": "track",
@@ -161,7 +161,7 @@ def test_the_actions_and_reasons_of_dead_letters_are_those_of_the_code() -> None
     assert re.findall(r"^\| `(\w+)` \|", text, re.MULTILINE) == list(actions.choices or ())
     row = next(line for line in text.splitlines() if line.startswith("| `--reason`"))
     assert tuple(re.findall("`([a-z_]+)`", row)) == REASONS
-    durability = " ".join(get_text("docs/durability.md").split())
+    durability = " ".join(get_text("docs/delivery/durability.md").split())
     assert f"At most {MOST:,} are kept, and at most {MOST_BYTES >> 20} MiB, for" in durability
     assert f"MiB, for {LONGEST_AGE_DAYS} days" in durability
     assert set(REASONS) <= set(re.findall(r"\| `(\w+)` \| (?:an|all) ", durability))

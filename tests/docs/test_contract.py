@@ -1,4 +1,4 @@
-"""docs/contract.md and the code state the same facts, wherever both state one."""
+"""docs/reference/contract.md and the code state the same facts, wherever both state one."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from whisperr.testing import MemoryTransport
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PAGE = get_text("docs/contract.md")
+PAGE = get_text("docs/reference/contract.md")
 EXAMPLES = [json_loads()(text) for text in re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)]
 # "CONTRACT, Event" cites a section, "(CONTRACT: capped at 60 s)" a fact.
 CITATION = re.compile(r"CONTRACT(?:, (?P<section>\w+))?(?:: (?P<fact>[^)\n\"]+))?")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import runpy
 from typing import TYPE_CHECKING, Any
@@ -113,7 +114,7 @@ class TestIdentify:
     @pytest.mark.parametrize("name", IDENTIFY)
     def test_the_docstring_and_the_page_about_testing_name_it(self, name: str) -> None:
         assert re.search(rf"\b{name}\b", inspect.getdoc(Whisperr.identify) or "")
-        assert f"{name}=" in get_text("docs/testing.md")
+        assert f"{name}=" in get_text("docs/develop/testing.md")
 
     @pytest.mark.parametrize("name", IDENTIFY)
     def test_the_encoder_refuses_a_wrong_type(self, name: str) -> None:
@@ -174,19 +175,19 @@ class TestIdentify:
 
 
 def test_every_integration_is_in_the_tables() -> None:
-    duties = get_text("docs/integrations.md")
+    duties = get_text("docs/frameworks/write-your-own.md")
     public = {path.stem for path in SOURCE.iterdir() if not path.name.startswith("_")}
     guides = {
         name: guide
         for line in duties.splitlines()
         for name in re.findall(r"`whisperr\.(\w+)`", line)
-        for guide in re.findall(r"\]\((\w+\.md)\)", line)
+        for guide in re.findall(r"\]\(([\w./-]+\.md)\)", line)
     }
     for name in public - OTHER_PUBLIC_MODULES - {"django", "py"}:
         assert name in guides, name
-        assert f"(docs/{guides[name]})" in get_text("README.md"), name
+        assert os.path.normpath(f"docs/frameworks/{guides[name]}") in get_text("README.md"), name
         if name != "opentelemetry":  # it has no processes
-            assert guides[name] in get_text("docs/processes.md"), name
+            assert guides[name].split("/")[-1] in get_text("docs/delivery/processes.md"), name
 
 
 def test_the_versions_of_python_are_those_of_the_classifiers() -> None:
@@ -201,7 +202,9 @@ def test_the_versions_of_python_are_those_of_the_classifiers() -> None:
 
 def test_the_versions_of_django_are_those_of_the_matrix() -> None:
     matrix = runpy.run_path(str(ROOT / "scripts" / "django_matrix.py"))["PYTHONS"]
-    line = next(line for line in get_text("docs/django.md").splitlines() if "under WSGI" in line)
+    line = next(
+        line for line in get_text("docs/frameworks/django.md").splitlines() if "under WSGI" in line
+    )
     assert re.findall(r"\d+\.\d+", line) == list(matrix)
     lowest = re.search(r'^django = \["django>=(.+)"\]', PROJECT, re.MULTILINE)
     assert lowest is not None

@@ -1,4 +1,4 @@
-"""docs/decisions: every decision has a date, a context, a decision and consequences."""
+"""docs/about/decisions: every decision has a date, a context, a decision and consequences."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import pytest
 
 from tests.docs.page import ROOT, get_text
 
-FOLDER = ROOT / "docs" / "decisions"
+FOLDER = ROOT / "docs" / "about" / "decisions"
 PAGES = sorted(path.name for path in FOLDER.glob("*.md") if path.name != "README.md")
 PARTS = ("**Context**: ", "**Decision**: ", "**Consequences**: ")
 
 
 def get_decisions(page: str) -> list[str]:
-    return re.split(r"^## ", get_text(f"docs/decisions/{page}"), flags=re.MULTILINE)[1:]
+    return re.split(r"^## ", get_text(f"docs/about/decisions/{page}"), flags=re.MULTILINE)[1:]
 
 
 def test_the_index_names_every_page() -> None:
-    assert re.findall(r"^\| \[([\w.]+)\]", get_text("docs/decisions/README.md"), re.MULTILINE)
-    linked = set(re.findall(r"\]\((\w+\.md)\)", get_text("docs/decisions/README.md")))
+    assert re.findall(r"^\| \[([\w.]+)\]", get_text("docs/about/decisions/README.md"), re.MULTILINE)
+    linked = set(re.findall(r"\]\((\w+\.md)\)", get_text("docs/about/decisions/README.md")))
     assert linked == set(PAGES)
 
 

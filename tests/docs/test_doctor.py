@@ -1,4 +1,4 @@
-"""docs/doctor.md holds: samples and fixes are those of the code, commands are understood."""
+"""docs/trouble/doctor.md holds: samples and fixes are the code's, commands are understood."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from whisperr._checkup.findings import Finding
 from whisperr._checkup.hints import HINTS
 from whisperr._cli.main import make_parser
 
-PAGE = "docs/doctor.md"
+PAGE = "docs/trouble/doctor.md"
 TEXT = get_text(PAGE)
 
 

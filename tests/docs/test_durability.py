@@ -1,4 +1,4 @@
-"""docs/durability.md holds: its code runs, its figures are those of the code."""
+"""docs/delivery/durability.md holds: its code runs, its figures are those of the code."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tests.redis_server import RedisServer
 
-PAGE = get_text("docs/durability.md")
+PAGE = get_text("docs/delivery/durability.md")
 IN_ONE_LINE = " ".join(PAGE.split())
 
 
@@ -32,7 +32,7 @@ def test_every_block_of_python_runs_in_order(
         monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
         names: dict[str, Any] = {"__name__": "durability"}
         clients = []
-        for number, text in enumerate(get_blocks("docs/durability.md", "python")):
+        for number, text in enumerate(get_blocks("docs/delivery/durability.md", "python")):
             # Only the paths and the port differ from the page.
             here = text.replace("/var/lib/app", str(tmp_path))
             here = here.replace("localhost:6379", f"127.0.0.1:{redis_server.port}")

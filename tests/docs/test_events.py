@@ -1,4 +1,4 @@
-"""docs/events.md holds: its tables of values, keys and problems are what the client does."""
+"""docs/start/events.md holds: its tables of values, keys and problems are what the client does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.docs.page import get_names, get_rows
 from whisperr import InvalidEvent, Whisperr, _contract
 from whisperr.testing import capture
 
-PAGE = "docs/events.md"
+PAGE = "docs/start/events.md"
 MOMENT = datetime(2026, 6, 14, 12, tzinfo=timezone(timedelta(hours=2)))
 
 

@@ -1,4 +1,4 @@
-"""docs/extending.md holds: its queue, its sink and its transport do what the page says."""
+"""docs/delivery/extending.md holds: its queue, its sink and its transport do what the page says."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from whisperr.testing import MemoryTransport
 if TYPE_CHECKING:
     from whisperr import WhisperrError
 
-PAGE = "docs/extending.md"
+PAGE = "docs/delivery/extending.md"
 EVENT = b'{"event_type":"seen","external_user_id":"ada"}'
 IDENTIFY = b'{"external_user_id":"ada"}'
 

@@ -1,4 +1,4 @@
-"""docs/glossary.md defines every word of the project once, in alphabetical order."""
+"""docs/reference/glossary.md defines every word of the project once, in alphabetical order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from tests.docs.page import get_text
 
-PAGE = get_text("docs/glossary.md")
+PAGE = get_text("docs/reference/glossary.md")
 TERMS = re.findall(r"^- \*\*(.+?)\*\*: ", PAGE, re.MULTILINE)
 # What the code, the tests and the pages say for an idea that once had a private word.
 REQUIRED = """

@@ -148,36 +148,36 @@ def integrations(names: dict[str, Any], server: LocalServer) -> None:
 
 # What each guide needs, and what its code does when it is used.
 GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer], None]]] = {
-    "asgi": (("fastapi", "sqlalchemy", "aiosqlite", "greenlet"), asgi),
-    "aws_lambda": ((), aws_lambda),
-    "celery": (("celery",), celery),
-    "integrations": ((), integrations),
-    "opentelemetry": (("opentelemetry.sdk",), opentelemetry),
-    "flask": (("flask", "sqlalchemy"), flask),
-    "sqlalchemy": (("sqlalchemy", "aiosqlite", "greenlet"), sqlalchemy),
+    "docs/frameworks/asgi.md": (("fastapi", "sqlalchemy", "aiosqlite", "greenlet"), asgi),
+    "docs/frameworks/functions.md": ((), aws_lambda),
+    "docs/frameworks/celery.md": (("celery",), celery),
+    "docs/frameworks/write-your-own.md": ((), integrations),
+    "docs/frameworks/opentelemetry.md": (("opentelemetry.sdk",), opentelemetry),
+    "docs/frameworks/flask.md": (("flask", "sqlalchemy"), flask),
+    "docs/delivery/sqlalchemy.md": (("sqlalchemy", "aiosqlite", "greenlet"), sqlalchemy),
 }
 # Which test runs the code of the other pages.
 RUN_BY = {
     "README.md": "tests/docs/test_pasted.py",
-    "docs/billing.md": "tests/docs/test_pasted.py",
-    "docs/django.md": "tests/django/test_page.py",
-    "docs/durability.md": "tests/docs/test_durability.py",
-    "docs/events.md": "tests/docs/test_pasted.py",
-    "docs/extending.md": "tests/docs/test_extending.py",
-    "docs/local-development.md": "tests/docs/test_local_development.py",
-    "docs/logging.md": "tests/docs/test_logging.py",
-    "docs/options.md": "tests/docs/test_options.py",
-    "docs/privacy.md": "tests/docs/test_privacy.py",
-    "docs/processes.md": "tests/docs/test_processes.py",
-    "docs/proxies.md": "tests/docs/test_proxies.py",
-    "docs/queues.md": "tests/task_queues/test_queues.py",
-    "docs/testing.md": "tests/docs/test_testing.py",
+    "docs/billing/events.md": "tests/docs/test_pasted.py",
+    "docs/frameworks/django.md": "tests/django/test_page.py",
+    "docs/delivery/durability.md": "tests/docs/test_durability.py",
+    "docs/start/events.md": "tests/docs/test_pasted.py",
+    "docs/delivery/extending.md": "tests/docs/test_extending.py",
+    "docs/develop/local-server.md": "tests/docs/test_local_development.py",
+    "docs/trouble/logging.md": "tests/docs/test_logging.py",
+    "docs/reference/options.md": "tests/docs/test_options.py",
+    "docs/trouble/privacy.md": "tests/docs/test_privacy.py",
+    "docs/delivery/processes.md": "tests/docs/test_processes.py",
+    "docs/trouble/proxies.md": "tests/docs/test_proxies.py",
+    "docs/frameworks/queues.md": "tests/task_queues/test_queues.py",
+    "docs/develop/testing.md": "tests/docs/test_testing.py",
 }
 
 
 def test_the_code_of_every_page_is_run() -> None:
     with_code = {page for page in PAGES if get_blocks(page, "python")}
-    assert with_code == {f"docs/{guide}.md" for guide in GUIDES} | set(RUN_BY)
+    assert with_code == set(GUIDES) | set(RUN_BY)
     for page, test in RUN_BY.items():
         assert page.split("/")[-1] in (ROOT / test).read_text(encoding="utf-8"), page
 
@@ -192,11 +192,11 @@ def test_the_code_of_a_guide_runs_and_does_what_it_says(
     for module in needed:
         if find_spec(module.partition(".")[0]) is None or find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
-    names: dict[str, Any] = {"__name__": f"guide_{guide}"}
-    blocks = get_blocks(f"docs/{guide}.md", "python")
+    names: dict[str, Any] = {"__name__": "guide"}
+    blocks = get_blocks(guide, "python")
     assert blocks
     for number, block in enumerate(blocks):
-        code = compile(block, f"docs/{guide}.md, block {number + 1}", "exec", dont_inherit=True)
+        code = compile(block, f"{guide}, block {number + 1}", "exec", dont_inherit=True)
         exec(code, names)
     use(names, server)
     assert [a.problems for a in server.arrivals(status="refused")] == []

@@ -1,4 +1,4 @@
-"""docs/local-development.md holds: its code runs, its commands and filters are parsed."""
+"""docs/develop/local-server.md holds: its code runs, its commands and filters are parsed."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from whisperr.dev._web.api import _PARSERS, _READS, _WRITES
 if TYPE_CHECKING:
     import pytest
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "local-development.md"
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "develop" / "local-server.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SCREENSHOTS = sorted((PAGE.parent / "screenshots").glob("*.png"))
 MOST_BYTES = 150_000
-STATIC = PAGE.parents[1] / "src" / "whisperr" / "dev" / "_web" / "static"
+STATIC = PAGE.parents[2] / "src" / "whisperr" / "dev" / "_web" / "static"
 
 
 def blocks(language: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""docs/logging.md holds: its tables are those of the code, its configurations log as they say."""
+"""docs/trouble/logging.md holds: its tables are the code's, its configurations log as they say."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from whisperr.testing import MemoryTransport
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGE = "docs/logging.md"
+PAGE = "docs/trouble/logging.md"
 REPORTS = get_rows(PAGE, "on_error")
 SOURCES = sorted((ROOT / "src/whisperr").rglob("*.py"))
 # Bad input, after the code of a page; the record names this line.

@@ -1,4 +1,4 @@
-"""docs/options.md has every option and variable of the code; its examples are real."""
+"""docs/reference/options.md has every option and variable of the code; its examples are real."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from whisperr._options import FLAGS_OF_ENVIRONMENT, OPTIONS
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGE = get_text("docs/options.md")
-ROWS = get_rows("docs/options.md", "Options")
+PAGE = get_text("docs/reference/options.md")
+ROWS = get_rows("docs/reference/options.md", "Options")
 # A quoted name of a variable: the client reads it from the environment.
 READ = re.compile(r"\"(WHISPERR_[A-Z_]+)\"")
 
@@ -66,23 +66,25 @@ def test_every_option_is_in_the_help_of_the_client() -> None:
 
 
 def test_every_option_that_is_advised_exists() -> None:
-    rows = get_rows("docs/options.md", "Which ones you may want")
+    rows = get_rows("docs/reference/options.md", "Which ones you may want")
     advised = {name.partition("=")[0] for row in rows for name in get_names(row[1])}
     assert len(advised) >= 10
     assert advised <= {option.name for option in OPTIONS}
 
 
 def test_the_message_of_a_wrong_value_is_the_real_one() -> None:
-    (shown,) = get_blocks("docs/options.md", "text")
+    (shown,) = get_blocks("docs/reference/options.md", "text")
     with pytest.raises(ValueError, match="flush_at") as caught:
         Whisperr("wrk_test", flush_at=0)
     assert f"{caught.value}\n" == shown
 
 
 def test_the_code_runs_and_its_settings_are_known(tmp_path: Path) -> None:
-    run(tmp_path, paste("docs/options.md"), WHISPERR_API_KEY="wrk_test")
+    run(tmp_path, paste("docs/reference/options.md"), WHISPERR_API_KEY="wrk_test")
     names: dict[str, Any] = {}
-    exec(compile(get_blocks("docs/options.md", "python")[1], "settings.py", "exec"), names)
+    exec(
+        compile(get_blocks("docs/reference/options.md", "python")[1], "settings.py", "exec"), names
+    )
     settings = {name for name in names if name.startswith("WHISPERR_")}
     assert len(settings) == 2
     assert settings <= {get_setting_name(option) for option in OPTIONS}

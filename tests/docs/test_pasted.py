@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 # What arrives from each page, in this order; an identify is "identify".
 ARRIVING = {
     "README.md": ["payment_failed", "identify", "seat_removed"],
-    "docs/events.md": [
+    "docs/start/events.md": [
         *("payment_failed", "identify", "seat_removed", "invoice_overdue", "payment_failed"),
         *("payment_failed", "plan_upgraded", "export_failed", "payment_failed"),
         *("identify", "identify", "identify", "identify", "report_failed", "import_finished"),
     ],
-    "docs/billing.md": ["membership_started", "membership_ended"],
+    "docs/billing/events.md": ["membership_started", "membership_ended"],
 }
 
 
@@ -63,5 +63,5 @@ def test_the_first_page_does_not_shut_its_client_down() -> None:
 
 
 def test_the_message_of_bad_input_is_the_one_that_is_shown(tmp_path: Path) -> None:
-    (shown,) = get_blocks("docs/events.md", "text")
-    assert run_in_dev(tmp_path, paste("docs/events.md")).stdout == shown
+    (shown,) = get_blocks("docs/start/events.md", "text")
+    assert run_in_dev(tmp_path, paste("docs/start/events.md")).stdout == shown

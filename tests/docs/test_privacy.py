@@ -1,4 +1,4 @@
-"""docs/privacy.md lists all that is sent; its code redacts; files are private."""
+"""docs/trouble/privacy.md lists all that is sent; its code redacts; files are private."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tests.http.raw_server import RawRequest
     from whisperr import WhisperrError
 
-PAGE = "docs/privacy.md"
+PAGE = "docs/trouble/privacy.md"
 KEY = "wrk_private_1234"
 TABLES = get_rows(PAGE, "Everything that is sent")
 KEYS = [get_names(row[0])[0] for row in TABLES if len(row) == 3]

@@ -1,4 +1,4 @@
-"""docs/processes.md holds: its table is that of the trials, and every block in it is one of theirs.
+"""docs/delivery/processes.md holds: its table is that of the trials, and so are its blocks.
 
 `tests/hosts/test_trials.py` and `python -m scripts.hosts` run the blocks in the real hosts.
 """
@@ -15,11 +15,11 @@ from tests.hosts.trials.table import Row, parse_rows, to_anchor, to_page
 from tests.hosts.trials.trial import get_block
 from whisperr._checkup.environment import inspect_hosts
 
-PAGE = "docs/processes.md"
+PAGE = "docs/delivery/processes.md"
 ROWS = parse_rows(get_text(PAGE))
 # Where the versions of the table are pinned.
 PINNED = ("constraints.txt", "scripts/hosts/pins/hosts.txt", "scripts/hosts/pins/arq.txt")
-GUIDES = ("asgi", "aws_lambda", "celery", "django", "flask", "queues")
+GUIDES = ("asgi", "celery", "django", "flask", "functions", "queues")
 # What the code of a guide adds, as a section of the page.
 PROVIDED = {"asgi": LIFESPAN, "celery": "Celery", "queues": "RQ"}
 # The rows of the guides, each with the hosts of the table that it is about.
@@ -34,9 +34,9 @@ CLAIMS: dict[tuple[str, str], tuple[str, ...]] = {
     ("asgi", "granian, gunicorn's own `asgi` workers"): ("granian, ASGI", "gunicorn, `asgi`"),
     ("asgi", "daphne, which has no lifespan"): ("daphne",),
     ("asgi", "any"): (),
-    ("aws_lambda", "AWS Lambda"): (),
-    ("aws_lambda", "Google Cloud Functions"): (),
-    ("aws_lambda", "both"): (),
+    ("functions", "AWS Lambda"): (),
+    ("functions", "Google Cloud Functions"): (),
+    ("functions", "both"): (),
     ("celery", "prefork, also with `max_tasks_per_child`"): ("Celery, prefork",),
     ("celery", "threads, solo"): ("Celery, threads",),
     ("celery", "any"): (),
@@ -127,7 +127,7 @@ class TestGuides:
 
     @pytest.mark.parametrize("guide", GUIDES)
     def test_a_guide_links_to_the_table(self, guide: str) -> None:
-        assert "(processes.md#the-table)" in get_text(f"docs/{guide}.md")
+        assert "(../delivery/processes.md#the-table)" in get_text(f"docs/frameworks/{guide}.md")
 
     @pytest.mark.parametrize("guide", GUIDES)
     def test_every_row_of_a_guide_is_compared_with_the_table(self, guide: str) -> None:
@@ -141,7 +141,7 @@ class TestGuides:
             if row.delivered or row.section == PROVIDED.get(guide):
                 assert cells[-1].startswith("delivered")
             else:
-                assert f"(processes.md#{to_anchor(row.section)})" in " ".join(cells)
+                assert f"(../delivery/processes.md#{to_anchor(row.section)})" in " ".join(cells)
                 assert "lost" in cells[-1]
         if not CLAIMS[guide, host] and host in {"any", "both"}:
             assert "lost" in cells[-1]
@@ -149,6 +149,10 @@ class TestGuides:
 
 def get_ends(guide: str) -> dict[str, list[str]]:
     """Return the rows of the table of ends in a guide, by their first cells."""
-    table = get_text(f"docs/{guide}.md").partition("| what is promised |\n")[2].partition("\n\n")[0]
+    table = (
+        get_text(f"docs/frameworks/{guide}.md")
+        .partition("| what is promised |\n")[2]
+        .partition("\n\n")[0]
+    )
     rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines()]
     return {cells[0]: cells[1:] for cells in rows[1:]}

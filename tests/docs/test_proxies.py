@@ -1,4 +1,4 @@
-"""docs/proxies.md holds: its code reaches a server through a proxy, and over TLS."""
+"""docs/trouble/proxies.md holds: its code reaches a server through a proxy, and over TLS."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     import trustme
 
-PAGE = "docs/proxies.md"
+PAGE = "docs/trouble/proxies.md"
 HTTPS = "https://service.invalid"
 KEY = "wrk_proxies"
 CA_FILE = "/etc/ssl/company.pem"

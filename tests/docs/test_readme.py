@@ -74,13 +74,13 @@ FIGURES = {
         f"the time of `Retry-After`, up to {MOST_ASKED} seconds",
         f"delivery pauses: {EXHAUSTED} seconds, or {AUTH} for a refused key",
     ],
-    "docs/glossary.md": [
+    "docs/reference/glossary.md": [
         f"{FIRST} second, then {SECOND}, up to {MOST[-1]}.",
         f"after a *give-up*: {EXHAUSTED} seconds, or {AUTH} for a refused key",
         f"the *hold* of {_PACE * 1000:g} ms after a request",
         f"asks for in its answer, at most {MOST_ASKED} seconds",
     ],
-    "docs/operations.md": [
+    "docs/delivery/operations.md": [
         f"(seconds of outage + {LONGEST_PAUSE})",
         f"The {LONGEST_PAUSE} seconds are the pause after giving up",
         f"each wait is between half and all of {', '.join(MOST[:3])} … {MOST[-1]} seconds",

@@ -9,7 +9,7 @@ import pytest
 from scripts.scenarios import SCENARIOS
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGE = (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8")
+PAGE = (ROOT / "docs" / "about" / "reliability.md").read_text(encoding="utf-8")
 ROWS = [row for rows in SCENARIOS.values() for row in rows]
 
 

@@ -1,4 +1,4 @@
-"""The modules of docs/testing.md run together, under the file names that they have there."""
+"""The modules of docs/develop/testing.md run together, under the file names given there."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ import pytest
 from tests.docs.page import get_blocks
 from whisperr import testing
 
-PAGE = (Path(__file__).resolve().parents[2] / "docs" / "testing.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).resolve().parents[2] / "docs" / "develop" / "testing.md").read_text(
+    encoding="utf-8"
+)
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 FILE = re.compile(r"# (\w+\.py)\n")
 BARE = ("-p", "no:cacheprovider", "-p", "no:hypothesispytest", "-W", "error")
@@ -77,7 +79,7 @@ def test_the_test_of_django_runs_in_the_project_of_its_guide(tmp_path: Path) -> 
     from tests.django.projects import run_in, start_project
 
     guide = {}
-    for block in reversed(get_blocks("docs/django.md", "python")):
+    for block in reversed(get_blocks("docs/frameworks/django.md", "python")):
         guide[block.partition("\n")[0].removeprefix("# ")] = block
     modules = {text.partition("\n")[0].removeprefix("# "): text for _, text in BLOCK.findall(PAGE)}
     assert modules["tests.py"] == guide["tests.py"]

@@ -1,4 +1,4 @@
-"""docs/troubleshooting.md shows the records that the faults really lead to."""
+"""docs/trouble/symptoms.md shows the records that the faults really lead to."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scripts.symptoms import SYMPTOMS, normalise, run
 from tests.docs.page import get_text
 from tests.redis_server import why_not
 
-PAGE = get_text("docs/troubleshooting.md")
+PAGE = get_text("docs/trouble/symptoms.md")
 SHOWN = dict(
     re.findall(
         r"<!-- record: (\w+) -->\n```text\n(.*)\n```\n<!-- /record -->",

@@ -1,4 +1,4 @@
-"""docs/upgrading.md says what this version does: its programs run again, under this version."""
+"""docs/start/upgrade.md says what this version does: its programs run again, under this version."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.docs.page import get_text
 if TYPE_CHECKING:
     from scripts.upgrade.program import Program, Topic
 
-PAGE = get_text("docs/upgrading.md")
+PAGE = get_text("docs/start/upgrade.md")
 HAS_DJANGO = importlib.util.find_spec("django") is not None
 
 
@@ -32,7 +32,7 @@ def get_answer(topic: Topic, program: Program) -> str:
             return line.removeprefix(row).split(" | ")[1]
         if line.startswith(item):
             return line.removeprefix(item)
-    raise AssertionError(f"docs/upgrading.md does not have {program.question}")
+    raise AssertionError(f"docs/start/upgrade.md does not have {program.question}")
 
 
 def run_here(program: Program) -> str:

@@ -1,4 +1,4 @@
-"""Each host of the table in docs/processes.md does what its row says, with the page's own lines.
+"""Each host of the table in docs/delivery/processes.md does what its row says.
 
 Here those hosts are tried that are installed and that no other test of this folder covers;
 `python -m scripts.hosts` tries all of them, and writes the table.

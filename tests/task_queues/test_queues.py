@@ -1,4 +1,4 @@
-"""The code of docs/queues.md in the real workers of RQ, Dramatiq and Huey.
+"""The code of docs/frameworks/queues.md in the real workers of RQ, Dramatiq and Huey.
 
 Its client is given an interval that never comes: only the end of a process, or of a job, delivers.
 """
@@ -22,7 +22,7 @@ from whisperr.dev import LocalServer
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-GUIDE = Path(__file__).resolve().parents[2] / "docs" / "queues.md"
+GUIDE = Path(__file__).resolve().parents[2] / "docs" / "frameworks" / "queues.md"
 USERS = [f"user_{n}" for n in range(5)]
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="the signals of POSIX")

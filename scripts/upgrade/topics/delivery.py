@@ -67,8 +67,8 @@ ON_ERROR = Topic(
 LOGGING = Topic(
     "Logging",
     "0.2.1 printed to stderr, with `debug=True` only. Now losses and pauses are records of the "
-    "logger `whisperr`: [logging.md](logging.md). Python shows warnings on stderr where no handler "
-    "is set up.",
+    "logger `whisperr`: [logging.md](../trouble/logging.md). Python shows warnings on stderr "
+    "where no handler is set up.",
     (
         Program(
             "nothing is wrong",

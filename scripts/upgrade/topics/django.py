@@ -68,7 +68,7 @@ _VISIT = "print(Client().get('/').content.decode())"
 DJANGO = Topic(
     "Django",
     "The settings and `request.whisperr` of 0.2.1 are the same. Every option has a setting now: "
-    "[django.md](django.md).",
+    "[django.md](../frameworks/django.md).",
     (
         Program(
             "`request.whisperr.track('feature_used')` and `request.whisperr.user_id`",
@@ -114,7 +114,8 @@ DJANGO = Topic(
             with mock.patch('whisperr.client.Whisperr'):
                 print('patched')
             """,
-            "Patch it where it is used, or better record what is sent: [testing.md](testing.md).",
+            "Patch it where it is used, or better record what is sent: "
+            "[testing.md](../develop/testing.md).",
         ),
         Program(
             "`WHISPERR_FLUSH_AT = '5'`",

@@ -43,8 +43,9 @@ NAMES = Topic(
             from whisperr.transport import Transport
             print('imported')
             """,
-            "A transport of your own has `send` and `close`: [extending.md](extending.md). Tests "
-            "need none: [testing.md](testing.md).",
+            "A transport of your own has `send` and `close`: "
+            "[extending.md](../delivery/extending.md). "
+            "Tests need none: [testing.md](../develop/testing.md).",
         ),
         Program(
             "`from whisperr import Channel`",

@@ -58,7 +58,7 @@ OPTIONS = Topic(
             describe(make())
             """,
             "Three flags, the key, the address and the buffer can come from the environment: "
-            "[options.md](options.md#in-the-environment).",
+            "[options.md](../reference/options.md#in-the-environment).",
         ),
         Program("`disabled=1`", "describe(make(disabled=1))"),
         Program(
@@ -101,8 +101,9 @@ OPTIONS = Topic(
             "class Fake:\n    def send_batch(self, events):\n        print(len(events), 'event')\n"
             "        return 'ok'\n    def send_identify(self, op):\n        return 'ok'\n"
             f"client = make(transport=Fake())\n{_DELIVER}",
-            "In tests, `whisperr.testing.capture()` replaces it: [testing.md](testing.md). A real "
-            "transport has `send` and `close`: [extending.md](extending.md).",
+            "In tests, `whisperr.testing.capture()` replaces it: "
+            "[testing.md](../develop/testing.md). "
+            "A real transport has `send` and `close`: [extending.md](../delivery/extending.md).",
         ),
         _try("an unknown option: `flush_every=5`", "flush_every=5"),
     ),

@@ -16,23 +16,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _START_TIMEOUT = 5.0  # seconds for a thread to start
+_HANDLE_SIGTERM = (
+    "SIGTERM ends its programs without Python's exit: handle it (docs/delivery/processes.md)"
+)
 # Packages that start and end processes and threads, and what each of them requires.
 _HOSTS = {
-    "apscheduler": "SIGTERM ends its programs without Python's exit: handle it (docs/processes.md)",
+    "apscheduler": _HANDLE_SIGTERM,
     "celery": "children of its prefork pool end without Python's exit: call "
     "whisperr.celery.connect()",
     "eventlet": "no test of whisperr covers it; check that events arrive",
     "gevent": "call monkey.patch_all() before the first event is tracked",
     "hypercorn": "of several workers it kills those that still deliver: ignore SIGTERM in the "
     "module of the application",
-    "rq": "a job's process ends without Python's exit: use the worker class of docs/queues.md, or "
-    "call flush() in the job",
-    "tornado": "SIGTERM ends its programs without Python's exit: handle it (docs/processes.md)",
+    "rq": "a job's process ends without Python's exit: use the worker class of "
+    "docs/frameworks/queues.md, or call flush() in the job",
+    "tornado": _HANDLE_SIGTERM,
     "uvicorn": "it ends by the signal that stops it: wrap the application in "
     "whisperr.asgi.flush_on_shutdown",
     "uwsgi": "before 2.0.27 a background thread runs only with enable-threads = true; SIGTERM "
     "means reload unless hook-master-start says otherwise",
-    "waitress": "SIGTERM ends it without Python's exit: handle it (docs/processes.md)",
+    "waitress": "SIGTERM ends it without Python's exit: handle it (docs/delivery/processes.md)",
 }
 
 

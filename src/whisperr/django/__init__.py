@@ -6,8 +6,8 @@
         "whisperr.django.WhisperrMiddleware",
     ]
 
-The guide is docs/django.md. As an app in INSTALLED_APPS it adds system checks and commands; the
-middleware and `get_client` do not need that.
+The guide is docs/frameworks/django.md. As an app in INSTALLED_APPS it adds system checks and
+commands; the middleware and `get_client` do not need that.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@
         user.plan = "pro"
         outbox.track(session, user.id, "plan_upgraded", {"plan": "pro"})
 
-`whisperr relay --database URL` delivers what was committed. The guide is docs/sqlalchemy.md.
+`whisperr relay --database URL` delivers what was committed. The guide is
+docs/delivery/sqlalchemy.md.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@
     events.assert_tracked("plan_upgraded", user="42", properties={"plan": "pro"})
 
 With pytest the fixtures `whisperr_events` and `whisperr_server` are there without an import. See
-docs/testing.md. Standard library only.
+docs/develop/testing.md. Standard library only.
 """
 
 from __future__ import annotations

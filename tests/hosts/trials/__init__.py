@@ -1,4 +1,4 @@
-"""Hosts that are tried with SIGTERM while an event waits: the table of docs/processes.md.
+"""Hosts that are tried with SIGTERM while an event waits: the table of docs/delivery/processes.md.
 
 `tests/hosts/test_trials.py` tries those that are installed. `python -m scripts.hosts` makes
 environments with all of them, and writes the table.

@@ -1,4 +1,4 @@
-"""The table of docs/processes.md: a row for each trial, between two comments of the page."""
+"""The table of docs/delivery/processes.md: a row for each trial, between two comments."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Runs a trial: a real host, one event that waits in it, and the end by SIGTERM.
 
-The application of a trial is a file in `apps`. What docs/processes.md recommends for its host
-stands in it as the page shows it, or is left out: both are tried.
+The application of a trial is a file in `apps`. What docs/delivery/processes.md recommends for its
+host stands in it as the page shows it, or is left out: both are tried.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-PAGE = ROOT / "docs" / "processes.md"
+PAGE = ROOT / "docs" / "delivery" / "processes.md"
 APPS = Path(__file__).parent / "apps"
 MARK = "# The page's lines stand here.\n"
 PORTS = (20_000, 30_000)
@@ -43,7 +43,7 @@ _ATTEMPTS = 600  # a tenth of a second apart: no machine takes so long to listen
 
 
 class Trial(NamedTuple):
-    """One row of the table in docs/processes.md."""
+    """One row of the table in docs/delivery/processes.md."""
 
     host: str
     # The packages that must be there. The first one is the host: the page names its version.
@@ -151,7 +151,7 @@ class Services:
 
 def get_block(section: str) -> str:
     """Return the first block of Python in a section of the page, or of the guide that it names."""
-    for page in (PAGE, PAGE.with_name("queues.md")):
+    for page in (PAGE, ROOT / "docs" / "frameworks" / "queues.md"):
         _, _, rest = page.read_text(encoding="utf-8").partition(f"\n## {section}\n")
         text = rest.partition("\n## ")[0]
         block = re.search(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
