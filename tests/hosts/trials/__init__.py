@@ -15,8 +15,8 @@ __all__ = ["LIFESPAN", "TRIALS", "Trial"]
 
 # Sections of the page.
 HANDLER = "A handler of SIGTERM"
-LIFESPAN = "The lifespan of an ASGI application"
-LOOP = "An event loop of your own"
+LIFESPAN = "The ASGI lifespan"
+LOOP = "Your own event loop"
 HYPERCORN = "hypercorn"
 
 program = "{FOLDER}/shop.py"

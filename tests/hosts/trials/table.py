@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 START = "<!-- trials: written by `python -m scripts.hosts` -->\n"
 END = "<!-- /trials -->"
 HEAD = "| host | tried with | nothing added | add |\n|---|---|---|---|\n"
-TO_ALL = "In some runs these lost the event or did not end, also with what the table adds: "
+TO_ALL = "In some runs, these lost the event or did not end, even with what the table adds: "
 
 
 class Row(NamedTuple):
@@ -30,7 +30,7 @@ class Row(NamedTuple):
         word = "delivered" if self.delivered else "**lost**"
         add = f"[{self.section}](#{to_anchor(self.section)})" if self.section else "nothing"
         if self.delivered and self.section:
-            add = f"nothing; but see [{self.section}](#{to_anchor(self.section)})"
+            add = f"nothing, but see [{self.section}](#{to_anchor(self.section)})"
         return f"| {self.host} | {self.version} | {word} | {add} |\n"
 
 
