@@ -41,8 +41,8 @@ def scenarios(processes: int) -> list[Scenario]:
             1200,
             Trouble(120, 720, limit=half, status=429, retry_after=10),
         ),
-        Scenario("Rolling deploy", "all processes restart within two minutes", 480, deploy=(120, 240)),
-        Scenario("Deploy at once", "all processes restart within five seconds", 480, deploy=(120, 125)),
+        Scenario("Rolling deploy", "all restart within two minutes", 480, deploy=(120, 240)),
+        Scenario("Deploy at once", "all restart within five seconds", 480, deploy=(120, 125)),
     ]
 
 
