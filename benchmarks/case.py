@@ -61,8 +61,9 @@ class Case(NamedTuple):
 
     `module`: the module of `cases` that measures, when its name is not the case's. `program`:
     "case" for the usual process, else the mode of the one that imports nothing. `rows`: other rows
-    than the packages. `rounds`: how often, when once is enough. `baseline`: the row that ratios
-    are to, when it is not the published SDK. `plot`: the figure that is drawn.
+    than the packages; `row_head`: what they are. `rounds`: how often, when once is enough.
+    `baseline`: the row that ratios are to, when it is not the published SDK. `plot`: the figure
+    that is drawn.
     """
 
     title: str
@@ -73,6 +74,7 @@ class Case(NamedTuple):
     module: str = ""
     program: str = "case"
     rows: tuple[Row, ...] = ()
+    row_head: str = ""
     rounds: int = 0
     baseline: str = ""
     plot: str = ""

@@ -1,6 +1,6 @@
 """Makes the tracked event: a realistic one, with a mark that identifies it.
 
-The server finds the mark in any encoding of the event, so that it sees lost and doubled events
+The server finds the mark in any encoding of the event, so that it sees lost and duplicated events
 without knowing the format of a package.
 """
 

@@ -1,4 +1,4 @@
-"""The bars that figures have to reach, as data, and where a peer is better. Pure."""
+"""The targets for figures, as data, and where a peer is better. Pure."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Bar(NamedTuple):
     why: str = ""  # the reason that is shown where it is missed
 
 
-_COLD = "after each pause the caches of the processor are cold, for all that runs then."
+_COLD = "after each pause, the processor's caches are cold for everything that runs"
 _OTHER_MACHINE = (
-    "the bar was set on a machine where 0.2.1 took twice as long; ours is that of the row before"
+    "the target comes from a machine on which 0.2.1 took twice as long; ours is as before"
 )
 _SQLITE_BEFORE = get_name_before(stores.SQLITE)
 BARS = (
@@ -49,7 +49,7 @@ BARS = (
     Bar("throughput", "rate", "throughput", least=4, to=PUBLISHED, why=_OTHER_MACHINE),
     Bar("throughput", "connections", "connections", most=1),
     Bar("memory", "bytes", "memory per held event", most=0.3, to=PUBLISHED),
-    Bar("memory", "objects", "held events, for the garbage collector", most=0),
+    Bar("memory", "objects", "objects per held event, for the garbage collector", most=0),
     Bar("exit", "seconds", "exit with a hanging server", most=10.5, variant="hanging server"),
     Bar("buffers", "p50", "SQLite: a call, p50", 0.25, row=stores.SQLITE, to=_SQLITE_BEFORE),
     Bar("buffers", "p999", "SQLite: a call, p99.9", 0.1, row=stores.SQLITE, to=_SQLITE_BEFORE),
@@ -110,8 +110,8 @@ def _get_other(bar: Bar, values: dict[str, Any]) -> float | None:
 
 
 def to_bar_lines(cases: dict[str, Any]) -> list[str]:
-    """Return a table of what was measured: each figure, and the bar it has to reach."""
-    lines = ["| what | measured | as a multiple | to reach | |", "|---|---|---|---|---|"]
+    """Return a table of the measured figures and their targets."""
+    lines = ["| figure | measured | as a multiple | target | result |", "|---|---|---|---|---|"]
     for bar, figure, found, reached in check_bars(cases):
         if figure is None or found is None:
             continue

@@ -102,12 +102,11 @@ FIGURES = (
 CASE = Case(
     title="Buffers",
     about=(
-        f"{EVENTS:,} events in a row with each buffer (a quarter of them where each call waits for "
-        "a disk or a database), the call timed in the caller's thread, until the server has "
-        "acknowledged the last one. The stores run on this machine: Redis "
-        "with its append-only file, and a PostgreSQL for Django, where "
-        f"{_EVENTS_IN_A_TRANSACTION} events are written in each transaction and a relay, which "
-        "does not run here, would deliver them."
+        f"{EVENTS:,} events in a row with each buffer, until the server has acknowledged the last "
+        "one; a quarter of them where each call waits for a disk or a database. Each call is timed "
+        "in the calling thread. The stores run on this machine: Redis with its append-only file, "
+        "and PostgreSQL for Django. There, each transaction writes "
+        f"{_EVENTS_IN_A_TRANSACTION} events, and no relay runs to deliver them."
     ),
     figures=FIGURES,
     full={"": Variant({"events": EVENTS})},

@@ -46,8 +46,8 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
 CASE = Case(
     title="track() in a burst",
     about=(
-        "5,000 events in a row, each call timed in the caller's thread, in turn with `json.dumps` "
-        "of the same properties of another event: what encoding alone takes."
+        "5,000 events in a row. Each call is timed in the calling thread. After each one, "
+        "`json.dumps` of another event's properties is timed: what encoding alone costs."
     ),
     figures=(
         Figure("p50", "p50", "µs", digits=2),

@@ -186,9 +186,9 @@ def _began(status: str, _headers: object, _error: object = None, /) -> Callable[
 CASE = Case(
     title="A Django request",
     about=(
-        "One request after the other through the WSGI application, sessions and authentication "
-        "installed, in the process itself. Blocks of 100 requests without the middleware and with "
-        "it take turns: the extra time is the median of their differences."
+        "One request after the other through the WSGI application, within one process, with "
+        "sessions and authentication installed. Blocks of 100 requests with and without the "
+        "middleware take turns; the extra time is the median of their differences."
     ),
     figures=(
         Figure("extra", "extra time, median", "µs", PLAIN),  # no ratio to 0

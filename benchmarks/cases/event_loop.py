@@ -81,13 +81,13 @@ async def _run(client: Client, events: int, hang: Any) -> tuple[list[float], flo
 CASE = Case(
     title="An event loop",
     about=(
-        f"{RATE:,} events a second from a coroutine, while another one asks for its turn every "
-        "millisecond: the longest time that it had to wait beyond, in which the pauses of a shared "
-        "machine are, and the share of the time that the loop spent in `track()`."
+        f"A coroutine tracks {RATE:,} events a second, while another one wakes up every "
+        "millisecond. Measured: how late the second one woke up at most, which includes the pauses "
+        "of a shared machine, and the share of its time that the loop spent in `track()`."
     ),
     figures=(
-        Figure("longest", "longest blockage", "ms"),
-        Figure("calls", "in `track()`", "% of the time", digits=2),
+        Figure("longest", "longest delay", "ms"),
+        Figure("calls", "time in `track()`", "%", digits=2),
     ),
     full={
         "": Variant({"seconds": SECONDS, "hangs": False}),

@@ -73,12 +73,12 @@ def deliver() -> None:
 CASE = Case(
     title="Instructions",
     about=(
-        "Counted by callgrind, so without the noise of a machine: the import over a bare "
-        f"interpreter, and {EVENTS * 2:,} events tracked and delivered, by the difference of two "
-        "runs."
+        "Instructions counted by callgrind, which the noise of a machine does not change: what "
+        f"`import` adds to a bare interpreter, and tracking and delivering {EVENTS * 2:,} events, "
+        "as the difference of two runs."
     ),
     figures=(
-        Figure("event", "an event, delivery included", "thousand instructions"),
+        Figure("event", "event, with delivery", "thousand instructions"),
         Figure("import", "import", "million instructions"),
     ),
     full={"": Variant({"events": EVENTS}, limit=900.0, counted=False)},

@@ -52,12 +52,12 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
 CASE = Case(
     title="Memory of held events",
     about=(
-        "5,000 events at a server that never answers: bytes by `tracemalloc`, objects by "
-        "`gc.get_objects`. Nothing arrives, so nothing is counted as lost."
+        "5,000 events wait for a server that never answers. `tracemalloc` counts bytes, "
+        "`gc.get_objects` counts objects. Nothing can arrive, so nothing counts as lost."
     ),
     figures=(
         Figure("bytes", "memory per held event", "bytes", digits=0),
-        Figure("objects", "for the collector to visit, per event", "objects", digits=2),
+        Figure("objects", "tracked by the garbage collector, per event", "objects", digits=2),
     ),
     full={"": Variant(at(1), server="hanging", counted=False)},
     quick={"": Variant(at(1), server="hanging", counted=False)},

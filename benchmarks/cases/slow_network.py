@@ -45,8 +45,8 @@ def _variant(events: int, limit: float) -> dict[str, Variant]:
 CASE = Case(
     title="Slow network",
     about=(
-        "20,000 events, 50 ms before each answer; fewer with packages that would take minutes. "
-        f"What has not arrived after {LIMIT:.0f} s counts as lost."
+        "20,000 events at a server that waits 50 ms before each answer; fewer for packages that "
+        f"would take minutes. Events that have not arrived after {LIMIT:.0f} s count as lost."
     ),
     figures=(
         Figure("rate", "throughput", "events per s", HIGH, digits=0),

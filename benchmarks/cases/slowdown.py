@@ -95,9 +95,9 @@ def _without(rounds: int, steps: int) -> float:
 CASE = Case(
     title="Slowdown of the application",
     about=(
-        "3,000 steps of 0.5 ms that compute, one event each, against the same steps without: 20 "
-        "blocks of each in turn, the median of the pairs. After a block with events everything is "
-        "flushed, and the CPU time of that is included."
+        "3,000 steps that compute for 0.5 ms and track one event each, compared with the same "
+        "steps without events: 20 blocks of each in turn, the median of the pairs. After a block "
+        "with events, everything is flushed; the CPU time of that is included."
     ),
     figures=(
         Figure("slowdown", "slowdown", "%"),

@@ -51,8 +51,8 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
 CASE = Case(
     title="track() at a steady rate",
     about=(
-        "2,000 events a second, each call timed in the caller's thread, and `json.dumps` of the "
-        "same properties between two calls. After each pause the caches of the processor are cold."
+        "2,000 events a second. Each call is timed in the calling thread, and `json.dumps` of the "
+        "same properties between two calls. After each pause, the processor's caches are cold."
     ),
     figures=(
         Figure("p50", "p50", "µs"),

@@ -84,9 +84,9 @@ def finish(figures: dict[str, float], counts: dict[str, int]) -> dict[str, float
 CASE = Case(
     title="Throughput",
     about=(
-        "50,000 events from the first `track()` to the last acknowledgement; fewer with packages "
-        "that would take minutes. The CPU time is that of the whole process, without making the "
-        "properties, and beside `json.dumps` of them."
+        "50,000 events, from the first `track()` to the last acknowledgement; fewer for packages "
+        "that would take minutes. The CPU time is that of the whole process, minus the time for "
+        "making the properties. `json.dumps` of the properties is shown for comparison."
     ),
     figures=(
         Figure("rate", "throughput", "events per s", HIGH, digits=0),

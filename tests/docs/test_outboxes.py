@@ -33,6 +33,16 @@ from whisperr.django.models import OutboxEvent
 get_client().track("user_8842", "payment_failed")
 print(OutboxEvent.objects.count())
 """
+# Parses the options of commands; a wrong one ends it with an error.
+PARSE = """
+import django
+from django.core.management import get_commands, load_command_class
+
+django.setup()
+for name, options in {calls!r}:
+    command = load_command_class(get_commands()[name], name)
+    command.create_parser("manage.py", name).parse_args(options.split())
+"""
 DATABASE = '\nDATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "app.db"}}\n'
 
 
@@ -45,12 +55,9 @@ def test_with_the_settings_of_the_page_an_event_is_a_row(tmp_path: Path) -> None
 
 
 @needs_django
-def test_the_commands_of_django_are_understood() -> None:
-    from whisperr.django.management.commands import whisperr_outbox, whisperr_relay
-
-    commands = {"whisperr_outbox": whisperr_outbox, "whisperr_relay": whisperr_relay}
+def test_the_commands_of_django_are_understood(tmp_path: Path) -> None:
     calls = re.findall(r"manage\.py (whisperr_\w+)([^`\n\"]*)", get_text(PAGE))
-    assert {name for name, _ in calls} == set(commands)
-    for name, options in calls:
-        parser = commands[name].Command().create_parser("manage.py", name)
-        parser.parse_args(options.split())
+    assert {name for name, _ in calls} == {"whisperr_outbox", "whisperr_relay"}
+    (settings,) = get_blocks(PAGE, "python")
+    (tmp_path / "settings.py").write_text(settings + DATABASE, encoding="utf-8")
+    run(tmp_path, PARSE.format(calls=calls), DJANGO_SETTINGS_MODULE="settings")
