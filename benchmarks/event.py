@@ -14,8 +14,8 @@ MARK = b"mark([0-9]{8})"
 def make_properties(number: int) -> dict[str, object]:
     """Return the six properties, one nested, of the event with this number.
 
-    Each value is an object of its own, as when it comes from a request or a database: a package
-    that keeps the dictionary keeps them too.
+    Each value is a separate object, as when it comes from a request or a database: a package
+    that keeps the dictionary keeps the values too.
     """
     return {
         "amount_cents": 4900 + number,

@@ -31,7 +31,7 @@ _SWEEP_SHARE = 10  # one in ten processes is enough to see what a size sheds
 
 
 def scenarios(processes: int) -> list[Scenario]:
-    """Return the scenarios; the limit of the second is half of what the fleet sends."""
+    """Return the scenarios; the limit of the second is half of the steady rate."""
     half = int(processes * 0.034)
     return [
         Scenario("Outage", "503 for ten minutes", 1200, Trouble(120, 720)),

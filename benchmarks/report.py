@@ -52,7 +52,7 @@ def _table(case: Case, values: Values, unavailable: dict[str, str]) -> list[str]
 
 
 def get_main_figure(case: Case) -> Figure:
-    """Return the figure that a case is about: the one that is drawn, else the first."""
+    """Return the main figure of a case: the one that is drawn, else the first."""
     return next((one for one in case.figures if one.name == case.plot), case.figures[0])
 
 
@@ -100,7 +100,7 @@ def format_number(value: float, digits: int) -> str:
 
 
 def format_figure(value: float, figure: Figure, *, exact: bool = False) -> str:
-    """Return a value with its unit; `exact`: it was not measured, so that it has no rounding."""
+    """Return a value with its unit; with `exact`, do not round it, because it was not measured."""
     text = f"{value:,g}" if exact else format_number(value, figure.digits)
     return f"{text} {figure.unit}".rstrip()
 
@@ -128,7 +128,7 @@ def _faults(figures: dict[str, list[float]]) -> list[str]:
 
 
 def _best_peer(values: Values, figure: Figure) -> str:
-    """Return a sentence with our multiple of the best of the others that had no faults."""
+    """Return a sentence that compares ours with the best of the others that had no faults."""
     whole = {
         row: median
         for row in (PUBLISHED, *PEERS)

@@ -77,7 +77,7 @@ def closed_port_url() -> str:
 
 
 def ceiling(seconds: float) -> dict[str, float]:
-    """Measure what the server accepts from a bare sender: it must not be the limit."""
+    """Measure what the server accepts from a bare sender, since it must not be the bottleneck."""
     one = json.dumps({"user": USER, "event": NAME, "properties": make_properties(0)}).encode()
     return {
         "requests per second, with one event each": _rate(one, seconds),

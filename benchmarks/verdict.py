@@ -15,10 +15,10 @@ BEST_OF_OTHERS = "the best other package"
 
 
 class Bar(NamedTuple):
-    """What a figure of one row has to reach: by itself, or as a multiple of that of another row.
+    """The target for a figure of one row, alone or as a multiple of another row's figure.
 
-    `to`: the other row; BEST_OF_OTHERS is the best of all packages that lost nothing. The bar is
-    `most` or `least`; `strict`: it must be passed, not only reached.
+    `to`: the other row; BEST_OF_OTHERS is the best of all packages that lost nothing. The target is
+    `most` or `least`; with `strict`, the figure must be better than it.
     """
 
     case: str
@@ -30,7 +30,7 @@ class Bar(NamedTuple):
     to: str = ""
     variant: str = ""
     strict: bool = False
-    why: str = ""  # the reason that is shown where it is missed
+    why: str = ""  # the reason to show if it is missed
 
 
 _COLD = "after each pause, the processor's caches are cold for everything that runs"
@@ -67,9 +67,9 @@ BARS = (
 
 
 class Check(NamedTuple):
-    """A bar with what was measured: the figure, and what is compared with the bar.
+    """A target with what was measured: the figure, and what is compared with the target.
 
-    Both are None when the figure, or the one it is compared with, was not measured.
+    Both are None if the figure, or the one it is compared with, was not measured.
     """
 
     bar: Bar
@@ -79,7 +79,7 @@ class Check(NamedTuple):
 
 
 def check_bars(cases: dict[str, Any]) -> list[Check]:
-    """Return every bar with whether the figures reach it."""
+    """Return every target, and whether the figures reach it."""
     return [_check(bar, cases.get(bar.case, {}).get(bar.variant, {})) for bar in BARS]
 
 
@@ -98,7 +98,7 @@ def _check(bar: Bar, table: dict[str, Any]) -> Check:
 
 
 def _get_other(bar: Bar, values: dict[str, Any]) -> float | None:
-    """Return the figure that a bar compares with; None for a bar that compares with nothing."""
+    """Return the figure to compare with; None if the target stands alone."""
     if bar.to != BEST_OF_OTHERS:
         return get_median(values, bar.to, bar.figure) if bar.to else None
     whole = [row for row in (PUBLISHED, *PEERS) if not sum(values.get(row, {}).get("lost", []))]
@@ -126,7 +126,7 @@ def to_bar_lines(cases: dict[str, Any]) -> list[str]:
 
 
 def _to_limit(bar: Bar) -> str:
-    """Return what a bar asks for, with its unit."""
+    """Return the target with its unit."""
     sign, limit = ("≥", bar.least) if bar.most is None else ("≤", bar.most)
     value = 0.0 if limit is None else limit
     if bar.strict:
@@ -141,7 +141,7 @@ def _get_figure(bar: Bar) -> Any:  # noqa: ANN401  # a Figure
 
 
 def to_missed_lines(cases: dict[str, Any]) -> list[str]:
-    """Return a line for each bar that was missed, with the reason; empty when none was."""
+    """Return a line for each missed target, with the reason."""
     return [
         f"- {one.bar.label} ({_to_limit(one.bar)}): {one.bar.why or 'no reason is known'}"
         for one in check_bars(cases)
@@ -150,7 +150,7 @@ def to_missed_lines(cases: dict[str, Any]) -> list[str]:
 
 
 def to_better_peer_lines(cases: dict[str, Any]) -> list[str]:
-    """Return a line for each figure in which another package is better than ours."""
+    """Return a line for each figure in which another package is better than whisperr."""
     lines = []
     for name, variants in cases.items():
         case = CASES[name]

@@ -51,7 +51,7 @@ def make_client(adapter: Any, url: str, capacity: int, buffer: str | None) -> Cl
 
 
 def warm_up(client: Client) -> None:
-    """Deliver one event: what the first one imports and connects is part of other cases."""
+    """Deliver one event: other cases measure the imports and the connection of the first."""
     client.track(make_properties(_WARM_UP))
     flush_within(client, LIMIT)
 
@@ -68,7 +68,7 @@ def _track(track: Callable[[dict[str, object]], object], first: int, events: int
 
 
 def _track_rows(events: int, *, alone: bool) -> list[int]:
-    """Return the nanoseconds of each call that writes a row; the relay would deliver it."""
+    """Return the nanoseconds of each call that writes a row; no relay runs to deliver it."""
     from django.db import connections, transaction
 
     from whisperr.django import get_client
@@ -86,7 +86,7 @@ def _track_rows(events: int, *, alone: bool) -> list[int]:
 
 
 def finish(figures: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
-    """Add the rate until the last acknowledgement; a row is delivered by a relay."""
+    """Add the rate until the last acknowledgement; none for rows, which a relay delivers."""
     if "first_ns" not in figures:
         return {}
     return {"rate": counts["unique"] / ((counts["last_ns"] - figures["first_ns"]) / 1e9)}

@@ -25,7 +25,7 @@ def at(factor: float, events: int = EVENTS) -> dict[str, Any]:
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
-    """Track all of them in a row and time each call, in turn with the encoding of others."""
+    """Track events in a row and time each call, in turn with encoding another event."""
     client = adapter.start(url, max(10_000, 2 * given["events"]))
     client.track(make_properties(given["events"]))  # the first call is part of the case "start"
     events = [make_properties(number) for number in range(given["events"])]

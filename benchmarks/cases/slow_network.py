@@ -1,4 +1,4 @@
-"""Case 7: throughput when every answer is late."""
+"""Case 7: throughput when the server delays every answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DELAY = 0.05
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
-    """Track everything and flush, for a limited time: a request each would take 17 minutes."""
+    """Track everything and flush, for a limited time: a request per event would take 17 minutes."""
     events = int(given["events"] * given.get("share", 1.0))
     client = adapter.start(url, 2 * events)
     first = time.monotonic()

@@ -26,7 +26,7 @@ def at(factor: float, seconds: float = SECONDS) -> dict[str, Any]:
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
-    """Track at the rate, and encode between two calls; a late call does not delay the next ones."""
+    """Track at the rate, and encode between two calls; a late call does not delay later ones."""
     client = adapter.start(url, max(10_000, 2 * given["events"]))
     client.track(make_properties(given["events"]))
     act, other = client.track, json.dumps

@@ -1,8 +1,8 @@
-"""Cases 11 to 14: what a call costs when much waits already, or when an event is large.
+"""Cases 11 to 14: what a call costs when many events wait, or when an event is large.
 
 They measure parts of this checkout, below the client: the queue in memory, the queues over stores,
-and the encoder. All sizes of the first and the last are measured in turn in one process; a store is
-filled by another queue first, so that its events are those of another process.
+and the encoder. The queue in memory and the encoder are measured at all sizes, in turn, in one
+process. A store is filled by another queue first, so that its events belong to another process.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ def _measure_full_queue(given: dict[str, Any]) -> dict[str, float]:
     for turn in range(_ROUNDS):
         for size, queue in queues.items():
             events = _make_events(turn * _CALLS, _CALLS)
-            began = time.thread_time()  # of this thread: nothing here waits
+            began = time.thread_time()  # CPU time of this thread: nothing here waits
             for data in events:
                 queue.put(data)
             times[size].append((time.thread_time() - began) / _CALLS * 1e6)
     figures = {f"at_{size}": statistics.median(values) for size, values in times.items()}
     least, *more = times.values()
-    # Of each round by itself: what else the machine did then, it did for all sizes.
+    # A ratio for each round: what else the machine does in a round affects all sizes.
     growths = [statistics.median(map(truediv, values, least)) for values in more]
     return {**figures, "growth": max(growths)}
 
@@ -80,7 +80,7 @@ def _fill_queue(size: int, bound: str) -> Any:  # noqa: ANN401  # a queue of thi
 
 
 def _make_events(first: int, count: int) -> list[bytes]:
-    """Return events of one size, each an object of its own."""
+    """Return events of one size, each a separate object."""
     head = b'{"event_type":"viewed","external_user_id":"user","properties":{"text":"%0*d"}}'
     digits = _EVENT_BYTES - len(head % (1, 0)) + 1
     return [head % (digits, number) for number in range(first, first + count)]
@@ -130,7 +130,7 @@ def _use_queue(url: str, waiting: int) -> dict[str, float]:
 
 
 def _time_calls(call: Callable[..., object], arguments: Sequence[tuple[Any, ...]]) -> float:
-    """Return the median of the microseconds that a call takes."""
+    """Return the median time of a call in microseconds."""
     times = []
     for given in arguments:
         began = time.perf_counter_ns()
