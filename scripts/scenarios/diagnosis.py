@@ -1,4 +1,4 @@
-"""A wrong configuration, an outage that people must learn of, and a file that is imported."""
+"""Scenarios: wrong configuration, outages that people must hear of, and imports of files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What comes from outside: interrupting exceptions, foreign code, the system, the network."""
+"""Scenarios of faults from outside: interruptions, third-party code, the system, the network."""
 
 from __future__ import annotations
 

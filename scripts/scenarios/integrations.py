@@ -1,4 +1,4 @@
-"""What happens in the frameworks, in functions, in the local server and at the command line."""
+"""Scenarios of frameworks, functions, the local server and the command line."""
 
 from __future__ import annotations
 

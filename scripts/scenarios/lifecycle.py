@@ -1,4 +1,4 @@
-"""What a client goes through: forks, hosts, calls within calls, exits, a failing server."""
+"""Scenarios of a client's life: forks, hosts, calls within calls, exits, a failing server."""
 
 from __future__ import annotations
 

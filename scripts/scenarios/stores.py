@@ -1,4 +1,4 @@
-"""What happens to a store: damage, foreign content, losses, no room, wrong clocks."""
+"""Scenarios of stores: damage, foreign content, losses, full disks, wrong clocks."""
 
 from __future__ import annotations
 

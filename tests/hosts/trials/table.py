@@ -15,14 +15,14 @@ TO_ALL = "In some runs, these lost the event or did not end, even with what the 
 
 
 class Row(NamedTuple):
-    """What was seen of a host."""
+    """The result of a host."""
 
     host: str
     version: str
     delivered: bool
     # The section that says what to add.
     section: str = ""
-    # With what the section says, when all processes of the host get SIGTERM at once.
+    # Whether it loses, even with the section's lines, if all processes get SIGTERM at once.
     loses_to_all: bool = False
 
     def to_line(self) -> str:
