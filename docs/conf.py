@@ -53,6 +53,7 @@ html_theme_options = {
     "source_repository": "https://github.com/WhisperrAI/whisperr-python",
     "source_branch": "main",
     "source_directory": "docs/",
+    "top_of_page_buttons": ["edit"],
 }
 
 # Commands and code are copied without their prompts; what a command prints has no button.
