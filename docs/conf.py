@@ -20,6 +20,7 @@ release = version = whisperr.__version__
 
 extensions = [
     "site_pages",
+    "site_search",
     "site_twins",
     "myst_parser",
     "notfound.extension",
