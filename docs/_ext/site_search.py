@@ -1,7 +1,7 @@
 """Makes the search of Sphinx find what readers of these pages look for.
 
-- What a page defines is an entry of its index: names in the first column of a table, names that are a
-  heading, and the words that list items begin with in bold.
+- What a page defines is an entry of the index: names in headings and in the first column of
+  tables, and the words that list items begin with in bold.
 - Statuses such as 401 are words. Sphinx drops numbers.
 - `search.js` ranks the results.
 """

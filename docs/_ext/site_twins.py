@@ -22,9 +22,8 @@ if TYPE_CHECKING:
     from sphinx.util.typing import ExtensionMetadata
 
 _DIRECTIVE = re.compile(r"^```+\{", re.MULTILINE)
-_IMAGE = re.compile(r"(!\[[^\]]*\]\()([^):]+)\)")
+_IMAGE = re.compile(r"(!\[[^\]]*\]\(|<img src=\")([^)\":]+)([)\"])")
 _PAGE_LINK = re.compile(r"\]\(([^):\s]*)\.html(#[^)\s]*)?\)")
-_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
 def get_source(app: Sphinx, docname: str) -> str:
@@ -54,7 +53,7 @@ def make_twin(app: Sphinx, docname: str, doctree: nodes.document) -> str:
 
     def place_image(found: re.Match[str]) -> str:
         name = app.env.images[posixpath.normpath(posixpath.join(folder, found[2]))][1]
-        return f"{found[1]}{posixpath.relpath(f'_images/{name}', folder or '.')})"
+        return f"{found[1]}{posixpath.relpath(f'_images/{name}', folder or '.')}{found[3]}"
 
     return _IMAGE.sub(place_image, site_pages.link_to_repository(source, docname))
 
