@@ -74,6 +74,11 @@ FIGURES = {
         f"the time of `Retry-After`, up to {MOST_ASKED} seconds",
         f"delivery pauses: {EXHAUSTED} seconds, or {AUTH} for a refused key",
     ],
+    "docs/delivery/promises.md": [
+        f"{FIRST} second, then {SECOND}, {THIRD}, up to {MOST[-1]} seconds",
+        f"the time of `Retry-After` up to {MOST_ASKED} seconds",
+        f"delivery pauses: {EXHAUSTED} seconds, or {AUTH} for a refused key",
+    ],
     "docs/reference/glossary.md": [
         f"{FIRST} second, then {SECOND}, up to {MOST[-1]}.",
         f"after a *give-up*: {EXHAUSTED} seconds, or {AUTH} for a refused key",
