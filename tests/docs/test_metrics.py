@@ -31,7 +31,7 @@ def test_the_code_runs(tmp_path: Path) -> None:
 
 def test_the_fields_are_those_of_the_code() -> None:
     assert get_first_names("The fields") == set(Stats.__slots__)
-    assert get_first_names("An outbox") == set(Figures._fields)
+    assert get_first_names("When a relay delivers") == set(Figures._fields)
 
 
 def test_every_reason_is_explained() -> None:
