@@ -46,9 +46,15 @@ DROP = "drop"
 
 
 class Request:
-    """One request to the service: its path, and its body as JSON in UTF-8.
+    """One request to the service, as a `Transport` receives it.
 
-    The transport adds the base URL and the headers, so that only the transport handles the key.
+    The transport adds the base URL and the headers, so that nothing else handles the key.
+
+    Attributes:
+        path: The path on the server, such as `"/v1/events/batch"`.
+        body: JSON in UTF-8.
+
+    .. versionadded:: 1.0
     """
 
     __slots__ = ("body", "path")
@@ -59,7 +65,15 @@ class Request:
 
 
 class Answer:
-    """One answer: its status, its headers with lower-case names, its body (possibly cut)."""
+    """One answer of the service, as a `Transport` returns it.
+
+    Attributes:
+        status: The HTTP status.
+        headers: The headers, with lower-case names.
+        body: The body; a long one may be cut.
+
+    .. versionadded:: 1.0
+    """
 
     __slots__ = ("body", "headers", "status")
 
