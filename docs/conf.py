@@ -19,6 +19,7 @@ author = "Whisperr"
 release = version = whisperr.__version__
 
 extensions = [
+    "api_reference",
     "site_pages",
     "site_twins",
     "myst_parser",
@@ -35,7 +36,6 @@ myst_heading_anchors = 4  # the anchors of GitHub
 default_role = "py:obj"  # single back quotes in docstrings
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88

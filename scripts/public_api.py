@@ -1,7 +1,7 @@
 """Lists the public API: every public name, its signature, and since which version it exists.
 
     python -m scripts.public_api           # print the list
-    python -m scripts.public_api --write   # write it to docs/reference/api.txt
+    python -m scripts.public_api --write   # write it to tests/public_api.txt
 
 A module is public when no part of its path begins with an underscore; what it exports is its
 `__all__`. The list is read from the source and not from imported modules, so that it is the same
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCE = ROOT / "src"
-SNAPSHOT = ROOT / "docs" / "reference" / "api.txt"
+SNAPSHOT = ROOT / "tests" / "public_api.txt"
 
 # Modules with public paths that export nothing, each with its reason.
 NOT_PUBLIC = {
@@ -427,6 +427,19 @@ def to_lines(api: Iterable[Name], aliases: dict[str, str]) -> list[str]:
             lines.append(f"{name.path}{between}{signature}  [{name.kind}, {name.since}]")
     lines += [f"{alias} is {path}" for alias, path in aliases.items()]
     return sorted(lines)
+
+
+def check_entries(entries: Iterable[str]) -> list[str]:
+    """Return what is wrong with the entries of the API reference, given by their paths."""
+    there, api = set(entries), get_api()
+    problems = [
+        f"{path} has no entry in docs/reference/api" for path in api if path not in there
+    ]
+    problems += [
+        f"{path} has an entry in docs/reference/api and is not a public name"
+        for path in sorted(there - set(api))
+    ]
+    return problems
 
 
 def main() -> int:

@@ -115,8 +115,8 @@ class WhisperrError(Frozen):
               answers of 429 or 5xx.
             - `"not_durable"`: the store of a durable buffer cannot be used, so that events are
               kept in memory, and would be lost with the process.
-        message: The line of the log without `whisperr: `: what happened and where, what becomes of
-            the events, and the next step. It contains no key and no payload.
+        message: The line of the log: what happened and where, what becomes of the events, and the
+            next step. It contains no key and no payload.
         status: The HTTP status; None when there was no answer or no request.
         reason: Why events were dropped: `"queue_full"`, `"rejected"`, `"refused_in_batch"`,
             `"too_large"`, `"expired"`, `"shutdown"` or `"lost_in_store"`; or why they were not
