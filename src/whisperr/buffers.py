@@ -288,9 +288,9 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
         return RedisBuffer(given.reveal().partition("?")[0], **options)
     if _has_scheme_of_database(given):
         raise ValueError(
-            "buffer: the URL of a database is not supported; to store events in the transactions of "
-            "your own database, use whisperr.sqlalchemy.Outbox or, in Django, "
-            f"WHISPERR_BUFFER = {OUTBOX!r}"
+            "buffer: the URL of a database is not supported; to store events in transactions of "
+            f"your own database, use whisperr.sqlalchemy.Outbox or, in Django, WHISPERR_BUFFER = "
+            f"{OUTBOX!r}"
         )
     raise ValueError(f"buffer: must be a URL, {_FILE_HINT}, or {_REDIS_HINT}")
 

@@ -79,9 +79,9 @@ def test_a_right_configuration_is_ok_in_every_check_and_in_this_order() -> None:
         ("proxy", ("ok", "none")),
         ("host name", ("ok", "127.0.0.1 is an address")),
         ("connection", ("ok", f"{address} at 127.0.0.1 (1 ms)")),
-        ("encryption", ("skipped", "http:// has none")),
+        ("encryption", ("skipped", "none: the address is http://")),
         ("key", ("ok", "accepted by whisperr dev, not the service (HTTP 400, no_events)")),
-        ("round trip", ("ok", "1 ms, with connecting")),
+        ("round trip", ("ok", "1 ms, including the connection")),
         ("clock", ("ok", found["clock"].text)),
         ("buffer", ("ok", "memory: at most 10,000 events, lost when the process is killed")),
     ]
@@ -142,7 +142,7 @@ def test_a_disabled_client_is_doubtful_and_nothing_else_is_checked(
     }
     found = run(make_config(**given))
     assert found["configuration"].state == "doubtful"
-    assert found["configuration"].text == "disabled: a client with this sends nothing"
+    assert found["configuration"].text == "disabled: the client sends nothing"
     names = [name for name, one in found.items() if one == (name, "skipped", "disabled", "")]
     assert names == [
         *("kind of key", "proxy", "host name", "connection", "encryption"),
