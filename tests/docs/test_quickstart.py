@@ -13,9 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = "docs/start/quickstart.md"
-FILES = {
-    block.partition("\n")[0].removeprefix("# "): block for block in get_blocks(PAGE, "python")
-}
+FILES = {block.partition("\n")[0].removeprefix("# "): block for block in get_blocks(PAGE, "python")}
 
 
 def test_the_program_shows_what_the_page_shows(tmp_path: Path) -> None:
