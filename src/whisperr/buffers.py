@@ -98,6 +98,11 @@ class SQLiteBuffer(Frozen):
             raise ValueError(f"synchronous={synchronous!r}: must be NORMAL or FULL")
         if not fspath(path) or "\0" in fspath(path):
             raise ValueError("path: must be the path of a file")
+        if fspath(path) == ":memory:":
+            raise ValueError(
+                "path: ':memory:' is no file; omit buffer to hold events in memory, or write "
+                "'./:memory:' for a file of that name"
+            )
         # Absolute from now on: the process may change its directory.
         self._set(path=str(Path(path).absolute()), synchronous=synchronous)
         self._set(lease=_check_seconds("lease", lease, SHORTEST_LEASE, LONGEST_LEASE))
@@ -331,8 +336,9 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
         return RedisBuffer(given.reveal().partition("?")[0], **options)
     if _has_scheme_of_database(given):
         raise ValueError(
-            "buffer: a database is no buffer; events in the transactions of your own database are "
-            "what whisperr.sqlalchemy and whisperr.django are for"
+            "buffer: the URL of a database is not supported; to store events in transactions of "
+            f"your own database, use whisperr.sqlalchemy.Outbox or, in Django, WHISPERR_BUFFER = "
+            f"{OUTBOX!r}"
         )
     raise ValueError(f"buffer: must be a URL, {_FILE_HINT}, or {_REDIS_HINT}")
 

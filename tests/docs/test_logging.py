@@ -80,8 +80,8 @@ def test_every_level_that_is_logged_is_in_the_table() -> None:
 def test_a_kind_is_reported_as_often_as_the_page_says() -> None:
     assert (INTERVAL, ANONYMOUS_INTERVAL) == (1.0, 60.0)
     text = " ".join(get_text(PAGE).split())
-    assert "each kind comes at most once a second" in text
-    assert "calls without a user, come once a minute at most" in text
+    assert "each kind is logged at most once a second" in text
+    assert "A failing store and calls without a user are logged at most once a minute" in text
 
 
 def test_without_a_setting_a_record_is_one_line_on_stderr(tmp_path: Path) -> None:
