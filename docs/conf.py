@@ -21,6 +21,7 @@ release = version = whisperr.__version__
 extensions = [
     "api_reference",
     "site_pages",
+    "site_search",
     "site_twins",
     "myst_parser",
     "notfound.extension",
