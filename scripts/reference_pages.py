@@ -9,11 +9,14 @@ The arguments are those of the parsers, the settings those of the options: a tes
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from pathlib import Path
+from textwrap import dedent
 from typing import TYPE_CHECKING
 
 from scripts.options_table import get_meaning, get_variable, to_code
+
 from whisperr._cli.main import make_parser
 from whisperr._integrations.client import get_setting_name
 from whisperr._options import OPTIONS
@@ -21,6 +24,8 @@ from whisperr._options import OPTIONS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+# The help of a command has the hour before it was printed, which is within the last 30 days.
+_MOMENT = re.compile(r"\b\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 FOLDER = Path(__file__).resolve().parents[1] / "docs" / "reference"
 WRITTEN = "<!-- written by `python -m scripts.reference_pages`; do not edit -->"
 
@@ -29,38 +34,41 @@ _COMMANDS = f"""\
 
 {WRITTEN}
 
-`whisperr COMMAND --help` prints the description of a command, and `manage.py COMMAND --help` that of a Django
-command. This page has all of them. `python -m whisperr` is the same command as `whisperr`.
+`whisperr COMMAND --help` prints the description of a command, and `manage.py COMMAND --help` that
+of a Django command. This page has all of them. `python -m whisperr` is the same command as
+`whisperr`.
 """
 _AFTER_COMMANDS = """\
-Next: [how to use them](../develop/command-line.md), [the doctor](../trouble/doctor.md), [settings](settings.md)
+Next: [how to use them](../develop/command-line.md), [the doctor](../trouble/doctor.md),
+[settings](settings.md)
 """
 _SETTINGS = f"""\
 # Settings
 
 {WRITTEN}
 
-Set `WHISPERR_API_KEY` in the environment; most applications need no other setting. Settings of Django are in
-`settings.py`, those of Flask in `app.config`. In the code, each is an [option](options.md) of `Whisperr()`.
+Set `WHISPERR_API_KEY` in the environment; most applications need no other setting. Django reads
+settings from `settings.py`, Flask from `app.config`. In code, each is an [option](options.md) of
+`Whisperr()`.
 
 | setting | read from | allowed | default | meaning |
 |---|---|---|---|---|
 """
 _AFTER_SETTINGS = """\
 
-The proxy and the certificates come from the variables that other programs use as well: `HTTPS_PROXY`, `HTTP_PROXY`,
+The proxy and the certificates come from the usual variables: `HTTPS_PROXY`, `HTTP_PROXY`,
 `NO_PROXY`, `SSL_CERT_FILE` and `SSL_CERT_DIR`.
 
 ## pytest
 
 | setting | where | meaning |
 |---|---|---|
-| `whisperr_strict = true` | the ini file of pytest | every client raises `InvalidEvent` for bad input, in all tests |
-| `@pytest.mark.whisperr(strict=True)` | a test | the same in this test; with `strict=False`, in this test no client raises |
-| `-p no:whisperr` | the command line of pytest | turns the plugin off |
+| `whisperr_strict = true` | the ini file | every client raises `InvalidEvent` for bad input |
+| `@pytest.mark.whisperr(strict=True)` | a test | the same in this test; with False, none raises |
+| `-p no:whisperr` | the command line | turns the plugin off |
 
-Next: [options](options.md), [Django](../frameworks/django.md#settings), [Flask](../frameworks/flask.md#settings),
-[proxies and certificates](../trouble/proxies.md)
+Next: [options](options.md), [Django](../frameworks/django.md#settings),
+[Flask](../frameworks/flask.md#settings), [proxies and certificates](../trouble/proxies.md)
 """
 # Settings that are no options: where each is read, what is allowed, its default, its meaning.
 OTHER_SETTINGS = {
@@ -109,11 +117,14 @@ def make_settings() -> str:
 def make_commands() -> str:
     """Return the page of the commands."""
     parts = [_COMMANDS]
+    shown: set[str] = set()  # the actions of a command have its examples
     for name, parser in list_commands(make_parser()):
-        parts.append(describe(f"whisperr {name}", parser))
+        _, _, examples = (parser.epilog or "").partition("examples:\n")
+        parts.append(describe(f"whisperr {name}", parser, "" if examples in shown else examples))
+        shown.add(examples)
     parts.append("## manage.py\n\nDjango has these commands when `whisperr.django` is installed.\n")
     for name, parser in list_django_commands():
-        parts.append(describe(f"manage.py {name}", parser, "###"))
+        parts.append(describe(f"manage.py {name}", parser, heading="###"))
     return "\n".join([*parts, _AFTER_COMMANDS])
 
 
@@ -147,7 +158,9 @@ def list_django_commands() -> Iterator[tuple[str, argparse.ArgumentParser]]:
         yield name, parser
 
 
-def describe(title: str, parser: argparse.ArgumentParser, heading: str = "##") -> str:
+def describe(
+    title: str, parser: argparse.ArgumentParser, examples: str = "", heading: str = "##"
+) -> str:
     """Return the section of one command."""
     lines = [f"{heading} {title}", ""]
     lines += [" ".join((parser.description or "").split()), ""]
@@ -156,11 +169,11 @@ def describe(title: str, parser: argparse.ArgumentParser, heading: str = "##") -
     arguments = list(list_arguments(parser))
     if arguments:
         lines += ["| argument | meaning |", "|---|---|"]
-        lines += [f"| `{name}` | {to_cell(meaning)} |" for name, meaning in arguments]
+        lines += [f"| `{to_cell(name)}` | {to_cell(meaning)} |" for name, meaning in arguments]
         lines += [""]
-    if parser.epilog:
-        _, _, examples = parser.epilog.partition("examples:\n")
-        lines += ["Examples:", "", "```text", examples.rstrip(), "```", ""]
+    if examples:
+        text = _MOMENT.sub("2026-11-28T12:00:00Z", dedent(examples).rstrip())
+        lines += ["Examples:", "", "```text", text, "```", ""]
     return "\n".join(lines)
 
 
@@ -170,7 +183,7 @@ def list_arguments(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]
     for action in parser._actions:  # noqa: SLF001  # as above
         if isinstance(action, (argparse._HelpAction, argparse._SubParsersAction)):  # noqa: SLF001  # as above
             continue
-        value = action.metavar or action.dest
+        value = action.metavar or "|".join(map(str, action.choices or [action.dest]))
         written = " ".join(value) if isinstance(value, tuple) else str(value)
         if action.option_strings:
             takes_value = action.nargs != 0

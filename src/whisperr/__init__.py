@@ -49,8 +49,8 @@ __all__ = [
     "__version__",
 ]
 
-# Imported when first asked for. `typing`, which these modules import, would be a third of the import
-# time of the package.
+# Imported when first asked for. `typing`, which these modules import, would be a third of the
+# import time of the package.
 _LATER = {
     "BillingEvent": "billing",
     "Buffer": "protocols",
