@@ -433,7 +433,7 @@ def get_documented(docstring: str) -> list[str]:
     for section in re.findall(
         r"^(?:Args|Attributes):\n((?:    .*\n?|\n)+)", docstring, re.MULTILINE
     ):
-        names += re.findall(r"^    \*{0,2}(\w+): ", section, re.MULTILINE)
+        names += re.findall(r"^    \*{0,2}(\w+)(?: \(.+?\))?: ", section, re.MULTILINE)
     return names
 
 

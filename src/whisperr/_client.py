@@ -157,6 +157,9 @@ class Whisperr:
         Raises:
             InvalidEvent: The input is bad, and the client is `strict`. Otherwise bad input is
                 reported to `on_error` and the log, and nothing is raised.
+
+        .. versionchanged:: 1.0
+            Added `occurred_at`, `message_id` and the result.
         """
         if self._off or OVERRIDES.pipeline is not None:
             found = get_pipeline(self)
@@ -211,6 +214,9 @@ class Whisperr:
         Raises:
             InvalidEvent: The input is bad, and the client is `strict`. Otherwise bad input is
                 reported to `on_error` and the log, and nothing is raised.
+
+        .. versionchanged:: 1.0
+            Added `anonymous_id`.
         """
         pipeline = get_pipeline(self)
         if pipeline is None:

@@ -46,13 +46,13 @@ DROP = "drop"
 
 
 class Request:
-    """One request to the service, as a `Transport` receives it.
+    """One request to the service, as `Transport.send` receives it.
 
     The transport adds the base URL and the headers, so that nothing else handles the key.
 
     Attributes:
-        path: The path on the server, such as `"/v1/events/batch"`.
-        body: JSON in UTF-8.
+        path (str): The path on the server, such as `"/v1/events/batch"`.
+        body (bytes): JSON in UTF-8.
 
     .. versionadded:: 1.0
     """
@@ -65,12 +65,12 @@ class Request:
 
 
 class Answer:
-    """One answer of the service, as a `Transport` returns it.
+    """One answer of the service, as `Transport.send` returns it.
 
     Attributes:
-        status: The HTTP status.
-        headers: The headers, with lower-case names.
-        body: The body; a long one may be cut.
+        status (int): The HTTP status.
+        headers (Mapping[str, str]): The headers, with lower-case names.
+        body (bytes): The body; a long one may be cut.
 
     .. versionadded:: 1.0
     """

@@ -53,8 +53,9 @@ class NotNow(Exception):  # noqa: N818  # a result, not a failure
     """Raised by `Queue.claim` when events may wait, but this process cannot claim them now.
 
     Attributes:
-        seconds: Seconds to wait before the next `claim`.
-        problem: What is wrong with the store, in one line; None when another process delivers.
+        seconds (float): Seconds to wait before the next `claim`.
+        problem (str | None): What is wrong with the store, in one line; None when another process
+            delivers.
 
     .. versionadded:: 1.0
     """
