@@ -165,8 +165,7 @@ class RedisBuffer(Frozen):
         log: A directory of this machine, which is made if it is missing. `track()` appends to a
             log in it before the event is stored, so that `kill -9` loses nothing. Without a log,
             the events of the last 5 milliseconds may be lost with the process.
-        dead_letters: Keep the events that the server refuses, with the reason. The command
-            `whisperr dead-letters` shows, replays and drops them.
+        dead_letters: Keep the events that the server refuses, as in `SQLiteBuffer`.
 
     Attributes:
         stream: As given.
