@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _DIRECTIVE = re.compile(r"^```+\{", re.MULTILINE)
 _IMAGE = re.compile(r"(!\[[^\]]*\]\(|<img src=\")([^)\":]+)([)\"])")
+_VERSION_BOX = re.compile(r"^#+ Version(?:added|changed)\n", re.MULTILINE)  # "Added in" follows
 _PAGE_LINK = re.compile(r"\]\(([^):\s]*)\.html(#[^)\s]*)?\)")
 
 
@@ -41,7 +42,9 @@ def render(app: Sphinx, doctree: nodes.document) -> str:
     builder = MarkdownBuilder(app, app.env)
     translator = MarkdownTranslator(doctree, builder)
     doctree.walkabout(translator)
-    return _PAGE_LINK.sub(r"](\1.md\2)", translator.astext())
+    text = translator.astext().replace("```default", "```python")
+    text = _VERSION_BOX.sub("", text)
+    return _PAGE_LINK.sub(r"](\1.md\2)", text)
 
 
 def make_twin(app: Sphinx, docname: str, doctree: nodes.document) -> str:
