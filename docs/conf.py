@@ -32,6 +32,7 @@ extensions = [
 exclude_patterns = ["_*"]
 
 myst_heading_anchors = 4  # the anchors of GitHub
+myst_enable_extensions = ["html_image"]  # an image with its width
 
 # The API reference.
 default_role = "py:obj"  # single back quotes in docstrings

@@ -1,13 +1,14 @@
 """Makes the search of Sphinx find what readers of these pages look for.
 
-- What a page defines is an entry of its index: names in the first column of a table, names that are a
-  heading, and the words that list items begin with in bold.
+- What a page defines is an entry of the index: names in headings and in the first column of
+  tables, and the words that list items begin with in bold.
 - Statuses such as 401 are words. Sphinx drops numbers.
 - `search.js` ranks the results.
 """
 
 from __future__ import annotations
 
+import posixpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,10 +51,14 @@ def find_definitions(doctree: nodes.document) -> Iterator[tuple[nodes.section, s
                         yield section, first.astext()
 
 
-def add_entries(_app: Sphinx, doctree: nodes.document) -> None:
+def add_entries(app: Sphinx, doctree: nodes.document) -> None:
     """Add what a page defines to the index that the search reads."""
+    if posixpath.basename(app.env.current_document.docname) == "index":
+        return  # it names what other pages define
     for section, name in dict.fromkeys(find_definitions(doctree)):
-        entry = ("single", name.replace(";", ","), section["ids"][0], "main", None)
+        # Without an anchor a result is the page itself, which is found only once then.
+        anchor = "" if section.parent is doctree else section["ids"][0]
+        entry = ("single", name.replace(";", ","), anchor, "main", None)
         section.append(addnodes.index(entries=[entry]))
 
 
