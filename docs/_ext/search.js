@@ -1,7 +1,17 @@
 // Sphinx includes this in language_data.js, which the search page loads after searchtools.js.
 
-// Of pages that match equally well, those that say what to do come first.
-const weights = { "about/": -20, "start/upgrade": -8, "reference/contract": -4, "trouble/": 3 };
+// Of pages that match equally well, those that say what to do come first. The first entry counts.
+const weights = {
+  "about/": -20,
+  "start/upgrade": -8,
+  "reference/contract": -6,
+  "reference/errors": 0,
+  "reference/options": 0,
+  "reference/api/whisperr": 0,
+  "reference/": -3,
+  "delivery/": 2,
+  "trouble/": 1,
+};
 
 // An entry of the index has up to 100 points, and a word of a heading 15.
 Scorer.score = (result) => {

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import posixpath
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -50,10 +51,14 @@ def find_definitions(doctree: nodes.document) -> Iterator[tuple[nodes.section, s
                         yield section, first.astext()
 
 
-def add_entries(_app: Sphinx, doctree: nodes.document) -> None:
+def add_entries(app: Sphinx, doctree: nodes.document) -> None:
     """Add what a page defines to the index that the search reads."""
+    if posixpath.basename(app.env.current_document.docname) == "index":
+        return  # it names what other pages define
     for section, name in dict.fromkeys(find_definitions(doctree)):
-        entry = ("single", name.replace(";", ","), section["ids"][0], "main", None)
+        # Without an anchor a result is the page itself, which is found only once then.
+        anchor = "" if section.parent is doctree else section["ids"][0]
+        entry = ("single", name.replace(";", ","), anchor, "main", None)
         section.append(addnodes.index(entries=[entry]))
 
 

@@ -11,18 +11,19 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docutils import nodes
 from sphinx_markdown_builder.builder import MarkdownBuilder
 from sphinx_markdown_builder.translator import MarkdownTranslator
 
 import site_pages
 
 if TYPE_CHECKING:
-    from docutils import nodes
     from sphinx.application import Sphinx
     from sphinx.util.typing import ExtensionMetadata
 
 _DIRECTIVE = re.compile(r"^```+\{", re.MULTILINE)
 _IMAGE = re.compile(r"(!\[[^\]]*\]\(|<img src=\")([^)\":]+)([)\"])")
+_VERSION_BOX = re.compile(r"^#+ Version(?:added|changed)\n", re.MULTILINE)  # "Added in" follows
 _PAGE_LINK = re.compile(r"\]\(([^):\s]*)\.html(#[^)\s]*)?\)")
 
 
@@ -38,10 +39,14 @@ def is_listed(app: Sphinx, docname: str) -> bool:
 
 def render(app: Sphinx, doctree: nodes.document) -> str:
     """Return a resolved page as Markdown."""
+    for node in list(doctree.findall(nodes.abbreviation)):  # such as `*` in a signature
+        node.replace_self(node.children)
     builder = MarkdownBuilder(app, app.env)
     translator = MarkdownTranslator(doctree, builder)
     doctree.walkabout(translator)
-    return _PAGE_LINK.sub(r"](\1.md\2)", translator.astext())
+    text = translator.astext().replace("```default", "```python")
+    text = _VERSION_BOX.sub("", text)
+    return _PAGE_LINK.sub(r"](\1.md\2)", text)
 
 
 def make_twin(app: Sphinx, docname: str, doctree: nodes.document) -> str:
