@@ -1,25 +1,26 @@
-"""The project has one word for each idea: private words of former versions do not come back.
+"""Checks that the project's text uses one word for each idea, and none of the words it gave up.
 
-Each row of WORDS is a pattern, the word to use instead, and the exceptions with their reasons. An
-exception is a pattern too: a hit is allowed when the exception matches in the line of the hit, or
-in `path: line`. The terms themselves are defined in docs/reference/glossary.md.
+`python -m scripts.prose` prints `path:line: the line`, with the words to use instead, and exits with
+1 when there is one. Each row of WORDS is a pattern, what to write instead, and the exceptions with
+their reasons. An exception is a pattern too: a hit is allowed when the exception matches
+`path:line: the line`. docs/reference/glossary.md defines the terms themselves.
 """
 
 from __future__ import annotations
 
 import re
-from functools import cache
+import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import pytest
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
 
-ROOT = Path(__file__).resolve().parents[1]
-SEARCHED = (
-    *("src", "tests", "docs", "examples", "scripts", "benchmarks"),
-    *("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md", "Makefile", "pyproject.toml"),
-)
-SUFFIXES = {".py", ".md", ".js", ".html", ".css", ".toml", ".txt", ""}
+ROOT = Path(__file__).resolve().parent.parent
+SEARCHED = ("src", "tests", "docs", "examples", "scripts", "benchmarks", ".github")
+SUFFIXES = {".py", ".md", ".js", ".html", ".css", ".toml", ".txt", ".yml", ""}
+# They quote what must not be written.
+SKIPPED = {"scripts/prose.py", "tests/test_prose.py"}
 
 
 class Word(NamedTuple):
@@ -99,28 +100,40 @@ WORDS = (
 )
 
 
-@cache
-def get_texts() -> dict[str, str]:
-    """Return the texts of all searched files by their paths."""
-    files = [file for name in SEARCHED for file in [ROOT / name, *(ROOT / name).rglob("*")]]
+def get_texts(root: Path) -> dict[str, str]:
+    """Return the texts of all searched files by their paths: the folders, and files beside them."""
+    files = [file for file in root.iterdir() if file.name != ".git"]
+    files += [file for name in SEARCHED for file in (root / name).rglob("*")]
     return {
-        file.relative_to(ROOT).as_posix(): file.read_text(encoding="utf-8")
-        for file in files
-        if file.is_file()
+        path: file.read_text(encoding="utf-8")
+        for file in sorted(files)
+        if (path := file.relative_to(root).as_posix()) not in SKIPPED
         and file.suffix in SUFFIXES
-        and file != Path(__file__)
         and "__pycache__" not in file.parts
+        and not file.name.startswith(".coverage")
+        and file.is_file()
     }
 
 
-@pytest.mark.parametrize("word", WORDS, ids=lambda word: word.instead)
-def test_a_private_word_does_not_come_back(word: Word) -> None:
-    found = []
-    for path, text in get_texts().items():
-        for hit in re.finditer(word.pattern, text, re.MULTILINE):
-            start = text.rfind("\n", 0, hit.start()) + 1
-            line = text[start : text.find("\n", hit.end())]
-            where = f"{path}:{text.count(chr(10), 0, hit.start()) + 1}: {line.strip()}"
-            if not any(re.search(exception, where) for exception in word.allowed):
-                found.append(where)
-    assert not found, f"say {word.instead} instead:\n" + "\n".join(found)
+def find(texts: dict[str, str], words: Sequence[Word] = WORDS) -> Iterator[str]:
+    """Yield a message for each hit, in the order of the words."""
+    for word in words:
+        for path, text in texts.items():
+            for hit in re.finditer(word.pattern, text, re.MULTILINE):
+                start = text.rfind("\n", 0, hit.start()) + 1
+                end = text.find("\n", hit.end())
+                line = text[start : end if end >= 0 else None]
+                where = f"{path}:{text.count(chr(10), 0, hit.start()) + 1}: {line.strip()}"
+                if not any(re.search(exception, where) for exception in word.allowed):
+                    yield f"{where}\n    write instead of {hit.group().strip()!r}: {word.instead}"
+
+
+def main(root: Path = ROOT) -> int:
+    """Print every hit; return 1 if there is one."""
+    messages = list(find(get_texts(root)))
+    print("\n".join([*messages, f"words to replace: {len(messages)}"]))
+    return 1 if messages else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
