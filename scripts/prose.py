@@ -1,9 +1,9 @@
 """Checks that the project's text uses one word for each idea, and none of the words it gave up.
 
-`python -m scripts.prose` prints `path:line: the line`, with the words to use instead, and exits with
-1 when there is one. Each row of WORDS is a pattern, what to write instead, and the exceptions with
-their reasons. An exception is a pattern too: a hit is allowed when the exception matches
-`path:line: the line`. docs/reference/glossary.md defines the terms themselves.
+`python -m scripts.prose` prints each hit as `path:line: the line`, with what to write instead, and
+exits with 1 when there is one. A row of WORDS has a pattern, what to write instead, and the
+exceptions with their reasons. An exception is a pattern too: a hit is allowed when the exception
+matches `path:line: the line`. docs/reference/glossary.md defines the terms themselves.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parent.parent
 SEARCHED = ("src", "tests", "docs", "examples", "scripts", "benchmarks", ".github")
-SUFFIXES = {".py", ".md", ".js", ".html", ".css", ".toml", ".txt", ".yml", ""}
+SUFFIXES = {".py", ".md", ".js", ".html", ".css", ".toml", ".txt", ".yml", ".yaml"}
 # They quote what must not be written.
 SKIPPED = {"scripts/prose.py", "tests/test_prose.py"}
 
@@ -102,15 +102,12 @@ WORDS = (
 
 def get_texts(root: Path) -> dict[str, str]:
     """Return the texts of all searched files by their paths: the folders, and files beside them."""
-    files = [file for file in root.iterdir() if file.name != ".git"]
-    files += [file for name in SEARCHED for file in (root / name).rglob("*")]
+    files = [*root.iterdir(), *(file for name in SEARCHED for file in (root / name).rglob("*"))]
     return {
         path: file.read_text(encoding="utf-8")
         for file in sorted(files)
         if (path := file.relative_to(root).as_posix()) not in SKIPPED
-        and file.suffix in SUFFIXES
-        and "__pycache__" not in file.parts
-        and not file.name.startswith(".coverage")
+        and (file.suffix in SUFFIXES or file.name == "Makefile")
         and file.is_file()
     }
 

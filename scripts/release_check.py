@@ -5,8 +5,8 @@ version with the changelog, the public API with its snapshot, and the files of t
 sdist with those of the tree. It runs `twine check --strict`, renders the page of the package, and
 follows its links. Each problem is a line. Exits with 1 if there is one.
 
-With `--tag v1.2.0`, as the release workflow runs it, the tag must be the version, the changelog must
-have its date, and nothing may be uncommitted.
+The release workflow adds `--tag v1.2.0`. Then the tag must be the version, the changelog must have
+its date, and nothing may be uncommitted.
 """
 
 from __future__ import annotations
@@ -217,7 +217,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n    ".join([f"{'FAIL' if problems else 'ok':4}  {line}", *problems]))
     print(f"problems: {failed}")
     if not failed and not parsed.tag and get_version_problems(ROOT, f"v{get_version(ROOT)}"):
-        print("not released: for what a tag needs, run make release-check TAG=v" + get_version(ROOT))
+        print(f"not ready for a tag: run make release-check TAG=v{get_version(ROOT)} to see why")
     return 1 if failed else 0
 
 

@@ -1,4 +1,4 @@
-"""The check of a release finds what is wrong: in the version, the packages, and the package's page."""
+"""The check of a release finds what is wrong in the version, the packages and the page."""
 
 from __future__ import annotations
 
