@@ -85,7 +85,10 @@ WORDS = (
         r"\bdef _?(shown|opened|served|joined|parsed|secured|judged)\b",
         "redact, open, serve, join, parse, wrap_tls",
     ),
-    Word(r"\boldest (goes|went)\b|\bgoes its way\b", "is dropped, is delivered"),
+    Word(
+        r"\boldest (goes|went)\b|\b(go|goes|went) (on )?(its|their) way\b",
+        "is dropped, is delivered",
+    ),
     Word(r'^"""(Step \d|Beside step|Around the core)', "what the module is for"),
     Word(r"\b[Tt]he law\b|\blaw_holds\b", "Invariant:"),
     Word(r'"""(Say|Tell)\b|\bSay whether\b|\b[Ss]ees? to it\b', "Return, Report, or a plain verb"),
@@ -97,6 +100,25 @@ WORDS = (
         },
     ),
     Word(r"fmt: skip", "a layout that the formatter keeps", HISTORY),
+    # Riddles and translations.
+    Word(r"\bturn(s|ed|ing)? (it|them|events?|batches) away\b|\bturned away\b", "reject, refuse"),
+    Word(r"\bmistakes? in the client\b", "internal error in the delivery thread"),
+    Word(r"\bwritten down\b", "recorded, stored"),
+    Word(r"\bwhere (its|their) process(es)? ends?\b", "when the worker process exits"),
+    Word(r"\bof one's own\b", "your own"),
+    Word(r"\bthat is said\b|\bwhat it is about\b", "the sentence itself"),
+    Word(r"\bstands? (what|how|which|where)\b", "the page says, the line shows"),
+    Word(r"\bleads? nowhere\b", "is not absolute, does not exist"),
+    Word(r"\bhas no use for\b", "does not need, ignores"),
+    Word(r"\bof its own accord\b|\bsuch a one\b|\bto be had\b", "itself, one of them, available"),
+    Word(r"\bnot any more\b", "no longer"),
+    Word(r"\bhinder", "prevent"),
+    # What a technical writer leaves out.
+    Word(r"\b(e\.g|i\.e)\.", "for example, that is"),
+    Word(r"(?i)\b(in order to|prior to)\b", "to, before"),
+    Word(r"(?i)\b(utili[sz]|leverag)", "use"),
+    Word(r"(?i)\b(please note|simply|obviously|of course|basically)\b", "leave it out"),
+    Word(r"(?i)\b(there|where|here)(of|in|by|upon)\b|\bhitherto\b", "the noun"),
 )
 
 

@@ -157,7 +157,7 @@ def get_page_problems(markdown: str, tree: set[str]) -> list[str]:
                 if target[1:] not in page.anchors:
                     problems.append(f"page: no heading for the link {target}")
             elif not target.startswith("https://"):
-                problems.append(f"page: the {kind} {target} leads nowhere on the index")
+                problems.append(f"page: the {kind} {target} is not absolute")
             elif target.startswith(base):
                 path = target.removeprefix(base).partition("#")[0]
                 if path not in tree and not any(name.startswith(f"{path}/") for name in tree):
