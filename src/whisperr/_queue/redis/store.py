@@ -334,7 +334,7 @@ class RedisStore:
         batch, expired = select_batch(events, max_events, self._expiry_clock.get_now())
         self._current, self._claimed = stream, batch
         is_late = time.monotonic() - began > self._lease / 2
-        # Nearly always the claim is what CLAIM has written down.
+        # Nearly always the claim is what CLAIM has recorded.
         if is_late or len(batch) < len(entries):
             others = count_others(expired, repeat(EXPIRED), self._me)
             loss = Loss(len(expired), "expired", EXPIRED_MESSAGE) if expired else None
