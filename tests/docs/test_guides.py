@@ -170,7 +170,9 @@ RUN_BY = {
     "docs/trouble/privacy.md": "tests/docs/test_privacy.py",
     "docs/delivery/processes.md": "tests/docs/test_processes.py",
     "docs/trouble/proxies.md": "tests/docs/test_proxies.py",
+    "docs/frameworks/other-hosts.md": "tests/docs/test_other_hosts.py",
     "docs/frameworks/queues.md": "tests/task_queues/test_queues.py",
+    "docs/start/quickstart.md": "tests/docs/test_quickstart.py",
     "docs/develop/testing.md": "tests/docs/test_testing.py",
 }
 
