@@ -29,7 +29,7 @@ from whisperr._events.layout import get_user
 from whisperr._queue.clock import ExpiryClock
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr._queue.store import EXPIRED as EXPIRED_MESSAGE
-from whisperr._queue.store import get_lease_end, get_rest, select_batch
+from whisperr._queue.store import get_claim_wait, get_lease_end, select_batch
 from whisperr.errors import Loss, NotNow
 
 from . import scripts
@@ -215,7 +215,7 @@ class RedisStore:
                 left = max(left, others / 1_000)
         if left:
             self._misses += 1
-            raise NotNow(get_rest(self._misses - 1, left))
+            raise NotNow(get_claim_wait(self._misses - 1, left))
         return (), ()
 
     def take_rejected(self) -> int:

@@ -18,8 +18,8 @@ from whisperr._queue.store import (
     LOST_IN_STORE,
     Entry,
     StoreFullError,
+    get_claim_wait,
     get_lease_end,
-    get_rest,
     to_events,
 )
 from whisperr.errors import NotNow, StoreError
@@ -307,7 +307,7 @@ class SQLiteStore:
         left = state.seconds_left(self._token, self._now())
         if left and view.waiting:
             self._misses += 1
-            raise NotNow(get_rest(self._misses - 1, left))
+            raise NotNow(get_claim_wait(self._misses - 1, left))
         return state
 
     def _claim(self, db: sqlite3.Connection, view: View, max_events: int) -> list[Entry]:
