@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # The drivers of each database that do not need asyncio: name, module, package to install.
 _DRIVERS = {
     "postgresql": (
-        ("psycopg", "psycopg", "psycopg[binary]"),
+        ("psycopg", "psycopg", "'psycopg[binary]'"),
         ("psycopg2", "psycopg2", "psycopg2-binary"),
         ("pg8000", "pg8000", "pg8000"),
     ),
