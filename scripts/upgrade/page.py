@@ -46,8 +46,8 @@ first:
 9. Data that {PUBLISHED} lost silently now arrives or is reported. Expect new reports on the first
    day.
 
-To find wrong calls before production, run your [tests](../develop/testing.md) with `strict=True`. To
-look at what you send, run `whisperr dev -- python app.py` with the
+To find wrong calls before production, run your [tests](../develop/testing.md) with `strict=True`.
+To look at what you send, run `whisperr dev -- python app.py` with the
 [local server](../develop/local-server.md).
 
 The tables below come from programs that ran with {PUBLISHED} and with this version, each against a
@@ -57,8 +57,8 @@ local server.
 _SUITE = """\
 ## The tests of {published}
 
-`python -m scripts.upgrade.suite` runs the tests of {published} against this version, with an adapter
-for the parts that are gone. {passed} of {total} pass. The others:
+`python -m scripts.upgrade.suite` runs the tests of {published} against this version, with an
+adapter for the parts that are gone. {passed} of {total} pass. The others:
 
 | test | why it differs |
 |---|---|
