@@ -33,8 +33,8 @@ RETURNS = Topic(
         Program(
             "`shutdown()` returns",
             "print(make().shutdown())",
-            "`True`: everything was delivered. It takes 10 seconds at most; `shutdown(None)` has no "
-            "limit.",
+            "`True`: everything was delivered. It takes 10 seconds at most; `shutdown(None)` has "
+            "no limit.",
         ),
         Program("`client.ready`", "print(make().ready)"),
         Program(
@@ -66,8 +66,8 @@ RETURNS = Topic(
 
 TRACK = Topic(
     "What `track()` accepts",
-    "0.2.1 encoded the data in its thread, so one wrong value lost a whole batch. Now each call checks "
-    "and encodes its event, and a wrong event affects no other.",
+    "0.2.1 encoded the data in its thread, so one wrong value lost a whole batch. Now each call "
+    "checks and encodes its event, and a wrong event affects no other.",
     (
         Program(
             "an integer as user: `track(8842, …)`",

@@ -109,8 +109,8 @@ DELIVERY = Topic(
         Program(
             "a redirect (302)",
             _COLLECT + _ONE + _SHOW,
-            "0.2.1 followed it to any host, with the key, and took the answer for a success, so the "
-            "event was lost. Now no redirect is followed, and the event is kept.",
+            "0.2.1 followed it to any host, with the key, and took the answer for a success, so "
+            "the event was lost. Now no redirect is followed, and the event is kept.",
             faults=(faults.status(302, location="/"),),
         ),
         Program(
@@ -153,8 +153,8 @@ EXIT = Topic(
         Program(
             "the connection is refused",
             f"client = make({_REFUSED_ADDRESS})\n" + _ONE,
-            "The exit retries for up to 10 seconds, in case the service comes back, and for less if it "
-            "has been down for a while. `client.shutdown(timeout)` sets another limit.",
+            "The exit retries for up to 10 seconds, in case the service comes back, and for less "
+            "if it has been down for a while. `client.shutdown(timeout)` sets another limit.",
             timed=True,
         ),
         Program(

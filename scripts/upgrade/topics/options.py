@@ -13,8 +13,8 @@ def _try(question: str, options: str, note: str = "") -> Program:
 
 OPTIONS = Topic(
     "Options",
-    "All options of 0.2.1 exist, with the same defaults. They are checked when you create the client, "
-    "so a wrong value fails at that line.",
+    "All options of 0.2.1 exist, with the same defaults. They are checked when you create the "
+    "client, so a wrong value fails at that line.",
     (
         Program(
             "no key: `Whisperr()`",
@@ -64,8 +64,8 @@ OPTIONS = Topic(
         Program(
             "`disabled='false'`",
             "describe(make(disabled='false'))",
-            "**In 0.2.1 every text except the empty one meant true, even `'0'` and `'no'`.** Such a "
-            "client now sends.",
+            "**In 0.2.1 every text except the empty one meant true, even `'0'` and `'no'`.** Such "
+            "a client now sends.",
         ),
         Program("`disabled=None`", "describe(make(disabled=None))"),
         _try(
