@@ -386,6 +386,7 @@ def _to_signature(module: Module, node: AnyFunction) -> str:
     positional = arguments.posonlyargs or arguments.args
     if positional and positional[0].arg in {"self", "cls"}:
         del positional[0]
+    _unpack(module, arguments)
     for defaults in (arguments.defaults, arguments.kw_defaults):
         for index, default in enumerate(defaults):
             if default is not None:
@@ -393,6 +394,21 @@ def _to_signature(module: Module, node: AnyFunction) -> str:
                 defaults[index] = ast.parse(text, mode="eval").body
     result = _to_annotation(node.returns)
     return f"({ast.unparse(arguments)})" + (f" -> {result}" if result else "")
+
+
+def _unpack(module: Module, arguments: ast.arguments) -> None:
+    """Put the keys of a typed dictionary in place of `**arguments: Unpack[...]`."""
+    given = arguments.kwarg
+    text = "" if given is None else _to_annotation(given.annotation)
+    found = module.find(text.removeprefix("Unpack[").rstrip("]"))
+    if not text.startswith("Unpack[") or found is None or not isinstance(found.node, ast.ClassDef):
+        return
+    arguments.kwarg = None
+    for node in found.node.body:
+        if isinstance(node, ast.AnnAssign):
+            name = ast.unparse(node.target)
+            arguments.kwonlyargs.append(ast.arg(arg=name, annotation=node.annotation))
+            arguments.kw_defaults.append(ast.Constant(None))
 
 
 def _with_since(name: Name, earlier: dict[str, Name]) -> Name:

@@ -314,7 +314,8 @@ def flush_on_shutdown(
         client: The client to flush, or a function that returns it at the shutdown. None: every
             client of the process.
         timeout: Seconds that delivery may take, for all clients together. The end of the process
-            may still deliver what is left. None: until delivery succeeds or the retries are used up.
+            may still deliver what is left. None: until delivery succeeds or the retries are used
+            up.
 
     Returns:
         The wrapped application, to give to the server.
