@@ -7,9 +7,10 @@ const weights = {
   "reference/contract": -6,
   "reference/errors": 0,
   "reference/options": 0,
-  "reference/api/whisperr": 0,
+  "reference/api/whisperr": 3,
   "reference/": -3,
   "delivery/": 2,
+  "frameworks/": 2,
   "trouble/": 1,
 };
 

@@ -162,6 +162,8 @@ RUN_BY = {
     "docs/billing/events.md": "tests/docs/test_pasted.py",
     "docs/frameworks/django.md": "tests/django/test_page.py",
     "docs/delivery/durability.md": "tests/docs/test_durability.py",
+    "docs/delivery/metrics.md": "tests/docs/test_metrics.py",
+    "docs/delivery/outboxes.md": "tests/docs/test_outboxes.py",
     "docs/start/events.md": "tests/docs/test_pasted.py",
     "docs/delivery/extending.md": "tests/docs/test_extending.py",
     "docs/develop/local-server.md": "tests/docs/test_local_development.py",

@@ -13,7 +13,6 @@ import pytest
 from tests.docs.page import ROOT, get_blocks, get_names, get_rows, get_text, paste
 from tests.docs.pasted import run, run_python
 from whisperr import Whisperr
-from whisperr._delivery.accounting import Stats
 from whisperr._delivery.pool import THREAD_NAME
 from whisperr._delivery.reporter import ANONYMOUS_INTERVAL, INTERVAL
 from whisperr.dev import LocalServer
@@ -34,8 +33,6 @@ PLAIN = f"from whisperr import Whisperr\n\nwhisperr = Whisperr(){BAD}"
 def test_the_fields_are_those_of_the_code() -> None:
     fields = {name for row in REPORTS if len(row) == 2 for name in get_names(row[0])}
     assert fields == {name.lstrip("_") for name in WhisperrError.__slots__}
-    counters = {name for row in get_rows(PAGE, "stats()") for name in get_names(row[0])}
-    assert counters == set(Stats.__slots__)
 
 
 def test_every_level_that_is_logged_is_in_the_table() -> None:

@@ -70,6 +70,11 @@ EXHAUSTED, AUTH = (to_range(partial(get_pause, kind)) for kind in ("retry_exhaus
 LONGEST_PAUSE = f"{get_pause('retry_exhausted', lambda: 1.0):g}"
 # What each page says about waits, with the figures of the code.
 FIGURES = {
+    "docs/delivery/promises.md": [
+        f"{FIRST} second, then {SECOND}, {THIRD}, up to {MOST[-1]} seconds",
+        f"the time of `Retry-After` up to {MOST_ASKED} seconds",
+        f"delivery pauses: {EXHAUSTED} seconds, or {AUTH} for a refused key",
+    ],
     "docs/reference/glossary.md": [
         f"{FIRST} second, then {SECOND}, up to {MOST[-1]}.",
         f"after a *give-up*: {EXHAUSTED} seconds, or {AUTH} for a refused key",
