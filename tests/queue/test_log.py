@@ -98,7 +98,7 @@ class TestWriting:
             assert os.fstat(file).st_size
             synced.append(get_files(directory)[0].read_bytes())
 
-        monkeypatch.setattr(log_module, "_sync", sync)
+        monkeypatch.setattr(log_module, "sync", sync)
         log = make_log(directory, fsync=True)
         write(log, 1, 2)
         size = len(event(0)) + 1
@@ -107,7 +107,7 @@ class TestWriting:
     def test_without_fsync_nothing_waits_for_the_disk(
         self, log: Log, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(log_module, "_sync", lambda _: pytest.fail("synced"))
+        monkeypatch.setattr(log_module, "sync", lambda _: pytest.fail("synced"))
         write(log, 1)
 
 

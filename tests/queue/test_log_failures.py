@@ -211,7 +211,7 @@ def test_a_line_that_is_not_on_the_disk_is_taken_out_again(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = make_log(directory, fsync=True)
-    monkeypatch.setattr(log_module, "_sync", FailingCall(lambda _: 0, {1: errno.EIO}))
+    monkeypatch.setattr(log_module, "sync", FailingCall(lambda _: 0, {1: errno.EIO}))
     log.write(event(0))
     with pytest.raises(StoreError, match=os.strerror(errno.EIO)):
         log.write(event(1))
