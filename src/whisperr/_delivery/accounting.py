@@ -9,10 +9,9 @@ counts what every `track()` puts, so that no interruption can come between the t
 
 from __future__ import annotations
 
-import itertools
-
 from whisperr._contract import DOCTOR
 from whisperr._frozen import Frozen
+from whisperr._process.counter import Counter
 from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, count_own
 
@@ -149,9 +148,9 @@ class ClientAccounting:
         self.reporter = reporter
         self._store_problem: str | None = None
         self._is_unclear = False
-        self._counter = itertools.count()
-        # Count one event that a sink, or a queue that does not count, has taken. One step in C.
-        self.accept = self._counter.__next__
+        self._counter = Counter()
+        # Count one event that a sink, or a queue that does not count, has taken.
+        self.accept = self._counter.next
         self.delivered = 0
         self.dropped: dict[str, int] = dict.fromkeys((*_REASONS, _LARGER_THAN_QUEUE), 0)
         self.requests = 0
@@ -159,9 +158,7 @@ class ClientAccounting:
 
     def get_accepted(self, queued: int) -> int:
         """Return how many events were accepted, `queued` of them counted by the queue."""
-        # Only the text of the counter, `count(7)`, can be read.
-        counted = int(repr(self._counter)[len("count(") : -1])
-        return queued + counted + self.dropped[_LARGER_THAN_QUEUE]
+        return queued + self._counter.value + self.dropped[_LARGER_THAN_QUEUE]
 
     def get_held(self, queued: int) -> int:
         """Return how many accepted events were neither delivered nor dropped."""

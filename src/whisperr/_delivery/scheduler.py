@@ -181,7 +181,7 @@ class Scheduler:
     @property
     def state(self) -> int:
         """One of the states of the table above."""
-        return max(self._reached)
+        return max([*self._reached])  # a copy: another thread may add one meanwhile
 
     @property
     def abandoned(self) -> bool:
