@@ -58,6 +58,8 @@ class Msvcrt(types.ModuleType):
 
     def locking(self, file: int, mode: int, size: int) -> None:
         kind = fcntl.F_UNLCK if mode == self.LK_UNLCK else fcntl.F_WRLCK
+        if mode != self.LK_UNLCK and not fcntl.fcntl(file, fcntl.F_GETFL) & os.O_RDWR:
+            kind = fcntl.F_RDLCK  # Linux wants the right to write for more
         wanted = struct.pack(_FLOCK, kind, os.SEEK_CUR, 0, size, 0)
         wait = mode == self.LK_LOCK
         try:
@@ -91,7 +93,8 @@ def _refusing(real: Callable[..., Any], paths: int) -> Callable[..., Any]:
 
 def _open(path: Any, *given: Any, real: Callable[..., int] = os.open, **named: Any) -> int:
     flags = given[0] if given else named.get("flags", 0)
-    if Path(path).is_dir() and not flags & os.O_TMPFILE & ~os.O_DIRECTORY:
+    is_tried = flags & (os.O_TMPFILE & ~os.O_DIRECTORY | os.O_EXCL)  # which says more
+    if Path(path).is_dir() and not is_tried:
         raise PermissionError(errno.EACCES, "Permission denied", str(path))
     return real(path, *given, **named)
 

@@ -167,8 +167,8 @@ class FakeMember:
     # -- what the client itself does
 
     def wake(self, at: float | None = None) -> None:
+        self._pool.join(self)  # first: a thread that ends this client now leaves nothing behind
         self.ready_at = time.monotonic() if at is None else at
-        self._pool.join(self)
         if not self._pool.serves(self):
             self._pool.add_thread()
         self._pool.wake()
