@@ -194,7 +194,7 @@ class Scene:
 
     @property
     def threads(self) -> list[threading.Thread]:
-        return [one.thread for one in tuple(self.pool._threads)]
+        return [one.thread for one in [*self.pool._threads] if one.thread.ident is not None]
 
     def end(self) -> list[threading.Thread]:
         """End all clients, then all threads."""
