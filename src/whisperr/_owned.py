@@ -11,6 +11,8 @@ import stat
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
+from ._platform import get_user_id
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -47,10 +49,11 @@ def open_regular(path: Path, *, create: bool = False) -> int:
 
 def check_owner(file: int) -> None:
     """Raise NotOwned when the file is another user's, or when others may use it."""
-    if os.name != "posix":
+    user = get_user_id()
+    if user is None:
         return
     status = os.fstat(file)
-    if status.st_uid != os.geteuid():
+    if status.st_uid != user:
         raise NotOwned("it belongs to another user; choose another file")
     if status.st_mode & _OTHERS:
         mode = stat.S_IMODE(status.st_mode)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.facilities import needs_terminal
 from tests.http.raw_server import RawServer, answer, answers
 from whisperr._cli.main import main
 from whisperr.dev import LocalServer, faults
@@ -97,6 +98,7 @@ class TestCommand:
         assert "fix: set WHISPERR_API_KEY to a server key (wrk_...)" in ended.out
         assert "disabled" not in ended.out
 
+    @needs_terminal
     def test_it_is_coloured_on_a_terminal_unless_no_color_is_set(
         self,
         server: LocalServer,

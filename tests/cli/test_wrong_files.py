@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.facilities import IS_ROOT
 from whisperr._cli.progress import Progress
 from whisperr.dev import LocalServer
 from whisperr.dev._memory.journal import Journal, JournalError
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Call
 
 LINE = '{"external_user_id":"u","traits":{"plan":"pro"}}\n'
-IS_ROOT = os.name == "posix" and os.geteuid() == 0
 posix = pytest.mark.skipif(os.name != "posix", reason="no permissions on this system")
 
 

@@ -167,8 +167,8 @@ class FakeMember:
     # -- what the client itself does
 
     def wake(self, at: float | None = None) -> None:
+        self._pool.join(self)  # first: a thread that ends this client now leaves nothing behind
         self.ready_at = time.monotonic() if at is None else at
-        self._pool.join(self)
         if not self._pool.serves(self):
             self._pool.add_thread()
         self._pool.wake()
@@ -194,7 +194,7 @@ class Scene:
 
     @property
     def threads(self) -> list[threading.Thread]:
-        return [one.thread for one in tuple(self.pool._threads)]
+        return [one.thread for one in [*self.pool._threads] if one.thread.ident is not None]
 
     def end(self) -> list[threading.Thread]:
         """End all clients, then all threads."""

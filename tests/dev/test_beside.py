@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.dev.test_tail import SHOW, TRACK
+from tests.facilities import IS_ROOT
 from tests.http.raw_server import RawServer, answer, answers, close
 from whisperr._cli.main import main
 from whisperr.dev import LocalServer
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-IS_ROOT_ON_LINUX = sys.platform.startswith("linux") and os.geteuid() == 0
+IS_ROOT_ON_LINUX = sys.platform.startswith("linux") and IS_ROOT
 AS_OTHER_USER = """
 import os, socket, sys, threading
 from whisperr.dev._console.running import get_counts

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import event, get_number, identify
+from tests.facilities import needs_modes, needs_open_files_to_move
 from tests.queue.logs import get_files, make_log, read_events, read_left
 from whisperr._queue.log import log as log_module
 from whisperr._queue.memory import get_size
@@ -98,7 +99,7 @@ class TestWriting:
             assert os.fstat(file).st_size
             synced.append(get_files(directory)[0].read_bytes())
 
-        monkeypatch.setattr(log_module, "_sync", sync)
+        monkeypatch.setattr(log_module, "sync", sync)
         log = make_log(directory, fsync=True)
         write(log, 1, 2)
         size = len(event(0)) + 1
@@ -107,7 +108,7 @@ class TestWriting:
     def test_without_fsync_nothing_waits_for_the_disk(
         self, log: Log, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(log_module, "_sync", lambda _: pytest.fail("synced"))
+        monkeypatch.setattr(log_module, "sync", lambda _: pytest.fail("synced"))
         write(log, 1)
 
 
@@ -318,6 +319,7 @@ class TestFiles:
         log.close()
         assert read_left(directory) == [(source, 20, event(20)), (source, 21, event(21))]
 
+    @needs_open_files_to_move
     @pytest.mark.parametrize("where", ["file", "directory"])
     def test_when_an_operator_deletes_the_files_it_goes_on_in_others(
         self, where: str, log: Log, directory: Path
@@ -369,7 +371,7 @@ class TestPauses:
 
 
 class TestErrors:
-    @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+    @needs_modes
     def test_a_directory_that_others_can_write_is_refused(self, log: Log, directory: Path) -> None:
         directory.mkdir()
         directory.chmod(0o777)
@@ -393,7 +395,7 @@ class TestErrors:
         with pytest.raises(StoreError, match="log: the directory that it is to be in does not"):
             make_log(tmp_path / "missing" / "log").write(event(0))
 
-    @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has no such owners")
+    @needs_modes
     def test_a_directory_of_another_user_is_refused(
         self, log: Log, directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

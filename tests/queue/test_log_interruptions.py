@@ -240,7 +240,7 @@ def test_a_write_that_waits_for_the_disk_can_be_interrupted(
         scene = Scene(tmp_path, "waiting", fsync=True)
         with monkeypatch.context() as patch:
             if failing:
-                patch.setattr(log_module, "_sync", sync)
+                patch.setattr(log_module, "sync", sync)
             interrupt(scene.write_in_vain)
         scene.check()
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.delivery.rig import event, identify
+from tests.facilities import needs_open_files_to_move
 from tests.queue.processes import LEASE, SQLiteProcesses
 from tests.queue.queues import get_accounting, get_stored
 from tests.queue.store_contract import put, to_numbers, trust_clock
@@ -252,6 +253,7 @@ class TestFile:
         assert (to_numbers(get_stored(queue)), get_accounting(queue).problem) == ([2], None)
         nowhere.close_all()
 
+    @needs_open_files_to_move
     @pytest.mark.parametrize("how", ["unlinked", "moved"])
     def test_when_the_file_is_taken_away_a_new_one_is_made(
         self, processes: SQLiteProcesses, how: str

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import event
+from tests.facilities import needs_open_files_to_move
 from tests.queue.processes import SQLiteProcesses
 from tests.queue.queues import get_accounting
 from tests.queue.store_contract import claim_all, put
@@ -210,6 +211,7 @@ class TestVanished:
         assert (accounting.lost_own, len(accounting.loss_messages)) == (2, 1)
         assert (len(queue), claim_all(queue)) == (1, [3])
 
+    @needs_open_files_to_move
     @pytest.mark.parametrize("how", ["deleted", "replaced", "moved"])
     def test_the_file(self, processes: SQLiteProcesses, how: str, tmp_path: Path) -> None:
         queue = processes.start()
@@ -259,6 +261,7 @@ class TestVanished:
         queue.poll()
         assert get_accounting(queue).lost_own == 0
 
+    @needs_open_files_to_move
     def test_what_was_in_flight_when_the_file_was_deleted_is_none(
         self, processes: SQLiteProcesses, tmp_path: Path
     ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import event
+from tests.facilities import needs_modes
 from tests.interrupting import interrupt_everywhere
 from tests.queue.dead_letter_contract import REFUSED, DeadLetterContract, read, refuse
 from tests.queue.processes import SQLiteProcesses
@@ -231,6 +232,7 @@ class TestFile:
             read(processes)
         assert not list(processes.path.parent.glob("*.corrupt-*"))
 
+    @needs_modes
     def test_one_of_another_user_is_refused_with_what_to_do(
         self, processes: SQLiteProcesses, monkeypatch: pytest.MonkeyPatch
     ) -> None:

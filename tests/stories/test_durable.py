@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.facilities import needs_open_files_to_move
 from whisperr import Whisperr
 from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.sqlite.store import SQLiteStore
@@ -343,6 +344,7 @@ def test_a_shutdown_while_redis_is_away_is_bounded_and_reports_the_loss(
     assert arrived(server) == [1]
 
 
+@needs_open_files_to_move
 def test_events_that_vanish_with_their_file_are_reported_and_held_no_more(
     server: LocalServer, make_client: MakeClient, errors: list[WhisperrError], file: Path
 ) -> None:

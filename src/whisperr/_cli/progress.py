@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple, TextIO
 
 from whisperr._owned import NotOwned, check_owner, create_beside, open_regular
-from whisperr._terminal import wants_colour
+from whisperr._terminal import obeys_escapes, wants_colour
 
 from .command import UsageError
 
@@ -136,6 +136,7 @@ class ProgressBar:
 
     def __init__(self, stream: TextIO, *, unit: str = "line", first: int = 0) -> None:
         self._stream = stream
+        self._draws = obeys_escapes(stream)
         self._unit = unit
         self._began = time.monotonic()
         self._first = first
@@ -145,7 +146,7 @@ class ProgressBar:
     def show(self, progress: Progress, share: float | None) -> None:
         """Draw the progress, unless it was drawn just before; a bar if the share is known."""
         now = time.monotonic()
-        if not self._stream.isatty() or now - self._drawn_at < _INTERVAL:
+        if not self._draws or now - self._drawn_at < _INTERVAL:
             return
         self._drawn_at = now
         self._clear = _CLEAR

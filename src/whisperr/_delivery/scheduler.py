@@ -181,7 +181,7 @@ class Scheduler:
     @property
     def state(self) -> int:
         """One of the states in the table above."""
-        return max(self._reached)
+        return max([*self._reached])  # a copy, because another thread may add a state
 
     @property
     def abandoned(self) -> bool:

@@ -213,7 +213,7 @@ class DeliveryThread:
 
     def wake_waiting(self) -> None:
         """Wake all waiting threads, so that they check their condition."""
-        for wake_up in tuple(self._waiting):
+        for wake_up in [*self._waiting]:
             wake_up.set()
 
     # -- for the delivery threads

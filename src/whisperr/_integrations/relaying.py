@@ -15,6 +15,7 @@ from whisperr._client import get_pipeline
 from whisperr._contract import MAX_BATCH_EVENTS
 from whisperr._delivery.backoff import get_backoff
 from whisperr._process.exit import EXIT_TIMEOUT
+from whisperr._process.signals import ENDING
 from whisperr._process.wake_up import WakeUp
 from whisperr._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr._queue.table.store import RelayBuffer, RelayQueue, TableStore
@@ -159,9 +160,9 @@ class Relay:
 @contextmanager
 def _handle_signals(stop: Callable[..., None]) -> Iterator[None]:
     """Call `stop` on SIGTERM and SIGINT, if this is the main thread, which receives them."""
-    before: dict[signal.Signals, Any] = {}
+    before: dict[int, Any] = {}
     if current_thread() is main_thread():
-        before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
+        before = {one: signal.signal(one, stop) for one in ENDING}
     try:
         yield
     finally:

@@ -91,7 +91,7 @@ def keep(pipeline: Running) -> None:
     client holds before it calls `__del__`: the pipeline is not in the registry any more.
     """
     _add(pipeline)
-    _leaving.difference_update([other for other in tuple(_leaving) if other.ended])
+    _leaving.difference_update([other for other in [*_leaving] if other.ended])
     _leaving.add(pipeline)
 
 
@@ -102,7 +102,7 @@ def report_rest() -> None:
     all of them until then.
     """
     process = get_process()
-    for pipeline in tuple(_leaving):
+    for pipeline in [*_leaving]:
         # Also one whose `on_error` leads to another report each time is let go of.
         if pipeline.process == process and pipeline.report_rest():
             _leaving.discard(pipeline)

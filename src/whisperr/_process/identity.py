@@ -79,19 +79,18 @@ def _get_count_and_pid() -> tuple[int, int]:
 
 def _make_page() -> mmap | None:
     """Return a page that is wiped in children; None where the kernel cannot do that."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
+    if sys.platform == "linux":
+        try:
+            from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
 
-        page = mmap(-1, PAGESIZE, flags=MAP_PRIVATE | MAP_ANONYMOUS)
-        page.madvise(_WIPE_ON_FORK)
-    except (ImportError, AttributeError, OSError, ValueError):
-        return None
-    try:  # old versions of QEMU accept whatever is asked and do nothing
-        page.madvise(_UNKNOWN_REQUEST)
-    except (OSError, ValueError, SystemError):  # the last one is what PyPy 8 makes of an OSError
-        return page
+            page = mmap(-1, PAGESIZE, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+            page.madvise(_WIPE_ON_FORK)
+        except (ImportError, AttributeError, OSError, ValueError):
+            return None
+        try:  # old versions of QEMU accept whatever is asked and do nothing
+            page.madvise(_UNKNOWN_REQUEST)
+        except (OSError, ValueError, SystemError):  # what PyPy 8 makes of an OSError comes last
+            return page
     return None
 
 

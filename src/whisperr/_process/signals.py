@@ -8,6 +8,7 @@ main thread collects its signals with `sigwait`.
 from __future__ import annotations
 
 import _thread
+import sys
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
 else:
     import _signal as signal  # `signal` adds enumerations to it, which take a module of their own
 
+# What asks a program to end: Ctrl-C, a supervisor, and Ctrl-Break, which Windows has in its place.
+ENDING: tuple[int, ...] = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGBREAK") if hasattr(signal, name)
+)
 # What the thread itself causes: the kernel kills a process that blocks one of them, and the
 # traceback of `faulthandler` would not be written.
 _OWN = ("SIGSEGV", "SIGBUS", "SIGFPE", "SIGILL", "SIGTRAP", "SIGSYS", "SIGABRT")
@@ -35,7 +40,9 @@ def block_in_this_thread(starter: int | None) -> None:
     SIGPIPE is one of them: a write to a closed connection fails instead of ending the process.
     Does nothing in a greenlet, whose thread is the application's.
     """
-    if starter is None or get_thread_id() == starter or not hasattr(signal, "pthread_sigmask"):
-        return  # on Windows threads have no signals
+    if sys.platform == "win32" or not hasattr(signal, "pthread_sigmask"):
+        return  # threads have no signals there
+    if starter is None or get_thread_id() == starter:
+        return
     own = {getattr(signal, name, None) for name in _OWN}
     signal.pthread_sigmask(signal.SIG_BLOCK, {*signal.valid_signals()} - own)

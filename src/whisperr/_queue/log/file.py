@@ -17,12 +17,13 @@ from itertools import islice
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from whisperr._platform import WINDOWS, get_user_id
 from whisperr.errors import StoreError
 
 from .lock import lock, unlock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _MAGIC = b"whsplog\x01"
 # Magic and version, source, index of the first line, offset and index of the oldest line that
@@ -86,12 +87,13 @@ def check_directory(path: str) -> None:
         raise StoreError(f"{path}: a link; name the directory itself")
     if not stat.S_ISDIR(found.st_mode):
         raise StoreError(f"{path}: not a directory; name another one for the log")
-    if not hasattr(os, "geteuid"):
-        return  # Windows has no such modes
-    if found.st_uid != os.geteuid():
+    user = get_user_id()
+    if user is None:
+        return
+    if found.st_uid != user:
         raise StoreError(
             f"{path}: it belongs to the user with id {found.st_uid}, and this process runs as "
-            f"{os.geteuid()}; change its owner, or name another directory for the log"
+            f"{user}; change its owner, or name another directory for the log"
         )
     if found.st_mode & _OTHERS_WRITE:
         mode = stat.S_IMODE(found.st_mode)
@@ -196,7 +198,10 @@ class LogFile:
 
     def delete(self) -> None:
         """Delete the file, in which nothing waits, and close it."""
-        if os.name == "nt":  # where no open file can be deleted
+        if WINDOWS:
+            # No open file can be deleted there. If another process has it open at this moment, it
+            # stays, and its content must not be delivered again.
+            self._remove_content()
             self.close()
         try:
             os.unlink(self.path)  # noqa: PTH108  # `pathlib` is slow to import
@@ -220,8 +225,9 @@ def _pop_all(descriptors: list[int]) -> Iterator[int]:
 
 
 def _write_at_start(file: int, data: bytes) -> int:
-    if hasattr(os, "pwrite"):
-        return os.pwrite(file, data, 0)
+    write: Callable[[int, bytes, int], int] | None = getattr(os, "pwrite", None)
+    if write is not None:
+        return write(file, data, 0)
     os.lseek(file, 0, os.SEEK_SET)
     return os.write(file, data)
 

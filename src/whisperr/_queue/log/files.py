@@ -15,6 +15,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from whisperr._platform import WINDOWS, sync
 from whisperr._queue.store import NO_DIRECTORY, StoreFullError
 from whisperr.errors import StoreError
 
@@ -167,10 +168,10 @@ def _remove(files: list[LogFile], one: LogFile) -> None:
 
 def _sync_directory(path: str) -> None:
     """Have the name of a new file on the disk as well."""
-    if os.name == "nt":  # where directories cannot be opened
+    if WINDOWS:  # where a directory cannot be opened
         return
     directory = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     try:
-        os.fsync(directory)
+        sync(directory)
     finally:
         os.close(directory)

@@ -16,6 +16,7 @@ from json import loads
 from typing import TYPE_CHECKING
 
 from whisperr._foreign import printable
+from whisperr._platform import get_user_id
 from whisperr._process.logger import log
 from whisperr.errors import StoreError
 
@@ -272,7 +273,7 @@ def _lock_and_read(file: LogFile) -> LeftLog | None:
     if not stat.S_ISREG(found.st_mode):
         _report(file.path, "not a regular file")
         return None
-    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+    if get_user_id() not in {None, found.st_uid}:
         _report(file.path, f"it belongs to the user with id {found.st_uid}")
         return None
     if not try_lock(descriptor) or not file.is_there():

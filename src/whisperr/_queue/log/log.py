@@ -30,6 +30,7 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING
 
+from whisperr._platform import sync
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, get_size
 from whisperr._queue.store import StoreFullError
 from whisperr.errors import StoreError
@@ -47,7 +48,6 @@ _MOST_FILE_BYTES = 8 << 20
 _LINE_OVERHEAD_BYTES = EVENT_OVERHEAD_BYTES - 1  # the end of a line is counted as its own byte
 # So many of the oldest lines are looked at together when the bytes exceed their bound.
 _LOOK_AHEAD = 8
-_sync = getattr(os, "fdatasync", os.fsync)
 
 
 class Log:
@@ -340,7 +340,7 @@ class Log:
         """Wait until the line is on the disk; if that fails, take it out again and raise."""
         entry = self._fresh[0]
         try:
-            _sync(file.descriptors[0])
+            sync(file.descriptors[0])
         except OSError as error:
             # Retired first: then the indices in it are right, whatever interrupts this.
             if self._files.current is file:

@@ -10,7 +10,6 @@ The table is created when needed. The store uses `DeadLetterTable`; the command 
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from functools import partial
@@ -18,6 +17,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from whisperr._platform import get_user_id
 from whisperr._process.interruption import is_interruption
 from whisperr._queue.dead_letters import (
     KEPT,
@@ -290,7 +290,7 @@ class SQLiteDeadLetters:
             found = Path(self._path).stat()
         except OSError as error:
             raise StoreError(f"{self._path}: {(error.strerror or str(error)).lower()}") from None
-        if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+        if get_user_id() not in {None, found.st_uid}:
             raise StoreError(
                 f"{self._path}: it belongs to the user with id {found.st_uid}; run the command as "
                 f"that user, so that no file beside it becomes yours"

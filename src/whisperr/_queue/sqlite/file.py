@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
+from whisperr._platform import get_disk_space, get_user_id
 from whisperr._process.identity import get_process
 from whisperr._process.mutex import Mutex
 from whisperr._queue.store import NO_DIRECTORY
@@ -140,10 +141,11 @@ def _check_owner(path: str, real: str) -> None:
 
     Not on Windows, which has no such modes.
     """
-    if not hasattr(os, "geteuid"):
+    user = get_user_id()
+    if user is None:
         return
     try:
-        found, user = os.stat(real), os.geteuid()  # noqa: PTH116  # as below
+        found = os.stat(real)  # noqa: PTH116  # as below
     except OSError:  # the file beside it need not exist
         return
     if found.st_uid != user:
@@ -193,6 +195,7 @@ def _is_ours_or_empty(real: str) -> bool:
 
 def _prepare(path: str, real: str, db: sqlite3.Connection, synchronous: str) -> None:
     db.execute(f"PRAGMA synchronous = {synchronous}")
+    db.execute("PRAGMA fullfsync = ON")  # on macOS, so that the cache of the drive is written, too
     version: int = fetch_all(db, "PRAGMA user_version")[0][0]
     if version > SCHEMA_VERSION:
         raise StoreError(
@@ -267,13 +270,12 @@ def _get_log_pages(path: str) -> int:
 def get_space(path: str) -> tuple[int, int]:
     """Return how many bytes of the volume are free, and how many are reserved."""
     try:
-        space = os.statvfs(path)
-    except (AttributeError, OSError):  # Windows has no statvfs
+        total, free = get_disk_space(path)
+    except OSError:
         return _RESERVE_BYTES, _RESERVE_BYTES
-    total = space.f_blocks * space.f_frsize
     if not total:  # some file systems report 0
         return _RESERVE_BYTES, _RESERVE_BYTES
-    return space.f_bavail * space.f_frsize, min(_RESERVE_BYTES, total // _RESERVE_SHARE)
+    return free, min(_RESERVE_BYTES, total // _RESERVE_SHARE)
 
 
 def make_room(db: sqlite3.Connection) -> None:

@@ -8,13 +8,13 @@ socket it is, that of another user is not used: the events of a program are not 
 from __future__ import annotations
 
 import json
-import os
 import socket
 import time
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from whisperr._platform import get_user_id
 from whisperr.dev._web.api import PREFIX
 from whisperr.dev._web.http import SERVER_NAME
 
@@ -57,7 +57,7 @@ def _is_of_another_user(port: int) -> bool:
     except OSError:  # not Linux
         return False
     owners = find_owners(table, port)
-    return bool(owners) and os.geteuid() not in owners
+    return bool(owners) and get_user_id() not in owners
 
 
 def find_owners(table: str, port: int) -> set[int]:

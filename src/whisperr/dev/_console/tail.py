@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from whisperr._foreign import printable
+from whisperr._process.signals import ENDING
 from whisperr.dev._ingest.model import Arrival, Problem
 from whisperr.dev._web.stream import CHANGES, PATH
 
@@ -42,7 +43,7 @@ class _Refused(Exception):  # noqa: N818  # an answer, not an error of the progr
 def tail(*, port: int, filters: Mapping[str, str], lines: int, as_json: bool) -> int:
     """Print what arrives until Ctrl-C; returns 0, or 2 for a call that the server refuses."""
     terminal = Terminal(sys.stdout)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in ENDING:
         signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
     try:
         for message in _follow(port, filters, lines):

@@ -20,6 +20,8 @@ from whisperr._contract import SDK_NAME
 from whisperr._events.batch import to_request
 from whisperr._foreign import printable
 from whisperr._options import get_flag
+from whisperr._platform import WINDOWS
+from whisperr._process.signals import ENDING
 from whisperr._terminal import wants_colour
 
 from .running import REFUSED_KEYS, get_counts, get_url
@@ -37,7 +39,6 @@ _NOT_RUN = (NOT_FOUND, NOT_RUNNABLE)
 _GRACE_PERIOD = 10.0  # seconds
 _DUMMY_KEY = "wrk_dev"
 _POLL_INTERVAL = 0.5
-_FORWARDED = (signal.SIGINT, signal.SIGTERM)
 _REFUSED_BODY = 400
 _MAX_DETAILS_CHARS = 100
 _MAX_NAME_CHARS = 200
@@ -198,7 +199,7 @@ def _end(terminal: Terminal, counts: Mapping[str, int], code: int | None) -> Non
 
 def _wait_for_signal() -> int:
     stop = Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in ENDING:
         signal.signal(number, lambda *_: stop.set())
     while not stop.wait(1.0):  # a bounded wait, so that a signal is seen on every platform
         continue
@@ -225,9 +226,9 @@ def run_command(command: Sequence[str], url: str, api_key: str | None) -> int:
         if len(received) > 1:
             child.kill()
         elif number == signal.SIGTERM or not _from_terminal():
-            child.send_signal(number)
+            _send(child, number)
 
-    before = {number: signal.signal(number, forward) for number in _FORWARDED}
+    before = {number: signal.signal(number, forward) for number in ENDING}
     try:
         child = subprocess.Popen(list(command), env=environment)  # noqa: S603  # the user's own command
     except OSError as error:
@@ -239,31 +240,48 @@ def run_command(command: Sequence[str], url: str, api_key: str | None) -> int:
         print(printable(text), file=sys.stderr)
         return NOT_FOUND if isinstance(error, FileNotFoundError) else NOT_RUNNABLE
     for early in received[-1:]:
-        child.send_signal(early)
+        _send(child, early)
     code = _wait(child, received)
     return code if code >= 0 else 128 - code
+
+
+def _send(child: subprocess.Popen[bytes], number: int) -> None:
+    if WINDOWS:  # where one process cannot send Ctrl-C to another one alone
+        child.terminate()
+    else:
+        child.send_signal(number)
 
 
 def _wait(child: subprocess.Popen[bytes], received: Sequence[int]) -> int:
     """Return the exit code; after a signal, terminate and then kill what does not end in time."""
     terminated = False
+    left = _GRACE_PERIOD
     while True:
         signalled = bool(received)  # a signal while waiting still gets a whole period
         try:
-            return child.wait(_GRACE_PERIOD if signalled else _POLL_INTERVAL)
+            return child.wait(_POLL_INTERVAL)  # so short that Windows notices a second Ctrl-C
         except subprocess.TimeoutExpired:
+            left -= _POLL_INTERVAL if signalled else 0.0
+            if left > 0:
+                continue
+            left = _GRACE_PERIOD
             if terminated:
                 child.kill()
-            elif signalled:
+            else:
                 child.terminate()
                 terminated = True
 
 
 def _from_terminal() -> bool:
-    """Return whether Ctrl-C reaches this process and the command: a terminal's foreground."""
+    """Return whether Ctrl-C reaches this process and the command: a terminal's foreground.
+
+    Always on Windows: Ctrl-C and Ctrl-Break go to all processes of a console.
+    """
+    if sys.platform == "win32" or not hasattr(os, "tcgetpgrp"):
+        return True
     try:
         return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except (AttributeError, OSError, ValueError):  # no terminal, or a system without groups
+    except (OSError, ValueError):  # no terminal
         return False
 
 

@@ -19,6 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whisperr._owned import NotOwned, check_owner, create_beside, is_same_file, open_regular
+from whisperr._platform import WINDOWS
+from whisperr._queue.log.lock import try_lock
 from whisperr.dev._ingest.model import BATCH_PATH, Problem, ReceivedRequest, to_arrival
 
 if TYPE_CHECKING:
@@ -151,13 +153,29 @@ class Journal:
             _write(file, b"".join([self._head(), *reversed(lines)]))
             if not is_same_file(self._file, self._path):
                 raise OSError("another file has taken its place")
+            if WINDOWS:
+                # A file cannot be renamed while it is open, nor be replaced.
+                os.close(file)
+                file = -1
+                self._replace_closed(fresh)
+                return
             fresh.replace(self._path)
         except BaseException:
-            os.close(file)
+            if file >= 0:
+                os.close(file)
             fresh.unlink(missing_ok=True)
             raise
         os.close(self._file)
         self._file = file
+
+    def _replace_closed(self, fresh: Path) -> None:
+        """Replace the file while it is closed, and open what is there then. Raises OSError."""
+        os.close(self._file)
+        try:
+            fresh.replace(self._path)
+        finally:
+            self._file = open_regular(self._path, create=True)
+            _lock(self._file)
 
     def _fail(self, error: OSError) -> None:
         if not self._failed:
@@ -201,11 +219,6 @@ def _parse_record(line: dict[str, Any]) -> Record:
 
 
 def _lock(file: int) -> None:
-    """Lock the file for this process, where the system has such locks."""
-    with suppress(ImportError):  # no such locks on Windows
-        import fcntl
-
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise JournalError("another whisperr dev is using it") from None
+    """Lock the file for this process."""
+    if not try_lock(file):
+        raise JournalError("another whisperr dev is using it")

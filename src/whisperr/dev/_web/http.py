@@ -91,6 +91,9 @@ class HttpServer(ThreadingHTTPServer):
 
     def server_bind(self) -> None:
         """Bind without a look-up of this machine's name."""
+        exclusive: int | None = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
+        if exclusive is not None:  # Windows: otherwise any program may bind to the same port
+            self.socket.setsockopt(socket.SOL_SOCKET, exclusive, 1)
         TCPServer.server_bind(self)
         self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
 
