@@ -19,7 +19,9 @@ author = "Whisperr"
 release = version = whisperr.__version__
 
 extensions = [
+    "api_reference",
     "site_pages",
+    "site_search",
     "site_twins",
     "myst_parser",
     "notfound.extension",
@@ -30,12 +32,12 @@ extensions = [
 exclude_patterns = ["_*"]
 
 myst_heading_anchors = 4  # the anchors of GitHub
+myst_enable_extensions = ["html_image"]  # an image with its width
 
 # The API reference.
 default_role = "py:obj"  # single back quotes in docstrings
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
@@ -53,6 +55,7 @@ html_theme_options = {
     "source_repository": "https://github.com/WhisperrAI/whisperr-python",
     "source_branch": "main",
     "source_directory": "docs/",
+    "top_of_page_buttons": ["edit"],
 }
 
 # Commands and code are copied without their prompts; what a command prints has no button.

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import argparse
 import http.server
+import shutil
 import sys
+import tempfile
 import time
 from functools import partial
 from http import HTTPStatus
@@ -29,10 +31,11 @@ def build(output: Path) -> int:
     """Build the site into a folder and return an exit status: 1 when Sphinx warned of anything."""
     from sphinx.cmd.build import build_main
 
-    doctrees = output.parent / "doctrees"
     started = time.perf_counter()
-    options = ["-q", "-W", "--keep-going", "-j", "1", "-b", "html", "-d", str(doctrees)]
-    status: int = build_main([*options, str(ROOT / "docs"), str(output)])
+    shutil.rmtree(output, ignore_errors=True)  # pages that were removed since
+    with tempfile.TemporaryDirectory() as doctrees:  # what is kept hides warnings of the next build
+        options = ["-q", "-W", "--keep-going", "-b", "html", "-d", doctrees]
+        status: int = build_main([*options, str(ROOT / "docs"), str(output)])
     if status == 0:
         pages = len(list(output.rglob("*.html")))
         seconds = time.perf_counter() - started
@@ -42,6 +45,9 @@ def build(output: Path) -> int:
 
 class Handler(http.server.SimpleHTTPRequestHandler):
     """Serves a site as its host would: a wrong address gets the page of the site for that."""
+
+    def log_message(self, *_: object) -> None:
+        """Print nothing: whoever reads the site sees what came."""
 
     def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
         """Send `404.html` for a path that does not exist."""

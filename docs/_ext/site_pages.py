@@ -2,6 +2,7 @@
 
 - The links of an index page to the pages of its folder are its toctree, in their order.
 - A link to a file outside of `docs` leads to that file on GitHub.
+- The links of the page for wrong addresses begin at the root of the site.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from docutils import nodes
+from notfound.utils import replace_uris
 from pygments.lexers.shell import BashLexer
 from pygments.lexers.special import TextLexer
 
@@ -52,9 +55,16 @@ def prepare_source(_app: Sphinx, docname: str, source: list[str]) -> None:
         source[0] += "\n".join(["\n```{toctree}", ":hidden:", "", *entries, "```", ""])
 
 
+def root_links(app: Sphinx, doctree: nodes.document, docname: str) -> None:
+    """Let the page for wrong addresses, which is shown below any path, link from the root."""
+    if docname == app.config.notfound_pagename:
+        replace_uris(app, doctree, nodes.reference, "refuri")
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Connect to Sphinx, and let it know the languages of blocks as GitHub knows them."""
     app.connect("source-read", prepare_source)
+    app.connect("doctree-resolved", root_links)
     app.add_lexer("console", BashLexer)  # commands, mostly without prompts
     app.add_lexer("csv", TextLexer)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

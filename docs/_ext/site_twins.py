@@ -11,20 +11,20 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docutils import nodes
 from sphinx_markdown_builder.builder import MarkdownBuilder
 from sphinx_markdown_builder.translator import MarkdownTranslator
 
 import site_pages
 
 if TYPE_CHECKING:
-    from docutils import nodes
     from sphinx.application import Sphinx
     from sphinx.util.typing import ExtensionMetadata
 
 _DIRECTIVE = re.compile(r"^```+\{", re.MULTILINE)
-_IMAGE = re.compile(r"(!\[[^\]]*\]\()([^):]+)\)")
+_IMAGE = re.compile(r"(!\[[^\]]*\]\(|<img src=\")([^)\":]+)([)\"])")
+_VERSION_BOX = re.compile(r"^#+ Version(?:added|changed)\n", re.MULTILINE)  # "Added in" follows
 _PAGE_LINK = re.compile(r"\]\(([^):\s]*)\.html(#[^)\s]*)?\)")
-_LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
 def get_source(app: Sphinx, docname: str) -> str:
@@ -39,10 +39,14 @@ def is_listed(app: Sphinx, docname: str) -> bool:
 
 def render(app: Sphinx, doctree: nodes.document) -> str:
     """Return a resolved page as Markdown."""
+    for node in list(doctree.findall(nodes.abbreviation)):  # such as `*` in a signature
+        node.replace_self(node.children)
     builder = MarkdownBuilder(app, app.env)
     translator = MarkdownTranslator(doctree, builder)
     doctree.walkabout(translator)
-    return _PAGE_LINK.sub(r"](\1.md\2)", translator.astext())
+    text = translator.astext().replace("```default", "```python")
+    text = _VERSION_BOX.sub("", text)
+    return _PAGE_LINK.sub(r"](\1.md\2)", text)
 
 
 def make_twin(app: Sphinx, docname: str, doctree: nodes.document) -> str:
@@ -54,7 +58,7 @@ def make_twin(app: Sphinx, docname: str, doctree: nodes.document) -> str:
 
     def place_image(found: re.Match[str]) -> str:
         name = app.env.images[posixpath.normpath(posixpath.join(folder, found[2]))][1]
-        return f"{found[1]}{posixpath.relpath(f'_images/{name}', folder or '.')})"
+        return f"{found[1]}{posixpath.relpath(f'_images/{name}', folder or '.')}{found[3]}"
 
     return _IMAGE.sub(place_image, site_pages.link_to_repository(source, docname))
 
