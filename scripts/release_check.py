@@ -40,7 +40,8 @@ DIST_INFO = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENS
 def get_version(root: Path) -> str:
     """Return the version in `_version.py`, from which the build takes it."""
     text = (root / "src" / "whisperr" / "_version.py").read_text(encoding="utf-8")
-    return re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
+    version: str = re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
+    return version
 
 
 def get_version_problems(root: Path, tag: str | None = None) -> list[str]:
