@@ -76,6 +76,23 @@ class TestVersion:
         assert problem in found
 
 
+class TestPublicAPI:
+    def test_the_lines_of_the_snapshot_are_accepted(self, tmp_path: Path) -> None:
+        (tmp_path / "api.txt").write_text("a.b()\na.c()\n")
+        assert release_check.get_api_problems(["a.b()", "a.c()"], tmp_path / "api.txt") == []
+
+    def test_a_changed_signature_is_two_lines_and_the_command_that_accepts_it(
+        self, tmp_path: Path
+    ) -> None:
+        (tmp_path / "api.txt").write_text("a.b(old)\na.c()\n")
+        problems = release_check.get_api_problems(["a.b(new)", "a.c()"], tmp_path / "api.txt")
+        assert sorted(problems[:-1]) == ["public API: + a.b(new)", "public API: - a.b(old)"]
+        assert problems[-1].endswith("run python -m scripts.public_api --write")
+
+    def test_a_snapshot_that_is_missing_has_no_line(self, tmp_path: Path) -> None:
+        assert "public API: + a.b()" in release_check.get_api_problems(["a.b()"], tmp_path / "no")
+
+
 class TestContents:
     def test_a_wheel_has_the_package_and_nothing_else(self, tmp_path: Path) -> None:
         wheel = make_wheel(tmp_path, ["whisperr/__init__.py", "whisperr/py.typed"])
