@@ -311,5 +311,5 @@ class TestDeadLetters:
         scene.accounting.reporter.emit(0.0, everything=True)
         (one,) = scene.errors
         assert one.message == (
-            "why; 2 events dropped (rejected), 1 of them for other causes; kept; look"
+            "why; 2 events dropped (rejected), 1 of them with other messages; kept; look"
         )

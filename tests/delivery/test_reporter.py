@@ -105,7 +105,7 @@ class TestSummary:
         scene.reporter.emit(0.0)
         (error,) = scene.errors
         assert (error.status, error.count) == (404, 4)
-        start = "HTTP 404; 4 events dropped (rejected), 2 of them for other causes; "
+        start = "HTTP 404; 4 events dropped (rejected), 2 of them with other messages; "
         assert error.message.startswith(start)
 
     def test_of_events_that_are_kept_the_last_number_counts(self) -> None:
@@ -155,7 +155,7 @@ class TestSummary:
         scene.drop(1, "not delivered", reason="shutdown")
         scene.reporter.emit(0.0)
         assert scene.errors[0].message == (
-            "waited; 2 events dropped (shutdown), 1 of them for other causes; commit first"
+            "waited; 2 events dropped (shutdown), 1 of them with other messages; commit first"
         )
 
     @pytest.mark.parametrize(("quiet", "level"), [(True, "DEBUG"), (False, "WARNING")])
@@ -314,7 +314,7 @@ class TestListener:
         level, line = get_lines(caplog)[-1]
         assert level == "ERROR"
         assert line.startswith(f"whisperr: on_error raised KeyError at {__file__}:")
-        assert "; delivery goes on; " in line
+        assert "; delivery continues; " in line
         assert "ada" not in caplog.text
         assert caplog.records[-1].exc_info is None
 

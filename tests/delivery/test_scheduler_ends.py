@@ -82,7 +82,11 @@ class TestClosing:
         [
             (answer(401), "auth", "set WHISPERR_API_KEY"),
             (answer(404), "retry_exhausted", "correct base_url"),
-            (answer(429, retry_after="60"), "retry_exhausted", "set a buffer that outlives"),
+            (
+                answer(429, retry_after="60"),
+                "retry_exhausted",
+                "use a durable buffer, which outlives",
+            ),
         ],
     )
     def test_one_loss_is_one_line_with_the_failure_and_what_to_do_about_it(
@@ -240,7 +244,7 @@ class TestRecovering:
         scheduler.recover(caught.value)
         rig.accounting.reporter.emit(rig.clock.now)
         assert rig.reports == [("retry_exhausted", None, 0)]
-        assert "delivery failed: RuntimeError at " in rig.errors[0].message
+        assert "internal error in the delivery thread: RuntimeError at " in rig.errors[0].message
 
     def test_after_a_bug_it_is_logged_that_delivery_works_again(
         self, caplog: pytest.LogCaptureFixture

@@ -157,7 +157,7 @@ class TestThread:
         one.put(1, 2)
         assert not one.flush()
         one.accounting.reporter.emit(0.0, everything=True)
-        assert "whisperr: delivery failed: RuntimeError at " in caplog.text
+        assert "whisperr: internal error in the delivery thread: RuntimeError at " in caplog.text
         assert one.flush()
         assert get_batches(one.transport) == [[1, 2]] * 2
         assert one.accounting.delivered == 2

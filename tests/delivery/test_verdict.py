@@ -16,6 +16,8 @@ SAME_EACH_TIME = settings(derandomize=True, database=None, deadline=None)
 NOW = 1_781_438_400.0  # 2026-06-14T12:00:00Z
 BATCH = (b"1", b"2", b"3", b"4")
 ANSWERED = "the server answered"
+NOT_FOLLOWED = "which is not followed"
+REDIRECTED = f"{ANSWERED} HTTP 302 with a redirect to"
 STATUSES = (None, 202, 302, 400, 401, 404, 408, 413, 429, 500, 503)
 
 
@@ -378,47 +380,47 @@ class TestMessage:
                 404,
                 {"location": "https://other"},
                 None,
-                "the server does not have the path of the service (HTTP 404)",
+                "the server does not serve the whisperr API at this path (HTTP 404)",
             ),
             (302, {}, None, f"{ANSWERED} HTTP 302"),
             (
                 307,
                 {"location": "https://other.example/v1?token=secret&to=ada"},
                 None,
-                f"{ANSWERED} HTTP 307 to https://other.example/v1; redirects are not followed",
+                f"{ANSWERED} HTTP 307 with a redirect to https://other.example/v1, {NOT_FOLLOWED}",
             ),
             (
                 301,
                 {"location": "/login"},
                 None,
-                f"{ANSWERED} HTTP 301 to /login; redirects are not followed",
+                f"{ANSWERED} HTTP 301 with a redirect to /login, {NOT_FOLLOWED}",
             ),
             (
                 302,
                 {"location": "//ada:secret@other.example:80?ada"},
                 None,
-                f"{ANSWERED} HTTP 302 to //other.example:80; redirects are not followed",
+                f"{REDIRECTED} //other.example:80, {NOT_FOLLOWED}",
             ),
             (
                 302,
                 {"location": "//\x1b[2Jother\n.example/"},
                 None,
-                f"{ANSWERED} HTTP 302 to //\\x1b[2Jother\\n.example/; redirects are not followed",
+                f"{REDIRECTED} //\\x1b[2Jother\\n.example/, {NOT_FOLLOWED}",
             ),
             (
                 302,
                 {"location": "ada@example.com"},
                 None,
-                f"{ANSWERED} HTTP 302 to another address; redirects are not followed",
+                f"{REDIRECTED} another address, {NOT_FOLLOWED}",
             ),
             (
                 302,
                 {"location": "https://other.example/of/ada@example.com"},
                 None,
-                f"{ANSWERED} HTTP 302 to https://other.example; redirects are not followed",
+                f"{REDIRECTED} https://other.example, {NOT_FOLLOWED}",
             ),
-            (202, {}, {"rejected": 3}, "the server refused 3 of 4 in a batch"),
-            (202, {}, {"rejected": 9}, "the server refused 4 of 4 in a batch"),
+            (202, {}, {"rejected": 3}, "the server refused 3 of 4 events in a batch"),
+            (202, {}, {"rejected": 9}, "the server refused 4 of 4 events in a batch"),
         ],
     )
     def test_it_says_what_came_back(

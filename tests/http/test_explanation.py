@@ -133,7 +133,7 @@ class TestTls:
         start = f"cannot reach localhost:{server.port} (TLS: certificate verify failed: "
         assert failure.text.startswith(start)
         assert failure.hint == (
-            f"for an authority of your own set SSL_CERT_FILE or ssl_context; {DOCTOR}"
+            f"for a private certificate authority, set SSL_CERT_FILE or ssl_context; {DOCTOR}"
         )
         assert failure.patience == 1
 
@@ -188,8 +188,8 @@ class TestProxy:
     def test_one_of_another_kind(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("https_proxy", "socks5://ada:secret@127.0.0.1:1")
         failure = explain("https://collect.example")
-        assert failure.text.startswith("cannot reach collect.example:443: the proxy that ")
-        assert failure.text.endswith("must be an http:// URL, not socks5://")
+        assert failure.text.startswith("cannot reach collect.example:443: the proxy in ")
+        assert failure.text.endswith("must have an http:// URL, not socks5://")
 
     def test_one_that_reads_the_encrypted_traffic(
         self, started: ExitStack, monkeypatch: pytest.MonkeyPatch, encrypted: Encrypted
@@ -208,7 +208,7 @@ class TestProxy:
             f"cannot reach collect.example:443 through the proxy 127.0.0.1:{proxy.port} "
             "(TLS: certificate verify failed: "
         )
-        assert failure.hint.startswith("for an authority of your own set SSL_CERT_FILE")
+        assert failure.hint.startswith("for a private certificate authority, set SSL_CERT_FILE")
 
     def test_an_answer_through_it_names_both(
         self, started: ExitStack, monkeypatch: pytest.MonkeyPatch

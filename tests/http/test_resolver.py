@@ -276,5 +276,5 @@ class TestNames:
     def test_what_python_cannot_encode_is_an_error_of_the_connection(self, host: str) -> None:
         with pytest.raises(UnicodeError):
             host.encode("idna")
-        with pytest.raises(OSError, match="not the name of a host"):
+        with pytest.raises(OSError, match="has no valid host name"):
             encode_host(host)

@@ -156,7 +156,7 @@ class TestUnusableProxy:
         self, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
     ) -> None:
         monkeypatch.setenv(name, f"{kind}://ada:secret@127.0.0.1:9")
-        with pytest.raises(Misconfigured, match=f"must be an http:// URL, not {kind}://$"):
+        with pytest.raises(Misconfigured, match=f"must have an http:// URL, not {kind}://$"):
             send("http://service.invalid")
 
     @pytest.mark.parametrize("url", ["http://service.invalid", "https://service.invalid"])
@@ -179,7 +179,7 @@ class TestUnusableProxy:
     ) -> None:
         monkeypatch.setenv("http_proxy", proxy)
         monkeypatch.setenv("https_proxy", proxy)
-        with pytest.raises(Misconfigured, match=r"must be an http:// URL$") as caught:
+        with pytest.raises(Misconfigured, match=r"must have an http:// URL$") as caught:
             send(url)
         text = show_with_variables(caught.value)
         assert "scheme = " in text

@@ -153,7 +153,7 @@ class TestLogThatFails:
         assert scene.store.data == EVENTS[:3]
         assert (scene.queue.tail(), scene.queue.unstored) == (3, 0)
         (record,) = caplog.messages
-        assert "Input/output error; events go to the store without it" in record
+        assert "Input/output error; events go directly to the store" in record
 
     def test_it_is_used_again_after_a_while(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch

@@ -390,7 +390,7 @@ class TestErrors:
             log.write(event(0))
 
     def test_only_the_last_part_of_the_path_is_made(self, tmp_path: Path) -> None:
-        with pytest.raises(StoreError, match="log: the directory that it is to be in does not"):
+        with pytest.raises(StoreError, match="log: its directory does not"):
             make_log(tmp_path / "missing" / "log").write(event(0))
 
     @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has no such owners")

@@ -235,7 +235,7 @@ class TestFile:
         processes.query("CREATE TABLE users (id)")
         b = processes.start()
         put(b, 1)
-        assert "a database of something else" in (get_accounting(b).problem or "")
+        assert "a SQLite database of another program" in (get_accounting(b).problem or "")
         assert processes.query("SELECT name FROM sqlite_master") == [("users",)]
         assert list(b.drain()) == [event(1)]
 
@@ -243,7 +243,7 @@ class TestFile:
         nowhere = SQLiteProcesses(tmp_path / "nowhere" / "events.db")
         queue = nowhere.start()
         put(queue, 1)
-        assert "does not exist; make it" in (get_accounting(queue).problem or "")
+        assert "does not exist; create it" in (get_accounting(queue).problem or "")
         assert to_numbers(queue.claim(10)) == [1]
         assert queue.ack(1) == 1
         (tmp_path / "nowhere").mkdir()

@@ -214,7 +214,7 @@ class TestFile:
         path = tmp_path / "other.db"
         path.write_bytes(content)
         path.chmod(0o600)
-        with pytest.raises(StoreError, match=r"not a database|something else"):
+        with pytest.raises(StoreError, match=r"not a SQLite database|of another program"):
             list(SQLiteDeadLetters(str(path)).read())
         assert path.read_bytes() == content
         assert [one.name for one in tmp_path.iterdir()] == ["other.db"]

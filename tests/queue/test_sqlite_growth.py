@@ -280,7 +280,7 @@ class TestAdoption:
     ) -> None:
         a = stores.open()
         monkeypatch.setattr("whisperr._queue.sqlite.file.get_space", lambda _: (0, 1 << 30))
-        with pytest.raises(StoreError, match="hardly any room"):
+        with pytest.raises(StoreError, match="almost no space"):
             a.adopt(events(1), 77, 0)
         monkeypatch.undo()
         a.adopt(events(1), 77, 0)

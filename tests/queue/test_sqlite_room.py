@@ -73,7 +73,7 @@ class TestReserve:
         put(queue, 1, 2)
         set_space(monkeypatch, 10_000 * MIB, 11 * MIB)
         put(queue, 3)
-        assert "hardly any room is left on its volume" in (get_accounting(queue).problem or "")
+        assert "almost no space is left on its volume" in (get_accounting(queue).problem or "")
         assert (queue.stored, len(queue)) == (2, 3)
         assert [get_number(data) for data in queue.claim(10)] == [1, 2]
         assert queue.ack(2) == 2

@@ -43,7 +43,7 @@ _TRIES = 20
 _LONGEST_TRY = 5.0
 _MOST_CLAIMS_LOST = 3
 _NO_EVENTS: Sequence[bytes] = ()
-_LOST = "gone from the store, or damaged there, by something else than this package"
+_LOST = "another program deleted or damaged events in the store"
 
 
 class LeasedQueue(Intake):
