@@ -87,7 +87,9 @@ class TestCounts:
         assert (stats.dropped, stats.not_accepted, stats.held) == ({reason: 2}, {}, 1)
 
     @pytest.mark.parametrize("reason", NEVER_ACCEPTED)
-    def test_what_never_was_accepted_is_neither_dropped_nor_missing(self, reason: Reason) -> None:
+    def test_a_call_that_was_not_accepted_is_neither_dropped_nor_missing(
+        self, reason: Reason
+    ) -> None:
         scene = Scene(3)
         scene.lose(reason, 2)
         stats = scene.stats
@@ -189,7 +191,7 @@ class TestLosses:
         assert scene.reports == [("auth", None, "HTTP 401", 3, 0)]
 
     @pytest.mark.parametrize("outcome", ["delivered", "rejected"])
-    def test_what_another_process_settled_is_counted_and_was_reported_there(
+    def test_events_settled_by_another_process_are_counted_and_not_reported(
         self, outcome: str
     ) -> None:
         scene = Scene(2)
@@ -220,7 +222,7 @@ class TestLosses:
         assert scene.stats.held == 0
         assert len(scene.stats.dropped) < 40
 
-    def test_what_a_store_lost_is_counted_and_reported_in_one_call(self) -> None:
+    def test_events_lost_in_a_store_are_counted_and_reported_in_one_call(self) -> None:
         scene = Scene(accepted=5)
         scene.accounting.lost_in_store(2, "gone", others=1)
         scene.accounting.reporter.emit(0.0)
@@ -290,7 +292,7 @@ class TestStats:
 
 
 class TestDeadLetters:
-    def test_what_is_kept_is_dropped_all_the_same_and_its_report_says_where_it_is(self) -> None:
+    def test_a_dead_letter_counts_as_dropped_and_the_report_names_it(self) -> None:
         scene = Scene(5)
         scene.accounting.settled([b"{}"] * 3, Loss(1, "rejected", "why", 400), kept="kept; look")
         scene.accounting.lost([b"{}"], "expired", "old", kept="kept; look")

@@ -185,7 +185,7 @@ class ExpiringQueue(MemoryQueue):
         return ()
 
 
-def test_a_flush_returns_after_on_error_has_heard_of_expired_events() -> None:
+def test_a_flush_returns_after_on_error_was_called_for_expired_events() -> None:
     for _ in range(50):
         reported: list[WhisperrError] = []
         queue = ExpiringQueue(100, 100_000)

@@ -69,7 +69,7 @@ CALLS: dict[str, Callable[[Scene], object]] = {
 
 @pytest.mark.parametrize("options", [{}, {"max_queue_size": 2}], ids=["with room", "full"])
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_that_is_interrupted_anywhere_leaves_nothing_undone(
+def test_after_a_call_interrupted_anywhere_counts_are_right_and_events_arrive(
     call: str, options: dict[str, int]
 ) -> None:
     def story(interrupt: Callable[[Callable[[], object]], object]) -> None:

@@ -83,7 +83,7 @@ class TestHangingServers:
         hang(pipeline, 1)
         transport.await_request(LIMIT / 2)
 
-    def test_when_they_take_all_threads_a_thread_that_flushes_delivers_itself(
+    def test_when_all_threads_are_blocked_a_thread_that_flushes_delivers_itself(
         self, pipeline: Pipelines
     ) -> None:
         for _one, transport in hang(pipeline, MOST_THREADS):
@@ -189,7 +189,9 @@ class TestReports:
         assert set(most) == {1}
 
 
-def test_what_ends_the_thread_of_one_client_leaves_the_others_theirs(pipeline: Pipelines) -> None:
+def test_an_exception_that_ends_the_thread_of_one_client_does_not_affect_the_others(
+    pipeline: Pipelines,
+) -> None:
     ending = pipeline(MemoryTransport(SystemExit(1)), **AT_ONCE)
     transport = MemoryTransport()
     other = pipeline(transport, flush_interval=0.3)

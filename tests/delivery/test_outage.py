@@ -65,7 +65,7 @@ def test_a_shutdown_in_a_known_outage_makes_one_short_attempt() -> None:
     assert rig.scheduler.ended
 
 
-def test_a_shutdown_retries_when_attempts_fail_only_since_a_moment_ago() -> None:
+def test_a_shutdown_retries_if_attempts_began_to_fail_only_recently() -> None:
     rig = close_after(0.1)
     assert len(rig.transport.sent) > 2
 

@@ -212,7 +212,7 @@ class TestShutdown:
         assert errors.reported.wait(LIMIT)
         assert shut(one)
 
-    def test_an_event_that_slips_in_afterwards_is_dropped_by_name(
+    def test_an_event_put_after_shutdown_is_dropped_with_its_reason(
         self, pipeline: Pipelines
     ) -> None:
         one = pipeline(MemoryTransport())

@@ -108,7 +108,7 @@ class TestSummary:
         start = "HTTP 404; 4 events dropped (rejected), 2 of them with other messages; "
         assert error.message.startswith(start)
 
-    def test_of_events_that_are_kept_the_last_number_counts(self) -> None:
+    def test_of_kept_events_the_latest_count_is_reported(self) -> None:
         scene = Scene()
         for count, then in ((4, "kept, next attempt in 1 s"), (7, "kept, next attempt in 9 s")):
             scene.reporter.add("delayed", "away", count=count, then=then)
@@ -124,7 +124,7 @@ class TestSummary:
             ("rejected", "full; 1 event dropped"),
         ],
     )
-    def test_a_loss_that_a_failure_leads_to_names_that_failure(
+    def test_a_loss_caused_by_failing_delivery_names_the_failure(
         self, reason: str, start: str
     ) -> None:
         scene = Scene()
@@ -169,7 +169,7 @@ class TestSummary:
         assert scene.counts == [1]
         assert [record.levelname for record in caplog.records] == [level]
 
-    def test_when_asked_for_all_of_it_nothing_waits(self) -> None:
+    def test_with_everything_no_report_waits(self) -> None:
         scene = Scene()
         scene.drop(1)
         scene.reporter.emit(100.0)

@@ -35,7 +35,7 @@ class TestClosing:
         assert [sent.timeout for sent in rig.sent] == [8.0, 4.0]  # 3 s gone, then 1 s of backoff
         assert rig.dropped == {"shutdown": 1}
 
-    def test_what_is_left_at_the_deadline_is_dropped_by_name(self) -> None:
+    def test_events_left_at_the_deadline_are_dropped_with_reason_shutdown(self) -> None:
         rig = Rig(ok(), max_batch_size=2)
         rig.transport.takes = 5.0
         rig.transport.otherwise = OSError()
@@ -59,7 +59,7 @@ class TestClosing:
         assert rig.dropped == {"shutdown": 1}
 
     @pytest.mark.parametrize("reply", [answer(503, retry_after="60"), answer(500)])
-    def test_one_that_begins_while_an_answer_is_read_waits_for_nothing_longer(
+    def test_a_shutdown_that_begins_while_an_answer_is_read_does_not_wait_longer(
         self, reply: Reply
     ) -> None:
         rig = Rig(reply, random=1.0)
@@ -142,7 +142,7 @@ class TestClosing:
         assert rig.reports == [("dropped", "shutdown", 3)]
         assert rig.held == 0
 
-    def test_an_answer_that_comes_after_abandoning_counts_for_nothing(self) -> None:
+    def test_an_answer_that_comes_after_abandoning_is_ignored(self) -> None:
         rig = Rig()
 
         def abandoned(_: object) -> Answer:
@@ -155,7 +155,7 @@ class TestClosing:
         rig.advance()
         assert (rig.accounting.delivered, rig.dropped) == (0, {"shutdown": 2})
 
-    def test_an_event_that_slips_in_afterwards_wakes_whoever_counts_it(self) -> None:
+    def test_an_event_put_after_abandoning_wakes_the_thread_that_counts_it(self) -> None:
         rig = Rig()
         rig.close(within=1)
         rig.advance()

@@ -135,12 +135,12 @@ class TestVerdict:
         assert (one.left, tuple(one.part)) == (0, ())
 
     @pytest.mark.parametrize("status", [None, 302, 401, 403, 408, 429, 500])
-    def test_what_may_be_sent_again_keeps_every_event(self, status: int | None) -> None:
+    def test_an_answer_that_allows_a_retry_keeps_every_event(self, status: int | None) -> None:
         one = in_flight()
         verdict = answered(one, status)
         assert (verdict.settled, one.left, tuple(one.part)) == (0, 4, BATCH)
 
-    def test_a_batch_without_events_is_over(self) -> None:
+    def test_a_batch_without_events_is_complete(self) -> None:
         one = in_flight(())
         assert (one.left, len(one.part)) == (0, 0)
 
@@ -281,7 +281,7 @@ class TestUnreadableSuccess:
         assert "cannot be read" in verdict.message
 
     @pytest.mark.parametrize("status", [200, 204])
-    def test_a_success_without_a_body_is_clear(self, status: int) -> None:
+    def test_a_success_without_a_body_is_not_unclear(self, status: int) -> None:
         verdict = in_flight().take_answer(Answer(status, {"content-type": "text/html"}), None, NOW)
         assert get_facts(verdict) == {"status": status, "settled": 4, "delivered": 4}
 
@@ -348,7 +348,7 @@ class TestDividing:
         assert story.dropped == list(batch)
         assert story.requests == 999
 
-    def test_splitting_takes_nothing_from_what_halving_may_add(self) -> None:
+    def test_splitting_does_not_count_as_an_extra_request(self) -> None:
         one = in_flight(numbered(500))
         while one.left > 4:
             answered(one, 413 if len(one.part) > 4 else 202)
@@ -423,7 +423,7 @@ class TestMessage:
             (202, {}, {"rejected": 9}, "the server refused 4 of 4 events in a batch"),
         ],
     )
-    def test_it_says_what_came_back(
+    def test_it_describes_the_answer(
         self, status: int | None, headers: dict[str, str], body: object, message: str
     ) -> None:
         assert answered(in_flight(), status, body, **headers).message == message

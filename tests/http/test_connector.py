@@ -95,7 +95,7 @@ class TestBlackHole:
             resolve_to(monkeypatch, hole.getsockname(), hole.getsockname(), good)
             assert connect(Connector(), timeout=0.6) == good
 
-    def test_the_next_connection_begins_with_what_answered(
+    def test_the_next_connection_begins_with_the_address_that_answered(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with black_hole() as hole, RawServer(close, close) as server:

@@ -127,7 +127,9 @@ class TestDirect:
 
 
 class TestTls:
-    def test_an_authority_of_ones_own(self, started: ExitStack, encrypted: Encrypted) -> None:
+    def test_a_private_certificate_authority(
+        self, started: ExitStack, encrypted: Encrypted
+    ) -> None:
         server = serve(started, encrypted("localhost", answers(OK)))
         failure = explain(f"https://localhost:{server.port}")
         start = f"cannot reach localhost:{server.port} (TLS: certificate verify failed: "
@@ -167,7 +169,7 @@ class TestTls:
 
 
 class TestProxy:
-    def test_one_that_is_away(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_proxy_that_cannot_be_reached(self, monkeypatch: pytest.MonkeyPatch) -> None:
         host, port = get_closed_address()
         monkeypatch.setenv("https_proxy", f"http://ada:secret@{host}:{port}")
         text = f"cannot reach the proxy {host}:{port} for collect.example:443 (connection refused)"

@@ -174,7 +174,7 @@ class TestUnusableProxy:
             "secret://127.0.0.1:9",
         ],
     )
-    def test_no_error_has_a_piece_of_the_url_of_a_proxy(
+    def test_no_error_contains_part_of_a_proxy_url(
         self, monkeypatch: pytest.MonkeyPatch, url: str, proxy: str
     ) -> None:
         monkeypatch.setenv("http_proxy", proxy)

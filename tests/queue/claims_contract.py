@@ -84,9 +84,7 @@ class ClaimsContract:
         assert one[0] != other[0]
         assert list(first.claim(3, LEASE)[1]) == []
 
-    def test_rows_behind_an_id_are_claimed_without_those_before_it(
-        self, outbox: OutboxTables
-    ) -> None:
+    def test_rows_above_an_id_are_claimed_without_those_below(self, outbox: OutboxTables) -> None:
         claims = outbox.connect()
         claims.add(events(5))
         ids = outbox.get_ids()
@@ -102,7 +100,7 @@ class ClaimsContract:
         outbox.execute(f"UPDATE whisperr_outboxevent SET token = 'x' WHERE id = {rows[1].id}")
         assert claims.extend(token, rows, 60) is False
 
-    def test_what_is_given_back_any_relay_claims_at_once(self, outbox: OutboxTables) -> None:
+    def test_released_rows_can_be_claimed_by_any_relay_at_once(self, outbox: OutboxTables) -> None:
         claims = outbox.connect()
         claims.add(events(2))
         token, rows = claims.claim(2, LEASE)
@@ -123,7 +121,7 @@ class ClaimsContract:
         assert [row.id for row in again] == [row.id for row in rows]
         assert (claims.delete(token, rows), outbox.connect().delete(other, again)) == (0, 1)
 
-    def test_only_what_is_held_is_deleted(self, outbox: OutboxTables) -> None:
+    def test_only_rows_that_are_held_are_deleted(self, outbox: OutboxTables) -> None:
         claims = outbox.connect()
         claims.add(events(3))
         token, rows = claims.claim(2, LEASE)
@@ -132,7 +130,7 @@ class ClaimsContract:
         assert claims.delete(token, []) == 0
         assert len(outbox.get_ids()) == 1
 
-    def test_what_is_refused_is_kept_with_the_reason(self, outbox: OutboxTables) -> None:
+    def test_refused_rows_are_kept_with_the_reason(self, outbox: OutboxTables) -> None:
         claims = outbox.connect()
         claims.add(events(3))
         (created, *_) = outbox.execute("SELECT created_at FROM whisperr_outboxevent ORDER BY id")

@@ -259,7 +259,7 @@ class TestWithoutAnAnswer:
         store.append(make(0, 1), 0)
         assert (store.poll(), store.settled(2)) == ({"delivered": 2}, True)
 
-    def test_what_others_delivered_meanwhile_is_learned(self, scene: Scene) -> None:
+    def test_events_that_others_delivered_meanwhile_are_counted(self, scene: Scene) -> None:
         store, other = scene.start(), scene.start()
         lose_answer(store, lambda: deliver(other))
         with pytest.raises(StoreError):
@@ -292,7 +292,7 @@ class TestWithoutAnAnswer:
         assert scene.get_stored() == [0, 1, 2, 3, 4, 5]
         assert deliver(store) == [(number, True) for number in range(6)]
 
-    def test_only_what_may_have_been_added_is_looked_at(self, scene: Scene) -> None:
+    def test_only_entries_that_may_have_been_added_are_searched(self, scene: Scene) -> None:
         store, other = scene.start(), scene.start()
         for at in range(0, 20_000, 500):
             other.append(make(*range(at, at + 500)), at)

@@ -93,7 +93,9 @@ def test_a_wrong_url_repeats_no_piece_of_it(url: str, use: Callable[[str], objec
 
 
 @pytest.mark.parametrize("url", [f"redis://:{SECRET}@host:port", f"x://:{SECRET}@host"])
-def test_nor_does_one_in_the_environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_url_in_the_environment_is_not_repeated_either(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WHISPERR_BUFFER", url)
     text = get_error(lambda: Whisperr("wrk_test"))
     assert SECRET not in text

@@ -213,7 +213,7 @@ class TestFile:
         assert list(b.drain()) == [event(2)]
 
     @pytest.mark.parametrize("at", range(4))  # then this queue makes it
-    def test_one_that_another_process_makes_meanwhile_is_no_other_one(
+    def test_a_file_that_another_process_creates_meanwhile_is_used(
         self, processes: SQLiteProcesses, monkeypatch: pytest.MonkeyPatch, at: int
     ) -> None:
         read, queries = fetch_all, []
@@ -231,7 +231,7 @@ class TestFile:
         assert get_accounting(b).problem is None
         assert processes.query("SELECT count(*) FROM event") == [(2,)]
 
-    def test_a_database_of_something_else_is_left_alone(self, processes: SQLiteProcesses) -> None:
+    def test_a_database_of_another_program_is_left_alone(self, processes: SQLiteProcesses) -> None:
         processes.query("CREATE TABLE users (id)")
         b = processes.start()
         put(b, 1)
@@ -253,7 +253,7 @@ class TestFile:
         nowhere.close_all()
 
     @pytest.mark.parametrize("how", ["unlinked", "moved"])
-    def test_when_the_file_is_taken_away_a_new_one_is_made(
+    def test_after_the_file_was_moved_away_a_new_one_is_created(
         self, processes: SQLiteProcesses, how: str
     ) -> None:
         queue = processes.start()

@@ -77,7 +77,7 @@ class TestForeignFiles:
         assert get_contents(processes.path.parent) == before
 
     @pytest.mark.parametrize("application_id", [0, 1, 0x0F055112])
-    def test_a_database_of_something_else_is_left_alone(
+    def test_a_database_of_another_program_is_left_alone(
         self, processes: SQLiteProcesses, application_id: int
     ) -> None:
         make_foreign_database(processes.path, application_id)
@@ -123,7 +123,7 @@ class TestForeignFiles:
             opened.bind(str(tmp_path / "socket"))
             assert "not a file" in get_problem(SQLiteProcesses(tmp_path / "socket"))
 
-    def test_a_damaged_beginning_is_not_known_to_be_ours(self, processes: SQLiteProcesses) -> None:
+    def test_a_file_with_a_damaged_header_is_refused(self, processes: SQLiteProcesses) -> None:
         put(processes.start(), 1)
         processes.close_all()
         with processes.path.open("r+b") as file:

@@ -223,7 +223,7 @@ class TestAdoption:
         assert stores.query("SELECT source, number FROM event") == [(77, 0), (77, 1), (77, 2)]
         assert to_numbers(deliver(a)) == [1, 2, 3]
 
-    def test_what_came_and_went_is_not_added_again(self, stores: Stores) -> None:
+    def test_an_adopted_event_that_has_ended_is_not_added_again(self, stores: Stores) -> None:
         a = stores.open()
         a.adopt(events(1, 2), 77, 0)
         deliver(a)

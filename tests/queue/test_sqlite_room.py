@@ -97,7 +97,7 @@ class TestReserve:
         assert get_pragma(processes, "wal_autocheckpoint") == pages
         assert get_pragma(processes, "journal_size_limit") == pages * 4096
 
-    def test_where_the_system_does_not_say_there_is_room(
+    def test_without_information_about_free_space_events_are_stored(
         self, processes: SQLiteProcesses, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(_: str) -> Space:
