@@ -50,7 +50,7 @@ class Scene:
         return self.accounting.stats(0, "running", None)
 
     def lose(self, reason: Reason, count: int) -> None:
-        """Lose events, or count calls that became none, as the reason says."""
+        """Lose events, or count calls that were not accepted, for this reason."""
         if reason in NEVER_ACCEPTED:
             for _ in range(count):
                 self.accounting.not_accepted(reason, "why")
@@ -59,7 +59,7 @@ class Scene:
 
     @property
     def reports(self) -> list[tuple[str, str | None, str, int, int]]:
-        """Emit what waits; return type, reason, cause, count and how many events are shown."""
+        """Emit all reports; return type, reason, cause, count and number of events of each."""
         self.accounting.reporter.emit(0.0, everything=True)
         said = [e.message.partition(";")[0] for e in self.errors]
         return [

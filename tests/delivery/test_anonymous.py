@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Text(str):
-    """A string of a type of its own."""
+    """A subclass of str."""
 
     __slots__ = ()
 

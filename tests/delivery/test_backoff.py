@@ -1,4 +1,4 @@
-"""How long a backoff and a pause last, and what a Retry-After asks for."""
+"""The length of backoffs and pauses, and the parsing of Retry-After."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events that wait outside of the queue are counted, and share its bounds."""
+"""Deferred events are counted, and share the bounds of the queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When failing delivery is reported, and when that it works again."""
+"""When reports say that delivery fails, and that it works again."""
 
 from __future__ import annotations
 

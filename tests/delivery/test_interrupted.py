@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Scene:
-    """A client that holds two events, and what it has sent."""
+    """A client that holds two events, and the events that it has sent."""
 
     def __init__(self, **options: Any) -> None:
         self.transport = MemoryTransport()
@@ -40,7 +40,7 @@ class Scene:
         return [event["context"]["$message_id"] for event in events if "context" in event]
 
     def check(self) -> None:
-        """Nothing is stuck, the counts are right, and what was accepted has arrived once."""
+        """Check that no lock is held, the counts are right, and accepted events arrived once."""
         last = self.client.track("u", "some_event", {"number": 99})
         assert self.client.flush(LIMIT)
         stats = self.client.stats()

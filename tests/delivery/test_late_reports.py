@@ -1,4 +1,4 @@
-"""What is reported after a client has ended: in the calling thread, when due, or by the exit."""
+"""Reports after a client has ended: emitted in the calling thread, when due, or by the exit."""
 
 from __future__ import annotations
 

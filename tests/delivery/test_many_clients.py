@@ -45,7 +45,7 @@ def pipeline() -> Iterator[Pipelines]:
 def hang(
     pipeline: Pipelines, count: int, **options: object
 ) -> list[tuple[Pipeline, MemoryTransport]]:
-    """Make clients whose server hangs, each with a request on its way."""
+    """Make clients whose server hangs, each with a request in progress."""
     made = []
     for _ in range(count):
         transport = MemoryTransport(held=True)
@@ -76,7 +76,7 @@ class TestHangingServers:
     def test_what_was_tracked_before_a_server_hangs_is_delivered_at_its_time(
         self, pipeline: Pipelines
     ) -> None:
-        """No call of the others comes meanwhile, which could start a thread."""
+        """The other clients make no call meanwhile that could start a thread."""
         transport = MemoryTransport()
         one = pipeline(transport, flush_interval=0.3)
         track(one, 1)

@@ -1,4 +1,4 @@
-"""The parts put together: the barrier, the shutdown and the reports, with real threads."""
+"""The assembled pipeline with real threads: flush, shutdown and reports."""
 
 from __future__ import annotations
 
@@ -351,7 +351,7 @@ class TestEnd:
 
 
 class FakeSink:
-    """A sink that can be out of reach."""
+    """A sink that can fail."""
 
     delivered_by = "`a relay`"
 

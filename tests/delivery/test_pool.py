@@ -31,7 +31,7 @@ NOW = 1_000.0
 
 @dataclass
 class Client:
-    """A client as it stands at one moment."""
+    """The state of a client at one moment."""
 
     ready_at: float = NEVER
     in_step: bool = False
@@ -126,7 +126,7 @@ def test_a_standby_thread_serves_a_client_that_is_late() -> None:
 
 
 class FakeMember:
-    """A client whose steps block or return as the test says."""
+    """A client whose steps block until the test releases them."""
 
     def __init__(self, pool: DeliveryThreads, *, takes: threading.Event | None = None) -> None:
         self._pool = pool

@@ -1,4 +1,4 @@
-"""What is reported about losses and pauses, where, and how often."""
+"""The reports about losses and pauses: their text, where they are made, and how often."""
 
 from __future__ import annotations
 
@@ -360,7 +360,7 @@ class TestListener:
 
 @pytest.fixture
 def plain_logger() -> Iterator[logging.Logger]:
-    """Lend the logger of the package without handlers; afterwards it is as it was."""
+    """Yield the package's logger without handlers, and restore it afterwards."""
     lent = logger()
     handlers, level = list(lent.handlers), lent.level
     lent.handlers.clear()

@@ -1,4 +1,4 @@
-"""When the scheduler delivers, in what order, and what it does for each class of answer."""
+"""When and in what order the scheduler delivers, and how it handles each class of answer."""
 
 from __future__ import annotations
 

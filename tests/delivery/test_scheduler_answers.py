@@ -1,4 +1,4 @@
-"""What a refusal costs, and what giving up keeps."""
+"""Refusals drop only bad events, and giving up keeps all."""
 
 from __future__ import annotations
 

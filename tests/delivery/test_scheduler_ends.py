@@ -1,4 +1,4 @@
-"""How a scheduler ends, and what it does with its connection and after a bug."""
+"""How a scheduler ends, closes its connection, and recovers from a bug."""
 
 from __future__ import annotations
 

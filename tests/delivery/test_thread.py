@@ -74,7 +74,7 @@ class Scene:
 
 @pytest.fixture
 def scene() -> Iterator[Callable[..., Scene]]:
-    """Make scenes; let go of their transports and end their threads afterwards."""
+    """Make scenes; afterwards unblock their transports and end their threads."""
     made: list[Scene] = []
 
     def make(

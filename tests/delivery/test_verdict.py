@@ -41,7 +41,7 @@ def count_delivered(verdict: Verdict) -> int:
 
 
 def get_facts(verdict: Verdict) -> dict[str, Any]:
-    """Return what differs from a verdict that says nothing."""
+    """Return the fields of a verdict that differ from the defaults."""
     facts = {
         "status": verdict.status,
         "settled": verdict.settled,
@@ -56,7 +56,7 @@ def get_facts(verdict: Verdict) -> dict[str, Any]:
 
 
 class Story:
-    """Plays a server that refuses some events, until the batch is over."""
+    """Play a server that refuses some events, until the batch is complete."""
 
     def __init__(self, batch: tuple[bytes, ...], bad: set[bytes], refusal: int = 400) -> None:
         self.delivered: list[bytes] = []

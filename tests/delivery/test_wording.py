@@ -1,4 +1,4 @@
-"""The line of each report: what happened, what becomes of the events, and the next step."""
+"""The line of each report: what happened, the fate of the events, and the next step."""
 
 from __future__ import annotations
 

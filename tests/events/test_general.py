@@ -1,4 +1,4 @@
-"""Values of the caller's own classes, however they behave, and values that become too large."""
+"""Values of the caller's own classes, even badly behaved ones, and values that become too large."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ MEGABYTE = 1024 * 1024
 
 
 def make_hostile(base: type) -> Any:
-    """Return a subclass whose methods all return a text that would break JSON."""
+    """Return a subclass whose methods all return text that would break JSON."""
 
     def lie(*_: object, **__: object) -> str:
         return LIE
@@ -215,7 +215,7 @@ class TestSubclasses:
 
 
 class Proxy:
-    """Stands for another object, whose class it claims to be of, as lazy objects do."""
+    """A proxy that claims to be of the class of another object, as lazy objects do."""
 
     def __init__(self, value: object) -> None:
         self.value = value

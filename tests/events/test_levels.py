@@ -1,4 +1,4 @@
-"""The encoder that goes level by level, compared with the general encoder as its model."""
+"""The level encoder, compared with the general encoder as its model."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def pairs(items: list[Any]) -> list[tuple[str, Any]]:
     return [(f"m{at}", item) for at, item in enumerate(items)]
 
 
-# What makes a container of each kind out of a list of values.
+# Functions that make a container of each kind from a list of values.
 CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
     "list": list,
     "tuple": tuple,
@@ -187,7 +187,7 @@ def test_a_string_equal_to_a_placeholder_stays_a_string(word: str) -> None:
 
 
 class TestIterators:
-    """One that was read before the general encoder took the event is not taken for empty."""
+    """An iterator that the level encoder has read is not empty for the general encoder."""
 
     def test_two_keys_that_become_the_same_name(self) -> None:
         value = {"a": (n for n in (1, 2)), "b": {"1": "x", 1: "y"}, "c": map(str, [3])}
@@ -266,7 +266,7 @@ def test_a_container_that_changes_while_it_is_read_breaks_nothing() -> None:
 
 
 def count_calls(value: object) -> int:
-    """Return how many functions of Python an encoding calls."""
+    """Return how many Python functions an encoding calls."""
     calls = 0
 
     def profile(_frame: object, kind: str, _: object) -> None:
@@ -274,7 +274,7 @@ def count_calls(value: object) -> int:
         calls += kind == "call"
 
     before = sys.getprofile()
-    gc.disable()  # what a collector calls is not of the encoding
+    gc.disable()  # calls of the garbage collector do not count
     sys.setprofile(profile)
     try:
         to_json(value, "properties")

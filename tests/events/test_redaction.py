@@ -1,4 +1,4 @@
-"""What errors show of a caller's names, types and refused values."""
+"""How errors show a caller's names, types and refused values."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def get_closed_address() -> Address:
 
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: Address) -> None:
-    """Let the name have these addresses, in this order."""
+    """Make the name resolve to these addresses, in this order."""
     resolve_to_found(
         monkeypatch, [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
     )

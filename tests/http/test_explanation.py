@@ -46,7 +46,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def started() -> Iterator[ExitStack]:
-    """What a test starts; stopped afterwards."""
+    """Yield a stack for servers that a test starts, which stops them afterwards."""
     with ExitStack() as stack:
         yield stack
 

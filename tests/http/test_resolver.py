@@ -1,4 +1,4 @@
-"""A resolver that hangs, fails or finds nothing: the time limit holds, known addresses serve."""
+"""A resolver that hangs, fails or finds nothing: limits hold, and known addresses are used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ OTHER = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.2", 80))
 
 
 class System:
-    """The resolver of the system, as a test wants it."""
+    """A fake of the system's resolver."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls = 0

@@ -1,4 +1,4 @@
-"""Connections through a proxy that the environment names, and over TLS."""
+"""Connections through a proxy of the environment, and over TLS."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the claims of every kind of outbox promise to a relay; one class of tests for all of them.
+"""The contract of `Claims`: one class of tests for every kind of outbox.
 
-A test module makes a subclass for a kind and a database, with a fixture `outbox`. The tables are
-read and damaged by SQL, which is the same for all: so are their names and columns.
+A test module makes a subclass for a kind and a database, with a fixture `outbox`. The same SQL
+reads and damages the tables of all kinds, because their names and columns are the same.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class OutboxTables(ABC):
 
     @abstractmethod
     def connect(self, largest_bytes: int = 1_000_000) -> Claims:
-        """Return what another relay may do with the tables."""
+        """Return the claims of another relay."""
 
     @abstractmethod
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
@@ -50,7 +50,7 @@ class OutboxTables(ABC):
         return float(found)
 
     def set_lease(self, seconds: int) -> None:
-        """Make every lease end so many seconds from now."""
+        """Make every lease end this many seconds from now."""
         moment = f"STATEMENT_TIMESTAMP() + INTERVAL '{seconds} seconds'"
         if self.is_sqlite:
             moment = f"STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW', '{seconds} seconds')"

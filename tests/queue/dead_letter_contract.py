@@ -1,4 +1,4 @@
-"""What every store that keeps dead letters promises; one class of tests for all of them.
+"""The contract of stores that keep dead letters: one class of tests for all of them.
 
 A test module makes a subclass for a store, with a fixture `processes`.
 """

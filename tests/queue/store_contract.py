@@ -1,4 +1,4 @@
-"""What every store promises to the leased queue; one class of tests for all of them.
+"""The contract of stores: one class of tests for all of them.
 
 A test module makes a subclass for a store, with a fixture `processes`.
 """
@@ -34,13 +34,13 @@ def to_numbers(events: Sequence[bytes]) -> list[int]:
 
 
 def claim(queue: LeasedQueue, max_events: int = 10) -> list[int]:
-    """Claim as after a wait: what other processes did is known."""
+    """Poll, then claim, as after a wait."""
     queue.poll()
     return to_numbers(queue.claim(max_events))
 
 
 def trust_clock(queue: LeasedQueue) -> None:
-    """Let the wall clock have run steadily for long enough to drop old events by it."""
+    """Have the queue trust the wall clock, so that it drops old events."""
     clock = queue._store._expiry_clock  # type: ignore[attr-defined]  # which all stores have
     assert isinstance(clock, ExpiryClock)
     clock.trust()
@@ -56,7 +56,7 @@ def claim_all(queue: LeasedQueue) -> list[int]:
 
 
 def cannot_claim(queue: LeasedQueue) -> bool:
-    """Return whether there is nothing for this process now, and nothing is wrong."""
+    """Return whether a claim raises NotNow without a problem, so that others deliver."""
     queue.poll()
     try:
         return not queue.claim(10)

@@ -1,4 +1,4 @@
-"""Where a relay looks for free rows: behind its last claim, and when in the whole table."""
+"""Where a relay scans for free rows: after its last claim, or in the whole table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Row(NamedTuple):
 
 
 class Table:
-    """The free rows of a table, whose full scans take some time on the clock of the test."""
+    """The free rows of a table; a full scan takes time on the test's clock."""
 
     def __init__(self, *ids: int, full_scan_takes: float = 0.0) -> None:
         self.free = set(ids)

@@ -1,4 +1,4 @@
-"""The leased queue: how events pass through memory into the store and out of it."""
+"""The leased queue: events pass through memory into the store and out of it."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ class TestFailures:
         scene.put(1)
         scene.queue.release()
         scene.put(2)
-        # A store that knows a newer number takes an older one for stored, if it is in doubt.
+        # A store that has a newer number counts an older one as stored, if it is in doubt.
         assert scene.store.rows == [*enumerate(EVENTS[:3])]
 
 

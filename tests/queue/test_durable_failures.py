@@ -1,4 +1,4 @@
-"""The leased queue while its store fails, and when that works again."""
+"""The leased queue while its store fails, and when the store works again."""
 
 from __future__ import annotations
 

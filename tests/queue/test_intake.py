@@ -1,4 +1,4 @@
-"""How events come into a leased queue that has a log before its store."""
+"""A leased queue with a log accepts events and moves them into its store."""
 
 from __future__ import annotations
 

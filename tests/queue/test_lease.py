@@ -1,4 +1,4 @@
-"""Leases: how long they keep other processes from claiming, and when these ask again."""
+"""Leases: how long they keep other processes from claiming, and when those try again."""
 
 from __future__ import annotations
 

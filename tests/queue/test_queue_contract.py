@@ -1,4 +1,4 @@
-"""What every queue promises: in memory, in a file of SQLite, in Redis."""
+"""The contract of queues: in memory, in a SQLite file, in Redis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events are added to Redis while others are delivered: neither waits, and each ends once."""
+"""Events are added to Redis while others are delivered: neither waits, and each is counted once."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def make(*numbers: int) -> list[bytes]:
 
 
 def lose_answer(store: RedisStore, then: Callable[[], object] = lambda: None) -> None:
-    """Let the next append reach the server, and its answer get lost."""
+    """Lose the answer of the next append, which reaches the server."""
 
     def fail() -> None:
         then()
@@ -140,7 +140,7 @@ def test_a_claim_does_not_wait_for_an_append_nor_the_reverse(scene: Scene) -> No
 
 
 class TestBeforeTheAnswer:
-    """The server has the events, and the thread that appends does not know it yet."""
+    """The server has the events, but the thread that appends has no answer yet."""
 
     @pytest.mark.parametrize("shards", [1, 3])
     def test_they_are_own_and_end_once(self, scene: Scene, shards: int) -> None:

@@ -1,4 +1,4 @@
-"""Redis keys that another client changed: no call fails, all events are accounted for."""
+"""Redis keys that another client changed: no call fails, and every event is accounted for."""
 
 from __future__ import annotations
 

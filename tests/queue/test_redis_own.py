@@ -1,4 +1,4 @@
-"""Where own events are in a stream, and how many of them have ended: pure parts of the store."""
+"""The pure parts of the store: where own events are in a stream, and which have ended."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ URL = f"redis://user:{SECRET}@127.0.0.1:1/0"
 
 
 def show(error: BaseException) -> str:
-    """Return what crash reporters show: variables of every frame, of causes and contexts too."""
+    """Return what crash reporters show: the variables of every frame, also of causes."""
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
     text = "".join(shown.format())
     context = error.__context__
@@ -153,7 +153,7 @@ def test_nor_do_sentinels_and_servers_of_a_cluster(rest: str, redis_server: Redi
 
 
 class TimeLimit(Exception):
-    """As task queues raise it."""
+    """Raised by a signal handler, as by task queues."""
 
 
 @pytest.fixture

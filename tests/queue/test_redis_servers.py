@@ -95,7 +95,7 @@ class TestSentinel:
         assert claimed == list(range(1, last + 1))
 
     def test_a_replica_is_not_taken_for_the_master(self, guarded: Guarded) -> None:
-        """As when a sentinel has not noticed yet what has become of a server."""
+        """As if a sentinel has not noticed yet that a server is not the master any more."""
         guarded.master.connect().replicaof("127.0.0.1", guarded.replica.port)
         server = parse_server(Secret(guarded.url("shop").partition("?")[0]))
         assert server is not None

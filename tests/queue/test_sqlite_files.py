@@ -1,4 +1,4 @@
-"""Which files the SQLite store uses: those that are its own and for their owner only."""
+"""Which files the SQLite store uses: only its own, and only if no other user can access them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def get_problem(processes: SQLiteProcesses) -> str:
 
 
 def get_contents(directory: Path) -> dict[str, bytes | str]:
-    """Return everything in a directory, to be compared with what is there later."""
+    """Return the contents of a directory, for comparison."""
     return {
         path.name: path.read_bytes() if path.is_file() else str(path.lstat().st_mode)
         for path in directory.iterdir()

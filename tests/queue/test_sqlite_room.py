@@ -1,4 +1,4 @@
-"""A SQLite file on a volume without room: it is emptied, and nothing is sent again and again."""
+"""A SQLite file on a full volume: it can be emptied, and no event is sent again and again."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def volume(tmp_path: Path) -> Iterator[Path]:
 
 
 class Space(NamedTuple):
-    """What `os.statvfs` says of a volume."""
+    """The result of `os.statvfs` for a volume."""
 
     f_blocks: int
     f_bavail: int

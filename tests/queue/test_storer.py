@@ -1,4 +1,4 @@
-"""The thread that moves events into a distant store."""
+"""The thread that moves events into a store across a network."""
 
 from __future__ import annotations
 

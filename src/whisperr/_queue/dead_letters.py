@@ -38,9 +38,7 @@ if TYPE_CHECKING:
             """Delete these; return how many existed."""
             ...
 
-        def close(self) -> None:
-            """Close the connection."""
-            ...
+        def close(self) -> None: ...
 
 
 # The bounds of one store; beyond them the oldest are deleted. After three months no operator comes

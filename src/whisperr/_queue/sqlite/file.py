@@ -75,7 +75,6 @@ class OpenFile:
         return _get_identity(self._path) == self._identity
 
     def close(self) -> None:
-        """Close the connection."""
         self.db.close()
         _connections[self._identity].discard(self)
 
