@@ -9,7 +9,7 @@ import pytest
 from tests.docs.page import ROOT, get_text
 
 FOLDER = ROOT / "docs" / "about" / "decisions"
-PAGES = sorted(path.name for path in FOLDER.glob("*.md") if path.name != "README.md")
+PAGES = sorted(path.name for path in FOLDER.glob("*.md") if path.name != "index.md")
 PARTS = ("**Context**: ", "**Decision**: ", "**Consequences**: ")
 
 
@@ -18,8 +18,8 @@ def get_decisions(page: str) -> list[str]:
 
 
 def test_the_index_names_every_page() -> None:
-    assert re.findall(r"^\| \[([\w.]+)\]", get_text("docs/about/decisions/README.md"), re.MULTILINE)
-    linked = set(re.findall(r"\]\((\w+\.md)\)", get_text("docs/about/decisions/README.md")))
+    assert re.findall(r"^\| \[([\w.]+)\]", get_text("docs/about/decisions/index.md"), re.MULTILINE)
+    linked = set(re.findall(r"\]\((\w+\.md)\)", get_text("docs/about/decisions/index.md")))
     assert linked == set(PAGES)
 
 

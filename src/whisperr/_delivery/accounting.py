@@ -51,29 +51,34 @@ _END_FIRST = "end requests and transactions before you shut the client down"
 
 
 class Stats(Frozen):
-    """What one client did in this process so far; accepted = delivered + dropped + held.
+    """What one client did in this process so far: accepted = delivered + dropped + held.
 
-    Made from counters, without any I/O. With an outbox another process delivers, so that
-    what was accepted stays `held` here.
+    It is made from counters, without any I/O. Events and identifies count alike. With an outbox a
+    relay delivers, so that what was accepted stays `held` here.
 
-    - `accepted`, `delivered`, `held`: events and identifies, counted. Those that wait for their
-      user or for a commit are accepted and held; they leave both again when there is no user, or
-      no commit.
-    - `dropped`: accepted ones that are gone, by reason (`"queue_full"`, `"rejected"`,
-      `"refused_in_batch"`, `"too_large"`, `"expired"`, `"shutdown"`, `"lost_in_store"`; in a store
-      that a newer version uses too, also a reason of that version).
-    - `not_accepted`: calls that became no event, by reason (`"invalid"`, `"vetoed"`, `"closed"`,
-      `"not_stored"`).
-    - `held_bytes`: what waiting events take, in bytes; with a shared buffer those of all.
-    - `stored`: events in a durable buffer or its log, those of all processes, as last seen; 0 for
-      a buffer in memory and for an outbox, whose table its commands count.
-    - `unstored`: events that a durable buffer has in the memory of this process only: on their way
-      to a Redis without a log, or because the store and the log cannot be used.
-    - `requests`, `retries`: requests made, and those of them that repeated a failed one.
-    - `state`: `"running"`, `"paused"` (after giving up; a flush or time ends it), `"closed"`,
-      `"disabled"`.
-    - `problem`: why the last attempt failed, in one line; None after a success. Also what could not
-      be read of a success.
+    Attributes:
+        accepted: Events that the client took. Those that wait for their user or for a commit are
+            accepted and held; without a user or a commit they leave both again.
+        delivered: Events that the server has.
+        dropped: Accepted events that are lost, by reason: `"queue_full"`, `"rejected"`,
+            `"refused_in_batch"`, `"too_large"`, `"expired"`, `"shutdown"` or `"lost_in_store"`. A
+            store that a newer version also uses may add reasons of that version.
+        held: Events that wait or are being sent.
+        held_bytes: Bytes that waiting events take; with a shared buffer those of all processes.
+        not_accepted: Calls that became no event, by reason: `"invalid"`, `"vetoed"`, `"closed"` or
+            `"not_stored"`.
+        problem: Why the last attempt failed, in one line, or what could not be read of a success;
+            None after a success.
+        requests: Requests that were made.
+        retries: Those requests that repeated a failed one.
+        state: `"running"`; `"paused"` after giving up, until a flush or until the pause is over;
+            `"closed"`; or `"disabled"`.
+        stored: Events in a durable buffer and its log, of all processes, as last seen; 0 for a
+            buffer in memory, and for an outbox, whose commands count its table.
+        unstored: Events of a durable buffer that only the memory of this process has: on their way
+            to a Redis without a log, or because neither store nor log can be used.
+
+    .. versionadded:: 1.0
     """
 
     __slots__ = (
