@@ -216,16 +216,6 @@ class TestBounds:
         log.close()
         assert read_events(directory) == [event(2), event(3)]
 
-    def test_everything_can_be_given_up(self, log: Log, directory: Path) -> None:
-        write(log, 0, 1, 2)
-        log.claim(1)
-        assert log.give_up() == [event(0), event(1), event(2)]
-        assert (len(log), log.held_bytes, log.first, log.written) == (0, 0, 3, 3)
-        write(log, 3)
-        assert get_claimed(log) == (3, [3])
-        log.close()
-        assert read_events(directory) == [event(3)]
-
 
 class TestFiles:
     def test_a_file_in_which_nothing_waits_is_deleted_at_the_end(

@@ -63,7 +63,7 @@ class LeasedQueue(Intake):
         storer: Storer | None = None,
         concurrent: bool = False,
     ) -> None:
-        """Take the parameters that `Intake` explains."""
+        """`poll_interval`: seconds between two polls while idle; the others as in `Intake`."""
         self._poll_interval = poll_interval
         # Whether the claimed batch is from the store, and its events that are not acknowledged yet.
         self._from_store = False
