@@ -348,7 +348,7 @@ class TestRefusals:
         path.chmod(0o600)
         code, _, err = call("dead-letters", "drop", "--all", "--buffer", f"sqlite:///{path}")
         assert code == 1
-        assert "not a database of SQLite" in err
+        assert "not a SQLite database" in err
         assert path.read_text() == "something else" * 100
 
 

@@ -140,7 +140,7 @@ def test_an_event_that_the_server_refuses_is_1(server: LocalServer, call: Call) 
 def test_a_wrong_path_is_1_and_says_what_to_correct(server: LocalServer, call: Call) -> None:
     ended = call("track", "42", "login", "--base-url", f"{server.url}/api")
     assert ended.code == 1
-    assert "does not have the path of the service (HTTP 404 not_found)" in ended.err
+    assert "does not serve the whisperr API at this path (HTTP 404 not_found)" in ended.err
     fix = f"correct WHISPERR_BASE_URL or --base-url, now {server.url}/api; run"
     assert fix in ended.err
 

@@ -201,7 +201,6 @@ class RedisDeadLetters:
         )
 
     def close(self) -> None:
-        """Close the connection."""
         self._connection.close()
 
     def _read(self, number: int) -> Iterator[DeadLetter]:

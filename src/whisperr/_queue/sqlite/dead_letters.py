@@ -231,7 +231,6 @@ class SQLiteDeadLetters:
         return sum(self._write(partial(_drop, ids=some)) for some in _split(ids))
 
     def close(self) -> None:
-        """Close the connection."""
         if self._open is not None:
             self._open.close()
             self._open = None
