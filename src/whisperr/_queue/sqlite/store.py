@@ -345,7 +345,7 @@ class SQLiteStore:
     ) -> int:
         """Add events; return the position of the first one."""
         if not file.has_room(self._path, db):
-            raise StoreFullError(f"{self._path}: almost no space is left on its volume")
+            raise StoreFullError(f"{self._path}: {file.NO_SPACE}")
         return rows.append(db, events, source, number, self._now())
 
     def _is_over(self, state: State) -> bool:
