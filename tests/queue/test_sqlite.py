@@ -275,7 +275,7 @@ class TestFaults:
         store._session.read(lambda db, _: db.execute("PRAGMA max_page_count = 30"))
         for number in range(1, 2_000):
             put(queue, number)
-        assert "full" in (get_accounting(queue).problem or "")
+        assert "almost no space is left on its volume" in (get_accounting(queue).problem or "")
         assert 0 < queue.stored < 2_000
         assert len(queue) == 2_000
         store._session.read(lambda db, _: db.execute("PRAGMA max_page_count = 100000"))

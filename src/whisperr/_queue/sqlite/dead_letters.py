@@ -214,7 +214,6 @@ class SQLiteDeadLetters:
             before = rows[-1][0]
 
     def find(self, ids: Sequence[str]) -> Sequence[DeadLetter]:
-        """Return those with these ids that exist."""
         return self._use(lambda db: [_to_dead_letter(row) for row in _find(db, ids)])
 
     def replay(self, ids: Sequence[str], max_events: int, max_bytes: int) -> Moved:

@@ -44,6 +44,7 @@ _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 _ID_AT = 68
 SCHEMA_VERSION = 1
+NO_SPACE = "almost no space is left on its volume"
 _FOREIGN = "a SQLite database of another program; name another file"
 # Space that is kept free on the volume so that events can be removed: SQLite's write-ahead log
 # (4 MiB), as much for the growth of the file when the log is copied, and as much again.
