@@ -37,7 +37,10 @@ StoreCancelReason = Literal[
     "customer_support",
     "unknown",
 ]
-"""Why the user, or the store, cancelled a renewal."""
+"""Why a renewal was cancelled.
+
+.. versionadded:: 1.0
+"""
 EndReason = Literal[
     "voluntary",
     "billing",
@@ -47,11 +50,17 @@ EndReason = Literal[
     "refund",
     "other",
 ]
-"""Why a membership ended."""
+"""Why a membership ended.
+
+.. versionadded:: 1.0
+"""
 AccessSource = Literal[
     "self_subscription", "lifetime", "family_share", "promotional", "sponsored", "web_other"
 ]
-"""Where a membership comes from."""
+"""Where a membership comes from.
+
+.. versionadded:: 1.0
+"""
 
 
 class BillingEvent:

@@ -82,7 +82,7 @@ def search(page: Page, address: str, words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "expected", "among"),
     [
-        ("outbox", "delivery/sqlalchemy", 2),
+        ("outbox", "delivery/outboxes", 2),
         ("SIGTERM", "delivery/processes", 1),
         ("401", "trouble/symptoms", 3),
         ("retry_exhausted", "trouble/logging", 2),
