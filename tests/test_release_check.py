@@ -129,15 +129,17 @@ class TestPage:
     def test_absolute_links_to_files_and_headings_are_followed(self) -> None:
         page = (
             f"# T\n\n## Set up\n\n[a](#set-up) [b](https://example.com/) "
-            f"[c]({release_check.PAGES}README.md#set-up) [d]({release_check.PAGES}tests)\n"
+            f"[c]({release_check.PAGES}README.md#set-up) [d]({release_check.PAGES}tests) "
+            "http://127.0.0.1:8000/\n"
         )
         assert release_check.get_page_problems(page, TREE) == []
 
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
-            ("[a](docs/a.md)", "the link docs/a.md is not absolute"),
-            ("![a](a.png)", "the image a.png is not absolute"),
+            ("[a](docs/a.md)", "the link docs/a.md is no https:// address"),
+            ("![a](a.png)", "the image a.png is no https:// address"),
+            ("[a](http://example.com/)", "the link http://example.com/ is no https:// address"),
             ("[a](#nowhere)", "no heading for the link #user-content-nowhere"),
             (f"[a]({release_check.PAGES}gone.md)", "has no file in the tree"),
             (f"![a]({release_check.IMAGES}gone.png)", "has no file in the tree"),
