@@ -85,7 +85,7 @@ def list_pages(app: Sphinx, index: str) -> list[str]:
     for docname in app.env.toctree_includes[index]:
         target = posixpath.relpath(docname, posixpath.dirname(index) or ".") + ".md"
         row = next(row for row in source.splitlines() if f"]({target}" in row)
-        about = next((cell for cell in row.strip("| ").split(" | ") if "](" not in cell), "")
+        about = ": ".join(cell for cell in row.strip("| ").split(" | ") if "](" not in cell)
         line = f"- [{app.env.titles[docname].astext()}]({docname}.md)"
         lines.append(f"{line}: {about}" if about else line)
         if docname in app.env.toctree_includes:
