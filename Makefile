@@ -8,8 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constr
 PARALLEL := -n 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-django test check lint types docs docs-serve wheel matrix matrix-new matrix-django soak reliability \
-	hosts upgrade bench fleet format clean
+.PHONY: help demo demo-django test check lint types docs docs-serve wheel release-check matrix matrix-new \
+	matrix-django soak reliability hosts upgrade bench fleet format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -27,11 +27,15 @@ test: $(VENV)/with-test,django-test,integrations,hosts,browser,docs  ## Run the 
 	$(BIN)/coverage report
 
 check: DOCS := --if-possible
-check: lint types test docs wheel  ## Everything that must pass before a change lands
+check: lint types test docs release-check  ## Everything that must pass before a change lands
 
-lint: $(VENV)/with-dev
+lint: $(VENV)/with-dev  ## Check style, spelling, the words of the project, and the workflows
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/codespell
+	$(BIN)/python -m scripts.prose
+	$(BIN)/actionlint .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet --persona auditor --strict-collection .github
 
 types: $(VENV)/with-dev
 	$(BIN)/mypy
@@ -48,6 +52,9 @@ wheel: $(VENV)/with-dev  ## Build the wheel and try it in an empty environment
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
 	$(BIN)/python scripts/smoke.py dist/*.whl
+
+release-check: wheel  ## Check the version, both packages and their page (TAG=v1.2.0: all that the tag needs)
+	$(BIN)/python -m scripts.release_check $(if $(TAG),--tag $(TAG))
 
 matrix:  ## Run the tests on Python 3.10 to 3.13, as far as they are installed
 	$(PYTHON) -m scripts.matrix $(MATRIX)

@@ -19,6 +19,7 @@ author = "Whisperr"
 release = version = whisperr.__version__
 
 extensions = [
+    "api_reference",
     "site_pages",
     "site_search",
     "site_twins",
@@ -37,7 +38,6 @@ myst_enable_extensions = ["html_image"]  # an image with its width
 default_role = "py:obj"  # single back quotes in docstrings
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88

@@ -11,13 +11,13 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from docutils import nodes
 from sphinx_markdown_builder.builder import MarkdownBuilder
 from sphinx_markdown_builder.translator import MarkdownTranslator
 
 import site_pages
 
 if TYPE_CHECKING:
-    from docutils import nodes
     from sphinx.application import Sphinx
     from sphinx.util.typing import ExtensionMetadata
 
@@ -39,6 +39,8 @@ def is_listed(app: Sphinx, docname: str) -> bool:
 
 def render(app: Sphinx, doctree: nodes.document) -> str:
     """Return a resolved page as Markdown."""
+    for node in list(doctree.findall(nodes.abbreviation)):  # such as `*` in a signature
+        node.replace_self(node.children)
     builder = MarkdownBuilder(app, app.env)
     translator = MarkdownTranslator(doctree, builder)
     doctree.walkabout(translator)

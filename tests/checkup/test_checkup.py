@@ -10,9 +10,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.checkup.conftest import by_name, make_config
+from tests.docs.page import ROOT
 from whisperr import Answer
 from whisperr._checkup.checkup import checkup
-from whisperr._checkup.environment import get_installed_version, inspect_hosts, inspect_machine
+from whisperr._checkup.environment import (
+    PAGES_URL,
+    get_installed_version,
+    inspect_hosts,
+    inspect_machine,
+)
 from whisperr._checkup.findings import Finding, to_duration, to_size, to_text
 from whisperr._checkup.hints import HINTS
 from whisperr._events.batch import to_request
@@ -73,9 +79,9 @@ def test_a_right_configuration_is_ok_in_every_check_and_in_this_order() -> None:
         ("proxy", ("ok", "none")),
         ("host name", ("ok", "127.0.0.1 is an address")),
         ("connection", ("ok", f"{address} at 127.0.0.1 (1 ms)")),
-        ("encryption", ("skipped", "http:// has none")),
+        ("encryption", ("skipped", "none: the address is http://")),
         ("key", ("ok", "accepted by whisperr dev, not the service (HTTP 400, no_events)")),
-        ("round trip", ("ok", "1 ms, with connecting")),
+        ("round trip", ("ok", "1 ms, including the connection")),
         ("clock", ("ok", found["clock"].text)),
         ("buffer", ("ok", "memory: at most 10,000 events, lost when the process is killed")),
     ]
@@ -136,7 +142,7 @@ def test_a_disabled_client_is_doubtful_and_nothing_else_is_checked(
     }
     found = run(make_config(**given))
     assert found["configuration"].state == "doubtful"
-    assert found["configuration"].text == "disabled: a client with this sends nothing"
+    assert found["configuration"].text == "disabled: the client sends nothing"
     names = [name for name, one in found.items() if one == (name, "skipped", "disabled", "")]
     assert names == [
         *("kind of key", "proxy", "host name", "connection", "encryption"),
@@ -225,6 +231,20 @@ class TestEnvironment:
         assert "enable-threads" in found["uwsgi 2.0.25"].text
         assert "monkey.patch_all()" in found["gevent 25.9"].text
         assert not any(name.startswith("celery") for name in found)
+
+    def test_pages_are_named_by_urls_that_lead_to_files_of_the_repository(self) -> None:
+        found = list(inspect_hosts(lambda _: "1.0"))
+        urls = re.findall(r"https://[^\s)]+", " ".join(one.text for one in found))
+        assert len(urls) >= 4
+        for url in urls:
+            assert url.startswith(PAGES_URL)
+            assert (ROOT / "docs" / url.removeprefix(PAGES_URL)).is_file(), url
+        assert not any(re.search(r"(?<!/)docs/", one.text) for one in found)
+
+    def test_the_url_of_the_pages_is_that_of_the_project(self) -> None:
+        text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+        (repository,) = re.findall(r'^Repository = "(.+)"$', text, re.MULTILINE)
+        assert f"{repository}/blob/main/docs/" == PAGES_URL
 
     def test_installed_packages_are_looked_up(self) -> None:
         assert get_installed_version("pytest") == pytest.__version__

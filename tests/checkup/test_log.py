@@ -162,7 +162,7 @@ class TestContent:
             opened.write(b"dear diary\n\xff\n")
         finding, (content,) = inspect(folder)
         text = assert_found(finding, "log_damaged", file=file)
-        assert text == f"2 lines of {file} are no events"
+        assert text == f"2 lines of {file} are not events"
         assert len(content.sizes) == 2
 
     def test_a_damaged_header_counts_from_the_first_line_on(self, folder: Path) -> None:
@@ -291,7 +291,7 @@ class TestDirectory:
     def test_one_that_is_missing_is_made_by_the_first_event(self, folder: Path) -> None:
         finding, logs = inspect(folder)
         assert (finding.state, list(logs)) == ("ok", [])
-        assert finding.text.endswith("is not there yet; the first event makes it")
+        assert finding.text.endswith("does not exist yet; the first event creates it")
 
     def test_only_the_last_part_of_a_path_is_made(self, folder: Path) -> None:
         finding, _ = inspect_log(str(folder / "more"), OWNER, 1)
@@ -315,7 +315,7 @@ class TestDirectory:
         folder.chmod(mode)
         finding, logs = inspect(folder)
         text = assert_found(finding, "log_mode", folder=folder)
-        assert text == f"{folder}: others may write it (mode {mode:04o})"
+        assert text == f"{folder}: other users can write to it (mode {mode:04o})"
         assert [len(one.sizes) for one in logs] == [2]
 
     @with_modes
@@ -363,7 +363,7 @@ class TestDirectory:
         assert finding.state == "ok"
         finding, _ = inspect(folder, 6 << 20)
         text = assert_found(finding, "log_no_room", folder=folder.parent)
-        assert text == f"5.0 MB free for {folder}; a log may take 6.0 MB"
+        assert text == f"5.0 MB free for {folder}; a log may use 6.0 MB"
 
     @with_modes
     @pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o720, 0o702, 0o777])
@@ -419,4 +419,4 @@ class TestFiles:
         file.chmod(0o400)
         finding, _ = inspect(folder)
         text = assert_found(finding, "log_file_closed", file=file, user=os.geteuid())
-        assert text.endswith("its owner may not read and write it (mode 0400)")
+        assert text.endswith("its owner cannot read and write it (mode 0400)")

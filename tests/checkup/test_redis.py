@@ -323,7 +323,7 @@ def test_what_waits_in_a_log_is_counted_with_what_is_in_redis(
 ) -> None:
     url = redis_server.url("shop", log=tmp_path / "log")
     assert list(inspect(url)) == [*NAMES[:3], "log", *NAMES[3:]]
-    assert inspect(url)["log"].text.endswith("is not there yet; the first event makes it")
+    assert inspect(url)["log"].text.endswith("does not exist yet; the first event creates it")
     leave(url, 1)
     log = leave_in_log(url, 2)
     before = dump(admin)

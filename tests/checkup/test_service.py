@@ -130,7 +130,7 @@ def test_a_failure_in_other_words_than_those_of_the_service_is_of_a_gateway_or_a
     transport = Replies(Answer(501, {}, body))
     config = make_config(base_url=url, transport=transport)
     finding = by_name(inspect_service(config, reached=True))["round trip"]
-    assert finding.text.endswith(f" ms: not in the words of {authors}")
+    assert finding.text.endswith(f" ms: not an answer of {authors}")
     assert finding.text.startswith("HTTP 501 after ")
     assert finding.hint == HINTS["gateway_fails"].fix.format(address=address)
 
@@ -197,14 +197,22 @@ class TestClock:
         [
             (0, "ok", "0 s"),
             (9, "ok", "ahead of the server's"),
-            (60, "doubtful", "60 s ahead of the server's: events are stamped with it"),
-            (-60, "doubtful", "60 s behind the server's: events are stamped with it"),
+            (60, "doubtful", "60 s ahead of the server's: events get their time from this clock"),
+            (-60, "doubtful", "60 s behind the server's: events get their time from this clock"),
             (299, "doubtful", "ahead"),
-            (301, "wrong", "ahead of the server's: it refuses events of its future"),
-            (-301, "wrong", "behind the server's: it stores events as older"),
-            (40 * DAY, "wrong", "40 days ahead of the server's: it refuses events of its future"),
-            (-29 * DAY, "wrong", "29 days behind the server's: it stores events as older"),
-            (-40 * DAY, "wrong", "40 days behind the server's: it refuses events as too old"),
+            (301, "wrong", "ahead of the server's: the server refuses events from the future"),
+            (-301, "wrong", "behind the server's: the server stores events as older"),
+            (
+                40 * DAY,
+                "wrong",
+                "40 days ahead of the server's: the server refuses events from the future",
+            ),
+            (-29 * DAY, "wrong", "29 days behind the server's: the server stores events as older"),
+            (
+                -40 * DAY,
+                "wrong",
+                "40 days behind the server's: the server refuses events as too old",
+            ),
             (-56 * 365 * DAY, "wrong", "behind"),
         ],
     )
@@ -239,5 +247,8 @@ class TestClock:
         reply = answer("400 Bad Request", b'{"error":"no_events"}', f"Date: {date}")
         with RawServer(answers(reply)) as raw:
             found = by_name(inspect_service(make_config(base_url=raw.url), reached=True))
-        assert found["clock"].text == "40 days behind the server's: it refuses events as too old"
+        assert (
+            found["clock"].text
+            == "40 days behind the server's: the server refuses events as too old"
+        )
         assert found["key"].state == "ok"

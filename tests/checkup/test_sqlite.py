@@ -112,7 +112,7 @@ class TestPlace:
     def test_a_file_that_is_not_there_yet_is_no_fault_and_is_not_made(self, file: Path) -> None:
         found = inspect_quietly(file)
         assert found["buffer"].state == found["space"].state == "ok"
-        assert found["buffer"].text.endswith("is not there yet; the first event makes it")
+        assert found["buffer"].text.endswith("does not exist yet; the first event creates it")
         assert not file.exists()
 
     def test_an_empty_file_is_no_fault(self, file: Path) -> None:
@@ -172,7 +172,7 @@ class TestPlace:
         opened.touch()
         opened.chmod(0o640)
         text = assert_wrong(inspect_quietly(file), "file_mode", file=opened)
-        assert text.endswith("others may use it (mode 0640)")
+        assert text.endswith("other users can access it (mode 0640)")
 
     @as_root
     def test_root_reads_the_file_of_the_application_and_is_told_so(self, file: Path) -> None:
@@ -207,7 +207,7 @@ class TestPlace:
         found = inspect_quietly(file) if mode == "DELETE" else None
         db.close()
         text = assert_wrong(found or inspect_quietly(file), "file_foreign")
-        assert text.endswith("is a database of something else")
+        assert text.endswith("is the database of another program")
 
     def test_a_file_of_a_newer_version(self, file: Path) -> None:
         leave(file, 1)
@@ -413,7 +413,7 @@ class Plugged:
     ("make", "state", "text"),
     [
         (lambda: None, "ok", "memory: at most 10,000 events, lost when the process is killed"),
-        (Plugged, "skipped", f"a {__name__}.Plugged, which only its author can check"),
+        (Plugged, "skipped", f"a {__name__}.Plugged, which this command cannot check"),
         (OutboxElsewhere, "doubtful", "the outbox of a Django project"),
     ],
 )

@@ -46,7 +46,7 @@ class TestCommand:
             "✓ key               accepted by whisperr dev, not the service (HTTP 400, no_events)"
             in lines
         )
-        assert "- encryption        http:// has none" in lines
+        assert "- encryption        none: the address is http://" in lines
         assert any(line.startswith("✓ round trip ") for line in lines)
         assert any(line.startswith("✓ clock ") for line in lines)
         assert "\x1b" not in ended.out
@@ -168,11 +168,11 @@ class TestSettings:
         monkeypatch.setenv("WHISPERR_BUFFER", f"sqlite:///{tmp_path}/events.db")
         ended = call("doctor")
         assert ended.code == 0
-        assert f"✓ buffer            the file {tmp_path}/events.db is not there yet" in ended.out
+        assert f"✓ buffer            the file {tmp_path}/events.db does not exist yet" in ended.out
         monkeypatch.setenv("WHISPERR_BUFFER", f"sqlite:///{tmp_path}/no/events.db")
         ended = call("doctor")
         assert (ended.code, ended.err) == (1, "wrong: buffer\n")
-        assert "\n                    fix: make it, for the user of the application: " in ended.out
+        assert "\n                    fix: create it as the user of the application: " in ended.out
 
     def test_the_outbox_is_left_to_the_command_of_django(
         self, server: LocalServer, call: Call, monkeypatch: pytest.MonkeyPatch
@@ -181,7 +181,7 @@ class TestSettings:
         ended = call("doctor")
         assert ended.code == 0
         assert "! buffer            the outbox of a Django project" in ended.out
-        assert "fix: python manage.py whisperr_check, which knows the database" in ended.out
+        assert "fix: run python manage.py whisperr_check, which knows the database" in ended.out
         assert "✓ key" in ended.out
 
     def test_a_driver_that_is_missing_is_a_finding(

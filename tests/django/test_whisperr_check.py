@@ -74,7 +74,7 @@ class TestSettings:
         assert lines["configuration"].startswith(f"! sends to {address}, not the service fix: ")
         assert lines["host name"] == "✓ 127.0.0.1 is an address"
         assert lines["connection"].startswith("✓ 127.0.0.1:")
-        assert lines["encryption"] == "- http:// has none"
+        assert lines["encryption"] == "- none: the address is http://"
         assert lines["key"] == "✓ accepted by whisperr dev, not the service (HTTP 400, no_events)"
         assert lines["clock"].startswith("✓ ")
         assert lines["buffer"].startswith("✓ memory: ")

@@ -150,7 +150,7 @@ def test_the_loopback_addresses_of_the_page_never_use_a_proxy(
 def test_each_variable_is_used_for_the_addresses_of_its_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    names = [get_names(row[0])[0] for row in get_rows(PAGE, "A proxy")]
+    names = [get_names(row[0])[0] for row in get_rows(PAGE, "Use a proxy")]
     assert names == ["HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY"]
     for name in names[:3]:
         monkeypatch.setenv(name, name)

@@ -63,6 +63,7 @@ class TestSQLiteURL:
             ("sqlite:////e.db?lease=-5", "must be from 1 to 3600 seconds"),
             ("sqlite:////e.db?lease=soon", "must be from 1 to 3600 seconds"),
             ("sqlite:////e%00.db", "must be the path of a file"),
+            ("sqlite:///:memory:", "omit buffer to hold events in memory"),
         ],
     )
     def test_a_wrong_one_is_refused_at_construction_with_the_fix(self, url: str, fix: str) -> None:
@@ -94,9 +95,21 @@ class TestSQLiteURL:
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql+psycopg", "mysql", "MariaDB"])
-def test_the_url_of_a_database_is_led_to_the_outboxes(scheme: str) -> None:
-    with pytest.raises(ValueError, match=r"is no buffer; .* whisperr\.sqlalchemy and whisperr\.dj"):
+def test_the_url_of_a_database_is_answered_with_the_outboxes(scheme: str) -> None:
+    outboxes = "use whisperr.sqlalchemy.Outbox or, in Django, WHISPERR_BUFFER = 'django'"
+    with pytest.raises(ValueError, match=re.escape(outboxes)) as caught:
         parse_buffer_url(f"{scheme}://user:secret@host/db")
+    assert "secret" not in str(caught.value)
+
+
+def test_a_database_in_memory_is_refused_and_makes_no_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="omit buffer to hold events in memory"):
+        SQLiteBuffer(":memory:")
+    assert SQLiteBuffer("./:memory:").path == str(tmp_path / ":memory:")
+    assert list(tmp_path.iterdir()) == []
 
 
 class TestConfigs:

@@ -1,4 +1,4 @@
-"""Describes what waits in a store and in the logs before it, and whether that is usual. Pure."""
+"""Describes the events that wait in a store and its logs, and whether that is usual. Pure."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from whisperr._options import Config
 
-# The longest pause after giving up is two minutes: what waits for longer is not delivered.
+# The longest pause after a give-up is two minutes: events that wait longer are not delivered.
 _LATE = 300.0
 _INTERVALS = 10
 _LONGEST_TEXT = 200
@@ -27,7 +27,7 @@ _NEARLY_TOO_OLD = (MAX_AGE_DAYS - _DAYS_BEFORE_REFUSAL) * 86_400.0
 
 
 class Backlog(NamedTuple):
-    """What waits: how many events, their bytes, the age of the oldest.
+    """The waiting events: their number, their bytes, the age of the oldest.
 
     - `since`: what the age counts from. `is_claimed`: whether a process holds a lease now.
     - `places`: where the events are, if some of them are in logs.
@@ -45,11 +45,11 @@ NOTHING = Backlog(0, None, None, "", is_claimed=False)
 
 
 class LogContent(NamedTuple):
-    """What waits in one file of a log.
+    """The waiting events of one file of a log.
 
-    - `log`: the number of the log, which all its files have. `is_running`: its process lives.
-    - `source`, `first`: as a store knows the oldest event, unless it is new to all of them.
-    - `sizes`: of the events, in bytes, in their order. `age`: of the oldest that says it.
+    - `log`: the number of the log, which all its files share. `is_running`: its process is alive.
+    - `source`, `first`: the oldest event as stores identify it, unless no store can have it.
+    - `sizes`: bytes of each event, in order. `age`: seconds, of the oldest event that has a time.
     """
 
     log: int
@@ -61,7 +61,7 @@ class LogContent(NamedTuple):
 
 
 def add_logs(backlog: Backlog, store: str, logs: Sequence[LogContent]) -> Backlog:
-    """Return what waits in a store, and in the logs; `store`: as a sentence names it."""
+    """Return the backlog of a store together with its logs; `store` is its name in a sentence."""
     logs = [one for one in logs if one.sizes]
     if not logs:
         return backlog
@@ -88,7 +88,7 @@ def _count(logs: Sequence[LogContent], *, is_running: bool, one: str, many: str)
 
 
 def get_age(data: object, now: float) -> float | None:
-    """Return how long ago an event happened; None for an identify, or what is no event."""
+    """Return how long ago an event happened, in seconds; None for anything but an event."""
     text = get_time(data) if type(data) is bytes else None
     if text is None:
         return None
@@ -100,7 +100,7 @@ def get_age(data: object, now: float) -> float | None:
 
 
 def inspect_dead_letters(count: int, reasons: Mapping[str, int] | None = None) -> Finding:
-    """Return the finding about what the server refused and the store kept, by reason if known."""
+    """Return the finding about dead letters, with their number by reason if that is known."""
     if not count:
         return Finding("dead letters", "ok", "none")
     parts = ", ".join(f"{reason} {number:,}" for reason, number in sorted((reasons or {}).items()))
@@ -110,7 +110,7 @@ def inspect_dead_letters(count: int, reasons: Mapping[str, int] | None = None) -
 
 
 def inspect_backlog(backlog: Backlog, config: Config) -> Finding:
-    """Return the finding about what waits."""
+    """Return the finding about the waiting events."""
     if not backlog.events:
         return Finding("backlog", "ok", "nothing waits")
     text = to_count(backlog.events, "event")

@@ -1,4 +1,4 @@
-"""Checks where events wait until they are delivered."""
+"""Checks the buffer: where events wait until they are delivered."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 class OutboxElsewhere:
-    """Stands for the outbox of Django in a command that does not know the project."""
+    """Takes the place of the outbox of Django in a command that does not know the project."""
 
     delivered_by = "`manage.py whisperr_relay`"
 
     def put(self, data: bytes) -> Sequence[bytes]:
-        """Raise: no client is made with this."""
+        """Raise NotImplementedError: no client uses this."""
         raise NotImplementedError(len(data))
 
 
 def inspect_buffer(config: Config) -> Iterator[Finding]:
-    """Yield the findings about the buffer of a configuration. Only reads, also while it is used."""
+    """Yield the findings about the buffer. Only reads, so that processes may use it meanwhile."""
     buffer = config.buffer
     if buffer is None:
         text = f"memory: at most {config.max_queue_size:,} events, lost when the process is killed"
@@ -42,4 +42,4 @@ def inspect_buffer(config: Config) -> Iterator[Finding]:
         yield find("outbox_elsewhere", "the outbox of a Django project")
     else:
         name = f"{type(buffer).__module__}.{type(buffer).__qualname__}"
-        yield Finding("buffer", "skipped", f"a {name}, which only its author can check")
+        yield Finding("buffer", "skipped", f"a {name}, which this command cannot check")

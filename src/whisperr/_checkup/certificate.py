@@ -1,7 +1,7 @@
-"""Reads who issued a certificate that is not trusted. Pure.
+"""Reads the issuer of a certificate that is not trusted. Pure.
 
-`ssl` decodes only certificates that it has verified. So the few fields on the way to the issuer are
-read here (RFC 5280, 4.1, in DER), for one line of text; nothing is decided by it.
+`ssl` decodes only certificates that it has verified, so this module reads the few fields up to the
+issuer itself (RFC 5280, 4.1, in DER). The result is only shown; no decision depends on it.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ if TYPE_CHECKING:
 _VERSION = 0xA0  # present in all but the oldest certificates
 _LONG_FORM = 0x80
 _MOST_LENGTH_BYTES = 4
-# The attributes of a name that say most, in this order: organisation, common name.
+# The attributes of a name to show, in this order: organisation, common name.
 _WANTED = (b"\x55\x04\x0a", b"\x55\x04\x03")
 _LONGEST_NAME = 100
 
 
 def get_issuer(der: bytes) -> str | None:
-    """Return the organisation, or else the common name, of the issuer; None for anything odd."""
+    """Return the organisation of the issuer, else its common name; None if it cannot be read."""
     try:
         ((_, certificate),) = _read(der)
         (_, signed), *_ = _read(certificate)

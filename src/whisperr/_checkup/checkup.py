@@ -1,7 +1,7 @@
-"""Runs all checks in their order: this machine, the configuration, the service, the buffer.
+"""Runs all checks in order: this machine, the configuration, the service, the buffer.
 
-It sends one request, which the service refuses because it has no events, so nothing is stored; of a
-buffer it only reads. Every step is bounded by the time limit of a request.
+It sends one request, which the service refuses because it has no events, so nothing is stored. It
+only reads from a buffer. Each step takes at most the time limit of a request.
 """
 
 from __future__ import annotations
@@ -43,10 +43,13 @@ def checkup(
 ) -> Iterator[Finding]:
     """Yield every finding; a wrong configuration is one of them.
 
-    A check runs when its finding is asked for, so that a command can show each at once. `read`
-    returns the configuration, or raises ValueError, ImportError for a missing driver, or an error
-    of the framework that has the settings. `given` names where an address comes from that neither
-    the environment nor the default is.
+    This is a generator: each check runs when the caller asks for its finding, so that a command can
+    print each at once.
+
+    - `read`: returns the configuration. It may raise ValueError, ImportError for a missing driver,
+      or an error of the framework that has the settings.
+    - `given`: the name of the option that an address comes from, if it comes from neither the
+      environment nor the default.
     """
     yield from inspect_machine()
     config = _configure(read)
@@ -54,8 +57,8 @@ def checkup(
         yield config
     elif config.disabled:
         by = f", by {_DISABLED}" if os.environ.get(_DISABLED) else ""
-        yield find("disabled", f"disabled{by}: a client with this sends nothing")
-        # No client uses the rest, so what is wrong there is no reason to fail.
+        yield find("disabled", f"disabled{by}: the client sends nothing")
+        # A disabled client uses nothing else, so errors there must not fail the command.
         yield from (Finding(name, "skipped", "disabled") for name in _UNUSED_WHEN_DISABLED)
     else:
         yield from _inspect_configuration(config, given)
@@ -96,18 +99,18 @@ def _inspect_configuration(config: Config, given: str) -> Iterator[Finding]:
 
 
 def _get_source(parts: Address, given: str) -> str | None:
-    """Return what names an address; None when it is the default."""
+    """Return the name of the option or variable that has the address; None for the default."""
     if parse_url(get_base_url(None)) != parts:
         return given
     return _BASE_URL if os.environ.get(_BASE_URL) else None
 
 
 def _inspect_kind(key: Secret) -> Finding:
-    """Return the finding about the kind of the key, which shows nothing of it."""
+    """Return the finding about the kind of the key, without showing any part of it."""
     if key.is_publishable:
         return find("key_publishable", "wpk_, publishable, for apps; a backend needs wrk_")
     if key.reveal().startswith("wrk_") and not key.reveal().endswith(_QUOTES):
         return Finding("kind of key", "ok", "wrk_, a server key")
     if key.reveal().startswith(_QUOTES) or key.reveal().endswith(_QUOTES):
-        return find("key_quoted", "it has a quotation mark at its beginning or end")
-    return find("key_unknown", "neither wrk_ nor wpk_: is it a key of whisperr?")
+        return find("key_quoted", "it begins or ends with a quotation mark")
+    return find("key_unknown", "neither wrk_ nor wpk_: is this a Whisperr key?")

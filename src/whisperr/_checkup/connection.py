@@ -1,7 +1,7 @@
-"""Checks the way to the service step by step: proxy, host name, connection, encryption.
+"""Checks the connection to the service step by step: proxy, host name, connection, encryption.
 
-Each step is what the client does, with the client's own parts, and with the time that it took. It
-is bounded by `request_timeout`. After a step that failed nothing further can be said.
+Each step does what the client does, with the client's own code, and reports the time that it took.
+Each is bounded by `request_timeout`. The first step that fails ends the check.
 """
 
 from __future__ import annotations
@@ -79,14 +79,14 @@ def _inspect_proxy(scheme: str, server: str, proxy: Proxy | None) -> Finding:
     if proxy is None:
         if variable is None:
             return Finding("proxy", "ok", "none")
-        why = "is never reached through one" if server in LOOPBACK else "is in NO_PROXY"
+        why = "never uses a proxy" if server in LOOPBACK else "is in NO_PROXY"
         return Finding("proxy", "ok", f"none: {variable} is set, but {server} {why}")
     try:
         proxy.check()
     except Misconfigured:
         if not proxy.kind or not proxy.host:
             return find("proxy_unreadable", f"the URL in {variable} cannot be read")
-        text = f"{variable} names a proxy of the kind {proxy.kind}://"
+        text = f"{variable} is a {proxy.kind}:// proxy, which is not supported"
         return find("proxy_kind", text, variable=variable, server=server)
     address = f"[{proxy.host}]" if ":" in proxy.host else proxy.host
     return Finding("proxy", "ok", f"http://{address}:{proxy.port}, from {variable}")
@@ -101,7 +101,7 @@ def _connect(target: Target, context: ssl.SSLContext | None) -> Iterator[Finding
         return
     with closing(connection):
         if target.scheme == "http":
-            yield Finding("encryption", "skipped", "http:// has none")
+            yield Finding("encryption", "skipped", "none: the address is http://")
         else:
             yield inspect_encryption(target, addresses, connection, context)
 
@@ -131,7 +131,7 @@ def _to_unresolved(target: Target, error: OSError, began: float) -> Finding:
     if isinstance(error, socket.gaierror):
         text = f"{target.host}: {describe(error)}{took(began)}"
     else:  # a label that is empty or too long for the names of hosts (IDNA)
-        text = f"{target.host}: no name of a host"
+        text = f"{target.host}: not a valid host name"
     return find("unresolved", text, host=target.host)
 
 
@@ -164,7 +164,7 @@ def _open_tunnel(target: Target, connection: Connection) -> Finding | None:
             raise
         is_late = isinstance(error, TimeoutError)
         why = f" within {to_duration(target.timeout)}" if is_late else f": {describe(error)}"
-        text = f"the proxy at {target.next_hop} gave no answer to CONNECT{why}"
+        text = f"the proxy at {target.next_hop} did not answer CONNECT{why}"
         return find("proxy_silent", text, address=target.next_hop)
     return None if status // 100 == 2 else _to_refusal(target, status)  # noqa: PLR2004  # 2xx
 
@@ -175,7 +175,7 @@ def _to_unreached(target: Target, error: OSError) -> Finding:
         text = f"the proxy at {target.next_hop} cannot be reached: {describe(error)}"
         return find("proxy_away", text, address=target.next_hop, variable=variable)
     if isinstance(error, TimeoutError):
-        text = f"{target.next_hop} does not answer, after {to_duration(target.timeout)}"
+        text = f"{target.next_hop}: no connection within {to_duration(target.timeout)}"
         return find("silent", text, address=target.next_hop)
     if isinstance(error, ConnectionRefusedError):
         code = "refused_here" if target.host in LOOPBACK else "refused"
@@ -184,7 +184,7 @@ def _to_unreached(target: Target, error: OSError) -> Finding:
 
 
 def _to_refusal(target: Target, status: int) -> Finding:
-    text = f"the proxy at {target.next_hop} answers CONNECT with HTTP {status}"
+    text = f"the proxy at {target.next_hop} answered CONNECT with HTTP {status}"
     if status == PROXY_REFUSES:
         return find("proxy_password", text, variable=get_variable(target.scheme))
     code = "proxy_forbids" if status // 100 == 4 else "proxy_fails"  # noqa: PLR2004  # 4xx

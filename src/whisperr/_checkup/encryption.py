@@ -1,4 +1,4 @@
-"""Checks the handshake of TLS, and finds out why a certificate is not trusted."""
+"""Checks the TLS handshake, and finds out why a certificate is not trusted."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _NOT_VALID_NOW = (9, 10)
 _OTHER_NAME = (62, 64)
 _UNKNOWN_AUTHORITY = (2, 18, 19, 20, 21)
-# What OpenSSL says when the other side speaks something else than TLS.
+# Errors of OpenSSL that mean that the other side does not speak TLS.
 _NO_TLS = {
     "HTTP_REQUEST",
     "PACKET_LENGTH_TOO_LONG",
@@ -45,9 +45,9 @@ def inspect_encryption(
     connection: Connection,
     context: ssl.SSLContext | None,
 ) -> Finding:
-    """Do a handshake on a connection, as the client does; return the finding.
+    """Do a TLS handshake on the connection, as the client does; return the finding.
 
-    When the authority is not known, a second connection asks who issued the certificate.
+    If the authority is unknown, a second connection reads who issued the certificate.
     """
     began = time.monotonic()
     try:
@@ -74,7 +74,7 @@ def _to_failure(target: Target, error: OSError) -> Finding:
             return find("certificate_dates", f"{text} (this machine's clock: {now})")
         return find("certificate_name" if error.verify_code in _OTHER_NAME else "tls_failed", text)
     if isinstance(error, TimeoutError):
-        return find("tls_failed", f"no end of the handshake within {to_duration(target.timeout)}")
+        return find("tls_failed", f"the handshake did not end within {to_duration(target.timeout)}")
     reason = getattr(error, "reason", None)
     if reason in _NO_TLS:
         return find("no_tls", f"{target.address} does not speak TLS ({reason})")
@@ -91,7 +91,7 @@ def _to_unknown_authority(
 
 
 def _find_issuer(target: Target, addresses: Addresses) -> str | None:
-    """Return who issued the certificate; nothing but a handshake is sent, and nothing trusted."""
+    """Return the issuer of the certificate. Sends only a handshake, and trusts nothing."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     try:
@@ -108,19 +108,19 @@ def _find_issuer(target: Target, addresses: Addresses) -> str | None:
 
 
 def _get_authorities(*, has_own: bool) -> tuple[str, str]:
-    """Return why an authority is not known, as a code of HINTS and as the end of a text."""
+    """Return why the authority is unknown: a code of HINTS, and the end of the text."""
     if has_own:
-        return "own_context", ", says the `ssl_context` option"
+        return "own_context", ", according to the `ssl_context` option"
     named, paths = os.environ.get(_CERT_FILE), ssl.get_default_verify_paths()
     if named and not Path(named).is_file():
-        return "no_cert_file", f"; {_CERT_FILE} names {named}, which is no file"
+        return "no_cert_file", f"; {_CERT_FILE} is {named}, which is not a file"
     if not named and paths.cafile is None and paths.capath is None:
-        return "no_authorities", "; this machine knows no authorities at all"
+        return "no_authorities", "; this machine has no CA certificates"
     return "unknown_authority", ""
 
 
 def _describe_certificate(certificate: Mapping[str, object]) -> str:
-    """Return how long a certificate is valid and by whom; empty when it was not verified."""
+    """Return how long a certificate is valid, and its issuer; empty if it was not verified."""
     ends = certificate.get("notAfter")
     if not isinstance(ends, str):
         return ""

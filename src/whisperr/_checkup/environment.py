@@ -16,26 +16,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 _START_TIMEOUT = 5.0  # seconds for a thread to start
+# An installed package has no pages: they are named by a URL.
+PAGES_URL = "https://github.com/WhisperrAI/whisperr-python/blob/main/docs/"
 _HANDLE_SIGTERM = (
-    "SIGTERM ends its programs without Python's exit: handle it (docs/delivery/processes.md)"
+    "SIGTERM ends its programs without Python's exit, so handle it as described in "
+    f"{PAGES_URL}delivery/processes.md"
 )
 # Packages that start and end processes and threads, and what each of them requires.
 _HOSTS = {
     "apscheduler": _HANDLE_SIGTERM,
-    "celery": "children of its prefork pool end without Python's exit: call "
+    "celery": "processes of its prefork pool end without Python's exit, so call "
     "whisperr.celery.connect()",
-    "eventlet": "no test of whisperr covers it; check that events arrive",
+    "eventlet": "whisperr is not tested with it, so check that events arrive",
     "gevent": "call monkey.patch_all() before the first event is tracked",
-    "hypercorn": "of several workers it kills those that still deliver: ignore SIGTERM in the "
+    "hypercorn": "with several workers it kills those that still deliver, so ignore SIGTERM in the "
     "module of the application",
-    "rq": "a job's process ends without Python's exit: use the worker class of "
-    "docs/frameworks/queues.md, or call flush() in the job",
+    "rq": "the process of a job ends without Python's exit, so call flush() in the job, or use the "
+    f"worker class in {PAGES_URL}frameworks/queues.md",
     "tornado": _HANDLE_SIGTERM,
-    "uvicorn": "it ends by the signal that stops it: wrap the application in "
+    "uvicorn": "the signal that stops it also skips Python's exit, so wrap the application in "
     "whisperr.asgi.flush_on_shutdown",
-    "uwsgi": "before 2.0.27 a background thread runs only with enable-threads = true; SIGTERM "
-    "means reload unless hook-master-start says otherwise",
-    "waitress": "SIGTERM ends it without Python's exit: handle it (docs/delivery/processes.md)",
+    "uwsgi": "before 2.0.27 background threads run only with enable-threads = true; SIGTERM "
+    "reloads it unless hook-master-start changes that",
+    "waitress": _HANDLE_SIGTERM,
 }
 
 

@@ -1,6 +1,6 @@
-"""What a check finds, and how a terminal shows it: a line, and for trouble a second one: the fix.
+"""The result of a check, and its text for a terminal: a line, and for problems the fix. Pure.
 
-Pure. The text of a finding never has the key or a password. It may have foreign text, which
+The text of a finding never contains the key or a password. It may contain foreign text, which
 `to_text` escapes.
 """
 
@@ -27,9 +27,9 @@ _BEFORE_NEXT_UNIT = 2  # "90 min" says more than "2 h"
 
 
 class Finding(NamedTuple):
-    """What one check found: its name, a verdict, one line of text, and what to do about it.
+    """The result of one check: its name, a state, one line of text, and the fix.
 
-    Only `wrong` makes a command fail. `hint` is empty where there is nothing to do.
+    Only the state `wrong` makes a command fail. `hint` is empty if there is nothing to do.
     """
 
     name: str
@@ -39,13 +39,13 @@ class Finding(NamedTuple):
 
 
 def find(code: str, text: str, **values: object) -> Finding:
-    """Return the finding of a trouble that HINTS knows; `values` are for the gaps in its fix."""
+    """Return the finding of a problem in HINTS; `values` fill in the braces of its fix."""
     hint = HINTS[code]
     return Finding(hint.check, hint.state, text, hint.fix.format(**values))
 
 
 def to_text(finding: Finding, paint: Callable[[str, State], str], encoding: str | None) -> str:
-    """Return one line, or two, for a terminal; `paint` colours the sign of a state."""
+    """Return one or two lines for a terminal; `paint` colours the sign of a state."""
     signs = _SIGNS if _can_encode(encoding) else _PLAIN_SIGNS
     sign = paint(signs[finding.state], finding.state)
     text = f"{sign} {finding.name:<17} {printable(finding.text, _LONGEST)}"
@@ -83,10 +83,10 @@ def to_size(count: float) -> str:
 
 
 def to_milliseconds(seconds: float) -> str:
-    """Return how long a step took."""
+    """Return a duration in milliseconds, as text."""
     return f"{max(seconds, 0.0) * 1000:.0f} ms"
 
 
 def to_count(number: int, noun: str) -> str:
-    """Return a number with its noun, which gets an s for more than one."""
+    """Return a number with its noun: `1 row`, `2 rows`."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"

@@ -1,9 +1,9 @@
-"""Checks the logs that stand before a store, also while their processes write to them.
+"""Checks the logs of a store, also while processes write to them.
 
-Invariant: files are opened to be read only; nothing is made, deleted, moved or kept locked. Whether
-a process holds a file is asked only when its header is written, so that no process which has just
-made a file waits for that lock. A process that looks for logs in that instant takes this file for
-one that is held, and adopts it the next time.
+Invariant: files are only read; nothing is created, deleted, moved or kept locked. To find out
+whether a process holds a file, its lock is tried for an instant, and only after the header is
+written: a process that has just created the file never waits for the check. A process that looks
+for logs to adopt in that instant finds the file locked, and adopts it the next time.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 _FOR_OWNER = 0o700
 _OTHERS_WRITE = 0o022
 _OWNER_ONLY = 0o600
-# The oldest events that are looked at for a time: an identify has none.
+# How many of the oldest events are searched for a time, since an identify has none.
 _LOOKED_AT = 100
-# A header is read until it is twice the same: its process may be writing it.
+# A header is read until two reads agree, because its process may be writing it.
 _TRIES = 5
 _MOST_EVENTS = 1 << 20  # more than there are in what a reader reads at once
 
 
 def inspect_log(path: str, owner: str, most_bytes: int) -> tuple[Finding, Sequence[LogContent]]:
-    """Return the finding about a directory of logs, and what waits in those of one store.
+    """Return the finding about a directory of logs, and the waiting events of one store in it.
 
-    `owner` names the store, `most_bytes` is what the log of one process may take.
+    `owner` is the name of the store, `most_bytes` the limit of the log of one process.
     """
     folder = Path(path)
     try:
@@ -60,7 +60,7 @@ def inspect_log(path: str, owner: str, most_bytes: int) -> tuple[Finding, Sequen
 
 
 def _inspect_directory(folder: Path) -> Finding:
-    """Return the finding about a directory by the rules of `_queue.log.file.check_directory`."""
+    """Return the finding about a directory, by the rules of `_queue.log.file.check_directory`."""
     try:
         status = folder.lstat()
     except FileNotFoundError:
@@ -80,9 +80,11 @@ def _inspect_access(folder: Path, status: os.stat_result) -> Finding:
     if not is_own and os.geteuid():
         return find("log_of_others", owner, **values)
     if mode & _OTHERS_WRITE:
-        return find("log_mode", f"{folder}: others may write it (mode {mode:04o})", **values)
+        return find(
+            "log_mode", f"{folder}: other users can write to it (mode {mode:04o})", **values
+        )
     if mode & _FOR_OWNER != _FOR_OWNER:
-        text = f"{folder}: its owner may not use it (mode {mode:04o})"
+        text = f"{folder}: its owner cannot use it (mode {mode:04o})"
         return find("log_mode", text, **values)
     if not is_own:
         return find("log_of_root", owner, owner=status.st_uid)
@@ -94,9 +96,9 @@ def _inspect_parent(folder: Path) -> Finding:
     if not folder.parent.is_dir():
         return find("log_no_parent", f"{folder}: there is no directory {folder.parent}", **values)
     if not os.access(folder.parent, os.W_OK | os.X_OK):
-        return find("log_closed", f"{folder}: {folder.parent} may not be written to", **values)
+        return find("log_closed", f"{folder}: this user cannot write to {folder.parent}", **values)
     return Finding(
-        "log", "ok", f"the directory {folder} is not there yet; the first event makes it"
+        "log", "ok", f"the directory {folder} does not exist yet; the first event creates it"
     )
 
 
@@ -105,12 +107,12 @@ def _inspect_room(folder: Path, most_bytes: int) -> Finding | None:
     free = shutil.disk_usage(parent).free
     if free >= most_bytes:
         return None
-    text = f"{to_size(free)} free for {folder}; a log may take {to_size(most_bytes)}"
+    text = f"{to_size(free)} free for {folder}; a log may use {to_size(most_bytes)}"
     return find("log_no_room", text, folder=parent)
 
 
 def _read_anyway(folder: Path, owner: str) -> Sequence[LogContent]:
-    """Return what waits in a directory that processes do not use as it is, if it can be read."""
+    """Return the waiting events of a directory that processes refuse to use, if it is readable."""
     try:
         return list(_read_all(folder, owner, [])) if not folder.is_symlink() else ()
     except OSError as error:
@@ -120,7 +122,7 @@ def _read_anyway(folder: Path, owner: str) -> Sequence[LogContent]:
 
 
 def _read_all(folder: Path, owner: str, troubles: list[Finding]) -> Iterator[LogContent]:
-    """Yield what waits in each log of a store, and add what is wrong with their files."""
+    """Yield the waiting events of each log of a store; add problems with files to `troubles`."""
     try:
         paths = sorted(folder.iterdir())
         expected = folder.stat().st_uid
@@ -144,7 +146,7 @@ def _read_all(folder: Path, owner: str, troubles: list[Finding]) -> Iterator[Log
             content, rejected = found
             if rejected:
                 lines = f"{to_count(rejected, 'line')} of {path}"
-                no_events = "are no events" if rejected > 1 else "is no event"
+                no_events = "are not events" if rejected > 1 else "is not an event"
                 troubles.append(find("log_damaged", f"{lines} {no_events}", file=path))
             yield content
 
@@ -154,9 +156,9 @@ def _find_closed(path: Path, reason: str) -> Finding:
 
 
 def _read(path: Path, name: Name, expected: int) -> Finding | tuple[LogContent, int] | None:
-    """Return what waits in a file, and how many lines are no events; None in one without a header.
+    """Return the waiting events of a file and the number of other lines; None without a header.
 
-    Its process is about to write that, or was killed before. Raises OSError.
+    A process is about to write the header, or was killed before that. Raises OSError.
     """
     if not stat.S_ISREG(path.lstat().st_mode):
         return find("log_file_foreign", f"{path} is not a regular file", file=path)
@@ -168,7 +170,7 @@ def _read(path: Path, name: Name, expected: int) -> Finding | tuple[LogContent, 
         if hasattr(os, "geteuid") and status.st_uid != expected:
             return _find_closed(path, f"belongs to the user with id {status.st_uid}")
         if os.name == "posix" and mode & _OWNER_ONLY != _OWNER_ONLY:
-            return _find_closed(path, f"its owner may not read and write it (mode {mode:04o})")
+            return _find_closed(path, f"its owner cannot read and write it (mode {mode:04o})")
         header = _read_header(descriptor)
         parsed = parse_header(header)
         if parsed is None:
@@ -193,7 +195,7 @@ def _read_header(file: int) -> bytes:
 
 
 def _read_lines(reader: Reader, log: int, *, is_running: bool) -> tuple[LogContent, int]:
-    # The source of the header is that of the first line, unless the header is damaged.
+    # The source in the header is that of the first line, unless the header is damaged.
     source, first = reader.first[0], None
     sizes: list[int] = []
     age, now, looked_at = None, time.time(), 0

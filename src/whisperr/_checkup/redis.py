@@ -1,4 +1,4 @@
-"""Checks the Redis of a buffer with commands that only read."""
+"""Checks the Redis server of a buffer with commands that only read."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from whisperr._secret import Secret
 from whisperr.errors import StoreError
 
 from .backlog import NOTHING, Backlog, add_logs, inspect_backlog, inspect_dead_letters
-from .findings import Finding, find, to_count, to_milliseconds, to_size
+from .findings import Finding, find, to_milliseconds, to_size
 from .log import inspect_log
 
 if TYPE_CHECKING:
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from .backlog import LogContent
 
     class Asks(Protocol):
-        """Sends one command to a server, and returns its answer; raises StoreError."""
+        """Sends one command to a server and returns its answer; raises StoreError."""
 
         def ask(self, *words: object) -> Any:  # noqa: ANN401  # as many shapes as commands
             ...
 
 
-# Longer than the timeout of a buffer usually is: that it is too short is a finding.
+# Longer than the usual timeout of a buffer, because a timeout that is too short is a finding.
 _TIMEOUT = 3.0
 _OLDEST_VERSION = (6, 2)
-# What a failure is about, by words of the server and of redis-py.
+# The problem that a failure means, by words in the errors of the server and of redis-py.
 _TROUBLES = {
     "redis_forbids": ("NOPERM", "no permissions"),
     "redis_password": ("NOAUTH", "WRONGPASS", "Authentication", "invalid username", "invalid pass"),
@@ -58,7 +58,7 @@ def inspect_redis(buffer: RedisBuffer, config: Config) -> Iterator[Finding]:
 def inspect_server(
     redis: Asks, buffer: RedisBuffer, config: Config, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Finding]:
-    """Yield the findings; `redis` sends one command and returns its answer."""
+    """Yield the findings; `redis` sends commands to the server."""
     name = "buffer"
     try:
         redis.ask("PING")  # which opens the connection
@@ -79,7 +79,7 @@ def inspect_server(
     except (AttributeError, IndexError, TypeError, ValueError) as error:  # of what was answered
         if is_interruption(error):
             raise
-        yield find("redis_odd", f"{buffer.address} answers what no Redis does")._replace(name=name)
+        yield find("redis_odd", f"{buffer.address} does not answer like Redis")._replace(name=name)
     else:
         return
     if name == "buffer":
@@ -90,7 +90,7 @@ def inspect_server(
 def _inspect_log(
     buffer: RedisBuffer, config: Config
 ) -> Generator[Finding, None, Sequence[LogContent]]:
-    """Yield the finding about the log, if there is to be one; return what waits in it."""
+    """Yield the finding about the log, if the buffer has one; return its waiting events."""
     if buffer.log is None:
         return ()
     finding, logs = inspect_log(buffer.log, buffer.log_owner, config.max_queue_bytes)
@@ -99,7 +99,7 @@ def _inspect_log(
 
 
 def _inspect_left(logs: Sequence[LogContent], config: Config) -> Iterator[Finding]:
-    """Yield what waits in the logs, where the streams cannot be read."""
+    """Yield the backlog of the logs alone, when the streams cannot be read."""
     backlog = add_logs(NOTHING, _STORE, logs)
     if backlog.events:
         yield inspect_backlog(backlog, config)
@@ -113,7 +113,7 @@ def _to_trouble(text: str) -> Finding:
 
 
 def _get_info(redis: Asks) -> Mapping[str, str]:
-    """Return what the server says of itself; nothing where the user may not ask."""
+    """Return the INFO of the server; empty if the user may not ask for it."""
     try:
         lines = redis.ask("INFO").decode(errors="replace").splitlines()
     except StoreError:
@@ -123,7 +123,7 @@ def _get_info(redis: Asks) -> Mapping[str, str]:
 
 
 def _inspect_keys(redis: Asks, buffer: RedisBuffer, info: Mapping[str, str]) -> Finding | None:
-    """Return why events cannot be stored there."""
+    """Return the finding about why events cannot be stored there; None if they can."""
     where = f"{buffer.address}, stream {buffer.stream}"
     version = info.get("redis_version", "")
     numbers = version.split(".")[:2]
@@ -204,13 +204,13 @@ def _inspect_set_aside(buffer: RedisBuffer, rejected: int) -> Finding:
         return Finding("set aside", "ok", "nothing")
     key = get_key(buffer.streams[0], "rejected")
     command = f"redis-cli {_get_place(buffer)} XRANGE '{key}' - +"
-    count = to_count(rejected, "entry").replace("entrys", "entries")
+    count = "1 entry" if rejected == 1 else f"{rejected:,} entries"
     text = f"{count} in {get_key(buffer.stream, 'rejected')}"
     return find("set_aside", text, store=f"the stream {buffer.stream}", command=command)
 
 
 def _ask_leniently(redis: Asks, *words: object) -> Any:  # noqa: ANN401  # as `ask`
-    """Return the answer; None where a key beside the stream is of another type."""
+    """Return the answer; None if a key beside the stream has another type."""
     try:
         return redis.ask(*words)
     except StoreError:
@@ -218,14 +218,14 @@ def _ask_leniently(redis: Asks, *words: object) -> Any:  # noqa: ANN401  # as `a
 
 
 def _to_int(value: object) -> int:
-    """Return a count, and 0 for what is none: any client may have changed it."""
+    """Return a count; 0 for anything else, because any client may have changed it."""
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     is_count = text.isascii() and text.isdecimal() and len(text) < _MOST_DIGITS
     return int(text) if is_count else 0
 
 
 def _get_place(buffer: RedisBuffer) -> str:
-    """Return the option of redis-cli for the database, or for a cluster."""
+    """Return the option of redis-cli that selects the database, or a cluster."""
     server = parse_server(Secret(buffer.url))
     assert server is not None  # `RedisBuffer` has checked it
     return "-c" if server.kind == CLUSTER else f"-n {server.database}"

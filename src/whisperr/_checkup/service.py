@@ -1,7 +1,7 @@
-"""Checks what the service answers to one request: about the key, the path, and the clock.
+"""Checks the answer of the service to one request: the key, the path and the clock.
 
-The request has no events, which the service refuses, so nothing is stored. Nothing of the answer is
-trusted but its status, the error code in it, and its `Date`.
+The request has no events, so the service refuses it and stores nothing. Of the answer, only the
+status, the error code and the `Date` are used.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ if TYPE_CHECKING:
     from whisperr._options import Config
 
 CHECKS = ("key", "round trip", "clock")
-# What the local server of `whisperr.dev` calls itself; its key says nothing about the service.
+# The name of the local server, whose answer about a key says nothing about the service.
 _LOCAL_SERVER = "whisperr-dev"
-# CONTRACT, Event: an event more than 5 minutes ahead of the server's clock is refused. As much
-# behind is as wrong: events are stored with times at which they did not happen.
+# CONTRACT, Event: the server refuses events more than 5 minutes ahead of its clock. A clock that is
+# as far behind is wrong too: events are stored with times at which they did not happen.
 _MOST_SKEW = 300.0
 _TOO_OLD = MAX_AGE_DAYS * 86_400.0
-# Synchronised clocks differ by less; the header itself has whole seconds only.
+# Synchronised clocks differ by less; the header has whole seconds only.
 _USUAL_SKEW = 10.0
-# A machine without a clock begins in 1970. A larger difference is no time, but damage.
+# A machine without a clock starts in 1970. A larger difference means a damaged header.
 _MOST_BELIEVED = 100 * 366 * 86_400.0
 _TOO_MANY = 429
 
 
 def inspect_service(config: Config, *, reached: bool) -> Iterator[Finding]:
-    """Yield what one request finds about the key, the round trip and the clock."""
+    """Yield the findings of one request: the key, the round trip and the clock."""
     if not reached:
         yield from (Finding(name, "skipped", "not checked") for name in CHECKS)
         return
@@ -91,11 +91,11 @@ def _inspect_key(answer: Answer, *, is_ours: bool) -> Finding:
     status = f"HTTP {answer.status}" + (f", {code}" if code else "")
     accepted = is_key_accepted(answer.status)
     if accepted is False and answer.body and not is_ours:
-        return find("key_blocked", f"refused ({status}), not in the words of the service")
+        return find("key_blocked", f"refused ({status}), but not by the service")
     if accepted is False:
         return find("key_refused", f"refused ({status})")
     if accepted is None or not is_ours:
-        return Finding("key", "doubtful", f"{status}: says nothing about the key")
+        return Finding("key", "doubtful", f"{status}, which says nothing about the key")
     if answer.headers.get("server") == _LOCAL_SERVER:
         return Finding("key", "ok", f"accepted by whisperr dev, not the service ({status})")
     return Finding("key", "ok", f"accepted ({status} for a request without events)")
@@ -111,19 +111,19 @@ def _inspect_answer(answer: Answer, duration: float, url: str, *, is_ours: bool)
     if classify(status) == RETRY:
         return _to_failure(text, url, is_ours=is_ours or not answer.body)
     if classify(status) != AUTH and is_key_accepted(status) is None:
-        return find("path_wrong", f"{text}: there is no such path")
+        return find("path_wrong", f"{text}: the server does not know the path")
     if classify(status) != AUTH and not is_ours:
-        return find("not_the_service", f"{text}: no answer of the service")
-    return Finding("round trip", "ok", f"{took}, with connecting")
+        return find("not_the_service", f"{text}: not an answer of the service")
+    return Finding("round trip", "ok", f"{took}, including the connection")
 
 
 def _to_failure(text: str, url: str, *, is_ours: bool) -> Finding:
     """Return the finding about a 5xx: of the service, a gateway before it, or another program."""
     if is_ours:
-        return find("service_fails", f"{text}: the service cannot take events now")
+        return find("service_fails", f"{text}: the service cannot accept events now")
     parts = urlsplit(url)
     authors = "the service or of whisperr dev" if parts.hostname in LOOPBACK else "the service"
-    text = f"{text}: not in the words of {authors}"
+    text = f"{text}: not an answer of {authors}"
     return find("gateway_fails", text, address=parts.netloc)
 
 
@@ -141,16 +141,16 @@ def inspect_clock(date: str, ours: float) -> Finding:
     """Compare clocks by the answer's Date (RFC 9110, 6.6.1), which is truncated to the second."""
     theirs = _parse_date(date)
     if theirs is None or abs(ours - theirs) > _MOST_BELIEVED:
-        return Finding("clock", "skipped", "no answer that has the time")
+        return Finding("clock", "skipped", "no answer with the time")
     ahead = ours - theirs
     text = f"{to_duration(abs(ahead))} {'ahead of' if ahead > 0 else 'behind'} the server's"
     if ahead > _MOST_SKEW:
-        return find("clock_ahead", f"{text}: it refuses events of its future")
+        return find("clock_ahead", f"{text}: the server refuses events from the future")
     if -ahead > _MOST_SKEW:
         what = "refuses events as too old" if -ahead > _TOO_OLD else "stores events as older"
-        return find("clock_behind", f"{text}: it {what}")
+        return find("clock_behind", f"{text}: the server {what}")
     if abs(ahead) > _USUAL_SKEW:
-        return find("clock_differs", f"{text}: events are stamped with it")
+        return find("clock_differs", f"{text}: events get their time from this clock")
     return Finding("clock", "ok", text)
 
 
@@ -160,5 +160,5 @@ def _parse_date(date: str) -> float | None:
         # The old form of `asctime` names no zone: it is UTC.
         aware = moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
         return aware.timestamp() + 0.5
-    except (ValueError, OverflowError, OSError):  # no date, or one of no year that there is
+    except (ValueError, OverflowError, OSError):  # not a date, or with a year out of range
         return None

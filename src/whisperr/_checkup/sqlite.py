@@ -1,9 +1,9 @@
-"""Checks the file of the SQLite store without touching it, also while applications use it.
+"""Checks the file of the SQLite store without changing it, also while applications use it.
 
-Invariant: nothing is written, made, renamed or locked for longer than a read. A file that no
-process has open is read as immutable, so that SQLite makes no files beside it; one that is in use
-is read in a transaction of a read-only connection, for which no writer waits. No descriptor of the
-file is opened past SQLite: closing it would end the locks of this process.
+Invariant: nothing is written, created, renamed, or locked for longer than a read. A file that no
+process has open is read as immutable, so that SQLite creates no files beside it. A file in use is
+read in a transaction of a read-only connection, for which no writer waits. Only SQLite opens the
+file: closing another descriptor of it would release the locks of this process.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _MAGIC = b"SQLite format 3\0"
 _HEADER_BYTES = 100
 _IN_HEADER = (60, 68)  # where its version and its application id stand
 _FOR_OTHERS = 0o077
-# The oldest events that are looked at for a time: an identify has none.
+# How many of the oldest events are searched for a time, since an identify has none.
 _LOOKED_AT = 100
 _HEAD_BYTES = 2_000  # of each; its time stands behind its type and its user
 _OLDEST = "SELECT substr(data, 1, ?) FROM event WHERE position > 0 ORDER BY position LIMIT ?"
@@ -63,7 +63,7 @@ def inspect_sqlite(buffer: SQLiteBuffer, config: Config) -> Iterator[Finding]:
     if place.state == "wrong":
         return
     yield _inspect_space(real.parent)
-    # Before the file: what is moved meanwhile is seen in both then, and `_read` knows it.
+    # Before the file: events that move meanwhile are seen in both, and `_read` counts them once.
     log, logs = inspect_log(buffer.log, buffer.log_owner, config.max_queue_bytes)
     yield log
     if exists:
@@ -78,7 +78,7 @@ def _inspect_directory(path: str, real: Path) -> Finding | None:
     if not folder.is_dir():
         return find("folder_missing", f"{path}: there is no directory {folder}", **values)
     if not os.access(folder, os.W_OK | os.X_OK):
-        return find("folder_closed", f"{path}: {folder} may not be written to", **values)
+        return find("folder_closed", f"{path}: this user cannot write to {folder}", **values)
     return None
 
 
@@ -87,7 +87,7 @@ def _inspect_file(path: str, real: Path) -> Finding:
         status = real.stat()
     except FileNotFoundError:
         return Finding(
-            "buffer", "ok", f"the file {path} is not there yet; the first event makes it"
+            "buffer", "ok", f"the file {path} does not exist yet; the first event creates it"
         )
     if not stat.S_ISREG(status.st_mode):
         return find("file_foreign", f"{path} is not a regular file")
@@ -102,21 +102,21 @@ def _inspect_file(path: str, real: Path) -> Finding:
 
 
 def _inspect_access(real: Path) -> Finding | None:
-    """Return what is wrong with the owner or the mode of the file, or of those beside it."""
+    """Return the problem with the owner or mode of the file or those beside it; None if fine."""
     as_root = None
     beside = [real, *(Path(f"{real}{end}") for end in ("-wal", "-shm"))]
     for one in [one for one in beside if one.exists()] if hasattr(os, "geteuid") else ():
         status = one.stat()
         if status.st_mode & _FOR_OTHERS:
             mode = f"{stat.S_IMODE(status.st_mode):04o}"
-            return find("file_mode", f"{one}: others may use it (mode {mode})", file=one)
+            return find("file_mode", f"{one}: other users can access it (mode {mode})", file=one)
         if status.st_uid != os.geteuid():
             text = f"{one} belongs to the user with id {status.st_uid}; this is {get_user()}"
             if os.geteuid():
                 return find("file_of_others", text, file=one, user=get_user())
             as_root = find("file_of_root", text, owner=status.st_uid)
     if not os.access(real, os.R_OK | os.W_OK):
-        return find("file_mode", f"{real} may not be read and written", file=real)
+        return find("file_mode", f"{real}: this user cannot read and write it", file=real)
     return as_root
 
 
@@ -125,20 +125,20 @@ def _get_mode(status: os.stat_result) -> str:
 
 
 def _identify(path: str, real: Path) -> Finding | None:
-    """Return why a file is not ours, from the file alone: what is in the log of SQLite is not read.
+    """Return the finding about a file that is not ours; None if it is. Reads no WAL of SQLite.
 
-    Its header says it, if it is a database. SQLite would take a file for damaged into which an
-    application is just copying that log.
+    The header of a database tells. SQLite itself would report damage while an application copies
+    the WAL into the file.
     """
     with real.open("rb") as opened:
         header = opened.read(_HEADER_BYTES)
     version, application = (int.from_bytes(header[at : at + 4], "big") for at in _IN_HEADER)
     if not header.startswith(_MAGIC):
-        _has_any_table(real)  # it raises: SQLite says that it is no database
+        _has_any_table(real)  # raises: SQLite reports that it is not a database
     elif application != file.APPLICATION_ID:
-        # Without an id it is ours if it has no tables: they are in the log then, as the id is.
+        # Without an id it is ours if it has no tables: both are in the WAL then.
         if application or _has_any_table(real):
-            return find("file_foreign", f"{path} is a database of something else")
+            return find("file_foreign", f"{path} is the database of another program")
     elif version > file.SCHEMA_VERSION:
         known = f"schema {version}, this one knows {file.SCHEMA_VERSION}"
         return find("file_newer", f"{path}: written by a newer whisperr ({known})")
@@ -146,7 +146,7 @@ def _identify(path: str, real: Path) -> Finding | None:
 
 
 def _has_any_table(real: Path) -> bool:
-    """Return whether the file has tables. Raises sqlite3.Error when it is no database."""
+    """Return whether the file has tables. Raises sqlite3.Error if it is not a database."""
     with closing(_connect(real, immutable=True)) as db:
         return bool(fetch_all(db, "SELECT 1 FROM sqlite_master LIMIT 1"))
 
@@ -163,7 +163,9 @@ def _inspect_space(folder: Path) -> Finding:
     _, reserve = file.get_space(str(folder))
     text = f"{to_size(free)} free on the volume of {folder}"
     if free < reserve:
-        return find("disk_full", f"{text}; {to_size(reserve)} are kept free", folder=folder)
+        return find(
+            "disk_full", f"{text}; the buffer leaves {to_size(reserve)} free", folder=folder
+        )
     return Finding("space", "ok", text)
 
 
@@ -182,7 +184,7 @@ def _inspect_content(
 
 
 def _read(real: Path, logs: Sequence[LogContent]) -> Content:
-    """Return what waits, how many rows were set aside, and the dead letters by reason."""
+    """Return the waiting events, the number of rows set aside, and the dead letters by reason."""
     log = Path(f"{real}-wal")  # which is there while a process has the file open
     if not log.exists():
         try:
@@ -212,7 +214,7 @@ def _read_backlog(db: sqlite3.Connection) -> Backlog:
 
 
 def _drop_known(db: sqlite3.Connection, log: LogContent) -> LogContent:
-    """Return what is in a log only: its process may be moving it, or was killed while it did."""
+    """Return the log without events that the file has too, since a process was moving them."""
     if not _has_tables(db, b"source"):
         return log
     known, _ = get_known(db, log.source, log.first, len(log.sizes))
@@ -250,7 +252,7 @@ def _inspect_set_aside(real: Path, rejected: int) -> Iterator[Finding]:
 def _to_trouble(path: str, error: sqlite3.Error) -> Finding:
     if file.is_corrupt(error):
         if "not a database" in str(error):
-            return find("file_foreign", f"{path} is not a database of SQLite")
+            return find("file_foreign", f"{path} is not an SQLite database")
         return find("file_damaged", f"{path}: {error}")
     if "locked" in str(error) or "busy" in str(error):
         return find("file_busy", f"{path}: {error}")

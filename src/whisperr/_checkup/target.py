@@ -1,4 +1,4 @@
-"""Where a check connects to, with the parts of the client."""
+"""The target of a check, to which it connects with the code of the client."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _OK = 200
 
 
 class Target(NamedTuple):
-    """The service, and what to connect to: the service itself, or the proxy that leads there.
+    """The service, and what to connect to: the service itself or a proxy.
 
-    - `server`: its name without the dot that keeps search domains away.
-    - `address`: its name and port, as a proxy is asked for it.
-    - `host`, `port`: what to connect to. `timeout`: seconds, of each step.
+    - `server`: its host name, without the final dot that disables search domains.
+    - `address`: its host and port, as in a CONNECT request to a proxy.
+    - `host`, `port`: what to connect to. `timeout`: seconds for each step.
     """
 
     scheme: str
@@ -37,7 +37,7 @@ class Target(NamedTuple):
 
     @property
     def deadline(self) -> float:
-        """When a step that begins now ends (monotonic, seconds)."""
+        """The time limit of a step that begins now (monotonic clock, seconds)."""
         return time.monotonic() + self.timeout
 
     @property
@@ -47,7 +47,7 @@ class Target(NamedTuple):
         return f"{name}:{self.port}"
 
     def connect(self, addresses: Addresses) -> tuple[Connection, str]:
-        """Return a connection to one of the addresses, and which one it is; raises OSError."""
+        """Return a connection to one of the addresses, and that address; raises OSError."""
         opened = Connector().connect_to(addresses, self.deadline)
         try:
             peer = str(opened.getpeername()[0])
@@ -57,14 +57,14 @@ class Target(NamedTuple):
         return Connection(opened), peer
 
     def ask_for_tunnel(self, connection: Connection) -> int:
-        """Return the status of a proxy's answer; 200 where none is needed. Raises OSError."""
+        """Return the status of the proxy's answer; 200 without a proxy. Raises OSError."""
         if self.proxy is None or self.scheme == "http":
             return _OK
         return request_tunnel(connection, self.proxy, self.address, self.deadline)
 
 
 def describe(error: OSError) -> str:
-    """Return what an error of the system says."""
+    """Return the text of an error of the operating system."""
     return str(error.strerror or error) or type(error).__name__
 
 

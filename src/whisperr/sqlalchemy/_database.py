@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # For each database the drivers that do not need asyncio: the name, the module, what to install.
 _DRIVERS = {
     "postgresql": (
-        ("psycopg", "psycopg", "psycopg[binary]"),
+        ("psycopg", "psycopg", "'psycopg[binary]'"),
         ("psycopg2", "psycopg2", "psycopg2-binary"),
         ("pg8000", "pg8000", "pg8000"),
     ),
