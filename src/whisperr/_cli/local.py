@@ -87,6 +87,10 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         usage="[FILTER ...]",
     )
     _add_tail_options(tail)
+    _add_demo(commands)
+
+
+def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
     demo = add_command(
         commands,
         "demo",
