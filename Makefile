@@ -8,8 +8,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet install --constr
 PARALLEL := -n 4 --dist loadfile
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-django test check lint types wheel matrix matrix-new matrix-django soak reliability \
-	hosts upgrade bench fleet format clean
+.PHONY: help demo demo-django test check lint types docs docs-serve wheel release-check matrix matrix-new \
+	matrix-django soak reliability hosts upgrade bench fleet format clean
 
 help:  ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 18
@@ -20,27 +20,41 @@ demo: $(VENV)/with-nothing  ## Deliver a day of events through outages to a loca
 demo-django: $(VENV)/with-test,django-test  ## Run the Django example against a local server, with real requests
 	$(BIN)/python examples/django/demo.py
 
-test: $(VENV)/with-test,django-test,integrations,hosts,browser  ## Run the tests and measure what they cover
+test: $(VENV)/with-test,django-test,integrations,hosts,browser,docs  ## Run the tests and measure what they cover
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -q $(PARALLEL)
 	$(BIN)/coverage combine -q
 	$(BIN)/coverage report
 
-check: lint types test wheel  ## Everything that must pass before a change lands
+check: DOCS := --if-possible
+check: lint types test docs release-check  ## Everything that must pass before a change lands
 
-lint: $(VENV)/with-dev
+lint: $(VENV)/with-dev  ## Check style, spelling, the words of the project, and the workflows
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/codespell
+	$(BIN)/python -m scripts.prose
+	$(BIN)/actionlint .github/workflows/*.yml
+	$(BIN)/zizmor --offline --quiet --persona auditor --strict-collection .github
 
 types: $(VENV)/with-dev
 	$(BIN)/mypy
 	cd examples/django && ../../$(BIN)/mypy .
 	PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes whisperr --ignoreexternal
 
+docs: $(VENV)/with-docs  ## Build the site of the documentation in build/docs/html; a warning is an error
+	$(BIN)/python -m scripts.documentation $(DOCS)
+
+docs-serve: $(VENV)/with-docs  ## Build the site and serve it on http://127.0.0.1:8000/ (DOCS=--port 8001)
+	$(BIN)/python -m scripts.documentation --serve $(DOCS)
+
 wheel: $(VENV)/with-dev  ## Build the wheel and try it in an empty environment
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
 	$(BIN)/python scripts/smoke.py dist/*.whl
+
+release-check: wheel  ## Check the version, both packages and their page (TAG=v1.2.0: all that the tag needs)
+	$(BIN)/python -m scripts.release_check $(if $(TAG),--tag $(TAG))
 
 matrix:  ## Run the tests on Python 3.10 to 3.13, as far as they are installed
 	$(PYTHON) -m scripts.matrix $(MATRIX)
@@ -77,7 +91,7 @@ format: $(VENV)/with-dev  ## Format the code and fix what ruff can fix
 	$(BIN)/ruff format
 
 clean:  ## Remove everything that can be made again
-	rm -rf $(VENV) .venvs dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) .venvs build dist .coverage .coverage.* .hypothesis .mypy_cache .pytest_cache .ruff_cache
 
 # The build backend is pinned and installed first, so that no build fetches one of its own.
 $(VENV)/with-nothing: pyproject.toml constraints.txt

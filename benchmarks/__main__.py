@@ -1,8 +1,9 @@
 """The command: `python -m benchmarks [--quick] [--base REVISION] [--cases …] [--packages …]`.
 
 A full run keeps its figures in benchmarks/results.json, case by case, and writes
-docs/about/performance.md and the table of docs/delivery/durability.md from them. A run of some
-cases replaces those. The figures of quick runs and of single packages are only printed.
+docs/about/performance.md, docs/about/measurements.md and the table of docs/delivery/durability.md
+from them. A run of some cases replaces those. The figures of quick runs and of single packages are
+only printed.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ PEER_ROUNDS = 2
 
 
 def main() -> int:
-    """Measure; exit with 1 when an event of ours was lost or doubled."""
+    """Measure; exit with 1 when an event of ours was lost or duplicated."""
     given = _parse_arguments()
     plan = _make_plan(given)
     limits = ceiling(0.3 if given.quick else 2.0)
@@ -45,7 +46,7 @@ def main() -> int:
     print("\n".join(to_bar_lines(cases)))
     if results is not None:
         page.write(results)
-        print("wrote benchmarks/results.json, about/performance.md and delivery/durability.md")
+        print("wrote benchmarks/results.json, and about/ and delivery/durability.md in docs")
     return 1 if _count_our_faults(cases) else 0
 
 
@@ -92,7 +93,7 @@ def _parse_arguments() -> argparse.Namespace:
 def _count_our_faults(
     cases: dict[str, dict[str, dict[str, dict[str, dict[str, list[float]]]]]],
 ) -> float:
-    """Count the lost and doubled events of every row that is of this checkout."""
+    """Count the lost and duplicated events of every row that is of this checkout."""
     return sum(
         sum(figures.get("lost", [])) + sum(figures.get("doubled", []))
         for name, variants in cases.items()

@@ -18,7 +18,7 @@ _BEFORE = ", before"
 
 
 class Base(NamedTuple):
-    """An earlier state of the package: its commit, and where it was checked out to."""
+    """An earlier state of the package: its commit, and where it is checked out."""
 
     commit: str
     path: str
@@ -39,7 +39,7 @@ def check_out(revision: str) -> Base:
 
 
 def add_rows(rows: Iterable[Row], base: Base | None) -> list[Row]:
-    """Return the rows, each that is compared followed by that of the earlier state."""
+    """Return the rows; each compared one is followed by its row of the earlier state."""
     found = []
     for row in rows:
         found.append(row)
@@ -54,7 +54,7 @@ def get_name_before(name: str) -> str:
 
 
 def get_name_now(name: str) -> str:
-    """Return the name of a row, or that of the row which an earlier state is compared with."""
+    """Return the name of a row; for a row of the earlier state, the name of its current row."""
     return name.removesuffix(_BEFORE)
 
 

@@ -28,8 +28,8 @@ class Variant(NamedTuple):
 
     `server`: "healthy", "encrypted", "hanging" or "refusing"; `delay`: seconds before each of its
     answers. `limit`: seconds after which the process is killed. `counted`: whether events that do
-    not arrive are losses; at a server that never answers they are not. `parallel`: whether all rows
-    run at the same time, because they do nothing but wait.
+    not arrive count as losses; at a server that never answers they do not. `parallel`: whether all
+    rows run at the same time, because they only wait.
     """
 
     given: dict[str, Any]
@@ -43,9 +43,9 @@ class Variant(NamedTuple):
 class Row(NamedTuple):
     """One row of a table: its name, the environment it runs in and the adapter it uses.
 
-    `compared`: whether `--base` adds a row of the checkout that it names. `path`: where such a row
-    finds the package. `share`: of the events of a case that measures a rate, for a package that
-    would take minutes.
+    `compared`: whether `--base` adds a row for the checkout that it names. `path`: where such a row
+    finds the package. `share`: the part of the events that a slow package gets in a case that
+    measures a rate.
     """
 
     name: str
@@ -57,12 +57,13 @@ class Row(NamedTuple):
 
 
 class Case(NamedTuple):
-    """A case with its variants for a full and for a quick run; none: not in that run.
+    """A case with its variants for a full and for a quick run; a run without variants skips it.
 
     `module`: the module of `cases` that measures, when its name is not the case's. `program`:
-    "case" for the usual process, else the mode of the one that imports nothing. `rows`: other rows
-    than the packages. `rounds`: how often, when once is enough. `baseline`: the row that ratios
-    are to, when it is not the published SDK. `plot`: the figure that is drawn.
+    "case" for the usual process, else the mode of the one that imports nothing. `rows`: the rows,
+    if they are not the packages; `row_head`: what they are. `rounds`: the number of rounds, if it
+    is not that of the run. `baseline`: the row to compare with, if it is not the published SDK.
+    `plot`: the figure to draw.
     """
 
     title: str
@@ -73,6 +74,7 @@ class Case(NamedTuple):
     module: str = ""
     program: str = "case"
     rows: tuple[Row, ...] = ()
+    row_head: str = ""
     rounds: int = 0
     baseline: str = ""
     plot: str = ""

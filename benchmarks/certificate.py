@@ -1,7 +1,7 @@
 """Makes the certificate of the encrypted server, once, in an environment of its own.
 
-A client has to trust its authority beside those of this system: reading all of them is a part of
-the first request that is measured.
+A client trusts its authority in addition to those of this system, because reading them all is part
+of the first request that is measured.
 """
 
 from __future__ import annotations

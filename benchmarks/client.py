@@ -19,11 +19,11 @@ if TYPE_CHECKING:
             """Import the package, as its users do."""
 
         def start(self, url: str, capacity: int) -> Client:
-            """Make a client that sends to `url` and holds `capacity` events at least."""
+            """Make a client that sends to `url` and can hold at least `capacity` events."""
 
 
 class Client:
-    """A started package: `track` one event, `flush` until all is acknowledged.
+    """A started package: `track` one event, `flush` until all events are acknowledged.
 
     `end` is what the documentation says to call at exit; None when the package delivers at exit
     by itself.

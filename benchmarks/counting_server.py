@@ -1,7 +1,7 @@
 """The server of all measurements: it answers at once and counts later.
 
-During a measurement it only keeps what arrives. `GET /_counts` counts, so that counting costs no
-package anything. It listens on loopback only.
+During a measurement it only keeps what arrives. It counts on `GET /_counts`, so that counting
+slows down no package. It listens on loopback only.
 
     python -m benchmarks.counting_server [--delay SECONDS] [--hang] [--certificate FILE]
 """
@@ -21,7 +21,7 @@ from benchmarks.event import MARK
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *([0-9]+)", re.IGNORECASE)
 _ENCODING = re.compile(rb"\r\ncontent-encoding: *([a-z]+)", re.IGNORECASE)
-# One answer that every package accepts as a success, each by the member that it reads.
+# One answer that every package accepts as a success: it has the member that each of them reads.
 _BODY = b'{"status":1,"error":null,"code":200,"success":true,"accepted":0,"rejected":0,"id":"0"}'
 _WINDOW_OF_GZIP_OR_ZLIB = 32 + zlib.MAX_WBITS
 

@@ -1,6 +1,6 @@
 """Makes a pinned virtual environment for each package, once, under `.venvs/bench`.
 
-The published SDK and this checkout have the same name, so neither could share one.
+The published SDK and this checkout have the same name, so they cannot share one.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Makes the tracked event: a realistic one, with a mark that identifies it.
 
-The server finds the mark in any encoding of the event, so that it sees lost and doubled events
+The server finds the mark in any encoding of the event, so that it sees lost and duplicated events
 without knowing the format of a package.
 """
 
@@ -14,8 +14,8 @@ MARK = b"mark([0-9]{8})"
 def make_properties(number: int) -> dict[str, object]:
     """Return the six properties, one nested, of the event with this number.
 
-    Each value is an object of its own, as when it comes from a request or a database: a package
-    that keeps the dictionary keeps them too.
+    Each value is a separate object, as when it comes from a request or a database: a package
+    that keeps the dictionary keeps the values too.
     """
     return {
         "amount_cents": 4900 + number,

@@ -1,4 +1,4 @@
-"""Simulates a fleet through an outage, a rate limit and deploys, to show that none stampedes.
+"""Simulates a fleet through an outage, a rate limit and deploys, and checks for stampedes.
 
     python -m benchmarks.fleet [--processes N] [--seed N] [--write]
 
@@ -31,18 +31,18 @@ _SWEEP_SHARE = 10  # one in ten processes is enough to see what a size sheds
 
 
 def scenarios(processes: int) -> list[Scenario]:
-    """Return the scenarios; the limit of the second is half of what the fleet sends."""
+    """Return the scenarios; the limit of the second is half of the steady rate."""
     half = int(processes * 0.034)
     return [
         Scenario("Outage", "503 for ten minutes", 1200, Trouble(120, 720)),
         Scenario(
             "Rate limit",
-            f"{half} requests a second for ten minutes, 429 with Retry-After 10 for the others",
+            f"{half} requests a second for ten minutes, 429 with Retry-After 10 for the rest",
             1200,
             Trouble(120, 720, limit=half, status=429, retry_after=10),
         ),
-        Scenario("Rolling deploy", "all restarted within two minutes", 480, deploy=(120, 240)),
-        Scenario("Deploy at once", "all restarted within five seconds", 480, deploy=(120, 125)),
+        Scenario("Rolling deploy", "all restart within two minutes", 480, deploy=(120, 240)),
+        Scenario("Deploy at once", "all restart within five seconds", 480, deploy=(120, 125)),
     ]
 
 
@@ -50,8 +50,8 @@ def to_table(results: list[Result]) -> list[str]:
     """Return the figures of every result as lines of Markdown."""
     lines = [
         (
-            "| scenario | steady, requests/s | most meanwhile | most afterwards | against steady "
-            "| drained after | shed | lost at restart |"
+            "| scenario | steady, requests/s | peak during, requests/s | peak after, requests/s "
+            "| peak after, times steady | drained after | events dropped | events lost at restart |"
         ),
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -70,7 +70,7 @@ def to_table(results: list[Result]) -> list[str]:
 def to_sweep_table(outage: Scenario, processes: int, seed: int) -> list[str]:
     """Return what smaller queues lose in the outage, as lines of Markdown."""
     lines = [
-        "| `max_queue_size` | holds | events lost | of all |",
+        "| `max_queue_size` | holds | events lost | share of all events |",
         "|---|---|---|---|",
     ]
     for queue in QUEUES:
@@ -95,11 +95,11 @@ def main() -> int:
     text = [
         (
             f"{given.processes:,} processes, {EVENTS_PER_SECOND:g} events per second each, default "
-            f"options, seed {given.seed}. Rates are means of {WINDOW} seconds.\n"
+            f"options, seed {given.seed}. Rates are means over {WINDOW} seconds.\n"
         ),
         *to_table(results),
         "",
-        f"The outage with smaller queues, {small:,} processes:\n",
+        f"The same outage with smaller queues, {small:,} processes:\n",
         *to_sweep_table(fleet_scenarios[0], small, given.seed),
     ]
     print("\n".join(text))

@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 # The steady state: after the first intervals, before anything happens.
 STEADY = (60, 120)
-# A window that a server's own queue evens out; a single second of a fleet is noise.
+# Seconds; a server's own queue evens out so much. A single second of a fleet is noise.
 WINDOW = 5
 _DRAINED = 1.1  # of what is held in the steady state
 
 
 class Figures(NamedTuple):
-    """Requests per second (steady, highest during and after the trouble), seconds to drain."""
+    """Requests per second (steady, peak during and after the trouble), and seconds to drain."""
 
     steady: float
     peak_during: float

@@ -1,7 +1,7 @@
-"""One process of the simulated fleet: the real scheduler, queue and accounting, and a fake clock.
+"""One process of the simulated fleet: the real scheduler, queue and accounting with a fake clock.
 
-Only the thread, the socket and the time are simulated. The code that decides about retries, pauses
-and drops is that of the package.
+Only the thread, the socket and the time are simulated. The package's own code decides about
+retries, pauses and drops.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from whisperr._contract import Answer, Request
 
 _EVENT = b'{"event_type":"payment_failed"}'
-_MAX_BYTES = 1 << 30  # the bound by bytes is not the subject
+_MAX_BYTES = 1 << 30  # so that only the number of events limits the queue
 _REQUEST_SECONDS = 0.05
 
 
@@ -56,7 +56,7 @@ class Process:
         """Stand in for the transport: there is no connection."""
 
     def track(self) -> bool:
-        """Add one event; return whether the scheduler has to be called for it."""
+        """Add one event; return whether the scheduler must be called for it."""
         dropped = self.queue.put(_EVENT)
         self.accounting.lost(dropped, "queue_full", QUEUE_FULL)
         return len(self.queue) >= self.scheduler.wake_at

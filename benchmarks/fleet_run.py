@@ -9,14 +9,14 @@ from typing import NamedTuple
 from benchmarks.fleet_process import Process
 from benchmarks.fleet_server import Server, Trouble
 
-EVENTS_PER_SECOND = 0.2  # of each process: a churn signal every five seconds is a busy one
+EVENTS_PER_SECOND = 0.2  # per process: with a churn signal every five seconds, it is a busy one
 _TRACK, _STEP, _RESTART = range(3)
 
 
 class Scenario(NamedTuple):
     """What happens to a fleet.
 
-    `deploy`: from when to when its processes are restarted, in seconds.
+    `deploy`: the first and the last second in which its processes restart.
     """
 
     name: str
@@ -27,7 +27,7 @@ class Scenario(NamedTuple):
 
     @property
     def over(self) -> int:
-        """When the trouble is over."""
+        """The second in which the trouble ends."""
         if self.trouble is not None:
             return int(self.trouble.end)
         return 0 if self.deploy is None else int(self.deploy[0])
@@ -54,7 +54,12 @@ class Fleet:
         self._scenario = scenario
         self.server = Server(scenario.trouble)
         self._alive = [self._make_process() for _ in range(processes)]
-        self._ended = [0, 0, 0, 0]  # accepted, delivered, shed, lost of those that ended
+        self._ended = [
+            0,
+            0,
+            0,
+            0,
+        ]  # accepted, delivered, shed and lost in processes that have ended
         self._due: list[tuple[float, int, int, Process]] = []
         self._planned: dict[Process, float] = {}
         self._order = 0
@@ -85,7 +90,7 @@ class Fleet:
         return Process(self.server, self._random, self._queue)
 
     def _plan(self, at: float, kind: int, process: Process) -> None:
-        self._order += 1  # actions of one moment run in the order in which they were planned
+        self._order += 1  # actions planned for one moment run in the order of planning
         heapq.heappush(self._due, (at, self._order, kind, process))
 
     def _track(self, now: float, process: Process) -> None:

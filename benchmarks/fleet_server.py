@@ -1,6 +1,6 @@
 """The server of the simulated fleet: its answers, and the requests of each second.
 
-Nothing is sent: a request is one more count in its second.
+Nothing is sent: a request only adds to the count of its second.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Trouble(NamedTuple):
     """What happens between two moments, in seconds from the start.
 
-    `limit`: requests that it accepts in each of these seconds; 0 is an outage. `status` and
-    `retry_after` (in seconds): the answer to the others.
+    `limit`: how many requests it accepts in each of these seconds; 0 is an outage. `status` and
+    `retry_after` (in seconds): its answer to the rest.
     """
 
     start: float
@@ -42,7 +42,7 @@ class Server:
         self.accepted: Counter[int] = Counter()
 
     def answer(self, now: float) -> Answer:
-        """Answer one request that is made now."""
+        """Answer one request made now."""
         second = int(now)
         self.requests[second] += 1
         trouble = self._trouble

@@ -1,7 +1,7 @@
 """Computes percentiles of call times. In the measured process: standard library only.
 
-The floor of all packages is `json.dumps` of the same properties, timed in the same process and in
-turn with the calls: what encoding alone takes on this machine, at this moment.
+The floor for all packages is `json.dumps` of the same properties, timed in the same process, in
+turn with the calls: what encoding alone costs on this machine at this moment.
 """
 
 from __future__ import annotations

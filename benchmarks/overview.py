@@ -1,6 +1,6 @@
-"""Says in a few sentences what the figures mean for a reader. Pure.
+"""Sums up the figures in a few sentences. Pure.
 
-A sentence whose figures were not measured is left out.
+Sentences whose figures were not measured are left out.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ def _say(cases: dict[str, Any]) -> Iterator[str]:
     p50, p99, times = (_show(cases, "burst", name) for name in ("p50", "p99", "times"))
     if p50:
         yield (
-            f"**A call of `track()` takes {p50}**, and 99 of 100 take at most {p99}. That is "
-            f"{times} of the same properties, in the same process: encoding is the floor."
+            f"**A call of `track()` takes {p50}**, and 99 of 100 take at most {p99}. The median is "
+            f"{times} of the same properties, in the same process; encoding sets the floor."
         )
     slowdown = _show(cases, "slowdown", "slowdown")
     if slowdown:
         yield (
             f"**An application that computes for half a millisecond per event becomes {slowdown} "
-            f"slower**, all delivery included{_beside_others(cases)}."
+            f"slower**, including delivery{_beside_others(cases)}."
         )
     cpu, of_floor = _show(cases, "throughput", "cpu"), _show(cases, "throughput", "times")
     if cpu:
         yield (
-            f"An event costs {cpu} of CPU time until it is delivered, {of_floor}. One process "
+            f"An event costs {cpu} of CPU time in all, {of_floor}. One process "
             f"delivers {_show(cases, 'throughput', 'rate')} over one connection."
         )
     loading, memory = _show(cases, "start", "import"), _show(cases, "memory", "bytes")
     if loading and memory:
-        yield f"`import whisperr` takes {loading}. An event that waits takes {memory}."
+        yield f"`import whisperr` takes {loading}. A waiting event takes {memory}."
     stored = [text for row in (stores.SQLITE, stores.REDIS) if (text := _say_stored(cases, row))]
     if stored:
-        yield f"A call that keeps its event beyond the process takes {', '.join(stored)}."
+        yield f"With a durable buffer, a call takes {' or '.join(stored)}."
     yield _say_faults(cases)
 
 
@@ -56,7 +56,7 @@ def _beside_others(cases: dict[str, Any]) -> str:
     if not found:
         return ""
     least, most = (format_number(pick(found), 1) for pick in (min, max))
-    return f" (with other packages {least} to {most} %)"
+    return f" (with other packages, {least} to {most} %)"
 
 
 def _say_stored(cases: dict[str, Any], row: str) -> str:
@@ -76,8 +76,8 @@ def _say_faults(cases: dict[str, Any]) -> str:
         or row == OURS
     )
     if faults:
-        return f"**{faults:,.0f} events of whisperr were lost or doubled: that is a fault.**"
-    return "No event of whisperr was lost, and none arrived twice, in any of the cases below."
+        return f"**{faults:,.0f} events of whisperr were lost or duplicated: that is a fault.**"
+    return "whisperr lost no event and delivered none twice in any measurement."
 
 
 def _show(cases: dict[str, Any], case: str, figure: str, row: str = OURS) -> str:
@@ -98,5 +98,6 @@ def to_cost_lines(results: dict[str, Any]) -> list[str]:
             lines.append(f"| {row.name} | {' | '.join(shown)} |")
     machine, run = results["machine"], results["runs"]["buffers"]
     where = f"{machine['cores']} cores, {machine['system']}, {machine['python']}"
-    how = f"Medians of {run['rounds']} processes for each row, which deliver the events meanwhile"
-    return [*lines, "", f"{how}; {where}. [Performance](../about/performance.md) has the ranges."]
+    how = f"Medians of {run['rounds']} processes per row, which deliver the events meanwhile"
+    ranges = "[All measurements](../about/measurements.md#buffers) have the ranges."
+    return [*lines, "", f"{how}; {where}. {ranges}"]

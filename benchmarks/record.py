@@ -1,7 +1,7 @@
 """Keeps the figures of full runs in benchmarks/results.json as soon as a case is measured.
 
-An interrupted run keeps its figures, and `--cases` adds or replaces some: only on the same machine
-and with the same versions, so that all rows of the page can be compared.
+An interrupted run keeps its figures, and `--cases` adds or replaces some. Figures are combined only
+if machine and versions are the same, so that all rows of the page can be compared.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def read() -> dict[str, Any] | None:
 def begin(
     machine: Mapping[str, object], ceiling: Mapping[str, float], *, anew: bool
 ) -> dict[str, Any]:
-    """Return the results that a run adds to: the kept ones, if they can be compared with it."""
+    """Return the results that a run adds to: the kept ones, if they are comparable, else none."""
     before = None if anew else read()
     if before is not None and before["machine"] == machine:
         return before

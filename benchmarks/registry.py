@@ -1,4 +1,4 @@
-"""Every case by its name, in the order of the page."""
+"""Lists every case by its name, in the order of the page."""
 
 from __future__ import annotations
 

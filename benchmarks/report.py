@@ -22,7 +22,7 @@ Values = dict[str, dict[str, list[float]]]
 def to_lines(name: str, variants: Mapping[str, Any]) -> list[str]:
     """Return the section of one case as lines of Markdown."""
     case = CASES[name]
-    lines = [f"### {case.title}", "", case.about, ""]
+    lines = [f"## {case.title}", "", case.about, ""]
     if len(case.figures) == 1 and len(variants) > 1:
         return lines + _side_by_side(case, variants)
     for variant, table in variants.items():
@@ -35,22 +35,24 @@ def _table(case: Case, values: Values, unavailable: dict[str, str]) -> list[str]
     baseline, main = case.baseline or PUBLISHED, get_main_figure(case)
     is_compared = main.best != PLAIN and main.name in values.get(baseline, {})
     heads = [_head(figure) for figure in case.figures]
-    heads += [f"{main.label}, times {baseline}"] if is_compared else []
+    heads += [f"{main.label}, times {baseline} {case.row_head}".rstrip()] if is_compared else []
     has_faults = any("lost" in figures for figures in values.values())
-    heads += ["lost", "doubled"] if has_faults else []
-    lines = ["| | " + " | ".join(heads) + " |", "|---" * (len(heads) + 1) + "|"]
+    heads += ["lost", "duplicated"] if has_faults else []
+    lines = [f"| {case.row_head} | ".replace("|  |", "| |") + " | ".join(heads) + " |"]
+    lines.append("|---" * (len(heads) + 1) + "|")
     for row, figures in values.items():
         cells = [_cell(figures, figure) for figure in case.figures]
         cells += [_ratio(figures, values[baseline], main)] if is_compared else []
         cells += _faults(figures) if has_faults else []
         lines.append(f"| {row} | " + " | ".join(cells) + " |")
-    lines += [f"| {row} | not available: {reason} |" for row, reason in _to_rows(unavailable)]
+    rest = " |" * len(heads)
+    lines += [f"| {row} | not available: {reason}{rest}" for row, reason in _to_rows(unavailable)]
     best = _best_peer(values, main)
     return [*lines, *(["", best] if best else []), ""]
 
 
 def get_main_figure(case: Case) -> Figure:
-    """Return the figure that a case is about: the one that is drawn, else the first."""
+    """Return the main figure of a case: the one that is drawn, else the first."""
     return next((one for one in case.figures if one.name == case.plot), case.figures[0])
 
 
@@ -58,7 +60,7 @@ def _side_by_side(case: Case, variants: Mapping[str, Any]) -> list[str]:
     """Return one table for a case with one figure: a column per variant."""
     figure = case.figures[0]
     lines = [
-        f"| {_head(figure)} | " + " | ".join([*variants, "lost", "doubled"]) + " |",
+        f"| {_head(figure)} | " + " | ".join([*variants, "lost", "duplicated"]) + " |",
         "|---" * (len(variants) + 3) + "|",
     ]
     rows = dict.fromkeys(
@@ -98,7 +100,7 @@ def format_number(value: float, digits: int) -> str:
 
 
 def format_figure(value: float, figure: Figure, *, exact: bool = False) -> str:
-    """Return a value with its unit; `exact`: it was not measured, so that it has no rounding."""
+    """Return a value with its unit; with `exact`, do not round it, because it was not measured."""
     text = f"{value:,g}" if exact else format_number(value, figure.digits)
     return f"{text} {figure.unit}".rstrip()
 
@@ -117,7 +119,7 @@ def _ratio(figures: dict[str, list[float]], base: dict[str, list[float]], figure
 
 
 def _faults(figures: dict[str, list[float]]) -> list[str]:
-    """Return the lost and doubled events of all rounds together."""
+    """Return the lost and duplicated events of all rounds together."""
     cells = []
     for name in ("lost", "doubled"):
         total = sum(figures[name]) if name in figures else None
@@ -126,7 +128,7 @@ def _faults(figures: dict[str, list[float]]) -> list[str]:
 
 
 def _best_peer(values: Values, figure: Figure) -> str:
-    """Return a sentence with our multiple of the best of the others that had no faults."""
+    """Return a sentence that compares ours with the best of the others that had no faults."""
     whole = {
         row: median
         for row in (PUBLISHED, *PEERS)
@@ -142,7 +144,7 @@ def _best_peer(values: Values, figure: Figure) -> str:
     if found is None:
         return ""
     times = format_number(found, 2)
-    return f"Beside {name}, the best of the others: {times} times its {figure.label}."
+    return f"{figure.label}: {times} times that of {name}, the best of the others."
 
 
 def _is_faulty(figures: dict[str, list[float]]) -> bool:

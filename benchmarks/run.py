@@ -1,4 +1,4 @@
-"""Run cases: a fresh process per measurement, all rows in turn, round after round."""
+"""Runs cases: a fresh process per measurement, all rows in turn, round after round."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from benchmarks.case import Case, Row, Variant
 
 _START = "from benchmarks.start_child import main; main()"
-# After the end of the process, for requests that are still in the loopback.
+# Seconds after the end of the process, for requests that are still on their way.
 _SETTLE = 0.2
-_MAX_SHOWN = 120  # characters of a failure that the table shows
+_MAX_SHOWN = 120  # characters of a failure that the page shows
 
 
 class Table(NamedTuple):
@@ -38,9 +38,9 @@ class Table(NamedTuple):
 class Plan(NamedTuple):
     """How much of a case is run.
 
-    `rounds`: how often; `peer_rounds`: how often a package that is no whisperr at most, because it
-    is there for comparison only. `only`: the packages that are measured; empty: all of them.
-    `base`: the earlier state that is measured as well.
+    `rounds`: the number of rounds; `peer_rounds`: the limit for other packages, which are there for
+    comparison only. `only`: the packages to measure; empty: all of them. `base`: the earlier state
+    to measure as well.
     """
 
     rounds: int
@@ -50,7 +50,7 @@ class Plan(NamedTuple):
 
 
 def run_case(name: str, case: Case, variants: dict[str, Variant], plan: Plan) -> dict[str, Table]:
-    """Run every variant; the rows take turns within a round, each round begins with another."""
+    """Run every variant; the rows take turns within a round, and each round begins with another."""
     packages = [row for row in PACKAGES if not plan.only or row.name in plan.only]
     rows = add_rows(case.rows or packages, plan.base)
     tables = {}
@@ -90,7 +90,7 @@ def _measure_into(table: Table, name: str, case: Case, variant: Variant, row: Ro
 
 
 def measure(module_name: str, case: Case, variant: Variant, row: Row) -> dict[str, float]:
-    """Run one process of one row; raises Unavailable with the reason when there is no figure."""
+    """Run one process of one row; raises Unavailable with the reason if there is no figure."""
     module = importlib.import_module(f"benchmarks.cases.{module_name}")
     subject = variant.given.get("case", module_name)
     adapter = importlib.import_module(f"benchmarks.adapters.{row.adapter}")
@@ -130,7 +130,7 @@ def _server(variant: Variant) -> Iterator[ServerProcess | None]:
 
 
 def _child(command: list[str], limit: float, environment: dict[str, str]) -> dict[str, Any]:
-    """Run the measured process; keep the time of its end, and kill it when it takes too long."""
+    """Run the measured process; keep the time of its end, and kill it if it takes too long."""
     process = subprocess.Popen(
         command,
         cwd=ROOT,

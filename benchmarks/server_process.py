@@ -77,11 +77,11 @@ def closed_port_url() -> str:
 
 
 def ceiling(seconds: float) -> dict[str, float]:
-    """Measure what the server accepts from a bare sender: it must not be the limit."""
+    """Measure what the server accepts from a bare sender, since it must not be the bottleneck."""
     one = json.dumps({"user": USER, "event": NAME, "properties": make_properties(0)}).encode()
     return {
-        "requests of 1 event per second": _rate(one, seconds),
-        "events per second in requests of 500": 500 * _rate(b",".join([one] * 500), seconds),
+        "requests per second, with one event each": _rate(one, seconds),
+        "events per second, with 500 in each request": 500 * _rate(b",".join([one] * 500), seconds),
     }
 
 

@@ -1,7 +1,7 @@
-"""The measured process of "start" and "first_request": what is paid until the first event arrives.
+"""The measured process of "start" and "first_request": what the first event costs.
 
-It runs as `python -c` and imports only what every interpreter has loaded, so that no module that
-a package needs is there before it.
+It runs as `python -c` and imports only what every interpreter has loaded already, so that each
+package pays for the modules that it needs.
 
     python -c "from benchmarks.start_child import main; main()" MODE ADAPTER URL GIVEN
 """
@@ -14,12 +14,12 @@ import time
 from benchmarks.event import make_properties
 
 _PAGE_BYTES = 4096
-_BUSY_SECONDS = 1.0  # three times what the slowest first request took
+_BUSY_SECONDS = 1.0  # three times what the slowest first request takes
 _BUSY = ("busy", "busy, sockets and TLS loaded")
 
 
 def main() -> None:
-    """Import, start, track once; MODE "bare" does none of it, "import" only the first."""
+    """Import, start and track once; MODE "bare" does none of this, "import" only the first."""
     mode, name, url = sys.argv[1:4]
     adapter = getattr(__import__(f"benchmarks.adapters.{name}").adapters, name)
     properties = make_properties(0)

@@ -1,6 +1,6 @@
-"""Starts what a buffer needs, in the measured process: a file, a Redis, a PostgreSQL with Django.
+"""Starts what a buffer needs, in the measured process: a file, Redis, or PostgreSQL with Django.
 
-The servers come with wheels of the environment "buffers", where there are some for the machine.
+The servers come from wheels in the environment "buffers", where the machine has such wheels.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MEMORY, SQLITE, SQLITE_FULL = "memory", "SQLite", "SQLite, `FULL`"
 REDIS, REDIS_LOG = "Redis", "Redis with a log"
 ROW, ROW_ALONE = "Django, row in a transaction", "Django, row on its own"
 _STARTS_WITHIN = 10.0
-# Those that wait for a disk or a database in each call get fewer events.
+# Buffers that wait for a disk or a database in each call get fewer events.
 _SLOW, _SHARE_OF_THE_SLOW = (SQLITE_FULL, ROW, ROW_ALONE), 0.25
 
 
@@ -54,7 +54,7 @@ class NoStoreError(Exception):
 
 
 def get_rows(*names: str) -> tuple[Row, ...]:
-    """Return a row for each buffer, all of this checkout; `?log=` is compared with nothing."""
+    """Return a row for each buffer of this checkout; `--base` adds none for `?log=`."""
     return tuple(
         Row(
             name,
@@ -73,7 +73,7 @@ def run_store(row: str) -> Iterator[Store]:
 
     Raises NoStoreError. With Django, `settings` are configured and the tables are made.
     """
-    # Not the directory of the tests: PostgreSQL runs as another user if we are root.
+    # Not the directory of the tests: if we are root, PostgreSQL runs as another user.
     with tempfile.TemporaryDirectory(prefix="whisperr-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         if row == MEMORY:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class Spread(NamedTuple):
-    """The values of all rounds in three figures."""
+    """The values of all rounds as three figures: median, least and most."""
 
     median: float
     least: float

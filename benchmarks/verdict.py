@@ -1,4 +1,4 @@
-"""The bars that figures have to reach, as data, and where a peer is better. Pure."""
+"""The targets for figures, as data, and where a peer is better. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ BEST_OF_OTHERS = "the best other package"
 
 
 class Bar(NamedTuple):
-    """What a figure of one row has to reach: by itself, or as a multiple of that of another row.
+    """The target for a figure of one row, alone or as a multiple of another row's figure.
 
-    `to`: the other row; BEST_OF_OTHERS is the best of all packages that lost nothing. The bar is
-    `most` or `least`; `strict`: it must be passed, not only reached.
+    `to`: the other row; BEST_OF_OTHERS is the best of all packages that lost nothing. The target is
+    `most` or `least`; with `strict`, the figure must be better than it.
     """
 
     case: str
@@ -30,12 +30,12 @@ class Bar(NamedTuple):
     to: str = ""
     variant: str = ""
     strict: bool = False
-    why: str = ""  # the reason that is shown where it is missed
+    why: str = ""  # the reason to show if it is missed
 
 
-_COLD = "after each pause the caches of the processor are cold, for all that runs then."
+_COLD = "after each pause, the processor's caches are cold for everything that runs"
 _OTHER_MACHINE = (
-    "the bar was set on a machine where 0.2.1 took twice as long; ours is that of the row before"
+    "the target comes from a machine on which 0.2.1 took twice as long; ours is as before"
 )
 _SQLITE_BEFORE = get_name_before(stores.SQLITE)
 BARS = (
@@ -49,7 +49,7 @@ BARS = (
     Bar("throughput", "rate", "throughput", least=4, to=PUBLISHED, why=_OTHER_MACHINE),
     Bar("throughput", "connections", "connections", most=1),
     Bar("memory", "bytes", "memory per held event", most=0.3, to=PUBLISHED),
-    Bar("memory", "objects", "held events, for the garbage collector", most=0),
+    Bar("memory", "objects", "objects per held event, for the garbage collector", most=0),
     Bar("exit", "seconds", "exit with a hanging server", most=10.5, variant="hanging server"),
     Bar("buffers", "p50", "SQLite: a call, p50", 0.25, row=stores.SQLITE, to=_SQLITE_BEFORE),
     Bar("buffers", "p999", "SQLite: a call, p99.9", 0.1, row=stores.SQLITE, to=_SQLITE_BEFORE),
@@ -67,9 +67,9 @@ BARS = (
 
 
 class Check(NamedTuple):
-    """A bar with what was measured: the figure, and what is compared with the bar.
+    """A target with what was measured: the figure, and what is compared with the target.
 
-    Both are None when the figure, or the one it is compared with, was not measured.
+    Both are None if the figure, or the one it is compared with, was not measured.
     """
 
     bar: Bar
@@ -79,7 +79,7 @@ class Check(NamedTuple):
 
 
 def check_bars(cases: dict[str, Any]) -> list[Check]:
-    """Return every bar with whether the figures reach it."""
+    """Return every target, and whether the figures reach it."""
     return [_check(bar, cases.get(bar.case, {}).get(bar.variant, {})) for bar in BARS]
 
 
@@ -98,7 +98,7 @@ def _check(bar: Bar, table: dict[str, Any]) -> Check:
 
 
 def _get_other(bar: Bar, values: dict[str, Any]) -> float | None:
-    """Return the figure that a bar compares with; None for a bar that compares with nothing."""
+    """Return the figure to compare with; None if the target stands alone."""
     if bar.to != BEST_OF_OTHERS:
         return get_median(values, bar.to, bar.figure) if bar.to else None
     whole = [row for row in (PUBLISHED, *PEERS) if not sum(values.get(row, {}).get("lost", []))]
@@ -110,8 +110,8 @@ def _get_other(bar: Bar, values: dict[str, Any]) -> float | None:
 
 
 def to_bar_lines(cases: dict[str, Any]) -> list[str]:
-    """Return a table of what was measured: each figure, and the bar it has to reach."""
-    lines = ["| what | measured | as a multiple | to reach | |", "|---|---|---|---|---|"]
+    """Return a table of the measured figures and their targets."""
+    lines = ["| figure | measured | as a multiple | target | result |", "|---|---|---|---|---|"]
     for bar, figure, found, reached in check_bars(cases):
         if figure is None or found is None:
             continue
@@ -126,7 +126,7 @@ def to_bar_lines(cases: dict[str, Any]) -> list[str]:
 
 
 def _to_limit(bar: Bar) -> str:
-    """Return what a bar asks for, with its unit."""
+    """Return the target with its unit."""
     sign, limit = ("≥", bar.least) if bar.most is None else ("≤", bar.most)
     value = 0.0 if limit is None else limit
     if bar.strict:
@@ -141,7 +141,7 @@ def _get_figure(bar: Bar) -> Any:  # noqa: ANN401  # a Figure
 
 
 def to_missed_lines(cases: dict[str, Any]) -> list[str]:
-    """Return a line for each bar that was missed, with the reason; empty when none was."""
+    """Return a line for each missed target, with the reason."""
     return [
         f"- {one.bar.label} ({_to_limit(one.bar)}): {one.bar.why or 'no reason is known'}"
         for one in check_bars(cases)
@@ -150,7 +150,7 @@ def to_missed_lines(cases: dict[str, Any]) -> list[str]:
 
 
 def to_better_peer_lines(cases: dict[str, Any]) -> list[str]:
-    """Return a line for each figure in which another package is better than ours."""
+    """Return a line for each figure in which another package is better than whisperr."""
     lines = []
     for name, variants in cases.items():
         case = CASES[name]

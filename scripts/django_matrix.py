@@ -1,11 +1,13 @@
 """Runs the tests of the Django integration on every supported Django; reports missing Pythons.
 
-Each Django runs with the oldest and the newest Python that both support. The environments are made
-once, in `.venvs/`. Exits with 1 if a pair fails, or if there was no Python at all for a Django.
+Each Django runs with the oldest and the newest Python that both support. `--only VERSION` selects
+one Django. The environments are made once, in `.venvs/`. Exits with 1 if a pair fails, or if there
+was no Python at all for a Django.
 """
 
 from __future__ import annotations
 
+import argparse
 import subprocess
 import sys
 import tempfile
@@ -63,8 +65,13 @@ def passes(python: Path) -> bool:
 
 def main() -> int:
     """Run every pair, then print a line for each."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", metavar="VERSION", choices=PYTHONS, help="one Django")
+    only = parser.parse_args().only
     lines, failed = [], 0
     for django, versions in PYTHONS.items():
+        if only not in {None, django}:
+            continue
         ran = 0
         for version in versions:
             pair = f"Django {django}, Python {version}"

@@ -1,7 +1,8 @@
 """Runs the tests on every supported Python, and reports missing interpreters.
 
 `python -m scripts.matrix` uses the Pythons of this machine, with `--new` those of a Debian testing
-root (`scripts/systems.py`), `--only VERSION` one of them; `--json FILE` writes the table to a file.
+root (`scripts/systems.py`), with `--this` the one that runs it. `--only VERSION` selects one of
+them. `--json FILE` writes the table to a file.
 Exits with 0 if every run passed, 1 if one failed or none ran, 2 if a Python was missing and the
 others passed. The environment of a version is made once and kept.
 """
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree as ET
 
-from scripts.systems import ROOT, Machine, debian_root
+from scripts.systems import ROOT, Machine, ThisPython, debian_root
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -177,19 +178,21 @@ def get_verdict(results: Sequence[Result]) -> tuple[int, str]:
 def main() -> int:
     """Run every version, then print a row for each."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--new", action="store_true", help="3.14, 3.15 and PyPy, from Debian")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--new", action="store_true", help="3.14, 3.15 and PyPy, from Debian")
+    which.add_argument("--this", action="store_true", help="the Python that runs this program")
     parser.add_argument("--only", metavar="VERSION", help="such as 3.12 or pypy3")
     parser.add_argument("--json", metavar="FILE", type=Path, help="write the table as JSON")
     arguments = parser.parse_args()
-    runs = [
-        run
-        for run in (NEW_RUNS if arguments.new else RUNS)
-        if arguments.only in {None, run.version}
-    ]
+    runs = NEW_RUNS if arguments.new else RUNS
+    if arguments.this:
+        runs = (Run(ThisPython.version),)
+    runs = tuple(run for run in runs if arguments.only in {None, run.version})
     results: list[Result] = []
     try:
         opened: AbstractContextManager[System]
-        opened = debian_root() if arguments.new else nullcontext(Machine())
+        machine = ThisPython() if arguments.this else Machine()
+        opened = debian_root() if arguments.new else nullcontext(machine)
         with opened as system:
             for run in runs:
                 results.append(run_tests(system, run))  # noqa: PERF401  # kept when a later one breaks

@@ -1,10 +1,10 @@
-"""Measure how many events relays deliver from a real PostgreSQL, for docs/delivery/durability.md.
+"""Measures how many events relays deliver from a real PostgreSQL, for docs/delivery/outboxes.md.
 
     python scripts/outbox_throughput.py --write          all that the page shows, for minutes
     python scripts/outbox_throughput.py --relays 4 --rows 1000000 --kill-every 5 --old-snapshot
 
-The server that answers is on the same machine: it keeps what arrives, and counts by message id.
-Ends with 1 if an event is missing. Needs the extra `django-test`.
+The server is on the same machine. It keeps what arrives and counts by message id. The script exits
+with 1 if an event is missing. It needs the extra `django-test`.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ from tests.postgres_server import PostgresServer, why_not  # noqa: E402  # likew
 if TYPE_CHECKING:
     from tests.postgres_server import Database
 
-PAGE = ROOT / "docs" / "delivery" / "durability.md"
+PAGE = ROOT / "docs" / "delivery" / "outboxes.md"
 START = "<!-- relays: written by `python scripts/outbox_throughput.py --write` -->\n"
 END = "<!-- /relays -->"
 LIMIT = 1_800.0
 RELAYS = (1, 2, 4)
 ROWS, MANY_ROWS = 200_000, 1_000_000
 KILL_EVERY = 5.0
-# The shares of the rows between which a rate is measured: all, at the start, at the end. Before the
-# first relays start, and after the last the leases of killed ones run out.
+# Rates are measured between these shares of the rows: overall, at the start, at the end. Below
+# them the relays are still starting; above them the leases of killed relays run out.
 STEADY, FIRST, LAST = (0.1, 0.9), (0.02, 0.2), (0.75, 0.93)
 
 
@@ -51,7 +51,7 @@ class Bench:
     def run(
         self, relays: int, rows: int, kill_every: float | None = None, *, old_snapshot: bool = False
     ) -> Outcome:
-        """Deliver so many rows; with `old_snapshot` a transaction is open that began before."""
+        """Deliver this many rows; with `old_snapshot`, an older transaction stays open."""
         database = self.server.database(template=self._template.name)
         with ExitStack() as stack:
             if old_snapshot:
@@ -72,7 +72,7 @@ class Bench:
 
 
 def hold_snapshot(stack: ExitStack, database: Database) -> None:
-    """Open a transaction that sees the table as it is now, until the stack ends."""
+    """Open a transaction that sees the table as it is now, and close it with the stack."""
     import psycopg
 
     connection = stack.enter_context(closing(psycopg.connect(database.address)))
@@ -81,7 +81,7 @@ def hold_snapshot(stack: ExitStack, database: Database) -> None:
 
 
 def report(outcome: Outcome, name: str) -> None:
-    """Print one outcome; ends the process if an event is missing."""
+    """Print one outcome; exit if an event is missing."""
     before, after = (size / 1e6 for size in outcome.sizes)
     rate, first, last = (outcome.get_rate(*part) for part in (STEADY, FIRST, LAST))
     print(
@@ -97,7 +97,7 @@ def report(outcome: Outcome, name: str) -> None:
 
 
 def make_tables(bench: Bench) -> str:
-    """Measure everything that the page shows."""
+    """Return the tables of the page, measured now."""
     lines = ["| relays | events per second |", "|---|---|"]
     for relays in RELAYS:
         rate = bench.run(relays, ROWS).get_rate(*STEADY)
@@ -105,10 +105,11 @@ def make_tables(bench: Bench) -> str:
     killed = [bench.run(4, MANY_ROWS, KILL_EVERY, old_snapshot=old) for old in (False, True)]
     lines += [
         "",
-        f"{ROWS:,} rows wait. And with {MANY_ROWS:,}, four relays of which one is killed",
-        f"(`SIGKILL`) every {KILL_EVERY:g} s, with and without a transaction that stays open:",
+        f"{ROWS:,} rows wait when the relays start. In a second run, {MANY_ROWS:,} rows wait for",
+        f"four relays, one of which is killed (`SIGKILL`) every {KILL_EVERY:g} s, with and without",
+        "another transaction that stays open:",
         "",
-        "| | no other transaction | one is open |",
+        "| | no other transaction | one stays open |",
         "|---|---|---|",
     ]
     cells = {
@@ -116,18 +117,18 @@ def make_tables(bench: Bench) -> str:
         "events per second, at the end": lambda one: f"{one.get_rate(*LAST):,.0f}",
         "relays killed": lambda one: f"{one.kills}",
         "different events that arrived": lambda one: f"{one.unique:,}",
-        "sent again, and dropped by the server by the id": lambda one: f"{one.doubled:,}",
+        "sent again, and dropped by the server by message id": lambda one: f"{one.doubled:,}",
         "table and index before, MB": lambda one: f"{one.sizes[0] / 1e6:,.0f}",
         "table and index after, MB": lambda one: f"{one.sizes[1] / 1e6:,.0f}",
-        "deleted rows that it still has": lambda one: f"{one.dead:,}",
+        "deleted rows that are still in the table": lambda one: f"{one.dead:,}",
     }
     lines += [f"| {name} | {' | '.join(map(cell, killed))} |" for name, cell in cells.items()]
     where = f"{os.cpu_count()} cores, {platform.system()}, {platform.machine()}"
+    python, load = platform.python_version(), os.getloadavg()[0]
     lines += [
         "",
-        f"The relays, PostgreSQL and the server that answers share {where};",
-        f"Python {platform.python_version()}; load average {os.getloadavg()[0]:.1f} at the end:",
-        "the work of other processes is in these figures.",
+        f"The relays, PostgreSQL and the server share {where}, Python {python}.",
+        f"The load average at the end was {load:.1f}: above the number of cores, rates are lower.",
     ]
     return "\n".join(lines)
 

@@ -1,8 +1,9 @@
-"""Runs every scenario and writes docs/about/reliability.md: the promises, their tests, the results.
+"""Runs the tests of every scenario and writes their results to docs/about/reliability.md.
 
     make reliability
 
-Exits with 1 if a scenario failed or the soak lost something; the page is written in any case.
+Exits with 1 if a test failed, or if the soak lost or duplicated an event. Writes the page in any
+case.
 """
 
 from __future__ import annotations
@@ -23,18 +24,20 @@ from scripts.scenarios import SCENARIOS, Scenario
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "about" / "reliability.md"
-REPOSITORY = ".."
+REPOSITORY = "../.."
 
 HEAD = """\
 # What happens when things go wrong
 
 <!-- written by `make reliability`; do not edit -->
 
-Every row names what may happen, what is promised, the tests that show it, and their result when
-this page was written. `make reliability` runs them again and rewrites this page.
+Find your situation in the tables below: the second column says what is promised then. Each row
+names the tests that show it, and their result when this page was written. If a test could not run,
+the row has the reason.
 
-Tests start real processes, real servers and a proxy that injects faults, all on loopback. A test
-that could not run is named with its reason.
+The tests start real processes, real servers and a proxy that injects faults, all on loopback.
+`make reliability` runs them again and rewrites this page. For the promises themselves, see
+[what whisperr promises](../delivery/promises.md).
 """
 
 
@@ -46,7 +49,7 @@ class Outcome(NamedTuple):
 
 
 def main() -> int:
-    """Run the tests, soak, write the page."""
+    """Run the tests and the soak, and write the page."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("--soak", type=float, default=60.0, help="seconds to soak (60)")
     parser.add_argument("--seed", type=int, default=1, help="the first seed of the soak (1)")
@@ -110,7 +113,7 @@ def to_page(
     for title, rows in SCENARIOS.items():
         lines += [
             f"## {title}\n",
-            "| scenario | promised | tested by | result |",
+            "| what happens | what is promised | tested by | result |",
             "|---|---|---|---|",
         ]
         lines += [to_row(row, outcomes) for row in rows]
@@ -167,18 +170,20 @@ def to_soak_lines(soak: dict[str, Any]) -> list[str]:
     return [
         "## The soak\n",
         (
-            "Threads track through a proxy and a server that both inject random faults. At the end "
-            "the server must have every accepted event once, in the order of its thread.\n"
+            "Several threads track events through a proxy and a server that both inject random "
+            "faults. At the end, the server must have every accepted event once, in the order of "
+            "its thread.\n"
         ),
-        "| figure | |",
+        "| figure | value |",
         "|---|---|",
         f"| events and identifies | {calls:,} |",
         f"| faults | {sum(faults.values()):,} |",
-        f"| requests, of them repeated | {soak['requests']:,}, {soak['retries']:,} |",
-        f"| second copies that the server dropped | {soak['duplicates']:,} |",
+        f"| requests | {soak['requests']:,} |",
+        f"| requests that repeated a failed one | {soak['retries']:,} |",
+        f"| duplicates that the server dropped | {soak['duplicates']:,} |",
         f"| pauses after giving up | {soak['pauses']:,} |",
         f"| **lost** | **{soak['lost']}** |",
-        f"| **doubled** | **{soak['doubled']}** |",
+        f"| **duplicated** | **{soak['doubled']}** |",
         f"| out of order | {soak['out_of_order']} |",
         "",
         (

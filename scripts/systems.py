@@ -98,6 +98,18 @@ class Machine:
         )
 
 
+class ThisPython(Machine):
+    """This machine with the Python that runs this program, as a job of CI sets it up."""
+
+    version = f"{sys.implementation.cache_tag}{getattr(sys, 'abiflags', '')}"
+
+    def get_interpreter(self, version: str) -> str:
+        """Return that Python. There is no other."""
+        if version != self.version:
+            raise LookupError(f"this is {self.version}")
+        return sys.executable
+
+
 class DebianRoot:
     """A Debian testing root. One run of the matrix at a time uses it."""
 

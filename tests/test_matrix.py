@@ -112,6 +112,13 @@ class TestMachine:
         except LookupError:
             pytest.skip(f"python{version} is not on the PATH")
 
+    def test_this_python_is_the_only_one_of_its_system(self) -> None:
+        this = systems.ThisPython()
+        assert this.get_interpreter(this.version) == sys.executable
+        assert sys.implementation.name in this.version
+        with pytest.raises(LookupError, match=f"^this is {this.version}$"):
+            this.get_interpreter("3.1")
+
 
 class TestConfiguration:
     """No address of a real mirror or index stands here: example.invalid never exists."""

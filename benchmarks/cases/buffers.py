@@ -51,7 +51,7 @@ def make_client(adapter: Any, url: str, capacity: int, buffer: str | None) -> Cl
 
 
 def warm_up(client: Client) -> None:
-    """Deliver one event: what the first one imports and connects is part of other cases."""
+    """Deliver one event: other cases measure the imports and the connection of the first."""
     client.track(make_properties(_WARM_UP))
     flush_within(client, LIMIT)
 
@@ -68,7 +68,7 @@ def _track(track: Callable[[dict[str, object]], object], first: int, events: int
 
 
 def _track_rows(events: int, *, alone: bool) -> list[int]:
-    """Return the nanoseconds of each call that writes a row; the relay would deliver it."""
+    """Return the nanoseconds of each call that writes a row; no relay runs to deliver it."""
     from django.db import connections, transaction
 
     from whisperr.django import get_client
@@ -86,7 +86,7 @@ def _track_rows(events: int, *, alone: bool) -> list[int]:
 
 
 def finish(figures: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
-    """Add the rate until the last acknowledgement; a row is delivered by a relay."""
+    """Add the rate until the last acknowledgement; none for rows, which a relay delivers."""
     if "first_ns" not in figures:
         return {}
     return {"rate": counts["unique"] / ((counts["last_ns"] - figures["first_ns"]) / 1e9)}
@@ -102,12 +102,11 @@ FIGURES = (
 CASE = Case(
     title="Buffers",
     about=(
-        f"{EVENTS:,} events in a row with each buffer (a quarter of them where each call waits for "
-        "a disk or a database), the call timed in the caller's thread, until the server has "
-        "acknowledged the last one. The stores run on this machine: Redis "
-        "with its append-only file, and a PostgreSQL for Django, where "
-        f"{_EVENTS_IN_A_TRANSACTION} events are written in each transaction and a relay, which "
-        "does not run here, would deliver them."
+        f"{EVENTS:,} events in a row with each buffer, until the server has acknowledged the last "
+        "one; a quarter of them where each call waits for a disk or a database. Each call is timed "
+        "in the calling thread. The stores run on this machine: Redis with its append-only file, "
+        "and PostgreSQL for Django. There, each transaction writes "
+        f"{_EVENTS_IN_A_TRANSACTION} events, and no relay runs to deliver them."
     ),
     figures=FIGURES,
     full={"": Variant({"events": EVENTS})},

@@ -25,7 +25,7 @@ def at(factor: float, events: int = EVENTS) -> dict[str, Any]:
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
-    """Track all of them in a row and time each call, in turn with the encoding of others."""
+    """Track events in a row and time each call, in turn with encoding another event."""
     client = adapter.start(url, max(10_000, 2 * given["events"]))
     client.track(make_properties(given["events"]))  # the first call is part of the case "start"
     events = [make_properties(number) for number in range(given["events"])]
@@ -46,8 +46,8 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
 CASE = Case(
     title="track() in a burst",
     about=(
-        "5,000 events in a row, each call timed in the caller's thread, in turn with `json.dumps` "
-        "of the same properties of another event: what encoding alone takes."
+        "5,000 events in a row. Each call is timed in the calling thread. After each one, "
+        "`json.dumps` of another event's properties is timed: what encoding alone costs."
     ),
     figures=(
         Figure("p50", "p50", "µs", digits=2),

@@ -37,9 +37,9 @@ _MIDDLEWARE = {
 
 
 def measure(_adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Call two WSGI applications in this process, without the middleware and with it, in turns.
+    """Call two WSGI applications in turn in this process, one with the middleware and one without.
 
-    A shared machine changes its speed between processes by more than is measured here.
+    On a shared machine, the speed of two processes differs by more than what is measured here.
     """
     row, blocks = given["row"], given["requests"] // _BLOCK
     if row in {OURS_IDLE, OURS_ONCE} and importlib.util.find_spec("whisperr.django") is None:
@@ -76,7 +76,7 @@ def _applications(
     url: str,
     numbers: Any,  # noqa: ANN401  # an iterator
 ) -> tuple[Callable[[], None], Callable[[], None], Any]:
-    """Make the application without the middleware and that of a row; and what to flush."""
+    """Make the application without the middleware, that of a row, and what to flush."""
     from django.conf import settings
 
     urls = ModuleType("benchmark_urls")
@@ -186,9 +186,9 @@ def _began(status: str, _headers: object, _error: object = None, /) -> Callable[
 CASE = Case(
     title="A Django request",
     about=(
-        "One request after the other through the WSGI application, sessions and authentication "
-        "installed, in the process itself. Blocks of 100 requests without the middleware and with "
-        "it take turns: the extra time is the median of their differences."
+        "One request after the other through the WSGI application, within one process, with "
+        "sessions and authentication installed. Blocks of 100 requests with and without the "
+        "middleware take turns; the extra time is the median of their differences."
     ),
     figures=(
         Figure("extra", "extra time, median", "µs", PLAIN),  # no ratio to 0

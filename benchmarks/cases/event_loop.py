@@ -1,4 +1,4 @@
-"""Case 9, with asyncio: how long an event loop stands still, also while the store hangs."""
+"""Case 9, with asyncio: how long an event loop is delayed, even while the store hangs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _HANGS = "Redis hangs after half of the time"
 
 
 def measure(adapter: Any, url: str, given: dict[str, Any]) -> dict[str, Any]:  # noqa: ANN401  # it takes options
-    """Track in a coroutine, and look from another one how long it has to wait for its turn."""
+    """Track in one coroutine; measure in another how late it wakes up."""
     events = int(given["seconds"] * RATE)
     try:
         with stores.run_store(given["row"]) as store:
@@ -48,7 +48,7 @@ def measure(adapter: Any, url: str, given: dict[str, Any]) -> dict[str, Any]:  #
 
 
 async def _run(client: Client, events: int, hang: Any) -> tuple[list[float], float]:  # noqa: ANN401  # a function or None
-    """Return the seconds of each turn of the loop, and those of all calls together."""
+    """Return the seconds of each wake-up, and those of all calls together."""
     turns: list[float] = []
     calls = 0.0
     ended = asyncio.Event()
@@ -81,13 +81,13 @@ async def _run(client: Client, events: int, hang: Any) -> tuple[list[float], flo
 CASE = Case(
     title="An event loop",
     about=(
-        f"{RATE:,} events a second from a coroutine, while another one asks for its turn every "
-        "millisecond: the longest time that it had to wait beyond, in which the pauses of a shared "
-        "machine are, and the share of the time that the loop spent in `track()`."
+        f"A coroutine tracks {RATE:,} events a second, while another one wakes up every "
+        "millisecond. Measured: how late the second one woke up at most, which includes the pauses "
+        "of a shared machine, and the share of its time that the loop spent in `track()`."
     ),
     figures=(
-        Figure("longest", "longest blockage", "ms"),
-        Figure("calls", "in `track()`", "% of the time", digits=2),
+        Figure("longest", "longest delay", "ms"),
+        Figure("calls", "time in `track()`", "%", digits=2),
     ),
     full={
         "": Variant({"seconds": SECONDS, "hangs": False}),

@@ -53,12 +53,12 @@ def _variants() -> dict[str, Variant]:
 CASE = Case(
     title="Exit with held events",
     about=(
-        "A program tracks 1,000 events and ends: seconds from its last line to the end of the "
-        f"process. Ended by force after {LIMIT:.0f} s. At the last two nothing can arrive: "
-        "whisperr tries again while an attempt still fits into its 10 seconds, and reports what it "
-        "drops; to be faster there is to give up sooner."
+        "A program tracks 1,000 events and ends. Measured: the time from its last line to the end "
+        f"of the process, which is killed after {LIMIT:.0f} s. At a hanging or refusing server "
+        "nothing can arrive: whisperr tries again while an attempt still fits into its 10 seconds, "
+        "and reports what it drops. A faster package gives up sooner."
     ),
-    figures=(Figure("seconds", "end of the process", "s", digits=2),),
+    figures=(Figure("seconds", "time to exit", "s", digits=2),),
     full=_variants(),
     quick=_variants(),
     plot="seconds",

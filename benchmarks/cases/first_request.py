@@ -24,13 +24,13 @@ def _variants() -> dict[str, Variant]:
 CASE = Case(
     title="First request of a busy process",
     about=(
-        "One event that is due at once, then a main thread that computes for a second without a "
-        "pause: milliseconds until the client is made, and from `track()` until the server has the "
-        "event. The delivery thread competes with the main thread for the interpreter lock."
+        "A program tracks one event that is due at once. Its main thread then computes for a "
+        "second without a pause, so the delivery thread competes with it for the interpreter lock. "
+        "Measured: creating the client, and the time from `track()` until the server has the event."
     ),
     figures=(
-        Figure("arrived", "event at the server", "ms", LOW, digits=0),
-        Figure("made", "client made", "ms"),
+        Figure("arrived", "track() to server", "ms", LOW, digits=0),
+        Figure("made", "creating the client", "ms"),
     ),
     full=_variants(),
     quick=_variants(),

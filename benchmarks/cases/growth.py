@@ -1,4 +1,4 @@
-"""Case 10: cases 2 to 5 at a tenth and ten times the load: an event must not cost more."""
+"""Case 10: cases 2 to 5 at a tenth and at ten times the load; an event must not cost more."""
 
 from __future__ import annotations
 

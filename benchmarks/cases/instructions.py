@@ -1,4 +1,4 @@
-"""Cases 1 and 3 in instructions, which noise on the machine does not change.
+"""Cases 1 and 3 in instructions, which the noise of a machine does not change.
 
 `measure` runs the same program twice under callgrind, the second time with more events, and takes
 the difference. Nothing is timed here.
@@ -28,7 +28,7 @@ _COLLECTED = re.compile(r"Collected *: *([0-9]+)")
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, Any]:
-    """Count the import, then tracking and delivering so many events."""
+    """Count the instructions of the import, then of tracking and delivering events."""
     if shutil.which("valgrind") is None:
         return {"unavailable": "valgrind is not installed"}
     name = adapter.__name__.rpartition(".")[2]  # type: ignore[attr-defined]  # adapters are modules
@@ -43,7 +43,7 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, Any]
 
 
 def _count(*command: str) -> int:
-    """Return the instructions of a whole Python process, all of its threads."""
+    """Return the instructions of a Python process, in all of its threads."""
     ended = subprocess.run(
         [
             *("valgrind", "--tool=callgrind", "--callgrind-out-file=/dev/null"),
@@ -60,7 +60,7 @@ def _count(*command: str) -> int:
 
 
 def deliver() -> None:
-    """Track so many events and flush; runs under callgrind."""
+    """Track this many events and flush; runs under callgrind."""
     import importlib
 
     name, url, events = sys.argv[1:4]
@@ -73,12 +73,12 @@ def deliver() -> None:
 CASE = Case(
     title="Instructions",
     about=(
-        "Counted by callgrind, so without the noise of a machine: the import over a bare "
-        f"interpreter, and {EVENTS * 2:,} events tracked and delivered, by the difference of two "
-        "runs."
+        "Instructions counted by callgrind, which the noise of a machine does not change: what "
+        f"`import` adds to a bare interpreter, and tracking and delivering {EVENTS * 2:,} events, "
+        "as the difference of two runs."
     ),
     figures=(
-        Figure("event", "an event, delivery included", "thousand instructions"),
+        Figure("event", "event, with delivery", "thousand instructions"),
         Figure("import", "import", "million instructions"),
     ),
     full={"": Variant({"events": EVENTS}, limit=900.0, counted=False)},

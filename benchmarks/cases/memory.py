@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from benchmarks.client import Adapter
 
 EVENTS = 5_000
-_WARM = 2.0  # seconds; the server never answers, so all of it is waited
+_WARM = 2.0  # seconds; the server never answers, so the wait takes all of it
 COST = "bytes"
 
 
@@ -25,13 +25,15 @@ def at(factor: float, events: int = EVENTS) -> dict[str, Any]:
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
-    """Track at a server that never answers; count what Python allocated for it meanwhile."""
-    import tracemalloc  # PyPy has none, and can read and show figures without it
+    """Track for a server that never answers; count what Python allocates for the events."""
+    import tracemalloc  # not at the top: PyPy has none, but shows figures
 
     events = given["events"]
     client = adapter.start(url, max(10_000, 2 * events))
     client.track(make_properties(0))
-    flush_within(client, _WARM)  # imports and objects of the first request are no held events
+    flush_within(
+        client, _WARM
+    )  # what the first request imports and creates is not part of a held event
     tracemalloc.start()
     gc.collect()
     objects, (memory, _) = len(gc.get_objects()), tracemalloc.get_traced_memory()
@@ -43,7 +45,7 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
     return {
         "expected": events + 1,
         "bytes": more_memory / events,
-        # Objects made once for sending are not counted per event: rounded to a hundredth.
+        # Rounded to a hundredth, so that objects made once for sending do not count.
         "objects": round(more_objects / events, 2),
         "at_once": True,
     }
@@ -52,12 +54,12 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
 CASE = Case(
     title="Memory of held events",
     about=(
-        "5,000 events at a server that never answers: bytes by `tracemalloc`, objects by "
-        "`gc.get_objects`. Nothing arrives, so nothing is counted as lost."
+        "5,000 events wait for a server that never answers. `tracemalloc` counts bytes, "
+        "`gc.get_objects` counts objects. Nothing can arrive, so nothing counts as lost."
     ),
     figures=(
         Figure("bytes", "memory per held event", "bytes", digits=0),
-        Figure("objects", "for the collector to visit, per event", "objects", digits=2),
+        Figure("objects", "tracked by the garbage collector, per event", "objects", digits=2),
     ),
     full={"": Variant(at(1), server="hanging", counted=False)},
     quick={"": Variant(at(1), server="hanging", counted=False)},

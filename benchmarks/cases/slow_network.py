@@ -1,4 +1,4 @@
-"""Case 7: throughput when every answer is late."""
+"""Case 7: throughput when the server delays every answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DELAY = 0.05
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
-    """Track everything and flush, for a limited time: a request each would take 17 minutes."""
+    """Track everything and flush, for a limited time: a request per event would take 17 minutes."""
     events = int(given["events"] * given.get("share", 1.0))
     client = adapter.start(url, 2 * events)
     first = time.monotonic()
@@ -45,8 +45,8 @@ def _variant(events: int, limit: float) -> dict[str, Variant]:
 CASE = Case(
     title="Slow network",
     about=(
-        "20,000 events, 50 ms before each answer; fewer with packages that would take minutes. "
-        f"What has not arrived after {LIMIT:.0f} s counts as lost."
+        "20,000 events at a server that waits 50 ms before each answer; fewer for packages that "
+        f"would take minutes. Events that have not arrived after {LIMIT:.0f} s count as lost."
     ),
     figures=(
         Figure("rate", "throughput", "events per s", HIGH, digits=0),

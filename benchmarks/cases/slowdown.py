@@ -1,4 +1,4 @@
-"""Case 5: what an application that computes loses by tracking, delivery included."""
+"""Case 5: how much an application that computes slows down by tracking, with delivery."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ COST = "extra"
 
 
 def spin(rounds: int) -> int:
-    """Compute something that takes as long each time and allocates nothing that stays."""
+    """Compute for a constant time, and allocate nothing that stays."""
     value = 1
     for number in range(rounds):
         value = (value * 31 + number) & 0xFFFF
@@ -30,7 +30,7 @@ def spin(rounds: int) -> int:
 
 
 def calibrate_rounds(seconds: float) -> int:
-    """Return the rounds that take so long here when nothing else runs."""
+    """Return how many rounds take this long when nothing else runs."""
     best = float("inf")
     for _ in range(200):
         began = time.perf_counter()
@@ -45,7 +45,7 @@ def at(factor: float, steps: int = STEPS) -> dict[str, Any]:
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
-    """Compare blocks with and without events that follow each other; return the medians.
+    """Compare successive blocks with and without events; return the medians.
 
     A shared machine changes its speed within seconds, by more than is measured here.
     """
@@ -57,7 +57,7 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
     slowdowns, extras = [], []
     for pair in range(PAIRS):
         first = 1 + pair * steps
-        if pair % 2:  # a change of speed meanwhile counts for both
+        if pair % 2:  # so that a change of speed affects both
             loaded = _with_events(client, rounds, first, steps)
             bare = _without(rounds, steps)
         else:
@@ -73,7 +73,7 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
 
 
 def _with_events(client: Client, rounds: int, first: int, steps: int) -> float:
-    """Return the seconds of the steps, and the CPU time until what they tracked has arrived."""
+    """Return the seconds of the steps plus the CPU time until their events have arrived."""
     began = time.perf_counter()
     for number in range(first, first + steps):
         spin(rounds)
@@ -95,9 +95,9 @@ def _without(rounds: int, steps: int) -> float:
 CASE = Case(
     title="Slowdown of the application",
     about=(
-        "3,000 steps of 0.5 ms that compute, one event each, against the same steps without: 20 "
-        "blocks of each in turn, the median of the pairs. After a block with events everything is "
-        "flushed, and the CPU time of that is included."
+        "3,000 steps that compute for 0.5 ms and track one event each, compared with the same "
+        "steps without events: 20 blocks of each in turn, the median of the pairs. After a block "
+        "with events, everything is flushed; the CPU time of that is included."
     ),
     figures=(
         Figure("slowdown", "slowdown", "%"),

@@ -7,14 +7,14 @@ from benchmarks.case import Case, Figure, Variant
 CASE = Case(
     title="Start",
     about=(
-        "`import` in a fresh interpreter, over the bare one; then a client and one `track()`. "
-        "The byte code is there already."
+        "What `import` adds to a bare interpreter, with the byte code already compiled; then "
+        "creating a client and one `track()`."
     ),
     figures=(
         Figure("import", "import", "ms"),
-        Figure("first", "import to first track() done", "ms"),
+        Figure("first", "import, client and first `track()`", "ms"),
         Figure("memory", "memory", "MB"),
-        Figure("modules", "loaded with it", "modules", digits=0),
+        Figure("modules", "modules loaded", "", digits=0),
     ),
     full={"": Variant({})},
     quick={"": Variant({})},

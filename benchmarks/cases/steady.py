@@ -26,7 +26,7 @@ def at(factor: float, seconds: float = SECONDS) -> dict[str, Any]:
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
-    """Track at the rate, and encode between two calls; a late call does not delay the next ones."""
+    """Track at the rate, and encode between two calls; a late call does not delay later ones."""
     client = adapter.start(url, max(10_000, 2 * given["events"]))
     client.track(make_properties(given["events"]))
     act, other = client.track, json.dumps
@@ -51,8 +51,8 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
 CASE = Case(
     title="track() at a steady rate",
     about=(
-        "2,000 events a second, each call timed in the caller's thread, and `json.dumps` of the "
-        "same properties between two calls. After each pause the caches of the processor are cold."
+        "2,000 events a second. Each call is timed in the calling thread, and `json.dumps` of the "
+        "same properties between two calls. After each pause, the processor's caches are cold."
     ),
     figures=(
         Figure("p50", "p50", "µs"),

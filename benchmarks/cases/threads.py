@@ -66,9 +66,10 @@ def _track_in_threads(client: Client, events: int) -> tuple[int, list[int]]:
 CASE = Case(
     title="Buffers, many threads",
     about=(
-        f"{EVENTS:,} events from each of {THREADS} threads at once, each call timed in its thread, "
-        "until the server has acknowledged the last one. The threads share one interpreter lock: a "
-        "call during which another thread gets it takes some milliseconds with any package."
+        f"{EVENTS:,} events from each of {THREADS} threads at once, until the server has "
+        "acknowledged the last one. Each call is timed in its thread. The threads share one "
+        "interpreter lock: with any package, a call takes milliseconds if another thread gets the "
+        "lock meanwhile."
     ),
     figures=buffers.FIGURES,
     full={"": Variant({"events": EVENTS})},

@@ -28,7 +28,7 @@ def at(factor: float, events: int = EVENTS) -> dict[str, Any]:
 
 
 def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, float]:
-    """Track everything, flush; the CPU time is that of the whole process.
+    """Track everything and flush; the CPU time is that of the whole process.
 
     The time for making the properties is subtracted; the floor is what `json.dumps` takes for them.
     """
@@ -58,7 +58,7 @@ def measure(adapter: Adapter, url: str, given: dict[str, Any]) -> dict[str, floa
 def _measure_floor(events: int) -> tuple[float, float]:
     """Return the microseconds of CPU time for making the properties of an event, and for encoding.
 
-    That of this thread: others may still be busy with what the package does when it starts.
+    Only this thread counts: others may still be busy starting the package.
     """
     began = time.thread_time_ns()
     for number in range(events):
@@ -71,7 +71,7 @@ def _measure_floor(events: int) -> tuple[float, float]:
 
 
 def finish(figures: dict[str, float], counts: dict[str, int]) -> dict[str, float]:
-    """Add what the server saw: the rate is to the last acknowledgement of an event."""
+    """Add what the server saw; the rate is up to the last acknowledgement of an event."""
     seconds = (counts["last_ns"] - figures["first_ns"]) / 1e9
     return {
         "rate": counts["unique"] / seconds,
@@ -84,9 +84,9 @@ def finish(figures: dict[str, float], counts: dict[str, int]) -> dict[str, float
 CASE = Case(
     title="Throughput",
     about=(
-        "50,000 events from the first `track()` to the last acknowledgement; fewer with packages "
-        "that would take minutes. The CPU time is that of the whole process, without making the "
-        "properties, and beside `json.dumps` of them."
+        "50,000 events, from the first `track()` to the last acknowledgement; fewer for packages "
+        "that would take minutes. The CPU time is that of the whole process, minus the time for "
+        "making the properties. `json.dumps` of the properties is shown for comparison."
     ),
     figures=(
         Figure("rate", "throughput", "events per s", HIGH, digits=0),

@@ -1,8 +1,8 @@
-"""Cases 11 to 14: what a call costs when much waits already, or when an event is large.
+"""Cases 11 to 14: what a call costs when many events wait, or when an event is large.
 
 They measure parts of this checkout, below the client: the queue in memory, the queues over stores,
-and the encoder. All sizes of the first and the last are measured in turn in one process; a store is
-filled by another queue first, so that its events are those of another process.
+and the encoder. The queue in memory and the encoder are measured at all sizes, in turn, in one
+process. A store is filled by another queue first, so that its events belong to another process.
 """
 
 from __future__ import annotations
@@ -56,13 +56,13 @@ def _measure_full_queue(given: dict[str, Any]) -> dict[str, float]:
     for turn in range(_ROUNDS):
         for size, queue in queues.items():
             events = _make_events(turn * _CALLS, _CALLS)
-            began = time.thread_time()  # of this thread: nothing here waits
+            began = time.thread_time()  # CPU time of this thread: nothing here waits
             for data in events:
                 queue.put(data)
             times[size].append((time.thread_time() - began) / _CALLS * 1e6)
     figures = {f"at_{size}": statistics.median(values) for size, values in times.items()}
     least, *more = times.values()
-    # Of each round by itself: what else the machine did then, it did for all sizes.
+    # A ratio for each round: what else the machine does in a round affects all sizes.
     growths = [statistics.median(map(truediv, values, least)) for values in more]
     return {**figures, "growth": max(growths)}
 
@@ -80,7 +80,7 @@ def _fill_queue(size: int, bound: str) -> Any:  # noqa: ANN401  # a queue of thi
 
 
 def _make_events(first: int, count: int) -> list[bytes]:
-    """Return events of one size, each an object of its own."""
+    """Return events of one size, each a separate object."""
     head = b'{"event_type":"viewed","external_user_id":"user","properties":{"text":"%0*d"}}'
     digits = _EVENT_BYTES - len(head % (1, 0)) + 1
     return [head % (digits, number) for number in range(first, first + count)]
@@ -130,7 +130,7 @@ def _use_queue(url: str, waiting: int) -> dict[str, float]:
 
 
 def _time_calls(call: Callable[..., object], arguments: Sequence[tuple[Any, ...]]) -> float:
-    """Return the median of the microseconds that a call takes."""
+    """Return the median time of a call in microseconds."""
     times = []
     for given in arguments:
         began = time.perf_counter_ns()
@@ -186,23 +186,24 @@ def _make_rows(names: Sequence[str], environment: str = "whisperr") -> tuple[Row
 
 def _make_store_case(store: str) -> Case:
     return Case(
-        title=f"Growth: calls while much waits in {store}",
+        title=f"Growth: calls while events wait in {store}",
         about=(
-            f"Calls of a queue in {store}, with so many events of another process before its own: "
-            f"to put, to ask for `flush()`, to poll, to ask for `stats()`, and to claim and "
-            f"acknowledge {BATCH}."
+            f"Calls of a queue in {store} while events of another process wait before its own. "
+            f"`claim` and `ack` move {BATCH} events; `flush()` calls `settled`, and `stats()` "
+            "reads the sizes."
         ),
         figures=(
-            Figure("batch", "claim and acknowledge, per event", "µs"),
-            Figure("put", "put", "µs"),
-            Figure("settled", "asked by flush()", "µs"),
-            Figure("poll", "poll", "µs", digits=0),
-            Figure("sizes", "sizes", "µs"),
+            Figure("batch", "`claim` and `ack`, per event", "µs"),
+            Figure("put", "`put`", "µs"),
+            Figure("settled", "`settled`", "µs"),
+            Figure("poll", "`poll`", "µs", digits=0),
+            Figure("sizes", "reading sizes", "µs"),
         ),
         full={"": Variant({"part": "store", "store": store}, counted=False, limit=600.0)},
         quick={},
         module="waiting",
         rows=_make_rows([f"{size:,}" for size in SIZES], "buffers"),
+        row_head="events waiting",
         rounds=3,
         baseline=f"{SIZES[0]:,}",
     )
@@ -212,28 +213,29 @@ CASES = {
     "full_queue": Case(
         title="Growth: a full queue in memory",
         about=(
-            "A put into a full queue, which drops the oldest event for it, with so many events "
-            "waiting; `growth` is the larger of the ratios to the first size."
+            "One `put` into a full queue, which drops the oldest event to make room, at three "
+            "sizes of the queue. The growth is the largest ratio to the smallest size."
         ),
         figures=(
-            Figure("growth", "growth", "", digits=2),
+            Figure("growth", "growth", "times", digits=2),
             *(Figure(f"at_{size}", f"{size:,} waiting", "µs") for size in SIZES),
         ),
         full={"": Variant({"part": "full queue", "sizes": SIZES}, counted=False, limit=600.0)},
         quick={"": Variant({"part": "full queue", "sizes": SIZES[:2]}, counted=False)},
         module="waiting",
         rows=_make_rows((COUNT, BYTES)),
+        row_head="bound of the queue",
         rounds=3,
     ),
     "behind_sqlite": _make_store_case(stores.SQLITE),
     "behind_redis": _make_store_case(stores.REDIS),
     "large_events": Case(
         title="Growth: large events, and values that JSON does not have",
-        about="The properties of an event as JSON text, beside `json.dumps(default=str)`.",
+        about="Encoding the properties of one event, compared with `json.dumps(default=str)`.",
         figures=(
-            Figure("ratio", "times json.dumps", "", digits=2),
-            Figure("encode", "encoded", "µs"),
-            Figure("json", "json.dumps", "µs"),
+            Figure("ratio", "encoding", "times `json.dumps`", digits=2),
+            Figure("encode", "encoding", "µs"),
+            Figure("json", "`json.dumps`", "µs"),
         ),
         full={"": Variant({"part": "encoder"}, counted=False)},
         quick={"": Variant({"part": "encoder"}, counted=False)},
@@ -245,6 +247,7 @@ CASES = {
                 f"500 containers, {DECIMALS}",
             )
         ),
+        row_head="properties",
         rounds=3,
     ),
 }

@@ -1,9 +1,9 @@
-"""Ends every host of docs/delivery/processes.md while one event waits; writes its table.
+"""Sends SIGTERM to every host of docs/delivery/processes.md while an event waits; writes its table.
 
 `make hosts` makes pinned environments for them, once, under `.venvs/hosts`. With `--only TEXT` it
-tries the hosts whose names have that text, and writes nothing. Exits with 0 when each did what
-`tests/hosts/trials` expects, with 1 when one did not, with 2 when one could not be tried. The page
-is written only when all were tried and did what is expected.
+tries only the hosts whose names contain that text, and writes nothing. Exits with 0 if each did
+what `tests/hosts/trials` expects, with 1 if one did not, and with 2 if one could not be tried. It
+writes the page only after all hosts have done what is expected.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 HOME = ROOT / ".venvs" / "hosts"
 PINS = Path(__file__).resolve().parent / "pins"
-# The extras of this checkout that each environment has beside its pins.
+# The extras of this checkout that each environment has in addition to its pins.
 EXTRAS = {"hosts": "test,django-test,integrations,hosts", "arq": ""}
-# Far more than all trials of an environment take.
+# Far longer than all trials of an environment take.
 LONGEST_RUN = 1800.0  # seconds
 
 
 def get_environment(trial: Trial) -> str:
-    """Return the environment of a trial: arq needs a Redis client that is older than ours."""
+    """Return the environment of a trial: arq needs an older Redis client than ours."""
     return "arq" if "arq" in trial.packages else "hosts"
 
 
 def make_environment(name: str) -> Path:
-    """Make an environment, or bring it up to date; return its Python."""
+    """Make an environment or update it; return its Python."""
     home = HOME / name
     python = home / "bin" / "python"
     constraints = ROOT / "constraints.txt"
@@ -67,7 +67,7 @@ def make_environment(name: str) -> Path:
 
 
 def measure(trial: Trial, services: Services) -> Row:
-    """Try a host as it is, with what the page adds, and with SIGTERM to all of its processes."""
+    """Try a host alone, with the lines of the page, and with SIGTERM to all of its processes."""
     delivered = try_once(trial, services, added=False)
     added = not trial.section or try_once(trial, services, added=True)
     if delivered is not trial.delivers or not added:
@@ -105,7 +105,7 @@ def measure_here(names: Sequence[str]) -> int:
 
 
 def measure_all(trials: Sequence[Trial]) -> Iterator[dict[str, str]]:
-    """Try hosts, each in its environment; yield what was found of each."""
+    """Try hosts, each in its environment; yield the result of each."""
     for name in dict.fromkeys(map(get_environment, trials)):
         python = make_environment(name)
         hosts = [trial.host for trial in trials if get_environment(trial) == name]
@@ -121,7 +121,7 @@ def measure_all(trials: Sequence[Trial]) -> Iterator[dict[str, str]]:
 
 
 def to_text(found: dict[str, str]) -> str:
-    """Return what was found of a host as a line for people."""
+    """Return the result of a host as a line for people."""
     if "reason" in found:
         return f"{found['host']}: {found['reason']}"
     row = Row(**found)  # type: ignore[arg-type]  # JSON of a row

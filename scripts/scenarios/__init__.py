@@ -1,4 +1,4 @@
-"""Lists what can happen to a client, what is promised then, and which tests show it.
+"""Lists what can happen to a client, what is promised then, and the tests that show it.
 
 Data only: `reliability.py` runs the tests and writes docs/about/reliability.md. A test compares
 the page with these modules and checks that every named test exists. The page has the groups in

@@ -1,4 +1,4 @@
-"""What comes from outside: interrupting exceptions, foreign code, the system, the network."""
+"""Scenarios of faults from outside: interruptions, third-party code, the system, the network."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ GENERAL = "tests/events/test_general.py"
 FAULTS: dict[str, tuple[Scenario, ...]] = {
     "Interrupting exceptions": (
         Scenario(
-            "a time limit, Ctrl-C or `sys.exit()` of a signal handler at any point of any call",
-            "it reaches the caller; no lock stays taken, counts are right, each event ends once",
+            "a time limit, Ctrl-C or `sys.exit()` interrupts any call at any point",
+            "the exception reaches the caller; no lock stays taken; each event is settled once",
             (
                 f"{INTERRUPTED}::test_a_call_that_is_interrupted_anywhere_leaves_nothing_undone",
                 "tests/process/test_mutex.py::test_it_is_free_after_an_interruption_anywhere",
@@ -29,40 +29,40 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "such exceptions at random moments, with memory, a SQLite file and Redis",
-            "nothing is stuck, and the counts are right; `flush()` delivers everything",
+            "nothing hangs, and the counts are right; `flush()` delivers everything",
             (
                 "tests/faults/test_interrupts.py::test_calls_that_are_interrupted_at_random_leave_nothing_undone",
             ),
         ),
         Scenario(
             "a signal handler raises during `shutdown()`",
-            "it can be repeated; losses are reported once",
+            "you can call `shutdown()` again; losses are reported once",
             (
                 f"{INTERRUPTED}::test_a_shutdown_that_is_interrupted_anywhere_can_be_repeated",
                 f"{INTERRUPTED}::test_a_shutdown_that_reports_losses_reports_them_once_when_it_is_interrupted",
             ),
         ),
         Scenario(
-            "a signal handler raises in a transaction of a SQLite file",
-            "no transaction stays open; each stored event is there once",
+            "a signal handler raises during a transaction of the SQLite file",
+            "no transaction stays open; each event is stored once",
             ("tests/queue/test_sqlite_interruptions.py",),
         ),
         Scenario(
-            "a signal handler raises in a call of Redis, also inside of redis-py",
-            "no connection with half an answer is used again; each event ends once",
+            "a signal handler raises during a Redis call, even inside redis-py",
+            "no connection with half an answer is used again; each event is settled once",
             ("tests/queue/test_redis_interruptions.py",),
         ),
         Scenario(
-            "a time limit while a value is read, in `before_send`, or in the encoder",
-            "it reaches the task and is never taken for bad data",
+            "a time limit interrupts the reading of a value, `before_send` or the encoder",
+            "the exception reaches the task and is never mistaken for bad data",
             (
                 "tests/events/test_interruptions.py",
                 "tests/process/test_interruption.py",
             ),
         ),
         Scenario(
-            "a time limit ends `resolve_user`",
-            "it reaches the task; nothing is reported",
+            "a time limit interrupts `resolve_user`",
+            "the exception reaches the task; nothing is reported",
             (
                 "tests/integrations/test_interruptions.py",
                 "tests/test_integrations.py::TestUsers::test_a_time_limit_that_ends_the_reading_reaches_the_caller",
@@ -70,8 +70,8 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "a time limit while a request is sent in the calling thread",
-            "it reaches the caller, also one that is a `TimeoutError`; the next request works",
+            "a time limit interrupts a request that the calling thread sends",
+            "the exception reaches the caller, even a `TimeoutError`; the next request works",
             (
                 "tests/http/test_interruptions.py",
                 f"{INTERRUPTED}::test_a_limit_that_is_raised_in_a_transport_in_the_calling_thread_reaches_the_caller",
@@ -80,8 +80,8 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
     ),
     "Reports": (
         Scenario(
-            "a logging filter or handler raises, or `on_error` does",
-            "delivery goes on; an interruption reaches the calling thread",
+            "`on_error`, or a filter or handler of `logging`, raises",
+            "delivery continues; an interruption reaches the calling thread",
             (
                 f"{REPORTS}::test_a_log_filter_that_raises_does_not_stop_delivery",
                 f"{REPORTS}::test_a_callback_that_raises_does_not_stop_delivery",
@@ -90,29 +90,29 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "`sys.stderr` is closed, or the process has no file descriptors for a while",
-            "delivery goes on",
+            "delivery continues",
             (
                 f"{PROCESS}/test_reports.py::test_a_closed_stderr_does_not_stop_delivery",
                 f"{PROCESS}/test_reports.py::test_a_process_without_file_descriptors_goes_on_when_it_has_some_again",
             ),
         ),
         Scenario(
-            "the shutdown of one client fails at the exit",
-            "all others have theirs",
+            "one client's shutdown fails at the exit",
+            "all other clients shut down as usual",
             (
                 "tests/process/test_exit.py::test_a_client_whose_shutdown_fails_does_not_keep_the_others_from_theirs",
             ),
         ),
         Scenario(
-            "a transport returns no `Answer`, or a step of the delivery fails every time",
-            "a wait follows each failure; neither the processor nor the log is filled",
+            "a transport does not return an `Answer`, or a step of delivery fails every time",
+            "the client waits after each failure, and floods neither the processor nor the log",
             (
                 f"{REPORTS}::test_a_transport_that_returns_no_answer_is_not_called_in_a_loop",
                 f"{REPORTS}::test_a_step_that_fails_every_time_neither_spins_nor_fills_the_log",
             ),
         ),
         Scenario(
-            "an object tracks in `__del__` while the interpreter ends",
+            "a `__del__` calls `track()` while the interpreter ends",
             "`track()` raises nothing",
             (
                 f"{PROCESS}/test_reports.py::test_an_object_that_tracks_when_the_interpreter_ends_raises_nothing",
@@ -120,17 +120,17 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "events expire during `flush()`",
-            "it returns after `on_error` was called",
+            "`flush()` returns after `on_error` was called",
             (f"{REPORTS}::test_a_flush_returns_after_on_error_has_heard_of_expired_events",),
         ),
         Scenario(
-            "the name of a property is an address, a megabyte, or has control characters",
-            "reports show its length, never the text",
+            "a property's name is an address, a megabyte long, or has control characters",
+            "reports show the name's length, never its text",
             (REDACTION,),
         ),
         Scenario(
             "a server echoes the request, or redirects to an address with control characters",
-            "the log names the kind and length of the answer; the target is escaped and cut",
+            "the log has the kind and length of the answer; the target is escaped and shortened",
             (
                 "tests/http/test_response.py::test_what_is_no_answer_is_named_and_not_repeated",
                 "tests/http/test_response.py::test_the_size_of_a_chunk_is_not_repeated",
@@ -139,7 +139,7 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "a report or a received request is logged with `repr()`",
-            "no payload and no key in the log",
+            "the log shows neither payload nor key",
             (
                 "tests/unit/test_errors.py::TestWhisperrError::test_its_representation_names_every_field_and_has_no_payload",
                 "tests/dev/test_server.py::TestAnswers::test_the_representation_of_a_request_has_no_key_and_no_body",
@@ -147,7 +147,7 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "the URL of a proxy is wrong, or has a password",
-            "no error, log record or variable of a frame repeats a piece of it",
+            "no error, log record or variable of a stack frame shows any part of it",
             (
                 f"{ROUTES}::TestUnusableProxy::test_no_error_has_a_piece_of_the_url_of_a_proxy",
                 f"{ROUTES}::TestUnusableProxy::test_a_failure_behind_a_proxy_does_not_show_its_password",
@@ -155,29 +155,29 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "the URL of a Redis buffer is wrong, or has a password",
-            "no error, variable of a frame or pickle repeats a piece of it",
+            "no error, variable of a stack frame or pickle shows any part of it",
             ("tests/queue/test_redis_passwords.py", "tests/django/test_passwords.py"),
         ),
     ),
     "Threads, processes, clocks": (
         Scenario(
-            "the main thread has ended and other threads track",
-            "delivery goes on; on Python 3.12.0 and 3.12.1 in the calling threads, said once",
+            "other threads track after the main thread has ended",
+            "delivery continues; on Python 3.12.0 and 3.12.1, in the calling threads",
             (
                 f"{THREADS}::test_delivery_goes_on_when_the_main_thread_has_ended",
                 "tests/delivery/test_thread_refused.py",
             ),
         ),
         Scenario(
-            "a sub-interpreter ends, as at a restart under mod_wsgi, also during a request",
-            "its events are delivered and the process goes on",
+            "a sub-interpreter ends, as at a restart under mod_wsgi, even during a request",
+            "its events are delivered, and the process continues",
             (
                 f"{THREADS}::test_a_sub_interpreter_ends_after_its_events_are_delivered",
                 f"{THREADS}::test_a_sub_interpreter_with_a_request_in_flight_ends_without_killing_the_process",
             ),
         ),
         Scenario(
-            "the main thread blocks a signal after the client was made",
+            "the main thread blocks a signal after the client was created",
             "no thread of the client takes it",
             (
                 f"{PROCESS}/test_signals.py::test_a_signal_that_the_main_thread_blocks_later_waits_for_it",
@@ -187,7 +187,7 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "`SIGPIPE` has its default action and the server closes during a large body",
-            "an error of the connection; the process goes on",
+            "the client sees a connection error; the process continues",
             (
                 f"{PROCESS}/test_signals.py::test_a_closed_connection_fails_where_sigpipe_would_end_the_process",
                 "tests/http/test_sigpipe.py",
@@ -195,35 +195,35 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "a child has the process id of its parent, as in a new pid namespace",
-            "each sends its own events once, also when C code forked",
+            "each sends its own events once, even if C code forked",
             (
                 f"{PROCESS}/test_forks.py::test_a_child_with_the_process_id_of_its_parent_sends_only_its_own",
                 "tests/process/test_identity.py",
             ),
         ),
         Scenario(
-            "the files of the program are deleted or replaced after a client was made",
-            "events are delivered; what cannot be imported is reported, and the events are kept",
+            "the program's files are deleted or replaced after the client was created",
+            "events are delivered; if an import fails, that is reported and the events are kept",
             (f"{PROCESS}/test_vanished_files.py",),
         ),
         Scenario(
             "a test freezes the clock while the server hangs",
-            "`flush()` and `shutdown()` return at their bound",
+            "`flush()` and `shutdown()` return at their time limit",
             ("tests/process/test_real_clock.py",),
         ),
         Scenario(
-            "the resolver hangs",
-            "known addresses are used; calls and the exit keep their bound",
+            "DNS resolution hangs",
+            "the client uses known addresses; calls and the exit keep their time limits",
             (RESOLVER,),
         ),
         Scenario(
-            "several clients end without threads, and the server of one hangs",
-            "the others have their share of the time",
+            "several clients shut down without threads, and the server of one hangs",
+            "the others get their share of the time",
             (f"{EXITS}::test_a_server_that_hangs_leaves_the_other_clients_their_time_at_exit",),
         ),
         Scenario(
-            "the service is away, and many processes or clients end one after the other",
-            "the first retries; each that follows makes one short attempt",
+            "the service is down, and many processes or clients end one after the other",
+            "the first one retries; each later one makes one short attempt",
             (
                 "tests/delivery/test_outage.py",
                 f"{EXITS}::test_only_the_first_of_many_processes_pays_for_a_service_that_is_away",
@@ -231,8 +231,8 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "`shutdown(None)`, or a timeout that is no time",
-            "no bound but the retries; an error that names the value, before anything happens",
+            "`shutdown(None)`, or a timeout that is not a number of seconds",
+            "only the retries limit `None`; a wrong value raises before anything happens",
             ("tests/process/test_timeout.py",),
         ),
         Scenario(
@@ -247,15 +247,15 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
     "Network": (
         Scenario(
             "the first address of a host does not answer",
-            "the next one is used within a moment, and first from then on",
+            "the client soon uses the next one, and from then on tries it first",
             (
                 "tests/http/test_connector.py",
                 f"{NETWORKS}::test_an_address_that_does_not_answer_costs_a_moment",
             ),
         ),
         Scenario(
-            "a refusal while the body is still being sent, the connection kept open",
-            "read at once: a `413` splits the batch, or drops the event as `too_large`",
+            "the server refuses while the body is still being sent, and keeps the connection open",
+            "read at once: `413` splits the batch or drops the event as `too_large`",
             (
                 EARLY,
                 f"{NETWORKS}::test_a_refusal_in_the_middle_of_a_large_body_is_heard",
@@ -263,14 +263,14 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "a large request over TLS under gevent",
-            "waits for room; other greenlets run",
+            "the request waits for buffer space; other greenlets run",
             (
                 "tests/http/test_gevent.py::test_a_large_request_over_tls_waits_for_room_and_does_not_spin",
             ),
         ),
         Scenario(
-            "an answer is encoded",
-            "counted as it says; one that becomes huge is cut",
+            "an answer has a content encoding",
+            "the events are counted as the decoded answer says; one that becomes huge is cut",
             (
                 "tests/http/test_encoding.py",
                 f"{NETWORKS}::test_an_encoded_answer_is_counted_as_it_says",
@@ -278,31 +278,31 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "a captive portal answers `200` with a web page",
-            "nothing counts as delivered; the report names the page",
+            "nothing counts as delivered; the report mentions the page",
             (
                 f"{NETWORKS}::test_the_page_of_a_captive_portal_delivers_nothing_and_says_so",
                 f"{ANSWERS}::TestRefusals::test_a_page_of_a_captive_portal_keeps_the_events_until_the_service_answers",
             ),
         ),
         Scenario(
-            "a success that cannot be read",
-            "it counts as delivered, and is said once",
+            "a success answer cannot be read",
+            "the events count as delivered, and one record says so",
             (
                 f"{NETWORKS}::test_an_answer_that_cannot_be_read_is_told_once_and_loses_nothing",
                 "tests/delivery/test_verdict.py::TestUnreadableSuccess",
             ),
         ),
         Scenario(
-            "`base_url` with a dot at the end of its host",
-            "works, also over TLS and with a proxy",
+            "the host in `base_url` ends with a dot",
+            "delivery works, with TLS and with a proxy too",
             (
                 f"{ROUTES}::TestTls::test_a_dot_at_the_end_of_the_host_is_for_the_resolver_only",
                 f"{ROUTES}::TestTls::test_a_dot_at_the_end_of_the_host_does_not_hide_it_from_no_proxy",
             ),
         ),
         Scenario(
-            "a proxy of an unsupported kind, or one that wants another password",
-            "reported with the first request; the events are kept",
+            "a proxy is of an unsupported kind, or requires another password",
+            "the first request reports it; the events are kept",
             (
                 f"{NETWORKS}::test_a_proxy_that_cannot_be_used_is_reported_with_the_first_request",
                 f"{ROUTES}::TestPlainProxy::test_a_proxy_that_wants_another_password_costs_no_event",
@@ -310,8 +310,8 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "20 bad events among 500, on a server that refuses whole batches",
-            "20 events are lost, 480 arrive in order",
+            "20 of 500 events are bad, and the server refuses whole batches",
+            "20 events are dropped, 480 arrive in order",
             (
                 f"{NETWORKS}::test_however_many_events_an_older_server_refuses_no_good_one_is_lost",
                 "tests/delivery/test_verdict.py::TestDividing",
@@ -319,12 +319,12 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "any bytes in place of an answer, from a seed",
-            "an answer or an error of the connection, bounded in time and memory",
+            "the client sees an answer or a connection error; time and memory stay bounded",
             ("tests/http/test_response_fuzz.py",),
         ),
         Scenario(
             "a `Decimal` prints as `EUR 19.90`, or a value has methods of its own",
-            "it is written as its base type; the batch stays valid JSON",
+            "the value is encoded as its base type; the batch stays valid JSON",
             (
                 f"{GENERAL}::TestSubclasses",
                 f"{GENERAL}::test_a_proxy_for_a_string_is_that_string_everywhere",
@@ -332,7 +332,7 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "an event refers to a text of 5 MB a thousand times",
-            "refused as bad input before it takes the memory",
+            "it is refused as bad input before it takes the memory",
             (
                 f"{GENERAL}::test_a_value_that_is_written_too_often_is_refused_before_it_takes_much_memory",
                 f"{GENERAL}::test_channels_that_are_repeated_too_often_are_refused_before_each_is_copied",

@@ -1,4 +1,4 @@
-"""What happens in the frameworks, in functions, in the local server and at the command line."""
+"""Scenarios of frameworks, functions, the local server and the command line."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ INTEGRATIONS: dict[str, tuple[Scenario, ...]] = {
             (f"{DJANGO}/test_whose_user.py",),
         ),
         Scenario(
-            "a sync resolver in an async view",
+            "an async view has a synchronous `resolve_user`",
             "it runs in a thread, where it may use the database",
             (
                 f"{DJANGO}/test_whose_user.py::TestSyncResolver",
@@ -31,42 +31,42 @@ INTEGRATIONS: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "the outbox row ends the caller's transaction (full disk, deadlock, serialization)",
-            "the caller gets the error of the database; nothing is committed without one",
+            "an outbox row ends the caller's transaction (full disk, deadlock, serialization)",
+            "the caller gets the database's error; nothing of the transaction is committed",
             (f"{DJANGO}/test_outbox_transactions.py",),
         ),
         Scenario(
-            "a time limit while an outbox row is written or a user is read",
-            "it reaches the caller; the transaction goes on, with the row or without it",
+            "a time limit interrupts the writing of an outbox row or the reading of a user",
+            "the exception reaches the caller; the transaction continues, with or without the row",
             (f"{DJANGO}/test_interruptions.py",),
         ),
         Scenario(
-            "a row of the outbox is no event: text, broken JSON, a damaged date, a gigabyte",
-            "it becomes a dead letter with a reason; the relay, the command and the admin go on",
+            "an outbox row is not an event: text, broken JSON, a damaged date, a gigabyte",
+            "it becomes a dead letter with a reason; relay, command and admin keep working",
             (
                 f"{DJANGO}/test_damaged_rows.py",
                 f"{DJANGO}/test_relay.py::TestCommand::test_once_ends_where_rows_are_no_events",
             ),
         ),
         Scenario(
-            "the outbox is in another database than the default one",
-            "the admin, the relay and the commands show and deliver what is there",
+            "the outbox is not in the default database",
+            "the admin, the relay and the commands show and deliver its rows",
             (f"{DJANGO}/test_outbox_database.py",),
         ),
         Scenario(
-            "REST framework or django-ninja finds the user where the middleware cannot see it",
-            "reported or logged once with what to set; never sent for the user of the session",
+            "REST framework or django-ninja authenticates a user whom the middleware cannot see",
+            "one report or record says what to set; no event is sent for the user of the session",
             (f"{REST}::TestLazyAuthentication", f"{REST}::TestNinja"),
         ),
         Scenario(
-            "settings that lose events or show a password",
-            "a system check names each",
+            "settings lose events, or show a password",
+            "a system check names each of them",
             (f"{DJANGO}/test_checks.py",),
         ),
     ),
     "ASGI and async": (
         Scenario(
-            'two requests at once share one `scope["state"]` (hypercorn up to 0.17.3)',
+            'two concurrent requests share one `scope["state"]` (hypercorn up to 0.17.3)',
             "each event has the user of its own request",
             (
                 f"{MIDDLEWARE}::TestTheStateOfTheServer",
@@ -80,15 +80,15 @@ INTEGRATIONS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "a process ends while events wait for their user or a commit",
-            "what gets its user in time is delivered, the rest reported as `shutdown`",
+            "events that get their user in time are delivered; the rest is reported as `shutdown`",
             (
                 f"{WAITING}::TestTheEnd",
                 f"{SERVERS}::test_an_event_whose_user_is_still_being_read_at_the_end_is_delivered",
             ),
         ),
         Scenario(
-            "an async resolver reads a context variable",
-            "the user is that of the call, not of the task that settles",
+            "an asynchronous `resolve_user` reads a context variable",
+            "it sees the value at the time of the call to `track()`",
             (
                 f"{WAITING}::TestContexts",
                 f"{FRAMEWORKS}::test_an_async_resolver_runs_in_the_context_of_the_call_of_any_endpoint",
@@ -96,7 +96,7 @@ INTEGRATIONS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "the middleware is in a mounted application, which has no lifespan",
-            "its first request logs that nothing is delivered at the end, and the line to change",
+            "its first request logs that nothing is delivered at the end, and which line to change",
             (
                 f"{MIDDLEWARE}::TestWithoutALifespan",
                 f"{SERVERS}::TestServers::test_a_mounted_application_says_that_nothing_is_delivered_at_the_end",
@@ -104,8 +104,8 @@ INTEGRATIONS: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "hypercorn with trio, or any program of trio",
-            "delivered in the lifespan; `aflush()` and `ashutdown()` leave the loop free",
+            "hypercorn with trio, or any trio program",
+            "the lifespan delivers; `aflush()` and `ashutdown()` do not block the loop",
             (
                 f"{LOOPS}::TestTrio",
                 f"{MIDDLEWARE}::TestTrio",
@@ -114,12 +114,12 @@ INTEGRATIONS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "Redis hangs while an event loop tracks",
-            "no call waits for it; every event is delivered when it answers again",
+            "no call waits for Redis; every event is delivered when Redis answers again",
             (f"{LOOPS}::test_a_redis_that_hangs_does_not_block_the_loop",),
         ),
         Scenario(
-            "the default executor of the loop is full, or shut down",
-            "`aflush()` keeps its bound",
+            "the loop's default executor is full or shut down",
+            "`aflush()` keeps its time limit",
             (
                 f"{LOOPS}::test_aflush_keeps_its_bound_while_the_executor_of_the_loop_is_full",
                 f"{LOOPS}::test_both_work_after_the_executor_of_the_loop_was_shut_down",
@@ -135,7 +135,7 @@ INTEGRATIONS: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "a missing key under uvicorn or hypercorn",
+            "the key is missing under uvicorn or hypercorn",
             "the server does not start and says why",
             (
                 f"{MIDDLEWARE}::TestStart",
@@ -144,7 +144,7 @@ INTEGRATIONS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "`Tracker` in a websocket route",
-            "it tracks as in any route; what waits is queued before the next message",
+            "it works as in any route; waiting events are queued before the next message",
             (
                 f"{FRAMEWORKS}::TestFastApi::test_a_websocket_tracks_through_the_same_dependency",
                 f"{MIDDLEWARE}::TestConnections",
@@ -154,24 +154,24 @@ INTEGRATIONS: dict[str, tuple[Scenario, ...]] = {
     "Functions": (
         Scenario(
             "`flush_after` on a method, or called with `context=`",
-            "it stops before the time of the invocation is over",
+            "it stops before the invocation runs out of time",
             (f"{HANDLERS}::TestTheTimeThatIsLeft",),
         ),
         Scenario(
-            "`flush_after` on a wrapped coroutine function, an async call, a generator",
+            "`flush_after` on a wrapped coroutine function, an async call or a generator",
             "it flushes when the work is done",
             (f"{HANDLERS}::TestWorkThatIsDoneLater",),
         ),
         Scenario(
-            "`flush_after` on what is no function",
-            "refused with a sentence",
+            "`flush_after` on something that is not a function",
+            "it raises an error that says what is wrong",
             (f"{HANDLERS}::TestRefusals",),
         ),
     ),
     "Local server and command line": (
         Scenario(
             "a website asks the local server to wait, or for events",
-            "refused; no number keeps a core busy",
+            "the request is refused; no number keeps a core busy",
             (
                 f"{API}::test_a_number_that_is_not_finite_or_not_in_its_bounds_is_refused",
                 f"{API}::test_no_request_of_another_site_is_answered_even_without_an_origin",
@@ -180,12 +180,12 @@ INTEGRATIONS: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "identifies of a megabyte, or large headers, arrive at the local server",
-            "its memory stays bounded: the oldest are dropped",
+            "the local server receives identifies of a megabyte, or large headers",
+            "its memory stays bounded: it drops the oldest",
             ("tests/dev/test_sizes.py",),
         ),
         Scenario(
-            "a server or an event has control characters in its texts",
+            "texts of a server or an event contain control characters",
             "`whisperr tail` and `whisperr dev` show them escaped and shortened",
             (
                 "tests/dev/test_tail.py::TestOddServers::test_what_is_no_local_server_is_one_line_of_error",
@@ -194,19 +194,19 @@ INTEGRATIONS: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "the reader of what `whisperr dev` prints goes away",
-            "the server goes on answering",
+            "the reader of the output of `whisperr dev` goes away",
+            "the server keeps answering",
             (
                 "tests/dev/test_tail.py::TestOddServers::test_a_server_goes_on_when_nobody_reads_what_it_prints",
             ),
         ),
         Scenario(
-            "a `--store` file or a checkpoint can be used by others, or is a file of yours",
-            "refused with a sentence; nothing of it is changed",
+            "other users can use a `--store` file or a checkpoint, or it is another file of yours",
+            "the command refuses it with one line, and does not change it",
             (f"{WRONG}::TestCheckpoint", f"{WRONG}::TestStore"),
         ),
         Scenario(
-            "a command gets a wrong file, a damaged checkpoint, an odd address, a closed output",
+            "a command gets a wrong file, a damaged checkpoint, an odd address or a closed output",
             "one line of error and an exit code, never a traceback",
             (
                 f"{WRONG}::TestFiles",
@@ -215,7 +215,7 @@ INTEGRATIONS: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "an arrival has names that are Python code, and is copied as Python",
+            "names in an arrival are Python code, and you copy it as Python",
             "the copy is data: running it runs nothing else",
             ("tests/browser/test_detail.py::TestCopies::test_no_name_of_an_arrival_is_ever_code",),
         ),

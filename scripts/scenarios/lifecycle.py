@@ -1,4 +1,4 @@
-"""What a client goes through: forks, hosts, calls within calls, exits, a failing server."""
+"""Scenarios of a client's life: forks, hosts, calls within calls, exits, a failing server."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
     "Forks": (
         Scenario(
             "200 forks while other threads track",
-            "no deadlock; the child's events arrive, the parent's arrive once",
+            "no deadlock; events of the child and of the parent arrive, each once",
             (f"{FORKS}::test_two_hundred_forks_lose_and_double_nothing",),
         ),
         Scenario(
-            "a fork while the delivery thread imports",
-            "the fork waits for the import; the child delivers",
+            "a fork while the delivery thread is importing a module",
+            "the fork waits for the import; the child delivers its events",
             (f"{FORKS}::test_a_fork_during_an_import_leaves_the_child_complete_modules",),
         ),
         Scenario(
@@ -35,13 +35,13 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
             (f"{FORKS}::test_a_fork_of_a_fork_delivers_each_its_own",),
         ),
         Scenario(
-            "a fork of a client that was shut down",
-            "the child's calls are reported as `closed`",
+            "a fork after the client was shut down",
+            "calls in the child are reported as `closed`",
             (f"{FORKS}::test_a_child_of_a_client_that_was_shut_down_reports_calls_as_closed",),
         ),
         Scenario(
-            "a client is pickled or copied",
-            "refused with an error that says what to do instead",
+            "your code pickles or copies a client",
+            "the client refuses, with an error that says what to do instead",
             (
                 "tests/unit/test_secret.py::test_a_client_and_a_key_are_neither_pickled_nor_copied",
                 f"{CHILDREN}::test_a_client_as_an_argument_is_refused_with_a_hint",
@@ -51,7 +51,7 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
     "Servers and workers": (
         Scenario(
             "gunicorn 27 (sync, gthread, gevent; with and without `--preload`)",
-            "the events of a request arrive once, also when its worker is stopped right after it",
+            "events of a request arrive once, even if the worker is stopped right after it",
             (
                 f"{HOSTS}/test_gunicorn.py::test_events_of_requests_arrive_once_after_a_graceful_stop",
                 f"{HOSTS}/test_gunicorn.py::test_replaced_workers_deliver_while_the_host_keeps_running",
@@ -60,12 +60,12 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "uvicorn, one and several workers, stopped by SIGTERM and Ctrl-C",
-            "delivered by a lifespan that awaits `ashutdown()`",
+            "a lifespan that awaits `ashutdown()` delivers the events",
             (f"{HOSTS}/test_uvicorn.py::test_a_lifespan_that_shuts_down_delivers_once",),
         ),
         Scenario(
             "uvicorn without a lifespan",
-            "the last events are lost, those older than `flush_interval` have arrived",
+            "the last events are lost; those older than `flush_interval` have arrived",
             (
                 f"{HOSTS}/test_uvicorn.py::test_without_a_lifespan_the_last_events_are_lost_on_sigterm",
                 f"{HOSTS}/test_uvicorn.py::test_without_a_lifespan_events_older_than_the_interval_have_arrived",
@@ -73,32 +73,32 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "uWSGI with a master that forks, with and without `--enable-threads`",
-            "delivered at a graceful stop; without threads a warning names the option",
+            "a graceful stop delivers the events; without threads, a warning names the option",
             (f"{HOSTS}/test_uwsgi.py",),
         ),
         Scenario(
             "Celery, prefork",
-            "delivered by the signal `worker_process_shutdown`, or after `flush_interval`",
+            "the signal `worker_process_shutdown` delivers them, or `flush_interval` does",
             (f"{HOSTS}/test_celery.py",),
         ),
         Scenario(
             "RQ and Dramatiq",
-            "RQ: delivered by a flush in the job; Dramatiq: at the worker's stop",
+            "a flush in the job of RQ, or the stop of the Dramatiq worker, delivers the events",
             (f"{HOSTS}/test_queues.py",),
         ),
         Scenario(
-            "a program under `gevent.monkey.patch_all()`",
-            "delivers; waiting blocks only its own greenlet",
+            "a program runs under `gevent.monkey.patch_all()`",
+            "events are delivered; a call that waits blocks only its own greenlet",
             (f"{HOSTS}/test_gevent.py",),
         ),
         Scenario(
-            "36 servers and workers get `SIGTERM` while an event waits",
-            "it arrives, by itself or with the lines of [the page](../delivery/processes.md)",
+            "36 servers and workers receive `SIGTERM` while an event waits",
+            "it arrives, alone or with the lines of [the table](../delivery/processes.md)",
             (f"{HOSTS}/test_trials.py",),
         ),
         Scenario(
-            "waitress, `SIGTERM` without a handler, `SIGKILL`",
-            "not handled: the last events are lost, those older than `flush_interval` have arrived",
+            "waitress; `SIGTERM` without a handler; `SIGKILL`",
+            "not covered: the last events are lost; those older than `flush_interval` have arrived",
             (
                 f"{HOSTS}/test_plain.py::test_events_older_than_the_interval_have_arrived",
                 f"{HOSTS}/test_plain.py::test_the_last_events_are_lost",
@@ -106,8 +106,8 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "children of `multiprocessing` by fork, spawn and forkserver",
-            "their events arrive at their normal end",
+            "children of `multiprocessing` with fork, spawn and forkserver",
+            "their events arrive when they end normally",
             (
                 f"{CHILDREN}::test_events_of_children_arrive_at_their_normal_end",
                 f"{CHILDREN}::test_every_start_method_of_the_platform_is_tested",
@@ -116,17 +116,17 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
     ),
     "Calls that interrupt calls": (
         Scenario(
-            "`track()` in a signal handler that interrupts `track()`",
+            "a signal handler interrupts `track()` and calls it",
             "no hang; everything arrives once",
             (f"{CALLS}::test_a_signal_handler_that_interrupts_track_may_track",),
         ),
         Scenario(
-            "`track()` in a `__del__` during a collection inside `track()`",
+            "garbage is collected inside `track()`, and a `__del__` calls it",
             "no hang; everything arrives once",
             (f"{CALLS}::test_a_collection_inside_track_may_track",),
         ),
         Scenario(
-            "any call from `on_error` and `before_send`",
+            "`on_error` and `before_send` call the client",
             "no hang; `flush()` from `on_error` does not wait for itself",
             (
                 f"{CALLS}::test_on_error_and_before_send_may_call_the_client",
@@ -136,7 +136,7 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "`flush()` or `shutdown()` in a signal handler during `flush()`",
-            "no hang; both wait for the same delivery",
+            "no hang; both calls wait for the same delivery",
             ("tests/process/test_exit.py::TestSignals",),
         ),
         Scenario(
@@ -145,13 +145,13 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
             (f"{CALLS}::test_a_thread_that_outlives_the_main_thread_may_track",),
         ),
         Scenario(
-            "an `atexit` function before or after ours",
-            "delivered, or reported as `closed`",
+            "an `atexit` function of yours tracks, before or after ours runs",
+            "the event is delivered, or reported as `closed`",
             (f"{CALLS}::test_an_event_of_an_exit_handler_is_delivered_or_reported",),
         ),
         Scenario(
-            "foreign code ends the delivery thread",
-            "nothing is lost; the next event or flush starts it again",
+            "third-party code ends the delivery thread",
+            "nothing is lost; the next event or flush starts the thread again",
             (
                 "tests/delivery/test_pipeline.py::TestFlush::test_what_ends_the_thread_loses_nothing",
             ),
@@ -160,7 +160,7 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
     "Flushes": (
         Scenario(
             "`flush()` from 8 threads at once",
-            "one delivery serves them all",
+            "one delivery serves all of them",
             (
                 "tests/delivery/test_pipeline.py::TestFlush::test_eight_at_once_share_one_delivery",
                 f"{LOOPS}::test_eight_threads_that_flush_share_their_deliveries",
@@ -169,7 +169,7 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "`flush()` during steady traffic",
-            "events tracked meanwhile do not prolong it",
+            "events tracked meanwhile do not prolong the flush",
             (
                 "tests/delivery/test_pipeline.py::TestFlush::test_events_tracked_meanwhile_do_not_prolong_it",
             ),
@@ -186,21 +186,21 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
     "Exits": (
         Scenario(
             "1, 2,000 and 10,000 events held, a healthy server",
-            "all delivered by the end of the process",
+            "all are delivered by the end of the process",
             (f"{EXITS}::test_events_held_at_exit_are_delivered",),
         ),
         Scenario(
-            "the same, and the server hangs, drips, fails, limits the rate, refuses",
-            "the exit takes 10 seconds at most; what is left is reported with its count",
+            "the same, with a server that hangs, drips, fails, limits the rate or refuses",
+            "the exit takes at most 10 seconds; the remaining events are reported with their count",
             (f"{EXITS}::test_no_server_can_delay_the_exit_beyond_its_bound",),
         ),
         Scenario(
-            "`flush(1)` and `shutdown(1)`, a server that hangs",
-            "they return in about a second",
+            "`flush(1)` and `shutdown(1)` with a server that hangs",
+            "both return in about a second",
             (f"{EXITS}::test_a_timeout_is_kept_against_a_hanging_server",),
         ),
         Scenario(
-            "a client that is collected before the exit, also one in a cycle",
+            "a client is garbage-collected before the exit, alone or in a cycle",
             "its events are delivered by the end of the process",
             (
                 f"{EXITS}::test_clients_collected_before_exit_have_delivered",
@@ -208,24 +208,24 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "no thread may start any more (Python 3.12 and newer at exit)",
+            "threads can no longer start (Python 3.12 and newer, at exit)",
             "the calling thread delivers",
             (f"{THREAD}::TestWithoutThreads",),
         ),
         Scenario(
-            "a SIGTERM handler of yours that calls `shutdown()`",
-            "it waits only once",
+            "your SIGTERM handler calls `shutdown()`",
+            "the exit waits only once",
             (f"{CALLS}::test_a_sigterm_handler_that_shuts_down_waits_only_once",),
         ),
     ),
     "Between client and server": (
         Scenario(
             "latency, drip, truncation, half-close, reset, black hole, lost answers, refusals",
-            "everything accepted arrives once, in order, and is counted",
+            "every accepted event arrives once, in order, and is counted",
             ("tests/faults/test_soak.py::test_everything_arrives_once_and_in_order",),
         ),
         Scenario(
-            "each of these faults by itself",
+            "each of these faults alone",
             "the proxy injects exactly this fault",
             (
                 f"{PROXY}::TestBothWays",
@@ -235,12 +235,12 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "any sequence of calls, answers, time, forks and ends",
-            "accepted = delivered + dropped + held; order and ids stay",
+            "accepted = delivered + dropped + held; order and ids do not change",
             ("tests/delivery/test_scheduler_machine.py", "tests/queue/test_queue_machine.py"),
         ),
         Scenario(
-            "the server is down longer than the retries",
-            "events are kept; the same bytes are delivered later",
+            "the server stays down after the last retry",
+            "the client keeps the events and delivers the same bytes later",
             (
                 f"{STORIES}/test_conformance.py::TestAnswers::test_kept_events_are_delivered_later_with_the_same_bytes",
                 f"{STORIES}/test_losses.py::test_a_pause_makes_no_request_for_new_events",
@@ -248,14 +248,14 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "more events than the queue holds",
-            "the newest stay; the loss is reported in summary",
+            "the newest events stay; one report sums up the loss",
             (
                 f"{STORIES}/test_losses.py::test_a_full_queue_keeps_the_newest_events_and_summarises_the_loss",
             ),
         ),
         Scenario(
-            "one event that the server refuses among 500",
-            "499 are delivered, one is reported",
+            "the server refuses one event of 500",
+            "499 events are delivered, one is reported",
             (
                 f"{STORIES}/test_losses.py::test_one_event_refused_by_an_older_server_is_the_only_loss",
             ),
@@ -264,18 +264,18 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
     "Bad bytes": (
         Scenario(
             "values, keys, ids and names of any type and depth",
-            "`track()` never raises; the strict local server accepts what it accepts",
+            "`track()` never raises; the strict local server accepts whatever `track()` accepts",
             (f"{STORIES}/test_bad_bytes.py",),
         ),
         Scenario(
-            "garbage, endless headers, huge and broken answers",
-            "it counts as no answer; bounded in time and memory",
+            "an answer is garbage, huge or broken, or has endless headers",
+            "it counts as no answer; time and memory stay bounded",
             (f"{FAULTS}::TestOddAnswers", f"{FAULTS}::TestDeadline"),
         ),
     ),
     "Security": (
         Scenario(
-            "the key in logs, texts, exceptions, tracebacks",
+            "the key could appear in logs, texts, exceptions or tracebacks",
             "it is never shown",
             (
                 "tests/unit/test_secret.py",
@@ -285,20 +285,20 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "a redirect",
-            "not followed; the events are kept",
+            "the server answers with a redirect",
+            "the client does not follow it and keeps the events",
             (
                 f"{STORIES}/test_conformance.py::TestAnswers::test_a_redirect_is_not_followed_and_events_are_kept",
             ),
         ),
         Scenario(
-            "a certificate that is untrusted or for another host",
-            "refused before the key is sent; tried again later",
+            "a certificate is untrusted, or for another host",
+            "the client refuses it before it sends the key, and tries again later",
             (f"{ROUTES}::TestTls",),
         ),
         Scenario(
-            "line ends in the key or the address",
-            "refused at construction",
+            "the key or the address contains line ends",
+            "creating the client fails",
             (
                 "tests/unit/test_address.py::TestParts::test_no_part_can_end_a_line_of_a_request",
                 "tests/unit/test_secret.py::test_what_is_wrong_with_a_key_is_said",

@@ -1,4 +1,4 @@
-"""What happens to a store: damage, foreign content, losses, no room, wrong clocks."""
+"""Scenarios of stores: damage, foreign content, losses, full disks, wrong clocks."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ STORES: dict[str, tuple[Scenario, ...]] = {
     "Damaged and full stores": (
         Scenario(
             "`buffer=` names a file of another program",
-            "it is left as it is; events are delivered from memory, and a report names the file",
+            "the file is not changed; events are delivered from memory; a report names the file",
             (
                 f"{FILES}::TestForeignFiles",
                 f"{FILES}::TestOwnFiles",
@@ -24,13 +24,13 @@ STORES: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "others can use the SQLite file, or it belongs to another user",
-            "it is refused, with what to do",
+            "other users can use the SQLite file, or own it",
+            "the client refuses it and says what to do",
             (f"{FILES}::TestOwners",),
         ),
         Scenario(
-            "another program changes the tables of the SQLite file while it is used",
-            "no call raises; the sums are counted anew, and every event is delivered",
+            "another program changes the tables of the SQLite file while it is in use",
+            "no call raises; counts are computed again, and every event is delivered",
             (
                 f"{SQLITE}::TestState",
                 f"{FAILING}::test_an_error_that_no_store_should_raise_is_a_failure_of_the_store",
@@ -38,7 +38,7 @@ STORES: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "another client damages the keys of a Redis buffer",
-            "no call raises; what cannot be used is named, and events wait in memory",
+            "no call raises; a report names the unusable key, and events wait in memory",
             (
                 f"{REDIS}::TestState",
                 f"{REDIS}::TestTypes",
@@ -47,16 +47,16 @@ STORES: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "random damage to a SQLite file or to the keys of Redis, from a seed",
-            "nothing raises; each event is delivered or reported as lost, once",
+            "random damage (seeded) to a SQLite file or to keys in Redis",
+            "nothing raises; each event is delivered once or reported as lost once",
             (
                 f"{SQLITE}::test_after_random_damage_every_event_is_delivered_or_counted_as_lost",
                 "tests/queue/test_redis_fuzz.py",
             ),
         ),
         Scenario(
-            "something that is no event stands in the SQLite file or the stream",
-            "it is set aside with a reason and reported; all others are delivered",
+            "the SQLite file or the stream contains something that is not an event",
+            "it is moved aside with a reason and reported; everything else is delivered",
             (
                 f"{SQLITE}::TestRows",
                 f"{REDIS}::TestForeignEntries",
@@ -65,7 +65,7 @@ STORES: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "events are deleted or trimmed by hand under a full buffer",
-            "there is room again: no new event is dropped for a wrong sum",
+            "there is room again: no new event is dropped because of a wrong count",
             (
                 f"{SQLITE}::TestState::test_no_event_is_dropped_for_a_sum_that_is_wrong",
                 f"{REDIS}::TestSums",
@@ -73,7 +73,7 @@ STORES: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "the SQLite file is deleted or replaced, or Redis loses its data, while events wait",
-            "they are reported as `lost_in_store`, once, and nothing stays held",
+            "they are reported once as `lost_in_store`, and none stays held",
             (
                 f"{SQLITE}::TestVanished",
                 f"{REDIS}::TestVanishedEvents",
@@ -83,19 +83,19 @@ STORES: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "Redis has no memory left (`noeviction`)",
-            "what it holds is delivered and removed; new events wait in memory",
+            "stored events are delivered and removed; new events wait in memory",
             (FULL,),
         ),
         Scenario(
             "the volume of the SQLite file is full",
-            "what is stored is delivered, each event once; the file becomes small again",
+            "stored events are delivered once; the file becomes small again",
             (
                 ROOM,
                 f"{FAILING}::test_a_store_without_room_is_still_emptied",
             ),
         ),
         Scenario(
-            "events are delivered and that cannot be recorded",
+            "events are delivered, but the client cannot record that",
             "they are not sent again; only the recording is repeated",
             (
                 f"{FAILING}::test_what_is_delivered_and_cannot_be_recorded_is_not_sent_again",
@@ -103,8 +103,8 @@ STORES: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "a store can be read and not written, or fails now and then",
-            "`stats().problem` stays until it works; `not_durable` comes once a minute at most",
+            "a store can be read but not written, or fails now and then",
+            "`stats().problem` stays until it works; `not_durable` comes at most once a minute",
             (
                 f"{FAILING}::test_a_store_that_can_only_be_read_has_not_recovered",
                 f"{FAILING}::test_a_failure_that_comes_and_goes_is_reported_once_a_minute",
@@ -120,13 +120,13 @@ STORES: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "two clients share a store and one ends first",
+            "two clients share a store, and one shuts down first",
             "it has counted what the other one delivered until then",
             (f"{DURABLE}::test_after_the_end_a_client_has_counted_what_another_one_delivered",),
         ),
         Scenario(
-            "a store has a lease without an end, or the outcome of a newer version",
-            "the lease does not count; the outcome is counted under its own name",
+            "a store has a lease without an end, or an outcome of a newer version",
+            "the lease is ignored; the outcome is counted under its own name",
             (
                 "tests/queue/test_lease.py::TestLease",
                 "tests/delivery/test_accounting.py::TestLosses::test_any_outcome_in_a_store_is_counted",
@@ -134,8 +134,8 @@ STORES: dict[str, tuple[Scenario, ...]] = {
             ),
         ),
         Scenario(
-            "`rediss://` answers with a certificate for another host",
-            "it is refused, and the problem says so",
+            "the `rediss://` server has a certificate for another host",
+            "the client refuses it, and `stats().problem` says so",
             ("tests/queue/test_redis_tls.py",),
         ),
         Scenario(

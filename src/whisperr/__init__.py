@@ -1,12 +1,23 @@
-"""whisperr: send churn signals from any backend to the Whisperr ingestion API.
+"""Sends churn signals from any backend to the Whisperr ingestion API.
+
+Example::
 
     from whisperr import Whisperr
 
-    whisperr = Whisperr(api_key=os.environ["WHISPERR_API_KEY"])
+    whisperr = Whisperr()  # reads WHISPERR_API_KEY
     whisperr.track("user_8842", "payment_failed", {"amount_cents": 4900})
 
-Importing the package loads little of the standard library and nothing else; `socket`, `ssl` and
-`logging` come when first needed.
+`Whisperr` is the client. `help(Whisperr)` describes its options and methods. Modules for other
+tasks:
+
+- Frameworks: `whisperr.django`, `whisperr.asgi`, `whisperr.fastapi`, `whisperr.flask`,
+  `whisperr.celery`, `whisperr.aws_lambda`, `whisperr.google_functions`, `whisperr.opentelemetry`.
+- Durable delivery: `whisperr.buffers`, `whisperr.sqlalchemy`, `whisperr.protocols`.
+- Values: `whisperr.billing`, `whisperr.channel`, `whisperr.errors`.
+- Development and tests: `whisperr.dev`, `whisperr.testing`, `whisperr.pytest_plugin`.
+
+Importing the package loads little of the standard library and nothing else. `socket`, `ssl` and
+`logging` are loaded when they are first needed.
 """
 
 from __future__ import annotations
@@ -38,8 +49,8 @@ __all__ = [
     "__version__",
 ]
 
-# Imported when first asked for. `typing`, which two of these modules import, would be a third of
-# the import time of the package.
+# Imported when first asked for. `typing`, which these modules import, would be a third of the
+# import time of the package.
 _LATER = {
     "BillingEvent": "billing",
     "Buffer": "protocols",

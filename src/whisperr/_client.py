@@ -1,4 +1,4 @@
-"""The public face: `Whisperr`.
+"""The client: `Whisperr`.
 
 Threads: any thread and any event loop may call any method. `track` and `identify` return in
 microseconds and never wait.
@@ -35,27 +35,54 @@ if TYPE_CHECKING:
 
 
 class Whisperr:
-    """Sends events and identifies to Whisperr from a backend.
+    """Sends events and identifies from a backend to the Whisperr ingestion API.
 
-    `track` and `identify` check, encode and queue; one background thread delivers in batches,
-    with retries. The thread starts with the first event. What is queued is delivered when the
-    process ends, for 10 seconds at most.
+    `track` and `identify` check, encode and queue the data. They return in microseconds and never
+    wait for the network. One background thread, which starts with the first event, sends the
+    queue in batches and retries. When the process ends, the client delivers what is still queued,
+    for at most 10 seconds.
 
-    - `api_key`: your server key (`wrk_...`); left out, `WHISPERR_API_KEY` of the environment.
-    - `base_url`: where to send; `WHISPERR_BASE_URL` of the environment replaces the default.
-    - `flush_at`, `flush_interval`: deliver when so many events wait, or after so many seconds.
-    - `max_queue_size`, `max_queue_bytes`: how much is held; the oldest events are dropped beyond.
-    - `max_batch_size`, `max_retries`, `request_timeout`: of one request, the last in seconds.
-    - `on_error`: a function that is called with a WhisperrError for losses and pauses.
-    - `before_send`: a function that gets each event, and returns it, changed or not, or None.
-    - `strict`: raise InvalidEvent for bad input. `debug`: log each step to stderr.
-    - `test_mode`: mark events as tests. `disabled`: do nothing at all; needs no key.
-    - `app_version`: the version of your application, sent with each event.
-    - `buffer`: where events are held instead of memory, such as `"sqlite:////path"`.
-    - `ssl_context`, `transport`: for a private certificate authority; instead of HTTP.
+    Make one client and use it everywhere: any thread and any event loop may call any method. A
+    forked child gets a queue and a thread of its own.
 
-    Raises ValueError for a wrong option: it names the option, the value and what is allowed. After
-    construction nothing raises on data.
+    Example::
+
+        whisperr = Whisperr()  # reads WHISPERR_API_KEY
+        whisperr.track("user_8842", "payment_failed", {"amount_cents": 4900})
+
+    Args:
+        api_key: Your server key (`wrk_...`). Left out, it is read from `WHISPERR_API_KEY`.
+        base_url: The address to send to. `WHISPERR_BASE_URL` replaces the default.
+        flush_at: Deliver as soon as this many events wait.
+        flush_interval: Deliver after this many seconds at the latest.
+        max_queue_size: Hold at most this many events; beyond that, drop the oldest.
+        max_batch_size: Send at most this many events in one request. More than 500 means 500.
+        max_retries: Repeat a failed request this many times, then pause. The events are kept.
+        request_timeout: Seconds that one request may take, from connecting to the last byte.
+        disabled: Do nothing at all; needs no key. Also switched on by `WHISPERR_DISABLED=1`.
+        debug: Log every step to stderr. Also switched on by `WHISPERR_DEBUG=1`.
+        on_error: A function that is called with a `WhisperrError` when events are lost, a call is
+            refused, or delivery fails or pauses.
+        app_version: The version of your application, sent with each event.
+        test_mode: Mark every event as a test, which changes no production data. Also switched on
+            by `WHISPERR_TEST_MODE=1`.
+        strict: Raise `InvalidEvent` for bad input; for development and tests.
+        before_send: A function that is called with each event as a dictionary, in the thread that
+            tracks it. It returns the event, changed or not, or None to veto it.
+        max_queue_bytes: Hold at most this many bytes of events; beyond that, drop the oldest.
+        buffer: Where events wait instead of in memory: a URL such as
+            `"sqlite:////var/lib/app/events.db"` or `"redis://localhost:6379/0"`, or an object from
+            `whisperr.buffers` or of your own. Left out, it is read from `WHISPERR_BUFFER`.
+        ssl_context: An `ssl.SSLContext` for a private certificate authority.
+        transport: An object that sends the requests instead of HTTP; see `Transport`.
+
+    Raises:
+        ValueError: An option is wrong. The text names the option, the value and what is allowed.
+            A missing key is a `MissingKey`, which is a ValueError.
+
+    .. versionchanged:: 1.0
+        Added `test_mode`, `strict`, `before_send`, `max_queue_bytes`, `buffer` and `ssl_context`.
+        `transport` takes another kind of object.
     """
 
     def __init__(
@@ -104,19 +131,35 @@ class Whisperr:
         occurred_at: datetime | None = None,
         message_id: str | None = None,
     ) -> str | None:
-        """Queue one event and return its message id; None when it was not accepted.
+        """Queue one event of a user.
 
-        - `external_user_id`: your id of the user: a string, or anything with a sensible string
-          form, such as an integer or UUID primary key.
-        - `event_type`: lowercase snake case, such as `"payment_failed"`.
-        - `properties`, `context`: dictionaries of any values; they are encoded now, so changing
-          them later changes nothing.
-        - `occurred_at`: an aware `datetime`, at most 30 days ago; the present when left out.
-        - `message_id`: your own unique id, such as a provider's webhook id: a second event with
-          the same one is dropped by the server.
+        The data is checked and encoded in the call, so that changing it afterwards changes
+        nothing. The calling thread does not wait for delivery.
 
-        Bad input is reported through `on_error` and the log, and raised as InvalidEvent with
-        `strict=True` only.
+        Example::
+
+            whisperr.track("user_8842", "payment_failed", {"amount_cents": 4900})
+
+        Args:
+            external_user_id: Your id of the user: a string, or anything with a useful string
+                form, such as an integer or UUID primary key.
+            event_type: The name of the event in lowercase snake case, such as
+                `"payment_failed"`.
+            properties: A dictionary that describes the event; values of any type become JSON.
+            context: A dictionary about the circumstances, such as a device or a locale.
+            occurred_at: An aware `datetime`, at most 30 days ago. None means now.
+            message_id: Your own unique id, such as a webhook id of a payment provider. The server
+                drops a second event with the same id. None generates one.
+
+        Returns:
+            The message id of the event, or None when the event was not accepted.
+
+        Raises:
+            InvalidEvent: The input is bad, and the client is `strict`. Otherwise bad input is
+                reported to `on_error` and the log, and nothing is raised.
+
+        .. versionchanged:: 1.0
+            Added `occurred_at`, `message_id` and the result.
         """
         if self._off or OVERRIDES.pipeline is not None:
             found = get_pipeline(self)
@@ -151,14 +194,29 @@ class Whisperr:
         channels: Sequence[ChannelFields | Mapping[str, Any]] | None = None,
         anonymous_id: str | None = None,
     ) -> None:
-        """Queue what is known about a user: traits merge, channels upsert.
+        """Queue what is known about a user.
 
-        - `email`, `phone`, `push_token`: become opted-in channels. A blank one counts as none.
-        - `channels`: explicit channels, which replace those three; see `Channel`.
-        - `preferred_channel`: `"email"`, `"sms"` or `"push"`.
-        - `anonymous_id`: 1 to 128 characters, the handle of the visitor before it was known.
+        The server merges traits into those that it has, and updates or adds channels.
 
-        Bad input is treated as in `track`.
+        Args:
+            external_user_id: Your id of the user, as in `track`.
+            traits: A dictionary of what is known, such as `{"plan": "pro"}`.
+            email: An e-mail address, which becomes an opted-in channel. A blank one counts as
+                none, also for the next two.
+            phone: A phone number, which becomes an opted-in text message channel.
+            push_token: A device token, which becomes an opted-in push channel.
+            preferred_channel: `"email"`, `"sms"` or `"push"`.
+            channels: All channels with their details, from `Channel` or as dictionaries. They
+                replace `email`, `phone` and `push_token`.
+            anonymous_id: The id that a browser or an app gave the visitor before the user was
+                known; 1 to 128 characters. The server joins the history of both.
+
+        Raises:
+            InvalidEvent: The input is bad, and the client is `strict`. Otherwise bad input is
+                reported to `on_error` and the log, and nothing is raised.
+
+        .. versionchanged:: 1.0
+            Added `anonymous_id`.
         """
         pipeline = get_pipeline(self)
         if pipeline is None:
@@ -185,27 +243,53 @@ class Whisperr:
         pipeline.put(data)
 
     def flush(self, timeout: float | None = None) -> bool:
-        """Deliver everything accepted before this call; True when nothing of it is left.
+        """Deliver everything that was accepted before this call.
 
-        A barrier: each event has been delivered or dropped when it returns True. False when
-        delivery cannot go on (it gave up and pauses) or `timeout` seconds are over; what is left
-        is kept. Events tracked meanwhile do not prolong it. It ends a pause, but waits for a
-        Retry-After. Without a timeout it is bounded by the retries. From `on_error` it does not
-        wait, and nowhere for an event whose user or commit is still to come.
+        Events that other threads track meanwhile do not prolong the call. It ends a pause after
+        giving up, but waits as long as a Retry-After of the server asks. It does not wait for
+        events whose user or commit is still to come. Called from `on_error`, it does not wait
+        at all.
 
-        Raises TypeError or ValueError for a timeout that is no number, negative, or NaN.
+        Args:
+            timeout: Seconds to wait at most. None: until delivery succeeds or the retries are
+                used up.
+
+        Returns:
+            True when each of these events has been delivered or dropped. False when the time is
+            over or delivery has given up; what is left stays queued.
+
+        Raises:
+            TypeError: `timeout` is not a number.
+            ValueError: `timeout` is negative or NaN.
+
+        .. versionchanged:: 1.0
+            Added `timeout` and the result.
         """
         seconds = parse_timeout(timeout)
         pipeline = get_pipeline(self)
         return True if pipeline is None else pipeline.flush(seconds)
 
     def shutdown(self, timeout: float | None = EXIT_TIMEOUT) -> bool:
-        """Deliver what is held within `timeout` seconds and end; True when all of it was.
+        """Deliver what is queued, then close the client for good.
 
-        What could not be delivered is dropped with reason `"shutdown"` and reported. May be
-        called more than once. It also runs when the process ends.
+        Events that could not be delivered in time are dropped with the reason `"shutdown"`, and
+        reported; those in a durable buffer stay there for the next process. Later calls of `track`
+        and `identify` are not accepted. It also runs when the process ends, and may be called
+        more than once.
 
-        None: without a bound but that of the retries. A wrong timeout is an error, as in `flush`.
+        Args:
+            timeout: Seconds to wait at most. None: until delivery succeeds or the retries are
+                used up.
+
+        Returns:
+            True when everything was delivered.
+
+        Raises:
+            TypeError: `timeout` is not a number.
+            ValueError: `timeout` is negative or NaN.
+
+        .. versionchanged:: 1.0
+            Added `timeout` and the result.
         """
         seconds = parse_timeout(timeout)
         pipeline = get_pipeline(self)
@@ -216,9 +300,17 @@ class Whisperr:
         return pipeline.finish_shutdown(deadline)
 
     async def aflush(self, timeout: float | None = None) -> bool:
-        """Do what `flush` does, without blocking the event loop: asyncio's or trio's.
+        """Do what `flush` does, without blocking the event loop of asyncio or trio.
 
-        It borrows no thread of the application. When it is cancelled, nothing of it goes on.
+        It uses no thread of the application. When the call is cancelled, nothing of it continues.
+
+        Args:
+            timeout: Seconds to wait at most, as in `flush`.
+
+        Returns:
+            True when nothing is left, as in `flush`.
+
+        .. versionadded:: 1.0
         """
         seconds = parse_timeout(timeout)
         pipeline = get_pipeline(self)
@@ -227,9 +319,17 @@ class Whisperr:
         return await run_in_thread(lambda waiting: pipeline.flush(seconds, waiting))
 
     async def ashutdown(self, timeout: float | None = EXIT_TIMEOUT) -> bool:
-        """Do what `shutdown` does, without blocking the event loop: asyncio's or trio's.
+        """Do what `shutdown` does, without blocking the event loop of asyncio or trio.
 
-        When it is cancelled, the client still ends, within `timeout`.
+        When the call is cancelled, the client still shuts down, within `timeout`.
+
+        Args:
+            timeout: Seconds to wait at most, as in `shutdown`.
+
+        Returns:
+            True when everything was delivered.
+
+        .. versionadded:: 1.0
         """
         seconds = parse_timeout(timeout)
         if get_pipeline(self) is None:
@@ -239,12 +339,18 @@ class Whisperr:
     def reject(self, call: str, error: Exception) -> None:
         """Report a call that became no event, as bad input of `track` is reported.
 
-        For integrations: when the user of a request cannot be read, for example. `call` names the
-        method, such as `"track"`. Only the text of an InvalidEvent is reported, since the text of
-        any other error may hold data; of those, the name of the type is.
+        For integrations, for example when the user of a request cannot be read. It is counted as
+        `"invalid"` in `stats().not_accepted`. A disabled client does nothing.
 
-        Counted as `"invalid"` in `stats().not_accepted`. Raises an InvalidEvent with
-        `strict=True`. Does nothing when the client is disabled.
+        Args:
+            call: The name of the method, such as `"track"`.
+            error: Why there is no event. The text of an `InvalidEvent` is reported; of any other
+                error only its type, since its text may contain data.
+
+        Raises:
+            InvalidEvent: The client is `strict`.
+
+        .. versionadded:: 1.0
         """
         pipeline = get_pipeline(self)
         if pipeline is not None:
@@ -254,7 +360,9 @@ class Whisperr:
     def enabled(self) -> bool:
         """Whether the client does anything at all: False with `disabled=True`. No I/O.
 
-        For integrations: with a client that is not enabled they read no user and keep nothing.
+        For integrations: for a client that is not enabled they need not read the user.
+
+        .. versionadded:: 1.0
         """
         return not self._off or OVERRIDES.pipeline is not None
 
@@ -265,7 +373,10 @@ class Whisperr:
         return pipeline is not None and not pipeline.closing
 
     def stats(self) -> Stats:
-        """Return what happened to this process's events so far; see `Stats`."""
+        """Return what happened to the events of this client in this process. No I/O.
+
+        .. versionadded:: 1.0
+        """
         pipeline = get_pipeline(self)
         return Stats(state="disabled") if pipeline is None else pipeline.stats()
 

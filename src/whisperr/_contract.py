@@ -1,4 +1,4 @@
-"""The facts of the ingestion service: paths, headers, names, limits, and the class of each status.
+"""Facts about the ingestion service: paths, headers, names, limits, and the class of each status.
 
 Pure. "CONTRACT" in comments of this package means docs/reference/contract.md.
 """
@@ -46,9 +46,15 @@ DROP = "drop"
 
 
 class Request:
-    """One request to the service: its path, and its body as JSON in UTF-8.
+    """One request to the service, as `Transport.send` receives it.
 
-    The transport adds the base URL and the headers, so that only the transport handles the key.
+    The transport adds the base URL and the headers, so that nothing else handles the key.
+
+    Attributes:
+        path (str): The path on the server, such as `"/v1/events/batch"`.
+        body (bytes): JSON in UTF-8.
+
+    .. versionadded:: 1.0
     """
 
     __slots__ = ("body", "path")
@@ -59,7 +65,15 @@ class Request:
 
 
 class Answer:
-    """One answer: its status, its headers with lower-case names, its body (possibly cut)."""
+    """One answer of the service, as `Transport.send` returns it.
+
+    Attributes:
+        status (int): The HTTP status.
+        headers (Mapping[str, str]): The headers, with lower-case names.
+        body (bytes): The body; a long one may be cut.
+
+    .. versionadded:: 1.0
+    """
 
     __slots__ = ("body", "headers", "status")
 
@@ -74,14 +88,14 @@ class Answer:
 class Misconfigured(OSError):  # noqa: N818  # a state of the configuration
     """Raised by a transport when no attempt can succeed until the configuration has changed.
 
-    So it is reported at once, and not only after retries. The text says what is wrong.
+    The client reports it at once and not after retries. The text says what is wrong.
     """
 
 
 DOCTOR = 'run "whisperr doctor"'
 # How many attempts in a row fail before a kind of failure is reported; worse ones count as well.
-AT_ONCE = 1  # it rarely heals by itself within seconds, or is worth knowing when it does
-AFTER_TWO = 2  # one slow answer, or one server that ends amid a request, is nothing unusual
+AT_ONCE = 1  # rarely recovers by itself within seconds, or is worth knowing when it does
+AFTER_TWO = 2  # one slow answer, or one server that stops during a request, is nothing unusual
 # Behind a load balancer a restart is a 502 or a 503 for a second or two, and the third attempt is
 # made 1.5 to 3 seconds after the first; a 429 is how a server asks for patience.
 AFTER_THREE = 3
@@ -104,7 +118,7 @@ class Failure:
 
 
 def check_answer(answer: Answer) -> Answer:
-    """Return what a transport returned. Raises TypeError when it is nothing like an Answer."""
+    """Return what a transport returned. Raises TypeError unless it has the shape of an Answer."""
     wanted = {"status": int, "headers": object, "body": bytes}
     if not all(isinstance(getattr(answer, name, None), kind) for name, kind in wanted.items()):
         raise TypeError(
@@ -117,8 +131,8 @@ def check_answer(answer: Answer) -> Answer:
 def is_key_accepted(status: int) -> bool | None:
     """Return whether the server accepts the key, from the status of its answer to an empty request.
 
-    None when the status does not tell. The server checks the key before the body, so a refused
-    body (400) means an accepted key.
+    None when the status does not tell. The server checks the key before the body, so a 400 for the
+    body means that it accepted the key.
     """
     if classify(status) == AUTH:
         return False
@@ -139,8 +153,8 @@ def classify(status: int | None) -> str:
 
     No answer is RETRY although the server may have received the batch: it drops a second copy by
     its message id, whereas a lost event stays lost. A redirect is RETRY and is not followed: the
-    key must not reach another host, and a redirected POST can arrive as a GET. A path that the
-    server does not know, or knows for other methods only, says nothing about the events.
+    key must not reach another host, and a redirected POST can arrive as a GET. A 404 or 405 says
+    nothing about the events, only about the path.
     """
     if status is None or status == 408 or status == 429:  # noqa: PLR1714, PLR2004  # named in CONTRACT
         return RETRY

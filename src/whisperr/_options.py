@@ -1,6 +1,6 @@
 """Defines every option of the client, once: its name, default, meaning and rule.
 
-`Config` holds the checked values of one client; `OVERRIDES` is what tests set in place of them. The
+`Config` holds the checked values of one client; tests replace some of them through `OVERRIDES`. The
 table of docs/reference/options.md and the settings of Django and Flask are derived from OPTIONS.
 Pure, apart from reading the environment and warning about a publishable key or an unencrypted
 address.
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    # What is allowed, in words; its check; what a value of another type stands for.
+    # What is allowed, in words; the check; the conversion of a value of another type.
     Rule = tuple[str, Callable[[Any], bool], Callable[[Any], Any]]
 
 _LONGEST_VALUE = 100  # characters of a wrong value in an error
@@ -42,8 +42,9 @@ OUTBOX_HINT = (
 class Option:
     """One option: its name, default and meaning, and the rule of its values.
 
-    `convert` before `check`: values come from code, from the settings of a framework and from the
-    environment, which has only text. So 1, "true" and "on" stand for True; "20" and 20.0 for 20.
+    A value is converted and then checked. It may come from code, from the settings of a framework
+    or from the environment, which has only text. So 1, "true" and "on" stand for True, and "20"
+    and 20.0 for 20.
     """
 
     __slots__ = ("allowed", "check", "convert", "default", "meaning", "name")
@@ -57,14 +58,14 @@ class Option:
         self.convert: Callable[[Any], Any] = rule[2]
 
     def redact(self, value: object) -> str:
-        """Return a value as errors may show it: of what may have a password only its type."""
+        """Return a value as an error may show it; only its type if it may contain a password."""
         if isinstance(value, Secret):
             return "str"
         private = self.name == "base_url" or (self.name == "buffer" and "@" in str(value))
         return type(value).__name__ if private else _quote(value)
 
     def refuse(self, value: object) -> str:
-        """Return what an error says about a value that is not allowed, after the option's name."""
+        """Return the text of an error about a wrong value, without the name of the option."""
         if self.name == "base_url" and isinstance(value, str):
             return refuse_url(value)
         is_old = self.name == "transport" and _is_old_transport(value)
@@ -213,10 +214,10 @@ OPTIONS = (
 
 
 class Config(Frozen):
-    """The checked options of one client, under their names; only `api_key` is called `key`.
+    """The checked options of one client, under their own names; only `api_key` is called `key`.
 
-    `buffer` may be a URL, wrapped when it may have a password, until `resolve_buffer` of
-    `_delivery.pipeline` replaces it.
+    `buffer` may be a URL, wrapped when it may contain a password, until `resolve_buffer` in
+    `_delivery.pipeline` replaces it with a buffer config.
     """
 
     __slots__ = ("key", *(option.name for option in OPTIONS if option.name != "api_key"))
@@ -242,9 +243,9 @@ class Config(Frozen):
     transport: Any
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        """Check every option; raises ValueError that names it, the value and what is allowed.
+        """Check every option. `given` has all of them by name, the key as a Secret.
 
-        `given` has every option by its name, the key as a Secret.
+        Raises ValueError, which names the option, the value and what is allowed.
         """
         values: dict[str, Any] = {}
         for option in OPTIONS:
@@ -289,10 +290,10 @@ def _get_key(given: Secret, *, disabled: bool) -> Secret:
 
 
 def get_flag(name: str, *, given: bool = False) -> bool:
-    """Return whether an option is on: as given, or by its variable in the environment.
+    """Return whether an option is switched on, by the code or by its environment variable.
 
-    The variable cannot switch it off: `False` in the code may be the default. Raises ValueError
-    for a wrong variable.
+    The variable cannot switch it off, since `False` in the code may be the default. Raises
+    ValueError for a wrong variable.
     """
     variable = f"WHISPERR_{name.upper()}"
     written = os.environ.get(variable)
@@ -303,7 +304,7 @@ def get_flag(name: str, *, given: bool = False) -> bool:
 
 
 def get_base_url(given: str | None) -> str:
-    """Return the address to use; the environment replaces the default, not another given one."""
+    """Return the address to use. The environment replaces the default, but no other address."""
     if given is None or given == BASE_URL:
         return os.environ.get("WHISPERR_BASE_URL") or BASE_URL
     return given
@@ -336,14 +337,14 @@ def _warn(message: str) -> None:
 
 
 class Overrides:
-    """Slots that are None in production.
+    """What tests set to change clients; each slot is None in production.
 
-    - `pipeline`: a function of a client's configuration; what it returns takes the calls of that
-      client, in place of the client's own pipeline.
+    - `pipeline`: a function that takes a client's configuration and returns the pipeline that
+      takes the calls of that client instead of its own.
     - `strict`: whether bad input raises, whatever the option `strict` of a client says.
     - `clients`: the clients that integrations make while `pipeline` is set; they end with it.
-    - `keyless`: a function that returns whether a client without a key may be made now; it is a
-      disabled one. None: while unittest imports a module.
+    - `keyless`: a function that returns whether a client may be made without a key now, as a
+      disabled one. None allows it while unittest imports a module.
     """
 
     __slots__ = ("clients", "keyless", "pipeline", "strict")
@@ -356,7 +357,7 @@ class Overrides:
 
     @property
     def needs_no_key(self) -> bool:
-        """Whether a client may be made without a key: nothing of it is sent to the service."""
+        """Whether a client may be made without a key, because it sends nothing to the service."""
         from ._keyless import is_loaded_by_unittest  # only where a key is missing
 
         return self.pipeline is not None or (self.keyless or is_loaded_by_unittest)()

@@ -1,13 +1,33 @@
-"""The reserved billing events, for backends without a connected billing source (CONTRACT).
+"""The reserved billing events, for backends without a connected billing source.
 
-Names are constants; properties are typed dictionaries with their allowed values. They help editors
-and type checkers only: the client accepts any event with any properties. The names have to be
-registered with Whisperr first; docs/billing/events.md is the guide, which a test compares.
+`BillingEvent` has the names, and a typed dictionary for each event has its properties with their
+allowed values. They help editors and type checkers; the client accepts any event with any
+properties. Register the names with Whisperr first: the server does not store an event whose name
+it does not know.
 """
 
 from __future__ import annotations
 
 from typing import Final, Literal, TypedDict
+
+__all__ = [
+    "AccessSource",
+    "AutoRenewDisabled",
+    "AutoRenewEnabled",
+    "BillingEvent",
+    "BillingIssueStarted",
+    "BillingProperties",
+    "BillingRecovered",
+    "EndReason",
+    "MembershipEnded",
+    "MembershipStarted",
+    "RefundGranted",
+    "RenewalSucceeded",
+    "StoreCancelReason",
+    "TrialAutoRenewDisabled",
+    "TrialConverted",
+    "TrialStarted",
+]
 
 StoreCancelReason = Literal[
     "unsubscribe",
@@ -17,6 +37,7 @@ StoreCancelReason = Literal[
     "customer_support",
     "unknown",
 ]
+"""Why the user, or the store, cancelled a renewal."""
 EndReason = Literal[
     "voluntary",
     "billing",
@@ -26,13 +47,29 @@ EndReason = Literal[
     "refund",
     "other",
 ]
+"""Why a membership ended."""
 AccessSource = Literal[
     "self_subscription", "lifetime", "family_share", "promotional", "sponsored", "web_other"
 ]
+"""Where a membership comes from."""
 
 
 class BillingEvent:
-    """The names of the reserved billing events."""
+    """The names of the reserved billing events. Each is a plain string.
+
+    Attributes:
+        TRIAL_STARTED: A free trial starts.
+        TRIAL_CONVERTED: The trial becomes the first paid period.
+        TRIAL_AUTO_RENEW_DISABLED: The user cancels during the trial.
+        MEMBERSHIP_STARTED: A paid membership starts; never for a renewal or a change of plan.
+        RENEWAL_SUCCEEDED: A paid period renews.
+        AUTO_RENEW_DISABLED: The user cancels; access continues until the period ends.
+        AUTO_RENEW_ENABLED: The user takes the cancellation back.
+        MEMBERSHIP_ENDED: Access ends.
+        BILLING_ISSUE_STARTED: A payment fails.
+        BILLING_RECOVERED: The payment works again.
+        REFUND_GRANTED: A refund is granted.
+    """
 
     TRIAL_STARTED: Final = "trial_started"
     TRIAL_CONVERTED: Final = "trial_converted"
@@ -50,11 +87,14 @@ class BillingEvent:
 class BillingProperties(TypedDict, total=False):
     """Properties that any billing event may have; all are optional.
 
-    - `price`: a number in major units, such as `9.99`. `currency`: ISO 4217, upper case.
-    - `plan_id`, `transaction_id`, `store`: your own strings.
+    Attributes:
+        plan_id: Your name of the plan, such as `"pro_monthly"`.
+        price: The price in major units, such as `9.99`.
+        currency: ISO 4217 in upper case, such as `"EUR"`.
+        transaction_id: Your id of the payment, any string.
+        store: Your name of the store, such as `"app_store"`.
 
-    Of the events below: `plan_period` is an ISO 8601 duration such as `P1M`; the names that end in
-    `_ends_at` are RFC 3339 with a zone.
+    .. versionadded:: 1.0
     """
 
     plan_id: str
@@ -65,7 +105,15 @@ class BillingProperties(TypedDict, total=False):
 
 
 class TrialStarted(BillingProperties, total=False):
-    """Properties of `trial_started`: a free trial starts."""
+    """Properties of `trial_started`: a free trial starts.
+
+    Attributes:
+        trial_length_days: The length of the trial in days.
+        trial_ends_at: When the trial ends, RFC 3339 with a zone.
+        plan_period: The billing period as an ISO 8601 duration, such as `"P1M"`.
+
+    .. versionadded:: 1.0
+    """
 
     trial_length_days: int
     trial_ends_at: str
@@ -73,14 +121,28 @@ class TrialStarted(BillingProperties, total=False):
 
 
 class TrialConverted(BillingProperties, total=False):
-    """Properties of `trial_converted`: the trial becomes the first paid period."""
+    """Properties of `trial_converted`: the trial becomes the first paid period.
+
+    Attributes:
+        plan_period: The billing period as an ISO 8601 duration, such as `"P1M"`.
+        current_period_ends_at: When the paid period ends, RFC 3339 with a zone.
+
+    .. versionadded:: 1.0
+    """
 
     plan_period: str
     current_period_ends_at: str
 
 
 class TrialAutoRenewDisabled(BillingProperties, total=False):
-    """Properties of `trial_auto_renew_disabled`: the user cancels during the trial."""
+    """Properties of `trial_auto_renew_disabled`: the user cancels during the trial.
+
+    Attributes:
+        trial_ends_at: When the trial ends, RFC 3339 with a zone.
+        store_cancel_reason: Why the renewal was cancelled.
+
+    .. versionadded:: 1.0
+    """
 
     trial_ends_at: str
     store_cancel_reason: StoreCancelReason
@@ -90,6 +152,16 @@ class MembershipStarted(BillingProperties, total=False):
     """Properties of `membership_started`: a paid membership starts.
 
     It is never for a renewal or a change of plan.
+
+    Attributes:
+        plan_period: The billing period as an ISO 8601 duration, such as `"P1M"`.
+        is_resubscribe: Whether the user was a member before.
+        is_first_ever: Whether it is the first membership of the user.
+        access_source: Where the membership comes from.
+        entitlements: Names of what the user has access to.
+        current_period_ends_at: When the paid period ends, RFC 3339 with a zone.
+
+    .. versionadded:: 1.0
     """
 
     plan_period: str
@@ -101,25 +173,50 @@ class MembershipStarted(BillingProperties, total=False):
 
 
 class RenewalSucceeded(BillingProperties, total=False):
-    """Properties of `renewal_succeeded`: a paid period renews."""
+    """Properties of `renewal_succeeded`: a paid period renews.
+
+    Attributes:
+        paid_periods_count: How many periods were paid so far.
+        current_period_ends_at: When the paid period ends, RFC 3339 with a zone.
+
+    .. versionadded:: 1.0
+    """
 
     paid_periods_count: int
     current_period_ends_at: str
 
 
 class AutoRenewDisabled(BillingProperties, total=False):
-    """Properties of `auto_renew_disabled`: the user cancels; access goes on until its end."""
+    """Properties of `auto_renew_disabled`: the user cancels; access goes on until its end.
+
+    Attributes:
+        access_ends_at: When access ends, RFC 3339 with a zone.
+        store_cancel_reason: Why the renewal was cancelled.
+
+    .. versionadded:: 1.0
+    """
 
     access_ends_at: str
     store_cancel_reason: StoreCancelReason
 
 
 class AutoRenewEnabled(BillingProperties, total=False):
-    """Properties of `auto_renew_enabled`: the user takes the cancellation back."""
+    """Properties of `auto_renew_enabled`: the user takes the cancellation back.
+
+    .. versionadded:: 1.0
+    """
 
 
 class MembershipEnded(BillingProperties, total=False):
-    """Properties of `membership_ended`: access ends."""
+    """Properties of `membership_ended`: access ends.
+
+    Attributes:
+        end_reason: Why the membership ended.
+        plan_period: The billing period as an ISO 8601 duration, such as `"P1M"`.
+        paid_periods_count: How many periods were paid so far.
+
+    .. versionadded:: 1.0
+    """
 
     end_reason: EndReason
     plan_period: str
@@ -127,15 +224,28 @@ class MembershipEnded(BillingProperties, total=False):
 
 
 class BillingIssueStarted(BillingProperties, total=False):
-    """Properties of `billing_issue_started`: a payment fails."""
+    """Properties of `billing_issue_started`: a payment fails.
+
+    Attributes:
+        has_access: Whether the user has access for the time being.
+        grace_ends_at: When the grace period ends, RFC 3339 with a zone.
+
+    .. versionadded:: 1.0
+    """
 
     has_access: bool
     grace_ends_at: str
 
 
 class BillingRecovered(BillingProperties, total=False):
-    """Properties of `billing_recovered`: the payment works again."""
+    """Properties of `billing_recovered`: the payment works again.
+
+    .. versionadded:: 1.0
+    """
 
 
 class RefundGranted(BillingProperties, total=False):
-    """Properties of `refund_granted`: a refund is granted."""
+    """Properties of `refund_granted`: a refund is granted.
+
+    .. versionadded:: 1.0
+    """

@@ -1,11 +1,15 @@
-"""Durable buffers: `buffer=` takes one of these, or the URL that stands for it.
+"""Durable buffers, where events wait and survive the process: the option `buffer`.
+
+The option takes one of these objects, or the URL that stands for it::
 
     Whisperr(buffer="sqlite:////var/lib/app/events.db")
     Whisperr(buffer=SQLiteBuffer("/var/lib/app/events.db"))
     Whisperr(buffer="redis://localhost:6379/0?stream=whisperr")
 
-They say where events wait. Each process that uses a client opens the queue for itself. Which buffer
-to choose, and what each promises: docs/delivery/durability.md.
+Each process that uses a client opens the queue for itself. The guide to durable delivery in the
+documentation helps to choose one, and says what each promises.
+
+.. versionadded:: 1.0
 """
 
 from __future__ import annotations
@@ -50,21 +54,29 @@ _LONGEST_TIMEOUT = 10.0  # seconds; `track()` may wait for so long
 
 
 class SQLiteBuffer(Frozen):
-    """A file that the processes of one machine share; what is in it survives all of them.
+    """An SQLite file that the processes of one machine share. Its events survive all of them.
 
-    A log of each process stands before it, in the directory `<path>-log`: `track()` appends to
-    that, and delivery moves it into the file. Events are as safe in one as in the other.
+    Each process has a log in the directory `<path>-log`: `track()` appends to the log, and
+    delivery moves the events into the file. They are as safe in the log as in the file.
 
-    - `path`: the file; its directory must exist. Both are made for their owner only. Not on a
-      network file system: the locks do not work there.
-    - `synchronous`: `"NORMAL"` survives the end of any process, `"FULL"` also the loss of power,
-      for a write to the disk in every `track()`.
-    - `lease`: seconds after which another process takes over from one that died while it
-      delivered, from 1 to 3600. Longer requests and waits extend it.
-    - `dead_letters`: keep what the server refuses, with the reason; `whisperr dead-letters` shows,
-      replays and drops it.
+    Args:
+        path: The file. Its directory must exist; file and log are made for their owner only. Do
+            not use a network file system, where the locks do not work.
+        synchronous: With `"NORMAL"` events survive the end of any process; with `"FULL"` also a
+            power failure, at the cost of a write to the disk in every `track()`.
+        lease: Seconds after which another process takes over from one that died while it
+            delivered, from 1 to 3600. Longer requests and waits extend it.
+        dead_letters: Keep the events that the server refuses, with the reason. The command
+            `whisperr dead-letters` shows, replays and drops them.
 
-    Raises ValueError for a wrong value.
+    Attributes:
+        path: The absolute path of the file.
+        synchronous: As given.
+        lease: As given, in seconds.
+        dead_letters: As given.
+
+    Raises:
+        ValueError: A value is wrong; the text names it and says what is allowed.
     """
 
     __slots__ = ("dead_letters", "lease", "path", "synchronous")
@@ -97,7 +109,13 @@ class SQLiteBuffer(Frozen):
         self._set(dead_letters=_check_flag("dead_letters", dead_letters))
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
-        """Return the queue of this process; the client calls it once a process."""
+        """Return the queue of this process. The client calls it once in each process.
+
+        Args:
+            max_events: The client's `max_queue_size`.
+            max_bytes: The client's `max_queue_bytes`.
+            accounting: Counts and reports what becomes of the events.
+        """
         from ._queue.durable import LeasedQueue
         from ._queue.log.adoption import Adoption
         from ._queue.sqlite.store import SQLiteStore
@@ -118,7 +136,7 @@ class SQLiteBuffer(Frozen):
 
     @property
     def log(self) -> str:
-        """The directory of the logs that stand before the file."""
+        """The directory of the logs of all processes."""
         return f"{realpath(self.path)}-log"
 
     @property
@@ -130,22 +148,36 @@ class SQLiteBuffer(Frozen):
 class RedisBuffer(Frozen):
     """Redis Streams that the processes of a fleet share. Needs `pip install 'whisperr[redis]'`.
 
-    - `url`: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS. With
-      sentinels `redis+sentinel://[user:password@]host[:port][,...]/service[/database]`, in a
-      cluster `redis+cluster://[user:password@]host[:port][,...]`: the first hosts to ask.
-    - `stream`: the name of the stream; keys beside it are named after it: `{whisperr}:state`.
-    - `shards`: the number of streams, from 1 to 64. Events are spread over them by their user, so
-      that as many processes can deliver at a time; each user's order is kept. All processes must
-      be given the same number.
-    - `timeout`: the most that a call of Redis takes, in seconds, also in the calling thread.
-    - `lease`, `dead_letters`: as in SQLiteBuffer.
-    - `log`: a directory of this machine, which is made if it is missing. `track()` appends to a
-      log in it before the event is stored, so that `kill -9` loses nothing. Without it, what was
-      tracked in the last 5 milliseconds may be lost with the process.
+    A thread of its own stores the events in groups, so that `track()` never waits for Redis.
 
-    Events are stored by a thread of their own, in groups: `track()` never waits for the server.
+    Args:
+        url: `redis://[user:password@]host[:port][/database]`, or `rediss://` for TLS. With
+            sentinels: `redis+sentinel://[user:password@]host[:port][,...]/service[/database]`. In
+            a cluster: `redis+cluster://[user:password@]host[:port][,...]`. The hosts are the first
+            ones to ask.
+        stream: The name of the stream. Other keys are named after it, such as `{whisperr}:state`.
+        shards: The number of streams, from 1 to 64, the same in all processes. Events are spread
+            over them by their user: as many processes can deliver at a time, and each user's order
+            is kept.
+        timeout: Seconds that a call of Redis may take, from 0.01 to 10.
+        lease: Seconds after which another process takes over from one that died while it
+            delivered, from 1 to 3600. Longer requests and waits extend it.
+        log: A directory of this machine, which is made if it is missing. `track()` appends to a
+            log in it before the event is stored, so that `kill -9` loses nothing. Without a log,
+            the events of the last 5 milliseconds may be lost with the process.
+        dead_letters: Keep the events that the server refuses, as in `SQLiteBuffer`.
 
-    Raises ValueError for a wrong value, ImportError without redis-py.
+    Attributes:
+        stream: As given.
+        shards: As given.
+        timeout: As given, in seconds.
+        lease: As given, in seconds.
+        dead_letters: As given.
+        log: The absolute path of the directory; None without a log.
+
+    Raises:
+        ValueError: A value is wrong; the text names it and says what is allowed.
+        ImportError: redis-py is not installed.
     """
 
     __slots__ = ("_server", "dead_letters", "lease", "log", "shards", "stream", "timeout")
@@ -214,7 +246,7 @@ class RedisBuffer(Frozen):
 
     @property
     def url(self) -> str:
-        """The URL as it was given, with the password: not for logs."""
+        """The URL as given, with its password. Do not log it."""
         return self._server.url.reveal()
 
     @property
@@ -224,7 +256,7 @@ class RedisBuffer(Frozen):
 
     @property
     def streams(self) -> list[str]:
-        """The names of its streams: one for each shard."""
+        """The names of the streams, one for each shard."""
         if self.shards == 1:
             return [self.stream]
         return [f"{self.stream}:{number}" for number in range(self.shards)]
@@ -236,7 +268,13 @@ class RedisBuffer(Frozen):
         return sha1(name, usedforsecurity=False).hexdigest()[:16]
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> SharedQueue:
-        """Return the queue of this process; the client calls it once a process."""
+        """Return the queue of this process. The client calls it once in each process.
+
+        Args:
+            max_events: The client's `max_queue_size`.
+            max_bytes: The client's `max_queue_bytes`.
+            accounting: Counts and reports what becomes of the events.
+        """
         from ._queue.durable import LeasedQueue
         from ._queue.log.adoption import Adoption
         from ._queue.redis.servers import connect
@@ -273,7 +311,16 @@ class RedisBuffer(Frozen):
 
 
 def parse_buffer_url(url: str | Secret) -> BufferConfig:
-    """Return the buffer that a URL stands for. Raises ValueError that says how to write it."""
+    """Return the buffer that a URL stands for, as the option `buffer` does.
+
+    Args:
+        url: Such as `"sqlite:////var/lib/app/events.db?synchronous=FULL"`. Its query has the
+            options of the buffer.
+
+    Raises:
+        ValueError: The URL or an option is wrong; the text says how to write it.
+        ImportError: A `redis` URL, and redis-py is not installed.
+    """
     given = url if isinstance(url, Secret) else Secret(url)
     del url  # no variable of a frame that may raise holds a password
     if given.reveal() == OUTBOX:

@@ -1,4 +1,4 @@
-"""The reports and exceptions of the package: what `on_error` receives, and what is raised.
+"""The reports that `on_error` receives, and the exceptions that the package raises.
 
 Pure: no thread, no lock, no I/O.
 """
@@ -27,49 +27,65 @@ if TYPE_CHECKING:
         "not_stored",
     ]
 
+__all__ = ["InvalidEvent", "Loss", "MissingKey", "NotNow", "StoreError", "WhisperrError"]
+
 
 class InvalidEvent(ValueError):  # noqa: N818  # a public name
-    """A call whose data cannot become an event. Raised to the caller only with `strict=True`.
+    """Raised for a call whose data cannot become an event, only with `strict=True`.
 
     The text names the argument, what is wrong with it and what is allowed. It never contains the
     value of a property, a trait or an address.
+
+    .. versionadded:: 1.0
     """
 
 
 class MissingKey(ValueError):  # noqa: N818  # a state
-    """Raised when a client is made without a key: none is given, or in the environment; or empty.
+    """Raised when a client is made without a key: neither an argument nor the environment has one.
 
-    The text says where to get one, and how to go on without.
+    The text says where to get a key, and how to go on without one.
+
+    .. versionadded:: 1.0
     """
 
 
 class NotNow(Exception):  # noqa: N818  # a result, not a failure
     """Raised by `Queue.claim` when events may wait, but this process cannot claim them now.
 
-    - `seconds`: how long to wait before the next `claim`.
-    - `problem`: what is wrong with the store, in one line; None when another process delivers.
+    Attributes:
+        seconds (float): Seconds to wait before the next `claim`.
+        problem (str | None): What is wrong with the store, in one line; None when another process
+            delivers.
+
+    .. versionadded:: 1.0
     """
 
     def __init__(self, seconds: float, problem: str | None = None) -> None:
         super().__init__(problem or "another process delivers")
-        self.seconds = seconds
-        self.problem = problem
+        self.seconds: float = seconds
+        self.problem: str | None = problem
 
 
 class StoreError(Exception):
-    """Raised by `Sink.put` when the store cannot be used now: the event is not accepted.
+    """Raised by `Sink.put` when the store cannot be used now, so that the event is not accepted.
 
     The text says why, for people. The stores of durable queues raise it as well; such a queue then
     keeps the event in memory.
+
+    .. versionadded:: 1.0
     """
 
 
 class Loss(Frozen):
     """Why some events of a batch are lost; an argument of `Queue.ack`.
 
-    - `count`: how many of the acknowledged events are lost, counted from the first.
-    - `reason`: as in `stats().dropped`, such as `"rejected"`.
-    - `message`: one line for people. `status`: the HTTP status of the answer, None without one.
+    Attributes:
+        count: How many of the acknowledged events are lost, counted from the first.
+        reason: The reason, as in `stats().dropped`, such as `"rejected"`.
+        message: What happened, in one line for people.
+        status: The HTTP status of the answer; None without an answer.
+
+    .. versionadded:: 1.0
     """
 
     __slots__ = ("count", "message", "reason", "status")
@@ -86,28 +102,31 @@ class Loss(Frozen):
 
 
 class WhisperrError(Frozen):
-    """The argument of `on_error`: one loss or one pause, or a summary of many of the same kind.
+    """The argument of `on_error`: one loss, refusal or pause, or a summary of many of one kind.
 
-    - `type`:
-      - `"dropped"`: events are lost, or a call became no event.
-      - `"auth"`: the server refused the key. Delivery pauses; events are kept.
-      - `"retry_exhausted"`: delivery pauses after too many attempts, or at once when no attempt can
-        succeed, as with a wrong path in `base_url`; events are kept.
-      - `"delayed"`: delivery fails and is tried again; events are kept. Reported once in an outage:
-        at the first failure to connect, after two time-outs, after three answers of 429 or 5xx.
-      - `"not_durable"`: the store of a durable buffer cannot be used, so events are kept in memory
-        and would be lost with the process.
-    - `message`: the line of the log without `whisperr: `: what happened, where, what becomes of the
-      events, and the next step. It contains no key and no payload.
-    - `status`: the HTTP status, None when there was no answer or no request.
-    - `reason`: why events were dropped (`"queue_full"`, `"rejected"`, `"refused_in_batch"`,
-      `"too_large"`, `"expired"`, `"shutdown"`, `"lost_in_store"`) or never accepted (`"invalid"`,
-      `"vetoed"`, `"closed"`, `"not_stored"`); None for the types that keep them.
-    - `count`: how many events the report is about; of a type that keeps them, how many wait.
-    - `events`: the dropped events as dictionaries in the format of the wire, so that they can be
-      stored elsewhere. May be fewer than `count`: it leaves out events that were never accepted,
-      events that the server refused without naming them, those that are gone from a store, and
-      everything over 8 MiB.
+    Attributes:
+        type: What happened:
+
+            - `"dropped"`: events are lost, or a call became no event.
+            - `"auth"`: the server refused the key. Delivery pauses; the events are kept.
+            - `"retry_exhausted"`: delivery pauses after too many failed attempts, or at once when
+              no attempt can succeed, as with a wrong path in `base_url`. The events are kept.
+            - `"delayed"`: delivery fails and is tried again; the events are kept. Reported once in
+              an outage: at the first failure to connect, after two time-outs, or after three
+              answers of 429 or 5xx.
+            - `"not_durable"`: the store of a durable buffer cannot be used, so that events are
+              kept in memory, and would be lost with the process.
+        message: The line of the log: what happened and where, what becomes of the events, and the
+            next step. It contains no key and no payload.
+        status: The HTTP status; None when there was no answer or no request.
+        reason: Why events were dropped: `"queue_full"`, `"rejected"`, `"refused_in_batch"`,
+            `"too_large"`, `"expired"`, `"shutdown"` or `"lost_in_store"`; or why they were not
+            accepted: `"invalid"`, `"closed"` or `"not_stored"`. None for the types that keep the
+            events.
+        count: How many events the report is about; of a type that keeps them, how many wait.
+
+    .. versionchanged:: 1.0
+        Added `reason`, `count` and `events`. New types are `"delayed"` and `"not_durable"`.
     """
 
     __slots__ = ("_events", "count", "message", "reason", "status", "type")
@@ -132,7 +151,12 @@ class WhisperrError(Frozen):
 
     @property
     def events(self) -> tuple[dict[str, Any], ...]:
-        """The dropped events. Decoded at each access, because a summary may hold thousands."""
+        """The dropped events, as dictionaries in the format of the wire, to store elsewhere.
+
+        There may be fewer than `count`. Missing are events that were never accepted, events that
+        the server refused without naming them, events that are gone from a store, and everything
+        over 8 MiB. They are decoded at each access, because a summary may hold thousands.
+        """
         from json import loads
 
         raw: tuple[Mapping[str, Any] | bytes, ...] = object.__getattribute__(self, "_events")

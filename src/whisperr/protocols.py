@@ -1,6 +1,9 @@
-"""What a client can be given in place of its own parts: `buffer=` and `transport=`.
+"""The protocols of what replaces a part of the client: the options `buffer` and `transport`.
 
-The guide with a worked example of each is docs/delivery/extending.md.
+A class of yours needs the methods of a protocol; it need not inherit from it. The documentation has
+a worked example of a transport, a queue and a sink.
+
+.. versionadded:: 1.0
 """
 
 from __future__ import annotations
@@ -29,23 +32,30 @@ __all__ = [
 
 @runtime_checkable
 class Transport(Protocol):
-    """Sends a request and returns the answer, without a retry. Called by one thread at a time."""
+    """Sends a request and returns the answer, without a retry.
+
+    One thread at a time calls it.
+    """
 
     def send(self, request: Request, timeout: float) -> Answer:
-        """Send one request and return its answer within `timeout` seconds, whatever happens.
+        """Send one request and return its answer.
 
-        Any exception means that no answer came: the same bytes are sent again later.
+        Any exception means that no answer came; the client then sends the same bytes again later.
+
+        Args:
+            request: The path and the body.
+            timeout: Seconds after which it must have returned or raised, whatever happens.
         """
 
     def close(self) -> None:
-        """Let go of connections; a later `send` may open new ones."""
+        """Close all connections. A later `send` may open new ones."""
 
 
 class Accounting(Protocol):
-    """Counts and reports what becomes of events. A buffer receives it when it is opened.
+    """Counts and reports what becomes of events. A buffer receives one when it is opened.
 
-    Any thread may call any method; none waits or raises. After the end of the client a report is
-    emitted at once, in the calling thread.
+    Any thread may call any method; none waits or raises. After the client was shut down, a report
+    is emitted at once, in the calling thread.
     """
 
     def lost(
@@ -57,44 +67,69 @@ class Accounting(Protocol):
         *,
         kept: str | None = None,
     ) -> None:
-        """Report events that are gone, and count those of them that this process accepted.
+        """Report events that are lost, and count those of them that this process accepted.
 
-        `kept`: where the buffer has them as dead letters, and what to do with them; "" when it
-        could not keep them, None when it keeps none.
+        Args:
+            events: The lost events, as they were put.
+            reason: The reason, as in `stats().dropped`.
+            message: What happened, in one line for people.
+            status: The HTTP status of the answer; None without an answer.
+            kept: Where the buffer keeps them as dead letters, and what to do with them. `""` when
+                it could not keep them, None when it keeps none.
         """
 
     def settled_elsewhere(self, outcome: str, count: int) -> None:
-        """Count own events that another process delivered, or dropped and reported.
+        """Count events of this process that another process delivered, or dropped and reported.
 
-        `outcome` is `"delivered"` or the reason of the loss; a newer version of this package may
-        have stored one that this version does not know.
+        Args:
+            outcome: `"delivered"`, or the reason of the loss. A newer version of this package may
+                have stored a reason that this version does not know.
+            count: How many events.
         """
 
     def lost_in_store(self, own: int, message: str, others: int = 0) -> None:
-        """Count and report events that a store lost, or that were damaged in it.
+        """Count and report events that were lost or damaged in a store.
 
-        `own` of them this process accepted; `others` are reported only.
+        Args:
+            own: How many of them this process accepted.
+            message: What happened, in one line for people.
+            others: How many of them other processes accepted. These are reported only.
         """
 
     def not_durable(self, message: str, count: int) -> None:
-        """Report that so many events are in memory only, because the store cannot be used."""
+        """Report that events are in memory only, because the store cannot be used.
+
+        Args:
+            message: What is wrong with the store, in one line for people.
+            count: How many events.
+        """
 
     def store_problem(self, problem: str | None) -> None:
-        """Record what is wrong with the store for `stats().problem`; None when it works again."""
+        """Record `problem`, what is wrong with the store, for `stats().problem`.
+
+        None means that the store works again.
+        """
 
 
 @runtime_checkable
 class Sink(Protocol):
-    """Takes encoded events that another process delivers. Any thread may call any method."""
+    """Takes encoded events that another process delivers.
+
+    Any thread may call any method.
+    """
 
     @property
     def delivered_by(self) -> str:
         """A readable name of what delivers, such as "`manage.py whisperr_relay`"."""
 
     def put(self, data: bytes) -> Sequence[bytes]:
-        """Add one event; return the events that had to be dropped for it, oldest first.
+        """Add one event and return the events that were dropped for it, oldest first.
 
-        Raises StoreError when the event cannot be stored: it is not accepted then.
+        Args:
+            data: The event: the bytes of one JSON object.
+
+        Raises:
+            StoreError: The event cannot be stored, and so is not accepted.
         """
 
 
@@ -102,47 +137,60 @@ class Sink(Protocol):
 class Queue(Protocol):
     """Keeps encoded events in order until the delivery thread of this process has sent them.
 
-    Any thread may call any method. Nothing here raises but `claim`, and that only NotNow.
+    Any thread may call any method. Only `claim` raises, and only `NotNow`.
 
-    An event is the bytes of one JSON object. The position of an event is larger than that of every
-    earlier one. What `claim` returned stays owned by the queue until `ack` or `release`.
+    An event is the bytes of one JSON object. Each event has a larger position than all earlier
+    ones. What `claim` returned belongs to the queue until `ack` or `release`.
     """
 
     def put(self, data: bytes) -> Sequence[bytes]:
-        """Add one event at the end; return the events that had to be dropped, oldest first.
+        """Add one event at the end and return the events that were dropped, oldest first.
 
-        The event itself is the last of them when it cannot be kept at all.
+        The last of them is the event itself when it cannot be kept at all.
+
+        Args:
+            data: The event: the bytes of one JSON object.
         """
 
     def claim(self, max_events: int) -> Sequence[bytes]:
-        """Return the next batch: at most `max_events` consecutive events, or one identify.
+        """Return the next batch: consecutive events, or one identify. Empty when nothing waits.
 
         The built-in queues also stop at 512 KiB, so that a request stays small.
 
-        Empty when nothing waits. Raises NotNow when another process delivers at the moment, or
-        when the store cannot be used.
+        Args:
+            max_events: The most events that the batch may have.
+
+        Raises:
+            NotNow: Another process delivers at the moment, or the store cannot be used.
         """
 
     def ack(self, count: int, loss: Loss | None = None) -> int:
-        """Forget the first `count` claimed events; return how many of them were still owned.
+        """Forget the first claimed events and return how many of them the queue still owned.
 
-        The server has all of them but `loss.count`; by convention those are the first ones.
+        Args:
+            count: How many of the claimed events are over.
+            loss: Why `loss.count` of them are lost, by convention the first ones. The server has
+                all others. None when it has all of them.
         """
 
     def release(self) -> Sequence[bytes]:
-        """Put the rest of the batch back at the front; return the events dropped for it."""
+        """Put the rest of the batch back at the front and return the events dropped for it."""
 
     def drain(self) -> Sequence[bytes]:
-        """Give up what would be lost with the process; return it, oldest first."""
+        """Remove the events that would be lost with the process and return them, oldest first."""
 
     def tail(self) -> int:
         """Return the position after the newest event."""
 
     def settled(self, position: int) -> bool:
-        """Return whether every event before `position` was delivered or dropped."""
+        """Return whether every event before a position was delivered or dropped.
+
+        Args:
+            position: What `tail` returned.
+        """
 
     def __len__(self) -> int:
-        """Return how many events wait. It must be cheap: it is called for every event."""
+        """Return how many events wait. It must be cheap: the client calls it for every event."""
 
     @property
     def held_bytes(self) -> int:
@@ -151,20 +199,24 @@ class Queue(Protocol):
 
 @runtime_checkable
 class SharedQueue(Queue, Protocol):
-    """A queue that several processes share. Each event is claimed by one of them at a time."""
+    """A queue that several processes share. One process at a time claims an event."""
 
     def extend(self, seconds: float) -> bool:
-        """Keep the claim for this many seconds: a request or a wait begins.
+        """Keep the claim while a request or a wait takes place.
 
-        Returns False when another process has taken over: the batch is not ours any more.
+        Args:
+            seconds: For how long, in seconds.
+
+        Returns:
+            False when another process has taken over, so that the batch is not ours any more.
         """
 
     def poll(self) -> float:
-        """Learn what other processes did; return the seconds until the next poll."""
+        """Find out what other processes did and return the seconds until the next poll."""
 
     @property
     def stored(self) -> int:
-        """How many events are where they survive this process, as last seen. No I/O."""
+        """How many events are in a place that survives this process, as last seen. No I/O."""
 
     @property
     def unstored(self) -> int:
@@ -173,11 +225,17 @@ class SharedQueue(Queue, Protocol):
 
 @runtime_checkable
 class BufferConfig(Protocol):
-    """Says where events wait. Each process that uses the client opens it for itself."""
+    """Describes where events wait. Each process that uses the client opens it for itself."""
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> Sink | Queue:
-        """Return the sink or the queue of this process. The client calls it once per process."""
+        """Return the sink or the queue of this process. The client calls it once in each process.
+
+        Args:
+            max_events: The client's `max_queue_size`.
+            max_bytes: The client's `max_queue_bytes`.
+            accounting: Counts and reports what becomes of the events.
+        """
 
 
 Buffer: TypeAlias = BufferConfig | Queue | Sink
-"""What `buffer=` takes besides a URL: a config that opens one, a queue, or a sink."""
+"""What the option `buffer` takes besides a URL: a config that opens one, a queue, or a sink."""

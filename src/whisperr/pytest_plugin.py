@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from .dev import LocalServer
     from .testing import Events
 
+__all__ = ["whisperr_events", "whisperr_server"]
 
 _KEYLESS: pytest.StashKey[Callable[[], bool] | None] = pytest.StashKey()
 

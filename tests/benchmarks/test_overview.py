@@ -29,16 +29,16 @@ class TestOverview:
     def test_the_first_sentence_is_what_a_call_takes_beside_encoding(self) -> None:
         first, second, third, last = to_overview_lines(self.CASES)
         assert "takes 3.51 µs**, and 99 of 100 take at most 9.0 µs" in first
-        assert "1.24 times `json.dumps` of the same properties" in first
+        assert "The median is 1.24 times `json.dumps` of the same properties" in first
         assert "becomes 3.0 % slower**" in second
-        assert "(with other packages 11.0 to 220 %)" in second
+        assert "(with other packages, 11.0 to 220 %)" in second
         assert "4.0 µs with SQLite (70,000 events per s delivered)" in third
-        assert "No event of whisperr was lost" in last
+        assert "whisperr lost no event and delivered none twice" in last
 
     def test_a_lost_event_is_said(self) -> None:
         rows = {OURS: {"lost": [0.0, 2.0], "doubled": [1.0]}, "Sentry": {"lost": [9.0]}}
         cases = {"burst": to_table(**rows)}
-        assert "**3 events of whisperr were lost or doubled" in to_overview_lines(cases)[-1]
+        assert "**3 events of whisperr were lost or duplicated" in to_overview_lines(cases)[-1]
 
     def test_the_table_of_costs_has_a_row_for_each_buffer_that_was_measured(self) -> None:
         results = {

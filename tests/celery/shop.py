@@ -17,5 +17,5 @@ connect(
     resolve_user=from_argument("user_id"),
     flush_after_task=float(os.environ.get("FLUSH_AFTER_TASK", "0")) or None,
 )
-if "WITHOUT_THE_DOOR" in os.environ:
+if "WITHOUT_SIGNAL" in os.environ:
     signals.worker_process_shutdown.receivers = []

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.hosted import BOUND, EXAMPLES, Hosted
+from whisperr import Whisperr
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
@@ -103,11 +104,26 @@ def test_a_flush_after_each_task_leaves_nothing_for_a_kill(
     assert sorted(str(a.user) for a in arrivals) == [f"user_{n}" for n in range(TASKS)]
 
 
+def test_events_in_a_sqlite_file_survive_a_killed_worker_and_another_process_delivers_them(
+    server: LocalServer, tmp_path: Path
+) -> None:
+    queue_tasks(tmp_path)
+    url = f"sqlite:///{tmp_path}/whisperr.db"
+    with worker(server, tmp_path, "-P", "prefork", "-c", 2, WHISPERR_BUFFER=url) as host:
+        host.wait_for_output(rf"(?s)(?:succeeded in.*){{{TASKS}}}")
+    # The end of the block killed all of them, and none had delivered.
+    assert server.arrivals() == []
+    with Whisperr("wrk_test", base_url=server.url, buffer=url, flush_interval=0.1) as other:
+        other.track("user_6", "export_failed")
+        arrivals = server.wait(TASKS + 1, timeout=BOUND)
+    assert sorted(str(a.user) for a in arrivals) == [f"user_{n}" for n in range(TASKS + 1)]
+
+
 def test_without_the_integration_a_pool_process_loses_what_is_queued(
     server: LocalServer, tmp_path: Path
 ) -> None:
     queue_tasks(tmp_path)
-    with worker(server, tmp_path, "-P", "prefork", "-c", 2, WITHOUT_THE_DOOR="1") as host:
+    with worker(server, tmp_path, "-P", "prefork", "-c", 2, WITHOUT_SIGNAL="1") as host:
         host.wait_for_output(rf"(?s)(?:succeeded in.*){{{TASKS}}}")
         host.stop()
     assert server.arrivals() == []

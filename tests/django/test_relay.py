@@ -170,7 +170,7 @@ def test_the_migration_is_that_of_the_models() -> None:
 
 
 def test_the_table_of_its_options_has_the_defaults_of_the_code() -> None:
-    page = (Path(__file__).parents[2] / "docs" / "delivery" / "durability.md").read_text("utf-8")
+    page = (Path(__file__).parents[2] / "docs" / "delivery" / "outboxes.md").read_text("utf-8")
     rows = re.findall(r"^\| `(--[a-z]+)[^`]*` \| ?`?([0-9.]*)`? \|", page, re.MULTILINE)
     parser = Command().create_parser("manage.py", "whisperr_relay")
     given = vars(parser.parse_args([]))

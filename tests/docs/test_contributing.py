@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.docs.page import ROOT, get_blocks, get_text
-from whisperr import InvalidEvent, Whisperr, __version__
+from whisperr import InvalidEvent, Whisperr
 from whisperr._cli.main import main
 from whisperr._events.identify import encode_identify
 from whisperr.dev import LocalServer
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PAGE = get_text("CONTRIBUTING.md")
+AGENTS = get_text("AGENTS.md")
 PROJECT = get_text("pyproject.toml")
 SOURCE = ROOT / "src" / "whisperr"
 # One value for each parameter of `identify` after the user.
@@ -71,7 +72,7 @@ def test_the_map_names_every_module() -> None:
 
 
 def test_every_path_that_is_named_exists() -> None:
-    paths = re.findall(r"`([\w./-]+(?:\.(?:py|md|toml|txt|js)|/)|tests/\w+)`", PAGE)
+    paths = re.findall(r"`([\w./-]+(?:\.(?:py|md|toml|txt|js)|/)|tests/\w+)`", PAGE + AGENTS)
     assert len(paths) > 50
     for path in set(paths) - {"dist/"}:  # which a build makes
         assert (ROOT / path).exists() or (SOURCE / path).exists(), path
@@ -79,12 +80,16 @@ def test_every_path_that_is_named_exists() -> None:
 
 def test_every_make_target_that_is_named_exists() -> None:
     makefile = get_text("Makefile")
-    text = "\n".join([*get_blocks("README.md", "console"), PAGE])
+    text = "\n".join([*get_blocks("README.md", "console"), PAGE, AGENTS])
     named = set(re.findall(r"^ *make ([a-z-]+)|`make ([a-z-]+)", text, re.MULTILINE))
     targets = {first or second for first, second in named}
     assert {"demo", "test", "check"} <= targets
     for target in targets:
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_the_rules_for_agents_fit_in_40_lines() -> None:
+    assert len(AGENTS.splitlines()) <= 40
 
 
 def to_wrong(value: Any) -> Any:
@@ -209,8 +214,3 @@ def test_the_versions_of_django_are_those_of_the_matrix() -> None:
     lowest = re.search(r'^django = \["django>=(.+)"\]', PROJECT, re.MULTILINE)
     assert lowest is not None
     assert lowest[1] == next(iter(matrix))
-
-
-def test_the_changelog_has_the_version_of_the_package() -> None:
-    headings = re.findall(r"^## \[(.+?)\]", get_text("CHANGELOG.md"), re.MULTILINE)
-    assert headings[:2] == ["Unreleased", __version__]

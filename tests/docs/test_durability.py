@@ -43,10 +43,6 @@ def test_every_block_of_python_runs_in_order(
         for client in clients:
             assert client.stats().problem is None
             assert client.shutdown() is True
-        assert (names["WHISPERR_BUFFER"], names["INSTALLED_APPS"]) == (
-            "django",
-            ["whisperr.django"],
-        )
         assert len(clients) == 5
         assert len(server.arrivals(status="accepted")) == len(clients) + 1
         assert (tmp_path / "whisperr.db").exists()

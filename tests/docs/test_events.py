@@ -59,8 +59,9 @@ class Text:
 # A value for each row of the table, and what it becomes.
 VALUES: dict[str, list[tuple[Any, Any]]] = {
     "the same": [(value, value) for value in ("é", 1, 1.5, True, None, {"a": [1]}, [1, {}])],
-    "RFC 3339 with its offset; without one if it is naive": [
+    "RFC 3339 with its offset, `Z` for UTC; a naive one has no offset": [
         (MOMENT, "2026-06-14T12:00:00+02:00"),
+        (MOMENT.astimezone(timezone.utc), "2026-06-14T10:00:00Z"),
         (MOMENT.replace(tzinfo=None), "2026-06-14T12:00:00"),
     ],
     "ISO 8601": [(date(2026, 6, 14), "2026-06-14"), (time(12, 30), "12:30:00")],

@@ -162,6 +162,8 @@ RUN_BY = {
     "docs/billing/events.md": "tests/docs/test_pasted.py",
     "docs/frameworks/django.md": "tests/django/test_page.py",
     "docs/delivery/durability.md": "tests/docs/test_durability.py",
+    "docs/delivery/metrics.md": "tests/docs/test_metrics.py",
+    "docs/delivery/outboxes.md": "tests/docs/test_outboxes.py",
     "docs/start/events.md": "tests/docs/test_pasted.py",
     "docs/delivery/extending.md": "tests/docs/test_extending.py",
     "docs/develop/local-server.md": "tests/docs/test_local_development.py",
@@ -170,7 +172,9 @@ RUN_BY = {
     "docs/trouble/privacy.md": "tests/docs/test_privacy.py",
     "docs/delivery/processes.md": "tests/docs/test_processes.py",
     "docs/trouble/proxies.md": "tests/docs/test_proxies.py",
+    "docs/frameworks/other-hosts.md": "tests/docs/test_other_hosts.py",
     "docs/frameworks/queues.md": "tests/task_queues/test_queues.py",
+    "docs/start/quickstart.md": "tests/docs/test_quickstart.py",
     "docs/develop/testing.md": "tests/docs/test_testing.py",
 }
 

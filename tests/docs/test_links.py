@@ -10,7 +10,8 @@ from tests.docs.page import PAGES, ROOT, get_text
 
 
 def get_anchors(text: str) -> set[str]:
-    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    prose = re.sub(r"^(```+).*?^\1", "", text, flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", prose, re.MULTILINE)
     return {re.sub(r"[^\w -]", "", title).strip().lower().replace(" ", "-") for title in headings}
 
 
@@ -32,4 +33,4 @@ def test_every_page_can_be_reached_from_the_readme() -> None:
         for target in re.findall(r"\]\(([^)#:]+\.md)[)#]", get_text(page)):
             path = ((ROOT / page).parent / target).resolve().relative_to(ROOT).as_posix()
             found |= {path} - reached
-    assert reached == set(PAGES)
+    assert reached == set(PAGES) - {"docs/404.md"}

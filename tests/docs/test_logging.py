@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 import threading
@@ -14,7 +13,6 @@ import pytest
 from tests.docs.page import ROOT, get_blocks, get_names, get_rows, get_text, paste
 from tests.docs.pasted import run, run_python
 from whisperr import Whisperr
-from whisperr._delivery.accounting import _DROPPED, _NEVER_ACCEPTED, Stats
 from whisperr._delivery.pool import THREAD_NAME
 from whisperr._delivery.reporter import ANONYMOUS_INTERVAL, INTERVAL
 from whisperr.dev import LocalServer
@@ -32,39 +30,9 @@ BAD = '\nwhisperr.track("ada", "Payment Failed")\n'
 PLAIN = f"from whisperr import Whisperr\n\nwhisperr = Whisperr(){BAD}"
 
 
-def get_literals(name: str) -> set[str]:
-    """Return the values of a Literal of `whisperr.errors`, which exists for type checkers only."""
-    tree = ast.parse((ROOT / "src/whisperr/errors.py").read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == name:
-            return {n.value for n in ast.walk(node.value) if isinstance(n, ast.Constant)}  # type: ignore[misc]  # strings
-    raise LookupError(name)
-
-
-def test_the_table_has_every_type_and_reason_that_is_reported() -> None:
-    rows = [row for row in REPORTS if len(row) == 4]
-    types = {name for row in rows for name in get_names(row[0])}
-    reasons = {name for row in rows for name in get_names(row[1])}
-    assert types == get_literals("ErrorType")
-    assert reasons == get_literals("Reason") - {"vetoed"}  # which the caller wanted
-    assert "counted in `stats()` as `vetoed`" in get_text(PAGE)
-
-
-def test_what_becomes_of_events_is_that_of_the_accounting() -> None:
-    for kind, reason, _, events in (row for row in REPORTS if len(row) == 4):
-        names = get_names(reason)
-        if not names or kind != "`dropped`":
-            assert events == "kept"
-        else:
-            assert events == ("lost" if names[0] in _DROPPED else "never accepted"), names
-            assert names[0] in (*_DROPPED, *_NEVER_ACCEPTED)
-
-
 def test_the_fields_are_those_of_the_code() -> None:
     fields = {name for row in REPORTS if len(row) == 2 for name in get_names(row[0])}
     assert fields == {name.lstrip("_") for name in WhisperrError.__slots__}
-    counters = {name for row in get_rows(PAGE, "stats()") for name in get_names(row[0])}
-    assert counters == set(Stats.__slots__)
 
 
 def test_every_level_that_is_logged_is_in_the_table() -> None:

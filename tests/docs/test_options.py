@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from scripts.public_api import get_documented
 
 from tests.docs.page import ROOT, get_blocks, get_names, get_rows, get_text, paste
 from tests.docs.pasted import run
@@ -61,8 +63,9 @@ def test_a_setting_may_be_text() -> None:
 
 
 def test_every_option_is_in_the_help_of_the_client() -> None:
-    described = Whisperr.__doc__ or ""
-    assert [option.name for option in OPTIONS if f"`{option.name}`" not in described] == []
+    described = get_documented(inspect.getdoc(Whisperr) or "")
+    assert described == list(inspect.signature(Whisperr).parameters)
+    assert set(described) == {option.name for option in OPTIONS}
 
 
 def test_every_option_that_is_advised_exists() -> None:

@@ -19,12 +19,12 @@ PAGE = "docs/delivery/processes.md"
 ROWS = parse_rows(get_text(PAGE))
 # Where the versions of the table are pinned.
 PINNED = ("constraints.txt", "scripts/hosts/pins/hosts.txt", "scripts/hosts/pins/arq.txt")
-GUIDES = ("asgi", "celery", "django", "flask", "functions", "queues")
+GUIDES = ("asgi", "celery", "django", "flask", "functions", "other-hosts", "queues")
 # What the code of a guide adds, as a section of the page.
 PROVIDED = {"asgi": LIFESPAN, "celery": "Celery", "queues": "RQ"}
 # The rows of the guides, each with the hosts of the table that it is about.
 CLAIMS: dict[tuple[str, str], tuple[str, ...]] = {
-    ("asgi", "uvicorn, also with `--workers`, and as the worker class of gunicorn"): (
+    ("asgi", "uvicorn, also with `--workers` and as gunicorn's worker class"): (
         "uvicorn",
         "uvicorn, `--workers 2`",
         "gunicorn, `uvicorn_worker.UvicornWorker`",
@@ -46,6 +46,26 @@ CLAIMS: dict[tuple[str, str], tuple[str, ...]] = {
     ),
     ("flask", "`flask run`, waitress"): ("`flask run`", "waitress", "`waitress-serve`"),
     ("flask", "any"): (),
+    ("other-hosts", "a script, a cron job"): ("a plain program",),
+    ("other-hosts", "gunicorn (sync, gthread, gevent), granian"): (
+        "gunicorn, `sync`",
+        "gunicorn, `gthread`",
+        "gunicorn, `gevent`",
+        "granian, WSGI",
+    ),
+    ("other-hosts", "waitress"): ("waitress", "`waitress-serve`"),
+    ("other-hosts", "aiohttp (`web.run_app`), Sanic"): (
+        "aiohttp, `web.run_app`",
+        "Sanic, `--workers 2`",
+        "Sanic, `--single-process`",
+    ),
+    ("other-hosts", "Tornado, APScheduler's `AsyncIOScheduler`"): (
+        "Tornado",
+        "APScheduler, `AsyncIOScheduler`",
+    ),
+    ("other-hosts", "APScheduler's `BlockingScheduler`"): ("APScheduler, `BlockingScheduler`",),
+    ("other-hosts", "APScheduler's `BackgroundScheduler`"): ("APScheduler, `BackgroundScheduler`",),
+    ("other-hosts", "any"): (),
     ("queues", "RQ, `DeliveringWorker`"): ("RQ",),
     ("queues", "Dramatiq"): ("Dramatiq",),
     ("queues", "Huey, processes or threads"): ("Huey, threads", "Huey, processes"),

@@ -26,6 +26,7 @@ README = get_text("README.md")
 LONGEST = 120  # lines: what does not fit has a page of its own
 # Pages whose commands no other test reads.
 COMMANDS = ["README.md", *(page for page in PAGES if page.endswith(("options.md", "proxies.md")))]
+COMMANDS += ["docs/start/quickstart.md"]
 
 
 def test_it_is_short() -> None:
@@ -69,9 +70,9 @@ EXHAUSTED, AUTH = (to_range(partial(get_pause, kind)) for kind in ("retry_exhaus
 LONGEST_PAUSE = f"{get_pause('retry_exhausted', lambda: 1.0):g}"
 # What each page says about waits, with the figures of the code.
 FIGURES = {
-    "README.md": [
-        f"after {FIRST}, {SECOND}, {THIRD} … up to {MOST[-1]} seconds",
-        f"the time of `Retry-After`, up to {MOST_ASKED} seconds",
+    "docs/delivery/promises.md": [
+        f"{FIRST} second, then {SECOND}, {THIRD}, up to {MOST[-1]} seconds",
+        f"the time of `Retry-After` up to {MOST_ASKED} seconds",
         f"delivery pauses: {EXHAUSTED} seconds, or {AUTH} for a refused key",
     ],
     "docs/reference/glossary.md": [

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from whisperr import InvalidEvent
 from whisperr._events.general import MAX_DEPTH, MAX_VALUES, GeneralEncoder
-from whisperr._events.levels import _MARK, LevelEncoder
+from whisperr._events.levels import _PLACEHOLDER, LevelEncoder
 from whisperr._events.to_json import to_json
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def test_nearly_no_kind_of_value_is_left_to_the_general_encoder(leaf: Any) -> No
 
 
 @pytest.mark.parametrize(
-    "word", ["NaN", "Infinity", "-Infinity", _MARK, f'"{_MARK}"', "\0", "null"]
+    "word", ["NaN", "Infinity", "-Infinity", _PLACEHOLDER, f'"{_PLACEHOLDER}"', "\0", "null"]
 )
 def test_strings_are_not_taken_for_what_stands_for_a_number(word: str) -> None:
     for more in ([], [Decimal("1.0")], [math.nan], [-math.inf, Decimal("1.0"), math.nan, math.inf]):

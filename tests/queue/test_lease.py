@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from whisperr._queue.sqlite.rows import State
-from whisperr._queue.store import LONGEST_CLAIM, get_lease_end, get_rest
+from whisperr._queue.store import LONGEST_CLAIM, get_claim_wait, get_lease_end
 
 ME, OTHER = 1, 2
 
@@ -46,11 +46,11 @@ class TestLease:
 
 class TestRest:
     def test_it_is_short_at_first_and_grows_to_half_a_second(self) -> None:
-        rests = [get_rest(misses, 60.0) for misses in range(8)]
+        rests = [get_claim_wait(misses, 60.0) for misses in range(8)]
         assert rests == [0.02, 0.04, 0.08, 0.16, 0.32, 0.5, 0.5, 0.5]
 
     def test_it_is_never_longer_than_the_lease(self) -> None:
-        assert get_rest(7, 0.3) == 0.3
+        assert get_claim_wait(7, 0.3) == 0.3
 
     def test_a_very_long_wait_stays_bounded(self) -> None:
-        assert get_rest(1_000_000, 60.0) == 0.5
+        assert get_claim_wait(1_000_000, 60.0) == 0.5

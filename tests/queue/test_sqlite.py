@@ -37,7 +37,7 @@ def processes(tmp_path: Path) -> Iterator[SQLiteProcesses]:
     made.close_all()
 
 
-def get_rest(queue: LeasedQueue) -> float:
+def get_claim_wait(queue: LeasedQueue) -> float:
     """Return how long another process keeps this one from claiming."""
     with pytest.raises(NotNow) as caught:
         queue.claim(10)
@@ -52,14 +52,14 @@ class TestLease:
         a, b = processes.start(), processes.start()
         put(a, 1)
         a.claim(10)
-        assert [get_rest(b) for _ in range(6)] == [0.02, 0.04, 0.08, 0.16, 0.32, 0.5]
+        assert [get_claim_wait(b) for _ in range(6)] == [0.02, 0.04, 0.08, 0.16, 0.32, 0.5]
 
     def test_it_lasts_to_the_second(self, processes: SQLiteProcesses) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1)
         a.claim(10)
         processes.now += LEASE - 1
-        assert get_rest(b) <= 0.5
+        assert get_claim_wait(b) <= 0.5
         processes.now += 1
         assert to_numbers(b.claim(10)) == [1]
 
@@ -69,7 +69,7 @@ class TestLease:
         a.claim(10)
         assert a.extend(60)
         processes.now += 64
-        get_rest(b)
+        get_claim_wait(b)
         processes.now += 1
         assert to_numbers(b.claim(10)) == [1]
 
@@ -90,7 +90,7 @@ class TestLease:
         put(a, 1)
         a.claim(10)
         assert a.extend(1e9)
-        get_rest(b)
+        get_claim_wait(b)
         processes.now += LONGEST_CLAIM
         assert to_numbers(b.claim(10)) == [1]
 

@@ -14,7 +14,7 @@ from whisperr._secret import Secret
 from whisperr.errors import StoreError
 
 from .backlog import NOTHING, Backlog, add_logs, inspect_backlog, inspect_dead_letters
-from .findings import Finding, find, to_count, to_milliseconds, to_size
+from .findings import Finding, find, to_milliseconds, to_size
 from .log import inspect_log
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ def _inspect_set_aside(buffer: RedisBuffer, rejected: int) -> Finding:
         return Finding("set aside", "ok", "nothing")
     key = get_key(buffer.streams[0], "rejected")
     command = f"redis-cli {_get_place(buffer)} XRANGE '{key}' - +"
-    count = to_count(rejected, "entry").replace("entrys", "entries")
+    count = "1 entry" if rejected == 1 else f"{rejected:,} entries"
     text = f"{count} in {get_key(buffer.stream, 'rejected')}"
     return find("set_aside", text, store=f"the stream {buffer.stream}", command=command)
 

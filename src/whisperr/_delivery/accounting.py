@@ -1,10 +1,10 @@
-"""What happens to every event: counted, and where events are lost, reported by the same call.
+"""Counts the fate of every event; the call that counts a loss also reports it.
 
 Invariant: accepted = delivered + dropped + held, at every moment.
 
-Threads: any, also from a signal handler. The lock, which is the reporter's, is re-entrant and held
-for a few instructions; no call happens between the reading and the writing of a count. The queue
-counts what every `track()` puts, so that no interruption can come between the two.
+Threads: any, even in a signal handler. The lock, which is the reporter's, is re-entrant and held
+for a few instructions; no call happens between reading and writing a count. The queue itself counts
+the events that `track()` puts, so that no interruption can separate the two.
 """
 
 from __future__ import annotations
@@ -42,38 +42,43 @@ _DROPPED: tuple[Reason, ...] = (
     "lost_in_store",
 )
 _REASONS: tuple[Reason, ...] = (*_NEVER_ACCEPTED, *_DROPPED)
-# Outcomes that this version does not know are counted under their names, up to so many.
+# Outcomes that only a newer version knows are counted under their names, up to this many reasons.
 _MOST_REASONS = 30
 _LONGEST_REASON = 40
-# Accepted events that are larger than the whole queue: the queue never held and counted them.
+# Accepted events that are larger than the whole queue, which never held or counted them.
 _LARGER_THAN_QUEUE = "larger_than_queue"
 _END_FIRST = "let requests and transactions end before the client is shut down"
 
 
 class Stats(Frozen):
-    """What one client did in this process so far; accepted = delivered + dropped + held.
+    """What one client did in this process so far: accepted = delivered + dropped + held.
 
-    Made from counters, without any I/O. With an outbox another process delivers, so that
-    what was accepted stays `held` here.
+    It is made from counters, without any I/O. Events and identifies count alike. With an outbox a
+    relay delivers, so that what was accepted stays `held` here.
 
-    - `accepted`, `delivered`, `held`: events and identifies, counted. Those that wait for their
-      user or for a commit are accepted and held; they leave both again when there is no user, or
-      no commit.
-    - `dropped`: accepted ones that are gone, by reason (`"queue_full"`, `"rejected"`,
-      `"refused_in_batch"`, `"too_large"`, `"expired"`, `"shutdown"`, `"lost_in_store"`; in a store
-      that a newer version uses too, also a reason of that version).
-    - `not_accepted`: calls that became no event, by reason (`"invalid"`, `"vetoed"`, `"closed"`,
-      `"not_stored"`).
-    - `held_bytes`: what waiting events take, in bytes; with a shared buffer those of all.
-    - `stored`: events in a durable buffer or its log, those of all processes, as last seen; 0 for
-      a buffer in memory and for an outbox, whose table its commands count.
-    - `unstored`: events that a durable buffer has in the memory of this process only: on their way
-      to a Redis without a log, or because the store and the log cannot be used.
-    - `requests`, `retries`: requests made, and those of them that repeated a failed one.
-    - `state`: `"running"`, `"paused"` (after giving up; a flush or time ends it), `"closed"`,
-      `"disabled"`.
-    - `problem`: why the last attempt failed, in one line; None after a success. Also what could not
-      be read of a success.
+    Attributes:
+        accepted: Events that the client took. Those that wait for their user or for a commit are
+            accepted and held; without a user or a commit they leave both again.
+        delivered: Events that the server has.
+        dropped: Accepted events that are lost, by reason: `"queue_full"`, `"rejected"`,
+            `"refused_in_batch"`, `"too_large"`, `"expired"`, `"shutdown"` or `"lost_in_store"`. A
+            store that a newer version also uses may add reasons of that version.
+        held: Events that wait or are being sent.
+        held_bytes: Bytes that waiting events take; with a shared buffer those of all processes.
+        not_accepted: Calls that became no event, by reason: `"invalid"`, `"vetoed"`, `"closed"` or
+            `"not_stored"`.
+        problem: Why the last attempt failed, in one line, or what could not be read of a success;
+            None after a success.
+        requests: Requests that were made.
+        retries: Those requests that repeated a failed one.
+        state: `"running"`; `"paused"` after giving up, until a flush or until the pause is over;
+            `"closed"`; or `"disabled"`.
+        stored: Events in a durable buffer and its log, of all processes, as last seen; 0 for a
+            buffer in memory, and for an outbox, whose commands count its table.
+        unstored: Events of a durable buffer that only the memory of this process has: on their way
+            to a Redis without a log, or because neither store nor log can be used.
+
+    .. versionadded:: 1.0
     """
 
     __slots__ = (
@@ -126,9 +131,9 @@ class Stats(Frozen):
 
 
 class ClientAccounting:
-    """The counts of one client in one process, and the one place where losses are reported.
+    """The counts of one client in one process, and the only place where losses are reported.
 
-    `reporter` emits what was reported.
+    `reporter` emits the reports.
     """
 
     __slots__ = (
@@ -150,7 +155,7 @@ class ClientAccounting:
         self._store_problem: str | None = None
         self._is_unclear = False
         self._counter = itertools.count()
-        # Count one event that a sink, or a queue that does not count, has taken. One step in C.
+        # Counts an event accepted by a sink or by a queue that does not count. One step in C.
         self.accept = self._counter.__next__
         self.delivered = 0
         self.dropped: dict[str, int] = dict.fromkeys((*_REASONS, _LARGER_THAN_QUEUE), 0)
@@ -159,7 +164,7 @@ class ClientAccounting:
 
     def get_accepted(self, queued: int) -> int:
         """Return how many events were accepted, `queued` of them counted by the queue."""
-        # Only the text of the counter, `count(7)`, can be read.
+        # The counter can be read only through its text, `count(7)`.
         counted = int(repr(self._counter)[len("count(") : -1])
         return queued + counted + self.dropped[_LARGER_THAN_QUEUE]
 
@@ -168,19 +173,19 @@ class ClientAccounting:
         gone = sum(n for why, n in self.dropped.items() if why not in _NEVER_ACCEPTED)
         return self.get_accepted(queued) - self.delivered - gone
 
-    # -- what the client and the scheduler count
+    # -- called by the client and the scheduler
 
     def not_accepted(self, reason: Reason, message: str, interval: float = INTERVAL) -> None:
-        """Count and report a call that became no event; `interval` as in `Reporter.add`."""
+        """Count and report a call that did not become an event; `interval` as in `Reporter.add`."""
         tally = Tally(self.dropped, reason, 1)
         self.reporter.add("dropped", message, reason, tally=tally, interval=interval)
 
     def vetoed(self) -> None:
-        """Count an event that `before_send` did not want; that is no loss to report."""
+        """Count an event that `before_send` rejected, which is not reported as a loss."""
         self._count_dropped("vetoed", 1)
 
     def too_large(self, data: bytes, message: str) -> None:
-        """Count and report an event that was accepted and is larger than the whole queue."""
+        """Count and report an accepted event that is larger than the whole queue."""
         tally = Tally(self.dropped, _LARGER_THAN_QUEUE, 1)
         self.reporter.add("dropped", message, "too_large", None, 1, (data,), tally)
 
@@ -197,15 +202,14 @@ class ClientAccounting:
         hint: str = "",
         kept: str | None = None,
     ) -> None:
-        """Count the events of a request: delivered, but for the first `loss.count` of them.
+        """Count the events of a request: the first `loss.count` as lost, the others as delivered.
 
-        `hint`: what to do about the loss, where its reason alone does not say it. `kept`: as in
-        `lost`.
+        `hint`: what to do about the loss; "" if its reason says that. `kept`: as in `lost`.
         """
         lost = 0 if loss is None else loss.count
         self._deliver(count_own(part[lost:]))
         if loss is not None:
-            # A 202 does not say which events it refused, unless it refused all of them.
+            # A 202 does not say which events were refused, unless all were.
             known = part if lost == len(part) else ()
             tally = Tally(self.dropped, loss.reason, count_own(part[:lost]))
             message, then = describe_kept(loss.message, hint, kept)
@@ -223,20 +227,20 @@ class ClientAccounting:
         *,
         quiet: bool = False,
     ) -> None:
-        """Report that delivery fails or pauses; `count` events wait, and `then` is their fate."""
+        """Report that delivery fails or pauses; `then`: the fate of the `count` waiting events."""
         self.reporter.add(type_, message, None, status, count, then=then, quiet=quiet)
 
     def recovered(self, peer: str, seconds: float) -> None:
-        """Log that delivery works again, for those who have read that it does not."""
+        """Log that delivery works again, after a report that it did not."""
         log("info", "delivering to %s again after %.0f s", peer, seconds)
 
     def unclear(self, message: str) -> None:
-        """Log that the server may have refused more than was counted; once, it may always be so."""
+        """Log, once, that the server may have refused more events than were counted."""
         if not self._is_unclear:
             self._is_unclear = True
             log("warning", "%s; %s", message, DOCTOR)
 
-    # -- what a queue counts: `protocols.Accounting`
+    # -- called by queues: `protocols.Accounting`
 
     def lost(
         self,
@@ -247,7 +251,7 @@ class ClientAccounting:
         *,
         kept: str | None = None,
     ) -> None:
-        """Count and report accepted events that are gone; events of other processes: report."""
+        """Report lost events; count those that this process accepted."""
         if events:
             tally = Tally(self.dropped, reason, count_own(events))
             message, then = describe_kept(message, "", kept)
@@ -256,18 +260,18 @@ class ClientAccounting:
             )
 
     def lost_from(self, leaving: list[bytes], reason: Reason, message: str) -> None:
-        """Do what `lost` does, and empty the list in the same step: nothing is counted twice."""
+        """Do what `lost` does, and empty the list in the same step, so that none counts twice."""
         events = leaving[:]
         if events:
             tally = Tally(self.dropped, reason, count_own(events), leaving)
             self.reporter.add("dropped", message, reason, None, len(events), events, tally)
 
     def overflowed(self, events: list[bytes]) -> None:
-        """Count and report the oldest events, which a full queue in memory has given up."""
+        """Count and report the oldest events, which a full queue in memory has dropped."""
         self.lost_from(events, "queue_full", QUEUE_FULL)
 
     def lost_deferred(self, count: int, reason: Reason, message: str) -> None:
-        """Count and report events that were lost while they waited outside of the queue."""
+        """Count and report deferred events, which were lost while they waited outside the queue."""
         tally = Tally(self.dropped, reason, count)
         then = _END_FIRST if reason == "shutdown" else ""
         self.reporter.add("dropped", message, reason, count=count, tally=tally, then=then)
@@ -280,16 +284,16 @@ class ClientAccounting:
             self._count_dropped(self._to_reason(outcome), count)
 
     def lost_in_store(self, own: int, message: str, others: int = 0) -> None:
-        """Count `own` events that are gone from a store or damaged there; report all of them."""
+        """Count `own` events that disappeared or were damaged in a store; report `others` too."""
         tally = Tally(self.dropped, "lost_in_store", own)
         self.reporter.add("dropped", message, "lost_in_store", count=own + others, tally=tally)
 
     def not_durable(self, message: str, count: int) -> None:
-        """Report that so many events are kept in memory only."""
+        """Report that `count` events are kept in memory only."""
         self.reporter.add("not_durable", message, count=count)
 
     def store_problem(self, problem: str | None) -> None:
-        """Keep what is wrong with the store; None when it works again."""
+        """Set what is wrong with the store, for `stats`; None if it works again."""
         self._store_problem = problem
 
     def stats(
@@ -301,15 +305,15 @@ class ClientAccounting:
         count_queued: Callable[[], int] = int,
         deferrals: Deferrals | None = None,
     ) -> Stats:
-        """Return the counts of one moment, with those of events that wait outside of the queue.
+        """Return the counts of one moment, deferred events included.
 
-        `stored`: how many events are in a store, and how many in memory on their way there.
-        `count_queued`: how many events the queue counted.
+        `stored`: how many events are in a store, and how many in memory on their way to it.
+        `count_queued`: returns how many events the queue counted.
         """
         with self._lock:
             delivered, counts = self.delivered, dict(self.dropped)
             requests, retries = self.requests, self.retries
-            # Last: it counts on, and nothing may end before it began.
+            # Read last: it may grow meanwhile, and must not be less than what has ended.
             accepted = self.get_accepted(count_queued())
             counts["too_large"] += counts.pop(_LARGER_THAN_QUEUE)
             if deferrals is not None:
@@ -333,7 +337,7 @@ class ClientAccounting:
         )
 
     def _to_reason(self, outcome: str) -> str:
-        """Return the reason to count for an outcome in a store: one it may have, or damage."""
+        """Return the reason to count for an outcome in a store; "lost_in_store" if invalid."""
         known = outcome in _DROPPED
         if not known and outcome not in _NEVER_ACCEPTED and len(outcome) <= _LONGEST_REASON:
             known = outcome.isidentifier() and outcome.islower()
@@ -346,6 +350,6 @@ class ClientAccounting:
             self.delivered += count
 
     def _count_dropped(self, reason: str, count: int) -> None:
-        self.dropped.setdefault(reason, 0)  # a newer version may have stored another reason
+        self.dropped.setdefault(reason, 0)  # a newer version may have stored a new reason
         with self._lock:
             self.dropped[reason] += count

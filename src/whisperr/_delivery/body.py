@@ -1,8 +1,8 @@
-"""Reads the body of an answer: what it says about a batch, as far as it can be trusted.
+"""Parses the body of an answer: what it says about a batch, as far as it can be trusted. Pure.
 
-The usual answer is a flat object of a few members, and is read here. `json` reads all others: its
-import waits several times for the interpreter lock where the main thread computes, and few
-processes need it otherwise before they send. Pure.
+The usual answer is a flat object with few members, which this module parses itself. `json` parses
+all others. Importing it waits for the interpreter lock several times while the main thread
+computes, and few processes need it otherwise before they send.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ _MOST_DIGITS = 15
 
 
 def parse_object(body: bytes) -> Members | None:
-    """Return the members of a JSON object; None when the body is something else."""
+    """Return the members of a JSON object; None if the body is anything else."""
     flat = _parse_flat(body)
-    if flat is not None or b"{" not in body:  # an object has one in any encoding of Unicode
+    if flat is not None or b"{" not in body:  # every encoding of Unicode has this byte for "{"
         return flat
     try:
         answer = json_loads()(body)
-    except (ValueError, RecursionError, ImportError) as error:  # the files of Python may be gone
+    except (ValueError, RecursionError, ImportError) as error:  # Python's files may be gone
         if belongs_to_caller(error):
             raise
         return None
@@ -42,13 +42,13 @@ def parse_object(body: bytes) -> Members | None:
 
 
 def get_rejected(members: Members | None) -> int:
-    """Return `rejected` of a 202: how many events of the batch failed the check of their shape."""
+    """Return `rejected` of a 202: how many events of the batch failed validation."""
     value = None if members is None else members.get("rejected")
     return value if isinstance(value, int) and value > 0 and value is not True else 0
 
 
 def get_error_code(members: Members | None) -> str | None:
-    """Return the server's error code when it is one word: free text may repeat a payload."""
+    """Return the server's error code if it is one word: free text may repeat a payload."""
     for name in ("code", "error"):
         value = None if members is None else members.get(name)
         if isinstance(value, str) and _is_code(value):
@@ -57,7 +57,7 @@ def get_error_code(members: Members | None) -> str | None:
 
 
 def is_page(answer: Answer) -> bool:
-    """Return whether an answer is a page for people: of a captive portal, or of a wrong address."""
+    """Return whether an answer is a web page, as from a captive portal or a wrong address."""
     if not answer.body:
         return False
     kind = answer.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -74,11 +74,11 @@ def _is_code(text: str) -> bool:
 
 
 def _parse_flat(body: bytes) -> Members | None:
-    """Return the members of an object of plain strings, small numbers, and true, false and null.
+    """Return the members of an object of plain strings, small numbers, true, false and null.
 
-    None for whatever else it is, also when that is valid. Each piece between two commas must be
-    a name and a value, with all the quotation marks they need and no other: so no comma and no
-    colon inside a string is ever taken for one between members.
+    Return None for anything else, even if it is valid. Each piece between two commas must be a name
+    and a value with exactly the quotation marks that they need. So a comma or a colon inside a
+    string is never read as a separator.
     """
     if len(body) > _MOST_FLAT_BYTES or not body.isascii() or b"\\" in body:
         return None
@@ -103,7 +103,7 @@ def _parse_flat(body: bytes) -> Members | None:
 
 
 def _is_plain(text: str) -> bool:
-    """Return whether this is one string of JSON, without an escape or a control character."""
+    """Return whether this is one JSON string without escapes or control characters."""
     return (
         len(text) > 1
         and text[0] == text[-1] == '"'

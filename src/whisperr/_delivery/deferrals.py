@@ -1,13 +1,13 @@
-"""Events that wait outside of the queue: for their user, or for a commit.
+"""Counts deferred events: those that wait outside the queue for their user or for a commit.
 
-They are accepted and held like those of the queue, and share its bounds: one more is dropped when
-the queue and these together reach them. So they do not overflow the queue when their wait ends.
-A tenth of the bounds is theirs alone: while the service is away and the queue is full, the newest
-events still replace the oldest.
+They are accepted and held like the events of the queue, and share its bounds: a new one is dropped
+if the queue and the deferred events together reach a bound. So they do not overflow the queue when
+their wait ends. A tenth of the bounds is reserved for them. While the service is unreachable and
+the queue is full, the newest events thus still replace the oldest.
 
-Threads: any, also from a signal handler or a `__del__`. The lock is re-entrant and held for a few
-instructions; no call happens between the reading and the writing of a count, so that no
-interruption can leave an event counted that is not, or the other way round.
+Threads: any, even in a signal handler or a `__del__`. The lock is re-entrant and held for a few
+instructions. No call happens between reading and writing a count, so an interruption cannot make
+the counts wrong.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Deferred(Protocol):
-        """An event that waits; only `Deferrals` writes its `counted_bytes`, 0 at first."""
+        """A deferred event. `counted_bytes` is 0 at first, and only `Deferrals` writes it."""
 
         counted_bytes: int
 
@@ -31,12 +31,12 @@ _OWN_SHARE = 10
 
 
 class Deferrals:
-    """Counts the waiting events of one client in one process.
+    """Counts the deferred events of one client in one process.
 
     - `count`, `bytes`: of those that wait.
     - `lost`: how many were dropped while they waited.
 
-    `when_empty` is called when the last one's wait has ended.
+    `when_empty` is called when no event waits any more.
     """
 
     __slots__ = (
@@ -64,12 +64,12 @@ class Deferrals:
 
     @property
     def accepted(self) -> int:
-        """How many events were accepted, less those that have got into the queue since."""
+        """How many events were accepted and have not entered the queue since."""
         with self._lock:
             return self.count + self.lost
 
     def admit(self, event: Deferred, size: int, queued: int, queued_bytes: int) -> bool:
-        """Count an event of `size` bytes, unless that exceeds the bounds; then it is lost."""
+        """Count an event of `size` bytes; count it as lost and return False if there is no room."""
         with self._lock:
             events, size_in_all = self.count + 1, self.bytes + size
             fits = (
@@ -88,8 +88,8 @@ class Deferrals:
             return True
 
     def release(self, event: Deferred) -> bool:
-        """End the wait of an event; False when it has ended: it was released, or given up."""
-        # In the copy of a forked child the lock may be taken for ever.
+        """End the wait of an event; return False if it ended before, by `release` or `give_up`."""
+        # In a forked child the lock may be taken for ever.
         if self._process != get_process():
             return True
         with self._lock:
@@ -105,7 +105,7 @@ class Deferrals:
         return True
 
     def give_up(self) -> int:
-        """Lose all that waits, and admit nothing more; return how many events that were."""
+        """Count all waiting events as lost, and admit no more; return how many were lost."""
         with self._lock:
             given_up = self.count
             self._is_over = True

@@ -1,7 +1,7 @@
-"""Says in one line what came back from the server, or why nothing did, and what to do about it.
+"""Describes in one line what the server answered, or why no answer came, and what to do. Pure.
 
-Pure. Nothing of the body of an answer is repeated but an error code of one word: a server that
-echoes would put events into the log.
+Of an answer's body only an error code of one word is repeated: a server that echoes would put
+events into the log.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from whisperr._contract import Answer
 
     class Peer(Protocol):
-        """What sends the requests of a client, as far as messages need it."""
+        """The part of a transport that messages need."""
 
         @property
         def peer(self) -> str:
-            """What answered the last request: the host with its port, and the proxy."""
+            """The host and port that answered the last request, and the proxy if there is one."""
 
         @property
         def base_url(self) -> str:
@@ -45,17 +45,17 @@ _IN_PATHS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789_ABCDEFGHIJKLMNOPQRST
 
 
 class _Unknown:
-    """What is known of the server of a plugged-in transport."""
+    """The peer of a custom transport, whose server is unknown."""
 
     peer = "the server"
     base_url = "what the transport uses"
 
     def explain(self, error: Exception) -> Failure:
-        """Return why no answer came; a transport of other people may raise anything."""
+        """Return why no answer came; a custom transport may raise anything."""
         name = type(error).__name__
         try:
             text = f"{name}: {error}"
-        except Exception as another:  # the text of a foreign exception is foreign code
+        except Exception as another:  # a foreign exception's `__str__` is foreign code
             if belongs_to_caller(another):
                 raise
             text = name
@@ -67,7 +67,7 @@ NOTHING = Failure("no answer: the transport returned None", DOCTOR, AFTER_TWO)
 
 
 def describe(answer: Answer, outcome: str, code: str | None, peer: Peer, *, page: bool) -> Failure:
-    """Return what an answer that is no plain success was, with its error code if it has one.
+    """Return the description of an answer that is not a plain success, with its error code if any.
 
     `outcome` is its class; `page`: whether it is a web page, which the service never sends.
     """
@@ -97,9 +97,9 @@ def describe(answer: Answer, outcome: str, code: str | None, peer: Peer, *, page
 
 
 def _get_target(location: str) -> str:
-    """Return the target of a redirect as far as it may be shown: no user, no query.
+    """Return the target of a redirect without user and query.
 
-    A path with other characters than names have may repeat what was sent, and is left out.
+    A path with unusual characters may repeat what was sent, and is left out.
     """
     target = location.partition("#")[0].partition("?")[0].strip()
     start, mark, rest = target.partition("//")

@@ -1,6 +1,6 @@
-"""What keeps a batch from being sent until a moment; the table of `scheduler` says when.
+"""Holds: times until which no batch is sent. The table in `scheduler` explains the kinds. Pure.
 
-Pure. One caller at a time sets a hold; any thread may end or read them.
+Threads: one caller at a time sets holds; any thread may end or read them.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from whisperr._options import Config
 
-# The kinds of holds, the weakest first.
+# The kinds of holds, weakest first.
 PACE, PAUSE, RETRY, BLOCKED = range(4)
-_LARGE_EVENT_BYTES = 4096  # ten times a usual one; bytes are not looked at for every event
+_LARGE_EVENT_BYTES = 4096  # ten times a usual one; sizes are not checked for every event
 
 
 class Holds:
-    """Until when (monotonic, seconds) each kind of hold lasts."""
+    """The end (monotonic, seconds) of each kind of hold."""
 
     __slots__ = ("_until",)
 
@@ -23,7 +23,7 @@ class Holds:
         self._until = [0.0] * (BLOCKED + 1)
 
     def set(self, kind: int, until: float) -> None:
-        """Hold until then, whatever was set for this kind before."""
+        """Set the end of this kind of hold, replacing the former one."""
         self._until[kind] = until
 
     def end_below(self, kind: int) -> None:
@@ -31,16 +31,16 @@ class Holds:
         self._until[:kind] = [0.0] * kind
 
     def until(self, kind: int) -> float:
-        """Return until when holds of this kind last."""
+        """Return the end of this kind of hold."""
         return self._until[kind]
 
     def until_from(self, kind: int) -> float:
-        """Return until when holds of this kind or a stronger one last."""
+        """Return the latest end of this kind of hold and the stronger ones."""
         return max(self._until[kind:])
 
 
 def get_full_at(config: Config) -> int:
-    """Return how many waiting events end the pace: at half of a bound nothing may wait for it."""
+    """Return how many waiting events end the pace: a full batch, or half of a queue's bound."""
     return min(
         config.max_batch_size,
         config.max_queue_size // 2,

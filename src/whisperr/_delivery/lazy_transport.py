@@ -1,8 +1,8 @@
-"""The HTTP transport, imported when it is needed first: that costs more than all our imports.
+"""The HTTP transport, imported on first use, because that costs more than all our other imports.
 
-Where the process has imported what the transport needs of the standard library, it is imported at
-once. Elsewhere the files of the program may be gone by then: so its code is read at once, the
-delivery thread imports all else as soon as it starts, and what is missing is reported.
+If the process has already imported what the transport needs of the standard library, it is imported
+at once. If not, the program's files may be gone by its first use. So the transport's code is read
+at once, the delivery thread imports the rest when it starts, and a missing module is reported.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from whisperr._options import Config
 
 _TRANSPORT = "whisperr._http.transport"
-# What a request needs of ours, without what it needs of the standard library.
+# Our own modules that a request needs.
 HTTP_MODULES = (
     "connection",
     "connector",
@@ -49,15 +49,15 @@ class LazyTransport:
         if "socket" not in sys.modules:
             keep_code("whisperr._http", HTTP_MODULES)
             return
-        # As in most servers. What is missing is our own code only, and importing it here takes
-        # a millisecond; in the delivery thread each file waits for a main thread that computes.
+        # As in most servers. Only our own modules are missing, and importing them here takes a
+        # millisecond. In the delivery thread each import would wait for a busy main thread.
         try:
             import_kept(_TRANSPORT)
         except ImportError:  # reported by the request that needs it
             return
 
     def load(self) -> None:
-        """Import what a request needs."""
+        """Import all modules that a request needs."""
         import_kept(_TRANSPORT)
         if self._config.base_url.startswith("https:"):
             with first_use():
@@ -75,12 +75,12 @@ class LazyTransport:
 
     @property
     def peer(self) -> str:
-        """What answered the last request, as messages name it."""
+        """The host and port that answered the last request, for messages."""
         return UNKNOWN.peer if self._http is None else self._http.peer
 
     @property
     def base_url(self) -> str:
-        """Where requests are sent; it has no password."""
+        """The address of the service; it contains no password."""
         return self._config.base_url
 
     def explain(self, error: Exception) -> Failure:
@@ -97,7 +97,7 @@ class LazyTransport:
 
 
 def to_load(http: LazyTransport | None) -> Callable[[], None]:
-    """Return what imports all that delivery needs, while the files are there."""
+    """Return a function that imports all that delivery needs, while the files exist."""
 
     def load() -> None:
         try:

@@ -1,6 +1,6 @@
-"""The parts of one client in one process, put together: encoder, queue or sink, scheduler, thread.
+"""Assembles the parts of one client in one process: encoder, queue or sink, scheduler and thread.
 
-A forked child gets a new one: new locks, an empty memory queue (the parent still owns those
+A forked child gets a new pipeline: new locks, an empty memory queue (the parent still owns its
 events), a new connection, new message ids, and a new thread when needed.
 """
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from .accounting import State, Stats
     from .deferrals import Deferred
 
-# The last part of a shutdown is for reporting what could not be delivered.
+# The share of a shutdown's timeout that is reserved for reporting undelivered events.
 _SHARE_FOR_REPORTS = 0.05
 _MOST_FOR_REPORTS = 0.25  # seconds
 TOO_LARGE = "one event is larger than max_queue_bytes"
@@ -58,18 +58,18 @@ NEVER_SETTLED = "still waited for its user or a commit when the client was shut 
 
 
 class Pipeline:
-    """Takes encoded events, has them delivered, and reports. Belongs to one process."""
+    """Accepts encoded events, has them delivered, and reports. Belongs to one process."""
 
     def __init__(self, config: Config) -> None:
         self.process = get_process()
         self._config = config
-        self.max_bytes: int = config.max_queue_bytes  # of its events, wherever they wait
+        self.max_bytes: int = config.max_queue_bytes  # bound of its events, wherever they wait
         self._http = None if config.transport is not None else LazyTransport(config)
         self._transport: Transport = self._http or config.transport
         self.reporter = Reporter(config.on_error, _notify(ref(self)), debug=config.debug)
         self.accounting = ClientAccounting(self.reporter)
-        self._built = False  # what is reported while a queue is opened waits for the thread
-        # A sink is delivered by others: this process delivers from an empty queue, nothing.
+        self._built = False  # until then, reports wait for the thread
+        # Another process delivers a sink's events; then this process's queue stays empty.
         self.sink: Sink | None = None
         self.queue: Queue = MemoryQueue(
             config.max_queue_size, config.max_queue_bytes, self.accounting.overflowed
@@ -77,13 +77,13 @@ class Pipeline:
         self._shared: SharedQueue | None = None
         if config.buffer is not None:
             self._open(config.buffer)
-        # What counts an event that the queue has taken; None: a queue of ours counts it itself,
-        # unless the event is larger than this.
+        # Counts an accepted event; None if the queue counts it itself, as all of ours do for events
+        # up to `_largest`.
         self._count: Callable[[], object] | None = self.accounting.accept
         self._largest = 0
         if isinstance(self.queue, CountedQueue):
             self._count, self._largest = None, self.queue.largest
-        self._waiting = self.queue.__len__  # for every event: `len()` takes twice the time
+        self._waiting = self.queue.__len__  # called for every event; `len()` takes twice the time
         self._flush_explained = False
         self.encoder = EventEncoder(
             __version__,
@@ -97,7 +97,7 @@ class Pipeline:
         process_exit.register(self)
         check_host()
         self._built = True
-        # What a former process left, or what was reported while the queue was opened.
+        # There may be events of an earlier process, or reports from opening the queue.
         if len(self.queue) or self.reporter.due() is not None:
             self.thread.wake()
 
@@ -121,16 +121,16 @@ class Pipeline:
 
     @property
     def closing(self) -> bool:
-        """Whether no further event is accepted."""
+        """Whether the client accepts no more events."""
         return self.scheduler.closing
 
     @property
     def ended(self) -> bool:
-        """Whether everything is over, the last report included."""
+        """Whether delivery has ended and the last report was emitted."""
         return self.scheduler.ended and self.reporter.due() is None
 
     def put(self, data: bytes, call_site: str | None = None) -> bool:
-        """Accept one encoded event; False when it was not kept. `call_site` as in `reject`."""
+        """Accept one encoded event; return False if it was not kept. `call_site`: see `reject`."""
         if self.sink is not None:
             return self.put_into(self.sink, data, call_site)
         try:
@@ -150,12 +150,12 @@ class Pipeline:
         if len(data) > self._largest:
             self.accounting.too_large(data, TOO_LARGE)
             return False
-        # Maybe this one, too: other threads may have added as many as there may be meanwhile.
+        # This event may be among them, if other threads have filled the queue meanwhile.
         self.accounting.lost(dropped, "queue_full", QUEUE_FULL)
         return True
 
     def put_into(self, sink: Sink, data: bytes, call_site: str | None = None) -> bool:
-        """Put one event where another process takes it from; it is accepted when it is there."""
+        """Put one event into a sink, from which another process delivers; return as `put` does."""
         try:
             dropped = sink.put(data)
         except StoreError as error:
@@ -170,7 +170,7 @@ class Pipeline:
     def defer(self, event: Deferred, size: int) -> bool:
         """Accept an event that waits outside of the queue, for its user or a commit.
 
-        False when it was dropped: the bounds of the queue hold for both together.
+        Return False if it was dropped: the bounds apply to the queue and these events together.
         """
         size += EVENT_OVERHEAD_BYTES
         if self.deferrals.admit(event, size, len(self.queue), self.queue.held_bytes):
@@ -186,7 +186,7 @@ class Pipeline:
     def wait_for_deferred(self, deadline: float, waiting: Waiting | None = None) -> int:
         """Wait until no event waits for its user or a commit; return how many still do.
 
-        Not for a thread that would end such a wait itself.
+        A thread that must end such a wait itself must not call this.
         """
         if waiting is not None:
             waiting.when_given_up(self.thread.wake_waiting)
@@ -199,10 +199,10 @@ class Pipeline:
         return self.deferrals.count
 
     def reject(self, error: Exception, call: str, call_site: str | None = None) -> None:
-        """Count and report a call that became no event; a veto is counted and not reported.
+        """Count and report a call that did not become an event; a veto is only counted.
 
-        In strict mode an InvalidEvent is raised instead. `call_site` is where the call stands when
-        that is not on the stack any more.
+        In strict mode, raise an InvalidEvent instead. `call_site`: the place of the call if it is
+        not on the stack any more.
         """
         strict = self._config.strict if OVERRIDES.strict is None else OVERRIDES.strict
         if strict and isinstance(error, InvalidEvent):
@@ -221,9 +221,9 @@ class Pipeline:
         self.not_accepted("closed", f"{call}: the client is shut down", call_site)
 
     def flush(self, timeout: float | None, waiting: Waiting | None = None) -> bool:
-        """Deliver all that was accepted before; see `Whisperr.flush`.
+        """Deliver all events accepted before; see `Whisperr.flush`.
 
-        `waiting` is given up when the task that awaits this is cancelled.
+        `waiting` is given up if the task that awaits this is cancelled.
         """
         if waiting is not None:
             waiting.when_given_up(self.thread.wake_waiting)
@@ -259,16 +259,16 @@ class Pipeline:
         return done
 
     def _poll(self, queue: SharedQueue) -> None:
-        """Have the counts know what other processes delivered."""
+        """Update the counts with what other processes delivered."""
         try:
             queue.poll()
-        except Exception as error:  # of a queue that is plugged in; the delivery thread reports it
+        except Exception as error:  # from a custom queue; the delivery thread reports it
             if belongs_to_caller(error):
                 raise
             log("debug", "the queue cannot be polled: %s", get_raise_site(error))
 
     def begin_shutdown(self, deadline: float) -> None:
-        """Accept nothing more and deliver what is held until `deadline` (monotonic, seconds)."""
+        """Accept no more events; deliver the held ones until `deadline` (monotonic, seconds)."""
         left = max(deadline - monotonic(), 0.0)
         self.scheduler.close(deadline - min(left * _SHARE_FOR_REPORTS, _MOST_FOR_REPORTS))
         if not self.thread.started and not len(self.queue):
@@ -277,7 +277,7 @@ class Pipeline:
             self.thread.wake()
 
     def finish_shutdown(self, deadline: float) -> bool:
-        """Wait for the end; what is not delivered then is dropped and reported."""
+        """Wait for the end of delivery; drop and report the events that are left in memory."""
         scheduler = self.scheduler
         ended = self.thread.wait_until(lambda: scheduler.ended, lambda: False, deadline)
         if not ended and not self.thread.is_mine:
@@ -292,29 +292,29 @@ class Pipeline:
         return ended and empty and not self.accounting.dropped["shutdown"]
 
     def report_rest(self) -> bool:
-        """Report what waits if all else is over, and return whether it is."""
+        """Emit the waiting reports if delivery has ended; return whether it has."""
         if self.scheduler.ended:
             self.reporter.emit(monotonic(), everything=True)
         return self.scheduler.ended
 
     def leave(self) -> None:
-        """Deliver what is held, then let the thread end: the client object is gone."""
+        """Deliver the held events, then let the thread end: the client object is gone."""
         self.scheduler.leave()
         if not self.scheduler.abandoned and (self.thread.started or len(self.queue)):
             process_exit.keep(self)
             self.thread.wake()
-        elif self.reporter.due() is not None:  # not here: a collector may have called this
+        elif self.reporter.due() is not None:  # not emitted here: this may run in a `__del__`
             process_exit.keep(self)
 
     def close_in_child(self) -> None:
-        """In a forked child: close the inherited socket; everything else is the parent's."""
+        """In a forked child, close the inherited socket; everything else belongs to the parent."""
         if self._http is not None:
             self._http.close_in_child()
         if self._shared is not None:
             forks.keep(self._shared)
 
     def renew_ids(self) -> None:
-        """Make new message ids from now on: this process is about to be copied."""
+        """Generate ids from new random bits, because this process is about to be copied."""
         self.encoder.ids.renew()
 
     def stats(self) -> Stats:
@@ -332,7 +332,7 @@ class Pipeline:
         )
 
     def _open(self, buffer: Buffer) -> None:
-        """Open what `buffer=` was given; which protocol it has is decided here and nowhere else."""
+        """Open the value of `buffer=`; only here its protocol is determined."""
         from whisperr.protocols import BufferConfig, Queue, SharedQueue
 
         given: Queue | Sink
@@ -362,10 +362,10 @@ class Pipeline:
         self.accounting.not_accepted(reason, f"{message}{where}", interval)
 
     def report_added(self, first: bool) -> None:  # noqa: FBT001  # a callback of `Reporter`
-        """Have a report emitted: by the thread, or here when everything else has ended."""
+        """Have a report emitted: by the delivery thread, or here if delivery has ended."""
         if not self._built:
             return
-        after_exit = is_after_exit()  # then nothing emits what waits
+        after_exit = is_after_exit()  # then no thread emits waiting reports
         if after_exit or self.scheduler.ended:
             self.reporter.emit(monotonic(), everything=after_exit)
         elif first and not self.scheduler.abandoned:  # `abandon` emits everything at its end
@@ -373,7 +373,7 @@ class Pipeline:
 
 
 def _notify(pipeline: ref[Pipeline]) -> Callable[[bool], None]:
-    """Return a callback that does not keep its pipeline alive: that would be a cycle."""
+    """Return a callback that does not keep its pipeline alive, which would be a cycle."""
 
     def notify(first: bool) -> None:  # noqa: FBT001  # a callback of `Reporter`
         alive = pipeline()
@@ -384,12 +384,12 @@ def _notify(pipeline: ref[Pipeline]) -> Callable[[bool], None]:
 
 
 def _get_random() -> float:
-    """Return a number from 0 to 1; `random` would be a tenth of the time of our import."""
+    """Return a number from 0 to 1; importing `random` would take a tenth of our import time."""
     return int.from_bytes(os.urandom(4), "big") / 2**32
 
 
 def resolve_buffer(config: Config) -> Config:
-    """Return `config` with the buffer that its URL names. Raises ValueError for a wrong URL."""
+    """Return `config` with its buffer URL parsed; raise ValueError for a wrong URL."""
     if not isinstance(config.buffer, (str, Secret)):
         return config
     from whisperr.buffers import parse_buffer_url

@@ -1,18 +1,18 @@
-"""The delivery threads of a process serve all of its clients, one step of one client at a time.
+"""The delivery threads of a process, which serve all of its clients, one step at a time.
 
-One thread is enough as long as no client blocks it. A thread that is about to block, in a request
-or in `on_error`, has another one stand by if other clients have something to do meanwhile. That one
-leaves what falls due to the first, and takes it when it is late by `PATIENCE`, or at once if a
-calling thread waits for it. So quick servers share one thread, and each that hangs takes one of its
-own, of `MOST_THREADS`. Clients whose last request was slow have `MOST_SLOW` of them at most, so
-that the others have their turn.
+One thread is enough while no client blocks it. Before a thread may block, in a request or in
+`on_error`, it has another thread stand by if other clients have work meanwhile. The standby thread
+leaves due clients to the first one, and serves a client that is late by `PATIENCE`, or at once if a
+calling thread waits for it. So quick servers share one thread, and each server that hangs occupies
+one of `MOST_THREADS`. Clients whose last request was slow occupy at most `MOST_SLOW` of them, so
+that others are served.
 
-Invariant: while a client has something to do, a thread runs that is not blocked, unless there are
-`MOST_THREADS` or the system refuses another. Each side writes before it reads what the other wrote:
-a client is marked as woken before `serves` is asked, a thread is marked as blocked before it looks
-whether clients wait, and it leaves `_threads` before it looks whether it may end.
+Invariant: while a client has work, an unblocked thread runs, unless there are `MOST_THREADS` or the
+system refuses another. To ensure this, each side writes before it reads what the other wrote: a
+client is marked as woken before it calls `serves`; a thread is marked as blocked before it checks
+for waiting clients, and leaves `_threads` before it checks whether it may end.
 
-Threads: any, also in a signal handler. None waits here but those of the pool.
+Threads: any, even in a signal handler. Only the threads of the pool wait here.
 """
 
 from __future__ import annotations
@@ -36,24 +36,24 @@ if TYPE_CHECKING:
     from typing import Protocol, TypeVar
 
     class Candidate(Protocol):
-        """A client, as the choice of the next one sees it."""
+        """The part of a client that `choose` needs."""
 
         slow: bool  # whether its last blocking step took `SLOW` or longer
 
         @property
         def ready_at(self) -> float:
-            """When it has something to do (monotonic, seconds)."""
+            """When its next step is due (monotonic, seconds)."""
 
         @property
         def in_step(self) -> bool:
-            """Whether a thread is with it."""
+            """Whether a thread serves it."""
 
         @property
         def urgent(self) -> bool:
-            """Whether a thread waits for it, or its end has a deadline."""
+            """Whether a calling thread waits for it, or it is shutting down."""
 
     class Member(Candidate, Protocol):
-        """A client, as the threads see it."""
+        """The part of a client that the threads need."""
 
         @property
         def ended(self) -> bool: ...
@@ -67,26 +67,28 @@ if TYPE_CHECKING:
 
 THREAD_NAME = f"{threads.NAMES}delivery"
 NEVER = float("inf")
-# Enough for ten servers that hang at once; a thread that waits takes some 50 kB.
+# Enough for ten servers that hang at once; a waiting thread takes about 50 kB.
 MOST_THREADS = 16
 MOST_SLOW = 8
-# Seconds. A request takes about a tenth of one, and events wait for ten: so a client that is late
-# by this is behind one that is slow, or the thread has more to do than it can.
+# Seconds. A request takes about a tenth of a second, and events wait for ten. So a client that is
+# late by this is behind a slow one, or the thread is overloaded.
 PATIENCE = 0.25
 SLOW = 1.0
-# A thread that stands by ends when for so long none was needed: longer than the pause between two
-# deliveries of a client with few events, so that threads are not started for each of them.
+# A standby thread ends after this many seconds without need. Longer than the time between two
+# deliveries of a client with few events, so that these do not start a thread each.
 LINGER = 15.0
 
 
 def choose(
     candidates: Iterable[C], now: float, *, rested: bool, busy: bool, slow_full: bool
 ) -> tuple[C | None, float]:
-    """Return the client that a thread serves now, or None and when it has to look again.
+    """Return the client that a thread should serve now, or None, and when to choose again.
 
-    What has waited longest comes first. `rested`: the thread has waited and not just served
-    another client. `busy`: another thread serves one, and may be free in a moment. `slow_full`:
-    slow clients have all the threads they may have; one of these looks again when it is free.
+    The client that has waited longest comes first.
+
+    - `rested`: whether the thread has waited, and not just served another client.
+    - `busy`: whether another thread serves a client, and so may be free in a moment.
+    - `slow_full`: whether slow clients occupy all threads that they may have.
     """
     best: C | None = None
     best_at = look_at = NEVER
@@ -105,10 +107,10 @@ def choose(
 def plan_rest(
     now: float, look_at: float, *, resting: int, needed_at: float, kept_until: float
 ) -> float | None:
-    """Return until when a thread without work waits; None when it is not needed and ends.
+    """Return until when a thread without work should wait; None if it should end.
 
-    `resting`: how many others wait. `needed_at`: when a thread last had to stand by.
-    `kept_until`: until then the exit has threads kept for it.
+    `resting`: how many other threads wait. `needed_at`: when a thread last had to stand by.
+    `kept_until`: until when threads are kept for the exit.
     """
     if not resting:
         return look_at
@@ -119,34 +121,34 @@ def plan_rest(
 
 
 class PoolThread:
-    """One delivery thread, and what the others know about it."""
+    """One delivery thread, and its state for the other threads."""
 
     __slots__ = ("_pool", "blocked", "member", "rested", "since", "thread", "wakes_at")
 
     def __init__(self, pool: DeliveryThreads) -> None:
         self._pool = pool
-        self.member: Member | None = None  # whom it serves
-        self.since = 0.0  # from when on
+        self.member: Member | None = None  # the client that it serves
+        self.since = 0.0  # when that began
         self.blocked = False  # whether it may be in a request, a store, or a call of `on_error`
         self.rested = True
         self.wakes_at: float | None = None  # None: it does not wait
-        # A daemon keeps no process alive.
+        # A daemon thread does not keep the process alive.
         self.thread = pool.threading.Thread(
             target=pool.run, args=(self, get_thread_id()), name=THREAD_NAME, daemon=True
         )
 
     @property
     def is_free(self) -> bool:
-        """Whether it looks after the clients: it waits, or will look in a moment."""
+        """Whether it waits for work, or will choose a client in a moment."""
         return not self.blocked and self.thread.is_alive()
 
     def about_to_block(self, longest: float) -> None:
-        """Have another thread stand by for clients that have something to do within `longest`."""
+        """Have another thread stand by for clients with work within `longest` seconds."""
         self.blocked = True
         self._pool.stand_in(self, longest)
 
     def is_back(self) -> None:
-        """Note that this thread does not block any more; called before others may serve."""
+        """Note that this thread is not blocked any more; called before others may serve."""
         if self.blocked:
             if self.member is not None:
                 self.member.slow = monotonic() - self.since >= SLOW
@@ -154,7 +156,7 @@ class PoolThread:
 
 
 class DeliveryThreads:
-    """Serves the clients that have joined, with as few threads as that takes."""
+    """Serves the clients that have joined, with as few threads as possible."""
 
     def __init__(self) -> None:
         with first_use():
@@ -163,7 +165,7 @@ class DeliveryThreads:
         self._allocate_lock = _thread.allocate_lock
         self._wake_up = WakeUp()
         self._starting = Mutex()
-        self._wanted = False  # whether a thread was asked for since one was last started
+        self._wanted = False  # whether a thread was requested since one was last started
         self._threads: set[PoolThread] = set()
         self._members: dict[Member, None] = {}
         self._needed_at = -LINGER
@@ -176,15 +178,15 @@ class DeliveryThreads:
         self._members[member] = None
 
     def leave(self, member: Member) -> None:
-        """Serve a client no more."""
+        """Stop serving a client."""
         self._members.pop(member, None)
 
     def wake(self) -> None:
-        """Have a thread look which client has something to do."""
+        """Have a thread check which clients have work."""
         self._wake_up.set()
 
     def serves(self, member: Member) -> bool:
-        """Return whether a thread will look after a client soon, or serves it already."""
+        """Return whether a thread serves a client, or will check it soon."""
         for one in tuple(self._threads):
             if (not one.blocked or one.member is member) and one.thread.is_alive():
                 return True
@@ -206,23 +208,23 @@ class DeliveryThreads:
         return len(self._members) > 1
 
     def add_thread(self, *, spare: bool = False) -> bool:
-        """Start a thread if all are blocked, or with `spare` in any case; False when none may be.
+        """Start a thread if all are blocked, or with `spare` in any case; False if none may start.
 
-        Raises RuntimeError when the system refuses.
+        Raise RuntimeError if the system refuses.
         """
         self._wanted = result = True
         while self._wanted:
             if self._starting.is_taken:
-                return True  # that thread looks again: the new one may be blocked already
+                return True  # the thread in `run` checks `_wanted` again
             result = self._starting.run(lambda: self._add_thread(spare=spare), otherwise=True)
         return result
 
     def _add_thread(self, *, spare: bool) -> bool:
         self._wanted = False
         if _thread.allocate_lock is not self._allocate_lock:
-            return False  # gevent has replaced all locks since: these would stop all greenlets
+            return False  # gevent has replaced all locks since; these would block all greenlets
         for one in tuple(self._threads):
-            if not one.thread.is_alive():  # an interruption kept it from being started
+            if not one.thread.is_alive():  # an interruption prevented its start
                 self._threads.discard(one)
         alive = tuple(self._threads)
         if len(alive) >= MOST_THREADS:
@@ -240,15 +242,15 @@ class DeliveryThreads:
         return True
 
     def _is_short(self, alive: Iterable[PoolThread]) -> bool:
-        """Return whether clients have something to do and all threads are blocked by others."""
+        """Return whether a client has work while all threads are blocked by others."""
         return all(one.blocked for one in alive) and any(
             other.ready_at < NEVER and not other.in_step for other in tuple(self._members)
         )
 
     def prepare_exit(self) -> None:
-        """Start a thread for each client that holds events, while threads may be started.
+        """Start a thread for each client that holds events, while threads may still start.
 
-        All clients have one time limit at the exit, and a server that hangs takes all of it.
+        At exit all clients share one time limit, which a single hanging server would use up.
         """
         holding = sum(1 for member in tuple(self._members) if member.holds_events)
         missing = min(holding, MOST_THREADS) - len(self._threads)
@@ -258,7 +260,7 @@ class DeliveryThreads:
         try:
             for _ in range(missing):
                 self.add_thread(spare=True)
-        except RuntimeError as error:  # the first Pythons 3.12 start none at that time
+        except RuntimeError as error:  # 3.12.0 and 3.12.1 start none at that time
             log("debug", "no further thread for the exit: %s", type(error).__name__)
 
     # -- for its threads
@@ -268,7 +270,7 @@ class DeliveryThreads:
         block_in_this_thread(starter)
         enter_own_thread()
         try:
-            self._threads.add(one)  # an interruption of `start` may have led to its removal
+            self._threads.add(one)  # an interruption of `start` may have removed it
             while self._go_on(one):
                 pass
         finally:
@@ -276,7 +278,7 @@ class DeliveryThreads:
             self._threads.discard(one)
 
     def _go_on(self, one: PoolThread) -> bool:
-        """Serve a client or wait; False when this thread has to end."""
+        """Serve a client or wait; return False if this thread must end."""
         now = monotonic()
         busy = slow = 0
         for other in tuple(self._threads):
@@ -311,7 +313,7 @@ class DeliveryThreads:
         return goes_on
 
     def _add_another(self) -> None:
-        """Start a thread in other of one that blocks or ends, if that is possible."""
+        """Start a thread in place of one that blocks or ends, if possible."""
         if threads.may_start():
             try:
                 self.add_thread()
@@ -319,7 +321,7 @@ class DeliveryThreads:
                 log("debug", "no further delivery thread: %s", type(error).__name__)
 
     def _rest(self, one: PoolThread, now: float, look_at: float) -> bool:
-        """Wait until there may be something to do; False when this thread is not needed."""
+        """Wait until there may be work; return False if this thread is not needed."""
         until = None
         if self._members:
             until = plan_rest(
@@ -343,19 +345,19 @@ class DeliveryThreads:
         )
 
     def _end(self, one: PoolThread) -> bool:
-        """End a thread; False when it is needed after all."""
+        """End a thread; return False if it is needed after all."""
         self._threads.discard(one)
         if not self._members:
             self._wake_up.set()  # so that the next one ends as well
-        # Looked at again: a client may have joined that counts on this thread, and another one
-        # that waited may serve a client now.
+        # Checked again, because a client that relies on this thread may have joined, and another
+        # thread that waited may serve a client now.
         if not self._members or self._count_resting(one):
             return True
         self._threads.add(one)
         return False
 
     def stand_in(self, one: PoolThread, longest: float) -> None:
-        """Have a thread that waits look in time, or start one, while `one` may be blocked."""
+        """Ensure that another thread serves clients in time while `one` may be blocked."""
         if not self.shared:
             return
         others = [other for other in tuple(self._members) if other is not one.member]
@@ -377,16 +379,16 @@ _pools: dict[tuple[object, object], DeliveryThreads] = {}
 
 
 def get_pool() -> DeliveryThreads:
-    """Return the threads of this process; others once gevent has replaced threads and locks.
+    """Return the threads of this process; new ones once gevent has replaced threads and locks.
 
-    Threads that were started before that go on with the clients that they have.
+    Earlier threads continue with the clients that they have.
     """
     key = get_process(), _thread.allocate_lock
     pool = _pools.get(key)
     if pool is None:
         pool = _pools.setdefault(key, DeliveryThreads())
         for other in tuple(_pools):
-            if other[0] != key[0]:  # of the process that this one was forked from
+            if other[0] != key[0]:  # inherited from the parent process
                 _pools.pop(other, None)
     return pool
 

@@ -1,14 +1,15 @@
-"""Losses and pauses are reported in summary: to `on_error` and to the logger `whisperr`.
+"""Summarises losses and pauses, and reports them to `on_error` and to the logger `whisperr`.
 
-At most one `on_error` call and one log line per kind and second, carrying the count (for some kinds
-per minute); the first report of a kind is emitted at once. Adding a report never waits and never
-runs foreign code, so `track()` may do it anywhere. Emitting runs `on_error` and logging, which are
-foreign code: in the delivery thread, and in a thread that calls `flush()` or `shutdown()`, or any
-method of a client that is closed. What they raise is contained, but for an interruption of the
-calling thread.
+Each kind of report gives at most one `on_error` call and one log line per second (some kinds: per
+minute), with the number of events; the first report of a kind is emitted at once.
 
-Invariant: a report is added, and counted, in one run of statements without a call, so that no
-signal handler that raises can come between the two (see `_queue.memory`).
+Adding a report never waits or runs foreign code, so `track()` may do it anywhere. Emitting runs
+`on_error` and log handlers, which are foreign code. It happens in the delivery thread, in threads
+that call `flush()` or `shutdown()`, and in any call on a closed client. Exceptions of foreign code
+are caught, except interruptions of the calling thread.
+
+Invariant: a report is added and its events are counted in one run of statements without a call, so
+that a signal handler that raises cannot separate the two (see `_queue.memory`).
 """
 
 from __future__ import annotations
@@ -31,24 +32,24 @@ if TYPE_CHECKING:
 
     from whisperr.errors import ErrorType, Reason
 
-    # Reports with another interval (seconds) are of another kind.
+    # The interval (seconds) is part of the kind.
     Kind = tuple[ErrorType, Reason | None, float]
 
 INTERVAL = 1.0
-# Seconds. Much code tracks each page view, also of each anonymous visitor: that is one mistake, and
-# no event is missing. A minute is short enough to find it in the log after a deployment.
+# Seconds. Code that tracks every page view, also of anonymous visitors, makes one mistake many
+# times, and no event is missing. A minute is short enough to find it in the log after a deployment.
 ANONYMOUS_INTERVAL = 60.0
-# Dropped events kept for `on_error` between two calls; beyond it they are counted only.
+# Dropped events that are kept for `on_error` between two calls; more are only counted.
 _MAX_KEPT_BYTES = 8 * 1024 * 1024
-# Losses that failing delivery leads to: their reports name the failure.
+# Losses that failing delivery causes; their reports name the failure.
 _CAUSED = ("queue_full", "shutdown")
 
 
 class Tally:
-    """What is counted in the step that adds a report.
+    """What to count in the step that adds a report.
 
-    `counts[name]` grows by `count`. `leaving`: a list that begins with the events of the report;
-    they leave it in that step, unless another call has removed them before.
+    `counts[name]` grows by `count`. `leaving`: a list that begins with the report's events. They
+    are removed from it in the same step; if another call removed them before, nothing is counted.
     """
 
     __slots__ = ("count", "counts", "leaving", "name")
@@ -85,24 +86,26 @@ class _Summary:
         self.message = message
         self.status = status
         self.reports = 0
-        self.count = 0  # of events; a report may be about none
+        self.count = 0  # events; a report may be about none
         self.then = then
         self.quiet = quiet
         self.others = 0
         self.events: list[bytes] = []
         self.bytes = 0
-        self.notified = False  # whether its emission was asked for
-        self.emitted = False  # whether `on_error` or the log may have seen it
+        self.notified = False  # whether `notify` was called
+        self.emitted = False  # whether `on_error` or the log may have received it
 
 
 class Reporter:
-    """Collects reports and emits each kind once in its interval at most.
+    """Collects reports and emits each kind at most once per interval.
 
-    `notify` is called after each report and is to have it emitted; its argument says whether the
-    report is the first of its kind that waits.
+    `notify` is called after each report and must arrange for `emit`; its argument tells whether the
+    report is the first waiting one of its kind.
 
-    `cause`: why delivery fails at the moment, in one line; None when it does not. `remedy`: what to
-    do about it, "" where that depends on the loss. Both are written by the delivery thread.
+    - `cause`: why delivery currently fails, in one line; None if it does not.
+    - `remedy`: what to do about it; "" if that depends on the loss.
+
+    The delivery thread writes both.
     """
 
     __slots__ = (
@@ -148,11 +151,11 @@ class Reporter:
         *,
         quiet: bool = False,
     ) -> None:
-        """Add one report. A later one of its kind joins the first: the message of the first stands.
+        """Add one report, or join it to the waiting one of its kind, whose message is kept.
 
-        The number of lost events that have another message is shown beside it. `tally` is counted
-        in the same step. `then`: what becomes of the events and what to do, as `compose` takes it.
-        `quiet`: log it for debugging only, since a report of the same events follows.
+        The line also says how many lost events had another message. `tally` is counted in the same
+        step. `then`: as in `compose`. `quiet`: log at level DEBUG only, because another report of
+        the same events follows.
         """
         kind = (type_, reason, interval)
         with self.lock:
@@ -174,7 +177,7 @@ class Reporter:
         tally: Tally | None,
         then: str,
     ) -> bool:
-        """Add to a summary; False when a signal handler has emitted it meanwhile."""
+        """Add to a summary; return False if a signal handler has emitted it meanwhile."""
         kept, size = self._select(summary.bytes, events)
         others = count if message != summary.message else 0
         is_lost = kind[0] == "dropped"
@@ -190,7 +193,7 @@ class Reporter:
                 del leaving[:count]
             tally.counts[tally.name] += tally.count
         summary.reports += 1
-        # Of events that are kept it is how many wait now.
+        # Lost events add up; of kept events, the latest count is how many wait now.
         summary.count = summary.count + count if is_lost else count
         summary.then = summary.then if is_lost else then
         summary.others += others
@@ -199,7 +202,7 @@ class Reporter:
         return True
 
     def _select(self, size: int, events: Sequence[bytes]) -> tuple[list[bytes], int]:
-        """Return the events that are kept for `on_error`, and their size in bytes."""
+        """Return the events to keep for `on_error`, and their size in bytes."""
         kept: list[bytes] = []
         added = 0
         for data in events if self._on_error is not None else ():
@@ -210,12 +213,12 @@ class Reporter:
         return kept, added
 
     def debug(self, message: str, *values: object) -> None:
-        """Log one step of delivery; only with the `debug` option."""
+        """Log one step of delivery if the `debug` option is set."""
         if self._debug:
             log("debug", message, *values)
 
     def due(self) -> float | None:
-        """Return the time (monotonic, seconds) of the next report, None when nothing waits."""
+        """Return when the next report is due (monotonic, seconds); None if none waits."""
         with self.lock:
             waiting = tuple(self._waiting)
         return min((self._get_due(kind) for kind in waiting), default=None)
@@ -225,13 +228,12 @@ class Reporter:
         return self._last.get(kind, -interval) + interval
 
     def emit(self, now: float, *, everything: bool = False) -> None:
-        """Emit what is due at `now` (monotonic, seconds); with `everything`, all that waits.
+        """Emit the reports due at `now` (monotonic, seconds); with `everything`, all that wait.
 
-        In a call of `on_error` it is only what is due: else one that tracks each report as an event
-        of a client that is shut down would never end.
+        Within a call of `on_error`, emit only those due: an `on_error` that tracks each report with
+        a closed client would otherwise never end.
 
-        Raises an interruption of the calling thread only; what it kept from being emitted is
-        emitted the next time.
+        Raises only interruptions of the calling thread; the next call emits what they prevented.
         """
         thread = _thread.get_ident()  # looked up now: gevent replaces it
         outermost = thread not in self._emitting
@@ -261,7 +263,7 @@ class Reporter:
                 raise
 
     def _restore(self, kind: Kind, summary: _Summary) -> None:
-        """Have a summary wait again that an interruption kept from being emitted."""
+        """Put back a summary that an interruption kept from being emitted."""
         with self.lock:
             newer = self._waiting.setdefault(kind, summary)
             if newer is not summary:
@@ -284,13 +286,13 @@ class Reporter:
             return
         try:
             if summary.events:
-                json_loads()  # `WhisperrError.events` imports it; here no fork can interrupt that
+                json_loads()  # imports it for `WhisperrError.events`, guarded against a fork
             self._on_error(error)
         except BaseException as failure:
             if belongs_to_caller(failure):
                 raise
-            # The callback is foreign code; its failure must not stop delivery. Its text is not
-            # logged, since it may repeat the events.
+            # The callback is foreign code, whose failure must not stop delivery. The text of the
+            # exception is not logged, because it may repeat events.
             log(
                 "error",
                 "on_error raised %s; delivery goes on; correct the function that on_error is",
@@ -299,7 +301,7 @@ class Reporter:
 
 
 def get_raise_site(failure: BaseException) -> str:
-    """Return the type of an exception and where it was raised; its text may repeat events."""
+    """Return the type of an exception and where it was raised, without its text."""
     frame = failure.__traceback__
     while frame is not None and frame.tb_next is not None:
         frame = frame.tb_next
@@ -308,9 +310,9 @@ def get_raise_site(failure: BaseException) -> str:
 
 
 def get_call_site() -> str:
-    """Return where in the caller's code the rejected call stands."""
+    """Return the file and line of the rejected call in the caller's code."""
     frame: FrameType | None = sys._getframe(1)  # noqa: SLF001  # what `inspect` and `warnings` do
-    # At the end of the interpreter the names of a module may be gone.
+    # While the interpreter shuts down, a module's globals may be gone.
     while frame is not None and str(frame.f_globals.get("__name__")).split(".")[0] == "whisperr":
         frame = frame.f_back
     return f" (at {frame.f_code.co_filename}:{frame.f_lineno})" if frame else ""

@@ -2,7 +2,7 @@
 
 `step` does what is due, at most one request, and returns the time of its next call.
 
-States, and what moves from one to the next:
+States, and the events that change them:
 
     state      event                                          next
     open       leave(): the client object is gone             leaving
@@ -13,19 +13,19 @@ States, and what moves from one to the next:
     draining   the deadline, or a wait that reaches it        abandoned
     draining   a give-up, or a store that cannot be used      abandoned
     any        abandon(): a thread stops waiting for the end  abandoned
-    abandoned  what the process would lose is reported        closed
+    abandoned  the events that are lost were reported         closed
 
-Holds keep a batch from being sent until a moment. Several may be at work at once; a stronger one
-stops more:
+A hold keeps batches from being sent until its end. Several may apply at once; a stronger one stops
+more:
 
     hold     set by                                  stops
     pace     a request that was made                 a request for `flush_at` events, not for more
     pause    a give-up, a failing store, our bug     automatic delivery
     retry    a backoff, Retry-After, many halvings   the batch in flight, and a flush
-    blocked  a store that is busy or fails, our bug  everything, also a shutdown
+    blocked  a store that is busy or fails, our bug  everything, even a shutdown
 
-Threads: one caller at a time is in the methods for the delivery thread; any thread, also in a
-signal handler, may call the others.
+Threads: only one thread at a time may be in the methods for the delivery thread; any thread, even
+in a signal handler, may call the others.
 """
 
 from __future__ import annotations
@@ -65,19 +65,19 @@ if TYPE_CHECKING:
     from .verdict import Verdict
 
 NEVER = float("inf")
-# The states, in their order: none is ever left for an earlier one.
+# The states, in order: a state never changes to an earlier one.
 OPEN, LEAVING, DRAINING, ABANDONED, CLOSED = range(5)
 _IDLE_CONNECTION = 30.0
-# Seconds for which a busy queue fills after a request: at 2,000 events a second the next one
+# Seconds for which a busy queue fills after a request: at 2,000 events a second, the next request
 # carries 200.
 _PACE = 0.1
-# After a bug of ours or of a plugged-in part, so that a step that fails every time does not spin.
+# Seconds after an internal error or one in a custom part, so that a recurring one does not spin.
 AFTER_A_BUG = 1.0
 _NO_WAKE = sys.maxsize
 
 
 class Scheduler:
-    """Decides when to deliver what the queue holds, and does it one request at a time."""
+    """Decides when to deliver the events of the queue, and sends them one request at a time."""
 
     def __init__(
         self,
@@ -100,7 +100,7 @@ class Scheduler:
     ) -> None:
         """`shared`: `queue` again if other processes use it too, else None.
 
-        `peer`: what reports say about whom `transport` talks to.
+        `peer`: names the server of `transport` in reports.
         """
         self._peer = peer
         self._delay = Delay()
@@ -113,32 +113,32 @@ class Scheduler:
         self._flush_at = flush_at
         self._flush_interval = flush_interval
         self._max_batch_size = max_batch_size
-        # This many waiting events end the pace: a full request, or half of what the queue may hold.
+        # This many waiting events end the pace: a full request, or half of a bound of the queue.
         self._full_at = max(flush_at, max_batch_size if full_at is None else full_at)
         self._max_retries = max_retries
         self._request_timeout = request_timeout
         self._clock = clock
         self._wall_clock = wall_clock
         self._random = random
-        # The states that were reached; the last of them is the state. Adding one is a single step
-        # in C, so that no thread or signal handler can lead back to an earlier one.
+        # The states reached so far; the last of them is the state. Adding one is a single step in
+        # C, so no thread or signal handler can restore an earlier state.
         self._reached = {OPEN}
-        self.closing = False  # whether no further event is accepted; read by every `track()`
+        self.closing = False  # whether no more events are accepted; every `track()` reads it
         self._deadline = NEVER  # of the state DRAINING
         self._once = False  # whether one failed attempt ends a shutdown
         self._holds = Holds()
         self._in_flight: InFlight | None = None
         self._oldest_since: float | None = None
-        self._idle_at: float | None = None  # when the connection is closed
+        self._idle_at: float | None = None  # when to close the idle connection
         self._poll_at: float | None = None
         self._flush_to = 0
-        # How many events a sweep of a shared queue has still to send, also those of others.
+        # How many events, also of other processes, the current sweep of a shared queue still sends.
         self._sweep = 0
         self._asking = RLock()
-        # `put` wakes the thread at this many waiting events: 1 when idle, `flush_at` when some
+        # `put` wakes the thread at this many waiting events: 1 when idle, `flush_at` if some
         # wait, `full_at` during the pace, never while waking would change nothing.
         self.wake_at = 1
-        # True from an answer until its events are counted and reported: `flush` waits for that.
+        # True from an answer until its events are counted and reported; `flush` waits for that.
         self.applying = False
         self.give_ups = 0
         self.problem: str | None = None
@@ -146,15 +146,15 @@ class Scheduler:
     # -- for any thread
 
     def ask(self, position: int) -> None:
-        """Ask to deliver all before `position` now; ends a pause, but no backoff or Retry-After."""
+        """Request delivery of all events before `position`; ends a pause, but not a retry hold."""
         with self._asking:
             self._flush_to = max(self._flush_to, position)
 
     def close(self, deadline: float) -> None:
-        """Ask to deliver all by `deadline` (monotonic) and to end; ends all holds but BLOCKED."""
+        """Request delivery by `deadline` (monotonic), then the end; ends all holds but BLOCKED."""
         if self.state < DRAINING:
             now = self._clock()
-            # A timeout longer than that of an exit is meant, and is used.
+            # A caller who sets a longer timeout than that of the exit wants all of it.
             self._once = deadline - now <= EXIT_TIMEOUT and self._outage.is_known(now)
             self._deadline = deadline
             self._holds.end_below(BLOCKED)
@@ -162,35 +162,35 @@ class Scheduler:
             self.closing = True
 
     def leave(self) -> None:
-        """Ask to end as soon as nothing is left: the client is gone, its events are not."""
+        """Request the end once no event is left: the client object is gone, but not its events."""
         self._reached.add(LEAVING)
 
     def abandon(self) -> None:
-        """End now: what would be lost with the process is dropped for `shutdown` and reported."""
+        """End now: drop the events in memory with reason "shutdown", and report them."""
         self._reached.add(ABANDONED)
         self.closing = True
-        self.wake_at = 0  # so that a later `put` calls `wake`, which drops what came after the end
+        self.wake_at = 0  # so that a later `put` calls `wake`, which drops its event
         lost = self._queue.drain()
         if not isinstance(lost, list):
             lost = [*lost]
         self._accounting.lost_from(lost, "shutdown", "not delivered before shutdown ended")
         self._reporter.emit(self._clock(), everything=True)
         self._reached.add(CLOSED)
-        self._reporter.emit(self._clock(), everything=True)  # what was reported meanwhile
+        self._reporter.emit(self._clock(), everything=True)  # reports added meanwhile
 
     @property
     def state(self) -> int:
-        """One of the states of the table above."""
+        """One of the states in the table above."""
         return max(self._reached)
 
     @property
     def abandoned(self) -> bool:
-        """Whether nothing is delivered any more."""
+        """Whether delivery has ended."""
         return self.state >= ABANDONED
 
     @property
     def ended(self) -> bool:
-        """Whether everything is over, the last report included."""
+        """Whether delivery has ended and the last report was emitted."""
         return self.state == CLOSED
 
     @property
@@ -208,11 +208,11 @@ class Scheduler:
     def step(
         self, longest: float = NEVER, about_to_block: Callable[[float], object] = bool
     ) -> float:
-        """Do what is due now. Return the time (monotonic) of the next call, NEVER: at a wake-up.
+        """Do what is due now. Return the time (monotonic) of the next call; NEVER: at a wake-up.
 
-        Returns a time in the past when there is more to do at once. A request takes `longest`
-        seconds at most: a thread that delivers while it waits may have less than request_timeout.
-        `about_to_block` is called before what may take long, with its limit in seconds.
+        Return a time in the past if there is more to do at once. A request takes at most `longest`
+        seconds, because a thread that delivers while it waits may have less than request_timeout.
+        `about_to_block` is called before an action that may take long, with its limit in seconds.
         """
         now = self._clock()
         reports_at = self._reporter.due()
@@ -224,7 +224,7 @@ class Scheduler:
             return NEVER
         if self._idle_at is not None and now >= self._idle_at:
             about_to_block(0.0)
-            self.disconnect()  # before a request: it may be long dead, as after a frozen process
+            self.disconnect()  # before a request: after a frozen process it may be long dead
         if self._shared is not None and now >= (self._poll_at or now):
             about_to_block(NEVER)
             self._poll_at = now + self._shared.poll()
@@ -237,14 +237,14 @@ class Scheduler:
             self._attempt(self._in_flight, now, longest)
             return now
         if self._may_end(now):
-            about_to_block(NEVER)  # it reports what is left
+            about_to_block(NEVER)  # `abandon` reports
             self.abandon()
             self.disconnect()
             return NEVER
         return self._get_next_step(now)
 
     def set_wake_at(self) -> None:
-        """Set how many waiting events wake the thread; called after `step`, before sleeping."""
+        """Set how many waiting events wake the thread; call it after `step`, before sleeping."""
         busy = self._in_flight is not None or self.state == DRAINING
         now = self._clock()
         if self.abandoned:
@@ -252,7 +252,7 @@ class Scheduler:
         elif busy or (self._holds.until_from(PAUSE) > now and self._oldest_since is not None):
             self.wake_at = _NO_WAKE
         elif now < self._holds.until(PACE):
-            # Events of the next moment wake nothing, so their age counts from here.
+            # Further events wake no thread, so their age counts from now.
             self._oldest_since = self._oldest_since or now
             self.wake_at = self._full_at
         else:
@@ -260,22 +260,22 @@ class Scheduler:
 
     @property
     def must_wake(self) -> bool:
-        """Whether to step again: a `put` may have compared with the former `wake_at`."""
+        """Whether to step again, because a `put` may have seen the former `wake_at`."""
         return len(self._queue) >= self.wake_at
 
     def resume(self) -> None:
-        """After a step that an interruption of the calling thread ended: send the batch again."""
+        """Reset after a step that an interruption ended, so that the batch is sent again."""
         self._in_flight = None
         self.applying = False
         self._release()
         queue = self._queue
         if isinstance(queue, MemoryQueue):
-            # What has left the queue, but was not counted before the interruption: it was sent.
+            # Events that left the queue uncounted before the interruption were delivered.
             self._accounting.delivered += self._accounting.get_held(queue.tail()) - queue.held
         self.set_wake_at()
 
     def recover(self, error: BaseException) -> None:
-        """After a step that failed: give up, report it once, keep the events, and wait."""
+        """Recover from a step that failed: give up, report it once, keep the events, and wait."""
         now = self._clock()
         left = 0 if self._in_flight is None else self._in_flight.left
         self._in_flight = None
@@ -349,7 +349,7 @@ class Scheduler:
     # -- actions
 
     def _start(self, now: float) -> None:
-        # A flush waits until expired events, which the claim removes, are reported.
+        # A flush waits until the expired events that the claim removes are reported.
         self.applying = True
         try:
             batch = self._queue.claim(self._max_batch_size)
@@ -361,7 +361,7 @@ class Scheduler:
                 self._reporter.remedy = ""
                 self._reschedule(now + later.seconds)
                 if self.state == DRAINING:
-                    self._deadline = now  # what is stored stays there
+                    self._deadline = now  # stored events stay in the store
             return
         finally:
             self.applying = False
@@ -379,7 +379,7 @@ class Scheduler:
             self.abandon()
             return
         if self._shared is not None and not self._shared.extend(timeout):
-            self._in_flight = None  # another process delivers it now
+            self._in_flight = None  # another process has taken over
             return
         answer: Answer | None = None
         failure: Exception | None = None
@@ -387,10 +387,10 @@ class Scheduler:
         part = in_flight.part
         try:
             answer = check_answer(self._transport.send(to_request(part), timeout))
-        except Exception as error:  # whatever a transport raises means that no answer came
+        except Exception as error:  # any exception of a transport means that no answer came
             if belongs_to_caller(error):
                 raise
-            failure = error.with_traceback(None)  # else it would keep this frame, and itself
+            failure = error.with_traceback(None)  # else a reference cycle with this frame
         now = self._clock()
         self._idle_at = now + _IDLE_CONNECTION
         self._holds.set(PACE, now + _PACE)
@@ -415,19 +415,19 @@ class Scheduler:
     ) -> None:
         self.problem = verdict.message if verdict.is_doubtful else None
         self._reporter.cause = verdict.message if verdict.failed else None
-        # Where it says no more than DOCTOR, the step for the kind of loss says more.
+        # A hint of only DOCTOR says less than the next step for the kind of loss.
         self._reporter.remedy = "" if verdict.hint == DOCTOR else verdict.hint
         if not verdict.failed:
             self._holds.set(PAUSE, 0.0)
             self._once = False
-        # Not when a shutdown has already given these events up.
+        # Not if a shutdown has already given these events up.
         if verdict.settled and self._queue.ack(verdict.settled, verdict.loss) == verdict.settled:
             kept = self._queue.kept if isinstance(self._queue, CountedQueue) else None
             self._accounting.settled(part, verdict.loss, verdict.hint, kept)
         give_up = verdict.give_up
         if verdict.wait is not None and (verdict.asked or give_up is None):
             self._holds.set(RETRY, now + verdict.wait)
-            # Compared after the hold is set: a `close` from now on ends the hold.
+            # Compared after the hold was set, because a `close` from now on ends the hold.
             if self._once or now + verdict.wait >= self._deadline:
                 give_up = give_up or "retry_exhausted"
         elif verdict.pace and self.state < DRAINING:
@@ -440,7 +440,7 @@ class Scheduler:
             self._keep_trying(in_flight, verdict, verdict.wait, now)
 
     def _keep_trying(self, in_flight: InFlight, verdict: Verdict, wait: float, now: float) -> None:
-        """Keep the batch for the next attempt; report the failure if it is time for that."""
+        """Keep the batch for the next attempt; report the failure if that is due."""
         if self._shared is not None:
             self._shared.extend(wait)
         if self._delay.note_failure(verdict.patience, now):
@@ -452,7 +452,7 @@ class Scheduler:
         pause = get_pause("auth" if verdict.is_lasting else type_, self._random)
         wait: float | None = max(pause, verdict.wait or 0.0)
         if self.state == DRAINING:
-            self._deadline = now  # no attempt can follow: what is left is lost
+            self._deadline = now  # no attempt can follow; events left in memory are lost
             wait = None
         self._report(type_, in_flight.left, verdict, wait, now)
         self._reschedule(now + pause)
@@ -461,11 +461,11 @@ class Scheduler:
     def _report(
         self, type_: ErrorType, left: int, verdict: Verdict, wait: float | None, now: float
     ) -> None:
-        """Report a failure; `left` events of the batch wait, and those of the queue."""
+        """Report a failure; `left` events of the batch wait, besides those of the queue."""
         self._delay.note_report(now)
         fate = to_fate(wait, verdict.hint, stored=self._shared is not None)
         count = left + len(self._queue)
-        # In memory they are dropped next, and that report names the failure.
+        # Events in memory are dropped next, and that report names the failure.
         ends = wait is None and isinstance(self._queue, MemoryQueue)
         self._accounting.failing(type_, verdict.message, verdict.status, count, fate, quiet=ends)
 
@@ -482,7 +482,7 @@ class Scheduler:
         self._idle_at = None
         try:
             self._transport.close()
-        except Exception as error:  # of a plugged-in transport
+        except Exception as error:  # from a custom transport
             if belongs_to_caller(error):
                 raise
             log("debug", "the transport cannot be closed: %s", get_raise_site(error))

@@ -1,7 +1,7 @@
-"""Compares this machine's clock with the server's, where the server refuses events.
+"""Compares this machine's clock with the server's when the server refuses events. Pure.
 
-An event is stamped with this machine's clock, and the server refuses one that is too old or of its
-future. So a wrong clock loses every event, while each of them looks right. Pure.
+Events are stamped with this machine's clock, and the server refuses those that are too old or in
+its future. So a wrong clock loses every event, although each of them looks right.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ _MOST_BEHIND = MAX_AGE_DAYS * _DAY
 _DAYS = ("Mon,", "Tue,", "Wed,", "Thu,", "Fri,", "Sat,", "Sun,")
 _MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 _DATE_CHARS = len("Sun, 06 Nov 1994 08:49:37 GMT")
-# A clock of another year is that of a server which has none.
+# A server with a date outside of these years has no working clock.
 _YEARS = range(2020, 2101)
 SET_CLOCK = "set this machine's clock, by NTP if possible"
 
 
 def parse_date(text: str | None) -> float | None:
-    """Return the moment of a Date header in seconds since 1970; None when it is not a plain one.
+    """Return the time of a Date header in seconds since 1970; None if it has another format.
 
-    Only the form that RFC 9110, 5.6.7, lets servers send: `Sun, 06 Nov 1994 08:49:37 GMT`.
+    Only the format that servers must send (RFC 9110, 5.6.7): `Sun, 06 Nov 1994 08:49:37 GMT`.
     """
     if text is None or len(text) != _DATE_CHARS or not text.isascii():
         return None
@@ -52,7 +52,7 @@ def parse_date(text: str | None) -> float | None:
 
 
 def describe_skew(date: str | None, now: float) -> str | None:
-    """Return by how much this machine's clock is wrong, None when events are not refused for it.
+    """Return how wrong this machine's clock is; None if that cannot explain the refusal.
 
     `date`: the Date header of the refusal. `now`: this machine's wall clock in seconds.
     """

@@ -1,9 +1,9 @@
-"""What a client has of the delivery threads; where none can run, a waiting thread does their work.
+"""Connects one client to the delivery threads; if none can run, a waiting thread does their work.
 
-Threads: any thread may call any method, also from a signal handler or from `on_error`. Threads wait
-here and nowhere else, always with a bound that the caller or the scheduler sets. A step that fails,
-because of a bug of ours or of a plugged-in part, is followed by a wait that nothing cuts short, so
-that a step that fails every time neither spins nor fills a log.
+Threads: any thread may call any method, even in a signal handler or in `on_error`. Threads wait
+only here, always with a bound that the caller or the scheduler sets. After a step that fails,
+because of a bug of ours or in a custom part, comes a wait that no wake-up ends. So a step that
+always fails neither spins nor fills the log.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ _NEXT = "call flush() where events must not wait"
 
 
 class DeliveryThread:
-    """Has one scheduler run by the delivery threads, and lets other threads wait for what it does.
+    """Has the delivery threads run one scheduler, and lets other threads wait for its results.
 
-    It joins them with its first wake-up, and leaves them when its scheduler has ended.
+    It joins the threads at its first wake-up, and leaves them when its scheduler has ended.
     """
 
     def __init__(self, scheduler: Scheduler, load: Callable[[], object] = bool) -> None:
-        """`load` imports what delivery needs; the delivery thread calls it before all else."""
-        # Not when the package is imported, where it would be a third of the time; and not when the
-        # thread is started, maybe by one that `threading` would then take for the main thread.
+        """`load` imports what delivery needs; the delivery thread calls it first."""
+        # Not when the package is imported, where it would be a third of the time. Not when the
+        # thread is started either: `threading` would take the importing thread for the main one.
         with first_use():
             import threading
         self._threading = threading
@@ -56,8 +56,8 @@ class DeliveryThread:
         self._turn = Mutex()  # held by the thread that is in `scheduler.step`
         self._waiting: set[WakeUp] = set()
         self._warned = False
-        self._calls_deliver = False  # no thread can be started, but others go on that track
-        # When there is something to do: what the last step said, or since when it was woken.
+        self._calls_deliver = False  # no thread can start, but other threads still track events
+        # When the next step is due: as the last step returned, or since when it was woken.
         self._due_at = NEVER
         self._woken_at = NEVER
         self._blocked_until = 0.0  # after a step that failed
@@ -65,23 +65,23 @@ class DeliveryThread:
 
     @property
     def started(self) -> bool:
-        """Whether it has joined the delivery threads, and nothing has ended that."""
+        """Whether it has joined the delivery threads and has not left them."""
         return self._pool is not None
 
     @property
     def in_step(self) -> bool:
-        """Whether any thread is in the scheduler, where it may be emitting a report."""
+        """Whether any thread is in the scheduler, maybe emitting a report."""
         return self._turn.is_taken
 
     @property
     def is_mine(self) -> bool:
-        """Whether the calling thread is in the scheduler: in `on_error`, or interrupting it."""
+        """Whether the calling thread is in the scheduler: in `on_error` or a signal handler."""
         return self._turn.is_mine
 
     def wake(self, *, interrupted: bool = False) -> None:
-        """Call the scheduler soon: there may be something to do.
+        """Have the scheduler called soon, because a step may be due.
 
-        Returns at once, except where calls deliver; a call that is `interrupted` never does.
+        Returns at once, except where calls deliver; with `interrupted`, this call does not.
         """
         scheduler = self._scheduler
         if scheduler.abandoned:
@@ -92,7 +92,7 @@ class DeliveryThread:
             scheduler.wake_at = sys.maxsize
             self._set_woken()
             if not self._ensure_thread():
-                scheduler.set_wake_at()  # no thread will: the next event tries again
+                scheduler.set_wake_at()  # no thread does it, so the next event tries again
                 if self._calls_deliver and not interrupted:
                     self._deliver_in_call()
         except BaseException:  # an interruption
@@ -102,7 +102,7 @@ class DeliveryThread:
         self._signal()
 
     def release(self) -> None:
-        """Have all go on that wait for a scheduler that was abandoned."""
+        """Wake all threads that wait for a scheduler that was abandoned."""
         self._set_woken()  # so that a delivery thread closes the connection
         self._signal()
         self.wake_waiting()
@@ -110,17 +110,17 @@ class DeliveryThread:
     def wait_until(
         self, done: Callable[[], bool], stuck: Callable[[], bool], deadline: float
     ) -> bool:
-        """Wait until `done()`; False when `stuck()` or at `deadline` (monotonic, seconds).
+        """Wait until `done()`; return False if `stuck()` or at `deadline` (monotonic, seconds).
 
-        The calling thread does the work itself where no thread can run, as at exit, and where all
-        delivery threads are with other clients and no further one can be started.
+        The calling thread does the work itself if no thread can run, as at exit, or if all delivery
+        threads serve other clients and no further one can start.
         """
         wake_up = WakeUp()
         try:
             self._waiting.add(wake_up)
             pool = self._pool
             if pool is not None and pool.shared:
-                pool.wake()  # a thread that stands by serves a client at once that is waited for
+                pool.wake()  # a standby thread serves a client with a waiting thread at once
             while not done():
                 left = deadline - monotonic()
                 if stuck() or left <= 0 or self.is_mine:
@@ -128,10 +128,10 @@ class DeliveryThread:
                 if not self._ensure_thread() or self._is_held_up():
                     self._work_here(wake_up, left)
                     continue
-                # Other clients may come to hold all threads up.
+                # Other clients may block all threads meanwhile.
                 longest = left if self._is_alone() else min(left, PATIENCE)
                 if not wake_up.wait(longest) and longest == left:
-                    return done()  # so long has passed, whatever a replaced clock says
+                    return done()  # the time has passed, even if a test's clock stands still
             return True
         finally:
             self._waiting.discard(wake_up)
@@ -152,15 +152,15 @@ class DeliveryThread:
         return pool is None or not pool.shared
 
     def _is_held_up(self) -> bool:
-        """Return whether all delivery threads are with other clients, and none is with this one."""
+        """Return whether all delivery threads serve other clients, so that this one must wait."""
         pool = self._pool
         return not (pool is None or self.in_step or pool.starting or pool.serves(self))
 
     def _deliver_in_call(self) -> None:
-        """Do one step in a call such as `track`, and have the next event do another one."""
+        """Do one step in a call such as `track`; the next event does another one."""
         try:
             self._step()
-        except BaseException as error:  # a bug was reported, and is followed by a wait
+        except BaseException as error:  # a bug has been reported, and a wait follows
             if belongs_to_caller(error):
                 raise
         finally:
@@ -178,14 +178,14 @@ class DeliveryThread:
         finally:
             pool = self._pool
             if pool is not None:
-                pool.wake()  # the delivery threads did not look while this one was in a step
+                pool.wake()  # the delivery threads skipped this client during the step
         if next_step is None:
             wake_up.wait(left)
         else:
             self._wake_up.wait(min(next_step - monotonic(), left))
 
     def _step(self, longest: float = NEVER) -> float | None:
-        """Take the turn and one step; None when another thread has the turn."""
+        """Do one step and return when the next is due; None if another thread is in a step."""
         try:
             return self._turn.run(lambda: self._step_alone(longest, bool), None)
         finally:
@@ -207,12 +207,12 @@ class DeliveryThread:
         scheduler.set_wake_at()
         if scheduler.must_wake:
             next_step = 0.0
-        # Not before now: a client that always has something to do takes turns with the others.
+        # Not before now, so that a client that always has work takes turns with the others.
         self._due_at = max(next_step, monotonic())
         return next_step
 
     def wake_waiting(self) -> None:
-        """Let all waiting threads look again."""
+        """Wake all waiting threads, so that they check their condition."""
         for wake_up in tuple(self._waiting):
             wake_up.set()
 
@@ -220,17 +220,17 @@ class DeliveryThread:
 
     @property
     def ready_at(self) -> float:
-        """When there is something to do (monotonic, seconds)."""
+        """When the next step is due (monotonic, seconds)."""
         return max(min(self._due_at, self._woken_at), self._blocked_until)
 
     @property
     def urgent(self) -> bool:
-        """Whether a thread waits for this client, or its end has a deadline."""
+        """Whether a thread waits for this client, or the client is shutting down."""
         return bool(self._waiting) or self._scheduler.closing
 
     @property
     def ended(self) -> bool:
-        """Whether the delivery threads have nothing to do for this client any more."""
+        """Whether the delivery threads have no more work for this client."""
         return self._scheduler.abandoned
 
     @property
@@ -239,12 +239,12 @@ class DeliveryThread:
         return self._scheduler.holds_events
 
     def serve(self, thread: PoolThread) -> bool:
-        """Do one step in a delivery thread; False when something was raised to end that thread."""
+        """Do one step in a delivery thread; return False if an exception must end that thread."""
         try:
             self._turn.run(lambda: self._serve_alone(thread), None)
         except Exception:  # noqa: BLE001  # a bug, which was reported, must not end delivery
             return True
-        except BaseException:  # noqa: BLE001  # raised to end this thread, and it does
+        except BaseException:  # noqa: BLE001  # raised to end this thread, which then ends
             self._due_at = NEVER
             self._scheduler.wake_at = 1  # the next event has it served again
             return False
@@ -265,12 +265,12 @@ class DeliveryThread:
             thread.is_back()
 
     def let_go(self) -> None:
-        """Note that the delivery threads serve this client no more."""
+        """Note that the delivery threads do not serve this client any more."""
         self._pool = None
         self.wake_waiting()
 
     def _ensure_thread(self) -> bool:
-        """Have a thread look after this client; False where none runs and none can be started."""
+        """Have a thread serve this client; return False if none runs and none can start."""
         pool = self._pool
         if pool is not None and pool.serves(self):
             return True
@@ -292,7 +292,7 @@ class DeliveryThread:
             if pool is not None:
                 pool.leave(self)
             pool = get_pool()
-        pool.join(self)  # first: an interruption must not leave it behind without having joined
+        pool.join(self)  # first, so that an interruption cannot leave it without a pool
         self._pool = pool
         try:
             pool.add_thread()
@@ -306,11 +306,11 @@ class DeliveryThread:
         return True
 
     def _refuse(self, error: RuntimeError) -> None:
-        """Report why no thread starts, and choose the thread that delivers instead."""
+        """Report why no thread starts, and decide which threads deliver instead."""
         if "shutdown" not in str(error):
             self._warn_once(f"{_NO_THREAD}: {error}")
         elif self._threading.main_thread().ident != _thread.get_ident():
-            # 3.12.0 and 3.12.1 refuse from the end of the main thread on, while others go on.
+            # 3.12.0 and 3.12.1 refuse once the main thread has ended, while others still run.
             self._calls_deliver = True
             self._warn_once(
                 f"{_NO_THREAD}: {error}",

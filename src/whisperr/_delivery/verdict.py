@@ -1,7 +1,7 @@
-"""What an answer means for the batch in flight: delivered, dropped, divided, retried, given up.
+"""Decides what an answer means for the batch in flight: delivered, dropped, split, retry, give up.
 
-Pure: no clock, no randomness, no transport of its own. The scheduler sends a part, hands the answer
-in, and does what the verdict says.
+Pure: clock, randomness and transport belong to the scheduler, which sends a part, passes the answer
+in, and carries out the verdict.
 """
 
 from __future__ import annotations
@@ -34,25 +34,25 @@ if TYPE_CHECKING:
     from .backoff import Random
     from .description import Peer
 
-# Requests that halving may add for one batch before it slows down. Finding one bad event among 500
+# Extra requests that halving a batch may make before it slows down. Finding one bad event among 500
 # takes 18, and finding 500 takes 998.
 EXTRA_AT_ONCE = 64
-# Seconds between requests from there on: as often as a busy client makes them, so no flood.
+# Seconds between requests after that: no more often than a busy client sends.
 _PACE = 0.1
 
 
 class Verdict:
-    """What an answer means for the part that was sent. A result: nothing changes it.
+    """What an answer means for the part that was sent. Immutable by convention.
 
-    - `settled`: how many events, from the front, are over: delivered, but for those of `loss`.
-    - `wait`: seconds before the next attempt; None when none is waited for.
+    - `settled`: how many events, from the front, are delivered or, if in `loss`, dropped.
+    - `wait`: seconds before the next attempt; None if there is none.
     - `asked`: whether the server asked for that wait (Retry-After).
-    - `give_up`: release the rest of the batch and pause; None otherwise. `is_lasting`: the answer
-      stays the same until a person changes something.
+    - `give_up`: the type of the report if the rest of the batch is released and delivery pauses.
+      `is_lasting`: whether the answer stays the same until a person changes something.
     - `pace`: seconds before the next request of a batch that needs many.
-    - `unclear`: whether the events are accepted, but an answer that may limit that is not readable.
-    - `message`: one line that says what the answer was. `hint`: what to do about it; "" where the
-      reason of the loss says it. `patience`: how many attempts in a row fail before it is reported.
+    - `unclear`: whether the batch was accepted with an unreadable body, which may list refusals.
+    - `message`: what the answer was, in one line. `hint`: what to do about it; "" if the reason of
+      the loss says that. `patience`: how many attempts in a row must fail before a report.
     """
 
     __slots__ = (
@@ -106,12 +106,12 @@ class Verdict:
 
     @property
     def is_doubtful(self) -> bool:
-        """Whether there is something to tell about the answer."""
+        """Whether the answer is anything but a plain success."""
         return self.failed or self.loss is not None or self.unclear
 
 
 class InFlight:
-    """The batch in flight: its parts in order, the next one to send last in the list."""
+    """The batch in flight: its parts, with the next one to send last in the list."""
 
     __slots__ = ("_extra", "_max_retries", "_parts", "_peer", "_random", "failures")
 
@@ -127,7 +127,7 @@ class InFlight:
 
     @property
     def part(self) -> Sequence[bytes]:
-        """The events of the next request; empty when the batch is over."""
+        """The events of the next request; empty if the batch is complete."""
         return self._parts[-1] if self._parts else ()
 
     @property
@@ -136,9 +136,9 @@ class InFlight:
         return sum(map(len, self._parts))
 
     def take_answer(self, answer: Answer | None, failure: Exception | None, now: float) -> Verdict:
-        """Return what the answer to `part` means; None: no answer came, because of `failure`.
+        """Return what the answer to `part` means; None if no answer came, because of `failure`.
 
-        `now` is the wall clock in seconds, for a Retry-After that names a date.
+        `now` is the wall clock in seconds, for a Retry-After with a date.
         """
         if answer is None:
             cause = NOTHING if failure is None else self._peer.explain(failure)
@@ -189,11 +189,11 @@ class InFlight:
         )
 
     def _accept(self, answer: Answer, now: float) -> Verdict:
-        """Return the verdict on a success; its body may say that some events are refused."""
+        """Return the verdict on a success, whose body may say that some events were refused."""
         size = len(self.part)
         members = parse_object(answer.body)
         refused = min(get_rejected(members), size)
-        message = f"HTTP {answer.status}"  # for each batch: not yet the address
+        message = f"HTTP {answer.status}"  # made for every batch, so without the address
         if refused:
             message = f"{self._peer.peer} refused {refused} of {size} in a batch"
         unclear = bool(answer.body) and members is None
@@ -229,7 +229,7 @@ class InFlight:
 
     @property
     def _pace(self) -> float:
-        """Seconds before the next request. Splitting alone needs no pace: it ends by itself."""
+        """Seconds before the next request. Splitting for size needs no pace: it ends soon."""
         return _PACE if self._parts and self._extra > EXTRA_AT_ONCE else 0.0
 
     def _divide(self, outcome: str) -> None:
@@ -240,9 +240,10 @@ class InFlight:
 
 
 def _classify(status: int, *, page: bool) -> str:
-    """Return the class of an answer; a web page is none of the service, which answers in JSON.
+    """Return the class of an answer.
 
-    So it has accepted nothing, and it cannot say that an event is bad.
+    A web page is not from the service, which answers in JSON. So it neither accepts events nor
+    shows that one is bad.
     """
     outcome = classify(status)
     if page and outcome == OK:

@@ -1,4 +1,4 @@
-"""The line of a report: what happened, what becomes of the events, and the next step. Pure."""
+"""Composes the line of a report: what happened, the fate of the events, the next step. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _NOT_ACCEPTED: dict[str, str] = {
     "closed": "track before shutdown() or the exit; flush() delivers and ends nothing",
     "not_stored": "correct the database of the outbox; the call may be made again",
 }
-# What to do about lost events, by their reason.
+# What to do about lost events, by reason.
 _NEXT_STEPS: dict[str, str] = {
     **_NOT_ACCEPTED,
     "queue_full": f"raise max_queue_size if this is the usual rate; {DOCTOR}",
@@ -33,10 +33,9 @@ def compose(
 ) -> str:
     """Return the line of a report.
 
-    - `message`: what happened, with the host where there is one. `count`: the events it is about,
-      `others` of them with other messages.
-    - `then`: what to do about them; of a type that keeps them also what becomes of them. "": what
-      the reason says.
+    - `message`: what happened, with the host if there is one.
+    - `count`: how many events it is about; `others`: how many of them had other messages.
+    - `then`: what to do about them and, if they are kept, their fate; "": what the reason says.
     """
     events = "1 event" if count == 1 else f"{count} events"
     if type_ == "dropped":
@@ -52,10 +51,10 @@ def compose(
 
 
 def describe_kept(message: str, hint: str, kept: str | None) -> tuple[str, str]:
-    """Return the message and the next step of a loss, with what became of the lost events.
+    """Return the message and the next step of a loss, including whether the events were kept.
 
-    `kept`: as `Accounting.lost` has it. What was not kept has another message, so that a summary
-    with what was kept says how many those are.
+    `kept`: as in `Accounting.lost`. Events that were not kept get another message, so that a
+    summary that includes kept ones counts them separately.
     """
     if kept is None:
         return message, hint
@@ -65,7 +64,7 @@ def describe_kept(message: str, hint: str, kept: str | None) -> tuple[str, str]:
 
 
 def to_fate(wait: float | None, hint: str, *, stored: bool) -> str:
-    """Return what becomes of events whose delivery failed, and what to do.
+    """Return the fate of events whose delivery failed, and what to do.
 
     `wait`: seconds until the next attempt; None when there is none.
     `stored`: whether they are in a store that outlives the process.
@@ -80,5 +79,5 @@ def to_fate(wait: float | None, hint: str, *, stored: bool) -> str:
 
 
 def _to_text(wait: float) -> str:
-    """Return a wait for people: 0.5 s, 7 s, 30 s."""
+    """Return a wait as text: 0.5 s, 7 s, 30 s."""
     return f"{wait:.1g} s" if wait < 1 else f"{wait:.0f} s"

@@ -1,1 +1,1 @@
-"""Turns a call into bytes: checks it, adds its time and its id, encodes it."""
+"""Turns a call into bytes: checks the arguments, adds a time and an id, and encodes the event."""

@@ -1,4 +1,4 @@
-"""Fills batches with encoded events and makes requests of them. Pure."""
+"""Groups encoded events into batches and builds the requests that carry them. Pure."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _FRAME_BYTES = len(_FRAME)
 
 
 class BatchBuilder:
-    """Fills one batch: consecutive events, or a single identify (CONTRACT: it has its own path).
+    """Builds one batch: consecutive events, or one identify (CONTRACT: it has its own path).
 
-    A batch has at most `max_events` events and MAX_BATCH_BYTES, but always at least one event: an
-    event that exceeds the limit by itself is sent alone, and the server decides about it.
+    A batch holds at most `max_events` events and MAX_BATCH_BYTES. It always accepts its first
+    event: one that exceeds the byte limit is sent by itself, and the server decides.
     """
 
     __slots__ = ("_bytes", "_has_identify", "_max_events", "events")
@@ -30,7 +30,7 @@ class BatchBuilder:
         self._has_identify = False
 
     def add(self, data: bytes) -> bool:
-        """Add the next event of the queue; return False, and add nothing, when it does not fit."""
+        """Add the next event of the queue; return False and add nothing if it does not fit."""
         size = self._bytes + len(data) + 1
         if not self.events:
             self._has_identify = is_identify(data)
@@ -38,7 +38,7 @@ class BatchBuilder:
             self._has_identify
             or len(self.events) >= self._max_events
             or size > MAX_BATCH_BYTES
-            or data.startswith(IDENTIFY_HEAD)  # `is_identify` without a call for every event
+            or data.startswith(IDENTIFY_HEAD)  # `is_identify`, without a call per event
         ):
             return False
         self.events.append(data)
@@ -47,10 +47,10 @@ class BatchBuilder:
 
 
 def take_batch(events: list[bytes]) -> list[bytes]:
-    """Return the longest prefix of `events` that fits into one request: nearly always all of them.
+    """Return the longest prefix of `events` that fits into one request, usually all of them.
 
-    The usual case needs no loop: bytes that sort before IDENTIFY_HEAD do not begin with it, so the
-    maximum tells that no identify is among the events.
+    The usual case needs no loop: if even the greatest event sorts before IDENTIFY_HEAD, none of
+    them is an identify.
     """
     size = _FRAME_BYTES + sum(map(len, events)) + len(events)
     if size <= MAX_BATCH_BYTES and max(events, default=b"") < IDENTIFY_HEAD:
@@ -63,16 +63,16 @@ def take_batch(events: list[bytes]) -> list[bytes]:
 
 
 def to_request(batch: Sequence[bytes]) -> Request:
-    """Return the request for a batch of events or for one identify; nothing is encoded again.
+    """Return the request for a batch of events or for one identify, without encoding again.
 
-    That for no events is refused by the server, which stores nothing (CONTRACT: 400).
+    `whisperr doctor` sends an empty batch: the server answers 400 and stores nothing (CONTRACT).
     """
     if not batch:
         return Request(EVENTS_PATH, _FRAME)
     if is_identify(batch[0]):
         return Request(IDENTIFY_PATH, batch[0])
-    # The frame is added to the first and the last event before joining, so that the whole body is
-    # copied once and not three times.
+    # Adding the frame to the first and the last event before joining copies the body once, not
+    # three times.
     first, last = _FRAME[:-2], _FRAME[-2:]
     events = [first + batch[0], *batch[1:]]
     events[-1] += last

@@ -1,6 +1,6 @@
-"""Makes the time and the message id of an event.
+"""Produces the timestamp and the message id of each event.
 
-Threads: any thread may call any method, also from a signal handler. No locks, no waiting.
+Threads: any thread may call any method, even in a signal handler. No locks, no waiting.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# The server accepts 5 minutes. It alone checks them, because this machine cannot know which of the
-# two clocks is wrong. A time more than a day ahead is a mistake of the caller.
+# The server accepts 5 minutes and enforces that itself, because this machine cannot know whose
+# clock is wrong. A time more than a day ahead is the caller's mistake.
 _MAX_AHEAD_DAYS = 1
 
 _SECOND, _MILLI = 1_000_000_000, 1_000_000  # nanoseconds
 
-# Base64 (RFC 4648, section 5, with `-` and `_`): 16 characters of 6 random bits. The id is stored
-# and sent with its event, and hex digits would take eight bytes more.
+# URL-safe Base64 (RFC 4648, section 5): 16 characters of 6 random bits. The id is stored and sent
+# with its event; hex digits would take eight bytes more.
 _RANDOM_BYTES = 12
 _URL_SAFE = bytes.maketrans(b"+/", b"-_")
 
 
 class MessageIds:
-    """Makes ids of 96 random bits and a number; only `renew` asks the system for random bits.
+    """Generates ids from 96 random bits and a counter; only `renew` reads the system's randomness.
 
-    Belongs to one process: a forked child must make its own, or both would make the same ids.
+    Belongs to one process: a forked child that kept it would generate its parent's ids.
     """
 
     __slots__ = ("_encode", "_source")
@@ -48,10 +48,10 @@ class MessageIds:
         self.renew()
 
     def renew(self) -> None:
-        """Draw new random bits, so that no copy of this process makes the same ids from now on."""
+        """Draw new random bits, so that a copy of this process generates other ids from now on."""
         text = self._encode(os.urandom(_RANDOM_BYTES), newline=False)
         # One immutable pair, so that no number is used twice with the same bits. Counting is one
-        # step in C: no two threads get the same number.
+        # step in C, so no two threads get the same number.
         self._source = (text.translate(_URL_SAFE).decode(), count().__next__)
 
     def next(self) -> str:
@@ -61,10 +61,10 @@ class MessageIds:
 
 
 class Clock:
-    """Formats times as the contract wants them; reuses the text of the last call where possible.
+    """Formats times as the contract requires, and reuses the text of the last call if it can.
 
-    `each_second` is called whenever the second differs from that of the last event. A copy of a
-    running machine resumes from its snapshot at a later time, and this is how it is noticed.
+    `each_second` is called whenever an event falls into another second than the one before. This
+    detects a virtual machine that resumes from a snapshot: its clock has jumped.
     """
 
     __slots__ = ("_each_second", "_millisecond", "_now", "_second")
@@ -76,16 +76,16 @@ class Clock:
     ) -> None:
         self._now = now_ns
         self._each_second = each_second
-        # When the last second and the last millisecond began (nanoseconds), and their texts.
+        # The start of the last second and of the last millisecond (nanoseconds), with their texts.
         self._second = (-_SECOND, "")
         self._millisecond = (-_SECOND, "")
 
     def format_now(self) -> str:
-        """Return RFC 3339 in UTC with three fraction digits, truncated (CONTRACT, Event)."""
+        """Return the current time as RFC 3339 in UTC, truncated to milliseconds (CONTRACT)."""
         now = self._now()
         start, text = self._millisecond  # one read: another thread may replace the pair
-        # A difference is a small number, which costs less than dividing a large one.
-        if 0 <= now - start < _MILLI:  # in a burst a hundred events share a millisecond
+        # Subtracting gives a small integer, which is cheaper than dividing a large one.
+        if 0 <= now - start < _MILLI:  # in a burst, a hundred events share a millisecond
             return text
         start, prefix = self._second  # one read, likewise
         if not 0 <= now - start < _SECOND:
@@ -103,7 +103,7 @@ class Clock:
         return started
 
     def format_time(self, moment: object) -> str:
-        """Return an aware `datetime` as `format_now` writes it; raises InvalidEvent otherwise."""
+        """Return an aware `datetime` in the format of `format_now`; else raise InvalidEvent."""
         from datetime import datetime, timezone
 
         if not isinstance(moment, datetime):
@@ -111,7 +111,7 @@ class Clock:
                 f"occurred_at: must be an aware datetime, got {get_type_name(moment)}"
             )
         try:
-            plain = to_plain_datetime(moment)  # not the caller's own methods, whose text is unknown
+            plain = to_plain_datetime(moment)  # a subclass may override isoformat()
             offset = plain.utcoffset()
             utc = plain if offset is None else plain.astimezone(timezone.utc)
         except OverflowError:

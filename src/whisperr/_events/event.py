@@ -1,8 +1,8 @@
 """Checks the arguments of `track()` and encodes the event, with its time and its id, as bytes.
 
-Errors are InvalidEvent and name the argument. An exception that a value of the caller raises is
-turned into an InvalidEvent as well. Threads: any thread may call any method, also from a signal
-handler. No locks, no waiting.
+Raises InvalidEvent, which names the argument, also when a method of the caller's value raises.
+
+Threads: any thread may call any method, even in a signal handler. No locks, no waiting.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
 
     BeforeSend = Callable[[dict[str, Any]], "dict[str, Any] | None"]
 
-# Sets instead of patterns: `re` would be a third of the time that importing the package takes.
+# A set, not a pattern: `re` would be a third of the time that importing the package takes.
 _IN_WORDS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
-# Backends have a few dozen event types; the bound is for programs that generate them.
+# Applications have a few dozen event types; the bound is for programs that generate them.
 _MAX_KNOWN_TYPES = 1_000
 _HEAD = EVENT_HEAD.decode()
-# The user of an event that is encoded before its user is known; replaced by `add_user`.
+# Placeholder in an event that is encoded before its user is known; `add_user` replaces it.
 NO_USER = "-"
 _USER = "external_user_id"
 _USER_OF_HOOK = f"before_send: {_USER}"
@@ -44,14 +44,14 @@ class Vetoed(Exception):  # noqa: N818  # not an error: `before_send` returned N
 
 
 class AnonymousUser(InvalidEvent):
-    """Raised for a user that is None or blank text, which code often passes for a visitor.
+    """Raised for a user that is None or blank, which code often passes for an anonymous visitor.
 
-    Such calls may be very many, so they are reported less often than other mistakes.
+    There may be one such call per page view, so they are reported less often than other mistakes.
     """
 
 
 class EventEncoder:
-    """Encodes the events of one client. Belongs to one process, as its message ids do."""
+    """Encodes the events of one client. Belongs to one process, like its message ids."""
 
     __slots__ = ("_before_send", "_clock", "_context", "_tail", "_test", "_types", "ids")
 
@@ -88,8 +88,8 @@ class EventEncoder:
     ) -> tuple[str, bytes]:
         """Return the message id of the event, and the event as the bytes of one JSON object.
 
-        `before_send` is called unless the event is still without its user (`is_complete`). Raises
-        InvalidEvent, or Vetoed when `before_send` returns None.
+        Calls `before_send`, but not for an event that still lacks its user (`is_complete=False`).
+        Raises InvalidEvent, or Vetoed if `before_send` returns None.
         """
         if type(user) is not str or not user or user.isspace():
             user = parse_identifier(user, _USER)
@@ -114,7 +114,7 @@ class EventEncoder:
             f'"properties":{members},"context":{rest}'
         )
         try:
-            data = text.encode()  # `to_utf8` would be one more call for every event
+            data = text.encode()  # calling `to_utf8` for every event would cost more
         except UnicodeEncodeError:
             data = to_utf8(text)
         if self._before_send is not None and is_complete:
@@ -124,13 +124,13 @@ class EventEncoder:
     def encode_without_user(self, *given: object) -> tuple[str, bytes, bytes]:
         """Return the message id of an event, and its bytes before and after the user.
 
-        `given` are the arguments of `encode` after the user. Time and id are those of this call.
+        `given` are the arguments of `encode` after the user. The event gets its time and id now.
         """
         chosen, data = self.encode(NO_USER, *given, is_complete=False)
         return (chosen, *split_at_user(data, NO_USER))
 
     def add_user(self, head: bytes, user: object, tail: bytes) -> bytes:
-        """Return the event of `encode_without_user` with its user, after `before_send`."""
+        """Return an event of `encode_without_user` with its user inserted, after `before_send`."""
         return self._call_before_send(join_user(head, user, tail))
 
     def _parse_type(self, event_type: object) -> str:
@@ -149,13 +149,13 @@ class EventEncoder:
         return name
 
     def _merge_context(self, context: object, message_id: str) -> str:
-        """Return the context as JSON. The caller cannot replace the id or the mark of a test."""
+        """Return the context as JSON. The caller cannot replace the message id or the test mode."""
         given = {} if context is None else json_loads()(to_json_object(context, "context"))
         merged = {**self._context, **given, **self._test, RESERVED_CONTEXT_KEY: message_id}
         return to_json(merged, "context")
 
     def _call_before_send(self, data: bytes) -> bytes:
-        """Return the bytes of the event that `before_send` returns; it is checked again."""
+        """Return the event that `before_send` returns, checked again and encoded."""
         if self._before_send is None:
             return data
         event: dict[str, Any] = json_loads()(data)
@@ -189,14 +189,14 @@ class EventEncoder:
 
 
 def join_user(head: bytes, user: object, tail: bytes) -> bytes:
-    """Return an event or identify with its user inserted; raises InvalidEvent for a bad user."""
+    """Return an event or identify with its user inserted; raise InvalidEvent for a bad user."""
     return head + to_utf8(quote(parse_identifier(user, _USER))) + tail
 
 
 def parse_identifier(value: object, name: str) -> str:
-    """Return an id as a string, as the contract wants it; accepts a primary key of any type."""
+    """Return an id as a string, as the contract requires; accept a primary key of any type."""
     try:
-        # A proxy for a string is none by its type, and is resolved by str().
+        # By type: a lazy proxy for a string is no str, and str() resolves it.
         text = to_str(value) if issubclass(type(value), str) else _format_key(value, name)
     except InvalidEvent:
         raise
@@ -212,12 +212,12 @@ def parse_identifier(value: object, name: str) -> str:
 
 
 def _get_error(name: str) -> type[InvalidEvent]:
-    """Return the error for an id that is not there."""
+    """Return the class of the error for a missing id."""
     return AnonymousUser if name == _USER else InvalidEvent
 
 
 def _format_key(value: object, name: str) -> str:
-    """Return the string form of a primary key that is no string; raises InvalidEvent for no key."""
+    """Return the text of a key that is not a string; raise InvalidEvent for what is no key."""
     kind = type(value)
     if value is None or isinstance(value, _NOT_IDS):
         error = _get_error(name) if value is None else InvalidEvent
@@ -232,7 +232,7 @@ def _format_key(value: object, name: str) -> str:
 
 
 def to_json_object(value: object, name: str) -> str:
-    """Return `value` as a JSON object; raises InvalidEvent when it is something else."""
+    """Return `value` as a JSON object; raise InvalidEvent if it becomes anything else."""
     text = to_json(value, name)
     if not text.startswith("{"):
         raise InvalidEvent(f"{name}: must be a dict, got {get_type_name(value)}")

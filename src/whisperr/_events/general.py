@@ -1,8 +1,8 @@
-"""Encodes values of any type as JSON text: dates, decimals, sets, objects, and what contains them.
+"""Encodes values of any type as JSON text: dates, decimals, sets, objects and their containers.
 
-A value of a converted type, or of a subclass, is written by the methods of the converted type
-itself: a Decimal that prints as "EUR 19.90" is still the number 19.90. What methods of the caller
-return is only ever written as a JSON string, or encoded again.
+A subclass of a known type is written by the methods of the known type: a Decimal that prints as
+"EUR 19.90" is still the number 19.90. The result of a caller's own method is only ever written as a
+JSON string, or encoded again.
 
 Pure. Threads: any thread; no locks.
 """
@@ -29,35 +29,35 @@ if TYPE_CHECKING:
 
     from .redaction import Path
 
-    # What an iterator yields, by the id of that iterator, which is the first of the pair.
     Conversion = tuple[str, Any, Callable[[Any, Any], str] | None]
-    Read = dict[int, tuple[object, Iterator[object]]]
+    # Iterators that were read, by id: the iterator, which keeps its id taken, and all its items.
+    Consumed = dict[int, tuple[object, Iterator[object]]]
 
 MAX_DEPTH = 64
-# More than any real event has; it bounds shared references, which multiply when written out.
+# More than any real event has; bounds shared references, which multiply when written out.
 MAX_VALUES = 100_000
-# As much as a client holds by default (`max_queue_bytes`). Looked at while encoding: one text of
-# 5 MB that an event refers to a thousand times would be 5 GB.
+# The default of `max_queue_bytes`. Checked while encoding: one text of 5 MB that an event refers to
+# a thousand times would become 5 GB.
 MAX_CHARS = 64 * 1024 * 1024
 
 quote: Callable[[str], str] = encode_basestring
-"""Returns a string as JSON text with its quotes; non-ASCII characters stay as they are."""
+"""Returns a string as JSON text, in quotes; non-ASCII characters stay as they are."""
 
 
 class GeneralEncoder:
-    """Encodes one value; counts its values and characters, and knows the containers around each."""
+    """Encodes one value; counts values and characters, and detects cycles."""
 
-    __slots__ = ("_open", "_read", "_room", "_values")
+    __slots__ = ("_chars_left", "_consumed", "_open", "_values")
 
-    def __init__(self, read: Read | None = None) -> None:
-        """`read`: what iterators yielded that another encoder has read already."""
+    def __init__(self, consumed: Consumed | None = None) -> None:
+        """`consumed`: iterators that another encoder has read already, with their items."""
         self._open: set[int] = set()
-        self._read = {} if read is None else read
+        self._consumed = {} if consumed is None else consumed
         self._values = 0
-        self._room = MAX_CHARS
+        self._chars_left = MAX_CHARS
 
     def encode(self, value: object, path: Path, depth: int = 1) -> str:
-        """Return `value` as JSON text; raises InvalidEvent, which names the path."""
+        """Return `value` as JSON text; raise InvalidEvent, which names the path."""
         self._values += 1
         if self._values > MAX_VALUES:
             refuse(path, f"more than {MAX_VALUES} values in one event")
@@ -67,8 +67,8 @@ class GeneralEncoder:
                 text = convert(base, value)
                 if way is TEXT:
                     return self._quote(text, path)
-                self._room -= len(text) + 1  # the comma
-                return text if self._room >= 0 else _refuse_size(path)
+                self._chars_left -= len(text) + 1  # the comma
+                return text if self._chars_left >= 0 else _refuse_size(path)
             if way is ENUM:
                 return self.encode(value.value, path, depth + 1)  # type: ignore[attr-defined]  # an Enum
             return self._encode_container(value, path, depth)
@@ -93,7 +93,7 @@ class GeneralEncoder:
             if members is not None:
                 return "{" + ",".join(self._encode_members(members, path, depth)) + "}"
             if isinstance(value, SEQUENCES) and not isinstance(value, str):  # no proxy for a string
-                _, found = self._read.get(id(value), (None, value))
+                _, found = self._consumed.get(id(value), (None, value))
                 items = (
                     self.encode(item, (path, index), depth + 1) for index, item in enumerate(found)
                 )
@@ -107,16 +107,16 @@ class GeneralEncoder:
     ) -> Iterator[str]:
         for key, item in members.items():
             name = key if type(key) is str else to_key(key)
-            self._room -= len(name)  # looked at with the value
+            self._chars_left -= len(name)  # checked with the value
             yield f"{quote(name)}:{self.encode(item, (path, name), depth + 1)}"
 
     def _quote(self, text: str, path: Path) -> str:
-        """Return a string as JSON text; looks at its length first: a character may become six."""
-        if len(text) > self._room:
+        """Return a string as JSON text; check its length first: escaping may multiply it by six."""
+        if len(text) > self._chars_left:
             _refuse_size(path)
         quoted = quote(text)
-        self._room -= len(quoted)
-        return quoted if self._room >= 0 else _refuse_size(path)
+        self._chars_left -= len(quoted)
+        return quoted if self._chars_left >= 0 else _refuse_size(path)
 
 
 def refuse(path: Path, problem: str) -> NoReturn:
@@ -132,7 +132,7 @@ SEQUENCES = (abc.Sequence, abc.Set, abc.ValuesView, abc.Generator, map, filter, 
 
 
 def get_members(value: object) -> Mapping[Any, object] | None:
-    """Return the members of a value that becomes an object, None for any other value."""
+    """Return the members of a value that becomes a JSON object; None for any other value."""
     if isinstance(value, abc.Mapping):
         return value
     if isinstance(value, tuple) and hasattr(value, "_asdict"):  # a named tuple
@@ -145,18 +145,18 @@ def get_members(value: object) -> Mapping[Any, object] | None:
 
 
 def is_enum(value: object) -> bool:
-    """Return whether a value is of an Enum, without importing `enum`."""
+    """Return whether a value is a member of an Enum, without importing `enum`."""
     return any((base.__module__, base.__qualname__) == _ENUM_NAME for base in type(value).__mro__)
 
 
 def to_str(value: object) -> str:
-    """Return `str(value)` as an exact str: also for a subclass of str with methods of its own."""
+    """Return `str(value)` as an exact str, even for a subclass of str with methods of its own."""
     text = value if issubclass(type(value), str) else str(value)
     return str.__str__(text)
 
 
 def to_plain_datetime(value: Any) -> Any:
-    """Return a datetime of the caller's own class as an exact one, without calling its methods."""
+    """Return a datetime of a subclass as an exact datetime, without calling the subclass."""
     base: Any
     for base in type(value).__mro__:
         if (base.__module__, base.__qualname__) == _DATETIME:
@@ -165,17 +165,17 @@ def to_plain_datetime(value: Any) -> Any:
 
 
 def _format_float(base: Any, value: float) -> str:
-    """Return a float as JSON. NaN and the infinities become null: JSON has no number for them."""
+    """Return a float as JSON; NaN and the infinities, which JSON lacks, become null."""
     text: str = base.__repr__(value)
     return "null" if text[-1] in "fn" else text
 
 
 def _format_datetime(_base: Any, value: Any) -> str:
-    """Return RFC 3339 with the offset, UTC as Z; without an offset when the value is naive."""
+    """Return RFC 3339 with the offset, UTC as Z; a naive value gets no offset."""
     moment = to_plain_datetime(value)
     offset = moment.utcoffset()
     if offset is not None and offset.total_seconds() % 60:
-        # RFC 3339 offsets have no seconds; old local times do.
+        # RFC 3339 offsets have no seconds; those of historical local times may.
         moment = moment.astimezone(sys.modules["datetime"].timezone.utc)
     text: str = moment.isoformat()
     return text[:-6] + "Z" if text.endswith("+00:00") else text
@@ -190,9 +190,9 @@ def _decode_bytes(raw: bytes) -> str:
         return b64encode(raw).decode("ascii")
 
 
-# By name and not by class, so that this module need not import `datetime` or `decimal`. The classes
-# of a value are tried in the order of its `__mro__`, so a `datetime` is not encoded as a `date`.
-# Each function gets the converted class, which may be a base of the value's class, and the value.
+# By name, so that this module need not import `datetime` or `decimal`. A value's classes are tried
+# in `__mro__` order, so a `datetime` is not encoded as a `date`. Each function takes the known
+# class, which may be a base of the value's class, and the value.
 _ENUM_NAME = ("enum", "Enum")
 _DATETIME = ("datetime", "datetime")
 _FULL = slice(None)  # makes an exact copy
@@ -201,12 +201,12 @@ _LITERALS: dict[tuple[str, str], Callable[[Any, Any], str]] = {
     ("builtins", "bool"): lambda _base, value: "true" if value else "false",
     ("builtins", "int"): lambda base, value: base.__repr__(value),
     ("builtins", "float"): _format_float,
-    # With all its digits: 19.90 stays 19.90, which a float could not keep.
+    # All digits are kept: as a float, 19.90 would lose its zero.
     ("decimal", "Decimal"): lambda base, value: (
         base.__str__(value) if base.is_finite(value) else "null"
     ),
     ("datetime", "timedelta"): lambda base, value: _format_float(float, base.total_seconds(value)),
-    # A `datetime` by its class, whose date is meaningless.
+    # A subclass of `datetime` whose date is meaningless.
     ("pandas._libs.tslibs.nattype", "NaTType"): lambda _base, _value: "null",
 }
 _TEXTS: dict[tuple[str, str], Callable[[Any, Any], str]] = {
@@ -222,15 +222,15 @@ _TEXTS: dict[tuple[str, str], Callable[[Any, Any], str]] = {
 }
 
 
-# The ways in which a value is converted.
+# How a value is converted.
 LITERAL, TEXT, ENUM, OBJECT = "literal", "text", "enum", "object"
 
 
 def get_conversion(kind: type) -> Conversion:
-    """Return how values of this class are converted: the way, the converted class, the function.
+    """Return how values of this class are converted: the way, the known class, the function.
 
-    The function gets that class and a value. The value of an Enum is converted by itself, and an
-    object is a container or becomes its text, so these two have no function.
+    The function takes the known class and a value. ENUM and OBJECT have none: an Enum is encoded as
+    its value, and an object as a container or as its text.
     """
     for base in kind.__mro__:
         name = base.__module__, base.__qualname__
@@ -243,7 +243,7 @@ def get_conversion(kind: type) -> Conversion:
     return OBJECT, kind, None
 
 
-# The classes of the standard library whose values become JSON by themselves, most often.
+# Common standard library classes whose values convert by themselves.
 _COMMON = frozenset(
     {
         ("decimal", "Decimal"),
@@ -254,7 +254,7 @@ _COMMON = frozenset(
 
 
 def get_common_encoder(kind: type) -> Callable[[Any], str] | None:
-    """Return how a value of a common class becomes JSON text; None for any other class."""
+    """Return the encoder for values of a common class; None for any other class."""
     name = kind.__module__, kind.__qualname__
     if name not in _COMMON or getattr(sys.modules.get(name[0]), name[1], None) is not kind:
         return None
@@ -265,7 +265,7 @@ def get_common_encoder(kind: type) -> Callable[[Any], str] | None:
 
 
 def to_key(key: object) -> str:
-    """Return the key of a member as a string; plain types become what the encoder in C writes."""
+    """Return the key of a member as a string; plain types become what the C encoder writes."""
     kind = type(key)  # `isinstance` would accept a proxy
     if issubclass(kind, str):
         return str.__str__(key)

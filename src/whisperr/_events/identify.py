@@ -30,7 +30,7 @@ def encode_identify(
     channels: object = None,
     anonymous_id: object = None,
 ) -> bytes:
-    """Return one identify as the bytes of its JSON object; raises InvalidEvent."""
+    """Return one identify as the bytes of its JSON object; raise InvalidEvent for bad arguments."""
     body = f"{IDENTIFY_HEAD.decode()}{quote(parse_identifier(user, 'external_user_id'))}"
     if anonymous_id is not None:
         handle = parse_identifier(anonymous_id, "anonymous_id")
@@ -48,7 +48,7 @@ def encode_identify(
     if channels is None:
         parsed = _to_channels(email=email, phone=phone, push_token=push_token)
     elif isinstance(channels, (list, tuple)):
-        if len(channels) > MAX_VALUES:  # before a dictionary is made for each
+        if len(channels) > MAX_VALUES:  # checked before building a dict for each
             raise InvalidEvent(f"channels: more than {MAX_VALUES} values in one event")
         parsed = [_parse_channel(one, f"channels[{index}]") for index, one in enumerate(channels)]
     else:
@@ -59,9 +59,9 @@ def encode_identify(
 
 
 def _to_channels(**addresses: object) -> list[dict[str, Any]]:
-    """Return `email=`, `phone=`, `push_token=` as opted-in channels, in that order.
+    """Return `email=`, `phone=` and `push_token=` as opted-in channels, in that order.
 
-    A blank address counts as none: the record of a user without a phone number often holds "".
+    A blank address counts as absent: databases often hold "" for a user without a phone number.
     """
     kinds = {"email": "email", "phone": "sms", "push_token": "push"}
     channels = []
@@ -76,7 +76,7 @@ def _to_channels(**addresses: object) -> list[dict[str, Any]]:
 
 
 def _parse_channel(given: object, path: str) -> dict[str, Any]:
-    """Return one checked channel. Callers may write `type`; the wire has `channel` only."""
+    """Return one checked channel. Callers may write `type`; the service knows `channel` only."""
     if not isinstance(given, dict):
         raise InvalidEvent(f"{path}: must be a dict, got {get_type_name(given)}")
     for key in given:

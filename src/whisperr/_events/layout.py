@@ -1,8 +1,8 @@
-"""Reads encoded events without decoding them: kind, user, and age.
+"""Reads the kind, the user and the time of encoded events without decoding them. Pure.
 
-Pure. All knowledge of where things stand in the bytes of an event is here; `event` and `identify`
-write them in this fixed order of keys. Invariant: what is searched for comes before any text that a
-caller may nest, and every quote within a JSON string is escaped, so no search can match in there.
+`event` and `identify` write keys in a fixed order, and only this module relies on it. Invariant:
+every searched key precedes the text that a caller may nest, and quotes within a JSON string are
+escaped, so a search cannot match inside a caller's value.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import time
 
 from whisperr._contract import MAX_AGE_DAYS
 
-# The first bytes of an encoded event and of an encoded identify. Both are JSON objects whose order
-# of keys is free; different first keys make the first bytes tell which of the two it is.
+# The first bytes of an encoded event and of an encoded identify. JSON leaves the order of keys
+# free, so each kind begins with another key and is recognised by it.
 EVENT_HEAD = b'{"event_type":"'
 IDENTIFY_HEAD = b'{"external_user_id":'
 
@@ -24,12 +24,12 @@ _IN_TYPES = frozenset(b"abcdefghijklmnopqrstuvwxyz0123456789_")
 
 
 def is_identify(data: bytes) -> bool:
-    """Return whether encoded bytes are an identify; everything else is an event."""
+    """Return whether encoded bytes are an identify; all others are an event."""
     return data.startswith(IDENTIFY_HEAD)
 
 
 def get_kind(data: bytes) -> str:
-    """Return the type of an event, "identify", or "unreadable" for other bytes; no payload."""
+    """Return the type of an event, "identify", or "unreadable" for other bytes; never payload."""
     if is_identify(data):
         return "identify"
     head, _, rest = data.partition(EVENT_HEAD)
@@ -40,19 +40,19 @@ def get_kind(data: bytes) -> str:
 
 
 def split_at_user(data: bytes, user: str) -> tuple[bytes, bytes]:
-    """Return the parts of an encoded event or identify before and after its user.
+    """Return the bytes of an event or identify before and after its user.
 
-    The first match is the right one: only a head and an event type come before it, and an event
-    type has no quotation marks.
+    The first match is the right one: only a head and an event type precede it, and an event type
+    contains no quotation marks.
     """
     head, name, tail = data.partition(_USER_NAME)
     return head + name, tail[len(user) + 2 :]
 
 
 def get_user(data: bytes) -> bytes:
-    """Return the user of an event or identify as a JSON string; empty when there is none."""
+    """Return the user of an event or identify as a JSON string; empty if there is none."""
     _, _, user = data.partition(_USER_START)
-    # Of the same length, but without escaped quotes: the first quote ends the string.
+    # The same length without escaped quotes, so that the first quote ends the string.
     unescaped = user.replace(b"\\\\", b"--").replace(b'\\"', b"--")
     end = unescaped.find(b'"') + 1
     return b'"' + user[:end] if end else b""
@@ -66,7 +66,7 @@ def get_oldest_time(now: float) -> bytes:
 
 
 def get_time(data: bytes) -> bytes | None:
-    """Return when an event happened, as it is written; None for an identify, which has no time."""
+    """Return the `occurred_at` of an event as written; None for an identify, which has no time."""
     at = -1 if is_identify(data) else data.find(_TIME_NAME)
     if at < 0:
         return None
@@ -75,6 +75,6 @@ def get_time(data: bytes) -> bytes | None:
 
 
 def is_expired(data: bytes, oldest: bytes) -> bool:
-    """Return whether an event happened before `oldest`; an identify has no time, never expires."""
+    """Return whether an event happened before `oldest`; an identify never expires."""
     at = get_time(data)
     return at is not None and at < oldest

@@ -1,15 +1,15 @@
-"""Encodes a value as JSON text level by level, with the encoder of the standard library in C.
+"""Encodes a value as JSON text level by level, with the standard library's C encoder.
 
-All values of one depth are looked at together, by calls that run in C. Then that encoder writes the
-whole: it asks for what stands for a value of another kind, and a container that it would write
-in another way than the rules is replaced in copies of the containers around it. So a value costs
-little more than with `json.dumps`, whatever its size, and one date in it costs what a date costs.
+All values of one depth are checked together, by calls that run in C. Then the C encoder writes the
+whole. For a value of a type that JSON lacks it calls back for a stand-in. A container that it would
+not write as our rules require is replaced, in copies of the containers around it. So a value of any
+size costs little more than with `json.dumps`, and one date in it costs one conversion.
 
-What exceeds a limit, or cannot be read, is left to `GeneralEncoder`: it goes through the same value
-in its own order, and its error names the place. It finds what an iterator has yielded here.
+`GeneralEncoder` handles a value that exceeds a limit or cannot be read, and its error names the
+path. It gets the items of iterators that were read here.
 
-Pure. Threads: any thread; no locks. When another thread changes a container meanwhile, the other
-encoder takes the value.
+Pure. Threads: any thread; no locks. If another thread changes a container meanwhile,
+`GeneralEncoder` encodes the value.
 """
 
 from __future__ import annotations
@@ -50,28 +50,27 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from .general import Conversion, Read
+    from .general import Consumed, Conversion
 
-# Names take less than this when each is as long as the longest: more is counted exactly.
+# Names are estimated by the length of the longest; above this estimate they are counted exactly.
 _MAX_ROUGH_CHARS = 100_000
-# What the encoder in C is given for a literal that it cannot write, such as a Decimal, and what it
-# makes of that.
-_MARK = "\0literal"
-_WRITTEN_MARK = quote(_MARK)
-# What it makes of numbers that JSON does not have.
+# A placeholder for a literal that the C encoder cannot write, such as a Decimal; and as written.
+_PLACEHOLDER = "\0literal"
+_WRITTEN_PLACEHOLDER = quote(_PLACEHOLDER)
+# What the C encoder writes for numbers that JSON lacks.
 _NAN, _INFINITY = "NaN", "Infinity"
 
 
-# Made once: `json.dumps` makes a new one at every call (1.2 us).
+# Made once: `json.dumps` makes a new one at every call, which costs 1.2 us.
 _encode_plain = make_plain_encoder(refuse_kind)
 
 
 class _Level:
     """All values of one depth.
 
-    `dicts` and `arrays`: the containers among them, then those that stand for a value of another
-    kind, whose ids are in `dict_ids` and `array_ids`: what is in them is the next level.
-    `changed`: what was replaced, by its index: the old and the new value.
+    - `dicts`, `arrays`: the containers among them, then the stand-ins for other values, whose ids
+      are in `dict_ids` and `array_ids`. Their contents are the next level.
+    - `changed`: the old and the new value of each replacement, by index.
     """
 
     __slots__ = ("array_ids", "arrays", "changed", "dict_ids", "dicts", "values")
@@ -85,20 +84,20 @@ class _Level:
         self.array_ids: list[int] = []
 
     def change(self, index: int, new: object) -> None:
-        """Replace a value."""
+        """Replace the value at `index`, and remember the original."""
         old = self.changed[index][0] if index in self.changed else self.values[index]
         self.changed[index] = old, new
         self.values[index] = new
 
     def get_places(self) -> list[int]:
-        """Return where the dicts and the arrays are: an index, or an id as a negative number."""
+        """Return where each dict and array is: an index, or for a stand-in the id, negated."""
         dicts = [index for index, one in enumerate(self.values) if type(one) is dict]
         arrays = [index for index, one in enumerate(self.values) if type(one) in ARRAYS]
         dicts += [-one for one in self.dict_ids]
         return [*dicts, *arrays, *[-one for one in self.array_ids]]
 
     def get_next(self) -> list[Any]:
-        """Return the values that are in the containers of this level."""
+        """Return the contents of the containers of this level."""
         in_dicts = chain.from_iterable(map(dict.values, self.dicts))
         return [*in_dicts, *chain.from_iterable(self.arrays)]
 
@@ -107,34 +106,34 @@ class LevelEncoder:
     """Encodes one value."""
 
     __slots__ = (
+        "_chars_left",
+        "_consumed",
         "_levels",
         "_literals",
-        "_read",
-        "_room",
         "_stand_ins",
         "_values",
         "conversions",
     )
 
-    def __init__(self, read: Read) -> None:
-        """Put into `read` what iterators yield, for the general encoder."""
-        self._read = read
-        self._room = MAX_PLAIN_CHARS
+    def __init__(self, consumed: Consumed) -> None:
+        """Record in `consumed` the iterators that are read, for the general encoder."""
+        self._consumed = consumed
+        self._chars_left = MAX_PLAIN_CHARS
         self._values = 1
         self._levels: list[_Level] = []
-        # By kind, for kinds that are none of JSON's.
+        # By type, for types that JSON lacks.
         self.conversions: dict[type, Conversion] = {}
-        # By the id of a value of such a kind; the levels hold the values.
+        # By the id of a value of such a type; the levels keep the values alive.
         self._stand_ins: dict[int, Any] = {}
         self._literals: list[str] = []
 
     def encode(self, root: object) -> str | None:
-        """Return `root` as JSON text; None when it is one for the general encoder."""
+        """Return `root` as JSON text; None if only the general encoder can write or refuse it."""
         try:
             if not self._walk([root]):
                 return "".join(_encode_plain(root, 0)) if is_plain(root) else None
             text = self._write(self._rebuild())
-            return text if len(text) <= MAX_CHARS else None  # digits were not counted before
+            return text if len(text) <= MAX_CHARS else None  # `_walk` does not count digits
         except Exception as error:
             if is_interruption(error):
                 raise
@@ -143,16 +142,16 @@ class LevelEncoder:
     # -- down
 
     def _walk(self, values: list[Any]) -> bool:
-        """Look at all levels; return False when there are too many values.
+        """Check all levels; return False if there are too many values.
 
-        Raises UnsuitableError for other limits. A level is not made before its size is known.
+        Raise UnsuitableError for other limits. The size of a level is checked before it is built.
         """
         while True:
             level = _Level(values)
             self._levels.append(level)
             kinds = {*map(type, values)}
             if not PLAIN.issuperset(kinds):
-                self._look_at_other_kinds(level, kinds)
+                self._convert_others(level, kinds)
                 if level.changed:
                     kinds = {*map(type, values)}
             self._measure(values, kinds)
@@ -173,17 +172,17 @@ class LevelEncoder:
             values = level.get_next()
 
     def _measure(self, values: list[Any], kinds: set[type]) -> None:
-        """Subtract the characters of plain values from the room."""
-        room = self._room - len(values)  # their commas
+        """Count the characters of plain values."""
+        left = self._chars_left - len(values)  # their commas
         if str in kinds:
             texts = values if len(kinds) == 1 else [one for one in values if type(one) is str]
-            room -= sum(map(len, texts))
-        self._room = room
-        if room < 0:
+            left -= sum(map(len, texts))
+        self._chars_left = left
+        if left < 0:
             raise UnsuitableError
 
     def _measure_names(self, level: _Level, count: int) -> None:
-        """Subtract so many names from the room; replace dicts with names that are not JSON's."""
+        """Count the characters of `count` names; replace dicts whose names are not plain."""
         names = {*chain.from_iterable(level.dicts)}
         if not TEXTS.issuperset(map(type, names)):
             if not NAMES.issuperset(map(type, names)):
@@ -193,38 +192,39 @@ class LevelEncoder:
         if chars > _MAX_ROUGH_CHARS:
             every = chain.from_iterable(level.dicts)
             chars = sum(map(len, map(str, every)))
-        self._take_room(chars)
+        self._use_chars(chars)
 
     def _replace_dicts(self, level: _Level) -> None:
-        """Give all names of the dicts of a level the texts that they become."""
+        """Convert the names of all dicts of a level to strings."""
         for index, one in enumerate(level.values):
             if type(one) is dict and not TEXTS.issuperset(map(type, one)):
                 level.change(index, self._to_dict(one.items()))
         standing_in = level.dicts[len(level.dicts) - len(level.dict_ids) :]
         level.dicts = [one for one in level.values if type(one) is dict]
-        level.dicts += standing_in  # whose names are texts already
+        level.dicts += standing_in  # their names are strings already
 
-    # -- values of other kinds
+    # -- values of types that JSON lacks
 
-    def _look_at_other_kinds(self, level: _Level, kinds: set[type]) -> None:
+    def _convert_others(self, level: _Level, kinds: set[type]) -> None:
+        """Record the conversions of these types, and convert enums and objects."""
         for kind in kinds:
             if kind not in PLAIN and kind not in self.conversions:
                 self.conversions[kind] = get_conversion(kind)
         ways = {kind: self.conversions[kind][0] for kind in kinds if kind not in PLAIN}
         texts = [kind for kind, way in ways.items() if way is TEXT and issubclass(kind, str)]
-        if texts:  # which the encoder in C does not ask for
-            self._take_room(sum(str.__len__(one) for one in level.values if type(one) in texts))
+        if texts:  # the C encoder does not call back for these
+            self._use_chars(sum(str.__len__(one) for one in level.values if type(one) in texts))
         if ENUM not in ways.values() and OBJECT not in ways.values():
             return
         for index, value in enumerate(level.values):
             way = ways.get(type(value))
             if way is OBJECT:
-                self._look_at_object(level, index, value)
+                self._convert_object(level, index, value)
             elif way is ENUM:
-                self._look_at_enum(value)
+                self._convert_enum(value)
 
-    def _look_at_enum(self, member: Any) -> None:  # noqa: ANN401  # of any Enum
-        if isinstance(member, (str, int, float)):  # the encoder in C would not ask for it
+    def _convert_enum(self, member: Any) -> None:  # noqa: ANN401  # of any Enum
+        if isinstance(member, (str, int, float)):  # the C encoder would not call back for it
             raise UnsuitableError
         value: object = member.value
         kind = type(value)
@@ -240,8 +240,8 @@ class LevelEncoder:
         self._measure([value], {kind})
         self._stand_ins[id(member)] = value
 
-    def _look_at_object(self, level: _Level, index: int, value: Any) -> None:  # noqa: ANN401  # any object
-        """Find what stands for an object: a dict, a list, or its text."""
+    def _convert_object(self, level: _Level, index: int, value: Any) -> None:  # noqa: ANN401  # any object
+        """Make the stand-in for an object: a dict, a list, or its text."""
         if len(self._levels) > MAX_DEPTH:
             raise UnsuitableError
         new = self._stand_ins.get(id(value))
@@ -256,12 +256,12 @@ class LevelEncoder:
             else:
                 new = to_str(value)
             self._stand_ins[id(value)] = new
-        elif id(value) in self._read:  # an iterator that stands here twice
+        elif id(value) in self._consumed:  # the same iterator a second time
             raise UnsuitableError
         if type(new) is str:
-            self._take_room(len(new))
+            self._use_chars(len(new))
         if issubclass(type(value), (dict, list, tuple, str, int, float)):
-            # The encoder in C does not ask for it.
+            # The C encoder does not call back for it.
             level.change(index, new)
         elif type(new) is dict:
             level.dicts.append(new)
@@ -271,7 +271,7 @@ class LevelEncoder:
             level.array_ids.append(id(value))
 
     def _to_dict(self, members: Iterable[tuple[Any, object]]) -> dict[str, object]:
-        """Return members with strings as their names; two of one name are for the other encoder."""
+        """Return members with strings as names; raise UnsuitableError if two names are the same."""
         pairs = [*islice(members, MAX_VALUES - self._values + 1)]
         new = dict(pairs)
         if not TEXTS.issuperset(map(type, new)):
@@ -292,35 +292,35 @@ class LevelEncoder:
             except Exception as error:
                 rest = _raise(error)
                 raise
-            finally:  # also what it yielded before an error
-                self._read[id(value)] = value, chain(items, rest)
+            finally:  # even after an error: the items before it cannot be read again
+                self._consumed[id(value)] = value, chain(items, rest)
         if len(items) == most:
             raise UnsuitableError
         return items
 
-    def _take_room(self, chars: int) -> None:
-        self._room -= chars
-        if self._room < 0:
+    def _use_chars(self, chars: int) -> None:
+        self._chars_left -= chars
+        if self._chars_left < 0:
             raise UnsuitableError
 
     def _get_stand_in(self, value: Any) -> object:  # noqa: ANN401  # of any type
-        """Return what stands for a value of another kind; the encoder in C asks in its order."""
+        """Return the stand-in for a value; the C encoder calls this while it writes."""
         way, base, convert = self.conversions[type(value)]
         if convert is None:
             return self._stand_ins[id(value)]
         text = convert(base, value)
-        self._take_room(len(text))
+        self._use_chars(len(text))
         if way is TEXT:
             return text
         if text == "null":
             return None
         self._literals.append(text)
-        return _MARK
+        return _PLACEHOLDER
 
     # -- up
 
     def _rebuild(self) -> object:
-        """Return the root with all changes: in copies of the containers that they are in."""
+        """Return the root with all changes, in copies of the containers around them."""
         levels = self._levels
         for depth in range(len(levels) - 1, 0, -1):
             if levels[depth].changed:
@@ -362,27 +362,27 @@ class LevelEncoder:
             if is_interruption(error):
                 raise
             self._literals.clear()
-            text = self._write_odd_floats(root)
+            text = self._write_nonfinite(root)
         return self._fill(text) if self._literals else text
 
-    def _write_odd_floats(self, root: object) -> str:
-        """Return the text with null for NaN and the infinities."""
+    def _write_nonfinite(self, root: object) -> str:
+        """Return the JSON text with null for NaN and the infinities."""
         encode = make_plain_encoder(self._get_stand_in, allow_nan=True)
         text = "".join(encode(root, 0))
         values = chain.from_iterable(level.values for level in self._levels)
         values = chain(values, self._stand_ins.values())
         odd = [one for one in values if isinstance(one, float) and one * 0.0 != 0.0]
         nans = [one for one in odd if one != one]  # noqa: PLR0124  # only NaN is not itself
-        # If there is more of them, they are in strings, too.
+        # If the text has more of them, some are inside strings.
         if text.count(_NAN) != len(nans) or text.count(_INFINITY) != len(odd) - len(nans):
             raise UnsuitableError
         text = text.replace(_NAN, "null").replace(f"-{_INFINITY}", "null")
         return text.replace(_INFINITY, "null")
 
     def _fill(self, text: str) -> str:
-        """Return the text with its literals in the places of their marks."""
-        parts = text.split(_WRITTEN_MARK)
-        if len(parts) != len(self._literals) + 1:  # a string of the caller looks like a mark
+        """Return the text with its placeholders replaced by the literals."""
+        parts = text.split(_WRITTEN_PLACEHOLDER)
+        if len(parts) != len(self._literals) + 1:  # a caller's string equals a placeholder
             raise UnsuitableError
         return "".join(chain.from_iterable(zip(parts, [*self._literals, ""], strict=True)))
 

@@ -1,4 +1,4 @@
-"""The values that the JSON encoder of the standard library writes as the rules want them.
+"""Recognises values that the standard library's C encoder writes exactly as our rules require.
 
 Pure. Threads: any thread; no locks.
 """
@@ -6,8 +6,8 @@ Pure. Threads: any thread; no locks.
 from __future__ import annotations
 
 try:
-    # A part of `json.encoder`, directly: `json` imports `re`, and the two would be half of the
-    # time that importing the package takes.
+    # Not through `json`, which imports `re`: the two would be half of the time that importing the
+    # package takes.
     from _json import make_encoder
 except ImportError:  # PyPy has no encoder in C
     make_encoder = None  # type: ignore[assignment,misc]  # the stubs know CPython only
@@ -19,33 +19,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from typing import Any, NoReturn
 
-# The most characters that such a value may have: each may become six, such as \u0000.
+# The most characters that a plain value may have: escaping may make six of one, as in \u0000.
 MAX_PLAIN_CHARS = MAX_CHARS // 6
-# So few containers may hold more than MAX_VALUES plain values.
+# A value of few containers may hold more than MAX_VALUES plain values.
 _MAX_WIDE_CONTAINERS = 64
 
 TEXTS = frozenset({str})
 _NUMBERS = frozenset({int, bool, float, type(None)})
 ARRAYS = frozenset({list, tuple})
 PLAIN = frozenset({dict}) | TEXTS | _NUMBERS | ARRAYS
-# Names that the encoder in C writes as the rules want it; those that are equal may be of two kinds.
+# Types of keys that the C encoder writes as our rules require; equal keys may differ in type.
 NAMES = frozenset({str, int, bool, type(None)})
-_MANY = 64  # values of one container, which are looked at in C when they are of one kind
+_MANY = 64  # a container with more values is checked by calls that run in C
 
 
 class UnsuitableError(Exception):
-    """The value is one for the general encoder."""
+    """Raised for a value that only the general encoder can write or refuse."""
 
 
 def refuse_kind(value: object) -> NoReturn:
-    """Raise the error for a value of another kind."""
+    """Raise UnsuitableError: the value is of a type that JSON lacks."""
     raise UnsuitableError(type(value).__name__)
 
 
 def make_plain_encoder(
     default: Callable[[Any], object], *, allow_nan: bool = False
 ) -> Callable[[Any, int], Iterable[str]]:
-    """Return the encoder in C; `default` is given what is of none of its types."""
+    """Return the C encoder; it calls `default` for a value of a type that JSON lacks."""
     if make_encoder is None:
         from json.encoder import JSONEncoder
 
@@ -61,9 +61,9 @@ def make_plain_encoder(
 
 
 def is_plain(root: object) -> bool:
-    """Return whether few containers hold nothing but exact JSON types, and not too much of them.
+    """Return whether `root` is a dict of exact JSON types, in few containers and few characters.
 
-    So few containers exclude a cycle; so few characters, a text that is referred to too often.
+    The bound on containers excludes cycles; the bound on characters, a text repeated too often.
     """
     if type(root) is not dict:
         return False
@@ -93,7 +93,7 @@ def is_plain(root: object) -> bool:
 
 
 def _count_chars(values: Iterable[Any]) -> int | None:
-    """Return the length of texts, or 0 for numbers; None when there is anything else. All in C."""
+    """Return the length of the texts, or 0 for numbers; None for anything else. Runs in C."""
     if _NUMBERS.issuperset(map(type, values)):
         return 0
     return sum(map(len, values)) if TEXTS.issuperset(map(type, values)) else None

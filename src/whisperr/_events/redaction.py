@@ -1,7 +1,7 @@
-"""Names and types as errors may show them: no payload, no control characters, never long. Pure.
+"""Formats names and types for error messages: no payload, no control characters, bounded. Pure.
 
-The text of an InvalidEvent reaches logs and `on_error`. Names of members and refused values come
-from the caller's data, so they may be addresses, sentences, or megabytes.
+The text of an InvalidEvent reaches logs and `on_error`. Member names and refused values come from
+the caller's data, so they may be e-mail addresses, sentences, or megabytes long.
 """
 
 from __future__ import annotations
@@ -10,20 +10,20 @@ from whisperr._foreign import printable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    # A member's name or an item's index below the path of its container; the outermost is a name.
+    # The outermost name, or a pair: the container's path, and a member's name or an item's index.
     Path = str | tuple["Path", object]
 
 _MAX_NAME_CHARS = 60
 _MAX_PATH_CHARS = 200
 _IN_NAMES = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_. -")
-# What joins the words of a member's name; each counts as an underscore.
+# Separators within a member's name; each counts as an underscore.
 _JOINTS = str.maketrans(".-$", "___")
 
 
 def redact(value: object) -> str:
-    """Return a refused value as errors may show it: a constant or a name, or else its type.
+    """Return how an error may show a refused value: a constant or a name, else only its type.
 
-    A text is repeated only when it looks like a mistyped name: no address, no number, no sentence.
+    Text is repeated only if it looks like a mistyped name: not an address, a number or a sentence.
     """
     if value is None or isinstance(value, bool):
         return repr(value)
@@ -36,7 +36,7 @@ def redact(value: object) -> str:
 
 
 def redact_name(name: str) -> str:
-    """Return the name of a member, or how long it is when it does not look like an identifier."""
+    """Return the name of a member, or only its length if it does not look like an identifier."""
     if 0 < len(name) <= _MAX_NAME_CHARS:
         joined = name.translate(_JOINTS)
         if joined.isidentifier() and joined.isprintable():
@@ -45,12 +45,12 @@ def redact_name(name: str) -> str:
 
 
 def get_type_name(value: object) -> str:
-    """Return the name of a value's type, for one line of text."""
+    """Return the name of a value's type, escaped and bounded for one line of text."""
     return printable(type(value).__name__, _MAX_NAME_CHARS)
 
 
 def format_path(path: Path) -> str:
-    """Return where in its event a value stands, such as `properties.items[3].price`."""
+    """Return the path of a value in its event, such as `properties.items[3].price`."""
     steps: list[str] = []
     while not isinstance(path, str):
         path, step = path

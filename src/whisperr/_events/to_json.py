@@ -1,11 +1,12 @@
-"""Encodes any Python value as JSON text, in the call of `track()` or `identify()`.
+"""Encodes any Python value as JSON text, within the call of `track()` or `identify()`.
 
-Three encoders give the same result: `_encode_small` writes a small dict of plain values, as nearly
-all events are, in one pass; `LevelEncoder` takes larger values, and those with dates, decimals,
-sets and so on; `GeneralEncoder` takes what is left, and reports what cannot be encoded. Tests
-compare the three on generated values.
+Three encoders give the same result, which tests compare on generated values:
 
-Pure, apart from a cache of encoded names of members. Threads: any thread; no locks.
+- `_encode_small` writes a small dict of plain values, as in nearly all events, in one pass.
+- `LevelEncoder` writes larger values, and those with dates, decimals, sets and the like.
+- `GeneralEncoder` writes the rest, and reports what cannot be encoded.
+
+Pure, apart from caches of encoded member names and of common classes. Threads: any; no locks.
 """
 
 from __future__ import annotations
@@ -20,14 +21,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from .general import Read
+    from .general import Consumed
 
-# The limits of `_encode_small`: items of one container, levels of containers, and characters, which
-# are looked at when a container is complete: they bound what contains it.
+# The limits of `_encode_small`: items of one container, levels of containers, and characters of one
+# container, checked when it is complete so that the container around it is bounded too.
 _MAX_SMALL_ITEMS = 16
 _MAX_SMALL_LEVELS = 3
 _MAX_SMALL_CHARS = 1024 * 1024
-# Backends have a few hundred names of members; the bounds are for programs that generate names.
+# Applications have a few hundred member names; the bounds are for programs that generate names.
 _MAX_KNOWN_NAMES = 1_000
 _MAX_NAME_CHARS = 64
 
@@ -37,17 +38,16 @@ _CONSTANTS = {None: "null", True: "true", False: "false"}
 
 _GLOBALS = globals()
 
-# Raised when a value is not for the encoder that was tried: a name that is no string, a NaN, a
-# number of over 4,300 digits, a dictionary that another thread changed meanwhile. The next encoder
-# converts the value or reports it.
+# Raised when an encoder cannot write a value: a name that is not a string, a NaN, a number of over
+# 4,300 digits, a dict that another thread changed meanwhile. The next encoder writes or reports it.
 _UNSUITABLE = (TypeError, ValueError, RuntimeError)
 
 
 def to_json(value: object, name: str) -> str:
     """Return `value` as JSON text; errors call it `name`.
 
-    Raises InvalidEvent for a cycle, for more than 64 levels, 100,000 values or 64 Mi characters,
-    and for an object whose own methods raise.
+    Raise InvalidEvent for a cycle, for more than 64 levels, 100,000 values or 64 Mi characters, and
+    for an object whose own methods raise.
     """
     try:
         if type(value) is dict and len(value) <= _MAX_SMALL_ITEMS:
@@ -55,22 +55,22 @@ def to_json(value: object, name: str) -> str:
     except KeyError as error:
         _raise_foreign(error)
         for new in error.args:
-            _cache_name(new)  # the next such event is written in one pass
+            _cache_name(new)  # `_encode_small` writes the next such event
     except _UNSUITABLE as error:
         _raise_foreign(error)
-    read: Read = {}
-    encoder = LevelEncoder(read)
+    consumed: Consumed = {}
+    encoder = LevelEncoder(consumed)
     text = encoder.encode(value)
     for kind in encoder.conversions:
         if kind not in _common and (to_text := get_common_encoder(kind)) is not None:
             _common[kind] = to_text
-    return GeneralEncoder(read).encode(value, name) if text is None else text
+    return GeneralEncoder(consumed).encode(value, name) if text is None else text
 
 
 def _raise_foreign(error: Exception) -> None:
-    """Raise an exception that interrupts this call; return when this module itself raised it.
+    """Raise an exception that interrupts this call; return if this module itself raised it.
 
-    The first look is at where it was raised, because `is_interruption` costs more than an event.
+    Where it was raised is checked first, because `is_interruption` costs more than an event.
     """
     entry: Any = error.__traceback__
     while entry.tb_next is not None:
@@ -80,16 +80,16 @@ def _raise_foreign(error: Exception) -> None:
 
 
 def to_utf8(text: str) -> bytes:
-    """Return `text` as UTF-8. A lone surrogate becomes U+FFFD, as in most JSON parsers."""
+    """Return `text` as UTF-8; a lone surrogate becomes U+FFFD, as in most JSON parsers."""
     try:
         return text.encode()
     except UnicodeEncodeError:
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace").encode()
 
 
-# The text before the value of a member, by the name of the member: a comma, the name, a colon.
+# By member name, the text before its value: a comma, the quoted name, a colon.
 _prefixes: dict[str, str] = {}
-# How a value of a common class becomes text, by that class; for those that were seen.
+# The encoders of the common classes that were seen, by class.
 _common: dict[type, Callable[[Any], str]] = {}
 
 
@@ -99,10 +99,10 @@ def _cache_name(name: object) -> None:
 
 
 def _encode_small(members: dict[str, object], levels: int) -> str:
-    """Return a dict of few plain values as JSON; raises _UNSUITABLE, or KeyError for a new name.
+    """Return a dict of few plain values as JSON; raise _UNSUITABLE, or KeyError for a new name.
 
     Checking the types first and then encoding in C takes a third longer in a tight loop, and twice
-    as long in a process that does other work in between, because more code must enter the caches.
+    as long in a process that does other work in between: more code must enter the CPU caches.
     """
     text = ""
     for name, value in members.items():
@@ -119,7 +119,7 @@ def _encode_small(members: dict[str, object], levels: int) -> str:
 
 
 def _encode_small_value(value: Any, levels: int) -> str:
-    """Return an item of a list, or a value of a type rarer in events than str and int, as JSON."""
+    """Return a value that is an item of a list, or neither str nor int, as JSON."""
     kind = type(value)
     if kind is dict or kind is list:
         if not levels or len(value) > _MAX_SMALL_ITEMS:
@@ -140,13 +140,13 @@ def _encode_small_value(value: Any, levels: int) -> str:
 
 
 def _encode_common(value: Any) -> str:
-    """Return a value of a common class, such as a date, as JSON; raises TypeError for another."""
+    """Return a value of a common class, such as a date, as JSON; raise TypeError for another."""
     to_text = _common.get(type(value))
     if to_text is None:
         raise TypeError
     try:
         return to_text(value)
-    except Exception as error:  # of a time zone of the caller: it is reported with its place
+    except Exception as error:  # from the caller's tzinfo; GeneralEncoder reports it with its path
         if is_interruption(error):
             raise
         raise TypeError from None

@@ -1,7 +1,7 @@
 """Opens connections to a host that may have several addresses, some of which do not answer.
 
-As RFC 8305 describes it: the next address is tried when the one before has failed, or has not
-answered for a moment; the first one that answers is used. One deadline is for all of them.
+Follows RFC 8305: the next address is tried once the one before has failed or has not answered for
+a moment, and the first to answer is used. One deadline covers all attempts.
 
 Threads: used by one thread at a time.
 """
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 
     Address = tuple[Any, ...]
 
-# Seconds until the next address is tried as well. RFC 8305, 5: the recommended delay.
+# Seconds until the next address is tried as well: the delay that RFC 8305, 5, recommends.
 _DELAY = 0.25
 _IN_PROGRESS = (0, errno.EINPROGRESS, errno.EWOULDBLOCK)
-_SO_NOSIGPIPE = 0x1022  # of macOS: Python does not name it
+_SO_NOSIGPIPE = 0x1022  # macOS; Python has no name for it
 
 
 class Connector:
@@ -37,39 +37,39 @@ class Connector:
 
     def __init__(self) -> None:
         self._resolver = Resolver()
-        self._passed_over: set[Address | None] = set()
+        self._unresponsive: set[Address | None] = set()
 
     def connect(self, host: str, port: int, deadline: float) -> socket.socket:
-        """Return a connection that does not block, by `deadline` (monotonic); raises OSError.
+        """Return a connected non-blocking socket by `deadline` (monotonic); raise OSError.
 
         Addresses that failed or were too slow are tried last the next time.
         """
         return self.connect_to(self._resolver.resolve(host, port, deadline), deadline)
 
     def connect_to(self, addresses: list[Address], deadline: float) -> socket.socket:
-        """Do the same to addresses that are known, as `getaddrinfo` returns them."""
-        found = _take_turns(addresses)
-        found.sort(key=lambda one: one[4] in self._passed_over)
+        """Do the same for known addresses, as `getaddrinfo` returns them."""
+        found = _interleave(addresses)
+        found.sort(key=lambda one: one[4] in self._unresponsive)
         race = _Race(found, deadline)
         try:
             winner = race.run()
         except OSError:
-            self._passed_over = set()  # none is better than another
+            self._unresponsive = set()  # none is better than another
             raise
         finally:
             race.close()
-        self._passed_over |= race.tried
-        self._passed_over.discard(race.won)
+        self._unresponsive |= race.tried
+        self._unresponsive.discard(race.won)
         return winner
 
 
 class _Race:
-    """The attempts to connect to the addresses of one host."""
+    """Competing attempts to connect to the addresses of one host."""
 
     def __init__(self, addresses: list[Address], deadline: float) -> None:
         self._left = addresses[::-1]  # the next one is the last
         self._deadline = deadline
-        # A deadline that is near must leave time for each address.
+        # A short deadline must leave time for each address.
         self._delay = min(_DELAY, get_seconds_left(deadline) / len(addresses))
         self._open: dict[socket.socket, Address] = {}
         self._failure: OSError | None = None
@@ -77,7 +77,7 @@ class _Race:
         self.won: Address | None = None
 
     def run(self) -> socket.socket:
-        """Return the first connection; raises the last failure, or TimeoutError."""
+        """Return the first connection; raise the last failure, or TimeoutError."""
         while True:
             if self._left:
                 self._start(self._left.pop())
@@ -85,7 +85,7 @@ class _Race:
                 if self._left:
                     continue
                 raise self._failure or OSError("the host has no address")
-            # Paced by how long a wait takes, not by a clock, which tests may stop.
+            # Paced by the length of each wait, not by a clock, which tests may freeze.
             left = get_seconds_left(self._deadline)
             wanted = dict.fromkeys(self._open, WRITE)
             ready = wait_ready(wanted, min(self._delay, left) if self._left else left)
@@ -96,13 +96,13 @@ class _Race:
                 return winner
 
     def close(self) -> None:
-        """Close what is not the winner."""
+        """Close all sockets but the winner."""
         while self._open:
             self._open.popitem()[0].close()
 
     def _start(self, address: Address) -> None:
-        family, kind, protocol, _, place = address
-        self.tried.add(place)
+        family, kind, protocol, _, endpoint = address
+        self.tried.add(endpoint)
         try:
             one = socket.socket(family, kind, protocol)
         except OSError as error:
@@ -110,9 +110,9 @@ class _Race:
                 raise
             self._failure = error
             return
-        self._open[one] = place
+        self._open[one] = endpoint
         one.settimeout(0.0)
-        self._check(one, one.connect_ex(place), _IN_PROGRESS)
+        self._check(one, one.connect_ex(endpoint), _IN_PROGRESS)
 
     def _find_connected(self, ready: Iterable[socket.socket]) -> socket.socket | None:
         for one in ready:
@@ -121,7 +121,7 @@ class _Race:
         return None
 
     def _check(self, one: socket.socket, code: int, fine: tuple[int, ...]) -> bool:
-        """Return whether this attempt goes on; otherwise it is over."""
+        """Return whether the code is fine; else record the failure and close the socket."""
         if code in fine:
             return True
         self._failure = OSError(code, os.strerror(code))
@@ -137,8 +137,8 @@ class _Race:
         return winner
 
 
-def _take_turns(addresses: list[Address]) -> list[Address]:
-    """Return the addresses with the families in turn, that of the first one first."""
+def _interleave(addresses: list[Address]) -> list[Address]:
+    """Return the addresses alternating between families, beginning with that of the first."""
     families: dict[int, list[Address]] = {}
     for one in addresses:
         families.setdefault(one[0], []).append(one)

@@ -1,6 +1,6 @@
-"""Decodes the body of an answer (RFC 9110, 8.4), within a bound on what it grows to.
+"""Decodes the body of an answer (RFC 9110, 8.4) to a bounded size. Pure.
 
-Requests ask for answers without an encoding, and proxies use one all the same. Pure.
+Requests ask for unencoded answers, but some proxies compress them all the same.
 """
 
 from __future__ import annotations
@@ -9,15 +9,15 @@ from whisperr._process.imports import first_use
 
 _GZIP = ("gzip", "x-gzip")
 _DEFLATE = "deflate"
-_MAX_ENCODINGS = 2  # of one body; more are no answer of a service
+_MAX_ENCODINGS = 2  # of one body; the service uses none, a proxy one
 _GZIP_OR_ZLIB = 32 + 15  # `wbits` of zlib
 _RAW_DEFLATE = -15
 
 
 def decode(body: bytes, encodings: str, most: int) -> bytes:
-    """Return the body without its encodings, cut at `most` bytes.
+    """Return the decoded body, cut at `most` bytes.
 
-    `encodings` is the header Content-Encoding. What cannot be decoded is returned as it is.
+    `encodings` is the Content-Encoding header. A body that cannot be decoded is returned as it is.
     """
     names = [name.strip().lower() for name in encodings.split(",", _MAX_ENCODINGS + 1)]
     names = [name for name in names if name not in {"", "identity"}]
@@ -31,10 +31,10 @@ def decode(body: bytes, encodings: str, most: int) -> bytes:
 
 
 def _inflate(body: bytes, name: str, most: int) -> bytes | None:
-    """Return the body without one encoding, or as much of it as there is; None for a broken one."""
+    """Return the body without one encoding, truncated if it is; None if it is malformed."""
     inflated = _inflate_as(_GZIP_OR_ZLIB, body, most)
     if inflated is None and name == _DEFLATE:
-        # RFC 9110, 8.4.1.2: the zlib format. Some servers send it without its frame.
+        # RFC 9110, 8.4.1.2, wants the zlib format; some servers send raw deflate.
         inflated = _inflate_as(_RAW_DEFLATE, body, most)
     return inflated
 

@@ -1,6 +1,6 @@
-"""Says why no answer came: what failed, at which address, and what to do about it.
+"""Explains why no answer came: what failed, at which address, and what to do about it.
 
-Pure, apart from the variables that name a proxy. Imported with the transport.
+Pure, apart from reading the environment variables for proxies. Imported with the transport.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .proxy import Proxy
 
-# The steps of an attempt, in their order.
+# The steps of an attempt, in order.
 CONNECT, TUNNEL, ENCRYPT, EXCHANGE = range(4)
 
 _LONGEST_TEXT = 200
-# Codes of OpenSSL's verification (x509_vfy.h) that a wrong clock causes.
+# Verification errors of OpenSSL (x509_vfy.h) that a wrong clock causes.
 _NOT_YET_VALID, _EXPIRED = 9, 10
 
 
 class Attempt:
-    """What an attempt was doing when it failed: the step, the addresses, and its time limit."""
+    """The step, the addresses and the timeout of an attempt, to explain its failure."""
 
     __slots__ = ("proxy", "scheme", "server", "step", "timeout")
 
@@ -39,7 +39,7 @@ class Attempt:
         self.step = CONNECT
 
     def explain(self, error: Exception) -> Failure:
-        """Return why there was no answer; the text of the error is foreign, and is escaped."""
+        """Return why no answer came; the text of the error is foreign, so it is escaped."""
         if isinstance(error, (Misconfigured, ProxyRefusal)):
             text = _get_text(error)
             if self.proxy is None:
@@ -76,7 +76,7 @@ class Attempt:
 
     @property
     def _check_proxy(self) -> str:
-        """The next step for a proxy: the variable that names it, as it is spelled."""
+        """The next step for a proxy, with the environment variable as the user spelled it."""
         return f"check {get_variable(self.scheme) or 'the proxy'} and NO_PROXY; {DOCTOR}"
 
     @property
@@ -85,12 +85,12 @@ class Attempt:
 
 
 def name_peer(server: str, proxy: Proxy | None) -> str:
-    """Return how messages name what answers: the server, and the proxy in between."""
+    """Return how messages name the server, with the proxy in between if there is one."""
     return server if proxy is None else f"{server} through the proxy {proxy.address}"
 
 
 def _explain_tls(error: Exception, timeout: float) -> tuple[str, str]:
-    import ssl  # it is there: the step needs it
+    import ssl  # imported already: this step needs it
 
     if isinstance(error, TimeoutError):
         return f"TLS: no handshake within {timeout:.3g} s", DOCTOR
@@ -104,9 +104,9 @@ def _explain_tls(error: Exception, timeout: float) -> tuple[str, str]:
 
 
 def _get_detail(error: Exception) -> str:
-    """Return the reason in an error: that of TLS as words, else the text of the system."""
+    """Return the reason of an error: OpenSSL's in plain words, else the system's text."""
     reason = getattr(error, "reason", None)
-    if isinstance(reason, str):  # of an `SSLError`, such as WRONG_VERSION_NUMBER
+    if isinstance(reason, str):  # an `SSLError` has one, such as WRONG_VERSION_NUMBER
         return printable(reason.replace("_", " ").lower(), _LONGEST_TEXT)
     code = getattr(error, "errno", None)
     if code == errno.ECONNREFUSED:

@@ -1,7 +1,7 @@
-"""Finds the proxy that the environment names for an address; asks it for a tunnel.
+"""Finds the proxy for an address in the environment, and requests tunnels from it.
 
-The URL of a proxy may have a password: no error repeats a piece of it, and it stands in no variable
-of a frame that an error passes through.
+A proxy's URL may contain a password: no error repeats any of it, and no local variable holds it in
+a frame that an exception may pass through.
 """
 
 from __future__ import annotations
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from .connection import Connection
 
 PROXY_REFUSES = 407
-"""The status of a proxy that wants other credentials (RFC 9110, 15.5.8)."""
+"""The status of a proxy that demands valid credentials (RFC 9110, 15.5.8)."""
 _SUFFIX = "_proxy"
-# Kinds of proxies that can be named in an error; any other text may be a piece of a password.
+# Schemes that an error may name; any other text may be part of a password.
 _OTHER_KINDS = ("https", "socks", "socks4", "socks4a", "socks5", "socks5h")
 _ONLY_HTTP = "the proxy that the environment names for this address: a proxy must be an http:// URL"
 
 
 class ProxyRefusal(OSError):  # noqa: N818  # a proxy refuses, nothing is broken
-    """Raised when a proxy answers in place of the server. The text has the addresses."""
+    """Raised when a proxy refuses a tunnel. The text has both addresses."""
 
 
 class Proxy:
-    """A proxy: its kind, which is a scheme of URLs, its address, and its credentials, wrapped."""
+    """A proxy: its kind (the scheme of its URL), its address, and its wrapped credentials."""
 
     __slots__ = ("_credentials", "host", "kind", "port")
 
@@ -44,19 +44,19 @@ class Proxy:
 
     @property
     def address(self) -> str:
-        """Its host and port, as messages show them."""
+        """Host and port, as shown in messages."""
         host = f"[{self.host}]" if ":" in self.host else self.host
         return f"{host}:{self.port}"
 
     @property
     def headers(self) -> dict[str, str]:
-        """The header that authenticates the client to the proxy; empty without a user."""
+        """The header that authenticates the client to the proxy; empty without credentials."""
         if self._credentials is None:
             return {}
         return {"Proxy-Authorization": f"Basic {self._credentials.reveal()}"}
 
     def check(self) -> None:
-        """Raise Misconfigured for a proxy that cannot be used."""
+        """Raise Misconfigured if the proxy cannot be used."""
         if self.kind in _OTHER_KINDS:
             raise Misconfigured(f"{_ONLY_HTTP}, not {self.kind}://")
         if self.kind != "http" or not self.host:
@@ -66,8 +66,8 @@ class Proxy:
 def get_proxy(scheme: str, host: str, port: int) -> str | None:
     """Return the URL of the proxy for an address; None for a direct connection.
 
-    The loopback addresses never use a proxy. The variables mean what they mean to `urllib.request`,
-    which takes 70 modules to import.
+    Loopback addresses never use a proxy. Otherwise the environment variables mean what they mean to
+    `urllib.request`, which is not used because it imports 70 modules.
     """
     if host in LOOPBACK:
         return None
@@ -78,10 +78,10 @@ def get_proxy(scheme: str, host: str, port: int) -> str | None:
 
 
 def _get_named() -> dict[str, str]:
-    """Return what the variables `<kind>_proxy` name, by their kind.
+    """Return the values of the environment variables `<kind>_proxy`, by kind.
 
-    Those in lower case come first, and an empty one means no proxy. A visitor can set `HTTP_PROXY`
-    of a CGI program, which has `REQUEST_METHOD`.
+    Lower-case ones take precedence, and an empty value means no proxy. `HTTP_PROXY` is ignored in a
+    CGI program, recognised by `REQUEST_METHOD`: there a visitor's `Proxy:` header sets it.
     """
     named: dict[str, str] = {}
     lower: dict[str, str] = {}
@@ -98,7 +98,7 @@ def _get_named() -> dict[str, str]:
 
 
 def _is_excepted(host: str, port: int, exceptions: str) -> bool:
-    """Return whether `NO_PROXY` has a host: itself, with its port, or a domain it is in."""
+    """Return whether `NO_PROXY` lists a host: by name, with its port, or by a parent domain."""
     if exceptions == "*":
         return True
     names = (name.strip().lstrip(".").lower() for name in exceptions.split(",") if name.strip())
@@ -106,9 +106,9 @@ def _is_excepted(host: str, port: int, exceptions: str) -> bool:
 
 
 def get_variable(scheme: str) -> str | None:
-    """Return the variable of the environment that names the proxy for a scheme, as it is spelled.
+    """Return the environment variable that sets the proxy for a scheme, as spelled; None if none.
 
-    None when none does. The lower-case one counts if there are both.
+    If both spellings are set, the lower-case one counts.
     """
     for wanted in (f"{scheme}_proxy", "all_proxy"):
         for name in (wanted, *os.environ):
@@ -118,7 +118,7 @@ def get_variable(scheme: str) -> str | None:
 
 
 def find_proxy(scheme: str, host: str, port: int) -> Proxy | None:
-    """Return the proxy for an address, None for a direct connection; raises Misconfigured."""
+    """Return the proxy for an address, None for a direct connection; raise Misconfigured."""
     proxy = _find(scheme, host, port)
     if proxy is not None:
         proxy.check()
@@ -131,9 +131,9 @@ def _find(scheme: str, host: str, port: int) -> Proxy | None:
 
 
 def parse_proxy(url: str) -> Proxy:
-    """Return a proxy from its URL; one without a scheme is one of http. Never raises.
+    """Return a proxy from its URL, whose scheme defaults to http. Never raises.
 
-    One that cannot be parsed has no host, and one whose kind is unknown has no kind.
+    For a URL that cannot be parsed the proxy has no host; for an unknown scheme it has no kind.
     """
     with first_use():
         from urllib.parse import urlsplit
@@ -142,17 +142,17 @@ def parse_proxy(url: str) -> Proxy:
         kind = parts.scheme if parts.scheme in ("http", *_OTHER_KINDS) else ""
         host, port = parts.hostname or "", parts.port or 80
         credentials = _encode(parts.username, parts.password or "") if parts.username else None
-    except ValueError:  # its text repeats a piece of the URL
+    except ValueError:  # its text repeats part of the URL
         return Proxy("", "", 0, None)
     return Proxy(kind, host, port, credentials)
 
 
 def request_tunnel(connection: Connection, proxy: Proxy, address: str, deadline: float) -> int:
-    """Ask a proxy for a tunnel to an address (RFC 9110, 9.3.6); return the status of its answer."""
+    """Request a tunnel to an address (RFC 9110, 9.3.6), and return the status of the answer."""
     lines = [f"CONNECT {address} HTTP/1.1", f"Host: {address}"]
     lines += [f"{name}: {value}" for name, value in proxy.headers.items()]
     head = memoryview("\r\n".join([*lines, "", ""]).encode())
-    del lines  # with the password of the proxy: no frame that may raise holds it
+    del lines  # they contain the proxy's password
     connection.send(head, deadline, begins_answer)
     answer, _ = read_answer(connection, deadline, "CONNECT")
     return answer.status

@@ -1,6 +1,6 @@
-"""Waits until one of several sockets can be read or written, and what is left of a deadline.
+"""Waits until one of several sockets can be read or written; computes the rest of a deadline.
 
-With `poll` where the system has it: `select` refuses sockets whose number is 1024 or more. Both are
+Uses `poll` where the system has it, because `select` refuses descriptors from 1024 up. Both are
 looked up at each call, because gevent and eventlet replace them.
 """
 
@@ -24,7 +24,7 @@ _LONGEST_WAIT = 86_400.0  # seconds; `poll` takes milliseconds in 32 bits
 
 
 def get_seconds_left(deadline: float) -> float:
-    """Return the seconds until `deadline` (monotonic); raises TimeoutError when it has passed."""
+    """Return the seconds until `deadline` (monotonic); raise TimeoutError if it has passed."""
     left = deadline - monotonic()
     if left <= 0:
         raise TimeoutError("no complete answer within request_timeout")
@@ -32,10 +32,10 @@ def get_seconds_left(deadline: float) -> float:
 
 
 def wait_ready(wanted: Wanted, timeout: float) -> dict[socket.socket, int]:
-    """Return which of READ and WRITE are possible on which socket; empty after `timeout` seconds.
+    """Return by socket which of READ and WRITE are possible; empty after `timeout` seconds.
 
-    `wanted` says what to wait for on which socket. An error of a socket makes both possible: the
-    next call on it raises that error.
+    `wanted` has the flags to wait for by socket. A socket with an error gets both: the next call on
+    it raises that error.
     """
     timeout = min(max(timeout, 0.0), _LONGEST_WAIT)
     make_poll = getattr(select, "poll", None)
@@ -55,7 +55,7 @@ def wait_ready(wanted: Wanted, timeout: float) -> dict[socket.socket, int]:
 
 
 def _to_flags(event: int) -> int:
-    if event & ~(select.POLLIN | select.POLLOUT):  # an error, or the other side hung up
+    if event & ~(select.POLLIN | select.POLLOUT):  # an error or a hang-up
         return READ | WRITE
     return (READ if event & select.POLLIN else 0) | (WRITE if event & select.POLLOUT else 0)
 

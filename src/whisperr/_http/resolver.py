@@ -1,10 +1,9 @@
-"""Finds the addresses of a host within a time limit, although the resolver of the system has none.
+"""Finds the addresses of a host within a time limit, which the system's resolver lacks.
 
-`getaddrinfo` may hang for half a minute, and nothing can interrupt it. So it runs in a thread of
-its own, for which the caller waits; a lookup that is late goes on, and the next attempt waits for
-the same one: there is at most one such thread for each host. Addresses that were found are kept
-for when the resolver is late or away, and for where no thread can be started (Python 3.12 and
-later start none while the interpreter shuts down).
+`getaddrinfo` may hang for half a minute and cannot be interrupted, so it runs in a separate thread.
+A lookup that is late goes on, and the next attempt waits for it, so there is at most one thread per
+host. Addresses that were found are kept for when the resolver is late or unreachable, and for when
+no thread can be started (Python 3.12 and later refuse while the interpreter shuts down).
 
 Threads: used by one thread at a time; a lookup only sets its own attributes.
 """
@@ -44,10 +43,10 @@ class Resolver:
         self._lookups: dict[tuple[str, int], _Lookup] = {}
 
     def resolve(self, host: str, port: int, deadline: float) -> Addresses:
-        """Return the addresses of a host by `deadline` (monotonic); raises OSError.
+        """Return the addresses of a host by `deadline` (monotonic); raise OSError.
 
-        Half of the time is for the resolver when addresses are known: the other half is for
-        connecting to one of them. A lookup that was late once is not waited for again then.
+        If addresses are known, the resolver gets half of the time, and connecting to one of them
+        the other half. A lookup that was late once is then not waited for again.
         """
         left = get_seconds_left(deadline)
         numeric = _resolve_numeric(host, port)
@@ -69,18 +68,18 @@ class Resolver:
         return found
 
     def _get_lookup(self, host: str, port: int) -> _Lookup | None:
-        """Return the lookup to wait for: one that still runs, or a new one; None: no thread."""
+        """Return a lookup that still runs or a new one; None if no thread can be started."""
         lookup = self._lookups.get((host, port))
         if lookup is not None and not lookup.ended:
             return lookup
-        if lookup is not None and lookup.addresses:  # it ended too late for the one before
+        if lookup is not None and lookup.addresses:  # it ended too late for the last attempt
             self._known[host, port] = lookup.addresses
         if sys.is_finalizing() or not is_main_interpreter():
             return None
         lookup = self._lookups[host, port] = _Lookup()
         try:
-            # Not a `threading.Thread`, whose `start` waits until the thread runs: at the exit of
-            # Python 3.11 that may be for ever.
+            # Not a `threading.Thread`: its `start` waits until the thread runs, which may be
+            # for ever while Python 3.11 exits.
             _thread.start_new_thread(lookup.run, (host, port))
         except RuntimeError:  # the interpreter shuts down, or the limit of threads is reached
             del self._lookups[host, port]
@@ -89,12 +88,12 @@ class Resolver:
 
 
 class _Lookup:
-    """One call of the resolver, in a thread of its own."""
+    """One call of the resolver, in its own thread."""
 
     __slots__ = ("_end", "_starter", "addresses", "ended", "error", "is_late")
 
     def __init__(self) -> None:
-        self._end = _thread.allocate_lock()  # under gevent: one of its own
+        self._end = _thread.allocate_lock()  # under gevent, gevent's lock
         self._end.acquire()
         self._starter = get_thread_id()
         self.addresses: Addresses = []
@@ -103,7 +102,7 @@ class _Lookup:
         self.is_late = False  # whether a wait for it has timed out
 
     def run(self, host: str, port: int) -> None:
-        """Resolve the name. In the thread of the lookup."""
+        """Resolve the name; runs in the lookup's thread."""
         try:
             block_in_this_thread(self._starter)
             self.addresses = _resolve(host, port)
@@ -119,7 +118,7 @@ class _Lookup:
 
 
 def _get_found(lookup: _Lookup, known: Addresses | None, host: str, port: int) -> Addresses:
-    """Return what a lookup found; what was known before when the resolver is away for a moment."""
+    """Return what a lookup found, or the known addresses if the resolver is unreachable."""
     error = lookup.error
     if error is None:
         if not lookup.addresses:
@@ -128,7 +127,7 @@ def _get_found(lookup: _Lookup, known: Addresses | None, host: str, port: int) -
     if known and isinstance(error, socket.gaierror) and error.errno == socket.EAI_AGAIN:
         return known
     if isinstance(error, RuntimeError):
-        # gevent resolves in a thread of the system, and none can be started.
+        # gevent resolves in a system thread, and none can be started.
         return known or _resolve_here(host, port)
     raise error
 
@@ -137,7 +136,7 @@ def _resolve(host: str, port: int) -> Addresses:
     resolve = socket.getaddrinfo
     name: str | bytes = encode_host(host)
     if type(resolve) is not type(_resolve) or resolve.__globals__ is not vars(socket):
-        name = host  # what an application puts in its place expects text
+        name = host  # an application's replacement expects text
         _import_codec()
     try:
         return [*resolve(name, port, type=socket.SOCK_STREAM)]
@@ -146,12 +145,12 @@ def _resolve(host: str, port: int) -> Addresses:
 
 
 def _resolve_here(host: str, port: int) -> Addresses:
-    """Resolve in the calling thread, past gevent: the only way where no thread can be started."""
+    """Resolve in the calling thread, bypassing gevent; used if no thread can be started."""
     return [*_socket.getaddrinfo(encode_host(host), port, type=socket.SOCK_STREAM)]
 
 
 def _resolve_numeric(host: str, port: int) -> Addresses | None:
-    """Return the address when the host is one, without asking the resolver."""
+    """Return the address if the host is a numeric one, without the resolver; else None."""
     if not host.isascii():
         return None
     try:
@@ -162,10 +161,10 @@ def _resolve_numeric(host: str, port: int) -> Addresses | None:
 
 
 def encode_host(host: str) -> bytes:
-    """Return the name of a host as resolvers and certificates have it. Raises OSError for no name.
+    """Return a host name as resolvers and certificates spell it; raise OSError if it is invalid.
 
-    Given text, Python imports a codec for the scripts of the world, and its tables of a megabyte;
-    a name in ASCII it leaves as it is.
+    Given text, Python would import the IDNA codec and its megabyte of tables, which leaves a name
+    in ASCII unchanged.
     """
     if host.isascii():
         labels = host.removesuffix(".").split(".")
@@ -180,6 +179,6 @@ def encode_host(host: str) -> bytes:
 
 
 def _import_codec() -> None:
-    """Import what Python would import by itself, where a fork could cut the import in half."""
+    """Import what Python would import itself, but guarded against a fork amid the import."""
     with first_use():
         import encodings.idna  # noqa: F401  # see above

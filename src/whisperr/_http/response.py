@@ -1,9 +1,11 @@
 """Reads one HTTP answer (RFC 9112) from a connection, with a deadline and bounds on its size.
 
-Written by hand: `http.client` parses headers with the `email` package, which takes three times as
-long and imports many modules. Each of those imports would wait several times for the interpreter
-lock when the main thread is busy. Nothing of what a server sends is repeated in an error: one that
-echoes would put events into the log. Threads: used by the delivery thread.
+Not `http.client`: it parses headers with the `email` package, which takes three times as long and
+imports many modules, each of which waits for the interpreter lock several times while the main
+thread is busy. Errors repeat nothing that the server sent: a server that echoes would put events
+into the log.
+
+Threads: used by the delivery thread.
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ if TYPE_CHECKING:
 
     from .connection import Connection
 
-# More than any documented answer. The rest of a longer one is not read; its connection is closed.
+# More than any documented answer. The rest of a longer one is not read, and the connection closed.
 MAX_ANSWER_BYTES = 64 * 1024
 _MAX_HEAD_BYTES = 64 * 1024
 _MAX_LENGTH_DIGITS = 18
 _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
-# How the first line of other protocols begins.
+# How answers in other protocols begin.
 _KINDS = {
     b"HTTP/": "a status line that is not one of HTTP/1",
     b"SSH-": "an SSH server",
@@ -34,24 +36,24 @@ _KINDS = {
     b"\x16\x03": "a TLS record, so the address may need https://",
 }
 _STATUS_BYTES = len(b"HTTP/1.1 202")
-# Seconds for the body of an answer that came before the whole request was sent. Its status says
-# what to do, and such a server may keep the connection open without an end of the body.
+# Seconds for the body of an answer that came before the whole request was sent. The status is
+# enough, and such a server may keep the connection open without ending the body.
 _EARLY_BODY_SECONDS = 1.0
 
 
 class AnswerError(OSError):
-    """Raised when the server sent something else than one complete HTTP/1 answer."""
+    """Raised when the server sent anything but one complete HTTP/1 answer."""
 
 
 def read_answer(
     connection: Connection, deadline: float, method: str, *, early: bool = False
 ) -> tuple[Answer, bool]:
-    """Return one answer, and whether the connection can be used again; raises OSError.
+    """Return one answer, and whether the connection can be used again; raise OSError.
 
     `early`: the server has not received the whole request. Then it has accepted nothing, whatever
-    the answer says, and the connection cannot be used again.
+    it answers, and the connection cannot be used again.
 
-    A body that does not come to its end is left out when the status alone says what to do.
+    An incomplete body is dropped if the status alone says what to do, which a 2xx does not.
     """
     incoming = _Incoming(connection, deadline)
     version, status, headers = _read_head(incoming)
@@ -63,7 +65,7 @@ def read_answer(
     if early and succeeded:
         raise AnswerError(f"HTTP {status} before the server had the whole request")
     if early:
-        incoming.hurry(_EARLY_BODY_SECONDS)
+        incoming.limit_rest(_EARLY_BODY_SECONDS)
     try:
         body, complete = _read_body(incoming, status, headers)
     except (AnswerError, ConnectionError, TimeoutError) as error:
@@ -76,7 +78,7 @@ def read_answer(
 
 
 def begins_answer(unread: bytearray) -> bool:
-    """Return whether an answer begins here that is no interim one; interim ones are removed."""
+    """Return whether a final answer begins here; remove interim answers."""
     while len(unread) >= _STATUS_BYTES:
         is_interim = unread.startswith(b"HTTP/1.") and unread[8:10] == b" 1"
         if not is_interim or unread[9:12] == b"101":
@@ -97,13 +99,13 @@ def _read_head(incoming: _Incoming) -> tuple[bytes, int, dict[str, str]]:
     headers: dict[str, str] = {}
     while line := incoming.read_line():
         name, colon, value = line.partition(b":")
-        if colon:  # a line without one is no header, and is ignored
+        if colon:  # a line without one is not a header, and is ignored
             headers[name.strip().lower().decode("latin-1")] = value.strip().decode("latin-1")
     return version, int(code), headers
 
 
 def _get_kind(line: bytes) -> str:
-    """Return what a line looks like that should have been a status line."""
+    """Return what an invalid status line looks like."""
     for start, kind in _KINDS.items():
         if line.startswith(start):
             return kind
@@ -155,22 +157,22 @@ def _stays_open(version: bytes, headers: Mapping[str, str]) -> bool:
 
 
 class _Incoming:
-    """The bytes of one answer. The deadline is for all of them together, not for each `recv`."""
+    """The bytes of one answer. One deadline covers all of them, not each `recv`."""
 
     __slots__ = ("_connection", "_deadline", "_head_bytes", "unread")
 
     def __init__(self, connection: Connection, deadline: float) -> None:
         self._connection = connection
         self._deadline = deadline
-        self.unread = connection.unread  # what was received while the request was being sent
+        self.unread = connection.unread  # received while the request was being sent
         self._head_bytes = 0
 
-    def hurry(self, seconds: float) -> None:
-        """Let the rest of the answer take so many seconds at most."""
+    def limit_rest(self, seconds: float) -> None:
+        """Limit the time for the rest of the answer."""
         self._deadline = min(self._deadline, monotonic() + seconds)
 
     def read_line(self) -> bytes:
-        """Return the next line without its end; all lines of an answer together have one bound."""
+        """Return the next line without its end; one bound covers all lines of an answer."""
         while (end := self.unread.find(b"\n")) < 0:
             if self._head_bytes + len(self.unread) > _MAX_HEAD_BYTES:
                 raise AnswerError("the head of the answer is longer than 64 KiB")
@@ -184,7 +186,7 @@ class _Incoming:
         return line.removesuffix(b"\r")
 
     def read(self, count: int) -> bytes:
-        """Return the next `count` bytes; fewer when the server has closed the connection."""
+        """Return the next `count` bytes; fewer if the server has closed the connection."""
         while len(self.unread) < count and self._receive():
             pass
         data = bytes(self.unread[:count])

@@ -1,9 +1,9 @@
-"""The TLS context of this process, which all clients without one of their own share.
+"""The TLS context that all clients of a process share, unless they were given their own.
 
-Making one reads the certificates of all known authorities: some 20 ms of computing and 1 MB. It
-holds no connection, and no client resumes a session of another: `ssl` does so only when asked to.
+Creating one parses the certificates of all known authorities, which takes about 20 ms and 1 MB. A
+context holds no connection, and `ssl` resumes sessions only on request, so clients share none.
 
-Threads: any. One makes it while the others wait; so does a fork of the process.
+Threads: any. One creates the context while the others, and a fork of the process, wait.
 """
 
 from __future__ import annotations
@@ -18,24 +18,24 @@ if TYPE_CHECKING:
 
     State = tuple[object, ...]
 
-# What OpenSSL and Python read when a context is made.
+# What OpenSSL and Python read when a context is created.
 _VARIABLES = ("SSL_CERT_FILE", "SSL_CERT_DIR", "SSLKEYLOGFILE")
 
 _made: tuple[State, ssl.SSLContext] | None = None
 
 
 def get_default_context() -> ssl.SSLContext:
-    """Return a context that trusts the authorities of this system; nothing may change it.
+    """Return a context that trusts the system's authorities; callers must not change it.
 
-    Another one is made once the environment names other files, or their content has changed.
+    A new one is created if the environment variables or the authorities' file have changed.
     """
     global _made  # noqa: PLW0603  # one context a process
     with first_use():
         import ssl
-        from _ssl import get_default_verify_paths  # that of `ssl` also looks whether they exist
+        from _ssl import get_default_verify_paths  # that of `ssl` also checks whether they exist
 
         variable, default, *_ = get_default_verify_paths()
-        # `gevent` and `truststore` put classes of their own into `ssl`, maybe after the first use.
+        # `gevent` and `truststore` replace classes in `ssl`, maybe after the first use.
         state = _get_state(os.environ.get(variable) or default), ssl.SSLContext
         if _made is None or _made[0] != state:
             _made = state, ssl.create_default_context()
@@ -43,7 +43,7 @@ def get_default_context() -> ssl.SSLContext:
 
 
 def _get_state(file: str) -> State:
-    """Return what a context is made from: variables, and the file of the authorities."""
+    """Return what a context depends on: environment variables, and the authorities' file."""
     named = tuple(map(os.environ.get, _VARIABLES))
     try:
         found = os.stat(file)  # noqa: PTH116  # without the import of `pathlib`

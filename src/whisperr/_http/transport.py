@@ -1,8 +1,9 @@
 """Sends a request and returns its answer, over one kept-alive connection. Decides nothing.
 
-Threads: used by one thread at a time, the delivery thread; a forked child calls `close_in_child`.
 Imported with the first request, because that takes twice as long as importing the rest of the
-package; `ssl` and what a proxy needs are imported only when one is used.
+package. `ssl` and the modules for a proxy are imported only when needed.
+
+Threads: used by one thread at a time, the delivery thread; a forked child calls `close_in_child`.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ if TYPE_CHECKING:
 
     from .proxy import Proxy
 
-# How much of a body is copied behind the head, so that one system call sends both.
+# How much of the body is copied behind the head, so that one system call sends both.
 _COPIED_BYTES = 64 * 1024
-# Seconds after which an unused connection is not used again: something between may have forgotten
-# it without a word, and a request on it would wait until its time limit.
+# Seconds after which an idle connection is not used again: a firewall or NAT may have dropped it
+# silently, and a request on it would hang until its timeout.
 _LONGEST_IDLE = 30.0
 
 
 class HttpTransport:
-    """Sends POST requests to one service. The timeout of `send` is for the attempt as a whole."""
+    """Sends POST requests to one service. The timeout of `send` bounds the whole attempt."""
 
     def __init__(
         self, base_url: str, key: Secret, *, ssl_context: ssl.SSLContext | None = None
@@ -49,8 +50,8 @@ class HttpTransport:
         if parts is None:
             raise ValueError("base_url: must be an http:// or https:// URL")
         self._scheme, self._host, self._port, self._prefix = parts
-        # A dot at the end is for the resolver only: it keeps search domains away. Certificates are
-        # without it (RFC 6066, 3), and servers know their own name without it.
+        # A trailing dot is for the resolver only, which then tries no search domains. Certificates
+        # (RFC 6066, 3) and servers use the name without it.
         self._server = self._host.removesuffix(".") or self._host
         if self._server in LOOPBACK:
             self._host = self._server  # not every resolver knows `localhost.`
@@ -61,14 +62,14 @@ class HttpTransport:
         self._ssl_context = ssl_context
         self._connector = Connector()
         self._connection: Connection | None = None
-        self._used_at = (0.0, 0.0)  # when an answer was last received, by either clock
+        self._used_at = (0.0, 0.0)  # the last answer, by the monotonic and by the wall clock
         self._attempt = Attempt(self._scheme, self._address, 0.0)  # the last one
 
     def send(self, request: Request, timeout: float) -> Answer:
-        """Send a request and return its answer within `timeout` seconds; raises OSError.
+        """Send a request and return its answer within `timeout` seconds; raise OSError.
 
-        When a kept connection turns out to be closed, the request is sent once more on a new one:
-        servers may close idle connections, and that is no failed attempt.
+        If a kept connection turns out to be closed, the request is sent once more on a new one:
+        servers may close idle connections, which does not count as a failed attempt.
         """
         deadline = monotonic() + timeout
         self._attempt = Attempt(self._scheme, self._address, timeout)
@@ -90,7 +91,7 @@ class HttpTransport:
 
     @property
     def peer(self) -> str:
-        """What answered the last request: host and port, and the proxy if there is one."""
+        """The host and port that answered the last request, with the proxy if there is one."""
         return name_peer(self._address, self._attempt.proxy)
 
     def close(self) -> None:
@@ -106,17 +107,17 @@ class HttpTransport:
             connection.close_in_child()
 
     def _is_recent(self) -> bool:
-        """Return whether the connection was used lately, by both clocks.
+        """Return whether the connection was used recently, by both clocks.
 
-        The monotonic one may stand still while the machine sleeps, and the wall clock may be set:
-        then a connection is opened that was not needed.
+        The monotonic clock may stop while the machine sleeps. The wall clock may be set, which at
+        worst opens a connection that was not needed.
         """
         used_at, wall_used_at = self._used_at
         idle = max(monotonic() - used_at, time.time() - wall_used_at)
         return idle < _LONGEST_IDLE
 
     def _exchange(self, request: Request, deadline: float) -> Answer:
-        """Send a request and return its answer; keep the connection only if that is complete."""
+        """Send a request and return its answer; keep the connection if the answer is complete."""
         try:
             proxy = self._attempt.proxy = self._find_proxy()
             if self._connection is None:
@@ -142,11 +143,11 @@ class HttpTransport:
     def _send_request(
         self, connection: Connection, pieces: tuple[memoryview, memoryview], deadline: float
     ) -> bool:
-        """Send a request; False when the server answers before it has received all of it."""
+        """Send a request; return False if the server answers before it has received all of it."""
         try:
             return all(connection.send(piece, deadline, begins_answer) for piece in pieces)
         except connection.closed_errors as error:
-            # The server may have refused before it read the body, and its answer can be read.
+            # The server may have answered and closed without reading the body.
             if is_interruption(error) or not self._has_answer(connection, deadline):
                 raise
             return False
@@ -170,7 +171,7 @@ class HttpTransport:
     ) -> tuple[memoryview, memoryview]:
         """Return the head with the first part of the body, and the rest, which may be large.
 
-        As views, so that code that prints variables does not print the key in the head.
+        They are views, so that a tool that prints local variables does not show the API key.
         """
         headers = {
             "Host": self._authority,
@@ -191,7 +192,7 @@ class HttpTransport:
         return find_proxy(self._scheme, self._server, self._port)
 
     def _connect(self, proxy: Proxy | None, deadline: float) -> Connection:
-        """Return a new connection: through a proxy if there is one, and for https encrypted."""
+        """Return a new connection, through the proxy if there is one, encrypted for https."""
         host, port = (self._host, self._port) if proxy is None else (proxy.host, proxy.port)
         connection = Connection(self._connector.connect(host, port, deadline))
         if self._scheme == "http":
@@ -208,7 +209,7 @@ class HttpTransport:
         return connection
 
     def _open_tunnel(self, connection: Connection, proxy: Proxy, deadline: float) -> None:
-        """Open a tunnel through a proxy; raises OSError."""
+        """Open a tunnel through a proxy; raise OSError if it refuses."""
         self._attempt.step = TUNNEL
         status = request_tunnel(connection, proxy, self._address, deadline)
         message = f"the proxy {proxy.address} refused the tunnel to {self._address} (HTTP {status})"

@@ -1,11 +1,11 @@
-"""Lets one call at a time use a store, and leaves a store that fails alone for a while.
+"""Serialises the calls on a store, and suspends use of a store that fails.
 
-A store that is added to over a connection of its own has two locks: one for adding and one for all
-else, so that neither waits for the other. What is known of its failures is one.
+A store with a separate connection for adding has two locks, one for adding and one for everything
+else, so that neither waits for the other. Both share one record of failures.
 
-Threads: any. A call that interrupts another one of its thread (in a signal handler) is refused, and
-so is one that waits too long for another thread. Nothing is reported from here, since reports run
-foreign code: `changed` says that there is something to report, without a lock.
+Threads: any. A call is refused if it interrupts another one of its own thread (in a signal
+handler), or if it waits too long for another thread. Reports run foreign code, so none is made
+here: the caller checks `changed` and reports without the lock.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# The longest that a call of `track()` waits for another thread of its process, in seconds.
+# How long a call of `track()` waits at most for another thread of its process, in seconds.
 PATIENCE = 0.25
-# A lasting failure is reported once in this many seconds, also if it comes and goes.
+# A failure is reported once in this many seconds, even if it comes and goes.
 _REPORT_INTERVAL = 60.0
 _MOST_DOUBLINGS = 10
 _LONGEST_MESSAGE = 300
@@ -35,13 +35,14 @@ _BUSY, _FAILED = range(2)
 
 
 class StoreAccess:
-    """The locks of one store in one process, and what is known of its failures.
+    """The locks of one store in one process, and the record of its failures.
 
-    - `mutex`: for all calls but those that add; `adding`: for those, the same one if they share.
+    - `mutex`: for all calls but those that add. `adding`: for those; may be the same lock.
     - `problem`: what is wrong with the store; None when it works.
-    - `failures`: how many there were in a row; `failed_at`: when the first of them was.
-    - `retry_at`: when the store is used again. `full`: it only has no room for more.
-    - `recovered`: it works again, which is not logged yet.
+    - `failures`: the failures in a row. `failed_at`: when the first of them happened.
+    - `retry_at`: when the store is used again. `full`: whether it only lacks room.
+    - `recovered`: whether it works again and that is not logged yet.
+    - `changed`: whether there is something to report.
     """
 
     def __init__(
@@ -58,13 +59,13 @@ class StoreAccess:
         self.changed = False
         self._first_retry = first_retry
         self._longest_retry = longest_retry
-        # When the next report may be made: that it was busy does not keep a failure from the log.
+        # When the next report of each kind is due, so that "busy" does not suppress a failure.
         self._report_at = [0.0, 0.0]
         self._unreported: str | None = None
 
     @property
     def is_mine(self) -> bool:
-        """Whether the calling thread uses the store, so that no foreign code may run in it."""
+        """Whether the calling thread holds a lock, so that it must not run foreign code."""
         return self.mutex.is_mine or self.adding.is_mine
 
     def use(
@@ -77,20 +78,21 @@ class StoreAccess:
         adds: bool = False,
         proves: Callable[[T], bool] | None = None,
     ) -> T:
-        """Call `act` under a lock; return `otherwise` when the store or the lock is not free.
+        """Call `act` under a lock; return `otherwise` if the lock or the store is unavailable.
 
-        Soon after a failure it is not even tried, unless `anyway`. `adds`: under the lock for that.
-        `proves` says of a result whether it shows that the store works again.
+        - `anyway`: try the store even soon after a failure.
+        - `adds`: use the lock for adding.
+        - `proves`: returns whether a result shows that the store works again.
         """
         if not anyway and now < self.retry_at:
             return otherwise
         mutex = self.adding if adds else self.mutex
-        # That another thread is adding over a connection of its own is no trouble of the store.
+        # Waiting for the adding lock says nothing about the store.
         refused = mutex.is_mine or mutex is not self.mutex
 
         def try_act() -> T:
             nonlocal refused
-            refused = True  # nothing to say about the lock
+            refused = True  # the lock was free
             return self._try(act, otherwise, now, proves)
 
         result = mutex.run(try_act, otherwise, PATIENCE)
@@ -99,7 +101,7 @@ class StoreAccess:
         return result
 
     def acquire_all(self, timeout: float) -> bool:
-        """Take both locks, for a fork; False, and neither taken, after `timeout` seconds each."""
+        """Take both locks for a fork; return False, with neither taken, after `timeout` seconds."""
         if not self.mutex.acquire(timeout):
             return False
         if self.adding is self.mutex or self.adding.acquire(timeout):
@@ -114,7 +116,7 @@ class StoreAccess:
         self.mutex.release()
 
     def take_report(self) -> str | None:
-        """Return what is to be reported now, once."""
+        """Return the message to report now, once."""
         message, self._unreported = self._unreported, None
         return message
 
@@ -131,7 +133,7 @@ class StoreAccess:
         except Exception as error:
             if is_interruption(error):
                 raise
-            # Content that no store of ours writes: the last net under the checks of the stores.
+            # Data that no store of ours writes and that passed the stores' own checks.
             self._fail(f"{type(error).__name__}: {error}", now, full=False)
             return otherwise
         if self.failures and proves is not None and proves(result):

@@ -1,9 +1,8 @@
-"""The time by which events are too old: the wall clock, once it has proven steady.
+"""The clock that decides which events are too old: the wall clock, once it has run steadily.
 
-A wall clock may be wrong for some minutes: at the start of a machine, or while an administrator or
-a time server corrects it. An event that is dropped for its age is lost for ever, so one look at the
-clock does not suffice for that. Until the clock is trusted no event is too old: it is sent, and the
-server decides.
+A wall clock may be wrong for some minutes: while a machine starts, or while an administrator or a
+time server corrects it. An event that is dropped for its age is lost for ever, so a single reading
+is not enough. Until the clock is trusted, no event is too old: it is sent, and the server decides.
 """
 
 from __future__ import annotations
@@ -16,17 +15,17 @@ from whisperr._contract import MAX_AGE_DAYS
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# Seconds for which the wall clock must have run alike with the monotonic clock. Time servers
+# Seconds for which the wall clock must have kept pace with the monotonic clock. Time servers
 # correct a clock within the first minutes.
 TRUST_AFTER = 600.0
-# Clocks that are slowed down or sped up by a time server drift less between two looks (seconds).
+# Seconds. Clocks that a time server slows down or speeds up drift less between two readings.
 _MAX_DRIFT = 5.0
-# At this time nothing is too old: that would have to be from before 1970.
+# At this time no event is too old: it would have to be from before 1970.
 _NEVER_TOO_OLD = MAX_AGE_DAYS * 86_400.0
 
 
 class ExpiryClock:
-    """Tells the time for decisions that cannot be taken back."""
+    """Returns the time for decisions that cannot be undone."""
 
     def __init__(
         self,
@@ -35,7 +34,7 @@ class ExpiryClock:
     ) -> None:
         self._wall_clock = wall_clock
         self._monotonic = monotonic
-        self._start: tuple[float, float] | None = None  # wall and monotonic time; None: no look yet
+        self._start: tuple[float, float] | None = None  # wall and monotonic time; None: not read
         self.get_now()
 
     def get_now(self) -> float:
@@ -46,9 +45,9 @@ class ExpiryClock:
             self._start = start = (wall, steady)
         if steady - start[1] < TRUST_AFTER:
             return _NEVER_TOO_OLD
-        self._start = (wall - TRUST_AFTER, steady - TRUST_AFTER)  # compared with this look, next
+        self._start = (wall - TRUST_AFTER, steady - TRUST_AFTER)  # compare the next with this one
         return wall
 
     def trust(self) -> None:
-        """Take the clock for steady from now on; for tests."""
+        """Trust the clock from now on; for tests."""
         self._start = (self._wall_clock() - TRUST_AFTER, self._monotonic() - TRUST_AFTER)

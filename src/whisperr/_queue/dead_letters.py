@@ -1,8 +1,9 @@
-"""Dead letters: what stores keep of the events that are lost by the word of the server.
+"""Dead letters: events that the server refused or would refuse, kept in a store for a person.
 
-An event that was refused, or that is too old to be accepted, is not sent again by itself. Where a
-buffer is asked to, its store keeps it, with the reason, within the bounds below. It counts as
-dropped all the same; when it is replayed, it is an event that no process accepted. Pure.
+An event that was refused, or is too old to be accepted, is not sent again automatically. If the
+buffer is configured to keep dead letters, its store keeps it with the reason, within the bounds
+below. It counts as dropped all the same; when it is replayed, no process counts it as accepted.
+Pure.
 """
 
 from __future__ import annotations
@@ -16,25 +17,25 @@ if TYPE_CHECKING:
     from whisperr.errors import Loss
 
     class DeadLetters(Protocol):
-        """The dead letters of one store, for the command. Methods raise StoreError."""
+        """The dead letters of one store, for the command line. Methods raise StoreError."""
 
         def read(self) -> Iterator[DeadLetter]:
-            """Yield them, newest first. Others may add and remove some meanwhile."""
+            """Yield them, newest first. Other processes may add and remove some meanwhile."""
             ...
 
         def find(self, ids: Sequence[str]) -> Sequence[DeadLetter]:
-            """Return those of these ids that are there, in that order."""
+            """Return those with these ids that exist, in that order."""
             ...
 
         def replay(self, ids: Sequence[str], max_events: int, max_bytes: int) -> Moved:
-            """Put these at the end of the queue, as far as no more than that waits there then.
+            """Move these to the end of the queue, in the order of the ids, unchanged.
 
-            In the order of the ids; the bytes of an event stay as they are.
+            Stop before more than `max_events` or `max_bytes` would wait there.
             """
             ...
 
         def drop(self, ids: Sequence[str]) -> int:
-            """Delete these; return how many were there."""
+            """Delete these; return how many existed."""
             ...
 
         def close(self) -> None:
@@ -42,29 +43,30 @@ if TYPE_CHECKING:
             ...
 
 
-# The bounds of one store. The oldest are deleted: what waits for a person for three months is not
-# waited for, and both disks and memory of Redis end. Bytes, because a batch of events of a
-# megabyte each is what a server refuses for its size.
+# The bounds of one store; beyond them the oldest are deleted. After three months no operator comes
+# back to them, and both disks and Redis' memory are finite. Bytes are bounded too, because a server
+# refuses events for their size.
 MOST = 10_000
 MOST_BYTES = 64 << 20
 LONGEST_AGE_DAYS = 90
 LONGEST_AGE = LONGEST_AGE_DAYS * 86_400.0
-# Reports say what became of lost events: kept, as the first two have it, or not, for the third.
+# What a report says about lost events: kept, kept in place of older ones, or not kept.
 KEPT = 'kept among the dead letters; run "whisperr dead-letters list"'
 KEPT_FOR_OLDEST = (
     "kept among the dead letters, whose oldest were deleted for that; "
     'run "whisperr dead-letters list"'
 )
 NOT_KEPT = ""
-# The process of replayed events: none. They are Foreign wherever they are delivered.
+# The source of replayed events: no process. They are Foreign wherever they are delivered.
 SOURCE = 0
 _LONGEST_MESSAGE = 500
 
 
 class DeadLetter(NamedTuple):
-    """One event that is kept; `refused_at` is seconds since 1970, None when it is damaged.
+    """One kept event.
 
-    `status`: of the answer that refused it, None without one. What is damaged has no data.
+    - `refused_at`: seconds since 1970; None if the entry is damaged, which then has no `data`.
+    - `status`: of the answer that refused it; None without one.
     """
 
     id: str
@@ -76,16 +78,16 @@ class DeadLetter(NamedTuple):
 
 
 class Moved(NamedTuple):
-    """How many dead letters were replayed, and how many were left because the queue is full."""
+    """How many dead letters were replayed, and how many stayed because the queue is full."""
 
     replayed: int
     left: int
 
 
 def explain(loss: Loss, events: int) -> str:
-    """Return why so many events of one request are kept, for people.
+    """Return for people why these many events of one request are kept.
 
-    A server that refuses some of them without saying which leaves it open: all are kept.
+    If the server refused some of them without saying which, all are kept.
     """
     if loss.count == events:
         return loss.message[:_LONGEST_MESSAGE]

@@ -1,11 +1,11 @@
 """The leased queue: events pass through the log or memory into a store that outlives the process.
 
-Invariant: an event is in `_transit` or in the store. Moves into the store and out of it are made
-under a lock of `_access`. `Intake` takes events in and moves them on; this half claims them from
-the store. While that cannot be used, events wait in transit and are delivered from there.
+Invariant: an event is in `_transit` or in the store. It moves into the store and out of it under a
+lock of `_access`. `Intake` accepts events and moves them into the store; this half claims them from
+it. While the store cannot be used, events wait in transit and are delivered from there.
 
-Threads: any thread may call any method. Waiting for the lock has a bound, and so has every use of
-the store. Reports are made without the lock.
+Threads: any thread may call any method. Waiting for a lock is bounded, and so is every use of the
+store. Reports are made without the lock.
 """
 
 from __future__ import annotations
@@ -35,19 +35,19 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# Seconds between two looks of an idle process at the store.
+# Seconds between two polls of the store by an idle process.
 POLL_INTERVAL = 5.0
-# Limits for calls that must reach the store: attempts, and seconds in total. On a busy machine
-# another process may hold its lock at every single attempt.
+# Limits for calls that must reach the store: attempts, and seconds in total. On a busy machine,
+# another process may hold the store's lock at every single attempt.
 _TRIES = 20
-_MOST_CLAIMS_LOST = 3
 _LONGEST_TRY = 5.0
+_MOST_CLAIMS_LOST = 3
 _NO_EVENTS: Sequence[bytes] = ()
 _LOST = "gone from the store, or damaged there, by something else than this package"
 
 
 class LeasedQueue(Intake):
-    """A queue over a store, with the log or memory of the process to fall back on."""
+    """A queue over a store; falls back on the process's log or memory if the store fails."""
 
     def __init__(
         self,
@@ -65,14 +65,14 @@ class LeasedQueue(Intake):
     ) -> None:
         """Take the parameters that `Intake` explains."""
         self._poll_interval = poll_interval
-        # The batch that was claimed from the store, as far as it is not acknowledged.
+        # Whether the claimed batch is from the store, and its events that are not acknowledged yet.
         self._from_store = False
         self._stored_batch: list[bytes] = []
         self._expired: list[bytes] = []  # not reported yet
-        # A store that loses every claim at once is asked again after a while only.
+        # After several claims were lost in a row, the next claim waits until `_claim_at`.
         self._claims_lost = 0  # in a row
         self._claim_at = 0.0
-        # What the server has, and the store does not know: see `_record`.
+        # An `ack` that the store could not record yet: see `_record`.
         self._unrecorded: tuple[int, Loss | None] | None = None
         self._settled_to = 0
         super().__init__(
@@ -90,21 +90,21 @@ class LeasedQueue(Intake):
     # -- the methods of a shared queue
 
     def claim(self, max_events: int) -> Sequence[bytes]:
-        """Return the next batch: from the store, or from memory while that cannot be used."""
+        """Return the next batch, from the store, or from memory while the store cannot be used."""
         try:
             return self._claim(max_events)
         except NotNow:
             raise
-        except BaseException:  # whatever was claimed waits again
+        except BaseException:  # events that were claimed wait again
             self._from_store = self._transit.batch_claimed = False
             self._store.forget()
             raise
 
     def extend(self, seconds: float) -> bool:
-        """Keep the claim for this many seconds; False when another process has taken over."""
+        """Extend the claim by `seconds`; return False if another process has taken over."""
         if not self._from_store:
             return self._transit.batch_claimed
-        # When the store cannot answer, a second copy is better than none.
+        # If the store cannot answer, sending twice is better than not sending.
         self._from_store = self._use_with_retries(lambda: self._store.extend(seconds)) is not False
         if not self._from_store:
             self._claims_lost += 1
@@ -114,7 +114,7 @@ class LeasedQueue(Intake):
     def ack(self, count: int, loss: Loss | None = None) -> int:
         """Forget the first `count` claimed events; return how many were still owned.
 
-        When the store cannot record it now, 0: they are counted when it is recorded (`_record`).
+        Return 0 if the store cannot record it now: `_record` counts them once it can.
         """
         if self._from_store:
             owned = self._use_with_retries(lambda: self._store.ack(count, loss))
@@ -128,11 +128,11 @@ class LeasedQueue(Intake):
                 self._claims_lost = 0
                 del self._stored_batch[:owned]
             return owned or 0
-        self.kept = None if self._store.kept is None else NOT_KEPT  # it cannot be used
+        self.kept = None if self._store.kept is None else NOT_KEPT  # the store cannot be used
         return self._transit.ack(count)
 
     def release(self) -> Sequence[bytes]:
-        """Put the rest of the batch back at the front; return the events dropped for it."""
+        """Put the rest of the batch back at the front; return events dropped to make room."""
         self._transit.batch_claimed = False
         if not self._from_store:
             return ()
@@ -141,10 +141,10 @@ class LeasedQueue(Intake):
         return dropped
 
     def drain(self) -> Sequence[bytes]:
-        """Store what can be stored, for other processes to deliver; give up and return the rest."""
+        """Store all that the store accepts, for other processes; give up and return the rest."""
         self._record()
         self._report_dropped(self._store_transit(everything=True))
-        # Also when the store cannot be used; another thread may be moving events.
+        # Under the lock, because another thread may be moving events.
         lost: Sequence[bytes] = self._access.adding.run(
             self._leave_transit, _NO_EVENTS, PATIENCE_AT_THE_END
         )
@@ -152,14 +152,14 @@ class LeasedQueue(Intake):
             self._storer.leave(self)
         if self._from_store:
             self._report_dropped(self.release())
-        self.poll()  # the last time that this process can learn what others did
-        self.settled(self.tail())  # asked while the store is open, and remembered
+        self.poll()  # the last chance to learn what other processes delivered
+        self.settled(self.tail())  # reads the store while it is open, and remembers the answer
         self._use(self._store.close, None, anyway=True)
         self._closed = True
         return lost
 
     def settled(self, position: int) -> bool:
-        """Return whether every event of this process before `position` has ended, anywhere."""
+        """Return whether every own event before `position` was delivered or dropped, anywhere."""
         if position <= self._settled_to:
             return True
         if not self._transit.settled(position):
@@ -172,10 +172,10 @@ class LeasedQueue(Intake):
         return settled
 
     def poll(self) -> float:
-        """Learn what other processes did; return the seconds until the next poll."""
+        """Count what other processes delivered; return the seconds until the next poll."""
         self._record()
         more = self._adopt()
-        if not (more or self._transit.is_idle):  # a log, or what an interrupted call left
+        if not (more or self._transit.is_idle):  # a log has events, or a call was interrupted
             self._scheduled = False
             self._report_dropped(self._store_transit())
         changes = self._use(self._store.poll, None, proves=True) or {}
@@ -187,17 +187,17 @@ class LeasedQueue(Intake):
         return 0.0 if more else self._poll_interval
 
     def __len__(self) -> int:
-        """Return how many events of all processes wait, as far as this one knows."""
+        """Return how many events of all processes wait, as last seen by this one."""
         return len(self._transit) + self._store.waiting + self._may_adopt
 
     @property
     def held_bytes(self) -> int:
-        """What waiting events take, in memory and in the store, in bytes."""
+        """The size of the waiting events, in memory and in the store, in bytes."""
         return self._transit.held_bytes + self._store.waiting_bytes
 
     @property
     def stored(self) -> int:
-        """How many events are where they survive this process; those of all, as last seen."""
+        """How many events of all processes survive this one, as last seen."""
         return super().stored + (len(self._stored_batch) if self._from_store else 0)
 
     # -- out of the store
@@ -210,7 +210,7 @@ class LeasedQueue(Intake):
         if self._may_adopt:
             self._adopt()  # older than what this process tracks
         if not (transit.is_idle or self._scheduled):
-            # Unlike `put`, this always tries the store first: what is in there is older.
+            # Unlike `put`, always try the store: its events are older.
             self._report_dropped(self._store_transit(anyway=True))
         stored = _NO_EVENTS
         if not transit.batch:
@@ -220,7 +220,7 @@ class LeasedQueue(Intake):
             if self._unrecorded is None:
                 stored = self._claim_from_store(max_events)
                 if not stored and self._scheduled and access.failures == failures:
-                    # A flush may wait for what the storer has not moved yet.
+                    # A flush may wait for events that the storer has not moved yet.
                     self._report_dropped(self._store_transit(anyway=True))
                     stored = self._claim_from_store(max_events)
             if not stored and self._may_overtake():
@@ -232,14 +232,14 @@ class LeasedQueue(Intake):
             transit.batch_claimed = True
             return tuple(transit.batch)
         if not stored and len(self):
-            # Only a failure of this call is a problem: soon after one the store is not even tried.
+            # Only a failure in this call is a problem: soon after one, the store is not tried.
             failed = access.failures != failures and not len(transit)
             problem = access.problem if failed else None
             raise NotNow(max(access.retry_at - self._clock(), self.first_retry / 10), problem)
         return stored
 
     def _report_after_claim(self) -> None:
-        """Log and report without the lock: a handler of the log is foreign code."""
+        """Log and report, without the lock: log handlers are foreign code."""
         if self._access.recovered:
             self._access.recovered = False
             log("warning", "%s can be used again", self.name)
@@ -251,7 +251,7 @@ class LeasedQueue(Intake):
             self._accounting.lost_in_store(0, REJECTED, rejected)
 
     def _claim_from_store(self, max_events: int) -> Sequence[bytes]:
-        # A store that is only full can be emptied.
+        # Claiming from a store that is only full makes room.
         return self._use(
             lambda: self._claim_stored(max_events),
             _NO_EVENTS,
@@ -262,7 +262,7 @@ class LeasedQueue(Intake):
     def _claim_stored(self, max_events: int) -> Sequence[bytes]:
         try:
             batch, expired = self._store.claim(max_events)
-        except BaseException:  # it may have claimed something all the same
+        except BaseException:  # it may have claimed events all the same
             self._store.forget()
             raise
         self._stored_batch = [*batch]
@@ -277,9 +277,9 @@ class LeasedQueue(Intake):
             self._store.forget()
 
     def _record(self) -> None:
-        """Record what was delivered, where that failed: it must not be sent again and again.
+        """Retry an `ack` that the store could not record, so that its events are not sent again.
 
-        The lease may run out meanwhile. Then another process may send it again, once.
+        If the lease runs out before that, another process may send them a second time.
         """
         if self._unrecorded is None:
             return
@@ -295,15 +295,15 @@ class LeasedQueue(Intake):
                 self._accounting.lost(part[:lost], *why, kept=self._store.kept)
         if part and self._stored_batch:
             self._report_dropped(self._release_stored())
-        else:  # nothing is left of the batch, or another process has taken over
+        else:  # the batch is complete, or another process has taken over
             self._store.forget()
 
     def _record_now(self) -> tuple[list[bytes], Loss | None] | None:
-        """Return what was recorded; the lock is held."""
+        """Record the `ack`, and return its events and loss; the lock is held."""
         if self._unrecorded is None:  # another thread was faster
             return None
-        # Forgotten first: if this is interrupted, the same events may be sent again. The other way
-        # round, `ack` might be called for events that were never sent.
+        # Cleared first: if this is interrupted, the same events may be sent again. Cleared last,
+        # `ack` might be called for events that were never sent.
         (count, loss), self._unrecorded = self._unrecorded, None
         try:
             owned = self._store.ack(count, loss)
@@ -314,17 +314,17 @@ class LeasedQueue(Intake):
         return part, loss
 
     def _may_overtake(self) -> bool:
-        """Return whether to deliver from memory: the store does not work.
+        """Return whether to deliver from memory because the store does not work.
 
-        While own events may be in the store, it must have failed for a while: a store that is
-        only busy is waited for, since the events in it are older.
+        If own events may be in the store, it must have failed for a while. Those events are older,
+        so a store that is only busy is waited for.
         """
         access = self._access
         alone = self._settled_to >= self._transit.stored_to
         return access.problem is not None and (alone or self._clock() >= access.failed_at + RETRY)
 
     def _use_with_retries(self, act: Callable[[], T]) -> T | None:
-        """Call `act` on the store again for some seconds; None if every attempt failed."""
+        """Call `act` on the store until it succeeds, for some seconds; None if it never does."""
         end = self._clock() + _LONGEST_TRY
         for _ in range(_TRIES):
             result = self._use(act, None, anyway=True)

@@ -1,14 +1,14 @@
-"""How events come into a leased queue: through the log or memory of this process into the store.
+"""Accepts events into a leased queue: through the log or memory of this process into the store.
 
-With a log, `put` writes to that and is done; `LeasedQueue.claim` has the log moved into the store.
-Else, with a storer, its thread moves what `put` adds within some milliseconds. Without either, or
-where these do not work, `put` stores the event before it returns.
+- With a log, `put` only appends to it; `LeasedQueue.claim` moves the log into the store.
+- Else, with a storer, its thread moves events into the store within milliseconds.
+- Else, and if these do not work, `put` stores the event before it returns.
 
-Moves are made under the lock for adding. A call that finds it taken by its own thread (a signal
-handler that interrupts another call) leaves its event in transit: an interrupted `put` stores it
-before it returns, after any other call the next `put`, `claim` or `poll` does.
+Events are moved under the lock for adding. If a call's own thread holds that lock already (the call
+is in a signal handler), its event stays in transit. An interrupted `put` stores it before it
+returns; after any other interrupted call, the next `put`, `claim` or `poll` does.
 
-Threads: any thread may call any method. Waiting for a lock has a bound, and so has every use of the
+Threads: any thread may call any method. Waiting for a lock is bounded, and so is every use of the
 store. Reports are made without a lock: they run foreign code.
 """
 
@@ -39,25 +39,25 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# After a failure, calls do not try the store for this many seconds; a claim and an ack still do.
+# Seconds after a failure in which calls do not try the store; a claim and an ack still do.
 RETRY = 1.0
-# The longest wait for another thread before a fork, and at the end (seconds).
+# The longest wait for another thread before a fork and at shutdown, in seconds.
 PATIENCE_AT_THE_END = 2.0
-# How often a call moves what is in transit: once, and once for what a signal handler added.
+# How often a call moves the events in transit: once, and once for those of a signal handler.
 _ROUNDS = 2
-# So many groups of events are adopted in one poll; the next one follows at once.
+# Groups of events that one poll adopts; the next poll follows at once.
 _MOST_ADOPTED = 20
-# A trouble that puts no event at risk is reported once in so many seconds.
+# Seconds between two reports of a problem that puts no event at risk.
 _LOG_REPORT_INTERVAL = 60.0
 REJECTED = "not written by this package, or damaged in the store; set aside"
 
 
 class Intake(CountedQueue):
-    """The half of a leased queue that takes events in; `LeasedQueue` is the other one."""
+    """The half of a leased queue that accepts events; `LeasedQueue` is the other half."""
 
-    # What the log calls the store.
+    # The store's name in log records.
     name: str = "the store of events"
-    # Seconds without use after the first failure in a row; doubled with each up to the longest.
+    # Seconds without use after the first failure in a row; doubled with each, up to the longest.
     first_retry: float = RETRY
     longest_retry: float = RETRY
 
@@ -74,7 +74,7 @@ class Intake(CountedQueue):
         storer: Storer | None = None,
         concurrent: bool = False,
     ) -> None:
-        """`concurrent`: the store is added to over a connection of its own."""
+        """`concurrent`: the store has a separate connection for adding."""
         self._store = store
         self._accounting = accounting
         self._clock = clock
@@ -88,12 +88,12 @@ class Intake(CountedQueue):
         self._scheduled = False  # whether the storer is going to call `store_pending`
         self._closed = False
         self._process = get_process()
-        self._use(self._store.poll, None)  # what an earlier process left
-        self._use(self._store.close, None)  # so that a fork right after construction inherits none
+        self._use(self._store.poll, None)  # finds events of earlier processes
+        self._use(self._store.close, None)  # so that a fork right after this inherits no connection
         forks.register(self)
 
     def put(self, data: bytes) -> Sequence[bytes]:
-        """Add one event and store it; return the events that had to be dropped for it."""
+        """Add one event and store it; return the events dropped to make room."""
         transit = self._transit
         dropped = transit.put(data)
         if dropped and len(data) > self.largest:
@@ -106,23 +106,23 @@ class Intake(CountedQueue):
         return [*dropped, *self._store_transit()]
 
     def store_pending(self) -> float | None:
-        """Move what is in transit into the store; return when to try again, in seconds.
+        """Move all events in transit into the store; return the seconds until the next attempt.
 
-        None when all is moved. Called by the storer.
+        Return None when all are moved. The storer calls this.
         """
-        self._scheduled = False  # before: what is added from here on schedules it again
+        self._scheduled = False  # first, so that an event added from here on schedules again
         self._report_dropped(self._store_transit())
         if self._transit.is_idle or self._closed:
             return None
         return max(self._access.retry_at - self._clock(), self.first_retry / 100)
 
     def tail(self) -> int:
-        """Return the number after that of the newest event of this process."""
+        """Return the number after this process's newest event."""
         return self._transit.tail()
 
     @property
     def stored(self) -> int:
-        """How many events wait where they survive this process; those of all, as last seen."""
+        """How many waiting events of all processes survive this one, as last seen."""
         return self._store.waiting + self._transit.in_log
 
     @property
@@ -133,21 +133,21 @@ class Intake(CountedQueue):
     # -- into the store
 
     def _schedule(self, storer: Storer) -> bool:
-        """Have the storer move what is in transit; False when it cannot."""
+        """Schedule the storer to move the events in transit; return False if it cannot."""
         self._scheduled = True
-        if storer.schedule(self):  # and maybe it has called `store_pending` by now
+        if storer.schedule(self):  # it may have called `store_pending` by now
             return True
         self._scheduled = False
         return False
 
     def _store_transit(self, *, anyway: bool = False, everything: bool = False) -> list[bytes]:
-        """Move what is in transit into the store; return the events it dropped for that.
+        """Move events in transit into the store; return the events it dropped to make room.
 
-        Of a log so much at most that a claim can follow soon. `everything`: all of memory, also
-        what other threads add meanwhile.
+        Moves only part of a long log, so that a claim can follow soon. `everything`: all of memory,
+        including events that other threads add meanwhile.
         """
-        # At least once, because another thread may be moving the event of this call; again for
-        # what a signal handler added meanwhile. None: the store cannot be used now.
+        # At least once, because another thread may be moving the event of this call. A second round
+        # is for events that a signal handler added. None: the store cannot be used now.
         transit = self._transit
         rounds = 0
         moved: bool | None = True
@@ -162,7 +162,7 @@ class Intake(CountedQueue):
         return transit.take_dropped()
 
     def _adopt(self) -> bool:
-        """Take over what processes that have ended left in logs; return whether there is more."""
+        """Adopt events that ended processes left in logs; return whether there are more."""
         adoption = self._adoption
         if adoption is None:
             return False
@@ -185,16 +185,16 @@ class Intake(CountedQueue):
         return self._transit.drain(self._store)
 
     def _report_log(self) -> None:
-        """Log that the log cannot be written, which makes calls slower or less durable.
+        """Report that the log cannot be written, which makes calls slower or less durable.
 
-        Not while the store cannot be used either: what is reported of that says more.
+        Not while the store cannot be used either: its own report says more.
         """
         problem = self._transit.take_log_problem()
         if problem is not None and self._access.problem is None:
             self._log_once("%s; events go to the store without it; %s", problem)
 
     def _report_in_log(self, problem: str | None) -> None:
-        """Log that the store cannot be used, while all that waits is in the log, or nothing."""
+        """Report that the store cannot be used, while no event is in memory only."""
         if problem is None:
             return
         if self._transit.in_log:
@@ -223,10 +223,10 @@ class Intake(CountedQueue):
         proves: bool = False,
         adds: bool = False,
     ) -> T:
-        """Call `act` on the store under a lock; return `otherwise` if one of the two is not free.
+        """Call `act` on the store as `StoreAccess.use` does, then report what changed.
 
-        `proves`: a result other than None and False shows that the store works, if nothing is left
-        in transit. The rest is as in `StoreAccess.use`.
+        `proves`: a result other than None and False shows that the store works, provided that no
+        event is left in transit.
         """
         access = self._access
         is_proof = self._is_proof if proves else None
@@ -246,12 +246,12 @@ class Intake(CountedQueue):
         return result
 
     def _is_proof(self, result: object) -> bool:
-        if self._access.full:  # it can be emptied all the time: only adding shows that it has room
+        if self._access.full:  # a full store can still be read: only adding shows that it has room
             return result is True
         return result is not None and result is not False and not len(self._transit)
 
     def report_problem(self, message: str, count: int) -> None:
-        """Report that the store cannot be used, while so many events are in memory."""
+        """Report that the store cannot be used, while `count` events are in memory only."""
         self._accounting.not_durable(message, count)
 
     # -- forks
@@ -259,11 +259,11 @@ class Intake(CountedQueue):
     def before_fork(self) -> bool:
         """Take the locks and close connections, so that a child inherits none.
 
-        Returns False when another thread holds a lock for too long.
+        Return False if another thread holds a lock for too long.
         """
-        if self._transit.in_memory:  # the parent may end at once, as one that becomes a daemon
+        if self._transit.in_memory:  # the parent may end at once, for example to become a daemon
             self._report_dropped(self._store_transit())
-        # False also in a signal handler that forks amid a call: that one has the lock already.
+        # Also False in a signal handler that forks amid a call, which holds the lock already.
         if not self._access.acquire_all(PATIENCE_AT_THE_END):
             return False
         if self._adoption is not None:
@@ -272,7 +272,7 @@ class Intake(CountedQueue):
         return True
 
     def after_fork(self) -> None:
-        """Let other threads use the store again; called in the parent and in the child."""
+        """Release the locks; called in the parent and in the child."""
         self._access.release_all()
         if self._transit.log is not None and self._process != get_process():
             self._transit.log.close_in_child()

@@ -1,18 +1,18 @@
 """The queue in memory: holds accepted events, in order, until the delivery thread claims them.
 
-Threads: any thread may call any method, also from a signal handler or a `__del__` that interrupts
-another call here. No call waits: the lock is re-entrant and held for a few instructions. What
-interrupts a call can only add at the end (`_busy`).
+Threads: any thread may call any method, even in a signal handler or a `__del__` that interrupts
+another call here. No call waits: the lock is re-entrant and held for a few instructions. A call
+that interrupts another one can only add at the end (`_busy`).
 
 Invariant: every event that was put has left, or is in exactly one of `_items`, `_front`,
-`_claimed`, `_dropped` and `_drained`, and the sums agree with that; also when a signal handler
-raises in the middle of a call. So an event moves, and the sums change, in one run of statements
-without a call or a loop: CPython runs signal handlers only after calls, at the start of functions
-and at the end of loops. A list display moves any number of events in one such run (`_popping`).
+`_claimed`, `_dropped` and `_drained`, and the sums agree with that, even if a signal handler raises
+in the middle of a call. So an event moves, and the sums change, in one run of statements without a
+call or a loop: CPython runs signal handlers only after calls, at the start of functions and at the
+end of loops. A list display moves any number of events in one such run (`_popping`).
 
-Adding takes no lock while there is room (`_room`): `deque.append` is atomic. Everything else takes
-it, so that events leave the queue under the lock only. A bound may be exceeded for a moment, by the
-events that other threads are just adding: each of these calls restores it before it returns.
+Adding takes no lock while there is room (`_room`), because `deque.append` is atomic. All else takes
+it, so events leave the queue only under the lock. Events that other threads are just adding may
+exceed a bound for a moment: each of these calls restores it before it returns.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ else:
 # What one event costs besides its bytes: the header of the bytes object and its slot in the queue.
 EVENT_OVERHEAD_BYTES = 41
 QUEUE_FULL = "the queue was full, so the oldest events were dropped"
-# What is no larger than this, overhead included, may be added without being counted at once.
+# An event up to this size, with overhead, may be added without being counted at once.
 _SMALL_BYTES = 4096
-# So many of the oldest events are looked at together when the bytes exceed their bound.
+# How many of the oldest events are examined at a time when the bytes exceed their bound.
 _LOOK_AHEAD = 8
 
 
 class Foreign(bytes):
-    """An event that another process put into a shared store: delivered here, counted there."""
+    """An event that another process put into a shared store: delivered here, but counted there."""
 
     __slots__ = ()
 
@@ -54,9 +54,9 @@ def count_own(events: Sequence[bytes]) -> int:
 class CountedQueue:
     """A queue whose positions count its events: `tail()` is how many were ever put.
 
-    - `kept`: what became of the events that the latest `ack` lost, as `Store.kept` has it.
-    - `largest`: the size of the largest event that it holds, in bytes. `put` returns a larger one
-      alone, and does not count it.
+    - `kept`: `Store.kept` of the events that the latest `ack` lost.
+    - `largest`: the size of the largest event that it accepts, in bytes. `put` returns a larger one
+      by itself, and does not count it.
     """
 
     __slots__ = ()
@@ -67,9 +67,9 @@ class CountedQueue:
 class MemoryQueue(CountedQueue):
     """The default queue: in the memory of one process, bounded by count and by bytes.
 
-    Events have positions, counted from the first one ever put. What `claim` returned stays owned
-    here until `ack` or `release`. A batch that was released stays apart from the events behind it,
-    so that it is sent again as the same batch.
+    An event's position counts from the first one ever put. A claimed event stays owned by the queue
+    until `ack` or `release`. A released batch stays separate from the events behind it, so that it
+    is sent again as the same batch.
     """
 
     __slots__ = (
@@ -95,10 +95,10 @@ class MemoryQueue(CountedQueue):
     def __init__(
         self, max_events: int, max_bytes: int, lost: Callable[[list[bytes]], object] | None = None
     ) -> None:
-        """`lost` is called with dropped events, and empties the list in the step that counts them.
+        """`lost` is called with dropped events; it counts them and empties the list in one step.
 
-        So no interruption can come between the two. Without `lost` the queue returns what it
-        dropped, and is done with it.
+        So no interruption can come between the two. Without `lost`, the methods return the dropped
+        events and the queue forgets them.
         """
         self._max_events = max_events
         self._max_bytes = max_bytes
@@ -111,11 +111,11 @@ class MemoryQueue(CountedQueue):
         self._front_position = 0
         self._claimed: list[bytes] = []
         self.claimed_position = 0  # of the first claimed event
-        # What was dropped or drained, until it is counted as such.
+        # Events that were dropped or drained, until they are counted as such.
         self._dropped: list[bytes] = []
         self._drained: list[bytes] = []
-        # The bytes of `_front` and of the first `_counted` of `_items`; `_room`: up to which
-        # length of `_items` small events can be added, uncounted, with no bound in reach.
+        # `_bytes`: the size of `_front` and of the first `_counted` of `_items`. `_room`: up to
+        # this length of `_items`, small events can be added uncounted without exceeding a bound.
         self._bytes = 0
         self._counted = 0
         self._room = 0
@@ -145,7 +145,7 @@ class MemoryQueue(CountedQueue):
             return len(self._claimed) + given_up + len(self._front) + len(self._items)
 
     def put(self, data: bytes) -> Sequence[bytes]:
-        """Add one event at the end; return the events dropped for it: the oldest, or itself."""
+        """Add one event at the end; return events dropped to make room: the oldest, or itself."""
         size = len(data) + EVENT_OVERHEAD_BYTES
         if size > self._max_bytes:
             return (data,)
@@ -159,7 +159,7 @@ class MemoryQueue(CountedQueue):
         return self._report_dropped()
 
     def claim(self, max_events: int) -> Sequence[bytes]:
-        """Return the next batch, a run of events or one identify; empty when there is nothing."""
+        """Return the next batch, a run of events or one identify; empty if there is none."""
         with self._lock:
             self._busy = True
             try:
@@ -189,7 +189,7 @@ class MemoryQueue(CountedQueue):
     def ack(self, count: int, loss: Loss | None = None) -> int:  # noqa: ARG002  # of the protocol
         """Forget the first `count` claimed events; return how many of them were still owned.
 
-        What became of them matters to shared queues only.
+        Only shared queues use `loss`.
         """
         with self._lock:
             owned = min(count, len(self._claimed))
@@ -199,7 +199,7 @@ class MemoryQueue(CountedQueue):
             return owned
 
     def release(self) -> Sequence[bytes]:
-        """Put the rest of the batch back at the front; return the events dropped for it."""
+        """Put the rest of the batch back at the front; return events dropped to make room."""
         with self._lock:
             self._busy = True
             try:
@@ -217,29 +217,29 @@ class MemoryQueue(CountedQueue):
         return self._report_dropped()
 
     def tail(self) -> int:
-        """Return the position after the newest event: the mark that `flush` waits for."""
+        """Return the position after the newest event, which `flush` waits for."""
         with self._lock:
             return self._left + len(self._items)
 
     def settled(self, position: int) -> bool:
         """Return whether every event before `position` was delivered or dropped."""
-        if self._lost is not None:  # what an interrupted call left
+        if self._lost is not None:  # events that an interrupted call left uncounted
             self._report_dropped()
         with self._lock:
             if self._claimed:
                 return self.claimed_position >= position
             if self._front:
                 return self._front_position >= position
-            # A signal handler that flushes amid a `_remove` may hold a mark beyond the end.
+            # A signal handler that flushes amid a claim may hold a position beyond the end.
             return self._left >= position or not self._items
 
     def drain(self) -> list[bytes]:
-        """Give up everything, also what is claimed; return it, oldest first.
+        """Give up all events, even claimed ones; return them, oldest first.
 
-        With `lost`, what is still in the list at the next call is returned again.
+        With `lost`, events that are still in the list at the next call are returned again.
         """
         with self._lock:
-            if self._busy:  # in a signal handler: the interrupted call wakes, which drains again
+            if self._busy:  # in a signal handler; the interrupted call wakes, which drains again
                 return []
             self._busy = True
             try:
@@ -254,7 +254,7 @@ class MemoryQueue(CountedQueue):
             return drained
 
     def _drain_once(self) -> None:
-        """Give up what is here now; a signal handler or another thread may be adding."""
+        """Give up all present events; a signal handler or another thread may add more meanwhile."""
         total, front = len(self._items), deque[bytes]()
         popping = _popping(self._items, total)
         # No call from here on.
@@ -267,10 +267,10 @@ class MemoryQueue(CountedQueue):
         self._room = 0
 
     def _overflow(self) -> None:
-        """Give up the oldest until the bounds hold; the lock is held."""
+        """Drop the oldest events until the bounds hold; the lock is held."""
         self._busy = True
         try:
-            self._room = 0  # a call that adds from here on enforces the bounds after this one
+            self._room = 0  # a call that adds from here on enforces the bounds itself
             self._count()
             while len(self) > self._max_events or self._bytes > self._max_bytes:
                 events = self._front or self._items
@@ -299,7 +299,7 @@ class MemoryQueue(CountedQueue):
         return count, size
 
     def _report_dropped(self) -> Sequence[bytes]:
-        """Have dropped events counted, or return them for that."""
+        """Have dropped events counted by `lost`, or return them."""
         if not self._dropped:
             return ()
         if self._lost is not None:
@@ -309,10 +309,10 @@ class MemoryQueue(CountedQueue):
             dropped, self._dropped = self._dropped, []
             return dropped
 
-    # -- the sums; the lock is held, and what interrupts only adds to `_items`
+    # -- the sums; the lock is held, and a call that interrupts only adds to `_items`
 
     def _count(self) -> None:
-        """Add up what is new. It is at the end: from there, however many wait before it."""
+        """Count the new events, from the end: the cost does not depend on how many wait before."""
         fresh = _get_last(self._items, self._counted)
         size, count = get_size(fresh), len(fresh)
         # No call from here on.
@@ -320,7 +320,7 @@ class MemoryQueue(CountedQueue):
         self._counted += count
 
     def _make_room(self) -> None:
-        """Compute `_room`; it stays 0 when this is interrupted, or while dropped events wait."""
+        """Compute `_room`; it stays 0 if this is interrupted, or while dropped events wait."""
         uncounted = max(self._max_bytes - self._bytes, 0) // _SMALL_BYTES
         room = min(self._max_events - len(self._front), self._counted + uncounted)
         self._room = 0 if self._dropped and self._lost is not None else room
@@ -332,9 +332,9 @@ def get_size(events: Sequence[bytes]) -> int:
 
 
 def _popping(events: deque[bytes], count: int) -> Iterator[bytes]:
-    """Return an iterator that removes the first `count` events; a list display runs it in C.
+    """Return an iterator that removes the first `count` events, to be run by a list display.
 
-    Nothing is removed before, and between two events nothing else can run.
+    It removes none before it runs. It runs in C, so nothing can interrupt between two events.
     """
     return islice(iter(events.popleft, None), count)
 
@@ -343,14 +343,14 @@ def _slice(events: deque[bytes], end: int) -> list[bytes]:
     """Return the first events up to `end`."""
     try:
         return [*islice(events, end)]
-    except RuntimeError:  # another thread added meanwhile; by index that does not matter
+    except RuntimeError:  # another thread added meanwhile, which does not affect indexing
         return [*map(events.__getitem__, range(min(end, len(events))))]
 
 
 def _get_last(events: deque[bytes], start: int) -> list[bytes]:
-    """Return the events from `start` on, the newest first; it does not walk over those before."""
+    """Return the events from `start` on, newest first, without iterating over those before."""
     try:
-        # The iterator first: it refuses to go on after any event that the length would count too.
+        # The iterator first: if an event is added after it, the iterator raises.
         backwards = reversed(events)
         return [*islice(backwards, len(events) - start)]
     except RuntimeError:  # another thread added meanwhile

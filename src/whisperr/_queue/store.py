@@ -1,9 +1,9 @@
-"""What the leased queue needs of a store, and what stores share: leases, and the choice of a batch.
+"""The `Store` protocol of the leased queue, and what stores share: leases and batch selection.
 
-A store keeps the events of several processes outside of all of them: a SQLite file, Redis streams,
-the table of the Django outbox. The process that claims a batch writes its lease into the store: a
-token, and from when until when the lease holds, by the wall clock of the machine (SQLite) or of the
-server (Redis, databases).
+A store keeps the events of several processes outside of them: in a SQLite file, in Redis streams,
+or in the table of an outbox. A process that claims a batch writes a lease into the store: a token,
+and the start and end of the lease by the wall clock of the machine (SQLite) or the server (Redis,
+databases).
 """
 
 from __future__ import annotations
@@ -33,77 +33,77 @@ if TYPE_CHECKING:
     class Store(Protocol):
         """Keeps events for several processes. One caller at a time; methods may raise StoreError.
 
-        Own events are numbered by the caller, from 0 on; those of other processes come out as
-        Foreign. What `claim` returned stays claimed until `ack` or `release`, or until its lease
-        has run out and another process claims it.
+        The caller numbers its own events from 0; those of other processes are returned as Foreign.
+        A claimed event stays claimed until `ack` or `release`, or until its lease has expired and
+        another process claims it.
         """
 
         @property
         def waiting(self) -> int:
-            """How many events it held when last used, without those claimed here. No I/O."""
+            """How many events it held when last used, not counting those claimed here. No I/O."""
             ...
 
         @property
         def waiting_bytes(self) -> int:
-            """The memory that they would take, in bytes. No I/O."""
+            """The memory that `waiting` events would take, in bytes. No I/O."""
             ...
 
         def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:
-            """Add own events, the first with this number; return those dropped for them.
+            """Add own events, the first with this number; return events dropped to make room.
 
-            Called again with the same numbers after a failure: none may be stored twice. Raises
-            StoreFullError when there is no room, but the store works.
+            After a failure it is called again with the same numbers, and must store none twice.
+            Raise StoreFullError if the store works but has no room.
             """
             ...
 
         @property
         def appended_to(self) -> int:
-            """The number after the last event of the latest `append` that stored all. No I/O.
+            """The number after the last event of the latest successful `append`. No I/O.
 
-            It is known even when that call was interrupted before it returned.
+            Set even if that call was interrupted before it returned.
             """
             ...
 
         def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
-            """Return the next batch, and the events that were too old to send, which are gone.
+            """Return the next batch, and the events that were removed as too old to send.
 
-            Raises NotNow when other processes deliver what there is.
+            Raise NotNow if other processes have claimed all events.
             """
             ...
 
         def take_rejected(self) -> int:
-            """Return how many entries were set aside since the last call: no events. No I/O."""
+            """Return how many entries were set aside as damaged since the last call. No I/O."""
             ...
 
         @property
         def kept(self) -> str | None:
-            """What became of the events that the latest `claim` or `ack` lost. No I/O.
+            """What a report says about the events that the latest `claim` or `ack` lost. No I/O.
 
-            For reports: that they are kept as dead letters, and what to do. "" when they could not
-            be kept; None for a store that keeps none.
+            That they are kept as dead letters, and what to do; "" if they could not be kept; None
+            if the store keeps no dead letters.
             """
             ...
 
         def extend(self, seconds: float) -> bool:
-            """Make the lease outlast so many seconds; False when the claim is lost."""
+            """Make the lease last at least `seconds` more; return False if the claim is lost."""
             ...
 
         def ack(self, count: int, loss: Loss | None) -> int:
             """Remove the first claimed events; return how many of them were still owned.
 
-            After a StoreError it is called again, later, with the same arguments; nothing else is
-            claimed, released or forgotten in between.
+            After a StoreError it is called again later with the same arguments, with no call of
+            `claim`, `release` or `forget` in between.
             """
             ...
 
         def release(self) -> Sequence[bytes]:
-            """Let any process claim the rest of the batch; return the events dropped for it."""
+            """Let any process claim the rest of the batch; return events dropped to make room."""
             ...
 
         def forget(self) -> None:
-            """Count the claimed batch as waiting again, whatever the store says. No I/O.
+            """Count the claimed batch as waiting again, without asking the store. No I/O.
 
-            Called when it is not known what became of it: the store could not answer.
+            Called if the store could not answer, so that the fate of the batch is unknown.
             """
             ...
 
@@ -112,10 +112,10 @@ if TYPE_CHECKING:
             ...
 
         def poll(self) -> Mapping[str, int] | None:
-            """Learn what waits; return how many own events ended elsewhere, by outcome, each once.
+            """Update `waiting`; return by outcome how many own events ended elsewhere, each once.
 
-            LOST_IN_STORE: those that are gone although no process recorded why. None when that
-            needed no look into the store.
+            LOST_IN_STORE: those that disappeared without a recorded outcome. Return None if the
+            store did not have to be read.
             """
             ...
 
@@ -124,11 +124,11 @@ if TYPE_CHECKING:
             ...
 
 
-# What is said of events that a store removes because of their age.
+# The report about events that a store removes because of their age.
 EXPIRED = "older than the 30 days that the server accepts"
-# What is said of a path that cannot be made.
+# The error for a path that cannot be created.
 NO_DIRECTORY = "the directory that it is to be in does not exist; make it, or correct the path"
-# What `Store.poll` calls own events that are gone although no process recorded why.
+# The outcome in `Store.poll` of own events that disappeared without a recorded outcome.
 LOST_IN_STORE = "lost_in_store"
 
 
@@ -136,20 +136,20 @@ class StoreFullError(StoreError):
     """Raised when a store has no room for more, but can be read and emptied."""
 
 
-# Seconds that a lease lasts unless it is extended. More than the default `request_timeout`, so that
-# an ordinary batch needs no second write.
+# Seconds that a lease lasts unless extended. Longer than the default `request_timeout`, so that an
+# ordinary batch needs no second write.
 LEASE = 15.0
 SHORTEST_LEASE, LONGEST_LEASE = 1.0, 3_600.0
-# The longest that a claim lasts without being extended again, whatever wait was announced. What
-# says that it lasts longer is damaged.
+# Seconds that a claim lasts at most without another extension. An entry with a longer one is
+# damaged.
 LONGEST_CLAIM = 2 * LONGEST_LEASE
-# Seconds until the next claim while another process delivers: soon at first, then less often.
-_FIRST_REST = 0.02
-_LONGEST_REST = 0.5
+# Seconds until the next claim while another process delivers: short at first, then longer.
+_FIRST_WAIT = 0.02
+_LONGEST_WAIT = 0.5
 
 
 class Entry(NamedTuple):
-    """One event in a store: its key there, the process that put it, and its bytes."""
+    """One event in a store: its key, the process that put it, and its bytes."""
 
     key: Any
     source: Any
@@ -162,23 +162,23 @@ class Entry(NamedTuple):
 
 
 def get_lease_end(now: float, seconds: float, lease: float) -> float:
-    """Return until when to extend a lease for a request or a wait of so many seconds.
+    """Return the new end of a lease that must cover a request or a wait of `seconds`.
 
-    A third of the lease is added: for writing down the result of the request.
+    A third of the lease is added, for recording the result of the request.
     """
     return now + min(seconds + lease / 3, LONGEST_CLAIM)
 
 
-def get_rest(misses: int, seconds_left: float) -> float:
-    """Return how long to wait before the next claim, after `misses` claims in vain."""
-    return min(_FIRST_REST * 2.0 ** min(misses, 10), _LONGEST_REST, seconds_left)
+def get_claim_wait(misses: int, seconds_left: float) -> float:
+    """Return the seconds to wait before the next claim, after `misses` claims that found none."""
+    return min(_FIRST_WAIT * 2.0 ** min(misses, 10), _LONGEST_WAIT, seconds_left)
 
 
 def to_events(entries: Iterable[Entry], me: object, own: int | None = None) -> list[bytes]:
-    """Return the events of entries, those that other processes put as Foreign.
+    """Return the events of entries; those that other processes put are Foreign.
 
-    So are own ones after the first `own` of them: a store that was restored from a copy has events
-    again that have ended before.
+    So are own ones beyond the first `own`: a store that was restored from a copy contains events
+    again that were already counted.
     """
     events: list[bytes] = []
     for one in entries:
@@ -192,9 +192,9 @@ def to_events(entries: Iterable[Entry], me: object, own: int | None = None) -> l
 def select_batch(
     entries: Iterable[Stored], max_events: int, now: float
 ) -> tuple[list[Stored], list[Stored]]:
-    """Return the batch that these events begin with, and those among them that are too old.
+    """Return the batch at the beginning of these events, and those that are too old to send.
 
-    `entries` are the oldest events of the store, in order; `now` is that of an ExpiryClock.
+    `entries` are the oldest events of the store, in order; `now` comes from an ExpiryClock.
     """
     oldest, builder = get_oldest_time(now), BatchBuilder(max_events)
     batch: list[Stored] = []

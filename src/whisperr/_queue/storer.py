@@ -1,10 +1,9 @@
-"""Moves events into distant stores: a thread of its own, so that no call waits for a network.
+"""Moves events into stores across a network in its own thread, so that no call waits for it.
 
-One thread for all queues of a process. It is started by the first event and ends when the last
-queue has ended. A queue whose events it is going to move is scheduled; more events schedule it no
-second time.
+One thread serves all queues of a process. The first event starts it, and it ends with the last
+queue. A queue is scheduled once, however many events are added before the thread moves them.
 
-Threads: any thread may call `schedule` and `leave`, also in a signal handler; neither waits.
+Threads: any thread may call `schedule` and `leave`, even in a signal handler; neither waits.
 """
 
 from __future__ import annotations
@@ -28,12 +27,12 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Pending(Protocol):
-        """A queue with events that are to be moved into its store."""
+        """A queue with events to move into its store."""
 
         def store_pending(self) -> float | None:
-            """Move what there is; return the seconds until the next try, None when all is moved.
+            """Move its events; return the seconds until the next attempt, None when all are moved.
 
-            Called by the thread of the storer alone.
+            Only the storer's thread calls this.
             """
 
 
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 GATHER = 0.002
 NAME = f"{threads.NAMES}storage"
 _LONGEST_WAIT = 60.0  # seconds
-# After an error of ours, so that one that comes every time does not spin.
+# Seconds after an internal error, so that one that recurs every time does not spin.
 _AFTER_A_BUG = 1.0
 
 
@@ -57,7 +56,7 @@ class Storer:
         self._thread: Thread | None = None
 
     def schedule(self, queue: Pending) -> bool:
-        """Have what waits in a queue moved within some milliseconds; False: no thread can run."""
+        """Have a queue's events moved within milliseconds; return False if no thread can run."""
         self._members.add(queue)
         self._scheduled.add(queue)
         if self._thread is None or not self._thread.is_alive():
@@ -78,7 +77,7 @@ class Storer:
         with first_use():
             import threading
         try:
-            # Made again for this thread: gevent may have replaced all locks meanwhile.
+            # A new one for this thread: gevent may have replaced all locks meanwhile.
             self._wake_up = WakeUp()
             self._thread = threading.Thread(
                 target=self._run, args=(get_thread_id(),), name=NAME, daemon=True
@@ -96,7 +95,7 @@ class Storer:
                 self._run_while_needed()
                 self._thread = None
                 if self._members and self._thread is None:
-                    self._thread = mine  # a queue came meanwhile, which took this for running
+                    self._thread = mine  # a queue joined meanwhile, and relies on this thread
         finally:
             leave_own_thread()
 
@@ -115,7 +114,7 @@ class Storer:
         return _LONGEST_WAIT if next_retry is None else max(next_retry - monotonic(), 0.0)
 
     def _store_all(self) -> None:
-        """Call every queue that is scheduled, or that is to be tried again now."""
+        """Move the events of every queue that is scheduled or due for another attempt."""
         now = monotonic()
         due = {queue for queue, at in self._retry_at.copy().items() if at <= now}
         for queue in self._scheduled.copy() | due:
@@ -133,7 +132,7 @@ class Storer:
 def _may_start() -> bool:
     if not threads.may_start() or threads.get_obstacle() is not None:
         return False
-    if "uwsgi" not in sys.modules:  # only there: other programs do not pay for the import
+    if "uwsgi" not in sys.modules:  # other programs do not pay for the import
         return True
     from whisperr._process.uwsgi import get_problem
 
@@ -148,7 +147,7 @@ class _OfProcess:
         self._storer = Storer()
 
     def get(self) -> Storer:
-        """Return it; a forked child gets its own."""
+        """Return the storer; a forked child gets its own."""
         if self._process != get_process():
             self._process, self._storer = get_process(), Storer()
         return self._storer

@@ -1,16 +1,16 @@
-"""The events of a leased queue that are not in the store: on their way there, or around it.
+"""Holds the events of a leased queue that are not in its store: on their way to it, or past it.
 
-They wait in the log of this process (`log`), where there is one and it can be written, else in
-`memory`. While memory has any, nothing is added to the log: so all of the log is older than all of
-memory, and events have one order and one series of numbers.
+They wait in the log of this process (`log`) if it has one and can write it, else in `memory`. While
+memory has events, none is added to the log. So every event in the log is older than those in
+memory, and all have one order and one series of numbers.
 
-Invariant: an event is in the log, in `memory`, in `batch`, or gone: into the store or to its end.
-`batch` is to be delivered from here, because the store could not be used. What was taken from
-memory for it is in the batch only; what was read from the log is still there as well, until `ack`.
+Invariant: an event is in the log, in `memory`, in `batch`, or it was stored, delivered or dropped.
+`batch` is delivered from here because the store could not be used. Events that it got from memory
+are only in the batch; those that it got from the log stay there as well, until `ack`.
 
-Interruptions: an exception of a signal handler may end any call at any point. What it left half
-moved is completed or undone by `reconcile`, before anything else is moved. Each step of that may be
-interrupted as well: it is taken again. All methods but `put` need the lock for adding to the store.
+Interruptions: a signal handler that raises may end any call at any point. Before any other event is
+moved, `reconcile` completes or undoes the interrupted move; if it is interrupted too, the next call
+repeats it. Locks: all methods but `put` need the lock for adding to the store.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ if TYPE_CHECKING:
     from .log.log import Log
     from .store import Store
 
-# So many events at most are moved by one call of the store: a connection stays responsive.
+# Events that one call of the store moves at most, so that its connection stays responsive.
 _MOST_MOVED_AT_ONCE = 1_000
-# What one `store_all` moves out of a log: so much that it cannot keep a claim waiting for long.
+# Groups that one `store_all` moves out of a log at most, so that a claim does not wait for long.
 _MOST_GROUPS = 5
-# After it failed, the log is not tried for so many seconds.
+# Seconds after a failure in which the log is not tried.
 _LOG_RETRY = 1.0
 
 
 class Transit:
-    """What is not in the store yet, and how it moves.
+    """The events that are not in the store yet.
 
-    - `batch`: to be delivered from here (`batch_claimed`), or released.
+    - `batch`: events to deliver from here; while `batch_claimed`, they are being delivered.
     - `stored_to`: the number after the newest event that was moved into the store.
-    - `dropped`: what the store dropped for room, until it is reported.
-    - `log_problem`: why the log could not be written the last time, until that is reported.
+    - `dropped`: events that the store dropped to make room, until they are reported.
+    - `log_problem`: why the log could not be written last, until that is reported.
     """
 
     def __init__(
@@ -62,27 +62,27 @@ class Transit:
         self.dropped: list[bytes] = []
         self.log_problem: str | None = None
         self._clock = clock
-        # Whether events are added to memory, and what their positions there lack to their numbers.
+        # Whether events are added to memory; an event's number is its position there plus `_shift`.
         self._switching = RLock()
         self._uses_memory = log is None
         self._shift = 0
         self._log_retry_at = 0.0
         self._batch_number = 0  # of its first event
-        self._is_of_log = False  # whether the batch was read from the log
+        self._is_from_log = False  # whether the batch was read from the log
         self._next_number = 0
-        # What is on its way out of `memory`: number and position of the first event, and how many.
-        # `_claiming`: this may be so. `_in_batch`: it has arrived in `batch`.
+        # A move out of `memory`: number and position of the first event, and how many. `_claiming`:
+        # one may be under way. `_in_batch`: its events have arrived in `batch`.
         self._moving: tuple[int, int, int] | None = None
         self._claiming = False
         self._in_batch = False
         self._storing_batch = False
-        # Number of the first event, and how many, of what a log that was closed has left behind.
+        # The events in logs that were closed: number of the first one, and how many.
         self._left_behind = 0, 0
-        # What is on its way out of the log: the number of the first event, and how many.
-        self._moving_of_log: tuple[int, int] | None = None
+        # A move out of the log: number of the first event, and how many.
+        self._moving_from_log: tuple[int, int] | None = None
 
     def __len__(self) -> int:
-        """Return how many events wait here, without a batch that is being delivered."""
+        """Return how many events wait here, not counting a batch that is being delivered."""
         waiting = len(self.memory)
         if self.log is not None:
             waiting += len(self.log)
@@ -92,17 +92,17 @@ class Transit:
 
     @property
     def in_memory(self) -> int:
-        """How many events are in the memory of this process only, or on their way out of it."""
-        return self.memory.held + (0 if self._is_of_log else len(self.batch))
+        """How many events are only in the memory of this process, or on their way out of it."""
+        return self.memory.held + (0 if self._is_from_log else len(self.batch))
 
     @property
     def in_log(self) -> int:
-        """How many events are in files of the log, also in those that were left behind."""
+        """How many events are in the files of the log, including logs that were closed."""
         return self._left_behind[1] + (0 if self.log is None else len(self.log))
 
     @property
     def held_bytes(self) -> int:
-        """What waits here takes, in bytes."""
+        """The size of the waiting events, in bytes."""
         size = self.memory.held_bytes + (0 if self.log is None else self.log.held_bytes)
         if self.batch:
             size += self._to_waiting(get_size(self.batch))
@@ -110,27 +110,27 @@ class Transit:
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing waits here and nothing was left half moved."""
-        return not (len(self) or self._claiming or self._storing_batch or self._moving_of_log)
+        """Whether no event waits here and no move was interrupted."""
+        return not (len(self) or self._claiming or self._storing_batch or self._moving_from_log)
 
     def put(self, data: bytes) -> Sequence[bytes]:
-        """Add one event; return the events that had to be dropped for it, as a queue does."""
+        """Add one event; return the events dropped to make room."""
         log = self.log
         if log is None:
             return self.memory.put(data)
         if len(data) > self.memory.largest:
             return (data,)
         if self._uses_memory:
-            return self._put_beside(log, data)
+            return self._put_in_memory(log, data)
         try:
             log.write(data)
         except StoreError as error:
-            self._leave(log, str(error))
-            return self._put_beside(log, data)
+            self._switch_to_memory(log, str(error))
+            return self._put_in_memory(log, data)
         return log.overflow()
 
     def tail(self) -> int:
-        """Return the number after that of the newest event."""
+        """Return the number after the newest event."""
         with self._switching:
             if self.log is None or self._uses_memory:
                 return self._shift + self.memory.tail()
@@ -147,16 +147,17 @@ class Transit:
         return self.memory.settled(position - self._shift)
 
     def store_all(self, store: Store) -> bool:
-        """Move what there is into the store; return whether there was any.
+        """Move events into the store; return whether any were moved.
 
-        Nothing while a batch is claimed: the rest is newer, and stores get numbers in order.
+        None are moved while a batch is claimed: the others are newer, and a store gets its numbers
+        in order.
         """
         self.reconcile(store)
         if self.batch_claimed:
             return False
         moved = False
-        if self._is_of_log:
-            self._give_back_to_log()
+        if self._is_from_log:
+            self._return_to_log()
         if self.batch:
             self._storing_batch = True
             self.dropped += store.append(self.batch, self._batch_number)
@@ -164,10 +165,10 @@ class Transit:
             moved = True
         try:
             groups = 0
-            while groups < _MOST_GROUPS and self._move_of_log(store):
+            while groups < _MOST_GROUPS and self._move_from_log(store):
                 groups += 1
                 moved = True
-            # Not what other threads add meanwhile, which may be more than the store can take.
+            # Without events that other threads add meanwhile, maybe faster than they are stored.
             left = 0 if groups == _MOST_GROUPS else len(self.memory)
             while left > 0:
                 batch = self._claim_memory(min(left, _MOST_MOVED_AT_ONCE))
@@ -186,11 +187,11 @@ class Transit:
         self.reconcile(store)
         if self.log is not None and len(self.log):
             number, lines = self.log.claim(max_events)
-            # In one step, as below: there is no call in between that could be interrupted.
+            # No call after this one, so that no interruption can separate the assignments.
             batch = take_batch(lines[:max_events])
             self.batch = batch
             self._batch_number = number
-            self._is_of_log = batch != []
+            self._is_from_log = batch != []
             return
         batch = [*self._claim_memory(max_events)]
         number = self._get_number()
@@ -205,17 +206,17 @@ class Transit:
         if not self.batch_claimed:
             return 0
         owned = min(count, len(self.batch))
-        rest, of_log = self.batch[owned:], self._is_of_log
+        rest, from_log = self.batch[owned:], self._is_from_log
         self.batch = rest
         self._batch_number += owned
         self.batch_claimed = rest != []
-        self._is_of_log = of_log and rest != []
-        if of_log and self.log is not None:
+        self._is_from_log = from_log and rest != []
+        if from_log and self.log is not None:
             self.log.ack(owned)
         return owned
 
     def take_dropped(self) -> list[bytes]:
-        """Return what the store dropped for room, once."""
+        """Return the events that the store dropped to make room, once."""
         dropped, self.dropped = self.dropped, []
         return dropped
 
@@ -225,10 +226,10 @@ class Transit:
         return problem
 
     def drain(self, store: Store) -> list[bytes]:
-        """Give up everything but the log, also what is claimed; return it, oldest first."""
+        """Give up all events but those in the log, even claimed ones; return them, oldest first."""
         self.reconcile(store)
-        if self._is_of_log:
-            self._give_back_to_log()
+        if self._is_from_log:
+            self._return_to_log()
         lost = [*self.batch, *self.memory.drain()]
         self.batch = []
         log = self.log
@@ -240,16 +241,16 @@ class Transit:
         return lost
 
     def reconcile(self, store: Store) -> None:
-        """Complete or undo what is on its way, as far as it has come."""
+        """Complete an interrupted move if the store has the events, else undo it."""
         if self._storing_batch:
             end = self._batch_number + len(self.batch)
             if self.batch and store.appended_to == end:
                 self.stored_to = max(self.stored_to, end)
                 self.batch = []
             self._storing_batch = False
-        if self._moving_of_log is not None and self.log is not None:
-            self._reconcile_log(self.log, *self._moving_of_log, store.appended_to)
-            self._moving_of_log = None
+        if self._moving_from_log is not None and self.log is not None:
+            self._reconcile_log(self.log, *self._moving_from_log, store.appended_to)
+            self._moving_from_log = None
         if not self._claiming:
             return
         if self._moving is None:
@@ -261,13 +262,13 @@ class Transit:
         self._claiming = False
 
     def _to_waiting(self, batch: int) -> int:
-        """Return what the batch adds to what waits: it may be claimed, or in the log as well."""
-        return (0 if self.batch_claimed else batch) - (batch if self._is_of_log else 0)
+        """Return the part of a batch's size that waits and is not counted by the log as well."""
+        return (0 if self.batch_claimed else batch) - (batch if self._is_from_log else 0)
 
     # -- the log
 
-    def _put_beside(self, log: Log, data: bytes) -> Sequence[bytes]:
-        """Add an event to memory; to the log again, if memory is empty and it is time for a try."""
+    def _put_in_memory(self, log: Log, data: bytes) -> Sequence[bytes]:
+        """Add an event to memory, or to the log again if memory is empty and a retry is due."""
         with self._switching:
             if self._uses_memory and not self.memory.held and self._clock() >= self._log_retry_at:
                 log.skip_to(self._shift + self.memory.tail())
@@ -276,8 +277,8 @@ class Transit:
                 return self.memory.put(data)
         return self.put(data)
 
-    def _leave(self, log: Log, problem: str) -> None:
-        """Add events to memory from now on."""
+    def _switch_to_memory(self, log: Log, problem: str) -> None:
+        """Add events to memory from now on, because the log cannot be written."""
         with self._switching:
             self.log_problem = problem
             self._log_retry_at = self._clock() + _LOG_RETRY
@@ -285,22 +286,22 @@ class Transit:
                 self._shift = log.stop() - self.memory.tail()
                 self._uses_memory = True
 
-    def _move_of_log(self, store: Store) -> bool:
+    def _move_from_log(self, store: Store) -> bool:
         """Move the oldest events of the log into the store; return whether there were any."""
         if self.log is None or not len(self.log):
             return False
         number, lines = self.log.claim(_MOST_MOVED_AT_ONCE)
         if not lines:
             return False
-        self._moving_of_log = number, len(lines)
+        self._moving_from_log = number, len(lines)
         self.dropped += store.append(lines, number)
         self.reconcile(store)
         return True
 
-    def _give_back_to_log(self) -> None:
-        """Forget a batch that was read from the log: it is there."""
+    def _return_to_log(self) -> None:
+        """Forget a batch that was read from the log, which still has its events."""
         self.batch = []
-        self._is_of_log = False
+        self._is_from_log = False
         if self.log is not None:
             self.log.release()
 
@@ -328,14 +329,14 @@ class Transit:
             self.dropped += self.memory.release()
 
     def _claim_memory(self, max_events: int) -> Sequence[bytes]:
-        """Claim the next events of memory; `reconcile` decides what becomes of them."""
+        """Claim the next events of memory; `reconcile` removes or releases them."""
         self._in_batch = False
         self._claiming = True
         batch = self.memory.claim(max_events)
         if batch:
             position = self.memory.claimed_position
-            # The position alone would do, were it not read while this call interrupts a put that
-            # is half done: then it is one too low. No number is given twice.
+            # If this call interrupts a `put` in the same thread, the position may be one too low.
+            # `_next_number` ensures that no number is used twice.
             number = max(self._next_number, self._shift + position)
             self._moving = (number, position, len(batch))
         else:

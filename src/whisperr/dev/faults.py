@@ -17,6 +17,20 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+__all__ = [
+    "KINDS",
+    "Fault",
+    "Kind",
+    "cut",
+    "drip",
+    "hang",
+    "latency",
+    "legacy",
+    "lose_answer",
+    "status",
+    "wrong_key",
+]
+
 Kind = Literal["status", "latency", "hang", "cut", "lose_answer", "drip", "legacy"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 

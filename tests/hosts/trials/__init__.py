@@ -1,4 +1,4 @@
-"""Hosts that are tried with SIGTERM while an event waits: the table of docs/delivery/processes.md.
+"""The hosts that receive SIGTERM while an event waits: the table of docs/delivery/processes.md.
 
 `tests/hosts/test_trials.py` tries those that are installed. `python -m scripts.hosts` makes
 environments with all of them, and writes the table.
@@ -15,8 +15,8 @@ __all__ = ["LIFESPAN", "TRIALS", "Trial"]
 
 # Sections of the page.
 HANDLER = "A handler of SIGTERM"
-LIFESPAN = "The lifespan of an ASGI application"
-LOOP = "An event loop of your own"
+LIFESPAN = "The ASGI lifespan"
+LOOP = "Your own event loop"
 HYPERCORN = "hypercorn"
 
 program = "{FOLDER}/shop.py"
@@ -116,7 +116,7 @@ SERVERS = (
         delivers=False,
         section=HYPERCORN,
         ready="(?s)Running on.*Running on",
-        # It ends the other workers when the first one has ended: in that time none delivers.
+        # It ends the other workers once the first one has ended: none can deliver in that time.
         latency=3.0,
     ),
     Trial(

@@ -11,18 +11,18 @@ if TYPE_CHECKING:
 START = "<!-- trials: written by `python -m scripts.hosts` -->\n"
 END = "<!-- /trials -->"
 HEAD = "| host | tried with | nothing added | add |\n|---|---|---|---|\n"
-TO_ALL = "In some runs these lost the event or did not end, also with what the table adds: "
+TO_ALL = "In some runs, these lost the event or did not end, even with what the table adds: "
 
 
 class Row(NamedTuple):
-    """What was seen of a host."""
+    """The result of a host."""
 
     host: str
     version: str
     delivered: bool
     # The section that says what to add.
     section: str = ""
-    # With what the section says, when all processes of the host get SIGTERM at once.
+    # Whether it loses, even with the section's lines, if all processes get SIGTERM at once.
     loses_to_all: bool = False
 
     def to_line(self) -> str:
@@ -30,7 +30,7 @@ class Row(NamedTuple):
         word = "delivered" if self.delivered else "**lost**"
         add = f"[{self.section}](#{to_anchor(self.section)})" if self.section else "nothing"
         if self.delivered and self.section:
-            add = f"nothing; but see [{self.section}](#{to_anchor(self.section)})"
+            add = f"nothing, but see [{self.section}](#{to_anchor(self.section)})"
         return f"| {self.host} | {self.version} | {word} | {add} |\n"
 
 

@@ -1,7 +1,7 @@
-"""Runs a trial: a real host, one event that waits in it, and the end by SIGTERM.
+"""Runs a trial: a real host receives SIGTERM while one event waits in it.
 
-The application of a trial is a file in `apps`. What docs/delivery/processes.md recommends for its
-host stands in it as the page shows it, or is left out: both are tried.
+The application of a trial is a file in `apps`. It is tried with the lines that
+docs/delivery/processes.md recommends for its host, as the page shows them, and without.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ PAGE = ROOT / "docs" / "delivery" / "processes.md"
 APPS = Path(__file__).parent / "apps"
 MARK = "# The page's lines stand here.\n"
 PORTS = (20_000, 30_000)
-_ATTEMPTS = 600  # a tenth of a second apart: no machine takes so long to listen
+_ATTEMPTS = 600  # a tenth of a second apart: far longer than any machine takes to listen
 
 
 class Trial(NamedTuple):
@@ -51,25 +51,25 @@ class Trial(NamedTuple):
     app: str
     # What `python` runs, with the names of `get_environment` in braces.
     command: str
-    # Without the lines of the page. With them every event is delivered.
+    # Whether the event is delivered without the lines of the page. With them, it always is.
     delivers: bool
     # The section whose first block of Python is added to the application.
     section: str = ""
-    # What the output says when the host handles signals.
+    # What the output contains once the host handles signals.
     ready: str = ""
-    # What is run before, as a program.
+    # Whether the application runs as a program first, to send a job.
     sends: bool = False
     # A job brings the event, and not a request.
     works: bool = False
     services: tuple[str, ...] = ()
     environment: tuple[tuple[str, str], ...] = ()
-    # What the command has in addition when the lines are there.
+    # What is added to the command when the lines are there.
     options: str = ""
-    # Seconds that the server takes to answer, as over a network: an end that does not wait loses.
+    # Seconds until the server answers, as over a network: a host that does not wait loses it.
     latency: float = 0.2
-    # Runs in which all of its processes got SIGTERM at once lost the event, or did not end.
+    # In some runs with SIGTERM to all of its processes, it lost the event or did not end.
     loses_to_all: bool = False
-    # The tests that show the same; then `make test` does not run this trial.
+    # The tests that show the same, so that `make test` need not run this trial.
     tested_by: str = ""
 
     @property
@@ -100,7 +100,7 @@ def is_installed(package: str) -> bool:
 
 
 class Services:
-    """A Redis and a PostgreSQL, which start when a trial needs them first."""
+    """A Redis and a PostgreSQL server, each started for the first trial that needs it."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
@@ -156,7 +156,7 @@ def get_block(section: str) -> str:
         text = rest.partition("\n## ")[0]
         block = re.search(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
         if block:
-            # The client of a block waits and reports as that of the application does.
+            # The block uses the application's client class, which waits and reports for the trial.
             return block[1].replace("from whisperr import Whisperr\n", "")
     raise AssertionError(f"no page has a section {section!r} with a block of Python")
 
@@ -171,10 +171,10 @@ def write_app(trial: Trial, home: Path, *, added: bool) -> None:
 
 
 def run(trial: Trial, home: Path, services: Services, *, added: bool, to_all: bool = False) -> bool:
-    """Run a trial in an empty directory; return whether its event arrived, which it does once.
+    """Run a trial in an empty directory; return whether its event arrived. It never arrives twice.
 
     - `added`: the application has what the page recommends.
-    - `to_all`: SIGTERM is sent to all processes of the host, and not only to the first.
+    - `to_all`: SIGTERM is sent to all processes of the host, not only to the first.
     """
     write_app(trial, home, added=added)
     environment: dict[str, Any] = {
@@ -208,7 +208,7 @@ def run(trial: Trial, home: Path, services: Services, *, added: bool, to_all: bo
 def get_free_port() -> int:
     """Return a port of the loopback interface that nothing listens on.
 
-    It is below those that systems hand out for port 0, so that no other program gets it meanwhile.
+    It is below the range for port 0, so that no other program gets it meanwhile.
     """
     for _ in range(_ATTEMPTS):
         port = random.randrange(*PORTS)

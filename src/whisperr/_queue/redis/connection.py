@@ -1,14 +1,13 @@
-"""The connection to Redis: one, opened when needed, closed after any doubt.
+"""The connection to Redis: a single one, opened when needed and closed when in doubt.
 
-The only file that uses redis-py (the extra `redis`). Of that it uses the connection alone: a pool
-has locks, which an exception of a signal handler may leave taken, and retries, for which a call of
-`track()` must not wait.
+Only this file uses redis-py (the extra `redis`), and of that only the connection. Its pool has
+locks, which a signal handler that raises may leave taken, and retries, for which `track()` must not
+wait.
 
-Invariant: a connection that is in use is in no attribute. It is put back after its answer has been
-read completely, so an interruption at any moment, or two of them, leaves none behind that has half
-an answer in it.
+Invariant: while a connection is in use, no attribute holds it. It is put back once its answer has
+been read completely. So an interruption, or several, cannot leave a connection with half an answer.
 
-Invariant: variables of frames that an exception passes hold no password. Only redis-py needs it,
+Invariant: no local variable in a frame of a traceback holds a password. Only redis-py reads it,
 while it opens a connection, and its frames are removed from tracebacks.
 """
 
@@ -35,22 +34,22 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
     class Connection(Protocol):
-        """What the store needs: to one server, or to those of a cluster."""
+        """What the store needs: a connection to one server, or to the servers of a cluster."""
 
         def run(self, script: str, keys: Sequence[str], values: Sequence[object]) -> Any:  # noqa: ANN401  # as many shapes as scripts
-            """Run a script where the keys are, and return its result."""
+            """Run a script on the server that has the keys, and return its result."""
             ...
 
         def ask(self, *words: object) -> Any:  # noqa: ANN401  # as many shapes as commands
-            """Send one command, whose key is its second word, and return the answer."""
+            """Send one command, whose second word is its key, and return the answer."""
             ...
 
         def make_another(self) -> Connection:
-            """Return one to the same servers that can be used at the same time."""
+            """Return a second connection to the same servers, to be used at the same time."""
             ...
 
         def close(self) -> None:
-            """Close what is not in use; the next call opens it again."""
+            """Close connections that are not in use; the next call opens them again."""
             ...
 
 
@@ -59,14 +58,15 @@ _OUT_OF_MEMORY = "command not allowed when used memory > 'maxmemory'"
 
 
 class UnreachableError(StoreError):
-    """Raised when a server cannot be reached: nothing of the call was sent to it."""
+    """Raised when a server cannot be reached, so that nothing of the call was sent."""
 
 
 class RedirectError(StoreError):
-    """Raised when a server of a cluster answers that another one has the key.
+    """Raised when a server of a cluster answers that another server has the key.
 
-    `target`: the slot and the address. `is_once`: the other one has it for this call only, as far
-    as the server knows. `sender`: the server, where the caller has not chosen it.
+    - `target`: the slot and the address.
+    - `is_once`: whether the redirect is for this call only (ASK), not a lasting one (MOVED).
+    - `sender`: the server that redirected; the cluster connection sets it.
     """
 
     def __init__(self, message: str, target: str, *, is_once: bool) -> None:
@@ -79,7 +79,7 @@ class RedirectError(StoreError):
 class RedisConnection:
     """One connection to one Redis server; every call ends within `timeout` or raises StoreError.
 
-    Opening the connection takes as long again at most, apart from looking up the host name.
+    Opening the connection may take another `timeout`, plus the lookup of the host name.
     """
 
     def __init__(self, server: Server, timeout: float) -> None:
@@ -104,22 +104,22 @@ class RedisConnection:
             "retry": Retry(NoBackoff(), 0),
             "protocol": 2,
         }
-        if server.has_tls:  # redis-py 5 does not check the name by itself
+        if server.has_tls:  # redis-py 5 does not check the host name by default
             self._options |= {"ssl_cert_reqs": "required", "ssl_check_hostname": True}
         self._errors = (RedisError, OSError)
         self._no_script = NoScriptError
         self._redirects = (MovedError, AskError)
         self._ask_error = AskError
         self._connection: Any = None
-        self._process: object = None  # which opened it
+        self._process: object = None  # the process that opened it
         self._digests: dict[str, str] = {}
 
     def run(self, script: str, keys: Sequence[str], values: Sequence[object]) -> Any:  # noqa: ANN401  # as many shapes as scripts
-        """Run a script on the server; its text is sent only if the server does not know it."""
+        """Run a script; send its text only if the server does not know it yet."""
         return self.use(lambda connection: self.evaluate(connection, script, keys, values))
 
     def make_another(self) -> RedisConnection:
-        """Return a connection to the same server that can be used at the same time."""
+        """Return a second connection to the same server, to be used at the same time."""
         return RedisConnection(self._server, self._timeout)
 
     def ask(self, *words: object) -> Any:  # noqa: ANN401  # as many shapes as commands
@@ -127,16 +127,16 @@ class RedisConnection:
         return self.use(lambda connection: send(connection, *words))
 
     def use(self, act: Callable[[Any], Any]) -> Any:  # noqa: ANN401  # likewise
-        """Return `act` of a connection that can be used."""
+        """Call `act` with a usable connection, and return its result."""
         connection, self._connection = self._connection, None
         if connection is None or not self._is_usable(connection):
             connection = self._open()
         try:
             answer = self._guard(lambda: act(connection))
-        except (StoreFullError, RedirectError):  # answers, which were read completely
+        except (StoreFullError, RedirectError):  # answers that were read completely
             self._connection = connection
             raise
-        except BaseException:  # an interrupted call leaves an answer in the connection
+        except BaseException:  # an interrupted call leaves its answer in the connection
             connection.disconnect()
             raise
         self._connection = connection
@@ -156,7 +156,7 @@ class RedisConnection:
         values: Sequence[object],
         before: str = "",
     ) -> Any:  # noqa: ANN401  # as many shapes as scripts
-        """Run a script; `before`: a command that is sent before it each time."""
+        """Run a script; `before`: a command to send before each attempt."""
         digest = self._digests.get(script)
         if digest is None:
             digest = sha1(script.encode(), usedforsecurity=False).hexdigest()
@@ -171,19 +171,19 @@ class RedisConnection:
             return send(connection, "EVAL", script, len(keys), *keys, *values)
 
     def _is_usable(self, connection: Any) -> bool:  # noqa: ANN401  # of redis-py
-        """Return whether a connection that was not used for a while still is one, and ours."""
+        """Return whether an idle connection is still open, and belongs to this process."""
         if self._process != get_process():
-            return False  # C code has forked: the parent uses it
+            return False  # C code forked without our hooks: the parent uses it
         try:
             if not connection.can_read():
                 return True
         except self._errors:
             pass
-        connection.disconnect()  # the server has closed it, or sent something unasked
+        connection.disconnect()  # the server closed it, or sent bytes that no call asked for
         return False
 
     def _open(self) -> Any:  # noqa: ANN401  # of redis-py
-        """Return a connection that can be used. Raises StoreError before anything was sent."""
+        """Return an open connection; raise StoreError before any command was sent."""
         return self._connect(self._server.nodes[0])
 
     def _connect(self, node: Node, **options: object) -> Any:  # noqa: ANN401  # of redis-py
@@ -200,7 +200,7 @@ class RedisConnection:
         raise UnreachableError(problem)
 
     def _guard(self, act: Callable[[], T]) -> T:
-        """Return `act()`; raises an interruption as it is, and StoreError for any other error."""
+        """Return `act()`; raise interruptions unchanged, and StoreError for any other error."""
         failure: BaseException
         try:
             return act()
@@ -233,9 +233,9 @@ def send(connection: Any, *words: object) -> Any:  # noqa: ANN401  # of redis-py
 
 
 def pack(*words: object) -> list[bytes]:
-    """Return a command as it is sent, in one piece.
+    """Return a command in the wire format, in one piece.
 
-    With hundreds of words, redis-py takes several times as long.
+    For a command of hundreds of words, redis-py takes several times as long.
     """
     encoded = [word if type(word) is bytes else str(word).encode() for word in words]
     parts = [b"$%d\r\n%b\r\n" % (len(word), word) for word in encoded]
@@ -243,10 +243,10 @@ def pack(*words: object) -> list[bytes]:
 
 
 def _get_interruption(error: BaseException) -> BaseException | None:
-    """Return the interruption that an error is, or that redis-py has taken for one of a socket.
+    """Return the interruption that an error is, or that redis-py wrapped as a socket error.
 
-    A signal handler may raise TimeoutError, which is an OSError. What was raised before our call is
-    in `__context__` as well, but did not pass redis-py.
+    A signal handler may raise TimeoutError, which is an OSError. `__context__` also has exceptions
+    from before our call, but those did not pass through redis-py.
     """
     one: BaseException | None = error
     while one is not None:
@@ -270,9 +270,9 @@ def _is_of_redis(entry: TracebackType) -> bool:
 
 
 def _remove_frames(error: BaseException) -> None:
-    """Remove the frames of redis-py, and those that it called, from the tracebacks of an error.
+    """Remove the frames that may hold a password from the tracebacks of an error and its causes.
 
-    Those of a signal handler stay: they are what the error is about.
+    Frames of a signal handler stay: the error is about them.
     """
     todo: list[BaseException | None] = [error]
     done: set[int] = set()

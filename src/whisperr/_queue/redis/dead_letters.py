@@ -1,12 +1,12 @@
 """The dead letters of the Redis store: a stream beside each stream of events.
 
-Invariant: an event becomes a dead letter in the script that removes it from its stream, and is put
-back by the one that deletes the dead letter. Keeping never keeps an event from being removed: on a
-full server, and where the key holds something else, the event is dropped without it.
+Invariant: one script removes an event from its stream and adds the dead letter; one script deletes
+the dead letter and adds the event again. If a dead letter cannot be added, because the server is
+full or the key holds another type, the event is removed all the same.
 
-The server gives an id to each, which says when it was refused. `total`: the bytes of all up to this
-one, also of those that are gone; what was deleted between the oldest and the newest counts against
-the bound until the oldest is gone.
+The server assigns each dead letter an id, which has the time of the refusal. `total` is a running
+sum of bytes that includes deleted entries, so an entry that was deleted between the oldest and the
+newest counts against the bound until the oldest is deleted too.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 
     from .connection import Connection
 
-# For the scripts that remove events. `keep` is called before the first write: then a full server
-# refuses the dead letter, and not the rest. Returns 0 when they were not kept, 1 when they were,
-# and 2 when the oldest were deleted for that.
+# For the scripts that remove events. They call `keep` before their first other write, so that a
+# full server refuses only the dead letter. It returns 0 if the events were not kept, 1 if they
+# were, and 2 if the oldest dead letters were deleted to make room.
 KEEPING = """
 local dead = KEYS[8]
 local function get_total(entry)
@@ -80,13 +80,13 @@ local function keep(ids, bounds, reason, message, status)
 end
 """
 
-# ARGV: seconds. Deletes what is older.
+# ARGV: seconds. Deletes older dead letters.
 _PRUNE = """
 if redis.call('TYPE', KEYS[8]).ok ~= 'stream' then return 0 end
 local now = redis.call('TIME')
 return redis.call('XTRIM', KEYS[8], 'MINID', string.format('%.0f', (now[1] - ARGV[1]) * 1000))
 """
-# ARGV: from which id on, downwards, and how many. Returns entries.
+# ARGV: the id to begin with, downwards, and how many. Returns entries.
 _READ = "return redis.call('XREVRANGE', KEYS[8], ARGV[1], '-', 'COUNT', ARGV[2])"
 # ARGV: ids. Returns entries.
 _FIND = """
@@ -94,10 +94,10 @@ local found = {}
 for _, id in ipairs(ARGV) do found[#found + 1] = redis.call('XRANGE', KEYS[8], id, id)[1] end
 return found
 """
-# ARGV: ids. Returns how many were there.
+# ARGV: ids. Returns how many existed.
 _DROP = "return redis.call('XDEL', KEYS[8], unpack(ARGV))"
-# ARGV: ids, in the order in which to add them. Returns how many were added, and how many would be
-# more than the bounds allow. A full server refuses it before anything has changed.
+# ARGV: ids, in the order in which to add them. Returns how many were added, and how many exceeded
+# the bounds. A full server refuses the script before anything has changed.
 _REPLAY = (
     STATE
     + """
@@ -128,32 +128,32 @@ _ID = re.compile(r"([0-9]{1,18}-[0-9]{1,18})(?:@([0-9]{1,2}))?")
 
 
 class DeadLetterStreams:
-    """What the store says to its scripts about lost events, and what becomes of those.
+    """The arguments of the scripts that keep dead letters, and their results.
 
-    `kept`: as in `Store`. Nothing is kept unless that is `wanted`.
+    `kept`: as in `Store`. Dead letters are kept only if `wanted`.
     """
 
     def __init__(self, streams: int, *, wanted: bool) -> None:
-        # Each stream has its share of the bounds.
+        # The bounds are shared out among the streams.
         bounds = f"{-(-MOST // streams)} {-(-MOST_BYTES // streams)} {LONGEST_AGE:.0f}"
         self._bounds = bounds if wanted else ""
         self._prune_at = 0.0
         self.kept: str | None = NOT_KEPT if wanted else None
 
     def describe(self, loss: Loss | None, events: int) -> tuple[str, str, object, str]:
-        """Return reason, message and status of so many events, and the bounds."""
+        """Return the reason, the message and the status of a loss, and the bounds."""
         if loss is None:
             return "", "", "", ""
         message = printable(explain(loss, events), _LONGEST_MESSAGE)
         return loss.reason, message, "" if loss.status is None else loss.status, self._bounds
 
     def note(self, loss: Loss | None, kept: int) -> None:
-        """Take what a script returned about the lost events."""
+        """Note what a script returned about the lost events."""
         if loss is not None and self._bounds:
             self.kept = (NOT_KEPT, KEPT, KEPT_FOR_OLDEST)[kept]
 
     def prune(self, connection: Connection, streams: Sequence[Sequence[str]]) -> None:
-        """Delete what is older than is kept from streams with these keys, once an hour."""
+        """Delete expired dead letters of the streams with these keys, once an hour."""
         now = monotonic()
         if not self._bounds or now < self._prune_at:
             return
@@ -163,7 +163,7 @@ class DeadLetterStreams:
 
 
 class RedisDeadLetters:
-    """The dead letters of some streams, for the command."""
+    """The dead letters of some streams, for the command line."""
 
     def __init__(self, connection: Connection, names: Sequence[str]) -> None:
         self._connection = connection
@@ -175,7 +175,7 @@ class RedisDeadLetters:
         return merge(*every, key=_get_order, reverse=True)
 
     def find(self, ids: Sequence[str]) -> Sequence[DeadLetter]:
-        """Return those of these ids that are there."""
+        """Return those with these ids that exist."""
         found: dict[str, DeadLetter] = {}
         for number, some in self._split(ids):
             entries = self._connection.run(_FIND, self._keys[number], some)
@@ -183,7 +183,7 @@ class RedisDeadLetters:
         return [found[one] for one in dict.fromkeys(ids) if one in found]
 
     def replay(self, ids: Sequence[str], max_events: int, max_bytes: int) -> Moved:
-        """Put these at the end of their streams, as far as they fit into its share."""
+        """Move these to the end of their streams, as far as they fit into each stream's bounds."""
         replayed = left = 0
         streams = len(self._keys)
         bounds = -(-max_events // streams), -(-max_bytes // streams)
@@ -194,7 +194,7 @@ class RedisDeadLetters:
         return Moved(replayed, left)
 
     def drop(self, ids: Sequence[str]) -> int:
-        """Delete these; return how many were there."""
+        """Delete these; return how many existed."""
         return sum(
             self._connection.run(_DROP, self._keys[number], some)
             for number, some in self._split(ids)
@@ -212,7 +212,7 @@ class RedisDeadLetters:
             start = f"({entries[-1][0].decode()}"
 
     def _split(self, ids: Sequence[str]) -> Iterator[tuple[int, Sequence[str]]]:
-        """Yield the numbers of streams with ids in each, not too many at once."""
+        """Yield a stream's number with ids of dead letters in it, a bounded number at a time."""
         shares: dict[int, list[str]] = {}
         for one in dict.fromkeys(ids):
             match = _ID.fullmatch(one)
@@ -224,7 +224,7 @@ class RedisDeadLetters:
                 yield number, share[at : at + _MOVED_AT_ONCE]
 
     def _to_dead_letter(self, number: int, id_: bytes, fields: Sequence[bytes]) -> DeadLetter:
-        """Return what an entry says; any client may have added it."""
+        """Return the dead letter in an entry, which any client may have added."""
         values = dict(zip(fields[::2], fields[1::2], strict=False))
         shown = id_.decode()
         milliseconds = int(shown.partition("-")[0])

@@ -1,4 +1,4 @@
-"""Entries of a stream: events as the scripts return them, and what is said of several. Pure."""
+"""Parses the entries of a stream that the scripts return, and formats lists of them. Pure."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 
 
 class Entry(NamedTuple):
-    """One event in a stream: its id, the process that added it and its number there, its bytes.
+    """One event in a stream: its id, the process that added it, its number there, and its bytes.
 
-    `is_own`: it is counted here when it ends, and nowhere else.
+    `is_own`: this process counts it when it ends, and no other one does.
     """
 
     id: bytes
@@ -37,7 +37,7 @@ def _is_not_own(_source: bytes, _number: int) -> bool:
 def parse_entries(
     heads: bytes, data: bytes, is_own: Callable[[bytes, int], bool] = _is_not_own
 ) -> list[Entry]:
-    """Return the entries that a script returned as two texts."""
+    """Return the entries in a script's two texts (see `scripts`)."""
     words = heads.split()
     entries: list[Entry] = []
     at = 0
@@ -50,25 +50,25 @@ def parse_entries(
 
 
 def to_list(entries: Sequence[Entry]) -> tuple[bytes, int]:
-    """Return the ids of entries, as the scripts get them, and what they take."""
+    """Return the ids of entries in the form that the scripts take, and their total size."""
     return b" ".join([one.id for one in entries]), sum(one.size for one in entries)
 
 
 def to_events(entries: Sequence[Entry]) -> list[bytes]:
-    """Return the events of entries; all but the own ones as Foreign.
+    """Return the events of entries; all but the own ones are Foreign.
 
-    An own event that has ended may come back, from a copy of the stream. It counts no second time.
+    An own event that has ended may reappear in a restored stream, and is not counted again.
     """
     return [one.data if one.is_own else Foreign(one.data) for one in entries]
 
 
 def is_event(entry: Entry) -> bool:
-    """Return whether data begins and ends as an event or an identify does."""
+    """Return whether the data begins and ends like an event or an identify."""
     return entry.data.endswith(b"}") and get_kind(entry.data) != "unreadable"
 
 
 def count_others(entries: Iterable[Entry], outcomes: Iterable[str], me: bytes) -> Iterator[object]:
-    """Yield source, outcome and number of those that other processes have added."""
+    """Yield source, outcome and count of the entries that other processes added."""
     counts = Counter(
         (one.source, outcome)
         for one, outcome in zip(entries, outcomes, strict=False)

@@ -1,32 +1,31 @@
-"""What the scripts of the Redis store share: the sums of a stream, and taking entries out of it.
+"""Lua code that the scripts of the Redis store share: the sums of a stream, and removing entries.
 
-Invariant: a change to a stream, to the sums beside it (`state`) and to its lease is one script.
-The lease is a key with the token of its holder that expires; `owner` in the state is the token of
-the last claim and does not expire. So a process whose lease ran out still owns its batch until
-another process claims it. `taken_to`, `taken_rows` and `taken_bytes` in the state say what is
-claimed.
+Invariant: one script changes a stream together with the sums beside it (`state`) and its lease. The
+lease is an expiring key that holds the token of its holder. `owner` in the state is the token of
+the last claim and does not expire, so a process whose lease ran out owns its batch until another
+one claims it. `taken_to`, `taken_rows` and `taken_bytes` in the state describe the claimed entries.
 
 An entry has one field, whose name is `<source>:<number>` and whose value is the event.
 
-Any client of the server can change these keys, and a server that is full may evict them. So
-each script checks what it reads. The state has a checksum, and knows how many entries the stream
-has and the id of the newest one: after any change that no script made, the sums are counted anew.
-A key of another type is not ours, and stays as it is: the script is refused. All that can fail is
-read before the first write, since a script that fails half way is not undone.
+Any client of the server can change these keys, and a full server may evict them, so each script
+checks what it reads. The state has a checksum, the number of entries in the stream, and the id of
+the newest one: after a change that no script made, the sums are counted again. A key of another
+type is not ours and stays as it is: the script fails. Redis does not undo a script that fails half
+way, so everything that can fail is read before the first write.
 
-A full server (`maxmemory`) refuses a script whose first write may take memory, but none of its
-later writes. So only adding an event is refused: all other scripts begin with a write that takes
-none.
+A full server (`maxmemory`) refuses a script if its first write may take memory, but not its later
+writes. All scripts but those that add events begin with a write that takes none, so only adding is
+refused.
 """
 
 from __future__ import annotations
 
-# `mine`: what this source alone writes, for a week. `first` and `last`: between these numbers all
-# is stored, or was; `from` and `to`: ids between which the events are that were added last, and
-# perhaps without an answer; `ack`: the token of its last acknowledgement.
+# `mine`: a hash that only this source writes; it expires after a week. All events numbered from
+# `first` to `last` are or were stored. The events that were added last, perhaps without an answer,
+# have ids from `from` to `to`. `ack` is the token of the last acknowledgement.
 #
-# The outcomes of events of other processes are counted in one of two keys by turns, each for a
-# week; it ends when its turn comes again. So each is known for a week at least.
+# The outcomes of other processes' events are counted in two keys that take turns, a week each. A
+# key expires when its next turn begins, so an outcome is known for a week at least.
 STATE = """
 local stream, state, lease, mine, rejected = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local me = ARGV[1]
@@ -114,7 +113,7 @@ local function load()
 end
 load()
 
--- To be called before the first other write, unless a full server is to refuse the script.
+-- Call this before the first other write, unless a full server should refuse the script.
 local has_begun = false
 local function begin()
   if not has_begun then redis.call('HDEL', state, '') end
@@ -150,7 +149,7 @@ local function remember(...)
 end
 """
 
-# Taking entries out of a stream, and saying what became of them.
+# Removing entries from a stream, and recording their outcomes.
 REMOVAL = """
 local function delete(ids)
   local deleted = 0
@@ -160,7 +159,7 @@ local function delete(ids)
   s.rows = s.rows - deleted
   return deleted
 end
--- What is damaged or has another type cannot be counted up: then it counts anew, or not at all.
+-- A damaged count is replaced; a key of another type is left alone.
 local week
 local function tally(source, outcome, number)
   if source == me then return end
@@ -170,7 +169,7 @@ local function tally(source, outcome, number)
   if type(counted) == 'table' then counted = redis.pcall('HSET', key, field, number) end
   if type(counted) ~= 'table' then redis.call('EXPIREAT', key, (week + 2) * 604800) end
 end
--- The newest 100 of what is no event stay in a stream beside, shortened.
+-- Moves an entry that is no event to a stream of rejected ones: the newest 100, shortened.
 local function reject(entry, reason)
   if delete({entry[1]}) == 0 then return end
   s.bytes = s.bytes - size(entry)
@@ -180,9 +179,9 @@ local function reject(entry, reason)
     unpack(kept))
   if type(added) ~= 'table' then redis.call('EXPIRE', rejected, 2592000) end
 end
--- Removes claimed events, in order: their ids; the size of all; the outcome of the first
--- `refused` ones, and of the others; whether all that was claimed is there; then in ARGV, from
--- `at`, source, outcome and number of those that other processes added.
+-- Removes claimed events: their ids, in order; their size; the outcome (`reason`) of the first
+-- `refused` ones, and that of the `others`; whether all claimed entries still exist. From `at` on,
+-- ARGV has source, outcome and number of those that other processes added.
 local function settle(ids, bytes, refused, reason, others, is_complete, at)
   if is_complete then
     local is_damaged = delete(ids) < #ids
@@ -215,7 +214,7 @@ local function split(text)
 end
 """
 
-# Drops the oldest entries that are not claimed while there are too many.
+# Drops the oldest unclaimed entries while the stream exceeds its bounds.
 TRIMMING = """
 local function is_over()
   return s.rows - s.taken_rows > max_rows or s.bytes - s.taken_bytes > max_bytes

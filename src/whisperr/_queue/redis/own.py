@@ -1,17 +1,18 @@
-"""Counts the own events of a process that are in streams: each ends once, whatever becomes of it.
+"""Tracks which of a process's own events are still in streams, so that each is counted once.
 
-Two threads end events: the one that appends, when the server drops the oldest ones for room, and
-the one that delivers. They share no lock. An event ends for the one that takes its number out of
-`live`: `dict.pop` is one step in C, and so is `map` over it, also for signal handlers.
+An event ends when it is delivered or dropped. Two threads end events without a shared lock: the one
+that appends, when the server drops the oldest to make room, and the one that delivers. The thread
+that pops an event's number from `live` counts its end: `dict.pop` is one step in C, and so is `map`
+over it, also for signal handlers.
 
-- `live`: the numbers of the own events that have not ended. They are in it from before the script
-  is sent that adds them: the other thread may claim them before the answer is here.
-- `early`: of numbers whose append has no answer yet, those that have ended, and how; nothing when
-  that was counted. Such an event is not added again.
-- `suspects`: found gone while an append was on its way, whose answer may say that it has dropped
-  them; with the number of that append.
-- `missing`, `unmatched`: how many were found gone whose outcome is not known, and outcomes of own
-  events, recorded by other processes, of which it is not known which events they are about.
+- `live`: the numbers of the own events that have not ended. A number is added before its event is
+  sent, because the other thread may claim the event before the answer arrives.
+- `early`: the outcomes of events that ended before their append was answered; "" if already
+  counted. Such an event is not added again.
+- `suspects`: events that disappeared while an append was under way, with that append's number: its
+  answer may say that it dropped them.
+- `missing`: how many events disappeared with an unknown outcome. `unmatched`: outcomes of own
+  events that other processes recorded, without the events' numbers.
 """
 
 from __future__ import annotations
@@ -42,34 +43,34 @@ class OwnEvents:
         self._early: dict[int, str] = {}
         self._late: list[str] = []  # outcomes of events that were not known as own when they ended
         self._late_seen = 0
-        # Appends that have begun, and that have ended; what they found gone, and what they dropped
-        # of what was found gone.
+        # Appends that have begun, and that have ended. `_gone`: events that they found missing.
+        # `_explained`: how many suspects they had dropped themselves.
         self._begun = 0
         self._ended = 0
         self._gone: deque[Sequence[int]] = deque()
         self._explained = 0
         self._explained_seen = 0
         self._suspects: dict[int, int] = {}
-        self._found: deque[int | None] = deque()  # numbers found gone, not in `missing` yet
+        self._found: deque[int | None] = deque()  # disappeared, but not counted as `missing` yet
         self._missing = 0
         self.unmatched: Counter[str] = Counter()
-        # Outcomes of an acknowledgement that has not returned: it may have reached the server.
+        # Outcomes in an unanswered acknowledgement, which may have reached the server.
         self.outcomes: dict[int, str] = {}
 
     # -- the thread that appends
 
     def begin_append(self, numbers: Sequence[int]) -> None:
-        """Expect these events in the streams from now on."""
+        """Add these events to `live`, before they are sent."""
         self._begun += 1
         self._tried_to = max(self._tried_to, numbers[-1])
         for number in [*self._early]:
-            if number < self.appended_to:  # it has come to its end otherwise
+            if number < self.appended_to:  # its append was answered since
                 self._early.pop(number, None)
         expected = [number for number in numbers if number not in self._early]
         self.live.update(zip(expected, expected, strict=True))
 
     def end_append(self, numbers: Sequence[int], *, has_failed: bool) -> None:
-        """Expect them no more, if the append has failed: it is not known whether they are there."""
+        """Remove the events from `live` if the append failed: they may not be in the streams."""
         if has_failed:
             _ = [*map(self.live.pop, numbers, repeat(None))]
         self._ended = self._begun
@@ -77,7 +78,7 @@ class OwnEvents:
     def commit(
         self, numbers: Sequence[int], gone: Sequence[int], dropped: Sequence[Entry]
     ) -> list[bytes]:
-        """Take the answers of an append that has stored all; return the events it dropped."""
+        """Process the answers of an append that stored all; return the events that it dropped."""
         if gone:
             self._gone.append(gone)
         for number in numbers if self._early else ():
@@ -85,7 +86,7 @@ class OwnEvents:
             if outcome != _COUNTED:
                 self._late.append(outcome)
         own = [one.number for one in dropped if one.source == self._source]
-        # One step for a signal handler: until then the scripts run again, and find their entries.
+        # One step for a signal handler. Before it, the append is repeated and finds its entries.
         ended = [*map(self.live.pop, own, repeat(None))]
         self.appended_to = numbers[-1] + 1
         return self._to_dropped(dropped, ended)
@@ -93,12 +94,12 @@ class OwnEvents:
     # -- both threads
 
     def drop(self, entries: Sequence[Entry]) -> list[bytes]:
-        """End what the server has dropped; return it, what others count as Foreign."""
+        """End events that the server dropped; return them, those of other processes as Foreign."""
         own = [one.number for one in entries if one.source == self._source]
         return self._to_dropped(entries, [*map(self.live.pop, own, repeat(None))])
 
     def _to_dropped(self, entries: Sequence[Entry], ended: Sequence[int | None]) -> list[bytes]:
-        """Return dropped events; `ended`: what was in `live` of each that is of this source."""
+        """Return dropped events; `ended`: what `live` held for each of this source."""
         results = iter(ended)
         events: list[bytes] = []
         for one in entries:
@@ -114,9 +115,9 @@ class OwnEvents:
     # -- the thread that delivers
 
     def get_marker(self) -> Callable[[bytes, int], bool]:
-        """Return what says of the entries of one claim whether they are own, by source and number.
+        """Return a function that decides by source and number whether a claimed entry is own.
 
-        Of two with one number only the first is: the other one is a copy.
+        Of two entries with the same number, only the first is: the second is a copy.
         """
         me, live = self._source, self.live
         seen: set[int] = set()
@@ -130,12 +131,12 @@ class OwnEvents:
         return is_own
 
     def note_ends(self, entries: Sequence[Entry], outcomes: Iterable[str]) -> None:
-        """Prepare the end of entries, before the marked ones are taken out of `live`.
+        """Record outcomes, before the caller pops the own entries from `live`.
 
-        An append may have no answer yet, or may have been answered after they were claimed.
+        An append may be unanswered, or may have been answered after its events were claimed.
         """
         are_certain = self._tried_to < self.appended_to
-        marked = {one.number for one in entries if one.is_own}  # of two with one number the first
+        marked = {one.number for one in entries if one.is_own}
         for one, outcome in zip(entries, outcomes, strict=False):
             if one.source != self._source or (one.is_own and are_certain):
                 continue
@@ -153,14 +154,14 @@ class OwnEvents:
         return self._begun, self._ended
 
     def miss(self, numbers: Sequence[int], before: tuple[int, int]) -> None:
-        """End events that are gone from a stream; `before`: `appends` when that was asked."""
+        """End events that disappeared from a stream; `before`: `appends` before it was read."""
         begun = self._begun
         if before != (begun, begun):
             self._suspects.update(zip(numbers, repeat(begun)))
         self._found.extend(map(self.live.pop, numbers, repeat(None)))
 
     def take_gone(self) -> int:
-        """Take what appends have found gone; return how many appends had ended before."""
+        """Collect the events that appends found missing; return how many appends had ended."""
         ended = self._ended
         while self._gone:
             self._found.extend(map(self.live.pop, self._gone[0], repeat(None)))
@@ -168,10 +169,10 @@ class OwnEvents:
         return ended
 
     def settle(self, ended: int) -> Mapping[str, int]:
-        """Return how many own events ended elsewhere, by outcome, each once.
+        """Return by outcome how many own events ended elsewhere, each once.
 
-        To be called when all outcomes are known until now. What has none was not settled by any
-        process. `ended`: what `take_gone` has returned before that.
+        Call it once all outcomes so far have been read: an event without one was lost in the store.
+        `ended`: the result of `take_gone` before that reading.
         """
         found = [number for number in self._found if number is not None]
         explained, late = self._explained, len(self._late)

@@ -1,12 +1,12 @@
-"""The Lua scripts that the Redis server runs, each as one step; what they share is in `lua`.
+"""The Lua scripts that the Redis server runs, each atomically; their shared code is in `lua`.
 
-Every script gets the same KEYS, the same first four of ARGV, then values of its own. Every key that
-it uses is in KEYS, and all of them have one hash tag (`keys`): in a cluster they are on one
+All scripts take the same KEYS, the same first four of ARGV, then their own values. Every key that a
+script uses is in KEYS, and all share one hash tag (`keys`), so that a cluster has them on one
 server.
 
-It returns its result and the sums of the stream. What it returns of several entries is two texts:
-id, name of the field and length of the data of each, joined by spaces; and all data, joined by
-nothing. Redis 6.2 and later.
+A script returns its result and the sums of the stream. It returns several entries as two texts: the
+id, the field's name and the length of the data of each, separated by spaces; and all data,
+concatenated. Redis 6.2 and later.
 """
 
 from __future__ import annotations
@@ -14,11 +14,10 @@ from __future__ import annotations
 from .dead_letters import KEEPING
 from .lua import REMOVAL, STATE, TRIMMING
 
-# ARGV: the source of the events; up to which number an earlier attempt may have stored them; the
-# first number; all numbers, or nothing when each is one more than the one before; the data of each.
-# None is stored twice. Returns the id of the first, when each is one more than the one before, or
-# all ids, with `-` for what was stored earlier and is gone or is not asked for; what was dropped;
-# and how many entries were set aside.
+# ARGV: the source of the events; the last number that an earlier attempt may have stored; the first
+# number; all numbers, or "" if they are consecutive; the data of each. No event is stored twice.
+# Returns the first id if the ids are consecutive, else all ids, with `-` for an event that was
+# stored earlier and is not there any more; the dropped events; and how many entries were set aside.
 APPEND = (
     STATE
     + REMOVAL
@@ -88,10 +87,10 @@ return done({is_run and ids[1] or table.concat(ids, ' '), heads, data, foreign})
 """
 )
 
-# ARGV: milliseconds, the most of them that any process asks for, most events, and the size after
-# which no more are returned. Returns for how many milliseconds the lease of another process lasts;
-# the oldest events, which no other process may claim or drop from now on; and how many entries were
-# set aside.
+# ARGV: the lease in milliseconds; the longest lease of any process; the most events; the size after
+# which no more are returned. Returns the milliseconds that another process's lease still lasts; the
+# oldest events, which no other process may claim or drop from now on; and how many entries were set
+# aside.
 CLAIM = (
     STATE
     + REMOVAL
@@ -136,11 +135,11 @@ return done({0, table.concat(heads, ' '), table.concat(data), foreign})
 """
 )
 
-# ARGV: the last id of the batch (or none), its rows, its bytes; how many events CLAIM returned; the
-# ids of those that are too old, and the size of these; the ids of what is no event; reason, message
-# and status to keep the former with, and the bounds of dead letters (or none); then source, outcome
-# and number of what other processes added and is too old. Returns whether the claim was still
-# owned, and whether they were kept.
+# ARGV: the last id of the batch (or ""), its rows, its bytes; how many events CLAIM returned; the
+# ids of expired events, and their size; the ids of damaged entries; reason, message and status for
+# the dead letters of the expired events, and the bounds of dead letters (or ""); then source,
+# outcome and number of the expired events that other processes added. Returns whether the claim was
+# still owned, and whether dead letters were kept.
 MARK = (
     STATE
     + REMOVAL
@@ -165,7 +164,7 @@ return done({1, kept})
 """
 )
 
-# ARGV: milliseconds. Returns whether the claim was still owned.
+# ARGV: the lease in milliseconds. Returns whether the claim was still owned.
 EXTEND = (
     STATE
     + """
@@ -180,11 +179,11 @@ return done(1)
 """
 )
 
-# ARGV: a token; how many events are claimed; how many of the first of them were lost, why, the
-# message and the status of the server (or none), and the bounds of dead letters (or none); the ids
-# of all that have ended, and their size; then source, outcome and number of what other processes
-# added. Returns how many ended while they were owned, and whether they were kept; the same again
-# when the answer of an attempt with this token was lost.
+# ARGV: a token; how many events are claimed; how many of the first were lost, the reason, the
+# message, the server's status (or ""), and the bounds of dead letters (or ""); the ids of all
+# events that ended, and their size; then source, outcome and number of those that other processes
+# added. Returns how many ended while they were owned, and whether dead letters were kept. If the
+# answer of an attempt was lost, another one with the same token returns the same.
 ACK = (
     STATE
     + REMOVAL
@@ -206,7 +205,7 @@ return done({#ids, kept})
 """
 )
 
-# ARGV: the last id of the batch. Returns what was dropped, and how many entries were set aside.
+# ARGV: the last id of the batch. Returns the dropped events, and how many entries were set aside.
 RELEASE = (
     STATE
     + REMOVAL
@@ -221,9 +220,9 @@ return done({trim()})
 """
 )
 
-# ARGV: ids and numbers of own events, oldest first; then outcomes. Returns an id of which all lower
-# ones are gone, how many of the own ones at the front are gone, and for each outcome how many own
-# events other processes have recorded with it until now, in each of two weeks.
+# ARGV: ids and numbers of own events, oldest first; then outcomes. Returns the lowest id that may
+# still exist; how many of the oldest own events are gone; and, for each outcome in each of two
+# weeks, how many own events other processes have recorded with it so far.
 GONE = (
     STATE
     + """

@@ -1,8 +1,8 @@
-"""Several Redis servers behind one URL: those of a cluster, or a master that sentinels know.
+"""Several Redis servers behind one URL: a cluster, or a master that sentinels know.
 
-A call asks a server at most once to run a script: whether an attempt without an answer has reached
-it is for the caller to find out. Another server is tried only when the first cannot be reached, or
-answers that it does not have the key.
+A call sends a script to a server at most once; if no answer comes, the caller finds out whether it
+ran. Another server is tried only if the first cannot be reached, or answers that it does not have
+the key.
 """
 
 from __future__ import annotations
@@ -24,34 +24,34 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .url import Node, Server
 
-# So many times a cluster may send a call to another server: while slots move, one knows of another.
+# How often a cluster may redirect one call: while slots move, several redirects are normal.
 _MOST_REDIRECTS = 4
-# Servers are tried one after the other for so many times the limit of one call.
+# Servers are tried one after the other for this many times the limit of one call.
 _MOST_TIMEOUTS = 2.0
 _LONGEST_NAME = 255
 _MOST_PORT = 65_535
 
 
 def connect(server: Server, timeout: float) -> Connection:
-    """Return a connection to what a URL names; it is opened when it is used."""
+    """Return a connection to the servers of a URL; it opens on first use."""
     if server.kind == CLUSTER:
         return ClusterConnection(server, timeout)
     return (SentinelConnection if server.kind == SENTINEL else RedisConnection)(server, timeout)
 
 
 class SentinelConnection(RedisConnection):
-    """A connection to the master of a service; the sentinels are asked each time it is opened.
+    """A connection to the master of a service; each time it opens, it asks a sentinel for it.
 
-    After any error that is not an answer of ours the connection is closed (`RedisConnection`): also
-    when the server has become a replica, loads its data, or has lost its master.
+    `RedisConnection` closes the connection after any error, so also after the errors of a server
+    that has become a replica, is loading its data, or has lost its master.
     """
 
     def __init__(self, server: Server, timeout: float) -> None:
         super().__init__(server, timeout)
-        self._sentinels = deque(server.nodes)  # the one that answered last comes first
+        self._sentinels = deque(server.nodes)  # the one that last answered is first
 
     def make_another(self) -> SentinelConnection:
-        """Return a connection to the same service that can be used at the same time."""
+        """Return a second connection to the same service, to be used at the same time."""
         return SentinelConnection(self._server, self._timeout)
 
     def _open(self) -> Any:  # noqa: ANN401  # of redis-py
@@ -61,7 +61,7 @@ class SentinelConnection(RedisConnection):
                 return self._open_master(self._sentinels[0])
             except UnreachableError as error:
                 problem = str(error)
-            self._sentinels.rotate(-1)  # it is the last to be asked again
+            self._sentinels.rotate(-1)  # ask this one last
             if time.monotonic() >= deadline:
                 break
         name = f"{self._server.address}: no master of {self._server.service!r}"
@@ -102,7 +102,7 @@ class SentinelConnection(RedisConnection):
             connection.disconnect()
 
     def _get_role(self, connection: Any) -> bytes:  # noqa: ANN401  # of redis-py
-        """Return the role of a server; nothing when this user may not ask."""
+        """Return the role of a server; b"" if this user may not run ROLE."""
         try:
             role = self._guard(lambda: send(connection, "ROLE"))
         except StoreError as error:
@@ -120,19 +120,19 @@ class SentinelConnection(RedisConnection):
 class ClusterConnection:
     """Connections to the servers of a cluster, one to each that has a stream of ours.
 
-    Where a stream is, is learned from the answers: a server that does not have it names the one
-    that has.
+    It learns where a stream is from redirects: a server that does not have it names the one that
+    does.
     """
 
     def __init__(self, server: Server, timeout: float) -> None:
         self._server = server
         self._timeout = timeout
         self._connections: dict[Node, RedisConnection] = {}
-        self._places: dict[str, Node] = {}  # of keys: the server that had them last
-        self._nodes = deque(server.nodes)  # the next to be asked where a key is comes first
+        self._owners: dict[str, Node] = {}  # by key, the server that last had it
+        self._nodes = deque(server.nodes)  # the next one to try for an unknown key is first
 
     def make_another(self) -> ClusterConnection:
-        """Return connections to the same cluster that can be used at the same time."""
+        """Return second connections to the same cluster, to be used at the same time."""
         return ClusterConnection(self._server, self._timeout)
 
     def run(self, script: str, keys: Sequence[str], values: Sequence[object]) -> Any:  # noqa: ANN401  # as many shapes as scripts
@@ -144,7 +144,7 @@ class ClusterConnection:
         return self._follow(keys[0], run)
 
     def ask(self, *words: object) -> Any:  # noqa: ANN401  # as many shapes as commands
-        """Send one command, whose key is its second word, and return the answer."""
+        """Send one command, whose second word is its key, and return the answer."""
 
         def ask(node: RedisConnection, before: str) -> Any:  # noqa: ANN401  # likewise
             def act(connection: Any) -> Any:  # noqa: ANN401  # of redis-py
@@ -162,20 +162,20 @@ class ClusterConnection:
             connection.close()
 
     def _follow(self, key: str, act: Callable[[RedisConnection, str], Any]) -> Any:  # noqa: ANN401  # as `act` returns
-        """Return `act` of the connection to the server that has a key."""
-        place, before = self._places.get(key), ""
+        """Call `act` with a connection to the server that has a key, following redirects."""
+        owner, before = self._owners.get(key), ""
         for _ in range(_MOST_REDIRECTS + 1):
-            answer = self._try(place, before, key, act) if place else self._try_all(key, act)
+            answer = self._try(owner, before, key, act) if owner else self._try_all(key, act)
             if not isinstance(answer, RedirectError):
                 return answer
-            place = self._parse_target(answer)
+            owner = self._parse_target(answer)
             before = "ASKING" if answer.is_once else ""
             if not answer.is_once:
-                self._places[key] = place
+                self._owners[key] = owner
         raise StoreError(f"{self._server.address}: its servers send each other's calls in a circle")
 
     def _try_all(self, key: str, act: Callable[[RedisConnection, str], Any]) -> Any:  # noqa: ANN401  # as `act` returns
-        """Return `act` of the first server of the URL that can be reached, or where it sends it."""
+        """Call `act` with the first reachable server of the URL; return its result or redirect."""
         deadline = time.monotonic() + _MOST_TIMEOUTS * self._timeout
         for _ in range(len(self._nodes)):
             node = self._nodes[0]
@@ -183,12 +183,12 @@ class ClusterConnection:
                 answer = self._try(node, "", key, act)
             except UnreachableError as error:
                 problem = str(error)
-                self._nodes.rotate(-1)  # it is the last to be asked again
+                self._nodes.rotate(-1)  # try this one last
                 if time.monotonic() >= deadline:
                     break
                 continue
             if not isinstance(answer, RedirectError):
-                self._places[key] = node
+                self._owners[key] = node
             return answer
         raise UnreachableError(problem)
 
@@ -201,14 +201,14 @@ class ClusterConnection:
             error.sender = node
             return error
         except StoreError:
-            # Another server may have taken over; the next call asks the others for it.
-            self._places.pop(key, None)
+            # Another server may have taken over; the next call tries the others.
+            self._owners.pop(key, None)
             raise
 
     def _parse_target(self, error: RedirectError) -> Node:
-        """Return the server that an answer names: `<slot> <host>:<port>`."""
+        """Return the server that a redirect names: `<slot> <host>:<port>`."""
         host, _, port = error.target.rpartition(" ")[2].rpartition(":")
-        if not host and error.sender is not None:  # the host of the server that says so
+        if not host and error.sender is not None:  # the host that sent the redirect
             host = error.sender[0]
         target = parse_node(host, port)
         if target is None:
@@ -224,7 +224,7 @@ class ClusterConnection:
 
 
 def parse_node(host: object, port: object) -> Node | None:
-    """Return host and port as a server names them; None for anything else."""
+    """Return the host and port that a server sent; None if they are invalid."""
     name, digits = (
         one.decode("ascii", "replace") if isinstance(one, bytes) else one for one in (host, port)
     )

@@ -1,18 +1,18 @@
 """The Redis store: one stream or several, which the processes of a fleet share.
 
-Invariant: an entry of a stream is an event, in the order of its id. The user of an event decides
-which stream it is added to, so each user's order is kept. The process that claimed a stream last
-delivers from it; everything that changes a stream is one script (`scripts`). A process
-delivers from one stream at a time, from all of them in turn.
+Invariant: an entry of a stream is an event; entries are ordered by id. An event's user decides
+which stream it is added to, so each user's order is kept. The process that last claimed a stream
+delivers from it. Every change to a stream is one script (`scripts`). A process delivers from one
+stream at a time, taking turns through all of them.
 
-Invariant: `OwnEvents.live` has the own events that have not ended as far as this process knows. One
-that is gone from the stream was settled by another process, which left its outcome, or was lost
-there. Each ends once, whatever the outcomes in Redis say.
+Invariant: `OwnEvents.live` has the own events that have not ended, as far as this process knows. If
+one disappeared from its stream, another process ended it and recorded the outcome, or it was lost
+there. Each is counted once, whatever outcomes Redis has.
 
-Threads: one at a time may add events (`append`, `adopt`), and one at a time may call the other
-methods meanwhile: each of the two has a connection of its own, and neither waits for the other.
-Every call has a time limit, and may be interrupted by a signal handler that raises: what a script
-did is repeated or found again.
+Threads: one at a time may add events (`append`, `adopt`), and meanwhile one may call the other
+methods: each has its own connection, and neither waits for the other. Every call has a time limit,
+and a signal handler that raises may interrupt it: the next call repeats the script or finds its
+effect.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from whisperr._events.layout import get_user
 from whisperr._queue.clock import ExpiryClock
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr._queue.store import EXPIRED as EXPIRED_MESSAGE
-from whisperr._queue.store import get_lease_end, get_rest, select_batch
+from whisperr._queue.store import get_claim_wait, get_lease_end, select_batch
 from whisperr.errors import Loss, NotNow
 
 from . import scripts
@@ -46,15 +46,15 @@ if TYPE_CHECKING:
     from .connection import Connection
     from .entries import Entry
 
-# How many own entries one script checks: few, since the oldest is nearly always there; then many.
+# How many own entries one script checks: few first, as the oldest usually exists; then many.
 _CHECKED_AT_FIRST = 10
 _CHECKED_AT_ONCE = 1_000
-# No process sets a lease that lasts for longer: a request has seconds, a wait a minute.
+# No process sets a longer lease: a request takes seconds, and a wait a minute.
 _LONGEST_LEASE_MS = 86_400_000
 
 
 class _Added(NamedTuple):
-    """What adding to a stream has returned."""
+    """The result of adding events to a stream."""
 
     stream: Stream
     runs: list[Run]
@@ -65,7 +65,7 @@ class _Added(NamedTuple):
 class RedisStore:
     """The streams, as one process uses them.
 
-    `source` names this process, from 0 to 2**63 - 1: that of its log, or a random number.
+    `source` identifies this process, from 0 to 2**63 - 1: that of its log, or a random number.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class RedisStore:
         self._lease = lease
         source = int.from_bytes(os.urandom(8), "big") >> 1 if source is None else source
         self._me = b"%d" % source
-        # Each stream gets its share of the bounds: no script looks at two of them.
+        # The bounds are divided among the streams, as no script reads two of them.
         bounds = (-(-max_events // len(names)), -(-max_bytes // len(names)))
         self._for_all_scripts = (self._me, EVENT_OVERHEAD_BYTES, *bounds)
         self._streams = [Stream(name, source) for name in names]
@@ -101,34 +101,34 @@ class RedisStore:
 
     @property
     def waiting(self) -> int:
-        """How many events waited when last seen, without those claimed here."""
+        """How many events waited when last seen, not counting those claimed here."""
         return sum(one.sums.rows - self._get_claimed(one).taken_rows for one in self._streams)
 
     @property
     def waiting_bytes(self) -> int:
-        """The memory that they would take, in bytes."""
+        """The memory that `waiting` events would take, in bytes."""
         return sum(one.sums.size - self._get_claimed(one).taken_size for one in self._streams)
 
     @property
     def appended_to(self) -> int:
-        """The number after the last event of the latest `append` that stored all."""
+        """The number after the last event of the latest successful `append`."""
         return self._own.appended_to
 
     @property
     def kept(self) -> str | None:
-        """What became of the events that the latest `claim` or `ack` lost."""
+        """What a report says about the events that the latest `claim` or `ack` lost."""
         return self._dead_letters.kept
 
     # -- the thread that appends
 
     def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:
-        """Add own events, each to the stream of its user; return the events dropped for them."""
+        """Add own events, each to its user's stream; return events dropped to make room."""
         own, numbers = self._own, range(number, number + len(events))
         try:
             own.begin_append(numbers)
             results = [self._append_to(*share) for share in self._share(events, numbers)]
-            # Not before all streams have theirs: else the caller keeps all of them, and what is in
-            # one of the streams is not counted from there.
+            # Not before all streams have their events: after a failure the caller keeps all of
+            # them, so none may be counted as stored.
             for one in results:
                 one.stream.runs.extend(one.runs)
             gone = [number for one in results for number in one.gone]
@@ -137,10 +137,10 @@ class RedisStore:
             own.end_append(numbers, has_failed=own.appended_to != numbers.stop)
 
     def adopt(self, events: Sequence[bytes], source: int, number: int) -> Sequence[bytes]:
-        """Add events of a process that has ended, whose source and numbers these are.
+        """Add events of a process that has ended, with its source and its numbers.
 
-        They come out as Foreign. Returns the events dropped for them, as `append`; called again
-        with the same numbers, none is stored twice.
+        They are Foreign here. Return events dropped to make room. Called again with the same
+        numbers, it stores none twice.
         """
         numbers = range(number, number + len(events))
         dropped: list[Entry] = []
@@ -151,7 +151,7 @@ class RedisStore:
     def _share(
         self, events: Sequence[bytes], numbers: range
     ) -> Iterator[tuple[Stream, Sequence[int], Sequence[bytes]]]:
-        """Yield the streams that get something, with numbers and events."""
+        """Yield each stream that gets events, with their numbers and the events."""
         if len(self._streams) == 1:
             yield self._streams[0], numbers, events
             return
@@ -192,9 +192,9 @@ class RedisStore:
     # -- the thread that delivers
 
     def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
-        """Claim the next stream that is free; return its batch and its events that are too old.
+        """Claim the next free stream; return its batch and its events that are too old to send.
 
-        Raises NotNow when other processes deliver all that waits.
+        Raise NotNow if other processes have claimed all streams with events.
         """
         self.forget()
         left = 0.0
@@ -215,15 +215,15 @@ class RedisStore:
                 left = max(left, others / 1_000)
         if left:
             self._misses += 1
-            raise NotNow(get_rest(self._misses - 1, left))
+            raise NotNow(get_claim_wait(self._misses - 1, left))
         return (), ()
 
     def take_rejected(self) -> int:
-        """Return how many entries were set aside since the last call: no events."""
+        """Return how many entries were set aside as damaged since the last call."""
         return sum(self._rejected.popleft() for _ in range(len(self._rejected)))
 
     def extend(self, seconds: float) -> bool:
-        """Make the lease outlast so many seconds; False when another process took the stream."""
+        """Make the lease last at least `seconds` more; return False if another process has it."""
         if not self._claimed:
             return False
         milliseconds = int(get_lease_end(0.0, seconds, self._lease) * 1_000)
@@ -250,19 +250,19 @@ class RedisStore:
             own.note_ends(part, outcomes)
         ended = map(own.live.pop, mine if owned else (), repeat(None))
         known = map(own.outcomes.pop, mine, repeat(None))
-        # One step for a signal handler: until then the same acknowledgement is made again.
+        # One step for a signal handler. Before it, the same acknowledgement is sent again.
         _ = [*ended], [*known]
         self._claimed = rest
         self._acks += 1
         return int(owned)
 
     def forget(self) -> None:
-        """Count the claimed batch as waiting again, whatever the stream says."""
+        """Count the claimed batch as waiting again, without asking the server."""
         self._claimed = []
-        self._acks += 1  # the next acknowledgement is about something else
+        self._acks += 1  # the next acknowledgement is another one
 
     def release(self) -> Sequence[bytes]:
-        """Give up the claim and the lease; return the events dropped for it."""
+        """Give up the claim and the lease; return events dropped to make room."""
         last = self._claimed[-1].id if self._claimed else b""
         self.forget()
         heads, data, rejected = self._run(self._current, scripts.RELEASE, last)
@@ -276,7 +276,7 @@ class RedisStore:
         return all(self._is_gone(stream, number) for stream in self._streams)
 
     def poll(self) -> Mapping[str, int]:
-        """Learn what waits; return how many own events ended elsewhere, by outcome, each once."""
+        """Update `waiting`; return by outcome how many own events ended elsewhere, each once."""
         self._dead_letters.prune(self._connection, [one.keys for one in self._streams])
         ended = self._own.take_gone()
         for stream in self._streams:
@@ -284,25 +284,25 @@ class RedisStore:
         return self._own.settle(ended)
 
     def close(self) -> None:
-        """Close the connections that are not in use; the next use opens others."""
+        """Close connections that are not in use; the next use opens new ones."""
         self._connection.close()
         self._append_connection.close()
 
     def _get_claimed(self, stream: Stream) -> Sums:
-        """Return the sums that say what this process has claimed, or empty ones."""
+        """Return the sums of a stream if this process has claimed from it, else empty ones."""
         is_claimed = stream.sums.is_mine and self._claimed and stream is self._current
         return stream.sums if is_claimed else _NOTHING
 
     def _is_gone(self, stream: Stream, number: int) -> bool:
-        """Return whether no own event before this number is left."""
+        """Return whether no own event before this number is left in a stream."""
         if stream.get_first(self._own.live) < number:
             self._find_gone(stream)
         return stream.get_first(self._own.live) >= number
 
     def _find_gone(self, stream: Stream) -> None:
-        """Forget the oldest own events that are gone, and learn their outcomes.
+        """End the oldest own events that disappeared from a stream, and read their outcomes.
 
-        What is claimed here is not looked at: it ends with its acknowledgement.
+        Events that are claimed here are skipped: they end with their acknowledgement.
         """
         own = self._own
         is_current = stream is self._current
@@ -328,13 +328,13 @@ class RedisStore:
         self, stream: Stream, entries: list[Entry], max_events: int, began: float
     ) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Choose the batch among the oldest entries, and remove those that are too old."""
-        # No entry can be changed; a damaged one was added by another client, in our form.
+        # Entries cannot be changed, so another client added a damaged one in our format.
         damaged = [one for one in entries if not one.is_own and not is_event(one)]
         events = [one for one in entries if one.is_own or is_event(one)] if damaged else entries
         batch, expired = select_batch(events, max_events, self._expiry_clock.get_now())
         self._current, self._claimed = stream, batch
         is_late = time.monotonic() - began > self._lease / 2
-        # Nearly always the claim is what CLAIM has written down.
+        # In the usual case the batch is exactly what CLAIM recorded, and nothing is to be marked.
         if is_late or len(batch) < len(entries):
             others = count_others(expired, repeat(EXPIRED), self._me)
             loss = Loss(len(expired), "expired", EXPIRED_MESSAGE) if expired else None
@@ -352,7 +352,7 @@ class RedisStore:
             )
             self._dead_letters.note(loss, kept)
             if not owned:
-                # It took longer than the lease lasts, and another process claimed them.
+                # This took longer than the lease lasts, and another process claimed the events.
                 self._claimed = []
                 return (), ()
         self._rejected.append(len(damaged))
@@ -363,7 +363,7 @@ class RedisStore:
         return result
 
     def _run(self, stream: Stream, script: str, *values: object) -> Any:  # noqa: ANN401  # as many shapes as scripts
-        """Run a script and return its result; keep what waits."""
+        """Run a script and return its result; update the sums of the stream."""
         before = stream.sums
         result, sums = self._connection.run(script, stream.keys, (*self._for_all_scripts, *values))
         stream.update(Sums(*sums), before, has_added=False)

@@ -1,8 +1,8 @@
-"""One stream as this process last saw it, and where its own events are in there.
+"""One stream as this process last saw it, with the ids of its own events there. Pure.
 
-Own events are numbered. Those that one script added have ids that follow each other, so a few
-numbers say where all of them are (`Run`). Which of them have ended is known by the store alone:
-`live`, a dictionary of the numbers that have not. Pure.
+Own events are numbered. The events that one script added have consecutive ids, so a few integers
+describe all of them (`Run`). The store tracks which events have ended, and passes `live`, a
+dictionary of the numbers that have not.
 
 Threads: the one that appends adds runs at the end; the one that delivers removes them at the front.
 """
@@ -17,14 +17,14 @@ from .keys import get_keys
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Sequence
 
-# So many runs are looked at together: an index far from the ends of a deque takes long to reach.
+# Runs examined per call: indexing into the middle of a long deque is slow.
 _MOST_RUNS = 1_000
 _GONE = b"-"
 _MOST_DIGITS = 15  # of a count of events
 DELIVERED = "delivered"
 DROPPED = "queue_full"
 EXPIRED = "expired"
-# What processes record of the events of others: an outcome that is not here is not asked for.
+# The outcomes that processes record for each other's events; no others are read.
 OUTCOMES = (
     DELIVERED,
     DROPPED,
@@ -38,7 +38,7 @@ OUTCOMES = (
 
 
 class Sums(NamedTuple):
-    """What waited in a stream when a script ended: events and bytes; also those claimed."""
+    """The sums of a stream when a script ended: events and bytes in all, and those claimed."""
 
     rows: int = 0
     size: int = 0
@@ -49,7 +49,7 @@ class Sums(NamedTuple):
 
 
 class Run:
-    """Own events with ids that follow each other; the first `at` of them have ended."""
+    """Own events with consecutive ids; the first `at` of them have ended."""
 
     __slots__ = ("at", "numbers", "sequence", "time")
 
@@ -59,11 +59,11 @@ class Run:
         self.at = 0
 
     def get_id(self, at: int) -> bytes:
-        """Return the id of one of them."""
+        """Return the id of the event at this index."""
         return b"%d-%d" % (self.time, self.sequence + at)
 
     def count_before(self, id_: tuple[int, int]) -> int:
-        """Return how many of them have lower ids."""
+        """Return how many of the events have lower ids."""
         if self.time != id_[0]:
             return len(self.numbers) if self.time < id_[0] else 0
         return min(max(id_[1] - self.sequence, 0), len(self.numbers))
@@ -76,15 +76,15 @@ class Stream:
         self.name = name
         self.keys = get_keys(name, source)
         self.runs: deque[Run] = deque()
-        self.tried_to = -1  # up to which number an earlier attempt may have added events
+        self.tried_to = -1  # the last number that an earlier attempt may have added
         self.sums = Sums()
-        # What other processes counted, in each of the two keys.
+        # The outcomes that other processes counted, in each of the two keys.
         self.endings: tuple[Counter[str], Counter[str]] = (Counter(), Counter())
 
     def update(self, sums: Sums, before: Sums, *, has_added: bool) -> None:
-        """Take what a script returned that was sent when the sums were `before`.
+        """Store the sums that a script returned; they were `before` when it was sent.
 
-        If another script returned meanwhile, the newest entry says which of them was the later one.
+        If another script returned meanwhile, the id of the newest entry decides which is later.
         """
         now = self.sums
         known, found = parse_id(now.newest), parse_id(sums.newest)
@@ -94,23 +94,23 @@ class Stream:
     def count_endings(
         self, weeks: Sequence[Sequence[bytes | None]]
     ) -> tuple[tuple[Counter[str], Counter[str]], Counter[str]]:
-        """Return all outcomes that other processes have counted, and those that are new.
+        """Return the counts of outcomes that other processes recorded, and what is new in them.
 
-        What is no count is damage.
+        A value that is not a count is damaged, and ignored.
         """
         totals: list[Counter[str]] = []
         changes: Counter[str] = Counter()
         for known, values in zip(self.endings, weeks, strict=True):
             pairs = zip(OUTCOMES, values, strict=False)
             total = Counter({name: int(n) for name, n in pairs if n is not None and _is_count(n)})
-            # When another client has deleted them, or their week was over, they begin with 0 again.
+            # If a client deleted the key or its week ended, the counts have restarted from 0.
             is_reset = any(total[name] < count for name, count in known.items())
             changes += total if is_reset else total - known
             totals.append(total)
         return (totals[0], totals[1]), changes
 
     def get_first(self, live: Container[int]) -> float:
-        """Return the lowest number of the events that have not ended."""
+        """Return the lowest number of the events that have not ended; infinity if none."""
         while self.runs:
             run = self.runs[0]
             at, numbers = run.at, run.numbers
@@ -125,7 +125,7 @@ class Stream:
     def get_oldest(
         self, most: int, live: Container[int], claimed: Container[int]
     ) -> tuple[list[int], bytes]:
-        """Return the numbers of the oldest events, and a text of their ids and numbers."""
+        """Return the numbers of the oldest events, and their ids and numbers as one text."""
         found: list[int] = []
         words: list[bytes] = []
         for run in self._get_runs():
@@ -139,7 +139,7 @@ class Stream:
         return found, b" ".join(words)
 
     def get_before(self, id_: bytes, claimed: Container[int]) -> list[int]:
-        """Return the numbers of the oldest events whose ids are lower."""
+        """Return the numbers of the events with ids lower than this one."""
         found: list[int] = []
         for run in self._get_runs():
             count = run.count_before(parse_id(id_))
@@ -154,13 +154,13 @@ class Stream:
 
 
 def parse_id(text: bytes) -> tuple[int, int]:
-    """Return the two numbers of an id, by which ids are ordered; (0, 0) for what is none."""
+    """Return the two integers of an id, by which ids are ordered; (0, 0) if it is invalid."""
     time, _, sequence = text.partition(b"-")
     return (int(time), int(sequence)) if time.isdigit() and sequence.isdigit() else (0, 0)
 
 
 def parse_runs(numbers: Sequence[int], text: bytes) -> tuple[list[Run], list[int]]:
-    """Return the runs that APPEND has added, and the numbers of events that are gone."""
+    """Return the runs that APPEND added, and the numbers of events that disappeared."""
     ids = text.split()
     if len(ids) == 1 and ids[0] != _GONE:
         return [Run(numbers, parse_id(ids[0]))], []

@@ -1,10 +1,10 @@
-"""Reads the URL of Redis servers; the URL itself stays wrapped, for its password. Pure.
+"""Parses the URLs of Redis servers; the URL itself stays wrapped, because of its password. Pure.
 
     redis://[user:password@]host[:port][/database]
     redis+sentinel://[user:password@]host[:port][,host[:port]...]/service[/database]
     redis+cluster://[user:password@]host[:port][,host[:port]...]
 
-`rediss` instead of `redis` is TLS, to all of them.
+`rediss` instead of `redis` uses TLS to all of the servers.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _SERVICE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
 class Server(NamedTuple):
-    """Where a Redis is; `url` has the user and the password as well.
+    """A parsed Redis URL; only `url` contains the user and the password.
 
-    `nodes`: the server, or the sentinels that know the master of `service`, or some of a cluster.
+    `nodes`: the server, or the sentinels of `service`, or some servers of a cluster.
     """
 
     url: Secret
@@ -64,13 +64,13 @@ class Server(NamedTuple):
 
 
 def to_address(node: Node) -> str:
-    """Return host and port as a URL has them."""
+    """Return host and port in the form of a URL."""
     host, port = node
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_server(url: Secret) -> Server | None:
-    """Return the servers of a Redis URL; None when it is not a valid one. Never raises."""
+    """Return the parsed URL; None if it is not valid. Never raises."""
     try:
         parts = urlsplit(url.reveal())
         scheme, _, kind = parts.scheme.partition("+")
@@ -95,7 +95,7 @@ def parse_server(url: Secret) -> Server | None:
 
 
 def _parse_node(text: str, kind: str) -> Node:
-    """Return host and port. Raises ValueError for what has none."""
+    """Return host and port; raise ValueError without a host."""
     parts = urlsplit(f"//{text}")
     if not parts.hostname or parts.path:
         raise ValueError("no host")

@@ -1,11 +1,11 @@
 """The dead letters of the SQLite store: a table beside the events, in the same file.
 
-Invariant: an event becomes a dead letter in the transaction that removes it from the queue, and is
-put back in the one that deletes the dead letter. Keeping never keeps an event from being removed:
-where it fails, as on a full disk, the event is dropped without it.
+Invariant: one transaction removes an event from the queue and adds the dead letter; one transaction
+deletes the dead letter and adds the event again. If a dead letter cannot be added, as on a full
+disk, the event is removed all the same.
 
-The table is made when it is needed. `DeadLetterTable` keeps, for a store; `SQLiteDeadLetters` is
-for people, beside processes that use the file, without a lease.
+The table is created when needed. The store uses `DeadLetterTable`; the command line uses
+`SQLiteDeadLetters`, without a lease, while other processes use the file.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# An id is given once: what a person has read of is never another one by now. `total`: the bytes of
-# all rows up to this one, also of those that are gone.
+# AUTOINCREMENT, so that an id that a person has read never means another dead letter later.
+# `total`: a running sum of bytes, including deleted rows.
 _TABLE = """CREATE TABLE IF NOT EXISTS dead_letter (
     id INTEGER PRIMARY KEY AUTOINCREMENT, at REAL NOT NULL, reason TEXT NOT NULL, status INTEGER,
     message TEXT NOT NULL, total INTEGER NOT NULL, data BLOB NOT NULL)"""
@@ -62,7 +62,7 @@ _INSERT = (
 _LAST = "SELECT id, total FROM dead_letter ORDER BY id DESC LIMIT 1"
 _DELETE = "DELETE FROM dead_letter WHERE id = ?"
 _DELETE_OLD = "DELETE FROM dead_letter WHERE at < ?"
-# What is longer than all of them may be is not read.
+# Data that is longer than the bound of all dead letters is not read.
 _COLUMNS = "id, at, reason, status, message, CASE WHEN length(data) <= ? THEN data END"
 _NEWEST = f"SELECT {_COLUMNS} FROM dead_letter WHERE id < ? ORDER BY id DESC LIMIT ?"  # noqa: S608  # of a constant
 _ONE = f"SELECT {_COLUMNS} FROM dead_letter WHERE id = ?"  # noqa: S608  # of a constant
@@ -71,16 +71,16 @@ _LAST_ID = (1 << 63) - 1
 _MOST_TOTAL = 1 << 62
 _MOST_DIGITS = 18
 _READ_AT_ONCE = 100
-# What is left when there was too much: the rows are counted again after many more only.
+# Share of a bound to which the rows are trimmed, so that they need not be counted again soon.
 _KEPT_SHARE = 15 / 16
 _MOVED_AT_ONCE = 500
 _PRUNE_INTERVAL = 3_600.0  # seconds
-# A person waits for longer than a request does.
+# Longer than for a request: a person waits for the command.
 _BUSY_TIMEOUT = 5_000  # milliseconds
 
 
 class _Sums(NamedTuple):
-    """How many rows there were, and their bytes, when the last of them was this one."""
+    """The count and the bytes of the rows when `id` was the last one, and its `total`."""
 
     id: int
     total: int
@@ -88,7 +88,7 @@ class _Sums(NamedTuple):
     bytes: int
 
     def may_hold(self, last: int, total: int) -> bool:
-        """Return whether the bounds must hold, whatever was added until the last one is this."""
+        """Return whether the bounds hold for certain, given the last row's id and total now."""
         rows, size = last - self.id, total - self.total
         return 0 <= rows <= MOST - self.rows and 0 <= size <= MOST_BYTES - self.bytes
 
@@ -111,12 +111,12 @@ class DeadLetterTable:
         self._expiry_clock = expiry_clock
         self._has_room = True
         self._prune_at = 0.0
-        self._sums = _Sums(0, 0, MOST, MOST_BYTES)  # none: they are counted at first
+        self._sums = _Sums(0, 0, MOST, MOST_BYTES)  # at the bounds, so that the first use counts
         self._wanted = wanted
         session.view.kept = NOT_KEPT if wanted else None
 
     def write(self, act: Callable[[sqlite3.Connection, View], T]) -> T:
-        """Run a transaction that may keep events; without that where there is no room for both."""
+        """Run a transaction that may keep events; on a full disk, run it again without keeping."""
         try:
             return self._session.write(act)
         except StoreFullError:
@@ -130,7 +130,7 @@ class DeadLetterTable:
     def keep(
         self, db: sqlite3.Connection, view: View, entries: Sequence[Entry], loss: Loss | None
     ) -> None:
-        """Keep the events of one request that were lost; note in the view what became of them."""
+        """Keep the lost events of one request, and set `view.kept`."""
         if not self._wanted or loss is None or not entries:
             return
         view.kept = NOT_KEPT
@@ -141,7 +141,7 @@ class DeadLetterTable:
             view.kept = self._insert(db, entries, loss)
             db.execute("RELEASE dead_letters")
         except sqlite3.Error:
-            # Such as a table of other columns. A full disk may have ended the whole transaction.
+            # For example, the table has other columns. A full disk may have ended the transaction.
             if not db.in_transaction:
                 raise
             db.execute("ROLLBACK TO dead_letters")
@@ -152,7 +152,7 @@ class DeadLetterTable:
         self.keep(db, view, entries, Loss(len(entries), "expired", EXPIRED))
 
     def prune(self) -> None:
-        """Delete what is older than is kept, once an hour."""
+        """Delete expired dead letters, once an hour."""
         now = self._now()
         if not self._wanted or 0 <= self._prune_at - now <= _PRUNE_INTERVAL:
             return
@@ -167,7 +167,7 @@ class DeadLetterTable:
             self._session.write(lambda db, _: db.execute(_DELETE_OLD, (oldest,)))
 
     def _insert(self, db: sqlite3.Connection, entries: Sequence[Entry], loss: Loss) -> str:
-        """Insert, and delete the oldest beyond the bounds; return what became of the events."""
+        """Insert rows, and delete the oldest beyond the bounds; return the text for `kept`."""
         db.execute(_TABLE)
         common = self._now(), loss.reason, loss.status, explain(loss, len(entries))
         totals = accumulate((one.size for one in entries), initial=_read_last(db)[1])
@@ -181,7 +181,7 @@ class DeadLetterTable:
         return self._trim(db)
 
     def _trim(self, db: sqlite3.Connection) -> str:
-        """Count all, and delete the oldest if that is too much; some more, to count rarely."""
+        """Count the rows and, if a bound is exceeded, delete the oldest, down to `_KEPT_SHARE`."""
         db.execute(_DELETE_OLD, (self._expiry_clock.get_now() - LONGEST_AGE,))
         sizes = [(id_, length + EVENT_OVERHEAD_BYTES) for id_, length in fetch_all(db, _SIZES)]
         size = sum(one for _, one in sizes)
@@ -196,9 +196,9 @@ class DeadLetterTable:
 
 
 class SQLiteDeadLetters:
-    """The dead letters of a file that is there; raises StoreError for one that cannot be used.
+    """The dead letters of an existing file; methods raise StoreError if it cannot be used.
 
-    A damaged file is left to the processes that use it.
+    Repairing a damaged file is left to the processes that use it.
     """
 
     def __init__(self, path: str, now: Callable[[], float] = time.time) -> None:
@@ -214,11 +214,11 @@ class SQLiteDeadLetters:
             before = rows[-1][0]
 
     def find(self, ids: Sequence[str]) -> Sequence[DeadLetter]:
-        """Return those of these ids that are there."""
+        """Return those with these ids that exist."""
         return self._use(lambda db: [_to_dead_letter(row) for row in _find(db, ids)])
 
     def replay(self, ids: Sequence[str], max_events: int, max_bytes: int) -> Moved:
-        """Put these at the end of the queue, in several transactions, as far as they fit."""
+        """Move these to the end of the queue, in several transactions, as far as they fit."""
         replayed = left = 0
         for some in _split(ids):
             act = partial(self._replay, ids=some, max_events=max_events, max_bytes=max_bytes)
@@ -227,7 +227,7 @@ class SQLiteDeadLetters:
         return Moved(replayed, left)
 
     def drop(self, ids: Sequence[str]) -> int:
-        """Delete these, in several transactions; return how many were there."""
+        """Delete these, in several transactions; return how many existed."""
         return sum(self._write(partial(_drop, ids=some)) for some in _split(ids))
 
     def close(self) -> None:
@@ -268,7 +268,7 @@ class SQLiteDeadLetters:
         return self._use(lambda db: file.write(db, act))
 
     def _use(self, act: Callable[[sqlite3.Connection], T]) -> T:
-        """Call `act`; raise what goes wrong as StoreError."""
+        """Call `act`; raise every failure as StoreError."""
         try:
             if self._open is None:
                 self._check()
@@ -285,7 +285,7 @@ class SQLiteDeadLetters:
             raise StoreError(f"{self._path}: damaged content: {type(error).__name__}") from error
 
     def _check(self) -> None:
-        """Raise StoreError for a file that opening it would make, or that is another user's."""
+        """Raise StoreError unless the file exists, is not empty, and belongs to this user."""
         try:
             found = Path(self._path).stat()
         except OSError as error:
@@ -300,7 +300,7 @@ class SQLiteDeadLetters:
 
 
 def count_dead_letters(db: sqlite3.Connection) -> dict[str, int] | None:
-    """Return how many there are, by reason; None where there never was one."""
+    """Return how many there are by reason; None if there never was one."""
     if not fetch_all(db, _IS_THERE):
         return None
     counts = fetch_all(db, "SELECT reason, count(*) FROM dead_letter GROUP BY reason")
@@ -342,7 +342,7 @@ def _is_id(text: str) -> bool:
 
 
 def _to_dead_letter(row: Sequence[Any]) -> DeadLetter:
-    """Return what a row says; any program may have written it."""
+    """Return the dead letter in a row, which any program may have written."""
     id_, at, reason, status, message, data = row
     return DeadLetter(
         str(id_),

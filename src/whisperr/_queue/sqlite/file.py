@@ -1,13 +1,13 @@
-"""The file of the SQLite store: checked, made, opened, migrated, set aside.
+"""Checks, creates, opens and migrates the file of the SQLite store, and sets it aside if corrupt.
 
-Invariant: a file is ours only when it begins like a database of SQLite and has our application id.
-Anything else is refused, and never moved, renamed or written; so is a file that others than its
-owner can use, or that belongs to another user, or that a newer version wrote. A corrupt file of
+Invariant: a file is ours only if it begins like a SQLite database and has our application id. Any
+other file is refused, and never moved, renamed or written. So is a file that users other than its
+owner can access, that belongs to another user, or that a newer version wrote. A corrupt file of
 ours is renamed, never deleted.
 
-Processes: a connection that is open during a fork must never be used or closed in the child, and
-even its presence makes locks of the child unsafe. So the child of such a fork does not open the
-file at all (`_connections`); `LeasedQueue.before_fork` closes connections before a fork.
+Processes: a connection that is open during a fork must not be used or closed in the child, and even
+its presence makes the child's locks unsafe. So `LeasedQueue.before_fork` closes connections, and
+the child of a fork that bypassed it does not open the file at all (`_connections`).
 """
 
 from __future__ import annotations
@@ -33,29 +33,29 @@ if TYPE_CHECKING:
 
     T = TypeVar("T")
 
-# The longest that SQLite waits for the lock of another process, in a caller's thread too.
+# Seconds that SQLite waits at most for another process's lock, also within `track()`.
 _BUSY_TIMEOUT = 0.25
 APPLICATION_ID = 0x77687370  # "whsp"
 _OWNER_ONLY = 0o600
 _FOR_OTHERS = 0o077
-# The header of a database: its first bytes, and where the application id stands in it.
+# The header of a database: its first bytes, and the offset of the application id.
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 _ID_AT = 68
 SCHEMA_VERSION = 1
-# The part of a volume that is left free for taking events out: the log that SQLite writes before
-# the file (4 MiB), as much for the file to grow when that is copied, and as much again.
+# Space that is kept free on the volume so that events can be removed: SQLite's write-ahead log
+# (4 MiB), as much for the growth of the file when the log is copied, and as much again.
 _RESERVE_BYTES = 12 << 20
-_RESERVE_SHARE = 8  # but no more than an eighth of a small volume
+_RESERVE_SHARE = 8  # but at most an eighth of a small volume
 _PAGE_BYTES = 4096
 _LOG_PAGES = 1_000
 _FEWEST_LOG_PAGES = 16
-_MOST_FREE_PAGES = 256  # within a file that holds no event
+_MOST_FREE_PAGES = 256  # in a file without events
 
-# Open connections by file, of all processes that this one was forked from.
+# Open connections by file, including those inherited from parent processes.
 _connections: dict[tuple[int, int], WeakSet[OpenFile]] = {}
-# A file may be read while it is checked only if this process has no connection to it: closing any
-# descriptor of a file ends all locks that the process holds on it.
+# Closing any descriptor of a file ends all locks that the process holds on it. So a file is opened
+# for checking only while this process has no connection to it.
 _opening = Mutex()
 
 
@@ -70,7 +70,7 @@ class OpenFile:
         _connections.setdefault(identity, WeakSet()).add(self)
 
     def is_current(self) -> bool:
-        """Return whether the path still leads to this file: it may be moved away or deleted."""
+        """Return whether the path still leads to this file, which may be moved or deleted."""
         return _get_identity(self._path) == self._identity
 
     def close(self) -> None:
@@ -80,7 +80,7 @@ class OpenFile:
 
 
 def open_file(path: str, synchronous: str) -> OpenFile:
-    """Open the file; make or migrate it if needed. Raises StoreError and sqlite3.Error."""
+    """Open the file; create or migrate it if needed. Raise StoreError or sqlite3.Error."""
     opened = _opening.run(lambda: _open(path, synchronous), None, _BUSY_TIMEOUT)
     if opened is None:
         raise StoreError(f"{path}: another call is opening a file")
@@ -88,7 +88,7 @@ def open_file(path: str, synchronous: str) -> OpenFile:
 
 
 def _open(path: str, synchronous: str) -> OpenFile:
-    real = os.path.realpath(path)  # beside which SQLite keeps its other files
+    real = os.path.realpath(path)  # SQLite keeps its other files beside it
     _make(path, real)
     found = _check_kind(path, real)
     identity = found.st_dev, found.st_ino
@@ -113,10 +113,7 @@ def _open(path: str, synchronous: str) -> OpenFile:
 
 
 def _make(path: str, real: str) -> None:
-    """Make the file with its mode before SQLite opens it: -wal and -shm get the same mode.
-
-    It is opened here only if it is new.
-    """
+    """Create a missing file with its mode before SQLite does: -wal and -shm inherit the mode."""
     try:
         os.close(os.open(real, os.O_RDWR | os.O_CREAT | os.O_EXCL, _OWNER_ONLY))
     except FileExistsError:
@@ -128,7 +125,7 @@ def _make(path: str, real: str) -> None:
 
 
 def _check_kind(path: str, real: str) -> os.stat_result:
-    """Return what the system says of the path. Raises StoreError if that is no file."""
+    """Return the status of the path; raise StoreError unless it is a regular file."""
     try:
         found = os.stat(real)  # noqa: PTH116  # as below
     except OSError as error:
@@ -139,7 +136,7 @@ def _check_kind(path: str, real: str) -> os.stat_result:
 
 
 def _check_owner(path: str, real: str) -> None:
-    """Raise StoreError unless the user of this process owns a file, and only that user can use it.
+    """Raise StoreError unless this process's user owns the file, and no one else can access it.
 
     Not on Windows, which has no such modes.
     """
@@ -147,7 +144,7 @@ def _check_owner(path: str, real: str) -> None:
         return
     try:
         found, user = os.stat(real), os.geteuid()  # noqa: PTH116  # as below
-    except OSError:  # there need be none of the files beside it
+    except OSError:  # the file beside it need not exist
         return
     if found.st_uid != user:
         raise StoreError(
@@ -161,7 +158,7 @@ def _check_owner(path: str, real: str) -> None:
 
 
 def _check_content(path: str, real: str) -> None:
-    """Raise StoreError unless a file that is not empty is ours. It is only read."""
+    """Raise StoreError unless a non-empty file is ours; only read it."""
     try:
         descriptor = os.open(real, os.O_RDONLY | getattr(os, "O_BINARY", 0))
         try:
@@ -169,7 +166,7 @@ def _check_content(path: str, real: str) -> None:
         finally:
             os.close(descriptor)
     except PermissionError:
-        _check_owner(path, real)  # which says more
+        _check_owner(path, real)  # its error says more
         raise StoreError(f"{path}: it cannot be read; chmod 600") from None
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error
@@ -179,8 +176,8 @@ def _check_content(path: str, real: str) -> None:
             "is: name another file, or move it away if its beginning is damaged"
         )
     application = int.from_bytes(header[_ID_AT : _ID_AT + 4], "big")
-    # Without an id it may be ours all the same: a former version wrote the id into the log of
-    # SQLite (-wal) first.
+    # Without an id it may still be ours: a former version wrote the id into SQLite's log (-wal)
+    # first.
     if application != APPLICATION_ID and (application or not _is_ours_or_empty(real)):
         raise StoreError(f"{path}: a database of something else; name another file")
 
@@ -202,21 +199,21 @@ def _prepare(path: str, real: str, db: sqlite3.Connection, synchronous: str) -> 
             f"{path}: written by a newer whisperr (schema {version}, this one knows "
             f"{SCHEMA_VERSION}); upgrade this process, or name another file"
         )
-    # In this order: another process may make the tables, and with them the id, in between.
+    # In this order, because another process may write the id and the tables in between.
     tables = {name for (name,) in fetch_all(db, "SELECT name FROM sqlite_master")}
     application: int = fetch_all(db, "PRAGMA application_id")[0][0]
     if application != APPLICATION_ID and tables:
         raise StoreError(f"{path}: a database of something else; name another file")
     if version < SCHEMA_VERSION:
-        if application != APPLICATION_ID:  # into the file itself, before there is a log
+        if application != APPLICATION_ID:  # written to the file itself, before there is a log
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
         fetch_all(db, "PRAGMA journal_mode = WAL")
-    if version < SCHEMA_VERSION or not TABLES.keys() <= tables:  # some may have been removed
+    if version < SCHEMA_VERSION or not TABLES.keys() <= tables:  # another program may drop some
         write(db, _make_tables)
     pages = _get_log_pages(real)
     fetch_all(db, f"PRAGMA wal_autocheckpoint = {pages}")
-    # Some builds of SQLite write zeros over all that is deleted: twice the log, and on a full
-    # volume no room for that. What is written anyway is still overwritten.
+    # Some builds of SQLite overwrite deleted content with zeros, which doubles the log and needs
+    # room on a full volume. FAST does so only if that causes no further writes.
     db.execute("PRAGMA secure_delete = FAST")
     fetch_all(db, f"PRAGMA journal_size_limit = {pages * _PAGE_BYTES}")
 
@@ -228,7 +225,7 @@ def _make_tables(db: sqlite3.Connection) -> None:
 
 
 def write(db: sqlite3.Connection, act: Callable[[sqlite3.Connection], T]) -> T:
-    """Call `act` in a transaction of its own, which is rolled back when that fails."""
+    """Call `act` in a transaction, which is rolled back if it fails."""
     try:
         db.execute("BEGIN IMMEDIATE")
         result = act(db)
@@ -241,13 +238,13 @@ def write(db: sqlite3.Connection, act: Callable[[sqlite3.Connection], T]) -> T:
 
 
 def has_room(path: str, db: sqlite3.Connection) -> bool:
-    """Return whether there is room for more events, and for taking them out again."""
+    """Return whether there is room for more events, and for removing them again."""
     free, reserve = get_space(path)
     return free >= reserve or free + _get_free_pages(db) * _PAGE_BYTES >= 2 * reserve
 
 
 def shrink(db: sqlite3.Connection) -> None:
-    """Give back the room of a file that was large and is empty now, as far as that works."""
+    """Shrink a file that was large and is empty now, unless another process uses it."""
     try:
         if _get_free_pages(db) > _MOST_FREE_PAGES:
             db.execute("VACUUM")
@@ -262,7 +259,7 @@ def _get_free_pages(db: sqlite3.Connection) -> int:
 
 
 def _get_log_pages(path: str) -> int:
-    """Return after how many pages the log of SQLite is copied into the file: fewer, if small."""
+    """Return after how many pages SQLite's log is copied into the file; fewer on a small volume."""
     _, reserve = get_space(path)
     return min(max(reserve // 3 // _PAGE_BYTES, _FEWEST_LOG_PAGES), _LOG_PAGES)
 
@@ -271,16 +268,16 @@ def get_space(path: str) -> tuple[int, int]:
     """Return how many bytes of the volume are free, and how many are reserved."""
     try:
         space = os.statvfs(path)
-    except (AttributeError, OSError):  # not on Windows
+    except (AttributeError, OSError):  # Windows has no statvfs
         return _RESERVE_BYTES, _RESERVE_BYTES
     total = space.f_blocks * space.f_frsize
-    if not total:  # some file systems do not say
+    if not total:  # some file systems report 0
         return _RESERVE_BYTES, _RESERVE_BYTES
     return space.f_bavail * space.f_frsize, min(_RESERVE_BYTES, total // _RESERVE_SHARE)
 
 
 def make_room(db: sqlite3.Connection) -> None:
-    """Copy the log into the file and shorten it, as far as that works."""
+    """Copy SQLite's log into the file and truncate it, unless another process prevents that."""
     try:
         fetch_all(db, "PRAGMA wal_checkpoint(TRUNCATE)")
     except sqlite3.Error:
@@ -288,14 +285,14 @@ def make_room(db: sqlite3.Connection) -> None:
 
 
 def is_full(error: sqlite3.Error) -> bool:
-    """Return whether there is no room on the volume."""
+    """Return whether the error means that the volume is full."""
     return "is full" in str(error)
 
 
 def is_corrupt(error: sqlite3.Error) -> bool:
-    """Return whether the error means a broken file; by its text, since codes came with 3.11.
+    """Return whether the error means a corrupt file, by its text: Python 3.10 has no codes.
 
-    Tables that have other columns than ours are as useless as a broken file.
+    Tables with other columns than ours are as useless as a corrupt file.
     """
     text = str(error)
     broken = ("malformed", "not a database", "no such column", "has no column", "were supplied")
@@ -303,7 +300,7 @@ def is_corrupt(error: sqlite3.Error) -> bool:
 
 
 def set_aside(path: str, current: OpenFile | None) -> str:
-    """Rename a corrupt file, unless another process has done that; return the end of a report."""
+    """Rename a corrupt file, unless another process has done so; return the end of a report."""
     if current is not None and not current.is_current():
         return ""
     real = os.path.realpath(path)

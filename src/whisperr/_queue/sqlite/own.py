@@ -1,8 +1,8 @@
-"""Where the rows of one process are in the file of the SQLite store: to look only there.
+"""Tracks where a process's own rows are in the SQLite file, so that queries read only those.
 
-The rows that one `append` adds have consecutive positions and numbers. Such runs are kept, so that
-no question about own rows has to look through those of other processes, however many there are. A
-row that is gone is noticed when all before it are gone, too: events leave in order.
+The rows that one `append` adds have consecutive positions and numbers. Remembering such runs avoids
+scanning the rows of other processes, however many there are. Events leave in order, so a missing
+row is noticed once all rows before it are gone too.
 
 Threads: one at a time, as for the store.
 """
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from whisperr._queue.store import Entry
 
-# Removed runs are taken out of the list when they are so many, and half of it.
+# Removed runs are deleted from the list once they are this many and half of it.
 _MANY = 1_000
-# The first own row between two positions. In there are rows of others only after damage.
+# The first own row between two positions. Only after damage are rows of others between them.
 _FIRST = (
     "SELECT position FROM event WHERE position >= ? AND position <= ? AND source = ? "
     "ORDER BY position LIMIT 1"
@@ -37,15 +37,15 @@ class Run(NamedTuple):
 
     @property
     def size(self) -> int:
-        """How many rows it had."""
+        """How many rows the run had when it was added."""
         return self.last - self.first + 1
 
 
 class Runs(NamedTuple):
-    """The runs of one process, oldest first; a new value for every change.
+    """The runs of one process, oldest first; immutable: every change makes a new value.
 
-    Those between `start` and `end` of the list, and `last`. The list is shared by all values: a
-    new run is written behind the end of the value that it is added to, and changes no other one.
+    The runs are `older[start:end]` and `last`. All values share the list. A new run is written
+    after the end of the value that it is added to, so it changes no other value.
     """
 
     older: list[Run]
@@ -55,7 +55,7 @@ class Runs(NamedTuple):
     rows: int  # the size of all runs together
 
     def add(self, first: int, size: int, number: int) -> Runs:
-        """Return them with a run behind the others; what was behind it is there no more."""
+        """Return the runs with one more at the end, without any rows from its position on."""
         if not size:
             return self
         runs = self._without_from(first)
@@ -69,7 +69,7 @@ class Runs(NamedTuple):
         return runs._replace(end=runs.end + 1, last=new, rows=runs.rows + size)
 
     def _without_from(self, position: int) -> Runs:
-        """Return them without the positions from this one on."""
+        """Return the runs without the positions from this one on."""
         runs = self
         while runs.last is not None and runs.last.last >= position:
             last = runs.last
@@ -85,14 +85,14 @@ class Runs(NamedTuple):
         return runs
 
     def get(self, index: int) -> Run | None:
-        """Return the run with this index, from the oldest one, which has 0."""
+        """Return the run with this index; the oldest has 0."""
         at = self.start + index
         if at < self.end:
             return self.older[at]
         return self.last if at == self.end else None
 
     def without_oldest(self) -> Runs:
-        """Return them without the oldest run."""
+        """Return the runs without the oldest one."""
         oldest = self.get(0)
         if oldest is None or self.start == self.end:
             return make_runs()
@@ -123,7 +123,7 @@ def skip_ended(db: sqlite3.Connection, source: int, runs: Runs) -> tuple[Runs, i
 
 
 def count_left(db: sqlite3.Connection, source: int, runs: Runs, after: int) -> int:
-    """Return how many own rows there are behind a position; too many when some between are gone."""
+    """Return how many own rows are after a position; missing rows in the middle are not noticed."""
     left, index = runs.rows, 0
     while (run := runs.get(index)) is not None:
         first = max(run.first, after + 1)

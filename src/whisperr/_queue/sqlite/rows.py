@@ -1,8 +1,7 @@
-"""The tables of the SQLite store: what is in them, read with suspicion, and put right.
+"""Reads, writes and repairs the tables of the SQLite store, in a transaction of the caller.
 
-Other programs and hands may have changed any row. Sums that cannot be right are made anew from the
-rows; rows that are no events are moved to the table `rejected`. All functions run in a transaction
-of the caller.
+Other programs may have changed any row, so nothing that is read is trusted. Sums that cannot be
+right are computed again from the rows; rows that are no events are moved to the table `rejected`.
 """
 
 from __future__ import annotations
@@ -20,11 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
     from typing import Any
 
-# Made in this order. `source` of an event is the process that put it, `number` its count there.
-# `state` has one row: the sums over `event`, the lease, and what its holder has claimed (`taken_`).
-# `front_to`: the last position of a batch that was released, to be sent again as it was.
-# `source`: number and position behind the last row of a process, added by itself or, from its log,
-# by another one: what is before that is there, or was.
+# Created in this order.
+# - `event`: `source` is the process that put the event, `number` its number there.
+# - `state`: one row with the sums over `event`, the lease, and the rows that its holder has claimed
+#   (`taken_`). `front_to`: the last position of a released batch, to be sent again as it was.
+# - `source`: number and position after the last row of a process, added by itself or by another one
+#   from its log. All earlier events are or were in the file.
+# - `ending`: the outcomes of events, for the process that put them.
 TABLES = {
     b"event": """CREATE TABLE IF NOT EXISTS event (
         position INTEGER PRIMARY KEY, source INTEGER NOT NULL, number INTEGER NOT NULL,
@@ -42,7 +43,7 @@ TABLES = {
         source INTEGER NOT NULL, outcome TEXT NOT NULL, events INTEGER NOT NULL,
         at REAL NOT NULL, PRIMARY KEY (source, outcome)) WITHOUT ROWID""",
 }
-# Made when it is needed: a file that holds nothing odd does not have it.
+# Created when needed: most files never have a rejected row.
 _REJECTED = """CREATE TABLE IF NOT EXISTS rejected (
     id INTEGER PRIMARY KEY, data, reason TEXT NOT NULL, at REAL NOT NULL)"""
 _MOST_REJECTED = 1_000
@@ -54,7 +55,7 @@ _STATE = (
 )
 _LAST_POSITION = "SELECT max(position) FROM event"
 # Rows are added in groups of these sizes: one statement for many takes a quarter of the time, and
-# another thread that waits for the interpreter gets it once for each statement, not for each row.
+# the interpreter lock is released once per statement, not once per row.
 _INSERTS = {
     size: "INSERT INTO event VALUES "  # noqa: S608  # of our numbers only
     + ",".join(f"(?1 + {at}, ?2, ?3 + {at}, ?{at + 4})" for at in range(size))
@@ -63,7 +64,7 @@ _INSERTS = {
 _DELETE = "DELETE FROM event WHERE position >= ? AND position <= ?"
 _SOURCE = "SELECT number, position FROM source WHERE source = ?"
 _SET_SOURCE = "INSERT OR REPLACE INTO source VALUES (?, ?, ?, ?)"
-# What is longer than the bound is not read.
+# Data that is longer than the bound is not read.
 _OLDEST = (
     "SELECT position, source, number, CASE WHEN length(data) <= ? THEN data END FROM event "
     "WHERE position > ? AND position <= ? ORDER BY position LIMIT ?"
@@ -76,7 +77,8 @@ _REJECT = (
     "INSERT INTO rejected (data, reason, at) "
     "SELECT CASE WHEN length(data) <= ? THEN data END, ?, ? FROM event WHERE position = ?"
 )
-# Positions count from 1; those that were not given by us would leave no room behind them.
+# Positions count from 1. A row from here on was added by another program, and leaves no room after
+# it.
 LAST = 1 << 62
 _TRIMMED_AT_ONCE = 500
 _NO_EVENT = "no event of this package"
@@ -96,10 +98,10 @@ class State(NamedTuple):
     front_to: int
 
     def seconds_left(self, mine: int, now: float) -> float:
-        """Return for how long the process with token `mine` may not claim; 0 when it may.
+        """Return the seconds until the process with token `mine` may claim; 0 if it may now.
 
-        A lease that begins in the future was written before the clock was set back, and one that is
-        longer than any can be is damaged. They do not count, since their real length is unknown.
+        A lease that begins in the future was written before the clock was set back, and one longer
+        than the longest lease is damaged. Neither counts, because its real end is unknown.
         """
         if self.token is None or self.token == mine or not self.since <= now < self.until:
             return 0.0
@@ -107,7 +109,7 @@ class State(NamedTuple):
 
     @property
     def has_valid_lease(self) -> bool:
-        """Whether the values of the lease are of the kind that is written here."""
+        """Whether the lease has values that this package may have written."""
         return (
             (self.token is None or type(self.token) is int)
             and type(self.since) is type(self.until) is float
@@ -131,7 +133,7 @@ class State(NamedTuple):
         )
 
     def exceeds(self, max_events: int, max_bytes: int) -> bool:
-        """Return whether what no process has claimed exceeds one of the bounds."""
+        """Return whether the unclaimed rows exceed one of the bounds."""
         waiting, size = self.rows - self.taken_rows, self.bytes - self.taken_bytes
         return waiting > max_events or size > max_bytes
 
@@ -139,12 +141,12 @@ class State(NamedTuple):
 def fetch_all(
     db: sqlite3.Connection, query: str, values: Sequence[object] = ()
 ) -> list[tuple[Any, ...]]:
-    """Run a query and return all its rows: on PyPy an unfinished one allows no commit."""
+    """Run a query and return all rows: on PyPy an unfinished query prevents a commit."""
     return db.execute(query, values).fetchall()
 
 
 def read_state(db: sqlite3.Connection) -> State | None:
-    """Return the state; None when it is missing or cannot be right."""
+    """Return the state; None if it is missing or cannot be right."""
     found = db.execute(_STATE).fetchall()
     if not found:
         return None
@@ -153,7 +155,7 @@ def read_state(db: sqlite3.Connection) -> State | None:
 
 
 def repair_state(db: sqlite3.Connection, now: float) -> None:
-    """Make the state anew from the rows; the lease is kept if it can be right."""
+    """Compute the state again from the rows; keep the lease if it can be right."""
     reject(db, [position for (position,) in fetch_all(db, _ODD, (LAST,))], now)
     old = [State._make(row[:-1]) for row in fetch_all(db, _STATE)]
     if old and old[0].has_valid_lease:
@@ -171,16 +173,16 @@ def repair_state(db: sqlite3.Connection, now: float) -> None:
 def append(
     db: sqlite3.Connection, events: Sequence[bytes], source: int, number: int, now: float
 ) -> int:
-    """Add events behind all rows and everything that was released; return the first position.
+    """Add events after all rows, even after a released batch; return the first position.
 
-    The first of them has this number. The sums of the state are corrected.
+    The first event has this number. The sums of the state are updated.
     """
-    if not events:  # what is recorded of the source may be further
+    if not events:  # the number that is recorded for the source may be higher
         return 0
     state = read_state(db)
     ((last,),) = fetch_all(db, _LAST_POSITION)
     if state is None or (last or 0) >= LAST - len(events):
-        # No position of ours, which leaves no room behind it.
+        # Another program added a row at a position that leaves no room after it.
         repair_state(db, now)
         state = read_state(db)
         ((last,),) = fetch_all(db, _LAST_POSITION)
@@ -199,9 +201,9 @@ def append(
 
 
 def get_known(db: sqlite3.Connection, source: int, number: int, count: int) -> tuple[int, int]:
-    """Return how many of so many events from this number on were added before.
+    """Return how many of `count` events from this number on were added before.
 
-    Also the position that the first of them had.
+    Also return the position of the first of them.
     """
     found = fetch_all(db, _SOURCE, (source,))
     if not found or any(type(one) is not int for one in found[0]):
@@ -211,7 +213,7 @@ def get_known(db: sqlite3.Connection, source: int, number: int, count: int) -> t
 
 
 def delete(db: sqlite3.Connection, positions: Sequence[int]) -> None:
-    """Remove the rows with these positions, which are in order: all that follow at once."""
+    """Remove the rows with these ordered positions, with one statement for each run of them."""
     first = 0
     for at in range(1, len(positions) + 1):
         if at == len(positions) or positions[at] != positions[at - 1] + 1:
@@ -220,7 +222,7 @@ def delete(db: sqlite3.Connection, positions: Sequence[int]) -> None:
 
 
 def remove(db: sqlite3.Connection, entries: Sequence[Entry], *, claimed: bool) -> None:
-    """Remove events, which are in order, and correct the sums of the state."""
+    """Remove events, given in order, and update the sums of the state."""
     delete(db, [one.key[0] for one in entries])
     count, size = len(entries), get_size([one.data for one in entries])
     of_claim = (count, size) if claimed else (0, 0)
@@ -234,7 +236,7 @@ def remove(db: sqlite3.Connection, entries: Sequence[Entry], *, claimed: bool) -
 def add_outcome(
     db: sqlite3.Connection, outcome: str, entries: Sequence[Entry], me: int, now: float
 ) -> None:
-    """Leave the outcome of events for the other processes that put them."""
+    """Record the outcome of events for the other processes that put them."""
     others: dict[Any, int] = {}
     for entry in entries:
         if entry.source != me:
@@ -248,25 +250,25 @@ def add_outcome(
 
 
 def forget(db: sqlite3.Connection, before: float) -> None:
-    """Remove what was left for processes, or recorded of them, before this time."""
+    """Remove outcomes and sources that were recorded before this time."""
     db.execute("DELETE FROM ending WHERE at < ?", (before,))
     db.execute("DELETE FROM source WHERE at < ?", (before,))
 
 
 def end_lease(db: sqlite3.Connection) -> None:
-    """Let any process claim."""
+    """End the lease, so that any process may claim."""
     db.execute("UPDATE state SET token = NULL, taken_to = 0, taken_rows = 0, taken_bytes = 0")
 
 
 def can_be_right(db: sqlite3.Connection, state: State) -> bool:
-    """Return whether there can be so many rows: there are as many positions."""
+    """Return whether the state's number of rows can be right, given the range of positions."""
     query = "SELECT (SELECT min(position) FROM event), (SELECT max(position) FROM event)"
     ((first, last),) = fetch_all(db, query)
     return first is not None and state.rows <= last - first + 1
 
 
 def count(db: sqlite3.Connection, after: int, to: int) -> tuple[int, int]:
-    """Return how many events there are between two positions, and what they take in bytes."""
+    """Return how many events are between two positions, and their size in bytes."""
     query = (
         "SELECT count(*), coalesce(sum(length(data)), 0) FROM event "
         "WHERE position > ? AND position <= ?"
@@ -276,9 +278,10 @@ def count(db: sqlite3.Connection, after: int, to: int) -> tuple[int, int]:
 
 
 class Oldest:
-    """Reads the oldest events, one after the other, and notes which rows are none.
+    """Reads the oldest events, one after the other.
 
-    `rejected`: their positions. `rows`: how many were read; `ended`: there were no more.
+    - `rejected`: the positions of rows that are no events.
+    - `rows`: how many rows were read. `ended`: whether there were no more.
     """
 
     def __init__(self, me: int, longest: int) -> None:
@@ -291,7 +294,7 @@ class Oldest:
     def select(
         self, db: sqlite3.Connection, to: int, max_events: int, now: float
     ) -> tuple[list[Entry], list[Entry]]:
-        """Return the batch that the events up to a position begin with, and the too old ones."""
+        """Return the next batch up to a position, and the events that are too old to send."""
         with closing(self.read(db, 0, to, max_events)) as entries:
             return select_batch(entries, max_events, now)
 
@@ -314,7 +317,7 @@ class Oldest:
     def select_excess(
         self, db: sqlite3.Connection, state: State, max_events: int, max_bytes: int
     ) -> list[Entry]:
-        """Return the oldest unclaimed events without which the bounds hold; not all if many."""
+        """Return the oldest unclaimed events that exceed the bounds; only the first if many."""
         excess: list[Entry] = []
         with closing(self.read(db, state.taken_to, LAST, _TRIMMED_AT_ONCE)) as entries:
             for entry in entries:
@@ -325,9 +328,9 @@ class Oldest:
         return excess
 
     def _is_event(self, source: object, data: object) -> bool:
-        """Return whether a row can be sent: anything else would spoil the batch that it is in.
+        """Return whether a row is an event; any other row would make the server refuse its batch.
 
-        What this process put is not decoded. If it was changed in the file, the server refuses it.
+        Own events are not decoded. If one was changed in the file, the server refuses it.
         """
         if type(data) is not bytes:
             return False
@@ -341,7 +344,7 @@ class Oldest:
 
 
 def reject(db: sqlite3.Connection, positions: Sequence[int], now: float) -> None:
-    """Move rows that are no events to the table `rejected`, which keeps the newest of them."""
+    """Move rows that are no events to the table `rejected`, which keeps the newest ones."""
     if not positions:
         return
     db.execute(_REJECTED)
@@ -353,7 +356,7 @@ def reject(db: sqlite3.Connection, positions: Sequence[int], now: float) -> None
 
 
 def find(db: sqlite3.Connection, entries: Sequence[Entry]) -> list[Entry]:
-    """Return those of these entries, which are in the order of their positions, that are there."""
+    """Return those of these entries that exist; both are ordered by position."""
     if not entries:
         return []
     query = "SELECT position, number, source FROM event WHERE position BETWEEN ? AND ?"
@@ -362,7 +365,7 @@ def find(db: sqlite3.Connection, entries: Sequence[Entry]) -> list[Entry]:
 
 
 def read_endings(db: sqlite3.Connection, source: int) -> dict[str, int]:
-    """Return how many events of a process other processes settled, by outcome."""
+    """Return by outcome how many events of a process other processes settled."""
     endings: dict[str, int] = {}
     query = "SELECT outcome, events FROM ending WHERE source = ?"
     for outcome, events in fetch_all(db, query, (source,)):

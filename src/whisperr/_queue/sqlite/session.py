@@ -1,8 +1,8 @@
-"""What one process knows of the file of the SQLite store, and its transactions on it.
+"""One process's transactions on the SQLite file, and its view of the file.
 
-Invariant: what is known (`View`) changes with the commit, in one step: an exception of a signal
-handler finds either what was known before a transaction or what is known after it. No transaction
-stays open, and every failure is a StoreError to the caller.
+Invariant: the `View` is replaced in one step with the commit, so that a signal handler that raises
+leaves either the view before a transaction or the one after it. No transaction stays open, and
+every failure is a StoreError to the caller.
 """
 
 from __future__ import annotations
@@ -32,17 +32,17 @@ if TYPE_CHECKING:
 
 
 def make_id() -> int:
-    """Return a number that no other process has, as SQLite can keep it."""
+    """Return a random number that identifies a process, within SQLite's range of integers."""
     return int.from_bytes(os.urandom(8), "big") >> 1
 
 
 class View:
-    """What one process knows of the file.
+    """One process's view of the file.
 
-    - `own`: how many own events are in the file, and `runs` where; `claimed`: the batch that is
-      claimed here.
-    - `outcomes`: what became of own events, which `poll` has not returned yet.
-    - `kept`: what became of events that were lost last, as `Store.kept` has it.
+    - `own`: how many own events are in the file. `runs`: their positions.
+    - `claimed`: the batch that this process has claimed.
+    - `outcomes`: outcomes of own events that `poll` has not returned yet.
+    - `kept`: see `Store.kept`.
     """
 
     def __init__(self) -> None:
@@ -57,18 +57,18 @@ class View:
         self.kept: str | None = None
 
     def copy(self) -> View:
-        """Return a copy for one transaction; what is in it is replaced, never changed."""
+        """Return a shallow copy for one transaction, which replaces values and changes none."""
         new = View.__new__(View)
         new.__dict__.update(self.__dict__)
         return new
 
 
 class _DamagedError(Exception):
-    """The state cannot be right, and must be repaired in a transaction that writes."""
+    """Raised when the state cannot be right and must be repaired in a writing transaction."""
 
 
 class Session:
-    """Runs transactions, each with the connection that the path leads to at that time."""
+    """Runs transactions, each on the file that the path leads to at that time."""
 
     def __init__(self, path: str, synchronous: str, token: int, now: Callable[[], float]) -> None:
         self.view = View()
@@ -79,7 +79,7 @@ class Session:
         self._file: file.OpenFile | None = None
 
     def read(self, act: Callable[[sqlite3.Connection, View], T]) -> T:
-        """Call `act` without a transaction, with the view as it is."""
+        """Call `act` without a transaction, with the current view."""
 
         def read() -> T:
             db = self._connect()
@@ -92,13 +92,13 @@ class Session:
         return self._use(read)
 
     def write(self, act: Callable[[sqlite3.Connection, View], T]) -> T:
-        """Call `act` in a transaction, with a copy of the view that counts when it is committed."""
+        """Call `act` in a transaction, with a copy of the view that replaces it on commit."""
 
         def write() -> T:
             db = self._connect()
             try:
                 return self._write_now(db, act)
-            except sqlite3.IntegrityError:  # a position that leaves no room behind it
+            except sqlite3.IntegrityError:  # a row's position leaves no room after it
                 self._write_now(db, lambda db, _: repair_state(db, self._now()))
             except sqlite3.OperationalError as error:
                 if not file.is_full(error):
@@ -109,7 +109,7 @@ class Session:
         return self._use(write)
 
     def see(self, db: sqlite3.Connection, view: View) -> State:
-        """Return the state; keep how much waits: all rows but those that are claimed here."""
+        """Return the state; update `waiting`, which excludes the rows that are claimed here."""
         state = read_state(db)
         if state is None:
             if not db.in_transaction:
@@ -130,10 +130,10 @@ class Session:
             current.close()
 
     def _write_now(self, db: sqlite3.Connection, act: Callable[[sqlite3.Connection, View], T]) -> T:
-        """Call `act` in a transaction of its own; what is known changes with the commit.
+        """Call `act` in a transaction, and replace the view with the commit.
 
-        A call of SQLite that a signal handler interrupts has been completed: only between two
-        calls exceptions are raised.
+        A signal handler raises between two calls of SQLite, never within one. So after an
+        interrupted COMMIT, no open transaction means that it was committed.
         """
         view = self.view.copy()
         committing = False
@@ -163,7 +163,7 @@ class Session:
         return self._file.db
 
     def _use(self, act: Callable[[], T]) -> T:
-        """Call `act`; raise what goes wrong as StoreError, for people. Set a corrupt file aside."""
+        """Call `act`; raise every failure as StoreError, and set a corrupt file aside."""
         try:
             return act()
         except sqlite3.Error as error:
@@ -171,7 +171,7 @@ class Session:
             if file.is_corrupt(error):
                 aside = file.set_aside(self._path, self._file)
                 self.close()
-            elif "no such table" in str(error):  # the next use makes it again
+            elif "no such table" in str(error):  # the next use creates it again
                 self.close()
             kind = StoreFullError if file.is_full(error) else StoreError
             raise kind(f"{self._path}: {error}{aside}") from error

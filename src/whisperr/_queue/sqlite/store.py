@@ -1,11 +1,11 @@
 """The SQLite store: a file that the processes of one machine share.
 
-Invariant: a row is an event, in the order of `position`. The process whose token is in `state`
-delivers; a batch is acknowledged in the same transaction that checks the token. The outcome of an
-event of another process is left for that process in `ending`. Every write is one short transaction.
+Invariant: a row is an event; rows are ordered by `position`. The process whose token is in `state`
+delivers, and the transaction that acknowledges a batch checks the token. The outcome of another
+process's event is recorded for it in `ending`. Every write is one short transaction.
 
 Threads: one at a time; `LeasedQueue` ensures that. Processes: each opens its own connection, and
-none may be open in a process that is made by a fork.
+none may be open during a fork.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from whisperr._queue.store import (
     LOST_IN_STORE,
     Entry,
     StoreFullError,
+    get_claim_wait,
     get_lease_end,
-    get_rest,
     to_events,
 )
 from whisperr.errors import NotNow, StoreError
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     from .rows import State
     from .session import View
 
-# What is kept for a process that never asks for it is forgotten after a week (seconds).
+# Seconds after which outcomes and sources of processes are deleted: a week.
 _FORGET_AFTER = 7 * 86_400.0
-# No event is larger: a process may be allowed more than this one, but never so much more.
+# A larger row is no event, even if other processes have a larger `max_queue_bytes` than this one.
 _LONGEST_EVENT = 64 << 20
-# So few rows are counted before events are dropped for their sums.
+# Up to this many rows, the sums are verified by counting before events are dropped.
 _QUICKLY_COUNTED = 1_000
-# Seconds between two looks for what is to be forgotten.
+# Seconds between two such deletions.
 _FORGET_EVERY = 3_600.0
 
 
@@ -65,9 +65,9 @@ class SQLiteStore:
         source: int | None = None,
         dead_letters: bool = False,
     ) -> None:
-        """`source`: that of own events, when they come from a log; else a random one.
+        """`source`: identifies own events; that of the log, or else a random one.
 
-        `dead_letters`: whether to keep what is lost.
+        `dead_letters`: whether to keep lost events.
         """
         self._path = path
         self._lease = lease
@@ -75,7 +75,7 @@ class SQLiteStore:
         self._max_bytes = max_bytes
         self._now = wall_clock
         self._expiry_clock = ExpiryClock(wall_clock, monotonic)
-        # The source of own events, and the token of the lease: this store, in this process.
+        # The source of own events, and the token of this process's lease.
         self._me = make_id() if source is None else source
         self._token = make_id()
         self._session = Session(path, synchronous, self._token, wall_clock)
@@ -84,19 +84,19 @@ class SQLiteStore:
         )
         self._misses = 0
         self._in_doubt = False
-        self._counted = False  # whether few rows were compared with their sums since the last poll
+        self._counted = False  # whether the sums were verified by counting since the last poll
         self._forget_at = 0.0
 
     # -- the methods of a store
 
     @property
     def waiting(self) -> int:
-        """How many events it held when last used, without those claimed here."""
+        """How many events the file held when last used, not counting those claimed here."""
         return self._session.view.waiting
 
     @property
     def waiting_bytes(self) -> int:
-        """The memory that they would take, in bytes."""
+        """The memory that `waiting` events would take, in bytes."""
         return self._session.view.waiting_bytes
 
     @property
@@ -106,7 +106,7 @@ class SQLiteStore:
 
     @property
     def kept(self) -> str | None:
-        """What became of the events that the latest `claim` or `ack` lost."""
+        """What a report says about the events that the latest `claim` or `ack` lost."""
         return self._session.view.kept
 
     def take_rejected(self) -> int:
@@ -115,11 +115,11 @@ class SQLiteStore:
         return rejected
 
     def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:
-        """Add own events; return the events dropped for them, oldest first."""
+        """Add own events; return events dropped to make room, oldest first."""
 
         def act(db: sqlite3.Connection, view: View) -> list[bytes]:
             known = 0
-            if in_doubt:  # the last attempt may have succeeded all the same
+            if in_doubt:  # the last attempt may have been committed
                 known, position = rows.get_known(db, self._me, number, len(events))
                 view.runs = view.runs.add(position, known, number)
             position = self._add(db, events[known:], self._me, number + known)
@@ -134,10 +134,10 @@ class SQLiteStore:
         return dropped
 
     def adopt(self, events: Sequence[bytes], source: int, number: int) -> Sequence[bytes]:
-        """Add events of a process that has ended, each once; return the events dropped for them.
+        """Add events of a process that has ended; return events dropped to make room.
 
-        They have its source, and the numbers from this one on. Those that were added before, by
-        that process or from its log, are not added again, also when they are gone by now.
+        They have its source, and the numbers from this one on. An event that was added before, by
+        that process or from its log, is not added again, even if it has ended since.
         """
 
         def act(db: sqlite3.Connection, view: View) -> list[bytes]:
@@ -150,7 +150,7 @@ class SQLiteStore:
     def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
         """Take the lease; return the next batch, and the events that were too old to send.
 
-        Raises NotNow while another process holds the lease.
+        Raise NotNow while another process holds the lease.
         """
         self._session.read(self._check_turn)
         if not self.waiting:
@@ -162,7 +162,7 @@ class SQLiteStore:
         return events[len(expired) :], events[: len(expired)]
 
     def extend(self, seconds: float) -> bool:
-        """Make the lease outlast so many seconds; False when another process has taken it."""
+        """Make the lease last at least `seconds` more; return False if another process has it."""
         state = self._session.read(self._session.see)
         if state.token != self._token or not self._session.view.claimed:
             self.forget()
@@ -209,14 +209,14 @@ class SQLiteStore:
         return self._dead_letters.write(act)
 
     def forget(self) -> None:
-        """Count the claimed batch as waiting again, whatever the file says."""
+        """Count the claimed batch as waiting again, without reading the file."""
         view, claimed = self._session.view, self._session.view.claimed
         view.claimed = []
         view.waiting += len(claimed)
         view.waiting_bytes += sum(one.size for one in claimed)
 
     def release(self) -> Sequence[bytes]:
-        """Give up the claim and the lease; return the events dropped for it."""
+        """Give up the claim and the lease; return events dropped to make room."""
 
         def act(db: sqlite3.Connection, view: View) -> list[bytes]:
             last = view.claimed[-1].key[0] if view.claimed else 0
@@ -234,13 +234,13 @@ class SQLiteStore:
         return first is None or first >= number
 
     def poll(self) -> Mapping[str, int]:
-        """Learn what waits; return what became of own events elsewhere: how many, by outcome."""
+        """Update `waiting`; return by outcome how many own events ended elsewhere, each once."""
         self._counted = False
         self._dead_letters.prune()
 
         def read(db: sqlite3.Connection, view: View) -> bool:
             if self._session.see(db, view).token != self._token and view.claimed:
-                return False  # the claim is lost, or the state is damaged: `ack` finds out
+                return False  # the claim is lost or the state damaged, which `ack` handles
             endings = sum(rows.read_endings(db, self._me).values())
             left = view.own - count_from(self._me, view.claimed) - endings
             return endings > 0 or (left > 0 and self._count_waiting_own(db, view) < left)
@@ -256,25 +256,25 @@ class SQLiteStore:
         """Close the connection; the next use opens another one."""
         self._session.close()
 
-    # -- what became of own events
+    # -- the outcomes of own events
 
     def _find_first(self, db: sqlite3.Connection, view: View) -> int | None:
-        """Return the number of the first own event that is in the file."""
+        """Return the number of the first own event in the file; None if there is none."""
         view.runs, number = skip_ended(db, self._me, view.runs)
         return number
 
     def _count_waiting_own(self, db: sqlite3.Connection, view: View) -> int:
-        """Return how many own events are behind the claimed ones, as far as the first one tells."""
+        """Return how many own events are after the claimed ones (see `count_left`)."""
         self._find_first(db, view)
         last = view.claimed[-1].key[0] if view.claimed else 0
         return count_left(db, self._me, view.runs, last)
 
     def _learn(self, db: sqlite3.Connection, view: View) -> None:
-        """Take over what other processes settled, and what is gone without that."""
+        """Count own events that other processes settled, and those that disappeared."""
         left = max(view.own - count_from(self._me, view.claimed), 0)
         outcomes = dict(view.outcomes)
         for outcome, events in rows.read_endings(db, self._me).items():
-            believed = min(events, left)  # a damaged count must not end what is still here
+            believed = min(events, left)  # a damaged count must not end events in the file
             outcomes[outcome] = outcomes.get(outcome, 0) + believed
             left -= believed
             view.own -= believed
@@ -290,9 +290,9 @@ class SQLiteStore:
     def _is_free(
         self, db: sqlite3.Connection, entries: Sequence[Entry], there: Sequence[Entry]
     ) -> bool:
-        """Return whether no other process has delivered what was claimed here.
+        """Return whether no other process has delivered the events that are claimed here.
 
-        The state was removed or made anew: the claim is not in there any more.
+        Needed if the state was removed or repaired, so that it does not have the claim any more.
         """
         gone = count_from(self._me, entries) - count_from(self._me, there)
         endings = sum(rows.read_endings(db, self._me).values())
@@ -307,13 +307,13 @@ class SQLiteStore:
         left = state.seconds_left(self._token, self._now())
         if left and view.waiting:
             self._misses += 1
-            raise NotNow(get_rest(self._misses - 1, left))
+            raise NotNow(get_claim_wait(self._misses - 1, left))
         return state
 
     def _claim(self, db: sqlite3.Connection, view: View, max_events: int) -> list[Entry]:
-        """Take the lease and the oldest events; a released batch is claimed alone, as it was.
+        """Take the lease and the oldest events; claim a released batch by itself, unchanged.
 
-        Return the events that are too old; they are removed.
+        Remove the events that are too old, and return them.
         """
         state = self._check_turn(db, view)
         front_to, now = state.front_to, self._now()
@@ -343,7 +343,7 @@ class SQLiteStore:
     def _add(
         self, db: sqlite3.Connection, events: Sequence[bytes], source: int, number: int
     ) -> int:
-        """Add events; return the position of the first."""
+        """Add events; return the position of the first one."""
         if not file.has_room(self._path, db):
             raise StoreFullError(f"{self._path}: hardly any room is left on its volume")
         return rows.append(db, events, source, number, self._now())
@@ -352,19 +352,19 @@ class SQLiteStore:
         return state.exceeds(self._max_events, self._max_bytes)
 
     def _trim(self, db: sqlite3.Connection, view: View) -> list[bytes]:
-        """Remove the oldest events that no process has claimed until the bounds hold."""
+        """Remove the oldest unclaimed events until the bounds hold; return them."""
         state = self._session.see(db, view)
         if not self._is_over(state):
             return []
         dropped: list[Entry] = []
         quick, self._counted = state.rows <= _QUICKLY_COUNTED and not self._counted, True
         if quick or not rows.can_be_right(db, state):
-            rows.repair_state(db, self._now())  # before good events are dropped for a wrong sum
+            rows.repair_state(db, self._now())  # a wrong sum must not drop events
             state = self._session.see(db, view)
         while self._is_over(state):
             oldest = rows.Oldest(self._me, max(self._max_bytes, _LONGEST_EVENT))
             over = oldest.select_excess(db, state, self._max_events, self._max_bytes)
-            if oldest.rejected:  # they make room, too
+            if oldest.rejected:  # removing them makes room too
                 self._reject(db, view, oldest.rejected)
             elif over:
                 self._remove(db, over, "queue_full", claimed=False)
@@ -378,7 +378,7 @@ class SQLiteStore:
         return events
 
     def _reject(self, db: sqlite3.Connection, view: View, positions: Sequence[int]) -> None:
-        """Set rows aside that are no events, and correct the sums."""
+        """Set aside rows that are no events, and correct the sums."""
         rows.reject(db, positions, self._now())
         view.rejected += len(positions)
         rows.repair_state(db, self._now())
@@ -386,7 +386,7 @@ class SQLiteStore:
     def _remove(
         self, db: sqlite3.Connection, entries: Sequence[Entry], outcome: str, *, claimed: bool
     ) -> None:
-        """Remove events; leave their outcome for the other processes that put them."""
+        """Remove events; record their outcome for the other processes that put them."""
         if not entries:
             return
         rows.remove(db, entries, claimed=claimed)

@@ -1,4 +1,4 @@
-"""What a relay may do with the tables of an outbox, whatever reads and writes them."""
+"""The `Claims` protocol: what a relay does with an outbox's tables, for any database library."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from whisperr.errors import Loss
 
     class Claims(Protocol):
-        """What one relay may do with the tables of one database.
+        """What one relay does with the tables of one database.
 
-        Every method is one short transaction; none is open when it returns. The clock of leases is
-        that of the database. A row is changed only where the token of the claim still stands.
+        Every method is one short transaction, which has ended when it returns. Leases run by the
+        database's clock. A row is changed only if it still has the token of the claim.
         """
 
         @property
         def errors(self) -> tuple[type[Exception], ...]:
-            """What a method raises when the database cannot be used."""
+            """The exceptions of methods when the database cannot be used."""
             ...
 
         @property
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
         @property
         def largest_bytes(self) -> int:
-            """A larger row is claimed without its data."""
+            """A row with more bytes is claimed without its data."""
             ...
 
         @property
@@ -40,19 +40,19 @@ if TYPE_CHECKING:
         def claim(
             self, count: int, lease: float, last: int | None = None
         ) -> tuple[str, Sequence[Row]]:
-            """Claim at most `count` free rows, the oldest, for `lease` seconds.
+            """Claim the oldest free rows, at most `count`, for `lease` seconds.
 
-            With `last` only rows with a higher id. Return the token of the claim and the rows in
-            the order of their ids.
+            With `last`, only rows with a higher id. Return the token of the claim, and the rows
+            ordered by id.
             """
             ...
 
         def extend(self, token: str, rows: Sequence[Row], seconds: float) -> bool:
-            """Make the lease end so long from now; False when not all rows are held any more."""
+            """Make the lease end `seconds` from now; return False if not all rows are held."""
             ...
 
         def release(self, token: str, rows: Sequence[Row]) -> None:
-            """Give rows back, so that any relay may claim them at once."""
+            """Release rows, so that any relay may claim them at once."""
             ...
 
         def delete(self, token: str, rows: Sequence[Row]) -> int:
@@ -64,22 +64,22 @@ if TYPE_CHECKING:
             ...
 
         def add(self, events: Sequence[bytes]) -> None:
-            """Add rows that wait, in one transaction."""
+            """Add events as waiting rows, in one transaction."""
             ...
 
         def close(self) -> None:
-            """Close the connection of this thread; the next use opens another one."""
+            """Close this thread's connection; the next use opens a new one."""
             ...
 
 
-# A larger row is not even read. It is eight times the largest batch: an event of that size can only
-# be answered with 413, and some hundred of them would fill the memory of a relay.
+# The data of a larger row is not read. This is eight times the largest batch: the server would
+# answer such an event with 413, and a hundred of them could exhaust a relay's memory.
 LARGEST_ROW_BYTES = 4 * 1024 * 1024
-LONGEST_MESSAGE = 2_000  # characters of what the server says, in a dead letter
+LONGEST_MESSAGE = 2_000  # characters of the server's message in a dead letter
 
 
 class Row(NamedTuple):
-    """One claimed row; a large one without its data."""
+    """One claimed row; without its data if `is_large`."""
 
     id: int
     data: bytes
@@ -87,7 +87,7 @@ class Row(NamedTuple):
 
 
 class Tools(NamedTuple):
-    """The commands that reports name: one that shows the tables, and one that finds out more."""
+    """The commands that reports name: `outbox` shows the tables, and `check` diagnoses."""
 
     outbox: str
     check: str

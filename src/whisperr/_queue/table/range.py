@@ -1,14 +1,14 @@
-"""Decides from which id on a relay looks for free rows: behind its last claim, or from the first.
+"""Decides at which id a relay starts to scan for free rows: after its last claim, or at the first.
 
-A scan from the first id walks over everything that was delivered before, until the database has
-removed it: while a long transaction is open nothing is removed, and every scan is slower than the
-one before. So a relay continues behind the last row that it has claimed. Rows with lower ids may
-become free behind its back: of transactions that commit late, given back by other relays, with a
-lease that has run out. Only a full scan finds these.
+A scan from the first id visits all dead rows of delivered events until the database has removed
+them. While a long transaction is open it removes none, and every scan is slower than the one
+before. So a relay continues after the last row that it claimed. But rows with lower ids can become
+free later: when a transaction commits late, another relay releases rows, or a lease expires. Only a
+full scan finds these.
 
-Invariant: nothing counts as empty before a full scan has found fewer rows than it asked for. While
-every scan finds as many as it asked for, a full scan is made once a second. Full scans that are
-slow take a tenth of the time at most.
+Invariant: the table counts as empty only after a full scan that found fewer rows than it asked for.
+While every scan finds as many as it asked for, a full scan is made once a second. Slow full scans
+take at most a tenth of the time.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
     from typing import Protocol, TypeVar
 
     class HasId(Protocol):
-        """What a claimed row must have."""
+        """What `ClaimRange` needs of a claimed row."""
 
         @property
         def id(self) -> int: ...
 
     ClaimedRow = TypeVar("ClaimedRow", bound=HasId)
 
-# Seconds between two full scans while rows are found without them: so long, at most, do rows wait
-# whose transaction has committed late, if full scans are quick.
+# Seconds between two full scans while other scans find rows. If full scans are quick, rows of a
+# transaction that commits late wait no longer than this.
 FULL_SCAN_INTERVAL = 1.0
-# A quicker full scan may follow another one at once (seconds). A slower one is followed by a pause
-# of so many times its own duration, so that nine tenths of the time are left for deliveries.
+# A full scan quicker than this (seconds) may be followed by another one at once. After a slower
+# one, pause for this many times its duration, which leaves nine tenths of the time for deliveries.
 _QUICK = 0.1
 _PAUSE = 9.0
 
@@ -42,22 +42,22 @@ class ClaimRange:
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._last: int | None = None  # the last claimed id; None: the next scan is a full one
-        self._found_all = False  # the latest scan found as many rows as it asked for
-        self._due_at = 0.0  # from then on a full scan is made, while all scans find enough,
-        self._allowed_at = 0.0  # and from then on as soon as one does not
-        self.is_exhausted: bool = False  # the latest scan was a full one, and left no free row
+        self._found_all = False  # whether the latest scan found as many rows as it asked for
+        self._due_at = 0.0  # the time of the next full scan, even while all scans find enough
+        self._allowed_at = 0.0  # the earliest time of the next full scan, if one does not
+        self.is_exhausted: bool = False  # whether the latest scan was full and left no free row
 
     def reset(self) -> None:
-        """Make a full scan next: rows were given back, or it is unknown what is in the table."""
+        """Make a full scan next: rows were released, or the table may have changed otherwise."""
         self._last = None
 
     def scan(
         self, claim: Callable[[int | None], Sequence[ClaimedRow]], count: int
     ) -> Sequence[ClaimedRow]:
-        """Return what `claim` finds, which gets an id and claims `count` free rows above it.
+        """Return the rows of `claim`, which claims `count` free rows above an id, ordered by id.
 
-        It gets None for a full scan, and is called a second time when there is nothing above the
-        last id. Its rows are in the order of their ids.
+        It gets None for a full scan, and is called again if there are no free rows above the last
+        id.
         """
         last = self._last
         if last is not None and not self._is_due():
@@ -78,7 +78,7 @@ class ClaimRange:
 
     @property
     def may_find_more(self) -> bool:
-        """Whether to scan again at once: there may be free rows, also if the latest found few."""
+        """Whether to scan again at once, because there may be more free rows."""
         return self._found_all or (not self.is_exhausted and self._is_allowed())
 
     def _is_due(self) -> bool:

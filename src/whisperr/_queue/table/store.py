@@ -1,11 +1,11 @@
 """The table of an outbox as the store of a leased queue, from which a relay delivers.
 
-Several rows are claimed at once and handed out in batches. What is delivered is deleted, what is
-refused becomes a dead letter. Invariant: every row is in the table until it is delivered or a dead
-letter, and free again at the latest when its lease runs out.
+The relay claims many rows at once and hands them out in batches. It deletes delivered rows, and
+turns refused ones into dead letters. Invariant: a row stays in the table until it is delivered or a
+dead letter, and is free again at the latest when its lease expires.
 
 Threads: one at a time; `LeasedQueue` ensures that. Any thread may call `stop` and read the counts.
-What two relays do to one row is decided in the table, by the token.
+If two relays compete for a row, the token in the table decides.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ if TYPE_CHECKING:
     T = TypeVar("T")
 
 _INVALID = "the row is not an event of this package"
-_LONGEST_PROBLEM = 300  # characters of what a database says
+_LONGEST_PROBLEM = 300  # characters of a database's error message
 
 
 class TableStore:
     """Claims up to `batch` rows at once, for `lease` seconds.
 
-    - `rounds`: how often no free row was left, and all claimed ones were settled.
-    - `failures`: how often in a row the table could not be used.
-    - `delivered`, `dead_letters`: rows, the latter by reason.
+    - `rounds`: how often no free row was left and all claimed ones were settled.
+    - `failures`: how many times in a row the table could not be used.
+    - `delivered`: how many rows were delivered. `dead_letters`: the counts by reason.
     """
 
     def __init__(
@@ -61,17 +61,17 @@ class TableStore:
         self._lease = lease
         self._clock = clock
         self._token = ""
-        self._until = 0.0  # the lease lasts at least until then, by our clock
-        self._group: deque[Row] = deque()  # claimed in the table and not handed out yet
+        self._until = 0.0  # the lease lasts at least until then, by this process's clock
+        self._group: deque[Row] = deque()  # claimed in the table, but not handed out yet
         self._claimed: list[Row] = []  # handed out
-        # What became of rows, until the table knows: without a loss, they were delivered.
+        # Results to write to the table: token, rows, and their loss; None: delivered.
         self._results: deque[tuple[str, Sequence[Row], Loss | None]] = deque()
         self._more = True  # there may be free rows in the table
-        self._failure: StoreError | None = None  # that was passed over, until the next claim
+        self._failure: StoreError | None = None  # the next claim raises it
         self._expiry_clock = ExpiryClock()
         self._range = ClaimRange(clock)
         self.appended_to: int = 0
-        self.kept: str | None = None  # what is kept is counted, and reported by the relay
+        self.kept: str | None = None  # the relay counts and reports dead letters itself
         self.stopping: bool = False
         self.rounds: int = 0
         self.failures: int = 0
@@ -84,17 +84,17 @@ class TableStore:
         return self._claims.tools
 
     def stop(self) -> None:
-        """Claim nothing more, and give back what is not under way. Also from a signal handler."""
+        """Claim no more rows, and release those not being sent. A signal handler may call this."""
         self.stopping = True
 
     # -- the methods of a store
 
     @property
     def waiting(self) -> int:
-        """How many rows wait, as far as is known.
+        """How many rows wait, as far as this relay knows.
 
-        A whole batch where there may be free rows, so that the table is asked. Not during a
-        request: a report of it counts what waits.
+        If there may be free rows, it includes a full batch, so that `claim` is called. Not during a
+        request, whose report counts the waiting rows.
         """
         if self.stopping:
             return 0
@@ -107,11 +107,11 @@ class TableStore:
 
     @property
     def waiting_bytes(self) -> int:
-        """The memory of the claimed rows that were not handed out yet, in bytes."""
+        """The size of the claimed rows that were not handed out yet, in bytes."""
         return get_size([row.data for row in self._group])
 
     def append(self, events: Sequence[bytes], number: int) -> Sequence[bytes]:
-        """Add rows at the end. A relay tracks nothing itself; a part plugged into it may."""
+        """Add rows. A relay tracks no events itself, but code that runs in it may."""
         try:
             self._claims.add(events)
         except self._claims.errors as error:
@@ -125,9 +125,9 @@ class TableStore:
         return 0
 
     def claim(self, max_events: int) -> tuple[Sequence[bytes], Sequence[bytes]]:
-        """Return the next batch of the claimed rows, and those that are too old to send.
+        """Return the next batch of the claimed rows, and the rows that are too old to send.
 
-        Claims more rows when none are left. What is too old becomes dead letters.
+        If no rows are left, claim more. Rows that are too old become dead letters.
         """
         if self.stopping:
             self.release()
@@ -148,7 +148,7 @@ class TableStore:
         return [Foreign(row.data) for row in self._claimed], [Foreign(row.data) for row in expired]
 
     def extend(self, seconds: float) -> bool:
-        """Make the lease outlast a request or a wait; False when another relay has a row."""
+        """Make the lease outlast a request or a wait; return False if another relay has a row."""
         if self.stopping:
             self.release()
         if not self._claimed:
@@ -159,7 +159,7 @@ class TableStore:
             return True
         until, rows = get_lease_end(now, seconds, self._lease), [*self._claimed, *self._group]
         extended = self._try(lambda: self._claims.extend(self._token, rows, until - now), None)
-        if extended is None:  # the lease lasts for a while, also if the table cannot be asked
+        if extended is None:  # the table cannot be used, but the lease may still last
             extended = now < self._until
         else:
             self._until = until if extended else 0.0
@@ -168,15 +168,15 @@ class TableStore:
         return extended
 
     def ack(self, count: int, loss: Loss | None) -> int:
-        """Delete what was delivered, dead-letter what was refused; return how many rows were held.
+        """Delete delivered rows and dead-letter refused ones; return how many were still held.
 
-        When the table cannot be used now, that is made up for before the next claim.
+        If the table cannot be used now, this is done before the next claim.
         """
         part, self._claimed = self._claimed[:count], self._claimed[count:]
         if not part:
             return 0
         lost = 0 if loss is None else loss.count
-        if loss is not None and lost < len(part):  # the refused ones are unknown: keep all of them
+        if loss is not None and lost < len(part):  # which ones is unknown, so keep all
             message = (
                 f"the server refused {lost} of {len(part)} and did not say which; "
                 "to requeue them all is harmless, since the ids are the same"
@@ -185,17 +185,17 @@ class TableStore:
         self._keep_result(part, loss)
         owned = self._try(self._write_results, len(part))
         if owned < len(part):
-            self._until = 0.0  # another relay has claimed rows: ask the table before more is sent
+            self._until = 0.0  # another relay has claimed rows: extend before sending more
         self.delivered += max(owned - lost, 0)
         self._count_round()
         return owned
 
     def release(self) -> Sequence[bytes]:
-        """Give all claimed rows back, so that any relay may claim them at once."""
+        """Release all claimed rows, so that any relay may claim them at once."""
         rows, self._claimed, self._group = [*self._claimed, *self._group], [], deque()
         self._more = True
-        self._range.reset()  # what is given back is claimed first, before what came after it
-        if rows:  # if the table cannot be used now, the end of the lease frees them
+        self._range.reset()  # so that released rows are claimed before newer ones
+        if rows:  # if the table cannot be used now, they are free when the lease expires
             self._try(lambda: self._claims.release(self._token, rows), None)
         return ()
 
@@ -205,16 +205,16 @@ class TableStore:
         self._claimed = []
 
     def settled(self, number: int) -> bool:  # noqa: ARG002  # of the protocol
-        """Return True: a relay has no events of its own to wait for."""
+        """Return True: a relay has no own events to wait for."""
         return True
 
     def poll(self) -> None:
-        """Assume that there are free rows again; `claim` looks."""
+        """Assume that there are free rows again, so that the next `claim` scans."""
         self._more = True
 
     def close(self) -> None:
-        """Write down what is left to write, and close the connection of this thread."""
-        self._try(self._write_results, 0)  # in vain, they are sent once more, with the same ids
+        """Write the remaining results, and close this thread's connection."""
+        self._try(self._write_results, 0)  # if it fails, the events are sent again, with their ids
         if self.stopping:
             self.release()
         self._claims.close()
@@ -252,7 +252,7 @@ class TableStore:
         return rows
 
     def _get_problem(self, row: Row) -> tuple[Reason, str] | None:
-        """Return why a row cannot be sent: it would spoil the batch that it is in."""
+        """Return why a row would make the server refuse its batch; None for a good row."""
         if row.is_large:
             return "too_large", f"the row is larger than {self._claims.largest_bytes:,} bytes"
         return None if _is_json_object(row.data) else ("invalid", _INVALID)
@@ -262,7 +262,7 @@ class TableStore:
             self._results.append((self._token, rows, loss))
 
     def _write_results(self) -> int:
-        """Write down what became of rows; return how many of the last ones were still held."""
+        """Write the results to the table; return how many rows of the last one were still held."""
         owned = 0
         while self._results:
             token, rows, loss = self._results[0]
@@ -280,7 +280,7 @@ class TableStore:
             self.rounds += 1
 
     def _try(self, act: Callable[[], T], otherwise: T) -> T:
-        """Call `act`, which uses the table; a failure is raised by the next claim only."""
+        """Call `act` on the table; a failure is raised by the next claim."""
         try:
             return act()
         except self._claims.errors as error:
@@ -288,17 +288,17 @@ class TableStore:
             return otherwise
 
     def _fail(self, error: Exception) -> StoreError:
-        """Close the connection, and let the next claim ask the table again."""
+        """Close the connection, so that the next claim opens a new one; return the error."""
         self._claims.close()
         self.failures += 1
         self._more = True
         self._range.reset()  # it may be another server, with other rows
-        # The first line only: the others may show the row.
+        # Only the first line: the others may show the row.
         return StoreError(f"the outbox: {type(error).__name__}: {get_first_line(error)}")
 
 
 class RelayBuffer(NamedTuple):
-    """Opens the queue of a relay; an idle relay looks into the table every `interval` seconds."""
+    """Opens the queue of a relay; an idle relay polls the table every `interval` seconds."""
 
     store: TableStore
     interval: float
@@ -311,12 +311,12 @@ class RelayBuffer(NamedTuple):
 
     @property
     def relays(self) -> bool:
-        """True: in a test that sends to its own server a relay still delivers the table."""
+        """True: a relay delivers its table even in a test that sends to another server."""
         return True
 
 
 class RelayQueue(LeasedQueue):
-    """The leased queue of a relay. It puts nothing, so that no event ever is in memory only."""
+    """The leased queue of a relay. It accepts no events, so none is ever in memory only."""
 
     name: str = "the outbox"
     first_retry: float = 0.1
@@ -348,12 +348,12 @@ class RelayQueue(LeasedQueue):
 
 
 def get_first_line(error: Exception) -> str:
-    """Return what a database says, without what follows: that may show a row."""
+    """Return the first line of a database's error: the following ones may show a row."""
     return printable(str(error).partition("\n")[0], _LONGEST_PROBLEM)
 
 
 def _is_json_object(data: bytes) -> bool:
-    """Return whether a row is a JSON object in UTF-8; numbers that JSON has not are none."""
+    """Return whether a row is a JSON object in UTF-8, without NaN or infinities."""
     try:
         return isinstance(json.loads(data.decode(), parse_constant=_refuse), dict)
     except (ValueError, RecursionError):

@@ -1,0 +1,45 @@
+// Sphinx includes this in language_data.js, which the search page loads after searchtools.js.
+
+// Of pages that match equally well, those that say what to do come first. The first entry counts.
+const weights = {
+  "about/": -20,
+  "start/upgrade": -8,
+  "reference/contract": -6,
+  "reference/errors": 0,
+  "reference/options": 0,
+  "reference/api/whisperr": 3,
+  "reference/": -3,
+  "delivery/": 2,
+  "frameworks/": 2,
+  "trouble/": 1,
+};
+
+// An entry of the index has up to 100 points, and a word of a heading 15.
+Scorer.score = (result) => {
+  const [docname, title, anchor, , score, filename, kind] = result;
+  const [, weight] = Object.entries(weights).find(([start]) => docname.startsWith(start)) ?? [, 0];
+  if (kind !== SearchResultKind.index) return score + weight;
+  result[1] = getTitle(filename, anchor) ?? title;
+  return score / 5 + weight;
+};
+
+// The title of a section as Sphinx shows it where a heading matches: "Page > Section".
+const getTitle = (filename, anchor) => {
+  const { alltitles, filenames, titles } = Search._index;
+  const file = filenames.indexOf(filename);
+  for (const [title, places] of Object.entries(alltitles))
+    if (title !== titles[file] && places.some(([other, id]) => other === file && `#${id}` === anchor))
+      return `${titles[file]} > ${title}`;
+};
+
+// The status of an answer is a word.
+const parseWords = Search._parseQuery;
+Search._parseQuery = (query) => {
+  const parsed = parseWords(query);
+  const [, terms, , highlighted] = parsed;
+  for (const number of splitQuery(query).filter((word) => /^\d{3}$/.test(word))) {
+    terms.add(number);
+    highlighted.add(number);
+  }
+  return parsed;
+};
