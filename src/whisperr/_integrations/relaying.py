@@ -59,12 +59,12 @@ class RelayOptions(NamedTuple):
 def add_relay_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that every relay has."""
     add = parser.add_argument
-    add("--once", action="store_true", help="deliver everything in the table, then end")
-    text = "claim and send at most N events at once, 1 to 500 (%(default)s)"
+    add("--once", action="store_true", help="deliver everything, then end")
+    text = "events per request, at most, 1 to 500 (default: %(default)s)"
     add("--batch", type=int, default=MAX_BATCH_EVENTS, metavar="N", help=text)
-    text = "seconds between two looks into an empty table (%(default)s)"
+    text = "how often to poll an empty table (default: %(default)s)"
     add("--interval", type=float, default=INTERVAL, metavar="SECONDS", help=text)
-    text = "seconds after which another relay takes over from one that died (%(default)s)"
+    text = "time after which other relays take over from one that died (default: %(default)s)"
     add("--lease", type=float, default=LEASE, metavar="SECONDS", help=text)
 
 
