@@ -196,7 +196,7 @@ class RenewalSucceeded(BillingProperties, total=False):
 
 
 class AutoRenewDisabled(BillingProperties, total=False):
-    """Properties of `auto_renew_disabled`: the user cancels; access continues until the period ends.
+    """Properties of `auto_renew_disabled`: the user cancels and keeps access until the period ends.
 
     Attributes:
         access_ends_at: When access ends, RFC 3339 with a zone.
