@@ -72,7 +72,7 @@ class BillingEvent:
         TRIAL_AUTO_RENEW_DISABLED: The user cancels during the trial.
         MEMBERSHIP_STARTED: A paid membership starts; never for a renewal or a change of plan.
         RENEWAL_SUCCEEDED: A paid period renews.
-        AUTO_RENEW_DISABLED: The user cancels; access continues until the period ends.
+        AUTO_RENEW_DISABLED: The user cancels and keeps access until the period ends.
         AUTO_RENEW_ENABLED: The user withdraws the cancellation.
         MEMBERSHIP_ENDED: Access ends.
         BILLING_ISSUE_STARTED: A payment fails.
