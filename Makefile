@@ -39,6 +39,8 @@ lint: $(VENV)/with-dev  ## Check style, spelling, the words of the project, and 
 
 types: $(VENV)/with-dev
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 src
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin src
 	cd examples/django && ../../$(BIN)/mypy .
 	PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes whisperr --ignoreexternal
 

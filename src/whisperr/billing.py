@@ -73,7 +73,7 @@ class BillingEvent:
         MEMBERSHIP_STARTED: A paid membership starts; never for a renewal or a change of plan.
         RENEWAL_SUCCEEDED: A paid period renews.
         AUTO_RENEW_DISABLED: The user cancels; access continues until the period ends.
-        AUTO_RENEW_ENABLED: The user takes the cancellation back.
+        AUTO_RENEW_ENABLED: The user withdraws the cancellation.
         MEMBERSHIP_ENDED: Access ends.
         BILLING_ISSUE_STARTED: A payment fails.
         BILLING_RECOVERED: The payment works again.
@@ -196,7 +196,7 @@ class RenewalSucceeded(BillingProperties, total=False):
 
 
 class AutoRenewDisabled(BillingProperties, total=False):
-    """Properties of `auto_renew_disabled`: the user cancels; access goes on until its end.
+    """Properties of `auto_renew_disabled`: the user cancels and keeps access until the period ends.
 
     Attributes:
         access_ends_at: When access ends, RFC 3339 with a zone.
@@ -210,7 +210,7 @@ class AutoRenewDisabled(BillingProperties, total=False):
 
 
 class AutoRenewEnabled(BillingProperties, total=False):
-    """Properties of `auto_renew_enabled`: the user takes the cancellation back.
+    """Properties of `auto_renew_enabled`: the user withdraws the cancellation.
 
     .. versionadded:: 1.0
     """

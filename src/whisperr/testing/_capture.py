@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from whisperr._delivery.pipeline import Pipeline
 from whisperr._delivery.reporter import INTERVAL, get_call_site
+from whisperr._process.counter import Counter
 from whisperr._process.identity import get_process
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import InvalidEvent
@@ -72,7 +73,7 @@ def capture(*, strict: bool | None = None) -> Iterator[Events]:
                 try:
                     yield events
                 finally:
-                    for pipeline in tuple(_pipelines.values()):
+                    for pipeline in [*_pipelines.values()]:
                         pipeline.report()
                     events.end(_count_waiting())
         finally:
@@ -139,26 +140,31 @@ class _RecordingPipeline(Pipeline):
 
     def _record_refusal(self, text: str, call_site: str | None) -> None:
         sentence = f"{text}{get_call_site() if call_site is None else call_site}"
-        for events in tuple(_captures.values()):
+        for events in [*_captures.values()]:
             events.refuse(sentence)
 
 
 class _RecordingSink:
-    """Records the events that are put into it; `count` is how many that were."""
+    """Records the events that are put into it."""
 
     delivered_by = "a capture, which sends nothing"
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self.count = 0
+        self._counter = Counter()
+
+    @property
+    def count(self) -> int:
+        """How many events were recorded."""
+        return self._counter.value
 
     def put(self, data: bytes) -> Sequence[bytes]:
         """Record one event; return it when a queue of this client could not hold it."""
         if len(data) + EVENT_OVERHEAD_BYTES > self._max_bytes:
             return (data,)
-        self.count += 1
+        self._counter.next()
         recorded = to_recorded(data)
-        for events in tuple(_captures.values()):
+        for events in [*_captures.values()]:
             events.record(recorded)
         return ()
 
@@ -175,5 +181,5 @@ def _get_pipeline(config: Config) -> _RecordingPipeline:
 
 def _count_waiting() -> int:
     """Return how many events of this process wait for a commit or their user."""
-    pipelines = tuple(_pipelines.values())
+    pipelines = [*_pipelines.values()]
     return sum(one.waiting for one in pipelines if one.process == get_process())

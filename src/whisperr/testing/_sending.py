@@ -91,7 +91,7 @@ class _Destination:
     def end(self) -> None:
         """Deliver what the pipelines of this process hold, for a moment, and close them."""
         process = get_process()
-        mine = [one for one, _ in tuple(self._pipelines.values()) if one.process == process]
+        mine = [one for one, _ in [*self._pipelines.values()] if one.process == process]
         deadline = monotonic() + _END_TIMEOUT
         for pipeline in mine:
             pipeline.begin_shutdown(deadline)
