@@ -214,7 +214,7 @@ class TestStore:
             file.write(b"damaged\n")
         with LocalServer(store=store):
             pass
-        assert "left out 1 lines" in capsys.readouterr().err
+        assert "skipped 1 lines" in capsys.readouterr().err
         assert other.read_text(encoding="utf-8") == "a diary"
         assert sorted(store.parent.iterdir()) == [store, other]
 
