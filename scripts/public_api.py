@@ -2,6 +2,7 @@
 
     python -m scripts.public_api           # print the list
     python -m scripts.public_api --write   # write it to tests/public_api.txt
+    python -m scripts.public_api --check   # print what differs there; exit with 1 if something does
 
 A module is public when no part of its path begins with an underscore; what it exports is its
 `__all__`. The list is read from the source and not from imported modules, so that it is the same
@@ -15,6 +16,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from difflib import ndiff
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -65,6 +67,7 @@ CHANGED = re.compile(r"^( *)\.\. versionchanged:: (\S+)\n((?:\1 +.*\n?)+)", re.M
 
 Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Assign | ast.AnnAssign
 Function = (ast.FunctionDef, ast.AsyncFunctionDef)
+AnyFunction = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class Name(NamedTuple):
@@ -250,7 +253,7 @@ def _to_data(found: Found, path: str) -> Name:
     return Name(path, "type" if is_type else "data", (shown,), docstring, None, node)
 
 
-def _to_function(module: Module, every: list[ast.FunctionDef], path: str) -> Name:  # type: ignore[type-arg]
+def _to_function(module: Module, every: list[AnyFunction], path: str) -> Name:
     overloads = [one for one in every if "overload" in _get_decorators(one)]
     last = every[-1]
     signatures = tuple(_to_signature(module, one) for one in overloads or [last])
@@ -275,10 +278,10 @@ def _list_members(found: Found, path: str) -> Iterator[Name]:
 def _list_own_members(owner: Found, path: str) -> Iterator[Name]:
     assert isinstance(owner.node, ast.ClassDef)
     body = owner.node.body
-    methods: dict[str, list[ast.FunctionDef]] = {}
+    methods: dict[str, list[AnyFunction]] = {}
     for node in body:
         if isinstance(node, Function):
-            methods.setdefault(node.name, []).append(node)  # type: ignore[arg-type]
+            methods.setdefault(node.name, []).append(node)
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
             value = "" if node.value is None else f" = {_to_default(owner.module, node.value)}"
@@ -357,7 +360,7 @@ def _to_fields(found: Found) -> str:
     return f"({', '.join(fields)})"
 
 
-def _get_decorators(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
+def _get_decorators(node: ast.ClassDef | AnyFunction) -> set[str]:
     return {ast.unparse(one).partition("(")[0] for one in node.decorator_list}
 
 
@@ -375,7 +378,7 @@ def _to_default(module: Module, node: ast.expr) -> str:
     return ast.unparse(node)
 
 
-def _to_signature(module: Module, node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
+def _to_signature(module: Module, node: AnyFunction) -> str:
     """Return the parameters and the result of a function, without `self`."""
     copy = ast.parse(ast.unparse(node.args).join(("def f(", "): ..."))).body[0]
     assert isinstance(copy, ast.FunctionDef)
@@ -449,8 +452,14 @@ def check_entries(entries: Iterable[str]) -> list[str]:
 
 
 def main() -> int:
-    """Print the list, or write it."""
-    text = "\n".join(to_lines(get_api().values(), get_aliases())) + "\n"
+    """Print the list, write it, or print how the file differs from it."""
+    lines = to_lines(get_api().values(), get_aliases())
+    if "--check" in sys.argv:
+        written = SNAPSHOT.read_text(encoding="utf-8").splitlines()
+        changes = [line for line in ndiff(written, lines) if line.startswith(("- ", "+ "))]
+        print("\n".join(changes) or f"{len(lines)} public names, as in {SNAPSHOT.name}")
+        return 1 if changes else 0
+    text = "\n".join(lines) + "\n"
     if "--write" in sys.argv:
         SNAPSHOT.write_text(text, encoding="utf-8")
     else:

@@ -183,7 +183,7 @@ def get_parameters(function: Any, start: int) -> list[inspect.Parameter]:
 
 
 class TestSameWords:
-    """Same words."""
+    """Same names."""
 
     @pytest.mark.parametrize("tracker", get_trackers())
     def test_its_methods_are_those_of_the_client_without_the_user(self, tracker: Any) -> None:

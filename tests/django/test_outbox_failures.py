@@ -117,7 +117,7 @@ def test_a_call_inside_of_its_own_statement_is_refused(site: Site) -> None:
 
     with connection.execute_wrapper(tracks):
         assert get_client().track("u", "outer") is not None
-    assert "it interrupts another call" in site.get_reports()[0]
+    assert "the call interrupts another call" in site.get_reports()[0]
     assert get_written() == [("u", "outer")]
 
 

@@ -121,7 +121,7 @@ class TestNinja:
     ) -> None:
         get("/api/token", ada, Authorization="Bearer bob")
         assert site.sent() == [(str(ada.pk), "plan_upgraded")]
-        assert "request.auth is another user than request.user" in caplog.text
+        assert "request.auth is not the user in request.user" in caplog.text
 
     def test_a_resolver_makes_it_the_user(
         self, site: Site, ada: User, bob: User, caplog: pytest.LogCaptureFixture

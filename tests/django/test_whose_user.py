@@ -181,7 +181,7 @@ def test_an_authenticated_user_without_a_key_is_reported(
         site.get(view)
     (message,) = site.get_reports()
     assert (
-        "external_user_id: request.user is authenticated and has no primary key; set WHISPERR_RES"
+        "external_user_id: request.user is authenticated but has no primary key; set WHISPERR_RES"
         in message
     )
     assert get_client().stats().not_accepted == {"invalid": 1}

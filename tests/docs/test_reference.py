@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -223,7 +224,7 @@ class TestErrors:
 
     def test_the_pauses_are_those_of_the_code(self) -> None:
         pauses = {
-            kind: [get_pause(kind, lambda part=part: part) for part in (0.0, 1.0)]
+            kind: [get_pause(kind, partial(float, part)) for part in (0.0, 1.0)]
             for kind in ("auth", "retry_exhausted")
         }
         assert pauses == {"auth": [60.0, 120.0], "retry_exhausted": [30.0, 60.0]}
