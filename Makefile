@@ -35,10 +35,12 @@ lint: $(VENV)/with-dev  ## Check style, spelling, the words of the project, and 
 	$(BIN)/codespell
 	$(BIN)/python -m scripts.prose
 	$(BIN)/actionlint .github/workflows/*.yml
-	$(BIN)/zizmor --offline --quiet --persona auditor --strict-collection .github
+	$(BIN)/zizmor --offline --quiet --persona auditor --strict-collection .github .pre-commit-config.yaml
 
 types: $(VENV)/with-dev
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32 src
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin src
 	cd examples/django && ../../$(BIN)/mypy .
 	PATH="$(abspath $(BIN)):$$PATH" pyright --verifytypes whisperr --ignoreexternal
 

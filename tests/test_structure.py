@@ -53,7 +53,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "transport",
     ),
     ("errors",),
-    ("_frozen",),
+    ("_frozen", "_platform"),
 )
 # The same inside of a package that has layers of its own.
 INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {

@@ -1,7 +1,7 @@
-"""The address of the service: what is one, its parts, and what an error says about what is none.
+"""Parses the address of the service, and explains what is wrong with text that is no address.
 
-Pure. No error shows more of it than scheme, host and port: the rest may be a password, and what
-was given may be a key in the wrong place.
+Pure. An error shows at most scheme, host and port. The rest may be a password, and the text may be
+a key in the wrong place.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ _MAX_SCHEME_CHARS = 10
 
 
 def parse_url(url: str) -> tuple[str, str, int, str] | None:
-    """Return scheme, host, port and path of a URL; None when it is not a valid one.
+    """Return scheme, host, port and path of a URL; None if it is not valid.
 
-    Scheme and host are in lower case: a URL may write them in any.
-
-    Written by hand: `urllib.parse` accepts line ends, and both it and `re` cost an import.
+    Scheme and host are returned in lower case. This is written by hand because `urllib.parse`
+    accepts line ends, and because importing it, or `re`, takes time.
     """
     scheme, mark, rest = url.partition("://")
     authority, slash, path = rest.partition("/")
@@ -49,9 +48,9 @@ def parse_url(url: str) -> tuple[str, str, int, str] | None:
 
 
 def refuse_url(given: str) -> str:
-    """Return what an error says about text that is no address: it, what is allowed, what is meant.
+    """Return the message for text that is not an address: the text, what is allowed, and a guess.
 
-    As `'localhost:80': must be ...; did you mean 'http://localhost:80'?`.
+    For example `'localhost:80': must be ...; did you mean 'http://localhost:80'?`.
     """
     text = given.strip(_AROUND)
     scheme, mark, rest = text.partition("://") if "://" in text else ("", "", text)
@@ -67,7 +66,7 @@ def refuse_url(given: str) -> str:
 
 
 def _get_shown(scheme: str, rest: str) -> str | None:
-    """Return host and port; None when they are hardly these, and may be a secret."""
+    """Return host and port; None if the text is hardly these, because it may be a secret."""
     authority = rest.partition("/")[0].partition("?")[0].partition("#")[0]
     host, colon, port = authority.partition(":")
     if parse_url(f"http://{authority}") is None:
@@ -82,7 +81,7 @@ def _get_shown(scheme: str, rest: str) -> str | None:
 
 
 def _get_meant(scheme: str, rest: str) -> str | None:
-    """Return the scheme that makes it an address; None when that is not all that is wrong."""
+    """Return the scheme that makes the text a valid address; None if no scheme does."""
     if scheme:
         from difflib import get_close_matches
 

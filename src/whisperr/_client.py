@@ -401,13 +401,13 @@ class Whisperr:
     def __repr__(self) -> str:
         if not hasattr(self, "_pipelines"):  # a crash reporter looks at a construction that failed
             return "<Whisperr unfinished>"
-        closed = any(pipeline.closing for pipeline in tuple(self._pipelines.values()))
+        closed = any(pipeline.closing for pipeline in [*self._pipelines.values()])
         state = "disabled" if self._off else "closed" if closed else "open"
         return f"<Whisperr {self._config.base_url} {state}>"
 
     def __del__(self) -> None:
         """End the thread once everything is delivered: no call can add an event any more."""
-        for pipeline in tuple(getattr(self, "_pipelines", {}).values()):
+        for pipeline in [*getattr(self, "_pipelines", {}).values()]:
             if pipeline.process == get_process():
                 pipeline.leave()
 
@@ -417,7 +417,7 @@ class Whisperr:
         pipeline = self._pipelines.get(process)
         if pipeline is None:
             pipeline = self._pipelines.setdefault(process, Pipeline(self._config))
-            for other in tuple(self._pipelines):
+            for other in [*self._pipelines]:
                 if other != process:
                     inherited = self._pipelines.pop(other, None)
                     if inherited is not None:  # another thread may have been faster

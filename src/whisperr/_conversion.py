@@ -1,6 +1,6 @@
-"""Converts values of options: the environment has only text, and settings are often read from it.
+"""Converts values of options from text, because the environment and many settings have only text.
 
-A value that stands for no other is returned as it is; whether it is allowed is checked afterwards.
+A value that cannot be converted is returned as it is. Whether it is allowed is checked afterwards.
 Pure.
 """
 
@@ -12,14 +12,14 @@ ALLOWED_WORDS = "1, true, yes, on, 0, false, no or off"
 
 
 def same(value: object) -> object:
-    """Return the value itself: for options that take one kind of value only."""
+    """Return the value unchanged, for options that accept only one type."""
     return value
 
 
 def to_flag(value: object) -> object:
-    """Return True or False for a word, in any case, and for 1 or 0.
+    """Return True or False for one of the allowed words, in any case, and for 1 or 0.
 
-    False also for None and for empty text: an unset variable is read as one of the two.
+    Return False for None and for empty text as well, because that is how an unset variable is read.
     """
     if isinstance(value, str):
         text = value.strip().lower()
@@ -29,7 +29,7 @@ def to_flag(value: object) -> object:
 
 
 def to_number(value: object) -> object:
-    """Return the number that a text is."""
+    """Return the number in a text; any other value as it is."""
     try:
         return float(value) if isinstance(value, str) else value
     except ValueError:
@@ -37,6 +37,6 @@ def to_number(value: object) -> object:
 
 
 def to_whole(value: object) -> object:
-    """Return the whole number that a text is, or a float without a fraction."""
+    """Return a whole number written as text or as a float as an int; other values unchanged."""
     number = to_number(value)
     return int(number) if isinstance(number, float) and number.is_integer() else number

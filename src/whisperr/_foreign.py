@@ -1,12 +1,12 @@
-"""Foreign text, shown: one line, without characters that control a terminal or forge a log line."""
+"""Makes foreign text safe to show: one line that cannot control a terminal or forge a record."""
 
 from __future__ import annotations
 
 
 def printable(text: str, longest: int | None = None) -> str:
-    """Return the text with escapes for all that cannot be printed, cut to `longest` characters.
+    """Return the text with unprintable characters escaped, cut to `longest` characters.
 
-    Line breaks, escape sequences and characters that change the direction of writing are escaped.
+    Line breaks, escape sequences and characters that change the direction of text are unprintable.
     """
     cut = longest is not None and len(text) > longest
     shown = text[:longest] if cut else text

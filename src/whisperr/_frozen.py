@@ -1,7 +1,7 @@
 """The base class of the immutable values of the package.
 
-A frozen dataclass would do the same, but importing `dataclasses` takes 8 ms (it loads `inspect`),
-and every process that imports the package would pay for it.
+A frozen dataclass would do, but importing `dataclasses` takes 8 ms, because it loads `inspect`.
+Every process that imports the package would pay for that.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class Frozen:
-    """A value with named fields that cannot be changed; equal when all fields are."""
+    """A value whose fields cannot be changed. Two are equal if all their fields are equal."""
 
     __slots__: tuple[str, ...] = ()
 

@@ -1,7 +1,7 @@
-"""Tells where a client may be made without a key: while a test run imports what it tests.
+"""Finds out whether a test run is importing the code that it tests: a client needs no key then.
 
-An application makes its client while it is imported, when no fixture and no block of a test is
-active yet. Looks at the frames of the calling thread only. Imported when a key is missing.
+An application creates its client when it is imported, before any fixture or block of a test is
+active. This module reads the frames of the calling thread, and is imported when a key is missing.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def is_loaded_by_unittest() -> bool:
-    """Return whether the loader of unittest imports a module, as `python -m unittest` does."""
+    """Return whether the loader of unittest is importing a module, as in `python -m unittest`."""
     return any(frame.f_globals.get("__name__") == "unittest.loader" for frame in _get_frames())
 
 
 def is_importing() -> bool:
-    """Return whether the top level of a module runs; not that of the program itself.
+    """Return whether the top level of a module is running, other than that of the program itself.
 
-    What `exec` runs, as in the workers of pytest-xdist, has no `__spec__`.
+    Code that `exec` runs, as in the workers of pytest-xdist, has no `__spec__` and does not count.
     """
     return any(
         frame.f_code.co_name == "<module>"

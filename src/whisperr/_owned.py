@@ -1,7 +1,8 @@
-"""Files that only their owner may use: opened, or refused with the reason.
+"""Opens files that only their owner can access, and refuses others with the reason.
 
-A file that others may write could hold anything by now, and one that others may read would show
-them what is written to it. So neither is used, nor is a file of another user, or a link.
+If other users can write to a file, it may contain anything. If they can read it, they see what is
+written to it. So neither kind is used, nor a file of another user, nor a symbolic link. Windows has
+no modes or numbered owners, and the owner is not checked there.
 """
 
 from __future__ import annotations
@@ -11,27 +12,29 @@ import stat
 from secrets import token_hex
 from typing import TYPE_CHECKING
 
+from ._platform import get_user_id
+
 if TYPE_CHECKING:
     from pathlib import Path
 
 _OTHERS = 0o077  # the permissions of group and others
-# Flags that not every system has: no link is followed, and opening a pipe does not wait.
+# Flags that not every system has: follow no link, and do not wait for the other end of a pipe.
 _FLAGS = sum(getattr(os, name, 0) for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY"))
 
 
 class NotOwned(Exception):  # noqa: N818  # a finding, not a failure
-    """Why a file is not used, and what to do, in one line that does not name it."""
+    """Why a file is not used and what to do about it, in one line without the file's name."""
 
 
 def open_regular(path: Path, *, create: bool = False) -> int:
-    """Return the descriptor of a regular file, for reading and for appending.
+    """Open a regular file for reading and appending; return its descriptor.
 
-    With `create` it is made, for its owner only, when it is missing. Raises NotOwned, or OSError.
-    The caller looks at the content, and calls `check_owner` before it trusts or writes any.
+    With `create` a missing file is created for its owner only. Raises NotOwned and OSError. The
+    caller reads the content, and calls `check_owner` before it trusts the content or writes.
     """
     flags = os.O_RDWR | os.O_APPEND | _FLAGS
     try:
-        _check_kind(path.lstat())  # before it is opened, which alone can change a device
+        _check_kind(path.lstat())  # first, because opening alone can change a device
     except FileNotFoundError:
         if not create:
             raise
@@ -46,11 +49,12 @@ def open_regular(path: Path, *, create: bool = False) -> int:
 
 
 def check_owner(file: int) -> None:
-    """Raise NotOwned when the file is another user's, or when others may use it."""
-    if os.name != "posix":
+    """Raise NotOwned if the file belongs to another user or if other users can access it."""
+    user = get_user_id()
+    if user is None:
         return
     status = os.fstat(file)
-    if status.st_uid != os.geteuid():
+    if status.st_uid != user:
         raise NotOwned("it belongs to another user; choose another file")
     if status.st_mode & _OTHERS:
         mode = stat.S_IMODE(status.st_mode)
@@ -58,14 +62,14 @@ def check_owner(file: int) -> None:
 
 
 def create_beside(path: Path) -> tuple[int, Path]:
-    """Make a new file next to `path`, for its owner only; return its descriptor and its path."""
+    """Create a file next to `path` for its owner only; return its descriptor and path."""
     fresh = path.parent / f"{path.name}.{token_hex(4)}.new"
     flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_EXCL | _FLAGS
     return os.open(fresh, flags, 0o600), fresh
 
 
 def is_same_file(file: int, path: Path) -> bool:
-    """Return whether `path` names the file of a descriptor, or nothing."""
+    """Return whether `path` leads to the file of a descriptor, or to nothing."""
     try:
         return os.path.samestat(os.fstat(file), path.lstat())
     except FileNotFoundError:

@@ -1,8 +1,8 @@
-"""Wraps the key and URLs with a password, so that code that prints variables does not print them.
+"""Wraps the key, and URLs with a password, so that printing a variable does not show them.
 
-Crash reporters print the variables of every frame that an exception passes. Invariant: no frame of
-the package that may raise holds the unwrapped key, or such a URL. So checks return a sentence, and
-callers raise.
+Crash reporters print the variables of every frame that an exception passes through. Invariant: no
+frame of the package that may raise has a variable with the unwrapped key or such a URL. So checks
+return a sentence, and their callers raise the error.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _VARIABLE = "WHISPERR_API_KEY"
 
 
 class Secret:
-    """A key, or whatever was given as the key, or a URL. Only `reveal` returns it."""
+    """A key, or any value given as one, or a URL. Only `reveal` returns it."""
 
     __slots__ = ("_value",)
 
@@ -25,16 +25,16 @@ class Secret:
         self._value = value.strip() if isinstance(value, str) else value
 
     def reveal(self) -> str:
-        """Return the key itself, only for the header of a request; or the URL, only to parse it."""
+        """Return the key, only for the header of a request, or the URL, only to parse it."""
         return str(self._value)
 
     def or_environment(self) -> Secret:
-        """Return this key, or the one of the environment when none was given."""
+        """Return this key, or the key from the environment if none was given."""
         return Secret(os.environ.get(_VARIABLE)) if self._value is None else self
 
     @property
     def problem(self) -> str | None:
-        """Why this cannot be a key, without its value; None when it can."""
+        """Why this cannot be a key, in words that do not show it; None if it can be one."""
         if self._value is None:
             return f"none given and {_VARIABLE} is not set; {_WHERE}"
         if not isinstance(self._value, str):
@@ -47,12 +47,12 @@ class Secret:
 
     @property
     def is_missing(self) -> bool:
-        """Whether there is none: not given, or empty, as a variable of a container often is."""
+        """Whether there is no key: none was given, or it is empty, as variables often are."""
         return self._value is None or self._value == ""
 
     @property
     def is_publishable(self) -> bool:
-        """Whether this is a key for apps and browsers (CONTRACT: `wpk_`)."""
+        """Whether this is a key for apps and browsers, which begins with `wpk_`."""
         return self.reveal().startswith("wpk_")
 
     def __repr__(self) -> str:
@@ -63,7 +63,7 @@ class Secret:
 
 
 def hide_password(value: object) -> object:
-    """Return a URL that may have a password wrapped, and any other value as it is."""
+    """Return a URL that may contain a password as a Secret, and any other value as it is."""
     return Secret(value) if isinstance(value, str) and "@" in value else value
 
 

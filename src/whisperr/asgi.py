@@ -313,8 +313,8 @@ def flush_on_shutdown(
         app: The ASGI application to wrap.
         client: The client to flush, or a function that returns it at the shutdown. None: every
             client of the process.
-        timeout: Seconds that delivery may take, for all clients together. The end of the process
-            may still deliver what is left. None: until delivery succeeds or the retries are used up.
+        timeout: Seconds that delivery may take, for all clients together; the end of the process
+            may deliver what is left. None: until delivery succeeds or the retries are used up.
 
     Returns:
         The wrapped application, to give to the server.

@@ -36,13 +36,13 @@ _KEYLESS: pytest.StashKey[Callable[[], bool] | None] = pytest.StashKey()
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
-    """Let modules, also those that a conftest.py imports, make clients without a key."""
+    """Let modules create clients without a key, including those that a conftest.py imports."""
     early_config.stash[_KEYLESS] = OVERRIDES.keyless
     OVERRIDES.keyless = _is_importing
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Undo `pytest_load_initial_conftests` at the end of the test run."""
+    """Require a key again after the test run."""
     OVERRIDES.keyless = config.stash.get(_KEYLESS, None)
 
 
@@ -56,7 +56,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     """Add the ini option."""
     parser.addini(
         "whisperr_strict",
-        "Raise InvalidEvent for bad input, in every client of whisperr",
+        "Make every whisperr client raise InvalidEvent for bad input",
         type="bool",
         default=False,
     )
@@ -64,12 +64,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the marker."""
-    text = "whisperr(strict=True): raise InvalidEvent for bad input in this test; False: never"
+    text = (
+        "whisperr(strict=True): raise InvalidEvent for bad input in this test; strict=False: never"
+    )
     config.addinivalue_line("markers", text)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Fail a test whose marker has other arguments than `strict`."""
+    """Refuse a marker with arguments other than `strict`."""
     for marker in item.iter_markers("whisperr"):
         wrong = marker.args or set(marker.kwargs) - {"strict"}
         if wrong or not isinstance(marker.kwargs.get("strict", True), bool):
@@ -81,7 +83,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
-    """Apply the marker or the option from the first fixture of a test to its last."""
+    """Apply the marker or the option to a test and all its fixtures."""
     marker = item.get_closest_marker("whisperr")
     if marker is None and not item.config.getini("whisperr_strict"):
         yield
@@ -94,7 +96,7 @@ def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, None, None]:
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, None, None]:
-    """Make the traceback of bad input end at the line of the test or the application."""
+    """End the traceback of a refused call at the line of the test or the application."""
     if call.excinfo is not None and call.excinfo.errisinstance(InvalidEvent):
         last = call.excinfo.tb
         entry = last.tb_next
@@ -102,7 +104,7 @@ def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> Generator[None, No
             if entry.tb_frame.f_globals.get("__name__", "").split(".")[0] != "whisperr":
                 last = entry
             entry = entry.tb_next
-        last.tb_next = None  # without the frames of this package that follow
+        last.tb_next = None  # without the later frames, of this package
     yield
 
 

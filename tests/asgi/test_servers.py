@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.facilities import needs_signals
 from tests.hosted import Hosted
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 pytestmark = [
     pytest.mark.skipif(find_spec("fastapi") is None, reason="FastAPI is not installed"),
-    pytest.mark.skipif(os.name != "posix", reason="the signals of POSIX"),
+    needs_signals,
 ]
 
 NO_LIFESPAN = "WhisperrMiddleware has seen no lifespan"

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.checkup.conftest import by_name, make_config
-from tests.checkup.test_sqlite import LIMIT, NOBODY, as_root, get_state, with_modes
+from tests.checkup.test_sqlite import LIMIT, NOBODY, as_root, get_state
+from tests.facilities import needs_modes, needs_real_locks, needs_signals
 from whisperr._checkup.backlog import NOTHING, Backlog, LogContent, add_logs
 from whisperr._checkup.buffer import inspect_buffer
 from whisperr._checkup.hints import HINTS
@@ -191,6 +192,8 @@ sys.stdin.read()
 """
 
 
+@needs_signals
+@needs_real_locks
 def test_the_log_of_a_process_that_is_killed_is_one_that_has_ended(folder: Path) -> None:
     (event,) = make_events(1)
     process = subprocess.Popen(
@@ -297,7 +300,7 @@ class TestDirectory:
         finding, _ = inspect_log(str(folder / "more"), OWNER, 1)
         assert_found(finding, "log_no_parent", folder=folder)
 
-    @with_modes
+    @needs_modes
     def test_one_that_cannot_be_made(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         access = os.access
         monkeypatch.setattr(
@@ -306,7 +309,7 @@ class TestDirectory:
         finding, _ = inspect(folder)
         assert_found(finding, "log_closed", folder=folder.parent, user=os.geteuid())
 
-    @with_modes
+    @needs_modes
     @pytest.mark.parametrize("mode", [0o777, 0o770, 0o702])
     def test_one_that_others_may_write_is_refused_and_still_counted(
         self, folder: Path, mode: int
@@ -318,13 +321,13 @@ class TestDirectory:
         assert text == f"{folder}: other users can write to it (mode {mode:04o})"
         assert [len(one.sizes) for one in logs] == [2]
 
-    @with_modes
+    @needs_modes
     def test_one_that_its_owner_may_not_use(self, folder: Path) -> None:
         folder.mkdir(0o500)
         finding, _ = inspect(folder)
         assert_found(finding, "log_mode", folder=folder)
 
-    @with_modes
+    @needs_modes
     def test_a_link_is_not_followed(self, folder: Path, tmp_path: Path) -> None:
         target = tmp_path / "target"
         leave(target, make_events(1))
@@ -365,7 +368,7 @@ class TestDirectory:
         text = assert_found(finding, "log_no_room", folder=folder.parent)
         assert text == f"5.0 MB free for {folder}; a log may use 6.0 MB"
 
-    @with_modes
+    @needs_modes
     @pytest.mark.parametrize("mode", [0o700, 0o750, 0o755, 0o720, 0o702, 0o777])
     def test_the_verdict_is_that_of_the_application(self, folder: Path, mode: int) -> None:
         folder.mkdir()
@@ -396,7 +399,7 @@ class TestFiles:
         assert_found(finding, "log_file_foreign", file=other)
         assert [len(one.sizes) for one in logs] == [1], "the others are counted"
 
-    @with_modes
+    @needs_modes
     def test_a_pipe_is_not_waited_for(self, folder: Path) -> None:
         folder.mkdir(0o700)
         other = folder / str(log_file.Name(OWNER, 1, 1))
@@ -413,7 +416,7 @@ class TestFiles:
         assert_found(finding, "log_file_closed", file=file, user=os.geteuid())
         assert list(logs) == []
 
-    @with_modes
+    @needs_modes
     def test_a_file_that_may_not_be_written_is_wrong(self, folder: Path) -> None:
         file = leave(folder, make_events(1))
         file.chmod(0o400)

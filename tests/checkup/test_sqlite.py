@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.checkup.conftest import make_config
+from tests.facilities import needs_modes, needs_signals
 from tests.http.raw_server import RawServer, answer
 from whisperr import Whisperr
 from whisperr._checkup import sqlite
@@ -45,7 +46,6 @@ LIMIT = 60.0
 as_root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can give files away"
 )
-with_modes = pytest.mark.skipif(os.name != "posix", reason="files have no modes here")
 TRACK = """
 import sys
 from whisperr import Whisperr
@@ -129,7 +129,7 @@ class TestPlace:
             folder=folder,
         )
 
-    @with_modes
+    @needs_modes
     def test_a_directory_that_may_not_be_written_to(
         self, file: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -164,7 +164,7 @@ class TestPlace:
         file.write_bytes(file.read_bytes()[:5_000])  # the rest is on its way into it
         assert sqlite._identify(str(file), file) is None
 
-    @with_modes
+    @needs_modes
     @pytest.mark.parametrize("end", ["", "-wal"])
     def test_a_file_that_others_may_use(self, file: Path, end: str) -> None:
         leave(file, 1)
@@ -216,7 +216,7 @@ class TestPlace:
         db.close()
         assert "written by a newer whisperr" in assert_wrong(inspect_quietly(file), "file_newer")
 
-    @with_modes
+    @needs_modes
     def test_a_volume_without_room(self, file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         leave(file, 1)
         left = (5 << 20) // 4096
@@ -291,6 +291,7 @@ class TestContent:
         assert text.startswith("1 event, ")
         assert text.endswith("; a process delivers now")
 
+    @needs_signals
     def test_what_a_killed_process_left_is_found_and_left_as_it_is(self, file: Path) -> None:
         process = subprocess.Popen(
             [sys.executable, "-c", TRACK, f"sqlite:///{file}"],

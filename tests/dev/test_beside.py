@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.dev.test_tail import SHOW, TRACK
+from tests.facilities import IS_ROOT
 from tests.http.raw_server import RawServer, answer, answers, close
 from whisperr._cli.main import main
 from whisperr.dev import LocalServer
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-IS_ROOT_ON_LINUX = sys.platform.startswith("linux") and os.geteuid() == 0
+IS_ROOT_ON_LINUX = sys.platform.startswith("linux") and IS_ROOT
 AS_OTHER_USER = """
 import os, socket, sys, threading
 from whisperr.dev._console.running import get_counts
@@ -58,7 +58,7 @@ class TestOurs:
         assert ended.returncode == 3  # that of the command
         assert [(a.user, a.type) for a in server.arrivals()] == [("user_8842", "payment_failed")]
         assert ended.stderr.splitlines() == [
-            f"using the whisperr dev that runs at {server.url}: events are shown there",
+            f"using the whisperr dev that already runs at {server.url}: events are shown there",
             "accepted 1, duplicates 0, refused 0, in 1 request",
         ]
 
@@ -74,7 +74,7 @@ class TestOurs:
         with LocalServer(api_key="wrk_a") as server:
             ended = run_dev("--port", str(server.port), program=TRACK)
             right = run_dev("--port", str(server.port), "--key", "wrk_a", program=TRACK)
-        assert "it answered 401: was it started with --key KEY?" in ended.stderr
+        assert "it answered 401: if it was started with --key KEY" in ended.stderr
         assert "401" not in right.stderr
         assert "accepted 1" in right.stderr
 
@@ -117,7 +117,7 @@ class TestOurs:
             assert process.stdout.readline() == "started\n"
             server.close()
             _, err = process.communicate("\n", timeout=60)
-        assert err.splitlines()[-1] == f"the whisperr dev at {server.url} has ended meanwhile"
+        assert err.splitlines()[-1] == f"the whisperr dev at {server.url} has ended in the meantime"
 
 
 def to_answer(body: bytes, server: str = "Server: whisperr-dev") -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.facilities import needs_terminal
 from whisperr._foreign import printable
 from whisperr._terminal import wants_colour
 from whisperr.dev import Arrival, Problem, ReceivedRequest
@@ -87,6 +88,7 @@ def test_fields_of_a_megabyte_are_shortened() -> None:
     assert max(map(len, lines)) < 2_100
 
 
+@needs_terminal
 def test_only_a_terminal_gets_colours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     assert "\x1b[32m✓\x1b[0m" in render(arrival(), colour=True)

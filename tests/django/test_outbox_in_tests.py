@@ -127,7 +127,7 @@ class TestRealTransactions:
             assert get_client().track("u", "invoice_paid") is None
         assert events == []
         (refused,) = events.refused
-        assert refused.startswith("track: the transaction has failed already")
+        assert refused.startswith("track: the transaction has already failed")
 
     def test_a_server_gets_what_commits(self) -> None:
         with LocalServer() as server, send_to(server.url):

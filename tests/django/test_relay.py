@@ -104,8 +104,8 @@ class TestCommand:
         ("fault", "type_", "text"),
         [
             (faults.wrong_key(), "auth", "refused the API key (HTTP 401 injected_fault)"),
-            (faults.status(404), "retry_exhausted", "does not have the path of the service (HTTP "),
-            (faults.status(405), "retry_exhausted", "does not have the path of the service (HTTP "),
+            (faults.status(404), "retry_exhausted", "does not serve the whisperr API at this path"),
+            (faults.status(405), "retry_exhausted", "does not serve the whisperr API at this path"),
         ],
     )
     def test_once_fails_with_the_reason_and_keeps_the_rows(

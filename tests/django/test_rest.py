@@ -113,7 +113,7 @@ class TestNinja:
             assert get(path, Authorization="Bearer ada").json() == {"id": None} or "later" in path
         assert site.sent() == []
         (said,) = [one for one in caplog.messages if "request.auth" in one]
-        assert "request.user is anonymous, and request.auth is not" in said
+        assert "request.user is anonymous but request.auth is not" in said
         assert "set WHISPERR_RESOLVE_USER" in said
 
     def test_another_user_in_request_auth_is_logged(

@@ -156,7 +156,7 @@ def test_a_replaced_auser_does_not_count_and_the_log_says_so(
             site.aget(upgrade, ada, headers={"X-Token": "bob"})
     assert site.sent() == [(str(ada.pk), "plan_upgraded")] * 3
     (said,) = [one for one in caplog.messages if "request.auser" in one]
-    assert "set request.user as well" in said
+    assert "set request.user, too" in said
 
 
 @pytest.mark.parametrize("lazy", [False, True])

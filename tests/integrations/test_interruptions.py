@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.facilities import needs_own_signals
 from whisperr import Whisperr
 from whisperr._integrations.deferred import UNKNOWN, Pending, Unread, defer_event
 from whisperr._integrations.tracker import DeferringTracker, UserTracker
@@ -18,7 +18,7 @@ from whisperr.testing import MemoryTransport
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the signals of POSIX")
+pytestmark = needs_own_signals
 
 
 class TimeLimit(Exception):

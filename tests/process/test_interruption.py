@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import os
 import signal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.facilities import needs_own_signals
 from whisperr._process.interruption import is_interruption
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def restore() -> Iterator[None]:
     signal.signal(signal.SIGUSR1, before)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a signal of POSIX")
+@needs_own_signals
 @pytest.mark.usefixtures("restore")
 @pytest.mark.parametrize(
     "handler",
@@ -77,6 +77,7 @@ def test_what_is_no_exception_of_data_is_an_interruption(error: BaseException) -
 
 
 def test_the_time_limits_of_task_queues_are_interruptions() -> None:
+    pytest.importorskip("celery", reason="celery: not installed")
     from celery.exceptions import SoftTimeLimitExceeded
 
     class OwnLimit(SoftTimeLimitExceeded):  # type: ignore[misc]  # celery has no types
@@ -98,7 +99,7 @@ def test_what_data_raises_is_no_interruption(error: Exception) -> None:
     assert not is_interruption(raised.value)
 
 
-@pytest.mark.skipif(os.name == "nt", reason="a signal of POSIX")
+@needs_own_signals
 @pytest.mark.usefixtures("restore")
 def test_what_wraps_an_interruption_is_one() -> None:
     """As the codecs of Python wrap what is raised in them."""

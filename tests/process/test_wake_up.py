@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 import time
 
 import pytest
 
+from tests.facilities import needs_timer
 from whisperr._process.wake_up import WakeUp
 
 SOON = 5.0  # the bound of every wait in here: reached only when a test fails
@@ -87,7 +87,7 @@ class TestThreads:
             walker.join(SOON)
         assert not wake_up.wait(0.0)
 
-    @pytest.mark.skipif(sys.platform == "win32", reason="no interval timer")
+    @needs_timer
     def test_a_signal_handler_may_set_what_its_own_thread_waits_for(self) -> None:
         wake_up = WakeUp()
         before = signal.signal(signal.SIGALRM, lambda *_: wake_up.set())

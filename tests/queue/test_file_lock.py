@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import event
+from tests.facilities import needs_real_locks
 from tests.queue.logs import make_log, read_events
 from whisperr._queue.log import lock as file_lock
 from whisperr._queue.log.lock import is_locked, lock, try_lock, unlock
@@ -153,6 +154,7 @@ sys.stdin.read()
 """
 
 
+@needs_real_locks
 def test_the_lock_of_a_killed_process_is_free_when_it_has_ended(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"")

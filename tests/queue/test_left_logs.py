@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import event
+from tests.facilities import needs_modes
 from tests.queue.logs import OWNER, get_files, make_log, read_events, read_left
 from whisperr._queue.log import file as log_file
 from whisperr._queue.log import left as left_logs
@@ -149,7 +150,7 @@ class TestAdoption:
         log.close()
         assert read_events(directory) == [event(0)]
 
-    @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+    @needs_modes
     def test_a_directory_that_others_can_write_is_refused(self, directory: Path) -> None:
         leave(directory, 0)
         directory.chmod(0o733)
@@ -300,7 +301,7 @@ class TestForeignFiles:
         assert foreign.exists()
         assert caplog.messages == []
 
-    @pytest.mark.skipif(os.name == "nt", reason="a matter of POSIX")
+    @needs_modes
     @pytest.mark.parametrize("kind", ["link", "pipe", "directory"])
     def test_what_is_no_file_is_left_alone(
         self, kind: str, directory: Path, caplog: pytest.LogCaptureFixture
@@ -317,7 +318,7 @@ class TestForeignFiles:
         assert len(caplog.messages) == 1
         assert file.is_symlink() or file.exists()
 
-    @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has no such owners")
+    @needs_modes
     def test_a_file_of_another_user_is_left_alone(
         self, directory: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
     ) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import event, get_number, identify
+from tests.facilities import needs_modes, needs_open_files_to_move
 from tests.queue.logs import get_files, make_log, read_events, read_left
 from whisperr._queue.log import log as log_module
 from whisperr._queue.memory import get_size
@@ -98,7 +99,7 @@ class TestWriting:
             assert os.fstat(file).st_size
             synced.append(get_files(directory)[0].read_bytes())
 
-        monkeypatch.setattr(log_module, "_sync", sync)
+        monkeypatch.setattr(log_module, "sync", sync)
         log = make_log(directory, fsync=True)
         write(log, 1, 2)
         size = len(event(0)) + 1
@@ -107,7 +108,7 @@ class TestWriting:
     def test_without_fsync_nothing_waits_for_the_disk(
         self, log: Log, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(log_module, "_sync", lambda _: pytest.fail("synced"))
+        monkeypatch.setattr(log_module, "sync", lambda _: pytest.fail("synced"))
         write(log, 1)
 
 
@@ -216,16 +217,6 @@ class TestBounds:
         log.close()
         assert read_events(directory) == [event(2), event(3)]
 
-    def test_everything_can_be_given_up(self, log: Log, directory: Path) -> None:
-        write(log, 0, 1, 2)
-        log.claim(1)
-        assert log.give_up() == [event(0), event(1), event(2)]
-        assert (len(log), log.held_bytes, log.first, log.written) == (0, 0, 3, 3)
-        write(log, 3)
-        assert get_claimed(log) == (3, [3])
-        log.close()
-        assert read_events(directory) == [event(3)]
-
 
 class TestFiles:
     def test_a_file_in_which_nothing_waits_is_deleted_at_the_end(
@@ -318,6 +309,7 @@ class TestFiles:
         log.close()
         assert read_left(directory) == [(source, 20, event(20)), (source, 21, event(21))]
 
+    @needs_open_files_to_move
     @pytest.mark.parametrize("where", ["file", "directory"])
     def test_when_an_operator_deletes_the_files_it_goes_on_in_others(
         self, where: str, log: Log, directory: Path
@@ -369,7 +361,7 @@ class TestPauses:
 
 
 class TestErrors:
-    @pytest.mark.skipif(os.name == "nt", reason="Windows has no such modes")
+    @needs_modes
     def test_a_directory_that_others_can_write_is_refused(self, log: Log, directory: Path) -> None:
         directory.mkdir()
         directory.chmod(0o777)
@@ -390,10 +382,10 @@ class TestErrors:
             log.write(event(0))
 
     def test_only_the_last_part_of_the_path_is_made(self, tmp_path: Path) -> None:
-        with pytest.raises(StoreError, match="log: the directory that it is to be in does not"):
+        with pytest.raises(StoreError, match="log: its directory does not"):
             make_log(tmp_path / "missing" / "log").write(event(0))
 
-    @pytest.mark.skipif(not hasattr(os, "geteuid"), reason="Windows has no such owners")
+    @needs_modes
     def test_a_directory_of_another_user_is_refused(
         self, log: Log, directory: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import event, get_number
+from tests.facilities import needs_pwrite
 from tests.queue.logs import get_files, make_log, read_events
 from whisperr._queue.log import log as log_module
 from whisperr._queue.log.file import HEADER_BYTES
@@ -84,6 +85,7 @@ def get_left(log: Log, directory: Path) -> list[int]:
     return [get_number(data) for data in read_events(directory)]
 
 
+@needs_pwrite
 @pytest.mark.parametrize("at", [0, 1, 2])
 @pytest.mark.parametrize("code", ["ENOSPC", "EDQUOT", "EIO", "EROFS", "EBADF", "EFBIG"])
 def test_a_write_that_fails_is_refused_and_the_next_one_works(
@@ -106,6 +108,7 @@ def test_a_write_that_fails_is_refused_and_the_next_one_works(
     assert get_left(log, directory) == wanted[1:]
 
 
+@needs_pwrite
 @pytest.mark.parametrize("part", [1, 20, len(event(0))])
 def test_a_part_of_a_line_is_cut_off_again(
     part: int, log: Log, directory: Path, monkeypatch: pytest.MonkeyPatch
@@ -130,6 +133,7 @@ def test_what_does_not_fit_into_a_file_that_has_lines_is_written_to_another(
     assert get_left(log, directory) == [0, 1, 2, 3]
 
 
+@needs_pwrite
 def test_a_part_of_a_line_that_cannot_be_cut_off_is_never_read(
     log: Log, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,7 +215,7 @@ def test_a_line_that_is_not_on_the_disk_is_taken_out_again(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = make_log(directory, fsync=True)
-    monkeypatch.setattr(log_module, "_sync", FailingCall(lambda _: 0, {1: errno.EIO}))
+    monkeypatch.setattr(log_module, "sync", FailingCall(lambda _: 0, {1: errno.EIO}))
     log.write(event(0))
     with pytest.raises(StoreError, match=os.strerror(errno.EIO)):
         log.write(event(1))
@@ -262,6 +266,7 @@ PROGRAM = """
 import resource, sys
 from pathlib import Path
 from tests.delivery.rig import event
+from tests.facilities import needs_pwrite
 from tests.queue.logs import make_log, read_events
 from whisperr.errors import StoreError
 name, limit = sys.argv[2:]

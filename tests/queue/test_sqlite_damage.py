@@ -1,4 +1,4 @@
-"""A SQLite file that other hands change while it is used: nothing raises, and counts stay right.
+"""A SQLite file that other programs change while it is used: no call fails, counts stay right.
 
 `WHISPERR_DAMAGE=2000` runs that many rounds of random damage, `WHISPERR_DAMAGE_SEED` others.
 """
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import event
+from tests.facilities import needs_open_files_to_move
 from tests.queue.processes import SQLiteProcesses
 from tests.queue.queues import get_accounting
 from tests.queue.store_contract import claim_all, put
@@ -39,7 +40,7 @@ def processes(tmp_path: Path) -> Iterator[SQLiteProcesses]:
 
 
 def use(queue: LeasedQueue) -> None:
-    """Call everything that a client calls; only NotNow may come out."""
+    """Call every method that a client calls; only NotNow may be raised."""
     queue.poll()
     assert len(queue) >= 0
     assert queue.held_bytes >= 0
@@ -198,7 +199,7 @@ class TestRows:
 
 
 class TestVanished:
-    """Events that are gone without an outcome are losses: counted, reported, held no more."""
+    """Events that disappear without an outcome are counted and reported as lost."""
 
     def test_rows_that_were_deleted(self, processes: SQLiteProcesses) -> None:
         queue = processes.start()
@@ -210,6 +211,7 @@ class TestVanished:
         assert (accounting.lost_own, len(accounting.loss_messages)) == (2, 1)
         assert (len(queue), claim_all(queue)) == (1, [3])
 
+    @needs_open_files_to_move
     @pytest.mark.parametrize("how", ["deleted", "replaced", "moved"])
     def test_the_file(self, processes: SQLiteProcesses, how: str, tmp_path: Path) -> None:
         queue = processes.start()
@@ -259,6 +261,7 @@ class TestVanished:
         queue.poll()
         assert get_accounting(queue).lost_own == 0
 
+    @needs_open_files_to_move
     def test_what_was_in_flight_when_the_file_was_deleted_is_none(
         self, processes: SQLiteProcesses, tmp_path: Path
     ) -> None:
@@ -350,7 +353,7 @@ def damage_content(random: Random, path: Path) -> str:
 
 
 def damage_bytes(random: Random, path: Path) -> str:
-    """Overwrite some bytes of the file, but not what says whose it is; return where."""
+    """Overwrite some bytes of the file, but not the application id; return where."""
     size = path.stat().st_size if path.exists() else 0
     if size < 200:
         return "nothing"
@@ -362,7 +365,7 @@ def damage_bytes(random: Random, path: Path) -> str:
 
 
 class Damaged:
-    """Two processes of one file, and what became of the events that they put."""
+    """Two processes of one file, with the outcomes of the events that they put."""
 
     def __init__(self, path: Path) -> None:
         self.processes = SQLiteProcesses(path)

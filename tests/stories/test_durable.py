@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.facilities import needs_open_files_to_move
 from whisperr import Whisperr
 from whisperr._queue.durable import LeasedQueue
 from whisperr._queue.sqlite.store import SQLiteStore
@@ -343,6 +344,7 @@ def test_a_shutdown_while_redis_is_away_is_bounded_and_reports_the_loss(
     assert arrived(server) == [1]
 
 
+@needs_open_files_to_move
 def test_events_that_vanish_with_their_file_are_reported_and_held_no_more(
     server: LocalServer, make_client: MakeClient, errors: list[WhisperrError], file: Path
 ) -> None:
@@ -385,7 +387,7 @@ def test_a_wrong_path_costs_no_file_and_no_event(
     client = make_client(buffer=f"sqlite:///{config}", flush_interval=0.05)
     track(client, *range(5))
     server.wait(5, timeout=LIMIT)
-    assert "not a database of SQLite" in (client.stats().problem or "")
+    assert "not a SQLite database" in (client.stats().problem or "")
     assert client.shutdown(BOUND)
     assert config.read_text() == '{"debug": true}'
     assert sorted(path.name for path in file.parent.iterdir()) == ["config.json", "config.json-log"]

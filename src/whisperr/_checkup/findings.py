@@ -6,10 +6,10 @@ The text of a finding never contains the key or a password. It may contain forei
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from whisperr._foreign import printable
+from whisperr._platform import get_user_id
 
 from .hints import HINTS
 
@@ -62,7 +62,8 @@ def _can_encode(encoding: str | None) -> bool:
 
 def get_user() -> str:
     """Return the id of the user that this process runs as."""
-    return str(os.geteuid()) if hasattr(os, "geteuid") else "this user"
+    user = get_user_id()
+    return "this user" if user is None else str(user)
 
 
 def to_duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whisperr._platform import get_user_id
 from whisperr._process.interruption import is_interruption
 from whisperr._queue.log.file import HEADER_BYTES, LogFile, Name, parse_header, parse_name
 from whisperr._queue.log.left import Reader
@@ -68,16 +69,17 @@ def _inspect_directory(folder: Path) -> Finding:
     if not stat.S_ISDIR(status.st_mode):
         kind = "a link" if stat.S_ISLNK(status.st_mode) else "not a directory"
         return find("log_foreign", f"{folder}: {kind}")
-    if not hasattr(os, "geteuid"):  # Windows has no such modes
+    user = get_user_id()
+    if user is None:
         return Finding("log", "ok", f"the directory {folder}")
-    return _inspect_access(folder, status)
+    return _inspect_access(folder, status, user)
 
 
-def _inspect_access(folder: Path, status: os.stat_result) -> Finding:
+def _inspect_access(folder: Path, status: os.stat_result, user: int) -> Finding:
     values = {"folder": folder, "user": get_user()}
-    mode, is_own = stat.S_IMODE(status.st_mode), status.st_uid == os.geteuid()
+    mode, is_own = stat.S_IMODE(status.st_mode), status.st_uid == user
     owner = f"{folder} belongs to the user with id {status.st_uid}; this is {get_user()}"
-    if not is_own and os.geteuid():
+    if not is_own and user:
         return find("log_of_others", owner, **values)
     if mode & _OTHERS_WRITE:
         return find(
@@ -167,9 +169,10 @@ def _read(path: Path, name: Name, expected: int) -> Finding | tuple[LogContent, 
         descriptor = file.open(os.O_RDONLY)
         status = os.fstat(descriptor)
         mode = stat.S_IMODE(status.st_mode)
-        if hasattr(os, "geteuid") and status.st_uid != expected:
+        user = get_user_id()
+        if user is not None and status.st_uid != expected:
             return _find_closed(path, f"belongs to the user with id {status.st_uid}")
-        if os.name == "posix" and mode & _OWNER_ONLY != _OWNER_ONLY:
+        if user is not None and mode & _OWNER_ONLY != _OWNER_ONLY:
             return _find_closed(path, f"its owner cannot read and write it (mode {mode:04o})")
         header = _read_header(descriptor)
         parsed = parse_header(header)

@@ -17,6 +17,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from whisperr._platform import get_user_id
 from whisperr._process.interruption import is_interruption
 from whisperr._queue.sqlite import file
 from whisperr._queue.sqlite.dead_letters import count_dead_letters
@@ -105,14 +106,15 @@ def _inspect_access(real: Path) -> Finding | None:
     """Return the problem with the owner or mode of the file or those beside it; None if fine."""
     as_root = None
     beside = [real, *(Path(f"{real}{end}") for end in ("-wal", "-shm"))]
-    for one in [one for one in beside if one.exists()] if hasattr(os, "geteuid") else ():
+    user = get_user_id()
+    for one in [one for one in beside if one.exists()] if user is not None else ():
         status = one.stat()
         if status.st_mode & _FOR_OTHERS:
             mode = f"{stat.S_IMODE(status.st_mode):04o}"
             return find("file_mode", f"{one}: other users can access it (mode {mode})", file=one)
-        if status.st_uid != os.geteuid():
+        if status.st_uid != user:
             text = f"{one} belongs to the user with id {status.st_uid}; this is {get_user()}"
-            if os.geteuid():
+            if user:
                 return find("file_of_others", text, file=one, user=get_user())
             as_root = find("file_of_root", text, owner=status.st_uid)
     if not os.access(real, os.R_OK | os.W_OK):
@@ -121,7 +123,7 @@ def _inspect_access(real: Path) -> Finding | None:
 
 
 def _get_mode(status: os.stat_result) -> str:
-    return f", mode {stat.S_IMODE(status.st_mode):04o}" if os.name == "posix" else ""
+    return f", mode {stat.S_IMODE(status.st_mode):04o}" if get_user_id() is not None else ""
 
 
 def _identify(path: str, real: Path) -> Finding | None:

@@ -9,10 +9,9 @@ the events that `track()` puts, so that no interruption can separate the two.
 
 from __future__ import annotations
 
-import itertools
-
 from whisperr._contract import DOCTOR
 from whisperr._frozen import Frozen
+from whisperr._process.counter import Counter
 from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, count_own
 
@@ -47,7 +46,7 @@ _MOST_REASONS = 30
 _LONGEST_REASON = 40
 # Accepted events that are larger than the whole queue, which never held or counted them.
 _LARGER_THAN_QUEUE = "larger_than_queue"
-_END_FIRST = "let requests and transactions end before the client is shut down"
+_END_FIRST = "end requests and transactions before you shut the client down"
 
 
 class Stats(Frozen):
@@ -154,9 +153,9 @@ class ClientAccounting:
         self.reporter = reporter
         self._store_problem: str | None = None
         self._is_unclear = False
-        self._counter = itertools.count()
-        # Counts an event accepted by a sink or by a queue that does not count. One step in C.
-        self.accept = self._counter.__next__
+        self._counter = Counter()
+        # Counts an event accepted by a sink or by a queue that does not count.
+        self.accept = self._counter.next
         self.delivered = 0
         self.dropped: dict[str, int] = dict.fromkeys((*_REASONS, _LARGER_THAN_QUEUE), 0)
         self.requests = 0
@@ -164,9 +163,7 @@ class ClientAccounting:
 
     def get_accepted(self, queued: int) -> int:
         """Return how many events were accepted, `queued` of them counted by the queue."""
-        # The counter can be read only through its text, `count(7)`.
-        counted = int(repr(self._counter)[len("count(") : -1])
-        return queued + counted + self.dropped[_LARGER_THAN_QUEUE]
+        return queued + self._counter.value + self.dropped[_LARGER_THAN_QUEUE]
 
     def get_held(self, queued: int) -> int:
         """Return how many accepted events were neither delivered nor dropped."""

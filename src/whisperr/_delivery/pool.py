@@ -84,11 +84,9 @@ def choose(
 ) -> tuple[C | None, float]:
     """Return the client that a thread should serve now, or None, and when to choose again.
 
-    The client that has waited longest comes first.
-
-    - `rested`: whether the thread has waited, and not just served another client.
-    - `busy`: whether another thread serves a client, and so may be free in a moment.
-    - `slow_full`: whether slow clients occupy all threads that they may have.
+    The client that has waited longest comes first. `rested`: whether the thread has waited, and not
+    just served another client. `busy`: whether another thread serves a client, and so may be free
+    in a moment. `slow_full`: whether slow clients occupy all threads that they may have.
     """
     best: C | None = None
     best_at = look_at = NEVER
@@ -187,7 +185,7 @@ class DeliveryThreads:
 
     def serves(self, member: Member) -> bool:
         """Return whether a thread serves a client, or will check it soon."""
-        for one in tuple(self._threads):
+        for one in [*self._threads]:
             if (not one.blocked or one.member is member) and one.thread.is_alive():
                 return True
         return False
@@ -195,7 +193,7 @@ class DeliveryThreads:
     @property
     def alive(self) -> bool:
         """Whether any thread runs, blocked or not."""
-        return any(one.thread.is_alive() for one in tuple(self._threads))
+        return any(one.thread.is_alive() for one in [*self._threads])
 
     @property
     def starting(self) -> bool:
@@ -223,10 +221,10 @@ class DeliveryThreads:
         self._wanted = False
         if _thread.allocate_lock is not self._allocate_lock:
             return False  # gevent has replaced all locks since; these would block all greenlets
-        for one in tuple(self._threads):
+        for one in [*self._threads]:
             if not one.thread.is_alive():  # an interruption prevented its start
                 self._threads.discard(one)
-        alive = tuple(self._threads)
+        alive = [*self._threads]
         if len(alive) >= MOST_THREADS:
             return False
         if alive and not spare and not self._is_short(alive):
@@ -244,7 +242,7 @@ class DeliveryThreads:
     def _is_short(self, alive: Iterable[PoolThread]) -> bool:
         """Return whether a client has work while all threads are blocked by others."""
         return all(one.blocked for one in alive) and any(
-            other.ready_at < NEVER and not other.in_step for other in tuple(self._members)
+            other.ready_at < NEVER and not other.in_step for other in [*self._members]
         )
 
     def prepare_exit(self) -> None:
@@ -252,7 +250,7 @@ class DeliveryThreads:
 
         At exit all clients share one time limit, which a single hanging server would use up.
         """
-        holding = sum(1 for member in tuple(self._members) if member.holds_events)
+        holding = sum(1 for member in [*self._members] if member.holds_events)
         missing = min(holding, MOST_THREADS) - len(self._threads)
         if missing <= 0 or not threads.may_start():
             return
@@ -281,13 +279,13 @@ class DeliveryThreads:
         """Serve a client or wait; return False if this thread must end."""
         now = monotonic()
         busy = slow = 0
-        for other in tuple(self._threads):
+        for other in [*self._threads]:
             member = other.member
             if member is not None and other is not one:
                 busy += 1
                 slow += member.slow or now >= other.since + SLOW
         chosen, look_at = choose(
-            tuple(self._members),
+            [*self._members],
             now,
             rested=one.rested,
             busy=busy > 0,
@@ -308,7 +306,7 @@ class DeliveryThreads:
         if not goes_on:
             self._threads.discard(one)
             member.wake_waiting()
-            if any(other.ready_at < NEVER for other in tuple(self._members)):
+            if any(other.ready_at < NEVER for other in [*self._members]):
                 self._add_another()  # for the others
         return goes_on
 
@@ -341,7 +339,7 @@ class DeliveryThreads:
 
     def _count_resting(self, one: PoolThread) -> int:
         return sum(
-            1 for other in tuple(self._threads) if other is not one and other.wakes_at is not None
+            1 for other in [*self._threads] if other is not one and other.wakes_at is not None
         )
 
     def _end(self, one: PoolThread) -> bool:
@@ -360,13 +358,13 @@ class DeliveryThreads:
         """Ensure that another thread serves clients in time while `one` may be blocked."""
         if not self.shared:
             return
-        others = [other for other in tuple(self._members) if other is not one.member]
+        others = [other for other in [*self._members] if other is not one.member]
         first = min((other.ready_at for other in others if not other.in_step), default=NEVER)
         now = monotonic()
         if first >= now + longest:
             return
         self._needed_at = now
-        free = [other for other in tuple(self._threads) if other.is_free]
+        free = [other for other in [*self._threads] if other.is_free]
         if any(other.wakes_at is not None and other.wakes_at <= first + PATIENCE for other in free):
             return
         if free:
@@ -387,14 +385,14 @@ def get_pool() -> DeliveryThreads:
     pool = _pools.get(key)
     if pool is None:
         pool = _pools.setdefault(key, DeliveryThreads())
-        for other in tuple(_pools):
+        for other in [*_pools]:
             if other[0] != key[0]:  # inherited from the parent process
                 _pools.pop(other, None)
     return pool
 
 
 def _prepare_exit() -> None:
-    for (process, _), pool in tuple(_pools.items()):
+    for (process, _), pool in [*_pools.items()]:
         if process == get_process():
             pool.prepare_exit()
 

@@ -220,7 +220,7 @@ class Reporter:
     def due(self) -> float | None:
         """Return when the next report is due (monotonic, seconds); None if none waits."""
         with self.lock:
-            waiting = tuple(self._waiting)
+            waiting = [*self._waiting]
         return min((self._get_due(kind) for kind in waiting), default=None)
 
     def _get_due(self, kind: Kind) -> float:
@@ -245,7 +245,7 @@ class Reporter:
                 self._emitting.discard(thread)
 
     def _emit_waiting(self, now: float, *, everything: bool) -> None:
-        for kind in tuple(self._waiting):
+        for kind in [*self._waiting]:
             if not everything and now < self._get_due(kind):
                 continue
             summary = None
@@ -295,7 +295,7 @@ class Reporter:
             # exception is not logged, because it may repeat events.
             log(
                 "error",
-                "on_error raised %s; delivery goes on; correct the function that on_error is",
+                "on_error raised %s; delivery continues; correct your on_error function",
                 get_raise_site(failure),
             )
 

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import time
-from itertools import count
 
 from whisperr._contract import MAX_AGE_DAYS
+from whisperr._process.counter import Counter
 from whisperr._process.imports import first_use
 from whisperr._process.interruption import is_interruption
 from whisperr.errors import InvalidEvent
@@ -50,9 +50,8 @@ class MessageIds:
     def renew(self) -> None:
         """Draw new random bits, so that a copy of this process generates other ids from now on."""
         text = self._encode(os.urandom(_RANDOM_BYTES), newline=False)
-        # One immutable pair, so that no number is used twice with the same bits. Counting is one
-        # step in C, so no two threads get the same number.
-        self._source = (text.translate(_URL_SAFE).decode(), count().__next__)
+        # One immutable pair, so that no number is used twice with the same bits.
+        self._source = (text.translate(_URL_SAFE).decode(), Counter().next)
 
     def next(self) -> str:
         """Return an id that no other call returns."""

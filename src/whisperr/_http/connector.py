@@ -124,7 +124,7 @@ class _Race:
         """Return whether the code is fine; else record the failure and close the socket."""
         if code in fine:
             return True
-        self._failure = OSError(code, os.strerror(code))
+        self._failure = OSError(code, _get_text(code))
         del self._open[one]
         one.close()
         return False
@@ -135,6 +135,12 @@ class _Race:
             winner.setsockopt(socket.SOL_SOCKET, _SO_NOSIGPIPE, 1)
         self.won = self._open.pop(winner)
         return winner
+
+
+def _get_text(code: int) -> str:
+    """Return the text of a socket error, which `os.strerror` does not know on Windows."""
+    known: dict[int, str] = getattr(socket, "errorTab", {})
+    return known.get(code) or os.strerror(code)
 
 
 def _interleave(addresses: list[Address]) -> list[Address]:

@@ -14,12 +14,16 @@ from whisperr._process.real_clock import monotonic
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
     Wanted = Mapping[socket.socket, int]
 
 READ = 1
 WRITE = 2
+_POLLIN: int = getattr(select, "POLLIN", 0)
+_POLLOUT: int = getattr(select, "POLLOUT", 0)
+_SLICE = 0.1  # seconds, after which Ctrl-C ends a wait where `poll` is missing
 _LONGEST_WAIT = 86_400.0  # seconds; `poll` takes milliseconds in 32 bits
 
 
@@ -38,15 +42,15 @@ def wait_ready(wanted: Wanted, timeout: float) -> dict[socket.socket, int]:
     it raises that error.
     """
     timeout = min(max(timeout, 0.0), _LONGEST_WAIT)
-    make_poll = getattr(select, "poll", None)
+    make_poll: Callable[[], Any] | None = getattr(select, "poll", None)
     if make_poll is None:
-        return _select(wanted, timeout)
+        return _wait_in_slices(wanted, timeout)
     poller = make_poll()
     sockets = {}
     for one, flags in wanted.items():
         number = one.fileno()
         sockets[number] = one
-        events = (select.POLLIN if flags & READ else 0) | (select.POLLOUT if flags & WRITE else 0)
+        events = (_POLLIN if flags & READ else 0) | (_POLLOUT if flags & WRITE else 0)
         poller.register(number, events)
     return {
         sockets[number]: _to_flags(event)
@@ -55,9 +59,20 @@ def wait_ready(wanted: Wanted, timeout: float) -> dict[socket.socket, int]:
 
 
 def _to_flags(event: int) -> int:
-    if event & ~(select.POLLIN | select.POLLOUT):  # an error or a hang-up
+    if event & ~(_POLLIN | _POLLOUT):  # an error or a hang-up
         return READ | WRITE
-    return (READ if event & select.POLLIN else 0) | (WRITE if event & select.POLLOUT else 0)
+    return (READ if event & _POLLIN else 0) | (WRITE if event & _POLLOUT else 0)
+
+
+def _wait_in_slices(wanted: Wanted, timeout: float) -> dict[socket.socket, int]:
+    """Wait with `select`, which no Ctrl-C interrupts on Windows."""
+    left = timeout  # counted down, not by a clock that tests replace
+    while left > _SLICE:
+        ready = _select(wanted, _SLICE)
+        if ready:
+            return ready
+        left -= _SLICE
+    return _select(wanted, left)
 
 
 def _select(wanted: Wanted, timeout: float) -> dict[socket.socket, int]:

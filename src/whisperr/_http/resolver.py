@@ -18,6 +18,7 @@ import sys
 from whisperr._process.identity import is_main_interpreter
 from whisperr._process.imports import first_use
 from whisperr._process.signals import block_in_this_thread, get_thread_id
+from whisperr._process.wake_up import WakeUp
 
 from .readiness import get_seconds_left
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     Addresses = list[tuple[Any, ...]]  # as `getaddrinfo` returns them
 
 _LONGEST_LABEL = 63  # RFC 1035, 2.3.4
-_NO_NAME = "base_url or a proxy: not the name of a host"
+_NO_NAME = "base_url or the proxy has no valid host name"
 
 
 class LookUpTimeoutError(TimeoutError):
@@ -93,8 +94,7 @@ class _Lookup:
     __slots__ = ("_end", "_starter", "addresses", "ended", "error", "is_late")
 
     def __init__(self) -> None:
-        self._end = _thread.allocate_lock()  # under gevent, gevent's lock
-        self._end.acquire()
+        self._end = WakeUp()
         self._starter = get_thread_id()
         self.addresses: Addresses = []
         self.error: Exception | None = None
@@ -110,11 +110,11 @@ class _Lookup:
             self.error = error
         finally:
             self.ended = True
-            self._end.release()
+            self._end.set()
 
     def wait(self, timeout: float) -> bool:
         """Return whether the lookup has ended within `timeout` seconds."""
-        return self.ended or self._end.acquire(timeout=min(timeout, _thread.TIMEOUT_MAX))
+        return self.ended or self._end.wait(timeout)
 
 
 def _get_found(lookup: _Lookup, known: Addresses | None, host: str, port: int) -> Addresses:

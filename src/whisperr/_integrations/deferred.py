@@ -362,8 +362,7 @@ class Pending:
         settled: list[tuple[DeferredEvent, object]] = []
         try:
             while self._queue:
-                first = self._queue[0]
-                deferred, unread = first
+                deferred, unread = first = self._queue[0]
                 found = [user for other, user in reads if unread.reads_like(other)]
                 if not found:
                     found = [await unread.read()]
@@ -383,8 +382,9 @@ class Pending:
         self, select: Callable[[Unread], bool] = lambda _: True
     ) -> list[tuple[DeferredEvent, Unread]]:
         """Remove and return what waits for the selected users; the rest keeps its order."""
-        pending = tuple(self._queue)
-        self._queue.clear()
+        pending: list[tuple[DeferredEvent, Unread]] = []
+        with suppress(IndexError):  # it is empty; another thread may be adding
+            pending.extend(iter(self._queue.popleft, None))
         self._queue.extend(pair for pair in pending if not select(pair[1]))
         return [pair for pair in pending if select(pair[1])]
 

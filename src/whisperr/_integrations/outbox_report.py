@@ -58,11 +58,11 @@ def add_outbox_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that both commands have."""
     add = parser.add_argument
     add("--json", action="store_true", help="print one JSON object")
-    text = "list the newest N dead letters, without their content (%(const)s)"
+    text = "list the newest N dead letters, without their content (default: %(const)s)"
     add("--dead", type=int, nargs="?", const=LISTED, metavar="N", help=text)
     text = "put these dead letters at the end of the outbox again; all of them with --all"
     add("--requeue", type=int, nargs="*", metavar="ID", help=text)
-    add("--all", action="store_true", help="with --requeue: every dead letter")
+    add("--all", action="store_true", help="with --requeue: all dead letters")
     text = "delete dead letters that were refused more than DAYS days ago"
     add("--prune", type=float, metavar="DAYS", help=text)
 

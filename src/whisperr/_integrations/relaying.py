@@ -15,6 +15,7 @@ from whisperr._client import get_pipeline
 from whisperr._contract import MAX_BATCH_EVENTS
 from whisperr._delivery.backoff import get_backoff
 from whisperr._process.exit import EXIT_TIMEOUT
+from whisperr._process.signals import ENDING
 from whisperr._process.wake_up import WakeUp
 from whisperr._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from whisperr._queue.table.store import RelayBuffer, RelayQueue, TableStore
@@ -58,12 +59,12 @@ class RelayOptions(NamedTuple):
 def add_relay_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that every relay has."""
     add = parser.add_argument
-    add("--once", action="store_true", help="deliver everything in the table, then end")
-    text = "claim and send at most N events at once, 1 to 500 (%(default)s)"
+    add("--once", action="store_true", help="deliver everything, then end")
+    text = "events per request, at most, 1 to 500 (default: %(default)s)"
     add("--batch", type=int, default=MAX_BATCH_EVENTS, metavar="N", help=text)
-    text = "seconds between two looks into an empty table (%(default)s)"
+    text = "how often to poll an empty table (default: %(default)s)"
     add("--interval", type=float, default=INTERVAL, metavar="SECONDS", help=text)
-    text = "seconds after which another relay takes over from one that died (%(default)s)"
+    text = "time after which other relays take over from one that died (default: %(default)s)"
     add("--lease", type=float, default=LEASE, metavar="SECONDS", help=text)
 
 
@@ -159,9 +160,9 @@ class Relay:
 @contextmanager
 def _handle_signals(stop: Callable[..., None]) -> Iterator[None]:
     """Call `stop` on SIGTERM and SIGINT, if this is the main thread, which receives them."""
-    before: dict[signal.Signals, Any] = {}
+    before: dict[int, Any] = {}
     if current_thread() is main_thread():
-        before = {one: signal.signal(one, stop) for one in (signal.SIGTERM, signal.SIGINT)}
+        before = {one: signal.signal(one, stop) for one in ENDING}
     try:
         yield
     finally:

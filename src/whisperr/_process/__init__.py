@@ -1,1 +1,1 @@
-"""What a process does to a client: forks, its exit, imports of first use, hosts without threads."""
+"""Everything about the process around a client: forks, exit, signals, threads, lazy imports."""

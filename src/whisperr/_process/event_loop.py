@@ -1,10 +1,10 @@
-"""Awaits a blocking call of ours without a thread of the application, in asyncio and in trio.
+"""Awaits a blocking call without using a thread of the application, in asyncio and in trio.
 
-Each wait has a daemon thread of its own. The executor of an event loop is the application's: it may
-be full, or shut down, and `asyncio.run` does not end before its threads have. Nothing waits for
-these threads, neither the end of a loop nor that of the process.
+Each wait runs in its own daemon thread. The executor of an event loop belongs to the application:
+it may be full or shut down, and `asyncio.run` waits for its threads. Nothing waits for a daemon
+thread, neither the end of the loop nor the end of the process.
 
-Threads: the event loop, and the thread of the wait, which runs nothing but the call.
+Threads: the event loop, and the thread of the wait, which runs only the call.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ THREAD_NAME = f"{threads.NAMES}await"
 
 
 class Waiting:
-    """A call that an event loop awaits. Its thread sees `given_up` when nothing awaits it more."""
+    """A call that an event loop awaits. `given_up` tells its thread that nothing awaits it now."""
 
     __slots__ = ("_wake", "given_up")
 
@@ -36,23 +36,23 @@ class Waiting:
         self._wake: Callable[[], object] | None = None
 
     def when_given_up(self, wake: Callable[[], object]) -> None:
-        """Have `wake` called by the event loop when the wait is given up, to end the call early."""
+        """Register a function that ends the call early; the event loop calls it on `give_up`."""
         self._wake = wake
 
     def give_up(self) -> None:
-        """Let the thread end: the task that awaited it was cancelled."""
+        """Let the thread end, because the task that awaited it was cancelled."""
         self.given_up = True
         if self._wake is not None:
             self._wake()
 
 
 async def run_in_thread(call: Callable[[Waiting], T], *, shield: bool = False) -> T:
-    """Return `call(waiting)`, run in a daemon thread, with the context variables of this task.
+    """Return `call(waiting)`, run in a daemon thread with the context variables of this task.
 
-    When the task is cancelled, `waiting` says so to the thread, which is not waited for. `shield`:
-    under trio a cancelled scope does not end this wait; asyncio cancels a task once only.
+    When the task is cancelled, `waiting.given_up` tells the thread, and nothing waits for it.
+    `shield` keeps a cancelled scope of trio from ending this wait. asyncio cancels a task once.
 
-    Where no thread can be started, the call runs here and blocks the event loop for its bound.
+    Where no thread can be started, the call runs here and blocks the event loop until it returns.
     """
     with first_use():
         from contextvars import copy_context
@@ -69,7 +69,7 @@ async def run_in_thread(call: Callable[[Waiting], T], *, shield: bool = False) -
         try:
             block_in_this_thread(starter)
             outcome.append((context.run(call, waiting), None))
-        except BaseException as error:  # noqa: BLE001  # it is raised where the call is awaited
+        except BaseException as error:  # noqa: BLE001  # raised again where the call is awaited
             outcome.append((None, error))
         notify()
 
@@ -90,8 +90,8 @@ async def run_in_thread(call: Callable[[Waiting], T], *, shield: bool = False) -
 
 
 def is_trio() -> bool:
-    """Return whether the calling task is one of trio; sniffio knows, which trio depends on."""
-    trio = sys.modules.get("trio")  # looked up: what is not loaded runs nothing
+    """Return whether the calling task belongs to trio, by sniffio, on which trio depends."""
+    trio = sys.modules.get("trio")  # not imported: if it is not loaded, it runs no task
     if trio is None:
         return False
     sniffio = sys.modules.get("sniffio")
@@ -105,7 +105,7 @@ def is_trio() -> bool:
 
 
 def in_event_loop() -> bool:
-    """Return whether the calling thread runs an event loop at the moment."""
+    """Return whether the calling thread is running an event loop."""
     asyncio = sys.modules.get("asyncio")
     if asyncio is not None and asyncio._get_running_loop() is not None:  # noqa: SLF001  # documented as public for libraries
         return True
@@ -152,6 +152,6 @@ def _start(work: Callable[[], None]) -> bool:
         from threading import Thread
     try:
         Thread(target=work, name=THREAD_NAME, daemon=True).start()
-    except RuntimeError:  # no more threads, or none any more: the interpreter shuts down
+    except RuntimeError:  # the limit of threads is reached, or the interpreter is shutting down
         return False
     return True

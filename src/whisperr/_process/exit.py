@@ -1,7 +1,7 @@
-"""The end of the process: every pipeline delivers what it holds, under one deadline.
+"""The end of the process: every pipeline delivers what it holds before one shared deadline.
 
-One registry of the pipelines of this process and one function for its end, which `atexit` calls,
-and `multiprocessing` in its children. No signal handler is ever installed.
+This module keeps the pipelines of the process and ends them. `atexit` calls that function; in its
+children `multiprocessing` does. No signal handler is ever installed.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
     from .event_loop import Waiting
 
     class Delivering(Protocol):
-        """What runs a pipeline."""
+        """What runs the scheduler of a pipeline."""
 
         @property
         def started(self) -> bool:
-            """Whether a thread delivers; without one a call that waits does."""
+            """Whether a thread delivers. Otherwise, a call that waits does its work."""
 
         @property
         def in_step(self) -> bool:
-            """Whether a thread delivers at this moment."""
+            """Whether a thread is delivering at this moment."""
 
     class Running(Protocol):
-        """A pipeline, as the end of its process and the integrations see it."""
+        """The part of a pipeline that the exit and the integrations use."""
 
         process: object
 
@@ -53,11 +53,11 @@ if TYPE_CHECKING:
 
 
 EXIT_TIMEOUT = 10.0
-# Before the finalizers that `multiprocessing` gives no priority, so that its queues still work.
+# Higher than that of the queues of `multiprocessing`, so that they still work.
 _PRIORITY = 100
 
 _pipelines: set[ref[Running]] = set()
-# Pipelines whose client is gone and that still deliver or report: nothing else refers to them.
+# Pipelines that still deliver or report although their client is gone. Only this set keeps them.
 _leaving: set[Running] = set()
 _first: list[Callable[[], None]] = []
 _follows_children = False
@@ -65,15 +65,15 @@ _finalized_by: object = None
 
 
 def call_first(function: Callable[[], None]) -> None:
-    """Call a function when the exit begins, while threads may still be started."""
+    """Register a function to call when the exit begins, while threads may still start."""
     _first.append(function)
 
 
 def register(pipeline: Running) -> None:
-    """Deliver what this pipeline holds when the process ends; close its socket in children."""
+    """Deliver what a pipeline holds when the process ends, and close its socket in children."""
     global _follows_children  # noqa: PLW0603  # once per process
     _add(pipeline)
-    # Looked up and not imported: a program without `multiprocessing` does not pay for it.
+    # Not imported: a program that does not use `multiprocessing` must not pay for it.
     util = sys.modules.get("multiprocessing.util")
     if util is None:
         return
@@ -85,25 +85,25 @@ def register(pipeline: Running) -> None:
 
 
 def keep(pipeline: Running) -> None:
-    """Keep a pipeline whose client is gone until it has ended, so that the exit waits for it.
+    """Keep a pipeline whose client is gone, so that the exit waits for its end.
 
-    A collector that finds a client in a cycle clears the weak references to all that only the
-    client holds before it calls `__del__`: the pipeline is not in the registry any more.
+    It must be registered again. When the garbage collector finds a client in a cycle, it clears the
+    weak references to everything that only the client holds before it calls `__del__`.
     """
     _add(pipeline)
-    _leaving.difference_update([other for other in tuple(_leaving) if other.ended])
+    _leaving.difference_update([other for other in [*_leaving] if other.ended])
     _leaving.add(pipeline)
 
 
 def report_rest() -> None:
-    """Have clients that are gone report what waits; called when another client has ended.
+    """Emit the waiting reports of clients that are gone; called when another client has ended.
 
-    At the latest the exit does it. A program that makes one client after the other does not keep
-    all of them until then.
+    The exit does this as well. Without the earlier call, a program that makes one client after the
+    other would keep all of them until its exit.
     """
     process = get_process()
-    for pipeline in tuple(_leaving):
-        # Also one whose `on_error` leads to another report each time is let go of.
+    for pipeline in [*_leaving]:
+        # A pipeline is released even if its `on_error` causes another report each time.
         if pipeline.process == process and pipeline.report_rest():
             _leaving.discard(pipeline)
 
@@ -115,10 +115,10 @@ def pipelines() -> list[Running]:
 
 
 def shutdown_all(timeout: float) -> None:
-    """Shut all clients down within `timeout` seconds; begin all before waiting for any.
+    """Shut down all clients within `timeout` seconds, beginning all before waiting for any.
 
-    Events that are not delivered then are dropped and reported. What ends the shutdown of one
-    client does not keep the others from theirs; an interruption is raised when all have ended.
+    Events that are not delivered by then are dropped and reported. An exception in the shutdown of
+    one client does not prevent that of the others; an interruption is raised after all have ended.
     """
     deadline = monotonic() + timeout
     mine = pipelines()
@@ -127,15 +127,15 @@ def shutdown_all(timeout: float) -> None:
     raised: list[BaseException] = []
     for pipeline in others:
         _contain(pipeline.begin_shutdown, deadline, raised)
-    # In the calling thread one after the other, and none may take the time of those that follow.
+    # These deliver in the calling thread, one after the other. Each gets its share of the time.
     for left, pipeline in zip(range(len(here), 0, -1), here, strict=True):
         now = monotonic()
         share = now + max(deadline - now, 0.0) / left
         _contain(pipeline.begin_shutdown, share, raised)
         _contain(pipeline.finish_shutdown, share, raised)
     while others:
-        # One that a thread is busy with comes last: where no further threads start, the calling
-        # thread delivers for the others meanwhile.
+        # A pipeline that a thread is busy with comes last. Where no more threads can start, the
+        # calling thread delivers for the others meanwhile.
         pipeline = next((one for one in others if not one.thread.in_step), others[0])
         others.remove(pipeline)
         _contain(pipeline.finish_shutdown, deadline, raised)
@@ -144,7 +144,7 @@ def shutdown_all(timeout: float) -> None:
 
 
 def _contain(act: Callable[[float], object], deadline: float, raised: list[BaseException]) -> None:
-    """Do one step of a shutdown; keep what it raises for later if that is for the caller."""
+    """Run one step of a shutdown; keep an interruption for later and log any other exception."""
     try:
         act(deadline)
     except BaseException as error:  # noqa: BLE001  # the other clients end as well
@@ -164,13 +164,13 @@ def _add(pipeline: Running) -> None:
 
 
 def _alive() -> list[Running]:
-    # A copy is made in one step; a loop over the set itself breaks when the collector, which may
-    # run at any moment of it, finds a pipeline that is gone.
+    # The copy is made in one step. A loop over the set itself would fail when the garbage collector
+    # removes a pipeline in the middle.
     return [pipeline for one in _pipelines.copy() if (pipeline := one()) is not None]
 
 
 def _finalize(end: Callable[[], None]) -> None:
-    """Have `multiprocessing` call the end in its children, which run no `atexit` functions."""
+    """Have `multiprocessing` call the function in its children, which run no `atexit` functions."""
     global _finalized_by  # noqa: PLW0603  # once per process
     if _finalized_by != get_process():
         _finalized_by = get_process()
@@ -194,10 +194,10 @@ def _end() -> None:
 
 
 def _join_threads(timeout: float) -> None:
-    """Wait for our threads, all of which end after a shutdown.
+    """Wait up to `timeout` seconds for our threads, all of which end after a shutdown.
 
-    If one is left, the end of a sub-interpreter ends the whole process (`not the last thread`), so
-    a request that is still in flight is waited for. At the end of the process one does no harm.
+    A thread that is left when a sub-interpreter ends aborts the whole process (`not the last
+    thread`), so this waits for a request in flight. At the end of the process it does no harm.
     """
     deadline = monotonic() + timeout
     for thread in sys.modules["threading"].enumerate() if "threading" in sys.modules else ():

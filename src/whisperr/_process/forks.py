@@ -1,10 +1,10 @@
-"""What happens around a fork: one registry and one hook.
+"""What runs before and after a fork: one registry and one hook.
 
-Order of locks: the locks of the registered queues first, then the import lock, because a call of a
-store may import on first use while it holds its own. They are released in the opposite order.
+Order of locks: those of the registered queues first, then the import lock, because a store may
+import a module on first use while it holds its lock. They are released in the opposite order.
 
-Python does not run the hook where C code forks (uWSGI). A child of such a fork keeps what it
-inherited for ever (`keep`), since letting go of a connection would close it.
+Python does not run the hook when C code forks, as in uWSGI. A child of such a fork keeps what it
+inherited forever (`keep`), because releasing a connection would close it.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     class Forkable(Protocol):
-        """Holds a lock and a connection that must not be in use while the process forks."""
+        """Has a lock and a connection that must not be in use while the process forks."""
 
         def before_fork(self) -> bool:
-            """Lock and close the connection; return whether `after_fork` is to unlock."""
+            """Take the lock and close the connection; return whether `after_fork` must unlock."""
 
         def after_fork(self) -> None:
-            """Unlock, in the parent and in the child."""
+            """Release the lock; called in the parent and in the child."""
 
 
 _registered: set[ref[Forkable]] = set()
@@ -36,17 +36,17 @@ _in_child: list[Callable[[], None]] = []
 
 
 def register(one: Forkable) -> None:
-    """Call `one` before and after every fork of this process, for as long as it lives."""
+    """Call `one` before and after every fork of this process, as long as it exists."""
     _registered.add(ref(one, _registered.discard))
 
 
 def call_in_child(function: Callable[[], None]) -> None:
-    """Call a function in every forked child, after the locks are free."""
+    """Register a function to call in every forked child after the locks are released."""
     _in_child.append(function)
 
 
 def keep(one: object) -> None:
-    """In a child: never let go of this inherited object."""
+    """Keep an inherited object alive in this child forever."""
     _inherited.append(one)
 
 
@@ -74,7 +74,7 @@ def _unlock() -> None:
         _locked.pop().after_fork()
 
 
-if hasattr(os, "register_at_fork"):  # not on Windows, which cannot fork
+if hasattr(os, "register_at_fork"):  # Windows has no forks
     os.register_at_fork(
         before=_before, after_in_parent=_after_in_parent, after_in_child=_after_in_child
     )

@@ -1,11 +1,11 @@
-"""Tells a process from those that it was forked from, for one system call less than `getpid`.
+"""Distinguishes a process from the processes it was forked from, without a system call.
 
-A process id does not: in a new pid namespace a child has number 1 like its parent, and the number
-of an ancestor that has ended is given out again. So the number of a process is kept in a page that
-the kernel wipes in every child: of a fork by Python, and of one by C code without Python's hooks.
+A process id is not enough. In a new pid namespace a child has the number 1 like its parent, and the
+system reuses the id of an ancestor that has ended. So the number of a process is kept in a page of
+memory that the kernel wipes in every child, also when C code forks without Python's hooks.
 
-Where the kernel cannot do that (it came with Linux 4.14), the number is made of a count that the
-hook of Python's forks advances, and of the process id, which covers most of the other forks.
+Linux can do that since 4.14. Elsewhere the number is a count, which Python's fork hook advances,
+together with the process id, which covers most of the other forks.
 """
 
 from __future__ import annotations
@@ -31,9 +31,10 @@ _count = 0  # of the forks of Python that lead to this process, or of all that w
 
 
 def get_reader() -> Callable[[], object]:
-    """Return a function that returns the number of this process, hashable, for every event.
+    """Return a function that returns the number of this process, a hashable value.
 
-    In a forked child it may return what no process has, until `get_process` is called there.
+    It is called for every event. In a forked child it may return the number of no process until
+    `get_process` is called there.
     """
     global _page, _reader  # noqa: PLW0603  # one a process
     if _reader is None:
@@ -48,7 +49,7 @@ def get_reader() -> Callable[[], object]:
 
 
 def get_process() -> object:
-    """Return the number of this process; no process that it was forked from has had it."""
+    """Return the number of this process, which none of its ancestors had."""
     read = get_reader()
     if _page is not None and read() == _WIPED:
         _number(_page)
@@ -56,7 +57,7 @@ def get_process() -> object:
 
 
 def after_fork_in_child() -> None:
-    """Take another number than the parent's; `forks` calls this."""
+    """Take a number other than the parent's; called by `forks`."""
     global _count  # noqa: PLW0603  # one a process
     if _page is None:
         _count += 1
@@ -65,7 +66,7 @@ def after_fork_in_child() -> None:
 
 
 def _number(page: mmap) -> None:
-    """Write the next number into a wiped page, the same one if several threads do it at once."""
+    """Write the next number into a wiped page; threads that do it at once write the same one."""
     global _count  # noqa: PLW0603  # one a process
     following = _count + 1  # read before the page is: it is written after the page
     if page[:_BYTES] == _WIPED:
@@ -78,25 +79,27 @@ def _get_count_and_pid() -> tuple[int, int]:
 
 
 def _make_page() -> mmap | None:
-    """Return a page that is wiped in children; None where the kernel cannot do that."""
-    if not sys.platform.startswith("linux"):
-        return None
-    try:
-        from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
+    """Return a page that the kernel wipes in children; None where it cannot."""
+    if sys.platform == "linux":
+        try:
+            from mmap import MAP_ANONYMOUS, MAP_PRIVATE, PAGESIZE, mmap
 
-        page = mmap(-1, PAGESIZE, flags=MAP_PRIVATE | MAP_ANONYMOUS)
-        page.madvise(_WIPE_ON_FORK)
-    except (ImportError, AttributeError, OSError, ValueError):
-        return None
-    try:  # old versions of QEMU accept whatever is asked and do nothing
-        page.madvise(_UNKNOWN_REQUEST)
-    except (OSError, ValueError, SystemError):  # the last one is what PyPy 8 makes of an OSError
-        return page
+            page = mmap(-1, PAGESIZE, flags=MAP_PRIVATE | MAP_ANONYMOUS)
+            page.madvise(_WIPE_ON_FORK)
+        except (ImportError, AttributeError, OSError, ValueError):
+            return None
+        try:  # old versions of QEMU accept whatever is asked and do nothing
+            page.madvise(_UNKNOWN_REQUEST)
+        except (OSError, ValueError, SystemError):  # what PyPy 8 makes of an OSError comes last
+            return page
     return None
 
 
 def is_main_interpreter() -> bool:
-    """Return whether this is no sub-interpreter: a thread that is left in one ends the process."""
+    """Return whether this is the main interpreter.
+
+    A thread that is left when a sub-interpreter ends aborts the process.
+    """
     for name in ("_interpreters", "_xxsubinterpreters"):  # from Python 3.13 on, and before
         try:
             interpreters = __import__(name)

@@ -1,14 +1,13 @@
-"""Imports of first use, which no fork cuts in half.
+"""Imports modules on first use, without a fork in the middle of an import.
 
-A child that is forked while another thread imports keeps the half-made module for ever, because
-the importing thread does not exist in the child. So a fork waits for the import, for a bounded
-time: code that forks while it is imported itself may be what the import waits for.
+A child that is forked while another thread imports would keep a half-initialized module forever,
+because the importing thread does not exist in the child. So a fork waits for the import, up to a
+limit: the import may itself be waiting for the code that forks.
 
-The files of a running program may be replaced or deleted, with the directory or the archive of its
-release. Modules of ours that are executed at their first use therefore have their code read when a
-client is made (`keep_code`), and executed from there.
+The files of a running program may be replaced or deleted together with its release. So the code of
+our own modules that run on first use is read when a client is made (`keep_code`).
 
-Threads: any. The lock is reentrant: a signal handler may interrupt an import with one of its own.
+Threads: any. The lock is reentrant, because a signal handler that imports may interrupt an import.
 """
 
 from __future__ import annotations
@@ -30,25 +29,25 @@ _lock = RLock()
 
 
 def first_use() -> AbstractContextManager[object]:
-    """Return a context that keeps forks of other threads away from the imports in it."""
+    """Return a context in which no other thread forks; for imports."""
     return _lock
 
 
 def json_loads() -> Callable[[bytes | str], Any]:
-    """Return `json.loads`, imported on first use: few processes read JSON before they send."""
+    """Return `json.loads`, imported on first use, because few processes read JSON early."""
     with _lock:
         from json import loads
     return loads
 
 
 class _KeptCode:
-    """Finds and loads modules whose code was read before: what `sys.meta_path` may hold."""
+    """A finder and loader, for `sys.meta_path`, of modules whose code was read before."""
 
     def __init__(self) -> None:
         self._kept: dict[str, tuple[ModuleSpec, CodeType]] = {}
 
     def add(self, name: str, path: list[str] | None) -> list[str] | None:
-        """Read the code of a module; return where the modules in it are found, if it has any."""
+        """Read the code of a module; return the search path of its submodules, None without any."""
         for finder in sys.meta_path:
             spec = finder.find_spec(name, path)
             if spec is not None:
@@ -62,15 +61,15 @@ class _KeptCode:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The modules whose code is kept."""
+        """The names of the modules whose code is kept."""
         return tuple(self._kept)
 
     def forget(self) -> None:
-        """Keep no code any longer: all of it was executed."""
+        """Release all code, which was executed."""
         self._kept.clear()
 
     def find_spec(self, name: str, *_: object) -> ModuleSpec | None:
-        """Return what is known of a module; None when its code is not kept."""
+        """Return the spec of a module; None if its code is not kept."""
         if name not in self._kept:
             return None
         found, _code = self._kept[name]
@@ -83,10 +82,10 @@ class _KeptCode:
         return spec
 
     def create_module(self, _: ModuleSpec) -> None:
-        """Leave it to Python to make the module."""
+        """Return None, so that Python creates the module."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Execute the code of a module, which from then on looks as if it came from its file."""
+        """Execute the code of a module, which then looks as if it was loaded from its file."""
         found, code = self._kept[module.__name__]
         module.__spec__, module.__loader__ = found, found.loader
         exec(code, vars(module))  # noqa: S102  # as the loader does that has read the code
@@ -96,9 +95,9 @@ _kept_code = _KeptCode()
 
 
 def keep_code(package: str, names: tuple[str, ...]) -> None:
-    """Read the code of a package of ours and of modules in it, before their first use.
+    """Read the code of one of our packages and of modules in it, before their first use.
 
-    What cannot be read is found by Python at its first use, or is not.
+    Python looks for what cannot be read at its first use.
     """
     with _lock:
         if package in sys.modules or _kept_code.find_spec(package) is not None:
@@ -113,10 +112,10 @@ def keep_code(package: str, names: tuple[str, ...]) -> None:
 
 
 def import_kept(name: str) -> Any:  # noqa: ANN401  # a module, whose names are not known here
-    """Return a module, imported together with all modules whose code is kept."""
+    """Import all modules whose code is kept, and return the module `name`."""
     with _lock:
         try:
-            sys.meta_path.insert(0, _kept_code)  # for now only: it is asked for every module
+            sys.meta_path.insert(0, _kept_code)  # only now, because it is asked for every module
             for one in (name, *_kept_code.names):
                 __import__(one)
         finally:
@@ -130,7 +129,7 @@ def _get_none(_: str) -> None:
 
 
 def before_fork() -> None:
-    """Wait until no thread imports; `forks` calls it, after all other locks are taken."""
+    """Wait until no thread imports; called by `forks` after it has taken all other locks."""
     _lock.acquire(timeout=_LONGEST_WAIT)
 
 
@@ -139,10 +138,10 @@ def after_fork_in_parent() -> None:
     try:
         _lock.release()
     except RuntimeError:
-        return  # the wait timed out: another thread holds the lock
+        return  # the wait timed out, and another thread holds the lock
 
 
 def after_fork_in_child() -> None:
-    """Replace the lock: in the parent a thread that the child does not have may hold it."""
+    """Replace the lock, which a thread that the child does not have may hold."""
     global _lock  # noqa: PLW0603  # one lock a process
     _lock = RLock()

@@ -1,7 +1,7 @@
-"""Separates exceptions that interrupt a call from those that the data of the call raised.
+"""Tells exceptions that interrupt a call from exceptions that the data of the call caused.
 
-A signal handler may raise at any bytecode: time limits of task queues, Ctrl-C, `sys.exit()`. Such
-an exception belongs to the caller of the interrupted call and is never taken for bad data.
+A signal handler may raise anywhere: the time limit of a task queue, Ctrl-C, `sys.exit()`. Such an
+exception is for the caller of the interrupted call, and must never count as bad data.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from types import CodeType, FrameType, TracebackType
 
-# Limits that are Exceptions and may be raised without a signal handler on the stack: RQ's timer
-# raises in another thread, and Celery's pools raise their own. Those that derive from BaseException
-# only (gevent, eventlet, Dramatiq, asyncio) need no name.
+# Time limits that derive from Exception and may be raised without a signal handler on the stack:
+# RQ's timer raises from another thread, and Celery's pools raise their own. Limits that derive only
+# from BaseException (gevent, eventlet, Dramatiq, asyncio) need not be named.
 _LIMITS = frozenset(
     {
         ("billiard.exceptions", "SoftTimeLimitExceeded"),
@@ -31,34 +31,34 @@ _LIMITS = frozenset(
 _LONGEST_CHAIN = 10  # causes that are looked at
 _VARARGS = 4  # `inspect.CO_VARARGS`
 
-# Threads of ours: no caller is there, so what is raised in them interrupts no call.
+# Our own threads. They have no caller, so an exception in them interrupts no call.
 _own_threads: set[int] = set()
 
 
 def enter_own_thread() -> None:
-    """Record that the calling thread is one of ours."""
+    """Record that the calling thread is one of our own."""
     _own_threads.add(_thread.get_ident())
 
 
 def leave_own_thread() -> None:
-    """Record that the calling thread ends."""
+    """Record that the calling thread is ending."""
     _own_threads.discard(_thread.get_ident())
 
 
 def belongs_to_caller(error: BaseException) -> bool:
-    """Return whether an exception that foreign code let through is to be raised on.
+    """Return whether to re-raise an exception that came out of foreign code.
 
-    True for an interruption, except in a thread of ours: there it would end delivery.
+    True for an interruption, except in one of our own threads, where it would end delivery.
     """
     return _thread.get_ident() not in _own_threads and is_interruption(error)
 
 
 def is_interruption(error: BaseException) -> bool:
-    """Return whether an exception interrupts the call it came out of, and so is for its caller.
+    """Return whether an exception interrupts the call that it came from.
 
-    True for all that is no `Exception`, for the time limits of known task queues, and for what a
-    Python signal handler of this process raised; also when one of these is its cause, as for the
-    codecs of Python, which wrap what is raised in them. To be asked where the exception is caught.
+    True if it does not derive from `Exception`, if it is a time limit of a known task queue, or if
+    a Python signal handler of this process raised it. Also true if one of these is its cause: the
+    codecs of Python wrap what is raised in them. Call this where the exception is caught.
     """
     cause: BaseException | None = error
     for _ in range(_LONGEST_CHAIN):
@@ -84,10 +84,10 @@ def _is_from_signal_handler(error: BaseException) -> bool:
 
 
 def _is_signal_handler(frame: FrameType) -> bool:
-    """Return whether a frame is that of a signal handler which is set now.
+    """Return whether a frame belongs to a signal handler that is set now.
 
-    A handler receives the frame that it interrupts, which is also the one that it returns to. This
-    is asked first: asking for the handlers of all signals takes a hundred times as long.
+    A handler receives the frame that it interrupts, to which it also returns. This is checked
+    first, because looking up the handlers of all signals takes a hundred times as long.
     """
     code = frame.f_code
     if code.co_argcount < 2 and not code.co_flags & _VARARGS:  # noqa: PLR2004  # number and frame

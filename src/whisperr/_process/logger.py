@@ -1,9 +1,9 @@
-"""The logger `whisperr`; `logging` is imported when there is something to log.
+"""The logger `whisperr`; `logging` is imported with the first record.
 
-Every record begins with `whisperr:`, because the formats of many programs, and that of `logging`
-itself where nothing is configured, leave out the name of the logger.
+Every record begins with `whisperr:`, because many programs use a format without the name of the
+logger, and so does `logging` when nothing is configured.
 
-Handlers and filters are foreign code: what they raise never reaches the code that logs.
+Handlers and filters are foreign code. Their exceptions never reach the code that logs.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
 
-# Says of a handler that it is ours, so that the `debug` option adds only one.
+# Marks our handler, so that the `debug` option adds it only once.
 _HANDLER_NAME = "whisperr debug"
 _PREFIX = "whisperr: "
 
@@ -31,13 +31,13 @@ def logger() -> logging.Logger:
 
 
 def log(level: str, message: str, *values: object) -> None:
-    """Log one record, `level` being the name of a method of a logger, such as "warning".
+    """Log one record; `level` is the name of a logger's method, such as "warning".
 
-    The message gets the prefix `whisperr: ` here. It is one line that says what happened, where,
-    what becomes of the events, and what to do.
+    This adds the prefix `whisperr: `. The message is one line that says what happened, where, what
+    becomes of the events, and what to do.
 
-    Raises interruptions only. All else is given up: a handler or a filter failed, or the
-    interpreter ends and `logging` cannot be imported any more; there is no better place to say so.
+    Raises only interruptions. Any other exception is ignored, because there is no better place to
+    report it: a handler or filter failed, or the interpreter is ending and cannot import `logging`.
     """
     try:
         getattr(logger(), level)(_PREFIX + message, *values)
@@ -47,7 +47,7 @@ def log(level: str, message: str, *values: object) -> None:
 
 
 def log_to_stderr() -> None:
-    """Show every record on stderr, once per process: the `debug` option."""
+    """Show every record on stderr, for the `debug` option; the handler is added once a process."""
     log = logger()
     import logging
 

@@ -1,11 +1,11 @@
-"""A lock that a call can be interrupted in: it is released whatever a signal handler raises.
+"""A lock that is released whatever a signal handler raises while a call holds it.
 
-`lock.acquire()` followed by `try:` leaves a gap: a signal handler that raises between the two keeps
-the lock taken for ever. Here every call brings a token of its own, and the lock is a dictionary
-that holds the token of the call that runs: taking it is one step in C (`dict.setdefault`), and the
-`finally` releases it if it holds that token, whether or not the call ever learned that it has it.
-CPython runs signal handlers only after calls, at the start of functions and at the end of loops, so
-no interruption comes between the two statements of the release.
+`lock.acquire()` followed by `try:` leaves a gap: if a signal handler raises between the two, the
+lock stays taken forever. So each call creates a token, and the lock is a dictionary with the token
+of the call that holds it. `dict.setdefault` takes the lock in one step. The `finally` releases the
+lock if it has the call's token, even if the call never learned that it had taken the lock. CPython
+runs signal handlers only after calls, at the start of functions and at the end of loops, so none
+runs between the two statements of the release.
 """
 
 from __future__ import annotations
@@ -20,30 +20,30 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     Token = list[int]
 
-# A waiting thread looks again after so many seconds, in case an interruption swallowed the signal.
+# Seconds after which a waiting thread tries again, in case an interruption swallowed the signal.
 _LOOK_AGAIN = 0.02
-# What a wait that was signalled counts for, so that even a lock that is never free has a bound.
+# Seconds that count for a wait that was signalled, so that waiting for a busy lock ends, too.
 _LEAST_WAIT = 0.001
 
 
 class Mutex:
-    """Lets one call run at a time; a call that interrupts another one of its thread is refused.
+    """Lets one call run at a time, and refuses a call that interrupts another one in its thread.
 
-    Under gevent, locks that were made before it patched the standard library stop all greenlets at
-    once. So the functions of `_thread` are looked up when they are used.
+    Under gevent, a lock that was made before gevent patched the standard library blocks all
+    greenlets. So the functions of `_thread` are looked up when they are used.
     """
 
     __slots__ = ("_free", "_holder")
 
     def __init__(self) -> None:
         self._holder: dict[int, Token] = {}
-        self._free = _thread.allocate_lock()  # a semaphore: released by each call that ends
+        self._free = _thread.allocate_lock()  # a semaphore that each ending call releases
         self._free.acquire()
 
     def run(self, act: Callable[[], T], otherwise: T, timeout: float = 0.0) -> T:
-        """Return `act()`, run alone; `otherwise` when the lock is not free for `timeout` seconds.
+        """Return `act()`, run under the lock; `otherwise` if it is not free in `timeout` seconds.
 
-        Also `otherwise`, at once, in a signal handler that interrupts an `act` of the same thread.
+        Returns `otherwise` at once in a signal handler that interrupts an `act` of its thread.
         """
         token = [_thread.get_ident()]
         try:
@@ -59,17 +59,17 @@ class Mutex:
 
     @property
     def is_mine(self) -> bool:
-        """Whether the calling thread is in `run`, or has acquired the lock."""
+        """Whether the calling thread holds the lock, in `run` or through `acquire`."""
         token = self._holder.get(0)
         return token is not None and token[0] == _thread.get_ident()
 
     @property
     def is_taken(self) -> bool:
-        """Whether any thread has the lock."""
+        """Whether any thread holds the lock."""
         return bool(self._holder)
 
     def acquire(self, timeout: float) -> bool:
-        """Take the lock for longer than a call, as fork hooks do; False after `timeout` seconds."""
+        """Take the lock beyond this call, for fork hooks; return False after `timeout` seconds."""
         return self._take([_thread.get_ident()], timeout)
 
     def release(self) -> None:
@@ -82,7 +82,7 @@ class Mutex:
             return True
         if timeout <= 0 or self.is_mine:
             return False
-        left = timeout  # counted down by waits that timed out, not by a clock that tests replace
+        left = timeout  # counted down by the waits, because tests may replace a clock
         while self._holder.setdefault(0, token) is not token:
             if left <= 0:
                 return False

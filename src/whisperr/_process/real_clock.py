@@ -1,8 +1,8 @@
-"""The clock of every bound of waiting, which keeps going where tests replace the clock.
+"""The clock for the time limits of waits, which runs on where tests replace the clock.
 
-freezegun replaces `time.monotonic` in all modules, and time-machine may replace it in C: a bound on
-a clock that stands still is none. Neither replaces `clock_gettime` for this clock. The times of
-events come from `time.time_ns`, which tests do mean to replace.
+freezegun replaces `time.monotonic` in all modules, and time-machine may replace it in C. A time
+limit on a clock that stands still never passes. Neither replaces `clock_gettime` for this clock.
+The times of events come from `time.time_ns`, which tests replace on purpose.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 if sys.platform == "win32":
 
     def monotonic(read: Callable[[], float] = time.monotonic) -> float:
-        """Return the seconds since some moment. A default argument is not replaced."""
+        """Return the seconds since a fixed moment. No test tool replaces a default argument."""
         return read()
 
 else:
 
     def monotonic() -> float:
-        """Return the seconds since some moment."""
+        """Return the seconds since a fixed moment."""
         return time.clock_gettime(time.CLOCK_MONOTONIC)

@@ -1,4 +1,4 @@
-"""What all our threads have in common: how their names begin, and whether one may be started."""
+"""What all our threads share: the beginning of their names, and whether a thread may start."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ _exit_ended_in: tuple[object, int] | None = None  # the process and the thread t
 
 
 def begin_exit() -> None:
-    """Start no thread any more in this process."""
+    """Let no more threads start in this process."""
     global _exit_began_in  # noqa: PLW0603  # once per process
     _exit_began_in = get_process()
 
 
 def end_exit() -> None:
-    """Have `is_after_exit` return True in this thread: the clients of this process have ended."""
+    """Record that the clients of this process have ended, for `is_after_exit` in this thread."""
     global _exit_ended_in  # noqa: PLW0603  # once per process
     _exit_ended_in = get_process(), _thread.get_ident()
 
 
 def is_after_exit() -> bool:
-    """Return whether the calling thread runs what comes after our exit, such as older `atexit`s.
+    """Return whether the calling thread runs code after our exit, such as earlier `atexit` hooks.
 
-    Not in other threads: Python may stop them amid any call, also while they have locked stderr.
+    False in other threads. Python may stop them in any call, even one that has locked stderr.
     """
     return _exit_ended_in is not None and _exit_ended_in == (get_process(), _thread.get_ident())
 
 
 def may_start() -> bool:
-    """Return whether a thread may be started: not once our exit, or that of Python, has begun.
+    """Return whether a thread may start: False once our exit or the exit of Python has begun.
 
-    A main thread that has ended is no obstacle: the interpreter still waits for the others. After
-    that a new thread is refused (3.12), or its starter waits for ever (3.11).
+    True after the main thread has ended, while the interpreter still waits for other threads. Later
+    Python 3.12 refuses a new thread, and in 3.11 the thread that starts one waits forever.
     """
     return not sys.is_finalizing() and _exit_began_in != get_process()
 
 
 def get_obstacle() -> str | None:
-    """Return why the server that runs this process lets no thread start yet; None when it does."""
+    """Return why no thread may start yet under the server of this process; None if one may."""
     if "uwsgi" not in sys.modules:  # only there: other programs do not pay for the import
         return None
     from . import uwsgi
@@ -53,7 +53,7 @@ def get_obstacle() -> str | None:
 
 
 def check_host() -> None:
-    """Warn once if the server that runs this process lets no thread run."""
+    """Warn once if the server of this process does not let threads run."""
     if "uwsgi" in sys.modules:  # only there: other programs do not pay for the import
         from . import uwsgi
 

@@ -1,4 +1,4 @@
-"""Checks the seconds that a call may take, before anything happens."""
+"""Checks the time limit that a call was given, before the call does anything."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ _LONGEST = 40  # characters of a wrong value that its error shows
 
 
 def parse_timeout(timeout: object, name: str = "timeout") -> float:
-    """Return a time limit in seconds; None is UNBOUNDED.
+    """Return a time limit in seconds, UNBOUNDED for None.
 
-    Raises TypeError for what is no number, ValueError for a negative one or NaN; both name the
-    value and what is allowed.
+    Raises TypeError if it is not a number, and ValueError for a negative number or NaN. Both errors
+    show the value and say what is allowed.
     """
     if timeout is None:
         return UNBOUNDED
-    # A text has no `__float__`; numbers of other libraries have it.
+    # Numbers of other libraries have `__float__`, and text does not.
     if isinstance(timeout, bool) or not hasattr(timeout, "__float__"):
         raise TypeError(
             f"{name} must be a number of seconds or None, got {type(timeout).__name__}: "

@@ -1,13 +1,14 @@
-"""uWSGI: when a background thread does not run in it, or must not be started.
+"""Finds out whether background threads run under uWSGI, and whether one may start.
 
-uWSGI forks from C code. What its module says was seen in uWSGI 2.0.20 to 2.0.30:
+uWSGI forks from C code. Observed in uWSGI 2.0.20 to 2.0.30:
 
-- `has_threads` is what it goes by itself: 1 with `enable-threads` or `threads`, 0 without, always
-  1 from 2.0.27 on. With 0 a thread runs only while a request lets it.
-- A thread that runs in the process that will fork may hold the interpreter's lock at that moment,
-  or wait for it: the workers then hang in their first request, with and without `has_threads`.
+- `has_threads` of its module is 1 with the option `enable-threads` or `threads`, otherwise 0, and
+  always 1 from 2.0.27 on. If it is 0, a thread runs only during a request.
+- A thread in the process that will fork may hold the interpreter's lock during the fork, or wait
+  for it. The workers then hang in their first request, whatever `has_threads` is.
 
-The module is looked up and not imported: it exists only inside uWSGI. Any thread may call this.
+The module `uwsgi` exists only inside uWSGI, so it is looked up and not imported. Any thread may
+call these functions.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _warned = False
 
 
 def get_problem(modules: Mapping[str, ModuleType]) -> str | None:
-    """Return which option the server that has loaded these modules needs; None when no option."""
+    """Return which option uWSGI needs so that threads run; None if it needs none."""
     if getattr(modules.get("uwsgi"), "has_threads", 1):
         return None
     return (
@@ -35,7 +36,7 @@ def get_problem(modules: Mapping[str, ModuleType]) -> str | None:
 
 
 def check_host() -> None:
-    """Warn if this server needs an option; once, and not again in the workers that it forks."""
+    """Warn once if uWSGI needs an option; its forked workers do not warn again."""
     global _warned  # noqa: PLW0603  # once per process and its forks
     problem = get_problem(sys.modules)
     if problem is not None and not _warned:
@@ -44,13 +45,13 @@ def check_host() -> None:
 
 
 def get_obstacle(modules: Mapping[str, ModuleType], pid: int) -> str | None:
-    """Return why the process of this id must start no thread; None when it may."""
+    """Return why the process with this id must not start a thread; None if it may."""
     uwsgi = modules.get("uwsgi")
     worker_id, masterpid = getattr(uwsgi, "worker_id", None), getattr(uwsgi, "masterpid", None)
     if worker_id is None or masterpid is None:
         return None
-    # The number of the process that will fork is 0, like that of a mule or the spooler, but those
-    # have a master that is another process. Without a master that is known by 0 as well.
+    # `worker_id` is 0 in the process that will fork, and also in a mule and the spooler, but their
+    # master is another process. `masterpid` is 0 without a master.
     if worker_id() != 0 or masterpid() not in {0, pid}:
         return None
     return "uWSGI has not forked its workers yet, so no thread is started in this process"

@@ -1,13 +1,21 @@
 """Wakes a waiting thread, also from a signal handler.
 
-`Event`, `Condition` and `queue.Queue` hold a lock inside for a while; a signal handler that
-interrupts them at the wrong instruction waits for itself for ever.
+`Event`, `Condition` and `queue.Queue` hold a lock of their own for a moment. A signal handler that
+interrupts them in that moment would wait for itself for ever.
+
+On Windows no signal interrupts a wait for a lock: Ctrl-C would have no effect until the time limit.
+So the main thread, in which Python runs signal handlers, waits in slices there.
 """
 
 from __future__ import annotations
 
 import _thread
+import sys
 from _thread import TIMEOUT_MAX
+
+from whisperr._platform import WINDOWS
+
+_SLICE = 0.1  # seconds, after which Ctrl-C ends a wait on Windows
 
 
 class WakeUp:
@@ -32,4 +40,15 @@ class WakeUp:
 
     def wait(self, timeout: float) -> bool:
         """Wait for `set`, `timeout` seconds at most; return whether it came, and reset it."""
-        return self._lock.acquire(timeout=min(max(timeout, 0.0), TIMEOUT_MAX))
+        left = min(max(timeout, 0.0), TIMEOUT_MAX)
+        if WINDOWS and _is_main_thread():
+            while left > _SLICE:  # counted down, not by a clock that tests replace
+                if self._lock.acquire(timeout=_SLICE):
+                    return True
+                left -= _SLICE
+        return self._lock.acquire(timeout=left)
+
+
+def _is_main_thread() -> bool:
+    threading = sys.modules.get("threading")  # where it is not loaded, no other thread was started
+    return threading is None or threading.main_thread().ident == _thread.get_ident()

@@ -25,8 +25,7 @@ except ModuleNotFoundError as _missing:
 
 from django.core.checks import register as _register
 
-from ._tracker import DjangoRequestTracker as RequestTracker
-from ._tracker import WhisperrRequest, track_on_commit
+from ._tracker import RequestTracker, WhisperrRequest, track_on_commit
 from .checks import check_app as _check_app
 from .conf import get_settings_client as get_client
 from .middleware import WhisperrMiddleware

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class DjangoRequestTracker(DeferringTracker):
+class RequestTracker(DeferringTracker):
     """Tracks for the user of one request: `request.whisperr`.
 
     The user is `str(request.user.pk)`, or the id that `WHISPERR_RESOLVE_USER` returns, at the time
@@ -142,7 +142,7 @@ class WhisperrRequest(HttpRequest):
     .. versionadded:: 1.0
     """
 
-    whisperr: DjangoRequestTracker
+    whisperr: RequestTracker
     """The tracker for the user of the request."""
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
-from ._tracker import DjangoRequestTracker
+from ._tracker import RequestTracker
 from .conf import get_resolver, require_settings_client
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class WhisperrMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
         """Return the response to a request, a coroutine in an async chain."""
-        tracker = DjangoRequestTracker(request)
+        tracker = RequestTracker(request)
         request.whisperr = tracker  # type: ignore[attr-defined]  # views see a WhisperrRequest
         if self._is_async:
             return self._acall(request, tracker)
@@ -59,7 +59,7 @@ class WhisperrMiddleware:
                 tracker.pending.settle_in_sync()
         return response
 
-    async def _acall(self, request: HttpRequest, tracker: DjangoRequestTracker) -> HttpResponseBase:
+    async def _acall(self, request: HttpRequest, tracker: RequestTracker) -> HttpResponseBase:
         try:
             response: HttpResponseBase = await self.get_response(request)
         finally:

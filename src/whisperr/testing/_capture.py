@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from whisperr._delivery.pipeline import Pipeline
 from whisperr._delivery.reporter import INTERVAL, get_call_site
+from whisperr._process.counter import Counter
 from whisperr._process.identity import get_process
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import InvalidEvent
@@ -40,21 +41,28 @@ _REPORT_TIMEOUT = 1.0  # seconds, for an `on_error` that runs while a block ends
 
 @contextmanager
 def capture(*, strict: bool | None = None) -> Iterator[Events]:
-    """Record the events of every client of this process; send nothing. Needs no key.
+    """Record the events of every client of this process and send nothing. No key is needed.
+
+    It records clients that exist already, disabled ones, and those of integrations. With an outbox
+    an event is recorded when the transaction around it commits.
+
+    Nothing that is recorded is ever delivered. In the block, `flush()` and `shutdown()` return
+    True at once, and `stats()` counts what was recorded as held. At its end every client is as it
+    was before, also one that was shut down meanwhile. Captures may overlap: each records all
+    events.
+
+    Example::
 
         with whisperr.testing.capture() as events:
-            ...
-        events.assert_tracked("payment_failed", user="42")
+            upgrade("42")
+        events.assert_tracked("plan_upgraded", user="42")
 
-    - `strict`: True raises InvalidEvent for bad input at the line of the call, False never does;
-      None leaves it to each client, and to a `strict` around this block.
+    Args:
+        strict: True raises `InvalidEvent` for bad input at the line of the call; False never does.
+            None leaves it to each client, and to a `strict` around this block.
 
-    Every client: those that exist already, disabled ones as well, and those of integrations. With
-    an outbox an event is recorded when the transaction around it commits.
-
-    What is recorded is never delivered. In the block `flush()` and `shutdown()` return True at
-    once, and `stats()` counts what the block recorded, as held. At its end every client is as it
-    was before, also one that was shut down meanwhile. Captures may overlap: each records all.
+    Yields:
+        The recorded events.
     """
     events = Events(count_waiting=_count_waiting)
     with override_strict(strict):
@@ -65,7 +73,7 @@ def capture(*, strict: bool | None = None) -> Iterator[Events]:
                 try:
                     yield events
                 finally:
-                    for pipeline in tuple(_pipelines.values()):
+                    for pipeline in [*_pipelines.values()]:
                         pipeline.report()
                     events.end(_count_waiting())
         finally:
@@ -77,10 +85,12 @@ def capture(*, strict: bool | None = None) -> Iterator[Events]:
 
 @contextmanager
 def strict(strict: bool = True) -> Iterator[None]:  # noqa: FBT001, FBT002  # strict(False) reads well
-    """Make every client of this process raise InvalidEvent for bad input, or with False none.
+    """Make every client of this process raise `InvalidEvent` for bad input in this block.
 
-    It replaces the option `strict` of each client. A disabled client checks nothing outside of
-    `capture` and `send_to`.
+    A disabled client checks nothing outside of `capture` and `send_to`.
+
+    Args:
+        strict: The value that replaces the option `strict` of each client; with False none raises.
     """
     with override_strict(strict):
         yield
@@ -130,26 +140,31 @@ class _RecordingPipeline(Pipeline):
 
     def _record_refusal(self, text: str, call_site: str | None) -> None:
         sentence = f"{text}{get_call_site() if call_site is None else call_site}"
-        for events in tuple(_captures.values()):
+        for events in [*_captures.values()]:
             events.refuse(sentence)
 
 
 class _RecordingSink:
-    """Records the events that are put into it; `count` is how many that were."""
+    """Records the events that are put into it."""
 
     delivered_by = "a capture, which sends nothing"
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self.count = 0
+        self._counter = Counter()
+
+    @property
+    def count(self) -> int:
+        """How many events were recorded."""
+        return self._counter.value
 
     def put(self, data: bytes) -> Sequence[bytes]:
         """Record one event; return it when a queue of this client could not hold it."""
         if len(data) + EVENT_OVERHEAD_BYTES > self._max_bytes:
             return (data,)
-        self.count += 1
+        self._counter.next()
         recorded = to_recorded(data)
-        for events in tuple(_captures.values()):
+        for events in [*_captures.values()]:
             events.record(recorded)
         return ()
 
@@ -166,5 +181,5 @@ def _get_pipeline(config: Config) -> _RecordingPipeline:
 
 def _count_waiting() -> int:
     """Return how many events of this process wait for a commit or their user."""
-    pipelines = tuple(_pipelines.values())
+    pipelines = [*_pipelines.values()]
     return sum(one.waiting for one in pipelines if one.process == get_process())

@@ -1,1 +1,1 @@
-"""The log: what one process accepted and has not stored yet, in files that outlive it."""
+"""The log: files with the events that a process accepted and has not stored yet."""

@@ -1,6 +1,6 @@
-"""Moves the events that processes left in their logs when they ended into the store.
+"""Moves the events that ended processes left in their logs into the store.
 
-Threads: one at a time; the lock for adding to the store ensures that.
+Threads: one at a time, which the lock for adding to the store ensures.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ if TYPE_CHECKING:
     from .left import LeftLog, LeftLogs
 
     class AdoptingStore(Protocol):
-        """A store that takes events of processes which have ended."""
+        """A store that accepts events of processes that have ended."""
 
         def adopt(self, events: Sequence[bytes], source: int, number: int) -> Sequence[bytes]:
-            """Add events of another process, out of its log; return those dropped for them.
+            """Add events from the log of another process; return the events dropped to make room.
 
-            `source` and `number` are those of that process. Called again with the same numbers:
-            none may be stored twice. Raises StoreError.
+            `source` and `number` are those of that process. A second call with the same numbers
+            must not store an event twice. Raises StoreError.
             """
             ...
 
@@ -31,11 +31,13 @@ _MOST_MOVED_AT_ONCE = 500
 
 
 class Adoption:
-    """The logs that others left, as one process takes them over, one after the other.
+    """Takes over the logs that other processes left, one after the other.
 
-    - `dropped`: what the store dropped for room, until it is reported.
-    - `rejected`: how many lines were no events, until that is reported.
-    - `problem`: why logs could not be looked at, until that is reported.
+    What is to be reported:
+
+    - `dropped`: the events that the store dropped to make room.
+    - `rejected`: the number of lines that were not events.
+    - `problem`: why the logs could not be read.
     """
 
     def __init__(self, logs: LeftLogs, store: AdoptingStore) -> None:
@@ -47,11 +49,11 @@ class Adoption:
         self.rejected = 0
 
     def is_any_there(self) -> bool:
-        """Return whether there is a log, also of a process that runs: it may end, or store it."""
+        """Return whether there is a log, also one of a running process, which may end."""
         try:
             return self._logs.is_any_there()
         except StoreError:
-            return False  # `move_some` finds it again, to be reported
+            return False  # `move_some` meets the same error and reports it
 
     def move_some(self) -> bool:
         """Move one group of events; return whether there may be more. Raises StoreError."""
@@ -62,7 +64,7 @@ class Adoption:
             if left is None:
                 return False
             number, events = left.claim(_MOST_MOVED_AT_ONCE)
-        except StoreError as error:  # of the logs; the store may work
+        except StoreError as error:  # reading the logs failed; the store may work
             self.problem = str(error)
             self.close()
             return False
@@ -75,22 +77,22 @@ class Adoption:
         return True
 
     def close(self) -> None:
-        """Let go of the current log: what is in it waits for this process or another one."""
+        """Close the current log; what is left in it waits for this process or another one."""
         current, self._current = self._current, None
         if current is not None:
             current.close()
 
     def take_dropped(self) -> list[bytes]:
-        """Return what the store dropped for room, once."""
+        """Return and forget the events that the store dropped to make room."""
         dropped, self.dropped = self.dropped, []
         return dropped
 
     def take_problem(self) -> str | None:
-        """Return why logs could not be looked at, once."""
+        """Return and forget why the logs could not be read."""
         problem, self.problem = self.problem, None
         return problem
 
     def take_rejected(self) -> int:
-        """Return how many lines were no events, once."""
+        """Return and forget how many lines were not events."""
         rejected, self.rejected = self.rejected, 0
         return rejected

@@ -1,11 +1,11 @@
-"""One file of a log: a header, then one event a line. The process that writes it holds it locked.
+"""One file of a log: a header, then one event per line. The process that writes it has it locked.
 
-The header says whose log it is and how far its lines have left (the progress). It is written with
-one call in place, and has a checksum. A header that cannot be right never loses an event: the lines
-are then read from the first one on, under a new source, so that some may arrive twice.
+The header has the source of the log and the progress: up to where its lines have been delivered or
+stored. It has a checksum and is overwritten in place by one call. A damaged header loses no event:
+all lines are then read under a new source, so some may arrive twice.
 
-Interruptions: a descriptor is opened into a list and closed out of it within one call of C code, so
-that an exception of a signal handler can neither leak nor close it twice.
+Interruptions: a descriptor is opened into a list, and closed out of it, within one call of C code.
+So an exception of a signal handler can neither leak a descriptor nor have it closed twice.
 """
 
 from __future__ import annotations
@@ -17,16 +17,17 @@ from itertools import islice
 from struct import Struct
 from typing import TYPE_CHECKING, NamedTuple
 
+from whisperr._platform import WINDOWS, get_user_id
 from whisperr.errors import StoreError
 
 from .lock import lock, unlock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 _MAGIC = b"whsplog\x01"
-# Magic and version, source, index of the first line, offset and index of the oldest line that
-# waits; a checksum of these.
+# Magic bytes and version, source, index of the first line, offset and index of the oldest waiting
+# line. A checksum of these follows.
 _FIELDS = Struct("<8sQQQQ")
 _CHECKSUM = Struct("<I")
 HEADER_BYTES = 64
@@ -35,14 +36,14 @@ _HEX = frozenset("0123456789abcdef")
 _HEX_DIGITS = 16
 _NUMBER_BITS = 63
 _OTHERS_WRITE = 0o022
-# Flags that not every system has. No link is followed, opening a pipe does not wait, and programs
-# that this one starts inherit nothing.
+# Flags that not every system has: follow no link, do not wait for the other end of a pipe, and let
+# programs that this one starts inherit nothing.
 _NAMES = ("O_NOFOLLOW", "O_NONBLOCK", "O_CLOEXEC", "O_BINARY", "O_NOINHERIT")
 _FLAGS = sum(getattr(os, name, 0) for name in _NAMES)
 
 
 class Name(NamedTuple):
-    """What the name of a file says: the store, the log, and which of its files this is."""
+    """The parts of a file's name: the store, the source of the log, and the number of the file."""
 
     owner: str
     source: int
@@ -53,7 +54,7 @@ class Name(NamedTuple):
 
 
 def parse_name(text: str) -> Name | None:
-    """Return what the name of a file says; None when it is not that of a log."""
+    """Return the parts of a file's name; None if it is not the name of a log file."""
     owner, *numbers = text.removesuffix(_NAME_END).rsplit("-", 2)
     if not text.endswith(_NAME_END) or not owner or len(numbers) != 2:  # noqa: PLR2004  # as above
         return None
@@ -64,14 +65,14 @@ def parse_name(text: str) -> Name | None:
 
 
 def get_new_source() -> int:
-    """Return the random number of a new log; databases have signed numbers of 64 bits."""
+    """Return a random number for a new log, which fits into 64 signed bits of a database."""
     return int.from_bytes(os.urandom(8), "big") >> (64 - _NUMBER_BITS)
 
 
 def make_directory(path: str) -> None:
-    """Make the directory of a log for its owner only, or check the one that is there.
+    """Create the directory of a log for its owner only, or check an existing one.
 
-    Raises StoreError, with a sentence, and OSError. Only the last part of the path is made.
+    Creates only the last part of the path. Raises StoreError, with a sentence, and OSError.
     """
     try:
         os.mkdir(path, 0o700)  # noqa: PTH102  # `pathlib` is slow to import
@@ -80,18 +81,19 @@ def make_directory(path: str) -> None:
 
 
 def check_directory(path: str) -> None:
-    """Raise StoreError unless others than its owner, this user, cannot write a directory."""
+    """Raise StoreError unless this user owns the directory and no other user can write to it."""
     found = os.lstat(path)
     if stat.S_ISLNK(found.st_mode):
         raise StoreError(f"{path}: a link; name the directory itself")
     if not stat.S_ISDIR(found.st_mode):
         raise StoreError(f"{path}: not a directory; name another one for the log")
-    if not hasattr(os, "geteuid"):
-        return  # Windows has no such modes
-    if found.st_uid != os.geteuid():
+    user = get_user_id()
+    if user is None:
+        return
+    if found.st_uid != user:
         raise StoreError(
             f"{path}: it belongs to the user with id {found.st_uid}, and this process runs as "
-            f"{os.geteuid()}; change its owner, or name another directory for the log"
+            f"{user}; change its owner, or name another directory for the log"
         )
     if found.st_mode & _OTHERS_WRITE:
         mode = stat.S_IMODE(found.st_mode)
@@ -99,12 +101,12 @@ def check_directory(path: str) -> None:
 
 
 class LogFile:
-    """One file that this process holds locked, or is about to make."""
+    """A file that this process has locked or is about to create."""
 
     __slots__ = ("_progress", "descriptors", "index", "path", "position", "size", "source")
 
     def __init__(self, path: str, source: int, index: int, position: int) -> None:
-        """`index`: of its first line. `position`: how many bytes of lines came before it."""
+        """`index`: of its first line. `position`: the number of bytes in the lines before it."""
         self.path = path
         self.index = index
         self.position = position
@@ -114,10 +116,10 @@ class LogFile:
         self._progress = (-1, -1)
 
     def create(self) -> bool:
-        """Make the file, lock it and write its header; False when it was deleted meanwhile.
+        """Create the file, lock it and write its header; return False if it was deleted meanwhile.
 
-        Raises OSError. Another process that looks for logs may get the lock of a file that is still
-        empty, and deletes it: the process that made it may have been killed.
+        Another process that looks for logs may lock a file that is still empty, and delete it,
+        because the process that created it may have been killed. Raises OSError.
         """
         flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | _FLAGS
         self.descriptors.extend(map(os.open, (self.path,), (flags,), (0o600,)))
@@ -131,12 +133,12 @@ class LogFile:
         return True
 
     def open(self, mode: int = os.O_RDWR) -> int:
-        """Open a file that is there; return its descriptor. Raises OSError."""
+        """Open an existing file and return its descriptor. Raises OSError."""
         self.descriptors.extend(map(os.open, (self.path,), (mode | _FLAGS,)))
         return self.descriptors[0]
 
     def set_first(self, source: int, index: int) -> None:
-        """Take over what the header of a file that was opened says of its first line."""
+        """Set the source and the index of the first line from the header of an opened file."""
         self.source, self.index = source, index
 
     def _open_again(self) -> None:
@@ -145,7 +147,7 @@ class LogFile:
             self.descriptors.extend(map(os.open, (self.path,), (os.O_RDWR | _FLAGS,)))
 
     def write_progress(self, offset: int, index: int) -> None:
-        """Record that the lines before this offset (among the lines) have left. Raises OSError."""
+        """Record that the lines before this offset among the lines are done. Raises OSError."""
         if self._progress == (offset, index):
             return
         fields = _FIELDS.pack(_MAGIC, self.source, self.index, HEADER_BYTES + offset, index)
@@ -156,16 +158,16 @@ class LogFile:
         self._progress = (offset, index)
 
     def cut(self) -> None:
-        """Remove what a failed write left behind the last line. Raises OSError."""
+        """Remove what a failed write left after the last line. Raises OSError."""
         file = self.descriptors[0]
         os.ftruncate(file, HEADER_BYTES + self.size)
         os.lseek(file, HEADER_BYTES + self.size, os.SEEK_SET)
 
     def empty(self, index: int, position: int) -> None:
-        """Remove all lines, which have left; the next one has this index. Raises OSError.
+        """Remove all lines, which are done; `index` is that of the next line. Raises OSError.
 
-        The file is shorter than its progress until the header is written. That is read as: all that
-        it had before has left.
+        Until the header is written, the file is shorter than its progress. A reader takes that to
+        mean that all its lines are done.
         """
         file = self.descriptors[0]
         os.ftruncate(file, HEADER_BYTES)
@@ -174,7 +176,7 @@ class LogFile:
         self.write_progress(0, index)
 
     def is_there(self) -> bool:
-        """Return whether the path leads to this file: it may be deleted, or moved away."""
+        """Return whether the path still leads to this file, which may be deleted or moved."""
         try:
             there, mine = os.lstat(self.path), os.fstat(self.descriptors[0])
         except (OSError, IndexError):
@@ -182,21 +184,24 @@ class LogFile:
         return (there.st_dev, there.st_ino) == (mine.st_dev, mine.st_ino)
 
     def close(self) -> None:
-        """Release the lock, and close the descriptor."""
+        """Release the lock and close the file."""
         for file in self.descriptors[:1]:
             unlock(file)
         self.close_in_child()
 
     def close_in_child(self) -> None:
-        """Close the descriptor only: the lock stays with the parent of this process."""
+        """Close the file without releasing the lock, which belongs to the parent process."""
         try:
             [*map(os.close, _pop_all(self.descriptors))]
         except OSError:
-            return  # a failing device; the descriptor is closed all the same
+            return  # the device failed, but the descriptor is closed
 
     def delete(self) -> None:
-        """Delete the file, in which nothing waits, and close it."""
-        if os.name == "nt":  # where no open file can be deleted
+        """Close and delete the file, in which nothing waits."""
+        if WINDOWS:
+            # No open file can be deleted there. If another process has it open at this moment, it
+            # stays, and its content must not be delivered again.
+            self._remove_content()
             self.close()
         try:
             os.unlink(self.path)  # noqa: PTH108  # `pathlib` is slow to import
@@ -207,12 +212,12 @@ class LogFile:
         self.close()
 
     def _remove_content(self) -> None:
-        """Leave an empty file where it cannot be deleted, so that no process reads it again."""
+        """Empty a file that cannot be deleted, so that no process delivers its lines again."""
         try:
             for file in self.descriptors[:1]:
                 os.ftruncate(file, 0)
         except OSError:
-            return  # then some events arrive twice
+            return  # some events will arrive twice
 
 
 def _pop_all(descriptors: list[int]) -> Iterator[int]:
@@ -220,14 +225,15 @@ def _pop_all(descriptors: list[int]) -> Iterator[int]:
 
 
 def _write_at_start(file: int, data: bytes) -> int:
-    if hasattr(os, "pwrite"):
-        return os.pwrite(file, data, 0)
+    write: Callable[[int, bytes, int], int] | None = getattr(os, "pwrite", None)
+    if write is not None:
+        return write(file, data, 0)
     os.lseek(file, 0, os.SEEK_SET)
     return os.write(file, data)
 
 
 class Header(NamedTuple):
-    """What the header of a file says: whose lines, and from where on they wait."""
+    """The content of a header: the source of the lines, and where the waiting ones begin."""
 
     source: int
     first: int  # the index of the first line
@@ -236,7 +242,7 @@ class Header(NamedTuple):
 
 
 def parse_header(header: bytes) -> Header | None:
-    """Return what a header says; a new source where it is damaged; None when it is not ours."""
+    """Return the content of a header, with a new source if it is damaged; None if not ours."""
     if not header.startswith(_MAGIC) and any(header):
         return None
     fields = header[: _FIELDS.size]

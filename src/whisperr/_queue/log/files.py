@@ -1,11 +1,11 @@
-"""The files of one log: which one is written to, which are kept, which are deleted.
+"""The files of one log: which file is written, which are kept, and which are deleted.
 
-Invariant: every file that was made is in one of three lists, in the order in which they were made,
-until it is closed: `opened`, `done_with` (to be deleted), `left_behind` (to be closed). A file that
-an interrupted call has half made is in `opened`, and is deleted in its turn, because it is not
-`current` and has no lines.
+Invariant: until it is closed, each created file is in one of three lists, in order of creation:
+`opened`, `done_with` (to be deleted) or `left_behind` (to be closed). A file that an interrupted
+call did not finish creating is in `opened`. It is deleted in its turn, because it is not `current`
+and has no lines.
 
-Interruptions: what interrupts a call here can only write, so it may begin a file of its own.
+Interruptions: a signal handler that interrupts a call here can only write, and may begin a file.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import time
 from typing import TYPE_CHECKING
 
+from whisperr._platform import WINDOWS, sync
 from whisperr._queue.store import NO_DIRECTORY, StoreFullError
 from whisperr.errors import StoreError
 
@@ -23,17 +24,18 @@ from .file import LogFile, Name, get_new_source, make_directory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# When all has left, a file up to this size is used on as it is, one up to the next is emptied in
-# place (under the lock of the log: about 40 µs), a larger one is deleted (without it).
+# What happens to a file when all its lines are done: up to the first size it is used as it is. Up
+# to the second it is emptied in place, under the lock of the log, in about 40 µs. A larger file is
+# deleted without the lock.
 _MOST_IDLE_BYTES = 64 << 10
 _MOST_EMPTIED_BYTES = 1 << 20
-# So many new files may be deleted in a row, by processes that look for logs, or by an operator.
+# How many new files in a row processes that look for logs, or an operator, may delete.
 _MOST_TRIES = 10
 NO_ROOM = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC)}
 
 
 class LogFiles:
-    """The files of one log. `current`: the one that is written to; None: begin another one."""
+    """The files of one log. `current` is the file that is written; if None, begin another one."""
 
     def __init__(self, directory: str, owner: str, *, fsync: bool) -> None:
         """No I/O."""
@@ -48,13 +50,13 @@ class LogFiles:
         self._number = 0  # of the newest file
 
     def begin(self, get_end: Callable[[], tuple[int, int]]) -> LogFile:
-        """Return the file to write to: a new one, or one that a signal handler has just begun.
+        """Return a new file to write to, or one that a signal handler has just begun.
 
-        `get_end` returns the index of the next line, and how many bytes of lines there were.
+        `get_end` returns the index of the next line and the number of bytes in all lines so far.
         """
         for _ in range(_MOST_TRIES):
-            # The time, so that logs that were left are adopted in their order. Counted on at once:
-            # what interrupts may begin a file as well.
+            # The number is the time, so that other processes adopt left logs in their order. It is
+            # taken at once, because a signal handler may begin a file as well.
             self._number = number = max(self._number + 1, time.time_ns())
             path = os.path.join(  # noqa: PTH118  # as in `file`
                 self._directory, str(Name(self._owner, self.source, number))
@@ -84,32 +86,32 @@ class LogFiles:
         return made
 
     def _discard(self, file: LogFile) -> None:
-        """Delete a file that could not be made."""
+        """Delete a file that could not be created."""
         file.delete()
         _remove(self.opened, file)
 
     def cut(self, file: LogFile) -> None:
-        """Remove a part of a line from the end of a file, or write to another one from now on."""
+        """Cut an incomplete line off the end of a file; if that fails, go on in another file."""
         try:
             file.cut()
         except OSError:
-            # The part has no end of a line, so that it is never read.
+            # The incomplete line has no line end, so it is never read.
             if self.current is file:
                 self.current = None
 
     def find_out_whether_deleted(self) -> None:
-        """Begin another file with the next write, if an operator moved or deleted this one."""
+        """Let the next write begin another file if an operator moved or deleted the current one."""
         current = self.current
         if current is not None and not current.is_there() and self.current is current:
             self.current = None
 
     def empty(self, index: int, position: int, is_empty: Callable[[], bool]) -> None:
-        """Give back the room of the current file, if all of it has left and it is large."""
+        """Free the disk space of the current file if it is large and all its lines are done."""
         file = self.current
         if file is None or file.size <= _MOST_IDLE_BYTES:
             return
         self.current = None
-        # Only now nothing is added to it any more.
+        # From here on nothing is added to it.
         if not is_empty() or file.size > _MOST_EMPTIED_BYTES:
             return
         try:
@@ -121,7 +123,7 @@ class LogFiles:
             self.current = file
 
     def keep_progress(self, index: int, position: int) -> None:
-        """Write down which line is the oldest that waits, and retire the files before it."""
+        """Record which line is the oldest waiting one, and retire the files before it."""
         while self.opened:
             file = self.opened[0]
             if file is self.current or file.position + file.size > position:
@@ -134,10 +136,10 @@ class LogFiles:
         try:
             self.opened[0].write_progress(position - self.opened[0].position, index)
         except OSError:
-            return  # after a crash some events arrive twice
+            return  # after a crash, some events will arrive twice
 
     def let_go(self) -> None:
-        """Close and delete what is not needed, which may take a while: without a lock."""
+        """Close and delete files that are not needed; without a lock, because it may take long."""
         for one in [*self.done_with]:
             one.delete()
             _remove(self.done_with, one)
@@ -151,7 +153,7 @@ class LogFiles:
             one.close_in_child()
 
     def to_store_error(self, error: OSError) -> StoreError:
-        """Return what is raised for an error of the system."""
+        """Return the StoreError for an error of the system."""
         if isinstance(error, FileNotFoundError):
             return StoreError(f"{self._directory}: {NO_DIRECTORY}")
         kind = StoreFullError if error.errno in NO_ROOM else StoreError
@@ -166,11 +168,11 @@ def _remove(files: list[LogFile], one: LogFile) -> None:
 
 
 def _sync_directory(path: str) -> None:
-    """Have the name of a new file on the disk as well."""
-    if os.name == "nt":  # where directories cannot be opened
+    """Write the name of a new file to the disk."""
+    if WINDOWS:  # where a directory cannot be opened
         return
     directory = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     try:
-        os.fsync(directory)
+        sync(directory)
     finally:
         os.close(directory)

@@ -1,11 +1,11 @@
-"""Logs whose processes have ended: found, locked, and read to their ends, one file after the other.
+"""Finds, locks and reads the logs whose processes have ended, one file after the other.
 
-Of each log only the oldest file is taken, and it is deleted when all of it has left. So the events
-of one process stay in their order, although several processes may look for logs at once.
+Only the oldest file of each log is taken, and it is deleted when all its lines are done. So the
+events of one process keep their order although several processes may look for logs at once.
 
-What is read comes from a disk and may be anything. A line that is not one whole event is skipped
-and counted. The end of a file that is no whole line was being written when its process was killed:
-no call had returned for it, and it is not counted.
+The content of a file may be anything. A line that is not one whole event is skipped and counted. If
+a file ends with an incomplete line, its process was killed while it wrote that line. No call had
+returned for it, so it is not counted.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from json import loads
 from typing import TYPE_CHECKING
 
 from whisperr._foreign import printable
+from whisperr._platform import get_user_id
 from whisperr._process.logger import log
 from whisperr.errors import StoreError
 
@@ -34,13 +35,13 @@ from .lock import try_lock
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# What is read at once, and so the most that `claim` returns, unless one line alone is larger.
+# How much is read at once. `claim` returns no more, unless a single line is larger.
 _CHUNK_BYTES = 1 << 20
-# What is longer than this without the end of a line is no event.
+# A longer run of bytes without a line end is not an event.
 _LONGEST_LINE = 32 << 20
 _LONGEST_PATH = 300
 
-# Files that look like ours by their names only: reported once a process.
+# Files that were reported, once per process, because only their names look like ours.
 _reported: set[str] = set()
 
 
@@ -53,9 +54,9 @@ class LeftLogs:
         self._owner = owner
 
     def adopt(self) -> LeftLog | None:
-        """Return a file of a log that no process holds, locked by this one; None without any.
+        """Lock and return a file in which events wait and that no process holds; None without one.
 
-        Something waits in it. Raises StoreError when the directory cannot be used.
+        Raises StoreError if the directory cannot be used.
         """
         tried = set[int]()
         for name in self._list():
@@ -74,7 +75,7 @@ class LeftLogs:
         return None
 
     def is_any_there(self) -> bool:
-        """Return whether there is a log, also one that a process holds. Raises StoreError."""
+        """Return whether there is a log, even one that a process holds. Raises StoreError."""
         return bool(self._list())
 
     def _list(self) -> Sequence[Name]:
@@ -92,20 +93,20 @@ class LeftLogs:
 
 
 class LeftLog:
-    """One file that was left. For one thread at a time.
+    """A file that an ended process left, for one thread at a time.
 
-    `source` and the indices are those that its process gave the events.
+    `source` and the indices are those that the process gave its events.
     """
 
     def __init__(self, file: LogFile, header: Header) -> None:
-        """Use `has_waiting` first."""
+        """Call `has_waiting` first."""
         self._file = file
         self._reader = Reader(file.descriptors[0], header)
         file.set_first(*self._reader.first)
         self._group: list[bytes] = []
 
     def __del__(self) -> None:
-        """Release the lock of a file that an interrupted call has adopted for no caller."""
+        """Release the lock of a file that an interrupted call locked but did not return."""
         try:
             self._file.close_in_child()
         except AttributeError:
@@ -117,13 +118,13 @@ class LeftLog:
         return self._file.source
 
     def has_waiting(self) -> bool:
-        """Return whether there is an event that has not left. Raises StoreError."""
+        """Return whether an event waits. Raises StoreError."""
         return bool(self.claim(1)[1])
 
     def claim(self, max_events: int) -> tuple[int, list[bytes]]:
-        """Return the index of the first, and the oldest events that wait: a run of indices.
+        """Return the oldest waiting events, whose indices follow each other, and the first index.
 
-        They stay until `ack`: a second call returns them again. Raises StoreError.
+        They stay until `ack`, so a second call returns them again. Raises StoreError.
         """
         try:
             self._group = self._reader.read(max_events)
@@ -133,19 +134,19 @@ class LeftLog:
         return self._reader.index, self._group.copy()
 
     def ack(self, count: int) -> None:
-        """Forget the first `count` claimed events, and record that in the file."""
+        """Forget the first `count` claimed events and record that in the file."""
         left, rest = self._group[:count], self._group[count:]
         self._reader.skip(left)
         self._group = rest
         self._keep_progress()
 
     def take_rejected(self) -> int:
-        """Return how many lines were skipped since the last call."""
+        """Return how many lines were skipped since the last call of this."""
         count, self._reader.rejected = self._reader.rejected, 0
         return count
 
     def close(self) -> None:
-        """Delete the file when nothing is left in it, else let the next process have it."""
+        """Delete the file if nothing is left in it; otherwise leave it to the next process."""
         if not self._file.descriptors:
             return
         try:
@@ -158,11 +159,11 @@ class LeftLog:
             self._file.close()
 
     def close_in_child(self) -> None:
-        """In a forked child: close the descriptor only."""
+        """In a forked child: close the file without releasing the lock."""
         self._file.close_in_child()
 
     def is_there(self) -> bool:
-        """Return whether there is still a file of this name."""
+        """Return whether a file of this name still exists."""
         return os.path.lexists(self._file.path)
 
     def _keep_progress(self) -> None:
@@ -174,26 +175,26 @@ class LeftLog:
 
 
 class Reader:
-    """Reads the lines of a file. `offset` and `index`: of the oldest that waits."""
+    """Reads the lines of a file. `offset` and `index` are those of the oldest waiting line."""
 
     def __init__(self, file: int, header: Header) -> None:
-        """`first`: source and index of the first line, as far as the header can be trusted."""
+        """`first` is the source and index of the first line, as far as the header is right."""
         self._file = file
         self.rejected = 0
         self._in_damage = False
         self.offset, self.index = header.offset, header.oldest
         self.first = header.source, header.first
         size = os.fstat(file).st_size - HEADER_BYTES
-        if header.offset > size:  # all that there was has left, and the file was emptied
+        if header.offset > size:  # all lines were done, and the file was emptied
             self.offset, self.first = 0, (header.source, header.oldest)
         elif header.offset and self._read_at(header.offset - 1, 1) != b"\n":
             self.offset = self.index = 0
             self.first = get_new_source(), 0
 
     def read(self, most: int) -> list[bytes]:
-        """Return the events from `offset` on, up to the first line that is none.
+        """Return the events from `offset` on, up to the first line that is not an event.
 
-        Lines before them that are none are passed over. Raises OSError.
+        Skips lines before them that are not events. Raises OSError.
         """
         events: list[bytes] = []
         size = _CHUNK_BYTES
@@ -213,7 +214,7 @@ class Reader:
         return events
 
     def skip(self, events: Sequence[bytes]) -> None:
-        """Go on behind these."""
+        """Continue after these events."""
         self.offset += sum(map(len, events)) + len(events)
         self.index += len(events)
 
@@ -242,7 +243,7 @@ class Reader:
 
 
 def _is_event(line: bytes) -> bool:
-    """Return whether a line can be sent: anything else would spoil the batch that it is in."""
+    """Return whether a line is an event; anything else would have its whole batch refused."""
     try:
         value = loads(line)
     except (ValueError, RecursionError):
@@ -251,7 +252,7 @@ def _is_event(line: bytes) -> bool:
 
 
 def _open(path: str) -> LeftLog | None:
-    """Return the file, locked; None when a process has it, or when it is not for this one."""
+    """Lock and return a file; None if a process holds it or this process must not use it."""
     file = LogFile(path, 0, 0, 0)
     left = None
     try:
@@ -272,15 +273,15 @@ def _lock_and_read(file: LogFile) -> LeftLog | None:
     if not stat.S_ISREG(found.st_mode):
         _report(file.path, "not a regular file")
         return None
-    if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+    if get_user_id() not in {None, found.st_uid}:
         _report(file.path, f"it belongs to the user with id {found.st_uid}")
         return None
     if not try_lock(descriptor) or not file.is_there():
         return None
     header = os.read(descriptor, HEADER_BYTES)
     if not header:
-        # Its process is about to write the header, or was killed before that. In the first case it
-        # notices that the file is gone, and makes another one.
+        # Its process is about to write the header, or was killed before. In the first case it will
+        # notice that the file is gone, and create another one.
         file.delete()
         return None
     parsed = parse_header(header)

@@ -1,16 +1,16 @@
-"""Locks on whole files that the kernel releases when their process ends, whatever ended it.
+"""Locks whole files. The kernel releases a lock when its process ends, however it ends.
 
-POSIX: `flock`, whose lock belongs to the open file: to the descriptor, its copies, and the copies
-that forked children inherit. Two descriptors that were opened one by one exclude each other, also
-within one process. (`lockf` would not do: its locks belong to the process, and closing any
-descriptor of the file ends them.)
+POSIX: `flock`, whose lock belongs to the open file, which means the descriptor, its copies, and the
+copies that forked children inherit. Two descriptors from two calls of `open` exclude each other,
+even within one process. (`lockf` is not suitable: its locks belong to the process, and closing any
+descriptor of the file releases them.)
 
-A forked child that keeps the inherited descriptor open keeps the lock alive after its parent is
-dead. Nothing is lost by that: the events wait in the file until the child ends too, or closes the
-descriptor. The owner of a lock releases it explicitly, so such a child cannot hold it up.
+A forked child that keeps the inherited descriptor open keeps the lock after its parent has died. No
+event is lost: they wait in the file until the child ends or closes the descriptor. A process that
+holds a lock releases it explicitly, so such a child does not delay anything else.
 
-Windows: one byte far behind the content, since locks there are mandatory and would keep readers
-out, as long as its process lives. The system releases them with the handle.
+Windows: `msvcrt.locking` of one byte far behind the content, because a lock there also keeps other
+processes from reading the bytes. The system releases it with the handle.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ def _import(name: str) -> ModuleType | None:
 
 
 _fcntl, _msvcrt = _import("fcntl"), _import("msvcrt")
-# Far behind the content, and below 2 GiB: C's `_locking` knows no larger offset.
+# Far behind the content, and below 2 GiB, the largest offset of `_locking` in C.
 _LOCKED_BYTE = 1 << 30
-# What `msvcrt.locking` raises when another handle has the byte.
+# What `msvcrt.locking` raises when another handle has locked the byte.
 _TAKEN = {errno.EACCES, errno.EDEADLK, getattr(errno, "EDEADLOCK", errno.EDEADLK)}
 
 
 def lock(file: int) -> None:
-    """Wait for the lock of a file, for as long as another process holds it. Raises OSError."""
+    """Lock a file, and wait while another process has it locked. Raises OSError."""
     if _fcntl is not None:
         _fcntl.flock(file, _fcntl.LOCK_EX)
     else:
@@ -48,7 +48,7 @@ def lock(file: int) -> None:
 
 
 def try_lock(file: int) -> bool:
-    """Take the lock of a file, or return False when another open file has it. Raises OSError."""
+    """Lock a file; return False if another open file holds the lock. Raises OSError."""
     try:
         if _fcntl is not None:
             _fcntl.flock(file, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
@@ -64,10 +64,10 @@ def try_lock(file: int) -> bool:
 
 
 def is_locked(file: int) -> bool:
-    """Return whether another open file has the lock, for which a descriptor to read will do.
+    """Return whether another open file holds the lock. A descriptor for reading is enough.
 
-    The lock is shared for an instant where it is free: `try_lock` of another process may then
-    return False, and `lock` waits for that long. Raises OSError.
+    If the lock is free, this takes a shared lock for an instant, in which `try_lock` of another
+    process returns False, and `lock` waits. Raises OSError.
     """
     if _fcntl is None:
         free = try_lock(file)
@@ -83,18 +83,18 @@ def is_locked(file: int) -> bool:
 
 
 def unlock(file: int) -> None:
-    """Release the lock, also for the copies of the descriptor in forked children."""
+    """Release the lock, also that of copies of the descriptor in forked children."""
     try:
         if _fcntl is not None:
             _fcntl.flock(file, _fcntl.LOCK_UN)
         else:
             _use_byte(file, "LK_UNLCK")
     except OSError:
-        return  # it goes with the descriptor
+        return  # it ends with the descriptor
 
 
 def _use_byte(file: int, name: str) -> None:
-    """Lock or unlock the byte; the offset of the descriptor stays what it was."""
+    """Lock or unlock the byte, and restore the offset of the descriptor."""
     if _msvcrt is None:
         raise StoreError("this Python can lock no file (no module fcntl or msvcrt): no log here")
     before = os.lseek(file, 0, os.SEEK_CUR)

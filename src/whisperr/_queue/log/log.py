@@ -1,25 +1,25 @@
-"""The log: the events that one process accepted and that are not in the store yet, in its files.
+"""The log: files with the events that one process accepted and that are not in the store yet.
 
-`write` appends one line to a file that this process holds locked. The line survives the process
-from then on. When a process has ended, another one adopts its files (`left`), because the
-kernel has released the lock.
+`write` appends one line to a file that this process has locked. From then on the line survives the
+process. When the process has ended, the kernel releases the lock, and another process adopts its
+files (`left`).
 
-The lines stay in memory as well, until they have left: so nothing is ever read from the files here,
-a file that is damaged or deleted loses nothing while its process lives, and every call costs the
-same however many lines wait. The bounds of the queue are those of that memory.
+The lines also stay in memory until they are done. So nothing is read from the files here, and a
+damaged or deleted file loses no event while its process lives. The cost of a call does not depend
+on the number of waiting lines. The bounds of the queue apply to that memory.
 
-Invariant: the lines that wait are those of `_group`, which `claim` took out, then those of
-`_lines`. Each of the two is a run of successive indices. Lines between the two were given up
-because of the bounds while the group was claimed.
+Invariant: the waiting lines are those of `_group`, which `claim` took out, followed by those of
+`_lines`. The indices in each of the two follow each other without a gap. Lines between the two were
+dropped because of the bounds while the group was claimed.
 
-Interruptions (see `memory`): a line is written, and the result kept in `_fresh`, within one call of
-C code. The next call that finds it there counts it: `written`, the bytes and `_lines` change in one
-run of statements without a call. So the order of the lines in memory is always that in the file,
-also when a signal handler writes within `write`, or raises out of it.
+Interruptions (see `memory`): one call of C code writes a line and keeps the result in `_fresh`. The
+next call that finds it there counts it: `written`, the bytes and `_lines` change in statements
+without a call. So the lines in memory always have the order of the lines in the file, even if a
+signal handler writes within `write` or raises out of it.
 
-Threads: any thread may call `write`, `overflow`, and read the numbers. The other methods are for
-one thread at a time, beside these. The lock is re-entrant, and held for a write or the header of a
-file; files are closed and deleted without it. With `fsync` it is held for that as well.
+Threads: any thread may call `write` and `overflow` and read the numbers. The other methods are for
+one thread at a time. The lock is re-entrant. It is held while a line or a header is written, and
+with `fsync` until the disk has it. Files are closed and deleted without it.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import os
 from collections import deque
 from typing import TYPE_CHECKING
 
+from whisperr._platform import sync
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, get_size
 from whisperr._queue.store import StoreFullError
 from whisperr.errors import StoreError
@@ -41,22 +42,21 @@ from .lines import get_line_bytes, popping_lines, slice_lines, take_group
 if TYPE_CHECKING:
     from .file import LogFile
 
-# A file that would exceed this is continued in another one, so that the room of what has left can
-# be given back, whatever waits behind it.
+# A log whose file would exceed this goes on in another file, so that the space of lines that are
+# done can be freed whatever waits after them.
 _MOST_FILE_BYTES = 8 << 20
-_LINE_OVERHEAD_BYTES = EVENT_OVERHEAD_BYTES - 1  # the end of a line is counted as its own byte
-# So many of the oldest lines are looked at together when the bytes exceed their bound.
+_LINE_OVERHEAD_BYTES = EVENT_OVERHEAD_BYTES - 1  # the line end counts as a byte of the line
+# How many of the oldest lines are considered at once when the bytes exceed their bound.
 _LOOK_AHEAD = 8
-_sync = getattr(os, "fdatasync", os.fsync)
 
 
 class Log:
-    """The log of one process. `written`: how many lines there ever were: the next one's index."""
+    """The log of one process. `written` counts all lines ever, so it is the next line's index."""
 
     def __init__(
         self, directory: str, owner: str, max_events: int, max_bytes: int, *, fsync: bool
     ) -> None:
-        """`owner` names the store. No I/O: the first `write` makes the directory and a file."""
+        """`owner` names the store. No I/O: the first `write` creates the directory and a file."""
         self._directory = directory
         self._owner = owner
         self._max_events = max_events
@@ -78,7 +78,7 @@ class Log:
         self._group_at = (0, 0)
         self._claimed = 0, 0  # how many lines of the group, and the memory that they take
         self._dropped: deque[bytes] = deque()
-        # What was written and is not counted yet: result, file and event; what was cut off again.
+        # Written and not counted yet, as result, file and event; then what was cut off again.
         self._fresh: list[tuple[int, LogFile, bytes]] = []
         self._torn: list[bytes] = []
         self._writing = False
@@ -86,7 +86,7 @@ class Log:
     # -- for every event
 
     def write(self, data: bytes) -> None:
-        """Append one event. Raises StoreError when it is not in the file, and nothing of it is."""
+        """Append one event. If it raises StoreError, no part of the event is in the file."""
         size = len(data) + 1
         line = data + b"\n"
         with self._lock:
@@ -128,26 +128,26 @@ class Log:
                 self._write_elsewhere(file, data)
 
     def __len__(self) -> int:
-        """Return how many lines wait, claimed ones included."""
+        """Return the number of waiting lines, including claimed ones."""
         return self._count
 
     @property
     def held_bytes(self) -> int:
-        """The memory that they take, in bytes."""
+        """The memory that the waiting lines take, in bytes."""
         return self._bytes
 
     @property
     def source(self) -> int:
-        """The random number of this log; another one when lines were left behind."""
+        """The random number of this log, which changes when `close` leaves lines behind."""
         return self._files.source
 
     @property
     def first(self) -> int:
-        """The index of the oldest line that waits, claimed ones included."""
+        """The index of the oldest waiting line, including claimed ones."""
         return self._group_at[0] if self._group else self._lines_at[0]
 
     def overflow(self) -> list[bytes]:
-        """Give up the oldest lines that are not claimed until both bounds hold; return them."""
+        """Drop the oldest lines that are not claimed until both bounds hold; return them."""
         if self._holds_bounds() and not self._dropped:
             return []
         with self._lock:
@@ -164,9 +164,9 @@ class Log:
     # -- for one thread at a time
 
     def claim(self, max_events: int) -> tuple[int, list[bytes]]:
-        """Return the index of the first, and the oldest lines that wait; they stay in the log.
+        """Return the oldest waiting lines, which stay in the log, and the index of the first.
 
-        A group that was released, or is still claimed, is returned again, whatever its size.
+        Returns a group again, whatever its size, if it was released or is still claimed.
         """
         with self._lock:
             if self._fresh:
@@ -189,7 +189,7 @@ class Log:
             return self.first, self._group.copy()
 
     def ack(self, count: int) -> None:
-        """Forget the first `count` claimed lines: they are in the store, or have ended."""
+        """Forget the first `count` claimed lines, which were stored, delivered or dropped."""
         with self._lock:
             if self._fresh:
                 self._account()
@@ -208,11 +208,11 @@ class Log:
         self._files.let_go()
 
     def release(self) -> None:
-        """Let the claimed lines wait again."""
+        """Let the claimed lines wait to be claimed again."""
         self._claimed = 0, 0
 
     def stop(self) -> int:
-        """Refuse lines until `skip_to`; return the index that the next one would have had."""
+        """Refuse lines until `skip_to`; return the index that the next line would have had."""
         with self._lock:
             if self._fresh:
                 self._account()
@@ -220,7 +220,7 @@ class Log:
             return self.written
 
     def skip_to(self, index: int) -> None:
-        """Take lines again, the next one with this index; the log is empty, if that is another."""
+        """Accept lines again, the next with this index, which differs only if the log is empty."""
         with self._lock:
             if self._fresh:
                 self._account()
@@ -234,31 +234,11 @@ class Log:
             self._keep_progress()
         self._files.let_go()
 
-    def give_up(self) -> list[bytes]:
-        """Give up everything, also what is claimed; return it, oldest first."""
-        with self._lock:
-            if self._fresh:
-                self._account()
-            lines, end = deque[bytes](), (self.written, self._position)
-            # No call from here on: what a signal handler adds before is in `_lines`.
-            self._dropped += self._group
-            self._dropped += self._lines
-            self._group = []
-            self._lines = lines
-            self._lines_at = end
-            self._claimed = 0, 0
-            self._count = self._bytes = 0
-            self._keep_progress()
-        self._files.let_go()
-        popping = popping_lines(self._dropped, len(self._dropped))
-        # No call from here on.
-        return [*popping]
-
     def close(self) -> None:
-        """Let go of the files: the next process adopts those in which lines wait.
+        """Close the files, so that the next process adopts those in which lines wait.
 
-        The log is empty then. What is written after it begins new files, under a new source if
-        lines were left behind.
+        The log is then empty. A later `write` begins a new file, under a new source if lines were
+        left behind.
         """
         with self._lock:
             if self._fresh:
@@ -282,7 +262,7 @@ class Log:
         files.let_go()
 
     def close_in_child(self) -> None:
-        """In a forked child: close the descriptors only. The log is a new one, and empty."""
+        """In a forked child: close the files without releasing locks; the log is empty then."""
         files = self._files
         self._forget_all()
         files.close_in_child()
@@ -290,7 +270,7 @@ class Log:
     # -- the lock is held
 
     def _account(self) -> None:
-        """Count what interrupted calls wrote, or cut off what is not a whole line."""
+        """Count what interrupted calls wrote, and cut off an incomplete line."""
         while self._fresh:
             entry = self._fresh[0]
             number, file, data = entry
@@ -312,7 +292,7 @@ class Log:
             file.size += size
 
     def _is_torn(self, data: bytes) -> bool:
-        """Return, once, whether only a part of this event was written, which is cut off."""
+        """Return once whether only a part of this event was written, and was cut off."""
         for number, one in enumerate(self._torn):
             if one is data:
                 del self._torn[number]
@@ -320,7 +300,7 @@ class Log:
         return False
 
     def _write_elsewhere(self, file: LogFile, data: bytes) -> None:
-        """Write to another file, where this one is as large as it may be; raise if it is empty."""
+        """Write to another file because this one must not grow; raise if this one is empty."""
         if not file.size:
             raise StoreFullError(f"{self._directory}: no room for the whole event")
         if self._files.current is file:
@@ -328,7 +308,7 @@ class Log:
         self.write(data)
 
     def _fail(self, error: OSError, file: LogFile, data: bytes) -> None:
-        """Raise what is to be raised when nothing was written, or write to another file."""
+        """Raise the StoreError for a failed write, or write to another file if this one is full."""
         if error.errno == errno.EFBIG and file.size:
             self._write_elsewhere(file, data)
             return
@@ -337,10 +317,10 @@ class Log:
         raise self._files.to_store_error(error) from error
 
     def _flush_to_disk(self, file: LogFile) -> None:
-        """Wait until the line is on the disk; if that fails, take it out again and raise."""
+        """Wait until the disk has the line; if that fails, remove the line and raise."""
         entry = self._fresh[0]
         try:
-            _sync(file.descriptors[0])
+            sync(file.descriptors[0])
         except OSError as error:
             # Retired first: then the indices in it are right, whatever interrupts this.
             if self._files.current is file:
@@ -362,7 +342,7 @@ class Log:
         return self._count - claimed <= self._max_events and self._bytes - size <= self._max_bytes
 
     def _drop_some(self) -> bool:
-        """Give up the oldest lines that are not claimed, as far as needed; False without any."""
+        """Drop as many of the oldest unclaimed lines as needed; return False if there are none."""
         from_group = bool(self._group) and not self._claimed[0]
         lines = self._group if from_group else self._lines
         claimed, claimed_bytes = self._claimed
@@ -390,7 +370,7 @@ class Log:
         return count > 0
 
     def _keep_progress(self) -> None:
-        """Write down what has left, and give back the room that it took."""
+        """Record which lines are done, and free the disk space that they took."""
         if not self._count:
             self._files.empty(*self._lines_at, self._is_empty)
         index, position = self._group_at if self._group else self._lines_at

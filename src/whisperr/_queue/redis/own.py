@@ -21,6 +21,7 @@ from collections import Counter, deque
 from itertools import repeat
 from typing import TYPE_CHECKING
 
+from whisperr._process.counter import Counter as Counted
 from whisperr._queue.memory import Foreign
 from whisperr._queue.store import LOST_IN_STORE
 
@@ -48,7 +49,7 @@ class OwnEvents:
         self._begun = 0
         self._ended = 0
         self._gone: deque[Sequence[int]] = deque()
-        self._explained = 0
+        self._explained = Counted()  # by both threads
         self._explained_seen = 0
         self._suspects: dict[int, int] = {}
         self._found: deque[int | None] = deque()  # disappeared, but not counted as `missing` yet
@@ -108,7 +109,7 @@ class OwnEvents:
                 is_own = next(results) is not None
                 if not is_own and self._suspects.pop(one.number, None) is not None:
                     is_own = True
-                    self._explained += 1
+                    self._explained.next()
             events.append(one.data if is_own else Foreign(one.data))
         return events
 
@@ -175,7 +176,7 @@ class OwnEvents:
         `ended`: the result of `take_gone` before that reading.
         """
         found = [number for number in self._found if number is not None]
-        explained, late = self._explained, len(self._late)
+        explained, late = self._explained.value, len(self._late)
         suspects = {n: begun for n, begun in [*self._suspects.items()] if begun > ended}
         missing = self._missing + len(found) - (explained - self._explained_seen)
         unmatched = self.unmatched + Counter(

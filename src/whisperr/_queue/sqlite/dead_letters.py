@@ -10,7 +10,6 @@ The table is created when needed. The store uses `DeadLetterTable`; the command 
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from functools import partial
@@ -18,6 +17,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from whisperr._platform import get_user_id
 from whisperr._process.interruption import is_interruption
 from whisperr._queue.dead_letters import (
     KEPT,
@@ -214,7 +214,6 @@ class SQLiteDeadLetters:
             before = rows[-1][0]
 
     def find(self, ids: Sequence[str]) -> Sequence[DeadLetter]:
-        """Return those with these ids that exist."""
         return self._use(lambda db: [_to_dead_letter(row) for row in _find(db, ids)])
 
     def replay(self, ids: Sequence[str], max_events: int, max_bytes: int) -> Moved:
@@ -231,7 +230,6 @@ class SQLiteDeadLetters:
         return sum(self._write(partial(_drop, ids=some)) for some in _split(ids))
 
     def close(self) -> None:
-        """Close the connection."""
         if self._open is not None:
             self._open.close()
             self._open = None
@@ -290,7 +288,7 @@ class SQLiteDeadLetters:
             found = Path(self._path).stat()
         except OSError as error:
             raise StoreError(f"{self._path}: {(error.strerror or str(error)).lower()}") from None
-        if hasattr(os, "geteuid") and found.st_uid != os.geteuid():
+        if get_user_id() not in {None, found.st_uid}:
             raise StoreError(
                 f"{self._path}: it belongs to the user with id {found.st_uid}; run the command as "
                 f"that user, so that no file beside it becomes yours"

@@ -11,6 +11,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING
 
+from whisperr._platform import WINDOWS
 from whisperr._process.interruption import is_interruption
 from whisperr._queue.store import StoreFullError
 from whisperr.errors import NotNow, StoreError
@@ -169,12 +170,16 @@ class Session:
         except sqlite3.Error as error:
             aside = ""
             if file.is_corrupt(error):
-                aside = file.set_aside(self._path, self._file)
+                current = self._file
+                if WINDOWS:  # where a file cannot be renamed while it is open
+                    self.close()
+                aside = file.set_aside(self._path, current)
                 self.close()
             elif "no such table" in str(error):  # the next use creates it again
                 self.close()
-            kind = StoreFullError if file.is_full(error) else StoreError
-            raise kind(f"{self._path}: {error}{aside}") from error
+            if file.is_full(error):
+                raise StoreFullError(f"{self._path}: {file.NO_SPACE}") from error
+            raise StoreError(f"{self._path}: {error}{aside}") from error
         except (StoreError, NotNow):
             raise
         except Exception as error:

@@ -1,9 +1,8 @@
-"""A file of JSON lines that keeps what arrived, so that a restarted server still shows it.
+"""A file of JSON lines with everything that arrived, so that a restarted server still shows it.
 
-The first line names the epoch, each further one is a request with its arrivals. The file is read
-once, then only written; keys are masked in it. It is rewritten from memory when it has grown to
-twice its bound, and when a line of it cannot be read, such as the last one of a process that
-was killed.
+The first line has the epoch, and each other line a request with its arrivals, with keys masked. The
+file is read once, then only written. It is rewritten from memory when it has grown to twice its
+bound, and when a line cannot be read, such as the last line of a process that was killed.
 
 Threads: one at a time; the memory calls with its lock held.
 """
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whisperr._owned import NotOwned, check_owner, create_beside, is_same_file, open_regular
+from whisperr._platform import WINDOWS
+from whisperr._queue.log.lock import try_lock
 from whisperr.dev._ingest.model import BATCH_PATH, Problem, ReceivedRequest, to_arrival
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ _HEAD_BYTES = 1000
 
 
 class JournalError(ValueError):
-    """Why a file cannot be used as a journal."""
+    """Raised for a file that cannot be used as a journal."""
 
 
 class Journal:
@@ -85,11 +86,11 @@ class Journal:
         if self._epoch is None:
             self.restart(epoch)
         elif self._unreadable:
-            self._report(f"left out {self._unreadable} lines that cannot be read")
+            self._report(f"skipped {self._unreadable} lines that cannot be read")
             try:
                 self._rewrite()
             except OSError as error:
-                raise JournalError(f"cannot write it anew: {error}") from None
+                raise JournalError(f"cannot rewrite it: {error}") from None
         elif self._unfinished:
             _write(self._file, b"\n")
         return self._epoch or epoch
@@ -131,7 +132,7 @@ class Journal:
             if found[_FORMAT] == _VERSION and isinstance(found["epoch"], str):
                 self._epoch = found["epoch"]
                 return
-        raise JournalError("it holds something else and is left as it is; choose another file")
+        raise JournalError("it holds other data and is left unchanged; choose another file")
 
     def _head(self) -> bytes:
         return json.dumps({_FORMAT: _VERSION, "epoch": self._epoch}).encode() + b"\n"
@@ -151,13 +152,29 @@ class Journal:
             _write(file, b"".join([self._head(), *reversed(lines)]))
             if not is_same_file(self._file, self._path):
                 raise OSError("another file has taken its place")
+            if WINDOWS:
+                # A file cannot be renamed while it is open, nor be replaced.
+                os.close(file)
+                file = -1
+                self._replace_closed(fresh)
+                return
             fresh.replace(self._path)
         except BaseException:
-            os.close(file)
+            if file >= 0:
+                os.close(file)
             fresh.unlink(missing_ok=True)
             raise
         os.close(self._file)
         self._file = file
+
+    def _replace_closed(self, fresh: Path) -> None:
+        """Replace the file while it is closed, and open what is there then. Raises OSError."""
+        os.close(self._file)
+        try:
+            fresh.replace(self._path)
+        finally:
+            self._file = open_regular(self._path, create=True)
+            _lock(self._file)
 
     def _fail(self, error: OSError) -> None:
         if not self._failed:
@@ -201,11 +218,6 @@ def _parse_record(line: dict[str, Any]) -> Record:
 
 
 def _lock(file: int) -> None:
-    """Lock the file for this process, where the system has such locks."""
-    with suppress(ImportError):  # no such locks on Windows
-        import fcntl
-
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise JournalError("another whisperr dev is using it") from None
+    """Lock the file for this process."""
+    if not try_lock(file):
+        raise JournalError("another whisperr dev is using it")
