@@ -37,6 +37,6 @@ def to_number(value: object) -> object:
 
 
 def to_whole(value: object) -> object:
-    """Return the whole number in a text or of a float without a fraction; other values unchanged."""
+    """Return the whole number in a text, or of a float without a fraction; else the value."""
     number = to_number(value)
     return int(number) if isinstance(number, float) and number.is_integer() else number

@@ -206,7 +206,7 @@ class TestOwners:
     ) -> None:
         put(processes.start(), 1)  # stays open, so that all three are there
         Path(f"{processes.path}{end}").chmod(mode)
-        assert f"events.db{end}: others than its owner can use it (mode {mode:04o}); chmod 600" in (
+        assert f"events.db{end}: other users can access it (mode {mode:04o}); chmod 600" in (
             get_problem(processes)
         )
         Path(f"{processes.path}{end}").chmod(0o600)

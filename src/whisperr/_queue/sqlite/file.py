@@ -156,7 +156,7 @@ def _check_owner(path: str, real: str) -> None:
         )
     if found.st_mode & _FOR_OTHERS:
         mode = stat.S_IMODE(found.st_mode)
-        raise StoreError(f"{path}: others than its owner can use it (mode {mode:04o}); chmod 600")
+        raise StoreError(f"{path}: other users can access it (mode {mode:04o}); chmod 600")
 
 
 def _check_content(path: str, real: str) -> None:
