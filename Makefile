@@ -35,7 +35,7 @@ lint: $(VENV)/with-dev  ## Check style, spelling, the words of the project, and 
 	$(BIN)/codespell
 	$(BIN)/python -m scripts.prose
 	$(BIN)/actionlint .github/workflows/*.yml
-	$(BIN)/zizmor --offline --quiet --persona auditor --strict-collection .github
+	$(BIN)/zizmor --offline --quiet --persona auditor --strict-collection .github .pre-commit-config.yaml
 
 types: $(VENV)/with-dev
 	$(BIN)/mypy

@@ -30,6 +30,7 @@ extensions = [
     "sphinx.ext.napoleon",
 ]
 exclude_patterns = ["_*"]
+smartquotes = False  # they make a dash of the two hyphens of an option
 
 myst_heading_anchors = 4  # the anchors of GitHub
 myst_enable_extensions = ["html_image"]  # an image with its width

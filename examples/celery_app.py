@@ -31,5 +31,5 @@ connect(resolve_user=from_argument("user_id"))
 
 @app.task(name="shop.export")  # type: ignore[untyped-decorator]  # Celery has no types
 def export(user_id: str) -> str | None:
-    """Fail to export something of a user."""
+    """Fail to export the data of a user."""
     return current.track("export_failed", {"of": user_id})

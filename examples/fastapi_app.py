@@ -5,7 +5,7 @@
     uvicorn --app-dir examples fastapi_app:app      # in another one
     curl -X POST -H 'X-User: user_8842' http://127.0.0.1:8000/subscription/cancel
 
-Press Ctrl-C in the second terminal: what waits is delivered before uvicorn ends.
+Press Ctrl-C in the second terminal: queued events are delivered before uvicorn ends.
 """
 
 from __future__ import annotations

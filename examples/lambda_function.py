@@ -1,4 +1,4 @@
-"""An AWS Lambda function; run as a program, it invokes itself once.
+"""An AWS Lambda function, which invokes itself once when it runs as a program.
 
 whisperr dev                                    # in one terminal
 export WHISPERR_API_KEY=wrk_test WHISPERR_BASE_URL=http://127.0.0.1:8722
@@ -12,7 +12,7 @@ from typing import Any
 from whisperr import Whisperr
 from whisperr.aws_lambda import flush_after
 
-client = Whisperr()  # once per environment, not in the handler
+client = Whisperr()  # once per execution environment, not in the handler
 
 
 @flush_after
@@ -23,7 +23,7 @@ def handler(event: dict[str, Any], context: object) -> dict[str, str | None]:  #
         charge["customer"],
         "payment_failed",
         {"amount_cents": charge["amount_cents"]},
-        message_id=event["id"],  # a webhook that comes twice is one event
+        message_id=event["id"],  # a webhook that arrives twice is one event
     )
     return {"message_id": message_id}
 

@@ -1,4 +1,4 @@
-"""A FastAPI application whose events are rows of the same transactions as its data.
+"""A FastAPI application whose events are rows in the same transactions as its data.
 
     whisperr dev                                    # in one terminal
     export WHISPERR_API_KEY=wrk_test WHISPERR_BASE_URL=http://127.0.0.1:8722
@@ -7,8 +7,8 @@
     curl -X POST 'http://127.0.0.1:8000/users/ada/plan?name=pro'
     curl -X POST 'http://127.0.0.1:8000/users/ada/plan?name=gold'
 
-The first request is committed, and its event arrives. The second one fails after it has tracked:
-neither the change nor the event is there. DATABASE_URL names another database.
+The first request commits, and its event arrives. The second one fails after it has tracked, so
+neither the change nor the event remains. DATABASE_URL names another database.
 """
 
 import os
@@ -44,7 +44,7 @@ sessions = async_sessionmaker(engine)
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-    """Make the tables; a real application leaves that to a migration."""
+    """Create the tables, which a real application does in a migration."""
     async with engine.begin() as connection:
         await connection.run_sync(Base.metadata.create_all)
     yield
@@ -53,7 +53,7 @@ async def lifespan(_: FastAPI) -> AsyncIterator[None]:
 
 
 async def get_session() -> AsyncIterator[AsyncSession]:
-    """Commit what the request has done; roll it back when that failed."""
+    """Commit the work of a request, or roll it back if the request fails."""
     async with sessions.begin() as session:
         yield session
 

@@ -2,6 +2,7 @@
 
     python -m scripts.public_api           # print the list
     python -m scripts.public_api --write   # write it to tests/public_api.txt
+    python -m scripts.public_api --check   # print what differs there; exit with 1 if something does
 
 A module is public when no part of its path begins with an underscore; what it exports is its
 `__all__`. The list is read from the source and not from imported modules, so that it is the same
@@ -15,15 +16,30 @@ from __future__ import annotations
 import ast
 import re
 import sys
+from difflib import ndiff
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from scripts.sources import (
+    AnyFunction,
+    Found,
+    Function,
+    Module,
+    find_method,
+    get_decorators,
+    get_modules,
+    get_text,
+    to_annotation,
+    to_default,
+    to_fields,
+    to_signature,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 ROOT = Path(__file__).resolve().parents[1]
-SOURCE = ROOT / "src"
 SNAPSHOT = ROOT / "tests" / "public_api.txt"
 
 # Patterns of modules with public paths that export nothing, each with its reason.
@@ -32,8 +48,8 @@ NOT_PUBLIC = {
     r"whisperr\.transport": "likewise",
     r"whisperr\.django\..+": "Django dictates these names; `whisperr.django` exports",
 }
-# Types that exist for type checkers only, since importing `typing` would double the time of
-# `import whisperr`. `__all__` cannot have them.
+# Types that exist for type checkers only, so that `import whisperr` need not import `typing`.
+# `__all__` cannot have them.
 TYPES = {"whisperr.errors": ["ErrorType", "Reason"]}
 # Members of public classes that other modules of the package call, each with its reason.
 INTERNAL = {
@@ -63,9 +79,6 @@ SINCE_FIRST = {
 ADDED = re.compile(r"^ *\.\. versionadded:: (\S+)$", re.MULTILINE)
 CHANGED = re.compile(r"^( *)\.\. versionchanged:: (\S+)\n((?:\1 +.*\n?)+)", re.MULTILINE)
 
-Definition = ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef | ast.Assign | ast.AnnAssign
-Function = (ast.FunctionDef, ast.AsyncFunctionDef)
-
 
 class Name(NamedTuple):
     """One public name, with what the list says about it."""
@@ -81,76 +94,6 @@ class Name(NamedTuple):
     def parent(self) -> str:
         """The path of the class or module that has it."""
         return self.path.rpartition(".")[0]
-
-
-class Found(NamedTuple):
-    """A definition, the module that has it, and its name there."""
-
-    module: Module
-    name: str
-    node: Definition
-
-
-class Module:
-    """One module as it is written: its exports, definitions and imports."""
-
-    def __init__(self, path: Path) -> None:
-        parts = path.relative_to(SOURCE).with_suffix("").parts
-        self.is_package = parts[-1] == "__init__"
-        self.name = ".".join(parts[:-1] if self.is_package else parts)
-        self.tree = ast.parse(path.read_text(encoding="utf-8"))
-        self.exports: list[str] | None = None
-        self.definitions: dict[str, list[Definition]] = {}
-        self.imports: dict[str, tuple[str, str]] = {}
-        self.docstrings: dict[str, str] = {}
-        self._read(self.tree.body)
-
-    def _read(self, body: list[ast.stmt]) -> None:
-        """Read statements, also those for type checkers and those of a guarded import."""
-        for node, after in zip(body, [*body[1:], None], strict=True):
-            if isinstance(node, (ast.If, ast.Try)):
-                self._read(node.body)
-            elif isinstance(node, ast.ImportFrom):
-                self._add_imports(node)
-            elif isinstance(node, (ast.ClassDef, *Function)):
-                self.definitions.setdefault(node.name, []).append(node)
-            elif isinstance(node, (ast.Assign, ast.AnnAssign)):
-                target = node.targets[0] if isinstance(node, ast.Assign) else node.target
-                if isinstance(target, ast.Name):
-                    self.definitions.setdefault(target.id, []).append(node)
-                    self.docstrings[target.id] = get_text(after)
-                    if target.id == "__all__" and node.value is not None:
-                        self.exports = ast.literal_eval(node.value)
-
-    def _add_imports(self, node: ast.ImportFrom) -> None:
-        package = self.name.split(".")[: None if self.is_package else -1]
-        module = node.module or ""
-        if node.level:
-            module = ".".join([*package[: len(package) - node.level + 1], module]).rstrip(".")
-        for alias in node.names:
-            self.imports[alias.asname or alias.name] = (module, alias.name)
-
-    def find(self, name: str) -> Found | None:
-        """Return the definition of a name, here or where it is imported from."""
-        if name in self.definitions:
-            return Found(self, name, self.definitions[name][-1])
-        module, original = self.imports.get(name, ("", ""))
-        found = get_modules().get(module)
-        return None if found is None or found is self else found.find(original)
-
-
-@cache
-def get_modules() -> dict[str, Module]:
-    """Return every module of the package by its name."""
-    modules = map(Module, sorted((SOURCE / "whisperr").rglob("*.py")))
-    return {module.name: module for module in modules}
-
-
-def get_text(node: ast.stmt | None) -> str:
-    """Return the string that a statement consists of, the docstring of what is before it."""
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-        return node.value.value if isinstance(node.value.value, str) else ""
-    return ""
 
 
 def is_public(name: str) -> bool:
@@ -224,7 +167,7 @@ def _list_module(module: Module) -> Iterator[Name]:
 def _list_definition(found: Found, path: str) -> Iterator[Name]:
     node = found.node
     if isinstance(node, ast.ClassDef):
-        bases = ", ".join(_to_annotation(base) for base in node.bases)
+        bases = ", ".join(to_annotation(base) for base in node.bases)
         kind = f"class of {bases}" if bases else "class"
         signature = _to_constructor(found)
         yield Name(path, kind, (signature,), ast.get_docstring(node) or "", None, node)
@@ -250,14 +193,14 @@ def _to_data(found: Found, path: str) -> Name:
     return Name(path, "type" if is_type else "data", (shown,), docstring, None, node)
 
 
-def _to_function(module: Module, every: list[ast.FunctionDef], path: str) -> Name:  # type: ignore[type-arg]
-    overloads = [one for one in every if "overload" in _get_decorators(one)]
+def _to_function(module: Module, every: list[AnyFunction], path: str) -> Name:
+    overloads = [one for one in every if "overload" in get_decorators(one)]
     last = every[-1]
-    signatures = tuple(_to_signature(module, one) for one in overloads or [last])
-    decorators = _get_decorators(last)
+    signatures = tuple(to_signature(module, one) for one in overloads or [last])
+    decorators = get_decorators(last)
     kind = "async def" if isinstance(last, ast.AsyncFunctionDef) else "def"
     if decorators & {"property", "cached_property"}:
-        kind, signatures = "property", (_to_annotation(last.returns),)
+        kind, signatures = "property", (to_annotation(last.returns),)
     if "pytest.fixture" in decorators:
         kind = "fixture"
     return Name(path, kind, signatures, ast.get_docstring(last) or "", None, last)
@@ -275,13 +218,13 @@ def _list_members(found: Found, path: str) -> Iterator[Name]:
 def _list_own_members(owner: Found, path: str) -> Iterator[Name]:
     assert isinstance(owner.node, ast.ClassDef)
     body = owner.node.body
-    methods: dict[str, list[ast.FunctionDef]] = {}
+    methods: dict[str, list[AnyFunction]] = {}
     for node in body:
         if isinstance(node, Function):
-            methods.setdefault(node.name, []).append(node)  # type: ignore[arg-type]
+            methods.setdefault(node.name, []).append(node)
     for node, after in zip(body, [*body[1:], None], strict=True):
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            value = "" if node.value is None else f" = {_to_default(owner.module, node.value)}"
+            value = "" if node.value is None else f" = {to_default(owner.module, node.value)}"
             yield from _to_attribute(path, node.target.id, node, value, get_text(after))
         elif isinstance(node, Function) and _is_member(owner.node, node.name):
             if node is methods[node.name][-1]:
@@ -295,7 +238,7 @@ def _list_own_members(owner: Found, path: str) -> Iterator[Name]:
 def _to_attribute(
     path: str, name: str, node: ast.AnnAssign, value: str, docstring: str
 ) -> Iterator[Name]:
-    annotation = _to_annotation(node.annotation)
+    annotation = to_annotation(node.annotation)
     if not name.startswith("_") and "ClassVar" not in annotation:
         yield Name(f"{path}.{name}", "attribute", (f"{annotation}{value}",), docstring, None, node)
 
@@ -320,76 +263,16 @@ def _get_bases(found: Found) -> list[Found]:
     return every
 
 
-def _find_method(found: Found, name: str) -> tuple[Module, ast.FunctionDef] | None:
-    assert isinstance(found.node, ast.ClassDef)
-    for node in found.node.body:
-        if isinstance(node, ast.FunctionDef) and node.name == name:
-            return found.module, node
-    for base in found.node.bases:
-        parent = found.module.find(ast.unparse(base))
-        if parent is not None and isinstance(parent.node, ast.ClassDef):
-            method = _find_method(parent, name)
-            if method is not None:
-                return method
-    return None
-
-
 def _to_constructor(found: Found) -> str:
     """Return the parameters that make an instance; "" where there are none of its own."""
-    initializer = _find_method(found, "__init__")
+    initializer = find_method(found, "__init__")
     if initializer is not None:
-        return _to_signature(*initializer).partition(" -> ")[0]
+        return to_signature(*initializer).partition(" -> ")[0]
     for owner in _get_bases(found):
         assert isinstance(owner.node, ast.ClassDef)
-        if "dataclass" in _get_decorators(owner.node):
-            return _to_fields(owner)
+        if "dataclass" in get_decorators(owner.node):
+            return to_fields(owner)
     return ""
-
-
-def _to_fields(found: Found) -> str:
-    """Return the parameters of a dataclass."""
-    assert isinstance(found.node, ast.ClassDef)
-    fields = []
-    for node in found.node.body:
-        if isinstance(node, ast.AnnAssign):
-            default = "" if node.value is None else f" = {_to_default(found.module, node.value)}"
-            fields.append(f"{ast.unparse(node.target)}: {_to_annotation(node.annotation)}{default}")
-    return f"({', '.join(fields)})"
-
-
-def _get_decorators(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) -> set[str]:
-    return {ast.unparse(one).partition("(")[0] for one in node.decorator_list}
-
-
-def _to_annotation(node: ast.expr | None) -> str:
-    return "" if node is None else ast.unparse(node)
-
-
-def _to_default(module: Module, node: ast.expr) -> str:
-    """Return a default as text: of a constant of the package its value, which is the promise."""
-    if isinstance(node, ast.Name):
-        found = module.find(node.id)
-        if found is not None and isinstance(found.node, (ast.Assign, ast.AnnAssign)):
-            assert found.node.value is not None
-            return _to_default(found.module, found.node.value)
-    return ast.unparse(node)
-
-
-def _to_signature(module: Module, node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
-    """Return the parameters and the result of a function, without `self`."""
-    copy = ast.parse(ast.unparse(node.args).join(("def f(", "): ..."))).body[0]
-    assert isinstance(copy, ast.FunctionDef)
-    arguments = copy.args
-    positional = arguments.posonlyargs or arguments.args
-    if positional and positional[0].arg in {"self", "cls"}:
-        del positional[0]
-    for defaults in (arguments.defaults, arguments.kw_defaults):
-        for index, default in enumerate(defaults):
-            if default is not None:
-                text = _to_default(module, default)
-                defaults[index] = ast.parse(text, mode="eval").body
-    result = _to_annotation(node.returns)
-    return f"({ast.unparse(arguments)})" + (f" -> {result}" if result else "")
 
 
 def _with_since(name: Name, earlier: dict[str, Name]) -> Name:
@@ -449,8 +332,14 @@ def check_entries(entries: Iterable[str]) -> list[str]:
 
 
 def main() -> int:
-    """Print the list, or write it."""
-    text = "\n".join(to_lines(get_api().values(), get_aliases())) + "\n"
+    """Print the list, write it, or print how the file differs from it."""
+    lines = to_lines(get_api().values(), get_aliases())
+    if "--check" in sys.argv:
+        written = SNAPSHOT.read_text(encoding="utf-8").splitlines()
+        changes = [line for line in ndiff(written, lines) if line.startswith(("- ", "+ "))]
+        print("\n".join(changes) or f"{len(lines)} public names, as in {SNAPSHOT.name}")
+        return 1 if changes else 0
+    text = "\n".join(lines) + "\n"
     if "--write" in sys.argv:
         SNAPSHOT.write_text(text, encoding="utf-8")
     else:

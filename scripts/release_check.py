@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = "https://github.com/WhisperrAI/whisperr-python/blob/main/"
 IMAGES = "https://github.com/WhisperrAI/whisperr-python/raw/main/"
+LOCAL = "http://127.0.0.1:"
 # What a build writes into a wheel beside the package.
 DIST_INFO = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE")
 
@@ -37,7 +38,8 @@ DIST_INFO = ("METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENS
 def get_version(root: Path) -> str:
     """Return the version in `_version.py`, from which the build takes it."""
     text = (root / "src" / "whisperr" / "_version.py").read_text(encoding="utf-8")
-    return re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
+    version: str = re.findall(r'^__version__ = "(.+)"$', text, re.MULTILINE)[0]
+    return version
 
 
 def get_version_problems(root: Path, tag: str | None = None) -> list[str]:
@@ -156,8 +158,10 @@ def get_page_problems(markdown: str, tree: set[str]) -> list[str]:
             if target.startswith("#") and kind == "link":
                 if target[1:] not in page.anchors:
                     problems.append(f"page: no heading for the link {target}")
+            elif kind == "link" and target.startswith(LOCAL):
+                continue  # what a command serves on the reader's machine
             elif not target.startswith("https://"):
-                problems.append(f"page: the {kind} {target} is not absolute")
+                problems.append(f"page: the {kind} {target} is no https:// address")
             elif target.startswith(base):
                 path = target.removeprefix(base).partition("#")[0]
                 if path not in tree and not any(name.startswith(f"{path}/") for name in tree):

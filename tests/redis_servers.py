@@ -86,7 +86,7 @@ class Sentinel(Node):
 
 
 def get_port_with_bus() -> int:
-    """Return a free port whose second one, for the other servers of a cluster, is free as well."""
+    """Return a free port; the port that other servers of a cluster derive from it is free too."""
     while True:
         port = random.randrange(_LOWEST_PORT, _LOWEST_PORT + _BUS)
         with suppress(OSError), socket.socket() as one, socket.socket() as other:
@@ -103,7 +103,7 @@ def wait_until(is_true: Callable[[], bool], problem: str) -> None:
 
 
 class Servers:
-    """Server processes that end together, also when one of them does not start."""
+    """Server processes that end together, even if one of them does not start."""
 
     def __init__(self, directory: Path) -> None:
         self.nodes: list[Node] = []
@@ -148,7 +148,7 @@ class Guarded(Servers):
         return f"redis+sentinel://{hosts}/{SERVICE}?stream={stream}&timeout=5"
 
     def fail_over(self) -> None:
-        """End the master, and wait until the replica has its place."""
+        """End the master and wait until the replica is the master."""
         self.master.stop()
         wait_until(
             lambda: self.replica.connect().info("replication")["role"] == "master",
@@ -157,7 +157,7 @@ class Guarded(Servers):
 
 
 class Cluster(Servers):
-    """Two servers with the slots of a cluster, shared out evenly."""
+    """Two servers that share the slots of a cluster evenly."""
 
     def _start(self, directory: Path) -> None:
         count = 2

@@ -44,7 +44,7 @@ NEEDED: dict[str, set[str]] = {
     "sqlalchemy": {"sqlalchemy"},
 }
 INTEGRATIONS = set(NEEDED)
-# What Lambda's own runtimes have is missing elsewhere, and `whisperr.aws_lambda` works without it.
+# Only the runtimes of Lambda have it, and `whisperr.aws_lambda` works without it.
 OPTIONAL = {"aws_lambda"}
 # Frameworks without which an integration cannot be imported; the name is that of the extra, too.
 FRAMEWORKS = sorted(name for name, needed in NEEDED.items() if needed and name not in OPTIONAL)
@@ -183,7 +183,7 @@ def get_parameters(function: Any, start: int) -> list[inspect.Parameter]:
 
 
 class TestSameWords:
-    """Same words."""
+    """Same names."""
 
     @pytest.mark.parametrize("tracker", get_trackers())
     def test_its_methods_are_those_of_the_client_without_the_user(self, tracker: Any) -> None:
@@ -424,7 +424,7 @@ class TestUsers:
 
 
 class TestInTests:
-    """Tests of an application, whose client may be there before they begin."""
+    """Tests of an application whose client may exist before they begin."""
 
     def test_a_capture_records_and_a_local_server_gets_what_is_tracked(
         self, run: Any, server: LocalServer
@@ -474,7 +474,7 @@ class TestStarts:
             STARTS[integration](module)
 
 
-# How each host ends is a test of its own, with its processes: the file, and the test in it.
+# The test of how each host ends, with real processes: its file and its name.
 ENDS = {
     "asgi": ("asgi/test_uvicorn.py", "what_waits_is_delivered_before_the_server_ends"),
     "aws_lambda": (
@@ -497,7 +497,7 @@ NO_END = {
     "opentelemetry": "it has no host of its own: nothing of it ends",
     "sqlalchemy": "nothing of it waits in a process: the events are rows",
 }
-# Whose tests are in the folder of another one.
+# Integrations whose tests are in the folder of another one.
 FOLDERS = {"fastapi": "asgi", "google_functions": "aws_lambda"}
 
 

@@ -10,7 +10,7 @@ from email.message import Message
 from typing import TYPE_CHECKING
 
 import pytest
-from scripts import release_check
+from scripts import public_api, release_check
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -129,15 +129,17 @@ class TestPage:
     def test_absolute_links_to_files_and_headings_are_followed(self) -> None:
         page = (
             f"# T\n\n## Set up\n\n[a](#set-up) [b](https://example.com/) "
-            f"[c]({release_check.PAGES}README.md#set-up) [d]({release_check.PAGES}tests)\n"
+            f"[c]({release_check.PAGES}README.md#set-up) [d]({release_check.PAGES}tests) "
+            "http://127.0.0.1:8000/\n"
         )
         assert release_check.get_page_problems(page, TREE) == []
 
     @pytest.mark.parametrize(
         ("text", "problem"),
         [
-            ("[a](docs/a.md)", "the link docs/a.md is not absolute"),
-            ("![a](a.png)", "the image a.png is not absolute"),
+            ("[a](docs/a.md)", "the link docs/a.md is no https:// address"),
+            ("![a](a.png)", "the image a.png is no https:// address"),
+            ("[a](http://example.com/)", "the link http://example.com/ is no https:// address"),
             ("[a](#nowhere)", "no heading for the link #user-content-nowhere"),
             (f"[a]({release_check.PAGES}gone.md)", "has no file in the tree"),
             (f"![a]({release_check.IMAGES}gone.png)", "has no file in the tree"),
@@ -157,3 +159,14 @@ class TestPrograms:
     def test_the_output_of_a_program_that_fails_is_the_problem(self) -> None:
         assert release_check.run("twine", "true") == []
         assert release_check.run("twine", "sh", "-c", "echo bad; exit 1") == ["twine: bad"]
+
+    def test_the_program_that_compares_the_public_api_fails_on_a_change(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        changed = public_api.SNAPSHOT.read_text(encoding="utf-8").replace("timeout", "seconds", 1)
+        (tmp_path / "api.txt").write_text(changed, encoding="utf-8")
+        monkeypatch.setattr(public_api, "SNAPSHOT", tmp_path / "api.txt")
+        monkeypatch.setattr("sys.argv", ["public_api", "--check"])
+        assert public_api.main() == 1
+        signs = [line[0] for line in capsys.readouterr().out.splitlines()]
+        assert signs == ["-", "+"]

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from scripts import django_matrix
+from scripts import django_matrix, documentation
 
 from tests.docs.page import ROOT, get_text
 
@@ -114,6 +114,16 @@ def test_the_djangos_and_their_pythons_are_those_of_the_matrix() -> None:
     (given,) = [step["with"]["python-version"] for step in steps if "python-version" in str(step)]
     needed = {version for pair in django_matrix.PYTHONS.values() for version in pair}
     assert set(given.split()) == needed
+
+
+def test_the_site_is_kept_from_where_make_builds_it() -> None:
+    (kept,) = [
+        step["with"]["path"]
+        for step in get_jobs(".github/workflows/ci.yml")["check"]["steps"]
+        if "upload-artifact" in step.get("uses", "")
+    ]
+    assert (ROOT / kept.rstrip("/")) == documentation.OUTPUT
+    assert "check: lint types test docs release-check" in get_text("Makefile")
 
 
 def test_every_system_of_users_has_a_job() -> None:

@@ -14,13 +14,16 @@ const weights = {
   "trouble/": 1,
 };
 
-// An entry of the index has up to 100 points, and a word of a heading 15.
+// Sphinx gives up to 15 points to a heading, and up to 100 to an entry of the index.
 Scorer.score = (result) => {
   const [docname, title, anchor, , score, filename, kind] = result;
   const [, weight] = Object.entries(weights).find(([start]) => docname.startsWith(start)) ?? [, 0];
-  if (kind !== SearchResultKind.index) return score + weight;
-  result[1] = getTitle(filename, anchor) ?? title;
-  return score / 5 + weight;
+  if (kind === SearchResultKind.index) {
+    result[1] = getTitle(filename, anchor) ?? title;
+    return score / 5 + weight;
+  }
+  const isWholeHeading = kind === SearchResultKind.title && score >= Scorer.title;
+  return score + (isWholeHeading ? 10 : 0) + weight;
 };
 
 // The title of a section as Sphinx shows it where a heading matches: "Page > Section".

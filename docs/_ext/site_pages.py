@@ -1,6 +1,6 @@
 """Makes the site of pages that are written for GitHub.
 
-- The links of an index page to the pages of its folder are its toctree, in their order.
+- The rows of an index page that link to pages of its folder are its toctree.
 - A link to a file outside of `docs` leads to that file on GitHub.
 - The links of the page for wrong addresses begin at the root of the site.
 """
@@ -28,9 +28,14 @@ _ENTRY = re.compile(r"\]\(((?:[\w-]+/index|[\w-]+)\.md)(?:#[^)]*)?\)")
 _UPWARDS = re.compile(r"\]\((\.\./[^)#\s]+)(#[^)]*)?\)")
 
 
-def get_entries(text: str) -> list[str]:
-    """Return the pages that an index page lists, relative to its folder."""
-    return list(dict.fromkeys(_ENTRY.findall(text)))
+def get_entries(text: str) -> dict[str, str]:
+    """Return the pages that an index page lists, relative to its folder, each with its row."""
+    entries: dict[str, str] = {}
+    for row in text.splitlines():
+        if row.startswith(("|", "- ")):
+            for page in _ENTRY.findall(row):
+                entries.setdefault(page, row)
+    return entries
 
 
 def link_to_repository(text: str, docname: str) -> str:
@@ -49,7 +54,7 @@ def link_to_repository(text: str, docname: str) -> str:
 
 def prepare_source(_app: Sphinx, docname: str, source: list[str]) -> None:
     """Change the text of a page before it is parsed; `source` holds it."""
-    entries = get_entries(source[0]) if posixpath.basename(docname) == "index" else []
+    entries = get_entries(source[0]) if posixpath.basename(docname) == "index" else {}
     source[0] = link_to_repository(source[0], docname)
     if entries:
         source[0] += "\n".join(["\n```{toctree}", ":hidden:", "", *entries, "```", ""])

@@ -35,6 +35,12 @@ class English(SearchEnglish):
         return is_status or super().word_filter(word)
 
 
+def is_first(node: nodes.Node) -> bool:
+    """Return whether an element begins its list item."""
+    paragraph = node.parent
+    return paragraph[0] is node and paragraph.parent[0] is paragraph
+
+
 def find_definitions(doctree: nodes.document) -> Iterator[tuple[nodes.section, str]]:
     """Yield what a page defines, with the section where it does."""
     for section in doctree.findall(nodes.section):
@@ -45,10 +51,8 @@ def find_definitions(doctree: nodes.document) -> Iterator[tuple[nodes.section, s
                 for row in part.findall(nodes.row):
                     yield from ((section, name.astext()) for name in row[0].findall(nodes.literal))
             elif isinstance(part, nodes.bullet_list):
-                for item in part.children:
-                    first = item[0][0]
-                    if isinstance(first, nodes.strong):
-                        yield section, first.astext()
+                words = (item.next_node(nodes.strong) for item in part.children)
+                yield from ((section, word.astext()) for word in words if word and is_first(word))
 
 
 def add_entries(app: Sphinx, doctree: nodes.document) -> None:

@@ -82,12 +82,11 @@ def write_twin(
 
 def list_pages(app: Sphinx, index: str) -> list[str]:
     """Return the lines of `llms.txt` for the pages below an index page."""
-    source = get_source(app, index)
+    rows = site_pages.get_entries(get_source(app, index))
     lines = []
     for docname in app.env.toctree_includes[index]:
         target = posixpath.relpath(docname, posixpath.dirname(index) or ".") + ".md"
-        row = next(row for row in source.splitlines() if f"]({target}" in row)
-        about = next((cell for cell in row.strip("| ").split(" | ") if "](" not in cell), "")
+        about = ": ".join(x for x in rows[target].strip("| ").split(" | ") if "](" not in x)
         line = f"- [{app.env.titles[docname].astext()}]({docname}.md)"
         lines.append(f"{line}: {about}" if about else line)
         if docname in app.env.toctree_includes:

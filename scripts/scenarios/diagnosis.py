@@ -31,7 +31,7 @@ DIAGNOSIS: dict[str, tuple[Scenario, ...]] = {
             "the service is down for an hour",
             "a few reports, not one for each attempt; one record says that the outage is over",
             (
-                f"{DELAY}::TestReports::test_a_service_that_is_away_for_an_hour_is_some_reports_and_not_one_for_each_retry",
+                f"{DELAY}::TestReports::test_an_outage_of_an_hour_gives_few_reports_and_not_one_for_each_retry",
                 f"{DELAY}::TestReports::test_the_end_of_an_outage_is_logged_once_for_information",
             ),
         ),

@@ -23,7 +23,7 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
             "a time limit, Ctrl-C or `sys.exit()` interrupts any call at any point",
             "the exception reaches the caller; no lock stays taken; each event is settled once",
             (
-                f"{INTERRUPTED}::test_a_call_that_is_interrupted_anywhere_leaves_nothing_undone",
+                f"{INTERRUPTED}::test_after_a_call_interrupted_anywhere_counts_are_right_and_events_arrive",
                 "tests/process/test_mutex.py::test_it_is_free_after_an_interruption_anywhere",
             ),
         ),
@@ -121,7 +121,7 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
         Scenario(
             "events expire during `flush()`",
             "`flush()` returns after `on_error` was called",
-            (f"{REPORTS}::test_a_flush_returns_after_on_error_has_heard_of_expired_events",),
+            (f"{REPORTS}::test_a_flush_returns_after_on_error_was_called_for_expired_events",),
         ),
         Scenario(
             "a property's name is an address, a megabyte long, or has control characters",
@@ -149,7 +149,7 @@ FAULTS: dict[str, tuple[Scenario, ...]] = {
             "the URL of a proxy is wrong, or has a password",
             "no error, log record or variable of a stack frame shows any part of it",
             (
-                f"{ROUTES}::TestUnusableProxy::test_no_error_has_a_piece_of_the_url_of_a_proxy",
+                f"{ROUTES}::TestUnusableProxy::test_no_error_contains_part_of_a_proxy_url",
                 f"{ROUTES}::TestUnusableProxy::test_a_failure_behind_a_proxy_does_not_show_its_password",
             ),
         ),

@@ -78,7 +78,7 @@ STORES: dict[str, tuple[Scenario, ...]] = {
                 f"{SQLITE}::TestVanished",
                 f"{REDIS}::TestVanishedEvents",
                 f"{DURABLE}::test_events_that_vanish_with_their_file_are_reported_and_held_no_more",
-                "tests/delivery/test_accounting.py::TestLosses::test_what_a_store_lost_is_counted_and_reported_in_one_call",
+                "tests/delivery/test_accounting.py::TestLosses::test_events_lost_in_a_store_are_counted_and_reported_in_one_call",
             ),
         ),
         Scenario(

@@ -24,40 +24,41 @@ _HEAD = f"""\
 pip install --upgrade 'whisperr>=1,<2'
 ```
 
-Most programs need no change: the README of {PUBLISHED} works as it stands. Look for these first:
+Most programs need no change: the code in the README of {PUBLISHED} still works. Check these points
+first:
 
-1. Python {{python}} and, with the Django integration, Django {{django}} are needed.
-2. A channel without `opted_in` no longer claims consent. Add `"opted_in": True` where the user has
+1. You need Python {{python}}. With the Django integration you need Django {{django}}.
+2. A channel without `opted_in` no longer claims consent. Add `"opted_in": True` if the user has
    agreed.
-3. `shutdown()` is final: calls after it are dropped and reported. Where the process goes on, as in
-   a serverless handler that runs again, call `flush()`.
+3. `shutdown()` is final: later calls are dropped and reported. If the process continues, as in a
+   serverless handler that runs again, call `flush()` instead.
 4. Tests that pass a fake `transport=` fail with an error. Use
-   [`whisperr.testing`](../develop/testing.md).
+   [`whisperr.testing`](../develop/testing.md) instead.
 5. Imports from `whisperr.client` and `whisperr.transport` fail with an error. Import from
    `whisperr`.
-6. The environment is read: `WHISPERR_DISABLED=1` switches a client off, `WHISPERR_BASE_URL` leads
-   it elsewhere, `WHISPERR_DEBUG` and `WHISPERR_BUFFER` work too. 0.2.1 read no variable; rename
-   one of your own that has such a name.
-7. `os.environ["WHISPERR_API_KEY"]` in settings still fails where there is no variable. Remove the
-   line: the variable is read by itself, and commands then run without a key.
-8. Losses and pauses are logged as warnings of the logger `whisperr`. If you count log lines, see
-   [logging.md](../trouble/logging.md).
+6. The client reads the environment; {PUBLISHED} did not. `WHISPERR_DISABLED=1` disables a client,
+   and `WHISPERR_BASE_URL`, `WHISPERR_DEBUG` and `WHISPERR_BUFFER` set those options. If you have
+   your own variable with such a name, rename it.
+7. `os.environ["WHISPERR_API_KEY"]` in your settings still fails if the variable is not set. Remove
+   the line: the client reads the variable, and commands then run without a key.
+8. The logger `whisperr` logs losses and pauses as warnings. If you count log lines, read
+   [logging](../trouble/logging.md).
 9. Data that {PUBLISHED} lost silently now arrives or is reported. Expect new reports on the first
    day.
 
-To find wrong calls before they reach production, run your tests with `strict=True`
-([testing.md](../develop/testing.md)). To look at what you send, run `whisperr dev -- python app.py`
-([local-server.md](../develop/local-server.md)).
+To find wrong calls before production, run your [tests](../develop/testing.md) with `strict=True`.
+To look at what you send, run `whisperr dev -- python app.py` with the
+[local server](../develop/local-server.md).
 
-The tables below come from programs that ran under {PUBLISHED} and under this version, each against
-a local server.
+The tables below come from programs that ran with {PUBLISHED} and with this version, each against a
+local server.
 """
 
 _SUITE = """\
 ## The tests of {published}
 
-`python -m scripts.upgrade.suite` runs the tests that {published} was published with, against this
-version. An adapter stands in for the parts that are gone. {passed} of {total} pass. The others:
+`python -m scripts.upgrade.suite` runs the tests of {published} against this version, with an
+adapter for the parts that are gone. {passed} of {total} pass. The others:
 
 | test | why it differs |
 |---|---|

@@ -15,10 +15,10 @@ from pathlib import Path
 from scripts.upgrade.environments import PUBLISHED, ROOT, download_source, get_current
 
 DIFFERENT = {
-    "test_transport_batch_wire_shape": "it asks its transport for a context without `sdk_name` and "
-    "`sdk_version`, which its client added; here one part makes the whole event",
+    "test_transport_batch_wire_shape": "it expects a context without `sdk_name` and `sdk_version` "
+    "from the transport, to which the client of 0.2.1 added them; now one part makes all of it",
     "test_transport_accepts_wire_shaped_explicit_channels": "it expects that a channel without "
-    "`opted_in` claims the user's consent; here nothing is claimed that the caller did not state",
+    "`opted_in` claims the user's consent; now only the caller states consent",
 }
 
 

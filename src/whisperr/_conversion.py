@@ -37,6 +37,6 @@ def to_number(value: object) -> object:
 
 
 def to_whole(value: object) -> object:
-    """Return the whole number in a text, or of a float without a fraction; else the value."""
+    """Return a whole number written as text or as a float as an int; other values unchanged."""
     number = to_number(value)
     return int(number) if isinstance(number, float) and number.is_integer() else number

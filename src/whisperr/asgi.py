@@ -1,11 +1,19 @@
-"""The ASGI integration: `request.state.whisperr`, and delivery before a server's shutdown ends.
+"""The ASGI integration: a tracker for each request, and delivery when the server shuts down.
 
-It needs no framework. The guide is docs/frameworks/asgi.md. Servers such as uvicorn end on SIGTERM
-without running `atexit`; the last thing that they run is the lifespan protocol. Not every framework
-speaks it (Django refuses it), so it is answered here.
+It needs no framework::
 
-Threads: runs in the event loop, of asyncio or trio; waiting for delivery happens in other threads.
+    app.add_middleware(WhisperrMiddleware, resolve_user=get_user)
+
+    async def export(request):
+        request.state.whisperr.track("export_failed", {"rows": 120})
+
+Servers such as uvicorn end on SIGTERM without running `atexit`. The lifespan protocol is the last
+thing that they run, so the middleware delivers there.
+
+.. versionadded:: 1.0
 """
+
+# Threads: runs in the event loop, of asyncio or trio; other threads wait for delivery.
 
 from __future__ import annotations
 
@@ -51,19 +59,18 @@ _STARTUP = "lifespan.startup"
 _SHUTDOWN = "lifespan.shutdown"
 _NAME = "whisperr"  # of the tracker in `scope["state"]`
 _NO_LIFESPAN = (
-    "WhisperrMiddleware has seen no lifespan of the server: waiting events are lost when it ends, "
+    "WhisperrMiddleware has seen no lifespan of the server: queued events are lost when it ends, "
     "unless your own code awaits ashutdown() then; wrap the outermost application: "
     "app = flush_on_shutdown(app)"
 )
 
 
 class RequestTracker(DeferringTracker):
-    """Tracks for the user of one request: `request.state.whisperr`.
+    """Tracks for the user of one request or websocket: `request.state.whisperr`.
 
-    Nothing is sent for an anonymous visitor. With an async resolver, the events of `track` and
-    `identify` are queued when the request is over, for the user of that moment; on a websocket
-    before its next message. The resolver runs with the context variables of the call. `atrack` and
-    `aidentify` ask it before they return.
+    For an anonymous visitor it sends nothing. With an async `resolve_user`, `track` and `identify`
+    encode at once, and queue when the request ends or before the next message of a websocket.
+    `atrack` and `aidentify` resolve the user before they return.
     """
 
     __slots__ = ("_is_async",)
@@ -84,8 +91,8 @@ class RequestTracker(DeferringTracker):
         return Unread(self._resolve, source=self, context=copy_context())
 
     def settle_at(self, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-        """Return a `receive` or `send` that first queues what waits: a websocket stays for long."""
-        if not self._is_async:  # nothing ever waits
+        """Return a `receive` or `send` that queues pending events first, for long websockets."""
+        if not self._is_async:  # nothing is ever pending
             return call
 
         async def settle_and_call(*message: Any) -> Any:  # noqa: ANN401  # of the protocol
@@ -97,20 +104,31 @@ class RequestTracker(DeferringTracker):
 
 
 class WhisperrMiddleware:
-    """Put a `RequestTracker` on every request and websocket: `request.state.whisperr`.
+    """Gives every request and websocket a `RequestTracker`: `request.state.whisperr`.
+
+    It also delivers queued events when the server shuts down, as `flush_on_shutdown` does.
+
+    Example::
 
         app.add_middleware(WhisperrMiddleware, resolve_user=get_user)
 
-    - `client`: a client, or a function that returns one. None: one for the process, made from the
-      environment; a missing key is a ValueError when the application starts. A server that has no
-      lifespan does not ask then: requests go on with a disabled client, and the log says so.
-    - `resolve_user`: a function, sync or async, that takes the ASGI scope and returns the user's
-      id, None for an anonymous visitor. Left out: the `identity` of `scope["user"]`, as
-      Starlette's AuthenticationMiddleware sets it.
-    - `flush_timeout`: how many seconds delivery may take when the server shuts down; the
-      lifespan is treated as by `flush_on_shutdown`.
+    Args:
+        app: The ASGI application to wrap.
+        client: A client, or a function that returns one. None: one client for the process, made
+            from the environment.
+        resolve_user: A function, sync or async, that takes the ASGI scope and returns the user's
+            id, or None for an anonymous visitor. It is called when something is tracked, with the
+            context variables of that call. None: the `identity` of `scope["user"]`, which
+            Starlette's `AuthenticationMiddleware` sets.
+        flush_timeout: Seconds that delivery may take when the server shuts down. None: until
+            delivery succeeds or the retries are used up.
 
-    The resolver is asked when something is tracked.
+    Raises:
+        MissingKey: `client` is None and the environment has no key. The server does not start
+            then. A server without a lifespan does start: its requests get a disabled client, and
+            the log says so.
+        TypeError: `flush_timeout` is not a number.
+        ValueError: `flush_timeout` is negative, or a variable has a wrong value.
     """
 
     def __init__(
@@ -130,7 +148,7 @@ class WhisperrMiddleware:
         self._problem = _find_problem(client)
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
-        """Serve one connection."""
+        """Serve one connection, as ASGI asks."""
         kind = scope["type"]
         if kind == "lifespan":
             if self._problem is not None:
@@ -152,9 +170,9 @@ class WhisperrMiddleware:
             await self._app(scope, receive, send)
 
     def _check(self) -> None:
-        """Report once that nothing delivers at the end; raise why there is no client.
+        """Report once that nothing will deliver at the end; raise why there is no client.
 
-        A missing key stops no request: a server without a lifespan could not be stopped for it.
+        A missing key stops no request, because a server without a lifespan has started already.
         """
         if self._problem is not None:
             self._get_client()
@@ -167,10 +185,10 @@ class WhisperrMiddleware:
 
 
 class _RequestState(dict[str, Any]):
-    """The `scope["state"]` of one request, where that of the server may be that of others too.
+    """The `scope["state"]` of one request, whose server may share its state among requests.
 
-    It has a tracker of its own. All else is written through, because middlewares around ours read
-    what an endpoint writes.
+    Only the tracker is kept here. Everything else is written through, because middlewares around
+    ours read what an endpoint writes.
     """
 
     __slots__ = ("_of_server",)
@@ -207,20 +225,20 @@ class _RequestState(dict[str, Any]):
 
 
 def _set_tracker(scope: MutableMapping[str, Any], tracker: RequestTracker) -> None:
-    """Put the tracker into the state of this request, never into one that others have too.
+    """Put the tracker into a state that belongs to this request only.
 
-    The scope itself is the connection's own, and stays: middlewares around ours read from it what
-    the router found.
+    The scope itself belongs to the connection and is not copied: middlewares around ours read from
+    it what the router found.
     """
     state = scope.get("state")
     scope["state"] = {_NAME: tracker} if state is None else _RequestState(state, tracker)
 
 
 def _find_problem(client: Whisperr | Callable[[], Whisperr] | None) -> Exception | None:
-    """Return why there is no client, where the lifespan can say so; raise it elsewhere.
+    """Return why there is no client, for the lifespan to report; raise it outside of a loop.
 
-    Frameworks make their middleware while they serve the lifespan. An exception there means to a
-    server that the application has none, and it goes on.
+    Frameworks make their middleware in the lifespan. If that raises, a server takes the application
+    to have no lifespan, and starts anyway.
     """
     try:
         require_client(client)
@@ -232,7 +250,7 @@ def _find_problem(client: Whisperr | Callable[[], Whisperr] | None) -> Exception
 
 
 async def _refuse_startup(problem: Exception, receive: Receive, send: Send) -> NoReturn:
-    """Answer that the application cannot start, and raise why (ASGI, Lifespan Protocol)."""
+    """Answer that the startup failed, and raise the reason (ASGI, Lifespan Protocol)."""
     while (await receive())["type"] != _STARTUP:
         pass
     text = (
@@ -242,26 +260,26 @@ async def _refuse_startup(problem: Exception, receive: Receive, send: Send) -> N
     raise problem
 
 
-# What the lifespans that run at the moment will flush: a client, a function, None for every client.
+# What each running lifespan will flush: a client, a function that returns it, or None for all.
 _flushed: list[Whisperr | Callable[[], Whisperr] | None] = []
 
 
 def _is_flushed(client: Whisperr) -> bool:
-    """Return whether a lifespan that runs will flush this client."""
+    """Return whether a running lifespan will flush this client."""
     for one in tuple(_flushed):
         if one is None or one is client:
             return True
         try:
             if not isinstance(one, Whisperr) and one() is client:
                 return True
-        except Exception as error:  # of a project's own function, which the shutdown will show
+        except Exception as error:  # of a project's own function; the shutdown reports it
             if is_interruption(error):
                 raise
     return False
 
 
 def _find_pipeline(client: Whisperr | Callable[[], Whisperr]) -> Pipeline | None:
-    """Return what delivers for this client; a function that fails must not stop the shutdown."""
+    """Return the pipeline of this client, or None if the project's function fails (reported)."""
     try:
         return get_pipeline(client if isinstance(client, Whisperr) else client())
     except Exception as error:  # of a project's own function
@@ -270,7 +288,7 @@ def _find_pipeline(client: Whisperr | Callable[[], Whisperr]) -> Pipeline | None
         log(
             "warning",
             "the function that returns the client raised %s, so nothing is delivered at the end; "
-            "correct the function that flush_on_shutdown() was given",
+            "correct the function that you passed to flush_on_shutdown()",
             type(error).__name__,
         )
         return None
@@ -282,18 +300,28 @@ def flush_on_shutdown(
     *,
     timeout: float | None = EXIT_TIMEOUT,
 ) -> Wrapped:
-    """Wrap an ASGI application so that what is held is delivered when its server shuts down.
+    """Wrap an ASGI application so that queued events are delivered when its server shuts down.
+
+    Requests pass through unchanged, and the application's own lifespan still runs. The server must
+    speak lifespan, as uvicorn, hypercorn and granian do, with asyncio or trio.
+
+    Example::
 
         application = flush_on_shutdown(get_asgi_application())
 
-    - `client`: the client to flush, or a function that returns it at the shutdown. None: every
-      client of the process.
-    - `timeout`: how many seconds delivery may take, for all clients together. What is left then
-      stays queued; the end of the process may still deliver it.
+    Args:
+        app: The ASGI application to wrap.
+        client: The client to flush, or a function that returns it at the shutdown. None: every
+            client of the process.
+        timeout: Seconds that delivery may take, for all clients together; the end of the process
+            may deliver what is left. None: until delivery succeeds or the retries are used up.
 
-    Requests pass through untouched. The application's own lifespan is kept; when it has none, it
-    is answered here. Needs a server that speaks lifespan (uvicorn, hypercorn, granian), with
-    asyncio or trio.
+    Returns:
+        The wrapped application, to give to the server.
+
+    Raises:
+        TypeError: `timeout` is not a number.
+        ValueError: `timeout` is negative or NaN.
     """
     seconds = parse_timeout(timeout)
 
@@ -320,7 +348,7 @@ def flush_on_shutdown(
 
 @dataclass
 class _Lifespan:
-    """One run of the lifespan protocol: the application's answers, and ours where it has none."""
+    """One run of the lifespan protocol, which answers for an application that does not."""
 
     receive_message: Receive
     send_message: Send
@@ -362,7 +390,7 @@ class _Lifespan:
 
 
 def _get_identity(scope: MutableMapping[str, Any]) -> object:
-    """Return the `identity` that Starlette's authentication left in the scope."""
+    """Return the `identity` that Starlette's authentication put into the scope."""
     user = scope.get("user")
     if user is None:
         raise InvalidEvent(

@@ -1,4 +1,6 @@
-"""The AWS Lambda integration: deliver before the environment is frozen.
+"""The AWS Lambda integration: delivers before Lambda freezes the execution environment.
+
+Example::
 
     from whisperr.aws_lambda import flush_after
 
@@ -6,9 +8,14 @@
     def handler(event, context):
         whisperr.track(event["user"], "report_failed")
 
-Between two invocations nothing runs, not even threads, and the environment may end without notice,
-so each invocation delivers what it tracked, within the time that it has left. This module needs no
-package: the context is what Lambda passes. The guide is docs/frameworks/functions.md.
+Between two invocations no thread runs, and the environment may end without notice. So each
+invocation delivers its events within the time that it has left. This module needs no other package.
+
+If the package `snapshot_restore_py` is installed, as in Lambda's Python runtimes, importing this
+module also registers hooks for SnapStart: events are delivered before the snapshot, and each copy
+of it uses its own message ids.
+
+.. versionadded:: 1.0
 """
 
 from __future__ import annotations
@@ -29,8 +36,8 @@ if TYPE_CHECKING:
 __all__ = ["flush_after"]
 
 _MARGIN = 0.5
-# AWS Lambda, SnapStart: hooks before the snapshot share the time of the initialization, which is
-# 130 seconds at least.
+# AWS Lambda, SnapStart: hooks before the snapshot share the time of the initialization, at least
+# 130 seconds.
 _BEFORE_SNAPSHOT = EXIT_TIMEOUT
 
 
@@ -47,20 +54,35 @@ def flush_after(
 def flush_after(
     handler: Any = None, /, *, timeout: float | None = EXIT_TIMEOUT, margin: float = _MARGIN
 ) -> Any:
-    """Deliver what is held after each invocation of a handler, sync or async, also a failed one.
+    """Deliver queued events after each invocation of a handler, also if it raises.
 
-    - `timeout`: how many seconds delivery may take.
-    - `margin`: how many seconds before the end of the invocation's own time it stops at the
-      latest. The Lambda context, which knows that time, is found among the arguments of the call:
-      the handler may be a method, and the context may be passed by name.
+    Use it as a decorator, with or without arguments. The handler may be a function or a method,
+    sync or async, or a generator, which delivers when it ends. All clients of the process deliver.
+    Events that are left stay queued for the next invocation in the same environment.
 
-    All clients of the process deliver. What is left stays queued for the next invocation. Raises
-    TypeError or ValueError for a wrong time, and for what is no function.
+    Example::
+
+        @flush_after(timeout=3.0)
+        def handler(event, context):
+            whisperr.track(event["user"], "report_failed")
+
+    Args:
+        handler: The handler to wrap. Left out, a decorator is returned.
+        timeout: Seconds that delivery may take. None: all the time that the invocation has left.
+        margin: Seconds before the end of the invocation's time at which delivery stops. The time
+            is read from the Lambda context, which may be any argument, also one passed by name.
+
+    Returns:
+        The wrapped handler, or a decorator.
+
+    Raises:
+        TypeError: A time is not a number, or `handler` is not a function.
+        ValueError: A time is negative or NaN.
     """
     most, reserve = parse_timeout(timeout), parse_timeout(margin, "margin")
 
     def get_timeout(args: tuple[Any, ...], kwargs: dict[str, Any]) -> float:
-        # The context is the last argument that Lambda passes.
+        # Lambda passes the context as the last argument.
         given = (get_remaining_time(one) for one in (*kwargs.values(), *reversed(args)))
         left = next((seconds for seconds in given if seconds is not None), most + reserve)
         return max(min(most, left - reserve), 0.0)
@@ -69,7 +91,7 @@ def flush_after(
 
 
 def get_remaining_time(context: object) -> float | None:
-    """Return the seconds that a Lambda context says are left; None for any other object."""
+    """Return the seconds left according to a Lambda context; None for any other object."""
     try:
         seconds = context.get_remaining_time_in_millis() / 1000  # type: ignore[attr-defined]  # asked for
         return float(seconds) if isinstance(seconds, (int, float)) else None
@@ -80,7 +102,7 @@ def get_remaining_time(context: object) -> float | None:
 
 
 def _before_snapshot() -> None:
-    """Deliver what every copy would deliver again, and leave no connection in the snapshot."""
+    """Deliver now what each copy would deliver again, and keep connections out of the snapshot."""
     if flush_all(_BEFORE_SNAPSHOT):
         for pipeline in pipelines():
             pipeline.close_in_child()

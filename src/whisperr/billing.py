@@ -37,7 +37,10 @@ StoreCancelReason = Literal[
     "customer_support",
     "unknown",
 ]
-"""Why the user, or the store, cancelled a renewal."""
+"""Why a renewal was cancelled.
+
+.. versionadded:: 1.0
+"""
 EndReason = Literal[
     "voluntary",
     "billing",
@@ -47,11 +50,17 @@ EndReason = Literal[
     "refund",
     "other",
 ]
-"""Why a membership ended."""
+"""Why a membership ended.
+
+.. versionadded:: 1.0
+"""
 AccessSource = Literal[
     "self_subscription", "lifetime", "family_share", "promotional", "sponsored", "web_other"
 ]
-"""Where a membership comes from."""
+"""Where a membership comes from.
+
+.. versionadded:: 1.0
+"""
 
 
 class BillingEvent:
@@ -64,7 +73,7 @@ class BillingEvent:
         MEMBERSHIP_STARTED: A paid membership starts; never for a renewal or a change of plan.
         RENEWAL_SUCCEEDED: A paid period renews.
         AUTO_RENEW_DISABLED: The user cancels; access continues until the period ends.
-        AUTO_RENEW_ENABLED: The user takes the cancellation back.
+        AUTO_RENEW_ENABLED: The user withdraws the cancellation.
         MEMBERSHIP_ENDED: Access ends.
         BILLING_ISSUE_STARTED: A payment fails.
         BILLING_RECOVERED: The payment works again.
@@ -187,7 +196,7 @@ class RenewalSucceeded(BillingProperties, total=False):
 
 
 class AutoRenewDisabled(BillingProperties, total=False):
-    """Properties of `auto_renew_disabled`: the user cancels; access goes on until its end.
+    """Properties of `auto_renew_disabled`: the user cancels and keeps access until the period ends.
 
     Attributes:
         access_ends_at: When access ends, RFC 3339 with a zone.
@@ -201,7 +210,7 @@ class AutoRenewDisabled(BillingProperties, total=False):
 
 
 class AutoRenewEnabled(BillingProperties, total=False):
-    """Properties of `auto_renew_enabled`: the user takes the cancellation back.
+    """Properties of `auto_renew_enabled`: the user withdraws the cancellation.
 
     .. versionadded:: 1.0
     """

@@ -1,4 +1,6 @@
-"""The Celery integration: delivers what tasks track before their process ends.
+"""The Celery integration: delivers the events of tasks before their worker process ends.
+
+Example::
 
     from whisperr.celery import connect, current, from_argument
 
@@ -9,9 +11,14 @@
     def export(user_id):
         current.track("export_failed")
 
-Celery ends its pool processes with `os._exit`, which runs no `atexit` functions; the signal
-`worker_process_shutdown` is the last that runs. The guide is docs/frameworks/celery.md.
+Celery ends its pool processes without running `atexit` functions, so that queued events would be
+lost. `connect` delivers them by Celery's signals.
+
+.. versionadded:: 1.0
 """
+
+# Celery ends pool processes with `os._exit`; the signal `worker_process_shutdown` is the last thing
+# that runs in them.
 
 from __future__ import annotations
 
@@ -49,7 +56,7 @@ __all__ = [
 
 
 class _Connection:
-    """What `connect` was given."""
+    """The arguments of `connect`."""
 
     def __init__(self) -> None:
         self.connected = False
@@ -69,19 +76,25 @@ def connect(
     flush_after_task: float | None = None,
     timeout: float | None = EXIT_TIMEOUT,
 ) -> None:
-    """Deliver when a worker's processes end, all clients of the process together.
+    """Deliver queued events when a worker's processes end, those of all clients in the process.
 
-    - `client`: what `current` tracks with: a client or a function that returns one. None: one for
-      the process, made from the environment.
-    - `resolve_user`: a function that takes the running task and returns the user's id, None for
-      none; called when `current` tracks. `from_argument` makes the usual one.
-    - `flush_after_task`: how many seconds delivery may take after each task, for workers whose
-      processes are killed. None: no delivery there.
-    - `timeout`: how many seconds delivery may take at the end of a process.
+    Call it once, where you create the Celery application. A second call replaces the first.
 
-    Call it where the Celery application is made. A second call replaces the first. Raises
-    ValueError when there is a resolver and neither a client nor a key in the environment, and for
-    a time that is negative; TypeError for one that is no number.
+    Args:
+        client: The client of `current`, or a function that returns it. None: one client for the
+            process, made from the environment.
+        resolve_user: A function that takes the running task and returns the user's id, or None
+            for no user. It is called when `current` tracks. `from_argument` makes the usual one.
+        flush_after_task: Seconds that delivery may take after each task, for workers whose
+            processes are killed. None: do not deliver after tasks.
+        timeout: Seconds that delivery may take at the end of a process. None: until delivery
+            succeeds or the retries are used up.
+
+    Raises:
+        MissingKey: There is a `resolve_user` and no `client`, and the environment has no key. It is
+            a ValueError.
+        TypeError: A time is not a number.
+        ValueError: A time is negative or NaN, or a variable has a wrong value.
     """
     seconds = parse_timeout(timeout)
     after_task = None
@@ -94,7 +107,8 @@ def connect(
     _connection.flush_after_task = after_task
     _connection.timeout = seconds
     _connection.connected = True
-    # Not weak: nothing else refers to them. With an id: a second call connects nothing twice.
+    # Not weak, because nothing else refers to the receivers. With an id, so that a second call does
+    # not connect them twice.
     for signal, receiver in (
         (signals.worker_process_shutdown, _process_ends),
         (signals.worker_shutdown, _worker_ends),
@@ -104,26 +118,36 @@ def connect(
 
 
 def connect_unless_connected(client: Callable[[], Whisperr]) -> None:
-    """Do what `connect(client)` does, unless `connect` was called before.
+    """Call `connect(client)`, unless `connect` was called before.
 
-    For integrations that may be used together with Celery. They need not import it to know that:
+    For integrations that may be used together with Celery. They can see whether it is loaded
+    without importing it.
+
+    Example::
 
         if "celery" in sys.modules:
             from whisperr.celery import connect_unless_connected
 
             connect_unless_connected(get_client)
 
-    Further calls do nothing.
+    Args:
+        client: A function that returns the client.
     """
     if not _connection.connected:
         connect(client)
 
 
 def from_argument(name: str) -> Callable[[Any], object]:
-    """Return a `resolve_user` that reads an argument of the running task by its name.
+    """Return a `resolve_user` that reads an argument of the running task.
 
-    It does not matter whether the task was called with it by position or by name, or has it by
+    It finds the argument whether the caller passed it by position or by name, or left it to its
     default. A task without such an argument has no user.
+
+    Args:
+        name: The name of the argument, such as `"user_id"`.
+
+    Returns:
+        A function for the parameter `resolve_user` of `connect`.
     """
 
     def resolve_user(task: Any) -> object:  # noqa: ANN401  # a task of Celery, which has no types
@@ -153,7 +177,7 @@ def _user() -> object:
 
 
 class _TaskTracker(UserTracker):
-    """The tracker of whichever task is running."""
+    """The tracker of the running task."""
 
     __slots__ = ()
 
@@ -165,16 +189,16 @@ class _TaskTracker(UserTracker):
 
 
 current: UserTracker = _TaskTracker(_client, _user)
-"""The tracker of the running task: `track`, `identify`, `user_id`, and its `client`."""
+"""The tracker of the running task, with `track`, `identify`, `user_id` and `client`."""
 
 
 def _process_ends(**_: object) -> None:
-    """Shut down, not only flush: what is left would be lost without a report."""
+    """Shut down and not only flush, so that events that are left are reported as lost."""
     shutdown_all(_connection.timeout)
 
 
 def _worker_ends(**_: object) -> None:
-    """Flush: the normal end of the process follows, which may still deliver what is left."""
+    """Flush; the normal end of the process follows, and may deliver what is left."""
     flush_all(_connection.timeout)
 
 

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from typing import Any, Literal
 
     ErrorType = Literal["auth", "delayed", "dropped", "not_durable", "retry_exhausted"]
+    """The values of `WhisperrError.type`.
+
+    .. versionadded:: 1.0
+    """
     Reason = Literal[
         "queue_full",
         "rejected",
@@ -26,6 +30,10 @@ if TYPE_CHECKING:
         "closed",
         "not_stored",
     ]
+    """The values of `WhisperrError.reason`, and the keys of the counts of losses in `Stats`.
+
+    .. versionadded:: 1.0
+    """
 
 __all__ = ["InvalidEvent", "Loss", "MissingKey", "NotNow", "StoreError", "WhisperrError"]
 

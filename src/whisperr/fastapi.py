@@ -1,14 +1,18 @@
-"""The FastAPI integration: the tracker of a request as a dependency that type checkers see.
+"""The FastAPI integration: the tracker of a request as a typed dependency.
+
+Example::
 
     from whisperr.fastapi import Tracker, WhisperrMiddleware
 
     app.add_middleware(WhisperrMiddleware, resolve_user=get_user)
 
     @app.post("/upgrade")
-    async def upgrade(whisperr: Tracker) -> dict[str, str]:
+    async def upgrade(whisperr: Tracker) -> None:
         whisperr.track("plan_upgraded")
 
-The middleware is the one of `whisperr.asgi`; the guide is docs/frameworks/asgi.md.
+`WhisperrMiddleware` and `flush_on_shutdown` are those of `whisperr.asgi`.
+
+.. versionadded:: 1.0
 """
 
 from __future__ import annotations
@@ -31,17 +35,24 @@ __all__ = ["RequestTracker", "Tracker", "WhisperrMiddleware", "flush_on_shutdown
 
 
 async def tracker_of(connection: HTTPConnection) -> RequestTracker:
-    """Return the tracker of a request or a websocket: the dependency behind `Tracker`.
+    """Return the tracker of a request or websocket; the dependency behind `Tracker`.
 
-    Raises RuntimeError without WhisperrMiddleware.
+    Args:
+        connection: The request or websocket, which FastAPI passes.
+
+    Returns:
+        The tracker that `WhisperrMiddleware` has put into `connection.state`.
+
+    Raises:
+        RuntimeError: The application has no `WhisperrMiddleware`.
     """
     tracker = getattr(connection.state, "whisperr", None)
     if not isinstance(tracker, RequestTracker):
         raise RuntimeError(  # noqa: TRY004  # it is the middleware that is missing
-            "the connection has no whisperr: app.add_middleware(WhisperrMiddleware)"
+            "this request has no tracker: call app.add_middleware(WhisperrMiddleware)"
         )
     return tracker
 
 
 Tracker = Annotated[RequestTracker, Depends(tracker_of)]
-"""The parameter of a path operation that wants the tracker: `whisperr: Tracker`."""
+"""The type of a parameter that receives the tracker of the request: `whisperr: Tracker`."""

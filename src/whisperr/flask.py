@@ -1,4 +1,6 @@
-"""The Flask integration: `current.track(...)`, for the user of the request.
+"""The Flask integration: `current.track(...)` tracks for the user of the request.
+
+Example::
 
     from whisperr.flask import Whisperr, current
 
@@ -7,12 +9,12 @@
     @app.post("/upgrade")
     def upgrade():
         current.track("plan_upgraded")
+        return "done"
 
-One client for each application, made from `WHISPERR_*` in its config. The guide is
-docs/frameworks/flask.md.
+In this module, `Whisperr` is the Flask extension and not the client of the same name. The extension
+makes a client, a `whisperr.Whisperr`, for each application.
 
-`Whisperr` is here the extension, as Flask's extensions are called. The client, `whisperr.Whisperr`,
-is called `Client` in this module.
+.. versionadded:: 1.0
 """
 
 from __future__ import annotations
@@ -48,16 +50,20 @@ _NAME = "whisperr"
 
 
 class Whisperr:
-    """The extension: `Whisperr(app)`, or `Whisperr()` and later `init_app(app)`.
+    """The Flask extension, which makes a client for an application.
 
-    It is not the client of the same name, `whisperr.Whisperr`: it gives an application its client.
+    Pass the application, or call `init_app` later.
 
-    - `client`: a client that all applications of this extension share. None: each application
-      gets one of its own, from WHISPERR_API_KEY and WHISPERR_<OPTION> in its config.
-    - `resolve_user`: a function without parameters that returns the id of the request's user,
-      None for an anonymous visitor. Left out: Flask-Login's user.
+    Args:
+        app: The application. None: call `init_app` for each application.
+        client: A client that all applications of this extension share. None: each application
+            gets its own, from `WHISPERR_API_KEY` and `WHISPERR_<OPTION>` in its config.
+        resolve_user: A function without parameters that returns the id of the request's user, or
+            None for an anonymous visitor. It is called when something is tracked. None: the user
+            of Flask-Login.
 
-    The resolver is called when something is tracked, never before.
+    Raises:
+        ValueError: As in `init_app`.
     """
 
     def __init__(
@@ -73,17 +79,23 @@ class Whisperr:
             self.init_app(app)
 
     def init_app(self, app: Flask) -> None:
-        """Give an application its client. Raises ValueError that names what is wrong.
+        """Make the client of an application.
 
-        A missing key stops no command of `flask` but `run`: the client is a disabled one there, and
-        the log says so.
+        Args:
+            app: The application, whose config has the settings.
+
+        Raises:
+            ValueError: A setting is wrong; the text names it and says what is allowed. A missing
+                key is a `MissingKey`, which is a ValueError. In commands of `flask` other than
+                `flask run` a missing key raises nothing: the client is disabled, and the log says
+                so.
         """
         client = self._client or _make_client(app.config)
         app.extensions[_NAME] = _RequestTracker(lambda: client, self._resolve)
 
 
 class _RequestTracker(UserTracker):
-    """The tracker of whichever request is running."""
+    """The tracker of the running request."""
 
     __slots__ = ()
 
@@ -97,13 +109,16 @@ def _current() -> UserTracker:
     tracker = current_app.extensions.get(_NAME)
     if not isinstance(tracker, UserTracker):
         raise RuntimeError(  # noqa: TRY004  # it is the extension that is missing
-            f"the application {current_app.name!r} has no whisperr: Whisperr(app)"
+            f"the application {current_app.name!r} has no client: call whisperr.flask.Whisperr(app)"
         )
     return tracker
 
 
 current: UserTracker = LocalProxy(_current)  # type: ignore[assignment]  # a proxy of one
-"""The tracker of the current application: `track`, `identify`, `user_id`, and its `client`."""
+"""The tracker of the running request, with `track`, `identify`, `user_id` and `client`.
+
+It belongs to the current application, so it needs an application context.
+"""
 
 
 def _make_client(config: dict[str, Any]) -> Client:
@@ -122,9 +137,9 @@ def _make_client(config: dict[str, Any]) -> Client:
 
 
 def _is_in_command() -> bool:
-    """Return whether a command of `flask` makes the application, one that is not a server.
+    """Return whether a `flask` command other than `flask run` makes the application.
 
-    Other servers have commands of click, too, but not the object of Flask's own.
+    Other servers also have click commands, but their context has no `ScriptInfo`.
     """
     context = get_current_context(silent=True)
     if context is None or context.find_object(ScriptInfo) is None:
@@ -133,7 +148,7 @@ def _is_in_command() -> bool:
 
 
 def _login_user() -> object:
-    """Return the id that Flask-Login keeps of the user, None for an anonymous one."""
+    """Return the user id of Flask-Login, None for an anonymous visitor."""
     login = sys.modules.get("flask_login")  # looked up: it may not be installed
     if login is None or not hasattr(current_app, "login_manager"):
         raise InvalidEvent(

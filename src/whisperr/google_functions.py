@@ -1,4 +1,6 @@
-"""The Google Cloud Functions integration: deliver before the answer, while there is CPU time.
+"""The Google Cloud Functions integration: delivers before the answer, while there is CPU time.
+
+Example::
 
     from whisperr.google_functions import flush_after
 
@@ -9,7 +11,9 @@
         return "done"
 
 After the answer the instance may get no CPU time, and it may end without notice. This module needs
-no package. The guide is docs/frameworks/functions.md.
+no other package.
+
+.. versionadded:: 1.0
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["flush_after"]
 
-# A client waits for the answer, and the time limit of the function cannot be read.
+# The caller waits for the answer, and the function cannot read its own time limit.
 _TIMEOUT = 5.0
 
 
@@ -39,12 +43,23 @@ def flush_after(*, timeout: float | None = _TIMEOUT) -> Callable[[Function], Fun
 
 
 def flush_after(function: Any = None, /, *, timeout: float | None = _TIMEOUT) -> Any:
-    """Deliver what is held after each call of a function, sync or async, also a failed one.
+    """Deliver queued events after each call of a function, also if it raises.
 
-    - `timeout`: how many seconds delivery may take.
+    Use it as a decorator, with or without arguments, below the decorator of `functions_framework`.
+    The function may be sync or async. All clients of the process deliver. Events that are left stay
+    queued for the next call.
 
-    All clients of the process deliver. What is left stays queued for the next call. Raises
-    TypeError or ValueError for a wrong timeout, and for what is no function.
+    Args:
+        function: The function to wrap. Left out, a decorator is returned.
+        timeout: Seconds that delivery may take. None: until delivery succeeds or the retries are
+            used up.
+
+    Returns:
+        The wrapped function, or a decorator.
+
+    Raises:
+        TypeError: `timeout` is not a number, or `function` is not a function.
+        ValueError: `timeout` is negative or NaN.
     """
     seconds = parse_timeout(timeout)
     return flush_after_calls(function, lambda _args, _kwargs: seconds)

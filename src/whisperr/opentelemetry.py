@@ -1,11 +1,14 @@
-"""The OpenTelemetry integration: puts the id of the current trace into each event.
+"""The OpenTelemetry integration: adds the id of the current trace to each event.
+
+Example::
 
     from whisperr.opentelemetry import add_trace_id
 
     client = Whisperr(before_send=add_trace_id)
 
-`before_send` runs in the calling thread, where the current span is. The guide is
-docs/frameworks/opentelemetry.md.
+`before_send` runs in the calling thread, in the current span.
+
+.. versionadded:: 1.0
 """
 
 from __future__ import annotations
@@ -25,10 +28,16 @@ __all__ = ["add_trace_id"]
 
 
 def add_trace_id(event: dict[str, Any]) -> dict[str, Any]:
-    """Put the id of the current trace into the context of an event, as `trace_id`: 32 hex digits.
+    """Add the id of the current trace to the context of an event, as `trace_id`.
 
-    An event outside of a span stays as it is, and so does a `trace_id` that the event has already.
-    Use it as `before_send`, or call it in one of your own.
+    Outside of a span the event does not change. A `trace_id` that the event already has stays. Pass
+    this function as `before_send`, or call it in your own `before_send`.
+
+    Args:
+        event: The event as a dictionary, as `before_send` receives it. It is changed in place.
+
+    Returns:
+        The same dictionary. The id has 32 hex digits.
     """
     span = trace.get_current_span().get_span_context()
     if span.is_valid:

@@ -57,7 +57,7 @@ class TestArrival:
         run = f"whisperr dev --port {server.port} -- python app.py"
         assert text(page, "#empty pre >> nth=0") == "pip install whisperr"
         assert page.locator("#empty pre").filter(has_text=run).is_visible()
-        page.get_by_text("with two variables").click()
+        page.get_by_text("set two variables").click()
         assert page.locator("#empty pre").filter(has_text=server.url).is_visible()
         page.get_by_role("button", name="FastAPI").click()
         assert "lifespan" in text(page, "#snippet-fastapi")
@@ -308,7 +308,7 @@ class TestTypes:
         shown = text(page, "#types")
         for part in (
             "the name is nearly trial_startet",
-            "amount was once a string, else a number",
+            "amount was once a string, otherwise a number",
             "amount and amounts are nearly the same name",
             "number 4, string 1",
             "80 %",

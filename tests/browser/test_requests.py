@@ -71,9 +71,9 @@ class TestRefused:
         assert not page.locator("#empty").is_visible()
         shown = text(page, "#refusals")
         for part in (
-            "Requests arrive, and none is accepted",
+            "Requests arrive, but none is accepted",
             "401",
-            "another key than the one that whisperr dev was started with",
+            "not the key that whisperr dev was started with",
             "Set WHISPERR_API_KEY",
             "1 request, the latest at ",
             "POST /v1/events/batch from whisperr-python/0",
@@ -195,9 +195,7 @@ class TestList:
 
     def test_the_terms_of_the_guide_are_in_the_grammar(self, page: Page) -> None:
         guide = Path(__file__).parents[2] / "docs" / "develop" / "local-server.md"
-        section = guide.read_text(encoding="utf-8").partition("The filter has other fields here:")[
-            2
-        ]
+        section = guide.read_text(encoding="utf-8").partition("Requests have their own filters:")[2]
         terms = re.findall(r"`([^`]+)`", section.partition("\n\n")[0])
         fields = page.evaluate(
             """async terms => {
@@ -283,7 +281,7 @@ class TestList:
         send(server, made("a"))
         wait_text(page, "#count", "1 event")
         page.evaluate("() => { location.hash = 'view=requests&request=77'; }")
-        page.wait_for_selector("#notice:has-text('no longer, keep request 77')")
+        page.wait_for_selector("#notice:has-text('does not have request 77')")
 
 
 class TestHostile:
@@ -317,5 +315,5 @@ class TestHostile:
         assert page.locator("#request-events li").count() == 2
         page.locator("#request-events").get_by_role("button").first.click()
         page.wait_for_selector("#detail:not([aria-busy])")
-        page.get_by_text("As it was sent").click()
+        page.get_by_text("As sent").click()
         assert text(page, "#detail-raw") == '{"a":1e999}'

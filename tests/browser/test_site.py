@@ -36,7 +36,7 @@ def address(site: Built) -> Iterator[str]:
 
 
 @contextmanager
-def opened(
+def open_page(
     browser: Browser, address: str, size: tuple[int, int] = WIDE, scheme: str = "light"
 ) -> Iterator[Page]:
     """Return a page of a new context; errors and requests to other hosts fail the test."""
@@ -82,20 +82,22 @@ def search(page: Page, address: str, words: str) -> list[str]:
 @pytest.mark.parametrize(
     ("words", "expected", "among"),
     [
-        ("outbox", "delivery/sqlalchemy", 2),
+        ("outbox", "delivery/outboxes", 3),
         ("SIGTERM", "delivery/processes", 1),
-        ("401", "trouble/symptoms", 3),
-        ("retry_exhausted", "trouble/logging", 2),
+        ("401", "trouble/symptoms", 1),
+        ("retry_exhausted", "reference/errors", 1),
         ("redact", "trouble/privacy", 1),
+        ("redact email", "trouble/privacy", 1),
+        ("lose events celery worker killed", "frameworks/celery", 1),
         ("flush_interval", "reference/options", 1),
         ("proxy", "trouble/proxies", 1),
-        ("celery worker", "frameworks/celery", 1),
+        ("Stats.held", "reference/api/whisperr", 1),
     ],
 )
 def test_a_search_finds_the_page(
     browser: Browser, address: str, words: str, expected: str, among: int
 ) -> None:
-    with opened(browser, address) as page:
+    with open_page(browser, address) as page:
         assert expected in search(page, address, words)[:among]
 
 
@@ -106,7 +108,7 @@ def test_no_page_is_wider_than_the_screen(
 ) -> None:
     longest = sorted(site.folder.rglob("*/*.html"), key=lambda path: path.stat().st_size)[-6:]
     names = [path.relative_to(site.folder).as_posix() for path in longest]
-    with opened(browser, address, size, scheme) as page:
+    with open_page(browser, address, size, scheme) as page:
         for name in ("index.html", "404.html", "search.html?q=flush", *names):
             page.goto(address + name)
             assert page.evaluate(
@@ -115,7 +117,7 @@ def test_no_page_is_wider_than_the_screen(
 
 
 def test_a_wide_table_scrolls_in_its_own_box(browser: Browser, address: str) -> None:
-    with opened(browser, address, NARROW) as page:
+    with open_page(browser, address, NARROW) as page:
         page.goto(f"{address}reference/options.html")
         assert page.locator(".table-wrapper").first.evaluate(
             "box => box.scrollWidth > box.clientWidth && getComputedStyle(box).overflowX === 'auto'"
@@ -125,7 +127,7 @@ def test_a_wide_table_scrolls_in_its_own_box(browser: Browser, address: str) -> 
 def test_pages_follow_the_colours_of_the_system(browser: Browser, address: str) -> None:
     found = []
     for scheme in ("light", "dark"):
-        with opened(browser, address, scheme=scheme) as page:
+        with open_page(browser, address, scheme=scheme) as page:
             page.goto(f"{address}index.html")
             style = "getComputedStyle(document.body)"
             found.append(page.evaluate(f"[{style}.backgroundColor, {style}.color]"))
@@ -134,7 +136,7 @@ def test_pages_follow_the_colours_of_the_system(browser: Browser, address: str) 
 
 
 def test_a_wrong_address_leads_back(browser: Browser, address: str) -> None:
-    with opened(browser, address) as page:
+    with open_page(browser, address) as page:
         answer = page.goto(f"{address}no/such/page.html")
         assert answer is not None
         assert answer.status == 404
@@ -143,7 +145,7 @@ def test_a_wrong_address_leads_back(browser: Browser, address: str) -> None:
 
 
 def test_code_is_copied_without_prompts_and_output(browser: Browser, address: str) -> None:
-    with opened(browser, address) as page:
+    with open_page(browser, address) as page:
         page.context.grant_permissions(["clipboard-read", "clipboard-write"])
         page.goto(f"{address}index.html")
         block = page.locator("div.highlight-console").first
@@ -161,7 +163,7 @@ def test_code_is_copied_without_prompts_and_output(browser: Browser, address: st
 
 
 def test_what_a_command_prints_has_no_button(browser: Browser, address: str) -> None:
-    with opened(browser, address) as page:
+    with open_page(browser, address) as page:
         page.goto(f"{address}index.html")
         page.wait_for_selector("div.highlight-python button.copybtn", state="attached")
         assert page.locator("div.highlight-text").count() > 0

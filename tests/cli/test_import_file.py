@@ -252,7 +252,7 @@ def test_a_file_that_cannot_be_read_is_2(
 ) -> None:
     ended = call("import", str(tmp_path / name))
     assert ended.code == 2
-    assert ended.err.endswith("give a file with an event on each line, or - for standard input\n")
+    assert ended.err.endswith("name a file with an event on each line, or - for standard input\n")
 
 
 def test_a_wrong_path_stops_the_import_and_says_what_to_correct(

@@ -73,7 +73,7 @@ class TestStdin:
         server.set_faults(faults.wrong_key())
         ended = call("import", "-")
         assert ended.code == 1
-        assert "import the same again: what was delivered is not duplicated" in ended.err
+        assert "run the same import again: nothing is duplicated" in ended.err
 
     def test_it_resumes_from_a_checkpoint(
         self, server: LocalServer, call: Call, stdin: Any, tmp_path: Path
@@ -292,8 +292,8 @@ class TestCsv:
         ended = call("import", str(file), *MAPS)
         assert ended.code == 1
         assert ended.err.splitlines() == [
-            "line 3: a quotation mark is opened and not closed",
-            "line 4: it has 5 cells, and the header has 4",
+            "line 3: a quotation mark is not closed",
+            "line 4: it has 5 cells, but the header has 4",
         ]
         assert numbers(server) == [0, 1]
 
@@ -304,7 +304,7 @@ class TestCsv:
         file.write_text(to_csv(2), encoding="utf-8")
         ended = call("import", str(file))
         assert ended.code == 2
-        command = ended.err.strip().split("; write: ")[1]
+        command = ended.err.strip().split("; run: ")[1]
         assert shlex.split(command) == [
             *("whisperr", "import", str(file)),
             *("--map", "user_id=external_user_id"),
@@ -402,10 +402,10 @@ class TestHints:
         assert ended.code == 1
         lines = ended.err.splitlines()
         assert [line.split(":")[0] for line in lines] == ["line 1", "hint", "line 2"]
-        ended = call(*shlex.split(lines[1].split("write: whisperr ")[1]))
+        ended = call(*shlex.split(lines[1].split("run: whisperr ")[1]))
         assert ended.code == 0
-        assert "import the identifies from a file of their own, with --map userId=ext" in lines[1]
-        assert "the last option leaves out what it knows about the device" in lines[1]
+        assert "import the identifies from a separate file, with --map userId=ext" in lines[1]
+        assert "the last option leaves out data about the device" in lines[1]
         (first, second) = server.arrivals()
         assert (first.user, first.type, first.message_id) == ("u1", "order_completed", "m1")
         assert first.body["properties"] == {"n": 5}
@@ -427,23 +427,23 @@ class TestHints:
                 "--map occurred_at=occurred_at:utc",
             ),
             ("user_id,event", [], "--format csv"),
-            ("{", [], "is an object written over several lines?"),
+            ("{", [], "does an object span several lines?"),
             (
                 {"data": [event(1)]},
                 [],
-                "inside of an object? Take them out: jq -c '.data[]' ",
+                "inside an object? Extract them: jq -c '.data[]' ",
             ),
             (event(1, occurred_at=1_795_898_980), [], "--map occurred_at=occurred_at:unix"),
             (event(1, occurred_at="1795898980"), [], "--map occurred_at=occurred_at:unix"),
             (
                 {**event(1, occurred_at=None), "t": "1795898980123"},
                 ["--map=t=occurred_at:utc"],
-                "milliseconds since 1970, write --map t=occurred_at:unix_ms",
+                "milliseconds since 1970, add --map t=occurred_at:unix_ms",
             ),
             (
                 {**event(1), "t": 1_795_898_980},
                 ["--map=t=occurred_at:unix_ms"],
-                "since 1970, write --map t=occurred_at:unix",
+                "since 1970, add --map t=occurred_at:unix",
             ),
         ],
     )
@@ -487,7 +487,7 @@ class TestHints:
         ended = call(*shlex.split(command))
         assert ended.code == 0
         assert ended.err.splitlines()[-1] == (
-            "an address that the users have opted in to is a channel: --map 'Email'=email"
+            "if the users have opted in to these addresses, add --map 'Email'=email"
         )
         (arrival,) = server.arrivals(kind="identify")
         assert (arrival.user, arrival.body["traits"]) == ("1", {"plan": "pro"})
@@ -515,7 +515,7 @@ def test_ctrl_c_while_standard_input_waits_is_one_line_and_130(server: LocalServ
         _, err = process.communicate(timeout=LIMIT)
     assert process.returncode == 130
     assert re.fullmatch(
-        rb"whisperr import: stopped after line (0|500): interrupted; delivered (0|500); import the "
-        rb"same again: what was delivered is not duplicated\n",
+        rb"whisperr import: stopped after line (0|500): interrupted; delivered (0|500); run the "
+        rb"same import again: nothing is duplicated\n",
         err,
     )

@@ -91,7 +91,7 @@ class TestRows:
             (["", "login", "t"], "external_user_id: 'user_id' is missing or empty"),
             (["u", "", "t"], "event_type: 'event' is missing or empty"),
             (["u", "login", ""], "occurred_at: 'time' is missing or empty"),
-            (["u", "login"], "it has 2 cells, and the header has 3"),
+            (["u", "login"], "it has 2 cells, but the header has 3"),
         ],
     )
     def test_a_row_without_what_an_event_needs_is_refused(
@@ -181,16 +181,16 @@ class TestWrongOptions:
         [
             (["user_id"], [], "write COLUMN=TARGET"),
             (["=event_type"], [], "write COLUMN=TARGET"),
-            (["a=user"], [], "'user' is no target; the targets are external_user_id, "),
-            (["a=properties."], [], "is no target"),
+            (["a=user"], [], "'user' is not a target; the targets are external_user_id, "),
+            (["a=properties."], [], "is not a target"),
             (["a=properties.x:integer"], [], "no type 'integer'; .* :number, :boolean, :json"),
             (["a=occurred_at:number"], [], ":utc, :unix, :unix_ms"),
             (["*=properties"], [], "write '\\*=properties"),
-            (["a=event_type", "b=event_type"], [], "event_type is given by 'a' and by 'b'"),
-            (["a=event_type"], ["event_type=x"], "event_type is given by 'a' and by --set"),
+            (["a=event_type", "b=event_type"], [], "event_type is set by both 'a' and 'b'"),
+            (["a=event_type"], ["event_type=x"], "event_type is set by both 'a' and --set"),
             ([], ["event_type"], "write TARGET=VALUE"),
             ([], ["event_type="], "write TARGET=VALUE"),
-            ([], ["\x1b=1"], r"'\\x1b' is no target"),
+            ([], ["\x1b=1"], r"'\\x1b' is not a target"),
         ],
     )
     def test_a_wrong_option_says_what_is_right(
@@ -205,7 +205,7 @@ class TestWrongOptions:
             (["a=event_type"], ["b"], "there is no column 'a'; the columns are 'b'"),
             (["a=event_type"], ["a", "a"], "there are two columns 'a'"),
             (["*=traits.*"], ["a", "a"], "there are two columns 'a'"),
-            ([*MAPS, "x=traits.x"], [*COLUMNS, "x"], "are events: they have no traits"),
+            ([*MAPS, "x=traits.x"], [*COLUMNS, "x"], "are events, which have no traits"),
             (["a=external_user_id", "b=email", "c=properties.c"], list("abc"), "are identifies"),
         ],
     )

@@ -137,7 +137,7 @@ class TestArrays:
         [
             (b'[{"a": 1}, {"b": 2', "the array is not closed"),
             (b"[1", "the array is not closed"),
-            (b'[1] {"a": 1}', "something else than an array follows"),
+            (b'[1] {"a": 1}', "after an array comes something other than an array"),
         ],
     )
     def test_what_is_left_of_a_wrong_array_comes_before_the_error(
@@ -176,7 +176,7 @@ class TestRows:
     @pytest.mark.parametrize(
         ("row", "problem"),
         [
-            ('1,"x', "a quotation mark is opened and not closed"),
+            ('1,"x', "a quotation mark is not closed"),
             ('"1"x,2', "not CSV: "),
             ("x" * (MAX_RECORD_BYTES + 1), "longer than"),
         ],
@@ -209,7 +209,7 @@ class TestRows:
 
         rows = read_rows(Endless())
         assert next(rows).cells == ("a", "b")
-        assert next(rows).problem == "a quotation mark is opened and not closed"
+        assert next(rows).problem == "a quotation mark is not closed"
         assert next(rows).cells == ("3", "4")
         assert len(read) < 20_000
 

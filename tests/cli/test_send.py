@@ -140,7 +140,7 @@ def test_an_event_that_the_server_refuses_is_1(server: LocalServer, call: Call) 
 def test_a_wrong_path_is_1_and_says_what_to_correct(server: LocalServer, call: Call) -> None:
     ended = call("track", "42", "login", "--base-url", f"{server.url}/api")
     assert ended.code == 1
-    assert "does not have the path of the service (HTTP 404 not_found)" in ended.err
+    assert "does not serve the whisperr API at this path (HTTP 404 not_found)" in ended.err
     fix = f"correct WHISPERR_BASE_URL or --base-url, now {server.url}/api; run"
     assert fix in ended.err
 
@@ -178,10 +178,10 @@ def test_a_server_that_is_not_there_is_1(call: Call, server: LocalServer) -> Non
         (["track", "42", "login", "a"], "'a': write key=value"),
         (["track", "42", "login", "a=1", "a=2"], "given twice"),
         (["track", "42", "login", "--at", "2020-01-01T00:00:00Z"], "30 days ago"),
-        (["track", "42", "login", "--json", "/nowhere"], "give a file with a JSON object"),
+        (["track", "42", "login", "--json", "/nowhere"], "name a file with a JSON object"),
         (["identify", "42", "--trait", "a"], "write key=value"),
-        (["identify", "42"], "nothing is known about the user: give --email, --phone or --trait"),
-        (["identify", "42", "--email", ""], "--email is empty: is a variable of the shell not"),
+        (["identify", "42"], "nothing to send about the user: add --email, --phone or --trait"),
+        (["identify", "42", "--email", ""], "--email is empty: is a shell variable not"),
         (["identify", "42", "--push-token", " ", "--trait", "a=1"], "--push-token is empty"),
         (["identify", "42", "--anonymous-id", "x" * 129], "1 to 128 characters"),
     ],
@@ -235,8 +235,8 @@ def test_without_a_key_the_error_says_what_to_do(
     ended = call("track", "42", "login")
     assert ended.code == 2
     assert ended.err == (
-        "whisperr track: no key: set WHISPERR_API_KEY to your server key (wrk_...); to try it "
-        "without one, run it in a local server: whisperr dev -- whisperr track 42 login\n"
+        "whisperr track: no key: set WHISPERR_API_KEY to your server key (wrk_...); to try "
+        "without a key, run it in a local server: whisperr dev -- whisperr track 42 login\n"
     )
 
 

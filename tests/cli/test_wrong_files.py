@@ -251,7 +251,7 @@ class TestFiles:
         os.mkfifo(tmp_path / "pipe")
         ended = run("import", str(tmp_path / name) if name else "")
         assert_one_line(ended.returncode, ended.stderr, 2)
-        assert "give a file with an event on each line" in ended.stderr
+        assert "name a file with an event on each line" in ended.stderr
 
     @pytest.mark.parametrize("name", ["missing", "folder", "/dev/zero", "binary", "deep"])
     @pytest.mark.parametrize("words", [("track", "u", "done"), ("identify", "u")])
@@ -263,7 +263,7 @@ class TestFiles:
         (tmp_path / "deep").write_text("[" * 100_000, encoding="utf-8")
         ended = run(*words, "--json", str(tmp_path / name))
         assert_one_line(ended.returncode, ended.stderr, 2)
-        assert "give a file with a JSON object" in ended.stderr
+        assert "name a file with a JSON object" in ended.stderr
 
     def test_a_binary_file_is_imported_to_its_end(self, server: LocalServer, call: Call) -> None:
         ended = call("import", sys.executable)

@@ -1,4 +1,4 @@
-"""For tests with real threads: make pipelines, clients and calls elsewhere, and end them all."""
+"""For tests with real threads: makes pipelines, clients and calls in other threads; ends them."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from whisperr.errors import WhisperrError
     from whisperr.testing import MemoryTransport
 
-# Far more than anything here takes; reached only when something hangs.
+# Seconds; reached only if something hangs.
 LIMIT = 10.0
 KEY = "wrk_secret_1234"
 
 
 def get_batches(transport: MemoryTransport) -> list[list[Any]]:
-    """What `n` or `number` is in the events of each request."""
+    """Return `n` or `number` of the events of each request."""
     return [[get_number(one) for one in sent.events] for sent in transport.sent]
 
 
@@ -35,7 +35,7 @@ def get_number(one: dict[str, Any]) -> Any:
 
 
 def await_end(delivery: DeliveryThread) -> None:
-    """Wait until the delivery threads have let go of a client that has ended."""
+    """Wait until the delivery threads do not serve a client any more that has ended."""
     end = time.monotonic() + LIMIT
     assert delivery.wait_until(lambda: not delivery.started, lambda: False, end)
 
@@ -59,7 +59,7 @@ class Pipelines:
         return one
 
     def end(self) -> None:
-        """Let go of the transports and wait for the threads."""
+        """Unblock the transports and wait for the threads."""
         for one, transport in self._made:
             transport.let_go()
             shut(one, timeout=0.0)

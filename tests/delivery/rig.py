@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
     from whisperr.errors import WhisperrError
 
-# Far more than any story needs; a scheduler that never rests is a busy loop.
+# Steps, far more than any story needs; a scheduler that exceeds them is in a busy loop.
 _MAX_ROUNDS = 5_000
 
 
 class FakeTransport(MemoryTransport):
-    """Answers take their time on the clock of the story; what a reply asserts is kept."""
+    """Answers take time on the story's clock; failed assertions of a reply are kept."""
 
     def __init__(self, clock: FakeClock, replies: Iterable[Reply]) -> None:
         super().__init__(*replies, otherwise=ok(), clock=clock)
@@ -34,7 +34,7 @@ class FakeTransport(MemoryTransport):
         self.close_error: Exception | None = None
 
     def reply(self, chosen: Reply, request: Request) -> Any:
-        """Ask the fake server; what it asserts must not pass for a failed connection."""
+        """Call the fake server; keep its failed assertions, which are no failed connections."""
         self._fake_clock.advance(min(self.takes, self.sent[-1].timeout))
         try:
             return super().reply(chosen, request)
@@ -49,7 +49,7 @@ class FakeTransport(MemoryTransport):
 
 
 class BrokenHeaders(dict[str, str]):
-    """The headers of an answer of a plugged-in transport that is broken."""
+    """The headers in an answer of a broken custom transport."""
 
     def get(self, *_: object) -> NoReturn:
         raise RuntimeError("headers that cannot be read")
@@ -98,7 +98,7 @@ class Rig:
             self.put(event(number))
 
     def put(self, data: bytes) -> None:
-        """Do what the pipeline does with an encoded event."""
+        """Put an encoded event as the pipeline does."""
         self.put_count += 1
         dropped = self.queue.put(data)
         self.accounting._count_dropped("queue_full", len(dropped))
@@ -106,7 +106,7 @@ class Rig:
             self.wake()
 
     def wake(self) -> None:
-        """Do what the thread does when something may be due."""
+        """Step as the delivery thread does."""
         if self.scheduler.abandoned:
             self.scheduler.abandon()
             return
@@ -114,19 +114,19 @@ class Rig:
         self._awake = True
 
     def flush(self) -> None:
-        """Ask for everything that is held now."""
+        """Request delivery of all events that are held now."""
         self.scheduler.ask(self.queue.tail())
         self.wake()
 
     def close(self, within: float) -> None:
-        """Ask to end within so many seconds."""
+        """Request the end within `seconds`."""
         self.scheduler.close(self.clock.now + within)
         self.wake()
 
     # -- what the delivery thread does
 
     def advance(self, seconds: float = 0.0) -> None:
-        """Let time pass: step whenever the scheduler asked to be called, or was woken."""
+        """Advance the clock; step whenever the scheduler is due or was woken."""
         end = self.clock.now + seconds
         for _ in range(_MAX_ROUNDS):
             if self._awake or self._next_step <= self.clock.now:
@@ -225,7 +225,7 @@ def get_number(data: bytes) -> int:
 
 
 def split_request(path: str, body: bytes) -> list[bytes]:
-    """Take a request apart again; what the parts were joined from must come out."""
+    """Split a request into its events; joined again, they must equal the request."""
     if path == "/v1/identify":
         assert is_identify(body)
         return [body]

@@ -51,7 +51,7 @@ class Scene:
         return self.accounting.stats(0, "running", None)
 
     def lose(self, reason: Reason, count: int) -> None:
-        """Lose events, or count calls that became none, as the reason says."""
+        """Lose events, or count calls that were not accepted, for this reason."""
         if reason in NEVER_ACCEPTED:
             for _ in range(count):
                 self.accounting.not_accepted(reason, "why")
@@ -60,7 +60,7 @@ class Scene:
 
     @property
     def reports(self) -> list[tuple[str, str | None, str, int, int]]:
-        """Emit what waits; return type, reason, cause, count and how many events are shown."""
+        """Emit all reports; return type, reason, cause, count and number of events of each."""
         self.accounting.reporter.emit(0.0, everything=True)
         said = [e.message.partition(";")[0] for e in self.errors]
         return [
@@ -88,7 +88,9 @@ class TestCounts:
         assert (stats.dropped, stats.not_accepted, stats.held) == ({reason: 2}, {}, 1)
 
     @pytest.mark.parametrize("reason", NEVER_ACCEPTED)
-    def test_what_never_was_accepted_is_neither_dropped_nor_missing(self, reason: Reason) -> None:
+    def test_a_call_that_was_not_accepted_is_neither_dropped_nor_missing(
+        self, reason: Reason
+    ) -> None:
         scene = Scene(3)
         scene.lose(reason, 2)
         stats = scene.stats
@@ -190,7 +192,7 @@ class TestLosses:
         assert scene.reports == [("auth", None, "HTTP 401", 3, 0)]
 
     @pytest.mark.parametrize("outcome", ["delivered", "rejected"])
-    def test_what_another_process_settled_is_counted_and_was_reported_there(
+    def test_events_settled_by_another_process_are_counted_and_not_reported(
         self, outcome: str
     ) -> None:
         scene = Scene(2)
@@ -221,7 +223,7 @@ class TestLosses:
         assert scene.stats.held == 0
         assert len(scene.stats.dropped) < 40
 
-    def test_what_a_store_lost_is_counted_and_reported_in_one_call(self) -> None:
+    def test_events_lost_in_a_store_are_counted_and_reported_in_one_call(self) -> None:
         scene = Scene(accepted=5)
         scene.accounting.lost_in_store(2, "gone", others=1)
         scene.accounting.reporter.emit(0.0)
@@ -290,7 +292,7 @@ class TestStats:
 
 
 class TestDeadLetters:
-    def test_what_is_kept_is_dropped_all_the_same_and_its_report_says_where_it_is(self) -> None:
+    def test_a_dead_letter_counts_as_dropped_and_the_report_names_it(self) -> None:
         scene = Scene(5)
         scene.accounting.settled([b"{}"] * 3, Loss(1, "rejected", "why", 400), kept="kept; look")
         scene.accounting.lost([b"{}"], "expired", "old", kept="kept; look")
@@ -311,5 +313,5 @@ class TestDeadLetters:
         scene.accounting.reporter.emit(0.0, everything=True)
         (one,) = scene.errors
         assert one.message == (
-            "why; 2 events dropped (rejected), 1 of them for other causes; kept; look"
+            "why; 2 events dropped (rejected), 1 of them with other messages; kept; look"
         )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class Text(str):
-    """A string of a type of its own."""
+    """A subclass of str."""
 
     __slots__ = ()
 
@@ -50,7 +50,7 @@ def test_a_wrong_user_is_an_ordinary_mistake(name: str, user: object) -> None:
 
 
 @pytest.mark.parametrize("user", NO_USERS, ids=repr)
-def test_a_hook_that_removes_the_user_is_an_ordinary_mistake(user: object) -> None:
+def test_before_send_that_removes_the_user_is_an_ordinary_mistake(user: object) -> None:
     encoder = EventEncoder("1", before_send=lambda event: {**event, "external_user_id": user})
     with pytest.raises(InvalidEvent, match=r"^before_send: external_user_id: must ") as caught:
         encoder.encode("u", "e")
@@ -122,7 +122,7 @@ class TestOnceAMinute:
         said = [(text.partition(";")[0], count) for text, count in scene.reports]
         assert said == [("track: None", 1), ("track: event_type", 1)]
 
-    def test_at_the_end_nothing_waits(self) -> None:
+    def test_at_the_end_all_reports_are_emitted(self) -> None:
         scene = Scene()
         scene.call()
         scene.reporter.emit(100.0)

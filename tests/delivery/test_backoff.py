@@ -1,4 +1,4 @@
-"""How long a backoff and a pause last, and what a Retry-After asks for."""
+"""The length of backoffs and pauses, and the parsing of Retry-After."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class TestRetryAfter:
             ("00000030", 30.0),
         ],
     )
-    def test_seconds_are_taken_as_they_are_up_to_a_minute(self, value: str, wait: float) -> None:
+    def test_seconds_are_used_up_to_a_minute(self, value: str, wait: float) -> None:
         assert seconds(value) == wait
 
     @pytest.mark.parametrize(
@@ -132,7 +132,7 @@ class TestRetryAfter:
             "2026-06-14T12:00:30Z",
         ],
     )
-    def test_what_cannot_be_read_counts_as_absent(self, value: str | None) -> None:
+    def test_an_unreadable_value_counts_as_absent(self, value: str | None) -> None:
         assert seconds(value) is None
 
     @SAME_EACH_TIME
@@ -168,7 +168,7 @@ class TestRetryAfter:
 
 class TestWait:
     @pytest.mark.parametrize("asked", [0.0, 0.5, 45.0, 60.0])
-    def test_what_the_server_asks_for_replaces_the_backoff(self, asked: float) -> None:
+    def test_retry_after_replaces_the_backoff(self, asked: float) -> None:
         assert get_wait(3, asked, lambda: LOWEST) == asked
 
     @SAME_EACH_TIME
@@ -181,7 +181,7 @@ class TestPause:
     @pytest.mark.parametrize(
         ("error_type", "least", "most"), [("auth", 60.0, 120.0), ("retry_exhausted", 30.0, 60.0)]
     )
-    def test_giving_up_pauses_for_at_least_so_long(
+    def test_giving_up_pauses_for_at_least_the_minimum(
         self, error_type: str, least: float, most: float
     ) -> None:
         assert get_pause(error_type, lambda: LOWEST) == least

@@ -1,4 +1,4 @@
-"""What is read from the body of an answer: the number of rejected events, and an error code."""
+"""The body of an answer: the number of rejected events, and the error code."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_the_usual_answers_are_read_without_importing_json(
 
 @pytest.mark.usefixtures("without_json")
 @pytest.mark.parametrize("body", [b'{"event": {"mapping_status": "pending"}}', b'{"a": "\\n"}'])
-def test_what_needs_json_cannot_be_read_where_it_is_gone(body: bytes) -> None:
+def test_without_json_only_flat_objects_are_read(body: bytes) -> None:
     assert parse_object(body) is None
 
 
@@ -117,7 +117,7 @@ def load_object(body: bytes) -> dict[str, object] | None:
     return found if isinstance(found, dict) else None
 
 
-# Pieces of which texts are made that nearly are objects, or differ in what looks alike.
+# Pieces of texts that are almost JSON objects, or that differ in lookalike characters.
 SIGNS = '{}[]":, \t\r\n\\\x0b\x7f\xa0\ufeff\u0661'
 WORDS = """0 7 -1 00 1.5 1e3 123456789012345678 true null NaN " '' "a" "a,b" "a:b" "\\"" {"a" "}"""
 PIECES = st.sampled_from([*SIGNS, *WORDS.split(" ")])

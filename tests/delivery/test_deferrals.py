@@ -1,4 +1,4 @@
-"""Events that wait outside of the queue are counted, and share its bounds."""
+"""Deferred events are counted, and share the bounds of the queue."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def test_it_shares_the_bounds_of_the_queue(
     assert deferrals.accepted == 2
 
 
-def test_a_tenth_of_the_bounds_is_theirs_however_full_the_queue_is() -> None:
+def test_a_tenth_of_the_bounds_is_reserved_for_deferred_events() -> None:
     deferrals = make(100, 10_000)
     assert [deferrals.admit(Event(), SIZE, 100, 10_000) for _ in range(11)] == [True] * 10 + [False]
     deferrals = make(1_000_000, 10_000)
     assert [deferrals.admit(Event(), 400, 0, 10_000) for _ in range(3)] == [True, True, False]
 
 
-def test_what_is_given_up_is_lost_and_its_wait_has_ended() -> None:
+def test_events_given_up_are_lost_and_can_no_longer_be_released() -> None:
     deferrals, event = make(), Event()
     deferrals.admit(event, SIZE, 0, 0)
     assert deferrals.give_up() == 1
@@ -75,7 +75,7 @@ def test_what_is_given_up_is_lost_and_its_wait_has_ended() -> None:
     assert (deferrals.count, deferrals.bytes, deferrals.lost) == (0, 0, 2)
 
 
-def test_the_end_of_the_last_wait_wakes() -> None:
+def test_the_end_of_the_last_wait_calls_when_empty() -> None:
     woken: list[int] = []
     deferrals = make(wake=lambda: woken.append(1))
     events = [Event(), Event()]

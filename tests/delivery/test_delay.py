@@ -1,4 +1,4 @@
-"""When failing delivery is reported, and when that it works again."""
+"""When reports say that delivery fails, and that it works again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TestDelay:
             ([3, 1], [False, True]),
         ],
     )
-    def test_a_kind_of_failure_is_reported_after_so_many_in_a_row_of_any_kind(
+    def test_a_failure_is_reported_after_its_number_of_failures_in_a_row(
         self, patiences: list[int], reports: list[bool]
     ) -> None:
         delay = Delay()
@@ -100,7 +100,7 @@ class TestReports:
         rig.advance(30)
         assert (rig.reports, caplog.messages, rig.accepted) == ([], [], [1])
 
-    def test_the_count_is_all_that_waits(self) -> None:
+    def test_the_report_counts_all_waiting_events(self) -> None:
         rig = Rig(PAGE, max_batch_size=2)
         rig.track(*range(5))
         rig.flush()
@@ -136,7 +136,7 @@ class TestReports:
         assert rig.accepted == [1]
         assert caplog.messages[-1].startswith("whisperr: delivering to the server again after ")
 
-    def test_a_service_that_is_away_for_an_hour_is_some_reports_and_not_one_for_each_retry(
+    def test_an_outage_of_an_hour_gives_few_reports_and_not_one_for_each_retry(
         self,
     ) -> None:
         rig = Rig()

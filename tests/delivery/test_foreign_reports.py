@@ -1,4 +1,4 @@
-"""Reports run foreign code: what it raises, and how often it fails, never stops delivery."""
+"""Reports run foreign code, whose exceptions never stop delivery."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FAILURES = [RuntimeError("a"), OSError(24, "Too many open files"), SystemExit(1)
 
 @pytest.fixture
 def log_filter() -> Iterator[Callable[[BaseException], list[str]]]:
-    """Make every log record of ours raise this; return the list that the records go to."""
+    """Make every log record of ours raise this; return the list of those records."""
     log = logging.getLogger("whisperr")
     added: list[logging.Filter] = []
     report_rest()  # what clients of other tests have left would be reported by the next shutdown
@@ -90,7 +90,7 @@ def test_a_callback_that_raises_does_not_stop_delivery(failure: BaseException) -
 def test_a_report_of_a_client_that_has_ended_raises_nothing(
     call: str, log_filter: Callable[[BaseException], list[str]]
 ) -> None:
-    """It is emitted in the calling thread: no other one is left."""
+    """It is emitted in the calling thread, because no other one is left."""
     log_filter(RuntimeError("of a filter"))
 
     def on_error(_: WhisperrError) -> None:
@@ -117,7 +117,7 @@ def test_an_interruption_of_a_callback_in_the_calling_thread_reaches_the_caller(
 
 
 class WrongAnswer:
-    """What a transport of a user might return by mistake."""
+    """An object that a custom transport might return by mistake."""
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_a_transport_that_returns_no_answer_is_not_called_in_a_loop(wrong: objec
 
 
 class BrokenQueue(MemoryQueue):
-    """A queue whose store is damaged: everything that a step asks fails."""
+    """A queue whose store is damaged: every call in a step fails."""
 
     calls = 0
 
@@ -185,7 +185,7 @@ class ExpiringQueue(MemoryQueue):
         return ()
 
 
-def test_a_flush_returns_after_on_error_has_heard_of_expired_events() -> None:
+def test_a_flush_returns_after_on_error_was_called_for_expired_events() -> None:
     for _ in range(50):
         reported: list[WhisperrError] = []
         queue = ExpiringQueue(100, 100_000)

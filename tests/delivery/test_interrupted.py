@@ -25,7 +25,7 @@ pytestmark = pytest.mark.skipif(
 
 
 class Scene:
-    """A client that holds two events, and what it has sent."""
+    """A client that holds two events, and the events that it has sent."""
 
     def __init__(self, **options: Any) -> None:
         self.transport = MemoryTransport()
@@ -40,7 +40,7 @@ class Scene:
         return [event["context"]["$message_id"] for event in events if "context" in event]
 
     def check(self) -> None:
-        """Nothing is stuck, the counts are right, and what was accepted has arrived once."""
+        """Check that no lock is held, the counts are right, and accepted events arrived once."""
         last = self.client.track("u", "some_event", {"number": 99})
         assert self.client.flush(LIMIT)
         stats = self.client.stats()
@@ -69,7 +69,7 @@ CALLS: dict[str, Callable[[Scene], object]] = {
 
 @pytest.mark.parametrize("options", [{}, {"max_queue_size": 2}], ids=["with room", "full"])
 @pytest.mark.parametrize("call", CALLS)
-def test_a_call_that_is_interrupted_anywhere_leaves_nothing_undone(
+def test_after_a_call_interrupted_anywhere_counts_are_right_and_events_arrive(
     call: str, options: dict[str, int]
 ) -> None:
     def story(interrupt: Callable[[Callable[[], object]], object]) -> None:

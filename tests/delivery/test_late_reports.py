@@ -1,4 +1,4 @@
-"""What is reported after a client has ended: in the calling thread, when due, or by the exit."""
+"""Reports after a client has ended: emitted in the calling thread, when due, or by the exit."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_an_on_error_that_tracks_and_shuts_down_each_time_comes_to_an_end() -> N
     assert len(seen) < 6
 
 
-def test_what_a_client_that_is_gone_had_to_report_is_reported_and_then_it_is_not_kept() -> None:
+def test_the_reports_of_a_collected_client_are_emitted_and_it_is_freed() -> None:
     errors = Errors()
 
     def come_and_go() -> weakref.ref[Running]:
@@ -137,7 +137,7 @@ def test_what_a_client_that_is_gone_had_to_report_is_reported_and_then_it_is_not
     assert left() is None
 
 
-def test_a_gone_client_whose_reports_lead_to_others_is_not_kept() -> None:
+def test_a_collected_client_whose_reports_cause_others_is_freed() -> None:
     seen: list[int] = []
 
     def come_and_go() -> None:

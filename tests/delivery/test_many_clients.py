@@ -45,7 +45,7 @@ def pipeline() -> Iterator[Pipelines]:
 def hang(
     pipeline: Pipelines, count: int, **options: object
 ) -> list[tuple[Pipeline, MemoryTransport]]:
-    """Make clients whose server hangs, each with a request on its way."""
+    """Make clients whose server hangs, each with a request in progress."""
     made = []
     for _ in range(count):
         transport = MemoryTransport(held=True)
@@ -76,14 +76,14 @@ class TestHangingServers:
     def test_what_was_tracked_before_a_server_hangs_is_delivered_at_its_time(
         self, pipeline: Pipelines
     ) -> None:
-        """No call of the others comes meanwhile, which could start a thread."""
+        """The other clients make no call meanwhile that could start a thread."""
         transport = MemoryTransport()
         one = pipeline(transport, flush_interval=0.3)
         track(one, 1)
         hang(pipeline, 1)
         transport.await_request(LIMIT / 2)
 
-    def test_when_they_take_all_threads_a_thread_that_flushes_delivers_itself(
+    def test_when_all_threads_are_blocked_a_thread_that_flushes_delivers_itself(
         self, pipeline: Pipelines
     ) -> None:
         for _one, transport in hang(pipeline, MOST_THREADS):
@@ -189,7 +189,9 @@ class TestReports:
         assert set(most) == {1}
 
 
-def test_what_ends_the_thread_of_one_client_leaves_the_others_theirs(pipeline: Pipelines) -> None:
+def test_an_exception_that_ends_the_thread_of_one_client_does_not_affect_the_others(
+    pipeline: Pipelines,
+) -> None:
     ending = pipeline(MemoryTransport(SystemExit(1)), **AT_ONCE)
     transport = MemoryTransport()
     other = pipeline(transport, flush_interval=0.3)

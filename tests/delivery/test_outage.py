@@ -1,4 +1,4 @@
-"""A service that is known to be away: the end of a client makes one attempt, and a short one."""
+"""When the service is known to be down, a shutdown makes only one short attempt."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_clients_of_one_address_share_what_they_know() -> None:
 def close_after(
     seconds: float, *replies: Answer | OSError, events: int = 1, within: float = 10.0
 ) -> Rig:
-    """Fail from now on, and shut down after so long; the service answers as given then."""
+    """Fail for some seconds, then shut down while the service answers as given."""
     rig = Rig(*[REFUSED] * 20, max_retries=20)
     rig.track(*range(events))
     rig.flush()
@@ -65,7 +65,7 @@ def test_a_shutdown_in_a_known_outage_makes_one_short_attempt() -> None:
     assert rig.scheduler.ended
 
 
-def test_a_shutdown_retries_when_attempts_fail_only_since_a_moment_ago() -> None:
+def test_a_shutdown_retries_if_attempts_began_to_fail_only_recently() -> None:
     rig = close_after(0.1)
     assert len(rig.transport.sent) > 2
 

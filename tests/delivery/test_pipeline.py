@@ -1,4 +1,4 @@
-"""The parts put together: the barrier, the shutdown and the reports, with real threads."""
+"""The assembled pipeline with real threads: flush, shutdown and reports."""
 
 from __future__ import annotations
 
@@ -212,7 +212,7 @@ class TestShutdown:
         assert errors.reported.wait(LIMIT)
         assert shut(one)
 
-    def test_an_event_that_slips_in_afterwards_is_dropped_by_name(
+    def test_an_event_put_after_shutdown_is_dropped_with_its_reason(
         self, pipeline: Pipelines
     ) -> None:
         one = pipeline(MemoryTransport())
@@ -351,7 +351,7 @@ class TestEnd:
 
 
 class FakeSink:
-    """A sink that can be out of reach."""
+    """A sink that can fail."""
 
     delivered_by = "`a relay`"
 

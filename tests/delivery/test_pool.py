@@ -31,7 +31,7 @@ NOW = 1_000.0
 
 @dataclass
 class Client:
-    """A client as it stands at one moment."""
+    """The state of a client at one moment."""
 
     ready_at: float = NEVER
     in_step: bool = False
@@ -82,7 +82,7 @@ def test_the_client_that_has_waited_longest_is_next(
         ([DUE, LATE], LATE, None),
     ],
 )
-def test_a_thread_that_stands_by_leaves_what_is_not_late_to_the_one_that_is_busy(
+def test_a_standby_thread_leaves_clients_that_are_not_late_to_the_busy_thread(
     clients: list[Client], chosen: Client | None, look_at: float | None
 ) -> None:
     found, until = choose(clients, NOW, rested=True, busy=True, slow_full=False)
@@ -120,13 +120,13 @@ def test_a_thread_without_work_waits_or_ends(
     assert planned == until
 
 
-def test_a_thread_that_stands_by_looks_when_a_client_is_late() -> None:
+def test_a_standby_thread_serves_a_client_that_is_late() -> None:
     planned = plan_rest(NOW, NOW + 2.0, resting=1, needed_at=NOW, kept_until=-NEVER)
     assert planned == NOW + 2.0 + PATIENCE
 
 
 class FakeMember:
-    """A client whose steps block or return as the test says."""
+    """A client whose steps block until the test releases them."""
 
     def __init__(self, pool: DeliveryThreads, *, takes: threading.Event | None = None) -> None:
         self._pool = pool
@@ -223,7 +223,7 @@ def scene() -> Iterator[Scene]:
     assert not one.pool.alive
 
 
-def test_clients_whose_turns_do_not_meet_are_served_by_one_thread(scene: Scene) -> None:
+def test_clients_whose_steps_do_not_overlap_are_served_by_one_thread(scene: Scene) -> None:
     for member in scene.add(60):
         member.wake()
         assert member.served.wait(LIMIT)
@@ -275,7 +275,7 @@ def test_a_thread_that_stands_by_looks_earlier_when_a_client_plans_an_earlier_mo
     assert not late.served.is_set()
 
 
-def test_ten_clients_that_hang_hold_nobody_up(scene: Scene) -> None:
+def test_ten_clients_that_hang_do_not_delay_the_others(scene: Scene) -> None:
     hanging, others = scene.add(10, hanging=True), scene.add(50)
     for member in hanging + others:
         member.wake()
@@ -308,7 +308,9 @@ def test_clients_that_were_slow_leave_threads_to_the_others(scene: Scene) -> Non
     assert sum(member.entered.is_set() for member in slow) <= MOST_SLOW
 
 
-def test_what_ends_the_thread_of_one_client_leaves_the_others_theirs(scene: Scene) -> None:
+def test_an_exception_that_ends_the_thread_of_one_client_does_not_affect_the_others(
+    scene: Scene,
+) -> None:
     dying, planned = scene.add(2)
     planned.wake(time.monotonic() + 0.3)
     dying.dies = True

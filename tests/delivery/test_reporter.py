@@ -1,4 +1,4 @@
-"""What is reported about losses and pauses, where, and how often."""
+"""The reports about losses and pauses: their text, where they are made, and how often."""
 
 from __future__ import annotations
 
@@ -105,10 +105,10 @@ class TestSummary:
         scene.reporter.emit(0.0)
         (error,) = scene.errors
         assert (error.status, error.count) == (404, 4)
-        start = "HTTP 404; 4 events dropped (rejected), 2 of them for other causes; "
+        start = "HTTP 404; 4 events dropped (rejected), 2 of them with other messages; "
         assert error.message.startswith(start)
 
-    def test_of_events_that_are_kept_the_last_number_counts(self) -> None:
+    def test_of_kept_events_the_latest_count_is_reported(self) -> None:
         scene = Scene()
         for count, then in ((4, "kept, next attempt in 1 s"), (7, "kept, next attempt in 9 s")):
             scene.reporter.add("delayed", "away", count=count, then=then)
@@ -124,7 +124,7 @@ class TestSummary:
             ("rejected", "full; 1 event dropped"),
         ],
     )
-    def test_a_loss_that_a_failure_leads_to_names_that_failure(
+    def test_a_loss_caused_by_failing_delivery_names_the_failure(
         self, reason: str, start: str
     ) -> None:
         scene = Scene()
@@ -155,7 +155,7 @@ class TestSummary:
         scene.drop(1, "not delivered", reason="shutdown")
         scene.reporter.emit(0.0)
         assert scene.errors[0].message == (
-            "waited; 2 events dropped (shutdown), 1 of them for other causes; commit first"
+            "waited; 2 events dropped (shutdown), 1 of them with other messages; commit first"
         )
 
     @pytest.mark.parametrize(("quiet", "level"), [(True, "DEBUG"), (False, "WARNING")])
@@ -169,7 +169,7 @@ class TestSummary:
         assert scene.counts == [1]
         assert [record.levelname for record in caplog.records] == [level]
 
-    def test_when_asked_for_all_of_it_nothing_waits(self) -> None:
+    def test_with_everything_no_report_waits(self) -> None:
         scene = Scene()
         scene.drop(1)
         scene.reporter.emit(100.0)
@@ -314,7 +314,7 @@ class TestListener:
         level, line = get_lines(caplog)[-1]
         assert level == "ERROR"
         assert line.startswith(f"whisperr: on_error raised KeyError at {__file__}:")
-        assert "; delivery goes on; " in line
+        assert "; delivery continues; " in line
         assert "ada" not in caplog.text
         assert caplog.records[-1].exc_info is None
 
@@ -360,7 +360,7 @@ class TestListener:
 
 @pytest.fixture
 def plain_logger() -> Iterator[logging.Logger]:
-    """Lend the logger of the package without handlers; afterwards it is as it was."""
+    """Yield the package's logger without handlers, and restore it afterwards."""
     lent = logger()
     handlers, level = list(lent.handlers), lent.level
     lent.handlers.clear()

@@ -1,4 +1,4 @@
-"""When the scheduler delivers, in what order, and what it does for each class of answer."""
+"""When and in what order the scheduler delivers, and how it handles each class of answer."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class TestWhen:
         rig.advance()
         assert rig.times == [1.0]
 
-    def test_asking_does_not_hurry_what_came_later(self) -> None:
+    def test_asking_does_not_send_later_events_early(self) -> None:
         rig = Rig(max_batch_size=2)
         rig.track(1, 2)
         rig.flush()

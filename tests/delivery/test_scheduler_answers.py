@@ -1,4 +1,4 @@
-"""What a refusal costs, and what giving up keeps."""
+"""Refusals drop only bad events, and giving up keeps all."""
 
 from __future__ import annotations
 
@@ -163,7 +163,7 @@ class TestRefusals:
         assert rig.held == 2
 
     @pytest.mark.parametrize("status", [200, 201, 204, 299])
-    def test_success_is_judged_by_the_class_of_the_status(self, status: int) -> None:
+    def test_success_depends_on_the_class_of_the_status(self, status: int) -> None:
         rig = Rig(answer(status))
         rig.track(1)
         rig.flush()

@@ -1,4 +1,4 @@
-"""How a scheduler ends, and what it does with its connection and after a bug."""
+"""How a scheduler ends, closes its connection, and recovers from a bug."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class TestClosing:
         assert [sent.timeout for sent in rig.sent] == [8.0, 4.0]  # 3 s gone, then 1 s of backoff
         assert rig.dropped == {"shutdown": 1}
 
-    def test_what_is_left_at_the_deadline_is_dropped_by_name(self) -> None:
+    def test_events_left_at_the_deadline_are_dropped_with_reason_shutdown(self) -> None:
         rig = Rig(ok(), max_batch_size=2)
         rig.transport.takes = 5.0
         rig.transport.otherwise = OSError()
@@ -59,7 +59,7 @@ class TestClosing:
         assert rig.dropped == {"shutdown": 1}
 
     @pytest.mark.parametrize("reply", [answer(503, retry_after="60"), answer(500)])
-    def test_one_that_begins_while_an_answer_is_read_waits_for_nothing_longer(
+    def test_a_shutdown_that_begins_while_an_answer_is_read_does_not_wait_longer(
         self, reply: Reply
     ) -> None:
         rig = Rig(reply, random=1.0)
@@ -82,7 +82,11 @@ class TestClosing:
         [
             (answer(401), "auth", "set WHISPERR_API_KEY"),
             (answer(404), "retry_exhausted", "correct base_url"),
-            (answer(429, retry_after="60"), "retry_exhausted", "set a buffer that outlives"),
+            (
+                answer(429, retry_after="60"),
+                "retry_exhausted",
+                "use a durable buffer, which outlives",
+            ),
         ],
     )
     def test_one_loss_is_one_line_with_the_failure_and_what_to_do_about_it(
@@ -138,7 +142,7 @@ class TestClosing:
         assert rig.reports == [("dropped", "shutdown", 3)]
         assert rig.held == 0
 
-    def test_an_answer_that_comes_after_abandoning_counts_for_nothing(self) -> None:
+    def test_an_answer_that_comes_after_abandoning_is_ignored(self) -> None:
         rig = Rig()
 
         def abandoned(_: object) -> Answer:
@@ -151,7 +155,7 @@ class TestClosing:
         rig.advance()
         assert (rig.accounting.delivered, rig.dropped) == (0, {"shutdown": 2})
 
-    def test_an_event_that_slips_in_afterwards_wakes_whoever_counts_it(self) -> None:
+    def test_an_event_put_after_abandoning_wakes_the_thread_that_counts_it(self) -> None:
         rig = Rig()
         rig.close(within=1)
         rig.advance()
@@ -240,7 +244,7 @@ class TestRecovering:
         scheduler.recover(caught.value)
         rig.accounting.reporter.emit(rig.clock.now)
         assert rig.reports == [("retry_exhausted", None, 0)]
-        assert "delivery failed: RuntimeError at " in rig.errors[0].message
+        assert "internal error in the delivery thread: RuntimeError at " in rig.errors[0].message
 
     def test_after_a_bug_it_is_logged_that_delivery_works_again(
         self, caplog: pytest.LogCaptureFixture

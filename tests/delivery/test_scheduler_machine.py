@@ -1,4 +1,4 @@
-"""Steps 3 to 5 under any sequence of calls and answers: nothing is lost, doubled or reordered."""
+"""Any sequence of calls and answers: the scheduler loses, doubles and reorders no event."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ _ENOUGH = 12  # events before a story may come to its end
 
 
 class Server:
-    """What the service keeps: the first copy of each event, in the order of arrival."""
+    """The service, which keeps the first copy of each event, in the order of arrival."""
 
     def __init__(self) -> None:
         self.kept: dict[int, bytes] = {}
         self.seen: dict[int, bytes] = {}
 
     def see(self, request: Request, refused: int = 0, *, keeps: bool) -> None:
-        """Look at a request; keep what is new in it, except the first `refused` events."""
+        """Receive a request; keep its new events, except the first `refused` ones."""
         for position, data in enumerate(split_request(request.path, request.body)):
             number = get_number(data)
             assert self.seen.setdefault(number, data) == data
@@ -51,7 +51,7 @@ class Server:
 
 
 class WorkerMachine(RuleBasedStateMachine):
-    """Callers, a server of every mood and time, against one scheduler and its queue."""
+    """One scheduler and its queue, with callers, any answers of a server, and time."""
 
     @initialize(
         flush_at=st.integers(1, 4), max_batch_size=st.integers(1, 4), max_retries=st.integers(0, 2)
@@ -111,7 +111,7 @@ class WorkerMachine(RuleBasedStateMachine):
 
     @rule(count=st.integers(1, 3))
     def fork(self, count: int) -> None:
-        """A child has parts of its own; what the parent holds is neither sent nor lost by it."""
+        """A forked child has its own parts, and neither sends nor loses the parent's events."""
         held, accepted = self.rig.held, self.rig.queue.tail()
         child = Rig(**self.options)
         child.transport.otherwise = ok()

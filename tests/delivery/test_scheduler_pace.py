@@ -68,7 +68,7 @@ def test_what_could_fill_the_queue_does_not_wait() -> None:
     assert rig.batches == [[1, 2], [3, 4, 5]]
 
 
-def test_nobody_is_woken_for_single_events_meanwhile() -> None:
+def test_single_events_wake_no_thread_meanwhile() -> None:
     rig = busy()
     assert rig.scheduler.wake_at == 500
     rig.advance(PACE)

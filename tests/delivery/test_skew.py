@@ -1,4 +1,4 @@
-"""A clock that is wrong is named where the server refuses events, and nowhere else."""
+"""A refusal names this machine's clock if it is wrong, and only then."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Scene:
 
 @pytest.fixture
 def scene() -> Iterator[Callable[..., Scene]]:
-    """Make scenes; let go of their transports and end their threads afterwards."""
+    """Make scenes; afterwards unblock their transports and end their threads."""
     made: list[Scene] = []
 
     def make(
@@ -115,7 +115,7 @@ class TestThread:
         assert len(started) <= 1  # one of another test may run already
         assert one.transport.sent[0].thread.name == THREAD_NAME
 
-    def test_it_is_a_daemon_that_keeps_nobody_alive(self, scene: Make) -> None:
+    def test_it_is_a_daemon_that_does_not_keep_the_process_alive(self, scene: Make) -> None:
         one = scene()
         one.put(1)
         assert one.flush()
@@ -157,17 +157,17 @@ class TestThread:
         one.put(1, 2)
         assert not one.flush()
         one.accounting.reporter.emit(0.0, everything=True)
-        assert "whisperr: delivery failed: RuntimeError at " in caplog.text
+        assert "whisperr: internal error in the delivery thread: RuntimeError at " in caplog.text
         assert one.flush()
         assert get_batches(one.transport) == [[1, 2]] * 2
         assert one.accounting.delivered == 2
 
 
 class TestWaiting:
-    def test_what_has_passed_is_not_waited_for(self, scene: Make) -> None:
+    def test_a_condition_that_holds_is_not_waited_for(self, scene: Make) -> None:
         assert scene().thread.wait_until(lambda: True, lambda: True, 0.0)
 
-    def test_what_is_stuck_is_not_waited_for(self, scene: Make) -> None:
+    def test_a_condition_that_cannot_come_true_is_not_waited_for(self, scene: Make) -> None:
         began = time.monotonic()
         assert not scene().thread.wait_until(lambda: False, lambda: True, began + LIMIT)
         assert time.monotonic() - began < LIMIT / 2
@@ -228,7 +228,7 @@ class TestWithoutThreads:
         assert calls.join() == [True] * 4
         assert len(one.transport.sent) == 1
 
-    def test_an_exception_in_the_caller_passes_on_and_loses_nothing(self, scene: Make) -> None:
+    def test_an_exception_in_the_caller_propagates_and_loses_no_event(self, scene: Make) -> None:
         one = scene(KeyboardInterrupt(), kind=Threadless)
         one.put(1, 2)
         with pytest.raises(KeyboardInterrupt):

@@ -90,7 +90,7 @@ def test_calls_that_deliver_make_no_attempt_before_its_time(
     assert len(transport.sent) == 1
 
 
-def test_in_the_main_thread_the_exit_follows_and_nothing_is_said(
+def test_in_the_main_thread_nothing_is_logged_because_the_exit_delivers(
     pipeline: Pipelines, refuse: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     refuse(AT_SHUTDOWN)

@@ -16,6 +16,8 @@ SAME_EACH_TIME = settings(derandomize=True, database=None, deadline=None)
 NOW = 1_781_438_400.0  # 2026-06-14T12:00:00Z
 BATCH = (b"1", b"2", b"3", b"4")
 ANSWERED = "the server answered"
+NOT_FOLLOWED = "which is not followed"
+REDIRECTED = f"{ANSWERED} HTTP 302 with a redirect to"
 STATUSES = (None, 202, 302, 400, 401, 404, 408, 413, 429, 500, 503)
 
 
@@ -39,7 +41,7 @@ def count_delivered(verdict: Verdict) -> int:
 
 
 def get_facts(verdict: Verdict) -> dict[str, Any]:
-    """Return what differs from a verdict that says nothing."""
+    """Return the fields of a verdict that differ from the defaults."""
     facts = {
         "status": verdict.status,
         "settled": verdict.settled,
@@ -54,7 +56,7 @@ def get_facts(verdict: Verdict) -> dict[str, Any]:
 
 
 class Story:
-    """Plays a server that refuses some events, until the batch is over."""
+    """Play a server that refuses some events, until the batch is complete."""
 
     def __init__(self, batch: tuple[bytes, ...], bad: set[bytes], refusal: int = 400) -> None:
         self.delivered: list[bytes] = []
@@ -133,12 +135,12 @@ class TestVerdict:
         assert (one.left, tuple(one.part)) == (0, ())
 
     @pytest.mark.parametrize("status", [None, 302, 401, 403, 408, 429, 500])
-    def test_what_may_be_sent_again_keeps_every_event(self, status: int | None) -> None:
+    def test_an_answer_that_allows_a_retry_keeps_every_event(self, status: int | None) -> None:
         one = in_flight()
         verdict = answered(one, status)
         assert (verdict.settled, one.left, tuple(one.part)) == (0, 4, BATCH)
 
-    def test_a_batch_without_events_is_over(self) -> None:
+    def test_a_batch_without_events_is_complete(self) -> None:
         one = in_flight(())
         assert (one.left, len(one.part)) == (0, 0)
 
@@ -279,7 +281,7 @@ class TestUnreadableSuccess:
         assert "cannot be read" in verdict.message
 
     @pytest.mark.parametrize("status", [200, 204])
-    def test_a_success_without_a_body_is_clear(self, status: int) -> None:
+    def test_a_success_without_a_body_is_not_unclear(self, status: int) -> None:
         verdict = in_flight().take_answer(Answer(status, {"content-type": "text/html"}), None, NOW)
         assert get_facts(verdict) == {"status": status, "settled": 4, "delivered": 4}
 
@@ -346,7 +348,7 @@ class TestDividing:
         assert story.dropped == list(batch)
         assert story.requests == 999
 
-    def test_splitting_takes_nothing_from_what_halving_may_add(self) -> None:
+    def test_splitting_does_not_count_as_an_extra_request(self) -> None:
         one = in_flight(numbered(500))
         while one.left > 4:
             answered(one, 413 if len(one.part) > 4 else 202)
@@ -378,50 +380,50 @@ class TestMessage:
                 404,
                 {"location": "https://other"},
                 None,
-                "the server does not have the path of the service (HTTP 404)",
+                "the server does not serve the whisperr API at this path (HTTP 404)",
             ),
             (302, {}, None, f"{ANSWERED} HTTP 302"),
             (
                 307,
                 {"location": "https://other.example/v1?token=secret&to=ada"},
                 None,
-                f"{ANSWERED} HTTP 307 to https://other.example/v1; redirects are not followed",
+                f"{ANSWERED} HTTP 307 with a redirect to https://other.example/v1, {NOT_FOLLOWED}",
             ),
             (
                 301,
                 {"location": "/login"},
                 None,
-                f"{ANSWERED} HTTP 301 to /login; redirects are not followed",
+                f"{ANSWERED} HTTP 301 with a redirect to /login, {NOT_FOLLOWED}",
             ),
             (
                 302,
                 {"location": "//ada:secret@other.example:80?ada"},
                 None,
-                f"{ANSWERED} HTTP 302 to //other.example:80; redirects are not followed",
+                f"{REDIRECTED} //other.example:80, {NOT_FOLLOWED}",
             ),
             (
                 302,
                 {"location": "//\x1b[2Jother\n.example/"},
                 None,
-                f"{ANSWERED} HTTP 302 to //\\x1b[2Jother\\n.example/; redirects are not followed",
+                f"{REDIRECTED} //\\x1b[2Jother\\n.example/, {NOT_FOLLOWED}",
             ),
             (
                 302,
                 {"location": "ada@example.com"},
                 None,
-                f"{ANSWERED} HTTP 302 to another address; redirects are not followed",
+                f"{REDIRECTED} another address, {NOT_FOLLOWED}",
             ),
             (
                 302,
                 {"location": "https://other.example/of/ada@example.com"},
                 None,
-                f"{ANSWERED} HTTP 302 to https://other.example; redirects are not followed",
+                f"{REDIRECTED} https://other.example, {NOT_FOLLOWED}",
             ),
-            (202, {}, {"rejected": 3}, "the server refused 3 of 4 in a batch"),
-            (202, {}, {"rejected": 9}, "the server refused 4 of 4 in a batch"),
+            (202, {}, {"rejected": 3}, "the server refused 3 of 4 events in a batch"),
+            (202, {}, {"rejected": 9}, "the server refused 4 of 4 events in a batch"),
         ],
     )
-    def test_it_says_what_came_back(
+    def test_it_describes_the_answer(
         self, status: int | None, headers: dict[str, str], body: object, message: str
     ) -> None:
         assert answered(in_flight(), status, body, **headers).message == message

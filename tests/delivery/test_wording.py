@@ -1,4 +1,4 @@
-"""The line of each report: what happened, what becomes of the events, and the next step."""
+"""The line of each report: what happened, the fate of the events, and the next step."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def test_what_becomes_of_events_whose_delivery_failed(
 
 
 @pytest.mark.parametrize(
-    ("reason", "where"), [("closed", "at other places"), ("rejected", "for other causes")]
+    ("reason", "where"), [("closed", "at other call sites"), ("rejected", "with other messages")]
 )
 def test_a_summary_says_how_its_other_events_differ(reason: str, where: str) -> None:
     line = compose("dropped", reason, "why", 5, 4, "do it")  # type: ignore[arg-type]
@@ -78,7 +78,7 @@ def test_a_summary_says_how_its_other_events_differ(reason: str, where: str) -> 
         (
             "do it",
             "",
-            "why; not kept as a dead letter, since the buffer cannot take it now",
+            "why; not kept as a dead letter, because the buffer cannot store it now",
             "do it",
         ),
     ],

@@ -68,8 +68,8 @@ def test_a_refused_arrival_shows_its_problems(server: LocalServer) -> None:
     assert problem == {
         "pointer": "/properties",
         "found": "[]",
-        "expected": "an object, {} when none",
-        "fix": "Send an object; when there are none, send {}.",
+        "expected": "an object, {} if there are none",
+        "fix": "Send an object; if there are no properties, send {}.",
     }
 
 

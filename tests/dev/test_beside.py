@@ -58,7 +58,7 @@ class TestOurs:
         assert ended.returncode == 3  # that of the command
         assert [(a.user, a.type) for a in server.arrivals()] == [("user_8842", "payment_failed")]
         assert ended.stderr.splitlines() == [
-            f"using the whisperr dev that runs at {server.url}: events are shown there",
+            f"using the whisperr dev that already runs at {server.url}: events are shown there",
             "accepted 1, duplicates 0, refused 0, in 1 request",
         ]
 
@@ -74,7 +74,7 @@ class TestOurs:
         with LocalServer(api_key="wrk_a") as server:
             ended = run_dev("--port", str(server.port), program=TRACK)
             right = run_dev("--port", str(server.port), "--key", "wrk_a", program=TRACK)
-        assert "it answered 401: was it started with --key KEY?" in ended.stderr
+        assert "it answered 401: if it was started with --key KEY" in ended.stderr
         assert "401" not in right.stderr
         assert "accepted 1" in right.stderr
 
@@ -117,7 +117,7 @@ class TestOurs:
             assert process.stdout.readline() == "started\n"
             server.close()
             _, err = process.communicate("\n", timeout=60)
-        assert err.splitlines()[-1] == f"the whisperr dev at {server.url} has ended meanwhile"
+        assert err.splitlines()[-1] == f"the whisperr dev at {server.url} has ended in the meantime"
 
 
 def to_answer(body: bytes, server: str = "Server: whisperr-dev") -> bytes:

@@ -54,12 +54,12 @@ def send_bytes(server: LocalServer, data: bytes) -> bytes:
             (
                 401,
                 "invalid_api_key",
-                "another key than the one that whisperr dev was started with (--key)",
+                "not the key that whisperr dev was started with (--key)",
             ),
         ),
         (
             {"User-Agent": None},
-            (403, "agent_refused", "the default agent is refused; send one of your own"),
+            (403, "agent_refused", "the default User-Agent is refused; send your own"),
         ),
         ({"Content-Type": None}, (415, "content_type", "send Content-Type: application/json")),
         (
@@ -67,7 +67,7 @@ def send_bytes(server: LocalServer, data: bytes) -> bytes:
             (
                 403,
                 "host_not_loopback",
-                "the host 'machine:8722' is no loopback address; open the local server by one",
+                "the host 'machine:8722' is not a loopback address; open the local server by one",
             ),
         ),
     ],
@@ -184,8 +184,8 @@ def test_a_request_counts_what_became_of_its_events(server: LocalServer) -> None
     ("fault", "status", "reason"),
     [
         (faults.status(503), 503, "an injected fault"),
-        (faults.cut(), None, "the connection was cut before anything was accepted"),
-        (faults.lose_answer(), None, "accepted, and the answer was lost"),
+        (faults.cut(), None, "connection cut before anything was accepted"),
+        (faults.lose_answer(), None, "accepted, but the answer was lost"),
     ],
 )
 def test_an_injected_fault_is_the_reason(

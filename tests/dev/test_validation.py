@@ -87,7 +87,7 @@ def test_an_event_is_an_object(event: object) -> None:
 
 def test_a_problem_says_what_arrived_and_what_is_allowed() -> None:
     (problem,) = validate_event({**EVENT, "external_user_id": 42}, NOW.timestamp())
-    assert str(problem) == "/external_user_id: 42; expected a string, not empty"
+    assert str(problem) == "/external_user_id: 42; expected a string that is not empty"
 
 
 def test_a_long_value_is_shortened() -> None:

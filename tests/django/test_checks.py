@@ -65,7 +65,7 @@ CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
         "the middleware before authentication",
         {"MIDDLEWARE": [OURS, *MIDDLEWARE[:-1]]},
         ["whisperr.W005"],
-        "Move it behind",
+        "Move it after",
     ),
     ("no source of users", {"MIDDLEWARE": [OURS]}, ["whisperr.W006"], "Add one of the two"),
     (

@@ -64,7 +64,7 @@ def test_a_transaction_that_has_failed_already_is_left_alone(site: Site) -> None
         transaction.set_rollback(True)
         assert get_client().track("u", "payment_failed") is None
         assert transaction.get_rollback() is True
-    assert "the transaction has failed already" in site.get_reports()[0]
+    assert "the transaction has already failed" in site.get_reports()[0]
     assert not_stored() == 1
 
 
@@ -117,7 +117,7 @@ def test_a_call_inside_of_its_own_statement_is_refused(site: Site) -> None:
 
     with connection.execute_wrapper(tracks):
         assert get_client().track("u", "outer") is not None
-    assert "it interrupts another call" in site.get_reports()[0]
+    assert "the call interrupts another call" in site.get_reports()[0]
     assert get_written() == [("u", "outer")]
 
 

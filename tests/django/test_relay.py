@@ -104,8 +104,8 @@ class TestCommand:
         ("fault", "type_", "text"),
         [
             (faults.wrong_key(), "auth", "refused the API key (HTTP 401 injected_fault)"),
-            (faults.status(404), "retry_exhausted", "does not have the path of the service (HTTP "),
-            (faults.status(405), "retry_exhausted", "does not have the path of the service (HTTP "),
+            (faults.status(404), "retry_exhausted", "does not serve the whisperr API at this path"),
+            (faults.status(405), "retry_exhausted", "does not serve the whisperr API at this path"),
         ],
     )
     def test_once_fails_with_the_reason_and_keeps_the_rows(
@@ -139,9 +139,9 @@ class TestCommand:
             call_command("whisperr_relay", "--once", stdout=out, no_color=True)
         helper.join(60)
         failed = f"{site.server.url.removeprefix('http://')} answered HTTP 503 injected_fault"
-        tries = "up to 6 more attempts, with 61 s of waits at most in all"
+        tries = "trying up to 6 more times, which takes at most 61 s of waiting"
         assert out.getvalue().splitlines()[1:] == [
-            f"not delivered yet: {failed}; {tries}; Ctrl-C ends it, and keeps the rows",
+            f"not delivered yet: {failed}; {tries}; Ctrl-C ends the relay and keeps the rows",
             f"stopped: delivered 0, dead letters 0; last problem: {failed}",
         ]
         assert str(raised.value).startswith(f"not everything was delivered: {failed}")

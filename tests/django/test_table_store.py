@@ -243,8 +243,8 @@ class TestResults:
         queue.claim(10)
         assert queue.ack(3, Loss(1, "refused_in_batch", "", 202)) == 3
         message = (
-            "the server refused 1 of 3 and did not say which; to requeue them all is harmless, "
-            "since the ids are the same"
+            "the server refused 1 of 3 and did not say which; requeueing all of them is harmless, "
+            "because they keep their ids"
         )
         assert get_dead_letters() == [("refused_in_batch", message, 202)] * 3
         store = get_store(queue)

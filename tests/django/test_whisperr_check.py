@@ -123,7 +123,7 @@ class TestOutbox:
         assert failure == ""
         assert lines["buffer"] == "✓ the outbox, tables of the database 'default' (sqlite)"
         assert lines["backlog"] == "✓ nothing waits"
-        assert lines["relay"] == "- none can be seen while nothing waits"
+        assert lines["relay"] == "- a relay cannot be seen while nothing waits"
         assert lines["dead letters"] == "✓ none"
 
     def test_rows_that_just_came_say_nothing_about_a_relay_and_are_left_as_they_are(self) -> None:
@@ -134,7 +134,7 @@ class TestOutbox:
         assert re.fullmatch(
             r"✓ 1 row waits, 0 claimed by relays; the oldest was added \d+ s ago", lines["backlog"]
         )
-        assert lines["relay"].startswith("- rows wait for a moment only")
+        assert lines["relay"].startswith("- rows have waited less than a minute")
         assert before == (
             get_rows(),
             list(OutboxEvent.objects.values_list("token", "leased_until")),
@@ -157,7 +157,7 @@ class TestOutbox:
         assert failure == ""
         assert lines["backlog"].startswith("! 1 row waits, 2 claimed by relays; ")
         assert lines["backlog"].endswith(f"ago fix: {HINTS['relay_late'].fix}")
-        assert lines["relay"] == "✓ a relay holds 2 rows"
+        assert lines["relay"] == "✓ a relay has claimed 2 rows"
 
     def test_a_relay_that_keeps_pace_is_well(self) -> None:
         add_rows(3, age=100.0)

@@ -156,7 +156,7 @@ def test_a_replaced_auser_does_not_count_and_the_log_says_so(
             site.aget(upgrade, ada, headers={"X-Token": "bob"})
     assert site.sent() == [(str(ada.pk), "plan_upgraded")] * 3
     (said,) = [one for one in caplog.messages if "request.auser" in one]
-    assert "set request.user as well" in said
+    assert "set request.user, too" in said
 
 
 @pytest.mark.parametrize("lazy", [False, True])
@@ -181,7 +181,7 @@ def test_an_authenticated_user_without_a_key_is_reported(
         site.get(view)
     (message,) = site.get_reports()
     assert (
-        "external_user_id: request.user is authenticated and has no primary key; set WHISPERR_RES"
+        "external_user_id: request.user is authenticated but has no primary key; set WHISPERR_RES"
         in message
     )
     assert get_client().stats().not_accepted == {"invalid": 1}

@@ -1,4 +1,4 @@
-"""docs/delivery/metrics.md holds: its code runs, its fields and reasons are those of the code."""
+"""docs/delivery/metrics.md holds: its code runs, its fields are those of the code."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.docs.page import get_blocks, get_names, get_rows, paste
 from tests.docs.pasted import run
 from whisperr._cli.main import make_parser
-from whisperr._delivery.accounting import _DROPPED, _NEVER_ACCEPTED, Stats
+from whisperr._delivery.accounting import _NEVER_ACCEPTED, Stats
 from whisperr._integrations.outbox_report import Figures
 from whisperr.dev import LocalServer
 
@@ -31,11 +31,10 @@ def test_the_code_runs(tmp_path: Path) -> None:
 
 def test_the_fields_are_those_of_the_code() -> None:
     assert get_first_names("The fields") == set(Stats.__slots__)
-    assert get_first_names("An outbox") == set(Figures._fields)
+    assert get_first_names("When a relay delivers") == set(Figures._fields)
 
 
-def test_every_reason_is_explained() -> None:
-    assert get_first_names("Reasons") == set(_DROPPED)
+def test_the_reasons_of_calls_that_are_not_accepted_are_those_of_the_code() -> None:
     (row,) = [row for row in get_rows(PAGE, "The fields") if row[0] == "`not_accepted`"]
     assert set(get_names(row[1])) == set(_NEVER_ACCEPTED)
 

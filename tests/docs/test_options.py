@@ -42,10 +42,14 @@ def test_the_table_has_every_variable_that_the_client_reads() -> None:
 
 
 def test_the_words_of_the_flags_are_those_of_the_page(monkeypatch: pytest.MonkeyPatch) -> None:
-    (paragraph,) = [text for text in PAGE.split("\n\n") if "switch their option on" in text]
+    (paragraph,) = [text for text in PAGE.split("\n\n") if "turn their option on" in text]
     flags = [name for name in get_names(paragraph) if name.startswith("WHISPERR_")]
     assert flags == [f"WHISPERR_{name.upper()}" for name in FLAGS_OF_ENVIRONMENT]
-    words = [name for name in get_names(paragraph.split("They are")[1]) if name != "ValueError"]
+    words = [
+        name
+        for name in get_names(" ".join(paragraph.split()).split("Their values are")[1])
+        if name != "ValueError"
+    ]
     for number, word in enumerate(words):
         monkeypatch.setenv("WHISPERR_DISABLED", word.upper())
         assert Whisperr("wrk_test", disabled=False).enabled is (number >= len(words) // 2)
@@ -69,7 +73,7 @@ def test_every_option_is_in_the_help_of_the_client() -> None:
 
 
 def test_every_option_that_is_advised_exists() -> None:
-    rows = get_rows("docs/reference/options.md", "Which ones you may want")
+    rows = get_rows("docs/reference/options.md", "Which options you may want")
     advised = {name.partition("=")[0] for row in rows for name in get_names(row[1])}
     assert len(advised) >= 10
     assert advised <= {option.name for option in OPTIONS}

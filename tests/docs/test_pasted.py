@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 # What arrives from each page, in this order; an identify is "identify".
 ARRIVING = {
     "README.md": ["payment_failed", "identify", "seat_removed"],
+    "docs/index.md": ["payment_failed"],
     "docs/start/events.md": [
         *("payment_failed", "identify", "seat_removed", "invoice_overdue", "payment_failed"),
         *("payment_failed", "plan_upgraded", "export_failed", "payment_failed"),
@@ -50,9 +51,10 @@ def to_comparable(output: str) -> str:
     return re.sub(r"\d\d:\d\d:\d\d\.\d{3}", "12:00:00.000", output)
 
 
-def test_the_quick_start_shows_what_one_sees(tmp_path: Path) -> None:
-    (shown,) = get_blocks("README.md", "text")
-    first, *_ = get_blocks("README.md", "python")
+@pytest.mark.parametrize("page", ["README.md", "docs/index.md"])
+def test_the_first_program_shows_what_the_page_shows(page: str, tmp_path: Path) -> None:
+    (shown,) = get_blocks(page, "text")
+    first, *_ = get_blocks(page, "python")
     assert len(first.split("\n\n")) == 2
     assert to_comparable(run_in_dev(tmp_path, first).stderr) == shown
 

@@ -1,4 +1,4 @@
-"""Batches: what fits into one, and the request that it becomes."""
+"""Batches: how many events fit into one, and the request that carries it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The time of an event as the contract wants it, and message ids that are unique."""
+"""The time of an event in the format of the contract, and unique message ids."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_clock(*moments: datetime) -> Clock:
 
 
 def to_text(moment: datetime) -> str:
-    """Return the text of a moment, computed in another way than by the clock."""
+    """Return the text of a moment, computed independently of the clock."""
     whole = moment.replace(microsecond=moment.microsecond // 1_000 * 1_000)
     return whole.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 

@@ -1,4 +1,4 @@
-"""What an event has, which arguments are refused, and with which text."""
+"""The contents of an event, and the errors for refused arguments."""
 
 from __future__ import annotations
 

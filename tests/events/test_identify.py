@@ -1,4 +1,4 @@
-"""What an identify has, which arguments are refused, and with which text."""
+"""The contents of an identify, and the errors for refused arguments."""
 
 from __future__ import annotations
 

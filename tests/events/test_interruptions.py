@@ -1,4 +1,4 @@
-"""What a signal handler raises while an event is encoded reaches the caller, whatever its type."""
+"""An exception of a signal handler during encoding reaches the caller, whatever its type."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ LIMIT = (TypeError, ValueError, RuntimeError, KeyError, OverflowError, InvalidEv
 
 @pytest.fixture(params=LIMIT, ids=lambda kind: kind.__name__)
 def limit(request: pytest.FixtureRequest) -> Iterator[type[Exception]]:
-    """Return the type of what the handler of SIGUSR1 raises."""
+    """Return the type of the exception that the handler of SIGUSR1 raises."""
     kind: type[Exception] = request.param
 
     def handle(_number: int, _frame: FrameType | None) -> None:
@@ -88,7 +88,7 @@ def test_what_a_value_itself_raises_is_bad_data(error: type[Exception]) -> None:
 
 
 def is_interrupted(call: Callable[[], object], at: int, limit: type[Exception]) -> bool:
-    """Make the call, interrupted at this point of it; return whether there were so many."""
+    """Make the call, interrupted at this point; return False if it has fewer points."""
     tracer, before = Tracer(at, lambda: signal.raise_signal(signal.SIGUSR1)), sys.gettrace()
     sys._getframe().f_trace_opcodes = True  # 3.12 asks for it when tracing begins
     sys.settrace(tracer.trace)

@@ -1,4 +1,4 @@
-"""The kind, the user and the age of an event, read from what the encoders wrote."""
+"""The kind, the user and the age of an event, read from its encoded bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The encoder that goes level by level, compared with the general encoder as its model."""
+"""The level encoder, compared with the general encoder as its model."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def pairs(items: list[Any]) -> list[tuple[str, Any]]:
     return [(f"m{at}", item) for at, item in enumerate(items)]
 
 
-# What makes a container of each kind out of a list of values.
+# Functions that make a container of each kind from a list of values.
 CONTAINERS: dict[str, Callable[[list[Any]], Any]] = {
     "list": list,
     "tuple": tuple,
@@ -180,20 +180,20 @@ def test_nearly_no_kind_of_value_is_left_to_the_general_encoder(leaf: Any) -> No
 @pytest.mark.parametrize(
     "word", ["NaN", "Infinity", "-Infinity", _PLACEHOLDER, f'"{_PLACEHOLDER}"', "\0", "null"]
 )
-def test_strings_are_not_taken_for_what_stands_for_a_number(word: str) -> None:
+def test_a_string_equal_to_a_placeholder_stays_a_string(word: str) -> None:
     for more in ([], [Decimal("1.0")], [math.nan], [-math.inf, Decimal("1.0"), math.nan, math.inf]):
         value = {"a": [word, *more, {word: word}, *more, word]}
         assert by_to_json(value) == by_the_general_encoder(value)
 
 
 class TestIterators:
-    """One that was read before the general encoder took the event is not taken for empty."""
+    """An iterator that the level encoder has read is not empty for the general encoder."""
 
-    def test_when_two_names_become_the_same(self) -> None:
+    def test_two_keys_that_become_the_same_name(self) -> None:
         value = {"a": (n for n in (1, 2)), "b": {"1": "x", 1: "y"}, "c": map(str, [3])}
         assert to_json(value, "properties") == '{"a":[1,2],"b":{"1":"x","1":"y"},"c":["3"]}'
 
-    def test_that_stands_in_an_event_twice(self) -> None:
+    def test_that_occurs_twice_in_an_event(self) -> None:
         def new() -> Any:
             numbers = (n for n in (1, 2))
             return {"a": [[[numbers]]], "b": numbers}
@@ -208,7 +208,7 @@ class TestIterators:
         with pytest.raises(InvalidEvent, match=r"properties\.a: a generator cannot be read"):
             to_json({"a": broken(), "b": MOMENT}, "properties")
 
-    def test_that_has_too_much(self) -> None:
+    def test_that_yields_too_many_items(self) -> None:
         with pytest.raises(InvalidEvent, match=rf"properties\.a\[\d+\]: more than {MAX_VALUES}"):
             to_json({"a": (n for n in range(MAX_VALUES)), "b": MOMENT}, "properties")
 
@@ -244,7 +244,7 @@ class TestLimits:
         assert json.loads(to_json(value, "properties")) == value
 
 
-def test_what_changes_a_container_while_it_is_read_breaks_nothing() -> None:
+def test_a_container_that_changes_while_it_is_read_breaks_nothing() -> None:
     class Changing:
         def __init__(self) -> None:
             self.other: list[Any] = [1, {"b": 2}]
@@ -266,7 +266,7 @@ def test_what_changes_a_container_while_it_is_read_breaks_nothing() -> None:
 
 
 def count_calls(value: object) -> int:
-    """Return how many functions of Python an encoding calls."""
+    """Return how many Python functions an encoding calls."""
     calls = 0
 
     def profile(_frame: object, kind: str, _: object) -> None:
@@ -274,7 +274,7 @@ def count_calls(value: object) -> int:
         calls += kind == "call"
 
     before = sys.getprofile()
-    gc.disable()  # what a collector calls is not of the encoding
+    gc.disable()  # calls of the garbage collector do not count
     sys.setprofile(profile)
     try:
         to_json(value, "properties")

@@ -1,4 +1,4 @@
-"""What errors show of a caller's names, types and refused values."""
+"""How errors show a caller's names, types and refused values."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ def test_a_name_that_looks_like_one_is_shown(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NO_NAMES, ids=range(len(NO_NAMES)))
-def test_any_other_name_is_shown_by_its_length_only(name: str) -> None:
+def test_of_any_other_name_only_the_length_is_shown(name: str) -> None:
     assert redact_name(name) == f"<a key of {len(name):,} characters>"
 
 
 @given(st.text())
-def test_a_name_is_short_printable_and_no_address_however_it_is_written(name: str) -> None:
+def test_a_shown_name_is_short_printable_and_no_address(name: str) -> None:
     shown = redact_name(name)
     assert shown.isprintable()
     assert len(shown) <= 60

@@ -38,7 +38,7 @@ def test_a_small_dict_becomes_what_the_general_encoder_makes_of_it(value: dict[s
 
 @pytest.fixture
 def in_c(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Return a list of the values that the encoder in C gets from now on; no name is cached."""
+    """Empty the cache of names; return a list of the values that the C encoder gets from now on."""
     recorded: list[object] = []
     encode = levels._encode_plain
 

@@ -213,7 +213,7 @@ def test_a_setting_that_does_not_exist_is_warned_about(server: LocalServer) -> N
 
 
 def test_an_application_without_it_says_what_to_do() -> None:
-    with Flask("shop").app_context(), pytest.raises(RuntimeError, match="has no whisperr"):
+    with Flask("shop").app_context(), pytest.raises(RuntimeError, match="has no client"):
         current.track("seen")
 
 

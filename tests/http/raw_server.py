@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-# Far more than anything here takes; reached only when something hangs.
+# Seconds; reached only if something hangs.
 LIMIT = 10.0
 KEY = "wrk_secret_1234"
 REQUEST = Request("/v1/events/batch", b'{"events":[{"n":1}]}')
@@ -188,7 +188,7 @@ OK = answer()
 
 
 def answers(*payloads: bytes, then: Behaviour = Connection.await_close) -> Behaviour:
-    """Answer one request with each payload, then wait for the client to close, or do `then`."""
+    """Answer requests with the payloads, then wait for the client to close, or do `then`."""
 
     def behave(connection: Connection) -> None:
         for payload in payloads:

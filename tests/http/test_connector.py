@@ -54,7 +54,7 @@ def get_closed_address() -> Address:
 
 
 def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: Address) -> None:
-    """Let the name have these addresses, in this order."""
+    """Make the name resolve to these addresses, in this order."""
     resolve_to_found(
         monkeypatch, [(socket.AF_INET, socket.SOCK_STREAM, 6, "", address) for address in addresses]
     )
@@ -95,7 +95,7 @@ class TestBlackHole:
             resolve_to(monkeypatch, hole.getsockname(), hole.getsockname(), good)
             assert connect(Connector(), timeout=0.6) == good
 
-    def test_the_next_connection_begins_with_what_answered(
+    def test_the_next_connection_begins_with_the_address_that_answered(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         with black_hole() as hole, RawServer(close, close) as server:

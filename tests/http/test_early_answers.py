@@ -78,7 +78,7 @@ def accept_and_reset(connection: Connection) -> None:
 
 
 @pytest.mark.parametrize("behaviour", [refuse(OK), accept_and_reset], ids=["open", "reset"])
-def test_a_success_for_half_a_request_is_none(behaviour: Behaviour) -> None:
+def test_a_success_before_the_whole_request_was_sent_is_an_error(behaviour: Behaviour) -> None:
     message = "HTTP 202 before the server had the whole request"
     with serving(behaviour) as (_, transport), pytest.raises(AnswerError, match=message):
         transport.send(LARGE, LIMIT)

@@ -46,7 +46,7 @@ def _no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def started() -> Iterator[ExitStack]:
-    """What a test starts; stopped afterwards."""
+    """Yield a stack for servers that a test starts, which stops them afterwards."""
     with ExitStack() as stack:
         yield stack
 
@@ -127,13 +127,15 @@ class TestDirect:
 
 
 class TestTls:
-    def test_an_authority_of_ones_own(self, started: ExitStack, encrypted: Encrypted) -> None:
+    def test_a_private_certificate_authority(
+        self, started: ExitStack, encrypted: Encrypted
+    ) -> None:
         server = serve(started, encrypted("localhost", answers(OK)))
         failure = explain(f"https://localhost:{server.port}")
         start = f"cannot reach localhost:{server.port} (TLS: certificate verify failed: "
         assert failure.text.startswith(start)
         assert failure.hint == (
-            f"for an authority of your own set SSL_CERT_FILE or ssl_context; {DOCTOR}"
+            f"for a private certificate authority, set SSL_CERT_FILE or ssl_context; {DOCTOR}"
         )
         assert failure.patience == 1
 
@@ -167,7 +169,7 @@ class TestTls:
 
 
 class TestProxy:
-    def test_one_that_is_away(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_proxy_that_cannot_be_reached(self, monkeypatch: pytest.MonkeyPatch) -> None:
         host, port = get_closed_address()
         monkeypatch.setenv("https_proxy", f"http://ada:secret@{host}:{port}")
         text = f"cannot reach the proxy {host}:{port} for collect.example:443 (connection refused)"
@@ -188,8 +190,8 @@ class TestProxy:
     def test_one_of_another_kind(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("https_proxy", "socks5://ada:secret@127.0.0.1:1")
         failure = explain("https://collect.example")
-        assert failure.text.startswith("cannot reach collect.example:443: the proxy that ")
-        assert failure.text.endswith("must be an http:// URL, not socks5://")
+        assert failure.text.startswith("cannot reach collect.example:443: the proxy in ")
+        assert failure.text.endswith("must have an http:// URL, not socks5://")
 
     def test_one_that_reads_the_encrypted_traffic(
         self, started: ExitStack, monkeypatch: pytest.MonkeyPatch, encrypted: Encrypted
@@ -208,7 +210,7 @@ class TestProxy:
             f"cannot reach collect.example:443 through the proxy 127.0.0.1:{proxy.port} "
             "(TLS: certificate verify failed: "
         )
-        assert failure.hint.startswith("for an authority of your own set SSL_CERT_FILE")
+        assert failure.hint.startswith("for a private certificate authority, set SSL_CERT_FILE")
 
     def test_an_answer_through_it_names_both(
         self, started: ExitStack, monkeypatch: pytest.MonkeyPatch

@@ -1,4 +1,4 @@
-"""Under gevent: what waits lets the other greenlets run."""
+"""Under gevent, other greenlets run during every wait."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The variables that name a proxy mean here what they mean to `urllib.request`."""
+"""The environment variables for proxies mean the same as for `urllib.request`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A resolver that hangs, fails or finds nothing: the time limit holds, known addresses serve."""
+"""A resolver that hangs, fails or finds nothing: limits hold, and known addresses are used."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OTHER = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.2", 80))
 
 
 class System:
-    """The resolver of the system, as a test wants it."""
+    """A fake of the system's resolver."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls = 0
@@ -279,5 +279,5 @@ class TestNames:
     def test_what_python_cannot_encode_is_an_error_of_the_connection(self, host: str) -> None:
         with pytest.raises(UnicodeError):
             host.encode("idna")
-        with pytest.raises(OSError, match="not the name of a host"):
+        with pytest.raises(OSError, match="has no valid host name"):
             encode_host(host)

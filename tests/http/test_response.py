@@ -165,7 +165,7 @@ def test_a_malformed_answer_is_refused(payload: bytes) -> None:
     [
         (b'{"external_user_id":"ada@example.com"}\r\n', "text, 38 bytes"),
         (b"ada\x1b[2J\r\n", "binary data, 7 bytes"),
-        (b"<html>ada\r\n", "a page without a head, 9 bytes"),
+        (b"<html>ada\r\n", "HTML without HTTP headers, 9 bytes"),
         (b"SSH-2.0-ada\r\n", "an SSH server, 11 bytes"),
         (b"HTTP/2 ada\r\n", "a status line that is not one of HTTP/1, 10 bytes"),
         (b"HTTP/1.1 ada\r\n", "a status line that is not one of HTTP/1, 12 bytes"),
@@ -183,7 +183,7 @@ def test_what_is_no_answer_is_named_and_not_repeated(payload: bytes, kind: str) 
 def test_the_size_of_a_chunk_is_not_repeated(payload: bytes) -> None:
     with pytest.raises(AnswerError) as caught:
         read(OK + CHUNKED + payload + b"\r\n")
-    assert re.fullmatch(r"not the size of a chunk: \d+ bytes", str(caught.value))
+    assert re.fullmatch(r"invalid chunk size, \d+ bytes", str(caught.value))
 
 
 def test_an_end_before_the_first_byte_is_a_closed_connection() -> None:

@@ -84,7 +84,7 @@ class Network:
         self._payload = memoryview(payload)  # so that a piece copies nothing but itself
         self._most = random.choice((1, 3, 200, 16 * 1024))
         self._end = random.choice((None, None, TimeoutError("silence"), ConnectionResetError()))
-        # A server that sends without end repeats what it has sent last.
+        # An endless server repeats its last piece.
         self._again = payload[-random.randrange(1, 5000) :] if random.random() < 0.1 else b""
         self.received = 0
         self.unread = bytearray()
@@ -158,7 +158,7 @@ def make_payload(random: Random) -> bytes:
 
 
 def damage(random: Random, payload: bytes) -> bytes:
-    """Cut it, change some bytes, or neither."""
+    """Cut a payload, change some of its bytes, or return it unchanged."""
     choice = random.random()
     if choice < 0.3:
         return payload[: random.randrange(len(payload) + 1)]

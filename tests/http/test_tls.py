@@ -177,7 +177,7 @@ class TestConnections:
 
         with RawServer(establish) as proxy, closing(make_transport("https://a..b")) as transport:
             monkeypatch.setenv("https_proxy", proxy.url)
-            with pytest.raises(OSError, match="not the name of a host"):
+            with pytest.raises(OSError, match="has no valid host name"):
                 transport.send(REQUEST, LIMIT)
 
 

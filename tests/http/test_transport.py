@@ -172,7 +172,7 @@ class TestKeepAlive:
 
 
 class TestIdleConnection:
-    """A network may forget a connection without a word; a request on it would wait in vain."""
+    """A firewall may drop a connection silently; a request on it would hang."""
 
     @pytest.mark.parametrize("clock", ["clock_gettime", "time"])
     def test_one_that_was_not_used_for_half_a_minute_is_not_used_again(

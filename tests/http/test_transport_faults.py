@@ -80,7 +80,7 @@ class TestDeadline:
                 transport.send(HUGE, timeout)
             assert time.monotonic() - began < LIMIT / 2
 
-    def test_a_late_answer_is_not_taken_for_that_of_the_next_request(self) -> None:
+    def test_a_late_answer_is_not_read_as_that_of_the_next_request(self) -> None:
         def late(connection: Connection) -> None:
             connection.read_request()
             connection.await_close()

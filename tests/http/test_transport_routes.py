@@ -1,4 +1,4 @@
-"""Connections through a proxy that the environment names, and over TLS."""
+"""Connections through a proxy of the environment, and over TLS."""
 
 from __future__ import annotations
 
@@ -156,7 +156,7 @@ class TestUnusableProxy:
         self, monkeypatch: pytest.MonkeyPatch, name: str, kind: str
     ) -> None:
         monkeypatch.setenv(name, f"{kind}://ada:secret@127.0.0.1:9")
-        with pytest.raises(Misconfigured, match=f"must be an http:// URL, not {kind}://$"):
+        with pytest.raises(Misconfigured, match=f"must have an http:// URL, not {kind}://$"):
             send("http://service.invalid")
 
     @pytest.mark.parametrize("url", ["http://service.invalid", "https://service.invalid"])
@@ -174,12 +174,12 @@ class TestUnusableProxy:
             "secret://127.0.0.1:9",
         ],
     )
-    def test_no_error_has_a_piece_of_the_url_of_a_proxy(
+    def test_no_error_contains_part_of_a_proxy_url(
         self, monkeypatch: pytest.MonkeyPatch, url: str, proxy: str
     ) -> None:
         monkeypatch.setenv("http_proxy", proxy)
         monkeypatch.setenv("https_proxy", proxy)
-        with pytest.raises(Misconfigured, match=r"must be an http:// URL$") as caught:
+        with pytest.raises(Misconfigured, match=r"must have an http:// URL$") as caught:
             send(url)
         text = show_with_variables(caught.value)
         assert "scheme = " in text

@@ -185,7 +185,7 @@ class TestTheEnd:
             timeout=BOUND,
             check=True,
         )
-        assert "whisperr: still waited for its user or a commit" in done.stderr
+        assert "whisperr: events still waited for their user or a commit" in done.stderr
         assert "Traceback" not in done.stderr
 
 

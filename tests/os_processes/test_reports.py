@@ -186,6 +186,6 @@ atexit.register(work)
 {HEAD}
 """
     out, err = run(program, server, "no")
-    assert (out, err.count("made after the exit"), err.count("(invalid)")) == ("", 1, 2)
+    assert (out, err.count("created after the exit"), err.count("(invalid)")) == ("", 1, 2)
     out, _ = run(program, server, "flush")
     assert out == "True 2\n"

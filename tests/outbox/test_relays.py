@@ -276,8 +276,8 @@ def test_a_202_that_refuses_some_keeps_all_of_that_request(
         assert once.wait() == 0
     dead_letters = outbox.query("SELECT reason, message, status FROM whisperr_deadletter")
     message = (
-        "the server refused 1 of 5 and did not say which; to requeue them all is harmless, "
-        "since the ids are the same"
+        "the server refused 1 of 5 and did not say which; requeueing all of them is harmless, "
+        "because they keep their ids"
     )
     assert dead_letters == [("refused_in_batch", message, 202)] * 5
     manage(outbox, "whisperr_outbox", "--requeue", "--all")

@@ -40,7 +40,7 @@ def test_a_relay_is_seen_while_it_delivers_and_missed_when_it_has_stopped(
         with relay(outbox, server, "--batch", str(ROWS), OUTBOX_REQUEST_TIMEOUT=BOUND) as one:
             one.wait_for_output("relaying")
             _wait_until_claimed(outbox)
-            assert check(outbox)["relay"] == f"a relay holds {ROWS} rows"
+            assert check(outbox)["relay"] == f"a relay has claimed {ROWS} rows"
             server.set_faults()
         server.set_faults()
         assert outbox.count() == ROWS

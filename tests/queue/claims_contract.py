@@ -1,7 +1,7 @@
-"""What the claims of every kind of outbox promise to a relay; one class of tests for all of them.
+"""The contract of `Claims`: one class of tests for every kind of outbox.
 
-A test module makes a subclass for a kind and a database, with a fixture `outbox`. The tables are
-read and damaged by SQL, which is the same for all: so are their names and columns.
+A test module makes a subclass for a kind and a database, with a fixture `outbox`. The same SQL
+reads and damages the tables of all kinds, because their names and columns are the same.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class OutboxTables(ABC):
 
     @abstractmethod
     def connect(self, largest_bytes: int = 1_000_000) -> Claims:
-        """Return what another relay may do with the tables."""
+        """Return the claims of another relay."""
 
     @abstractmethod
     def execute(self, statement: str) -> list[tuple[Any, ...]]:
@@ -50,7 +50,7 @@ class OutboxTables(ABC):
         return float(found)
 
     def set_lease(self, seconds: int) -> None:
-        """Make every lease end so many seconds from now."""
+        """Make every lease end this many seconds from now."""
         moment = f"STATEMENT_TIMESTAMP() + INTERVAL '{seconds} seconds'"
         if self.is_sqlite:
             moment = f"STRFTIME('%Y-%m-%d %H:%M:%f', 'NOW', '{seconds} seconds')"
@@ -84,9 +84,7 @@ class ClaimsContract:
         assert one[0] != other[0]
         assert list(first.claim(3, LEASE)[1]) == []
 
-    def test_rows_behind_an_id_are_claimed_without_those_before_it(
-        self, outbox: OutboxTables
-    ) -> None:
+    def test_rows_above_an_id_are_claimed_without_those_below(self, outbox: OutboxTables) -> None:
         claims = outbox.connect()
         claims.add(events(5))
         ids = outbox.get_ids()
@@ -102,7 +100,7 @@ class ClaimsContract:
         outbox.execute(f"UPDATE whisperr_outboxevent SET token = 'x' WHERE id = {rows[1].id}")
         assert claims.extend(token, rows, 60) is False
 
-    def test_what_is_given_back_any_relay_claims_at_once(self, outbox: OutboxTables) -> None:
+    def test_released_rows_can_be_claimed_by_any_relay_at_once(self, outbox: OutboxTables) -> None:
         claims = outbox.connect()
         claims.add(events(2))
         token, rows = claims.claim(2, LEASE)
@@ -123,7 +121,7 @@ class ClaimsContract:
         assert [row.id for row in again] == [row.id for row in rows]
         assert (claims.delete(token, rows), outbox.connect().delete(other, again)) == (0, 1)
 
-    def test_only_what_is_held_is_deleted(self, outbox: OutboxTables) -> None:
+    def test_only_rows_that_are_held_are_deleted(self, outbox: OutboxTables) -> None:
         claims = outbox.connect()
         claims.add(events(3))
         token, rows = claims.claim(2, LEASE)
@@ -132,7 +130,7 @@ class ClaimsContract:
         assert claims.delete(token, []) == 0
         assert len(outbox.get_ids()) == 1
 
-    def test_what_is_refused_is_kept_with_the_reason(self, outbox: OutboxTables) -> None:
+    def test_refused_rows_are_kept_with_the_reason(self, outbox: OutboxTables) -> None:
         claims = outbox.connect()
         claims.add(events(3))
         (created, *_) = outbox.execute("SELECT created_at FROM whisperr_outboxevent ORDER BY id")

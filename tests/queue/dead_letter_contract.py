@@ -1,4 +1,4 @@
-"""What every store that keeps dead letters promises; one class of tests for all of them.
+"""The contract of stores that keep dead letters: one class of tests for all of them.
 
 A test module makes a subclass for a store, with a fixture `processes`.
 """
@@ -99,7 +99,7 @@ class DeadLetterContract:
         ]
         assert get_accounting(a).kept == [KEPT]
 
-    def test_what_is_dropped_for_room_is_not_kept(self, processes: Processes) -> None:
+    def test_events_dropped_for_lack_of_room_are_not_kept(self, processes: Processes) -> None:
         a = processes.start(max_events=2)
         put(a, 1, 2)
         assert to_numbers(a.put(event(3))) == [1]
@@ -144,7 +144,9 @@ class DeadLetterContract:
         assert a.ack(len(batch), Loss(len(batch), "rejected", "", 400)) == 250
         assert to_numbers([one.data for one in read(processes)]) == [*reversed(range(250))]
 
-    def test_what_is_replayed_waits_at_the_end_as_it_was(self, processes: Processes) -> None:
+    def test_a_replayed_event_waits_unchanged_at_the_end_of_the_queue(
+        self, processes: Processes
+    ) -> None:
         a = processes.start()
         refuse(a, 1, 2)
         put(a, 3)

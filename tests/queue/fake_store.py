@@ -1,4 +1,4 @@
-"""A store in memory, and a leased queue over it, under a clock of the test."""
+"""A store in memory, and a leased queue over it, with a clock that the test advances."""
 
 from __future__ import annotations
 
@@ -127,7 +127,7 @@ class FakeStore:
 
 
 class Scene:
-    """A leased queue over a fake store, and what it reports."""
+    """A leased queue over a fake store, with its reports."""
 
     def __init__(
         self,

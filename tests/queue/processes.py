@@ -1,4 +1,4 @@
-"""Queues over one store, as several processes have them, under clocks of the test."""
+"""Queues over one store, as in several processes, with clocks that the test advances."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Processes(ABC):
             queue.drain()
 
     def pass_retry(self) -> None:
-        """Let so much time pass that a store that failed is used again."""
+        """Advance the clocks until a store that failed is used again."""
         self.steady += 10
 
     @abstractmethod
@@ -55,7 +55,7 @@ class Processes(ABC):
 
     @abstractmethod
     def get_stored(self) -> list[bytes]:
-        """Return all events in the store, in order, also those that are claimed."""
+        """Return all events in the store, in order, including claimed ones."""
 
     @abstractmethod
     def get_lease_left(self) -> float:
@@ -66,7 +66,7 @@ class Processes(ABC):
         """Make the lease in the store run out."""
 
     def open_dead_letters(self) -> DeadLetters:
-        """Return the dead letters, as the command opens them; those of outboxes have another."""
+        """Return the dead letters as the command line opens them; outboxes have another command."""
         raise NotImplementedError
 
     @abstractmethod
@@ -107,7 +107,7 @@ class SQLiteProcesses(Processes):
         return SQLiteDeadLetters(str(self.path))
 
     def pass_time(self, seconds: float) -> None:
-        """Let so much time pass on both clocks."""
+        """Advance both clocks."""
         self.now += seconds
         self.steady += seconds
 

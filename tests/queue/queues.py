@@ -1,4 +1,4 @@
-"""Queues of every kind for tests that hold for all of them, and what they report."""
+"""Queues of every kind, for tests that hold for all of them, with their reports."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def open_directly(
 
 
 class QueueMaker:
-    """Makes queues of one kind, each in a store of its own, and closes them all."""
+    """Makes queues of one kind, each with its own store, and closes them all."""
 
     def __init__(
         self, kind: str, directory: Path, redis: RedisServer | None = None, *, log: bool = True
@@ -124,7 +124,7 @@ class QueueMaker:
 
 
 def get_stored(queue: LeasedQueue) -> list[bytes]:
-    """Return everything in the store of a queue, in order, also what is claimed."""
+    """Return all events in the store of a queue, in order, including claimed ones."""
     if queue._transit.log is not None:
         queue.store_pending()
     store = queue._store
@@ -140,14 +140,14 @@ def get_stored(queue: LeasedQueue) -> list[bytes]:
 
 
 def store(queue: Queue, data: bytes) -> None:
-    """Put an event that is in the store, where there is one, when this returns."""
+    """Put an event and wait until it is in the store, if the queue has one."""
     queue.put(data)
     if isinstance(queue, LeasedQueue):
         queue.store_pending()
 
 
 def take_all(queue: Queue) -> list[bytes]:
-    """Take everything out, also what is claimed, oldest first."""
+    """Remove all events, including claimed ones, and return them, oldest first."""
     if not isinstance(queue, LeasedQueue):
         return list(queue.drain())
     events = get_stored(queue)

@@ -1,4 +1,4 @@
-"""What every store promises to the leased queue; one class of tests for all of them.
+"""The contract of stores: one class of tests for all of them.
 
 A test module makes a subclass for a store, with a fixture `processes`.
 """
@@ -34,13 +34,13 @@ def to_numbers(events: Sequence[bytes]) -> list[int]:
 
 
 def claim(queue: LeasedQueue, max_events: int = 10) -> list[int]:
-    """Claim as after a wait: what other processes did is known."""
+    """Poll, then claim, as after a wait."""
     queue.poll()
     return to_numbers(queue.claim(max_events))
 
 
 def trust_clock(queue: LeasedQueue) -> None:
-    """Let the wall clock have run steadily for long enough to drop old events by it."""
+    """Have the queue trust the wall clock, so that it drops old events."""
     clock = queue._store._expiry_clock  # type: ignore[attr-defined]  # which all stores have
     assert isinstance(clock, ExpiryClock)
     clock.trust()
@@ -56,7 +56,7 @@ def claim_all(queue: LeasedQueue) -> list[int]:
 
 
 def cannot_claim(queue: LeasedQueue) -> bool:
-    """Return whether there is nothing for this process now, and nothing is wrong."""
+    """Return whether a claim raises NotNow without a problem, so that others deliver."""
     queue.poll()
     try:
         return not queue.claim(10)
@@ -77,7 +77,9 @@ class StoreContract:
         assert to_numbers(processes.get_stored()) == [1, 2, 3]
         assert claim(b) == [1, 2, 3]
 
-    def test_what_is_claimed_no_other_process_claims(self, processes: Processes) -> None:
+    def test_claimed_events_cannot_be_claimed_by_another_process(
+        self, processes: Processes
+    ) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1, 2)
         assert claim(a) == [1, 2]
@@ -187,9 +189,7 @@ class StoreContract:
         assert a.ack(1) == 1
         assert claim(a) == [3]
 
-    def test_nothing_is_too_old_before_the_clock_has_proven_steady(
-        self, processes: Processes
-    ) -> None:
+    def test_no_event_is_too_old_before_the_clock_is_trusted(self, processes: Processes) -> None:
         a = processes.start()
         a.put(OLD)
         put(a, 2)
@@ -228,14 +228,14 @@ class StoreContract:
 class PuttingStoreContract(StoreContract):
     """Holds for stores whose processes both add and deliver: SQLite and Redis."""
 
-    def test_events_of_other_processes_come_out_as_foreign(self, processes: Processes) -> None:
+    def test_events_of_other_processes_are_foreign(self, processes: Processes) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1)
         put(b, 2)
         put(a, 3)
         assert [type(data) for data in a.claim(10)] == [bytes, Foreign, bytes]
 
-    def test_after_a_claim_is_lost_nothing_is_taken_for_lost_in_the_store(
+    def test_after_a_lost_claim_no_event_counts_as_lost_in_the_store(
         self, processes: Processes
     ) -> None:
         a, b = processes.start(), processes.start()
@@ -287,7 +287,7 @@ class PuttingStoreContract(StoreContract):
         assert b.ack(2) == 2
         assert claim(b) == [3]
 
-    def test_settled_is_about_the_events_of_ones_own_process(self, processes: Processes) -> None:
+    def test_settled_is_about_own_events_only(self, processes: Processes) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1)
         put(b, 2)
@@ -297,7 +297,7 @@ class PuttingStoreContract(StoreContract):
         b.ack(1)
         assert [a.settled(tail_a), b.settled(tail_b), a.settled(a.tail())] == [True, False, False]
 
-    def test_the_process_that_put_an_event_learns_its_outcome(self, processes: Processes) -> None:
+    def test_the_process_that_put_an_event_counts_its_outcome(self, processes: Processes) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1, 2, 3)
         b.claim(10)
@@ -314,7 +314,7 @@ class PuttingStoreContract(StoreContract):
         assert get_accounting(a).settled == {"refused_in_batch": 1, "delivered": 3}
         assert get_accounting(b).settled == {}
 
-    def test_at_its_end_a_process_learns_what_others_delivered(self, processes: Processes) -> None:
+    def test_at_shutdown_a_process_counts_what_others_delivered(self, processes: Processes) -> None:
         a, b = processes.start(), processes.start()
         put(a, 1, 2)
         b.poll()
@@ -331,7 +331,7 @@ class PuttingStoreContract(StoreContract):
         a.poll()
         assert get_accounting(a).settled == {}
 
-    def test_what_another_process_drops_for_room_is_reported_to_its_own(
+    def test_the_process_that_put_an_event_counts_its_drop_by_another(
         self, processes: Processes
     ) -> None:
         a, b = processes.start(), processes.start(max_events=2)
@@ -341,7 +341,7 @@ class PuttingStoreContract(StoreContract):
         a.poll()
         assert get_accounting(a).settled == {"queue_full": 1}
 
-    def test_what_another_process_finds_too_old_is_reported_to_its_own(
+    def test_the_process_that_put_an_event_counts_its_expiry_in_another(
         self, processes: Processes
     ) -> None:
         a, b = processes.start(), processes.start()

@@ -1,4 +1,4 @@
-"""Where a relay looks for free rows: behind its last claim, and when in the whole table."""
+"""Where a relay scans for free rows: after its last claim, or in the whole table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Row(NamedTuple):
 
 
 class Table:
-    """The free rows of a table, whose full scans take some time on the clock of the test."""
+    """The free rows of a table; a full scan takes time on the test's clock."""
 
     def __init__(self, *ids: int, full_scan_takes: float = 0.0) -> None:
         self.free = set(ids)
@@ -41,7 +41,7 @@ def table() -> Table:
     return Table(*range(1, 11))
 
 
-def test_the_first_scan_is_a_full_one_and_the_next_continue_behind_the_last_claim(
+def test_the_first_scan_is_full_and_later_ones_continue_after_the_last_claim(
     table: Table,
 ) -> None:
     assert [table.claim() for _ in range(3)] == [[1, 2, 3], [4, 5, 6], [7, 8, 9]]
@@ -58,7 +58,7 @@ def test_a_row_with_a_lower_id_is_claimed_within_a_second(table: Table) -> None:
     assert table.claim() == [9, 10]
 
 
-def test_a_relay_goes_on_behind_the_lower_ids_that_it_has_found(table: Table) -> None:
+def test_a_relay_continues_after_the_lower_ids_that_it_found(table: Table) -> None:
     table.free = {100, 101, 102, 103}
     table.claim()
     table.free |= {1, 2, 3, 4, 5}

@@ -1,4 +1,4 @@
-"""The clock for decisions that cannot be taken back: trusted when it has run steadily."""
+"""The clock for decisions that cannot be undone: trusted once it has run steadily."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ RIGHT = 1_781_524_800.0 + 12 * 3_600  # a moment on 2026-06-15
 
 
 class Clocks:
-    """A wall clock and a monotonic clock, and what is decided by them."""
+    """A wall clock, a monotonic clock, and the expiry clock that reads them."""
 
     def __init__(self, wall: float = RIGHT) -> None:
         self.wall, self.steady = wall, 50.0

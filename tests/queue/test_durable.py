@@ -1,4 +1,4 @@
-"""The leased queue: how events pass through memory into the store and out of it."""
+"""The leased queue: events pass through memory into the store and out of it."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class TestFailures:
         assert failed.value.problem is not None
         assert untried.value.problem is None
 
-    def test_what_a_handler_adds_while_another_thread_has_moved_ones_event_is_stored(
+    def test_an_event_of_a_signal_handler_is_stored_even_if_another_thread_moved_that_of_the_call(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         scene = Scene()
@@ -116,7 +116,7 @@ class TestFailures:
         scene.put(1)
         scene.queue.release()
         scene.put(2)
-        # A store that knows a newer number takes an older one for stored, if it is in doubt.
+        # A store that has a newer number counts an older one as stored, if it is in doubt.
         assert scene.store.rows == [*enumerate(EVENTS[:3])]
 
 
@@ -148,7 +148,7 @@ class TestDrain:
         assert list(scene.queue.drain()) == []
         assert scene.store.data == EVENTS[:1]
 
-    def test_afterwards_nothing_opens_the_store_to_ask(self) -> None:
+    def test_after_a_drain_no_call_opens_the_store(self) -> None:
         scene = Scene()
         scene.put(0)
         scene.queue.drain()
@@ -156,7 +156,7 @@ class TestDrain:
         assert not scene.queue.settled(1)
         assert len(scene.store.calls) == calls
 
-    def test_when_all_had_ended_that_is_still_known(self) -> None:
+    def test_after_a_drain_settled_still_returns_true(self) -> None:
         scene = Scene()
         scene.put(0)
         scene.queue.claim(1)

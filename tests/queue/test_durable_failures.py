@@ -1,4 +1,4 @@
-"""The leased queue while its store fails, and when that works again."""
+"""The leased queue while its store fails, and when the store works again."""
 
 from __future__ import annotations
 
@@ -239,7 +239,7 @@ class TestFailing:
         scene.mend()
         assert list(scene.queue.claim(10)) == EVENTS[1:3]
 
-    def test_what_another_process_took_over_meanwhile_is_counted_by_that_one(self) -> None:
+    def test_events_taken_over_by_another_process_are_counted_there(self) -> None:
         scene = Scene()
         scene.put(0)
         scene.queue.claim(1)
@@ -298,7 +298,7 @@ class TestFailing:
         assert accounting.problem == "IndexError: list index out of range\\n\\x1b[31m"
         assert len(queue) == 1
 
-    def test_a_store_that_loses_every_claim_is_not_asked_all_the_time(self) -> None:
+    def test_after_lost_claims_the_next_claim_waits(self) -> None:
         scene = Scene()
         scene.put(0)
         scene.store.owned = False

@@ -1,4 +1,4 @@
-"""How events come into a leased queue that has a log before its store."""
+"""A leased queue with a log accepts events and moves them into its store."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class TestLogThatFails:
         assert scene.store.data == EVENTS[:3]
         assert (scene.queue.tail(), scene.queue.unstored) == (3, 0)
         (record,) = caplog.messages
-        assert "Input/output error; events go to the store without it" in record
+        assert "Input/output error; events go directly to the store" in record
 
     def test_it_is_used_again_after_a_while(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
@@ -189,7 +189,7 @@ class TestLogThatFails:
         assert [number for number, _ in scene.store.rows] == []
         assert scene.queue.settled(5)
 
-    def test_numbers_are_given_once_over_all_changes(
+    def test_no_number_is_used_twice_after_switching_to_memory_and_back(
         self, scene: Scene, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         numbers: list[int] = []
@@ -253,7 +253,9 @@ class Story:
 
 
 @pytest.mark.parametrize("act", ["put", "claim", "ack", "poll"])
-def test_whatever_a_handler_raises_each_event_is_there_once(act: str, tmp_path: Path) -> None:
+def test_after_any_exception_of_a_handler_each_event_is_stored_once(
+    act: str, tmp_path: Path
+) -> None:
     made = itertools.count()
 
     def run(interrupt: Callable[[Callable[[], object]], object]) -> None:

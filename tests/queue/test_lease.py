@@ -1,4 +1,4 @@
-"""Leases: how long they keep other processes from claiming, and when these ask again."""
+"""Leases: how long they keep other processes from claiming, and when those try again."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ class TestLease:
         ],
         ids=["free", "mine", "new", "nearly over", "over", "long over"],
     )
-    def test_it_keeps_others_out_until_it_ends(self, lease: State, now: float, left: float) -> None:
+    def test_it_keeps_other_processes_from_claiming_until_it_ends(
+        self, lease: State, now: float, left: float
+    ) -> None:
         assert lease.seconds_left(ME, now) == left
 
-    def test_one_from_the_future_does_not_count(self) -> None:
+    def test_a_lease_that_begins_in_the_future_is_ignored(self) -> None:
         assert make_lease(OTHER, 5_000.0, 5_015.0).seconds_left(ME, 100.0) == 0.0
 
-    def test_one_that_is_longer_than_any_can_be_does_not_count(self) -> None:
+    def test_a_lease_longer_than_the_longest_is_ignored(self) -> None:
         assert make_lease(OTHER, 100.0, 9e15).seconds_left(ME, 101.0) == 0.0
         assert make_lease(OTHER, 100.0, 100.0 + LONGEST_CLAIM).seconds_left(ME, 100.0) > 0.0
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MOST = 4
 DESCRIPTORS = Path("/proc/self/fd")
-CALLS = ("write", "claim", "ack", "release", "overflow", "give_up", "close", "held")
+CALLS = ("write", "claim", "ack", "release", "overflow", "close", "held")
 # In which state the log is when the call begins.
 STATES = (
     *("new", "empty", "waiting", "claimed", "full", "idle", "at the end of a file", "closed"),
@@ -104,9 +104,6 @@ class Scene:
     def drop(self) -> None:
         self.left += self.log.overflow()
 
-    def give_up(self) -> None:
-        self.left += self.log.give_up()
-
     def get_act(self, name: str) -> Callable[[], object]:
         calls: dict[str, Callable[[], object]] = {
             "write": lambda: self.write(event(20)),
@@ -114,7 +111,6 @@ class Scene:
             "ack": self.ack,
             "release": self.log.release,
             "overflow": self.drop,
-            "give_up": self.give_up,
             "close": self.log.close,
             "held": lambda: (self.log.held_bytes, len(self.log), self.log.first),
         }
@@ -155,7 +151,7 @@ def test_after_it_nothing_is_stuck_and_each_event_is_there_once(
     def story(interrupt: Callable[[Callable[[], object]], Any]) -> None:
         scene = Scene(tmp_path, state)
         interrupt(scene.get_act(name))
-        if name in {"overflow", "give_up"}:
+        if name == "overflow":
             scene.left += scene.log.overflow()  # what the interrupted call did not return
         scene.check()
 

@@ -126,12 +126,6 @@ class LogMachine(RuleBasedStateMachine):
         self.hole = self.hole if self.group else []
         self.check()
 
-    @precondition(lambda self: len(self.lines) > 15)
-    @rule()
-    def give_up(self) -> None:
-        assert self.log.give_up() == [data for _, _, data in self.group + self.lines]
-        self.forget()
-
     def forget(self) -> None:
         self.group, self.lines, self.claimed, self.hole = [], [], False, []
 

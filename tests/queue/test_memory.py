@@ -1,4 +1,4 @@
-"""The queue in memory: threads that meet in it, and signal handlers that interrupt it."""
+"""The queue in memory, used by several threads, and interrupted by signal handlers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class TestThreads:
     def test_what_many_threads_add_while_one_claims_all_arrives_in_order(
         self, max_events: int, max_bytes: int
     ) -> None:
-        """The switch interval is short, so that threads meet in the middle of calls."""
+        """Use a short switch interval, so that threads switch in the middle of calls."""
         queue = MemoryQueue(max_events, max_bytes)
         put_events: list[list[bytes]] = [[] for _ in range(4)]
         dropped_events: list[list[bytes]] = [[] for _ in range(4)]
@@ -130,7 +130,7 @@ class TestInterruption:
     def test_a_drain_before_any_line_of_a_call_loses_nothing_and_keeps_the_sums(
         self, act: str
     ) -> None:
-        """A handler that shuts down; what it leaves is drained when the call has returned."""
+        """A signal handler that shuts down; the events it leaves are drained after the call."""
         for at in itertools.count(1):
             scene = Scene(room=4)
             if act == "release":
@@ -200,7 +200,7 @@ def test_a_part_of_the_queue_is_read_though_another_thread_adds_to_it_meanwhile(
 
 def test_what_is_added_while_the_newest_are_counted_is_counted_once() -> None:
     class Adding(deque[bytes]):
-        """Another thread adds an event as soon as the length is asked for."""
+        """A deque to which another thread adds an event whenever its length is read."""
 
         added = False
 
@@ -215,7 +215,7 @@ def test_what_is_added_while_the_newest_are_counted_is_counted_once() -> None:
 
 
 class Walked(deque[bytes]):
-    """Counts the events that a call walks over."""
+    """A deque that counts the events over which a call iterates."""
 
     steps = 0
 

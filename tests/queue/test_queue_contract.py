@@ -1,4 +1,4 @@
-"""What every queue promises: in memory, in a file of SQLite, in Redis."""
+"""The contract of queues: in memory, in a SQLite file, in Redis."""
 
 from __future__ import annotations
 
@@ -66,13 +66,13 @@ class TestPut:
         assert list(queue.put(large)) == [large]
         assert take_all(queue) == [b"a"]
 
-    def test_an_event_that_just_fits_takes_all_the_room(self, make: QueueMaker) -> None:
+    def test_an_event_that_just_fits_fills_the_queue(self, make: QueueMaker) -> None:
         queue = make(b"a", max_bytes=100)
         largest = b"x" * (100 - EVENT_OVERHEAD_BYTES)
         assert list(queue.put(largest)) == [b"a"]
         assert (take_all(queue), queue.held_bytes) == ([largest], 0)
 
-    def test_with_room_for_one_the_newest_stays(self, make: QueueMaker) -> None:
+    def test_with_room_for_one_event_the_newest_is_kept(self, make: QueueMaker) -> None:
         queue = make(max_events=1)
         assert [list(queue.put(data)) for data in NAMES] == [[], [b"a"], [b"b"], [b"c"], [b"d"]]
 

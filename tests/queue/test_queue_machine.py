@@ -1,4 +1,4 @@
-"""Whatever happens in whatever order: a queue does what a plain list would do."""
+"""After any sequence of calls, a queue has the same contents as a plain list."""
 
 from __future__ import annotations
 
@@ -149,7 +149,7 @@ class QueueMachine(RuleBasedStateMachine):
 
 
 class LeasedQueueMachine(QueueMachine):
-    """The same over a store: there, draining gives up nothing but the lease."""
+    """The same with a store, where draining gives up only the lease."""
 
     queue: LeasedQueue
 

@@ -1,4 +1,4 @@
-"""The Redis store: shards, and what can be wrong with a server or a URL."""
+"""The Redis store: shards, and faults of servers and URLs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events are added to Redis while others are delivered: neither waits, and each ends once."""
+"""Events are added to Redis while others are delivered: neither waits, and each is counted once."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def make(*numbers: int) -> list[bytes]:
 
 
 def lose_answer(store: RedisStore, then: Callable[[], object] = lambda: None) -> None:
-    """Let the next append reach the server, and its answer get lost."""
+    """Lose the answer of the next append, which reaches the server."""
 
     def fail() -> None:
         then()
@@ -140,7 +140,7 @@ def test_a_claim_does_not_wait_for_an_append_nor_the_reverse(scene: Scene) -> No
 
 
 class TestBeforeTheAnswer:
-    """The server has the events, and the thread that appends does not know it yet."""
+    """The server has the events, but the thread that appends has no answer yet."""
 
     @pytest.mark.parametrize("shards", [1, 3])
     def test_they_are_own_and_end_once(self, scene: Scene, shards: int) -> None:
@@ -259,7 +259,7 @@ class TestWithoutAnAnswer:
         store.append(make(0, 1), 0)
         assert (store.poll(), store.settled(2)) == ({"delivered": 2}, True)
 
-    def test_what_others_delivered_meanwhile_is_learned(self, scene: Scene) -> None:
+    def test_events_that_others_delivered_meanwhile_are_counted(self, scene: Scene) -> None:
         store, other = scene.start(), scene.start()
         lose_answer(store, lambda: deliver(other))
         with pytest.raises(StoreError):
@@ -292,7 +292,7 @@ class TestWithoutAnAnswer:
         assert scene.get_stored() == [0, 1, 2, 3, 4, 5]
         assert deliver(store) == [(number, True) for number in range(6)]
 
-    def test_only_what_may_have_been_added_is_looked_at(self, scene: Scene) -> None:
+    def test_only_entries_that_may_have_been_added_are_searched(self, scene: Scene) -> None:
         store, other = scene.start(), scene.start()
         for at in range(0, 20_000, 500):
             other.append(make(*range(at, at + 500)), at)

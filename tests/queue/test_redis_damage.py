@@ -1,4 +1,4 @@
-"""Redis keys that another client changed: no call fails, all events are accounted for."""
+"""Redis keys that another client changed: no call fails, and every event is accounted for."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class TestState:
             pytest.param(lambda client, key: client.delete(key), id="gone"),
         ],
     )
-    def test_damaged_sums_are_counted_anew(
+    def test_damaged_sums_are_counted_again(
         self, processes: RedisProcesses, damage: Callable[[Redis, str], object]
     ) -> None:
         a = processes.start()
@@ -380,7 +380,7 @@ class TestVanishedEvents:
         a.poll()
         assert get_accounting(a).lost_own == 2
 
-    def test_a_flush_tells_of_them(
+    def test_a_flush_reports_them(
         self, processes: RedisProcesses, redis_server: RedisServer
     ) -> None:
         errors: list[str | None] = []

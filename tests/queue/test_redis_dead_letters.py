@@ -72,7 +72,7 @@ class TestBounds:
         assert a.kept == KEPT_FOR_OLDEST
         assert to_numbers([one.data for one in read(processes)]) == [4, 3, 2]
 
-    def test_so_are_they_when_they_take_too_many_bytes(
+    def test_the_oldest_are_deleted_if_they_exceed_the_bytes(
         self, processes: RedisProcesses, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         limit_to(monkeypatch, "MOST_BYTES", 3 * (len(event(1)) + 41))
@@ -136,7 +136,7 @@ class TestRoom:
             processes.client.config_set("maxmemory", 0)
         assert (len(read(processes)), processes.get_stored()) == (1, [])
 
-    def test_a_key_of_something_else_keeps_no_event_from_ending(
+    def test_a_key_of_another_type_does_not_keep_an_event_from_ending(
         self, processes: RedisProcesses
     ) -> None:
         processes.client.set(get_dead_key(processes), "something else")
@@ -157,7 +157,7 @@ class TestRoom:
             {"data": "x"},
         ],
     )
-    def test_entries_of_others_keep_no_event_from_ending(
+    def test_entries_of_other_clients_do_not_keep_an_event_from_ending(
         self, processes: RedisProcesses, fields: dict[str, str]
     ) -> None:
         a = processes.start()

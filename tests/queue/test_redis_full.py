@@ -1,4 +1,4 @@
-"""A Redis server without memory left takes no more events, but gives back those that it has."""
+"""A Redis server without free memory accepts no more events, but can be emptied."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def processes(redis_server: RedisServer, tmp_path: Path) -> Iterator[RedisProces
 
 
 def set_full(processes: RedisProcesses, *, full: bool) -> None:
-    """Let the server have no memory left, or all that it wants."""
+    """Make the server full, or lift its limit."""
     processes.client.config_set("maxmemory-policy", "noeviction")
     processes.client.config_set("maxmemory", 1 if full else 0)
 
@@ -182,7 +182,7 @@ class Calls:
         assert to_numbers(dropped) == [3]
 
     def poll(self) -> None:
-        """GONE heals the sums."""
+        """GONE corrects the sums."""
         self.client.hdel(get_key(self.stream, "state"), "rows")
         found = self.a.poll() or {}
         assert dict(found) == {"expired": 1, "lost_in_store": 1, "queue_full": 1}

@@ -139,7 +139,7 @@ class Case:
             acts[name]()
 
     def finish(self) -> None:
-        """Repair what has another type; then everything must end."""
+        """Repair keys of another type; then every event must end."""
         for stream in self.streams:
             types = {
                 stream: b"stream",

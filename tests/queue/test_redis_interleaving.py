@@ -1,7 +1,7 @@
 """Two threads of a store at random moments of each other's calls: each event ends once.
 
-The thread that appends and the one that delivers are played by one: while the server has a script
-of one of them, before or after it runs it, the other one acts; and answers get lost.
+One thread plays the one that appends and the one that delivers: while the server has a script of
+one of them, before or after it runs, the other one acts; and some answers are lost.
 
 `WHISPERR_FUZZ_CASES=5000 WHISPERR_FUZZ_SEED=7` tries more; a failure names the seed of its case.
 """
@@ -50,7 +50,7 @@ class Case:
         self.finish()
 
     def append(self) -> None:
-        """Append all that waits, and some more; the delivering thread acts meanwhile."""
+        """Append all waiting events and some more; the delivering thread acts meanwhile."""
         self.accepted += self.random.randrange(3)
         numbers = range(self.stored_to, self.accepted)
         if not numbers or self.is_appending:
@@ -75,7 +75,7 @@ class Case:
         self.is_appending = False
 
     def deliver(self) -> None:
-        """Do one thing of the delivering thread; the other one appends meanwhile."""
+        """Do one action of the delivering thread; the other one appends meanwhile."""
         acts: list[Callable[[], object]] = [
             self.claim,
             self.claim,
@@ -152,7 +152,7 @@ class Case:
         assert self.store.settled(self.accepted)
         assert self.store.waiting == 0
         assert set(self.ended.values()) <= {1}
-        # What was dropped for room is not known when the answer that says so is lost.
+        # If the answer is lost, it is unknown which events were dropped to make room.
         is_explained = self.room == ROOM or "no answer to the append" not in self.done
         expected = {"delivered", "rejected", "queue_full"} | (
             set() if is_explained else {LOST_IN_STORE}

@@ -128,7 +128,9 @@ def into_redis_py(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.filterwarnings(*UNCLOSED)
 @pytest.mark.usefixtures("into_redis_py")
 @pytest.mark.parametrize("name", NAMES)
-def test_also_within_redis_py(name: str, redis_server: RedisServer, tmp_path: Path) -> None:
+def test_it_also_holds_within_redis_py(
+    name: str, redis_server: RedisServer, tmp_path: Path
+) -> None:
     def story(interrupt: Callable[[Callable[[], object]], Any]) -> None:
         scene = Scene(redis_server, tmp_path.name)
         if name in {"ack", "extend", "release"}:

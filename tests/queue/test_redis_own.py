@@ -1,4 +1,4 @@
-"""Where own events are in a stream, and how many of them have ended: pure parts of the store."""
+"""The pure parts of the store: where own events are in a stream, and which have ended."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ class TestRuns:
         ("id_", "count"),
         [((9, 99), 0), ((10, 3), 0), ((10, 4), 1), ((10, 6), 3), ((10, 99), 3), ((11, 0), 3)],
     )
-    def test_they_know_which_of_them_have_lower_ids(self, id_: tuple[int, int], count: int) -> None:
+    def test_it_counts_events_with_lower_ids(self, id_: tuple[int, int], count: int) -> None:
         assert Run(range(3), (10, 3)).count_before(id_) == count
 
     @pytest.mark.parametrize(
         ("text", "id_"), [(b"10-3", (10, 3)), (b"", (0, 0)), (b"abc", (0, 0)), (b"1-x", (0, 0))]
     )
-    def test_what_is_no_id_is_lower_than_all(self, text: bytes, id_: tuple[int, int]) -> None:
+    def test_an_invalid_id_is_lower_than_all(self, text: bytes, id_: tuple[int, int]) -> None:
         assert parse_id(text) == id_
 
 
@@ -67,7 +67,7 @@ def make_stream(groups: int, size: int) -> tuple[Stream, CountingNumbers]:
 
 
 class TestFirst:
-    def test_it_is_found_without_a_walk_over_what_has_ended(self) -> None:
+    def test_it_is_found_without_iterating_over_ended_events(self) -> None:
         stream, live = make_stream(1_000, 100)
         assert stream.get_first(live) == 0
         for number in range(99_950):

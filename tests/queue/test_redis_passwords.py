@@ -34,7 +34,7 @@ URL = f"redis://user:{SECRET}@127.0.0.1:1/0"
 
 
 def show(error: BaseException) -> str:
-    """Return what crash reporters show: variables of every frame, of causes and contexts too."""
+    """Return what crash reporters show: the variables of every frame, also of causes."""
     shown = traceback.TracebackException.from_exception(error, capture_locals=True)
     text = "".join(shown.format())
     context = error.__context__
@@ -93,7 +93,9 @@ def test_a_wrong_url_repeats_no_piece_of_it(url: str, use: Callable[[str], objec
 
 
 @pytest.mark.parametrize("url", [f"redis://:{SECRET}@host:port", f"x://:{SECRET}@host"])
-def test_nor_does_one_in_the_environment(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_url_in_the_environment_is_not_repeated_either(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("WHISPERR_BUFFER", url)
     text = get_error(lambda: Whisperr("wrk_test"))
     assert SECRET not in text
@@ -151,7 +153,7 @@ def test_nor_do_sentinels_and_servers_of_a_cluster(rest: str, redis_server: Redi
 
 
 class TimeLimit(Exception):
-    """As task queues raise it."""
+    """Raised by a signal handler, as by task queues."""
 
 
 @pytest.fixture

@@ -214,7 +214,7 @@ class TestFile:
         assert list(b.drain()) == [event(2)]
 
     @pytest.mark.parametrize("at", range(4))  # then this queue makes it
-    def test_one_that_another_process_makes_meanwhile_is_no_other_one(
+    def test_a_file_that_another_process_creates_meanwhile_is_used(
         self, processes: SQLiteProcesses, monkeypatch: pytest.MonkeyPatch, at: int
     ) -> None:
         read, queries = fetch_all, []
@@ -232,11 +232,11 @@ class TestFile:
         assert get_accounting(b).problem is None
         assert processes.query("SELECT count(*) FROM event") == [(2,)]
 
-    def test_a_database_of_something_else_is_left_alone(self, processes: SQLiteProcesses) -> None:
+    def test_a_database_of_another_program_is_left_alone(self, processes: SQLiteProcesses) -> None:
         processes.query("CREATE TABLE users (id)")
         b = processes.start()
         put(b, 1)
-        assert "a database of something else" in (get_accounting(b).problem or "")
+        assert "a SQLite database of another program" in (get_accounting(b).problem or "")
         assert processes.query("SELECT name FROM sqlite_master") == [("users",)]
         assert list(b.drain()) == [event(1)]
 
@@ -244,7 +244,7 @@ class TestFile:
         nowhere = SQLiteProcesses(tmp_path / "nowhere" / "events.db")
         queue = nowhere.start()
         put(queue, 1)
-        assert "does not exist; make it" in (get_accounting(queue).problem or "")
+        assert "does not exist; create it" in (get_accounting(queue).problem or "")
         assert to_numbers(queue.claim(10)) == [1]
         assert queue.ack(1) == 1
         (tmp_path / "nowhere").mkdir()
@@ -255,7 +255,7 @@ class TestFile:
 
     @needs_open_files_to_move
     @pytest.mark.parametrize("how", ["unlinked", "moved"])
-    def test_when_the_file_is_taken_away_a_new_one_is_made(
+    def test_after_the_file_was_moved_away_a_new_one_is_created(
         self, processes: SQLiteProcesses, how: str
     ) -> None:
         queue = processes.start()
@@ -275,7 +275,7 @@ class TestFaults:
         store._session.read(lambda db, _: db.execute("PRAGMA max_page_count = 30"))
         for number in range(1, 2_000):
             put(queue, number)
-        assert "full" in (get_accounting(queue).problem or "")
+        assert "almost no space is left on its volume" in (get_accounting(queue).problem or "")
         assert 0 < queue.stored < 2_000
         assert len(queue) == 2_000
         store._session.read(lambda db, _: db.execute("PRAGMA max_page_count = 100000"))

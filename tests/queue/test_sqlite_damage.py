@@ -1,4 +1,4 @@
-"""A SQLite file that other hands change while it is used: nothing raises, and counts stay right.
+"""A SQLite file that other programs change while it is used: no call fails, counts stay right.
 
 `WHISPERR_DAMAGE=2000` runs that many rounds of random damage, `WHISPERR_DAMAGE_SEED` others.
 """
@@ -40,7 +40,7 @@ def processes(tmp_path: Path) -> Iterator[SQLiteProcesses]:
 
 
 def use(queue: LeasedQueue) -> None:
-    """Call everything that a client calls; only NotNow may come out."""
+    """Call every method that a client calls; only NotNow may be raised."""
     queue.poll()
     assert len(queue) >= 0
     assert queue.held_bytes >= 0
@@ -199,7 +199,7 @@ class TestRows:
 
 
 class TestVanished:
-    """Events that are gone without an outcome are losses: counted, reported, held no more."""
+    """Events that disappear without an outcome are counted and reported as lost."""
 
     def test_rows_that_were_deleted(self, processes: SQLiteProcesses) -> None:
         queue = processes.start()
@@ -353,7 +353,7 @@ def damage_content(random: Random, path: Path) -> str:
 
 
 def damage_bytes(random: Random, path: Path) -> str:
-    """Overwrite some bytes of the file, but not what says whose it is; return where."""
+    """Overwrite some bytes of the file, but not the application id; return where."""
     size = path.stat().st_size if path.exists() else 0
     if size < 200:
         return "nothing"
@@ -365,7 +365,7 @@ def damage_bytes(random: Random, path: Path) -> str:
 
 
 class Damaged:
-    """Two processes of one file, and what became of the events that they put."""
+    """Two processes of one file, with the outcomes of the events that they put."""
 
     def __init__(self, path: Path) -> None:
         self.processes = SQLiteProcesses(path)

@@ -58,7 +58,7 @@ class TestBounds:
         refuse(a, 33, 34)
         assert (a.kept, len(read(processes))) == (KEPT, 32)
 
-    def test_so_are_they_when_they_take_too_many_bytes(
+    def test_the_oldest_are_deleted_if_they_exceed_the_bytes(
         self, processes: SQLiteProcesses, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         refuse(processes.start(), 10)
@@ -141,7 +141,7 @@ class TestRoom:
         refuse(a, 2)
         assert a.kept == KEPT
 
-    def test_a_table_of_something_else_keeps_no_event_from_ending(
+    def test_a_table_of_another_program_does_not_keep_an_event_from_ending(
         self, processes: SQLiteProcesses
     ) -> None:
         a = processes.start()
@@ -164,7 +164,7 @@ class TestRoom:
             "UPDATE sqlite_sequence SET seq = 'x'",
         ],
     )
-    def test_damaged_sums_keep_no_event_from_ending(
+    def test_damaged_sums_do_not_keep_an_event_from_ending(
         self, processes: SQLiteProcesses, damage: str
     ) -> None:
         a = processes.start()
@@ -209,13 +209,13 @@ class TestFile:
         assert path.stat().st_size == 0
 
     @pytest.mark.parametrize("content", [b"a text" * 100, b"SQLite format 3\x00" + b"x" * 200])
-    def test_one_of_something_else_is_refused_and_left_as_it_is(
+    def test_a_file_of_another_program_is_refused_and_left_unchanged(
         self, tmp_path: Path, content: bytes
     ) -> None:
         path = tmp_path / "other.db"
         path.write_bytes(content)
         path.chmod(0o600)
-        with pytest.raises(StoreError, match=r"not a database|something else"):
+        with pytest.raises(StoreError, match=r"not a SQLite database|of another program"):
             list(SQLiteDeadLetters(str(path)).read())
         assert path.read_bytes() == content
         assert [one.name for one in tmp_path.iterdir()] == ["other.db"]

@@ -1,4 +1,4 @@
-"""Which files the SQLite store uses: those that are its own and for their owner only."""
+"""Which files the SQLite store uses: only its own, and only if no other user can access them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def get_problem(processes: SQLiteProcesses) -> str:
 
 
 def get_contents(directory: Path) -> dict[str, bytes | str]:
-    """Return everything in a directory, to be compared with what is there later."""
+    """Return the contents of a directory, for comparison."""
     return {
         path.name: path.read_bytes() if path.is_file() else str(path.lstat().st_mode)
         for path in directory.iterdir()
@@ -73,16 +73,16 @@ class TestForeignFiles:
     ) -> None:
         processes.path.write_bytes(content)
         before = get_contents(processes.path.parent)
-        assert "not a database of SQLite" in get_problem(processes)
+        assert "not a SQLite database" in get_problem(processes)
         assert get_contents(processes.path.parent) == before
 
     @pytest.mark.parametrize("application_id", [0, 1, 0x0F055112])
-    def test_a_database_of_something_else_is_left_alone(
+    def test_a_database_of_another_program_is_left_alone(
         self, processes: SQLiteProcesses, application_id: int
     ) -> None:
         make_foreign_database(processes.path, application_id)
         before = get_contents(processes.path.parent)
-        assert "a database of something else" in get_problem(processes)
+        assert "a SQLite database of another program" in get_problem(processes)
         assert get_contents(processes.path.parent) == before
 
     def test_a_database_that_another_program_has_open_is_left_alone(
@@ -92,7 +92,7 @@ class TestForeignFiles:
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("CREATE TABLE users (id)")
         before = processes.path.read_bytes()
-        assert "a database of something else" in get_problem(processes)
+        assert "a SQLite database of another program" in get_problem(processes)
         db.execute("INSERT INTO users VALUES (1)")
         assert processes.path.read_bytes() == before
         db.close()
@@ -103,7 +103,7 @@ class TestForeignFiles:
         (tmp_path / "config.json").write_bytes(b"{}" * 100)
         processes.path.symlink_to(tmp_path / "config.json")
         before = get_contents(tmp_path)
-        assert "not a database of SQLite" in get_problem(processes)
+        assert "not a SQLite database" in get_problem(processes)
         assert get_contents(tmp_path) == before
 
     def test_a_directory_is_refused(self, processes: SQLiteProcesses) -> None:
@@ -123,13 +123,13 @@ class TestForeignFiles:
             opened.bind(str(tmp_path / "socket"))
             assert "not a file" in get_problem(SQLiteProcesses(tmp_path / "socket"))
 
-    def test_a_damaged_beginning_is_not_known_to_be_ours(self, processes: SQLiteProcesses) -> None:
+    def test_a_file_with_a_damaged_header_is_refused(self, processes: SQLiteProcesses) -> None:
         put(processes.start(), 1)
         processes.close_all()
         with processes.path.open("r+b") as file:
             file.write(b"\0" * 100)
         before = processes.path.read_bytes()
-        assert "move it away if its beginning is damaged" in get_problem(processes)
+        assert "move this one away if it is damaged" in get_problem(processes)
         assert processes.path.read_bytes() == before
 
 
@@ -206,9 +206,8 @@ class TestOwners:
     ) -> None:
         put(processes.start(), 1)  # stays open, so that all three are there
         Path(f"{processes.path}{end}").chmod(mode)
-        assert f"events.db{end}: other users can access it (mode {mode:04o}); chmod 600" in (
-            get_problem(processes)
-        )
+        problem = f"users other than its owner can access it (mode {mode:04o}); run chmod 600"
+        assert f"events.db{end}: {problem}" in get_problem(processes)
         Path(f"{processes.path}{end}").chmod(0o600)
         assert get_problem(processes) == ""
 

@@ -1,4 +1,4 @@
-"""What the SQLite store asks of its file does not grow with what waits there; adoption is once."""
+"""The cost of the SQLite store does not grow with the waiting rows; events are adopted once."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 ROOM = 1 << 40
 NOW = 1_780_000_000.0
-# What is left of processes is forgotten then: a row or two for each.
+# The rows of ended processes, one or two each, are deleted then.
 ONCE_AN_HOUR = {"SCAN ending", "SCAN source"}
 
 
@@ -113,7 +113,7 @@ class TestQueries:
         return scans
 
     def use(self, stores: Stores, a: SQLiteStore, b: SQLiteStore) -> None:
-        """Use every method of a store, on all ways but those of damage."""
+        """Use every method of a store, on all paths but those for damage."""
         a.append(events(*range(30)), 0)
         b.append([OLD, *events(2)], 0)
         view = a._session.view
@@ -172,7 +172,7 @@ class TestQueries:
 
 @pytest.mark.parametrize("rows", [0, 20_000])
 def test_a_store_behind_many_rows_of_others_works_as_without(stores: Stores, rows: int) -> None:
-    """Counted in steps of SQLite's machine, which a scan of the rows would take 100,000 of."""
+    """Counted in steps of SQLite's virtual machine; a scan of the rows would take 100,000."""
     a, b = stores.open(), stores.open()
     b.append(events(1), 0)
     stores.fill(rows)
@@ -223,7 +223,7 @@ class TestAdoption:
         assert stores.query("SELECT source, number FROM event") == [(77, 0), (77, 1), (77, 2)]
         assert to_numbers(deliver(a)) == [1, 2, 3]
 
-    def test_what_came_and_went_is_not_added_again(self, stores: Stores) -> None:
+    def test_an_adopted_event_that_has_ended_is_not_added_again(self, stores: Stores) -> None:
         a = stores.open()
         a.adopt(events(1, 2), 77, 0)
         deliver(a)
@@ -280,7 +280,7 @@ class TestAdoption:
     ) -> None:
         a = stores.open()
         monkeypatch.setattr("whisperr._queue.sqlite.file.get_space", lambda _: (0, 1 << 30))
-        with pytest.raises(StoreError, match="hardly any room"):
+        with pytest.raises(StoreError, match="almost no space"):
             a.adopt(events(1), 77, 0)
         monkeypatch.undo()
         a.adopt(events(1), 77, 0)

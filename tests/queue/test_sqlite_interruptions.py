@@ -35,7 +35,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 @pytest.fixture(autouse=True)
 def collect() -> Iterator[None]:
-    """Have it closed in its own test."""
+    """Collect garbage, so that a connection is closed in the test that opened it."""
     yield
     gc.collect()
 
@@ -69,7 +69,7 @@ class Scene:
             return ()
 
     def check(self) -> None:
-        """Nothing is stuck, other processes can write, and each event is there exactly once."""
+        """Check that no lock is held, other processes can write, and each event is stored once."""
         assert not self.queue._access.mutex.is_mine
         opened = self.store._session._file
         assert opened is None or not opened.db.in_transaction

@@ -1,4 +1,4 @@
-"""A SQLite file on a volume without room: it is emptied, and nothing is sent again and again."""
+"""A SQLite file on a full volume: it can be emptied, and no event is sent again and again."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def volume(tmp_path: Path) -> Iterator[Path]:
 
 
 class Space(NamedTuple):
-    """What `os.statvfs` says of a volume."""
+    """The result of `os.statvfs` for a volume."""
 
     f_blocks: int
     f_bavail: int
@@ -73,7 +73,7 @@ class TestReserve:
         put(queue, 1, 2)
         set_space(monkeypatch, 10_000 * MIB, 11 * MIB)
         put(queue, 3)
-        assert "hardly any room is left on its volume" in (get_accounting(queue).problem or "")
+        assert "almost no space is left on its volume" in (get_accounting(queue).problem or "")
         assert (queue.stored, len(queue)) == (2, 3)
         assert [get_number(data) for data in queue.claim(10)] == [1, 2]
         assert queue.ack(2) == 2
@@ -97,7 +97,7 @@ class TestReserve:
         assert get_pragma(processes, "wal_autocheckpoint") == pages
         assert get_pragma(processes, "journal_size_limit") == pages * 4096
 
-    def test_where_the_system_does_not_say_there_is_room(
+    def test_without_information_about_free_space_events_are_stored(
         self, processes: SQLiteProcesses, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(_: str) -> Space:

@@ -1,4 +1,4 @@
-"""The thread that moves events into a distant store."""
+"""The thread that moves events into a store across a network."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class TestStoring:
         scene.store.free.set()
         wait_until(lambda: scene.store.data == EVENTS[:3])
 
-    def test_what_is_on_its_way_to_the_store_counts_as_not_stored(self, scene: Scene) -> None:
+    def test_events_on_their_way_to_the_store_count_as_unstored(self, scene: Scene) -> None:
         scene.store.free.clear()
         scene.put(0)
         wait_until(lambda: "append" in scene.store.calls)

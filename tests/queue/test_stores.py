@@ -1,4 +1,4 @@
-"""The contract of all stores, for the file of SQLite and the streams of Redis."""
+"""The contract of all stores, for a SQLite file and for Redis streams."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class TestRelay:
         postgres.execute("ALTER TABLE whisperr_deadletter SET SCHEMA crm")
         ended = call("relay", "--database", postgres.url, *OFTEN)
         assert ended.code == 1
-        assert "or name their schema by --schema" in ended.err
+        assert "or name their schema with --schema" in ended.err
         assert call("relay", "--database", postgres.url, "--schema", "crm", *OFTEN).code == 0
         server.wait(2, timeout=10)
 
@@ -135,8 +135,8 @@ class TestDatabases:
     @pytest.mark.parametrize(
         ("url", "code", "text"),
         [
-            (f"{SECRET}", 2, "--database is no URL of a database; write it as postgresql://"),
-            (f"postgresql://a:{SECRET}@h:port/x", 2, "--database is no URL of a database"),
+            (f"{SECRET}", 2, "--database is not the URL of a database; write it as postgresql://"),
+            (f"postgresql://a:{SECRET}@h:port/x", 2, "--database is not the URL of a database"),
             (f"mongodb://a:{SECRET}@h/x", 2, "--database names 'mongodb': must be one of postgr"),
             ("sqlite://", 2, "names a database in memory, which no other process can see"),
             ("sqlite:///:memory:", 2, "names a database in memory"),
@@ -279,12 +279,12 @@ class TestOutbox:
     @pytest.mark.parametrize(
         ("words", "text"),
         [
-            (("--requeue",), "--requeue: name the ids of dead letters, or say --all"),
+            (("--requeue",), "--requeue: name the ids of dead letters, or add --all"),
             (("--all",), "--all: only with --requeue"),
             (("--prune", "-1"), "--prune -1: must not be below 0"),
             (("--prune", "nan"), "--prune nan: must not be below 0"),
             (("--prune", "1e9"), "--prune 1e+09: must not be above 1,000,000"),
-            (("--requeue", str(2**70)), f"--requeue {2**70}: is no id"),
+            (("--requeue", str(2**70)), f"--requeue {2**70}: is not the id"),
         ],
     )
     def test_options_that_do_not_fit_are_refused(

@@ -328,7 +328,7 @@ class TestFailures:
             session.flush()
         del nested
         assert track(outbox, session, 2) is None
-        assert "only waits for its rollback" in str(outbox.client.stats().problem)
+        assert "must be rolled back" in str(outbox.client.stats().problem)
 
     def test_a_transaction_that_the_database_refuses_waits_for_its_rollback(
         self, client: Whisperr, postgres: SQLDatabase
@@ -338,7 +338,7 @@ class TestFailures:
             with pytest.raises(SQLAlchemyError):
                 connection.execute(text("SELECT 1 / 0"))
             assert track(outbox, connection, 1) is None
-            assert "only waits for its rollback" in str(client.stats().problem)
+            assert "must be rolled back" in str(client.stats().problem)
             connection.rollback()
             assert track(outbox, connection, 2)
 
@@ -393,7 +393,7 @@ class TestFailures:
         with Session(postgres.engine) as session:
             assert session.scalars(select(User)).all() == []
         assert client.stats().accepted == 0
-        assert "has ended the transaction" in str(client.stats().problem)
+        assert "has ended the caller's transaction" in str(client.stats().problem)
 
     def test_a_transaction_that_sqlite_rolled_back_reaches_the_caller(
         self, client: Whisperr, sqlite: SQLDatabase
@@ -519,7 +519,7 @@ class TestTables:
     def test_another_table_of_that_name_is_an_error(self) -> None:
         metadata = MetaData()
         Table("whisperr_outboxevent", metadata, Column("id", Integer), Column("x", String))
-        with pytest.raises(ValueError, match="'whisperr_outboxevent' that is not the one of"):
+        with pytest.raises(ValueError, match="another table 'whisperr_outboxevent'"):
             whisperr_table(metadata)
 
     def test_a_schema_is_written_to(self, client: Whisperr, postgres: SQLDatabase) -> None:

@@ -387,7 +387,7 @@ def test_a_wrong_path_costs_no_file_and_no_event(
     client = make_client(buffer=f"sqlite:///{config}", flush_interval=0.05)
     track(client, *range(5))
     server.wait(5, timeout=LIMIT)
-    assert "not a database of SQLite" in (client.stats().problem or "")
+    assert "not a SQLite database" in (client.stats().problem or "")
     assert client.shutdown(BOUND)
     assert config.read_text() == '{"debug": true}'
     assert sorted(path.name for path in file.parent.iterdir()) == ["config.json", "config.json-log"]

@@ -124,7 +124,7 @@ def test_a_proxy_that_cannot_be_used_is_reported_with_the_first_request(
     assert not client.flush(8)  # six retries take far longer
     (error,) = errors
     assert (error.type, error.count) == ("retry_exhausted", 1)
-    assert "a proxy must be an http:// URL, not socks5://; 1 event kept, " in error.message
+    assert "must have an http:// URL, not socks5://; 1 event kept, " in error.message
     assert "secret" not in error.message
     assert client.stats().held == 1
     client.shutdown(1)

@@ -174,7 +174,7 @@ def test_strictness_applies_to_fixtures_and_ends_with_the_test(
 def test_a_wrong_marker_is_an_error(run: RunTests, arguments: str) -> None:
     done = run(STRICT_TESTS.format(marker=f"@pytest.mark.whisperr{arguments}"))
     done.assert_outcomes(errors=1)
-    done.stdout.fnmatch_lines(["*takes strict=True or strict=False and nothing else"])
+    done.stdout.fnmatch_lines(["*takes only strict=True or strict=False"])
 
 
 def test_clients_and_processes_of_a_test_find_the_server(run: RunTests) -> None:

@@ -1,4 +1,4 @@
-"""What to do with events that could not be delivered: keep them where nothing is lost."""
+"""Logs events that could not be delivered, so that they can be sent again."""
 
 import json
 import logging
@@ -9,7 +9,7 @@ log = logging.getLogger("billing")
 
 
 def write_down(error: WhisperrError) -> None:
-    """Log lost events, as WHISPERR_ON_ERROR. The delivery thread waits for it: be quick."""
+    """Log lost events; this is WHISPERR_ON_ERROR. Be quick, because the delivery thread waits."""
     log.error("whisperr: %s (%d events)", error.message, error.count)
     for event in error.events:
         log.error("not delivered: %s", json.dumps(event))

@@ -1,11 +1,11 @@
-"""Who has which plan."""
+"""The subscriptions of users."""
 
 from django.conf import settings
 from django.db import models
 
 
 class Subscription(models.Model):
-    """The plan of one user, and what the payment provider calls its owner."""
+    """The plan of one user, and the user's id at the payment provider."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
     customer = models.CharField(max_length=40, unique=True)

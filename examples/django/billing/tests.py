@@ -1,4 +1,4 @@
-"""How to test your own tracking: against the local server, as your client really sends it."""
+"""Tests what the shop tracks, with real requests to the local server."""
 
 import json
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""The views of the shop. Each tracks what a product team would want to know."""
+"""The views of the shop, each of which tracks."""
 
 import json
 from datetime import datetime, timezone
@@ -24,7 +24,7 @@ PRICES = {"pro": Decimal("19.90"), "team": Decimal("49.00")}
 
 @ensure_csrf_cookie
 def sign_in(request: WhisperrRequest) -> HttpResponse:
-    """Log a user in. The event after `login` is already that user's."""
+    """Log a user in. Events after `login` belong to that user."""
     if request.method != "POST":
         return HttpResponse("post a name and a password")
     user = authenticate(
@@ -41,7 +41,7 @@ def sign_in(request: WhisperrRequest) -> HttpResponse:
 @require_POST
 @login_required
 def change_plan(request: WhisperrRequest) -> HttpResponse:
-    """Change the plan and charge for it; when the charge fails, neither row nor event remains."""
+    """Change the plan and charge for it; if the charge fails, neither row nor event remains."""
     plan = request.POST["plan"]
     try:
         with transaction.atomic():
@@ -59,7 +59,7 @@ def change_plan(request: WhisperrRequest) -> HttpResponse:
 
 
 async def export(request: WhisperrRequest) -> HttpResponse:
-    """Track in an async view: the middleware reads the user later, where it is not loaded yet."""
+    """Track in an async view; if the user is not loaded yet, the middleware reads it later."""
     request.whisperr.track("report_exported", {"format": "csv"})
     count = await Subscription.objects.acount()
     user = await aget_user(request)
@@ -69,7 +69,7 @@ async def export(request: WhisperrRequest) -> HttpResponse:
 @csrf_exempt  # a provider signs instead
 @require_POST
 def webhook(request: WhisperrRequest) -> HttpResponse:
-    """Handle a provider's webhook. Its id becomes the message id: sent twice, it counts once."""
+    """Handle a provider's webhook, whose id becomes the message id, so that it counts once."""
     header = request.headers.get("Provider-Signature", "")
     if not is_signed(request.body, header, settings.WEBHOOK_SECRET):
         return HttpResponseForbidden("not signed by the provider")
@@ -93,10 +93,10 @@ def webhook(request: WhisperrRequest) -> HttpResponse:
 
 
 class CardDeclinedError(Exception):
-    """The provider has declined the card."""
+    """The provider declined the card."""
 
 
 def charge(subscription: Subscription, price: Decimal | None) -> None:
-    """Stand for the call of a payment provider: a plan without a price is declined."""
+    """Stand in for a payment provider, which declines a plan without a price."""
     if price is None:
         raise CardDeclinedError(subscription.customer)

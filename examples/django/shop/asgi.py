@@ -1,4 +1,4 @@
-"""The shop for ASGI servers. Without the wrapper, uvicorn would end with events in memory."""
+"""The shop for ASGI servers; the wrapper delivers queued events before uvicorn ends."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""Settings of the shop, short: what a new project has, and what whisperr needs."""
+"""Settings of the shop: those of a new project, and those of whisperr."""
 
 import os
 from pathlib import Path
@@ -21,7 +21,7 @@ INSTALLED_APPS = [
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",
-    "whisperr.django",  # optional: checks and commands
+    "whisperr.django",  # checks, commands, the tables and admin of the outbox
     "billing",
 ]
 MIDDLEWARE = [
@@ -31,10 +31,10 @@ MIDDLEWARE = [
     "whisperr.django.WhisperrMiddleware",
 ]
 
-# `whisperr dev` takes any key; a real one comes from the environment.
+# `whisperr dev` accepts any key, unless it runs with --key; a real key comes from the environment.
 WHISPERR_API_KEY = os.environ.get("WHISPERR_API_KEY", "wrk_local")
 WHISPERR_APP_VERSION = "2.3.0"
-WHISPERR_STRICT = DEBUG  # in development a mistake raises; in production it is reported
+WHISPERR_STRICT = DEBUG  # bad input raises in development, and is reported in production
 WHISPERR_ON_ERROR = "billing.lost.write_down"
 
 # The key with which the payment provider signs its webhooks.

@@ -1,4 +1,4 @@
-"""The shop for WSGI servers, such as gunicorn, which deliver at the end of a worker."""
+"""The shop for WSGI servers, such as gunicorn, whose workers deliver when they end."""
 
 import os
 

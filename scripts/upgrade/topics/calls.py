@@ -5,7 +5,7 @@ from scripts.upgrade.program import Program, Topic
 
 RETURNS = Topic(
     "Return values and signatures",
-    "Calls that were right with 0.2.1 are right now. More arguments exist.",
+    "Calls that were correct in 0.2.1 still are. There are more arguments.",
     (
         Program(
             "`track()` returns",
@@ -28,13 +28,13 @@ RETURNS = Topic(
             make().flush(timeout=5)
             print('accepted')
             """,
-            "New: a bound in seconds.",
+            "New: a time limit in seconds.",
         ),
         Program(
             "`shutdown()` returns",
             "print(make().shutdown())",
-            "`True`: nothing was left behind. It takes 10 seconds at most; `shutdown(None)` has no "
-            "bound.",
+            "`True`: everything was delivered. It takes 10 seconds at most; `shutdown(None)` has "
+            "no limit.",
         ),
         Program("`client.ready`", "print(make().ready)"),
         Program(
@@ -54,7 +54,7 @@ RETURNS = Topic(
             client.track('user_1', 'feature_used')
             client.flush()
             """,
-            "`shutdown()` is the end: the event is dropped, and reported with the reason `closed`.",
+            "After `shutdown()` an event is dropped and reported with the reason `closed`.",
             show_types,
         ),
         Program(
@@ -66,8 +66,8 @@ RETURNS = Topic(
 
 TRACK = Topic(
     "What `track()` accepts",
-    "0.2.1 encoded the data in its thread, so that one wrong value lost a whole batch. Now every "
-    "event is checked and encoded in the call, and one wrong event costs that event.",
+    "0.2.1 encoded the data in its thread, so one wrong value lost a whole batch. Now each call "
+    "checks and encodes its event, and a wrong event affects no other.",
     (
         Program(
             "an integer as user: `track(8842, …)`",
@@ -78,7 +78,7 @@ TRACK = Topic(
             client.flush()
             show(errors)
             """,
-            "The server rejects a number; 0.2.1 did not look at that. It becomes its text.",
+            "The server rejects a number, which 0.2.1 did not notice. Now it is sent as text.",
             show_types,
         ),
         Program(
@@ -89,7 +89,7 @@ TRACK = Topic(
             client.track(UUID(int=1), 'feature_used')
             client.flush()
             """,
-            "A `UUID` becomes its text.",
+            "A `UUID` is sent as text.",
             show_types,
         ),
         Program(
@@ -102,7 +102,7 @@ TRACK = Topic(
             client.flush()
             show(errors)
             """,
-            "Such calls are counted in `stats().not_accepted` and reported once a minute at most.",
+            "Such calls are counted in `stats().not_accepted` and reported at most once a minute.",
             show_types,
         ),
         Program(
@@ -168,7 +168,7 @@ TRACK = Topic(
             client.flush()
             """,
             "0.2.1 raised from `flush()` and lost the whole batch. "
-            "Remove your own conversions if you like.",
+            "You may remove your own conversions.",
             show_types,
         ),
         Program(
@@ -179,7 +179,7 @@ TRACK = Topic(
             client.track('user_1', 'feature_used', {'price': Decimal('9.90')})
             client.flush()
             """,
-            "A number, not a text.",
+            "It is sent as a number.",
             show_first("properties"),
         ),
         Program(
@@ -189,7 +189,7 @@ TRACK = Topic(
             client.track('user_1', 'feature_used', {'ratio': float('nan')})
             client.flush()
             """,
-            "0.2.1 sent `NaN`, which is no JSON.",
+            "0.2.1 sent `NaN`, which is not JSON.",
             show_first("properties"),
         ),
         Program(
@@ -201,7 +201,7 @@ TRACK = Topic(
             client.flush()
             show(errors)
             """,
-            "0.2.1 did not look at what the server had rejected.",
+            "0.2.1 did not notice that the server had rejected it.",
             show_types,
         ),
         Program(
@@ -213,7 +213,7 @@ TRACK = Topic(
             seats['seats'] = 2
             client.flush()
             """,
-            "The event is what it was when `track()` was called.",
+            "The event keeps the values of the time of the call.",
             show_first("properties"),
         ),
         Program(
@@ -274,8 +274,8 @@ IDENTIFY = Topic(
             client.identify('user_1', channels=[{'type': 'sms', 'address': '+4915112345678'}])
             client.flush()
             """,
-            "0.2.1 claimed a consent that the caller had not stated. "
-            "**Add `'opted_in': True` where the user has agreed.**",
+            "0.2.1 claimed a consent that you had not stated. "
+            "**Add `'opted_in': True` if the user has agreed.**",
             show_first("channels"),
         ),
         Program(
@@ -318,7 +318,7 @@ IDENTIFY = Topic(
             client.identify('user_1', traits={'since': date(2026, 1, 31)})
             client.flush()
             """,
-            "Values become JSON as in `track()`.",
+            "Values are encoded as in `track()`.",
             show_first("traits"),
         ),
         Program(

@@ -13,7 +13,7 @@ _REFUSED_ADDRESS = "base_url='http://127.0.0.1:1'"
 ON_ERROR = Topic(
     "`on_error`",
     "The callback receives a `WhisperrError` with `type`, `message` and `status` as before, and "
-    "`reason`, `count` and `events` in addition. It is called once a second at most for each kind.",
+    "`reason`, `count` and `events` in addition. It is called at most once a second for each kind.",
     (
         Program("the key is refused (401)", _COLLECT + _ONE + _SHOW, faults=(faults.wrong_key(),)),
         Program(
@@ -25,7 +25,7 @@ ON_ERROR = Topic(
         Program(
             "the path is wrong (404)",
             _COLLECT + _ONE + _SHOW,
-            "It is the configuration that is wrong: events are kept.",
+            "A wrong path is a wrong configuration, so the events are kept.",
             faults=(faults.status(404),),
         ),
         Program(
@@ -58,7 +58,7 @@ ON_ERROR = Topic(
             "`dataclasses.asdict(error)`",
             _COLLECT + _ONE + "client.flush()\nwait(errors)\nimport dataclasses\n"
             "print(sorted(dataclasses.asdict(errors[0])))",
-            "It is no dataclass: read the attributes.",
+            "It is not a dataclass any more: read the attributes.",
             faults=(faults.status(400),),
         ),
     ),
@@ -67,7 +67,7 @@ ON_ERROR = Topic(
 LOGGING = Topic(
     "Logging",
     "0.2.1 printed to stderr, with `debug=True` only. Now losses and pauses are records of the "
-    "logger `whisperr`: [logging.md](../trouble/logging.md). Python shows warnings on stderr "
+    "logger `whisperr`: [logging](../trouble/logging.md). Python shows warnings on stderr "
     "where no handler is set up.",
     (
         Program(
@@ -85,7 +85,7 @@ LOGGING = Topic(
         Program(
             "the key is refused, `debug=True`",
             "client = make(debug=True)\n" + _ONE + "client.flush()",
-            "Everything that happens is logged.",
+            "Every step is logged.",
             faults=(faults.wrong_key(),),
             logs=True,
         ),
@@ -109,8 +109,8 @@ DELIVERY = Topic(
         Program(
             "a redirect (302)",
             _COLLECT + _ONE + _SHOW,
-            "0.2.1 followed it with the key, to any host, and took the answer for a success: the "
-            "event was lost. No redirect is followed; the event is kept.",
+            "0.2.1 followed it to any host, with the key, and took the answer for a success, so "
+            "the event was lost. Now no redirect is followed, and the event is kept.",
             faults=(faults.status(302, location="/"),),
         ),
         Program(
@@ -131,7 +131,7 @@ DELIVERY = Topic(
             "`os.fork()` with a waiting event, `flush()` in both processes",
             "client = make()\n" + _ONE + "pid = os.fork()\nclient.flush()\n"
             "if pid:\n    os.waitpid(pid, 0)\nelse:\n    os._exit(0)",
-            "The parent delivers its own events, the child starts with an empty queue.",
+            "The parent delivers its own events, and the child starts with an empty queue.",
             look=count_copies,
         ),
         Program(
@@ -139,7 +139,7 @@ DELIVERY = Topic(
             "client = make(flush_interval=0.1)\n" + _ONE + "client.flush()\npid = os.fork()\n"
             "if pid:\n    os.waitpid(pid, 0)\nelse:\n    client.track('user_1', 'in_child')\n"
             "    time.sleep(2)\n    os._exit(0)",
-            "The thread of 0.2.1 does not exist in the child.",
+            "In 0.2.1 the child had no thread.",
             look=show_types,
         ),
     ),
@@ -147,14 +147,14 @@ DELIVERY = Topic(
 
 EXIT = Topic(
     "Exit times",
-    "Seconds from the end of the program to the end of its process, with one waiting event.",
+    "Seconds from the end of the program to the end of its process, with one queued event.",
     (
         Program("the server answers", "client = make()\n" + _ONE, look=show_types, timed=True),
         Program(
             "the connection is refused",
             f"client = make({_REFUSED_ADDRESS})\n" + _ONE,
-            "The exit retries, in case the service is back: for 10 seconds at most, and less when "
-            "it has been away for a while. `client.shutdown(timeout)` sets another bound.",
+            "The exit retries for up to 10 seconds, in case the service comes back, and for less "
+            "if it has been down for a while. `client.shutdown(timeout)` sets another limit.",
             timed=True,
         ),
         Program(
@@ -175,7 +175,7 @@ EXIT = Topic(
             "client = make(request_timeout=1, max_retries=2)\n"
             + _ONE
             + "client.flush()\nos._exit(0)",
-            "`flush(timeout)` has a bound.",
+            "`flush(timeout)` has a limit.",
             faults=(faults.hang(),),
             timed=True,
         ),

@@ -67,8 +67,8 @@ _VISIT = "print(Client().get('/').content.decode())"
 
 DJANGO = Topic(
     "Django",
-    "The settings and `request.whisperr` of 0.2.1 are the same. Every option has a setting now: "
-    "[django.md](../frameworks/django.md).",
+    "The settings and `request.whisperr` of 0.2.1 still work. Every option now has a setting: see "
+    "[Django](../frameworks/django.md).",
     (
         Program(
             "`request.whisperr.track('feature_used')` and `request.whisperr.user_id`",
@@ -98,13 +98,13 @@ DJANGO = Topic(
         Program(
             "`WHISPERR_API_KEY` is missing",
             _site("{'WHISPERR_API_KEY': ...}", "print(Client().get('/plain').status_code)"),
-            "A server does not start; commands such as `migrate` and `check` go on.",
+            "A server does not start. Commands such as `migrate` and `check` run.",
             django=True,
         ),
         Program(
             "`WHISPERR_DISABLED = 'false'`",
             _site("{'WHISPERR_DISABLED': 'false'}", "print(get_client().ready)"),
-            "0.2.1 took every text but the empty one for true.",
+            "In 0.2.1 every text except the empty one meant true.",
             django=True,
         ),
         Program(
@@ -114,8 +114,8 @@ DJANGO = Topic(
             with mock.patch('whisperr.client.Whisperr'):
                 print('patched')
             """,
-            "Patch it where it is used, or better record what is sent: "
-            "[testing.md](../develop/testing.md).",
+            "Patch it where it is used. Better, record the events: "
+            "[testing](../develop/testing.md).",
         ),
         Program(
             "`WHISPERR_FLUSH_AT = '5'`",
@@ -129,7 +129,7 @@ DJANGO = Topic(
                 _WITH_SESSIONS,
                 "print(Client().get('/plain').headers.get('Vary', 'no Vary'))",
             ),
-            "0.2.1 read the session of every request, which made every page uncacheable.",
+            "0.2.1 read the session in every request, so no page could be cached.",
             django=True,
         ),
         Program(

@@ -4,7 +4,7 @@ from scripts.upgrade.program import Program, Topic
 
 NAMES = Topic(
     "Names",
-    "What the README of 0.2.1 named is where it was. Its inner modules are gone.",
+    "All names in the README of 0.2.1 still exist. Its inner modules are gone.",
     (
         Program(
             "`from whisperr import BillingEvent, SDK_NAME, Whisperr, WhisperrError`",
@@ -44,8 +44,8 @@ NAMES = Topic(
             print('imported')
             """,
             "A transport of your own has `send` and `close`: "
-            "[extending.md](../delivery/extending.md). "
-            "Tests need none: [testing.md](../develop/testing.md).",
+            "[extending](../delivery/extending.md). "
+            "Tests need none: [testing](../develop/testing.md).",
         ),
         Program(
             "`from whisperr import Channel`",

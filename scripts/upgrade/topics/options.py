@@ -13,8 +13,8 @@ def _try(question: str, options: str, note: str = "") -> Program:
 
 OPTIONS = Topic(
     "Options",
-    "All options of 0.2.1 exist, with the same defaults. They are checked when the client is made, "
-    "so that a wrong value fails in the line that has it.",
+    "All options of 0.2.1 exist, with the same defaults. They are checked when you create the "
+    "client, so a wrong value fails at that line.",
     (
         Program(
             "no key: `Whisperr()`",
@@ -26,7 +26,7 @@ OPTIONS = Topic(
         _try(
             "a key with a line end: `Whisperr('wrk_test\\n')`",
             "'wrk_test\\n'",
-            "White space around the key is ignored now.",
+            "White space around the key is now ignored.",
         ),
         Program(
             "a publishable key: `Whisperr('wpk_test')`",
@@ -57,21 +57,21 @@ OPTIONS = Topic(
             os.environ['WHISPERR_DISABLED'] = '1'
             describe(make())
             """,
-            "Three flags, the key, the address and the buffer can come from the environment: "
+            "Three flags, the key, the address and the buffer may come from the environment: "
             "[options.md](../reference/options.md#in-the-environment).",
         ),
         Program("`disabled=1`", "describe(make(disabled=1))"),
         Program(
             "`disabled='false'`",
             "describe(make(disabled='false'))",
-            "**0.2.1 took every text but the empty one for true, also `'0'` and `'no'`.** Such a "
-            "client sends now.",
+            "**In 0.2.1 every text except the empty one meant true, even `'0'` and `'no'`.** Such "
+            "a client now sends.",
         ),
         Program("`disabled=None`", "describe(make(disabled=None))"),
         _try(
             "`flush_at='20'`",
             "flush_at='20'",
-            "Text that is a number counts as one.",
+            "Text that is a number is accepted as a number.",
         ),
         _try("`flush_at=0`", "flush_at=0", "Write 1 to deliver at once."),
         _try("`max_queue_size=0`", "max_queue_size=0", "0.2.1 dropped every event."),
@@ -80,13 +80,13 @@ OPTIONS = Topic(
         _try(
             "`flush_interval=None`",
             "flush_interval=None",
-            "Write a number of seconds; leave the option out for the default.",
+            "Write a number of seconds, or leave the option out.",
         ),
         _try("`max_retries=-1`", "max_retries=-1", "Write 0 for no retry."),
         _try(
             "`request_timeout=0`",
             "request_timeout=0, max_retries=0",
-            "Write the seconds that one request may take.",
+            "Write how many seconds one request may take.",
         ),
         _try("`request_timeout=5` (a whole number)", "request_timeout=5"),
         _try("`app_version='  '`", "app_version='  '"),
@@ -102,8 +102,8 @@ OPTIONS = Topic(
             "        return 'ok'\n    def send_identify(self, op):\n        return 'ok'\n"
             f"client = make(transport=Fake())\n{_DELIVER}",
             "In tests, `whisperr.testing.capture()` replaces it: "
-            "[testing.md](../develop/testing.md). "
-            "A real transport has `send` and `close`: [extending.md](../delivery/extending.md).",
+            "[testing](../develop/testing.md). "
+            "A real transport has `send` and `close`: [extending](../delivery/extending.md).",
         ),
         _try("an unknown option: `flush_every=5`", "flush_every=5"),
     ),

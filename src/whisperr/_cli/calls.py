@@ -1,7 +1,7 @@
-"""The records of an import become calls of `track` and `identify`.
+"""Turns the records of an import into calls of `track` and `identify`.
 
-An object has the shape of the wire: an event has an `event_type`, everything else is an identify.
-So events that `on_error` received as dropped can be imported unchanged.
+An object has the shape of the wire: one with an `event_type` is an event, any other is an identify.
+So the dropped events that `on_error` receives can be imported unchanged.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from whisperr import Whisperr
 
-# CONTRACT, Event. `track` itself is not as strict about the future, because of clocks that differ.
+# CONTRACT, Event. `track` itself allows more, because clocks differ.
 _AHEAD = timedelta(minutes=5)
 _ID_DIGITS = 32
 
@@ -45,9 +45,9 @@ def parse_object(data: bytes) -> dict[str, Any] | None:
 
 
 def send_object(client: Whisperr, value: Mapping[str, Any]) -> str | None:
-    """Make the call of one object with a strict client; return its type, None for an identify.
+    """Track or identify one object with a strict client; return its type, None for an identify.
 
-    Raises InvalidEvent that says what is wrong with the object.
+    Raises InvalidEvent, whose text says what is wrong with the object.
     """
     is_event = TYPE in value
     kind = "an event" if is_event else "an identify (it has no event_type)"
@@ -65,9 +65,9 @@ def send_object(client: Whisperr, value: Mapping[str, Any]) -> str | None:
 
 
 def get_message_id(event: Mapping[str, Any]) -> str:
-    """Return the id that an event has, or one derived from its content: 32 hex digits.
+    """Return the id of an event, or one made from its content: 32 hex digits.
 
-    The order of the keys does not matter. So a second import of a line adds no duplicate.
+    The order of the keys does not matter. So importing a line again adds no duplicate.
     """
     context = event.get("context")
     given = event.get("message_id") or (
@@ -81,7 +81,9 @@ def get_message_id(event: Mapping[str, Any]) -> str:
 
 def _parse_occurred_at(stamp: object) -> datetime:
     if not isinstance(stamp, str):
-        raise InvalidEvent("occurred_at: an imported event needs the time it happened, as a string")
+        raise InvalidEvent(
+            "occurred_at: an imported event needs the time when it happened, as a string"
+        )
     try:
         moment = parse_moment(stamp)
     except ValueError as error:

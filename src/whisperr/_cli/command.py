@@ -1,7 +1,7 @@
-"""What the commands share: how they are added to the parser, their errors, and their client.
+"""Code that the commands share: adding them to the parser, their errors, and their client.
 
-The key is read from the environment only: the arguments of a process are visible to every user of
-the machine.
+The key comes only from the environment, because every user of a machine can see the arguments of a
+process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAX_SECONDS = 3600  # an hour
 _HELP_WIDTH = 80
 _MAX_SHOWN_CHARS = 60
-_ALIKE = 0.7  # of two words, from 0 to 1: "--dryrun" is, "--amount" and "--timeout" are not
+_ALIKE = 0.7  # similarity of two words, 0 to 1: that of "--dryrun" is above it, "--amount" below
 _NO_KEY = "wrk_not_sent"
 _DOCTOR = 'run "whisperr doctor"'
 _HINTS = {
@@ -40,34 +40,34 @@ _HINTS = {
     "dropped": "correct the event and send it again",
     "retry_exhausted": _DOCTOR,
 }
-# Seconds without an outcome after which a command says what it waits for. Restarts and lost
-# requests are over before that.
+# Seconds after which a command reports what it waits for: longer than a restart or a lost request
+# takes.
 _PATIENCE = 3.0
 
 
 class CommandError(Exception):
-    """Ends a command with exit code 1. Its text is printed as one line: what is wrong."""
+    """Ends a command with exit code 1. Its text, one line, says what is wrong."""
 
     code = 1
 
 
 class UsageError(CommandError):
-    """A call that cannot be carried out: the text says what to do; the exit code is 2."""
+    """Ends a command with exit code 2: wrong arguments. The text says what to do."""
 
     code = 2
 
 
 class Interrupted(CommandError):  # noqa: N818  # of the user, not of the program
-    """Ctrl-C: the text says what was sent and how to go on; the exit code is 130."""
+    """Ends a command with exit code 130: Ctrl-C. The text says what was sent and how to go on."""
 
     code = 130  # what a shell reports for a command that Ctrl-C ended
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser that says what would be right, for itself and for the parsers of its commands."""
+    """An argument parser whose errors suggest what to write."""
 
     def check_command(self, words: Sequence[str], commands: Iterable[str]) -> None:
-        """End with an error unless the first word that is no option is a command."""
+        """End with an error unless the first word that is not an option is a command."""
         known = list(commands)
         first = next((word for word in words if not word.startswith("-")), None)
         if first is None and not words:
@@ -75,16 +75,16 @@ class Parser(argparse.ArgumentParser):
         if first is not None and first not in known:
             near = _suggest(first, (*known, "--help", "--version"))
             shown = printable(first, _MAX_SHOWN_CHARS)
-            self.error(f"'{shown}' is no command{near}; there are {', '.join(known)}")
+            self.error(f"'{shown}' is not a command{near}; the commands are {', '.join(known)}")
 
     def refuse(self, words: Sequence[str], hint: str = "") -> NoReturn:
         """End with an error about words that no argument takes."""
         word = words[0]
         shown = printable(word, _MAX_SHOWN_CHARS)
         if not word.startswith("-"):
-            self.error(f"'{shown}' is one argument too many{hint}")
+            self.error(f"unexpected argument '{shown}'{hint}")
         near = _suggest(word.partition("=")[0], self._option_string_actions)
-        self.error(f"there is no option {shown}{near or hint}; see {self.prog} --help")
+        self.error(f"unknown option {shown}{near or hint}; see {self.prog} --help")
 
 
 def _suggest(word: str, known: Iterable[str]) -> str:
@@ -105,8 +105,8 @@ def add_command(
 ) -> Parser:
     """Add a command.
 
-    `run` returns its exit code, `usage` is what follows its name, `examples` has calls and what
-    they do.
+    - `run`: returns the exit code. `usage`: what follows the name of the command.
+    - `examples`: lines with calls, each followed by a line that says what it does.
     """
     command = commands.add_parser(
         name,
@@ -123,15 +123,17 @@ def add_command(
 def add_sending_options(parser: argparse.ArgumentParser) -> None:
     """Add the options of every command that sends events."""
     parser.add_argument(
-        "--base-url", metavar="URL", help="where to send; else WHISPERR_BASE_URL, else the service"
+        "--base-url",
+        metavar="URL",
+        help="where to send (default: WHISPERR_BASE_URL, else the service)",
     )
     parser.add_argument(
-        "--test", action="store_true", help="mark it as a test that changes no production data"
+        "--test", action="store_true", help="mark events as tests, which affect no production data"
     )
 
 
 def join_words(arguments: argparse.Namespace, *more: str, without: str = "") -> str:
-    """Return the command line of these arguments, with more words, as a shell reads it."""
+    """Return the command line of these arguments with more words, quoted for a shell."""
     words = [word for word in arguments.line if word != without]
     return printable(shlex.join(["whisperr", *words, *more]))
 
@@ -142,7 +144,7 @@ def format_count(number: int, noun: str) -> str:
 
 
 def to_float(text: str) -> float:
-    """Return a number; -1, which is out of every range here, for any other text."""
+    """Return the number of a text, or -1, which every option here refuses."""
     try:
         return float(text)
     except ValueError:
@@ -150,11 +152,11 @@ def to_float(text: str) -> float:
 
 
 class Sender:
-    """A strict client without logging, and the errors it reported.
+    """A strict client without logging, and the errors that it reported.
 
-    It keeps its events in memory, whatever WHISPERR_BUFFER says: a command waits for the delivery
-    itself, and what an application keeps in its store is for the application to send. With a
-    `transport` it needs no key. Raises UsageError for a wrong configuration.
+    It ignores WHISPERR_BUFFER and holds its events in memory: a command waits for the delivery
+    itself, and must not send events that an application has stored. With a `transport` it needs no
+    key. Raises UsageError for a wrong configuration.
     """
 
     def __init__(self, arguments: argparse.Namespace, **options: Any) -> None:  # noqa: ANN401  # those of Whisperr
@@ -166,7 +168,7 @@ class Sender:
             logger.addHandler(logging.NullHandler())
         if not os.environ.get("WHISPERR_API_KEY", "").strip() and "transport" not in options:
             raise UsageError(
-                "no key: set WHISPERR_API_KEY to your server key (wrk_...); to try it without one, "
+                "no key: set WHISPERR_API_KEY to your server key (wrk_...); to try without a key, "
                 f"run it in a local server: whisperr dev -- {join_words(arguments)}"
             )
         buffer = os.environ.pop("WHISPERR_BUFFER", None)
@@ -197,10 +199,10 @@ class Sender:
         return client
 
     def flush(self, timeout: float | None, report: Callable[[str], None]) -> bool:
-        """Deliver what was accepted; False when it cannot be delivered within the time.
+        """Deliver what was accepted; return False if that fails or takes too long.
 
-        What takes long is reported once, with why, and until when it is tried. Without a timeout
-        the retries bound it.
+        A slow delivery is reported once, with the reason and the time limit. Without a timeout, the
+        number of retries is the limit.
         """
         began = time.monotonic()
         if self.client.flush(_PATIENCE if timeout is None else min(_PATIENCE, timeout)):
@@ -209,7 +211,7 @@ class Sender:
         if stats.state != "running" or (timeout is not None and timeout <= _PATIENCE):
             return False
         problem = stats.problem or f"no answer within {_PATIENCE:.0f} s"
-        if problem not in self._reported:  # of an import every chunk may be slow
+        if problem not in self._reported:  # every chunk of an import may be slow
             self._reported.add(problem)
             limit = "one or two minutes" if timeout is None else f"up to {timeout:g} s"
             report(f"{problem}; trying again for {limit}; Ctrl-C stops")
@@ -217,7 +219,7 @@ class Sender:
         return self.client.flush(None if timeout is None else max(timeout - spent, 0.0))
 
     def describe_failure(self, default: str) -> str:
-        """Return why something was not delivered, and what to do about it."""
+        """Return why something was not delivered, and what to do."""
         latest = self.errors[-1] if self.errors else None
         reason = self.client.stats().problem or (latest.message if latest else default)
         hint = _HINTS[latest.type if latest else "retry_exhausted"]

@@ -1,7 +1,7 @@
 """The content of an import: a file or standard input, decompressed while it is read.
 
-What it is, is read from its first bytes and not from its name. Memory is bounded by what a caller
-reads at once, however far the content expands.
+The first bytes decide what it is, not the name of the file. Memory is bounded by what a caller
+reads at once, however large the decompressed content is.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from typing_extensions import Buffer
 
 STDIN = "-"
-_HINT = "give a file with an event on each line, or - for standard input"
+_HINT = "name a file with an event on each line, or - for standard input"
 _GZIP = b"\x1f\x8b"
-# What files of other kinds begin with, and what to do with one.
+# The first bytes of other kinds of files, and what to do with such a file.
 _OTHER_KINDS = {
     b"PK\x03\x04": "a zip archive or an Excel workbook; unpack it, or save the sheet as CSV",
     b"BZh": "compressed with bzip2; use: bzip2 -dc FILE | whisperr import -",
@@ -40,11 +40,11 @@ _LONGEST_START = max(map(len, _OTHER_KINDS))
 
 
 class ContentError(Exception):
-    """The content ends before its end: it is damaged, cut off, or cannot be read any more."""
+    """Raised while reading content that is damaged, cut off, or cannot be read any further."""
 
 
 class Content:
-    """The content as a stream of bytes, and how far the source of it has been read."""
+    """The content as a stream of bytes, and how much of its source has been read."""
 
     def __init__(self, source: BinaryIO, start: bytes, size: int | None) -> None:
         self._source = source  # behind its first bytes; standard input has no position
@@ -55,14 +55,14 @@ class Content:
             self.stream = cast("BinaryIO", gzip.GzipFile(fileobj=whole, mode="rb"))
 
     def get_share(self) -> float | None:
-        """Return the share that has been read, from 0 to 1; None for standard input."""
+        """Return the share read so far, from 0 to 1; None for standard input."""
         if self._size is None:
             return None
         return min(self._source.tell() / self._size, 1.0) if self._size else 1.0
 
 
 class _Joined(io.RawIOBase):
-    """A stream whose first bytes have been read already."""
+    """A stream that begins with bytes that were read before."""
 
     def __init__(self, start: bytes, rest: BinaryIO) -> None:
         self._start = start
@@ -81,7 +81,7 @@ class _Joined(io.RawIOBase):
 
 
 def _read_start(source: BinaryIO) -> bytes:
-    """Return the first bytes, as many as tell the kind of the content; a pipe may have few."""
+    """Return enough first bytes to recognise the content; a pipe may have fewer."""
     start = b""
     while len(start) < _LONGEST_START and (more := source.read(_LONGEST_START - len(start))):
         start += more
@@ -111,7 +111,7 @@ def _open(path: str, source: BinaryIO, size: int | None) -> Content:
 
 def _open_file(path: str) -> BinaryIO:
     try:
-        # Before it is opened: opening a pipe waits, and a device has no end.
+        # Checked before opening: opening a pipe would wait, and a device has no end.
         if not stat.S_ISREG(Path(path).stat().st_mode):
             raise UsageError(f"{path}: not a regular file; {_HINT}")
         return Path(path).open("rb")
@@ -131,7 +131,7 @@ def _get_stdin() -> BinaryIO:
 
 @contextmanager
 def translate_errors() -> Iterator[None]:
-    """Raise what a stream of content raises as ContentError with a sentence."""
+    """Raise the errors of a stream of content as ContentError, with a readable text."""
     try:
         yield
     except EOFError:  # of gzip
@@ -139,4 +139,4 @@ def translate_errors() -> Iterator[None]:
     except (zlib.error, gzip.BadGzipFile) as error:
         raise ContentError(f"the gzip data are damaged: {error}") from None
     except OSError as error:
-        raise ContentError(f"it cannot be read any more: {error.strerror or error}") from None
+        raise ContentError(f"it cannot be read any further: {error.strerror or error}") from None

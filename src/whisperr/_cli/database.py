@@ -18,22 +18,22 @@ VARIABLE = "WHISPERR_DATABASE_URL"
 
 
 def add_database_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that say where the tables are."""
+    """Add the options that name the database and the schema."""
     parser.add_argument(
         "--database",
         type=Secret,
         metavar="URL",
-        help=f"where the outbox is; else {VARIABLE}, which keeps a password out of the list of "
-        "processes",
+        help=f"database of the outbox (default: {VARIABLE}, which keeps a password out of the list "
+        "of processes)",
     )
-    text = "the schema of its tables; else the one that the database looks into first"
+    text = "schema of its tables (default: the one that the database searches first)"
     parser.add_argument("--schema", metavar="NAME", help=text)
 
 
 def open_outbox(arguments: argparse.Namespace) -> Source:
     """Return the tables that the options name.
 
-    Raises UsageError for a missing or wrong URL; CommandError when the database cannot be used.
+    Raises UsageError for a missing or wrong URL, CommandError if the database cannot be used.
     """
     try:
         from whisperr.sqlalchemy._database import open_database

@@ -1,4 +1,4 @@
-"""`whisperr dead-letters`: what the server refused, and what to do with it."""
+"""`whisperr dead-letters`: shows, replays and deletes what the server refused."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ if TYPE_CHECKING:
 
 _NAME = "dead-letters"
 _LISTED = 20
-_TIMEOUT = 5.0  # a person waits for longer than a request does
+_TIMEOUT = 5.0  # seconds; a person waits longer than a request
 _LONGEST_LINE = 300
 _LONGEST_COUNT = 12  # digits
 _OUTBOX = (
-    "the outbox of Django has dead letters of its own: manage.py whisperr_outbox --dead; "
-    "that of SQLAlchemy: whisperr outbox --database URL"
+    "for the dead letters of the Django outbox, run manage.py whisperr_outbox --dead; for those "
+    "of SQLAlchemy, run whisperr outbox --database URL"
 )
-_WHICH = "which? name ids, filters, or --all for all of them"
+_WHICH = "which dead letters? Name ids or filters, or use --all"
 _DEFAULTS = {option.name: option.default for option in OPTIONS}
 _EXAMPLES = """\
   whisperr dead-letters list --buffer sqlite:////var/lib/app/events.db
@@ -50,20 +50,20 @@ _EXAMPLES = """\
       delete these
 """
 _DESCRIPTION = (
-    "Look at what the server refused, or what was too old for it, and send it again or delete it. "
-    "A buffer keeps it with dead_letters=True (?dead_letters=true in its URL), the newest 10,000 "
-    "for 90 days. Processes may use the buffer meanwhile. The Django outbox has dead letters of "
-    "its own (manage.py whisperr_outbox), as has that of SQLAlchemy (whisperr outbox)."
+    "Show the events that the server refused or that were too old for it, and send them again or "
+    "delete them. A SQLite or Redis buffer keeps them with dead_letters=True (?dead_letters=true "
+    "in its URL): the newest 10,000, for 90 days. Processes may use the buffer meanwhile. For the "
+    "outboxes use manage.py whisperr_outbox (Django) and whisperr outbox (SQLAlchemy)."
 )
 
 
 def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
-    """Add the command, and its four actions."""
+    """Add the command and its four actions."""
     parser = add_command(
         commands,
         _NAME,
         _refuse,
-        "show, replay or drop what the server refused",
+        "show, replay or delete what the server refused",
         _DESCRIPTION,
         _EXAMPLES,
         usage="list | show | replay | drop",
@@ -73,11 +73,15 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     for name, (act, summary) in _ACTIONS.items():
         action = _add_action(actions, name, act, summary)
         if act is _list:
-            action.add_argument("--lines", **most, default=_LISTED, help="at most N (%(default)s)")
+            action.add_argument(
+                "--lines", **most, default=_LISTED, help="print at most N (default: %(default)s)"
+            )
         else:
-            action.add_argument("--all", action="store_true", help="all that pass the filters")
+            action.add_argument(
+                "--all", action="store_true", help="select all, or all that match the filters"
+            )
         if act is _replay:
-            text = "as the application has it: no more than that waits then (%(default)s)"
+            text = "the same limit as in the application (default: %(default)s)"
             for option in ("max_queue_size", "max_queue_bytes"):
                 word = f"--{option.replace('_', '-')}"
                 action.add_argument(word, **most, default=_DEFAULTS[option], help=text)
@@ -101,7 +105,7 @@ def _add_action(
     action.add_argument(
         "--buffer",
         metavar="URL",
-        help="else WHISPERR_BUFFER, where no other user of the machine can read a password",
+        help="URL of the buffer (default: WHISPERR_BUFFER, which hides a password from others)",
     )
     action.add_argument("--json", action="store_true", help="print one JSON object")
     add_selection(action)
@@ -119,7 +123,9 @@ def _parse_count(text: str) -> int:
 
 
 def _refuse(arguments: argparse.Namespace) -> int:
-    raise UsageError(f"which of list, show, replay and drop? see {arguments.parser.prog} --help")
+    raise UsageError(
+        f"which action: list, show, replay or drop? see {arguments.parser.prog} --help"
+    )
 
 
 def _run(arguments: argparse.Namespace, act: Act) -> int:
@@ -135,11 +141,11 @@ def _run(arguments: argparse.Namespace, act: Act) -> int:
 
 
 def _get_buffer(arguments: argparse.Namespace) -> SQLiteBuffer | RedisBuffer:
-    """Return the buffer that an option or the environment names."""
+    """Return the buffer of the option or the environment."""
     given = arguments.buffer if arguments.buffer is not None else os.environ.get("WHISPERR_BUFFER")
     if not given:
         raise UsageError(
-            "no buffer: write --buffer URL, or set WHISPERR_BUFFER, such as "
+            "no buffer: use --buffer URL, or set WHISPERR_BUFFER, for example "
             "sqlite:////var/lib/app/events.db or redis://localhost:6379/0?stream=whisperr"
         )
     if given == OUTBOX:
@@ -211,14 +217,11 @@ def _to_line(one: DeadLetter) -> str:
 
 
 def _to_page(one: DeadLetter) -> str:
-    """Return all of a dead letter, over several lines."""
+    """Return a whole dead letter as several lines."""
     status = "" if one.status is None else f", HTTP {one.status}"
     head = f"{one.id}  {get_kind(one.data)}  {one.reason}{status}  {_format_time(one.refused_at)}"
     body = _decode(one)
-    if body is None:
-        text = "(damaged: it is no JSON)"
-    else:
-        text = json.dumps(body, indent=2, ensure_ascii=False)
+    text = "(not JSON)" if body is None else json.dumps(body, indent=2, ensure_ascii=False)
     return "\n".join(printable(line) for line in [head, one.message, *text.split("\n")])
 
 
@@ -230,7 +233,7 @@ def _decode(one: DeadLetter) -> Any:  # noqa: ANN401  # any JSON
 
 
 def _to_dict(one: DeadLetter) -> dict[str, object]:
-    """Return what lists show: no content, no user."""
+    """Return the fields that lists show: neither content nor user."""
     kind = get_kind(one.data)
     return {
         "id": one.id,
@@ -244,7 +247,7 @@ def _to_dict(one: DeadLetter) -> dict[str, object]:
 
 
 def _format_time(moment: float | None) -> str:
-    """Return a time in the zone of this machine."""
+    """Return a time as local time."""
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(moment or 0.0))
     except (OverflowError, ValueError, OSError):
@@ -273,8 +276,8 @@ def _replay(arguments: argparse.Namespace, found: DeadLetters) -> int:
             print(f"{old:,} of them happened more than 30 days ago: the server will refuse those")
     if moved.left:
         raise CommandError(
-            f"{moved.left:,} left, since the queue is full and more would push out its oldest "
-            "events; replay them when it is delivered"
+            f"{moved.left:,} not replayed: the queue is full, and more would drop its oldest "
+            "events; replay them when the queue is delivered"
         )
     return _report_missing(missing)
 
@@ -294,12 +297,12 @@ def _drop(arguments: argparse.Namespace, found: DeadLetters) -> int:
 def _choose(
     arguments: argparse.Namespace, found: DeadLetters
 ) -> tuple[list[DeadLetter], list[str]]:
-    """Return the chosen dead letters, oldest first, and the ids that are not there."""
+    """Return the selected dead letters, oldest first, and the ids that were not found."""
     selection = select(arguments)
     if not (selection.ids or selection.filters or arguments.all):
         raise UsageError(_WHICH)
     if selection.ids and arguments.all:
-        raise UsageError("ids and --all: write one of the two")
+        raise UsageError("use either ids or --all")
     if not selection.ids:
         return [one for one in found.read() if selection.has(one)][::-1], []
     there = found.find(selection.ids)
@@ -309,7 +312,7 @@ def _choose(
 
 
 def _report_missing(missing: Sequence[str]) -> int:
-    """Return 0; raises CommandError when ids were named that are not there."""
+    """Return 0; raises CommandError if ids were not found."""
     if missing:
         raise CommandError(f"no dead letter has the id {', '.join(missing)}")
     return 0
@@ -320,8 +323,8 @@ def _print_json(**fields: object) -> None:
 
 
 _ACTIONS: dict[str, tuple[Act, str]] = {
-    "list": (_list, "print one line for each, newest first, without content"),
-    "show": (_show, "print the content of some"),
-    "replay": (_replay, "put some at the end of the queue"),
-    "drop": (_drop, "delete some"),
+    "list": (_list, "print a line for each dead letter, newest first, without its content"),
+    "show": (_show, "print dead letters with their content"),
+    "replay": (_replay, "send dead letters again: put them at the end of the queue"),
+    "drop": (_drop, "delete dead letters"),
 }

@@ -1,4 +1,4 @@
-"""`whisperr doctor`: look for the reason why no events arrive, step by step."""
+"""`whisperr doctor`: finds out why no events arrive, step by step."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ _LEAST_SECONDS = 0.001
 _OPTION = "base_url="  # how an error of the client begins
 _EXAMPLES = """\
   whisperr doctor
-      with the environment of the application
+      run it with the environment of the application
   WHISPERR_BUFFER=sqlite:////var/lib/app/events.db whisperr doctor
-      also the buffer: what waits there, and for how long
+      also check a buffer: what waits there, and for how long
   whisperr doctor --json | jq '.findings[] | select(.state == "wrong")'
-      for programs
+      JSON for programs
 """
 
 
@@ -46,20 +46,25 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         commands,
         "doctor",
         _run,
-        "look for the reason why no events arrive",
-        "Check the versions, the configuration, the proxy, the host name, the connection, the "
-        "encryption, whether the key is accepted, the clock, and the buffer: where it is, what "
-        "waits in it, and for how long. Sends one request without events, and only reads the "
-        "buffer: nothing is stored. Reads WHISPERR_API_KEY, WHISPERR_BASE_URL and "
-        "WHISPERR_BUFFER as a client does. Ends with 1 when something is wrong.",
+        "find out why no events arrive",
+        "Find out why no events arrive: check the versions, configuration, proxy, host name, "
+        "connection, encryption, key, clock and buffer, and print a fix for each problem. Sends "
+        "one request without events and only reads the buffer, so nothing is stored. Reads "
+        "WHISPERR_API_KEY, WHISPERR_BASE_URL and WHISPERR_BUFFER as a client does. Ends with 1 if "
+        "something is wrong.",
         _EXAMPLES,
         usage="",
     )
     parser.add_argument(
-        "--base-url", metavar="URL", help="else WHISPERR_BASE_URL, else the service"
+        "--base-url",
+        metavar="URL",
+        help="address to check (default: WHISPERR_BASE_URL, else the service)",
     )
     parser.add_argument(
-        "--timeout", default="10", metavar="SECONDS", help="of each step (%(default)s)"
+        "--timeout",
+        default="10",
+        metavar="SECONDS",
+        help="time limit of each step (default: %(default)s)",
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
@@ -91,7 +96,7 @@ def _paint(sign: str, state: State) -> str:
 def diagnose(
     base_url: str | None, timeout: float, ssl_context: ssl.SSLContext | None = None
 ) -> Iterator[Finding]:
-    """Yield every finding about what a client in this environment would do."""
+    """Yield every finding about a client in this environment."""
 
     def read() -> Config:
         options = {option.name: option.default for option in OPTIONS}

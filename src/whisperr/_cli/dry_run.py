@@ -1,4 +1,4 @@
-"""The dry run of an import: everything is checked and encoded, and no request is made."""
+"""The dry run of an import: checks and encodes everything, and sends no request."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from .progress import Progress
 
-_MAX_TYPES = 1_000  # event types that are counted by their names
+_MAX_TYPES = 1_000  # event types that are counted separately
 _MAX_SHOWN_TYPES = 10
 _MAX_SHOWN_CHARS = 500
 _OTHERS = "(others)"
 
 
 class DryRun:
-    """A transport that accepts every request and sends none; it keeps the first."""
+    """A transport that accepts every request and sends nothing; it keeps the first one."""
 
     def __init__(self) -> None:
         self._first = ""
@@ -52,7 +52,7 @@ class DryRun:
         self._types[event_type if known else _OTHERS] += 1
 
     def describe(self, progress: Progress, noun: str) -> Iterator[str]:
-        """Yield the lines that say what an import would do."""
+        """Yield lines that describe what the import would do."""
         events = sum(self._types.values())
         identifies = "1 identify" if self._identifies == 1 else f"{self._identifies:,} identifies"
         records = format_count(progress.records, noun)

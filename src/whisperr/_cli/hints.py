@@ -1,4 +1,4 @@
-"""The hints of an import: options that would make something of a record that was refused; pure."""
+"""The hints of an import: options with which a refused record would be valid. Pure."""
 
 from __future__ import annotations
 
@@ -37,9 +37,9 @@ def get_hint(
     file: str,
     join: Callable[..., str],
 ) -> str:
-    """Return what to write for a record that was refused with this error; "" without a hint.
+    """Return what to write for a record that was refused with this error; "" for no hint.
 
-    `value` is its object, None when it has none. `join` returns the command with more options.
+    `value` is the object of the record, if any. `join` returns the command with more options.
     """
     if "not UTF-8 at byte" in error:
         return f"is it in another encoding? Convert it: {_join_conversion(file)}"
@@ -47,7 +47,7 @@ def get_hint(
         return _get_hint_for_text(record, join)
     if error.startswith(f"{TYPE}: got "):
         source = fields.get_source(TYPE)
-        return f"to make such names snake case, write --map {source}={TYPE}:snake_case"
+        return f"to convert such names to snake case, add --map {source}={TYPE}:snake_case"
     hint = _get_hint_for_time(value, error, fields)
     if hint or fields:
         return hint
@@ -55,28 +55,28 @@ def get_hint(
 
 
 def _get_hint_for_names(value: Mapping[str, Any], join: Callable[..., str]) -> str:
-    """Return the options for the names of another tool."""
+    """Return the options that map the names of another tool."""
     options = guess_options(value)
     if not options:
         return ""
     notes = ""
     if isinstance(value.get("type"), str):  # as of Segment, whose files have several kinds
         if len(options) == 1:
-            notes = "; import the events from a file of their own"
+            notes = "; import the events from a separate file"
         else:
-            notes = f"; import the identifies from a file of their own, with {options[0]}"
+            notes = f"; import the identifies from a separate file, with {options[0]}"
             notes += " --map traits.email=email"
             notes += f" {_NO_CONTEXT}" if _NO_CONTEXT in options else ""
     if _NO_CONTEXT in options:
-        notes += "; the last option leaves out what it knows about the device"
-    return f"these are names of another tool{notes}; write: {join(*options)}"
+        notes += "; the last option leaves out data about the device"
+    return f"these are names of another tool{notes}; run: {join(*options)}"
 
 
 def _get_hint_for_text(record: Record, join: Callable[..., str]) -> str:
     if record.number == 1 and record.data.lstrip().startswith(b"{"):
-        return "is an object written over several lines? Put each on one line, or all in an array"
+        return "does an object span several lines? Put each object on one line, or all in an array"
     if record.number == 1 and looks_like_csv(record.data):
-        return f"is it CSV? Then write: {join('--format csv')}"
+        return f"is it CSV? Then run: {join('--format csv')}"
     return ""
 
 
@@ -86,21 +86,21 @@ def _get_hint_for_time(value: Mapping[str, Any], error: str, fields: FieldMap) -
         return ""
     kind = guess_unit(find_value(value, source))
     if kind and kind != fields.get_type(TIME):
-        return f"if these are {_UNITS[kind]} since 1970, write --map {source}={TIME}:{kind}"
+        return f"if these are {_UNITS[kind]} since 1970, add --map {source}={TIME}:{kind}"
     if "add the zone" in error:
-        return f"if all of them are in UTC, write --map {source}={TIME}:utc"
+        return f"if all of them are in UTC, add --map {source}={TIME}:utc"
     return ""
 
 
 def _get_hint_for_list(value: Mapping[str, Any], file: str) -> str:
-    """Return how to import a list inside of an object, if that is what it is."""
+    """Return how to import a list inside an object; "" if there is none."""
     for name, member in value.items():
         if USER not in value and isinstance(member, list) and name.isidentifier():
             command = f"jq -c '.{printable(name)}[]'"
             if file != STDIN:
                 command += f" {shlex.quote(printable(file))}"
             return (
-                "are the events in a list inside of an object? Take them out: "
+                "are the events in a list inside an object? Extract them: "
                 f"{command} | whisperr import -"
             )
     return ""
@@ -116,7 +116,7 @@ def _join_conversion(file: str) -> str:
 
 
 def guess_options(record: Mapping[str, Any]) -> list[str]:
-    """Return the options that map a JSON object of another tool; none for one that looks ours."""
+    """Return the options that map a JSON object of another tool; none if it has our shape."""
     if USER in record:
         return []
     inner = record.get("properties")
@@ -137,7 +137,7 @@ def guess_options(record: Mapping[str, Any]) -> list[str]:
         kind = _guess_type(target, find_value(record, name))
         options.append(f"--map {name}={target}{kind}")
     if "type" in record and isinstance(record.get("context"), dict):
-        options.append(_NO_CONTEXT)  # of Segment: what its library knows about a device
+        options.append(_NO_CONTEXT)  # of Segment: data about the device
     return options
 
 
@@ -157,7 +157,7 @@ def _guess_type(target: str, value: object) -> str:
 
 
 def guess_unit(value: object) -> str:
-    """Return the type of a time that is a number since 1970; "" for anything else."""
+    """Return the unit of a time that is a number since 1970; "" for anything else."""
     if isinstance(value, str):
         value = float(value) if _DIGITS.fullmatch(value.strip()) else None
     if isinstance(value, bool) or not isinstance(value, (int, float, Decimal)):

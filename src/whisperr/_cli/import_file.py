@@ -1,11 +1,11 @@
-"""`whisperr import`: send a file of past events, a bounded chunk at a time.
+"""`whisperr import`: sends a file of past events in chunks.
 
-A chunk is at most 500 records or 4 MiB. It is tracked and flushed, and then the checkpoint is
-saved: what was not delivered is read again, with the same ids. So memory is bounded by the chunk,
-and the client's queue never overflows.
+A chunk has at most 500 records or 4 MiB. The command tracks and flushes it, then saves the
+checkpoint. A record that was not delivered is read again later, with the same id. So memory is
+bounded by a chunk, and the queue of the client never overflows.
 
-An import that is resumed reads its content from the beginning, and sends nothing until it has come
-to the place of the checkpoint. So a file, a compressed one and standard input resume in one way.
+A resumed import reads its content from the beginning, and sends nothing before the checkpoint. So
+plain files, compressed files and standard input all resume in the same way.
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ if TYPE_CHECKING:
     from .content import Content
     from .records import Record
 
-_MAX_REPORTS = 20  # refused records that are printed; further ones are only counted
-_SHUTDOWN_TIMEOUT = 1.0  # seconds for the requests under way when it is interrupted
+_MAX_REPORTS = 20  # refused records that are printed; the others are only counted
+_SHUTDOWN_TIMEOUT = 1.0  # seconds for the request in flight when it is interrupted
 _EXAMPLES = """\
   whisperr import events.jsonl --dry-run
-      check every line and show what would be sent; needs no key
+      check every line, and show what would be sent
   whisperr import events.jsonl
-      send it: show progress, and refused lines with their number
+      send the file; report refused lines by their numbers
   whisperr import events.jsonl --resume
       continue an interrupted import
   zcat events.jsonl.gz | whisperr import -
-      from standard input; whisperr import events.jsonl.gz does the same
+      read standard input; whisperr import events.jsonl.gz does the same
   whisperr import events.csv --map user_id=external_user_id --map event=event_type \\
       --map time=occurred_at --map amount=properties.amount:number
-      rows with a header
+      events from CSV
   whisperr import users.csv --map id=external_user_id --map plan=traits.plan
-      rows without an event are identifies
+      users from CSV: rows without an event type are identifies
 """
 
 
@@ -71,25 +71,34 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "import",
         _run,
         "send past events from a file, with a checkpoint",
-        "Send the events and identifies of a file: one JSON object on a line, a JSON array, or CSV "
-        "with a header; compressed with gzip or not. Their shape is that of the "
-        "wire: external_user_id, event_type, occurred_at (at most 30 days ago), "
-        "properties, context, message_id; an identify has no event_type. An event without a "
-        "message_id gets one from its content, so that a second import adds no duplicates; two "
-        "lines with the same content are one event. The key is read from WHISPERR_API_KEY.",
+        "Send the events and identifies of a file: one JSON object on each line, a JSON array, or "
+        "CSV with a header, plain or compressed with gzip. An event has external_user_id, "
+        "event_type and occurred_at (at most 30 days ago), and may have properties, context and "
+        "message_id. A record without event_type is an identify. An event without message_id gets "
+        "one from its content, so importing a file again adds no duplicates, and two lines with "
+        "the same content are one event. The key is read from WHISPERR_API_KEY.",
         _EXAMPLES,
         usage="FILE",
     )
-    parser.add_argument("file", metavar="FILE", nargs="?", help="- for standard input")
-    parser.add_argument("--resume", action="store_true", help="continue from the checkpoint")
-    parser.add_argument("--checkpoint", metavar="PATH", type=Path, help="else FILE.checkpoint")
     parser.add_argument(
-        "--dry-run", action="store_true", help="check everything and send nothing; needs no key"
+        "file", metavar="FILE", nargs="?", help="the file to import; - for standard input"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="continue an interrupted import from its checkpoint"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="PATH",
+        type=Path,
+        help="file for the progress (default: FILE.checkpoint)",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="check everything, but send nothing; needs no key"
     )
     parser.add_argument(
         "--format",
         choices=("json", "csv"),
-        help="else csv for a file.csv or file.csv.gz, json (lines or an array) for any other",
+        help="csv, or json for lines or an array (default: csv for .csv and .csv.gz, else json)",
     )
     _add_mapping_options(parser)
     add_sending_options(parser)
@@ -101,17 +110,17 @@ def _add_mapping_options(parser: Parser) -> None:
         metavar="COLUMN=TARGET",
         action="append",
         default=[],
-        help="what a column, or a key of JSON, becomes: external_user_id, event_type[:snake_case], "
+        help="use a column or a JSON key as TARGET: external_user_id, event_type[:snake_case], "
         "occurred_at[:utc|:unix|:unix_ms], message_id, email, properties.NAME[:number|:boolean|"
-        ":json], context.NAME, traits.NAME; '*=properties.*' for all others; nothing after the = "
-        "leaves it out",
+        ":json], context.NAME or traits.NAME; '*=properties.*' takes all other columns; COLUMN= "
+        "leaves it out; may be repeated",
     )
     parser.add_argument(
         "--set",
         metavar="TARGET=VALUE",
         action="append",
         default=[],
-        help="the same value for all: event_type=signed_up",
+        help="give all records the same value, such as event_type=signed_up; may be repeated",
     )
 
 
@@ -125,13 +134,15 @@ def _run(arguments: argparse.Namespace) -> int:
         if arguments.resume and arguments.checkpoint is None:
             raise UsageError("--resume with standard input needs --checkpoint PATH as well")
         if sys.stdin is not None and sys.stdin.isatty():
-            print("whisperr import: reading what you type; Ctrl-D ends it", file=sys.stderr)
+            print(
+                "whisperr import: reading from the terminal; Ctrl-D ends the input", file=sys.stderr
+            )
     try:
         with open_content(arguments.file) as content:
             reader = Reader(content, fields, is_csv=_is_csv(arguments))
             return _Import(arguments, reader, fields).run(content)
     except ShapeError as error:
-        text = f"{arguments.file}: {error}; write: {_join_command(arguments, *error.options)}"
+        text = f"{arguments.file}: {error}; run: {_join_command(arguments, *error.options)}"
         if error.instead:
             text += f"; or, if the rows are users: {_join_command(arguments, *error.instead)}"
         raise UsageError(text) from None
@@ -140,13 +151,13 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _join_command(arguments: argparse.Namespace, *options: str) -> str:
-    """Return the command that was called, with more options."""
+    """Return the command line of this import, with more options."""
     words = [word for option in options for word in option.split(" ", 1)]
     return join_words(arguments, *words)
 
 
 def _join_resume(arguments: argparse.Namespace) -> str:
-    """Return the command that continues this one."""
+    """Return the command line that continues this import."""
     return join_words(arguments, "--resume", without="--resume")
 
 
@@ -164,7 +175,7 @@ class _Import:
         self._progress = Progress()
         if arguments.resume and self._checkpoint is not None:
             self._progress = Progress.load(self._checkpoint)
-        # The client sends only when it is flushed, a chunk at a time.
+        # The client sends only when it is flushed, once a chunk.
         options: dict[str, Any] = {"flush_at": 2 * MAX_BATCH_EVENTS, "flush_interval": 86_400.0}
         if self._dry_run is not None:
             options["transport"] = self._dry_run
@@ -179,7 +190,7 @@ class _Import:
             raise UsageError(f"{problem}; choose another path with --checkpoint") from None
 
     def run(self, content: Content) -> int:
-        """Import to the end; return the exit code."""
+        """Import everything; return the exit code."""
         began, first = time.monotonic(), self._progress.delivered
         interrupted = False
         try:
@@ -199,7 +210,7 @@ class _Import:
         return 1 if self._progress.refused or self._progress.rejected else 0
 
     def _send_chunks(self, content: Content) -> str | None:
-        """Send chunk after chunk; return why it stopped, None at the end of the content."""
+        """Send all chunks; return why the import stopped, or None at the end of the content."""
         client, start = self._sender.client, self._progress
         while chunk := self._reader.take_chunk():
             refused = sum(not self._send(record) for record in chunk)
@@ -227,7 +238,7 @@ class _Import:
         return None
 
     def _send(self, record: Record) -> bool:
-        """Track one record; report what is wrong with it, and return False, if it is refused."""
+        """Track one record. If it is refused, report why and return False."""
         value: dict[str, Any] | None = None
         try:
             value = self._reader.parse(record)
@@ -243,7 +254,7 @@ class _Import:
         return True
 
     def _hint(self, record: Record, value: dict[str, Any] | None, error: str) -> None:
-        """Report, once, the options that would make something of a record that was refused."""
+        """Report, once, the options with which a refused record would be valid."""
         if self._hinted:
             return
         file = self._arguments.file
@@ -285,7 +296,7 @@ class _Import:
         if self._dry_run is not None:
             return text
         if self._checkpoint is None:
-            return f"{text}; import the same again: what was delivered is not duplicated"
+            return f"{text}; run the same import again: nothing is duplicated"
         return f"{text}; continue with: {_join_resume(self._arguments)}"
 
     def _report_left_out(self) -> None:
@@ -293,11 +304,11 @@ class _Import:
         if names:
             self._bar.line(
                 f"left out: {', '.join(names)}; to send one: --map NAME={self._fields.group}.NAME; "
-                f"all of them: --map '*={self._fields.group}.*'"
+                f"to send all: --map '*={self._fields.group}.*'"
             )
         if options := self._fields.addresses:
             self._bar.line(
-                f"an address that the users have opted in to is a channel: {' '.join(options)}"
+                f"if the users have opted in to these addresses, add {' '.join(options)}"
             )
 
     def _print_summary(self, spent: float, first: int) -> None:
@@ -311,7 +322,7 @@ class _Import:
                 f"delivered {progress.delivered:,} of {records} in {spent:.1f} s ({rate:,.0f}/s); "
                 f"refused here {progress.refused:,}, by the server {progress.rejected:,}"
             )
-        with suppress(BrokenPipeError):  # the exit code says it too
+        with suppress(BrokenPipeError):  # the exit code reports it too
             print(text, flush=True)
 
 

@@ -22,15 +22,37 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8722
 _MAX_PORT = 65_535
 _MAX_DIGITS = 18  # of a number on the command line
-_DELAY_OPTIONS = {"latency": "answer late", "drip": "answer byte by byte, so far apart"}
+_DELAY_OPTIONS = {
+    "latency": "wait before each answer",
+    "drip": "send the answer byte by byte, with this pause between bytes",
+}
 _FAULT_OPTIONS = {
     "hang": "never answer",
-    "cut": "cut the connection before accepting anything",
-    "lose-answer": "accept the request, then cut the connection",
+    "cut": "cut the connection and accept nothing",
+    "lose-answer": "accept the request, then cut the connection before the answer",
     "wrong-key": "refuse the key with 401",
-    "legacy": "refuse a whole batch for one bad event",
+    "legacy": "refuse a whole batch with 400 for one bad event, as older servers do",
 }
-# The options of a server of its own.
+_DEV_EXAMPLES = """\
+  whisperr dev -- python manage.py runserver
+      run a program, and show what it sends
+  whisperr dev --store events.jsonl
+      keep what arrives over restarts
+  whisperr dev --fail 503:0.3 --latency 2
+      answer 30 % of the requests with 503, and all of them 2 seconds late
+"""
+_TAIL_EXAMPLES = """\
+  whisperr tail --refused
+      what was refused, with the reasons
+  whisperr tail --type 'payment_*' 'amount>100'
+      events that match both
+"""
+_DEMO_EXAMPLES = """\
+  whisperr demo
+  whisperr demo --users 30
+      a shorter day
+"""
+# Options that only make sense for a new server.
 _OF_SERVER = (
     *("max_body", "seed", "store", "fail", "retry_after"),
     *(name.replace("-", "_") for name in (*_DELAY_OPTIONS, *_FAULT_OPTIONS)),
@@ -47,10 +69,10 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "dev",
         _dev,
         "run a local ingestion server that shows what arrives",
-        "Run a local ingestion server: it validates every request as the service does, shows each "
-        "event, in the terminal and on a page for the browser, and injects faults on demand. It "
-        "listens on loopback only.",
-        "  whisperr dev -- python manage.py runserver\n  whisperr dev --store events.jsonl",
+        "Run a local ingestion server. It validates every request as the service does, shows each "
+        "event in the terminal and on a web page, and injects faults on demand. It listens on "
+        "loopback only.",
+        _DEV_EXAMPLES,
         usage="[-- COMMAND]",
     )
     _add_dev_options(dev)
@@ -60,58 +82,76 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "tail",
         _tail,
         "follow a running local server in a terminal",
-        "Print what arrives at a running `whisperr dev`, also over its restarts.",
-        "  whisperr tail --refused\n  whisperr tail --type 'payment_*' 'amount>100'",
+        "Print what arrives at a running `whisperr dev`, until Ctrl-C. Reconnects if it restarts.",
+        _TAIL_EXAMPLES,
         usage="[FILTER ...]",
     )
     _add_tail_options(tail)
+    _add_demo(commands)
+
+
+def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
     demo = add_command(
         commands,
         "demo",
         _demo,
         "deliver a day of events through an outage, a rate limit and lost answers",
-        "Start a local server, send a day of events of a SaaS product through the client, and "
-        "count. Ends with 1 if a single event is missing or duplicated.",
-        "  whisperr demo\n  whisperr demo --users 30",
+        "Start a local server, send it the events of a day of a SaaS product through the client, "
+        "inject faults, and count. Ends with 1 if any event is missing or duplicated.",
+        _DEMO_EXAMPLES,
         usage="",
     )
     demo.add_argument(
         "--users",
         type=partial(_parse_count, minimum=1),
         default=240,
-        help="how many users sign up (%(default)s)",
+        help="number of users that sign up (default: %(default)s)",
     )
-    demo.add_argument("--seed", type=int, default=8842, help="repeats a day (%(default)s)")
+    demo.add_argument(
+        "--seed",
+        type=int,
+        default=8842,
+        help="seed of the random numbers: the same seed repeats the day (default: %(default)s)",
+    )
 
 
 def _add_dev_options(dev: argparse.ArgumentParser) -> None:
     dev.add_argument(
         "--port",
         type=_parse_port,
-        help=f"else {DEFAULT_PORT}; 0 chooses a free one; a command uses a whisperr dev that runs "
-        "there already",
+        help=f"port to listen on (default: {DEFAULT_PORT}); 0 takes a free one; if a whisperr dev "
+        "already runs there, COMMAND uses that one",
     )
-    dev.add_argument("--key", metavar="KEY", help="accept this key only; any when left out")
+    dev.add_argument("--key", metavar="KEY", help="accept only this key (default: any key)")
     dev.add_argument(
         "--max-body",
         type=partial(_parse_count, minimum=1),
         default=1024 * 1024,
         metavar="BYTES",
-        help="larger: 413",
+        help="answer larger requests with 413 (default: %(default)s)",
     )
-    dev.add_argument("--seed", type=int, default=0, help="the seed of the rates (%(default)s)")
-    dev.add_argument("--store", metavar="FILE", help="keep what arrives over restarts")
+    dev.add_argument(
+        "--seed",
+        type=int,
+        default=0,
+        help="seed of the random numbers for SHARE (default: %(default)s)",
+    )
+    dev.add_argument(
+        "--store",
+        metavar="FILE",
+        help="keep what arrives in this file, and show it after a restart",
+    )
     dev.add_argument(
         "command",
         nargs=argparse.REMAINDER,  # its options are its own
         metavar="-- COMMAND",
-        help="run it with WHISPERR_BASE_URL and a key set, and end with its exit code",
+        help="run it with WHISPERR_BASE_URL and a key set, and end with its exit status",
     )
 
 
 def _add_fault_options(dev: argparse.ArgumentParser) -> None:
     faults = dev.add_argument_group(
-        "faults", "SHARE is the share of requests, from 0 to 1; all when left out"
+        "faults", "SHARE is the share of requests that fail, from 0 to 1 (default: all)"
     )
     faults.add_argument(
         "--fail",
@@ -119,13 +159,13 @@ def _add_fault_options(dev: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="STATUS[:SHARE]",
-        help="answer with this status; may be given more than once",
+        help="answer with this status, from 300 to 599; may be repeated",
     )
     faults.add_argument(
         "--retry-after",
         type=_parse_retry_after,
         metavar="VALUE",
-        help="sent with --fail: seconds or a date",
+        help="Retry-After header of --fail: seconds or an HTTP date",
     )
     for name, text in _DELAY_OPTIONS.items():
         faults.add_argument(f"--{name}", type=_parse_delay, metavar="SECONDS[:SHARE]", help=text)
@@ -145,23 +185,33 @@ def _add_tail_options(tail: argparse.ArgumentParser) -> None:
         "--port",
         type=_parse_port,
         default=DEFAULT_PORT,
-        help="where the server listens (%(default)s)",
+        help="port of the server (default: %(default)s)",
     )
-    tail.add_argument("--user", metavar="ID", help="only this user")
-    tail.add_argument("--type", metavar="NAME", help="only this type; * matches anything")
-    tail.add_argument("--refused", action="store_true", help="only what the contract refuses")
+    tail.add_argument("--user", metavar="ID", help="show only this user")
+    tail.add_argument(
+        "--type", metavar="NAME", help="show only this event type; * matches any text"
+    )
+    tail.add_argument("--refused", action="store_true", help="show only what was refused")
     tail.add_argument(
         "--lines",
         type=_parse_count,
         default=10,
         metavar="N",
-        help="begin with the last N (%(default)s)",
+        help="start with the last N arrivals (default: %(default)s)",
     )
     tail.add_argument(
-        "--format", choices=("text", "json"), default="text", help="json: one object a line"
+        "--format",
+        choices=("text", "json"),
+        default="text",
+        help="text, or one JSON object per line (default: %(default)s)",
     )
     tail.set_defaults(rest_to="filter")
-    tail.add_argument("filter", nargs="*", metavar="FILTER", help="as in the page's filter box")
+    tail.add_argument(
+        "filter",
+        nargs="*",
+        metavar="FILTER",
+        help="a term of the filter, as on the page of whisperr dev: amount>100, -plan=pro",
+    )
 
 
 def _parse_count(text: str, minimum: int = 0) -> int:
@@ -263,10 +313,10 @@ def _start_server(arguments: argparse.Namespace, terminal: Terminal, port: int) 
 
 
 def _find_other(arguments: argparse.Namespace, port: int) -> str | None:
-    """Return whose server takes the port, if a command can be run all the same; None if not.
+    """Return whose server uses the port, if the command can run anyway; None if it cannot.
 
-    A running `whisperr dev` is used, if nothing else was asked for than to run the command. For a
-    program of others another port is taken, unless this one was asked for.
+    A command uses a `whisperr dev` that already runs, unless an option asks for a new server. If
+    another program uses the port, a free port is taken, unless `--port` asks for this one.
     """
     from whisperr.dev._console.running import get_counts, get_url
 

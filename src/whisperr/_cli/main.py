@@ -1,7 +1,7 @@
 """The `whisperr` command: how it starts and ends.
 
-The commands are imported after an interrupt can be caught, so that none shows a traceback: this
-module imports next to nothing itself.
+This module imports very little. It imports the commands only after it can catch an interrupt, so
+that Ctrl-C never shows a traceback.
 """
 
 from __future__ import annotations
@@ -31,10 +31,22 @@ _HINTS = {
     },
     "tail": "; it always follows; a filter that begins with - is written after --",
 }
+_EPILOG = """\
+examples:
+  whisperr dev -- python app.py
+      run a program, and show what it sends; needs no key
+  whisperr track user_8842 payment_failed amount_cents=4900
+      send one event to the service, with the key in WHISPERR_API_KEY
+  whisperr doctor
+      find out why nothing arrives
+
+exit status: 0 success; 1 something was not delivered or is wrong; 2 wrong arguments;
+130 Ctrl-C. "whisperr COMMAND --help" describes a command.
+"""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; return its exit code. Without `argv` it is the command of this process."""
+    """Run one command and return its exit code; without `argv`, the command of this process."""
     words = list(sys.argv[1:] if argv is None else argv)
     catches = False
     try:
@@ -77,7 +89,7 @@ def _run(words: list[str]) -> int:
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
-    """Return the arguments; wrong ones end the process with 2 and a sentence."""
+    """Return the arguments; wrong ones end the process with 2 and an error message."""
     parser, commands = _make_parsers()
     parser.check_command(words, commands)
     arguments, rest = parser.parse_known_args(words)
@@ -92,9 +104,9 @@ def _parse(words: list[str]) -> argparse.Namespace:
 
 
 def _catch_interrupt() -> bool:
-    """Let the first Ctrl-C raise KeyboardInterrupt, and a second one end the process at once.
+    """Make the first Ctrl-C raise KeyboardInterrupt, and a second one end the process at once.
 
-    Returns whether it does; not where this process ignores Ctrl-C.
+    Returns False, and changes nothing, if this process ignores Ctrl-C.
     """
     import signal
 
@@ -118,7 +130,7 @@ def _end_at_interrupt() -> None:
 def _open_streams() -> None:
     """Open the null device for each standard stream that is closed (`whisperr doctor >&-`).
 
-    Without one, Python has None in its place, and the next file that is opened gets its number.
+    Otherwise Python has None in its place, and the next file that is opened gets its descriptor.
     """
     for number, (name, mode) in enumerate({"stdin": "r", "stdout": "w", "stderr": "w"}.items()):
         if getattr(sys, name) is None:
@@ -142,7 +154,7 @@ def _print_error(text: str) -> None:
 
 
 def _discard_output() -> None:
-    """Send what is still buffered for stdout nowhere: the interpreter flushes it at its end."""
+    """Discard the buffer of stdout, which the interpreter would flush at its end."""
     try:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (OSError, ValueError):  # a stdout of tests, which has no descriptor
@@ -156,13 +168,18 @@ def make_parser() -> Parser:
 
 def _make_parsers() -> tuple[Parser, list[str]]:
     """Return the parser and the names of its commands."""
+    from argparse import RawDescriptionHelpFormatter
+
     from whisperr._version import __version__
 
     from . import dead_letters, doctor, import_file, local, outbox, relay, send
     from .command import Parser
 
     parser = Parser(
-        prog="whisperr", description="Tools for the development and operation of whisperr."
+        prog="whisperr",
+        description="Send events to Whisperr, and find out what happened to them.",
+        epilog=_EPILOG,
+        formatter_class=RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"whisperr {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")

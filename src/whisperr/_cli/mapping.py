@@ -1,8 +1,8 @@
-"""Which column or key of an import becomes what: `--map`, `--set`, and the hints for them; pure.
+"""The mapping of an import, from columns and keys to arguments: `--map` and `--set`. Pure.
 
-A source is the name of a column of CSV, or of a key of a JSON object, where `properties.plan` is a
-key inside of another. A target is an argument of `track` or `identify`, or `properties.NAME`,
-`context.NAME` and `traits.NAME`.
+A source is the name of a column of CSV or of a key of a JSON object, where `properties.plan` is a
+key inside another object. A target is an argument of `track` or `identify`, or `properties.NAME`,
+`context.NAME` or `traits.NAME`.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _MISSING = object()
 _MAX_NAME_CHARS = 60
 _MAX_NAMES = 20
 _SYNTAX = "write COLUMN=TARGET, such as user_id=external_user_id or amount=properties.amount:number"
-# Names that other tools give to what these targets are, without their signs and capitals.
+# Names of these targets in other tools, in lower case and without punctuation.
 OTHER_NAMES = {
     USER: ("userid", "uid", "user", "customerid", "memberid", "distinctid", "externaluserid"),
     TYPE: ("event", "eventname", "eventtype", "action"),
     TIME: ("timestamp", "time", "datetime", "createdat", "date", "ts", "occurredat"),
     "message_id": ("messageid", "insertid", "eventid"),
 }
-# Likewise of the addresses, which are never taken by their name alone.
+# The same for addresses, which are never mapped because of their name alone.
 _ADDRESS_NAMES = {
     **dict.fromkeys(("email", "mail", "emailaddress"), "email"),
     **dict.fromkeys(("phone", "phonenumber", "mobile"), "phone"),
@@ -109,14 +109,14 @@ _NAME_TYPES: dict[str, Callable[[object], object]] = {"snake_case": to_snake_cas
 
 
 class _Entry(NamedTuple):
-    """One `--map`: an empty target leaves the source out."""
+    """One `--map`. An empty target leaves the source out."""
 
     source: str
     target: str
     type: str = ""
 
     def convert(self, value: object) -> object:
-        """Return the value in the given type; raises InvalidEvent."""
+        """Return the value converted to the type of the mapping; raises InvalidEvent."""
         if not self.type or value is None:  # a null of JSON stays one
             return value
         try:
@@ -131,7 +131,7 @@ def _get_types(target: str) -> dict[str, Callable[[object], object]]:
 
 
 def is_target(name: str) -> bool:
-    """Return whether a name is one that an event or an identify has."""
+    """Return whether a name is a target: a part of an event or an identify."""
     group, dot, member = name.partition(".")
     return name in _KEYS or (group in _GROUPS and bool(dot and member))
 
@@ -139,7 +139,7 @@ def is_target(name: str) -> bool:
 def _check_target(target: str, option: str) -> str:
     if not is_target(target):
         raise UsageError(
-            f"{option}: {show_name(target)} is no target; the targets are "
+            f"{option}: {show_name(target)} is not a target; the targets are "
             f"{', '.join(_KEYS)}, properties.NAME, context.NAME and traits.NAME"
         )
     return target
@@ -160,7 +160,7 @@ def _parse_entry(word: str) -> _Entry:
     types = _get_types(_check_target(target, shown))
     if kind not in {"", *types}:
         raise UsageError(
-            f"{shown}: no type {show_name(kind)}; {target} may have "
+            f"{shown}: no type {show_name(kind)}; {target} can have "
             f"{', '.join(f':{name}' for name in types)}"
         )
     return _Entry(source, target, kind)
@@ -176,7 +176,7 @@ def _parse_constant(word: str) -> tuple[str, object]:
 
 
 class FieldMap:
-    """What `--map` and `--set` say. Without either, JSON objects stay as they are."""
+    """The mapping of `--map` and `--set`. Without either, JSON objects stay unchanged."""
 
     def __init__(self, maps: Sequence[str], constants: Sequence[str]) -> None:
         entries = [_parse_entry(word) for word in maps]
@@ -184,7 +184,7 @@ class FieldMap:
         self._entries = [one for one in entries if one.source != _REST]
         self._constants = [_parse_constant(word) for word in constants]
         self._sources = {one.source for one in self._entries}
-        # Of each target where its value comes from, for errors.
+        # Where the value of each target comes from, for errors.
         self._targets: dict[str, str] = {}
         self._columns: tuple[str, ...] | None = None
         self._left_out: dict[str, None] = {}
@@ -192,7 +192,7 @@ class FieldMap:
         given = [(one.target, show_name(one.source)) for one in self._entries if one.target]
         for target, source in [*given, *((target, "--set") for target, _ in self._constants)]:
             if target in self._targets:
-                raise UsageError(f"{target} is given by {self._targets[target]} and by {source}")
+                raise UsageError(f"{target} is set by both {self._targets[target]} and {source}")
             self._targets[target] = source
 
     def __bool__(self) -> bool:
@@ -200,31 +200,31 @@ class FieldMap:
 
     @property
     def left_out(self) -> list[str]:
-        """The names of sources that become nothing, as they may be shown."""
+        """The names of the sources that are left out, escaped for messages."""
         return [show_name(name) for name in self._left_out]
 
     @property
     def addresses(self) -> list[str]:
-        """The options that take what is left out as addresses of the users, going by its name."""
+        """The options that map left-out sources with the names of addresses to channels."""
         found = {name: _ADDRESS_NAMES.get(_to_plain(name)) for name in self._left_out}
         return [f"--map {show_name(name)}={kind}" for name, kind in found.items() if kind]
 
     @property
     def group(self) -> str:
-        """Where the other values of a record belong: the properties, or the traits of a user."""
+        """The group of the other values of a record: `properties`, or `traits` for users."""
         return "properties" if self._has_events or TYPE in self._targets else "traits"
 
     def get_source(self, target: str) -> str:
-        """Return the name of the column or key that becomes a target, as it may be shown."""
+        """Return the name of the column or key of a target, escaped for messages."""
         sources = [one.source for one in self._entries if one.target == target]
         return printable(sources[0] if sources else target, _MAX_NAME_CHARS)
 
     def get_type(self, target: str) -> str:
-        """Return the type that a target has been given; "" for none."""
+        """Return the type of a target; "" if it has none."""
         return next((one.type for one in self._entries if one.target == target), "")
 
     def set_columns(self, columns: Sequence[str]) -> None:
-        """Set the columns of a file of rows. Raises UsageError when they do not fit."""
+        """Set the columns of a file of rows. Raises UsageError if they do not fit the mapping."""
         names = Counter(columns)
         for source in self._sources:
             if source not in names:
@@ -243,13 +243,13 @@ class FieldMap:
         self._check_targets(columns)
 
     def _check_targets(self, columns: Sequence[str]) -> None:
-        """Raise UsageError when rows cannot become events or identifies."""
+        """Raise UsageError if the rows cannot become events or identifies."""
         groups = {target.partition(".")[0] for target in {*self._targets, self._rest} - {""}}
         is_identify = TYPE not in groups and not groups.isdisjoint(_OF_IDENTIFIES)
         wrong = sorted(groups & (_OF_EVENTS if is_identify else _OF_IDENTIFIES))
         if wrong:
-            kind = "identifies, because nothing is the event_type" if is_identify else "events"
-            raise UsageError(f"the rows are {kind}: they have no {', '.join(wrong)}")
+            kind = "identifies, because no column is the event_type" if is_identify else "events"
+            raise UsageError(f"the rows are {kind}, which have no {', '.join(wrong)}")
         needed = (USER,) if is_identify else (USER, TYPE, TIME)
         missing = [target for target in needed if target not in groups]
         if missing:
@@ -264,7 +264,7 @@ class FieldMap:
         """Return the object of a row, without its empty cells; raises InvalidEvent."""
         columns = self._columns or ()
         if len(cells) != len(columns):
-            raise InvalidEvent(f"it has {len(cells)} cells, and the header has {len(columns)}")
+            raise InvalidEvent(f"it has {len(cells)} cells, but the header has {len(columns)}")
         return {name: cell for name, cell in zip(columns, cells, strict=True) if cell}
 
     def apply(self, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -286,7 +286,7 @@ class FieldMap:
         return found
 
     def _apply_other(self, found: dict[str, Any], name: str, value: object) -> None:
-        """Set what no `--map` names, or remember that it is left out."""
+        """Set a value that no `--map` names, or remember that it is left out."""
         if self._stays(name):
             _put(found, name, value)
         elif self._rest and name:
@@ -302,9 +302,9 @@ class FieldMap:
 
 
 class ShapeError(UsageError):
-    """The names of a file are those of another tool; `options` are what would map them.
+    """Raised for a file with the names of another tool; `options` would map them.
 
-    `instead`: what would make identifies of rows that may be users and not events.
+    `instead`: the options that would import the rows as users, if they may be users.
     """
 
     def __init__(self, text: str, options: Sequence[str], instead: Sequence[str] = ()) -> None:
@@ -316,13 +316,13 @@ class ShapeError(UsageError):
 def _is_column_target(name: str) -> bool:
     """Return whether a column is a target without `--map`.
 
-    Not the addresses: they claim that the user has opted in, which a file does not say.
+    An address is not: it means that the user has opted in, which a file does not say.
     """
     return name in {*EVENT_KEYS} - {*_GROUPS} or ("." in name and is_target(name))
 
 
 def _put(found: dict[str, Any], target: str, value: object) -> None:
-    """Set a value, also inside of a group that the record has itself."""
+    """Set a value, also inside a group that the record already has."""
     group, dot, member = target.partition(".")
     if not dot and group in found and isinstance(value, dict):
         found[group] = {**value, **found[group]}
@@ -336,7 +336,7 @@ def _put(found: dict[str, Any], target: str, value: object) -> None:
 
 
 def find_value(record: Mapping[str, Any], source: str) -> object:
-    """Return the value of a source, also one inside of another object."""
+    """Return the value of a source, also one inside another object."""
     if source in record:
         return record[source]
     value: object = record
@@ -348,12 +348,12 @@ def find_value(record: Mapping[str, Any], source: str) -> object:
 
 
 def show_name(name: str) -> str:
-    """Return the name of a column or key as messages show it."""
+    """Return the name of a column or key, escaped for messages."""
     return f"'{printable(name, _MAX_NAME_CHARS)}'"
 
 
 def show_names(names: Sequence[str]) -> str:
-    """Return the names of columns as messages show them."""
+    """Return the names of columns, escaped for messages."""
     more = ", …" if len(names) > _MAX_NAMES else ""
     return ", ".join(map(show_name, names[:_MAX_NAMES])) + more
 
@@ -363,7 +363,7 @@ def _to_plain(name: str) -> str:
 
 
 def guess_name(target: str, names: Iterable[str]) -> str | None:
-    """Return the name that another tool gives to a target."""
+    """Return which of the names another tool uses for a target."""
     known = OTHER_NAMES[target]
     alike = {name: _to_plain(name.rpartition(".")[2]) for name in names}
     found = [name for name, plain in alike.items() if plain in known]
@@ -378,7 +378,7 @@ def _guess_column(target: str, columns: Sequence[str]) -> str:
 
 
 def _guess_user_columns(columns: Sequence[str]) -> list[str]:
-    """Return the options that make identifies of rows."""
+    """Return the options that import rows as identifies."""
     user = guess_name(USER, columns) or next((one for one in columns if one.lower() == "id"), None)
     others = [one for one in columns if one != user and _to_plain(one) not in _ADDRESS_NAMES]
     trait = next((one for one in others if _TRAIT.fullmatch(one)), None)

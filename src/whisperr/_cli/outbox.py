@@ -1,4 +1,4 @@
-"""`whisperr outbox`: what is in the outbox of a database, and what to do with dead letters."""
+"""`whisperr outbox`: shows the outbox of a database, and requeues or deletes dead letters."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
   WHISPERR_DATABASE_URL=postgresql://app:secret@db/app whisperr outbox
-      how many events wait, for how long, and what was refused
+      how many events wait, for how long, and how many dead letters there are
   whisperr outbox --database sqlite:////var/lib/app/app.db --dead 5
       also the newest five dead letters, with their ids
   whisperr outbox --database sqlite:////var/lib/app/app.db --requeue --all
-      deliver all of them again; the ids are the same, so nothing counts twice
+      deliver all dead letters again, with the same ids, so that none counts twice
 """
 
 
@@ -34,9 +34,10 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         commands,
         "outbox",
         _run,
-        "show the outbox in a database, and requeue what was refused",
-        "Show what waits in an outbox and what was refused; requeue or delete the latter. The "
-        "tables are those of whisperr.sqlalchemy, or those of a Django project.",
+        "show the outbox of a database, and requeue or delete dead letters",
+        "Show how many events wait in an outbox and which the server refused (dead letters), and "
+        "requeue or delete dead letters. Works on the tables of whisperr.sqlalchemy and on those "
+        "of a Django project.",
         _EXAMPLES,
         usage="--database URL",
     )

@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _MAX_CHECKPOINT_BYTES = 4 * 1024  # it has five numbers and a hash
-_NO_DUPLICATES = "events that were delivered are not duplicated"
+_NO_DUPLICATES = "delivered events are not duplicated"
 _INTERVAL = 0.1  # seconds between two drawings of the bar
 _WIDTH = 30
 _CLEAR = "\r\x1b[K"
 
 
 class Progress(NamedTuple):
-    """The progress of an import: everything up to `line` has been delivered or refused."""
+    """The progress of an import: everything up to `line` was delivered or refused."""
 
     line: int = 0  # the number of the last record; for rows, of its first line
     records: int = 0
@@ -38,12 +38,12 @@ class Progress(NamedTuple):
 
     @classmethod
     def load(cls, checkpoint: Path) -> Progress:
-        """Return the saved progress; raises UsageError for a file that is not a checkpoint."""
+        """Return the saved progress; raises UsageError if the file is not a checkpoint."""
         try:
             saved = _read(checkpoint)
         except FileNotFoundError:
             print(
-                "whisperr import: no checkpoint, as after an import that was complete; starting "
+                "whisperr import: no checkpoint, as after a complete import; starting "
                 "with the first line",
                 file=sys.stderr,
             )
@@ -60,7 +60,7 @@ class Progress(NamedTuple):
         return saved
 
     def check_digest(self, digest: str, checkpoint: Path) -> None:
-        """Raise UsageError unless this is the hash of the records that the checkpoint is about."""
+        """Raise UsageError unless this is the hash of the records before the checkpoint."""
         if self.digest != digest:
             raise UsageError(
                 f"{checkpoint} belongs to other content: the file was changed; import without "
@@ -68,13 +68,13 @@ class Progress(NamedTuple):
             )
 
     def save(self, checkpoint: Path) -> None:
-        """Replace the checkpoint; raises OSError. An interruption leaves the old or the new one.
+        """Replace the checkpoint; an interruption leaves the old or the new one.
 
-        Raises UsageError, and leaves the file as it is, when it is not a checkpoint.
+        Raises OSError; and UsageError, without a change, if the file is not a checkpoint.
         """
         if not is_checkpoint(checkpoint):
             raise UsageError(
-                f"{checkpoint} is not a checkpoint of an import and is left as it is; remove it, "
+                f"{checkpoint} is not a checkpoint of an import and is left unchanged; remove it, "
                 "or choose another path with --checkpoint"
             )
         opened, fresh = create_beside(checkpoint)
@@ -88,7 +88,7 @@ class Progress(NamedTuple):
 
 
 def is_checkpoint(path: Path) -> bool:
-    """Return whether a file may be replaced or removed: it is a checkpoint, or there is none."""
+    """Return whether a file may be replaced: it is a checkpoint, or does not exist."""
     try:
         return _read(path) is not None
     except FileNotFoundError:
@@ -98,7 +98,7 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def _read(checkpoint: Path) -> Progress | None:
-    """Return what a file holds; None for anything else than a checkpoint.
+    """Return the progress in a file; None if it is not a checkpoint.
 
     Raises OSError, and NotOwned for a checkpoint that others may have written.
     """
@@ -128,10 +128,10 @@ def _parse(data: bytes) -> Progress | None:
 
 
 class ProgressBar:
-    """A bar on the last line of a terminal, drawn a few times a second at most.
+    """A progress bar on the last line of a terminal, drawn a few times a second at most.
 
-    On anything else than a terminal, only the other lines are written. A reader that has gone, or a
-    full disk, ends no import.
+    If the stream is not a terminal, only the permanent lines are written. Errors of the stream,
+    such as a closed pipe or a full disk, do not end the import.
     """
 
     def __init__(self, stream: TextIO, *, unit: str = "line", first: int = 0) -> None:
@@ -141,10 +141,10 @@ class ProgressBar:
         self._began = time.monotonic()
         self._first = first
         self._drawn_at = -math.inf
-        self._clear = ""  # what removes the bar, once there is one
+        self._clear = ""  # the text that removes the bar, once one is drawn
 
     def show(self, progress: Progress, share: float | None) -> None:
-        """Draw the progress, unless it was drawn just before; a bar if the share is known."""
+        """Draw the progress, unless it was drawn just before, with a bar if the share is known."""
         now = time.monotonic()
         if not self._draws or now - self._drawn_at < _INTERVAL:
             return

@@ -1,4 +1,4 @@
-"""Reads the records of an import in chunks, in the format that the content has."""
+"""Reads the records of an import in chunks, in the format of the content."""
 
 from __future__ import annotations
 
@@ -26,10 +26,12 @@ _CHUNK_BYTES = 4 * 1024 * 1024
 
 
 class Reader:
-    """The records of a content, from its first one.
+    """The records of a content, from the first one.
 
-    `unit` is what their numbers count, `noun` is what each of them is. `problem` says why the
-    content ended before its end. Raises UsageError for rows whose columns do not fit.
+    - `unit`: what the numbers of records count. `noun`: what a record is called.
+    - `problem`: why the content could not be read to its end, if so.
+
+    Raises UsageError for rows whose columns do not fit the mapping.
     """
 
     def __init__(self, content: Content, fields: FieldMap, *, is_csv: bool) -> None:
@@ -79,7 +81,7 @@ class Reader:
         return record
 
     def skip(self, progress: Progress, checkpoint: Path) -> None:
-        """Skip what was imported; raises UsageError if it is not what the checkpoint is about."""
+        """Skip the imported records; raises UsageError if they are not those of the checkpoint."""
         if progress.line == 0:
             return
         record = self._read()
@@ -88,7 +90,7 @@ class Reader:
         progress.check_digest(self.digest, checkpoint)
 
     def take_chunk(self) -> list[Record]:
-        """Return the next records, as many as are sent at once; none at the end."""
+        """Return the next chunk of records; an empty one at the end."""
         chunk: list[Record] = []
         size = 0
         while len(chunk) < MAX_BATCH_EVENTS and size < _CHUNK_BYTES:
@@ -100,9 +102,9 @@ class Reader:
         return chunk
 
     def parse(self, record: Record) -> dict[str, Any] | None:
-        """Return the object of a record as it is in the content; None for a blank line.
+        """Return the object of a record, before the mapping; None for a blank line.
 
-        Raises InvalidEvent that says what is wrong with it.
+        Raises InvalidEvent, whose text says what is wrong.
         """
         if record.problem is not None:
             raise InvalidEvent(record.problem)

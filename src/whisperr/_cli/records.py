@@ -1,8 +1,8 @@
 """The records of an import: lines of JSON, items of a JSON array, rows of CSV; pure.
 
 Each reader takes a stream of bytes and yields records in order, with at most MAX_RECORD_BYTES of
-one in memory. A record that is too long, or no record at all, is yielded with its problem: it
-costs itself only.
+one in memory. A record that is too long or invalid is yielded with its problem, and does not affect
+the others.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BOM = b"\xef\xbb\xbf"
 _TOO_LONG = f"longer than {MAX_RECORD_BYTES} bytes"
 _LINE_TOO_LONG = f"{_TOO_LONG}; is every event on a line of its own?"
 _MAX_ROW_LINES = 10_000
-_UNCLOSED = "a quotation mark is opened and not closed"
+_UNCLOSED = "a quotation mark is not closed"
 _ENDED = ("unexpected end of data", "newline inside string")  # of CPython, of PyPy
 _SEPARATORS = ",;\t"
 _QUOTED = re.compile('"[^"]*"')
@@ -33,9 +33,9 @@ _INSIDE = re.compile(rb'["\\]')  # of a string
 
 
 class Record(NamedTuple):
-    """One record: its number from 1, its bytes, and the cells of a row.
+    """One record: its number, its bytes, and the cells if it is a row.
 
-    The number is that of its first line, or of the item of an array.
+    The number counts from 1: of the first line of the record, or of the item of an array.
     """
 
     number: int
@@ -45,7 +45,7 @@ class Record(NamedTuple):
 
 
 def read_lines(stream: BinaryIO, first: bytes | None = None, number: int = 0) -> Iterator[Record]:
-    """Yield each line; `first` has been read already, and `number` lines before it."""
+    """Yield each line; `first` was read before, after `number` other lines."""
     data = stream.readline(MAX_RECORD_BYTES + 1) if first is None else first
     while data:
         number += 1
@@ -58,7 +58,7 @@ def read_lines(stream: BinaryIO, first: bytes | None = None, number: int = 0) ->
 
 
 def is_array(stream: BinaryIO) -> tuple[bool, bytes, int]:
-    """Return whether JSON is one array; the first line that is not blank; the lines before it."""
+    """Return whether JSON is an array, its first line that is not blank, and the lines before."""
     number = 0
     while line := stream.readline(MAX_RECORD_BYTES + 1):
         text = line.removeprefix(_BOM).strip() if number == 0 else line.strip()
@@ -71,8 +71,8 @@ def is_array(stream: BinaryIO) -> tuple[bool, bytes, int]:
 class ArrayReader:
     """Yields the items of JSON arrays, one array after the other.
 
-    It finds where an item ends by counting brackets outside of strings. Whether the item is JSON is
-    for the caller to find out.
+    It finds the end of an item by counting brackets outside strings. The caller finds out whether
+    the item is JSON.
     """
 
     def __init__(self) -> None:
@@ -83,7 +83,7 @@ class ArrayReader:
         self._is_escaped = False  # the next byte follows a backslash
 
     def read(self, stream: BinaryIO, first: bytes) -> Iterator[Record]:
-        """Yield each item; raises ContentError where something else than an array follows."""
+        """Yield each item; raises ContentError if anything but an array follows."""
         block = first.removeprefix(_BOM)
         while block:
             yield from self._scan(block)
@@ -116,7 +116,7 @@ class ArrayReader:
         at = space.end() if space else at
         if at < len(block):
             if block[at : at + 1] != b"[":
-                raise ContentError("something else than an array follows")
+                raise ContentError("after an array comes something other than an array")
             self._depth, at = 1, at + 1
         return at
 
@@ -147,11 +147,11 @@ class ArrayReader:
 
 
 class _WrongLineError(Exception):
-    """A line that cannot be part of a row."""
+    """Raised for a line that cannot be part of a row."""
 
 
 class _Feed:
-    """Gives lines to `csv`, and keeps those of the row that it is reading."""
+    """Gives lines to `csv`, and keeps the lines of the current row."""
 
     def __init__(self, lines: Iterator[Record]) -> None:
         self._lines = lines
@@ -176,17 +176,17 @@ class _Feed:
             raise _WrongLineError(f"not UTF-8 at byte {error.start}") from None
 
     def begin_row(self) -> None:
-        """Forget the lines of the row before."""
+        """Forget the lines of the previous row."""
         self.row.clear()
         self._size = 0
 
     def read_again(self, first: int) -> None:
-        """Give the lines of this row from the one with this index once more."""
+        """Give the lines of this row again, from the one with this index."""
         self._again.extendleft(reversed(self.row[first:]))
         del self.row[first:]
 
     def find_separator(self) -> str:
-        """Return what separates the names of the header, which is read again after that."""
+        """Return the separator of the header, which is read again after that."""
         while not (header := next(self)).strip():
             self.begin_row()
         self.read_again(0)
@@ -196,10 +196,10 @@ class _Feed:
 
 
 def read_rows(stream: BinaryIO) -> Iterator[Record]:
-    """Yield the rows of CSV, the header as the first; blank lines are left out.
+    """Yield the rows of CSV, beginning with the header, without blank lines.
 
-    The separator is the one of comma, semicolon and tab that the header has most. A row that is
-    wrong costs its first line: its other lines are read as rows of their own.
+    The separator is the most frequent of comma, semicolon and tab in the header. Of an invalid row
+    only the first line is refused: its other lines are read as further rows.
     """
     csv.field_size_limit(MAX_RECORD_BYTES)
     feed = _Feed(read_lines(stream))

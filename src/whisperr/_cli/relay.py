@@ -1,4 +1,4 @@
-"""`whisperr relay`: deliver what an outbox of SQLAlchemy or Django holds until it is stopped."""
+"""`whisperr relay`: delivers the events of an outbox of SQLAlchemy or Django until stopped."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\
   WHISPERR_DATABASE_URL=postgresql://app:secret@db/app whisperr relay
-      until SIGTERM or Ctrl-C; several may run, also on several machines
+      deliver until SIGTERM or Ctrl-C
   whisperr relay --database sqlite:////var/lib/app/app.db --once
-      deliver everything that is there, then end: for cron
+      deliver everything, then end: for cron
 """
 
 
@@ -35,11 +35,11 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         commands,
         "relay",
         _run,
-        "deliver from the outbox in a database",
-        "Deliver the events of an outbox until SIGTERM or SIGINT: the tables of "
-        "whisperr.sqlalchemy, or those of a Django project. Several may run, also on several "
-        "machines, and beside manage.py whisperr_relay. Reads WHISPERR_API_KEY and "
-        "WHISPERR_BASE_URL as a client does.",
+        "deliver the events of an outbox in a database",
+        "Deliver the events of an outbox until SIGTERM or Ctrl-C. Works on the tables of "
+        "whisperr.sqlalchemy and on those of a Django project. Several relays can run at once, on "
+        "one machine or on several, also together with manage.py whisperr_relay. The key is read "
+        "from WHISPERR_API_KEY, the address from WHISPERR_BASE_URL.",
         _EXAMPLES,
         usage="--database URL",
     )

@@ -1,4 +1,4 @@
-"""Which dead letters a command is about: ids, and the filters of `whisperr tail`."""
+"""Selects the dead letters of a command: by ids, and by the filters of `whisperr tail`."""
 
 from __future__ import annotations
 
@@ -30,34 +30,34 @@ _WHEN = "such as 2h, 3d, 2026-11-28 or 2026-11-28T12:00"
 
 
 class Selection(NamedTuple):
-    """What was chosen: ids, and what passes the filters; `filters`: whether there are any."""
+    """The selection of a command: ids, a predicate, and whether there are filters."""
 
     ids: list[str]
     filters: bool
     passes: Callable[[DeadLetter], bool]
 
     def has(self, one: DeadLetter) -> bool:
-        """Return whether it is chosen."""
+        """Return whether a dead letter is selected."""
         return (not self.ids or one.id in self.ids) and self.passes(one)
 
 
 def add_selection(parser: argparse.ArgumentParser) -> None:
-    """Add the filters, and the words that are ids or filters."""
+    """Add the filter options, and the words that are ids or filter terms."""
     add = parser.add_argument
     add("--user", metavar="ID", help="only this user")
-    add("--type", metavar="NAME", help="only this type; * matches anything")
-    add("--kind", choices=("event", "identify"), help="only this kind")
-    add("--reason", choices=REASONS, help="only what was refused for it")
-    text = f"only what was refused since then, {_WHEN}, in the zone of this machine"
+    add("--type", metavar="NAME", help="only this event type; * matches any text")
+    add("--kind", choices=("event", "identify"), help="only events, or only identifies")
+    add("--reason", choices=REASONS, help="only dead letters with this reason")
+    text = f"only dead letters since then, {_WHEN}; without a time zone it is local time"
     add("--since", metavar="TIME", help=text)
-    add("--before", metavar="TIME", help="only what was refused before then")
+    add("--before", metavar="TIME", help="only dead letters before then")
     parser.set_defaults(rest_to="words")
-    text = "the id of a dead letter, or a filter as in the filter box of whisperr dev"
+    text = "the id of a dead letter, or a term of the filter, as on the page of whisperr dev"
     add("words", nargs="*", metavar="ID | FILTER", help=text)
 
 
 def select(arguments: argparse.Namespace) -> Selection:
-    """Return what the words and options choose. Raises UsageError for wrong ones."""
+    """Return the selection of the words and options. Raises UsageError for invalid ones."""
     from whisperr.dev._memory.filter import FilterError, make_filter  # not for every command
 
     ids = [word for word in arguments.words if _ID.fullmatch(word)]
@@ -88,7 +88,7 @@ def select(arguments: argparse.Namespace) -> Selection:
 
 
 def _to_arrival(one: DeadLetter) -> Arrival:
-    """Return a dead letter as the filters know events."""
+    """Return a dead letter in the form that the filters use."""
     from whisperr.dev._ingest.model import Problem, to_arrival
 
     try:
@@ -100,7 +100,7 @@ def _to_arrival(one: DeadLetter) -> Arrival:
 
 
 def _parse_time(option: str, text: str | None, now: float) -> float | None:
-    """Return a time in seconds since 1970; one without a zone is of this machine."""
+    """Return a time in seconds since 1970; without a time zone it is local time."""
     if text is None:
         return None
     ago = _AGO.fullmatch(text)

@@ -1,4 +1,4 @@
-"""`whisperr track` and `whisperr identify`: send one, wait, and print the outcome."""
+"""`whisperr track` and `whisperr identify`: send one, wait, and print the result."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 _MAX_JSON_CHARS = 16 * 1024 * 1024  # more than any server accepts
 _KEY = "The key is read from WHISPERR_API_KEY."
 _VALUES = (
-    "A value that is JSON is read as JSON: 4900, true, null, [1]. Everything else is a string; "
-    "so is a text in the quotation marks of JSON: '\"4900\"'."
+    "A value that is JSON is sent as JSON: 4900, true, null, [1]. Everything else is a string; "
+    "write '\"4900\"' for a string of digits."
 )
 _USER = "external_user_id (your id of the user)"
 _EVENT = "event_type (what happened, in lowercase snake case)"
@@ -42,15 +42,15 @@ _TRACK = "whisperr track user_8842 payment_failed amount_cents=4900"
 _IDENTIFY = "whisperr identify user_8842 --trait plan=pro"
 _TRACK_EXAMPLES = """\
   whisperr track user_8842 payment_failed amount_cents=4900 reason=card_declined
-      one number, one string
+      a number and a string
   whisperr track user_8842 trial_started --at {an_hour_ago}
-      when it happened, if that is not now, at most 30 days ago
+      an event of the past, at most 30 days ago
   whisperr track user_8842 invoice_overdue --json invoice.json
-      the properties from a file, - for stdin
+      properties from a file
 """
 _IDENTIFY_EXAMPLES = """\
   whisperr identify user_8842 --email ada@example.com --trait plan=pro
-      an address the user has opted in to, and a trait
+      an address that the user has opted in to, and a trait
   whisperr identify user_8842 --trait seats=9 --trait 'zip="01234"'
       a number and a string of digits
 """
@@ -61,7 +61,11 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     for command in (_add_track(commands), _add_identify(commands)):
         command.set_defaults(rest_to="words")
         command.add_argument(
-            "--timeout", type=_parse_timeout, default=30.0, metavar="SECONDS", help="%(default)g"
+            "--timeout",
+            type=_parse_timeout,
+            default=30.0,
+            metavar="SECONDS",
+            help="how long to try (default: %(default)g)",
         )
         add_sending_options(command)
 
@@ -71,8 +75,8 @@ def _add_track(commands: argparse._SubParsersAction[Parser]) -> Parser:
         commands,
         "track",
         partial(_send, _track),
-        "send one event and print what the server answered",
-        f"Send one event and wait for its delivery. {_KEY} {_VALUES}",
+        "send one event and print the answer of the server",
+        f"Send one event, wait for its delivery and print the result. {_KEY} {_VALUES}",
         _TRACK_EXAMPLES.replace("{an_hour_ago}", _format_an_hour_ago()),
         usage="USER EVENT [key=value ...]",
     )
@@ -80,11 +84,22 @@ def _add_track(commands: argparse._SubParsersAction[Parser]) -> Parser:
         "words",
         metavar="USER EVENT key=value",
         nargs="*",
-        help="your id of the user; what happened, in lowercase snake case; properties",
+        help="your id of the user; the event type, in lowercase snake case; properties",
     )
-    track.add_argument("--json", metavar="FILE", help="properties: a JSON object; - for stdin")
-    track.add_argument("--at", type=_parse_time, metavar="TIME", help="RFC 3339, with its zone")
-    track.add_argument("--message-id", metavar="ID", help="a second event with it is dropped")
+    track.add_argument(
+        "--json", metavar="FILE", help="file with a JSON object of properties; - for standard input"
+    )
+    track.add_argument(
+        "--at",
+        type=_parse_time,
+        metavar="TIME",
+        help="when it happened: RFC 3339 with a time zone (default: now)",
+    )
+    track.add_argument(
+        "--message-id",
+        metavar="ID",
+        help="id of the event (default: random); the server drops a second event with it",
+    )
     return track
 
 
@@ -93,20 +108,37 @@ def _add_identify(commands: argparse._SubParsersAction[Parser]) -> Parser:
         commands,
         "identify",
         partial(_send, _identify),
-        "send what is known about a user and print what the server answered",
-        f"Send what is known about a user and wait for its delivery. {_KEY} {_VALUES}",
+        "send traits and addresses of a user and print the answer of the server",
+        f"Send traits and addresses of a user, wait for the delivery and print the result. {_KEY} "
+        f"{_VALUES}",
         _IDENTIFY_EXAMPLES,
         usage="USER",
     )
     identify.add_argument("words", metavar="USER", nargs="*", help="your id of the user")
     for name in ("email", "phone", "push-token"):
-        identify.add_argument(f"--{name}", metavar="ADDRESS", help="the user has opted in to it")
+        identify.add_argument(
+            f"--{name}", metavar="ADDRESS", help="address that the user has opted in to"
+        )
     identify.add_argument(
-        "--trait", metavar="key=value", action="append", default=[], help="may be repeated"
+        "--trait",
+        metavar="key=value",
+        action="append",
+        default=[],
+        help="a trait of the user; may be repeated",
     )
-    identify.add_argument("--json", metavar="FILE", help="traits: a JSON object; - for stdin")
-    identify.add_argument("--preferred-channel", choices=("email", "sms", "push"))
-    identify.add_argument("--anonymous-id", metavar="ID", help="the id of the visitor before")
+    identify.add_argument(
+        "--json", metavar="FILE", help="file with a JSON object of traits; - for standard input"
+    )
+    identify.add_argument(
+        "--preferred-channel",
+        choices=("email", "sms", "push"),
+        help="channel that the user prefers",
+    )
+    identify.add_argument(
+        "--anonymous-id",
+        metavar="ID",
+        help="id that the browser or app used before the user was known",
+    )
     return identify
 
 
@@ -133,13 +165,13 @@ def _parse_time(text: str) -> datetime:
 
 
 def _read_words(arguments: argparse.Namespace) -> None:
-    """Set the user, the event and the pairs; end with an error that names what is missing."""
+    """Set the user, the event and the pairs; end with an error if one is missing."""
     user, event, *pairs = [*arguments.words, "", ""][: max(len(arguments.words), 2)]
     is_track = arguments.name == "track"
     if not arguments.words:
         missing = f"{_USER} and {_EVENT} are" if is_track else f"{_USER} is"
         example = _TRACK if is_track else _IDENTIFY
-        arguments.parser.error(f"{missing} missing; such as: {example}")
+        arguments.parser.error(f"{missing} missing; example: {example}")
     if not is_track:
         pairs = arguments.words[1:]
         if pairs:
@@ -147,7 +179,7 @@ def _read_words(arguments: argparse.Namespace) -> None:
             arguments.parser.refuse(pairs, f"; traits are written: {printable(options)}")
     elif not event or "=" in event:
         words = ["whisperr", "track", user, "payment_failed", *arguments.words[1:]]
-        arguments.parser.error(f"{_EVENT} is missing; such as: {printable(shlex.join(words))}")
+        arguments.parser.error(f"{_EVENT} is missing; example: {printable(shlex.join(words))}")
     arguments.user, arguments.event, arguments.pairs = user, event, pairs
 
 
@@ -178,16 +210,16 @@ def _identify(client: Whisperr, arguments: argparse.Namespace) -> str:
 
 
 def _check_known(arguments: argparse.Namespace, traits: dict[str, Any]) -> None:
-    """Raise UsageError for an empty address, and when nothing at all is given."""
+    """Raise UsageError for an empty address, or if nothing is given."""
     names = ("email", "phone", "push_token", "preferred_channel", "anonymous_id")
     given = {name: getattr(arguments, name) for name in names}
     for name, value in given.items():
         if value is not None and not value.strip():
             option = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{option} is empty: is a variable of the shell not set?")
+            raise UsageError(f"{option} is empty: is a shell variable not set?")
     if not traits and not any(given.values()):
         raise UsageError(
-            "nothing is known about the user: give --email, --phone or --trait, such as: "
+            "nothing to send about the user: add --email, --phone or --trait, for example: "
             f"{_IDENTIFY}"
         )
 
@@ -195,7 +227,7 @@ def _check_known(arguments: argparse.Namespace, traits: dict[str, Any]) -> None:
 def _send(
     call: Callable[[Whisperr, argparse.Namespace], str], arguments: argparse.Namespace
 ) -> int:
-    """Make one call, deliver it, and print the outcome; `call` returns what it sends."""
+    """Make one call, deliver it, and print the result; `call` returns what it sends."""
     _read_words(arguments)
     sender = Sender(arguments)
     try:
@@ -204,12 +236,12 @@ def _send(
     except ValueError as error:
         raise UsageError(str(error)) from None
     except KeyboardInterrupt:
-        sender.client.shutdown(0)  # or the end of the process would wait for the delivery
+        sender.client.shutdown(0)  # otherwise the exit of the process would wait for the delivery
         raise Interrupted(
-            "interrupted; it may have been delivered or not; with --message-id it can be repeated "
+            "interrupted; it may or may not have arrived; with --message-id it can be repeated "
             "without a duplicate"
             if arguments.name == "track"
-            else "interrupted; it may have been delivered or not; it can be repeated"
+            else "interrupted; it may or may not have arrived; it can be repeated"
         ) from None
     requests = sender.client.stats().requests
     retried = "" if requests == 1 else f" in {requests} requests"
@@ -226,13 +258,13 @@ def _report(name: str, text: str) -> None:
 
 
 def _read_object(file: str | None, pairs: list[str]) -> dict[str, Any]:
-    """Return the object of a file, with the `key=value` words taking precedence."""
+    """Return the object of a file, overridden by the `key=value` words."""
     value: Any = {}
     if file is not None:
         try:
             value = parse_json(_read_text(file))
         except (OSError, ValueError) as error:
-            raise UsageError(f"--json {file}: {error}; give a file with a JSON object") from None
+            raise UsageError(f"--json {file}: {error}; name a file with a JSON object") from None
         if not isinstance(value, dict):
             raise UsageError(f"--json {file}: must be a JSON object, got {type(value).__name__}")
     return {**value, **parse_members(pairs)}

@@ -46,7 +46,7 @@ _MOST_REASONS = 30
 _LONGEST_REASON = 40
 # Accepted events that are larger than the whole queue, which never held or counted them.
 _LARGER_THAN_QUEUE = "larger_than_queue"
-_END_FIRST = "let requests and transactions end before the client is shut down"
+_END_FIRST = "end requests and transactions before you shut the client down"
 
 
 class Stats(Frozen):

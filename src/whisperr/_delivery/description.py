@@ -48,7 +48,7 @@ class _Unknown:
     """The peer of a custom transport, whose server is unknown."""
 
     peer = "the server"
-    base_url = "what the transport uses"
+    base_url = "set in the transport"
 
     def explain(self, error: Exception) -> Failure:
         """Return why no answer came; a custom transport may raise anything."""
@@ -73,10 +73,10 @@ def describe(answer: Answer, outcome: str, code: str | None, peer: Peer, *, page
     """
     status = f"HTTP {answer.status}" + (f" {code}" if code else "")
     if outcome == WRONG_PATH:
-        text = f"{peer.peer} does not have the path of the service ({status})"
+        text = f"{peer.peer} does not serve the whisperr API at this path ({status})"
         if page and answer.status not in (404, 405):
-            text = f"{peer.peer} is not the service: it sent a web page ({status})"
-        return Failure(text, f"correct base_url, now {peer.base_url}; {DOCTOR}", AT_ONCE)
+            text = f"{peer.peer} is not the whisperr API: it sent a web page ({status})"
+        return Failure(text, f"correct base_url (now {peer.base_url}); {DOCTOR}", AT_ONCE)
     if outcome == AUTH:
         what = "the API key" if answer.status == 401 else "the API key or the request"  # noqa: PLR2004  # CONTRACT
         hint = f"set WHISPERR_API_KEY or api_key= to a valid server key; {DOCTOR}"
@@ -85,13 +85,15 @@ def describe(answer: Answer, outcome: str, code: str | None, peer: Peer, *, page
     if answer.status < 300:  # noqa: PLR2004  # 2xx
         if not page:
             return Failure(text, DOCTOR, AT_ONCE)
-        text += " with a web page, so it is not the service, or something stands before it"
-        return Failure(text, f"correct base_url, now {peer.base_url}; {DOCTOR}", AT_ONCE)
+        text += (
+            " with a web page, so it is not the whisperr API, or a proxy or sign-in page answered"
+        )
+        return Failure(text, f"correct base_url (now {peer.base_url}); {DOCTOR}", AT_ONCE)
     if answer.status < 400:  # noqa: PLR2004  # 3xx
         target = answer.headers.get("location")
         if target:
-            text += f" to {_get_target(target)}; redirects are not followed"
-        return Failure(text, f"set base_url to where the service is; {DOCTOR}", AT_ONCE)
+            text += f" with a redirect to {_get_target(target)}, which is not followed"
+        return Failure(text, f"set base_url to the address of the service; {DOCTOR}", AT_ONCE)
     patience = AFTER_TWO if answer.status == _TIMED_OUT else AFTER_THREE
     return Failure(text, DOCTOR, patience)
 

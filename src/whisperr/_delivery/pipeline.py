@@ -51,10 +51,10 @@ _SHARE_FOR_REPORTS = 0.05
 _MOST_FOR_REPORTS = 0.25  # seconds
 TOO_LARGE = "one event is larger than max_queue_bytes"
 DEFERRED_FULL = (
-    "the queue and the events that wait for their user or a commit were full, so the newest of "
-    "those were dropped"
+    "the queue and the events that wait for their user or a commit together reached max_queue_size "
+    "or max_queue_bytes"
 )
-NEVER_SETTLED = "still waited for its user or a commit when the client was shut down"
+NEVER_SETTLED = "events still waited for their user or a commit when the client was shut down"
 
 
 class Pipeline:

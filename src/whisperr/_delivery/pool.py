@@ -84,11 +84,9 @@ def choose(
 ) -> tuple[C | None, float]:
     """Return the client that a thread should serve now, or None, and when to choose again.
 
-    The client that has waited longest comes first.
-
-    - `rested`: whether the thread has waited, and not just served another client.
-    - `busy`: whether another thread serves a client, and so may be free in a moment.
-    - `slow_full`: whether slow clients occupy all threads that they may have.
+    The client that has waited longest comes first. `rested`: whether the thread has waited, and not
+    just served another client. `busy`: whether another thread serves a client, and so may be free
+    in a moment. `slow_full`: whether slow clients occupy all threads that they may have.
     """
     best: C | None = None
     best_at = look_at = NEVER

@@ -295,7 +295,7 @@ class Reporter:
             # exception is not logged, because it may repeat events.
             log(
                 "error",
-                "on_error raised %s; delivery goes on; correct the function that on_error is",
+                "on_error raised %s; delivery continues; correct your on_error function",
                 get_raise_site(failure),
             )
 

@@ -15,8 +15,8 @@ States, and the events that change them:
     any        abandon(): a thread stops waiting for the end  abandoned
     abandoned  the events that are lost were reported         closed
 
-A hold keeps batches from being sent until its end. Several may apply at once; a stronger one stops
-more:
+A hold keeps batches from being sent until its end. Several may apply at once, and the stronger ones
+stop more:
 
     hold     set by                                  stops
     pace     a request that was made                 a request for `flush_at` events, not for more
@@ -285,7 +285,8 @@ class Scheduler:
             self._poll_at = max(self._poll_at, now + AFTER_A_BUG)
         pause = get_pause("retry_exhausted", self._random)
         self._reschedule(now + pause)
-        problem = self.problem = self._reporter.cause = f"delivery failed: {get_raise_site(error)}"
+        problem = f"internal error in the delivery thread: {get_raise_site(error)}"
+        self.problem = self._reporter.cause = problem
         remedy = self._reporter.remedy = "report this line to the maintainers"
         fate = to_fate(pause, remedy, stored=False)
         self._delay.note_failure(1, now)
@@ -407,7 +408,8 @@ class Scheduler:
             self._accounting.recovered(self._peer.peer, seconds)
         if verdict.unclear:
             self._accounting.unclear(verdict.message)
-        again = f"; again in {verdict.wait:.1f} s" if verdict.wait and self._in_flight else ""
+        wait = verdict.wait if self._in_flight else None
+        again = f"; next attempt in {wait:.1f} s" if wait else ""
         self._reporter.debug("sent %d: %s%s", len(part), verdict.message, again)
 
     def _apply(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 _LONGEST_TEXT = 300
 _NO_THREAD = "the delivery thread cannot be started"
-_TOO_LATE = "this client was made after the exit has ended the clients of the process"
+_TOO_LATE = "this client was created after the exit had closed the clients of the process"
 _NEXT = "call flush() where events must not wait"
 
 
@@ -278,7 +278,7 @@ class DeliveryThread:
             return False
         if not threads.may_start():
             if threads.is_after_exit():
-                self._warn_once(_TOO_LATE, "nothing but flush() delivers its events")
+                self._warn_once(_TOO_LATE, "only flush() delivers its events")
             return pool is not None and pool.alive
         obstacle = threads.get_obstacle()
         if obstacle is not None:

@@ -195,12 +195,12 @@ class InFlight:
         refused = min(get_rejected(members), size)
         message = f"HTTP {answer.status}"  # made for every batch, so without the address
         if refused:
-            message = f"{self._peer.peer} refused {refused} of {size} in a batch"
+            message = f"{self._peer.peer} refused {refused} of {size} events in a batch"
         unclear = bool(answer.body) and members is None
         if unclear:
             message = (
-                f"{self._peer.peer} answered {message}: accepted, but the answer cannot be read: "
-                "it may have refused some events"
+                f"{self._peer.peer} accepted a batch of {size} ({message}), but its answer cannot "
+                "be read; it may have refused some of the events"
             )
         return self._settle(answer, now, message, refused, "refused_in_batch", unclear=unclear)
 

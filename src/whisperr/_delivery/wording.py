@@ -10,22 +10,22 @@ if TYPE_CHECKING:
 
 _NOT_ACCEPTED: dict[str, str] = {
     "invalid": "correct this call",
-    "closed": "track before shutdown() or the exit; flush() delivers and ends nothing",
-    "not_stored": "correct the database of the outbox; the call may be made again",
+    "closed": "track before shutdown() and the exit; flush() delivers without closing the client",
+    "not_stored": "repair the outbox database; the call can be repeated",
 }
 # What to do about lost events, by reason.
 _NEXT_STEPS: dict[str, str] = {
     **_NOT_ACCEPTED,
-    "queue_full": f"raise max_queue_size if this is the usual rate; {DOCTOR}",
-    "rejected": "correct what tracks them: on_error receives the events, "
-    '"whisperr dev" says what is wrong',
-    "refused_in_batch": 'correct what tracks them: "whisperr dev" says what is wrong',
-    "too_large": "track less in one event",
-    "expired": f"check what kept them from being delivered, and this machine's clock; {DOCTOR}",
-    "shutdown": f"set a buffer that outlives the process; {DOCTOR}",
-    "lost_in_store": "let nothing else use the store of the buffer",
+    "queue_full": f"raise max_queue_size if this rate is normal; {DOCTOR}",
+    "rejected": "correct the code that tracks them: on_error receives the events, "
+    'and "whisperr dev" says what is wrong',
+    "refused_in_batch": 'correct the code that tracks them: "whisperr dev" says what is wrong',
+    "too_large": "put less data into one event",
+    "expired": f"find out what delayed their delivery, and check this machine's clock; {DOCTOR}",
+    "shutdown": f"use a durable buffer, which outlives the process; {DOCTOR}",
+    "lost_in_store": "make sure that no other program changes the buffer's store",
 }
-_NOT_KEPT = "not kept as a dead letter, since the buffer cannot take it now"
+_NOT_KEPT = "not kept as a dead letter, because the buffer cannot store it now"
 
 
 def compose(
@@ -40,13 +40,14 @@ def compose(
     events = "1 event" if count == 1 else f"{count} events"
     if type_ == "dropped":
         fate = "not accepted" if reason in _NOT_ACCEPTED else "dropped"
-        other = "at other places" if reason == "closed" else "for other causes"
+        other = "at other call sites" if reason == "closed" else "with other messages"
         more = f", {others} of them {other}" if others else ""
         step = then or _NEXT_STEPS.get(str(reason), DOCTOR)
         return f"{message}; {events} {fate} ({reason}){more}; {step}"
     if type_ == "not_durable":
         events = events if count else "events"
-        return f"{message}; {events} kept in memory only, until it works again; {then or DOCTOR}"
+        fate = "kept in memory only until the store works again"
+        return f"{message}; {events} {fate}; {then or DOCTOR}"
     return f"{message}; {events} {then or f'kept; {DOCTOR}'}"
 
 

@@ -134,7 +134,6 @@ class Connection:
             return False
 
     def close(self) -> None:
-        """Close the connection."""
         self._socket.close()
 
     def close_in_child(self) -> None:

@@ -96,7 +96,7 @@ def _explain_tls(error: Exception, timeout: float) -> tuple[str, str]:
         return f"TLS: no handshake within {timeout:.3g} s", DOCTOR
     if not isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS: {_get_detail(error)}", DOCTOR
-    hint = "for an authority of your own set SSL_CERT_FILE or ssl_context"
+    hint = "for a private certificate authority, set SSL_CERT_FILE or ssl_context"
     if error.verify_code in (_NOT_YET_VALID, _EXPIRED):
         hint = "check this machine's clock"
     message = printable(error.verify_message.rstrip("."), _LONGEST_TEXT)

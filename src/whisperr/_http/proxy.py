@@ -24,7 +24,7 @@ PROXY_REFUSES = 407
 _SUFFIX = "_proxy"
 # Schemes that an error may name; any other text may be part of a password.
 _OTHER_KINDS = ("https", "socks", "socks4", "socks4a", "socks5", "socks5h")
-_ONLY_HTTP = "the proxy that the environment names for this address: a proxy must be an http:// URL"
+_ONLY_HTTP = "the proxy in the environment must have an http:// URL"
 
 
 class ProxyRefusal(OSError):  # noqa: N818  # a proxy refuses, nothing is broken

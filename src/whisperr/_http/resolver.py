@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Addresses = list[tuple[Any, ...]]  # as `getaddrinfo` returns them
 
 _LONGEST_LABEL = 63  # RFC 1035, 2.3.4
-_NO_NAME = "base_url or a proxy: not the name of a host"
+_NO_NAME = "base_url or the proxy has no valid host name"
 
 
 class LookUpTimeoutError(TimeoutError):

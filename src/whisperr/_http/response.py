@@ -31,7 +31,7 @@ _HEX_DIGITS = frozenset(b"0123456789abcdefABCDEF")
 _KINDS = {
     b"HTTP/": "a status line that is not one of HTTP/1",
     b"SSH-": "an SSH server",
-    b"<": "a page without a head",
+    b"<": "HTML without HTTP headers",
     b"\x15\x03": "a TLS record, so the address may need https://",
     b"\x16\x03": "a TLS record, so the address may need https://",
 }
@@ -133,7 +133,7 @@ def _read_chunks(incoming: _Incoming) -> tuple[bytes, bool]:
     while True:
         size_text = incoming.read_line().partition(b";")[0].strip()
         if not size_text or not _HEX_DIGITS.issuperset(size_text):
-            raise AnswerError(f"not the size of a chunk: {len(size_text)} bytes")
+            raise AnswerError(f"invalid chunk size, {len(size_text)} bytes")
         size = int(size_text, 16)
         if size == 0:
             while incoming.read_line():

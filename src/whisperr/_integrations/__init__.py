@@ -1,1 +1,1 @@
-"""What the integrations share: trackers, deferred events, settings, the default client."""
+"""Code that the integrations share: trackers, deferred events, settings, the default client."""

@@ -1,11 +1,11 @@
-"""Where the client of an integration comes from: the settings of a framework, or the environment.
+"""Makes the client of an integration from the settings of a framework or from the environment.
 
-The settings are WHISPERR_<OPTION> for every option, derived from the options themselves; there is
-no second list. They are read when asked for and not kept.
+The settings are WHISPERR_<OPTION> for every option, derived from `OPTIONS`; there is no second
+list. They are read on each use and not kept.
 
-A missing key: where a server starts, `require` raises, so that none runs without a key by mistake.
-Everywhere else, as in a command, a task or a request, `get` returns a disabled client and logs one
-record: a missing setting must stop neither a migration nor a payment.
+If the key is missing, `require` raises; integrations call it where a server starts, so that none
+runs without a key by mistake. Commands, tasks and requests call `get`, which returns a disabled
+client and logs one record: a missing setting must stop neither a migration nor a payment.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ _MISSING = object()
 
 
 class DefaultClient:
-    """Holds one client of a process, made by a function on first use.
+    """Holds the client of a process, which the first use makes.
 
     - `make`: returns the client; raises MissingKey without a key.
-    - `make_disabled`: returns one for a process without a key; left out, it has no other option.
+    - `make_disabled`: returns a client for a process without a key; by default one without other
+      options.
     - `doctor`: the command that finds out what is wrong.
 
-    A client that is made while a test captures, or sends to its own server, ends with that.
+    A client that is made while a test captures, or sends to its own server, is dropped when that
+    ends.
 
-    Threads: any. There is no lock, because a forked child could find it taken for ever, and a
-    signal handler that tracks would wait for the thread that it interrupts. When two threads come
-    first at the same moment, both make a client; one of them, which has done nothing, is discarded.
+    Threads: any. There is no lock, because a forked child could inherit it locked for ever, and a
+    signal handler that tracks would wait for the thread that it interrupts. If two threads make the
+    first call at the same moment, both make a client, and one of the two, still unused, is dropped.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class DefaultClient:
         self._made: dict[object, Whisperr] = {}  # `setdefault` settles a race without a lock
 
     def get(self) -> Whisperr:
-        """Return the client; the first call makes it, a disabled one when there is no key."""
+        """Return the client; the first call makes it. Without a key it is a disabled one."""
         client = self._made.get(self) or self._made.get(MissingKey)
         if client is not None:
             return client
@@ -75,14 +77,14 @@ class DefaultClient:
         return made.setdefault(self, self._make()) if client is None else client
 
     def clear(self) -> Whisperr | None:
-        """Return the client, if there is one, and forget it: the next `get` makes another."""
+        """Forget the client and return it, None if there is none; the next `get` makes another."""
         disabled = self._made.pop(MissingKey, None)
         of_test = (OVERRIDES.clients or {}).pop(self, None)
         return self._made.pop(self, None) or of_test or disabled
 
 
 def report_missing_key(doctor: str = DOCTOR) -> None:
-    """Log that this process goes on without a key; `doctor` is the command to run next."""
+    """Log that this process runs without a key; `doctor` is the command to run next."""
     log(
         "error",
         "no key: %s is not set, so no event of this process is accepted; set it to a server key "
@@ -98,16 +100,23 @@ environment_client = DefaultClient(Whisperr)
 def get_environment_client() -> Whisperr:
     """Return the client of this process; the first call makes it from the environment.
 
-    WHISPERR_API_KEY is the key, WHISPERR_BASE_URL the address if it is not the default one. Without
-    a key it is a disabled client, which the log says once. Raises ValueError for a wrong value.
+    `WHISPERR_API_KEY` is the key, and `WHISPERR_BASE_URL` replaces the default address. Without a
+    key it is a disabled client, and the log says so once.
+
+    Returns:
+        The client, the same one for every caller in the process.
+
+    Raises:
+        ValueError: A variable has a wrong value.
     """
     return environment_client.get()
 
 
 def get_client_factory(client: Whisperr | Callable[[], Whisperr] | None) -> Callable[[], Whisperr]:
-    """Return a function that returns the client that an integration was given.
+    """Return a function that returns the client of an integration.
 
-    It was given the client itself, a function, or None for the one of the environment.
+    `client` is the client itself, a function that returns it, or None for the client from the
+    environment.
     """
     if client is None:
         return get_environment_client
@@ -115,9 +124,9 @@ def get_client_factory(client: Whisperr | Callable[[], Whisperr] | None) -> Call
 
 
 def require_client(client: Whisperr | Callable[[], Whisperr] | None) -> Whisperr:
-    """Return the client that an integration was given, when its application starts.
+    """Return the client of an integration when its application starts.
 
-    Raises ValueError when that is the one of the environment, and there is no key.
+    Raises MissingKey if `client` is None and the environment has no key.
     """
     return environment_client.require() if client is None else get_client_factory(client)()
 
@@ -128,11 +137,11 @@ def get_setting_name(option: Option) -> str:
 
 
 class SettingsReader:
-    """Reads settings from where a framework keeps them.
+    """Reads the settings of a framework.
 
     - `get`: a function of a name and a default, such as the `get` of a dictionary.
-    - `others`: names of settings that are no options of the client.
-    - `error`: the type of error for a value that is not allowed.
+    - `others`: names of settings that are not options of the client.
+    - `error`: the exception to raise for a value that is not allowed.
     """
 
     def __init__(
@@ -146,14 +155,14 @@ class SettingsReader:
         self.known: frozenset[str] = frozenset({*map(get_setting_name, OPTIONS), *others})
 
     def read(self) -> dict[str, Any]:
-        """Return the options that are set, all but the key, which no variable holds.
+        """Return the options that are set, without the key, which no variable may hold.
 
         Raises an error that names the setting and says what is allowed.
         """
         return {option.name: self.read_option(option) for option in self.find_set()}
 
     def find_set(self) -> list[Option]:
-        """Return the options that are set, all but the key."""
+        """Return the options that are set, without the key."""
         names = {get_setting_name(option): option for option in OPTIONS}
         del names[API_KEY]
         return [names[name] for name in names if self._get(name, _MISSING) is not _MISSING]
@@ -170,11 +179,11 @@ class SettingsReader:
         return value
 
     def convert(self, option: Option, value: object) -> object:  # noqa: ARG002  # for subclasses
-        """Return what a written value stands for; here, itself."""
+        """Return the value that a setting stands for; a subclass may convert it."""
         return value
 
     def find_unknown(self, names: Iterable[str]) -> Iterator[tuple[str, str | None]]:
-        """Yield each name with our prefix that is no setting, and the setting that is nearest."""
+        """Yield each unknown name with our prefix, and the most similar known setting."""
         from difflib import get_close_matches
 
         ends = [name.removeprefix(PREFIX) for name in self.known]

@@ -1,12 +1,12 @@
-"""Events that are encoded now and queued later, when their user is known or a commit has happened.
+"""Events that are encoded now and queued later, once their user is known or a transaction commits.
 
-Everything else about such an event is fixed at once: its bytes, its time and its id, and the
-context variables that its user is read with. While it waits it is accepted and held, within the
-bounds of the queue; what still waits when the client is shut down is reported as lost. One that
-turns out to be no event, because there is no user or no commit, is neither accepted nor held.
+The call fixes everything else: the bytes, the time, the id, and the context variables with which
+the user will be read. A waiting event counts as accepted and held, within the bounds of the queue.
+Events that still wait when the client is shut down are reported as lost. If there turns out to be
+no user or no commit, the event counts neither as accepted nor as held.
 
-Threads: any thread may defer an event and any other may queue it. The pending events of a request
-belong to its event loop and the threads that its sync code runs in; a `deque` needs no lock.
+Threads: one thread may defer an event and another may queue it. The pending events of a request
+belong to its event loop and to the threads that run its sync code; a `deque` needs no lock.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     Encode = Callable[["Pipeline"], Encoded]
 
 UNKNOWN = object()
-"""Stands for a user that is named when the event is queued."""
+"""Stands for a user that is not known until the event is queued."""
 
 _ENDED = "external_user_id: the request is over and resolve_user is async; await atrack() there"
 _CANCELLED = "external_user_id: the request was cancelled before its user was read"
@@ -46,7 +46,7 @@ _CANCELLED = "external_user_id: the request was cancelled before its user was re
 class DeferredEvent:
     """An encoded event or identify that waits to be queued, once.
 
-    `tail` is None when the head is all of it. The client's pipeline of now counts it meanwhile.
+    `tail` is None if `head` is the whole event. The client's pipeline counts it while it waits.
     """
 
     __slots__ = (
@@ -72,21 +72,21 @@ class DeferredEvent:
         self.call_site: str = call_site  # later it is not on the stack any more
 
     def cancel(self) -> None:
-        """End its wait, if it still waits: it is no event, and nothing is reported."""
+        """Drop the event if it still waits, without a report: there was no user or no commit."""
         if self.counted_bytes:
             self._pipeline.deferrals.release(self)
 
     def __del__(self) -> None:
-        """Cancel what nothing can queue any more: its transaction was rolled back."""
+        """Cancel an event that nothing can queue any more, as after a rollback."""
         if hasattr(self, "counted_bytes"):  # not when an interruption came before the first line
             self.cancel()
 
     def queue(self, user: object = None) -> bool:
-        """Queue it, for this user if it has none yet; return whether it was accepted.
+        """Queue the event, for this user if it has none yet; return whether it was accepted.
 
-        `before_send` sees an event without a user now, with the user in place. A rejection is
-        reported with the call site that deferred it, and raised in strict mode. A client that is
-        shutting down still takes it, since it was accepted before.
+        `before_send` sees an event that was deferred without a user now, with its user. A rejection
+        is reported with the call site that deferred the event, and raised in strict mode. A client
+        that is shutting down still takes the event, because it was accepted before.
         """
         pipeline = self._end_wait()
         if pipeline is None:
@@ -104,15 +104,15 @@ class DeferredEvent:
         return pipeline.put(data, self.call_site)
 
     def store(self, sink: Sink) -> bool:
-        """Put it into this sink, which is not the client's own; return whether it was accepted."""
+        """Put the event into a sink that is not the client's; return whether it was accepted."""
         pipeline = self._end_wait()
         return pipeline is not None and pipeline.put_into(sink, self.head, self.call_site)
 
     def _end_wait(self) -> Pipeline | None:
-        """Return the pipeline that takes the event now; None when none does, which is reported."""
+        """Return the pipeline that takes the event now, or None, which is then reported."""
         if not self._pipeline.deferrals.release(self):
             return None  # it was reported as lost when the client was shut down
-        # That of this process, which may be a fork of the one that deferred it.
+        # The pipeline of this process, which may be a fork of the one that deferred the event.
         pipeline = _require_pipeline(self.client)
         if pipeline.closing and pipeline is not self._pipeline:
             pipeline.reject_closed(self.call, self.call_site)
@@ -120,18 +120,18 @@ class DeferredEvent:
         return pipeline
 
     def refuse(self, reason: str) -> None:
-        """Report that it could not be stored, and why."""
+        """Report that the event could not be stored, and why."""
         pipeline = self._end_wait()
         if pipeline is not None:
             pipeline.not_accepted("not_stored", f"{self.call}: {reason}", self.call_site)
 
     def reject(self, error: Exception) -> None:
-        """Report that it will never be queued, and why; strict mode raises the error."""
+        """Report that the event will never be queued, and why; strict mode raises the error."""
         if self._pipeline.deferrals.release(self):
             _require_pipeline(self.client).reject(error, self.call, self.call_site)
 
     def settle(self, user: object) -> bool:
-        """End the wait: queue it for `user`, or report that there is none, or why it is unknown."""
+        """Queue the event for `user`, or report that there is no user, or why it is unknown."""
         if isinstance(user, InvalidEvent):
             self.reject(user)
         elif user is None:
@@ -158,7 +158,7 @@ def defer_event(
     occurred_at: object = None,
     message_id: object = None,
 ) -> DeferredEvent | None:
-    """Encode one event to be queued later; None when it was rejected or lost, which is reported.
+    """Encode an event that is queued later; return None if it is rejected or lost (reported).
 
     `user` may be UNKNOWN. With a user the event is complete, so `before_send` sees it here.
     """
@@ -173,7 +173,7 @@ def defer_event(
 
 
 def defer_identify(client: Whisperr, **details: object) -> DeferredEvent | None:
-    """Encode what is known about a user that is named later; None when it was rejected."""
+    """Encode an identify whose user is named later; return None if it is rejected."""
 
     def encode(_: Pipeline) -> Encoded:
         return (None, *split_at_user(encode_identify(NO_USER, **details), NO_USER))
@@ -182,7 +182,7 @@ def defer_identify(client: Whisperr, **details: object) -> DeferredEvent | None:
 
 
 def defer(client: Whisperr, call: str, encode: Encode) -> DeferredEvent | None:
-    """Keep what `encode` returns until later; None when it was rejected or lost."""
+    """Return the result of `encode` as a deferred event, or None if it is rejected or lost."""
     encoded = encode_now(client, call, encode)
     if encoded is None:
         return None
@@ -194,9 +194,9 @@ def defer(client: Whisperr, call: str, encode: Encode) -> DeferredEvent | None:
 def encode_now(
     client: Whisperr, call: str, encode: Encode, call_site: str | None = None
 ) -> Encoded | None:
-    """Return what `encode` does for the client of now; None when it was rejected.
+    """Return the result of `encode` for the client's current pipeline, or None if it is rejected.
 
-    `call_site` is where the call stands when that is not on the stack any more.
+    `call_site` names the application's call if that is no longer on the stack.
     """
     pipeline = get_pipeline(client)
     if pipeline is None:
@@ -216,7 +216,7 @@ def encode_now(
 def settle_all(settled: Iterable[tuple[DeferredEvent, object]]) -> bool:
     """Settle each event with its user; return whether all were accepted.
 
-    In strict mode the first error is raised when all are settled.
+    In strict mode the first error is raised after all are settled.
     """
     accepted = True
     first: InvalidEvent | None = None
@@ -231,25 +231,25 @@ def settle_all(settled: Iterable[tuple[DeferredEvent, object]]) -> bool:
 
 
 def get_sink(client: Whisperr) -> Sink | None:
-    """Return where a client puts events for others to deliver; None if it delivers itself."""
+    """Return the sink into which a client puts events, None if the client delivers itself."""
     pipeline = get_pipeline(client)
     return None if pipeline is None else pipeline.sink
 
 
 def report_anonymous(client: Whisperr, call: str, reason: str = "the visitor is anonymous") -> None:
-    """Log, with `debug`, that nothing is sent, because there is no user."""
+    """Log, with `debug`, that nothing is sent because there is no user."""
     pipeline = get_pipeline(client)
     if pipeline is not None:
         pipeline.reporter.debug("%s: %s; nothing is sent", call, reason)
 
 
 class Unread:
-    """A user that takes an `await` to read.
+    """A user that only an `await` can read.
 
-    `source` is the same object for reads that have the same result in the same context. `reader`
-    names what reads the user, for reports. `context` has the variables that it is read with: those
-    of the call that tracks. None: those of what settles the event later, where that has them too,
-    and where a framework keeps threads or loops in variables that are dead by then (asgiref).
+    `source` is the same object for reads with the same result in the same context. `reader` names
+    the reading function, for reports. `context` has the variables of the call that tracks. None:
+    those of the code that settles the event, if that has them, too, or if the framework keeps
+    threads or loops in variables that would be dead by then (asgiref).
     """
 
     _context: Context | None = None
@@ -267,7 +267,7 @@ class Unread:
         self._context = context
 
     async def read(self) -> object:
-        """Return the user's id, None for an anonymous visitor, or why it cannot be read."""
+        """Return the user's id, None for an anonymous visitor, or an InvalidEvent."""
         try:
             if self._context is None:
                 return await self._read()
@@ -281,13 +281,13 @@ class Unread:
         return await self._read()
 
     def reads_like(self, other: Unread) -> bool:
-        """Return whether another read has the same result, so that this one is not needed."""
+        """Return whether another read has the same result, so that this one can be skipped."""
         return self.source is other.source and _is_same(self._context, other._context)
 
 
 @coroutine
 def run_in_context(context: Context, work: Coroutine[Any, Any, Any]) -> Generator[Any, Any, Any]:
-    """Await a coroutine, each step of it with these context variables, in any event loop."""
+    """Await a coroutine, running each of its steps with these context variables, in any loop."""
     step: Callable[[Any], Any] = work.send
     given: Any = None
     while True:
@@ -305,7 +305,7 @@ def run_in_context(context: Context, work: Coroutine[Any, Any, Any]) -> Generato
 
 
 def _is_same(one: Context | None, other: Context | None) -> bool:
-    """Return whether two contexts hold the same objects; no value is compared with `==`."""
+    """Return whether two contexts hold the same objects, by identity and never by `==`."""
     if one is None or other is None:
         return one is other
     return len(one) == len(other) and all(
@@ -335,14 +335,14 @@ class Pending:
         return deferred.message_id
 
     def end(self) -> None:
-        """End the request: the middleware settles what is pending now, and nothing after that."""
+        """End the request: the middleware settles what is pending now, but no later events."""
         self._ended = True
 
     async def settle(self) -> None:
-        """Read the users, each source once for a context, and queue what is pending.
+        """Read the users, each source once per context, and queue what is pending.
 
-        Raises InvalidEvent in strict mode only. When the task is cancelled, what still waits for
-        its user is reported as lost.
+        Raises InvalidEvent only in strict mode. If the task is cancelled, events that still wait
+        for their user are reported as lost.
         """
         try:
             await self._settle()
@@ -354,7 +354,7 @@ class Pending:
             raise
 
     async def settle_now(self) -> None:
-        """Settle what is pending while the connection goes on: a cancellation loses nothing."""
+        """Settle what is pending while the connection stays open; a cancellation loses nothing."""
         await self._settle()
 
     async def _settle(self) -> None:
@@ -375,13 +375,13 @@ class Pending:
             await self.finish(settled)
 
     async def finish(self, settled: Sequence[tuple[DeferredEvent, object]]) -> bool:
-        """Queue events whose users have been read; return whether all were accepted."""
+        """Queue events whose users are read; return whether all were accepted."""
         return settle_all(settled)
 
     def pull(
         self, select: Callable[[Unread], bool] = lambda _: True
     ) -> list[tuple[DeferredEvent, Unread]]:
-        """Take out what waits for the selected users; the rest stays, in its order."""
+        """Remove and return what waits for the selected users; the rest keeps its order."""
         pending: list[tuple[DeferredEvent, Unread]] = []
         with suppress(IndexError):  # it is empty; another thread may be adding
             pending.extend(iter(self._queue.popleft, None))
@@ -394,7 +394,7 @@ class Pending:
 
 
 def to_invalid_event(error: Exception, reader: str = "resolve_user") -> InvalidEvent:
-    """Return what is reported; never the text of a foreign error, which may repeat data."""
+    """Return the error to report, never with the text of a foreign error, which may hold data."""
     if isinstance(error, InvalidEvent):
         return error
     return InvalidEvent(f"external_user_id: {reader} raised {type(error).__name__}")

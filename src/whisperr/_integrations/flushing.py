@@ -1,4 +1,4 @@
-"""Delivery at the last moment that a host gives: all clients of the process, one deadline."""
+"""Delivers in the last moment before a host ends or freezes a process, for all its clients."""
 
 from __future__ import annotations
 
@@ -19,27 +19,27 @@ if TYPE_CHECKING:
     from whisperr._process.exit import Running
 
     Function = TypeVar("Function", bound=Callable[..., Any])
-    # Takes the arguments of a call; returns how long the flush after it may take, in seconds.
+    # Takes the arguments of a call; returns the seconds that the flush after it may take.
     GetTimeout = Callable[[tuple[Any, ...], dict[str, Any]], float]
 
 
-# Seconds that unfinished requests have at the end of a server whose flush has no bound.
+# Seconds to wait for unfinished requests at the end of a server whose flush has no time limit.
 _LONGEST_WAIT = 10.0
 
 
 def flush_all(timeout: float, waiting: Waiting | None = None) -> bool:
-    """Deliver what is held within `timeout` seconds; return whether all of it was.
+    """Deliver the held events within `timeout` seconds; return whether all were delivered.
 
-    What was not delivered stays queued. `waiting` is given up when nothing awaits this any more.
+    The others stay queued. `waiting` is given up when nothing awaits this call any more.
     """
     return _flush(pipelines(), monotonic() + timeout, waiting)
 
 
 def flush_before_end(mine: Sequence[Running], timeout: float, waiting: Waiting) -> None:
-    """Deliver what these pipelines hold, and what is still to be queued, within `timeout` seconds.
+    """Deliver held events, and deferred events once they are queued, within `timeout` seconds.
 
-    For a server that ends while the work of its last requests goes on: what waits for its user
-    has half of the time to get one.
+    For a server that ends while its last requests still work: events that wait for their user
+    have half of the remaining time to get one.
     """
     began = monotonic()
     _flush(mine, began + timeout, waiting)
@@ -58,24 +58,24 @@ def flush_before_end(mine: Sequence[Running], timeout: float, waiting: Waiting) 
 
 
 def _flush(mine: Sequence[Running], deadline: float, waiting: Waiting | None) -> bool:
-    for pipeline in mine[1:]:  # all begin before this thread waits for any
+    for pipeline in mine[1:]:  # all start before this thread waits for one of them
         pipeline.flush(0)
     done = [pipeline.flush(max(deadline - monotonic(), 0.0), waiting) for pipeline in mine]
     return all(done)
 
 
 async def aflush_all(timeout: float) -> bool:
-    """Do what `flush_all` does, without blocking the event loop; also where it is cancelled."""
+    """Do what `flush_all` does without blocking the event loop, to the end even if cancelled."""
     return await run_in_thread(partial(flush_all, timeout), shield=True)
 
 
 def flush_after_calls(function: Any, get_timeout: GetTimeout) -> Any:  # noqa: ANN401  # a function, or a decorator
-    """Wrap a function to flush after each call; without one return a decorator.
+    """Wrap a function to flush after each call; without a function, return a decorator.
 
-    It flushes when the work is done, also when it fails: for a coroutine or another awaitable when
-    that is over, for a generator, sync or async, when it ends or is closed.
+    It flushes when the work is done, also if that failed: after a coroutine or another awaitable
+    has finished, and when a generator, sync or async, ends or is closed.
 
-    Raises TypeError for what is no function, such as a class.
+    Raises TypeError for an object that is not a function, such as a class.
     """
     if function is None:
         return partial(flush_after_calls, get_timeout=get_timeout)
@@ -108,7 +108,7 @@ def flush_after_calls(function: Any, get_timeout: GetTimeout) -> Any:  # noqa: A
 
 
 def is_coroutine_function(function: object) -> bool:
-    """Return whether a call is to be awaited; also of an object with an async `__call__`."""
+    """Return whether a call must be awaited, also of an object with an async `__call__`."""
     return iscoroutinefunction(function) or iscoroutinefunction(
         getattr(function, "__call__", None)  # noqa: B004  # the method itself
     )
@@ -158,7 +158,7 @@ async def _end_async_generator(
         await aflush_all(get_timeout())
 
 
-# What a call may return whose work is still to be done, and what ends it with a flush.
+# Results whose work is still to be done: how to recognise each, and how to flush at its end.
 _UNFINISHED: tuple[tuple[Callable[[object], bool], Callable[..., Any]], ...] = (
     (isawaitable, _end_awaitable),
     (isgenerator, _end_generator),

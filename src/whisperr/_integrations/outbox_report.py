@@ -1,4 +1,4 @@
-"""What is in an outbox, and what is done with its dead letters; for two commands.
+"""Reports what is in an outbox and handles its dead letters, for `whisperr outbox` and manage.py.
 
 Threads: that of the command.
 """
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from typing import Any, Protocol
 
     class DeadLetters(Protocol):
-        """The tables of one outbox, for what people ask and do."""
+        """The tables of one outbox, as the commands use them."""
 
         def get_figures(self) -> Figures:
             """Count what is in the outbox."""
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
             ...
 
         def requeue(self, ids: Sequence[int] | None) -> int:
-            """Put dead letters at the end of the outbox, all for None; return how many."""
+            """Put dead letters (None: all) at the end of the outbox; return how many."""
             ...
 
         def prune(self, days: float) -> int:
@@ -36,16 +36,16 @@ if TYPE_CHECKING:
 
 LISTED = 20
 _LARGEST_ID = 2**63 - 1
-_MOST = 1_000_000  # dead letters in a list; or days, of which a calendar has not many more
+_MOST = 1_000_000  # dead letters in a list; or days, because a calendar ends not much later
 
 
 class Figures(NamedTuple):
     """The outbox at one moment.
 
-    - `waiting`: rows that any relay may claim. `claimed`: rows that a relay holds.
-    - `oldest`: the age of the oldest row of both, in seconds; None when there is none, or when its
-      date is damaged.
-    - `dead`: how many dead letters there are, by reason.
+    - `waiting`: rows that any relay may claim. `claimed`: rows that a relay has claimed.
+    - `oldest`: the age of the oldest of these rows in seconds; None without rows, or if its date is
+      damaged.
+    - `dead`: the number of dead letters by reason.
     """
 
     waiting: int
@@ -55,26 +55,26 @@ class Figures(NamedTuple):
 
 
 def add_outbox_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options that every such command has."""
+    """Add the options that both commands have."""
     add = parser.add_argument
     add("--json", action="store_true", help="print one JSON object")
-    text = "list the newest N dead letters, without their content (%(const)s)"
+    text = "list the newest N dead letters, without their content (default: %(const)s)"
     add("--dead", type=int, nargs="?", const=LISTED, metavar="N", help=text)
-    text = "put these dead letters at the end of the outbox, or all with --all"
+    text = "put these dead letters at the end of the outbox again; all of them with --all"
     add("--requeue", type=int, nargs="*", metavar="ID", help=text)
-    add("--all", action="store_true", help="with --requeue")
-    text = "delete dead letters that were refused more than so many days ago"
+    add("--all", action="store_true", help="with --requeue: all dead letters")
+    text = "delete dead letters that were refused more than DAYS days ago"
     add("--prune", type=float, metavar="DAYS", help=text)
 
 
 def check_outbox_options(given: dict[str, Any]) -> None:
-    """Raise ValueError for options that do not fit together."""
+    """Raise ValueError for options that contradict each other or are out of range."""
     if given["all"] == bool(given["requeue"]) and (given["all"] or given["requeue"] is not None):
-        raise ValueError("--requeue: name the ids of dead letters, or say --all")
+        raise ValueError("--requeue: name the ids of dead letters, or add --all")
     if given["all"] and given["requeue"] is None:
         raise ValueError("--all: only with --requeue")
     for wrong in (one for one in given["requeue"] or () if not 0 < one <= _LARGEST_ID):
-        raise ValueError(f"--requeue {wrong}: is no id of a dead letter; --dead lists them")
+        raise ValueError(f"--requeue {wrong}: is not the id of a dead letter; --dead lists them")
     for name in ("prune", "dead"):
         value = given[name]
         if value is not None and not value >= 0:  # also NaN
@@ -84,7 +84,7 @@ def check_outbox_options(given: dict[str, Any]) -> None:
 
 
 def run_outbox(tables: DeadLetters, given: dict[str, Any]) -> str:
-    """Do what the options ask for, and return what to print: the figures, after that."""
+    """Do what the options ask for, then return the figures of the outbox as text to print."""
     result: dict[str, Any] = {}
     if given["requeue"] is not None:
         result["requeued"] = tables.requeue(None if given["all"] else given["requeue"])

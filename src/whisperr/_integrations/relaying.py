@@ -1,6 +1,6 @@
-"""Runs a relay until a signal, or until nothing is left: for `whisperr relay` and manage.py.
+"""Runs a relay until a signal, or until nothing is left, for `whisperr relay` and manage.py.
 
-The client is made by the command, with the table as its buffer. Threads: the calling one, and the
+The command makes the client, with the table as its buffer. Threads: the calling thread, and the
 delivery thread of the client.
 """
 
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 INTERVAL = 1.0
 _LEAST_INTERVAL, _LONGEST_INTERVAL = 0.01, 3_600.0
-# With `--once`: seconds between two checks whether it has ended; so many failures of the database
-# in a row end it.
+# With `--once`: seconds between two checks whether the relay is done, and how many failures of the
+# database in a row end it.
 _CHECK_INTERVAL = 0.05
 _MOST_FAILURES = 5
 _MOST_COUNTED = 1_000  # retries whose waits are added up: more than eight hours of them
@@ -39,7 +39,7 @@ REPORT_INTERVAL = 60.0  # seconds between two lines about what was delivered
 
 
 class RelayError(Exception):
-    """What keeps a relay from its work, in one line."""
+    """Says in one line why a relay cannot work."""
 
 
 class RelayOptions(NamedTuple):
@@ -59,17 +59,17 @@ class RelayOptions(NamedTuple):
 def add_relay_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that every relay has."""
     add = parser.add_argument
-    add("--once", action="store_true", help="deliver everything that is there, then end")
-    text = "claim and send at most so many events at once, 1 to 500 (%(default)s)"
+    add("--once", action="store_true", help="deliver everything, then end")
+    text = "events per request, at most, 1 to 500 (default: %(default)s)"
     add("--batch", type=int, default=MAX_BATCH_EVENTS, metavar="N", help=text)
-    text = "look into an empty table so often (%(default)s)"
+    text = "how often to poll an empty table (default: %(default)s)"
     add("--interval", type=float, default=INTERVAL, metavar="SECONDS", help=text)
-    text = "others take over from a relay that died after so many seconds (%(default)s)"
+    text = "time after which other relays take over from one that died (default: %(default)s)"
     add("--lease", type=float, default=LEASE, metavar="SECONDS", help=text)
 
 
 def parse_relay_options(*, once: bool, batch: int, interval: float, lease: float) -> RelayOptions:
-    """Return the options; raises RelayError for one that is out of its range."""
+    """Return the options; raises RelayError for one that is out of range."""
     _check("--batch", batch, 1, MAX_BATCH_EVENTS)
     _check("--interval", interval, _LEAST_INTERVAL, _LONGEST_INTERVAL)
     _check("--lease", lease, SHORTEST_LEASE, LONGEST_LEASE)
@@ -79,9 +79,9 @@ def parse_relay_options(*, once: bool, batch: int, interval: float, lease: float
 class Relay:
     """Delivers from the tables of one database.
 
-    - `make_client`: returns the client that delivers, from the options that it gets.
+    - `make_client`: takes options and returns the client that delivers.
     - `report`: prints a line.
-    - `max_retries`: of that client, for the line about how long `--once` tries.
+    - `max_retries`: the option of that client, to say how long `--once` tries.
     """
 
     def __init__(
@@ -103,10 +103,10 @@ class Relay:
         self._wake_up = WakeUp()
 
     def run(self, source: str) -> None:
-        """Deliver until a signal, with `once` until nothing is left.
+        """Deliver until a signal, or with `once` until nothing is left.
 
-        `source` says where from. Raises RelayError when it cannot begin, and with `once` when not
-        everything could be delivered.
+        `source` describes the database. Raises RelayError if the relay cannot start, and with
+        `once` if not everything was delivered.
         """
         with _handle_signals(self._stop):
             client = self._make_client(self._options.get_client_options(self._store))
@@ -143,15 +143,15 @@ class Relay:
     def _wait_until_empty(self, client: Whisperr) -> str | None:
         """Wait until no free row is left; return why not everything could be delivered."""
         store = self._store
-        is_told = False
+        is_reported = False
         while not (store.stopping or store.rounds):
             self._wake_up.wait(_CHECK_INTERVAL)
             stats = client.stats()
             if store.failures >= _MOST_FAILURES or (stats.state == "paused" and not store.failures):
                 return stats.problem or "delivery pauses"
-            # Without rows under way it is what was said of some that the server has refused.
-            if stats.problem and store.under_way and not (is_told or store.stopping):
-                is_told = True
+            # Without rows under way, the problem is about rows that the server has refused.
+            if stats.problem and store.under_way and not (is_reported or store.stopping):
+                is_reported = True
                 patience = _describe_patience(self._max_retries)
                 self._report(f"not delivered yet: {stats.problem}; {patience}")
         return None if store.rounds else client.stats().problem or "a signal stopped it"
@@ -159,7 +159,7 @@ class Relay:
 
 @contextmanager
 def _handle_signals(stop: Callable[..., None]) -> Iterator[None]:
-    """Call `stop` for a signal; only in the main thread, which gets them."""
+    """Call `stop` on SIGTERM and SIGINT, if this is the main thread, which receives them."""
     before: dict[int, Any] = {}
     if current_thread() is main_thread():
         before = {one: signal.signal(one, stop) for one in ENDING}
@@ -173,16 +173,16 @@ def _handle_signals(stop: Callable[..., None]) -> Iterator[None]:
 def _check_no_capture(client: Whisperr) -> None:
     pipeline = get_pipeline(client)
     if pipeline is None or not isinstance(pipeline.queue, RelayQueue):
-        raise RelayError("a capture is on (whisperr.testing): events are no rows, and not sent")
+        raise RelayError("whisperr.testing captures events now, so a relay cannot deliver")
 
 
 def _describe_patience(max_retries: int) -> str:
-    """Return for how long `once` tries, in words."""
+    """Return how long `once` tries, in words."""
     counted = range(1, min(max_retries, _MOST_COUNTED) + 1)
     waits = sum(get_backoff(failures, _get_longest) for failures in counted)
     return (
-        f"up to {max_retries:,} more attempts, with {waits:,.0f} s of waits at most in all; Ctrl-C "
-        "ends it, and keeps the rows"
+        f"trying up to {max_retries:,} more times, which takes at most {waits:,.0f} s of waiting; "
+        "Ctrl-C ends the relay and keeps the rows"
     )
 
 

@@ -1,11 +1,11 @@
-"""Trackers: the client, for the user of one request or task.
+"""Trackers call the client for the user of one request or task.
 
-Integrations differ in how they read the user: `_read_user`. It is read when something is tracked,
-never before, and not for a disabled client. A failure is reported as bad data is, and the request
+Integrations differ in how they read the user (`_read_user`). A tracker reads it in each call, never
+before, and not for a disabled client. A failure is reported like bad data, and the request
 continues.
 
-`TrackArguments` and `IdentifyArguments` are the only place where the integrations spell what
-`Whisperr.track` and `Whisperr.identify` take; a test compares them with the client.
+Only `TrackArguments` and `IdentifyArguments` spell out the arguments of `Whisperr.track` and
+`Whisperr.identify` for the integrations; a test compares them with the client.
 
 Threads: any. A tracker keeps nothing but the deferred events of its request.
 """
@@ -46,14 +46,14 @@ _ASYNC = "external_user_id: resolve_user must not be async here"
 
 
 class TrackArguments(TypedDict, total=False):
-    """What `Whisperr.track` takes by name only."""
+    """The keyword-only arguments of `Whisperr.track`."""
 
     occurred_at: datetime | None
     message_id: str | None
 
 
 class IdentifyArguments(TypedDict, total=False):
-    """What `Whisperr.identify` takes after the user."""
+    """The arguments of `Whisperr.identify` after the user."""
 
     traits: Mapping[str, Any] | None
     email: str | None
@@ -65,9 +65,10 @@ class IdentifyArguments(TypedDict, total=False):
 
 
 def same_parameters(method: Callable[..., object]) -> Callable[[F], F]:
-    """Show the parameters of a client's method, in `help()` and `inspect.signature`.
+    """Return a decorator that shows the parameters of a client's method in `help()`.
 
-    All of them but the user, and with them what only the decorated function has.
+    `help()` and `inspect.signature` then show them without the user, together with the parameters
+    that only the decorated function has.
     """
     _self, _user, *shared = signature(method).parameters.values()
 
@@ -83,19 +84,23 @@ def same_parameters(method: Callable[..., object]) -> Callable[[F], F]:
 
 
 def check_names(given: Mapping[str, object], arguments: type) -> None:
-    """Raise TypeError for an argument that does not exist, also when nothing will be sent."""
+    """Raise TypeError for an unknown argument, even when nothing will be sent."""
     for name in given:
         if name not in arguments.__annotations__:
             raise TypeError(f"got an unexpected keyword argument {name!r}")
 
 
 def is_async(resolve: Callable[[Any], object], is_coroutine: Callable[[object], bool]) -> bool:
-    """Return whether a resolver is to be awaited; also an object with an async `__call__`."""
+    """Return whether a resolver must be awaited, also an object with an async `__call__`."""
     return is_coroutine(resolve) or is_coroutine(getattr(resolve, "__call__", None))  # noqa: B004  # the method itself
 
 
 class UserTracker:
-    """Tracks for one user, read anew at each call. Nothing is sent for an anonymous visitor."""
+    """Tracks for the user of the running request or task.
+
+    Each call reads the user. For an anonymous visitor it sends nothing. If reading the user fails,
+    the call is reported like bad data, and the request or task continues.
+    """
 
     __slots__ = ("_get_client", "_resolve")
 
@@ -113,7 +118,7 @@ class UserTracker:
 
     @property
     def client(self) -> Whisperr:
-        """The client itself, for events of another user."""
+        """The client itself, for events of other users."""
         return self._get_client()
 
     @property
@@ -131,10 +136,25 @@ class UserTracker:
         context: Fields = None,
         **arguments: Unpack[TrackArguments],
     ) -> str | None:
-        """Queue one event of the user and return its message id; None when it is not sent.
+        """Queue one event of the user.
 
-        The arguments are those of `Whisperr.track` after the user. An event that waits for its
-        user has its id already; it is accepted when the user is known.
+        The arguments are those of `Whisperr.track` after the user. If reading the user takes an
+        `await`, the event is encoded now and accepted once its user is known.
+
+        Args:
+            event_type: The name of the event in lowercase snake case, such as
+                `"payment_failed"`.
+            properties: A dictionary that describes the event; values of any type become JSON.
+            context: A dictionary about the circumstances, such as a device or a locale.
+            occurred_at: An aware `datetime`, at most 30 days ago. None means now.
+            message_id: Your own unique id, such as the id of a webhook. The server drops a second
+                event with the same id. None generates one.
+
+        Returns:
+            The message id of the event, or None when nothing is sent.
+
+        Raises:
+            InvalidEvent: The input or the user is bad, and the client is `strict`.
         """
         check_names(arguments, TrackArguments)
         client = self._get_client()
@@ -146,7 +166,25 @@ class UserTracker:
 
     @same_parameters(Whisperr.identify)
     def identify(self, **arguments: Unpack[IdentifyArguments]) -> None:
-        """Queue what is known about the user; the arguments are those of `Whisperr.identify`."""
+        """Queue what is known about the user.
+
+        The arguments are those of `Whisperr.identify` after the user.
+
+        Args:
+            traits: A dictionary of what is known, such as `{"plan": "pro"}`. Traits merge.
+            email: An e-mail address, which becomes an opted-in channel. A blank one counts as
+                none, also for the next two.
+            phone: A phone number, which becomes an opted-in text message channel.
+            push_token: A device token, which becomes an opted-in push channel.
+            preferred_channel: `"email"`, `"sms"` or `"push"`.
+            channels: All channels with their details, from `Channel` or as dictionaries. They
+                replace `email`, `phone` and `push_token`.
+            anonymous_id: The id that a browser or an app gave the visitor before the user was
+                known; 1 to 128 characters.
+
+        Raises:
+            InvalidEvent: The input or the user is bad, and the client is `strict`.
+        """
         check_names(arguments, IdentifyArguments)
         client = self._get_client()
         user = self._find_user(client, "identify") if client.enabled else None
@@ -156,7 +194,7 @@ class UserTracker:
             client.identify(user, **arguments)
 
     def _find_user(self, client: Whisperr, call: str) -> object:
-        """Return what `_read_user` does; None also when that fails, which is reported."""
+        """Return the result of `_read_user`; None also if that fails, which is reported."""
         try:
             user = self._read_user()
             if hasattr(user, "__await__"):
@@ -172,12 +210,12 @@ class UserTracker:
         return user
 
     def _explain_no_user(self) -> str:
-        """Return why there is no user, for the log: in a request, a visitor without a login."""
+        """Return why there is no user, for the log."""
         return "the visitor is anonymous"
 
 
 class DeferringTracker(UserTracker):
-    """Has methods to await as well, and pending events where only those can read the user."""
+    """A tracker with async methods, which keeps events until an `await` can read their user."""
 
     __slots__ = ("pending",)
 
@@ -188,7 +226,7 @@ class DeferringTracker(UserTracker):
         self.pending: Pending = pending
 
     async def _aread_user(self) -> object:
-        """Return the user's id, None for an anonymous visitor, or why it cannot be read."""
+        """Return the user's id, None for an anonymous visitor, or an InvalidEvent."""
         try:
             user = self._read_user()
             if isawaitable(user):
@@ -203,7 +241,11 @@ class DeferringTracker(UserTracker):
         return self.pending.add(deferred, user)
 
     async def auser_id(self) -> str | None:
-        """Do what `user_id` does, also where reading the user takes an `await`."""
+        """Return the id of the user as it is sent, also if reading it takes an `await`.
+
+        Returns:
+            The id; None for an anonymous visitor, or if the user cannot be read.
+        """
         client = self._get_client()
         user = await self._aread_user()
         if user is None:
@@ -218,13 +260,40 @@ class DeferringTracker(UserTracker):
         context: Fields = None,
         **arguments: Unpack[TrackArguments],
     ) -> str | None:
-        """Do what `track` does, and read the user before it returns."""
+        """Queue one event of the user, and read the user before this returns.
+
+        Args:
+            event_type: The name of the event, as in `track`.
+            properties: A dictionary that describes the event.
+            context: A dictionary about the circumstances.
+            occurred_at: An aware `datetime`, at most 30 days ago. None means now.
+            message_id: Your own unique id. None generates one.
+
+        Returns:
+            The message id of the event, or None when nothing is sent.
+
+        Raises:
+            InvalidEvent: The input or the user is bad, and the client is `strict`.
+        """
         given = (event_type, properties, context)
         return await self._settle(defer_event(self._get_client(), UNKNOWN, *given, **arguments))
 
     @same_parameters(Whisperr.identify)
     async def aidentify(self, **arguments: Unpack[IdentifyArguments]) -> None:
-        """Do what `identify` does, and read the user before it returns."""
+        """Queue what is known about the user, and read the user before this returns.
+
+        Args:
+            traits: A dictionary of what is known, as in `identify`.
+            email: An e-mail address, which becomes an opted-in channel.
+            phone: A phone number, which becomes an opted-in text message channel.
+            push_token: A device token, which becomes an opted-in push channel.
+            preferred_channel: `"email"`, `"sms"` or `"push"`.
+            channels: All channels with their details. They replace the three above.
+            anonymous_id: The id that the visitor had before the user was known.
+
+        Raises:
+            InvalidEvent: The input or the user is bad, and the client is `strict`.
+        """
         check_names(arguments, IdentifyArguments)
         await self._settle(defer_identify(self._get_client(), **arguments))
 
@@ -239,7 +308,7 @@ class DeferringTracker(UserTracker):
 
 
 def to_user_id(client: Whisperr, user: object) -> str | None:
-    """Return a user's id as it is sent; None without one, or for a wrong one, which is reported."""
+    """Return the id of a user as it is sent; None without a user, or for a bad id (reported)."""
     try:
         if isinstance(user, InvalidEvent):
             raise user

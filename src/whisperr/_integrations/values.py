@@ -1,4 +1,4 @@
-"""Values of the text on a command line or in a file: JSON, `key=value`, times. Pure."""
+"""Parses text from a command line or a file: JSON, `key=value`, times. Pure."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NoReturn
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# RFC 3339, also with a space for the T, without seconds, with any number of fraction digits, and
-# with a zone of hours only, as PostgreSQL writes it.
+# RFC 3339; also with a space instead of the T, without seconds, with up to nine digits of a
+# fraction, and with a zone of hours only, as PostgreSQL writes it.
 _MOMENT = re.compile(
     r"(\d{4}-\d\d-\d\d)[Tt ](\d\d:\d\d)(:\d\d)?(?:\.(\d{1,9}))?([Zz]|[+-]\d\d(?::?\d\d)?)?"
 )
@@ -27,7 +27,7 @@ def parse_json(text: str) -> Any:  # noqa: ANN401  # any JSON value
 
 
 def parse_value(text: str) -> Any:  # noqa: ANN401  # likewise
-    """Return the value of a text that is JSON, else the text itself.
+    """Return the value of a JSON text, or the text itself if it is not JSON.
 
     `4900`, `true`, `null`, `[1]` are JSON; `"4900"`, with its quotation marks, is a string.
     """
@@ -38,7 +38,7 @@ def parse_value(text: str) -> Any:  # noqa: ANN401  # likewise
 
 
 def parse_members(pairs: Iterable[str]) -> dict[str, Any]:
-    """Return an object with each `key=value`; raises ValueError for other words."""
+    """Return a dictionary of the `key=value` pairs; raises ValueError for anything else."""
     members: dict[str, Any] = {}
     for pair in pairs:
         key, sign, text = pair.partition("=")

@@ -38,9 +38,7 @@ if TYPE_CHECKING:
             """Delete these; return how many existed."""
             ...
 
-        def close(self) -> None:
-            """Close the connection."""
-            ...
+        def close(self) -> None: ...
 
 
 # The bounds of one store; beyond them the oldest are deleted. After three months no operator comes
@@ -51,9 +49,9 @@ MOST_BYTES = 64 << 20
 LONGEST_AGE_DAYS = 90
 LONGEST_AGE = LONGEST_AGE_DAYS * 86_400.0
 # What a report says about lost events: kept, kept in place of older ones, or not kept.
-KEPT = 'kept among the dead letters; run "whisperr dead-letters list"'
+KEPT = 'kept as dead letters; run "whisperr dead-letters list"'
 KEPT_FOR_OLDEST = (
-    "kept among the dead letters, whose oldest were deleted for that; "
+    "kept as dead letters, in place of the oldest ones, which were deleted; "
     'run "whisperr dead-letters list"'
 )
 NOT_KEPT = ""
@@ -92,6 +90,6 @@ def explain(loss: Loss, events: int) -> str:
     if loss.count == events:
         return loss.message[:_LONGEST_MESSAGE]
     return (
-        f"{loss.message[:_LONGEST_MESSAGE]}; it did not say which, and to replay all of them is "
-        "harmless, since their ids are the same"
+        f"{loss.message[:_LONGEST_MESSAGE]}; it did not say which; replaying all of them is "
+        "harmless, because they keep their ids"
     )

@@ -43,7 +43,7 @@ _TRIES = 20
 _LONGEST_TRY = 5.0
 _MOST_CLAIMS_LOST = 3
 _NO_EVENTS: Sequence[bytes] = ()
-_LOST = "gone from the store, or damaged there, by something else than this package"
+_LOST = "another program deleted or damaged events in the store"
 
 
 class LeasedQueue(Intake):
@@ -63,7 +63,7 @@ class LeasedQueue(Intake):
         storer: Storer | None = None,
         concurrent: bool = False,
     ) -> None:
-        """Take the parameters that `Intake` explains."""
+        """`poll_interval`: seconds between two polls while idle; the others as in `Intake`."""
         self._poll_interval = poll_interval
         # Whether the claimed batch is from the store, and its events that are not acknowledged yet.
         self._from_store = False

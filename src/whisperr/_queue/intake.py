@@ -49,7 +49,7 @@ _ROUNDS = 2
 _MOST_ADOPTED = 20
 # Seconds between two reports of a problem that puts no event at risk.
 _LOG_REPORT_INTERVAL = 60.0
-REJECTED = "not written by this package, or damaged in the store; set aside"
+REJECTED = "entries of the store are damaged, or were not written by this package; set aside"
 
 
 class Intake(CountedQueue):
@@ -173,7 +173,7 @@ class Intake(CountedQueue):
         self._report_dropped(adoption.take_dropped())
         problem = adoption.take_problem()
         if problem is not None:
-            self._log_once("%s; what ended processes left in logs there waits; %s", problem)
+            self._log_once("%s; events that ended processes left in logs there wait; %s", problem)
         rejected = adoption.take_rejected()
         if rejected:
             self._accounting.lost_in_store(0, REJECTED, rejected)
@@ -191,14 +191,14 @@ class Intake(CountedQueue):
         """
         problem = self._transit.take_log_problem()
         if problem is not None and self._access.problem is None:
-            self._log_once("%s; events go to the store without it; %s", problem)
+            self._log_once("%s; events go directly to the store; %s", problem)
 
     def _report_in_log(self, problem: str | None) -> None:
         """Report that the store cannot be used, while no event is in memory only."""
         if problem is None:
             return
         if self._transit.in_log:
-            self._log_once("%s; events wait in the log before it; %s", problem)
+            self._log_once("%s; events wait in the log of this process; %s", problem)
         else:
             self._log_once("%s; %s", problem)
 

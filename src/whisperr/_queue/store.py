@@ -127,7 +127,7 @@ if TYPE_CHECKING:
 # The report about events that a store removes because of their age.
 EXPIRED = "older than the 30 days that the server accepts"
 # The error for a path that cannot be created.
-NO_DIRECTORY = "the directory that it is to be in does not exist; make it, or correct the path"
+NO_DIRECTORY = "its directory does not exist; create it, or correct the path"
 # The outcome in `Store.poll` of own events that disappeared without a recorded outcome.
 LOST_IN_STORE = "lost_in_store"
 

@@ -123,7 +123,8 @@ class Storer:
             try:
                 seconds = queue.store_pending()
             except Exception as error:  # noqa: BLE001  # a bug of ours must not end the others
-                log("error", "events could not be stored: %s", type(error).__name__)
+                text = "internal error in the storage thread: %s; events wait; next attempt in 1 s"
+                log("error", text, type(error).__name__)
                 seconds = _AFTER_A_BUG
             if seconds is not None and queue in self._members:
                 self._retry_at[queue] = monotonic() + seconds

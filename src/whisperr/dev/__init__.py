@@ -1,11 +1,15 @@
-"""A local ingestion server for development and tests; `whisperr dev` on the command line.
+"""A local ingestion server for development and tests, as `whisperr dev` starts it.
+
+Example::
 
     from whisperr.dev import LocalServer, faults
 
     with LocalServer(faults=[faults.status(503, times=2)]) as server:
-        ...
+        client = Whisperr("wrk_test", base_url=server.url)
 
-Standard library only. It listens on loopback only.
+It listens on loopback only, and needs the standard library only.
+
+.. versionadded:: 1.0
 """
 
 from __future__ import annotations

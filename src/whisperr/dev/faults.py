@@ -1,7 +1,11 @@
-"""Fault injection: what the server does wrong on purpose, how often, and how many times.
+"""Fault injection: what the local server does wrong on purpose, and how often.
 
-`Fault` is a value; `FaultInjector` has the ones that are on and picks some for each request. Its
-random numbers are seeded, so that a run can be repeated.
+Each function returns a `Fault` for `LocalServer(faults=...)` or `LocalServer.set_faults`. All take
+two options: `rate` is the share of requests that meet the fault, above 0 and at most 1; `times` is
+the number of requests that meet it, None for no limit. The random numbers are seeded, so that a run
+can be repeated.
+
+.. versionadded:: 1.0
 """
 
 from __future__ import annotations
@@ -32,16 +36,27 @@ __all__ = [
 ]
 
 Kind = Literal["status", "latency", "hang", "cut", "lose_answer", "drip", "legacy"]
+"""What a fault does; the functions of this module describe each."""
 KINDS: tuple[Kind, ...] = get_args(Kind)
+"""All kinds of faults."""
 
 
 @dataclass(frozen=True)
 class Fault:
-    """One fault: its kind, the share of requests it meets, and for how many of them at most.
+    """One fault. The functions of this module make it.
 
-    `rate` is between 0 and 1. `times` is None for no limit. `seconds` is the delay of `latency`
-    and the pause between the bytes of `drip`. `retry_after` and `location` are headers of
-    `status`. `path`: only requests to this path, such as `/v1/identify`.
+    Attributes:
+        kind: What it does.
+        rate: The share of requests that meet it, above 0 and at most 1.
+        times: How many requests meet it; None for no limit.
+        code: Of `"status"`: the HTTP status, from 300 to 599.
+        retry_after: Of `"status"`: the header `Retry-After`.
+        location: Of `"status"`: the header `Location`.
+        seconds: Of `"latency"`: the delay. Of `"drip"`: the pause between two bytes.
+        path: Only requests to this path meet it, such as `"/v1/identify"`; None for every path.
+
+    Raises:
+        ValueError: A value is wrong; the text names it and says what is allowed.
     """
 
     kind: Kind
@@ -72,7 +87,14 @@ class Fault:
 
     @classmethod
     def from_json(cls, given: object) -> Self:
-        """Return the fault of a JSON object; raises ValueError for an unknown key or value."""
+        """Return the fault that a JSON object stands for.
+
+        Args:
+            given: The decoded object, with `kind` and the other attributes as keys.
+
+        Raises:
+            ValueError: A key or a value is unknown or wrong.
+        """
         known = {field.name for field in fields(cls)}
         if not isinstance(given, dict) or "kind" not in given:
             raise ValueError(f"a fault must be an object with kind, one of {', '.join(KINDS)}")
@@ -94,43 +116,89 @@ def status(
     retry_after: float | str | None = None,
     location: str | None = None,
 ) -> Fault:
-    """Answer with `code` and accept nothing."""
+    """Answer with a status and accept nothing.
+
+    Args:
+        code: The HTTP status, from 300 to 599.
+        rate: The share of requests that meet it.
+        times: How many requests meet it; None for no limit.
+        retry_after: The header `Retry-After`: seconds, or an HTTP date.
+        location: The header `Location`.
+    """
     after = None if retry_after is None else str(retry_after)
     return Fault("status", rate, times, code, after, location)
 
 
 def latency(seconds: float, *, rate: float = 1.0, times: int | None = None) -> Fault:
-    """Wait `seconds` before anything else."""
+    """Wait before anything else.
+
+    Args:
+        seconds: How long to wait, in seconds.
+        rate: The share of requests that meet it.
+        times: How many requests meet it; None for no limit.
+    """
     return Fault("latency", rate, times, seconds=seconds)
 
 
 def hang(*, rate: float = 1.0, times: int | None = None) -> Fault:
-    """Accept nothing and never answer."""
+    """Accept nothing and never answer.
+
+    Args:
+        rate: The share of requests that meet it.
+        times: How many requests meet it; None for no limit.
+    """
     return Fault("hang", rate, times)
 
 
 def cut(*, rate: float = 1.0, times: int | None = None) -> Fault:
-    """Accept nothing and cut the connection."""
+    """Accept nothing and cut the connection.
+
+    Args:
+        rate: The share of requests that meet it.
+        times: How many requests meet it; None for no limit.
+    """
     return Fault("cut", rate, times)
 
 
 def lose_answer(*, rate: float = 1.0, times: int | None = None, path: str | None = None) -> Fault:
-    """Accept the request, then cut the connection before the answer."""
+    """Accept the request, then cut the connection before the answer.
+
+    Args:
+        rate: The share of requests that meet it.
+        times: How many requests meet it; None for no limit.
+        path: Only requests to this path meet it; None for every path.
+    """
     return Fault("lose_answer", rate, times, path=path)
 
 
 def drip(seconds: float, *, rate: float = 1.0, times: int | None = None) -> Fault:
-    """Accept the request, then send the answer byte by byte, `seconds` apart."""
+    """Accept the request, then send the answer byte by byte.
+
+    Args:
+        seconds: The pause between two bytes, in seconds.
+        rate: The share of requests that meet it.
+        times: How many requests meet it; None for no limit.
+    """
     return Fault("drip", rate, times, seconds=seconds)
 
 
 def wrong_key(*, rate: float = 1.0, times: int | None = None) -> Fault:
-    """Refuse every key with 401."""
+    """Refuse every key with 401.
+
+    Args:
+        rate: The share of requests that meet it.
+        times: How many requests meet it; None for no limit.
+    """
     return status(401, rate=rate, times=times)
 
 
 def legacy(*, rate: float = 1.0, times: int | None = None) -> Fault:
-    """Refuse a whole batch with 400 for one bad event, as older servers do."""
+    """Refuse a whole batch with 400 for one bad event, as older servers do.
+
+    Args:
+        rate: The share of requests that meet it.
+        times: How many requests meet it; None for no limit.
+    """
     return Fault("legacy", rate, times)
 
 

@@ -1,13 +1,17 @@
-"""The Django integration: `request.whisperr`, one client a process, events that follow commits.
+"""The Django integration: `request.whisperr`, one client per process, events that follow a commit.
 
+Add the app and the middleware to the settings::
+
+    INSTALLED_APPS = [..., "whisperr.django"]
     MIDDLEWARE = [
         ...,
         "django.contrib.auth.middleware.AuthenticationMiddleware",
         "whisperr.django.WhisperrMiddleware",
     ]
 
-The guide is docs/frameworks/django.md. As an app in INSTALLED_APPS it adds system checks and
-commands; the middleware and `get_client` do not need that.
+The app adds system checks, `manage.py` commands, and, for the outbox, two tables with read-only
+admin pages. The middleware, `get_client` and `track_on_commit` work without the app. Every option
+of the client has a setting: `flush_at` is `WHISPERR_FLUSH_AT`.
 """
 
 from __future__ import annotations
@@ -21,8 +25,7 @@ except ModuleNotFoundError as _missing:
 
 from django.core.checks import register as _register
 
-from ._tracker import DjangoRequestTracker as RequestTracker
-from ._tracker import WhisperrRequest, track_on_commit
+from ._tracker import RequestTracker, WhisperrRequest, track_on_commit
 from .checks import check_app as _check_app
 from .conf import get_settings_client as get_client
 from .middleware import WhisperrMiddleware
@@ -37,5 +40,5 @@ __all__ = [
     "track_on_commit",
 ]
 
-# Not by the app: this check reports that the app is missing.
+# Registered here and not by the app, because this check reports that the app is missing.
 _register(_check_app, "whisperr")

@@ -1,7 +1,7 @@
 """Keeps the events of a Django request until their user can be read.
 
-In an event loop reading a user may take an `await`. With the outbox, events whose user is known
-wait as well, because an event loop may not write rows.
+In an event loop, reading a user may take an `await`. With the outbox, events with a known user
+wait, too, because an event loop may not write rows.
 
 Threads: the event loop, and a thread that Django runs for it.
 """
@@ -39,12 +39,12 @@ _BLOCKED = (
     "external_user_id: reading the user would block the event loop that this sync request runs in"
 )
 
-# The loop itself keeps only weak references to its tasks.
+# An event loop keeps only weak references to its tasks.
 _tasks: set[asyncio.Task[None]] = set()
 
 
 class KnownUser(Unread):
-    """A user that is known, of an event that waits for a thread that may use the database."""
+    """A known user, whose event waits for a thread that may use the database."""
 
     def __init__(self, key: object) -> None:
         self.source: object = key
@@ -55,16 +55,16 @@ class KnownUser(Unread):
 
 
 class DjangoPending(Pending):
-    """Events and identifies of one request that wait for their user, also after the view."""
+    """The events and identifies of one request that wait for their user, also after the view."""
 
     _settling = False
 
     def add(self, deferred: DeferredEvent | None, user: Unread) -> str | None:
-        """Keep an event until the view ends; after it, as in a stream, a task settles it soon."""
+        """Keep an event until the view ends; after the view, as in a stream, a task settles it."""
         if deferred is None:
             return None
         self._queue.append((deferred, user))
-        if self._ended and not self._settling:  # `settle` finds this one as well, in its order
+        if self._ended and not self._settling:  # a running `settle` finds this event in its order
             self._settling = True
             try:
                 task = asyncio.get_running_loop().create_task(self.settle())
@@ -78,14 +78,14 @@ class DjangoPending(Pending):
     async def settle(self) -> None:
         self._settling = True
         try:
-            while self:  # also what is added while rows are written
+            while self:  # also events that are added while rows are written
                 await super().settle()
         finally:
             self._settling = False
 
     def settle_in_sync(self) -> None:
         """Settle in a sync chain, whose thread usually has no event loop."""
-        if in_event_loop():  # a sync request made from async code, as notebooks and tests do
+        if in_event_loop():  # async code makes a sync request, as notebooks and tests do
             self.settle_loaded()
             known = self.pull(lambda user: isinstance(user, KnownUser))
             settle_all([(deferred, user.source) for deferred, user in known])
@@ -99,10 +99,10 @@ class DjangoPending(Pending):
         return settle_all(settled)
 
     def settle_loaded(self) -> None:
-        """Queue what waits for a user that something has loaded meanwhile.
+        """Queue the events whose user has been loaded in the meantime.
 
-        With the outbox it stays and knows its user now: this may be an event loop, or a
-        transaction of other code.
+        With the outbox they keep waiting, now with a known user, because this may be an event loop
+        or a transaction of other code.
         """
         if writes_rows():
             self._queue = deque((deferred, _to_known(user)) for deferred, user in self._queue)
@@ -116,7 +116,7 @@ def _to_known(user: Unread) -> Unread:
 
 
 def _write_rows(settled: Sequence[tuple[DeferredEvent, object]]) -> bool:
-    """Do what `settle_all` does, and settle the others also when a transaction is lost."""
+    """Do what `settle_all` does, and settle the others even if a transaction is lost."""
     accepted = True
     first: Exception | None = None
     for pair in settled:
@@ -130,15 +130,16 @@ def _write_rows(settled: Sequence[tuple[DeferredEvent, object]]) -> bool:
 
 
 def writes_rows() -> bool:
-    """Return whether events become rows of the outbox, which an event loop may not write."""
+    """Return whether events become outbox rows, which an event loop may not write."""
     return get_sink(get_settings_client()) is not None
 
 
 def _user_changes(request: object = None, **_: object) -> None:
-    """Queue what waits for a user that is loaded; report the rest as lost.
+    """Queue the events whose user is loaded, and report the others as lost.
 
-    Its user cannot be read any more, and is not the new one. Django reads the user of the session
-    before a logout, so that only the users of a login, of resolvers and of tokens are not loaded.
+    The user of the others cannot be read any more, and is not the new one. Django reads the user of
+    the session before a logout, so only the users of a login, of resolvers and of tokens are not
+    loaded.
     """
     pending = getattr(getattr(request, "whisperr", None), "pending", None)
     if isinstance(pending, DjangoPending) and pending:
@@ -146,6 +147,6 @@ def _user_changes(request: object = None, **_: object) -> None:
         pending.reject(_CHANGED, lambda user: not isinstance(user, KnownUser))
 
 
-# Django sends both before the view continues, so that no event is given to the wrong user.
+# Django sends both signals before the view continues, so no event gets the wrong user.
 user_logged_in.connect(_user_changes, dispatch_uid="whisperr.django.pending")
 user_logged_out.connect(_user_changes, dispatch_uid="whisperr.django.pending")

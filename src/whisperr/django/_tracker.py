@@ -1,9 +1,9 @@
-"""`request.whisperr`, the client for the user of one request, and events that follow a commit.
+"""`request.whisperr`, which tracks for the user of one request, and events that follow a commit.
 
-The user is read when something is tracked, never before. Where reading it takes an `await`, the
-event is encoded at once and waits for its user, until the middleware can read it.
+The user is read when the view tracks, never before. If reading it takes an `await`, the event is
+encoded at once and waits until the middleware has read its user.
 
-Threads: a request may be worked on by several, one after the other.
+Threads: several threads may work on a request, one after the other.
 """
 
 from __future__ import annotations
@@ -38,13 +38,17 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
 
-class DjangoRequestTracker(DeferringTracker):
+class RequestTracker(DeferringTracker):
     """Tracks for the user of one request: `request.whisperr`.
 
-    The user is `str(request.user.pk)` or what WHISPERR_RESOLVE_USER returns, at the moment of the
-    call. Nothing is sent for an anonymous visitor. In an event loop, where the user may take an
-    `await` to read, `track` and `identify` encode at once and the middleware finds the user
-    after the view; `atrack` and `aidentify` read it before they return.
+    The user is `str(request.user.pk)`, or the id that `WHISPERR_RESOLVE_USER` returns, at the time
+    of the call. For an anonymous visitor nothing is sent.
+
+    In an async view, reading the user may need the database. Then `track` and `identify` encode at
+    once, and the middleware reads the user after the view. `atrack` and `aidentify` read the user
+    before they return.
+
+    .. versionadded:: 1.0
     """
 
     __slots__ = ("_request",)
@@ -59,8 +63,9 @@ class DjangoRequestTracker(DeferringTracker):
     def user_id(self) -> str | None:
         """The user's id as it is sent; None for an anonymous visitor, or if it cannot be read.
 
-        Raises django.core.exceptions.SynchronousOnlyOperation in an event loop when the user is
-        not loaded: `await request.whisperr.auser_id()` there.
+        Raises:
+            django.core.exceptions.SynchronousOnlyOperation: The view is async and the user is not
+                loaded. Use `await request.whisperr.auser_id()` there.
         """
         user = self._find_user(self.client, "user_id")
         if isinstance(user, KnownUser):
@@ -79,10 +84,26 @@ class DjangoRequestTracker(DeferringTracker):
         using: str | None = None,
         **arguments: Unpack[TrackArguments],
     ) -> str | None:
-        """Track when the current transaction commits; see `whisperr.django.track_on_commit`.
+        """Queue one event of the user when the current transaction commits, never if it rolls back.
 
-        The user is the one of now. In an event loop, where Django has no transactions, it is
-        `track`.
+        The event is encoded, gets its time and its user, and is checked now. Outside of a
+        transaction it is queued at once. In an event loop, where Django has no transactions, this
+        is `track`. With the outbox, the row is written now, in the transaction.
+
+        Args:
+            event_type: The name of the event in lowercase snake case.
+            properties: A dictionary that describes the event.
+            context: A dictionary about the circumstances.
+            using: The alias of the database of the transaction. None: the default database.
+            occurred_at: An aware `datetime`, at most 30 days ago. None means now.
+            message_id: Your own unique id. None generates one.
+
+        Returns:
+            The message id of the event, or None when nothing is sent.
+
+        Raises:
+            InvalidEvent: The input or the user is bad, and the client is `strict`.
+            django.db.Error: With the outbox, the database has ended the transaction.
         """
         check_names(arguments, TrackArguments)
         client = self.client
@@ -99,22 +120,30 @@ class DjangoRequestTracker(DeferringTracker):
         if isinstance(user, Unread):
             return user
         if self.pending:
-            self.pending.settle_loaded()  # what was tracked first is queued first
+            self.pending.settle_loaded()  # earlier events are queued first
         return KnownUser(user) if user is not None and in_event_loop() and writes_rows() else user
 
     async def _aread_user(self) -> object:
-        await self.pending.settle()  # what was tracked first is queued first
+        await self.pending.settle()  # earlier events are queued first
         return await super()._aread_user()
 
 
 class WhisperrRequest(HttpRequest):
-    """A request as views get it behind the middleware; for annotations.
+    """The type of a request behind the middleware: an `HttpRequest` with `whisperr`.
 
-    def upgrade(request: WhisperrRequest) -> HttpResponse:
-        request.whisperr.track("plan_upgraded")
+    Use it for annotations.
+
+    Example::
+
+        def upgrade(request: WhisperrRequest) -> HttpResponse:
+            request.whisperr.track("plan_upgraded")
+            return HttpResponse("thank you")
+
+    .. versionadded:: 1.0
     """
 
-    whisperr: DjangoRequestTracker
+    whisperr: RequestTracker
+    """The tracker for the user of the request."""
 
 
 @same_parameters(Whisperr.track)
@@ -127,13 +156,28 @@ def track_on_commit(
     using: str | None = None,
     **arguments: Unpack[TrackArguments],
 ) -> str | None:
-    """Track when the current transaction commits; never when it rolls back.
+    """Queue one event when the current transaction commits, never if it rolls back.
 
-    The arguments are those of `Whisperr.track`. Everything is encoded and stamped now, and bad
-    data is reported now. Outside a transaction it is queued at once. `using` names the database;
-    the default one when left out. Returns the message id, None when it was rejected.
+    The event is encoded, gets its time, and is checked now. Outside of a transaction it is queued
+    at once. With the outbox, the row is written now, in the transaction.
 
-    With the outbox its row is written now, in the transaction on `using`.
+    Args:
+        user_id: Your id of the user: a string, or anything with a useful string form.
+        event_type: The name of the event in lowercase snake case.
+        properties: A dictionary that describes the event.
+        context: A dictionary about the circumstances.
+        using: The alias of the database of the transaction. None: the default database.
+        occurred_at: An aware `datetime`, at most 30 days ago. None means now.
+        message_id: Your own unique id. None generates one.
+
+    Returns:
+        The message id of the event, or None when it was not accepted.
+
+    Raises:
+        InvalidEvent: The input is bad, and the client is `strict`.
+        django.db.Error: With the outbox, the database has ended the transaction.
+
+    .. versionadded:: 1.0
     """
     client = get_settings_client()
     deferred = defer_event(client, user_id, event_type, properties, context, **arguments)
@@ -141,9 +185,9 @@ def track_on_commit(
 
 
 def _queue_on_commit(deferred: DeferredEvent | None, using: str | None) -> str | None:
-    """Queue an event when the transaction commits; return its message id, None when rejected.
+    """Queue an event when the transaction commits; return its message id, None if rejected.
 
-    A row of the outbox follows the transaction by itself, if it is in the same database.
+    A row of the outbox is part of the transaction already, if it is in the same database.
     """
     if deferred is None:
         return None
@@ -153,7 +197,7 @@ def _queue_on_commit(deferred: DeferredEvent | None, using: str | None) -> str |
         return deferred.message_id if accepted else None
     try:
         connection = transaction.get_connection(using)
-        if connection.connection is not None:  # else nothing can be open on it, and none is made
+        if connection.connection is not None:  # otherwise no transaction can be open on it
             connection.on_commit(partial(_queue_after_commit, deferred))
             return deferred.message_id
     except SynchronousOnlyOperation:
@@ -167,10 +211,10 @@ def _queue_on_commit(deferred: DeferredEvent | None, using: str | None) -> str |
 
 
 def _queue_after_commit(deferred: DeferredEvent) -> None:
-    """Queue an event after the commit; like a robust callback it stops no other callback.
+    """Queue an event after the commit; a failure does not stop other callbacks of the commit.
 
-    A robust one itself would also keep interruptions from the caller, and that another transaction,
-    of the database of the outbox, is lost.
+    This is not a robust callback of Django's, which would also hide interruptions, and the loss of
+    another transaction, in the outbox's database, from the caller.
     """
     try:
         deferred.queue()
@@ -179,7 +223,7 @@ def _queue_after_commit(deferred: DeferredEvent) -> None:
             raise
         log(
             "error",
-            "track_on_commit: 1 event is lost, as it could not be queued after the commit: %s; "
+            "track_on_commit: 1 event is lost because it could not be queued after the commit: %s; "
             'run "manage.py whisperr_check"',
             get_raise_site(error),
         )

@@ -1,8 +1,8 @@
-"""Reads the user of a Django request: what `request.user` is at the call, or a resolver's answer.
+"""Reads the user of a Django request from `request.user` or from WHISPERR_RESOLVE_USER.
 
-Invariant: `request.user` is the only truth. In an event loop reading it may need the database,
-which only `await` may reach: then the user is returned as Unread, and is read from the same lazy
-object later, whatever `request.user` is by then.
+Invariant: without a resolver only `request.user` counts, as it is at the call. In an event loop
+reading it may need the database, which takes an `await`. The user is then returned as Unread, and
+read later from the same lazy object, even if `request.user` has been replaced by then.
 
 Threads: the event loop, and a thread that Django runs for it.
 """
@@ -35,15 +35,14 @@ if TYPE_CHECKING:
 _REQUEST_USER = "reading request.user"
 _MIDDLEWARE = "django.contrib.auth.middleware"
 _AUSER_ALONE = (
-    "request.auser was replaced and request.user was not: events are sent for request.user; "
-    "set request.user as well"
+    "only request.auser was replaced, so events are sent for request.user; set request.user, too"
 )
 _AUTH_ALONE = (
-    "request.user is anonymous, and request.auth is not, as in views of django-ninja: nothing is "
-    f"sent for it; set {RESOLVE_USER} to a function that returns its id"
+    "request.user is anonymous but request.auth is not, as in views of django-ninja, so nothing is "
+    f"sent; set {RESOLVE_USER} to a function that returns the id of request.auth"
 )
 _OTHER_AUTH = (
-    "request.auth is another user than request.user: events are sent for request.user; set "
+    "request.auth is not the user in request.user, and events are sent for request.user; set "
     f"{RESOLVE_USER} to a function that returns the right id"
 )
 _NOT_AUTHENTICATED = (
@@ -51,11 +50,11 @@ _NOT_AUTHENTICATED = (
     "request.user before this call"
 )
 _KEYLESS = (
-    "external_user_id: request.user is authenticated and has no primary key; set "
+    "external_user_id: request.user is authenticated but has no primary key; set "
     f"{RESOLVE_USER} to a function that returns the id"
 )
 
-_logged: set[str] = set()  # what is logged once in a process
+_logged: set[str] = set()  # the texts that this process has logged
 
 
 class LazyUser(Unread):
@@ -68,11 +67,11 @@ class LazyUser(Unread):
 
     @property
     def is_loaded(self) -> bool:
-        """Whether something has loaded it meanwhile, so that its id is known."""
+        """Whether other code has loaded the user in the meantime, so that its id is known."""
         return _get_loaded(self._request, self._user) is not empty
 
     def get_id(self) -> object:
-        """Return the id of a loaded user, None for an anonymous visitor, or what is wrong."""
+        """Return the id of a loaded user, None for an anonymous visitor, or an InvalidEvent."""
         try:
             return get_key(_get_loaded(self._request, self._user))
         except Exception as error:
@@ -89,7 +88,7 @@ class LazyUser(Unread):
         if not self.is_loaded:
             auser: Any = getattr(self._request, "auser", None)
             if _is_of_session(self._user, self._request) and _is_django_auser(auser):
-                return get_key(await auser())  # so that Django keeps what is read
+                return get_key(await auser())  # so that Django caches the user
         return await sync_to_async(get_key)(self._user)
 
 
@@ -106,7 +105,7 @@ def read_user(request: HttpRequest) -> object:
 
 
 def get_key(user: Any) -> object:  # noqa: ANN401  # a project's own user model
-    """Return the primary key of an authenticated user, None of any other."""
+    """Return the primary key of an authenticated user, None for any other."""
     if user is None or not user.is_authenticated:
         return None
     key: object = user.pk
@@ -116,7 +115,7 @@ def get_key(user: Any) -> object:  # noqa: ANN401  # a project's own user model
 
 
 def in_event_loop() -> bool:
-    """Return whether this runs in an event loop, where nothing may wait for the database."""
+    """Return whether an event loop runs in this thread, which must not wait for the database."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
@@ -125,7 +124,7 @@ def in_event_loop() -> bool:
 
 
 def _resolve(resolve: Callable[[HttpRequest], Any], request: HttpRequest) -> object:
-    """Ask the resolver; in an event loop later, since it may wait, and may hide that it did."""
+    """Call the resolver; in an event loop return Unread, because the resolver may block."""
     if in_event_loop():
         return Unread(partial(_await_resolver, resolve, request), resolve, RESOLVE_USER)
     if is_async(resolve, iscoroutinefunction):
@@ -137,12 +136,12 @@ def _resolve(resolve: Callable[[HttpRequest], Any], request: HttpRequest) -> obj
 async def _await_resolver(resolve: Callable[[HttpRequest], Any], request: HttpRequest) -> object:
     if is_async(resolve, iscoroutinefunction):
         return await resolve(request)
-    # In the thread in which Django runs sync code of this request, with its connections.
+    # Django's thread for the sync code of this request, which has the database connections.
     found = await sync_to_async(resolve)(request)
     return await found if isawaitable(found) else found
 
 
-async def _await(found: Any) -> object:  # noqa: ANN401  # what a project's own function returned
+async def _await(found: Any) -> object:  # noqa: ANN401  # the result of a project's own function
     return await found
 
 
@@ -169,7 +168,7 @@ def _get_unread(request: HttpRequest, user: Any) -> LazyUser | None:  # noqa: AN
         session = request.session
         if session.session_key is None and not session.modified:
             _log_other_user(request, None)
-            return None  # without a session cookie Django would find no user either
+            return None  # without a session cookie Django would not find a user, either
         auser = getattr(request, "auser", None)
         if auser is not None and not _is_django_auser(auser):
             _log_once(_AUSER_ALONE)
@@ -177,10 +176,10 @@ def _get_unread(request: HttpRequest, user: Any) -> LazyUser | None:  # noqa: AN
 
 
 def _authenticates_later(request: HttpRequest) -> bool:
-    """Return whether a view of Django REST framework runs, and has not read its own user yet.
+    """Return whether a view of Django REST framework runs and has not authenticated yet.
 
-    Then `request.user` is still that of the session, which the view may not even look at. The
-    framework sets `auth` on Django's request as soon as it has authenticated.
+    Until then, `request.user` is the user of the session, which the view may ignore. The framework
+    sets `auth` on Django's request as soon as it has authenticated.
     """
     views = sys.modules.get("rest_framework.views")
     if views is None or "auth" in vars(request):
@@ -193,7 +192,7 @@ def _authenticates_later(request: HttpRequest) -> bool:
 
 
 def _log_other_user(request: HttpRequest, key: object) -> None:
-    """Log once that a view has found its user by itself, and not set `request.user`."""
+    """Log once that a view has found its own user and has not set `request.user`."""
     auth = vars(request).get("auth")  # of django-ninja, and of Django REST framework
     if auth is None or isinstance(auth, LazyObject):
         return
@@ -204,18 +203,18 @@ def _log_other_user(request: HttpRequest, key: object) -> None:
 
 
 def _get_loaded(request: HttpRequest, user: LazyObject[Any]) -> object:
-    """Return the user behind a lazy object, `empty` while nothing has loaded it."""
+    """Return the user behind a lazy object, or `empty` if nothing has loaded it yet."""
     loaded: object = vars(user).get("_wrapped", empty)
     if loaded is empty and _is_of_session(user, request):
-        loaded = vars(request).get("_acached_user", empty)  # what Django's `auser` has read
+        loaded = vars(request).get("_acached_user", empty)  # the cache of Django's `auser`
     return loaded
 
 
 def _is_of_session(user: LazyObject[Any], request: HttpRequest) -> bool:
-    """Return whether AuthenticationMiddleware made this object, for this request.
+    """Return whether AuthenticationMiddleware made this object for this request.
 
-    Any other lazy object may find another user than the session, also where `request.auser` is
-    Django's. By name, as the import of the middleware needs models.
+    Any other lazy object may find a user other than the session's, even if `request.auser` is
+    Django's. Compared by name, because importing the middleware needs models.
     """
     find = vars(user).get("_setupfunc")
     if getattr(find, "__module__", "") != _MIDDLEWARE:

@@ -1,8 +1,8 @@
-"""Read-only pages of the outbox; Django's admin imports this file, where it is installed.
+"""The read-only admin pages of the outbox; Django's admin, if it is installed, imports this file.
 
-Lists show no payload and no user. The page of one row shows its JSON, to users with the permission
-to view it. `manage.py whisperr_outbox` requeues and deletes dead letters. All pages show the
-database that the rows are written to; a damaged row stops none of them.
+Lists show no payload and no user. The page of one row shows its JSON to users with the permission
+to view it. `manage.py whisperr_outbox` requeues and deletes dead letters. All pages read the
+database to which the rows are written, and a damaged row breaks none of them.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ _LONGEST_CONTENT = 64 * 1024  # bytes of an event that a page shows
 
 
 class ReadOnly(Pages):
-    """Rows that can be viewed, with Django's own permission for that."""
+    """Pages that show rows to users with Django's view permission, and change nothing."""
 
     ordering: ClassVar[tuple[str, ...]] = ("-pk",)
     show_full_result_count: ClassVar[bool] = False  # the table may be long
     moments: ClassVar[tuple[str, ...]] = ("created_at",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[models.Model]:
-        """Return the rows of the outbox's database, for every page."""
+        """Return the rows in the outbox's database."""
         rows = super().get_queryset(request).using(get_alias(get_outbox_database()))
         return make_readable(rows, *self.moments)
 
     def has_add_permission(self, *_: Any, **__: Any) -> bool:  # noqa: ANN401  # as Django asks
-        """Return False: events add rows, and only the relay and `whisperr_outbox` delete them."""
+        """Return False: calls add rows, and only the relay and `whisperr_outbox` delete them."""
         return False
 
     has_change_permission = has_add_permission
@@ -56,7 +56,7 @@ class ReadOnly(Pages):
 
     @admin.display(description="event")
     def kind(self, row: Any) -> str:  # noqa: ANN401  # of both models
-        """Return what it is, without payload."""
+        """Return the name of the event, or "identify", without payload."""
         return get_kind(get_head(row))
 
     @admin.display(description="age", ordering="created_at")
@@ -72,7 +72,7 @@ class ReadOnly(Pages):
 
     @admin.display(description="content")
     def content(self, row: Any) -> str:  # noqa: ANN401  # likewise
-        """Return the JSON of one row; bytes that are none as they are."""
+        """Return the JSON of one row; data that is not JSON is shown as bytes."""
         data, is_all = read_data(row, _LONGEST_CONTENT)
         if not is_all:
             return f"the first {_LONGEST_CONTENT:,} bytes: {data!r}"
@@ -83,7 +83,7 @@ class ReadOnly(Pages):
 
 
 class WaitingPages(ReadOnly):
-    """The pages of events that wait, or that a relay has claimed."""
+    """The pages of events that wait or that a relay has claimed."""
 
     moments: ClassVar[tuple[str, ...]] = ("created_at", "leased_until")
     list_display: tuple[str, ...] = ("id", "kind", "age", "lease")
@@ -91,12 +91,12 @@ class WaitingPages(ReadOnly):
 
     @admin.display(description="leased until", ordering="leased_until")
     def lease(self, row: Any) -> datetime | str | None:  # noqa: ANN401  # a row
-        """Return until when a relay has claimed it."""
+        """Return when the relay's claim ends."""
         return get_moment(row, "leased_until")
 
 
 class DeadLetterPages(ReadOnly):
-    """The pages of events that were refused, and why."""
+    """The pages of events that the server refused, and why."""
 
     moments: ClassVar[tuple[str, ...]] = ("created_at", "refused_at")
     list_display: tuple[str, ...] = ("id", "kind", "reason", "status", "age", "refused")

@@ -1,4 +1,7 @@
-"""The optional app: `INSTALLED_APPS += ["whisperr.django"]` adds system checks and commands."""
+"""The Django app: system checks, `manage.py` commands, and the tables and admin of the outbox.
+
+`INSTALLED_APPS += ["whisperr.django"]` adds it. The middleware works without it.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from .checks import check_settings
 
 
 class WhisperrConfig(AppConfig):
-    """The app `whisperr`."""
+    """The app, with the label `whisperr`."""
 
     name: str = "whisperr.django"
     default_auto_field: str = "django.db.models.BigAutoField"
@@ -17,5 +20,5 @@ class WhisperrConfig(AppConfig):
     verbose_name: str = "Whisperr"
 
     def ready(self) -> None:
-        """Register the checks."""
+        """Register the system checks."""
         register(check_settings, "whisperr")

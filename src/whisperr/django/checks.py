@@ -1,4 +1,4 @@
-"""System checks: what is wrong in the settings, each with an id and a hint."""
+"""System checks, which report wrong settings, each with an id and a hint."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def check_settings(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # what Djan
 
 
 def check_app(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # likewise
-    """Find an outbox without its table. Registered also where the app is not installed."""
+    """Report an outbox whose app is not installed; registered without the app, too."""
     problem = app_problem() if _has_outbox() else None
     if problem is None:
         return []
@@ -56,8 +56,8 @@ def _key() -> Iterator[CheckMessage]:
         yield Caution(
             f"{API_KEY} is not set: a server does not start, and commands send nothing.",
             hint=f"Set {API_KEY} in the environment or in the settings to a server key (wrk_...) "
-            f"from the Whisperr dashboard, or set {DISABLED} = True to send nothing. A build that "
-            "has no key may ignore this.",
+            f"from the Whisperr dashboard, or set {DISABLED} = True to send nothing. Ignore this "
+            "in a build that has no key.",
             id="whisperr.W010",
         )
     elif key.problem is not None and not is_off:
@@ -69,15 +69,15 @@ def _key() -> Iterator[CheckMessage]:
         )
     elif key.is_publishable:
         yield Caution(
-            f"{API_KEY} is a publishable key (wpk_...), made for apps and browsers: the server "
-            "opts no user in for it.",
+            f"{API_KEY} is a publishable key (wpk_...), made for apps and browsers: with it, the "
+            "server opts in no user.",
             hint="Use a server key (wrk_...) in a backend.",
             id="whisperr.W001",
         )
 
 
 def _is_disabled() -> bool:
-    """Return whether nothing is sent. A wrong value counts as no: another check reports it."""
+    """Return whether the client is disabled; False for a wrong value, which `_values` reports."""
     try:
         return is_disabled(SETTINGS.read().get("disabled"))
     except ImproperlyConfigured:
@@ -132,42 +132,42 @@ def _middleware() -> Iterator[CheckMessage]:
     if _OURS not in chain:
         yield Caution(
             f"{_OURS} is not in MIDDLEWARE: there is no request.whisperr.",
-            hint="Add it after AuthenticationMiddleware, or silence this check when you only use "
+            hint="Add it after AuthenticationMiddleware, or silence this check if you use only "
             "get_client().",
             id="whisperr.W004",
         )
     elif _AUTHENTICATION in chain and chain.index(_OURS) < chain.index(_AUTHENTICATION):
         yield Caution(
-            f"{_OURS} is before AuthenticationMiddleware: it reads the user of an async view when "
-            "the answer has left the session behind.",
-            hint="Move it behind AuthenticationMiddleware.",
+            f"{_OURS} is before AuthenticationMiddleware: it reads the user of an async view after "
+            "the response has left the session middleware.",
+            hint="Move it after AuthenticationMiddleware.",
             id="whisperr.W005",
         )
     elif _AUTHENTICATION not in chain and not _has_resolver():
         yield Caution(
             "No AuthenticationMiddleware and no WHISPERR_RESOLVE_USER: request.whisperr cannot "
             "know the user.",
-            hint=f"Add one of the two. Middleware that sets request.user by itself counts: silence "
-            f"this check, or set {RESOLVE_USER}.",
+            hint=f"Add one of the two. If another middleware sets request.user, silence this check "
+            f"or set {RESOLVE_USER}.",
             id="whisperr.W006",
         )
 
 
 def _tenants() -> Iterator[CheckMessage]:
-    """Find what django-tenants keeps for each tenant: tables of the same name in many schemas."""
+    """Report what django-tenants keeps for each tenant: tables of one name in many schemas."""
     own = set(_get_tenant_apps())
     if _has_outbox() and own & _get_names("whisperr"):
         yield Caution(
-            f"{APP} is an app of each tenant: its outbox is in the schema of the tenant, where no "
-            "relay looks for events.",
+            f"{APP} is an app of each tenant, so its outbox is in the schema of the tenant, where "
+            "no relay finds events.",
             hint=f'Move "{APP}" to SHARED_APPS only.',
             id="whisperr.W007",
         )
     label = settings.AUTH_USER_MODEL.partition(".")[0]
     if not _has_resolver() and own & _get_names(label) and _are_users_counted():
         yield Caution(
-            "Each tenant has users of its own, which are counted from 1: users of different "
-            "tenants have the same id, and are one user for whisperr.",
+            "Each tenant numbers its users from 1, so users of different tenants have the same id "
+            "and are one user for whisperr.",
             hint=f"Set {RESOLVE_USER} to a function that returns an id with the tenant in it.",
             id="whisperr.W008",
         )
@@ -182,7 +182,7 @@ def _are_users_counted() -> bool:
 
 
 def _get_tenant_apps() -> Iterator[str]:
-    """Return the names of what is installed in the schema of each tenant, or of some of them."""
+    """Yield the apps that are installed in the schema of every tenant, or of some tenants."""
     yield from getattr(settings, "TENANT_APPS", ())
     public = getattr(settings, "PUBLIC_SCHEMA_NAME", "public")
     for name, kind in getattr(settings, "TENANT_TYPES", {}).items():
@@ -190,7 +190,7 @@ def _get_tenant_apps() -> Iterator[str]:
 
 
 def _get_names(label: str) -> set[str]:
-    """Return the names that an app may have in a setting: its own, and that of its AppConfig."""
+    """Return the names that an app may have in a setting: its own and its AppConfig's."""
     try:
         config = apps.get_app_config(label)
     except LookupError:

@@ -1,6 +1,6 @@
-"""The settings in Django, WHISPERR_<OPTION> for every option, and the client that they make.
+"""Reads the settings, WHISPERR_<OPTION> for every option, and makes the client of the process.
 
-Reads the settings when asked; keeps nothing but the client of the process.
+Settings are read on each use; only the client is kept.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ _WAYS_OUT = (
 
 
 class _DjangoSettings(SettingsReader):
-    """The settings of Django, where a dotted path stands for what it names."""
+    """Django's settings, in which a dotted path stands for the object that it names."""
 
     def read(self) -> dict[str, Any]:
         options = super().read()
         if options.get("buffer") is None and os.environ.get("WHISPERR_BUFFER") == OUTBOX:
-            options["buffer"] = OutboxBuffer()  # the client knows no Django, and refuses the name
+            options["buffer"] = OutboxBuffer()  # the client itself refuses the name
         return options
 
     def convert(self, option: Option, value: object) -> object:
@@ -60,19 +60,19 @@ SETTINGS = _DjangoSettings(
 
 
 def get_outbox_database() -> str | None:
-    """Return the database that the settings name for the outbox, None when the routers decide."""
+    """Return the outbox's database alias in the settings, None if the routers decide."""
     buffer = SETTINGS.read().get("buffer")
     using = buffer.using if isinstance(buffer, OutboxBuffer) else None
     return using or getattr(settings, OUTBOX_DATABASE, None)
 
 
 def get_key() -> Secret:
-    """Return the key of the settings, or else of the environment, wrapped."""
+    """Return the key from the settings, or else from the environment, wrapped."""
     return Secret(getattr(settings, API_KEY, None)).or_environment()
 
 
 def is_disabled(given: object) -> bool:
-    """Return whether a client with this option does nothing; raises ImproperlyConfigured."""
+    """Return whether a client with this option is disabled; raises ImproperlyConfigured."""
     try:
         return get_flag("disabled", given=bool(given))
     except ValueError as error:
@@ -80,9 +80,9 @@ def is_disabled(given: object) -> bool:
 
 
 def new_client(command: str = "runserver", **changed: object) -> Whisperr:
-    """Make a client from the settings, in a command of manage.py; `changed` options win.
+    """Make a client from the settings for a manage.py command; `changed` replaces options.
 
-    Raises ImproperlyConfigured for a missing key or a wrong setting, with the way to fix it.
+    Raises ImproperlyConfigured, which names the fix, for a missing key or a wrong setting.
     """
     try:
         return _new_client(**changed)
@@ -91,9 +91,9 @@ def new_client(command: str = "runserver", **changed: object) -> Whisperr:
 
 
 def require_settings_client() -> Whisperr:
-    """Return the client of this process, for the start of a server.
+    """Return the client of this process when a server starts.
 
-    Raises ImproperlyConfigured for a missing key or a wrong setting, with the way to fix it.
+    Raises ImproperlyConfigured, which names the fix, for a missing key or a wrong setting.
     """
     try:
         return _client.require()
@@ -102,12 +102,22 @@ def require_settings_client() -> Whisperr:
 
 
 def get_settings_client() -> Whisperr:
-    """Return the client of this process; the first call makes it from the settings.
+    """Return the client of this process, which the first call makes from the settings.
 
-    The middleware makes it when the application starts, so that a mistake is found then. Raises
-    django.core.exceptions.ImproperlyConfigured for a wrong setting: it names the setting and the
-    fix. Without a key it is a disabled client, which the log says once: no command, migration or
-    task fails for that.
+    The middleware makes it when the application starts, so that mistakes are found then. Without a
+    key, a command, migration, signal receiver or task gets a disabled client, and the log says so
+    once. Any thread may call this function.
+
+    Example::
+
+        get_client().track(user.pk, "subscription_cancelled", {"reason": "price"})
+
+    Returns:
+        The client, the same one for every caller in the process.
+
+    Raises:
+        django.core.exceptions.ImproperlyConfigured: A setting is wrong. The text names the setting
+            and what is allowed.
     """
     return _client.get()
 
@@ -132,8 +142,8 @@ def _to_improperly_configured(key: Secret, command: str = "runserver") -> Improp
 
 def _make_client() -> Whisperr:
     client = _new_client()
-    if "celery" in sys.modules:  # looked up: a site without it does not pay for it
-        # Deliver where Celery ends its processes, unless the project has connected it by itself.
+    if "celery" in sys.modules:  # not imported, so that a site without Celery pays nothing
+        # Deliver when Celery ends its processes, unless the project has called `connect` itself.
         from whisperr.celery import connect_unless_connected
 
         connect_unless_connected(get_settings_client)
@@ -146,7 +156,7 @@ _client = DefaultClient(
 
 
 def _discard_after_a_change(*, setting: str, **_: object) -> None:
-    """Shut the client down when a test changes its settings; the next use makes a new one."""
+    """Shut the client down when a test changes a setting; the next use makes a new client."""
     client = _client.clear() if setting in SETTINGS.known - {RESOLVE_USER} else None
     if client is not None:
         client.shutdown()
@@ -162,9 +172,9 @@ def config() -> Config:
 
 
 def get_resolver() -> Callable[[Any], Any] | None:
-    """Return the function that WHISPERR_RESOLVE_USER names, None when it is not set.
+    """Return the function that WHISPERR_RESOLVE_USER names, None without that setting.
 
-    Raises ImproperlyConfigured when it cannot be imported or called.
+    Raises ImproperlyConfigured if it cannot be imported or called.
     """
     value = getattr(settings, RESOLVE_USER, None)
     if value is None:
@@ -185,7 +195,7 @@ def _import(name: str, path: str) -> object:
 
 
 def _make(found: object, option: Option) -> object:
-    """Return the object that a dotted path names, or what the class or function there makes."""
+    """Return the object that a dotted path names, or call the class or function that it names."""
     if option.check(found) and not isinstance(found, type):
         return found
     try:

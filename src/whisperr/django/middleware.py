@@ -1,7 +1,7 @@
-"""The middleware: gives each request its `whisperr`, and queues pending events after the view.
+"""The middleware: sets `request.whisperr`, and queues pending events after the view.
 
-It reads neither the session nor the user. Async in an async chain and sync in a sync one, so that
-Django puts no thread between its neighbours for it.
+It reads neither the session nor the user. It is async in an async chain and sync in a sync one, so
+that Django needs no thread between its neighbours.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 
-from ._tracker import DjangoRequestTracker
+from ._tracker import RequestTracker
 from .conf import get_resolver, require_settings_client
 
 if TYPE_CHECKING:
@@ -21,10 +21,17 @@ if TYPE_CHECKING:
 
 
 class WhisperrMiddleware:
-    """Put `request.whisperr` on every request. Belongs after AuthenticationMiddleware.
+    """Sets `request.whisperr`, a `RequestTracker`, on every request, sync or async.
 
-    Raises ImproperlyConfigured when the application starts for a missing key, a wrong setting or a
-    resolver that cannot be imported.
+    Put it after `AuthenticationMiddleware` in `MIDDLEWARE`. It reads neither the session nor the
+    user; the tracker does when the view tracks.
+
+    Args:
+        get_response: The next middleware or the view, which Django passes.
+
+    Raises:
+        django.core.exceptions.ImproperlyConfigured: The key is missing, a setting is wrong, or
+            `WHISPERR_RESOLVE_USER` cannot be imported. Raised when the application starts.
     """
 
     sync_capable = True
@@ -39,8 +46,8 @@ class WhisperrMiddleware:
         get_resolver()
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Return the response to a request; a coroutine in an async chain."""
-        tracker = DjangoRequestTracker(request)
+        """Return the response to a request, a coroutine in an async chain."""
+        tracker = RequestTracker(request)
         request.whisperr = tracker  # type: ignore[attr-defined]  # views see a WhisperrRequest
         if self._is_async:
             return self._acall(request, tracker)
@@ -52,7 +59,7 @@ class WhisperrMiddleware:
                 tracker.pending.settle_in_sync()
         return response
 
-    async def _acall(self, request: HttpRequest, tracker: DjangoRequestTracker) -> HttpResponseBase:
+    async def _acall(self, request: HttpRequest, tracker: RequestTracker) -> HttpResponseBase:
         try:
             response: HttpResponseBase = await self.get_response(request)
         finally:

@@ -1,8 +1,8 @@
 """The tables of the outbox: events that wait for the relay, and those that the server refused.
 
-Only data: `outbox.buffer` adds rows, a relay delivers them, `outbox.dead_letters` handles what was
-refused. A row is the bytes of one event or identify as they are sent over the wire, so
-that nothing has to be parsed again.
+`outbox.buffer` adds rows, a relay delivers them, and `outbox.dead_letters` handles those that were
+refused. A row holds the bytes of one event or identify as they are sent, so nothing has to be
+parsed again.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class OutboxEvent(models.Model):
-    """One event or identify that waits to be delivered; deleted after that.
+    """One event or identify that waits for delivery, after which the row is deleted.
 
-    Rows are delivered in the order of their ids. A relay claims some by writing its token and the
+    Rows are delivered in the order of their ids. A relay claims rows by writing its token and the
     end of its lease into them, by the clock of the database (`outbox.tables`).
     """
 
@@ -50,10 +50,10 @@ class OutboxEvent(models.Model):
 
 
 class DeadLetter(models.Model):
-    """One event or identify that will not be delivered, and why; kept until requeued or deleted.
+    """One event or identify that was refused, and why; kept until it is requeued or deleted.
 
     - `reason`: as in `stats().dropped`, such as `rejected` or `expired`.
-    - `message`: what the server said. `status`: the HTTP status of its answer, if there was one.
+    - `message`: the server's reason. `status`: the HTTP status of its answer, if there was one.
     """
 
     id: models.BigAutoField[int, int] = models.BigAutoField(primary_key=True)

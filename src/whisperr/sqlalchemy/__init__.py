@@ -1,4 +1,6 @@
-"""The outbox for SQLAlchemy 2: an event is a row of the transaction that it belongs to.
+"""The outbox for SQLAlchemy 2: an event is a row in the caller's transaction.
+
+Example::
 
     from whisperr.sqlalchemy import Outbox, whisperr_table
 
@@ -9,8 +11,10 @@
         user.plan = "pro"
         outbox.track(session, user.id, "plan_upgraded", {"plan": "pro"})
 
-`whisperr relay --database URL` delivers what was committed. The guide is
-docs/delivery/sqlalchemy.md.
+A commit keeps the row, a rollback discards it. The command `whisperr relay --database URL` delivers
+the rows.
+
+.. versionadded:: 1.0
 """
 
 from __future__ import annotations

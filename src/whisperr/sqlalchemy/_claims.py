@@ -1,11 +1,11 @@
-"""The tables of an outbox, as a relay uses them: it claims rows, and deletes or dead-letters them.
+"""Claims, deletes and dead-letters rows of an outbox for a relay, through SQLAlchemy.
 
-They may be those of a Django project. The token of a relay and the end of its lease are in the rows
-themselves; the clock of leases is the database's. A relay changes a row only where its token still
-stands. Every method is one short transaction, or a few of them; none is open when it returns. One
-that writes begins with a write, so that SQLite locks the file at once.
+The tables may be those of a Django project. The rows themselves hold the token of a relay and the
+end of its lease, by the database's clock. A relay changes a row only if the row still has its
+token. Every method is one or a few short transactions, and leaves none open. A transaction that
+writes starts with a write, so that SQLite locks the file at once.
 
-Threads: one at a time, with one connection, which is kept open. Raises SQLAlchemyError.
+Threads: one at a time, with one connection, which stays open. Raises SQLAlchemyError.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ TOOLS = Tools("whisperr outbox", "whisperr outbox")
 
 
 class Claims:
-    """What one relay may do with the tables of one database."""
+    """The tables of one database, as one relay uses them."""
 
     errors: tuple[type[Exception], ...] = (SQLAlchemyError,)
     tools: Tools = TOOLS
@@ -51,15 +51,15 @@ class Claims:
 
     @property
     def in_transaction(self) -> bool:
-        """Whether a transaction is open in the connection."""
+        """Whether the connection has an open transaction."""
         return self._connection is not None and self._connection.in_transaction()
 
     def claim(self, count: int, lease: float, last: int | None = None) -> tuple[str, list[Row]]:
-        """Claim at most `count` free rows, the oldest ones, for `lease` seconds.
+        """Claim the oldest free rows, at most `count`, for `lease` seconds.
 
-        With `last` only rows with a higher id: the database does not walk over those before it.
-        Return the token and the rows in their order. Relays that claim at the same moment get
-        different rows, without waiting for each other where the database can skip locked ones.
+        With `last`, claim only rows with a higher id, so that the database skips those before it.
+        Return the token and the rows in order. Relays that claim at the same time get different
+        rows. If the database can skip locked rows, they do not wait for each other.
         """
         token = uuid.uuid4().hex
         leased = {"token": token, "leased_until": Later(lease)}
@@ -75,32 +75,32 @@ class Claims:
             if skips and ids:
                 connection.execute(update(events).where(events.c.id.in_(ids)).values(leased))
         if ids and not skips:
-            # A faster relay may have claimed some of them meanwhile: the condition decides.
+            # A faster relay may have claimed some of them meanwhile, so the UPDATE checks again.
             claim = update(events).where(events.c.id.in_(ids), statements.is_free(events))
             with self.begin() as connection:
                 connection.execute(claim.values(leased))
         return token, self._fetch(token, ids)
 
     def extend(self, token: str, rows: Sequence[Row], seconds: float) -> bool:
-        """Make the lease end so long from now; False when not all rows are held any more."""
+        """Let the lease end `seconds` from now; return False if not all rows are held any more."""
         held = self._is_held(token, rows)
         extend = update(self.tables.events).where(held).values(leased_until=Later(seconds))
         return self._execute(extend) == len(rows)
 
     def release(self, token: str, rows: Sequence[Row]) -> None:
-        """Give rows back, so that any relay may claim them at once."""
+        """Release rows, so that any relay may claim them at once."""
         held = self._is_held(token, rows)
         self._execute(update(self.tables.events).where(held).values(token="", leased_until=None))
 
     def delete(self, token: str, rows: Sequence[Row]) -> int:
-        """Delete delivered rows; return how many of them were still held."""
+        """Delete delivered rows; return how many were still held."""
         held = self._is_held(token, rows)
         return self._execute(delete(self.tables.events).where(held)) if rows else 0
 
     def dead_letter(self, token: str, rows: Sequence[Row], loss: Loss) -> int:
-        """Turn rows into dead letters; return how many of them were still held.
+        """Turn rows into dead letters; return how many were still held.
 
-        The database copies them, also those that are too large to be read.
+        The database copies them, so that large rows are never in memory.
         """
         events, dead = self.tables
         held = self._is_held(token, rows)
@@ -112,23 +112,23 @@ class Claims:
         copied = statements.select_copied(events, details, Now()).where(held)
         names = ["data", "created_at", *details, "refused_at"]
         with self.begin() as connection:
-            # A write first: it locks the rows, so that nothing changes below.
+            # Write first, which locks the rows, so that nothing changes below.
             connection.execute(update(events).where(held).values(token=token))
             connection.execute(insert(dead).inline().from_select(names, copied))
             return connection.execute(delete(events).where(held)).rowcount
 
     def add(self, events: Sequence[bytes]) -> None:
-        """Add rows that wait, in one transaction."""
+        """Add waiting rows in one transaction."""
         if events:
             with self.begin() as connection:
                 rows = [{"data": data} for data in events]
                 connection.execute(statements.insert_event(self.tables.events), rows)
 
     def close(self) -> None:
-        """Close the connection; the next use opens another one."""
+        """Close the connection; the next use opens a new one."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            with suppress(SQLAlchemyError):  # a dead one cannot be closed properly
+            with suppress(SQLAlchemyError):  # a dead connection cannot be closed properly
                 connection.close()
 
     @contextmanager
@@ -147,7 +147,7 @@ class Claims:
         return statements.is_held(self.tables.events, token, rows, self._engine.dialect)
 
     def _fetch(self, token: str, ids: Sequence[int]) -> list[Row]:
-        """Return the rows with these ids that this claim got."""
+        """Return the rows with these ids that carry the token of this claim."""
         if not ids:
             return []
         with self.begin() as connection:

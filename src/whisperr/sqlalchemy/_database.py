@@ -1,6 +1,6 @@
-"""The database that a command is given: its URL is checked, and its tables are looked for.
+"""Opens the database of a command: checks its URL and looks for the tables.
 
-The password of a URL is shown nowhere: no sentence holds more than its parts without one.
+No message shows the URL's user or password.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from whisperr._secret import Secret
 
-# For each database the drivers that do not need asyncio: the name, the module, what to install.
+# The drivers of each database that do not need asyncio: name, module, package to install.
 _DRIVERS = {
     "postgresql": (
         ("psycopg", "psycopg", "'psycopg[binary]'"),
@@ -39,16 +39,16 @@ _DRIVERS = {
     "sqlite": (("pysqlite", "sqlite3", "a Python with sqlite3"),),
 }
 _DRIVERS["mariadb"] = _DRIVERS["mysql"]
-_NAMES = {"postgres": "postgresql"}  # as some hosts write it
+_NAMES = {"postgres": "postgresql"}  # some hosts write the URL like this
 _ASYNC = frozenset({"asyncpg", "psycopg_async", "aiosqlite", "aiomysql", "asyncmy"})
-# Options of asyncpg, and what other drivers call them; None: they have no such thing.
+# Options of asyncpg, and their names in other drivers; None if those have no such option.
 _OPTIONS = {"ssl": "sslmode", "prepared_statement_cache_size": None}
 _SHAPE = "write it as postgresql://user:password@host/name or sqlite:////path/to/file.db"
 _LONGEST_NAME = 100
 
 
 class Source(NamedTuple):
-    """The tables of a database, and where they are, for people."""
+    """The tables of a database, and a name for it that people can read."""
 
     claims: Claims
     name: str
@@ -57,12 +57,12 @@ class Source(NamedTuple):
 def open_database(given: Secret, schema: str | None = None) -> Source:
     """Return the tables of the database with this URL.
 
-    Raises ValueError for a URL that is no good; LookupError without the tables, or when the
-    database cannot be used. Both say what to do.
+    Raises ValueError for a wrong URL, and LookupError if the tables are missing or the database
+    cannot be used. Both say what to do.
     """
     url = _parse(given)
     if isinstance(url, str):
-        raise ValueError(url)  # noqa: TRY004  # it is what is wrong with the URL
+        raise ValueError(url)  # noqa: TRY004  # the text says what is wrong with the URL
     if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
         raise LookupError(f"there is no file {printable(str(url.database), _LONGEST_NAME)!r}")
     problem: str | None
@@ -72,7 +72,7 @@ def open_database(given: Secret, schema: str | None = None) -> Source:
         problem = _find_problem(claims, _describe(url), schema)
     except SQLAlchemyError as error:
         problem = f"{_describe(url)} cannot be used: {get_first_line(error)}"
-    except TypeError:  # an option of the URL that the driver does not take
+    except TypeError:  # the driver does not take an option of the URL
         problem = f"{_describe(url)} cannot be used: its driver refuses an option of the URL"
     if problem is not None:
         raise LookupError(problem)
@@ -80,14 +80,14 @@ def open_database(given: Secret, schema: str | None = None) -> Source:
 
 
 def _parse(given: Secret) -> URL | str:
-    """Return the URL with a driver that is installed, or what is wrong with it."""
+    """Return the URL with an installed driver, or what is wrong with it."""
     try:
         url = make_url(given.reveal())
         backend, _, driver = url.drivername.partition("+")
         backend = _NAMES.get(backend, backend)
         url = url.set(drivername=f"{backend}+{driver}" if driver else backend)
-    except (SQLAlchemyError, ValueError):  # whose text may hold the URL
-        return f"is no URL of a database; {_SHAPE}"
+    except (SQLAlchemyError, ValueError):  # their text may show the URL
+        return f"is not the URL of a database; {_SHAPE}"
     if backend not in _DRIVERS:
         known = ", ".join(_DRIVERS)
         return f"names {printable(backend, _LONGEST_NAME)!r}: must be one of {known}; {_SHAPE}"
@@ -129,7 +129,7 @@ def _describe(url: URL) -> str:
 
 
 def _find_problem(claims: Claims, name: str, schema: str | None) -> str | None:
-    """Return what is wrong with the tables; None when they can be used."""
+    """Return what is wrong with the tables, None if nothing is."""
     with claims.begin() as connection:
         inspector = inspect(connection)
         missing = [
@@ -143,5 +143,5 @@ def _find_problem(claims: Claims, name: str, schema: str | None) -> str | None:
     return (
         f"{name} has no table {' and no table '.join(missing)}{where}: run the migration of your "
         "application that makes them (whisperr_table; with Django manage.py migrate)"
-        + ("; or name their schema by --schema" if schema is None else "")
+        + ("; or name their schema with --schema" if schema is None else "")
     )

@@ -1,4 +1,4 @@
-"""The figures of the outbox, and what can be done with dead letters: list, requeue, delete.
+"""Counts the rows of the outbox, and lists, requeues and deletes dead letters.
 
 Threads: one at a time. Ages are by the clock of the database. Raises SQLAlchemyError.
 """
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
     from ._claims import Claims
 
-# So many dead letters are requeued in one transaction.
+# How many dead letters one transaction requeues.
 _REQUEUED_AT_ONCE = 500
-# Enough for the kind of an event, and not more.
+# Enough for the kind of an event.
 _HEAD_BYTES = 256
 _LONGEST_MOMENT = 40  # characters
 _LONGEST_TEXT = 2_000
@@ -34,7 +34,7 @@ _SECONDS_A_DAY = 86_400.0
 
 
 class DeadLetters:
-    """What people ask of the tables of one outbox, and do with dead letters."""
+    """The tables of one outbox, as the commands use them."""
 
     def __init__(self, claims: Claims) -> None:
         self._claims = claims
@@ -52,13 +52,13 @@ class DeadLetters:
                 printable(reason): count
                 for reason, count in connection.execute(by_reason.order_by(dead.c.reason))
             }
-        # Two counts, at two moments: the difference may be negative.
+        # Counted at two moments, so the difference may be negative.
         return Figures(waiting, max(total - waiting, 0), self._get_oldest_age(), reasons)
 
     def get_newest(self, count: int) -> list[dict[str, object]]:
-        """Return the newest dead letters, newest first: no payload, no user.
+        """Return the newest dead letters, newest first, without payload and user.
 
-        A date that cannot be read is the text that it is.
+        A date that cannot be read is returned as its text.
         """
         dead = self._dead
         columns = (
@@ -88,14 +88,14 @@ class DeadLetters:
         ]
 
     def requeue(self, ids: Sequence[int] | None) -> int:
-        """Put dead letters at the end of the outbox, all for None; return how many were moved.
+        """Put dead letters (None: all) at the end of the outbox; return how many were moved.
 
-        They are moved in several transactions: an interrupted call has moved some.
+        They are moved in several transactions, so an interrupted call has moved some of them.
         """
         found = select(self._dead.c.id).order_by(self._dead.c.id)
         if ids is not None:
             found = found.where(self._dead.c.id.in_(ids))
-        # All at once: what is refused again meanwhile is not moved again.
+        # Read all ids first, so that an event that is refused again meanwhile is not moved again.
         with self._claims.begin() as connection:
             chosen = list(connection.scalars(found))
         parts = range(0, len(chosen), _REQUEUED_AT_ONCE)
@@ -116,7 +116,7 @@ class DeadLetters:
         copied = select(*columns).where(some).order_by(dead.c.id)
         names = ["data", "created_at", "token"]
         with self._claims.begin() as connection:
-            # A write first: it locks the rows, so that they are not moved twice.
+            # Write first, which locks the rows, so that none is moved twice.
             connection.execute(update(dead).where(some).values(reason=dead.c.reason))
             connection.execute(insert(self._events).inline().from_select(names, copied))
             return connection.execute(delete(dead).where(some)).rowcount
@@ -127,13 +127,13 @@ class DeadLetters:
         try:
             with self._claims.begin() as connection:
                 found = connection.scalar(oldest)
-        except SQLAlchemyError:  # a date that is none, which the database refuses
+        except SQLAlchemyError:  # an invalid date, which the database refuses
             return None
         return None if found is None else max(float(found), 0.0)
 
 
 def _to_moment(value: object) -> datetime | str | None:
-    """Return a time that the database gave as text; one that cannot be read as that text."""
+    """Return a time that the database returned as text; the text itself if it is not a time."""
     if value is None:
         return None
     text = value.decode(errors="replace") if isinstance(value, bytes) else str(value)

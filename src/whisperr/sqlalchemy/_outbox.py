@@ -1,6 +1,6 @@
-"""The outbox as an application sees it: `track` and `identify` within a transaction.
+"""The outbox as an application uses it: `track` and `identify` within a transaction.
 
-Threads: any, each with a session of its own, as SQLAlchemy wants it.
+Threads: any, each with its own session, as SQLAlchemy requires.
 """
 
 from __future__ import annotations
@@ -50,15 +50,19 @@ _ASYNC = "sqlalchemy.ext.asyncio"
 
 
 class Outbox:
-    """Adds events as rows to the transactions that they belong to; `whisperr relay` delivers them.
+    """Adds events as rows to the caller's transactions; `whisperr relay` delivers them.
 
-    - `client`: the client whose options and counts are those of the events, or a function that
-      returns it. It delivers none of them itself.
-    - `events`: what `whisperr_table` returned; left out, the table of that name in the default
-      schema of the database.
+    A commit keeps the row. A rollback, also of a savepoint, discards it. The outbox neither flushes
+    nor commits anything of the caller.
 
-    Whatever session is given, a commit keeps the row, a rollback discards it, of a savepoint too,
-    and nothing of the caller's is flushed or committed for it.
+    Args:
+        client: The client whose options and counters apply to the events, or a function that
+            returns it. The client does not deliver them itself.
+        events: The table that `whisperr_table` returned. None: the table of that name in the
+            default schema of the database.
+
+    Raises:
+        TypeError: `client` or `events` is something else.
     """
 
     def __init__(
@@ -77,7 +81,7 @@ class Outbox:
 
     @property
     def client(self) -> Whisperr:
-        """The client itself."""
+        """The client whose options and counters apply to the events."""
         return self._get_client()
 
     @same_parameters(Whisperr.track)
@@ -90,15 +94,30 @@ class Outbox:
         context: Fields = None,
         **arguments: Unpack[TrackArguments],
     ) -> str | None:
-        """Add one event to the transaction; return its message id, None if it was not accepted.
+        """Add one event to the transaction of a session.
 
-        - `session`: a Session, scoped_session or Connection, whose row is written before this
-          returns. Or an AsyncSession, whose row is written when it commits.
+        Bad input is reported as by `Whisperr.track`. If the row cannot be written, the event is
+        reported as `not_stored`, and the transaction continues.
 
-        The other arguments are those of `Whisperr.track`, and so is what happens to bad input. An
-        event that cannot be stored is reported as `not_stored`, and the transaction continues.
-        Raises what the database raised when that has ended the transaction; TypeError for another
-        kind of session.
+        Args:
+            session: A `Session`, `scoped_session` or `Connection`: the row is written before this
+                returns. Or an `AsyncSession`: the row is written when it commits.
+            external_user_id: Your id of the user: a string, or anything with a useful string
+                form.
+            event_type: The name of the event in lowercase snake case.
+            properties: A dictionary that describes the event; values of any type become JSON.
+            context: A dictionary about the circumstances.
+            occurred_at: An aware `datetime`, at most 30 days ago. None means now.
+            message_id: Your own unique id. None generates one.
+
+        Returns:
+            The message id of the event, or None when it was not accepted.
+
+        Raises:
+            TypeError: `session` is of another type.
+            InvalidEvent: The input is bad, and the client is `strict`.
+            sqlalchemy.exc.SQLAlchemyError: The database has ended the transaction. Nothing of it
+                can be committed.
         """
         check_names(arguments, TrackArguments)
         given = (external_user_id, event_type, properties, context)
@@ -111,9 +130,26 @@ class Outbox:
         external_user_id: object,
         **arguments: Unpack[IdentifyArguments],
     ) -> None:
-        """Add what is known about a user to the transaction; `session` as in `track`.
+        """Add what is known about a user to the transaction of a session.
 
-        The other arguments are those of `Whisperr.identify`.
+        Args:
+            session: As in `track`.
+            external_user_id: Your id of the user, as in `track`.
+            traits: A dictionary of what is known, such as `{"plan": "pro"}`.
+            email: An e-mail address, which becomes an opted-in channel. A blank one counts as
+                none, also for the next two.
+            phone: A phone number, which becomes an opted-in text message channel.
+            push_token: A device token, which becomes an opted-in push channel.
+            preferred_channel: `"email"`, `"sms"` or `"push"`.
+            channels: All channels with their details, from `Channel` or as dictionaries. They
+                replace `email`, `phone` and `push_token`.
+            anonymous_id: The id that the visitor had before the user was known; 1 to 128
+                characters.
+
+        Raises:
+            TypeError: `session` is of another type.
+            InvalidEvent: The input is bad, and the client is `strict`.
+            sqlalchemy.exc.SQLAlchemyError: As in `track`.
         """
         check_names(arguments, IdentifyArguments)
         self._add(session, "identify", _encode_details(external_user_id, arguments))
@@ -128,9 +164,24 @@ class Outbox:
         context: Fields = None,
         **arguments: Unpack[TrackArguments],
     ) -> str | None:
-        """Do what `track` does, in an AsyncSession or AsyncConnection.
+        """Add one event to the transaction of an async session, and write its row at once.
 
-        The row is written before this returns.
+        Args:
+            session: An `AsyncSession`, `async_scoped_session` or `AsyncConnection`.
+            external_user_id: Your id of the user, as in `track`.
+            event_type: The name of the event in lowercase snake case.
+            properties: A dictionary that describes the event.
+            context: A dictionary about the circumstances.
+            occurred_at: An aware `datetime`, at most 30 days ago. None means now.
+            message_id: Your own unique id. None generates one.
+
+        Returns:
+            The message id of the event, or None when it was not accepted.
+
+        Raises:
+            TypeError: `session` is of another type.
+            InvalidEvent: The input is bad, and the client is `strict`.
+            sqlalchemy.exc.SQLAlchemyError: As in `track`.
         """
         check_names(arguments, TrackArguments)
         given = (external_user_id, event_type, properties, context)
@@ -143,7 +194,24 @@ class Outbox:
         external_user_id: object,
         **arguments: Unpack[IdentifyArguments],
     ) -> None:
-        """Do what `identify` does, in an AsyncSession or AsyncConnection."""
+        """Add what is known about a user to an async session, and write its row at once.
+
+        Args:
+            session: An `AsyncSession`, `async_scoped_session` or `AsyncConnection`.
+            external_user_id: Your id of the user, as in `track`.
+            traits: A dictionary of what is known, as in `identify`.
+            email: An e-mail address, which becomes an opted-in channel.
+            phone: A phone number, which becomes an opted-in text message channel.
+            push_token: A device token, which becomes an opted-in push channel.
+            preferred_channel: `"email"`, `"sms"` or `"push"`.
+            channels: All channels with their details. They replace the three above.
+            anonymous_id: The id that the visitor had before the user was known.
+
+        Raises:
+            TypeError: `session` is of another type.
+            InvalidEvent: The input is bad, and the client is `strict`.
+            sqlalchemy.exc.SQLAlchemyError: As in `track`.
+        """
         check_names(arguments, IdentifyArguments)
         encode = _encode_details(external_user_id, arguments)
         await self._add_async(session, "aidentify", encode)
@@ -165,7 +233,7 @@ class Outbox:
             raise _to_type_error(call, given)
         if not self.client.enabled:
             return None
-        call_site = get_call_site()  # in `run_sync` it is not on the stack
+        call_site = get_call_site()  # inside `run_sync` it is not on the stack
         chosen: str | None = await target.run_sync(
             lambda sync: self._write(sync, call.removeprefix("a"), encode, call_site)
         )
@@ -178,7 +246,7 @@ class Outbox:
         encode: Encode,
         call_site: str | None = None,
     ) -> str | None:
-        """Write the row now; while a test captures, let the event wait for the commit."""
+        """Write the row now, or while a test captures, keep the event until the commit."""
         if OVERRIDES.pipeline is not None and isinstance(target, Session):
             return self._wait(target, call, encode)
         client = self.client
@@ -187,14 +255,14 @@ class Outbox:
         if encoded is None or pipeline is None:
             return None
         chosen, data, _ = encoded
-        if OVERRIDES.pipeline is not None:  # of a connection no commit is seen
+        if OVERRIDES.pipeline is not None:  # a connection does not report its commits
             accepted = pipeline.put(data)
         else:
             accepted = pipeline.put_into(self._open(target, pipeline), data, call_site)
         return chosen if accepted else None
 
     def _wait(self, session: Session, call: str, encode: Encode) -> str | None:
-        """Let the event wait for the commit of the session."""
+        """Keep the event until the session commits."""
         deferred = defer(self.client, call, encode)
         pipeline = get_pipeline(self.client)
         if deferred is None or pipeline is None:
@@ -209,7 +277,7 @@ class Outbox:
         def connect() -> Connection:
             if isinstance(target, Connection):
                 return target
-            return target.connection(bind_arguments={"clause": events})  # which flushes nothing
+            return target.connection(bind_arguments={"clause": events})  # does not flush
 
         return Rows(self._insert, connect, pipeline.max_bytes, pipeline.accounting, self._trouble)
 
@@ -230,15 +298,15 @@ def _encode_details(user: object, arguments: IdentifyArguments) -> Encode:
 
 
 def _resolve(given: Any) -> object:  # noqa: ANN401  # anything may be given
-    """Return the session of now for a registry of sessions, and everything else as it is."""
+    """Return the current session of a registry, and any other object unchanged."""
     is_registry = isinstance(given, (scoped_session, *_get_async("async_scoped_session")))
     return given() if is_registry else given
 
 
 def _get_async(name: str) -> tuple[type[Any], ...]:
-    """Return a class of SQLAlchemy's asyncio, which an object is only of when that is loaded.
+    """Return a class of SQLAlchemy's asyncio in a tuple, which is empty if that is not loaded.
 
-    It needs greenlet, which an application without asyncio has not.
+    It needs greenlet, which an application without asyncio may not have, so it is not imported.
     """
     module = sys.modules.get(_ASYNC)
     return () if module is None else (getattr(module, name),)

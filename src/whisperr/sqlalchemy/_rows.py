@@ -1,11 +1,11 @@
-"""Writes one row of the outbox into the transaction of the caller.
+"""Writes one row of the outbox into the caller's transaction.
 
 Invariant: a commit keeps the row, a rollback discards it, and nothing of the caller's is flushed,
-committed or rolled back for it. When the row cannot be written, the transaction is left as it was;
-where the database has ended that transaction, the caller gets the error of the database, and
-nothing of the transaction can be committed.
+committed or rolled back for it. If the row cannot be written, the transaction is left as it was. If
+the database has ended that transaction, the caller gets the database's error, and nothing of the
+transaction can be committed.
 
-Threads: that of the connection, which the caller has; with asyncio inside of SQLAlchemy's greenlet.
+Threads: the caller's, which owns the connection; with asyncio, SQLAlchemy's greenlet.
 """
 
 from __future__ import annotations
@@ -35,53 +35,53 @@ if TYPE_CHECKING:
 
     from whisperr.protocols import Accounting
 
-_FAILED = "the transaction has failed already and only waits for its rollback"
-_TRANSACTION_LOST = "a row could not be written, which has ended the transaction of the caller"
-# What is said for errors that come before anything is asked of the database.
+_FAILED = "the transaction has already failed and must be rolled back"
+_TRANSACTION_LOST = "a row could not be written, and that has ended the caller's transaction"
+# The reasons for errors that happen before the database is used.
 _EARLY: dict[type[Exception], str] = {
     UnboundExecutionError: (
-        "the session has no database for the table of the outbox; Session(binds={events: engine})"
+        "the session has no engine for the outbox table; use Session(binds={events: engine})"
     ),
     MissingGreenlet: (
-        "the session is that of asyncio, which cannot wait here; `await outbox.atrack(...)` with "
-        "the AsyncSession itself"
+        "an async session cannot be used here; call `await outbox.atrack(...)` with the "
+        "AsyncSession itself"
     ),
     PendingRollbackError: _FAILED,
 }
 _LONGEST_HINT = 120
-_NESTED = "it interrupts another call that writes a row"
-# A table or a column that is not there: PostgreSQL's SQLSTATE, MySQL's numbers.
+_NESTED = "the call interrupts another call that writes a row"
+# A missing table or column: PostgreSQL's SQLSTATE, MySQL's numbers.
 _MISSING = frozenset({"42P01", "42703", 1054, 1146})
 _MISSING_IN_SQLITE = ("no such table", "has no column")
 _TRANSACTION_FAILED = "25P02"
-# PostgreSQL cannot commit the transaction any more, also where a savepoint seems to save it.
+# PostgreSQL cannot commit the transaction any more, even if a savepoint seems to save it.
 _SERIALIZATION_FAILURE = "40001"
 
-# A row is being written: what a signal handler or an event listener tracks then would use the
-# connection in the middle of its work. By context, because tasks of a loop share a thread.
+# Whether a row is being written. A signal handler or an event listener that tracks then would use
+# the connection in the middle of its work. By context, because tasks of a loop share a thread.
 _writing: ContextVar[bool] = ContextVar("whisperr.sqlalchemy.writing", default=False)
 
 
 class Trouble:
-    """What is wrong with the table, for `stats().problem`; one for each outbox.
+    """Reports what is wrong with the table in `stats().problem`; one object for each outbox.
 
-    It clears only what it has said itself: the buffer of the client may have a problem of its own.
+    It clears only what it has reported itself, because the client's buffer may have a problem, too.
     """
 
     def __init__(self) -> None:
         self._said = False
 
     def say(self, accounting: Accounting, problem: str | None) -> None:
-        """Record a problem; None when the table could be used."""
+        """Record a problem, or None if the table could be used."""
         if problem is not None or self._said:
             self._said = problem is not None
             accounting.store_problem(problem)
 
 
 class Rows:
-    """The table as a sink, through the connection that `connect` returns.
+    """The sink that adds rows to the table, through the connection that `connect` returns.
 
-    `statement` adds one row; it is made once, because that takes longer than a use of it.
+    `statement` adds one row. It is made once, because making it takes longer than executing it.
     """
 
     delivered_by = "`whisperr relay`"
@@ -101,9 +101,9 @@ class Rows:
         self._accounting = accounting
 
     def put(self, data: bytes) -> Sequence[bytes]:
-        """Add one row; return the event itself when it is too large.
+        """Add one row; return the event itself if it is too large.
 
-        Raises StoreError, or SQLAlchemyError when the transaction of the caller is lost.
+        Raises StoreError, or SQLAlchemyError if the caller's transaction is lost.
         """
         if len(data) + EVENT_OVERHEAD_BYTES > self._max_bytes:
             return (data,)
@@ -117,7 +117,7 @@ class Rows:
         return ()
 
     def _write(self, data: bytes) -> None:
-        """Write one row. Raises StoreError that says why not, without anything of the row."""
+        """Write one row. Raises StoreError with a reason that repeats nothing of the row."""
         try:
             _insert(self._connect(), self._statement, data)
         except StoreError:
@@ -143,21 +143,21 @@ class _TransactionLost(Exception):  # noqa: N818  # it is a state
 
 
 def _insert(connection: Connection, statement: Insert, data: bytes) -> None:
-    """Write one row in the caller's transaction; a failure leaves that as it was.
+    """Write one row in the caller's transaction, which a failure leaves as it was.
 
-    Raises _TransactionLost when the database does not.
+    Raises _TransactionLost if the database has ended the transaction.
     """
     if _has_transaction(connection):
         _insert_in_savepoint(connection, statement, {"data": data})
-    else:  # none that could be lost
+    else:  # there is no transaction that could be lost
         connection.execute(statement, {"data": data})
 
 
 def _insert_in_savepoint(connection: Connection, statement: Insert, values: dict[str, Any]) -> None:
-    """Write one row; PostgreSQL refuses everything after a failure until a rollback.
+    """Write one row in a savepoint, because PostgreSQL refuses everything after a failure.
 
-    Raises _TransactionLost, also where SQLite and MySQL have ended the transaction by themselves:
-    on a full disk, or after a deadlock. Then they have no savepoint left to return to.
+    Raises _TransactionLost, also if SQLite or MySQL has ended the transaction by itself, on a full
+    disk or after a deadlock. Then there is no savepoint left to roll back to.
     """
     savepoint = connection.begin_nested()
     try:
@@ -172,7 +172,7 @@ def _insert_in_savepoint(connection: Connection, statement: Insert, values: dict
         if isinstance(error, DBAPIError) and _get_code(error) == _SERIALIZATION_FAILURE:
             _give_up(connection, error)
         raise
-    try:  # not above: a savepoint that is released cannot be returned to
+    try:  # not above, because a released savepoint cannot be rolled back to
         savepoint.commit()
     except SQLAlchemyError as error:
         _give_up(connection, error)
@@ -180,7 +180,7 @@ def _insert_in_savepoint(connection: Connection, statement: Insert, values: dict
 
 
 def _give_up(connection: Connection, error: SQLAlchemyError) -> None:
-    """Prevent that a lost transaction seems to commit; raises _TransactionLost for its error."""
+    """Make sure that a lost transaction cannot seem to commit; raise _TransactionLost."""
     transaction = connection.get_transaction()
     try:
         if transaction is not None:
@@ -191,10 +191,10 @@ def _give_up(connection: Connection, error: SQLAlchemyError) -> None:
 
 
 def _has_transaction(connection: Connection) -> bool:
-    """Return whether the database is in a transaction, or in one with the next statement.
+    """Return whether a transaction is open, or will be with the next statement.
 
-    The driver of SQLite begins one with the first change only. A savepoint before that would be a
-    transaction of its own, and its release a commit.
+    SQLite's driver opens one with the first change only. A savepoint before that would be its own
+    transaction, and releasing it would be a commit.
     """
     if connection.dialect.name == "sqlite":
         return bool(getattr(connection.connection.driver_connection, "in_transaction", False))
@@ -202,13 +202,13 @@ def _has_transaction(connection: Connection) -> bool:
     if detect is not None:
         try:
             return not detect(connection.connection.dbapi_connection)
-        except NotImplementedError:  # of a dialect that does not know
+        except NotImplementedError:  # the dialect does not know
             pass
     return connection.get_execution_options().get("isolation_level") != "AUTOCOMMIT"
 
 
 def _describe(statement: Insert, error: Exception) -> str:
-    """Return what is reported; never the text of the database, which may repeat the row."""
+    """Return the reason to report, never the database's text, which may repeat the row."""
     if not isinstance(error, DBAPIError):
         hint = ""
         if isinstance(error, InvalidRequestError):  # such as "Autobegin is disabled"
@@ -221,14 +221,14 @@ def _describe(statement: Insert, error: Exception) -> str:
     if code in _MISSING or any(words in str(error.orig) for words in _MISSING_IN_SQLITE):
         return (
             f"the database has no table {statement.table.fullname}; run a migration, or "
-            "metadata.create_all(engine), with the metadata that whisperr_table was given"
+            "metadata.create_all(engine), with the metadata that you passed to whisperr_table"
         )
     suffix = "" if code is None else f" ({code})"
     return f"the row could not be written: {type(error).__name__}{suffix}"
 
 
 def _get_code(error: DBAPIError) -> str | int | None:
-    """Return the number of an error: SQLSTATE of PostgreSQL's drivers, or that of MySQL's."""
+    """Return the code of an error: the SQLSTATE of PostgreSQL's drivers, or MySQL's number."""
     cause: Any = error.orig
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     first = cause.args[0] if cause is not None and cause.args else None

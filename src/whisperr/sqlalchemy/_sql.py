@@ -1,7 +1,7 @@
-"""What the statements of an outbox say in other words to each database, as expressions.
+"""Expressions of the outbox's statements whose SQL differs between databases.
 
-The clock is that of the database, because relays on several machines compare leases. Its values are
-those that Django writes, so that relays of both kinds share a table: UTC, on SQLite as text.
+They use the database's clock, because relays on several machines compare leases. Times are written
+as Django writes them, in UTC and on SQLite as text, so that relays of both kinds can share a table.
 """
 
 from __future__ import annotations
@@ -22,41 +22,41 @@ if TYPE_CHECKING:
 
 
 class Now(FunctionElement[datetime]):
-    """The present, in UTC."""
+    """The current time in UTC."""
 
     type: TypeEngine[Any] = DateTime(timezone=True)
     inherit_cache: bool = True
 
 
 class DefaultNow(Now):
-    """The present as the default of a column, for which MySQL allows one function only."""
+    """The current time as the default of a column, for which MySQL allows only one function."""
 
     inherit_cache: bool = True
 
 
 class Later(FunctionElement[datetime]):
-    """The present and so many seconds, which may be negative."""
+    """The current time plus some seconds, which may be negative."""
 
     type: TypeEngine[Any] = DateTime(timezone=True)
     inherit_cache: bool = True
 
 
 class Age(FunctionElement[float]):
-    """The seconds since the time in a column; NULL, or an error, when that is no time."""
+    """The seconds since the time in a column; NULL or an error if that is not a time."""
 
     type: TypeEngine[Any] = Float()
     inherit_cache: bool = True
 
 
 class RawData(FunctionElement[bytes]):
-    """The bytes of a value; SQLite keeps values of any type in a column."""
+    """The bytes of a value, because SQLite keeps values of any type in a column."""
 
     type: TypeEngine[Any] = LargeBinary()
     inherit_cache: bool = True
 
 
 class RawText(FunctionElement[Any]):
-    """The text of a value, whatever it is; of SQLite as bytes, which may be no text at all."""
+    """The text of a value of any type; on SQLite its bytes, which may not be text."""
 
     type: TypeEngine[Any] = NullType()
     inherit_cache: bool = True

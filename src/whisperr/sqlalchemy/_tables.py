@@ -1,7 +1,7 @@
-"""The tables of the outbox: events that wait for a relay, and those that the server refused.
+"""The tables of the outbox: events that wait for a relay, and events that the server refused.
 
-Names and columns are those of the outbox of Django, so that a relay delivers from either. A row is
-the bytes of one event or identify as they are sent over the wire.
+Names and columns are those of the Django outbox, so that a relay can deliver from either. A row
+holds the bytes of one event or identify as they are sent.
 """
 
 from __future__ import annotations
@@ -40,14 +40,21 @@ class Tables(NamedTuple):
 
 
 def whisperr_table(metadata: MetaData, schema: str | None = None) -> Table:
-    """Add the tables of the outbox to `metadata`, and return the one of waiting events.
+    """Add the two tables of the outbox to `metadata`, and return the table of waiting events.
 
-    Called again for the same `metadata` and `schema` it returns the same table. The other one, of
-    dead letters, is made with it: `metadata.create_all(engine)` and Alembic's autogenerate see
-    both. Raises ValueError when `metadata` has another table of this name, and TypeError when it is
-    something else.
+    The other table is for dead letters. `metadata.create_all(engine)` and Alembic's autogenerate
+    see both. A second call with the same arguments returns the same table.
 
-    - `schema`: where the tables are; left out, the schema of `metadata`, if it has one.
+    Args:
+        metadata: The `MetaData` of your tables, such as `Base.metadata`.
+        schema: The schema of the tables. None: the schema of `metadata`, if it has one.
+
+    Returns:
+        The table of waiting events, for `Outbox`.
+
+    Raises:
+        TypeError: `metadata` is not a `MetaData`.
+        ValueError: `metadata` has another table of this name.
     """
     if not isinstance(metadata, MetaData):
         raise TypeError(
@@ -57,7 +64,7 @@ def whisperr_table(metadata: MetaData, schema: str | None = None) -> Table:
 
 
 def make_tables(metadata: MetaData, schema: str | None = None) -> Tables:
-    """Return both tables, which are added to `metadata` unless they are in it."""
+    """Return both tables, and add them to `metadata` unless it has them."""
     where = metadata.schema if schema is None else schema
     events, dead_letters = (_find(metadata, name, where) for name in (EVENTS, DEAD_LETTERS))
     return Tables(
@@ -67,7 +74,7 @@ def make_tables(metadata: MetaData, schema: str | None = None) -> Tables:
 
 
 def is_outbox(table: Table) -> bool:
-    """Return whether a table has the columns of waiting events, also a reflected one of Django."""
+    """Return whether a table, also a reflected one of Django, has the columns of the outbox."""
     return {"id", "data", "created_at", "token", "leased_until"} <= {one.name for one in table.c}
 
 
@@ -75,8 +82,8 @@ def _find(metadata: MetaData, name: str, schema: str | None) -> Table | None:
     found = metadata.tables.get(name if schema is None else f"{schema}.{name}")
     if found is not None and _OURS not in found.info:
         raise ValueError(
-            f"metadata has a table {found.fullname!r} that is not the one of the outbox: name "
-            "another schema, or leave out that table"
+            f"metadata has another table {found.fullname!r}, which is not the outbox: pass another "
+            "schema, or remove that table"
         )
     return found
 
@@ -91,7 +98,7 @@ def _make_events(metadata: MetaData, schema: str | None) -> Table:
         Column("token", String(32), nullable=False),
         Column("leased_until", _get_moment(), nullable=True),
         schema=schema,
-        sqlite_autoincrement=True,  # no id is used twice: their order is that of delivery
+        sqlite_autoincrement=True,  # no id is used twice, because ids order the delivery
         info={_OURS: True},
     )
 

@@ -1,10 +1,10 @@
-"""Events of a session that are written when it commits.
+"""Keeps the events of a session that are written when it commits.
 
 An AsyncSession cannot do I/O in a call that is not awaited, so the row of such a call is written
-just before the commit. What is rolled back before is dropped with its savepoint or transaction.
-While a test captures, no row is written: the events are passed on after the commit.
+just before the commit. A rollback before that drops the events of its savepoint or transaction.
+While a test captures, no row is written, and the events are queued after the commit.
 
-Threads: that of the session. The state of a session is in its `info`, and ends with it.
+Threads: the session's. The state of a session is in its `info` and ends with it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from whisperr.protocols import Sink
 
 _KEY = "whisperr.sqlalchemy"
-_TOO_LATE = "it was called while the session committed; `await outbox.atrack(...)` there"
+_TOO_LATE = "the session was already committing; call `await outbox.atrack(...)` before the commit"
 
 
 class _Waiting(NamedTuple):
@@ -33,7 +33,7 @@ class _Waiting(NamedTuple):
 
 
 class WaitingEvents:
-    """What one session has to write or to pass on."""
+    """The events that one session must still write or queue."""
 
     def __init__(self, session: Session) -> None:
         self._waiting: list[_Waiting] = []
@@ -43,7 +43,7 @@ class WaitingEvents:
         event.listen(session, "after_transaction_end", self._after_end)
 
     def belong_to(self, session: Session) -> bool:
-        """Return whether these are of this session; another one may be made with its `info`."""
+        """Return whether this belongs to the session; another may be made with its `info`."""
         return self._session() is session
 
     def add(self, session: Session, deferred: DeferredEvent, sink: Sink | None) -> None:
@@ -55,7 +55,7 @@ class WaitingEvents:
         self._waiting.append(_Waiting(transaction, deferred, sink))
 
     def _before_commit(self, session: Session) -> None:
-        """Write what waits, in the order of the calls; a savepoint only passes it on."""
+        """Write the waiting rows in order; a savepoint passes them to its parent."""
         transaction = _get_innermost(session)
         outer = None if transaction is None else transaction.parent
         if outer is not None:
@@ -79,7 +79,7 @@ class WaitingEvents:
                 one.event.refuse(_TOO_LATE)
 
     def _after_end(self, _: Session, transaction: SessionTransaction) -> None:
-        """Drop what was rolled back."""
+        """Drop the events that were rolled back."""
         for one in self._pull(transaction):
             one.event.cancel()
 
@@ -88,14 +88,14 @@ class WaitingEvents:
         transaction: SessionTransaction | None,
         select: Callable[[_Waiting], bool] = lambda _: True,
     ) -> list[_Waiting]:
-        """Take out what waits for the end of a transaction."""
+        """Remove and return what waits for the end of a transaction."""
         pulled = [one for one in self._waiting if one.transaction is transaction and select(one)]
         self._waiting = [one for one in self._waiting if one not in pulled]
         return pulled
 
 
 def get_waiting_events(session: Session) -> WaitingEvents:
-    """Return what waits in a session; the first call begins to listen to its commits."""
+    """Return the waiting events of a session; the first call starts to listen to its commits."""
     found = session.info.get(_KEY)
     if not (isinstance(found, WaitingEvents) and found.belong_to(session)):
         found = session.info[_KEY] = WaitingEvents(session)

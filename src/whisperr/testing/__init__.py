@@ -1,13 +1,17 @@
 """Tools for the tests of an application that sends events.
 
+Example::
+
     import whisperr.testing
 
     with whisperr.testing.capture() as events:
         upgrade("42")
     events.assert_tracked("plan_upgraded", user="42", properties={"plan": "pro"})
 
-With pytest the fixtures `whisperr_events` and `whisperr_server` are there without an import. See
-docs/develop/testing.md. Standard library only.
+In pytest, use the fixtures `whisperr_events` and `whisperr_server`; they need no import. The module
+needs the standard library only.
+
+.. versionadded:: 1.0
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Describes the buffers that a capture or `send_to` treats in a way of their own. Pure."""
+"""Protocols of the buffers that a capture or `send_to` treats specially. Pure."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class Transactional(Protocol):
-    """A buffer config such as the outbox of Django: a commit keeps an event, a rollback not."""
+    """A buffer config, such as the outbox of Django, that keeps an event only after a commit."""
 
     def follow(self, put: Callable[[bytes], object]) -> Buffer:
         """Return a buffer for a test, which stores nothing.
 
-        It calls `put` with each event when the transaction commits that the event is in.
+        It calls `put` with each event when the transaction of the event commits.
         """
 
 
 @runtime_checkable
 class Relaying(Protocol):
-    """A buffer config of a program that delivers what others have stored, such as a relay."""
+    """The buffer config of a program that delivers stored events of others, such as a relay."""
 
     @property
     def relays(self) -> bool:

@@ -41,21 +41,28 @@ _REPORT_TIMEOUT = 1.0  # seconds, for an `on_error` that runs while a block ends
 
 @contextmanager
 def capture(*, strict: bool | None = None) -> Iterator[Events]:
-    """Record the events of every client of this process; send nothing. Needs no key.
+    """Record the events of every client of this process and send nothing. No key is needed.
+
+    It records clients that exist already, disabled ones, and those of integrations. With an outbox
+    an event is recorded when the transaction around it commits.
+
+    Nothing that is recorded is ever delivered. In the block, `flush()` and `shutdown()` return
+    True at once, and `stats()` counts what was recorded as held. At its end every client is as it
+    was before, also one that was shut down meanwhile. Captures may overlap: each records all
+    events.
+
+    Example::
 
         with whisperr.testing.capture() as events:
-            ...
-        events.assert_tracked("payment_failed", user="42")
+            upgrade("42")
+        events.assert_tracked("plan_upgraded", user="42")
 
-    - `strict`: True raises InvalidEvent for bad input at the line of the call, False never does;
-      None leaves it to each client, and to a `strict` around this block.
+    Args:
+        strict: True raises `InvalidEvent` for bad input at the line of the call; False never does.
+            None leaves it to each client, and to a `strict` around this block.
 
-    Every client: those that exist already, disabled ones as well, and those of integrations. With
-    an outbox an event is recorded when the transaction around it commits.
-
-    What is recorded is never delivered. In the block `flush()` and `shutdown()` return True at
-    once, and `stats()` counts what the block recorded, as held. At its end every client is as it
-    was before, also one that was shut down meanwhile. Captures may overlap: each records all.
+    Yields:
+        The recorded events.
     """
     events = Events(count_waiting=_count_waiting)
     with override_strict(strict):
@@ -78,10 +85,12 @@ def capture(*, strict: bool | None = None) -> Iterator[Events]:
 
 @contextmanager
 def strict(strict: bool = True) -> Iterator[None]:  # noqa: FBT001, FBT002  # strict(False) reads well
-    """Make every client of this process raise InvalidEvent for bad input, or with False none.
+    """Make every client of this process raise `InvalidEvent` for bad input in this block.
 
-    It replaces the option `strict` of each client. A disabled client checks nothing outside of
-    `capture` and `send_to`.
+    A disabled client checks nothing outside of `capture` and `send_to`.
+
+    Args:
+        strict: The value that replaces the option `strict` of each client; with False none raises.
     """
     with override_strict(strict):
         yield

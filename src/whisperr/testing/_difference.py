@@ -1,9 +1,9 @@
-"""Compares what a test expects with what was recorded, for the messages of assertions. Pure.
+"""Compares expected with recorded objects, for assertions and their messages. Pure.
 
-Both are JSON objects in the shape of the wire. Members that a test does not name are not compared,
-at any depth of objects; lists are compared whole. Other values than JSON (a Decimal, a date, an
-Enum) are compared as the JSON that `track` encodes them to. A matcher such as `unittest.mock.ANY`
-or `pytest.approx` compares itself.
+Both are JSON objects in the shape of the wire. Keys that a test does not name are not compared, at
+any depth; lists are compared as a whole. Values that are not JSON (a Decimal, a date, an Enum) are
+compared as the JSON that `track` makes of them. A matcher such as `unittest.mock.ANY` or
+`pytest.approx` compares itself.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from whisperr._events.to_json import to_json
 
 from ._recorded import to_display
 
-_MAX_DIFFERENCES = 6  # that are shown of one event
+_MAX_DIFFERENCES = 6  # differences shown for one event
 _MISSING = object()
-# An event with the same name is the most similar one, then one with the same user.
+# Weights: the same type makes events most similar, then the same user.
 _WEIGHTS = {"event_type": 4.0, "external_user_id": 2.0}
 _SAME_NAME = 2.0
 
 
 class Difference(NamedTuple):
-    """One member that differs: its path, what a test expects there, and what was recorded."""
+    """One value that differs: its path, the expected value, and the recorded one."""
 
     path: str
     wanted: object
@@ -45,7 +45,7 @@ def get_differences(wanted: object, found: object, path: str = "") -> list[Diffe
         listed = []
         for key, value in wanted.items():
             at = f"{path}.{key}" if path else str(key)
-            if at == "channels":  # each must match one that was recorded, in any order
+            if at == "channels":  # each must match a recorded one, in any order
                 there = found.get(at, [])
                 missing = [one for one in value if all(get_differences(one, c) for c in there)]
                 listed += [Difference(at, one, there) for one in missing]

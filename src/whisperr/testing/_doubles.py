@@ -11,18 +11,29 @@ from typing import Any
 from whisperr._contract import Answer, Request
 
 Reply = Answer | BaseException | Callable[[Request], Any]
+"""What a `MemoryTransport` does with a request: return, raise, or call a function that decides."""
 
 _TIMEOUT = 10.0  # seconds; far more than a test takes, reached only when something hangs
 
 
 class FakeClock:
-    """A clock that only `advance` moves: call it for monotonic seconds, `wall` for the date.
+    """A clock that only `advance` moves.
+
+    Call it for monotonic seconds, and `wall` for the date.
+
+    Example::
 
         clock = FakeClock()
         clock.advance(3600)
         LocalServer(clock=clock.wall)
 
-    `start` is its first reading, `wall_start` the wall clock then, in seconds since 1970.
+    Args:
+        start: The first reading, in seconds.
+        wall_start: The wall clock at that moment, in seconds since 1970.
+
+    Attributes:
+        start (float): The first reading, in seconds.
+        now (float): The current reading, in seconds.
     """
 
     def __init__(self, start: float = 1_000.0, wall_start: float = 1_781_000_000.0) -> None:
@@ -39,12 +50,21 @@ class FakeClock:
         return self._wall_start + self.now - self.start
 
     def advance(self, seconds: float) -> None:
-        """Move the clock forward."""
+        """Move the clock forward by `seconds`."""
         self.now += seconds
 
 
 class SentRequest:
-    """One request as the transport received it, with its time, timeout and thread."""
+    """One request as a `MemoryTransport` received it.
+
+    Attributes:
+        at (float): When it was sent, by the clock of the transport, in seconds.
+        request (Request): The request.
+        path (str): Its path.
+        body (bytes): Its body.
+        timeout (float): Seconds that the client allowed for it.
+        thread (threading.Thread): The thread that sent it.
+    """
 
     def __init__(self, at: float, request: Request, timeout: float) -> None:
         self.at: float = at
@@ -63,19 +83,28 @@ class SentRequest:
 
 
 class MemoryTransport:
-    """A transport without a network: keeps requests and returns the given replies.
+    """A transport without a network: it keeps requests and returns the replies that it was given.
+
+    Any thread may call any method.
+
+    Example::
 
         transport = MemoryTransport(Answer(503), Answer(202))
         client = Whisperr("wrk_test", transport=transport)
 
-    - `replies`: one for each request. An Answer is returned, an exception is raised, a function
-      is called with the request and returns one of the two.
-    - `otherwise`: the reply when none is left; 202 by default.
-    - `held`: requests wait until `let_go` is called, for 10 seconds at most.
-    - `clock`: the time of a request, in seconds.
+    Args:
+        replies: One for each request. An `Answer` is returned, an exception is raised, and a
+            function is called with the request and returns one of the two.
+        otherwise: The reply when none is left; None answers 202.
+        held: Whether requests wait until `let_go` is called, for 10 seconds at most.
+        clock: Returns the time of a request, in seconds.
 
-    `sent` are all requests, `taken` those that were answered with success, `closes` the times of
-    the calls of `close`. Any thread may call any method.
+    Attributes:
+        replies (list[Reply]): The replies that are left.
+        otherwise (Reply): The reply when none is left.
+        sent (list[SentRequest]): All requests.
+        taken (list[SentRequest]): The requests that were answered with success.
+        closes (list[float]): The times of the calls of `close`.
     """
 
     def __init__(
@@ -97,7 +126,15 @@ class MemoryTransport:
             self._free.set()
 
     def send(self, request: Request, timeout: float) -> Answer:
-        """Keep the request and return or raise its reply."""
+        """Keep the request and return or raise its reply.
+
+        Args:
+            request: The request of the client.
+            timeout: Seconds that the client allows; kept in the `SentRequest`.
+
+        Raises:
+            TimeoutError: The request was held, and nothing called `let_go` within 10 seconds.
+        """
         sent = SentRequest(self._clock(), request, timeout)
         self.sent.append(sent)
         self._began.release()
@@ -111,7 +148,12 @@ class MemoryTransport:
         return answer  # type: ignore[no-any-return]  # tests return wrong types
 
     def reply(self, chosen: Reply, request: Request) -> Any:  # noqa: ANN401  # likewise
-        """Return the answer of a reply to a request; an exception is returned, not raised."""
+        """Return the answer of a reply; an exception is returned, not raised.
+
+        Args:
+            chosen: The reply.
+            request: The request that a function as a reply is called with.
+        """
         return chosen(request) if callable(chosen) else chosen
 
     def close(self) -> None:
@@ -123,6 +165,13 @@ class MemoryTransport:
         self._free.set()
 
     def await_request(self, timeout: float = _TIMEOUT) -> None:
-        """Wait until one more request was sent; raises TimeoutError."""
+        """Wait until one more request was sent.
+
+        Args:
+            timeout: Seconds to wait at most.
+
+        Raises:
+            TimeoutError: No request was sent in time.
+        """
         if not self._began.acquire(timeout=timeout):
             raise TimeoutError(f"no request was sent within {timeout:g} s")

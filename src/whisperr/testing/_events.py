@@ -28,13 +28,11 @@ _NO_COMMIT = (
 
 
 class Events(Sequence[RecordedEvent]):
-    """The events that were tracked, oldest first; it grows while its block runs.
+    """The events that were tracked, oldest first. It grows while its block runs.
 
-    A sequence of RecordedEvent: `len(events)`, `events[0]`, `for event in events`,
-    `events == []`. `identifies` are the identifies, `everything` both in the order of the calls,
-    `refused` the calls that became no event, as sentences with the line of the call.
-
-    An assertion that fails raises AssertionError, which shows the nearest events as a diff.
+    It is a sequence of `RecordedEvent`: `len(events)`, `events[0]`, `for event in events` and
+    `events == []` work. An assertion that fails raises AssertionError, which shows the nearest
+    events as a diff.
     """
 
     def __init__(
@@ -85,22 +83,37 @@ class Events(Sequence[RecordedEvent]):
 
     @property
     def refused(self) -> list[str]:
-        """The calls that became no event: what was wrong, and where in your code."""
+        """The calls that became no event, each as a sentence: what was wrong, and at which line."""
         return list(self._refused)
 
     def named(self, event_type: str) -> Events:
-        """Return the events of this type."""
+        """Return the events of one type.
+
+        Args:
+            event_type: The type, such as `"payment_failed"`.
+        """
         chosen = [one for one in self._events() if one.type == event_type]
         return Events(chosen, self._refused, self._count_waiting)
 
     def for_user(self, user: object) -> Events:
-        """Return the events and identifies of this user; `user` may be a key of any type."""
+        """Return the events and identifies of one user.
+
+        Args:
+            user: The user's id, of any type that `track` accepts.
+        """
         text = parse_identifier(user, "user")
         chosen = [one for one in tuple(self._recorded) if one.user == text]
         return Events(chosen, self._refused, self._count_waiting)
 
     def one(self, event_type: str | None = None) -> RecordedEvent:
-        """Return the only event (of this type); AssertionError when there are none or more."""
+        """Return the only event.
+
+        Args:
+            event_type: The type of the event; None for any.
+
+        Raises:
+            AssertionError: There is no such event, or more than one.
+        """
         __tracebackhide__ = True
         chosen = self._events() if event_type is None else list(self.named(event_type))
         if len(chosen) != 1:
@@ -125,9 +138,18 @@ class Events(Sequence[RecordedEvent]):
         message_id: object = None,
         times: int | None = None,
     ) -> None:
-        """Assert that such an event was tracked, at least once or exactly `times`.
+        """Assert that such an event was tracked.
 
-        Members of `properties` and `context` that are not named here are not compared.
+        Args:
+            event_type: The type of the event.
+            user: The user's id, of any type that `track` accepts; None for any user.
+            properties: Properties that the event must have. Others are not compared.
+            context: Members of the context that the event must have. Others are not compared.
+            message_id: The message id of the event; None for any.
+            times: How often it was tracked, exactly; None for at least once.
+
+        Raises:
+            AssertionError: It was not; the text shows the nearest events as a diff.
         """
         __tracebackhide__ = True
         if message_id is not None:
@@ -149,7 +171,16 @@ class Events(Sequence[RecordedEvent]):
         user: object = None,
         properties: Mapping[str, Any] | None = None,
     ) -> None:
-        """Assert that no such event was tracked; without arguments, that none was at all."""
+        """Assert that no such event was tracked; without arguments, that none was at all.
+
+        Args:
+            event_type: The type of the event; None for any.
+            user: The user's id; None for any user.
+            properties: Properties of the event. Others are not compared.
+
+        Raises:
+            AssertionError: There was such an event.
+        """
         __tracebackhide__ = True
         self._check(
             "tracked", 0, event_type=event_type, external_user_id=user, properties=properties
@@ -167,10 +198,20 @@ class Events(Sequence[RecordedEvent]):
         anonymous_id: str | None = None,
         times: int | None = None,
     ) -> None:
-        """Assert that there was such an identify, at least once or exactly `times`.
+        """Assert that there was such an identify.
 
-        Each of `channels` must match one of its channels; `email` and `phone` are the addresses of
-        an email and of an sms channel.
+        Args:
+            user: The user's id, of any type that `identify` accepts; None for any user.
+            traits: Traits that it must have. Others are not compared.
+            email: The address of one of its e-mail channels.
+            phone: The number of one of its text message channels.
+            channels: Channels that it must have. Members that are not named are not compared.
+            preferred_channel: The preferred channel; None for any.
+            anonymous_id: The anonymous id; None for any.
+            times: How often there was one, exactly; None for at least once.
+
+        Raises:
+            AssertionError: There was none; the text shows the nearest ones as a diff.
         """
         __tracebackhide__ = True
         asked = [dict(channel) for channel in channels]

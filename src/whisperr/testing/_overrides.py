@@ -1,8 +1,8 @@
-"""Sets the slots of OVERRIDES for blocks of tests, and restores them in any order of their ends.
+"""Sets the slots of OVERRIDES for blocks of tests, which may end in any order.
 
-Of several blocks that are on at once the newest one decides.
+If several blocks are active, the newest one decides.
 
-Locks: one for each process, taken where a block begins or ends.
+Locks: one for each process, taken when a block begins or ends.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _pipeline_blocks: dict[object, GetPipeline] = {}
 
 
 def get_lock() -> RLock:
-    """Return the lock of this process: a thread of the parent may hold the parent's for ever."""
+    """Return the lock of this process: after a fork, that of the parent may be locked for ever."""
     return _locks.setdefault(get_process(), RLock())
 
 
@@ -52,10 +52,10 @@ def override_strict(strict: bool | None) -> Iterator[None]:  # noqa: FBT001  # N
 
 @contextmanager
 def override_pipelines(get_pipeline: GetPipeline) -> Iterator[None]:
-    """Give the calls of every client to the pipeline that this returns, until the block ends.
+    """Send the calls of every client to the returned pipeline until the block ends.
 
-    Clients that integrations make meanwhile end with the last such block: they know an address, or
-    a missing key, of the test.
+    Clients that integrations create meanwhile are closed with the last such block, because they
+    have an address of the test, or no key.
     """
     block = object()
     with get_lock():

@@ -16,7 +16,11 @@ _MAX_DISPLAY = 80
 
 @dataclass(frozen=True)
 class Recorded:
-    """What events and identifies have in common: `body` is the decoded JSON object."""
+    """What events and identifies have in common.
+
+    Attributes:
+        body: The decoded JSON object.
+    """
 
     body: dict[str, Any]
 
@@ -27,7 +31,11 @@ class Recorded:
 
 
 class RecordedEvent(Recorded):
-    """An event in the shape of the wire: `body` is the decoded JSON object that `track` made."""
+    """An event as it would be sent.
+
+    Attributes:
+        body: The decoded JSON object that `track` made.
+    """
 
     @property
     def type(self) -> str:
@@ -36,7 +44,7 @@ class RecordedEvent(Recorded):
 
     @property
     def name(self) -> str:
-        """The same as `type`."""
+        """Another name of `type`."""
         return self.type
 
     @property
@@ -64,7 +72,11 @@ class RecordedEvent(Recorded):
 
 
 class RecordedIdentify(Recorded):
-    """An identify in the shape of the wire: `body` is the JSON object that `identify` made."""
+    """An identify as it would be sent.
+
+    Attributes:
+        body: The decoded JSON object that `identify` made.
+    """
 
     @property
     def traits(self) -> dict[str, Any]:

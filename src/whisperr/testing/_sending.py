@@ -38,21 +38,27 @@ _LONGEST_SHOWN = 100  # characters of a wrong address
 
 @contextmanager
 def send_to(url: str) -> Iterator[None]:
-    """Send the events of every client of this process to a local server. Needs no key.
+    """Send the events of every client of this process to a local server. No key is needed.
+
+    That includes clients that exist already, disabled ones, and those of integrations. Their
+    options apply, except for the key, the address and a durable buffer. A client with the default
+    `flush_interval` delivers at once, and one with its own `transport` uses that. With the outbox
+    of Django an event is sent when the transaction around it commits.
+
+    At the end of the block, queued events are delivered, for a second at most; the rest is dropped
+    and reported. Every client is then as it was before.
+
+    Example::
 
         with LocalServer() as server, whisperr.testing.send_to(server.url):
             upgrade("42")
             (arrival,) = server.wait(1)
 
-    Every client: those that exist already, disabled ones as well, and those of integrations. Their
-    options hold, but for the key, the address and a durable buffer; a client with the default
-    `flush_interval` delivers at once. With the outbox of Django an event is sent when the
-    transaction around it commits. A client with a `transport` of its own sends by that.
+    Args:
+        url: The address of the server, such as `server.url`.
 
-    At the end of the block what is held is delivered, for a second at most; the rest is dropped
-    and reported. Every client is then as it was before.
-
-    Raises ValueError for what is no address.
+    Raises:
+        ValueError: `url` is not an address.
     """
     if not isinstance(url, str) or parse_url(url) is None:
         shown = printable(repr(url), _LONGEST_SHOWN)

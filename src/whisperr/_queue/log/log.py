@@ -234,26 +234,6 @@ class Log:
             self._keep_progress()
         self._files.let_go()
 
-    def give_up(self) -> list[bytes]:
-        """Drop all lines, including claimed ones; return them, oldest first."""
-        with self._lock:
-            if self._fresh:
-                self._account()
-            lines, end = deque[bytes](), (self.written, self._position)
-            # No call from here on: what a signal handler adds before is in `_lines`.
-            self._dropped += self._group
-            self._dropped += self._lines
-            self._group = []
-            self._lines = lines
-            self._lines_at = end
-            self._claimed = 0, 0
-            self._count = self._bytes = 0
-            self._keep_progress()
-        self._files.let_go()
-        popping = popping_lines(self._dropped, len(self._dropped))
-        # No call from here on.
-        return [*popping]
-
     def close(self) -> None:
         """Close the files, so that the next process adopts those in which lines wait.
 

@@ -13,6 +13,7 @@ while it opens a connection, and its frames are removed from tracebacks.
 
 from __future__ import annotations
 
+import re
 from hashlib import sha1
 from typing import TYPE_CHECKING
 
@@ -54,6 +55,9 @@ if TYPE_CHECKING:
 
 
 _LONGEST_ERROR = 300
+# Text of redis-py around the system's, as in "Error 111 connecting to 127.0.0.1:6379. Connection
+# refused."
+_CONNECTING = re.compile(r"Error (?:-?\d+ )?connecting to \S+\. (?=.)")
 _OUT_OF_MEMORY = "command not allowed when used memory > 'maxmemory'"
 
 
@@ -191,7 +195,7 @@ class RedisConnection:
         all_options = {**self._options, "host": host, "port": port, **options}
         connection = self._guard(lambda: self._class(**all_options))
         try:
-            self._guard(connection.connect)
+            self._guard(connection.connect, "cannot connect to {}")
         except StoreError as error:
             problem = str(error)
         else:
@@ -199,31 +203,41 @@ class RedisConnection:
             return connection
         raise UnreachableError(problem)
 
-    def _guard(self, act: Callable[[], T]) -> T:
-        """Return `act()`; raise interruptions unchanged, and StoreError for any other error."""
+    def _guard(self, act: Callable[[], T], problem: str = "{} failed") -> T:
+        """Return `act()`; raise interruptions unchanged, and StoreError for any other error.
+
+        `problem`: what an error means, for people, with `{}` for the address.
+        """
         failure: BaseException
         try:
             return act()
         except BaseException as error:  # noqa: BLE001  # raised below, without frames of redis-py
-            failure = _get_interruption(error) or self._to_store_error(error)
+            failure = _get_interruption(error) or self._to_store_error(error, problem)
             _remove_frames(failure)
         try:
             raise failure
         finally:
             del failure  # its traceback has this frame
 
-    def _to_store_error(self, error: BaseException) -> StoreError:
-        text = printable(str(error) or type(error).__name__, _LONGEST_ERROR)
+    def _to_store_error(self, error: BaseException, problem: str) -> StoreError:
+        text = printable(_get_detail(error), _LONGEST_ERROR)
         name = self._server.address
         if isinstance(error, self._redirects):
             return RedirectError(
-                f"{name}: redirected to {text}", text, is_once=isinstance(error, self._ask_error)
+                f"{name} redirected to {text}", text, is_once=isinstance(error, self._ask_error)
             )
         if _OUT_OF_MEMORY in text:
-            return StoreFullError(
-                f"{name}: the server is full (maxmemory), and takes no more events"
-            )
-        return StoreError(f"{name}: {text}")
+            return StoreFullError(f"{name}: the server is full (maxmemory) and accepts no events")
+        return StoreError(f"{problem.format(name)} ({text})")
+
+
+def _get_detail(error: BaseException) -> str:
+    """Return the text of an error of redis-py, without the address and the final full stop."""
+    text = str(error)
+    found = _CONNECTING.match(text)
+    if found:
+        text = text[found.end()].lower() + text[found.end() + 1 :]
+    return text.removesuffix(".") or type(error).__name__
 
 
 def send(connection: Any, *words: object) -> Any:  # noqa: ANN401  # of redis-py; as many shapes as commands

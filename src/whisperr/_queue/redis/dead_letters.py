@@ -163,7 +163,7 @@ class DeadLetterStreams:
 
 
 class RedisDeadLetters:
-    """The dead letters of some streams, for the command line."""
+    """The dead letters of some streams. `DeadLetters` explains the methods."""
 
     def __init__(self, connection: Connection, names: Sequence[str]) -> None:
         self._connection = connection
@@ -175,7 +175,6 @@ class RedisDeadLetters:
         return merge(*every, key=_get_order, reverse=True)
 
     def find(self, ids: Sequence[str]) -> Sequence[DeadLetter]:
-        """Return those with these ids that exist."""
         found: dict[str, DeadLetter] = {}
         for number, some in self._split(ids):
             entries = self._connection.run(_FIND, self._keys[number], some)
@@ -194,14 +193,12 @@ class RedisDeadLetters:
         return Moved(replayed, left)
 
     def drop(self, ids: Sequence[str]) -> int:
-        """Delete these; return how many existed."""
         return sum(
             self._connection.run(_DROP, self._keys[number], some)
             for number, some in self._split(ids)
         )
 
     def close(self) -> None:
-        """Close the connection."""
         self._connection.close()
 
     def _read(self, number: int) -> Iterator[DeadLetter]:

@@ -64,7 +64,7 @@ class SentinelConnection(RedisConnection):
             self._sentinels.rotate(-1)  # ask this one last
             if time.monotonic() >= deadline:
                 break
-        name = f"{self._server.address}: no master of {self._server.service!r}"
+        name = f"{self._server.address} has no master of {self._server.service!r}"
         raise UnreachableError(f"{name}: {problem}")
 
     def _open_master(self, sentinel: Node) -> Any:  # noqa: ANN401  # of redis-py
@@ -74,7 +74,7 @@ class SentinelConnection(RedisConnection):
         role = self._get_role(connection)
         if role in (b"slave", b"sentinel"):
             connection.disconnect()
-            raise UnreachableError(f"{to_address(master)} is no master, but a {role.decode()}")
+            raise UnreachableError(f"{to_address(master)} is not a master but a {role.decode()}")
         return connection
 
     def _find_master(self, sentinel: Node) -> Node:
@@ -91,7 +91,7 @@ class SentinelConnection(RedisConnection):
             raise UnreachableError(f"the sentinel {name} does not know this service")
         master = parse_node(*found) if isinstance(found, list) and len(found) == 2 else None  # noqa: PLR2004  # host and port
         if master is None:
-            raise UnreachableError(f"the sentinel {name} answers what is no address")
+            raise UnreachableError(f"the sentinel {name} returned an invalid address")
         return master
 
     def _ask_sentinel(self, sentinel: Node, *words: str, **options: object) -> Any:  # noqa: ANN401  # as many shapes as commands
@@ -172,7 +172,7 @@ class ClusterConnection:
             before = "ASKING" if answer.is_once else ""
             if not answer.is_once:
                 self._owners[key] = owner
-        raise StoreError(f"{self._server.address}: its servers send each other's calls in a circle")
+        raise StoreError(f"{self._server.address} redirected a call too often")
 
     def _try_all(self, key: str, act: Callable[[RedisConnection, str], Any]) -> Any:  # noqa: ANN401  # as `act` returns
         """Call `act` with the first reachable server of the URL; return its result or redirect."""
@@ -212,7 +212,7 @@ class ClusterConnection:
             host = error.sender[0]
         target = parse_node(host, port)
         if target is None:
-            raise StoreError(f"{self._server.address}: redirected to what is no address: {error}")
+            raise StoreError(f"{self._server.address} redirected to an invalid address ({error})")
         return target
 
     def _get_connection(self, node: Node) -> RedisConnection:

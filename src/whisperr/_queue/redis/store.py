@@ -63,7 +63,7 @@ class _Added(NamedTuple):
 
 
 class RedisStore:
-    """The streams, as one process uses them.
+    """The streams, as one process uses them. `Store` explains the methods.
 
     `source` identifies this process, from 0 to 2**63 - 1: that of its log, or a random number.
     """
@@ -101,22 +101,18 @@ class RedisStore:
 
     @property
     def waiting(self) -> int:
-        """How many events waited when last seen, not counting those claimed here."""
         return sum(one.sums.rows - self._get_claimed(one).taken_rows for one in self._streams)
 
     @property
     def waiting_bytes(self) -> int:
-        """The memory that `waiting` events would take, in bytes."""
         return sum(one.sums.size - self._get_claimed(one).taken_size for one in self._streams)
 
     @property
     def appended_to(self) -> int:
-        """The number after the last event of the latest successful `append`."""
         return self._own.appended_to
 
     @property
     def kept(self) -> str | None:
-        """What a report says about the events that the latest `claim` or `ack` lost."""
         return self._dead_letters.kept
 
     # -- the thread that appends
@@ -219,11 +215,9 @@ class RedisStore:
         return (), ()
 
     def take_rejected(self) -> int:
-        """Return how many entries were set aside as damaged since the last call."""
         return sum(self._rejected.popleft() for _ in range(len(self._rejected)))
 
     def extend(self, seconds: float) -> bool:
-        """Make the lease last at least `seconds` more; return False if another process has it."""
         if not self._claimed:
             return False
         milliseconds = int(get_lease_end(0.0, seconds, self._lease) * 1_000)
@@ -232,7 +226,6 @@ class RedisStore:
         return bool(self._claimed)
 
     def ack(self, count: int, loss: Loss | None) -> int:
-        """Remove the first claimed events; return how many of them were still owned."""
         own, part = self._own, self._claimed[:count]
         if not part:
             return 0
@@ -257,7 +250,6 @@ class RedisStore:
         return int(owned)
 
     def forget(self) -> None:
-        """Count the claimed batch as waiting again, without asking the server."""
         self._claimed = []
         self._acks += 1  # the next acknowledgement is another one
 
@@ -272,7 +264,6 @@ class RedisStore:
         return self._own.drop(dropped)
 
     def settled(self, number: int) -> bool:
-        """Return whether no own event before this number is in a stream."""
         return all(self._is_gone(stream, number) for stream in self._streams)
 
     def poll(self) -> Mapping[str, int]:
@@ -284,7 +275,6 @@ class RedisStore:
         return self._own.settle(ended)
 
     def close(self) -> None:
-        """Close connections that are not in use; the next use opens new ones."""
         self._connection.close()
         self._append_connection.close()
 

@@ -43,12 +43,10 @@ class Server(NamedTuple):
 
     @property
     def host(self) -> str:
-        """The first host."""
         return self.nodes[0][0]
 
     @property
     def port(self) -> int:
-        """The port of the first host."""
         return self.nodes[0][1]
 
     @property

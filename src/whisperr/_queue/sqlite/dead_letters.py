@@ -214,7 +214,6 @@ class SQLiteDeadLetters:
             before = rows[-1][0]
 
     def find(self, ids: Sequence[str]) -> Sequence[DeadLetter]:
-        """Return those with these ids that exist."""
         return self._use(lambda db: [_to_dead_letter(row) for row in _find(db, ids)])
 
     def replay(self, ids: Sequence[str], max_events: int, max_bytes: int) -> Moved:
@@ -231,7 +230,6 @@ class SQLiteDeadLetters:
         return sum(self._write(partial(_drop, ids=some)) for some in _split(ids))
 
     def close(self) -> None:
-        """Close the connection."""
         if self._open is not None:
             self._open.close()
             self._open = None

@@ -44,6 +44,8 @@ _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
 _ID_AT = 68
 SCHEMA_VERSION = 1
+NO_SPACE = "almost no space is left on its volume"
+_FOREIGN = "a SQLite database of another program; name another file"
 # Space that is kept free on the volume so that events can be removed: SQLite's write-ahead log
 # (4 MiB), as much for the growth of the file when the log is copied, and as much again.
 _RESERVE_BYTES = 12 << 20
@@ -75,7 +77,6 @@ class OpenFile:
         return _get_identity(self._path) == self._identity
 
     def close(self) -> None:
-        """Close the connection."""
         self.db.close()
         _connections[self._identity].discard(self)
 
@@ -97,7 +98,7 @@ def _open(path: str, synchronous: str) -> OpenFile:
     if any(one.process != get_process() for one in known):
         raise StoreError(
             f"{path}: it was open when this process was forked, without Python's fork hooks; "
-            "make the client, or track the first event, after the fork"
+            "create the client, or track the first event, after the fork"
         )
     if found.st_size and not known:
         _check_content(path, real)
@@ -151,12 +152,14 @@ def _check_owner(path: str, real: str) -> None:
     if found.st_uid != user:
         raise StoreError(
             f"{path}: it belongs to the user with id {found.st_uid}, and this process runs as "
-            f"{user}; change its owner (chown {user}), or make the client after the process has "
+            f"{user}; change its owner (chown {user}), or create the client after the process has "
             "changed its user"
         )
     if found.st_mode & _FOR_OTHERS:
         mode = stat.S_IMODE(found.st_mode)
-        raise StoreError(f"{path}: other users can access it (mode {mode:04o}); chmod 600")
+        raise StoreError(
+            f"{path}: users other than its owner can access it (mode {mode:04o}); run chmod 600"
+        )
 
 
 def _check_content(path: str, real: str) -> None:
@@ -169,19 +172,19 @@ def _check_content(path: str, real: str) -> None:
             os.close(descriptor)
     except PermissionError:
         _check_owner(path, real)  # its error says more
-        raise StoreError(f"{path}: it cannot be read; chmod 600") from None
+        raise StoreError(f"{path}: it cannot be read; run chmod 600") from None
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from error
     if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
         raise StoreError(
-            f"{path}: not a database of SQLite, so not a file of this package; it is left as it "
-            "is: name another file, or move it away if its beginning is damaged"
+            f"{path}: not a SQLite database, so not written by this package, and left unchanged; "
+            "name another file, or move this one away if it is damaged"
         )
     application = int.from_bytes(header[_ID_AT : _ID_AT + 4], "big")
     # Without an id it may still be ours: a former version wrote the id into SQLite's log (-wal)
     # first.
     if application != APPLICATION_ID and (application or not _is_ours_or_empty(real)):
-        raise StoreError(f"{path}: a database of something else; name another file")
+        raise StoreError(f"{path}: {_FOREIGN}")
 
 
 def _is_ours_or_empty(real: str) -> bool:
@@ -206,7 +209,7 @@ def _prepare(path: str, real: str, db: sqlite3.Connection, synchronous: str) -> 
     tables = {name for (name,) in fetch_all(db, "SELECT name FROM sqlite_master")}
     application: int = fetch_all(db, "PRAGMA application_id")[0][0]
     if application != APPLICATION_ID and tables:
-        raise StoreError(f"{path}: a database of something else; name another file")
+        raise StoreError(f"{path}: {_FOREIGN}")
     if version < SCHEMA_VERSION:
         if application != APPLICATION_ID:  # written to the file itself, before there is a log
             db.execute(f"PRAGMA application_id = {APPLICATION_ID}")

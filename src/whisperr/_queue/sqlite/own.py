@@ -108,7 +108,6 @@ def count_from(source: int, entries: Sequence[Entry]) -> int:
 
 
 def make_runs() -> Runs:
-    """Return no runs."""
     return Runs([], 0, 0, None, 0)
 
 

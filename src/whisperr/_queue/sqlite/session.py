@@ -177,8 +177,9 @@ class Session:
                 self.close()
             elif "no such table" in str(error):  # the next use creates it again
                 self.close()
-            kind = StoreFullError if file.is_full(error) else StoreError
-            raise kind(f"{self._path}: {error}{aside}") from error
+            if file.is_full(error):
+                raise StoreFullError(f"{self._path}: {file.NO_SPACE}") from error
+            raise StoreError(f"{self._path}: {error}{aside}") from error
         except (StoreError, NotNow):
             raise
         except Exception as error:

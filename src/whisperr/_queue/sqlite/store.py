@@ -50,7 +50,7 @@ _FORGET_EVERY = 3_600.0
 
 
 class SQLiteStore:
-    """The file, as one process uses it."""
+    """The file, as one process uses it. `Store` explains the methods."""
 
     def __init__(
         self,
@@ -91,26 +91,21 @@ class SQLiteStore:
 
     @property
     def waiting(self) -> int:
-        """How many events the file held when last used, not counting those claimed here."""
         return self._session.view.waiting
 
     @property
     def waiting_bytes(self) -> int:
-        """The memory that `waiting` events would take, in bytes."""
         return self._session.view.waiting_bytes
 
     @property
     def appended_to(self) -> int:
-        """The number after the last event of the latest `append` that was committed."""
         return self._session.view.appended_to
 
     @property
     def kept(self) -> str | None:
-        """What a report says about the events that the latest `claim` or `ack` lost."""
         return self._session.view.kept
 
     def take_rejected(self) -> int:
-        """Return how many rows were set aside since the last call."""
         rejected, self._session.view.rejected = self._session.view.rejected, 0
         return rejected
 
@@ -162,7 +157,6 @@ class SQLiteStore:
         return events[len(expired) :], events[: len(expired)]
 
     def extend(self, seconds: float) -> bool:
-        """Make the lease last at least `seconds` more; return False if another process has it."""
         state = self._session.read(self._session.see)
         if state.token != self._token or not self._session.view.claimed:
             self.forget()
@@ -176,7 +170,6 @@ class SQLiteStore:
         return self._session.write(lambda db, _: db.execute(update, values).rowcount == 1)
 
     def ack(self, count: int, loss: Loss | None) -> int:
-        """Remove the first claimed events; return how many of them were still owned."""
         entries = self._session.view.claimed[:count]
         if not entries:
             return 0
@@ -209,7 +202,6 @@ class SQLiteStore:
         return self._dead_letters.write(act)
 
     def forget(self) -> None:
-        """Count the claimed batch as waiting again, without reading the file."""
         view, claimed = self._session.view, self._session.view.claimed
         view.claimed = []
         view.waiting += len(claimed)
@@ -229,7 +221,6 @@ class SQLiteStore:
         return self._session.write(act)
 
     def settled(self, number: int) -> bool:
-        """Return whether no own event before this number is in the file."""
         first = self._session.read(self._find_first)
         return first is None or first >= number
 
@@ -253,7 +244,6 @@ class SQLiteStore:
         return outcomes
 
     def close(self) -> None:
-        """Close the connection; the next use opens another one."""
         self._session.close()
 
     # -- the outcomes of own events
@@ -345,7 +335,7 @@ class SQLiteStore:
     ) -> int:
         """Add events; return the position of the first one."""
         if not file.has_room(self._path, db):
-            raise StoreFullError(f"{self._path}: hardly any room is left on its volume")
+            raise StoreFullError(f"{self._path}: {file.NO_SPACE}")
         return rows.append(db, events, source, number, self._now())
 
     def _is_over(self, state: State) -> bool:

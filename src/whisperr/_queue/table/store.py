@@ -179,7 +179,7 @@ class TableStore:
         if loss is not None and lost < len(part):  # which ones is unknown, so keep all
             message = (
                 f"the server refused {lost} of {len(part)} and did not say which; "
-                "to requeue them all is harmless, since the ids are the same"
+                "requeueing all of them is harmless, because they keep their ids"
             )
             loss = Loss(lost, loss.reason, message, loss.status)
         self._keep_result(part, loss)

@@ -1,7 +1,7 @@
-"""`whisperr demo`: a day of events that the public client delivers in spite of faults.
+"""`whisperr demo`: delivers a day of events through the public client, despite faults.
 
-Only the customers are simulated: the client and HTTP are real, and the server fails. The figures
-at the end are counted on both sides.
+Only the customers are simulated. The client and HTTP are real, and the server injects faults. The
+figures at the end are counted on both sides.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def _fail_payment(
 
 @dataclass(frozen=True)
 class Tally:
-    """What the demo proves: each accepted event is at the server once, and nothing else is."""
+    """The result of the demo: how many events are missing, duplicated or unknown at the server."""
 
     tracked: int
     identified: int
@@ -116,12 +116,12 @@ class Tally:
 
     @property
     def is_perfect(self) -> bool:
-        """Whether no event was lost, duplicated or invented."""
+        """Whether no event was lost, duplicated or made up."""
         return not (self.missing or self.duplicated or self.foreign)
 
 
 class _Traffic:
-    """Makes the calls of a day from several threads; each user stays with one of them."""
+    """Makes the calls of a day from several threads; each user belongs to one thread."""
 
     def __init__(self, client: Whisperr, calls: Sequence[DayCall]) -> None:
         self.ids: list[str] = []
@@ -164,7 +164,7 @@ class _Traffic:
 
 
 def run(*, users: int, seed: int) -> int:
-    """Run the day; returns 0 when every event arrived exactly once, else 1."""
+    """Run the day; return 0 if every event arrived exactly once, else 1."""
     terminal = Terminal(sys.stdout)
     logging.getLogger("whisperr").addHandler(logging.NullHandler())  # `report` shows it
     started = time.monotonic()
@@ -210,7 +210,7 @@ def _inject_faults(
     report("the service is down: 503 for everything")
     time.sleep(_OUTAGE)
     server.set_faults()
-    report("the service is back; the client tries again after its backoff")
+    report("the service is back; the client retries after its backoff")
     wait_for_answer("202")
     traffic.wait_for(0.6, deadline)
     server.set_faults(faults.status(429, retry_after=1, times=1))
@@ -243,10 +243,10 @@ def _tally(server: LocalServer, traffic: _Traffic) -> Tally:
 
 
 def _print_timeline(server: LocalServer, calls: Sequence[DayCall], terminal: Terminal) -> None:
-    """Print one user's day as the service received it, if possible of a failed payment."""
+    """Print the day of one user as the service received it, preferably with a failed payment."""
     failed = (call.user for call in calls if call.name == "payment_failed")
     user = next(failed, calls[0].user)
-    terminal.line(f"\n{user}, as the service knows it")
+    terminal.line(f"\nthe day of {user}, as the service received it")
     previous: datetime | None = None
     for arrival in server.arrivals(user=user, kind="event", status="accepted"):
         moment = datetime.strptime(arrival.body["occurred_at"], "%Y-%m-%dT%H:%M:%S.%f%z")

@@ -1,8 +1,8 @@
 """Finds a `whisperr dev` that already runs on a port of this machine.
 
-What listens there may be any program: it is asked one question, within a limit of time and size,
-and believed only when it answers as the API of the local server does. Where the system says whose
-socket it is, that of another user is not used: the events of a program are not for others.
+Any program may listen on that port. It gets one request, with limits of time and size, and is used
+only if it answers like the API of the local server. If the system tells the owner of the socket, a
+server of another user is not used, because that user must not receive the events.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ def get_url(port: int) -> str:
 
 
 def get_counts(port: int) -> dict[str, int] | None:
-    """Return what has arrived at this user's `whisperr dev` on a port; None when there is none.
+    """Return the counts of this user's `whisperr dev` on a port; None if there is none.
 
-    They are `accepted`, `duplicates`, `refused`, `requests`, and the keys that were refused.
+    The counts are `accepted`, `duplicates`, `refused`, `requests`, and refused keys.
     """
     with suppress(OSError, ValueError, RecursionError):
         if _is_of_another_user(port):
@@ -51,7 +51,7 @@ def get_counts(port: int) -> dict[str, int] | None:
 
 
 def _is_of_another_user(port: int) -> bool:
-    """Return whether only other users listen on a port; False where the system does not tell."""
+    """Return whether only other users listen on a port; False if the system does not tell."""
     try:
         table = Path("/proc/net/tcp").read_text(encoding="ascii")
     except OSError:  # not Linux
@@ -71,7 +71,7 @@ def find_owners(table: str, port: int) -> set[int]:
 
 
 def _to_counts(summary: Mapping[str, Any]) -> dict[str, int]:
-    """Return what a summary counts: what arrived, the requests, and the keys that were refused."""
+    """Return the counts in a summary: arrivals, requests, and refused keys."""
     answers = summary.get("answers")
     refused = answers.get("401") if isinstance(answers, dict) else None
     counts = {name: summary[name] for name in _COUNTS}

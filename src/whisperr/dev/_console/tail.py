@@ -1,7 +1,7 @@
 """`whisperr tail`: follow a running local server in a terminal.
 
-One long request for server-sent events. When the connection is lost, it connects again and resumes
-the stream, so that arrivals of the meantime are shown too.
+It makes one long request for server-sent events. When the connection is lost, it connects again and
+resumes the stream, so that it shows arrivals of the meantime too.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _TIMEOUT = 20.0  # seconds, several beats; after that the connection is lost
 _RETRY_INTERVAL = 1.0
 _MAX_LINE_BYTES = 64 * 1024 * 1024  # of a message, with the largest events
 _MAX_REPORT_CHARS = 1_000
-# What another server on the port, or another version of this one, may make of our code.
+# Errors when another program, or another version of the server, answers on the port.
 _WRONG_SHAPE = (KeyError, TypeError, ValueError, AttributeError, OverflowError)
 
 
 class _Refused(Exception):  # noqa: N818  # an answer, not an error of the program
-    """The server refused the call, and would refuse it again."""
+    """Raised when the server refused the call and would refuse it again."""
 
 
 def tail(*, port: int, filters: Mapping[str, str], lines: int, as_json: bool) -> int:
-    """Print what arrives until Ctrl-C; returns 0, or 2 for a call that the server refuses."""
+    """Print what arrives until Ctrl-C. Return 2 if the server refuses the call."""
     terminal = Terminal(sys.stdout)
     for number in ENDING:
         signal.signal(number, signal.default_int_handler)  # raises KeyboardInterrupt
@@ -70,7 +70,7 @@ def _print(terminal: Terminal, message: Mapping[str, Any], *, as_json: bool) -> 
 
 
 def _follow(port: int, filters: Mapping[str, str], lines: int) -> Iterator[dict[str, Any]]:
-    """Yield what the stream of one server reports, over its restarts."""
+    """Yield the messages of the stream of a server, also after its restarts."""
     start = {"recent": str(lines)}
     is_waiting = False
     while True:
@@ -95,13 +95,13 @@ def _follow(port: int, filters: Mapping[str, str], lines: int) -> Iterator[dict[
             is_waiting = True
             _report(
                 f"no server on 127.0.0.1:{port} ({reason}); "
-                "start one with `whisperr dev`; trying again until then"
+                "start it with: whisperr dev; trying again until then"
             )
         Event().wait(_RETRY_INTERVAL)
 
 
 def _fail(answer: HTTPResponse, port: int) -> NoReturn:
-    """Raise OSError for a refusal that may pass, else _Refused."""
+    """Raise OSError for a refusal that may be temporary, else _Refused."""
     text = answer.read(10_000).decode("utf-8", "replace")
     try:
         message = str(_parse_json(text)["message"])

@@ -44,26 +44,26 @@ _MAX_DETAILS_CHARS = 100
 _MAX_NAME_CHARS = 200
 _MAX_PROBLEM_CHARS = 500
 _MAX_PROBLEMS = 20  # of one arrival; the API has all of them
-# The reasons why a command ended well and sent nothing.
+# Why a command may have succeeded without sending anything.
 _NOTHING = (
-    "nothing arrived. It may be that:",
-    "  - the command called neither track() nor identify(), or all calls were refused: see above",
-    "  - the visitor is anonymous: the integrations send nothing until a user is logged in",
+    "nothing arrived. Possible reasons:",
+    "  - the command called neither track() nor identify(), or all calls were invalid: see above",
+    "  - the visitor is anonymous: integrations send nothing until a user logs in",
     "  - the client has base_url=... or disabled=True",
-    "  - an outbox or a buffer keeps the events: an outbox needs a second terminal with its relay,",
+    "  - a buffer or an outbox keeps the events: start the relay of an outbox in another terminal,",
     "    whisperr dev -- python manage.py whisperr_relay, or -- whisperr relay --database URL",
-    "With WHISPERR_DEBUG=1 a client logs what becomes of each call",
+    "With WHISPERR_DEBUG=1 the client logs what happens to each call",
 )
-_SIGNALLED = 128  # from here on a signal ended a command, such as Ctrl-C
+_SIGNALLED = 128  # exit codes from here on mean that a signal ended the command
 _SIGNS = {"accepted": ("✓", "32"), "duplicate": ("=", "36"), "refused": ("✗", "31")}
 
 
 class Terminal:
-    """Writes lines for people to one stream; any thread may call any method."""
+    """Writes lines for people to a stream. Any thread may call any method."""
 
     def __init__(self, stream: TextIO, *, is_optional: bool = False) -> None:
         self._stream = stream
-        self._is_optional = is_optional  # an error of the stream is then ignored
+        self._is_optional = is_optional  # whether errors of the stream are ignored
         self._colour = wants_colour(stream)
         self._lock = Lock()
 
@@ -78,7 +78,7 @@ class Terminal:
                 raise
 
     def arrival(self, arrival: Arrival) -> None:
-        """Write an arrival, and why it was refused."""
+        """Write an arrival, with the reasons if it was refused."""
         sign, colour = _SIGNS[arrival.status]
         name = arrival.type or arrival.kind
         user = arrival.user if arrival.user is not None else "(no user)"
@@ -90,7 +90,7 @@ class Terminal:
             self.line(f"{'':15}{self._paint('31', text)}")
 
     def request(self, request: ReceivedRequest) -> None:
-        """Write a line for a request that failed or met a fault, and why it was refused."""
+        """Write a request that failed or met a fault, with the reason if it was refused."""
         if request.status == _REFUSED_BODY and _is_probe(request):
             moment = _format_time(request.received_at)
             self.line(f"{moment} - whisperr doctor asked about the key: it is accepted")
@@ -112,15 +112,15 @@ class Terminal:
 
 
 def _is_probe(request: ReceivedRequest) -> bool:
-    """Return whether it is what the doctor sends: a request of the client without events."""
+    """Return whether the request comes from the doctor: one of the client without events."""
     agent = request.headers.get("user-agent", "")
     return request.body == to_request(()).body and agent.startswith(f"{SDK_NAME}/")
 
 
 def open_terminal(command: Sequence[str]) -> Terminal:
-    """Return a terminal on stderr beside a command, since stdout is for its output.
+    """Return a terminal; next to a command it writes to stderr, since stdout is the command's.
 
-    The server goes on when its reader has gone.
+    The server continues even if the reader of the stream has gone.
     """
     return Terminal(sys.stderr if command else sys.stdout, is_optional=True)
 
@@ -128,7 +128,7 @@ def open_terminal(command: Sequence[str]) -> Terminal:
 def serve(server: LocalServer, terminal: Terminal, command: Sequence[str]) -> int:
     """Serve until SIGINT or SIGTERM, or until the command ends; return the exit code.
 
-    The server is started, and is closed at the end.
+    The caller has started the server; this closes it at the end.
     """
     try:
         end = "ends with the command" if command else "Ctrl-C ends it"
@@ -152,23 +152,25 @@ def serve(server: LocalServer, terminal: Terminal, command: Sequence[str]) -> in
 def run_beside(port: int, terminal: Terminal, command: Sequence[str], api_key: str | None) -> int:
     """Run a command with the `whisperr dev` that already runs on a port; return the exit code."""
     url = get_url(port)
-    terminal.line(f"using the whisperr dev that runs at {url}: events are shown there")
+    terminal.line(f"using the whisperr dev that already runs at {url}: events are shown there")
     _warn_if_disabled(terminal)
     before = get_counts(port) or {}
     code = run_command(command, url, api_key)
     after = get_counts(port)
     if after is None:
-        terminal.line(f"the whisperr dev at {url} has ended meanwhile")
+        terminal.line(f"the whisperr dev at {url} has ended in the meantime")
     else:
         counts = {name: max(count - before.get(name, 0), 0) for name, count in after.items()}
-        if counts[REFUSED_KEYS]:  # a server of its own prints that itself
-            terminal.line("it answered 401: was it started with --key KEY? Then give the same here")
+        if counts[REFUSED_KEYS]:  # its own server prints that
+            terminal.line(
+                "it answered 401: if it was started with --key KEY, use the same option here"
+            )
         _end(terminal, counts, code)
     return code
 
 
 def _is_disabled() -> bool:
-    """Return whether the environment, which the command inherits, disables its client."""
+    """Return whether the environment disables the client of the command."""
     try:
         return get_flag("disabled")
     except ValueError:  # its client says what is wrong
@@ -181,7 +183,7 @@ def _warn_if_disabled(terminal: Terminal) -> None:
 
 
 def _end(terminal: Terminal, counts: Mapping[str, int], code: int | None) -> None:
-    """Print what arrived, or why nothing may have; `code` is that of the command, if any."""
+    """Print what arrived, or why nothing did; `code` is the exit code of the command, if any."""
     requests = counts["requests"]
     if code is not None and code not in _NOT_RUN and not requests:
         if 0 < code < _SIGNALLED:
@@ -207,10 +209,10 @@ def _wait_for_signal() -> int:
 
 
 def run_command(command: Sequence[str], url: str, api_key: str | None) -> int:
-    """Run it with WHISPERR_BASE_URL set, and a key if none is; return its exit code.
+    """Run a command with WHISPERR_BASE_URL set, and a key if none is; return its exit code.
 
-    128 plus the signal's number when a signal ended it, as in a shell; 127 or 126 when it cannot
-    be started.
+    As in a shell, this is 128 plus the number of the signal that ended the command, and 127 or 126
+    if it cannot be started.
     """
     environment = {**os.environ, "WHISPERR_BASE_URL": url}
     if not environment.get("WHISPERR_API_KEY"):
@@ -253,7 +255,7 @@ def _send(child: subprocess.Popen[bytes], number: int) -> None:
 
 
 def _wait(child: subprocess.Popen[bytes], received: Sequence[int]) -> int:
-    """Return the exit code; after a signal, terminate and then kill what does not end in time."""
+    """Return the exit code; after a signal, terminate and then kill a command that does not end."""
     terminated = False
     left = _GRACE_PERIOD
     while True:

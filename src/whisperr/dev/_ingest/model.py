@@ -25,7 +25,13 @@ _SECRET_HEADERS = {"x-api-key", "authorization", "proxy-authorization", "cookie"
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a body: a JSON pointer (RFC 6901), what arrived, what is allowed."""
+    """One thing that is wrong with a body.
+
+    Attributes:
+        pointer: Where it is in the body, as a JSON pointer (RFC 6901); `""` is the body itself.
+        found: What arrived there.
+        expected: What is allowed there.
+    """
 
     pointer: str
     found: str
@@ -37,13 +43,24 @@ class Problem:
 
 @dataclass(frozen=True)
 class ReceivedRequest:
-    """One request as it arrived, and its answer; `status` is None when there was no answer.
+    """One request as it arrived, and the answer to it.
 
-    `connection` counts connections from 1. `headers` have lower-case names and contain the key.
-    `fault` names the injected fault that the request met.
-    `error`, `reason`: why it was refused as a whole, as a code and in words; None when it was not.
-    `duration`: seconds from its head to its answer, or to where the server decided to give none.
-    `accepted`, `duplicates`, `refused`: what became of its events and identifies.
+    Attributes:
+        number: The number of the request, from 1.
+        connection: The number of its connection, from 1.
+        received_at: When it arrived, in seconds since 1970.
+        method: The HTTP method.
+        path: The path.
+        headers: The headers, with lower-case names. They contain the key.
+        body: The body.
+        status: The HTTP status of the answer; None when the server gave no answer.
+        fault: The injected fault that the request met; None without one.
+        error: Why it was refused as a whole, as a code; None when it was not.
+        reason: The same in words.
+        duration: Seconds until its answer, or until the server decided to give none.
+        accepted: How many of its events and identifies were accepted.
+        duplicates: How many of them had arrived before.
+        refused: How many of them were refused.
     """
 
     number: int
@@ -71,7 +88,7 @@ class ReceivedRequest:
 
     @property
     def events(self) -> int:
-        """How many events it has; of one that was not read, as many as have a user."""
+        """How many events it has; of a request that was not read, how many have a user."""
         if self.status is not None and self.status // 100 == 2:  # noqa: PLR2004  # 2xx
             return self.accepted + self.duplicates + self.refused
         if self.path == BATCH_PATH:
@@ -80,7 +97,7 @@ class ReceivedRequest:
 
     @property
     def masked_headers(self) -> dict[str, str]:
-        """The headers as they may be shown and stored: of a key, only its kind."""
+        """The headers as they may be shown and stored, with only the kind of the key."""
         return {name: _mask(name, value) for name, value in self.headers.items()}
 
 
@@ -92,11 +109,20 @@ def _mask(name: str, value: str) -> str:
 
 @dataclass(frozen=True)
 class Arrival:
-    """One event or identify as it arrived: `body` is its JSON, `request` its request's number.
+    """One event or identify as it arrived.
 
-    `index` is its position in that request, from 0.
-    `status`: `"accepted"`, `"duplicate"` (its `$message_id` arrived before) or `"refused"` for
-    `problems`.
+    Attributes:
+        seq: Its number among all arrivals, from 1.
+        received_at: When it arrived, in seconds since 1970.
+        kind: `"event"` or `"identify"`.
+        status: `"accepted"`; `"duplicate"`, when its `$message_id` had arrived before; or
+            `"refused"`.
+        user: Its `external_user_id`; None when that is missing or no string.
+        type: Its `event_type`; None for an identify, or when that is missing or no string.
+        request: The number of its request.
+        body: The decoded JSON.
+        problems: Why it was refused; empty otherwise.
+        index: Its position in the request, from 0.
     """
 
     seq: int
@@ -127,7 +153,16 @@ class Arrival:
         after: int = 0,
         before: int | None = None,
     ) -> bool:
-        """Return whether it passes every filter; `type` may have wildcards: `payment_*`."""
+        """Return whether it passes every filter that is given.
+
+        Args:
+            kind: `"event"` or `"identify"`.
+            user: The user's id.
+            type: The type of event, with wildcards such as `"payment_*"`.
+            status: `"accepted"`, `"duplicate"` or `"refused"`.
+            after: Only a larger `seq` passes.
+            before: Only a smaller `seq` passes.
+        """
         return (
             self.seq > after
             and (before is None or self.seq < before)

@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
 MAX_REASON_CHARS = 500
 _SILENT_FAULTS = {
-    "hang": "never answered, by an injected fault",
-    "cut": "the connection was cut before anything was accepted, by an injected fault",
-    "lose_answer": "accepted, and the answer was lost, by an injected fault",
+    "hang": "not answered, because of an injected fault",
+    "cut": "connection cut before anything was accepted, because of an injected fault",
+    "lose_answer": "accepted, but the answer was lost, because of an injected fault",
 }
-# How to fix what a request was refused for, by its code; the other reasons say it themselves.
+# How to fix a refused request, by its error code; other reasons already say it.
 _HINTS = {
     "invalid_api_key": (
         "Set WHISPERR_API_KEY, or api_key=, to the key that --key names; "
-        "a server that was started without --key accepts any."
+        "a server without --key accepts any key."
     ),
     "agent_refused": "Send a User-Agent that names your program; the SDK sends its own.",
     "not_found": "Set WHISPERR_BASE_URL, or base_url=, to this server's address without a path.",
     "content_type": "Send the header Content-Type: application/json.",
     "host_not_loopback": (
         "Set WHISPERR_BASE_URL, or base_url=, to the address that whisperr dev has printed; "
-        "from a container, run whisperr dev inside of it."
+        "from a container, run whisperr dev inside it."
     ),
-    "tls": "Set WHISPERR_BASE_URL, or base_url=, to the address with http:// in place of https://.",
+    "tls": "Use http:// in place of https:// in WHISPERR_BASE_URL or base_url=.",
     "method": "Send it with POST.",
     "length_required": "Send the whole body with its Content-Length, not in chunks.",
     "too_large": "Send fewer events in a request, or start the server with a larger --max-body.",
-    "headers_too_large": "Send fewer or shorter headers; look for large cookies.",
+    "headers_too_large": "Send fewer or shorter headers; check for large cookies.",
     "injected_fault": "Turn the fault off on the page, or start the server without it.",
-    "disconnected": "The client gave up or crashed: see its log, and compare its timeout.",
+    "disconnected": "The client gave up or crashed: check its log and its timeout.",
 }
 
 
@@ -64,12 +64,12 @@ class Response:
 def refuse(
     status: int, code: str, message: str, headers: Mapping[str, str] | None = None
 ) -> Response:
-    """Return the response to a request that is refused as a whole."""
+    """Return the response that refuses a whole request."""
     return Response(status, {"error": code, "message": message}, headers or {})
 
 
 def get_request_hint(error: str | None) -> str | None:
-    """Return how to fix what a request was refused for; None when its reason says it all."""
+    """Return how to fix a refused request; None if its reason already says it."""
     return None if error is None else _HINTS.get(error)
 
 
@@ -92,8 +92,8 @@ def ingest(
 ) -> tuple[Response, list[Arrival]]:
     """Validate one request; return the documented response and the arrivals, not yet numbered.
 
-    `api_key` is the only key that is accepted; None accepts any. `legacy`: one bad event fails
-    its batch.
+    - `api_key`: the only accepted key; None accepts any.
+    - `legacy`: refuse the whole batch for one bad event.
     """
     path, now = request.path, request.received_at
     refusal = _check_headers(path, request.headers, api_key)
@@ -123,7 +123,7 @@ def _check_headers(path: str, headers: Mapping[str, str], api_key: str | None) -
         return refuse(404, "not_found", f"no such path; POST to one of {', '.join(PATHS)}")
     agent = headers.get("user-agent", "")
     if not agent or agent.startswith("Python-urllib"):
-        return refuse(403, "agent_refused", "the default agent is refused; send one of your own")
+        return refuse(403, "agent_refused", "the default User-Agent is refused; send your own")
     key = headers.get("x-api-key") or headers.get("authorization", "").removeprefix("Bearer ")
     if not key:
         return refuse(401, "invalid_api_key", "no key; send the server key in X-API-Key")
@@ -131,7 +131,7 @@ def _check_headers(path: str, headers: Mapping[str, str], api_key: str | None) -
         return refuse(
             401,
             "invalid_api_key",
-            "another key than the one that whisperr dev was started with (--key)",
+            "not the key that whisperr dev was started with (--key)",
         )
     if headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         return refuse(415, "content_type", "send Content-Type: application/json")

@@ -1,7 +1,7 @@
 """Validate bodies against the ingestion contract, and hint at how to fix them, by tables. Pure.
 
-Written from the contract alone and not from the client's encoder: neither would find a mistake
-that both shared.
+Written from the contract alone and not from the client's encoder, so that a bug of one is found by
+the other.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from .model import Problem
 
-# What is expected in place of a value; None for a value that is right.
+# Returns what is expected in place of a value; None for a valid value.
 _Rule = Callable[[Any], str | None]
 
 
@@ -35,8 +35,8 @@ _MAX_TEXT_CHARS = 80
 _EVENT_TYPE = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
-_TEXT = _rule("a string, not empty", lambda value: isinstance(value, str) and value)
-_FLAG = _rule("true or false, or no key", lambda value: isinstance(value, bool))
+_TEXT = _rule("a string that is not empty", lambda value: isinstance(value, str) and value)
+_FLAG = _rule("true, false, or no key", lambda value: isinstance(value, bool))
 _CHANNEL_NAME = _choice("email", "sms", "push")
 _IDENTIFY: dict[str, _Rule] = {
     "external_user_id": _TEXT,
@@ -56,35 +56,35 @@ _PUSH: dict[str, _Rule] = {
     "provider_project": _TEXT,
 }
 _CHANNEL = {"channel": _CHANNEL_NAME, "address": _TEXT, "opted_in": _FLAG, "verified": _FLAG}
-_PUSH_ONLY = _rule("no such key: for push only", lambda _: False)
+_PUSH_ONLY = _rule("no such key (push only)", lambda _: False)
 _PUSH_CHANNEL = _CHANNEL | _PUSH
 _OTHER_CHANNEL = _CHANNEL | dict.fromkeys(_PUSH, _PUSH_ONLY)
-# By pointer; each channel as the first.
-_FLAG_HINT = "Send true or false; leave the key out when it is not known."
+# By JSON pointer; every channel uses the pointers of the first.
+_FLAG_HINT = "Send true or false, or leave the key out if it is not known."
 _HINTS = {
     "": "Send one JSON object with the keys of the contract.",
-    "/external_user_id": "Send the user's id as text: an integer 42 becomes the string 42.",
-    "/event_type": "Rename it: lower-case letters and digits, words joined by one underscore.",
-    "/properties": "Send an object; when there are none, send {}.",
-    "/context": "Send an object that holds $message_id.",
+    "/external_user_id": "Send the user's id as text: the integer 42 becomes the string 42.",
+    "/event_type": "Rename it: lower-case letters and digits, one underscore between words.",
+    "/properties": "Send an object; if there are no properties, send {}.",
+    "/context": "Send an object with $message_id.",
     "/context/$message_id": (
-        "Give each event an id of its own when it is created, and keep it for retries."
+        "Give each event its own id when it is created, and keep the id for retries."
     ),
     "/traits": "Send an object, or leave the key out.",
-    "/anonymous_id": "Send the handle as text of 1 to 128 characters, or leave the key out.",
+    "/anonymous_id": "Send the id as text of 1 to 128 characters, or leave the key out.",
     "/preferred_channel": "Name the channel email, sms or push, or leave the key out.",
     "/channels": "Send a list of channels, or leave the key out.",
     "/channels/0": "Send each channel as an object with channel and address.",
-    "/channels/0/channel": "The key is channel, not type; its value email, sms or push.",
-    "/channels/0/address": "Send the address as text; leave out a channel that has none.",
+    "/channels/0/channel": "The key is channel, not type; its value is email, sms or push.",
+    "/channels/0/address": "Send the address as text; leave out a channel without an address.",
     "/channels/0/opted_in": _FLAG_HINT,
     "/channels/0/verified": _FLAG_HINT,
 }
-_PUSH_HINT = "This key is for push channels, with one of its allowed values."
+_PUSH_HINT = "Use this key for push channels only, with one of the allowed values."
 
 
 class Malformed(Exception):  # noqa: N818  # an answer of the service, not an error of the program
-    """The whole request is refused with 400; `code` is in the answer, and the problem."""
+    """Raised to refuse a whole request with 400; the answer has the code and the problem."""
 
     def __init__(self, code: str, problem: Problem) -> None:
         super().__init__(str(problem))
@@ -92,7 +92,7 @@ class Malformed(Exception):  # noqa: N818  # an answer of the service, not an er
 
 
 def parse_body(body: bytes) -> Any:  # noqa: ANN401  # any JSON value
-    """Return the value of a body; raises Malformed for what is not JSON in UTF-8 (RFC 8259)."""
+    """Return the value of a body; raises Malformed if it is not JSON in UTF-8 (RFC 8259)."""
     try:
         return json.loads(body.decode("utf-8"), parse_constant=_no_constant)
     except UnicodeDecodeError as error:
@@ -105,7 +105,7 @@ def parse_body(body: bytes) -> Any:  # noqa: ANN401  # any JSON value
 
 
 def parse_batch(body: bytes) -> list[Any]:
-    """Return the events of a batch request; raises Malformed when it is wrong as a whole."""
+    """Return the events of a batch request; raises Malformed if the whole request is invalid."""
     value = parse_body(body)
     if not isinstance(value, dict):
         raise Malformed("invalid_body", _wrong("", value, "an object with the key events"))
@@ -129,7 +129,9 @@ def validate_event(event: object, now: float) -> list[Problem]:
             lambda value: isinstance(value, str) and _EVENT_TYPE.fullmatch(value),
         ),
         "occurred_at": partial(_check_time, now=now),
-        "properties": _rule("an object, {} when none", lambda value: isinstance(value, dict)),
+        "properties": _rule(
+            "an object, {} if there are none", lambda value: isinstance(value, dict)
+        ),
         "context": _rule("an object with $message_id", lambda value: isinstance(value, dict)),
     }
     problems = _check("", event, rules, required=rules)
@@ -161,7 +163,7 @@ def get_hint(problem: Problem) -> str:
     if problem.pointer == "/occurred_at":
         if problem.expected.startswith("from"):
             return "Check the clock of the sender; events older than 30 days cannot be sent."
-        return "Write it as 2026-06-14T12:00:00.000Z: in UTC, cut to the millisecond."
+        return "Write it as 2026-06-14T12:00:00.000Z: in UTC, truncated to the millisecond."
     pointer = re.sub(r"^/channels/\d+", "/channels/0", problem.pointer)
     return _HINTS.get(pointer, _PUSH_HINT if pointer.startswith("/channels/0/") else _HINTS[""])
 

@@ -1,7 +1,7 @@
 """The memory of a local server: the latest requests and arrivals, and counts of all of them.
 
-A reader has a cursor and no queue: a slow or absent one costs the server nothing. Arrivals that
-the memory drops meanwhile are counted as missed. A wait ends with an arrival; nothing polls.
+A reader has a cursor and no queue, so a slow or absent reader costs nothing. Arrivals that the
+memory drops before they are read are counted as missed. Waits end with an arrival; nothing polls.
 
 Threads: any may call any method.
 """
@@ -44,9 +44,9 @@ _CURSOR = re.compile(r"([0-9a-f]{1,32})\.([0-9]{1,15})\.([0-9]{1,15})")
 
 @dataclass(frozen=True)
 class Cursor:
-    """The last arrival that a reader has read, and how many requests, in one epoch of the memory.
+    """The position of a reader: its last arrival and request, in one epoch of the memory.
 
-    A memory that forgets, because of a reset or a restart without a journal, begins a new epoch.
+    A reset, or a restart without a journal, begins a new epoch.
     """
 
     epoch: str
@@ -64,7 +64,7 @@ class Cursor:
 
 
 def _get_id(arrival: Arrival) -> str | None:
-    """Return the message id as it is remembered, in few bytes; None when there is none."""
+    """Return the message id, or a hash of a long one; None if there is none."""
     message_id = arrival.message_id
     if message_id is None or len(message_id) <= _MAX_ID_CHARS:
         return message_id
@@ -72,7 +72,7 @@ def _get_id(arrival: Arrival) -> str | None:
 
 
 def _count_arrivals(request: ReceivedRequest, arrivals: Iterable[Arrival]) -> ReceivedRequest:
-    """Return the request with the counts of what became of its arrivals."""
+    """Return the request with the counts of its accepted, duplicate and refused arrivals."""
     counts = Counter(arrival.status for arrival in arrivals)
     return replace(
         request,
@@ -86,8 +86,8 @@ def _count_arrivals(request: ReceivedRequest, arrivals: Iterable[Arrival]) -> Re
 class Changes:
     """What arrived after a cursor; `cursor` is the new one.
 
-    `fresh`: the reader starts over. `missed` counts arrivals that the memory has dropped.
-    `more`: there is more to read. `oldest`: the number of the oldest arrival that is kept.
+    - `fresh`: the reader must start over. `missed`: how many arrivals the memory has dropped.
+    - `more`: there is more to read. `oldest`: the number of the oldest kept arrival.
     """
 
     cursor: Cursor
@@ -144,7 +144,7 @@ class Arrivals:
         }
 
     def reset(self) -> None:
-        """Forget everything, also which message ids have arrived."""
+        """Forget everything, including the message ids that have arrived."""
         with self._changed:
             self._clear()
             if self._journal is not None:
@@ -197,12 +197,12 @@ class Arrivals:
         self._kept_requests.add(request, measure_request(request))
 
     def _count(self, what: str, name: str) -> None:
-        """Count a name; those of too many names are counted together."""
+        """Count a name; beyond a number of names, the others are counted together."""
         counter, name = self._counters[what], name[:_MAX_NAME_CHARS]
         counter[name if name in counter or len(counter) < _MAX_NAMES else _OTHERS] += 1
 
     def _records(self) -> list[tuple[ReceivedRequest, list[Arrival]]]:
-        """Return what is kept as the journal writes it: each request with its arrivals."""
+        """Return what is kept in the form of the journal: each request with its arrivals."""
         by_request: dict[int, list[Arrival]] = {}
         for arrival in self._arrivals:
             by_request.setdefault(arrival.request, []).append(arrival)
@@ -268,7 +268,7 @@ class Arrivals:
         `timeout` is in seconds; raises ValueError when it is not a number. Returns at once when
         the memory is closed.
         """
-        if math.isnan(timeout):  # a wait for it would end at once, and begin again for ever
+        if math.isnan(timeout):  # a wait for it would end at once and start again, endlessly
             raise ValueError("timeout: must be a number of seconds, got nan")
         with self._changed:
             longest = min(timeout, TIMEOUT_MAX)
@@ -276,7 +276,7 @@ class Arrivals:
             return reached()
 
     def wake(self) -> None:
-        """Make every wait call `reached()` again, because something outside the memory changed."""
+        """Make every wait call `reached()` again, after a change outside the memory."""
         with self._changed:
             self._changed.notify_all()
 

@@ -43,7 +43,7 @@ _NUMBER = re.compile(r"-?[0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 
 
 class FilterError(ValueError):
-    """What is wrong with a filter, for the person who types it."""
+    """Raised for an invalid filter; the text is for the person who types it."""
 
 
 def make_filter(q: str = "", **filters: Any) -> Predicate:  # noqa: ANN401  # those of `matches`

@@ -1,9 +1,8 @@
-"""A file of JSON lines that keeps what arrived, so that a restarted server still shows it.
+"""A file of JSON lines with everything that arrived, so that a restarted server still shows it.
 
-The first line names the epoch, each further one is a request with its arrivals. The file is read
-once, then only written; keys are masked in it. It is rewritten from memory when it has grown to
-twice its bound, and when a line of it cannot be read, such as the last one of a process that
-was killed.
+The first line has the epoch, and each other line a request with its arrivals, with keys masked. The
+file is read once, then only written. It is rewritten from memory when it has grown to twice its
+bound, and when a line cannot be read, such as the last line of a process that was killed.
 
 Threads: one at a time; the memory calls with its lock held.
 """
@@ -37,7 +36,7 @@ _HEAD_BYTES = 1000
 
 
 class JournalError(ValueError):
-    """Why a file cannot be used as a journal."""
+    """Raised for a file that cannot be used as a journal."""
 
 
 class Journal:
@@ -87,11 +86,11 @@ class Journal:
         if self._epoch is None:
             self.restart(epoch)
         elif self._unreadable:
-            self._report(f"left out {self._unreadable} lines that cannot be read")
+            self._report(f"skipped {self._unreadable} lines that cannot be read")
             try:
                 self._rewrite()
             except OSError as error:
-                raise JournalError(f"cannot write it anew: {error}") from None
+                raise JournalError(f"cannot rewrite it: {error}") from None
         elif self._unfinished:
             _write(self._file, b"\n")
         return self._epoch or epoch
@@ -133,7 +132,7 @@ class Journal:
             if found[_FORMAT] == _VERSION and isinstance(found["epoch"], str):
                 self._epoch = found["epoch"]
                 return
-        raise JournalError("it holds something else and is left as it is; choose another file")
+        raise JournalError("it holds other data and is left unchanged; choose another file")
 
     def _head(self) -> bytes:
         return json.dumps({_FORMAT: _VERSION, "epoch": self._epoch}).encode() + b"\n"

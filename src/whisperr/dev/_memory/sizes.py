@@ -1,4 +1,4 @@
-"""How much memory is taken by what is kept: parsed JSON, by up to 24 times its text. Pure."""
+"""Measures the memory of kept items: parsed JSON takes up to 24 times its text. Pure."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _T = TypeVar("_T")
 
 
 class Kept(Generic[_T]):
-    """The latest items, within a number and a number of bytes; one is kept whatever its size."""
+    """The latest items, limited in number and bytes; at least one is kept, whatever its size."""
 
     def __init__(self, most: int, most_bytes: int) -> None:
         self.items: deque[_T] = deque()
@@ -28,7 +28,7 @@ class Kept(Generic[_T]):
         self._bytes = 0
 
     def add(self, item: _T, size: int) -> None:
-        """Keep one more, of this many bytes; drop the oldest that there is no room for."""
+        """Add an item of this many bytes; drop the oldest items beyond the limits."""
         self.items.append(item)
         self._sizes.append(size)
         self._bytes += size
@@ -39,7 +39,7 @@ class Kept(Generic[_T]):
             self._bytes -= self._sizes.popleft()
 
     def clear(self) -> None:
-        """Keep nothing any more."""
+        """Drop all items."""
         self.items.clear()
         self._sizes.clear()
         self._bytes = 0

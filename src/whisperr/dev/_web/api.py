@@ -78,7 +78,7 @@ _END = re.compile(r"[ \t\n\r]*}[ \t\n\r]*")
 
 
 class _Call(NamedTuple):
-    """One call of the API: what it may use, its parsed query string, its body."""
+    """One call of the API: the parts of the server that it uses, its query string, its body."""
 
     memory: Arrivals
     injector: FaultInjector
@@ -89,7 +89,7 @@ class _Call(NamedTuple):
 def call(
     memory: Arrivals, injector: FaultInjector, method: str, path: str, query: str, body: bytes
 ) -> Response:
-    """Return the response to one call; 400, 404 or 405 say what is wrong with it."""
+    """Return the response to one call; 400, 404 and 405 for a wrong call."""
     name = path.removeprefix(PREFIX)
     function = {"GET": _READS, "PUT": _WRITES, "POST": _WRITES}.get(method, {}).get(name)
     if function is None:
@@ -111,7 +111,7 @@ def arrival_to_json(arrival: Arrival) -> dict[str, Any]:
 
 
 def arrival_to_text(arrival: Arrival) -> str:
-    """Return an arrival as JSON; without a body that is very large or has no JSON."""
+    """Return an arrival as JSON, without a body that is very large or cannot be written."""
     fields = arrival_to_json(arrival)
     try:
         text = json.dumps({**fields, "cut": False}, allow_nan=False)
@@ -127,7 +127,7 @@ def arrival_to_text(arrival: Arrival) -> str:
 
 
 def request_to_json(request: ReceivedRequest) -> dict[str, Any]:
-    """Return a request as the API shows it, with its key masked and without its body."""
+    """Return a request as the API shows it: with masked keys and without its body."""
     fields = {
         **vars(request),
         "headers": request.masked_headers,
@@ -160,7 +160,7 @@ def select_filters(query: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def find_event_text(body: bytes, index: int) -> str:
-    """Return the text of event `index` of a batch; the whole body when that cannot be found."""
+    """Return the text of event `index` of a batch, or the whole body if it cannot be found."""
     text = _decode(body)
     try:
         return _split_batch(text)[index]
@@ -181,7 +181,7 @@ def _split_batch(text: str) -> list[str]:
             at = separator.end() if separator else end
         at += 1
     if not _END.fullmatch(text, at):
-        raise ValueError("not a batch, or not written as one usually is")
+        raise ValueError("not a batch, or written in an unusual way")
     return events
 
 
@@ -196,7 +196,9 @@ def _arrival(call: _Call) -> _Answer:
     seq = call.query.get("seq", 0)
     found = next((one for one in call.memory.arrivals(after=seq - 1) if one.seq == seq), None)
     if found is None:
-        return refuse(404, "not_kept", f"seq={seq}: is not, or no longer, kept")
+        return refuse(
+            404, "not_kept", f"seq={seq}: the server does not have it, or no longer has it"
+        )
     request = _find_request(call.memory, found.request)
     fields = arrival_to_json(found)
     if not _has_json(fields):
@@ -211,7 +213,7 @@ def _arrival(call: _Call) -> _Answer:
 
 
 def _has_json(value: object) -> bool:
-    """Return whether every reader of JSON can read it: 1e999 is infinite, and has none."""
+    """Return whether a value can be written as JSON: 1e999, which is infinite, cannot."""
     try:
         json.dumps(value, allow_nan=False)
     except (ValueError, RecursionError):
@@ -228,7 +230,9 @@ def _request(call: _Call) -> _Answer:
     number = call.query.get("number", 0)
     request = _find_request(call.memory, number)
     if request is None:
-        return refuse(404, "not_kept", f"number={number}: is not, or no longer, kept")
+        return refuse(
+            404, "not_kept", f"number={number}: the server does not have it, or no longer has it"
+        )
     own = [arrival for arrival in call.memory.arrivals() if arrival.request == number]
     return _add_arrivals({"request": _with_body(request)}, own[:_LIMIT])
 

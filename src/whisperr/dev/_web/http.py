@@ -1,4 +1,4 @@
-"""The local server's connections: requests are read, routed and answered, and faults injected.
+"""The connections of the local server: reads, routes and answers requests, and injects faults.
 
 Threads: one per connection. `closing` is set when the server closes; every wait ends with it.
 """
@@ -54,7 +54,7 @@ _MAX_LENGTH_DIGITS = 18  # of a Content-Length that is read as a number
 
 
 class Settings(Protocol):
-    """What the connections read of a server's options, with each request."""
+    """The options of the server that connections read with each request."""
 
     api_key: str | None
     max_body_bytes: int
@@ -62,7 +62,7 @@ class Settings(Protocol):
 
 
 class HttpServer(ThreadingHTTPServer):
-    """Listens on loopback, knows its open connections, and ends them when it closes."""
+    """Listens on loopback, tracks open connections, and ends them when it closes."""
 
     allow_reuse_address = os.name == "posix"  # so that a restart waits for no old connections
     daemon_threads = True
@@ -90,7 +90,7 @@ class HttpServer(ThreadingHTTPServer):
         self.serve_forever(poll_interval=0.02)
 
     def server_bind(self) -> None:
-        """Bind without a look-up of this machine's name."""
+        """Bind without looking up the name of this machine."""
         exclusive: int | None = getattr(socket, "SO_EXCLUSIVEADDRUSE", None)
         if exclusive is not None:  # Windows: otherwise any program may bind to the same port
             self.socket.setsockopt(socket.SOL_SOCKET, exclusive, 1)
@@ -105,16 +105,16 @@ class HttpServer(ThreadingHTTPServer):
             return self._count
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401  # as declared
-        """Close a connection and forget it: the last that its thread does."""
+        """Close and forget a connection, as the last step of its thread."""
         super().shutdown_request(request)
         with self._changed:
             self._open.discard(request)
             self._changed.notify_all()
 
     def may_keep_unread(self) -> bool:
-        """Return whether a request without a readable head is recorded: one per second is.
+        """Return whether to record a request without a readable head: at most one per second.
 
-        Pages of other sites can make a browser send such, which tell nothing of their origin.
+        A page of another site can make a browser send such requests without an origin.
         """
         now = monotonic()
         with self._changed:
@@ -137,13 +137,13 @@ class HttpServer(ThreadingHTTPServer):
         self._thread.join()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401, ARG002  # as declared
-        """Ignore clients that disconnect; print a mistake of ours."""
+        """Ignore clients that disconnect; print internal errors."""
         if not isinstance(sys.exc_info()[1], (OSError, ValueError)):
             traceback.print_exc()
 
 
 class _Connection(BaseHTTPRequestHandler):
-    """One connection: reads requests, and answers each or makes it meet a fault."""
+    """One connection: reads requests, and answers each or injects a fault."""
 
     server: HttpServer
     protocol_version = "HTTP/1.1"
@@ -160,15 +160,15 @@ class _Connection(BaseHTTPRequestHandler):
         """Log nothing: `whisperr dev` prints what arrives."""
 
     def handle(self) -> None:
-        """Serve the connection; one that begins as TLS does is recorded, and refused at once."""
+        """Serve the connection; record and refuse one that begins with TLS."""
         self._started = perf_counter()
         if self.connection.recv(1, socket.MSG_PEEK) != _TLS_HANDSHAKE:
             super().handle()
             return
         text = "the client speaks TLS (https://); this server speaks plain HTTP only"
         self._keep_unread(None, "tls", text)
-        # As other servers answer: the client sees from it that no TLS is spoken here. The handshake
-        # is read before, since closing with unread bytes could discard the answer.
+        # Answer as other servers do, so that the client reports that this server does not speak
+        # TLS. Read the handshake first: closing with unread bytes could discard the answer.
         self.connection.recv(_MAX_HANDSHAKE_BYTES)
         self.connection.sendall(_NO_TLS)
 
@@ -205,7 +205,7 @@ class _Connection(BaseHTTPRequestHandler):
     do_POST = do_PUT = do_DELETE = do_GET  # noqa: N815  # as http.server names them
 
     def _read_body(self, path: str, default_size: str) -> bytes | None:
-        """Return the body; None when there is none to use, after the answer was sent."""
+        """Return the body; None if it cannot be used, after sending an answer."""
         length = self.headers.get("Content-Length", default_size)
         if not length.isdecimal() or "Transfer-Encoding" in self.headers:
             self._refuse(path, refuse(411, "length_required", "send Content-Length", _CLOSE))
@@ -227,13 +227,13 @@ class _Connection(BaseHTTPRequestHandler):
         return body
 
     def _refuse(self, path: str, response: Response) -> None:
-        """Answer a request that is refused by its head, and record it."""
+        """Answer and record a request that is refused because of its head."""
         if not path.startswith(_api.PREFIX) and not is_of_browser(self.headers):
             self._keep(with_response(self._to_request(path, b""), response))
         self._answer(response)
 
     def _keep(self, request: ReceivedRequest, arrivals: Iterable[Arrival] = ()) -> None:
-        """Record a request, with the time that it took so far."""
+        """Record a request with the time since its head."""
         duration = perf_counter() - self._started
         self.server.memory.keep(replace(request, duration=duration), arrivals)
 
@@ -285,7 +285,7 @@ class _Connection(BaseHTTPRequestHandler):
             self.server.free_streams.release()
 
     def _ingest(self, path: str, body: bytes) -> None:
-        """Answer a request of a client, or make it meet the last of its faults."""
+        """Answer a request of a client, or inject the last of its faults."""
         faults = self.server.injector.pick(path)
         for fault in faults:
             if fault.kind == "latency":

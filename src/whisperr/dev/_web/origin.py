@@ -1,6 +1,6 @@
 """Which requests the local server answers: those to a loopback address, and none of other sites.
 
-A browser says itself whose page made a request; without an Origin too, such as for an image.
+A browser tells in headers which page made a request, also without an Origin, as for an image.
 Clients and tools send no such header. Pure.
 """
 
@@ -22,24 +22,26 @@ if TYPE_CHECKING:
 _MAX_HEADER_CHARS = 64 * 1024
 _MAX_SHOWN_CHARS = 60
 _CLOSE = {"Connection": "close"}
-# What a browser sends with requests of the page itself, and with those that the user typed.
+# Values for requests of the page itself, and for addresses that the user typed.
 _OWN_SITES = frozenset({"same-origin", "none"})
 _LINK_TO_PAGE = ("GET", "/", "document")  # a link on another site may open the page
 
 
 def check_head(method: str, path: str, headers: Message) -> Response | None:
-    """Return the response that refuses a request by its headers; None for one that is answered."""
+    """Return the response that refuses a request because of its headers; None to answer it."""
     host, origin = headers.get("Host", ""), headers.get("Origin")
     if not _is_loopback(host):
         shown = printable(host, _MAX_SHOWN_CHARS)
-        text = f"the host {shown!r} is no loopback address; open the local server by one"
+        text = f"the host {shown!r} is not a loopback address; open the local server by one"
         return refuse(403, "host_not_loopback", text, _CLOSE)
     if origin is not None and origin != f"http://{host}":
-        return refuse(403, "foreign_origin", "pages of other origins may not call", _CLOSE)
+        return refuse(
+            403, "foreign_origin", "pages of other origins cannot use this server", _CLOSE
+        )
     site = headers.get("Sec-Fetch-Site", "none").lower()
     kind = (method, path, headers.get("Sec-Fetch-Dest", "").lower())
     if site not in _OWN_SITES and kind != _LINK_TO_PAGE:
-        return refuse(403, "foreign_site", "pages of other sites may not call", _CLOSE)
+        return refuse(403, "foreign_site", "pages of other sites cannot use this server", _CLOSE)
     if sum(map(len, (*headers.keys(), *headers.values()))) > _MAX_HEADER_CHARS:
         text = f"more than {_MAX_HEADER_CHARS} bytes of headers"
         return refuse(431, "headers_too_large", text, _CLOSE)
@@ -47,10 +49,10 @@ def check_head(method: str, path: str, headers: Message) -> Response | None:
 
 
 def is_of_browser(headers: Message) -> bool:
-    """Return whether a browser made a request, for a page or by itself, such as for an icon.
+    """Return whether a browser made the request, for a page or by itself, such as for an icon.
 
-    A refused one is not recorded: it is no request of a client, and a page of another site must
-    not fill the memory.
+    Refused ones are not recorded: they do not come from a client, and a page of another site must
+    not be able to fill the memory.
     """
     is_marked = "Origin" in headers or "Sec-Fetch-Site" in headers
     return is_marked or headers.get("User-Agent", "").startswith("Mozilla/")

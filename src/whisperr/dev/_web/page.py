@@ -1,6 +1,6 @@
 """The page of the local server: static files of the package, sent with a strict policy.
 
-The files are read once, with the first request. A path is only looked up among theirs.
+The files are read once, at the first request. Only their paths are served.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _TYPES = {
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    # The page only ever sets text as text; the browser refuses to parse any as markup.
+    # The page sets text only as text; the browser refuses to parse text as markup.
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
 _HEADERS = {

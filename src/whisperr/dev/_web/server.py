@@ -22,7 +22,11 @@ if TYPE_CHECKING:
 
 
 class LocalServer:
-    """An ingestion server on loopback that keeps what it receives; a context manager.
+    """An ingestion server on loopback that keeps what it receives.
+
+    It is a context manager. Any thread may call any method.
+
+    Example::
 
         with LocalServer() as server:
             client = Whisperr("wrk_test", base_url=server.url)
@@ -30,18 +34,21 @@ class LocalServer:
             client.flush()
             assert server.arrivals()[0].type == "trial_started"
 
-    - `port`: where to listen on 127.0.0.1; 0 chooses a free port.
-    - `api_key`: the only key that is accepted; None accepts any.
-    - `faults`, `seed`: the faults to inject from the start, and the seed of the rates; see `Fault`.
-    - `max_body_bytes`: a larger request is answered 413 before its body is read.
-    - `keep`: how many arrivals are kept; all of them are counted. Fewer are kept when they take
-      more than 64 MiB, or more than 6.4 KiB each on average, whichever is more.
-    - `store`: a file that keeps what arrives over restarts; None keeps it in memory only.
-    - `clock`: returns the wall clock in seconds, for the window of `occurred_at`.
-    - `on_arrival`, `on_request`: called in the connection's thread with each arrival and request.
+    Args:
+        port: Where to listen on 127.0.0.1; 0 chooses a free port.
+        api_key: The only key that is accepted; None accepts any.
+        faults: The faults to inject from the start.
+        seed: The seed of the random numbers that decide which requests meet a fault.
+        max_body_bytes: A larger request is answered 413 before its body is read.
+        keep: How many arrivals are kept; all are counted. Fewer are kept when they take more than
+            64 MiB, or more than 6.4 KiB each on average, whichever is more.
+        store: A file that keeps what arrives over restarts; None keeps it in memory only.
+        clock: Returns the wall clock in seconds since 1970, for the window of `occurred_at`.
+        on_arrival: A function that is called with each arrival, in the thread of the connection.
+        on_request: A function that is called with each request, in the thread of the connection.
 
-    Any thread may call any method. Raises OSError from `start` when the port is taken, ValueError
-    at construction when the store cannot be used.
+    Raises:
+        ValueError: The store cannot be used.
     """
 
     def __init__(
@@ -68,14 +75,19 @@ class LocalServer:
         self._http: HttpServer | None = None
 
     def start(self) -> Self:
-        """Listen and answer in threads of its own; returns the server. Once per server."""
+        """Listen, answer in threads of its own, and return the server.
+
+        Raises:
+            OSError: The port is taken.
+            RuntimeError: The server was started before.
+        """
         if self._http is not None:
             raise RuntimeError("this server was started before; create another one")
         self._http = HttpServer(self._port, self, self._memory, self._injector)
         return self
 
     def close(self) -> None:
-        """Stop listening and end all connections; the arrivals can still be read."""
+        """Stop listening and end all connections. The arrivals can still be read."""
         if self._http is not None:
             self._http.close()
         self._memory.close_journal()
@@ -88,7 +100,11 @@ class LocalServer:
 
     @property
     def port(self) -> int:
-        """The port it listens on."""
+        """The port that it listens on.
+
+        Raises:
+            RuntimeError: The server is not started.
+        """
         if self._http is None:
             raise RuntimeError("the server is not started")
         return self._http.server_port
@@ -101,14 +117,20 @@ class LocalServer:
     # -- what arrived
 
     def arrivals(self, **filters: Any) -> list[Arrival]:  # noqa: ANN401  # those of Arrival.matches
-        """Return events and identifies, oldest first; filters: kind, user, type, status, after, q.
+        """Return the events and identifies that have arrived, oldest first.
 
-        `q` is the text of the filter box of the page.
+        Args:
+            filters: `kind`, `user`, `type`, `status`, `after` and `before` as in
+                `Arrival.matches`, and `q`, the text of the filter box of the page.
         """
         return self._memory.arrivals(**filters)
 
     def requests(self, after: int = 0) -> list[ReceivedRequest]:
-        """Return the requests above a number, also refused ones and those that met a fault."""
+        """Return the requests, also refused ones and those that met a fault.
+
+        Args:
+            after: Only requests with a larger number are returned.
+        """
         return self._memory.requests(after)
 
     def summary(self) -> dict[str, Any]:
@@ -122,9 +144,15 @@ class LocalServer:
         timeout: float = 10.0,
         **filters: Any,  # noqa: ANN401  # likewise
     ) -> list[Arrival]:
-        """Wait for `count` arrivals that pass the filters and return all that do.
+        """Wait for arrivals that pass the filters, and return all that do.
 
-        Raises TimeoutError after `timeout` seconds; its text says what arrived instead.
+        Args:
+            count: How many arrivals to wait for.
+            timeout: Seconds to wait at most.
+            filters: As in `arrivals`.
+
+        Raises:
+            TimeoutError: The time is over; the text says what arrived instead.
         """
         if not self.wait_until(lambda: len(self.arrivals(**filters)) >= count, timeout):
             given = " ".join(f"{name}={value}" for name, value in filters.items()) or "any"
@@ -135,7 +163,15 @@ class LocalServer:
         return self.arrivals(**filters)
 
     def wait_requests(self, count: int, *, timeout: float = 10.0) -> list[ReceivedRequest]:
-        """Wait for `count` requests, whatever their answers; raises TimeoutError."""
+        """Wait for requests, whatever their answers, and return all.
+
+        Args:
+            count: How many requests to wait for.
+            timeout: Seconds to wait at most.
+
+        Raises:
+            TimeoutError: The time is over; the text says what arrived instead.
+        """
         if not self.wait_until(lambda: len(self.requests()) >= count, timeout):
             raise TimeoutError(
                 f"waited {timeout:g} s for {count} requests; in all: {self.summary()}"
@@ -143,9 +179,11 @@ class LocalServer:
         return self.requests()
 
     def wait_until(self, reached: Callable[[], bool], timeout: float) -> bool:
-        """Wait for `reached()`, called after each arrival; return whether it came true in time.
+        """Wait until a condition is true, and return whether it became true in time.
 
-        `timeout` is in seconds.
+        Args:
+            reached: A function that returns the condition. It is called after each arrival.
+            timeout: Seconds to wait at most.
         """
         return self._memory.wait_until(reached, timeout)
 
@@ -157,9 +195,9 @@ class LocalServer:
         return self._injector.faults
 
     def set_faults(self, *faults: Fault) -> None:
-        """Replace the faults; without arguments, inject none."""
+        """Replace all `faults`; without arguments, inject none."""
         self._injector.set(faults)
 
     def reset(self) -> None:
-        """Forget what arrived, also which message ids; the faults stay."""
+        """Forget what has arrived, including message ids. The faults stay."""
         self._memory.reset()

@@ -4,16 +4,16 @@
 
 Each message `news` is one JSON object:
 
-- `fresh`: the reader must start over: what it has is of another epoch. `missed`: how many
+- `fresh`: the reader must start over, because its data are of another epoch. `missed`: how many
   arrivals were dropped before they were read. `more`: another message follows at once.
-- `arrivals`, `requests`: what arrived, as in the API. A request has a `digest` instead of its body,
-  and its texts are cut; an arrival that is very large or cannot be written has `body` null and
+- `arrivals`, `requests`: new ones, as in the API. A request has a `digest` instead of its body, and
+  its texts are shortened. An arrival that is very large or cannot be written has `body` null and
   `cut` true.
-- `summary`, `faults`: as they are now. `oldest`: the `seq` of the oldest arrival that is kept.
+- `summary`, `faults`: the current ones. `oldest`: the `seq` of the oldest arrival that is kept.
 - `any_key`: whether the server accepts any key.
 
 A message `beat` shows that the server is alive. A reader has a cursor in the memory and no queue:
-a slow one costs nothing, and ingestion never waits for it.
+a slow reader costs nothing, and ingestion never waits for it.
 
 Threads: each stream runs in the thread of its connection.
 """
@@ -39,14 +39,16 @@ if TYPE_CHECKING:
     from whisperr.dev.faults import FaultInjector
 
 PATH = "/_dev/stream"
-CHANGES = "news"  # the name of a message; fixed, since readers of earlier versions know it
+CHANGES = "news"  # the name of a message; readers of earlier versions rely on it
 HEADERS = {
     "Content-Type": "text/event-stream; charset=utf-8",
     "Cache-Control": "no-store",
     "Connection": "close",
     "X-Content-Type-Options": "nosniff",
 }
-SEND_TIMEOUT = 20.0  # a reader that takes nothing for so long is disconnected; it may reconnect
+SEND_TIMEOUT = (
+    20.0  # seconds after which a reader that reads nothing is disconnected; it may reconnect
+)
 MAX_STREAMS = 32
 
 _BEAT_INTERVAL = 5.0
@@ -57,7 +59,7 @@ _BEAT = b"event: beat\ndata: {}\n\n"
 
 
 class Source(NamedTuple):
-    """What a stream reads."""
+    """The parts of the server that a stream reads."""
 
     memory: Arrivals
     injector: FaultInjector

@@ -1,1 +1,1 @@
-"""The outbox: events are rows of the project's own database, and a relay delivers them."""
+"""The outbox: events are rows in the project's own database, and a relay delivers them."""

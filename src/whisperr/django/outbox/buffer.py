@@ -1,10 +1,9 @@
-"""The outbox as an application sees it: an event becomes a row in the caller's own transaction.
+"""The outbox as an application uses it: an event becomes a row in the caller's own transaction.
 
-Invariant: a put is one INSERT through the connection that the calling thread has anyway, and
-nothing else: no thread, no connection of our own, nothing in memory. A commit keeps the row, a
-rollback discards it. When the row cannot be written, the caller's transaction is left as it was;
-where the database has ended that transaction, the caller gets the error of the database, and
-nothing of the transaction can be committed.
+Invariant: a put is one INSERT through the connection that the calling thread already has, and uses
+no thread, no other connection and no memory. A commit keeps the row, a rollback discards it. If the
+row cannot be written, the caller's transaction is left as it was. If the database has ended that
+transaction, the caller gets the database's error, and nothing of the transaction can be committed.
 
 Threads: any; Django gives each its own connection. A running event loop may not use one.
 """
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
 APP = "whisperr.django"
 OUTBOX_DATABASE = "WHISPERR_OUTBOX_DATABASE"
-# A table or a column that is not there: PostgreSQL's SQLSTATE, MySQL's numbers.
+# A missing table or column: PostgreSQL's SQLSTATE, MySQL's numbers.
 _MISSING = frozenset({"42P01", "42703", 1054, 1146})
 _MISSING_IN_SQLITE = ("no such table", "has no column")
 _IN_A_LOOP = (
@@ -47,33 +46,47 @@ _IN_A_LOOP = (
     "`await request.whisperr.atrack(...)` or `await sync_to_async(get_client().track)(...)`"
 )
 
-_FAILED = "the transaction has failed already and only waits for its rollback"
-_TRANSACTION_LOST = "a row could not be written, which has ended the transaction of the caller"
-# The database that a call names by `using=`.
+_FAILED = "the transaction has already failed and must be rolled back"
+_TRANSACTION_LOST = "a row could not be written, and that has ended the caller's transaction"
+# The database that a call names with `using=`.
 _named: ContextVar[str | None] = ContextVar("whisperr.django.using", default=None)
 
 
 class OutboxBuffer(Frozen):
-    """The outbox: a table of the project's own database; the same as `WHISPERR_BUFFER = "django"`.
+    """The outbox as a buffer: a table in the project's own database.
 
-    - `using`: the alias of the database. Left out, it is WHISPERR_OUTBOX_DATABASE, and without
-      that setting the database that the project's routers choose for writing.
+    `WHISPERR_BUFFER = "django"` means `WHISPERR_BUFFER = OutboxBuffer()`. An event is a row in the
+    caller's transaction. `manage.py whisperr_relay` delivers the rows.
 
-    `manage.py whisperr_relay` delivers the rows.
+    Args:
+        using: The alias of the database. None: `WHISPERR_OUTBOX_DATABASE`, or without that setting
+            the database that the project's routers choose for writing.
+
+    .. versionadded:: 1.0
     """
 
     __slots__ = ("using",)
 
     using: str | None
+    """The alias of the database; None if the setting or the routers decide."""
 
     def __init__(self, using: str | None = None) -> None:
         self._set(using=using)
 
     def open(self, max_events: int, max_bytes: int, accounting: Accounting) -> Rows:  # noqa: ARG002  # no row is ever dropped
-        """Return the sink of this process; the client calls it once a process.
+        """Return the sink of this process. The client calls this once in each process.
 
-        Raises ImproperlyConfigured without "whisperr.django" in INSTALLED_APPS, or for a database
-        that is not in DATABASES.
+        Args:
+            max_events: Ignored, because no row is ever dropped.
+            max_bytes: The size in bytes above which an event is refused.
+            accounting: Receives problems of the table.
+
+        Returns:
+            The sink, which writes rows.
+
+        Raises:
+            django.core.exceptions.ImproperlyConfigured: `"whisperr.django"` is not in
+                `INSTALLED_APPS`, or the database is not in `DATABASES`.
         """
         for problem in (app_problem(), alias_problem(self.using)):
             if problem is not None:
@@ -81,15 +94,15 @@ class OutboxBuffer(Frozen):
         return Rows(self.using, max_bytes, accounting)
 
     def follow(self, put: Callable[[bytes], object]) -> FollowingBuffer:
-        """Return a buffer for tests, which writes no row and needs neither table nor database.
+        """Return a buffer for tests, which writes no rows and needs neither a table nor a database.
 
-        It calls `put` with each event when the transaction commits that its row would be in.
+        It calls `put` with each event when the transaction of the row would commit.
         """
         return FollowingBuffer(self.using, put)
 
 
 class FollowingBuffer:
-    """What `OutboxBuffer.follow` returns; see there."""
+    """The buffer that `OutboxBuffer.follow` returns."""
 
     def __init__(self, using: str | None, put: Callable[[bytes], object]) -> None:
         self._using = using
@@ -101,9 +114,9 @@ class FollowingBuffer:
 
 
 class Rows:
-    """The table as a sink: it adds rows, and `manage.py whisperr_relay` delivers them.
+    """The sink that adds rows to the table; `manage.py whisperr_relay` delivers them.
 
-    `insert` writes one row to a database; as a parameter for tests, which write none.
+    `insert` writes one row to a database. Tests pass a function that writes none.
     """
 
     delivered_by = "`manage.py whisperr_relay`"
@@ -123,14 +136,14 @@ class Rows:
         self._failed = False
 
     def put(self, data: bytes) -> Sequence[bytes]:
-        """Add one row; return the event itself when it is too large.
+        """Add one row; return the event itself if it is too large.
 
-        Raises StoreError, or django.db.Error when the transaction of the caller is lost.
+        Raises StoreError, or django.db.Error if the caller's transaction is lost.
         """
         if len(data) + EVENT_OVERHEAD_BYTES > self._max_bytes:
             return (data,)
-        if getattr(self._own, "busy", False):  # a signal handler, or a receiver of Django's
-            raise StoreError("it interrupts another call of this thread that writes a row")
+        if getattr(self._own, "busy", False):  # in a signal handler, or a receiver of Django's
+            raise StoreError("the call interrupts another call of this thread that writes a row")
         self._own.busy = True
         try:
             self._insert(get_alias(self._using), data)
@@ -148,20 +161,20 @@ class Rows:
         return ()
 
     def follows(self, using: str | None) -> bool:
-        """Return whether a row can be in a transaction on `using`, None: the default database."""
+        """Return whether a row can join a transaction on `using` (None: the default database)."""
         try:
             return using is not None or get_alias(self._using) == DEFAULT_DB_ALIAS
         except StoreError:
-            return True  # and `put` reports it
+            return True  # `put` reports it
 
 
 def get_alias(using: str | None = None) -> str:
-    """Return the alias of the database for a row now. Raises StoreError when there is none."""
+    """Return the alias of the database for a row. Raises StoreError if there is none."""
     named = _named.get() or using or getattr(settings, OUTBOX_DATABASE, None)
     if named is not None:
         return str(named)
     try:
-        from whisperr.django.models import OutboxEvent  # not before the apps are loaded
+        from whisperr.django.models import OutboxEvent  # models need loaded apps
 
         return str(router.db_for_write(OutboxEvent))
     except Exception as error:  # of a project's own router
@@ -171,7 +184,7 @@ def get_alias(using: str | None = None) -> str:
 
 
 def call_with_database(using: str | None, act: Callable[[], T]) -> T:
-    """Return `act()`, which writes rows to this database; None changes nothing."""
+    """Return `act()`, whose rows are written to this database; None keeps the usual one."""
     before = _named.get()
     try:
         _named.set(using or before)
@@ -182,7 +195,7 @@ def call_with_database(using: str | None, act: Callable[[], T]) -> T:
 
 
 def app_problem() -> str | None:
-    """Return what is missing in INSTALLED_APPS, None when nothing is."""
+    """Return what is missing in INSTALLED_APPS, None if nothing is."""
     if not apps.apps_ready or apps.is_installed(APP):
         return None
     return (
@@ -192,7 +205,7 @@ def app_problem() -> str | None:
 
 
 def alias_problem(using: str | None = None) -> str | None:
-    """Return what is wrong with the database that is named for the outbox, None when nothing is."""
+    """Return what is wrong with the database named for the outbox, None if nothing is."""
     named = using or getattr(settings, OUTBOX_DATABASE, None)
     if named is None or named in connections.settings:
         return None
@@ -203,9 +216,9 @@ def alias_problem(using: str | None = None) -> str | None:
 
 
 def _insert(alias: str, data: bytes) -> None:
-    """Write one row. Raises StoreError that says why not, without anything of the row.
+    """Write one row. Raises StoreError with a reason that repeats nothing of the row.
 
-    Raises the error of the database itself when that has ended the caller's transaction.
+    Raises the database's own error if the database has ended the caller's transaction.
     """
     try:
         connection = connections[alias]
@@ -225,10 +238,10 @@ def _insert(alias: str, data: bytes) -> None:
 
 
 def _follow_transaction(put: Callable[[bytes], object], alias: str, data: bytes) -> None:
-    """Call `put(data)` when a row that is written now would be there for others.
+    """Call `put(data)` when others would see a row that is written now.
 
-    Raises StoreError where no row can be written. The transactions that a TestCase opens around a
-    test are none of the application's.
+    Raises StoreError if no row could be written. Transactions that a TestCase opens around a test
+    do not count, because the application did not open them.
     """
     connection = connections[alias]
     try:
@@ -245,11 +258,11 @@ def _follow_transaction(put: Callable[[bytes], object], alias: str, data: bytes)
 
 @async_unsafe(_IN_A_LOOP)
 def _check_no_event_loop() -> None:
-    """Do nothing; Django raises SynchronousOnlyOperation where a loop runs."""
+    """Do nothing; Django raises SynchronousOnlyOperation if an event loop runs."""
 
 
 def _describe(alias: str, error: Exception) -> str:
-    """Return what is reported; never the text of the database, which may repeat the row."""
+    """Return the reason to report, never the database's text, which may repeat the row."""
     code = get_code(error.__cause__)
     if code in _MISSING or any(words in str(error) for words in _MISSING_IN_SQLITE):
         option = "" if alias == DEFAULT_DB_ALIAS else f" --database {alias}"

@@ -1,6 +1,6 @@
-"""Checks the outbox with queries that only read: its tables, what waits, whether a relay runs.
+"""Checks the outbox with read-only queries: its tables, waiting rows, whether a relay runs.
 
-Raises nothing: what the database refuses is a finding.
+Raises nothing: an error of the database becomes a finding.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
     from .buffer import OutboxBuffer
 
-# A relay looks for rows every second, unless `--interval` says otherwise.
+# A relay looks for rows every second, unless `--interval` changes that.
 _LONGEST_UNCLAIMED = 60.0
-# Longer than any pause of a relay after it has given up.
+# Longer than any pause of a relay after a give-up.
 _LATE = 300.0
 _LABEL = "whisperr"
 _MIGRATIONS = "whisperr.django.migrations"
@@ -55,13 +55,13 @@ def inspect_outbox(buffer: OutboxBuffer) -> Iterator[Finding]:
     except StoreError as error:  # of a router
         yield find("database_away", str(error))
     except (Error, ImproperlyConfigured) as error:
-        # The first line only: the others may show a row.
+        # Only the first line, because the others may show a row.
         reason = str(error).partition("\n")[0]
         yield find("database_away", f"{type(error).__name__}: {reason}")
 
 
 def _inspect_tables(alias: str) -> Finding | None:
-    """Return what is wrong with the tables."""
+    """Return what is wrong with the tables, None if nothing is."""
     try:
         check_tables(alias)
     except CommandError as error:
@@ -76,7 +76,7 @@ def _inspect_tables(alias: str) -> Finding | None:
 
 
 def _find_missing_migrations(alias: str) -> list[str]:
-    """Return our migrations that were not run; none where the project has others of its own."""
+    """Return our migrations that were not run, none if the project has its own instead."""
     package, _ = MigrationLoader.migrations_module(_LABEL)
     if package != _MIGRATIONS:
         return []
@@ -110,11 +110,11 @@ def _inspect_backlog(figures: Figures) -> Finding:
 
 
 def _inspect_relay(figures: Figures) -> Finding:
-    """Return whether a relay runs, as far as the rows show it: a relay leases what it delivers."""
+    """Return whether a relay runs, which the rows show if it has claimed some."""
     if figures.claimed:
-        return Finding("relay", "ok", f"a relay holds {to_count(figures.claimed, 'row')}")
+        return Finding("relay", "ok", f"a relay has claimed {to_count(figures.claimed, 'row')}")
     if not figures.waiting:
-        return Finding("relay", "skipped", "none can be seen while nothing waits")
+        return Finding("relay", "skipped", "a relay cannot be seen while nothing waits")
     if (figures.oldest or 0.0) > _LONGEST_UNCLAIMED:
         return find("no_relay", "no relay has claimed a row that waits")
-    return Finding("relay", "skipped", "rows wait for a moment only: run this again in a minute")
+    return Finding("relay", "skipped", "rows have waited less than a minute: run this again later")

@@ -1,7 +1,7 @@
-"""Columns of the outbox, read whatever is in them: anything may have written a row.
+"""Reads the columns of the outbox whatever they contain, because anything may have written a row.
 
 SQLite keeps values of any type in a column, and PostgreSQL has dates that Python does not have.
-Django raises when it reads such a value; the functions here do not.
+Django raises when it reads such a value; these functions do not.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ if TYPE_CHECKING:
     from django.db.models.expressions import Combinable
     from django.db.models.sql.compiler import SQLCompiler
 
-# Enough for the kind of an event, and not more: a list of the admin reads it of each row.
+# Enough for the kind of an event; a list of the admin reads so much of each row.
 _HEAD_BYTES = 256
 _LONGEST_MOMENT = 40  # characters
-# Where a value may be of a type that the column has not, or that Python has not.
+# Databases whose values may have a type that neither the column nor Python has.
 _LENIENT = frozenset({"sqlite", "postgresql"})
-# Where LENGTH counts the bytes of a binary column. (Oracle's has no such function for them.)
+# Databases whose LENGTH counts the bytes of a binary column. (Oracle has no such function.)
 _MEASURING = frozenset({"sqlite", "postgresql", "mysql"})
 
 
 class UtcNow(Now):
-    """The present by the clock of the database, in UTC also where the server of MySQL is not.
+    """The time of the database's clock, in UTC even if the MySQL server uses local time.
 
-    Leases are compared with those of other relays, and local time jumps.
+    Relays compare their leases, and local time jumps.
     """
 
     def as_mysql(
@@ -53,14 +53,14 @@ class UtcNow(Now):
 
 
 def get_data(alias: str) -> Combinable:
-    """Return the expression of an event's bytes."""
+    """Return the expression for an event's bytes."""
     return Cast("data", BinaryField()) if connections[alias].vendor == "sqlite" else F("data")
 
 
 def get_limited_data(alias: str, largest: int) -> tuple[Combinable, Combinable]:
-    """Return expressions of an event's bytes, NULL for more than `largest`, and of their number.
+    """Return expressions for an event's bytes, NULL above `largest` bytes, and for their number.
 
-    The number is 0 and nothing is limited where the database cannot count them.
+    If the database cannot count them, the number is 0 and nothing is limited.
     """
     data = get_data(alias)
     if connections[alias].vendor not in _MEASURING:
@@ -71,21 +71,21 @@ def get_limited_data(alias: str, largest: int) -> tuple[Combinable, Combinable]:
 
 
 def to_bytes(value: object) -> bytes:
-    """Return what a database driver gave for a binary column as bytes."""
+    """Return a driver's value of a binary column as bytes."""
     if isinstance(value, (bytes, bytearray, memoryview)):
         return bytes(value)
     return b"" if value is None else str(value).encode(errors="replace")
 
 
 def read_moments(rows: QuerySet[Any], name: str) -> dict[int, datetime]:
-    """Return a date of each row by its key; now, for a date that cannot be read."""
+    """Return a date of each row by its key; the present for a date that cannot be read."""
     found: dict[int, datetime | None]
     try:
         found = dict(rows.values_list("pk", name))
     except Exception as error:
         if is_interruption(error):
             raise
-        # When the database is away this raises, and no date counts as damaged for that.
+        # This raises if the database is away, so that no date counts as damaged then.
         keys = list(rows.values_list("pk", flat=True))
         found = {key: _read_moment(rows.filter(pk=key), name) for key in keys}
     return {key: moment or timezone.now() for key, moment in found.items()}
@@ -101,7 +101,7 @@ def _read_moment(row: QuerySet[Any], name: str) -> datetime | None:
 
 
 def make_readable(rows: QuerySet[Any], *moments: str) -> QuerySet[Any]:
-    """Return the rows for `get_head` and `get_moment`, which then read no column as it is."""
+    """Return the rows with the annotations that `get_head` and `get_moment` read."""
     alias = rows.db
     vendor = connections[alias].vendor
     if vendor not in _LENIENT:
@@ -113,13 +113,13 @@ def make_readable(rows: QuerySet[Any], *moments: str) -> QuerySet[Any]:
 
 
 def get_head(row: Model) -> bytes:
-    """Return the first bytes of a row's event, or all of them."""
+    """Return the first bytes of a row's event."""
     known = vars(row)
     return to_bytes(known["data_head"] if "data_head" in known else vars(row).get("data"))
 
 
 def get_moment(row: Model, name: str) -> datetime | str | None:
-    """Return a date of a readable row; one that cannot be read as the text that it is."""
+    """Return a date of a row from `make_readable`, or its text if it is not a valid date."""
     if f"{name}_text" not in vars(row):
         return getattr(row, name)  # type: ignore[no-any-return]  # a date
     raw: Any = getattr(row, f"{name}_text")
@@ -139,7 +139,7 @@ def get_moment(row: Model, name: str) -> datetime | str | None:
 
 
 def read_data(row: Model, longest: int) -> tuple[bytes, bool]:
-    """Return the first bytes of a row's event, and whether those are all."""
+    """Return the first `longest` bytes of a row's event, and whether those are all."""
     alias = str(row._state.db)  # noqa: SLF001  # likewise
     if connections[alias].vendor not in _LENIENT:
         data = to_bytes(vars(row).get("data"))

@@ -1,4 +1,4 @@
-"""The figures of the outbox, and what can be done with dead letters: list, requeue, delete.
+"""Counts the rows of the outbox, and lists, requeues and deletes dead letters.
 
 Threads: any, each with Django's connection of that thread. Ages are by the clock of the database.
 Raises django.db.Error.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from django.db.models import QuerySet
 
-# So many dead letters are requeued in one transaction.
+# How many dead letters one transaction requeues.
 _REQUEUED_AT_ONCE = 500
 
 
@@ -37,7 +37,7 @@ def get_figures(alias: str) -> Figures:
     reasons = DeadLetter.objects.using(alias).values_list("reason").order_by("reason")
     return Figures(
         waiting,
-        max(total - waiting, 0),  # two counts, at two moments
+        max(total - waiting, 0),  # counted at two moments
         _get_oldest_age(rows),
         dict(reasons.annotate(count=Count("pk"))),
     )
@@ -47,7 +47,7 @@ def _get_oldest_age(rows: QuerySet[OutboxEvent]) -> float | None:
     age = ExpressionWrapper(Now() - F("created_at"), DurationField())
     try:
         oldest = rows.order_by("pk").annotate(age=age).values_list("age", flat=True).first()
-    except Exception as error:  # a date that is none, which the database or Python refuses
+    except Exception as error:  # an invalid date, which the database or Python refuses
         if is_interruption(error):
             raise
         return None
@@ -55,9 +55,9 @@ def _get_oldest_age(rows: QuerySet[OutboxEvent]) -> float | None:
 
 
 def get_newest(alias: str, count: int) -> list[dict[str, object]]:
-    """Return the newest dead letters, newest first, as lists show them: no payload, no user.
+    """Return the newest dead letters, newest first, without payload and user.
 
-    A date that cannot be read is the text that it is.
+    A date that cannot be read is returned as its text.
     """
     dead = DeadLetter.objects.using(alias).order_by("-pk")
     newest = make_readable(dead, "created_at", "refused_at")
@@ -76,13 +76,13 @@ def get_newest(alias: str, count: int) -> list[dict[str, object]]:
 
 
 def requeue(alias: str, ids: Sequence[int] | None) -> int:
-    """Put dead letters at the end of the outbox, all for None; return how many were moved.
+    """Put dead letters (None: all) at the end of the outbox; return how many were moved.
 
-    They are moved in several transactions: an interrupted call has moved some.
+    They are moved in several transactions, so an interrupted call has moved some of them.
     """
     dead = DeadLetter.objects.using(alias).order_by("pk")
     chosen = dead if ids is None else dead.filter(pk__in=ids)
-    # All at once: what is refused again meanwhile is not moved again.
+    # Read all ids first, so that an event that is refused again meanwhile is not moved again.
     found = list(chosen.values_list("pk", flat=True))
     parts = range(0, len(found), _REQUEUED_AT_ONCE)
     return sum(_move(alias, found[at : at + _REQUEUED_AT_ONCE]) for at in parts)
@@ -91,7 +91,7 @@ def requeue(alias: str, ids: Sequence[int] | None) -> int:
 def _move(alias: str, ids: Sequence[int]) -> int:
     with transaction.atomic(using=alias):
         some = DeadLetter.objects.using(alias).filter(pk__in=ids)
-        # A write first: it locks the rows, on SQLite the file, so that they are not moved twice.
+        # Write first, which locks the rows, on SQLite the file, so that none is moved twice.
         some.update(reason=F("reason"))
         created = read_moments(some, "created_at")
         found = some.order_by("pk").values_list("pk", get_data(alias))

@@ -1,11 +1,10 @@
-"""Writes one row, in the transaction of the caller where there is one, and undoes what fails.
+"""Writes one row, in the caller's transaction if there is one, and undoes a failure.
 
 Invariant: after a failure the caller's transaction is as it was before, or it cannot be committed
-any more and the caller gets the error of the database (TransactionLost).
+any more and the caller gets the database's error (TransactionLost).
 
-PostgreSQL refuses everything after a failure until a rollback, so the row has a savepoint of its
-own in a transaction. There its three statements are sent at once where the driver can do that: one
-round trip instead of three.
+After a failure PostgreSQL refuses everything until a rollback, so in a transaction the row has its
+own savepoint. If the driver can, its three statements are sent at once: one round trip, not three.
 """
 
 from __future__ import annotations
@@ -24,16 +23,16 @@ if TYPE_CHECKING:
     from django.db.backends.base.operations import BaseDatabaseOperations
     from django.db.backends.utils import CursorWrapper
 
-# After it no savepoint helps, also where it seems to.
+# After this error a savepoint does not help, although it seems to.
 _SERIALIZATION_FAILURE = "40001"
-# The savepoint of a row that is sent at once. One that an interrupted call has left is harmless:
-# the transaction has failed then, and only a return to it, or to an earlier savepoint, helps.
+# The savepoint of a row that is sent at once. If an interrupted call leaves one behind, it is
+# harmless: the transaction has failed, and only a rollback to it or to an earlier savepoint helps.
 _POINT = "whisperr_event"
-# The states of a transaction that libpq knows, as numbers: none is open, or the driver has not
-# begun it yet; one is open; a statement of it has failed.
+# libpq's numbers for the state of a transaction: none is open, or the driver has not begun it yet;
+# one is open; one of its statements has failed.
 _IDLE, _IN_TRANSACTION, _IN_ERROR = 0, 2, 3
-# What the drivers say of the statements that were sent at once, when the server has run them all:
-# psycopg 3 names the first, psycopg2 the last one.
+# The status that a driver reports when the server has run all statements that were sent at once:
+# psycopg 3 names the first statement, psycopg2 the last.
 _DONE = frozenset({"SAVEPOINT", "RELEASE"})
 _IS_LAST = "id = currval(pg_get_serial_sequence(%s, 'id')) AND data = %s"
 
@@ -47,9 +46,9 @@ class TransactionLost(Exception):  # noqa: N818  # it is a state
 
 
 def insert(connection: BaseDatabaseWrapper, data: bytes) -> None:
-    """Write one row; outside of a transaction once more with a new connection, if it was dead.
+    """Write one row; outside of a transaction retry once if the connection was dead.
 
-    Django replaces a dead one at the next request, which a thread of a worker may never have.
+    Django replaces a dead connection at the next request, which a worker's thread may never have.
     """
     try:
         _insert_in_savepoint(connection, data)
@@ -63,18 +62,18 @@ def insert(connection: BaseDatabaseWrapper, data: bytes) -> None:
 
 
 def get_code(cause: BaseException | None) -> str | int | None:
-    """Return the number of an error of psycopg 3 and 2, or of MySQL's drivers."""
+    """Return the code of an error of psycopg 3 or 2, or of MySQL's drivers."""
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None)
     first = cause.args[0] if cause is not None and cause.args else None
     return state if isinstance(state, str) else first if isinstance(first, int) else None
 
 
 def _insert_in_savepoint(connection: BaseDatabaseWrapper, data: bytes) -> None:
-    """Write one row in the caller's transaction; a failure leaves that as it was.
+    """Write one row in the caller's transaction, which a failure leaves as it was.
 
-    Also in a transaction by hand, where Django's `atomic` could leave a dead connection in use.
-    Outside of a transaction Django makes no savepoint. Raises TransactionLost when that could not
-    help.
+    This also works in a manual transaction, where Django's `atomic` could keep a dead connection in
+    use. Outside of a transaction Django makes no savepoint. Raises TransactionLost if the
+    transaction could not be kept.
     """
     row = _Insertion(connection, data)
     try:
@@ -84,7 +83,7 @@ def _insert_in_savepoint(connection: BaseDatabaseWrapper, data: bytes) -> None:
             _give_up(connection, error)
         raise
     if row.point is not None:
-        try:  # not above: a savepoint that is released cannot be returned to
+        try:  # not above, because a released savepoint cannot be rolled back to
             connection.savepoint_commit(row.point)
         except Error as error:
             _give_up(connection, error)
@@ -94,7 +93,7 @@ def _insert_in_savepoint(connection: BaseDatabaseWrapper, data: bytes) -> None:
 class _Insertion:
     """One row that is being written.
 
-    - `point`: the savepoint to release when the row is written; None without one.
+    - `point`: the savepoint to release after the row is written; None if there is none.
     """
 
     __slots__ = ("_at_once", "_before", "_connection", "_data", "_is_written", "point")
@@ -108,7 +107,7 @@ class _Insertion:
         self.point: str | None = None
 
     def write(self) -> None:
-        """Write the row, at once with its savepoint where that is possible."""
+        """Write the row, in one round trip with its savepoint if possible."""
         connection = self._connection
         if _may_send_at_once(connection):
             with connection.cursor() as cursor:
@@ -129,14 +128,14 @@ class _Insertion:
             self._is_written = cursor.statusmessage in _DONE
 
     def undo(self, error: BaseException) -> bool:
-        """Undo what was done of it; return whether the transaction is as it was before."""
+        """Undo the row; return whether the transaction is as it was before."""
         connection = self._connection
         if not self._at_once:
             return _undo(connection, self.point, error)
         state = _get_state(connection)
         if state == _IN_ERROR:
             return _return_at_once(connection) and _may_commit(error)
-        if self._is_written:  # and something raised after that, such as a signal handler
+        if self._is_written:  # something raised after that, such as a signal handler
             _delete_last(connection, self._data)
             state = _get_state(connection)
         return state == _IN_TRANSACTION or state == self._before == _IDLE
@@ -148,7 +147,7 @@ def _execute_insert(connection: BaseDatabaseWrapper, data: bytes) -> None:
 
 
 def _may_send_at_once(connection: BaseDatabaseWrapper) -> bool:
-    """Return whether a row needs a savepoint now, and PostgreSQL takes several statements."""
+    """Return whether the row needs a savepoint, and PostgreSQL may get several statements."""
     return (
         connection.vendor == "postgresql"
         and connection.features.uses_savepoints
@@ -157,9 +156,9 @@ def _may_send_at_once(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _takes_several_statements(cursor: Any) -> bool:  # noqa: ANN401  # of psycopg 3 or 2
-    """Return whether the driver sends statements with their values in them, as one text.
+    """Return whether the driver sends statements and their values as one text.
 
-    Only cursors that do can show that text. psycopg 3 does not in a pipeline.
+    Only such cursors have `mogrify`. psycopg 3 does not do it in a pipeline.
     """
     if not hasattr(cursor, "mogrify"):
         return False
@@ -168,16 +167,16 @@ def _takes_several_statements(cursor: Any) -> bool:  # noqa: ANN401  # of psycop
 
 
 def _return_at_once(connection: BaseDatabaseWrapper) -> bool:
-    """Return to the savepoint and release it; return whether the transaction goes on."""
+    """Roll back to the savepoint and release it; return whether the transaction continues."""
     with suppress(Error), connection.cursor() as cursor:  # there is no such savepoint
         cursor.execute(_get_texts(connection).return_at_once)
     return _get_state(connection) == _IN_TRANSACTION
 
 
 def _delete_last(connection: BaseDatabaseWrapper, data: bytes) -> None:
-    """Delete the row that this session has written last, if it has this data.
+    """Delete the row that this session wrote last, if it has this data.
 
-    Where that fails, for example because the role must not delete, the row stays.
+    If that fails, for example because the role may not delete, the row stays.
     """
     texts = _get_texts(connection)
     try:
@@ -189,7 +188,7 @@ def _delete_last(connection: BaseDatabaseWrapper, data: bytes) -> None:
 
 
 def _get_state(connection: BaseDatabaseWrapper) -> int | None:
-    """Return the state of a PostgreSQL transaction by the number of libpq; it asks no server."""
+    """Return libpq's number for the state of the transaction, without asking the server."""
     driver = connection.connection
     if driver is None:
         return None
@@ -198,7 +197,7 @@ def _get_state(connection: BaseDatabaseWrapper) -> int | None:
 
 
 def _give_up(connection: BaseDatabaseWrapper, error: BaseException) -> None:
-    """Prevent that a lost transaction seems to commit; raises TransactionLost for its error."""
+    """Make sure that a lost transaction cannot seem to commit; raise TransactionLost."""
     if connection.in_atomic_block:
         transaction.set_rollback(True, using=connection.alias)
     if isinstance(error, Error):
@@ -211,13 +210,13 @@ def _is_in_transaction(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _undo(connection: BaseDatabaseWrapper, point: str | None, error: BaseException) -> bool:
-    """Return to the savepoint; return whether the transaction is as it was before."""
+    """Roll back to the savepoint; return whether the transaction is as it was before."""
     if point is None:
         return not isinstance(error, Error) or _is_alive_without_savepoint(connection)
     try:
         connection.savepoint_rollback(point)
         connection.savepoint_commit(point)
-    except Exception as second:  # SQLite and MariaDB have none left after they rolled back
+    except Exception as second:  # SQLite and MariaDB have rolled back and have no savepoint left
         if is_interruption(second):
             raise
         return False
@@ -225,15 +224,15 @@ def _undo(connection: BaseDatabaseWrapper, point: str | None, error: BaseExcepti
 
 
 def _may_commit(error: BaseException) -> bool:
-    """Return whether PostgreSQL still commits the transaction after this error."""
+    """Return whether PostgreSQL can still commit the transaction after this error."""
     return get_code(error.__cause__) != _SERIALIZATION_FAILURE
 
 
 def _is_alive_without_savepoint(connection: BaseDatabaseWrapper) -> bool:
-    """Return whether a transaction certainly goes on after a failure without a savepoint.
+    """Return whether a transaction certainly continues after a failure without a savepoint.
 
-    There is none when the database refused to make it, or where Django makes none: on SQLite in a
-    transaction by hand, and on MySQL's tables that know no transactions, where none can be lost.
+    There is no savepoint if the database refused to make it, or if Django makes none: on SQLite in
+    a manual transaction, and for MySQL tables without transactions, where nothing can be lost.
     """
     if connection.vendor == "sqlite":
         return bool(connection.connection.in_transaction)
@@ -241,7 +240,7 @@ def _is_alive_without_savepoint(connection: BaseDatabaseWrapper) -> bool:
 
 
 class _Texts(NamedTuple):
-    """The statements of one kind of database, and the name of the table in them."""
+    """The statements for one kind of database, and the name of their table."""
 
     table: str
     insert: str
@@ -262,8 +261,8 @@ def _get_texts(connection: BaseDatabaseWrapper) -> _Texts:
 
 
 def _make_texts(ops: BaseDatabaseOperations) -> _Texts:
-    """Write them without the model: no signal receiver may change, refuse or track the row."""
-    from whisperr.django.models import OutboxEvent  # not before the apps are loaded
+    """Return statements that bypass the model, so that no signal receiver changes the row."""
+    from whisperr.django.models import OutboxEvent  # models need loaded apps
 
     names = (OutboxEvent._meta.db_table, "data", "token")  # noqa: SLF001  # documented by Django
     table, *columns = map(ops.quote_name, names)
@@ -280,7 +279,7 @@ def _make_texts(ops: BaseDatabaseOperations) -> _Texts:
 
 
 def _to_value(connection: BaseDatabaseWrapper, data: bytes) -> Any:  # noqa: ANN401  # of the driver
-    from whisperr.django.models import OutboxEvent  # not before the apps are loaded
+    from whisperr.django.models import OutboxEvent  # models need loaded apps
 
     field: Any = OutboxEvent._meta.get_field("data")  # noqa: SLF001  # documented by Django
     return field.get_db_prep_save(data, connection)

@@ -1,7 +1,7 @@
-"""Claims and deletes rows on PostgreSQL with one statement each, in place of the ORM's.
+"""Claims and deletes rows on PostgreSQL with one statement each, instead of the ORM.
 
-The ORM needs a transaction of four statements for a claim, and names each row by a parameter of its
-own: three times the work of Python for each row, and one and a half times that of the server.
+For a claim, the ORM needs a transaction of four statements, with a parameter for each row. That is
+three times the work in Python for each row, and one and a half times the work of the server.
 
 Raises django.db.Error.
 """
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
-# ARRAY(…) is evaluated once, before the rows are looked up by their ids: as a subquery or a join
-# the planner might run it again for each row. COALESCE(…) hides the column from its statistics.
-# Made while the table was empty or all rows were claimed, they say that hardly any row is free;
-# then the planner reads and sorts the whole table for each claim, in place of its first ids.
+# ARRAY(…) is evaluated once, before the rows are looked up by their ids. The planner might run a
+# subquery or a join again for each row. COALESCE(…) hides the column from the statistics. If those
+# were collected while the table was empty or all rows were claimed, they say that hardly any row is
+# free, and the planner reads and sorts the whole table for each claim instead of its first ids.
 _CLAIM = """\
 UPDATE {table} SET token = %s, leased_until = STATEMENT_TIMESTAMP() + %s * INTERVAL '1 second'
 WHERE id = ANY(ARRAY(
@@ -44,10 +44,10 @@ def claim_rows(
     longest: float,
     largest_bytes: int,
 ) -> list[tuple[int, object, int]]:
-    """Claim the first `count` free rows, those above `last` if that is an id.
+    """Claim the first `count` free rows, with ids above `last` if that is given.
 
-    Return the id, the data and its size of each, in the order of the ids; no data above
-    `largest_bytes`. A lease lasts for `lease` seconds; one of more than `longest` is none.
+    Return the id, the data and its size for each, in the order of the ids, and None as data above
+    `largest_bytes`. The lease lasts `lease` seconds. A lease of more than `longest` is not valid.
     """
     above, ids = ("", ()) if last is None else (_ABOVE, (last,))
     query = _CLAIM.format(table=_get_table(connection), above=above)
@@ -57,7 +57,7 @@ def claim_rows(
 
 
 def delete_rows(connection: BaseDatabaseWrapper, token: str, ids: Sequence[int]) -> int:
-    """Delete those of the rows that the token still holds; return how many."""
+    """Delete the rows that the token still holds; return how many were deleted."""
     with connection.cursor() as cursor:
         cursor.execute(_DELETE.format(table=_get_table(connection)), [list(ids), token])
         return int(cursor.rowcount)

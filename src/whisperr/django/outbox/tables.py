@@ -1,9 +1,9 @@
-"""The tables of the outbox, as a relay uses them: it claims rows, and deletes or dead-letters them.
+"""Claims, deletes and dead-letters rows of the outbox for a relay, through Django's ORM.
 
-The token of a relay and the end of its lease are in the rows themselves. Every method is one short
-transaction, or one statement; none is open when it returns. The clock of leases is the database's.
-A relay changes a row only where its token still stands: a relay that claims a row after its lease
-has run out writes another token.
+The rows themselves hold the token of a relay and the end of its lease, by the database's clock.
+Every method is one short transaction or one statement, and leaves none open. A relay changes a row
+only if the row still has its token: another relay that claims the row after the lease has expired
+writes its own token.
 
 Threads: any, each with Django's connection of that thread. Raises django.db.Error.
 """
@@ -35,13 +35,13 @@ if TYPE_CHECKING:
 
     from whisperr.errors import Loss
 
-# No relay claims rows for longer: a lease lasts for an hour at most, and is extended by minutes.
+# Longer than any real claim: a lease lasts an hour at most and is extended by minutes.
 _LONGEST_CLAIM = timedelta(days=1)
 TOOLS = Tools("manage.py whisperr_outbox", "manage.py whisperr_check")
 
 
 class Claims:
-    """What one relay may do with the tables of one database."""
+    """The tables of one database, as one relay uses them."""
 
     errors: tuple[type[Exception], ...] = (Error,)
     tools: Tools = TOOLS
@@ -56,11 +56,11 @@ class Claims:
         return bool(connections[self.alias].in_atomic_block)
 
     def claim(self, count: int, lease: float, last: int | None = None) -> tuple[str, list[Row]]:
-        """Claim at most `count` free rows, the oldest ones, for `lease` seconds.
+        """Claim the oldest free rows, at most `count`, for `lease` seconds.
 
-        With `last` only rows with a higher id: the database does not walk over those before it.
-        Return the token and the rows in their order. Relays that claim at the same moment get
-        different rows, without waiting for each other where the database can skip locked ones.
+        With `last`, claim only rows with a higher id, so that the database skips those before it.
+        Return the token and the rows in order. Relays that claim at the same time get different
+        rows. If the database can skip locked rows, they do not wait for each other.
         """
         connection = self._connect()
         token = uuid.uuid4().hex
@@ -85,25 +85,25 @@ class Claims:
                 self._at(rows).update(**leased)
             return token, rows
         oldest = list(free.values_list("pk", flat=True)[:count])
-        # A faster relay may have claimed some of them meanwhile: the condition decides.
+        # A faster relay may have claimed some of them meanwhile, so the UPDATE checks again.
         if not oldest or not get_free_rows(self.alias).filter(pk__in=oldest).update(**leased):
             return token, []
         mine = OutboxEvent.objects.using(self.alias).filter(pk__in=oldest, token=token)
         return token, self._fetch(mine.order_by("pk"))
 
     def extend(self, token: str, rows: Sequence[Row], seconds: float) -> bool:
-        """Make the lease end so long from now; False when not all rows are held any more."""
+        """Let the lease end `seconds` from now; return False if not all rows are held any more."""
         self._connect()
         until = UtcNow() + timedelta(seconds=seconds)
         return self._held(token, rows).update(leased_until=until) == len(rows)
 
     def release(self, token: str, rows: Sequence[Row]) -> None:
-        """Give rows back, so that any relay may claim them at once."""
+        """Release rows, so that any relay may claim them at once."""
         self._connect()
         self._held(token, rows).update(token="", leased_until=None)
 
     def delete(self, token: str, rows: Sequence[Row]) -> int:
-        """Delete delivered rows; return how many of them were still held."""
+        """Delete delivered rows; return how many were still held."""
         if not rows:
             return 0
         connection = self._connect()
@@ -112,13 +112,13 @@ class Claims:
         return _delete(self._held(token, rows))
 
     def dead_letter(self, token: str, rows: Sequence[Row], loss: Loss) -> int:
-        """Turn rows into dead letters; return how many of them were still held."""
+        """Turn rows into dead letters; return how many were still held."""
         self._connect()
         with transaction.atomic(using=self.alias):
             held = self._held(token, rows)
-            # A write first: it locks the rows, on SQLite the file, so that nothing changes below.
+            # Write first, which locks the rows, on SQLite the file, so that nothing changes below.
             held.update(token=token)
-            created = read_moments(held, "created_at")  # of those that are still held
+            created = read_moments(held, "created_at")  # only of rows that are still held
             refused = [
                 DeadLetter(
                     data=row.data,
@@ -140,7 +140,7 @@ class Claims:
     def _copy_large(
         self, rows: Sequence[Row], refused: Sequence[DeadLetter], held: Container[int]
     ) -> None:
-        """Add dead letters whose data the database copies, so that it is never in memory."""
+        """Add dead letters whose large data the database copies, so it is never in memory."""
         data = OutboxEvent.objects.using(self.alias).annotate(bytes=get_data(self.alias))
         for row, one in zip((row for row in rows if row.id in held), refused, strict=True):
             one.save(using=self.alias, force_insert=True)
@@ -149,20 +149,20 @@ class Claims:
                 DeadLetter.objects.using(self.alias).filter(pk=one.pk).update(data=copied)
 
     def add(self, events: Sequence[bytes]) -> None:
-        """Add rows that wait, in one transaction."""
+        """Add waiting rows in one transaction."""
         self._connect()
         rows = OutboxEvent.objects.using(self.alias)
         rows.bulk_create(OutboxEvent(data=data) for data in events)
 
     def close(self) -> None:
-        """Close the connection of this thread; the next use opens another one."""
+        """Close the connection of this thread; the next use opens a new one."""
         connections[self.alias].close()
 
     def _connect(self) -> BaseDatabaseWrapper:
-        """Return the open connection; each statement of it is a transaction of its own.
+        """Return the open connection, in autocommit mode.
 
-        A project with `AUTOCOMMIT: False` would have one open during requests, and what a failure
-        rolls back would be unknown.
+        With `AUTOCOMMIT: False` a transaction would stay open during requests, and a failure could
+        roll back more than one statement.
         """
         connection = connections[self.alias]
         connection.ensure_connection()
@@ -185,9 +185,9 @@ class Claims:
 
 
 def get_free_rows(alias: str) -> QuerySet[OutboxEvent]:
-    """Return the rows that no relay holds: never claimed, given back, or the lease has run out.
+    """Return the rows that no relay holds: never claimed, released, or with an expired lease.
 
-    Also rows with a lease that is too long to be one.
+    A lease that is too long to be real counts as expired.
     """
     return OutboxEvent.objects.using(alias).filter(
         Q(leased_until__isnull=True)
@@ -197,10 +197,10 @@ def get_free_rows(alias: str) -> QuerySet[OutboxEvent]:
 
 
 def _can_lock_some(connection: BaseDatabaseWrapper) -> bool:
-    """Return whether the database can lock the oldest free rows, and skip those locked by others.
+    """Return whether the database can lock the oldest free rows and skip locked ones.
 
-    SQLite silently ignores `skip_locked`, and Oracle has no limit for rows that are locked: what
-    Django says about the database counts.
+    Decided by Django's features of the database, because SQLite silently ignores `skip_locked`, and
+    Oracle cannot limit locked rows.
     """
     features = connection.features
     return (
@@ -210,14 +210,14 @@ def _can_lock_some(connection: BaseDatabaseWrapper) -> bool:
 
 
 def _delete(rows: QuerySet[Any]) -> int:
-    """Delete rows without reading them, also where receivers of signals let Django load them."""
+    """Delete rows without reading their data, even if signal receivers make Django load them."""
     return rows.only("pk").delete()[0]
 
 
 def check_tables(using: str | None) -> str:
     """Return the alias of the database of the outbox.
 
-    Raises CommandError that says what to do when the tables are missing or out of reach.
+    Raises CommandError, which says what to do, if the tables are missing or out of reach.
     """
     alias = get_alias(using)
     if alias not in connections:

@@ -1,4 +1,4 @@
-"""`manage.py end_trials`, run by cron: trials that are over."""
+"""`manage.py end_trials` ends the trials that are over; run it by cron."""
 
 from typing import Any
 
@@ -11,12 +11,12 @@ from whisperr.django import track_on_commit
 
 
 class Command(BaseCommand):
-    """Ends them one by one; what is tracked is delivered when the command ends."""
+    """Ends trials one by one; the events are delivered when the command ends."""
 
     help = "End the trials that are over."
 
     def handle(self, *_: Any, **__: Any) -> None:
-        """End them."""
+        """End the trials."""
         over = Subscription.objects.filter(plan="trial", trial_ends_at__lt=timezone.now())
         for subscription in over:
             with transaction.atomic():

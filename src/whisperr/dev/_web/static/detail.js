@@ -47,7 +47,7 @@ export class Detail {
       this.fill(found.request);
     } catch {
       if (this.seq !== event.seq) return;
-      setText(byId("detail-request-line"), "the server does not answer; this is what the page holds");
+      setText(byId("detail-request-line"), "the server does not answer; this is what the page has");
     }
     this.root.removeAttribute("aria-busy");
   }

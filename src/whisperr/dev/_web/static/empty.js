@@ -42,7 +42,7 @@ async function copySnippet(button, notify) {
 /** Show whether any key is accepted. */
 export function showKey(anyKey) {
   setText(byId("any-key"), anyKey ? "It accepts any key."
-    : "It accepts only the key that it was started with (--key): write it in place of YOUR_KEY.");
+    : "It accepts only the key that it was started with (--key). Write that key in place of YOUR_KEY.");
   for (const code of document.querySelectorAll("#empty .dev-key")) setText(code, anyKey ? "wrk_dev" : "YOUR_KEY");
   setText(byId("run-key"), anyKey ? "" : "--key YOUR_KEY ");
 }

@@ -52,12 +52,12 @@ const requestDetail = new RequestDetail({
 const farEvent = new Single({
   address: "/_dev/arrival?seq=", convert: ({ arrival }) => toEvent(arrival), onLoaded: draw,
   mayExist: (seq) => seq >= memory.oldest && seq <= memory.summary.last,
-  onMissing: (seq) => notify(`the server does not, or no longer, keep event ${seq}`),
+  onMissing: (seq) => notify(`the server does not have event ${seq}, or no longer has it`),
 });
 const farRequest = new Single({
   address: "/_dev/request?number=", convert: ({ request }) => toRequest(request), onLoaded: draw,
   mayExist: (number) => number > 0 && number <= (memory.requests.at(-1)?.number ?? 0),
-  onMissing: (number) => notify(`the server does not, or no longer, keep request ${number}`),
+  onMissing: (number) => notify(`the server does not have request ${number}, or no longer has it`),
 });
 memory.onDropped = (events) => older.keep(events);
 

@@ -83,7 +83,7 @@ export class RequestDetail {
       if (answer.ok) found = await answer.json();
       else setText(byId("request-none"), "the server no longer has the body and the events of this request");
     } catch {
-      setText(byId("request-none"), "the server does not answer; this is what the page holds");
+      setText(byId("request-none"), "the server does not answer; this is what the page has");
     }
     if (this.number !== number) return;
     if (found) this.fillFound(found, request);
@@ -123,7 +123,7 @@ export class RequestDetail {
     byId("request-events").replaceChildren(...arrivals.slice(0, MAX_EVENTS).map((one) => this.makeEventItem(one)));
     byId("request-list-events").hidden = arrivals.length === 0;
     setText(byId("request-list-events"), `Show ${arrivals.length === 1 ? "it" : `all ${arrivals.length}`} in the list of events`);
-    if (!arrivals.length) setText(byId("request-none"), events ? "None was accepted, or the server no longer keeps them." : "No events were read.");
+    if (!arrivals.length) setText(byId("request-none"), events ? "None was accepted, or the server no longer has them." : "No events were read.");
     byId("request-body").replaceChildren(pretty(request.body.slice(0, MAX_CHARS)));
     byId("request-body-box").hidden = !request.body;
   }
@@ -164,7 +164,7 @@ function makeRefusal(key, { request, count: times }, onQuery) {
   return el("li", { class: "refusal" },
     el("p", { class: "refusal-head is-refused" },
       el("strong", { class: "status" }, request.status === null ? "no answer" : String(request.status)),
-      el("span", {}, request.reason ?? "it was answered, and has no events")),
+      el("span", {}, request.reason ?? "it was answered, but had no events")),
     request.fix && el("p", {}, request.fix),
     el("p", { class: "quiet" }, `${count(times, "request")}, the latest at ${formatTime(request.at)}: `,
       `${describeCall(request)} from ${getAgent(request)}. `,

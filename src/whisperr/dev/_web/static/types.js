@@ -56,7 +56,7 @@ function* findDrifts(type) {
     const order = [...kinds].sort((a, b) => b[1].count - a[1].count);
     for (const [kind, { count, first }] of order.slice(1)) {
       const times = count === 1 ? "once" : `${count} times`;
-      yield { text: `${name} was ${times} ${ONE[kind]}, else ${ONE[order[0][0]]}`, seq: first };
+      yield { text: `${name} was ${times} ${ONE[kind]}, otherwise ${ONE[order[0][0]]}`, seq: first };
     }
   }
 }

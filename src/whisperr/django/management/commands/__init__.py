@@ -1,1 +1,1 @@
-"""Commands of the optional app."""
+"""The commands of the Django app."""

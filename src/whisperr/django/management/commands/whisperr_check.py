@@ -1,4 +1,4 @@
-"""`manage.py whisperr_check`: find out why nothing arrives."""
+"""`manage.py whisperr_check` finds out why no events arrive."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    """Prints a line for each check; fails when one of them is wrong."""
+    """Prints a line for each check; fails if one of them is wrong."""
 
     help: str = (
-        "Check the settings of whisperr, the way to the service, whether the key is accepted, the "
-        "clock, and the buffer: with the outbox its tables, what waits, and whether a relay runs. "
-        "Sends one request without events, and only reads the buffer; nothing is stored."
+        "Check the settings of whisperr, the connection to the service, the key, the clock and the "
+        "buffer. With the outbox, check its tables, its rows and whether a relay runs, too. "
+        "Sends one request without events and only reads the buffer; nothing is stored."
     )
-    # This command finds the same mistakes, and continues after them.
+    # This command finds the same mistakes and continues after them.
     requires_system_checks: tuple[str, ...] = ()
 
     def handle(self, *_: Any, **__: Any) -> None:  # noqa: ANN401  # as Django calls it

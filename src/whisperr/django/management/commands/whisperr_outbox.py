@@ -1,4 +1,4 @@
-"""`manage.py whisperr_outbox`: what is in the outbox, and what to do with dead letters."""
+"""`manage.py whisperr_outbox` shows what is in the outbox, and handles dead letters."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    """Shows figures; with options, also dead letters, which it can requeue or delete."""
+    """Shows figures and dead letters, which it can requeue or delete."""
 
-    help: str = "Show what waits in the outbox and what was refused; requeue or delete the latter."
+    help: str = "Count the waiting rows and dead letters; list, requeue or delete dead letters."
     requires_system_checks: tuple[str, ...] = ()  # it uses tables, not settings
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Describe the options."""
-        parser.add_argument("--using", metavar="ALIAS", help="as for whisperr_relay")
+        """Add the options of the command."""
+        text = "the database; default: WHISPERR_OUTBOX_DATABASE"
+        parser.add_argument("--using", metavar="ALIAS", help=text)
         add_outbox_options(parser)
 
     def handle(self, *_: Any, **given: Any) -> None:  # noqa: ANN401  # as Django calls it
-        """Do what the options ask for, then show the figures."""
+        """Do what the options ask for, then print the figures."""
         try:
             check_outbox_options(given)
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""`manage.py whisperr_relay`: delivers what is in the outbox until it is stopped."""
+"""`manage.py whisperr_relay` delivers the events of the outbox until it is stopped."""
 
 from __future__ import annotations
 
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    """Runs the client of the project's settings with the table as its buffer."""
+    """Runs a client from the project's settings with the table as its buffer."""
 
     help: str = (
-        "Deliver the events of the outbox until SIGTERM or SIGINT. Several may run, also on "
-        "several machines."
+        "Deliver the events of the outbox until SIGTERM or SIGINT. Several relays may run at the "
+        "same time, also on several machines."
     )
-    requires_system_checks: tuple[str, ...] = ()  # it checks what it needs itself, and faster
-    report_interval: float = REPORT_INTERVAL  # seconds between two lines about what was delivered
+    requires_system_checks: tuple[str, ...] = ()  # it checks itself what it needs, and faster
+    report_interval: float = REPORT_INTERVAL  # seconds between two lines of progress
 
     def add_arguments(self, parser: CommandParser) -> None:
-        """Describe the options."""
+        """Add the options of the command."""
         add_relay_options(parser)
-        text = "the database; else WHISPERR_OUTBOX_DATABASE"
+        text = "the database; default: WHISPERR_OUTBOX_DATABASE"
         parser.add_argument("--using", metavar="ALIAS", help=text)
 
     def handle(self, *_: Any, **given: Any) -> None:  # noqa: ANN401  # as Django calls it
-        """Deliver; fails when it cannot begin, and with `--once` when it could not deliver all."""
+        """Deliver; fails if it cannot start, and with `--once` if something is left."""
         self._verbose = given["verbosity"] > 0
         names = ("once", "batch", "interval", "lease")
         try:

@@ -1,4 +1,4 @@
-"""`manage.py whisperr_send USER EVENT key=value…`: send one event and see it arrive."""
+"""`manage.py whisperr_send USER EVENT key=value…` sends one event and prints the result."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 
 class Command(BaseCommand):
-    """Sends one event with the project's settings and prints the outcome."""
+    """Sends one event with the project's settings and prints the result."""
 
-    help: str = "Send one event, wait for the answer and print the outcome."
-    # Sending one event is a way to find out what is wrong.
+    help: str = "Send one event, wait for the answer and print the result."
+    # Sending one event is a way to find a mistake, so a failed check must not prevent it.
     requires_system_checks: tuple[str, ...] = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -32,18 +32,20 @@ class Command(BaseCommand):
         add("user", metavar="USER", help="your id of the user")
         add("event", metavar="EVENT", help="such as payment_failed")
         add("properties", metavar="key=value", nargs="*", help=value)
-        add("--message-id", metavar="ID", help="an id of your own")
-        add("--test", action="store_true", help="mark it as a test that touches no user")
-        add("--timeout", type=float, default=30.0, metavar="SECONDS", help="%(default)s")
+        add("--message-id", metavar="ID", help="your own id for the event")
+        text = "mark the event as a test, which affects no production data"
+        add("--test", action="store_true", help=text)
+        text = "seconds to wait for the answer (%(default)s)"
+        add("--timeout", type=float, default=30.0, metavar="SECONDS", help=text)
 
     def handle(self, *_: Any, **given: Any) -> None:  # noqa: ANN401  # as Django calls it
-        """Send it; fails when it was not delivered."""
+        """Send the event; fails if it was not delivered."""
         reports: list[WhisperrError] = []
         changed: dict[str, Any] = {"test_mode": True} if given["test"] else {}
         changed |= {"strict": True, "on_error": reports.append, "max_retries": 1}
         try:
             properties = parse_members(given["properties"])
-            # In memory, whatever the settings say: this process delivers it.
+            # In memory, whatever the settings say, because this process delivers the event.
             client = new_client("whisperr_send", **changed, buffer=MemoryQueue(1, sys.maxsize))
             chosen = client.track(
                 given["user"], given["event"], properties, message_id=given["message_id"]
