@@ -127,7 +127,7 @@ def _hide() -> None:
     os.open = _open
     shutil.disk_usage = _get_usage
     shutil._use_fd_functions = False  # type: ignore[attr-defined]  # it would open directories
-    subprocess.Popen.kill = _kill  # type: ignore[method-assign]  # as above: by the number
+    setattr(subprocess.Popen, "kill", _kill)  # noqa: B010  # by the number; mypy takes no other way
 
 
 _hide()

@@ -58,7 +58,9 @@ def check_owner(file: int) -> None:
         raise NotOwned("it belongs to another user; choose another file")
     if status.st_mode & _OTHERS:
         mode = stat.S_IMODE(status.st_mode)
-        raise NotOwned(f"others may use it (mode {mode:o}); chmod 600 it, or choose another file")
+        raise NotOwned(
+            f"other users can access it (mode {mode:o}); chmod 600 it, or choose another file"
+        )
 
 
 def create_beside(path: Path) -> tuple[int, Path]:

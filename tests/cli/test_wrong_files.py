@@ -127,7 +127,7 @@ class TestCheckpoint:
         for words in ([], ["--resume"]):
             ended = call("import", str(file), *words)
             assert_one_line(ended.code, ended.err, 2)
-            assert f"others may use it (mode {mode:o}); chmod 600 it" in ended.err
+            assert f"other users can access it (mode {mode:o}); chmod 600 it" in ended.err
         assert checkpoint.read_bytes() == before
         assert server.requests() == []
 
@@ -185,7 +185,7 @@ class TestStore:
         before = store.read_bytes()
         ended = call("dev", "--port", "0", "--store", str(store))
         assert_one_line(ended.code, ended.err, 2)
-        assert f"others may use it (mode {mode:o}); chmod 600 it" in ended.err
+        assert f"other users can access it (mode {mode:o}); chmod 600 it" in ended.err
         assert store.read_bytes() == before
 
     @pytest.mark.skipif(not IS_ROOT, reason="only root can give a file away")

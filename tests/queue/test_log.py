@@ -365,7 +365,7 @@ class TestErrors:
     def test_a_directory_that_others_can_write_is_refused(self, log: Log, directory: Path) -> None:
         directory.mkdir()
         directory.chmod(0o777)
-        with pytest.raises(StoreError, match=r"others .* can write it \(mode 0777\); chmod 700"):
+        with pytest.raises(StoreError, match=r"users can write to it \(mode 0777\); chmod 700"):
             log.write(event(0))
         directory.chmod(0o755)  # they may look at the names
         write(log, 0)

@@ -7,6 +7,7 @@ import select
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 from collections import Counter
 from types import SimpleNamespace
@@ -67,6 +68,7 @@ class TestWaits:
 
     def test_other_threads_and_systems_wait_once(self, monkeypatch: pytest.MonkeyPatch) -> None:
         lock = FakeLock()
+        monkeypatch.setattr(wake_up, "WINDOWS", False)
         assert not self.make(lock).wait(1.0)
         monkeypatch.setattr(wake_up, "WINDOWS", True)
         monkeypatch.setattr(wake_up, "_is_main_thread", lambda: False)
@@ -127,7 +129,8 @@ class TestTerminals:
     def test_a_console_is_asked_to_obey_escape_sequences(
         self, console: FakeConsole, obeys: bool, mode: int | None
     ) -> None:
-        assert _terminal._ask_console(sys.__stdout__, lambda: (console, console)) is obeys
+        stream: Any = SimpleNamespace(fileno=lambda: 1)
+        assert _terminal._ask_console(stream, lambda: (console, console)) is obeys
         assert console.mode == mode
 
     def test_a_console_that_cannot_be_asked_gets_no_colours(
@@ -135,6 +138,7 @@ class TestTerminals:
     ) -> None:
         stream: Any = SimpleNamespace(isatty=lambda: True, fileno=lambda: 1)
         monkeypatch.delenv("NO_COLOR", raising=False)
+        monkeypatch.setattr(_terminal, "WINDOWS", False)
         assert _terminal.wants_colour(stream)
         monkeypatch.setattr(_terminal, "WINDOWS", True)
         monkeypatch.setitem(sys.modules, "msvcrt", None)
@@ -246,7 +250,7 @@ class FakeChild:
         self.waits.append(timeout)
         if len(self.waits) > self._timeouts:
             return 0
-        raise dev_terminal.subprocess.TimeoutExpired("command", timeout)
+        raise subprocess.TimeoutExpired("command", timeout)
 
     def terminate(self) -> None:
         self.calls["terminate"] += 1
@@ -272,6 +276,7 @@ class TestCommands:
 
     def test_windows_sends_no_signal_to_a_command(self, monkeypatch: pytest.MonkeyPatch) -> None:
         child: Any = FakeChild(timeouts=0)
+        monkeypatch.setattr(dev_terminal, "WINDOWS", False)
         dev_terminal._send(child, signal.SIGINT)
         monkeypatch.setattr(dev_terminal, "WINDOWS", True)
         dev_terminal._send(child, signal.SIGINT)

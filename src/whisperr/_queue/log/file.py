@@ -97,7 +97,7 @@ def check_directory(path: str) -> None:
         )
     if found.st_mode & _OTHERS_WRITE:
         mode = stat.S_IMODE(found.st_mode)
-        raise StoreError(f"{path}: others than its owner can write it (mode {mode:04o}); chmod 700")
+        raise StoreError(f"{path}: other users can write to it (mode {mode:04o}); chmod 700")
 
 
 class LogFile:
