@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import os
 import signal
 import sys
@@ -31,8 +32,19 @@ needs_signals = pytest.mark.skipif(
 needs_signal_masks = pytest.mark.skipif(
     not hasattr(signal, "pthread_sigmask"), reason="threads take no signals here"
 )
+needs_shell = pytest.mark.skipif(
+    WINDOWS, reason="needs the shell of POSIX, or its pipes and devices"
+)
 needs_terminal = pytest.mark.skipif(WINDOWS, reason="the console of Windows is asked what it obeys")
 needs_timer = pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="no interval timer here")
 needs_real_locks = pytest.mark.skipif(
     IS_HIDING, reason="the program that it starts locks files as this system does"
 )
+
+
+def send_signal_to_us(number: int) -> None:
+    """Do what another process does that sends this one a signal. Any thread may call it."""
+    if WINDOWS:  # where no process can, and a handler runs in the main thread as well
+        _thread.interrupt_main(number)
+    else:
+        os.kill(os.getpid(), number)

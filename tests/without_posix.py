@@ -3,9 +3,10 @@
     python -m tests.portable --without-posix
 
 Modules and functions that only POSIX has are gone. Files are locked by `msvcrt`. A file that is
-open cannot be renamed or deleted, and a directory cannot be opened. Neither `os.name` nor
-`sys.platform` changes, because the standard library itself depends on them: what our code does
-there by those two is not tried here, and neither are programs that tests start.
+open cannot be renamed or deleted, and a directory cannot be opened. A program that a test starts
+takes one signal, SIGTERM, which ends it at once; this process takes none from `os.kill`. Neither
+`os.name` nor `sys.platform` changes, because the standard library itself depends on them: what our
+code does there by those two is not tried here, and neither are programs that tests start.
 """
 
 from __future__ import annotations
@@ -46,6 +47,8 @@ _OF_SIGNAL = (
     *("alarm", "pause", "pthread_kill", "pthread_sigmask", "setitimer", "sigpending", "sigwait"),
     *("sigtimedwait", "sigwaitinfo"),
 )
+_SIGKILL = 9
+_SEND = os.kill
 _OPEN_FILES = Path("/proc/self/fd")
 # The layout of `struct flock`: type, origin, start, length, process.
 _FLOCK = "hhqqi"
@@ -99,8 +102,21 @@ def _open(path: Any, *given: Any, real: Callable[..., int] = os.open, **named: A
     return real(path, *given, **named)
 
 
+def _send(process: subprocess.Popen[Any], number: int) -> None:
+    if number != signal.SIGTERM:
+        raise ValueError(f"Unsupported signal: {number}")
+    _kill(process)
+
+
 def _kill(process: subprocess.Popen[Any]) -> None:
-    process.send_signal(9)
+    if process.poll() is None:
+        _SEND(process.pid, _SIGKILL)
+
+
+def _end(process: int, number: int) -> None:
+    if not number or process == os.getpid():
+        raise AssertionError("os.kill() would end this process on Windows")
+    _SEND(process, _SIGKILL)
 
 
 def _get_usage(path: Any, real: Callable[[Any], Any] = os.statvfs) -> Any:
@@ -127,7 +143,9 @@ def _hide() -> None:
     os.open = _open
     shutil.disk_usage = _get_usage
     shutil._use_fd_functions = False  # type: ignore[attr-defined]  # it would open directories
-    setattr(subprocess.Popen, "kill", _kill)  # noqa: B010  # by the number; mypy takes no other way
+    os.kill = _end
+    for name, replaced in {"send_signal": _send, "terminate": _kill, "kill": _kill}.items():
+        setattr(subprocess.Popen, name, replaced)
 
 
 _hide()

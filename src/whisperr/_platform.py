@@ -6,6 +6,7 @@ have. Missing functions are looked up at each call, for the same reason.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 
@@ -42,6 +43,16 @@ def get_disk_space(path: str) -> tuple[int, int]:
         return usage.total, usage.free
     found = get(path)
     return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
+
+
+def is_closed_pipe(error: OSError) -> bool:
+    """Return whether a write failed because nobody reads the pipe any more.
+
+    Windows then calls the argument invalid, as it does the name of a file that it cannot have.
+    """
+    if WINDOWS and error.errno == errno.EINVAL:
+        return error.filename is None
+    return isinstance(error, BrokenPipeError)
 
 
 def sync(file: int) -> None:

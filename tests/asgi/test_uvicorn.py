@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.facilities import needs_signals
 from tests.hosted import EXAMPLES, Hosted
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 pytestmark = [
     pytest.mark.skipif(find_spec("fastapi") is None, reason="FastAPI is not installed"),
     pytest.mark.skipif(find_spec("uvicorn") is None, reason="uvicorn is not installed"),
-    pytest.mark.skipif(os.name != "posix", reason="the signals of POSIX"),
+    needs_signals,
 ]
 
 

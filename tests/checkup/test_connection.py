@@ -13,8 +13,10 @@ import pytest
 
 from tests.checkup.conftest import by_name, make_config
 from tests.http.raw_server import RawServer, answer, answers, close
+from tests.http.test_connector import black_hole
 from whisperr._checkup.connection import STEPS, inspect_connection
 from whisperr._checkup.hints import HINTS
+from whisperr._platform import MACOS
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
@@ -48,18 +50,8 @@ def assert_stopped(found: dict[str, Finding], step: str, code: str, **gaps: obje
 @pytest.fixture
 def silent() -> Iterator[int]:
     """A port where connecting is not answered, as behind a firewall that drops packets."""
-    waiting = []
-    with socket.socket() as full:
-        full.bind(("127.0.0.1", 0))
-        full.listen(0)
-        for _ in range(3):
-            one = socket.socket()
-            one.setblocking(False)
-            one.connect_ex(full.getsockname())
-            waiting.append(one)
-        yield full.getsockname()[1]
-    for one in waiting:
-        one.close()
+    with black_hole() as hole:
+        yield int(hole.getsockname()[1])
 
 
 def get_result(url: str) -> bool:
@@ -122,6 +114,7 @@ class TestAddress:
         text = assert_stopped(found, "connection", "refused_here")
         assert text == f"127.0.0.1:{free_port}: connection refused"
 
+    @pytest.mark.skipif(MACOS, reason="only 127.0.0.1 is an address of this machine there")
     def test_nothing_that_listens_there(self, free_port: int) -> None:
         found = inspect(f"https://127.0.0.2:{free_port}")
         address = f"127.0.0.2:{free_port}"

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.facilities import needs_signals
 from whisperr._cli.progress import Progress
 from whisperr.dev import LocalServer, faults
 
@@ -293,7 +294,7 @@ def stuck(monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServer]:
         server.set_faults()
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@needs_signals
 class TestInterruptions:
     def test_ctrl_c_leaves_a_checkpoint_from_which_all_arrives_once(
         self, stuck: LocalServer, call: Call, file: Path, checkpoint: Path

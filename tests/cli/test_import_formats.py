@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.cli.test_import_file import LIMIT, START, event, numbers, write
+from tests.facilities import needs_signals
 from whisperr.dev import LocalServer, faults
 
 if TYPE_CHECKING:
@@ -501,7 +502,7 @@ class TestHints:
         assert (ended.code, ended.err) == (0, f"whisperr import: {file} is empty\n")
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+@needs_signals
 def test_ctrl_c_while_standard_input_waits_is_one_line_and_130(server: LocalServer) -> None:
     command = [sys.executable, "-m", "whisperr", "import", "-"]
     with subprocess.Popen(

@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.cli.test_import_file import LIMIT, event, write
+from tests.facilities import needs_signals
 from whisperr.dev import LocalServer, faults
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such signals")
+pytestmark = needs_signals
 
 
 @contextmanager

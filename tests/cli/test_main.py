@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import re
 import signal
 import subprocess
 import sys
 from datetime import datetime, timezone
+from io import BytesIO, StringIO, TextIOWrapper
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.dev.wire import BATCH, HEADERS
-from whisperr import Whisperr, __version__
+from tests.facilities import needs_signals
+from whisperr import Whisperr, __version__, _platform
 from whisperr._cli.local import get_faults
 from whisperr._cli.main import main, make_parser
 from whisperr.dev import Fault, LocalServer, faults
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from .conftest import Call
 
@@ -160,6 +164,7 @@ def test_a_port_that_is_taken_is_an_error(capsys: pytest.CaptureFixture[str]) ->
     assert "choose another port" in capsys.readouterr().err
 
 
+@needs_signals
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_the_dev_server_prints_what_arrives_and_ends_cleanly(number: signal.Signals) -> None:
     command = [sys.executable, "-m", "whisperr", "dev", "--port", "0", "--latency", "0"]
@@ -175,6 +180,32 @@ def test_the_dev_server_prints_what_arrives_and_ends_cleanly(number: signal.Sign
     assert '✓ payment_failed               user_8842        {"amount_cents": 4900}' in rest
     assert "injected: latency" in rest
     assert rest.endswith("accepted 1, duplicates 0, refused 0, in 1 request\n")
+
+
+class Unread(StringIO):
+    """A standard output on Windows whose reader has gone."""
+
+    def flush(self) -> None:
+        raise OSError(errno.EINVAL, "Invalid argument")
+
+
+@pytest.mark.parametrize("words", [("doctor",), ("import", "-"), ("dead-letters", "list")])
+def test_a_reader_that_has_gone_is_no_error_on_windows(
+    words: Sequence[str],
+    server: LocalServer,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    url = f"sqlite:///{tmp_path}/events.db"
+    with Whisperr("wrk_test", base_url=server.url, buffer=url):
+        pass  # makes the file
+    monkeypatch.setenv("WHISPERR_BUFFER", url)
+    monkeypatch.setattr(_platform, "WINDOWS", True)
+    monkeypatch.setattr(sys, "stdin", TextIOWrapper(BytesIO()))
+    monkeypatch.setattr(sys, "stdout", Unread())
+    assert main(words) == 0
+    assert "Invalid argument" not in capsys.readouterr().err
 
 
 def test_headers_and_path_of_these_tests_are_those_of_the_client() -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.facilities import IS_ROOT
+from tests.facilities import IS_ROOT, needs_modes, needs_shell
 from whisperr._cli.progress import Progress
 from whisperr.dev import LocalServer
 from whisperr.dev._memory.journal import Journal, JournalError
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Call
 
 LINE = '{"external_user_id":"u","traits":{"plan":"pro"}}\n'
-posix = pytest.mark.skipif(os.name != "posix", reason="no permissions on this system")
 
 
 @pytest.fixture
@@ -117,7 +116,7 @@ class TestCheckpoint:
         assert sorted(file.parent.iterdir()) == [file, other]
         assert len(server.arrivals()) == 10
 
-    @posix
+    @needs_modes
     @pytest.mark.parametrize("mode", [0o644, 0o660, 0o602, 0o604])
     def test_one_that_others_may_use_is_refused(
         self, server: LocalServer, call: Call, file: Path, checkpoint: Path, mode: int
@@ -131,7 +130,6 @@ class TestCheckpoint:
         assert checkpoint.read_bytes() == before
         assert server.requests() == []
 
-    @posix
     @pytest.mark.skipif(not IS_ROOT, reason="only root can give a file away")
     def test_one_of_another_user_is_refused(
         self, server: LocalServer, call: Call, file: Path, checkpoint: Path
@@ -142,7 +140,7 @@ class TestCheckpoint:
         assert "it belongs to another user" in ended.err
         assert server.requests() == []
 
-    @posix
+    @needs_modes
     def test_it_is_made_for_its_owner_only_whatever_the_umask(
         self, file: Path, checkpoint: Path
     ) -> None:
@@ -154,7 +152,7 @@ class TestCheckpoint:
             os.umask(before)
         assert checkpoint.stat().st_mode & 0o777 == 0o600
 
-    @posix
+    @needs_modes
     def test_a_link_is_not_followed(
         self, server: LocalServer, call: Call, file: Path, checkpoint: Path
     ) -> None:
@@ -170,7 +168,6 @@ class TestCheckpoint:
         assert server.requests() == []
 
 
-@posix
 class TestStore:
     @pytest.fixture
     def store(self, tmp_path: Path) -> Path:
@@ -179,6 +176,7 @@ class TestStore:
             pass
         return path
 
+    @needs_modes
     @pytest.mark.parametrize("mode", [0o644, 0o660, 0o602])
     def test_one_that_others_may_use_is_refused(self, store: Path, call: Call, mode: int) -> None:
         store.chmod(mode)
@@ -194,6 +192,7 @@ class TestStore:
         with pytest.raises(JournalError, match="it belongs to another user"):
             Journal(store)
 
+    @needs_shell
     def test_a_link_a_pipe_and_a_device_are_refused(self, store: Path) -> None:
         link, pipe = store.with_name("link"), store.with_name("pipe")
         link.symlink_to(store.with_name("missing"))
@@ -243,8 +242,8 @@ def run(
     )
 
 
-@posix
 class TestFiles:
+    @needs_shell
     @pytest.mark.parametrize("name", ["missing", "folder", "/dev/null", "/dev/zero", "pipe", ""])
     def test_what_is_no_file_of_lines_is_refused(self, tmp_path: Path, name: str) -> None:
         (tmp_path / "folder").mkdir()
@@ -253,6 +252,7 @@ class TestFiles:
         assert_one_line(ended.returncode, ended.stderr, 2)
         assert "name a file with an event on each line" in ended.stderr
 
+    @needs_shell
     @pytest.mark.parametrize("name", ["missing", "folder", "/dev/zero", "binary", "deep"])
     @pytest.mark.parametrize("words", [("track", "u", "done"), ("identify", "u")])
     def test_what_is_no_file_of_json_is_refused(
@@ -271,13 +271,14 @@ class TestFiles:
         assert ended.code in (1, 2)  # 2 where the checkpoint cannot be written beside it
         assert server.requests() == []
 
+    @needs_shell
     def test_a_name_that_is_no_text_is_shown_escaped(self, tmp_path: Path) -> None:
         ended = run("import", f"{tmp_path}/\udcff\x1b[2J")
         assert_one_line(ended.returncode, ended.stderr, 2)
 
 
-@posix
 class TestStreams:
+    @needs_shell
     @pytest.mark.parametrize("shell", [">&-", "2>&-", "<&-", "<&- >&- 2>&-"])
     @pytest.mark.parametrize(
         "words",
@@ -328,6 +329,7 @@ class TestStreams:
             os.close(writer)
         assert (ended.returncode, ended.stderr) == (0, b"")
 
+    @needs_shell
     @pytest.mark.parametrize(
         "changes",
         [

@@ -16,6 +16,7 @@ from typing import IO, TYPE_CHECKING, Any
 import pytest
 
 from tests.dev.wire import BATCH, HEADERS, event, post
+from tests.facilities import needs_signals
 from tests.http.raw_server import RawServer, answer, answers, close
 from whisperr.dev import LocalServer
 from whisperr.dev._console.terminal import run_command
@@ -60,7 +61,9 @@ def read_line(stream: IO[str] | None) -> str:
 
 
 class TestTail:
-    def test_it_prints_kept_and_new_arrivals_until_ctrl_c(self) -> None:
+    @needs_signals
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+    def test_it_prints_kept_and_new_arrivals_until_a_signal(self, number: signal.Signals) -> None:
         with LocalServer() as server:
             send(server, "a")
             with running("tail", "--port", str(server.port)) as process:
@@ -68,7 +71,7 @@ class TestTail:
                 send(server, "b", properties=[])
                 assert "✗ trial_started" in read_line(process.stdout)
                 assert "/properties: []; expected an object" in read_line(process.stdout)
-                process.send_signal(signal.SIGINT)
+                process.send_signal(number)
                 assert process.wait(60) == 0
                 assert process.stderr is not None
                 assert process.stderr.read() == ""
@@ -92,8 +95,6 @@ class TestTail:
             command = ["tail", "--port", str(server.port), "--format", "json", *words]
             with running(*command) as process:
                 lines = [json.loads(read_line(process.stdout)) for _ in expected]
-                process.send_signal(signal.SIGTERM)
-                assert process.wait(60) == 0
         assert [line["message_id"] for line in lines] == expected
 
     def test_it_resumes_when_the_server_restarts(self, tmp_path: Path) -> None:
@@ -179,6 +180,7 @@ class TestCommand:
             out, _ = process.communicate(timeout=60)
         assert re.fullmatch(rf"http://127\.0\.0\.1:\d+ {expected}\n", out)
 
+    @needs_signals
     @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 7), (signal.SIGINT, 8)])
     def test_a_signal_is_forwarded_and_the_exit_code_returned(
         self, number: signal.Signals, code: int
@@ -190,6 +192,7 @@ class TestCommand:
         assert process.returncode == code
         assert err.endswith("in 0 requests\n")
 
+    @needs_signals
     def test_a_command_may_take_its_time_to_end(self) -> None:
         slow = STAY.replace("lambda *_: sys.exit(8)", "lambda *_: (time.sleep(1.5), sys.exit(8))")
         with running(*dev("-c", slow)) as process:
@@ -198,11 +201,13 @@ class TestCommand:
             process.communicate(timeout=60)
         assert process.returncode == 8
 
+    @needs_signals
     def test_a_signal_that_ended_the_command_is_128_plus_its_number(self) -> None:
         with running(*dev("-c", "import os, signal; os.kill(os.getpid(), 9)")) as process:
             process.communicate(timeout=60)
         assert process.returncode == 128 + 9
 
+    @needs_signals
     def test_a_second_signal_ends_a_command_that_ignores_the_first(self) -> None:
         stubborn = STAY.replace("lambda *_: sys.exit(7)", r'lambda *_: os.write(1, b"no\n")')
         with running(*dev("-c", stubborn)) as process:
@@ -268,6 +273,7 @@ class TestCommand:
         assert capsys.readouterr().err.count("cannot run") == 2
         assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)] == handlers
 
+    @needs_signals
     def test_a_signal_while_the_command_is_started_reaches_it(
         self, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -354,6 +360,7 @@ class TestOddServers:
         assert all(line.isprintable() for line in [*lines, *err.splitlines()])
         assert "\\x1b[2J" in lines[0]
 
+    @needs_signals
     def test_a_server_goes_on_when_nobody_reads_what_it_prints(self) -> None:
         with running("dev", "--port", "0") as process:
             found = re.search(r":(\d+)", read_line(process.stdout))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
 from io import StringIO
@@ -17,6 +16,7 @@ from django.db import connection
 from django.test import override_settings
 
 from tests.django.rows import add_rows, delete_rows, make_events
+from tests.facilities import send_signal_to_us
 from whisperr._process.exit import EXIT_TIMEOUT
 from whisperr._queue.store import LEASE
 from whisperr._queue.table.store import RelayQueue
@@ -73,7 +73,7 @@ class TestCommand:
             site.server.wait(5, timeout=60)
             while not any("delivered 5" in line for line in out.getvalue().splitlines()):
                 site.server.wait_until(lambda: False, 0.02)
-            os.kill(os.getpid(), signal.SIGTERM)
+            send_signal_to_us(signal.SIGTERM)
 
         out = StringIO()
         helper = Thread(target=end, daemon=True)
@@ -128,7 +128,7 @@ class TestCommand:
             for _ in range(3_000):
                 if site.server.wait_until(lambda: "not delivered yet" in out.getvalue(), 0.02):
                     break
-            os.kill(os.getpid(), signal.SIGTERM)
+            send_signal_to_us(signal.SIGTERM)
 
         add_rows(make_events(1))
         site.server.set_faults(faults.status(503))

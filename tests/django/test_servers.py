@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.facilities import needs_signals
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ def server() -> Iterator[LocalServer]:
         yield started
 
 
+@needs_signals
 @pytest.mark.parametrize("name", COMMANDS)
 def test_everything_is_delivered_when_the_server_is_told_to_end(
     server: LocalServer, ada: User, name: str

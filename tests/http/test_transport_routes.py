@@ -7,6 +7,7 @@ import ssl
 import traceback
 from base64 import b64encode
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -66,7 +67,7 @@ def send(url: str, context: ssl.SSLContext | None = None, times: int = 1) -> int
 def show_with_variables(error: BaseException) -> str:
     """Return an error with the variables of the package, as crash reporters show it."""
     report = traceback.TracebackException.from_exception(error, capture_locals=True)
-    ours = [frame for frame in report.stack if "/whisperr/" in frame.filename]
+    ours = [frame for frame in report.stack if "whisperr" in Path(frame.filename).parts]
     assert report.__cause__ is None
     assert report.__context__ is None or report.__suppress_context__
     return str(error) + "".join(traceback.StackSummary.from_list(ours).format())

@@ -146,14 +146,14 @@ atexit.register(lambda: client.track("u", "early_event"))  # before ours, and th
 
 def test_a_sigterm_handler_that_shuts_down_waits_only_once(server: LocalServer) -> None:
     program = f"""{HEAD}
-import os, signal
+import signal
 def leave(*_):
     client.shutdown(30)
     sys.exit(0)
 signal.signal(signal.SIGTERM, leave)
 for number in range(100):
     client.track("u", "from_loop", {{"n": number}})
-os.kill(os.getpid(), signal.SIGTERM)
+signal.raise_signal(signal.SIGTERM)
 threading.Event().wait(60)
 """
     run(program, server)

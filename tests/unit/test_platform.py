@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import shutil
@@ -17,7 +18,7 @@ import pytest
 
 from whisperr import _platform, _terminal
 from whisperr._http import connector, readiness
-from whisperr._platform import get_disk_space, get_user_id, sync
+from whisperr._platform import get_disk_space, get_user_id, is_closed_pipe, sync
 from whisperr._process import wake_up
 from whisperr._process.signals import ENDING
 from whisperr._process.wake_up import WakeUp
@@ -286,7 +287,25 @@ class TestCommands:
         assert {signal.SIGINT, signal.SIGTERM} <= {*ENDING}
 
 
+@pytest.mark.parametrize(
+    ("windows", "error", "expected"),
+    [
+        (False, BrokenPipeError(errno.EPIPE, "Broken pipe"), True),
+        (False, OSError(errno.EINVAL, "Invalid argument"), False),
+        (True, BrokenPipeError(errno.EPIPE, "Broken pipe"), True),
+        (True, OSError(errno.EINVAL, "Invalid argument"), True),
+        (True, OSError(errno.EINVAL, "Invalid argument", "a?.jsonl"), False),
+        (True, OSError(errno.ENOSPC, "No space left on device"), False),
+    ],
+)
+def test_windows_has_another_error_for_a_pipe_that_nobody_reads(
+    windows: bool, error: OSError, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_platform, "WINDOWS", windows)
+    assert is_closed_pipe(error) is expected
+
+
 def test_a_failed_connection_has_a_text_on_windows(monkeypatch: pytest.MonkeyPatch) -> None:
     assert connector._get_text(2) == os.strerror(2)
     monkeypatch.setattr(socket, "errorTab", {10061: "Connection refused."}, raising=False)
-    assert connector._get_text(10061) == "Connection refused."
+    assert connector._get_text(10061) == "Connection refused"

@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import sys
 import time
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from whisperr import InvalidEvent
 from whisperr._contract import MAX_BATCH_EVENTS
 from whisperr._foreign import printable
+from whisperr._platform import is_closed_pipe
 
 from .calls import send_object
 from .command import (
@@ -322,8 +322,11 @@ class _Import:
                 f"delivered {progress.delivered:,} of {records} in {spent:.1f} s ({rate:,.0f}/s); "
                 f"refused here {progress.refused:,}, by the server {progress.rejected:,}"
             )
-        with suppress(BrokenPipeError):  # the exit code reports it too
+        try:
             print(text, flush=True)
+        except OSError as error:
+            if not is_closed_pipe(error):  # the exit code reports it too
+                raise
 
 
 def _get_checkpoint(arguments: argparse.Namespace) -> Path | None:

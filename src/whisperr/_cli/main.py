@@ -10,6 +10,8 @@ import io
 import os
 import sys
 
+from whisperr._platform import is_closed_pipe
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import argparse
@@ -79,9 +81,9 @@ def _run(words: list[str]) -> int:
     except CommandError as error:
         _print_error(f"{name}: {' '.join(str(error).split())}")
         return error.code
-    except BrokenPipeError:
-        raise
     except OSError as error:  # such as a standard output on a full disk
+        if is_closed_pipe(error):
+            raise BrokenPipeError from error
         _discard_output()
         _print_error(f"{name}: {error}")
         return 1

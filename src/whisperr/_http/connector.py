@@ -140,7 +140,7 @@ class _Race:
 def _get_text(code: int) -> str:
     """Return the text of a socket error, which `os.strerror` does not know on Windows."""
     known: dict[int, str] = getattr(socket, "errorTab", {})
-    return known.get(code) or os.strerror(code)
+    return known.get(code, "").rstrip(".") or os.strerror(code)
 
 
 def _interleave(addresses: list[Address]) -> list[Address]:
