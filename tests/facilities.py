@@ -16,6 +16,7 @@ IS_HIDING = "tests.without_posix" in sys.modules
 
 IS_ROOT = get_user_id() == 0
 
+needs_links = pytest.mark.skipif(WINDOWS, reason="links need a privilege here")
 needs_modes = pytest.mark.skipif(get_user_id() is None, reason="files have no modes or owners here")
 needs_open_files_to_move = pytest.mark.skipif(
     WINDOWS, reason="a file that is open can neither be moved nor deleted here"

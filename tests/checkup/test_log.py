@@ -15,7 +15,7 @@ import pytest
 
 from tests.checkup.conftest import by_name, make_config
 from tests.checkup.test_sqlite import LIMIT, NOBODY, as_root, get_state
-from tests.facilities import needs_modes, needs_real_locks, needs_signals
+from tests.facilities import needs_links, needs_modes, needs_real_locks, needs_signals
 from whisperr._checkup.backlog import NOTHING, Backlog, LogContent, add_logs
 from whisperr._checkup.buffer import inspect_buffer
 from whisperr._checkup.hints import HINTS
@@ -383,7 +383,7 @@ class TestDirectory:
 
 
 class TestFiles:
-    @pytest.mark.parametrize("kind", ["text", "link", "directory"])
+    @pytest.mark.parametrize("kind", ["text", pytest.param("link", marks=needs_links), "directory"])
     def test_what_has_the_name_of_a_log_and_is_none_is_left_alone(
         self, folder: Path, kind: str
     ) -> None:

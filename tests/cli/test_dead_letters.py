@@ -339,7 +339,8 @@ class TestRefusals:
     def test_a_missing_file_is_not_made(self, call: Call, tmp_path: Path) -> None:
         code, out, err = call("dead-letters", "list", "--buffer", f"sqlite:///{tmp_path}/no.db")
         assert (code, out) == (1, "")
-        assert err == f"whisperr dead-letters list: {tmp_path}/no.db: no such file or directory\n"
+        missing = tmp_path / "no.db"
+        assert err == f"whisperr dead-letters list: {missing}: no such file or directory\n"
         assert list(tmp_path.iterdir()) == []
 
     def test_a_file_of_something_else_is_refused_and_left(self, call: Call, tmp_path: Path) -> None:

@@ -170,7 +170,8 @@ class TestSettings:
         monkeypatch.setenv("WHISPERR_BUFFER", f"sqlite:///{tmp_path}/events.db")
         ended = call("doctor")
         assert ended.code == 0
-        assert f"✓ buffer            the file {tmp_path}/events.db does not exist yet" in ended.out
+        path = tmp_path / "events.db"
+        assert f"✓ buffer            the file {path} does not exist yet" in ended.out
         monkeypatch.setenv("WHISPERR_BUFFER", f"sqlite:///{tmp_path}/no/events.db")
         ended = call("doctor")
         assert (ended.code, ended.err) == (1, "wrong: buffer\n")

@@ -6,6 +6,7 @@ import io
 
 import pytest
 
+from tests.facilities import needs_terminal
 from whisperr._cli.progress import Progress, ProgressBar
 
 
@@ -20,6 +21,7 @@ def _wide(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
 
 
+@needs_terminal
 def test_it_shows_the_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     stream = Terminal()
@@ -41,6 +43,7 @@ def test_it_is_drawn_a_few_times_a_second_at_most() -> None:
     assert stream.getvalue().count("\r") < 100
 
 
+@needs_terminal
 def test_it_has_colour_unless_no_color_is_set() -> None:
     stream = Terminal()
     ProgressBar(stream).show(Progress(line=1), 1.0)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.facilities import IS_ROOT, needs_modes, needs_shell
+from tests.facilities import IS_ROOT, needs_modes, needs_open_files_to_move, needs_shell
 from whisperr._cli.progress import Progress
 from whisperr.dev import LocalServer
 from whisperr.dev._memory.journal import Journal, JournalError
@@ -217,6 +217,7 @@ class TestStore:
         assert other.read_text(encoding="utf-8") == "a diary"
         assert sorted(store.parent.iterdir()) == [store, other]
 
+    @needs_open_files_to_move
     def test_a_file_that_took_its_place_is_left_as_it_is(self, store: Path) -> None:
         with store.open("ab") as file:
             file.write(b"damaged\n")

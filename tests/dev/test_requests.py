@@ -207,7 +207,7 @@ def test_an_injected_fault_is_the_reason(
 def test_the_duration_includes_an_injected_delay(server: LocalServer) -> None:
     server.set_faults(faults.latency(0.05))
     post(server, BATCH, {"events": [event("a")]})
-    assert get_last(server)["duration"] >= 0.05
+    assert get_last(server)["duration"] >= 0.04  # clocks of Windows go in steps
 
 
 def test_one_request_is_shown_with_its_body_and_its_arrivals(server: LocalServer) -> None:

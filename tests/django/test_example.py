@@ -19,7 +19,7 @@ BOUND = 300  # reached only by a process that hangs
 
 def run(home: Path, *command: str) -> str:
     """Run a program of the example to its good end; return its output."""
-    ours = {"SHOP_DATABASE": str(home / "shop.sqlite3"), "NO_COLOR": "1"}
+    ours = {"SHOP_DATABASE": str(home / "shop.sqlite3"), "NO_COLOR": "1", "PYTHONUTF8": "1"}
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -31,7 +31,7 @@ def run(home: Path, *command: str) -> str:
         env={**inherited, **ours},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
-        text=True,
+        encoding="utf-8",
         timeout=BOUND,
         check=False,
     )

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.facilities import needs_signals
 from tests.hosted import EXAMPLES, Hosted
 
 if TYPE_CHECKING:
     from whisperr.dev import LocalServer
 
 pytestmark = [
-    pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed")
-    for name in ("flask", "gunicorn")
+    needs_signals,
+    *(
+        pytest.mark.skipif(find_spec(name) is None, reason=f"{name} is not installed")
+        for name in ("flask", "gunicorn")
+    ),
 ]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import event, get_number, identify
-from tests.facilities import needs_modes, needs_open_files_to_move
+from tests.facilities import needs_links, needs_modes, needs_open_files_to_move
 from tests.queue.logs import get_files, make_log, read_events, read_left
 from whisperr._queue.log import log as log_module
 from whisperr._queue.memory import get_size
@@ -370,7 +370,7 @@ class TestErrors:
         directory.chmod(0o755)  # they may look at the names
         write(log, 0)
 
-    @pytest.mark.skipif(os.name == "nt", reason="needs a privilege there")
+    @needs_links
     def test_a_link_is_refused(self, log: Log, directory: Path, tmp_path: Path) -> None:
         directory.symlink_to(tmp_path)
         with pytest.raises(StoreError, match="a link; name the directory itself"):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import event
+from tests.facilities import needs_links
 from tests.queue.processes import SQLiteProcesses
 from tests.queue.queues import get_accounting, get_stored
 from tests.queue.store_contract import put, to_numbers
@@ -97,6 +98,7 @@ class TestForeignFiles:
         assert processes.path.read_bytes() == before
         db.close()
 
+    @needs_links
     def test_a_link_to_a_foreign_file_is_left_alone(
         self, processes: SQLiteProcesses, tmp_path: Path
     ) -> None:
@@ -110,6 +112,7 @@ class TestForeignFiles:
         processes.path.mkdir()
         assert "not a file" in get_problem(processes)
 
+    @posix
     def test_a_device_is_refused(self) -> None:
         assert "not a file" in get_problem(SQLiteProcesses(Path(os.devnull)))
 
@@ -138,6 +141,7 @@ class TestOwnFiles:
         processes.path.touch(mode=0o600)
         assert get_problem(processes) == ""
 
+    @needs_links
     def test_a_link_to_ones_own_file_is_followed(
         self, processes: SQLiteProcesses, tmp_path: Path
     ) -> None:
