@@ -30,6 +30,8 @@ LINUX_ONLY = {
     "outbox": "needs PostgreSQL from a wheel for Linux",
     "task_queues": "workers that are forked and ended by signals",
 }
+# A test that hangs says where, and ends its process: with `-n`, the others go on.
+_BOUNDS = ("-o", "faulthandler_timeout=300", "-o", "faulthandler_exit_on_timeout=true")
 
 
 def main(arguments: list[str]) -> int:
@@ -39,7 +41,7 @@ def main(arguments: list[str]) -> int:
     folders = [str(TESTS / name) for name in FOLDERS]
     if any(Path(one.partition("::")[0]).exists() for one in given):
         folders = []  # some of the tests are named
-    return int(pytest.main(["-q", *hiding, *given, *folders]))
+    return int(pytest.main(["-q", *_BOUNDS, *hiding, *given, *folders]))
 
 
 if __name__ == "__main__":

@@ -203,7 +203,7 @@ def test_the_log_of_a_process_that_is_killed_is_one_that_has_ended(folder: Path)
     )
     try:
         assert process.stdout is not None
-        assert process.stdout.readline() == b"written\n"
+        assert process.stdout.readline().split() == [b"written"]
         assert get_counts(folder) == [(True, 3)]
     finally:
         process.kill()

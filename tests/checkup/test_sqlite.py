@@ -299,7 +299,7 @@ class TestContent:
             stdout=subprocess.PIPE,
         )
         assert process.stdout is not None
-        assert process.stdout.readline() == b"tracked\n"
+        assert process.stdout.readline().split() == [b"tracked"]
         (text,) = [one.text for one in inspect(file) if one.name == "backlog"]
         assert text.startswith("3 events, ")
         process.send_signal(signal.SIGKILL)

@@ -164,7 +164,7 @@ def test_the_lock_of_a_killed_process_is_free_when_it_has_ended(tmp_path: Path) 
     file = os.open(path, os.O_RDWR)
     try:
         assert holder.stdout is not None
-        assert holder.stdout.readline() == b"locked\n"
+        assert holder.stdout.readline().split() == [b"locked"]
         assert not try_lock(file)
         holder.kill()
         holder.wait(BOUND)

@@ -52,12 +52,15 @@ def get_counts(port: int) -> dict[str, int] | None:
 
 def _is_of_another_user(port: int) -> bool:
     """Return whether only other users listen on a port; False if the system does not tell."""
+    user = get_user_id()
+    if user is None:
+        return False
     try:
         table = Path("/proc/net/tcp").read_text(encoding="ascii")
     except OSError:  # not Linux
         return False
     owners = find_owners(table, port)
-    return bool(owners) and get_user_id() not in owners
+    return bool(owners) and user not in owners
 
 
 def find_owners(table: str, port: int) -> set[int]:
