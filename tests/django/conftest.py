@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from django.contrib.auth.models import User
 
-_HOME = tempfile.TemporaryDirectory(prefix="whisperr-django-")
+_HOME = tempfile.TemporaryDirectory(prefix="whisperr-django-", ignore_cleanup_errors=True)
 os.environ["SITE_DATABASE"] = str(Path(_HOME.name) / "site.sqlite3")
 os.environ["DJANGO_SETTINGS_MODULE"] = "tests.django.settings"
 

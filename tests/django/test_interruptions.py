@@ -12,6 +12,7 @@ from django.test import override_settings
 from django.utils.functional import SimpleLazyObject
 
 from tests.django.outboxes import SECOND, get_rows, migrate_second
+from tests.facilities import needs_own_signals
 from tests.interrupting import interrupt_everywhere
 from whisperr.django import get_client, track_on_commit
 from whisperr.django.models import OutboxEvent
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from tests.django.site import Site
+
+pytestmark = needs_own_signals
 
 
 class TimeLimitError(Exception):

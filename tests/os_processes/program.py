@@ -9,6 +9,8 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from whisperr._platform import WINDOWS
+
 if TYPE_CHECKING:
     from whisperr.dev import Arrival, LocalServer
 
@@ -58,7 +60,7 @@ def wait_for_output(process: subprocess.Popen[str]) -> tuple[str, str]:
 
 def kill(process: subprocess.Popen[str]) -> None:
     """Kill a process and its children, which would hold its output open."""
-    if os.name == "posix":
+    if not WINDOWS:
         with suppress(ProcessLookupError):  # none is left
             os.killpg(process.pid, signal.SIGKILL)
     process.kill()
