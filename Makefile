@@ -69,7 +69,7 @@ soak: $(VENV)/with-test  ## Track through random faults, of servers and of store
 	$(BIN)/python -m tests.faults.soak --seconds $(or $(WHISPERR_SOAK_SECONDS),60) --seed $(or $(WHISPERR_SOAK_SEED),1)
 	$(BIN)/python -m tests.faults.store_soak --seconds $(or $(WHISPERR_SOAK_SECONDS),60) --seed $(or $(WHISPERR_SOAK_SEED),1)
 
-reliability: $(VENV)/with-test,hosts  ## Run every scenario of docs/about/reliability.md and write what came of it
+reliability: $(VENV)/with-test,hosts  ## Run every scenario of docs/about/reliability.md and write the results
 	$(BIN)/python -m scripts.reliability
 
 hosts: $(VENV)/with-test  ## End every host of docs/delivery/processes.md while an event waits, and write its table (HOSTS=--only uvicorn)

@@ -99,6 +99,12 @@ WORDS = (
             "opts nobody in|that nobody stated": "of consent: no user at all",
         },
     ),
+    Word(r"\b[Aa]new\b", "again"),
+    Word(r"\bfor ever[.,;:)]", "forever"),
+    Word(r"\b[Ww]hite space\b", "whitespace"),
+    Word(r"\b[Tt]ime-outs?\b", "timeout"),
+    Word(r"\bin vain\b", "without success"),
+    Word(r"\bwhat came of\b|\bknows? nothing of\b", "the result of, does not know"),
     Word(r"fmt: skip", "a layout that the formatter keeps", HISTORY),
     # Riddles and translations.
     Word(r"\bturn(s|ed|ing)? (it|them|events?|batches) away\b|\bturned away\b", "reject, refuse"),
