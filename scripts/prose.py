@@ -141,14 +141,15 @@ def get_texts(root: Path) -> dict[str, str]:
 
 
 def find(texts: dict[str, str], words: Sequence[Word] = WORDS) -> Iterator[str]:
-    """Yield a message for each hit, in the order of the words."""
+    """Yield a message for each hit, in the order of the words; a blank also matches a line end."""
     for word in words:
         for path, text in texts.items():
-            for hit in re.finditer(word.pattern, text, re.MULTILINE):
+            for hit in re.finditer(word.pattern.replace(" ", r"\s+"), text, re.MULTILINE):
                 start = text.rfind("\n", 0, hit.start()) + 1
                 end = text.find("\n", hit.end())
                 line = text[start : end if end >= 0 else None]
-                where = f"{path}:{text.count(chr(10), 0, hit.start()) + 1}: {line.strip()}"
+                at = text.count("\n", 0, hit.start()) + 1
+                where = f"{path}:{at}: {' '.join(line.split())}"
                 if not any(re.search(exception, where) for exception in word.allowed):
                     yield f"{where}\n    write instead of {hit.group().strip()!r}: {word.instead}"
 
