@@ -55,8 +55,9 @@ wheel: $(VENV)/with-dev  ## Build the wheel and try it in an empty environment
 	$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
 	$(BIN)/python scripts/smoke.py dist/*.whl
 
+release-check: export TAG := $(TAG)
 release-check: wheel  ## Check the version, both packages and their page (TAG=v1.2.0: all that the tag needs)
-	$(BIN)/python -m scripts.release_check $(if $(TAG),--tag $(TAG))
+	$(BIN)/python -m scripts.release_check $(if $(TAG),--tag "$$TAG")
 
 matrix:  ## Run the tests on Python 3.10 to 3.13, as far as they are installed
 	$(PYTHON) -m scripts.matrix $(MATRIX)
