@@ -55,8 +55,9 @@ wheel: $(VENV)/with-dev  ## Build the wheel and try it in an empty environment
 	$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
 	$(BIN)/python scripts/smoke.py dist/*.whl
 
+release-check: export TAG := $(TAG)
 release-check: wheel  ## Check the version, both packages and their page (TAG=v1.2.0: all that the tag needs)
-	$(BIN)/python -m scripts.release_check $(if $(TAG),--tag $(TAG))
+	$(BIN)/python -m scripts.release_check $(if $(TAG),--tag "$$TAG")
 
 matrix:  ## Run the tests on Python 3.10 to 3.13, as far as they are installed
 	$(PYTHON) -m scripts.matrix $(MATRIX)
@@ -69,7 +70,7 @@ soak: $(VENV)/with-test  ## Track through random faults, of servers and of store
 	$(BIN)/python -m tests.faults.soak --seconds $(or $(WHISPERR_SOAK_SECONDS),60) --seed $(or $(WHISPERR_SOAK_SEED),1)
 	$(BIN)/python -m tests.faults.store_soak --seconds $(or $(WHISPERR_SOAK_SECONDS),60) --seed $(or $(WHISPERR_SOAK_SEED),1)
 
-reliability: $(VENV)/with-test,hosts  ## Run every scenario of docs/about/reliability.md and write what came of it
+reliability: $(VENV)/with-test,hosts  ## Run every scenario of docs/about/reliability.md and write the results
 	$(BIN)/python -m scripts.reliability
 
 hosts: $(VENV)/with-test  ## End every host of docs/delivery/processes.md while an event waits, and write its table (HOSTS=--only uvicorn)

@@ -33,7 +33,7 @@ def main() -> int:
     for label, value in limits.items():
         print(f"the server: {label}: {value:,.0f}", flush=True)
     keeps = not (given.quick or given.packages)
-    results = record.begin(machine.description(), limits, anew=not given.cases) if keeps else None
+    results = record.begin(machine.description(), limits, fresh=not given.cases) if keeps else None
     cases = {}
     for name in given.cases or list(CASES):
         tables = _measure(name, plan, quick=given.quick)

@@ -176,7 +176,7 @@ def write(results: dict[str, Any]) -> None:
 
 
 def replace_costs(text: str, results: dict[str, Any]) -> str:
-    """Return a page with the table of costs written anew."""
+    """Return a page with the table of costs rewritten."""
     start, end = COSTS
     before, rest = text.split(start)
     table = "\n".join(to_cost_lines(results))

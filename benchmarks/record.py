@@ -29,10 +29,10 @@ def read() -> dict[str, Any] | None:
 
 
 def begin(
-    machine: Mapping[str, object], ceiling: Mapping[str, float], *, anew: bool
+    machine: Mapping[str, object], ceiling: Mapping[str, float], *, fresh: bool
 ) -> dict[str, Any]:
     """Return the results that a run adds to: the kept ones, if they are comparable, else none."""
-    before = None if anew else read()
+    before = None if fresh else read()
     if before is not None and before["machine"] == machine:
         return before
     if before is not None:

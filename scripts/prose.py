@@ -99,6 +99,12 @@ WORDS = (
             "opts nobody in|that nobody stated": "of consent: no user at all",
         },
     ),
+    Word(r"\b[Aa]new\b", "again"),
+    Word(r"\bfor ever[.,;:)]", "forever"),
+    Word(r"\b[Ww]hite space\b", "whitespace"),
+    Word(r"\b[Tt]ime-outs?\b", "timeout"),
+    Word(r"\bin vain\b", "without success"),
+    Word(r"\bwhat came of\b|\bknows? nothing of\b", "the result of, does not know"),
     Word(r"fmt: skip", "a layout that the formatter keeps", HISTORY),
     # Riddles and translations.
     Word(r"\bturn(s|ed|ing)? (it|them|events?|batches) away\b|\bturned away\b", "reject, refuse"),
@@ -135,14 +141,15 @@ def get_texts(root: Path) -> dict[str, str]:
 
 
 def find(texts: dict[str, str], words: Sequence[Word] = WORDS) -> Iterator[str]:
-    """Yield a message for each hit, in the order of the words."""
+    """Yield a message for each hit, in the order of the words; a blank also matches a line end."""
     for word in words:
         for path, text in texts.items():
-            for hit in re.finditer(word.pattern, text, re.MULTILINE):
+            for hit in re.finditer(word.pattern.replace(" ", r"\s+"), text, re.MULTILINE):
                 start = text.rfind("\n", 0, hit.start()) + 1
                 end = text.find("\n", hit.end())
                 line = text[start : end if end >= 0 else None]
-                where = f"{path}:{text.count(chr(10), 0, hit.start()) + 1}: {line.strip()}"
+                at = text.count("\n", 0, hit.start()) + 1
+                where = f"{path}:{at}: {' '.join(line.split())}"
                 if not any(re.search(exception, where) for exception in word.allowed):
                     yield f"{where}\n    write instead of {hit.group().strip()!r}: {word.instead}"
 

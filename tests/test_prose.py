@@ -10,7 +10,10 @@ from scripts import prose
 if TYPE_CHECKING:
     from pathlib import Path
 
-WORDS = (prose.Word(r"\bdoors?\b", "integration", {r"^docs/old\.md|a real door": "its own words"}),)
+WORDS = (
+    prose.Word(r"\bdoors?\b", "integration", {r"^docs/old\.md|a real door": "its own words"}),
+    prose.Word(r"\bthe law\b", "an invariant of the integration"),
+)
 
 
 @pytest.mark.parametrize(
@@ -19,6 +22,7 @@ WORDS = (prose.Word(r"\bdoors?\b", "integration", {r"^docs/old\.md|a real door":
         ("docs/a.md", "one\ntwo doors\n", ["docs/a.md:2: two doors"]),
         ("docs/a.md", "no newline, a door", ["docs/a.md:1: no newline, a door"]),
         ("docs/a.md", "outdoors\n", []),
+        ("docs/a.md", "one\nit is the\nlaw here\n", ["docs/a.md:2: it is the law here"]),
         ("docs/a.md", "a real door\n", []),
         ("docs/old.md", "a door\n", []),
     ],

@@ -92,7 +92,7 @@ def test_only_the_job_that_publishes_may_identify_itself() -> None:
 
 def test_what_is_published_was_tested_and_built_from_a_tag() -> None:
     release = load(".github/workflows/release.yml")
-    assert release[True] == {"push": {"tags": ["v*"]}}
+    assert release[True] == {"push": {"tags": ["v[0-9]+.[0-9]+.[0-9]+*"]}}
     assert release["jobs"]["publish"]["needs"] == ["ci", "build"]
     runs = [step.get("run") for step in release["jobs"]["build"]["steps"]]
     assert 'make release-check TAG="$GITHUB_REF_NAME"' in runs

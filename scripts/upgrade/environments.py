@@ -1,6 +1,6 @@
 """The two environments of the comparison, in `.venvs/upgrade`: with 0.2.1 and with this checkout.
 
-Both have the same Django and pytest. Each is made once, and anew when what it is made from changes.
+Both have the same Django and pytest. Each is made once, and again when its sources change.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ a key in the wrong place.
 
 from __future__ import annotations
 
-ALLOWED_URL = "an http:// or https:// URL without white space, user, query or fragment"
+ALLOWED_URL = "an http:// or https:// URL without whitespace, user, query or fragment"
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 _DIGITS = frozenset("0123456789")
 _IN_HOSTS = _DIGITS | frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ._-")

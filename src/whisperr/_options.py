@@ -125,7 +125,7 @@ _FLAG: Rule = (
 )
 _CALLBACK: Rule = ("a callable or None", lambda value: value is None or callable(value), same)
 _KEY: Rule = (
-    "a string of printable ASCII without white space in it; white space around it is ignored",
+    "a string of printable ASCII without whitespace in it; whitespace around it is ignored",
     lambda v: isinstance(v, Secret),
     same,
 )

@@ -42,7 +42,7 @@ class Secret:
         if not self._value:
             return f"is empty; {_WHERE}"
         if not self._value.isascii() or not self._value.isprintable() or " " in self._value:
-            return "must not contain white space, control or non-ASCII characters"
+            return "must not contain whitespace, control or non-ASCII characters"
         return None
 
     @property

@@ -120,7 +120,7 @@ class WhisperrError(Frozen):
             - `"retry_exhausted"`: delivery pauses after too many failed attempts, or at once when
               no attempt can succeed, as with a wrong path in `base_url`. The events are kept.
             - `"delayed"`: delivery fails and is tried again; the events are kept. Reported once in
-              an outage: at the first failure to connect, after two time-outs, or after three
+              an outage: at the first failure to connect, after two timeouts, or after three
               answers of 429 or 5xx.
             - `"not_durable"`: the store of a durable buffer cannot be used, so that events are
               kept in memory, and would be lost with the process.

@@ -530,7 +530,7 @@ class TestStart:
         async def main() -> None:
             middleware = WhisperrMiddleware(no_lifespan)
             for _ in range(2):
-                with pytest.raises(ValueError, match="white space"):
+                with pytest.raises(ValueError, match="whitespace"):
                     await middleware({"type": "http"}, receive, send)
 
         asyncio.run(main())

@@ -149,8 +149,8 @@ class TestRecord:
         monkeypatch.setattr(record, "RESULTS", tmp_path / "results.json")
         monkeypatch.setattr(record, "_git", lambda *asked: "abc" if asked[0] == "rev-parse" else "")
 
-    def _keep(self, name: str, *, anew: bool = False, **other: object) -> dict[str, Any]:
-        results = record.begin({**MACHINE, **other}, {"requests": 1.0}, anew=anew)
+    def _keep(self, name: str, *, fresh: bool = False, **other: object) -> dict[str, Any]:
+        results = record.begin({**MACHINE, **other}, {"requests": 1.0}, fresh=fresh)
         record.add(results, name, self.TABLES, 3)
         return record.read() or {}
 
@@ -160,7 +160,7 @@ class TestRecord:
 
     def test_a_run_of_all_cases_replaces_the_results(self) -> None:
         self._keep("steady")
-        assert list(self._keep("burst", anew=True)["cases"]) == ["burst"]
+        assert list(self._keep("burst", fresh=True)["cases"]) == ["burst"]
 
     def test_figures_of_another_machine_are_not_mixed_in(
         self, capsys: pytest.CaptureFixture[str]

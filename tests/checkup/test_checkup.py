@@ -104,7 +104,7 @@ def test_a_check_runs_when_its_finding_is_asked_for() -> None:
     [
         (MissingKey("api_key: none given and WHISPERR_API_KEY is not set; so"), "no_key"),
         (MissingKey("api_key: is empty; create a server key"), "no_key"),
-        (ValueError("api_key: must not contain white space, control or"), "key_spaces"),
+        (ValueError("api_key: must not contain whitespace, control or"), "key_spaces"),
         (ValueError("flush_at=0: must be a whole number from 1"), "invalid"),
         (ImportError("buffer: Redis needs redis-py; pip install it"), "no_driver"),
     ],

@@ -52,7 +52,7 @@ from whisperr import Whisperr
 client = Whisperr("wrk_test", base_url="http://127.0.0.1:1", buffer=sys.argv[1], flush_at=1000,
                   flush_interval=3600)
 client.track("ada", "payment_failed")
-client.flush(0.2)  # in vain; the file is open from now on
+client.flush(0.2)  # without success; the file is open from now on
 for _ in range(2):
     client.track("ada", "payment_failed")
 print("tracked", flush=True)

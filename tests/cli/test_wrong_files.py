@@ -204,7 +204,7 @@ class TestStore:
                 Journal(path)
         assert not store.with_name("missing").exists()
 
-    def test_no_other_file_is_replaced_when_it_is_written_anew(
+    def test_no_other_file_is_replaced_when_it_is_rewritten(
         self, store: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         other = store.with_name("store.jsonl.new")

@@ -145,7 +145,7 @@ def test_a_forked_child_does_not_wait_for_a_lock_of_its_parent() -> None:
     gc.collect()
     pid = os.fork()
     if pid == 0:
-        signal.alarm(30)  # its default action ends a child that waits for ever
+        signal.alarm(30)  # its default action ends a child that waits forever
         os._exit(0 if deferrals.release(event) else 1)
     assert os.waitpid(pid, 0)[1] == 0
     end.set()

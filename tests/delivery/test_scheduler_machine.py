@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 ANSWERS: dict[str, Answer | Exception] = {
     "fine": ok(),
     "no connection": OSError("refused"),
-    "a time-out": TimeoutError("too slow"),
+    "a timeout": TimeoutError("too slow"),
     "broken": answer(500),
-    "a slow time-out": answer(408),
+    "a slow timeout": answer(408),
     "elsewhere": answer(302, location="https://other.example/"),
     "busy": answer(429, retry_after="5"),
     "very busy": answer(503, retry_after="600"),

@@ -133,7 +133,7 @@ class TestFullDisk:
 def deadlock(alias: str, *, ends_transaction: bool) -> Iterator[None]:
     """Fail as MariaDB does: a deadlock rolls the whole transaction back, savepoints included.
 
-    A lock that is waited for in vain ends the statement only. No MariaDB is started here: SQLite
+    A lock wait that times out ends the statement only. No MariaDB is started here: SQLite
     does what the server would do.
     """
 

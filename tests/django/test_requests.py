@@ -248,7 +248,7 @@ def test_a_streaming_answer_may_track(site: Site, ada: User) -> None:
     assert site.sent() == [(str(ada.pk), "part_sent")] * 3
 
 
-def test_the_client_is_made_anew_when_a_test_changes_its_settings(site: Site) -> None:
+def test_the_client_is_rebuilt_when_a_test_changes_its_settings(site: Site) -> None:
     first = get_client()
     first.track("u", "seat_added")
     assert get_client() is first

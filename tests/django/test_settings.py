@@ -119,7 +119,7 @@ def test_a_wrong_flag_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatc
 WRONG: list[tuple[dict[str, Any], str]] = [
     ({"API_KEY": None}, "WHISPERR_API_KEY: none given and WHISPERR_API_KEY is not set. Set it in"),
     ({"API_KEY": ""}, "WHISPERR_API_KEY: is empty. Set it in the settings to a server key"),
-    ({"API_KEY": "wrk_a b"}, "WHISPERR_API_KEY: must not contain white space"),
+    ({"API_KEY": "wrk_a b"}, "WHISPERR_API_KEY: must not contain whitespace"),
     ({"FLUSH_AT": 0}, "WHISPERR_FLUSH_AT = 0: must be a whole number from 1"),
     ({"FLUSH_AT": "many"}, "WHISPERR_FLUSH_AT = 'many': must be a whole number from 1"),
     ({"DEBUG": "maybe"}, "WHISPERR_DEBUG = 'maybe': must be True or False, or as text 1, true, y"),

@@ -111,9 +111,9 @@ class TestDocstrings:
     def test_a_function_describes_its_parameters(self, name: Name) -> None:
         parameters = get_parameters(name)
         parent = API.get(name.parent)
-        text = name.docstring + (parent.docstring if parent else "")
-        missing = [one for one in parameters if not re.search(rf"\b{one}\b", text)]
-        assert missing == []
+        described = {*get_documented(name.docstring), *re.findall(r"`(\w+)`", name.docstring)}
+        described |= set(get_documented(parent.docstring)) if parent else set()
+        assert [one for one in parameters if one not in described] == []
 
     @pytest.mark.parametrize(
         "name",
@@ -205,6 +205,12 @@ class TestErrors:
         reasons = {name for row in REASONS for name in get_names(row[1])}
         assert types == get_literals("ErrorType")
         assert reasons == get_literals("Reason") - {"vetoed"}  # which is not reported
+
+    @pytest.mark.parametrize("name", ["ErrorType", "Reason"])
+    def test_the_entry_of_a_literal_lists_its_values(self, name: str) -> None:
+        page = get_text("docs/reference/api/errors.md")
+        entry = page.partition(f".. py:type:: {name}\n")[2].partition("..")[0]
+        assert set(re.findall(r'`"(\w+)"`', entry)) == get_literals(name)
 
     def test_what_becomes_of_events_is_that_of_the_accounting(self) -> None:
         for kind, reason, _, events in REASONS:

@@ -17,7 +17,7 @@ SHOWN = dict(
         PAGE,
     )
 )
-# Time-outs are as short as possible; the records name the limit, which is normalised.
+# Timeouts are as short as possible; the records name the limit, which is normalised.
 OPTIONS = {"hang": {"request_timeout": 0.3}, "firewall": {"request_timeout": 0.3}}
 LIMIT = 60.0
 

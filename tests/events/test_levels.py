@@ -124,7 +124,7 @@ SPECS = st.recursive(
 
 
 def make(spec: Any) -> Any:
-    """Make a value anew: an iterator can be read once."""
+    """Make a new value: an iterator can be read once."""
     kind, inner = spec
     return inner[0] if kind == "leaf" else CONTAINERS[kind]([make(one) for one in inner])
 

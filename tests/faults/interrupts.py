@@ -195,7 +195,7 @@ def _check_file(path: Path) -> tuple[str, ...]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run every kind and print what came of it; return the exit status."""
+    """Run every kind and print the results; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
     parser.add_argument("--count", type=int, default=10_000, help="interruptions of each kind")
     parser.add_argument("--seed", type=int, default=1)

@@ -319,7 +319,7 @@ def _get_problems(figures: dict[str, Any], missing: int) -> list[str]:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Soak every kind and print what came of it; return the exit status."""
+    """Soak every kind and print the results; return the exit status."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n\n", maxsplit=1)[0])
     parser.add_argument("--seconds", type=float, default=240)
     parser.add_argument("--seed", type=int, default=1)

@@ -188,7 +188,7 @@ def test_a_client_that_is_given_is_shared(server: LocalServer) -> None:
     [
         ({"WHISPERR_FLUSH_AT": 0}, "WHISPERR_FLUSH_AT = 0: must be a whole number from 1"),
         ({"WHISPERR_API_KEY": None}, "WHISPERR_API_KEY"),
-        ({"WHISPERR_API_KEY": "two words"}, "white space"),
+        ({"WHISPERR_API_KEY": "two words"}, "whitespace"),
         (
             {"WHISPERR_BASE_URL": "ftp://u:password@h"},
             r"WHISPERR_BASE_URL = \(a str of 18 ",

@@ -89,7 +89,7 @@ def test_a_flush_delivers_what_was_tracked_before_the_fork(server: LocalServer) 
 
 
 def test_killed_workers_have_delivered_and_new_ones_deliver(server: LocalServer) -> None:
-    # One worker: a graceful stop waits for ever for a second one that was respawned just before it.
+    # One worker: a graceful stop waits forever for a second one that was respawned just before it.
     with uwsgi(server, THREADS, interval=SOON, workers=1) as host:
         for n in range(3):
             worker = host.get(n).pid

@@ -110,7 +110,7 @@ class TestWithoutAKey:
     ) -> None:
         monkeypatch.setenv("WHISPERR_API_KEY", "two words")
         for ask in (default.get, default.require):
-            with pytest.raises(ValueError, match="white space"):
+            with pytest.raises(ValueError, match="whitespace"):
                 ask()
 
     def test_it_is_forgotten_like_any_other(self, default: DefaultClient) -> None:

@@ -31,7 +31,7 @@ def start(
     """Start a program; `sys.argv` of it begins with the address of the server.
 
     `measured=False` is for a program that forks while its threads run, and for one whose signal
-    handlers track: coverage holds a lock now and then. In a forked child it stays locked for ever,
+    handlers track: coverage holds a lock now and then. In a forked child it stays locked forever,
     and a handler that interrupts coverage waits for a thread that waits for that lock.
     """
     command = [sys.executable, "-c", program, url, *map(str, arguments)]

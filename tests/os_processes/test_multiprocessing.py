@@ -87,7 +87,7 @@ def run(tmp_path: Path, server: LocalServer, *arguments: str) -> subprocess.Comp
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        # Coverage holds a lock now and then, which stays locked for ever in a forked child.
+        # Coverage holds a lock now and then, which stays locked forever in a forked child.
         env={name: text for name, text in os.environ.items() if "COVERAGE" not in name},
     )
     try:

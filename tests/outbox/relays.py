@@ -78,7 +78,7 @@ def relay(
 
 
 def relay_by_url(database: Database | SQLiteFile, server: LocalServer, *options: str) -> Host:
-    """Start `whisperr relay`, which knows nothing of Django."""
+    """Start `whisperr relay`, which does not know Django."""
     url = f"sqlite:///{database.name}"
     if database.host:
         url = f"postgresql+psycopg://postgres@/{database.name}?host={database.host}"

@@ -68,7 +68,7 @@ def test_a_slow_correction_by_a_time_server_is_no_jump() -> None:
         clocks.wall += 0.5
 
 
-def test_a_machine_that_slept_is_watched_anew() -> None:
+def test_a_machine_that_slept_is_watched_again() -> None:
     clocks = Clocks()
     clocks.run(TRUST_AFTER)
     clocks.wall += 31 * DAY  # the monotonic clock stood still

@@ -240,7 +240,7 @@ class TestFiles:
         assert read_left(directory) == [(source, 1, event(1)), (source, 2, event(2))]
         assert get_files(directory) == []
 
-    def test_after_the_end_it_begins_anew_with_another_source(
+    def test_after_the_end_it_starts_again_with_another_source(
         self, log: Log, directory: Path
     ) -> None:
         write(log, 0)

@@ -77,7 +77,7 @@ class TestState:
             "DROP TABLE ending",
         ],
     )
-    def test_a_damaged_state_is_made_anew_and_every_event_is_delivered(
+    def test_a_damaged_state_is_rebuilt_and_every_event_is_delivered(
         self, processes: SQLiteProcesses, damage: str
     ) -> None:
         queue = processes.start()

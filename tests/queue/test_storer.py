@@ -50,7 +50,8 @@ class TestStoring:
         scene.store.free.clear()
         scene.put(0, 1)
         scene.put(2)
-        assert (len(scene.queue), scene.queue.unstored, scene.queue.stored) == (3, 3, 0)
+        queue = scene.queue  # whose sizes are read while the storer claims events
+        wait_until(lambda: (len(queue), queue.unstored, queue.stored) == (3, 3, 0))
         scene.store.free.set()
         wait_until(lambda: scene.store.data == EVENTS[:3])
 

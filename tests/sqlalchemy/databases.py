@@ -1,4 +1,4 @@
-"""Databases of tests, made anew for each, and what is in the tables of their outbox."""
+"""Databases of tests, made again for each, and what is in the tables of their outbox."""
 
 from __future__ import annotations
 

@@ -320,7 +320,7 @@ class TestFailures:
         session.add_all([User(name="ada"), User(name="ada")])
         with pytest.raises(IntegrityError):
             session.flush()
-        track(outbox, session, 1)  # a session that has rolled back begins anew
+        track(outbox, session, 1)  # a session that has rolled back starts again
         session.rollback()
         nested = session.begin()
         session.add_all([User(name="ada"), User(name="ada")])

@@ -179,6 +179,17 @@ class TestFiles:
         sync(1)
         assert done == (["file"] if refuses else ["drive"])
 
+    def test_the_names_in_a_directory_are_written_by_fsync(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        done: list[str] = []
+        monkeypatch.setattr(log_files, "WINDOWS", False)
+        monkeypatch.setattr(_platform, "MACOS", False)
+        monkeypatch.setattr(os, "fsync", lambda _: done.append("fsync"))
+        monkeypatch.setattr(os, "fdatasync", lambda _: done.append("fdatasync"), raising=False)
+        log_files._sync_directory(str(tmp_path))
+        assert done == ["fsync"]
+
     def test_a_file_that_another_process_has_open_is_left_empty_on_windows(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:

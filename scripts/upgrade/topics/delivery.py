@@ -114,7 +114,7 @@ DELIVERY = Topic(
             faults=(faults.status(302, location="/"),),
         ),
         Program(
-            "a time-out of the request (408)",
+            "a timeout of the request (408)",
             "client = make()\n" + _ONE + "client.flush()",
             "0.2.1 dropped the batch.",
             look=show_types,

@@ -26,7 +26,7 @@ OPTIONS = Topic(
         _try(
             "a key with a line end: `Whisperr('wrk_test\\n')`",
             "'wrk_test\\n'",
-            "White space around the key is now ignored.",
+            "Whitespace around the key is now ignored.",
         ),
         Program(
             "a publishable key: `Whisperr('wpk_test')`",

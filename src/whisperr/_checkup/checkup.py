@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     Address = tuple[str, str, int, str]
     InspectBuffer = Callable[[Config], Iterator[Finding]]
 
-_KEY_SPACES = "must not contain white space"  # of an error about the key
+_KEY_SPACES = "must not contain whitespace"  # of an error about the key
 _BASE_URL = "WHISPERR_BASE_URL"
 _DISABLED = "WHISPERR_DISABLED"
 _QUOTES = ("'", '"')

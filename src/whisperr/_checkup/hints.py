@@ -54,7 +54,7 @@ HINTS: dict[str, Hint] = {
     ),
     "key_spaces": _wrong(
         "configuration",
-        "the key contains white space, control characters or non-ASCII characters",
+        "the key contains whitespace, control characters or non-ASCII characters",
         "copy the server key (wrk_...) from the Whisperr dashboard again, without spaces",
     ),
     "invalid": _wrong(

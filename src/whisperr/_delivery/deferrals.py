@@ -89,7 +89,7 @@ class Deferrals:
 
     def release(self, event: Deferred) -> bool:
         """End the wait of an event; return False if it ended before, by `release` or `give_up`."""
-        # In a forked child the lock may be taken for ever.
+        # In a forked child the lock may be taken forever.
         if self._process != get_process():
             return True
         with self._lock:

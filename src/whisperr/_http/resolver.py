@@ -80,7 +80,7 @@ class Resolver:
         lookup = self._lookups[host, port] = _Lookup()
         try:
             # Not a `threading.Thread`: its `start` waits until the thread runs, which may be
-            # for ever while Python 3.11 exits.
+            # forever while Python 3.11 exits.
             _thread.start_new_thread(lookup.run, (host, port))
         except RuntimeError:  # the interpreter shuts down, or the limit of threads is reached
             del self._lookups[host, port]

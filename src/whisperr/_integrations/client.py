@@ -39,7 +39,7 @@ class DefaultClient:
     A client that is made while a test captures, or sends to its own server, is dropped when that
     ends.
 
-    Threads: any. There is no lock, because a forked child could inherit it locked for ever, and a
+    Threads: any. There is no lock, because a forked child could inherit it locked forever, and a
     signal handler that tracks would wait for the thread that it interrupts. If two threads make the
     first call at the same moment, both make a client, and one of the two, still unused, is dropped.
     """

@@ -1,7 +1,7 @@
 """Wakes a waiting thread, also from a signal handler.
 
 `Event`, `Condition` and `queue.Queue` hold a lock of their own for a moment. A signal handler that
-interrupts them in that moment would wait for itself for ever.
+interrupts them in that moment would wait for itself forever.
 
 On Windows no signal interrupts a wait for a lock: Ctrl-C would have no effect until the time limit.
 So the main thread, in which Python runs signal handlers, waits in slices there.

@@ -1,7 +1,7 @@
 """The clock that decides which events are too old: the wall clock, once it has run steadily.
 
 A wall clock may be wrong for some minutes: while a machine starts, or while an administrator or a
-time server corrects it. An event that is dropped for its age is lost for ever, so a single reading
+time server corrects it. An event that is dropped for its age is lost forever, so a single reading
 is not enough. Until the clock is trusted, no event is too old: it is sent, and the server decides.
 """
 

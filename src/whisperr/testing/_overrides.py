@@ -29,7 +29,7 @@ _pipeline_blocks: dict[object, GetPipeline] = {}
 
 
 def get_lock() -> RLock:
-    """Return the lock of this process: after a fork, that of the parent may be locked for ever."""
+    """Return the lock of this process: after a fork, that of the parent may be locked forever."""
     return _locks.setdefault(get_process(), RLock())
 
 

@@ -1,7 +1,7 @@
 """Settings of gunicorn: each worker logs when it handles signals and has loaded the application.
 
 A SIGTERM before that moment is lost on the worker, with any application: gunicorn then waits for
-it in vain.
+it without success.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from tests.hosts.trials.trial import Trial
 __all__ = ["LIFESPAN", "TRIALS", "Trial"]
 
 # Sections of the page.
-HANDLER = "A handler of SIGTERM"
+HANDLER = "A SIGTERM handler"
 LIFESPAN = "The ASGI lifespan"
 LOOP = "Your own event loop"
 HYPERCORN = "hypercorn"

@@ -173,6 +173,6 @@ def _sync_directory(path: str) -> None:
         return
     directory = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
     try:
-        sync(directory)
+        sync(directory, is_directory=True)
     finally:
         os.close(directory)

@@ -103,7 +103,7 @@ class Journal:
             _write(self._file, _to_line(request, arrivals))
             if os.fstat(self._file).st_size > 2 * _BOUND_BYTES:
                 self._rewrite()
-        except OSError as error:
+        except (OSError, JournalError) as error:
             self._fail(error)
 
     def restart(self, epoch: str) -> None:
@@ -170,13 +170,14 @@ class Journal:
     def _replace_closed(self, fresh: Path) -> None:
         """Replace the file while it is closed, and open what is there then. Raises OSError."""
         os.close(self._file)
+        self._file = -1  # another file may get that number if the next one cannot be opened
         try:
             fresh.replace(self._path)
         finally:
             self._file = open_regular(self._path, create=True)
             _lock(self._file)
 
-    def _fail(self, error: OSError) -> None:
+    def _fail(self, error: OSError | JournalError) -> None:
         if not self._failed:
             self._failed = True
             self._report(f"cannot write: {error}; from now on, arrivals are kept in memory only")

@@ -32,7 +32,7 @@ async def main() -> None:
     await wait_for_sigterm()
 
 
-wait_for_sigterm = asyncio.Event().wait  # for ever
+wait_for_sigterm = asyncio.Event().wait  # forever
 # The page's lines stand here.
 if KIND == "asyncio":
     asyncio.run(main())

@@ -1,6 +1,6 @@
 """An application of Sanic.
 
-SIGTERM hangs its manager for ever before that knows all workers, so it says when it does.
+SIGTERM hangs its manager forever before that knows all workers, so it says when it does.
 """
 
 from __future__ import annotations

@@ -23,6 +23,6 @@ async def main() -> None:
     await wait_for_sigterm()
 
 
-wait_for_sigterm = asyncio.Event().wait  # for ever
+wait_for_sigterm = asyncio.Event().wait  # forever
 # The page's lines stand here.
 asyncio.run(main())
