@@ -8,8 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.interrupting import interrupt_everywhere
+from tests.interrupting import Interrupted, Tracer, interrupt_everywhere
 from whisperr import Whisperr
+from whisperr._delivery.accounting import ClientAccounting
+from whisperr._delivery.scheduler import Scheduler
+from whisperr._delivery.thread import DeliveryThread
+from whisperr.protocols import Answer
 from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
@@ -124,8 +128,6 @@ def test_a_limit_that_is_raised_in_a_transport_in_the_calling_thread_reaches_the
     limits = [TimeLimitExceeded()]
 
     def answer(_: Request) -> Any:
-        from whisperr.protocols import Answer
-
         return limits.pop() if limits else Answer(202)
 
     client = Whisperr("wrk_test", transport=MemoryTransport(otherwise=answer))
@@ -136,3 +138,106 @@ def test_a_limit_that_is_raised_in_a_transport_in_the_calling_thread_reaches_the
     assert client.flush(LIMIT)
     assert (client.stats().delivered, client.stats().held) == (1, 0)
     client.shutdown()
+
+
+@pytest.mark.parametrize("status", [202, 400])
+def test_after_a_delivery_in_a_call_that_is_interrupted_anywhere_each_event_counts_once(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(DeliveryThread, "_ensure_thread", lambda _: False)
+
+    def story(interrupt: Callable[[Callable[[], object]], object]) -> None:
+        client = Whisperr("wrk_test", transport=MemoryTransport(otherwise=Answer(status)))
+        for _ in range(2):
+            client.track("u", "some_event")
+        interrupt(lambda: client.flush(LIMIT))
+        client.flush(LIMIT)
+        stats = client.stats()
+        assert (stats.accepted, stats.held) == (2, 0)
+        assert stats.delivered + sum(stats.dropped.values()) == 2
+        assert client.shutdown(LIMIT)
+
+    assert interrupt_everywhere(story) > 5
+
+
+class Waiting:
+    """An event that waits for its user."""
+
+    counted_bytes = 0
+
+
+class Resumed:
+    """A client whose first step is interrupted after the queue has forgotten two sent events.
+
+    They are not counted yet. `strike` is called at point `at` while the scheduler resumes, as if
+    another thread ran there.
+    """
+
+    def __init__(
+        self, patches: pytest.MonkeyPatch, at: int, strike: Callable[[Whisperr], object]
+    ) -> None:
+        self.points = 0
+        self._at = at
+        self._strike = strike
+        self._resume = Scheduler.resume
+        self._settled = ClientAccounting.settled
+        self._interruptions = [Interrupted()]
+        # The calling thread delivers.
+        patches.setattr(DeliveryThread, "_ensure_thread", lambda _: False)
+        patches.setattr(ClientAccounting, "settled", self._count_settled)
+
+        def resume(scheduler: Scheduler) -> None:  # a function, which becomes a method
+            self._trace(scheduler)
+
+        patches.setattr(Scheduler, "resume", resume)
+        self.scene = Scene(max_queue_size=2)
+
+    def _count_settled(self, *given: Any, **named: Any) -> None:
+        if self._interruptions:
+            raise self._interruptions.pop()
+        self._settled(self.scene.client._get_pipeline().accounting, *given, **named)
+
+    def _trace(self, scheduler: Scheduler) -> None:
+        tracer, before = Tracer(self._at, lambda: self._strike(self.scene.client)), sys.gettrace()
+        sys._getframe().f_trace_opcodes = True  # 3.12 asks for it when tracing begins
+        sys.settrace(tracer.trace)
+        try:
+            self._resume(scheduler)
+        finally:
+            sys.settrace(before)
+        self.points = tracer.points
+
+    def check(self) -> None:
+        with pytest.raises(Interrupted):
+            self.scene.client.flush(LIMIT)
+        stats = self.scene.client.stats()
+        assert (stats.delivered, stats.requests) == (2, 1), f"at point {self._at}"
+        self.scene.check()
+        self.scene.close()
+
+
+@pytest.mark.parametrize("count", [1, 3], ids=["with room", "full"])
+def test_after_an_interrupted_step_events_of_other_threads_do_not_change_what_was_delivered(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def strike(client: Whisperr) -> None:
+        for _ in range(count):
+            client.track("u", "some_event")
+
+    at, points = 0, 1
+    while at <= points:
+        with monkeypatch.context() as patches:
+            story = Resumed(patches, at, strike)  # at point 0: nowhere
+            story.check()
+            points = max(points, story.points)
+        at += 1
+    assert points > 5
+
+
+def test_after_an_interrupted_step_the_loss_of_a_deferred_event_does_not_count_as_delivered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    story = Resumed(monkeypatch, 0, Whisperr.stats)
+    pipeline = story.scene.client._get_pipeline()
+    assert not pipeline.defer(Waiting(), 1)  # the queue is full
+    story.check()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import sys
+import threading
 import time
 import weakref
 from typing import TYPE_CHECKING
@@ -183,6 +184,22 @@ class TestShutdown:
         one = pipeline(MemoryTransport())
         assert shut(one)
         assert not one.thread.started
+
+    def test_a_thread_that_waits_for_deferred_events_meanwhile_keeps_no_delivery_thread(
+        self, pipeline: Pipelines, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        one = pipeline(MemoryTransport())
+        gone = threading.Event()
+        monkeypatch.setattr(one.thread, "let_go", gone.set)
+        abandon = one.scheduler.abandon
+
+        def join_first() -> None:
+            one.thread._ensure_thread()  # what that thread does
+            abandon()
+
+        monkeypatch.setattr(one.scheduler, "abandon", join_first)
+        one.begin_shutdown(time.monotonic() + LIMIT)
+        assert gone.wait(LIMIT)
 
     def test_a_transport_that_blocks_cannot_hold_it(self, pipeline: Pipelines) -> None:
         errors = Errors()

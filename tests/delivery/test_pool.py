@@ -17,14 +17,13 @@ from whisperr._delivery.pool import (
     NEVER,
     PATIENCE,
     DeliveryThreads,
+    PoolThread,
     choose,
     plan_rest,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from whisperr._delivery.pool import PoolThread
 
 NOW = 1_000.0
 
@@ -354,6 +353,35 @@ def test_a_thread_ends_with_the_last_client_and_the_next_one_starts_another(scen
         thread.join(LIMIT)
         assert not thread.is_alive()
         scene.members.clear()
+
+
+class WakingThread(PoolThread):
+    """A thread that waits, and wakes up as soon as another one has looked at it."""
+
+    __slots__ = ("moments",)
+
+    @property
+    def wakes_at(self) -> float | None:
+        return self.moments.pop() if self.moments else None
+
+    @wakes_at.setter
+    def wakes_at(self, until: float | None) -> None:
+        self.moments = [] if until is None else [until]
+
+
+def test_a_thread_that_wakes_up_while_another_looks_for_one_to_stand_by_does_no_harm() -> None:
+    pool = DeliveryThreads()
+    waking, looking = WakingThread(pool), PoolThread(pool)
+    waking.thread = threading.current_thread()
+    waking.wakes_at = time.monotonic()
+    pool._threads.add(waking)
+    served, due = FakeMember(pool), FakeMember(pool)
+    for member in (served, due):
+        pool.join(member)
+    due.ready_at = time.monotonic()
+    looking.member = served
+    looking.about_to_block(LIMIT)
+    assert [*pool._threads] == [waking]
 
 
 @pytest.mark.parametrize("times", range(5))

@@ -31,6 +31,22 @@ class Threadless(DeliveryThread):
         return False
 
 
+class Late(DeliveryThread):
+    """Joins the delivery threads after another thread has just ended its scheduler."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__(scheduler)
+        self.gone = threading.Event()
+
+    def _start(self) -> bool:
+        self._scheduler.abandon()
+        return super()._start()
+
+    def let_go(self) -> None:
+        super().let_go()
+        self.gone.set()
+
+
 class Scene:
     """A scheduler in real time with its thread."""
 
@@ -149,6 +165,13 @@ class TestThread:
         one.thread.wake()
         assert not one.thread.started
         assert one.accounting.dropped["shutdown"] == 1
+
+    def test_one_that_joins_too_late_leaves_again(self, scene: Make) -> None:
+        late = scene(kind=Late).thread
+        assert isinstance(late, Late)
+        late._ensure_thread()
+        assert late.gone.wait(LIMIT)
+        assert not late.started
 
     def test_a_bug_is_logged_and_survived(
         self, scene: Make, caplog: pytest.LogCaptureFixture

@@ -165,11 +165,6 @@ class ClientAccounting:
         """Return how many events were accepted, `queued` of them counted by the queue."""
         return queued + self._counter.value + self.dropped[_LARGER_THAN_QUEUE]
 
-    def get_held(self, queued: int) -> int:
-        """Return how many accepted events were neither delivered nor dropped."""
-        gone = sum(n for why, n in self.dropped.items() if why not in _NEVER_ACCEPTED)
-        return self.get_accepted(queued) - self.delivered - gone
-
     # -- called by the client and the scheduler
 
     def not_accepted(self, reason: Reason, message: str, interval: float = INTERVAL) -> None:
@@ -194,21 +189,28 @@ class ClientAccounting:
 
     def settled(
         self,
-        part: Sequence[bytes],
+        leaving: list[bytes],
         loss: Loss | None,
         hint: str = "",
         kept: str | None = None,
     ) -> None:
         """Count the events of a request: the first `loss.count` as lost, the others as delivered.
 
+        They are removed from the list in the same steps, so that none counts twice.
+
         `hint`: what to do about the loss; "" if its reason says that. `kept`: as in `lost`.
         """
         lost = 0 if loss is None else loss.count
-        self._deliver(count_own(part[lost:]))
+        events = leaving[:]
+        delivered = count_own(events[lost:])
+        with self._lock:
+            # No call from here on.
+            del leaving[lost:]
+            self.delivered += delivered
         if loss is not None:
             # A 202 does not say which events were refused, unless all were.
-            known = part if lost == len(part) else ()
-            tally = Tally(self.dropped, loss.reason, count_own(part[:lost]))
+            known = events if lost == len(events) else ()
+            tally = Tally(self.dropped, loss.reason, count_own(events[:lost]), leaving)
             message, then = describe_kept(loss.message, hint, kept)
             self.reporter.add(
                 "dropped", message, loss.reason, loss.status, lost, known, tally, then=then

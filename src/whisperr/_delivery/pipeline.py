@@ -273,6 +273,7 @@ class Pipeline:
         self.scheduler.close(deadline - min(left * _SHARE_FOR_REPORTS, _MOST_FOR_REPORTS))
         if not self.thread.started and not len(self.queue):
             self.scheduler.abandon()
+            self.thread.release()  # a thread that waits may have joined the delivery threads
         elif not self.scheduler.abandoned:
             self.thread.wake()
 

@@ -129,7 +129,7 @@ class PoolThread:
         self.since = 0.0  # when that began
         self.blocked = False  # whether it may be in a request, a store, or a call of `on_error`
         self.rested = True
-        self.wakes_at: float | None = None  # None: it does not wait
+        self.wakes_at: float | None = None  # None: it does not wait; others read this only once
         # A daemon thread does not keep the process alive.
         self.thread = pool.threading.Thread(
             target=pool.run, args=(self, get_thread_id()), name=THREAD_NAME, daemon=True
@@ -365,7 +365,7 @@ class DeliveryThreads:
             return
         self._needed_at = now
         free = [other for other in [*self._threads] if other.is_free]
-        if any(other.wakes_at is not None and other.wakes_at <= first + PATIENCE for other in free):
+        if any((other.wakes_at or NEVER) <= first + PATIENCE for other in free):
             return
         if free:
             self._wake_up.set()

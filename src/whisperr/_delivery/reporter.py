@@ -188,7 +188,7 @@ class Reporter:
         if tally is not None:
             leaving = tally.leaving
             if leaving is not None:
-                if not leaving or leaving[0] is not events[0]:
+                if not leaving or (events and leaving[0] is not events[0]):
                     return True
                 del leaving[:count]
             tally.counts[tally.name] += tally.count

@@ -79,6 +79,9 @@ _NO_WAKE = sys.maxsize
 class Scheduler:
     """Decides when to deliver the events of the queue, and sends them one request at a time."""
 
+    # The events of an answer until they are counted, and the position after the last of them.
+    _uncounted: tuple[list[bytes], int] | None = None
+
     def __init__(
         self,
         queue: Queue,
@@ -267,11 +270,8 @@ class Scheduler:
         """Reset after a step that an interruption ended, so that the batch is sent again."""
         self._in_flight = None
         self.applying = False
+        self._count_rest()
         self._release()
-        queue = self._queue
-        if isinstance(queue, MemoryQueue):
-            # Events that left the queue uncounted before the interruption were delivered.
-            self._accounting.delivered += self._accounting.get_held(queue.tail()) - queue.held
         self.set_wake_at()
 
     def recover(self, error: BaseException) -> None:
@@ -422,10 +422,8 @@ class Scheduler:
         if not verdict.failed:
             self._holds.set(PAUSE, 0.0)
             self._once = False
-        # Not if a shutdown has already given these events up.
-        if verdict.settled and self._queue.ack(verdict.settled, verdict.loss) == verdict.settled:
-            kept = self._queue.kept if isinstance(self._queue, CountedQueue) else None
-            self._accounting.settled(part, verdict.loss, verdict.hint, kept)
+        if verdict.settled:
+            self._settle(part, verdict)
         give_up = verdict.give_up
         if verdict.wait is not None and (verdict.asked or give_up is None):
             self._holds.set(RETRY, now + verdict.wait)
@@ -440,6 +438,26 @@ class Scheduler:
             self._in_flight = None
         elif verdict.wait is not None:
             self._keep_trying(in_flight, verdict, verdict.wait, now)
+
+    def _settle(self, part: Sequence[bytes], verdict: Verdict) -> None:
+        """Have the queue forget the events of an answer, and count them."""
+        self._count_rest()  # if `resume` was interrupted, too
+        queue, events = self._queue, [*part]
+        if isinstance(queue, MemoryQueue):
+            self._uncounted = events, queue.claimed_position + verdict.settled
+        # Not if a shutdown has already given these events up.
+        if queue.ack(verdict.settled, verdict.loss) == verdict.settled:
+            kept = queue.kept if isinstance(queue, CountedQueue) else None
+            self._accounting.settled(events, verdict.loss, verdict.hint, kept)
+        self._uncounted = None
+
+    def _count_rest(self) -> None:
+        """Count, after an interruption, the events that the queue in memory has forgotten."""
+        if self._uncounted is not None and isinstance(self._queue, MemoryQueue):
+            events, position = self._uncounted
+            if self._queue.claimed_position == position:
+                self._accounting.settled(events, None)
+            self._uncounted = None
 
     def _keep_trying(self, in_flight: InFlight, verdict: Verdict, wait: float, now: float) -> None:
         """Keep the batch for the next attempt; report the failure if that is due."""

@@ -294,6 +294,9 @@ class DeliveryThread:
             pool = get_pool()
         pool.join(self)  # first, so that an interruption cannot leave it without a pool
         self._pool = pool
+        if self._scheduler.abandoned:  # since the last look, and maybe let go before it joined
+            self._set_woken()
+            pool.wake()  # so that a thread lets it go
         try:
             pool.add_thread()
         except RuntimeError as error:  # a limit of the system, or the interpreter shuts down
