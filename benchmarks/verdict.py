@@ -35,7 +35,7 @@ class Bar(NamedTuple):
 
 _COLD = "after each pause, the processor's caches are cold for everything that runs"
 _OTHER_MACHINE = (
-    "the target comes from a machine on which 0.2.1 took twice as long; ours is as before"
+    "the target comes from a machine on which 0.2.1 took twice as long; whisperr itself is as fast as before"
 )
 _SQLITE_BEFORE = get_name_before(stores.SQLITE)
 BARS = (
