@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 START = "<!-- trials: written by `python -m scripts.hosts` -->\n"
 END = "<!-- /trials -->"
 HEAD = "| host | nothing added | add | tried with |\n|---|---|---|---|\n"
-TO_ALL = "Without it, these lost the event or hung in some runs, even with the addition from the table: "
+TO_ALL = (
+    "Without it, these lost the event or hung in some runs, even with the addition from the table: "
+)
 
 
 class Row(NamedTuple):
