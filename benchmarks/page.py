@@ -37,10 +37,10 @@ small machine:
 """
 
 _HOW = """\
-Your times will differ: other programs share this machine. Expect the multiples to hold, because
-both sides of each were measured in one process, or in turn.
+Your times will differ: the machine was shared with other programs. Expect the multiples to hold,
+because both sides of each were measured in one process, or in turn.
 
-## What to decide from it
+## Recommendations
 
 - **Keep the defaults.** One process and one connection deliver far more than most applications
   track. [Operations](../delivery/operations.md) has the exceptions.

@@ -162,7 +162,7 @@ OPTIONS = (
         _SECONDS,
     ),
     Option("disabled", False, "Do nothing at all; also with `WHISPERR_DISABLED`", _FLAG),
-    Option("debug", False, "Log what happens to stderr; also with `WHISPERR_DEBUG`", _FLAG),
+    Option("debug", False, "Log each step to stderr; also with `WHISPERR_DEBUG`", _FLAG),
     Option(
         "on_error",
         None,
@@ -207,7 +207,7 @@ OPTIONS = (
     Option(
         "transport",
         None,
-        "What sends requests instead of HTTP: an object with the `Transport` methods",
+        "An object that sends requests in place of the built-in HTTP client",
         ("an object with send and close", _has("send", "close"), same),
     ),
 )

@@ -2,8 +2,8 @@
 
 `BillingEvent` has the names, and a typed dictionary for each event has its properties with their
 allowed values. They help editors and type checkers; the client accepts any event with any
-properties. Register the names with Whisperr first: the server does not store an event whose name
-it does not know.
+properties. Register the names with Whisperr first: the server does not store a billing event whose
+name is not registered for your app.
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ SERVERS = (
         ready="Running on",
     ),
     hookless(
-        "Django's `runserver`",
+        "Django's `runserver --noreload`",
         ("django",),
         app="django_shop",
         command="-m django runserver --noreload --skip-checks {PORT}",

@@ -10,8 +10,10 @@ if TYPE_CHECKING:
 
 START = "<!-- trials: written by `python -m scripts.hosts` -->\n"
 END = "<!-- /trials -->"
-HEAD = "| host | tried with | nothing added | add |\n|---|---|---|---|\n"
-TO_ALL = "In some runs, these lost the event or did not end, even with what the table adds: "
+HEAD = "| host | nothing added | add | tried with |\n|---|---|---|---|\n"
+TO_ALL = (
+    "Without it, these lost the event or hung in some runs, even with the addition from the table: "
+)
 
 
 class Row(NamedTuple):
@@ -31,7 +33,7 @@ class Row(NamedTuple):
         add = f"[{self.section}](#{to_anchor(self.section)})" if self.section else "nothing"
         if self.delivered and self.section:
             add = f"nothing, but see [{self.section}](#{to_anchor(self.section)})"
-        return f"| {self.host} | {self.version} | {word} | {add} |\n"
+        return f"| {self.host} | {word} | {add} | {self.version} |\n"
 
 
 def to_anchor(section: str) -> str:
@@ -46,7 +48,7 @@ def parse_rows(page: str) -> dict[str, Row]:
     assert lost_by_all
     rows = {}
     for line in table.strip().splitlines()[2:]:
-        host, version, word, add = (cell.strip() for cell in line.strip("|").split("|"))
+        host, word, add, version = (cell.strip() for cell in line.strip("|").split("|"))
         section = re.search(r"\[(.+)\]", add)
         rows[host] = Row(
             host,
