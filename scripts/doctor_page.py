@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from whisperr import __version__
+from whisperr._checkup.environment import IF_IT_RUNS_THERE
 from whisperr._checkup.hints import HINTS
 from whisperr._cli.main import main as run_command
 from whisperr._events.event import EventEncoder
@@ -90,7 +91,7 @@ def _run() -> str:
     text = out.getvalue()
     for pattern, usual in USUAL.items():
         text = re.sub(pattern, usual, text)
-    lines = [line for line in text.splitlines() if "if the application runs in it" not in line]
+    lines = [line for line in text.splitlines() if IF_IT_RUNS_THERE not in line]
     return "\n".join(["$ whisperr doctor", *lines])
 
 

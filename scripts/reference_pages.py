@@ -181,13 +181,17 @@ def list_arguments(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]
     """Yield each argument as it is written, and its meaning."""
     formatter = parser._get_formatter()  # noqa: SLF001  # argparse expands %(default)s only there
     for action in parser._actions:  # noqa: SLF001  # as above
-        if isinstance(action, (argparse._HelpAction, argparse._SubParsersAction)):  # noqa: SLF001  # as above
+        hidden = (argparse._HelpAction, argparse._SubParsersAction)  # noqa: SLF001  # as above
+        if isinstance(action, hidden) or action.help == argparse.SUPPRESS:
             continue
-        value = action.metavar or "|".join(map(str, action.choices or [action.dest]))
-        written = " ".join(value) if isinstance(value, tuple) else str(value)
         if action.option_strings:
-            takes_value = action.nargs != 0
-            written = f"{', '.join(action.option_strings)}{f' {written}' if takes_value else ''}"
+            value = formatter._format_args(action, action.dest.upper())  # noqa: SLF001  # as above
+            if action.choices and action.metavar is None:
+                value = "|".join(map(str, action.choices))
+            written = " ".join([", ".join(action.option_strings), value]).rstrip()
+        else:
+            value = action.metavar or "|".join(map(str, action.choices or [action.dest]))
+            written = " ".join(value) if isinstance(value, tuple) else str(value)
         yield written, formatter._expand_help(action) if action.help else ""  # noqa: SLF001  # as above
 
 

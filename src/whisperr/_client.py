@@ -64,8 +64,8 @@ class Whisperr:
         on_error: A function that is called with a `WhisperrError` when events are lost, a call is
             refused, or delivery fails or pauses.
         app_version: The version of your application, sent with each event.
-        test_mode: Mark every event as a test, which changes no production data. Also switched on
-            by `WHISPERR_TEST_MODE=1`.
+        test_mode: Mark every event as a test, which changes no production data. An identify cannot
+            be marked: the service stores its data. Also switched on by `WHISPERR_TEST_MODE=1`.
         strict: Raise `InvalidEvent` for bad input; for development and tests.
         before_send: A function that is called with each event as a dictionary, in the thread that
             tracks it. It returns the event, changed or not, or None to veto it.
@@ -142,12 +142,15 @@ class Whisperr:
 
         Args:
             external_user_id: Your id of the user: a string, or anything with a useful string
-                form, such as an integer or UUID primary key.
+                form, such as an integer or UUID primary key; not a float, a bool or None. None
+                is taken for an anonymous visitor: nothing is sent, and the call counts as
+                `invalid`.
             event_type: The name of the event in lowercase snake case, such as
                 `"payment_failed"`.
             properties: A dictionary that describes the event; values of any type become JSON.
             context: A dictionary about the circumstances, such as a device or a locale.
-            occurred_at: An aware `datetime`, at most 30 days ago. None means now.
+            occurred_at: An aware `datetime`. The server accepts times from 30 days ago to 5
+                minutes ahead. None means now.
             message_id: Your own unique id, such as a webhook id of a payment provider. The server
                 drops a second event with the same id. None generates one.
 

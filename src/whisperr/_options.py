@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _LONGEST_VALUE = 100  # characters of a wrong value in an error
 
+BUFFER_VARIABLE = "WHISPERR_BUFFER"
 FLAGS_OF_ENVIRONMENT = ("disabled", "debug", "test_mode")
 """The options that `WHISPERR_DISABLED` and so on switch on."""
 
@@ -173,7 +174,7 @@ OPTIONS = (
     Option(
         "test_mode",
         False,
-        "Mark every event as a test that touches no production data; also with "
+        "Mark every event as a test that touches no production data, but no identify; also with "
         "`WHISPERR_TEST_MODE`",
         _FLAG,
     ),
@@ -280,11 +281,12 @@ def _get_key(given: Secret, *, disabled: bool) -> Secret:
             return Secret("")
         raise MissingKey(f"api_key: {key.problem}")
     if key.problem is not None:
-        raise ValueError(f"api_key: {key.problem}")
+        name = "api_key" if key is given else "WHISPERR_API_KEY"
+        raise ValueError(f"{name}: {key.problem}")
     if key.is_publishable:
         _warn(
-            "api_key: this is a publishable key (wpk_...) for apps and browsers; the server will "
-            "not opt anybody in for it. A backend needs a server key (wrk_...)"
+            "api_key: this is a publishable key (wpk_...) for apps and browsers; with it, "
+            "the server records no consent to messages. A backend needs a server key (wrk_...)"
         )
     return key
 
@@ -321,10 +323,18 @@ def _get_checked_base_url(given: str | None) -> str:
     return f"{parts[0]}://{url.partition('://')[2]}".rstrip("/")
 
 
+def name_variable(problem: str, buffer: str | Secret) -> str:
+    """Return what is wrong with the URL of a buffer, with its variable if it is from there."""
+    text = buffer.reveal if isinstance(buffer, Secret) else buffer.strip
+    if text() != os.environ.get(BUFFER_VARIABLE, "").strip():
+        return problem
+    return f"{BUFFER_VARIABLE}: {problem.removeprefix('buffer: ').removeprefix('url: ')}"
+
+
 def _get_buffer(given: object) -> object:
     """Return the given buffer, or the URL of one from the environment, or None for memory."""
     if given is None:
-        given = hide_password(os.environ.get("WHISPERR_BUFFER") or None)
+        given = hide_password(os.environ.get(BUFFER_VARIABLE) or None)
     if given == OUTBOX:
         raise ValueError(OUTBOX_HINT)
     return given

@@ -42,8 +42,13 @@ class Secret:
         if not self._value:
             return f"is empty; {_WHERE}"
         if not self._value.isascii() or not self._value.isprintable() or " " in self._value:
-            return "must not contain whitespace, control or non-ASCII characters"
+            return "must not contain whitespace, control or non-ASCII characters; copy it again"
         return None
+
+    @property
+    def is_given(self) -> bool:
+        """Whether there is a value, be it empty or wrong."""
+        return self._value is not None
 
     @property
     def is_missing(self) -> bool:

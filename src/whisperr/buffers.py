@@ -25,7 +25,7 @@ from ._conversion import ALLOWED_WORDS, to_flag
 from ._frozen import Frozen
 from ._options import OUTBOX, OUTBOX_HINT
 from ._queue.redis.keys import get_problem
-from ._queue.redis.url import SCHEMES, parse_server
+from ._queue.redis.url import SCHEMES, parse_server, refuse_scheme
 from ._queue.store import LEASE, LONGEST_LEASE, SHORTEST_LEASE
 from ._secret import Secret
 
@@ -339,7 +339,7 @@ def parse_buffer_url(url: str | Secret) -> BufferConfig:
             f"your own database, use whisperr.sqlalchemy.Outbox or, in Django, WHISPERR_BUFFER = "
             f"{OUTBOX!r}"
         )
-    raise ValueError(f"buffer: must be a URL, {_FILE_HINT}, or {_REDIS_HINT}")
+    raise ValueError(f"buffer: {refuse_scheme(given)}{_FILE_HINT}, or {_REDIS_HINT}")
 
 
 def _has_scheme(url: Secret, scheme: str) -> bool:
@@ -356,7 +356,7 @@ def _parse_sqlite(url: str) -> SQLiteBuffer:
     server, _, query = url.partition("?")
     path = server[len("sqlite://") :]
     if not path.startswith("/") or path == "/":
-        raise ValueError(f"buffer: three slashes, then the path, {_FILE_HINT}")
+        raise ValueError(f"buffer: write three slashes before the path, {_FILE_HINT}")
     options = _parse_options(query, {"dead_letters", "lease", "synchronous"})
     return SQLiteBuffer(unquote(path[1:]), **options)
 

@@ -227,10 +227,15 @@ class TestEnvironment:
     def test_installed_hosts_are_listed_with_their_requirements(self) -> None:
         installed = {"uwsgi": "2.0.25", "gevent": "25.9"}
         found = by_name(inspect_hosts(installed.get))
-        assert found["uwsgi 2.0.25"].state == "doubtful"
+        assert found["uwsgi 2.0.25"].state == "skipped"  # no warning: it is only installed
         assert "enable-threads" in found["uwsgi 2.0.25"].text
         assert "monkey.patch_all()" in found["gevent 25.9"].text
         assert not any(name.startswith("celery") for name in found)
+
+    def test_a_host_to_which_the_client_is_connected_needs_nothing(self) -> None:
+        found = by_name(inspect_hosts({"celery": "5.7", "rq": "2.6"}.get, {"celery"}))
+        assert found["celery 5.7"] == Finding("celery 5.7", "ok", "the client is connected to it")
+        assert "flush()" in found["rq 2.6"].text
 
     def test_pages_are_named_by_urls_that_lead_to_files_of_the_repository(self) -> None:
         found = list(inspect_hosts(lambda _: "1.0"))

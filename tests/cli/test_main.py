@@ -107,6 +107,7 @@ def test_a_wrong_call_is_2_and_says_why(
             "unknown option --amount; properties are written as key=value; see whisperr track",
         ),
         ("identify", "external_user_id (your id of the user) is missing; example: whisperr id"),
+        ("identify u1 --email a@b.de --test", "an identify cannot be marked as a test, because"),
         ("identify u1 plan=pro", "unexpected argument 'plan=pro'; traits are written: --trai"),
         ("import", "which file? Give its path, or - for standard input"),
         ("import a b", "unexpected argument 'b'"),

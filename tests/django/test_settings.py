@@ -117,7 +117,7 @@ def test_a_wrong_flag_in_the_environment_is_named(monkeypatch: pytest.MonkeyPatc
 
 
 WRONG: list[tuple[dict[str, Any], str]] = [
-    ({"API_KEY": None}, "WHISPERR_API_KEY: none given and WHISPERR_API_KEY is not set. Set it in"),
+    ({"API_KEY": None}, "WHISPERR_API_KEY is not set. Set it in the settings"),
     ({"API_KEY": ""}, "WHISPERR_API_KEY: is empty. Set it in the settings to a server key"),
     ({"API_KEY": "wrk_a b"}, "WHISPERR_API_KEY: must not contain whitespace"),
     ({"FLUSH_AT": 0}, "WHISPERR_FLUSH_AT = 0: must be a whole number from 1"),

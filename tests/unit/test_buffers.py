@@ -43,10 +43,15 @@ class TestSQLiteURL:
             ("", "sqlite:////var/lib/app/events.db"),
             ("events.db", "sqlite:////var/lib/app/events.db"),
             ("/var/lib/app/events.db", "sqlite:////var/lib/app/events.db"),
+            (
+                "sqllite:///x.db",
+                "not sqllite://; did you mean sqlite://? Write it such as",
+            ),
+            ("kafka://u:secret@h", "buffer: must be a URL of a known scheme, not kafka://. Write"),
             ("sqlite:events.db", "sqlite:////var/lib/app/events.db"),
-            ("sqlite://events.db", "three slashes, then the path"),
-            ("sqlite://", "three slashes, then the path"),
-            ("sqlite:///", "three slashes, then the path"),
+            ("sqlite://events.db", "buffer: write three slashes before the path, such as"),
+            ("sqlite://", "buffer: write three slashes before the path, such as"),
+            ("sqlite:///", "buffer: write three slashes before the path, such as"),
             (
                 "sqlite:////e.db?sync=FULL",
                 "unknown option 'sync'; allowed: dead_letters, lease, synchronous",
@@ -90,8 +95,12 @@ class TestSQLiteURL:
 
     def test_a_wrong_environment_is_refused_as_well(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WHISPERR_BUFFER", "nonsense")
-        with pytest.raises(ValueError, match="must be a URL"):
+        with pytest.raises(ValueError, match=r"^WHISPERR_BUFFER: must be a URL"):
             Whisperr("wrk_test")
+        monkeypatch.setenv("WHISPERR_BUFFER", "redis://u:secret@/:x")
+        with pytest.raises(ValueError, match=r"^WHISPERR_BUFFER: must be redis://") as caught:
+            Whisperr("wrk_test")
+        assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize("scheme", ["postgres", "postgresql+psycopg", "mysql", "MariaDB"])

@@ -15,6 +15,7 @@ from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -179,3 +180,42 @@ class TestDebug:
         output = capsys.readouterr().err
         assert "HTTP 202" in output
         assert not any(secret in output for secret in (KEY, "ada", "4242"))
+
+
+class TestAFailingStore:
+    """No report says that events are stored which the store did not take."""
+
+    def end(self, buffer: str, transport: MemoryTransport) -> tuple[Errors, Whisperr]:
+        """Track one event, fail to deliver it, and shut the client down."""
+        transport.replies = [OSError("no route")]
+        errors = Errors()
+        one = Whisperr(KEY, transport=transport, buffer=buffer, max_retries=0, on_error=errors)
+        one.track("u", "seen")
+        assert not one.shutdown(LIMIT) or one.stats().stored
+        return errors, one
+
+    @pytest.mark.parametrize("buffer", ["sqlite:///{}/missing/events.db", "redis://127.0.0.1:1/0"])
+    def test_the_one_record_of_the_loss_names_both_failures_and_the_repair(
+        self,
+        buffer: str,
+        transport: MemoryTransport,
+        tmp_path: Path,
+        caplog: pytest.LogCaptureFixture,
+    ) -> None:
+        _, one = self.end(buffer.format(tmp_path), transport)
+        assert one.stats().dropped == {"shutdown": 1}
+        warnings = [one.getMessage() for one in caplog.records if one.levelno == logging.WARNING]
+        assert not [line for line in warnings if "kept in the store" in line]
+        (line,) = [line for line in warnings if "no route" in line]
+        assert line.startswith("whisperr: not delivered before shutdown ended; ")
+        assert "; not stored: " in line
+        assert "; 1 event dropped (shutdown); repair the buffer's store" in line
+        assert "use a durable buffer" not in line
+
+    def test_events_in_a_store_that_works_are_kept(
+        self, transport: MemoryTransport, tmp_path: Path
+    ) -> None:
+        errors, one = self.end(f"sqlite:///{tmp_path}/events.db", transport)
+        assert one.stats().stored == 1
+        (error,) = errors.seen
+        assert "1 event kept in the store for the next process" in error.message

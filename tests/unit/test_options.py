@@ -291,6 +291,15 @@ class TestKey:
         monkeypatch.setenv("WHISPERR_API_KEY", "wrk_env\n")
         assert config(api_key=None).key.reveal() == "wrk_env"
 
+    def test_a_wrong_key_of_the_environment_is_named_by_its_variable(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk 1")
+        with pytest.raises(ValueError, match=r"^WHISPERR_API_KEY: must not .+; copy it again$"):
+            config(api_key=None)
+        with pytest.raises(ValueError, match=r"^api_key: must not contain"):
+            config(api_key="wrk 2")
+
     def test_a_given_key_wins_over_the_environment(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("WHISPERR_API_KEY", "wrk_env")
         assert config(api_key="wrk_given").key.reveal() == "wrk_given"

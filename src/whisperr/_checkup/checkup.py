@@ -21,7 +21,7 @@ from .findings import Finding, find
 from .service import CHECKS, inspect_service
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
     from whisperr._options import Config
     from whisperr._secret import Secret
@@ -40,6 +40,7 @@ def checkup(
     read: Callable[[], Config],
     inspect_buffer: InspectBuffer = inspect_buffer,
     given: str = "base_url",
+    connected: Container[str] = (),
 ) -> Iterator[Finding]:
     """Yield every finding; a wrong configuration is one of them.
 
@@ -50,6 +51,7 @@ def checkup(
       or an error of the framework that has the settings.
     - `given`: the name of the option that an address comes from, if it comes from neither the
       environment nor the default.
+    - `connected`: as in `inspect_hosts`.
     """
     yield from inspect_machine()
     config = _configure(read)
@@ -65,7 +67,7 @@ def checkup(
         reached = yield from inspect_connection(config)
         yield from inspect_service(config, reached=reached)
         yield from inspect_buffer(config)
-    yield from inspect_hosts()
+    yield from inspect_hosts(connected=connected)
 
 
 def _configure(read: Callable[[], Config]) -> Config | Finding:

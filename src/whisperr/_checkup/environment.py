@@ -13,11 +13,12 @@ from whisperr import __version__
 from .findings import Finding, find
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Container, Iterator
 
 _START_TIMEOUT = 5.0  # seconds for a thread to start
 # An installed package has no pages: they are named by a URL.
 PAGES_URL = "https://github.com/WhisperrAI/whisperr-python/blob/main/docs/"
+IF_IT_RUNS_THERE = "installed; if your application runs in it"
 _HANDLE_SIGTERM = (
     "SIGTERM ends its programs without Python's exit, so handle it as described in "
     f"{PAGES_URL}delivery/processes.md"
@@ -53,15 +54,23 @@ def inspect_machine() -> Iterator[Finding]:
     yield _inspect_threads()
 
 
-def inspect_hosts(get_version: Callable[[str], str | None] | None = None) -> Iterator[Finding]:
-    """Yield what installed hosts require; `get_version` returns the version of a package."""
+def inspect_hosts(
+    get_version: Callable[[str], str | None] | None = None, connected: Container[str] = ()
+) -> Iterator[Finding]:
+    """Yield what installed hosts require of an application that runs in them.
+
+    - `get_version`: returns the version of a package.
+    - `connected`: the packages to which an integration connects its client by itself.
+    """
     get_version = get_version or get_installed_version
     for package, hint in _HOSTS.items():
         found = get_version(package)
-        if found is not None:
-            yield Finding(
-                f"{package} {found}", "doubtful", f"if the application runs in it: {hint}"
-            )
+        if found is None:
+            continue
+        if package in connected:
+            yield Finding(f"{package} {found}", "ok", "the client is connected to it")
+        else:  # a package that is installed says nothing about what this application runs in
+            yield Finding(f"{package} {found}", "skipped", f"{IF_IT_RUNS_THERE}: {hint}")
     yield Finding(
         "end of a process",
         "ok",

@@ -82,7 +82,7 @@ HINTS: dict[str, Hint] = {
     ),
     "key_publishable": _doubtful(
         "kind of key",
-        "the key is for apps and browsers: with it, the server opts nobody in",
+        "the key is for apps and browsers: with it, the server records no consent to messages",
         "use a server key (wrk_...) in backends",
     ),
     "key_quoted": _doubtful(

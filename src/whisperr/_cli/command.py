@@ -87,6 +87,19 @@ class Parser(argparse.ArgumentParser):
         self.error(f"unknown option {shown}{near or hint}; see {self.prog} --help")
 
 
+class _RefuseTest(argparse.Action):
+    """Ends an identify that asks to be marked as a test, which would change production data."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, **more: Any) -> None:  # noqa: ANN401  # those of argparse
+        super().__init__(option_strings, dest, nargs=0, default=False, **more)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        parser.error(
+            "--test: an identify cannot be marked as a test, because the service stores its data "
+            "in either mode; leave out --test, and use a user of your own"
+        )
+
+
 def _suggest(word: str, known: Iterable[str]) -> str:
     bare = {one.strip("-"): one for one in known}
     found = get_close_matches(word.strip("-"), bare, n=1, cutoff=_ALIKE)
@@ -120,16 +133,20 @@ def add_command(
     return command
 
 
-def add_sending_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of every command that sends events."""
+def add_sending_options(
+    parser: argparse.ArgumentParser,
+    test_help: str = "mark the event as a test, which affects no production data",
+) -> None:
+    """Add the options of the commands that send; `test_help`: the help of --test, "": none."""
     parser.add_argument(
         "--base-url",
         metavar="URL",
         help="where to send (default: WHISPERR_BASE_URL, else the service)",
     )
-    parser.add_argument(
-        "--test", action="store_true", help="mark events as tests, which affect no production data"
-    )
+    if test_help:
+        parser.add_argument("--test", action="store_true", help=test_help)
+    else:
+        parser.add_argument("--test", action=_RefuseTest, help=argparse.SUPPRESS)
 
 
 def join_words(arguments: argparse.Namespace, *more: str, without: str = "") -> str:

@@ -101,7 +101,11 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         help="csv, or json for lines or an array (default: csv for .csv and .csv.gz, else json)",
     )
     _add_mapping_options(parser)
-    add_sending_options(parser)
+    add_sending_options(
+        parser,
+        "mark the events as tests, which affect no production data; identifies cannot be marked, "
+        "and the service stores their data",
+    )
 
 
 def _add_mapping_options(parser: Parser) -> None:

@@ -58,7 +58,8 @@ _IDENTIFY_EXAMPLES = """\
 
 def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
     """Add the two commands."""
-    for command in (_add_track(commands), _add_identify(commands)):
+    track, identify = _add_track(commands), _add_identify(commands)
+    for command in (track, identify):
         command.set_defaults(rest_to="words")
         command.add_argument(
             "--timeout",
@@ -67,7 +68,8 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
             metavar="SECONDS",
             help="how long to try (default: %(default)g)",
         )
-        add_sending_options(command)
+    add_sending_options(track)
+    add_sending_options(identify, test_help="")
 
 
 def _add_track(commands: argparse._SubParsersAction[Parser]) -> Parser:

@@ -16,7 +16,7 @@ from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, count_own
 
 from .reporter import INTERVAL, Tally
-from .wording import describe_kept
+from .wording import NOT_DELIVERED, NOT_STORED, REPAIR_STORE, describe_kept
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -132,17 +132,18 @@ class Stats(Frozen):
 class ClientAccounting:
     """The counts of one client in one process, and the only place where losses are reported.
 
-    `reporter` emits the reports.
+    - `reporter`: emits the reports.
+    - `failing_store`: what is wrong with the store of the buffer; None if nothing is.
     """
 
     __slots__ = (
         "_counter",
         "_is_unclear",
         "_lock",
-        "_store_problem",
         "accept",
         "delivered",
         "dropped",
+        "failing_store",
         "reporter",
         "requests",
         "retries",
@@ -151,7 +152,7 @@ class ClientAccounting:
     def __init__(self, reporter: Reporter) -> None:
         self._lock = reporter.lock
         self.reporter = reporter
-        self._store_problem: str | None = None
+        self.failing_store: str | None = None
         self._is_unclear = False
         self._counter = Counter()
         # Counts an event accepted by a sink or by a queue that does not count.
@@ -258,12 +259,30 @@ class ClientAccounting:
                 "dropped", message, reason, status, len(events), events, tally, then=then
             )
 
-    def lost_from(self, leaving: list[bytes], reason: Reason, message: str) -> None:
-        """Do what `lost` does, and empty the list in the same step, so that none counts twice."""
+    def lost_from(self, leaving: list[bytes], reason: Reason, message: str, then: str = "") -> None:
+        """Do what `lost` does, and empty the list in the same step, so that none counts twice.
+
+        `then`: what to do about it; "" if the reason says that.
+        """
         events = leaving[:]
         if events:
             tally = Tally(self.dropped, reason, count_own(events), leaving)
-            self.reporter.add("dropped", message, reason, None, len(events), events, tally)
+            self.reporter.add(
+                "dropped", message, reason, None, len(events), events, tally, then=then
+            )
+
+    def lost_at_end(self, leaving: list[bytes], *, durable: bool) -> None:
+        """Count and report the events that are lost with the memory of this process.
+
+        `durable`: whether there is a store, which could not take them.
+        """
+        message, cause = NOT_DELIVERED, self.reporter.cause
+        if not durable:  # `Reporter` adds the cause, and what to do about it
+            self.lost_from(leaving, "shutdown", message)
+            return
+        store = f"not stored: {self.failing_store}" if self.failing_store else NOT_STORED
+        message = "; ".join(text for text in (message, cause, store) if text)
+        self.lost_from(leaving, "shutdown", message, REPAIR_STORE)
 
     def overflowed(self, events: list[bytes]) -> None:
         """Count and report the oldest events, which a full queue in memory has dropped."""
@@ -293,7 +312,7 @@ class ClientAccounting:
 
     def store_problem(self, problem: str | None) -> None:
         """Set what is wrong with the store, for `stats`; None if it works again."""
-        self._store_problem = problem
+        self.failing_store = problem
 
     def stats(
         self,
@@ -327,7 +346,7 @@ class ClientAccounting:
             held=max(accepted - delivered - sum(dropped.values()), 0),
             held_bytes=held_bytes,
             not_accepted=refused,
-            problem=problem or self._store_problem,
+            problem=problem or self.failing_store,
             requests=requests,
             retries=retries,
             state=state,

@@ -11,7 +11,7 @@ from _weakref import ref  # by itself: `weakref` is a twentieth of the import ti
 
 from whisperr._events.event import AnonymousUser, EventEncoder, Vetoed
 from whisperr._events.layout import is_identify
-from whisperr._options import OVERRIDES
+from whisperr._options import OVERRIDES, name_variable
 from whisperr._process import exit as process_exit
 from whisperr._process import forks
 from whisperr._process.identity import get_process
@@ -395,4 +395,8 @@ def resolve_buffer(config: Config) -> Config:
         return config
     from whisperr.buffers import parse_buffer_url
 
-    return config.replace(buffer=parse_buffer_url(config.buffer))
+    try:
+        return config.replace(buffer=parse_buffer_url(config.buffer))
+    except ValueError as error:
+        problem = name_variable(str(error), config.buffer)
+    raise ValueError(problem)

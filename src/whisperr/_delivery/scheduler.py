@@ -176,7 +176,7 @@ class Scheduler:
         lost = self._queue.drain()
         if not isinstance(lost, list):
             lost = [*lost]
-        self._accounting.lost_from(lost, "shutdown", "not delivered before shutdown ended")
+        self._accounting.lost_at_end(lost, durable=self._shared is not None)
         self._reporter.emit(self._clock(), everything=True)
         self._reached.add(CLOSED)
         self._reporter.emit(self._clock(), everything=True)  # reports added meanwhile
@@ -483,11 +483,21 @@ class Scheduler:
     ) -> None:
         """Report a failure; `left` events of the batch wait, besides those of the queue."""
         self._delay.note_report(now)
-        fate = to_fate(wait, verdict.hint, stored=self._shared is not None)
         count = left + len(self._queue)
-        # Events in memory are dropped next, and that report names the failure.
-        ends = wait is None and isinstance(self._queue, MemoryQueue)
-        self._accounting.failing(type_, verdict.message, verdict.status, count, fate, quiet=ends)
+        kept = count if wait is not None else count - self._get_lost_with_process(count)
+        fate = to_fate(wait, verdict.hint, stored=kept > 0 and self._shared is not None)
+        # The report of the events that are dropped next names the failure too.
+        quiet = wait is None and not kept
+        failure = verdict.message, verdict.status, kept or count
+        self._accounting.failing(type_, *failure, fate, quiet=quiet)
+
+    def _get_lost_with_process(self, count: int) -> int:
+        """Return how many of `count` waiting events are lost if this process ends now."""
+        if isinstance(self._queue, MemoryQueue):
+            return count
+        if self._shared is None or self._accounting.failing_store is None:
+            return 0  # those on their way to a store that works are stored at the end
+        return min(self._shared.unstored, count)
 
     def _release(self) -> None:
         self._accounting.lost(self._queue.release(), "queue_full", QUEUE_FULL)

@@ -25,6 +25,9 @@ _NEXT_STEPS: dict[str, str] = {
     "shutdown": f"use a durable buffer, which outlives the process; {DOCTOR}",
     "lost_in_store": "make sure that no other program changes the buffer's store",
 }
+NOT_DELIVERED = "not delivered before shutdown ended"
+NOT_STORED = "the buffer did not store them"
+REPAIR_STORE = f"repair the buffer's store, so that events outlive the process; {DOCTOR}"
 _NOT_KEPT = "not kept as a dead letter, because the buffer cannot store it now"
 
 

@@ -193,6 +193,9 @@ def join_user(head: bytes, user: object, tail: bytes) -> bytes:
     return head + to_utf8(quote(parse_identifier(user, _USER))) + tail
 
 
+_ALLOWED_IDS = "must be a string, an integer, a UUID or an object with its own string form"
+
+
 def parse_identifier(value: object, name: str) -> str:
     """Return an id as a string, as the contract requires; accept a primary key of any type."""
     try:
@@ -221,7 +224,7 @@ def _format_key(value: object, name: str) -> str:
     kind = type(value)
     if value is None or isinstance(value, _NOT_IDS):
         error = _get_error(name) if value is None else InvalidEvent
-        raise error(f"{name}: must be a string or have a string form, got {redact(value)}")
+        raise error(f"{name}: {_ALLOWED_IDS}; got {redact(value)}")
     if hasattr(value, "pk"):
         problem = f"got a {get_type_name(value)} object; pass its key, such as user.pk"
         raise InvalidEvent(f"{name}: {problem}")

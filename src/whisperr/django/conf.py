@@ -136,8 +136,9 @@ def _new_client(**changed: object) -> Whisperr:
 
 
 def _to_improperly_configured(key: Secret, command: str = "runserver") -> ImproperlyConfigured:
-    reason = (key.problem or "").partition(";")[0]
-    return ImproperlyConfigured(f"{API_KEY}: {reason}. {_WAYS_OUT.format(command)}")
+    problem = (key.problem or "").partition(";")[0]
+    reason = f"{API_KEY}: {problem}" if key.is_given else f"{API_KEY} is not set"
+    return ImproperlyConfigured(f"{reason}. {_WAYS_OUT.format(command)}")
 
 
 def _make_client() -> Whisperr:

@@ -24,6 +24,7 @@ SCHEMES = tuple(
 )
 _PORTS = {SERVER: 6379, SENTINEL: 26379, CLUSTER: 6379}
 _MOST_DIGITS = 9
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{0,30}")
 _SERVICE = re.compile(r"[A-Za-z0-9_.-]{1,100}")
 
 
@@ -98,6 +99,18 @@ def _parse_node(text: str, kind: str) -> Node:
     if not parts.hostname or parts.path:
         raise ValueError("no host")
     return unquote(parts.hostname), parts.port or _PORTS[kind]
+
+
+def refuse_scheme(url: Secret) -> str:
+    """Return the start of the error about a URL that names no buffer; it shows only the scheme."""
+    scheme, found, _ = url.reveal().partition("://")
+    if not found or _SCHEME.fullmatch(scheme) is None:
+        return "must be a URL, "
+    from difflib import get_close_matches
+
+    near = get_close_matches(scheme.lower(), ("sqlite", *SCHEMES), n=1)
+    meant = f"; did you mean {near[0]}://?" if near else "."
+    return f"must be a URL of a known scheme, not {scheme}://{meant} Write it "
 
 
 def get_credentials(url: Secret) -> tuple[str, ...]:

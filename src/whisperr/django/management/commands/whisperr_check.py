@@ -36,7 +36,9 @@ class Command(BaseCommand):
         """Run the checks."""
         encoding = getattr(self.stdout, "encoding", None)
         wrong = []
-        for found in checkup(_read, _inspect_buffer, "WHISPERR_BASE_URL in the settings"):
+        given = "WHISPERR_BASE_URL in the settings"
+        # `get_client` connects its client to Celery.
+        for found in checkup(_read, _inspect_buffer, given, connected={"celery"}):
             self.stdout.write(to_text(found, self._paint, encoding))
             self.stdout.flush()
             wrong += [found.name] if found.state == "wrong" else []
