@@ -34,7 +34,10 @@ class Bar(NamedTuple):
 
 
 _COLD = "after each pause, the processor's caches are cold for everything that runs"
-_OTHER_MACHINE = "the target comes from a machine on which 0.2.1 took twice as long; whisperr itself is as fast as before"
+_OTHER_MACHINE = (
+    "the target comes from a machine on which 0.2.1 took twice as long; "
+    "whisperr itself is as fast as before"
+)
 _SQLITE_BEFORE = get_name_before(stores.SQLITE)
 BARS = (
     Bar("start", "import", "`import whisperr`", 0.15, to=PUBLISHED, why=_OTHER_MACHINE),

@@ -46,7 +46,7 @@ def get_disk_space(path: str) -> tuple[int, int]:
 
 
 def is_closed_pipe(error: OSError) -> bool:
-    """Return whether a write failed because nobody reads the pipe any more.
+    """Return whether a write failed because the reader of the pipe has gone.
 
     Windows then calls the argument invalid, as it does the name of a file that it cannot have.
     """

@@ -33,11 +33,11 @@ class FakeTransport(MemoryTransport):
         self.failures: list[AssertionError] = []
         self.close_error: Exception | None = None
 
-    def reply(self, chosen: Reply, request: Request) -> Any:
+    def _reply(self, chosen: Reply, request: Request) -> Any:
         """Call the fake server; keep its failed assertions, which are no failed connections."""
         self._fake_clock.advance(min(self.takes, self.sent[-1].timeout))
         try:
-            return super().reply(chosen, request)
+            return super()._reply(chosen, request)
         except AssertionError as failure:
             self.failures.append(failure)
             raise

@@ -291,13 +291,13 @@ class TestLog:
         assert get_lines(caplog)[0][1].startswith("whisperr: 100 %s %d; 1 event dropped (rejected)")
 
     @pytest.mark.parametrize(
-        ("debug", "lines"), [(True, [("DEBUG", "whisperr: sent 3")]), (False, [])]
+        ("debug", "lines"), [(True, [("DEBUG", "whisperr: request with 3 events")]), (False, [])]
     )
     def test_details_are_for_debugging_only(
         self, debug: bool, lines: list[tuple[str, str]], caplog: pytest.LogCaptureFixture
     ) -> None:
         with caplog.at_level(logging.DEBUG, "whisperr"):
-            Reporter(None, debug=debug).debug("sent %d", 3)
+            Reporter(None, debug=debug).debug("request with %d events", 3)
         assert get_lines(caplog) == lines
 
 

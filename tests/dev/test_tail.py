@@ -208,6 +208,29 @@ class TestCommand:
         assert process.returncode == 128 + 9
 
     @needs_signals
+    @pytest.mark.parametrize("name", ["SIGTERM", "SIGKILL"])
+    def test_a_signal_that_killed_the_command_is_the_first_reason(self, name: str) -> None:
+        program = f"import os, signal; os.kill(os.getpid(), signal.{name})"
+        with running(*dev("-c", program)) as process:
+            err = process.communicate(timeout=60)[1].splitlines()
+        assert err[1] == "nothing arrived. Possible reasons:"
+        assert err[2].startswith(f"  - {name} killed the command, and its queued events with it")
+        assert err[3].endswith("docs/delivery/processes.md")
+        assert "neither track() nor identify()" in err[4]
+
+    def test_ctrl_c_is_no_reason_because_the_exit_delivers(self) -> None:
+        with running(*dev("-c", "raise KeyboardInterrupt")) as process:
+            err = process.communicate(timeout=60)[1]
+        assert process.returncode == 128 + signal.SIGINT
+        assert "Possible reasons" in err
+        assert "killed the command" not in err
+
+    def test_the_first_line_says_when_events_appear(self) -> None:
+        with running(*dev("-c", "")) as process:
+            err = process.communicate(timeout=60)[1].splitlines()
+        assert err[0].endswith("; ends with the command; events appear within 10 seconds")
+
+    @needs_signals
     def test_a_second_signal_ends_a_command_that_ignores_the_first(self) -> None:
         stubborn = STAY.replace("lambda *_: sys.exit(7)", r'lambda *_: os.write(1, b"no\n")')
         with running(*dev("-c", stubborn)) as process:

@@ -50,8 +50,8 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "Find out why no events arrive: check the versions, configuration, proxy, host name, "
         "connection, encryption, key, clock and buffer, and print a fix for each problem. Sends "
         "one request without events and only reads the buffer, so nothing is stored. Reads "
-        "WHISPERR_API_KEY, WHISPERR_BASE_URL and WHISPERR_BUFFER as a client does. Ends with 1 if "
-        "something is wrong.",
+        "WHISPERR_API_KEY, WHISPERR_BASE_URL and WHISPERR_BUFFER as a client does. Exits with "
+        "status 1 if something is wrong.",
         _EXAMPLES,
         usage="",
     )

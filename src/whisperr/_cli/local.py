@@ -97,7 +97,7 @@ def _add_demo(commands: argparse._SubParsersAction[Parser]) -> None:
         _demo,
         "deliver a day of events through an outage, a rate limit and lost answers",
         "Start a local server, send it the events of a day of a SaaS product through the client, "
-        "inject faults, and count. Ends with 1 if any event is missing or duplicated.",
+        "inject faults, and count. Exits with status 1 if any event is missing or duplicated.",
         _DEMO_EXAMPLES,
         usage="",
     )
@@ -145,13 +145,13 @@ def _add_dev_options(dev: argparse.ArgumentParser) -> None:
         "command",
         nargs=argparse.REMAINDER,  # its options are its own
         metavar="-- COMMAND",
-        help="run it with WHISPERR_BASE_URL and a key set, and end with its exit status",
+        help="run it with WHISPERR_BASE_URL and a key set, and exit with its status",
     )
 
 
 def _add_fault_options(dev: argparse.ArgumentParser) -> None:
     faults = dev.add_argument_group(
-        "faults", "SHARE is the share of requests that fail, from 0 to 1 (default: all)"
+        "faults", "SHARE is the share of requests that fail, above 0, at most 1 (default: all)"
     )
     faults.add_argument(
         "--fail",
@@ -210,7 +210,8 @@ def _add_tail_options(tail: argparse.ArgumentParser) -> None:
         "filter",
         nargs="*",
         metavar="FILTER",
-        help="a term of the filter, as on the page of whisperr dev: amount>100, -plan=pro",
+        help="terms that an event must all match: card (a word in it), type:payment_*, user:ID, "
+        "is:refused, kind:identify, amount>100, plan=pro, -plan=pro (not)",
     )
 
 

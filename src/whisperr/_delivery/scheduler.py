@@ -410,7 +410,8 @@ class Scheduler:
             self._accounting.unclear(verdict.message)
         wait = verdict.wait if self._in_flight else None
         again = f"; next attempt in {wait:.1f} s" if wait else ""
-        self._reporter.debug("sent %d: %s%s", len(part), verdict.message, again)
+        noun = "event" if len(part) == 1 else "events"
+        self._reporter.debug("request with %d %s: %s%s", len(part), noun, verdict.message, again)
 
     def _apply(
         self, in_flight: InFlight, part: Sequence[bytes], verdict: Verdict, now: float

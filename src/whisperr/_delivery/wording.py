@@ -28,6 +28,8 @@ _NEXT_STEPS: dict[str, str] = {
 NOT_DELIVERED = "not delivered before shutdown ended"
 NOT_STORED = "the buffer did not store them"
 REPAIR_STORE = f"repair the buffer's store, so that events outlive the process; {DOCTOR}"
+_HOOK = ": before_send: "  # in the message of an event that the user's `before_send` spoils
+_CORRECT_HOOK = "correct the function that is passed as before_send"
 _NOT_KEPT = "not kept as a dead letter, because the buffer cannot store it now"
 
 
@@ -46,6 +48,8 @@ def compose(
         other = "at other call sites" if reason == "closed" else "with other messages"
         more = f", {others} of them {other}" if others else ""
         step = then or _NEXT_STEPS.get(str(reason), DOCTOR)
+        if reason == "invalid" and _HOOK in message:
+            step = _CORRECT_HOOK
         return f"{message}; {events} {fate} ({reason}){more}; {step}"
     if type_ == "not_durable":
         events = events if count else "events"

@@ -165,9 +165,7 @@ class EventEncoder:
         except Exception as error:
             if is_interruption(error):
                 raise
-            raise InvalidEvent(
-                f"before_send: raised {get_type_name(error)}; the event was dropped"
-            ) from error
+            raise InvalidEvent(f"before_send: raised {get_type_name(error)}") from error
         if result is None:
             raise Vetoed
         if not isinstance(result, dict) or set(result) != _EVENT_KEYS:

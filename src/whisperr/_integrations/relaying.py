@@ -60,7 +60,7 @@ def add_relay_options(parser: argparse.ArgumentParser) -> None:
     """Add the options that every relay has."""
     add = parser.add_argument
     add("--once", action="store_true", help="deliver everything, then end")
-    text = "events per request, at most, 1 to 500 (default: %(default)s)"
+    text = "most events per request, from 1 to 500 (default: %(default)s)"
     add("--batch", type=int, default=MAX_BATCH_EVENTS, metavar="N", help=text)
     text = "how often to poll an empty table (default: %(default)s)"
     add("--interval", type=float, default=INTERVAL, metavar="SECONDS", help=text)

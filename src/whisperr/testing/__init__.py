@@ -11,6 +11,11 @@ Example::
 In pytest, use the fixtures `whisperr_events` and `whisperr_server`; they need no import. The module
 needs the standard library only.
 
+- `capture` records the events of a block, and sends nothing. It returns `Events`.
+- `strict` makes bad input raise `InvalidEvent` in a block.
+- `send_to` sends the events of a block to a local server.
+- `MemoryTransport` and `FakeClock` replace the network and the clock of one client.
+
 .. versionadded:: 1.0
 """
 

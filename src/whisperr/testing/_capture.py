@@ -24,7 +24,7 @@ from whisperr._queue.memory import EVENT_OVERHEAD_BYTES
 from whisperr.errors import InvalidEvent
 
 from ._buffers import Transactional
-from ._events import Events
+from ._events import Recording
 from ._overrides import get_lock, override_pipelines, override_strict
 from ._recorded import to_recorded
 
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
     from whisperr._process.event_loop import Waiting
     from whisperr.errors import Reason
     from whisperr.protocols import Buffer
+
+    from ._events import Events
 
 _REPORT_TIMEOUT = 1.0  # seconds, for an `on_error` that runs while a block ends
 
@@ -64,7 +66,7 @@ def capture(*, strict: bool | None = None) -> Iterator[Events]:
     Yields:
         The recorded events.
     """
-    events = Events(count_waiting=_count_waiting)
+    events = Recording(count_waiting=_count_waiting)
     with override_strict(strict):
         with get_lock():
             _captures[id(events)] = events
@@ -169,7 +171,7 @@ class _RecordingSink:
         return ()
 
 
-_captures: dict[int, Events] = {}  # those that are on, by their `id`
+_captures: dict[int, Recording] = {}  # those that are on, by their `id`
 _pipelines: dict[tuple[object, int], _RecordingPipeline] = {}  # by process and configuration
 
 

@@ -140,20 +140,15 @@ class MemoryTransport:
         self._began.release()
         if not self._free.wait(_TIMEOUT):
             raise TimeoutError("let_go() was not called")
-        answer = self.reply(self.replies.pop(0) if self.replies else self.otherwise, request)
+        answer = self._reply(self.replies.pop(0) if self.replies else self.otherwise, request)
         if isinstance(answer, BaseException):
             raise answer
         if isinstance(answer, Answer) and answer.status // 100 == 2:  # noqa: PLR2004  # 2xx
             self.taken.append(sent)
         return answer  # type: ignore[no-any-return]  # tests return wrong types
 
-    def reply(self, chosen: Reply, request: Request) -> Any:  # noqa: ANN401  # likewise
-        """Return the answer of a reply; an exception is returned, not raised.
-
-        Args:
-            chosen: The reply.
-            request: The request that a function as a reply is called with.
-        """
+    def _reply(self, chosen: Reply, request: Request) -> Any:  # noqa: ANN401  # tests return wrong types
+        """Return the answer of a reply, or the exception to raise in its place."""
         return chosen(request) if callable(chosen) else chosen
 
     def close(self) -> None:

@@ -227,18 +227,6 @@ class Events(Sequence[RecordedEvent]):
             anonymous_id=anonymous_id,
         )
 
-    def record(self, recorded: _Recorded) -> None:
-        """Add what was tracked. Any thread may call it, also from a signal handler."""
-        self._recorded.append(recorded)
-
-    def refuse(self, sentence: str) -> None:
-        """Add the report of a call that became no event. Likewise."""
-        self._refused.append(sentence)
-
-    def end(self, waiting: int) -> None:
-        """End the recording: so many events still wait, and will not be recorded."""
-        self._count_waiting = lambda: waiting
-
     def _events(self) -> list[RecordedEvent]:
         return [one for one in tuple(self._recorded) if isinstance(one, RecordedEvent)]
 
@@ -280,6 +268,25 @@ class Events(Sequence[RecordedEvent]):
         if len(refused) > _MAX_REFUSED:
             lines.append(f"refused: {len(refused) - _MAX_REFUSED} more calls")
         return lines
+
+
+class Recording(Events):
+    """The events of a capture, with the methods that the capture fills it with.
+
+    Any thread may call them, even from a signal handler.
+    """
+
+    def record(self, recorded: _Recorded) -> None:
+        """Add an event or identify that was tracked."""
+        self._recorded.append(recorded)
+
+    def refuse(self, sentence: str) -> None:
+        """Add the report of a call that became no event."""
+        self._refused.append(sentence)
+
+    def end(self, waiting: int) -> None:
+        """End the recording; `waiting` events still wait, and will never be recorded."""
+        self._count_waiting = lambda: waiting
 
 
 def _get_nearest(wanted: Mapping[str, Any], pool: Sequence[_Recorded]) -> list[str]:

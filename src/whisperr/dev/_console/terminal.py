@@ -16,6 +16,7 @@ import time
 from threading import Event, Lock
 from typing import TYPE_CHECKING, TextIO
 
+from whisperr._checkup.environment import PAGES_URL
 from whisperr._contract import SDK_NAME
 from whisperr._events.batch import to_request
 from whisperr._foreign import printable
@@ -54,6 +55,7 @@ _NOTHING = (
     "    whisperr dev -- python manage.py whisperr_relay, or -- whisperr relay --database URL",
     "With WHISPERR_DEBUG=1 the client logs what happens to each call",
 )
+_SOON = "events appear within 10 seconds"  # the default of `flush_interval`
 _SIGNALLED = 128  # exit codes from here on mean that a signal ended the command
 _SIGNS = {"accepted": ("✓", "32"), "duplicate": ("=", "36"), "refused": ("✗", "31")}
 
@@ -131,7 +133,7 @@ def serve(server: LocalServer, terminal: Terminal, command: Sequence[str]) -> in
     The caller has started the server; this closes it at the end.
     """
     try:
-        end = "ends with the command" if command else "Ctrl-C ends it"
+        end = f"ends with the command; {_SOON}" if command else "Ctrl-C ends it"
         terminal.line(f"whisperr dev listens on {server.url} (open it in a browser); {end}")
         if not command:
             key = "" if server.api_key is not None else f" WHISPERR_API_KEY={_DUMMY_KEY}"
@@ -191,12 +193,27 @@ def _end(terminal: Terminal, counts: Mapping[str, int], code: int | None) -> Non
         elif _is_disabled():
             terminal.line("nothing arrived: WHISPERR_DISABLED is set")
         else:
-            for line in _NOTHING:
+            first, *others = _NOTHING
+            for line in (first, *_blame_signal(code), *others):
                 terminal.line(line)
     terminal.line(
         f"accepted {counts['accepted']}, duplicates {counts['duplicates']}, "
         f"refused {counts['refused']}, in {requests} request{'' if requests == 1 else 's'}"
     )
+
+
+def _blame_signal(code: int) -> list[str]:
+    """Return the reason that a signal gives for missing events, as lines; none if it gives none.
+
+    After Ctrl-C, Python still runs its exit functions, which deliver.
+    """
+    number = code - _SIGNALLED
+    if number not in set(signal.Signals) - {signal.SIGINT}:
+        return []
+    return [
+        f"  - {signal.Signals(number).name} killed the command, and its queued events with it: see",
+        f"    {PAGES_URL}delivery/processes.md",
+    ]
 
 
 def _wait_for_signal() -> int:
