@@ -128,8 +128,8 @@ def make_tables(bench: Bench) -> str:
     lines += [
         "",
         f"The relays, PostgreSQL and the server share {where}, Python {python}.",
-        f"The load average at the end was {load:.1f}. Above the number of cores, programs wait "
-        "for each other:",
+        f"The load average at the end was {load:.1f}. Above the number of cores, programs wait for",
+        "each other:",
         "the rates are lower, and those of different numbers of relays cannot be compared.",
     ]
     return "\n".join(lines)
