@@ -190,8 +190,8 @@ def list_arguments(parser: argparse.ArgumentParser) -> Iterator[tuple[str, str]]
                 value = "|".join(map(str, action.choices))
             written = " ".join([", ".join(action.option_strings), value]).rstrip()
         else:
-            value = action.metavar or "|".join(map(str, action.choices or [action.dest]))
-            written = " ".join(value) if isinstance(value, tuple) else str(value)
+            name = action.metavar or "|".join(map(str, action.choices or [action.dest]))
+            written = " ".join(name) if isinstance(name, tuple) else str(name)
         yield written, formatter._expand_help(action) if action.help else ""  # noqa: SLF001  # as above
 
 

@@ -46,6 +46,6 @@ needs_real_locks = pytest.mark.skipif(
 def send_signal_to_us(number: int) -> None:
     """Do what another process does that sends this one a signal. Any thread may call it."""
     if WINDOWS:  # where no process can, and a handler runs in the main thread as well
-        _thread.interrupt_main(number)
+        _thread.interrupt_main(signal.Signals(number))
     else:
         os.kill(os.getpid(), number)

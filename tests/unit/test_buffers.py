@@ -44,8 +44,8 @@ class TestSQLiteURL:
             ("events.db", "sqlite:////var/lib/app/events.db"),
             ("/var/lib/app/events.db", "sqlite:////var/lib/app/events.db"),
             (
-                "sqllite:///x.db",
-                "not sqllite://; did you mean sqlite://? Write it such as",
+                "sqlte:///x.db",
+                "not sqlte://; did you mean sqlite://? Write it such as",
             ),
             ("kafka://u:secret@h", "buffer: must be a URL of a known scheme, not kafka://. Write"),
             ("sqlite:events.db", "sqlite:////var/lib/app/events.db"),
