@@ -8,6 +8,7 @@ the reason. `--without-posix` hides on Linux what Windows does not have; see `wi
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
     given = [one for one in arguments if one != "--without-posix"]
     hiding = [] if given == arguments else ["-p", "tests.without_posix"]
     folders = [str(TESTS / name) for name in FOLDERS]
-    if any(Path(one.partition("::")[0]).exists() for one in given):
+    if any("/" in one or os.sep in one or ".py" in one for one in given):
         folders = []  # some of the tests are named
     return int(pytest.main(["-q", *_BOUNDS, *hiding, *given, *folders]))
 

@@ -27,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import whisperr._platform
+import whisperr._process.wake_up
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -136,6 +137,7 @@ def _hide() -> None:
                 delattr(module, name)
     del select.poll
     whisperr._platform.WINDOWS = True
+    whisperr._process.wake_up.WINDOWS = True  # `import whisperr` has imported it
     # `subprocess` takes a system with this module for Windows: it is imported above.
     sys.modules["msvcrt"] = Msvcrt("msvcrt")
     for name, paths in {"unlink": 1, "remove": 1, "rename": 2, "replace": 2}.items():

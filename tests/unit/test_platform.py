@@ -179,6 +179,7 @@ class TestFiles:
         sync(1)
         assert done == (["file"] if refuses else ["drive"])
 
+    @pytest.mark.skipif(_platform.WINDOWS, reason="where a directory cannot be opened")
     def test_the_names_in_a_directory_are_written_by_fsync(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
