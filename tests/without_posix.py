@@ -137,7 +137,7 @@ def _hide() -> None:
                 delattr(module, name)
     del select.poll
     whisperr._platform.WINDOWS = True
-    whisperr._process.wake_up.WINDOWS = True  # `import whisperr` has imported it
+    vars(whisperr._process.wake_up)["WINDOWS"] = True  # `import whisperr` has imported it
     # `subprocess` takes a system with this module for Windows: it is imported above.
     sys.modules["msvcrt"] = Msvcrt("msvcrt")
     for name, paths in {"unlink": 1, "remove": 1, "rename": 2, "replace": 2}.items():
