@@ -92,6 +92,8 @@ class Misconfigured(OSError):  # noqa: N818  # a state of the configuration
     """
 
 
+# An installed package has no pages: messages name them by a URL.
+PAGES_URL = "https://github.com/WhisperrAI/whisperr-python/blob/main/docs/"
 DOCTOR = 'run "whisperr doctor"'
 # How many attempts in a row fail before a kind of failure is reported; worse ones count as well.
 AT_ONCE = 1  # rarely recovers by itself within seconds, or is worth knowing when it does

@@ -14,13 +14,13 @@ from tests.docs.page import ROOT
 from whisperr import Answer
 from whisperr._checkup.checkup import checkup
 from whisperr._checkup.environment import (
-    PAGES_URL,
     get_installed_version,
     inspect_hosts,
     inspect_machine,
 )
 from whisperr._checkup.findings import Finding, to_duration, to_size, to_text
 from whisperr._checkup.hints import HINTS
+from whisperr._contract import PAGES_URL
 from whisperr._events.batch import to_request
 from whisperr.dev import LocalServer
 from whisperr.errors import MissingKey
@@ -234,7 +234,9 @@ class TestEnvironment:
 
     def test_a_host_to_which_the_client_is_connected_needs_nothing(self) -> None:
         found = by_name(inspect_hosts({"celery": "5.7", "rq": "2.6"}.get, {"celery"}))
-        assert found["celery 5.7"] == Finding("celery 5.7", "ok", "the client is connected to it")
+        assert found["celery 5.7"] == Finding(
+            "celery 5.7", "ok", "get_client() connects its client"
+        )
         assert "flush()" in found["rq 2.6"].text
 
     def test_pages_are_named_by_urls_that_lead_to_files_of_the_repository(self) -> None:

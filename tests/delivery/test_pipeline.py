@@ -190,7 +190,8 @@ class TestShutdown:
     ) -> None:
         one = pipeline(MemoryTransport())
         gone = threading.Event()
-        monkeypatch.setattr(one.thread, "let_go", gone.set)
+        let_go = one.thread.let_go
+        monkeypatch.setattr(one.thread, "let_go", lambda: (let_go(), gone.set()))
         abandon = one.scheduler.abandon
 
         def join_first() -> None:

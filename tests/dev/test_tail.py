@@ -225,11 +225,6 @@ class TestCommand:
         assert "Possible reasons" in err
         assert "killed the command" not in err
 
-    def test_the_first_line_says_when_events_appear(self) -> None:
-        with running(*dev("-c", "")) as process:
-            err = process.communicate(timeout=60)[1].splitlines()
-        assert err[0].endswith("; ends with the command; events appear within 10 seconds")
-
     @needs_signals
     def test_a_second_signal_ends_a_command_that_ignores_the_first(self) -> None:
         stubborn = STAY.replace("lambda *_: sys.exit(7)", r'lambda *_: os.write(1, b"no\n")')

@@ -81,7 +81,9 @@ def test_a_server_does_not_start_and_says_what_to_set(project: Path, module: str
     done = run_in(project, "-c", f"import shop.{module}")
     assert done.returncode == 1
     last = done.stderr.splitlines()[-1]
-    assert last.startswith("django.core.exceptions.ImproperlyConfigured: WHISPERR_API_KEY: none")
+    assert last.startswith(
+        "django.core.exceptions.ImproperlyConfigured: WHISPERR_API_KEY is not set"
+    )
     for text in ("WHISPERR_DISABLED=1", '"whisperr dev -- python manage.py runserver"'):
         assert text in last
     done = run_in(project, "-c", f"import shop.{module}", WHISPERR_API_KEY="wrk_test")

@@ -63,7 +63,7 @@ def test_a_webhook_that_arrives_twice_is_one_event() -> None:
         webhook["created"] = int(events[0].occurred_at.timestamp()) - 3600
         for _ in range(2):
             names["on_payment_failed"](webhook)
-    first, second = events.named("billing_issue_started")
+    _, first, second = events.named("billing_issue_started")
     assert first.message_id == second.message_id == "evt_1"
     assert first.occurred_at.timestamp() == webhook["created"]
     assert first.properties["price"] == 49.0

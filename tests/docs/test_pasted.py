@@ -23,7 +23,7 @@ ARRIVING = {
         *("payment_failed", "plan_upgraded", "export_failed", "payment_failed"),
         *("identify", "identify", "identify", "identify", "report_failed", "import_finished"),
     ],
-    "docs/billing/events.md": ["membership_started", "membership_ended"],
+    "docs/billing/events.md": ["billing_issue_started", "membership_started", "membership_ended"],
 }
 
 

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from whisperr import __version__
+from whisperr._contract import PAGES_URL
 
 from .findings import Finding, find
 
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator
 
 _START_TIMEOUT = 5.0  # seconds for a thread to start
-# An installed package has no pages: they are named by a URL.
-PAGES_URL = "https://github.com/WhisperrAI/whisperr-python/blob/main/docs/"
 IF_IT_RUNS_THERE = "installed; if your application runs in it"
 _HANDLE_SIGTERM = (
     "SIGTERM ends its programs without Python's exit, so handle it as described in "
@@ -68,7 +67,7 @@ def inspect_hosts(
         if found is None:
             continue
         if package in connected:
-            yield Finding(f"{package} {found}", "ok", "the client is connected to it")
+            yield Finding(f"{package} {found}", "ok", "get_client() connects its client")
         else:  # a package that is installed says nothing about what this application runs in
             yield Finding(f"{package} {found}", "skipped", f"{IF_IT_RUNS_THERE}: {hint}")
     yield Finding(

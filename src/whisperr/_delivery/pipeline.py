@@ -33,6 +33,7 @@ from .outage import get_outage
 from .reporter import ANONYMOUS_INTERVAL, INTERVAL, Reporter, get_call_site, get_raise_site
 from .scheduler import NEVER, Scheduler
 from .thread import DeliveryThread
+from .wording import DEFERRED_FULL
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -50,10 +51,6 @@ if TYPE_CHECKING:
 _SHARE_FOR_REPORTS = 0.05
 _MOST_FOR_REPORTS = 0.25  # seconds
 TOO_LARGE = "one event is larger than max_queue_bytes"
-DEFERRED_FULL = (
-    "the queue and the events that wait for their user or a commit together reached max_queue_size "
-    "or max_queue_bytes"
-)
 NEVER_SETTLED = "events still waited for their user or a commit when the client was shut down"
 
 

@@ -25,6 +25,10 @@ _NEXT_STEPS: dict[str, str] = {
     "shutdown": f"use a durable buffer, which outlives the process; {DOCTOR}",
     "lost_in_store": "make sure that no other program changes the buffer's store",
 }
+DEFERRED_FULL = (
+    "the queue and the events that wait for their user or a commit together reached max_queue_size "
+    "or max_queue_bytes"
+)
 NOT_DELIVERED = "not delivered before shutdown ended"
 NOT_STORED = "the buffer did not store them"
 REPAIR_STORE = f"repair the buffer's store, so that events outlive the process; {DOCTOR}"

@@ -16,8 +16,7 @@ import time
 from threading import Event, Lock
 from typing import TYPE_CHECKING, TextIO
 
-from whisperr._checkup.environment import PAGES_URL
-from whisperr._contract import SDK_NAME
+from whisperr._contract import PAGES_URL, SDK_NAME
 from whisperr._events.batch import to_request
 from whisperr._foreign import printable
 from whisperr._options import get_flag
@@ -55,7 +54,6 @@ _NOTHING = (
     "    whisperr dev -- python manage.py whisperr_relay, or -- whisperr relay --database URL",
     "With WHISPERR_DEBUG=1 the client logs what happens to each call",
 )
-_SOON = "events appear within 10 seconds"  # the default of `flush_interval`
 _SIGNALLED = 128  # exit codes from here on mean that a signal ended the command
 _SIGNS = {"accepted": ("✓", "32"), "duplicate": ("=", "36"), "refused": ("✗", "31")}
 
@@ -133,7 +131,7 @@ def serve(server: LocalServer, terminal: Terminal, command: Sequence[str]) -> in
     The caller has started the server; this closes it at the end.
     """
     try:
-        end = f"ends with the command; {_SOON}" if command else "Ctrl-C ends it"
+        end = "ends with the command" if command else "Ctrl-C ends it"
         terminal.line(f"whisperr dev listens on {server.url} (open it in a browser); {end}")
         if not command:
             key = "" if server.api_key is not None else f" WHISPERR_API_KEY={_DUMMY_KEY}"
