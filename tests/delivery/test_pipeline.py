@@ -191,7 +191,12 @@ class TestShutdown:
         one = pipeline(MemoryTransport())
         gone = threading.Event()
         let_go = one.thread.let_go
-        monkeypatch.setattr(one.thread, "let_go", lambda: (let_go(), gone.set()))
+
+        def leave() -> None:
+            let_go()
+            gone.set()
+
+        monkeypatch.setattr(one.thread, "let_go", leave)
         abandon = one.scheduler.abandon
 
         def join_first() -> None:
