@@ -10,6 +10,7 @@ const weights = {
   "reference/api/whisperr": 3,
   "reference/": -3,
   "delivery/": 2,
+  "develop/": 4,
   "frameworks/": 2,
   "trouble/": 1,
 };
@@ -35,10 +36,19 @@ const getTitle = (filename, anchor) => {
       return `${titles[file]} > ${title}`;
 };
 
+// A page must have every word of a search, and no page has the words of a question.
+const inQuestions = new Set(
+  "a an are can do does how i is it mean my of on the to use we what when where which why with you".split(" "),
+);
+const getSubject = (query) => {
+  const words = query.split(/\s+/).filter((word) => !inQuestions.has(word.toLowerCase().replace(/\W+$/, "")));
+  return words.join(" ") || query;
+};
+
 // The status of an answer is a word.
 const parseWords = Search._parseQuery;
 Search._parseQuery = (query) => {
-  const parsed = parseWords(query);
+  const parsed = parseWords(getSubject(query));
   const [, terms, , highlighted] = parsed;
   for (const number of splitQuery(query).filter((word) => /^\d{3}$/.test(word))) {
     terms.add(number);

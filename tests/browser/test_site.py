@@ -92,6 +92,9 @@ def search(page: Page, address: str, words: str) -> list[str]:
         ("flush_interval", "reference/options", 1),
         ("proxy", "trouble/proxies", 1),
         ("Stats.held", "reference/api/whisperr", 1),
+        ("what does retry_exhausted mean?", "reference/errors", 1),
+        ("how do I test", "develop/testing", 5),
+        ("is it thread safe", "delivery/threads", 3),
     ],
 )
 def test_a_search_finds_the_page(
