@@ -59,6 +59,9 @@ class SQLiteBuffer(Frozen):
     Each process has a log in the directory `<path>-log`: `track()` appends to the log, and
     delivery moves the events into the file. They are as safe in the log as in the file.
 
+    In a URL, the options are the query:
+    `sqlite:////var/lib/app/events.db?synchronous=FULL&lease=30&dead_letters=1`.
+
     Args:
         path: The file. Its directory must exist; file and log are made for their owner only. Do
             not use a network file system, where the locks do not work.
@@ -71,9 +74,6 @@ class SQLiteBuffer(Frozen):
 
     Attributes:
         path: The absolute path of the file.
-        synchronous: As given.
-        lease: As given, in seconds.
-        dead_letters: As given.
 
     Raises:
         ValueError: A value is wrong; the text names it and says what is allowed.
@@ -141,7 +141,7 @@ class SQLiteBuffer(Frozen):
 
     @property
     def log_owner(self) -> str:
-        """What the names of their files begin with."""
+        """The prefix of the names of this buffer's files in the directory `log`."""
         return "events"
 
 
@@ -168,11 +168,6 @@ class RedisBuffer(Frozen):
         dead_letters: Keep the events that the server refuses, as in `SQLiteBuffer`.
 
     Attributes:
-        stream: As given.
-        shards: As given.
-        timeout: As given, in seconds.
-        lease: As given, in seconds.
-        dead_letters: As given.
         log: The absolute path of the directory; None without a log.
 
     Raises:
@@ -263,7 +258,7 @@ class RedisBuffer(Frozen):
 
     @property
     def log_owner(self) -> str:
-        """What the names of files in the log begin with: one directory may serve many streams."""
+        """The prefix of this buffer's files in the directory `log`, which streams may share."""
         name = f"{self.address} {self.stream}".encode()
         return sha1(name, usedforsecurity=False).hexdigest()[:16]
 

@@ -68,6 +68,19 @@ class TestCommand:
             "buffer",
         ]
 
+    def test_an_outbox_in_a_database_is_named_because_it_is_not_checked(
+        self, call: Call, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        assert "outbox" not in call("doctor").out
+        monkeypatch.setenv("WHISPERR_DATABASE_URL", "postgresql://app:secret@db/app")
+        ended = call("doctor")
+        assert ended.code == 0
+        line, hint = ended.out.splitlines()[-2:]
+        assert line.startswith("- outbox ")
+        assert "WHISPERR_DATABASE_URL" in line
+        assert "run whisperr outbox" in hint
+        assert "secret" not in ended.out
+
     def test_programs_get_json(self, server: LocalServer, call: Call) -> None:
         ended = call("doctor", "--json")
         report = json.loads(ended.out)

@@ -178,7 +178,7 @@ def test_the_dev_server_prints_what_arrives_and_ends_cleanly(number: signal.Sign
         process.send_signal(number)
         rest = process.communicate(timeout=60)[0]
     assert process.returncode == 0
-    assert '✓ payment_failed               user_8842        {"amount_cents": 4900}' in rest
+    assert '✓ payment_failed           user_8842    {"amount_cents": 4900}' in rest
     assert "injected: latency" in rest
     assert rest.endswith("accepted 1, duplicates 0, refused 0, in 1 request\n")
 

@@ -36,6 +36,14 @@ def test_every_loss_says_how_many_and_what_to_do(reason: str) -> None:
     assert "\n" not in line
 
 
+def test_a_mistake_of_before_send_is_corrected_in_that_function() -> None:
+    message = "track: before_send: raised ZeroDivisionError (at app.py:4)"
+    assert compose("dropped", "invalid", message, 1, 0, "") == (
+        f"{message}; 1 event not accepted (invalid); "
+        "correct the function that is passed as before_send"
+    )
+
+
 @pytest.mark.parametrize("kind", sorted({*get_literals("ErrorType")} - {"dropped"}))
 def test_every_report_of_kept_events_says_that_they_are(kind: str) -> None:
     line = compose(kind, None, "why", 1, 0, "")  # type: ignore[arg-type]

@@ -165,7 +165,7 @@ class TestCommand:
         with running(*dev("-c", TRACK)) as process:
             out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (3, "")
-        assert "✓ payment_failed               user_8842" in err
+        assert "✓ payment_failed           user_8842" in err
         assert "accepted 1, duplicates 0, refused 0" in err
 
     @pytest.mark.parametrize(

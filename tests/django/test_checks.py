@@ -20,7 +20,7 @@ CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
     ("no key, disabled", {"WHISPERR_API_KEY": None, "WHISPERR_DISABLED": True}, [], ""),
     ("no key, disabled by text", {"WHISPERR_API_KEY": None, "WHISPERR_DISABLED": "1"}, [], ""),
     ("text that disables nothing", {"WHISPERR_DISABLED": "no", "WHISPERR_FLUSH_AT": "20"}, [], ""),
-    ("a wrong word", {"WHISPERR_DISABLED": "maybe"}, ["whisperr.E003"], "Do nothing at all"),
+    ("a wrong word", {"WHISPERR_DISABLED": "maybe"}, ["whisperr.E003"], "Correct WHISPERR_D"),
     ("a key with a space", {"WHISPERR_API_KEY": "wrk a"}, ["whisperr.E001"], "Set WHISPERR_API"),
     ("a publishable key", {"WHISPERR_API_KEY": "wpk_a"}, ["whisperr.W001"], "Use a server key"),
     (
@@ -35,8 +35,19 @@ CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
         ["whisperr.E002"],
         "WHISPERR_RESOLVE_USER is the dotted path of a function",
     ),
-    ("a wrong value", {"WHISPERR_FLUSH_AT": 0}, ["whisperr.E003"], "Deliver as soon as"),
-    ("a path to nothing", {"WHISPERR_ON_ERROR": "a.b"}, ["whisperr.E003"], "Called with a"),
+    ("a wrong value", {"WHISPERR_FLUSH_AT": 0}, ["whisperr.E003"], "Correct WHISPERR_FLUSH_AT"),
+    (
+        "a typo of the outbox",
+        {"WHISPERR_BUFFER": "djano"},
+        ["whisperr.E003"],
+        "Did you mean 'django'?",
+    ),
+    (
+        "a path to nothing",
+        {"WHISPERR_ON_ERROR": "a.b"},
+        ["whisperr.E003"],
+        "Correct WHISPERR_ON_ERROR",
+    ),
     ("http", {"WHISPERR_BASE_URL": "http://example.org"}, ["whisperr.W002"], "Use https://."),
     ("http to this machine", {"WHISPERR_BASE_URL": "http://localhost:8722"}, [], ""),
     (

@@ -24,6 +24,11 @@ def test_every_link_of_a_page_leads_somewhere(page: str) -> None:
             assert anchor in get_anchors(path.read_text(encoding="utf-8")), (target, anchor)
 
 
+@pytest.mark.parametrize("page", PAGES)
+def test_no_link_is_named_by_a_file(page: str) -> None:
+    assert re.findall(r"\[([^]\n]*\.md)`?\]\(", get_text(page)) == []
+
+
 def test_every_page_can_be_reached_from_the_readme() -> None:
     reached: set[str] = set()
     found = {"README.md"}

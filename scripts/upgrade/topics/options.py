@@ -58,7 +58,7 @@ OPTIONS = Topic(
             describe(make())
             """,
             "Three flags, the key, the address and the buffer may come from the environment: "
-            "[options.md](../reference/options.md#in-the-environment).",
+            "[Options](../reference/options.md#in-the-environment).",
         ),
         Program("`disabled=1`", "describe(make(disabled=1))"),
         Program(

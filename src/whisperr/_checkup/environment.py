@@ -73,7 +73,7 @@ def inspect_hosts(
     yield Finding(
         "end of a process",
         "ok",
-        "delivers at the end of the program and on Ctrl-C; not on SIGTERM, unless it is handled",
+        "delivers at exit and on Ctrl-C; on SIGTERM only if your program or server handles it",
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from whisperr._checkup.buffer import OutboxElsewhere
 from whisperr._checkup.checkup import checkup
-from whisperr._checkup.findings import to_text
+from whisperr._checkup.findings import Finding, to_text
 from whisperr._contract import BASE_URL
 from whisperr._delivery.pipeline import resolve_buffer
 from whisperr._options import OPTIONS, OUTBOX, Config
@@ -17,13 +17,14 @@ from whisperr._secret import Secret
 from whisperr._terminal import wants_colour
 
 from .command import MAX_SECONDS, UsageError, add_command, to_float
+from .database import VARIABLE
 
 if TYPE_CHECKING:
     import argparse
     import ssl
     from collections.abc import Iterator
 
-    from whisperr._checkup.findings import Finding, State
+    from whisperr._checkup.findings import State
 
     from .command import Parser
 
@@ -112,4 +113,11 @@ def diagnose(
                 raise ValueError(f"--base-url {text.removeprefix(_OPTION)}") from None
             raise
 
-    return checkup(read, given="--base-url")
+    yield from checkup(read, given="--base-url")
+    if os.environ.get(VARIABLE):
+        yield Finding(
+            "outbox",
+            "skipped",
+            f"this command does not check the database of {VARIABLE}",
+            "run whisperr outbox, which counts the events that wait there",
+        )

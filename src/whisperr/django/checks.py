@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from django.core.checks import CheckMessage
+
+    from whisperr._options import Option
 
 _OURS = "whisperr.django.WhisperrMiddleware"
 _AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
@@ -98,7 +101,7 @@ def _values() -> Iterator[CheckMessage]:
         try:
             SETTINGS.read_option(option)
         except ImproperlyConfigured as error:  # noqa: PERF203  # each is reported
-            yield Error(f"{error}.", hint=f"{option.meaning}.", id="whisperr.E003")
+            yield Error(f"{error}.", hint=_get_hint(option), id="whisperr.E003")
     for name in FLAGS_OF_ENVIRONMENT:
         try:
             get_flag(name)
@@ -120,6 +123,15 @@ def _values() -> Iterator[CheckMessage]:
         )
 
 
+def _get_hint(option: Option) -> str:
+    """Return what to set an option to; for its default, to remove it."""
+    name = f"WHISPERR_{option.name.upper()}"
+    value = getattr(settings, name, None)
+    if option.name == "buffer" and isinstance(value, str) and get_close_matches(value, [OUTBOX]):
+        return f"Did you mean {OUTBOX!r}?"
+    return f"Correct {name}, or remove it to use the default."
+
+
 def _unknown() -> Iterator[CheckMessage]:
     for name, near in SETTINGS.find_unknown(sorted(dir(settings))):
         text = f"{name} is not a setting of whisperr and does nothing."
@@ -138,8 +150,8 @@ def _middleware() -> Iterator[CheckMessage]:
         )
     elif _AUTHENTICATION in chain and chain.index(_OURS) < chain.index(_AUTHENTICATION):
         yield Caution(
-            f"{_OURS} is before AuthenticationMiddleware: it reads the user of an async view after "
-            "the response has left the session middleware.",
+            f"{_OURS} is before AuthenticationMiddleware: in async views, the user is not "
+            "available there.",
             hint="Move it after AuthenticationMiddleware.",
             id="whisperr.W005",
         )

@@ -83,7 +83,7 @@ class Terminal:
         name = arrival.type or arrival.kind
         user = arrival.user if arrival.user is not None else "(no user)"
         start = f"{_format_time(arrival.received_at)} {self._paint(colour, sign)}"
-        what = f"{printable(name, _MAX_NAME_CHARS):<28} {printable(user, _MAX_NAME_CHARS):<16}"
+        what = f"{printable(name, _MAX_NAME_CHARS):<24} {printable(user, _MAX_NAME_CHARS):<12}"
         self.line(f"{start} {what} {_format_details(arrival)}".rstrip())
         for problem in arrival.problems[:_MAX_PROBLEMS]:
             text = printable(str(problem), _MAX_PROBLEM_CHARS)
