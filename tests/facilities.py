@@ -43,7 +43,7 @@ needs_real_locks = pytest.mark.skipif(
 )
 
 
-def send_signal_to_us(number: int) -> None:
+def send_signal_to_us(number: signal.Signals) -> None:
     """Do what another process does that sends this one a signal. Any thread may call it."""
     if WINDOWS:  # where no process can, and a handler runs in the main thread as well
         _thread.interrupt_main(signal.Signals(number))

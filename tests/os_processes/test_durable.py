@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.facilities import needs_signals
 from tests.faults.kills import BUFFERS, kill_processes
 from tests.os_processes.program import numbers, run, start, wait_for_output
 from tests.redis_server import why_not
@@ -36,7 +37,7 @@ def buffer_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     return redis.url(tmp_path.name, lease=1, timeout=5, log=tmp_path / "log")
 
 
-@pytest.mark.skipif(os.name == "nt", reason="reads what a killed process wrote to a pipe")
+@needs_signals
 @pytest.mark.parametrize("buffer", BUFFERS)
 def test_killed_processes_lose_and_reorder_nothing_that_was_promised(buffer: str) -> None:
     if buffer != "sqlite" and (reason := why_not()):

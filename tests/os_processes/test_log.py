@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.delivery.rig import event, get_number
+from tests.facilities import needs_signals
 from tests.queue.logs import get_files, make_log, read_events, read_left
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def write_until_killed(directory: Path, lines: int) -> tuple[list[int], int]:
     return [int(line) for line in whole if not line.startswith("ack")], acknowledged
 
 
-@pytest.mark.skipif(os.name == "nt", reason="reads what a killed process wrote to a pipe")
+@needs_signals
 @pytest.mark.parametrize("lines", [1, 30, 5_000])
 def test_every_line_of_a_killed_process_is_there_for_the_next(lines: int, tmp_path: Path) -> None:
     directory = tmp_path / "log"
@@ -85,7 +86,7 @@ def test_every_line_of_a_killed_process_is_there_for_the_next(lines: int, tmp_pa
     assert get_files(directory) == []
 
 
-@pytest.mark.skipif(os.name == "nt", reason="reads what a killed process wrote to a pipe")
+@needs_signals
 def test_processes_that_adopt_at_once_get_each_event_once_and_those_of_a_log_in_order(
     tmp_path: Path,
 ) -> None:
