@@ -74,6 +74,9 @@ class SQLiteBuffer(Frozen):
 
     Attributes:
         path: The absolute path of the file.
+        synchronous: The argument of this name.
+        lease: The argument of this name, in seconds.
+        dead_letters: The argument of this name.
 
     Raises:
         ValueError: A value is wrong; the text names it and says what is allowed.
@@ -168,6 +171,11 @@ class RedisBuffer(Frozen):
         dead_letters: Keep the events that the server refuses, as in `SQLiteBuffer`.
 
     Attributes:
+        stream: The argument of this name.
+        shards: The argument of this name.
+        timeout: The argument of this name, in seconds.
+        lease: The argument of this name, in seconds.
+        dead_letters: The argument of this name.
         log: The absolute path of the directory; None without a log.
 
     Raises:

@@ -185,7 +185,7 @@ def build(folder: Path) -> list[str]:
         pytest.skip(f"{', '.join(missing)}: not installed")
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "sphinx", "-q", "-b", "dummy"),
+            *(sys.executable, "-m", "sphinx", "-q", "--no-color", "-b", "dummy"),
             *("-c", str(ROOT / "docs"), "-d", str(folder / "doctrees")),
             *(str(copy_pages(folder)), str(folder / "out")),
         ],
