@@ -17,7 +17,7 @@ import pytest
 TESTS = Path(__file__).parent
 FOLDERS = (
     *("unit", "process", "events", "queue", "delivery", "http", "stories", "os_processes"),
-    *("cli", "checkup", "dev", "testing"),
+    *("billing", "cli", "checkup", "dev", "testing"),
     *("integrations", "asgi", "aws_lambda", "flask", "django", "opentelemetry", "sqlalchemy"),
 )
 # The other folders, and why they run on Linux only.

@@ -57,6 +57,13 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 )
 # The same inside of a package that has layers of its own.
 INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
+    "billing": (
+        ("app_store", "google_play", "paddle", "revenuecat", "stripe"),
+        ("__init__",),
+        ("_collector",),
+        ("_history",),
+        ("_events", "_fields", "_money", "_periods", "_signals"),
+    ),
     "dev": (
         ("_console",),
         ("__init__",),

@@ -19,16 +19,18 @@ from ._process.logger import log_to_stderr
 from ._process.real_clock import monotonic
 from ._process.timeout import parse_timeout
 from ._secret import Secret, hide_password
+from .errors import InvalidEvent
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from datetime import datetime
     from typing import Any, Literal, NoReturn
 
     from typing_extensions import Self
 
+    from .billing import Signal
     from .channel import ChannelFields
     from .errors import WhisperrError
     from .protocols import Buffer, Transport
@@ -184,6 +186,60 @@ class Whisperr:
             pipeline.reject(error, "track")
             return None
         return chosen if pipeline.put(data) else None
+
+    def track_signal(self, signal: Signal) -> str | None:
+        """Queue one billing event that a module of `whisperr.billing` made of a webhook.
+
+        It is checked and encoded as `track` does it.
+
+        Example::
+
+            from whisperr.billing import stripe
+
+            for signal in stripe.signals(event):
+                whisperr.track_signal(signal)
+
+        Args:
+            signal: One item of what `signals` returned.
+
+        Returns:
+            The message id of the event, or None when the event was not accepted.
+
+        Raises:
+            InvalidEvent: The input is bad, and the client is `strict`. Otherwise bad input is
+                reported to `on_error` and the log, and nothing is raised.
+
+        .. versionadded:: 1.0
+        """
+        from .billing import Signal
+
+        if not isinstance(signal, Signal):
+            self.reject("track_signal", _explain_no_signal(signal))
+            return None
+        return self.track(
+            signal.user,
+            signal.event_type,
+            signal.properties,
+            signal.context,
+            occurred_at=signal.occurred_at,
+            message_id=signal.message_id,
+        )
+
+    def track_signals(self, signals: Iterable[Signal]) -> list[str | None]:
+        """Queue all billing events of a webhook: call `track_signal` for each.
+
+        Args:
+            signals: What `signals` of a module of `whisperr.billing` returned.
+
+        Returns:
+            The message ids of the events, with None for each that was not accepted.
+
+        Raises:
+            InvalidEvent: As in `track_signal`.
+
+        .. versionadded:: 1.0
+        """
+        return [self.track_signal(signal) for signal in signals]
 
     def identify(
         self,
@@ -428,6 +484,12 @@ class Whisperr:
                         if inherited.closing:  # a client that was shut down stays so
                             pipeline.begin_shutdown(monotonic())
         return pipeline
+
+
+def _explain_no_signal(value: object) -> InvalidEvent:
+    kind = type(value).__name__
+    fix = "call track_signals" if isinstance(value, list) else "pass an item of signals(payload)"
+    return InvalidEvent(f"signal: must be a Signal of whisperr.billing, got {kind}; {fix}")
 
 
 def get_pipeline(client: Whisperr) -> Pipeline | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -53,7 +54,7 @@ def get_type(key: str) -> object:
         "end_reason": billing.EndReason,
         "access_source": billing.AccessSource,
     }
-    return float if key == "price" else closed.get(key, str)
+    return float | Decimal if key == "price" else closed.get(key, str)
 
 
 class TestBilling:

@@ -1,13 +1,8 @@
-"""The reserved billing events, for backends without a connected billing source.
-
-`BillingEvent` has the names, and a typed dictionary for each event has its properties with their
-allowed values. They help editors and type checkers; the client accepts any event with any
-properties. Register the names with Whisperr first: the server does not store a billing event whose
-name is not registered for your app.
-"""
+"""The names of the reserved billing events and the types of their properties."""
 
 from __future__ import annotations
 
+from decimal import Decimal  # noqa: TC003  # for get_type_hints
 from typing import Final, Literal, TypedDict
 
 __all__ = [
@@ -98,7 +93,7 @@ class BillingProperties(TypedDict, total=False):
 
     Attributes:
         plan_id: Your name of the plan, such as `"pro_monthly"`.
-        price: The price in major units, such as `9.99`.
+        price: The price in major units, such as `9.99`, as a `float`, an `int` or a `Decimal`.
         currency: ISO 4217 in upper case, such as `"EUR"`.
         transaction_id: Your id of the payment, any string.
         store: Your name of the store, such as `"app_store"`.
@@ -107,7 +102,7 @@ class BillingProperties(TypedDict, total=False):
     """
 
     plan_id: str
-    price: float
+    price: float | Decimal
     currency: str
     transaction_id: str
     store: str

@@ -1,0 +1,126 @@
+"""Collects what one webhook means: its signals, what was skipped, and the state after it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ._signals import Signal, Signals, Skipped
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from datetime import datetime
+
+    from ._history import History
+
+
+class Source(NamedTuple):
+    """A webhook: whose it is, its id and type, when it happened, and whether it is a test."""
+
+    provider: str
+    id: str
+    type: str
+    at: datetime
+    is_test: bool
+
+
+class UserFields(NamedTuple):
+    """Where the user of a webhook may be.
+
+    - `values`: the fields that may have your id of the user, by name, the best first.
+    - `user_of`: the caller's function, and `customer`: what it is called with, the provider's id.
+    """
+
+    values: Mapping[str, object]
+    user_of: Callable[[str], object] | None
+    customer: str | None
+
+
+class Collector:
+    """Builds the `Signals` of one webhook.
+
+    The user is read when the first signal needs one: `user_of` may ask a database.
+    """
+
+    def __init__(self, source: Source, history: History, user: UserFields) -> None:
+        self._source = source
+        self._history = history
+        self._fields = user
+        self._user: object = None
+        self._signals: list[Signal] = []
+        self._skipped: list[Skipped] = []
+
+    def add(
+        self,
+        event_type: str,
+        properties: Mapping[str, object],
+        *,
+        occurrence: str | None = None,
+        occurred_at: datetime | None = None,
+    ) -> None:
+        """Add a signal; skip it with the reason if it has no user.
+
+        - `properties`: those that are None are left out.
+        - `occurrence`: what names the invoice or transaction for every source, such as
+          `"stripe:in_1"`.
+        - `occurred_at`: if it did not happen at the time of the webhook.
+        """
+        user = self._get_user()
+        if user is None:
+            self.skip(f"{event_type}: {self._describe_missing_user()}")
+            return
+        source = self._source
+        context: dict[str, Any] = {
+            "provider": source.provider,
+            "provider_event_id": source.id,
+            "provider_event_type": source.type,
+        }
+        if occurrence is not None:
+            context["$occurrence_key"] = f"{occurrence}:{event_type}"
+        if source.is_test:
+            context["$mode"] = "test"
+        self._signals.append(
+            Signal(
+                user,
+                event_type,
+                {name: one for name, one in properties.items() if one is not None},
+                source.at if occurred_at is None else occurred_at,
+                f"{source.id}:{event_type}",
+                context,
+            )
+        )
+
+    def skip(self, reason: str) -> None:
+        """Add a reason why the webhook, or one meaning of it, is no signal."""
+        self._skipped.append(Skipped(self._source.type, reason))
+
+    def finish(self, **changes: object) -> Signals:
+        """Return the signals, with the state after the webhook."""
+        user = next((one for one in map(_to_user, self._fields.values.values()) if one), None)
+        if user is None and isinstance(self._user, (str, int)):
+            user = str(self._user)
+        if user is not None:
+            changes = {"user": user, **changes}
+        return Signals(self._signals, self._skipped, self._history.advance(**changes))
+
+    def _get_user(self) -> object:
+        if self._user is None:
+            named = map(_to_user, self._fields.values.values())
+            self._user = next((one for one in named if one), None) or self._history.user
+        if self._user is None and self._fields.user_of and self._fields.customer is not None:
+            self._user = self._fields.user_of(self._fields.customer)
+        return self._user
+
+    def _describe_missing_user(self) -> str:
+        looked = " and ".join(self._fields.values) or "no field"
+        if self._fields.customer is None:
+            return f"no user in {looked}, and no id of a customer for user_of"
+        if self._fields.user_of is None:
+            return f"no user in {looked}, and user_of is not given"
+        return f"no user in {looked}, and user_of returned None"
+
+
+def _to_user(value: object) -> str | None:
+    """Return the id of a user as text: a string that is not blank, or an integer."""
+    if isinstance(value, str) and value.strip():
+        return value
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else None

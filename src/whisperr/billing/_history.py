@@ -1,0 +1,108 @@
+"""What is known of a subscription before a webhook, and what is known after it.
+
+Providers guarantee no order, and send a webhook again when an answer was late. So a state counts
+as the time before a webhook only if it is not newer. A webhook that is the newest of a state is
+decided again from what was known before it, and means the same as the first time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, cast
+
+from ._fields import Fields, format_time
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ._signals import State
+
+Previous = Mapping[str, Any] | Callable[[str], Mapping[str, Any] | None] | None
+
+_MAX_HANDLED = 32
+_ABOUT_ITSELF = ("key", "at", "event", "before", "handled")
+
+
+class History:
+    """The state before one webhook of a subscription.
+
+    Attributes:
+        known: Whether there is a state that is not newer than the webhook.
+        reason: Why nothing is known, for `Skipped.reason`.
+        is_repeated: Whether the webhook is in the state, and newer ones as well: it means nothing
+            any more.
+    """
+
+    __slots__ = ("_at", "_before", "_event", "_key", "_stored", "is_repeated", "known", "reason")
+
+    def __init__(self, previous: Previous, key: str | None, event: str, at: datetime) -> None:
+        self._key, self._event, self._at = key, event, at
+        self._stored = _read_stored(previous, key)
+        self._before: Mapping[str, Any] = {}
+        self.is_repeated = False
+        self.reason = "there is no previous state"
+        stored = Fields(self._stored)
+        newest = stored.time("at")
+        if stored.text("event") == event:
+            self._before = stored.object("before").to_dict()
+        elif event in self._get_handled():
+            self.is_repeated = True
+            self.reason = "a newer webhook of this subscription was handled since"
+        elif newest is not None and newest > at:
+            self.reason = "a newer webhook of this subscription came before it"
+        else:
+            self._before = self._get_facts()
+        self.known = bool(self._before)
+
+    @property
+    def key(self) -> str | None:
+        """The key of the state; None if the webhook belongs to no subscription."""
+        return self._key
+
+    def get(self, name: str) -> Any:  # noqa: ANN401  # JSON
+        """Return what was known before the webhook, such as `status`; None if nothing was."""
+        return self._before.get(name)
+
+    @property
+    def user(self) -> str | None:
+        """The user of the subscription, also of a newer state: it does not depend on the time."""
+        return Fields(self._stored).text("user")
+
+    def advance(self, **changes: object) -> State | None:
+        """Return the state after the webhook. A change to None removes what was known."""
+        if self._key is None:
+            return None
+        handled = [one for one in self._get_handled() if one != self._event]
+        handled = [*handled, self._event][-_MAX_HANDLED:]
+        stored_at = Fields(self._stored).time("at")
+        if self.is_repeated or (stored_at is not None and stored_at > self._at):
+            late = {"user": changes.get("user"), **self._stored, "handled": handled}
+            return cast("State", _drop_none(late))
+        facts = _drop_none({**self._before, **changes})
+        about = {
+            "key": self._key,
+            "at": format_time(self._at),
+            "event": self._event,
+            "before": dict(self._before),
+            "handled": handled,
+        }
+        return cast("State", {**facts, **about})
+
+    def _get_handled(self) -> list[Any]:
+        found = self._stored.get("handled")
+        return found if isinstance(found, list) else []
+
+    def _get_facts(self) -> dict[str, Any]:
+        return {name: one for name, one in self._stored.items() if name not in _ABOUT_ITSELF}
+
+
+def _read_stored(previous: Previous, key: str | None) -> Mapping[str, Any]:
+    """Return the stored state of a subscription; an empty one if there is none of this key."""
+    if previous is None or key is None:
+        return {}
+    found = previous if isinstance(previous, Mapping) else previous(key)
+    return found if isinstance(found, Mapping) and found.get("key") == key else {}
+
+
+def _drop_none(facts: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: one for name, one in facts.items() if one is not None}
