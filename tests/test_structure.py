@@ -62,7 +62,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("__init__",),
         ("_collector",),
         ("_history",),
-        ("_events", "_fields", "_money", "_periods", "_signals"),
+        ("_fields", "_money", "_periods", "_signals"),
     ),
     "dev": (
         ("_console",),

@@ -59,9 +59,6 @@ class SQLiteBuffer(Frozen):
     Each process has a log in the directory `<path>-log`: `track()` appends to the log, and
     delivery moves the events into the file. They are as safe in the log as in the file.
 
-    In a URL, the options are the query:
-    `sqlite:////var/lib/app/events.db?synchronous=FULL&lease=30&dead_letters=1`.
-
     Args:
         path: The file. Its directory must exist; file and log are made for their owner only. Do
             not use a network file system, where the locks do not work.

@@ -84,6 +84,11 @@ class State(TypedDict, total=False):
 class Signals(list[Signal]):
     """The signals of one webhook: a list, which may be empty.
 
+    Args:
+        signals: The items of the list.
+        skipped: As the attribute.
+        state: As the attribute.
+
     Attributes:
         skipped: Why the webhook, or one meaning of it, became no signal. A webhook without signals
             has at least one reason here.
@@ -101,7 +106,7 @@ class Signals(list[Signal]):
     ) -> None:
         super().__init__(signals)
         self.skipped: list[Skipped] = list(skipped)
-        self.state = state
+        self.state: State | None = state
 
     def __repr__(self) -> str:
         return f"Signals({super().__repr__()}, skipped={self.skipped!r}, state={self.state!r})"
