@@ -68,6 +68,7 @@ class TestCommand:
             "buffer",
         ]
 
+    @pytest.mark.usefixtures("server")
     def test_an_outbox_in_a_database_is_named_because_it_is_not_checked(
         self, call: Call, monkeypatch: pytest.MonkeyPatch
     ) -> None:
