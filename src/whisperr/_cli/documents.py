@@ -100,7 +100,7 @@ class _Text:
         is_too_long = len(self._text) - self._at > MAX_CHARS
         if is_too_long and (end < 0 or at >= end):
             raise ContentError(f"line {line}: a value with more than {MAX_CHARS:,} characters")
-        if 0 <= end <= at:
+        if 0 <= end < at - 1:  # behind the beginning of the next line, where a line may be cut off
             line += self._text.count("\n", self._at, at)
             raise ContentError(f"line {line}: not JSON: {reason}; is the file cut off?")
         self._at = len(self._text) if end < 0 else end
