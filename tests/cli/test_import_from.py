@@ -68,6 +68,38 @@ def get_types(server: LocalServer, status: str = "accepted") -> list[str | None]
     return [arrival.type for arrival in server.arrivals(status=status)]
 
 
+def get_stripe_events() -> list[dict[str, Any]]:
+    """Return events of Stripe, newest first, as `stripe events list` prints them."""
+    trial = {"id": "sub_1", "object": "subscription", "customer": "cus_1", "status": "trialing"}
+    trial |= {"metadata": {}, "cancel_at": None, "items": {"object": "list", "data": []}}
+    trial |= {"trial_start": to_unix(0), "trial_end": to_unix(1_440), "start_date": to_unix(0)}
+    cancelled = {**trial, "cancel_at": to_unix(1_440)}
+    kinds: list[tuple[str, dict[str, Any]]] = [
+        ("customer.created", {"object": {"id": "cus_1", "object": "customer"}}),
+        ("customer.subscription.created", {"object": trial}),
+        ("customer.updated", {"object": {"id": "cus_1", "object": "customer"}}),
+        (
+            "customer.subscription.updated",
+            {"object": cancelled, "previous_attributes": {"cancel_at": None}},
+        ),
+    ]
+    about = {"object": "event", "api_version": "2025-09-30.clover", "livemode": True}
+    return [
+        {"id": f"evt_{n}", **about, "created": to_unix(n), "type": kind, "data": data}
+        for n, (kind, data) in enumerate(kinds)
+    ][::-1]
+
+
+def to_unix(minutes: int) -> int:
+    return int((NOW + timedelta(minutes=minutes)).timestamp())
+
+
+def to_list(events: Sequence[dict[str, Any]], *, more: bool = False) -> str:
+    """Return a page as `stripe events list` prints it."""
+    page = {"object": "list", "data": events, "has_more": more, "url": "/v1/events"}
+    return json.dumps(page, indent=2)
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     path = tmp_path / "events.json"
@@ -131,6 +163,29 @@ class TestShapes:
             file.write_text(to_page(events), encoding="utf-8")
             ended = call("import", str(file), "--from", "paddle", "--dry-run")
             assert ended.out.startswith(OUTCOME)
+
+
+class TestStripe:
+    @pytest.mark.parametrize(
+        "text",
+        [
+            to_list(get_stripe_events()),
+            to_list(get_stripe_events()[:1], more=True) + to_list(get_stripe_events()[1:]),
+            to_lines(get_stripe_events()[::-1]),
+        ],
+        ids=["page", "pages", "lines of stripe listen"],
+    )
+    def test_the_output_of_its_command_becomes_signals(
+        self, server: LocalServer, call: Call, file: Path, tmp_path: Path, text: str
+    ) -> None:
+        file.write_text(text, encoding="utf-8")
+        users = tmp_path / "users.json"
+        users.write_text('{"cus_1": "user_1"}', encoding="utf-8")
+        ended = call("import", str(file), "--from", "stripe", "--user-map", str(users))
+        assert (ended.code, ended.err) == (0, "")
+        assert get_types(server) == ["trial_started", "trial_auto_renew_disabled"]
+        assert {arrival.user for arrival in server.arrivals()} == {"user_1"}
+        assert ended.out.startswith("4 events became 2 signals:\n")
 
 
 class TestSignals:
