@@ -70,7 +70,12 @@ def get_types(server: LocalServer, status: str = "accepted") -> list[str | None]
 
 def get_stripe_events() -> list[dict[str, Any]]:
     """Return events of Stripe, newest first, as `stripe events list` prints them."""
-    trial = {"id": "sub_1", "object": "subscription", "customer": "cus_1", "status": "trialing"}
+    trial: dict[str, Any] = {
+        "id": "sub_1",
+        "object": "subscription",
+        "customer": "cus_1",
+        "status": "trialing",
+    }
     trial |= {"metadata": {}, "cancel_at": None, "items": {"object": "list", "data": []}}
     trial |= {"trial_start": to_unix(0), "trial_end": to_unix(1_440), "start_date": to_unix(0)}
     cancelled = {**trial, "cancel_at": to_unix(1_440)}
@@ -293,7 +298,7 @@ class TestUsers:
     @pytest.fixture
     def unknown(self, file: Path) -> Path:
         """Return a file without users."""
-        own = {"custom_data": None}
+        own: dict[str, Any] = {"custom_data": None}
         events = [start(**own), cancel(**own), start(3, custom_data={"uid": "user_7"}, id="sub_2")]
         file.write_text(to_page(events), encoding="utf-8")
         return file

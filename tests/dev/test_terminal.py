@@ -139,7 +139,7 @@ def test_plain_text_is_unchanged() -> None:
     assert printable("Zoë ✓") == "Zoë ✓"
 
 
-def test_a_billing_signal_shows_the_webhook_that_it_is_of() -> None:
+def test_a_billing_signal_shows_its_webhook() -> None:
     context = {"provider": "stripe", "provider_event_id": "evt_1\x1b"}
     (line,) = render(arrival(body={"properties": {"price": 29}, "context": context})).splitlines()
     assert line.endswith('{"price": 29} [stripe evt_1\\x1b]')

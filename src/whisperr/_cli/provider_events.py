@@ -52,7 +52,7 @@ class Provider(NamedTuple):
     """How the events of a provider look.
 
     - `get_id`, `get_time`: the id of an event, and when it happened.
-    - `metadata`: where the payload may have the user, for an advice; "" if nowhere.
+    - `metadata`: where the payload may have the user, for a hint; "" if nowhere.
     """
 
     name: str
@@ -317,10 +317,10 @@ class Outcome:
         """Return what to do about signals without a user; "" if there are none."""
         if not self.without_user:
             return ""
-        advice = "add --user-map FILE, which has your id of the user for each customer"
+        hint = "add --user-map FILE, which has your id of the user for each customer"
         if metadata := self._provider.metadata:
-            advice += f", or --user-key KEY if another key of {metadata} has it"
-        return f"{format_count(self.without_user, 'signal')} without a user: {advice}"
+            hint += f", or --user-key KEY if another key of {metadata} has it"
+        return f"{format_count(self.without_user, 'signal')} without a user: {hint}"
 
 
 def _list(counts: Counter[str], most: int, noun: str) -> Iterator[str]:
