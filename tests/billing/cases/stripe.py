@@ -192,15 +192,22 @@ ENDS = out(NOW + MONTH)
 TRIAL = {**MONTHLY, "trial_length_days": 14, "trial_ends_at": out(NOW + 14 * DAY)}
 CONVERTED = {**MONTHLY, "current_period_ends_at": ENDS}
 PAID: dict[str, object] = {
-    **PLAN, "price": Decimal("29.00"), "currency": "EUR",
-    "transaction_id": "in_2", "current_period_ends_at": ENDS,
+    **PLAN,
+    "price": Decimal("29.00"),
+    "currency": "EUR",
+    "transaction_id": "in_2",
+    "current_period_ends_at": ENDS,
 }
 FAILED = {name: one for name, one in PAID.items() if name != "current_period_ends_at"}
 REFUNDED = {
-    "store": "stripe", "price": Decimal("5.00"), "currency": "EUR",
+    "store": "stripe",
+    "price": Decimal("5.00"),
+    "currency": "EUR",
     "transaction_id": "ch_1",
 }
-REQUESTED = {"cancellation_details": {"reason": "cancellation_requested", "feedback": "unused"}}
+REQUESTED: dict[str, Any] = {
+    "cancellation_details": {"reason": "cancellation_requested", "feedback": "unused"}
+}
 CANCELLED = {**PLAN, "store_cancel_reason": "unsubscribe"}
 AFTER_TRIAL = subscription("active", latest_invoice="in_2", trial_end=at(NOW))
 

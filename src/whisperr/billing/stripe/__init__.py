@@ -4,8 +4,8 @@
 package of Stripe and verifies no signature: do that first, with Stripe's package.
 
 Several events come for one cause, and one of them is the signal: `invoice.paid` comes beside
-`invoice.payment_succeeded`, and `invoice.payment_failed` beside `customer.subscription.updated` with
-the status `past_due`.
+`invoice.payment_succeeded`, and `invoice.payment_failed` beside `customer.subscription.updated`
+with the status `past_due`.
 
 Facts about Stripe are from its documentation: "Using webhooks with subscriptions",
 https://docs.stripe.com/billing/subscriptions/webhooks, "Types of events",
@@ -18,10 +18,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._collector import Collector, Source, UserFields
-from .._fields import Fields, PayloadError
-from .._history import History
-from .._signals import Signals, Skipped
+from whisperr.billing._collector import Collector, Source, UserFields
+from whisperr.billing._fields import Fields, PayloadError
+from whisperr.billing._history import History
+from whisperr.billing._signals import Signals, Skipped
+
 from ._payments import read_checkout, read_invoice, read_refund
 from ._shapes import Webhook, get_id, get_subscription, read_event
 from ._subscriptions import read_subscription
@@ -29,7 +30,7 @@ from ._subscriptions import read_subscription
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .._history import Previous
+    from whisperr.billing._history import Previous
 
 __all__ = ["signals"]
 

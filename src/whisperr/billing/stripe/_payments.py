@@ -9,12 +9,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from .. import BillingEvent
-from .._fields import Fields, format_time
+from whisperr.billing import BillingEvent
+from whisperr.billing._fields import Fields, format_time
+
 from ._shapes import get_id, get_latest, get_lines, get_plan, get_price
 
 if TYPE_CHECKING:
-    from .._signals import Signals
+    from whisperr.billing._signals import Signals
+
     from ._shapes import Webhook
 
 # A period begins with the second in which the trial ends. The shortest period is a day.

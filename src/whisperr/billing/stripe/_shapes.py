@@ -10,16 +10,16 @@ for multiple parents" in Stripe's changelog, https://docs.stripe.com/changelog.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._fields import Fields, read_payload
-from .._money import from_minor, get_exponent, to_currency
-from .._periods import to_period
+from whisperr.billing._fields import Fields, read_payload
+from whisperr.billing._money import from_minor, get_exponent, to_currency
+from whisperr.billing._periods import to_period
 
 if TYPE_CHECKING:
-    from .._collector import Collector
-    from .._history import History
+    from whisperr.billing._collector import Collector
+    from whisperr.billing._history import History
 
 # Stripe's decimals where they are not those of ISO 4217: "Supported currencies", its sections
 # "Zero-decimal currencies" and "Special cases", https://docs.stripe.com/currencies.
@@ -50,12 +50,12 @@ def read_event(payload: object) -> Fields:
 def _read_model(model: object, data: Mapping[str, Any]) -> dict[str, Any]:
     """Return the event of a model of dj-stripe before 2.10, which has fields of its own."""
     created = getattr(model, "created", None)
-    is_time = isinstance(created, datetime)
+    seconds = int(created.timestamp()) if isinstance(created, datetime) else None
     return {
         "id": getattr(model, "id", None),
         "type": getattr(model, "type", None),
         "livemode": getattr(model, "livemode", None),
-        "created": int(created.astimezone(timezone.utc).timestamp()) if is_time else None,
+        "created": seconds,
         "data": dict(data),
     }
 

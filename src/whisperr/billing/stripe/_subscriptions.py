@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .. import BillingEvent
-from .._fields import format_time
-from .._periods import count_days
+from whisperr.billing import BillingEvent
+from whisperr.billing._fields import format_time
+from whisperr.billing._periods import count_days
+
 from ._shapes import get_id, get_item, get_period, get_plan
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
-    from .._signals import Signals
+    from whisperr.billing._signals import Signals
+
     from ._shapes import Webhook
 
 _STATUSES = {
