@@ -14,7 +14,10 @@ import pytest
 
 from tests.billing.cases import NOW, Case
 from tests.billing.cases import paddle as cases
+from tests.docs.page import get_names, get_rows, paste
+from whisperr import BillingEvent
 from whisperr.billing import paddle
+from whisperr.testing import capture
 
 if TYPE_CHECKING:
     from whisperr.billing import Signals, State
@@ -238,7 +241,7 @@ OBJECTS = [
 @pytest.mark.parametrize("case", OBJECTS, ids=lambda case: case.sentence)
 def test_the_object_of_the_package_means_the_same(case: Case) -> None:
     entities = pytest.importorskip("paddle_billing.Entities.Notifications.NotificationEvent")
-    body = json.dumps(case.payload).replace('"adjustment_', '"')
+    body = json.dumps(case.payload)
     event = entities.NotificationEvent.from_request(SimpleNamespace(body=body.encode()))
     given: dict[str, Any] = {"previous": case.previous, **case.arguments}
     expected = paddle.signals(case.payload, **given)
@@ -246,13 +249,36 @@ def test_the_object_of_the_package_means_the_same(case: Case) -> None:
     assert (found, found.skipped, found.state) == (expected, expected.skipped, expected.state)
 
 
-def test_a_signature_of_the_package_is_verified_before() -> None:
-    package = pytest.importorskip("paddle_billing.Notifications")
-    body = json.dumps(cases.webhook("subscription.past_due", cases.subscription("past_due")))
+def test_the_page_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("paddle_billing")
+    pytest.importorskip("flask")
+    monkeypatch.setenv("PADDLE_WEBHOOK_SECRET", "pdl_secret")
+    page, names = "docs/billing/paddle.md", {"__name__": "page"}
+    with capture(strict=True) as events:
+        exec(compile(paste(page), page, "exec"), names)
+        client: Any = names["app"]
+        body = json.dumps(cases.webhook("subscription.created", cases.subscription("active")))
+        assert client.test_client().post("/webhooks/paddle", data=body).status_code == 400
+        for signed, status in ((body, 204), (body + " ", 400)):
+            answer = client.test_client().post("/webhooks/paddle", data=signed, headers=sign(body))
+            assert answer.status_code == status
+    assert [one.type for one in events] == ["billing_issue_started", "membership_started"]
+    assert list(names["states"]) == [f"paddle:{cases.SUBSCRIPTION}"]
+
+
+def sign(body: str) -> dict[str, str]:
+    """Return the header that Paddle sends, with a signature of now."""
     now = int(time.time())
     digest = hmac.new(b"pdl_secret", f"{now}:{body}".encode(), hashlib.sha256).hexdigest()
-    request = SimpleNamespace(
-        body=body.encode(), headers={"Paddle-Signature": f"ts={now};h1={digest}"}
-    )
-    assert package.Verifier().verify(request, package.Secret("pdl_secret"))
-    assert [one.event_type for one in paddle.signals(request.body)] == ["billing_issue_started"]
+    return {"Paddle-Signature": f"ts={now};h1={digest}"}
+
+
+def test_the_table_of_the_page_has_all_events_with_their_webhooks() -> None:
+    rows = get_rows("docs/billing/paddle.md", "What becomes what")
+    names = [value for name, value in vars(BillingEvent).items() if name.isupper()]
+    assert [get_names(row[0]) for row in rows] == [[name] for name in names]
+    webhooks: dict[str, set[str]] = {name: set() for name in names}
+    for case in cases.CASES:
+        for name in case.expected:
+            webhooks[name].add(case.payload["event_type"])
+    assert {row[0].strip("`"): set(get_names(row[1])) for row in rows} == webhooks
