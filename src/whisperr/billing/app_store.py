@@ -81,22 +81,25 @@ def signals(
     *,
     previous: Previous = None,
     user_of: Callable[[str], object] | None = None,
+    user_of_token: Callable[[str], object] | None = None,
 ) -> Signals:
     """Return what an App Store Server Notification means.
 
-    Never raises for a payload: what is not understood is in `skipped`, with the reason. What
-    `previous` and `user_of` raise is passed on, so that your webhook fails and Apple sends the
+    Never raises for a payload: what is not understood is in `skipped`, with the reason. What the
+    functions that you pass raise is passed on, so that your webhook fails and Apple sends the
     notification again.
 
     Args:
         payload: What `SignedDataVerifier.verify_and_decode_notification` of Apple's package
             returns, or the same as a dict or JSON. The transaction and the renewal inside may be
             signed, as Apple sends them, or decoded objects. The body of the request, with
-            `signedPayload`, is skipped: nobody has verified it.
+            `signedPayload`, is skipped: its signature is not verified yet.
         previous: The stored state of the subscription, or a function that returns the state of a
             key, such as `states.get`.
         user_of: Returns your id of the user for an `originalTransactionId`, or None. It is called
             only if neither `appAccountToken` nor the state has the user.
+        user_of_token: Returns your id of the user for an `appAccountToken`, or None. Without it,
+            the token is your id of the user.
 
     Returns:
         The signals, what was skipped, and the state to store.
@@ -127,11 +130,28 @@ def signals(
     found = Collector(
         Source("app_store", event_id, name, at, environment not in (None, "Production")),
         history,
-        UserFields({"appAccountToken": token}, user_of, subscription),
+        _get_user_fields(token, subscription, user_of, user_of_token),
     )
     one = Notification(kind, subtype, at, data, transaction, renewal, history, found)
     _read(one)
     return found.finish(**get_facts(one))
+
+
+def _get_user_fields(
+    token: str | None,
+    subscription: str | None,
+    user_of: Callable[[str], object] | None,
+    user_of_token: Callable[[str], object] | None,
+) -> UserFields:
+    """Return where the user is: the token, or what the caller's functions return."""
+    if token is None or user_of_token is None:
+        return UserFields({"appAccountToken": token}, user_of, subscription)
+
+    def find(subscription: str) -> object:
+        user = user_of_token(token)
+        return user_of(subscription) if user is None and user_of is not None else user
+
+    return UserFields({"appAccountToken": None}, find, subscription)
 
 
 def _read(one: Notification) -> None:

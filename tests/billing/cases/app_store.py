@@ -134,6 +134,8 @@ def sign(payload: dict[str, Any]) -> dict[str, Any]:
 
     The signatures are not real: the module reads them only inside a verified notification.
     """
+    if "data" not in payload:
+        return payload
     data = dict(payload["data"])
     for name in ("signedTransactionInfo", "signedRenewalInfo"):
         if isinstance(data.get(name), dict):
@@ -285,6 +287,11 @@ STARTS = [
         "an offer that was redeemed for a first purchase is a start in its older form",
         make_notification("OFFER_REDEEMED", "INITIAL_BUY", make_trial(offerType=3)),
         {"trial_started": STARTED},
+    ),
+    Case(
+        "an offer that brings a former member back is a resubscription in its older form",
+        make_notification("OFFER_REDEEMED", "RESUBSCRIBE", PURCHASE),
+        {"membership_started": {**MEMBER, "is_resubscribe": True}},
     ),
     Case(
         "the renewal has the token where the transaction has none",
