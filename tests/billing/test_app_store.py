@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from whisperr.billing import Signals, State
 
+THIRD = cases.make_transaction(transactionId="700000100000003")
 PAGE = "docs/billing/app-store.md"
 
 
@@ -61,8 +62,8 @@ def test_a_trial_that_is_paid_at_last_converts_once() -> None:
     hooks.send(3, "DID_FAIL_TO_RENEW", "GRACE_PERIOD", trial, data={"status": 4})
     hooks.send(4, "GRACE_PERIOD_EXPIRED", None, trial, data={"status": 3})
     hooks.send(5, "DID_RENEW", "BILLING_RECOVERY")
-    hooks.send(6, "DID_RENEW")
-    hooks.send(7, "EXPIRED", "VOLUNTARY", data={"status": 2})
+    hooks.send(6, "DID_RENEW", None, THIRD)
+    hooks.send(7, "EXPIRED", "VOLUNTARY", THIRD, data={"status": 2})
     assert hooks.names == [
         *("trial_started", "trial_auto_renew_disabled", "auto_renew_enabled"),
         *("billing_issue_started", "billing_recovered", "trial_converted"),
@@ -122,6 +123,23 @@ def test_a_cancellation_before_its_start_arrives_makes_the_same_signals() -> Non
     assert (state["status"], state["auto_renew"]) == ("trial", False)
     hooks.send(2, "DID_RENEW")
     assert hooks.names == ["trial_auto_renew_disabled", "trial_started", "trial_converted"]
+
+
+def test_a_conversion_that_arrives_after_a_newer_notification_is_still_one() -> None:
+    hooks = Webhooks()
+    hooks.send(0, "SUBSCRIBED", "INITIAL_BUY", cases.make_trial())
+    renewal = hooks.make(1, "DID_RENEW")
+    hooks.send(2, cases.STATUS, "AUTO_RENEW_DISABLED", renewal={"autoRenewStatus": 0})
+    hooks.receive(renewal)
+    assert hooks.names == ["trial_started", "auto_renew_disabled", "trial_converted"]
+
+
+def test_a_renewal_that_arrives_after_a_newer_notification_is_no_conversion_by_guess() -> None:
+    hooks = Webhooks()
+    renewal = hooks.make(1, "DID_RENEW")
+    hooks.send(2, cases.STATUS, "AUTO_RENEW_DISABLED", renewal={"autoRenewStatus": 0})
+    hooks.receive(renewal)
+    assert hooks.names == ["auto_renew_disabled", "renewal_succeeded"]
 
 
 def test_six_deliveries_of_a_conversion_have_the_same_ids() -> None:
@@ -195,10 +213,10 @@ def test_a_token_that_is_not_the_id_of_a_user_is_looked_up_once() -> None:
 
 def test_an_unknown_token_leaves_the_subscription_to_the_other_function() -> None:
     renewal = cases.make_notification("DID_RENEW")
-    users = {cases.FIRST: "user_8842"}
-    (signal,) = app_store.signals(renewal, user_of=users.get, user_of_token={}.get)
+    users, unknown = {cases.FIRST: "user_8842"}, dict[str, str]()
+    (signal,) = app_store.signals(renewal, user_of=users.get, user_of_token=unknown.get)
     assert signal.user == "user_8842"
-    found = app_store.signals(renewal, user_of_token={}.get)
+    found = app_store.signals(renewal, user_of_token=unknown.get)
     assert found.skipped[0].reason.endswith("no user in appAccountToken, and user_of returned None")
 
 

@@ -77,15 +77,18 @@ class Notification(NamedTuple):
     def auto_renew(self) -> bool | None:
         """Whether the subscription renews; None if the notification does not say it."""
         subtypes = {"AUTO_RENEW_ENABLED": True, "AUTO_RENEW_DISABLED": False}
-        status = {1: True, 0: False}.get(self.renewal.integer("autoRenewStatus") or 0)
-        if self.renewal.integer("autoRenewStatus") is None:
-            status = None
-        return subtypes.get(self.subtype, status)
+        number = self.renewal.integer("autoRenewStatus")
+        return subtypes.get(self.subtype, None if number is None else number == 1)
 
 
-def get_conversion(history: History) -> bool:
-    """Return whether a paid period is the first one after a trial, by the state."""
-    return history.get("status") in ("trial", "issue") and history.get("paid_by") is None
+def is_conversion(one: Notification) -> bool:
+    """Return whether the period of the transaction is the first paid one after a trial.
+
+    The state says it, also a newer one if the notification is late.
+    """
+    if one.history.get_lasting("paid_by") == one.transaction.text("transactionId"):
+        return True
+    return one.history.get("status") in ("trial", "issue") and one.history.get("paid_by") is None
 
 
 def get_facts(one: Notification) -> dict[str, object]:
@@ -100,13 +103,26 @@ def get_facts(one: Notification) -> dict[str, object]:
         return facts
     if one.auto_renew is not None:
         facts["auto_renew"] = one.auto_renew
-    is_trial, paid_by = one.is_trial, one.history.get("paid_by")
     if status is not None or before is None:
-        facts["status"] = "trial" if is_trial and status in ("active", None) else status or "active"
+        is_trial = one.is_trial and status in ("active", None)
+        facts["status"] = "trial" if is_trial else status or "active"
     if not one.is_family:
-        was = None if one.is_start else paid_by
-        facts["paid_by"] = None if is_trial else was or one.transaction.text("transactionId")
+        facts["paid_by"] = _get_first_payment(one)
     return facts
+
+
+def _get_first_payment(one: Notification) -> str | None:
+    """Return the transaction of the first paid period after a trial; None in a trial.
+
+    It is the original transaction if there was no trial, or none that is known.
+    """
+    if one.is_trial:
+        return None
+    was: str | None = None if one.is_start else one.history.get("paid_by")
+    if was is not None:
+        return was
+    is_first = not one.is_start and not one.is_free and is_conversion(one)
+    return one.transaction.text("transactionId" if is_first else "originalTransactionId")
 
 
 def get_money(fields: Fields, name: str) -> tuple[Decimal | None, str | None]:

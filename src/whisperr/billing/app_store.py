@@ -23,11 +23,11 @@ from . import BillingEvent
 from ._app_store import (
     NOT_SUBSCRIPTIONS,
     Notification,
-    get_conversion,
     get_facts,
     get_money,
     get_refund,
     get_trial_days,
+    is_conversion,
 )
 from ._collector import Collector, Source, UserFields
 from ._fields import Fields, PayloadError, format_time, read_payload
@@ -35,7 +35,7 @@ from ._history import History
 from ._signals import Signals, Skipped
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ._history import Previous
 
@@ -203,7 +203,7 @@ def _read_plan(one: Notification) -> None:
     """DID_CHANGE_RENEWAL_PREF: an upgrade begins a period at once, which may be the first paid."""
     if one.subtype != "UPGRADE" or one.is_free:
         one.found.skip("an active subscription changes: no billing event says it")
-    elif get_conversion(one.history):
+    elif is_conversion(one):
         _add_period(one, BillingEvent.TRIAL_CONVERTED)
     elif one.history.known:
         one.found.skip("a paying subscriber changes the plan: no billing event says it")
@@ -219,7 +219,7 @@ def _read_renewal(one: Notification) -> None:
         _add(one, BillingEvent.BILLING_RECOVERED)
     if one.is_free:
         one.found.skip("the new period is free: nothing was paid")
-    elif get_conversion(one.history):
+    elif is_conversion(one):
         _add_period(one, BillingEvent.TRIAL_CONVERTED)
     else:
         _add_period(one, BillingEvent.RENEWAL_SUCCEEDED)
@@ -317,7 +317,7 @@ def _add_period(one: Notification, event_type: str) -> None:
 def _add(
     one: Notification,
     event_type: str,
-    properties: dict[str, object] | None = None,
+    properties: Mapping[str, object] | None = None,
     *,
     is_once: bool = True,
 ) -> None:
