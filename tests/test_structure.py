@@ -61,7 +61,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("app_store", "google_play", "paddle", "revenuecat", "stripe"),
         ("__init__",),
         ("_collector",),
-        ("_history",),
+        ("_history", "_play"),
         ("_fields", "_money", "_periods", "_signals"),
     ),
     "dev": (
