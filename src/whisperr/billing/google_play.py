@@ -198,7 +198,7 @@ def _start(webhook: _Webhook) -> dict[str, Any]:
         collector.skip("the purchase has no offerPhase: it may have begun with a free trial")
         return {}
     order = purchase.order
-    changes = {"auto_renew": purchase.renews}
+    changes = {"auto_renew": purchase.renews, "unpaid": None}
     if purchase.is_trial:
         days = count_days(purchase.starts_at, webhook.ends_at)
         webhook.add(
@@ -345,7 +345,7 @@ def _end(webhook: _Webhook) -> dict[str, Any]:
         # not acknowledged.
         reason = None if webhook.is_unpaid else "refund"
     webhook.add(BillingEvent.MEMBERSHIP_ENDED, order=purchase.order, end_reason=reason)
-    return {"status": "ended", "auto_renew": False}
+    return {"status": "ended", "auto_renew": False, "unpaid": None}
 
 
 def _void(webhook: _Webhook) -> dict[str, Any]:
