@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from contextlib import nullcontext
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -28,7 +30,10 @@ from tests.billing.cases.google_play import (
     void,
 )
 from tests.billing.test_providers import MISSING, WRONG, get_paths
+from tests.docs.page import get_blocks, get_names, get_rows
+from whisperr import BillingEvent, Whisperr
 from whisperr.billing import google_play
+from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -282,6 +287,90 @@ def test_whatever_the_purchase_holds_there_is_a_signal_or_a_reason(
         break_one(data, purchase)
         if not purchase:
             break
-    given = {**case.arguments, "purchase": purchase}
-    signals = google_play.signals(case.payload, previous=case.previous, **given)
+    arguments = {"previous": case.previous, **case.arguments, "purchase": purchase}
+    signals = google_play.signals(case.payload, **arguments)
     assert signals or signals.skipped
+
+
+class Google:
+    """Stand-ins for the packages of Google, which are not needed to run the page."""
+
+    def __init__(self, purchase: dict[str, Any]) -> None:
+        self.purchase = purchase
+        self.calls: list[tuple[Any, ...]] = []
+
+    def get_modules(self) -> dict[str, Any]:
+        error = type("HttpError", (Exception,), {"status_code": 410})
+        return {
+            "google": SimpleNamespace(),
+            "google.auth": SimpleNamespace(),
+            "google.auth.transport": SimpleNamespace(),
+            "google.auth.transport.requests": SimpleNamespace(Request=object),
+            "google.oauth2": SimpleNamespace(id_token=self),
+            "googleapiclient": SimpleNamespace(),
+            "googleapiclient.discovery": SimpleNamespace(build=self.build),
+            "googleapiclient.errors": SimpleNamespace(HttpError=error),
+        }
+
+    def verify_oauth2_token(self, token: str, request: object, audience: str) -> dict[str, Any]:
+        self.calls.append((type(request), audience))
+        if token != "signed":
+            raise ValueError("Wrong number of segments in token")
+        return {"email": "push@example.iam.gserviceaccount.com", "email_verified": True}
+
+    def build(self, service: str, version: str) -> Any:
+        self.calls.append((service, version))
+        execute = SimpleNamespace(execute=lambda: self.purchase)
+
+        def get(*, packageName: str, token: str) -> Any:  # noqa: N803  # of Google's API
+            self.calls.append((packageName, token))
+            return execute
+
+        purchases = SimpleNamespace(subscriptionsv2=lambda: SimpleNamespace(get=get))
+        return nullcontext(SimpleNamespace(purchases=lambda: purchases))
+
+
+@pytest.mark.usefixtures("_no_client_of_the_process")
+def test_the_code_of_the_page_answers_a_push(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("flask")
+    google = Google(buy())
+    for name, module in google.get_modules().items():
+        monkeypatch.setitem(sys.modules, name, module)
+    monkeypatch.setenv("PUSH_AUDIENCE", "https://example.com")
+    monkeypatch.setenv("PUSH_SERVICE_ACCOUNT", "push@example.iam.gserviceaccount.com")
+    names: dict[str, Any] = {"__name__": "page"}
+    with LocalServer() as server:
+        monkeypatch.setenv("WHISPERR_API_KEY", "wrk_guide")
+        monkeypatch.setenv("WHISPERR_BASE_URL", server.url)
+        for block in get_blocks("docs/billing/google-play.md", "python"):
+            exec(compile(block, "google-play.md", "exec", dont_inherit=True), names)
+        browser = names["app"].test_client()
+        for header in ({}, {"Authorization": "Bearer forged"}):
+            assert browser.post("/webhooks/google-play", headers=header, json={}).status_code == 401
+        signed = {"Authorization": "Bearer signed"}
+        for _ in range(2):
+            done = browser.post("/webhooks/google-play", headers=signed, json=push(7))
+            assert done.status_code == 204
+        assert names["whisperr"].shutdown()
+        (arrival, *_) = server.arrivals()
+        assert (arrival.user, arrival.type, arrival.problems) == (USER, "auto_renew_enabled", ())
+        assert {one.message_id for one in server.arrivals()} == {arrival.message_id}
+    assert ("com.example.pro", TOKEN) in google.calls
+    assert names["states"][f"google_play:{TOKEN}"]["auto_renew"] is True
+    assert names["fetch_without_hash"](TOKEN).keys() == {*buy()} - {"externalAccountIdentifiers"}
+    names["whisperr"] = Whisperr("wrk_test")
+    names["test_a_restored_subscription_renews"]()
+    names["whisperr"].shutdown()
+
+
+def test_the_table_of_the_page_has_all_events_in_order() -> None:
+    rows = get_rows("docs/billing/google-play.md", "What becomes what")
+    events = [value for name, value in vars(BillingEvent).items() if name.isupper()]
+    assert [get_names(row[0]) for row in rows] == [[event] for event in events]
+    found: dict[str, set[str]] = {event: set() for event in events}
+    for case in CASES:
+        if case.expected and not isinstance(case.arguments.get("previous"), dict):
+            given = {"previous": case.previous, **case.arguments}
+            for signal in google_play.signals(case.payload, **given):
+                found[signal.event_type].add(signal.context["provider_event_type"])
+    assert {row[0].strip("`"): {*get_names(row[1])} for row in rows} == found

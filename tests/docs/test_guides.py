@@ -160,6 +160,7 @@ GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer],
 RUN_BY = {
     "README.md": "tests/docs/test_pasted.py",
     "docs/billing/events.md": "tests/docs/test_pasted.py",
+    "docs/billing/google-play.md": "tests/billing/test_google_play.py",
     "docs/index.md": "tests/docs/test_pasted.py",
     "docs/frameworks/django.md": "tests/django/test_page.py",
     "docs/delivery/durability.md": "tests/docs/test_durability.py",

@@ -459,6 +459,12 @@ CANCELLATIONS = [
         purchase=buy(plan=COMMITTED),
     ),
     case(
+        "a plan with instalments is cancelled in its trial",
+        push(18),
+        {"trial_auto_renew_disabled": STORE},
+        purchase=buy("freeTrial", plan=COMMITTED),
+    ),
+    case(
         "the end of the commitment is no second cancellation",
         push(3),
         reason="when it was scheduled",
