@@ -65,7 +65,7 @@ def get_types(signals: Signals) -> list[str]:
 
 def get_life() -> list[tuple[dict[str, Any], dict[str, Any], list[str]]]:
     """Return notifications of one purchase, each with the purchase and the events it means."""
-    held = {"state": "ON_HOLD", "ends": NOW - DAY}
+    held: dict[str, Any] = {"state": "ON_HOLD", "ends": NOW - DAY}
     ended = cancel("userInitiated", order=f"{ORDER}..0", state="EXPIRED", ends=NOW)
     steps: list[tuple[int, dict[str, Any], list[str]]] = [
         (4, buy("freeTrial"), ["trial_started"]),

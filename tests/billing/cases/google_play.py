@@ -111,8 +111,9 @@ def buy(
 
 def cancel(kind: str, phase: str | None = "basePrice", **changes: Any) -> dict[str, Any]:
     """Return a purchase that was cancelled, or has expired because of it."""
-    context = {"canceledStateContext": {f"{kind}Cancellation": {}}}
-    return buy(phase, **{"state": "CANCELED", **context, **changes})
+    context: dict[str, Any] = {f"{kind}Cancellation": {}}
+    given = {"state": "CANCELED", "canceledStateContext": context, **changes}
+    return buy(phase, **given)
 
 
 def renew(phase: str | None = "basePrice", **changes: Any) -> dict[str, Any]:
@@ -145,8 +146,8 @@ def case(sentence: str, payload: Any, expected: Any = None, reason: str = "", **
     return Case(sentence, payload, expected or {}, reason, arguments=arguments, **rest)
 
 
-EXPIRED = {"state": "EXPIRED", "ends": NOW - timedelta(minutes=1)}
-GRACE = {"state": "IN_GRACE_PERIOD", "ends": NOW + timedelta(days=3)}
+EXPIRED: dict[str, Any] = {"state": "EXPIRED", "ends": NOW - timedelta(minutes=1)}
+GRACE: dict[str, Any] = {"state": "IN_GRACE_PERIOD", "ends": NOW + timedelta(days=3)}
 REPLACED = "another purchase replaced this one"
 PERIOD = {"current_period_ends_at": ENDS_AT}
 COMMITTED = {"installmentDetails": {"remainingCommittedPaymentsCount": 5}}
