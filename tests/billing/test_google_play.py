@@ -106,6 +106,13 @@ def test_a_life_that_is_delivered_twice_makes_the_same_ids() -> None:
     assert [get_types(signals) for signals in late] == [[] for _ in late]
 
 
+def test_any_notification_in_a_trial_tells_the_state_that_it_is_one() -> None:
+    for number in (3, 7):
+        shop = Shop()
+        shop.handle(push(number, message_id="m_1", at=NOW - DAY), buy("freeTrial"))
+        assert get_types(shop.handle(push(2, message_id="m_2"), renew())) == ["trial_converted"]
+
+
 def test_a_conversion_that_comes_after_newer_notifications_is_a_renewal() -> None:
     shop = Shop()
     (started, _, _), *_ = get_life()

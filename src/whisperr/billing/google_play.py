@@ -92,7 +92,10 @@ def signals(
         return Signals(skipped=[Skipped(notification.type, reason)])
     webhook = _collect(notification, found or Purchase(Fields({})), history, previous, user_of)
     decide = _DECISIONS[notification.number] if notification.number else _void
-    return webhook.collector.finish(**decide(webhook))
+    changes = decide(webhook)
+    if webhook.purchase.is_trial and history.get("status") is None:
+        changes = {"status": "trial", **changes}
+    return webhook.collector.finish(**changes)
 
 
 class _Webhook(NamedTuple):
@@ -102,6 +105,10 @@ class _Webhook(NamedTuple):
     purchase: Purchase
     history: History
     collector: Collector
+
+    def get_reason(self) -> str:
+        """Return why a fact is not known."""
+        return "the previous state does not say it" if self.history.known else self.history.reason
 
     def add(
         self, event: str, *, order: str | None = None, period: str = "", **properties: object
@@ -231,13 +238,13 @@ def _replace(webhook: _Webhook) -> dict[str, Any]:
     It is a change of plan, a purchase again after a cancellation, or more time of a prepaid plan.
     """
     purchase, history, collector = webhook.purchase, webhook.history, webhook.collector
-    if not history.known:
+    had_issue = history.get("status") == "issue"
+    if history.get("auto_renew") is None and not had_issue:
         collector.skip(
-            f"a purchase that replaces another: {history.reason}, so a change of plan and a "
+            f"a purchase that replaces another: {webhook.get_reason()}, so a change of plan and a "
             "withdrawn cancellation look the same (pass a function as previous=)"
         )
         return {}
-    had_issue = history.get("status") == "issue"
     was_cancelled = history.get("auto_renew") is False and purchase.renews
     if was_cancelled:
         webhook.add(BillingEvent.AUTO_RENEW_ENABLED)
@@ -270,9 +277,9 @@ def _renew(webhook: _Webhook) -> dict[str, Any]:
         webhook.add_payment(BillingEvent.RENEWAL_SUCCEEDED, order)
     if history.get("status") == "issue":
         webhook.add(BillingEvent.BILLING_RECOVERED, order=order)
-    elif webhook.notification.number == _RECOVERED and not history.known:
+    elif webhook.notification.number == _RECOVERED and history.get("status") is None:
         collector.skip(
-            f"billing_recovered: {history.reason}, and the end of a pause looks the same "
+            f"billing_recovered: {webhook.get_reason()}, and the end of a pause looks the same "
             "(pass previous=)"
         )
     return changes

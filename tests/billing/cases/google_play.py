@@ -269,6 +269,12 @@ REPLACEMENTS = [
         purchase=buy(linkedPurchaseToken=OLD_TOKEN),
     ),
     case(
+        "a state that does not say whether the old purchase renews decides nothing",
+        push(4),
+        reason="the previous state does not say it",
+        arguments=replace(status="active"),
+    ),
+    case(
         "an item that replaced another is a change of plan",
         push(4),
         reason="a purchase that replaces another",
@@ -337,6 +343,14 @@ PAYMENTS = [
         {"renewal_succeeded": {**RENEWAL, **PRICE, **PERIOD}},
         reason="the end of a pause looks the same",
         purchase=renew(),
+    ),
+    case(
+        "a state without a status does not tell a recovery",
+        push(1),
+        {"renewal_succeeded": {**RENEWAL, **PRICE, **PERIOD}},
+        reason="the previous state does not say it",
+        purchase=renew(),
+        previous=know(auto_renew=True),
     ),
     case(
         "the end of a pause is a renewal",
