@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import sys
 from contextlib import nullcontext
@@ -111,6 +112,33 @@ def test_any_notification_in_a_trial_tells_the_state_that_it_is_one() -> None:
         shop = Shop()
         shop.handle(push(number, message_id="m_1", at=NOW - DAY), buy("freeTrial"))
         assert get_types(shop.handle(push(2, message_id="m_2"), renew())) == ["trial_converted"]
+
+
+def test_a_trial_that_ended_unpaid_says_nothing_of_the_next_purchase() -> None:
+    shop = Shop()
+    shop.handle(push(6, message_id="m_1", at=NOW - DAY, token=OLD_TOKEN), buy("freeTrial", **GRACE))
+    ended = cancel("systemInitiated", "freeTrial", state="EXPIRED", ends=NOW - DAY)
+    shop.handle(push(13, message_id="m_2", at=NOW - DAY / 2, token=OLD_TOKEN), ended)
+    bought = buy(outOfAppPurchaseContext={"expiredPurchaseToken": OLD_TOKEN})
+    assert get_types(shop.handle(push(4, message_id="m_3"), bought)) == ["membership_started"]
+    renewed = push(2, message_id="m_4", at=NOW + DAY)
+    assert get_types(shop.handle(renewed, renew())) == ["renewal_succeeded"]
+
+
+def test_a_conversion_that_two_messages_tell_counts_once() -> None:
+    shop = Shop()
+    shop.handle(push(4, message_id="m_1", at=NOW - DAY), buy("freeTrial"))
+    assert get_types(shop.handle(push(1, message_id="m_2"), renew())) == ["trial_converted"]
+    assert get_types(shop.handle(push(2, message_id="m_3"), renew())) == []
+
+
+def test_a_message_has_the_id_and_the_time_where_the_notification_has_none() -> None:
+    body = push(7)
+    del body["message"]["messageId"]
+    about = {"subscriptionNotification": build(7)["subscriptionNotification"]}
+    body["message"]["data"] = base64.b64encode(json.dumps(about).encode()).decode()
+    (signal,) = google_play.signals(body, purchase=buy())
+    assert (signal.message_id, signal.occurred_at) == ("136969346945:auto_renew_enabled", NOW)
 
 
 def test_a_conversion_that_comes_after_newer_notifications_is_a_renewal() -> None:

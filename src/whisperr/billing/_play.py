@@ -291,8 +291,12 @@ class Purchase:
             return None, None
         price = item.object("autoRenewingPlan", "recurringPrice")
         currency = to_currency(price.text("currencyCode"))
-        units, nanos = price.decimal("units") or 0, price.integer("nanos") or 0
-        if currency is None or units != int(units) or units < 0 or not 0 <= nanos < 10**_NANOS:
+        # JSON leaves out what is 0.
+        units = price.decimal("units") if price.has("units") else 0
+        nanos = price.integer("nanos") if price.has("nanos") else 0
+        if currency is None or units is None or nanos is None:
+            return None, None
+        if units != int(units) or units < 0 or not 0 <= nanos < 10**_NANOS:
             return None, None
         amount, exponent = int(units) * 10**_NANOS + nanos, _NANOS
         while exponent > get_exponent(currency) and amount % 10 == 0:

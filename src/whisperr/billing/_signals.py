@@ -94,6 +94,7 @@ class State(TypedDict, total=False):
         auto_renew: Whether the subscription renews.
         paid_by: The invoice or transaction that began the first paid period.
         unpaid: Whether the payment that failed was the first one after a free trial.
+        paid_from: When the subscription was billed first, RFC 3339.
 
     .. versionadded:: 1.0
     """
@@ -108,6 +109,7 @@ class State(TypedDict, total=False):
     auto_renew: bool
     paid_by: str
     unpaid: bool
+    paid_from: str
 
 
 class Signals(list[Signal]):

@@ -168,7 +168,7 @@ def _collect(
     previous: Previous,
     user_of: Callable[[str], object] | None,
 ) -> _Webhook:
-    replaced = [one for one in purchase.replaced_tokens if one != notification.token]
+    replaced = purchase.replaced_tokens
     for token in replaced:
         if callable(previous):
             at, key = notification.at, get_key(token)
@@ -205,7 +205,7 @@ def _start(webhook: _Webhook) -> dict[str, Any]:
         collector.skip("the purchase has no offerPhase: it may have begun with a free trial")
         return {}
     order = purchase.order
-    changes = {"auto_renew": purchase.renews, "unpaid": None}
+    changes = {"auto_renew": purchase.renews}
     if purchase.is_trial:
         days = count_days(purchase.starts_at, webhook.ends_at)
         webhook.add(
@@ -255,7 +255,6 @@ def _replace(webhook: _Webhook) -> dict[str, Any]:
     changes: dict[str, Any] = {"auto_renew": purchase.renews}
     if had_issue:
         changes["status"] = "trial" if history.get("unpaid") else "active"
-        changes["unpaid"] = None
     return changes
 
 

@@ -223,6 +223,35 @@ STARTS = [
         purchase=buy(lineItems=buy()["lineItems"] * 2),
     ),
     case(
+        "a price without an amount is left out",
+        push(4),
+        {"membership_started": {**FIRST, **PERIOD}},
+        purchase=buy(plan={"recurringPrice": {"currencyCode": "EUR"}}),
+    ),
+    case(
+        "with several items, one that is paid starts a membership, and the last end counts",
+        push(4),
+        {"membership_started": {**FIRST, **PERIOD}},
+        purchase=buy(
+            lineItems=[
+                *buy("freeTrial", ends=ENDS - timedelta(days=7))["lineItems"],
+                *buy()["lineItems"],
+            ]
+        ),
+    ),
+    case(
+        "an item without an end and an order of its own",
+        push(4),
+        {"membership_started": {**FIRST, **PRICE}},
+        purchase=buy(item={"expiryTime": None, "latestSuccessfulOrderId": None}),
+    ),
+    case(
+        "a purchase that never was paid",
+        push(4),
+        reason="pending",
+        purchase=buy(state="PENDING_PURCHASE_CANCELED"),
+    ),
+    case(
         "an item that waits for the end of the old plan is not owned yet",
         push(4),
         {"membership_started": {**FIRST, **PRICE, **PERIOD}},
@@ -247,6 +276,18 @@ REPLACEMENTS = [
         push(4),
         {"billing_recovered": STORE},
         arguments=replace(status="issue", auto_renew=True),
+    ),
+    case(
+        "a prepaid plan after a cancellation does not renew",
+        push(4),
+        reason="a change of plan",
+        purchase=None,
+        arguments={
+            **replace(auto_renew=False, status="active"),
+            "purchase": buy(
+                item={"autoRenewingPlan": None, "prepaidPlan": {}}, linkedPurchaseToken=OLD_TOKEN
+            ),
+        },
     ),
     case(
         "a purchase after the end starts again",
@@ -366,6 +407,14 @@ PAYMENTS = [
         purchase=renew(plan={"recurringPrice": {"currencyCode": "JPY", "units": "1200"}}),
     ),
     case(
+        "an amount that is no number is no price",
+        push(2),
+        {"renewal_succeeded": {**RENEWAL, **PERIOD}},
+        purchase=renew(
+            plan={"recurringPrice": {"currencyCode": "EUR", "units": "nine", "nanos": 1}}
+        ),
+    ),
+    case(
         "a price below one unit has no units",
         push(2),
         {
@@ -448,6 +497,59 @@ CANCELLATIONS = [
                 }
             },
         ),
+    ),
+    case(
+        "Google cancels because a higher price after an offer was not consented to",
+        push(3),
+        {
+            "auto_renew_disabled": {
+                **STORE,
+                "access_ends_at": ENDS_AT,
+                "store_cancel_reason": "price_increase",
+            }
+        },
+        purchase=cancel(
+            "systemInitiated", plan={"priceStepUpConsentDetails": {"state": "PENDING"}}
+        ),
+    ),
+    case(
+        "a price that was accepted is not the reason",
+        push(3),
+        {
+            "auto_renew_disabled": {
+                **STORE,
+                "access_ends_at": ENDS_AT,
+                "store_cancel_reason": "billing_error",
+            }
+        },
+        purchase=cancel(
+            "systemInitiated",
+            plan={
+                "priceChangeDetails": {
+                    "priceChangeMode": "PRICE_INCREASE",
+                    "priceChangeState": "CONFIRMED",
+                }
+            },
+        ),
+    ),
+    case(
+        "a second cancellation of a plan without instalments counts",
+        push(3),
+        {
+            "auto_renew_disabled": {
+                **STORE,
+                "access_ends_at": ENDS_AT,
+                "store_cancel_reason": "unsubscribe",
+            }
+        },
+        purchase=cancel("userInitiated"),
+        previous=know(status="active", auto_renew=False),
+    ),
+    case(
+        "the end of the period is not the end of the commitment",
+        push(18),
+        {"auto_renew_disabled": {**STORE, "store_cancel_reason": "unsubscribe"}},
+        purchase=cancel("userInitiated", plan=COMMITTED),
     ),
     case(
         "a cancellation that was withdrawn since has no reason and no end",
@@ -550,6 +652,12 @@ ENDINGS = [
         purchase=buy(**EXPIRED),
     ),
     case(
+        "a revoked trial is not refunded",
+        push(12),
+        {"membership_ended": STORE},
+        purchase=buy("freeTrial", **EXPIRED),
+    ),
+    case(
         "a purchase that a change of plan replaced expires",
         push(13),
         reason=REPLACED,
@@ -563,6 +671,19 @@ ENDINGS = [
         previous=know(status="ended"),
     ),
     case("a purchase that gives access", push(13), reason="has not ended", purchase=buy()),
+    case(
+        "a purchase in its grace period gives access",
+        push(13),
+        reason="has not ended",
+        purchase=buy(**GRACE),
+    ),
+    case(
+        "the order of a renewal was paid, even if the state has the trial only",
+        void(),
+        {"refund_granted": {**RENEWAL, "plan_id": "pro:monthly"}},
+        purchase=renew(),
+        previous=know(status="trial"),
+    ),
     case(
         "a voided order is a refund without an amount",
         void(),
