@@ -159,6 +159,7 @@ GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer],
 # Which test runs the code of the other pages.
 RUN_BY = {
     "README.md": "tests/docs/test_pasted.py",
+    "docs/billing/django.md": "tests/django/test_billing_page.py",
     "docs/billing/events.md": "tests/docs/test_pasted.py",
     "docs/index.md": "tests/docs/test_pasted.py",
     "docs/frameworks/django.md": "tests/django/test_page.py",
