@@ -63,6 +63,10 @@ class History:
         """Return what was known before the webhook, such as `status`; None if nothing was."""
         return self._before.get(name)
 
+    def get_lasting(self, name: str) -> Any:  # noqa: ANN401  # JSON
+        """Return a fact that never changes, also of a newer state; None if it is not known."""
+        return self._stored.get(name)
+
     @property
     def user(self) -> str | None:
         """The user of the subscription, also of a newer state: it does not depend on the time."""

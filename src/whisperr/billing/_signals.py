@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime  # noqa: TC003  # for get_type_hints
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
+
+from whisperr._frozen import Frozen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import datetime
 
 Status = Literal["trial", "active", "issue", "ended"]
 
 
-class Signal(NamedTuple):
+class Signal(Frozen):
     """One billing event of a user, for `Whisperr.track_signal`.
 
     Attributes:
@@ -27,6 +29,8 @@ class Signal(NamedTuple):
     .. versionadded:: 1.0
     """
 
+    __slots__ = ("context", "event_type", "message_id", "occurred_at", "properties", "user")
+
     user: object
     event_type: str
     properties: dict[str, Any]
@@ -34,8 +38,26 @@ class Signal(NamedTuple):
     message_id: str
     context: dict[str, Any]
 
+    def __init__(
+        self,
+        user: object,
+        event_type: str,
+        properties: dict[str, Any],
+        occurred_at: datetime,
+        message_id: str,
+        context: dict[str, Any],
+    ) -> None:
+        self._set(
+            user=user,
+            event_type=event_type,
+            properties=properties,
+            occurred_at=occurred_at,
+            message_id=message_id,
+            context=context,
+        )
 
-class Skipped(NamedTuple):
+
+class Skipped(Frozen):
     """Why a webhook, or one meaning of it, became no signal.
 
     Attributes:
@@ -45,8 +67,13 @@ class Skipped(NamedTuple):
     .. versionadded:: 1.0
     """
 
+    __slots__ = ("event_type", "reason")
+
     event_type: str
     reason: str
+
+    def __init__(self, event_type: str, reason: str) -> None:
+        self._set(event_type=event_type, reason=reason)
 
 
 class State(TypedDict, total=False):
@@ -66,6 +93,7 @@ class State(TypedDict, total=False):
         status: `"trial"`, `"active"`, `"issue"` (a payment failed) or `"ended"`.
         auto_renew: Whether the subscription renews.
         paid_by: The invoice or transaction that began the first paid period.
+        paid_from: When the subscription was billed first, RFC 3339.
 
     .. versionadded:: 1.0
     """
@@ -79,6 +107,7 @@ class State(TypedDict, total=False):
     status: Status
     auto_renew: bool
     paid_by: str
+    paid_from: str
 
 
 class Signals(list[Signal]):
