@@ -75,7 +75,12 @@ def track_webhook(
         if has_states and found.state is not None:
             save_state(found.state)
     for skipped in found.skipped:
-        log("debug", "webhook %s: skipped: %s", skipped.event_type or "without a type", skipped[1])
+        log(
+            "debug",
+            "webhook %s: skipped: %s",
+            skipped.event_type or "without a type",
+            skipped.reason,
+        )
     return found
 
 
