@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import socket
 import sys
+from typing import NoReturn
 
 import django
 from django.conf import settings
@@ -43,7 +44,7 @@ from whisperr.django import load_state  # noqa: E402  # likewise
 from whisperr.testing import capture  # noqa: E402  # likewise
 
 
-def refuse(*_: object, **__: object) -> None:
+def refuse(*_: object, **__: object) -> NoReturn:
     raise ConnectionError("a test must not reach Stripe")
 
 

@@ -128,6 +128,18 @@ def test_without_the_package_the_error_says_what_to_install(
     assert [message.id for message in run_checks(tags=["whisperr"])] == ["whisperr.E007"]
 
 
+@pytest.mark.parametrize(
+    ("secret", "ids"),
+    [(None, ["whisperr.W011"]), (SECRET, []), ([SECRET, "sk_secret"], ["whisperr.E007"])],
+    ids=["none", "a secret", "an API key"],
+)
+def test_a_check_reports_a_missing_or_wrong_secret(secret: object, ids: list[str]) -> None:
+    with override_settings(WHISPERR_STRIPE_WEBHOOK_SECRET=secret):
+        found = run_checks(tags=["whisperr"])
+    assert [message.id for message in found] == ids
+    assert "sk_secret" not in repr(found)
+
+
 def test_a_failure_is_an_error_after_which_the_webhook_comes_again(site: Site) -> None:
     def fails(customer: str) -> str:
         raise LookupError(customer)
