@@ -48,7 +48,7 @@ _REASONS = {
     "charge.refunded": "refund.created and refund.updated are the signals",
     "charge.refund.updated": "refund.updated is the signal",
     "refund.failed": "a refund failed: nothing was granted",
-    "charge.dispute.created": "a dispute: the bank takes the money back, nobody granted a refund",
+    "charge.dispute.created": "a dispute: the bank takes the money back, no refund",
 }
 
 
