@@ -85,7 +85,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 DEPENDENCIES_ALLOWED = {
-    "django": {"django", "asgiref"},
+    "django": {"django", "asgiref", "stripe"},  # stripe when a webhook of it arrives
     "fastapi": {"fastapi"},
     "flask": {"click", "flask", "werkzeug"},
     "celery": {"celery"},

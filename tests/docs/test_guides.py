@@ -160,6 +160,7 @@ GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer],
 RUN_BY = {
     "README.md": "tests/docs/test_pasted.py",
     "docs/billing/app-store.md": "tests/billing/test_app_store.py",
+    "docs/billing/django.md": "tests/django/test_billing_page.py",
     "docs/billing/events.md": "tests/docs/test_pasted.py",
     "docs/billing/google-play.md": "tests/billing/test_google_play.py",
     "docs/billing/paddle.md": "tests/billing/test_paddle.py",
