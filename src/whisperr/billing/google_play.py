@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from . import BillingEvent
 from ._collector import Collector, Source, UserFields
 from ._fields import Fields, PayloadError, format_time, read_payload
+from ._google_play import Notification, Purchase, get_key, read_notification
 from ._history import History
 from ._periods import count_days
-from ._google_play import Notification, Purchase, get_key, read_notification
 from ._signals import Signals, Skipped
 
 if TYPE_CHECKING:
