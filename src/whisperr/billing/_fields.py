@@ -1,4 +1,4 @@
-"""Typed reads of a payload that nobody has checked: a value of another type counts as missing."""
+"""Typed reads of a payload that is not checked: a value of another type counts as missing."""
 
 from __future__ import annotations
 
