@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from ._fields import Fields, format_time
+from ._fields import Fields
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -85,7 +85,7 @@ class History:
         facts = _drop_none({**self._before, **changes})
         about = {
             "key": self._key,
-            "at": format_time(self._at),
+            "at": self._at.isoformat(),  # with all digits: two webhooks may share a millisecond
             "event": self._event,
             "before": dict(self._before),
             "handled": handled,
