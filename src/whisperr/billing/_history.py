@@ -92,6 +92,14 @@ class History:
         }
         return cast("State", {**facts, **about})
 
+    def learn(self, **facts: object) -> State | None:
+        """Return the stored state with facts that do not depend on the time, which stays.
+
+        None if there is nothing to store.
+        """
+        known = _drop_none({**self._stored, **facts})
+        return cast("State", {**known, "key": self._key}) if known and self._key else None
+
     def _get_handled(self) -> list[Any]:
         found = self._stored.get("handled")
         return found if isinstance(found, list) else []
