@@ -77,7 +77,7 @@ def test_a_test_environment_and_an_own_time_are_kept() -> None:
         ({"id": "ada"}, None, UUID(int=7), UUID(int=7)),
     ],
 )
-def test_the_user_is_of_the_payload_then_of_the_state_then_of_user_of(
+def test_the_payload_goes_before_the_state_and_the_state_before_the_function(
     named: object, stored: str | None, found: object, user: object
 ) -> None:
     previous = {"key": "stripe:sub_1", "user": stored}
@@ -93,11 +93,11 @@ def test_the_user_is_of_the_payload_then_of_the_state_then_of_user_of(
 def test_user_of_is_called_once_and_only_for_a_signal(found: object) -> None:
     customers: list[str] = []
 
-    def user_of(customer: str) -> object:
+    def find(customer: str) -> object:
         customers.append(customer)
         return found
 
-    collected = collect(None, user_of)
+    collected = collect(None, find)
     collected.skip("an invoice of 0: a trial begins")
     assert customers == []
     collected.add("billing_recovered", {})

@@ -1,4 +1,4 @@
-"""Reads of payloads that nobody has checked: what is no such value counts as missing."""
+"""Reads of unchecked payloads: what is no such value counts as missing."""
 
 from __future__ import annotations
 

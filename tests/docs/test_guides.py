@@ -161,6 +161,7 @@ RUN_BY = {
     "README.md": "tests/docs/test_pasted.py",
     "docs/billing/events.md": "tests/docs/test_pasted.py",
     "docs/billing/paddle.md": "tests/billing/test_paddle.py",
+    "docs/billing/webhooks.md": "tests/docs/test_webhooks.py",
     "docs/index.md": "tests/docs/test_pasted.py",
     "docs/frameworks/django.md": "tests/django/test_page.py",
     "docs/delivery/durability.md": "tests/docs/test_durability.py",

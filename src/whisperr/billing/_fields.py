@@ -1,4 +1,4 @@
-"""Typed reads of a payload that nobody has checked: a value of another type counts as missing."""
+"""Typed reads of an unchecked payload: a value of another type counts as missing."""
 
 from __future__ import annotations
 
