@@ -63,8 +63,12 @@ def test_a_path_leads_through_objects_only() -> None:
         ("0.10", "0.10"),
         (9.99, "9.99"),
         (10**30 + 1, str(10**30 + 1)),
-        *((one, None) for one in ("", "x", "NaN", "Infinity", float("nan"), True, None, [])),
-        *((one, None) for one in ("1e999999999", 10**99, "1" * 50)),
+        *((one, None) for one in ("", "x", "NaN", "Infinity", "1e999999999", "1" * 50)),
+        (float("nan"), None),
+        (10**99, None),
+        (True, None),
+        (None, None),
+        ([], None),
     ],
 )
 def test_a_decimal_has_exactly_the_digits_of_its_text(value: object, expected: str | None) -> None:
@@ -108,9 +112,10 @@ def test_numbers_of_seconds_and_milliseconds_are_times() -> None:
     assert Fields({"at": seconds}).seconds("at") == NOON
     for value in (seconds * 1000 + 5, str(seconds * 1000 + 5)):
         assert Fields({"at": value}).millis("at") == NOON + timedelta(milliseconds=5)
-    for value in (10**30, -(10**30), "9" * 19, "9" * 30, "x", "-1", 1.5, True, None):
-        assert Fields({"at": value}).millis("at") is None
-        assert Fields({"at": value}).seconds("at") is None
+    others: list[object] = [10**30, -(10**30), "9" * 19, "9" * 30, "x", "-1", 1.5, True, None]
+    for other in others:
+        assert Fields({"at": other}).millis("at") is None
+        assert Fields({"at": other}).seconds("at") is None
 
 
 @given(text=st.text() | st.datetimes().map(str) | st.from_regex(r"\A[0-9T:.Z+-]{5,30}\Z"))
