@@ -66,6 +66,16 @@ def test_a_late_webhook_knows_nothing_and_says_why() -> None:
     assert late.user == "ada"  # which does not depend on the time
 
 
+def test_what_never_changes_is_learnt_from_a_late_webhook_too() -> None:
+    ended = History(None, KEY, "evt_2", AT + timedelta(days=1)).advance(status="ended")
+    late = History(ended, KEY, "evt_1", AT).advance(status="active", paid_by="in_1")
+    assert late is not None
+    assert (late["status"], late["paid_by"]) == ("ended", "in_1")
+    other = History(late, KEY, "evt_0", AT).advance(status="trial", paid_by="in_0")
+    assert other is not None
+    assert other["paid_by"] == "in_1"
+
+
 def test_the_newest_webhook_means_the_same_when_it_comes_again() -> None:
     states: dict[str, Any] = {}
     handle(states, 0)

@@ -30,9 +30,15 @@ from tests.billing.cases.stripe import (
     unpaid,
     webhook,
 )
+from tests.docs.page import get_names, get_rows, paste
+from whisperr import BillingEvent
 from whisperr.billing import stripe
+from whisperr.billing.stripe import _subscriptions
+from whisperr.testing import capture
 
+PAGE = "docs/billing/stripe.md"
 SECRET = "whsec_test"
+EVENTS = [value for name, value in vars(BillingEvent).items() if name.isupper()]
 HOUR = timedelta(hours=1)
 
 
@@ -50,7 +56,7 @@ def play(*webhooks: dict[str, Any]) -> list[str]:
 
 TRIAL = webhook(CREATED, subscription("trialing", start=NOW - 14 * DAY), event="evt_trial")
 TRIAL["created"] = at(NOW - 14 * DAY)
-TRIAL_ENDS = {"trial_end": at(NOW), "latest_invoice": "in_2"}
+TRIAL_ENDS: dict[str, Any] = {"trial_end": at(NOW), "latest_invoice": "in_2"}
 CONVERTED = webhook(
     UPDATED,
     subscription("active", **TRIAL_ENDS),
@@ -116,7 +122,7 @@ def test_a_trial_whose_first_payment_fails_at_once_converts_when_it_is_paid() ->
         UPDATED, subscription("past_due", **TRIAL_ENDS), {"status": "trialing"}, event="evt_due"
     )
     failed = webhook("invoice.payment_failed", unpaid(), event="evt_failed")
-    later = {"event": "evt_active", "happened": NOW + DAY}
+    later: dict[str, Any] = {"event": "evt_active", "happened": NOW + DAY}
     active = webhook(UPDATED, subscription("active", **TRIAL_ENDS), {"status": "past_due"}, **later)
     paid = webhook("invoice.paid", invoice("subscription_cycle"), event="evt_paid")
     for order in itertools.permutations([active, paid]):
@@ -130,7 +136,7 @@ def test_a_failed_renewal_is_one_issue_until_it_recovers_or_ends() -> None:
     due = webhook(UPDATED, subscription("past_due"), {"status": "active"}, event="evt_2")
     second = webhook("invoice.payment_failed", unpaid(attempt_count=2), event="evt_3")
     active = webhook(UPDATED, subscription("active"), {"status": "past_due"}, event="evt_4")
-    reason = {"cancellation_details": {"reason": "payment_failed"}}
+    reason: dict[str, Any] = {"cancellation_details": {"reason": "payment_failed"}}
     ended = webhook(DELETED, subscription("canceled", **reason), event="evt_5")
     assert play(first, due, second, active) == ["billing_issue_started", "billing_recovered"]
     assert play(due, second, first, ended) == ["billing_issue_started", "membership_ended"]
@@ -173,8 +179,8 @@ CHECKOUT = webhook(
 
 def test_a_checkout_tells_whose_the_subscription_is_and_makes_no_state_older() -> None:
     states: dict[str, Any] = {}
-    nobody = {"metadata": {}}
-    created = webhook(CREATED, subscription("trialing", **nobody), event="evt_created")
+    anonymous: dict[str, Any] = {"metadata": {}}
+    created = webhook(CREATED, subscription("trialing", **anonymous), event="evt_created")
     for one in (CHECKOUT, created, CHECKOUT):
         result = stripe.signals(one, previous=states.get)
         assert result.state is not None
@@ -313,3 +319,47 @@ def test_other_objects_mean_the_same(model: object) -> None:
 def test_a_model_without_a_time_is_skipped_with_the_reason() -> None:
     model = SimpleNamespace(type=CREATED, created=None, data=TRIAL["data"], djstripe_created=NOW)
     assert "without id, created" in stripe.signals(model).skipped[0].reason
+
+
+def test_the_page_does_what_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("stripe", reason="stripe is not installed")
+    pytest.importorskip("flask", reason="Flask is not installed")
+    monkeypatch.setenv("WHISPERR_API_KEY", "wrk_test")
+    monkeypatch.setenv("STRIPE_WEBHOOK_SECRET", SECRET)
+    names: dict[str, Any] = {"__name__": "page"}
+    with capture(strict=True) as events:
+        exec(compile(paste(PAGE), PAGE, "exec"), names)
+        client = names["app"].test_client()
+        body = json.dumps(CONVERTED)
+        assert client.post("/webhooks/stripe", data=body).status_code == 400
+        for sent, status in ((body, 204), (body + " ", 400)):
+            signed = {"Stripe-Signature": sign(body)}
+            answer = client.post("/webhooks/stripe", data=sent, headers=signed)
+            assert answer.status_code == status
+    assert [one.type for one in events] == ["billing_issue_started", "trial_converted"]
+    assert list(names["states"]) == ["stripe:sub_1"]
+
+
+def test_the_table_of_the_page_has_all_events_with_their_webhooks() -> None:
+    rows = get_rows(PAGE, "What becomes what")[: len(EVENTS)]
+    assert [get_names(row[0]) for row in rows] == [[name] for name in EVENTS]
+    webhooks: dict[str, set[str]] = {name: set() for name in EVENTS}
+    for case in CASES:
+        for name in case.expected:
+            webhooks[name].add(case.payload["type"].replace("customer.subscription", ""))
+    assert {row[0].strip("`"): set(get_names(row[1])) for row in rows} == webhooks
+
+
+def test_the_page_has_the_reasons_of_the_code() -> None:
+    cancel: dict[str, str] = {}
+    end: dict[str, str] = {}
+    for reasons, cancelled, ended in get_rows(PAGE, "What becomes what")[len(EVENTS) :]:
+        for reason in get_names(reasons):
+            cancel |= dict.fromkeys([reason] if cancelled else [], cancelled.strip("`"))
+            end[reason] = ended.strip("`")
+    assert (cancel, end) == (_subscriptions.CANCEL_REASONS, _subscriptions.END_REASONS)
+
+
+def test_the_end_that_comes_first_does_not_make_the_first_payment_a_renewal() -> None:
+    ended = webhook(DELETED, subscription("canceled"), event="evt_end", happened=NOW + DAY)
+    assert play(ended, CONVERTED, FIRST) == ["membership_ended", "trial_converted"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Previous = Mapping[str, Any] | Callable[[str], Mapping[str, Any] | None] | None
 
 _MAX_HANDLED = 32
+_LASTING = ("user", "paid_by", "paid_from")  # once known, they do not change
 _ABOUT_ITSELF = ("key", "at", "event", "before", "handled")
 
 
@@ -80,7 +81,8 @@ class History:
         handled = [*handled, self._event][-_MAX_HANDLED:]
         stored_at = Fields(self._stored).time("at")
         if self.is_repeated or (stored_at is not None and stored_at > self._at):
-            late = {"user": changes.get("user"), **self._stored, "handled": handled}
+            lasting = {name: changes.get(name) for name in _LASTING}
+            late = {**lasting, **self._stored, "handled": handled}
             return cast("State", _drop_none(late))
         facts = _drop_none({**self._before, **changes})
         about = {

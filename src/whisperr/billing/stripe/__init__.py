@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["signals"]
 
 _REASONS = {
-    "customer.subscription.paused": "customer.subscription.updated comes beside it",
-    "customer.subscription.resumed": "customer.subscription.updated comes beside it, the signal",
+    "customer.subscription.paused": "a trial ended without a payment method, and may resume",
+    "customer.subscription.resumed": "customer.subscription.updated is the signal of a resumption",
     "customer.subscription.trial_will_end": "a trial ends soon: nothing changed yet",
     "invoice.payment_succeeded": "invoice.paid comes beside it, and is the signal",
     "invoice_payment.paid": "invoice.paid comes beside it, and is the signal",
@@ -48,7 +48,7 @@ _REASONS = {
     "charge.refunded": "refund.created and refund.updated are the signals",
     "charge.refund.updated": "refund.updated is the signal",
     "refund.failed": "a refund failed: nothing was granted",
-    "charge.dispute.created": "a dispute: the bank takes the money back, nobody granted a refund",
+    "charge.dispute.created": "a dispute: the bank takes the money back, no refund",
 }
 
 

@@ -3,8 +3,9 @@
 The version is in `api_version` of the event, which some sources leave out. A field has one meaning
 wherever it is, so that its place decides. Since 2025-03-31 ("basil"), the period of a subscription
 is in its items, the subscription of an invoice is in `parent`, and the price of an invoice's line
-is in `pricing`: see "Deprecates subscription current period start and end dates" and "Adds support
-for multiple parents" in Stripe's changelog, https://docs.stripe.com/changelog.
+is in `pricing`: see "Adds subscription item-level billing periods and removes subscription-level
+periods" and "Invoicing resources now specify how they were generated" in Stripe's changelog,
+https://docs.stripe.com/changelog.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ _ISSUES = ("past_due", "unpaid")
 
 # The values of `cancellation_details.reason` in "The Subscription object". The feedback of a
 # customer ("too_expensive") is an opinion, and no cause of ours.
-_CANCEL_REASONS = {"cancellation_requested": "unsubscribe", "payment_failed": "billing_error"}
-_END_REASONS = {
+CANCEL_REASONS = {"cancellation_requested": "unsubscribe", "payment_failed": "billing_error"}
+END_REASONS = {
     "cancellation_requested": "voluntary",
     "payment_failed": "billing",
     "payment_disputed": "other",
@@ -62,7 +62,7 @@ def _get_facts(hook: Webhook) -> dict[str, object]:
     """Return what later events need to know.
 
     An event has its time in seconds. One of the same second as the creation may come before it, and
-    what it told stays.
+    what that change reported stays.
     """
     subscription, history = hook.object, hook.history
     status = subscription.text("status") or ""
@@ -127,9 +127,9 @@ def _describe_status(status: str) -> str:
 
 
 def _read_updated(hook: Webhook) -> None:
-    is_told = _read_status_change(hook)
-    is_told = _read_cancellation(hook) or is_told
-    if not is_told:
+    is_decided = _read_status_change(hook)
+    is_decided = _read_cancellation(hook) or is_decided
+    if not is_decided:
         hook.found.skip(_describe_update(hook))
 
 
@@ -200,7 +200,7 @@ def _read_cancellation(hook: Webhook) -> bool:
         hook.found.add(BillingEvent.AUTO_RENEW_ENABLED, plan)
         return True
     reason = hook.object.text("cancellation_details", "reason") or ""
-    plan["store_cancel_reason"] = _CANCEL_REASONS.get(reason)
+    plan["store_cancel_reason"] = CANCEL_REASONS.get(reason)
     if hook.object.text("status") == "trialing":
         plan["trial_ends_at"] = format_time(hook.object.seconds("trial_end"))
         hook.found.add(BillingEvent.TRIAL_AUTO_RENEW_DISABLED, plan)
@@ -218,7 +218,7 @@ def _describe_update(hook: Webhook) -> str:
         return "the date of a cancellation changed: it was pending before"
     if hook.before.has("pause_collection"):
         return "the collection of payments was paused or resumed: the subscription stays as it is"
-    if hook.before.has("items") or hook.before.has("plan") or hook.before.has("quantity"):
+    if any(hook.before.has(name) for name in ("items", "plan", "quantity", "current_period_end")):
         return "a new period or a change of the plan: invoice.paid is the signal of a renewal"
     return "an update of what is no signal"
 
@@ -232,7 +232,7 @@ def _read_deleted(hook: Webhook) -> None:
     reason = hook.object.text("cancellation_details", "reason") or ""
     properties = {
         **get_plan(get_item(hook.object), with_period=True),
-        "end_reason": _END_REASONS.get(reason),
+        "end_reason": END_REASONS.get(reason),
     }
     hook.found.add(BillingEvent.MEMBERSHIP_ENDED, properties)
 
