@@ -71,6 +71,9 @@ def test_what_never_changes_is_learnt_from_a_late_webhook_too() -> None:
     late = History(ended, KEY, "evt_1", AT).advance(status="active", paid_by="in_1")
     assert late is not None
     assert (late["status"], late["paid_by"]) == ("ended", "in_1")
+    again = History(late, KEY, "evt_2", AT + timedelta(days=1)).advance(status="ended")
+    assert again is not None
+    assert again["paid_by"] == "in_1"
     other = History(late, KEY, "evt_0", AT).advance(status="trial", paid_by="in_0")
     assert other is not None
     assert other["paid_by"] == "in_1"

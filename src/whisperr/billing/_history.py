@@ -81,10 +81,12 @@ class History:
         handled = [*handled, self._event][-_MAX_HANDLED:]
         stored_at = Fields(self._stored).time("at")
         if self.is_repeated or (stored_at is not None and stored_at > self._at):
-            lasting = {name: changes.get(name) for name in _LASTING}
-            late = {**lasting, **self._stored, "handled": handled}
+            learnt = {name: changes.get(name) for name in _LASTING}
+            late = {**learnt, **self._stored, "handled": handled}
             return cast("State", _drop_none(late))
-        facts = _drop_none({**self._before, **changes})
+        # The newest webhook that comes again keeps what late ones have said since.
+        lasting = {name: self._stored.get(name) for name in _LASTING}
+        facts = _drop_none({**lasting, **self._before, **changes})
         about = {
             "key": self._key,
             "at": self._at.isoformat(),  # with all digits: two webhooks may share a millisecond
