@@ -341,9 +341,7 @@ class TestAccessibility:
 
 
 class TestWebhooks:
-    def test_a_signal_shows_its_webhook(
-        self, page: Page, server: LocalServer
-    ) -> None:
+    def test_a_signal_shows_its_webhook(self, page: Page, server: LocalServer) -> None:
         first, second = "evt_1", "evt_2"
         send(server, signal(f"{first}:membership_started", first))
         send(server, signal(f"{first}:billing_recovered", first))
