@@ -59,9 +59,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "billing": (
         ("app_store", "google_play", "paddle", "revenuecat", "stripe"),
+        ("_app_store",),
         ("__init__",),
         ("_collector",),
-        ("_history",),
+        ("_google_play", "_history"),
         ("_fields", "_money", "_periods", "_signals"),
     ),
     "dev": (

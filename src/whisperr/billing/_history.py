@@ -70,7 +70,13 @@ class History:
     @property
     def user(self) -> str | None:
         """The user of the subscription, also of a newer state: it does not depend on the time."""
-        return Fields(self._stored).text("user")
+        return Fields(self._stored).text("user") or Fields(self._before).text("user")
+
+    def inherit(self, other: History) -> None:
+        """Take what is known of the subscription that this one replaces, unless it has a state."""
+        if not self._stored and not self.known and other.known:
+            self._before = other._before
+            self.known = True
 
     def advance(self, **changes: object) -> State | None:
         """Return the state after the webhook. A change to None removes what was known."""

@@ -93,6 +93,7 @@ class State(TypedDict, total=False):
         status: `"trial"`, `"active"`, `"issue"` (a payment failed) or `"ended"`.
         auto_renew: Whether the subscription renews.
         paid_by: The invoice or transaction that began the first paid period.
+        unpaid: Whether the payment that failed was the first one after a free trial.
         paid_from: When the subscription was billed first, RFC 3339.
 
     .. versionadded:: 1.0
@@ -107,6 +108,7 @@ class State(TypedDict, total=False):
     status: Status
     auto_renew: bool
     paid_by: str
+    unpaid: bool
     paid_from: str
 
 
