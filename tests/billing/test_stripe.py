@@ -113,7 +113,14 @@ def test_a_paused_trial_converts_when_it_resumes() -> None:
         event="evt_first",
         happened=resumed + HOUR,
     )
-    for order in itertools.permutations([active, paid]):
+    noted = webhook(
+        UPDATED,
+        subscription("active", start=resumed, **TRIAL_ENDS),
+        {"metadata": {}},
+        event="evt_noted",
+        happened=resumed + HOUR,
+    )
+    for order in ([active, paid], [paid, active], [active, noted, paid]):
         assert play(TRIAL, paused, *order) == ["trial_started", "trial_converted"]
 
 
@@ -158,6 +165,21 @@ def test_a_creation_that_comes_after_a_change_of_the_same_second_takes_nothing_b
     created = webhook(CREATED, subscription("incomplete"), event="evt_1")
     deleted = webhook(DELETED, subscription("canceled"), event="evt_3", happened=NOW + DAY)
     assert play(changed, created, deleted) == ["membership_ended"]
+
+
+def test_a_trial_that_ends_in_its_first_second_is_over_if_its_creation_comes_last() -> None:
+    ended = subscription("active", trial_end=at(NOW), latest_invoice="in_2")
+    converted = webhook(UPDATED, ended, {"status": "trialing"}, event="evt_2")
+    created = webhook(CREATED, subscription("trialing"), event="evt_1")
+    assert play(converted, created, RENEWED) == [
+        *("trial_converted", "trial_started", "renewal_succeeded"),
+    ]
+
+
+def test_a_failed_renewal_is_no_trial_if_the_end_of_the_trial_was_missed() -> None:
+    due = webhook(UPDATED, subscription("past_due"), {"status": "active"}, event="evt_due")
+    active = webhook(UPDATED, subscription("active"), {"status": "past_due"}, event="evt_active")
+    assert play(TRIAL, due, active) == ["trial_started", "billing_recovered"]
 
 
 def test_a_refund_that_succeeds_at_once_is_one_though_it_changes_later() -> None:

@@ -205,6 +205,7 @@ REFUNDED = {
     "currency": "EUR",
     "transaction_id": "ch_1",
 }
+AMOUNT = {name: PAID[name] for name in ("price", "currency", "transaction_id")}
 REQUESTED: dict[str, Any] = {
     "cancellation_details": {"reason": "cancellation_requested", "feedback": "unused"}
 }
@@ -272,6 +273,11 @@ STARTS = [
         ),
         reason="a fee beside a trial",
     ),
+    Case(
+        "an invoice without lines",
+        webhook("invoice.paid", invoice("subscription_create", lines=None)),
+        {"membership_started": {**AMOUNT, "store": "stripe"}},
+    ),
     *(
         Case(
             f"a new subscription that is {status}", webhook(CREATED, subscription(status)), {}, why
@@ -288,6 +294,10 @@ STARTS = [
     ),
 ]
 
+MIXED = [
+    {"price": price(), "current_period_start": at(NOW - MONTH), "current_period_end": at(end)}
+    for end in (NOW + MONTH, NOW + 12 * MONTH)
+]
 AFTER = state(status="active", paid_from=out(NOW))
 RENEWALS = [
     Case(
@@ -349,15 +359,31 @@ RENEWALS = [
         webhook("invoice.paid", invoice("manual", parent=None)),
         reason="without a subscription",
     ),
+    *(
+        Case(
+            f"a renewal with {what} beside the period",
+            webhook("invoice.paid", invoice("subscription_cycle", lines={"data": lines})),
+            {"renewal_succeeded": PAID},
+        )
+        for what, lines in (
+            ("usage before", [line(start=NOW - MONTH, pricing=None), line()]),
+            ("a proration", [line(start=NOW + DAY, proration=True), line()]),
+            ("an old proration", [line(start=NOW + DAY, proration=True, is_old=True), line()]),
+            ("a charge", [line(start=NOW + DAY, parent={"type": "invoice_item_details"}), line()]),
+        )
+    ),
     Case(
         "yen have no decimals",
         webhook("invoice.paid", invoice("subscription_cycle", currency="jpy")),
         {"renewal_succeeded": {**PAID, "price": Decimal(2900), "currency": "JPY"}},
     ),
-    Case(
-        "crowns of Iceland have two decimals with Stripe",
-        webhook("invoice.paid", invoice("subscription_cycle", currency="isk")),
-        {"renewal_succeeded": {**PAID, "price": Decimal("29.00"), "currency": "ISK"}},
+    *(
+        Case(
+            f"{code} has two decimals with Stripe",
+            webhook("invoice.paid", invoice("subscription_cycle", currency=code.lower())),
+            {"renewal_succeeded": {**PAID, "price": Decimal("29.00"), "currency": code}},
+        )
+        for code in ("ISK", "UGX")
     ),
     Case(
         "ariary have none with Stripe",
@@ -404,6 +430,15 @@ CANCELLATIONS = [
         webhook(
             UPDATED,
             subscription("active", is_old=True, cancel_at_period_end=True),
+            {"cancel_at_period_end": False},
+        ),
+        {"auto_renew_disabled": {**PLAN, "access_ends_at": ENDS}},
+    ),
+    Case(
+        "a cancellation with items of several lengths ends with the earliest",
+        webhook(
+            UPDATED,
+            subscription("active", cancel_at_period_end=True, items={"data": MIXED}),
             {"cancel_at_period_end": False},
         ),
         {"auto_renew_disabled": {**PLAN, "access_ends_at": ENDS}},

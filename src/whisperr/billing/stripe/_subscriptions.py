@@ -71,7 +71,7 @@ def _get_facts(hook: Webhook) -> dict[str, object]:
     facts = {
         "status": _get_status(hook, status),
         "auto_renew": status not in {"canceled", "incomplete_expired"} and not _is_ending(hook),
-        "paid_from": format_time(_get_first_period(hook, status)) or history.get("paid_from"),
+        "paid_from": format_time(_get_first_period(hook, status)),
     }
     return {name: one for name, one in facts.items() if one is not None}
 
