@@ -131,7 +131,7 @@ def test_whatever_a_field_holds_there_is_a_signal_or_a_reason(data: st.DataObjec
             parent = parent[name]
         value = data.draw(st.sampled_from(WRONG))
         if value is not MISSING:
-            parent[path[-1]] = value
+            parent[path[-1]] = copy.deepcopy(value)
         elif isinstance(parent, dict):
             parent.pop(path[-1], None)
         if not payload:

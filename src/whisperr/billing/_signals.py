@@ -93,6 +93,7 @@ class State(TypedDict, total=False):
         status: `"trial"`, `"active"`, `"issue"` (a payment failed) or `"ended"`.
         auto_renew: Whether the subscription renews.
         paid_by: The invoice or transaction that began the first paid period.
+        end_reason: Why the membership ended, as in `membership_ended`.
 
     .. versionadded:: 1.0
     """
@@ -106,6 +107,7 @@ class State(TypedDict, total=False):
     status: Status
     auto_renew: bool
     paid_by: str
+    end_reason: str
 
 
 class Signals(list[Signal]):

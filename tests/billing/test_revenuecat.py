@@ -1,0 +1,231 @@
+"""Stories of several webhooks of RevenueCat, and what no single one shows."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from tests.billing.cases import NOW
+from tests.billing.cases.revenuecat import (
+    ANONYMOUS,
+    FIRST,
+    REFUND,
+    TRIAL,
+    USER,
+    cancellation,
+    in_store,
+    millis,
+    webhook,
+)
+from whisperr.billing import State, revenuecat
+
+HOUR = timedelta(hours=1)
+
+
+def tell(states: dict[str, State], payloads: list[dict[str, Any]]) -> list[str]:
+    """Return the signals of webhooks in the order of arrival; a dict keeps the state."""
+    told = []
+    for payload in payloads:
+        signals = revenuecat.signals(payload, previous=states.get)
+        told += [one.event_type for one in signals]
+        if signals.state:
+            states[signals.state["key"]] = signals.state
+    return told
+
+
+def in_order(*payloads: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return webhooks with an id and a time each, an hour apart."""
+    return [
+        {"event": {**one["event"], "id": f"evt_{n}", "event_timestamp_ms": millis(NOW + n * HOUR)}}
+        for n, one in enumerate(payloads)
+    ]
+
+
+def renewal(*, is_conversion: bool = False, transaction: str = "2") -> dict[str, Any]:
+    return webhook("RENEWAL", is_trial_conversion=is_conversion, transaction_id=transaction)
+
+
+def test_a_trial_is_converted_cancelled_and_ends() -> None:
+    payloads = in_order(
+        webhook("INITIAL_PURCHASE", **TRIAL),
+        renewal(is_conversion=True),
+        renewal(transaction="3"),
+        cancellation("UNSUBSCRIBE"),
+        webhook("UNCANCELLATION"),
+        cancellation("UNSUBSCRIBE"),
+        webhook("EXPIRATION", expiration_reason="UNSUBSCRIBE"),
+    )
+    states: dict[str, State] = {}
+    assert tell(states, payloads) == [
+        *("trial_started", "trial_converted", "renewal_succeeded", "auto_renew_disabled"),
+        *("auto_renew_enabled", "auto_renew_disabled", "membership_ended"),
+    ]
+    (state,) = states.values()
+    assert (state["status"], state["auto_renew"]) == ("ended", False)
+    assert (state["paid_by"], state["end_reason"]) == ("2", "voluntary")
+
+
+def test_a_failed_payment_is_one_issue_and_one_recovery() -> None:
+    payloads = in_order(
+        webhook("INITIAL_PURCHASE"),
+        webhook("BILLING_ISSUE"),
+        cancellation("BILLING_ERROR"),
+        renewal(),
+        renewal(transaction="3"),
+    )
+    assert tell({}, payloads) == [
+        *("membership_started", "billing_issue_started"),
+        *("renewal_succeeded", "billing_recovered", "renewal_succeeded"),
+    ]
+
+
+ISSUE, CANCELLED, EXPIRED = (
+    webhook("BILLING_ISSUE", id="evt_issue"),
+    cancellation("BILLING_ERROR", id="evt_cancelled"),
+    webhook("EXPIRATION", id="evt_expired", expiration_reason="BILLING_ERROR"),
+)
+
+
+@pytest.mark.parametrize(
+    "at_once",
+    [[ISSUE, CANCELLED, EXPIRED], [EXPIRED, CANCELLED, ISSUE], [CANCELLED, EXPIRED, ISSUE]],
+)
+def test_without_a_grace_period_the_access_ends_at_once_and_comes_back(
+    at_once: list[dict[str, Any]],
+) -> None:
+    start = webhook("INITIAL_PURCHASE", id="evt_start", event_timestamp_ms=millis(NOW - HOUR))
+    back = renewal()
+    back["event"]["event_timestamp_ms"] = millis(NOW + HOUR)
+    told = tell({}, [start, *at_once, back])
+    assert sorted(told[1:3]) == ["billing_issue_started", "membership_ended"]
+    assert told[3:] == ["membership_started", "billing_recovered"]
+
+
+def test_a_webhook_that_arrives_late_does_not_change_what_is_known() -> None:
+    start, issue, recovery = in_order(
+        webhook("INITIAL_PURCHASE"), webhook("BILLING_ISSUE"), renewal()
+    )
+    states: dict[str, State] = {}
+    assert tell(states, [start, recovery, issue]) == [
+        *("membership_started", "renewal_succeeded", "billing_issue_started")
+    ]
+    (state,) = states.values()
+    assert state["status"] == "active"
+
+
+def test_a_late_renewal_is_the_weaker_event() -> None:
+    start, ended, late = in_order(
+        webhook("INITIAL_PURCHASE"), webhook("EXPIRATION", expiration_reason="UNKNOWN"), renewal()
+    )
+    late["event"]["event_timestamp_ms"] = start["event"]["event_timestamp_ms"] + 1
+    assert tell({}, [start, ended, late])[-1] == "renewal_succeeded"
+
+
+def test_a_webhook_that_comes_again_after_newer_ones_says_nothing() -> None:
+    payloads = in_order(webhook("INITIAL_PURCHASE"), renewal(), renewal(transaction="3"))
+    states: dict[str, State] = {}
+    tell(states, payloads)
+    assert tell(states, payloads[:2]) == []
+    (state,) = states.values()
+    assert state["event"] == "evt_2"
+
+
+def test_a_refund_leaves_the_renewal_as_it_is() -> None:
+    states: dict[str, State] = {}
+    payloads = in_order(webhook("INITIAL_PURCHASE"), cancellation("CUSTOMER_SUPPORT", **REFUND))
+    assert tell(states, payloads) == ["membership_started", "refund_granted"]
+    (state,) = states.values()
+    assert state["auto_renew"] is True
+
+
+def test_two_stores_with_the_same_id_are_two_subscriptions() -> None:
+    states: dict[str, State] = {}
+    tell(states, in_order(in_store("APP_STORE", "1"), in_store("AMAZON", "1")))
+    assert list(states) == [f"revenuecat:app_store:{FIRST}", f"revenuecat:amazon:{FIRST}"]
+
+
+def test_the_time_is_that_of_the_webhook_and_not_of_the_purchase() -> None:
+    """A store charges up to a day before the period begins, and the server accepts no future."""
+    payload = webhook("RENEWAL", purchased_at_ms=millis(NOW + 24 * HOUR))
+    (signal,) = revenuecat.signals(payload)
+    assert signal.occurred_at == NOW
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        in_store("STRIPE", "sub_billing0001"),
+        in_store("RC_BILLING", "rcb_1"),
+        in_store("AMAZON", "amzn1.receipt"),
+        webhook("RENEWAL", transaction_id=None),
+        cancellation("UNSUBSCRIBE"),
+        webhook("UNCANCELLATION"),
+        webhook("BILLING_ISSUE"),
+    ],
+)
+def test_what_may_come_twice_or_has_another_id_names_no_occurrence(payload: dict[str, Any]) -> None:
+    (signal,) = revenuecat.signals(payload)
+    assert "$occurrence_key" not in signal.context
+
+
+@pytest.mark.parametrize(
+    ("changes", "mode"),
+    [
+        ({"environment": "SANDBOX"}, "test"),
+        ({"store": "TEST_STORE"}, "test"),
+        ({"environment": "PRODUCTION"}, None),
+    ],
+)
+def test_the_sandbox_and_the_test_store_are_tests(
+    changes: dict[str, Any], mode: str | None
+) -> None:
+    (signal,) = revenuecat.signals(webhook("UNCANCELLATION", **changes))
+    assert signal.context.get("$mode") == mode
+
+
+def test_an_anonymous_id_is_no_user_and_others_are_tried_in_order() -> None:
+    known = {"app_user_id": USER, "original_app_user_id": "user_1", "aliases": ["user_2"]}
+    found = []
+    for name in known:
+        (signal,) = revenuecat.signals(webhook("UNCANCELLATION", **known))
+        found.append(signal.user)
+        known[name] = [ANONYMOUS] if name == "aliases" else ANONYMOUS
+    assert found == [USER, "user_1", "user_2"]
+    (skipped,) = revenuecat.signals(webhook("UNCANCELLATION", **known)).skipped
+    assert ANONYMOUS not in skipped.reason
+
+
+def test_the_caller_is_asked_for_a_user_only_if_a_signal_needs_one() -> None:
+    asked: list[str] = []
+    anonymous = {"app_user_id": ANONYMOUS, "aliases": [ANONYMOUS]}
+    for payload in (
+        cancellation("BILLING_ERROR", **anonymous),
+        webhook("TRANSFER", **anonymous),
+        webhook("UNCANCELLATION"),
+    ):
+        revenuecat.signals(payload, user_of=asked.append)
+    assert asked == []
+    revenuecat.signals(webhook("UNCANCELLATION", **anonymous), user_of=asked.append)
+    assert asked == [ANONYMOUS]
+
+
+def test_an_error_of_the_caller_is_passed_on() -> None:
+    def fails(_: str) -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        revenuecat.signals(webhook("RENEWAL"), previous=fails)
+
+
+def test_after_a_transfer_the_payload_and_not_the_state_has_the_user() -> None:
+    states: dict[str, State] = {}
+    tell(states, in_order(webhook("INITIAL_PURCHASE")))
+    moved = webhook("RENEWAL", id="evt_moved", app_user_id="user_2", aliases=["user_2"])
+    (signal,) = revenuecat.signals(moved, previous=states.get)
+    assert signal.user == "user_2"
+
+
+def test_a_key_that_no_table_would_hold_is_no_key() -> None:
+    assert revenuecat.signals(webhook("RENEWAL", original_transaction_id="1" * 300)).state is None
