@@ -59,6 +59,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
 INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
     "billing": (
         ("app_store", "google_play", "paddle", "revenuecat", "stripe"),
+        ("_app_store",),
         ("__init__",),
         ("_collector",),
         ("_history",),

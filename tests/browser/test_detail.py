@@ -338,3 +338,37 @@ class TestAccessibility:
             assert page.get_attribute("html", "data-theme") == expected
         page.reload()
         assert page.get_attribute("html", "data-theme") == "dark"
+
+
+class TestWebhooks:
+    def test_a_signal_shows_the_webhook_that_it_is_of(
+        self, page: Page, server: LocalServer
+    ) -> None:
+        first, second = "evt_1", "evt_2"
+        send(server, signal(f"{first}:membership_started", first))
+        send(server, signal(f"{first}:billing_recovered", first))
+        send(server, signal(f"{second}:renewal_succeeded", second))
+        open_only(page, "3 events")
+        wait_text(page, "#detail-webhook", f"stripe {second} invoice.paid")
+        page.keyboard.press("j")
+        wait_text(page, "#detail-webhook", f"stripe {first} invoice.paid")
+        page.click("#detail-webhook")
+        wait_text(page, "#count", "2 of 3 events")
+        assert page.input_value("#filter") == "context.provider_event_id=evt_1"
+        wait_text(page, "#detail-webhook", "stripe evt_1 invoice.paid")
+
+    @pytest.mark.parametrize("given", [{}, {"provider_event_id": 1}, []])
+    def test_other_events_have_none(self, page: Page, server: LocalServer, given: object) -> None:
+        send(server, made("a", context=given))
+        open_only(page)
+        assert not page.locator("#detail-webhook").is_visible()
+
+
+def signal(message_id: str, webhook: str) -> dict[str, Any]:
+    context = {
+        "$message_id": message_id,
+        "provider": "stripe",
+        "provider_event_id": webhook,
+        "provider_event_type": "invoice.paid",
+    }
+    return made(message_id, context=context)

@@ -137,3 +137,15 @@ def test_a_refused_request_shows_its_reason(changes: dict[str, Any], expected: l
 
 def test_plain_text_is_unchanged() -> None:
     assert printable("Zoë ✓") == "Zoë ✓"
+
+
+def test_a_billing_signal_shows_its_webhook() -> None:
+    context = {"provider": "stripe", "provider_event_id": "evt_1\x1b"}
+    (line,) = render(arrival(body={"properties": {"price": 29}, "context": context})).splitlines()
+    assert line.endswith('{"price": 29} [stripe evt_1\\x1b]')
+
+
+@pytest.mark.parametrize("context", [None, [], {"provider": "stripe"}, {"provider_event_id": 7}])
+def test_another_event_shows_no_webhook(context: object) -> None:
+    (line,) = render(arrival(body={"properties": {"price": 29}, "context": context})).splitlines()
+    assert line.endswith('{"price": 29}')

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.cli.test_import_from import get_stripe_events, to_list
 from tests.docs.page import get_blocks, get_text
 from whisperr._cli.command import UsageError
 from whisperr._cli.main import make_parser
@@ -53,8 +54,9 @@ def folder(tmp_path: Path) -> Path:
     lines = get_block("json").encode()
     (tmp_path / "events.jsonl").write_bytes(lines)
     (tmp_path / "events.jsonl.gz").write_bytes(gzip.compress(lines))
-    (tmp_path / "events.csv").write_text(get_block("csv"), encoding="utf-8")
-    (tmp_path / "users.csv").write_text(get_block("csv", 1), encoding="utf-8")
+    for number, name in enumerate(("customers.csv", "events.csv", "users.csv")):
+        (tmp_path / name).write_text(get_block("csv", number), encoding="utf-8")
+    (tmp_path / "stripe.json").write_text(to_list(get_stripe_events()), encoding="utf-8")
     (tmp_path / "segment.jsonl").write_text(json.dumps(SEGMENT), encoding="utf-8")
     mixed = f"{json.dumps(SEGMENT)}\n{json.dumps(IDENTIFY)}\n"
     _make_dead_letters(tmp_path / "whisperr.db")
@@ -134,10 +136,12 @@ class TestCommands:
         assert arrival.body["traits"] == {"plan": "pro", "seats": 9}
         assert arrival.body["channels"][0]["address"] == "ada@example.com"
 
-    def test_a_dry_run_prints_what_the_page_shows(self, folder: Path) -> None:
-        (shown,) = get_blocks(PAGE, "text")
+    @pytest.mark.parametrize("number", [0, 1])
+    def test_a_dry_run_prints_what_the_page_shows(self, folder: Path, number: int) -> None:
+        shown = get_blocks(PAGE, "text")[number]
+        runs = [one for one in get_blocks(PAGE, "console") if one.endswith("--dry-run\n")]
         with LocalServer() as server:
-            out = run("whisperr import events.jsonl --dry-run", folder, server.url).stdout
+            out = run(runs[number], folder, server.url).stdout
         start, _, _ = shown.partition("…")
         assert out.startswith(start)
 

@@ -159,7 +159,10 @@ GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer],
 # Which test runs the code of the other pages.
 RUN_BY = {
     "README.md": "tests/docs/test_pasted.py",
+    "docs/billing/app-store.md": "tests/billing/test_app_store.py",
     "docs/billing/events.md": "tests/docs/test_pasted.py",
+    "docs/billing/paddle.md": "tests/billing/test_paddle.py",
+    "docs/billing/stripe.md": "tests/billing/test_stripe.py",
     "docs/index.md": "tests/docs/test_pasted.py",
     "docs/frameworks/django.md": "tests/django/test_page.py",
     "docs/delivery/durability.md": "tests/docs/test_durability.py",

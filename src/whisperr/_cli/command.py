@@ -73,7 +73,7 @@ class Parser(argparse.ArgumentParser):
         if first is None and not words:
             self.error(f"which command? {', '.join(known)}; whisperr --help describes them")
         if first is not None and first not in known:
-            near = _suggest(first, (*known, "--help", "--version"))
+            near = suggest(first, (*known, "--help", "--version"))
             shown = printable(first, _MAX_SHOWN_CHARS)
             self.error(f"'{shown}' is not a command{near}; the commands are {', '.join(known)}")
 
@@ -83,7 +83,7 @@ class Parser(argparse.ArgumentParser):
         shown = printable(word, _MAX_SHOWN_CHARS)
         if not word.startswith("-"):
             self.error(f"unexpected argument '{shown}'{hint}")
-        near = _suggest(word.partition("=")[0], self._option_string_actions)
+        near = suggest(word.partition("=")[0], self._option_string_actions)
         self.error(f"unknown option {shown}{near or hint}; see {self.prog} --help")
 
 
@@ -100,7 +100,8 @@ class _RefuseTest(argparse.Action):
         )
 
 
-def _suggest(word: str, known: Iterable[str]) -> str:
+def suggest(word: str, known: Iterable[str]) -> str:
+    """Return " (did you mean ...?)" with the word that is most like this one; "" if none is."""
     bare = {one.strip("-"): one for one in known}
     found = get_close_matches(word.strip("-"), bare, n=1, cutoff=_ALIKE)
     return f" (did you mean {bare[found[0]]}?)" if found else ""

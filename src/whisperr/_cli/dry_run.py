@@ -65,5 +65,9 @@ class DryRun:
             yield f"  {count:>9,}  {printable(name, _MAX_SHOWN_CHARS)}"
         if len(common) > _MAX_SHOWN_TYPES:
             yield f"  and {len(common) - _MAX_SHOWN_TYPES:,} more event types"
+        yield from self.describe_first()
+
+    def describe_first(self) -> Iterator[str]:
+        """Yield a line with the first event or identify, if there is one."""
         if self._first:
             yield f"the first: {printable(self._first, _MAX_SHOWN_CHARS)}"

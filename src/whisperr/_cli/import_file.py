@@ -27,41 +27,27 @@ from .command import (
     Sender,
     UsageError,
     add_command,
-    add_sending_options,
     format_count,
     join_words,
 )
 from .content import STDIN, open_content
 from .dry_run import DryRun
 from .hints import get_hint
+from .import_options import EXAMPLES, add_options
 from .mapping import FieldMap, ShapeError
 from .progress import Progress, ProgressBar, is_checkpoint
+from .provider_events import EventReader, check_without_provider, get_provider
 from .reader import Reader
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Iterator
 
     from .command import Parser
-    from .content import Content
     from .records import Record
 
 _MAX_REPORTS = 20  # refused records that are printed; the others are only counted
 _SHUTDOWN_TIMEOUT = 1.0  # seconds for the request in flight when it is interrupted
-_EXAMPLES = """\
-  whisperr import events.jsonl --dry-run
-      check every line, and show what would be sent
-  whisperr import events.jsonl
-      send the file; report refused lines by their numbers
-  whisperr import events.jsonl --resume
-      continue an interrupted import
-  zcat events.jsonl.gz | whisperr import -
-      read standard input; whisperr import events.jsonl.gz does the same
-  whisperr import events.csv --map user_id=external_user_id --map event=event_type \\
-      --map time=occurred_at --map amount=properties.amount:number
-      events from CSV
-  whisperr import users.csv --map id=external_user_id --map plan=traits.plan
-      users from CSV: rows without an event type are identifies
-"""
 
 
 def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
@@ -77,55 +63,10 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         "message_id. A record without event_type is an identify. An event without message_id gets "
         "one from its content, so importing a file again adds no duplicates, and two lines with "
         "the same content are one event. The key is read from WHISPERR_API_KEY.",
-        _EXAMPLES,
+        EXAMPLES,
         usage="FILE",
     )
-    parser.add_argument(
-        "file", metavar="FILE", nargs="?", help="the file to import; - for standard input"
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="continue an interrupted import from its checkpoint"
-    )
-    parser.add_argument(
-        "--checkpoint",
-        metavar="PATH",
-        type=Path,
-        help="file for the progress (default: FILE.checkpoint)",
-    )
-    parser.add_argument(
-        "--dry-run", action="store_true", help="check everything, but send nothing; needs no key"
-    )
-    parser.add_argument(
-        "--format",
-        choices=("json", "csv"),
-        help="csv, or json for lines or an array (default: csv for .csv and .csv.gz, else json)",
-    )
-    _add_mapping_options(parser)
-    add_sending_options(
-        parser,
-        "mark the events as tests, which affect no production data; identifies cannot be marked, "
-        "and the service stores their data",
-    )
-
-
-def _add_mapping_options(parser: Parser) -> None:
-    parser.add_argument(
-        "--map",
-        metavar="COLUMN=TARGET",
-        action="append",
-        default=[],
-        help="use a column or a JSON key as TARGET: external_user_id, event_type[:snake_case], "
-        "occurred_at[:utc|:unix|:unix_ms], message_id, email, properties.NAME[:number|:boolean|"
-        ":json], context.NAME or traits.NAME; '*=properties.*' takes all other columns; COLUMN= "
-        "leaves it out; may be repeated",
-    )
-    parser.add_argument(
-        "--set",
-        metavar="TARGET=VALUE",
-        action="append",
-        default=[],
-        help="give all records the same value, such as event_type=signed_up; may be repeated",
-    )
+    add_options(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -133,6 +74,10 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.parser.error(
             "which file? Give its path, or - for standard input: whisperr import events.jsonl"
         )
+    if arguments.provider is None:
+        check_without_provider(arguments)
+    else:
+        get_provider(arguments)
     fields = FieldMap(arguments.map, arguments.set)
     if arguments.file == STDIN:
         if arguments.resume and arguments.checkpoint is None:
@@ -143,8 +88,11 @@ def _run(arguments: argparse.Namespace) -> int:
             )
     try:
         with open_content(arguments.file) as content:
+            if arguments.provider is not None:
+                events = EventReader(content, arguments)
+                return _Import(arguments, events, fields).run()
             reader = Reader(content, fields, is_csv=_is_csv(arguments))
-            return _Import(arguments, reader, fields).run(content)
+            return _Import(arguments, reader, fields).run()
     except ShapeError as error:
         text = f"{arguments.file}: {error}; run: {_join_command(arguments, *error.options)}"
         if error.instead:
@@ -168,7 +116,9 @@ def _join_resume(arguments: argparse.Namespace) -> str:
 class _Import:
     """One run of an import."""
 
-    def __init__(self, arguments: argparse.Namespace, reader: Reader, fields: FieldMap) -> None:
+    def __init__(
+        self, arguments: argparse.Namespace, reader: Reader | EventReader, fields: FieldMap
+    ) -> None:
         self._arguments = arguments
         self._reader = reader
         self._fields = fields
@@ -193,12 +143,12 @@ class _Import:
             problem = f"cannot write {self._checkpoint}: {error.strerror}"
             raise UsageError(f"{problem}; choose another path with --checkpoint") from None
 
-    def run(self, content: Content) -> int:
+    def run(self) -> int:
         """Import everything; return the exit code."""
         began, first = time.monotonic(), self._progress.delivered
         interrupted = False
         try:
-            problem = self._send_chunks(content) or self._reader.problem
+            problem = self._send_chunks() or self._reader.problem
         except KeyboardInterrupt:
             self._sender.client.shutdown(_SHUTDOWN_TIMEOUT)
             problem, interrupted = "interrupted", True
@@ -211,13 +161,19 @@ class _Import:
         if not self._progress.records:
             self._bar.line(f"whisperr import: {printable(self._arguments.file)} is empty")
         self._print_summary(time.monotonic() - began, first)
-        return 1 if self._progress.refused or self._progress.rejected else 0
+        return 1 if self._is_incomplete() else 0
 
-    def _send_chunks(self, content: Content) -> str | None:
+    def _is_incomplete(self) -> bool:
+        """Return whether something was not delivered."""
+        if isinstance(self._reader, EventReader) and self._reader.outcome.without_user:
+            return True
+        return bool(self._progress.refused or self._progress.rejected)
+
+    def _send_chunks(self) -> str | None:
         """Send all chunks; return why the import stopped, or None at the end of the content."""
         client, start = self._sender.client, self._progress
         while chunk := self._reader.take_chunk():
-            refused = sum(not self._send(record) for record in chunk)
+            refused = sum(map(self._send, chunk))
             if not self._sender.flush(None, self._report_waiting):
                 problem = self._sender.describe_failure("no answer")
                 client.shutdown(0)
@@ -238,11 +194,16 @@ class _Import:
                 digest=self._reader.digest,
             )
             self._save()
-            self._bar.show(self._progress, content.get_share())
+            self._bar.show(self._progress, self._reader.get_share())
         return None
 
-    def _send(self, record: Record) -> bool:
-        """Track one record. If it is refused, report why and return False."""
+    def _send(self, record: Record) -> int:
+        """Track one record; report what is refused, and return how many that are."""
+        if isinstance(self._reader, EventReader):
+            refused = list(self._reader.send(self._sender.client, record))
+            for problem in refused:
+                self._report(problem)
+            return len(refused)
         value: dict[str, Any] | None = None
         try:
             value = self._reader.parse(record)
@@ -254,8 +215,8 @@ class _Import:
         except InvalidEvent as error:
             self._report(f"{self._reader.unit} {record.number}: {error}")
             self._hint(record, value, str(error))
-            return False
-        return True
+            return 1
+        return 0
 
     def _hint(self, record: Record, value: dict[str, Any] | None, error: str) -> None:
         """Report, once, the options with which a refused record would be valid."""
@@ -304,6 +265,10 @@ class _Import:
         return f"{text}; continue with: {_join_resume(self._arguments)}"
 
     def _report_left_out(self) -> None:
+        if isinstance(self._reader, EventReader):
+            if text := self._reader.outcome.describe_missing_users():
+                self._bar.line(text)
+            return
         names = self._fields.left_out
         if names:
             self._bar.line(
@@ -316,21 +281,31 @@ class _Import:
             )
 
     def _print_summary(self, spent: float, first: int) -> None:
-        progress, noun = self._progress, self._reader.noun
-        if self._dry_run is not None:
-            text = "\n".join(self._dry_run.describe(progress, noun))
-        else:
-            rate = (progress.delivered - first) / spent if spent else 0.0
-            records = format_count(progress.records, noun)
-            text = (
-                f"delivered {progress.delivered:,} of {records} in {spent:.1f} s ({rate:,.0f}/s); "
-                f"refused here {progress.refused:,}, by the server {progress.rejected:,}"
-            )
+        text = "\n".join(self._describe(spent, first))
         try:
             print(text, flush=True)
         except OSError as error:
             if not is_closed_pipe(error):  # the exit code reports it too
                 raise
+
+    def _describe(self, spent: float, first: int) -> Iterator[str]:
+        """Yield the lines of the summary."""
+        progress, records = self._progress, None
+        if isinstance(self._reader, EventReader):
+            yield from self._reader.outcome.describe()
+            records = format_count(self._reader.outcome.signals, "signal")
+        if self._dry_run is None:
+            records = records or format_count(progress.records, self._reader.noun)
+            rate = (progress.delivered - first) / spent if spent else 0.0
+            yield (
+                f"delivered {progress.delivered:,} of {records} in {spent:.1f} s ({rate:,.0f}/s); "
+                f"refused here {progress.refused:,}, by the server {progress.rejected:,}"
+            )
+        elif records is None:
+            yield from self._dry_run.describe(progress, self._reader.noun)
+        else:
+            yield f"refused here {progress.refused:,}; nothing was sent"
+            yield from self._dry_run.describe_first()
 
 
 def _get_checkpoint(arguments: argparse.Namespace) -> Path | None:

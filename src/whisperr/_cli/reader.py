@@ -38,6 +38,7 @@ class Reader:
         self.unit = self.noun = "line"
         self.problem: str | None = None
         self._fields = fields
+        self._content = content
         self._digest = hashlib.sha256()  # of the header and of the records so far
         self._records: Iterator[Record] = iter(())
         try:
@@ -68,6 +69,10 @@ class Reader:
     def digest(self) -> str:
         """A hash of the records so far."""
         return self._digest.hexdigest()
+
+    def get_share(self) -> float | None:
+        """Return the share of the content read so far, from 0 to 1; None if it is not known."""
+        return self._content.get_share()
 
     def _read(self) -> Record | None:
         try:

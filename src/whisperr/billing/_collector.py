@@ -12,6 +12,9 @@ if TYPE_CHECKING:
 
     from ._history import History
 
+# Begins the reason of a signal without a user; the import finds such reasons by it.
+NO_USER = "no user in"
+
 
 class Source(NamedTuple):
     """A webhook: whose it is, its id and type, when it happened, and whether it is a test."""
@@ -113,10 +116,10 @@ class Collector:
     def _describe_missing_user(self) -> str:
         looked = " and ".join(self._fields.values) or "no field"
         if self._fields.customer is None:
-            return f"no user in {looked}, and no id of a customer for user_of"
+            return f"{NO_USER} {looked}, and no id of a customer for user_of"
         if self._fields.user_of is None:
-            return f"no user in {looked}, and user_of is not given"
-        return f"no user in {looked}, and user_of returned None"
+            return f"{NO_USER} {looked}, and user_of is not given"
+        return f"{NO_USER} {looked}, and user_of returned None"
 
 
 def _to_user(value: object) -> str | None:

@@ -150,7 +150,8 @@ def to_plain(value: object, depth: int = 0) -> Any:  # noqa: ANN401  # JSON
         return [to_plain(one, depth + 1) for one in value]
     members = _get_members(value)
     if members is None:
-        return None
+        text = getattr(value, "value", None)  # Paddle's package has enums of its own class
+        return text if isinstance(text, str) else None
     return {str(name): to_plain(one, depth + 1) for name, one in members.items()}
 
 

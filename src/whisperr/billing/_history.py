@@ -63,6 +63,10 @@ class History:
         """Return what was known before the webhook, such as `status`; None if nothing was."""
         return self._before.get(name)
 
+    def get_lasting(self, name: str) -> Any:  # noqa: ANN401  # JSON
+        """Return a fact that never changes, also of a newer state; None if it is not known."""
+        return self._stored.get(name)
+
     @property
     def user(self) -> str | None:
         """The user of the subscription, also of a newer state: it does not depend on the time."""
@@ -87,6 +91,14 @@ class History:
             "handled": handled,
         }
         return cast("State", {**facts, **about})
+
+    def learn(self, **facts: object) -> State | None:
+        """Return the stored state with facts that do not depend on the time, which stays.
+
+        None if there is nothing to store.
+        """
+        known = _drop_none({**self._stored, **facts})
+        return cast("State", {**known, "key": self._key}) if known and self._key else None
 
     def _get_handled(self) -> list[Any]:
         found = self._stored.get("handled")

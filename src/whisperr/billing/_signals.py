@@ -94,6 +94,7 @@ class State(TypedDict, total=False):
         auto_renew: Whether the subscription renews.
         paid_by: The invoice or transaction that began the first paid period.
         end_reason: Why the membership ended, as in `membership_ended`.
+        paid_from: When the subscription was billed first, RFC 3339.
 
     .. versionadded:: 1.0
     """
@@ -108,6 +109,7 @@ class State(TypedDict, total=False):
     auto_renew: bool
     paid_by: str
     end_reason: str
+    paid_from: str
 
 
 class Signals(list[Signal]):

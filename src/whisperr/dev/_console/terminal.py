@@ -84,7 +84,7 @@ class Terminal:
         user = arrival.user if arrival.user is not None else "(no user)"
         start = f"{_format_time(arrival.received_at)} {self._paint(colour, sign)}"
         what = f"{printable(name, _MAX_NAME_CHARS):<24} {printable(user, _MAX_NAME_CHARS):<12}"
-        self.line(f"{start} {what} {_format_details(arrival)}".rstrip())
+        self.line(f"{start} {what} {_format_details(arrival)}{_format_webhook(arrival)}".rstrip())
         for problem in arrival.problems[:_MAX_PROBLEMS]:
             text = printable(str(problem), _MAX_PROBLEM_CHARS)
             self.line(f"{'':15}{self._paint('31', text)}")
@@ -304,6 +304,18 @@ def _from_terminal() -> bool:
 
 def _format_time(moment: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(moment)) + f".{int(moment * 1000) % 1000:03d}"
+
+
+def _format_webhook(arrival: Arrival) -> str:
+    """Return which webhook of a billing provider an event is a signal of; "" if it is none."""
+    body = arrival.body if isinstance(arrival.body, dict) else {}
+    context = body.get("context")
+    if not isinstance(context, dict) or not isinstance(context.get("provider_event_id"), str):
+        return ""
+    names = (context.get("provider"), context["provider_event_id"])
+    return printable(
+        f" [{' '.join(name for name in names if isinstance(name, str))}]", 2 * _MAX_NAME_CHARS
+    )
 
 
 def _format_details(arrival: Arrival) -> str:

@@ -2,20 +2,21 @@
 
 import { copyText, markDone } from "./clipboard.js";
 import { toCurl, toPytest, toPython } from "./copies.js";
-import { byId, el, formatDate, formatTime, setText } from "./dom.js";
+import { byId, el, formatDate, formatTime, isObject, setText } from "./dom.js";
 import { pretty } from "./pretty.js";
 import { nameEvent } from "./summary.js";
 
 const MAX_CHARS = 200000;
 
 export class Detail {
-  constructor({ onUser, onRequest, onClose, notify }) {
+  constructor({ onUser, onRequest, onWebhook, onClose, notify }) {
     this.notify = notify;
     this.seq = null;
     this.root = byId("detail");
     byId("detail-close").addEventListener("click", onClose);
     byId("detail-user").addEventListener("click", () => this.event && onUser(this.event.user));
     byId("detail-open-request").addEventListener("click", () => this.event && onRequest(this.event.request));
+    byId("detail-webhook").addEventListener("click", () => this.event && onWebhook(getWebhook(this.event).id));
     for (const [id, text] of Object.entries({
       "copy-json": () => this.raw,
       "copy-curl": () => toCurl(this.raw, this.event.kind, location.origin),
@@ -64,11 +65,17 @@ export class Detail {
     setText(byId("detail-arrived"), `${formatDate(event.at)} ${formatTime(event.at, true)}`);
     setText(byId("detail-occurred"), event.occurred === null ? "–" : `${formatDate(event.occurred)} ${formatTime(event.occurred, true)}`);
     setText(byId("detail-id"), event.message_id ?? "–");
+    this.fillWebhook(getWebhook(event));
     byId("detail-problems").replaceChildren(...event.problems.map(makeProblemItem));
     byId("detail-problems-box").hidden = event.problems.length === 0;
     byId("detail-pretty").replaceChildren(pretty(this.raw.slice(0, MAX_CHARS)));
     setText(byId("detail-raw"), this.raw.slice(0, MAX_CHARS));
     this.fillRequest(request);
+  }
+
+  fillWebhook(webhook) {
+    byId("detail-webhook-box").hidden = webhook === null;
+    if (webhook) setText(byId("detail-webhook"), [webhook.provider, webhook.id, webhook.type].filter(Boolean).join(" "));
   }
 
   fillRequest(request) {
@@ -102,6 +109,14 @@ export class Detail {
     this.notify(`copied: ${button.textContent}`);
     markDone(button);
   }
+}
+
+/** Return which webhook of a billing provider an event is a signal of; null if it is none. */
+function getWebhook({ body }) {
+  const context = isObject(body) && isObject(body.context) ? body.context : {};
+  const [id, provider, type] = ["provider_event_id", "provider", "provider_event_type"].map((name) =>
+    typeof context[name] === "string" ? context[name] : "");
+  return id ? { id, provider, type } : null;
 }
 
 function makeProblemItem({ pointer, found, expected, fix }) {

@@ -41,6 +41,7 @@ const older = new Older(draw, notify);
 const detail = new Detail({
   onUser: (user) => select({ user, view: "events", request: null }),
   onRequest: (request) => open("requests", "", { request }),
+  onWebhook: (id) => open("events", `context.provider_event_id=${quote(id)}`, { event: detail.seq }),
   onClose: () => choose(null),
   notify,
 });
