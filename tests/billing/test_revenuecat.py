@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -10,7 +11,9 @@ import pytest
 from tests.billing.cases import NOW
 from tests.billing.cases.revenuecat import (
     ANONYMOUS,
+    CASES,
     FIRST,
+    KEY,
     REFUND,
     TRIAL,
     USER,
@@ -19,7 +22,10 @@ from tests.billing.cases.revenuecat import (
     millis,
     webhook,
 )
+from tests.docs.page import get_names, get_rows, paste
+from whisperr import BillingEvent
 from whisperr.billing import State, revenuecat
+from whisperr.testing import capture
 
 HOUR = timedelta(hours=1)
 
@@ -143,7 +149,7 @@ def test_a_refund_leaves_the_renewal_as_it_is() -> None:
 def test_two_stores_with_the_same_id_are_two_subscriptions() -> None:
     states: dict[str, State] = {}
     tell(states, in_order(in_store("APP_STORE", "1"), in_store("AMAZON", "1")))
-    assert list(states) == [f"revenuecat:app_store:{FIRST}", f"revenuecat:amazon:{FIRST}"]
+    assert list(states) == [KEY, f"revenuecat:amazon:{FIRST}"]
 
 
 def test_the_time_is_that_of_the_webhook_and_not_of_the_purchase() -> None:
@@ -162,7 +168,6 @@ def test_the_time_is_that_of_the_webhook_and_not_of_the_purchase() -> None:
         webhook("RENEWAL", transaction_id=None),
         cancellation("UNSUBSCRIBE"),
         webhook("UNCANCELLATION"),
-        webhook("BILLING_ISSUE"),
     ],
 )
 def test_what_may_come_twice_or_has_another_id_names_no_occurrence(payload: dict[str, Any]) -> None:
@@ -229,3 +234,40 @@ def test_after_a_transfer_the_payload_and_not_the_state_has_the_user() -> None:
 
 def test_a_key_that_no_table_would_hold_is_no_key() -> None:
     assert revenuecat.signals(webhook("RENEWAL", original_transaction_id="1" * 300)).state is None
+
+
+PAGE = "docs/billing/revenuecat.md"
+
+
+def test_the_code_of_the_page_receives_a_webhook(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("flask")
+    monkeypatch.setenv("REVENUECAT_AUTHORIZATION", "Bearer secret")
+    monkeypatch.setenv("WHISPERR_API_KEY", "wrk_test")
+    names: dict[str, Any] = {"__name__": "page"}
+    with capture(strict=True) as events:
+        exec(compile(paste(PAGE), PAGE, "exec"), names)
+        client = names["app"].test_client()
+        body = json.dumps(webhook("INITIAL_PURCHASE"))
+        for wrong in ({}, {"Authorization": "Bearer other"}, {"Authorization": "Bearer s\xe9cret"}):
+            answer = client.post("/webhooks/revenuecat", data=body, headers=wrong)
+            assert answer.status_code == 401
+        right = {"Authorization": "Bearer secret"}
+        for _ in range(2):
+            answer = client.post("/webhooks/revenuecat", data=body, headers=right)
+            assert answer.status_code == 200  # RevenueCat sends a webhook again after any other
+    assert [one.type for one in events] == [
+        *("billing_issue_started", "membership_started", "membership_started")
+    ]
+    assert events[1].message_id == events[2].message_id
+    assert list(names["states"]) == [KEY]
+
+
+def test_the_table_of_the_page_has_all_events_with_their_webhooks() -> None:
+    rows = get_rows(PAGE, "What becomes what")
+    names = [value for name, value in vars(BillingEvent).items() if name.isupper()]
+    assert [get_names(row[0]) for row in rows] == [[name] for name in names]
+    webhooks: dict[str, set[str]] = {name: set() for name in names}
+    for case in CASES:
+        for name in case.expected:
+            webhooks[name].add(case.payload.get("event", case.payload)["type"])
+    assert {row[0].strip("`"): set(get_names(row[1])) for row in rows} == webhooks

@@ -162,6 +162,7 @@ RUN_BY = {
     "docs/billing/app-store.md": "tests/billing/test_app_store.py",
     "docs/billing/events.md": "tests/docs/test_pasted.py",
     "docs/billing/paddle.md": "tests/billing/test_paddle.py",
+    "docs/billing/revenuecat.md": "tests/billing/test_revenuecat.py",
     "docs/billing/stripe.md": "tests/billing/test_stripe.py",
     "docs/index.md": "tests/docs/test_pasted.py",
     "docs/frameworks/django.md": "tests/django/test_page.py",

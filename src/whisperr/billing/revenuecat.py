@@ -38,14 +38,11 @@ _STORES = {"MAC_APP_STORE": "app_store", "PLAY_STORE": "google_play"}  # others 
 # own webhooks name. Other stores have no module here, so nothing counts twice.
 _PREFIXES = {"app_store": "", "google_play": "GPA.", "stripe": "in_", "paddle": "txn_"}
 
-# A transaction means each of these once. Within its period, a user may cancel again and again.
-_OF_TRANSACTION = (
-    BillingEvent.TRIAL_STARTED,
-    BillingEvent.TRIAL_CONVERTED,
-    BillingEvent.MEMBERSHIP_STARTED,
-    BillingEvent.RENEWAL_SUCCEEDED,
-    BillingEvent.BILLING_RECOVERED,
-    BillingEvent.REFUND_GRANTED,
+# A transaction means each other event once. In its period, a user may cancel again and again.
+_REPEATABLE = (
+    BillingEvent.TRIAL_AUTO_RENEW_DISABLED,
+    BillingEvent.AUTO_RENEW_DISABLED,
+    BillingEvent.AUTO_RENEW_ENABLED,
 )
 
 # The reasons why the renewal was turned off. CUSTOMER_SUPPORT is a refund: "this does not mean that
@@ -179,7 +176,7 @@ def _is_user(value: object) -> bool:
 
 
 def _add(hook: _Webhook, event: str, **properties: object) -> None:
-    occurrence = _get_occurrence(hook) if event in _OF_TRANSACTION else None
+    occurrence = None if event in _REPEATABLE else _get_occurrence(hook)
     hook.found.add(event, {**_get_purchase(hook), **properties}, occurrence=occurrence)
 
 
@@ -202,16 +199,20 @@ def _get_purchase(hook: _Webhook) -> dict[str, object]:
 def _get_money(event: Fields) -> dict[str, object]:
     """Return what was paid, without the sign of a refund.
 
-    `price` of RevenueCat is in US dollars at an exchange rate: nobody paid that.
+    `price` of RevenueCat is the amount in US dollars at an exchange rate, and not what was paid. A
+    user who shares the purchase of the family paid nothing.
     """
     amount = event.decimal("price_in_purchased_currency")
     currency = to_currency(event.text("currency"))
-    return {"price": abs(amount), "currency": currency} if amount is not None and currency else {}
+    if amount is None or currency is None or event.boolean("is_family_share"):
+        return {}
+    return {"price": abs(amount), "currency": currency}
 
 
 def _is_free(event: Fields) -> bool:
-    """Return whether nothing was paid; not if the price is unknown."""
-    return event.decimal("price_in_purchased_currency") == 0
+    """Return whether the period costs nothing; not if the price is unknown."""
+    is_shared = event.boolean("is_family_share")
+    return event.decimal("price_in_purchased_currency") == 0 and not is_shared
 
 
 def _handle_initial_purchase(hook: _Webhook) -> Mapping[str, Any]:
@@ -232,7 +233,7 @@ def _handle_initial_purchase(hook: _Webhook) -> Mapping[str, Any]:
 
 
 def _start_membership(hook: _Webhook) -> Mapping[str, Any]:
-    """Add the signal of a paid start, or of access that somebody else pays."""
+    """Add the signal of a paid start, or of access that the family or you pay for."""
     event = hook.event
     _add(
         hook,

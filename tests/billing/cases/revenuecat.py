@@ -131,7 +131,7 @@ STARTS = [
         previous=state(status="ended", paid_by=FIRST),
     ),
     Case(
-        "after a trial that ended unpaid, nobody was a member before",
+        "after a trial that ended unpaid, the user was no member before",
         webhook("INITIAL_PURCHASE"),
         {"membership_started": MEMBER},
         previous=state(status="ended"),
@@ -139,7 +139,14 @@ STARTS = [
     Case(
         "a purchase that the family shares",
         webhook("INITIAL_PURCHASE", is_family_share=True, price_in_purchased_currency=0),
-        {"membership_started": {**MEMBER, "access_source": "family_share", "price": Decimal(0)}},
+        {
+            "membership_started": {
+                **PURCHASE,
+                "access_source": "family_share",
+                "entitlements": ["pro"],
+                "current_period_ends_at": out(ENDS),
+            }
+        },
     ),
     Case(
         "a grant of RevenueCat",
@@ -243,6 +250,11 @@ RENEWALS = [
         "a renewal for nothing",
         webhook("RENEWAL", is_trial_conversion=False, price=0, price_in_purchased_currency=0),
         reason="a renewal of 0",
+    ),
+    Case(
+        "a purchase that the family shares renews",
+        webhook("RENEWAL", is_family_share=True, price_in_purchased_currency=0),
+        {"renewal_succeeded": {**PURCHASE, "current_period_ends_at": out(ENDS)}},
     ),
     Case(
         "the price is what was paid and not the dollars",
@@ -440,7 +452,7 @@ USERS = [
         arguments={"user_of": {ANONYMOUS: USER}.get},
     ),
     Case(
-        "nobody knows the user",
+        "all ids of the user are anonymous",
         webhook("UNCANCELLATION", app_user_id=ANONYMOUS, aliases=[ANONYMOUS]),
         reason="no user in app_user_id and original_app_user_id and aliases",
     ),
