@@ -30,15 +30,15 @@ from whisperr.testing import capture
 HOUR = timedelta(hours=1)
 
 
-def tell(states: dict[str, State], payloads: list[dict[str, Any]]) -> list[str]:
-    """Return the signals of webhooks in the order of arrival; a dict keeps the state."""
-    told = []
+def receive(states: dict[str, State], payloads: list[dict[str, Any]]) -> list[str]:
+    """Return the signals of webhooks in the order of arrival; a dict keeps the states."""
+    received = []
     for payload in payloads:
         signals = revenuecat.signals(payload, previous=states.get)
-        told += [one.event_type for one in signals]
+        received += [one.event_type for one in signals]
         if signals.state:
             states[signals.state["key"]] = signals.state
-    return told
+    return received
 
 
 def in_order(*payloads: dict[str, Any]) -> list[dict[str, Any]]:
@@ -64,7 +64,7 @@ def test_a_trial_is_converted_cancelled_and_ends() -> None:
         webhook("EXPIRATION", expiration_reason="UNSUBSCRIBE"),
     )
     states: dict[str, State] = {}
-    assert tell(states, payloads) == [
+    assert receive(states, payloads) == [
         *("trial_started", "trial_converted", "renewal_succeeded", "auto_renew_disabled"),
         *("auto_renew_enabled", "auto_renew_disabled", "membership_ended"),
     ]
@@ -81,7 +81,7 @@ def test_a_failed_payment_is_one_issue_and_one_recovery() -> None:
         renewal(),
         renewal(transaction="3"),
     )
-    assert tell({}, payloads) == [
+    assert receive({}, payloads) == [
         *("membership_started", "billing_issue_started"),
         *("renewal_succeeded", "billing_recovered", "renewal_succeeded"),
     ]
@@ -104,9 +104,9 @@ def test_without_a_grace_period_the_access_ends_at_once_and_comes_back(
     start = webhook("INITIAL_PURCHASE", id="evt_start", event_timestamp_ms=millis(NOW - HOUR))
     back = renewal()
     back["event"]["event_timestamp_ms"] = millis(NOW + HOUR)
-    told = tell({}, [start, *at_once, back])
-    assert sorted(told[1:3]) == ["billing_issue_started", "membership_ended"]
-    assert told[3:] == ["membership_started", "billing_recovered"]
+    received = receive({}, [start, *at_once, back])
+    assert sorted(received[1:3]) == ["billing_issue_started", "membership_ended"]
+    assert received[3:] == ["membership_started", "billing_recovered"]
 
 
 def test_a_webhook_that_arrives_late_does_not_change_what_is_known() -> None:
@@ -114,7 +114,7 @@ def test_a_webhook_that_arrives_late_does_not_change_what_is_known() -> None:
         webhook("INITIAL_PURCHASE"), webhook("BILLING_ISSUE"), renewal()
     )
     states: dict[str, State] = {}
-    assert tell(states, [start, recovery, issue]) == [
+    assert receive(states, [start, recovery, issue]) == [
         *("membership_started", "renewal_succeeded", "billing_issue_started")
     ]
     (state,) = states.values()
@@ -126,14 +126,14 @@ def test_a_late_renewal_is_the_weaker_event() -> None:
         webhook("INITIAL_PURCHASE"), webhook("EXPIRATION", expiration_reason="UNKNOWN"), renewal()
     )
     late["event"]["event_timestamp_ms"] = start["event"]["event_timestamp_ms"] + 1
-    assert tell({}, [start, ended, late])[-1] == "renewal_succeeded"
+    assert receive({}, [start, ended, late])[-1] == "renewal_succeeded"
 
 
 def test_a_webhook_that_comes_again_after_newer_ones_says_nothing() -> None:
     payloads = in_order(webhook("INITIAL_PURCHASE"), renewal(), renewal(transaction="3"))
     states: dict[str, State] = {}
-    tell(states, payloads)
-    assert tell(states, payloads[:2]) == []
+    receive(states, payloads)
+    assert receive(states, payloads[:2]) == []
     (state,) = states.values()
     assert state["event"] == "evt_2"
 
@@ -141,14 +141,14 @@ def test_a_webhook_that_comes_again_after_newer_ones_says_nothing() -> None:
 def test_a_refund_leaves_the_renewal_as_it_is() -> None:
     states: dict[str, State] = {}
     payloads = in_order(webhook("INITIAL_PURCHASE"), cancellation("CUSTOMER_SUPPORT", **REFUND))
-    assert tell(states, payloads) == ["membership_started", "refund_granted"]
+    assert receive(states, payloads) == ["membership_started", "refund_granted"]
     (state,) = states.values()
     assert state["auto_renew"] is True
 
 
 def test_two_stores_with_the_same_id_are_two_subscriptions() -> None:
     states: dict[str, State] = {}
-    tell(states, in_order(in_store("APP_STORE", "1"), in_store("AMAZON", "1")))
+    receive(states, in_order(in_store("APP_STORE", "1"), in_store("AMAZON", "1")))
     assert list(states) == [KEY, f"revenuecat:amazon:{FIRST}"]
 
 
@@ -226,7 +226,7 @@ def test_an_error_of_the_caller_is_passed_on() -> None:
 
 def test_after_a_transfer_the_payload_and_not_the_state_has_the_user() -> None:
     states: dict[str, State] = {}
-    tell(states, in_order(webhook("INITIAL_PURCHASE")))
+    receive(states, in_order(webhook("INITIAL_PURCHASE")))
     moved = webhook("RENEWAL", id="evt_moved", app_user_id="user_2", aliases=["user_2"])
     (signal,) = revenuecat.signals(moved, previous=states.get)
     assert signal.user == "user_2"
