@@ -59,7 +59,11 @@ WORDS = (
     ),
     Word(r"\bLOOK_EVERY\b|\bdef look\b", "poll, POLL_INTERVAL"),
     Word(r"\bPlace\b|\bplace(=|: str|: Place)", "buffer config, call site"),
-    Word(r"\baudience\b|\b_?[Ss]cripted\b|\b_?[Hh]eard\b|\bstaged\b", "captures, fake, recorded"),
+    Word(
+        r"\baudience\b|\b_?[Ss]cripted\b|\b_?[Hh]eard\b|\bstaged\b",
+        "captures, fake, recorded",
+        {r"google.play": "for whom Google signs a token"},
+    ),
     Word(r"\bjudg(e[ds]?|ing|e?ments?)\b", "validate, validation"),
     Word(r"\badvice\b", "hint"),
     Word(r"\brehears", "inject faults, fault injection"),

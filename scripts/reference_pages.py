@@ -72,6 +72,12 @@ Next: [options](options.md), [Django](../frameworks/django.md#settings),
 """
 # Settings that are no options: where each is read, what is allowed, its default, its meaning.
 OTHER_SETTINGS = {
+    "WHISPERR_BILLING_USER_OF": (
+        "Django",
+        "a function that takes the provider's id of a customer, or its dotted path",
+        "",
+        "Returns the user's id for `stripe_webhook` and `track_webhook`, None if there is none",
+    ),
     "WHISPERR_DATABASE_URL": (
         "environment",
         "a database URL of SQLAlchemy",
@@ -89,6 +95,12 @@ OTHER_SETTINGS = {
         "a function that takes a request, or its dotted path",
         "`str(request.user.pk)`",
         "Returns the user's id, None for an anonymous visitor",
+    ),
+    "WHISPERR_STRIPE_WEBHOOK_SECRET": (
+        "environment, Django",
+        "a signing secret of Stripe (`whsec_...`); in Django also a list of them",
+        "",
+        "Verifies the webhooks that `stripe_webhook` receives",
     ),
 }
 

@@ -36,7 +36,7 @@ NEEDED: dict[str, set[str]] = {
     "asgi": set(),
     "aws_lambda": {"snapshot_restore_py"},
     "celery": {"celery"},
-    "django": {"asgiref", "django"},
+    "django": {"asgiref", "django", "stripe"},  # stripe when a webhook of it arrives
     "fastapi": {"fastapi"},
     "flask": {"click", "flask", "werkzeug"},
     "google_functions": set(),

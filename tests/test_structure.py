@@ -62,7 +62,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("_app_store",),
         ("__init__",),
         ("_collector",),
-        ("_history",),
+        ("_google_play", "_history"),
         ("_fields", "_money", "_periods", "_signals"),
     ),
     "dev": (
@@ -85,7 +85,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 DEPENDENCIES_ALLOWED = {
-    "django": {"django", "asgiref"},
+    "django": {"django", "asgiref", "stripe"},  # stripe when a webhook of it arrives
     "fastapi": {"fastapi"},
     "flask": {"click", "flask", "werkzeug"},
     "celery": {"celery"},

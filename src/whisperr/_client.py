@@ -211,10 +211,10 @@ class Whisperr:
 
         .. versionadded:: 1.0
         """
-        from .billing import Signal
-
-        if not isinstance(signal, Signal):
-            self.reject("track_signal", _explain_no_signal(signal))
+        try:
+            check_signal(signal)
+        except InvalidEvent as error:
+            self.reject("track_signal", error)
             return None
         return self.track(
             signal.user,
@@ -486,10 +486,15 @@ class Whisperr:
         return pipeline
 
 
-def _explain_no_signal(value: object) -> InvalidEvent:
+def check_signal(value: object) -> None:
+    """Raise InvalidEvent for what is no `Signal`. The outbox of SQLAlchemy calls it, too."""
+    from .billing import Signal
+
+    if isinstance(value, Signal):
+        return
     kind = type(value).__name__
     fix = "call track_signals" if isinstance(value, list) else "pass an item of signals(payload)"
-    return InvalidEvent(f"signal: must be a Signal of whisperr.billing, got {kind}; {fix}")
+    raise InvalidEvent(f"signal: must be a Signal of whisperr.billing, got {kind}; {fix}")
 
 
 def get_pipeline(client: Whisperr) -> Pipeline | None:

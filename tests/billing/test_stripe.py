@@ -358,3 +358,10 @@ def test_the_page_has_the_reasons_of_the_code() -> None:
             cancel |= dict.fromkeys([reason] if cancelled else [], cancelled.strip("`"))
             end[reason] = ended.strip("`")
     assert (cancel, end) == (_subscriptions.CANCEL_REASONS, _subscriptions.END_REASONS)
+
+
+def test_the_end_that_comes_first_does_not_make_the_first_payment_a_renewal() -> None:
+    ended = webhook(DELETED, subscription("canceled"), event="evt_end", happened=NOW + DAY)
+    events = ["membership_ended", "trial_converted"]
+    assert play(ended, CONVERTED, FIRST) == events
+    assert play(ended, CONVERTED, ended, FIRST) == events  # the end comes again

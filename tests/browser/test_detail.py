@@ -341,7 +341,7 @@ class TestAccessibility:
 
 
 class TestWebhooks:
-    def test_a_signal_shows_the_webhook_that_it_is_of(
+    def test_a_signal_shows_its_webhook(
         self, page: Page, server: LocalServer
     ) -> None:
         first, second = "evt_1", "evt_2"

@@ -47,12 +47,11 @@ def running(*words: str, env: dict[str, str] | None = None) -> Iterator[subproce
         encoding="utf-8",
         env={**os.environ, **(env or {}), "PYTHONUTF8": "1"},
     )
-    try:
-        with process:
+    with process:  # which waits for the end of the process
+        try:
             yield process
+        finally:
             process.kill()
-    finally:
-        process.kill()
 
 
 def read_line(stream: IO[str] | None) -> str:
@@ -67,7 +66,7 @@ class TestTail:
         with LocalServer() as server:
             send(server, "a")
             with running("tail", "--port", str(server.port)) as process:
-                assert read_line(process.stdout).endswith("✓ trial_started                user_1")
+                assert read_line(process.stdout).endswith("✓ trial_started            user_1")
                 send(server, "b", properties=[])
                 assert "✗ trial_started" in read_line(process.stdout)
                 assert "/properties: []; expected an object" in read_line(process.stdout)

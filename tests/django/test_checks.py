@@ -11,6 +11,7 @@ from django.test import override_settings
 from tests.django.settings import MIDDLEWARE
 from whisperr.django.conf import SETTINGS
 
+BILLING = "tests.django.billing_urls"
 CONTENT_TYPES = "django.contrib.contenttypes"
 OURS = "whisperr.django.WhisperrMiddleware"
 CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
@@ -116,6 +117,19 @@ CASES: list[tuple[str, dict[str, Any], list[str], str]] = [
         [],
         "",
     ),
+    (
+        "a function of users that is not there",
+        {"WHISPERR_BILLING_USER_OF": "tests.django.nowhere.get_user"},
+        ["whisperr.E006"],
+        "WHISPERR_BILLING_USER_OF is the dotted path of a function",
+    ),
+    (
+        "an API key in place of the secret",
+        {"ROOT_URLCONF": BILLING, "WHISPERR_STRIPE_WEBHOOK_SECRET": ["whsec_1", "sk_live_1"]},
+        ["whisperr.E007"],
+        "Install stripe, and set",
+    ),
+    ("no URLs", {"ROOT_URLCONF": None}, [], ""),
     ("users of all tenants", {"SHARED_APPS": ["django.contrib.auth"], "TENANT_APPS": []}, [], ""),
     (
         "a resolver instead of authentication",

@@ -164,9 +164,10 @@ def test_the_database_is_named_by_the_call_then_the_setting_then_the_router() ->
         assert get_alias("other") == "other"
 
 
-def test_the_migration_is_that_of_the_models() -> None:
+def test_the_migrations_are_those_of_the_models() -> None:
     with override_settings(WHISPERR_API_KEY="wrk_test"):
-        call_command("makemigrations", "whisperr", "--check", "--dry-run", verbosity=0)
+        for label in ("whisperr", "whisperr_billing"):
+            call_command("makemigrations", label, "--check", "--dry-run", verbosity=0)
 
 
 def test_the_table_of_its_options_has_the_defaults_of_the_code() -> None:

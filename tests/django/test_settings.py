@@ -48,8 +48,10 @@ PATHS = {
 
 def test_every_option_has_a_setting() -> None:
     assert {get_setting_name(option) for option in OPTIONS} == SETTINGS.known - {
+        "WHISPERR_BILLING_USER_OF",
         "WHISPERR_OUTBOX_DATABASE",
         "WHISPERR_RESOLVE_USER",
+        "WHISPERR_STRIPE_WEBHOOK_SECRET",
     }
     assert {"api_key", *GIVEN, *PATHS} == {option.name for option in OPTIONS}
 

@@ -14,9 +14,9 @@ REQUIRED = """
     site, capture, claim, counters, dead letter, deferred event, delivered, delivery thread,
     drain, dropped, event, extend, fault injection, foreign event, give-up, held, hint, hold,
     identify, in flight, integration, jitter, lease, leased queue, loss, message id, not
-    accepted, occurrence key, outbox, override, own event, pace, part, pause, poll, queue,
-    reason, relay, release, report, resolver, retry, Retry-After, scheduler, settled, shared
-    queue, sink, sweep, tail, tracker, validation, verdict, wake-up
+    accepted, occurrence, occurrence key, outbox, override, own event, pace, part, pause, poll,
+    queue, reason, relay, release, report, resolver, retry, Retry-After, scheduler, settled, shared
+    queue, signal, sink, state, sweep, tail, tracker, validation, verdict, wake-up
 """
 
 

@@ -22,6 +22,7 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
+from tests.sqlalchemy.test_outbox import make_signal
 from whisperr.sqlalchemy import Outbox
 from whisperr.testing import capture
 
@@ -71,6 +72,25 @@ class TestAwaited:
 
         run(database, work)
         assert database.get_numbers() == [2, None]
+
+    def test_a_signal_of_a_webhook_is_written_when_the_call_returns(
+        self, outbox: Outbox, database: SQLDatabase
+    ) -> None:
+        signal = make_signal()
+
+        async def work(engine: AsyncEngine) -> None:
+            async with AsyncSession(engine) as session:
+                assert await outbox.atrack_signal(session, signal) == signal.message_id
+                await session.rollback()
+                assert await outbox.atrack_signal(session, signal) == signal.message_id
+                await session.commit()
+                assert outbox.track_signal(session, signal) == signal.message_id  # not awaited
+                await session.commit()
+                with pytest.raises(TypeError, match="must get an AsyncSession"):
+                    await outbox.atrack_signal(session.sync_session, signal)  # type: ignore[arg-type]
+
+        run(database, work)
+        assert len(database.get_rows()) == 2
 
     def test_savepoints_are_followed(self, outbox: Outbox, database: SQLDatabase) -> None:
         async def work(engine: AsyncEngine) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +24,7 @@ from sqlalchemy.orm import (
 )
 
 from whisperr import InvalidEvent, Whisperr
+from whisperr.billing import Signal, Signals
 from whisperr.sqlalchemy import Outbox, whisperr_table
 from whisperr.testing import capture, send_to
 
@@ -50,6 +54,15 @@ def session(database: SQLDatabase) -> Iterator[Session]:
         yield made
 
 
+def make_signal() -> Signal:
+    return Signal(
+        *("ada", "renewal_succeeded", {"price": Decimal("9.90")}),
+        datetime.now(timezone.utc) - timedelta(days=2),
+        "evt_1:renewal_succeeded",
+        {"provider": "stripe"},
+    )
+
+
 def track(outbox: Outbox, session: Any, n: int) -> str | None:
     return outbox.track(session, "user_1", "plan_upgraded", {"n": n})
 
@@ -65,6 +78,34 @@ class TestTransactions:
         assert database.get_rows() == []  # nothing is committed for it
         session.commit()
         assert database.get_numbers() == [2, None]
+
+    def test_a_signal_of_a_webhook_follows_the_transaction(
+        self, outbox: Outbox, session: Session, database: SQLDatabase
+    ) -> None:
+        signal = make_signal()
+        assert outbox.track_signal(session, signal) == signal.message_id
+        session.rollback()
+        assert database.get_rows() == []
+        assert outbox.track_signal(session, signal) == signal.message_id
+        session.commit()
+        (body,) = (json.loads(row) for row in database.get_rows())
+        assert (body["external_user_id"], body["event_type"]) == ("ada", "renewal_succeeded")
+        assert body["properties"] == {"price": 9.9}
+        assert body["context"]["$message_id"] == signal.message_id
+        assert body["context"]["provider"] == "stripe"
+
+    def test_what_is_no_signal_is_reported_and_writes_nothing(
+        self,
+        outbox: Outbox,
+        session: Session,
+        database: SQLDatabase,
+        errors: list[WhisperrError],
+    ) -> None:
+        for given in (Signals([make_signal()]), {"id": "evt_1"}):
+            assert outbox.track_signal(session, given) is None  # type: ignore[arg-type]
+        session.commit()
+        assert database.get_rows() == []
+        assert outbox.client.stats().not_accepted == {"invalid": 2}
 
     def test_a_savepoint_that_is_rolled_back_discards_its_rows_only(
         self, outbox: Outbox, session: Session, database: SQLDatabase

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.delivery.pipelines import KEY, LIMIT, Clients, Errors
-from whisperr import Whisperr
+from whisperr import InvalidEvent, Whisperr
 from whisperr._contract import Answer
+from whisperr.billing import Signal, Signals
 from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
@@ -218,3 +221,93 @@ class TestEnding:
         one.shutdown(LIMIT)
         assert repr(one) == "<Whisperr https://collect.example/v9 closed>"
         assert KEY not in repr(vars(one)) + repr(one._config._fields())
+
+
+def make_signal(**changes: Any) -> Signal:
+    """Return a signal as a module of a provider makes it."""
+    given: dict[str, Any] = {
+        "user": 8842,
+        "event_type": "renewal_succeeded",
+        "properties": {"price": Decimal("9.90"), "currency": "EUR"},
+        "occurred_at": datetime.now(timezone.utc) - timedelta(days=2),
+        "message_id": "evt_1:renewal_succeeded",
+        "context": {"provider": "stripe", "$occurrence_key": "stripe:in_1:renewal_succeeded"},
+    }
+    return Signal(**{**given, **changes})
+
+
+class TestSignals:
+    def test_a_signal_is_sent_with_all_that_it_has(
+        self, client: Clients, transport: MemoryTransport
+    ) -> None:
+        one, signal = client(), make_signal()
+        assert one.track_signal(signal) == signal.message_id
+        assert one.flush(LIMIT)
+        (event,) = sent(transport)
+        assert event["external_user_id"] == "8842"
+        assert event["event_type"] == "renewal_succeeded"
+        assert event["properties"] == {"price": 9.90, "currency": "EUR"}
+        assert event["context"]["$message_id"] == signal.message_id
+        assert signal.context.items() <= event["context"].items()
+        assert "$mode" not in event["context"]
+        at = datetime.fromisoformat(event["occurred_at"].replace("Z", "+00:00"))
+        assert abs(at - signal.occurred_at) < timedelta(milliseconds=1)
+
+    @pytest.mark.parametrize(
+        ("context", "test_mode", "mode"),
+        [({}, False, None), ({"$mode": "test"}, False, "test"), ({}, True, "test")],
+    )
+    def test_a_test_of_the_provider_or_of_the_client_is_a_test(
+        self,
+        client: Clients,
+        transport: MemoryTransport,
+        context: dict[str, Any],
+        test_mode: bool,
+        mode: str | None,
+    ) -> None:
+        one = client(test_mode=test_mode)
+        one.track_signal(make_signal(context=context))
+        assert one.flush(LIMIT)
+        assert sent(transport)[0]["context"].get("$mode") == mode
+
+    def test_the_ids_of_several_are_returned_and_none_for_a_refused_one(
+        self, client: Clients
+    ) -> None:
+        signals = Signals([make_signal(message_id="evt_1:a"), make_signal(user=" ")])
+        assert client().track_signals(signals) == ["evt_1:a", None]
+        assert client().track_signals(Signals()) == []
+
+    @pytest.mark.parametrize(
+        ("given", "fix"),
+        [
+            (Signals([]), "got Signals; call track_signals"),
+            ({"id": "evt_1"}, "got dict; pass an item of signals"),
+            (None, "got NoneType; pass an item of signals"),
+        ],
+    )
+    def test_what_is_no_signal_is_reported_and_raises_if_strict(
+        self, client: Clients, given: Any, fix: str
+    ) -> None:
+        errors = Errors()
+        one = client(on_error=errors)
+        assert one.track_signal(given) is None
+        assert errors.reported.wait(LIMIT)
+        assert fix in errors.seen[0].message
+        assert one.stats().not_accepted == {"invalid": 1}
+        with pytest.raises(InvalidEvent, match=fix.replace("(", r"\(")):
+            client(strict=True).track_signal(given)
+
+    def test_a_bad_signal_raises_if_strict(self, client: Clients) -> None:
+        with pytest.raises(InvalidEvent, match="external_user_id"):
+            client(strict=True).track_signals([make_signal(), make_signal(user=None)])
+
+    @pytest.mark.parametrize("strict", [False, True])
+    def test_a_disabled_or_closed_client_sends_none(
+        self, client: Clients, transport: MemoryTransport, strict: bool
+    ) -> None:
+        closed, disabled = client(), client(disabled=True, strict=strict)
+        assert closed.shutdown()
+        for one in (closed, disabled):
+            assert one.track_signals([make_signal()]) == [None]
+        assert disabled.track_signal(object()) is None  # type: ignore[arg-type]
+        assert transport.sent == []

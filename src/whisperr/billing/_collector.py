@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
+from uuid import UUID
 
 from ._signals import Signal, Signals, Skipped
 
@@ -49,6 +50,7 @@ class Collector:
         self._history = history
         self._fields = user
         self._user: object = None
+        self._is_user_read = False
         self._signals: list[Signal] = []
         self._skipped: list[Skipped] = []
 
@@ -99,18 +101,21 @@ class Collector:
     def finish(self, **changes: object) -> Signals:
         """Return the signals, with the state after the webhook."""
         user = next((one for one in map(_to_user, self._fields.values.values()) if one), None)
-        if user is None and isinstance(self._user, (str, int)):
+        if user is None and isinstance(self._user, (str, int, UUID)):
             user = str(self._user)
         if user is not None:
             changes = {"user": user, **changes}
         return Signals(self._signals, self._skipped, self._history.advance(**changes))
 
     def _get_user(self) -> object:
-        if self._user is None:
+        if not self._is_user_read:
+            self._is_user_read = True
             named = map(_to_user, self._fields.values.values())
             self._user = next((one for one in named if one), None) or self._history.user
-        if self._user is None and self._fields.user_of and self._fields.customer is not None:
-            self._user = self._fields.user_of(self._fields.customer)
+            if self._user is None and self._fields.user_of and self._fields.customer is not None:
+                found = self._fields.user_of(self._fields.customer)
+                is_blank = isinstance(found, str) and not found.strip()
+                self._user = None if is_blank else found
         return self._user
 
     def _describe_missing_user(self) -> str:

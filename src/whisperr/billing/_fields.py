@@ -1,4 +1,4 @@
-"""Typed reads of a payload that nobody has checked: a value of another type counts as missing."""
+"""Typed reads of an unchecked payload: a value of another type counts as missing."""
 
 from __future__ import annotations
 
@@ -165,8 +165,10 @@ def _get_members(value: object) -> Mapping[Any, object] | None:
         names = [one.name for one in getattr(type(value), "__attrs_attrs__", ())]
     if names:
         return {name: getattr(value, name, None) for name in names}
-    to_dict = getattr(value, "to_dict", None)  # the objects of several packages have it
-    found = to_dict() if callable(to_dict) else None
+    try:
+        found = value.to_dict()  # type: ignore[attr-defined]  # the objects of several packages
+    except Exception:  # noqa: BLE001  # none of ours: it may raise anything
+        return None
     return found if isinstance(found, Mapping) else None
 
 

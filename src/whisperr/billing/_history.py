@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from ._fields import Fields, format_time
+from ._fields import Fields
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Previous = Mapping[str, Any] | Callable[[str], Mapping[str, Any] | None] | None
 
 _MAX_HANDLED = 32
+_LASTING = ("user", "paid_by", "paid_from")  # once known, they do not change
 _ABOUT_ITSELF = ("key", "at", "event", "before", "handled")
 
 
@@ -70,7 +71,13 @@ class History:
     @property
     def user(self) -> str | None:
         """The user of the subscription, also of a newer state: it does not depend on the time."""
-        return Fields(self._stored).text("user")
+        return Fields(self._stored).text("user") or Fields(self._before).text("user")
+
+    def inherit(self, other: History) -> None:
+        """Take what is known of the subscription that this one replaces, unless it has a state."""
+        if not self._stored and not self.known and other.known:
+            self._before = other._before
+            self.known = True
 
     def advance(self, **changes: object) -> State | None:
         """Return the state after the webhook. A change to None removes what was known."""
@@ -80,12 +87,15 @@ class History:
         handled = [*handled, self._event][-_MAX_HANDLED:]
         stored_at = Fields(self._stored).time("at")
         if self.is_repeated or (stored_at is not None and stored_at > self._at):
-            late = {"user": changes.get("user"), **self._stored, "handled": handled}
+            learnt = {name: changes.get(name) for name in _LASTING}
+            late = {**learnt, **self._stored, "handled": handled}
             return cast("State", _drop_none(late))
-        facts = _drop_none({**self._before, **changes})
+        # The newest webhook that comes again keeps what late ones have said since.
+        lasting = {name: self._stored.get(name) for name in _LASTING}
+        facts = _drop_none({**lasting, **self._before, **changes})
         about = {
             "key": self._key,
-            "at": format_time(self._at),
+            "at": self._at.isoformat(),  # with all digits: two webhooks may share a millisecond
             "event": self._event,
             "before": dict(self._before),
             "handled": handled,

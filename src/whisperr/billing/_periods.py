@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from datetime import datetime
 
-_LETTERS = {"day": "D", "week": "W", "month": "M", "year": "Y"}
+_CODES = {"day": "D", "week": "W", "month": "M", "year": "Y"}
 _DAY = 86_400
 
 
 def to_period(unit: str | None, count: int | None) -> str | None:
     """Return an ISO 8601 duration such as `"P1M"`; None for an unknown unit or no length."""
-    letter = _LETTERS.get((unit or "").lower())
-    return f"P{count}{letter}" if letter and count is not None and count > 0 else None
+    code = _CODES.get((unit or "").lower())
+    return f"P{count}{code}" if code and count is not None and count > 0 else None
 
 
 def count_days(start: datetime | None, end: datetime | None) -> int | None:

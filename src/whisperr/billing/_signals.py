@@ -94,6 +94,7 @@ class State(TypedDict, total=False):
         auto_renew: Whether the subscription renews.
         paid_by: The invoice or transaction that began the first paid period.
         end_reason: Why the membership ended, as in `membership_ended`.
+        unpaid: Whether the payment that failed was the first one after a free trial.
         paid_from: When the subscription was billed first, RFC 3339.
 
     .. versionadded:: 1.0
@@ -109,6 +110,7 @@ class State(TypedDict, total=False):
     auto_renew: bool
     paid_by: str
     end_reason: str
+    unpaid: bool
     paid_from: str
 
 

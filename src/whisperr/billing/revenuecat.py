@@ -4,7 +4,7 @@ A webhook is decided by what it says itself. Only a recovery, and a subscription
 after its end, need `previous`: RevenueCat reports both as `RENEWAL`.
 
 Facts about RevenueCat are from the pages "Event Types and Fields", "Sample Events" and "Common
-Webhook Flows" of its documentation, https://www.revenuecat.com/docs/integrations/webhooks.
+Webhook Flows" of its documentation, https://www.revenuecat.com.
 
 .. versionadded:: 1.0
 """

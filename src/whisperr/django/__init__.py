@@ -12,6 +12,10 @@ Add the app and the middleware to the settings::
 The app adds system checks, `manage.py` commands, and, for the outbox, two tables with read-only
 admin pages. The middleware, `get_client` and `track_on_commit` work without the app. Every option
 of the client has a setting: `flush_at` is `WHISPERR_FLUSH_AT`.
+
+`stripe_webhook` is a view for the webhooks of Stripe, and `track_webhook` handles those of every
+billing provider. A second app, `"whisperr.django.billing"`, adds a table that keeps the state of
+each subscription.
 """
 
 from __future__ import annotations
@@ -26,6 +30,8 @@ except ModuleNotFoundError as _missing:
 from django.core.checks import register as _register
 
 from ._tracker import RequestTracker, WhisperrRequest, track_on_commit
+from ._webhooks import stripe_webhook, track_webhook
+from .billing.states import load_state, save_state
 from .checks import check_app as _check_app
 from .conf import get_settings_client as get_client
 from .middleware import WhisperrMiddleware
@@ -37,7 +43,11 @@ __all__ = [
     "WhisperrMiddleware",
     "WhisperrRequest",
     "get_client",
+    "load_state",
+    "save_state",
+    "stripe_webhook",
     "track_on_commit",
+    "track_webhook",
 ]
 
 # Registered here and not by the app, because this check reports that the app is missing.

@@ -13,17 +13,29 @@ from django.core.checks import Error
 from django.core.checks import Warning as Caution
 from django.core.exceptions import ImproperlyConfigured
 from django.db.models import IntegerField
+from django.urls import get_resolver as get_url_resolver
 
 from whisperr._address import LOOPBACK, parse_url
 from whisperr._integrations.client import API_KEY
 from whisperr._options import FLAGS_OF_ENVIRONMENT, OUTBOX, get_base_url, get_flag
 from whisperr._secret import Secret, hide_password
 
-from .conf import DISABLED, RESOLVE_USER, SETTINGS, get_key, get_resolver, is_disabled
+from ._webhooks import get_stripe_secrets, import_stripe, stripe_webhook
+from .conf import (
+    DISABLED,
+    RESOLVE_USER,
+    SETTINGS,
+    STRIPE_SECRET,
+    USER_OF,
+    get_key,
+    get_resolver,
+    get_user_function,
+    is_disabled,
+)
 from .outbox.buffer import APP, OutboxBuffer, alias_problem, app_problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from django.core.checks import CheckMessage
 
@@ -35,7 +47,7 @@ _AUTHENTICATION = "django.contrib.auth.middleware.AuthenticationMiddleware"
 
 def check_settings(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # what Django passes to checks
     """Return everything that is wrong with the settings."""
-    return [*_key(), *_values(), *_unknown(), *_middleware(), *_tenants()]
+    return [*_key(), *_values(), *_billing(), *_unknown(), *_middleware(), *_tenants()]
 
 
 def check_app(**_: Any) -> list[CheckMessage]:  # noqa: ANN401  # likewise
@@ -121,6 +133,47 @@ def _values() -> Iterator[CheckMessage]:
             hint="Set it to whisperr.buffers.RedisBuffer(URL), which shows no password.",
             id="whisperr.W009",
         )
+
+
+def _billing() -> Iterator[CheckMessage]:
+    try:
+        get_user_function()
+    except ImproperlyConfigured as error:
+        yield Error(
+            f"{error}.",
+            hint=f"{USER_OF} is the dotted path of a function that takes the provider's id of a "
+            "customer and returns the user's id, or None.",
+            id="whisperr.E006",
+        )
+    if not _has_view(stripe_webhook):
+        return
+    try:
+        import_stripe()
+        secrets = get_stripe_secrets()
+    except ImproperlyConfigured as error:
+        hint = (
+            f"Install stripe, and set {STRIPE_SECRET} to the secret that Stripe's dashboard shows."
+        )
+        yield Error(f"{error}.", hint=hint, id="whisperr.E007")
+    else:
+        if not secrets:
+            yield Caution(
+                f"{STRIPE_SECRET} is not set: stripe_webhook answers every webhook with an error.",
+                hint="Set it, in the environment or in the settings, to the signing secret of the "
+                "endpoint (whsec_...). Ignore this in a build that has no secrets.",
+                id="whisperr.W011",
+            )
+
+
+def _has_view(view: object, patterns: Iterable[object] | None = None) -> bool:
+    """Return whether the URLs of the project have a view; without patterns, all are searched."""
+    if patterns is None:
+        root = getattr(settings, "ROOT_URLCONF", None)
+        patterns = get_url_resolver().url_patterns if root else ()
+    return any(
+        getattr(one, "callback", None) is view or _has_view(view, getattr(one, "url_patterns", ()))
+        for one in patterns
+    )
 
 
 def _get_hint(option: Option) -> str:

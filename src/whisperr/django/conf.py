@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 RESOLVE_USER = "WHISPERR_RESOLVE_USER"
+USER_OF = "WHISPERR_BILLING_USER_OF"
+STRIPE_SECRET = "WHISPERR_STRIPE_WEBHOOK_SECRET"  # noqa: S105  # the name of a setting
+_NOT_OF_THE_CLIENT = (RESOLVE_USER, USER_OF, STRIPE_SECRET)
 DISABLED = "WHISPERR_DISABLED"
 _WAYS_OUT = (
     "Set it in the settings to a server key (wrk_...) from the Whisperr dashboard, or in the "
@@ -55,7 +58,7 @@ class _DjangoSettings(SettingsReader):
 
 
 SETTINGS = _DjangoSettings(
-    partial(getattr, settings), (OUTBOX_DATABASE, RESOLVE_USER), ImproperlyConfigured
+    partial(getattr, settings), (OUTBOX_DATABASE, *_NOT_OF_THE_CLIENT), ImproperlyConfigured
 )
 
 
@@ -158,7 +161,8 @@ _client = DefaultClient(
 
 def _discard_after_a_change(*, setting: str, **_: object) -> None:
     """Shut the client down when a test changes a setting; the next use makes a new client."""
-    client = _client.clear() if setting in SETTINGS.known - {RESOLVE_USER} else None
+    is_of_client = setting in SETTINGS.known.difference(_NOT_OF_THE_CLIENT)
+    client = _client.clear() if is_of_client else None
     if client is not None:
         client.shutdown()
 
@@ -177,13 +181,25 @@ def get_resolver() -> Callable[[Any], Any] | None:
 
     Raises ImproperlyConfigured if it cannot be imported or called.
     """
-    value = getattr(settings, RESOLVE_USER, None)
+    return _get_function(RESOLVE_USER, "a request")
+
+
+def get_user_function() -> Callable[[str], object] | None:
+    """Return the function that WHISPERR_BILLING_USER_OF names, None without that setting.
+
+    Raises ImproperlyConfigured if it cannot be imported or called.
+    """
+    return _get_function(USER_OF, "the provider's id of a customer")
+
+
+def _get_function(name: str, argument: str) -> Callable[[Any], Any] | None:
+    value = getattr(settings, name, None)
     if value is None:
         return None
-    found: object = _import(RESOLVE_USER, value) if isinstance(value, str) else value
+    found: object = _import(name, value) if isinstance(value, str) else value
     if not callable(found):
         raise ImproperlyConfigured(
-            f"{RESOLVE_USER} = {value!r}: must name a function that takes a request"
+            f"{name} = {value!r}: must name a function that takes {argument}"
         )
     return found
 

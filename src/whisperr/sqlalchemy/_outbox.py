@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import Connection, MetaData, Table
 from sqlalchemy.orm import Session, scoped_session
 
-from whisperr._client import Whisperr, get_pipeline
+from whisperr._client import Whisperr, check_signal, get_pipeline
 from whisperr._delivery.reporter import get_call_site
 from whisperr._events.identify import encode_identify
 from whisperr._integrations.client import get_client_factory
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from whisperr._delivery.pipeline import Pipeline
     from whisperr._integrations.deferred import Encoded
+    from whisperr.billing import Signal
 
     AnySession: TypeAlias = (
         "Session | scoped_session[Any] | Connection | AsyncSession | async_scoped_session[Any]"
@@ -123,6 +124,23 @@ class Outbox:
         given = (external_user_id, event_type, properties, context)
         return self._add(session, "track", _encode_event(given, arguments))
 
+    def track_signal(self, session: AnySession, signal: Signal) -> str | None:
+        """Add a billing event, made of a webhook, to the transaction of a session.
+
+        Args:
+            session: As in `track`.
+            signal: One item of what `signals` of a module of `whisperr.billing` returned.
+
+        Returns:
+            The message id of the event, or None when it was not accepted.
+
+        Raises:
+            TypeError: `session` is of another type.
+            InvalidEvent: The input is bad, and the client is `strict`.
+            sqlalchemy.exc.SQLAlchemyError: As in `track`.
+        """
+        return self._add(session, "track_signal", _encode_signal(signal))
+
     @same_parameters(Whisperr.identify)
     def identify(
         self,
@@ -186,6 +204,23 @@ class Outbox:
         check_names(arguments, TrackArguments)
         given = (external_user_id, event_type, properties, context)
         return await self._add_async(session, "atrack", _encode_event(given, arguments))
+
+    async def atrack_signal(self, session: AsyncTarget, signal: Signal) -> str | None:
+        """Add a billing event, made of a webhook, to an async session, and write its row at once.
+
+        Args:
+            session: An `AsyncSession`, `async_scoped_session` or `AsyncConnection`.
+            signal: One item of what `signals` of a module of `whisperr.billing` returned.
+
+        Returns:
+            The message id of the event, or None when it was not accepted.
+
+        Raises:
+            TypeError: `session` is of another type.
+            InvalidEvent: The input is bad, and the client is `strict`.
+            sqlalchemy.exc.SQLAlchemyError: As in `track`.
+        """
+        return await self._add_async(session, "atrack_signal", _encode_signal(signal))
 
     @same_parameters(Whisperr.identify)
     async def aidentify(
@@ -289,6 +324,17 @@ def _encode_event(
 
     def encode(pipeline: Pipeline) -> Encoded:
         return (*pipeline.encoder.encode(*given, occurred_at, message_id), None)
+
+    return encode
+
+
+def _encode_signal(signal: Signal) -> Encode:
+    def encode(pipeline: Pipeline) -> Encoded:
+        check_signal(signal)
+        given = (signal.user, signal.event_type, signal.properties, signal.context)
+        return _encode_event(
+            given, {"occurred_at": signal.occurred_at, "message_id": signal.message_id}
+        )(pipeline)
 
     return encode
 

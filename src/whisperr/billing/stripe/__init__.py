@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["signals"]
 
 _REASONS = {
-    "customer.subscription.paused": "customer.subscription.updated comes beside it",
-    "customer.subscription.resumed": "customer.subscription.updated comes beside it, the signal",
+    "customer.subscription.paused": "a trial ended without a payment method, and may resume",
+    "customer.subscription.resumed": "customer.subscription.updated is the signal of a resumption",
     "customer.subscription.trial_will_end": "a trial ends soon: nothing changed yet",
     "invoice.payment_succeeded": "invoice.paid comes beside it, and is the signal",
     "invoice_payment.paid": "invoice.paid comes beside it, and is the signal",
