@@ -164,6 +164,7 @@ RUN_BY = {
     "docs/billing/events.md": "tests/docs/test_pasted.py",
     "docs/billing/google-play.md": "tests/billing/test_google_play.py",
     "docs/billing/paddle.md": "tests/billing/test_paddle.py",
+    "docs/billing/revenuecat.md": "tests/billing/test_revenuecat.py",
     "docs/billing/webhooks.md": "tests/docs/test_webhooks.py",
     "docs/billing/stripe.md": "tests/billing/test_stripe.py",
     "docs/index.md": "tests/docs/test_pasted.py",

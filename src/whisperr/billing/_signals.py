@@ -93,6 +93,7 @@ class State(TypedDict, total=False):
         status: `"trial"`, `"active"`, `"issue"` (a payment failed) or `"ended"`.
         auto_renew: Whether the subscription renews.
         paid_by: The invoice or transaction that began the first paid period.
+        end_reason: Why the membership ended, as in `membership_ended`.
         unpaid: Whether the payment that failed was the first one after a free trial.
         paid_from: When the subscription was billed first, RFC 3339.
 
@@ -108,6 +109,7 @@ class State(TypedDict, total=False):
     status: Status
     auto_renew: bool
     paid_by: str
+    end_reason: str
     unpaid: bool
     paid_from: str
 
