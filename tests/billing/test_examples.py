@@ -21,6 +21,8 @@ from whisperr.dev import LocalServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+pytestmark = pytest.mark.usefixtures("_no_client_of_the_process")
+
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 ENDED = webhook(DELETED, subscription("canceled"), event="evt_ended", happened=NOW + DAY)
 # The first payment comes before the conversion that it belongs to, and the end of all before both.
