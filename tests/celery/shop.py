@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import runpy
+from pathlib import Path
 
 from celery import signals
-from examples.celery_app import app
 
 from whisperr import Whisperr
 from whisperr.celery import connect, from_argument
 
 __all__ = ["app"]
+
+# By its path: a package that is installed for other tests has the name `examples`, too.
+app = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "celery_app.py"))["app"]
 
 connect(
     Whisperr(flush_interval=3600.0),
