@@ -89,6 +89,15 @@ def test_the_payload_goes_before_the_state_and_the_state_before_the_function(
     assert signals.state["user"] == str(user)
 
 
+def test_what_can_be_no_user_is_not_kept() -> None:
+    collected = collect(None, lambda _: True)
+    collected.add("trial_started", {})
+    signals = collected.finish()
+    assert signals[0].user is True  # which the client refuses, with its reason
+    assert signals.state is not None
+    assert "user" not in signals.state
+
+
 @pytest.mark.parametrize("found", ["joan", None])
 def test_user_of_is_called_once_and_only_for_a_signal(found: object) -> None:
     customers: list[str] = []

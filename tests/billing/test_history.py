@@ -140,15 +140,34 @@ def test_the_ids_that_are_kept_are_few() -> None:
         None,
         {},
         {"key": "stripe:sub_2", "status": "active"},
-        {"status": "active"},
         lambda _: None,
-        lambda _: "active",
+        lambda _: {},
     ],
 )
 def test_what_is_no_state_of_the_subscription_is_not_used(previous: Any) -> None:
     history = History(previous, KEY, "evt_1", AT)
     assert (history.known, history.reason) == (False, "there is no previous state")
     assert history.user is None
+
+
+async def load(_: str) -> None:
+    raise AssertionError
+
+
+@pytest.mark.parametrize(
+    ("previous", "kind"),
+    [
+        ({KEY: {"key": KEY, "status": "active"}}, "a dict without a key"),
+        ('{"key": "stripe:sub_1"}', "a str"),
+        (lambda _: b"{}", "a bytes"),
+        (lambda _: [], "a list"),
+        (load, "a coroutine"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:coroutine 'load' was never awaited:RuntimeWarning")
+def test_what_can_be_no_state_is_an_error_of_the_caller(previous: Any, kind: str) -> None:
+    with pytest.raises(TypeError, match=f"^previous: got {kind}; pass the state of one"):
+        History(previous, KEY, "evt_1", AT)
 
 
 def test_a_webhook_of_no_subscription_asks_for_no_state_and_has_none() -> None:

@@ -101,8 +101,9 @@ class Collector:
     def finish(self, **changes: object) -> Signals:
         """Return the signals, with the state after the webhook."""
         user = next((one for one in map(_to_user, self._fields.values.values()) if one), None)
-        if user is None and isinstance(self._user, (str, int, UUID)):
-            user = str(self._user)
+        found = self._user
+        if user is None and isinstance(found, (str, int, UUID)) and not isinstance(found, bool):
+            user = str(found)
         if user is not None:
             changes = {"user": user, **changes}
         return Signals(self._signals, self._skipped, self._history.advance(**changes))

@@ -119,11 +119,23 @@ class History:
 
 
 def _read_stored(previous: Previous, key: str | None) -> Mapping[str, Any]:
-    """Return the stored state of a subscription; an empty one if there is none of this key."""
+    """Return the stored state of a subscription; an empty one if there is none of this key.
+
+    Raises TypeError for what is no state: a caller who passes all states, or JSON, would otherwise
+    never find out that none is used.
+    """
     if previous is None or key is None:
         return {}
-    found = previous if isinstance(previous, Mapping) else previous(key)
-    return found if isinstance(found, Mapping) and found.get("key") == key else {}
+    found = previous(key) if callable(previous) else previous
+    if not found and (found is None or isinstance(found, Mapping)):
+        return {}
+    if not isinstance(found, Mapping) or "key" not in found:
+        kind = "dict without a key" if isinstance(found, Mapping) else type(found).__name__
+        raise TypeError(
+            f"previous: got a {kind}; pass the state of one subscription as a dict, or a function "
+            "that returns it for a key, such as states.get"
+        )
+    return found if found["key"] == key else {}
 
 
 def _drop_none(facts: Mapping[str, Any]) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def _get_money(event: Fields) -> dict[str, object]:
     currency = to_currency(event.text("currency"))
     if amount is None or currency is None or event.boolean("is_family_share"):
         return {}
-    return {"price": abs(amount), "currency": currency}
+    return {"price": amount.copy_abs(), "currency": currency}
 
 
 def _is_free(event: Fields) -> bool:
