@@ -172,6 +172,21 @@ def test_a_refund_and_the_end_after_it_end_a_membership_once() -> None:
     assert hooks.names == ["membership_started", "refund_granted", "membership_ended"]
 
 
+def test_a_refund_ends_a_membership_also_if_the_cancellation_of_the_same_moment_came_first() -> (
+    None
+):
+    hooks = Webhooks()
+    refunded = cases.make_transaction(revocationDate=cases.to_millis(NOW))
+    hooks.send(0, "SUBSCRIBED", "INITIAL_BUY", cases.PURCHASE)
+    off = {"autoRenewStatus": 0}
+    hooks.send(1, cases.STATUS, "AUTO_RENEW_DISABLED", refunded, off, data={"status": 5})
+    hooks.send(2, "REFUND", None, refunded, data={"status": 5})
+    assert hooks.names == [
+        *("membership_started", "auto_renew_disabled"),
+        *("refund_granted", "membership_ended"),
+    ]
+
+
 def test_a_refund_that_is_taken_back_makes_the_membership_active_again() -> None:
     hooks = Webhooks()
     hooks.send(0, "SUBSCRIBED", "INITIAL_BUY", cases.PURCHASE)

@@ -32,6 +32,8 @@ _STATUSES_AFTER = {
     "REVOKE": "ended",
     "SUBSCRIBED": "active",
 }
+# They report an end. Others of the same moment have its status, too, and may come before it.
+_ENDS = ("EXPIRED", "REFUND", "REVOKE")
 # Their transaction may be one of a period long ago.
 _ABOUT_ANY_PERIOD = ("CONSUMPTION_REQUEST", "REFUND", "REFUND_DECLINED", "REFUND_REVERSED")
 
@@ -96,6 +98,9 @@ def get_facts(one: Notification) -> dict[str, object]:
     facts: dict[str, object] = {}
     before = one.history.get("status")
     status = _STATUSES_AFTER.get(one.kind) or _STATUSES.get(one.data.integer("status") or 0)
+    is_told = status != "ended" or one.kind in _ENDS
+    if not is_told:
+        status = None
     if one.kind in _ABOUT_ANY_PERIOD:
         # What was not known before stays unknown, so that it is not taken for an unpaid trial.
         if status == "ended" or (status is not None and before is not None):
@@ -103,7 +108,7 @@ def get_facts(one: Notification) -> dict[str, object]:
         return facts
     if one.auto_renew is not None:
         facts["auto_renew"] = one.auto_renew
-    if status is not None or before is None:
+    if is_told and (status is not None or before is None):
         is_trial = one.is_trial and status in ("active", None)
         facts["status"] = "trial" if is_trial else status or "active"
     if not one.is_family:

@@ -478,6 +478,15 @@ CANCELLATIONS = [
         previous=state(),
     ),
     Case(
+        "the customer cancels before the first payment",
+        webhook(
+            UPDATED,
+            subscription("incomplete", cancel_at_period_end=True),
+            {"cancel_at_period_end": False},
+        ),
+        reason="no membership began",
+    ),
+    Case(
         "the first payment came too late",
         webhook(UPDATED, subscription("incomplete_expired"), {"status": "incomplete"}),
         reason="the first payment was never made",

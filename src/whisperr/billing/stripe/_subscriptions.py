@@ -27,6 +27,7 @@ _STATUSES = {
     "incomplete_expired": "ended",
 }
 _ISSUES = ("past_due", "unpaid")
+_NOT_BEGUN = ("incomplete", "incomplete_expired")
 
 # The values of `cancellation_details.reason` in "The Subscription object". The feedback of a
 # customer ("too_expensive") is an opinion, and no cause of ours.
@@ -193,7 +194,8 @@ def _add_conversion(hook: Webhook) -> None:
 def _read_cancellation(hook: Webhook) -> bool:
     """Add the signal of a cancellation or its withdrawal; return whether there is one."""
     is_ending = _is_ending(hook)
-    if is_ending == _was_ending(hook):
+    has_begun = hook.object.text("status") not in _NOT_BEGUN
+    if is_ending == _was_ending(hook) or not has_begun:
         return False
     plan = get_plan(get_item(hook.object))
     if not is_ending:
@@ -212,6 +214,9 @@ def _read_cancellation(hook: Webhook) -> bool:
 
 
 def _describe_update(hook: Webhook) -> str:
+    status = hook.object.text("status") or ""
+    if status in _NOT_BEGUN:
+        return _STATUS_REASONS[status]
     if not hook.before.to_dict():
         return "an update without previous_attributes: nothing says what changed"
     if hook.before.has("cancel_at") or hook.before.has("cancel_at_period_end"):
