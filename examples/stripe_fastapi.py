@@ -5,7 +5,7 @@
     export STRIPE_WEBHOOK_SECRET=whsec_...          # as `stripe listen` prints it
     uvicorn --app-dir examples stripe_fastapi:app   # in another one
     stripe listen --forward-to http://127.0.0.1:8000/webhooks/stripe
-    stripe trigger customer.subscription.created
+    stripe trigger customer.subscription.created --add subscription:metadata.external_user_id=ada
 
 It keeps the states of subscriptions in a SQLite file, `states.db` unless STATES names another.
 """
@@ -42,8 +42,11 @@ def stripe_webhook(
     body: Annotated[bytes, Depends(get_body)],
     whisperr: Tracker,
     stripe_signature: Annotated[str, Header()] = "",
-) -> dict[str, list[str | None]]:
-    """Track what a webhook means. It is no `async def`, because it waits for the database."""
+) -> dict[str, Any]:
+    """Track what a webhook means; Stripe shows the answer, with the reasons of what was skipped.
+
+    It is no `async def`, because it waits for the database.
+    """
     try:
         event = stripe_sdk.Webhook.construct_event(body, stripe_signature, SECRET)
     except (ValueError, stripe_sdk.SignatureVerificationError):
@@ -63,4 +66,4 @@ def stripe_webhook(
         if signals.state:
             row = [signals.state["key"], json.dumps(signals.state)]
             states.execute("REPLACE INTO state VALUES (?, ?)", row)
-    return {"tracked": tracked}
+    return {"tracked": tracked, "skipped": [skipped.reason for skipped in signals.skipped]}

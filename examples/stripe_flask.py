@@ -5,7 +5,7 @@
     export STRIPE_WEBHOOK_SECRET=whsec_...          # as `stripe listen` prints it
     flask --app examples/stripe_flask.py run        # in another one
     stripe listen --forward-to http://127.0.0.1:5000/webhooks/stripe
-    stripe trigger customer.subscription.created
+    stripe trigger customer.subscription.created --add subscription:metadata.external_user_id=ada
 
 It keeps the states of subscriptions in memory: `stripe_fastapi.py` has a table.
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import os
 from threading import Lock
+from typing import Any
 
 import stripe as stripe_sdk
 from flask import Flask, abort, request
@@ -31,8 +32,8 @@ lock = Lock()  # a webhook reads the state that the one before it has stored
 
 
 @app.post("/webhooks/stripe")
-def stripe_webhook() -> dict[str, list[str | None]]:
-    """Track what a webhook means."""
+def stripe_webhook() -> dict[str, Any]:
+    """Track what a webhook means. Stripe shows the answer, with the reasons of what was skipped."""
     signature = request.headers.get("Stripe-Signature", "")
     try:
         event = stripe_sdk.Webhook.construct_event(request.data, signature, SECRET)
@@ -43,6 +44,4 @@ def stripe_webhook() -> dict[str, list[str | None]]:
         tracked = current.client.track_signals(signals)
         if signals.state:
             states[signals.state["key"]] = signals.state
-    for skipped in signals.skipped:
-        app.logger.info("%s: %s", skipped.event_type, skipped.reason)
-    return {"tracked": tracked}
+    return {"tracked": tracked, "skipped": [skipped.reason for skipped in signals.skipped]}

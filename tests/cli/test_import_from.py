@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.billing.cases import NOW
+from tests.billing.cases import NOW, revenuecat
 from tests.billing.cases.paddle import ENDS, at, subscription, webhook
 from tests.cli.test_import_formats import stdin as stdin  # noqa: PLC0414  # a fixture
 from whisperr.dev import LocalServer, faults
@@ -191,6 +191,24 @@ class TestStripe:
         assert get_types(server) == ["trial_started", "trial_auto_renew_disabled"]
         assert {arrival.user for arrival in server.arrivals()} == {"user_1"}
         assert ended.out.startswith("4 events became 2 signals:\n")
+
+
+class TestRevenueCat:
+    def test_events_that_were_stored_without_their_body_are_the_same(
+        self, call: Call, file: Path
+    ) -> None:
+        failed = {"id": "1", "event_timestamp_ms": revenuecat.millis(NOW - timedelta(hours=1))}
+        bodies = [  # the newest first
+            revenuecat.webhook("RENEWAL", id="2", is_trial_conversion=False),
+            revenuecat.webhook("BILLING_ISSUE", **failed),
+        ]
+        shown = []
+        for events in (bodies, [body["event"] for body in bodies]):
+            file.write_text(to_lines([*events, events[0]]), encoding="utf-8")
+            shown.append(call("import", "--from", "revenuecat", "--dry-run", str(file)).out)
+        assert shown[0] == shown[1]
+        assert "billing_recovered" in shown[0]
+        assert "2 events became 3 signals" in shown[0]
 
 
 class TestSignals:

@@ -61,6 +61,11 @@ class Provider(NamedTuple):
     metadata: str = ""
 
 
+def _get_event(body: Fields) -> Fields:
+    """Return the event of a body of RevenueCat, which may be stored without the rest of it."""
+    return body.object("event") if body.has("event") else body
+
+
 PROVIDERS = {
     one.name: one
     for one in (
@@ -78,8 +83,8 @@ PROVIDERS = {
         ),
         Provider(
             "revenuecat",
-            lambda event: event.text("event", "id"),
-            lambda event: event.millis("event", "event_timestamp_ms"),
+            lambda event: _get_event(event).text("id"),
+            lambda event: _get_event(event).millis("event_timestamp_ms"),
         ),
     )
 }

@@ -551,6 +551,12 @@ ISSUES = [
         "a trial whose first payment failed is paid",
         webhook(UPDATED, subscription("active"), {"status": "past_due"}),
         {"trial_converted": CONVERTED, "billing_recovered": PLAN},
+        previous=state(status="trial", unpaid=True),
+    ),
+    Case(
+        "a recovery before the end of the trial is known is no conversion",
+        webhook(UPDATED, subscription("active"), {"status": "past_due"}),
+        {"billing_recovered": PLAN},
         previous=state(status="trial"),
     ),
     Case(

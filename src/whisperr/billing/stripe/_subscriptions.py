@@ -70,23 +70,18 @@ def _get_facts(hook: Webhook) -> dict[str, object]:
     if not status or (hook.type.endswith(".created") and history.get("status") is not None):
         return {}
     facts = {
-        "status": _get_status(hook, status),
+        "status": "trial" if _is_unpaid_trial(hook) else _STATUSES.get(status),
         "auto_renew": status not in {"canceled", "incomplete_expired"} and not _is_ending(hook),
         "paid_from": format_time(_get_first_period(hook, status)),
     }
-    return {name: one for name, one in facts.items() if one is not None}
+    known = {name: one for name, one in facts.items() if one is not None}
+    return {**known, "unpaid": _is_unpaid_trial(hook) or None}
 
 
-def _get_status(hook: Webhook, status: str) -> str | None:
-    """Return the status for the state; None if it stays.
-
-    A trial whose first payment failed is a trial until it is paid. So is a paused one.
-    """
-    before = hook.before.text("status")
-    was_trial = before == "trialing" or hook.history.get("status") == "trial"
-    if status in _ISSUES and was_trial and before != "active":
-        return "trial"
-    return _STATUSES.get(status)
+def _is_unpaid_trial(hook: Webhook) -> bool:
+    """Return whether the first payment after a trial failed: it is a trial until it is paid."""
+    was_trial = hook.before.text("status") == "trialing" or hook.history.get("unpaid") is True
+    return hook.object.text("status") in _ISSUES and was_trial
 
 
 def _get_first_period(hook: Webhook, status: str) -> datetime | None:
@@ -164,7 +159,7 @@ def _is_conversion(hook: Webhook) -> bool:
     if hook.object.text("status") != "active" or before is None:
         return False
     return before in {"trialing", "paused"} or (
-        before in _ISSUES and hook.history.get("status") == "trial"
+        before in _ISSUES and hook.history.get("unpaid") is True
     )
 
 
