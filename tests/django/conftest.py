@@ -71,11 +71,14 @@ def outbox(site: Site) -> Iterator[None]:
 
 
 @pytest.fixture
-def second(tmp_path: Path, outbox: None) -> Iterator[str]:
-    """A second database, without tables."""
+def second(outbox: None) -> Iterator[str]:
+    """A second database, without tables.
+
+    It is the same file in each test: a delivery thread that outlives one keeps its connection.
+    """
     from tests.django.outboxes import SECOND, add_database, remove_database
 
-    add_database(tmp_path / "second.sqlite3")
+    add_database(Path(_HOME.name) / "second.sqlite3")
     yield SECOND
     remove_database()
 

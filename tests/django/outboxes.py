@@ -42,6 +42,9 @@ def migrate_second() -> None:
 
 
 def remove_database() -> None:
+    with connections[SECOND].schema_editor() as editor:
+        for table in connections[SECOND].introspection.table_names():
+            editor.execute(f"DROP TABLE {editor.quote_name(table)}")
     connections[SECOND].close()
     del connections[SECOND]
     del connections.settings[SECOND]
