@@ -99,20 +99,42 @@ class Collector:
         self._skipped.append(Skipped(self._source.type, reason))
 
     def finish(self, **changes: object) -> Signals:
-        """Return the signals, with the state after the webhook."""
-        user = next((one for one in map(_to_user, self._fields.values.values()) if one), None)
+        """Return the signals, with the state after the webhook.
+
+        A change to None removes what was known.
+        """
+        state = self._history.advance(**{**self._get_fact(), **changes})
+        return Signals(self._signals, self._skipped, state)
+
+    def finish_without_state(self) -> Signals:
+        """Return the signals of a webhook that changes no state, such as a payment.
+
+        A state with the time of the payment would make a change of the subscription, which happened
+        just before it and comes later, an old one.
+        """
+        return Signals(self._signals, self._skipped)
+
+    def finish_with_user(self) -> Signals:
+        """Return the signals of a webhook that says whose the subscription is, and nothing else."""
+        state = self._history.learn(**self._get_fact())
+        return Signals(self._signals, self._skipped, state)
+
+    def _get_fact(self) -> dict[str, str]:
+        """Return the user as the state keeps it, if one is known that can be kept."""
+        user = self._get_named_user()
         found = self._user
         if user is None and isinstance(found, (str, int, UUID)) and not isinstance(found, bool):
             user = str(found)
-        if user is not None:
-            changes = {"user": user, **changes}
-        return Signals(self._signals, self._skipped, self._history.advance(**changes))
+        return {} if user is None else {"user": user}
+
+    def _get_named_user(self) -> str | None:
+        """Return the user that the payload names."""
+        return next((one for one in map(_to_user, self._fields.values.values()) if one), None)
 
     def _get_user(self) -> object:
         if not self._is_user_read:
             self._is_user_read = True
-            named = map(_to_user, self._fields.values.values())
-            self._user = next((one for one in named if one), None) or self._history.user
+            self._user = self._get_named_user() or self._history.user
             if self._user is None and self._fields.user_of and self._fields.customer is not None:
                 found = self._fields.user_of(self._fields.customer)
                 is_blank = isinstance(found, str) and not found.strip()

@@ -34,7 +34,10 @@ class History:
             any more.
     """
 
-    __slots__ = ("_at", "_before", "_event", "_key", "_stored", "is_repeated", "known", "reason")
+    __slots__ = (
+        *("_at", "_before", "_event", "_is_late", "_key", "_stored"),
+        *("is_repeated", "known", "reason"),
+    )
 
     def __init__(self, previous: Previous, key: str | None, event: str, at: datetime) -> None:
         self._key, self._event, self._at = key, event, at
@@ -44,12 +47,13 @@ class History:
         self.reason = "there is no previous state"
         stored = Fields(self._stored)
         newest = stored.time("at")
+        self._is_late = newest is not None and newest > at
         if stored.text("event") == event:
             self._before = stored.object("before").to_dict()
         elif event in self._get_handled():
             self.is_repeated = True
             self.reason = "a newer webhook of this subscription was handled since"
-        elif newest is not None and newest > at:
+        elif self._is_late:
             self.reason = "a newer webhook of this subscription came before it"
         else:
             self._before = self._get_facts()
@@ -69,6 +73,11 @@ class History:
         return self._stored.get(name)
 
     @property
+    def paid_from(self) -> datetime | None:
+        """When the subscription was billed first, also by a newer state: it never changes."""
+        return Fields(self._stored).time("paid_from")
+
+    @property
     def user(self) -> str | None:
         """The user of the subscription, also of a newer state: it does not depend on the time."""
         return Fields(self._stored).text("user") or Fields(self._before).text("user")
@@ -85,8 +94,7 @@ class History:
             return None
         handled = [one for one in self._get_handled() if one != self._event]
         handled = [*handled, self._event][-_MAX_HANDLED:]
-        stored_at = Fields(self._stored).time("at")
-        if self.is_repeated or (stored_at is not None and stored_at > self._at):
+        if self.is_repeated or self._is_late:
             learnt = {name: changes.get(name) for name in _LASTING}
             late = {**learnt, **self._stored, "handled": handled}
             return cast("State", _drop_none(late))

@@ -272,24 +272,13 @@ def _read_transaction(hook: _Webhook) -> Signals:
         _add_payment(hook, BillingEvent.MEMBERSHIP_STARTED, with_period=True)
     else:
         found.skip(_ORIGINS.get(origin, "a transaction of an unknown origin"))
-    return _without_state(found)
-
-
-def _without_state(found: Collector) -> Signals:
-    """Return the signals of a webhook that changes no state.
-
-    A state with the time of a payment would make a webhook of the subscription, which happened
-    just before it and comes later, an old one.
-    """
-    result = found.finish()
-    result.state = None
-    return result
+    return found.finish_without_state()
 
 
 def _read_renewal(hook: _Webhook) -> None:
     """Add a renewal, unless it is the first payment after a trial, whose origin is the same."""
     start = hook.data.time("billing_period", "starts_at")
-    first = Fields({"at": hook.history.get_lasting("paid_from")}).time("at")
+    first = hook.history.paid_from
     if first is not None and start is not None:
         is_first: bool | None = start - first < _FIRST_PAYMENT_DELAY
     elif hook.history.get("status") == "trial":
@@ -342,7 +331,7 @@ def _read_adjustment(hook: _Webhook) -> Signals:
         }
         occurrence = name and f"paddle:{name}"
         hook.found.add(BillingEvent.REFUND_GRANTED, properties, occurrence=occurrence)
-    return _without_state(hook.found)
+    return hook.found.finish_without_state()
 
 
 def _get_price(totals: Fields, name: str, currency: str | None) -> dict[str, Decimal | str]:

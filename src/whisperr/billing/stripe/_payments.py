@@ -46,13 +46,7 @@ def read_invoice(hook: Webhook) -> Signals:
         _read_cycle(hook)
     else:
         hook.found.skip(_describe_billing(reason))
-    return _without_state(hook)
-
-
-def _without_state(hook: Webhook) -> Signals:
-    result = hook.found.finish()
-    result.state = None
-    return result
+    return hook.found.finish_without_state()
 
 
 def _is_paid(invoice: Fields) -> bool:
@@ -94,7 +88,7 @@ def _read_start(hook: Webhook) -> None:
 def _read_cycle(hook: Webhook) -> None:
     """Add a renewal, unless it is the first payment after a trial."""
     start = get_latest(get_lines(hook.object)).seconds("period", "start")
-    first = Fields({"at": hook.history.get_lasting("paid_from")}).time("at")
+    first = hook.history.paid_from
     is_first = start is not None and first is not None and abs(start - first) < _TOLERANCE
     if is_first or hook.history.get("status") == "trial":
         hook.found.skip("the first payment after a trial: trial_converted is its signal")
@@ -129,16 +123,13 @@ def read_refund(hook: Webhook) -> Signals:
         }
         occurrence = name and f"stripe:{name}"
         hook.found.add(BillingEvent.REFUND_GRANTED, properties, occurrence=occurrence)
-    return _without_state(hook)
+    return hook.found.finish_without_state()
 
 
 def read_checkout(hook: Webhook) -> Signals:
     """Return the state with the user: only a checkout has `client_reference_id`."""
     if hook.history.key is None:
         hook.found.skip("a checkout without a subscription")
-        return _without_state(hook)
+        return hook.found.finish_without_state()
     hook.found.skip("a checkout: the events of its subscription are the signals")
-    result = hook.found.finish()
-    user = result.state and result.state.get("user")
-    result.state = hook.history.learn(user=user)
-    return result
+    return hook.found.finish_with_user()
