@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .command import UsageError
+from .records import read_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _CUSTOMER, _USER = "customer_id", "external_user_id"
-_SEPARATORS = ",;\t"
 _SHAPES = (
     f"write CSV with the columns {_CUSTOMER} and {_USER}, or a JSON object such as "
     '{"cus_1": "user_8842"}'
@@ -62,24 +61,21 @@ def _read_json(text: str) -> Iterator[tuple[str, str]]:
 
 def _read_csv(text: str) -> Iterator[tuple[str, str]]:
     """Yield the pairs of two columns; with the names of the columns, in any place."""
-    header, _, _ = text.lstrip().partition("\n")
-    separator = max(_SEPARATORS, key=header.count)
-    rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
     first, second = 0, 1
     named = False
-    try:
-        for number, row in enumerate(rows):
-            cells = [cell.strip() for cell in row]
-            if not any(cells):
-                continue
-            if number == 0 and {_CUSTOMER, _USER} <= set(cells):
-                named, first, second = True, cells.index(_CUSTOMER), cells.index(_USER)
-                continue
-            if len(cells) <= max(first, second) or not (named or len(cells) == 2):  # noqa: PLR2004  # a pair
-                raise _ShapeError(f"line {rows.line_num}: it has {len(cells)} columns; {_SHAPES}")
-            yield cells[first], cells[second]
-    except csv.Error as error:
-        raise _ShapeError(f"line {rows.line_num}: not CSV: {error}; {_SHAPES}") from None
+    for number, row in enumerate(read_rows(io.BytesIO(text.encode()))):
+        if row.problem:
+            problem = row.problem.removeprefix("not CSV: ")
+            raise _ShapeError(f"line {row.number}: not CSV: {problem}; {_SHAPES}")
+        cells = [cell.strip() for cell in row.cells or ()]
+        if not any(cells):
+            continue
+        if number == 0 and {_CUSTOMER, _USER} <= set(cells):
+            named, first, second = True, cells.index(_CUSTOMER), cells.index(_USER)
+            continue
+        if len(cells) <= max(first, second) or not (named or len(cells) == 2):  # noqa: PLR2004  # a pair
+            raise _ShapeError(f"line {row.number}: it has {len(cells)} columns; {_SHAPES}")
+        yield cells[first], cells[second]
 
 
 def _join(pairs: list[tuple[str, str]]) -> dict[str, str]:
