@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 from uuid import UUID
 
+from ._fields import drop_none
 from ._signals import Signal, Signals, Skipped
 
 if TYPE_CHECKING:
@@ -87,7 +88,7 @@ class Collector:
             Signal(
                 user,
                 event_type,
-                {name: one for name, one in properties.items() if one is not None},
+                drop_none(properties),
                 source.at if occurred_at is None else occurred_at,
                 f"{source.id}:{event_type}",
                 context,
@@ -103,7 +104,7 @@ class Collector:
 
         A change to None removes what was known.
         """
-        state = self._history.advance(**{**self._get_fact(), **changes})
+        state = self._history.advance(**{**self._get_user_fact(), **changes})
         return Signals(self._signals, self._skipped, state)
 
     def finish_without_state(self) -> Signals:
@@ -116,10 +117,10 @@ class Collector:
 
     def finish_with_user(self) -> Signals:
         """Return the signals of a webhook that says whose the subscription is, and nothing else."""
-        state = self._history.learn(**self._get_fact())
+        state = self._history.learn(**self._get_user_fact())
         return Signals(self._signals, self._skipped, state)
 
-    def _get_fact(self) -> dict[str, str]:
+    def _get_user_fact(self) -> dict[str, str]:
         """Return the user as the state keeps it, if one is known that can be kept."""
         user = self._get_named_user()
         found = self._user

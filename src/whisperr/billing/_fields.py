@@ -193,6 +193,11 @@ def _add(**since: int | None) -> datetime | None:
         return None
 
 
+def drop_none(members: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the members that are not None."""
+    return {name: one for name, one in members.items() if one is not None}
+
+
 def format_time(time: datetime | None) -> str | None:
     """Return a time as RFC 3339 in UTC, with milliseconds where it has them."""
     if time is None:

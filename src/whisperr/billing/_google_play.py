@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from ._fields import Fields, PayloadError, read_payload
 from ._money import from_minor, get_exponent, to_currency
+from ._signals import MAX_KEY_CHARS
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -41,7 +42,6 @@ _NO_SUBSCRIPTION = {
 }
 _VOIDED = "voidedPurchaseNotification"
 _SUBSCRIPTION_PRODUCT = 1
-_MAX_KEY = 255
 _NANOS = 9
 
 
@@ -115,7 +115,7 @@ def _unwrap(payload: object) -> tuple[Fields, str | None, datetime | None]:
 def get_key(token: str) -> str:
     """Return the key of the state of a purchase; a long token is hashed."""
     key = f"google_play:{token}"
-    return key if len(key) <= _MAX_KEY else f"google_play:{_hash(token)}"
+    return key if len(key) <= MAX_KEY_CHARS else f"google_play:{_hash(token)}"
 
 
 def _hash(*parts: object) -> str:

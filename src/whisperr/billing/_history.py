@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
-from ._fields import Fields
+from ._fields import Fields, drop_none
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -97,10 +97,10 @@ class History:
         if self.is_repeated or self._is_late:
             learnt = {name: changes.get(name) for name in _LASTING}
             late = {**learnt, **self._stored, "handled": handled}
-            return cast("State", _drop_none(late))
+            return cast("State", drop_none(late))
         # The newest webhook that comes again keeps what late ones have said since.
         lasting = {name: self._stored.get(name) for name in _LASTING}
-        facts = _drop_none({**lasting, **self._before, **changes})
+        facts = drop_none({**lasting, **self._before, **changes})
         about = {
             "key": self._key,
             "at": self._at.isoformat(),  # with all digits: two webhooks may share a millisecond
@@ -115,7 +115,7 @@ class History:
 
         None if there is nothing to store.
         """
-        known = _drop_none({**self._stored, **facts})
+        known = drop_none({**self._stored, **facts})
         return cast("State", {**known, "key": self._key}) if known and self._key else None
 
     def _get_handled(self) -> list[Any]:
@@ -144,7 +144,3 @@ def _read_stored(previous: Previous, key: str | None) -> Mapping[str, Any]:
             "that returns it for a key, such as states.get"
         )
     return found if found["key"] == key else {}
-
-
-def _drop_none(facts: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: one for name, one in facts.items() if one is not None}

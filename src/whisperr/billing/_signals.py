@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 Status = Literal["trial", "active", "issue", "ended"]
+MAX_KEY_CHARS = 255  # of the key of a state, so that a column of a database holds it
 
 
 class Signal(Frozen):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from . import BillingEvent
 from ._collector import Collector, Source, UserFields
-from ._fields import Fields, PayloadError, format_time, read_payload
+from ._fields import Fields, PayloadError, drop_none, format_time, read_payload
 from ._history import History
 from ._money import from_minor, get_exponent, to_currency
 from ._periods import count_days, to_period
@@ -156,7 +156,7 @@ def _get_facts(data: Fields) -> dict[str, object]:
         "auto_renew": None if is_unknown else is_pending is False and status != "canceled",
         "paid_from": format_time(data.time("first_billed_at")),
     }
-    return {name: one for name, one in facts.items() if one is not None}
+    return drop_none(facts)
 
 
 def _is_cancel_pending(data: Fields) -> bool | None:

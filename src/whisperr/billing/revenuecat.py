@@ -19,7 +19,7 @@ from ._fields import Fields, PayloadError, format_time, read_payload
 from ._history import History
 from ._money import to_currency
 from ._periods import count_days
-from ._signals import Signals, Skipped
+from ._signals import MAX_KEY_CHARS, Signals, Skipped
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 __all__ = ["signals"]
 
 _ANONYMOUS = "$RCAnonymousID:"  # "Identifying Customers": ids that the app's SDK makes
-_MAX_KEY = 255
 
 _STORES = {"MAC_APP_STORE": "app_store", "PLAY_STORE": "google_play"}  # others in lower case
 
@@ -159,7 +158,7 @@ def _get_key(event: Fields, store: str | None) -> str | None:
     """Return the key of the state; None if the payload names no subscription."""
     original = event.text("original_transaction_id")
     key = f"revenuecat:{store}:{original}"
-    return key if store and original and len(key) <= _MAX_KEY else None
+    return key if store and original and len(key) <= MAX_KEY_CHARS else None
 
 
 def _get_users(event: Fields) -> dict[str, object]:

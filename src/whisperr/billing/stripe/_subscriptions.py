@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from whisperr.billing import BillingEvent
-from whisperr.billing._fields import format_time
+from whisperr.billing._fields import drop_none, format_time
 from whisperr.billing._periods import count_days
 
 from ._shapes import get_id, get_item, get_period, get_plan
@@ -74,8 +74,7 @@ def _get_facts(hook: Webhook) -> dict[str, object]:
         "auto_renew": status not in {"canceled", "incomplete_expired"} and not _is_ending(hook),
         "paid_from": format_time(_get_first_period(hook, status)),
     }
-    known = {name: one for name, one in facts.items() if one is not None}
-    return {**known, "unpaid": _is_unpaid_trial(hook) or None}
+    return {**drop_none(facts), "unpaid": _is_unpaid_trial(hook) or None}
 
 
 def _is_unpaid_trial(hook: Webhook) -> bool:
