@@ -36,7 +36,7 @@ from .hints import get_hint
 from .import_options import EXAMPLES, add_options
 from .mapping import FieldMap, ShapeError
 from .progress import Progress, ProgressBar, is_checkpoint
-from .provider_events import EventReader, check_without_provider, get_provider
+from .provider_events import EventReader, check_options
 from .reader import Reader
 
 if TYPE_CHECKING:
@@ -74,10 +74,7 @@ def _run(arguments: argparse.Namespace) -> int:
         arguments.parser.error(
             "which file? Give its path, or - for standard input: whisperr import events.jsonl"
         )
-    if arguments.provider is None:
-        check_without_provider(arguments)
-    else:
-        get_provider(arguments)
+    check_options(arguments)
     fields = FieldMap(arguments.map, arguments.set)
     if arguments.file == STDIN:
         if arguments.resume and arguments.checkpoint is None:

@@ -48,46 +48,8 @@ _MAX_SHOWN_CHARS = 300
 _OTHERS = "(others)"
 
 
-class Provider(NamedTuple):
-    """How the events of a provider look.
-
-    - `get_id`, `get_time`: the id of an event, and when it happened.
-    - `metadata`: where the payload may have the user, for a hint; "" if nowhere.
-    """
-
-    name: str
-    get_id: Callable[[Fields], str | None]
-    get_time: Callable[[Fields], datetime | None]
-    metadata: str = ""
-
-
-def _get_event(body: Fields) -> Fields:
-    """Return the event of a body of RevenueCat, which may be stored without the rest of it."""
-    return body.object("event") if body.has("event") else body
-
-
-PROVIDERS = {
-    one.name: one
-    for one in (
-        Provider(
-            "stripe",
-            lambda event: event.text("id"),
-            lambda event: event.seconds("created"),
-            "metadata",
-        ),
-        Provider(
-            "paddle",
-            lambda event: event.text("event_id"),
-            lambda event: event.time("occurred_at"),
-            "custom_data",
-        ),
-        Provider(
-            "revenuecat",
-            lambda event: _get_event(event).text("id"),
-            lambda event: _get_event(event).millis("event_timestamp_ms"),
-        ),
-    )
-}
+# The providers, with where their payloads may have the user, for a hint; "" if nowhere.
+PROVIDERS = {"stripe": "metadata", "paddle": "custom_data", "revenuecat": ""}
 _IMPOSSIBLE = {
     "app_store": "the notifications of the App Store are signed: verify each with Apple's package, "
     "and send what whisperr.billing.app_store makes of it",
@@ -96,9 +58,12 @@ _IMPOSSIBLE = {
 }
 
 
-def get_provider(arguments: argparse.Namespace) -> Provider:
-    """Return the provider of --from; raises UsageError for another name, or another option."""
+def check_options(arguments: argparse.Namespace) -> None:
+    """Raise UsageError for a --from that cannot be, and for options that do not fit it."""
     name = arguments.provider
+    if name is None:
+        _check_without_provider(arguments)
+        return
     if name in _IMPOSSIBLE:
         raise UsageError(f"--from {name}: {_IMPOSSIBLE[name]}")
     if name not in PROVIDERS:
@@ -112,13 +77,11 @@ def get_provider(arguments: argparse.Namespace) -> Provider:
                 f"--{option} does not fit --from: the events of {name} have one shape; leave out "
                 f"--{option}"
             )
-    if arguments.user_key is not None and not PROVIDERS[name].metadata:
+    if arguments.user_key is not None and not PROVIDERS[name]:
         raise UsageError(f"--user-key does not fit --from {name}: its events have no metadata")
-    return PROVIDERS[name]
 
 
-def check_without_provider(arguments: argparse.Namespace) -> None:
-    """Raise UsageError for the options that need --from."""
+def _check_without_provider(arguments: argparse.Namespace) -> None:
     for option in ("user_map", "user_key"):
         if getattr(arguments, option) is not None:
             name = option.replace("_", "-")
@@ -137,16 +100,17 @@ class _Event(NamedTuple):
 class EventReader:
     """The events of a provider in the order of time, with the interface of `Reader`.
 
-    Raises CommandError, before anything is sent, if the content cannot be read to its end.
+    The options have been checked. Raises CommandError, before anything is sent, if the content
+    cannot be read to its end.
     """
 
     unit = noun = "event"
     problem: str | None = None
 
     def __init__(self, content: Content, arguments: argparse.Namespace) -> None:
-        self._provider = get_provider(arguments)
-        module = importlib.import_module(f"whisperr.billing.{self._provider.name}")
+        module = importlib.import_module(f"whisperr.billing.{arguments.provider}")
         self._to_signals: Callable[..., Signals] = module.signals
+        self._get_origin: Callable[[Fields], tuple[str | None, datetime | None]] = module.get_origin
         users = {} if arguments.user_map is None else read_user_map(arguments.user_map)
         self._options: dict[str, Any] = {"user_of": users.get}
         if arguments.user_key is not None:
@@ -154,7 +118,7 @@ class EventReader:
         self._states: dict[str, State] = {}
         self._digest = hashlib.sha256()
         self._next = 0
-        self.outcome = Outcome(self._provider)
+        self.outcome = Outcome(arguments.provider)
         try:
             with translate_errors():
                 self._events = self._read(content)
@@ -195,11 +159,10 @@ class EventReader:
         if not isinstance(value, dict):
             kind = type(value).__name__
             return _Event(_OLDEST, "", b"", f"line {line}: must be a JSON object, got {kind}")
-        fields = Fields(value)
-        at = self._provider.get_time(fields) or _OLDEST
+        event_id, at = self._get_origin(Fields(value))
         text = json.dumps(value, separators=(",", ":"))
         data = zlib.compress(text.encode(), level=1)
-        return _Event(at, self._provider.get_id(fields) or "", data)
+        return _Event(at or _OLDEST, event_id or "", data)
 
     @property
     def digest(self) -> str:
@@ -278,7 +241,7 @@ def _flatten(value: object) -> Iterator[object]:
 class Outcome:
     """What the events became: signals by their type, and the reasons of what was skipped."""
 
-    def __init__(self, provider: Provider) -> None:
+    def __init__(self, provider: str) -> None:
         self._provider = provider
         self._events = 0
         self._types: Counter[str] = Counter()
@@ -323,7 +286,7 @@ class Outcome:
         if not self.without_user:
             return ""
         hint = "add --user-map FILE, which has your id of the user for each customer"
-        if metadata := self._provider.metadata:
+        if metadata := PROVIDERS[self._provider]:
             hint += f", or --user-key KEY if another key of {metadata} has it"
         return f"{format_count(self.without_user, 'signal')} without a user: {hint}"
 

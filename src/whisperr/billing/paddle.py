@@ -101,8 +101,8 @@ def signals(
         fields = read_payload(payload)
     except PayloadError as error:
         return Signals(skipped=[Skipped("", str(error))])
-    event_type, event_id = fields.text("event_type") or "", fields.text("event_id")
-    at = fields.time("occurred_at")
+    event_type = fields.text("event_type") or ""
+    event_id, at = get_origin(fields)
     read = _READERS.get(event_type.partition(".")[0])
     if read is None or event_id is None or at is None:
         return Signals(skipped=[Skipped(event_type, _describe_other(fields, event_type))])
@@ -117,6 +117,11 @@ def signals(
         UserFields(values, user_of, data.text("customer_id")),
     )
     return read(_Webhook(event_type, data, history, found))
+
+
+def get_origin(event: Fields) -> tuple[str | None, datetime | None]:
+    """Return the id of an event and when it happened. The import sorts by them."""
+    return event.text("event_id"), event.time("occurred_at")
 
 
 def _describe_other(fields: Fields, event_type: str) -> str:

@@ -119,10 +119,9 @@ def signals(
         body = read_payload(payload)
     except PayloadError as error:
         return Signals(skipped=[Skipped("", str(error))])
-    event = body.object("event") if body.has("event") else body
-    event_type, event_id = event.text("type") or "", event.text("id")
-    # A purchase may be later than its webhook: a store charges before the period begins.
-    at = event.millis("event_timestamp_ms")
+    event = _get_event(body)
+    event_type = event.text("type") or ""
+    event_id, at = get_origin(body)
     handle = _HANDLERS.get(event_type)
     if handle is None or event_id is None or at is None:
         return Signals(skipped=[Skipped(event_type, _describe_other(event_type))])
@@ -138,6 +137,19 @@ def signals(
         found.skip(history.reason)
         return found.finish()
     return found.finish(**handle(_Webhook(event, at, store, history, found)))
+
+
+def _get_event(body: Fields) -> Fields:
+    return body.object("event") if body.has("event") else body
+
+
+def get_origin(body: Fields) -> tuple[str | None, datetime | None]:
+    """Return the id of an event and when it happened. The import sorts by them.
+
+    A purchase may be later than its webhook: a store charges before the period begins.
+    """
+    event = _get_event(body)
+    return event.text("id"), event.millis("event_timestamp_ms")
 
 
 def _describe_other(event_type: str) -> str:
@@ -233,19 +245,16 @@ def _handle_initial_purchase(hook: _Webhook) -> Mapping[str, Any]:
 
 def _start_membership(hook: _Webhook) -> Mapping[str, Any]:
     """Add the signal of a paid start, or of access that the family or you pay for."""
-    event = hook.event
-    _add(
-        hook,
-        BillingEvent.MEMBERSHIP_STARTED,
-        is_resubscribe=True if _has_ended(hook) and hook.history.get("paid_by") else None,
-        access_source=_get_access_source(hook),
-        entitlements=_get_entitlements(event),
-        current_period_ends_at=format_time(event.millis("expiration_at_ms")),
-        **_get_money(event),
-    )
-    renews = event.text("period_type") not in _NOT_RENEWING
-    paid_by = hook.history.get("paid_by") or event.text("transaction_id")
+    is_resubscribe = True if _has_ended(hook) and hook.history.get("paid_by") else None
+    _add_start(hook, _get_access_source(hook), is_resubscribe=is_resubscribe)
+    renews = hook.event.text("period_type") not in _NOT_RENEWING
+    paid_by = hook.history.get("paid_by") or hook.event.text("transaction_id")
     return {"status": "active", "auto_renew": renews, "paid_by": paid_by, "end_reason": None}
+
+
+def _add_start(hook: _Webhook, source: str, **properties: object) -> None:
+    access = {"access_source": source, "entitlements": _get_entitlements(hook.event)}
+    _add_period(hook, BillingEvent.MEMBERSHIP_STARTED, **access, **properties)
 
 
 def _has_ended(hook: _Webhook) -> bool:
@@ -267,21 +276,13 @@ def _get_entitlements(event: Fields) -> list[str] | None:
 def _handle_non_renewing_purchase(hook: _Webhook) -> Mapping[str, Any]:
     """A purchase with an entitlement gives access: for good, unless it expires."""
     event = hook.event
-    entitlements = _get_entitlements(event)
-    if entitlements is None:
+    if _get_entitlements(event) is None:
         hook.found.skip("a purchase without an entitlement gives no access")
         return {}
     source = _get_access_source(hook)
     if source == "self_subscription" and event.value("expiration_at_ms") is None:
         source = "lifetime"
-    _add(
-        hook,
-        BillingEvent.MEMBERSHIP_STARTED,
-        access_source=source,
-        entitlements=entitlements,
-        current_period_ends_at=format_time(event.millis("expiration_at_ms")),
-        **_get_money(event),
-    )
+    _add_start(hook, source)
     return {"status": "active", "auto_renew": False, "paid_by": event.text("transaction_id")}
 
 
@@ -292,11 +293,11 @@ def _handle_renewal(hook: _Webhook) -> Mapping[str, Any]:
         hook.found.skip("a renewal of 0: nothing was paid")
     elif _is_conversion(hook):
         changes["paid_by"] = event.text("transaction_id")
-        _add_renewal(hook, BillingEvent.TRIAL_CONVERTED)
+        _add_period(hook, BillingEvent.TRIAL_CONVERTED)
     elif _has_ended(hook):
         changes |= _start_membership(hook)
     else:
-        _add_renewal(hook, BillingEvent.RENEWAL_SUCCEEDED)
+        _add_period(hook, BillingEvent.RENEWAL_SUCCEEDED)
     # Without a grace period, RevenueCat sends EXPIRATION at once, and RENEWAL when the payment
     # works again.
     ended_unpaid = _has_ended(hook) and history.get("end_reason") == "billing"
@@ -305,9 +306,11 @@ def _handle_renewal(hook: _Webhook) -> Mapping[str, Any]:
     return changes
 
 
-def _add_renewal(hook: _Webhook, event_type: str) -> None:
+def _add_period(hook: _Webhook, event_type: str, **properties: object) -> None:
+    """Add the signal of a payment, which begins a period."""
     ends_at = format_time(hook.event.millis("expiration_at_ms"))
-    _add(hook, event_type, current_period_ends_at=ends_at, **_get_money(hook.event))
+    paid = _get_money(hook.event)
+    _add(hook, event_type, current_period_ends_at=ends_at, **paid, **properties)
 
 
 def _is_conversion(hook: _Webhook) -> bool:

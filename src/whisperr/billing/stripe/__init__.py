@@ -29,6 +29,7 @@ from ._subscriptions import read_subscription
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from whisperr.billing._history import Previous
 
@@ -85,8 +86,8 @@ def signals(
         event = read_event(payload)
     except PayloadError as error:
         return Signals(skipped=[Skipped("", str(error))])
-    event_type, event_id = event.text("type") or "", event.text("id")
-    at, data = event.seconds("created"), event.object("data", "object")
+    event_type, data = event.text("type") or "", event.object("data", "object")
+    event_id, at = get_origin(event)
     read = _READERS.get(event_type)
     if read is None or event_id is None or at is None or not data.to_dict():
         return Signals(skipped=[Skipped(event_type, _describe_other(event, event_type))])
@@ -100,6 +101,11 @@ def signals(
     )
     before = event.object("data", "previous_attributes")
     return read(Webhook(event_type, data, before, history, found))
+
+
+def get_origin(event: Fields) -> tuple[str | None, datetime | None]:
+    """Return the id of an event and when it happened. The import sorts by them."""
+    return event.text("id"), event.seconds("created")
 
 
 def _describe_other(event: Fields, event_type: str) -> str:
