@@ -13,7 +13,7 @@ tasks:
 - Frameworks: `whisperr.django`, `whisperr.asgi`, `whisperr.fastapi`, `whisperr.flask`,
   `whisperr.celery`, `whisperr.aws_lambda`, `whisperr.google_functions`, `whisperr.opentelemetry`.
 - Durable delivery: `whisperr.buffers`, `whisperr.sqlalchemy`, `whisperr.protocols`.
-- Values: `whisperr.billing`, `whisperr.channel`, `whisperr.errors`.
+- Values: `whisperr.billing`, `whisperr.channel`, `whisperr.errors`, `whisperr.events`.
 - Development and tests: `whisperr.dev`, `whisperr.testing`, `whisperr.pytest_plugin`.
 
 Importing the package loads little of the standard library and nothing else. `socket`, `ssl` and
@@ -32,6 +32,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .billing import BillingEvent
     from .channel import Channel
+    from .events import Event
     from .protocols import Buffer, Transport
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "BillingEvent",
     "Buffer",
     "Channel",
+    "Event",
     "InvalidEvent",
     "Request",
     "Stats",
@@ -55,6 +57,7 @@ _LATER = {
     "BillingEvent": "billing",
     "Buffer": "protocols",
     "Channel": "channel",
+    "Event": "events",
     "Transport": "protocols",
 }
 

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .billing import Signal
     from .channel import ChannelFields
     from .errors import WhisperrError
+    from .events import Event
     from .protocols import Buffer, Transport
 
 
@@ -126,7 +127,7 @@ class Whisperr:
     def track(
         self,
         external_user_id: object,
-        event_type: str,
+        event_type: str | Event,
         properties: Mapping[str, Any] | None = None,
         context: Mapping[str, Any] | None = None,
         *,
@@ -148,7 +149,7 @@ class Whisperr:
                 is taken for an anonymous visitor: nothing is sent, and the call counts as
                 `invalid`.
             event_type: The name of the event in lowercase snake case, such as
-                `"payment_failed"`.
+                `"payment_failed"`; or an `Event`, which has a name and properties.
             properties: A dictionary that describes the event; values of any type become JSON.
             context: A dictionary about the circumstances, such as a device or a locale.
             occurred_at: An aware `datetime`. The server accepts times from 30 days ago to 5
@@ -164,7 +165,7 @@ class Whisperr:
                 reported to `on_error` and the log, and nothing is raised.
 
         .. versionchanged:: 1.0
-            Added `occurred_at`, `message_id` and the result.
+            Added `occurred_at`, `message_id` and the result. `event_type` may be an `Event`.
         """
         if self._off or OVERRIDES.pipeline is not None:
             found = get_pipeline(self)

@@ -365,6 +365,10 @@ class Overrides:
         self.clients: dict[object, Any] | None = None
         self.keyless: Callable[[], bool] | None = None
 
+    def is_strict(self, *, own: bool) -> bool:
+        """Return whether bad input raises in a client whose option `strict` is `own`."""
+        return own if self.strict is None else self.strict
+
     @property
     def needs_no_key(self) -> bool:
         """Whether a client may be made without a key, because it sends nothing to the service."""

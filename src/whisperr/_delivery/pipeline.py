@@ -86,6 +86,7 @@ class Pipeline:
             __version__,
             app_version=config.app_version,
             test_mode=config.test_mode,
+            strict=config.strict,
             before_send=config.before_send,
         )
         self.scheduler = self._make_scheduler(config)
@@ -201,8 +202,7 @@ class Pipeline:
         In strict mode, raise an InvalidEvent instead. `call_site`: the place of the call if it is
         not on the stack any more.
         """
-        strict = self._config.strict if OVERRIDES.strict is None else OVERRIDES.strict
-        if strict and isinstance(error, InvalidEvent):
+        if OVERRIDES.is_strict(own=self._config.strict) and isinstance(error, InvalidEvent):
             raise error
         if isinstance(error, Vetoed):
             self.accounting.vetoed()
