@@ -101,13 +101,19 @@ def aws_lambda(names: dict[str, Any], server: LocalServer) -> None:
 
 
 def opentelemetry(names: dict[str, Any], server: LocalServer) -> None:
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     from opentelemetry.sdk.trace import TracerProvider
 
     with TracerProvider().get_tracer("guide").start_as_current_span("request"):
         names["client"].track("ada", "seen")
         names["careful"].track("ada", "seen", {"email": "ada@example.com", "n": 1})
-    for name in ("client", "careful"):
+    for name in ("client", "careful", "billing"):
         names[name].shutdown()
+    reader = InMemoryMetricReader()
+    metrics.set_meter_provider(MeterProvider([reader], shutdown_on_exit=False))
+    assert "whisperr.client.event.dropped" in str(reader.get_metrics_data())
     assert [len(a.body["context"]["trace_id"]) for a in server.arrivals()] == [32, 32]
     assert server.arrivals()[1].body["properties"] == {"n": 1}
 

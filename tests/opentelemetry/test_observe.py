@@ -85,11 +85,7 @@ def test_the_values_are_those_of_stats(client: Whisperr, metrics: Metrics) -> No
     stats = client.stats()
     assert metrics.read("event.accepted") == {(): 4}
     assert metrics.read("event.delivered") == {(): 2}
-    assert (
-        metrics.read("event.dropped")
-        == {("queue_full",): 1}
-        == {("queue_full",): stats.dropped["queue_full"]}
-    )
+    assert metrics.read("event.dropped") == {("queue_full",): 1}
     assert metrics.read("event.held") == {(): 1}
     assert metrics.read("call.not_accepted") == {("invalid",): 1}
     assert metrics.read("queue.size") == {(): stats.held_bytes}
