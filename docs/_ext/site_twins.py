@@ -62,7 +62,7 @@ def make_twin(app: Sphinx, docname: str, doctree: nodes.document) -> str:
         return f"{found[1]}{posixpath.relpath(f'_images/{name}', folder or '.')}{found[3]}"
 
     def place_download(found: re.Match[str]) -> str:
-        path = posixpath.normpath(posixpath.join(folder, found[2]))
+        path = Path(posixpath.normpath(posixpath.join(folder, found[2])))
         if path not in app.env.dlfiles:
             return found[0]
         name = app.env.dlfiles[path][1]
