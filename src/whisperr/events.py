@@ -36,7 +36,7 @@ else:
 
 __all__ = ["Event"]
 
-# Before a capital that follows a small letter or a digit, or that begins the next word.
+# Before a capital that follows a lowercase character or a digit, or that begins the next word.
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _RESERVED = ("event_type",)
 
@@ -104,7 +104,7 @@ class Event(TypedEvent):
         # The types are those of the class statement: a decorated class would be another one.
         dataclass(frozen=True, kw_only=True)(cls)
         if abstract:
-            cls.__init__ = Event.__init__
+            cls.__init__ = Event.__init__  # type: ignore[method-assign]  # that is the purpose
         cls._fields = tuple(field.name for field in fields(cls))  # type: ignore[arg-type]  # one since the line above
         for name in cls._fields:
             if name in _RESERVED or name.startswith("_"):

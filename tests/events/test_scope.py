@@ -207,7 +207,7 @@ class TestWhereItHolds:
                 return get_properties()
 
         async def main() -> list[Any]:
-            return await asyncio.gather(work(), work())
+            return [*await asyncio.gather(work(), work())]
 
         assert asyncio.run(main()) == [{"tenant": "acme"}] * 2
         with block, block:
