@@ -25,6 +25,7 @@ from __future__ import annotations
 from ._client import Whisperr
 from ._contract import SDK_NAME, Answer, Request
 from ._delivery.accounting import Stats
+from ._events.scope import scope
 from ._version import __version__
 from .errors import InvalidEvent, WhisperrError
 
@@ -49,6 +50,7 @@ __all__ = [
     "Whisperr",
     "WhisperrError",
     "__version__",
+    "scope",
 ]
 
 # Imported when first asked for. `typing`, which these modules import, would be a third of the

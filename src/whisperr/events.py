@@ -26,7 +26,7 @@ from ._contract import is_event_type
 from ._typed_event import TypedEvent
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, dataclass_transform
+    from typing_extensions import dataclass_transform
 else:
 
     def dataclass_transform(**_: object):  # noqa: ANN202  # for type checkers, which read the import
@@ -86,11 +86,9 @@ class Event(TypedEvent):
 
     if not TYPE_CHECKING:
 
-        def __new__(cls, *_: object, **__: object) -> Self:
-            """Make an instance; raise TypeError for an abstract class."""
-            if not cls.event_type:
-                raise TypeError(f"{cls.__name__} is abstract: make an event of a subclass")
-            return super().__new__(cls)
+        def __init__(self, **_: object) -> None:
+            """Raise TypeError: this is the constructor of abstract classes."""
+            raise TypeError(f"{type(self).__name__} is abstract: make an event of a subclass")
 
     def __init_subclass__(
         cls, *, event_type: str | None = None, abstract: bool = False, **others: object
@@ -107,6 +105,8 @@ class Event(TypedEvent):
         docstring = cls.__doc__
         dataclass(frozen=True, kw_only=True)(cls)
         cls.__doc__ = docstring  # `dataclass` writes the signature in place of a missing one
+        if abstract:
+            cls.__init__ = Event.__init__
         cls._fields = tuple(one.name for one in fields(cls))  # type: ignore[arg-type]  # since the line above
         for name in cls._fields:
             if name in _RESERVED or name.startswith("_"):

@@ -88,6 +88,8 @@ class Pipeline:
             test_mode=config.test_mode,
             strict=config.strict,
             before_send=config.before_send,
+            default_properties=config.default_properties,
+            report=self.accounting.incomplete,
         )
         self.scheduler = self._make_scheduler(config)
         self.thread = DeliveryThread(self.scheduler, to_load(self._http))
