@@ -106,7 +106,7 @@ class Event(TypedEvent):
         dataclass(frozen=True, kw_only=True)(cls)
         cls.__doc__ = docstring  # `dataclass` writes the signature in place of a missing one
         if abstract:
-            cls.__init__ = Event.__init__
+            cls.__init__ = Event.__init__  # type: ignore[method-assign]  # which raises
         cls._fields = tuple(one.name for one in fields(cls))  # type: ignore[arg-type]  # since the line above
         for name in cls._fields:
             if name in _RESERVED or name.startswith("_"):
