@@ -362,5 +362,5 @@ class TestTypedEvents:
 
     def test_an_abstract_class_would_match_nothing_and_is_refused(self, events: Events) -> None:
         for check in (events.named, events.one, events.assert_tracked, events.assert_not_tracked):
-            with pytest.raises(TypeError, match="Shared.* is abstract"):
+            with pytest.raises(TypeError, match=r"Shared.* is abstract"):
                 check(Shared)
