@@ -109,14 +109,16 @@ class Failure:
     - `text`: what happened, in one line, with the address.
     - `hint`: the next step.
     - `patience`: how many attempts in a row fail before it is reported.
+    - `host`: host and port that the text is about; None if they are not known.
     """
 
-    __slots__ = ("hint", "patience", "text")
+    __slots__ = ("hint", "host", "patience", "text")
 
-    def __init__(self, text: str, hint: str, patience: int) -> None:
+    def __init__(self, text: str, hint: str, patience: int, host: str | None = None) -> None:
         self.text: str = text
         self.hint: str = hint
         self.patience: int = patience
+        self.host: str | None = host
 
 
 def check_answer(answer: Answer) -> Answer:
