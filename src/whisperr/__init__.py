@@ -14,6 +14,7 @@ tasks:
   `whisperr.celery`, `whisperr.aws_lambda`, `whisperr.google_functions`, `whisperr.opentelemetry`.
 - Durable delivery: `whisperr.buffers`, `whisperr.sqlalchemy`, `whisperr.protocols`.
 - Values: `whisperr.billing`, `whisperr.channel`, `whisperr.errors`.
+- Private data: `whisperr.privacy`.
 - Development and tests: `whisperr.dev`, `whisperr.testing`, `whisperr.pytest_plugin`.
 
 Importing the package loads little of the standard library and nothing else. `socket`, `ssl` and

@@ -22,6 +22,8 @@ MAX_AGE_DAYS = 30
 MAX_ANONYMOUS_ID_CHARS = 128
 
 RESERVED_CONTEXT_KEY = "$message_id"
+# The keys of the context that the client sets.
+OWN_CONTEXT_KEYS = (RESERVED_CONTEXT_KEY, "$mode", "app_version", "sdk_name", "sdk_version")
 
 CHANNELS = ("email", "sms", "push")
 PUSH_FIELDS: dict[str, tuple[str, ...]] = {
