@@ -53,7 +53,7 @@ def log(
 
     This adds the prefix `whisperr: `. The message is one line that says what happened, where, what
     becomes of the events, and what to do. The keyword arguments become attributes of the record,
-    except those that are None: exporters warn about attributes without a value.
+    except those that are None: the handler of OpenTelemetry 1.30 logs a warning for each of those.
 
     Raises only interruptions. Any other exception is ignored, because there is no better place to
     report it: a handler or filter failed, or the interpreter is ending and cannot import `logging`.
