@@ -37,7 +37,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_queue", "_http"),
     ("_events",),
     ("_process",),
-    ("_options", "protocols"),
+    ("_options", "privacy", "protocols"),
     (
         "_address",
         "_conversion",

@@ -15,6 +15,7 @@ tasks:
 - Monitoring: `whisperr.opentelemetry`, `whisperr.prometheus`.
 - Durable delivery: `whisperr.buffers`, `whisperr.sqlalchemy`, `whisperr.protocols`.
 - Values: `whisperr.billing`, `whisperr.channel`, `whisperr.errors`, `whisperr.events`.
+- Private data: `whisperr.privacy`.
 - Development and tests: `whisperr.dev`, `whisperr.testing`, `whisperr.pytest_plugin`.
 
 Importing the package loads little of the standard library and nothing else. `socket`, `ssl` and
