@@ -57,24 +57,28 @@ class _Exchange:
     """One request on its way: its connection, and whether its client has cancelled it."""
 
     def __init__(self, port: int) -> None:
-        self.connection = HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
+        self._connection = HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
         self.is_cancelled = False
 
     def cancel(self) -> None:
         """Close the connection: to the server, that is the cancellation."""
         self.is_cancelled = True
-        if self.connection.sock is not None:
+        opened: socket.socket | None = self._connection.sock
+        if opened is not None:  # otherwise `post` sees the mark
             with suppress(OSError):  # it has just ended
-                self.connection.sock.shutdown(socket.SHUT_RDWR)
+                opened.shutdown(socket.SHUT_RDWR)
 
     def post(self, line: bytes, message: object) -> bytes:
         """Return the reply to a message; empty without one. Raises OSError and HTTPException."""
         try:
-            self.connection.request("POST", PATH, line, _get_headers(message))
-            response = self.connection.getresponse()
+            self._connection.connect()
+            if self.is_cancelled:
+                return b""
+            self._connection.request("POST", PATH, line, _get_headers(message))
+            response = self._connection.getresponse()
             reply = response.read()
         finally:
-            self.connection.close()
+            self._connection.close()
         if reply and not reply.startswith((b'{"jsonrpc"', b"[")):
             raise HTTPException(f"it has no MCP endpoint (HTTP {response.status}); start it again")
         return reply
