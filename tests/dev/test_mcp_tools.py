@@ -48,7 +48,7 @@ class TestArrivals:
             ({"after": 2}, ["c", None], 2),
             ({"limit": 2}, ["c", None], 4),
             ({"q": "-user:user_1 kind:event"}, ["b"], 1),
-            ({"user": "nobody"}, [], 0),
+            ({"user": "user_9"}, [], 0),
         ],
     )
     def test_they_are_listed_and_filtered(
@@ -229,6 +229,13 @@ class TestWaitFor:
         whole = call_tool(server, "wait_for", type="paid", timeout=0)["hint"]
         assert whole == "The latest request was refused or failed as a whole: call explain_refusal."
 
+    def test_a_number_from_before_a_reset_is_named(self, server: LocalServer) -> None:
+        send(server, event("a"), event("b"))
+        server.reset()
+        send(server, event("c"))
+        hint = call_tool(server, "wait_for", after=2, timeout=0)["hint"]
+        assert hint.startswith("after is larger than last, 1: the server was cleared")
+
     def test_it_shows_the_latest_twenty(self, server: LocalServer) -> None:
         send(server, *(event(str(number)) for number in range(25)))
         answer = call_tool(server, "wait_for", timeout=0)
@@ -265,7 +272,7 @@ class TestSetFaults:
         assert answer == {"faults": [dict(server.faults[0].to_json())]}
         assert call_tool(server, "set_faults", **answer) == answer  # its answer may be given back
         assert call_tool(server, "set_faults", faults=[]) == {"faults": []}
-        assert server.faults == ()
+        assert not server.faults
 
     def test_wrong_faults_change_nothing(self, server: LocalServer) -> None:
         server.set_faults(faults.cut())

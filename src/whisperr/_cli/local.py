@@ -59,8 +59,8 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         _dev,
         "run a local ingestion server that shows what arrives",
         "Run a local ingestion server. It validates every request as the service does, shows each "
-        "event in the terminal and on a web page, and injects faults on demand. It listens on "
-        "loopback only.",
+        "event in the terminal and on a web page, and injects faults on demand. Coding assistants "
+        "connect to it at /mcp. It listens on loopback only.",
         _DEV_EXAMPLES,
         usage="[-- COMMAND]",
     )

@@ -12,7 +12,7 @@ from whisperr._process.signals import block_in_this_thread, get_thread_id
 from whisperr.dev._mcp.stdio import StdioTransport
 
 from .running import get_url
-from .terminal import end, wait_for_signal
+from .terminal import print_summary, wait_for_signal
 
 if TYPE_CHECKING:
     from whisperr.dev._web.server import LocalServer
@@ -54,5 +54,5 @@ def serve_stdio(
         if server is not None:
             server.close()
     if server is not None:
-        end(terminal, server.summary(), None)
+        print_summary(terminal, server.summary(), None)
     return code

@@ -145,7 +145,7 @@ def serve(server: LocalServer, terminal: Terminal, command: Sequence[str]) -> in
         code = run_command(command, server.url, api_key) if command else wait_for_signal()
     finally:
         server.close()
-    end(terminal, server.summary(), code if command else None)
+    print_summary(terminal, server.summary(), code if command else None)
     return code
 
 
@@ -165,7 +165,7 @@ def run_beside(port: int, terminal: Terminal, command: Sequence[str], api_key: s
             terminal.line(
                 "it answered 401: if it was started with --key KEY, use the same option here"
             )
-        end(terminal, counts, code)
+        print_summary(terminal, counts, code)
     return code
 
 
@@ -182,7 +182,7 @@ def _warn_if_disabled(terminal: Terminal) -> None:
         terminal.line("WHISPERR_DISABLED is set, so the command will send nothing: unset it")
 
 
-def end(terminal: Terminal, counts: Mapping[str, int], code: int | None) -> None:
+def print_summary(terminal: Terminal, counts: Mapping[str, int], code: int | None) -> None:
     """Print what arrived, or why nothing did; `code` is the exit code of the command, if any."""
     requests = counts["requests"]
     if code is not None and code not in _NOT_RUN and not requests:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     Schema = Mapping[str, Any]
 
 _MAX_SHOWN_CHARS = 60
+_KINDS: Mapping[str, type] = {"string": str, "array": list, "object": dict, "null": type(None)}
 
 
 def find_problem(value: object, schema: Schema, at: str = "") -> str | None:
@@ -28,7 +29,7 @@ def find_problem(value: object, schema: Schema, at: str = "") -> str | None:
 
 def _find(value: object, schema: Schema, at: str) -> Iterator[str]:
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    if not any(_is_of(value, name) for name in types) or not _is_in_bounds(value, schema):
+    if not any(_has_type(value, name) for name in types) or not _is_in_bounds(value, schema):
         yield f"{at or 'the arguments'}: must be {_describe(schema)}, got {_show(value)}"
     elif isinstance(value, list):
         for index, item in enumerate(value):
@@ -51,25 +52,26 @@ def _find_in_object(value: Mapping[str, Any], schema: Schema, prefix: str) -> It
             yield from _find(value[name], allowed_there, f"{prefix}{name}")
 
 
-def _is_of(value: object, name: str) -> bool:
+def _has_type(value: object, name: str) -> bool:
     if name == "integer":  # 5.0 is one, as in JSON Schema
-        return _is_of(value, "number") and isinstance(value, (int, float)) and value % 1 == 0
+        return _has_type(value, "number") and isinstance(value, (int, float)) and value % 1 == 0
     if name == "number":
         return isinstance(value, (int, float)) and not isinstance(value, bool)
-    kinds = {"string": str, "array": list, "object": dict, "null": type(None)}
-    return isinstance(value, kinds[name])
+    return isinstance(value, _KINDS[name])
 
 
 def _is_in_bounds(value: object, schema: Schema) -> bool:
     if isinstance(value, str):
-        return value in schema.get("enum", (value,)) and len(value) <= schema.get(
-            "maxLength", len(value)
-        )
+        most: int = schema.get("maxLength", len(value))
+        return value in schema.get("enum", (value,)) and len(value) <= most
     if isinstance(value, list):
-        return len(value) <= schema.get("maxItems", len(value))
+        most = schema.get("maxItems", len(value))
+        return len(value) <= most
     if isinstance(value, (int, float)):
-        is_above = value > schema.get("exclusiveMinimum", float("-inf"))
-        return is_above and schema.get("minimum", value) <= value <= schema.get("maximum", value)
+        above: float = schema.get("exclusiveMinimum", float("-inf"))
+        low: float = schema.get("minimum", value)
+        high: float = schema.get("maximum", value)
+        return above < value and low <= value <= high
     return True
 
 

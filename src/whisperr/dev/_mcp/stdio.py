@@ -117,10 +117,11 @@ class StdioTransport:
             return
         number = messages.get_id(message)
         key = object() if number is None else number
+        exchange = _Exchange(self._port)
         with self._changed:
             has_room = len(self._exchanges) < _MAX_REQUESTS
             if has_room:
-                exchange = self._exchanges[key] = _Exchange(self._port)
+                self._exchanges[key] = exchange
         if has_room:
             arguments = (exchange, key, line, message)
             Thread(target=self._forward, args=arguments, daemon=True).start()

@@ -181,12 +181,15 @@ def _wait_for(call: Call, arguments: Mapping[str, Any]) -> dict[str, Any]:
         "waited": waited,
         "arrivals": _to_json(found[-DEFAULT_ARRIVALS:]),
         "last": memory.cursor().seq,
-        "hint": None if reached else _get_hint(call.source, refusals),
+        "hint": None if reached else _get_hint(call.source, refusals, arguments.get("after", 0)),
     }
 
 
-def _get_hint(source: Source, refused: int) -> str:
+def _get_hint(source: Source, refused: int, after: int) -> str:
     """Return what to do when not enough has arrived."""
+    last = source.memory.cursor().seq
+    if after > last:
+        return f"after is larger than last, {last}: the server was cleared; pass a smaller number."
     latest = source.memory.requests()[-1:]
     if refused:
         return f"{refused} that match were refused: call explain_refusal."
