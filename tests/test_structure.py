@@ -69,6 +69,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("_console",),
         ("__init__",),
         ("_web",),
+        ("_mcp",),
         ("_memory",),
         ("_ingest", "faults"),
     ),
