@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_cli", "pytest_plugin"),
     ("django", "fastapi"),
     (
+        "aiohttp",
         "asgi",
         "aws_lambda",
         "celery",
@@ -28,6 +29,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "opentelemetry",
         "prometheus",
         "sqlalchemy",
+        "wsgi",
     ),
     ("dev", "testing", "_integrations", "_checkup"),
     ("__init__",),
@@ -90,6 +92,7 @@ DEPENDENCIES_ALLOWED = {
     "fastapi": {"fastapi"},
     "flask": {"click", "flask", "werkzeug"},
     "celery": {"celery"},
+    "aiohttp": {"aiohttp"},
     "aws_lambda": {"snapshot_restore_py"},  # part of Lambda's own Python runtimes
     "opentelemetry": {"opentelemetry"},
     "prometheus": {"prometheus_client"},
