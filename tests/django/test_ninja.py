@@ -116,7 +116,7 @@ def test_a_login_in_the_endpoint_counts_from_then_on(site: Site, ada: User, bob:
     [
         ("token/forbidden", "bob", "PermissionError"),
         ("token/throttled", "bob", "Throttled"),
-        ("token", "nobody", None),  # no user: nothing is sent
+        ("token", "unknown", None),  # no user: nothing is sent
     ],
 )
 def test_an_exception_handler_tracks_for_the_user_of_the_endpoint(

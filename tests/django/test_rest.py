@@ -93,7 +93,7 @@ class TestRefusals:
     def test_after_a_failed_authentication_nothing_is_sent_for_the_session(
         self, site: Site, ada: User
     ) -> None:
-        assert get("class/", "nobody", ada).status_code == 403
+        assert get("class/", "unknown", ada).status_code == 403
         assert site.sent() == []
         assert site.errors == []
 

@@ -218,7 +218,7 @@ def _is_user_of_session(request: HttpRequest) -> bool:
 
 
 def _log_other_user(request: HttpRequest, key: object) -> None:
-    """Log once that a view has authenticated somebody else than the user that is sent."""
+    """Log once that a view has authenticated a user other than the one that is sent."""
     auth = vars(request).get("auth")
     if auth is None or isinstance(auth, LazyObject):
         return
