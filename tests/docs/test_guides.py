@@ -169,6 +169,7 @@ RUN_BY = {
     "docs/billing/stripe.md": "tests/billing/test_stripe.py",
     "docs/index.md": "tests/docs/test_pasted.py",
     "docs/frameworks/django.md": "tests/django/test_page.py",
+    "docs/frameworks/django-packages.md": "tests/django/test_packages_page.py",
     "docs/delivery/durability.md": "tests/docs/test_durability.py",
     "docs/delivery/metrics.md": "tests/docs/test_metrics.py",
     "docs/delivery/outboxes.md": "tests/docs/test_outboxes.py",
