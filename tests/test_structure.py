@@ -39,9 +39,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_options", "protocols"),
     (
         "_address",
-        "_contract",
         "_conversion",
-        "_foreign",
         "_keyless",
         "_owned",
         "_secret",
@@ -52,8 +50,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "client",
         "transport",
     ),
+    ("_field_types", "events"),
     ("errors",),
-    ("_frozen", "_platform"),
+    ("_contract", "_foreign", "_frozen", "_platform", "_typed_event"),
 )
 # The same inside of a package that has layers of its own.
 INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {

@@ -15,7 +15,7 @@ from whisperr._process.counter import Counter
 from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, count_own
 
-from .reporter import INTERVAL, Tally
+from .reporter import INTERVAL, Tally, get_call_site
 from .wording import NOT_DELIVERED, NOT_STORED, REPAIR_STORE, describe_kept
 
 TYPE_CHECKING = False
@@ -176,6 +176,10 @@ class ClientAccounting:
     def vetoed(self) -> None:
         """Count an event that `before_send` rejected, which is not reported as a loss."""
         self._count_dropped("vetoed", 1)
+
+    def incomplete(self, problem: str) -> None:
+        """Report that `track()` now accepts an event without some default or scoped properties."""
+        self.reporter.add("incomplete", f"track: {problem}{get_call_site()}")
 
     def too_large(self, data: bytes, message: str) -> None:
         """Count and report an accepted event that is larger than the whole queue."""

@@ -86,7 +86,10 @@ class Pipeline:
             __version__,
             app_version=config.app_version,
             test_mode=config.test_mode,
+            strict=config.strict,
             before_send=config.before_send,
+            default_properties=config.default_properties,
+            report=self.accounting.incomplete,
         )
         self.scheduler = self._make_scheduler(config)
         self.thread = DeliveryThread(self.scheduler, to_load(self._http))
@@ -201,8 +204,7 @@ class Pipeline:
         In strict mode, raise an InvalidEvent instead. `call_site`: the place of the call if it is
         not on the stack any more.
         """
-        strict = self._config.strict if OVERRIDES.strict is None else OVERRIDES.strict
-        if strict and isinstance(error, InvalidEvent):
+        if OVERRIDES.is_strict(own=self._config.strict) and isinstance(error, InvalidEvent):
             raise error
         if isinstance(error, Vetoed):
             self.accounting.vetoed()

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from whisperr.channel import ChannelFields
+    from whisperr.events import Event
 
 Fields: TypeAlias = "Mapping[str, Any] | None"
 F = TypeVar("F", bound="Callable[..., object]")
@@ -131,7 +132,7 @@ class UserTracker:
     @same_parameters(Whisperr.track)
     def track(
         self,
-        event_type: str,
+        event_type: str | Event,
         properties: Fields = None,
         context: Fields = None,
         **arguments: Unpack[TrackArguments],
@@ -143,7 +144,7 @@ class UserTracker:
 
         Args:
             event_type: The name of the event in lowercase snake case, such as
-                `"payment_failed"`.
+                `"payment_failed"`; or an `Event`, which has a name and properties.
             properties: A dictionary that describes the event; values of any type become JSON.
             context: A dictionary about the circumstances, such as a device or a locale.
             occurred_at: An aware `datetime`, at most 30 days ago. None means now.
@@ -255,7 +256,7 @@ class DeferringTracker(UserTracker):
     @same_parameters(Whisperr.track)
     async def atrack(
         self,
-        event_type: str,
+        event_type: str | Event,
         properties: Fields = None,
         context: Fields = None,
         **arguments: Unpack[TrackArguments],
@@ -263,7 +264,7 @@ class DeferringTracker(UserTracker):
         """Queue one event of the user, and read the user before this returns.
 
         Args:
-            event_type: The name of the event, as in `track`.
+            event_type: The name of the event, or an `Event`, as in `track`.
             properties: A dictionary that describes the event.
             context: A dictionary about the circumstances.
             occurred_at: An aware `datetime`, at most 30 days ago. None means now.

@@ -37,6 +37,8 @@ from .outbox.buffer import Rows, call_with_database
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from whisperr.events import Event
+
 
 class RequestTracker(DeferringTracker):
     """Tracks for the user of one request: `request.whisperr`.
@@ -78,7 +80,7 @@ class RequestTracker(DeferringTracker):
     @same_parameters(Whisperr.track)
     def track_on_commit(
         self,
-        event_type: str,
+        event_type: str | Event,
         properties: Fields = None,
         context: Fields = None,
         *,
@@ -92,7 +94,7 @@ class RequestTracker(DeferringTracker):
         is `track`. With the outbox, the row is written now, in the transaction.
 
         Args:
-            event_type: The name of the event in lowercase snake case.
+            event_type: The name of the event in lowercase snake case, or an `Event`.
             properties: A dictionary that describes the event.
             context: A dictionary about the circumstances.
             using: The alias of the database of the transaction. None: the default database.
@@ -150,7 +152,7 @@ class WhisperrRequest(HttpRequest):
 @same_parameters(Whisperr.track)
 def track_on_commit(
     user_id: object,
-    event_type: str,
+    event_type: str | Event,
     properties: Fields = None,
     context: Fields = None,
     *,
@@ -164,7 +166,7 @@ def track_on_commit(
 
     Args:
         user_id: Your id of the user: a string, or anything with a useful string form.
-        event_type: The name of the event in lowercase snake case.
+        event_type: The name of the event in lowercase snake case, or an `Event`.
         properties: A dictionary that describes the event.
         context: A dictionary about the circumstances.
         using: The alias of the database of the transaction. None: the default database.
