@@ -56,6 +56,9 @@ def find_in_admin(tenant: str) -> list[object]:
 def main() -> None:
     from django.contrib.auth.models import User
 
+    call_command(
+        "check", tags=["whisperr"], fail_level="WARNING", stdout=sys.stderr
+    )  # of the settings of the guide
     call_command("migrate_schemas", schema_name="public", run_syncdb=True, verbosity=0)
     answers, admin = {}, {}
     for name in ("acme", "globex"):
