@@ -22,6 +22,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     (
         "asgi",
         "aws_lambda",
+        "azure_functions",
         "celery",
         "flask",
         "google_functions",

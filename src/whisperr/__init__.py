@@ -11,7 +11,8 @@ Example::
 tasks:
 
 - Frameworks: `whisperr.django`, `whisperr.asgi`, `whisperr.fastapi`, `whisperr.flask`,
-  `whisperr.celery`, `whisperr.aws_lambda`, `whisperr.google_functions`, `whisperr.opentelemetry`.
+  `whisperr.celery`, `whisperr.aws_lambda`, `whisperr.azure_functions`,
+  `whisperr.google_functions`, `whisperr.opentelemetry`.
 - Durable delivery: `whisperr.buffers`, `whisperr.sqlalchemy`, `whisperr.protocols`.
 - Values: `whisperr.billing`, `whisperr.channel`, `whisperr.errors`, `whisperr.events`.
 - Development and tests: `whisperr.dev`, `whisperr.testing`, `whisperr.pytest_plugin`.
