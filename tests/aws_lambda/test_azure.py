@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from whisperr import Whisperr
     from whisperr.dev import LocalServer
 
-func = pytest.importorskip("azure.functions")
+pytest.importorskip("azure.functions")
+
+import azure.functions as func  # after the check that it is there
 
 
 def get_functions(client: Whisperr) -> dict[str, Callable[..., Any]]:
@@ -44,7 +46,7 @@ def get_functions(client: Whisperr) -> dict[str, Callable[..., Any]]:
         client.track("user_8842", "trial_expired")
         raise ZeroDivisionError
 
-    return {one.get_function_name(): one.get_user_function() for one in app.get_functions()}
+    return {str(one.get_function_name()): one.get_user_function() for one in app.get_functions()}
 
 
 @pytest.fixture

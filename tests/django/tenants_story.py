@@ -62,14 +62,14 @@ def main() -> None:
     call_command("migrate_schemas", schema_name="public", run_syncdb=True, verbosity=0)
     answers, admin = {}, {}
     for name in ("acme", "globex"):
-        tenant = Tenant(schema_name=name)
-        tenant.save(verbosity=0)
-        Domain.objects.create(domain=f"{name}.localhost", tenant=tenant, is_primary=True)
+        with schema_context("public"):
+            tenant = Tenant(schema_name=name)
+            tenant.save(verbosity=0)
+            Domain.objects.create(domain=f"{name}.localhost", tenant=tenant, is_primary=True)
         with schema_context(name):
             User.objects.create_superuser("ada", password="secret")
         answers[name] = request_all(name)
         admin[name] = find_in_admin(name)
-        connection.set_schema_to_public()
     schemas = {}
     for name in ("public", "acme", "globex"):
         with schema_context(name), connection.cursor() as cursor:
