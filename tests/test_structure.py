@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "aiohttp",
         "asgi",
         "aws_lambda",
+        "azure_functions",
         "celery",
         "flask",
         "google_functions",

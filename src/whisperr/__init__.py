@@ -12,7 +12,7 @@ tasks:
 
 - Frameworks: `whisperr.django`, `whisperr.asgi`, `whisperr.fastapi`, `whisperr.wsgi`,
   `whisperr.flask`, `whisperr.aiohttp`, `whisperr.celery`, `whisperr.aws_lambda`,
-  `whisperr.google_functions`.
+  `whisperr.azure_functions`, `whisperr.google_functions`.
 - Monitoring: `whisperr.opentelemetry`, `whisperr.prometheus`.
 - Durable delivery: `whisperr.buffers`, `whisperr.sqlalchemy`, `whisperr.protocols`.
 - Values: `whisperr.billing`, `whisperr.channel`, `whisperr.errors`, `whisperr.events`.

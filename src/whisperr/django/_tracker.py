@@ -44,7 +44,8 @@ class RequestTracker(DeferringTracker):
     """Tracks for the user of one request: `request.whisperr`.
 
     The user is `str(request.user.pk)`, or the id that `WHISPERR_RESOLVE_USER` returns, at the time
-    of the call. For an anonymous visitor nothing is sent.
+    of the call. A user that an endpoint of django-ninja has put into `request.auth` counts before
+    the user of the session. For an anonymous visitor nothing is sent.
 
     In an async view, reading the user may need the database. Then `track` and `identify` encode at
     once, and the middleware reads the user after the view. `atrack` and `aidentify` read the user
