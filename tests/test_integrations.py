@@ -35,6 +35,7 @@ DUTIES = re.findall(r"^- \[ \] \*\*(.+?)\*\*", PAGE, re.MULTILINE)
 NEEDED: dict[str, set[str]] = {
     "asgi": set(),
     "aws_lambda": {"snapshot_restore_py"},
+    "azure_functions": set(),
     "celery": {"celery"},
     "django": {"asgiref", "django", "stripe"},  # stripe when a webhook of it arrives
     "fastapi": {"fastapi"},
@@ -338,6 +339,7 @@ def both(tracker: Any) -> Any:
 RUNS = {"asgi": in_asgi, "celery": in_celery, "fastapi": in_fastapi, "flask": in_flask}
 NO_RUN = {
     "aws_lambda": "it has no tracker: the function names the user",
+    "azure_functions": "it has no tracker: the function names the user",
     "django": "it needs a project: tests/django has the same tests",
     "google_functions": "it has no tracker: the function names the user",
     "opentelemetry": "it adds the trace to events and has no user",
@@ -459,6 +461,7 @@ STARTS: dict[str, Callable[[Any], Any]] = {
 }
 NO_START = {
     "aws_lambda": "its client is made by the function's own module",
+    "azure_functions": "its client is made by the function's own module",
     "celery": "it connects to signals: tests/celery/test_signals.py",
     "django": "it has checks: tests/django/test_checks.py",
     "google_functions": "its client is made by the function's own module",
@@ -488,6 +491,7 @@ ENDS = {
         "aws_lambda/test_functions.py",
         "what_was_tracked_has_arrived_when_the_handler_returns",
     ),
+    "azure_functions": ("aws_lambda/test_azure.py", "a_function_delivers_before_it_answers"),
     "celery": ("celery/test_worker.py", "a_process_for_each_task_loses_nothing"),
     "django": (
         "django/test_servers.py",
@@ -506,7 +510,11 @@ NO_END = {
     "sqlalchemy": "nothing of it waits in a process: the events are rows",
 }
 # Integrations whose tests are in the folder of another one.
-FOLDERS = {"fastapi": "asgi", "google_functions": "aws_lambda"}
+FOLDERS = {
+    "azure_functions": "aws_lambda",
+    "fastapi": "asgi",
+    "google_functions": "aws_lambda",
+}
 
 
 class TestEnds:
