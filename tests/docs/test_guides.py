@@ -190,6 +190,7 @@ RUN_BY = {
     "docs/start/events.md": "tests/docs/test_pasted.py",
     "docs/start/typed-events.md": "tests/docs/test_typed_events.py",
     "docs/delivery/extending.md": "tests/docs/test_extending.py",
+    "docs/develop/assistants.md": "tests/docs/test_assistants.py",
     "docs/develop/local-server.md": "tests/docs/test_local_development.py",
     "docs/trouble/logging.md": "tests/docs/test_logging.py",
     "docs/reference/options.md": "tests/docs/test_options.py",
