@@ -196,6 +196,15 @@ class TestWhatIsSent:
             "seats": 9,
         }
 
+    def test_a_scope_fills_a_field_that_is_none_and_no_other(self) -> None:
+        with whisperr.scope(plan="free", coupon="SPRING", tenant="acme"):
+            assert encode(PlanUpgraded(plan="pro", seats=9))["properties"] == {
+                "plan": "pro",
+                "seats": 9,
+                "coupon": "SPRING",
+                "tenant": "acme",
+            }
+
     def test_a_class_variable_is_not_sent(self) -> None:
         assert encode(Paused(plan="pro"))["properties"] == {"plan": "pro", "reasons": []}
 
@@ -358,3 +367,13 @@ class TestStrict:
         assert encode(kind(value=1), strict=False)["properties"] == {"value": 1}
         with pytest.raises(InvalidEvent, match="Used: its annotations cannot be read"):
             encode(kind(value=1))
+
+    @pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are read at once before")
+    def test_the_same_holds_for_annotations_that_python_reads_later(self) -> None:
+        names: dict[str, Any] = {"Event": Event, "__name__": __name__}
+        text = "class Used(Event):\n    value: Unknown\n"
+        exec(compile(text, "used.py", "exec", dont_inherit=True), names)
+        used = names["Used"](value=1)
+        assert encode(used, strict=False)["properties"] == {"value": 1}
+        with pytest.raises(InvalidEvent, match="name 'Unknown' is not defined"):
+            encode(used)
