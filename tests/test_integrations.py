@@ -42,6 +42,7 @@ NEEDED: dict[str, set[str]] = {
     "flask": {"click", "flask", "werkzeug"},
     "google_functions": set(),
     "opentelemetry": {"opentelemetry"},
+    "prometheus": {"prometheus_client"},
     "sqlalchemy": {"sqlalchemy"},
 }
 INTEGRATIONS = set(NEEDED)
@@ -49,6 +50,8 @@ INTEGRATIONS = set(NEEDED)
 OPTIONAL = {"aws_lambda"}
 # Frameworks without which an integration cannot be imported; the name is that of the extra, too.
 FRAMEWORKS = sorted(name for name, needed in NEEDED.items() if needed and name not in OPTIONAL)
+# The module of a framework, where it has another name.
+MODULES = {"prometheus": "prometheus_client"}
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
@@ -58,7 +61,8 @@ def installed(*names: str) -> list[Any]:
         pytest.param(
             name,
             marks=pytest.mark.skipif(
-                name in FRAMEWORKS and find_spec(name) is None, reason=f"{name} is not installed"
+                name in FRAMEWORKS and find_spec(MODULES.get(name, name)) is None,
+                reason=f"{name} is not installed",
             ),
         )
         for name in names
@@ -145,12 +149,13 @@ class TestClear:
     def test_without_its_framework_it_says_what_to_install(self, integration: str) -> None:
         output = python(
             "import importlib, sys\n"
-            "sys.modules[sys.argv[1]] = None  # as if it were not installed\n"
+            "sys.modules[sys.argv[2]] = None  # as if it were not installed\n"
             "try:\n"
             "    importlib.import_module('whisperr.' + sys.argv[1])\n"
             "except ImportError as error:\n"
             "    print(error)",
             integration,
+            MODULES.get(integration, integration),
         )
         assert output.endswith(f": pip install 'whisperr[{integration}]'\n")
 
@@ -162,7 +167,7 @@ class TestClear:
         assert extra is not None
         tested = re.findall(r'"whisperr\[([\w,]+)\]"', PROJECT.partition("\ndev = ")[0])
         assert integration in {name for names in tested for name in names.split(",")}
-        pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower()
+        pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-")
         packages = re.findall(r'"([\w-]+)>=', extra[1])
         assert packages
         for package in packages:
@@ -338,6 +343,7 @@ NO_RUN = {
     "django": "it needs a project: tests/django has the same tests",
     "google_functions": "it has no tracker: the function names the user",
     "opentelemetry": "it adds the trace to events and has no user",
+    "prometheus": "it reads counters and has no user",
     "sqlalchemy": "it has no tracker: the call names the user",
 }
 
@@ -460,6 +466,7 @@ NO_START = {
     "django": "it has checks: tests/django/test_checks.py",
     "google_functions": "its client is made by the function's own module",
     "opentelemetry": "it is a hook of a client that is there already",
+    "prometheus": "it is given a client that is there already",
     "sqlalchemy": "it is given a client that is there already",
 }
 
@@ -499,6 +506,7 @@ ENDS = {
 }
 NO_END = {
     "opentelemetry": "it has no host of its own: nothing of it ends",
+    "prometheus": "it has no host of its own: nothing of it ends",
     "sqlalchemy": "nothing of it waits in a process: the events are rows",
 }
 # Integrations whose tests are in the folder of another one.

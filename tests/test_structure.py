@@ -27,6 +27,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "flask",
         "google_functions",
         "opentelemetry",
+        "prometheus",
         "sqlalchemy",
     ),
     ("dev", "testing", "_integrations", "_checkup"),
@@ -91,6 +92,7 @@ DEPENDENCIES_ALLOWED = {
     "celery": {"celery"},
     "aws_lambda": {"snapshot_restore_py"},  # part of Lambda's own Python runtimes
     "opentelemetry": {"opentelemetry"},
+    "prometheus": {"prometheus_client"},
     "sqlalchemy": {"sqlalchemy"},
     "pytest_plugin": {"pytest"},  # which loads it
     # The extra `redis`, imported when a queue in Redis is first used.

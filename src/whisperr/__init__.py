@@ -12,7 +12,8 @@ tasks:
 
 - Frameworks: `whisperr.django`, `whisperr.asgi`, `whisperr.fastapi`, `whisperr.flask`,
   `whisperr.celery`, `whisperr.aws_lambda`, `whisperr.azure_functions`,
-  `whisperr.google_functions`, `whisperr.opentelemetry`.
+  `whisperr.google_functions`.
+- Monitoring: `whisperr.opentelemetry`, `whisperr.prometheus`.
 - Durable delivery: `whisperr.buffers`, `whisperr.sqlalchemy`, `whisperr.protocols`.
 - Values: `whisperr.billing`, `whisperr.channel`, `whisperr.errors`, `whisperr.events`.
 - Development and tests: `whisperr.dev`, `whisperr.testing`, `whisperr.pytest_plugin`.

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _collections_abc import Mapping  # `collections.abc` would import the whole of `collections`
 
 from ._address import ALLOWED_URL, LOOPBACK, parse_url, refuse_url
 from ._contract import BASE_URL, MAX_BATCH_EVENTS
@@ -20,7 +21,7 @@ from .errors import MissingKey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
     # What is allowed, in words; the check; the conversion of a value of another type.
@@ -138,7 +139,7 @@ _URL: Rule = (
 _PROPERTIES: Rule = (
     "a dictionary, a function that returns one, or None",
     lambda value: value is None or callable(value) or isinstance(value, dict),
-    lambda value: dict(value) if hasattr(value, "keys") else value,
+    lambda value: {**value} if isinstance(value, Mapping) else value,
 )
 _TEXT: Rule = ("a string or None", lambda value: value is None or isinstance(value, str), same)
 _BUFFERS = (

@@ -19,7 +19,7 @@ Example::
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar
 
 from ._contract import is_event_type
@@ -36,12 +36,12 @@ else:
 
 __all__ = ["Event"]
 
-# Before a capital that follows a small letter or a digit, or that begins the next word.
+# Before a capital that follows a lowercase character or a digit, or that begins the next word.
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _RESERVED = ("event_type",)
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True)
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 class Event(TypedEvent):
     """The base class of typed events. A subclass describes one type of event.
 
@@ -102,10 +102,12 @@ class Event(TypedEvent):
                 f'in class {cls.__name__}(Event, event_type="plan_upgraded")'
             )
         # The types are those of the class statement: a decorated class would be another one.
+        docstring = cls.__doc__
         dataclass(frozen=True, kw_only=True)(cls)
+        cls.__doc__ = docstring  # `dataclass` writes the signature in place of a missing one
         if abstract:
-            cls.__init__ = Event.__init__
-        cls._fields = tuple(field.name for field in fields(cls))  # type: ignore[arg-type]  # one since the line above
+            cls.__init__ = Event.__init__  # type: ignore[method-assign]  # which raises
+        cls._fields = tuple(one.name for one in fields(cls))  # type: ignore[arg-type]  # since the line above
         for name in cls._fields:
             if name in _RESERVED or name.startswith("_"):
                 raise TypeError(f"{cls.__name__}.{name}: a field cannot have this name")

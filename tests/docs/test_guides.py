@@ -181,6 +181,7 @@ RUN_BY = {
     "docs/delivery/metrics.md": "tests/docs/test_metrics.py",
     "docs/delivery/outboxes.md": "tests/docs/test_outboxes.py",
     "docs/start/events.md": "tests/docs/test_pasted.py",
+    "docs/start/typed-events.md": "tests/docs/test_typed_events.py",
     "docs/delivery/extending.md": "tests/docs/test_extending.py",
     "docs/develop/local-server.md": "tests/docs/test_local_development.py",
     "docs/trouble/logging.md": "tests/docs/test_logging.py",

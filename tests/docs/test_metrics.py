@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from tests.docs.page import get_blocks, get_names, get_rows, paste
 from tests.docs.pasted import run
 from whisperr._cli.main import make_parser
-from whisperr._delivery.accounting import _NEVER_ACCEPTED, Stats
+from whisperr._delivery.accounting import NEVER_ACCEPTED, Stats
 from whisperr._integrations.outbox_report import Figures
 from whisperr.dev import LocalServer
 
@@ -36,13 +36,13 @@ def test_the_fields_are_those_of_the_code() -> None:
 
 def test_the_reasons_of_calls_that_are_not_accepted_are_those_of_the_code() -> None:
     (row,) = [row for row in get_rows(PAGE, "The fields") if row[0] == "`not_accepted`"]
-    assert set(get_names(row[1])) == set(_NEVER_ACCEPTED)
+    assert set(get_names(row[1])) == set(NEVER_ACCEPTED)
 
 
 def test_an_alert_names_fields_that_exist() -> None:
     alerts = get_first_names("Alerts")
     assert alerts
-    assert alerts <= {*Stats.__slots__, *_NEVER_ACCEPTED, "paused"}
+    assert alerts <= {*Stats.__slots__, *NEVER_ACCEPTED, "paused"}
 
 
 def test_the_commands_are_understood() -> None:

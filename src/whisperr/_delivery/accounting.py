@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     State = Literal["running", "paused", "closed", "disabled"]
 
-_NEVER_ACCEPTED: tuple[Reason, ...] = ("invalid", "vetoed", "closed", "not_stored")
-_DROPPED: tuple[Reason, ...] = (
+NEVER_ACCEPTED: tuple[Reason, ...] = ("invalid", "vetoed", "closed", "not_stored")
+DROPPED: tuple[Reason, ...] = (
     "queue_full",
     "rejected",
     "refused_in_batch",
@@ -40,7 +40,7 @@ _DROPPED: tuple[Reason, ...] = (
     "shutdown",
     "lost_in_store",
 )
-_REASONS: tuple[Reason, ...] = (*_NEVER_ACCEPTED, *_DROPPED)
+_REASONS: tuple[Reason, ...] = (*NEVER_ACCEPTED, *DROPPED)
 # Outcomes that only a newer version knows are counted under their names, up to this many reasons.
 _MOST_REASONS = 30
 _LONGEST_REASON = 40
@@ -341,8 +341,8 @@ class ClientAccounting:
             if deferrals is not None:
                 accepted += deferrals.accepted
                 held_bytes += deferrals.bytes
-        refused = {str(why): n for why, n in counts.items() if n and why in _NEVER_ACCEPTED}
-        dropped = {str(why): n for why, n in counts.items() if n and why not in _NEVER_ACCEPTED}
+        refused = {str(why): n for why, n in counts.items() if n and why in NEVER_ACCEPTED}
+        dropped = {str(why): n for why, n in counts.items() if n and why not in NEVER_ACCEPTED}
         return Stats(
             accepted=accepted,
             delivered=delivered,
@@ -360,8 +360,8 @@ class ClientAccounting:
 
     def _to_reason(self, outcome: str) -> str:
         """Return the reason to count for an outcome in a store; "lost_in_store" if invalid."""
-        known = outcome in _DROPPED
-        if not known and outcome not in _NEVER_ACCEPTED and len(outcome) <= _LONGEST_REASON:
+        known = outcome in DROPPED
+        if not known and outcome not in NEVER_ACCEPTED and len(outcome) <= _LONGEST_REASON:
             known = outcome.isidentifier() and outcome.islower()
         if known and (outcome in self.dropped or len(self.dropped) < _MOST_REASONS):
             return outcome

@@ -7,6 +7,8 @@ Threads: any; the values do not change after they are made.
 
 from __future__ import annotations
 
+from _collections_abc import Mapping  # `collections.abc` would import the whole of `collections`
+
 from whisperr._process.imports import json_loads
 from whisperr._process.interruption import is_interruption
 from whisperr.errors import InvalidEvent
@@ -17,7 +19,7 @@ from .to_json import to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
 
@@ -107,7 +109,7 @@ def call_default_properties(get: Callable[[], object]) -> Mapping[Any, object]:
         raise InvalidEvent(f"default_properties: raised {get_type_name(error)}") from error
     if found is None:
         return {}
-    if not hasattr(found, "keys"):
+    if not isinstance(found, Mapping):
         kind = get_type_name(found)
         raise InvalidEvent(f"default_properties: must return a dict or None, got {kind}")
-    return found  # type: ignore[return-value]  # checked above
+    return found

@@ -12,6 +12,7 @@ from whisperr._options import OVERRIDES
 from whisperr._process.imports import json_loads
 from whisperr._process.interruption import is_interruption
 from whisperr._typed_event import TypedEvent, get_properties
+from whisperr._version import __version__
 from whisperr.errors import InvalidEvent
 
 from .clock import Clock, MessageIds
@@ -26,6 +27,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
+
+    from whisperr._options import Config
 
     from .scope import Layer
 
@@ -269,6 +272,19 @@ class EventEncoder:
             f'{_HEAD}{name}","external_user_id":{user},"occurred_at":"{time}",'
             f'"properties":{members},"context":{context}}}'
         )
+
+
+def make_encoder(config: Config, report: Callable[[str], object]) -> EventEncoder:
+    """Return the encoder of a client; `report` as in `EventEncoder`."""
+    return EventEncoder(
+        __version__,
+        app_version=config.app_version,
+        test_mode=config.test_mode,
+        strict=config.strict,
+        before_send=config.before_send,
+        default_properties=config.default_properties,
+        report=report,
+    )
 
 
 def join_user(head: bytes, user: object, tail: bytes) -> bytes:

@@ -6,11 +6,13 @@ callbacks see them as Python's `contextvars` defines.
 
 from __future__ import annotations
 
+from _collections_abc import Mapping  # `collections.abc` would import the whole of `collections`
 from contextvars import ContextVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
     from typing import Any
 
     from .defaults import Defaults
@@ -93,7 +95,7 @@ def scope(
     *,
     context: Mapping[str, Any] | None = None,
     **more: object,
-) -> Scope:
+) -> AbstractContextManager[None]:
     """Give properties and context to each event that is tracked in a `with` block.
 
     All clients and all trackers add them. Of a name that occurs more than once, the value of the
@@ -125,7 +127,7 @@ def scope(
     .. versionadded:: 1.0
     """
     for name, given in (("properties", properties), ("context", context)):
-        if given is not None and not hasattr(given, "keys"):
+        if given is not None and not isinstance(given, Mapping):
             kind = type(given).__name__
             raise TypeError(f"scope: {name} must be a dict, got {kind}; write scope(tenant='acme')")
     return Scope({**(properties or {}), **more}, context or {})
