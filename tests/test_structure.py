@@ -20,6 +20,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_cli", "pytest_plugin"),
     ("django", "fastapi"),
     (
+        "aiohttp",
         "asgi",
         "aws_lambda",
         "azure_functions",
@@ -29,6 +30,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "opentelemetry",
         "prometheus",
         "sqlalchemy",
+        "wsgi",
     ),
     ("dev", "testing", "_integrations", "_checkup"),
     ("__init__",),
@@ -38,7 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_queue", "_http"),
     ("_events",),
     ("_process",),
-    ("_options", "protocols"),
+    ("_options", "privacy", "protocols"),
     (
         "_address",
         "_conversion",
@@ -70,6 +72,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("_console",),
         ("__init__",),
         ("_web",),
+        ("_mcp",),
         ("_memory",),
         ("_ingest", "faults"),
     ),
@@ -90,6 +93,7 @@ DEPENDENCIES_ALLOWED = {
     "fastapi": {"fastapi"},
     "flask": {"click", "flask", "werkzeug"},
     "celery": {"celery"},
+    "aiohttp": {"aiohttp"},
     "aws_lambda": {"snapshot_restore_py"},  # part of Lambda's own Python runtimes
     "opentelemetry": {"opentelemetry"},
     "prometheus": {"prometheus_client"},

@@ -10,12 +10,13 @@ Example::
 `Whisperr` is the client. `help(Whisperr)` describes its options and methods. Modules for other
 tasks:
 
-- Frameworks: `whisperr.django`, `whisperr.asgi`, `whisperr.fastapi`, `whisperr.flask`,
-  `whisperr.celery`, `whisperr.aws_lambda`, `whisperr.azure_functions`,
-  `whisperr.google_functions`.
+- Frameworks: `whisperr.django`, `whisperr.asgi`, `whisperr.fastapi`, `whisperr.wsgi`,
+  `whisperr.flask`, `whisperr.aiohttp`, `whisperr.celery`, `whisperr.aws_lambda`,
+  `whisperr.azure_functions`, `whisperr.google_functions`.
 - Monitoring: `whisperr.opentelemetry`, `whisperr.prometheus`.
 - Durable delivery: `whisperr.buffers`, `whisperr.sqlalchemy`, `whisperr.protocols`.
 - Values: `whisperr.billing`, `whisperr.channel`, `whisperr.errors`, `whisperr.events`.
+- Private data: `whisperr.privacy`.
 - Development and tests: `whisperr.dev`, `whisperr.testing`, `whisperr.pytest_plugin`.
 
 Importing the package loads little of the standard library and nothing else. `socket`, `ssl` and

@@ -94,21 +94,28 @@ class Loss(Frozen):
         reason: The reason, as in `stats().dropped`, such as `"rejected"`.
         message: What happened, in one line for people.
         status: The HTTP status of the answer; None without an answer.
+        host: The host and port that answered; None if they are not known.
 
     .. versionadded:: 1.0
     """
 
-    __slots__ = ("count", "message", "reason", "status")
+    __slots__ = ("count", "host", "message", "reason", "status")
 
     count: int
     reason: Reason
     message: str
     status: int | None
+    host: str | None
 
     def __init__(
-        self, count: int, reason: Reason, message: str = "", status: int | None = None
+        self,
+        count: int,
+        reason: Reason,
+        message: str = "",
+        status: int | None = None,
+        host: str | None = None,
     ) -> None:
-        self._set(count=count, reason=reason, message=message, status=status)
+        self._set(count=count, reason=reason, message=message, status=status, host=host)
 
 
 class WhisperrError(Frozen):

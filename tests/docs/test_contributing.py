@@ -38,7 +38,16 @@ IDENTIFY: dict[str, Any] = {
     "channels": [{"channel": "email", "address": "ada@example.com"}],
     "anonymous_id": "3f2c",
 }
-OTHER_PUBLIC_MODULES = {"billing", "buffers", "channel", "dev", "errors", "events", "protocols"}
+OTHER_PUBLIC_MODULES = {
+    "billing",
+    "buffers",
+    "channel",
+    "dev",
+    "errors",
+    "events",
+    "privacy",
+    "protocols",
+}
 OTHER_PUBLIC_MODULES |= {"pytest_plugin", "testing", "client", "transport"}
 NOT_ON_A_COMMAND_LINE = {"channels"}
 

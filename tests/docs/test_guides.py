@@ -180,6 +180,7 @@ RUN_BY = {
     "docs/delivery/durability.md": "tests/docs/test_durability.py",
     "docs/delivery/metrics.md": "tests/docs/test_metrics.py",
     "docs/delivery/outboxes.md": "tests/docs/test_outboxes.py",
+    "docs/start/async.md": "tests/docs/test_async.py",
     "docs/start/events.md": "tests/docs/test_pasted.py",
     "docs/start/typed-events.md": "tests/docs/test_typed_events.py",
     "docs/delivery/extending.md": "tests/docs/test_extending.py",

@@ -218,7 +218,15 @@ class ClientAccounting:
             tally = Tally(self.dropped, loss.reason, count_own(events[:lost]), leaving)
             message, then = describe_kept(loss.message, hint, kept)
             self.reporter.add(
-                "dropped", message, loss.reason, loss.status, lost, known, tally, then=then
+                "dropped",
+                message,
+                loss.reason,
+                loss.status,
+                lost,
+                known,
+                tally,
+                then=then,
+                host=loss.host,
             )
 
     def failing(
@@ -229,20 +237,21 @@ class ClientAccounting:
         count: int,
         then: str = "",
         *,
+        host: str | None = None,
         quiet: bool = False,
     ) -> None:
         """Report that delivery fails or pauses; `then`: the fate of the `count` waiting events."""
-        self.reporter.add(type_, message, None, status, count, then=then, quiet=quiet)
+        self.reporter.add(type_, message, None, status, count, then=then, host=host, quiet=quiet)
 
-    def recovered(self, peer: str, seconds: float) -> None:
+    def recovered(self, peer: str, seconds: float, host: str | None) -> None:
         """Log that delivery works again, after a report that it did not."""
-        log("info", "delivering to %s again after %.0f s", peer, seconds)
+        log("info", "delivering to %s again after %.0f s", peer, seconds, host=host)
 
-    def unclear(self, message: str) -> None:
-        """Log, once, that the server may have refused more events than were counted."""
+    def unclear(self, message: str, count: int, status: int | None, host: str | None) -> None:
+        """Log, once, that the server may have refused more of `count` events than were counted."""
         if not self._is_unclear:
             self._is_unclear = True
-            log("warning", "%s; %s", message, DOCTOR)
+            log("warning", "%s; %s", message, DOCTOR, count=count, status=status, host=host)
 
     # -- called by queues: `protocols.Accounting`
 
@@ -254,16 +263,24 @@ class ClientAccounting:
         status: int | None = None,
         *,
         kept: str | None = None,
+        host: str | None = None,
     ) -> None:
         """Report lost events; count those that this process accepted."""
         if events:
             tally = Tally(self.dropped, reason, count_own(events))
             message, then = describe_kept(message, "", kept)
             self.reporter.add(
-                "dropped", message, reason, status, len(events), events, tally, then=then
+                "dropped", message, reason, status, len(events), events, tally, then=then, host=host
             )
 
-    def lost_from(self, leaving: list[bytes], reason: Reason, message: str, then: str = "") -> None:
+    def lost_from(
+        self,
+        leaving: list[bytes],
+        reason: Reason,
+        message: str,
+        then: str = "",
+        host: str | None = None,
+    ) -> None:
         """Do what `lost` does, and empty the list in the same step, so that none counts twice.
 
         `then`: what to do about it; "" if the reason says that.
@@ -272,7 +289,7 @@ class ClientAccounting:
         if events:
             tally = Tally(self.dropped, reason, count_own(events), leaving)
             self.reporter.add(
-                "dropped", message, reason, None, len(events), events, tally, then=then
+                "dropped", message, reason, None, len(events), events, tally, then=then, host=host
             )
 
     def lost_at_end(self, leaving: list[bytes], *, durable: bool) -> None:
@@ -286,7 +303,7 @@ class ClientAccounting:
             return
         store = f"not stored: {self.failing_store}" if self.failing_store else NOT_STORED
         message = "; ".join(text for text in (message, cause, store) if text)
-        self.lost_from(leaving, "shutdown", message, REPAIR_STORE)
+        self.lost_from(leaving, "shutdown", message, REPAIR_STORE, self.reporter.cause_host)
 
     def overflowed(self, events: list[bytes]) -> None:
         """Count and report the oldest events, which a full queue in memory has dropped."""

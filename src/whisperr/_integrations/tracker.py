@@ -12,7 +12,9 @@ Threads: any. A tracker keeps nothing but the deferred events of its request.
 
 from __future__ import annotations
 
-from inspect import isawaitable, signature
+from contextvars import copy_context
+from functools import partial
+from inspect import isawaitable, iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
 
 from whisperr._client import Whisperr
@@ -306,6 +308,29 @@ class DeferringTracker(UserTracker):
         finally:
             deferred.cancel()  # a cancelled or interrupted call tracks nothing
         return deferred.message_id if accepted else None
+
+
+class ResolvingTracker(DeferringTracker):
+    """Reads the user with a resolver, sync or async, that takes the request.
+
+    An async resolver runs later, with the context variables of the call that tracked.
+    """
+
+    __slots__ = ("_is_async",)
+
+    def __init__(
+        self,
+        get_client: Callable[[], Whisperr],
+        request: object,
+        resolve_user: Callable[[Any], object],
+    ) -> None:
+        super().__init__(get_client, partial(resolve_user, request), Pending())
+        self._is_async = is_async(resolve_user, iscoroutinefunction)
+
+    def _read_user(self) -> object:
+        if not self._is_async:
+            return self._resolve()
+        return Unread(self._resolve, source=self, context=copy_context())
 
 
 def to_user_id(client: Whisperr, user: object) -> str | None:

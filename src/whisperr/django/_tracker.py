@@ -229,4 +229,5 @@ def _queue_after_commit(deferred: DeferredEvent) -> None:
             "track_on_commit: 1 event is lost because it could not be queued after the commit: %s; "
             'run "manage.py whisperr_check"',
             get_raise_site(error),
+            count=1,
         )
