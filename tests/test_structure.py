@@ -23,10 +23,12 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "aiohttp",
         "asgi",
         "aws_lambda",
+        "azure_functions",
         "celery",
         "flask",
         "google_functions",
         "opentelemetry",
+        "prometheus",
         "sqlalchemy",
         "wsgi",
     ),
@@ -38,7 +40,7 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_queue", "_http"),
     ("_events",),
     ("_process",),
-    ("_options", "protocols"),
+    ("_options", "privacy", "protocols"),
     (
         "_address",
         "_conversion",
@@ -70,6 +72,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("_console",),
         ("__init__",),
         ("_web",),
+        ("_mcp",),
         ("_memory",),
         ("_ingest", "faults"),
     ),
@@ -93,6 +96,7 @@ DEPENDENCIES_ALLOWED = {
     "aiohttp": {"aiohttp"},
     "aws_lambda": {"snapshot_restore_py"},  # part of Lambda's own Python runtimes
     "opentelemetry": {"opentelemetry"},
+    "prometheus": {"prometheus_client"},
     "sqlalchemy": {"sqlalchemy"},
     "pytest_plugin": {"pytest"},  # which loads it
     # The extra `redis`, imported when a queue in Redis is first used.

@@ -12,9 +12,11 @@ tasks:
 
 - Frameworks: `whisperr.django`, `whisperr.asgi`, `whisperr.fastapi`, `whisperr.wsgi`,
   `whisperr.flask`, `whisperr.aiohttp`, `whisperr.celery`, `whisperr.aws_lambda`,
-  `whisperr.google_functions`, `whisperr.opentelemetry`.
+  `whisperr.azure_functions`, `whisperr.google_functions`.
+- Monitoring: `whisperr.opentelemetry`, `whisperr.prometheus`.
 - Durable delivery: `whisperr.buffers`, `whisperr.sqlalchemy`, `whisperr.protocols`.
 - Values: `whisperr.billing`, `whisperr.channel`, `whisperr.errors`, `whisperr.events`.
+- Private data: `whisperr.privacy`.
 - Development and tests: `whisperr.dev`, `whisperr.testing`, `whisperr.pytest_plugin`.
 
 Importing the package loads little of the standard library and nothing else. `socket`, `ssl` and
@@ -26,6 +28,7 @@ from __future__ import annotations
 from ._client import Whisperr
 from ._contract import SDK_NAME, Answer, Request
 from ._delivery.accounting import Stats
+from ._events.scope import scope
 from ._version import __version__
 from .errors import InvalidEvent, WhisperrError
 
@@ -50,6 +53,7 @@ __all__ = [
     "Whisperr",
     "WhisperrError",
     "__version__",
+    "scope",
 ]
 
 # Imported when first asked for. `typing`, which these modules import, would be a third of the

@@ -72,6 +72,10 @@ class Whisperr:
         strict: Raise `InvalidEvent` for bad input; for development and tests.
         before_send: A function that is called with each event as a dictionary, in the thread that
             tracks it. It returns the event, changed or not, or None to veto it.
+        default_properties: Properties that every event gets, unless the call or a `scope` gives
+            one of the same name: a dictionary, or a function that is called for each event, in the
+            thread that tracks it. If the function raises, the event goes without them, and the
+            client reports that.
         max_queue_bytes: Hold at most this many bytes of events; beyond that, drop the oldest.
         buffer: Where events wait instead of in memory: a URL such as
             `"sqlite:////var/lib/app/events.db"` or `"redis://localhost:6379/0"`, or an object from
@@ -84,8 +88,8 @@ class Whisperr:
             A missing key is a `MissingKey`, which is a ValueError.
 
     .. versionchanged:: 1.0
-        Added `test_mode`, `strict`, `before_send`, `max_queue_bytes`, `buffer` and `ssl_context`.
-        `transport` takes another kind of object.
+        Added `test_mode`, `strict`, `before_send`, `default_properties`, `max_queue_bytes`,
+        `buffer` and `ssl_context`. `transport` takes another kind of object.
     """
 
     def __init__(
@@ -106,6 +110,9 @@ class Whisperr:
         test_mode: bool = False,
         strict: bool = False,
         before_send: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
+        default_properties: Mapping[str, Any]
+        | Callable[[], Mapping[str, Any] | None]
+        | None = None,
         max_queue_bytes: int = 64 * 1024 * 1024,
         buffer: str | Buffer | None = None,
         ssl_context: ssl.SSLContext | None = None,

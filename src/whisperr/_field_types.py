@@ -12,7 +12,7 @@ from __future__ import annotations
 import typing
 from collections.abc import Collection, Mapping
 from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ._foreign import printable
 from ._typed_event import get_values
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # Deeper values are the business of the encoder, which has the same limit.
 _MAX_DEPTH = 64
 _MAX_CHARS = 200
+_QUALIFIERS = ("Required", "NotRequired", "ReadOnly")
 # As type checkers have it, a whole number is a `float`, too.
 _ALSO: dict[object, tuple[type, ...]] = {float: (float, int), complex: (complex, float, int)}
 
@@ -48,20 +49,108 @@ def get_annotations(kind: type[TypedEvent]) -> dict[str, Any]:
     Raises InvalidEvent if a name cannot be resolved.
     """
     try:
-        return get_type_hints(kind, include_extras=True)
+        found = get_type_hints(kind, include_extras=True)
     except Exception as error:
         text = printable(str(error), _MAX_CHARS)
         raise InvalidEvent(
             f"{kind.__name__}: its annotations cannot be read ({type(error).__name__}: {text}); "
             "import the names that they use in the module of the class"
         ) from error
+    known = _get_arguments(kind)
+    return {name: _substitute(one, known) for name, one in found.items()} if known else found
+
+
+def get_members(kind: Any) -> tuple[dict[str, Any], set[str]]:
+    """Return the annotations of a typed dictionary, and the names that it must have.
+
+    Python cannot see `NotRequired` in an annotation that is a string, so its own list of these
+    names is wrong in a module with `from __future__ import annotations`.
+    """
+    found = get_type_hints(kind, include_extras=True)
+    required = set(kind.__required_keys__)
+    for name, annotation in found.items():
+        must = _is_required(annotation)
+        if must is not None:
+            (required.add if must else required.discard)(name)
+    return found, required
+
+
+def strip(annotation: Any) -> Any:
+    """Return what an annotation says about values: without `NewType`, `Annotated`, `Required`.
+
+    A type variable becomes its bound. An alias of a `type` statement stays, because it may refer to
+    itself.
+    """
+    for _ in range(_MAX_DEPTH):
+        if hasattr(annotation, "__supertype__"):  # a NewType
+            annotation = annotation.__supertype__
+        elif get_origin(annotation) is Annotated or _get_qualifier(annotation):
+            annotation = get_args(annotation)[0]
+        elif isinstance(annotation, TypeVar):
+            allowed = annotation.__constraints__ or (annotation.__bound__ or Any,)
+            annotation = Union[allowed]  # noqa: UP007  # of a tuple
+        elif is_alias(get_origin(annotation)):  # `Pair[int]` of `type Pair[T] = tuple[T, T]`
+            alias = get_origin(annotation)
+            known = dict(zip(alias.__type_params__, get_args(annotation), strict=False))
+            annotation = _substitute(alias.__value__, known)
+        else:
+            break
+    return NoneType if annotation is None else annotation
+
+
+def is_alias(annotation: object) -> bool:
+    """Return whether this is the `Plan` of a statement `type Plan = ...` (Python 3.12)."""
+    return type(annotation).__name__ == "TypeAliasType"
+
+
+def _get_qualifier(annotation: Any) -> str:
+    """Return which qualifier of a key an annotation is: "Required", "" for none.
+
+    By name, because Python 3.10 has them in `typing_extensions` only.
+    """
+    name = str(get_origin(annotation)).rpartition(".")[2]
+    return name if name in _QUALIFIERS else ""
+
+
+def _is_required(annotation: Any) -> bool | None:
+    """Return whether an annotation says of a key that it must be there; None if it does not say."""
+    while get_origin(annotation) is Annotated or _get_qualifier(annotation) == "ReadOnly":
+        annotation = get_args(annotation)[0]
+    return {"Required": True, "NotRequired": False}.get(_get_qualifier(annotation))
+
+
+def _get_arguments(kind: type) -> dict[Any, Any]:
+    """Return what type variables stand for: T is int in `class SeatsChanged(Changed[int])`.
+
+    One that two bases use for different types may be anything.
+    """
+    known: dict[Any, Any] = {}
+    for one in kind.__mro__:  # a derived class says what the variables of its bases are
+        for base in vars(one).get("__orig_bases__", ()):
+            variables = getattr(get_origin(base), "__parameters__", ())
+            for variable, of in zip(variables, get_args(base), strict=False):
+                given = _substitute(of, known)
+                known[variable] = given if known.get(variable, given) == given else Any
+    return known
+
+
+def _substitute(annotation: Any, known: dict[Any, Any]) -> Any:
+    """Return an annotation with the type variables replaced that are known."""
+    if isinstance(annotation, TypeVar):
+        return known.get(annotation, annotation)
+    variables = getattr(annotation, "__parameters__", ())
+    if not variables or get_origin(annotation) is None:  # a generic class without its types
+        return annotation
+    return annotation[tuple(known.get(one, one) for one in variables)]
 
 
 def _find_problem(value: object, annotation: Any, path: str, depth: int = 0) -> str | None:
     """Return what is wrong with a value, beginning with its path; None if nothing is."""
-    annotation = _unwrap(annotation)
+    annotation = strip(annotation)
     if annotation is Any or depth > _MAX_DEPTH:
         return None
+    if is_alias(annotation):
+        return _find_problem(value, annotation.__value__, path, depth + 1)
     origin = get_origin(annotation)
     if origin is Union or origin is UnionType:
         return _check_union(value, annotation, path, depth)
@@ -92,23 +181,6 @@ def _check_instance(value: object, annotation: Any, path: str, depth: int) -> st
     return next((problem for problem in found if problem is not None), None)
 
 
-def _unwrap(annotation: Any) -> Any:
-    """Return what a `NewType`, an `Annotated`, a `Required` or a `type` alias stands for."""
-    for _ in range(_MAX_DEPTH):
-        if annotation is None:
-            return NoneType
-        origin = get_origin(annotation)
-        if origin is Annotated or str(origin).endswith((".Required", ".NotRequired", ".ReadOnly")):
-            annotation = get_args(annotation)[0]
-        elif hasattr(annotation, "__supertype__"):  # a NewType
-            annotation = annotation.__supertype__
-        elif type(annotation).__name__ == "TypeAliasType":  # Python 3.12: `type Plan = ...`
-            annotation = annotation.__value__
-        else:
-            break
-    return annotation
-
-
 def _check_union(value: object, annotation: Any, path: str, depth: int) -> str | None:
     members = [member for member in get_args(annotation) if member is not NoneType]
     if value is None and len(members) < len(get_args(annotation)):
@@ -124,12 +196,13 @@ def _check_members(value: object, annotation: Any, path: str, depth: int) -> str
     """Return what is wrong with a dictionary that a TypedDict describes."""
     if not isinstance(value, dict):
         return _refuse(value, annotation, path)
-    for name, of in get_type_hints(annotation, include_extras=True).items():
+    members, required = get_members(annotation)
+    for name, of in members.items():
         if name in value:
             problem = _find_problem(value[name], of, f"{path}.{name}", depth + 1)
             if problem is not None:
                 return problem
-        elif name in annotation.__required_keys__:
+        elif name in required:
             return f"{path}.{name}: is missing"
     return None
 

@@ -25,4 +25,4 @@ def get_values(event: TypedEvent) -> dict[str, object]:
 
 def get_properties(event: TypedEvent) -> dict[str, object]:
     """Return the fields of an event as its properties, without those that are None."""
-    return {name: value for name, value in get_values(event).items() if value is not None}
+    return {name: value for name in event._fields if (value := getattr(event, name)) is not None}

@@ -19,14 +19,14 @@ Example::
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, ClassVar
 
 from ._contract import is_event_type
 from ._typed_event import TypedEvent
 
 if TYPE_CHECKING:
-    from typing_extensions import Self, dataclass_transform
+    from typing_extensions import dataclass_transform
 else:
 
     def dataclass_transform(**_: object):  # noqa: ANN202  # for type checkers, which read the import
@@ -36,12 +36,12 @@ else:
 
 __all__ = ["Event"]
 
-# Before a capital that follows a small letter or a digit, or that begins the next word.
+# Before a capital that follows a lowercase character or a digit, or that begins the next word.
 _WORD = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
 _RESERVED = ("event_type",)
 
 
-@dataclass_transform(kw_only_default=True, frozen_default=True)
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(field,))
 class Event(TypedEvent):
     """The base class of typed events. A subclass describes one type of event.
 
@@ -54,7 +54,8 @@ class Event(TypedEvent):
     unknown one raises TypeError where the event is made. The client checks the types of the values
     if it is `strict`, as in tests, and sends the event as it is otherwise.
 
-    The event type is the name of the class in snake case: `PlanUpgraded` is `"plan_upgraded"`.
+    The event type is the name of the class in snake case: `PlanUpgraded` is `"plan_upgraded"`. Each
+    class has it as `event_type`, which is an empty string for an abstract class.
 
     Example::
 
@@ -72,9 +73,6 @@ class Event(TypedEvent):
         abstract: An argument of the class statement: True for a class that only has the fields
             that its subclasses share. It cannot be instantiated.
 
-    Attributes:
-        event_type: The event type; an empty string for an abstract class.
-
     Raises:
         TypeError: The class statement is wrong: the event type is not lowercase snake case, or a
             field is called `event_type` or begins with an underscore.
@@ -86,11 +84,9 @@ class Event(TypedEvent):
 
     if not TYPE_CHECKING:
 
-        def __new__(cls, *_: object, **__: object) -> Self:
-            """Make an instance; raise TypeError for an abstract class."""
-            if not cls.event_type:
-                raise TypeError(f"{cls.__name__} is abstract: make an event of a subclass")
-            return super().__new__(cls)
+        def __init__(self, **_: object) -> None:
+            """Raise TypeError: this is the constructor of abstract classes."""
+            raise TypeError(f"{type(self).__name__} is abstract: make an event of a subclass")
 
     def __init_subclass__(
         cls, *, event_type: str | None = None, abstract: bool = False, **others: object
@@ -104,8 +100,12 @@ class Event(TypedEvent):
                 f'in class {cls.__name__}(Event, event_type="plan_upgraded")'
             )
         # The types are those of the class statement: a decorated class would be another one.
+        docstring = cls.__doc__
         dataclass(frozen=True, kw_only=True)(cls)
-        cls._fields = tuple(field.name for field in fields(cls))  # type: ignore[arg-type]  # one since the line above
+        cls.__doc__ = docstring  # `dataclass` writes the signature in place of a missing one
+        if abstract:
+            cls.__init__ = Event.__init__  # type: ignore[method-assign]  # which raises
+        cls._fields = tuple(one.name for one in fields(cls))  # type: ignore[arg-type]  # since the line above
         for name in cls._fields:
             if name in _RESERVED or name.startswith("_"):
                 raise TypeError(f"{cls.__name__}.{name}: a field cannot have this name")

@@ -44,7 +44,8 @@ class RequestTracker(DeferringTracker):
     """Tracks for the user of one request: `request.whisperr`.
 
     The user is `str(request.user.pk)`, or the id that `WHISPERR_RESOLVE_USER` returns, at the time
-    of the call. For an anonymous visitor nothing is sent.
+    of the call. A user that an endpoint of django-ninja has put into `request.auth` counts before
+    the user of the session. For an anonymous visitor nothing is sent.
 
     In an async view, reading the user may need the database. Then `track` and `identify` encode at
     once, and the middleware reads the user after the view. `atrack` and `aidentify` read the user
@@ -228,4 +229,5 @@ def _queue_after_commit(deferred: DeferredEvent) -> None:
             "track_on_commit: 1 event is lost because it could not be queued after the commit: %s; "
             'run "manage.py whisperr_check"',
             get_raise_site(error),
+            count=1,
         )
