@@ -255,7 +255,7 @@ def in_asgi(client: Whisperr, user: Callable[[], Any], use: Use) -> Any:
         answer.append(use(scope["state"]["whisperr"]))
 
     middleware = WhisperrMiddleware(app, client, resolve_user=lambda scope: user())
-    asyncio.run(middleware({"type": "http"}, None, None))  # type: ignore[arg-type]  # unused
+    asyncio.run(middleware({"type": "http"}, None, None))
     return answer[0]
 
 
@@ -487,7 +487,7 @@ class TestUsers:
             """Return no user: an anonymous visitor."""
 
         middleware = WhisperrMiddleware(app, client, resolve_user=resolve_user)
-        asyncio.run(middleware({"type": "http"}, None, None))  # type: ignore[arg-type]  # unused
+        asyncio.run(middleware({"type": "http"}, None, None))
         assert held == [1]
         assert client.stats().held == 0
 

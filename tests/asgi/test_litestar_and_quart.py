@@ -67,7 +67,7 @@ def make_quart(**middleware: Any) -> Any:
     from quart import Quart, request, websocket
 
     app = Quart("shop")
-    app.asgi_app = WhisperrMiddleware(app.asgi_app, **middleware)  # type: ignore[method-assign,assignment]  # the way that Quart documents
+    app.asgi_app = WhisperrMiddleware(app.asgi_app, **middleware)  # type: ignore[method-assign]  # as Quart documents it
 
     @app.post("/async")
     async def upgrade() -> str:
