@@ -23,10 +23,12 @@ from typing import (
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from whisperr import Event
 from whisperr._cli.json_schema import DIALECT, Schemas, is_optional, to_value, without_null
-from whisperr._field_types import get_annotations
+from whisperr._field_types import check_types, get_annotations
 
 if sys.version_info >= (3, 11):
     from typing import NotRequired, Required
@@ -126,6 +128,7 @@ PLAIN: list[tuple[Any, dict[str, Any], list[Any]]] = [
     (float | Decimal, {"type": "number"}, [9.5, Decimal("9.5")]),
     (int | (str | None), {"anyOf": [WHOLE, TEXT, {"type": "null"}]}, [1, "a", None]),
     (int | Any, {}, [[]]),
+    (datetime | str, TEXT, [MOMENT, "2026-06-14T12:00:00Z"]),
     (list, {"type": "array"}, [[1, "a"]]),
     (list[int], {"type": "array", "items": WHOLE}, [[1, 2], []]),
     (Sequence[int], {"type": "array", "items": WHOLE}, [(1, 2), range(2)]),
@@ -296,3 +299,47 @@ def test_a_type_variable_of_a_base_is_what_the_class_says() -> None:
         "before": int,
         "after": list[int],
     }
+
+
+# Annotations, each with a strategy for its values.
+LEAVES: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    (str, st.text()),
+    (int, st.integers(-(2**63), 2**63)),
+    (bool, st.booleans()),
+    (float, st.floats(allow_nan=False, allow_infinity=False) | st.integers(-9, 9)),
+    (Decimal, st.decimals(allow_nan=False, allow_infinity=False)),
+    (datetime, st.datetimes(timezones=st.just(timezone.utc))),
+    (date, st.dates()),
+    (timedelta, st.timedeltas()),
+    (UUID, st.uuids()),
+    (bytes, st.binary()),
+    (Plan, st.sampled_from(Plan)),
+    (Literal["a", 1], st.sampled_from(["a", 1])),
+    (Point, st.builds(Point, st.integers(), st.integers())),
+    (Address, st.fixed_dictionaries({"city": st.text()}, optional={"street": st.text()})),
+    (Node, st.builds(Node, st.text(), st.builds(Node, st.text()))),
+]
+
+
+def nest(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Return a strategy of annotations that contain others."""
+    return st.one_of(
+        inner.map(lambda one: (list[one[0]], st.lists(one[1], max_size=3))),
+        inner.map(lambda one: (dict[str, one[0]], st.dictionaries(st.text(), one[1], max_size=3))),
+        inner.map(lambda one: (one[0] | None, st.none() | one[1])),
+        st.tuples(inner, inner).map(
+            lambda two: (tuple[two[0][0], two[1][0]], st.tuples(two[0][1], two[1][1]))
+        ),
+        st.tuples(inner, inner).map(lambda two: (two[0][0] | two[1][0], two[0][1] | two[1][1])),
+    )
+
+
+@given(st.data(), st.recursive(st.sampled_from(LEAVES), nest, max_leaves=4))
+def test_what_a_strict_client_accepts_is_what_the_schema_allows(
+    data: st.DataObject, given_type: tuple[Any, st.SearchStrategy[Any]]
+) -> None:
+    annotation, values = given_type
+    kind = type("Used", (Event,), {"__annotations__": {"value": annotation}})
+    value = data.draw(values)
+    check_types(kind(value=value))
+    assert check(to_document(annotation)[1], value)

@@ -334,7 +334,7 @@ class TestStrict:
             (SeatsMoved(before=1, after=["2"]), "SeatsMoved.after[0]: must be int, got str"),  # type: ignore[list-item]  # what is tested
             (TextMoved(before="a", after=["b"]), None),
             (TextMoved(before="a", after=[1]), "TextMoved.after[0]: must be str, got int"),  # type: ignore[list-item]  # what is tested
-            (Moved(before=1, after=["2"]), None),  # what the variable stands for is not known
+            (Moved[Any](before=1, after=["2"]), None),  # what the variable stands for is not known
         ],
     )
     def test_a_type_variable_of_a_base_is_what_the_class_says(
