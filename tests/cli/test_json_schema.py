@@ -9,6 +9,7 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntFlag
 from pathlib import PurePosixPath
+from types import GenericAlias
 from typing import (
     Annotated,
     Any,
@@ -19,6 +20,7 @@ from typing import (
     Protocol,
     TypedDict,
     TypeVar,
+    Union,
 )
 from uuid import UUID
 
@@ -323,15 +325,26 @@ LEAVES: list[tuple[Any, st.SearchStrategy[Any]]] = [
 
 def nest(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Return a strategy of annotations that contain others."""
-    return st.one_of(
-        inner.map(lambda one: (list[one[0]], st.lists(one[1], max_size=3))),
-        inner.map(lambda one: (dict[str, one[0]], st.dictionaries(st.text(), one[1], max_size=3))),
-        inner.map(lambda one: (one[0] | None, st.none() | one[1])),
-        st.tuples(inner, inner).map(
-            lambda two: (tuple[two[0][0], two[1][0]], st.tuples(two[0][1], two[1][1]))
-        ),
-        st.tuples(inner, inner).map(lambda two: (two[0][0] | two[1][0], two[0][1] | two[1][1])),
-    )
+    two = st.tuples(inner, inner)
+    return st.one_of(inner.map(to_list), inner.map(to_dict), two.map(to_tuple), two.map(to_union))
+
+
+def to_list(item: Any) -> Any:
+    return GenericAlias(list, (item[0],)), st.lists(item[1], max_size=3)
+
+
+def to_dict(item: Any) -> Any:
+    return GenericAlias(dict, (str, item[0])), st.dictionaries(st.text(), item[1], max_size=3)
+
+
+def to_tuple(items: Any) -> Any:
+    annotations, values = zip(*items, strict=True)
+    return GenericAlias(tuple, annotations), st.tuples(*values)
+
+
+def to_union(items: Any) -> Any:
+    annotations, values = zip(*items, strict=True)
+    return Union[(*annotations, None)], st.none() | st.one_of(values)
 
 
 @given(st.data(), st.recursive(st.sampled_from(LEAVES), nest, max_leaves=4))

@@ -126,6 +126,9 @@ class TestTheClass:
             Shared(plan="pro")
         with pytest.raises(TypeError, match="Event is abstract"):
             Event()
+        derived = type("Derived", (PlanUpgraded,), {}, abstract=True)
+        with pytest.raises(TypeError, match="Derived is abstract"):
+            derived(plan="pro", seats=9)
 
     @pytest.mark.parametrize("name", ["event_type", "_plan"])
     def test_a_field_that_would_hide_something_is_refused(self, name: str) -> None:
