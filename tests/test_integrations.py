@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import whisperr
-from whisperr import Whisperr, WhisperrError
+from whisperr import Event, Whisperr, WhisperrError
 from whisperr._integrations.client import environment_client
 from whisperr._integrations.tracker import IdentifyArguments, TrackArguments, UserTracker
 from whisperr.dev import LocalServer
@@ -35,12 +35,14 @@ DUTIES = re.findall(r"^- \[ \] \*\*(.+?)\*\*", PAGE, re.MULTILINE)
 NEEDED: dict[str, set[str]] = {
     "asgi": set(),
     "aws_lambda": {"snapshot_restore_py"},
+    "azure_functions": set(),
     "celery": {"celery"},
     "django": {"asgiref", "django", "stripe"},  # stripe when a webhook of it arrives
     "fastapi": {"fastapi"},
     "flask": {"click", "flask", "werkzeug"},
     "google_functions": set(),
     "opentelemetry": {"opentelemetry"},
+    "prometheus": {"prometheus_client"},
     "sqlalchemy": {"sqlalchemy"},
 }
 INTEGRATIONS = set(NEEDED)
@@ -48,6 +50,8 @@ INTEGRATIONS = set(NEEDED)
 OPTIONAL = {"aws_lambda"}
 # Frameworks without which an integration cannot be imported; the name is that of the extra, too.
 FRAMEWORKS = sorted(name for name, needed in NEEDED.items() if needed and name not in OPTIONAL)
+# The module of a framework, where it has another name.
+MODULES = {"prometheus": "prometheus_client"}
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
@@ -57,7 +61,8 @@ def installed(*names: str) -> list[Any]:
         pytest.param(
             name,
             marks=pytest.mark.skipif(
-                name in FRAMEWORKS and find_spec(name) is None, reason=f"{name} is not installed"
+                name in FRAMEWORKS and find_spec(MODULES.get(name, name)) is None,
+                reason=f"{name} is not installed",
             ),
         )
         for name in names
@@ -144,12 +149,13 @@ class TestClear:
     def test_without_its_framework_it_says_what_to_install(self, integration: str) -> None:
         output = python(
             "import importlib, sys\n"
-            "sys.modules[sys.argv[1]] = None  # as if it were not installed\n"
+            "sys.modules[sys.argv[2]] = None  # as if it were not installed\n"
             "try:\n"
             "    importlib.import_module('whisperr.' + sys.argv[1])\n"
             "except ImportError as error:\n"
             "    print(error)",
             integration,
+            MODULES.get(integration, integration),
         )
         assert output.endswith(f": pip install 'whisperr[{integration}]'\n")
 
@@ -161,7 +167,7 @@ class TestClear:
         assert extra is not None
         tested = re.findall(r'"whisperr\[([\w,]+)\]"', PROJECT.partition("\ndev = ")[0])
         assert integration in {name for names in tested for name in names.split(",")}
-        pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower()
+        pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-")
         packages = re.findall(r'"([\w-]+)>=', extra[1])
         assert packages
         for package in packages:
@@ -333,9 +339,11 @@ def both(tracker: Any) -> Any:
 RUNS = {"asgi": in_asgi, "celery": in_celery, "fastapi": in_fastapi, "flask": in_flask}
 NO_RUN = {
     "aws_lambda": "it has no tracker: the function names the user",
+    "azure_functions": "it has no tracker: the function names the user",
     "django": "it needs a project: tests/django has the same tests",
     "google_functions": "it has no tracker: the function names the user",
     "opentelemetry": "it adds the trace to events and has no user",
+    "prometheus": "it reads counters and has no user",
     "sqlalchemy": "it has no tracker: the call names the user",
 }
 
@@ -358,6 +366,20 @@ class TestUsers:
         run(client, lambda: next(people), both)
         client.shutdown()
         assert [a.user for a in server.arrivals()] == ["ada", "7"]
+
+    def test_a_typed_event_takes_the_place_of_a_name_and_properties(
+        self, run: Any, client: Whisperr, server: LocalServer
+    ) -> None:
+        """Same arguments."""
+
+        class PlanUpgraded(Event):
+            plan: str
+
+        run(client, lambda: "ada", lambda tracker: tracker.track(PlanUpgraded(plan="pro")))
+        client.shutdown()
+        (arrival,) = server.arrivals()
+        assert (arrival.user, arrival.type) == ("ada", "plan_upgraded")
+        assert arrival.body["properties"] == {"plan": "pro"}
 
     def test_nothing_is_read_for_a_disabled_client(self, run: Any) -> None:
         """Off is off."""
@@ -453,10 +475,12 @@ STARTS: dict[str, Callable[[Any], Any]] = {
 }
 NO_START = {
     "aws_lambda": "its client is made by the function's own module",
+    "azure_functions": "its client is made by the function's own module",
     "celery": "it connects to signals: tests/celery/test_signals.py",
     "django": "it has checks: tests/django/test_checks.py",
     "google_functions": "its client is made by the function's own module",
     "opentelemetry": "it is a hook of a client that is there already",
+    "prometheus": "it is given a client that is there already",
     "sqlalchemy": "it is given a client that is there already",
 }
 
@@ -481,6 +505,7 @@ ENDS = {
         "aws_lambda/test_functions.py",
         "what_was_tracked_has_arrived_when_the_handler_returns",
     ),
+    "azure_functions": ("aws_lambda/test_azure.py", "a_function_delivers_before_it_answers"),
     "celery": ("celery/test_worker.py", "a_process_for_each_task_loses_nothing"),
     "django": (
         "django/test_servers.py",
@@ -495,10 +520,15 @@ ENDS = {
 }
 NO_END = {
     "opentelemetry": "it has no host of its own: nothing of it ends",
+    "prometheus": "it has no host of its own: nothing of it ends",
     "sqlalchemy": "nothing of it waits in a process: the events are rows",
 }
 # Integrations whose tests are in the folder of another one.
-FOLDERS = {"fastapi": "asgi", "google_functions": "aws_lambda"}
+FOLDERS = {
+    "azure_functions": "aws_lambda",
+    "fastapi": "asgi",
+    "google_functions": "aws_lambda",
+}
 
 
 class TestEnds:

@@ -25,6 +25,9 @@ RESERVED_CONTEXT_KEY = "$message_id"
 # The keys of the context that the client sets.
 OWN_CONTEXT_KEYS = (RESERVED_CONTEXT_KEY, "$mode", "app_version", "sdk_name", "sdk_version")
 
+# A set, not a pattern: `re` would be a third of the time that importing the package takes.
+_IN_WORDS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+
 CHANNELS = ("email", "sms", "push")
 PUSH_FIELDS: dict[str, tuple[str, ...]] = {
     "kind": ("fcm", "apns", "expo", "onesignal_sub"),
@@ -45,6 +48,11 @@ SPLIT = "split"
 HALVE = "halve"
 WRONG_PATH = "wrong path"
 DROP = "drop"
+
+
+def is_event_type(name: str) -> bool:
+    """Return whether this is the name of an event: lowercase snake case."""
+    return all(word and _IN_WORDS.issuperset(word) for word in name.split("_"))
 
 
 class Request:

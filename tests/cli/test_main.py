@@ -16,7 +16,7 @@ import pytest
 from tests.dev.wire import BATCH, HEADERS
 from tests.facilities import needs_signals
 from whisperr import Whisperr, __version__, _platform
-from whisperr._cli.local import get_faults
+from whisperr._cli.fault_options import get_faults
 from whisperr._cli.main import main, make_parser
 from whisperr.dev import Fault, LocalServer, faults
 

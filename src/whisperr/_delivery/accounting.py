@@ -15,7 +15,7 @@ from whisperr._process.counter import Counter
 from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, count_own
 
-from .reporter import INTERVAL, Tally
+from .reporter import INTERVAL, Tally, get_call_site
 from .wording import NOT_DELIVERED, NOT_STORED, REPAIR_STORE, describe_kept
 
 TYPE_CHECKING = False
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     State = Literal["running", "paused", "closed", "disabled"]
 
-_NEVER_ACCEPTED: tuple[Reason, ...] = ("invalid", "vetoed", "closed", "not_stored")
-_DROPPED: tuple[Reason, ...] = (
+NEVER_ACCEPTED: tuple[Reason, ...] = ("invalid", "vetoed", "closed", "not_stored")
+DROPPED: tuple[Reason, ...] = (
     "queue_full",
     "rejected",
     "refused_in_batch",
@@ -40,7 +40,7 @@ _DROPPED: tuple[Reason, ...] = (
     "shutdown",
     "lost_in_store",
 )
-_REASONS: tuple[Reason, ...] = (*_NEVER_ACCEPTED, *_DROPPED)
+_REASONS: tuple[Reason, ...] = (*NEVER_ACCEPTED, *DROPPED)
 # Outcomes that only a newer version knows are counted under their names, up to this many reasons.
 _MOST_REASONS = 30
 _LONGEST_REASON = 40
@@ -176,6 +176,10 @@ class ClientAccounting:
     def vetoed(self) -> None:
         """Count an event that `before_send` rejected, which is not reported as a loss."""
         self._count_dropped("vetoed", 1)
+
+    def incomplete(self, problem: str) -> None:
+        """Report that `track()` now accepts an event without some default or scoped properties."""
+        self.reporter.add("incomplete", f"track: {problem}{get_call_site()}")
 
     def too_large(self, data: bytes, message: str) -> None:
         """Count and report an accepted event that is larger than the whole queue."""
@@ -354,8 +358,8 @@ class ClientAccounting:
             if deferrals is not None:
                 accepted += deferrals.accepted
                 held_bytes += deferrals.bytes
-        refused = {str(why): n for why, n in counts.items() if n and why in _NEVER_ACCEPTED}
-        dropped = {str(why): n for why, n in counts.items() if n and why not in _NEVER_ACCEPTED}
+        refused = {str(why): n for why, n in counts.items() if n and why in NEVER_ACCEPTED}
+        dropped = {str(why): n for why, n in counts.items() if n and why not in NEVER_ACCEPTED}
         return Stats(
             accepted=accepted,
             delivered=delivered,
@@ -373,8 +377,8 @@ class ClientAccounting:
 
     def _to_reason(self, outcome: str) -> str:
         """Return the reason to count for an outcome in a store; "lost_in_store" if invalid."""
-        known = outcome in _DROPPED
-        if not known and outcome not in _NEVER_ACCEPTED and len(outcome) <= _LONGEST_REASON:
+        known = outcome in DROPPED
+        if not known and outcome not in NEVER_ACCEPTED and len(outcome) <= _LONGEST_REASON:
             known = outcome.isidentifier() and outcome.islower()
         if known and (outcome in self.dropped or len(self.dropped) < _MOST_REASONS):
             return outcome

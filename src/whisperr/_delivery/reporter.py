@@ -41,6 +41,8 @@ INTERVAL = 1.0
 ANONYMOUS_INTERVAL = 60.0
 # Dropped events that are kept for `on_error` between two calls; more are only counted.
 _MAX_KEPT_BYTES = 8 * 1024 * 1024
+# Types whose reports are about other events each time, so that their numbers add up.
+_ADD_UP = ("dropped", "incomplete")
 # Losses that failing delivery causes; their reports name the failure.
 _CAUSED = ("queue_full", "shutdown")
 
@@ -193,7 +195,7 @@ class Reporter:
         """Add to a summary; return False if a signal handler has emitted it meanwhile."""
         kept, size = self._select(summary.bytes, events)
         others = count if message != summary.message else 0
-        is_lost = kind[0] == "dropped"
+        adds_up = kind[0] in _ADD_UP
         waiting = self._waiting
         # No call from here on.
         if kind not in waiting or waiting[kind] is not summary:
@@ -206,9 +208,9 @@ class Reporter:
                 del leaving[:count]
             tally.counts[tally.name] += tally.count
         summary.reports += 1
-        # Lost events add up; of kept events, the latest count is how many wait now.
-        summary.count = summary.count + count if is_lost else count
-        summary.then = summary.then if is_lost else then
+        # Of events that wait, the latest count is how many wait now.
+        summary.count = summary.count + count if adds_up else count
+        summary.then = summary.then if adds_up else then
         summary.others += others
         summary.events += kept
         summary.bytes += size
@@ -288,7 +290,7 @@ class Reporter:
             newer = self._waiting.setdefault(kind, summary)
             if newer is not summary:
                 newer.reports += summary.reports
-                if kind[0] == "dropped":
+                if kind[0] in _ADD_UP:
                     newer.count += summary.count
                 newer.events[:0] = summary.events
 
