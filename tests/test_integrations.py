@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import whisperr
-from whisperr import Whisperr, WhisperrError
+from whisperr import Event, Whisperr, WhisperrError
 from whisperr._integrations.client import environment_client
 from whisperr._integrations.tracker import IdentifyArguments, TrackArguments, UserTracker
 from whisperr.dev import LocalServer
@@ -366,6 +366,20 @@ class TestUsers:
         run(client, lambda: next(people), both)
         client.shutdown()
         assert [a.user for a in server.arrivals()] == ["ada", "7"]
+
+    def test_a_typed_event_takes_the_place_of_a_name_and_properties(
+        self, run: Any, client: Whisperr, server: LocalServer
+    ) -> None:
+        """Same arguments."""
+
+        class PlanUpgraded(Event):
+            plan: str
+
+        run(client, lambda: "ada", lambda tracker: tracker.track(PlanUpgraded(plan="pro")))
+        client.shutdown()
+        (arrival,) = server.arrivals()
+        assert (arrival.user, arrival.type) == ("ada", "plan_upgraded")
+        assert arrival.body["properties"] == {"plan": "pro"}
 
     def test_nothing_is_read_for_a_disabled_client(self, run: Any) -> None:
         """Off is off."""

@@ -54,7 +54,8 @@ class Event(TypedEvent):
     unknown one raises TypeError where the event is made. The client checks the types of the values
     if it is `strict`, as in tests, and sends the event as it is otherwise.
 
-    The event type is the name of the class in snake case: `PlanUpgraded` is `"plan_upgraded"`.
+    The event type is the name of the class in snake case: `PlanUpgraded` is `"plan_upgraded"`. Each
+    class has it as `event_type`, which is an empty string for an abstract class.
 
     Example::
 
@@ -71,9 +72,6 @@ class Event(TypedEvent):
             class, in lowercase snake case.
         abstract: An argument of the class statement: True for a class that only has the fields
             that its subclasses share. It cannot be instantiated.
-
-    Attributes:
-        event_type: The event type; an empty string for an abstract class.
 
     Raises:
         TypeError: The class statement is wrong: the event type is not lowercase snake case, or a

@@ -23,11 +23,15 @@ from typing import (
 from uuid import UUID
 
 import pytest
-from typing_extensions import NotRequired, Required, TypeAliasType
 
 from whisperr import Event
 from whisperr._cli.json_schema import DIALECT, Schemas, is_optional, to_value, without_null
 from whisperr._field_types import get_annotations
+
+if sys.version_info >= (3, 11):
+    from typing import NotRequired, Required
+else:
+    from typing_extensions import NotRequired, Required
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -229,10 +233,6 @@ def test_two_classes_with_one_name_have_two_definitions() -> None:
     assert schemas.definitions[name]["required"] == ["size"]
 
 
-# As the statement `type Pair[T] = tuple[T, T]` of Python 3.12.
-Pair = TypeAliasType("Pair", tuple[T, T], type_params=(T,))
-
-
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the statement `type` is new in Python 3.12")
 def test_an_alias_is_a_definition_and_may_refer_to_itself() -> None:
     names: dict[str, Any] = {}
@@ -243,8 +243,11 @@ def test_an_alias_is_a_definition_and_may_refer_to_itself() -> None:
     assert not check(document, ["a", [1]])
 
 
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="the statement `type` is new in Python 3.12")
 def test_an_alias_with_a_type_is_what_it_stands_for() -> None:
-    assert to_document(Pair[int])[0] == to_document(tuple[int, int])[0]
+    names: dict[str, Any] = {}
+    exec("type Pair[T] = tuple[T, T]", names)
+    assert to_document(names["Pair"][int])[0] == to_document(tuple[int, int])[0]
 
 
 @pytest.mark.parametrize(

@@ -232,6 +232,7 @@ class TestNotifications:
         message = {"jsonrpc": "2.0", "id": 7, "result": {}}
         assert post(server, message) == (202, None)
         assert post(server, message, {"MCP-Protocol-Version": NEWEST})[0] == 400
+        assert post(server, request("ping") | {"result": {}})[1]["result"] == {}
 
 
 class TestBatches:

@@ -41,7 +41,7 @@ CASES: list[tuple[str, Any, str | None]] = [
     ("explain_refusal", {"seq": []}, "seq: must be a whole number from 1 to"),
     ("wait_for", {"timeout": 0}, None),
     ("wait_for", {"timeout": MAX_WAIT}, None),
-    ("wait_for", {"timeout": 51}, "timeout: must be a number from 0 to 50.0, got 51"),
+    ("wait_for", {"timeout": 51}, "timeout: must be a number from 0 to 50, got 51"),
     ("wait_for", {"status": "valid"}, "status: must be one of accepted, duplicate, refused, got"),
     ("set_faults", {"faults": []}, None),
     ("set_faults", {"faults": [{"kind": "hang", "times": None}]}, None),

@@ -224,7 +224,7 @@ class TestWaitFor:
     def test_the_hint_names_a_refused_request_and_other_arrivals(self, server: LocalServer) -> None:
         send(server, event("a"))
         other = call_tool(server, "wait_for", type="paid", timeout=0)["hint"]
-        assert other.startswith("Other arrivals came")
+        assert other.startswith("0 match: compare the filters")
         post(server, BATCH, b"{")
         whole = call_tool(server, "wait_for", type="paid", timeout=0)["hint"]
         assert whole == "The latest request was refused or failed as a whole: call explain_refusal."

@@ -108,13 +108,19 @@ def functions(names: dict[str, Any], server: LocalServer) -> None:
 
 
 def opentelemetry(names: dict[str, Any], server: LocalServer) -> None:
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     from opentelemetry.sdk.trace import TracerProvider
 
     with TracerProvider().get_tracer("guide").start_as_current_span("request"):
         names["client"].track("ada", "seen")
         names["careful"].track("ada", "seen", {"email": "ada@example.com", "n": 1})
-    for name in ("client", "careful"):
+    for name in ("client", "careful", "billing"):
         names[name].shutdown()
+    reader = InMemoryMetricReader()
+    metrics.set_meter_provider(MeterProvider([reader], shutdown_on_exit=False))
+    assert "whisperr.client.event.dropped" in str(reader.get_metrics_data())
     assert [len(a.body["context"]["trace_id"]) for a in server.arrivals()] == [32, 32]
     assert server.arrivals()[1].body["properties"] == {"n": 1}
 
@@ -184,6 +190,7 @@ RUN_BY = {
     "docs/start/events.md": "tests/docs/test_pasted.py",
     "docs/start/typed-events.md": "tests/docs/test_typed_events.py",
     "docs/delivery/extending.md": "tests/docs/test_extending.py",
+    "docs/develop/assistants.md": "tests/docs/test_assistants.py",
     "docs/develop/local-server.md": "tests/docs/test_local_development.py",
     "docs/trouble/logging.md": "tests/docs/test_logging.py",
     "docs/reference/options.md": "tests/docs/test_options.py",

@@ -5,12 +5,13 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, replace
 from datetime import datetime, timezone
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, ClassVar, Literal, NewType, TypedDict
+from typing import Annotated, Any, ClassVar, Generic, Literal, NewType, TypedDict, TypeVar
 
 import pytest
 
@@ -19,6 +20,14 @@ from whisperr import Event, InvalidEvent
 from whisperr._events.event import EventEncoder
 from whisperr._field_types import check_types
 from whisperr.events import to_event_type
+
+if sys.version_info >= (3, 11):
+    from typing import NotRequired, Required
+else:
+    from typing_extensions import NotRequired, Required
+
+T = TypeVar("T")
+Kind = TypeVar("Kind")
 
 
 class PlanUpgraded(Event):
@@ -36,6 +45,33 @@ class Paused(Shared, event_type="membership_paused"):
 
     reasons: list[str] = field(default_factory=list)
     source: ClassVar[str] = "web"
+
+
+class Moved(Event, Generic[T]):
+    before: T
+    after: list[T]
+
+
+class SeatsMoved(Moved[int]):
+    pass
+
+
+class PlanMoved(Moved[Kind], Generic[Kind], abstract=True):
+    pass
+
+
+class TextMoved(PlanMoved[str]):
+    pass
+
+
+class Contact(TypedDict):
+    name: str
+    phone: NotRequired[str]
+    draft: Annotated[Required[bool], "said by the user"]
+
+
+class Described(Event):
+    contact: Contact
 
 
 def encode(event: object, *given: object, strict: bool = True) -> dict[str, Any]:
@@ -112,6 +148,38 @@ class TestTheClass:
         assert hash(event) == hash(copy.copy(event))
         assert repr(event) == "PlanUpgraded(plan='pro', seats=9, coupon=None)"
 
+    def test_a_field_can_be_matched_and_replaced(self) -> None:
+        event = replace(PlanUpgraded(plan="pro", seats=9), seats=10)
+        match event:
+            case PlanUpgraded(plan="pro", seats=seats):
+                assert seats == 10
+            case _:
+                pytest.fail("it does not match")
+        with pytest.raises(TypeError, match="seat"):
+            replace(event, seat=10)  # type: ignore[call-arg]  # what is tested
+
+    def test_a_subclass_of_an_event_is_another_event(self) -> None:
+        class TeamUpgraded(PlanUpgraded):
+            team: str
+
+        event = TeamUpgraded(plan="team", seats=9, team="blue")
+        assert encode(event)["event_type"] == "team_upgraded"
+        assert encode(event)["properties"] == {"plan": "team", "seats": 9, "team": "blue"}
+        assert event != PlanUpgraded(plan="team", seats=9)
+
+    def test_its_docstring_is_what_its_author_wrote(self) -> None:
+        assert PlanUpgraded.__doc__ is None
+        assert Paused.__doc__ == "A member pauses."
+
+    def test_each_event_gets_a_default_of_its_own_from_a_factory(self) -> None:
+        first, second = Paused(plan="pro"), Paused(plan="pro")
+        assert first.reasons == second.reasons
+        assert first.reasons is not second.reasons
+
+    def test_a_generic_event_can_be_made_with_its_type(self) -> None:
+        event = Moved[int](before=1, after=[2])
+        assert encode(event)["properties"] == {"before": 1, "after": [2]}
+
     def test_the_class_is_loaded_when_it_is_first_used(self) -> None:
         assert whisperr.Event is Event
 
@@ -127,6 +195,15 @@ class TestWhatIsSent:
             "plan": "pro",
             "seats": 9,
         }
+
+    def test_a_scope_fills_a_field_that_is_none_and_no_other(self) -> None:
+        with whisperr.scope(plan="free", coupon="SPRING", tenant="acme"):
+            assert encode(PlanUpgraded(plan="pro", seats=9))["properties"] == {
+                "plan": "pro",
+                "seats": 9,
+                "coupon": "SPRING",
+                "tenant": "acme",
+            }
 
     def test_a_class_variable_is_not_sent(self) -> None:
         assert encode(Paused(plan="pro"))["properties"] == {"plan": "pro", "reasons": []}
@@ -160,13 +237,18 @@ class Address(TypedDict, total=False):
     city: str
 
 
+def find_problem(event: Event) -> str | None:
+    try:
+        check_types(event)
+    except InvalidEvent as error:
+        return str(error)
+    return None
+
+
 def check(annotation: object, value: object) -> str | None:
     kind = type("Used", (Event,), {"__annotations__": {"value": annotation}})
-    try:
-        check_types(kind(value=value))
-    except InvalidEvent as error:
-        return str(error).removeprefix("Used.")
-    return None
+    problem = find_problem(kind(value=value))
+    return None if problem is None else problem.removeprefix("Used.")
 
 
 class TestStrict:
@@ -244,6 +326,38 @@ class TestStrict:
         with pytest.raises(InvalidEvent, match=r"PlanUpgraded\.plan: must be one of 'free', 'pro'"):
             encode(event)
 
+    @pytest.mark.parametrize(
+        ("event", "problem"),
+        [
+            (SeatsMoved(before=1, after=[2]), None),
+            (SeatsMoved(before="1", after=[2]), "SeatsMoved.before: must be int, got str"),  # type: ignore[arg-type]  # what is tested
+            (SeatsMoved(before=1, after=["2"]), "SeatsMoved.after[0]: must be int, got str"),  # type: ignore[list-item]  # what is tested
+            (TextMoved(before="a", after=["b"]), None),
+            (TextMoved(before="a", after=[1]), "TextMoved.after[0]: must be str, got int"),  # type: ignore[list-item]  # what is tested
+            (Moved(before=1, after=["2"]), None),  # what the variable stands for is not known
+        ],
+    )
+    def test_a_type_variable_of_a_base_is_what_the_class_says(
+        self, event: Event, problem: str | None
+    ) -> None:
+        assert find_problem(event) == problem
+
+    @pytest.mark.parametrize(
+        ("contact", "problem"),
+        [
+            ({"name": "Ada", "draft": True}, None),
+            ({"name": "Ada", "draft": True, "phone": "1"}, None),
+            ({"name": "Ada", "draft": True, "phone": 1}, "contact.phone: must be str, got int"),
+            ({"draft": True}, "contact.name: is missing"),
+            ({"name": "Ada"}, "contact.draft: is missing"),
+        ],
+    )
+    def test_a_key_is_required_as_the_annotation_says_also_if_that_is_a_string(
+        self, contact: Any, problem: str | None
+    ) -> None:
+        expected = None if problem is None else f"Described.{problem}"
+        assert find_problem(Described(contact=contact)) == expected
+
     def test_any_other_client_sends_the_event_as_it_is(self) -> None:
         event = PlanUpgraded(plan="basic", seats="9")  # type: ignore[arg-type]  # what is tested
         assert encode(event, strict=False)["properties"] == {"plan": "basic", "seats": "9"}
@@ -253,3 +367,13 @@ class TestStrict:
         assert encode(kind(value=1), strict=False)["properties"] == {"value": 1}
         with pytest.raises(InvalidEvent, match="Used: its annotations cannot be read"):
             encode(kind(value=1))
+
+    @pytest.mark.skipif(sys.version_info < (3, 14), reason="annotations are read at once before")
+    def test_the_same_holds_for_annotations_that_python_reads_later(self) -> None:
+        names: dict[str, Any] = {"Event": Event, "__name__": __name__}
+        text = "class Used(Event):\n    value: Unknown\n"
+        exec(compile(text, "used.py", "exec", dont_inherit=True), names)
+        used = names["Used"](value=1)
+        assert encode(used, strict=False)["properties"] == {"value": 1}
+        with pytest.raises(InvalidEvent, match="name 'Unknown' is not defined"):
+            encode(used)

@@ -179,7 +179,9 @@ class TestTheEnd:
     ) -> None:
         client = make_client()
         kept = [defer_event(client, UNKNOWN, "seat_added") for _ in range(2)]
-        flush_before_end([get_pipeline(client)], 0.01, event_loop.Waiting())
+        pipeline = get_pipeline(client)
+        assert pipeline is not None
+        flush_before_end([pipeline], 0.01, event_loop.Waiting())
         (record,) = caplog.records
         assert record.getMessage().startswith("whisperr: 2 events still wait for their user ")
         assert vars(record)["whisperr_count"] == 2

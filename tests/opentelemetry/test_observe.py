@@ -85,11 +85,7 @@ def test_the_values_are_those_of_stats(client: Whisperr, metrics: Metrics) -> No
     stats = client.stats()
     assert metrics.read("event.accepted") == {(): 4}
     assert metrics.read("event.delivered") == {(): 2}
-    assert (
-        metrics.read("event.dropped")
-        == {("queue_full",): 1}
-        == {("queue_full",): stats.dropped["queue_full"]}
-    )
+    assert metrics.read("event.dropped") == {("queue_full",): 1}
     assert metrics.read("event.held") == {(): 1}
     assert metrics.read("call.not_accepted") == {("invalid",): 1}
     assert metrics.read("queue.size") == {(): stats.held_bytes}
@@ -192,7 +188,8 @@ def test_a_client_that_is_gone_has_no_measurements_and_is_not_kept_alive(
     del client
     gc.collect()
     assert alive() is None
-    assert metrics.collect() == {}
+    # Older SDKs keep the metrics, without points.
+    assert [metric for metric in metrics.collect().values() if metric.data.data_points] == []
 
 
 def test_a_disabled_client_says_so_and_counts_nothing(metrics: Metrics) -> None:

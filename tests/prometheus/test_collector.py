@@ -138,7 +138,7 @@ def test_a_scrape_shows_one_moment_while_other_threads_track(server: LocalServer
         thread = threading.Thread(target=track)
         thread.start()
         try:
-            for _ in range(200):
+            for _ in range(50):
                 found = scrape(one)
                 dropped = sum(n for (name, _), n in found.items() if name == "event_dropped_total")
                 ends = found["event_delivered_total", ""] + dropped + found["event_held", ""]

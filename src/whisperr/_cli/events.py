@@ -76,7 +76,7 @@ def _run(arguments: argparse.Namespace) -> int:
     is_json = (arguments.format or _guess_format(file)) == _JSON_SCHEMA
     text = to_json_schema(clear) if is_json else to_markdown(clear)
     if problems:
-        if file is None:
+        if file is None and clear:
             print(text, end="")
         what = "the list is incomplete" if file is None else f"{file} was not touched"
         raise CommandError(f"{format_count(len(problems), 'problem')}, so {what}")

@@ -10,7 +10,7 @@ from whisperr.dev.faults import KINDS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MAX_WAIT = 50.0  # seconds; some clients give up on a request after 60
+MAX_WAIT = 50  # seconds; some clients give up on a request after 60
 DEFAULT_WAIT = 20.0  # longer than the 10 s after which a client sends what it has
 MAX_ARRIVALS = 100  # of one answer, which an assistant has to read
 DEFAULT_ARRIVALS = 20

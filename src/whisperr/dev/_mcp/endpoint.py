@@ -106,8 +106,8 @@ def _answer_one(
     """Return the status and the reply to one message; `headers` are None by the older rules."""
     number = messages.get_id(value)
     try:
-        if headers is None and isinstance(value, dict) and {"result", "error"} & value.keys():
-            return 202, None  # an answer to a request that this server never makes
+        if headers is None and _is_response(value):
+            return 202, None  # to a request that this server never makes
         message = messages.parse_message(value)
         if message.id is None:
             _check_version(versions)
@@ -124,6 +124,14 @@ def _answer_one(
             status = _STATUSES.get(error.code, status)
         return status, messages.to_error(number, error)
     return 200, messages.to_result(number, result)
+
+
+def _is_response(value: object) -> bool:
+    return (
+        isinstance(value, dict)
+        and "method" not in value
+        and ("result" in value or "error" in value)
+    )
 
 
 def _check_version(versions: list[str]) -> None:

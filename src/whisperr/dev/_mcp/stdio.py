@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 _CHUNK_BYTES = 64 * 1024
 _MAX_REQUESTS = 32  # at once
 _TIMEOUT = 70.0  # seconds for an answer; longer than the longest wait of a tool
-_END_TIMEOUT = 1.0  # seconds for answers after the end of the input; clients wait 2 s and kill
+_END_TIMEOUT = 0.5  # seconds for answers after the end of the input; clients wait 2 s and kill
 
 
 def take_streams() -> tuple[int, int]:

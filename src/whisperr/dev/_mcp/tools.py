@@ -165,7 +165,6 @@ def _describe_request(request: ReceivedRequest | None) -> dict[str, Any]:
 def _wait_for(call: Call, arguments: Mapping[str, Any]) -> dict[str, Any]:
     memory, count = call.source.memory, int(arguments.get("count", 1))
     filters = {"status": "accepted", **_select_filters(arguments)}
-    refused = {**filters, "status": "refused"}
     memory.arrivals(**filters)  # a wrong filter is an error at once, and not after a wait
     start = monotonic()
     reached = call.wait(
@@ -173,24 +172,23 @@ def _wait_for(call: Call, arguments: Mapping[str, Any]) -> dict[str, Any]:
     )
     waited = round(monotonic() - start, 3)
     found = memory.arrivals(**filters)
-    refusals = len(memory.arrivals(**refused))
+    refused = len(memory.arrivals(**{**filters, "status": "refused"}))
     return {
         "reached": reached,
         "count": len(found),
-        "refused": refusals,
+        "refused": refused,
         "waited": waited,
         "arrivals": _to_json(found[-DEFAULT_ARRIVALS:]),
         "last": memory.cursor().seq,
-        "hint": None if reached else _get_hint(call.source, refusals, arguments.get("after", 0)),
+        "hint": None if reached else _get_hint(call.source, filters, len(found), refused),
     }
 
 
-def _get_hint(source: Source, refused: int, after: int) -> str:
+def _get_hint(source: Source, filters: Mapping[str, Any], found: int, refused: int) -> str:
     """Return what to do when not enough has arrived."""
-    last = source.memory.cursor().seq
-    if after > last:
+    last, latest = source.memory.cursor().seq, source.memory.requests()[-1:]
+    if filters.get("after", 0) > last:
         return f"after is larger than last, {last}: the server was cleared; pass a smaller number."
-    latest = source.memory.requests()[-1:]
     if refused:
         return f"{refused} that match were refused: call explain_refusal."
     if not latest:
@@ -201,7 +199,7 @@ def _get_hint(source: Source, refused: int, after: int) -> str:
         )
     if latest[0].error is not None:
         return "The latest request was refused or failed as a whole: call explain_refusal."
-    return "Other arrivals came: compare the filters with the answer of arrivals or types."
+    return f"{found} match: compare the filters with the answer of arrivals or types."
 
 
 def _set_faults(call: Call, arguments: Mapping[str, Any]) -> dict[str, Any]:
