@@ -24,7 +24,7 @@ class Command(BaseCommand):
         for subscription in over:
             assert subscription.trial_ends_at  # as the filter says
             expired = TrialExpired(ended=subscription.trial_ends_at)
-            with scope(tenant=subscription.tenant, job="end_trials"), transaction.atomic():
+            with scope(tenant=subscription.tenant), transaction.atomic():
                 subscription.plan = Plan.FREE
                 subscription.save()
                 track_on_commit(subscription.user_id, expired)
