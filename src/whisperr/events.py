@@ -104,7 +104,7 @@ class Event(TypedEvent):
         dataclass(frozen=True, kw_only=True)(cls)
         cls.__doc__ = docstring  # `dataclass` writes the signature in place of a missing one
         if abstract:
-            cls.__init__ = Event.__init__  # type: ignore[method-assign]  # which raises
+            setattr(cls, "__init__", Event.__init__)  # noqa: B010  # else it is a declaration for pyright
         cls._fields = tuple(one.name for one in fields(cls))  # type: ignore[arg-type]  # since the line above
         for name in cls._fields:
             if name in _RESERVED or name.startswith("_"):

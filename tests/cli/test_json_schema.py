@@ -9,6 +9,7 @@ from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from enum import Enum, IntFlag
 from pathlib import PurePosixPath
+from types import GenericAlias
 from typing import (
     Annotated,
     Any,
@@ -19,14 +20,17 @@ from typing import (
     Protocol,
     TypedDict,
     TypeVar,
+    Union,
 )
 from uuid import UUID
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from whisperr import Event
 from whisperr._cli.json_schema import DIALECT, Schemas, is_optional, to_value, without_null
-from whisperr._field_types import get_annotations
+from whisperr._field_types import check_types, get_annotations
 
 if sys.version_info >= (3, 11):
     from typing import NotRequired, Required
@@ -126,6 +130,7 @@ PLAIN: list[tuple[Any, dict[str, Any], list[Any]]] = [
     (float | Decimal, {"type": "number"}, [9.5, Decimal("9.5")]),
     (int | (str | None), {"anyOf": [WHOLE, TEXT, {"type": "null"}]}, [1, "a", None]),
     (int | Any, {}, [[]]),
+    (datetime | str, TEXT, [MOMENT, "2026-06-14T12:00:00Z"]),
     (list, {"type": "array"}, [[1, "a"]]),
     (list[int], {"type": "array", "items": WHOLE}, [[1, 2], []]),
     (Sequence[int], {"type": "array", "items": WHOLE}, [(1, 2), range(2)]),
@@ -296,3 +301,58 @@ def test_a_type_variable_of_a_base_is_what_the_class_says() -> None:
         "before": int,
         "after": list[int],
     }
+
+
+# Annotations, each with a strategy for its values.
+LEAVES: list[tuple[Any, st.SearchStrategy[Any]]] = [
+    (str, st.text()),
+    (int, st.integers(-(2**63), 2**63)),
+    (bool, st.booleans()),
+    (float, st.floats(allow_nan=False, allow_infinity=False) | st.integers(-9, 9)),
+    (Decimal, st.decimals(allow_nan=False, allow_infinity=False)),
+    (datetime, st.datetimes(timezones=st.just(timezone.utc))),
+    (date, st.dates()),
+    (timedelta, st.timedeltas()),
+    (UUID, st.uuids()),
+    (bytes, st.binary()),
+    (Plan, st.sampled_from(Plan)),
+    (Literal["a", 1], st.sampled_from(["a", 1])),
+    (Point, st.builds(Point, st.integers(), st.integers())),
+    (Address, st.fixed_dictionaries({"city": st.text()}, optional={"street": st.text()})),
+    (Node, st.builds(Node, st.text(), st.builds(Node, st.text()))),
+]
+
+
+def nest(inner: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    """Return a strategy of annotations that contain others."""
+    two = st.tuples(inner, inner)
+    return st.one_of(inner.map(to_list), inner.map(to_dict), two.map(to_tuple), two.map(to_union))
+
+
+def to_list(item: Any) -> Any:
+    return GenericAlias(list, (item[0],)), st.lists(item[1], max_size=3)
+
+
+def to_dict(item: Any) -> Any:
+    return GenericAlias(dict, (str, item[0])), st.dictionaries(st.text(), item[1], max_size=3)
+
+
+def to_tuple(items: Any) -> Any:
+    annotations, values = zip(*items, strict=True)
+    return GenericAlias(tuple, annotations), st.tuples(*values)
+
+
+def to_union(items: Any) -> Any:
+    annotations, values = zip(*items, strict=True)
+    return Union[(*annotations, None)], st.none() | st.one_of(values)
+
+
+@given(st.data(), st.recursive(st.sampled_from(LEAVES), nest, max_leaves=4))
+def test_what_a_strict_client_accepts_is_what_the_schema_allows(
+    data: st.DataObject, given_type: tuple[Any, st.SearchStrategy[Any]]
+) -> None:
+    annotation, values = given_type
+    kind = type("Used", (Event,), {"__annotations__": {"value": annotation}})
+    value = data.draw(values)
+    check_types(kind(value=value))
+    assert check(to_document(annotation)[1], value)

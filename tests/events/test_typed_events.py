@@ -126,6 +126,9 @@ class TestTheClass:
             Shared(plan="pro")
         with pytest.raises(TypeError, match="Event is abstract"):
             Event()
+        derived = type("Derived", (PlanUpgraded,), {}, abstract=True)
+        with pytest.raises(TypeError, match="Derived is abstract"):
+            derived(plan="pro", seats=9)
 
     @pytest.mark.parametrize("name", ["event_type", "_plan"])
     def test_a_field_that_would_hide_something_is_refused(self, name: str) -> None:
@@ -334,7 +337,7 @@ class TestStrict:
             (SeatsMoved(before=1, after=["2"]), "SeatsMoved.after[0]: must be int, got str"),  # type: ignore[list-item]  # what is tested
             (TextMoved(before="a", after=["b"]), None),
             (TextMoved(before="a", after=[1]), "TextMoved.after[0]: must be str, got int"),  # type: ignore[list-item]  # what is tested
-            (Moved(before=1, after=["2"]), None),  # what the variable stands for is not known
+            (Moved[Any](before=1, after=["2"]), None),  # what the variable stands for is not known
         ],
     )
     def test_a_type_variable_of_a_base_is_what_the_class_says(

@@ -216,10 +216,10 @@ def _read_members(kind: Any) -> tuple[dict[str, Any], dict[str, object]] | None:
 
 def _join(schemas: list[Schema]) -> Schema:
     """Return the schema of a value that one of these describes."""
-    if {} in schemas:  # any value
-        return {}
     members: list[Schema] = []
     for schema in schemas:
         flat = schema["anyOf"] if schema.keys() == {"anyOf"} else [schema]
         members += [one for one in flat if one not in members]
-    return members[0] if len(members) == 1 else {"anyOf": members}
+    # One with fewer keywords allows more: {} any value, a string what a string of a format is.
+    widest = [one for one in members if not any(other.items() < one.items() for other in members)]
+    return widest[0] if len(widest) == 1 else {"anyOf": widest}
