@@ -78,12 +78,19 @@ def get_program(page: str, module: str) -> str:
     return block
 
 
-def serve(case: Case, home: Path, port: int, server: LocalServer) -> Host:
+def write_program(case: Case, home: Path, port: int) -> None:
     program = get_program(case.page, case.module).replace("8000", str(port))
     (home / f"{case.module}.py").write_text(program, encoding="utf-8")
-    paths = [str(home), str(ROOT), os.environ.get("PYTHONPATH", "")]
-    command = case.command.replace("PORT", str(port)).split()
-    return Host([sys.executable, "-m", *command], server, PYTHONPATH=os.pathsep.join(paths))
+
+
+def get_path(home: Path) -> str:
+    return os.pathsep.join([str(home), str(ROOT), os.environ.get("PYTHONPATH", "")])
+
+
+def skip_without(case: Case) -> None:
+    for name in case.needs:
+        if find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
 
 
 def cancel(port: int, headers: dict[str, str], host: Host) -> str | None:
@@ -109,11 +116,11 @@ def test_every_program_of_the_page_is_served() -> None:
 def test_the_event_of_a_request_arrives_after_sigterm(
     case: Case, server: LocalServer, tmp_path: Path
 ) -> None:
-    for name in case.needs:
-        if find_spec(name) is None:
-            pytest.skip(f"{name} is not installed")
+    skip_without(case)
     port = get_free_port()
-    with serve(case, tmp_path, port, server) as host:
+    write_program(case, tmp_path, port)
+    command = case.command.replace("PORT", str(port)).split()
+    with Host([sys.executable, "-m", *command], server, PYTHONPATH=get_path(tmp_path)) as host:
         if case.ready:
             host.wait_for_output(case.ready)
         assert cancel(port, {}, host) is None
@@ -125,3 +132,15 @@ def test_the_event_of_a_request_arrives_after_sigterm(
     (arrival,) = server.arrivals()
     assert (arrival.user, arrival.type) == ("user_8842", "subscription_cancelled")
     assert arrival.body["context"]["$message_id"] == message_id
+
+
+@pytest.mark.parametrize("case", {case.module: case for case in CASES}.values(), ids=lambda c: c[2])
+def test_without_a_key_the_module_cannot_be_imported(
+    case: Case, server: LocalServer, tmp_path: Path
+) -> None:
+    skip_without(case)
+    write_program(case, tmp_path, port=0)
+    command = [sys.executable, "-c", f"import {case.module}"]
+    with Host(command, server, PYTHONPATH=get_path(tmp_path), WHISPERR_API_KEY="") as host:
+        assert host.wait() == 1
+    assert "MissingKey" in host.text.splitlines()[-1]
