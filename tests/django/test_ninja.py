@@ -112,20 +112,22 @@ def test_a_login_in_the_endpoint_counts_from_then_on(site: Site, ada: User, bob:
 
 
 @pytest.mark.parametrize(
-    ("page", "bearer", "error"),
-    [
-        ("token/forbidden", "bob", "PermissionError"),
-        ("token/throttled", "bob", "Throttled"),
-        ("token", "unknown", None),  # no user: nothing is sent
-    ],
+    ("page", "error"), [("token/forbidden", "PermissionError"), ("token/throttled", "Throttled")]
 )
 def test_an_exception_handler_tracks_for_the_user_of_the_endpoint(
-    site: Site, bob: User, page: str, bearer: str, error: str | None
+    site: Site, ada: User, bob: User, page: str, error: str
 ) -> None:
-    assert get(page, bearer).status_code == 403
+    assert get(page, "bob", ada).status_code == 403
     sent = [(a.user, a.type, a.body["properties"]) for a in site.arrived()]
-    expected = (str(bob.pk), "api_request_refused", {"error": error})
-    assert sent == ([expected] if error else [])
+    assert sent == [(str(bob.pk), "api_request_refused", {"error": error})]
+
+
+def test_where_no_security_class_accepted_the_request_only_the_session_is_known(
+    site: Site, ada: User
+) -> None:
+    for session in (None, ada):
+        assert get("token", "unknown", session).status_code == 403
+    assert site.sent() == [(str(ada.pk), "api_request_refused")]
 
 
 class TestLog:
