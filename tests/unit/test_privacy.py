@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import whisperr
 from whisperr import Whisperr
 from whisperr._contract import OWN_CONTEXT_KEYS
 from whisperr.privacy import redact
@@ -153,6 +154,27 @@ class TestEvent:
             assert client.track("ada", "seen", nested)
         assert b"ada@example.com" not in transport.sent[0].body
         assert transport.sent[0].body.count(GONE.encode()) == 1
+
+    def test_default_and_scoped_properties_are_redacted_like_those_of_a_call(self) -> None:
+        transport = MemoryTransport()
+        with (
+            Whisperr(
+                "wrk_test",
+                transport=transport,
+                before_send=redact("email", "tenant.ssn"),
+                default_properties={"email": "ada@example.com", "n": 1},
+            ) as client,
+            whisperr.scope(tenant={"ssn": 1, "id": 2}, context={"email": "ada@example.com"}),
+        ):
+            client.track("ada", "seen", {"payer": {"email": "bob@example.com"}})
+        (event,) = transport.sent[0].events
+        assert event["properties"] == {
+            "email": GONE,
+            "n": 1,
+            "tenant": {"ssn": GONE, "id": 2},
+            "payer": {"email": GONE},
+        }
+        assert event["context"]["email"] == GONE
 
     def test_an_own_function_may_call_it_and_drop_events(self) -> None:
         transport = MemoryTransport()
