@@ -242,14 +242,15 @@ class TestWhatIsImported:
         self, write: Write, call: Call
     ) -> None:
         name = write(
-            accounts=DELETED, broken="\n1 / 0", ended="raise SystemExit(3)", plans=UPGRADED
+            accounts=DELETED,
+            broken="import json\njson.loads('')",
+            ended="raise SystemExit(3)",
+            plans=UPGRADED,
         )
         ended = call("events", name)
         assert ended.code == 1
         assert get_events(ended.out) == ["account_deleted", "plan_upgraded"]
-        assert (
-            f"{name}.broken cannot be imported: ZeroDivisionError: division by zero (" in ended.err
-        )
+        assert f"{name}.broken cannot be imported: JSONDecodeError: Expecting value" in ended.err
         assert "broken.py:2)\n" in ended.err
         assert f"{name}.ended cannot be imported: SystemExit: 3 (" in ended.err
         assert ended.err.endswith("whisperr events: 2 problems, so the list is incomplete\n")
@@ -294,6 +295,8 @@ class TestErrors:
         [
             ("nowhere", 2, "there is no module nowhere; run this in the folder of your project"),
             ("nowhere/plans.py", 2, "nowhere/plans.py does not exist"),
+            (".", 2, "'.' is no name of a module"),
+            ("./", 2, "name a package or a module of this folder"),
             ("whisperr.errors", 1, "no events: whisperr.errors has no class that is derived from"),
         ],
     )
