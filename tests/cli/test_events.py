@@ -134,7 +134,7 @@ class TestMarkdown:
         text = """
         from __future__ import annotations
         from datetime import datetime
-        from typing import Any, Literal
+        from typing import Any, Literal, TypedDict
         from whisperr import Event
 
         class Seen(Event):
@@ -143,6 +143,10 @@ class TestMarkdown:
             two: tuple[int, str] | None = None
             three: dict[Literal["a"], list[bool | None]] | None = None
             four: Any = None
+            five: nothing | None = None
+
+        class nothing(TypedDict):
+            pass
         """
         listed = call("events", write(seen=text)).out
         rows = [line.split(" | ")[1] for line in listed.splitlines() if line.startswith("| `")]
@@ -152,7 +156,26 @@ class TestMarkdown:
             "array of integer, string",
             'object of array of boolean or null by `"a"`',
             "any",
+            "[nothing](#nothing)",
         ]
+        assert listed.endswith("\n### `nothing`\n\nType: object\n")
+
+    def test_a_class_with_the_name_of_an_event_type_is_another_definition(
+        self, write: Write, call: Call
+    ) -> None:
+        text = """
+        from typing import TypedDict
+        from whisperr import Event
+
+        class seen(TypedDict):
+            page: str
+
+        class Seen(Event):
+            what: seen
+        """
+        name = write(events=text)
+        defined = json.loads(call("events", name, "--format", "json-schema").out)["$defs"]
+        assert list(defined) == ["seen", f"{name}.events.seen"]
 
 
 class TestJsonSchema:

@@ -33,7 +33,7 @@ from whisperr._field_types import get_members, is_alias, strip
 from .docstrings import get_attributes, get_description
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 Schema = dict[str, Any]
 
@@ -59,8 +59,10 @@ _PLAIN: tuple[tuple[type | tuple[type, ...], Schema], ...] = (
 class Schemas:
     """Makes the schemas of one document, and its definitions."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Collection[str] = ()) -> None:
+        """`taken`: names that other definitions of the document have."""
         self.definitions: dict[str, Schema] = {}
+        self._taken = taken
         self._names: dict[object, str] = {}
 
     def describe(self, annotation: Any) -> Schema:  # noqa: ANN401  # an annotation may be any object
@@ -149,7 +151,7 @@ class Schemas:
         name = self._names.get(kind)
         if name is None:
             name = kind.__name__
-            if name in self.definitions:  # of another class
+            if name in self.definitions or name in self._taken:
                 name = f"{kind.__module__}.{getattr(kind, '__qualname__', name)}"
             self._names[kind] = name
             self.definitions[name] = {}  # so that `describe` may refer to it
