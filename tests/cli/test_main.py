@@ -88,7 +88,7 @@ def test_a_wrong_call_is_2_and_says_why(
     [
         (
             "",
-            "which command? dev, tail, demo, track, identify, import, doctor, dead-letters, ",
+            "which command? dev, tail, demo, track, identify, import, events, doctor, ",
         ),
         ("trak u1", "'trak' is not a command (did you mean track?); the commands are dev, tail, "),
         ("help", "did you mean --help?"),
