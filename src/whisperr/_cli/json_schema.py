@@ -27,6 +27,7 @@ from typing import (
 from urllib.parse import quote
 from uuid import UUID
 
+from whisperr._events.general import SEQUENCES
 from whisperr._events.to_json import to_json
 from whisperr._field_types import get_members, is_alias, strip
 
@@ -121,9 +122,9 @@ class Schemas:
             return self._refer(kind, lambda: self.describe_members(kind, *members))
         if issubclass(kind, Mapping):
             return self._describe_mapping(arguments)
-        if issubclass(kind, Iterable):
-            return self._describe_array(kind, arguments)
         is_open = inspect.isabstract(kind) or getattr(kind, "_is_protocol", False)
+        if issubclass(kind, SEQUENCES) or (is_open and issubclass(kind, Iterable)):
+            return self._describe_array(kind, arguments)
         return {} if is_open else dict(_TEXT)
 
     def _describe_array(self, kind: type, arguments: tuple[Any, ...]) -> Schema:
