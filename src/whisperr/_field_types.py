@@ -167,8 +167,8 @@ def _check_instance(value: object, annotation: Any, path: str, depth: int) -> st
     plain, of = get_origin(annotation) or annotation, get_args(annotation)
     if not isinstance(plain, type) or getattr(plain, "_is_protocol", False):
         return None  # a type variable, for example; an instance cannot be checked
-    if not _is_instance(value, plain):
-        return _refuse(value, annotation, path)
+    if not _is_instance(value, plain) or (of and isinstance(value, str | bytes)):
+        return _refuse(value, annotation, path)  # a text is no `Sequence[str]`: it is no array
     if isinstance(value, tuple) and plain is tuple and of and of[-1] is not ...:
         if len(value) != len(of):
             return f"{path}: must have {len(of)} items, got {len(value)}"
@@ -208,7 +208,10 @@ def _check_members(value: object, annotation: Any, path: str, depth: int) -> str
 
 
 def _is_instance(value: object, kind: type) -> bool:
-    """Return whether a value is of a class, as type checkers have it: a bool is no number."""
+    """Return whether a value is of a class.
+
+    A bool is no number, although type checkers allow it: it becomes `true` and not `1`.
+    """
     if isinstance(value, bool):
         return kind in {bool, object}
     return isinstance(value, _ALSO.get(kind, kind))
@@ -219,8 +222,7 @@ def _get_items(value: object, of: tuple[Any, ...], path: str) -> list[tuple[obje
     if isinstance(value, Mapping) and len(of) == len(("key", "value")):
         keys = [(key, of[0], f"{path}: a key") for key in value]
         return keys + [(item, of[1], f"{path}: a value") for item in value.values()]
-    # An iterator is not read, and the characters of a text have no annotation.
-    if isinstance(value, Collection) and not isinstance(value, str | bytes) and of:
+    if isinstance(value, Collection) and of:  # an iterator is not read
         return [(item, of[0], f"{path}[{i}]") for i, item in enumerate(value)]
     return []
 

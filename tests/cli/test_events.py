@@ -134,7 +134,7 @@ class TestMarkdown:
         text = """
         from __future__ import annotations
         from datetime import datetime
-        from typing import Any, Literal
+        from typing import Any, Literal, TypedDict
         from whisperr import Event
 
         class Seen(Event):
@@ -143,6 +143,10 @@ class TestMarkdown:
             two: tuple[int, str] | None = None
             three: dict[Literal["a"], list[bool | None]] | None = None
             four: Any = None
+            five: nothing | None = None
+
+        class nothing(TypedDict):
+            pass
         """
         listed = call("events", write(seen=text)).out
         rows = [line.split(" | ")[1] for line in listed.splitlines() if line.startswith("| `")]
@@ -152,7 +156,26 @@ class TestMarkdown:
             "array of integer, string",
             'object of array of boolean or null by `"a"`',
             "any",
+            "[nothing](#nothing)",
         ]
+        assert listed.endswith("\n### `nothing`\n\nType: object\n")
+
+    def test_a_class_with_the_name_of_an_event_type_is_another_definition(
+        self, write: Write, call: Call
+    ) -> None:
+        text = """
+        from typing import TypedDict
+        from whisperr import Event
+
+        class seen(TypedDict):
+            page: str
+
+        class Seen(Event):
+            what: seen
+        """
+        name = write(events=text)
+        defined = json.loads(call("events", name, "--format", "json-schema").out)["$defs"]
+        assert list(defined) == ["seen", f"{name}.events.seen"]
 
 
 class TestJsonSchema:
@@ -242,14 +265,15 @@ class TestWhatIsImported:
         self, write: Write, call: Call
     ) -> None:
         name = write(
-            accounts=DELETED, broken="\n1 / 0", ended="raise SystemExit(3)", plans=UPGRADED
+            accounts=DELETED,
+            broken="import json\njson.loads('')",
+            ended="raise SystemExit(3)",
+            plans=UPGRADED,
         )
         ended = call("events", name)
         assert ended.code == 1
         assert get_events(ended.out) == ["account_deleted", "plan_upgraded"]
-        assert (
-            f"{name}.broken cannot be imported: ZeroDivisionError: division by zero (" in ended.err
-        )
+        assert f"{name}.broken cannot be imported: JSONDecodeError: Expecting value" in ended.err
         assert "broken.py:2)\n" in ended.err
         assert f"{name}.ended cannot be imported: SystemExit: 3 (" in ended.err
         assert ended.err.endswith("whisperr events: 2 problems, so the list is incomplete\n")
@@ -294,6 +318,8 @@ class TestErrors:
         [
             ("nowhere", 2, "there is no module nowhere; run this in the folder of your project"),
             ("nowhere/plans.py", 2, "nowhere/plans.py does not exist"),
+            (".", 2, "'.' is no name of a module"),
+            ("./", 2, "name a package or a module of this folder"),
             ("whisperr.errors", 1, "no events: whisperr.errors has no class that is derived from"),
         ],
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -96,6 +96,13 @@ class Money:
         return "9.99 EUR"
 
 
+class Pages:
+    """The encoder reads no iterator that it does not know."""
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(())
+
+
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}
 MOMENT = datetime(2026, 6, 14, tzinfo=timezone.utc)
@@ -113,6 +120,7 @@ PLAIN: list[tuple[Any, dict[str, Any], list[Any]]] = [
     (bytes, TEXT, [b"a", b"\xff"]),
     (PurePosixPath, TEXT, [PurePosixPath("/a")]),
     (Money, TEXT, [Money()]),
+    (Pages, TEXT, [Pages()]),
     (None, {"type": "null"}, [None]),
     (Any, {}, [1, None, [{}]]),
     (object, {}, ["a"]),

@@ -6,7 +6,7 @@ import copy
 import json
 import pickle
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -277,6 +277,8 @@ class TestStrict:
             (datetime, datetime(2026, 1, 1, tzinfo=timezone.utc)),
             (list[int], [1, 2]),
             (Sequence[int], (1, 2)),
+            (Sequence, "12"),
+            (Iterable[int], iter([1])),
             (tuple[int, str], (1, "a")),
             (tuple[int, ...], (1, 2, 3)),
             (dict[str, int], {"a": 1}),
@@ -310,6 +312,8 @@ class TestStrict:
             (Size, "s", "value: must be Size, got str"),
             (list[int], [1, "2"], "value[1]: must be int, got str"),
             (list[int], "12", "value: must be list[int], got str"),
+            (Sequence[str], "12", "value: must be collections.abc.Sequence[str], got str"),
+            (Iterable[int], b"12", "value: must be collections.abc.Iterable[int], got bytes"),
             (list[int] | None, ["1"], "value[0]: must be int, got str"),
             (tuple[int, str], (1, 2), "value[1]: must be str, got int"),
             (tuple[int, str], (1,), "value: must have 2 items, got 1"),

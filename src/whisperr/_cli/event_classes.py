@@ -87,10 +87,14 @@ def _importing() -> Iterator[None]:
 def _find_name(target: str) -> str:
     """Return the name of a module; of a file or folder after adding its root to `sys.path`."""
     if not target.endswith(".py") and os.sep not in target and "/" not in target:
+        if not all(name.isidentifier() for name in target.split(".")):
+            raise UsageError(f"'{printable(target)}' is no name of a module")
         return target
     path = Path(target).resolve()
     if not path.exists():
         raise UsageError(f"{printable(target)} does not exist")
+    if path == Path.cwd():
+        raise UsageError("name a package or a module of this folder")
     names = [] if path.name == "__init__.py" else [path.stem]
     folder = path.parent
     while (folder / "__init__.py").is_file():
@@ -127,9 +131,9 @@ def _import(
 
 
 def _describe(error: BaseException) -> str:
-    """Return what an import raised, and where."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = next((f" ({one.filename}:{one.lineno})" for one in reversed(frames) if one.line), "")
+    """Return what an import raised, and the line of the module that led to it."""
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if one.name == "<module>"]
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
     return printable(f"{type(error).__name__}: {error}", _MAX_CHARS) + place
 
 

@@ -27,13 +27,14 @@ from typing import (
 from urllib.parse import quote
 from uuid import UUID
 
+from whisperr._events.general import SEQUENCES
 from whisperr._events.to_json import to_json
 from whisperr._field_types import get_members, is_alias, strip
 
 from .docstrings import get_attributes, get_description
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
 
 Schema = dict[str, Any]
 
@@ -59,8 +60,10 @@ _PLAIN: tuple[tuple[type | tuple[type, ...], Schema], ...] = (
 class Schemas:
     """Makes the schemas of one document, and its definitions."""
 
-    def __init__(self) -> None:
+    def __init__(self, taken: Collection[str] = ()) -> None:
+        """`taken`: names that other definitions of the document have."""
         self.definitions: dict[str, Schema] = {}
+        self._taken = taken
         self._names: dict[object, str] = {}
 
     def describe(self, annotation: Any) -> Schema:  # noqa: ANN401  # an annotation may be any object
@@ -119,9 +122,9 @@ class Schemas:
             return self._refer(kind, lambda: self.describe_members(kind, *members))
         if issubclass(kind, Mapping):
             return self._describe_mapping(arguments)
-        if issubclass(kind, Iterable):
-            return self._describe_array(kind, arguments)
         is_open = inspect.isabstract(kind) or getattr(kind, "_is_protocol", False)
+        if issubclass(kind, SEQUENCES) or (is_open and issubclass(kind, Iterable)):
+            return self._describe_array(kind, arguments)
         return {} if is_open else dict(_TEXT)
 
     def _describe_array(self, kind: type, arguments: tuple[Any, ...]) -> Schema:
@@ -149,7 +152,7 @@ class Schemas:
         name = self._names.get(kind)
         if name is None:
             name = kind.__name__
-            if name in self.definitions:  # of another class
+            if name in self.definitions or name in self._taken:
                 name = f"{kind.__module__}.{getattr(kind, '__qualname__', name)}"
             self._names[kind] = name
             self.definitions[name] = {}  # so that `describe` may refer to it

@@ -40,7 +40,7 @@ def check_class(kind: type[Event]) -> str | None:
 
 def to_json_schema(classes: list[type[Event]]) -> str:
     """Return one JSON Schema of all events: of the object that is sent, with its properties."""
-    schemas = Schemas()
+    schemas = Schemas({one.event_type for one in classes})
     events = {one.event_type: _describe_event(one, schemas) for one in classes}
     document = {
         "$schema": DIALECT,
