@@ -18,8 +18,11 @@ from whisperr._checkup.environment import inspect_hosts
 PAGE = "docs/delivery/processes.md"
 ROWS = parse_rows(get_text(PAGE))
 # Where the versions of the table are pinned.
-PINNED = ("constraints.txt", "scripts/hosts/pins/hosts.txt", "scripts/hosts/pins/arq.txt")
-GUIDES = ("asgi", "celery", "django", "flask", "functions", "other-hosts", "queues")
+PINNED = (
+    "constraints.txt",
+    *(f"scripts/hosts/pins/{path.name}" for path in (ROOT / "scripts/hosts/pins").glob("*.txt")),
+)
+GUIDES = ("asgi", "celery", "django", "flask", "functions", "other-hosts", "queues", "workflows")
 # What the code of a guide adds, as a section of the page.
 PROVIDED = {"asgi": LIFESPAN, "celery": "Celery", "queues": "RQ"}
 # The rows of the guides, each with the hosts of the table that it is about.
@@ -69,7 +72,21 @@ CLAIMS: dict[tuple[str, str], tuple[str, ...]] = {
     ("queues", "RQ, `DeliveringWorker`"): ("RQ",),
     ("queues", "Dramatiq"): ("Dramatiq",),
     ("queues", "Huey, processes or threads"): ("Huey, threads", "Huey, processes"),
+    ("queues", "arq, taskiq, procrastinate"): ("arq", "taskiq", "procrastinate"),
     ("queues", "any"): (),
+    ("workflows", "APScheduler's `BlockingScheduler`"): ("APScheduler, `BlockingScheduler`",),
+    ("workflows", "APScheduler's `AsyncIOScheduler`; a Temporal worker"): (
+        "APScheduler, `AsyncIOScheduler`",
+        "Temporal, coroutines",
+        "Temporal, threads",
+    ),
+    ("workflows", "APScheduler's `BackgroundScheduler`; a flow of Prefect that is called"): (
+        "APScheduler, `BackgroundScheduler`",
+        "Prefect, a flow that is called",
+    ),
+    ("workflows", "an Airflow task"): ("Airflow, a task",),
+    ("workflows", "a flow of Prefect that is served"): ("Prefect, `serve`",),
+    ("workflows", "any"): (),
 }
 
 
