@@ -13,7 +13,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -79,7 +79,7 @@ def needs(package: str) -> None:
         pytest.skip(f"{package} is not installed here: `python -m scripts.hosts` tries it")
 
 
-def write(folder: Path, *names: str) -> dict[str, str]:
+def write(folder: Path, *names: str) -> dict[str, Any]:
     """Write modules of the guide there; return the environment in which they run."""
     for name in names:
         code = BLOCKS[name].replace("Whisperr()", "Whisperr(flush_interval=3600.0)")
@@ -91,7 +91,7 @@ def write(folder: Path, *names: str) -> dict[str, str]:
     }
 
 
-def send(code: str, environment: dict[str, str]) -> None:
+def send(code: str, environment: dict[str, Any]) -> None:
     """Run a program that orders what the host shall run."""
     subprocess.run(
         [sys.executable, "-c", code],
@@ -101,7 +101,7 @@ def send(code: str, environment: dict[str, str]) -> None:
     )
 
 
-def get_statuses(server: LocalServer) -> list[tuple[str | None, str, str]]:
+def get_statuses(server: LocalServer) -> list[tuple[str | None, str | None, str]]:
     return [(arrival.user, arrival.type, arrival.status) for arrival in server.arrivals()]
 
 
