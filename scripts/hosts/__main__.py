@@ -1,9 +1,10 @@
 """Sends SIGTERM to every host of docs/delivery/processes.md while an event waits; writes its table.
 
-`make hosts` makes pinned environments for them, once, under `.venvs/hosts`. With `--only TEXT` it
-tries only the hosts whose names contain that text, and writes nothing. Exits with 0 if each did
-what `tests/hosts/trials` expects, with 1 if one did not, and with 2 if one could not be tried. It
-writes the page only after all hosts have done what is expected.
+`make hosts` makes pinned environments for them, once, under `.venvs/hosts`. It also runs the tests
+of the guides whose packages `make test` does not install. With `--only TEXT` it tries only the
+hosts whose names contain that text, and writes nothing. Exits with 0 if each did what
+`tests/hosts/trials` expects, with 1 if one did not, and with 2 if one could not be tried. It writes
+the page only after all hosts have done what is expected.
 """
 
 from __future__ import annotations

@@ -132,6 +132,18 @@ class TestTable:
                 assert re.split(r"[ ,]", trial.host.removeprefix("a "))[0].lower() in text
 
 
+def test_a_trial_runs_the_tests_of_its_guide_that_exist() -> None:
+    guided = [trial for trial in TRIALS if trial.guide]
+    for trial in guided:
+        tests, _, chosen = trial.guide
+        assert chosen in (ROOT / tests).read_text(encoding="utf-8").lower(), trial.host
+    # Packages of these are not installed by `make test`, and have blocks in a guide.
+    assert {trial.packages[0] for trial in guided} == {
+        *("arq", "taskiq", "procrastinate"),
+        *("temporalio", "apache-airflow-core", "prefect"),
+    }
+
+
 def test_every_block_of_python_runs_in_a_trial() -> None:
     sections = {trial.section for trial in TRIALS} - {""}
     blocks = {get_block(section) for section in sections - {"RQ"}}
