@@ -238,6 +238,7 @@ RUN_BY = {
     "docs/trouble/proxies.md": "tests/docs/test_proxies.py",
     "docs/frameworks/other-hosts.md": "tests/docs/test_other_hosts.py",
     "docs/frameworks/queues.md": "tests/task_queues/test_queues.py",
+    "docs/frameworks/workflows.md": "tests/task_queues/test_workflows.py",
     "docs/start/quickstart.md": "tests/docs/test_quickstart.py",
     "docs/develop/testing.md": "tests/docs/test_testing.py",
 }

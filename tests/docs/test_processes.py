@@ -18,7 +18,10 @@ from whisperr._checkup.environment import inspect_hosts
 PAGE = "docs/delivery/processes.md"
 ROWS = parse_rows(get_text(PAGE))
 # Where the versions of the table are pinned.
-PINNED = ("constraints.txt", "scripts/hosts/pins/hosts.txt", "scripts/hosts/pins/arq.txt")
+PINNED = (
+    "constraints.txt",
+    *(f"scripts/hosts/pins/{path.name}" for path in (ROOT / "scripts/hosts/pins").glob("*.txt")),
+)
 GUIDES = (
     "aiohttp",
     "asgi",
@@ -29,6 +32,7 @@ GUIDES = (
     "functions",
     "other-hosts",
     "queues",
+    "workflows",
     "wsgi",
 )
 # What the code of a guide adds, as a section of the page.
@@ -93,7 +97,21 @@ CLAIMS: dict[tuple[str, str], tuple[str, ...]] = {
     ("queues", "RQ, `DeliveringWorker`"): ("RQ",),
     ("queues", "Dramatiq"): ("Dramatiq",),
     ("queues", "Huey, processes or threads"): ("Huey, threads", "Huey, processes"),
+    ("queues", "arq, taskiq, procrastinate"): ("arq", "taskiq", "procrastinate"),
     ("queues", "any"): (),
+    ("workflows", "APScheduler's `BlockingScheduler`"): ("APScheduler, `BlockingScheduler`",),
+    ("workflows", "APScheduler's `AsyncIOScheduler`; a Temporal worker"): (
+        "APScheduler, `AsyncIOScheduler`",
+        "Temporal, coroutines",
+        "Temporal, threads",
+    ),
+    ("workflows", "APScheduler's `BackgroundScheduler`; a flow of Prefect that is called"): (
+        "APScheduler, `BackgroundScheduler`",
+        "Prefect, a flow that is called",
+    ),
+    ("workflows", "an Airflow task"): ("Airflow, a task",),
+    ("workflows", "a flow of Prefect that is served"): ("Prefect, `serve`",),
+    ("workflows", "any"): (),
 }
 
 
@@ -137,6 +155,18 @@ class TestTable:
             if trial.tested_by:
                 text = (ROOT / trial.tested_by).read_text(encoding="utf-8").lower()
                 assert re.split(r"[ ,]", trial.host.removeprefix("a "))[0].lower() in text
+
+
+def test_a_trial_runs_the_tests_of_its_guide_that_exist() -> None:
+    guided = [trial for trial in TRIALS if trial.guide]
+    for trial in guided:
+        tests, _, chosen = trial.guide
+        assert chosen in (ROOT / tests).read_text(encoding="utf-8").lower(), trial.host
+    # Packages of these are not installed by `make test`, and have blocks in a guide.
+    assert {trial.packages[0] for trial in guided} == {
+        *("arq", "taskiq", "procrastinate"),
+        *("temporalio", "apache-airflow-core", "prefect"),
+    }
 
 
 def test_every_block_of_python_runs_in_a_trial() -> None:
