@@ -19,7 +19,7 @@ from .to_json import to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection, Iterable
     from typing import Any
 
 
@@ -31,7 +31,16 @@ class Defaults:
     - `problem`: why a member is missing, for a report; None if none is.
     """
 
-    __slots__ = ("_joined", "_members", "_names", "_properties", "context", "problem", "tail")
+    __slots__ = (
+        "_joined",
+        "_keys",
+        "_members",
+        "_names",
+        "_properties",
+        "context",
+        "problem",
+        "tail",
+    )
 
     def __init__(self, tail: str) -> None:
         self.tail = tail
@@ -41,6 +50,7 @@ class Defaults:
         # The members as JSON text, and their names as they begin a member.
         self._joined = ""
         self._names: tuple[str, ...] = ()
+        self._keys: frozenset[str] = frozenset()
         self._members: dict[str, str] | None = None  # by name, when one is needed alone
 
     def set_properties(self, *given: tuple[str, Mapping[Any, object]]) -> None:
@@ -50,34 +60,46 @@ class Defaults:
         try:
             if all(type(name) is str for name in merged):
                 self._joined = to_json(merged, "")[1:-1]
-                self._names = tuple([f"{quote(name)}:" for name in merged])
+                self._set_names([f"{quote(name)}:" for name in merged])
                 return
         except InvalidEvent:
             pass  # the same error comes again, with its source
         members = self._get_members()
-        self._joined, self._names = ",".join(members.values()), tuple(members)
+        self._joined = ",".join(members.values())
+        self._set_names(members)
+
+    def _set_names(self, names: Collection[str]) -> None:
+        self._names = tuple(names)
+        self._keys = frozenset([name[1:-2] for name in names])
 
     def set_context(self, source: str, given: Mapping[Any, object]) -> None:
         """Set the scoped context."""
         members = ",".join(self._encode(source, given).values())
         self.context = json_loads()(f"{{{members}}}")
 
-    def complete(self, properties: str) -> str:
-        """Return the properties of a call, a JSON object, with those that it does not have."""
+    def complete(self, properties: str, own: Collection[str]) -> str:
+        """Return the properties of a call, a JSON object, with those that it does not have.
+
+        `own`: names that the call decides on even if it gives no such property, as a typed event
+        does on its fields.
+        """
         joined = self._joined
         for name in self._names:
             # It may also be the name of a member deeper inside, or part of a text.
             if name in properties:
-                joined = self._join_without(json_loads()(properties))
+                joined = self._join_without([*json_loads()(properties), *own])
                 break
+        else:
+            if own and not self._keys.isdisjoint(own):
+                joined = self._join_without(own)
         if not joined:
             return properties
         return f"{{{joined}}}" if properties == "{}" else f"{properties[:-1]},{joined}}}"
 
-    def _join_without(self, present: Mapping[str, object]) -> str:
-        names = {f"{quote(name)}:" for name in present}
+    def _join_without(self, names: Iterable[str]) -> str:
+        left_out = {f"{quote(name)}:" for name in names}
         return ",".join(
-            [member for name, member in self._get_members().items() if name not in names]
+            [member for name, member in self._get_members().items() if name not in left_out]
         )
 
     def _get_members(self) -> dict[str, str]:

@@ -7,11 +7,13 @@ Threads: any thread may call any method, even in a signal handler. No locks, no 
 
 from __future__ import annotations
 
+from _thread import get_ident
+
 from whisperr._contract import RESERVED_CONTEXT_KEY, SDK_NAME, is_event_type
 from whisperr._options import OVERRIDES
 from whisperr._process.imports import json_loads
 from whisperr._process.interruption import is_interruption
-from whisperr._typed_event import TypedEvent, get_properties
+from whisperr._typed_event import TypedEvent, get_fields, get_properties
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent
 
@@ -63,6 +65,7 @@ class EventEncoder:
 
     __slots__ = (
         "_before_send",
+        "_calling",
         "_clock",
         "_context",
         "_default_properties",
@@ -97,6 +100,7 @@ class EventEncoder:
             self._context["app_version"] = app_version.strip()
         self._test = {"$mode": "test"} if test_mode else {}
         self._default_properties = default_properties
+        self._calling: set[int] = set()  # the threads that are in the caller's function
         self._report = report
         # What an event gets outside of scopes, as long as no function is called for it.
         self._static = Defaults(self._make_tail({}))
@@ -104,8 +108,6 @@ class EventEncoder:
             SCOPES.in_use = True
         if not callable(default_properties):
             self._static = self._make_defaults(None)
-            if self._static.problem is not None:
-                raise InvalidEvent(self._static.problem)
 
     def encode(
         self,
@@ -125,10 +127,11 @@ class EventEncoder:
         """
         if type(user) is not str or not user or user.isspace():
             user = parse_identifier(user, _USER)
+        own: tuple[str, ...] = ()
         if type(event_type) is str:
             name = self._types.get(event_type) or self._parse_type(event_type)
         elif isinstance(event_type, TypedEvent):
-            name, properties = self._read_event(event_type, properties)
+            name, properties, own = self._read_event(event_type, properties)
         else:
             name = self._parse_type(event_type)
         clock = self._clock
@@ -143,7 +146,7 @@ class EventEncoder:
         defaults = self._static
         if SCOPES.in_use:
             defaults = self._get_defaults()
-            members = defaults.complete(members)
+            members = defaults.complete(members, own)
         if context is None and message_id is None:
             rest = f'{{"$message_id":"{chosen}",{defaults.tail}'
         else:
@@ -172,8 +175,10 @@ class EventEncoder:
         """Return an event of `encode_without_user` with its user inserted, after `before_send`."""
         return self._call_before_send(join_user(head, user, tail))
 
-    def _read_event(self, event: TypedEvent, properties: object) -> tuple[str, dict[str, object]]:
-        """Return the name and the properties of a typed event."""
+    def _read_event(
+        self, event: TypedEvent, properties: object
+    ) -> tuple[str, dict[str, object], tuple[str, ...]]:
+        """Return the name of a typed event, its properties, and the names of its fields."""
         if properties is not None:
             kind = get_type_name(event)
             raise InvalidEvent(f"properties: must be left out, because {kind} has its own")
@@ -181,7 +186,7 @@ class EventEncoder:
             from whisperr._field_types import check_types  # it imports `typing`
 
             check_types(event)
-        return event.event_type, get_properties(event)
+        return event.event_type, get_properties(event), get_fields(event)
 
     def _parse_type(self, event_type: object) -> str:
         if not isinstance(event_type, str):
@@ -206,13 +211,14 @@ class EventEncoder:
 
     def _get_defaults(self) -> Defaults:
         """Return what an event of this moment gets; report what of it cannot be encoded."""
-        layer = SCOPES.get_current()
-        if layer is not None and layer.encoded is not None and layer.encoded[0] is self:
-            defaults = layer.encoded[1]
-        elif layer is None and not callable(self._default_properties):
-            defaults = self._static
+        layer = SCOPES.current.get()
+        encoded = None if layer is None else layer.encoded
+        if encoded is not None and encoded[0] is self:
+            defaults = encoded[1]
         else:
-            defaults = self._make_defaults(layer)
+            layer = SCOPES.get_current()
+            is_static = layer is None and not callable(self._default_properties)
+            defaults = self._static if is_static else self._make_defaults(layer)
         if defaults.problem is not None:
             if OVERRIDES.is_strict(own=self._strict):
                 raise InvalidEvent(defaults.problem)
@@ -224,7 +230,7 @@ class EventEncoder:
         own = self._default_properties
         if callable(own):
             try:
-                own = call_default_properties(own)
+                own = self._call_default_properties(own)
             except InvalidEvent as error:
                 defaults.problem, own = str(error), None
         scoped = {} if layer is None else layer.properties
@@ -235,6 +241,22 @@ class EventEncoder:
         if layer is not None and not callable(self._default_properties):
             layer.encoded = self, defaults
         return defaults
+
+    def _call_default_properties(self, get: Callable[[], object]) -> Mapping[Any, object]:
+        """Call the function, but not for an event that the function itself tracks."""
+        thread = get_ident()
+        if thread in self._calling:
+            return {}
+        try:
+            self._calling.add(thread)
+            return call_default_properties(get)
+        finally:
+            self._calling.discard(thread)
+
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with the dictionary of default properties; None if nothing is."""
+        return self._static.problem
 
     def _make_tail(self, scoped: dict[str, Any]) -> str:
         """Return what follows the message id when the call gives neither a context nor an id."""
