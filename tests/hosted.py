@@ -16,6 +16,7 @@ from urllib.request import Request, urlopen
 from tests.hosts.host import BOUND, ROOT, Host
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from types import TracebackType
 
     from typing_extensions import Self
@@ -40,10 +41,17 @@ class Hosted:
         """Wait until the output has a match; return the captured group."""
         return self._host.wait_for_output(pattern)[0]
 
-    def post(self, path: str, user: str) -> str:
+    def post(self, path: str, user: str, headers: Mapping[str, str] | None = None) -> str:
         """Make one request for a user; return the text of the answer."""
+        return self._request(path, b"", {"X-User": user, **(headers or {})})
+
+    def get(self, path: str) -> str:
+        """Make one request without a user; return the text of the answer."""
+        return self._request(path, None, {})
+
+    def _request(self, path: str, body: bytes | None, headers: Mapping[str, str]) -> str:
         url = f"http://127.0.0.1:{self.wait_for_output(_ADDRESS)}{path}"
-        request = Request(url, b"", {"X-User": user}, method="POST")
+        request = Request(url, body, dict(headers))
         for _ in range(_ATTEMPTS):
             with suppress(ConnectionRefusedError), _open(request) as answer:
                 text: str = answer.read().decode()

@@ -18,7 +18,18 @@ TESTS = Path(__file__).parent
 FOLDERS = (
     *("unit", "process", "events", "queue", "delivery", "http", "stories", "os_processes"),
     *("billing", "cli", "checkup", "dev", "testing"),
-    *("integrations", "asgi", "aws_lambda", "flask", "django", "opentelemetry", "sqlalchemy"),
+    *(
+        "integrations",
+        "aiohttp",
+        "asgi",
+        "aws_lambda",
+        "flask",
+        "django",
+        "opentelemetry",
+        "prometheus",
+        "sqlalchemy",
+        "wsgi",
+    ),
 )
 # The other folders, and why they run on Linux only.
 LINUX_ONLY = {

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import whisperr
-from whisperr import Whisperr, WhisperrError
+from whisperr import Event, Whisperr, WhisperrError
 from whisperr._integrations.client import environment_client
 from whisperr._integrations.tracker import IdentifyArguments, TrackArguments, UserTracker
 from whisperr.dev import LocalServer
@@ -33,21 +33,27 @@ PAGE = (ROOT / "docs" / "frameworks" / "write-your-own.md").read_text(encoding="
 DUTIES = re.findall(r"^- \[ \] \*\*(.+?)\*\*", PAGE, re.MULTILINE)
 # What each integration needs besides the standard library.
 NEEDED: dict[str, set[str]] = {
+    "aiohttp": {"aiohttp"},
     "asgi": set(),
     "aws_lambda": {"snapshot_restore_py"},
+    "azure_functions": set(),
     "celery": {"celery"},
     "django": {"asgiref", "django", "stripe"},  # stripe when a webhook of it arrives
     "fastapi": {"fastapi"},
     "flask": {"click", "flask", "werkzeug"},
     "google_functions": set(),
     "opentelemetry": {"opentelemetry"},
+    "prometheus": {"prometheus_client"},
     "sqlalchemy": {"sqlalchemy"},
+    "wsgi": set(),
 }
 INTEGRATIONS = set(NEEDED)
 # Only the runtimes of Lambda have it, and `whisperr.aws_lambda` works without it.
 OPTIONAL = {"aws_lambda"}
 # Frameworks without which an integration cannot be imported; the name is that of the extra, too.
 FRAMEWORKS = sorted(name for name, needed in NEEDED.items() if needed and name not in OPTIONAL)
+# The module of a framework, where it has another name.
+MODULES = {"prometheus": "prometheus_client"}
 PROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 
 
@@ -57,7 +63,8 @@ def installed(*names: str) -> list[Any]:
         pytest.param(
             name,
             marks=pytest.mark.skipif(
-                name in FRAMEWORKS and find_spec(name) is None, reason=f"{name} is not installed"
+                name in FRAMEWORKS and find_spec(MODULES.get(name, name)) is None,
+                reason=f"{name} is not installed",
             ),
         )
         for name in names
@@ -80,7 +87,7 @@ def test_every_duty_has_its_tests() -> None:
 
 def test_every_integration_is_in_the_table() -> None:
     public = {p.stem for p in PACKAGE.iterdir() if not p.stem.startswith("_")}
-    core = {"billing", "buffers", "channel", "errors", "protocols", "py"}
+    core = {"billing", "buffers", "channel", "errors", "privacy", "protocols", "py"}
     gone = {"client", "transport"}  # modules of 0.2, whose import is an error
     assert public - core - gone - {"dev", "pytest_plugin", "testing"} == INTEGRATIONS
     named = set(re.findall(r"`whisperr\.(\w+)`", PAGE))
@@ -144,12 +151,13 @@ class TestClear:
     def test_without_its_framework_it_says_what_to_install(self, integration: str) -> None:
         output = python(
             "import importlib, sys\n"
-            "sys.modules[sys.argv[1]] = None  # as if it were not installed\n"
+            "sys.modules[sys.argv[2]] = None  # as if it were not installed\n"
             "try:\n"
             "    importlib.import_module('whisperr.' + sys.argv[1])\n"
             "except ImportError as error:\n"
             "    print(error)",
             integration,
+            MODULES.get(integration, integration),
         )
         assert output.endswith(f": pip install 'whisperr[{integration}]'\n")
 
@@ -161,7 +169,7 @@ class TestClear:
         assert extra is not None
         tested = re.findall(r'"whisperr\[([\w,]+)\]"', PROJECT.partition("\ndev = ")[0])
         assert integration in {name for names in tested for name in names.split(",")}
-        pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower()
+        pins = (ROOT / "constraints.txt").read_text(encoding="utf-8").lower().replace("_", "-")
         packages = re.findall(r'"([\w-]+)>=', extra[1])
         assert packages
         for package in packages:
@@ -247,7 +255,45 @@ def in_asgi(client: Whisperr, user: Callable[[], Any], use: Use) -> Any:
         answer.append(use(scope["state"]["whisperr"]))
 
     middleware = WhisperrMiddleware(app, client, resolve_user=lambda scope: user())
-    asyncio.run(middleware({"type": "http"}, None, None))  # type: ignore[arg-type]  # unused
+    asyncio.run(middleware({"type": "http"}, None, None))
+    return answer[0]
+
+
+def in_wsgi(client: Whisperr, user: Callable[[], Any], use: Use) -> Any:
+    from whisperr.wsgi import WhisperrMiddleware
+
+    answer = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        answer.append(use(environ["whisperr.tracker"]))
+        return []
+
+    middleware = WhisperrMiddleware(app, client, resolve_user=lambda environ: user())
+    middleware({}, lambda *_: None)
+    return answer[0]
+
+
+def in_aiohttp(client: Whisperr, user: Callable[[], Any], use: Use) -> Any:
+    from aiohttp import web
+    from aiohttp.test_utils import TestClient, TestServer
+
+    from whisperr.aiohttp import get_tracker, setup
+
+    answer = []
+
+    async def handler(request: web.Request) -> web.Response:
+        answer.append(use(get_tracker(request)))
+        return web.Response()
+
+    async def visit() -> None:
+        async with TestClient(TestServer(app)) as browser:
+            response = await browser.get("/")
+            assert response.status == 200
+
+    app = web.Application()
+    setup(app, client, resolve_user=lambda request: user())
+    app.router.add_get("/", handler)
+    asyncio.run(visit())
     return answer[0]
 
 
@@ -330,12 +376,21 @@ def both(tracker: Any) -> Any:
     return tracker.track("plan_upgraded")
 
 
-RUNS = {"asgi": in_asgi, "celery": in_celery, "fastapi": in_fastapi, "flask": in_flask}
+RUNS = {
+    "aiohttp": in_aiohttp,
+    "asgi": in_asgi,
+    "celery": in_celery,
+    "fastapi": in_fastapi,
+    "flask": in_flask,
+    "wsgi": in_wsgi,
+}
 NO_RUN = {
     "aws_lambda": "it has no tracker: the function names the user",
+    "azure_functions": "it has no tracker: the function names the user",
     "django": "it needs a project: tests/django has the same tests",
     "google_functions": "it has no tracker: the function names the user",
     "opentelemetry": "it adds the trace to events and has no user",
+    "prometheus": "it reads counters and has no user",
     "sqlalchemy": "it has no tracker: the call names the user",
 }
 
@@ -358,6 +413,20 @@ class TestUsers:
         run(client, lambda: next(people), both)
         client.shutdown()
         assert [a.user for a in server.arrivals()] == ["ada", "7"]
+
+    def test_a_typed_event_takes_the_place_of_a_name_and_properties(
+        self, run: Any, client: Whisperr, server: LocalServer
+    ) -> None:
+        """Same arguments."""
+
+        class PlanUpgraded(Event):
+            plan: str
+
+        run(client, lambda: "ada", lambda tracker: tracker.track(PlanUpgraded(plan="pro")))
+        client.shutdown()
+        (arrival,) = server.arrivals()
+        assert (arrival.user, arrival.type) == ("ada", "plan_upgraded")
+        assert arrival.body["properties"] == {"plan": "pro"}
 
     def test_nothing_is_read_for_a_disabled_client(self, run: Any) -> None:
         """Off is off."""
@@ -398,7 +467,7 @@ class TestUsers:
         def takes_too_long() -> str:
             raise BaseTimeoutException
 
-        # Flask answers with a 500, which is not what the run expects.
+        # Flask and aiohttp answer with a 500, which is not what the run expects.
         with pytest.raises((BaseTimeoutException, AssertionError)):
             run(client, takes_too_long, both)
         assert client.stats().not_accepted == {}
@@ -418,7 +487,7 @@ class TestUsers:
             """Return no user: an anonymous visitor."""
 
         middleware = WhisperrMiddleware(app, client, resolve_user=resolve_user)
-        asyncio.run(middleware({"type": "http"}, None, None))  # type: ignore[arg-type]  # unused
+        asyncio.run(middleware({"type": "http"}, None, None))
         assert held == [1]
         assert client.stats().held == 0
 
@@ -438,7 +507,9 @@ class TestInTests:
             assert made.stats().accepted == 0
         assert [a.user for a in server.arrivals()] == ["grace"] * 4
 
-    @pytest.mark.parametrize("integration", installed("asgi", "fastapi", "flask"))
+    @pytest.mark.parametrize(
+        "integration", installed("aiohttp", "asgi", "fastapi", "flask", "wsgi")
+    )
     def test_an_application_starts_without_a_key(self, integration: str) -> None:
         with capture():
             STARTS[integration](import_module(f"whisperr.{integration}"))
@@ -447,16 +518,22 @@ class TestInTests:
 
 # What is made when an application starts, without a key.
 STARTS: dict[str, Callable[[Any], Any]] = {
+    "aiohttp": lambda module: module.setup(
+        import_module("aiohttp.web").Application(), resolve_user=never
+    ),
     "asgi": lambda module: module.WhisperrMiddleware(None),
     "fastapi": lambda module: module.WhisperrMiddleware(None),
     "flask": lambda module: module.Whisperr(import_module("flask").Flask("duties")),
+    "wsgi": lambda module: module.WhisperrMiddleware(None),
 }
 NO_START = {
     "aws_lambda": "its client is made by the function's own module",
+    "azure_functions": "its client is made by the function's own module",
     "celery": "it connects to signals: tests/celery/test_signals.py",
     "django": "it has checks: tests/django/test_checks.py",
     "google_functions": "its client is made by the function's own module",
     "opentelemetry": "it is a hook of a client that is there already",
+    "prometheus": "it is given a client that is there already",
     "sqlalchemy": "it is given a client that is there already",
 }
 
@@ -476,11 +553,16 @@ class TestStarts:
 
 # The test of how each host ends, with real processes: its file and its name.
 ENDS = {
+    "aiohttp": (
+        "aiohttp/test_servers.py",
+        "what_waits_is_delivered_before_the_server_ends",
+    ),
     "asgi": ("asgi/test_uvicorn.py", "what_waits_is_delivered_before_the_server_ends"),
     "aws_lambda": (
         "aws_lambda/test_functions.py",
         "what_was_tracked_has_arrived_when_the_handler_returns",
     ),
+    "azure_functions": ("aws_lambda/test_azure.py", "a_function_delivers_before_it_answers"),
     "celery": ("celery/test_worker.py", "a_process_for_each_task_loses_nothing"),
     "django": (
         "django/test_servers.py",
@@ -492,13 +574,19 @@ ENDS = {
         "aws_lambda/test_functions.py",
         "an_http_function_delivers_before_it_answers",
     ),
+    "wsgi": ("wsgi/test_servers.py", "what_waits_is_delivered_when_the_workers_end"),
 }
 NO_END = {
     "opentelemetry": "it has no host of its own: nothing of it ends",
+    "prometheus": "it has no host of its own: nothing of it ends",
     "sqlalchemy": "nothing of it waits in a process: the events are rows",
 }
 # Integrations whose tests are in the folder of another one.
-FOLDERS = {"fastapi": "asgi", "google_functions": "aws_lambda"}
+FOLDERS = {
+    "azure_functions": "aws_lambda",
+    "fastapi": "asgi",
+    "google_functions": "aws_lambda",
+}
 
 
 class TestEnds:

@@ -20,13 +20,17 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_cli", "pytest_plugin"),
     ("django", "fastapi"),
     (
+        "aiohttp",
         "asgi",
         "aws_lambda",
+        "azure_functions",
         "celery",
         "flask",
         "google_functions",
         "opentelemetry",
+        "prometheus",
         "sqlalchemy",
+        "wsgi",
     ),
     ("dev", "testing", "_integrations", "_checkup"),
     ("__init__",),
@@ -36,12 +40,10 @@ LAYERS: tuple[tuple[str, ...], ...] = (
     ("_queue", "_http"),
     ("_events",),
     ("_process",),
-    ("_options", "protocols"),
+    ("_options", "privacy", "protocols"),
     (
         "_address",
-        "_contract",
         "_conversion",
-        "_foreign",
         "_keyless",
         "_owned",
         "_secret",
@@ -52,8 +54,9 @@ LAYERS: tuple[tuple[str, ...], ...] = (
         "client",
         "transport",
     ),
+    ("_field_types", "events"),
     ("errors",),
-    ("_frozen", "_platform"),
+    ("_contract", "_foreign", "_frozen", "_platform", "_typed_event"),
 )
 # The same inside of a package that has layers of its own.
 INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
@@ -69,6 +72,7 @@ INSIDE: dict[str, tuple[tuple[str, ...], ...]] = {
         ("_console",),
         ("__init__",),
         ("_web",),
+        ("_mcp",),
         ("_memory",),
         ("_ingest", "faults"),
     ),
@@ -89,8 +93,10 @@ DEPENDENCIES_ALLOWED = {
     "fastapi": {"fastapi"},
     "flask": {"click", "flask", "werkzeug"},
     "celery": {"celery"},
+    "aiohttp": {"aiohttp"},
     "aws_lambda": {"snapshot_restore_py"},  # part of Lambda's own Python runtimes
     "opentelemetry": {"opentelemetry"},
+    "prometheus": {"prometheus_client"},
     "sqlalchemy": {"sqlalchemy"},
     "pytest_plugin": {"pytest"},  # which loads it
     # The extra `redis`, imported when a queue in Redis is first used.

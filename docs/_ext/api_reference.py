@@ -30,6 +30,7 @@ _LOGGER = logging.getLogger(__name__)
 _CLIENT = "whisperr.Whisperr"
 _MEANT = {"Whisperr": {"": _CLIENT, "whisperr.flask": "whisperr.flask.Whisperr"}}
 _MEANT["Client"] = {"whisperr.flask": _CLIENT}
+_MEANT["type"] = {"": "builtins.type"}  # and no attribute with this name
 
 
 def qualify(_app: Sphinx, doctree: nodes.document) -> None:

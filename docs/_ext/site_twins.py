@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _DIRECTIVE = re.compile(r"^```+\{", re.MULTILINE)
 _IMAGE = re.compile(r"(!\[[^\]]*\]\(|<img src=\")([^)\":]+)([)\"])")
+_LINK = re.compile(r"(\]\()([^):#\s]+)(\))")
 _VERSION_BOX = re.compile(r"^#+ Version(?:added|changed)\n", re.MULTILINE)  # "Added in" follows
 _PAGE_LINK = re.compile(r"\]\(([^):\s]*)\.html(#[^)\s]*)?\)")
 
@@ -60,7 +61,15 @@ def make_twin(app: Sphinx, docname: str, doctree: nodes.document) -> str:
         name = app.env.images[posixpath.normpath(posixpath.join(folder, found[2]))][1]
         return f"{found[1]}{posixpath.relpath(f'_images/{name}', folder or '.')}{found[3]}"
 
-    return _IMAGE.sub(place_image, site_pages.link_to_repository(source, docname))
+    def place_download(found: re.Match[str]) -> str:
+        path = Path(posixpath.normpath(posixpath.join(folder, found[2])))
+        if path not in app.env.dlfiles:
+            return found[0]
+        name = app.env.dlfiles[path][1]
+        return f"{found[1]}{posixpath.relpath(f'_downloads/{name}', folder or '.')}{found[3]}"
+
+    text = _IMAGE.sub(place_image, site_pages.link_to_repository(source, docname))
+    return _LINK.sub(place_download, text)
 
 
 def write_twin(

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.cookiejar
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -32,22 +33,22 @@ from django.utils import timezone
 from billing.models import Subscription
 ada = User.objects.create_user("ada", "ada@example.com", "secret")
 bob = User.objects.create_user("bob", "bob@example.com", "secret")
-Subscription.objects.create(user=ada, customer="cus_ada")
+Subscription.objects.create(user=ada, customer="cus_ada", tenant="acme")
 over = timezone.now() - timedelta(days=1)
-Subscription.objects.create(user=bob, customer="cus_bob", trial_ends_at=over)
+Subscription.objects.create(user=bob, customer="cus_bob", tenant="blue", trial_ends_at=over)
 """
 ADA, BOB = "1", "2"
-EXPECTED = Counter(
+EXPECTED: Counter[tuple[str | None, ...]] = Counter(
     {
-        (ADA, "logged_in", "accepted"): 1,
-        (ADA, None, "accepted"): 1,  # the identify
-        (ADA, "plan_upgraded", "accepted"): 1,
-        (ADA, "upgrade_failed", "accepted"): 1,
-        (ADA, "report_exported", "accepted"): 1,
-        (ADA, "billing_issue_started", "accepted"): 1,
-        (ADA, "billing_issue_started", "duplicate"): 1,
-        (BOB, "trial_expired", "accepted"): 1,
-        (BOB, "seat_added", "accepted"): 1,
+        (ADA, "logged_in", "acme", "eu", "accepted"): 1,
+        (ADA, None, None, None, "accepted"): 1,  # the identify
+        (ADA, "plan_upgraded", "acme", "eu", "accepted"): 1,
+        (ADA, "upgrade_failed", "acme", "eu", "accepted"): 1,
+        (ADA, "report_exported", "acme", "eu", "accepted"): 1,
+        (ADA, "billing_issue_started", "acme", "eu", "accepted"): 1,
+        (ADA, "billing_issue_started", "acme", "eu", "duplicate"): 1,
+        (BOB, "trial_expired", "blue", "eu", "accepted"): 1,
+        (BOB, "seat_added", None, "eu", "accepted"): 1,  # of a command, without a scope
     }
 )
 
@@ -85,10 +86,14 @@ class Process:
 
 
 class Browser:
-    """Makes requests to the shop, with cookies and the CSRF token that Django expects."""
+    """Makes requests to the shop, with cookies and the CSRF token that Django expects.
 
-    def __init__(self, url: str) -> None:
+    `host` is sent instead of the host in `url`, because not every system resolves acme.localhost.
+    """
+
+    def __init__(self, url: str, host: str = "localhost") -> None:
         self._url = url
+        self._host = host
         self._cookies = http.cookiejar.CookieJar()
         self._opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),  # the shop is on this machine
@@ -101,6 +106,7 @@ class Browser:
         """Make one request and print it with its answer."""
         body = urllib.parse.urlencode(form).encode() if isinstance(form, dict) else form
         sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        sent["Host"] = self._host
         for cookie in self._cookies:
             if cookie.name == "csrftoken" and cookie.value:
                 sent["X-CSRFToken"] = cookie.value
@@ -112,7 +118,7 @@ class Browser:
             with error:
                 status, text = error.code, error.read().decode()
         first_line = text.splitlines()[0] if text else ""
-        print(f"  {request.get_method():<4} {path:<10} {status}  {first_line}")
+        print(f"  {request.get_method():<4} {self._host + path:<22} {status}  {first_line}")
 
 
 def manage(environment: dict[str, str], *command: str) -> None:
@@ -139,8 +145,9 @@ def make_failed_payment() -> bytes:
     ).encode()
 
 
-def use(shop: Browser) -> None:
-    """Do what a customer and a payment provider do."""
+def use(url: str) -> None:
+    """Do what a customer of the tenant `acme` and a payment provider do."""
+    shop, provider = Browser(url, "acme.localhost"), Browser(url)
     shop.request("/login/")
     shop.request("/login/", {"name": "ada", "password": "secret"})
     shop.request("/plan/", {"plan": "pro"})
@@ -149,17 +156,35 @@ def use(shop: Browser) -> None:
     webhook = make_failed_payment()
     signature = sign(webhook, "whsec_example", int(time.time()))
     for _ in range(2):  # providers repeat a webhook when they got no answer
-        shop.request(
+        provider.request(
             "/webhook/", webhook, Provider_Signature=signature, Content_Type="application/json"
         )
 
 
-def get_arrivals(url: str) -> list[dict[str, Any]]:
-    """Return what arrived at the local server."""
+def read(url: str) -> str:
+    """Return what an address of this machine answers."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-    with opener.open(f"{url}/_dev/arrivals", timeout=BOUND) as response:
-        arrivals: list[dict[str, Any]] = json.load(response)["arrivals"]
-    return arrivals
+    with opener.open(url, timeout=BOUND) as response:
+        text: str = response.read().decode()
+    return text
+
+
+def show_metrics(url: str) -> None:
+    """Print how many events the server of the shop has accepted, and what became of them."""
+    print("\nits metrics:")
+    for line in read(f"{url}/metrics/").splitlines():
+        if re.match(r"whisperr_client_event_(accepted|delivered|held)", line):
+            print(f"  {line}")
+
+
+def get_arrivals(url: str) -> Counter[tuple[str | None, ...]]:
+    """Return what arrived at the local server: user, type, tenant, region and status."""
+    arrivals: list[dict[str, Any]] = json.loads(read(f"{url}/_dev/arrivals"))["arrivals"]
+    properties = [one["body"].get("properties", {}) for one in arrivals]
+    return Counter(
+        (one["user"], one["type"], of.get("tenant"), of.get("region"), one["status"])
+        for one, of in zip(arrivals, properties, strict=True)
+    )
 
 
 def main() -> int:
@@ -178,15 +203,14 @@ def main() -> int:
             shop = Process(server, "Uvicorn running on ", environment)
             try:
                 print(f"\nthe shop listens on {shop.url}")
-                use(Browser(shop.url))
+                use(shop.url)
+                show_metrics(shop.url)
             finally:
                 shop.end()
             print("\nthe shop got SIGTERM and has ended\n$ manage.py end_trials", flush=True)
             manage(environment, "end_trials")
             manage(environment, "whisperr_send", BOB, "seat_added", "seats=3")
-            arrived = Counter(
-                (a["user"], a["type"], a["status"]) for a in get_arrivals(service.url)
-            )
+            arrived = get_arrivals(service.url)
         finally:
             output = service.end()
     print("\nthe output of whisperr dev:")

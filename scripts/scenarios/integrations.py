@@ -5,7 +5,6 @@ from __future__ import annotations
 from scripts.scenarios.scenario import Scenario
 
 DJANGO = "tests/django"
-REST = f"{DJANGO}/test_rest.py"
 MIDDLEWARE = "tests/asgi/test_middleware.py"
 SERVERS = "tests/asgi/test_servers.py"
 FRAMEWORKS = "tests/asgi/test_frameworks.py"
@@ -55,8 +54,13 @@ INTEGRATIONS: dict[str, tuple[Scenario, ...]] = {
         ),
         Scenario(
             "REST framework or django-ninja authenticates a user whom the middleware cannot see",
-            "one report or record says what to set; no event is sent for the user of the session",
-            (f"{REST}::TestLazyAuthentication", f"{REST}::TestNinja"),
+            "the event is sent for that user, never for the user of the session",
+            (f"{DJANGO}/test_rest.py", f"{DJANGO}/test_ninja.py"),
+        ),
+        Scenario(
+            "django-tenants keeps the users of each tenant in a schema",
+            "the rows of all tenants are in one outbox, which no tenant's admin shows",
+            (f"{DJANGO}/test_tenants.py",),
         ),
         Scenario(
             "settings lose events, or show a password",

@@ -10,10 +10,13 @@ Example::
 `Whisperr` is the client. `help(Whisperr)` describes its options and methods. Modules for other
 tasks:
 
-- Frameworks: `whisperr.django`, `whisperr.asgi`, `whisperr.fastapi`, `whisperr.flask`,
-  `whisperr.celery`, `whisperr.aws_lambda`, `whisperr.google_functions`, `whisperr.opentelemetry`.
+- Frameworks: `whisperr.django`, `whisperr.asgi`, `whisperr.fastapi`, `whisperr.wsgi`,
+  `whisperr.flask`, `whisperr.aiohttp`, `whisperr.celery`, `whisperr.aws_lambda`,
+  `whisperr.azure_functions`, `whisperr.google_functions`.
+- Monitoring: `whisperr.opentelemetry`, `whisperr.prometheus`.
 - Durable delivery: `whisperr.buffers`, `whisperr.sqlalchemy`, `whisperr.protocols`.
-- Values: `whisperr.billing`, `whisperr.channel`, `whisperr.errors`.
+- Values: `whisperr.billing`, `whisperr.channel`, `whisperr.errors`, `whisperr.events`.
+- Private data: `whisperr.privacy`.
 - Development and tests: `whisperr.dev`, `whisperr.testing`, `whisperr.pytest_plugin`.
 
 Importing the package loads little of the standard library and nothing else. `socket`, `ssl` and
@@ -25,6 +28,7 @@ from __future__ import annotations
 from ._client import Whisperr
 from ._contract import SDK_NAME, Answer, Request
 from ._delivery.accounting import Stats
+from ._events.scope import scope
 from ._version import __version__
 from .errors import InvalidEvent, WhisperrError
 
@@ -32,6 +36,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from .billing import BillingEvent
     from .channel import Channel
+    from .events import Event
     from .protocols import Buffer, Transport
 
 __all__ = [
@@ -40,6 +45,7 @@ __all__ = [
     "BillingEvent",
     "Buffer",
     "Channel",
+    "Event",
     "InvalidEvent",
     "Request",
     "Stats",
@@ -47,6 +53,7 @@ __all__ = [
     "Whisperr",
     "WhisperrError",
     "__version__",
+    "scope",
 ]
 
 # Imported when first asked for. `typing`, which these modules import, would be a third of the
@@ -55,6 +62,7 @@ _LATER = {
     "BillingEvent": "billing",
     "Buffer": "protocols",
     "Channel": "channel",
+    "Event": "events",
     "Transport": "protocols",
 }
 

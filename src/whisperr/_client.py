@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .billing import Signal
     from .channel import ChannelFields
     from .errors import WhisperrError
+    from .events import Event
     from .protocols import Buffer, Transport
 
 
@@ -71,6 +72,10 @@ class Whisperr:
         strict: Raise `InvalidEvent` for bad input; for development and tests.
         before_send: A function that is called with each event as a dictionary, in the thread that
             tracks it. It returns the event, changed or not, or None to veto it.
+        default_properties: Properties that every event gets, unless the call or a `scope` gives
+            one of the same name: a dictionary, or a function that is called for each event, in the
+            thread that tracks it. If the function raises, the event goes without them, and the
+            client reports that.
         max_queue_bytes: Hold at most this many bytes of events; beyond that, drop the oldest.
         buffer: Where events wait instead of in memory: a URL such as
             `"sqlite:////var/lib/app/events.db"` or `"redis://localhost:6379/0"`, or an object from
@@ -83,8 +88,8 @@ class Whisperr:
             A missing key is a `MissingKey`, which is a ValueError.
 
     .. versionchanged:: 1.0
-        Added `test_mode`, `strict`, `before_send`, `max_queue_bytes`, `buffer` and `ssl_context`.
-        `transport` takes another kind of object.
+        Added `test_mode`, `strict`, `before_send`, `default_properties`, `max_queue_bytes`,
+        `buffer` and `ssl_context`. `transport` takes another kind of object.
     """
 
     def __init__(
@@ -105,6 +110,9 @@ class Whisperr:
         test_mode: bool = False,
         strict: bool = False,
         before_send: Callable[[dict[str, Any]], dict[str, Any] | None] | None = None,
+        default_properties: Mapping[str, Any]
+        | Callable[[], Mapping[str, Any] | None]
+        | None = None,
         max_queue_bytes: int = 64 * 1024 * 1024,
         buffer: str | Buffer | None = None,
         ssl_context: ssl.SSLContext | None = None,
@@ -126,7 +134,7 @@ class Whisperr:
     def track(
         self,
         external_user_id: object,
-        event_type: str,
+        event_type: str | Event,
         properties: Mapping[str, Any] | None = None,
         context: Mapping[str, Any] | None = None,
         *,
@@ -148,7 +156,7 @@ class Whisperr:
                 is taken for an anonymous visitor: nothing is sent, and the call counts as
                 `invalid`.
             event_type: The name of the event in lowercase snake case, such as
-                `"payment_failed"`.
+                `"payment_failed"`; or an `Event`, which has a name and properties.
             properties: A dictionary that describes the event; values of any type become JSON.
             context: A dictionary about the circumstances, such as a device or a locale.
             occurred_at: An aware `datetime`. The server accepts times from 30 days ago to 5
@@ -164,7 +172,7 @@ class Whisperr:
                 reported to `on_error` and the log, and nothing is raised.
 
         .. versionchanged:: 1.0
-            Added `occurred_at`, `message_id` and the result.
+            Added `occurred_at`, `message_id` and the result. `event_type` may be an `Event`.
         """
         if self._off or OVERRIDES.pipeline is not None:
             found = get_pipeline(self)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+from _collections_abc import Mapping  # `collections.abc` would import the whole of `collections`
 
 from ._address import ALLOWED_URL, LOOPBACK, parse_url, refuse_url
 from ._contract import BASE_URL, MAX_BATCH_EVENTS
@@ -20,7 +21,7 @@ from .errors import MissingKey
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
     # What is allowed, in words; the check; the conversion of a value of another type.
@@ -135,6 +136,11 @@ _URL: Rule = (
     lambda value: value is None or (isinstance(value, str) and parse_url(value) is not None),
     same,
 )
+_PROPERTIES: Rule = (
+    "a dictionary, a function that returns one, or None",
+    lambda value: value is None or callable(value) or isinstance(value, dict),
+    lambda value: {**value} if isinstance(value, Mapping) else value,
+)
 _TEXT: Rule = ("a string or None", lambda value: value is None or isinstance(value, str), same)
 _BUFFERS = (
     "a URL such as sqlite:////var/lib/app/events.db or redis://localhost:6379/0, an object of "
@@ -184,6 +190,12 @@ OPTIONS = (
         None,
         "Called with every event; returns it, changed or not, or None to veto",
         _CALLBACK,
+    ),
+    Option(
+        "default_properties",
+        None,
+        "Properties of every event: a dictionary, or a function that is called for each event",
+        _PROPERTIES,
     ),
     Option(
         "max_queue_bytes",
@@ -238,6 +250,7 @@ class Config(Frozen):
     test_mode: bool
     strict: bool
     before_send: Any
+    default_properties: Any
     max_queue_bytes: int
     buffer: Any
     ssl_context: Any
@@ -364,6 +377,10 @@ class Overrides:
         self.strict: bool | None = None
         self.clients: dict[object, Any] | None = None
         self.keyless: Callable[[], bool] | None = None
+
+    def is_strict(self, *, own: bool) -> bool:
+        """Return whether bad input raises in a client whose option `strict` is `own`."""
+        return own if self.strict is None else self.strict
 
     @property
     def needs_no_key(self) -> bool:

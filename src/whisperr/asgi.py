@@ -17,18 +17,15 @@ thing that they run, so the middleware delivers there.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import MutableMapping
-from contextvars import copy_context
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ._client import Whisperr, get_pipeline
 from ._integrations.client import get_client_factory, require_client
-from ._integrations.deferred import Pending, Unread
 from ._integrations.flushing import flush_before_end
-from ._integrations.tracker import DeferringTracker, is_async
+from ._integrations.tracker import ResolvingTracker
 from ._options import OVERRIDES
 from ._process.event_loop import in_event_loop, run_in_thread
 from ._process.exit import EXIT_TIMEOUT, pipelines
@@ -65,7 +62,7 @@ _NO_LIFESPAN = (
 )
 
 
-class RequestTracker(DeferringTracker):
+class RequestTracker(ResolvingTracker):
     """Tracks for the user of one request or websocket: `request.state.whisperr`.
 
     For an anonymous visitor it sends nothing. With an async `resolve_user`, `track` and `identify`
@@ -73,7 +70,7 @@ class RequestTracker(DeferringTracker):
     `atrack` and `aidentify` resolve the user before they return.
     """
 
-    __slots__ = ("_is_async",)
+    __slots__ = ()
 
     def __init__(
         self,
@@ -82,13 +79,7 @@ class RequestTracker(DeferringTracker):
         resolve_user: Callable[[Any], object] | None,
     ) -> None:
         resolve = _get_identity if resolve_user is None else resolve_user
-        super().__init__(get_client, partial(resolve, scope), Pending())
-        self._is_async = is_async(resolve, inspect.iscoroutinefunction)
-
-    def _read_user(self) -> object:
-        if not self._is_async:
-            return self._resolve()
-        return Unread(self._resolve, source=self, context=copy_context())
+        super().__init__(get_client, scope, resolve)
 
     def settle_at(self, call: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
         """Return a `receive` or `send` that queues pending events first, for long websockets."""
@@ -147,7 +138,7 @@ class WhisperrMiddleware:
         self._is_lifespan_checked = False
         self._problem = _find_problem(client)
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401  # of any framework
         """Serve one connection, as ASGI asks."""
         kind = scope["type"]
         if kind == "lifespan":

@@ -12,7 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Any, Literal
 
-    ErrorType = Literal["auth", "delayed", "dropped", "not_durable", "retry_exhausted"]
+    ErrorType = Literal[
+        "auth", "delayed", "dropped", "incomplete", "not_durable", "retry_exhausted"
+    ]
     """The values of `WhisperrError.type`.
 
     .. versionadded:: 1.0
@@ -92,21 +94,28 @@ class Loss(Frozen):
         reason: The reason, as in `stats().dropped`, such as `"rejected"`.
         message: What happened, in one line for people.
         status: The HTTP status of the answer; None without an answer.
+        host: The host and port that answered; None if they are not known.
 
     .. versionadded:: 1.0
     """
 
-    __slots__ = ("count", "message", "reason", "status")
+    __slots__ = ("count", "host", "message", "reason", "status")
 
     count: int
     reason: Reason
     message: str
     status: int | None
+    host: str | None
 
     def __init__(
-        self, count: int, reason: Reason, message: str = "", status: int | None = None
+        self,
+        count: int,
+        reason: Reason,
+        message: str = "",
+        status: int | None = None,
+        host: str | None = None,
     ) -> None:
-        self._set(count=count, reason=reason, message=message, status=status)
+        self._set(count=count, reason=reason, message=message, status=status, host=host)
 
 
 class WhisperrError(Frozen):
@@ -122,6 +131,8 @@ class WhisperrError(Frozen):
             - `"delayed"`: delivery fails and is tried again; the events are kept. Reported once in
               an outage: at the first failure to connect, after two timeouts, or after three
               answers of 429 or 5xx.
+            - `"incomplete"`: an event was accepted without some of its default or scoped
+              properties, which cannot be read or encoded.
             - `"not_durable"`: the store of a durable buffer cannot be used, so that events are
               kept in memory, and would be lost with the process.
         message: The line of the log: what happened and where, what becomes of the events, and the
@@ -134,7 +145,8 @@ class WhisperrError(Frozen):
         count: How many events the report is about; of a type that keeps them, how many wait.
 
     .. versionchanged:: 1.0
-        Added `reason`, `count` and `events`. New types are `"delayed"` and `"not_durable"`.
+        Added `reason`, `count` and `events`. New types are `"delayed"`, `"incomplete"`
+        and `"not_durable"`.
     """
 
     __slots__ = ("_events", "count", "message", "reason", "status", "type")

@@ -66,6 +66,7 @@ class Accounting(Protocol):
         status: int | None = None,
         *,
         kept: str | None = None,
+        host: str | None = None,
     ) -> None:
         """Report events that are lost, and count those of them that this process accepted.
 
@@ -76,6 +77,7 @@ class Accounting(Protocol):
             status: The HTTP status of the answer; None without an answer.
             kept: Where the buffer keeps them as dead letters, and what to do with them. `""` when
                 it could not keep them, None when it keeps none.
+            host: The host and port that answered, for the log; None if they are not known.
         """
 
     def settled_elsewhere(self, outcome: str, count: int) -> None:

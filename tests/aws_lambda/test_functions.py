@@ -1,4 +1,4 @@
-"""The decorators of AWS Lambda and Google Cloud Functions."""
+"""The decorators of AWS Lambda, Google Cloud Functions and Azure Functions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from tests.aws_lambda.conftest import Context
 from tests.hosted import BOUND, EXAMPLES
-from whisperr import Whisperr, aws_lambda, google_functions
+from whisperr import Whisperr, aws_lambda, azure_functions, google_functions
 from whisperr.dev import LocalServer, faults
 
 if TYPE_CHECKING:
@@ -23,13 +23,15 @@ if TYPE_CHECKING:
 DECORATORS: list[Callable[..., Any]] = [
     aws_lambda.flush_after,
     aws_lambda.flush_after(timeout=60, margin=1),
+    azure_functions.flush_after,
+    azure_functions.flush_after(timeout=60),
     google_functions.flush_after,
     google_functions.flush_after(timeout=60),
 ]
 
 
 @pytest.mark.parametrize("decorator", DECORATORS)
-class TestBoth:
+class TestAll:
     def test_what_was_tracked_has_arrived_when_the_handler_returns(
         self, decorator: Any, client: Whisperr, server: LocalServer
     ) -> None:
@@ -87,6 +89,7 @@ class TestBoth:
         (aws_lambda.flush_after, Context(0.1)),
         (aws_lambda.flush_after(timeout=0.5), Context(900)),
         (aws_lambda.flush_after(margin=899.5), Context(900)),
+        (azure_functions.flush_after(timeout=0.5), None),
         (google_functions.flush_after(timeout=0.5), None),
     ],
 )

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.aws_lambda.conftest import Context
-from whisperr import Whisperr, aws_lambda, google_functions
+from whisperr import Whisperr, aws_lambda, azure_functions, google_functions
 from whisperr.dev import LocalServer, faults
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
-DECORATORS: list[Callable[..., Any]] = [aws_lambda.flush_after, google_functions.flush_after]
+DECORATORS: list[Callable[..., Any]] = [
+    aws_lambda.flush_after,
+    azure_functions.flush_after,
+    google_functions.flush_after,
+]
 
 
 KINDS = (

@@ -16,7 +16,7 @@ import pytest
 from tests.dev.wire import BATCH, HEADERS
 from tests.facilities import needs_signals
 from whisperr import Whisperr, __version__, _platform
-from whisperr._cli.local import get_faults
+from whisperr._cli.fault_options import get_faults
 from whisperr._cli.main import main, make_parser
 from whisperr.dev import Fault, LocalServer, faults
 
@@ -88,7 +88,7 @@ def test_a_wrong_call_is_2_and_says_why(
     [
         (
             "",
-            "which command? dev, tail, demo, track, identify, import, doctor, dead-letters, ",
+            "which command? dev, tail, demo, track, identify, import, events, doctor, ",
         ),
         ("trak u1", "'trak' is not a command (did you mean track?); the commands are dev, tail, "),
         ("help", "did you mean --help?"),

@@ -44,7 +44,15 @@ def test_a_mistake_of_before_send_is_corrected_in_that_function() -> None:
     )
 
 
-@pytest.mark.parametrize("kind", sorted({*get_literals("ErrorType")} - {"dropped"}))
+def test_an_event_without_its_default_properties_is_accepted() -> None:
+    message = "track: default_properties: raised KeyError (at app.py:4)"
+    assert compose("incomplete", None, message, 3, 1, "") == (
+        f"{message}; 3 events accepted without it, 1 of them with other messages; "
+        "correct the default_properties or the scope"
+    )
+
+
+@pytest.mark.parametrize("kind", sorted({*get_literals("ErrorType")} - {"dropped", "incomplete"}))
 def test_every_report_of_kept_events_says_that_they_are(kind: str) -> None:
     line = compose(kind, None, "why", 1, 0, "")  # type: ignore[arg-type]
     assert line.startswith("why; ")

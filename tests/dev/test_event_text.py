@@ -8,7 +8,7 @@ import pytest
 
 from whisperr.dev._ingest.model import Problem
 from whisperr.dev._ingest.validation import get_hint, validate_event, validate_identify
-from whisperr.dev._web.api import find_event_text
+from whisperr.dev._memory.to_json import find_event_text
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,10 @@ def review(event: dict[str, Any]) -> dict[str, Any] | None:
     return event
 
 
+def get_region() -> dict[str, Any]:
+    return {"region": "eu"}
+
+
 class Buffer(MemoryQueue):
     """A buffer of the project's own."""
 

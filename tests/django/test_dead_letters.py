@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
+from django.db import connections
 from django.db.models.functions import Now
 
 from tests.django.rows import add_rows, delete_rows, make_events
@@ -140,3 +141,14 @@ class TestAdmin:
         row = OutboxEvent.objects.get()
         page = browser.get(f"/admin/whisperr/outboxevent/{row.pk}/change/")
         assert "nothing" in page.text
+
+    @pytest.mark.parametrize(("schema", "status"), [("public", 200), ("acme", 403)])
+    def test_the_pages_are_not_those_of_a_tenant(
+        self, browser: Client, monkeypatch: pytest.MonkeyPatch, schema: str, status: int
+    ) -> None:
+        # What django-tenants sets; test_tenants.py does so with the package and PostgreSQL.
+        monkeypatch.setattr(connections["default"], "schema_name", schema, raising=False)
+        (one,) = add_dead_letters(1)
+        for page in ("outboxevent/", "deadletter/", f"deadletter/{one}/change/"):
+            assert browser.get(f"/admin/whisperr/{page}").status_code == status
+        assert ("Dead letters" in browser.get("/admin/").text) is (status == 200)

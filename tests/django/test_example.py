@@ -50,7 +50,7 @@ def run(home: Path, *command: str) -> str:
 )
 def test_what_a_user_runs_first_is_well(tmp_path: Path, command: Sequence[str]) -> None:
     output = run(tmp_path, *command)
-    assert any(text in output for text in ("Ran 8 tests", "no issues", "No changes detected")), (
+    assert any(text in output for text in ("Ran 11 tests", "no issues", "No changes detected")), (
         output
     )
 
@@ -60,5 +60,11 @@ def test_the_demo_shows_that_everything_arrived(tmp_path: Path) -> None:
     assert output.rstrip().endswith(
         "9 arrivals, as expected: nothing lost, the webhook counted once"
     )
-    for text in ("✓ plan_upgraded", "= billing_issue_started", "✓ trial_expired"):
+    for text in (
+        "✓ plan_upgraded",
+        "= billing_issue_started",
+        "✓ trial_expired",
+        '"tenant": "acme"',
+        "whisperr_client_event_accepted 7.0",
+    ):
         assert text in output

@@ -9,7 +9,7 @@ from asgiref.sync import async_to_sync, sync_to_async
 from django.db import connection, transaction
 from django.test import override_settings
 
-from whisperr import InvalidEvent
+from whisperr import Event, InvalidEvent
 from whisperr._client import get_pipeline
 from whisperr.django import get_client, track_on_commit
 
@@ -39,6 +39,16 @@ def test_an_event_is_encoded_at_once_and_queued_at_the_commit(site: Site) -> Non
     assert event.body["properties"] == {"plan": "pro"}
     assert event.body["context"]["$message_id"] == message_id
     assert event.body["occurred_at"] <= later.body["occurred_at"]
+
+
+def test_a_typed_event_takes_the_place_of_a_name_and_properties(site: Site) -> None:
+    class PlanUpgraded(Event):
+        plan: str
+
+    with transaction.atomic():
+        track_on_commit(8842, PlanUpgraded(plan="pro"))
+    (event,) = site.arrived()
+    assert (event.type, event.body["properties"]) == ("plan_upgraded", {"plan": "pro"})
 
 
 def test_a_rollback_discards_the_event(site: Site) -> None:

@@ -1,17 +1,16 @@
-"""Views of Django REST framework and django-ninja, which find their users themselves."""
+"""Views of Django REST framework, which find their users themselves."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.test import Client, override_settings
-from rest_framework.authentication import BaseAuthentication, SessionAuthentication
-from rest_framework.permissions import AllowAny
-from rest_framework.response import Response
-from rest_framework.views import APIView
+from asgiref.sync import async_to_sync
+from django.db import connection
+from django.test import AsyncClient, Client, override_settings
+from rest_framework.test import APIClient
 
-from whisperr.django._user import _logged
+from tests.django.outboxes import get_written
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -20,70 +19,109 @@ if TYPE_CHECKING:
 
     from tests.django.site import Site
 
-
-class ByName(BaseAuthentication):  # type: ignore[misc]  # untyped, see pyproject.toml
-    """Authenticates by a header, as a token would."""
-
-    def authenticate(self, request: Any) -> Any:
-        from django.contrib.auth.models import User
-
-        name = request.headers.get("X-Name")
-        return (User.objects.get(username=name), None) if name else None
+OURS = "whisperr.django.WhisperrMiddleware"
+VIEWS = ["class", "function", "set"]
 
 
-class Upgrade(APIView):  # type: ignore[misc]  # likewise
-    authentication_classes = (ByName, SessionAuthentication)
-    permission_classes = (AllowAny,)
-
-    def get(self, request: Any) -> Response:
-        return Response({"id": request.whisperr.track("plan_upgraded")})
-
-
-@pytest.mark.parametrize("session", [False, True])
-def test_the_user_that_the_view_found_counts(
-    site: Site, ada: User, bob: User, session: bool
-) -> None:
-    response = site.get(Upgrade.as_view(), ada if session else None, headers={"X-Name": "bob"})
-    assert response.status_code == 200
-    assert site.sent() == [(str(bob.pk), "plan_upgraded")]
-
-
-def test_the_session_counts_where_the_view_uses_it(site: Site, ada: User) -> None:
-    site.get(Upgrade.as_view(), ada)
-    site.get(Upgrade.as_view())
-    assert site.sent() == [(str(ada.pk), "plan_upgraded")]
-
-
-@pytest.fixture
-def rest_pages(site: Site) -> Iterator[None]:
+@pytest.fixture(autouse=True)
+def _pages(site: Site) -> Iterator[None]:
     with override_settings(ROOT_URLCONF="tests.django.rest_urls"):
         yield
 
 
-@pytest.fixture
-def ninja_pages(site: Site) -> Iterator[None]:
-    pytest.importorskip("ninja")
-    _logged.clear()
-    with override_settings(ROOT_URLCONF="tests.django.ninja_urls"):
-        yield
+def get(path: str, name: str | None = None, session: User | None = None, **headers: str) -> Any:
+    browser = Client()
+    if session is not None:
+        browser.force_login(session)
+    return browser.get(f"/{path}", headers=get_headers(name) | headers)
 
 
-def get(path: str, user: User | None = None, **headers: str) -> Any:
-    browser = Client(headers={name.replace("_", "-"): value for name, value in headers.items()})
-    if user is not None:
-        browser.force_login(user)
-    response = browser.get(path)
-    assert response.status_code == 200
-    return response
+def aget(path: str, name: str | None = None, session: User | None = None) -> Any:
+    """Request a page through an event loop, as an ASGI server does."""
+    browser = AsyncClient()
+    if session is not None:
+        browser.force_login(session)
+    return async_to_sync(browser.get)(f"/{path}", headers=get_headers(name))
 
 
-@pytest.mark.usefixtures("rest_pages")
+def get_headers(name: str | None) -> dict[str, str]:
+    return {} if name is None else {"X-Name": name}
+
+
+@pytest.mark.parametrize("fetch", [get, aget], ids=["WSGI", "ASGI"])
+@pytest.mark.parametrize("view", VIEWS)
+def test_the_user_that_the_view_found_counts_before_the_user_of_the_session(
+    site: Site, ada: User, bob: User, fetch: Any, view: str
+) -> None:
+    for session in (None, ada):
+        assert fetch(f"{view}/", "bob", session).status_code == 200
+    assert site.sent() == [(str(bob.pk), "plan_upgraded")] * 2
+
+
+def test_the_session_counts_where_the_view_uses_it(site: Site, ada: User) -> None:
+    get("class/", session=ada)
+    get("class/")
+    assert site.sent() == [(str(ada.pk), "plan_upgraded")]
+
+
+def test_without_sessions_the_user_of_the_view_is_enough(site: Site, bob: User) -> None:
+    with override_settings(MIDDLEWARE=[OURS]):
+        get("class/", "bob")
+        aget("class/", "bob")
+    assert site.sent() == [(str(bob.pk), "plan_upgraded")] * 2
+
+
+def test_the_client_of_the_framework_sets_the_user(site: Site, ada: User, bob: User) -> None:
+    browser = APIClient()
+    browser.force_login(ada)
+    browser.force_authenticate(bob)
+    browser.get("/class/")
+    assert site.sent() == [(str(bob.pk), "plan_upgraded")]
+
+
+class TestRefusals:
+    @pytest.mark.parametrize(
+        ("page", "error"), [("admin", "PermissionDenied"), ("throttled", "Throttled")]
+    )
+    def test_an_exception_handler_tracks_for_the_user_of_the_view(
+        self, site: Site, ada: User, bob: User, page: str, error: str
+    ) -> None:
+        assert get(f"{page}/", "bob", ada).status_code in {403, 429}
+        (arrival,) = site.arrived()
+        assert (arrival.user, arrival.body["properties"]) == (str(bob.pk), {"error": error})
+
+    def test_after_a_failed_authentication_nothing_is_sent_for_the_session(
+        self, site: Site, ada: User
+    ) -> None:
+        assert get("class/", "unknown", ada).status_code == 403
+        assert site.sent() == []
+        assert site.errors == []
+
+    def test_what_is_refused_before_the_authentication_is_reported_and_not_sent(
+        self, site: Site, ada: User
+    ) -> None:
+        assert get("class/", "ada", ada, Accept="image/png").status_code == 406
+        assert "has not authenticated yet" in site.get_reports()[0]
+        assert site.sent() == []
+
+    def test_in_a_transaction_that_is_rolled_back_no_row_is_written_and_the_answer_stays(
+        self, site: Site, outbox: None, bob: User
+    ) -> None:
+        connection.settings_dict["ATOMIC_REQUESTS"] = True
+        try:
+            assert get("atomic/", "bob").status_code == 403
+        finally:
+            connection.settings_dict["ATOMIC_REQUESTS"] = False
+        assert "the transaction has already failed" in site.get_reports()[0]
+        assert get_written() == []
+
+
 class TestLazyAuthentication:
     @pytest.mark.parametrize("session", [False, True])
     def test_before_the_user_is_read_an_event_is_reported_and_not_sent_for_the_session(
         self, site: Site, ada: User, bob: User, session: bool
     ) -> None:
-        get("/lazy/", ada if session else None, X_Name="bob")
+        get("lazy/", "bob", ada if session else None)
         assert (
             "this view of Django REST framework has not authenticated yet"
             in (site.get_reports()[0])
@@ -93,48 +131,11 @@ class TestLazyAuthentication:
     def test_after_that_it_is_sent_for_the_user_of_the_view(
         self, site: Site, ada: User, bob: User
     ) -> None:
-        get("/lazy/?read", ada, X_Name="bob")
+        get("lazy/?read", "bob", ada)
         assert site.sent() == [(str(bob.pk), "plan_upgraded")]
 
     def test_the_session_counts_where_the_view_knows_nothing_else(
         self, site: Site, ada: User
     ) -> None:
-        get("/lazy-session/", ada)
+        get("lazy-session/", session=ada)
         assert site.sent() == [(str(ada.pk), "plan_upgraded")]
-
-
-@pytest.mark.usefixtures("ninja_pages")
-class TestNinja:
-    @pytest.mark.parametrize("path", ["/api/token", "/api/later"])
-    def test_a_user_that_is_in_request_auth_only_is_logged_once(
-        self, site: Site, ada: User, caplog: pytest.LogCaptureFixture, path: str
-    ) -> None:
-        for _ in range(2):
-            assert get(path, Authorization="Bearer ada").json() == {"id": None} or "later" in path
-        assert site.sent() == []
-        (said,) = [one for one in caplog.messages if "request.auth" in one]
-        assert "request.user is anonymous but request.auth is not" in said
-        assert "set WHISPERR_RESOLVE_USER" in said
-
-    def test_another_user_in_request_auth_is_logged(
-        self, site: Site, ada: User, bob: User, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        get("/api/token", ada, Authorization="Bearer bob")
-        assert site.sent() == [(str(ada.pk), "plan_upgraded")]
-        assert "request.auth is not the user in request.user" in caplog.text
-
-    def test_a_resolver_makes_it_the_user(
-        self, site: Site, ada: User, bob: User, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        with override_settings(WHISPERR_RESOLVE_USER="tests.django.resolvers.by_auth"):
-            get("/api/token", ada, Authorization="Bearer bob")
-            get("/api/later", ada, Authorization="Bearer bob")
-            assert site.sent() == [(str(bob.pk), "plan_upgraded")] * 2
-        assert "request.auth" not in caplog.text
-
-    def test_its_session_authentication_is_that_of_django(
-        self, site: Site, ada: User, caplog: pytest.LogCaptureFixture
-    ) -> None:
-        get("/api/session", ada)
-        assert site.sent() == [(str(ada.pk), "plan_upgraded")]
-        assert "request.auth" not in caplog.text

@@ -40,6 +40,7 @@ GIVEN: dict[str, tuple[object, object]] = {
 PATHS = {
     "on_error": f"{HOOKS}.record_error",
     "before_send": f"{HOOKS}.review",
+    "default_properties": f"{HOOKS}.get_region",
     "buffer": f"{HOOKS}.make_buffer",
     "ssl_context": f"{HOOKS}.CONTEXT",
     "transport": f"{HOOKS}.Transport",
@@ -72,6 +73,7 @@ def test_a_dotted_path_names_an_object_or_what_makes_it(name: str) -> None:
     expected = {
         "on_error": lambda made: made is hooks.record_error,
         "before_send": lambda made: made is hooks.review,
+        "default_properties": lambda made: made is hooks.get_region,
         "buffer": lambda made: type(made) is hooks.Buffer,
         "ssl_context": lambda made: made is hooks.CONTEXT,
         "transport": lambda made: type(made) is hooks.Transport,

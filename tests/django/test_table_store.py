@@ -283,6 +283,8 @@ class TestResults:
             "whisperr: the row is not an event of this package; 2 rows set aside as dead letters "
         )
         assert caplog.messages == [line + '(invalid); run "manage.py whisperr_outbox"']
+        fields = vars(caplog.records[0])
+        assert (fields["whisperr_reason"], fields["whisperr_count"]) == ("invalid", 2)
         assert str(OutboxEvent.objects.get()).startswith("payment_failed ")
 
     def test_a_stop_gives_back_what_is_not_under_way(self, queue: RelayQueue) -> None:

@@ -3,41 +3,49 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, get_args, get_type_hints
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 from tests.docs.page import get_names, get_rows, paste
 from whisperr import BillingEvent, Whisperr, billing
+from whisperr._field_types import get_annotations
 from whisperr.testing import capture
+
+if TYPE_CHECKING:
+    from whisperr import Event
 
 PAGE = "docs/billing/events.md"
 EVENTS = get_rows(PAGE, "The events")
-SHARED = set(get_type_hints(billing.BillingProperties))
+SHARED = set(billing.SubscriptionEvent._fields)
 CONSTANTS = {name: value for name, value in vars(BillingEvent).items() if name.isupper()}
 
 
-def get_properties(event: str) -> Any:
-    """Return the typed dictionary of an event."""
-    return getattr(billing, "".join(word.title() for word in event.split("_")))
+def get_class(event: str) -> type[Event]:
+    """Return the class of an event."""
+    kind: type[Event] = getattr(billing, "".join(word.title() for word in event.split("_")))
+    assert kind.event_type == event
+    return kind
 
 
 def test_every_event_has_its_row_in_the_order_of_the_code() -> None:
-    assert [tuple(get_names(f"{row[0]} {row[1]}")) for row in EVENTS] == list(CONSTANTS.items())
+    rows = [tuple(get_names(f"{row[0]} {row[1]}")) for row in EVENTS]
+    assert rows == [(get_class(event).__name__, event) for event in CONSTANTS.values()]
+    assert list(CONSTANTS) == [event.upper() for _, event in rows]  # as the page says
 
 
-def test_an_event_has_the_meaning_and_the_properties_of_its_type() -> None:
+def test_an_event_has_the_meaning_and_the_properties_of_its_class() -> None:
     for _, name, meaning, own in EVENTS:
         (event,) = get_names(name)
-        kind = get_properties(event)
-        assert set(get_names(own)) == set(get_type_hints(kind)) - SHARED, event
+        kind = get_class(event)
+        assert set(get_names(own)) == set(kind._fields) - SHARED, event
         described = " ".join((inspect.getdoc(kind) or "").split())
         first, _, more = meaning.partition(": ")
-        assert described.startswith(f"Properties of `{event}`: {first}."), event
+        assert described.startswith(f"{first[0].upper()}{first[1:]}."), event
         assert more in described, event
 
 
 def test_every_property_has_its_value_and_no_other_is_named() -> None:
     named = {name for row in get_rows(PAGE, "The properties") for name in get_names(row[0])}
-    own = {name for event in CONSTANTS.values() for name in get_type_hints(get_properties(event))}
+    own = {name for event in CONSTANTS.values() for name in get_class(event)._fields}
     assert named == own | SHARED
 
 
@@ -45,11 +53,14 @@ def test_the_closed_lists_are_those_of_the_code() -> None:
     lists = {get_names(name)[0]: values for name, values in get_rows(PAGE, "Closed lists")}
     hints: dict[str, Any] = {}
     for event in CONSTANTS.values():
-        hints |= get_type_hints(get_properties(event))
-    closed = {name: get_args(hint) for name, hint in hints.items() if name in lists}
-    assert {name: tuple(get_names(values)) for name, values in lists.items()} == closed
-    others = {name for name, hint in hints.items() if get_args(hint) and name not in lists}
-    assert others == {"entitlements", "price"}  # a list of strings, a number of two types
+        hints |= get_annotations(get_class(event))
+    allowed = {
+        name: get_args(one)
+        for name, hint in hints.items()
+        for one in get_args(hint)
+        if get_origin(one) is Literal
+    }
+    assert {name: tuple(get_names(values)) for name, values in lists.items()} == allowed
 
 
 def test_a_webhook_that_arrives_twice_is_one_event() -> None:

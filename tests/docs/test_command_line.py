@@ -40,6 +40,8 @@ SEGMENT = {
 }
 
 
+EVENTS = "import whisperr\n\nclass PlanUpgraded(whisperr.Event):\n    plan: str\n"
+SEND_NOTHING = ("--dry-run", "whisperr dev", "whisperr events", "dead-letters")
 IDENTIFY = {"type": "identify", "userId": "user_8842", "traits": {"email": "ada@example.com"}}
 
 
@@ -61,6 +63,8 @@ def folder(tmp_path: Path) -> Path:
     mixed = f"{json.dumps(SEGMENT)}\n{json.dumps(IDENTIFY)}\n"
     _make_dead_letters(tmp_path / "whisperr.db")
     (tmp_path / "mixed.jsonl").write_text(mixed, encoding="utf-8")
+    (tmp_path / "shop").mkdir()
+    (tmp_path / "shop" / "events.py").write_text(EVENTS, encoding="utf-8")
     return tmp_path
 
 
@@ -107,7 +111,7 @@ class TestCommands:
             ended = run(block, folder, server.url)
             assert ended.returncode == 0, ended.stderr
             assert server.arrivals(status="refused") == []
-            elsewhere = any(one in block for one in ("--dry-run", "whisperr dev", "dead-letters"))
+            elsewhere = any(one in block for one in SEND_NOTHING)
             assert bool(server.arrivals()) is not elsewhere or "doctor" in block
 
     def test_the_rows_arrive_as_the_page_says(self, folder: Path) -> None:

@@ -1,16 +1,20 @@
-"""docs/delivery/extending.md holds: its queue, its sink and its transport do what the page says."""
+"""docs/delivery/extending.md holds: its queue, its sink and its transports do what it says."""
 
 from __future__ import annotations
 
 import inspect
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.docs.kafka import Broker
 from tests.docs.page import get_blocks, get_text
 from whisperr import Whisperr, protocols
 from whisperr._process.imports import json_loads
+from whisperr.dev import LocalServer
+from whisperr.dev.faults import status
 from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
@@ -21,9 +25,29 @@ EVENT = b'{"event_type":"seen","external_user_id":"ada"}'
 IDENTIFY = b'{"external_user_id":"ada"}'
 
 
+class Analytics:
+    """The client of another SDK."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[Any, ...]] = []
+
+    def track(self, *given: Any) -> None:
+        self.seen.append(given)
+        if len(self.seen) > 1:
+            raise LookupError("ada@example.com")
+
+
+@pytest.fixture(autouse=True)
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    """A broker that `confluent_kafka`, of which there is a double, talks to."""
+    broker = Broker()
+    monkeypatch.setitem(sys.modules, "confluent_kafka", broker.make_module())
+    return broker
+
+
 def run_blocks(*, classes_only: bool = False) -> dict[str, Any]:
     """Run the blocks of the page and return their names; classes are in blocks with a file name."""
-    names: dict[str, Any] = {"__name__": "extending"}
+    names: dict[str, Any] = {"__name__": "extending", "analytics": Analytics()}
     for number, text in enumerate(get_blocks(PAGE, "python")):
         if text.startswith("# ") or not classes_only:
             exec(compile(text, f"{PAGE}, block {number + 1}", "exec"), names)
@@ -36,10 +60,10 @@ def classes() -> dict[str, Any]:
 
 
 @pytest.fixture
-def _page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Run every block of the page in an empty folder."""
+def page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Run every block of the page in an empty folder, and return the names."""
     monkeypatch.chdir(tmp_path)
-    run_blocks()
+    return run_blocks()
 
 
 def get_lines(path: str) -> list[tuple[str, Any]]:
@@ -47,7 +71,7 @@ def get_lines(path: str) -> list[tuple[str, Any]]:
     return [(line.split(" ", 1)[0], json_loads()(line.split(" ", 1)[1])) for line in lines]
 
 
-@pytest.mark.usefixtures("_page")
+@pytest.mark.usefixtures("page")
 def test_the_transport_writes_each_request_on_a_line() -> None:
     (events, body), (identify, known) = get_lines("requests.log")
     assert (events, identify) == ("/v1/events/batch", "/v1/identify")
@@ -55,16 +79,93 @@ def test_the_transport_writes_each_request_on_a_line() -> None:
     assert known == {"external_user_id": "user_8842", "traits": {"plan": "pro"}}
 
 
-@pytest.mark.usefixtures("_page")
+@pytest.mark.usefixtures("page")
 def test_the_queue_delivers_what_it_held_compressed() -> None:
     sent = [event for _, body in get_lines("compressed.log") for event in body["events"]]
     assert [event["properties"]["n"] for event in sent] == [0, 1, 2]
 
 
-@pytest.mark.usefixtures("_page")
+@pytest.mark.usefixtures("page")
 def test_the_sink_writes_each_event_on_a_line() -> None:
     (line,) = Path("events.log").read_text(encoding="utf-8").splitlines()
     assert json_loads()(line)["event_type"] == "payment_failed"
+
+
+def test_a_copy_goes_to_the_other_sdk_and_its_failure_drops_no_event(
+    page: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    assert page["analytics"].seen == [("user_8842", "payment_failed", {"amount_cents": 4900})]
+    assert len(get_lines("copied.log")) == 1
+    transport = MemoryTransport()
+    with Whisperr("wrk_test", transport=transport, before_send=page["copy"]) as client:
+        assert client.track("ada", "seen")
+    assert [event["event_type"] for event in transport.sent[0].events] == ["seen"]
+    assert caplog.messages == ["an event was not copied"]
+
+
+class TestKafka:
+    def test_the_forwarder_delivers_what_the_transport_wrote_with_its_ids(
+        self, page: dict[str, Any], broker: Broker
+    ) -> None:
+        events, identify = broker.messages
+        assert (events.key(), identify.key()) == (b"/v1/events/batch", b"/v1/identify")
+        (sent,) = json_loads()(events.value())["events"]
+        consumer = broker.consumer()
+        with LocalServer() as server, Whisperr("wrk_test", base_url=server.url) as client:
+            for _ in range(3):  # the third time there is no message
+                page["forward"](consumer, client)
+            event, user = server.arrivals()
+            assert event.body == sent
+            assert user.body == {"external_user_id": "user_8842", "traits": {"plan": "pro"}}
+            assert consumer.committed == [events, identify]
+            page["forward"](broker.consumer(), client)  # another process that reads it again
+            assert server.arrivals(status="duplicate")[0].message_id == event.message_id
+
+    def test_a_message_that_is_not_delivered_is_not_committed(
+        self, page: dict[str, Any], broker: Broker
+    ) -> None:
+        consumer = broker.consumer()
+        with LocalServer(faults=[status(503)]) as server:
+            client = Whisperr("wrk_test", base_url=server.url, max_retries=0)
+            with pytest.raises(SystemExit, match="read again"):
+                page["forward"](consumer, client)
+            client.shutdown(0)
+        assert consumer.committed == []
+
+    def test_an_error_of_the_consumer_is_raised(
+        self, classes: dict[str, Any], broker: Broker
+    ) -> None:
+        broker.add_error("the partition is gone")
+        with (
+            Whisperr("wrk_test", transport=MemoryTransport()) as client,
+            pytest.raises(broker.KafkaException, match="the partition is gone"),
+        ):
+            classes["forward"](broker.consumer(), client)
+
+    @pytest.mark.parametrize(
+        ("fault", "problem"),
+        [
+            ("silent", "no answer: TimeoutError: Kafka did not confirm the message within 10 s"),
+            ("refuses", "no answer: KafkaException: the message is too large"),
+            ("full", "no answer: BufferError: Local: Queue full"),
+        ],
+    )
+    def test_what_the_broker_did_not_confirm_is_sent_again(
+        self, classes: dict[str, Any], broker: Broker, fault: str, problem: str
+    ) -> None:
+        broker.fault = fault
+        transport = classes["KafkaTransport"]({"bootstrap.servers": "localhost:9092"}, "whisperr")
+        client = Whisperr("wrk_test", transport=transport, max_retries=0)
+        client.track("ada", "seen")
+        assert client.flush(60) is False
+        assert client.stats().problem == problem
+        assert broker.messages == []
+        broker.fault = ""
+        assert client.flush(60) is True
+        assert client.shutdown() is True
+        (message,) = broker.messages
+        assert json_loads()(message.value())["events"][0]["event_type"] == "seen"
+        assert client.stats().delivered == 1
 
 
 def test_a_sink_that_cannot_store_refuses_the_event(
@@ -160,6 +261,7 @@ class TestQueue:
     ("protocol", "example"),
     [
         ("Transport", "FileTransport"),
+        ("Transport", "KafkaTransport"),
         ("Queue", "CompressedQueue"),
         ("Sink", "LogSink"),
         ("BufferConfig", "CompressedBuffer"),

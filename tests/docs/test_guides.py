@@ -6,12 +6,14 @@ import asyncio
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 
 from tests.docs.page import PAGES, ROOT, get_blocks
 from whisperr import Whisperr
 from whisperr._cli.main import main
+from whisperr._integrations.client import environment_client
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
@@ -57,6 +59,40 @@ def asgi(names: dict[str, Any], server: LocalServer) -> None:
     ]
 
 
+def wsgi(names: dict[str, Any], server: LocalServer) -> None:
+    for name in ("application", "cancelling"):
+        environ = {"HTTP_X_USER": "user_8842"}
+        setup_testing_defaults(environ)
+        assert names[name](environ, lambda status, headers: None)
+    assert environment_client.get().flush() is True
+    assert [(a.user, a.type) for a in server.arrivals()] == [
+        ("user_8842", "export_failed"),
+        ("user_8842", "subscription_cancelled"),
+    ]
+
+
+def aiohttp(names: dict[str, Any], server: LocalServer) -> None:
+    from aiohttp.test_utils import TestClient, TestServer
+
+    async def load_session_user(cookie: str | None) -> str:
+        return "user_8843"
+
+    async def visit() -> None:
+        async with TestClient(TestServer(names["make_app"]())) as browser:
+            answer = await browser.post("/cancel", headers={"X-User": "user_8842"})
+            assert list(await answer.json()) == ["message_id"]
+        assert [(a.user, a.type) for a in server.arrivals()] == [
+            ("user_8842", "subscription_cancelled")
+        ]
+        async with TestClient(TestServer(names["reports"])) as browser:
+            answer = await browser.get("/export")
+            assert await answer.read() == b"rows\n"
+
+    names["load_session_user"] = load_session_user
+    asyncio.run(visit())
+    assert [(a.user, a.type) for a in server.arrivals()[1:]] == [("user_8843", "report_exported")]
+
+
 def flask(names: dict[str, Any], server: LocalServer) -> None:
     browser = names["app"].test_client()
     names["metadata"].create_all(names["engine"])
@@ -89,25 +125,38 @@ def celery(names: dict[str, Any], server: LocalServer) -> None:
     ]
 
 
-def aws_lambda(names: dict[str, Any], server: LocalServer) -> None:
+def functions(names: dict[str, Any], server: LocalServer) -> None:
     names["handler"]({"user": "ada", "id": "evt_1"}, None)
     asyncio.run(names["report"]({"user": "ada"}, None))
     assert names["subscription_ended"](SimpleNamespace(args={"user": "ada"})) == "done"
+    azure = {
+        one.get_function_name(): one.get_user_function() for one in names["app"].get_functions()
+    }
+    assert azure["create_report"](req=SimpleNamespace(params={"user": "ada"})).get_body() == b"done"
+    asyncio.run(azure["expire_trials"](timer=None))
     assert [a.type for a in server.arrivals()] == [
         "payment_failed",
         "report_failed",
         "subscription_ended",
+        "report_failed",
+        "trial_expired",
     ]
 
 
 def opentelemetry(names: dict[str, Any], server: LocalServer) -> None:
+    from opentelemetry import metrics
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import InMemoryMetricReader
     from opentelemetry.sdk.trace import TracerProvider
 
     with TracerProvider().get_tracer("guide").start_as_current_span("request"):
         names["client"].track("ada", "seen")
         names["careful"].track("ada", "seen", {"email": "ada@example.com", "n": 1})
-    for name in ("client", "careful"):
+    for name in ("client", "careful", "billing"):
         names[name].shutdown()
+    reader = InMemoryMetricReader()
+    metrics.set_meter_provider(MeterProvider([reader], shutdown_on_exit=False))
+    assert "whisperr.client.event.dropped" in str(reader.get_metrics_data())
     assert [len(a.body["context"]["trace_id"]) for a in server.arrivals()] == [32, 32]
     assert server.arrivals()[1].body["properties"] == {"n": 1}
 
@@ -148,12 +197,14 @@ def integrations(names: dict[str, Any], server: LocalServer) -> None:
 
 # What each guide needs, and what its code does when it is used.
 GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer], None]]] = {
+    "docs/frameworks/aiohttp.md": (("aiohttp",), aiohttp),
     "docs/frameworks/asgi.md": (("fastapi", "sqlalchemy", "aiosqlite", "greenlet"), asgi),
-    "docs/frameworks/functions.md": ((), aws_lambda),
+    "docs/frameworks/functions.md": (("azure.functions",), functions),
     "docs/frameworks/celery.md": (("celery",), celery),
     "docs/frameworks/write-your-own.md": ((), integrations),
     "docs/frameworks/opentelemetry.md": (("opentelemetry.sdk",), opentelemetry),
     "docs/frameworks/flask.md": (("flask", "sqlalchemy"), flask),
+    "docs/frameworks/wsgi.md": ((), wsgi),
     "docs/delivery/sqlalchemy.md": (("sqlalchemy", "aiosqlite", "greenlet"), sqlalchemy),
 }
 # Which test runs the code of the other pages.
@@ -168,12 +219,17 @@ RUN_BY = {
     "docs/billing/webhooks.md": "tests/docs/test_webhooks.py",
     "docs/billing/stripe.md": "tests/billing/test_stripe.py",
     "docs/index.md": "tests/docs/test_pasted.py",
+    "docs/frameworks/async-frameworks.md": "tests/hosts/test_frameworks.py",
     "docs/frameworks/django.md": "tests/django/test_page.py",
+    "docs/frameworks/django-packages.md": "tests/django/test_packages_page.py",
     "docs/delivery/durability.md": "tests/docs/test_durability.py",
     "docs/delivery/metrics.md": "tests/docs/test_metrics.py",
     "docs/delivery/outboxes.md": "tests/docs/test_outboxes.py",
+    "docs/start/async.md": "tests/docs/test_async.py",
     "docs/start/events.md": "tests/docs/test_pasted.py",
+    "docs/start/typed-events.md": "tests/docs/test_typed_events.py",
     "docs/delivery/extending.md": "tests/docs/test_extending.py",
+    "docs/develop/assistants.md": "tests/docs/test_assistants.py",
     "docs/develop/local-server.md": "tests/docs/test_local_development.py",
     "docs/trouble/logging.md": "tests/docs/test_logging.py",
     "docs/reference/options.md": "tests/docs/test_options.py",

@@ -6,6 +6,7 @@ import json
 import re
 import threading
 from importlib.util import find_spec
+from inspect import signature
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,7 +16,9 @@ from tests.docs.pasted import run, run_python
 from whisperr import Whisperr
 from whisperr._delivery.pool import THREAD_NAME
 from whisperr._delivery.reporter import ANONYMOUS_INTERVAL, INTERVAL
+from whisperr._process.logger import log
 from whisperr.dev import LocalServer
+from whisperr.dev.faults import wrong_key
 from whisperr.errors import WhisperrError
 from whisperr.testing import MemoryTransport
 
@@ -89,21 +92,55 @@ def test_the_setting_of_django_logs_to_the_console(tmp_path: Path) -> None:
     assert done.stderr.count("Payment Failed") == 1
 
 
-def test_the_structured_handler_prints_one_object_a_line(tmp_path: Path) -> None:
-    with LocalServer() as server:
+def test_the_fields_of_a_record_are_those_that_the_code_sets() -> None:
+    listed = [get_names(row[0])[0] for row in get_rows(PAGE, "Structured logging")]
+    keywords = [p.name for p in signature(log).parameters.values() if p.kind is p.KEYWORD_ONLY]
+    assert listed == [f"whisperr_{name}" for name in keywords]
+    (example,) = get_blocks(PAGE, "json")
+    assert [name for name in json.loads(example) if name.startswith("whisperr_")] == [
+        name for name in listed if name != "whisperr_reason"
+    ]
+
+
+def test_the_types_of_a_record_are_those_of_on_error() -> None:
+    row = get_rows(PAGE, "Structured logging")[0]
+    source = (ROOT / "src/whisperr/errors.py").read_text(encoding="utf-8")
+    literal = source.partition("ErrorType = Literal[")[2].partition("]")[0]
+    types = re.findall(r"`(\w+)`", row[1].partition(": ")[2])
+    assert types == re.findall(r'"(\w+)"', literal)
+
+
+@pytest.mark.parametrize(
+    ("block", "package", "texts"),
+    [(4, "pythonjsonlogger", "message"), (5, "structlog", "event"), (6, "json", "text")],
+)
+def test_a_structured_formatter_writes_the_fields_of_a_refused_key(
+    block: int, package: str, texts: str, tmp_path: Path
+) -> None:
+    pytest.importorskip(package)
+    track = (
+        "\nfrom whisperr import Whisperr\n\nwhisperr = Whisperr(flush_interval=60)\n"
+        'whisperr.track("ada", "seen")\nwhisperr.flush(10)\nwhisperr.flush(10)\n'
+    )
+    with LocalServer(faults=[wrong_key(times=1)]) as server:
         done = run(
             tmp_path,
-            get_blocks(PAGE, "python")[2] + PLAIN,
+            get_blocks(PAGE, "python")[block] + track,
             WHISPERR_BASE_URL=server.url,
             WHISPERR_API_KEY="wrk_test",
         )
     line = json.loads(done.stderr)
-    assert (line["level"], line["logger"]) == ("WARNING", "whisperr")
-    assert "Payment Failed" in line["text"]
+    assert "refused the API key" in line[texts]
+    assert {name: line[name] for name in line if name.startswith("whisperr_")} == {
+        "whisperr_type": "auth",
+        "whisperr_count": 1,
+        "whisperr_status": 401,
+        "whisperr_host": f"127.0.0.1:{server.port}",
+    }
 
 
 def test_debug_shows_each_request_and_a_higher_level_silences_it(tmp_path: Path) -> None:
-    debug, silence = get_blocks(PAGE, "python")[3:5]
+    debug, silence = get_blocks(PAGE, "python")[2:4]
     with LocalServer() as server:
         environment = {"WHISPERR_BASE_URL": server.url, "WHISPERR_API_KEY": "wrk_test"}
         assert "HTTP 202" in run(tmp_path, debug, **environment).stderr
@@ -111,6 +148,8 @@ def test_debug_shows_each_request_and_a_higher_level_silences_it(tmp_path: Path)
 
 
 def test_the_whole_page_runs_in_order_and_its_lost_events_can_be_imported(tmp_path: Path) -> None:
+    pytest.importorskip("pythonjsonlogger")
+    pytest.importorskip("structlog")
     lose = '\nwhisperr.track("ada", "seat_removed", message_id="evt_1")\nwhisperr.shutdown(0)\n'
     with LocalServer() as server:
         environment = {"WHISPERR_BASE_URL": server.url, "WHISPERR_API_KEY": "wrk_test"}

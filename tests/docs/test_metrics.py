@@ -1,14 +1,17 @@
-"""docs/delivery/metrics.md holds: its code runs, its fields are those of the code."""
+"""docs/delivery/metrics.md holds: its code runs, its names are those of the code and the rules."""
 
 from __future__ import annotations
 
 import shlex
 from typing import TYPE_CHECKING
 
-from tests.docs.page import get_blocks, get_names, get_rows, paste
+import pytest
+
+from tests.docs.page import get_blocks, get_names, get_rows, get_text, paste
 from tests.docs.pasted import run
 from whisperr._cli.main import make_parser
-from whisperr._delivery.accounting import _NEVER_ACCEPTED, Stats
+from whisperr._delivery.accounting import NEVER_ACCEPTED, Stats
+from whisperr._integrations.metrics import METRICS
 from whisperr._integrations.outbox_report import Figures
 from whisperr.dev import LocalServer
 
@@ -22,10 +25,25 @@ def get_first_names(heading: str) -> set[str]:
     return {name for row in get_rows(PAGE, heading) for name in get_names(row[0])}
 
 
+# What the page does not show: a scrape of its application, and of its second registry.
+SCRAPE = """
+from prometheus_client import generate_latest
+from starlette.testclient import TestClient
+
+print(TestClient(app).get("/metrics/").text)
+print(generate_latest(registry).decode())
+"""
+
+
 def test_the_code_runs(tmp_path: Path) -> None:
+    for module in ("fastapi", "opentelemetry", "prometheus_client"):
+        pytest.importorskip(module, reason=f"{module} is not installed")
     with LocalServer() as server:
         environment = {"WHISPERR_BASE_URL": server.url, "WHISPERR_API_KEY": "wrk_test"}
-        assert run(tmp_path, paste(PAGE), **environment).stderr == ""
+        done = run(tmp_path, paste(PAGE) + SCRAPE, **environment)
+        assert done.stderr == ""
+        assert "\nwhisperr_client_event_accepted 1.0\n" in done.stdout
+        assert '\nwhisperr_client_event_accepted{client="web"} 1.0\n' in done.stdout
         assert [arrival.type for arrival in server.arrivals()] == ["payment_failed"]
 
 
@@ -36,17 +54,33 @@ def test_the_fields_are_those_of_the_code() -> None:
 
 def test_the_reasons_of_calls_that_are_not_accepted_are_those_of_the_code() -> None:
     (row,) = [row for row in get_rows(PAGE, "The fields") if row[0] == "`not_accepted`"]
-    assert set(get_names(row[1])) == set(_NEVER_ACCEPTED)
+    assert set(get_names(row[1])) == set(NEVER_ACCEPTED)
 
 
-def test_an_alert_names_fields_that_exist() -> None:
-    alerts = get_first_names("Alerts")
-    assert alerts
-    assert alerts <= {*Stats.__slots__, *_NEVER_ACCEPTED, "paused"}
+def test_the_names_are_those_of_the_code() -> None:
+    kinds = {"counter": "counter", "updowncounter": "up-down counter", "gauge": "gauge"}
+    assert [[cell.strip("`") for cell in row] for row in get_rows(PAGE, "Names")] == [
+        [m.field, m.name, kinds[m.kind], m.unit, m.prometheus_name, m.attribute] for m in METRICS
+    ]
+
+
+def test_the_alerts_are_those_of_the_rules() -> None:
+    yaml = pytest.importorskip("yaml", reason="PyYAML is in the extra `dev`")
+    (group,) = yaml.safe_load(get_text("docs/delivery/alerts.yml"))["groups"]
+    rows = get_rows(PAGE, "Alerts")
+    assert [row[0].strip("`") for row in rows] == [rule["alert"] for rule in group["rules"]]
+    fields = {metric.field: metric.prometheus_name for metric in METRICS}
+    for row, rule in zip(rows, group["rules"], strict=True):
+        named = {name for name in get_names(row[1]) if name in fields}
+        assert named
+        assert all(fields[name] in rule["expr"] for name in named), row[0]
+        values = set(get_names(row[1])) - named
+        assert values <= {*NEVER_ACCEPTED, "paused"}
+        assert all(value in rule["expr"] for value in values), row[0]
 
 
 def test_the_commands_are_understood() -> None:
-    (block,) = get_blocks(PAGE, "console")
+    *_, block = get_blocks(PAGE, "console")
     calls = [shlex.split(line) for line in block.splitlines()]
     assert [call[0] for call in calls] == ["python", "whisperr"]
     assert make_parser().parse_args(calls[1][1:]).json

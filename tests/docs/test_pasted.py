@@ -21,6 +21,7 @@ ARRIVING = {
     "docs/start/events.md": [
         *("payment_failed", "identify", "seat_removed", "invoice_overdue", "payment_failed"),
         *("payment_failed", "plan_upgraded", "export_failed", "payment_failed"),
+        "export_failed",
         *("identify", "identify", "identify", "identify", "report_failed", "import_finished"),
     ],
     "docs/billing/events.md": ["billing_issue_started", "membership_started", "membership_ended"],

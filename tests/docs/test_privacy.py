@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import stat
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.docs.page import get_names, get_rows, get_text, paste
+from tests.docs.page import get_blocks, get_names, get_rows, get_text, paste
 from tests.docs.pasted import run
 from tests.http.raw_server import OK, RawServer, answers
 from whisperr import Whisperr
 from whisperr.dev import LocalServer
+from whisperr.privacy import redact
 from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
@@ -82,10 +84,40 @@ def test_the_code_of_the_page_redacts_and_vetoes(tmp_path: Path) -> None:
     with LocalServer() as server:
         program = paste(PAGE) + "print(whisperr.stats().not_accepted)\n"
         done = run(tmp_path, program, WHISPERR_BASE_URL=server.url, WHISPERR_API_KEY=KEY)
-        (arrival,) = server.arrivals()
-    assert arrival.body["properties"] == {"email": "removed", "amount_cents": 4900}
+        first, second = server.arrivals()
+    assert first.body["properties"] == json.loads(get_blocks(PAGE, "json")[0])
+    assert second.body["properties"] == {"email": "[redacted]", "amount_cents": 4900}
+    assert second.body["context"]["region"] == "eu"
     assert done.stdout == "{'vetoed': 1}\n"
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    ("argument", "before", "after"),
+    [
+        ('"email"', {"a": [{"email": 1}], "email": {}}, {"a": [{"email": "X"}], "email": "X"}),
+        (
+            '"customer.email"',
+            {"customer": {"email": 1}, "email": 1},
+            {"customer": {"email": "X"}, "email": 1},
+        ),
+        ('"customer.*"', {"customer": {"a": 1}, "b": 1}, {"customer": {"a": "X"}, "b": 1}),
+        ('"*_token"', {"api_token": 1, "token": 1}, {"api_token": "X", "token": 1}),
+        ('"properties.ip"', {"ip": 1, "a": {"ip": 1}}, {"ip": "X", "a": {"ip": 1}}),
+        ('"email"', {"User.Email": 1}, {"User.Email": "X"}),
+        ("pattern=EMAIL", {"a": "to a@b.co", "n": 1}, {"a": "to X", "n": 1}),
+    ],
+)
+def test_each_argument_of_redact_means_what_its_row_says(
+    argument: str, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    rows = get_rows(PAGE, "How to redact an e-mail address")
+    named = [name for row in rows for text in row for name in get_names(text)]
+    assert argument in named
+    assert 'replacement="removed"' in named
+    email = re.findall(r'EMAIL = r"(.+)"', get_text(PAGE))[0]
+    before_send = eval(f'redact({argument}, replacement="X")', {"redact": redact, "EMAIL": email})
+    assert before_send({"properties": before, "context": {}})["properties"] == after
 
 
 def test_nothing_is_sent_that_a_failing_before_send_has_not_seen() -> None:

@@ -22,9 +22,21 @@ PINNED = (
     "constraints.txt",
     *(f"scripts/hosts/pins/{path.name}" for path in (ROOT / "scripts/hosts/pins").glob("*.txt")),
 )
-GUIDES = ("asgi", "celery", "django", "flask", "functions", "other-hosts", "queues", "workflows")
+GUIDES = (
+    "aiohttp",
+    "asgi",
+    "async-frameworks",
+    "celery",
+    "django",
+    "flask",
+    "functions",
+    "other-hosts",
+    "queues",
+    "workflows",
+    "wsgi",
+)
 # What the code of a guide adds, as a section of the page.
-PROVIDED = {"asgi": LIFESPAN, "celery": "Celery", "queues": "RQ"}
+PROVIDED = {"asgi": LIFESPAN, "async-frameworks": LIFESPAN, "celery": "Celery", "queues": "RQ"}
 # The rows of the guides, each with the hosts of the table that it is about.
 CLAIMS: dict[tuple[str, str], tuple[str, ...]] = {
     ("asgi", "uvicorn, also with `--workers` and as gunicorn's worker class"): (
@@ -39,7 +51,8 @@ CLAIMS: dict[tuple[str, str], tuple[str, ...]] = {
     ("asgi", "any"): (),
     ("functions", "AWS Lambda"): (),
     ("functions", "Google Cloud Functions"): (),
-    ("functions", "both"): (),
+    ("functions", "Azure Functions"): (),
+    ("functions", "any"): (),
     ("celery", "prefork, also with `max_tasks_per_child`"): ("Celery, prefork",),
     ("celery", "threads, solo"): ("Celery, threads",),
     ("celery", "any"): (),
@@ -50,22 +63,34 @@ CLAIMS: dict[tuple[str, str], tuple[str, ...]] = {
     ("flask", "`flask run`, waitress"): ("`flask run`", "waitress", "`waitress-serve`"),
     ("flask", "any"): (),
     ("other-hosts", "a script, a cron job"): ("a plain program",),
-    ("other-hosts", "gunicorn (sync, gthread, gevent), granian"): (
+    ("wsgi", "gunicorn (sync, gthread, gevent), granian"): (
         "gunicorn, `sync`",
         "gunicorn, `gthread`",
         "gunicorn, `gevent`",
         "granian, WSGI",
     ),
-    ("other-hosts", "waitress"): ("waitress", "`waitress-serve`"),
-    ("other-hosts", "aiohttp (`web.run_app`), Sanic"): (
+    ("wsgi", "waitress, the server of `wsgiref`"): (
+        "waitress",
+        "`waitress-serve`",
+        "a plain program",
+    ),
+    ("wsgi", "any"): (),
+    ("aiohttp", "`web.run_app`, `aiohttp.GunicornWebWorker` of gunicorn"): (
         "aiohttp, `web.run_app`",
+        "gunicorn, `aiohttp.GunicornWebWorker`",
+    ),
+    ("aiohttp", "your own `AppRunner`"): ("aiohttp, `AppRunner`",),
+    ("aiohttp", "any"): (),
+    ("async-frameworks", "Litestar's `application` and Quart, under uvicorn"): ("uvicorn",),
+    ("async-frameworks", "the same under other servers of ASGI"): (),
+    ("async-frameworks", "`quart run`"): ("Quart, `quart run`",),
+    ("async-frameworks", "Sanic, with workers or a single process"): (
         "Sanic, `--workers 2`",
         "Sanic, `--single-process`",
     ),
-    ("other-hosts", "Tornado, APScheduler's `AsyncIOScheduler`"): (
-        "Tornado",
-        "APScheduler, `AsyncIOScheduler`",
-    ),
+    ("async-frameworks", "Tornado"): ("Tornado",),
+    ("async-frameworks", "any"): (),
+    ("other-hosts", "APScheduler's `AsyncIOScheduler`"): ("APScheduler, `AsyncIOScheduler`",),
     ("other-hosts", "APScheduler's `BlockingScheduler`"): ("APScheduler, `BlockingScheduler`",),
     ("other-hosts", "APScheduler's `BackgroundScheduler`"): ("APScheduler, `BackgroundScheduler`",),
     ("other-hosts", "any"): (),
@@ -163,7 +188,8 @@ def test_the_options_of_uwsgi_are_those_of_the_tests() -> None:
 
 def test_the_doctor_has_a_hint_for_each_installed_host_that_loses() -> None:
     # uvicorn-worker comes with uvicorn. The own servers of Flask and Django are for development.
-    quiet = {"uvicorn-worker", "flask", "django"}
+    # aiohttp is often installed as a client only.
+    quiet = {"uvicorn-worker", "flask", "django", "aiohttp"}
     losing = {trial.packages[0] for trial in TRIALS if trial.packages and not trial.delivers}
     hints = {finding.name.partition(" ")[0] for finding in inspect_hosts(lambda package: "1.0")}
     silent = {trial.packages[0] for trial in TRIALS if trial.packages} - losing

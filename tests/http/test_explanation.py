@@ -58,7 +58,10 @@ def explain(url: str, timeout: float = 10.0, context: ssl.SSLContext | None = No
         try:
             transport.send(REQUEST, timeout)
         except OSError as error:
-            return transport.explain(error)
+            failure = transport.explain(error)
+            assert failure.host is not None
+            assert failure.host in failure.text
+            return failure
     raise AssertionError("there was an answer")
 
 
@@ -173,7 +176,9 @@ class TestProxy:
         host, port = get_closed_address()
         monkeypatch.setenv("https_proxy", f"http://ada:secret@{host}:{port}")
         text = f"cannot reach the proxy {host}:{port} for collect.example:443 (connection refused)"
-        assert get_facts(explain("https://collect.example")) == (text, CHECK_PROXY, 1)
+        failure = explain("https://collect.example")
+        assert get_facts(failure) == (text, CHECK_PROXY, 1)
+        assert failure.host == f"{host}:{port}"
 
     @pytest.mark.parametrize("status", ["403 Forbidden", "407 Proxy Authentication Required"])
     def test_one_that_refuses(
@@ -185,7 +190,9 @@ class TestProxy:
             f"the proxy 127.0.0.1:{proxy.port} refused the tunnel to collect.example:443 "
             f"(HTTP {status[:3]})"
         )
-        assert get_facts(explain("https://collect.example")) == (text, CHECK_PROXY, 1)
+        failure = explain("https://collect.example")
+        assert get_facts(failure) == (text, CHECK_PROXY, 1)
+        assert failure.host == f"127.0.0.1:{proxy.port}"
 
     def test_one_of_another_kind(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("https_proxy", "socks5://ada:secret@127.0.0.1:1")
@@ -210,6 +217,7 @@ class TestProxy:
             f"cannot reach collect.example:443 through the proxy 127.0.0.1:{proxy.port} "
             "(TLS: certificate verify failed: "
         )
+        assert failure.host == "collect.example:443"
         assert failure.hint.startswith("for a private certificate authority, set SSL_CERT_FILE")
 
     def test_an_answer_through_it_names_both(
@@ -222,3 +230,4 @@ class TestProxy:
             assert transport.send(REQUEST, 10.0).status == 503
             peer = f"collect.example:80 through the proxy 127.0.0.1:{proxy.port}"
             assert transport.peer == peer
+            assert transport.host == "collect.example:80"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from whisperr import InvalidEvent, Whisperr, WhisperrError
+from whisperr import InvalidEvent, Whisperr, WhisperrError, scope
 from whisperr._events.clock import Clock
 from whisperr._events.event import EventEncoder
 from whisperr._events.identify import encode_identify
@@ -90,6 +90,21 @@ def test_an_identify_that_got_its_user_later_is_the_same(user: object, clients: 
     assert deferred is not None
     assert deferred.queue(user) is True
     assert held(client) == [json.loads(encode_identify(user, **known))]
+
+
+def test_a_deferred_event_has_the_scope_and_the_default_properties_of_its_call(
+    clients: Any,
+) -> None:
+    regions = iter(["eu", "us"])
+    client = clients(default_properties=lambda: {"region": next(regions)})
+    with scope(tenant="acme", context={"request": "r1"}):
+        deferred = defer_event(client, UNKNOWN, "plan_upgraded")
+    assert deferred is not None
+    with scope(tenant="other"):
+        deferred.queue("u")
+    (event,) = held(client)
+    assert event["properties"] == {"region": "eu", "tenant": "acme"}
+    assert event["context"]["request"] == "r1"
 
 
 def test_the_pieces_are_what_stands_around_the_user() -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from tests.interrupting import interrupt_everywhere
 from whisperr import Answer, Whisperr, WhisperrError
+from whisperr._client import get_pipeline
 from whisperr._integrations.deferred import (
     UNKNOWN,
     Pending,
@@ -21,7 +22,9 @@ from whisperr._integrations.deferred import (
     defer_identify,
     run_in_context,
 )
+from whisperr._integrations.flushing import flush_before_end
 from whisperr._integrations.tracker import DeferringTracker
+from whisperr._process import event_loop
 from whisperr.testing import MemoryTransport
 
 if TYPE_CHECKING:
@@ -170,6 +173,20 @@ class TestTheEnd:
         tracker[0].track("seat_added")
         assert client.shutdown(BOUND)
         assert client.stats().delivered == 2
+
+    def test_a_server_that_ends_before_the_users_are_known_logs_how_many_wait(
+        self, make_client: Callable[..., Whisperr], caplog: pytest.LogCaptureFixture
+    ) -> None:
+        client = make_client()
+        kept = [defer_event(client, UNKNOWN, "seat_added") for _ in range(2)]
+        pipeline = get_pipeline(client)
+        assert pipeline is not None
+        flush_before_end([pipeline], 0.01, event_loop.Waiting())
+        (record,) = caplog.records
+        assert record.getMessage().startswith("whisperr: 2 events still wait for their user ")
+        assert vars(record)["whisperr_count"] == 2
+        assert all(one is not None and one.settle("ada") for one in kept)
+        assert client.stats().held == 2
 
     def test_a_process_that_ends_reports_what_waits(self) -> None:
         program = (

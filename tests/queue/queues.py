@@ -31,6 +31,7 @@ class RecordingAccounting:
         self.settled: dict[str, int] = {}
         self.losses: list[tuple[str, list[bytes]]] = []
         self.kept: list[str | None] = []
+        self.hosts: list[str | None] = []
         self.reports: list[str] = []
         self.problem: str | None = None
         self.lost_own = 0
@@ -45,9 +46,11 @@ class RecordingAccounting:
         status: int | None = None,
         *,
         kept: str | None = None,
+        host: str | None = None,
     ) -> None:
         self.losses.append((reason, list(events)))
         self.kept.append(kept)
+        self.hosts.append(host)
 
     def settled_elsewhere(self, outcome: str, count: int) -> None:
         self.settled[outcome] = self.settled.get(outcome, 0) + count

@@ -222,12 +222,14 @@ class TestFailing:
         scene.put(0)
         scene.queue.claim(1)
         scene.fail()
-        assert scene.queue.ack(1, Loss(1, "rejected", "the server refused it", 400)) == 0
+        loss = Loss(1, "rejected", "the server refused it", 400, "collect.example:443")
+        assert scene.queue.ack(1, loss) == 0
         assert not scene.queue.settled(1)
         scene.mend()
         scene.queue.poll()
         assert scene.queue.settled(1)
         assert scene.accounting.losses == [("rejected", EVENTS[:1])]
+        assert scene.accounting.hosts == ["collect.example:443"]
 
     def test_the_rest_of_a_batch_whose_beginning_could_not_be_recorded_is_sent(self) -> None:
         scene = Scene()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,7 @@ from sqlalchemy.ext.asyncio import (
 )
 
 from tests.sqlalchemy.test_outbox import make_signal
+from whisperr import scope
 from whisperr.sqlalchemy import Outbox
 from whisperr.testing import capture
 
@@ -91,6 +93,21 @@ class TestAwaited:
 
         run(database, work)
         assert len(database.get_rows()) == 2
+
+    def test_an_event_has_the_scope_of_its_call(
+        self, outbox: Outbox, database: SQLDatabase
+    ) -> None:
+        async def work(engine: AsyncEngine) -> None:
+            async with AsyncSession(engine) as session, session.begin():
+                with scope(tenant="acme"):
+                    await atrack(outbox, session, 1)
+                    track(outbox, session, 2)
+
+        run(database, work)
+        assert [json.loads(row)["properties"] for row in database.get_rows()] == [
+            {"n": 1, "tenant": "acme"},
+            {"n": 2, "tenant": "acme"},
+        ]
 
     def test_savepoints_are_followed(self, outbox: Outbox, database: SQLDatabase) -> None:
         async def work(engine: AsyncEngine) -> None:

@@ -23,7 +23,7 @@ from sqlalchemy.orm import (
     sessionmaker,
 )
 
-from whisperr import InvalidEvent, Whisperr
+from whisperr import Event, InvalidEvent, Whisperr
 from whisperr.billing import Signal, Signals
 from whisperr.sqlalchemy import Outbox, whisperr_table
 from whisperr.testing import capture, send_to
@@ -215,6 +215,18 @@ class TestTransactions:
         (data,) = database.get_rows()
         assert data.startswith(b'{"event_type":"plan_upgraded","external_user_id":"7",')
         assert b'"$message_id":"evt_1"' in data
+
+    def test_a_typed_event_takes_the_place_of_a_name_and_properties(
+        self, outbox: Outbox, session: Session, database: SQLDatabase
+    ) -> None:
+        class PlanUpgraded(Event):
+            plan: str
+
+        outbox.track(session, 7, PlanUpgraded(plan="pro"))
+        session.commit()
+        (data,) = database.get_rows()
+        assert data.startswith(b'{"event_type":"plan_upgraded","external_user_id":"7",')
+        assert b'"properties":{"plan":"pro"}' in data
 
     def test_two_phases_commit_it(self, client: Whisperr, postgres: SQLDatabase) -> None:
         outbox = Outbox(client, postgres.events)

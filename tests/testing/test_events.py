@@ -11,7 +11,7 @@ from uuid import UUID
 
 import pytest
 
-from whisperr import Channel, Whisperr
+from whisperr import Channel, Event, Whisperr
 from whisperr.testing import Events, RecordedEvent, RecordedIdentify, capture
 
 if TYPE_CHECKING:
@@ -38,6 +38,15 @@ all that was recorded: plan_upgraded (2), invoice_paid (1), plan_upgrade (1), lo
 
 class Plan(Enum):
     PRO = "pro"
+
+
+class PlanUpgraded(Event):
+    plan: str
+    coupon: str | None = None
+
+
+class Shared(Event, abstract=True):
+    plan: str
 
 
 @pytest.fixture
@@ -313,3 +322,45 @@ class TestFailures:
         text = get_failure(lambda: events.assert_tracked("event_3", properties=wanted))
         assert "and 24 more" in text
         assert "190 more types" in text
+
+
+class TestTypedEvents:
+    @pytest.fixture(autouse=True)
+    def track(self, client: Whisperr, events: Events) -> None:
+        client.track("42", PlanUpgraded(plan="pro"))
+        client.track("43", "plan_upgraded", {"plan": "team", "coupon": "A", "tenant": "acme"})
+
+    def test_an_event_matches_one_with_its_fields(self, events: Events) -> None:
+        events.assert_tracked(PlanUpgraded(plan="pro"), user="42", times=1)
+        events.assert_tracked(PlanUpgraded(plan="team", coupon="A"), user="43")
+        events.assert_tracked(
+            PlanUpgraded(plan="team", coupon="A"), properties={"tenant": "acme"}, times=1
+        )
+        events.assert_not_tracked(PlanUpgraded(plan="free"))
+        with pytest.raises(AssertionError):
+            events.assert_not_tracked(PlanUpgraded(plan="pro"))
+        with pytest.raises(AssertionError):
+            events.assert_tracked(PlanUpgraded(plan="pro"), properties={"tenant": "acme"})
+
+    def test_a_field_that_is_none_must_not_be_there(self, events: Events) -> None:
+        failure = get_failure(lambda: events.assert_tracked(PlanUpgraded(plan="team")))
+        assert failure.startswith(
+            'expected to be tracked at least once: plan_upgraded, properties {"plan": "team"}\n'
+        )
+        assert '    - properties.coupon: (not there)\n    + properties.coupon: "A"\n' in failure
+
+    def test_a_class_matches_its_event_type(self, events: Events) -> None:
+        events.assert_tracked(PlanUpgraded, times=2)
+        events.assert_tracked(PlanUpgraded, properties={"plan": "team"}, times=1)
+        assert len(events.named(PlanUpgraded)) == 2
+        assert events.for_user("42").one(PlanUpgraded).properties == {"plan": "pro"}
+        with pytest.raises(AssertionError):
+            events.assert_not_tracked(PlanUpgraded)
+        assert get_failure(lambda: events.one(PlanUpgraded)).startswith(
+            "expected exactly one plan_upgraded, 2 were tracked"
+        )
+
+    def test_an_abstract_class_would_match_nothing_and_is_refused(self, events: Events) -> None:
+        for check in (events.named, events.one, events.assert_tracked, events.assert_not_tracked):
+            with pytest.raises(TypeError, match=r"Shared.* is abstract"):
+                check(Shared)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, Union, get_args
 
 import pytest
 
-from whisperr import BillingEvent, Channel, billing, channel
+from whisperr import BillingEvent, Channel, InvalidEvent, billing, channel
 from whisperr._contract import CHANNELS, PUSH_FIELDS
 from whisperr._events.event import EventEncoder
 from whisperr._events.identify import encode_identify
+from whisperr._field_types import get_annotations
 
 SHARED = {"plan_id", "price", "currency", "transaction_id", "store"}
 EVENTS: dict[str, set[str]] = {
@@ -54,6 +56,8 @@ def get_type(key: str) -> object:
         "end_reason": billing.EndReason,
         "access_source": billing.AccessSource,
     }
+    if key.endswith("_at"):
+        return datetime | str
     return float | Decimal if key == "price" else closed.get(key, str)
 
 
@@ -66,13 +70,18 @@ class TestBilling:
     @pytest.mark.parametrize("event", EVENTS)
     def test_an_event_has_its_own_properties_and_the_shared_ones(self, event: str) -> None:
         one = get_class(event)
-        assert set(get_type_hints(one)) == EVENTS[event] | SHARED
-        assert one.__required_keys__ == frozenset()
+        assert set(one._fields) == EVENTS[event] | SHARED
+        assert one.event_type == event
+        assert one() == one(**dict.fromkeys(one._fields))  # all are optional
 
     @pytest.mark.parametrize("event", EVENTS)
     def test_a_property_has_the_type_of_the_contract(self, event: str) -> None:
-        hints = get_type_hints(get_class(event))
-        assert hints == {key: get_type(key) for key in hints}
+        kind = get_class(event)
+        hints = get_annotations(kind)
+        assert {key: hints[key] for key in kind._fields} == {
+            key: Union[get_type(key), None]  # noqa: UP007  # of objects
+            for key in kind._fields
+        }
 
     @pytest.mark.parametrize(
         ("kind", "values"),
@@ -116,6 +125,18 @@ class TestBilling:
     )
     def test_the_allowed_values_are_complete(self, kind: object, values: list[str]) -> None:
         assert list(get_args(kind)) == values
+
+    def test_a_strict_client_takes_an_event_and_refuses_a_value_that_is_not_in_its_list(
+        self,
+    ) -> None:
+        ended: Any = billing.MembershipEnded
+        encoder = EventEncoder("1.0.0", strict=True)
+        event = ended(end_reason="billing", price=Decimal("9.90"), currency="EUR")
+        data = json.loads(encoder.encode("u", event)[1])
+        assert data["event_type"] == "membership_ended"
+        assert data["properties"] == {"end_reason": "billing", "price": 9.9, "currency": "EUR"}
+        with pytest.raises(InvalidEvent, match=r"MembershipEnded\.end_reason: must be one of"):
+            encoder.encode("u", ended(end_reason="bored"))
 
     @pytest.mark.parametrize("event", EVENTS)
     def test_the_encoder_accepts_every_name(self, event: str) -> None:

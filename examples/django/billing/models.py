@@ -3,13 +3,16 @@
 from django.conf import settings
 from django.db import models
 
+from .plans import Plan
+
 
 class Subscription(models.Model):
-    """The plan of one user, and the user's id at the payment provider."""
+    """The plan of one user, the user's id at the payment provider, and the tenant."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
     customer = models.CharField(max_length=40, unique=True)
-    plan = models.CharField(max_length=20, default="trial")
+    tenant = models.CharField(max_length=40)
+    plan = models.CharField(max_length=20, choices=Plan.choices, default=Plan.TRIAL)
     trial_ends_at = models.DateTimeField(null=True)
 
     def __str__(self) -> str:

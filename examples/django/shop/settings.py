@@ -7,7 +7,7 @@ BASE_DIR = Path(__file__).resolve().parent.parent
 
 SECRET_KEY = "an example needs no secret"  # noqa: S105  # likewise
 DEBUG = True
-ALLOWED_HOSTS = ["localhost", "127.0.0.1", "testserver"]
+ALLOWED_HOSTS = [".localhost", "127.0.0.1", "testserver"]  # each tenant has a subdomain
 ROOT_URLCONF = "shop.urls"
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
@@ -29,11 +29,13 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "whisperr.django.WhisperrMiddleware",
+    "shop.tenants.add_tenant",
 ]
 
 # `whisperr dev` accepts any key, unless it runs with --key; a real key comes from the environment.
 WHISPERR_API_KEY = os.environ.get("WHISPERR_API_KEY", "wrk_local")
 WHISPERR_APP_VERSION = "2.3.0"
+WHISPERR_DEFAULT_PROPERTIES = {"region": os.environ.get("REGION", "eu")}
 WHISPERR_STRICT = DEBUG  # bad input raises in development, and is reported in production
 WHISPERR_ON_ERROR = "billing.lost.write_down"
 

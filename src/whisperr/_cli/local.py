@@ -7,13 +7,13 @@ import errno
 from functools import partial
 from typing import TYPE_CHECKING
 
-from whisperr._delivery.backoff import parse_retry_after
 from whisperr._foreign import printable
 
-from .command import MAX_SECONDS, UsageError, add_command, to_float
+from .command import UsageError, add_command
+from .fault_options import DELAY_OPTIONS, FAULT_OPTIONS, add_fault_options, get_faults
 
 if TYPE_CHECKING:
-    from whisperr.dev import Fault, LocalServer
+    from whisperr.dev import LocalServer
     from whisperr.dev._console.terminal import Terminal
 
     from .command import Parser
@@ -22,17 +22,6 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8722
 _MAX_PORT = 65_535
 _MAX_DIGITS = 18  # of a number on the command line
-_DELAY_OPTIONS = {
-    "latency": "wait before each answer",
-    "drip": "send the answer byte by byte, with this pause between bytes",
-}
-_FAULT_OPTIONS = {
-    "hang": "never answer",
-    "cut": "cut the connection and accept nothing",
-    "lose-answer": "accept the request, then cut the connection before the answer",
-    "wrong-key": "refuse the key with 401",
-    "legacy": "refuse a whole batch with 400 for one bad event, as older servers do",
-}
 _DEV_EXAMPLES = """\
   whisperr dev -- python manage.py runserver
       run a program, and show what it sends
@@ -55,7 +44,7 @@ _DEMO_EXAMPLES = """\
 # Options that only make sense for a new server.
 _OF_SERVER = (
     *("max_body", "seed", "store", "fail", "retry_after"),
-    *(name.replace("-", "_") for name in (*_DELAY_OPTIONS, *_FAULT_OPTIONS)),
+    *(name.replace("-", "_") for name in (*DELAY_OPTIONS, *FAULT_OPTIONS)),
 )
 _OURS = "ours"
 _FOREIGN = "foreign"
@@ -70,13 +59,13 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
         _dev,
         "run a local ingestion server that shows what arrives",
         "Run a local ingestion server. It validates every request as the service does, shows each "
-        "event in the terminal and on a web page, and injects faults on demand. It listens on "
-        "loopback only.",
+        "event in the terminal and on a web page, and injects faults on demand. Coding assistants "
+        "connect to it at /mcp. It listens on loopback only.",
         _DEV_EXAMPLES,
         usage="[-- COMMAND]",
     )
     _add_dev_options(dev)
-    _add_fault_options(dev)
+    add_fault_options(dev)
     tail = add_command(
         commands,
         "tail",
@@ -120,7 +109,7 @@ def _add_dev_options(dev: argparse.ArgumentParser) -> None:
         "--port",
         type=_parse_port,
         help=f"port to listen on (default: {DEFAULT_PORT}); 0 takes a free one; if a whisperr dev "
-        "already runs there, COMMAND uses that one",
+        "already runs there, COMMAND and --mcp-stdio use that one",
     )
     dev.add_argument("--key", metavar="KEY", help="accept only this key (default: any key)")
     dev.add_argument(
@@ -142,42 +131,17 @@ def _add_dev_options(dev: argparse.ArgumentParser) -> None:
         help="keep what arrives in this file, and show it after a restart",
     )
     dev.add_argument(
+        "--mcp-stdio",
+        action="store_true",
+        help="speak the Model Context Protocol over standard input and output, for a coding "
+        "assistant that starts this command; ends with its input",
+    )
+    dev.add_argument(
         "command",
         nargs=argparse.REMAINDER,  # its options are its own
         metavar="-- COMMAND",
         help="run it with WHISPERR_BASE_URL and a key set, and exit with its status",
     )
-
-
-def _add_fault_options(dev: argparse.ArgumentParser) -> None:
-    faults = dev.add_argument_group(
-        "faults", "SHARE is the share of requests that fail, above 0, at most 1 (default: all)"
-    )
-    faults.add_argument(
-        "--fail",
-        type=_parse_status,
-        action="append",
-        default=[],
-        metavar="STATUS[:SHARE]",
-        help="answer with this status, from 300 to 599; may be repeated",
-    )
-    faults.add_argument(
-        "--retry-after",
-        type=_parse_retry_after,
-        metavar="VALUE",
-        help="Retry-After header of --fail: seconds or an HTTP date",
-    )
-    for name, text in _DELAY_OPTIONS.items():
-        faults.add_argument(f"--{name}", type=_parse_delay, metavar="SECONDS[:SHARE]", help=text)
-    for name, text in _FAULT_OPTIONS.items():
-        faults.add_argument(
-            f"--{name}",
-            type=_parse_share,
-            nargs="?",
-            const={"rate": 1.0},
-            metavar="SHARE",
-            help=text,
-        )
 
 
 def _add_tail_options(tail: argparse.ArgumentParser) -> None:
@@ -232,70 +196,59 @@ def _parse_port(text: str) -> int:
     return port
 
 
-def _parse_share(text: str, given: str | None = None) -> dict[str, float]:
-    """Return the rate of a fault from a share of requests, above 0 and at most 1.
-
-    `given` is the whole word, for errors.
-    """
-    share = to_float(text)
-    if not 0 < share <= 1:
-        shown = f"{text!r}" if given is None else f"{given!r}"
-        hint = "" if given else "; write -- before a command"
-        raise argparse.ArgumentTypeError(f"{shown}: a share must be above 0 and at most 1{hint}")
-    return {"rate": share}
-
-
-def _parse_retry_after(text: str) -> str:
-    if parse_retry_after(text, 0.0) is None:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be whole seconds or an HTTP date")
-    return text
-
-
-def _parse_status(text: str) -> dict[str, float]:
-    """Return the code and the rate of STATUS[:SHARE]."""
-    status, _, share = text.partition(":")
-    if not status.isdecimal() or len(status) > _MAX_DIGITS or not 300 <= int(status) <= 599:  # noqa: PLR2004  # HTTP
-        raise argparse.ArgumentTypeError(f"{text!r}: the status must be from 300 to 599")
-    return {"code": int(status), **_parse_share(share or "1", text)}
-
-
-def _parse_delay(text: str) -> dict[str, float]:
-    """Return the seconds and the rate of SECONDS[:SHARE]."""
-    seconds, _, share = text.partition(":")
-    delay = to_float(seconds)
-    if not 0 <= delay <= MAX_SECONDS:
-        raise argparse.ArgumentTypeError(f"{text!r}: the seconds must be from 0 to 3600")
-    return {"seconds": delay, **_parse_share(share or "1", text)}
-
-
 def _dev(arguments: argparse.Namespace) -> int:
     from whisperr.dev._console.terminal import open_terminal, run_beside, serve
-    from whisperr.dev._memory.journal import JournalError
 
     if arguments.command[:1] == ["--"]:
         del arguments.command[0]
-    terminal = open_terminal(arguments.command)
+    if arguments.mcp_stdio:
+        return _serve_stdio(arguments)
+    terminal = open_terminal(to_stderr=bool(arguments.command))
+    server = _open_server(arguments, terminal)
+    if server is None:
+        port = arguments.port or DEFAULT_PORT
+        return run_beside(port, terminal, arguments.command, arguments.key)
+    return serve(server, terminal, arguments.command)
+
+
+def _serve_stdio(arguments: argparse.Namespace) -> int:
+    from whisperr.dev._console.stdio import serve_stdio
+    from whisperr.dev._console.terminal import open_terminal
+    from whisperr.dev._mcp.stdio import take_streams
+
+    if arguments.command:
+        raise UsageError("--mcp-stdio runs no command: start the application beside it")
+    streams = take_streams()
+    terminal = open_terminal(to_stderr=True)
+    server = _open_server(arguments, terminal)
+    return serve_stdio(server, arguments.port or DEFAULT_PORT, streams, terminal)
+
+
+def _open_server(arguments: argparse.Namespace, terminal: Terminal) -> LocalServer | None:
+    """Return a started server; None to use the `whisperr dev` that runs on the port already."""
+    from whisperr.dev._memory.journal import JournalError
+
     port = DEFAULT_PORT if arguments.port is None else arguments.port
     try:
-        server = _start_server(arguments, terminal, port)
+        return _start_server(arguments, terminal, port)
     except JournalError as error:
         raise UsageError(f"--store {arguments.store}: {error}") from None
     except (OSError, OverflowError) as error:
         other = getattr(error, "errno", None) == errno.EADDRINUSE and _find_other(arguments, port)
         if other == _OURS:
-            return run_beside(port, terminal, arguments.command, arguments.key)
+            return None
         if other != _FOREIGN:
             raise UsageError(
                 f"cannot listen on 127.0.0.1:{port}: {error}; {_ANOTHER_PORT}"
             ) from None
         terminal.line(f"another program uses port {port}; taking a free one")
-        server = _start_server(arguments, terminal, 0)
-    return serve(server, terminal, arguments.command)
+        return _start_server(arguments, terminal, 0)
 
 
 def _start_server(arguments: argparse.Namespace, terminal: Terminal, port: int) -> LocalServer:
     from whisperr.dev import LocalServer
 
+    is_shown = not arguments.mcp_stdio  # its errors go to a log of the assistant
     server = LocalServer(
         port,
         api_key=arguments.key,
@@ -303,8 +256,8 @@ def _start_server(arguments: argparse.Namespace, terminal: Terminal, port: int) 
         seed=arguments.seed,
         max_body_bytes=arguments.max_body,
         store=arguments.store,
-        on_arrival=terminal.arrival,
-        on_request=terminal.request,
+        on_arrival=terminal.arrival if is_shown else None,
+        on_request=terminal.request if is_shown else None,
     )
     try:
         return server.start()
@@ -316,15 +269,17 @@ def _start_server(arguments: argparse.Namespace, terminal: Terminal, port: int) 
 def _find_other(arguments: argparse.Namespace, port: int) -> str | None:
     """Return whose server uses the port, if the command can run anyway; None if it cannot.
 
-    A command uses a `whisperr dev` that already runs, unless an option asks for a new server. If
-    another program uses the port, a free port is taken, unless `--port` asks for this one.
+    A command uses a `whisperr dev` that already runs, unless an option asks for a new server, and
+    `--mcp-stdio` does the same. If another program uses the port, a free port is taken, unless
+    `--port` asks for this one.
     """
     from whisperr.dev._console.running import get_counts, get_url
 
+    joins = bool(arguments.command) or arguments.mcp_stdio
     if get_counts(port) is None:
-        return _FOREIGN if arguments.command and arguments.port is None else None
+        return _FOREIGN if joins and arguments.port is None else None
     url = get_url(port)
-    if not arguments.command:
+    if not joins:
         raise UsageError(
             f"a whisperr dev runs already at {url}: open it in a browser, or follow it with: "
             f"whisperr tail --port {port}; for a second one, {_ANOTHER_PORT}"
@@ -366,17 +321,3 @@ def _demo(arguments: argparse.Namespace) -> int:
     from whisperr.dev._console.demo import run
 
     return run(users=arguments.users, seed=arguments.seed)
-
-
-def get_faults(arguments: argparse.Namespace) -> list[Fault]:
-    """Return the faults of the options; delays and modes first, because they join a failure."""
-    from whisperr.dev import faults
-
-    given = vars(arguments)
-
-    def make(*names: str) -> list[Fault]:
-        return [getattr(faults, name)(**given[name]) for name in names if given[name]]
-
-    failures = [faults.status(**one, retry_after=given["retry_after"]) for one in given["fail"]]
-    modes = make("latency", "legacy", "wrong_key")
-    return [*modes, *failures, *make("hang", "cut", "lose_answer", "drip")]

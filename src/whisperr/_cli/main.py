@@ -174,7 +174,7 @@ def _make_parsers() -> tuple[Parser, list[str]]:
 
     from whisperr._version import __version__
 
-    from . import dead_letters, doctor, import_file, local, outbox, relay, send
+    from . import dead_letters, doctor, events, import_file, local, outbox, relay, send
     from .command import Parser
 
     parser = Parser(
@@ -185,6 +185,6 @@ def _make_parsers() -> tuple[Parser, list[str]]:
     )
     parser.add_argument("--version", action="version", version=f"whisperr {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for module in (local, send, import_file, doctor, dead_letters, relay, outbox):
+    for module in (local, send, import_file, events, doctor, dead_letters, relay, outbox):
         module.add_to(commands)
     return parser, list(commands.choices)

@@ -15,7 +15,7 @@ from whisperr._process.counter import Counter
 from whisperr._process.logger import log
 from whisperr._queue.memory import QUEUE_FULL, count_own
 
-from .reporter import INTERVAL, Tally
+from .reporter import INTERVAL, Tally, get_call_site
 from .wording import NOT_DELIVERED, NOT_STORED, REPAIR_STORE, describe_kept
 
 TYPE_CHECKING = False
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     State = Literal["running", "paused", "closed", "disabled"]
 
-_NEVER_ACCEPTED: tuple[Reason, ...] = ("invalid", "vetoed", "closed", "not_stored")
-_DROPPED: tuple[Reason, ...] = (
+NEVER_ACCEPTED: tuple[Reason, ...] = ("invalid", "vetoed", "closed", "not_stored")
+DROPPED: tuple[Reason, ...] = (
     "queue_full",
     "rejected",
     "refused_in_batch",
@@ -40,7 +40,7 @@ _DROPPED: tuple[Reason, ...] = (
     "shutdown",
     "lost_in_store",
 )
-_REASONS: tuple[Reason, ...] = (*_NEVER_ACCEPTED, *_DROPPED)
+_REASONS: tuple[Reason, ...] = (*NEVER_ACCEPTED, *DROPPED)
 # Outcomes that only a newer version knows are counted under their names, up to this many reasons.
 _MOST_REASONS = 30
 _LONGEST_REASON = 40
@@ -177,6 +177,10 @@ class ClientAccounting:
         """Count an event that `before_send` rejected, which is not reported as a loss."""
         self._count_dropped("vetoed", 1)
 
+    def incomplete(self, problem: str) -> None:
+        """Report that `track()` now accepts an event without some default or scoped properties."""
+        self.reporter.add("incomplete", f"track: {problem}{get_call_site()}")
+
     def too_large(self, data: bytes, message: str) -> None:
         """Count and report an accepted event that is larger than the whole queue."""
         tally = Tally(self.dropped, _LARGER_THAN_QUEUE, 1)
@@ -214,7 +218,15 @@ class ClientAccounting:
             tally = Tally(self.dropped, loss.reason, count_own(events[:lost]), leaving)
             message, then = describe_kept(loss.message, hint, kept)
             self.reporter.add(
-                "dropped", message, loss.reason, loss.status, lost, known, tally, then=then
+                "dropped",
+                message,
+                loss.reason,
+                loss.status,
+                lost,
+                known,
+                tally,
+                then=then,
+                host=loss.host,
             )
 
     def failing(
@@ -225,20 +237,21 @@ class ClientAccounting:
         count: int,
         then: str = "",
         *,
+        host: str | None = None,
         quiet: bool = False,
     ) -> None:
         """Report that delivery fails or pauses; `then`: the fate of the `count` waiting events."""
-        self.reporter.add(type_, message, None, status, count, then=then, quiet=quiet)
+        self.reporter.add(type_, message, None, status, count, then=then, host=host, quiet=quiet)
 
-    def recovered(self, peer: str, seconds: float) -> None:
+    def recovered(self, peer: str, seconds: float, host: str | None) -> None:
         """Log that delivery works again, after a report that it did not."""
-        log("info", "delivering to %s again after %.0f s", peer, seconds)
+        log("info", "delivering to %s again after %.0f s", peer, seconds, host=host)
 
-    def unclear(self, message: str) -> None:
-        """Log, once, that the server may have refused more events than were counted."""
+    def unclear(self, message: str, count: int, status: int | None, host: str | None) -> None:
+        """Log, once, that the server may have refused more of `count` events than were counted."""
         if not self._is_unclear:
             self._is_unclear = True
-            log("warning", "%s; %s", message, DOCTOR)
+            log("warning", "%s; %s", message, DOCTOR, count=count, status=status, host=host)
 
     # -- called by queues: `protocols.Accounting`
 
@@ -250,16 +263,24 @@ class ClientAccounting:
         status: int | None = None,
         *,
         kept: str | None = None,
+        host: str | None = None,
     ) -> None:
         """Report lost events; count those that this process accepted."""
         if events:
             tally = Tally(self.dropped, reason, count_own(events))
             message, then = describe_kept(message, "", kept)
             self.reporter.add(
-                "dropped", message, reason, status, len(events), events, tally, then=then
+                "dropped", message, reason, status, len(events), events, tally, then=then, host=host
             )
 
-    def lost_from(self, leaving: list[bytes], reason: Reason, message: str, then: str = "") -> None:
+    def lost_from(
+        self,
+        leaving: list[bytes],
+        reason: Reason,
+        message: str,
+        then: str = "",
+        host: str | None = None,
+    ) -> None:
         """Do what `lost` does, and empty the list in the same step, so that none counts twice.
 
         `then`: what to do about it; "" if the reason says that.
@@ -268,7 +289,7 @@ class ClientAccounting:
         if events:
             tally = Tally(self.dropped, reason, count_own(events), leaving)
             self.reporter.add(
-                "dropped", message, reason, None, len(events), events, tally, then=then
+                "dropped", message, reason, None, len(events), events, tally, then=then, host=host
             )
 
     def lost_at_end(self, leaving: list[bytes], *, durable: bool) -> None:
@@ -282,7 +303,7 @@ class ClientAccounting:
             return
         store = f"not stored: {self.failing_store}" if self.failing_store else NOT_STORED
         message = "; ".join(text for text in (message, cause, store) if text)
-        self.lost_from(leaving, "shutdown", message, REPAIR_STORE)
+        self.lost_from(leaving, "shutdown", message, REPAIR_STORE, self.reporter.cause_host)
 
     def overflowed(self, events: list[bytes]) -> None:
         """Count and report the oldest events, which a full queue in memory has dropped."""
@@ -337,8 +358,8 @@ class ClientAccounting:
             if deferrals is not None:
                 accepted += deferrals.accepted
                 held_bytes += deferrals.bytes
-        refused = {str(why): n for why, n in counts.items() if n and why in _NEVER_ACCEPTED}
-        dropped = {str(why): n for why, n in counts.items() if n and why not in _NEVER_ACCEPTED}
+        refused = {str(why): n for why, n in counts.items() if n and why in NEVER_ACCEPTED}
+        dropped = {str(why): n for why, n in counts.items() if n and why not in NEVER_ACCEPTED}
         return Stats(
             accepted=accepted,
             delivered=delivered,
@@ -356,8 +377,8 @@ class ClientAccounting:
 
     def _to_reason(self, outcome: str) -> str:
         """Return the reason to count for an outcome in a store; "lost_in_store" if invalid."""
-        known = outcome in _DROPPED
-        if not known and outcome not in _NEVER_ACCEPTED and len(outcome) <= _LONGEST_REASON:
+        known = outcome in DROPPED
+        if not known and outcome not in NEVER_ACCEPTED and len(outcome) <= _LONGEST_REASON:
             known = outcome.isidentifier() and outcome.islower()
         if known and (outcome in self.dropped or len(self.dropped) < _MOST_REASONS):
             return outcome

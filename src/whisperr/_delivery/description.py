@@ -32,6 +32,10 @@ if TYPE_CHECKING:
             """The host and port that answered the last request, and the proxy if there is one."""
 
         @property
+        def host(self) -> str | None:
+            """The host and port of the server; None if they are not known."""
+
+        @property
         def base_url(self) -> str:
             """Where requests are sent."""
 
@@ -48,6 +52,7 @@ class _Unknown:
     """The peer of a custom transport, whose server is unknown."""
 
     peer = "the server"
+    host = None
     base_url = "set in the transport"
 
     def explain(self, error: Exception) -> Failure:

@@ -79,6 +79,11 @@ class LazyTransport:
         return UNKNOWN.peer if self._http is None else self._http.peer
 
     @property
+    def host(self) -> str | None:
+        """The host and port of the service; None until a request was made."""
+        return None if self._http is None else self._http.host
+
+    @property
     def base_url(self) -> str:
         """The address of the service; it contains no password."""
         return self._config.base_url

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from _weakref import ref  # by itself: `weakref` is a twentieth of the import time
 
-from whisperr._events.event import AnonymousUser, EventEncoder, Vetoed
+from whisperr._events.event import AnonymousUser, Vetoed, make_encoder
 from whisperr._events.layout import is_identify
 from whisperr._options import OVERRIDES, name_variable
 from whisperr._process import exit as process_exit
@@ -21,7 +21,6 @@ from whisperr._process.real_clock import monotonic
 from whisperr._process.threads import check_host, is_after_exit
 from whisperr._queue.memory import EVENT_OVERHEAD_BYTES, QUEUE_FULL, CountedQueue, MemoryQueue
 from whisperr._secret import Secret
-from whisperr._version import __version__
 from whisperr.errors import InvalidEvent, StoreError
 
 from .accounting import ClientAccounting
@@ -82,12 +81,7 @@ class Pipeline:
             self._count, self._largest = None, self.queue.largest
         self._waiting = self.queue.__len__  # called for every event; `len()` takes twice the time
         self._flush_explained = False
-        self.encoder = EventEncoder(
-            __version__,
-            app_version=config.app_version,
-            test_mode=config.test_mode,
-            before_send=config.before_send,
-        )
+        self.encoder = make_encoder(config, self.accounting.incomplete)
         self.scheduler = self._make_scheduler(config)
         self.thread = DeliveryThread(self.scheduler, to_load(self._http))
         self.deferrals = Deferrals(config.max_queue_size, self.max_bytes, self.thread.wake_waiting)
@@ -201,8 +195,7 @@ class Pipeline:
         In strict mode, raise an InvalidEvent instead. `call_site`: the place of the call if it is
         not on the stack any more.
         """
-        strict = self._config.strict if OVERRIDES.strict is None else OVERRIDES.strict
-        if strict and isinstance(error, InvalidEvent):
+        if OVERRIDES.is_strict(own=self._config.strict) and isinstance(error, InvalidEvent):
             raise error
         if isinstance(error, Vetoed):
             self.accounting.vetoed()

@@ -41,6 +41,8 @@ INTERVAL = 1.0
 ANONYMOUS_INTERVAL = 60.0
 # Dropped events that are kept for `on_error` between two calls; more are only counted.
 _MAX_KEPT_BYTES = 8 * 1024 * 1024
+# Types whose reports are about other events each time, so that their numbers add up.
+_ADD_UP = ("dropped", "incomplete")
 # Losses that failing delivery causes; their reports name the failure.
 _CAUSED = ("queue_full", "shutdown")
 
@@ -69,6 +71,7 @@ class _Summary:
         "count",
         "emitted",
         "events",
+        "host",
         "message",
         "notified",
         "others",
@@ -80,11 +83,19 @@ class _Summary:
     )
 
     def __init__(
-        self, type_: ErrorType, message: str, status: int | None, then: str, *, quiet: bool
+        self,
+        type_: ErrorType,
+        message: str,
+        status: int | None,
+        then: str,
+        host: str | None,
+        *,
+        quiet: bool,
     ) -> None:
         self.type = type_
         self.message = message
         self.status = status
+        self.host = host
         self.reports = 0
         self.count = 0  # events; a report may be about none
         self.then = then
@@ -103,6 +114,7 @@ class Reporter:
     report is the first waiting one of its kind.
 
     - `cause`: why delivery currently fails, in one line; None if it does not.
+    - `cause_host`: the host and port that the cause is about; None if there is none.
     - `remedy`: what to do about it; "" if that depends on the loss.
 
     The delivery thread writes both.
@@ -116,6 +128,7 @@ class Reporter:
         "_on_error",
         "_waiting",
         "cause",
+        "cause_host",
         "lock",
         "remedy",
     )
@@ -132,6 +145,7 @@ class Reporter:
         self._debug = debug
         self.lock = RLock()
         self.cause: str | None = None
+        self.cause_host: str | None = None
         self.remedy = ""
         self._emitting: set[int] = set()  # the threads that are in `emit`
         self._waiting: dict[Kind, _Summary] = {}
@@ -149,20 +163,21 @@ class Reporter:
         interval: float = INTERVAL,
         then: str = "",
         *,
+        host: str | None = None,
         quiet: bool = False,
     ) -> None:
         """Add one report, or join it to the waiting one of its kind, whose message is kept.
 
         The line also says how many lost events had another message. `tally` is counted in the same
-        step. `then`: as in `compose`. `quiet`: log at level DEBUG only, because another report of
-        the same events follows.
+        step. `then`: as in `compose`. `host`: the host and port that the message is about. `quiet`:
+        log at level DEBUG only, because another report of the same events follows.
         """
         kind = (type_, reason, interval)
         with self.lock:
-            new = _Summary(type_, message, status, then, quiet=quiet)
+            new = _Summary(type_, message, status, then, host, quiet=quiet)
             summary = self._waiting.setdefault(kind, new)
             while not self._join(kind, summary, message, count, events, tally, then):
-                new = _Summary(type_, message, status, then, quiet=quiet)
+                new = _Summary(type_, message, status, then, host, quiet=quiet)
                 summary = self._waiting.setdefault(kind, new)
         first, summary.notified = not summary.notified, True
         self._notify(first)
@@ -180,7 +195,7 @@ class Reporter:
         """Add to a summary; return False if a signal handler has emitted it meanwhile."""
         kept, size = self._select(summary.bytes, events)
         others = count if message != summary.message else 0
-        is_lost = kind[0] == "dropped"
+        adds_up = kind[0] in _ADD_UP
         waiting = self._waiting
         # No call from here on.
         if kind not in waiting or waiting[kind] is not summary:
@@ -193,9 +208,9 @@ class Reporter:
                 del leaving[:count]
             tally.counts[tally.name] += tally.count
         summary.reports += 1
-        # Lost events add up; of kept events, the latest count is how many wait now.
-        summary.count = summary.count + count if is_lost else count
-        summary.then = summary.then if is_lost else then
+        # Of events that wait, the latest count is how many wait now.
+        summary.count = summary.count + count if adds_up else count
+        summary.then = summary.then if adds_up else then
         summary.others += others
         summary.events += kept
         summary.bytes += size
@@ -212,10 +227,17 @@ class Reporter:
             kept.append(data)
         return kept, added
 
-    def debug(self, message: str, *values: object) -> None:
+    def debug(
+        self,
+        message: str,
+        *values: object,
+        count: int | None = None,
+        status: int | None = None,
+        host: str | None = None,
+    ) -> None:
         """Log one step of delivery if the `debug` option is set."""
         if self._debug:
-            log("debug", message, *values)
+            log("debug", message, *values, count=count, status=status, host=host)
 
     def due(self) -> float | None:
         """Return when the next report is due (monotonic, seconds); None if none waits."""
@@ -268,20 +290,29 @@ class Reporter:
             newer = self._waiting.setdefault(kind, summary)
             if newer is not summary:
                 newer.reports += summary.reports
-                if kind[0] == "dropped":
+                if kind[0] in _ADD_UP:
                     newer.count += summary.count
                 newer.events[:0] = summary.events
 
     def _emit_one(self, summary: _Summary, reason: Reason | None) -> None:
-        message, then = summary.message, summary.then
+        message, then, host = summary.message, summary.then, summary.host
         if self.cause is not None and reason in _CAUSED and not then:
-            message, then = f"{message}; {self.cause}", self.remedy
+            message, then, host = f"{message}; {self.cause}", self.remedy, self.cause_host
         message = compose(summary.type, reason, message, summary.count, summary.others, then)
         error = WhisperrError(
             summary.type, message, summary.status, reason, summary.count, summary.events
         )
         summary.emitted = True
-        log("debug" if summary.quiet else "warning", "%s", message)
+        log(
+            "debug" if summary.quiet else "warning",
+            "%s",
+            message,
+            type=summary.type,
+            reason=reason,
+            count=summary.count,
+            status=summary.status,
+            host=host,
+        )
         if self._on_error is None:
             return
         try:

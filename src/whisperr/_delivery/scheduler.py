@@ -287,6 +287,7 @@ class Scheduler:
         self._reschedule(now + pause)
         problem = f"internal error in the delivery thread: {get_raise_site(error)}"
         self.problem = self._reporter.cause = problem
+        self._reporter.cause_host = None
         remedy = self._reporter.remedy = "report this line to the maintainers"
         fate = to_fate(pause, remedy, stored=False)
         self._delay.note_failure(1, now)
@@ -359,7 +360,7 @@ class Scheduler:
             self._holds.set(BLOCKED, now + later.seconds)
             if later.problem is not None:
                 self.problem = self._reporter.cause = later.problem
-                self._reporter.remedy = ""
+                self._reporter.cause_host, self._reporter.remedy = None, ""
                 self._reschedule(now + later.seconds)
                 if self.state == DRAINING:
                     self._deadline = now  # stored events stay in the store
@@ -403,21 +404,28 @@ class Scheduler:
             self._reporter.emit(now)
         finally:
             self.applying = False
+        self._log_attempt(len(part), verdict, now)
+
+    def _log_attempt(self, sent: int, verdict: Verdict, now: float) -> None:
+        """Log the answer with the `debug` option; without it, only what `on_error` does not get."""
+        status, host = verdict.status, verdict.host
         seconds = None if verdict.failed else self._delay.note_success(now)
         if seconds is not None:
-            self._accounting.recovered(self._peer.peer, seconds)
+            self._accounting.recovered(self._peer.peer, seconds, host)
         if verdict.unclear:
-            self._accounting.unclear(verdict.message)
+            self._accounting.unclear(verdict.message, sent, status, host)
         wait = verdict.wait if self._in_flight else None
         again = f"; next attempt in {wait:.1f} s" if wait else ""
-        noun = "event" if len(part) == 1 else "events"
-        self._reporter.debug("request with %d %s: %s%s", len(part), noun, verdict.message, again)
+        values = sent, "event" if sent == 1 else "events", verdict.message, again
+        text = "request with %d %s: %s%s"
+        self._reporter.debug(text, *values, count=sent, status=status, host=host)
 
     def _apply(
         self, in_flight: InFlight, part: Sequence[bytes], verdict: Verdict, now: float
     ) -> None:
         self.problem = verdict.message if verdict.is_doubtful else None
         self._reporter.cause = verdict.message if verdict.failed else None
+        self._reporter.cause_host = verdict.host if verdict.failed else None
         # A hint of only DOCTOR says less than the next step for the kind of loss.
         self._reporter.remedy = "" if verdict.hint == DOCTOR else verdict.hint
         if not verdict.failed:
@@ -490,7 +498,7 @@ class Scheduler:
         # The report of the events that are dropped next names the failure too.
         quiet = wait is None and not kept
         failure = verdict.message, verdict.status, kept or count
-        self._accounting.failing(type_, *failure, fate, quiet=quiet)
+        self._accounting.failing(type_, *failure, fate, host=verdict.host, quiet=quiet)
 
     def _get_lost_with_process(self, count: int) -> int:
         """Return how many of `count` waiting events are lost if this process ends now."""

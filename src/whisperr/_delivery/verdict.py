@@ -53,12 +53,14 @@ class Verdict:
     - `unclear`: whether the batch was accepted with an unreadable body, which may list refusals.
     - `message`: what the answer was, in one line. `hint`: what to do about it; "" if the reason of
       the loss says that. `patience`: how many attempts in a row must fail before a report.
+    - `host`: the host and port that the message is about; None if they are not known.
     """
 
     __slots__ = (
         "asked",
         "give_up",
         "hint",
+        "host",
         "is_lasting",
         "loss",
         "message",
@@ -74,6 +76,7 @@ class Verdict:
         self,
         status: int | None,
         message: str,
+        host: str | None,
         *,
         settled: int = 0,
         loss: Loss | None = None,
@@ -88,6 +91,7 @@ class Verdict:
     ) -> None:
         self.status = status
         self.message = message
+        self.host = host
         self.is_lasting = is_lasting
         self.hint = hint
         self.patience = patience
@@ -157,13 +161,14 @@ class InFlight:
             return Verdict(
                 answer.status,
                 cause.text,
+                self._peer.host,
                 give_up="auth" if outcome == AUTH else "retry_exhausted",
                 is_lasting=True,
                 hint=cause.hint,
             )
         if outcome in (SPLIT, HALVE) and len(self.part) > 1:
             self._divide(outcome)
-            return Verdict(answer.status, cause.text, pace=self._pace)
+            return Verdict(answer.status, cause.text, self._peer.host, pace=self._pace)
         reason: Reason = "too_large" if outcome == SPLIT else "rejected"
         return self._settle(answer, now, cause.text, len(self.part), reason)
 
@@ -181,6 +186,7 @@ class InFlight:
         return Verdict(
             status,
             cause.text,
+            cause.host if answer is None else self._peer.host,
             wait=wait,
             asked=asked is not None,
             give_up="retry_exhausted" if exhausted else None,
@@ -214,17 +220,17 @@ class InFlight:
         *,
         unclear: bool = False,
     ) -> Verdict:
-        loss, status = None, answer.status
+        loss, status, host = None, answer.status, self._peer.host
         hint = ""
         if lost:
             skew = describe_skew(answer.headers.get("date"), now)
             if skew is not None:
                 message, hint = f"{message}; {skew}", SET_CLOCK
-            loss = Loss(lost, reason, message, status)
+            loss = Loss(lost, reason, message, status, host)
         size = len(self._parts.pop())
         pace = self._pace
         return Verdict(
-            status, message, settled=size, loss=loss, pace=pace, unclear=unclear, hint=hint
+            status, message, host, settled=size, loss=loss, pace=pace, unclear=unclear, hint=hint
         )
 
     @property

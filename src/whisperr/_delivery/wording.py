@@ -34,6 +34,7 @@ NOT_STORED = "the buffer did not store them"
 REPAIR_STORE = f"repair the buffer's store, so that events outlive the process; {DOCTOR}"
 _HOOK = ": before_send: "  # in the message of an event that the user's `before_send` spoils
 _CORRECT_HOOK = "correct the function that is passed as before_send"
+_CORRECT_DEFAULTS = "correct the default_properties or the scope"
 _NOT_KEPT = "not kept as a dead letter, because the buffer cannot store it now"
 
 
@@ -55,6 +56,9 @@ def compose(
         if reason == "invalid" and _HOOK in message:
             step = _CORRECT_HOOK
         return f"{message}; {events} {fate} ({reason}){more}; {step}"
+    if type_ == "incomplete":
+        more = f", {others} of them with other messages" if others else ""
+        return f"{message}; {events} accepted without it{more}; {_CORRECT_DEFAULTS}"
     if type_ == "not_durable":
         events = events if count else "events"
         fate = "kept in memory only until the store works again"

@@ -7,26 +7,34 @@ Threads: any thread may call any method, even in a signal handler. No locks, no 
 
 from __future__ import annotations
 
-from whisperr._contract import RESERVED_CONTEXT_KEY, SDK_NAME
+from whisperr._contract import RESERVED_CONTEXT_KEY, SDK_NAME, is_event_type
+from whisperr._options import OVERRIDES
 from whisperr._process.imports import json_loads
 from whisperr._process.interruption import is_interruption
+from whisperr._typed_event import TypedEvent, get_properties
+from whisperr._version import __version__
 from whisperr.errors import InvalidEvent
 
 from .clock import Clock, MessageIds
+from .defaults import Defaults, call_default_properties
 from .general import is_enum, quote, to_str
 from .layout import EVENT_HEAD, split_at_user
 from .redaction import get_type_name, redact
+from .scope import SCOPES
 from .to_json import to_json, to_utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from typing import Any
 
-    BeforeSend = Callable[[dict[str, Any]], "dict[str, Any] | None"]
+    from whisperr._options import Config
 
-# A set, not a pattern: `re` would be a third of the time that importing the package takes.
-_IN_WORDS = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
+    from .scope import Layer
+
+    BeforeSend = Callable[[dict[str, Any]], "dict[str, Any] | None"]
+    DefaultProperties = Mapping[str, Any] | Callable[[], Mapping[str, Any] | None]
+
 # Applications have a few dozen event types; the bound is for programs that generate them.
 _MAX_KNOWN_TYPES = 1_000
 _HEAD = EVENT_HEAD.decode()
@@ -53,7 +61,18 @@ class AnonymousUser(InvalidEvent):
 class EventEncoder:
     """Encodes the events of one client. Belongs to one process, like its message ids."""
 
-    __slots__ = ("_before_send", "_clock", "_context", "_tail", "_test", "_types", "ids")
+    __slots__ = (
+        "_before_send",
+        "_clock",
+        "_context",
+        "_default_properties",
+        "_report",
+        "_static",
+        "_strict",
+        "_test",
+        "_types",
+        "ids",
+    )
 
     def __init__(
         self,
@@ -61,19 +80,32 @@ class EventEncoder:
         *,
         app_version: str | None = None,
         test_mode: bool = False,
+        strict: bool = False,
         before_send: BeforeSend | None = None,
+        default_properties: DefaultProperties | None = None,
+        report: Callable[[str], object] = lambda _problem: None,
         clock: Clock | None = None,
     ) -> None:
+        """`report` is called for default or scoped properties that an event has to do without."""
         self.ids = MessageIds()
         self._clock = clock or Clock(each_second=self.ids.renew)
         self._types: dict[str, str] = {}
+        self._strict = strict
         self._before_send = before_send
         self._context: dict[str, str] = {"sdk_name": SDK_NAME, "sdk_version": version}
         if app_version and app_version.strip():
             self._context["app_version"] = app_version.strip()
         self._test = {"$mode": "test"} if test_mode else {}
-        # What follows the message id when the caller gives neither a context nor an id.
-        self._tail = to_json({**self._context, **self._test}, "context")[1:] + "}"
+        self._default_properties = default_properties
+        self._report = report
+        # What an event gets outside of scopes, as long as no function is called for it.
+        self._static = Defaults(self._make_tail({}))
+        if default_properties is not None:
+            SCOPES.in_use = True
+        if not callable(default_properties):
+            self._static = self._make_defaults(None)
+            if self._static.problem is not None:
+                raise InvalidEvent(self._static.problem)
 
     def encode(
         self,
@@ -93,8 +125,11 @@ class EventEncoder:
         """
         if type(user) is not str or not user or user.isspace():
             user = parse_identifier(user, _USER)
-        name = self._types.get(event_type) if type(event_type) is str else None
-        if name is None:
+        if type(event_type) is str:
+            name = self._types.get(event_type) or self._parse_type(event_type)
+        elif isinstance(event_type, TypedEvent):
+            name, properties = self._read_event(event_type, properties)
+        else:
             name = self._parse_type(event_type)
         clock = self._clock
         time = clock.format_now() if occurred_at is None else clock.format_time(occurred_at)
@@ -105,10 +140,14 @@ class EventEncoder:
             members = to_json(properties, "properties")
         else:
             members = "{}" if properties is None else to_json_object(properties, "properties")
+        defaults = self._static
+        if SCOPES.in_use:
+            defaults = self._get_defaults()
+            members = defaults.complete(members)
         if context is None and message_id is None:
-            rest = f'{{"$message_id":"{chosen}",{self._tail}'
+            rest = f'{{"$message_id":"{chosen}",{defaults.tail}'
         else:
-            rest = self._merge_context(context, chosen) + "}"
+            rest = self._merge_context(context, chosen, defaults.context) + "}"
         text = (
             f'{_HEAD}{name}","external_user_id":{quote(user)},"occurred_at":"{time}",'
             f'"properties":{members},"context":{rest}'
@@ -133,12 +172,23 @@ class EventEncoder:
         """Return an event of `encode_without_user` with its user inserted, after `before_send`."""
         return self._call_before_send(join_user(head, user, tail))
 
+    def _read_event(self, event: TypedEvent, properties: object) -> tuple[str, dict[str, object]]:
+        """Return the name and the properties of a typed event."""
+        if properties is not None:
+            kind = get_type_name(event)
+            raise InvalidEvent(f"properties: must be left out, because {kind} has its own")
+        if OVERRIDES.is_strict(own=self._strict):
+            from whisperr._field_types import check_types  # it imports `typing`
+
+            check_types(event)
+        return event.event_type, get_properties(event)
+
     def _parse_type(self, event_type: object) -> str:
         if not isinstance(event_type, str):
             raise InvalidEvent(f"event_type: must be a string, got {get_type_name(event_type)}")
         text = to_str(event_type)
         name = text.strip()
-        if not all(word and _IN_WORDS.issuperset(word) for word in name.split("_")):
+        if not is_event_type(name):
             raise InvalidEvent(
                 f"event_type: got {redact(name)}; must be lowercase snake case such as "
                 "'payment_failed' (letters a-z and digits, single underscores between)"
@@ -148,11 +198,49 @@ class EventEncoder:
         self._types[text] = name
         return name
 
-    def _merge_context(self, context: object, message_id: str) -> str:
+    def _merge_context(self, context: object, message_id: str, scoped: dict[str, Any]) -> str:
         """Return the context as JSON. The caller cannot replace the message id or the test mode."""
         given = {} if context is None else json_loads()(to_json_object(context, "context"))
-        merged = {**self._context, **given, **self._test, RESERVED_CONTEXT_KEY: message_id}
-        return to_json(merged, "context")
+        merged = {**self._context, **scoped, **given, **self._test}
+        return to_json({**merged, RESERVED_CONTEXT_KEY: message_id}, "context")
+
+    def _get_defaults(self) -> Defaults:
+        """Return what an event of this moment gets; report what of it cannot be encoded."""
+        layer = SCOPES.get_current()
+        if layer is not None and layer.encoded is not None and layer.encoded[0] is self:
+            defaults = layer.encoded[1]
+        elif layer is None and not callable(self._default_properties):
+            defaults = self._static
+        else:
+            defaults = self._make_defaults(layer)
+        if defaults.problem is not None:
+            if OVERRIDES.is_strict(own=self._strict):
+                raise InvalidEvent(defaults.problem)
+            self._report(defaults.problem)
+        return defaults
+
+    def _make_defaults(self, layer: Layer | None) -> Defaults:
+        defaults = Defaults(self._static.tail)
+        own = self._default_properties
+        if callable(own):
+            try:
+                own = call_default_properties(own)
+            except InvalidEvent as error:
+                defaults.problem, own = str(error), None
+        scoped = {} if layer is None else layer.properties
+        defaults.set_properties(("default_properties", own or {}), ("scope", scoped))
+        if layer is not None and layer.context:
+            defaults.set_context("scope: context", layer.context)
+            defaults.tail = self._make_tail(defaults.context)
+        if layer is not None and not callable(self._default_properties):
+            layer.encoded = self, defaults
+        return defaults
+
+    def _make_tail(self, scoped: dict[str, Any]) -> str:
+        """Return what follows the message id when the call gives neither a context nor an id."""
+        merged = {**self._context, **scoped, **self._test}
+        merged.pop(RESERVED_CONTEXT_KEY, None)
+        return to_json(merged, "context")[1:] + "}"
 
     def _call_before_send(self, data: bytes) -> bytes:
         """Return the event that `before_send` returns, checked again and encoded."""
@@ -184,6 +272,19 @@ class EventEncoder:
             f'{_HEAD}{name}","external_user_id":{user},"occurred_at":"{time}",'
             f'"properties":{members},"context":{context}}}'
         )
+
+
+def make_encoder(config: Config, report: Callable[[str], object]) -> EventEncoder:
+    """Return the encoder of a client; `report` as in `EventEncoder`."""
+    return EventEncoder(
+        __version__,
+        app_version=config.app_version,
+        test_mode=config.test_mode,
+        strict=config.strict,
+        before_send=config.before_send,
+        default_properties=config.default_properties,
+        report=report,
+    )
 
 
 def join_user(head: bytes, user: object, tail: bytes) -> bytes:

@@ -44,18 +44,19 @@ class Attempt:
             text = _get_text(error)
             if self.proxy is None:
                 text = f"cannot reach {self.server}: {text}"
-            return Failure(text, self._check_proxy, AT_ONCE)
+                return Failure(text, self._check_proxy, AT_ONCE, self.server)
+            return Failure(text, self._check_proxy, AT_ONCE, self.proxy.address)
         if self.step == EXCHANGE:
-            return Failure(self._explain_exchange(error), DOCTOR, AFTER_TWO)
+            return Failure(self._explain_exchange(error), DOCTOR, AFTER_TWO, self.server)
         patience = AFTER_TWO if isinstance(error, TimeoutError) else AT_ONCE
         detail, hint = self._explain_opening(error)
         if self.proxy is None:
-            return Failure(f"cannot reach {self.server} ({detail})", hint, patience)
+            return Failure(f"cannot reach {self.server} ({detail})", hint, patience, self.server)
         if self.step in (CONNECT, TUNNEL):
             text = f"cannot reach the proxy {self.proxy.address} for {self.server} ({detail})"
-            return Failure(text, self._check_proxy, patience)
+            return Failure(text, self._check_proxy, patience, self.proxy.address)
         text = f"cannot reach {self.server} through the proxy {self.proxy.address} ({detail})"
-        return Failure(text, hint, patience)
+        return Failure(text, hint, patience, self.server)
 
     def _explain_exchange(self, error: Exception) -> str:
         if isinstance(error, TimeoutError):

@@ -90,6 +90,11 @@ class HttpTransport:
         return self._attempt.explain(error)
 
     @property
+    def host(self) -> str:
+        """The host and port of the service."""
+        return self._address
+
+    @property
     def peer(self) -> str:
         """The host and port that answered the last request, with the proxy if there is one."""
         return name_peer(self._address, self._attempt.proxy)

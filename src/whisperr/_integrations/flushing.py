@@ -54,6 +54,7 @@ def flush_before_end(mine: Sequence[Running], timeout: float, waiting: Waiting) 
                 "%d events still wait for their user while the server ends, and are lost with the "
                 "process; see what keeps their requests from ending",
                 remaining,
+                count=remaining,
             )
 
 

@@ -12,7 +12,9 @@ Threads: any. A tracker keeps nothing but the deferred events of its request.
 
 from __future__ import annotations
 
-from inspect import isawaitable, signature
+from contextvars import copy_context
+from functools import partial
+from inspect import isawaitable, iscoroutinefunction, signature
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, TypeVar
 
 from whisperr._client import Whisperr
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from whisperr.channel import ChannelFields
+    from whisperr.events import Event
 
 Fields: TypeAlias = "Mapping[str, Any] | None"
 F = TypeVar("F", bound="Callable[..., object]")
@@ -131,7 +134,7 @@ class UserTracker:
     @same_parameters(Whisperr.track)
     def track(
         self,
-        event_type: str,
+        event_type: str | Event,
         properties: Fields = None,
         context: Fields = None,
         **arguments: Unpack[TrackArguments],
@@ -143,7 +146,7 @@ class UserTracker:
 
         Args:
             event_type: The name of the event in lowercase snake case, such as
-                `"payment_failed"`.
+                `"payment_failed"`; or an `Event`, which has a name and properties.
             properties: A dictionary that describes the event; values of any type become JSON.
             context: A dictionary about the circumstances, such as a device or a locale.
             occurred_at: An aware `datetime`, at most 30 days ago. None means now.
@@ -255,7 +258,7 @@ class DeferringTracker(UserTracker):
     @same_parameters(Whisperr.track)
     async def atrack(
         self,
-        event_type: str,
+        event_type: str | Event,
         properties: Fields = None,
         context: Fields = None,
         **arguments: Unpack[TrackArguments],
@@ -263,7 +266,7 @@ class DeferringTracker(UserTracker):
         """Queue one event of the user, and read the user before this returns.
 
         Args:
-            event_type: The name of the event, as in `track`.
+            event_type: The name of the event, or an `Event`, as in `track`.
             properties: A dictionary that describes the event.
             context: A dictionary about the circumstances.
             occurred_at: An aware `datetime`, at most 30 days ago. None means now.
@@ -305,6 +308,29 @@ class DeferringTracker(UserTracker):
         finally:
             deferred.cancel()  # a cancelled or interrupted call tracks nothing
         return deferred.message_id if accepted else None
+
+
+class ResolvingTracker(DeferringTracker):
+    """Reads the user with a resolver, sync or async, that takes the request.
+
+    An async resolver runs later, with the context variables of the call that tracked.
+    """
+
+    __slots__ = ("_is_async",)
+
+    def __init__(
+        self,
+        get_client: Callable[[], Whisperr],
+        request: object,
+        resolve_user: Callable[[Any], object],
+    ) -> None:
+        super().__init__(get_client, partial(resolve_user, request), Pending())
+        self._is_async = is_async(resolve_user, iscoroutinefunction)
+
+    def _read_user(self) -> object:
+        if not self._is_async:
+            return self._resolve()
+        return Unread(self._resolve, source=self, context=copy_context())
 
 
 def to_user_id(client: Whisperr, user: object) -> str | None:

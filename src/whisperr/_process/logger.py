@@ -3,6 +3,12 @@
 Every record begins with `whisperr:`, because many programs use a format without the name of the
 logger, and so does `logging` when nothing is configured.
 
+What a program may want to select records by is also in attributes of the record, for structured
+logging: `whisperr_type`, `whisperr_reason`, `whisperr_count`, `whisperr_status`, `whisperr_host`.
+The prefix is there because services that store logs give `host` and `status` a meaning of their own
+(https://docs.datadoghq.com/standard-attributes/), and because `logging` refuses a record whose
+attribute a record factory of the program has already set.
+
 Handlers and filters are foreign code. Their exceptions never reach the code that logs.
 """
 
@@ -17,9 +23,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import logging
 
+    from whisperr.errors import ErrorType
+
 # Marks our handler, so that the `debug` option adds it only once.
 _HANDLER_NAME = "whisperr debug"
 _PREFIX = "whisperr: "
+_FIELD_PREFIX = "whisperr_"
 
 
 def logger() -> logging.Logger:
@@ -30,17 +39,35 @@ def logger() -> logging.Logger:
     return logging.getLogger("whisperr")
 
 
-def log(level: str, message: str, *values: object) -> None:
+def log(
+    level: str,
+    message: str,
+    *values: object,
+    type: ErrorType | None = None,  # noqa: A002  # the documented name of the field
+    reason: str | None = None,
+    count: int | None = None,
+    status: int | None = None,
+    host: str | None = None,
+) -> None:
     """Log one record; `level` is the name of a logger's method, such as "warning".
 
     This adds the prefix `whisperr: `. The message is one line that says what happened, where, what
-    becomes of the events, and what to do.
+    becomes of the events, and what to do. The keyword arguments become attributes of the record,
+    except those that are None: the handler of OpenTelemetry 1.30 logs a warning for each of those.
 
     Raises only interruptions. Any other exception is ignored, because there is no better place to
     report it: a handler or filter failed, or the interpreter is ending and cannot import `logging`.
     """
     try:
-        getattr(logger(), level)(_PREFIX + message, *values)
+        named = (
+            ("type", type),
+            ("reason", reason),
+            ("count", count),
+            ("status", status),
+            ("host", host),
+        )
+        extra = {_FIELD_PREFIX + name: value for name, value in named if value is not None}
+        getattr(logger(), level)(_PREFIX + message, *values, extra=extra)
     except BaseException as error:
         if belongs_to_caller(error):
             raise

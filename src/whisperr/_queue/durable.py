@@ -292,7 +292,8 @@ class LeasedQueue(Intake):
             self._accounting.settled_elsewhere("delivered", count_own(part[lost:]))
             if loss is not None:
                 why = loss.reason, loss.message, loss.status
-                self._accounting.lost(part[:lost], *why, kept=self._store.kept)
+                kept = self._store.kept
+                self._accounting.lost(part[:lost], *why, kept=kept, host=loss.host)
         if part and self._stored_batch:
             self._report_dropped(self._release_stored())
         else:  # the batch is complete, or another process has taken over

@@ -1,8 +1,14 @@
 """Billing events, and what makes them of the webhooks of billing providers.
 
-`BillingEvent` has the names of the reserved events, and a typed dictionary for each event has its
-properties with their allowed values. They help editors and type checkers; the client accepts any
-event with any properties.
+A class for each reserved event has its properties with their allowed values, for editors, type
+checkers and strict clients. `BillingEvent` has the names of the events, for properties that are a
+dictionary: the client accepts any event with any properties.
+
+Example::
+
+    from whisperr.billing import MembershipEnded
+
+    whisperr.track("user_8842", MembershipEnded(end_reason="billing", price=49.0, currency="EUR"))
 
 A module for each provider has a function `signals(payload)`, which returns what a webhook means as
 `Signals`: send each with `Whisperr.track_signal`. None of them needs the provider's package. None
@@ -14,8 +20,11 @@ first: the server does not store a billing event whose name is not registered fo
 
 from __future__ import annotations
 
-from decimal import Decimal  # noqa: TC003  # for get_type_hints
-from typing import Final, Literal, TypedDict
+from datetime import datetime  # noqa: TC003  # strict clients resolve the annotations
+from decimal import Decimal  # noqa: TC003  # likewise
+from typing import Final, Literal
+
+from whisperr.events import Event
 
 from ._signals import Signal, Signals, Skipped, State
 
@@ -25,7 +34,6 @@ __all__ = [
     "AutoRenewEnabled",
     "BillingEvent",
     "BillingIssueStarted",
-    "BillingProperties",
     "BillingRecovered",
     "EndReason",
     "MembershipEnded",
@@ -37,6 +45,7 @@ __all__ = [
     "Skipped",
     "State",
     "StoreCancelReason",
+    "SubscriptionEvent",
     "TrialAutoRenewDisabled",
     "TrialConverted",
     "TrialStarted",
@@ -106,8 +115,8 @@ class BillingEvent:
     REFUND_GRANTED: Final = "refund_granted"
 
 
-class BillingProperties(TypedDict, total=False):
-    """Properties that any billing event may have; all are optional.
+class SubscriptionEvent(Event, abstract=True):
+    """The base class of the billing events, with what any of them may have; all is optional.
 
     Attributes:
         plan_id: Your name of the plan, such as `"pro_monthly"`.
@@ -119,59 +128,59 @@ class BillingProperties(TypedDict, total=False):
     .. versionadded:: 1.0
     """
 
-    plan_id: str
-    price: float | Decimal
-    currency: str
-    transaction_id: str
-    store: str
+    plan_id: str | None = None
+    price: float | Decimal | None = None
+    currency: str | None = None
+    transaction_id: str | None = None
+    store: str | None = None
 
 
-class TrialStarted(BillingProperties, total=False):
-    """Properties of `trial_started`: a free trial starts.
+class TrialStarted(SubscriptionEvent):
+    """A free trial starts.
 
     Attributes:
         trial_length_days: The length of the trial in days.
-        trial_ends_at: When the trial ends, RFC 3339 with a zone.
+        trial_ends_at: When the trial ends: an aware `datetime`, or RFC 3339.
         plan_period: The billing period as an ISO 8601 duration, such as `"P1M"`.
 
     .. versionadded:: 1.0
     """
 
-    trial_length_days: int
-    trial_ends_at: str
-    plan_period: str
+    trial_length_days: int | None = None
+    trial_ends_at: datetime | str | None = None
+    plan_period: str | None = None
 
 
-class TrialConverted(BillingProperties, total=False):
-    """Properties of `trial_converted`: the trial becomes the first paid period.
+class TrialConverted(SubscriptionEvent):
+    """The trial becomes the first paid period.
 
     Attributes:
         plan_period: The billing period as an ISO 8601 duration, such as `"P1M"`.
-        current_period_ends_at: When the paid period ends, RFC 3339 with a zone.
+        current_period_ends_at: When the paid period ends: an aware `datetime`, or RFC 3339.
 
     .. versionadded:: 1.0
     """
 
-    plan_period: str
-    current_period_ends_at: str
+    plan_period: str | None = None
+    current_period_ends_at: datetime | str | None = None
 
 
-class TrialAutoRenewDisabled(BillingProperties, total=False):
-    """Properties of `trial_auto_renew_disabled`: the user cancels during the trial.
+class TrialAutoRenewDisabled(SubscriptionEvent):
+    """The user cancels during the trial.
 
     Attributes:
-        trial_ends_at: When the trial ends, RFC 3339 with a zone.
+        trial_ends_at: When the trial ends: an aware `datetime`, or RFC 3339.
         store_cancel_reason: Why the renewal was cancelled.
 
     .. versionadded:: 1.0
     """
 
-    trial_ends_at: str
-    store_cancel_reason: StoreCancelReason
+    trial_ends_at: datetime | str | None = None
+    store_cancel_reason: StoreCancelReason | None = None
 
 
-class MembershipStarted(BillingProperties, total=False):
-    """Properties of `membership_started`: a paid membership starts.
+class MembershipStarted(SubscriptionEvent):
+    """A paid membership starts.
 
     It is never for a renewal or a change of plan.
 
@@ -181,56 +190,56 @@ class MembershipStarted(BillingProperties, total=False):
         is_first_ever: Whether it is the first membership of the user.
         access_source: Where the membership comes from.
         entitlements: Names of what the user has access to.
-        current_period_ends_at: When the paid period ends, RFC 3339 with a zone.
+        current_period_ends_at: When the paid period ends: an aware `datetime`, or RFC 3339.
 
     .. versionadded:: 1.0
     """
 
-    plan_period: str
-    is_resubscribe: bool
-    is_first_ever: bool
-    access_source: AccessSource
-    entitlements: list[str]
-    current_period_ends_at: str
+    plan_period: str | None = None
+    is_resubscribe: bool | None = None
+    is_first_ever: bool | None = None
+    access_source: AccessSource | None = None
+    entitlements: list[str] | None = None
+    current_period_ends_at: datetime | str | None = None
 
 
-class RenewalSucceeded(BillingProperties, total=False):
-    """Properties of `renewal_succeeded`: a paid period renews.
+class RenewalSucceeded(SubscriptionEvent):
+    """A paid period renews.
 
     Attributes:
         paid_periods_count: How many periods were paid so far.
-        current_period_ends_at: When the paid period ends, RFC 3339 with a zone.
+        current_period_ends_at: When the paid period ends: an aware `datetime`, or RFC 3339.
 
     .. versionadded:: 1.0
     """
 
-    paid_periods_count: int
-    current_period_ends_at: str
+    paid_periods_count: int | None = None
+    current_period_ends_at: datetime | str | None = None
 
 
-class AutoRenewDisabled(BillingProperties, total=False):
-    """Properties of `auto_renew_disabled`: the user cancels and keeps access until the period ends.
+class AutoRenewDisabled(SubscriptionEvent):
+    """The user cancels and keeps access until the period ends.
 
     Attributes:
-        access_ends_at: When access ends, RFC 3339 with a zone.
+        access_ends_at: When access ends: an aware `datetime`, or RFC 3339.
         store_cancel_reason: Why the renewal was cancelled.
 
     .. versionadded:: 1.0
     """
 
-    access_ends_at: str
-    store_cancel_reason: StoreCancelReason
+    access_ends_at: datetime | str | None = None
+    store_cancel_reason: StoreCancelReason | None = None
 
 
-class AutoRenewEnabled(BillingProperties, total=False):
-    """Properties of `auto_renew_enabled`: the user withdraws the cancellation.
+class AutoRenewEnabled(SubscriptionEvent):
+    """The user withdraws the cancellation.
 
     .. versionadded:: 1.0
     """
 
 
-class MembershipEnded(BillingProperties, total=False):
-    """Properties of `membership_ended`: access ends.
+class MembershipEnded(SubscriptionEvent):
+    """Access ends.
 
     Attributes:
         end_reason: Why the membership ended.
@@ -240,34 +249,34 @@ class MembershipEnded(BillingProperties, total=False):
     .. versionadded:: 1.0
     """
 
-    end_reason: EndReason
-    plan_period: str
-    paid_periods_count: int
+    end_reason: EndReason | None = None
+    plan_period: str | None = None
+    paid_periods_count: int | None = None
 
 
-class BillingIssueStarted(BillingProperties, total=False):
-    """Properties of `billing_issue_started`: a payment fails.
+class BillingIssueStarted(SubscriptionEvent):
+    """A payment fails.
 
     Attributes:
         has_access: Whether the user has access for the time being.
-        grace_ends_at: When the grace period ends, RFC 3339 with a zone.
+        grace_ends_at: When the grace period ends: an aware `datetime`, or RFC 3339.
 
     .. versionadded:: 1.0
     """
 
-    has_access: bool
-    grace_ends_at: str
+    has_access: bool | None = None
+    grace_ends_at: datetime | str | None = None
 
 
-class BillingRecovered(BillingProperties, total=False):
-    """Properties of `billing_recovered`: the payment works again.
+class BillingRecovered(SubscriptionEvent):
+    """The payment works again.
 
     .. versionadded:: 1.0
     """
 
 
-class RefundGranted(BillingProperties, total=False):
-    """Properties of `refund_granted`: a refund is granted.
+class RefundGranted(SubscriptionEvent):
+    """A refund is granted.
 
     .. versionadded:: 1.0
     """

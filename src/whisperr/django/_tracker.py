@@ -37,12 +37,15 @@ from .outbox.buffer import Rows, call_with_database
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from whisperr.events import Event
+
 
 class RequestTracker(DeferringTracker):
     """Tracks for the user of one request: `request.whisperr`.
 
     The user is `str(request.user.pk)`, or the id that `WHISPERR_RESOLVE_USER` returns, at the time
-    of the call. For an anonymous visitor nothing is sent.
+    of the call. A user that an endpoint of django-ninja has put into `request.auth` counts before
+    the user of the session. For an anonymous visitor nothing is sent.
 
     In an async view, reading the user may need the database. Then `track` and `identify` encode at
     once, and the middleware reads the user after the view. `atrack` and `aidentify` read the user
@@ -77,7 +80,7 @@ class RequestTracker(DeferringTracker):
     @same_parameters(Whisperr.track)
     def track_on_commit(
         self,
-        event_type: str,
+        event_type: str | Event,
         properties: Fields = None,
         context: Fields = None,
         *,
@@ -91,7 +94,7 @@ class RequestTracker(DeferringTracker):
         is `track`. With the outbox, the row is written now, in the transaction.
 
         Args:
-            event_type: The name of the event in lowercase snake case.
+            event_type: The name of the event in lowercase snake case, or an `Event`.
             properties: A dictionary that describes the event.
             context: A dictionary about the circumstances.
             using: The alias of the database of the transaction. None: the default database.
@@ -149,7 +152,7 @@ class WhisperrRequest(HttpRequest):
 @same_parameters(Whisperr.track)
 def track_on_commit(
     user_id: object,
-    event_type: str,
+    event_type: str | Event,
     properties: Fields = None,
     context: Fields = None,
     *,
@@ -163,7 +166,7 @@ def track_on_commit(
 
     Args:
         user_id: Your id of the user: a string, or anything with a useful string form.
-        event_type: The name of the event in lowercase snake case.
+        event_type: The name of the event in lowercase snake case, or an `Event`.
         properties: A dictionary that describes the event.
         context: A dictionary about the circumstances.
         using: The alias of the database of the transaction. None: the default database.
@@ -226,4 +229,5 @@ def _queue_after_commit(deferred: DeferredEvent) -> None:
             "track_on_commit: 1 event is lost because it could not be queued after the commit: %s; "
             'run "manage.py whisperr_check"',
             get_raise_site(error),
+            count=1,
         )

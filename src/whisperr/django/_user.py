@@ -1,8 +1,9 @@
 """Reads the user of a Django request from `request.user` or from WHISPERR_RESOLVE_USER.
 
-Invariant: without a resolver only `request.user` counts, as it is at the call. In an event loop
-reading it may need the database, which takes an `await`. The user is then returned as Unread, and
-read later from the same lazy object, even if `request.user` has been replaced by then.
+Invariant: without a resolver `request.user` counts, as it is at the call. Only where it is still
+the user of the session, a user that the view has put into `request.auth` counts instead. In an
+event loop reading it may need the database, which takes an `await`. The user is then returned as
+Unread, and read later from the same lazy object, even if `request.user` has been replaced by then.
 
 Threads: the event loop, and a thread that Django runs for it.
 """
@@ -38,8 +39,8 @@ _AUSER_ALONE = (
     "only request.auser was replaced, so events are sent for request.user; set request.user, too"
 )
 _AUTH_ALONE = (
-    "request.user is anonymous but request.auth is not, as in views of django-ninja, so nothing is "
-    f"sent; set {RESOLVE_USER} to a function that returns the id of request.auth"
+    "request.user is anonymous but request.auth is not, so nothing is sent; set "
+    f"{RESOLVE_USER} to a function that returns the id of request.auth"
 )
 _OTHER_AUTH = (
     "request.auth is not the user in request.user, and events are sent for request.user; set "
@@ -146,6 +147,9 @@ async def _await(found: Any) -> object:  # noqa: ANN401  # the result of a proje
 
 
 def _authenticated(request: HttpRequest) -> object:
+    found = _get_user_in_auth(request)
+    if found is not None and _is_user_of_session(request):
+        return get_key(found)
     if not hasattr(request, "user"):
         raise InvalidEvent(
             "external_user_id: the request has no user; put AuthenticationMiddleware before "
@@ -191,14 +195,36 @@ def _authenticates_later(request: HttpRequest) -> bool:
     return not all(issubclass(one, session) for one in view.authentication_classes)  # type: ignore[attr-defined]  # of the framework
 
 
+def _get_user_in_auth(request: HttpRequest) -> Any:  # noqa: ANN401  # a project's own user model
+    """Return the user that a view has authenticated and put into `request.auth`, None without one.
+
+    Views of django-ninja put there what their security class returns: a user, a token, or claims.
+    Django REST framework puts a token there, and sets `request.user`.
+    """
+    auth = vars(request).get("auth")
+    if isinstance(auth, LazyObject):
+        auth = _get_loaded(request, auth)
+    is_user = getattr(auth, "is_authenticated", False) is True and hasattr(auth, "pk")
+    return auth if is_user else None
+
+
+def _is_user_of_session(request: HttpRequest) -> bool:
+    """Return whether `request.user` is what AuthenticationMiddleware has set, or is not there.
+
+    If not, a login or the view has set it, which counts.
+    """
+    user = getattr(request, "user", None)
+    return user is None or (isinstance(user, LazyObject) and _is_of_session(user, request))
+
+
 def _log_other_user(request: HttpRequest, key: object) -> None:
-    """Log once that a view has found its own user and has not set `request.user`."""
-    auth = vars(request).get("auth")  # of django-ninja, and of Django REST framework
+    """Log once that a view has authenticated a user other than the one that is sent."""
+    auth = vars(request).get("auth")
     if auth is None or isinstance(auth, LazyObject):
         return
     if key is None:
         _log_once(_AUTH_ALONE)
-    elif getattr(auth, "is_authenticated", False) is True and getattr(auth, "pk", key) != key:
+    elif getattr(_get_user_in_auth(request), "pk", key) != key:
         _log_once(_OTHER_AUTH)
 
 

@@ -1,8 +1,9 @@
 """The read-only admin pages of the outbox; Django's admin, if it is installed, imports this file.
 
 Lists show no payload and no user. The page of one row shows its JSON to users with the permission
-to view it. `manage.py whisperr_outbox` requeues and deletes dead letters. All pages read the
-database to which the rows are written, and a damaged row breaks none of them.
+to view it. With django-tenants, only the admin of the public schema shows them, because the rows
+are those of all tenants. `manage.py whisperr_outbox` requeues and deletes dead letters. All pages
+read the database to which the rows are written, and a damaged row breaks none of them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.conf import settings
 from django.contrib import admin
+from django.db import connections
 from django.utils.timesince import timesince
 
 from whisperr._events.layout import get_kind
@@ -50,6 +53,10 @@ class ReadOnly(Pages):
     def has_add_permission(self, *_: Any, **__: Any) -> bool:  # noqa: ANN401  # as Django asks
         """Return False: calls add rows, and only the relay and `whisperr_outbox` delete them."""
         return False
+
+    def has_view_permission(self, request: HttpRequest, obj: models.Model | None = None) -> bool:
+        """Return False in the admin of a tenant, and else what Django says."""
+        return not _is_of_tenant() and super().has_view_permission(request, obj)
 
     has_change_permission = has_add_permission
     has_delete_permission = has_add_permission
@@ -116,6 +123,13 @@ class DeadLetterPages(ReadOnly):
     def refused(self, row: Any) -> datetime | str | None:  # noqa: ANN401  # a row
         """Return when it was refused."""
         return get_moment(row, "refused_at")
+
+
+def _is_of_tenant() -> bool:
+    """Return whether django-tenants has set the schema of a tenant for this request."""
+    public = getattr(settings, "PUBLIC_SCHEMA_NAME", "public")
+    schemas = (getattr(one, "schema_name", None) for one in connections.all(initialized_only=True))
+    return any(schema not in {None, public} for schema in schemas)
 
 
 admin.site.register(OutboxEvent, WaitingPages)

@@ -212,8 +212,8 @@ def _middleware() -> Iterator[CheckMessage]:
         yield Caution(
             "No AuthenticationMiddleware and no WHISPERR_RESOLVE_USER: request.whisperr cannot "
             "know the user.",
-            hint=f"Add one of the two. If another middleware sets request.user, silence this check "
-            f"or set {RESOLVE_USER}.",
+            hint="Add one of the two. If another middleware or your views find the user, as those "
+            "of Django REST framework and django-ninja do, silence this check.",
             id="whisperr.W006",
         )
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from whisperr._delivery.pipeline import Pipeline
     from whisperr._integrations.deferred import Encoded
     from whisperr.billing import Signal
+    from whisperr.events import Event
 
     AnySession: TypeAlias = (
         "Session | scoped_session[Any] | Connection | AsyncSession | async_scoped_session[Any]"
@@ -90,7 +91,7 @@ class Outbox:
         self,
         session: AnySession,
         external_user_id: object,
-        event_type: str,
+        event_type: str | Event,
         properties: Fields = None,
         context: Fields = None,
         **arguments: Unpack[TrackArguments],
@@ -105,7 +106,7 @@ class Outbox:
                 returns. Or an `AsyncSession`: the row is written when it commits.
             external_user_id: Your id of the user: a string, or anything with a useful string
                 form.
-            event_type: The name of the event in lowercase snake case.
+            event_type: The name of the event in lowercase snake case, or an `Event`.
             properties: A dictionary that describes the event; values of any type become JSON.
             context: A dictionary about the circumstances.
             occurred_at: An aware `datetime`, at most 30 days ago. None means now.
@@ -177,7 +178,7 @@ class Outbox:
         self,
         session: AsyncTarget,
         external_user_id: object,
-        event_type: str,
+        event_type: str | Event,
         properties: Fields = None,
         context: Fields = None,
         **arguments: Unpack[TrackArguments],
@@ -187,7 +188,7 @@ class Outbox:
         Args:
             session: An `AsyncSession`, `async_scoped_session` or `AsyncConnection`.
             external_user_id: Your id of the user, as in `track`.
-            event_type: The name of the event in lowercase snake case.
+            event_type: The name of the event in lowercase snake case, or an `Event`.
             properties: A dictionary that describes the event.
             context: A dictionary about the circumstances.
             occurred_at: An aware `datetime`, at most 30 days ago. None means now.

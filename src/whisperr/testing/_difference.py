@@ -2,7 +2,8 @@
 
 Both are JSON objects in the shape of the wire. Keys that a test does not name are not compared, at
 any depth; lists are compared as a whole. Values that are not JSON (a Decimal, a date, an Enum) are
-compared as the JSON that `track` makes of them. A matcher such as `unittest.mock.ANY` or
+compared as the JSON that `track` makes of them. MISSING is expected of a member that must not be
+there. A matcher such as `unittest.mock.ANY` or
 `pytest.approx` compares itself.
 """
 
@@ -18,7 +19,7 @@ from whisperr._events.to_json import to_json
 from ._recorded import to_display
 
 _MAX_DIFFERENCES = 6  # differences shown for one event
-_MISSING = object()
+MISSING = object()  # the recorded value of a member that is not there, also if that is expected
 # Weights: the same type makes events most similar, then the same user.
 _WEIGHTS = {"event_type": 4.0, "external_user_id": 2.0}
 _SAME_NAME = 2.0
@@ -33,8 +34,11 @@ class Difference(NamedTuple):
 
     def to_lines(self) -> list[str]:
         """Return the difference as a diff of two lines."""
-        found = "(not there)" if self.found is _MISSING else to_display(self.found)
-        return [f"- {self.path}: {to_display(self.wanted)}", f"+ {self.path}: {found}"]
+        wanted, found = (
+            "(not there)" if value is MISSING else to_display(value)
+            for value in (self.wanted, self.found)
+        )
+        return [f"- {self.path}: {wanted}", f"+ {self.path}: {found}"]
 
 
 def get_differences(wanted: object, found: object, path: str = "") -> list[Difference]:
@@ -50,7 +54,7 @@ def get_differences(wanted: object, found: object, path: str = "") -> list[Diffe
                 missing = [one for one in value if all(get_differences(one, c) for c in there)]
                 listed += [Difference(at, one, there) for one in missing]
             else:
-                listed += get_differences(value, found.get(_to_json_key(key), _MISSING), at)
+                listed += get_differences(value, found.get(_to_json_key(key), MISSING), at)
         return listed
     if isinstance(wanted, (list, tuple)) and isinstance(found, list) and len(wanted) == len(found):
         pairs = enumerate(zip(wanted, found, strict=True))
@@ -81,8 +85,8 @@ def to_diff(wanted: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
 
 
 def _is_equal(wanted: object, found: object) -> bool:
-    if found is _MISSING:
-        return False
+    if wanted is MISSING or found is MISSING:
+        return wanted is found
     if type(wanted) not in {str, int, float, bool, type(None)} and wanted == found:
         return True
     value = json.loads(to_json(wanted, "the wanted value"))

@@ -11,8 +11,10 @@ from typing import Any, ClassVar, overload
 
 from whisperr._contract import RESERVED_CONTEXT_KEY
 from whisperr._events.event import parse_identifier
+from whisperr._typed_event import get_values
+from whisperr.events import Event
 
-from ._difference import get_differences, get_similarity, to_diff
+from ._difference import MISSING, get_differences, get_similarity, to_diff
 from ._recorded import RecordedEvent, RecordedIdentify, cut, to_display
 
 _Recorded = RecordedEvent | RecordedIdentify
@@ -86,13 +88,14 @@ class Events(Sequence[RecordedEvent]):
         """The calls that became no event, each as a sentence: what was wrong, and at which line."""
         return list(self._refused)
 
-    def named(self, event_type: str) -> Events:
+    def named(self, event_type: str | type[Event]) -> Events:
         """Return the events of one type.
 
         Args:
-            event_type: The type, such as `"payment_failed"`.
+            event_type: The type, such as `"payment_failed"`, or its class.
         """
-        chosen = [one for one in self._events() if one.type == event_type]
+        name = _to_name(event_type)
+        chosen = [one for one in self._events() if one.type == name]
         return Events(chosen, self._refused, self._count_waiting)
 
     def for_user(self, user: object) -> Events:
@@ -105,11 +108,11 @@ class Events(Sequence[RecordedEvent]):
         chosen = [one for one in tuple(self._recorded) if one.user == text]
         return Events(chosen, self._refused, self._count_waiting)
 
-    def one(self, event_type: str | None = None) -> RecordedEvent:
+    def one(self, event_type: str | type[Event] | None = None) -> RecordedEvent:
         """Return the only event.
 
         Args:
-            event_type: The type of the event; None for any.
+            event_type: The type of the event, or its class; None for any.
 
         Raises:
             AssertionError: There is no such event, or more than one.
@@ -118,7 +121,8 @@ class Events(Sequence[RecordedEvent]):
         chosen = self._events() if event_type is None else list(self.named(event_type))
         if len(chosen) != 1:
             were = {0: "none was", 1: "1 was"}.get(len(chosen), f"{len(chosen)} were")
-            heading = f"expected exactly one {event_type or 'event'}, {were} tracked"
+            name = "event" if event_type is None else _to_name(event_type)
+            heading = f"expected exactly one {name}, {were} tracked"
             lines = _to_list(chosen) if chosen else self._get_summary()
             raise AssertionError(_to_message(heading, lines))
         return chosen[0]
@@ -130,7 +134,7 @@ class Events(Sequence[RecordedEvent]):
 
     def assert_tracked(
         self,
-        event_type: str,
+        event_type: str | Event | type[Event],
         *,
         user: object = None,
         properties: Mapping[str, Any] | None = None,
@@ -141,7 +145,8 @@ class Events(Sequence[RecordedEvent]):
         """Assert that such an event was tracked.
 
         Args:
-            event_type: The type of the event.
+            event_type: The type of the event, or its class; or an `Event`, whose fields the event
+                must have as properties. It must not have one for a field that is None.
             user: The user's id, of any type that `track` accepts; None for any user.
             properties: Properties that the event must have. Others are not compared.
             context: Members of the context that the event must have. Others are not compared.
@@ -158,15 +163,15 @@ class Events(Sequence[RecordedEvent]):
         self._check(
             "tracked",
             times,
-            event_type=event_type,
+            event_type=_to_name(event_type),
             external_user_id=user,
-            properties=properties,
+            properties=_merge(event_type, properties),
             context=context,
         )
 
     def assert_not_tracked(
         self,
-        event_type: str | None = None,
+        event_type: str | Event | type[Event] | None = None,
         *,
         user: object = None,
         properties: Mapping[str, Any] | None = None,
@@ -174,7 +179,8 @@ class Events(Sequence[RecordedEvent]):
         """Assert that no such event was tracked; without arguments, that none was at all.
 
         Args:
-            event_type: The type of the event; None for any.
+            event_type: The type of the event, its class, or an `Event`, as in `assert_tracked`;
+                None for any.
             user: The user's id; None for any user.
             properties: Properties of the event. Others are not compared.
 
@@ -183,7 +189,11 @@ class Events(Sequence[RecordedEvent]):
         """
         __tracebackhide__ = True
         self._check(
-            "tracked", 0, event_type=event_type, external_user_id=user, properties=properties
+            "tracked",
+            0,
+            event_type=None if event_type is None else _to_name(event_type),
+            external_user_id=user,
+            properties=_merge(event_type, properties),
         )
 
     def assert_identified(
@@ -289,6 +299,23 @@ class Recording(Events):
         self._count_waiting = lambda: waiting
 
 
+def _to_name(event: str | Event | type[Event]) -> str:
+    """Return an event type; raise TypeError for an abstract class, which no event can have."""
+    if isinstance(event, str):
+        return event
+    if not event.event_type:
+        raise TypeError(f"{event!r} is abstract: no event has its type")
+    return event.event_type
+
+
+def _merge(event: object, properties: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return the properties to expect: those of a typed event, and others."""
+    if not isinstance(event, Event):
+        return properties
+    values = {k: MISSING if v is None else v for k, v in get_values(event).items()}
+    return {**values, **(properties or {})}
+
+
 def _get_nearest(wanted: Mapping[str, Any], pool: Sequence[_Recorded]) -> list[str]:
     ranked = sorted(pool, key=lambda one: get_similarity(wanted, one.body), reverse=True)
     lines = ["nearest (- expected, + recorded):"] if ranked else []
@@ -305,12 +332,18 @@ def _to_list(recorded: Sequence[_Recorded]) -> list[str]:
 
 
 def _to_sentence(wanted: Mapping[str, Any]) -> str:
-    rest = dict(wanted)
+    rest = {key: _without_missing(value) for key, value in wanted.items()}
     name = rest.pop("event_type", None)
     user = rest.pop("external_user_id", None)
     whose = "" if user is None else f" of {user!r}"
     members = "".join(f", {key} {to_display(value)}" for key, value in rest.items())
     return f"{name or 'anything'}{whose}{members}"
+
+
+def _without_missing(value: Any) -> Any:  # noqa: ANN401  # any member
+    if not isinstance(value, Mapping):
+        return value
+    return {key: one for key, one in value.items() if one is not MISSING}
 
 
 def _to_times(times: int) -> str:

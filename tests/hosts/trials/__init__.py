@@ -166,6 +166,17 @@ SERVERS = (
         environment=(("DJANGO_SETTINGS_MODULE", "shop"),),
     ),
     Trial("aiohttp, `web.run_app`", ("aiohttp",), "aiohttp_shop", program, delivers=True),
+    hookless(
+        "aiohttp, `AppRunner`", ("aiohttp",), app="aiohttp_runner", command=program, section=LOOP
+    ),
+    Trial(
+        "Quart, `quart run`",
+        ("quart",),
+        app="quart_shop",
+        command="-m quart --app shop run --port {PORT}",
+        delivers=True,
+        ready="Running on",
+    ),
     Trial(
         "Sanic, `--workers 2`",
         ("sanic",),

@@ -181,7 +181,7 @@ class TableStore:
                 f"the server refused {lost} of {len(part)} and did not say which; "
                 "requeueing all of them is harmless, because they keep their ids"
             )
-            loss = Loss(lost, loss.reason, message, loss.status)
+            loss = Loss(lost, loss.reason, message, loss.status, loss.host)
         self._keep_result(part, loss)
         owned = self._try(self._write_results, len(part))
         if owned < len(part):
@@ -243,6 +243,8 @@ class TableStore:
                 len(some),
                 reason,
                 self._claims.tools.outbox,
+                reason=reason,
+                count=len(some),
             )
 
     def _claim_above(self, last: int | None) -> Sequence[Row]:

@@ -117,12 +117,12 @@ def _is_probe(request: ReceivedRequest) -> bool:
     return request.body == to_request(()).body and agent.startswith(f"{SDK_NAME}/")
 
 
-def open_terminal(command: Sequence[str]) -> Terminal:
-    """Return a terminal; next to a command it writes to stderr, since stdout is the command's.
+def open_terminal(*, to_stderr: bool) -> Terminal:
+    """Return a terminal; it writes to stderr where stdout is that of a command or of a protocol.
 
     The server continues even if the reader of the stream has gone.
     """
-    return Terminal(sys.stderr if command else sys.stdout, is_optional=True)
+    return Terminal(sys.stderr if to_stderr else sys.stdout, is_optional=True)
 
 
 def serve(server: LocalServer, terminal: Terminal, command: Sequence[str]) -> int:
@@ -142,10 +142,10 @@ def serve(server: LocalServer, terminal: Terminal, command: Sequence[str]) -> in
         if command:
             _warn_if_disabled(terminal)
         api_key = server.api_key
-        code = run_command(command, server.url, api_key) if command else _wait_for_signal()
+        code = run_command(command, server.url, api_key) if command else wait_for_signal()
     finally:
         server.close()
-    _end(terminal, server.summary(), code if command else None)
+    print_summary(terminal, server.summary(), code if command else None)
     return code
 
 
@@ -165,7 +165,7 @@ def run_beside(port: int, terminal: Terminal, command: Sequence[str], api_key: s
             terminal.line(
                 "it answered 401: if it was started with --key KEY, use the same option here"
             )
-        _end(terminal, counts, code)
+        print_summary(terminal, counts, code)
     return code
 
 
@@ -182,7 +182,7 @@ def _warn_if_disabled(terminal: Terminal) -> None:
         terminal.line("WHISPERR_DISABLED is set, so the command will send nothing: unset it")
 
 
-def _end(terminal: Terminal, counts: Mapping[str, int], code: int | None) -> None:
+def print_summary(terminal: Terminal, counts: Mapping[str, int], code: int | None) -> None:
     """Print what arrived, or why nothing did; `code` is the exit code of the command, if any."""
     requests = counts["requests"]
     if code is not None and code not in _NOT_RUN and not requests:
@@ -214,8 +214,9 @@ def _blame_signal(code: int) -> list[str]:
     ]
 
 
-def _wait_for_signal() -> int:
-    stop = Event()
+def wait_for_signal(stop: Event | None = None) -> int:
+    """Wait until SIGINT or SIGTERM comes, or `stop` is set; return the exit code."""
+    stop = stop or Event()
     for number in ENDING:
         signal.signal(number, lambda *_: stop.set())
     while not stop.wait(1.0):  # a bounded wait, so that a signal is seen on every platform

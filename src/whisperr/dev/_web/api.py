@@ -21,9 +21,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import parse_qsl
 
 from whisperr._foreign import printable
-from whisperr.dev._ingest.model import BATCH_PATH
-from whisperr.dev._ingest.service import Response, get_request_hint, refuse
-from whisperr.dev._ingest.validation import Malformed, get_hint, parse_body
+from whisperr.dev._ingest.service import Response, refuse
+from whisperr.dev._ingest.validation import Malformed, parse_body
+from whisperr.dev._memory.to_json import (
+    arrival_to_json,
+    arrival_to_text,
+    decode,
+    find_arrival,
+    find_request,
+    find_sent_text,
+    has_json,
+    request_to_json,
+)
 from whisperr.dev.faults import Fault
 
 if TYPE_CHECKING:
@@ -42,9 +51,6 @@ _MAX_COUNT = 2**53  # the largest whole number that every reader of JSON knows e
 _MAX_SECONDS = 3600
 _SECONDS = re.compile(r"[0-9]{0,9}\.?[0-9]{1,20}(?:e-?[0-9]{1,3})?")
 _MAX_SHOWN_CHARS = 60
-_MAX_ARRIVAL_CHARS = 32_000
-_MAX_PROBLEMS = 20
-MAX_NAME_CHARS = 500
 _FILTERS = ("kind", "user", "type", "status", "q")
 
 
@@ -71,10 +77,6 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "limit": partial(_parse_whole, lowest=1),
     "timeout": _parse_seconds,
 }
-_DECODER = json.JSONDecoder()
-_START = re.compile(r'[ \t\n\r]*[{,][ \t\n\r]*"events"[ \t\n\r]*:[ \t\n\r]*\[[ \t\n\r]*')
-_SEPARATOR = re.compile(r"[ \t\n\r]*(?:,[ \t\n\r]*)?")
-_END = re.compile(r"[ \t\n\r]*}[ \t\n\r]*")
 
 
 class _Call(NamedTuple):
@@ -104,41 +106,6 @@ def call(
     return answer if isinstance(answer, Response) else Response(200, answer)
 
 
-def arrival_to_json(arrival: Arrival) -> dict[str, Any]:
-    """Return an arrival as the API shows it."""
-    problems = [{**vars(problem), "fix": get_hint(problem)} for problem in arrival.problems]
-    return {**vars(arrival), "message_id": arrival.message_id, "problems": problems}
-
-
-def arrival_to_text(arrival: Arrival) -> str:
-    """Return an arrival as JSON, without a body that is very large or cannot be written."""
-    fields = arrival_to_json(arrival)
-    try:
-        text = json.dumps({**fields, "cut": False}, allow_nan=False)
-    except (ValueError, RecursionError):  # 1e999 is infinite; a thousand brackets
-        text = ""
-    if text and len(text) <= _MAX_ARRIVAL_CHARS:
-        return text
-    for name in ("user", "type", "message_id"):
-        if fields[name] is not None:
-            fields[name] = fields[name][:MAX_NAME_CHARS]
-    problems = fields["problems"][:_MAX_PROBLEMS]
-    return json.dumps({**fields, "problems": problems, "body": None, "cut": True})
-
-
-def request_to_json(request: ReceivedRequest) -> dict[str, Any]:
-    """Return a request as the API shows it: with masked keys and without its body."""
-    fields = {
-        **vars(request),
-        "headers": request.masked_headers,
-        "bytes": len(request.body),
-        "events": request.events,
-        "fix": get_request_hint(request.error),
-    }
-    del fields["body"]
-    return fields
-
-
 def parse_query(query: str) -> dict[str, Any]:
     """Return the parameters of a query string; raises ValueError for an unknown or wrong one."""
     parameters: dict[str, Any] = {}
@@ -159,32 +126,6 @@ def select_filters(query: Mapping[str, Any]) -> dict[str, Any]:
     return {name: query[name] for name in (*_FILTERS, "after", "before") if name in query}
 
 
-def find_event_text(body: bytes, index: int) -> str:
-    """Return the text of event `index` of a batch, or the whole body if it cannot be found."""
-    text = _decode(body)
-    try:
-        return _split_batch(text)[index]
-    except (ValueError, IndexError, RecursionError):
-        return text
-
-
-def _split_batch(text: str) -> list[str]:
-    """Return the text of each event; the last of several `events` counts, as in JSON."""
-    events: list[str] = []
-    at = 0
-    while start := _START.match(text, at):
-        events, at = [], start.end()
-        while text[at] != "]":
-            _, end = _DECODER.raw_decode(text, at)
-            events.append(text[at:end])
-            separator = _SEPARATOR.match(text, end)
-            at = separator.end() if separator else end
-        at += 1
-    if not _END.fullmatch(text, at):
-        raise ValueError("not a batch, or written in an unusual way")
-    return events
-
-
 def _arrivals(call: _Call) -> _Answer:
     found = call.memory.arrivals(**select_filters(call.query))[-call.query.get("limit", _LIMIT) :]
     if call.query.get("short"):
@@ -194,31 +135,20 @@ def _arrivals(call: _Call) -> _Answer:
 
 def _arrival(call: _Call) -> _Answer:
     seq = call.query.get("seq", 0)
-    found = next((one for one in call.memory.arrivals(after=seq - 1) if one.seq == seq), None)
+    found = find_arrival(call.memory, seq)
     if found is None:
         return refuse(
             404, "not_kept", f"seq={seq}: the server does not have it, or no longer has it"
         )
-    request = _find_request(call.memory, found.request)
+    request = find_request(call.memory, found.request)
     fields = arrival_to_json(found)
-    if not _has_json(fields):
+    if not has_json(fields):
         fields = {**fields, "body": None}  # its text is in `raw`
     answer: dict[str, Any] = {"arrival": fields, "raw": None, "request": None}
     if request is not None:
-        in_batch = request.path == BATCH_PATH
-        body = request.body
-        answer["raw"] = find_event_text(body, found.index) if in_batch else _decode(body)
+        answer["raw"] = find_sent_text(request, found)
         answer["request"] = request_to_json(request)
     return answer
-
-
-def _has_json(value: object) -> bool:
-    """Return whether a value can be written as JSON: 1e999, which is infinite, cannot."""
-    try:
-        json.dumps(value, allow_nan=False)
-    except (ValueError, RecursionError):
-        return False
-    return True
 
 
 def _requests(call: _Call) -> _Answer:
@@ -228,7 +158,7 @@ def _requests(call: _Call) -> _Answer:
 
 def _request(call: _Call) -> _Answer:
     number = call.query.get("number", 0)
-    request = _find_request(call.memory, number)
+    request = find_request(call.memory, number)
     if request is None:
         return refuse(
             404, "not_kept", f"number={number}: the server does not have it, or no longer has it"
@@ -244,13 +174,8 @@ def _add_arrivals(fields: Mapping[str, Any], arrivals: Iterable[Arrival]) -> Res
     return Response(200, f'{json.dumps(fields)[:-1]}{separator}"arrivals": [{texts}]}}'.encode())
 
 
-def _find_request(memory: Arrivals, number: int) -> ReceivedRequest | None:
-    kept = memory.requests(number - 1)
-    return next((request for request in kept if request.number == number), None)
-
-
 def _with_body(request: ReceivedRequest) -> dict[str, Any]:
-    return {**request_to_json(request), "body": _decode(request.body)}
+    return {**request_to_json(request), "body": decode(request.body)}
 
 
 def _wait(call: _Call) -> _Answer:
@@ -281,10 +206,6 @@ def _set_faults(call: _Call) -> _Answer:
 def _reset(call: _Call) -> _Answer:
     call.memory.reset()
     return _summary(call)
-
-
-def _decode(body: bytes) -> str:
-    return body.decode("utf-8", "replace")
 
 
 _READS = {

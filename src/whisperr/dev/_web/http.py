@@ -26,6 +26,8 @@ from urllib.parse import urlsplit
 from whisperr._process.signals import block_in_this_thread, get_thread_id
 from whisperr.dev._ingest.model import ReceivedRequest
 from whisperr.dev._ingest.service import MAX_REASON_CHARS, ingest, refuse, with_response
+from whisperr.dev._mcp import endpoint as _mcp
+from whisperr.dev._mcp.tools import Source
 
 from . import api as _api
 from . import stream as _stream
@@ -142,6 +144,11 @@ class HttpServer(ThreadingHTTPServer):
             traceback.print_exc()
 
 
+def _is_own(path: str) -> bool:
+    """Return whether a path is for people and tools: its requests are not those of a client."""
+    return path.startswith(_api.PREFIX) or path == _mcp.PATH
+
+
 class _Connection(BaseHTTPRequestHandler):
     """One connection: reads requests, and answers each or injects a fault."""
 
@@ -199,6 +206,8 @@ class _Connection(BaseHTTPRequestHandler):
             if body is not None and is_api:
                 memory, injector = self.server.memory, self.server.injector
                 self._answer(_api.call(memory, injector, self.command, url.path, url.query, body))
+            elif body is not None and url.path == _mcp.PATH:
+                self._answer(_mcp.answer(self._to_source(), self.headers, body, self._is_gone))
             elif body is not None:
                 self._ingest(url.path, body)
 
@@ -210,7 +219,8 @@ class _Connection(BaseHTTPRequestHandler):
         if not length.isdecimal() or "Transfer-Encoding" in self.headers:
             self._refuse(path, refuse(411, "length_required", "send Content-Length", _CLOSE))
             return None
-        limit = self.server.settings.max_body_bytes
+        is_mcp = path == _mcp.PATH
+        limit = _mcp.MAX_BODY_BYTES if is_mcp else self.server.settings.max_body_bytes
         size = int(length) if len(length) <= _MAX_LENGTH_DIGITS else sys.maxsize
         if size > limit:  # answered before the body is read, as load balancers do
             text = f"a body of {length[:20]} bytes; at most {limit} are allowed"
@@ -219,7 +229,7 @@ class _Connection(BaseHTTPRequestHandler):
         body = self.rfile.read(size)
         if len(body) < size:
             self.close_connection = True  # the client disconnected while sending
-            if not path.startswith(_api.PREFIX):
+            if not _is_own(path):
                 text = f"the client disconnected after {len(body)} of {size} bytes"
                 request = self._to_request(path, body)
                 self._keep(replace(request, error="disconnected", reason=text))
@@ -228,7 +238,7 @@ class _Connection(BaseHTTPRequestHandler):
 
     def _refuse(self, path: str, response: Response) -> None:
         """Answer and record a request that is refused because of its head."""
-        if not path.startswith(_api.PREFIX) and not is_of_browser(self.headers):
+        if not _is_own(path) and not is_of_browser(self.headers):
             self._keep(with_response(self._to_request(path, b""), response))
         self._answer(response)
 
@@ -318,6 +328,17 @@ class _Connection(BaseHTTPRequestHandler):
         headers = {name.lower(): value for name, value in self.headers.items()}
         now = self.server.settings.now()
         return ReceivedRequest(0, self._number, now, self.command, path, headers, body, None, None)
+
+    def _to_source(self) -> Source:
+        http = self.server
+        url, any_key = f"http://127.0.0.1:{http.server_port}", http.settings.api_key is None
+        return Source(http.memory, http.injector, url, any_key)
+
+    def _is_gone(self) -> bool:
+        """Return whether the client has closed the connection, or the server closes."""
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        has_ended = bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+        return has_ended or self.server.closing.is_set()
 
     def _answer(self, response: Response) -> None:
         data = response.data

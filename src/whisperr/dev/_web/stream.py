@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from whisperr.dev._memory.arrivals import Cursor
 from whisperr.dev._memory.filter import make_filter
+from whisperr.dev._memory.to_json import MAX_NAME_CHARS, arrival_to_text, request_to_json
 
-from .api import MAX_NAME_CHARS, arrival_to_text, parse_query, request_to_json, select_filters
+from .api import parse_query, select_filters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

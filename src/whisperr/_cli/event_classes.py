@@ -1,0 +1,143 @@
+"""Imports packages, modules and files, and finds the typed events that they define."""
+
+from __future__ import annotations
+
+import os
+import pkgutil
+import sys
+import traceback
+from contextlib import contextmanager, redirect_stdout
+from importlib import import_module
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from whisperr._foreign import printable
+from whisperr.events import Event
+
+from .command import CommandError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import ModuleType
+
+_MAX_CHARS = 200
+_DISABLED = "WHISPERR_DISABLED"
+# Modules of a package that are programs, or that only a test runner can import.
+_NOT_IMPORTED = {"__main__", "conftest", "test", "tests"}
+
+
+class Found(NamedTuple):
+    """The classes of events, sorted by event type, and the imports that failed."""
+
+    classes: list[type[Event]]
+    problems: list[str]
+
+
+def find_classes(targets: list[str]) -> Found:
+    """Return the events that packages, modules and files define, other than abstract ones.
+
+    Raises UsageError for a target that does not exist, CommandError for two classes with one type.
+    """
+    modules: dict[str, ModuleType] = {}
+    problems: list[str] = []
+    with _importing():
+        for target in targets:
+            _import(_find_name(target), modules, problems, target)
+    classes = [
+        one for one in _get_subclasses(Event) if one.event_type and one.__module__ in modules
+    ]
+    classes.sort(key=lambda one: (one.event_type, get_path(one)))
+    for one, other in pairwise(classes):
+        if one.event_type == other.event_type:
+            raise CommandError(
+                f"two classes have the event type {one.event_type}: {get_path(one)} and "
+                f"{get_path(other)}; give one of them another name, or event_type="
+            )
+    return Found(classes, problems)
+
+
+def get_path(kind: type) -> str:
+    """Return where a class is defined, such as `shop.events.PlanUpgraded`."""
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+@contextmanager
+def _importing() -> Iterator[None]:
+    """Prepare the process for imports, and restore it.
+
+    What the modules print goes to stderr. The clients that they create are disabled: they need no
+    key and send nothing.
+    """
+    disabled, path = os.environ.get(_DISABLED), sys.path[:]
+    os.environ[_DISABLED] = "1"
+    if not getattr(sys.flags, "safe_path", False):  # as `python -m`
+        sys.path.insert(0, str(Path.cwd()))
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        sys.path[:] = path
+        if disabled is None:
+            del os.environ[_DISABLED]
+        else:
+            os.environ[_DISABLED] = disabled
+
+
+def _find_name(target: str) -> str:
+    """Return the name of a module; of a file or folder after adding its root to `sys.path`."""
+    if not target.endswith(".py") and os.sep not in target and "/" not in target:
+        if not all(name.isidentifier() for name in target.split(".")):
+            raise UsageError(f"'{printable(target)}' is no name of a module")
+        return target
+    path = Path(target).resolve()
+    if not path.exists():
+        raise UsageError(f"{printable(target)} does not exist")
+    if path == Path.cwd():
+        raise UsageError("name a package or a module of this folder")
+    names = [] if path.name == "__init__.py" else [path.stem]
+    folder = path.parent
+    while (folder / "__init__.py").is_file():
+        names.insert(0, folder.name)
+        folder = folder.parent
+    sys.path.insert(0, str(folder))
+    known = sys.modules.get(names[0])
+    if known is not None and folder not in Path(getattr(known, "__file__", None) or "/").parents:
+        raise UsageError(
+            f"{printable(target)} cannot be imported: another module is called {names[0]}"
+        )
+    return ".".join(names)
+
+
+def _import(
+    name: str, modules: dict[str, ModuleType], problems: list[str], target: str = ""
+) -> None:
+    """Import a module and, of a package, those inside of it; add what fails to `problems`."""
+    if name in modules:
+        return
+    try:
+        module = import_module(name)
+    except (Exception, SystemExit) as error:  # noqa: BLE001  # code of the application
+        if isinstance(error, ModuleNotFoundError) and f"{name}.".startswith(f"{error.name}."):
+            raise UsageError(
+                f"there is no module {printable(target)}; run this in the folder of your project"
+            ) from None
+        problems.append(f"{name} cannot be imported: {_describe(error)}")
+        return
+    modules[name] = module
+    for info in pkgutil.iter_modules(getattr(module, "__path__", ())):
+        if info.name not in _NOT_IMPORTED and not info.name.startswith("test_"):
+            _import(f"{name}.{info.name}", modules, problems, target)
+
+
+def _describe(error: BaseException) -> str:
+    """Return what an import raised, and the line of the module that led to it."""
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if one.name == "<module>"]
+    place = f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+    return printable(f"{type(error).__name__}: {error}", _MAX_CHARS) + place
+
+
+def _get_subclasses(kind: type[Event]) -> Iterator[type[Event]]:
+    for one in kind.__subclasses__():
+        yield one
+        yield from _get_subclasses(one)

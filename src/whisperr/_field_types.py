@@ -1,0 +1,241 @@
+"""Checks the values of a typed event against the annotations of its class, for strict clients.
+
+It knows what the fields of an event are made of: plain classes, `Literal`, unions, `Annotated`,
+`NewType`, typed dictionaries, and containers with the types of their items. It accepts any value
+for an annotation that it does not know, because a type checker knows more of them.
+
+Pure. Threads: any.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Collection, Mapping
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from ._foreign import printable
+from ._typed_event import get_values
+from .errors import InvalidEvent
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from ._typed_event import TypedEvent
+
+# Deeper values are the business of the encoder, which has the same limit.
+_MAX_DEPTH = 64
+_MAX_CHARS = 200
+_QUALIFIERS = ("Required", "NotRequired", "ReadOnly")
+# As type checkers have it, a whole number is a `float`, too.
+_ALSO: dict[object, tuple[type, ...]] = {float: (float, int), complex: (complex, float, int)}
+
+
+def check_types(event: TypedEvent) -> None:
+    """Raise InvalidEvent for the first field whose value is not what its annotation says.
+
+    The text has no value of a field, only the types.
+    """
+    kind = type(event)
+    annotations = get_annotations(kind)
+    for name, value in get_values(event).items():
+        problem = _find_problem(value, annotations[name], name)
+        if problem is not None:
+            raise InvalidEvent(f"{kind.__name__}.{problem}")
+
+
+def get_annotations(kind: type[TypedEvent]) -> dict[str, Any]:
+    """Return the annotations of a class of events, with the names in them resolved.
+
+    Raises InvalidEvent if a name cannot be resolved.
+    """
+    try:
+        found = get_type_hints(kind, include_extras=True)
+    except Exception as error:
+        text = printable(str(error), _MAX_CHARS)
+        raise InvalidEvent(
+            f"{kind.__name__}: its annotations cannot be read ({type(error).__name__}: {text}); "
+            "import the names that they use in the module of the class"
+        ) from error
+    known = _get_arguments(kind)
+    return {name: _substitute(one, known) for name, one in found.items()} if known else found
+
+
+def get_members(kind: Any) -> tuple[dict[str, Any], set[str]]:
+    """Return the annotations of a typed dictionary, and the names that it must have.
+
+    Python cannot see `NotRequired` in an annotation that is a string, so its own list of these
+    names is wrong in a module with `from __future__ import annotations`.
+    """
+    found = get_type_hints(kind, include_extras=True)
+    required = set(kind.__required_keys__)
+    for name, annotation in found.items():
+        must = _is_required(annotation)
+        if must is not None:
+            (required.add if must else required.discard)(name)
+    return found, required
+
+
+def strip(annotation: Any) -> Any:
+    """Return what an annotation says about values: without `NewType`, `Annotated`, `Required`.
+
+    A type variable becomes its bound. An alias of a `type` statement stays, because it may refer to
+    itself.
+    """
+    for _ in range(_MAX_DEPTH):
+        if hasattr(annotation, "__supertype__"):  # a NewType
+            annotation = annotation.__supertype__
+        elif get_origin(annotation) is Annotated or _get_qualifier(annotation):
+            annotation = get_args(annotation)[0]
+        elif isinstance(annotation, TypeVar):
+            allowed = annotation.__constraints__ or (annotation.__bound__ or Any,)
+            annotation = Union[allowed]  # noqa: UP007  # of a tuple
+        elif is_alias(get_origin(annotation)):  # `Pair[int]` of `type Pair[T] = tuple[T, T]`
+            alias = get_origin(annotation)
+            known = dict(zip(alias.__type_params__, get_args(annotation), strict=False))
+            annotation = _substitute(alias.__value__, known)
+        else:
+            break
+    return NoneType if annotation is None else annotation
+
+
+def is_alias(annotation: object) -> bool:
+    """Return whether this is the `Plan` of a statement `type Plan = ...` (Python 3.12)."""
+    return type(annotation).__name__ == "TypeAliasType"
+
+
+def _get_qualifier(annotation: Any) -> str:
+    """Return which qualifier of a key an annotation is: "Required", "" for none.
+
+    By name, because Python 3.10 has them in `typing_extensions` only.
+    """
+    name = str(get_origin(annotation)).rpartition(".")[2]
+    return name if name in _QUALIFIERS else ""
+
+
+def _is_required(annotation: Any) -> bool | None:
+    """Return whether an annotation says of a key that it must be there; None if it does not say."""
+    while get_origin(annotation) is Annotated or _get_qualifier(annotation) == "ReadOnly":
+        annotation = get_args(annotation)[0]
+    return {"Required": True, "NotRequired": False}.get(_get_qualifier(annotation))
+
+
+def _get_arguments(kind: type) -> dict[Any, Any]:
+    """Return what type variables stand for: T is int in `class SeatsChanged(Changed[int])`.
+
+    One that two bases use for different types may be anything.
+    """
+    known: dict[Any, Any] = {}
+    for one in kind.__mro__:  # a derived class says what the variables of its bases are
+        for base in vars(one).get("__orig_bases__", ()):
+            variables = getattr(get_origin(base), "__parameters__", ())
+            for variable, of in zip(variables, get_args(base), strict=False):
+                given = _substitute(of, known)
+                known[variable] = given if known.get(variable, given) == given else Any
+    return known
+
+
+def _substitute(annotation: Any, known: dict[Any, Any]) -> Any:
+    """Return an annotation with the type variables replaced that are known."""
+    if isinstance(annotation, TypeVar):
+        return known.get(annotation, annotation)
+    variables = getattr(annotation, "__parameters__", ())
+    if not variables or get_origin(annotation) is None:  # a generic class without its types
+        return annotation
+    return annotation[tuple(known.get(one, one) for one in variables)]
+
+
+def _find_problem(value: object, annotation: Any, path: str, depth: int = 0) -> str | None:
+    """Return what is wrong with a value, beginning with its path; None if nothing is."""
+    annotation = strip(annotation)
+    if annotation is Any or depth > _MAX_DEPTH:
+        return None
+    if is_alias(annotation):
+        return _find_problem(value, annotation.__value__, path, depth + 1)
+    origin = get_origin(annotation)
+    if origin is Union or origin is UnionType:
+        return _check_union(value, annotation, path, depth)
+    if origin is Literal:
+        known = any(type(value) is type(one) and value == one for one in get_args(annotation))
+        return None if known else f"{path}: must be {_describe(annotation)}, got another value"
+    if typing.is_typeddict(annotation):
+        return _check_members(value, annotation, path, depth)
+    return _check_instance(value, annotation, path, depth)
+
+
+def _check_instance(value: object, annotation: Any, path: str, depth: int) -> str | None:
+    """Return what is wrong with a value of a plain class, or with an item of a container."""
+    plain, of = get_origin(annotation) or annotation, get_args(annotation)
+    if not isinstance(plain, type) or getattr(plain, "_is_protocol", False):
+        return None  # a type variable, for example; an instance cannot be checked
+    if not _is_instance(value, plain) or (of and isinstance(value, str | bytes)):
+        return _refuse(value, annotation, path)  # a text is no `Sequence[str]`: it is no array
+    if isinstance(value, tuple) and plain is tuple and of and of[-1] is not ...:
+        if len(value) != len(of):
+            return f"{path}: must have {len(of)} items, got {len(value)}"
+        items = [
+            (item, one, f"{path}[{i}]") for i, (item, one) in enumerate(zip(value, of, strict=True))
+        ]
+    else:
+        items = _get_items(value, of, path)
+    found = (_find_problem(item, one, where, depth + 1) for item, one, where in items)
+    return next((problem for problem in found if problem is not None), None)
+
+
+def _check_union(value: object, annotation: Any, path: str, depth: int) -> str | None:
+    members = [member for member in get_args(annotation) if member is not NoneType]
+    if value is None and len(members) < len(get_args(annotation)):
+        return None
+    problems = [_find_problem(value, member, path, depth) for member in members]
+    if None in problems:
+        return None
+    # With one member, the problem may be an item of `list[int] | None`.
+    return problems[0] if len(problems) == 1 else _refuse(value, annotation, path)
+
+
+def _check_members(value: object, annotation: Any, path: str, depth: int) -> str | None:
+    """Return what is wrong with a dictionary that a TypedDict describes."""
+    if not isinstance(value, dict):
+        return _refuse(value, annotation, path)
+    members, required = get_members(annotation)
+    for name, of in members.items():
+        if name in value:
+            problem = _find_problem(value[name], of, f"{path}.{name}", depth + 1)
+            if problem is not None:
+                return problem
+        elif name in required:
+            return f"{path}.{name}: is missing"
+    return None
+
+
+def _is_instance(value: object, kind: type) -> bool:
+    """Return whether a value is of a class.
+
+    A bool is no number, although type checkers allow it: it becomes `true` and not `1`.
+    """
+    if isinstance(value, bool):
+        return kind in {bool, object}
+    return isinstance(value, _ALSO.get(kind, kind))
+
+
+def _get_items(value: object, of: tuple[Any, ...], path: str) -> list[tuple[object, Any, str]]:
+    """Return the items of a container, with the annotation and the path of each."""
+    if isinstance(value, Mapping) and len(of) == len(("key", "value")):
+        keys = [(key, of[0], f"{path}: a key") for key in value]
+        return keys + [(item, of[1], f"{path}: a value") for item in value.values()]
+    if isinstance(value, Collection) and of:  # an iterator is not read
+        return [(item, of[0], f"{path}[{i}]") for i, item in enumerate(value)]
+    return []
+
+
+def _refuse(value: object, annotation: Any, path: str) -> str:
+    kind = printable(type(value).__name__, _MAX_CHARS)
+    return f"{path}: must be {_describe(annotation)}, got {kind}"
+
+
+def _describe(annotation: Any) -> str:
+    """Return an annotation as its author wrote it, as far as that is known."""
+    if get_origin(annotation) is Literal:
+        return "one of " + ", ".join(map(repr, get_args(annotation)))
+    text = annotation.__name__ if isinstance(annotation, type) else str(annotation)
+    text = str(annotation) if get_args(annotation) else text
+    return printable(text.replace("typing.", ""), _MAX_CHARS)
