@@ -40,7 +40,10 @@ WORDS = (
     Word(
         r"\._?worker\b|\bWorker\b",
         "scheduler",
-        {r"celery|\brq\b|\(Worker\)|sanic|Worker ready": "a word of Celery, RQ and Sanic"},
+        {
+            r"celery|\brq\b|\(Worker\)|sanic|Worker ready": "a word of Celery, RQ and Sanic",
+            r"import Worker$|async with Worker\(": "a word of Temporal",
+        },
     ),
     Word(r"\bdice\b|\b_roll\b", "random, jitter"),
     Word(r"\bforsak", "close_in_child"),

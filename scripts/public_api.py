@@ -53,6 +53,7 @@ NOT_PUBLIC = {
 TYPES = {"whisperr.errors": ["ErrorType", "Reason"]}
 # Members of public classes that other modules of the package call, each with its reason.
 INTERNAL = {
+    "whisperr.aiohttp.RequestTracker.pending": "the middleware queues what is in it",
     "whisperr.asgi.RequestTracker.pending": "the middleware queues what is in it",
     "whisperr.asgi.RequestTracker.settle_at": "the middleware wraps `receive` and `send` with it",
     "whisperr.buffers.RedisBuffer.log_owner": "names the files of the log",

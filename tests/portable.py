@@ -20,6 +20,7 @@ FOLDERS = (
     *("billing", "cli", "checkup", "dev", "testing"),
     *(
         "integrations",
+        "aiohttp",
         "asgi",
         "aws_lambda",
         "flask",
@@ -27,6 +28,7 @@ FOLDERS = (
         "opentelemetry",
         "prometheus",
         "sqlalchemy",
+        "wsgi",
     ),
 )
 # The other folders, and why they run on Linux only.

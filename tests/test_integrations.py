@@ -33,6 +33,7 @@ PAGE = (ROOT / "docs" / "frameworks" / "write-your-own.md").read_text(encoding="
 DUTIES = re.findall(r"^- \[ \] \*\*(.+?)\*\*", PAGE, re.MULTILINE)
 # What each integration needs besides the standard library.
 NEEDED: dict[str, set[str]] = {
+    "aiohttp": {"aiohttp"},
     "asgi": set(),
     "aws_lambda": {"snapshot_restore_py"},
     "azure_functions": set(),
@@ -44,6 +45,7 @@ NEEDED: dict[str, set[str]] = {
     "opentelemetry": {"opentelemetry"},
     "prometheus": {"prometheus_client"},
     "sqlalchemy": {"sqlalchemy"},
+    "wsgi": set(),
 }
 INTEGRATIONS = set(NEEDED)
 # Only the runtimes of Lambda have it, and `whisperr.aws_lambda` works without it.
@@ -253,7 +255,45 @@ def in_asgi(client: Whisperr, user: Callable[[], Any], use: Use) -> Any:
         answer.append(use(scope["state"]["whisperr"]))
 
     middleware = WhisperrMiddleware(app, client, resolve_user=lambda scope: user())
-    asyncio.run(middleware({"type": "http"}, None, None))  # type: ignore[arg-type]  # unused
+    asyncio.run(middleware({"type": "http"}, None, None))
+    return answer[0]
+
+
+def in_wsgi(client: Whisperr, user: Callable[[], Any], use: Use) -> Any:
+    from whisperr.wsgi import WhisperrMiddleware
+
+    answer = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        answer.append(use(environ["whisperr.tracker"]))
+        return []
+
+    middleware = WhisperrMiddleware(app, client, resolve_user=lambda environ: user())
+    middleware({}, lambda *_: None)
+    return answer[0]
+
+
+def in_aiohttp(client: Whisperr, user: Callable[[], Any], use: Use) -> Any:
+    from aiohttp import web
+    from aiohttp.test_utils import TestClient, TestServer
+
+    from whisperr.aiohttp import get_tracker, setup
+
+    answer = []
+
+    async def handler(request: web.Request) -> web.Response:
+        answer.append(use(get_tracker(request)))
+        return web.Response()
+
+    async def visit() -> None:
+        async with TestClient(TestServer(app)) as browser:
+            response = await browser.get("/")
+            assert response.status == 200
+
+    app = web.Application()
+    setup(app, client, resolve_user=lambda request: user())
+    app.router.add_get("/", handler)
+    asyncio.run(visit())
     return answer[0]
 
 
@@ -336,7 +376,14 @@ def both(tracker: Any) -> Any:
     return tracker.track("plan_upgraded")
 
 
-RUNS = {"asgi": in_asgi, "celery": in_celery, "fastapi": in_fastapi, "flask": in_flask}
+RUNS = {
+    "aiohttp": in_aiohttp,
+    "asgi": in_asgi,
+    "celery": in_celery,
+    "fastapi": in_fastapi,
+    "flask": in_flask,
+    "wsgi": in_wsgi,
+}
 NO_RUN = {
     "aws_lambda": "it has no tracker: the function names the user",
     "azure_functions": "it has no tracker: the function names the user",
@@ -420,7 +467,7 @@ class TestUsers:
         def takes_too_long() -> str:
             raise BaseTimeoutException
 
-        # Flask answers with a 500, which is not what the run expects.
+        # Flask and aiohttp answer with a 500, which is not what the run expects.
         with pytest.raises((BaseTimeoutException, AssertionError)):
             run(client, takes_too_long, both)
         assert client.stats().not_accepted == {}
@@ -440,7 +487,7 @@ class TestUsers:
             """Return no user: an anonymous visitor."""
 
         middleware = WhisperrMiddleware(app, client, resolve_user=resolve_user)
-        asyncio.run(middleware({"type": "http"}, None, None))  # type: ignore[arg-type]  # unused
+        asyncio.run(middleware({"type": "http"}, None, None))
         assert held == [1]
         assert client.stats().held == 0
 
@@ -460,7 +507,9 @@ class TestInTests:
             assert made.stats().accepted == 0
         assert [a.user for a in server.arrivals()] == ["grace"] * 4
 
-    @pytest.mark.parametrize("integration", installed("asgi", "fastapi", "flask"))
+    @pytest.mark.parametrize(
+        "integration", installed("aiohttp", "asgi", "fastapi", "flask", "wsgi")
+    )
     def test_an_application_starts_without_a_key(self, integration: str) -> None:
         with capture():
             STARTS[integration](import_module(f"whisperr.{integration}"))
@@ -469,9 +518,13 @@ class TestInTests:
 
 # What is made when an application starts, without a key.
 STARTS: dict[str, Callable[[Any], Any]] = {
+    "aiohttp": lambda module: module.setup(
+        import_module("aiohttp.web").Application(), resolve_user=never
+    ),
     "asgi": lambda module: module.WhisperrMiddleware(None),
     "fastapi": lambda module: module.WhisperrMiddleware(None),
     "flask": lambda module: module.Whisperr(import_module("flask").Flask("duties")),
+    "wsgi": lambda module: module.WhisperrMiddleware(None),
 }
 NO_START = {
     "aws_lambda": "its client is made by the function's own module",
@@ -500,6 +553,10 @@ class TestStarts:
 
 # The test of how each host ends, with real processes: its file and its name.
 ENDS = {
+    "aiohttp": (
+        "aiohttp/test_servers.py",
+        "what_waits_is_delivered_before_the_server_ends",
+    ),
     "asgi": ("asgi/test_uvicorn.py", "what_waits_is_delivered_before_the_server_ends"),
     "aws_lambda": (
         "aws_lambda/test_functions.py",
@@ -517,6 +574,7 @@ ENDS = {
         "aws_lambda/test_functions.py",
         "an_http_function_delivers_before_it_answers",
     ),
+    "wsgi": ("wsgi/test_servers.py", "what_waits_is_delivered_when_the_workers_end"),
 }
 NO_END = {
     "opentelemetry": "it has no host of its own: nothing of it ends",

@@ -1,9 +1,10 @@
 """Sends SIGTERM to every host of docs/delivery/processes.md while an event waits; writes its table.
 
-`make hosts` makes pinned environments for them, once, under `.venvs/hosts`. With `--only TEXT` it
-tries only the hosts whose names contain that text, and writes nothing. Exits with 0 if each did
-what `tests/hosts/trials` expects, with 1 if one did not, and with 2 if one could not be tried. It
-writes the page only after all hosts have done what is expected.
+`make hosts` makes pinned environments for them, once, under `.venvs/hosts`. It also runs the tests
+of the guides whose packages `make test` does not install. With `--only TEXT` it tries only the
+hosts whose names contain that text, and writes nothing. Exits with 0 if each did what
+`tests/hosts/trials` expects, with 1 if one did not, and with 2 if one could not be tried. It writes
+the page only after all hosts have done what is expected.
 """
 
 from __future__ import annotations
@@ -30,14 +31,22 @@ if TYPE_CHECKING:
 HOME = ROOT / ".venvs" / "hosts"
 PINS = Path(__file__).resolve().parent / "pins"
 # The extras of this checkout that each environment has in addition to its pins.
-EXTRAS = {"hosts": "test,django-test,integrations,hosts", "arq": ""}
+EXTRAS = {"hosts": "test,django-test,integrations,hosts"}
+# The packages that need an environment of their own, and its name: arq needs an older Redis client
+# than ours, the others bring many packages.
+ALONE = {
+    "arq": "arq",
+    "temporalio": "temporal",
+    "apache-airflow-core": "airflow",
+    "prefect": "prefect",
+}
 # Far longer than all trials of an environment take.
 LONGEST_RUN = 1800.0  # seconds
 
 
 def get_environment(trial: Trial) -> str:
-    """Return the environment of a trial: arq needs an older Redis client than ours."""
-    return "arq" if "arq" in trial.packages else "hosts"
+    """Return the environment of a trial."""
+    return next((ALONE[one] for one in trial.packages if one in ALONE), "hosts")
 
 
 def make_environment(name: str) -> Path:
@@ -55,11 +64,12 @@ def make_environment(name: str) -> Path:
     print(f"== making {home}", flush=True)
     subprocess.run([sys.executable, "-m", "venv", "--clear", home], check=True)
     pip = [str(python), "-m", "pip", "--disable-pip-version-check", "-qq", "install"]
-    limits = ["--constraint", str(constraints), "--constraint", str(pins)] if EXTRAS[name] else []
+    extras = EXTRAS.get(name, "")
+    limits = ["--constraint", str(constraints), "--constraint", str(pins)] if extras else []
     for arguments in (
         [*limits, "--requirement", str(pins)],
         ["--constraint", str(constraints), "hatchling", "hatch-fancy-pypi-readme", "editables"],
-        [*limits, "--no-build-isolation", "--editable", f".[{EXTRAS[name]}]".replace("[]", "")],
+        [*limits, "--no-build-isolation", "--editable", f".[{extras}]".replace("[]", "")],
     ):
         subprocess.run([*pip, *arguments], cwd=ROOT, check=True)
     made.write_text(state + sys.version, encoding="utf-8")
@@ -76,7 +86,20 @@ def measure(trial: Trial, services: Services) -> Row:
         trial, services, added=bool(trial.section), to_all=True
     ):
         raise AssertionError("the event was lost when all processes got SIGTERM")
+    if trial.guide:
+        run_guide(trial.guide)
     return Row(trial.host, trial.version, delivered, trial.section, trial.loses_to_all)
+
+
+def run_guide(tests: Sequence[str]) -> None:
+    """Run the tests of a guide. Without the fixtures of other tests: they need more packages."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+    command += ["--confcutdir", str((ROOT / tests[0]).parent), *tests]
+    done = subprocess.run(
+        command, cwd=ROOT, timeout=LONGEST_RUN, capture_output=True, text=True, check=False
+    )
+    if done.returncode or "skipped" in done.stdout or "passed" not in done.stdout:
+        raise AssertionError(f"its guide: {done.stdout}")
 
 
 def try_once(trial: Trial, services: Services, *, added: bool, to_all: bool = False) -> bool:
@@ -97,7 +120,7 @@ def measure_here(names: Sequence[str]) -> int:
             if reason is None:
                 try:
                     found = measure(trial, services)._asdict()
-                except (AssertionError, subprocess.TimeoutExpired) as error:
+                except (AssertionError, subprocess.SubprocessError) as error:
                     found = {"host": trial.host, "reason": f"failed: {error}"}
                     failed = True
             print(json.dumps(found), flush=True)

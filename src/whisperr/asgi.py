@@ -138,7 +138,7 @@ class WhisperrMiddleware:
         self._is_lifespan_checked = False
         self._problem = _find_problem(client)
 
-    async def __call__(self, scope: MutableMapping[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:  # noqa: ANN401  # of any framework
         """Serve one connection, as ASGI asks."""
         kind = scope["type"]
         if kind == "lifespan":

@@ -30,6 +30,7 @@ from ._contract import PAGES_URL
 from ._integrations.client import get_client_factory, require_client
 from ._integrations.tracker import UserTracker
 from ._options import OVERRIDES
+from ._platform import WINDOWS
 from ._process.logger import log
 
 if TYPE_CHECKING:
@@ -98,7 +99,8 @@ def _inspect_server(environ: dict[str, Any]) -> None:
     """Report that nothing delivers when this server ends, if that is so."""
     server = str(environ.get("SERVER_SOFTWARE")).partition("/")[0]  # without its version
     if (
-        server in _WITHOUT_EXIT
+        not WINDOWS  # where services are not stopped by signals
+        and server in _WITHOUT_EXIT
         and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
         and OVERRIDES.pipeline is None
     ):

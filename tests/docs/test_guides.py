@@ -6,12 +6,14 @@ import asyncio
 from importlib.util import find_spec
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from wsgiref.util import setup_testing_defaults
 
 import pytest
 
 from tests.docs.page import PAGES, ROOT, get_blocks
 from whisperr import Whisperr
 from whisperr._cli.main import main
+from whisperr._integrations.client import environment_client
 from whisperr.dev import LocalServer
 
 if TYPE_CHECKING:
@@ -55,6 +57,40 @@ def asgi(names: dict[str, Any], server: LocalServer) -> None:
         ("user_8842", "plan_upgraded"),
         ("user_8842", "export_failed"),
     ]
+
+
+def wsgi(names: dict[str, Any], server: LocalServer) -> None:
+    for name in ("application", "cancelling"):
+        environ = {"HTTP_X_USER": "user_8842"}
+        setup_testing_defaults(environ)
+        assert names[name](environ, lambda status, headers: None)
+    assert environment_client.get().flush() is True
+    assert [(a.user, a.type) for a in server.arrivals()] == [
+        ("user_8842", "export_failed"),
+        ("user_8842", "subscription_cancelled"),
+    ]
+
+
+def aiohttp(names: dict[str, Any], server: LocalServer) -> None:
+    from aiohttp.test_utils import TestClient, TestServer
+
+    async def load_session_user(cookie: str | None) -> str:
+        return "user_8843"
+
+    async def visit() -> None:
+        async with TestClient(TestServer(names["make_app"]())) as browser:
+            answer = await browser.post("/cancel", headers={"X-User": "user_8842"})
+            assert list(await answer.json()) == ["message_id"]
+        assert [(a.user, a.type) for a in server.arrivals()] == [
+            ("user_8842", "subscription_cancelled")
+        ]
+        async with TestClient(TestServer(names["reports"])) as browser:
+            answer = await browser.get("/export")
+            assert await answer.read() == b"rows\n"
+
+    names["load_session_user"] = load_session_user
+    asyncio.run(visit())
+    assert [(a.user, a.type) for a in server.arrivals()[1:]] == [("user_8843", "report_exported")]
 
 
 def flask(names: dict[str, Any], server: LocalServer) -> None:
@@ -161,12 +197,14 @@ def integrations(names: dict[str, Any], server: LocalServer) -> None:
 
 # What each guide needs, and what its code does when it is used.
 GUIDES: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any], LocalServer], None]]] = {
+    "docs/frameworks/aiohttp.md": (("aiohttp",), aiohttp),
     "docs/frameworks/asgi.md": (("fastapi", "sqlalchemy", "aiosqlite", "greenlet"), asgi),
     "docs/frameworks/functions.md": (("azure.functions",), functions),
     "docs/frameworks/celery.md": (("celery",), celery),
     "docs/frameworks/write-your-own.md": ((), integrations),
     "docs/frameworks/opentelemetry.md": (("opentelemetry.sdk",), opentelemetry),
     "docs/frameworks/flask.md": (("flask", "sqlalchemy"), flask),
+    "docs/frameworks/wsgi.md": ((), wsgi),
     "docs/delivery/sqlalchemy.md": (("sqlalchemy", "aiosqlite", "greenlet"), sqlalchemy),
 }
 # Which test runs the code of the other pages.
@@ -181,6 +219,7 @@ RUN_BY = {
     "docs/billing/webhooks.md": "tests/docs/test_webhooks.py",
     "docs/billing/stripe.md": "tests/billing/test_stripe.py",
     "docs/index.md": "tests/docs/test_pasted.py",
+    "docs/frameworks/async-frameworks.md": "tests/hosts/test_frameworks.py",
     "docs/frameworks/django.md": "tests/django/test_page.py",
     "docs/frameworks/django-packages.md": "tests/django/test_packages_page.py",
     "docs/delivery/durability.md": "tests/docs/test_durability.py",
@@ -199,6 +238,7 @@ RUN_BY = {
     "docs/trouble/proxies.md": "tests/docs/test_proxies.py",
     "docs/frameworks/other-hosts.md": "tests/docs/test_other_hosts.py",
     "docs/frameworks/queues.md": "tests/task_queues/test_queues.py",
+    "docs/frameworks/workflows.md": "tests/task_queues/test_workflows.py",
     "docs/start/quickstart.md": "tests/docs/test_quickstart.py",
     "docs/develop/testing.md": "tests/docs/test_testing.py",
 }

@@ -22,14 +22,6 @@ PROGRAMS = {
     block.partition("\n")[0].removeprefix("# "): block
     for block in get_blocks("docs/frameworks/other-hosts.md", "python")
 }
-# Calls the application once, as a server does.
-REQUEST = """
-from wsgiref.util import setup_testing_defaults
-
-environ = {"HTTP_X_USER": "user_8842"}
-setup_testing_defaults(environ)
-print(b"".join(application(environ, lambda status, headers: print(status))))
-"""
 # Runs a cell in a running event loop, as a kernel does.
 KERNEL = """
 import ast, asyncio
@@ -55,7 +47,7 @@ def run_program(folder: Path, text: str, url: str) -> str:
 
 
 def test_the_page_has_the_programs_that_are_tried_here() -> None:
-    assert list(PROGRAMS) == ["trials.py", "usage.py", "shop.py", "a cell"]
+    assert list(PROGRAMS) == ["trials.py", "usage.py", "a cell"]
 
 
 @pytest.mark.parametrize(
@@ -78,15 +70,6 @@ def test_a_script_that_could_not_deliver_fails(tmp_path: Path) -> None:
     program = PROGRAMS["usage.py"].replace("timeout=30", "timeout=0.1")
     with pytest.raises(AssertionError, match="not all events were delivered"):
         run_program(tmp_path, program, url)
-
-
-def test_an_application_of_wsgi_tracks_for_the_user_of_the_request(
-    server: LocalServer, tmp_path: Path
-) -> None:
-    answer = run_program(tmp_path, PROGRAMS["shop.py"] + REQUEST, server.url)
-    assert answer.splitlines() == ["200 OK", r"b'sorry\n'"]
-    (arrival,) = server.arrivals()
-    assert (arrival.user, arrival.type) == ("user_8842", "export_failed")
 
 
 def test_a_cell_of_a_notebook_delivers_before_it_ends(server: LocalServer, tmp_path: Path) -> None:

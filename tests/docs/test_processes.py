@@ -18,10 +18,25 @@ from whisperr._checkup.environment import inspect_hosts
 PAGE = "docs/delivery/processes.md"
 ROWS = parse_rows(get_text(PAGE))
 # Where the versions of the table are pinned.
-PINNED = ("constraints.txt", "scripts/hosts/pins/hosts.txt", "scripts/hosts/pins/arq.txt")
-GUIDES = ("asgi", "celery", "django", "flask", "functions", "other-hosts", "queues")
+PINNED = (
+    "constraints.txt",
+    *(f"scripts/hosts/pins/{path.name}" for path in (ROOT / "scripts/hosts/pins").glob("*.txt")),
+)
+GUIDES = (
+    "aiohttp",
+    "asgi",
+    "async-frameworks",
+    "celery",
+    "django",
+    "flask",
+    "functions",
+    "other-hosts",
+    "queues",
+    "workflows",
+    "wsgi",
+)
 # What the code of a guide adds, as a section of the page.
-PROVIDED = {"asgi": LIFESPAN, "celery": "Celery", "queues": "RQ"}
+PROVIDED = {"asgi": LIFESPAN, "async-frameworks": LIFESPAN, "celery": "Celery", "queues": "RQ"}
 # The rows of the guides, each with the hosts of the table that it is about.
 CLAIMS: dict[tuple[str, str], tuple[str, ...]] = {
     ("asgi", "uvicorn, also with `--workers` and as gunicorn's worker class"): (
@@ -48,29 +63,55 @@ CLAIMS: dict[tuple[str, str], tuple[str, ...]] = {
     ("flask", "`flask run`, waitress"): ("`flask run`", "waitress", "`waitress-serve`"),
     ("flask", "any"): (),
     ("other-hosts", "a script, a cron job"): ("a plain program",),
-    ("other-hosts", "gunicorn (sync, gthread, gevent), granian"): (
+    ("wsgi", "gunicorn (sync, gthread, gevent), granian"): (
         "gunicorn, `sync`",
         "gunicorn, `gthread`",
         "gunicorn, `gevent`",
         "granian, WSGI",
     ),
-    ("other-hosts", "waitress"): ("waitress", "`waitress-serve`"),
-    ("other-hosts", "aiohttp (`web.run_app`), Sanic"): (
+    ("wsgi", "waitress, the server of `wsgiref`"): (
+        "waitress",
+        "`waitress-serve`",
+        "a plain program",
+    ),
+    ("wsgi", "any"): (),
+    ("aiohttp", "`web.run_app`, `aiohttp.GunicornWebWorker` of gunicorn"): (
         "aiohttp, `web.run_app`",
+        "gunicorn, `aiohttp.GunicornWebWorker`",
+    ),
+    ("aiohttp", "your own `AppRunner`"): ("aiohttp, `AppRunner`",),
+    ("aiohttp", "any"): (),
+    ("async-frameworks", "Litestar's `application` and Quart, under uvicorn"): ("uvicorn",),
+    ("async-frameworks", "the same under other servers of ASGI"): (),
+    ("async-frameworks", "`quart run`"): ("Quart, `quart run`",),
+    ("async-frameworks", "Sanic, with workers or a single process"): (
         "Sanic, `--workers 2`",
         "Sanic, `--single-process`",
     ),
-    ("other-hosts", "Tornado, APScheduler's `AsyncIOScheduler`"): (
-        "Tornado",
-        "APScheduler, `AsyncIOScheduler`",
-    ),
+    ("async-frameworks", "Tornado"): ("Tornado",),
+    ("async-frameworks", "any"): (),
+    ("other-hosts", "APScheduler's `AsyncIOScheduler`"): ("APScheduler, `AsyncIOScheduler`",),
     ("other-hosts", "APScheduler's `BlockingScheduler`"): ("APScheduler, `BlockingScheduler`",),
     ("other-hosts", "APScheduler's `BackgroundScheduler`"): ("APScheduler, `BackgroundScheduler`",),
     ("other-hosts", "any"): (),
     ("queues", "RQ, `DeliveringWorker`"): ("RQ",),
     ("queues", "Dramatiq"): ("Dramatiq",),
     ("queues", "Huey, processes or threads"): ("Huey, threads", "Huey, processes"),
+    ("queues", "arq, taskiq, procrastinate"): ("arq", "taskiq", "procrastinate"),
     ("queues", "any"): (),
+    ("workflows", "APScheduler's `BlockingScheduler`"): ("APScheduler, `BlockingScheduler`",),
+    ("workflows", "APScheduler's `AsyncIOScheduler`; a Temporal worker"): (
+        "APScheduler, `AsyncIOScheduler`",
+        "Temporal, coroutines",
+        "Temporal, threads",
+    ),
+    ("workflows", "APScheduler's `BackgroundScheduler`; a flow of Prefect that is called"): (
+        "APScheduler, `BackgroundScheduler`",
+        "Prefect, a flow that is called",
+    ),
+    ("workflows", "an Airflow task"): ("Airflow, a task",),
+    ("workflows", "a flow of Prefect that is served"): ("Prefect, `serve`",),
+    ("workflows", "any"): (),
 }
 
 
@@ -116,6 +157,18 @@ class TestTable:
                 assert re.split(r"[ ,]", trial.host.removeprefix("a "))[0].lower() in text
 
 
+def test_a_trial_runs_the_tests_of_its_guide_that_exist() -> None:
+    guided = [trial for trial in TRIALS if trial.guide]
+    for trial in guided:
+        tests, _, chosen = trial.guide
+        assert chosen in (ROOT / tests).read_text(encoding="utf-8").lower(), trial.host
+    # Packages of these are not installed by `make test`, and have blocks in a guide.
+    assert {trial.packages[0] for trial in guided} == {
+        *("arq", "taskiq", "procrastinate"),
+        *("temporalio", "apache-airflow-core", "prefect"),
+    }
+
+
 def test_every_block_of_python_runs_in_a_trial() -> None:
     sections = {trial.section for trial in TRIALS} - {""}
     blocks = {get_block(section) for section in sections - {"RQ"}}
@@ -135,7 +188,8 @@ def test_the_options_of_uwsgi_are_those_of_the_tests() -> None:
 
 def test_the_doctor_has_a_hint_for_each_installed_host_that_loses() -> None:
     # uvicorn-worker comes with uvicorn. The own servers of Flask and Django are for development.
-    quiet = {"uvicorn-worker", "flask", "django"}
+    # aiohttp is often installed as a client only.
+    quiet = {"uvicorn-worker", "flask", "django", "aiohttp"}
     losing = {trial.packages[0] for trial in TRIALS if trial.packages and not trial.delivers}
     hints = {finding.name.partition(" ")[0] for finding in inspect_hosts(lambda package: "1.0")}
     silent = {trial.packages[0] for trial in TRIALS if trial.packages} - losing

@@ -44,12 +44,13 @@ CALLABLE = [name for name in API.values() if name.kind in {"def", "async def"}]
 CLASSES = [name for name in API.values() if isinstance(name.node, ast.ClassDef)]
 # The package makes these, and no user does: their arguments are no promise.
 MADE_BY_THE_PACKAGE = {
+    "whisperr.aiohttp.RequestTracker",
     "whisperr.asgi.RequestTracker",
     "whisperr.django.RequestTracker",
     "whisperr.django.WhisperrMiddleware",
-    "whisperr.flask.UserTracker",
     "whisperr.testing.Events",
     "whisperr.testing.SentRequest",
+    "whisperr.wsgi.UserTracker",
 }
 
 

@@ -124,7 +124,7 @@ def test_an_event_that_gets_no_user_leaves_what_is_accepted(
         """Return no user: an anonymous visitor."""
 
     middleware = WhisperrMiddleware(app, client, resolve_user=resolve_user)
-    asyncio.run(middleware({"type": "http"}, None, None))  # type: ignore[arg-type]  # unused
+    asyncio.run(middleware({"type": "http"}, None, None))
     assert meanwhile == [{(): 1}]
     assert metrics.read("event.accepted") == {}
 

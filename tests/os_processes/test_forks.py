@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 from typing import TYPE_CHECKING
 
@@ -99,6 +100,32 @@ assert os.waitpid(pid, 0)[1] == 0
     assert out == "{'closed': 1}\n"
     assert "the client is shut down" in err
     assert server.arrivals() == []
+
+
+@pytest.mark.skipif(not hasattr(atexit, "_clear"), reason="atexit._clear: not in this Python")
+@pytest.mark.parametrize("made_by", ["parent", "child"])
+def test_a_child_that_dropped_the_exit_functions_of_its_parent_delivers_at_its_exit(
+    server: LocalServer, made_by: str
+) -> None:
+    """Airflow does this with the process of each task."""
+    program = """
+import atexit, os, sys
+from whisperr import Whisperr
+
+def make():
+    return Whisperr("wrk_test", base_url=sys.argv[1], flush_interval=3600.0)
+
+client = make() if sys.argv[2] == "parent" else None
+pid = os.fork()
+if pid == 0:
+    atexit._clear()
+    (client or make()).track("child", "child_event", {"n": 1})
+    atexit._run_exitfuncs()
+    os._exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+"""
+    assert run(program, server, made_by, measured=False) == ("", "")
+    assert numbers(server.arrivals(), "child_event") == [1]
 
 
 SLOW_IMPORT = """

@@ -46,8 +46,8 @@ class Queue(NamedTuple):
     packages: tuple[str, ...]
     # What sends the job of a `user`, with the module of the guide as `jobs`.
     send: str
-    # What is started, by `python -m`.
-    worker: str
+    # The worker, as `python -m` starts it.
+    starts: str
     # What is run once before the jobs are sent.
     prepare: str = ""
     # The part of the guide that is replaced, so that the queue runs a job again.
@@ -143,8 +143,8 @@ def get_blocks(queue: str) -> list[str]:
     return blocks
 
 
-class Worker:
-    """The worker of a queue, with the module of the guide and a job for each user."""
+class Jobs:
+    """The module of a queue from the guide, and a job of it for each user."""
 
     def __init__(
         self, name: str, server: LocalServer, services: Services, folder: Path, *, hook: bool
@@ -191,12 +191,12 @@ class Worker:
         )
 
     def start(self) -> Hosted:
-        """Start it."""
-        module, *arguments = self._queue.worker.format(**self._environment).split()
+        """Start the worker."""
+        module, *arguments = self._queue.starts.format(**self._environment).split()
         return Hosted(module, *arguments, server=self._server, **self._environment)
 
     def end(self, host: Hosted) -> str:
-        """Let it end with SIGTERM, once every job has run twice; return its output."""
+        """Let the worker end with SIGTERM, once every job has run twice; return its output."""
         host.wait_for_output(rf"(?s)(?:second run.*){{{len(USERS)}}}")
         return host.wait() if self._queue.ends else host.stop(signal.SIGTERM)
 
@@ -209,12 +209,12 @@ def get_users(server: LocalServer, status: str) -> list[str]:
 def test_a_job_that_ran_twice_counts_once_and_a_worker_delivers_at_its_end(
     name: str, server: LocalServer, services: Services, tmp_path: Path
 ) -> None:
-    worker = Worker(name, server, services, tmp_path, hook=False)
-    with worker.start() as host:
+    jobs = Jobs(name, server, services, tmp_path, hook=False)
+    with jobs.start() as host:
         if not QUEUES[name].ends:
             host.wait_for_output(rf"(?s)(?:second run.*){{{len(USERS)}}}")
             assert server.arrivals() == []
-        output = worker.end(host)
+        output = jobs.end(host)
     assert get_users(server, "accepted") == USERS, output
     assert get_users(server, "duplicate") == USERS, output
 
@@ -223,8 +223,8 @@ def test_a_job_that_ran_twice_counts_once_and_a_worker_delivers_at_its_end(
 def test_a_worker_that_delivers_after_each_job_loses_nothing_when_it_is_killed(
     name: str, server: LocalServer, services: Services, tmp_path: Path
 ) -> None:
-    worker = Worker(name, server, services, tmp_path, hook=True)
-    with worker.start():  # SIGKILL ends it
+    jobs = Jobs(name, server, services, tmp_path, hook=True)
+    with jobs.start():  # SIGKILL ends it
         assert server.wait_until(lambda: get_users(server, "accepted") == USERS, BOUND)
 
 

@@ -14,6 +14,7 @@ from wsgiref.validate import validator
 
 import pytest
 
+from tests.facilities import needs_signals
 from whisperr import InvalidEvent, Whisperr, WhisperrError
 from whisperr.testing import capture
 from whisperr.wsgi import UserTracker, WhisperrMiddleware
@@ -283,6 +284,7 @@ class TestStart:
 LOST = "SIGTERM ends {} without Python's exit"
 
 
+@needs_signals
 class TestServers:
     """Nothing tells an application of WSGI that its server ends: some of them get a warning."""
 

@@ -31,8 +31,12 @@ _HOSTS = {
     "gevent": "call monkey.patch_all() before the first event is tracked",
     "hypercorn": "with several workers it kills those that still deliver, so ignore SIGTERM in the "
     "module of the application",
+    "prefect": "SIGTERM ends a program that calls a flow without Python's exit, so handle it as "
+    f"described in {PAGES_URL}delivery/processes.md",
     "rq": "the process of a job ends without Python's exit, so call flush() in the job, or use the "
     f"worker class in {PAGES_URL}frameworks/queues.md",
+    "temporalio": "SIGTERM ends a worker without Python's exit, so let its main coroutine wait for "
+    f"it as described in {PAGES_URL}frameworks/workflows.md",
     "tornado": _HANDLE_SIGTERM,
     "uvicorn": "the signal that stops it also skips Python's exit, so wrap the application in "
     "whisperr.asgi.flush_on_shutdown",

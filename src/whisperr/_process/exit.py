@@ -62,6 +62,8 @@ _leaving: set[Running] = set()
 _first: list[Callable[[], None]] = []
 _follows_children = False
 _finalized_by: object = None
+# Whether this process was forked, and no pipeline has been registered in it.
+_forked = False
 
 
 def call_first(function: Callable[[], None]) -> None:
@@ -71,8 +73,14 @@ def call_first(function: Callable[[], None]) -> None:
 
 def register(pipeline: Running) -> None:
     """Deliver what a pipeline holds when the process ends, and close its socket in children."""
-    global _follows_children  # noqa: PLW0603  # once per process
+    global _follows_children, _forked  # noqa: PLW0603  # once per process
     _add(pipeline)
+    if _forked:
+        _forked = False
+        # Airflow drops the functions for the exit that a child has from its parent. It calls those
+        # that the child registers. Nothing says whether one is still registered.
+        atexit.unregister(_end)
+        atexit.register(_end)
     # Not imported: a program that does not use `multiprocessing` must not pay for it.
     util = sys.modules.get("multiprocessing.util")
     if util is None:
@@ -206,6 +214,8 @@ def _join_threads(timeout: float) -> None:
 
 
 def _close_in_child() -> None:
+    global _forked  # noqa: PLW0603  # once per process
+    _forked = True
     for pipeline in _alive():
         pipeline.close_in_child()
     _pipelines.clear()

@@ -18,6 +18,9 @@ HANDLER = "A SIGTERM handler"
 LIFESPAN = "The ASGI lifespan"
 LOOP = "Your own event loop"
 HYPERCORN = "hypercorn"
+# Tests of the guides, in real workers.
+GUIDE_TO_QUEUES = "tests/task_queues/test_queues.py"
+GUIDE_TO_WORKFLOWS = "tests/task_queues/test_workflows.py"
 
 program = "{FOLDER}/shop.py"
 gunicorn = f"-m gunicorn --bind 127.0.0.1:{{PORT}} --config {APPS}/gunicorn_ready.py"
@@ -163,6 +166,17 @@ SERVERS = (
         environment=(("DJANGO_SETTINGS_MODULE", "shop"),),
     ),
     Trial("aiohttp, `web.run_app`", ("aiohttp",), "aiohttp_shop", program, delivers=True),
+    hookless(
+        "aiohttp, `AppRunner`", ("aiohttp",), app="aiohttp_runner", command=program, section=LOOP
+    ),
+    Trial(
+        "Quart, `quart run`",
+        ("quart",),
+        app="quart_shop",
+        command="-m quart --app shop run --port {PORT}",
+        delivers=True,
+        ready="Running on",
+    ),
     Trial(
         "Sanic, `--workers 2`",
         ("sanic",),
@@ -216,7 +230,12 @@ WORKERS = (
         command=f"{celery} threads",
     ),
     queue(
-        "arq", ("arq",), app="arq_shop", command="-m arq shop.WorkerSettings", services=("redis",)
+        "arq",
+        ("arq",),
+        app="arq_shop",
+        command="-m arq shop.WorkerSettings",
+        services=("redis",),
+        guide=(GUIDE_TO_QUEUES, "-k", "arq"),
     ),
     queue(
         "taskiq",
@@ -224,6 +243,7 @@ WORKERS = (
         app="taskiq_shop",
         command="-m taskiq worker --workers 1 shop:broker",
         services=("redis",),
+        guide=(GUIDE_TO_QUEUES, "-k", "taskiq"),
     ),
     queue(
         "RQ",
@@ -264,6 +284,7 @@ WORKERS = (
         app="procrastinate_shop",
         command="-m procrastinate --app shop.app worker",
         services=("postgres",),
+        guide=(GUIDE_TO_QUEUES, "-k", "procrastinate"),
     ),
     queue(
         "django-q2",
@@ -287,4 +308,44 @@ WORKERS = (
         ),
     ),
 )
-TRIALS = (*PROGRAMS, *SERVERS, *WORKERS)
+WORKFLOWS = (
+    worker(
+        "Airflow, a task",
+        ("apache-airflow-core",),
+        app="airflow_shop",
+        command=program,
+        guide=(GUIDE_TO_WORKFLOWS, "-k", "airflow"),
+    ),
+    *(
+        queue(
+            f"Temporal, {kind}",
+            ("temporalio",),
+            app="temporal_shop",
+            command=f"{program} work",
+            delivers=False,
+            section=LOOP,
+            services=("temporal",),
+            environment=(("EXECUTOR", kind),),
+            guide=(GUIDE_TO_WORKFLOWS, "-k", "temporal") if kind == "coroutines" else (),
+        )
+        for kind in ("coroutines", "threads")
+    ),
+    worker(
+        "Prefect, a flow that is called",
+        ("prefect",),
+        app="prefect_shop",
+        command=f"{program} call",
+        delivers=False,
+        section=HANDLER,
+        services=("prefect",),
+        guide=(GUIDE_TO_WORKFLOWS, "-k", "prefect"),
+    ),
+    queue(
+        "Prefect, `serve`",
+        ("prefect",),
+        app="prefect_shop",
+        command=f"{program} serve",
+        services=("prefect",),
+    ),
+)
+TRIALS = (*PROGRAMS, *SERVERS, *WORKERS, *WORKFLOWS)

@@ -23,6 +23,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tests.hosts.host import BOUND, ROOT, Host
 from tests.hosts.trials.apps.waiting import WAITS
+from tests.hosts.trials.workflow_servers import (
+    WorkflowServer,
+    get_prefect_settings,
+    start_prefect,
+    start_temporal,
+    why_no_prefect,
+    why_no_temporal,
+)
 from tests.postgres_server import PostgresServer
 from tests.postgres_server import why_not as why_no_postgres
 from tests.redis_server import RedisServer
@@ -39,6 +47,12 @@ PAGE = ROOT / "docs" / "delivery" / "processes.md"
 APPS = Path(__file__).parent / "apps"
 MARK = "# The page's lines stand here.\n"
 PORTS = (20_000, 30_000)
+WHY_NOT = {
+    "redis": why_no_redis,
+    "postgres": why_no_postgres,
+    "temporal": why_no_temporal,
+    "prefect": why_no_prefect,
+}
 _ATTEMPTS = 600  # a tenth of a second apart: far longer than any machine takes to listen
 
 
@@ -69,6 +83,8 @@ class Trial(NamedTuple):
     latency: float = 0.2
     # In some runs with SIGTERM to all of its processes, it lost the event or did not end.
     loses_to_all: bool = False
+    # The tests of its guide, as arguments of pytest: `python -m scripts.hosts` runs them too.
+    guide: tuple[str, ...] = ()
     # The tests that show the same, so that `make test` need not run this trial.
     tested_by: str = ""
 
@@ -86,8 +102,7 @@ class Trial(NamedTuple):
         for package in self.packages:
             if not is_installed(package):
                 return f"{package} is not installed here: `python -m scripts.hosts` tries it"
-        reasons = {"redis": why_no_redis, "postgres": why_no_postgres}
-        return next((reason for name in self.services if (reason := reasons[name]())), None)
+        return next((reason for name in self.services if (reason := WHY_NOT[name]())), None)
 
 
 def is_installed(package: str) -> bool:
@@ -100,12 +115,13 @@ def is_installed(package: str) -> bool:
 
 
 class Services:
-    """A Redis and a PostgreSQL server, each started for the first trial that needs it."""
+    """The servers of the trials, each started for the first one that needs it."""
 
     def __init__(self) -> None:
         self._stack = ExitStack()
         self._redis: RedisServer | None = None
         self._postgres: PostgresServer | None = None
+        self._addresses: dict[str, dict[str, str]] = {}
 
     def get_environment(self, names: tuple[str, ...]) -> dict[str, str]:
         """Return where they are; they are empty."""
@@ -120,6 +136,23 @@ class Services:
             self._postgres = self._postgres or self._start_postgres()
             database = self._postgres.database()
             found["POSTGRES"] = f"host={database.host} dbname={database.name} user=postgres"
+        for name in ("temporal", "prefect"):
+            if name in names:
+                found |= self._addresses.get(name) or self._start_workflows(name)
+        return found
+
+    def _start_workflows(self, name: str) -> dict[str, str]:
+        home, port = self._make_home(), get_free_port()
+        server: WorkflowServer
+        if name == "temporal":
+            server = start_temporal(port, home)
+            found = {"TEMPORAL_ADDRESS": f"127.0.0.1:{port}"}
+        else:
+            server = start_prefect(port, home)
+            found = {"PREFECT_API_URL": f"http://127.0.0.1:{port}/api"}
+            found |= get_prefect_settings(home)
+        self._stack.callback(server.stop)
+        self._addresses[name] = found
         return found
 
     def _start_redis(self) -> RedisServer:

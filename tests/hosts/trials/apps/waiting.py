@@ -19,5 +19,6 @@ class Whisperr(whisperr.Whisperr):
     def track(self, *arguments: Any, **options: Any) -> str | None:
         message_id = super().track(*arguments, **options)
         # To the descriptor: some hosts put a stream of their own in the place of `sys.stderr`.
-        os.write(2, f"{WAITS}\n".encode())
+        # Airflow replaces the descriptor as well.
+        os.write(int(os.environ.get("OUTPUT", "2")), f"{WAITS}\n".encode())
         return message_id
