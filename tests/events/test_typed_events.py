@@ -6,7 +6,7 @@ import copy
 import json
 import pickle
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, ItemsView, Iterable, Mapping, Sequence
 from dataclasses import field, replace
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -134,6 +134,10 @@ class TestTheClass:
     def test_a_field_that_would_hide_something_is_refused(self, name: str) -> None:
         with pytest.raises(TypeError, match=rf"Upgraded\.{name}: a field cannot have this name"):
             type("Upgraded", (Event,), {"__annotations__": {name: str}})
+
+    def test_an_event_type_in_the_body_of_the_class_is_refused(self) -> None:
+        with pytest.raises(TypeError, match=r"write class Up\(Event, event_type='upgraded'\)"):
+            type("Up", (Event,), {"event_type": "upgraded"})
 
     @pytest.mark.parametrize("event_type", ["Plan Upgraded", "plan__upgraded", "plän", "_plan"])
     def test_a_wrong_event_type_is_refused(self, event_type: str) -> None:
@@ -278,6 +282,8 @@ class TestStrict:
             (list[int], [1, 2]),
             (Sequence[int], (1, 2)),
             (Sequence, "12"),
+            (Hashable, True),
+            (ItemsView[str, int], {"a": 1}.items()),
             (Iterable[int], iter([1])),
             (tuple[int, str], (1, "a")),
             (tuple[int, ...], (1, 2, 3)),
@@ -321,6 +327,7 @@ class TestStrict:
             (dict[str, int], {1: 1}, "value: a key: must be str, got int"),
             (Address, {"city": 9}, "value.city: must be str, got int"),
             (Address, [], "value: must be Address, got list"),
+            (Address, {"zip": "1"}, "value: has keys that Address has not"),
         ],
     )
     def test_a_wrong_value_is_named_without_itself(
@@ -364,6 +371,15 @@ class TestStrict:
     ) -> None:
         expected = None if problem is None else f"Described.{problem}"
         assert find_problem(Described(contact=contact)) == expected
+
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="a TypedDict cannot be generic before")
+    def test_a_generic_typed_dictionary_has_the_types_that_it_is_given(self) -> None:
+        class Page(TypedDict, Generic[T]):
+            items: list[T]
+
+        assert check(Page[int], {"items": [1]}) is None
+        assert check(dict[str, Page[str]], {"a": {"items": ["a"]}}) is None
+        assert check(Page[int], {"items": ["a"]}) == "value.items[0]: must be int, got str"
 
     def test_any_other_client_sends_the_event_as_it_is(self) -> None:
         event = PlanUpgraded(plan="basic", seats="9")  # type: ignore[arg-type]  # what is tested
