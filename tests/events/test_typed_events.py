@@ -372,6 +372,12 @@ class TestStrict:
         expected = None if problem is None else f"Described.{problem}"
         assert find_problem(Described(contact=contact)) == expected
 
+    def test_a_field_without_a_value_is_named(self) -> None:
+        class Unset(Event):
+            total: int = field(init=False)
+
+        assert find_problem(Unset()) == "Unset.total: has no value"
+
     @pytest.mark.skipif(sys.version_info < (3, 11), reason="a TypedDict cannot be generic before")
     def test_a_generic_typed_dictionary_has_the_types_that_it_is_given(self) -> None:
         class Page(TypedDict, Generic[T]):
