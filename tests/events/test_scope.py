@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import gc
 import json
 import subprocess
 import sys
 import threading
+from collections import UserDict
 from decimal import Decimal
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -23,7 +25,7 @@ from whisperr._events.scope import SCOPES
 from whisperr.testing import capture
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
 SDK = {"sdk_name": "whisperr-python", "sdk_version": "1"}
 
@@ -191,6 +193,25 @@ class TestWhereItHolds:
         assert list(second) == []
         assert get_properties() == {}
 
+    def test_a_generator_that_its_loop_closes_ends_its_scope_everywhere(self) -> None:
+        async def work() -> AsyncIterator[int]:
+            with scope(tenant="acme"):
+                yield 1
+                yield 2
+
+        async def main() -> list[Any]:
+            async for _ in work():
+                break
+            gc.collect()  # on PyPy; the loop now closes the generator in a task of its own
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            found = [get_properties()]
+            with scope(other=1):
+                found.append(get_properties())
+            return [*found, get_properties()]
+
+        assert asyncio.run(main()) == [{}, {"other": 1}, {}]
+
     def test_a_scope_that_ends_in_another_context_is_harmless(self) -> None:
         block = scope(tenant="acme")
         contextvars.copy_context().run(block.__enter__)
@@ -247,6 +268,13 @@ def fail() -> dict[str, Any]:
     raise KeyError("acme")
 
 
+class Broken(UserDict[str, object]):
+    """A mapping that cannot be read."""
+
+    def __iter__(self) -> Iterator[str]:
+        raise OSError
+
+
 CYCLE: list[Any] = []
 CYCLE.append(CYCLE)
 WRONG = [
@@ -261,6 +289,7 @@ WRONG = [
         {},
         "default_properties.bad[0]: contains itself",
     ),
+    ({"default_properties": Broken}, {}, "default_properties: raised OSError"),
     ({}, {"bad": CYCLE}, "scope.bad[0]: contains itself"),
     ({}, {"context": {"bad": CYCLE}}, "scope: context.bad[0]: contains itself"),
 ]

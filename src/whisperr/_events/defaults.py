@@ -103,13 +103,13 @@ def call_default_properties(get: Callable[[], object]) -> Mapping[Any, object]:
     """Return what a `default_properties` function returns; raise InvalidEvent if that is wrong."""
     try:
         found = get()
+        if isinstance(found, Mapping):
+            return {**found}
     except Exception as error:
         if is_interruption(error):
             raise
         raise InvalidEvent(f"default_properties: raised {get_type_name(error)}") from error
     if found is None:
         return {}
-    if not isinstance(found, Mapping):
-        kind = get_type_name(found)
-        raise InvalidEvent(f"default_properties: must return a dict or None, got {kind}")
-    return found
+    kind = get_type_name(found)
+    raise InvalidEvent(f"default_properties: must return a dict or None, got {kind}")

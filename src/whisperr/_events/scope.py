@@ -11,8 +11,8 @@ from contextvars import ContextVar
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from contextlib import AbstractContextManager
+    from contextvars import Token
     from typing import Any
 
     from .defaults import Defaults
@@ -21,11 +21,15 @@ if TYPE_CHECKING:
 class Layer:
     """One scope that is active, merged with those around it.
 
-    `encoded` is the cache of the encoder: the encoder that wrote it, and what it wrote. One entry
-    is enough, because most processes have one client.
+    - `encoded`: the cache of the encoder: the encoder that wrote it, and what it wrote. One entry
+      is enough, because most processes have one client.
+    - `ended`: whether the scope has ended in another context than this one, which still has it.
+    - `token`: belongs to the context in which the scope was entered.
     """
 
-    __slots__ = ("context", "encoded", "parent", "properties", "scope")
+    __slots__ = ("context", "encoded", "ended", "parent", "properties", "scope", "token")
+
+    token: Token[Layer | None]
 
     def __init__(self, scope: Scope, parent: Layer | None) -> None:
         self.scope = scope
@@ -36,6 +40,7 @@ class Layer:
             self.properties = {**parent.properties, **self.properties}
             self.context = {**parent.context, **self.context}
         self.encoded: tuple[object, Defaults] | None = None
+        self.ended = False
 
 
 class Scopes:
@@ -43,16 +48,21 @@ class Scopes:
 
     - `in_use`: whether this process ever entered a scope or made a client with default properties.
       Most do not, and a context variable costs more to read than an attribute.
-    - `get_current`: returns the innermost scope; None outside of all.
+    - `current`: the innermost scope of the running code, which may have ended.
     """
 
-    __slots__ = ("get_current", "in_use", "set_current")
+    __slots__ = ("current", "in_use")
 
     def __init__(self) -> None:
-        current: ContextVar[Layer | None] = ContextVar("whisperr.scope", default=None)
-        self.get_current: Callable[[], Layer | None] = current.get
-        self.set_current: Callable[[Layer | None], object] = current.set
+        self.current: ContextVar[Layer | None] = ContextVar("whisperr.scope", default=None)
         self.in_use = False
+
+    def get_current(self) -> Layer | None:
+        """Return the innermost scope that has not ended; None outside of all."""
+        layer = self.current.get()
+        while layer is not None and layer.ended:
+            layer = layer.parent
+        return layer
 
 
 SCOPES = Scopes()
@@ -64,29 +74,52 @@ class Scope:
     It may be entered more than once, also by several threads or tasks at a time.
     """
 
-    __slots__ = ("context", "properties")
+    __slots__ = ("_entered", "context", "properties")
 
     def __init__(self, properties: Mapping[Any, object], context: Mapping[Any, object]) -> None:
         self.properties = {**properties}
         self.context = {**context}
+        self._entered: list[Layer] = []
 
     def __enter__(self) -> None:
-        SCOPES.set_current(Layer(self, SCOPES.get_current()))
+        self.enter(SCOPES.get_current())
         SCOPES.in_use = True
 
+    def enter(self, parent: Layer | None) -> None:
+        """Make a layer inside of `parent` the innermost scope of the running code."""
+        layer = Layer(self, parent)
+        self._entered.append(layer)
+        layer.token = SCOPES.current.set(layer)
+
     def __exit__(self, *_: object) -> None:
-        """End the scope. Not by a token: generators may end their scopes in any order."""
-        inner: list[Scope] = []
-        layer = SCOPES.get_current()
+        """End the scope, also where the context is not the one in which it was entered.
+
+        Generators may end their scopes in any order, and an event loop may close a generator in
+        another task than that which ran it.
+        """
+        inner: list[Layer] = []
+        layer = SCOPES.current.get()
         while layer is not None and layer.scope is not self:
-            inner.append(layer.scope)
+            inner.append(layer)
             layer = layer.parent
         if layer is None:
-            return  # it was entered in another context, where Python has ended it
-        rest = layer.parent
-        for scope_inside in reversed(inner):
-            rest = Layer(scope_inside, rest)
-        SCOPES.set_current(rest)
+            if self._entered:
+                self._entered.pop().ended = True
+            return
+        self.forget(layer)
+        try:
+            SCOPES.current.reset(layer.token)
+        except ValueError:  # the token is that of another context, of which this one is a copy
+            layer.ended = True
+        SCOPES.current.set(layer.parent)
+        for one in reversed(inner):
+            one.scope.forget(one)
+            one.scope.enter(SCOPES.current.get())
+
+    def forget(self, layer: Layer) -> None:
+        """Stop to keep a layer that has ended."""
+        if layer in self._entered:
+            self._entered.remove(layer)
 
 
 def scope(
