@@ -37,7 +37,11 @@ def check_types(event: TypedEvent) -> None:
     """
     kind = type(event)
     annotations = get_annotations(kind)
-    for name, value in get_values(event).items():
+    try:
+        values = get_values(event)
+    except AttributeError as error:  # `field(init=False)`, or an event that was pickled before
+        raise InvalidEvent(f"{kind.__name__}.{error.name}: has no value") from error
+    for name, value in values.items():
         problem = _find_problem(value, annotations[name], name)
         if problem is not None:
             raise InvalidEvent(f"{kind.__name__}.{problem}")
@@ -66,13 +70,16 @@ def get_members(kind: Any) -> tuple[dict[str, Any], set[str]]:
     Python cannot see `NotRequired` in an annotation that is a string, so its own list of these
     names is wrong in a module with `from __future__ import annotations`.
     """
-    found = get_type_hints(kind, include_extras=True)
-    required = set(kind.__required_keys__)
+    plain = get_origin(kind) or kind
+    found = get_type_hints(plain, include_extras=True)
+    required = set(plain.__required_keys__)
     for name, annotation in found.items():
         must = _is_required(annotation)
         if must is not None:
             (required.add if must else required.discard)(name)
-    return found, required
+    variables = getattr(plain, "__parameters__", ())
+    known = {**_get_arguments(plain), **dict(zip(variables, get_args(kind), strict=False))}
+    return {name: _substitute(one, known) for name, one in found.items()}, required
 
 
 def strip(annotation: Any) -> Any:
@@ -89,18 +96,21 @@ def strip(annotation: Any) -> Any:
         elif isinstance(annotation, TypeVar):
             allowed = annotation.__constraints__ or (annotation.__bound__ or Any,)
             annotation = Union[allowed]  # noqa: UP007  # of a tuple
-        elif is_alias(get_origin(annotation)):  # `Pair[int]` of `type Pair[T] = tuple[T, T]`
-            alias = get_origin(annotation)
-            known = dict(zip(alias.__type_params__, get_args(annotation), strict=False))
-            annotation = _substitute(alias.__value__, known)
         else:
             break
     return NoneType if annotation is None else annotation
 
 
-def is_alias(annotation: object) -> bool:
-    """Return whether this is the `Plan` of a statement `type Plan = ...` (Python 3.12)."""
-    return type(annotation).__name__ == "TypeAliasType"
+def is_alias(annotation: Any) -> bool:
+    """Return whether this is `Plan` or `Pair[int]` of a statement `type` (Python 3.12)."""
+    return type(get_origin(annotation) or annotation).__name__ == "TypeAliasType"
+
+
+def expand_alias(annotation: Any) -> Any:
+    """Return what an alias stands for: of `Pair[int]` with the type in place of the variable."""
+    alias = get_origin(annotation) or annotation
+    known = dict(zip(alias.__type_params__, get_args(annotation), strict=False))
+    return _substitute(alias.__value__, known)
 
 
 def _get_qualifier(annotation: Any) -> str:
@@ -150,14 +160,14 @@ def _find_problem(value: object, annotation: Any, path: str, depth: int = 0) -> 
     if annotation is Any or depth > _MAX_DEPTH:
         return None
     if is_alias(annotation):
-        return _find_problem(value, annotation.__value__, path, depth + 1)
+        return _find_problem(value, expand_alias(annotation), path, depth + 1)
     origin = get_origin(annotation)
     if origin is Union or origin is UnionType:
         return _check_union(value, annotation, path, depth)
     if origin is Literal:
         known = any(type(value) is type(one) and value == one for one in get_args(annotation))
         return None if known else f"{path}: must be {_describe(annotation)}, got another value"
-    if typing.is_typeddict(annotation):
+    if typing.is_typeddict(origin or annotation):
         return _check_members(value, annotation, path, depth)
     return _check_instance(value, annotation, path, depth)
 
@@ -169,7 +179,7 @@ def _check_instance(value: object, annotation: Any, path: str, depth: int) -> st
         return None  # a type variable, for example; an instance cannot be checked
     if not _is_instance(value, plain) or (of and isinstance(value, str | bytes)):
         return _refuse(value, annotation, path)  # a text is no `Sequence[str]`: it is no array
-    if isinstance(value, tuple) and plain is tuple and of and of[-1] is not ...:
+    if plain is tuple and isinstance(value, tuple) and _has_length(of):
         if len(value) != len(of):
             return f"{path}: must have {len(of)} items, got {len(value)}"
         items = [
@@ -179,6 +189,17 @@ def _check_instance(value: object, annotation: Any, path: str, depth: int) -> st
         items = _get_items(value, of, path)
     found = (_find_problem(item, one, where, depth + 1) for item, one, where in items)
     return next((problem for problem in found if problem is not None), None)
+
+
+def _has_length(of: tuple[Any, ...]) -> bool:
+    """Return whether a tuple of these types has their number of items."""
+    return bool(of) and of[-1] is not ... and not any(_is_unpacked(one) for one in of)
+
+
+def _is_unpacked(annotation: Any) -> bool:
+    """Return whether an annotation stands for any number of items: `*Ts` or `*tuple[int, ...]`."""
+    name = str(get_origin(annotation))
+    return name.endswith(".Unpack") or getattr(annotation, "__unpacked__", False) is True
 
 
 def _check_union(value: object, annotation: Any, path: str, depth: int) -> str | None:
@@ -197,6 +218,8 @@ def _check_members(value: object, annotation: Any, path: str, depth: int) -> str
     if not isinstance(value, dict):
         return _refuse(value, annotation, path)
     members, required = get_members(annotation)
+    if not value.keys() <= members.keys():
+        return f"{path}: has keys that {_describe(annotation)} has not"
     for name, of in members.items():
         if name in value:
             problem = _find_problem(value[name], of, f"{path}.{name}", depth + 1)
@@ -212,8 +235,8 @@ def _is_instance(value: object, kind: type) -> bool:
 
     A bool is no number, although type checkers allow it: it becomes `true` and not `1`.
     """
-    if isinstance(value, bool):
-        return kind in {bool, object}
+    if isinstance(value, bool) and kind in {int, *_ALSO}:
+        return False
     return isinstance(value, _ALSO.get(kind, kind))
 
 
@@ -222,7 +245,8 @@ def _get_items(value: object, of: tuple[Any, ...], path: str) -> list[tuple[obje
     if isinstance(value, Mapping) and len(of) == len(("key", "value")):
         keys = [(key, of[0], f"{path}: a key") for key in value]
         return keys + [(item, of[1], f"{path}: a value") for item in value.values()]
-    if isinstance(value, Collection) and of:  # an iterator is not read
+    # An iterator is not read; `ItemsView[str, int]` has no annotation for an item.
+    if isinstance(value, Collection) and len(of) == 1 + (of[1:] == (...,)):
         return [(item, of[0], f"{path}[{i}]") for i, item in enumerate(value)]
     return []
 

@@ -236,6 +236,18 @@ class TestWhatIsImported:
         both = call("events", f"{name}.plans", f"{name}.deep.accounts").out
         assert get_events(both) == ["account_deleted", "plan_upgraded"]
 
+    def test_a_folder_without_init_is_part_of_its_package(self, write: Write, call: Call) -> None:
+        name = write(**{"plans": UPGRADED, "deep/accounts": DELETED, "data/readme": ""})
+        assert get_events(call("events", name).out) == ["account_deleted", "plan_upgraded"]
+
+    def test_a_class_of_an_import_that_failed_is_not_listed_again(
+        self, write: Write, call: Call
+    ) -> None:
+        name = write(a="from . import b\nx = 1", b=f"{DELETED}\nfrom .a import x")
+        ended = call("events", name)
+        assert f"{name}.a cannot be imported: ImportError: cannot import name 'x'" in ended.err
+        assert get_events(ended.out) == ["account_deleted"]
+
     def test_a_package_that_imports_events_of_another_does_not_define_them(
         self, write: Write, call: Call
     ) -> None:
@@ -394,6 +406,18 @@ class TestFiles:
 
     def test_output_and_check_exclude_each_other(self, write: Write, call: Call) -> None:
         assert call("events", "shop", "--output", "a", "--check", "b").code == 2
+
+
+def test_what_a_module_does_with_the_process_is_not_in_the_list(
+    write: Write, tmp_path: Path
+) -> None:
+    text = "import os, sys\nos.write(1, b'one')\nsys.__stdout__.write('two')\nos.chdir('/')\n"
+    name = write(accounts=DELETED + text)
+    done = run_python(tmp_path, "-m", "whisperr", "events", name)
+    assert done.stdout.startswith("# Events\n")
+    assert sorted(done.stderr) == sorted("onetwo")
+    run_python(tmp_path, "-m", "whisperr", "events", name, "--output", "events.md")
+    assert (tmp_path / "events.md").read_text(encoding="utf-8") == done.stdout
 
 
 def test_it_runs_as_a_program_and_leaves_the_process_as_it_was(

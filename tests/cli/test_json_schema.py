@@ -259,8 +259,13 @@ def test_an_alias_is_a_definition_and_may_refer_to_itself() -> None:
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the statement `type` is new in Python 3.12")
 def test_an_alias_with_a_type_is_what_it_stands_for() -> None:
     names: dict[str, Any] = {}
-    exec("type Pair[T] = tuple[T, T]", names)
-    assert to_document(names["Pair"][int])[0] == to_document(tuple[int, int])[0]
+    exec("type Tree[T] = T | list[Tree[T]]", names)
+    schemas = Schemas()
+    first, second = (schemas.describe(names["Tree"][one]) for one in (int, str))
+    assert schemas.definitions["Tree"]["anyOf"][0] == WHOLE
+    assert schemas.definitions["Tree"]["anyOf"][1]["items"] == first
+    assert first != second
+    assert len(schemas.definitions) == 2
 
 
 @pytest.mark.parametrize(

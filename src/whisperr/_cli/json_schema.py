@@ -29,7 +29,7 @@ from uuid import UUID
 
 from whisperr._events.general import SEQUENCES
 from whisperr._events.to_json import to_json
-from whisperr._field_types import get_members, is_alias, strip
+from whisperr._field_types import expand_alias, get_members, is_alias, strip
 
 from .docstrings import get_attributes, get_description
 
@@ -78,7 +78,7 @@ class Schemas:
         if origin is Literal:
             return {"enum": [to_value(one) for one in get_args(annotation)]}
         if is_alias(annotation):
-            return self._refer(annotation, lambda: self.describe(annotation.__value__))
+            return self._refer(annotation, lambda: self.describe(expand_alias(annotation)))
         plain = origin or annotation
         if plain in _ANY or not isinstance(plain, type):
             return {}
@@ -154,6 +154,8 @@ class Schemas:
             name = kind.__name__
             if name in self.definitions or name in self._taken:
                 name = f"{kind.__module__}.{getattr(kind, '__qualname__', name)}"
+            while name in self.definitions:  # an alias with other types
+                name += "_"
             self._names[kind] = name
             self.definitions[name] = {}  # so that `describe` may refer to it
             self.definitions[name] = describe()
@@ -164,7 +166,7 @@ def is_optional(annotation: Any) -> bool:  # noqa: ANN401  # an annotation may b
     """Return whether a value of the annotation may be None."""
     annotation = strip(annotation)
     if is_alias(annotation):
-        return is_optional(annotation.__value__)
+        return is_optional(expand_alias(annotation))
     origin = get_origin(annotation)
     if origin in {Union, UnionType}:
         return any(is_optional(one) for one in get_args(annotation))
