@@ -95,7 +95,7 @@ class Event(TypedEvent):
         super().__init_subclass__(**others)
         if "event_type" in vars(cls):
             raise TypeError(
-                f"{cls.__name__}: event_type is an argument of the class: write "
+                f"{cls.__name__}: event_type is an argument of the class statement; write "
                 f"class {cls.__name__}(Event, event_type={vars(cls)['event_type']!r})"
             )
         cls.event_type = "" if abstract else event_type or to_event_type(cls.__name__)

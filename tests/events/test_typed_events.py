@@ -135,9 +135,10 @@ class TestTheClass:
         with pytest.raises(TypeError, match=rf"Upgraded\.{name}: a field cannot have this name"):
             type("Upgraded", (Event,), {"__annotations__": {name: str}})
 
-    def test_an_event_type_in_the_body_of_the_class_is_refused(self) -> None:
-        with pytest.raises(TypeError, match=r"write class Up\(Event, event_type='upgraded'\)"):
-            type("Up", (Event,), {"event_type": "upgraded"})
+    def test_an_event_type_in_the_body_is_refused(self) -> None:
+        fix = r"write class Upgraded\(Event, event_type=.plan_upgraded.\)"
+        with pytest.raises(TypeError, match=fix):
+            type("Upgraded", (Event,), {"event_type": "plan_upgraded"})
 
     @pytest.mark.parametrize("event_type", ["Plan Upgraded", "plan__upgraded", "plän", "_plan"])
     def test_a_wrong_event_type_is_refused(self, event_type: str) -> None:
@@ -371,12 +372,6 @@ class TestStrict:
     ) -> None:
         expected = None if problem is None else f"Described.{problem}"
         assert find_problem(Described(contact=contact)) == expected
-
-    def test_a_field_without_a_value_is_named(self) -> None:
-        class Unset(Event):
-            total: int = field(init=False)
-
-        assert find_problem(Unset()) == "Unset.total: has no value"
 
     @pytest.mark.skipif(sys.version_info < (3, 11), reason="a TypedDict cannot be generic before")
     def test_a_generic_typed_dictionary_has_the_types_that_it_is_given(self) -> None:
