@@ -37,11 +37,7 @@ def check_types(event: TypedEvent) -> None:
     """
     kind = type(event)
     annotations = get_annotations(kind)
-    try:
-        values = get_values(event)
-    except AttributeError as error:  # `field(init=False)`, or an event that was pickled before
-        raise InvalidEvent(f"{kind.__name__}.{error.name}: has no value") from error
-    for name, value in values.items():
+    for name, value in get_values(event).items():
         problem = _find_problem(value, annotations[name], name)
         if problem is not None:
             raise InvalidEvent(f"{kind.__name__}.{problem}")

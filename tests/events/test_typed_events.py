@@ -368,6 +368,15 @@ class TestStrict:
         expected = None if problem is None else f"Described.{problem}"
         assert find_problem(Described(contact=contact)) == expected
 
+    @pytest.mark.skipif(sys.version_info < (3, 11), reason="a TypedDict cannot be generic before")
+    def test_a_generic_typed_dictionary_has_the_types_that_it_is_given(self) -> None:
+        class Page(TypedDict, Generic[T]):
+            items: list[T]
+
+        assert check(Page[int], {"items": [1]}) is None
+        assert check(dict[str, Page[str]], {"a": {"items": ["a"]}}) is None
+        assert check(Page[int], {"items": ["a"]}) == "value.items[0]: must be int, got str"
+
     def test_any_other_client_sends_the_event_as_it_is(self) -> None:
         event = PlanUpgraded(plan="basic", seats="9")  # type: ignore[arg-type]  # what is tested
         assert encode(event, strict=False)["properties"] == {"plan": "basic", "seats": "9"}
