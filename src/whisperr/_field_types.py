@@ -201,8 +201,16 @@ def _get_arguments(kind: type) -> dict[Any, Any]:
 
 def _assign(variables: tuple[Any, ...], of: tuple[Any, ...]) -> dict[Any, Any]:
     """Return the type of each variable; {} if one stands for any number of types, as `*Ts`."""
-    plain = all(isinstance(one, TypeVar) for one in variables)
+    plain = all(_is_plain_variable(one) for one in variables)
     return dict(zip(variables, of, strict=False)) if plain else {}
+
+
+def _is_plain_variable(one: object) -> bool:
+    """Return whether a type variable stands for one type.
+
+    In Python 3.10, the `TypeVarTuple` of `typing_extensions` is a subclass of `TypeVar`.
+    """
+    return type(one) is TypeVar
 
 
 def _substitute(annotation: Any, known: dict[Any, Any]) -> Any:
@@ -212,7 +220,7 @@ def _substitute(annotation: Any, known: dict[Any, Any]) -> Any:
     variables = getattr(annotation, "__parameters__", ())
     if get_origin(annotation) is None or not known.keys() & set(variables):
         return annotation  # also a generic class without its types
-    if not all(isinstance(one, TypeVar) for one in variables):  # `tuple[T, *Ts]`
+    if not all(_is_plain_variable(one) for one in variables):  # `tuple[T, *Ts]`
         return Any
     return annotation[tuple(known.get(one, one) for one in variables)]
 

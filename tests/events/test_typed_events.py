@@ -269,7 +269,7 @@ class Point(NamedTuple):
 
 
 class Box(TypedDict, Generic[T]):
-    content: T
+    content: list[T]
     label: NotRequired[str]
 
 
@@ -359,7 +359,7 @@ class TestStrict:
             (tuple, (1, "a")),
             (typing.Tuple, (1, "a")),  # noqa: UP006  # what is tested
             (tuple[Unpack[Several]], (1, "a")),  # type: ignore[valid-type]  # what is tested
-            (Box[int], {"content": 1}),
+            (dict[str, Box[int]], {"a": {"content": [1]}}),
             (Tagged[int], Tagged(["a"])),
             (Old, {"city": "Ulm"}),
             (date, date(2026, 1, 1)),
@@ -406,7 +406,7 @@ class TestStrict:
             (Address, [], "value: must be Address, got list"),
             (Address, {"town": "Ulm"}, "value: has keys that Address has not"),
             (Old, {"town": "Ulm"}, "value: has keys that Old has not"),
-            (Box[int], {"content": "1"}, "value.content: must be int, got str"),
+            (Box[int], {"content": ["1"]}, "value.content[0]: must be int, got str"),
             (Box[int], {}, "value.content: is missing"),
             (Sequence, "12", "value: must be Sequence, got str"),
             (Sequence[int], bytearray(b"12"), f"value: must be {SEQUENCE}[int], got bytearray"),
