@@ -159,17 +159,13 @@ def _list_modules(path: Iterable[str]) -> list[str]:
     """Return the names of the modules of a package, also of folders without `__init__.py`."""
     names = {info.name for info in pkgutil.iter_modules(path)}
     for folder in map(Path, path):
+        around = {folder.resolve(), *folder.resolve().parents}
         for inner in folder.iterdir() if folder.is_dir() else ():
-            if inner.name.isidentifier() and inner.is_dir() and _has_modules(inner):
+            if inner.resolve() in around:  # a link that would not end
+                names.discard(inner.name)
+            elif inner.name.isidentifier() and inner.is_dir() and any(inner.rglob("*.py")):
                 names.add(inner.name)
     return sorted(names)
-
-
-def _has_modules(folder: Path) -> bool:
-    """Return whether a folder has modules, at any depth; False for a link to a folder around it."""
-    return folder.resolve() not in folder.parent.resolve().parents and (
-        folder.resolve() != folder.parent.resolve() and any(folder.rglob("*.py"))
-    )
 
 
 def _is_current(kind: type, modules: Mapping[str, ModuleType]) -> bool:

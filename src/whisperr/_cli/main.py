@@ -55,10 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         catches = argv is None and _catch_interrupt()
         _open_streams()
-        code = _run(words)
-        if argv is None and words[:1] == _IMPORTING:
-            _end_at_once(code)
-        return code
+        is_last = argv is None and words[:1] == _IMPORTING
+        return _end_at_once(_run(words)) if is_last else _run(words)
     except BrokenPipeError:  # `whisperr tail | head`
         _discard_output()
         return 0
