@@ -18,7 +18,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime
 from decimal import Decimal
 from math import isfinite
-from types import NoneType, UnionType
+from types import GenericAlias, NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ._foreign import printable
@@ -122,7 +122,7 @@ def get_contents(annotation: Any) -> tuple[Any, ...]:
     """
     kind, of = get_origin(annotation), get_args(annotation)
     if kind is ItemsView:
-        return (tuple[of],)
+        return (GenericAlias(tuple, of),)
     if kind is tuple:
         return of[:1] if of[1:] == (...,) else ()
     return of if getattr(kind, "__module__", "") in _CONTAINERS else ()
