@@ -240,6 +240,31 @@ class TestWhatIsImported:
         name = write(**{"plans": UPGRADED, "deep/accounts": DELETED, "data/readme": ""})
         assert get_events(call("events", name).out) == ["account_deleted", "plan_upgraded"]
 
+    def test_a_link_to_a_folder_around_it_is_not_followed(
+        self, write: Write, call: Call, tmp_path: Path
+    ) -> None:
+        name = write(**{"plans": UPGRADED, "deep/accounts": DELETED})
+        try:
+            (tmp_path / name / "deep" / "up").symlink_to(tmp_path / name, target_is_directory=True)
+        except OSError:
+            pytest.skip("this user may not create links")
+        assert get_events(call("events", name).out) == ["account_deleted", "plan_upgraded"]
+
+    def test_the_folder_of_a_package_may_be_the_current_one(
+        self, write: Write, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        name = write(**{"plans": UPGRADED, "deep/__init__": "", "deep/accounts": DELETED})
+        monkeypatch.chdir(tmp_path / name / "deep")
+        assert get_events(call("events", ".").out) == ["account_deleted"]
+        assert get_events(call("events", "..").out) == ["account_deleted", "plan_upgraded"]
+
+    def test_targets_are_found_although_a_module_changes_the_folder(
+        self, write: Write, call: Call
+    ) -> None:
+        name = write(plans=UPGRADED, accounts=f"import os\nos.chdir(os.sep)\n{DELETED}")
+        listed = call("events", f"{name}/accounts.py", f"{name}/plans.py").out
+        assert get_events(listed) == ["account_deleted", "plan_upgraded"]
+
     def test_a_class_of_an_import_that_failed_is_not_listed_again(
         self, write: Write, call: Call
     ) -> None:
@@ -330,7 +355,8 @@ class TestErrors:
         [
             ("nowhere", 2, "there is no module nowhere; run this in the folder of your project"),
             ("nowhere/plans.py", 2, "nowhere/plans.py does not exist"),
-            (".", 2, "'.' is no name of a module"),
+            (".", 2, "name a package or a module of this folder"),
+            ("", 2, "'' is no name of a module"),
             ("./", 2, "name a package or a module of this folder"),
             ("whisperr.errors", 1, "no events: whisperr.errors has no class that is derived from"),
         ],
@@ -418,6 +444,22 @@ def test_what_a_module_does_with_the_process_is_not_in_the_list(
     assert sorted(done.stderr) == sorted("onetwo")
     run_python(tmp_path, "-m", "whisperr", "events", name, "--output", "events.md")
     assert (tmp_path / "events.md").read_text(encoding="utf-8") == done.stdout
+
+
+def test_what_a_module_leaves_running_neither_prints_into_the_list_nor_keeps_the_command(
+    write: Write, tmp_path: Path
+) -> None:
+    text = """
+    import atexit
+    import threading
+
+    atexit.register(print, "the end")
+    threading.Thread(target=threading.Event().wait).start()
+    """
+    name = write(accounts=DELETED + dedent(text))
+    done = run_python(tmp_path, "-m", "whisperr", "events", name)
+    assert get_events(done.stdout) == ["account_deleted"]
+    assert "the end" not in done.stdout + done.stderr
 
 
 def test_it_runs_as_a_program_and_leaves_the_process_as_it_was(

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _MAX_CHARS = 200
 _DISABLED = "WHISPERR_DISABLED"
 # Modules of a package that are programs, or that only a test runner can import.
-_NOT_IMPORTED = {"__main__", "conftest", "test", "tests"}
+_NOT_IMPORTED = {"__main__", "conftest", "node_modules", "test", "tests"}
 
 
 class Found(NamedTuple):
@@ -41,8 +41,10 @@ def find_classes(targets: list[str]) -> Found:
     """
     modules: dict[str, ModuleType] = {}
     problems: list[str] = []
+    here = Path.cwd()
     with _importing():
         for target in targets:
+            os.chdir(here)  # a module may have changed it
             _import(_find_name(target), modules, problems, target)
     classes = [
         one
@@ -108,14 +110,15 @@ def _redirect_descriptor() -> Iterator[None]:
 
 def _find_name(target: str) -> str:
     """Return the name of a module; of a file or folder after adding its root to `sys.path`."""
-    if not target.endswith(".py") and os.sep not in target and "/" not in target:
+    is_path = target.endswith(".py") or os.sep in target or "/" in target
+    if not is_path and target not in {os.curdir, os.pardir}:
         if not all(name.isidentifier() for name in target.split(".")):
             raise UsageError(f"'{printable(target)}' is no name of a module")
         return target
     path = Path(target).resolve()
     if not path.exists():
         raise UsageError(f"{printable(target)} does not exist")
-    if path == Path.cwd():
+    if path == Path.cwd() and not (path / "__init__.py").is_file():
         raise UsageError("name a package or a module of this folder")
     names = [] if path.name == "__init__.py" else [path.stem]
     folder = path.parent
@@ -156,8 +159,11 @@ def _list_modules(path: Iterable[str]) -> list[str]:
     """Return the names of the modules of a package, also of folders without `__init__.py`."""
     names = {info.name for info in pkgutil.iter_modules(path)}
     for folder in map(Path, path):
+        around = {folder.resolve(), *folder.resolve().parents}
         for inner in folder.iterdir() if folder.is_dir() else ():
-            if inner.is_dir() and inner.name.isidentifier() and any(inner.rglob("*.py")):
+            if inner.resolve() in around:  # a link that would not end
+                names.discard(inner.name)
+            elif inner.name.isidentifier() and inner.is_dir() and any(inner.rglob("*.py")):
                 names.add(inner.name)
     return sorted(names)
 

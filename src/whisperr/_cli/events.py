@@ -21,7 +21,9 @@ _DESCRIPTION = (
     "List the classes of events (whisperr.Event) that packages, modules or files define, with "
     "their descriptions and properties: the tracking plan of an application. Of a package, it "
     "imports every module other than __main__, conftest and tests. Clients that the modules create "
-    "need no key and send nothing."
+    "need no key and send nothing; threads and exit functions of the modules do not delay the end. "
+    "The list has the fields of the classes, and not the properties that whisperr.scope() and "
+    "default_properties add: JSON Schema refuses those in an event."
 )
 _EXAMPLES = """\
   whisperr events shop
