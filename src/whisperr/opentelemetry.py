@@ -110,7 +110,7 @@ class _Observed:
         self._counted = Stats() if counted is None else counted
 
     def get_counted(self) -> Stats:
-        """Return the counts of a client that is gone; what it held has ended, nobody knows how."""
+        """Return the counts of a client that is gone, without the events that it held."""
         return self._counted if self._process == get_process() else Stats()
 
     def read(self, metric: Metric) -> dict[str, int]:
@@ -127,7 +127,7 @@ class _Observed:
 
 
 def _get_ended(*all_stats: Stats) -> Stats:
-    """Return what some clients have counted together, without the events that they hold."""
+    """Return what clients have counted together, without the events that they hold."""
     dropped = Counter[str]()
     not_accepted = Counter[str]()
     for stats in all_stats:
