@@ -41,6 +41,7 @@ LINUX_ONLY = {
     "hosts": "servers and workers that are ended by signals",
     "outbox": "needs PostgreSQL from a wheel for Linux",
     "task_queues": "workers that are forked and ended by signals",
+    "types": "type checkers, which find the same on every system",
 }
 # A test that hangs says where, and ends its process: with `-n`, the others go on.
 _BOUNDS = ("-o", "faulthandler_timeout=300", "-o", "faulthandler_exit_on_timeout=true")

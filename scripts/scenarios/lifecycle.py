@@ -92,7 +92,7 @@ LIFECYCLE: dict[str, tuple[Scenario, ...]] = {
             (f"{HOSTS}/test_gevent.py",),
         ),
         Scenario(
-            "36 servers and workers receive `SIGTERM` while an event waits",
+            "43 programs, servers and workers receive `SIGTERM` while an event waits",
             "it arrives, alone or with the lines of [the table](../delivery/processes.md)",
             (f"{HOSTS}/test_trials.py",),
         ),

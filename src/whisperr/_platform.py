@@ -45,6 +45,13 @@ def get_disk_space(path: str) -> tuple[int, int]:
     return found.f_blocks * found.f_frsize, found.f_bavail * found.f_frsize
 
 
+def make_blocking(file: int) -> None:
+    """Let reads and writes of a descriptor wait, whatever the process was started with."""
+    set_blocking: Callable[[int, bool], None] | None = getattr(os, "set_blocking", None)
+    if set_blocking is not None:  # Windows before Python 3.12, where descriptors always block
+        set_blocking(file, True)
+
+
 def is_closed_pipe(error: OSError) -> bool:
     """Return whether a write failed because the reader of the pipe has gone.
 

@@ -18,11 +18,6 @@ class TypedEvent:
         _fields: ClassVar[tuple[str, ...]]
 
 
-def get_fields(event: TypedEvent) -> tuple[str, ...]:
-    """Return the names of the fields."""
-    return event._fields
-
-
 def get_values(event: TypedEvent) -> dict[str, object]:
     """Return the values of the fields, by name; None for a field without a value.
 

@@ -13,18 +13,22 @@ Example::
 from __future__ import annotations
 
 import re
+from itertools import count
 from typing import TYPE_CHECKING, Any
 
 from ._contract import OWN_CONTEXT_KEYS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
 __all__ = ["redact"]
 
 # Paths that are remembered, so that the names are compared once for each of them. Applications
 # have a few hundred; the bound is for programs that use data as keys.
 _MAX_PATHS = 1_000
+_ROOTS = ("properties", "context")
+# Where a pattern such as r"\b" matches nothing: at ends of words, beside digits and signs.
+_SAMPLE = "Ada <ada@example.com>, 4111-1111\n"
 
 
 def redact(
@@ -40,9 +44,10 @@ def redact(
         names: The values to replace, by their name at any depth: `"email"`. A path, such as
             `"customer.email"`, replaces the value only directly inside of `customer`; it may begin
             with `properties` or `context`. `*` stands for any part of one name: `"*_token"`,
-            `"customer.*"`. A list is no step of a path. Upper and lower case are the same.
+            `"customer.*"`; `"*.email"` is an `email` inside of anything, also of the properties
+            themselves. A list is no step of a path. Upper and lower case are the same.
         pattern: Text to replace within all other string values: a regular expression, or one that
-            `re.compile` returned.
+            `re.compile` returned. Numbers are no text: name their properties.
         replacement: What is sent in place of a value or of matching text.
 
     Returns:
@@ -96,8 +101,11 @@ class _Redaction:
         if isinstance(value, (list, tuple)):
             return [self._redact(item, path) for item in value]
         if self._pattern is not None and isinstance(value, str):
-            return self._pattern.sub(lambda _: self._replacement, value)
+            return self._pattern.sub(self._replace, value)
         return value
+
+    def _replace(self, match: re.Match[str]) -> str:
+        return self._replacement if match.group() else ""  # an empty match hides nothing
 
     def _is_named(self, path: str) -> bool:
         found = self._known.get(path)
@@ -112,20 +120,45 @@ def _compile_names(names: Iterable[str]) -> Callable[[str], re.Match[str] | None
     """Return a function that finds one of the names at the end of a path or of its beginning.
 
     The steps of a path are separated by dots, and so is a name with dots in it, such as
-    `"customer.email"`: it is found like two names.
+    `"customer.email"`: it is found like two names. The first step of a path is its root. Only a
+    whole `*` or the root's own name stands for it, and only with a step after it: otherwise
+    `"*text"` would replace all of the context.
     """
-    alternatives = []
+    numbers = count()
+    anywhere: list[str] = []
+    from_root: list[str] = []
     for name in names:
         if not isinstance(name, str):
             kind = type(name).__name__
             raise TypeError(f'names: must be strings, such as redact("email"); got a {kind}')
         if "[" in name:
             raise ValueError(f"{name!r}: leave out brackets; a list is no step of a path")
-        if not all(name.split(".")):
+        steps = name.split(".")
+        if not all(steps):
             raise ValueError(f"{name!r}: must be a name, or names with a dot between two of them")
-        alternatives.append(re.escape(name).replace(r"\*", r"[^.]*"))
-    ends = "|".join(alternatives) or r"(?!)"  # which matches nothing
-    return re.compile(rf"(?:^|\.)(?:{ends})(?:\.|\Z)", re.IGNORECASE).search
+        is_from_root = len(steps) > 1 and steps[0].lower() in {"*", *_ROOTS}
+        path = r"\.".join(_to_pattern(step, numbers) for step in steps)
+        (from_root if is_from_root else anywhere).append(path)
+    nothing = r"(?!)"
+    ends = rf"\.(?:{'|'.join(anywhere) or nothing})|(?:^|\.)(?:{'|'.join(from_root) or nothing})"
+    return re.compile(rf"(?:{ends})(?:\.|\Z)", re.IGNORECASE).search
+
+
+def _to_pattern(step: str, numbers: Iterator[int]) -> str:
+    """Return the regular expression of one step of a name.
+
+    Each part after a `*` but the last is found at its first place, and at no other: a lookahead is
+    never tried again. Otherwise several `*` would take seconds for a long key.
+    """
+    first, *parts = map(re.escape, step.split("*"))
+    if not parts:
+        return first
+    *middle, last = parts
+    found = [
+        rf"(?=(?P<p{number}>[^.]*?{part}))(?P=p{number})"
+        for part, number in zip(filter(None, middle), numbers, strict=False)
+    ]
+    return first + "".join(found) + rf"[^.]*{last}"
 
 
 def _compile_pattern(pattern: str | re.Pattern[str]) -> re.Pattern[str]:
@@ -138,6 +171,6 @@ def _compile_pattern(pattern: str | re.Pattern[str]) -> re.Pattern[str]:
         raise ValueError(f"pattern: {error}") from error
     if not isinstance(compiled.pattern, str):
         raise TypeError("pattern: must match a str, not bytes")
-    if compiled.match(""):
+    if compiled.match("") or not all(match.group() for match in compiled.finditer(_SAMPLE)):
         raise ValueError("pattern: matches an empty text, so it would be found everywhere")
     return compiled

@@ -24,6 +24,7 @@ except ModuleNotFoundError as _missing:
         "whisperr.prometheus needs prometheus_client: pip install 'whisperr[prometheus]'"
     ) from _missing
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from weakref import ref
 
@@ -31,7 +32,7 @@ from whisperr import Whisperr
 from whisperr._integrations.metrics import METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from prometheus_client import Metric as Family
 
@@ -55,10 +56,20 @@ def collector(client: Whisperr | Mapping[str, Whisperr]) -> registry.Collector:
     Returns:
         An object with `collect()` and `describe()`.
 
+    Raises:
+        TypeError: `client` is neither a client nor a mapping of clients by strings.
+
     .. versionadded:: 1.0
     """
     if isinstance(client, Whisperr):
         return _Collector({(): client})
+    if not isinstance(client, Mapping):
+        kind = type(client).__name__
+        raise TypeError(f"client: must be a Whisperr client, or a dict of clients, got {kind}")
+    for name, named in client.items():
+        if not isinstance(name, str) or not isinstance(named, Whisperr):
+            kinds = f"{type(name).__name__} to {type(named).__name__}"
+            raise TypeError(f"client: must map a str to each Whisperr client, got {kinds}")
     return _Collector({(name,): named for name, named in client.items()})
 
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import pytest
 
+from whisperr import Whisperr, scope
 from whisperr.asgi import WhisperrMiddleware
+from whisperr.testing import capture
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
-    from whisperr import Whisperr
     from whisperr.dev import LocalServer
 
 pytest.importorskip("fastapi", reason="FastAPI is not installed")
@@ -29,7 +30,7 @@ from starlette.authentication import AuthCredentials, AuthenticationBackend, Bas
 from starlette.middleware import Middleware
 from starlette.middleware.authentication import AuthenticationMiddleware
 from starlette.requests import HTTPConnection
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
 
 from whisperr.fastapi import Tracker  # noqa: TC001  # FastAPI reads annotations
@@ -259,3 +260,28 @@ def test_without_the_middleware_the_dependency_says_what_to_do() -> None:
 
     with pytest.raises(RuntimeError, match="add_middleware"), TestClient(app) as browser:
         browser.get("/")
+
+
+def test_a_scope_in_a_generator_that_streams_covers_all_its_events_if_it_is_async() -> None:
+    client = Whisperr(disabled=True)
+
+    def stream_in_threads() -> Iterator[str]:
+        with scope(tenant="acme"):
+            client.track("ada", "before_the_first_yield")
+            yield "1"
+            client.track("ada", "after_it")
+            yield "2"
+
+    async def stream() -> AsyncIterator[str]:
+        for chunk in stream_in_threads():
+            yield chunk
+
+    def get_tenants(endpoint: Any) -> list[object]:
+        with capture() as events:
+            answer = TestClient(Starlette(routes=[Route("/", endpoint)])).get("/")
+        assert answer.text == "12"
+        return [event.properties.get("tenant") for event in events]
+
+    assert get_tenants(lambda _: StreamingResponse(stream())) == ["acme", "acme"]
+    # docs/start/events.md says so.
+    assert get_tenants(lambda _: StreamingResponse(stream_in_threads())) == ["acme", None]

@@ -209,11 +209,13 @@ class TestTransport:
 
 
 @contextmanager
-def running(*words: str) -> Iterator[subprocess.Popen[str]]:
+def running(
+    *words: str, stdin: int = subprocess.PIPE, stdout: int = subprocess.PIPE
+) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(
         [sys.executable, "-m", "whisperr", "dev", "--mcp-stdio", *words],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdin=stdin,
+        stdout=stdout,
         stderr=subprocess.PIPE,
         text=True,
         encoding="utf-8",
@@ -295,6 +297,35 @@ class TestProcess:
             out, err = process.communicate(timeout=60)
         assert (process.returncode, out) == (2, "")
         assert f"cannot listen on 127.0.0.1:{other.port}" in err
+
+    @pytest.mark.skipif(not hasattr(os, "set_blocking"), reason="descriptors always block here")
+    def test_ends_of_pipes_that_do_not_block_are_read_and_written(self) -> None:
+        source, out = os.pipe()
+        into, sink = os.pipe()
+        for end in (source, sink):
+            os.set_blocking(end, False)
+        with running("--port", "0", stdin=source, stdout=sink) as process:
+            os.close(source)
+            os.close(sink)
+            big = b'{"jsonrpc": "2.0", "id": 1, "method": "%s"}\n' % (b"x" * 300_000)
+            with os.fdopen(out, "wb", 0) as stdin, os.fdopen(into, "rb") as stdout:
+                stdin.write(json.dumps(request("ping", number=2)).encode() + b"\n")
+                assert json.loads(stdout.readline())["id"] == 2
+                stdin.write(big)
+                assert json.loads(stdout.readline())["id"] == 1
+            assert process.wait(timeout=60) == 0
+
+    def test_an_input_that_cannot_be_read_is_named(self) -> None:
+        other, written = os.pipe()  # the wrong end: it can only be written
+        try:
+            with running("--port", "0", stdin=written) as process:
+                _, err = process.communicate(timeout=60)
+        finally:
+            os.close(written)
+            os.close(other)
+        assert process.returncode == 1
+        last = err.splitlines()[-1]
+        assert last.startswith("cannot read the messages of the assistant: [Errno ")
 
     def test_a_command_is_refused(self, capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["dev", "--mcp-stdio", "--", "python", "app.py"]) == 2

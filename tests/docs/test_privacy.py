@@ -103,6 +103,7 @@ def test_the_code_of_the_page_redacts_and_vetoes(tmp_path: Path) -> None:
         ),
         ('"customer.*"', {"customer": {"a": 1}, "b": 1}, {"customer": {"a": "X"}, "b": 1}),
         ('"*_token"', {"api_token": 1, "token": 1}, {"api_token": "X", "token": 1}),
+        ('"*.ssn"', {"ssn": 1, "a": {"ssn": 1}, "n": 1}, {"ssn": "X", "a": {"ssn": "X"}, "n": 1}),
         ('"properties.ip"', {"ip": 1, "a": {"ip": 1}}, {"ip": "X", "a": {"ip": 1}}),
         ('"email"', {"User.Email": 1}, {"User.Email": "X"}),
         ("pattern=EMAIL", {"a": "to a@b.co", "n": 1}, {"a": "to X", "n": 1}),
@@ -118,6 +119,14 @@ def test_each_argument_of_redact_means_what_its_row_says(
     email = re.findall(r'EMAIL = r"(.+)"', get_text(PAGE))[0]
     before_send = eval(f'redact({argument}, replacement="X")', {"redact": redact, "EMAIL": email})
     assert before_send({"properties": before, "context": {}})["properties"] == after
+
+
+def test_a_number_needs_the_name_that_the_page_gives() -> None:
+    (call,) = re.findall(r'`(redact\("card_number".+\))`', get_text(PAGE))
+    text, number = re.findall(r'`"?(\d{16})"?`', get_text(PAGE))
+    before = {"note": text, "total": int(number), "card_number": int(number)}
+    after = eval(call, {"redact": redact})({"properties": before, "context": {}})["properties"]
+    assert after == {"note": "[redacted]", "total": int(number), "card_number": "[redacted]"}
 
 
 def test_nothing_is_sent_that_a_failing_before_send_has_not_seen() -> None:

@@ -125,6 +125,11 @@ class TestTable:
     def test_it_has_a_row_for_each_trial_in_their_order(self) -> None:
         assert list(ROWS) == [trial.host for trial in TRIALS]
 
+    @pytest.mark.parametrize("path", ["CHANGELOG.md", "docs/about/reliability.md"])
+    def test_other_pages_count_its_hosts(self, path: str) -> None:
+        counts = re.findall(r"(\d+) programs, servers and workers", get_text(path))
+        assert counts == [str(len(ROWS))]
+
     def test_it_is_as_the_script_writes_it(self) -> None:
         assert to_page(get_text(PAGE), list(ROWS.values())) == get_text(PAGE)
 

@@ -94,10 +94,10 @@ class TestWhoWins:
         assert sent["properties"] == {"context": 1, "the tenant": 2}
         assert sent["context"]["request"] == 3
 
-    def test_a_typed_event_gets_them_too_but_its_fields_decide_also_as_none(self) -> None:
+    def test_a_typed_event_gets_them_too_and_a_field_that_is_none_counts_as_not_given(self) -> None:
         with scope(tenant="acme", plan="free", coupon="X"):
             data = EventEncoder("1").encode("u", Upgraded(plan="pro"))[1]
-        assert json.loads(data)["properties"] == {"plan": "pro", "tenant": "acme"}
+        assert json.loads(data)["properties"] == {"plan": "pro", "tenant": "acme", "coupon": "X"}
 
     def test_before_send_sees_them(self) -> None:
         seen: list[dict[str, Any]] = []

@@ -21,7 +21,7 @@ from whisperr import Whisperr
 from whisperr._integrations.metrics import METRICS
 from whisperr.asgi import WhisperrMiddleware
 from whisperr.dev import LocalServer
-from whisperr.opentelemetry import observe
+from whisperr.opentelemetry import _PROVIDERS, observe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -178,18 +178,76 @@ def test_two_providers_observe_their_own_clients(
     second.provider.shutdown()
 
 
-def test_a_client_that_is_gone_has_no_measurements_and_is_not_kept_alive(
-    server: LocalServer, metrics: Metrics
-) -> None:
-    client = Whisperr("wrk_test", base_url=server.url)
-    observe(client, metrics.provider)
-    assert metrics.collect()
-    alive = weakref.ref(client)
-    del client
+def drop(client: list[Whisperr]) -> None:
+    """Let the only reference to a client go."""
+    alive = weakref.ref(client.pop())
     gc.collect()
     assert alive() is None
+
+
+COUNTS = {"event.delivered", "event.dropped", "event.accepted", "call.not_accepted", "requests"}
+
+
+def test_of_a_client_that_is_gone_the_counts_stay_and_nothing_keeps_it_alive(
+    server: LocalServer, metrics: Metrics
+) -> None:
+    client = [Whisperr("wrk_test", base_url=server.url, flush_interval=3_600)]
+    observe(client[0], metrics.provider)
+    client[0].track("ada", "seen")
+    assert client[0].flush(60)
+    client[0].track("ada", "seen")
+    client[0].track(None, "seen")
+    assert metrics.read("event.accepted") == {(): 2}
+    drop(client)
     # Older SDKs keep the metrics, without points.
-    assert [metric for metric in metrics.collect().values() if metric.data.data_points] == []
+    found = {name for name, metric in metrics.collect().items() if metric.data.data_points}
+    assert found == {*COUNTS, "retries"}
+    assert metrics.read("event.delivered") == {(): 1}
+    assert metrics.read("call.not_accepted") == {("invalid",): 1}
+    assert metrics.read("event.accepted") == {(): 1}  # the held one is not known to have ended
+
+
+def test_no_counter_decreases_when_one_of_several_clients_is_gone(
+    server: LocalServer, metrics: Metrics
+) -> None:
+    made = [[Whisperr("wrk_test", base_url=server.url)] for _ in range(4)]
+    for (client,), plan in zip(made, ("a", "a", "b", "a"), strict=True):
+        observe(client, metrics.provider, attributes={"plan": plan})
+        client.track("ada", "seen")
+        client.track(None, "seen")
+        assert client.flush(60)
+
+    def read() -> list[dict[tuple[str, ...], float]]:
+        return [metrics.read(name) for name in ("event.delivered", "call.not_accepted")]
+
+    before = read()
+    assert before == [{("a",): 3, ("b",): 1}, {("a", "invalid"): 3, ("b", "invalid"): 1}]
+    for client in made:
+        drop(client)
+        assert read() == before
+        # A new client makes one of the counts of those that are gone.
+        with Whisperr(disabled=True) as new:
+            observe(new, metrics.provider, attributes={"plan": "b"})
+            assert read() == before
+
+
+def test_clients_that_are_gone_take_no_memory_each(metrics: Metrics) -> None:
+    for _ in range(20):
+        client = [Whisperr(disabled=True)]
+        observe(client[0], metrics.provider)
+        drop(client)
+    observe(Whisperr(disabled=True), metrics.provider)
+    assert len(_PROVIDERS.get_clients(metrics.provider)._observed) == 2
+
+
+@pytest.mark.parametrize("wrong", [None, "web", lambda: None])
+def test_what_is_no_client_is_refused_and_harms_no_other(
+    client: Whisperr, metrics: Metrics, wrong: Any
+) -> None:
+    observe(client, metrics.provider)
+    with pytest.raises(TypeError, match="client: must be a Whisperr client, got "):
+        observe(wrong, metrics.provider)
+    assert metrics.read("state") == {("running",): 1}
 
 
 def test_a_disabled_client_says_so_and_counts_nothing(metrics: Metrics) -> None:
@@ -258,6 +316,30 @@ print(read("event.accepted"), flush=True)
 os._exit(0)  # nothing can be delivered
 """
     assert run(BEGIN + program) == "[[1]]\n[[2]]\n"
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_a_forked_process_does_not_publish_what_clients_of_its_parent_counted() -> None:
+    program = """
+import gc, logging, warnings
+logging.disable()
+warnings.simplefilter("ignore", DeprecationWarning)  # a fork in a process with threads
+observe(first, provider)
+observe(second, provider)
+first.track(None, "seen")
+assert ["invalid", 1] in read("call.not_accepted")
+del first
+gc.collect()
+pid = os.fork()
+if not pid:
+    second.track(None, "seen")
+    second.track(None, "seen")
+print([value for reason, value in read("call.not_accepted") if value], flush=True)
+if pid:
+    os.waitpid(pid, 0)
+os._exit(0)
+"""
+    assert sorted(run(BEGIN + program).splitlines()) == ["[1]", "[2]"]
 
 
 def test_prometheus_shows_the_same_series_by_either_way(client: Whisperr, metrics: Metrics) -> None:

@@ -12,7 +12,7 @@ import pytest
 from whisperr._process.logger import log, logger
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 EVERYTHING: dict[str, Any] = {
     "type": "dropped",
@@ -104,21 +104,57 @@ def test_structlog_writes_the_fields(written: tuple[logging.Handler, io.StringIO
     ]
 
 
-def test_a_record_factory_that_sets_common_names_hides_no_record(
-    caplog: pytest.LogCaptureFixture,
+@pytest.fixture
+def factory() -> Iterator[Callable[[dict[str, Any]], None]]:
+    """Yield a function that lets the record factory of the program set attributes."""
+    original = logging.getLogRecordFactory()
+
+    def use(attributes: dict[str, Any]) -> None:
+        def make(*args: Any, **named: Any) -> logging.LogRecord:
+            record = original(*args, **named)
+            vars(record).update(attributes)
+            return record
+
+        logging.setLogRecordFactory(make)
+
+    yield use
+    logging.setLogRecordFactory(original)
+
+
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_record_whose_field_is_taken_is_logged_without_fields(
+    factory: Callable[[dict[str, Any]], None], field: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    factory = logging.getLogRecordFactory()
+    factory({field: "of the program"})
+    log("warning", "%d %% gone", 100, **EVERYTHING)
+    (record,) = caplog.records
+    assert record.getMessage() == TEXT
+    found = {name: value for name, value in vars(record).items() if name.startswith("whisperr_")}
+    assert found == {field: "of the program"}
 
-    def make(*args: Any, **named: Any) -> logging.LogRecord:
-        record = factory(*args, **named)
-        vars(record).update(type="web", host="web-1", status="ok", count=7, reason="none")
-        return record
 
-    logging.setLogRecordFactory(make)
+def test_a_handler_that_raises_a_key_error_sees_no_second_record() -> None:
+    seen: list[str] = []
+
+    class Broken(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            seen.append(record.getMessage())
+            raise KeyError("whisperr_type")
+
+    handler = Broken()
+    logger().addHandler(handler)
     try:
         log("warning", "seen", **EVERYTHING)
     finally:
-        logging.setLogRecordFactory(factory)
+        logger().removeHandler(handler)
+    assert seen == ["whisperr: seen"]
+
+
+def test_a_record_factory_that_sets_common_names_hides_no_record(
+    factory: Callable[[dict[str, Any]], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    factory({"type": "web", "host": "web-1", "status": "ok", "count": 7, "reason": "none"})
+    log("warning", "seen", **EVERYTHING)
     (record,) = caplog.records
     assert vars(record).items() >= FIELDS.items()
     assert vars(record)["host"] == "web-1"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -110,6 +110,21 @@ def test_a_client_that_is_gone_has_no_samples(server: LocalServer) -> None:
     del client
     gc.collect()
     assert scrape(one) == {}
+
+
+@pytest.mark.parametrize(
+    ("make", "got"),
+    [
+        (lambda client: {1: client}, "int to Whisperr"),
+        (lambda client: {"web": client, "billing": None}, "str to NoneType"),
+        (lambda _: None, "got NoneType"),
+        (lambda client: [client], "got list"),
+        (lambda client: lambda: client, "got function"),
+    ],
+)
+def test_what_would_break_a_scrape_is_refused_before(make: Any, got: str) -> None:
+    with pytest.raises(TypeError, match=f"client: must .+{got}"):
+        collector(make(Whisperr(disabled=True)))
 
 
 def test_a_disabled_client_says_so_and_counts_nothing() -> None:

@@ -71,6 +71,20 @@ class TestNames:
             (("user.*",), {"user.a.b": 1, "other": 2}, {"user.a.b": GONE, "other": 2}),
             (("a+b", "$ip"), {"a+b": 1, "aab": 2, "$ip": 3}, {"a+b": GONE, "aab": 2, "$ip": GONE}),
             (("*",), {"a": 1, "b": {"c": 2}}, {"a": GONE, "b": GONE}),
+            (("prop*",), {"property": 1, "n": 2}, {"property": GONE, "n": 2}),
+            (("*es",), {"yes": 1, "n": 2}, {"yes": GONE, "n": 2}),
+            (("properties",), {"properties": 1, "n": 2}, {"properties": GONE, "n": 2}),
+            (("prop*.n",), {"n": 1, "props": {"n": 2}}, {"n": 1, "props": {"n": GONE}}),
+            (("Properties.n",), {"n": 1, "a": {"n": 2}}, {"n": GONE, "a": {"n": 2}}),
+            (("properties.*",), {"a": 1, "b": {"c": 2}}, {"a": GONE, "b": GONE}),
+            (("context.*", "context"), {"a": 1, "context": 2}, {"a": 1, "context": GONE}),
+            (
+                ("a*b*c",),
+                {"abc": 1, "axbxbxc": 2, "acb": 3},
+                {"abc": GONE, "axbxbxc": GONE, "acb": 3},
+            ),
+            (("*a*a*",), {"aa": 1, "xaxax": 2, "xax": 3}, {"aa": GONE, "xaxax": GONE, "xax": 3}),
+            (("a**b",), {"ab": 1, "axb": 2, "a.b": 3}, {"ab": GONE, "axb": GONE, "a.b": 3}),
             (("email",), {"a": ({"email": 1},)}, {"a": [{"email": GONE}]}),
             (("email",), {}, {}),
         ],
@@ -88,6 +102,15 @@ class TestNames:
                 f"user_{number}": {"email": GONE, "n": number}
             }
 
+    def test_a_long_key_with_nearly_a_name_takes_no_time(self) -> None:
+        key = "card_" * 20_000 + "n"  # each part is found, 20,000 times, and the last is not
+        assert clean(("*card*card*card*number",), {key: 1}) == {key: 1}
+
+    def test_a_name_does_not_replace_the_whole_context(self) -> None:
+        event = make_event({"free_text": "x"}, {"device": "ios", "text": "x"})
+        changed = redact("*text", "cont*", "context")(event)
+        assert changed == make_event({"free_text": GONE}, {"device": "ios", "text": GONE})
+
 
 class TestPattern:
     @pytest.mark.parametrize("pattern", [EMAIL, re.compile(EMAIL)])
@@ -95,6 +118,10 @@ class TestPattern:
         before = {"note": "to ada@example.com, bob@example.com", "a": [{"b": "ada@example.com"}, 7]}
         after = {"note": f"to {GONE}, {GONE}", "a": [{"b": GONE}, 7]}
         assert clean((), before, pattern=pattern) == after
+
+    def test_an_empty_match_inserts_nothing(self) -> None:
+        # Nothing in the text with which a pattern is tried has this name.
+        assert clean((), {"n": "zoe, bob"}, pattern="(?=zoe)|bob") == {"n": f"zoe, {GONE}"}
 
     def test_flags_of_a_compiled_pattern_are_kept(self) -> None:
         assert clean((), {"n": "SECRET"}, pattern=re.compile("secret", re.IGNORECASE)) == {
@@ -209,6 +236,9 @@ class TestEvent:
         ((), {"pattern": "("}, ValueError, "pattern: missing )"),
         ((), {"pattern": "a*"}, ValueError, "pattern: matches an empty text"),
         ((), {"pattern": ""}, ValueError, "pattern: matches an empty text"),
+        ((), {"pattern": r"\b"}, ValueError, "pattern: matches an empty text"),
+        ((), {"pattern": r"(?=\d)"}, ValueError, "pattern: matches an empty text"),
+        ((), {"pattern": "(?<=@)"}, ValueError, "pattern: matches an empty text"),
         ((), {"pattern": b"a"}, TypeError, "pattern: must match a str, not bytes"),
         ((), {"pattern": re.compile(b"a")}, TypeError, "pattern: must match a str, not bytes"),
         ((), {"pattern": 7}, TypeError, "pattern: must be a str or a compiled pattern, got int"),

@@ -7,19 +7,15 @@ Threads: any; the values do not change after they are made.
 
 from __future__ import annotations
 
-from _collections_abc import Mapping  # `collections.abc` would import the whole of `collections`
-
 from whisperr._process.imports import json_loads
-from whisperr._process.interruption import is_interruption
 from whisperr.errors import InvalidEvent
 
 from .general import quote, to_key
-from .redaction import get_type_name
 from .to_json import to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
 
@@ -33,7 +29,6 @@ class Defaults:
 
     __slots__ = (
         "_joined",
-        "_keys",
         "_members",
         "_names",
         "_properties",
@@ -50,7 +45,6 @@ class Defaults:
         # The members as JSON text, and their names as they begin a member.
         self._joined = ""
         self._names: tuple[str, ...] = ()
-        self._keys: frozenset[str] = frozenset()
         self._members: dict[str, str] | None = None  # by name, when one is needed alone
 
     def set_properties(self, *given: tuple[str, Mapping[Any, object]]) -> None:
@@ -60,46 +54,34 @@ class Defaults:
         try:
             if all(type(name) is str for name in merged):
                 self._joined = to_json(merged, "")[1:-1]
-                self._set_names([f"{quote(name)}:" for name in merged])
+                self._names = tuple([f"{quote(name)}:" for name in merged])
                 return
         except InvalidEvent:
             pass  # the same error comes again, with its source
         members = self._get_members()
-        self._joined = ",".join(members.values())
-        self._set_names(members)
-
-    def _set_names(self, names: Collection[str]) -> None:
-        self._names = tuple(names)
-        self._keys = frozenset([name[1:-2] for name in names])
+        self._joined, self._names = ",".join(members.values()), tuple(members)
 
     def set_context(self, source: str, given: Mapping[Any, object]) -> None:
         """Set the scoped context."""
         members = ",".join(self._encode(source, given).values())
         self.context = json_loads()(f"{{{members}}}")
 
-    def complete(self, properties: str, own: Collection[str]) -> str:
-        """Return the properties of a call, a JSON object, with those that it does not have.
-
-        `own`: names that the call decides on even if it gives no such property, as a typed event
-        does on its fields.
-        """
+    def complete(self, properties: str) -> str:
+        """Return the properties of a call, a JSON object, with those that it does not have."""
         joined = self._joined
         for name in self._names:
             # It may also be the name of a member deeper inside, or part of a text.
             if name in properties:
-                joined = self._join_without([*json_loads()(properties), *own])
+                joined = self._join_without(json_loads()(properties))
                 break
-        else:
-            if own and not self._keys.isdisjoint(own):
-                joined = self._join_without(own)
         if not joined:
             return properties
         return f"{{{joined}}}" if properties == "{}" else f"{properties[:-1]},{joined}}}"
 
-    def _join_without(self, names: Iterable[str]) -> str:
-        left_out = {f"{quote(name)}:" for name in names}
+    def _join_without(self, present: Iterable[str]) -> str:
+        names = {f"{quote(name)}:" for name in present}
         return ",".join(
-            [member for name, member in self._get_members().items() if name not in left_out]
+            [member for name, member in self._get_members().items() if name not in names]
         )
 
     def _get_members(self) -> dict[str, str]:
@@ -119,19 +101,3 @@ class Defaults:
             except InvalidEvent as error:  # noqa: PERF203  # the other members are encoded as well
                 self.problem = self.problem or str(error)
         return members
-
-
-def call_default_properties(get: Callable[[], object]) -> Mapping[Any, object]:
-    """Return what a `default_properties` function returns; raise InvalidEvent if that is wrong."""
-    try:
-        found = get()
-        if isinstance(found, Mapping):
-            return {**found}
-    except Exception as error:
-        if is_interruption(error):
-            raise
-        raise InvalidEvent(f"default_properties: raised {get_type_name(error)}") from error
-    if found is None:
-        return {}
-    kind = get_type_name(found)
-    raise InvalidEvent(f"default_properties: must return a dict or None, got {kind}")

@@ -7,18 +7,16 @@ Threads: any thread may call any method, even in a signal handler. No locks, no 
 
 from __future__ import annotations
 
-from _thread import get_ident
-
 from whisperr._contract import RESERVED_CONTEXT_KEY, SDK_NAME, is_event_type
 from whisperr._options import OVERRIDES
 from whisperr._process.imports import json_loads
 from whisperr._process.interruption import is_interruption
-from whisperr._typed_event import TypedEvent, get_fields, get_properties
+from whisperr._typed_event import TypedEvent, get_properties
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent
 
+from .client_defaults import ClientDefaults
 from .clock import Clock, MessageIds
-from .defaults import Defaults, call_default_properties
 from .general import is_enum, quote, to_str
 from .layout import EVENT_HEAD, split_at_user
 from .redaction import get_type_name, redact
@@ -27,15 +25,15 @@ from .to_json import to_json, to_utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
     from whisperr._options import Config
 
-    from .scope import Layer
+    from .client_defaults import DefaultProperties
+    from .defaults import Defaults
 
     BeforeSend = Callable[[dict[str, Any]], "dict[str, Any] | None"]
-    DefaultProperties = Mapping[str, Any] | Callable[[], Mapping[str, Any] | None]
 
 # Applications have a few dozen event types; the bound is for programs that generate them.
 _MAX_KNOWN_TYPES = 1_000
@@ -65,12 +63,11 @@ class EventEncoder:
 
     __slots__ = (
         "_before_send",
-        "_calling",
         "_clock",
         "_context",
-        "_default_properties",
+        "_defaults",
+        "_plain",
         "_report",
-        "_static",
         "_strict",
         "_test",
         "_types",
@@ -99,15 +96,9 @@ class EventEncoder:
         if app_version and app_version.strip():
             self._context["app_version"] = app_version.strip()
         self._test = {"$mode": "test"} if test_mode else {}
-        self._default_properties = default_properties
-        self._calling: set[int] = set()  # the threads that are in the caller's function
         self._report = report
-        # What an event gets outside of scopes, as long as no function is called for it.
-        self._static = Defaults(self._make_tail({}))
-        if default_properties is not None:
-            SCOPES.in_use = True
-        if not callable(default_properties):
-            self._static = self._make_defaults(None)
+        self._defaults = ClientDefaults(default_properties, self._context, self._test)
+        self._plain = self._defaults.plain
 
     def encode(
         self,
@@ -127,11 +118,10 @@ class EventEncoder:
         """
         if type(user) is not str or not user or user.isspace():
             user = parse_identifier(user, _USER)
-        own: tuple[str, ...] = ()
         if type(event_type) is str:
             name = self._types.get(event_type) or self._parse_type(event_type)
         elif isinstance(event_type, TypedEvent):
-            name, properties, own = self._read_event(event_type, properties)
+            name, properties = self._read_event(event_type, properties)
         else:
             name = self._parse_type(event_type)
         clock = self._clock
@@ -143,10 +133,10 @@ class EventEncoder:
             members = to_json(properties, "properties")
         else:
             members = "{}" if properties is None else to_json_object(properties, "properties")
-        defaults = self._static
+        defaults = self._plain
         if SCOPES.in_use:
             defaults = self._get_defaults()
-            members = defaults.complete(members, own)
+            members = defaults.complete(members)
         if context is None and message_id is None:
             rest = f'{{"$message_id":"{chosen}",{defaults.tail}'
         else:
@@ -175,10 +165,8 @@ class EventEncoder:
         """Return an event of `encode_without_user` with its user inserted, after `before_send`."""
         return self._call_before_send(join_user(head, user, tail))
 
-    def _read_event(
-        self, event: TypedEvent, properties: object
-    ) -> tuple[str, dict[str, object], tuple[str, ...]]:
-        """Return the name of a typed event, its properties, and the names of its fields."""
+    def _read_event(self, event: TypedEvent, properties: object) -> tuple[str, dict[str, object]]:
+        """Return the name and the properties of a typed event."""
         if properties is not None:
             kind = get_type_name(event)
             raise InvalidEvent(f"properties: must be left out, because {kind} has its own")
@@ -186,7 +174,7 @@ class EventEncoder:
             from whisperr._field_types import check_types  # it imports `typing`
 
             check_types(event)
-        return event.event_type, get_properties(event), get_fields(event)
+        return event.event_type, get_properties(event)
 
     def _parse_type(self, event_type: object) -> str:
         if not isinstance(event_type, str):
@@ -209,60 +197,19 @@ class EventEncoder:
         merged = {**self._context, **scoped, **given, **self._test}
         return to_json({**merged, RESERVED_CONTEXT_KEY: message_id}, "context")
 
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with a dictionary of default properties; None if nothing is."""
+        return self._plain.problem
+
     def _get_defaults(self) -> Defaults:
         """Return what an event of this moment gets; report what of it cannot be encoded."""
-        layer = SCOPES.current.get()
-        encoded = None if layer is None else layer.encoded
-        if encoded is not None and encoded[0] is self:
-            defaults = encoded[1]
-        else:
-            layer = SCOPES.get_current()
-            is_static = layer is None and not callable(self._default_properties)
-            defaults = self._static if is_static else self._make_defaults(layer)
+        defaults = self._defaults.get()
         if defaults.problem is not None:
             if OVERRIDES.is_strict(own=self._strict):
                 raise InvalidEvent(defaults.problem)
             self._report(defaults.problem)
         return defaults
-
-    def _make_defaults(self, layer: Layer | None) -> Defaults:
-        defaults = Defaults(self._static.tail)
-        own = self._default_properties
-        if callable(own):
-            try:
-                own = self._call_default_properties(own)
-            except InvalidEvent as error:
-                defaults.problem, own = str(error), None
-        scoped = {} if layer is None else layer.properties
-        defaults.set_properties(("default_properties", own or {}), ("scope", scoped))
-        if layer is not None and layer.context:
-            defaults.set_context("scope: context", layer.context)
-            defaults.tail = self._make_tail(defaults.context)
-        if layer is not None and not callable(self._default_properties):
-            layer.encoded = self, defaults
-        return defaults
-
-    def _call_default_properties(self, get: Callable[[], object]) -> Mapping[Any, object]:
-        """Call the function, but not for an event that the function itself tracks."""
-        thread = get_ident()
-        if thread in self._calling:
-            return {}
-        try:
-            self._calling.add(thread)
-            return call_default_properties(get)
-        finally:
-            self._calling.discard(thread)
-
-    @property
-    def problem(self) -> str | None:
-        """What is wrong with the dictionary of default properties; None if nothing is."""
-        return self._static.problem
-
-    def _make_tail(self, scoped: dict[str, Any]) -> str:
-        """Return what follows the message id when the call gives neither a context nor an id."""
-        merged = {**self._context, **scoped, **self._test}
-        merged.pop(RESERVED_CONTEXT_KEY, None)
-        return to_json(merged, "context")[1:] + "}"
 
     def _call_before_send(self, data: bytes) -> bytes:
         """Return the event that `before_send` returns, checked again and encoded."""

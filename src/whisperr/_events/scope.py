@@ -149,9 +149,9 @@ def scope(
     """Give properties and context to each event that is tracked in a `with` block.
 
     All clients and all trackers add them. Of a name that occurs more than once, the value of the
-    call wins, then that of the innermost scope, then the client's `default_properties`. A typed
-    event decides on all of its fields, also on those that are None. An `identify` has no
-    properties, so a scope does not change it.
+    call wins, then that of the innermost scope, then the client's `default_properties`. A
+    field of a typed event that is None counts as not given. An `identify` has no properties, so a
+    scope does not change it.
 
     The block covers what it runs, also in functions, tasks and threads that Python gives its
     context: tasks of asyncio and `asyncio.to_thread` inherit it; `threading.Thread` does so only

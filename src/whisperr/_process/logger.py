@@ -7,7 +7,8 @@ What a program may want to select records by is also in attributes of the record
 logging: `whisperr_type`, `whisperr_reason`, `whisperr_count`, `whisperr_status`, `whisperr_host`.
 The prefix is there because services that store logs give `host` and `status` a meaning of their own
 (https://docs.datadoghq.com/standard-attributes/), and because `logging` refuses a record whose
-attribute a record factory of the program has already set.
+attribute a record factory of the program has already set. A record that it refuses all the same is
+logged without these attributes.
 
 Handlers and filters are foreign code. Their exceptions never reach the code that logs.
 """
@@ -67,7 +68,15 @@ def log(
             ("host", host),
         )
         extra = {_FIELD_PREFIX + name: value for name, value in named if value is not None}
-        getattr(logger(), level)(_PREFIX + message, *values, extra=extra)
+        write = getattr(logger(), level)
+        try:
+            write(_PREFIX + message, *values, extra=extra)
+        except KeyError as error:
+            # The record was refused before a handler had it. Another KeyError is of a handler, and
+            # a second record would be seen twice by those before it.
+            if not any(f"{name!r} in LogRecord" in str(error) for name in extra):
+                raise
+            write(_PREFIX + message, *values)
     except BaseException as error:
         if belongs_to_caller(error):
             raise

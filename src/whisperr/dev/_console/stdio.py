@@ -25,6 +25,8 @@ def serve_stdio(
 ) -> int:
     """Answer an assistant until its input ends or a signal comes; return the exit code.
 
+    An input that cannot be read is named, with 1 as the code.
+
     Args:
         server: A started server, which this closes at the end; None for the one that another
             `whisperr dev` has started.
@@ -35,11 +37,14 @@ def serve_stdio(
     ended = Event()
     transport = StdioTransport(port if server is None else server.port, *streams)
     starter = get_thread_id()
+    unreadable: list[OSError] = []
 
     def run() -> None:
         block_in_this_thread(starter)  # the threads of the requests inherit that
         try:
             transport.run()
+        except OSError as error:
+            unreadable.append(error)
         finally:
             ended.set()
 
@@ -55,4 +60,6 @@ def serve_stdio(
             server.close()
     if server is not None:
         print_summary(terminal, server.summary(), None)
-    return code
+    for error in unreadable:
+        terminal.line(f"cannot read the messages of the assistant: {error}")
+    return 1 if unreadable else code

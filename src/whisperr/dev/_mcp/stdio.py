@@ -18,6 +18,8 @@ from http.client import HTTPConnection, HTTPException
 from threading import Condition, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
+from whisperr._platform import make_blocking
+
 from . import messages
 from .endpoint import (
     MAX_BODY_BYTES,
@@ -43,9 +45,12 @@ def take_streams() -> tuple[int, int]:
     """Return the standard input and output of this process, for this transport alone.
 
     From then on the process has an empty standard input, and what it prints goes to its standard
-    error: a stray line in the output would break the protocol.
+    error: a stray line in the output would break the protocol. A client may pass ends of pipes that
+    do not block; here they do, so that a read waits for a message and a write for its reader.
     """
     source, sink = os.dup(0), os.dup(1)
+    for stream in (source, sink):
+        make_blocking(stream)
     empty = os.open(os.devnull, os.O_RDONLY)
     os.dup2(empty, 0)
     os.close(empty)
@@ -96,10 +101,12 @@ class StdioTransport:
         self._exchanges: dict[object, _Exchange] = {}  # by the ids of their requests
 
     def run(self) -> None:
-        """Forward messages until the input ends, then wait shortly for the last answers."""
-        with suppress(OSError):  # the client has closed the output
-            for line in _read_lines(self._source):
-                self._receive(line)
+        """Forward messages until the input ends, then wait shortly for the last answers.
+
+        Raises OSError if the input cannot be read.
+        """
+        for line in _read_lines(self._source):
+            self._receive(line)
         with self._changed:
             self._changed.wait_for(lambda: not self._exchanges, _END_TIMEOUT)
 
@@ -146,8 +153,7 @@ class StdioTransport:
             text = f"no answer from the local server at http://127.0.0.1:{self._port}: {error}"
             reply = _to_error(messages.get_id(message), messages.INTERNAL_ERROR, text)
         if reply and not exchange.is_cancelled:
-            with suppress(OSError):  # the client has closed the output, and will end the input
-                self._write(reply)
+            self._write(reply)
         with self._changed:
             if self._exchanges.get(key) is exchange:
                 del self._exchanges[key]
@@ -158,7 +164,8 @@ class StdioTransport:
 
     def _write(self, reply: bytes) -> None:
         left = memoryview(reply + b"\n")
-        with self._writing:
+        # An OSError: the client has closed the output, and will end the input.
+        with self._writing, suppress(OSError):
             while left:
                 left = left[os.write(self._sink, left) :]
 
