@@ -87,7 +87,7 @@ def test_every_duty_has_its_tests() -> None:
 
 def test_every_integration_is_in_the_table() -> None:
     public = {p.stem for p in PACKAGE.iterdir() if not p.stem.startswith("_")}
-    core = {"billing", "buffers", "channel", "errors", "privacy", "protocols", "py"}
+    core = {"billing", "buffers", "channel", "errors", "events", "privacy", "protocols", "py"}
     gone = {"client", "transport"}  # modules of 0.2, whose import is an error
     assert public - core - gone - {"dev", "pytest_plugin", "testing"} == INTEGRATIONS
     named = set(re.findall(r"`whisperr\.(\w+)`", PAGE))
