@@ -129,7 +129,9 @@ class Whisperr:
         self._read_process = get_reader()
         if self._config.debug and not self._off:
             log_to_stderr()
-        get_pipeline(self)
+        pipeline = get_pipeline(self)
+        if pipeline is not None and pipeline.encoder.problem is not None:
+            raise ValueError(pipeline.encoder.problem)
 
     def track(
         self,

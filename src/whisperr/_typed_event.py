@@ -19,10 +19,15 @@ class TypedEvent:
 
 
 def get_values(event: TypedEvent) -> dict[str, object]:
-    """Return the values of the fields, by name."""
-    return {name: getattr(event, name) for name in event._fields}
+    """Return the values of the fields, by name; None for a field without a value.
+
+    An event that another version of the program has pickled may lack a field.
+    """
+    return {name: getattr(event, name, None) for name in event._fields}
 
 
 def get_properties(event: TypedEvent) -> dict[str, object]:
     """Return the fields of an event as its properties, without those that are None."""
-    return {name: value for name in event._fields if (value := getattr(event, name)) is not None}
+    return {
+        name: value for name in event._fields if (value := getattr(event, name, None)) is not None
+    }

@@ -93,6 +93,11 @@ class Event(TypedEvent):
     ) -> None:
         """Make the new class a frozen dataclass with an event type."""
         super().__init_subclass__(**others)
+        if "event_type" in vars(cls):
+            raise TypeError(
+                f"{cls.__name__}: event_type is an argument of the class statement; write "
+                f"class {cls.__name__}(Event, event_type={vars(cls)['event_type']!r})"
+            )
         cls.event_type = "" if abstract else event_type or to_event_type(cls.__name__)
         if not abstract and not is_event_type(cls.event_type):
             raise TypeError(

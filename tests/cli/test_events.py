@@ -236,6 +236,43 @@ class TestWhatIsImported:
         both = call("events", f"{name}.plans", f"{name}.deep.accounts").out
         assert get_events(both) == ["account_deleted", "plan_upgraded"]
 
+    def test_a_folder_without_init_is_part_of_its_package(self, write: Write, call: Call) -> None:
+        name = write(**{"plans": UPGRADED, "deep/accounts": DELETED, "data/readme": ""})
+        assert get_events(call("events", name).out) == ["account_deleted", "plan_upgraded"]
+
+    def test_a_link_to_a_folder_around_it_is_not_followed(
+        self, write: Write, call: Call, tmp_path: Path
+    ) -> None:
+        name = write(**{"plans": UPGRADED, "deep/accounts": DELETED})
+        try:
+            (tmp_path / name / "deep" / "up").symlink_to(tmp_path / name, target_is_directory=True)
+        except OSError:
+            pytest.skip("this user may not create links")
+        assert get_events(call("events", name).out) == ["account_deleted", "plan_upgraded"]
+
+    def test_the_folder_of_a_package_may_be_the_current_one(
+        self, write: Write, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        name = write(**{"plans": UPGRADED, "deep/__init__": "", "deep/accounts": DELETED})
+        monkeypatch.chdir(tmp_path / name / "deep")
+        assert get_events(call("events", ".").out) == ["account_deleted"]
+        assert get_events(call("events", "..").out) == ["account_deleted", "plan_upgraded"]
+
+    def test_targets_are_found_although_a_module_changes_the_folder(
+        self, write: Write, call: Call
+    ) -> None:
+        name = write(plans=UPGRADED, accounts=f"import os\nos.chdir(os.sep)\n{DELETED}")
+        listed = call("events", f"{name}/accounts.py", f"{name}/plans.py").out
+        assert get_events(listed) == ["account_deleted", "plan_upgraded"]
+
+    def test_a_class_of_an_import_that_failed_is_not_listed_again(
+        self, write: Write, call: Call
+    ) -> None:
+        name = write(a="from . import b\nx = 1", b=f"{DELETED}\nfrom .a import x")
+        ended = call("events", name)
+        assert f"{name}.a cannot be imported: ImportError: cannot import name 'x'" in ended.err
+        assert get_events(ended.out) == ["account_deleted"]
+
     def test_a_package_that_imports_events_of_another_does_not_define_them(
         self, write: Write, call: Call
     ) -> None:
@@ -318,7 +355,8 @@ class TestErrors:
         [
             ("nowhere", 2, "there is no module nowhere; run this in the folder of your project"),
             ("nowhere/plans.py", 2, "nowhere/plans.py does not exist"),
-            (".", 2, "'.' is no name of a module"),
+            (".", 2, "name a package or a module of this folder"),
+            ("", 2, "'' is no name of a module"),
             ("./", 2, "name a package or a module of this folder"),
             ("whisperr.errors", 1, "no events: whisperr.errors has no class that is derived from"),
         ],
@@ -394,6 +432,34 @@ class TestFiles:
 
     def test_output_and_check_exclude_each_other(self, write: Write, call: Call) -> None:
         assert call("events", "shop", "--output", "a", "--check", "b").code == 2
+
+
+def test_what_a_module_does_with_the_process_is_not_in_the_list(
+    write: Write, tmp_path: Path
+) -> None:
+    text = "import os, sys\nos.write(1, b'one')\nsys.__stdout__.write('two')\nos.chdir('/')\n"
+    name = write(accounts=DELETED + text)
+    done = run_python(tmp_path, "-m", "whisperr", "events", name)
+    assert done.stdout.startswith("# Events\n")
+    assert sorted(done.stderr) == sorted("onetwo")
+    run_python(tmp_path, "-m", "whisperr", "events", name, "--output", "events.md")
+    assert (tmp_path / "events.md").read_text(encoding="utf-8") == done.stdout
+
+
+def test_what_a_module_leaves_running_neither_prints_into_the_list_nor_keeps_the_command(
+    write: Write, tmp_path: Path
+) -> None:
+    text = """
+    import atexit
+    import threading
+
+    atexit.register(print, "the end")
+    threading.Thread(target=threading.Event().wait).start()
+    """
+    name = write(accounts=DELETED + dedent(text))
+    done = run_python(tmp_path, "-m", "whisperr", "events", name)
+    assert get_events(done.stdout) == ["account_deleted"]
+    assert "the end" not in done.stdout + done.stderr
 
 
 def test_it_runs_as_a_program_and_leaves_the_process_as_it_was(

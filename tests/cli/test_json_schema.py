@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import ItemsView, Iterable, Iterator, KeysView, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
@@ -18,7 +18,6 @@ from typing import (
     NamedTuple,
     NewType,
     Protocol,
-    TypedDict,
     TypeVar,
     Union,
 )
@@ -28,14 +27,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from whisperr import Event
+from whisperr import Event, InvalidEvent
 from whisperr._cli.json_schema import DIALECT, Schemas, is_optional, to_value, without_null
 from whisperr._field_types import check_types, get_annotations
 
 if sys.version_info >= (3, 11):
-    from typing import NotRequired, Required
+    from typing import NotRequired, Required, TypedDict, TypeVarTuple, Unpack
 else:
-    from typing_extensions import NotRequired, Required
+    from typing_extensions import NotRequired, Required, TypedDict, TypeVarTuple, Unpack
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -103,8 +102,25 @@ class Pages:
         return iter(())
 
 
+class Tagged(list[str], Generic[T]):
+    """A list of strings, although its argument is another type."""
+
+
+class Box(TypedDict, Generic[T]):
+    content: T
+
+
+@dataclass
+class Pair(Generic[T]):
+    first: T
+    second: T
+
+
+Several = TypeVarTuple("Several")
+
 TEXT = {"type": "string"}
 WHOLE = {"type": "integer"}
+PAIR = {"type": "array", "prefixItems": [TEXT, WHOLE], "minItems": 2, "maxItems": 2}
 MOMENT = datetime(2026, 6, 14, tzinfo=timezone.utc)
 PLAIN: list[tuple[Any, dict[str, Any], list[Any]]] = [
     (str, TEXT, ["pro", ""]),
@@ -159,6 +175,11 @@ PLAIN: list[tuple[Any, dict[str, Any], list[Any]]] = [
         [{"a": 1}],
     ),
     (dict[int, str], {"type": "object", "additionalProperties": TEXT}, [{1: "a"}]),
+    (tuple[()], {"type": "array", "minItems": 0, "maxItems": 0}, [()]),
+    (tuple[Unpack[Several]], {"type": "array"}, [(1, "a")]),  # type: ignore[valid-type]  # what is tested
+    (KeysView[str], {"type": "array", "items": TEXT}, [{"a": 1}.keys()]),
+    (ItemsView[str, int], {"type": "array", "items": PAIR}, [{"a": 1}.items()]),
+    (Tagged[int], {"type": "array"}, [Tagged(["a"])]),
 ]
 
 
@@ -232,6 +253,15 @@ def test_a_definition_has_the_descriptions_and_defaults_of_the_class() -> None:
     }
 
 
+@pytest.mark.parametrize("kind", [Box, Pair])
+def test_a_generic_class_has_a_definition_for_each_of_its_types(kind: Any) -> None:
+    schemas = Schemas()
+    first, second, again = (schemas.describe(kind[one]) for one in (int, str, int))
+    assert first == again != second
+    found = [next(iter(one["properties"].values())) for one in schemas.definitions.values()]
+    assert found == [WHOLE, TEXT]
+
+
 class Other:
     @dataclass
     class Node:
@@ -259,8 +289,13 @@ def test_an_alias_is_a_definition_and_may_refer_to_itself() -> None:
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="the statement `type` is new in Python 3.12")
 def test_an_alias_with_a_type_is_what_it_stands_for() -> None:
     names: dict[str, Any] = {}
-    exec("type Pair[T] = tuple[T, T]", names)
-    assert to_document(names["Pair"][int])[0] == to_document(tuple[int, int])[0]
+    exec("type Tree[T] = T | list[Tree[T]]", names)
+    schemas = Schemas()
+    first, second = (schemas.describe(names["Tree"][one]) for one in (int, str))
+    assert schemas.definitions["Tree"]["anyOf"][0] == WHOLE
+    assert schemas.definitions["Tree"]["anyOf"][1]["items"] == first
+    assert first != second
+    assert len(schemas.definitions) == 2
 
 
 @pytest.mark.parametrize(
@@ -364,3 +399,27 @@ def test_what_a_strict_client_accepts_is_what_the_schema_allows(
     value = data.draw(values)
     check_types(kind(value=value))
     assert check(to_document(annotation)[1], value)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (int, True),
+        (Sequence, "ab"),
+        (Iterable[str], "ab"),
+        (Sequence[int], bytearray(b"ab")),
+        (float, float("inf")),
+        (Decimal, Decimal("NaN")),
+        (tuple[()], (1,)),
+        (Address, {"city": "Ulm", "zip": "89073"}),
+        (Node, Node("a", labels=["b", 1])),  # type: ignore[list-item]  # what is tested
+        (Point, Point("a")),  # type: ignore[arg-type]  # what is tested
+        (Box[int], {"content": "a"}),
+        (Pair[int], Pair("a", "b")),
+    ],
+)
+def test_what_the_schema_refuses_a_strict_client_refuses(annotation: Any, value: object) -> None:
+    kind = type("Used", (Event,), {"__annotations__": {"value": annotation}})
+    assert not check(to_document(annotation)[1], value)
+    with pytest.raises(InvalidEvent, match=r"^Used\.value"):
+        check_types(kind(value=value))

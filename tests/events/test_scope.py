@@ -42,6 +42,7 @@ def get_properties(encoder: EventEncoder | None = None, *given: Any) -> Any:
 
 class Upgraded(Event):
     plan: str
+    coupon: str | None = None
 
 
 class Name(str, Enum):
@@ -93,10 +94,10 @@ class TestWhoWins:
         assert sent["properties"] == {"context": 1, "the tenant": 2}
         assert sent["context"]["request"] == 3
 
-    def test_a_typed_event_gets_them_too(self) -> None:
-        with scope(tenant="acme", plan="free"):
+    def test_a_typed_event_gets_them_too_and_a_field_that_is_none_counts_as_not_given(self) -> None:
+        with scope(tenant="acme", plan="free", coupon="X"):
             data = EventEncoder("1").encode("u", Upgraded(plan="pro"))[1]
-        assert json.loads(data)["properties"] == {"plan": "pro", "tenant": "acme"}
+        assert json.loads(data)["properties"] == {"plan": "pro", "tenant": "acme", "coupon": "X"}
 
     def test_before_send_sees_them(self) -> None:
         seen: list[dict[str, Any]] = []
@@ -245,6 +246,8 @@ class TestWhereItHolds:
     def test_what_is_no_dictionary_is_refused(self) -> None:
         with pytest.raises(TypeError, match=r"scope: properties must be a dict, got str"):
             scope("acme")  # type: ignore[arg-type]  # what is tested
+        with pytest.raises(TypeError, match=r"scope: properties is no argument; write scope"):
+            scope(properties={"tenant": "acme"})
         with pytest.raises(TypeError, match=r"scope: context must be a dict, got list"):
             scope(context=[])  # type: ignore[arg-type]  # what is tested
 
@@ -263,9 +266,36 @@ class TestAFunction:
             "a": 1
         }
 
+    def test_an_event_that_it_tracks_does_not_call_it_again(self) -> None:
+        client: Whisperr
+
+        def track() -> dict[str, Any]:
+            client.track("u", "looked_up")
+            return {"tenant": "acme"}
+
+        client = Whisperr("wrk_test", default_properties=track)
+        with capture() as events:
+            client.track("u", "done")
+        client.shutdown(0)
+        assert [(event.type, event.properties) for event in events] == [
+            ("looked_up", {}),
+            ("done", {"tenant": "acme"}),
+        ]
+
 
 def fail() -> dict[str, Any]:
     raise KeyError("acme")
+
+
+class Region:
+    """A value whose text cannot always be made."""
+
+    fails = False
+
+    def __str__(self) -> str:
+        if self.fails:
+            raise OSError
+        return "eu"
 
 
 class Broken(UserDict[str, object]):
@@ -321,6 +351,17 @@ class TestBadValues:
         with scope(**given), pytest.raises(InvalidEvent) as error:
             encode(encoder)
         assert str(error.value) == problem
+
+    def test_a_value_that_cannot_be_encoded_in_a_child_is_reported_there(self) -> None:
+        errors: list[WhisperrError] = []
+        region = Region()
+        client = Whisperr("wrk_test", default_properties={"region": region}, on_error=errors.append)
+        region.fails = True
+        with capture(strict=False) as events:  # it makes an encoder of its own, as a child does
+            assert client.track("u", "done")
+        client.shutdown(0)
+        assert events[0].properties == {}
+        assert [error.type for error in errors] == ["incomplete"]
 
     def test_a_dictionary_is_checked_when_the_client_is_made(self) -> None:
         with pytest.raises(ValueError, match=r"default_properties\.bad\[0\]: contains itself"):

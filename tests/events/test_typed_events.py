@@ -6,14 +6,26 @@ import copy
 import json
 import pickle
 import sys
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import field, replace
-from datetime import datetime, timezone
+import typing
+from collections.abc import Hashable, ItemsView, Iterable, KeysView, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import date, datetime, timezone
 from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, ClassVar, Generic, Literal, NewType, TypedDict, TypeVar
+from numbers import Number
+from typing import (
+    Annotated,
+    Any,
+    ClassVar,
+    Generic,
+    Literal,
+    NamedTuple,
+    NewType,
+    TypeVar,
+)
 
 import pytest
+import typing_extensions
 
 import whisperr
 from whisperr import Event, InvalidEvent
@@ -22,9 +34,9 @@ from whisperr._field_types import check_types
 from whisperr.events import to_event_type
 
 if sys.version_info >= (3, 11):
-    from typing import NotRequired, Required
+    from typing import NotRequired, Required, TypedDict, TypeVarTuple, Unpack
 else:
-    from typing_extensions import NotRequired, Required
+    from typing_extensions import NotRequired, Required, TypedDict, TypeVarTuple, Unpack
 
 T = TypeVar("T")
 Kind = TypeVar("Kind")
@@ -135,6 +147,11 @@ class TestTheClass:
         with pytest.raises(TypeError, match=rf"Upgraded\.{name}: a field cannot have this name"):
             type("Upgraded", (Event,), {"__annotations__": {name: str}})
 
+    def test_an_event_type_in_the_body_is_refused(self) -> None:
+        fix = r"write class Upgraded\(Event, event_type=.plan_upgraded.\)"
+        with pytest.raises(TypeError, match=fix):
+            type("Upgraded", (Event,), {"event_type": "plan_upgraded"})
+
     @pytest.mark.parametrize("event_type", ["Plan Upgraded", "plan__upgraded", "plän", "_plan"])
     def test_a_wrong_event_type_is_refused(self, event_type: str) -> None:
         with pytest.raises(TypeError, match="must be lowercase snake case"):
@@ -199,14 +216,12 @@ class TestWhatIsSent:
             "seats": 9,
         }
 
-    def test_a_scope_fills_a_field_that_is_none_and_no_other(self) -> None:
-        with whisperr.scope(plan="free", coupon="SPRING", tenant="acme"):
-            assert encode(PlanUpgraded(plan="pro", seats=9))["properties"] == {
-                "plan": "pro",
-                "seats": 9,
-                "coupon": "SPRING",
-                "tenant": "acme",
-            }
+    def test_a_field_without_a_value_counts_as_none(self) -> None:
+        event = PlanUpgraded(plan="pro", seats=9)
+        vars(event).pop("seats")  # as in an event that an older version has pickled
+        assert encode(event, strict=False)["properties"] == {"plan": "pro"}
+        with pytest.raises(InvalidEvent, match=r"PlanUpgraded\.seats: must be int, got NoneType"):
+            encode(event)
 
     def test_a_class_variable_is_not_sent(self) -> None:
         assert encode(Paused(plan="pro"))["properties"] == {"plan": "pro", "reasons": []}
@@ -230,6 +245,8 @@ class TestWhatIsSent:
 
 
 Seats = NewType("Seats", int)
+SEQUENCE = "collections.abc.Sequence"
+NOT_FINITE = "must be finite, because JSON has no NaN and no infinity"
 
 
 class Size(Enum):
@@ -238,6 +255,54 @@ class Size(Enum):
 
 class Address(TypedDict, total=False):
     city: str
+
+
+@dataclass
+class Price:
+    amount: Decimal
+    currency: str = "EUR"
+
+
+class Point(NamedTuple):
+    x: int
+    y: float
+
+
+class Box(TypedDict, Generic[T]):
+    content: list[T]
+    label: NotRequired[str]
+
+
+class Tagged(list[str], Generic[T]):
+    """A list of strings, although its argument is another type."""
+
+
+class Old(typing_extensions.TypedDict):
+    city: str
+
+
+class Odd(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        raise RuntimeError("cannot be checked")
+
+
+class Unclear(metaclass=Odd):
+    pass
+
+
+class Broken(TypedDict):
+    city: Unresolved  # type: ignore[name-defined]  # noqa: F821  # what is tested
+
+
+Several = TypeVarTuple("Several")
+
+
+class Row(Event, Generic[Unpack[Several]], abstract=True):
+    cells: tuple[Unpack[Several]]
+
+
+class TwoCells(Row[int, str]):
+    pass
 
 
 def find_problem(event: Event) -> str | None:
@@ -277,7 +342,6 @@ class TestStrict:
             (datetime, datetime(2026, 1, 1, tzinfo=timezone.utc)),
             (list[int], [1, 2]),
             (Sequence[int], (1, 2)),
-            (Sequence, "12"),
             (Iterable[int], iter([1])),
             (tuple[int, str], (1, "a")),
             (tuple[int, ...], (1, 2, 3)),
@@ -287,6 +351,25 @@ class TestStrict:
             (Address, {}),
             (list[int] | None, [1]),
             (list, [1]),
+            (Hashable, True),
+            (Number, True),
+            (ItemsView[str, int], {"a": 1}.items()),
+            (KeysView[str], {"a": 1}.keys()),
+            (tuple[()], ()),
+            (tuple, (1, "a")),
+            (typing.Tuple, (1, "a")),  # noqa: UP006  # what is tested
+            (tuple[Unpack[Several]], (1, "a")),  # type: ignore[valid-type]  # what is tested
+            (dict[str, Box[int]], {"a": {"content": [1]}}),
+            (Tagged[int], Tagged(["a"])),
+            (Old, {"city": "Ulm"}),
+            (date, date(2026, 1, 1)),
+            (date | datetime, datetime(2026, 1, 1, tzinfo=timezone.utc)),
+            (Any, float("nan")),
+            (Price, Price(Decimal(9))),
+            (Point, Point(1, 2)),
+            (Unclear, 1),  # what cannot be checked is accepted
+            (list[Unclear], [1]),
+            (Broken, {"city": 1}),
         ],
     )
     def test_a_right_value_is_accepted(self, annotation: object, value: object) -> None:
@@ -312,7 +395,7 @@ class TestStrict:
             (Size, "s", "value: must be Size, got str"),
             (list[int], [1, "2"], "value[1]: must be int, got str"),
             (list[int], "12", "value: must be list[int], got str"),
-            (Sequence[str], "12", "value: must be collections.abc.Sequence[str], got str"),
+            (Sequence[str], "12", f"value: must be {SEQUENCE}[str], got str"),
             (Iterable[int], b"12", "value: must be collections.abc.Iterable[int], got bytes"),
             (list[int] | None, ["1"], "value[0]: must be int, got str"),
             (tuple[int, str], (1, 2), "value[1]: must be str, got int"),
@@ -321,6 +404,20 @@ class TestStrict:
             (dict[str, int], {1: 1}, "value: a key: must be str, got int"),
             (Address, {"city": 9}, "value.city: must be str, got int"),
             (Address, [], "value: must be Address, got list"),
+            (Address, {"town": "Ulm"}, "value: has keys that Address has not"),
+            (Old, {"town": "Ulm"}, "value: has keys that Old has not"),
+            (Box[int], {"content": ["1"]}, "value.content[0]: must be int, got str"),
+            (Box[int], {}, "value.content: is missing"),
+            (Sequence, "12", "value: must be Sequence, got str"),
+            (Sequence[int], bytearray(b"12"), f"value: must be {SEQUENCE}[int], got bytearray"),
+            (date, datetime(2026, 1, 1, tzinfo=timezone.utc), "value: must be date, got datetime"),
+            (float, float("nan"), f"value: {NOT_FINITE}"),
+            (float | None, float("inf"), f"value: {NOT_FINITE}"),
+            (list[Decimal], [Decimal("NaN")], f"value[0]: {NOT_FINITE}"),
+            (ItemsView[str, int], {"a": "b"}.items(), "value[0][1]: must be int, got str"),
+            (tuple[()], (1,), "value: must have 0 items, got 1"),
+            (Price, Price("9"), "value.amount: must be Decimal, got str"),  # type: ignore[arg-type]  # what is tested
+            (Point, Point("1", 2), "value.x: must be int, got str"),  # type: ignore[arg-type]  # what is tested
         ],
     )
     def test_a_wrong_value_is_named_without_itself(
@@ -341,6 +438,7 @@ class TestStrict:
             (SeatsMoved(before=1, after=["2"]), "SeatsMoved.after[0]: must be int, got str"),  # type: ignore[list-item]  # what is tested
             (TextMoved(before="a", after=["b"]), None),
             (TextMoved(before="a", after=[1]), "TextMoved.after[0]: must be str, got int"),  # type: ignore[list-item]  # what is tested
+            (TwoCells(cells=(1, "a")), None),
             (Moved[Any](before=1, after=["2"]), None),  # what the variable stands for is not known
         ],
     )

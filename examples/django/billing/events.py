@@ -1,4 +1,8 @@
-"""The events of the shop. `whisperr events billing.events` prints them as a tracking plan."""
+"""The events of the shop. `whisperr events billing.events` prints them as a tracking plan.
+
+Two properties of every event are not fields, because no call gives them: `tenant` comes from a
+scope, and `region` from the settings.
+"""
 
 from datetime import datetime
 from decimal import Decimal
@@ -9,25 +13,13 @@ from whisperr import Event
 from .plans import Plan
 
 
-class ShopEvent(Event, abstract=True):
-    """The base class of the events. No call names these two: they are added to every event.
-
-    Attributes:
-        tenant: The subdomain of the tenant, from a scope.
-        region: Where the shop runs, from WHISPERR_DEFAULT_PROPERTIES.
-    """
-
-    tenant: str | None = None
-    region: str | None = None
-
-
-class LoggedIn(ShopEvent):
+class LoggedIn(Event):
     """A user logs in."""
 
     method: Literal["password"]
 
 
-class PlanUpgraded(ShopEvent):
+class PlanUpgraded(Event):
     """A user moves to a larger plan, and the charge succeeds.
 
     Attributes:
@@ -41,7 +33,7 @@ class PlanUpgraded(ShopEvent):
     price: Decimal
 
 
-class UpgradeFailed(ShopEvent):
+class UpgradeFailed(Event):
     """A user wanted a larger plan and did not get it.
 
     Attributes:
@@ -52,13 +44,13 @@ class UpgradeFailed(ShopEvent):
     reason: Literal["card_declined"]
 
 
-class ReportExported(ShopEvent):
+class ReportExported(Event):
     """A user downloads a report."""
 
     format: Literal["csv"]
 
 
-class TrialExpired(ShopEvent):
+class TrialExpired(Event):
     """A trial ends without a purchase.
 
     Attributes:

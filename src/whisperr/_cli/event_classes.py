@@ -18,17 +18,17 @@ from whisperr.events import Event
 from .command import CommandError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from types import ModuleType
 
 _MAX_CHARS = 200
 _DISABLED = "WHISPERR_DISABLED"
 # Modules of a package that are programs, or that only a test runner can import.
-_NOT_IMPORTED = {"__main__", "conftest", "test", "tests"}
+_NOT_IMPORTED = {"__main__", "conftest", "node_modules", "test", "tests"}
 
 
 class Found(NamedTuple):
-    """The classes of events, sorted by event type, and the imports that failed."""
+    """The classes of events, sorted by event type, and a sentence for each import that failed."""
 
     classes: list[type[Event]]
     problems: list[str]
@@ -37,24 +37,31 @@ class Found(NamedTuple):
 def find_classes(targets: list[str]) -> Found:
     """Return the events that packages, modules and files define, other than abstract ones.
 
-    Raises UsageError for a target that does not exist, CommandError for two classes with one type.
+    Raises UsageError for a target that does not exist.
     """
     modules: dict[str, ModuleType] = {}
     problems: list[str] = []
+    here = Path.cwd()
     with _importing():
         for target in targets:
+            os.chdir(here)  # a module may have changed it
             _import(_find_name(target), modules, problems, target)
     classes = [
-        one for one in _get_subclasses(Event) if one.event_type and one.__module__ in modules
+        one
+        for one in _get_subclasses(Event)
+        if one.event_type and one.__module__ in modules and _is_current(one, modules)
     ]
-    classes.sort(key=lambda one: (one.event_type, get_path(one)))
+    return Found(sorted(classes, key=lambda one: (one.event_type, get_path(one))), problems)
+
+
+def check_names(classes: list[type[Event]]) -> None:
+    """Raise CommandError for two of these sorted classes with one event type."""
     for one, other in pairwise(classes):
         if one.event_type == other.event_type:
             raise CommandError(
                 f"two classes have the event type {one.event_type}: {get_path(one)} and "
                 f"{get_path(other)}; give one of them another name, or event_type="
             )
-    return Found(classes, problems)
 
 
 def get_path(kind: type) -> str:
@@ -66,15 +73,15 @@ def get_path(kind: type) -> str:
 def _importing() -> Iterator[None]:
     """Prepare the process for imports, and restore it.
 
-    What the modules print goes to stderr. The clients that they create are disabled: they need no
-    key and send nothing.
+    What the modules print goes to stderr, also what they write to the descriptor of stdout. The
+    clients that they create are disabled: they need no key and send nothing.
     """
     disabled, path = os.environ.get(_DISABLED), sys.path[:]
     os.environ[_DISABLED] = "1"
     if not getattr(sys.flags, "safe_path", False):  # as `python -m`
         sys.path.insert(0, str(Path.cwd()))
     try:
-        with redirect_stdout(sys.stderr):
+        with redirect_stdout(sys.stderr), _redirect_descriptor():
             yield
     finally:
         sys.path[:] = path
@@ -84,16 +91,34 @@ def _importing() -> Iterator[None]:
             os.environ[_DISABLED] = disabled
 
 
+@contextmanager
+def _redirect_descriptor() -> Iterator[None]:
+    """Send what is written to descriptor 1, as by `os.write` or a subprocess, to stderr."""
+    streams = [one for one in (sys.__stdout__, sys.__stderr__) if one is not None]
+    for stream in streams:
+        stream.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        for stream in streams:
+            stream.flush()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
 def _find_name(target: str) -> str:
     """Return the name of a module; of a file or folder after adding its root to `sys.path`."""
-    if not target.endswith(".py") and os.sep not in target and "/" not in target:
+    is_path = target.endswith(".py") or os.sep in target or "/" in target
+    if not is_path and target not in {os.curdir, os.pardir}:
         if not all(name.isidentifier() for name in target.split(".")):
             raise UsageError(f"'{printable(target)}' is no name of a module")
         return target
     path = Path(target).resolve()
     if not path.exists():
         raise UsageError(f"{printable(target)} does not exist")
-    if path == Path.cwd():
+    if path == Path.cwd() and not (path / "__init__.py").is_file():
         raise UsageError("name a package or a module of this folder")
     names = [] if path.name == "__init__.py" else [path.stem]
     folder = path.parent
@@ -125,9 +150,32 @@ def _import(
         problems.append(f"{name} cannot be imported: {_describe(error)}")
         return
     modules[name] = module
-    for info in pkgutil.iter_modules(getattr(module, "__path__", ())):
-        if info.name not in _NOT_IMPORTED and not info.name.startswith("test_"):
-            _import(f"{name}.{info.name}", modules, problems, target)
+    for inner in _list_modules(getattr(module, "__path__", ())):
+        if inner not in _NOT_IMPORTED and not inner.startswith("test_"):
+            _import(f"{name}.{inner}", modules, problems, target)
+
+
+def _list_modules(path: Iterable[str]) -> list[str]:
+    """Return the names of the modules of a package, also of folders without `__init__.py`."""
+    names = {info.name for info in pkgutil.iter_modules(path)}
+    for folder in map(Path, path):
+        around = {folder.resolve(), *folder.resolve().parents}
+        for inner in folder.iterdir() if folder.is_dir() else ():
+            if inner.resolve() in around:  # a link that would not end
+                names.discard(inner.name)
+            elif inner.name.isidentifier() and inner.is_dir() and any(inner.rglob("*.py")):
+                names.add(inner.name)
+    return sorted(names)
+
+
+def _is_current(kind: type, modules: Mapping[str, ModuleType]) -> bool:
+    """Return whether a class is still that of its module, and not of an import that failed."""
+    found: object = modules[kind.__module__]
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, kind)  # kept if it cannot be found, as in a function
+        if found is kind:
+            return True
+    return False
 
 
 def _describe(error: BaseException) -> str:

@@ -21,7 +21,9 @@ _DESCRIPTION = (
     "List the classes of events (whisperr.Event) that packages, modules or files define, with "
     "their descriptions and properties: the tracking plan of an application. Of a package, it "
     "imports every module other than __main__, conftest and tests. Clients that the modules create "
-    "need no key and send nothing."
+    "need no key and send nothing; threads and exit functions of the modules do not delay the end. "
+    "The list has the fields of the classes, and not the properties that whisperr.scope() and "
+    "default_properties add: JSON Schema refuses those in an event."
 )
 _EXAMPLES = """\
   whisperr events shop
@@ -60,9 +62,11 @@ def add_to(commands: argparse._SubParsersAction[Parser]) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    from .event_classes import find_classes
+    from .event_classes import check_names, find_classes
     from .tracking_plan import check_class, to_json_schema, to_markdown
 
+    file: Path | None = arguments.output or arguments.check
+    path = Path.cwd() / (file or "")  # now: a module may change the folder
     classes, problems = find_classes(arguments.targets)
     unclear = {kind: problem for kind in classes if (problem := check_class(kind))}
     problems += unclear.values()
@@ -72,7 +76,7 @@ def _run(arguments: argparse.Namespace) -> int:
     if not classes and not problems:
         names = printable(" ".join(arguments.targets))
         raise CommandError(f"no events: {names} has no class that is derived from whisperr.Event")
-    file: Path | None = arguments.output or arguments.check
+    check_names(classes)
     is_json = (arguments.format or _guess_format(file)) == _JSON_SCHEMA
     text = to_json_schema(clear) if is_json else to_markdown(clear)
     if problems:
@@ -81,9 +85,9 @@ def _run(arguments: argparse.Namespace) -> int:
         what = "the list is incomplete" if file is None else f"{file} was not touched"
         raise CommandError(f"{format_count(len(problems), 'problem')}, so {what}")
     if arguments.check:
-        _check(text, arguments.check)
+        _check(text, arguments.check, path)
     elif arguments.output:
-        arguments.output.write_text(text, encoding="utf-8", newline="\n")
+        path.write_text(text, encoding="utf-8", newline="\n")
         print(f"{file}: {format_count(len(clear), 'event')}", file=sys.stderr)
     else:
         print(text, end="")
@@ -94,10 +98,10 @@ def _guess_format(file: Path | None) -> str:
     return _MARKDOWN if file is None or file.suffix != ".json" else _JSON_SCHEMA
 
 
-def _check(text: str, file: Path) -> None:
-    """Raise CommandError, after a diff, unless the file has this text."""
+def _check(text: str, file: Path, path: Path) -> None:
+    """Raise CommandError, after a diff, unless the file at `path` has this text."""
     try:
-        before = file.read_text(encoding="utf-8")
+        before = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise CommandError(f"{file} does not exist; write it with --output {file}") from None
     if before != text:

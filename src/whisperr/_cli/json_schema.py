@@ -21,15 +21,23 @@ from typing import (
     Union,
     get_args,
     get_origin,
-    get_type_hints,
-    is_typeddict,
 )
 from urllib.parse import quote
 from uuid import UUID
 
 from whisperr._events.general import SEQUENCES
 from whisperr._events.to_json import to_json
-from whisperr._field_types import get_members, is_alias, strip
+from whisperr._field_types import (
+    expand_alias,
+    get_contents,
+    get_field_names,
+    get_hints,
+    get_members,
+    get_tuple_items,
+    is_alias,
+    is_typed_dict,
+    strip,
+)
 
 from .docstrings import get_attributes, get_description
 
@@ -78,11 +86,11 @@ class Schemas:
         if origin is Literal:
             return {"enum": [to_value(one) for one in get_args(annotation)]}
         if is_alias(annotation):
-            return self._refer(annotation, lambda: self.describe(annotation.__value__))
+            return self._refer(annotation, lambda: self.describe(expand_alias(annotation)))
         plain = origin or annotation
         if plain in _ANY or not isinstance(plain, type):
             return {}
-        return self._describe_class(plain, get_args(annotation))
+        return self._describe_class(plain, annotation)
 
     def describe_members(
         self, kind: type, annotations: Mapping[str, Any], defaults: Mapping[str, object]
@@ -110,29 +118,31 @@ class Schemas:
             "additionalProperties": False,
         }
 
-    def _describe_class(self, kind: type, arguments: tuple[Any, ...]) -> Schema:
+    def _describe_class(self, kind: type, annotation: Any) -> Schema:  # noqa: ANN401  # the class, or with its arguments
         if issubclass(kind, Enum):
             values = [to_value(member) for member in kind]
             return {"type": "integer"} if issubclass(kind, Flag) else {"enum": values}
         for known, schema in _PLAIN:
             if issubclass(kind, known):
                 return dict(schema)
-        members = _read_members(kind)
+        members = _read_members(annotation)
         if members is not None:
-            return self._refer(kind, lambda: self.describe_members(kind, *members))
+            return self._refer(annotation, lambda: self.describe_members(kind, *members))
         if issubclass(kind, Mapping):
-            return self._describe_mapping(arguments)
+            return self._describe_mapping(get_contents(annotation))
         is_open = inspect.isabstract(kind) or getattr(kind, "_is_protocol", False)
         if issubclass(kind, SEQUENCES) or (is_open and issubclass(kind, Iterable)):
-            return self._describe_array(kind, arguments)
+            return self._describe_array(annotation)
         return {} if is_open else dict(_TEXT)
 
-    def _describe_array(self, kind: type, arguments: tuple[Any, ...]) -> Schema:
-        if issubclass(kind, tuple) and arguments and arguments[-1] is not Ellipsis:
-            items = [self.describe(one) for one in arguments]
+    def _describe_array(self, annotation: Any) -> Schema:  # noqa: ANN401  # an annotation may be any object
+        fixed = get_tuple_items(annotation)
+        if fixed is not None:
+            items = [self.describe(one) for one in fixed]
             size = {"minItems": len(items), "maxItems": len(items)}
-            return {"type": "array", "prefixItems": items, **size}
-        of = self.describe(arguments[0]) if arguments else {}
+            return {"type": "array", **({"prefixItems": items} if items else {}), **size}
+        contents = get_contents(annotation)
+        of = self.describe(contents[0]) if contents else {}
         return {"type": "array", **({"items": of} if of else {})}
 
     def _describe_mapping(self, arguments: tuple[Any, ...]) -> Schema:
@@ -151,9 +161,12 @@ class Schemas:
         """Return a reference to the definition of a class or an alias; make it the first time."""
         name = self._names.get(kind)
         if name is None:
-            name = kind.__name__
+            plain = get_origin(kind) or kind
+            name = plain.__name__
             if name in self.definitions or name in self._taken:
-                name = f"{kind.__module__}.{getattr(kind, '__qualname__', name)}"
+                name = f"{plain.__module__}.{getattr(plain, '__qualname__', name)}"
+            while name in self.definitions:  # the same with other types
+                name += "_"
             self._names[kind] = name
             self.definitions[name] = {}  # so that `describe` may refer to it
             self.definitions[name] = describe()
@@ -164,7 +177,7 @@ def is_optional(annotation: Any) -> bool:  # noqa: ANN401  # an annotation may b
     """Return whether a value of the annotation may be None."""
     annotation = strip(annotation)
     if is_alias(annotation):
-        return is_optional(annotation.__value__)
+        return is_optional(expand_alias(annotation))
     origin = get_origin(annotation)
     if origin in {Union, UnionType}:
         return any(is_optional(one) for one in get_args(annotation))
@@ -200,21 +213,21 @@ def get_defaults(kind: Any) -> dict[str, object]:  # noqa: ANN401  # a data clas
     return defaults
 
 
-def _read_members(kind: Any) -> tuple[dict[str, Any], dict[str, object]] | None:  # noqa: ANN401  # a class
+def _read_members(annotation: Any) -> tuple[dict[str, Any], dict[str, object]] | None:  # noqa: ANN401  # a class, or with its arguments
     """Return the annotations and defaults of a class whose values are objects with known members.
 
     Returns None for any other class.
     """
-    if is_typeddict(kind):
-        hints, required = get_members(kind)
+    kind = get_origin(annotation) or annotation
+    if is_typed_dict(kind):
+        hints, required = get_members(annotation)
         return hints, dict.fromkeys(set(hints) - required, UNKNOWN)
-    if dataclasses.is_dataclass(kind):
-        hints = get_type_hints(kind, include_extras=True)
-        return {one.name: hints[one.name] for one in dataclasses.fields(kind)}, get_defaults(kind)
-    if issubclass(kind, tuple) and hasattr(kind, "_field_defaults"):
-        hints = get_type_hints(kind, include_extras=True)
-        return {name: hints.get(name, Any) for name in kind._fields}, dict(kind._field_defaults)
-    return None
+    names = get_field_names(kind)
+    if names is None:
+        return None
+    hints = get_hints(annotation)
+    defaults = get_defaults(kind) if dataclasses.is_dataclass(kind) else dict(kind._field_defaults)
+    return {name: hints.get(name, Any) for name in names}, defaults
 
 
 def _join(schemas: list[Schema]) -> Schema:

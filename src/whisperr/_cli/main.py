@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from .command import Parser
 
 _INTERRUPTED = 130  # what a shell reports for a command that Ctrl-C ended
+_IMPORTING = ["events"]  # the command that imports modules of the application
 _HINTS = {
     "track": "; properties are written as key=value",
     "identify": "; traits are written as --trait key=value",
@@ -54,7 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         catches = argv is None and _catch_interrupt()
         _open_streams()
-        return _run(words)
+        is_last = argv is None and words[:1] == _IMPORTING
+        return _end_at_once(_run(words)) if is_last else _run(words)
     except BrokenPipeError:  # `whisperr tail | head`
         _discard_output()
         return 0
@@ -127,6 +129,15 @@ def _end_at_interrupt() -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def _end_at_once(code: int) -> NoReturn:
+    """End the process without the threads and exit functions of the modules that were imported.
+
+    A thread, as of a scheduler, may never end; an exit function may print, after the list.
+    """
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _open_streams() -> None:

@@ -7,19 +7,15 @@ Threads: any; the values do not change after they are made.
 
 from __future__ import annotations
 
-from _collections_abc import Mapping  # `collections.abc` would import the whole of `collections`
-
 from whisperr._process.imports import json_loads
-from whisperr._process.interruption import is_interruption
 from whisperr.errors import InvalidEvent
 
 from .general import quote, to_key
-from .redaction import get_type_name
 from .to_json import to_json
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
 
@@ -31,7 +27,15 @@ class Defaults:
     - `problem`: why a member is missing, for a report; None if none is.
     """
 
-    __slots__ = ("_joined", "_members", "_names", "_properties", "context", "problem", "tail")
+    __slots__ = (
+        "_joined",
+        "_members",
+        "_names",
+        "_properties",
+        "context",
+        "problem",
+        "tail",
+    )
 
     def __init__(self, tail: str) -> None:
         self.tail = tail
@@ -74,7 +78,7 @@ class Defaults:
             return properties
         return f"{{{joined}}}" if properties == "{}" else f"{properties[:-1]},{joined}}}"
 
-    def _join_without(self, present: Mapping[str, object]) -> str:
+    def _join_without(self, present: Iterable[str]) -> str:
         names = {f"{quote(name)}:" for name in present}
         return ",".join(
             [member for name, member in self._get_members().items() if name not in names]
@@ -97,19 +101,3 @@ class Defaults:
             except InvalidEvent as error:  # noqa: PERF203  # the other members are encoded as well
                 self.problem = self.problem or str(error)
         return members
-
-
-def call_default_properties(get: Callable[[], object]) -> Mapping[Any, object]:
-    """Return what a `default_properties` function returns; raise InvalidEvent if that is wrong."""
-    try:
-        found = get()
-        if isinstance(found, Mapping):
-            return {**found}
-    except Exception as error:
-        if is_interruption(error):
-            raise
-        raise InvalidEvent(f"default_properties: raised {get_type_name(error)}") from error
-    if found is None:
-        return {}
-    kind = get_type_name(found)
-    raise InvalidEvent(f"default_properties: must return a dict or None, got {kind}")

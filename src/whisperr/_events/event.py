@@ -15,8 +15,8 @@ from whisperr._typed_event import TypedEvent, get_properties
 from whisperr._version import __version__
 from whisperr.errors import InvalidEvent
 
+from .client_defaults import ClientDefaults
 from .clock import Clock, MessageIds
-from .defaults import Defaults, call_default_properties
 from .general import is_enum, quote, to_str
 from .layout import EVENT_HEAD, split_at_user
 from .redaction import get_type_name, redact
@@ -25,15 +25,15 @@ from .to_json import to_json, to_utf8
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
     from whisperr._options import Config
 
-    from .scope import Layer
+    from .client_defaults import DefaultProperties
+    from .defaults import Defaults
 
     BeforeSend = Callable[[dict[str, Any]], "dict[str, Any] | None"]
-    DefaultProperties = Mapping[str, Any] | Callable[[], Mapping[str, Any] | None]
 
 # Applications have a few dozen event types; the bound is for programs that generate them.
 _MAX_KNOWN_TYPES = 1_000
@@ -65,9 +65,9 @@ class EventEncoder:
         "_before_send",
         "_clock",
         "_context",
-        "_default_properties",
+        "_defaults",
+        "_plain",
         "_report",
-        "_static",
         "_strict",
         "_test",
         "_types",
@@ -96,16 +96,9 @@ class EventEncoder:
         if app_version and app_version.strip():
             self._context["app_version"] = app_version.strip()
         self._test = {"$mode": "test"} if test_mode else {}
-        self._default_properties = default_properties
         self._report = report
-        # What an event gets outside of scopes, as long as no function is called for it.
-        self._static = Defaults(self._make_tail({}))
-        if default_properties is not None:
-            SCOPES.in_use = True
-        if not callable(default_properties):
-            self._static = self._make_defaults(None)
-            if self._static.problem is not None:
-                raise InvalidEvent(self._static.problem)
+        self._defaults = ClientDefaults(default_properties, self._context, self._test)
+        self._plain = self._defaults.plain
 
     def encode(
         self,
@@ -140,7 +133,7 @@ class EventEncoder:
             members = to_json(properties, "properties")
         else:
             members = "{}" if properties is None else to_json_object(properties, "properties")
-        defaults = self._static
+        defaults = self._plain
         if SCOPES.in_use:
             defaults = self._get_defaults()
             members = defaults.complete(members)
@@ -204,43 +197,19 @@ class EventEncoder:
         merged = {**self._context, **scoped, **given, **self._test}
         return to_json({**merged, RESERVED_CONTEXT_KEY: message_id}, "context")
 
+    @property
+    def problem(self) -> str | None:
+        """What is wrong with a dictionary of default properties; None if nothing is."""
+        return self._plain.problem
+
     def _get_defaults(self) -> Defaults:
         """Return what an event of this moment gets; report what of it cannot be encoded."""
-        layer = SCOPES.get_current()
-        if layer is not None and layer.encoded is not None and layer.encoded[0] is self:
-            defaults = layer.encoded[1]
-        elif layer is None and not callable(self._default_properties):
-            defaults = self._static
-        else:
-            defaults = self._make_defaults(layer)
+        defaults = self._defaults.get()
         if defaults.problem is not None:
             if OVERRIDES.is_strict(own=self._strict):
                 raise InvalidEvent(defaults.problem)
             self._report(defaults.problem)
         return defaults
-
-    def _make_defaults(self, layer: Layer | None) -> Defaults:
-        defaults = Defaults(self._static.tail)
-        own = self._default_properties
-        if callable(own):
-            try:
-                own = call_default_properties(own)
-            except InvalidEvent as error:
-                defaults.problem, own = str(error), None
-        scoped = {} if layer is None else layer.properties
-        defaults.set_properties(("default_properties", own or {}), ("scope", scoped))
-        if layer is not None and layer.context:
-            defaults.set_context("scope: context", layer.context)
-            defaults.tail = self._make_tail(defaults.context)
-        if layer is not None and not callable(self._default_properties):
-            layer.encoded = self, defaults
-        return defaults
-
-    def _make_tail(self, scoped: dict[str, Any]) -> str:
-        """Return what follows the message id when the call gives neither a context nor an id."""
-        merged = {**self._context, **scoped, **self._test}
-        merged.pop(RESERVED_CONTEXT_KEY, None)
-        return to_json(merged, "context")[1:] + "}"
 
     def _call_before_send(self, data: bytes) -> bytes:
         """Return the event that `before_send` returns, checked again and encoded."""

@@ -22,7 +22,7 @@ class Layer:
     """One scope that is active, merged with those around it.
 
     - `encoded`: the cache of the encoder: the encoder that wrote it, and what it wrote. One entry
-      is enough, because most processes have one client.
+      is enough, because most processes have one client. None once the scope has ended.
     - `ended`: whether the scope has ended in another context than this one, which still has it.
     - `token`: belongs to the context in which the scope was entered.
     """
@@ -41,6 +41,11 @@ class Layer:
             self.context = {**parent.context, **self.context}
         self.encoded: tuple[object, Defaults] | None = None
         self.ended = False
+
+    def end(self) -> None:
+        """Let contexts that still have this scope go on without it."""
+        self.ended = True
+        self.encoded = None
 
 
 class Scopes:
@@ -82,8 +87,13 @@ class Scope:
         self._entered: list[Layer] = []
 
     def __enter__(self) -> None:
-        self.enter(SCOPES.get_current())
         SCOPES.in_use = True
+        before = SCOPES.current.get()
+        try:
+            self.enter(SCOPES.get_current())
+        except BaseException:  # a signal handler raises here: then the block does not begin
+            SCOPES.current.set(before)
+            raise
 
     def enter(self, parent: Layer | None) -> None:
         """Make a layer inside of `parent` the innermost scope of the running code."""
@@ -97,6 +107,13 @@ class Scope:
         Generators may end their scopes in any order, and an event loop may close a generator in
         another task than that which ran it.
         """
+        try:
+            self._end()
+        except BaseException:  # a signal handler raises here
+            self._end()
+            raise
+
+    def _end(self) -> None:
         inner: list[Layer] = []
         layer = SCOPES.current.get()
         while layer is not None and layer.scope is not self:
@@ -104,13 +121,13 @@ class Scope:
             layer = layer.parent
         if layer is None:
             if self._entered:
-                self._entered.pop().ended = True
+                self._entered.pop().end()
             return
         self.forget(layer)
         try:
             SCOPES.current.reset(layer.token)
         except ValueError:  # the token is that of another context, of which this one is a copy
-            layer.ended = True
+            layer.end()
         SCOPES.current.set(layer.parent)
         for one in reversed(inner):
             one.scope.forget(one)
@@ -132,8 +149,9 @@ def scope(
     """Give properties and context to each event that is tracked in a `with` block.
 
     All clients and all trackers add them. Of a name that occurs more than once, the value of the
-    call wins, then that of the innermost scope, then the client's `default_properties`. An
-    `identify` has no properties, so a scope does not change it.
+    call wins, then that of the innermost scope, then the client's `default_properties`. A
+    field of a typed event that is None counts as not given. An `identify` has no properties, so a
+    scope does not change it.
 
     The block covers what it runs, also in functions, tasks and threads that Python gives its
     context: tasks of asyncio and `asyncio.to_thread` inherit it; `threading.Thread` does so only
@@ -155,10 +173,14 @@ def scope(
         events, and reported to `on_error` and the log for each event.
 
     Raises:
-        TypeError: `properties` or `context` is not a mapping.
+        TypeError: `properties` or `context` is not a mapping, or `properties` is given by name.
 
     .. versionadded:: 1.0
     """
+    if isinstance(more.get("properties"), Mapping):
+        raise TypeError(
+            "scope: properties is no argument; write scope({...}) or scope(tenant='acme')"
+        )
     for name, given in (("properties", properties), ("context", context)):
         if given is not None and not isinstance(given, Mapping):
             kind = type(given).__name__
