@@ -216,14 +216,15 @@ def test_no_counter_decreases_when_one_of_several_clients_is_gone(
         client.track("ada", "seen")
         client.track(None, "seen")
         assert client.flush(60)
+    del client
 
     def read() -> list[dict[tuple[str, ...], float]]:
         return [metrics.read(name) for name in ("event.delivered", "call.not_accepted")]
 
     before = read()
     assert before == [{("a",): 3, ("b",): 1}, {("a", "invalid"): 3, ("b", "invalid"): 1}]
-    for client in made:
-        drop(client)
+    for one in made:
+        drop(one)
         assert read() == before
         # A new client makes one of the counts of those that are gone.
         with Whisperr(disabled=True) as new:
